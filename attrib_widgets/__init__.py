@@ -1,0 +1,95 @@
+"""Why did the language model say that? Exact logit attribution you can click, in a notebook.
+
+::
+
+    import attrib_widgets as aw
+    aw.explore()                                   # the embedded model on its first task
+    model = aw.load("demo")                        # or "gpt2", a folder, a transformers or nnsight model
+    run = model.run("The capital of France is")
+    a = aw.attribute(run, " Paris")                # rows that add up to the model's own logit
+
+Names are imported on first use (PEP 562), so ``import attrib_widgets`` is instant.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "attribute": "analysis.attribution",
+    "Attribution": "analysis.attribution",
+    "attention": "analysis.attention",
+    "Attention": "analysis.attention",
+    "head_table": "analysis.attention",
+    "component": "components",
+    "Component": "components",
+    "logit": "targets",
+    "logit_diff": "targets",
+    "log_prob": "targets",
+    "score": "targets",
+    "load": "model.model",
+    "Model": "model.model",
+    "Run": "model.run",
+    "Anatomy": "model.anatomy",
+    "QKV": "model.anatomy",
+    "explore": "widgets.explorer",
+    "Explorer": "widgets.explorer",
+    "AttribError": "errors",
+    "ComponentError": "errors",
+    "TargetError": "errors",
+    "PositionError": "errors",
+    "TokenizerError": "errors",
+    "AnatomyError": "errors",
+    "GranularityError": "errors",
+    "NumberError": "errors",
+}
+_ROOMS = ("analysis", "demo", "model", "plots", "widgets")
+
+__all__ = ["__version__", "demo", *sorted(_HOMES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    if name in _ROOMS:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS})
+
+
+if TYPE_CHECKING:
+    from . import demo as demo
+    from .analysis.attention import Attention as Attention
+    from .analysis.attention import attention as attention
+    from .analysis.attention import head_table as head_table
+    from .analysis.attribution import Attribution as Attribution
+    from .analysis.attribution import attribute as attribute
+    from .components import Component as Component
+    from .components import component as component
+    from .errors import AnatomyError as AnatomyError
+    from .errors import AttribError as AttribError
+    from .errors import ComponentError as ComponentError
+    from .errors import GranularityError as GranularityError
+    from .errors import NumberError as NumberError
+    from .errors import PositionError as PositionError
+    from .errors import TargetError as TargetError
+    from .errors import TokenizerError as TokenizerError
+    from .model.anatomy import QKV as QKV
+    from .model.anatomy import Anatomy as Anatomy
+    from .model.model import Model as Model
+    from .model.model import load as load
+    from .model.run import Run as Run
+    from .targets import log_prob as log_prob
+    from .targets import logit as logit
+    from .targets import logit_diff as logit_diff
+    from .targets import score as score
+    from .widgets.explorer import Explorer as Explorer
+    from .widgets.explorer import explore as explore

@@ -1,0 +1,412 @@
+"""Which parts of the model wrote this number: exact direct attribution at any read point.
+
+Direct logit attribution with a frozen final norm (Elhage et al. 2021, "A Mathematical Framework for Transformer
+Circuits"; nostalgebraist 2020), on unmodified weights, with every bias and the measured rounding as rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..components import Component, ComponentLike, component
+from ..errors import ComponentError, GranularityError, TargetError
+from ..model.norms import NormReading
+from ..model.rounding import accumulation, refuse_above
+from ..result import Result, Table, signed, visible
+from ..targets import Resolved, ScoreTarget, Target, TargetLike, as_target, resolve
+from .parts import Contributions, Through, Worked, Writes
+from .rows import decompose
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..model.model import Model, Prompt
+    from ..model.run import Run
+
+
+@dataclass
+class Reading:
+    """A direction of the normalised stream at a read point, and the constants that go with it.
+
+    ``bound`` is the largest difference between the printed number and the float32 read-out of the recorded stream
+    that rounding can explain: beyond it nothing is shown.
+    """
+
+    stage: int
+    norm: NormReading
+    direction: Float[Tensor, "d_model"]
+    position: int
+    constants: list[tuple[Component, float]]
+    actual: float
+    precap: float | None
+    bound: float
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def before_cap(self) -> float:
+        """The explained value before a soft cap, constants included."""
+        return self.actual if self.precap is None else self.precap
+
+
+@dataclass(eq=False, repr=False)
+class Attribution(Result):
+    """Contributions of every part of the model to one number, in model order. Made by :func:`attribute`.
+
+    Attributes:
+        components: the rows; labels: their names; values: float32 on the CPU, in the target's unit.
+        actual: the model's own number; precap: the same before a soft cap (None without one).
+        rounding: the three measured parts of the rounding row: ``stream``, ``heads``, ``readout``.
+        notes: remarks for the reader.
+    """
+
+    run: Run
+    target: Target | ScoreTarget
+    position: int
+    reading: Reading
+    components: list[Component]
+    values: Float[Tensor, "component"]
+    rounding: dict[str, float]
+
+    @property
+    def model(self) -> Model:
+        """The model that ran."""
+        return self.run.model
+
+    @property
+    def unit(self) -> str:
+        """``"logits"``, ``"nats"`` or ``"score"``."""
+        return self.target.unit
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks for the reader."""
+        return self.reading.notes
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the rows."""
+        return [str(c) for c in self.components]
+
+    @property
+    def actual(self) -> float:
+        """The model's own number."""
+        return self.reading.actual
+
+    @property
+    def precap(self) -> float | None:
+        """The model's number before its soft cap; None where there is no cap."""
+        return self.reading.precap
+
+    @property
+    def total(self) -> float:
+        """Sum of all rows."""
+        return float(self.values.double().sum())
+
+    @property
+    def gap(self) -> float:
+        """The model's number minus the sum of the rows."""
+        return self.actual - self.total
+
+    @property
+    def exact(self) -> bool:
+        """Whether the gap is float32 arithmetic: at most 1e-5 of 1 plus the sum of magnitudes."""
+        return abs(self.gap) <= 1e-5 * (1 + float(self.values.double().abs().sum()))
+
+    def __getitem__(self, which: ComponentLike) -> float:
+        return float(self.values[self._row(which)])
+
+    def _row(self, which: ComponentLike) -> int:
+        wanted = component(which)
+        if wanted not in self.components:
+            raise ComponentError(
+                f"{wanted} is not a row of this attribution.",
+                f"Its rows run from {self.components[0]} to {self.components[-1]}: see .labels.",
+            )
+        return self.components.index(wanted)
+
+    @property
+    def heads(self) -> Float[Tensor, "layer head"]:
+        """Contributions of the heads; zero in layers above the read point.
+
+        Raises:
+            GranularityError: heads are not exact on this model; the reason is in the message.
+        """
+        self._need_heads()
+        out = torch.zeros(self.model.n_layers, self.model.n_heads)
+        for c, value in zip(self.components, self.values, strict=True):
+            if c.kind == "head":
+                out[c.layer, c.index] = value
+        return out
+
+    @property
+    def mlps(self) -> Float[Tensor, "layer"]:
+        """Contributions of the MLPs, their output biases included."""
+        if self.model.granularity == "layers":
+            raise GranularityError(f"{self.model.name} is exact per layer only: {self.model.check.reason}.")
+        out = torch.zeros(self.model.n_layers)
+        for c, value in zip(self.components, self.values, strict=True):
+            if c.kind == "mlp":
+                out[c.layer] = value
+        return out
+
+    def top(self, k: int = 10) -> list[tuple[Component, float]]:
+        """The ``k`` largest rows by magnitude, with their signs."""
+        order = self.values.abs().argsort(descending=True, stable=True)[:k].tolist()
+        return [(self.components[i], float(self.values[i])) for i in order]
+
+    # -- opening a row -------------------------------------------------------------------------------------
+    def sources(self, head: ComponentLike) -> Contributions:
+        """What each source token contributed through ``head``: A[t,s] (v_s - b_V) W_O . u, and the value bias."""
+        from .sources import sources
+
+        return sources(self, self._head(head))
+
+    def through(self, head: ComponentLike) -> Through:
+        """The contribution of ``head`` split over source token and upstream part, pattern and norms frozen."""
+        from .sources import through
+
+        return through(self, self._head(head))
+
+    def neurons(self, layer: int | ComponentLike) -> Contributions:
+        """What each neuron of an MLP contributed. Costs one more forward pass, up to that layer."""
+        from .detail import neurons
+
+        number = layer if isinstance(layer, int) else component(layer).layer
+        if number is None or not 0 <= number < self.reading.stage:
+            raise ComponentError(
+                f"{layer!r} is not a layer below the read point.", f"Use 0 to {self.reading.stage - 1}."
+            )
+        return neurons(self, number)
+
+    def worked(self, head: ComponentLike) -> Worked:
+        """The contribution of ``head`` as a dot product of two vectors, step by step."""
+        from .detail import worked
+
+        return worked(self, self._head(head))
+
+    def writes(self, which: ComponentLike, k: int = 8) -> Writes:
+        """What a component adds to the logits of the whole vocabulary, through the frozen final norm."""
+        from .detail import writes
+
+        return writes(self, self.components[self._row(which)], k)
+
+    def by_position(self, target: Literal["next"] | None = None) -> PositionAttribution:
+        """The same attribution at every destination position at once.
+
+        Args:
+            target: None keeps this target; ``"next"`` explains each position's own next token (the last position:
+                this attribution's target).
+        """
+        from .positions import by_position
+
+        return by_position(self, target)
+
+    def _head(self, which: ComponentLike) -> Component:
+        self._need_heads()
+        found = self.components[self._row(which)]
+        if found.kind != "head":
+            raise ComponentError(f"{found} is not a head.", 'Name one as "L7H4".')
+        return found
+
+    def _need_heads(self) -> None:
+        check = self.model.check
+        if self.model.granularity != "heads":
+            raise GranularityError(
+                f"{self.model.name} is exact per {self.model.granularity.rstrip('s')} only: {check.reason}.",
+                "See model.check.",
+            )
+
+    # -- showing -------------------------------------------------------------------------------------------
+    def title(self) -> str:
+        """The finding in one line: who leads, with how much of what."""
+        leading = self.top(2)
+        amount = sum(v for _, v in leading)
+        names = " and ".join(str(c) for c, _ in leading)
+        return f"{names} lead: {signed(amount)} of {self.actual:.2f} {self.unit}, the {self.target.phrase(self.model)}"
+
+    def summary(self) -> Table:
+        shown = self.top(10)
+        rows = [[str(c), signed(v, 3)] for c, v in shown]
+        bars: list[float | None] = [v for _, v in shown]
+        rest = len(self.components) - len(shown)
+        if rest > 0:
+            others = self.total - sum(v for _, v in shown)
+            rows.append([f"{rest} others", signed(others, 3)])
+            bars.append(others)
+        where = "".join(visible(t) for t in self.run.tokens[max(0, self.position - 11) : self.position + 1])
+        note = f"after {where.replace(chr(0xB7), ' ').strip()}\nDirect contributions: observed, not yet tested."
+        footer = (
+            f"sum {self.total:.4f}   model {self.actual:.4f}   gap {self.gap:.0e} {'ok' if self.exact else 'NOT EXACT'}"
+        )
+        for remark in self.notes:
+            footer += f"\n{remark}"
+        return Table(self.title(), ["component", self.unit], rows, bars, note, footer)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Columns ``component``, ``kind``, ``layer``, ``index``, ``value``, in model order."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "component": self.labels,
+                "kind": [c.kind for c in self.components],
+                "layer": pd.array([c.layer for c in self.components], dtype="Int64"),
+                "index": pd.array([c.index for c in self.components], dtype="Int64"),
+                "value": self.values.numpy(),
+            }
+        )
+
+
+@dataclass(eq=False, repr=False)
+class PositionAttribution(Result):
+    """One attribution per destination position: ``values[position, component]`` sums to ``actual[position]``."""
+
+    run: Run
+    targets: list[str]
+    components: list[Component]
+    values: Float[Tensor, "position component"]
+    actual: Float[Tensor, "position"]
+    unit: str
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the columns."""
+        return [str(c) for c in self.components]
+
+    @property
+    def total(self) -> Float[Tensor, "position"]:
+        """Sum over components, per position."""
+        return self.values.double().sum(-1).float()
+
+    def summary(self) -> Table:
+        rows = []
+        for p in list(range(len(self.targets)))[-10:]:
+            best = int(self.values[p].abs().argmax())
+            lead = f"{self.components[best]} {signed(float(self.values[p, best]))}"
+            rows.append([visible(self.run.tokens[p]), visible(self.targets[p]), lead, f"{float(self.actual[p]):.3f}"])
+        worst = float((self.actual - self.total).abs().max())
+        return Table(
+            "Attribution at every position",
+            ["after", "of", "leading", self.unit],
+            rows,
+            footer=f"largest gap {worst:.0e}",
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per position and component."""
+        import pandas as pd
+
+        n, m = self.values.shape
+        return pd.DataFrame(
+            {
+                "position": [p for p in range(n) for _ in range(m)],
+                "target": [t for t in self.targets for _ in range(m)],
+                "component": self.labels * n,
+                "value": self.values.flatten().numpy(),
+            }
+        )
+
+
+def attribute(
+    run: Run | Prompt, target: TargetLike | None = None, position: int = -1, *, model: Model | str | None = None
+) -> Attribution:
+    """Split a number of the model exactly among the parts that wrote it.
+
+    Args:
+        run: a Run, or a prompt together with ``model``.
+        target: a token (text with its leading space, or id), a target such as ``aw.logit_diff(" Paris", " Rome")``
+            or ``aw.score("L7H4", query=-1, key=3)``, or None for the model's own top prediction.
+        position: the position whose next-token prediction is explained (a score has its own).
+        model: where ``run`` is a prompt.
+
+    Raises:
+        TargetError: the text is several tokens here, or the target is undefined on this model.
+        PositionError: outside the prompt.
+        GranularityError: the recorded tensors do not add up on this prompt.
+    """
+    from ..model.run import Run as RunClass
+
+    if not isinstance(run, RunClass):
+        if model is None:
+            raise TargetError("A prompt needs its model.", 'Write aw.attribute(model.run("..."), " Paris").')
+        from ..model.model import load
+
+        run = load(model).run(run)
+    position = run.position(position)
+    if target is None:
+        target = run.top(1, position)[0].id
+    return _attribute(run, as_target(target), position)
+
+
+@torch.no_grad()
+def _attribute(run: Run, target: Target | ScoreTarget, position: int) -> Attribution:
+    if isinstance(target, ScoreTarget):
+        from .scores import read_score
+
+        reading = read_score(run, target)
+    else:
+        reading = read_target(run, target, position)
+    rows = decompose(run, reading.stage, reading.norm, reading.direction[None], [reading.position])
+    components, values = list(rows.components), rows.values[0, 0].double().tolist()
+    if bool(reading.norm.bias.any()):
+        components.append(Component("norm.bias"))
+        values.append(float(rows.constant[0]))
+    for name, value in reading.constants:
+        components.append(name)
+        values.append(value)
+    read = float(rows.direct[0, 0]) + float(rows.constant[0]) + sum(v for _, v in reading.constants)
+    if reading.precap is not None:
+        components.append(Component("softcap"))
+        values.append(reading.actual - reading.precap)
+    refuse_above(
+        torch.tensor(reading.before_cap - read),
+        torch.tensor(reading.bound),
+        "the printed number is not the read-out of the recorded stream",
+    )
+    rounding = {
+        "stream": float(rows.stream[0, 0]),
+        "heads": float(rows.heads[0, 0]),
+        "readout": reading.before_cap - read,
+    }
+    components.append(Component("rounding"))
+    values.append(sum(rounding.values()))
+    return Attribution(run, target, reading.position, reading, components, torch.tensor(values).float(), rounding)
+
+
+def read_target(run: Run, target: Target, position: int) -> Reading:
+    """A target over the vocabulary as a direction of the final norm's output."""
+    model = run.model
+    found = resolve(target, run, position)
+    precap, printed = run.raw_logits(position)
+    constants: list[tuple[Component, float]] = []
+    bias = model.unembed_bias
+    if bias is not None:
+        constants.append((Component("unembed.bias"), found.of(bias)))
+    if target.kind == "log_prob":
+        constants.append((Component("entropy"), found.constant))
+        actual = float(printed.double().log_softmax(-1)[found.ids[0]])
+    else:
+        actual = found.of(printed)
+    norm = model.norm(model.anatomy.final_norm)
+    direction = found.direction(model.unembed_weight)
+    before = found.of(precap) if model.softcap is not None else None
+    bound = _readout_bound(run, found, position, actual if before is None else before)
+    return Reading(model.n_layers, norm, direction, position, constants, actual, before, bound, found.notes)
+
+
+def _readout_bound(run: Run, found: Resolved, position: int, value: float) -> float:
+    """Rounding of the final norm and of the unembedding, for the tokens that the target weighs."""
+    model = run.model
+    normed = model.norm(model.anatomy.final_norm)(run.record.streams[-1][position])
+    relative = 2 * torch.finfo(model.dtype).eps + accumulation(model.d_model)
+    errors = relative * float(normed.norm()) * model.unembed_lengths
+    errors = errors + torch.finfo(model.dtype).eps * run.logits(position).abs().float()
+    total = (errors[found.ids] * found.weights.abs()).sum()
+    if found.dense is not None:
+        total = total + errors.max() * found.dense.abs().sum()
+    return float(total) + 1e-6 * abs(value)

@@ -1,0 +1,167 @@
+"""The one decomposition: what every part of the model wrote along given directions of the stream.
+
+A direction w of the normalised stream at a read point is pulled back once to a direction of the raw stream,
+``u = pull(w) * scale(x)``; a part that wrote c contributed ``c . u``. Where a sublayer has a norm of its own
+after it, u is pulled back through that norm too, with its own frozen scale. No ``[component, position, d_model]``
+tensor exists at any time: u goes back through W_O and meets z.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..components import Component, head, mlp
+from ..model.norms import NormReading
+from ..model.rounding import refuse_above
+from ..model.selfcheck import head_error, parallel, post_norm_error, stream_error
+
+if TYPE_CHECKING:
+    from ..model.model import Model
+    from ..model.run import Run
+
+
+@dataclass
+class Rows:
+    """Contributions of the parts below a read point, for K directions at P positions.
+
+    ``values`` follow ``components``. ``stream`` and ``heads`` are the measured roundings of the additions to the
+    stream and of the head splits; ``direct`` is the recorded stream read in the same direction, ``constant`` the
+    norm's bias. ``values.sum(-1) + stream + heads`` equals ``direct`` up to float32 arithmetic.
+    """
+
+    components: list[Component]
+    values: Float[Tensor, "direction position component"]
+    stream: Float[Tensor, "direction position"]
+    heads: Float[Tensor, "direction position"]
+    direct: Float[Tensor, "direction position"]
+    constant: Float[Tensor, "direction"]
+
+
+def parts_below(model: Model, stage: int) -> list[Component]:
+    """The parts that write before layer ``stage`` reads, in model order, at the granularity that is exact."""
+    parts = [Component("embed")] + ([Component("pos")] if model.anatomy.pos else [])
+    for layer in range(stage):
+        if model.granularity == "layers":
+            parts.append(Component("layer", layer))
+            continue
+        if model.granularity == "heads":
+            parts += [head(layer, h) for h in range(model.n_heads)]
+            if has_attention_bias(model, layer):
+                parts.append(Component("attn.bias", layer))
+        else:
+            parts.append(Component("attn", layer))
+        parts.append(mlp(layer))
+    return parts
+
+
+def has_attention_bias(model: Model, layer: int) -> bool:
+    """Whether the attention of ``layer`` writes a constant of its own."""
+    path = model.anatomy.attn_post_norm
+    if path and bool(model.norm(path, layer).bias.any()):
+        return True
+    return model.out_weight(layer)[1] is not None
+
+
+def sublayer_direction(
+    model: Model,
+    layer: int,
+    path: str | None,
+    given: Float[Tensor, "position d_model"],
+    v: Float[Tensor, "direction d_model"],
+) -> tuple[Float[Tensor, "direction d_model"], Float[Tensor, "position"], Float[Tensor, "direction"]]:
+    """Directions of the stream as directions of a sublayer's own output: (directions, scale, constant).
+
+    Without a post-norm these are the same directions, scale 1 and constant 0.
+    """
+    if path is None:
+        return v, v.new_ones(len(given)), v.new_zeros(len(v))
+    norm = model.norm(path, layer)
+    return norm.pull(v), norm.scale(given), v @ norm.bias
+
+
+@torch.no_grad()
+def decompose(
+    run: Run, stage: int, norm: NormReading, directions: Float[Tensor, "direction d_model"], positions: Sequence[int]
+) -> Rows:
+    """Split what ``norm`` reads before layer ``stage`` among the parts that wrote it.
+
+    Args:
+        stage: the layer that reads (``n_layers`` for the final norm).
+        directions: directions of the normalised stream, float32.
+        positions: where they are read.
+
+    Raises:
+        GranularityError: on this very prompt the recorded tensors miss their sums by more than rounding.
+    """
+    model, rec, index = run.model, run.record, list(positions)
+    x = rec.streams[stage][index]
+    scale = norm.scale(x)
+    v = norm.pull(directions)
+
+    def read(tensor: Tensor) -> Tensor:
+        """[direction, position] of a tensor [position, d_model]: in float64, so that nothing but the model rounds."""
+        return (v.double() @ tensor.double().T).float()
+
+    columns: list[Tensor] = []
+    stream = heads = torch.zeros(len(v), len(index), device=v.device)
+    if model.anatomy.pos:
+        assert rec.embed is not None and rec.pos is not None
+        embed, pos = rec.embed[index].double(), rec.pos[index].double()
+        columns += [read(embed), read(pos)]
+        stream = stream + read(rec.streams[0][index].double() - embed - pos)
+    else:
+        columns.append(read(rec.streams[0][index]))
+    for layer in range(stage):
+        if model.granularity == "layers":
+            columns.append(read(rec.streams[layer + 1][index].double() - rec.streams[layer][index].double()))
+            continue
+        missed, bound = stream_error(rec, layer, rec.streams[layer].dtype, parallel(model), index)
+        refuse_above(missed, bound, f"the sublayers of layer {layer} do not add up to what it writes")
+        stream = stream + read(missed)
+        if model.granularity == "heads":
+            split, rounded = _head_columns(run, layer, v, index)
+            columns += split
+            heads = heads + rounded
+        else:
+            columns.append(read(rec.attn_write[layer][index]))
+        columns.append(read(rec.mlp_write[layer][index]))
+    return Rows(
+        parts_below(model, stage),
+        torch.stack(columns, -1) * scale[None, :, None],
+        stream * scale,
+        heads * scale,
+        read(x) * scale,
+        directions @ norm.bias,
+    )
+
+
+def _head_columns(run: Run, layer: int, v: Tensor, index: list[int]) -> tuple[list[Tensor], Tensor]:
+    """Columns of one layer's heads and attention bias, and the rounding of their sum, all [direction, position]."""
+    model, rec = run.model, run.record
+    path = model.anatomy.attn_post_norm
+    given, written = rec.attn_out[layer][index], rec.attn_write[layer][index]
+    directions, scale, constant = sublayer_direction(model, layer, path, given, v)
+    weight, bias = model.out_weight(layer)
+    z = rec.z[layer][index].float().view(len(index), model.n_heads, -1)
+    through = (directions @ weight.T).view(len(v), model.n_heads, -1)
+    per_head = torch.einsum("phd,khd->kph", z, through) * scale[None, :, None]
+    columns = list(per_head.unbind(-1))
+    missed, bound = head_error(model, rec, layer, index)
+    refuse_above(missed, bound, f"the heads of layer {layer} do not add up to their output projection")
+    rounded = (directions.double() @ missed.T).float() * scale
+    if path is not None:
+        missed, bound = post_norm_error(model, path, layer, given, written)
+        refuse_above(missed, bound, f"the norm after the attention of layer {layer} is not what was recorded")
+        rounded = rounded + (v.double() @ missed.T).float()
+    if has_attention_bias(model, layer):
+        inside = torch.zeros_like(scale).expand(len(v), -1)
+        if bias is not None:
+            inside = (directions @ bias)[:, None] * scale
+        columns.append(inside + constant[:, None])
+    return columns, rounded

@@ -1,0 +1,125 @@
+"""What a head carried: its contribution by source token, and by who wrote that token's stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..components import Component
+from ..model.attend import attend, input_norm, normed_input, projection_weight, value_direction
+from ..model.rounding import dot_bound, refuse_above
+from ..result import visible
+from .parts import Contributions, Through
+from .rows import decompose, sublayer_direction
+
+if TYPE_CHECKING:
+    from .attribution import Attribution
+
+
+def stream_direction(a: Attribution) -> Float[Tensor, "d_model"]:
+    """The explained direction of the raw stream at the attribution's position, its norm frozen."""
+    reading = a.reading
+    x = a.run.record.streams[reading.stage][reading.position]
+    return reading.norm.pull(reading.direction) * reading.norm.scale(x)
+
+
+def attention_direction(a: Attribution, layer: int) -> Float[Tensor, "d_model"]:
+    """The same direction at the output projection of ``layer``: pulled back through a post-norm where there is one."""
+    model, at = a.model, a.reading.position
+    given = a.run.record.attn_out[layer][at : at + 1]
+    directions, scale, _ = sublayer_direction(
+        model, layer, model.anatomy.attn_post_norm, given, stream_direction(a)[None]
+    )
+    return directions[0] * scale[0]
+
+
+@dataclass
+class Carried:
+    """What one head took from each source: pattern row, value part and value bias of the contribution."""
+
+    pattern: Float[Tensor, "source"]
+    values: Float[Tensor, "source"]
+    value_bias: float
+    rounding: float
+    parent: float
+
+
+def carried(a: Attribution, head: Component) -> Carried:
+    """The contribution of ``head`` taken apart by source position."""
+    model, at = a.model, a.reading.position
+    layer, index = head.layer or 0, head.index or 0
+    found = attend(model, a.run.record, layer)
+    u = attention_direction(a, layer)
+    _, through, bias = value_direction(model, layer, index, u)
+    pattern = found.pattern[index, at]
+    values = pattern * (found.v.final[index] @ through - bias)
+    d = model.geometry.d_head
+    z = a.run.record.z[layer][at, index * d : (index + 1) * d].float()
+    missed = z - pattern @ found.v.final[index]
+    return Carried(pattern, values, float(pattern.sum()) * bias, float(missed @ through), float(z @ through))
+
+
+def _half(a: Attribution) -> bool:
+    return a.model.dtype not in (torch.float32, torch.float64)
+
+
+@torch.no_grad()
+def sources(a: Attribution, head: Component) -> Contributions:
+    """See :meth:`Attribution.sources`."""
+    found = carried(a, head)
+    labels, kinds = list(a.run.tokens), ["token"] * a.run.n_positions
+    values = found.values.tolist()
+    layer = head.layer or 0
+    if projection_weight(a.model, layer, "v")[1] is not None:
+        labels.append("value bias")
+        kinds.append("bias")
+        values.append(found.value_bias)
+    if _half(a):
+        labels.append("rounding")
+        kinds.append("rounding")
+        values.append(found.rounding)
+    best = int(found.values.abs().argmax())
+    token, part = visible(a.run.tokens[best]), float(found.values[best])
+    title = f"{head} by source token: reads {100 * float(found.pattern[best]):.0f} % from {token}, which carries {part:+.2f}"
+    return Contributions(
+        title,
+        labels,
+        kinds,
+        torch.tensor(values).float(),
+        str(head),
+        a[head],
+        a.unit,
+        axis="source",
+    )
+
+
+@torch.no_grad()
+def through(a: Attribution, head: Component) -> Through:
+    """See :meth:`Attribution.through`."""
+    model, layer, index = a.model, head.layer or 0, head.index or 0
+    found = carried(a, head)
+    direction, _, _ = value_direction(model, layer, index, attention_direction(a, layer))
+    rows = decompose(a.run, layer, input_norm(model, layer), direction[None], range(a.run.n_positions))
+    weight = found.pattern
+    parts = rows.values[0] * weight[:, None]
+    constant = rows.constant[0] * weight
+    # What the value projection rounded, and the measured rounding of the stream it read.
+    rounded = found.values - (rows.direct[0] + rows.constant[0]) * weight
+    read = normed_input(model, a.run.record, layer)
+    bound = weight.double() * dot_bound(model.dtype, read, direction.expand_as(read)) + 1e-12
+    refuse_above(rounded, bound, f"the values of {head} are not the linear map of the stream they read")
+    rounded = rounded + (rows.stream[0] + rows.heads[0]) * weight
+    return Through(
+        head,
+        list(a.run.tokens),
+        [*rows.components, Component("norm.bias"), Component("rounding")],
+        torch.cat([parts, constant[:, None], rounded[:, None]], -1).cpu(),
+        found.value_bias + (found.rounding if _half(a) else 0.0),
+        a[head],
+        found.values.cpu(),
+        a.unit,
+    )

@@ -1,0 +1,43 @@
+"""Errors that name the input and the remedy."""
+
+from __future__ import annotations
+
+
+class AttribError(ValueError):
+    """Base of every error this library raises on purpose.
+
+    ``hint`` is one plain sentence or line of code: what to type instead. It is part of ``str(error)``.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(f"{message} {hint}".strip() if hint else message)
+        self.message = message
+        self.hint = hint
+
+
+class ComponentError(AttribError):
+    """A component name that cannot be read, or that this model does not have."""
+
+
+class TargetError(AttribError):
+    """A target that cannot be explained as asked (several tokens, unknown id, soft-capped log-probability)."""
+
+
+class PositionError(AttribError):
+    """A position outside the prompt, or a prompt that does not fit the model."""
+
+
+class TokenizerError(AttribError):
+    """No tokenizer, or one that does not belong to the model."""
+
+
+class AnatomyError(AttribError):
+    """The model's parts are not where the anatomy says, or the model's sums do not close there."""
+
+
+class GranularityError(AttribError):
+    """A split (heads, sources, neurons) that was not shown to be exact on this model."""
+
+
+class NumberError(AttribError):
+    """The model itself produced NaN or infinite values."""

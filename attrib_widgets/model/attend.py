@@ -1,0 +1,258 @@
+"""Attention recomputed from a recording: queries, keys, values, scores and patterns of one layer.
+
+Works whatever attention implementation the model was loaded with, because nothing is read from it: the layer's
+own projections are called on the recorded stream, and the self-check compares pattern times values with the
+recorded z. Everything returned is float32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..errors import AnatomyError
+from .anatomy import bias_of, weight_in_out
+from .norms import NormReading, no_norm, read_norm
+
+if TYPE_CHECKING:
+    from .capture import Recording
+    from .model import Model
+
+# Allowed miss of pattern @ v against the recorded z, relative to the largest value.
+LIMITS = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+
+
+def attention_limit(dtype: torch.dtype) -> float:
+    """Largest relative miss of the recomputed z that rounding in ``dtype`` explains."""
+    return LIMITS.get(dtype, 4e-2)
+
+
+@dataclass
+class Projected:
+    """One of q, k, v of a layer: before and after its norm and rotation, per query head."""
+
+    raw: Float[Tensor, "position width"]
+    final: Float[Tensor, "head position d_head"]
+    norm: NormReading | None
+
+
+@dataclass
+class Attended:
+    """The attention of one layer on one prompt.
+
+    ``pattern`` rows are as the model has them: where it has sinks they sum to 1 minus ``sink``. ``scores`` are
+    before the soft cap and the mask, the position penalty ``alibi`` included.
+    """
+
+    q: Projected
+    k: Projected
+    v: Projected
+    scores: Float[Tensor, "head destination source"]
+    alibi: Float[Tensor, "head destination source"] | None
+    pattern: Float[Tensor, "head destination source"]
+    sink: Float[Tensor, "head destination"] | None
+    scaling: float
+    cap: float | None
+
+
+def _module(model: Model, layer: int) -> nn.Module:
+    return model.module(model.anatomy.attn, layer)
+
+
+def normed_input(model: Model, rec: Recording, layer: int) -> Float[Tensor, "position d_model"]:
+    """What the attention of ``layer`` reads, in the model's dtype."""
+    stream = rec.streams[layer]
+    path = model.anatomy.attn_norm
+    if path is None:
+        return stream
+    with model.quiet():
+        out: Tensor = model.module(path, layer)(stream[None])[0]
+    return out
+
+
+def input_norm(model: Model, layer: int) -> NormReading:
+    """The norm that the attention of ``layer`` reads through."""
+    path = model.anatomy.attn_norm
+    return no_norm(model.d_model, model.device) if path is None else model.norm(path, layer)
+
+
+def rotate(x: Float[Tensor, "*shape d_head"], cos: Tensor, sin: Tensor, back: bool = False) -> Tensor:
+    """Rotary embedding on the first ``cos.shape[-1]`` numbers, halves paired; ``back`` applies its transpose."""
+    width = cos.shape[-1]
+    part, rest = x[..., :width], x[..., width:]
+
+    def half(y: Tensor) -> Tensor:
+        return torch.cat([-y[..., width // 2 :], y[..., : width // 2]], -1)
+
+    turned = part * cos - half(part * sin) if back else part * cos + half(part) * sin
+    return torch.cat([turned, rest], -1)
+
+
+def rotation(rec: Recording, layer: int) -> tuple[Tensor, Tensor] | None:
+    """(cos, sin) [position, rotary width] that the layer was given, or None."""
+    given = rec.attn_inputs[layer].get("position_embeddings")
+    if given is None:
+        return None
+    cos, sin = given
+    return cos.reshape(-1, cos.shape[-1]), sin.reshape(-1, sin.shape[-1])
+
+
+def project(model: Model, rec: Recording, layer: int, which: str, x: Tensor) -> Projected:
+    """``which`` is ``"q"``, ``"k"`` or ``"v"``; ``x`` is :func:`normed_input`."""
+    geo, qkv, attn = model.geometry, model.anatomy.qkv, _module(model, layer)
+    rows = geo.rows[which]
+    with model.quiet():
+        out: Tensor = model.module(f"{model.anatomy.attn}.{getattr(qkv, which)}", layer)(x)
+        if int(rows.max()) >= out.shape[-1] or (qkv.layout == "split" and rows.numel() != out.shape[-1]):
+            raise AnatomyError(f"the {which} projection has {out.shape[-1]} outputs, not {rows.numel()}")
+        raw = out[:, rows.flatten().to(out.device)]
+        final, norm = raw, None
+        path = getattr(qkv, f"{which}_norm", None)
+        if path:
+            module = getattr(attn, path, None)
+            if not isinstance(module, nn.Module):
+                raise AnatomyError(f"the attention module has no {path}")
+            norm = _head_norm(model, layer, path, module)
+            wide = norm.gain.numel() != geo.d_head
+            shaped = raw if wide else raw.view(len(raw), -1, geo.d_head)
+            final = module(shaped).reshape(len(raw), -1)
+    heads = final.view(len(raw), -1, geo.d_head).transpose(0, 1)
+    turn = rotation(rec, layer)
+    if turn is not None and which != "v":
+        heads = rotate(heads, turn[0].to(heads.dtype), turn[1].to(heads.dtype))
+    if heads.shape[0] != geo.n_heads:
+        heads = heads.repeat_interleave(geo.group, 0)
+    return Projected(raw.float(), heads.float(), norm)
+
+
+def _head_norm(model: Model, layer: int, path: str, module: nn.Module) -> NormReading:
+    kept: dict[Any, NormReading] = model.__dict__.setdefault("_norms", {})
+    key = (f"{model.anatomy.attn}.{path}", layer)
+    if key not in kept:
+        weight = getattr(module, "weight", None)
+        width = weight.numel() if isinstance(weight, Tensor) else model.geometry.d_head
+        kept[key] = read_norm(module, width, path)
+    return kept[key]
+
+
+def _allowed(rec: Recording, layer: int, window: int | None, shape: tuple[int, int], device: Any) -> Tensor:
+    """What is added to the scores [1 or head, destination, source]: 0 where attention may look, else -inf."""
+    given = rec.attn_inputs[layer].get("attention_mask")
+    t, s = shape
+    if isinstance(given, Tensor) and given.dim() == 4:
+        mask = given[0, :, -t:, :s]
+        if mask.dtype == torch.bool:
+            return torch.zeros(mask.shape, device=device).masked_fill(~mask, -torch.inf)
+        low = torch.finfo(mask.dtype).min / 2
+        return mask.float().masked_fill(mask <= low, -torch.inf)
+    distance = torch.arange(t, device=device)[:, None] - torch.arange(s, device=device)[None, :]
+    blocked = distance < 0
+    if window:
+        blocked = blocked | (distance >= window)
+    return torch.zeros(1, t, s, device=device).masked_fill(blocked, -torch.inf)
+
+
+def attend(model: Model, rec: Recording, layer: int) -> Attended:
+    """Recompute the attention of ``layer``.
+
+    Raises:
+        AnatomyError: the projections are not where the anatomy says.
+    """
+    qkv, attn = model.anatomy.qkv, _module(model, layer)
+    x = normed_input(model, rec, layer)
+    q, k, v = (project(model, rec, layer, which, x) for which in "qkv")
+    scaling = getattr(attn, qkv.scaling, None)
+    scaling = float(scaling) if scaling is not None else model.geometry.d_head**-0.5
+    scores = q.final @ k.final.transpose(-1, -2) * scaling
+    alibi = rec.attn_inputs[layer].get("alibi")
+    if isinstance(alibi, Tensor):
+        alibi = alibi.float().reshape(model.n_heads, 1, -1).expand_as(scores)
+        scores = scores + alibi
+    cap = getattr(attn, qkv.softcap, None) if qkv.softcap else None
+    logits = scores if not cap else torch.tanh(scores / cap) * cap
+    window = getattr(attn, qkv.window, None) if qkv.window else None
+    logits = logits + _allowed(rec, layer, window, (scores.shape[-2], scores.shape[-1]), scores.device)
+    sinks = getattr(attn, qkv.sinks, None) if qkv.sinks else None
+    if isinstance(sinks, Tensor):
+        column = sinks.float().reshape(-1, 1, 1).expand(-1, scores.shape[-2], 1)
+        full = torch.cat([logits, column], -1).softmax(-1)
+        pattern, sink = full[..., :-1], full[..., -1]
+    else:
+        pattern, sink = logits.softmax(-1), None
+    return Attended(q, k, v, scores, alibi, pattern, sink, scaling, float(cap) if cap else None)
+
+
+def attention_error(model: Model, rec: Recording, layer: int) -> float:
+    """Largest miss of pattern times values against the recorded z, relative to the largest value."""
+    found = attend(model, rec, layer)
+    z = (found.pattern @ found.v.final).transpose(0, 1).reshape(rec.z[layer].shape)
+    return float((z - rec.z[layer].float()).abs().max() / found.v.final.abs().max().clamp_min(1e-30))
+
+
+# -- the linear maps between a head and the normalised stream it reads ------------------------------------
+def projection_weight(model: Model, layer: int, which: str) -> tuple[Float[Tensor, "width d_model"], Tensor | None]:
+    """(weight, bias) of the q, k or v projection in float32, rows head by head."""
+    module = model.module(f"{model.anatomy.attn}.{getattr(model.anatomy.qkv, which)}", layer)
+    weight = weight_in_out(module)
+    rows = model.geometry.rows[which].flatten().to(weight.device)
+    bias = bias_of(module)
+    return weight[:, rows].T.float(), None if bias is None else bias[rows].float()
+
+
+def kv_head(model: Model, head: int) -> int:
+    """The key and value head that query head ``head`` uses."""
+    return head // model.geometry.group
+
+
+def value_direction(
+    model: Model, layer: int, head: int, u: Float[Tensor, "d_model"]
+) -> tuple[Float[Tensor, "d_model"], Float[Tensor, "d_head"], float]:
+    """A direction ``u`` of what the layer writes, seen from the stream its values read.
+
+    Returns (direction in the normalised stream, direction among the head's values, value bias . direction).
+    """
+    d = model.geometry.d_head
+    through = model.out_weight(layer)[0][head * d : (head + 1) * d] @ u
+    weight, bias = projection_weight(model, layer, "v")
+    rows = slice(kv_head(model, head) * d, (kv_head(model, head) + 1) * d)
+    constant = 0.0 if bias is None else float(bias[rows] @ through)
+    return weight[rows].T @ through, through, constant
+
+
+def score_direction(
+    model: Model, rec: Recording, found: Attended, layer: int, head: int, side: str, position: int, other: int
+) -> tuple[Float[Tensor, "d_model"], float]:
+    """One side of the score of ``head`` between a query and a key, the other side held fixed.
+
+    ``position`` is where this side reads, ``other`` the position of the held side. A query or key norm keeps the
+    scale it had. Returns (direction in the normalised stream at ``position``, constant from the biases).
+    """
+    this, held = (found.q, found.k) if side == "query" else (found.k, found.q)
+    which = "q" if side == "query" else "k"
+    index = head if side == "query" else kv_head(model, head)
+    direction = held.final[head, other] * found.scaling
+    turn = rotation(rec, layer)
+    if turn is not None:
+        direction = rotate(direction, turn[0][position].float(), turn[1][position].float(), back=True)
+    d = model.geometry.d_head
+    rows = slice(index * d, (index + 1) * d)
+    weight, bias = projection_weight(model, layer, which)
+    full = torch.zeros(weight.shape[0], device=weight.device)
+    constant = 0.0
+    if this.norm is None:
+        full[rows] = direction
+    elif this.norm.gain.numel() == d:  # one norm per head
+        raw = this.raw[position, rows]
+        full[rows] = this.norm.pull(direction) * this.norm.scale(raw)
+        constant += float(this.norm.bias @ direction)
+    else:  # one norm over the whole projection
+        full[rows] = direction
+        constant += float(this.norm.bias @ full)
+        full = this.norm.pull(full) * this.norm.scale(this.raw[position])
+    if bias is not None:
+        constant += float(bias @ full)
+    return weight.T @ full, constant

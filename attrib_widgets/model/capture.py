@@ -1,0 +1,136 @@
+"""The only tracing that reads: one forward pass of the model becomes a :class:`Recording`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import nnsight
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .anatomy import path_of
+
+if TYPE_CHECKING:
+    from .model import Model
+
+# What an attention module is given besides the stream, and what the recomputation of its pattern needs.
+ATTENTION_INPUTS = ("attention_mask", "position_embeddings", "alibi")
+
+
+@dataclass
+class Recording:
+    """Tensors of one forward pass, in the model's dtype and on its device. Lists run over layers.
+
+    ``streams`` has one entry more than there are layers: the last is what the final norm reads.
+    ``attn_write`` and ``mlp_write`` are what was added to the stream; ``attn_out`` and ``mlp_out`` the sublayer
+    outputs before a post-norm (the same tensors where there is none). ``logits`` are as printed, ``precap`` the
+    unembedding's own output, both for ``kept`` positions only.
+    """
+
+    streams: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    z: list[Float[Tensor, "position heads_times_d_head"]] = field(default_factory=list)
+    attn_out: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    attn_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    mlp_out: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    mlp_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    attn_inputs: list[dict[str, Any]] = field(default_factory=list)
+    embed: Float[Tensor, "position d_model"] | None = None
+    pos: Float[Tensor, "position d_model"] | None = None
+    logits: Float[Tensor, "kept vocab"] = field(default_factory=lambda: torch.empty(0))
+    precap: Float[Tensor, "kept vocab"] = field(default_factory=lambda: torch.empty(0))
+    kept: list[int] = field(default_factory=list)
+
+    def bytes(self) -> int:
+        """Memory held by the recorded tensors (shared ones counted once)."""
+        lists = [self.streams, self.z, self.attn_out, self.attn_write, self.mlp_out, self.mlp_write]
+        tensors = [t for part in lists for t in part]
+        return sum(size for size in {t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
+
+
+def _first(value: Any) -> Tensor:
+    """The hidden states of a module output, which some families wrap in a tuple."""
+    out = value[0] if isinstance(value, tuple) else value
+    assert isinstance(out, Tensor)
+    return out
+
+
+def _rows(value: Any, positions: int) -> Tensor:
+    """A copy of one batch row as [position, width] (families that flatten batch and position included).
+
+    A copy, because some families later add to their own output in place.
+    """
+    tensor = _first(value).detach()
+    return tensor.reshape(-1, tensor.shape[-1])[-positions:].clone()
+
+
+def forward_options(model: Model, keep: Sequence[int] | None) -> dict[str, Any]:
+    """Keyword arguments of the forward pass: no cache, and only the logits that are asked for."""
+    options: dict[str, Any] = {"use_cache": False}
+    if "logits_to_keep" in inspect.signature(type(model.hf).forward).parameters:
+        options["logits_to_keep"] = 1 if keep is None else torch.tensor(list(keep), device=model.device)
+    return options
+
+
+def record(model: Model, ids: Sequence[int], keep: Sequence[int] | None = None) -> Recording:
+    """Run the model once on ``ids`` and keep what the decomposition needs.
+
+    Args:
+        ids: token ids of one prompt.
+        keep: positions whose printed logits are kept; None keeps the last one.
+    """
+    anatomy, root, count = model.anatomy, model.traced, len(ids)
+    tokens = torch.tensor([list(ids)], device=model.device)
+    options = forward_options(model, keep)
+    unembed = root.get(path_of(model.hf, anatomy.unembed))
+    blocks = root.get(anatomy.layers)
+    with model.quiet(), root.trace(input_ids=tokens, **options):
+        rec: Recording = nnsight.save(Recording())
+        if anatomy.pos:  # reads follow the order of execution
+            rec.embed = _rows(root.get(anatomy.embed).output, count)
+            rec.pos = _rows(root.get(anatomy.pos).output, count)
+        for block in blocks:
+            rec.streams.append(_rows(block.input, count))
+            given = block.get(anatomy.attn).inputs[1]
+            rec.attn_inputs.append({k: given[k] for k in ATTENTION_INPUTS if given.get(k) is not None})
+            out = block.get(anatomy.attn_out)
+            rec.z.append(_rows(out.input, count))
+            rec.attn_out.append(_rows(out.output, count))
+            if anatomy.attn_post_norm:
+                rec.attn_write.append(_rows(block.get(anatomy.attn_post_norm).output, count))
+            rec.mlp_out.append(_rows(block.get(anatomy.mlp_output or anatomy.mlp).output, count))
+            if anatomy.mlp_post_norm:
+                rec.mlp_write.append(_rows(block.get(anatomy.mlp_post_norm).output, count))
+        rec.streams.append(_rows(root.get(anatomy.final_norm).input, count))
+        rec.precap = _first(unembed.output)[0].detach().clone()
+        rec.logits = root.output.logits[0].detach().clone()
+    rec.attn_write = rec.attn_write or rec.attn_out
+    rec.mlp_write = rec.mlp_write or rec.mlp_out
+    if "logits_to_keep" not in options:  # an older forward prints every position: keep what was asked for
+        picked = [count - 1] if keep is None else list(keep)
+        rec.precap, rec.logits = rec.precap[picked].clone(), rec.logits[picked].clone()
+    rec.kept = [count - 1] if keep is None else [int(k) for k in keep]
+    return rec
+
+
+def record_neurons(
+    model: Model, ids: Sequence[int], layers: Sequence[int], positions: Sequence[int]
+) -> dict[int, Float[Tensor, "position neuron"]]:
+    """What the MLP's down-projection reads (the neurons' activations) in ``layers`` at ``positions``.
+
+    Costs one forward pass up to the last of the layers.
+    """
+    anatomy, root = model.anatomy, model.traced
+    tokens = torch.tensor([list(ids)], device=model.device)
+    options = forward_options(model, None)
+    wanted, count, index = sorted(set(layers)), len(ids), list(positions)
+    blocks = root.get(anatomy.layers)
+    with model.quiet(), root.trace(input_ids=tokens, **options) as tracer:
+        found = nnsight.save({})
+        for layer in wanted:
+            found[layer] = _rows(blocks[layer].get(anatomy.mlp_down).input, count)[index].clone()
+        tracer.stop()
+    return dict(found)

@@ -1,0 +1,400 @@
+"""One model under study: loading, tokens, the lock, and access to its parts in float32."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..errors import AnatomyError, AttribError, PositionError, TargetError, TokenizerError
+from .anatomy import Anatomy, Geometry, bias_of, find, weight_in_out
+from .norms import NormReading, read_norm
+from .run import Run
+from .selfcheck import SelfCheck, check_model
+from .worker import Worker
+
+Prompt: TypeAlias = "str | Sequence[int] | Tensor | Run"
+
+# nnsight's engine is not thread-safe, also across wrappers of one module: every forward takes this lock.
+FORWARD_LOCK = threading.RLock()
+
+
+def load(
+    source: Any,
+    tokenizer: Any = None,
+    *,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    anatomy: Anatomy | Mapping[str, Any] | None = None,
+) -> Model:
+    """Put a model under study.
+
+    Args:
+        source: ``"demo"`` (the small model that ships with this library), a hub id such as ``"gpt2"``, a local
+            folder written by ``save_pretrained``, a transformers model, an nnsight model, or a Model.
+        tokenizer: needed with a transformers model; otherwise the source's own. It is copied, never changed.
+        dtype: for example ``"float32"`` or ``torch.bfloat16``; None keeps the checkpoint's.
+        device: for example ``"cuda"``; None leaves the model where it is.
+        anatomy: paths of the model's parts, where the library does not know its family.
+
+    Raises:
+        AttribError: nothing can be loaded from ``source``.
+        TokenizerError: no tokenizer.
+        AnatomyError: the model is not understood well enough to explain one logit.
+    """
+    if isinstance(source, Model):
+        return source
+    name = source if isinstance(source, str) else None
+    if isinstance(source, (str, Path)):
+        source, tokenizer, name = _from_pretrained(str(source), tokenizer, dtype)
+    elif dtype is not None:
+        raise AttribError("dtype= only applies while loading.", "Convert the model yourself: model.to(dtype).")
+    if device is not None:
+        source.to(device)
+    return Model(source, tokenizer, name=name, anatomy=anatomy)
+
+
+def _from_pretrained(source: str, tokenizer: Any, dtype: str | torch.dtype | None) -> tuple[Any, Any, str]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name, folder = source, source
+    if source == "demo":
+        from .. import demo
+
+        folder, dtype = str(demo.path()), dtype or torch.float32
+    elif Path(source).is_dir():
+        name = Path(source).resolve().name
+    options = {} if dtype is None else {"dtype": getattr(torch, dtype) if isinstance(dtype, str) else dtype}
+    try:
+        hf = AutoModelForCausalLM.from_pretrained(folder, **options)
+        tokenizer = tokenizer or AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as reason:
+        first = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
+        raise AttribError(
+            f"{source!r} could not be loaded: {first}",
+            "Give a folder written by save_pretrained, a hub id that this machine can reach, or 'demo'.",
+        ) from reason
+    return hf, tokenizer, name
+
+
+class Model:
+    """A causal language model whose predictions can be taken apart. Made by :func:`load`.
+
+    Attributes:
+        hf: the transformers model, untouched.
+        tokenizer: a copy of the tokenizer.
+        anatomy: where its parts are; check: the self-check that was run on it.
+        lock: the lock that every forward pass takes.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        tokenizer: Any = None,
+        *,
+        name: str | None = None,
+        anatomy: Anatomy | Mapping[str, Any] | None = None,
+    ) -> None:
+        from nnsight import TransformersModel
+
+        traced = source if hasattr(source, "trace") and hasattr(source, "_module") else None
+        hf = traced._module if traced is not None else source
+        tokenizer = tokenizer or getattr(traced, "tokenizer", None)
+        if not isinstance(hf, nn.Module):
+            raise AttribError(
+                f"{type(source).__name__} is not a model.",
+                "Give 'demo', a folder, a hub id, a transformers model with tokenizer=, or an nnsight model.",
+            )
+        if tokenizer is None:
+            raise TokenizerError(
+                f"{type(hf).__name__} came without its tokenizer.",
+                "Pass aw.load(model, tokenizer=AutoTokenizer.from_pretrained(...)).",
+            )
+        self.hf = hf
+        self.tokenizer = copy.deepcopy(tokenizer)
+        self.name = name or str(getattr(hf, "name_or_path", "") or type(hf).__name__)
+        self.lock = FORWARD_LOCK
+        with self.lock:
+            # A second copy for nnsight, which sets the padding side and the pad token of the one it is given.
+            self.traced: Any = traced or TransformersModel(
+                hf, tokenizer=copy.deepcopy(tokenizer), task="text-generation"
+            )
+            self.anatomy: Anatomy
+            self.geometry: Geometry
+            self.check: SelfCheck
+            self.anatomy, self.geometry, self.check = check_model(self, anatomy)
+
+    # -- what it is ----------------------------------------------------------------------------------------
+    @property
+    def config(self) -> Any:
+        """The model's own config."""
+        return self.hf.config
+
+    @property
+    def family(self) -> str:
+        """Class of the transformers model."""
+        return type(self.hf).__name__
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layers."""
+        return self.geometry.n_layers
+
+    @property
+    def n_heads(self) -> int:
+        """Number of query heads per layer."""
+        return self.geometry.n_heads
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return self.geometry.d_model
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of rows of the unembedding."""
+        return int(self.unembed_weight.shape[1])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the weights."""
+        return self.unembed_weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embedding lives: prompts are sent there."""
+        return next(self.hf.parameters()).device
+
+    @property
+    def granularity(self) -> str:
+        """Finest exact split: ``"heads"``, ``"sublayers"`` or ``"layers"``."""
+        return self.check.granularity
+
+    @cached_property
+    def worker(self) -> Worker:
+        """The one thread that computes for this model's widgets."""
+        return Worker(self.name)
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.name} ({self.family}): {self.n_layers} layers x {self.n_heads} heads, width {self.d_model}, "
+            f"{str(self.dtype).removeprefix('torch.')}, exact per {self.granularity.rstrip('s')}"
+            + (f" ({self.check.reason})" if self.check.reason else "")
+        )
+
+    # -- tokens --------------------------------------------------------------------------------------------
+    @cached_property
+    def special_ids(self) -> tuple[int, ...]:
+        """Ids of special tokens."""
+        return tuple(int(i) for i in self.tokenizer.all_special_ids)
+
+    def token(self, token_id: int) -> str:
+        """The exact text of one token, its leading space included."""
+        piece = self.tokenizer.convert_ids_to_tokens(int(token_id))
+        if piece is None:
+            return f"<{token_id}>"
+        if "\u2581" in piece:  # SentencePiece writes a space so, and decoding would drop it
+            return str(piece).replace("\u2581", " ")
+        return str(self.tokenizer.decode([int(token_id)], clean_up_tokenization_spaces=False))
+
+    def token_ids(self, text: str) -> list[int]:
+        """Ids of ``text`` as a continuation: no special tokens added."""
+        ids = list(self.tokenizer(text, add_special_tokens=False).input_ids)
+        if text.startswith(" ") and "".join(self.token(i) for i in ids) != text:
+            piece = self.tokenizer.convert_tokens_to_ids("\u2581" + text[1:])
+            if piece is not None and self.token(piece) == text:
+                return [int(piece)]
+        return [int(i) for i in ids]
+
+    def single_token(self, spec: str | int) -> int:
+        """The id of a token given as text or id.
+
+        Raises:
+            TargetError: several tokens (named, with the nearest single-token choices), or no such id.
+        """
+        if isinstance(spec, bool) or not isinstance(spec, (str, int)):
+            raise TargetError(f"{spec!r} is not a token.", 'Give its text, for example " Paris", or its id.')
+        if isinstance(spec, int):
+            if not 0 <= spec < self.vocab_size:
+                raise TargetError(f"Token id {spec} is outside the vocabulary (0 to {self.vocab_size - 1}).")
+            return spec
+        ids = self.token_ids(spec)
+        if len(ids) == 1:
+            return ids[0]
+        if not ids:
+            raise TargetError(f"{spec!r} has no tokens.", 'Give the text of one token, for example " Paris".')
+        pieces = ", ".join(repr(self.token(i)) for i in ids)
+        choices = " or ".join(repr(c) for c in self._single_choices(spec, ids))
+        raise TargetError(f"{spec!r} is {len(ids)} tokens here: {pieces}.", f"A target is one token: try {choices}.")
+
+    def _single_choices(self, text: str, ids: Sequence[int]) -> list[str]:
+        bare = text.strip()
+        forms = [" " + bare, bare, " " + bare.capitalize(), bare.capitalize(), " " + bare.lower(), bare.lower()]
+        whole = [f for f in dict.fromkeys(forms) if f != text and len(self.token_ids(f)) == 1]
+        parts = [self.token(i) for i in ids if self.token(i).strip()]
+        return (whole or parts[:1] or [self.token(ids[0])])[:3]
+
+    def encode(self, prompt: Prompt, *, bos: bool | None = None) -> list[int]:
+        """Token ids of a prompt: special tokens as the tokenizer adds them, unless ``bos`` says otherwise.
+
+        Raises:
+            PositionError: no tokens, or more than the model has positions for.
+            TokenizerError: ``bos=True`` and the tokenizer has no beginning-of-sequence token.
+        """
+        if isinstance(prompt, Run):
+            return list(prompt.ids)
+        if isinstance(prompt, str):
+            ids = [int(i) for i in self.tokenizer(prompt).input_ids]
+        else:
+            flat = prompt.tolist() if isinstance(prompt, Tensor) else list(prompt)
+            if len(flat) == 1 and isinstance(flat[0], list):  # a batch of one, as tokenizers return it
+                flat = flat[0]
+            if any(isinstance(i, list) for i in flat):
+                raise PositionError(f"A batch of {len(flat)} prompts is not one prompt.", "Run them one at a time.")
+            ids = [int(i) for i in flat]
+        begin = self.tokenizer.bos_token_id
+        if bos and begin is None:
+            raise TokenizerError("This tokenizer has no beginning-of-sequence token.", "Leave bos out.")
+        if bos and ids[:1] != [begin]:
+            ids = [int(begin), *ids]
+        if bos is False and begin is not None and ids[:1] == [begin]:
+            ids = ids[1:]
+        limit = self.max_positions
+        if not ids:
+            raise PositionError("The prompt has no tokens.", "Type at least one word.")
+        if limit is not None and len(ids) > limit:
+            raise PositionError(
+                f"The prompt has {len(ids)} tokens and {self.name} has {limit} positions.", "Shorten it."
+            )
+        outside = next((i for i in ids if not 0 <= i < self.n_embeddings), None)
+        if outside is not None:
+            raise TokenizerError(
+                f"Token id {outside} is outside this model's vocabulary ({self.n_embeddings} tokens).",
+                "Is this the tokenizer that belongs to the model?",
+            )
+        return ids
+
+    @property
+    def n_embeddings(self) -> int:
+        """Rows of the token embedding."""
+        table = find(self.hf, self.anatomy.embed)
+        return int(getattr(table, "num_embeddings", self.vocab_size))
+
+    @property
+    def max_positions(self) -> int | None:
+        """Length of the learned position table; None where positions are not learned."""
+        table = find(self.hf, self.anatomy.pos)
+        return int(table.num_embeddings) if isinstance(table, nn.Embedding) else None
+
+    # -- running -------------------------------------------------------------------------------------------
+    def run(self, prompt: Prompt, *, bos: bool | None = None, positions: Sequence[int] | None = None) -> Run:
+        """Run the model once on ``prompt`` and record what attribution needs.
+
+        Args:
+            prompt: text, token ids, or a Run (returned as it is when it belongs to this model).
+            bos: True adds the beginning-of-sequence token, False drops it, None follows the tokenizer.
+            positions: whose printed logits to keep; None keeps the last position's.
+        """
+        if isinstance(prompt, Run) and prompt.model is self and bos is None and positions is None:
+            return prompt
+        ids = self.encode(prompt, bos=bos)
+        text = prompt if isinstance(prompt, str) else prompt.text if isinstance(prompt, Run) else None
+        outside = next((p for p in positions or () if not -len(ids) <= p < len(ids)), None)
+        if outside is not None:
+            raise PositionError(f"Position {outside} is outside the prompt of {len(ids)} tokens.")
+        keep = None if positions is None else [p % len(ids) for p in positions]
+        return Run(self, ids, text if text is not None else "".join(self.token(i) for i in ids), keep)
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Hold the lock, without gradients and in eval mode; training flags are put back afterwards."""
+        with self.lock, torch.no_grad():
+            training = [m for m in self.hf.modules() if m.training]
+            for module in training:
+                module.training = False
+            try:
+                yield
+            finally:
+                for module in training:
+                    module.training = True
+
+    # -- its parts, in float32 -----------------------------------------------------------------------------
+    def module(self, path: str, layer: int | None = None) -> nn.Module:
+        """The module at ``path``, inside ``layer`` when one is given."""
+        root: nn.Module = self.hf
+        if layer is not None:
+            layers = find(self.hf, self.anatomy.layers)
+            assert isinstance(layers, nn.ModuleList)
+            root = layers[layer]
+        found = find(root, path)
+        if found is None:
+            raise AnatomyError(f"{self.family} has no module {path!r}.")
+        return found
+
+    def norm(self, path: str, layer: int | None = None) -> NormReading:
+        """The norm at ``path`` as gain, bias, centring and frozen scale (probed once, kept)."""
+        kept: dict[tuple[str, int | None], NormReading] = self.__dict__.setdefault("_norms", {})
+        if (path, layer) not in kept:
+            kept[path, layer] = read_norm(self.module(path, layer), self.geometry.d_model, path)
+        return kept[path, layer]
+
+    @property
+    def unembed_weight(self) -> Float[Tensor, "d_model vocab"]:
+        """The unembedding, in the model's dtype."""
+        return weight_in_out(self.module(self.anatomy.unembed))
+
+    @cached_property
+    def unembed_lengths(self) -> Float[Tensor, "vocab"]:
+        """Length of every token's row of the unembedding (computed once)."""
+        lengths: Tensor = torch.linalg.vector_norm(self.unembed_weight, dim=0, dtype=torch.float32)
+        return lengths
+
+    @property
+    def unembed_bias(self) -> Float[Tensor, "vocab"] | None:
+        """The unembedding's bias, where it has one."""
+        return bias_of(self.module(self.anatomy.unembed))
+
+    def out_weight(
+        self, layer: int
+    ) -> tuple[Float[Tensor, "heads_times_d_head d_model"], Float[Tensor, "d_model"] | None]:
+        """(W_O, b_O) of ``layer`` in float32."""
+        module = self.module(self.anatomy.attn_out, layer)
+        bias = bias_of(module)
+        return weight_in_out(module).float(), None if bias is None else bias.float()
+
+    def out_lengths(self, layer: int) -> Float[Tensor, "d_model"]:
+        """Length of every column of W_O (computed once)."""
+        kept: dict[int, Tensor] = self.__dict__.setdefault("_out_lengths", {})
+        if layer not in kept:
+            kept[layer] = self.out_weight(layer)[0].norm(dim=0)
+        return kept[layer]
+
+    def down_weight(self, layer: int) -> tuple[Float[Tensor, "neuron d_model"], Float[Tensor, "d_model"] | None]:
+        """(W_down, bias) of the MLP of ``layer`` in float32."""
+        module = self.module(self.anatomy.mlp_down, layer)
+        bias = bias_of(module)
+        return weight_in_out(module).float(), None if bias is None else bias.float()
+
+    @property
+    def softcap(self) -> float | None:
+        """The cap of the final logits: printed = cap * tanh(before / cap)."""
+        value = getattr(self.config, self.anatomy.softcap, None) if self.anatomy.softcap else None
+        return float(value) if value else None
+
+    def read_out(
+        self, x: Float[Tensor, "*shape d_model"]
+    ) -> tuple[Float[Tensor, "*shape vocab"], Float[Tensor, "*shape vocab"]]:
+        """(logits before the soft cap, printed logits) of a final stream, by the model's own modules."""
+        with self.quiet():
+            normed = self.module(self.anatomy.final_norm)(x)
+            precap: Tensor = self.module(self.anatomy.unembed)(normed)
+        cap = self.softcap
+        return precap, precap if cap is None else torch.tanh(precap / cap) * cap

@@ -1,0 +1,59 @@
+"""How far floating-point addition may be off: the bound that tells measured rounding from a wrong capture.
+
+A sum rounded to a format is within half a unit in the last place (ulp) of the exact sum. A capture at the
+wrong place misses by far more, so a difference above this bound is never booked as rounding.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import GranularityError
+
+SLACK = 1.001  # the bound is exact; this only absorbs the float64 arithmetic of the comparison itself
+
+
+def half_ulp(values: Float[Tensor, "*shape"], dtype: torch.dtype) -> Float[Tensor, "*shape"]:
+    """Half a unit in the last place of ``dtype`` at each value, in float64."""
+    info = torch.finfo(dtype)
+    size = values.detach().double().abs().clamp_min(info.tiny)
+    half: Tensor = torch.exp2(torch.floor(torch.log2(size))) * info.eps / 2
+    return half
+
+
+def worst(error: Float[Tensor, "*shape"], bound: Float[Tensor, "*shape"]) -> float:
+    """The largest error in units of its own bound: at most 1 for honest rounding, 0 when there is nothing."""
+    if error.numel() == 0:
+        return 0.0
+    return float((error.double().abs() / (bound * SLACK)).max())
+
+
+def accumulation(terms: int) -> float:
+    """Error of a float32 dot product of ``terms`` numbers, relative to the size of its terms."""
+    return float(4 * torch.finfo(torch.float32).eps * terms**0.5)
+
+
+def dot_bound(
+    dtype: torch.dtype, a: Float[Tensor, "*shape d"], b: Float[Tensor, "*shape d"]
+) -> Float[Tensor, "*shape"]:
+    """How far a dot product may be off when one side was rounded up to four times to ``dtype`` on its way."""
+    relative = 2 * torch.finfo(dtype).eps + accumulation(a.shape[-1])
+    length = torch.linalg.vector_norm
+    bound: Tensor = relative * length(a.double(), dim=-1) * length(b.double(), dim=-1)
+    return bound
+
+
+def refuse_above(error: Float[Tensor, "*shape"], bound: Float[Tensor, "*shape"], where: str) -> None:
+    """Never book more than rounding as rounding.
+
+    Raises:
+        GranularityError: ``error`` exceeds ``bound``.
+    """
+    ratio = worst(error, bound)
+    if not ratio <= 1:
+        raise GranularityError(
+            f"On this prompt {where} (off by {ratio:.1f} times its rounding).",
+            "The parts cannot be told apart exactly, so they are not shown. Was the model changed while it ran?",
+        )

@@ -1,0 +1,124 @@
+"""One recorded forward pass of a prompt: everything else is reading this record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import NumberError, PositionError
+from ..result import Table, render_text, visible
+from .capture import Recording, record
+
+if TYPE_CHECKING:
+    from .model import Model
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One candidate for the next token: its exact text, id, probability and logit."""
+
+    text: str
+    id: int
+    probability: float
+    logit: float
+
+
+class Predictions(list[Prediction]):
+    """The likeliest next tokens, the likeliest first."""
+
+    def __repr__(self) -> str:
+        rows = [[visible(p.text), str(p.id), f"{p.logit:.3f}", f"{100 * p.probability:.1f} %"] for p in self]
+        return render_text(Table("What comes next", ["token", "id", "logit", "probability"], rows))
+
+
+class Run:
+    """A prompt, its tokens, and what the model computed on it.
+
+    Attributes:
+        model: the :class:`Model` that ran.
+        text: the prompt as given (decoded when token ids were given).
+        ids: token ids, the beginning-of-sequence token included when the tokenizer adds one.
+        tokens: the exact text of every token.
+        special: positions of special tokens.
+        record: the recorded tensors.
+    """
+
+    def __init__(self, model: Model, ids: Sequence[int], text: str, keep: Sequence[int] | None = None) -> None:
+        self.model = model
+        self.text = text
+        self.ids = [int(i) for i in ids]
+        self.tokens = [model.token(i) for i in self.ids]
+        special = set(model.special_ids)
+        self.special = [p for p, i in enumerate(self.ids) if i in special]
+        self.record: Recording = record(model, self.ids, keep)
+        if not bool(torch.isfinite(self.record.logits).all()):
+            layer = next(
+                (i for i, s in enumerate(self.record.streams) if not bool(torch.isfinite(s).all())),
+                model.n_layers,
+            )
+            raise NumberError(
+                f"The model printed NaN or infinite logits; the stream is first not finite before layer {layer}.",
+                "Load it in float32 or bfloat16 (aw.load(..., dtype='float32')) or check its weights.",
+            )
+
+    @property
+    def n_positions(self) -> int:
+        """Number of tokens."""
+        return len(self.ids)
+
+    def position(self, position: int) -> int:
+        """``position`` counted from 0 (negative ones count from the end).
+
+        Raises:
+            PositionError: outside the prompt.
+        """
+        if not -self.n_positions <= position < self.n_positions:
+            raise PositionError(
+                f"Position {position} is outside the prompt, which has {self.n_positions} tokens.",
+                f"Use 0 to {self.n_positions - 1}, or −1 for the last.",
+            )
+        return position % self.n_positions
+
+    def raw_logits(self, position: int = -1) -> tuple[Float[Tensor, "vocab"], Float[Tensor, "vocab"]]:
+        """(before the soft cap, as printed), in the model's dtype, at one position.
+
+        The model's own print where it was kept, else its final norm and unembedding called on the recorded
+        stream.
+        """
+        position = self.position(position)
+        if position in self.record.kept:
+            row = self.record.kept.index(position)
+            return self.record.precap[row], self.record.logits[row]
+        return self.model.read_out(self.record.streams[-1][position])
+
+    def logits(self, position: int = -1) -> Float[Tensor, "vocab"]:
+        """Logits printed at ``position``, in the model's dtype."""
+        return self.raw_logits(position)[1]
+
+    def probabilities(self, position: int = -1) -> Float[Tensor, "vocab"]:
+        """The model's probabilities of the next token after ``position`` (float32, sum to 1)."""
+        return self.logits(position).float().softmax(-1)
+
+    def top(self, k: int = 5, position: int = -1) -> Predictions:
+        """The ``k`` likeliest next tokens after ``position``."""
+        logits = self.logits(position).float()
+        p = logits.softmax(-1)
+        best = logits.topk(min(k, logits.numel())).indices.tolist()
+        return Predictions(Prediction(self.model.token(i), i, float(p[i]), float(logits[i])) for i in best)
+
+    def __len__(self) -> int:
+        return self.n_positions
+
+    def __repr__(self) -> str:
+        best = self.top(1)[0]
+        shown = "|".join(visible(t) for t in self.tokens[-12:])
+        more = "…|" if self.n_positions > 12 else ""
+        return (
+            f"Run of {self.model.name}: {more}{shown}  ({self.n_positions} tokens), "
+            f"next {visible(best.text)} {100 * best.probability:.1f} %"
+        )

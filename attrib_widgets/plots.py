@@ -1,0 +1,147 @@
+"""matplotlib figures of results: the same finding as the view, for papers and slides."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .analysis.attention import Attention
+from .analysis.attribution import Attribution, PositionAttribution
+from .analysis.parts import Contributions, Through, Worked, Writes
+from .result import signed, visible
+
+PLUS, MINUS = "#0067A5", "#B84E00"
+
+
+@singledispatch
+def figure_of(result: Any, **options: Any) -> Figure:
+    """A figure of ``result``.
+
+    Raises:
+        TypeError: this type of result has no figure.
+    """
+    raise TypeError(f"There is no figure of {type(result).__name__}; its numbers are in .to_dataframe().")
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")  # no pyplot: nothing stays open
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _bars(title: str, labels: list[str], values: list[float], unit: str, cumulative: bool) -> Figure:
+    """Signed horizontal bars, each starting where the last one ended when ``cumulative``."""
+    figure, axes = _axes(7, 0.9 + 0.28 * len(labels))
+    ends = np.cumsum(values)
+    starts = np.concatenate([[0.0], ends[:-1]]) if cumulative else np.zeros(len(values))
+    rows = np.arange(len(labels))
+    axes.barh(rows, values, left=starts, color=[MINUS if v < 0 else PLUS for v in values], height=0.7)
+    span = float(np.ptp(np.concatenate([[0.0], starts + values, starts]))) or 1.0
+    for row, (start, value) in enumerate(zip(starts, values, strict=True)):
+        axes.text(max(start, start + value) + 0.01 * span, row, signed(value), va="center", fontsize=8)
+    axes.set_yticks(rows, labels)
+    axes.invert_yaxis()
+    axes.axvline(0, color="0.6", linewidth=0.8)
+    axes.set_xlabel(unit)
+    axes.set_title(title, loc="left", fontsize=10, wrap=True)
+    return figure
+
+
+def _largest(labels: list[str], values: list[float], k: int) -> tuple[list[str], list[float]]:
+    """The ``k`` largest rows by magnitude, and one row for the rest."""
+    order = sorted(range(len(values)), key=lambda i: -abs(values[i]))
+    shown, rest = order[:k], order[k:]
+    names, numbers = [labels[i] for i in shown], [values[i] for i in shown]
+    if rest:
+        names.append(f"{len(rest)} others")
+        numbers.append(sum(values[i] for i in rest))
+    return names, numbers
+
+
+@figure_of.register
+def _(result: Attribution, k: int = 12) -> Figure:
+    labels, values = _largest(result.labels, result.values.tolist(), k)
+    return _bars(result.title(), labels, values, f"{result.unit}, adding up to {result.actual:.2f}", cumulative=True)
+
+
+@figure_of.register
+def _(result: Contributions, k: int = 20) -> Figure:
+    labels = [visible(t) if kind == "token" else t for t, kind in zip(result.labels, result.kinds, strict=True)]
+    values = result.values.tolist()
+    if result.axis != "source" or len(labels) > 60:
+        labels, values = _largest(labels, values, k)
+    return _bars(result.title, labels, values, result.unit, cumulative=False)
+
+
+@figure_of.register
+def _(result: Writes) -> Figure:
+    entries = [*result.promoted, *reversed(result.suppressed)]
+    labels, values = [visible(e[0]) for e in entries], [e[2] for e in entries]
+    return _bars(f"What {result.component} writes", labels, values, "logits of the next token", cumulative=False)
+
+
+@figure_of.register
+def _(result: Worked, k: int = 20) -> Figure:
+    labels, values = _largest([str(i) for i in range(len(result.products))], result.products.tolist(), k)
+    return _bars(f"{result.head}: written x direction, by number of the stream", labels, values, result.unit, False)
+
+
+def _map(axes: Axes, values: np.ndarray[Any, Any], signs: bool) -> Any:
+    top = float(np.nanmax(np.abs(values))) or 1.0
+    low = -top if signs else 0.0
+    return axes.imshow(values, cmap="PuOr_r" if signs else "Blues", vmin=low, vmax=top, aspect="auto")
+
+
+@figure_of.register
+def _(result: Attention) -> Figure:
+    count = len(result.heads)
+    columns = min(count, 8)
+    lines = -(-count // columns)
+    tokens = [visible(t) for t in result.run.tokens]
+    size = 1.5 if count > 1 else max(3.5, 0.32 * len(tokens))
+    figure = Figure(figsize=(size * columns + 1.2, size * lines + 0.8), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False)
+    hidden = np.triu(np.ones((len(tokens), len(tokens)), dtype=bool), 1)
+    for i, axes in enumerate(grid.flat):
+        if i >= count:
+            axes.set_visible(False)
+            continue
+        _map(axes, np.where(hidden, np.nan, result.patterns[i].numpy()), result.weighting == "contribution")
+        axes.set_title(str(result.heads[i]), fontsize=8)
+        if count == 1 and len(tokens) <= 60:
+            axes.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8)
+            axes.set_yticks(range(len(tokens)), tokens, fontsize=8)
+        else:
+            axes.set_xticks([])
+            axes.set_yticks([])
+    figure.suptitle(f"{result.title} ({result.unit})", fontsize=10)
+    return figure
+
+
+@figure_of.register
+def _(result: Through, k: int = 15) -> Figure:
+    strongest = result.values.abs().sum(0).argsort(descending=True)[:k].tolist()
+    figure, axes = _axes(1.8 + 0.5 * len(strongest), 1.4 + 0.3 * len(result.tokens))
+    image = _map(axes, result.values[:, strongest].numpy(), True)
+    axes.set_xticks(range(len(strongest)), [str(result.components[i]) for i in strongest], rotation=90)
+    axes.set_yticks(range(len(result.tokens)), [visible(t) for t in result.tokens])
+    axes.set_title(f"Through {result.head}: source token and who wrote it ({result.unit})", loc="left", fontsize=10)
+    figure.colorbar(image, ax=axes)
+    return figure
+
+
+@figure_of.register
+def _(result: PositionAttribution, k: int = 25) -> Figure:
+    strongest = sorted(result.values.abs().amax(0).argsort(descending=True)[:k].tolist())
+    figure, axes = _axes(1.8 + 0.34 * len(strongest), 1.4 + 0.3 * len(result.run.tokens))
+    image = _map(axes, result.values[:, strongest].numpy(), True)
+    axes.set_xticks(range(len(strongest)), [result.labels[i] for i in strongest], rotation=90)
+    axes.set_yticks(range(len(result.run.tokens)), [visible(t) for t in result.run.tokens])
+    axes.set_title(f"Contributions at every position ({result.unit})", loc="left", fontsize=10)
+    figure.colorbar(image, ax=axes)
+    return figure

@@ -1,0 +1,219 @@
+"""What is being explained: a direction read from the normalised stream at a place in the model.
+
+A target over the vocabulary (:class:`Target`) is read at the final norm; an attention score
+(:class:`ScoreTarget`) at the norm that a head's queries and keys read. Both become a read point and a direction,
+so one decomposition serves all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .components import Component, ComponentLike, component
+from .errors import ComponentError, TargetError
+from .result import visible
+
+if TYPE_CHECKING:
+    from .model.model import Model
+    from .model.run import Run
+
+TokenLike: TypeAlias = "str | int"
+TokenSet: TypeAlias = "TokenLike | Sequence[TokenLike]"
+TargetLike: TypeAlias = "Target | ScoreTarget | str | int"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A number over the vocabulary: a logit, a logit difference, or a log-probability. Made by the functions below.
+
+    Sets of tokens count as their mean. ``centre`` subtracts the mean logit of the whole vocabulary.
+    """
+
+    kind: str
+    tokens: tuple[TokenLike, ...]
+    against: tuple[TokenLike, ...] = ()
+    centre: bool = False
+
+    def centered(self) -> Target:
+        """The same target minus the mean logit (the convention of tools that centre the unembedding).
+
+        Raises:
+            TargetError: for differences and log-probabilities, which centring does not change.
+        """
+        if self.kind != "logit":
+            raise TargetError(f"A {self.kind} is the same centred or not.", "Leave out .centered().")
+        return replace(self, centre=True)
+
+    @property
+    def unit(self) -> str:
+        """``"logits"``, or ``"nats"`` for a log-probability."""
+        return "nats" if self.kind == "log_prob" else "logits"
+
+    def phrase(self, model: Model) -> str:
+        """In words, for example ``"logit of “·Paris”"``."""
+
+        def named(tokens: tuple[TokenLike, ...]) -> str:
+            texts = [visible(t if isinstance(t, str) else model.token(t)) for t in tokens]
+            return " or ".join(f"\u201c{t}\u201d" for t in texts[:3]) + (" …" if len(texts) > 3 else "")
+
+        if self.kind == "log_prob":
+            return f"log-probability of {named(self.tokens)}"
+        if self.kind == "logit_diff":
+            return f"logit of {named(self.tokens)} minus {named(self.against)}"
+        return f"{'centred ' if self.centre else ''}logit of {named(self.tokens)}"
+
+
+@dataclass(frozen=True)
+class ScoreTarget:
+    """The attention score of one head between a query and a key, read on one side while the other is held."""
+
+    head: Component
+    query: int
+    key: int
+    side: str = "query"
+
+    unit = "score"
+
+    def phrase(self, model: Model) -> str:
+        """In words."""
+        return f"attention score of {self.head} ({self.side} side)"
+
+
+def _set(tokens: TokenSet) -> tuple[TokenLike, ...]:
+    found = (tokens,) if isinstance(tokens, (str, int)) else tuple(tokens)
+    if not found:
+        raise TargetError("An empty set of tokens has no logit.", 'Name at least one, for example " Paris".')
+    return found
+
+
+def logit(token: TokenSet) -> Target:
+    """The logit of a token (the mean over a set of tokens)."""
+    return Target("logit", _set(token))
+
+
+def logit_diff(token: TokenSet, against: TokenSet) -> Target:
+    """The logit of ``token`` minus the logit of ``against``; sets count as their means."""
+    return Target("logit_diff", _set(token), _set(against))
+
+
+def log_prob(token: TokenLike) -> Target:
+    """The log-probability of a token, in nats.
+
+    Its direction is W_t - sum_v p_v W_v at the model's own probabilities p; one row ``entropy`` worth -H(p) makes
+    the rows sum to the log-probability exactly.
+    """
+    if not isinstance(token, (str, int)):
+        raise TargetError("A log-probability is of one token.", 'Give for example " Paris".')
+    return Target("log_prob", (token,))
+
+
+def score(head: ComponentLike, query: int = -1, key: int = 0, side: str = "query") -> ScoreTarget:
+    """Why ``head`` looked from position ``query`` to position ``key``: its attention score there.
+
+    Args:
+        side: ``"query"`` explains the query with the key held as it was, ``"key"`` the other way round. Both
+            sides' rows sum to the same score.
+    """
+    found = component(head)
+    if found.kind != "head":
+        raise ComponentError(f"{found} is not a head.", 'A score belongs to a head, for example "L7H4".')
+    if side not in ("query", "key"):
+        raise TargetError(f"{side!r} is not a side of a score.", 'Use side="query" or side="key".')
+    return ScoreTarget(found, query, key, side)
+
+
+def as_target(target: TargetLike) -> Target | ScoreTarget:
+    """A string or an id means its logit."""
+    if isinstance(target, (Target, ScoreTarget)):
+        return target
+    if isinstance(target, bool) or not isinstance(target, (str, int)):
+        raise TargetError(
+            f"{target!r} is not a target.", 'Give for example " Paris" or aw.logit_diff(" Paris", " Rome").'
+        )
+    return logit(target)
+
+
+@dataclass
+class Resolved:
+    """A target on one model and one position: weights over the vocabulary.
+
+    The explained value is ``sum(weights * logits at ids) + dense . logits + constant``. ``constant`` is -H(p) for a
+    log-probability and 0 otherwise. ``notes`` are remarks for the reader.
+    """
+
+    ids: Tensor
+    weights: Float[Tensor, "k"]
+    dense: Float[Tensor, "vocab"] | None = None
+    constant: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def of(self, logits: Float[Tensor, "vocab"]) -> float:
+        """The explained value without ``constant``, from a row of logits, in float64."""
+        values = logits.double()
+        total = (values[self.ids] * self.weights.double()).sum()
+        if self.dense is not None:
+            total = total + self.dense.double() @ values
+        return float(total)
+
+    def direction(self, weight: Float[Tensor, "d_model vocab"]) -> Float[Tensor, "d_model"]:
+        """The direction of the normalised stream, float32."""
+        w = weight[:, self.ids].float() @ self.weights
+        if self.dense is not None:
+            # in float32, a slice at a time: no second copy of a large half-precision unembedding
+            for start in range(0, weight.shape[1], 16384):
+                w = w + weight[:, start : start + 16384].float() @ self.dense[start : start + 16384]
+        return w
+
+
+def resolve(target: Target, run: Run, position: int) -> Resolved:
+    """``target`` as weights over the vocabulary at ``position`` of ``run``.
+
+    Raises:
+        TargetError: a token text that is several tokens here, or a log-probability under a soft cap.
+    """
+    model = run.model
+    ids = [model.single_token(t) for t in target.tokens]
+    weights = [1 / len(ids)] * len(ids)
+    notes = [n for t, i in zip(target.tokens, ids, strict=True) if (n := _space_note(run, position, t, i))]
+    if target.kind == "logit_diff":
+        others = [model.single_token(t) for t in target.against]
+        if set(others) == set(ids):
+            raise TargetError("Both sides of the difference are the same token.", "Compare two different ones.")
+        ids, weights = ids + others, weights + [-1 / len(others)] * len(others)
+    device = model.unembed_weight.device
+    found = Resolved(torch.tensor(ids, device=device), torch.tensor(weights, device=device), notes=notes)
+    size = model.vocab_size
+    if target.centre:
+        found.dense = torch.full((size,), -1.0 / size, device=device)
+    if target.kind == "log_prob":
+        if model.softcap is not None:
+            raise TargetError(
+                f"{model.name} caps its logits at ±{model.softcap:g}, so a log-probability is no sum of contributions.",
+                'Explain the logit, or aw.logit_diff(" Paris", " Rome").',
+            )
+        logits = run.logits(position).float()
+        p = logits.softmax(-1)
+        found.dense = -p
+        found.constant = float((p.double() * logits.double().log_softmax(-1)).sum())
+    return found
+
+
+def _space_note(run: Run, position: int, token: TokenLike, token_id: int) -> str:
+    """A remark when the same word with its leading space is ten times likelier: used as typed all the same."""
+    if not isinstance(token, str) or not token or token[0].isspace():
+        return ""
+    spaced = run.model.token_ids(" " + token)
+    if len(spaced) != 1:
+        return ""
+    p = run.probabilities(position)
+    ratio = float(p[spaced[0]] / p[token_id].clamp_min(1e-30))
+    if ratio < 10:
+        return ""
+    size = f"{ratio:,.0f} times" if ratio < 1e6 else "more than a million times"
+    return f"\u201c\u00b7{token}\u201d, with its space, is {size} likelier than \u201c{token}\u201d as typed"
