@@ -30,7 +30,7 @@ _HOMES = {
     "logit_diff": "targets",
     "log_prob": "targets",
     "score": "targets",
-    "load": "model.model",
+    "load": "model.loading",
     "Model": "model.model",
     "Run": "model.run",
     "Anatomy": "model.anatomy",
@@ -84,8 +84,8 @@ if TYPE_CHECKING:
     from .errors import TokenizerError as TokenizerError
     from .model.anatomy import QKV as QKV
     from .model.anatomy import Anatomy as Anatomy
+    from .model.loading import load as load
     from .model.model import Model as Model
-    from .model.model import load as load
     from .model.run import Run as Run
     from .targets import log_prob as log_prob
     from .targets import logit as logit

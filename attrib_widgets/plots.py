@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .analysis.attention import Attention
-from .analysis.attribution import Attribution, PositionAttribution
+from .analysis.attribution import Attribution
 from .analysis.parts import Contributions, Through, Worked, Writes
+from .analysis.positions import PositionAttribution
 from .result import signed, visible
 
 PLUS, MINUS = "#0067A5", "#B84E00"

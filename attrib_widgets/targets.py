@@ -154,12 +154,14 @@ class Resolved:
     notes: list[str] = field(default_factory=list)
 
     def of(self, logits: Float[Tensor, "vocab"]) -> float:
-        """The explained value without ``constant``, from a row of logits, in float64."""
+        """The explained value without ``constant``, from a row of logits."""
+        return float(self.of_rows(logits[None])[0])
+
+    def of_rows(self, logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row"]:
+        """:meth:`of` for several rows of logits, in float64."""
         values = logits.double()
-        total = (values[self.ids] * self.weights.double()).sum()
-        if self.dense is not None:
-            total = total + self.dense.double() @ values
-        return float(total)
+        total = values[:, self.ids] @ self.weights.double()
+        return total if self.dense is None else total + values @ self.dense.double()
 
     def direction(self, weight: Float[Tensor, "d_model vocab"]) -> Float[Tensor, "d_model"]:
         """The direction of the normalised stream, float32."""

@@ -76,7 +76,7 @@ class Attention(Result):
         for h in self.heads:
             unit = table[h.layer or 0]
             if weighting == "value":
-                factor.append(unit.norms[h.index or 0][None, :].expand(len(unit.dest), -1))
+                factor.append(unit.norms[h.index or 0][None, :] * unit.post[:, None])
             else:
                 factor.append(unit.carry[h.index or 0][None, :] * unit.dest[:, None])
         unit_name = a.unit if weighting == "contribution" else UNITS[weighting]
@@ -169,12 +169,14 @@ class UnitWrites:
     """What one unit of attention to each source writes, for all heads of a layer.
 
     ``carry``: its contribution to the target at the attribution's position, the value bias left out; ``dest``: the
-    frozen scales of every destination relative to that position; ``norms``: the length of what is written.
+    frozen scales of every destination relative to that position; ``norms``: the length of what is written there, and
+    ``post`` the scale of a post-norm at every destination relative to that position (1 without one).
     """
 
     carry: Float[Tensor, "head source"]
     dest: Float[Tensor, "destination"]
     norms: Float[Tensor, "head source"]
+    post: Float[Tensor, "destination"]
     value_bias: Float[Tensor, "head"]
     attended: Attended
 
@@ -196,6 +198,7 @@ def unit_writes(a: Attribution, layer: int) -> UnitWrites:
     reading = a.reading
     dest = reading.norm.scale(rec.streams[reading.stage])
     path = model.anatomy.attn_post_norm
+    post = torch.ones_like(dest)
     if path is not None:
         post = model.norm(path, layer).scale(rec.attn_out[layer])
         dest = dest * post
@@ -206,7 +209,8 @@ def unit_writes(a: Attribution, layer: int) -> UnitWrites:
     else:
         norms = torch.stack([(v @ w).norm(dim=-1) for v, w in zip(found.v.final, weight, strict=True)])
     value_bias = constant * found.pattern[:, at].sum(-1)
-    return UnitWrites(carry.cpu(), (dest / dest[at]).cpu(), norms.cpu(), value_bias.cpu(), found)
+    relative = post / post[at]
+    return UnitWrites(carry.cpu(), (dest / dest[at]).cpu(), norms.cpu(), relative.cpu(), value_bias.cpu(), found)
 
 
 @dataclass
@@ -214,12 +218,14 @@ class HeadTable:
     """All heads of an attribution at once: what the Explorer draws. See :func:`head_table`.
 
     ``contribution of source s to destination t = pattern[t, s] * carry[s] * dest[t]``; at the attribution's own
-    position these and ``value_bias`` sum to the head's bar.
+    position these and ``value_bias`` sum to the head's bar. Weighted by the norm of what is written:
+    ``pattern[t, s] * norms[s] * post[t]``.
     """
 
     carry: Float[Tensor, "layer head source"]
     dest: Float[Tensor, "layer destination"]
     norms: Float[Tensor, "layer head source"]
+    post: Float[Tensor, "layer destination"]
     value_bias: Float[Tensor, "layer head"]
     rows: Float[Tensor, "layer head source"]
     patterns: Float[Tensor, "layer head destination source"] | None
@@ -249,6 +255,7 @@ def head_table(a: Attribution, patterns: bool = True) -> HeadTable | None:
         torch.stack([u.carry for u in units]),
         torch.stack([u.dest for u in units]),
         torch.stack([u.norms for u in units]),
+        torch.stack([u.post for u in units]),
         torch.stack([u.value_bias for u in units]),
         torch.stack(rows),
         torch.stack(full) if full else None,

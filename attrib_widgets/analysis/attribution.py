@@ -16,7 +16,7 @@ from torch import Tensor
 from ..components import Component, ComponentLike, component
 from ..errors import ComponentError, GranularityError, TargetError
 from ..model.norms import NormReading
-from ..model.rounding import accumulation, refuse_above
+from ..model.rounding import accumulation, dot_bound, refuse_above
 from ..result import Result, Table, signed, visible
 from ..targets import Resolved, ScoreTarget, Target, TargetLike, as_target, resolve
 from .parts import Contributions, Through, Worked, Writes
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ..model.model import Model, Prompt
     from ..model.run import Run
+    from .positions import PositionAttribution
 
 
 @dataclass
@@ -262,56 +263,6 @@ class Attribution(Result):
         )
 
 
-@dataclass(eq=False, repr=False)
-class PositionAttribution(Result):
-    """One attribution per destination position: ``values[position, component]`` sums to ``actual[position]``."""
-
-    run: Run
-    targets: list[str]
-    components: list[Component]
-    values: Float[Tensor, "position component"]
-    actual: Float[Tensor, "position"]
-    unit: str
-
-    @property
-    def labels(self) -> list[str]:
-        """Names of the columns."""
-        return [str(c) for c in self.components]
-
-    @property
-    def total(self) -> Float[Tensor, "position"]:
-        """Sum over components, per position."""
-        return self.values.double().sum(-1).float()
-
-    def summary(self) -> Table:
-        rows = []
-        for p in list(range(len(self.targets)))[-10:]:
-            best = int(self.values[p].abs().argmax())
-            lead = f"{self.components[best]} {signed(float(self.values[p, best]))}"
-            rows.append([visible(self.run.tokens[p]), visible(self.targets[p]), lead, f"{float(self.actual[p]):.3f}"])
-        worst = float((self.actual - self.total).abs().max())
-        return Table(
-            "Attribution at every position",
-            ["after", "of", "leading", self.unit],
-            rows,
-            footer=f"largest gap {worst:.0e}",
-        )
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row per position and component."""
-        import pandas as pd
-
-        n, m = self.values.shape
-        return pd.DataFrame(
-            {
-                "position": [p for p in range(n) for _ in range(m)],
-                "target": [t for t in self.targets for _ in range(m)],
-                "component": self.labels * n,
-                "value": self.values.flatten().numpy(),
-            }
-        )
-
-
 def attribute(
     run: Run | Prompt, target: TargetLike | None = None, position: int = -1, *, model: Model | str | None = None
 ) -> Attribution:
@@ -334,17 +285,18 @@ def attribute(
     if not isinstance(run, RunClass):
         if model is None:
             raise TargetError("A prompt needs its model.", 'Write aw.attribute(model.run("..."), " Paris").')
-        from ..model.model import load
+        from ..model.loading import load
 
         run = load(model).run(run)
     position = run.position(position)
     if target is None:
         target = run.top(1, position)[0].id
-    return _attribute(run, as_target(target), position)
+    return attribute_resolved(run, as_target(target), position)
 
 
 @torch.no_grad()
-def _attribute(run: Run, target: Target | ScoreTarget, position: int) -> Attribution:
+def attribute_resolved(run: Run, target: Target | ScoreTarget, position: int) -> Attribution:
+    """:func:`attribute` once the run, the target and the position are settled."""
     if isinstance(target, ScoreTarget):
         from .scores import read_score
 
@@ -403,10 +355,12 @@ def _readout_bound(run: Run, found: Resolved, position: int, value: float) -> fl
     """Rounding of the final norm and of the unembedding, for the tokens that the target weighs."""
     model = run.model
     normed = model.norm(model.anatomy.final_norm)(run.record.streams[-1][position])
-    relative = 2 * torch.finfo(model.dtype).eps + accumulation(model.d_model)
-    errors = relative * float(normed.norm()) * model.unembed_lengths
-    errors = errors + torch.finfo(model.dtype).eps * run.logits(position).abs().float()
-    total = (errors[found.ids] * found.weights.abs()).sum()
-    if found.dense is not None:
-        total = total + errors.max() * found.dense.abs().sum()
+    eps = torch.finfo(model.dtype).eps
+    printed = run.logits(position).float().abs()
+    each = dot_bound(model.dtype, normed.expand(len(found.ids), -1), model.unembed_weight[:, found.ids].T)
+    total = ((each + eps * printed[found.ids]) * found.weights.abs()).sum()
+    if found.dense is not None:  # every other token, by the length of its row: its products are not worth forming
+        spread = float(normed.norm()) * model.unembed_lengths / model.d_model**0.5
+        others = 16 * eps * spread + 5 * eps * printed + accumulation(model.d_model) * spread
+        total = total + (others * found.dense.abs()).sum()
     return float(total) + 1e-6 * abs(value)

@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..components import Component
-from ..errors import ComponentError
+from ..errors import ComponentError, GranularityError
 from ..model.capture import record_neurons
-from ..model.rounding import refuse_above
-from ..model.selfcheck import post_norm_error, projection_error
+from ..model.rounding import projection_error, refuse_above
+from ..model.selfcheck import post_norm_error
 from .parts import Contributions, Worked, Writes
 from .rows import sublayer_direction
 from .sources import attention_direction, stream_direction
@@ -31,6 +31,8 @@ def neurons(a: Attribution, layer: int) -> Contributions:
 @torch.no_grad()
 def neurons_of(a: Attribution, layers: Sequence[int]) -> dict[int, Contributions]:
     """Neuron contributions of several MLPs from one forward pass."""
+    for layer in layers:
+        a.model.down_weight(layer)  # refuses an MLP without a down-projection before anything runs
     acts = record_neurons(a.model, a.run.ids, layers, [a.reading.position])
     return {layer: _neurons(a, layer, acts[layer][0].float()) for layer in layers}
 
@@ -38,8 +40,11 @@ def neurons_of(a: Attribution, layers: Sequence[int]) -> dict[int, Contributions
 def _neurons(a: Attribution, layer: int, acts: Float[Tensor, "neuron"]) -> Contributions:
     model, rec, at = a.model, a.run.record, a.reading.position
     weight, bias = model.down_weight(layer)
-    if weight.shape[0] != len(acts):
-        raise ComponentError(f"L{layer}.mlp has no plain neurons to show.", "Its experts are shown separately.")
+    if weight.shape != (len(acts), model.d_model):
+        raise GranularityError(
+            f"{model.anatomy.mlp_down} of layer {layer} is not a projection of neurons to the stream.",
+            "Pass anatomy={'mlp_down': ...} with its down-projection.",
+        )
     v, given = stream_direction(a)[None], rec.mlp_out[layer][at : at + 1]
     directions, scale, constant = sublayer_direction(model, layer, model.anatomy.mlp_post_norm, given, v)
     u = directions[0] * scale[0]

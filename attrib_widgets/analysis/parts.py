@@ -91,8 +91,9 @@ class Contributions(Result):
 class Through(Result):
     """A head's contribution split over source token and upstream part, pattern and norms frozen.
 
-    ``values[source, component].sum() + value_bias`` is the head's contribution; components end with
-    ``norm.bias`` (what the head's input norm adds by itself) and ``rounding``.
+    ``values[source, component].sum() + value_bias + rounding`` is the head's contribution; components end with
+    ``norm.bias`` (what the head's input norm adds by itself) and ``rounding`` (of what was read). The scalar
+    ``rounding`` is that of pattern times values: 0 in float32.
     """
 
     head: Component
@@ -100,6 +101,7 @@ class Through(Result):
     components: list[Component]
     values: Float[Tensor, "source component"]
     value_bias: float
+    rounding: float
     parent_value: float
     source_values: Float[Tensor, "source"]
     unit: str
@@ -107,7 +109,7 @@ class Through(Result):
     @property
     def total(self) -> float:
         """Sum over everything, the value bias included."""
-        return float(self.values.double().sum()) + self.value_bias
+        return float(self.values.double().sum()) + self.value_bias + self.rounding
 
     @property
     def gap(self) -> float:

@@ -2,18 +2,76 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ..components import Component
 from ..errors import TargetError
-from ..targets import ScoreTarget, Target, logit
-from .attribution import PositionAttribution, _attribute
+from ..result import Result, Table, signed, visible
+from ..targets import ScoreTarget, Target, resolve
+from .attribution import attribute_resolved
 from .rows import decompose
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..model.run import Run
+    from ..targets import Resolved
     from .attribution import Attribution
+
+
+@dataclass(eq=False, repr=False)
+class PositionAttribution(Result):
+    """One attribution per destination position: ``values[position, component]`` sums to ``actual[position]``."""
+
+    run: Run
+    targets: list[str]
+    components: list[Component]
+    values: Float[Tensor, "position component"]
+    actual: Float[Tensor, "position"]
+    unit: str
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the columns."""
+        return [str(c) for c in self.components]
+
+    @property
+    def total(self) -> Float[Tensor, "position"]:
+        """Sum over components, per position."""
+        return self.values.double().sum(-1).float()
+
+    def summary(self) -> Table:
+        rows = []
+        for p in list(range(len(self.targets)))[-10:]:
+            best = int(self.values[p].abs().argmax())
+            lead = f"{self.components[best]} {signed(float(self.values[p, best]))}"
+            rows.append([visible(self.run.tokens[p]), visible(self.targets[p]), lead, f"{float(self.actual[p]):.3f}"])
+        worst = float((self.actual - self.total).abs().max())
+        return Table(
+            "Attribution at every position",
+            ["after", "of", "leading", self.unit],
+            rows,
+            footer=f"largest gap {worst:.0e}",
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per position and component."""
+        import pandas as pd
+
+        n, m = self.values.shape
+        return pd.DataFrame(
+            {
+                "position": [p for p in range(n) for _ in range(m)],
+                "target": [t for t in self.targets for _ in range(m)],
+                "component": self.labels * n,
+                "value": self.values.flatten().numpy(),
+            }
+        )
 
 
 @torch.no_grad()
@@ -32,10 +90,11 @@ def _one_by_one(a: Attribution, target: Target, own: bool) -> PositionAttributio
     """Each position has a direction of its own (its next token, or its own probabilities)."""
     run = a.run
     found, names = [], []
+    kind = "log_prob" if target.kind == "log_prob" else "logit"  # one unit and the same rows everywhere
     for position in range(run.n_positions):
         last = position == run.n_positions - 1
-        goal = logit(run.ids[position + 1]) if own and not last else target
-        found.append(_attribute(run, goal, position))
+        goal = Target(kind, (target.tokens[0] if last else run.ids[position + 1],)) if own else target
+        found.append(attribute_resolved(run, goal, position))
         names.append(run.tokens[position + 1] if own and not last else _name(a, target))
     values = torch.stack([f.values for f in found])
     actual = torch.tensor([f.actual for f in found]).float()
@@ -55,12 +114,7 @@ def _same_direction(a: Attribution, target: Target) -> PositionAttribution:
     for name, value in reading.constants:
         components.append(name)
         columns.append(fixed.new_full((run.n_positions, 1), value))
-    from ..targets import resolve
-
-    found = resolve(target, run, reading.position)
-    pairs = [run.raw_logits(p) for p in everywhere]
-    actual = torch.tensor([found.of(printed) for _, printed in pairs])
-    precap = torch.tensor([found.of(pre) for pre, _ in pairs])
+    actual, precap = _printed(run, resolve(target, run, reading.position))
     read = (rows.direct[0] + fixed).cpu() + sum(v for _, v in reading.constants)
     if reading.precap is not None:
         components.append(Component("softcap"))
@@ -71,6 +125,20 @@ def _same_direction(a: Attribution, target: Target) -> PositionAttribution:
     )
     values = torch.cat([c.float().cpu() for c in columns], -1)
     return PositionAttribution(run, [_name(a, target)] * run.n_positions, components, values, actual.float(), a.unit)
+
+
+def _printed(run: Run, found: Resolved) -> tuple[Tensor, Tensor]:
+    """(printed, before the soft cap) value at every position; logits are held for a few positions at a time."""
+    printed, precap = [], []
+    for start in range(0, run.n_positions, 32):
+        pre, out = run.model.read_out(run.record.streams[-1][start : start + 32])
+        printed.append(found.of_rows(out))
+        precap.append(found.of_rows(pre))
+    actual, before = torch.cat(printed), torch.cat(precap)
+    for row, position in enumerate(run.record.kept):  # what the model itself printed comes first
+        actual[position] = found.of(run.record.logits[row])
+        before[position] = found.of(run.record.precap[row])
+    return actual.cpu(), before.cpu()
 
 
 def _name(a: Attribution, target: Target) -> str:

@@ -44,6 +44,8 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
             f"Position {query} cannot look at {key}: attention reads backwards.", "Swap query= and key=."
         )
     found = attend(model, run.record, layer)
+    if bool(found.blocked.expand_as(found.scores)[head, query, key]):
+        raise PositionError(f"{target.head} cannot see position {key} from {query}: its window is shorter.")
     here, other = (query, key) if target.side == "query" else (key, query)
     direction, bias = score_direction(model, run.record, found, layer, head, target.side, here, other)
     constants: list[tuple[Component, float]] = []
@@ -60,6 +62,6 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
     held = found.k if target.side == "query" else found.q
     read = normed_input(model, run.record, layer)[here].float()
     bound = dot_bound(model.dtype, read, direction)
-    bound = bound + 2 * dot_bound(model.dtype, side.final[head, here], held.final[head, other] * found.scaling)
+    bound = bound + dot_bound(model.dtype, side.final[head, here], held.final[head, other] * found.scaling)
     bound = bound + 2 * torch.finfo(model.dtype).eps * sum(abs(v) for _, v in constants)
     return Reading(layer, input_norm(model, layer), direction, here, constants, actual, precap, float(bound))

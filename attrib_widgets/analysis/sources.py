@@ -45,7 +45,6 @@ class Carried:
     values: Float[Tensor, "source"]
     value_bias: float
     rounding: float
-    parent: float
 
 
 def carried(a: Attribution, head: Component) -> Carried:
@@ -60,7 +59,10 @@ def carried(a: Attribution, head: Component) -> Carried:
     d = model.geometry.d_head
     z = a.run.record.z[layer][at, index * d : (index + 1) * d].float()
     missed = z - pattern @ found.v.final[index]
-    return Carried(pattern, values, float(pattern.sum()) * bias, float(missed @ through), float(z @ through))
+    bar, parent = torch.tensor(a[head]), z @ through
+    slack = 1e-4 * (z.norm() * through.norm()) + 1e-12
+    refuse_above(bar - parent.cpu(), slack.cpu(), f"{head} no longer writes what its bar says")
+    return Carried(pattern, values, float(pattern.sum()) * bias, float(missed @ through))
 
 
 def _half(a: Attribution) -> bool:
@@ -84,7 +86,8 @@ def sources(a: Attribution, head: Component) -> Contributions:
         values.append(found.rounding)
     best = int(found.values.abs().argmax())
     token, part = visible(a.run.tokens[best]), float(found.values[best])
-    title = f"{head} by source token: reads {100 * float(found.pattern[best]):.0f} % from {token}, which carries {part:+.2f}"
+    share = 100 * float(found.pattern[best])
+    title = f"{head} by source token: reads {share:.0f} % from {token}, which carries {part:+.2f}"
     return Contributions(
         title,
         labels,
@@ -118,7 +121,8 @@ def through(a: Attribution, head: Component) -> Through:
         list(a.run.tokens),
         [*rows.components, Component("norm.bias"), Component("rounding")],
         torch.cat([parts, constant[:, None], rounded[:, None]], -1).cpu(),
-        found.value_bias + (found.rounding if _half(a) else 0.0),
+        found.value_bias,
+        found.rounding if _half(a) else 0.0,
         a[head],
         found.values.cpu(),
         a.unit,

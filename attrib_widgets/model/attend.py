@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from ..errors import AnatomyError
 from .anatomy import bias_of, weight_in_out
-from .norms import NormReading, no_norm, read_norm
+from .norms import NormReading, no_norm
+from .rounding import projection_error, refuse_above
 
 if TYPE_CHECKING:
     from .capture import Recording
@@ -45,7 +46,8 @@ class Attended:
     """The attention of one layer on one prompt.
 
     ``pattern`` rows are as the model has them: where it has sinks they sum to 1 minus ``sink``. ``scores`` are
-    before the soft cap and the mask, the position penalty ``alibi`` included.
+    before the soft cap and the mask, the position penalty ``alibi`` included; ``blocked`` is where the mask (a
+    sliding window, say) lets nothing through.
     """
 
     q: Projected
@@ -55,6 +57,7 @@ class Attended:
     alibi: Float[Tensor, "head destination source"] | None
     pattern: Float[Tensor, "head destination source"]
     sink: Float[Tensor, "head destination"] | None
+    blocked: Bool[Tensor, "heads_or_1 destination source"]
     scaling: float
     cap: float | None
 
@@ -130,13 +133,9 @@ def project(model: Model, rec: Recording, layer: int, which: str, x: Tensor) -> 
 
 
 def _head_norm(model: Model, layer: int, path: str, module: nn.Module) -> NormReading:
-    kept: dict[Any, NormReading] = model.__dict__.setdefault("_norms", {})
-    key = (f"{model.anatomy.attn}.{path}", layer)
-    if key not in kept:
-        weight = getattr(module, "weight", None)
-        width = weight.numel() if isinstance(weight, Tensor) else model.geometry.d_head
-        kept[key] = read_norm(module, width, path)
-    return kept[key]
+    weight = getattr(module, "weight", None)
+    width = weight.numel() if isinstance(weight, Tensor) else model.geometry.d_head
+    return model.read_norm(module, width, f"{model.anatomy.attn}.{path}", layer)
 
 
 def _allowed(rec: Recording, layer: int, window: int | None, shape: tuple[int, int], device: Any) -> Tensor:
@@ -157,14 +156,41 @@ def _allowed(rec: Recording, layer: int, window: int | None, shape: tuple[int, i
 
 
 def attend(model: Model, rec: Recording, layer: int) -> Attended:
-    """Recompute the attention of ``layer``.
+    """The attention of ``layer``, recomputed and compared with the recorded z.
+
+    Raises:
+        GranularityError: it is not what the heads wrote on this prompt (weights changed since the run, say).
+    """
+    found = _recompute(model, rec, layer)
+    miss = torch.tensor(_miss(rec, layer, found))
+    limit = torch.tensor(attention_limit(model.dtype))
+    refuse_above(miss, limit, f"the attention of layer {layer}, recomputed, is not what its heads wrote")
+    return found
+
+
+def attention_error(model: Model, rec: Recording, layer: int) -> float:
+    """Largest miss of pattern times values against the recorded z, relative to the largest value.
 
     Raises:
         AnatomyError: the projections are not where the anatomy says.
     """
+    return _miss(rec, layer, _recompute(model, rec, layer))
+
+
+def _miss(rec: Recording, layer: int, found: Attended) -> float:
+    z = (found.pattern @ found.v.final).transpose(0, 1).reshape(rec.z[layer].shape)
+    return float((z - rec.z[layer].float()).abs().max() / found.v.final.abs().max().clamp_min(1e-30))
+
+
+def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
     qkv, attn = model.anatomy.qkv, _module(model, layer)
     x = normed_input(model, rec, layer)
     q, k, v = (project(model, rec, layer, which, x) for which in "qkv")
+    for which, part in zip("qkv", (q, k, v), strict=True):  # an adapter adds what the weight does not show
+        weight, bias = projection_weight(model, layer, which)
+        out = part.raw.to(rec.z[layer].dtype)
+        missed, bound = projection_error(x, weight.T, bias, out, torch.linalg.vector_norm(weight, dim=1))
+        refuse_above(missed, bound, f"the {which} projection of layer {layer} is no plain linear map")
     scaling = getattr(attn, qkv.scaling, None)
     scaling = float(scaling) if scaling is not None else model.geometry.d_head**-0.5
     scores = q.final @ k.final.transpose(-1, -2) * scaling
@@ -175,7 +201,8 @@ def attend(model: Model, rec: Recording, layer: int) -> Attended:
     cap = getattr(attn, qkv.softcap, None) if qkv.softcap else None
     logits = scores if not cap else torch.tanh(scores / cap) * cap
     window = getattr(attn, qkv.window, None) if qkv.window else None
-    logits = logits + _allowed(rec, layer, window, (scores.shape[-2], scores.shape[-1]), scores.device)
+    allowed = _allowed(rec, layer, window, (scores.shape[-2], scores.shape[-1]), scores.device)
+    logits = logits + allowed
     sinks = getattr(attn, qkv.sinks, None) if qkv.sinks else None
     if isinstance(sinks, Tensor):
         column = sinks.float().reshape(-1, 1, 1).expand(-1, scores.shape[-2], 1)
@@ -183,14 +210,8 @@ def attend(model: Model, rec: Recording, layer: int) -> Attended:
         pattern, sink = full[..., :-1], full[..., -1]
     else:
         pattern, sink = logits.softmax(-1), None
-    return Attended(q, k, v, scores, alibi, pattern, sink, scaling, float(cap) if cap else None)
-
-
-def attention_error(model: Model, rec: Recording, layer: int) -> float:
-    """Largest miss of pattern times values against the recorded z, relative to the largest value."""
-    found = attend(model, rec, layer)
-    z = (found.pattern @ found.v.final).transpose(0, 1).reshape(rec.z[layer].shape)
-    return float((z - rec.z[layer].float()).abs().max() / found.v.final.abs().max().clamp_min(1e-30))
+    blocked = allowed == -torch.inf
+    return Attended(q, k, v, scores, alibi, pattern, sink, blocked, scaling, float(cap) if cap else None)
 
 
 # -- the linear maps between a head and the normalised stream it reads ------------------------------------

@@ -1,88 +1,31 @@
-"""One model under study: loading, tokens, the lock, and access to its parts in float32."""
+"""One model under study: its tokens, the lock, running it, and access to its parts in float32."""
 
 from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..errors import AnatomyError, AttribError, PositionError, TargetError, TokenizerError
+from ..errors import AnatomyError, AttribError, GranularityError, PositionError, TargetError, TokenizerError
 from .anatomy import Anatomy, Geometry, bias_of, find, weight_in_out
+from .loading import wrapped
 from .norms import NormReading, read_norm
 from .run import Run
 from .selfcheck import SelfCheck, check_model
 from .worker import Worker
 
+T = TypeVar("T")
 Prompt: TypeAlias = "str | Sequence[int] | Tensor | Run"
 
 # nnsight's engine is not thread-safe, also across wrappers of one module: every forward takes this lock.
 FORWARD_LOCK = threading.RLock()
-
-
-def load(
-    source: Any,
-    tokenizer: Any = None,
-    *,
-    dtype: str | torch.dtype | None = None,
-    device: str | torch.device | None = None,
-    anatomy: Anatomy | Mapping[str, Any] | None = None,
-) -> Model:
-    """Put a model under study.
-
-    Args:
-        source: ``"demo"`` (the small model that ships with this library), a hub id such as ``"gpt2"``, a local
-            folder written by ``save_pretrained``, a transformers model, an nnsight model, or a Model.
-        tokenizer: needed with a transformers model; otherwise the source's own. It is copied, never changed.
-        dtype: for example ``"float32"`` or ``torch.bfloat16``; None keeps the checkpoint's.
-        device: for example ``"cuda"``; None leaves the model where it is.
-        anatomy: paths of the model's parts, where the library does not know its family.
-
-    Raises:
-        AttribError: nothing can be loaded from ``source``.
-        TokenizerError: no tokenizer.
-        AnatomyError: the model is not understood well enough to explain one logit.
-    """
-    if isinstance(source, Model):
-        return source
-    name = source if isinstance(source, str) else None
-    if isinstance(source, (str, Path)):
-        source, tokenizer, name = _from_pretrained(str(source), tokenizer, dtype)
-    elif dtype is not None:
-        raise AttribError("dtype= only applies while loading.", "Convert the model yourself: model.to(dtype).")
-    if device is not None:
-        source.to(device)
-    return Model(source, tokenizer, name=name, anatomy=anatomy)
-
-
-def _from_pretrained(source: str, tokenizer: Any, dtype: str | torch.dtype | None) -> tuple[Any, Any, str]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    name, folder = source, source
-    if source == "demo":
-        from .. import demo
-
-        folder, dtype = str(demo.path()), dtype or torch.float32
-    elif Path(source).is_dir():
-        name = Path(source).resolve().name
-    options = {} if dtype is None else {"dtype": getattr(torch, dtype) if isinstance(dtype, str) else dtype}
-    try:
-        hf = AutoModelForCausalLM.from_pretrained(folder, **options)
-        tokenizer = tokenizer or AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as reason:
-        first = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
-        raise AttribError(
-            f"{source!r} could not be loaded: {first}",
-            "Give a folder written by save_pretrained, a hub id that this machine can reach, or 'demo'.",
-        ) from reason
-    return hf, tokenizer, name
 
 
 class Model:
@@ -103,8 +46,6 @@ class Model:
         name: str | None = None,
         anatomy: Anatomy | Mapping[str, Any] | None = None,
     ) -> None:
-        from nnsight import TransformersModel
-
         traced = source if hasattr(source, "trace") and hasattr(source, "_module") else None
         hf = traced._module if traced is not None else source
         tokenizer = tokenizer or getattr(traced, "tokenizer", None)
@@ -122,11 +63,10 @@ class Model:
         self.tokenizer = copy.deepcopy(tokenizer)
         self.name = name or str(getattr(hf, "name_or_path", "") or type(hf).__name__)
         self.lock = FORWARD_LOCK
+        self._cache: dict[Any, tuple[Any, Any]] = {}
         with self.lock:
             # A second copy for nnsight, which sets the padding side and the pad token of the one it is given.
-            self.traced: Any = traced or TransformersModel(
-                hf, tokenizer=copy.deepcopy(tokenizer), task="text-generation"
-            )
+            self.traced: Any = traced or wrapped(hf, copy.deepcopy(tokenizer))
             self.anatomy: Anatomy
             self.geometry: Geometry
             self.check: SelfCheck
@@ -207,12 +147,13 @@ class Model:
 
     def token_ids(self, text: str) -> list[int]:
         """Ids of ``text`` as a continuation: no special tokens added."""
-        ids = list(self.tokenizer(text, add_special_tokens=False).input_ids)
-        if text.startswith(" ") and "".join(self.token(i) for i in ids) != text:
-            piece = self.tokenizer.convert_tokens_to_ids("\u2581" + text[1:])
+        ids = [int(i) for i in self.tokenizer(text, add_special_tokens=False).input_ids]
+        if "".join(self.token(i) for i in ids) != text:
+            # SentencePiece tokenizers put a space in front of what they are given: look the piece up as typed.
+            piece = self.tokenizer.convert_tokens_to_ids(text.replace(" ", "\u2581"))
             if piece is not None and self.token(piece) == text:
                 return [int(piece)]
-        return [int(i) for i in ids]
+        return ids
 
     def single_token(self, spec: str | int) -> int:
         """The id of a token given as text or id.
@@ -227,13 +168,14 @@ class Model:
                 raise TargetError(f"Token id {spec} is outside the vocabulary (0 to {self.vocab_size - 1}).")
             return spec
         ids = self.token_ids(spec)
-        if len(ids) == 1:
+        if len(ids) == 1 and self.token(ids[0]) == spec:
             return ids[0]
         if not ids:
             raise TargetError(f"{spec!r} has no tokens.", 'Give the text of one token, for example " Paris".')
         pieces = ", ".join(repr(self.token(i)) for i in ids)
         choices = " or ".join(repr(c) for c in self._single_choices(spec, ids))
-        raise TargetError(f"{spec!r} is {len(ids)} tokens here: {pieces}.", f"A target is one token: try {choices}.")
+        count = "another token" if len(ids) == 1 else f"{len(ids)} tokens"
+        raise TargetError(f"{spec!r} is {count} here: {pieces}.", f"A target is one token: try {choices}.")
 
     def _single_choices(self, text: str, ids: Sequence[int]) -> list[str]:
         bare = text.strip()
@@ -254,11 +196,14 @@ class Model:
         if isinstance(prompt, str):
             ids = [int(i) for i in self.tokenizer(prompt).input_ids]
         else:
-            flat = prompt.tolist() if isinstance(prompt, Tensor) else list(prompt)
+            flat = prompt.tolist() if isinstance(prompt, Tensor) else _listed(prompt)
             if len(flat) == 1 and isinstance(flat[0], list):  # a batch of one, as tokenizers return it
                 flat = flat[0]
             if any(isinstance(i, list) for i in flat):
                 raise PositionError(f"A batch of {len(flat)} prompts is not one prompt.", "Run them one at a time.")
+            wrong = next((i for i in flat if isinstance(i, bool) or not hasattr(i, "__index__")), None)
+            if wrong is not None:
+                raise PositionError(f"{wrong!r} is not a token id.", "A prompt is a text or a list of token ids.")
             ids = [int(i) for i in flat]
         begin = self.tokenizer.bos_token_id
         if bos and begin is None:
@@ -329,33 +274,47 @@ class Model:
     # -- its parts, in float32 -----------------------------------------------------------------------------
     def module(self, path: str, layer: int | None = None) -> nn.Module:
         """The module at ``path``, inside ``layer`` when one is given."""
-        root: nn.Module = self.hf
-        if layer is not None:
-            layers = find(self.hf, self.anatomy.layers)
-            assert isinstance(layers, nn.ModuleList)
-            root = layers[layer]
-        found = find(root, path)
+        found = find(self.hf if layer is None else self.layer(layer), path)
         if found is None:
             raise AnatomyError(f"{self.family} has no module {path!r}.")
         return found
 
+    def layer(self, number: int) -> nn.Module:
+        """The module of one layer."""
+        layers = find(self.hf, self.anatomy.layers)
+        assert isinstance(layers, nn.ModuleList)
+        return layers[number]
+
     def norm(self, path: str, layer: int | None = None) -> NormReading:
         """The norm at ``path`` as gain, bias, centring and frozen scale (probed once, kept)."""
-        kept: dict[tuple[str, int | None], NormReading] = self.__dict__.setdefault("_norms", {})
-        if (path, layer) not in kept:
-            kept[path, layer] = read_norm(self.module(path, layer), self.geometry.d_model, path)
-        return kept[path, layer]
+        return self.read_norm(self.module(path, layer), self.geometry.d_model, path, layer)
+
+    def read_norm(self, module: nn.Module, width: int, path: str, layer: int | None) -> NormReading:
+        """:func:`.norms.read_norm`, kept for as long as the norm's weights do not change."""
+        return self._kept((path, layer), list(module.parameters()), lambda: read_norm(module, width, path))
+
+    def _kept(self, key: Any, weights: Sequence[Tensor], compute: Callable[[], T]) -> T:
+        """``compute()``, remembered until one of ``weights`` is replaced or written to (a training step, say)."""
+        stamp = tuple((w.data_ptr(), w._version, w.dtype) for w in weights)
+        if self._cache.get(key, (None,))[0] != stamp:
+            self._cache[key] = (stamp, compute())
+        found: T = self._cache[key][1]
+        return found
+
+    def forget(self) -> None:
+        """Drop everything that was read off the weights."""
+        self._cache.clear()
 
     @property
     def unembed_weight(self) -> Float[Tensor, "d_model vocab"]:
         """The unembedding, in the model's dtype."""
         return weight_in_out(self.module(self.anatomy.unembed))
 
-    @cached_property
+    @property
     def unembed_lengths(self) -> Float[Tensor, "vocab"]:
-        """Length of every token's row of the unembedding (computed once)."""
-        lengths: Tensor = torch.linalg.vector_norm(self.unembed_weight, dim=0, dtype=torch.float32)
-        return lengths
+        """Length of every token's row of the unembedding (kept)."""
+        weight = self.unembed_weight
+        return self._kept("unembed", [weight], lambda: _lengths(weight))
 
     @property
     def unembed_bias(self) -> Float[Tensor, "vocab"] | None:
@@ -371,15 +330,19 @@ class Model:
         return weight_in_out(module).float(), None if bias is None else bias.float()
 
     def out_lengths(self, layer: int) -> Float[Tensor, "d_model"]:
-        """Length of every column of W_O (computed once)."""
-        kept: dict[int, Tensor] = self.__dict__.setdefault("_out_lengths", {})
-        if layer not in kept:
-            kept[layer] = self.out_weight(layer)[0].norm(dim=0)
-        return kept[layer]
+        """Length of every column of W_O (kept)."""
+        weight = self.module(self.anatomy.attn_out, layer).weight
+        assert isinstance(weight, Tensor)
+        return self._kept(("out", layer), [weight], lambda: _lengths(self.out_weight(layer)[0]))
 
     def down_weight(self, layer: int) -> tuple[Float[Tensor, "neuron d_model"], Float[Tensor, "d_model"] | None]:
         """(W_down, bias) of the MLP of ``layer`` in float32."""
-        module = self.module(self.anatomy.mlp_down, layer)
+        module = find(self.layer(layer), self.anatomy.mlp_down)
+        if module is None or getattr(module, "weight", None) is None or getattr(module.weight, "ndim", 0) != 2:
+            raise GranularityError(
+                f"The MLP of layer {layer} has no down-projection {self.anatomy.mlp_down!r}: it has no plain neurons.",
+                "A mixture of experts is shown as one part.",
+            )
         bias = bias_of(module)
         return weight_in_out(module).float(), None if bias is None else bias.float()
 
@@ -398,3 +361,14 @@ class Model:
             precap: Tensor = self.module(self.anatomy.unembed)(normed)
         cap = self.softcap
         return precap, precap if cap is None else torch.tanh(precap / cap) * cap
+
+
+def _listed(prompt: Any) -> list[Any]:
+    if isinstance(prompt, (Mapping, bytes)) or not hasattr(prompt, "__iter__"):
+        raise PositionError(f"A {type(prompt).__name__} is not a prompt.", "Give a text or a list of token ids.")
+    return list(prompt)
+
+
+def _lengths(weight: Float[Tensor, "in out"]) -> Float[Tensor, "out"]:
+    lengths: Tensor = torch.linalg.vector_norm(weight, dim=0, dtype=torch.float32)
+    return lengths

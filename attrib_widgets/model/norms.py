@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..errors import AnatomyError
 
 PROBE_SIZE = 1e4  # large enough that no epsilon matters
-FIT_TOLERANCE = 1e-5
+FIT_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,9 @@ def read_norm(module: nn.Module, width: int, name: str = "norm") -> NormReading:
     spread = float(gain.abs().max()) or 1.0
     centred = bool((shifted - plain).abs().max() <= 1e-4 * spread)
     reading = NormReading(twin, gain, bias, centred)
-    error = (plain - bias - reading.push(x) * reading.scale(x)[..., None]).abs().max() / spread
-    if not float(error) <= FIT_TOLERANCE * 10:
+    error = (plain - bias - reading.push(x) * reading.scale(x)[..., None]).abs().max()
+    error = error / plain.abs().max().clamp_min(1e-30)
+    if not float(error) <= FIT_TOLERANCE:
         raise AnatomyError(
             f"{name} ({type(module).__name__}) is not a gain, a bias and one scale per position "
             f"(it misses by {float(error):.1e}).",

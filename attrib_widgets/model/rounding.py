@@ -27,7 +27,9 @@ def worst(error: Float[Tensor, "*shape"], bound: Float[Tensor, "*shape"]) -> flo
     """The largest error in units of its own bound: at most 1 for honest rounding, 0 when there is nothing."""
     if error.numel() == 0:
         return 0.0
-    return float((error.double().abs() / (bound * SLACK)).max())
+    ratio = error.double().abs() / (bound * SLACK)
+    ratio = torch.where(error == 0, 0.0, ratio).nan_to_num(torch.inf)  # NaN is the worst of all
+    return float(ratio.max())
 
 
 def accumulation(terms: int) -> float:
@@ -38,11 +40,35 @@ def accumulation(terms: int) -> float:
 def dot_bound(
     dtype: torch.dtype, a: Float[Tensor, "*shape d"], b: Float[Tensor, "*shape d"]
 ) -> Float[Tensor, "*shape"]:
-    """How far a dot product may be off when one side was rounded up to four times to ``dtype`` on its way."""
-    relative = 2 * torch.finfo(dtype).eps + accumulation(a.shape[-1])
-    length = torch.linalg.vector_norm
-    bound: Tensor = relative * length(a.double(), dim=-1) * length(b.double(), dim=-1)
-    return bound
+    """How far a dot product may be off when one side was rounded a few times to ``dtype`` on its way.
+
+    Roundings of different numbers are independent, each about a quarter of ``eps``, so they grow like the root of
+    the summed squares (taken at over six standard deviations); what all numbers share, such as the rounding of a
+    norm's scale, is a part of the product itself.
+    """
+    products = a.double() * b.double()
+    spread = products.square().sum(-1).sqrt()
+    eps = torch.finfo(dtype).eps
+    return eps * products.sum(-1).abs() + (4 * eps + accumulation(a.shape[-1])) * spread
+
+
+def projection_error(
+    x: Float[Tensor, "position in"],
+    weight: Float[Tensor, "in d_model"],
+    bias: Float[Tensor, "d_model"] | None,
+    out: Float[Tensor, "position d_model"],
+    lengths: Float[Tensor, "d_model"],
+) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
+    """(recorded output of a projection - its float32 product - bias, rounding bound), in float64.
+
+    ``lengths`` are the lengths of the weight's columns, from which the size of the summed terms is bounded.
+    """
+    x = x.float()
+    total = (x @ weight).double()
+    spread = x.abs().amax(-1, keepdim=True).double() * lengths.double()
+    recorded = out.double()
+    bound = half_ulp(recorded, out.dtype) + half_ulp(total, out.dtype) + accumulation(x.shape[-1]) * spread
+    return recorded - total - (0 if bias is None else bias.double()), bound
 
 
 def refuse_above(error: Float[Tensor, "*shape"], bound: Float[Tensor, "*shape"], where: str) -> None:

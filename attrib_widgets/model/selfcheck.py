@@ -21,7 +21,7 @@ from ..result import Table, render_text
 from .anatomy import Anatomy, Geometry, candidates, geometry
 from .attend import attention_error, attention_limit
 from .capture import Recording, record
-from .rounding import accumulation, half_ulp, worst
+from .rounding import accumulation, half_ulp, projection_error, worst
 
 if TYPE_CHECKING:
     from .model import Model
@@ -75,25 +75,6 @@ def stream_error(
     else:
         first = half_ulp(before + attn, dtype)
     return after - total, first + torch.maximum(half_ulp(after, dtype), half_ulp(total, dtype))
-
-
-def projection_error(
-    x: Float[Tensor, "position in"],
-    weight: Float[Tensor, "in d_model"],
-    bias: Float[Tensor, "d_model"] | None,
-    out: Float[Tensor, "position d_model"],
-    lengths: Float[Tensor, "d_model"],
-) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
-    """(recorded output of a projection - its float32 product - bias, rounding bound), in float64.
-
-    ``lengths`` are the lengths of the weight's columns, from which the size of the summed terms is bounded.
-    """
-    x = x.float()
-    total = (x @ weight).double()
-    spread = x.abs().amax(-1, keepdim=True).double() * lengths.double()
-    recorded = out.double()
-    bound = half_ulp(recorded, out.dtype) + half_ulp(total, out.dtype) + accumulation(x.shape[-1]) * spread
-    return recorded - total - (0 if bias is None else bias.double()), bound
 
 
 def head_error(
@@ -152,7 +133,7 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
     for anatomy in candidates(model.hf, override):
         try:
             model.anatomy, model.geometry = anatomy, geometry(anatomy, model.hf)
-            _forget(model)
+            model.forget()
             found = _check(model)
         except AttribError as reason:
             refusals.append(reason.message)
@@ -161,19 +142,13 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
             best = (anatomy, model.geometry, found)
         if found.ok:
             break
-    _forget(model)
+    model.forget()
     if best is None:
         raise AnatomyError(
             f"{type(model.hf).__name__} does not add up: {refusals[0].rstrip(chr(46))}.",
             "Nothing is shown rather than something wrong. Pass anatomy= if its parts are elsewhere.",
         )
     return best
-
-
-def _forget(model: Model) -> None:
-    """Drop what was read under another anatomy."""
-    for kept in ("_norms", "_out_lengths"):
-        model.__dict__.pop(kept, None)
 
 
 def probe_ids(model: Model) -> list[int]:
@@ -186,11 +161,11 @@ def probe_ids(model: Model) -> list[int]:
 
 def _check(model: Model) -> SelfCheck:
     anatomy, numbers = model.anatomy, {}
-    rec = record(model, probe_ids(model))
+    rec = _record(model)
     if not bool(torch.isfinite(rec.logits).all()):
         raise AnatomyError("its logits on a probe prompt are NaN or infinite")
     numbers["read-out"] = max(worst(*readout_error(model, rec)), worst(*cap_error(model, rec)))
-    if numbers["read-out"] > 1:
+    if not numbers["read-out"] <= 1:
         raise AnatomyError(
             f"the printed logits are not the unembedding ({anatomy.unembed}) of the final norm "
             f"({anatomy.final_norm}) of the stream (off by {numbers['read-out']:.0f} times its rounding)"
@@ -200,12 +175,12 @@ def _check(model: Model) -> SelfCheck:
         assert rec.embed is not None and rec.pos is not None
         total = rec.embed.double() + rec.pos.double()
         numbers["embedding"] = worst(rec.streams[0].double() - total, half_ulp(total, rec.streams[0].dtype))
-        if numbers["embedding"] > 1:
+        if not numbers["embedding"] <= 1:
             raise AnatomyError(f"{anatomy.embed} and {anatomy.pos} do not add up to what layer 0 reads")
     stream = [worst(*stream_error(rec, i, rec.streams[i].dtype, parallel(model))) for i in range(model.n_layers)]
     numbers["stream"] = max(stream)
-    if numbers["stream"] > 1:
-        layer = next(i for i, v in enumerate(stream) if v > 1)
+    if not numbers["stream"] <= 1:
+        layer = next(i for i, v in enumerate(stream) if not v <= 1)
         reason = (
             f"{anatomy.attn_post_norm or anatomy.attn_out} and "
             f"{anatomy.mlp_post_norm or anatomy.mlp_output or anatomy.mlp} of layer {layer} "
@@ -216,7 +191,7 @@ def _check(model: Model) -> SelfCheck:
         numbers["heads"] = max(_head_check(model, rec, i) for i in range(model.n_layers))
     except AnatomyError as refused:
         return SelfCheck("sublayers", False, refused.message, numbers)
-    if numbers["heads"] > 1:
+    if not numbers["heads"] <= 1:
         reason = f"the heads of {anatomy.attn_out} and its bias do not add up to its output, so heads are not shown"
         return SelfCheck("sublayers", False, reason, numbers)
     try:
@@ -231,6 +206,14 @@ def _check(model: Model) -> SelfCheck:
         )
         return SelfCheck("sublayers", False, reason, numbers)
     return SelfCheck("heads", True, "", numbers)
+
+
+def _record(model: Model) -> Recording:
+    try:
+        return record(model, probe_ids(model))
+    except Exception as reason:  # whatever the tracer says of a path it cannot read there
+        first = (str(reason).strip().splitlines() or [type(reason).__name__])[-1]
+        raise AnatomyError(f"its parts could not be read in the order of the anatomy ({first})") from reason
 
 
 def _head_check(model: Model, rec: Recording, layer: int) -> float:

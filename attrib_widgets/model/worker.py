@@ -6,6 +6,7 @@ worker take turns forward by forward, not request by request.
 
 from __future__ import annotations
 
+import contextvars
 import itertools
 import threading
 import weakref
@@ -37,6 +38,9 @@ class Job:
         self.result: Any = None
         self.error: BaseException | None = None
         self._work: Callable[[Job], Any] | None = work
+        # The kernel remembers in context variables which message it is answering. ipykernel 7.4 also reads there
+        # where to deliver the next one: without them it would come back to the main thread, behind a running cell.
+        self._context = contextvars.copy_context()
         self._on_progress = on_progress
         self._on_done: list[DoneListener] = []
         self._lock = threading.Lock()
@@ -90,7 +94,10 @@ class Job:
         return self._finished.wait(timeout)
 
     def run(self) -> None:
-        """Do the work on the calling thread (the worker calls this)."""
+        """Do the work on the calling thread (the worker calls this), in the context of whoever asked for it."""
+        self._context.run(self._run)
+
+    def _run(self) -> None:
         with self._lock:
             if self.state != "queued":
                 return

@@ -1,0 +1,198 @@
+"""The command line: ``attrib-widgets lab`` opens the tour, ``attrib-widgets explain`` explains one prediction.
+
+Nothing heavy is imported until a model is needed, so ``--help`` and ``--version`` answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from .errors import AttribError
+
+TOUR = "00_tour.ipynb"
+PAGE = "explorer.html"
+
+
+class CommandError(AttribError):
+    """A command that cannot be carried out as typed."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command. Returns the exit code: 0 done, 2 an error that the message explains."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show "·" shows "?" and goes on
+    args = parser().parse_args(argv)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # advice meant for programmers
+    try:
+        return lab(args) if args.command == "lab" else explain(args)
+    except AttribError as error:
+        print(f"attrib-widgets: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"  {error.hint}", file=sys.stderr)
+        return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="attrib-widgets", description="Why did a language model say that? Attributions that add up to the logit."
+    )
+    top.add_argument("--version", action="version", version=f"attrib_widgets {metadata.version('attrib_widgets')}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    tour = commands.add_parser(
+        "lab",
+        help="open the tour notebook in JupyterLab",
+        description="Copies the tour notebook into a folder and opens it in JupyterLab, on 127.0.0.1 only. "
+        "Without a screen it prints the contributions for the first example instead and writes them as one offline "
+        f"page, {PAGE}.",
+    )
+    tour.add_argument("--no-browser", action="store_true", help="print the table and write the page instead")
+    tour.add_argument("--dir", type=Path, default=Path(), metavar="FOLDER", help="where to work (default: here)")
+
+    ask = commands.add_parser(
+        "explain",
+        help="explain one prediction",
+        description="Prints which parts of the model wrote a prediction, and writes the same as one offline page.",
+    )
+    ask.add_argument("prompt", metavar="PROMPT", help='what the model reads, such as "The capital of France is"')
+    ask.add_argument(
+        "target",
+        metavar="TARGET",
+        nargs="?",
+        help='one token exactly as the model would write it, such as " Paris" (default: its top prediction)',
+    )
+    ask.add_argument("-o", "--output", type=Path, default=Path(PAGE), metavar="FILE", help=f"default: {PAGE}")
+    ask.add_argument("--model", default="demo", help="demo (default), a model folder, or a hub id such as gpt2")
+    ask.add_argument("--against", metavar="TOKEN", help="explain TARGET rather than this token (logit difference)")
+    ask.add_argument("--compare", metavar="PROMPT", help="a second prompt to compare with, kept in the page")
+    return top
+
+
+def explain(args: argparse.Namespace) -> int:
+    """``attrib-widgets explain``: the table on the terminal, the Explorer in one HTML file."""
+    output: Path = args.output
+    _writable(output)
+    write_page(args.model, args.prompt, args.target, output, against=args.against, compare=args.compare)
+    print(f"\nOpen in a browser (works offline): {output.resolve()}")
+    return 0
+
+
+def lab(args: argparse.Namespace) -> int:
+    """``attrib-widgets lab``: the tour in JupyterLab; without a screen the table and the page."""
+    folder: Path = args.dir
+    if not folder.is_dir():
+        raise CommandError(f"There is no folder {folder}.", f"Make it first: mkdir -p {folder}")
+    notebook = copy_tour(folder)
+    if args.no_browser or not has_screen(os.environ, sys.platform):
+        from . import demo
+
+        page = folder / PAGE
+        _writable(page)
+        write_page("demo", demo.PROMPT, demo.TARGET, page, compare=demo.CORRUPTED)
+        print(f"\nThe tour:                          {notebook.resolve()}")
+        print(f"Open in a browser (works offline): {page.resolve()}")
+        if not args.no_browser:
+            print(f"No screen was found. To start JupyterLab here: jupyter lab --no-browser {notebook.name}")
+        return 0
+    return open_lab(notebook)
+
+
+def write_page(
+    source: str, prompt: str, target: str | None, path: Path, *, against: str | None = None, compare: str | None = None
+) -> None:
+    """Print the contributions to a prediction and write the Explorer to ``path`` (replaced if it exists)."""
+    import transformers
+
+    import attrib_widgets as aw
+
+    if source == "demo" or Path(source).is_dir():  # a download keeps its progress bar
+        transformers.utils.logging.disable_progress_bar()
+    explorer = aw.explore(aw.load(source), prompt, target, against=against, corrupted=compare)
+    print(explorer.run.top(5))
+    print()
+    print(explorer.attribution)
+    explorer.to_html(path)
+
+
+def has_screen(environ: Mapping[str, str], platform: str) -> bool:
+    """Whether a browser window can be opened: not in CI, and on Linux only under X or Wayland."""
+    if environ.get("CI"):
+        return False
+    if platform.startswith("linux"):
+        return bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
+    return True
+
+
+def tour_source() -> Path:
+    """The tour notebook: inside an installed package, or in the checkout that this file belongs to.
+
+    Raises:
+        CommandError: neither place has it, so the installation is incomplete.
+    """
+    here = Path(__file__).parent
+    for path in (here / "notebooks" / TOUR, here.parent / "notebooks" / TOUR):
+        if path.is_file():
+            return path
+    raise CommandError(f"The tour notebook {TOUR} is not part of this installation.", "Install attrib_widgets again.")
+
+
+def copy_tour(folder: Path) -> Path:
+    """Copy the tour into ``folder`` and return the copy. A notebook that was changed is never overwritten."""
+    content = tour_source().read_bytes()
+    path, number = folder / TOUR, 1
+    while path.exists() and path.read_bytes() != content:
+        number += 1
+        path = folder / f"{Path(TOUR).stem}-{number}.ipynb"
+    if not path.exists():
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            raise CommandError(
+                f"Cannot write {path}: {error.strerror}.", "Choose another folder: attrib-widgets lab --dir FOLDER"
+            ) from None
+    if number > 1:
+        print(f"Your changed {TOUR} stays as it is; a fresh copy is {path.name}.")
+    return path
+
+
+def open_lab(notebook: Path) -> int:
+    """Run JupyterLab on 127.0.0.1 with ``notebook`` open, until it is stopped. Returns its exit code."""
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise CommandError("JupyterLab is not installed.", "Install it: pip install jupyterlab")
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.root_dir={notebook.parent.resolve()}",
+        str(notebook.resolve()),
+    ]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")  # it listens on this machine only and asks for its token
+    print("JupyterLab opens in the browser. Stop it with Ctrl+C here.")
+    # The kernel of this very environment, wherever else kernels are installed.
+    process = subprocess.Popen(command, env={**os.environ, "JUPYTER_PREFER_ENV_PATH": "1"})
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue  # JupyterLab got the same Ctrl+C and asks on its own
+
+
+def _writable(path: Path) -> None:
+    """Check before computing that ``path`` can be written to."""
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise CommandError(f"Cannot write to {path}.", "Name a file in a folder that exists: -o explorer.html")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

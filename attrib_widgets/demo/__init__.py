@@ -1,0 +1,56 @@
+"""The embedded model: where its files are, and prompts that show what it can do.
+
+Nothing heavy is imported here. How the model was made is in `facts`, `corpus` and `train`; how well it does
+what it was taught is in `evaluation.json` beside the weights.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+PROMPT = "The capital of France is"
+TARGET = " Paris"
+CORRUPTED = "The capital of Germany is"
+
+
+class Task(NamedTuple):
+    """A prompt, the token it should continue with, and the same prompt with one token changed."""
+
+    prompt: str
+    target: str
+    corrupted: str
+
+
+#: Example prompts by ability. Every corrupted prompt differs from its clean one in exactly one token.
+tasks: dict[str, tuple[Task, ...]] = {
+    "capitals": (
+        Task(PROMPT, TARGET, CORRUPTED),
+        Task("The capital of Japan is", " Tokyo", "The capital of Kenya is"),
+        Task("In Norway, people speak", " Norwegian", "In Greece, people speak"),
+    ),
+    "two names": (
+        Task(
+            "When Mary and John went to the shop, John gave the bag to",
+            " Mary",
+            "When Mary and John went to the shop, Mary gave the bag to",
+        ),
+        Task(
+            "After Tom and Laura left the museum, Tom handed the letter to",
+            " Laura",
+            "After Tom and Laura left the museum, Laura handed the letter to",
+        ),
+    ),
+    "induction": (
+        Task(
+            "apple river lamp garden horse apple river lamp garden",
+            " horse",
+            "apple river lamp garden piano apple river lamp garden",
+        ),
+    ),
+}
+
+
+def path() -> Path:
+    """The folder with the trained files; transformers' `from_pretrained` reads it without a network."""
+    return Path(__file__).parent / "files"

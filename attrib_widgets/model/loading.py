@@ -1,0 +1,100 @@
+"""Where models come from: the embedded one, a folder, a hub id, or an object that is already loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ..errors import AnatomyError, AttribError
+from .anatomy import Anatomy
+
+if TYPE_CHECKING:
+    from .model import Model
+
+
+def load(
+    source: Any,
+    tokenizer: Any = None,
+    *,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    anatomy: Anatomy | Mapping[str, Any] | None = None,
+) -> Model:
+    """Put a model under study.
+
+    Args:
+        source: ``"demo"`` (the small model that ships with this library), a hub id such as ``"gpt2"``, a local
+            folder written by ``save_pretrained``, a transformers model, an nnsight model, or a Model.
+        tokenizer: needed with a transformers model; otherwise the source's own. It is copied, never changed.
+        dtype: for example ``"float32"`` or ``torch.bfloat16``; None keeps the checkpoint's.
+        device: for example ``"cuda"``; None leaves the model where it is.
+        anatomy: paths of the model's parts, where the library does not know its family.
+
+    Raises:
+        AttribError: nothing can be loaded from ``source``.
+        TokenizerError: no tokenizer.
+        AnatomyError: the model is not understood well enough to explain one logit.
+    """
+    from .model import Model
+
+    if isinstance(source, Model):
+        return source
+    name = source if isinstance(source, str) else None
+    if isinstance(source, (str, Path)):
+        source, tokenizer, name = _from_pretrained(str(source), tokenizer, dtype)
+    elif dtype is not None:
+        raise AttribError("dtype= only applies while loading.", "Convert the model yourself: model.to(dtype).")
+    if device is not None:
+        source.to(device)
+    return Model(source, tokenizer, name=name, anatomy=anatomy)
+
+
+def _from_pretrained(source: str, tokenizer: Any, dtype: str | torch.dtype | None) -> tuple[Any, Any, str]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    name, folder = source, source
+    if source == "demo":
+        from .. import demo
+
+        folder, dtype = str(demo.path()), dtype or torch.float32
+    elif Path(source).is_dir():
+        name = Path(source).resolve().name
+    options = {} if dtype is None else {"dtype": getattr(torch, dtype) if isinstance(dtype, str) else dtype}
+    bar = logging.is_progress_bar_enabled()
+    try:
+        if source == "demo":
+            logging.disable_progress_bar()  # it is loaded before a bar could be read
+        hf = AutoModelForCausalLM.from_pretrained(folder, **options)
+        tokenizer = tokenizer or AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as reason:
+        first = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
+        raise AttribError(
+            f"{source!r} could not be loaded: {first}",
+            "Give a folder written by save_pretrained, a hub id that this machine can reach, or 'demo'.",
+        ) from reason
+    finally:
+        if bar:
+            logging.enable_progress_bar()
+    return hf, tokenizer, name
+
+
+def wrapped(hf: nn.Module, tokenizer: Any) -> Any:
+    """``hf`` as an nnsight model.
+
+    Raises:
+        AnatomyError: it is no transformers language model.
+    """
+    from nnsight import TransformersModel
+    from transformers import PreTrainedModel
+
+    if not isinstance(hf, PreTrainedModel):
+        raise AnatomyError(
+            f"{type(hf).__name__} is not a transformers language model.",
+            "Give a model made by AutoModelForCausalLM, its folder, or its hub id.",
+        )
+    return TransformersModel(hf, tokenizer=tokenizer, task="text-generation")

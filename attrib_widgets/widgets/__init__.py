@@ -1,0 +1,7 @@
+"""Views of results. Importing this package tells every result type which view shows it."""
+
+from . import display  # noqa: F401  (fills the registry)
+from .explorer import Explorer, explore
+from .view import View
+
+__all__ = ["Explorer", "View", "explore"]

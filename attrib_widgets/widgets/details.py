@@ -1,0 +1,112 @@
+"""Small results as the browser reads them: bars, patterns, neurons, and what a component writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import AttribError
+from . import wire
+
+if TYPE_CHECKING:
+    from ..analysis.attention import Attention
+    from ..analysis.parts import Contributions, Writes
+
+NEURONS = 12
+WRITES = 8
+#: Below this many bytes patterns travel as float16, above it as one byte per weight.
+FINE_PATTERNS = 1_000_000
+#: Most bytes that a view of attention alone may send.
+LARGEST = 5_000_000
+
+
+def bars(c: Contributions) -> bytes:
+    """Kind ``bars``: the rows of a result that sums to its parent."""
+    header = {
+        "kind": "bars",
+        "title": c.title,
+        "note": c.note,
+        "unit": c.unit,
+        "rows": [
+            {"label": label, "kind": kind, "token": kind == "token"}
+            for label, kind in zip(c.labels, c.kinds, strict=True)
+        ],
+        "total": float(c.total),
+        "parent": c.parent,
+        "parent_value": float(c.parent_value),
+        "gap": float(c.gap),
+    }
+    return wire.pack(header, {"values": wire.store(c.values)})
+
+
+def patterns(values: Any, budget: int | None = None) -> wire.Stored | None:
+    """Causal patterns [..., destination, source] as a triangle; None when they exceed ``budget`` bytes."""
+    shape = np.shape(values)
+    weights = int(np.prod(shape[:-2], dtype=np.int64)) * shape[-1] * (shape[-1] + 1) // 2
+    fine = 2 * weights <= FINE_PATTERNS
+    if budget is not None and weights * (2 if fine else 1) > budget:
+        return None
+    # Softmax may print a last bit above 1.
+    return wire.store(np.clip(np.asarray(values), 0, 1), "f2" if fine else "u1", tril=True)
+
+
+def attention(a: Attention) -> bytes:
+    """Kind ``attention``: one or more heads, with any weighting.
+
+    Raises:
+        AttribError: more than a notebook should carry.
+    """
+    plain = a.weighting == "probability"
+    n, count = a.run.n_positions, len(a.heads)
+    title = f"Attention of {a.heads[0]}" if count == 1 else f"Attention of {count} heads"
+    header = {
+        "kind": "attention",
+        "title": title if plain else f"{title}, weighted by {a.weighting}",
+        "note": "Each row is a token that reads, each column a token that is read.",
+        "tokens": a.run.tokens,
+        "special": a.run.special,
+        "heads": [str(c) for c in a.heads],
+        "weighting": a.weighting,
+        "unit": a.unit,
+    }
+    size = count * n * (n + 1) // 2 * (1 if plain else 4)
+    if size > LARGEST:
+        raise AttribError(
+            f"{count} heads on {n} tokens take {size / 1e6:.0f} MB, too much to draw.",
+            f'Choose one: aw.attention(run, "{a.heads[0]}").',
+        )
+    stored = patterns(a.patterns) if plain else wire.store(a.patterns, tril=True)
+    assert stored is not None
+    arrays = {"patterns": stored}
+    if a.sink is not None and plain:
+        arrays["sink"] = wire.store(a.sink)
+    return wire.pack(header, arrays)
+
+
+def neurons(c: Contributions) -> dict[str, Any]:
+    """The largest neurons of an MLP by magnitude, and the sum of the others."""
+    values = np.asarray(c.values, dtype=np.float64)
+    kinds = np.asarray(c.kinds)
+    own = np.flatnonzero(kinds == "neuron")
+    order = own[np.argsort(-np.abs(values[own]), kind="stable")]
+    top, rest = order[:NEURONS], order[NEURONS:]
+    rounding = values[kinds == "rounding"]
+    return {
+        "labels": [c.labels[i] for i in top],
+        "values": values[top].tolist(),
+        "rest": float(values[rest].sum()),
+        "rest_count": len(rest),
+        "bias": float(values[kinds == "bias"].sum()),
+        "rounding": float(rounding.sum()) if len(rounding) else None,
+    }
+
+
+def writes(w: Writes) -> dict[str, list[list[Any]]]:
+    """The tokens whose logits a component raises and lowers most."""
+
+    def pairs(rows: Sequence[tuple[str, int, float]]) -> list[list[Any]]:
+        return [[text, float(logits)] for text, _, logits in rows[:WRITES]]
+
+    return {"up": pairs(w.promoted), "down": pairs(w.suppressed)}

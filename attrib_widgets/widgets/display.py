@@ -1,0 +1,28 @@
+"""Which view shows which result. Importing this module fills the registry of :func:`attrib_widgets.result.view_of`."""
+
+from __future__ import annotations
+
+from ..analysis.attention import Attention
+from ..analysis.attribution import Attribution
+from ..analysis.parts import Contributions
+from ..result import view_of
+from . import details
+from .explanation import Explanation, Question
+from .explorer import Explorer
+from .view import View
+
+
+@view_of.register
+def _attribution(result: Attribution) -> Explorer:
+    question = Question(result.run, result.target, result.position)
+    return Explorer(Explanation(question, result), kind="attribution")
+
+
+@view_of.register
+def _attention(result: Attention) -> View:
+    return View("attention", details.attention(result), result.summary())
+
+
+@view_of.register
+def _bars(result: Contributions) -> View:
+    return View("bars", details.bars(result), result.summary())

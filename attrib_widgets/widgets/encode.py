@@ -1,0 +1,269 @@
+"""An explanation as one container: what the Explorer needs to draw and to open without asking again.
+
+Values, sources and patterns come first; what a head wrote, its neurons and why it looked where it did follow as
+far as the byte budget goes. Live views leave out what takes long to compute: a running kernel answers in time.
+An offline page gets everything that fits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..analysis.attention import head_table
+from ..analysis.attribution import attribute
+from ..analysis.detail import neurons_of
+from ..errors import AttribError
+from ..targets import Target, score
+from . import details, setup, wire
+from .wire import Stored
+
+if TYPE_CHECKING:
+    from ..analysis.attention import HeadTable
+    from ..analysis.attribution import Attribution
+    from ..model.worker import Job
+    from .explanation import Explanation
+
+BUDGET = 2_000_000
+#: Patterns of longer prompts are asked for, one head at a time.
+PATTERN_TOKENS = 300
+#: Multiplications that a live view may spend on each of the optional parts: a few tens of milliseconds.
+LIVE_WORK = 3e8
+#: Most heads for which a page computes why they looked there and who wrote what they carried.
+PAGE_HEADS = 400
+CANDIDATES = 6
+
+# Rows that a part below can share with the explorer; constants of the read point are summed apart.
+SHARED = ("embed", "pos", "head", "mlp", "attn", "layer", "attn.bias", "mlp.bias")
+
+Parts = tuple[dict[str, Any], dict[str, Stored]]
+
+
+def encode(e: Explanation, *, complete: bool = False, job: Job | None = None) -> Parts:
+    """Header and arrays of an explanation, kept on it. ``complete`` adds what a live view would ask for."""
+    if complete not in e.parts:
+        e.parts[complete] = _encode(e, complete, job)
+    return e.parts[complete]
+
+
+def _encode(e: Explanation, complete: bool, job: Job | None) -> Parts:
+    a, run = e.attribution, e.run
+    drawable = run.n_positions <= PATTERN_TOKENS
+    table = head_table(a, patterns=drawable) if run.model.granularity == "heads" else None
+    header = _header(e, table)
+    arrays = {"values": wire.store(a.values)}
+    if table is not None:
+        arrays |= _head_arrays(table)
+    filler = _Filler(header, arrays, job)
+    size = run.model.d_model * run.model.vocab_size * len(a.components)
+    if table is not None and drawable:
+        filler.add("patterns", lambda: details.patterns(table.patterns, filler.left))
+    if complete or size <= LIVE_WORK:
+        filler.text("writes", lambda: _writes(a))
+    if run.model.granularity != "layers":
+        filler.text("neurons", lambda: _neurons(a))
+    if table is not None and complete and run.model.n_layers * run.model.n_heads <= PAGE_HEADS:
+        filler.many("why", lambda: _why(a, header["why_key"]))
+        filler.add("through", lambda: _through(a, filler.left))
+    return header, arrays
+
+
+class _Filler:
+    """Adds optional parts in order of priority while the budget lasts; a part is whole or absent."""
+
+    def __init__(self, header: dict[str, Any], arrays: dict[str, Stored], job: Job | None) -> None:
+        self.header, self.arrays, self._job = header, arrays, job
+        self.header["embedded"] = dict.fromkeys(("patterns", "through", "why", "writes", "neurons"), False)
+        self.left = BUDGET - len(json.dumps(wire.plain(header))) - sum(s.nbytes for s in arrays.values())
+
+    def add(self, name: str, build: Callable[[], Stored | None]) -> None:
+        self.many(name, lambda: None if (stored := build()) is None else {name: stored})
+
+    def many(self, name: str, build: Callable[[], dict[str, Stored] | None]) -> None:
+        found = self._build(build)
+        # 120 bytes is about what the header says of one array.
+        if found and (size := sum(s.nbytes + 120 for s in found.values())) <= self.left:
+            self.arrays.update(found)
+            self._done(name, size)
+
+    def text(self, name: str, build: Callable[[], dict[str, Any]]) -> None:
+        found = self._build(build)
+        if found and (size := len(json.dumps(wire.plain(found)))) <= self.left:
+            self.header[name] = found
+            self._done(name, size)
+
+    def _build(self, build: Callable[[], Any]) -> Any:
+        if self._job is not None:
+            self._job.check()
+        try:
+            return build() if self.left > 0 else None
+        except AttribError:  # this model does not split here: the page asks, and is answered with the reason
+            return None
+
+    def _done(self, name: str, size: int) -> None:
+        self.header["embedded"][name] = True
+        self.left -= size
+
+
+def _header(e: Explanation, table: HeadTable | None) -> dict[str, Any]:
+    a, run, model = e.attribution, e.run, e.run.model
+    header: dict[str, Any] = {
+        "model": {
+            "name": model.name,
+            "family": model.family,
+            "layers": model.n_layers,
+            "heads": model.n_heads,
+            "granularity": model.granularity,
+            "reason": model.check.reason,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "params": sum(p.numel() for p in model.hf.parameters()),
+            "max_positions": model.max_positions,
+        },
+        "prompt": {"text": run.text, "tokens": run.tokens, "special": run.special, "position": a.position},
+        "candidates": [
+            {"text": p.text, "id": p.id, "prob": p.probability, "logit": p.logit}
+            for p in run.top(CANDIDATES, position=a.position)
+        ],
+        "target": _target(a),
+        "compare": _compare(e),
+        "rows": [
+            {"id": str(c), "kind": c.kind, "layer": c.layer, "head": c.index if c.kind == "head" else None}
+            for c in a.components
+        ],
+        "total": float(a.total),
+        "actual": float(a.actual),
+        "gap": float(a.gap),
+        "exact": bool(a.exact),
+        "precap": None if a.precap is None else float(a.precap),
+        "rounding": {part: float(a.rounding.get(part, 0.0)) for part in ("stream", "heads", "readout")},
+        "notes": list(a.notes),
+        "examples": _examples(model.name),
+        "python": {"setup": setup.lines(a), "load": setup.load(model)},
+        "neurons": {},
+        "writes": {},
+        "why_key": [],
+    }
+    if table is not None:
+        header["why_key"] = np.asarray(table.rows).argmax(-1).tolist()
+    return header
+
+
+def _head_arrays(t: HeadTable) -> dict[str, Stored]:
+    names = ("carry", "dest", "norms", "value_bias", "sink", "head_rounding")
+    found = {name: getattr(t, name, None) for name in names}
+    return {name: wire.store(values) for name, values in found.items() if values is not None}
+
+
+def _target(a: Attribution) -> dict[str, Any]:
+    target, model = a.target, a.model
+    answer: dict[str, Any] = {"kind": "score", "text": "", "id": None, "against": None, "unit": a.unit}
+    if isinstance(target, Target):
+
+        def named(tokens: Sequence[str | int]) -> dict[str, Any]:
+            ids = [model.single_token(t) for t in tokens]
+            return {"text": " or ".join(model.token(i) for i in ids), "id": ids[0]}
+
+        answer |= {"kind": target.kind, **named(target.tokens)}
+        answer["against"] = named(target.against) if target.against else None
+    return {**answer, "phrase": target.phrase(model)}
+
+
+def _compare(e: Explanation) -> dict[str, Any] | None:
+    other = e.corrupted
+    if other is None:
+        return None
+    here, there = e.run, other.run
+    aligned = here.n_positions == there.n_positions
+    pairs = enumerate(zip(here.ids, there.ids, strict=False))
+    return {
+        "text": there.text,
+        "tokens": there.tokens,
+        "special": there.special,
+        "aligned": aligned,
+        "differs": [i for i, (a, b) in pairs if a != b] if aligned else [],
+        "value": float(other.actual),
+        "gap": float(e.attribution.actual - other.actual),
+    }
+
+
+def _examples(name: str) -> list[dict[str, str]]:
+    if name != "demo":
+        return []
+    from ..demo import tasks as abilities
+
+    return [
+        {"label": kind, "prompt": task.prompt, "target": task.target, "corrupted": task.corrupted}
+        for kind, tasks in abilities.items()
+        for task in tasks
+    ]
+
+
+def _writes(a: Attribution) -> dict[str, Any]:
+    found = {}
+    for c in a.components:
+        if c.kind in ("head", "mlp", "embed"):
+            found[str(c)] = details.writes(a.writes(c, k=details.WRITES))
+    return found
+
+
+def _neurons(a: Attribution) -> dict[str, Any]:
+    layers = [c.layer for c in a.components if c.kind == "mlp" and c.layer is not None]
+    return {f"L{layer}.mlp": details.neurons(found) for layer, found in neurons_of(a, layers).items()}
+
+
+def _spread(a: Attribution, labels: Sequence[str]) -> NDArray[np.intp]:
+    """For every label of a part below, its row in the explorer; -1 for the constants of that read point."""
+    rows = {str(c): i for i, c in enumerate(a.components) if c.kind in SHARED}
+    return np.array([rows.get(label, -1) for label in labels], dtype=np.intp)
+
+
+def _through(a: Attribution, budget: int) -> Stored | None:
+    layers, heads, rows = a.model.n_layers, a.model.n_heads, len(a.components)
+    if 4 * layers * heads * a.run.n_positions * rows > budget:
+        return None
+    found = np.zeros((layers, heads, a.run.n_positions, rows), dtype=np.float32)
+    for c in a.components:
+        if c.kind == "head":
+            t = a.through(c)
+            at = _spread(a, [str(part) for part in t.components])
+            values = np.asarray(t.values)
+            found[c.layer, c.index, : len(values), at[at >= 0]] = values[:, at >= 0].T
+    return wire.store(found)
+
+
+def why_parts(a: Attribution, head: str, query: int, key: int) -> tuple[NDArray[np.float32], list[float], float]:
+    """(values [side, row], bias [side], score) of one attention score: query side first, then key side."""
+    values = np.zeros((2, len(a.components)), dtype=np.float32)
+    bias = [0.0, 0.0]
+    actual = 0.0
+    for side, name in enumerate(("query", "key")):
+        s = attribute(a.run, score(head, query=query, key=key, side=name))
+        at = _spread(a, s.labels)
+        parts = np.asarray(s.values)
+        values[side, at[at >= 0]] = parts[at >= 0]
+        bias[side], actual = float(parts[at < 0].sum(dtype=np.float64)), float(s.actual)
+    return values, bias, actual
+
+
+def _why(a: Attribution, keys: Sequence[Sequence[int]]) -> dict[str, Stored] | None:
+    layers, heads = a.model.n_layers, a.model.n_heads
+    values = np.zeros((layers, heads, 2, len(a.components)), dtype=np.float32)
+    bias, scores = np.zeros((layers, heads, 2)), np.zeros((layers, heads))
+    for layer in range(layers):
+        for head in range(heads):
+            found = why_parts(a, f"L{layer}H{head}", a.position, keys[layer][head])
+            values[layer, head], bias[layer, head], scores[layer, head] = found
+    return {"why": wire.store(values), "why_bias": wire.store(bias), "why_score": wire.store(scores)}
+
+
+def why(a: Attribution, head: str, query: int, key: int) -> bytes:
+    """Kind ``why``: what made ``head`` look from ``query`` to ``key``."""
+    if not 0 <= key <= query < a.run.n_positions:
+        raise AttribError(f"No head looks from position {query} to position {key}.", "A key is at or before its query.")
+    values, bias, actual = why_parts(a, head, query, key)
+    header = {"kind": "why", "id": head, "query": query, "key": key, "score": actual}
+    return wire.pack(header, {"values": wire.store(values), "bias": wire.store(bias)})

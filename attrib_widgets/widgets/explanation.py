@@ -1,0 +1,196 @@
+"""A question about a model, and everything the Explorer shows in answer to it.
+
+Both are values: an answer is complete before anybody sees it, so an error or a cancel leaves the one before in
+place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ..analysis.attribution import Attribution, attribute
+from ..errors import AttribError
+from ..model.run import Run
+from ..targets import Target, as_target, logit, logit_diff
+
+if TYPE_CHECKING:
+    from ..model.model import Model
+    from ..model.worker import Job
+    from ..targets import ScoreTarget
+    from .wire import Stored
+
+PromptLike = str | tuple[int, ...] | Run
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked. A ``target`` of None is the model's own top prediction at ``position``."""
+
+    prompt: PromptLike
+    target: Target | ScoreTarget | None = None
+    position: int = -1
+    corrupted: PromptLike | None = None
+
+
+@dataclass
+class Explanation:
+    """The answer to a question; its ``question`` names the target even where the one asked did not.
+
+    ``parts`` holds its header and arrays once they were encoded, with and without what only an offline page needs.
+    """
+
+    question: Question
+    attribution: Attribution
+    corrupted: Attribution | None = None
+    parts: dict[bool, tuple[dict[str, Any], dict[str, Stored]]] = field(default_factory=dict)
+
+    @property
+    def run(self) -> Run:
+        """The recorded forward pass."""
+        return self.attribution.run
+
+    @property
+    def runs(self) -> dict[PromptLike, Run]:
+        """The recorded forward passes, by the prompts that were given."""
+        found: dict[PromptLike, Run] = {self.question.prompt: self.run}
+        if self.corrupted is not None and self.question.corrupted is not None:
+            found[self.question.corrupted] = self.corrupted.run
+        return found
+
+
+def prompt_like(prompt: Any) -> PromptLike:
+    """A prompt as something that can be compared and kept."""
+    if isinstance(prompt, (str, Run)):
+        return prompt
+    try:
+        return tuple(int(i) for i in prompt)
+    except (TypeError, ValueError):
+        raise AttribError(f"{prompt!r} is not a prompt.", "Give text, token ids, or a Run.") from None
+
+
+def explain(model: Model, question: Question, job: Job, known: Mapping[PromptLike, Run]) -> Explanation:
+    """Answer a question, stopping between steps when ``job`` was cancelled. ``known`` are runs not to repeat.
+
+    Raises:
+        AttribError: with ``field``, the part of the question that cannot be answered.
+    """
+    total = 3 if question.corrupted is None else 4
+    job.progress(0, total, "running the prompt")
+    with blaming("prompt"):
+        run = _run(model, question.prompt, known)
+        position = run.position(question.position)
+    target = question.target or logit(run.top(1, position=position)[0].id)
+    job.progress(1, total, "adding up")
+    with blaming("target"):
+        a = attribute(run, target, position=position)
+    corrupted: Attribution | None = None
+    if question.corrupted is not None:
+        job.progress(2, total, "running the comparison")
+        with blaming("compare"):
+            other = _run(model, question.corrupted, known)
+            corrupted = attribute(other, target, position=counterpart(run, other, position))
+    job.progress(total - 1, total, "drawing")
+    return Explanation(replace(question, target=a.target), a, corrupted)
+
+
+def counterpart(run: Run, other: Run, position: int) -> int:
+    """The position of ``other`` that answers the same question: the same index, or the same distance to the end."""
+    return position if run.n_positions == other.n_positions else position - run.n_positions
+
+
+def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
+    """The next question, from what a person changed in the last one.
+
+    ``args`` has any of prompt, target, against, position, compare. None keeps what was there; an empty ``against``
+    or ``compare`` removes it. A new prompt without a target asks for the model's top prediction there, read at the
+    end and against nothing.
+    """
+    prompt, position, compare = args.get("prompt"), args.get("position"), args.get("compare")
+    target, against = args.get("target"), args.get("against")
+    question = before
+    if prompt is not None and prompt != _text(before.prompt):
+        kept = None if target is None else before.target
+        question = Question(prompt_like(prompt), kept, corrupted=before.corrupted)
+        if _text(question.prompt) == _text(question.corrupted):
+            question = replace(question, corrupted=None)
+    if position is not None:
+        with blaming("prompt"):
+            question = replace(question, position=_index(position))
+    if compare is not None:
+        with blaming("compare"):
+            question = replace(question, corrupted=_comparison(question, compare))
+    return replace(question, target=_target(model, question.target, target, against))
+
+
+def target_of(target: Any, against: Any = None) -> Target | ScoreTarget | None:
+    """A target from what a person gives in Python; None stays None."""
+    if target is None:
+        if against is not None:
+            raise AttribError("There is nothing to hold against it.", "Give the target too.")
+        return None
+    if against is None:
+        return as_target(target)
+    if not isinstance(target, (str, int)):
+        raise AttribError("against= goes with a token.", 'Or write aw.logit_diff(" Paris", " Rome").')
+    return logit_diff(target, against)
+
+
+def _target(model: Model, before: Any, target: Any, against: Any) -> Target | ScoreTarget | None:
+    """The target before, with another token or another rival."""
+    if target is None and (against is None or (against == "" and before is None)):
+        return before  # type: ignore[no-any-return]
+    if target is not None and not isinstance(target, (str, int)):
+        return target_of(target, against or None)
+    with blaming("target"):
+        if target is not None:
+            model.single_token(target)
+        elif not isinstance(before, Target):
+            raise AttribError("There is no token to hold against it.", "Give the target too.")
+    old = before if isinstance(before, Target) else logit("?")
+    tokens = old.tokens if target is None else (target,)
+    rivals = old.against if against is None else (against,) if against else ()
+    with blaming("against"):
+        for rival in rivals:
+            model.single_token(rival)
+    if rivals:
+        return logit_diff(tokens, rivals)
+    # A log-probability stays one, and a centred logit stays centred.
+    return replace(old, kind="logit" if old.kind == "logit_diff" else old.kind, tokens=tokens, against=())
+
+
+@contextmanager
+def blaming(part: str) -> Iterator[None]:
+    """Name the part of the question that an error is about, for the browser to show it there."""
+    try:
+        yield
+    except AttribError as error:
+        if not hasattr(error, "field"):
+            error.field = part  # type: ignore[attr-defined]
+        raise
+
+
+def _run(model: Model, prompt: PromptLike, known: Mapping[PromptLike, Run]) -> Run:
+    if isinstance(prompt, Run):
+        return prompt
+    return known.get(prompt) or model.run(prompt)
+
+
+def _index(position: Any) -> int:
+    if isinstance(position, bool) or not isinstance(position, int):
+        raise AttribError(f"{position!r} is not a position.", "Give a whole number, for example −1 for the last.")
+    return position
+
+
+def _comparison(question: Question, compare: Any) -> PromptLike | None:
+    if compare == "":
+        return None
+    if _text(compare) == _text(question.prompt):
+        raise AttribError("The comparison is the prompt itself.", "Change one word of it.")
+    return prompt_like(compare)
+
+
+def _text(prompt: Any) -> Any:
+    return prompt.text if isinstance(prompt, Run) else prompt

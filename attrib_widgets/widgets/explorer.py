@@ -1,0 +1,315 @@
+"""The Explorer: why a model said something, by clicking."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ..analysis.attribution import Attribution
+from ..components import ComponentLike, component
+from ..errors import AttribError, ComponentError, PositionError
+from ..model.model import Model
+from ..model.run import Run
+from ..model.worker import Job
+from ..result import Table
+from . import details, wire
+from .encode import encode, why
+from .explanation import Explanation, Question, asked, blaming, explain, prompt_like, target_of
+from .view import Operation, Reply, Request, View
+
+#: Recent explanations that come back at once.
+KEPT = 12
+
+
+class Explorer(View):
+    """A prompt, a prediction, and the parts that wrote it, to click through. Made by :func:`explore`.
+
+    ``selected`` is the component that was clicked (``""`` is none) and ``source`` the token inside it (-1 is none);
+    both can be set. ``attribution`` is the result on the screen and :meth:`selected_result` the one behind the click.
+    """
+
+    def __init__(self, explanation: Explanation, kind: str = "explorer", hidden: Iterable[str] = ()) -> None:
+        self._now = explanation
+        self._version = 1
+        self._recent: OrderedDict[Question, Explanation] = OrderedDict({explanation.question: explanation})
+        self._listeners: list[Callable[[str], object]] = []
+        self.history: list[Question] = [explanation.question]
+        """The questions that were asked, the oldest first."""
+        super().__init__(
+            kind, _container(explanation, kind, self._version), worker=explanation.run.model.worker, hidden=hidden
+        )
+        self.observe(self._selection_changed, "selected")
+
+    # what is on the screen ------------------------------------------------------------------------------------
+    @property
+    def model(self) -> Model:
+        """The model under study."""
+        return self.run.model
+
+    @property
+    def run(self) -> Run:
+        """The recorded forward pass of the prompt."""
+        return self._now.run
+
+    @property
+    def attribution(self) -> Attribution:
+        """The result that the bars show."""
+        return self._now.attribution
+
+    @property
+    def corrupted(self) -> Run | None:
+        """The recorded forward pass of the comparison prompt."""
+        return None if self._now.corrupted is None else self._now.corrupted.run
+
+    def summary(self) -> Table:
+        """The attribution's table."""
+        return self.attribution.summary()
+
+    # selection --------------------------------------------------------------------------------------------------
+    def label_of(self, value: ComponentLike | None) -> str:
+        """``value`` as a row of this attribution.
+
+        Raises:
+            ComponentError: no such component, or none in these rows.
+        """
+        if value is None or value == "":
+            return ""
+        label = str(component(value))
+        rows = self.attribution.labels
+        if label not in rows:
+            raise ComponentError(
+                f"{label} is not a row of this attribution.",
+                f'Its rows run from {rows[0]} to {rows[-1]}: see .attribution.labels; "" selects nothing.',
+            )
+        return label
+
+    def source_of(self, value: int) -> int:
+        """``value`` as a source position, or -1 for none.
+
+        Raises:
+            PositionError: outside the prompt.
+        """
+        if not -1 <= value < self.run.n_positions:
+            raise PositionError(
+                f"Source {value} is outside the prompt, which has {self.run.n_positions} tokens.",
+                f"Use 0 to {self.run.n_positions - 1}, or −1 for none.",
+            )
+        return value
+
+    def on_select(self, listener: Callable[[str], object]) -> Callable[[], None]:
+        """Call ``listener(label)`` whenever the selection changes, by a click or from Python.
+
+        Returns the function that ends this.
+        """
+        self._listeners.append(listener)
+
+        def stop() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return stop
+
+    def selected_result(self) -> Any:
+        """The result object behind the click: what can be computed further in Python.
+
+        For a head its sources, and with a source chosen what reached it from there; for an MLP its neurons; for
+        other parts what they write, or their number where they write nothing (``rounding``). With nothing selected,
+        the attribution.
+        """
+        if not self.selected:
+            return self.attribution
+        part = component(self.selected)
+        if part.kind == "head":
+            if self.source >= 0:
+                return self.attribution.through(part).at(self.source)
+            return self.attribution.sources(part)
+        if part.kind == "mlp" and part.layer is not None:
+            return self.attribution.neurons(part.layer)
+        try:
+            return self.attribution.writes(part)
+        except ComponentError:
+            return self.attribution[part]
+
+    def _selection_changed(self, change: Mapping[str, Any]) -> None:
+        if not self.from_browser:  # a source belongs to its head; the browser sends both together
+            self.source = -1
+        for listener in list(self._listeners):
+            try:
+                listener(change["new"])
+            except Exception as error:
+                if not self.from_browser:
+                    raise
+                self.keep(error)  # a click has no cell to raise in
+
+    # questions --------------------------------------------------------------------------------------------------
+    def ask(
+        self,
+        prompt: Any = None,
+        target: Any = None,
+        against: Any = None,
+        position: int | None = None,
+        corrupted: Any = None,
+    ) -> Attribution:
+        """Ask the next question; what is not given stays as it is.
+
+        Args:
+            prompt: text or ids; with a new prompt and no target, the model's top prediction is explained.
+            target: token text or id, or a target object.
+            against: the token to hold against it; "" removes it.
+            position: where the prediction is read; -1 is the last token.
+            corrupted: the comparison prompt; "" removes it.
+
+        Raises:
+            AttribError: nothing changes then.
+        """
+        args = {"prompt": prompt, "target": target, "against": against, "position": position, "compare": corrupted}
+        self._ask(Job(_nothing), args)
+        return self.attribution
+
+    def _ask(self, job: Job, args: Mapping[str, Any]) -> None:
+        question = asked(self.model, self._now.question, args)
+        explanation = self._recent.get(question)
+        if explanation is None:
+            runs = {prompt: run for e in self._recent.values() for prompt, run in e.runs.items()}
+            explanation = explain(self.model, question, job, runs)
+        encode(explanation, job=job)
+        job.check()
+        self._show(question, explanation)
+
+    def _show(self, question: Question, explanation: Explanation) -> None:
+        with self.writing:
+            for key in (question, explanation.question):
+                self._recent[key] = explanation
+                self._recent.move_to_end(key)
+            while len(self._recent) > KEPT:
+                self._recent.popitem(last=False)
+            self.history.append(explanation.question)
+            self._now = explanation
+            self._version += 1
+            # One message: the page never sees a selection that its rows do not have.
+            with self.hold_sync():
+                self.state = _container(explanation, self.kind, self._version)
+                if self.selected not in explanation.attribution.labels:
+                    self.selected = ""
+                if self.source >= self.run.n_positions:
+                    self.source = -1
+
+    # requests ---------------------------------------------------------------------------------------------------
+    def greeting(self) -> dict[str, Any]:
+        """The answer to ``hello``."""
+        return {"model": self.model.name, "version": self._version}
+
+    def operations(self) -> Mapping[str, Operation]:
+        """What the page may ask."""
+        return {
+            "explain": self._op_explain,
+            "head": self._op_head,
+            "through": self._op_through,
+            "why": self._op_why,
+            "neurons": self._op_neurons,
+            "writes": self._op_writes,
+        }
+
+    def before(self, request: Request) -> None:
+        """A new question makes the ones still waiting or running pointless."""
+        if request.op == "explain":
+            for _, job in self.jobs("explain"):
+                job.cancel()
+
+    def _op_explain(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        self._ask(job, args)
+        return Reply({"version": self._version})
+
+    def _op_head(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        from ..analysis.attention import attention
+
+        label = self._row(args)
+        pattern = attention(self.run, label).patterns[0]
+        header = {"kind": "head", "id": label}
+        return Reply({"id": label}, wire.pack(header, {"pattern": wire.store(pattern, "f2", tril=True)}))
+
+    def _op_through(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        label, source = self._row(args), self._position(args, "source")
+        return Reply({"id": label, "source": source}, details.bars(self.attribution.through(label).at(source)))
+
+    def _op_why(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        label, key = self._row(args), self._position(args, "key")
+        query = self.attribution.position if args.get("query") is None else self._position(args, "query")
+        return Reply({"id": label}, why(self.attribution, label, query, key))
+
+    def _op_neurons(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(details.neurons(self.attribution.neurons(self._row(args))))
+
+    def _op_writes(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(details.writes(self.attribution.writes(self._row(args), k=details.WRITES)))
+
+    def _row(self, args: Mapping[str, Any]) -> str:
+        label = self.label_of(args.get("id"))
+        if not label:
+            raise ComponentError("The request names no component.", "Click a row.")
+        return label
+
+    def _position(self, args: Mapping[str, Any], name: str) -> int:
+        value = args.get(name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise PositionError(f"{name} {value!r} is not a position.", "Click a token.")
+        return self.run.position(value)
+
+    def page_traits(self) -> dict[str, Any]:
+        """The offline page holds everything that fits: nobody answers it."""
+        state = _container(self._now, self.kind, self._version, complete=True)
+        return {**super().page_traits(), "state": state}
+
+
+def explore(
+    model: Any = None,
+    prompt: Any = None,
+    target: Any = None,
+    *,
+    against: Any = None,
+    corrupted: Any = None,
+    position: int = -1,
+    hidden: Iterable[str] = (),
+) -> Explorer:
+    """Look at why a model said something.
+
+    Args:
+        model: a Model, or anything :func:`attrib_widgets.load` takes; None is the embedded model.
+        prompt: text, token ids, or a Run; None is the embedded model's first task.
+        target: token text or id, or a target object; None is the model's top prediction.
+        against: a token to hold against the target.
+        corrupted: a comparison prompt; None is none, except for the embedded model's own first task.
+        position: where the prediction is read; -1 is the last token.
+        hidden: parts to cover until ``reveal()``, of candidates, values, detail, map, compare, sum.
+
+    Raises:
+        AttribError: with what to type instead.
+    """
+    from .. import load
+    from ..demo import CORRUPTED, PROMPT, TARGET
+
+    if isinstance(prompt, Run) and model is None:
+        model = prompt.model
+    model = load("demo" if model is None else model)
+    if prompt is None:
+        if model.name != "demo":
+            raise AttribError("There is no prompt.", 'Write aw.explore(model, "The capital of France is").')
+        prompt = PROMPT
+        target = TARGET if target is None else target
+    if corrupted is None and model.name == "demo" and prompt == PROMPT:
+        corrupted = CORRUPTED
+    with blaming("target"):
+        aim = target_of(target, against)
+    other = None if corrupted is None or corrupted == "" else prompt_like(corrupted)
+    question = Question(prompt_like(prompt), aim, position, other)
+    return Explorer(explain(model, question, Job(_nothing), {}), hidden=hidden)
+
+
+def _container(explanation: Explanation, kind: str, version: int, complete: bool = False) -> bytes:
+    header, arrays = encode(explanation, complete=complete)
+    return wire.pack({**header, "kind": kind, "version": version}, arrays)
+
+
+def _nothing(job: Job) -> None:
+    """The work of a job that only carries progress and cancel, for questions asked from Python."""

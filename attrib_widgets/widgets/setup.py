@@ -1,0 +1,71 @@
+"""The lines of Python that make the same result again: what "copy as Python" puts on the clipboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..targets import ScoreTarget, Target
+
+if TYPE_CHECKING:
+    from ..analysis.attribution import Attribution
+    from ..model.model import Model
+    from ..model.run import Run
+
+
+def load(model: Model) -> str:
+    """The expression that loads the model. Every text is quoted as a literal."""
+    dtype = str(model.dtype).removeprefix("torch.")
+    if model.name == "demo":
+        return 'aw.load("demo")' if dtype == "float32" else f'aw.load("demo", dtype="{dtype}")'
+    source = str(getattr(model.hf, "name_or_path", "") or "")
+    if not source:
+        return "aw.load(hf_model, tokenizer=tokenizer)"
+    if Path(source).is_dir() and Path(source).resolve().is_relative_to(Path.cwd()):
+        source = str(Path(source).resolve().relative_to(Path.cwd()))
+    return f'aw.load({quoted(source)}, dtype="{dtype}")'
+
+
+def lines(a: Attribution) -> str:
+    """From the import to ``a = aw.attribute(...)``."""
+    place = "" if a.position == a.run.n_positions - 1 else f", position={a.position}"
+    return "\n".join(
+        [
+            "import attrib_widgets as aw",
+            "",
+            f"model = {load(a.model)}",
+            f"run = model.run({_prompt(a.run)})",
+            f"a = aw.attribute(run, {_target(a.model, a.target)}{place})",
+        ]
+    )
+
+
+def quoted(text: str) -> str:
+    """``text`` as a Python literal, in double quotes where that needs no escape."""
+    literal = repr(text)
+    return literal if '"' in literal else f'"{literal[1:-1]}"'
+
+
+def _prompt(run: Run) -> str:
+    """The text, or the ids where the text alone would be read differently."""
+    return quoted(run.text) if run.model.encode(run.text) == run.ids else repr(run.ids)
+
+
+def _target(model: Model, target: Target | ScoreTarget) -> str:
+    if isinstance(target, ScoreTarget):
+        return f'aw.score("{target.head}", query={target.query}, key={target.key}, side="{target.side}")'
+
+    def tokens(given: tuple[Any, ...]) -> str:
+        texts = [_token(model, t) for t in given]
+        return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+
+    if target.kind == "logit_diff":
+        return f"aw.logit_diff({tokens(target.tokens)}, {tokens(target.against)})"
+    return f"aw.{target.kind}({tokens(target.tokens)})" + (".centered()" if target.centre else "")
+
+
+def _token(model: Model, token: str | int) -> str:
+    """Its text where that names the same token again, else its id."""
+    found = model.single_token(token)
+    text = model.token(found)
+    return quoted(text) if model.token_ids(text) == [found] else str(found)

@@ -1,0 +1,105 @@
+/** How numbers and tokens are printed. Tokens are untrusted text: they only ever become text nodes. */
+
+const FORMATS = [0, 1, 2, 3, 4].map(
+  (digits) => new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false }),
+);
+const formatter = (digits: number) => FORMATS[digits] as Intl.NumberFormat;
+
+export const MINUS = "\u2212";
+
+/** Digits after the point that keep about three leading figures, two at least. */
+export function digitsFor(size: number): number {
+  return Math.abs(size) >= 100 ? 1 : Math.abs(size) >= 0.1 || size === 0 ? 2 : 3;
+}
+
+/** 14.54, −0.48: no plus sign. */
+export function plain(value: number, digits = 2): string {
+  if (!Number.isFinite(value)) return "n/a";
+  const text = formatter(digits).format(Math.abs(value));
+  return value < 0 && /[1-9]/.test(text) ? MINUS + text : text;
+}
+
+/** +0.74, −0.48. Zero prints as 0.00 without a sign; a number too small to show keeps its sign. */
+export function signed(value: number, digits = 2): string {
+  if (!Number.isFinite(value)) return "n/a";
+  const text = formatter(digits).format(Math.abs(value));
+  return value === 0 ? text : (value < 0 ? MINUS : "+") + text;
+}
+
+/** 85 %, 0.3 %, <0.1 %. */
+export function percent(p: number): string {
+  const v = 100 * p;
+  if (!Number.isFinite(v)) return "n/a";
+  if (v <= 0) return "0 %";
+  if (v < 0.1) return "<0.1 %";
+  if (v >= 99.95) return v >= 100 ? "100 %" : ">99.9 %";
+  return `${formatter(v < 10 || v > 99 ? 1 : 0).format(v)} %`;
+}
+
+/** 2e-6: for the gap between two sums. */
+export function tiny(value: number): string {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size >= 0.01) return plain(value, 2);
+  return (value < 0 ? MINUS : "") + size.toExponential(0).replace("e-", `e${MINUS}`);
+}
+
+/** .85 inside a cell: short, no leading zero. */
+export function cellNumber(p: number): string {
+  if (p >= 0.995) return "1";
+  return formatter(2).format(p).replace(/^0/, "");
+}
+
+export function count(n: number): string {
+  for (const [size, unit] of [[1e9, "B"], [1e6, "M"], [1e3, "k"]] as const) {
+    if (n >= size) return `${formatter(n / size < 10 ? 1 : 0).format(n / size)}${unit}`;
+  }
+  return String(n);
+}
+
+/** A piece of a printed token: plain text, or a mark that stands for a character one could not see. */
+export interface Piece {
+  text: string;
+  mark: boolean;
+}
+
+const INVISIBLE = /[\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/u;
+const SPACE = /\p{Zs}/u;
+
+function mark(char: string): string | null {
+  if (char === " ") return "\u00b7";
+  if (char === "\n") return "\u23ce";
+  if (char === "\t") return "\u21e5";
+  if (char === "\r") return "\u240d";
+  if (INVISIBLE.test(char) || SPACE.test(char)) {
+    const code = char.codePointAt(0) ?? 0;
+    return `\\u${code > 0xffff ? `{${code.toString(16)}}` : code.toString(16).padStart(4, "0")}`;
+  }
+  return null;
+}
+
+/** Splits a token into what can be read and marks for what cannot: spaces, newlines, invisible characters. */
+export function pieces(token: string): Piece[] {
+  const out: Piece[] = [];
+  const chars = [...token];
+  chars.forEach((char, i) => {
+    // A space between visible characters of one token reads as a space; at the edges it must be seen.
+    const inner = char === " " && i > 0 && i < chars.length - 1 && chars[i - 1] !== " " && chars[i + 1] !== " ";
+    const sign = inner ? null : mark(char);
+    const last = out[out.length - 1];
+    if (last && last.mark === (sign !== null)) last.text += sign ?? char;
+    else out.push({ text: sign ?? char, mark: sign !== null });
+  });
+  return out.length ? out : [{ text: "\u2205", mark: true }];
+}
+
+/** A token as one line of text, for labels that only screen readers and titles see. */
+export function tokenText(token: string): string {
+  return pieces(token).map((p) => p.text).join("");
+}
+
+/** A token shortened for a narrow place; the whole stays in the title. */
+export function clip(token: string, length: number): string {
+  const chars = [...token];
+  return chars.length <= length ? token : `${chars.slice(0, length - 1).join("")}\u2026`;
+}

@@ -1,0 +1,142 @@
+/** The numbers of one explorer state, asked for by name. */
+import { bySize, leading, sumOf } from "./geometry";
+import type { ExplainArgs, ExplorerHeader, Row } from "./types";
+import { decode, type Stored, Triangle } from "./wire";
+
+export interface Sources {
+  /** what each source token contributed through the head, up to the position explained */
+  tokens: Float32Array;
+  bias: number;
+  rounding: number;
+  sum: number;
+}
+
+export class Reading {
+  readonly header: ExplorerHeader;
+  readonly arrays: Record<string, Stored>;
+  readonly values: Float32Array;
+  readonly tokens: string[];
+  readonly position: number;
+  readonly order: number[];
+  #index = new Map<string, number>();
+  #patterns = new Map<string, Triangle>();
+
+  constructor(bytes: unknown) {
+    const { header, arrays } = decode<ExplorerHeader>(bytes);
+    this.header = header;
+    this.arrays = arrays;
+    this.values = arrays["values"]?.at() ?? new Float32Array(header.rows.length);
+    this.tokens = header.prompt.tokens;
+    this.position = header.prompt.position;
+    this.order = bySize(this.values);
+    header.rows.forEach((row, i) => this.#index.set(row.id, i));
+  }
+
+  row(id: string): Row | undefined {
+    return this.header.rows[this.#index.get(id) ?? -1];
+  }
+
+  value(id: string): number {
+    return this.values[this.#index.get(id) ?? -1] ?? 0;
+  }
+
+  has(id: string): boolean {
+    return this.#index.has(id);
+  }
+
+  /** The component whose detail opens by itself: the largest head, else the largest row. */
+  get lead(): string {
+    const heads = this.order.filter((i) => this.header.rows[i]?.kind === "head" && this.arrays["carry"]);
+    return this.header.rows[heads[0] ?? this.order[0] ?? -1]?.id ?? "";
+  }
+
+  get args(): ExplainArgs {
+    const { prompt, target, compare } = this.header;
+    return {
+      prompt: prompt.text,
+      target: target.text,
+      against: target.against?.text ?? "",
+      position: prompt.position,
+      compare: compare?.text ?? "",
+    };
+  }
+
+  special(position: number): boolean {
+    return this.header.prompt.special.includes(position);
+  }
+
+  /** The embedded pattern of a head; undefined when it was not embedded. */
+  pattern(id: string): Triangle | undefined {
+    const known = this.#patterns.get(id);
+    const stored = this.arrays["patterns"];
+    const row = this.row(id);
+    if (known || !stored || row?.layer == null || row.head == null) return known;
+    const fresh = new Triangle(this.tokens.length, stored.at(row.layer, row.head));
+    this.#patterns.set(id, fresh);
+    return fresh;
+  }
+
+  #at(name: string, row: Row, ...more: number[]): Float32Array | undefined {
+    const stored = this.arrays[name];
+    return stored && row.layer !== null && row.head !== null ? stored.at(row.layer, row.head, ...more) : undefined;
+  }
+
+  #scalar(name: string, row: Row): number {
+    return this.arrays[name] && row.layer !== null ? (this.arrays[name].at(row.layer)[row.head ?? 0] ?? 0) : 0;
+  }
+
+  /** What each token contributed through a head: pattern x carry x scale. Needs the head's pattern. */
+  sources(id: string, pattern: Triangle | undefined): Sources | undefined {
+    const row = this.row(id);
+    if (!row) return undefined;
+    const exact = this.#at("tokens", row);
+    const tokens = exact ? exact.slice(0, this.position + 1) : pattern && this.contribution(row, pattern, this.position);
+    if (!tokens) return undefined;
+    const bias = this.#scalar("value_bias", row);
+    const rounding = this.#scalar("head_rounding", row);
+    return { tokens, bias, rounding, sum: sumOf(tokens) + bias + rounding };
+  }
+
+  /** Contribution of every source to the target, as seen from destination t. */
+  contribution(row: Row, pattern: Triangle, t: number): Float32Array | undefined {
+    const carry = this.#at("carry", row);
+    const scale = row.layer === null ? undefined : this.arrays["dest"]?.at(row.layer)[t];
+    if (!carry) return undefined;
+    return pattern.row(t).map((p, s) => p * (carry[s] ?? 0) * (scale ?? 1));
+  }
+
+  /** Norm of what one unit of attention to each source writes. */
+  norms(row: Row): Float32Array | undefined {
+    return this.#at("norms", row);
+  }
+
+  sink(id: string): Float32Array | undefined {
+    const row = this.row(id);
+    return row && this.#at("sink", row);
+  }
+
+  through(id: string, source: number): Float32Array | undefined {
+    const row = this.row(id);
+    return row && this.#at("through", row, source);
+  }
+
+  whyKey(id: string): number {
+    const row = this.row(id);
+    return row?.layer == null || row.head == null ? -1 : (this.header.why_key[row.layer]?.[row.head] ?? -1);
+  }
+
+  why(id: string): { values: [Float32Array, Float32Array]; bias: Float32Array; score: number } | undefined {
+    const row = this.row(id);
+    const query = row && this.#at("why", row, 0);
+    const key = row && this.#at("why", row, 1);
+    if (!row || !query || !key) return undefined;
+    const bias = this.#at("why_bias", row) ?? new Float32Array(2);
+    const score = this.arrays["why_score"] ? this.#scalar("why_score", row) : sumOf(query) + (bias[0] ?? 0);
+    return { values: [query, key], bias, score };
+  }
+
+  /** The source that tells most about a head: the largest contribution in the head's own direction. */
+  leadSource(sources: Sources, value: number): number {
+    return leading(sources.tokens.map((v) => (Math.sign(v) === Math.sign(value) ? v : v / 1e3)));
+  }
+}

@@ -1,0 +1,121 @@
+/** Numbers from wherever they are: embedded in the state first, then the kernel, else an honest word. */
+import { signal, type Signal } from "@preact/signals";
+import { type Answer, type Client, Gone, RequestError } from "./protocol";
+import type { Reading } from "./reading";
+import type { BarsHeader, Neurons, Writes } from "./types";
+import { decode, type Stored, Triangle, WireError } from "./wire";
+
+export const NEEDS_KERNEL = "Needs a running kernel: open the notebook and run the cell.";
+
+export type Loaded<T> =
+  | { state: "ready"; value: T }
+  | { state: "loading" }
+  | { state: "absent"; text: string; retry: (() => void) | null }
+  | { state: "error"; text: string; hint: string; retry: () => void };
+
+export interface Through {
+  labels: string[];
+  values: Float32Array;
+}
+
+export interface Why {
+  query: number;
+  key: number;
+  score: number;
+  values: [Float32Array, Float32Array];
+  bias: Float32Array;
+}
+
+export class Source {
+  #reading: Reading | null;
+  #client: Client;
+  #fixed: boolean;
+  #cache = new Map<string, Signal<Loaded<unknown>>>();
+
+  constructor(reading: Reading | null, client: Client, fixed: boolean) {
+    this.#reading = reading;
+    this.#client = client;
+    this.#fixed = fixed;
+  }
+
+  pattern(id: string): Signal<Loaded<Triangle>> {
+    return this.#load(`head ${id}`, () => this.#reading?.pattern(id), "head", { id }, (answer) => {
+      const { arrays } = container(answer);
+      return new Triangle(this.#reading?.tokens.length ?? 0, need(arrays["pattern"]).at());
+    });
+  }
+
+  through(id: string, source: number): Signal<Loaded<Through>> {
+    const embedded = () => {
+      const values = this.#reading?.through(id, source);
+      return values && { labels: this.#reading?.header.rows.map((r) => r.id) ?? [], values };
+    };
+    return this.#load(`through ${id} ${source}`, embedded, "through", { id, source }, (answer) => {
+      const { header, arrays } = container<BarsHeader>(answer);
+      return { labels: header.rows.map((r) => r.label), values: need(arrays["values"]).at() };
+    });
+  }
+
+  why(id: string, key: number): Signal<Loaded<Why>> {
+    const query = this.#reading?.position ?? -1;
+    const embedded = () => {
+      const why = this.#reading?.whyKey(id) === key ? this.#reading.why(id) : undefined;
+      return why && { ...why, query, key };
+    };
+    return this.#load(`why ${id} ${key}`, embedded, "why", { id, query, key }, (answer) => {
+      const { header, arrays } = container<{ query: number; key: number; score: number }>(answer);
+      const values = need(arrays["values"]);
+      return { ...header, values: [values.at(0), values.at(1)], bias: arrays["bias"]?.at() ?? new Float32Array(2) };
+    });
+  }
+
+  neurons(id: string): Signal<Loaded<Neurons>> {
+    const parse = (answer: Answer) => answer.data as unknown as Neurons;
+    return this.#load(`neurons ${id}`, () => this.#reading?.header.neurons?.[id], "neurons", { id }, parse);
+  }
+
+  writes(id: string): Signal<Loaded<Writes>> {
+    const parse = (answer: Answer) => answer.data as unknown as Writes;
+    return this.#load(`writes ${id}`, () => this.#reading?.header.writes?.[id], "writes", { id }, parse);
+  }
+
+  #load<T>(key: string, embedded: () => T | undefined, op: string, args: Record<string, unknown>, parse: (a: Answer) => T) {
+    let slot = this.#cache.get(key) as Signal<Loaded<T>> | undefined;
+    if (slot) return slot;
+    const value = embedded();
+    slot = signal<Loaded<T>>(value === undefined ? { state: "loading" } : { state: "ready", value });
+    this.#cache.set(key, slot as Signal<Loaded<unknown>>);
+    if (value !== undefined) return slot;
+    if (this.#fixed) slot.value = { state: "absent", text: NEEDS_KERNEL, retry: null };
+    // asked outside the drawing that found it missing
+    else queueMicrotask(() => this.#ask(slot as Signal<Loaded<T>>, op, args, parse));
+    return slot;
+  }
+
+  #ask<T>(slot: Signal<Loaded<T>>, op: string, args: Record<string, unknown>, parse: (a: Answer) => T): void {
+    slot.value = { state: "loading" };
+    const retry = () => this.#ask(slot, op, args, parse);
+    this.#client.request(op, args).result.then(
+      (answer) => {
+        try {
+          slot.value = { state: "ready", value: parse(answer) };
+        } catch (error) {
+          slot.value = { state: "error", text: (error as Error).message, hint: "", retry };
+        }
+      },
+      (error: Error) => {
+        if (error instanceof RequestError) slot.value = { state: "error", text: error.message, hint: error.hint, retry };
+        else slot.value = { state: "absent", text: error instanceof Gone ? error.message : "Cancelled.", retry };
+      },
+    );
+  }
+}
+
+function container<H>(answer: Answer) {
+  return decode<H>(answer.buffers[0]);
+}
+
+function need(stored: Stored | undefined): Stored {
+  if (!stored) throw new WireError("The answer lacks its numbers.");
+  return stored;
+}

@@ -1,0 +1,268 @@
+/**
+ * The state of one view: what is synced with Python (state, options, selected, source) and what is only on screen.
+ *
+ * Traits are written on gestures only, one save per gesture, and a value that comes back as an echo changes nothing.
+ * Every view of a model has its own store, so two views of one model keep in step through the model alone.
+ */
+import { batch, computed, signal } from "@preact/signals";
+import { Cancelled, Client, Gone, type Progress, RequestError } from "./protocol";
+import { Reading } from "./reading";
+import { NEEDS_KERNEL, Source } from "./source";
+import type { ExplainArgs, Model, Options } from "./types";
+import { decode } from "./wire";
+
+export type Order = "size" | "order" | "map";
+export type Weighting = "probability" | "value" | "contribution";
+export type Field = "prompt" | "target" | "against" | "compare";
+
+export interface Entry {
+  args: ExplainArgs;
+  selected: string;
+  source: number;
+  tab: string;
+}
+
+export interface Problem {
+  message: string;
+  hint: string;
+  field: string;
+}
+
+const sameArgs = (a: ExplainArgs, b: ExplainArgs) =>
+  a.prompt === b.prompt && a.target === b.target && a.against === b.against && a.position === b.position && a.compare === b.compare;
+
+const KEEP: ExplainArgs = { prompt: null, target: null, against: null, position: null, compare: null };
+
+export class Store {
+  // from Python
+  readonly state = signal<unknown>(null);
+  readonly version = signal(0);
+  readonly reading = signal<Reading | null>(null);
+  readonly broken = signal("");
+  readonly options = signal<Options>({ hidden: [] });
+  readonly selected = signal("");
+  readonly source = signal(-1);
+  // only on screen
+  readonly order = signal<Order>("size");
+  readonly expanded = signal(false);
+  readonly tab = signal("");
+  readonly weighting = signal<Weighting>("probability");
+  /** the key that "Why there" explains; -1: the one the head reads most */
+  readonly key = signal(-1);
+  readonly editing = signal<Field | "">("");
+  readonly problem = signal<Problem | null>(null);
+  readonly busy = signal<Progress | null>(null);
+  readonly said = signal("");
+  readonly past = signal<Entry[]>([]);
+  readonly at = signal(-1);
+  readonly shown = signal(new Set<string>());
+  readonly show: (part: string) => void = (part) => (this.shown.value = new Set([...this.shown.value, part]));
+
+  readonly fixed = computed(() => this.options.value.static === true);
+  /** the component whose detail is open: the selected one, else the leading one */
+  readonly open = computed(() => {
+    const reading = this.reading.value;
+    if (!reading) return "";
+    return reading.has(this.selected.value) ? this.selected.value : reading.lead;
+  });
+  readonly live = computed(() => (this.fixed.value ? "static" : this.client.live.value));
+
+  readonly kind: string;
+  readonly client: Client;
+  data: Source;
+  #model: Model;
+  #listeners: [string, () => void][] = [];
+  #running: { cancel(): void } | null = null;
+  #restoring: number | null = null;
+  #writing = false;
+
+  constructor(model: Model, kind: string) {
+    this.kind = kind;
+    this.#model = model;
+    this.client = new Client(model);
+    this.data = new Source(null, this.client, true);
+    this.#listen("change:options", () => this.#readOptions());
+    this.#listen("change:state", () => this.#readState());
+    this.#listen("change:selected", () => this.#readSelection());
+    this.#listen("change:source", () => this.#readSelection());
+    this.#readOptions();
+    this.#readSelection();
+    this.#readState();
+    if (!this.fixed.value) this.client.ping();
+  }
+
+  hides(part: string): boolean {
+    return this.options.value.hidden.includes(part) && !this.shown.value.has(part);
+  }
+
+  // gestures ------------------------------------------------------------------------------------------------------
+
+  /** Select a component, and a source token inside it. */
+  select(selected: string, source = -1): void {
+    if (selected === this.selected.peek() && source === this.source.peek()) return;
+    batch(() => {
+      if (selected !== this.open.peek()) this.key.value = -1;
+      this.selected.value = selected;
+      this.source.value = source;
+      this.problem.value = null;
+    });
+    this.#save();
+    this.#record();
+  }
+
+  openTab(tab: string): void {
+    this.tab.value = tab;
+    const entry = this.past.peek()[this.at.peek()];
+    if (entry) entry.tab = tab;
+  }
+
+  go(step: number): void {
+    const to = this.at.peek() + step;
+    const entry = this.past.peek()[to];
+    const reading = this.reading.peek();
+    if (!entry || !reading) return;
+    if (sameArgs(entry.args, reading.args)) this.#restore(to, entry);
+    else this.explain(entry.args, to);
+  }
+
+  /** Ask Python for another state. Old numbers stay until the new ones are complete; an error leaves them. */
+  explain(args: Partial<ExplainArgs>, restore: number | null = null): void {
+    if (this.fixed.peek()) {
+      this.problem.value = { message: NEEDS_KERNEL, hint: "", field: "" };
+      return;
+    }
+    this.#running?.cancel();
+    this.problem.value = null;
+    this.busy.value = { done: 0, total: 0, note: "" };
+    this.#restoring = restore;
+    const asked = this.client.request("explain", { ...KEEP, ...args }, (p) => {
+      if (this.#running === asked) this.busy.value = p;
+    });
+    this.#running = asked;
+    const over = (then: () => void) => {
+      if (this.#running !== asked) return;
+      this.#running = null;
+      batch(() => {
+        this.busy.value = null;
+        then();
+      });
+      this.#restoring = null;
+    };
+    asked.result.then(
+      () =>
+        over(() => {
+          this.editing.value = "";
+          const entry = restore === null ? undefined : this.past.peek()[restore];
+          if (entry && restore !== null) this.#restore(restore, entry);
+        }),
+      (error: Error) =>
+        over(() => {
+          if (error instanceof Cancelled || error instanceof Gone) return;
+          const known = error instanceof RequestError ? error : new RequestError(error.message);
+          this.problem.value = { message: known.message, hint: known.hint, field: known.field };
+        }),
+    );
+  }
+
+  cancel(): void {
+    this.#running?.cancel();
+  }
+
+  /** Text for the polite live region. */
+  say(text: string): void {
+    this.said.value = text;
+  }
+
+  close(): void {
+    for (const [name, handler] of this.#listeners) this.#model.off(name, handler);
+    this.client.close();
+  }
+
+  // synced traits -------------------------------------------------------------------------------------------------
+
+  #listen(name: string, handler: () => void): void {
+    this.#model.on(name, handler);
+    this.#listeners.push([name, handler]);
+  }
+
+  #save(): void {
+    // Both are set before anybody looks: between the two the model holds a pair that nobody chose.
+    this.#writing = true;
+    this.#model.set("selected", this.selected.peek());
+    this.#model.set("source", this.source.peek());
+    this.#writing = false;
+    this.#model.save_changes();
+    // A restarted kernel takes no notice of a trait; ask now and then whether anybody is there.
+    if (!this.fixed.peek() && Date.now() - this.client.heard > 10_000) this.client.ping();
+  }
+
+  #readOptions(): void {
+    const raw = (this.#model.get("options") ?? {}) as Partial<Options>;
+    this.options.value = { ...raw, hidden: raw.hidden ?? [] };
+  }
+
+  #readSelection(): void {
+    if (this.#writing) return;
+    const selected = String(this.#model.get("selected") ?? "");
+    const source = Number(this.#model.get("source") ?? -1);
+    if (selected === this.selected.peek() && source === this.source.peek()) return;
+    batch(() => {
+      if (selected !== this.selected.peek()) this.key.value = -1;
+      this.selected.value = selected;
+      this.source.value = source;
+    });
+    this.#record();
+  }
+
+  #readState(): void {
+    const bytes = this.#model.get("state");
+    try {
+      const explorer = this.kind === "explorer" || this.kind === "attribution";
+      const reading = explorer ? new Reading(bytes) : null;
+      const version = Number(reading?.header.version ?? decode<{ version?: number }>(bytes).header.version ?? 0);
+      batch(() => {
+        this.data = new Source(reading, this.client, this.fixed.peek());
+        this.state.value = bytes;
+        this.reading.value = reading;
+        this.version.value = version;
+        this.broken.value = "";
+        this.key.value = -1;
+      });
+      this.#record();
+    } catch (error) {
+      this.broken.value = (error as Error).message;
+    }
+  }
+
+  // history -------------------------------------------------------------------------------------------------------
+
+  #restore(to: number, entry: Entry): void {
+    batch(() => {
+      this.at.value = to;
+      this.selected.value = entry.selected;
+      this.source.value = entry.source;
+      this.tab.value = entry.tab;
+      this.key.value = -1;
+    });
+    this.#save();
+  }
+
+  #record(): void {
+    const reading = this.reading.peek();
+    if (!reading || this.#restoring !== null) return;
+    const entry: Entry = {
+      args: reading.args,
+      selected: this.selected.peek(),
+      source: this.source.peek(),
+      tab: this.tab.peek(),
+    };
+    const past = this.past.peek();
+    const now = past[this.at.peek()];
+    if (now && now.selected === entry.selected && now.source === entry.source && sameArgs(now.args, entry.args)) return;
+    const kept = past.slice(Math.max(0, this.at.peek() - 98), this.at.peek() + 1);
+    batch(() => {
+      this.past.value = [...kept, entry];
+      this.at.value = kept.length;
+    });
+  }
+}

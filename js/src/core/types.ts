@@ -1,0 +1,141 @@
+/** The shapes that travel between Python and the browser. Arrays are described in wire.ts. */
+
+export interface Row {
+  id: string;
+  kind: string;
+  layer: number | null;
+  head: number | null;
+}
+
+export interface Target {
+  kind: "logit" | "logit_diff" | "log_prob";
+  text: string;
+  id: number;
+  against: { text: string; id: number } | null;
+  unit: string;
+  phrase: string;
+}
+
+export interface Candidate {
+  text: string;
+  id: number;
+  prob: number;
+  logit: number;
+}
+
+export interface Compare {
+  text: string;
+  tokens: string[];
+  differs: number[];
+  aligned: boolean;
+  value: number;
+  gap: number;
+  special: number[];
+}
+
+export interface Neurons {
+  labels: string[];
+  values: number[];
+  rest: number;
+  rest_count: number;
+  bias: number;
+  rounding: number | null;
+}
+
+export interface Writes {
+  up: [string, number][];
+  down: [string, number][];
+}
+
+export interface Example {
+  label: string;
+  prompt: string;
+  target: string;
+  corrupted: string | null;
+}
+
+export interface ExplorerHeader {
+  v: number;
+  kind: string;
+  version: number;
+  model: {
+    name: string;
+    family: string;
+    layers: number;
+    heads: number;
+    granularity: string;
+    reason: string;
+    dtype: string;
+    params: number;
+    max_positions: number | null;
+  };
+  prompt: { text: string; tokens: string[]; special: number[]; position: number };
+  candidates: Candidate[];
+  target: Target;
+  compare: Compare | null;
+  rows: Row[];
+  total: number;
+  actual: number;
+  gap: number;
+  exact: boolean;
+  precap: number | null;
+  rounding: { stream: number; heads: number; readout: number };
+  notes: string[];
+  examples: Example[];
+  python: { setup: string; load: string };
+  neurons: Record<string, Neurons>;
+  writes: Record<string, Writes>;
+  why_key: number[][];
+  embedded: Record<string, boolean>;
+}
+
+export interface AttentionHeader {
+  v: number;
+  kind: "attention";
+  title: string;
+  note: string;
+  tokens: string[];
+  special: number[];
+  heads: string[];
+  weighting: "probability" | "value" | "contribution";
+  unit: string;
+}
+
+export interface BarsHeader {
+  v: number;
+  kind: "bars";
+  title: string;
+  note: string;
+  unit: string;
+  rows: { label: string; kind: string; token: boolean }[];
+  total: number;
+  parent: string;
+  parent_value: number;
+  gap: number;
+}
+
+export interface Options {
+  hidden: string[];
+  height?: number;
+  static?: boolean;
+}
+
+/** What `explain` takes. null keeps what is there; "" means none. */
+export interface ExplainArgs {
+  prompt: string | null;
+  target: string | null;
+  against: string | null;
+  position: number | null;
+  compare: string | null;
+}
+
+/** The part of anywidget's model that the views use; anywidget 0.9 to 0.11 and the offline host give it. */
+export interface Model {
+  get(name: string): unknown;
+  set(name: string, value: unknown): void;
+  save_changes(): void;
+  send(content: unknown, callbacks?: unknown, buffers?: ArrayBuffer[]): void;
+  on(name: string, handler: (...args: never[]) => void): void;
+  off(name: string, handler: (...args: never[]) => void): void;
+  widget_manager?: unknown;
+}

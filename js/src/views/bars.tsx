@@ -1,0 +1,58 @@
+/** A small result that sums to its parent: bars around zero. */
+import { useState } from "preact/hooks";
+import { plain, signed, tiny, tokenText } from "../core/format";
+import { bySize, sumOf } from "../core/geometry";
+import type { BarsHeader } from "../core/types";
+import type { Container } from "../core/wire";
+import { Bars, Token } from "./common";
+
+const TOP = 24;
+const MOST = 400;
+
+export function BarsView({ data }: { data: Container<BarsHeader> }) {
+  const [expanded, setExpanded] = useState(false);
+  const { header, arrays } = data;
+  const values = arrays["values"]?.at() ?? new Float32Array();
+  const natural = header.rows.length <= TOP || header.rows.every((r) => r.token || r.kind === "bias" || r.kind === "rounding");
+  const order = natural ? header.rows.map((_, i) => i) : bySize(values);
+  const count = expanded ? MOST : natural ? Math.max(TOP, 60) : TOP;
+  const shown = order.slice(0, count);
+  const rest = order.slice(count);
+  return (
+    <div class="aw-card aw-pad" data-part="bars">
+      <h2 class="aw-headline">{header.title}</h2>
+      {header.note && <p class="aw-sub">{header.note}</p>}
+      <div class="aw-scroll aw-tall" tabIndex={0} role="group" aria-label={header.title}>
+        <Bars
+          label={header.title}
+          rows={[
+            ...shown.map((i) => {
+              const row = header.rows[i];
+              const text = row?.label ?? "";
+              return { key: String(i), label: row?.token ? <Token text={text} /> : text, title: tokenText(text), value: values[i] ?? 0 };
+            }),
+            ...(rest.length ? [{ key: "rest", label: `${rest.length} others`, value: sumOf(rest.map((i) => values[i] ?? 0)), quiet: true }] : []),
+          ]}
+        />
+      </div>
+      {rest.length > 0 && !expanded && (
+        <button class="aw-link" onClick={() => setExpanded(true)}>
+          Show more
+        </button>
+      )}
+      <p class="aw-total aw-check" data-part="sum">
+        <span>
+          sum <b>{plain(header.total)}</b>
+        </span>
+        {header.parent && (
+          <span>
+            {header.parent} <b>{signed(header.parent_value)}</b>
+          </span>
+        )}
+        <span>
+          gap {tiny(Math.abs(header.gap ?? 0))} · {header.unit}
+        </span>
+      </p>
+    </div>
+  );
+}

@@ -1,0 +1,224 @@
+/** Small pieces that every view uses: the context, tokens, names, placeholders, bars, lists that arrows walk. */
+import type { Signal } from "@preact/signals";
+import { type ComponentChildren, createContext } from "preact";
+import { useContext, useState } from "preact/hooks";
+import type { Palette } from "../core/colour";
+import { pieces, signed, tokenText } from "../core/format";
+import { diverging } from "../core/geometry";
+import { step } from "../core/keyboard";
+import type { Loaded } from "../core/source";
+import type { Store } from "../core/store";
+
+export interface View {
+  store: Store;
+  palette: Signal<Palette>;
+}
+export const Context = createContext<View | null>(null);
+export function useView(): View {
+  const view = useContext(Context);
+  if (!view) throw new Error("a view is drawn outside its context");
+  return view;
+}
+
+/** A token as text nodes only; spaces and invisible characters become quiet marks. */
+export function Token({ text }: { text: string }) {
+  return (
+    <bdi class="aw-token">
+      {pieces(text).map((p) => (p.mark ? <span class="aw-mark">{p.text}</span> : p.text))}
+    </bdi>
+  );
+}
+
+/** The name of the target, or a stand-in while the answer is hidden. */
+export function TargetName() {
+  const { store } = useView();
+  const target = store.reading.value?.header.target;
+  if (!target) return null;
+  if (store.hides("candidates")) return <span>the answer</span>;
+  return (
+    <>
+      {target.kind === "log_prob" && "log p of "}
+      <Token text={target.text} />
+      {target.against && (
+        <>
+          {" over "}
+          <Token text={target.against.text} />
+        </>
+      )}
+    </>
+  );
+}
+
+export function targetText(store: Store): string {
+  const target = store.reading.value?.header.target;
+  return !target || store.hides("candidates") ? "the answer" : tokenText(target.text);
+}
+
+export function Hidden({ part, what }: { part: string; what: string }) {
+  const { store } = useView();
+  return (
+    <div class="aw-hidden" data-part={`hidden-${part}`}>
+      <p>Hidden: make your prediction first.</p>
+      {store.fixed.value && (
+        <button class="aw-btn" onClick={() => store.show(part)}>
+          Show {what}
+        </button>
+      )}
+    </div>
+  );
+}
+
+export function Await<T>({ of, children }: { of: Signal<Loaded<T>>; children: (value: T) => ComponentChildren }) {
+  const loaded = of.value;
+  if (loaded.state === "ready") return <>{children(loaded.value)}</>;
+  if (loaded.state === "loading") return <p class="aw-quiet aw-wait">Computing…</p>;
+  return (
+    <p class={loaded.state === "error" ? "aw-error" : "aw-quiet"} role={loaded.state === "error" ? "alert" : undefined}>
+      {loaded.text}
+      {loaded.state === "error" && loaded.hint && ` ${loaded.hint}`}
+      {loaded.retry && (
+        <button class="aw-link" onClick={loaded.retry}>
+          Try again
+        </button>
+      )}
+    </p>
+  );
+}
+
+/** One focus stop for a whole list; arrows, Home and End walk it. Items carry data-i. */
+export function useRoving(current: number, sideways = false) {
+  const [focus, setFocus] = useState(-1);
+  const stop = focus >= 0 ? focus : Math.max(0, current);
+  const tabIndex = (i: number) => (i === stop ? 0 : -1);
+  const list = {
+    onFocusIn: (event: FocusEvent) => {
+      const item = (event.target as Element).closest<HTMLElement>("[data-i]");
+      if (item) setFocus(Number(item.dataset["i"]));
+    },
+    onKeyDown: (event: KeyboardEvent) => {
+      const list = event.currentTarget as HTMLElement;
+      const items = [...list.querySelectorAll<HTMLElement>("[data-i]")];
+      const at = items.indexOf((event.target as Element).closest("[data-i]") as HTMLElement);
+      const to = at < 0 ? null : step(event.key, at, items.length, sideways);
+      if (to === null) return;
+      event.preventDefault();
+      items[to]?.focus();
+    },
+  };
+  return { tabIndex, list };
+}
+
+export const pressed = (act: () => void) => (event: KeyboardEvent) => {
+  if (event.key !== "Enter" && event.key !== " ") return;
+  event.preventDefault();
+  act();
+};
+
+export interface TokenItem {
+  text: string;
+  /** printed under the token */
+  number?: string | undefined;
+  /** what a screen reader and the title say beside the token and its position */
+  about: string;
+  style?: { backgroundColor: string; color: string };
+  quiet?: boolean;
+}
+
+interface TokenListProps {
+  items: TokenItem[];
+  label: string;
+  current: number;
+  pick: ((i: number) => void) | null;
+  escape?: () => void;
+  part?: string;
+  /** class of the list: aw-toks on the prompt line, aw-carried for shaded tokens, aw-flow when there are many */
+  look: string;
+}
+
+/** A line of tokens of which one is chosen. */
+export function TokenList({ items, label, current, pick, escape, part, look }: TokenListProps) {
+  const { tabIndex, list } = useRoving(current, true);
+  return (
+    <div
+      class={look}
+      role="listbox"
+      aria-orientation="horizontal"
+      aria-label={label}
+      data-part={part}
+      {...list}
+      onKeyDown={(event) => (event.key === "Escape" && escape ? escape() : list.onKeyDown(event))}
+    >
+      {items.map((item, i) => {
+        const about = `${tokenText(item.text)}, position ${i}${item.about}`;
+        const act = () => pick?.(i);
+        return (
+          <div
+            key={i}
+            role="option"
+            class={`aw-pick ${item.quiet ? "aw-special" : ""}`}
+            data-i={i}
+            aria-selected={i === current}
+            aria-label={about}
+            title={about}
+            tabIndex={tabIndex(i)}
+            onClick={act}
+            onKeyDown={pressed(act)}
+          >
+            <span class={`aw-tok ${item.style ? "aw-shaded" : ""}`} style={item.style}>
+              <Token text={item.text} />
+            </span>
+            {item.number !== undefined && <span class="aw-num">{item.number}</span>}
+          </div>
+        );
+      })}
+    </div>
+  );
+}
+
+export interface BarRow {
+  key: string;
+  label: ComponentChildren;
+  value: number;
+  title?: string;
+  /** what a click does; no button without it */
+  act?: (() => void) | undefined;
+  quiet?: boolean;
+}
+
+/** Bars around a common zero, with names and printed numbers. */
+export function Bars({ rows, digits = 2, label }: { rows: BarRow[]; digits?: number; label: string }) {
+  const { spans, zero } = diverging(rows.map((r) => r.value));
+  return (
+    <ul class="aw-bars" aria-label={label}>
+      {rows.map((row, i) => {
+        const span = spans[i];
+        const inside = (
+          <>
+            <span class="aw-name">{row.label}</span>
+            <span class="aw-track" aria-hidden="true">
+              <i class="aw-zero" style={{ left: `${100 * zero}%` }} />
+              <i
+                class={`aw-bar ${row.value < 0 ? "aw-neg" : "aw-pos"} ${row.quiet ? "aw-many" : ""}`}
+                style={{ left: `${100 * (span?.left ?? 0)}%`, width: `${100 * (span?.width ?? 0)}%` }}
+              />
+            </span>
+            <span class="aw-val">{signed(row.value, digits)}</span>
+          </>
+        );
+        return (
+          <li key={row.key}>
+            {row.act ? (
+              <button class="aw-brow" title={row.title} onClick={row.act}>
+                {inside}
+              </button>
+            ) : (
+              <div class="aw-brow" title={row.title}>
+                {inside}
+              </div>
+            )}
+          </li>
+        );
+      })}
+    </ul>
+  );
+}

@@ -1,0 +1,95 @@
+/** Where one is, how to go back, and the same numbers as Python. */
+import { useState } from "preact/hooks";
+import { pythonFor } from "../core/python";
+import { TargetName, Token, useView } from "./common";
+
+export function Crumbs() {
+  const { store } = useView();
+  const [code, setCode] = useState("");
+  const [copied, setCopied] = useState(false);
+  const reading = store.reading.value;
+  if (!reading) return null;
+  const id = store.open.value;
+  const row = reading.row(id);
+  const source = store.source.value;
+  const copy = async (event: MouseEvent) => {
+    if (code) {
+      setCode("");
+      return;
+    }
+    const whyKey = reading.whyKey(id);
+    const text = pythonFor(reading.header.python.setup, {
+      id,
+      kind: row?.kind ?? "",
+      layer: row?.layer ?? null,
+      tab: store.tab.value,
+      source,
+      query: reading.position,
+      key: store.key.value >= 0 ? store.key.value : Math.max(0, whyKey),
+    });
+    setCode(text);
+    setCopied(await toClipboard(text, event.currentTarget as HTMLElement));
+  };
+  return (
+    <footer class="aw-foot">
+      <nav class="aw-crumbs" data-part="crumbs" aria-label="Where you are">
+        <button class="aw-arrow" data-part="back" aria-label="Back" disabled={store.at.value <= 0} onClick={() => store.go(-1)}>
+          ‹
+        </button>
+        <button class="aw-arrow" data-part="forward" aria-label="Forward" disabled={store.at.value >= store.past.value.length - 1} onClick={() => store.go(1)}>
+          ›
+        </button>
+        <button class="aw-crumb" onClick={() => store.select("")}>
+          <TargetName />
+        </button>
+        {id && (
+          <>
+            <span aria-hidden="true">›</span>
+            <button class="aw-crumb" onClick={() => store.select(id)}>
+              {id}
+            </button>
+          </>
+        )}
+        {source >= 0 && row?.kind === "head" && (
+          <>
+            <span aria-hidden="true">›</span>
+            <span class="aw-crumb" aria-current="location">
+              <Token text={reading.tokens[source] ?? ""} />
+            </span>
+          </>
+        )}
+      </nav>
+      <button class="aw-btn" data-part="copy" aria-expanded={code !== ""} onClick={copy}>
+        {code ? (copied ? "Copied ✓ (close)" : "Close") : "Copy as Python"}
+      </button>
+      {code && (
+        <pre class="aw-code" data-part="code" tabIndex={0} aria-label="Python code">
+          {code}
+        </pre>
+      )}
+    </footer>
+  );
+}
+
+/** The clipboard, where the page may use it; an old-fashioned copy where it may not. */
+async function toClipboard(text: string, near: HTMLElement): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.className = "aw-offscreen";
+    (near.parentElement ?? near).append(area);
+    area.select();
+    let done = false;
+    try {
+      done = document.execCommand("copy");
+    } catch {
+      // the code stays on screen, to be copied by hand
+    }
+    area.remove();
+    near.focus();
+    return done;
+  }
+}

@@ -1,0 +1,50 @@
+/** Draws the component that the trait `kind` names into the element a host gives, and undoes it without a trace. */
+import { effect, signal } from "@preact/signals";
+import { render as draw } from "preact";
+import { guardKeys } from "../core/keyboard";
+import { Store } from "../core/store";
+import { applyTheme, watchTheme } from "../core/theme";
+import type { AttentionHeader, BarsHeader, Model } from "../core/types";
+import { decode } from "../core/wire";
+import { AttentionView } from "./attention";
+import { BarsView } from "./bars";
+import { Context } from "./common";
+import { Explorer } from "./explorer";
+import { Status } from "./status";
+
+export function mount(model: Model, host: HTMLElement, kind: string): () => void {
+  const root = document.createElement("div");
+  root.className = "aw";
+  host.append(root);
+  const store = new Store(model, kind);
+  const palette = signal(applyTheme(host, root));
+  const stopTheme = watchTheme(() => (palette.value = applyTheme(host, root)));
+  const stopKeys = guardKeys(host);
+  draw(
+    <Context.Provider value={{ store, palette }}>
+      <View store={store} />
+    </Context.Provider>,
+    root,
+  );
+  const stopMarks = effect(() => {
+    root.dataset["live"] = store.live.value;
+    root.dataset["version"] = String(store.version.value);
+    root.dataset["ready"] = "1";
+  });
+  return () => {
+    stopMarks();
+    stopTheme();
+    stopKeys();
+    draw(null, root);
+    store.close();
+    root.remove();
+  };
+}
+
+function View({ store }: { store: Store }) {
+  const state = store.state.value;
+  if (store.broken.value || !state) return <Status />;
+  if (store.kind === "bars") return <BarsView data={decode<BarsHeader>(state)} />;
+  if (store.kind === "attention") return <AttentionView data={decode<AttentionHeader>(state)} />;
+  return <Explorer />;
+}

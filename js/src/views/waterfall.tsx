@@ -1,0 +1,144 @@
+/** Cumulative bars: every part starts where the one before ended, and the last one ends at the model's number. */
+import { plain, signed, tiny } from "../core/format";
+import { sumOf, ticks, waterfall } from "../core/geometry";
+import { Hidden, pressed, useRoving, useView } from "./common";
+
+const TOP = 13;
+
+export function Waterfall() {
+  const { store } = useView();
+  const reading = store.reading.value;
+  const inOrder = store.order.value === "order";
+  const open = store.open.value;
+  const all = !reading ? [] : inOrder ? reading.values.length : reading.order.length;
+  const indices = !reading ? [] : inOrder ? Array.from({ length: all as number }, (_, i) => i) : reading.order;
+  const expanded = inOrder || store.expanded.value || indices.length <= TOP + 1;
+  const shown = expanded ? indices : indices.slice(0, TOP);
+  const rest = expanded ? [] : indices.slice(TOP);
+  const rove = useRoving(shown.findIndex((i) => reading?.header.rows[i]?.id === open));
+  if (!reading) return null;
+  if (store.hides("values")) return <Hidden part="values" what="the contributions" />;
+  const { header, values } = reading;
+  const bars = shown.map((i) => values[i] ?? 0);
+  const restSum = sumOf(rest.map((i) => values[i] ?? 0));
+  const chart = waterfall(rest.length ? [...bars, restSum] : bars, header.actual);
+  const names = shown.map((i) => header.rows[i]?.id ?? "");
+  const width = Math.max(8, ...names.map((n) => n.length), rest.length ? `${rest.length} others`.length + 2 : 0);
+  const unit = header.target.unit;
+  const pct = (v: number) => `${100 * v}%`;
+  const lines = ticks(chart.low, chart.high, 4);
+
+  const bar = (at: number, value: number, many = false) => {
+    const span = chart.spans[at];
+    return (
+      <span class="aw-track" aria-hidden="true">
+        <i
+          class={`aw-bar ${value < 0 ? "aw-neg" : "aw-pos"} ${many ? "aw-many" : ""}`}
+          style={{ left: pct(span?.left ?? 0), width: pct(span?.width ?? 0) }}
+        />
+        <i class="aw-joint" style={{ left: pct(span?.end ?? 0) }} />
+      </span>
+    );
+  };
+
+  return (
+    <div class="aw-waterfall" data-part="waterfall" style={{ "--aw-namew": `${Math.ceil(7.6 * width + 2)}px` }}>
+      <div class="aw-axis aw-wrow" aria-hidden="true">
+        <span />
+        <span class="aw-track">
+          {lines.map((v) => (
+            <span class="aw-tick" style={{ left: pct(chart.place(v)) }}>
+              {plain(v, v % 1 ? 1 : 0)}
+            </span>
+          ))}
+        </span>
+        <span class="aw-val">{unit}</span>
+      </div>
+      <div class="aw-scroll" style={store.options.value.height ? { maxHeight: `${store.options.value.height}px` } : {}}>
+        <div class="aw-rows">
+          <div class="aw-lines aw-wrow" aria-hidden="true">
+            <span />
+            <span class="aw-track">
+              {lines.map((v) => (
+                <i class={v === 0 ? "aw-zero" : "aw-gridline"} style={{ left: pct(chart.place(v)) }} />
+              ))}
+            </span>
+            <span />
+          </div>
+          <div role="listbox" aria-label={`Contributions in ${unit}, ${inOrder ? "in model order" : "largest first"}`} {...rove.list}>
+            {shown.map((i, at) => {
+              const row = header.rows[i];
+              const value = values[i] ?? 0;
+              const id = row?.id ?? "";
+              const pick = () => store.select(id);
+              return (
+                <div
+                  key={id}
+                  role="option"
+                  class="aw-wrow aw-row"
+                  data-id={id}
+                  data-i={at}
+                  aria-selected={id === open}
+                  aria-label={`${id} ${signed(value)} ${unit}`}
+                  tabIndex={rove.tabIndex(at)}
+                  onClick={pick}
+                  onKeyDown={pressed(pick)}
+                >
+                  <span class="aw-name">{id}</span>
+                  {bar(at, value)}
+                  <span class="aw-val">{signed(value)}</span>
+                </div>
+              );
+            })}
+          </div>
+          {rest.length > 0 && (
+            <button class="aw-wrow aw-row aw-others" aria-expanded="false" onClick={() => (store.expanded.value = true)}>
+              <span class="aw-name">{rest.length} others ▸</span>
+              {bar(shown.length, restSum, true)}
+              <span class="aw-val">{signed(restSum)}</span>
+            </button>
+          )}
+        </div>
+      </div>
+      {!inOrder && store.expanded.value && indices.length > TOP + 1 && (
+        <button class="aw-link aw-fewer" aria-expanded="true" onClick={() => (store.expanded.value = false)}>
+          Show the largest {TOP} only
+        </button>
+      )}
+      <Sum bar={{ left: pct(Math.min(chart.zero, chart.total)), width: pct(Math.abs(chart.total - chart.zero)) }} />
+    </div>
+  );
+}
+
+/** The line that says that it adds up, and what that means. */
+export function Sum({ bar }: { bar?: { left: string; width: string } }) {
+  const { store } = useView();
+  const reading = store.reading.value;
+  if (!reading) return null;
+  if (store.hides("sum")) return <Hidden part="sum" what="the sum" />;
+  const { total, actual, gap, exact, rounding, target, precap } = reading.header;
+  const parts = [rounding.stream, rounding.heads, rounding.readout].map((v) => tiny(v ?? 0));
+  return (
+    <div class="aw-sum" data-part="sum" tabIndex={0} role="group" aria-label="Does it add up?">
+      <span class="aw-wrow">
+        <span class="aw-name">sum</span>
+        <span class="aw-track">{bar && <i class="aw-bar aw-whole" style={bar} />}</span>
+        <b class="aw-val">{plain(total)}</b>
+      </span>
+      <span class="aw-check">
+        <span>
+          model <b>{plain(actual)}</b>
+        </span>
+        <span class={exact ? "" : "aw-warn"}>
+          gap {tiny(Math.abs(gap))} {exact ? "✓" : "✗"}
+        </span>
+      </span>
+      <span class="aw-tip" role="note">
+        <b>sum</b>: all rows added, in {target.unit}. <b>model</b>: the number the unmodified model printed. <b>gap</b>: their
+        difference, computed independently{exact ? "; as small as float32 allows" : "; larger than float32 explains"}.
+        {precap !== null && ` Before the soft cap the model has ${plain(precap)}.`} Rounding is measured, never a remainder: stream{" "}
+        {parts[0]}, heads {parts[1]}, read-out {parts[2]}.
+      </span>
+    </div>
+  );
+}

@@ -1,0 +1,205 @@
+/** States for tests and for the development page: the real numbers of a small model on " Paris", and longer prompts. */
+import type { ExplorerHeader, Row } from "../src/core/types";
+import { type Given, pack } from "./pack";
+import paris from "./paris.json";
+
+const LAYERS = 4;
+const HEADS = 8;
+
+/** A repeatable stand-in for chance. */
+export function random(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state * 1664525 + 1013904223) % 4294967296;
+    return state / 4294967296;
+  };
+}
+
+function rowOf(id: string): Row {
+  const head = /^L(\d+)H(\d+)$/.exec(id);
+  const layer = /^L(\d+)/.exec(id);
+  return {
+    id,
+    kind: head ? "head" : id.replace(/^L\d+\./, ""),
+    layer: layer ? Number(layer[1]) : null,
+    head: head ? Number(head[2]) : null,
+  };
+}
+
+export interface Made {
+  header: Record<string, unknown>;
+  arrays: Record<string, Given>;
+}
+
+export function explorer(tokens: string[] = paris.tokens, changes: Partial<ExplorerHeader> = {}): Made {
+  const real = tokens === paris.tokens;
+  const n = tokens.length;
+  const next = random(7);
+  const rows = paris.rows.map(([id]) => rowOf(String(id)));
+  const values = paris.rows.map(([, v]) => Number(v));
+  const patterns: number[] = [];
+  const carry: number[] = [];
+  const bias: number[] = [];
+  const norms: number[] = [];
+  const exact: number[] = [];
+  const through: number[] = [];
+  const why: number[] = [];
+  const whyBias: number[] = [];
+  const whyScore: number[] = [];
+  const whyKey: number[][] = [];
+  for (let layer = 0; layer < LAYERS; layer++) {
+    whyKey.push([]);
+    for (let head = 0; head < HEADS; head++) {
+      const id = `L${layer}H${head}`;
+      const value = values[rows.findIndex((r) => r.id === id)] ?? 0;
+      const lines: number[][] = real ? (paris.patterns as Record<string, number[][]>)[id] ?? [] : pattern(n, layer * 8 + head, next);
+      lines.forEach((line) => patterns.push(...line));
+      const last = lines[n - 1] ?? [];
+      const raw: number[] = real ? ((paris.sources as Record<string, number[]>)[id] ?? []) : last.map((p) => p * (next() - 0.3));
+      const size = raw.reduce((a, b) => a + b, 0);
+      const sources = real ? raw : raw.map((v) => v * (Math.abs(size) > 0.02 ? (value * 0.97) / size : 1));
+      bias.push(value - sources.reduce((a, b) => a + b, 0));
+      exact.push(...sources);
+      sources.forEach((v, s) => {
+        carry.push((last[s] ?? 0) > 1e-4 ? v / (last[s] ?? 1) : 0);
+        norms.push(0.5 + 2 * next());
+        const weights = rows.map((r) => ((r.layer ?? -1) < layer && r.kind !== "norm.bias" ? next() ** 6 : 0));
+        const sum = weights.reduce((a, b) => a + b, 0);
+        through.push(...weights.map((w) => (sum ? (v * w) / sum : 0)));
+      });
+      let key = 0;
+      last.forEach((p, s) => (key = p > (last[key] ?? 0) ? s : key));
+      whyKey[layer]?.push(key);
+      const score = 2 + 5 * (last[key] ?? 0);
+      for (let side = 0; side < 2; side++) {
+        const parts = rows.map((r) => ((r.layer ?? -1) < layer && r.kind !== "norm.bias" ? (next() - 0.3) ** 3 : 0));
+        const sum = parts.reduce((a, b) => a + b, 0) || 1;
+        why.push(...parts.map((w) => (w * (score - 0.4)) / sum));
+        whyBias.push(layer ? 0.4 : score);
+      }
+      whyScore.push(score);
+    }
+  }
+  const total = values.reduce((a, b) => a + b, 0);
+  const writes = { up: paris.top.map(([t, , l]) => [String(t), Number(l) / 4]), down: [[" the", -1.2], [" Rome", -0.94], ["\n", -0.6], [" and", -0.31]] };
+  const header: Record<string, unknown> = {
+    kind: "explorer",
+    version: 1,
+    model: { name: "demo", family: "gpt2", layers: LAYERS, heads: HEADS, granularity: "heads", reason: "", dtype: "float32", params: 1_200_000, max_positions: 128 },
+    prompt: { text: tokens.slice(1).join(""), tokens, special: [0], position: n - 1 },
+    candidates: paris.top.map(([text, prob, logit], id) => ({ text, id: id + 100, prob, logit })),
+    target: { kind: "logit", text: " Paris", id: 100, against: null, unit: "logits", phrase: "the logit of “ Paris”" },
+    compare: {
+      text: "The capital of Germany is",
+      tokens: tokens.map((t) => (t === " France" ? " Germany" : t)),
+      differs: tokens.flatMap((t, i) => (t === " France" ? [i] : [])),
+      aligned: true,
+      value: paris.logit - 9.31,
+      gap: 9.31,
+      special: [0],
+    },
+    rows,
+    total,
+    actual: paris.logit,
+    gap: total - paris.logit,
+    exact: true,
+    precap: null,
+    rounding: { stream: 1e-7, heads: 0, readout: 2e-7 },
+    notes: [],
+    examples: [
+      { label: "a capital", prompt: "The capital of France is", target: " Paris", corrupted: "The capital of Germany is" },
+      { label: "two names", prompt: "When Mary and John went to the shop, John gave the bag to", target: " Mary", corrupted: null },
+    ],
+    python: { setup: 'import attrib_widgets as aw\n\nmodel = aw.load("demo")\nrun = model.run("The capital of France is")\na = aw.attribute(run, " Paris", position=-1)', load: 'aw.load("demo")' },
+    neurons: Object.fromEntries(
+      [0, 1, 2, 3].map((l) => [
+        `L${l}.mlp`,
+        { labels: Array.from({ length: 12 }, (_, i) => `L${l}N${(i * 37 + l * 11) % 512}`), values: Array.from({ length: 12 }, (_, i) => (i % 4 === 3 ? -1 : 1) * (1.4 / (i + 1))), rest: 2.1, rest_count: 500, bias: -0.12, rounding: null },
+      ]),
+    ),
+    writes: Object.fromEntries(rows.filter((r) => r.kind !== "norm.bias").map((r) => [r.id, writes])),
+    why_key: whyKey,
+    embedded: { patterns: true, through: true, why: true, writes: true, neurons: true },
+    ...changes,
+  };
+  const lh = [LAYERS, HEADS];
+  const arrays: Record<string, Given> = {
+    values: { dtype: "f4", shape: [rows.length], values },
+    carry: { dtype: "f4", shape: [...lh, n], values: carry },
+    dest: { dtype: "f4", shape: [LAYERS, n], values: Array.from({ length: LAYERS * n }, (_, i) => (i % n === n - 1 ? 1 : 0.9)) },
+    norms: { dtype: "f4", shape: [...lh, n], values: norms },
+    value_bias: { dtype: "f4", shape: lh, values: bias },
+    tokens: { dtype: "f4", shape: [...lh, n], values: exact },
+    patterns: { dtype: n > 100 ? "u1" : "f2", shape: [...lh, n, n], values: patterns, tril: true },
+    through: { dtype: "f4", shape: [...lh, n, rows.length], values: through },
+    why: { dtype: "f4", shape: [...lh, 2, rows.length], values: why },
+    why_bias: { dtype: "f4", shape: [...lh, 2], values: whyBias },
+    why_score: { dtype: "f4", shape: lh, values: whyScore },
+  };
+  return { header, arrays };
+}
+
+/** Causal rows that sum to 1: some heads look back a step, some at the first token, some at a far match. */
+function pattern(n: number, kind: number, next: () => number): number[][] {
+  return Array.from({ length: n }, (_, t) => {
+    const row = Array.from({ length: t + 1 }, (_, s) => {
+      const base = 0.05 * next() ** 2;
+      if (kind % 4 === 0) return base + (s === t - 1 ? 1 : 0);
+      if (kind % 4 === 1) return base + (s === 0 ? 1 : 0) + (s % 11 === t % 11 ? 0.6 : 0);
+      if (kind % 4 === 2) return base + 1 / (1 + t - s);
+      return base * 8 + (s % 13 === (t + 5) % 13 ? 0.8 : 0);
+    });
+    const sum = row.reduce((a, b) => a + b, 0);
+    return row.map((v) => v / sum);
+  });
+}
+
+const WORDS = " When Mary and John went to the shop , John gave a very large bag of apples to Mary , because the market in the old town had closed early that day and nobody else had remembered to buy any . Later they met \u00e9l\u00e8ve \u6771\u4eac again near the bridge , where Mary gave the bag to".split(" ").slice(1);
+
+export function longPrompt(n: number): string[] {
+  return Array.from({ length: n }, (_, i) => (i === 0 ? "<s>" : (i === 1 ? "" : " ") + (WORDS[(i - 1) % WORDS.length] ?? "")));
+}
+
+export const HOSTILE = ["<s>", "</script><img src=x onerror=alert(1)>", "\u202eabc", "\n\n", "\t", "\u200b", " a b ", "", "\u0000", "\ud800", "\ufffd", " "];
+
+export const state = (made: Made = explorer()): Uint8Array => pack(made.header, made.arrays);
+
+export function attention(n = 12, heads = 8): Uint8Array {
+  const next = random(3);
+  return pack(
+    {
+      kind: "attention",
+      title: "Attention of layer 3",
+      note: "Probability: every row sums to 1.",
+      tokens: longPrompt(n),
+      special: [0],
+      heads: Array.from({ length: heads }, (_, h) => `L3H${h}`),
+      weighting: "probability",
+      unit: "",
+    },
+    {
+      patterns: { dtype: "f2", shape: [heads, n, n], tril: true, values: Array.from({ length: heads }, (_, h) => pattern(n, h, next).flat()).flat() },
+      sink: { dtype: "f4", shape: [heads, n], values: Array.from({ length: heads * n }, () => 0.12) },
+    },
+  );
+}
+
+export function bars(count = 9): Uint8Array {
+  const next = random(5);
+  const values = Array.from({ length: count }, () => next() * 2 - 0.8);
+  const total = values.reduce((a, b) => a + b, 0);
+  return pack(
+    {
+      kind: "bars",
+      title: "L3H5: what each token carried",
+      note: "Direct contributions through one head, in logits.",
+      unit: "logits",
+      rows: values.map((_, i) => (i < count - 1 ? { label: longPrompt(count)[i], kind: "token", token: true } : { label: "value bias", kind: "bias", token: false })),
+      total,
+      parent: "L3H5",
+      parent_value: total,
+      gap: 1e-7,
+    },
+    { values: { dtype: "f4", shape: [count], values } },
+  );
+}

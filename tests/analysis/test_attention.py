@@ -1,0 +1,259 @@
+"""Patterns are the ones that transformers computes, whatever implementation the model was loaded with."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import attrib_widgets as aw
+from fixtures import families
+
+ALL = families.FAMILIES + families.VARIANTS
+
+
+def eager_patterns(name, text, dtype=torch.float32):
+    hf = families.build(name, dtype, attn="eager")
+    with torch.no_grad():
+        out = hf(torch.tensor([families.ids_of(name, text)]), use_cache=False, output_attentions=True)
+    return torch.stack([p[0] for p in out.attentions])
+
+
+@pytest.mark.parametrize("attn", ["sdpa", "eager"])
+@pytest.mark.parametrize("text", [families.PROMPT, families.LONG_PROMPT], ids=["short", "long"])
+@pytest.mark.parametrize("name", ALL)
+def test_patterns_of_transformers(family_model, name, text, attn):
+    model = family_model(name, attn=attn)
+    run = model.run(text)
+    expected = eager_patterns(name, text)
+    att = aw.attention(run)
+    n = run.n_positions
+    assert att.patterns.shape == (model.n_layers * model.n_heads, n, n)
+    assert att.patterns.dtype == torch.float32
+    got = att.patterns.view(model.n_layers, model.n_heads, n, n)
+    worst = (got - expected).abs().amax((2, 3))
+    where = att.heads[int(worst.argmax())]
+    assert float(worst.max()) <= 1e-5, f"{name} {attn}: {where} misses by {float(worst.max()):.1e}"
+    assert torch.equal(got, got.tril()), "attention to a later position"
+    if name in families.SLIDING and text == families.LONG_PROMPT:
+        assert n > families.WINDOW
+        assert float(got[0, :, -1, : n - families.WINDOW].abs().max()) == 0.0, "layer 0 must not see beyond its window"
+        assert float(got[1, :, -1, : n - families.WINDOW].min()) > 0.0, "layer 1 sees everything"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_patterns_in_half_precision(family_model, name, dtype):
+    kind = families.DTYPES[dtype]
+    run = family_model(name, kind).run(families.LONG_PROMPT)
+    expected = eager_patterns(name, families.LONG_PROMPT, kind).float()
+    got = aw.attention(run).patterns.view_as(expected)
+    limit = 8 * torch.finfo(kind).eps
+    assert float((got - expected).abs().max()) <= limit, f"{name} {dtype}: {float((got - expected).abs().max()):.1e}"
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_rows_are_probabilities_that_nobody_renormalised(family_model, name):
+    att = aw.attention(family_model(name).run(families.LONG_PROMPT))
+    total = att.patterns.sum(-1) + (0 if att.sink is None else att.sink)
+    assert torch.allclose(total, torch.ones_like(total), atol=1e-5)
+    assert att.weighting == "probability" and att.unit == "probability"
+
+
+def test_sinks_keep_their_share():
+    """GPT-OSS: a learned sink takes part of every row; the rest must not be blown up to 1."""
+    hf = families.build("gpt_oss")
+    try:
+        model = aw.load(hf, tokenizer=families.tokenizer("gpt_oss"))
+    except aw.AnatomyError:
+        return
+    if not model.check.attention_ok:
+        return
+    att = aw.attention(model.run(families.PROMPT))
+    assert att.sink is not None, "rows that sum to less than 1 without a sink"
+    assert float(att.sink.min()) > 0
+    assert torch.allclose(att.patterns.sum(-1) + att.sink, torch.ones_like(att.sink), atol=1e-5)
+
+
+def test_one_several_and_all_heads(family_model):
+    run = family_model("llama").run(families.PROMPT)
+    every = aw.attention(run)
+    assert [str(h) for h in every.heads] == [f"L{i}H{h}" for i in range(families.LAYERS) for h in range(families.HEADS)]
+    one = aw.attention(run, "L1H3")
+    assert one.patterns.shape[0] == 1
+    assert torch.equal(one["L1H3"], every["1.3"])
+    some = aw.attention(run, ["L2H0", (0, 1)])
+    assert [str(h) for h in some.heads] == ["L2H0", "L0H1"]
+    assert torch.equal(some.patterns[1], every["L0H1"])
+    with pytest.raises(aw.ComponentError):
+        one["L0H0"]
+    for wrong in ("L9H0", "L0H9", "L1.mlp", "nonsense"):
+        with pytest.raises(aw.ComponentError):
+            aw.attention(run, wrong)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_value_weighted_twin(family_model, twin, name):
+    """Probability times the length of what one unit of attention writes."""
+    run, slow = family_model(name).run(families.PROMPT), twin(name)
+    att = aw.attention(run, ["L1H3", "L2H0"]).weighted("value")
+    assert att.weighting == "value"
+    post = name in ("gemma2", "gemma3", "olmo2")
+    for i, (layer, head) in enumerate(((1, 3), (2, 0))):
+        pattern = slow.patterns[layer][head]
+        if post:  # what reaches the stream went through the norm after the attention, as at the last position
+            after, _ = slow.post_norms(layer)
+            _, _, value = slow.projections(layer, head)
+            normed = slow.pre_norm(layer)(slow.stream(layer))
+            weight = (
+                slow.out_proj(layer).weight.detach().double().T[head * slow.head_size : (head + 1) * slow.head_size]
+            )
+            whole = slow.kept["attn_out", layer][-1]
+            norms = torch.stack([after.linear(value(x) @ weight, whole).norm() for x in normed])
+        else:
+            norms = slow.written_norms(layer, head)
+        expected = pattern * norms
+        assert torch.allclose(att.patterns[i][-1].double(), expected[-1], rtol=1e-4, atol=1e-6), f"{name}"
+        if not post:
+            assert torch.allclose(att.patterns[i].double(), expected, rtol=1e-4, atol=1e-6), f"{name}"
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3", "olmo2"])
+def test_value_weighted_uses_each_readers_own_norm(family_model, twin, name):
+    """Behind a post-norm the length of what is written depends on the reader: every row has its own scale."""
+    run, slow = family_model(name).run(families.PROMPT), twin(name)
+    att = aw.attention(run, "L1H3").weighted("value")
+    after, _ = slow.post_norms(1)
+    _, _, value = slow.projections(1, 3)
+    normed = slow.pre_norm(1)(slow.stream(1))
+    weight = slow.out_proj(1).weight.detach().double().T[3 * slow.head_size : 4 * slow.head_size]
+    for t in range(run.n_positions):
+        whole = slow.kept["attn_out", 1][t]
+        norms = torch.stack([after.linear(value(x) @ weight, whole).norm() for x in normed])
+        expected = slow.patterns[1][3, t] * norms
+        assert torch.allclose(att.patterns[0][t].double(), expected, rtol=1e-4, atol=1e-6), f"{name}, row {t}"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_contribution_weighted_twin(family_model, twin, name):
+    """Every (destination, source) cell is what that source contributed to the target there."""
+    model, slow = family_model(name), twin(name)
+    run = model.run(families.PROMPT)
+    w = slow.token(model.single_token(" Paris"))
+    att = aw.attention(run, "L1H3").weighted("contribution", target=" Paris")
+    assert att.weighting == "contribution" and att.unit == "logits"
+    for t in range(run.n_positions):
+        shares, _ = slow.sources(1, 3, w, position=t)
+        scale = max(map(abs, shares))
+        got = att.patterns[0][t].double()
+        assert torch.allclose(got, torch.tensor(shares, dtype=torch.float64), atol=1e-5 * scale), (
+            f"{name}, destination {t}"
+        )
+
+
+def test_weightings_that_do_not_exist(family_model):
+    att = aw.attention(family_model("gpt2").run(families.PROMPT), "L0H0")
+    with pytest.raises(aw.AttribError) as caught:
+        att.weighted("importance")
+    assert "value" in str(caught.value)
+    back = att.weighted("value").weighted("probability")
+    assert torch.equal(back.patterns, att.patterns)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_head_table_adds_up(family_model, name, dtype):
+    """What the Explorer draws: pattern x carry x dest + value bias (+ rounding) is the head's bar."""
+    model = family_model(name, families.DTYPES[dtype])
+    run = model.run(families.PROMPT)
+    for position in (-1, 2):
+        a = aw.attribute(run, " Paris", position=position)
+        e = aw.head_table(a)
+        at = a.position
+        drawn = (e.patterns[:, :, at] * e.carry * e.dest[:, None, at : at + 1]).sum(-1) + e.value_bias
+        limit = 2e-5 if dtype == "float32" else 0.05
+        worst = float((drawn - a.heads).abs().max())
+        assert worst <= limit * (1 + float(a.heads.abs().max())), f"{name} {dtype}: bars drawn off by {worst:.1e}"
+        if dtype == "float32":
+            elsewhere = 1 if at != 1 else 0
+            other = aw.attribute(run, " Paris", position=elsewhere)
+            c = other.sources("L1H2").values[: run.n_positions]
+            mine = e.patterns[1, 2, elsewhere] * e.carry[1, 2] * e.dest[1, elsewhere]
+            assert torch.allclose(mine, c, atol=1e-5), f"{name}: dest scale of another destination"
+
+
+def test_head_table_of_a_coarse_model_is_none():
+    hf = families.build("gemma2")
+    model = aw.load(hf, tokenizer=families.tokenizer("gemma2"), anatomy={"attn_post_norm": None})
+    run = model.run(families.PROMPT)
+    assert aw.head_table(aw.attribute(run, " Paris")) is None
+    with pytest.raises(aw.GranularityError) as caught:
+        aw.attention(run, "L0H0")
+    assert model.check.reason in str(caught.value)
+    with pytest.raises(aw.GranularityError):
+        aw.attribute(run, aw.score("L1H0"))
+
+
+def test_as_tables(family_model):
+    att = aw.attention(family_model("gpt2").run(families.PROMPT))
+    n = att.patterns.shape[-1]
+    frame = att.to_dataframe()
+    assert len(frame) == len(att.heads) * n * (n + 1) // 2, "the lower triangle only"
+    assert "L0H0" in repr(att)
+
+
+def test_patterns_when_a_float_mask_or_none_is_given(family_model):
+    """sdpa passes no mask for a short prompt and one for a long prompt: both are the same attention."""
+    model = family_model("gemma3", attn="sdpa")
+    short, long = model.run(families.ids_of("gemma3")[:6]), model.run(families.ids_of("gemma3", families.LONG_PROMPT))
+    assert torch.allclose(
+        aw.attention(short, "L1H0").patterns[0], eager_patterns("gemma3", families.PROMPT)[1, 0][:6, :6], atol=1e-5
+    )
+    assert aw.attention(long, "L0H0").patterns.shape[-1] > families.WINDOW
+
+
+def sharpen(hf, factor):
+    """Query weights times ``factor``: scores as large as trained models have them."""
+    with torch.no_grad():
+        for name, parameter in hf.named_parameters():
+            if name.endswith(("q_proj.weight", "q_norm.weight")):
+                parameter.mul_(factor)
+            elif name.endswith("c_attn.weight"):
+                parameter[:, : families.WIDTH] *= factor
+            elif name.endswith("query_key_value.weight"):
+                parameter.view(families.HEADS, 3, -1, families.WIDTH)[:, 0] *= factor
+    return hf
+
+
+@pytest.mark.parametrize("attn", ["sdpa", "eager"])
+@pytest.mark.parametrize("dtype", families.DTYPES)
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_sharp_attention_is_no_reason_to_refuse(name, dtype, attn):
+    """Scores of 20 and more are rounded by up to 0.1 in bfloat16: an honest model must still open."""
+    kind = families.DTYPES[dtype]
+    hf = sharpen(families.build(name, kind, attn=attn), 4.0)
+    model = aw.load(hf, tokenizer=families.tokenizer(name))
+    assert model.check.ok, f"{model.check}"
+    run = model.run(families.LONG_PROMPT)
+    a = aw.attribute(run, " Paris")
+    for label in ("L0H1", "L1H3", "L2H0"):
+        c = a.sources(label)
+        assert abs(c.gap) <= 1e-5 * (1 + float(c.values.abs().sum())), f"{name} {dtype} {attn} {label}"
+        a.through(label)
+        aw.attribute(run, aw.score(label, key=-2))
+        aw.attribute(run, aw.score(label, key=-2, side="key"))
+
+
+@pytest.mark.parametrize("dtype", families.DTYPES)
+@pytest.mark.parametrize("name", ["bloom", "llama", "gemma3"])
+def test_long_prompts_open_too(name, dtype):
+    """200 tokens: ALiBi penalties and windows that the short check at load never sees."""
+    model = aw.load(families.build(name, families.DTYPES[dtype]), tokenizer=families.tokenizer(name))
+    generator = torch.Generator().manual_seed(1)
+    run = model.run(torch.randint(2, families.vocab_size(), (200,), generator=generator))
+    a = aw.attribute(run, " Paris")
+    assert a.exact
+    for label in ("L0H1", "L1H3", "L2H0"):
+        c = a.sources(label)
+        assert abs(c.gap) <= 1e-5 * (1 + float(c.values.abs().sum())), f"{name} {dtype} {label}"
+        a.through(label)
+        aw.attribute(run, aw.score(label, key=-2))

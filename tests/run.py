@@ -1,0 +1,423 @@
+#!/usr/bin/env python3
+"""Every test of this repository, from nothing: ``python3 tests/run.py``.
+
+Needs Python 3.10 or newer (its standard library only) and, for the browser half, Node 20 or newer. It makes its own
+environment in .cache/, installs what is pinned in tests/constraints.txt and js/package-lock.json, finds or installs
+Chromium, then runs all steps in order. A failed step does not stop the others; the exit code tells whether any failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench import (
+    CACHE,
+    ROOT,
+    VERSIONS,
+    Bench,
+    Failed,
+    Skipped,
+    digest,
+    environment,
+    make_environment,
+    normal,
+    pins,
+    project_table,
+    pythons,
+    quiet,
+    run,
+    scratch,
+    short,
+)
+
+JS = ROOT / "js"
+STATIC = ROOT / "attrib_widgets" / "static"
+NOTEBOOKS = ROOT / "notebooks"
+COLAB = ROOT / "tests" / "colab.txt"
+COLAB_PYTHON = "3.13"
+UNIT = ["-m", "not browser and not benchmark", "--ignore=tests/browser", "--ignore=tests/benchmarks", "tests"]
+# Tests that need neither torch nor anything but pytest: they run on every Python that this machine has.
+PURE = ["tests/test_components.py"]
+# What must be inside the wheel, which is all that a user without a clone ever gets.
+WHEEL = [
+    r"attrib_widgets/static/attrib_widgets\.js",
+    r"attrib_widgets/static/attrib_widgets\.css",
+    r"attrib_widgets/static/page\.js",
+    r"attrib_widgets/demo/files/config\.json",
+    r"attrib_widgets/demo/files/tokenizer\.json",
+    r"attrib_widgets/demo/files/.*\.safetensors",
+    r"attrib_widgets/notebooks/00_tour\.ipynb",
+    r"attrib_widgets/py\.typed",
+]
+
+
+# ---------------------------------------------------------------- getting ready
+
+
+def python_environment(bench: Bench) -> None:
+    """The pinned test environment, in .cache/."""
+    print(f"Python {bench.version}: {bench.python}")
+    stamp = digest(bench.version, project_table(), (ROOT / "tests/constraints.txt").read_bytes())
+    pinned = ["-c", "tests/constraints.txt"]
+    make_environment(bench.python, bench.folder, stamp, [["-U", *pinned, "pip"], [*pinned, "-e", ".[test]"]])
+
+
+def node_packages(bench: Bench) -> None:
+    """The locked packages of js/."""
+    if not JS.is_dir():
+        raise Skipped("there is no js/ folder")
+    if not shutil.which("npm"):
+        raise Failed("npm was not found: install Node 20 or newer")
+    mark, lock = JS / "node_modules" / ".complete", digest((JS / "package-lock.json").read_bytes())
+    if mark.is_file() and mark.read_text() == lock:
+        print("js/node_modules is complete and its lock file is unchanged: used again")
+        return
+    run("npm", "ci", "--no-audit", "--no-fund", cwd=JS)
+    mark.write_text(lock)
+
+
+def find_chromium(bench: Bench) -> None:
+    """Chromium: $CHROMIUM, the system's, Playwright's, or the distribution's package."""
+    named = os.environ.get("CHROMIUM")
+    if named and not shutil.which(named):
+        raise Failed(f"CHROMIUM={named} is not a program")
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    bench.chromium = named or next(filter(None, map(shutil.which, names)), "") or _playwrights(bench)
+    if not bench.chromium and shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0:
+        env = environment(DEBIAN_FRONTEND="noninteractive")
+        quiet("apt-get", "update", "-qq", env=env)
+        quiet("apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", env=env)
+        bench.chromium = shutil.which("chromium") or ""
+    if not bench.chromium:
+        raise Failed("no Chromium: install one, or name one in the variable CHROMIUM")
+    print(f"Chromium: {bench.chromium}")
+
+
+def _playwrights(bench: Bench) -> str:
+    """Playwright's own browser, downloaded if need be; "" where that is not possible."""
+    where = "from playwright.sync_api import sync_playwright as p\nwith p() as w: print(w.chromium.executable_path)"
+    try:
+        path = quiet(bench.bin("python"), "-c", where).strip()
+        if not Path(path).exists():
+            quiet(bench.bin("playwright"), "install", "chromium", seconds=300)
+    except Failed as reason:
+        print(f"Playwright's Chromium cannot be had: {reason}")
+        return ""
+    return path if Path(path).exists() else ""
+
+
+# ---------------------------------------------------------------- checks
+
+
+def lint(bench: Bench) -> None:
+    """Ruff's rules."""
+    run(bench.bin("ruff"), "check", ".")
+
+
+def layout(bench: Bench) -> None:
+    """Ruff's layout of the code."""
+    run(bench.bin("ruff"), "format", "--check", ".")
+
+
+def types(bench: Bench) -> None:
+    """Mypy in strict mode, on the package and on this runner."""
+    run(bench.bin("mypy"))
+    run(bench.bin("mypy"), "tests/run.py", "tests/workbench.py")
+
+
+def typescript(bench: Bench) -> None:
+    """The TypeScript compiler in strict mode."""
+    _need_js()
+    run("npm", "run", "--silent", "check", cwd=JS)
+
+
+def vitest(bench: Bench) -> None:
+    """The tests of the browser half that need no browser."""
+    _need_js()
+    run("npm", "test", "--silent", cwd=JS)
+
+
+def bundle(bench: Bench) -> None:
+    """The committed bundle is what the sources build."""
+    _need_js()
+    committed = _files(STATIC)
+    if not committed:
+        raise Failed("attrib_widgets/static is empty: npm --prefix js run build, and commit what it writes")
+    try:
+        run("npm", "run", "--silent", "build", cwd=JS)
+        built = _files(STATIC)
+    finally:  # a test run leaves the checkout as it was
+        for path in _files(STATIC):
+            path.unlink()
+        for path, content in committed.items():
+            path.write_bytes(content)
+    stale = sorted(p.name for p in built.keys() | committed.keys() if built.get(p) != committed.get(p))
+    if stale:
+        raise Failed(f"{', '.join(stale)} is not what the sources build: npm --prefix js run build, and commit")
+    print("; ".join(f"{p.name}: {len(content):,} bytes, identical" for p, content in built.items()))
+
+
+def _need_js() -> None:
+    if not JS.is_dir():
+        raise Skipped("there is no js/ folder")
+
+
+def _files(folder: Path) -> dict[Path, bytes]:
+    return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def wheel(bench: Bench) -> None:
+    """The wheel holds all that is needed at run time, and the first command works from it in an empty folder."""
+    with zipfile.ZipFile(bench.wheel) as archive:
+        names = archive.namelist()
+    missing = [pattern for pattern in WHEEL if not any(re.fullmatch(pattern, name) for name in names)]
+    print(f"{bench.wheel.name}: {len(names)} files, {bench.wheel.stat().st_size:,} bytes")
+    if missing:
+        raise Failed("the wheel lacks " + ", ".join(p.replace("\\", "") for p in missing))
+    with scratch() as folder:
+        site, work = folder / "site", folder / "work"
+        work.mkdir()
+        python = bench.bin("python")
+        quiet(python, "-m", "pip", "install", "-q", "--no-deps", "--target", site, bench.wheel)
+        env = environment(PYTHONPATH=str(site), CI="1")
+        run(python, "-m", "attrib_widgets.cli", "lab", cwd=work, env=env)
+        where = quiet(python, "-c", "import attrib_widgets as a; print(a.__file__)", cwd=work, env=env)
+        if not where.startswith(str(site)):
+            raise Failed(f"the checkout was tested in place of the wheel: {where.strip()}")
+        for name in ("00_tour.ipynb", "explorer.html"):
+            if not (work / name).is_file():
+                raise Failed(f"attrib-widgets lab wrote no {name}")
+
+
+def colab(bench: Bench) -> None:
+    """Installing the wheel on Colab would move none of its versions (resolved from metadata; nothing is installed)."""
+    wanted = pins(COLAB)
+    platforms = [f"manylinux_2_{minor}_x86_64" for minor in range(35, 4, -1)] + ["manylinux2014_x86_64"]
+    with scratch() as folder:
+        report = folder / "report.json"
+        target = ["--target", folder / "none", "--only-binary=:all:", "--python-version", COLAB_PYTHON]
+        target += ["--implementation", "cp", *(part for name in platforms for part in ("--platform", name))]
+        print(f"pip install --dry-run of the wheel for Python {COLAB_PYTHON} on Linux, with -c {short(str(COLAB))}")
+        line = [
+            bench.bin("python"),
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--dry-run",
+            "--ignore-installed",
+            "--report",
+            report,
+        ]
+        done = subprocess.run(
+            [str(part) for part in [*line, *target, "-c", COLAB, bench.wheel]],
+            env=environment(),
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            print(done.stderr[-2000:])
+            raise Failed("the package does not resolve with Colab's versions")
+        items = json.loads(report.read_text(encoding="utf-8"))["install"]
+    chosen = {normal(item["metadata"]["name"]): item["metadata"]["version"] for item in items}
+    moved = [f"{n} {wanted[n]} -> {v}" for n, v in chosen.items() if n in wanted and v.split("+")[0] != wanted[n]]
+    if moved:
+        raise Failed("Colab's versions would move: " + ", ".join(moved))
+    absent = {"torch", "transformers", "numpy", "ipywidgets", "anywidget", "matplotlib"} - chosen.keys()
+    if absent:
+        raise Failed(f"the resolution does not contain {', '.join(sorted(absent))}")
+    kept = sorted(wanted.keys() & chosen.keys())
+    print(f"{len(chosen)} packages resolved; kept at Colab's version: {', '.join(kept)}")
+    print(f"new there: nnsight {chosen['nnsight']}, jaxtyping {chosen['jaxtyping']}")
+
+
+def pure(bench: Bench) -> None:
+    """On every other Python of this machine: the package compiles, and what needs no torch passes its tests."""
+    missing = [name for name in PURE if not (ROOT / name).is_file()]
+    if missing:
+        raise Failed(f"{', '.join(missing)} is missing")
+    others = {version: path for version, path in pythons().items() if version != bench.version}
+    if not others:
+        raise Skipped(f"Python {bench.version} is the only one on this machine")
+    with scratch() as folder:
+        any_python = ["--only-binary=:all:", "--platform", "any", "--implementation", "py", "--abi", "none"]
+        pip = [bench.bin("python"), "-m", "pip", "install", "-q", "--target", folder / "tools"]
+        # One set of tools for all of them: the newest that the oldest can use, pure Python only.
+        quiet(*pip, *any_python, "--python-version", "3.10", "pytest", "hypothesis", "exceptiongroup", "tomli")
+        for version, path in sorted(others.items()):
+            env = environment(
+                PYTHONPATH=f"{ROOT}{os.pathsep}{folder / 'tools'}", PYTHONPYCACHEPREFIX=str(folder / version)
+            )
+            print(f"Python {version}")
+            run(path, "-s", "-m", "compileall", "-q", "attrib_widgets", env=env)
+            config = ["-q", "--noconftest", "-p", "no:cacheprovider", "-c", folder / "none.ini", "--rootdir", ROOT]
+            (folder / "none.ini").write_text("[pytest]\n")
+            run(path, "-s", "-m", "pytest", *config, *(ROOT / name for name in PURE), env=env)
+
+
+def unit(bench: Bench) -> None:
+    """Pytest, all but the browser and the benchmarks."""
+    bench.pytest("--durations=10", *UNIT)
+
+
+def browser(bench: Bench) -> None:
+    """Pytest, in Chromium: JupyterLab, Notebook 7 and the offline page."""
+    if not (ROOT / "tests/browser").is_dir():
+        raise Skipped("there is no tests/browser folder")
+    if not bench.chromium:
+        raise Failed("no Chromium")
+    bench.pytest("--durations=5", "-m", "browser", "tests")
+
+
+def notebooks(bench: Bench) -> None:
+    """Every notebook runs from top to bottom, in a copy."""
+    if not NOTEBOOKS.is_dir():
+        raise Skipped("there is no notebooks/ folder")
+    names = sorted(p.name for p in NOTEBOOKS.glob("*.ipynb"))
+    if not names:
+        raise Failed("notebooks/ holds no notebook")
+    with scratch() as folder:
+        copy = Path(shutil.copytree(NOTEBOOKS, folder / "notebooks"))
+        env = environment(JUPYTER_PREFER_ENV_PATH="1", JUPYTER_CONFIG_DIR=str(folder), JUPYTER_RUNTIME_DIR=str(folder))
+        for name in names:
+            run(bench.bin("jupyter-execute"), "--timeout=300", name, cwd=copy, env=env)
+
+
+def benchmarks(bench: Bench) -> None:
+    """Time and memory (on request: --only benchmarks)."""
+    bench.pytest("-s", "-m", "benchmark", "tests")
+
+
+def on_colab(bench: Bench) -> None:
+    """Colab's versions installed for real (5 GB), the package added, nothing moved, the unit tests run there."""
+    python = pythons().get(COLAB_PYTHON)
+    if not python:
+        raise Failed(f"needs Python {COLAB_PYTHON}")
+    folder = CACHE / f"colab-env-{COLAB_PYTHON}"
+    make_environment(python, folder, digest(COLAB.read_bytes()), [["-U", "pip"], ["-r", COLAB]])
+    pip = [bench.bin("python", folder), "-m", "pip"]
+    quiet(*pip, "uninstall", "-q", "-y", "attrib_widgets")
+    before = set(quiet(*pip, "freeze").splitlines())
+    quiet(*pip, "install", "-q", bench.wheel)
+    after = set(quiet(*pip, "freeze").splitlines())
+    if before - after:
+        raise Failed("installing the package moved " + ", ".join(sorted(before - after)))
+    print("added, nothing moved: " + ", ".join(sorted(line.split("@")[0].strip() for line in after - before)))
+    quiet(*pip, "install", "-q", "-c", COLAB, "pytest", "hypothesis", "nbclient", "nbformat")
+    bench.pytest(*UNIT, folder=folder)
+
+
+# ---------------------------------------------------------------- the run
+
+
+@dataclass(frozen=True)
+class Step:
+    """One section of the run. ``needs`` names the steps that must have passed before."""
+
+    name: str
+    work: Callable[[Bench], None]
+    needs: tuple[str, ...] = ("env",)
+    asked: bool = False
+
+    @property
+    def title(self) -> str:
+        return (self.work.__doc__ or self.name).split("\n")[0]
+
+
+STEPS = [
+    Step("env", python_environment, ()),
+    Step("npm", node_packages, ()),
+    Step("chromium", find_chromium),
+    Step("lint", lint),
+    Step("format", layout),
+    Step("types", types),
+    Step("tsc", typescript, ("npm",)),
+    Step("vitest", vitest, ("npm",)),
+    Step("bundle", bundle, ("npm",)),
+    Step("wheel", wheel),
+    Step("colab", colab),
+    Step("pure", pure),
+    Step("unit", unit),
+    Step("browser", browser, ("env", "npm", "chromium")),
+    Step("notebooks", notebooks),
+    Step("benchmarks", benchmarks, asked=True),
+    Step("colab-tests", on_colab, asked=True),
+]
+
+
+def chosen_steps(only: Sequence[str], skip: Sequence[str], colab_too: bool) -> list[Step]:
+    """The steps to run, in order, with what they need."""
+    by_name = {step.name: step for step in STEPS}
+    names = set(only) if only else {s.name for s in STEPS if not s.asked} | ({"colab-tests"} if colab_too else set())
+    if colab_too and only:
+        names.add("colab-tests")
+    names -= set(skip)
+    names |= {need for name in names for need in by_name[name].needs}
+    return [step for step in STEPS if step.name in names]
+
+
+def main() -> int:
+    """Run the chosen steps; 0 when all passed."""
+    known = [step.name for step in STEPS]
+    ask = argparse.ArgumentParser(description="Runs every test of this repository.")
+    ask.add_argument("--only", action="append", default=[], choices=known, metavar="STEP", help="may be repeated")
+    ask.add_argument("--skip", action="append", default=[], choices=known, metavar="STEP", help="may be repeated")
+    ask.add_argument("--colab", action="store_true", help="also test with Colab's exact versions (Python 3.13, 5 GB)")
+    ask.add_argument("--python", metavar="PYTHON", help="the Python to test with (default: 3.11 where there is one)")
+    ask.add_argument("--list", action="store_true", help="name the steps and end")
+    args = ask.parse_args()
+    if args.list:
+        for step in STEPS:
+            print(f"{step.name:12} {step.title}{'  (on request)' if step.asked else ''}")
+        return 0
+
+    found = pythons()
+    if args.python:
+        probe = "import sys; print('%d.%d' % sys.version_info[:2])"
+        bench = Bench(args.python, subprocess.check_output([args.python, "-c", probe], text=True).strip())
+    else:
+        best = next((v for v in VERSIONS if v in found), None)
+        if best is None:
+            print("This needs Python 3.10 or newer with the modules venv and ensurepip (on Debian: python3-venv).")
+            return 2
+        bench = Bench(found[best], best)
+    results: dict[str, tuple[str, str, float]] = {}
+    try:
+        for step in chosen_steps(args.only, args.skip, args.colab):
+            print(f"\n{'=' * 100}\n{step.name}: {step.title}\n{'=' * 100}", flush=True)
+            started = time.monotonic()
+            broken = [need for need in step.needs if results[need][0] == "FAILED"]
+            try:
+                if broken:
+                    raise Failed(f"not run: {', '.join(broken)} failed")
+                step.work(bench)
+                verdict, reason = "passed", ""
+            except Skipped as why:
+                verdict, reason = "skipped", str(why)
+            except (Failed, OSError) as why:
+                verdict, reason = "FAILED", str(why)
+            results[step.name] = verdict, reason, time.monotonic() - started
+            print(f"-- {step.name} {verdict}{': ' + reason if reason else ''}", flush=True)
+    finally:
+        for folder in bench.made:
+            shutil.rmtree(folder, ignore_errors=True)
+    print(f"\n{'=' * 100}\nPython {bench.version}, {sum(r[2] for r in results.values()):.0f} s\n{'=' * 100}")
+    for name, (verdict, reason, seconds) in results.items():
+        print(f"{name:12} {verdict:8} {seconds:7.1f} s  {reason}".rstrip())
+    failed = [name for name, (verdict, _, _) in results.items() if verdict == "FAILED"]
+    print(f"\n{len(failed)} of {len(results)} steps failed: {', '.join(failed)}" if failed else "\nEverything passed.")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

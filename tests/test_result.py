@@ -1,0 +1,179 @@
+"""What every result shares: aligned text, a script-free static table of bounded size, and a safe fallback."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attrib_widgets.result import MAX_STATIC_BYTES, Result, Table, render_html, render_text, signed, view_of, visible
+
+HOSTILE = "</script><img src=x onerror=alert(1)>&amp;'\""
+
+
+class Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.quiet = False
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        self.quiet = tag == "style"
+
+    def handle_endtag(self, tag):
+        self.quiet = False
+
+    def handle_data(self, data):
+        if not self.quiet:
+            self.text += data
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    return reader
+
+
+def table(rows: int = 3, text: str = " Paris") -> Table:
+    return Table(
+        title="Logit of “·Paris”",
+        columns=["part", "logits"],
+        rows=[[f"L0H{i}{text}", signed(i - 1.0)] for i in range(rows)],
+        bars=[i - 1.0 for i in range(rows)],
+        note="a note",
+        footer="sum +1.00",
+    )
+
+
+def test_text_is_aligned_and_complete():
+    lines = render_text(table(12)).splitlines()
+    assert lines[0] == "Logit of “·Paris”"
+    assert "a note" in lines
+    assert lines[-1] == "sum +1.00"
+    cells = [line for line in lines if line.startswith("  ")]
+    assert len({len(line) for line in cells}) == 1, "the last column does not end in one place"
+
+
+def test_numbers_and_tokens_as_people_read_them():
+    assert signed(2.714) == "+2.71"
+    assert signed(-0.9) == "−0.90"
+    assert visible(" Paris") == "·Paris"
+    assert visible("a\nb\tc") == "a⏎b⇥c"
+    assert visible("  ") != "  ", "a token of two spaces must be visible"
+    assert not visible(" ").isspace()
+
+
+def test_a_zero_that_rounds_from_below_is_not_minus_zero():
+    assert signed(-0.0001) in ("+0.00", "0.00", "−0.00")
+    assert signed(0.0) == "+0.00"
+
+
+def test_static_html_is_script_free_and_escaped():
+    html = render_html(table(text=HOSTILE))
+    seen = read(html)
+    assert not {"script", "img", "iframe", "object", "link"} & set(seen.tags)
+    assert not [name for name, _ in seen.attributes if name.startswith("on") or name in ("src", "href")]
+    assert HOSTILE in seen.text, "the hostile token must be readable as text"
+    assert "http" not in html
+
+
+def test_every_part_of_the_table_is_escaped():
+    html = render_html(Table(HOSTILE, [HOSTILE], [[HOSTILE]], [1.0], note=HOSTILE, footer=HOSTILE))
+    assert "img" not in read(html).tags
+    assert read(html).text.count(HOSTILE) == 5
+
+
+@pytest.mark.parametrize("rows", [0, 1, 100, 5_000])
+def test_static_html_stays_small(rows):
+    html = render_html(table(rows))
+    assert 0 < len(html.encode()) <= MAX_STATIC_BYTES == 20_000
+    if rows == 5_000:
+        assert "of 5000 rows" in html, "a cut table must say that it was cut"
+
+
+def test_rows_can_be_unequal_to_bars():
+    assert "L0H2" in render_html(Table("t", ["a", "b"], [["L0H0", "1"], ["L0H2", "2"]], [None]))
+
+
+@given(st.lists(st.lists(st.text(max_size=8), min_size=2, max_size=2), max_size=6))
+@settings(max_examples=60, deadline=None)
+def test_any_text_renders(rows):
+    made = Table("t", ["a", "b"], rows, [1.0] * len(rows))
+    render_text(made)
+    assert "script" not in read(render_html(made)).tags
+
+
+class Made(Result):
+    def summary(self) -> Table:
+        return table()
+
+
+def test_repr_is_the_table_and_starts_nothing():
+    made = Made()
+    assert repr(made) == render_text(table())
+    assert made._view is None
+
+
+def test_no_view_falls_back_and_says_why():
+    made = Made()
+    bundle = made._repr_mimebundle_()
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    assert data["text/plain"].startswith(render_text(table()))
+    assert "Made" in data["text/plain"], "the reason names the result that has no view"
+    assert data["text/html"] == render_html(table())
+    assert "application/vnd.jupyter.widget-view+json" not in data
+    with pytest.raises(TypeError, match="Made"):
+        view_of(made)
+
+
+class Fake:
+    made = 0
+
+    def __init__(self):
+        Fake.made += 1
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"text/plain": "View()", "application/vnd.jupyter.widget-view+json": {"model_id": "1"}}, {"k": {"v": 1}}
+
+
+class Seen(Made):
+    pass
+
+
+def test_the_view_is_made_once_and_its_metadata_passes_through():
+    view_of.register(Seen, lambda result: Fake())
+    made = Seen()
+    first, second = made._repr_mimebundle_(), made._repr_mimebundle_()
+    assert isinstance(first, tuple), "metadata of the widget must pass through"
+    data, metadata = first
+    assert Fake.made == 1, "shown twice, made twice"
+    assert metadata == {"k": {"v": 1}}
+    assert data["application/vnd.jupyter.widget-view+json"] == {"model_id": "1"}
+    assert data["text/plain"] == render_text(table()), "the plain text is ours, not the widget's"
+    assert second[0] == data
+
+
+class Broken(Made):
+    pass
+
+
+def test_a_broken_view_never_breaks_the_table():
+    def fail(result):
+        raise RuntimeError("no comm here")
+
+    view_of.register(Broken, fail)
+    bundle = Broken()._repr_mimebundle_()
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    assert "no comm here" in data["text/plain"]
+    assert data["text/html"]
+
+
+def test_results_without_a_table_say_so():
+    with pytest.raises((TypeError, NotImplementedError)):
+        Result().summary()

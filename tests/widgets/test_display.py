@@ -1,0 +1,270 @@
+"""What a notebook, a saved notebook and a page with no kernel get to see."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import json
+import linecache
+import re
+import weakref
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import attrib_widgets as aw
+from attrib_widgets.analysis.attention import attention
+from attrib_widgets.analysis.attribution import attribute
+from attrib_widgets.demo import PROMPT, TARGET
+from attrib_widgets.result import view_of
+from attrib_widgets.targets import log_prob, logit, logit_diff
+from attrib_widgets.widgets import explore, page, setup, view, wire
+
+HOSTILE = "</script><img src=x onerror=document.title='PWNED'>"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+class Tags(HTMLParser):
+    """Every element of a page, its attributes, and the text inside scripts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.scripts, self._inside = [], [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag == "script"
+        if self._inside:
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self._inside = False
+
+    def handle_data(self, data):
+        if self._inside:
+            self.scripts[-1] += data
+
+    def named(self, name):
+        return [attrs for tag, attrs in self.tags if tag == name]
+
+
+def embedded(text):
+    """The traits that a page embeds."""
+    block = Tags(text).scripts[0]
+    return json.loads(block)
+
+
+# mime bundles
+
+
+def test_mime_bundle(explorer):
+    data, metadata = explorer._repr_mimebundle_()
+    assert set(data) == {"text/plain", "text/html", WIDGET} and metadata == {}
+    assert data[WIDGET]["model_id"] == explorer.model_id
+    assert data["text/plain"] == repr(explorer.attribution)
+    html = data["text/html"]
+    assert len(html.encode()) <= 20_000 and "<script" not in html and "onerror" not in html
+    assert "L2.mlp" in html
+    assert explorer._ipython_display_ is None
+
+
+def test_metadata_of_anywidget_passes_through(explorer, monkeypatch):
+    import anywidget
+
+    bundle = {"text/plain": "x", WIDGET: {"model_id": "1"}}, {WIDGET: {"colab": {"url": "u"}}}
+    monkeypatch.setattr(anywidget.AnyWidget, "_repr_mimebundle_", lambda self, **kwargs: bundle)
+    data, metadata = explorer._repr_mimebundle_(include=None, exclude=None)
+    assert metadata == bundle[1] and data[WIDGET] == {"model_id": "1"} and "text/html" in data
+
+
+def test_failures_fall_back_and_say_why(explorer, monkeypatch):
+    import anywidget
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("no comm")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(anywidget.AnyWidget, "_repr_mimebundle_", fail)
+        data, _ = explorer._repr_mimebundle_()
+        assert WIDGET not in data and "<table" in data["text/html"]
+        assert "no interactive view: RuntimeError: no comm" in data["text/plain"]
+    monkeypatch.setattr(view, "render_html", fail)
+    data, _ = explorer._repr_mimebundle_()
+    assert WIDGET in data and "text/html" not in data and "no table: RuntimeError" in data["text/plain"]
+
+
+def test_results_show_themselves(demo):
+    run = demo.run(PROMPT)
+    a = attribute(run, TARGET)
+    for result, kind in [
+        (a, "attribution"),
+        (attention(run, "L1H2"), "attention"),
+        (attention(run), "attention"),
+        (attention(run).weighted("contribution", TARGET), "attention"),
+        (attention(run, "L1H2").weighted("value"), "attention"),
+        (a.sources("L1H2"), "bars"),
+        (a.through("L1H2").at(4), "bars"),
+        (a.neurons(1), "bars"),
+    ]:
+        data, _ = result._repr_mimebundle_()
+        shown = result.view()
+        assert shown is result.view(), "made once, shown again"
+        assert data[WIDGET]["model_id"] == shown.model_id and shown.kind == kind
+        header, arrays = wire.unpack(shown.state)
+        assert header["kind"] == kind and len(data["text/html"]) <= 20_000
+        if kind == "bars":
+            np.testing.assert_array_equal(arrays["values"], result.values.numpy())
+            assert header["parent_value"] == result.parent_value and header["gap"] == result.gap
+            assert [r["label"] for r in header["rows"]] == result.labels
+        if kind == "attention":
+            assert header["heads"] == [str(h) for h in result.heads] and header["weighting"] == result.weighting
+            np.testing.assert_allclose(arrays["patterns"], result.patterns.numpy(), atol=5e-4)
+        shown.close()
+
+
+def test_a_score_shows_itself(demo):
+    a = attribute(demo.run(PROMPT), aw.score("L2H1", query=-1, key=3))
+    header, arrays = wire.unpack(view_of(a).state)
+    assert header["target"]["unit"] == "score" and "L2H1" in header["target"]["phrase"]
+    np.testing.assert_array_equal(arrays["values"], a.values.numpy())
+
+
+def test_an_attribution_answers_requests(demo, browser):
+    shown = view_of(attribute(demo.run(PROMPT), TARGET))
+    talk = browser(shown)
+    talk.say("a", "head", id="L1H2")
+    assert talk.last("a")["kind"] == "result"
+    shown.close()
+
+
+def test_a_closed_explorer_is_freed(demo):
+    explorer = explore(demo)
+    gone = weakref.ref(explorer)
+    explorer.close()
+    del explorer
+    gc.collect()
+    assert gone() is None
+
+
+def test_what_every_instance_syncs(explorer):
+    state = explorer.get_state()
+    names = {n for n in state if not n.startswith("_")} - {"layout", "tabbable", "tooltip"}
+    assert names == {"kind", "state", "selected", "source", "options", "alive"}
+    assert state["_anywidget_id"] == "attrib_widgets.View"
+    assert len(state["_esm"]) + len(state["_css"]) <= 100_002
+
+
+# pages
+
+
+def test_page_is_complete_and_offline(explorer, tmp_path):
+    explorer.selected = "L1H2"
+    path = explorer.to_html(tmp_path / "explorer.html")
+    assert path.is_absolute() and path.is_file()
+    text = path.read_text(encoding="utf-8")
+    tags = Tags(text)
+    assert not [t for t in tags.tags if {"src", "href"} & set(t[1])] and "@import" not in text
+    ours = text.replace("http://www.w3.org/", "")
+    assert not re.findall(r"""["'(](?:https?:)?//[\w.-]+\.\w""", ours), "no address outside the page"
+    policy = tags.named("meta")[1]["content"]
+    assert policy == page.POLICY and "default-src 'none'" in policy
+    assert "<title>" in text and "background:#fff" in text and "prefers-color-scheme:dark" in text
+    traits = embedded(text)
+    assert traits["selected"] == "L1H2" and traits["options"] == {"hidden": [], "static": True}
+    state = base64.b64decode(traits["state"])
+    header, _ = wire.unpack(state)
+    assert len(state) <= 2_000_000 and all(header["embedded"].values())
+    assert header["prompt"]["text"] == PROMPT
+
+
+def test_small_views_have_pages_too(demo, tmp_path):
+    shown = view_of(attention(demo.run(PROMPT), "L1H2"))
+    traits = embedded(shown.to_html(str(tmp_path / "a.html")).read_text(encoding="utf-8"))
+    assert traits["kind"] == "attention"
+    shown.close()
+
+
+def test_hostile_tokens_stay_text(demo, tmp_path):
+    hostile = explore(demo, f"The {HOSTILE} of <!-- France & \u202e\u2028 \x00 is", corrupted=f"a {HOSTILE}")
+    data, _ = hostile._repr_mimebundle_()
+    assert {tag for tag, _ in Tags(data["text/html"]).tags} <= {
+        "div", "style", "p", "table", "caption", "thead", "tbody", "tr", "td", "th", "i",
+    }  # fmt: skip
+    text = hostile.to_html(tmp_path / "hostile.html").read_text(encoding="utf-8")
+    tags = Tags(text)
+    assert not tags.named("img")
+    assert len(tags.named("script")) == 2
+    # Nothing of the prompt outside the JSON block (the title is escaped); inside it no "<" at all.
+    assert "<" not in tags.scripts[0]
+    assert wire.unpack(base64.b64decode(embedded(text)["state"]))[0]["prompt"]["text"] == hostile.run.text
+    frame = Tags(hostile.freeze()._repr_html_())
+    assert [tag for tag, _ in frame.tags] == ["iframe", "script"]
+    assert frame.named("iframe")[0]["srcdoc"] == hostile.frozen_page(framed=True)
+    hostile.close()
+
+
+def test_bars_with_hostile_labels(demo):
+    result = attribute(demo.run(HOSTILE), TARGET).sources("L1H2")
+    text = result.view().frozen_page()
+    assert not Tags(text).named("img")
+    result.view().close()
+
+
+def test_freeze_is_sandboxed(explorer):
+    frozen = explorer.freeze()
+    frame = Tags(frozen._repr_html_()).named("iframe")[0]
+    assert frame["sandbox"] == "allow-scripts" and "height:" in frame["style"] and frame["title"]
+    assert repr(frozen) == repr(explorer)
+
+
+def test_lone_surrogates_reach_the_file(tmp_path):
+    text = page.page("a \ud800 title", {"kind": "bars", "state": b"", "selected": "\ud800"})
+    back = page.write(text, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert embedded(back)["selected"] == "\ud800" and "a ? title" in back
+
+
+# copy as Python
+
+
+def execute(source, name, **names):
+    """Run source lines as a file would be run; tracing reads them back."""
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    exec(compile(source, name, "exec"), names)
+    return names
+
+
+def test_setup_makes_the_same_number(explorer):
+    text = wire.unpack(explorer.state)[0]["python"]["setup"]
+    assert text.splitlines()[2:] == [
+        'model = aw.load("demo")',
+        'run = model.run("The capital of France is")',
+        'a = aw.attribute(run, aw.logit(" Paris"))',
+    ]
+    names = execute(text, "<setup>")
+    assert names["a"].total == explorer.attribution.total and names["a"].labels == explorer.attribution.labels
+
+
+@pytest.mark.parametrize(
+    ("prompt", "target", "position"),
+    [
+        ("He said \"no\"\n\tand 'left' \\ it", None, -1),
+        (f"The {HOSTILE} is", None, 3),
+        ("\u202eyes \u4e2d\U0001f600 \x00", None, -1),
+        (PROMPT, logit_diff(TARGET, " Rome"), -1),
+        (PROMPT, logit_diff([TARGET, " Oslo"], " Rome"), 2),
+        (PROMPT, log_prob(TARGET), -1),
+        (PROMPT, logit(TARGET).centered(), -1),
+        ([5, 6, 7], 9, -1),
+    ],
+)
+def test_setup_quotes_everything(demo, monkeypatch, prompt, target, position):
+    monkeypatch.setattr(aw, "load", lambda *args, **options: demo, raising=False)
+    explorer = explore(demo, prompt, target, position=position)
+    text = setup.lines(explorer.attribution)
+    assert text.isprintable() or text.replace("\n", "").isprintable(), "no control or reordering character"
+    names = execute(text, f"<setup {prompt!r} {target!r}>")
+    assert names["a"].total == explorer.attribution.total
+    assert names["a"].run.ids == explorer.run.ids
+    explorer.close()

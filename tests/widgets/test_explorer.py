@@ -1,0 +1,355 @@
+"""The Explorer from Python: questions, selection, and what it embeds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import attrib_widgets as aw
+from attrib_widgets.analysis.attribution import Attribution, attribute
+from attrib_widgets.analysis.parts import Contributions, Writes
+from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET, tasks
+from attrib_widgets.errors import AttribError, ComponentError, PositionError, TargetError
+from attrib_widgets.targets import log_prob, logit, logit_diff
+from attrib_widgets.widgets import explore, wire
+
+JAPAN = "The capital of Japan is"
+
+
+def header(explorer):
+    return wire.unpack(explorer.state)[0]
+
+
+# what it starts from
+
+
+def test_the_first_screen(explorer, demo):
+    assert explorer.model is demo
+    assert explorer.run.text == PROMPT and explorer.corrupted.text == CORRUPTED
+    assert explorer.attribution.target == logit(TARGET)
+    assert (explorer.selected, explorer.source, explorer.hidden) == ("", -1, ())
+    assert [q.prompt for q in explorer.history] == [PROMPT]
+
+
+def test_a_prompt_without_a_target_is_its_top_prediction(demo):
+    explorer = explore(demo, JAPAN)
+    assert explorer.corrupted is None, "the comparison belongs to the first task"
+    assert header(explorer)["target"]["text"] == demo.run(JAPAN).top(1)[0].text
+    explorer.close()
+
+
+def test_targets_of_every_kind(demo):
+    for target, against, kind in [
+        (TARGET, None, "logit"),
+        (TARGET, " Rome", "logit_diff"),
+        (log_prob(TARGET), None, "log_prob"),
+        (logit(TARGET).centered(), None, "logit"),
+        (demo.single_token(TARGET), None, "logit"),
+    ]:
+        explorer = explore(demo, PROMPT, target, against=against)
+        shown = header(explorer)["target"]
+        assert (shown["kind"], shown["text"]) == (kind, TARGET)
+        assert shown["unit"] == explorer.attribution.unit
+        assert (shown["against"] or {}).get("text") == against
+        explorer.close()
+
+
+def test_refusals_name_the_part(demo):
+    for arguments, error, part in [
+        ({"prompt": " the" * 5000}, PositionError, "prompt"),
+        ({"prompt": PROMPT, "position": 99}, PositionError, "prompt"),
+        ({"prompt": PROMPT, "target": " Paris and more"}, TargetError, "target"),
+        ({"prompt": PROMPT, "target": TARGET, "corrupted": ""}, None, ""),
+        ({"prompt": PROMPT, "target": TARGET, "hidden": ["everything"]}, AttribError, None),
+    ]:
+        if error is None:
+            explore(demo, **arguments).close()
+            continue
+        with pytest.raises(error) as caught:
+            explore(demo, **arguments)
+        assert caught.value.hint
+        assert getattr(caught.value, "field", None) == part
+
+
+# what it embeds
+
+
+def test_the_header(explorer, demo):
+    h, arrays = wire.unpack(explorer.state)
+    a, run = explorer.attribution, explorer.run
+    assert (h["kind"], h["version"]) == ("explorer", 1)
+    assert (
+        h["model"]["name"] == "demo" and h["model"]["layers"] == demo.n_layers and h["model"]["heads"] == demo.n_heads
+    )
+    assert h["model"]["params"] == sum(p.numel() for p in demo.hf.parameters())
+    assert h["prompt"] == {"text": PROMPT, "tokens": run.tokens, "special": run.special, "position": a.position}
+    assert [c["text"] for c in h["candidates"]] == [p.text for p in run.top(6)]
+    assert h["target"]["phrase"] == a.target.phrase(demo) and h["target"]["id"] == demo.single_token(TARGET)
+    assert [r["id"] for r in h["rows"]] == a.labels
+    assert (h["total"], h["actual"], h["gap"], h["exact"]) == (a.total, a.actual, a.gap, True)
+    assert [e["prompt"] for e in h["examples"]] == [t.prompt for group in tasks.values() for t in group]
+    np.testing.assert_array_equal(arrays["values"], a.values.numpy())
+    assert h["embedded"]["patterns"] and h["embedded"]["writes"] and h["embedded"]["neurons"]
+
+
+def test_the_comparison(explorer, demo):
+    c = header(explorer)["compare"]
+    other = attribute(demo.run(CORRUPTED), TARGET)
+    here = [i for i, (x, y) in enumerate(zip(explorer.run.ids, demo.encode(CORRUPTED), strict=True)) if x != y]
+    assert c["aligned"] and c["differs"] == here and len(here) == 1
+    assert c["value"] == other.actual and c["gap"] == pytest.approx(explorer.attribution.actual - other.actual)
+
+
+def test_comparison_of_another_length_reads_from_the_end(demo):
+    longer = "When Mary and John went to the shop, John gave the bag to"
+    explorer = explore(demo, PROMPT, TARGET, corrupted=longer)
+    c = header(explorer)["compare"]
+    assert not c["aligned"] and c["differs"] == []
+    assert c["value"] == attribute(demo.run(longer), TARGET).actual
+    explorer.close()
+
+
+def test_every_head_bar_is_the_sum_of_what_is_embedded(explorer):
+    h, x = wire.unpack(explorer.state)
+    t = h["prompt"]["position"]
+    pattern = x["patterns"][:, :, t]
+    bars = (pattern * x["carry"]).sum(-1) * x["dest"][:, t][:, None] + x["value_bias"]
+    heads = explorer.attribution.heads.numpy()
+    # Patterns travel as float16: half a unit in the last place of each weight.
+    slack = 5e-4 * (np.abs(x["carry"]) * pattern).sum(-1) * np.abs(x["dest"][:, t][:, None]) + 1e-5
+    assert (np.abs(bars - heads) <= slack).all()
+
+
+def test_the_offline_page_embeds_the_rest(explorer):
+    explorer.frozen_page()
+    h, x = wire.unpack(explorer.page_traits()["state"])
+    a, rows = explorer.attribution, [r["id"] for r in h["rows"]]
+    assert all(h["embedded"].values())
+    assert len(explorer.page_traits()["state"]) <= 2_000_000
+    t = h["prompt"]["position"]
+    for label in (str(c) for c, _ in a.top(6) if c.kind == "head"):
+        layer, head = a.components[rows.index(label)].layer, a.components[rows.index(label)].index
+        through = a.through(label)
+        for i, part in enumerate(through.components):
+            if part.kind not in ("norm.bias", "rounding"):
+                got = x["through"][layer, head, :, rows.index(str(part))]
+                np.testing.assert_allclose(got, through.values[:, i].numpy(), atol=1e-6)
+        key = h["why_key"][layer][head]
+        assert key == int(np.argmax(x["patterns"][layer, head, t]))
+        for side in (0, 1):
+            total = x["why"][layer, head, side].sum() + x["why_bias"][layer, head, side]
+            assert total == pytest.approx(x["why_score"][layer, head], abs=1e-3)
+
+
+def test_a_long_prompt_leaves_patterns_out(demo):
+    words = " ".join(["apple river lamp garden horse"] * 30)
+    explorer = explore(demo, words)
+    n = explorer.run.n_positions
+    h = header(explorer)
+    assert len(explorer.state) <= 2_000_000
+    weights = demo.n_layers * demo.n_heads * n * (n + 1) // 2
+    assert h["embedded"]["patterns"] == (n <= 300 and weights <= 2_000_000)
+    assert len(explorer.page_traits()["state"]) <= 2_000_000
+    explorer.close()
+
+
+# selection
+
+
+def test_selection_is_read_in_any_spelling_and_checked(explorer):
+    explorer.selected = (1, 2)
+    assert explorer.selected == "L1H2"
+    explorer.selected = "0.3"
+    assert explorer.selected == "L0H3"
+    explorer.selected = "l2 mlp"
+    assert explorer.selected == "L2.mlp"
+    with pytest.raises(ComponentError, match="L99H0 is not a row"):
+        explorer.selected = "L99H0"
+    with pytest.raises(ComponentError, match="does not name a component"):
+        explorer.selected = "the third head"
+    assert explorer.selected == "L2.mlp"
+    explorer.selected = None
+    assert explorer.selected == ""
+
+
+def test_source(explorer):
+    explorer.selected = "L1H2"
+    explorer.source = 3
+    explorer.selected = "L1H3"
+    assert explorer.source == -1, "a source belongs to its head"
+    with pytest.raises(PositionError, match="Source 99"):
+        explorer.source = 99
+
+
+def test_on_select_hears_clicks_and_python(explorer):
+    heard = []
+    stop = explorer.on_select(heard.append)
+    explorer.selected = "L1H2"
+    explorer.set_state({"selected": "L1H3", "source": 2})
+    assert heard == ["L1H2", "L1H3"]
+    assert (explorer.selected, explorer.source) == ("L1H3", 2), "one click brings both"
+    explorer.selected = "L1H3"
+    stop()
+    stop()
+    explorer.selected = ""
+    assert heard == ["L1H2", "L1H3"]
+
+
+def test_an_impossible_click_is_answered_with_the_selection(explorer):
+    explorer.selected = "L1H2"
+    sent = []
+    explorer.send_state = lambda key=None: sent.append(key)
+    explorer.set_state({"selected": "L99H0", "source": 2})
+    assert explorer.selected == "L1H2" and sent[-1] == ["selected", "source"]
+
+
+def test_a_listener_that_fails_on_a_click_is_kept(explorer):
+    def bad(label):
+        raise KeyError("mine")
+
+    explorer.on_select(bad)
+    explorer.set_state({"selected": "L1H3"})
+    assert explorer.selected == "L1H3" and "KeyError: 'mine'" in explorer.last_error
+    with pytest.raises(KeyError):
+        explorer.selected = "L1H2"
+
+
+def test_selected_result(explorer):
+    a = explorer.attribution
+    assert explorer.selected_result() is a
+    explorer.selected = "L1H2"
+    result = explorer.selected_result()
+    assert isinstance(result, Contributions) and result.parent == "L1H2"
+    assert torch.equal(result.values, a.sources("L1H2").values)
+    explorer.source = 1
+    assert torch.equal(explorer.selected_result().values, a.through("L1H2").at(1).values)
+    explorer.selected = "L2.mlp"
+    assert explorer.selected_result().labels[0] == "L2N0"
+    explorer.selected = "embed"
+    assert isinstance(explorer.selected_result(), Writes)
+    explorer.selected = "rounding"
+    assert explorer.selected_result() == a["rounding"]
+
+
+# questions
+
+
+def test_ask_changes_one_thing_at_a_time(explorer):
+    explorer.ask(target=" Rome")
+    assert explorer.attribution.target == logit(" Rome") and explorer.corrupted.text == CORRUPTED
+    explorer.ask(against=TARGET)
+    assert explorer.attribution.target == logit_diff(" Rome", TARGET)
+    explorer.ask(against="")
+    assert explorer.attribution.target == logit(" Rome")
+    explorer.ask(corrupted="")
+    assert explorer.corrupted is None
+    explorer.ask(position=2)
+    assert explorer.attribution.position == 2 and explorer.attribution.target == logit(" Rome")
+    explorer.ask(JAPAN)
+    assert explorer.run.text == JAPAN and explorer.attribution.position == explorer.run.n_positions - 1
+    assert explorer.attribution.target == logit(explorer.run.top(1)[0].id), "a new prompt asks for what comes next"
+    assert header(explorer)["version"] == 7
+    assert isinstance(explorer.ask(PROMPT, TARGET), Attribution)
+
+
+def test_a_log_probability_stays_one(demo):
+    explorer = explore(demo, PROMPT, log_prob(TARGET))
+    explorer.ask(target=" Rome")
+    assert explorer.attribution.target == log_prob(" Rome")
+    explorer.close()
+
+
+def test_a_failed_question_changes_nothing(explorer):
+    before = explorer.state, explorer.attribution, explorer.run, list(explorer.history)
+    explorer.selected = "L1H2"
+    for question, part in [
+        ({"target": " Paris and more"}, "target"),
+        ({"against": " Rome and more"}, "against"),
+        ({"prompt": " the" * 5000}, "prompt"),
+        ({"prompt": JAPAN, "position": 77}, "prompt"),
+        ({"position": "last"}, "prompt"),
+        ({"corrupted": PROMPT}, "compare"),
+        ({"prompt": 3.5}, None),
+    ]:
+        with pytest.raises(AttribError) as caught:
+            explorer.ask(**question)
+        assert caught.value.hint
+        assert getattr(caught.value, "field", None) == part, question
+        assert (explorer.state, explorer.attribution, explorer.run, explorer.history) == before
+        assert explorer.selected == "L1H2"
+
+
+def test_going_back_computes_nothing(explorer, monkeypatch):
+    first = explorer.attribution
+    explorer.ask(JAPAN)
+    monkeypatch.setattr(type(explorer.model), "run", None)
+    explorer.ask(PROMPT, TARGET)
+    assert explorer.attribution is first
+    explorer.ask(target=" Rome")  # the recorded run serves another target
+
+
+def test_selection_follows_the_rows(explorer):
+    explorer.selected = "L1H2"
+    explorer.source = explorer.run.n_positions - 1
+    heard = []
+    explorer.on_select(heard.append)
+    explorer.ask("The capital")
+    assert explorer.selected == "L1H2" and explorer.source == -1 and heard == []
+
+
+def test_hidden_and_reveal(demo):
+    explorer = explore(demo, hidden=["candidates", "values"])
+    assert explorer.options["hidden"] == ["candidates", "values"]
+    explorer.reveal()
+    assert explorer.hidden == ()
+    explorer.close()
+
+
+# models that split less
+
+
+@pytest.mark.parametrize("granularity", ["sublayers", "layers"])
+def test_a_coarse_model_says_why(browser, granularity):
+    model = aw.load("demo")
+    model.check = replace(model.check, granularity=granularity, attention_ok=False, reason="its heads miss their sum")
+    explorer = explore(model, PROMPT, TARGET)
+    h, x = wire.unpack(explorer.state)
+    assert (h["model"]["granularity"], h["model"]["reason"]) == (granularity, "its heads miss their sum")
+    assert set(x) == {"values"} and h["why_key"] == []
+    assert not h["embedded"]["patterns"] and h["embedded"]["neurons"] == (granularity == "sublayers")
+    assert h["rows"][2]["id"] == ("L0.attn" if granularity == "sublayers" else "L0")
+    talk = browser(explorer)
+    talk.say("a", "head", id=h["rows"][2]["id"])
+    assert talk.last("a")["kind"] == "error"
+    explorer.selected = h["rows"][2]["id"]
+    assert isinstance(explorer.selected_result(), Writes)
+    assert "not" in explorer.frozen_page()
+    explorer.close()
+
+
+def test_heads_without_exact_attention(browser):
+    model = aw.load("demo")
+    model.check = replace(model.check, attention_ok=False, reason="its attention is not understood")
+    explorer = explore(model, PROMPT, TARGET)
+    h, x = wire.unpack(explorer.state)
+    assert h["rows"][2]["id"] == "L0H0" and "carry" not in x
+    talk = browser(explorer)
+    talk.say("a", "head", id="L0H0")
+    assert "its attention is not understood" in talk.last("a")["message"]
+    explorer.close()
+
+
+def test_half_precision_adds_up_with_its_rounding():
+    model = aw.load("demo", dtype="bfloat16")
+    explorer = explore(model, PROMPT, TARGET)
+    h, x = wire.unpack(explorer.state)
+    assert h["model"]["dtype"] == "bfloat16" and h["exact"] and h["rows"][-1]["id"] == "rounding"
+    assert h["python"]["load"] == 'aw.load("demo", dtype="bfloat16")'
+    t = h["prompt"]["position"]
+    bars = (x["patterns"][:, :, t] * x["carry"]).sum(-1) * x["dest"][:, t][:, None] + x["value_bias"]
+    slack = 1e-3 * (np.abs(x["carry"]) * x["patterns"][:, :, t]).sum(-1) + 1e-4
+    assert (np.abs(bars + x["head_rounding"] - explorer.attribution.heads.numpy()) <= slack).all()
+    explorer.close()

@@ -1,0 +1,217 @@
+"""The Explorer's operations as the page asks for them, on the embedded model."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from attrib_widgets.analysis.attention import attention
+from attrib_widgets.analysis.attribution import attribute
+from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET
+from attrib_widgets.targets import score
+from attrib_widgets.widgets import details, explore, wire
+
+JAPAN = "The capital of Japan is"
+
+
+def answer(talk, op, **args):
+    """Ask and return (the final answer, its container or None)."""
+    id = f"{op}-{len(talk.sent)}"
+    talk.say(id, op, **args)
+    last = talk.last(id)
+    buffers = talk.buffers(id) if last["kind"] == "result" else []
+    return last, wire.unpack(buffers[0]) if buffers else None
+
+
+def test_hello(explorer, browser):
+    assert answer(browser(explorer), "hello")[0]["data"] == {"model": "demo", "version": 1}
+
+
+def test_explain_sets_the_state_before_it_answers(explorer, browser):
+    talk, order = browser(explorer), []
+    explorer.observe(lambda change: order.append(len(talk.sent)), "state")
+    last, _ = answer(talk, "explain", prompt=JAPAN, target=None, against=None, position=None, compare=None)
+    assert last["data"] == {"version": 2}
+    header, arrays = wire.unpack(explorer.state)
+    assert header["version"] == 2 and header["prompt"]["text"] == JAPAN
+    assert order and order[0] < len(talk.sent), "the state travels before the result"
+    progress = [m for m in talk.answers(talk.sent[0][0]["id"]) if m["kind"] == "progress"]
+    assert [p["done"] for p in progress] == sorted(p["done"] for p in progress) and progress[0]["note"]
+    np.testing.assert_array_equal(arrays["values"], attribute(explorer.model.run(JAPAN), None).values.numpy())
+
+
+def test_explain_and_ask_are_one_path(explorer, demo, browser):
+    other = explore(demo)
+    answer(browser(explorer), "explain", target=" Rome", against=TARGET, compare="")
+    other.ask(target=" Rome", against=TARGET, corrupted="")
+    assert explorer.state == other.state
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("args", "field"),
+    [
+        ({"target": " Paris and more"}, "target"),
+        ({"against": " Rome and more"}, "against"),
+        ({"prompt": " the" * 5000}, "prompt"),
+        ({"position": 99}, "prompt"),
+        ({"compare": " the" * 5000}, "compare"),
+        ({"compare": PROMPT}, "compare"),
+    ],
+)
+def test_refusals_keep_the_state(explorer, browser, args, field):
+    before = explorer.state, explorer.attribution
+    last, _ = answer(browser(explorer), "explain", **args)
+    assert (last["kind"], last.get("field")) == ("error", field)
+    assert last["message"] and last["hint"]
+    assert (explorer.state, explorer.attribution) == before
+
+
+def test_odd_arguments_are_answered(explorer, browser):
+    talk = browser(explorer)
+    for op, args in [
+        ("explain", {"prompt": 3}),
+        ("explain", {"prompt": {"a": 1}}),
+        ("explain", {"target": ["x"]}),
+        ("explain", {"target": ""}),
+        ("explain", {"position": True}),
+        ("head", {}),
+        ("head", {"id": "L99H0"}),
+        ("head", {"id": "embed"}),
+        ("head", {"id": 5}),
+        ("through", {"id": "L1H2"}),
+        ("through", {"id": "L1H2", "source": 99}),
+        ("through", {"id": "L1H2", "source": "1"}),
+        ("why", {"id": "L1H2", "key": -1}),
+        ("why", {"id": "L1H2", "query": 1, "key": 3}),
+        ("neurons", {"id": "embed"}),
+        ("writes", {"id": "rounding"}),
+    ]:
+        last, _ = answer(talk, op, **args)
+        assert last["kind"] == "error", (op, args)
+        assert last["message"] and last["hint"], (op, args, last)
+        assert "Error:" not in last["message"], f"{op} {args} fell through to a crash: {last['message']}"
+
+
+def test_head(explorer, browser):
+    last, (header, arrays) = answer(browser(explorer), "head", id="L1H2")
+    assert last["data"]["id"] == header["id"] == "L1H2" and header["kind"] == "head"
+    np.testing.assert_allclose(arrays["pattern"], attention(explorer.run, "L1H2").patterns[0].numpy(), atol=5e-4)
+
+
+def test_through(explorer, browser):
+    _, (header, arrays) = answer(browser(explorer), "through", id="L1H2", source=4)
+    expected = explorer.attribution.through("L1H2").at(4)
+    assert [r["label"] for r in header["rows"]] == expected.labels
+    np.testing.assert_array_equal(arrays["values"], expected.values.numpy())
+
+
+def test_why(explorer, browser):
+    t = explorer.attribution.position
+    _, (header, arrays) = answer(browser(explorer), "why", id="L2H1", key=3)
+    assert (header["kind"], header["query"], header["key"]) == ("why", t, 3)
+    rows = explorer.attribution.labels
+    for i, side in enumerate(("query", "key")):
+        s = attribute(explorer.run, score("L2H1", query=t, key=3, side=side))
+        total = arrays["values"][i].sum(dtype=np.float64) + arrays["bias"][i]
+        assert total == pytest.approx(s.total, abs=1e-4)
+        assert header["score"] == pytest.approx(s.actual, abs=1e-5)
+        assert arrays["values"][i][rows.index("L1H0")] == pytest.approx(s["L1H0"], abs=1e-6)
+        assert not arrays["values"][i][rows.index("L3H0")], "a later head cannot have written it"
+
+
+def test_neurons_and_writes(explorer, browser):
+    talk = browser(explorer)
+    data = answer(talk, "neurons", id="L2.mlp")[0]["data"]
+    c = explorer.attribution.neurons(2)
+    assert data == details.neurons(c) and len(data["labels"]) == 12
+    parts = sum(data["values"]) + data["rest"] + data["bias"] + (data["rounding"] or 0)
+    assert parts == pytest.approx(c.total, abs=1e-5)
+    assert data["rest_count"] + 12 == c.kinds.count("neuron")
+    data = answer(talk, "writes", id="L1H2")[0]["data"]
+    w = explorer.attribution.writes("L1H2")
+    assert data["up"][0] == [w.promoted[0][0], w.promoted[0][2]] and len(data["down"]) == 8
+
+
+def test_a_newer_question_supersedes_the_older(explorer, browser):
+    talk, gate = browser(explorer), threading.Event()
+    busy = explorer.model.worker.submit(lambda job: gate.wait(10))
+    for i, prompt in enumerate([JAPAN, "The capital of Italy is", "The capital of Kenya is"]):
+        talk.say(f"e{i}", "explain", prompt=prompt)
+    talk.say("w", "writes", id="embed")
+    assert talk.kinds("e0")[-1] == talk.kinds("e1")[-1] == "cancelled"
+    gate.set()
+    assert busy.wait(10) and talk.last("e2")["kind"] == "result" and talk.last("w")["kind"] == "result"
+    assert explorer.run.text == "The capital of Kenya is" and explorer._version == 2
+
+
+def test_cancel_between_the_steps_of_an_explanation(explorer, browser, monkeypatch):
+    talk, model = browser(explorer), explorer.model
+    inside, gate, run = threading.Event(), threading.Event(), type(explorer.model).run
+
+    def slow(self, prompt, **options):
+        inside.set()
+        gate.wait(10)
+        return run(self, prompt, **options)
+
+    monkeypatch.setattr(type(model), "run", slow)
+    state = explorer.state
+    talk.say("e", "explain", prompt=JAPAN)
+    assert inside.wait(10)
+    talk.say("e", "cancel")
+    assert talk.kinds("e")[-1] == "progress", "a forward is not interrupted"
+    gate.set()
+    assert talk.last("e")["kind"] == "cancelled"
+    assert explorer.state == state and explorer.run.text == PROMPT
+
+
+def test_the_handler_does_not_wait_for_the_model(explorer, browser):
+    talk = browser(explorer)
+    with explorer.model.lock:  # a cell is tracing
+        began = time.perf_counter()
+        talk.say("e", "explain", prompt=JAPAN)
+        talk.say("h", "head", id="L1H2")
+        explorer.set_state({"selected": "L1H3", "source": 1})
+        assert time.perf_counter() - began < 0.3
+        assert talk.kinds("e")[0] == talk.kinds("h")[0] == "ack"
+        assert explorer.selected == "L1H3"
+    assert talk.last("e")["kind"] == "result"
+
+
+def test_a_click_while_a_cell_traces(explorer, demo, browser):
+    """Both results equal their single runs, bit for bit."""
+    mine = "When Mary and John went to the shop, John gave the bag to"
+    single = attribute(demo.run(mine), " Mary").values, attribute(demo.run(JAPAN), " Tokyo").values
+    talk = browser(explorer)
+    for i in range(6):
+        explorer._recent.clear()
+        talk.say(f"e{i}", "explain", prompt=JAPAN, target=" Tokyo", compare="")
+        while talk.kinds(f"e{i}")[-1:] != ["result"]:
+            assert torch.equal(attribute(demo.run(mine), " Mary").values, single[0])
+        assert torch.equal(explorer.attribution.values, single[1])
+        answer(talk, "explain", prompt=PROMPT, target=TARGET, compare=CORRUPTED)
+
+
+def test_two_explorers_on_one_model(demo, browser):
+    one, two = explore(demo), explore(demo, JAPAN)
+    talk_one, talk_two = browser(one), browser(two)
+    talk_one.say("same", "explain", target=" Rome")
+    talk_two.say("same", "explain", prompt=PROMPT)
+    assert talk_one.last("same")["kind"] == talk_two.last("same")["kind"] == "result"
+    assert one.run.text == two.run.text == PROMPT and one.attribution.target != two.attribution.target
+    one.close()
+    two.close()
+
+
+def test_threads_are_shared_per_model(demo, browser):
+    one, two = explore(demo), explore(demo)
+    answer(browser(one), "writes", id="embed")
+    before = threading.active_count()
+    answer(browser(two), "writes", id="embed")
+    assert threading.active_count() == before
+    one.close()
+    two.close()
