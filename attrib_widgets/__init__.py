@@ -23,7 +23,7 @@ _HOMES = {
     "Attribution": "analysis.attribution",
     "attention": "analysis.attention",
     "Attention": "analysis.attention",
-    "head_table": "analysis.attention",
+    "head_table": "analysis.tables",
     "component": "components",
     "Component": "components",
     "logit": "targets",
@@ -69,9 +69,9 @@ if TYPE_CHECKING:
     from . import demo as demo
     from .analysis.attention import Attention as Attention
     from .analysis.attention import attention as attention
-    from .analysis.attention import head_table as head_table
     from .analysis.attribution import Attribution as Attribution
     from .analysis.attribution import attribute as attribute
+    from .analysis.tables import head_table as head_table
     from .components import Component as Component
     from .components import component as component
     from .errors import AnatomyError as AnatomyError

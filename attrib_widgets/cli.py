@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -101,7 +102,8 @@ def lab(args: argparse.Namespace) -> int:
         print(f"\nThe tour:                          {notebook.resolve()}")
         print(f"Open in a browser (works offline): {page.resolve()}")
         if not args.no_browser:
-            print(f"No screen was found. To start JupyterLab here: jupyter lab --no-browser {notebook.name}")
+            command = shlex.join([*lab_command(notebook), "--no-browser"])
+            print(f"No screen was found, so JupyterLab was not started. To start it all the same:\n  {command}")
         return 0
     return open_lab(notebook)
 
@@ -164,23 +166,22 @@ def copy_tour(folder: Path) -> Path:
     return path
 
 
+def lab_command(notebook: Path) -> list[str]:
+    """JupyterLab of this very environment, on 127.0.0.1, in the notebook's folder and with the notebook open."""
+    folder, path = notebook.parent.resolve(), notebook.resolve()
+    command = [sys.executable, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={folder}"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")  # it listens on this machine only and asks for its token
+    return [*command, str(path)]
+
+
 def open_lab(notebook: Path) -> int:
     """Run JupyterLab on 127.0.0.1 with ``notebook`` open, until it is stopped. Returns its exit code."""
     if importlib.util.find_spec("jupyterlab") is None:
         raise CommandError("JupyterLab is not installed.", "Install it: pip install jupyterlab")
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--ServerApp.ip=127.0.0.1",
-        f"--ServerApp.root_dir={notebook.parent.resolve()}",
-        str(notebook.resolve()),
-    ]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command.append("--allow-root")  # it listens on this machine only and asks for its token
     print("JupyterLab opens in the browser. Stop it with Ctrl+C here.")
     # The kernel of this very environment, wherever else kernels are installed.
-    process = subprocess.Popen(command, env={**os.environ, "JUPYTER_PREFER_ENV_PATH": "1"})
+    process = subprocess.Popen(lab_command(notebook), env={**os.environ, "JUPYTER_PREFER_ENV_PATH": "1"})
     while True:
         try:
             return process.wait()

@@ -125,6 +125,7 @@ def test_lab_without_a_screen(command: Command, tour: Path, tmp_path: Path) -> N
     assert str(tmp_path / cli.PAGE) in out
     assert (tmp_path / cli.PAGE).stat().st_size > 10_000
     assert "Paris" in out
+    assert "-m jupyterlab --ServerApp.ip=127.0.0.1" in out  # how to start it all the same
 
 
 def test_lab_works_in_another_folder(command: Command, tour: Path, tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_lab_works_in_another_folder(command: Command, tour: Path, tmp_path: Pat
     code, out, err = command("lab", "--no-browser", "--dir", "course")
     assert (code, err) == (0, "")
     assert sorted(p.name for p in (tmp_path / "course").iterdir()) == [cli.TOUR, cli.PAGE]
-    assert "jupyter lab" not in out
+    assert "jupyterlab" not in out
     assert [p.name for p in tmp_path.iterdir()] == ["course"]
 
 
@@ -220,9 +221,8 @@ def test_the_command_as_typed(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "Paris" in done.stdout
     assert (tmp_path / "out.html").is_file()
-    done = subprocess.run(
-        [*line[:3], "no such token"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
-    )
+    line[-1] = "no/such/folder/out.html"  # refused before anything is loaded
+    done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert done.stderr.startswith("attrib-widgets: ")
     assert "Traceback" not in done.stderr

@@ -170,7 +170,8 @@ class UnitWrites:
 
     ``carry``: its contribution to the target at the attribution's position, the value bias left out; ``dest``: the
     frozen scales of every destination relative to that position; ``norms``: the length of what is written there, and
-    ``post`` the scale of a post-norm at every destination relative to that position (1 without one).
+    ``post`` the scale of a post-norm at every destination relative to that position (1 without one). ``value_bias`` and
+    ``rounding`` (of pattern times values) complete the head's bar.
     """
 
     carry: Float[Tensor, "head source"]
@@ -178,6 +179,7 @@ class UnitWrites:
     norms: Float[Tensor, "head source"]
     post: Float[Tensor, "destination"]
     value_bias: Float[Tensor, "head"]
+    rounding: Float[Tensor, "head"]
     attended: Attended
 
 
@@ -210,54 +212,9 @@ def unit_writes(a: Attribution, layer: int) -> UnitWrites:
         norms = torch.stack([(v @ w).norm(dim=-1) for v, w in zip(found.v.final, weight, strict=True)])
     value_bias = constant * found.pattern[:, at].sum(-1)
     relative = post / post[at]
-    return UnitWrites(carry.cpu(), (dest / dest[at]).cpu(), norms.cpu(), relative.cpu(), value_bias.cpu(), found)
-
-
-@dataclass
-class HeadTable:
-    """All heads of an attribution at once: what the Explorer draws. See :func:`head_table`.
-
-    ``contribution of source s to destination t = pattern[t, s] * carry[s] * dest[t]``; at the attribution's own
-    position these and ``value_bias`` sum to the head's bar. Weighted by the norm of what is written:
-    ``pattern[t, s] * norms[s] * post[t]``.
-    """
-
-    carry: Float[Tensor, "layer head source"]
-    dest: Float[Tensor, "layer destination"]
-    norms: Float[Tensor, "layer head source"]
-    post: Float[Tensor, "layer destination"]
-    value_bias: Float[Tensor, "layer head"]
-    rows: Float[Tensor, "layer head source"]
-    patterns: Float[Tensor, "layer head destination source"] | None
-    sink: Float[Tensor, "layer head destination"] | None
-
-
-def head_table(a: Attribution, patterns: bool = True) -> HeadTable | None:
-    """One pass over all layers; None where attention was not shown to be exact.
-
-    Args:
-        patterns: False keeps only the pattern row of the attribution's position.
-    """
-    model = a.model
-    if not model.check.attention_ok or a.reading.stage < model.n_layers:
-        return None
-    units, rows, full, sinks = [], [], [], []
-    for layer in range(model.n_layers):
-        unit = unit_writes(a, layer)
-        units.append(unit)
-        rows.append(unit.attended.pattern[:, a.reading.position].cpu())
-        if patterns:
-            full.append(unit.attended.pattern.cpu())
-        if unit.attended.sink is not None:
-            sinks.append(unit.attended.sink.cpu())
-        del unit.attended
-    return HeadTable(
-        torch.stack([u.carry for u in units]),
-        torch.stack([u.dest for u in units]),
-        torch.stack([u.norms for u in units]),
-        torch.stack([u.post for u in units]),
-        torch.stack([u.value_bias for u in units]),
-        torch.stack(rows),
-        torch.stack(full) if full else None,
-        torch.stack(sinks) if sinks else None,
+    z = rec.z[layer][at].float().view(geo.n_heads, geo.d_head)
+    gathered = torch.einsum("hs,hsd->hd", found.pattern[:, at], found.v.final)
+    rounding = ((z - gathered) * through).sum(-1).cpu()
+    return UnitWrites(
+        carry.cpu(), (dest / dest[at]).cpu(), norms.cpu(), relative.cpu(), value_bias.cpu(), rounding, found
     )

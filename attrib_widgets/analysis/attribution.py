@@ -155,10 +155,11 @@ class Attribution(Result):
                 out[c.layer] = value
         return out
 
-    def top(self, k: int = 10) -> list[tuple[Component, float]]:
-        """The ``k`` largest rows by magnitude, with their signs."""
-        order = self.values.abs().argsort(descending=True, stable=True)[:k].tolist()
-        return [(self.components[i], float(self.values[i])) for i in order]
+    def top(self, k: int = 10, kind: str | None = None) -> list[tuple[Component, float]]:
+        """The ``k`` largest rows by magnitude, with their signs; ``kind="head"`` keeps only heads, and so on."""
+        order = self.values.abs().argsort(descending=True, stable=True).tolist()
+        rows = [(self.components[i], float(self.values[i])) for i in order]
+        return [(c, v) for c, v in rows if kind in (None, c.kind)][:k]
 
     # -- opening a row -------------------------------------------------------------------------------------
     def sources(self, head: ComponentLike) -> Contributions:

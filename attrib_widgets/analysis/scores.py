@@ -6,9 +6,12 @@ point: the norm that the head reads through (Elhage et al. 2021; the two-sided s
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ..components import Component
 from ..errors import ComponentError, GranularityError, PositionError
@@ -17,6 +20,7 @@ from ..model.rounding import dot_bound
 from ..targets import ScoreTarget
 
 if TYPE_CHECKING:
+    from ..model.attend import Attended
     from ..model.run import Run
     from .attribution import Reading
 
@@ -43,25 +47,41 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
         raise PositionError(
             f"Position {query} cannot look at {key}: attention reads backwards.", "Swap query= and key=."
         )
-    found = attend(model, run.record, layer)
+    side = read_side(run, attend(model, run.record, layer), layer, head, target.side, query, key)
+    norm = input_norm(model, layer)
+    return Reading(layer, norm, side.direction, side.position, side.constants, side.actual, side.precap, side.bound)
+
+
+@dataclass
+class Side:
+    """One side of a score: its direction where it reads, the constants beside it, and the score itself."""
+
+    direction: Float[Tensor, "d_model"]
+    position: int
+    constants: list[tuple[Component, float]]
+    actual: float
+    precap: float | None
+    bound: float
+
+
+def read_side(run: Run, found: Attended, layer: int, head: int, side: str, query: int, key: int) -> Side:
+    """The score of ``head`` between ``query`` and ``key``, read on one side.
+
+    Raises:
+        PositionError: the head's mask lets nothing through there.
+    """
+    model = run.model
     if bool(found.blocked.expand_as(found.scores)[head, query, key]):
-        raise PositionError(f"{target.head} cannot see position {key} from {query}: its window is shorter.")
-    here, other = (query, key) if target.side == "query" else (key, query)
-    direction, bias = score_direction(model, run.record, found, layer, head, target.side, here, other)
-    constants: list[tuple[Component, float]] = []
-    if bias:
-        constants.append((Component(f"{target.side}.bias"), bias))
-    score = float(found.scores[head, query, key])
+        raise PositionError(f"L{layer}H{head} cannot see position {key} from {query}: its window is shorter.")
+    here, other = (query, key) if side == "query" else (key, query)
+    this, held = (found.q, found.k) if side == "query" else (found.k, found.q)
+    direction, bias = score_direction(model, run.record, found, layer, head, side, here, other)
+    constants: list[tuple[Component, float]] = [(Component(f"{side}.bias"), bias)] if bias else []
     if found.alibi is not None:
         constants.append((Component("alibi"), float(found.alibi[head, query, key])))
-    actual, precap = score, None
-    if found.cap is not None:
-        precap = score
-        actual = float((found.scores[head, query, key] / found.cap).tanh() * found.cap)
-    side = found.q if target.side == "query" else found.k
-    held = found.k if target.side == "query" else found.q
-    read = normed_input(model, run.record, layer)[here].float()
-    bound = dot_bound(model.dtype, read, direction)
-    bound = bound + dot_bound(model.dtype, side.final[head, here], held.final[head, other] * found.scaling)
+    score = float(found.scores[head, query, key])
+    actual = score if found.cap is None else float((found.scores[head, query, key] / found.cap).tanh() * found.cap)
+    bound = dot_bound(model.dtype, normed_input(model, run.record, layer)[here].float(), direction)
+    bound = bound + dot_bound(model.dtype, this.final[head, here], held.final[head, other] * found.scaling)
     bound = bound + 2 * torch.finfo(model.dtype).eps * sum(abs(v) for _, v in constants)
-    return Reading(layer, input_norm(model, layer), direction, here, constants, actual, precap, float(bound))
+    return Side(direction, here, constants, actual, None if found.cap is None else score, float(bound))

@@ -17,6 +17,7 @@ from .parts import Contributions, Through
 from .rows import decompose, sublayer_direction
 
 if TYPE_CHECKING:
+    from ..model.attend import Attended
     from .attribution import Attribution
 
 
@@ -47,11 +48,11 @@ class Carried:
     rounding: float
 
 
-def carried(a: Attribution, head: Component) -> Carried:
-    """The contribution of ``head`` taken apart by source position."""
+def carried(a: Attribution, head: Component, found: Attended | None = None) -> Carried:
+    """The contribution of ``head`` taken apart by source position; ``found`` is its layer's attention, if at hand."""
     model, at = a.model, a.reading.position
     layer, index = head.layer or 0, head.index or 0
-    found = attend(model, a.run.record, layer)
+    found = found or attend(model, a.run.record, layer)
     u = attention_direction(a, layer)
     _, through, bias = value_direction(model, layer, index, u)
     pattern = found.pattern[index, at]

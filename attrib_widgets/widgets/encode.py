@@ -12,19 +12,20 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from ..analysis.attention import head_table
 from ..analysis.attribution import attribute
 from ..analysis.detail import neurons_of
+from ..analysis.tables import head_table, through_table, why_table
 from ..errors import AttribError
 from ..targets import Target, score
 from . import details, setup, wire
 from .wire import Stored
 
 if TYPE_CHECKING:
-    from ..analysis.attention import HeadTable
     from ..analysis.attribution import Attribution
+    from ..analysis.tables import HeadTable
     from ..model.worker import Job
     from .explanation import Explanation
 
@@ -57,16 +58,17 @@ def _encode(e: Explanation, complete: bool, job: Job | None) -> Parts:
     header = _header(e, table)
     arrays = {"values": wire.store(a.values)}
     if table is not None:
-        arrays |= _head_arrays(table)
+        arrays |= _head_arrays(a, table)
     filler = _Filler(header, arrays, job)
     size = run.model.d_model * run.model.vocab_size * len(a.components)
     if table is not None and drawable:
         filler.add("patterns", lambda: details.patterns(table.patterns, filler.left))
-    if complete or size <= LIVE_WORK:
+    thorough = complete or size <= LIVE_WORK
+    if thorough:
         filler.text("writes", lambda: _writes(a))
     if run.model.granularity != "layers":
         filler.text("neurons", lambda: _neurons(a))
-    if table is not None and complete and run.model.n_layers * run.model.n_heads <= PAGE_HEADS:
+    if table is not None and thorough and run.model.n_layers * run.model.n_heads <= PAGE_HEADS:
         filler.many("why", lambda: _why(a, header["why_key"]))
         filler.add("through", lambda: _through(a, filler.left))
     return header, arrays
@@ -152,9 +154,12 @@ def _header(e: Explanation, table: HeadTable | None) -> dict[str, Any]:
     return header
 
 
-def _head_arrays(t: HeadTable) -> dict[str, Stored]:
-    names = ("carry", "dest", "norms", "value_bias", "sink", "head_rounding")
-    found = {name: getattr(t, name, None) for name in names}
+def _head_arrays(a: Attribution, t: HeadTable) -> dict[str, Stored]:
+    names = ("carry", "dest", "norms", "post", "value_bias", "sink")
+    found = {name: getattr(t, name) for name in names}
+    found["tokens"] = t.rows * t.carry  # the printed digits: a product with packed patterns would not add up
+    if a.model.dtype not in (torch.float32, torch.float64):
+        found["head_rounding"] = t.rounding
     return {name: wire.store(values) for name, values in found.items() if values is not None}
 
 
@@ -222,17 +227,17 @@ def _spread(a: Attribution, labels: Sequence[str]) -> NDArray[np.intp]:
 
 
 def _through(a: Attribution, budget: int) -> Stored | None:
-    layers, heads, rows = a.model.n_layers, a.model.n_heads, len(a.components)
-    if 4 * layers * heads * a.run.n_positions * rows > budget:
+    shape = (a.model.n_layers, a.model.n_heads, a.run.n_positions, len(a.components))
+    if 4 * np.prod(shape) > budget:
         return None
-    found = np.zeros((layers, heads, a.run.n_positions, rows), dtype=np.float32)
-    for c in a.components:
-        if c.kind == "head":
-            t = a.through(c)
-            at = _spread(a, [str(part) for part in t.components])
-            values = np.asarray(t.values)
-            found[c.layer, c.index, : len(values), at[at >= 0]] = values[:, at >= 0].T
-    return wire.store(found)
+    return wire.store(_widened(through_table(a), shape[-1]))
+
+
+def _widened(values: Any, rows: int) -> NDArray[np.float32]:
+    """The parts' columns, and zeros for the explorer's other rows, which come after them."""
+    found = np.zeros((*values.shape[:-1], rows), dtype=np.float32)
+    found[..., : values.shape[-1]] = values
+    return found
 
 
 def why_parts(a: Attribution, head: str, query: int, key: int) -> tuple[NDArray[np.float32], list[float], float]:
@@ -250,14 +255,9 @@ def why_parts(a: Attribution, head: str, query: int, key: int) -> tuple[NDArray[
 
 
 def _why(a: Attribution, keys: Sequence[Sequence[int]]) -> dict[str, Stored] | None:
-    layers, heads = a.model.n_layers, a.model.n_heads
-    values = np.zeros((layers, heads, 2, len(a.components)), dtype=np.float32)
-    bias, scores = np.zeros((layers, heads, 2)), np.zeros((layers, heads))
-    for layer in range(layers):
-        for head in range(heads):
-            found = why_parts(a, f"L{layer}H{head}", a.position, keys[layer][head])
-            values[layer, head], bias[layer, head], scores[layer, head] = found
-    return {"why": wire.store(values), "why_bias": wire.store(bias), "why_score": wire.store(scores)}
+    t = why_table(a, keys)
+    values = _widened(t.values, len(a.components))
+    return {"why": wire.store(values), "why_bias": wire.store(t.constant), "why_score": wire.store(t.score)}
 
 
 def why(a: Attribution, head: str, query: int, key: int) -> bytes:

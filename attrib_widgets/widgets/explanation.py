@@ -93,7 +93,7 @@ def explain(model: Model, question: Question, job: Job, known: Mapping[PromptLik
             other = _run(model, question.corrupted, known)
             corrupted = attribute(other, target, position=counterpart(run, other, position))
     job.progress(total - 1, total, "drawing")
-    return Explanation(replace(question, target=a.target), a, corrupted)
+    return Explanation(replace(question, target=a.target, position=a.position), a, corrupted)
 
 
 def counterpart(run: Run, other: Run, position: int) -> int:
@@ -105,8 +105,8 @@ def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
     """The next question, from what a person changed in the last one.
 
     ``args`` has any of prompt, target, against, position, compare. None keeps what was there; an empty ``against``
-    or ``compare`` removes it. A new prompt without a target asks for the model's top prediction there, read at the
-    end and against nothing.
+    or ``compare`` removes it. A new prompt or another position without a target asks for the model's top prediction
+    there, against nothing; a new prompt is read at its end.
     """
     prompt, position, compare = args.get("prompt"), args.get("position"), args.get("compare")
     target, against = args.get("target"), args.get("against")
@@ -118,7 +118,10 @@ def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
             question = replace(question, corrupted=None)
     if position is not None:
         with blaming("prompt"):
-            question = replace(question, position=_index(position))
+            moved = replace(question, position=_index(position))
+        if moved.position != question.position and target is None:
+            moved = replace(moved, target=None)
+        question = moved
     if compare is not None:
         with blaming("compare"):
             question = replace(question, corrupted=_comparison(question, compare))

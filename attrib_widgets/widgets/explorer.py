@@ -154,7 +154,8 @@ class Explorer(View):
         """Ask the next question; what is not given stays as it is.
 
         Args:
-            prompt: text or ids; with a new prompt and no target, the model's top prediction is explained.
+            prompt: text or ids; with a new prompt, or another position, and no target, the model's top prediction
+                there is explained.
             target: token text or id, or a target object.
             against: the token to hold against it; "" removes it.
             position: where the prediction is read; -1 is the last token.
@@ -163,6 +164,8 @@ class Explorer(View):
         Raises:
             AttribError: nothing changes then.
         """
+        if prompt is None and isinstance(position, int) and -self.run.n_positions <= position < 0:
+            position += self.run.n_positions  # the same place is the same question
         args = {"prompt": prompt, "target": target, "against": against, "position": position, "compare": corrupted}
         self._ask(Job(_nothing), args)
         return self.attribution

@@ -1,8 +1,6 @@
-import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { contrast, inkOn, mix, oklab, type Palette, parse, type RGB, sequential, sign } from "../src/core/colour";
-
-const sheet = readFileSync(new URL("../src/styles/palette.css", import.meta.url), "utf8");
+import sheet from "../src/styles/palette.css?raw";
 
 /** The variables of one theme, with color-mix() worked out. */
 function variables(theme: "light" | "dark", ground?: RGB): Record<string, RGB> {
@@ -43,7 +41,6 @@ describe.each(grounds)("%s on %s", (theme, _name, ground) => {
     for (const surface of ["soft", "chip"]) {
       for (const text of ["ink", "muted"]) expect(contrast(c(text), c(surface)), `${text} on ${surface}`).toBeGreaterThanOrEqual(4.5);
     }
-    expect(contrast(c("minus"), c("soft"))).toBeGreaterThanOrEqual(4.5);
   });
 
   it("has bars, rings and edges at 3:1", () => {

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
-import { literal, pythonFor } from "../src/core/python";
+import { literal, type Place, pythonFor } from "../src/core/python";
 
-const place = { id: "L3H5", kind: "head", layer: 3, tab: "tokens", source: -1, query: 5, key: 4 };
+const place: Place = { id: "L3H5", kind: "head", layer: 3, tab: "tokens", source: -1, query: 5, key: 4 };
 
 it("writes literals that nothing in a token can leave", () => {
   expect(literal(' "a"\\')).toBe('" \\"a\\"\\\\"');
@@ -10,7 +10,7 @@ it("writes literals that nothing in a token can leave", () => {
 });
 
 it("follows the selection", () => {
-  const code = (more: Partial<typeof place>) => pythonFor("import attrib_widgets as aw\na = ...", { ...place, ...more });
+  const code = (more: Partial<Place>) => pythonFor("import attrib_widgets as aw\na = ...", { ...place, ...more });
   expect(code({})).toBe('import attrib_widgets as aw\na = ...\n\na["L3H5"]\na.sources("L3H5").top(10)\n');
   expect(code({ source: 4 })).toContain('a.through("L3H5").at(4)');
   expect(code({ tab: "pattern" })).toContain('aw.attention(a.run, "L3H5")');

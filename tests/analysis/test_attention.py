@@ -243,6 +243,22 @@ def test_sharp_attention_is_no_reason_to_refuse(name, dtype, attn):
         aw.attribute(run, aw.score(label, key=-2, side="key"))
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_sharp_patterns_are_the_models_own_in_half_precision(name, dtype):
+    """Eager attention rounds its scores before the softmax: shown patterns must be rounded with it."""
+    kind = families.DTYPES[dtype]
+    hf = sharpen(families.build(name, kind, attn="eager"), 4.0)
+    ids = families.ids_of(name, families.LONG_PROMPT)
+    with torch.no_grad():
+        out = hf(torch.tensor([ids]), use_cache=False, output_attentions=True)
+    expected = torch.cat(out.attentions).float()
+    model = aw.load(hf, tokenizer=families.tokenizer(name))
+    got = aw.attention(model.run(ids)).patterns.view_as(expected)
+    worst = float((got - expected).abs().max())
+    assert worst <= torch.finfo(kind).eps, f"{name} {dtype}: a shown probability is off by {worst:.4f}"
+
+
 @pytest.mark.parametrize("dtype", families.DTYPES)
 @pytest.mark.parametrize("name", ["bloom", "llama", "gemma3"])
 def test_long_prompts_open_too(name, dtype):
@@ -257,3 +273,31 @@ def test_long_prompts_open_too(name, dtype):
         assert abs(c.gap) <= 1e-5 * (1 + float(c.values.abs().sum())), f"{name} {dtype} {label}"
         a.through(label)
         aw.attribute(run, aw.score(label, key=-2))
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("attn", ["sdpa", "eager"])
+@pytest.mark.parametrize("dtype", families.DTYPES)
+def test_a_trained_checkpoint_opens_everywhere(trained_folder, dtype, attn):
+    """Every head of a trained model: patterns, sources, and scores on both sides, in every format."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    kind = families.DTYPES[dtype]
+    hf = AutoModelForCausalLM.from_pretrained(trained_folder, dtype=kind, attn_implementation=attn).eval()
+    model = aw.load(hf, tokenizer=AutoTokenizer.from_pretrained(trained_folder))
+    assert model.check.ok, f"{model.check}"
+    run = model.run("Once upon a time, there was a little girl named Lily. She loved to play with her")
+    eager = AutoModelForCausalLM.from_pretrained(trained_folder, dtype=kind, attn_implementation="eager").eval()
+    with torch.no_grad():
+        expected = torch.cat(eager(torch.tensor([run.ids]), use_cache=False, output_attentions=True).attentions)
+    got = aw.attention(run).patterns.view(model.n_layers, model.n_heads, run.n_positions, run.n_positions)
+    limit = 1e-5 if dtype == "float32" else 16 * torch.finfo(kind).eps
+    assert float((got - expected.float()).abs().max()) <= limit
+    a = aw.attribute(run)
+    for layer in range(model.n_layers):
+        for head in range(model.n_heads):
+            c = a.sources((layer, head))
+            assert abs(c.gap) <= 1e-5 * (1 + float(c.values.abs().sum())), f"L{layer}H{head}"
+        for side in ("query", "key"):
+            score = aw.attribute(run, aw.score((layer, 3), key=5, side=side))
+            assert score.exact, f"L{layer}H3 {side}: gap {score.gap:.1e}"

@@ -129,6 +129,13 @@ def test_forgotten_part_of_the_scores(name, field, dtype):
 
 
 @BOTH
+@pytest.mark.parametrize("name", ["gemma2", "gpt2_untied"])
+def test_wrong_scale_of_the_scores(name, dtype):
+    """Gemma-2 divides by sqrt(24), this GPT-2 by the layer's number too: 1/sqrt(head size) is neither."""
+    refused(lambda: load(name, dtype, anatomy={"qkv.scaling": "nowhere"}))
+
+
+@BOTH
 def test_swapped_keys_and_values(dtype):
     refused(lambda: load("llama", dtype, anatomy={"qkv.k": "v_proj", "qkv.v": "k_proj"}))
 

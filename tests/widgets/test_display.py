@@ -70,6 +70,15 @@ def test_mime_bundle(explorer):
     assert explorer._ipython_display_ is None
 
 
+def test_ipython_shows_all_three(explorer):
+    """Also under ipywidgets 7, which would display the widget alone."""
+    formatters = pytest.importorskip("IPython.core.formatters")
+    formatter = formatters.DisplayFormatter()
+    assert not formatter.ipython_display_formatter(explorer)
+    data, _ = formatter.format(explorer)
+    assert set(data) == {"text/plain", "text/html", WIDGET}
+
+
 def test_metadata_of_anywidget_passes_through(explorer, monkeypatch):
     import anywidget
 

@@ -247,11 +247,16 @@ def test_ask_changes_one_thing_at_a_time(explorer):
     explorer.ask(corrupted="")
     assert explorer.corrupted is None
     explorer.ask(position=2)
-    assert explorer.attribution.position == 2 and explorer.attribution.target == logit(" Rome")
+    there = logit(explorer.run.top(1, position=2)[0].id)
+    assert explorer.attribution.position == 2 and explorer.attribution.target == there
+    explorer.ask(position=3, target=" Rome")
+    assert explorer.attribution.position == 3 and explorer.attribution.target == logit(" Rome")
+    explorer.ask(position=-3)
+    assert explorer.attribution.position == 3 and explorer.attribution.target == logit(" Rome"), "nothing moved"
     explorer.ask(JAPAN)
     assert explorer.run.text == JAPAN and explorer.attribution.position == explorer.run.n_positions - 1
     assert explorer.attribution.target == logit(explorer.run.top(1)[0].id), "a new prompt asks for what comes next"
-    assert header(explorer)["version"] == 7
+    assert header(explorer)["version"] == 9
     assert isinstance(explorer.ask(PROMPT, TARGET), Attribution)
 
 

@@ -7,11 +7,6 @@ const formatter = (digits: number) => FORMATS[digits] as Intl.NumberFormat;
 
 export const MINUS = "\u2212";
 
-/** Digits after the point that keep about three leading figures, two at least. */
-export function digitsFor(size: number): number {
-  return Math.abs(size) >= 100 ? 1 : Math.abs(size) >= 0.1 || size === 0 ? 2 : 3;
-}
-
 /** 14.54, −0.48: no plus sign. */
 export function plain(value: number, digits = 2): string {
   if (!Number.isFinite(value)) return "n/a";
@@ -48,13 +43,6 @@ export function tiny(value: number): string {
 export function cellNumber(p: number): string {
   if (p >= 0.995) return "1";
   return formatter(2).format(p).replace(/^0/, "");
-}
-
-export function count(n: number): string {
-  for (const [size, unit] of [[1e9, "B"], [1e6, "M"], [1e3, "k"]] as const) {
-    if (n >= size) return `${formatter(n / size < 10 ? 1 : 0).format(n / size)}${unit}`;
-  }
-  return String(n);
 }
 
 /** A piece of a printed token: plain text, or a mark that stands for a character one could not see. */
@@ -96,10 +84,4 @@ export function pieces(token: string): Piece[] {
 /** A token as one line of text, for labels that only screen readers and titles see. */
 export function tokenText(token: string): string {
   return pieces(token).map((p) => p.text).join("");
-}
-
-/** A token shortened for a narrow place; the whole stays in the title. */
-export function clip(token: string, length: number): string {
-  const chars = [...token];
-  return chars.length <= length ? token : `${chars.slice(0, length - 1).join("")}\u2026`;
 }

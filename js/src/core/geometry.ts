@@ -44,7 +44,7 @@ export function diverging(values: readonly number[]): { spans: Span[]; zero: num
   const low = Math.min(0, ...values);
   const high = Math.max(0, ...values);
   const range = high - low || 1;
-  const zero = -low / range;
+  const zero = (0 - low) / range;
   return {
     zero,
     spans: values.map((v) => {

@@ -1,10 +1,10 @@
 /** Small pieces that every view uses: the context, tokens, names, placeholders, bars, lists that arrows walk. */
 import type { Signal } from "@preact/signals";
 import { type ComponentChildren, createContext } from "preact";
-import { useContext, useState } from "preact/hooks";
+import { useContext, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Palette } from "../core/colour";
 import { pieces, signed, tokenText } from "../core/format";
-import { diverging } from "../core/geometry";
+import { bySize, diverging, sumOf } from "../core/geometry";
 import { step } from "../core/keyboard";
 import type { Loaded } from "../core/source";
 import type { Store } from "../core/store";
@@ -133,13 +133,23 @@ interface TokenListProps {
   part?: string;
   /** class of the list: aw-toks on the prompt line, aw-carried for shaded tokens, aw-flow when there are many */
   look: string;
+  /** the item that a long list starts at, when none is chosen */
+  first?: number;
 }
 
 /** A line of tokens of which one is chosen. */
-export function TokenList({ items, label, current, pick, escape, part, look }: TokenListProps) {
+export function TokenList({ items, label, current, pick, escape, part, look, first = 0 }: TokenListProps) {
   const { tabIndex, list } = useRoving(current, true);
+  const box = useRef<HTMLDivElement>(null);
+  const seen = current >= 0 ? current : first;
+  // A long list scrolls inside its own box; the page must not move.
+  useLayoutEffect(() => {
+    const item = box.current?.children[seen] as HTMLElement | undefined;
+    if (box.current && item) box.current.scrollTop = item.offsetTop + item.offsetHeight / 2 - box.current.clientHeight / 2;
+  }, [seen, items.length]);
   return (
     <div
+      ref={box}
       class={look}
       role="listbox"
       aria-orientation="horizontal"
@@ -158,7 +168,6 @@ export function TokenList({ items, label, current, pick, escape, part, look }: T
             class={`aw-pick ${item.quiet ? "aw-special" : ""}`}
             data-i={i}
             aria-selected={i === current}
-            aria-label={about}
             title={about}
             tabIndex={tabIndex(i)}
             onClick={act}
@@ -167,7 +176,8 @@ export function TokenList({ items, label, current, pick, escape, part, look }: T
             <span class={`aw-tok ${item.style ? "aw-shaded" : ""}`} style={item.style}>
               <Token text={item.text} />
             </span>
-            {item.number !== undefined && <span class="aw-num">{item.number}</span>}
+            {item.number !== undefined && <span class="aw-num"> {item.number}</span>}
+            <span class="aw-sr">, position {i}</span>
           </div>
         );
       })}
@@ -183,6 +193,21 @@ export interface BarRow {
   /** what a click does; no button without it */
   act?: (() => void) | undefined;
   quiet?: boolean;
+}
+
+/** The largest values as rows, and the others summed in one. */
+export function ranked(values: ArrayLike<number>, top: number, row: (i: number) => Omit<BarRow, "value">): BarRow[] {
+  const order = bySize(values).filter((i) => values[i] !== 0);
+  const rest = order.slice(top);
+  const rows: BarRow[] = order.slice(0, top).map((i) => ({ ...row(i), value: values[i] ?? 0 }));
+  if (rest.length) rows.push({ key: "rest", label: `${rest.length} others`, value: sumOf(rest.map((i) => values[i] ?? 0)), quiet: true });
+  return rows;
+}
+
+/** A row that opens the component it names. */
+export function opens(store: Store, id: string): Omit<BarRow, "value"> {
+  const known = store.reading.value?.has(id);
+  return { key: id, label: id, ...(known && { title: `Open ${id}`, act: () => store.select(id) }) };
 }
 
 /** Bars around a common zero, with names and printed numbers. */

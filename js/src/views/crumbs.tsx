@@ -63,7 +63,7 @@ export function Crumbs() {
         {code ? (copied ? "Copied ✓ (close)" : "Close") : "Copy as Python"}
       </button>
       {code && (
-        <pre class="aw-code" data-part="code" tabIndex={0} aria-label="Python code">
+        <pre class="aw-code" data-part="code" role="group" tabIndex={0} aria-label="Python code">
           {code}
         </pre>
       )}

@@ -37,7 +37,10 @@ export function Edit({ field, label, value, token = false, run, children }: Prop
     if (store.problem.value?.field === field) store.problem.value = null;
   };
   // A token that truly begins with the dot is left alone.
-  const typed = () => (token && text.startsWith(DOT) && !value.startsWith(DOT) ? ` ${text.slice(1)}` : text);
+  const typed = () => {
+    const now = input.current?.value ?? text;
+    return token && now.startsWith(DOT) && !value.startsWith(DOT) ? ` ${now.slice(1)}` : now;
+  };
   const failed = store.problem.value?.field === field;
   return (
     <form

@@ -124,7 +124,9 @@ function Cells(props: Drawn) {
       style={{ gridTemplateColumns: `${gutter}px repeat(${n}, ${cell}px)`, gridAutoRows: `${height}px`, "--aw-head": `${Math.min(90, chars * 7 + 8)}px` }}
     >
       <div role="row" class="aw-contents">
-        <span role="columnheader" class="aw-hhead" style={{ gridColumn: 1, gridRow: 1 }} aria-label="reader" />
+        <span role="columnheader" class="aw-hhead" style={{ gridColumn: 1, gridRow: 1 }}>
+          <span class="aw-sr">reader</span>
+        </span>
         {tokens.map((t, s) => (
           <span role="columnheader" class={`aw-hhead ${at?.column === s ? "aw-on" : ""}`} style={{ gridColumn: s + 2, gridRow: 1 }} title={tokenText(t)}>
             <Token text={t} />
@@ -147,11 +149,11 @@ function Cells(props: Drawn) {
                 class={`aw-cell ${t === current ? "aw-now" : ""} ${t === current && s === picked ? "aw-picked" : ""}`}
                 style={{ gridColumn: s + 2, gridRow: t + 2, backgroundColor: css(colour), color: css(inkOn(palette.value, colour)) }}
                 tabIndex={stop.row === t && stop.column === s ? 0 : -1}
-                aria-label={tell(t, s)}
                 onPointerEnter={() => setAt({ row: t, column: s })}
                 onClick={t === current && pick ? () => pick(s) : undefined}
               >
-                {text}
+                <span aria-hidden="true">{text}</span>
+                <span class="aw-sr">{tell(t, s)}</span>
               </span>
             );
           })}

@@ -71,7 +71,9 @@ export function ComponentMap() {
           onPointerLeave={() => setAt(null)}
         >
           <div role="row" class="aw-contents">
-            <span role="columnheader" class="aw-maphead" aria-label="layer" />
+            <span role="columnheader" class="aw-maphead">
+              <span class="aw-sr">layer</span>
+            </span>
             {columns.map((c) => (
               <span role="columnheader" class="aw-maphead">
                 {c in COLUMN_ORDER ? c : small ? c : `H${c}`}
@@ -93,14 +95,14 @@ export function ComponentMap() {
                     class="aw-spot"
                     data-id={spot.id}
                     aria-selected={spot.id === open}
-                    aria-label={`${spot.id} ${signed(spot.value)} ${unit}`}
                     tabIndex={here.row === r && here.column === c ? 0 : -1}
                     style={{ backgroundColor: css(colour), color: css(inkOn(palette.value, colour)) }}
                     onPointerEnter={() => setAt({ row: r, column: c })}
                     onFocusIn={() => setAt({ row: r, column: c })}
                     onClick={() => store.select(spot.id)}
                   >
-                    {text}
+                    <span aria-hidden="true">{text}</span>
+                    <span class="aw-sr">{`${spot.id} ${signed(spot.value)} ${unit}`}</span>
                   </span>
                 );
               })}

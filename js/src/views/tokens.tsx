@@ -1,10 +1,10 @@
 /** Tokens shaded by what they carried through a head; a click on one asks who wrote that. */
 import { shade, sign } from "../core/colour";
-import { plain, signed, tokenText } from "../core/format";
+import { signed, tokenText } from "../core/format";
 import { bySize, sumOf } from "../core/geometry";
 import type { Sources } from "../core/reading";
 import type { Row } from "../core/types";
-import { Await, Bars, Token, TokenList, useView } from "./common";
+import { Await, Bars, opens, ranked, Token, TokenList, useView } from "./common";
 import { HeadPattern } from "./pattern";
 
 const MANY = 24;
@@ -60,6 +60,7 @@ function Carried({ row, sources }: { row: Row; sources: Sources }) {
         current={source}
         pick={(s) => store.select(row.id, s === source ? -1 : s)}
         escape={() => store.select(row.id)}
+        first={order[0] ?? 0}
         items={Array.from(values, (v, s) => ({
           text: reading.tokens[s] ?? "",
           number: !many || named.has(s) ? signed(v) : undefined,
@@ -88,31 +89,13 @@ function ThroughPanel({ row, source, carried }: { row: Row; source: number; carr
       </h4>
       <Await of={store.data.through(row.id, source)}>
         {({ labels, values }) => {
-          const order = bySize(values).filter((i) => values[i] !== 0);
-          const shown = order.slice(0, 10);
-          const rest = sumOf(order.slice(10).map((i) => values[i] ?? 0));
           const sum = sumOf(values);
           return (
             <>
-              <Bars
-                label={`Parts that wrote what ${tokenText(token)} carried`}
-                rows={[
-                  ...shown.map((i) => {
-                    const label = labels[i] ?? "";
-                    return {
-                      key: label,
-                      label,
-                      value: values[i] ?? 0,
-                      title: `Open ${label}`,
-                      act: reading.has(label) ? () => store.select(label) : undefined,
-                    };
-                  }),
-                  ...(order.length > 10 ? [{ key: "rest", label: `${order.length - 10} others`, value: rest, quiet: true }] : []),
-                ]}
-              />
+              <Bars label={`Parts that wrote what ${tokenText(token)} carried`} rows={ranked(values, 10, (i) => opens(store, labels[i] ?? ""))} />
               <p class="aw-quiet aw-small">
                 Written at <Token text={token} /> before layer {row.layer}; patterns and norms held as they were. Sum {signed(sum)}
-                {Math.abs(sum - carried) > 0.005 && <> of {plain(carried)}: the rest is this layer's own norm and bias</>}.
+                {Math.abs(sum - carried) > 0.005 && <> of {signed(carried)}: the rest is this layer's own norm and bias</>}.
               </p>
             </>
           );

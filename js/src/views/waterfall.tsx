@@ -1,4 +1,5 @@
 /** Cumulative bars: every part starts where the one before ended, and the last one ends at the model's number. */
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { plain, signed, tiny } from "../core/format";
 import { sumOf, ticks, waterfall } from "../core/geometry";
 import { Hidden, pressed, useRoving, useView } from "./common";
@@ -16,6 +17,12 @@ export function Waterfall() {
   const shown = expanded ? indices : indices.slice(0, TOP);
   const rest = expanded ? [] : indices.slice(TOP);
   const rove = useRoving(shown.findIndex((i) => reading?.header.rows[i]?.id === open));
+  const chartBox = useRef<HTMLDivElement>(null);
+  // A scroll bar narrows the rows; axis and sum must stay above and below the same bars.
+  useLayoutEffect(() => {
+    const scroll = chartBox.current?.querySelector<HTMLElement>(".aw-scroll");
+    if (scroll) chartBox.current?.style.setProperty("--aw-gutter", `${scroll.offsetWidth - scroll.clientWidth}px`);
+  });
   if (!reading) return null;
   if (store.hides("values")) return <Hidden part="values" what="the contributions" />;
   const { header, values } = reading;
@@ -42,7 +49,7 @@ export function Waterfall() {
   };
 
   return (
-    <div class="aw-waterfall" data-part="waterfall" style={{ "--aw-namew": `${Math.ceil(7.6 * width + 2)}px` }}>
+    <div ref={chartBox} class="aw-waterfall" data-part="waterfall" style={{ "--aw-namew": `${Math.ceil(7.6 * width + 2)}px` }}>
       <div class="aw-axis aw-wrow" aria-hidden="true">
         <span />
         <span class="aw-track">

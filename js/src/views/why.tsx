@@ -1,9 +1,9 @@
 /** Why the head looked there: its score for one key, split over the parts that wrote the query and the key. */
 import { shade, sequential } from "../core/colour";
 import { percent, signed } from "../core/format";
-import { bySize, sumOf } from "../core/geometry";
+import { sumOf } from "../core/geometry";
 import type { Row } from "../core/types";
-import { Await, Bars, Token, TokenList, useView } from "./common";
+import { Await, Bars, opens, ranked, Token, TokenList, useView } from "./common";
 
 const TOP = 7;
 const MANY = 24;
@@ -69,8 +69,6 @@ function Side({ title, at, values, bias }: { title: string; at: string; values: 
   const { store } = useView();
   const reading = store.reading.value;
   if (!reading) return null;
-  const order = bySize(values).filter((i) => values[i] !== 0);
-  const rest = order.slice(TOP);
   return (
     <div class="aw-side">
       <h5 class="aw-sidetitle">
@@ -79,11 +77,7 @@ function Side({ title, at, values, bias }: { title: string; at: string; values: 
       <Bars
         label={title}
         rows={[
-          ...order.slice(0, TOP).map((i) => {
-            const id = reading.header.rows[i]?.id ?? "";
-            return { key: id, label: id, value: values[i] ?? 0, title: `Open ${id}`, act: () => store.select(id) };
-          }),
-          ...(rest.length ? [{ key: "rest", label: `${rest.length} others`, value: sumOf(rest.map((i) => values[i] ?? 0)), quiet: true }] : []),
+          ...ranked(values, TOP, (i) => opens(store, reading.header.rows[i]?.id ?? "")),
           ...(bias ? [{ key: "bias", label: "constants", value: bias, quiet: true, title: "norm and projection biases" }] : []),
         ]}
       />

@@ -1,0 +1,204 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { HostModel, readEmbedded } from "../src/core/host";
+import widget from "../src/index";
+import { attention, bars, explorer, HOSTILE, longPrompt, state } from "./fixture";
+
+let end: (() => void) | undefined;
+afterEach(() => {
+  end?.();
+  end = undefined;
+  document.body.replaceChildren();
+});
+
+function show(bytes: Uint8Array, kind = "explorer", traits: Record<string, unknown> = {}) {
+  const el = document.createElement("div");
+  document.body.append(el);
+  const model = new HostModel({ kind, state: bytes, selected: "", source: -1, options: { hidden: [], static: true }, ...traits });
+  end = widget.render({ model, el });
+  const one = (selector: string) => el.querySelector<HTMLElement>(selector);
+  const click = async (selector: string) => {
+    const target = one(selector);
+    if (!target) throw new Error(`nothing matches ${selector}`);
+    target.click();
+    await tick();
+  };
+  return { el, model, one, click, all: (selector: string) => [...el.querySelectorAll<HTMLElement>(selector)] };
+}
+const tick = () => new Promise((done) => setTimeout(done, 5));
+const press = async (el: Element | null | undefined, key: string) => {
+  el?.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+  await tick();
+};
+
+describe("the explorer", () => {
+  it("states the finding, adds up, and opens on the leading head", () => {
+    const { el, one, all } = show(state());
+    expect(one(".aw")?.dataset).toMatchObject({ ready: "1", version: "1", live: "static", awTheme: "light" });
+    expect(one(".aw-headline")?.textContent).toBe("L3.mlp and L1.mlp lead: +10.45 of 14.54 logits for ·Paris");
+    expect(one('[data-part="sum"]')?.textContent).toContain("model 14.54");
+    expect(all('[data-part="waterfall"] [data-id]')).toHaveLength(13);
+    expect(one('[data-part="waterfall"] .aw-others')?.textContent).toContain("30 others");
+    expect(one('[aria-selected="true"][data-id]')?.dataset["id"]).toBe("L1H0");
+    expect(one(".aw-title")?.textContent).toBe("L1H0 adds +0.85 to ·Paris");
+    expect(one(".aw-sentence")?.textContent).toBe("It reads 75 % from ·France, which carries +0.85.");
+    expect(one('[data-part="pattern"]')).not.toBeNull();
+    expect(el.textContent).toContain("a suspect, not a cause");
+  });
+
+  it("selects by click and by key, opens the others, and shows every order", async () => {
+    const { model, one, all, click } = show(state());
+    await click('[data-id="L3.mlp"]');
+    expect([model.get("selected"), model.saves]).toEqual(["L3.mlp", 1]);
+    expect(one(".aw-title")?.textContent).toContain("L3.mlp adds +7.77");
+    await press(one('[data-id="L2.mlp"]'), "Enter");
+    expect(model.get("selected")).toBe("L2.mlp");
+    await click(".aw-others");
+    expect(all('[data-part="waterfall"] [data-id]')).toHaveLength(43);
+    await click('[data-order="map"]');
+    expect(all('[data-part="map"] [role="gridcell"]')).toHaveLength(36);
+    await press(one('[data-part="map"] [data-id="L0H0"]'), "Enter");
+    await click('[data-order="order"]');
+    expect(one('[data-part="waterfall"] [data-id]')?.dataset["id"]).toBe("embed");
+  });
+
+  it("follows a token upstream and back", async () => {
+    const { model, one, click } = show(state());
+    await click('[data-part="tokens"] [data-i="4"]');
+    expect([model.get("selected"), model.get("source")]).toEqual(["L1H0", 4]);
+    expect(one('[data-part="through"]')?.textContent).toContain("Who wrote the +0.85 that ·France carried?");
+    expect(one('[data-part="crumbs"]')?.textContent).toContain("·France");
+    await click('[data-part="back"]');
+    expect(one('[data-part="through"]')).toBeNull();
+  });
+
+  it("has a panel for every tab and every kind of row", async () => {
+    const { one, click, model, all } = show(state());
+    await click('[role="tab"][data-tab="why"]');
+    expect(one('[data-part="why"]')?.textContent).toContain("before the softmax");
+    await click('[data-part="why"] [data-i="1"]');
+    expect(one('[data-part="why"]')?.textContent).toContain("Needs a running kernel");
+    await click('[role="tab"][data-tab="writes"]');
+    expect(one('[data-part="writes"]')?.textContent).toContain("Raises");
+    await click('[role="tab"][data-tab="pattern"]');
+    for (const label of ["value-weighted", "contribution"]) {
+      all(".aw-seg button").find((b) => b.textContent === label)?.click();
+      await tick();
+      expect(one('[data-part="pattern"] [role="grid"]')?.getAttribute("aria-label")).toContain(label.replace("-weighted", ""));
+    }
+    for (const id of ["embed", "pos", "norm.bias", "L0.attn.bias", "L1.mlp"]) {
+      model.set("selected", id);
+      await tick();
+      expect(one(".aw-title")?.textContent).toContain(id);
+      expect(one(".aw-sentence")?.textContent?.length).toBeGreaterThan(20);
+    }
+  });
+
+  it("walks the pattern by keys and reads it out", async () => {
+    const { one } = show(state());
+    const grid = one('[data-part="pattern"] [role="grid"]');
+    const cell = grid?.querySelector<HTMLElement>('[role="gridcell"][tabindex="0"]');
+    cell?.focus();
+    await press(cell, "End");
+    expect(one(".aw-readout")?.textContent).toContain("·is (position 5) reads ·is (position 5): 10.0 %");
+  });
+
+  it("shows its code on request", async () => {
+    const { one, click } = show(state());
+    await click('[data-part="copy"]');
+    await tick();
+    expect(one('[data-part="code"]')?.textContent).toContain('a["L1H0"]');
+  });
+
+  it("edits the prompt when there is a kernel", async () => {
+    const sent: { op: string; args: Record<string, unknown> }[] = [];
+    const el = document.createElement("div");
+    document.body.append(el);
+    const model = new HostModel({ kind: "explorer", state: state(), selected: "", source: -1, options: {} }, (m) => sent.push(m as never));
+    end = widget.render({ model, el });
+    el.querySelector<HTMLElement>('[data-part="edit-prompt"]')?.click();
+    await tick();
+    const input = el.querySelector<HTMLInputElement>('input[data-part="prompt"]')!;
+    expect(input.value).toBe("The capital of France is");
+    await press(input, "Escape");
+    expect(el.querySelector('input[data-part="prompt"]')).toBeNull();
+    el.querySelector<HTMLElement>('[data-part="edit-target"]')?.click();
+    await tick();
+    const target = el.querySelector<HTMLInputElement>('input[data-part="target"]')!;
+    expect(target.value).toBe("·Paris");
+    target.value = "·Rome";
+    target.dispatchEvent(new Event("input", { bubbles: true }));
+    el.querySelector("form")?.dispatchEvent(new Event("submit", { bubbles: true, cancelable: true }));
+    expect(sent.at(-1)).toMatchObject({ op: "explain", args: { target: " Rome", prompt: null } });
+    await tick();
+    expect(el.querySelector('[data-part="cancel"]')).not.toBeNull();
+    expect(el.querySelector('[aria-busy="true"]')).not.toBeNull();
+  });
+
+  it("hides what a teacher hides, and names nothing that would give it away", () => {
+    const { el, one } = show(state(), "explorer", { options: { hidden: ["candidates", "values", "detail", "compare"] } });
+    expect(el.textContent).not.toContain("Paris");
+    expect(el.textContent).not.toContain("14.54");
+    expect(one('[data-part="hidden-values"]')?.textContent).toBe("Hidden: make your prediction first.");
+  });
+
+  it("survives hostile tokens as text", () => {
+    const { el } = show(state(explorer(HOSTILE, { compare: null })));
+    expect(el.querySelector("img, script")).toBeNull();
+    expect(el.textContent).toContain("</script><img src=x onerror=alert(1)>");
+    expect(el.textContent).not.toContain("\u202e");
+  });
+
+  it("draws long prompts as a picture with one cell to focus", () => {
+    const { one, all } = show(state(explorer(longPrompt(60), { compare: null })));
+    expect(one('[data-part="pattern"] canvas')?.getAttribute("width")).toBe("60");
+    expect(all('[data-part="pattern"] [role="gridcell"]')).toHaveLength(1);
+  });
+
+  it("says why it is coarse, and shows an attribution without inputs", () => {
+    const made = explorer();
+    const model = { ...(made.header["model"] as object), granularity: "sublayers", reason: "The heads do not add up." };
+    const { one, el } = show(state({ ...made, header: { ...made.header, kind: "attribution", model } }), "attribution");
+    expect(one('[data-part="coarse"]')?.textContent).toContain("The heads do not add up.");
+    expect(el.querySelector('[data-part="edit-prompt"]')).toBeNull();
+  });
+});
+
+it("shows attention: a picture per head, one in focus", async () => {
+  const { one, all, click, model } = show(attention(), "attention");
+  expect(all('[data-part="heads"] [data-id]')).toHaveLength(8);
+  await click('[data-id="L3H2"]');
+  expect(model.get("selected")).toBe("L3H2");
+  expect(one(".aw-title")?.textContent).toBe("L3H2");
+});
+
+it("shows bars that sum to their parent", () => {
+  const { one, all } = show(bars(), "bars");
+  expect(all(".aw-bars li")).toHaveLength(9);
+  expect(one('[data-part="sum"]')?.textContent).toContain("L3H5");
+});
+
+it("says what is wrong with a state it cannot read", () => {
+  const { one } = show(new Uint8Array(3));
+  expect(one('[data-part="status"]')?.textContent).toContain("not an attrib_widgets state");
+});
+
+it("leaves nothing behind, by its own end or by the host's signal", () => {
+  const el = document.createElement("div");
+  document.body.append(el);
+  const model = new HostModel({ kind: "explorer", state: state(), selected: "", source: -1, options: {} });
+  widget.render({ model, el })();
+  const abort = new AbortController();
+  widget.render({ model, el, signal: abort.signal });
+  expect(el.children).toHaveLength(1);
+  abort.abort();
+  expect(el.children).toHaveLength(0);
+  expect(model.listeners).toBe(0);
+});
+
+it("reads the traits of an offline page", () => {
+  const bytes = state();
+  let binary = "";
+  for (const b of bytes) binary += String.fromCharCode(b);
+  const traits = readEmbedded(JSON.stringify({ kind: "explorer", state: btoa(binary), options: { static: true } }));
+  expect(new Uint8Array((traits["state"] as DataView).buffer)).toEqual(bytes);
+});
