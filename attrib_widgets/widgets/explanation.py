@@ -61,6 +61,11 @@ class Explanation:
         return found
 
 
+def asked_from_end(question: Question, run: Run) -> Question:
+    """The same question with its position counted from the end of ``run``, as a new prompt asks it."""
+    return replace(question, position=question.position - run.n_positions) if question.position >= 0 else question
+
+
 def prompt_like(prompt: Any) -> PromptLike:
     """A prompt as something that can be compared and kept."""
     if isinstance(prompt, (str, Run)):

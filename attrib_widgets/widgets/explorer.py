@@ -15,7 +15,7 @@ from ..model.worker import Job
 from ..result import Table
 from . import details, wire
 from .encode import encode, why
-from .explanation import Explanation, Question, asked, blaming, explain, prompt_like, target_of
+from .explanation import Explanation, Question, asked, asked_from_end, blaming, explain, prompt_like, target_of
 from .view import Operation, Reply, Request, View
 
 #: Recent explanations that come back at once.
@@ -32,7 +32,8 @@ class Explorer(View):
     def __init__(self, explanation: Explanation, kind: str = "explorer", hidden: Iterable[str] = ()) -> None:
         self._now = explanation
         self._version = 1
-        self._recent: OrderedDict[Question, Explanation] = OrderedDict({explanation.question: explanation})
+        self._recent: OrderedDict[Question, Explanation] = OrderedDict()
+        self._remember(explanation.question, explanation)
         self._listeners: list[Callable[[str], object]] = []
         self.history: list[Question] = [explanation.question]
         """The questions that were asked, the oldest first."""
@@ -182,11 +183,7 @@ class Explorer(View):
 
     def _show(self, question: Question, explanation: Explanation) -> None:
         with self.writing:
-            for key in (question, explanation.question):
-                self._recent[key] = explanation
-                self._recent.move_to_end(key)
-            while len(self._recent) > KEPT:
-                self._recent.popitem(last=False)
+            self._remember(question, explanation)
             self.history.append(explanation.question)
             self._now = explanation
             self._version += 1
@@ -197,6 +194,14 @@ class Explorer(View):
                     self.selected = ""
                 if self.source >= self.run.n_positions:
                     self.source = -1
+
+    def _remember(self, question: Question, explanation: Explanation) -> None:
+        settled = explanation.question
+        for key in (question, settled, asked_from_end(settled, explanation.run)):
+            self._recent[key] = explanation
+            self._recent.move_to_end(key)
+        while len(self._recent) > 3 * KEPT:
+            self._recent.popitem(last=False)
 
     # requests ---------------------------------------------------------------------------------------------------
     def greeting(self) -> dict[str, Any]:
