@@ -13,7 +13,7 @@ from .analysis.attention import Attention
 from .analysis.attribution import Attribution
 from .analysis.parts import Contributions, Through, Worked, Writes
 from .analysis.positions import PositionAttribution
-from .result import signed, visible
+from .result import others_label, signed, visible
 
 PLUS, MINUS = "#0067A5", "#B84E00"
 
@@ -59,7 +59,7 @@ def _largest(labels: list[str], values: list[float], k: int) -> tuple[list[str],
     shown, rest = order[:k], order[k:]
     names, numbers = [labels[i] for i in shown], [values[i] for i in shown]
     if rest:
-        names.append(f"{len(rest)} others")
+        names.append(others_label(len(rest)))
         numbers.append(sum(values[i] for i in rest))
     return names, numbers
 

@@ -24,6 +24,11 @@ def signed(value: float, digits: int = 2) -> str:
     return ("\u2212" if value < 0 else "+") + text
 
 
+def others_label(count: int) -> str:
+    """The name of the row that stands for ``count`` rows left out."""
+    return "1 other" if count == 1 else f"{count} others"
+
+
 def visible(text: str) -> str:
     """A token as people see it: a leading space becomes ``·``, a line break ``⏎``, a tab ``⇥``."""
     body = text.replace("\n", "\u23ce").replace("\t", "\u21e5").replace("\r", "\u240d")
@@ -155,6 +160,10 @@ class Result:
             data["text/html"] = static
         metadata: dict[str, Any] = {}
         try:
+            from . import widgets  # noqa: F401  (registers the views)
+
+            if view_of.dispatch(type(self)) is view_of.dispatch(object):  # this result is its table
+                return data
             bundle = self.view()._repr_mimebundle_(include=include, exclude=exclude)
         except Exception as reason:  # a notebook without a widget front end still shows the table
             data["text/plain"] += f"\n(no interactive view: {reason})"

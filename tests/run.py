@@ -13,7 +13,9 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Sequence
@@ -304,7 +306,7 @@ def on_colab(bench: Bench) -> None:
     if not python:
         raise Failed(f"needs Python {COLAB_PYTHON}")
     folder = CACHE / f"colab-env-{COLAB_PYTHON}"
-    make_environment(python, folder, digest(COLAB.read_bytes()), [["-U", "pip"], ["-r", COLAB]])
+    make_environment(python, folder, digest(COLAB.read_bytes()), [["-U", "pip"], ["--only-binary=:all:", "-r", COLAB]])
     pip = [bench.bin("python", folder), "-m", "pip"]
     quiet(*pip, "uninstall", "-q", "-y", "attrib_widgets")
     before = set(quiet(*pip, "freeze").splitlines())
@@ -313,7 +315,7 @@ def on_colab(bench: Bench) -> None:
     if before - after:
         raise Failed("installing the package moved " + ", ".join(sorted(before - after)))
     print("added, nothing moved: " + ", ".join(sorted(line.split("@")[0].strip() for line in after - before)))
-    quiet(*pip, "install", "-q", "-c", COLAB, "pytest", "hypothesis", "nbclient", "nbformat")
+    quiet(*pip, "install", "-q", "--only-binary=:all:", "-c", COLAB, "pytest", "hypothesis", "nbclient", "pandas")
     bench.pytest(*UNIT, folder=folder)
 
 
@@ -376,6 +378,7 @@ def main() -> int:
     ask.add_argument("--python", metavar="PYTHON", help="the Python to test with (default: 3.11 where there is one)")
     ask.add_argument("--list", action="store_true", help="name the steps and end")
     args = ask.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # what it started ends with it
     if args.list:
         for step in STEPS:
             print(f"{step.name:12} {step.title}{'  (on request)' if step.asked else ''}")

@@ -42,11 +42,29 @@ def environment(**more: str) -> dict[str, str]:
 
 def run(*command: object, cwd: Path = ROOT, env: dict[str, str] | None = None, seconds: int = STEP_SECONDS) -> None:
     """Run a command, its output as it comes. Fails on a non-zero exit code and after ``seconds``."""
+    _execute(command, cwd, env, seconds, None)
+
+
+def quiet(*command: object, cwd: Path = ROOT, env: dict[str, str] | None = None, seconds: int = STEP_SECONDS) -> str:
+    """Run a command and return its output, which is shown only when it fails."""
+    return _execute(command, cwd, env, seconds, subprocess.PIPE)
+
+
+def _execute(command: Sequence[object], cwd: Path, env: dict[str, str] | None, seconds: int, pipe: int | None) -> str:
     line = [str(part) for part in command]
     print(f"$ {' '.join(short(part) for part in line)}", flush=True)
-    process = subprocess.Popen(line, cwd=cwd, env=env or environment(), start_new_session=os.name == "posix")
+    process = subprocess.Popen(
+        line,
+        cwd=cwd,
+        env=env or environment(),
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        errors="replace",
+        start_new_session=os.name == "posix",
+    )
     try:
-        code = process.wait(timeout=seconds)
+        out, err = process.communicate(timeout=seconds)
     except BaseException as error:
         if os.name == "posix":  # its children too: a server that a test started must not outlive it
             os.killpg(process.pid, signal.SIGKILL)
@@ -55,24 +73,11 @@ def run(*command: object, cwd: Path = ROOT, env: dict[str, str] | None = None, s
         if isinstance(error, subprocess.TimeoutExpired):
             raise Failed(f"{Path(line[0]).name} did not end within {seconds} s") from None
         raise
-    if code:
-        raise Failed(f"{Path(line[0]).name} ended with exit code {code}")
-
-
-def quiet(*command: object, cwd: Path = ROOT, env: dict[str, str] | None = None, seconds: int = STEP_SECONDS) -> str:
-    """Run a command and return its output, which is shown only when it fails."""
-    line = [str(part) for part in command]
-    print(f"$ {' '.join(short(part) for part in line)}", flush=True)
-    try:
-        done = subprocess.run(
-            line, cwd=cwd, env=env or environment(), capture_output=True, text=True, errors="replace", timeout=seconds
-        )
-    except subprocess.TimeoutExpired:
-        raise Failed(f"{Path(line[0]).name} did not end within {seconds} s") from None
-    if done.returncode:
-        print(done.stdout[-4000:], done.stderr[-4000:], sep="\n", flush=True)
-        raise Failed(f"{Path(line[0]).name} ended with exit code {done.returncode}")
-    return done.stdout
+    if process.returncode:
+        if pipe:
+            print(out[-4000:], err[-4000:], sep="\n", flush=True)
+        raise Failed(f"{Path(line[0]).name} ended with exit code {process.returncode}")
+    return out or ""
 
 
 def short(part: str) -> str:

@@ -17,7 +17,7 @@ from ..components import Component, ComponentLike, component
 from ..errors import ComponentError, GranularityError, TargetError
 from ..model.norms import NormReading
 from ..model.rounding import accumulation, dot_bound, refuse_above
-from ..result import Result, Table, signed, visible
+from ..result import Result, Table, others_label, signed, visible
 from ..targets import Resolved, ScoreTarget, Target, TargetLike, as_target, resolve
 from .parts import Contributions, Through, Worked, Writes
 from .rows import decompose
@@ -238,7 +238,7 @@ class Attribution(Result):
         rest = len(self.components) - len(shown)
         if rest > 0:
             others = self.total - sum(v for _, v in shown)
-            rows.append([f"{rest} others", signed(others, 3)])
+            rows.append([others_label(rest), signed(others, 3)])
             bars.append(others)
         where = "".join(visible(t) for t in self.run.tokens[max(0, self.position - 11) : self.position + 1])
         note = f"after {where.replace(chr(0xB7), ' ').strip()}\nDirect contributions: observed, not yet tested."

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..components import Component
 from ..errors import PositionError
-from ..result import Result, Table, signed, visible
+from ..result import Result, Table, others_label, signed, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,7 @@ class Contributions(Result):
         rest = [i for i in range(len(self.labels)) if i not in shown]
         if rest:
             others = float(self.values[rest].double().sum())
-            rows.append([f"{len(rest)} others", signed(others, 3)])
+            rows.append([others_label(len(rest)), signed(others, 3)])
             bars.append(others)
         footer = _closing(self.total, self.unit, self.parent, self.parent_value, self.gap)
         return Table(self.title, [self.axis, self.unit], rows, bars, self.note, footer)
@@ -212,7 +212,7 @@ class Worked(Result):
         length, other = float(self.written.norm()), float(self.direction.norm())
         cosine = self.total / (length * other) if length * other else 0.0
         rest = self.total - sum(float(self.products[i]) for i in order)
-        rows.append([f"{len(self.products) - len(order)} others", "", "", signed(rest, 4)])
+        rows.append([others_label(len(self.products) - len(order)), "", "", signed(rest, 4)])
         note = (
             f"written = z [{len(self.z)}] @ W_O [{len(self.z)} x {len(self.written)}]: length {length:.3f}\n"
             f"direction of the {self.target}: length {other:.3f}, cosine with written {cosine:+.3f}"

@@ -17,19 +17,14 @@ from torch import Tensor, nn
 from ..errors import AnatomyError
 from .anatomy import bias_of, weight_in_out
 from .norms import NormReading, no_norm
-from .rounding import projection_error, refuse_above
+from .rounding import projection_error, refuse_above, worst
 
 if TYPE_CHECKING:
     from .capture import Recording
     from .model import Model
 
-# Allowed miss of pattern @ v against the recorded z, relative to the largest value.
+# Allowed miss of pattern @ v against the recorded z, relative to what the pattern takes from the values' magnitudes.
 LIMITS = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
-
-
-def attention_limit(dtype: torch.dtype) -> float:
-    """Largest relative miss of the recomputed z that rounding in ``dtype`` explains."""
-    return LIMITS.get(dtype, 4e-2)
 
 
 @dataclass
@@ -126,7 +121,7 @@ def project(model: Model, rec: Recording, layer: int, which: str, x: Tensor) -> 
     heads = final.view(len(raw), -1, geo.d_head).transpose(0, 1)
     turn = rotation(rec, layer)
     if turn is not None and which != "v":
-        heads = rotate(heads, turn[0].to(heads.dtype), turn[1].to(heads.dtype))
+        heads = rotate(heads, *turn).to(heads.dtype)
     if heads.shape[0] != geo.n_heads:
         heads = heads.repeat_interleave(geo.group, 0)
     return Projected(raw.float(), heads.float(), norm)
@@ -162,24 +157,26 @@ def attend(model: Model, rec: Recording, layer: int) -> Attended:
         GranularityError: it is not what the heads wrote on this prompt (weights changed since the run, say).
     """
     found = _recompute(model, rec, layer)
-    miss = torch.tensor(_miss(rec, layer, found))
-    limit = torch.tensor(attention_limit(model.dtype))
-    refuse_above(miss, limit, f"the attention of layer {layer}, recomputed, is not what its heads wrote")
+    where = f"the attention of layer {layer}, recomputed, is not what its heads wrote"
+    refuse_above(*_miss(model, rec, layer, found), where)
     return found
 
 
 def attention_error(model: Model, rec: Recording, layer: int) -> float:
-    """Largest miss of pattern times values against the recorded z, relative to the largest value.
+    """Largest miss of pattern times values against the recorded z, in units of what rounding explains.
 
     Raises:
         AnatomyError: the projections are not where the anatomy says.
     """
-    return _miss(rec, layer, _recompute(model, rec, layer))
+    return worst(*_miss(model, rec, layer, _recompute(model, rec, layer)))
 
 
-def _miss(rec: Recording, layer: int, found: Attended) -> float:
-    z = (found.pattern @ found.v.final).transpose(0, 1).reshape(rec.z[layer].shape)
-    return float((z - rec.z[layer].float()).abs().max() / found.v.final.abs().max().clamp_min(1e-30))
+def _miss(model: Model, rec: Recording, layer: int, found: Attended) -> tuple[Tensor, Tensor]:
+    """(recorded z - pattern @ v, bound) per position, head and number."""
+    z = rec.z[layer].float().view(-1, model.n_heads, model.geometry.d_head).transpose(0, 1)
+    size = found.pattern @ found.v.final.abs()
+    limit = LIMITS.get(model.dtype, LIMITS[torch.bfloat16])
+    return z - found.pattern @ found.v.final, (limit * size + 1e-30).double()
 
 
 def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
@@ -193,16 +190,20 @@ def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
         refuse_above(missed, bound, f"the {which} projection of layer {layer} is no plain linear map")
     scaling = getattr(attn, qkv.scaling, None)
     scaling = float(scaling) if scaling is not None else model.geometry.d_head**-0.5
-    scores = q.final @ k.final.transpose(-1, -2) * scaling
+    # An eager model in half precision rounds its scores and its pattern: so does this, to show what it did.
+    dtype = model.dtype if getattr(model.config, "_attn_implementation", "") == "eager" else torch.float32
+    queries, keys = q.final.to(dtype), k.final.to(dtype).transpose(-1, -2)
     alibi = rec.attn_inputs[layer].get("alibi")
     if isinstance(alibi, Tensor):
-        alibi = alibi.float().reshape(model.n_heads, 1, -1).expand_as(scores)
-        scores = scores + alibi
+        alibi = alibi.to(dtype).reshape(model.n_heads, 1, -1).expand(-1, queries.shape[1], -1)
+        scores = torch.baddbmm(alibi, queries, keys, alpha=scaling)
+    else:
+        scores = queries @ keys * scaling
     cap = getattr(attn, qkv.softcap, None) if qkv.softcap else None
     logits = scores if not cap else torch.tanh(scores / cap) * cap
     window = getattr(attn, qkv.window, None) if qkv.window else None
     allowed = _allowed(rec, layer, window, (scores.shape[-2], scores.shape[-1]), scores.device)
-    logits = logits + allowed
+    logits = logits.float() + allowed
     sinks = getattr(attn, qkv.sinks, None) if qkv.sinks else None
     if isinstance(sinks, Tensor):
         column = sinks.float().reshape(-1, 1, 1).expand(-1, scores.shape[-2], 1)
@@ -210,6 +211,8 @@ def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
         pattern, sink = full[..., :-1], full[..., -1]
     else:
         pattern, sink = logits.softmax(-1), None
+    pattern, scores = pattern.to(dtype).float(), scores.float()
+    alibi = None if alibi is None else alibi.float()
     blocked = allowed == -torch.inf
     return Attended(q, k, v, scores, alibi, pattern, sink, blocked, scaling, float(cap) if cap else None)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import AnatomyError, AttribError
 from ..result import Table, render_text
 from .anatomy import Anatomy, Geometry, candidates, geometry
-from .attend import attention_error, attention_limit
+from .attend import attention_error
 from .capture import Recording, record
 from .rounding import accumulation, half_ulp, projection_error, worst
 
@@ -195,8 +195,7 @@ def _check(model: Model) -> SelfCheck:
         reason = f"the heads of {anatomy.attn_out} and its bias do not add up to its output, so heads are not shown"
         return SelfCheck("sublayers", False, reason, numbers)
     try:
-        limit = attention_limit(model.dtype)
-        numbers["attention"] = max(attention_error(model, rec, i) for i in range(model.n_layers)) / limit
+        numbers["attention"] = max(attention_error(model, rec, i) for i in range(model.n_layers))
     except (AttribError, RuntimeError) as refused:
         reason = f"attention could not be recomputed ({refused}), so heads are not shown"
         return SelfCheck("sublayers", False, reason, numbers)

@@ -1,6 +1,6 @@
 """The one widget class. Everything else in this package decides what it shows and what it answers.
 
-State travels in six traits; ``state`` is one binary container (see :mod:`.wire`). Requests travel as messages
+State travels in five traits; ``state`` is one binary container (see :mod:`.wire`). Requests travel as messages
 ``{v, id, op, args}`` and are answered by id with ``ack``, then ``progress``, and one of ``result``, ``error`` or
 ``cancelled``. The message handler never computes: it acknowledges, hands the work to the model's worker and
 returns, so that a cancel gets through while work runs, whichever thread the kernel calls it on.
@@ -122,7 +122,6 @@ class View(anywidget.AnyWidget):
     selected = Selected().tag(sync=True)
     source = Source(-1).tag(sync=True)
     options = t.Dict().tag(sync=True)
-    alive = t.Int(0).tag(sync=True)
 
     def __init__(
         self,

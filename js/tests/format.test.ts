@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { cellNumber, percent, pieces, plain, signed, tiny, tokenText } from "../src/core/format";
+import { cellNumber, digitsFor, percent, pieces, plain, signed, tiny, tokenText } from "../src/core/format";
 
 it("prints signs, U+2212 for minus", () => {
   expect(signed(0.744)).toBe("+0.74");
@@ -12,14 +12,18 @@ it("prints signs, U+2212 for minus", () => {
   expect(signed(Infinity)).toBe("n/a");
 });
 
+it("gives small lists more digits", () => {
+  expect([7, 0.2, 0.13, 0.01, 0].map(digitsFor)).toEqual([2, 2, 3, 4, 2]);
+});
+
 it("prints shares and gaps", () => {
-  expect(percent(0.9988)).toBe("99.9 %");
-  expect(percent(0.99999)).toBe(">99.9 %");
-  expect(percent(1)).toBe("100 %");
-  expect(percent(0.75)).toBe("75 %");
-  expect(percent(0.0148)).toBe("1.5 %");
-  expect(percent(0.0002)).toBe("<0.1 %");
-  expect(percent(0)).toBe("0 %");
+  expect(percent(0.9988)).toBe("99.9\u00a0%");
+  expect(percent(0.99999)).toBe(">99.9\u00a0%");
+  expect(percent(1)).toBe("100\u00a0%");
+  expect(percent(0.75)).toBe("75\u00a0%");
+  expect(percent(0.0148)).toBe("1.5\u00a0%");
+  expect(percent(0.0002)).toBe("<0.1\u00a0%");
+  expect(percent(0)).toBe("0\u00a0%");
   expect(tiny(2.3e-6)).toBe("2e\u22126");
   expect(tiny(0)).toBe("0");
   expect(tiny(-0.31)).toBe("\u22120.31");

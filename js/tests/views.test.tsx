@@ -40,7 +40,7 @@ describe("the explorer", () => {
     expect(one('[data-part="waterfall"] .aw-others')?.textContent).toContain("30 others");
     expect(one('[aria-selected="true"][data-id]')?.dataset["id"]).toBe("L1H0");
     expect(one(".aw-title")?.textContent).toBe("L1H0 adds +0.85 to ·Paris");
-    expect(one(".aw-sentence")?.textContent).toBe("It reads 75 % from ·France, which carries +0.85.");
+    expect(one(".aw-sentence")?.textContent).toBe("It reads 75\u00a0% from ·France, which carries +0.85.");
     expect(one('[data-part="pattern"]')).not.toBeNull();
     expect(el.textContent).toContain("a suspect, not a cause");
   });
@@ -99,7 +99,7 @@ describe("the explorer", () => {
     const cell = grid?.querySelector<HTMLElement>('[role="gridcell"][tabindex="0"]');
     cell?.focus();
     await press(cell, "End");
-    expect(one(".aw-readout")?.textContent).toContain("·is (position 5) reads ·is (position 5): 10.0 %");
+    expect(one(".aw-readout")?.textContent).toContain("·is (position 5) reads ·is (position 5): 10.0\u00a0%");
   });
 
   it("shows its code on request", async () => {

@@ -1,7 +1,7 @@
 """Fixtures of the browser tests: one Chromium, one Jupyter server, and one open notebook per application.
 
-Tests share the page and the kernel of a notebook, never its cells: every test starts from an empty notebook in which
-`aw` is imported and `model` is the embedded model.
+Tests share the page and the kernel of an application, never its cells: every test starts from a notebook in which
+`aw` is imported, `model` is the embedded model, and nothing else is on the page.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pytest
 from browser import chromium
 from browser.chromium import Watched, watch
 from browser.notebook import Notebook
+from browser.screen import Screen
 from browser.server import Server, serve
 
 HERE = Path(__file__).parent
@@ -25,14 +26,17 @@ ipywidgets.Widget.close_all()
 if "model" not in globals():
     import attrib_widgets as aw
     model = aw.load("demo")
+model.__dict__.pop("run", None)  # a test may have slowed it down
 """
+# Without the kernel's name the application would ask for it.
+METADATA = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder needs Chromium."""
-    ours = [item for item in items if HERE in item.path.parents]
-    for item in ours:
-        item.add_marker(pytest.mark.browser)
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.browser)
 
 
 @pytest.fixture(scope="package")
@@ -54,51 +58,43 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def watched(browser: Any) -> Iterator[Watched]:
-    """A fresh page; at the end it must have asked nobody and thrown nothing."""
+    """A fresh page; at the end it must have asked nobody outside and thrown nothing."""
     with watch(browser) as page:
         yield page
         page.check()
 
 
-@pytest.fixture
-def page(watched: Watched) -> Any:
-    """The page of ``watched``."""
-    return watched.page
-
-
 @pytest.fixture(scope="package")
 def jupyter(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The Jupyter server, started once (never without a browser)."""
+    """The Jupyter server, started once, and never without a browser."""
     with serve(tmp_path_factory.mktemp("jupyter")) as server:
         yield server
 
 
-def _open(browser: Any, server: Server, name: str, url: Callable[[str], str]) -> Iterator[tuple[Watched, Notebook]]:
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("")]), server.folder / name)
-    origin = server.url.rstrip("/")
+@pytest.fixture(scope="package", params=["lab", "notebook7"])
+def application(browser: Any, jupyter: Server, request: Any) -> Iterator[tuple[Watched, Notebook]]:
+    """An open notebook in JupyterLab, then one in Notebook 7."""
+    name = f"{request.param}.ipynb"
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("")], metadata=METADATA), jupyter.folder / name
+    )
+    url = {"lab": jupyter.lab, "notebook7": jupyter.notebook7}[request.param](name)
     with watch(browser, viewport={"width": 1280, "height": 1600}) as watched:
-        watched.page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=origin)
-        notebook = Notebook(watched.page, url(name), name)
+        allowed = ["clipboard-read", "clipboard-write"]
+        watched.page.context.grant_permissions(allowed, origin=jupyter.url.rstrip("/"))
+        notebook = Notebook(watched.page, url, name)
         yield watched, notebook
         notebook.shutdown()
 
 
-@pytest.fixture(scope="module")
-def opened_lab(browser: Any, jupyter: Server, request: pytest.FixtureRequest) -> Iterator[tuple[Watched, Notebook]]:
-    """A notebook in JupyterLab, opened once per file."""
-    yield from _open(browser, jupyter, f"{Path(request.path).stem}_lab.ipynb", jupyter.lab)
+#: Marks a test that one application is enough for.
+lab_only = pytest.mark.parametrize("application", ["lab"], indirect=True)
 
 
-@pytest.fixture(scope="module")
-def opened_notebook7(
-    browser: Any, jupyter: Server, request: pytest.FixtureRequest
-) -> Iterator[tuple[Watched, Notebook]]:
-    """A notebook in Notebook 7, opened once per file."""
-    yield from _open(browser, jupyter, f"{Path(request.path).stem}_nb7.ipynb", jupyter.notebook7)
-
-
-def _clean(opened: tuple[Watched, Notebook]) -> Iterator[Notebook]:
-    watched, notebook = opened
+@pytest.fixture
+def notebook(application: tuple[Watched, Notebook]) -> Iterator[Notebook]:
+    """An empty notebook whose kernel is ready."""
+    watched, notebook = application
     notebook.theme(dark=False)
     notebook.write(SETUP)
     notebook.run(0)
@@ -107,15 +103,9 @@ def _clean(opened: tuple[Watched, Notebook]) -> Iterator[Notebook]:
 
 
 @pytest.fixture
-def lab(opened_lab: tuple[Watched, Notebook]) -> Iterator[Notebook]:
-    """An empty notebook in JupyterLab, its kernel ready."""
-    yield from _clean(opened_lab)
-
-
-@pytest.fixture
-def notebook7(opened_notebook7: tuple[Watched, Notebook]) -> Iterator[Notebook]:
-    """An empty notebook in Notebook 7, its kernel ready."""
-    yield from _clean(opened_notebook7)
+def explored(notebook: Notebook) -> Screen:
+    """The Explorer on its first task, as ``ex`` in cell 1."""
+    return Screen(notebook.widget(notebook.cell("ex = aw.explore(model)\nex")))
 
 
 @pytest.fixture(scope="session")
@@ -124,3 +114,14 @@ def demo() -> Any:
     import attrib_widgets as aw
 
     return aw.load("demo")
+
+
+@pytest.fixture
+def offline(watched: Watched, tmp_path: Path) -> Callable[..., Screen]:
+    """``offline(view)`` writes the view's page and opens it from the disk."""
+
+    def show(view: Any, name: str = "page.html") -> Screen:
+        watched.page.goto(view.to_html(tmp_path / name).as_uri())
+        return Screen.on(watched.page)
+
+    return show

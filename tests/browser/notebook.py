@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -139,6 +140,10 @@ class Notebook:
     def python(self, expression: str) -> str:
         """The repr of an expression, asked from the kernel without a cell."""
         return str(self.page.evaluate(ASK, [self.name, expression]))
+
+    def value(self, expression: str) -> Any:
+        """The value of an expression whose repr is a literal."""
+        return ast.literal_eval(self.python(expression))
 
     def expect(self, expression: str, wanted: object, seconds: float = 10) -> None:
         """Wait until an expression has this value in the kernel. A click reaches Python some time after it."""

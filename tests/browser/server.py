@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -81,7 +80,6 @@ def serve(folder: Path) -> Iterator[Server]:
             env=env,
             stdout=out,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
     try:
         yield Server(_url(process, folder / "runtime", token, log), token, root)
@@ -107,12 +105,11 @@ def _url(process: subprocess.Popen[bytes], runtime: Path, token: str, log: Path)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    # Its session is its own: this ends the server and its kernels and nothing else.
+    # On SIGTERM the server ends its kernels first. It stays in the process group of the tests, so that whoever
+    # stops those stops it too.
+    process.terminate()
     try:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(10)
+        process.wait(15)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
-    except ProcessLookupError:
-        pass

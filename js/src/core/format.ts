@@ -7,6 +7,11 @@ const formatter = (digits: number) => FORMATS[digits] as Intl.NumberFormat;
 
 export const MINUS = "\u2212";
 
+/** Digits after the point for a list whose largest number is this: small lists show more, so that none reads 0.00. */
+export function digitsFor(most: number): number {
+  return most >= 0.2 || most === 0 ? 2 : most >= 0.02 ? 3 : 4;
+}
+
 /** 14.54, −0.48: no plus sign. */
 export function plain(value: number, digits = 2): string {
   if (!Number.isFinite(value)) return "n/a";
@@ -21,14 +26,14 @@ export function signed(value: number, digits = 2): string {
   return value === 0 ? text : (value < 0 ? MINUS : "+") + text;
 }
 
-/** 85 %, 0.3 %, <0.1 %. */
+/** 85 %, 0.3 %, <0.1 %, with a space that does not break. */
 export function percent(p: number): string {
   const v = 100 * p;
   if (!Number.isFinite(v)) return "n/a";
-  if (v <= 0) return "0 %";
-  if (v < 0.1) return "<0.1 %";
-  if (v >= 99.95) return v >= 100 ? "100 %" : ">99.9 %";
-  return `${formatter(v < 10 || v > 99 ? 1 : 0).format(v)} %`;
+  if (v <= 0) return "0\u00a0%";
+  if (v < 0.1) return "<0.1\u00a0%";
+  if (v >= 99.95) return v >= 100 ? "100\u00a0%" : ">99.9\u00a0%";
+  return `${formatter(v < 10 || v > 99 ? 1 : 0).format(v)}\u00a0%`;
 }
 
 /** 2e-6: for the gap between two sums. */

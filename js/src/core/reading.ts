@@ -105,9 +105,11 @@ export class Reading {
     return pattern.row(t).map((p, s) => p * (carry[s] ?? 0) * (scale ?? 1));
   }
 
-  /** Norm of what one unit of attention to each source writes. */
-  norms(row: Row): Float32Array | undefined {
-    return this.#at("norms", row);
+  /** Norm of what destination t writes for one unit of attention to source s. */
+  norm(row: Row): (t: number, s: number) => number {
+    const norms = this.#at("norms", row);
+    const post = row.layer === null ? undefined : this.arrays["post"]?.at(row.layer);
+    return (t, s) => (norms?.[s] ?? 0) * (post?.[t] ?? 1);
   }
 
   sink(id: string): Float32Array | undefined {

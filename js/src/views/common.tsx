@@ -3,7 +3,7 @@ import type { Signal } from "@preact/signals";
 import { type ComponentChildren, createContext } from "preact";
 import { useContext, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Palette } from "../core/colour";
-import { pieces, signed, tokenText } from "../core/format";
+import { digitsFor, pieces, signed, tokenText } from "../core/format";
 import { bySize, diverging, sumOf } from "../core/geometry";
 import { step } from "../core/keyboard";
 import type { Loaded } from "../core/source";
@@ -95,6 +95,7 @@ export function useRoving(current: number, sideways = false) {
       const item = (event.target as Element).closest<HTMLElement>("[data-i]");
       if (item) setFocus(Number(item.dataset["i"]));
     },
+    onFocusOut: () => setFocus(-1),
     onKeyDown: (event: KeyboardEvent) => {
       const list = event.currentTarget as HTMLElement;
       const items = [...list.querySelectorAll<HTMLElement>("[data-i]")];
@@ -211,7 +212,8 @@ export function opens(store: Store, id: string): Omit<BarRow, "value"> {
 }
 
 /** Bars around a common zero, with names and printed numbers. */
-export function Bars({ rows, digits = 2, label }: { rows: BarRow[]; digits?: number; label: string }) {
+export function Bars({ rows, label }: { rows: BarRow[]; label: string }) {
+  const digits = digitsFor(Math.max(0, ...rows.map((r) => Math.abs(r.value))));
   const { spans, zero } = diverging(rows.map((r) => r.value));
   return (
     <ul class="aw-bars" aria-label={label}>

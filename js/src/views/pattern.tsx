@@ -56,8 +56,8 @@ function Weighted({ row, reading, pattern, weighting, compact }: WeightedProps) 
   const unit = header.target.unit;
   const get = useMemo(() => {
     if (weighting === "value") {
-      const norms = reading.norms(row);
-      return (t: number, s: number) => pattern.get(t, s) * (norms?.[s] ?? 0);
+      const norm = reading.norm(row);
+      return (t: number, s: number) => pattern.get(t, s) * norm(t, s);
     }
     if (weighting === "contribution") {
       const rows = tokens.map((_, t) => reading.contribution(row, pattern, t));

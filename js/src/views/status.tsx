@@ -20,7 +20,7 @@ export function Status() {
           </button>
         </p>
       )}
-      {!busy && live === "waiting" && <p>Waiting for the kernel. What is embedded keeps working.</p>}
+      {!busy && live === "waiting" && <p>Waiting for the kernel; if it is idle, run the cell again. What is embedded keeps working.</p>}
       {live === "gone" && (
         <p class="aw-warn">
           {GONE} What is embedded keeps working.
@@ -29,7 +29,7 @@ export function Status() {
           </button>
         </p>
       )}
-      {problem && !problem.field && <Problem />}
+      {problem && problem.field !== (store.editing.value || "none") && <Problem />}
     </div>
   );
 }

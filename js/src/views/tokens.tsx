@@ -1,6 +1,6 @@
 /** Tokens shaded by what they carried through a head; a click on one asks who wrote that. */
 import { shade, sign } from "../core/colour";
-import { signed, tokenText } from "../core/format";
+import { digitsFor, signed, tokenText } from "../core/format";
 import { bySize, sumOf } from "../core/geometry";
 import type { Sources } from "../core/reading";
 import type { Row } from "../core/types";
@@ -46,9 +46,10 @@ function Carried({ row, sources }: { row: Row; sources: Sources }) {
   const order = bySize(values);
   const most = Math.abs(values[order[0] ?? 0] ?? 0);
   const many = values.length > MANY;
+  const digits = digitsFor(most);
   const named = new Set(order.slice(0, TOP));
   const unit = reading.header.target.unit;
-  const extra = sources.rounding ? `, value bias ${signed(sources.bias)} and rounding ${signed(sources.rounding, 3)}` : ` and the value bias ${signed(sources.bias)}`;
+  const extra = sources.rounding ? `, the value bias (${signed(sources.bias, digits)}) and rounding (${signed(sources.rounding, digits)})` : ` and the value bias (${signed(sources.bias, digits)})`;
   return (
     <div data-part="tokens">
       <p class="aw-caption">
@@ -63,14 +64,14 @@ function Carried({ row, sources }: { row: Row; sources: Sources }) {
         first={order[0] ?? 0}
         items={Array.from(values, (v, s) => ({
           text: reading.tokens[s] ?? "",
-          number: !many || named.has(s) ? signed(v) : undefined,
-          about: `: ${signed(v, 3)}`,
+          number: !many || named.has(s) ? signed(v, digits) : undefined,
+          about: `: ${signed(v, digits)}`,
           style: shade(palette.value, sign(palette.value, v * 0.85, most)),
           quiet: reading.special(s),
         }))}
       />
       <p class="aw-quiet aw-small">
-        The tokens ({signed(sumOf(values))}){extra} sum to {signed(sources.sum)}.
+        The tokens ({signed(sumOf(values), digits)}){extra} sum to {signed(sources.sum, digits)}.
       </p>
     </div>
   );
@@ -85,17 +86,18 @@ function ThroughPanel({ row, source, carried }: { row: Row; source: number; carr
   return (
     <div class="aw-through" data-part="through">
       <h4 class="aw-subtitle">
-        Who wrote the {signed(carried)} that <Token text={token} /> carried?
+        Who wrote the {signed(carried, digitsFor(Math.abs(carried)))} that <Token text={token} /> carried?
       </h4>
       <Await of={store.data.through(row.id, source)}>
         {({ labels, values }) => {
           const sum = sumOf(values);
+          const digits = digitsFor(Math.abs(carried));
           return (
             <>
               <Bars label={`Parts that wrote what ${tokenText(token)} carried`} rows={ranked(values, 10, (i) => opens(store, labels[i] ?? ""))} />
               <p class="aw-quiet aw-small">
-                Written at <Token text={token} /> before layer {row.layer}; patterns and norms held as they were. Sum {signed(sum)}
-                {Math.abs(sum - carried) > 0.005 && <> of {signed(carried)}: the rest is this layer's own norm and bias</>}.
+                Written at <Token text={token} /> before layer {row.layer}; patterns and norms held as they were. Sum {signed(sum, digits)}
+                {Math.abs(sum - carried) > 0.005 && <> of {signed(carried, digits)}: the rest is this layer's own norm and bias</>}.
               </p>
             </>
           );

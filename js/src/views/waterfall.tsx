@@ -14,8 +14,10 @@ export function Waterfall() {
   const all = !reading ? [] : inOrder ? reading.values.length : reading.order.length;
   const indices = !reading ? [] : inOrder ? Array.from({ length: all as number }, (_, i) => i) : reading.order;
   const expanded = inOrder || store.expanded.value || indices.length <= TOP + 1;
-  const shown = expanded ? indices : indices.slice(0, TOP);
-  const rest = expanded ? [] : indices.slice(TOP);
+  // The open component is never among the others.
+  const kept = (i: number, at: number) => expanded || at < TOP || reading?.header.rows[i]?.id === open;
+  const shown = indices.filter(kept);
+  const rest = indices.filter((i, at) => !kept(i, at));
   const rove = useRoving(shown.findIndex((i) => reading?.header.rows[i]?.id === open));
   const chartBox = useRef<HTMLDivElement>(null);
   // A scroll bar narrows the rows; axis and sum must stay above and below the same bars.
