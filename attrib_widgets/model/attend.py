@@ -176,7 +176,13 @@ def _miss(model: Model, rec: Recording, layer: int, found: Attended) -> tuple[Te
     z = rec.z[layer].float().view(-1, model.n_heads, model.geometry.d_head).transpose(0, 1)
     size = found.pattern @ found.v.final.abs()
     limit = LIMITS.get(model.dtype, LIMITS[torch.bfloat16])
+    if _eager(model):  # recomputed in the model's own arithmetic, up to the order of its sums
+        limit = min(limit, max(1e-4, 2 * torch.finfo(model.dtype).eps))
     return z - found.pattern @ found.v.final, (limit * size + 1e-30).double()
+
+
+def _eager(model: Model) -> bool:
+    return getattr(model.config, "_attn_implementation", "") == "eager"
 
 
 def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
@@ -187,11 +193,12 @@ def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
         weight, bias = projection_weight(model, layer, which)
         out = part.raw.to(rec.z[layer].dtype)
         missed, bound = projection_error(x, weight.T, bias, out, torch.linalg.vector_norm(weight, dim=1))
-        refuse_above(missed, bound, f"the {which} projection of layer {layer} is no plain linear map")
+        where = f"the {which} projection of layer {layer} does more than its weight says"
+        refuse_above(missed, bound, where, "Merge adapters into the weights first (PEFT: merge_and_unload).")
     scaling = getattr(attn, qkv.scaling, None)
     scaling = float(scaling) if scaling is not None else model.geometry.d_head**-0.5
     # An eager model in half precision rounds its scores and its pattern: so does this, to show what it did.
-    dtype = model.dtype if getattr(model.config, "_attn_implementation", "") == "eager" else torch.float32
+    dtype = model.dtype if _eager(model) else torch.float32
     queries, keys = q.final.to(dtype), k.final.to(dtype).transpose(-1, -2)
     alibi = rec.attn_inputs[layer].get("alibi")
     if isinstance(alibi, Tensor):

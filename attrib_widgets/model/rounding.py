@@ -71,7 +71,12 @@ def projection_error(
     return recorded - total - (0 if bias is None else bias.double()), bound
 
 
-def refuse_above(error: Float[Tensor, "*shape"], bound: Float[Tensor, "*shape"], where: str) -> None:
+def refuse_above(
+    error: Float[Tensor, "*shape"],
+    bound: Float[Tensor, "*shape"],
+    where: str,
+    hint: str = "The parts cannot be told apart exactly, so they are not shown. Was the model changed while it ran?",
+) -> None:
     """Never book more than rounding as rounding.
 
     Raises:
@@ -81,5 +86,5 @@ def refuse_above(error: Float[Tensor, "*shape"], bound: Float[Tensor, "*shape"],
     if not ratio <= 1:
         raise GranularityError(
             f"On this prompt {where} (off by {ratio:.1f} times its rounding).",
-            "The parts cannot be told apart exactly, so they are not shown. Was the model changed while it ran?",
+            hint,
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 import nbformat
 import pytest
+
 from browser import chromium
 from browser.chromium import Watched, watch
 from browser.notebook import Notebook
