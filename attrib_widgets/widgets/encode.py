@@ -201,9 +201,8 @@ def _examples(name: str) -> list[dict[str, str]]:
     from ..demo import tasks as abilities
 
     return [
-        {"label": kind, "prompt": task.prompt, "target": task.target, "corrupted": task.corrupted}
-        for kind, tasks in abilities.items()
-        for task in tasks
+        {"label": kind, "prompt": first.prompt, "target": first.target, "corrupted": first.corrupted}
+        for kind, (first, *_) in abilities.items()
     ]
 
 

@@ -42,6 +42,21 @@ export function applyTheme(host: HTMLElement, root: HTMLElement): Palette {
   };
 }
 
+/**
+ * Calls back once the element is part of the page: before that it has no computed style, so no theme can be read.
+ * (Hosts such as JupyterLab attach a view after it was drawn.) Returns the function that stops waiting.
+ */
+export function onceAttached(root: HTMLElement, attached: () => void): () => void {
+  if (root.isConnected) return () => {};
+  const observer = new ResizeObserver(() => {
+    if (!root.isConnected) return;
+    observer.disconnect();
+    attached();
+  });
+  observer.observe(root);
+  return () => observer.disconnect();
+}
+
 /** Calls back whenever the host may have changed its theme. Returns the function that stops watching. */
 export function watchTheme(changed: () => void): () => void {
   const later = () => requestAnimationFrame(changed);

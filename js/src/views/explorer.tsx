@@ -66,7 +66,8 @@ function Finding() {
         ))}
       </div>
       <p class="aw-sub">
-        Direct contributions, in {target.unit}. Observed, not yet tested: a high bar is a suspect, not a cause.
+        Direct contributions, in {target.unit}; click one to open it. Observed, not yet tested: a high bar is a suspect, not a
+        cause.
       </p>
       {model.reason && (
         <p class="aw-sub" data-part="coarse">

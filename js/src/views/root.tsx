@@ -3,7 +3,7 @@ import { effect, signal } from "@preact/signals";
 import { render as draw } from "preact";
 import { guardKeys } from "../core/keyboard";
 import { Store } from "../core/store";
-import { applyTheme, watchTheme } from "../core/theme";
+import { applyTheme, onceAttached, watchTheme } from "../core/theme";
 import type { AttentionHeader, BarsHeader, Model } from "../core/types";
 import { decode } from "../core/wire";
 import { AttentionView } from "./attention";
@@ -18,7 +18,9 @@ export function mount(model: Model, host: HTMLElement, kind: string): () => void
   host.append(root);
   const store = new Store(model, kind);
   const palette = signal(applyTheme(host, root));
-  const stopTheme = watchTheme(() => (palette.value = applyTheme(host, root)));
+  const paint = () => (palette.value = applyTheme(host, root));
+  const stopTheme = watchTheme(paint);
+  const stopWaiting = onceAttached(root, paint);
   const stopKeys = guardKeys(host);
   draw(
     <Context.Provider value={{ store, palette }}>
@@ -34,6 +36,7 @@ export function mount(model: Model, host: HTMLElement, kind: string): () => void
   return () => {
     stopMarks();
     stopTheme();
+    stopWaiting();
     stopKeys();
     draw(null, root);
     store.close();
