@@ -158,6 +158,7 @@ def test_lab_opens_jupyterlab_on_this_machine_only(
     monkeypatch.delenv("CI")
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(cli.subprocess, "Popen", Process)
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: object())
     code, _, err = command("lab")
     assert (code, err) == (0, "")
     (line,) = started

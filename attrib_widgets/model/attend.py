@@ -181,6 +181,14 @@ def _miss(model: Model, rec: Recording, layer: int, found: Attended) -> tuple[Te
     return z - found.pattern @ found.v.final, (limit * size + 1e-30).double()
 
 
+def score_cap(model: Model, layer: int) -> float | None:
+    """The cap of the scores that this model applies: torch's fused attention (sdpa) leaves it out."""
+    name = model.anatomy.qkv.softcap
+    value = getattr(_module(model, layer), name, None) if name else None
+    fused = getattr(model.config, "_attn_implementation", "") == "sdpa"
+    return float(value) if value and not fused else None
+
+
 def _eager(model: Model) -> bool:
     return getattr(model.config, "_attn_implementation", "") == "eager"
 
@@ -206,7 +214,7 @@ def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
         scores = torch.baddbmm(alibi, queries, keys, alpha=scaling)
     else:
         scores = queries @ keys * scaling
-    cap = getattr(attn, qkv.softcap, None) if qkv.softcap else None
+    cap = score_cap(model, layer)
     logits = scores if not cap else torch.tanh(scores / cap) * cap
     window = getattr(attn, qkv.window, None) if qkv.window else None
     allowed = _allowed(rec, layer, window, (scores.shape[-2], scores.shape[-1]), scores.device)
@@ -221,7 +229,7 @@ def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
     pattern, scores = pattern.to(dtype).float(), scores.float()
     alibi = None if alibi is None else alibi.float()
     blocked = allowed == -torch.inf
-    return Attended(q, k, v, scores, alibi, pattern, sink, blocked, scaling, float(cap) if cap else None)
+    return Attended(q, k, v, scores, alibi, pattern, sink, blocked, scaling, cap)
 
 
 # -- the linear maps between a head and the normalised stream it reads ------------------------------------

@@ -54,7 +54,7 @@ def load(
 
 
 def _from_pretrained(source: str, tokenizer: Any, dtype: str | torch.dtype | None) -> tuple[Any, Any, str]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     name, folder = source, source
@@ -64,11 +64,15 @@ def _from_pretrained(source: str, tokenizer: Any, dtype: str | torch.dtype | Non
         folder, dtype = str(demo.path()), dtype or torch.float32
     elif Path(source).is_dir():
         name = Path(source).resolve().name
-    options = {} if dtype is None else {"dtype": getattr(torch, dtype) if isinstance(dtype, str) else dtype}
+    options: dict[str, Any] = {}
+    if dtype is not None:
+        options["dtype"] = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     bar = logging.is_progress_bar_enabled()
     try:
         if source == "demo":
             logging.disable_progress_bar()  # it is loaded before a bar could be read
+        if getattr(AutoConfig.from_pretrained(folder), "attn_logit_softcapping", None):
+            options["attn_implementation"] = "eager"  # torch's fused attention would leave the cap out
         hf = AutoModelForCausalLM.from_pretrained(folder, **options)
         tokenizer = tokenizer or AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as reason:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -71,6 +72,8 @@ class Model:
             self.geometry: Geometry
             self.check: SelfCheck
             self.anatomy, self.geometry, self.check = check_model(self, anatomy)
+        if self.check.remark:
+            warnings.warn(self.check.remark, stacklevel=3)
 
     # -- what it is ----------------------------------------------------------------------------------------
     @property

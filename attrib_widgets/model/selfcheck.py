@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import AnatomyError, AttribError
 from ..result import Table, render_text
 from .anatomy import Anatomy, Geometry, candidates, geometry
-from .attend import attention_error
+from .attend import attention_error, score_cap
 from .capture import Recording, record
 from .rounding import accumulation, half_ulp, projection_error, worst
 
@@ -34,14 +34,16 @@ GRANULARITIES = ("heads", "sublayers", "layers")
 class SelfCheck:
     """What was found exact on the loaded model.
 
-    ``granularity`` is ``"heads"``, ``"sublayers"`` or ``"layers"``; ``reason`` says in words why it is not
-    finer. ``numbers`` maps each question to its worst element in units of the rounding bound (at most 1 passes).
+    ``granularity`` is ``"heads"``, ``"sublayers"`` or ``"layers"``; ``reason`` says in words why it is not finer, and
+    ``remark`` something to know about a model that is exact all the same. ``numbers`` maps each question to its worst
+    element in units of the rounding bound (at most 1 passes).
     """
 
     granularity: str
     attention_ok: bool
     reason: str = ""
     numbers: dict[str, float] = field(default_factory=dict)
+    remark: str = ""
 
     @property
     def ok(self) -> bool:
@@ -54,7 +56,7 @@ class SelfCheck:
             f"Self-check: exact per {self.granularity.rstrip('s')}",
             ["question", "worst element, in its rounding bound", ""],
             rows,
-            footer=self.reason,
+            footer=self.reason or self.remark,
         )
         return render_text(table)
 
@@ -204,7 +206,7 @@ def _check(model: Model) -> SelfCheck:
             "attention recomputed from queries, keys and values is not what the heads wrote, so heads are not shown"
         )
         return SelfCheck("sublayers", False, reason, numbers)
-    return SelfCheck("heads", True, "", numbers)
+    return SelfCheck("heads", True, "", numbers, _ignored_cap(model))
 
 
 def _record(model: Model) -> Recording:
@@ -213,6 +215,17 @@ def _record(model: Model) -> Recording:
     except Exception as reason:  # whatever the tracer says of a path it cannot read there
         first = (str(reason).strip().splitlines() or [type(reason).__name__])[-1]
         raise AnatomyError(f"its parts could not be read in the order of the anatomy ({first})") from reason
+
+
+def _ignored_cap(model: Model) -> str:
+    name = model.anatomy.qkv.softcap
+    capped = name and getattr(model.module(model.anatomy.attn, 0), name, None)
+    if not capped or score_cap(model, 0) is not None:
+        return ""
+    return (
+        f"{model.name} was trained with its attention scores capped at {capped:g} and runs here without the cap, "
+        "because torch's fused attention has none: load it with attn_implementation='eager' to have it back"
+    )
 
 
 def _head_check(model: Model, rec: Recording, layer: int) -> float:

@@ -232,10 +232,10 @@ def _through(a: Attribution, budget: int) -> Stored | None:
     return wire.store(_widened(through_table(a), shape[-1]))
 
 
-def _widened(values: Any, rows: int) -> NDArray[np.float32]:
+def _widened(values: torch.Tensor, rows: int) -> NDArray[np.float32]:
     """The parts' columns, and zeros for the explorer's other rows, which come after them."""
     found = np.zeros((*values.shape[:-1], rows), dtype=np.float32)
-    found[..., : values.shape[-1]] = values
+    found[..., : values.shape[-1]] = values.numpy()
     return found
 
 

@@ -406,3 +406,28 @@ def test_not_a_number_in_the_weights_is_an_error(dtype):
     with pytest.raises(aw.AttribError) as caught:
         load("llama", dtype, spoil).run(families.PROMPT)
     assert "nan" in str(caught.value).lower() or "finite" in str(caught.value).lower(), str(caught.value)
+
+
+@BOTH
+def test_a_cap_that_fused_attention_leaves_out_is_told_and_not_assumed(dtype, monkeypatch):
+    """Older transformers run Gemma 2 with torch's fused attention, which knows no cap: that is what the model did."""
+    functions = transformers.modeling_utils.ALL_ATTENTION_FUNCTIONS
+    original = functions["sdpa"]
+    monkeypatch.setitem(functions, "sdpa", lambda *given, softcap=None, **options: original(*given, **options))
+
+    def fused(hf):
+        hf.config._attn_implementation = "sdpa"
+
+    with pytest.warns(UserWarning, match="attn_implementation='eager'"):
+        model = load("gemma2", dtype, fused)
+    assert model.check.ok, model.check
+    a = aw.attribute(model.run(families.PROMPT), aw.score("L1H1", query=-1, key=1))
+    assert a.exact and a.precap is None
+
+
+def test_a_capped_model_loaded_by_name_keeps_its_cap(tmp_path):
+    families.build("gemma2").save_pretrained(tmp_path)
+    families.tokenizer("gemma2").save_pretrained(tmp_path)
+    model = aw.load(str(tmp_path))
+    assert model.hf.config._attn_implementation == "eager"
+    assert model.check.ok and not model.check.remark

@@ -7,22 +7,25 @@ const formatter = (digits: number) => FORMATS[digits] as Intl.NumberFormat;
 
 export const MINUS = "\u2212";
 
-/** Digits after the point for a list whose largest number is this: small lists show more, so that none reads 0.00. */
+/**
+ * Digits after the point for a list whose largest number is this: small lists show more, so that none reads 0.00.
+ * 5 stands for powers of ten.
+ */
 export function digitsFor(most: number): number {
-  return most >= 0.2 || most === 0 ? 2 : most >= 0.02 ? 3 : 4;
+  return most >= 0.2 || most === 0 ? 2 : most >= 0.02 ? 3 : most >= 0.002 ? 4 : 5;
 }
 
 /** 14.54, −0.48: no plus sign. */
 export function plain(value: number, digits = 2): string {
   if (!Number.isFinite(value)) return "n/a";
-  const text = formatter(digits).format(Math.abs(value));
+  const text = digits > 4 ? tiny(Math.abs(value)) : formatter(digits).format(Math.abs(value));
   return value < 0 && /[1-9]/.test(text) ? MINUS + text : text;
 }
 
 /** +0.74, −0.48. Zero prints as 0.00 without a sign; a number too small to show keeps its sign. */
 export function signed(value: number, digits = 2): string {
   if (!Number.isFinite(value)) return "n/a";
-  const text = formatter(digits).format(Math.abs(value));
+  const text = digits > 4 ? tiny(Math.abs(value)) : formatter(digits).format(Math.abs(value));
   return value === 0 ? text : (value < 0 ? MINUS : "+") + text;
 }
 

@@ -192,8 +192,8 @@ export class Store {
     this.#model.set("source", this.source.peek());
     this.#writing = false;
     this.#model.save_changes();
-    // A restarted kernel takes no notice of a trait; ask now and then whether anybody is there.
-    if (!this.fixed.peek() && Date.now() - this.client.heard > 10_000) this.client.ping();
+    // A restarted kernel takes no notice of a trait: unless it was just heard, ask whether anybody is there.
+    if (!this.fixed.peek() && Date.now() - this.client.heard > 1_000) this.client.ping();
   }
 
   #readOptions(): void {
