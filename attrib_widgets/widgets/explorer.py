@@ -64,7 +64,10 @@ class Explorer(View):
         return None if self._now.corrupted is None else self._now.corrupted.run
 
     def summary(self) -> Table:
-        """The attribution's table."""
+        """The attribution's table; while the answer is hidden, the question."""
+        if {"candidates", "values"} & set(self.hidden):
+            title = f"What comes after \u201c{self.run.text}\u201d?"
+            return Table(title, [], [], note="Make your prediction first; .reveal() shows the answer.")
         return self.attribution.summary()
 
     # selection --------------------------------------------------------------------------------------------------

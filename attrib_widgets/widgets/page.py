@@ -23,6 +23,8 @@ _GROUND = (
     "body{margin:0;background:#fff;color:#1b1f24}"
     "@media(prefers-color-scheme:dark){body{background:#111418;color:#e6e9ed}}"
 )
+# Read aloud, not seen: the view shows its own title.
+_TITLE = ".aw-page-title{position:absolute;width:1px;height:1px;margin:0;overflow:hidden;clip-path:inset(50%)}"
 _MARGINS = "main{max-width:1200px;margin:0 auto;padding:16px}"
 
 # Runs in the notebook's page: gives each frozen frame the height that its own page reports.
@@ -68,8 +70,8 @@ def page(title: str, traits: Mapping[str, Any], *, framed: bool = False) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{html.escape(title)}</title>"
-        f"<style>{_GROUND}{'' if framed else _MARGINS}\n{_read('attrib_widgets.css')}</style></head>\n"
-        '<body><main id="aw-root"></main>\n'
+        f"<style>{_GROUND}{_TITLE}{'' if framed else _MARGINS}\n{_read('attrib_widgets.css')}</style></head>\n"
+        f'<body><h1 class="aw-page-title">{html.escape(title)}</h1><main id="aw-root"></main>\n'
         f'<script type="application/json" id="aw-state">{_json(data)}</script>\n'
         f'<script type="module">{_script(_read("page.js"))}</script>\n'
         f"{report}</body></html>\n"

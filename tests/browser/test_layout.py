@@ -127,9 +127,9 @@ def test_the_audit_sees_faults(watched: Watched, pages: dict[str, Path]) -> None
     second = screen.row(screen.labels()[1])
     second.evaluate("e => { e.style.marginTop = '-20px' }")
     assert any(fault.startswith("overlap") for fault in layout(screen.root))
-    second.evaluate(
-        "e => { e.style.marginTop = ''; e.querySelector('.aw-name').style.cssText = 'width:20px;overflow:hidden;display:block' }"
-    )
+    second.evaluate("e => { e.style.marginTop = '' }")
+    name = second.locator(".aw-name")
+    name.evaluate("e => { e.style.cssText = 'width: 20px; overflow: hidden; display: block' }")
     assert any(fault.startswith("clipped") for fault in layout(screen.root))
     screen.row(screen.labels()[2]).locator(".aw-bar").evaluate("e => { e.style.left = '0'; e.style.top = '0' }")
     assert waterfall(screen.root)

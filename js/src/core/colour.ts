@@ -88,7 +88,7 @@ export function sign(palette: Palette, value: number, most: number, power = 0.75
 export function inkOn(palette: Palette, background: RGB): RGB {
   const order: RGB[] = [palette.ink, palette.ground];
   const best = contrast(palette.ink, background) >= contrast(palette.ground, background) ? order[0] : order[1];
-  if (contrast(best as RGB, background) >= 4.5) return best as RGB;
+  if (contrast(best as RGB, background) >= 4.6) return best as RGB; // 4.5, and what printing in whole numbers takes
   return contrast([0, 0, 0], background) >= contrast([255, 255, 255], background) ? [0, 0, 0] : [255, 255, 255];
 }
 

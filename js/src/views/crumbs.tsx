@@ -31,7 +31,7 @@ export function Crumbs() {
     setCopied(await toClipboard(text, event.currentTarget as HTMLElement));
   };
   return (
-    <footer class="aw-foot">
+    <div class="aw-foot">
       <nav class="aw-crumbs" data-part="crumbs" aria-label="Where you are">
         <button class="aw-arrow" data-part="back" aria-label="Back" disabled={store.at.value <= 0} onClick={() => store.go(-1)}>
           ‹
@@ -67,7 +67,7 @@ export function Crumbs() {
           {code}
         </pre>
       )}
-    </footer>
+    </div>
   );
 }
 

@@ -46,7 +46,7 @@ function Finding() {
   const { names, text } = finding(reading);
   const { model, notes, target } = reading.header;
   return (
-    <header class="aw-finding">
+    <div class="aw-finding">
       <h2 class="aw-headline">
         {hidden ? (
           <>
@@ -75,6 +75,6 @@ function Finding() {
         </p>
       )}
       {!hidden && (notes ?? []).map((note) => <p class="aw-sub">{note}</p>)}
-    </header>
+    </div>
   );
 }

@@ -71,9 +71,9 @@ function Side({ title, at, values, bias }: { title: string; at: string; values: 
   if (!reading) return null;
   return (
     <div class="aw-side">
-      <h5 class="aw-sidetitle">
+      <h4 class="aw-sidetitle">
         {title}<span class="aw-quiet">, written at</span> <Token text={at} />
-      </h5>
+      </h4>
       <Bars
         label={title}
         rows={[

@@ -12,11 +12,11 @@ export function Written({ row }: { row: Row }) {
           <p class="aw-caption">The tokens whose logits {row.id} raises and lowers most here, in logits.</p>
           <div class="aw-sides">
             <div class="aw-side">
-              <h5 class="aw-sidetitle">Raises</h5>
+              <h4 class="aw-sidetitle">Raises</h4>
               <Words pairs={up} label="Tokens raised" />
             </div>
             <div class="aw-side">
-              <h5 class="aw-sidetitle">Lowers</h5>
+              <h4 class="aw-sidetitle">Lowers</h4>
               <Words pairs={down} label="Tokens lowered" />
             </div>
           </div>
