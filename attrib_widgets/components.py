@@ -6,6 +6,7 @@ Layers, heads and neurons count from 0.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -65,6 +66,16 @@ class Component:
         return str(self)
 
 
+def whole(value: object) -> int | None:
+    """``value`` as an int: Python, numpy and torch integers are; True, 1.0 and the rest are None."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
 def head(layer: int, index: int) -> Component:
     """Attention head ``index`` of ``layer``."""
     return Component("head", layer, index)
@@ -107,9 +118,10 @@ def component(spec: ComponentLike) -> Component:
     """
     if isinstance(spec, Component):
         return spec
-    if isinstance(spec, tuple):
-        if len(spec) == 2 and all(type(n) is int and n >= 0 for n in spec):
-            return head(*spec)
+    if isinstance(spec, (tuple, list)):
+        numbers = [whole(n) for n in spec]
+        if len(numbers) == 2 and all(n is not None and n >= 0 for n in numbers):
+            return head(numbers[0] or 0, numbers[1] or 0)
         raise ComponentError(f"{spec!r} does not name a head.", "Write (layer, head), for example (7, 4).")
     if not isinstance(spec, str):
         raise ComponentError(f"{spec!r} does not name a component.", 'Write for example "L7H4" or "L8.mlp".')

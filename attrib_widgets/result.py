@@ -19,9 +19,21 @@ MAX_STATIC_BYTES = 20_000
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A number with a printed sign: ``+2.71``, ``−0.90`` (a true minus)."""
+    """A number with a printed sign: ``+2.71``, ``−0.90`` (a true minus); what reads 0.00 has none."""
     text = f"{abs(value):.{digits}f}"
+    if not text.strip("0."):
+        return text
     return ("\u2212" if value < 0 else "+") + text
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number without a plus sign: ``2.71``, ``−0.90`` (a true minus)."""
+    return signed(value, digits).removeprefix("+")
+
+
+def power(value: float) -> str:
+    """A number as one digit and a power of ten: ``−4e-07`` (a true minus), for gaps."""
+    return ("\u2212" if value < 0 else "") + f"{abs(value):.0e}"
 
 
 def others_label(count: int) -> str:

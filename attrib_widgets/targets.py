@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .components import Component, ComponentLike, component
-from .errors import ComponentError, TargetError
+from .components import Component, ComponentLike, component, whole
+from .errors import ComponentError, PositionError, TargetError
 from .result import visible
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Target:
         """``"logits"``, or ``"nats"`` for a log-probability."""
         return "nats" if self.kind == "log_prob" else "logits"
 
-    def phrase(self, model: Model) -> str:
+    def phrase(self, model: Model, run: Run | None = None) -> str:
         """In words, for example ``"logit of “·Paris”"``."""
 
         def named(tokens: tuple[TokenLike, ...]) -> str:
@@ -80,16 +80,30 @@ class ScoreTarget:
 
     unit = "score"
 
-    def phrase(self, model: Model) -> str:
-        """In words."""
-        return f"attention score of {self.head} ({self.side} side)"
+    def phrase(self, model: Model, run: Run | None = None) -> str:
+        """In words; with ``run``, naming the two tokens."""
+        ends = [str(self.query), str(self.key)]
+        if run is not None:
+            places = [run.position(self.query), run.position(self.key)]
+            ends = [f"\u201c{visible(run.tokens[p])}\u201d ({p})" for p in places]
+        return f"attention score of {self.head} from {ends[0]} to {ends[1]}, before the softmax ({self.side} side)"
 
 
 def _set(tokens: TokenSet) -> tuple[TokenLike, ...]:
-    found = (tokens,) if isinstance(tokens, (str, int)) else tuple(tokens)
+    one = tokens if isinstance(tokens, str) else whole(tokens)
+    if one is None and not hasattr(tokens, "__iter__"):
+        raise TargetError(f"{tokens!r} is not a token.", 'Give its text, for example " Paris", or its id.')
+    found = (one,) if one is not None else tuple(t if isinstance(t, str) else _id(t) for t in tokens)  # type: ignore[union-attr]
     if not found:
         raise TargetError("An empty set of tokens has no logit.", 'Name at least one, for example " Paris".')
     return found
+
+
+def _id(token: object) -> int:
+    number = whole(token)
+    if number is None:
+        raise TargetError(f"{token!r} is not a token.", 'Give its text, for example " Paris", or its id.')
+    return number
 
 
 def logit(token: TokenSet) -> Target:
@@ -108,9 +122,10 @@ def log_prob(token: TokenLike) -> Target:
     Its direction is W_t - sum_v p_v W_v at the model's own probabilities p; one row ``entropy`` worth -H(p) makes
     the rows sum to the log-probability exactly.
     """
-    if not isinstance(token, (str, int)):
+    tokens = _set(token)
+    if len(tokens) != 1:
         raise TargetError("A log-probability is of one token.", 'Give for example " Paris".')
-    return Target("log_prob", (token,))
+    return Target("log_prob", tokens)
 
 
 def score(head: ComponentLike, query: int = -1, key: int = 0, side: str = "query") -> ScoreTarget:
@@ -123,16 +138,19 @@ def score(head: ComponentLike, query: int = -1, key: int = 0, side: str = "query
     found = component(head)
     if found.kind != "head":
         raise ComponentError(f"{found} is not a head.", 'A score belongs to a head, for example "L7H4".')
+    where = [whole(query), whole(key)]
+    if where[0] is None or where[1] is None:
+        raise PositionError(f"query={query!r}, key={key!r} are not positions.", "Count tokens from 0, or from the end.")
     if side not in ("query", "key"):
         raise TargetError(f"{side!r} is not a side of a score.", 'Use side="query" or side="key".')
-    return ScoreTarget(found, query, key, side)
+    return ScoreTarget(found, where[0], where[1], side)
 
 
 def as_target(target: TargetLike) -> Target | ScoreTarget:
     """A string or an id means its logit."""
     if isinstance(target, (Target, ScoreTarget)):
         return target
-    if isinstance(target, bool) or not isinstance(target, (str, int)):
+    if not isinstance(target, str) and whole(target) is None:
         raise TargetError(
             f"{target!r} is not a target.", 'Give for example " Paris" or aw.logit_diff(" Paris", " Rome").'
         )

@@ -7,22 +7,24 @@ Weightings: ``probability`` (the pattern), ``value`` (times the norm of what is 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..components import Component, ComponentLike, component, head
+from ..components import Component, ComponentLike, component, head, whole
 from ..errors import ComponentError, GranularityError, TargetError
 from ..model.attend import attend, projection_weight
-from ..result import Result, Table, visible
+from ..result import Result, Table, number, visible
+from .given import as_run
 from .sources import attention_direction
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..model.attend import Attended
+    from ..model.model import Model, Prompt
     from ..model.run import Run
     from ..targets import TargetLike
     from .attribution import Attribution
@@ -99,7 +101,7 @@ class Attention(Result):
         for i, h in enumerate(self.heads[:10]):
             row = self.patterns[i, -1]
             order = row.abs().argsort(descending=True, stable=True)[:3].tolist()
-            read = ", ".join(f"{visible(self.run.tokens[s])} {float(row[s]):.2f}" for s in order)
+            read = ", ".join(f"{visible(self.run.tokens[s])} {number(float(row[s]))}" for s in order)
             sink = f"  (sink {float(self.sink[i, -1]):.2f})" if self.sink is not None else ""
             rows.append([str(h), read + sink])
         more = f"and {len(self.heads) - 10} more heads" if len(self.heads) > 10 else ""
@@ -130,21 +132,30 @@ def _need_attention(run: Run) -> None:
 
 
 @torch.no_grad()
-def attention(run: Run, heads: ComponentLike | list[Component] | None = None) -> Attention:
+def attention(
+    run: Run | Prompt, heads: ComponentLike | list[Component] | None = None, *, model: Model | str | None = None
+) -> Attention:
     """The attention patterns of one head, a list of heads, or (None) all of them.
 
     Recomputed from the recorded stream, whatever attention implementation the model was loaded with.
+
+    Args:
+        run: a Run, or a prompt together with ``model``.
 
     Raises:
         GranularityError: attention was not shown to be exact on this model.
         ComponentError: no such head.
     """
+    run = as_run(run, model)
     _need_attention(run)
+    run.check_fresh()
     model = run.model
     if heads is None:
         wanted = [head(layer, h) for layer in range(model.n_layers) for h in range(model.n_heads)]
     else:
-        wanted = [component(h) for h in heads] if isinstance(heads, list) else [component(heads)]
+        pair = isinstance(heads, list) and len(heads) == 2 and all(whole(n) is not None for n in heads)
+        given: list[Any] = heads if isinstance(heads, list) and not pair else [heads]
+        wanted = [component(h) for h in given]
     for h in wanted:
         if h.kind != "head" or (h.layer or 0) >= model.n_layers or (h.index or 0) >= model.n_heads:
             raise ComponentError(
@@ -185,7 +196,16 @@ class UnitWrites:
 
 @torch.no_grad()
 def unit_writes(a: Attribution, layer: int) -> UnitWrites:
-    """See :class:`UnitWrites`."""
+    """See :class:`UnitWrites`.
+
+    Raises:
+        ComponentError: the layer writes after the explained number was read.
+    """
+    if layer >= a.reading.stage:
+        raise ComponentError(
+            f"Layer {layer} writes after the {a.target.phrase(a.model)} was read.",
+            f"Its parts are in layers below {a.reading.stage}.",
+        )
     model, rec, at = a.model, a.run.record, a.reading.position
     geo = model.geometry
     found = attend(model, rec, layer)

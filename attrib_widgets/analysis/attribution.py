@@ -13,12 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..components import Component, ComponentLike, component
-from ..errors import ComponentError, GranularityError, TargetError
+from ..components import Component, ComponentLike, component, whole
+from ..errors import ComponentError, GranularityError
 from ..model.norms import NormReading
 from ..model.rounding import accumulation, dot_bound, refuse_above
-from ..result import Result, Table, others_label, signed, visible
+from ..result import Result, Table, number, others_label, power, signed
 from ..targets import Resolved, ScoreTarget, Target, TargetLike, as_target, resolve
+from .given import as_run
 from .parts import Contributions, Through, Worked, Writes
 from .rows import decompose
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from ..model.model import Model, Prompt
     from ..model.run import Run
     from .positions import PositionAttribution
+
+# The rows that write to the stream; the others correct the sum (a norm's bias, the entropy, rounding).
+WRITERS = ("embed", "pos", "head", "mlp", "attn", "layer", "attn.bias")
 
 
 @dataclass
@@ -157,6 +161,11 @@ class Attribution(Result):
 
     def top(self, k: int = 10, kind: str | None = None) -> list[tuple[Component, float]]:
         """The ``k`` largest rows by magnitude, with their signs; ``kind="head"`` keeps only heads, and so on."""
+        kinds = sorted({c.kind for c in self.components})
+        if kind is not None and kind not in kinds:
+            raise ComponentError(f"There are no rows of kind {kind!r}.", f"The kinds are {', '.join(kinds)}.")
+        if (whole(k) or 0) < 1:
+            raise ComponentError(f"{k!r} is not a number of rows.", "Give 1 or more.")
         order = self.values.abs().argsort(descending=True, stable=True).tolist()
         rows = [(self.components[i], float(self.values[i])) for i in order]
         return [(c, v) for c, v in rows if kind in (None, c.kind)][:k]
@@ -178,11 +187,12 @@ class Attribution(Result):
         """What each neuron of an MLP contributed. Costs one more forward pass, up to that layer."""
         from .detail import neurons
 
-        number = layer if isinstance(layer, int) else component(layer).layer
+        number = whole(layer)
+        if number is None:
+            found = component(layer)  # type: ignore[arg-type]
+            number = found.layer if found.kind in ("mlp", "layer", "neuron") else None
         if number is None or not 0 <= number < self.reading.stage:
-            raise ComponentError(
-                f"{layer!r} is not a layer below the read point.", f"Use 0 to {self.reading.stage - 1}."
-            )
+            raise ComponentError(f"{layer!r} is no MLP below the read point.", f"Use 0 to {self.reading.stage - 1}.")
         return neurons(self, number)
 
     def worked(self, head: ComponentLike) -> Worked:
@@ -224,12 +234,22 @@ class Attribution(Result):
             )
 
     # -- showing -------------------------------------------------------------------------------------------
+    def finding(self) -> tuple[list[str], str]:
+        """(who leads, with how much of what): corrections such as biases and rounding never lead."""
+        rows = [row for row in self.top(len(self.components)) if row[0].kind in WRITERS]
+        (first, a), (second, b) = rows[0], rows[1] if len(rows) > 1 else (None, 0.0)
+        of = f"of {number(self.actual)} {self.unit}"
+        opposed = a * b < 0 and abs(b) > abs(a) / 3
+        if a * self.actual < 0 or abs(self.actual) < 0.5 * abs(a) or opposed:  # a share would mislead
+            return [str(first), str(second)], f"pull most: {signed(a)} and {signed(b)}, {of}"
+        if a * b <= 0 or abs(b) < abs(a) / 5:
+            return [str(first)], f"leads: {signed(a)} {of}"
+        return [str(first), str(second)], f"lead: {signed(a + b)} {of}"
+
     def title(self) -> str:
-        """The finding in one line: who leads, with how much of what."""
-        leading = self.top(2)
-        amount = sum(v for _, v in leading)
-        names = " and ".join(str(c) for c, _ in leading)
-        return f"{names} lead: {signed(amount)} of {self.actual:.2f} {self.unit}, the {self.target.phrase(self.model)}"
+        """The finding in one line."""
+        names, text = self.finding()
+        return f"{' and '.join(names)} {text}, the {self.target.phrase(self.model, self.run)}"
 
     def summary(self) -> Table:
         shown = self.top(10)
@@ -240,13 +260,12 @@ class Attribution(Result):
             others = self.total - sum(v for _, v in shown)
             rows.append([others_label(rest), signed(others, 3)])
             bars.append(others)
-        where = "".join(visible(t) for t in self.run.tokens[max(0, self.position - 11) : self.position + 1])
-        note = f"after {where.replace(chr(0xB7), ' ').strip()}\nDirect contributions: observed, not yet tested."
-        footer = (
-            f"sum {self.total:.4f}   model {self.actual:.4f}   gap {self.gap:.0e} {'ok' if self.exact else 'NOT EXACT'}"
-        )
-        for remark in self.notes:
-            footer += f"\n{remark}"
+        start = max(0, self.position - 11)
+        where = ("…" if start else "") + "".join(self.run.tokens[start : self.position + 1]).replace("\n", "\u23ce")
+        place = "read at" if isinstance(self.target, ScoreTarget) else "after"
+        note = "\n".join([*self.notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
+        state = "ok" if self.exact else "NOT EXACT"
+        footer = f"sum {number(self.total, 4)}   model {number(self.actual, 4)}   gap {power(self.gap)} {state}"
         return Table(self.title(), ["component", self.unit], rows, bars, note, footer)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -277,18 +296,12 @@ def attribute(
         model: where ``run`` is a prompt.
 
     Raises:
+        AttribError: a prompt without its model.
         TargetError: the text is several tokens here, or the target is undefined on this model.
         PositionError: outside the prompt.
         GranularityError: the recorded tensors do not add up on this prompt.
     """
-    from ..model.run import Run as RunClass
-
-    if not isinstance(run, RunClass):
-        if model is None:
-            raise TargetError("A prompt needs its model.", 'Write aw.attribute(model.run("..."), " Paris").')
-        from ..model.loading import load
-
-        run = load(model).run(run)
+    run = as_run(run, model, position)
     position = run.position(position)
     if target is None:
         target = run.top(1, position)[0].id
@@ -348,20 +361,23 @@ def read_target(run: Run, target: Target, position: int) -> Reading:
     norm = model.norm(model.anatomy.final_norm)
     direction = found.direction(model.unembed_weight)
     before = found.of(precap) if model.softcap is not None else None
-    bound = _readout_bound(run, found, position, actual if before is None else before)
+    x = run.record.streams[-1][position]
+    bound = float(readout_bound(model, found, x[None], printed[None])[0])
     return Reading(model.n_layers, norm, direction, position, constants, actual, before, bound, found.notes)
 
 
-def _readout_bound(run: Run, found: Resolved, position: int, value: float) -> float:
-    """Rounding of the final norm and of the unembedding, for the tokens that the target weighs."""
-    model = run.model
-    normed = model.norm(model.anatomy.final_norm)(run.record.streams[-1][position])
+def readout_bound(
+    model: Model, found: Resolved, x: Float[Tensor, "row d_model"], printed: Float[Tensor, "row vocab"]
+) -> Float[Tensor, "row"]:
+    """Rounding of the final norm and of the unembedding, for the tokens that the target weighs, at some positions."""
+    normed = model.norm(model.anatomy.final_norm)(x)
     eps = torch.finfo(model.dtype).eps
-    printed = run.logits(position).float().abs()
-    each = dot_bound(model.dtype, normed.expand(len(found.ids), -1), model.unembed_weight[:, found.ids].T)
-    total = ((each + eps * printed[found.ids]) * found.weights.abs()).sum()
+    size = printed.float().abs()
+    rows = model.unembed_weight[:, found.ids].T.float()
+    each = dot_bound(model.dtype, normed[:, None].expand(-1, len(rows), -1), rows.expand(len(normed), -1, -1))
+    total = (each + eps * size[:, found.ids]) @ found.weights.abs().double()
     if found.dense is not None:  # every other token, by the length of its row: its products are not worth forming
-        spread = float(normed.norm()) * model.unembed_lengths / model.d_model**0.5
-        others = 16 * eps * spread + 5 * eps * printed + accumulation(model.d_model) * spread
-        total = total + (others * found.dense.abs()).sum()
-    return float(total) + 1e-6 * abs(value)
+        spread = normed.norm(dim=-1, keepdim=True) * model.unembed_lengths / model.d_model**0.5
+        others = 16 * eps * spread + 5 * eps * size + accumulation(model.d_model) * spread
+        total = total + (others * found.dense.abs()).sum(-1)
+    return total + 1e-6 * found.of_rows(printed).abs()

@@ -14,6 +14,7 @@ from ..errors import ComponentError, GranularityError
 from ..model.capture import record_neurons
 from ..model.rounding import projection_error, refuse_above
 from ..model.selfcheck import post_norm_error
+from ..result import signed
 from .parts import Contributions, Worked, Writes
 from .rows import sublayer_direction
 from .sources import attention_direction, stream_direction
@@ -72,7 +73,7 @@ def _neurons(a: Attribution, layer: int, acts: Float[Tensor, "neuron"]) -> Contr
     part = torch.tensor(values).float()
     best = int(part[: len(acts)].abs().argmax())
     return Contributions(
-        f"L{layer}.mlp by neuron: {labels[best]} leads with {float(part[best]):+.2f}",
+        f"L{layer}.mlp by neuron: {labels[best]} leads with {signed(float(part[best]))}",
         labels,
         kinds,
         part,
@@ -93,7 +94,7 @@ def worked(a: Attribution, head: Component) -> Worked:
     written, u = z @ weight, attention_direction(a, layer)
     return Worked(
         head,
-        a.target.phrase(model),
+        a.target.phrase(model, a.run),
         z.cpu(),
         weight.cpu(),
         written.cpu(),
@@ -142,6 +143,7 @@ def written_vector(a: Attribution, which: Component) -> Float[Tensor, "d_model"]
 @torch.no_grad()
 def writes(a: Attribution, which: Component, k: int = 8) -> Writes:
     """See :meth:`Attribution.writes`."""
+    a.run.check_fresh()
     model = a.model
     norm = model.norm(model.anatomy.final_norm)
     if which.kind == "norm.bias" and a.reading.stage == model.n_layers:

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..components import Component
-from ..errors import PositionError
-from ..result import Result, Table, others_label, signed, visible
+from ..errors import ComponentError, PositionError
+from ..result import Result, Table, others_label, power, signed, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def _closing(total: float, unit: str, parent: str, value: float, gap: float) -> str:
     """The line under a table: what the rows sum to beside the number they split."""
-    return f"sum {signed(total, 4)} {unit}   {parent} {signed(value, 4)}   gap {gap:.0e}"
+    return f"sum {signed(total, 4)} {unit}   {parent} {signed(value, 4)}   gap {power(gap)}"
 
 
 @dataclass(eq=False, repr=False)
@@ -50,7 +50,12 @@ class Contributions(Result):
         return self.parent_value - self.total
 
     def __getitem__(self, row: int | str) -> float:
-        return float(self.values[self.labels.index(row) if isinstance(row, str) else row])
+        if not isinstance(row, str):
+            return float(self.values[row])
+        if self.labels.count(row) != 1:
+            found = f"{self.labels.count(row)} rows are" if row in self.labels else "No row is"
+            raise ComponentError(f"{found} called {row!r}.", f"Use the row's number; the names are {self.labels[:8]} …")
+        return float(self.values[self.labels.index(row)])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -217,7 +222,7 @@ class Worked(Result):
             f"written = z [{len(self.z)}] @ W_O [{len(self.z)} x {len(self.written)}]: length {length:.3f}\n"
             f"direction of the {self.target}: length {other:.3f}, cosine with written {cosine:+.3f}"
         )
-        footer = f"{length:.3f} x {other:.3f} x {cosine:+.3f} = {signed(self.total, 4)} {self.unit}"
+        footer = f"{length:.3f} x {other:.3f} x {signed(cosine, 3)} = {signed(self.total, 4)} {self.unit}"
         footer += f"   bar {signed(self.value, 4)}"
         bars: list[float | None] = [*(float(self.products[i]) for i in order), rest]
         return Table(

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ..components import Component
 from ..errors import TargetError
-from ..result import Result, Table, signed, visible
+from ..model.rounding import refuse_above
+from ..result import Result, Table, number, signed, visible
 from ..targets import ScoreTarget, Target, resolve
-from .attribution import attribute_resolved
+from .attribution import attribute_resolved, readout_bound
 from .rows import decompose
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class PositionAttribution(Result):
         for p in list(range(len(self.targets)))[-10:]:
             best = int(self.values[p].abs().argmax())
             lead = f"{self.components[best]} {signed(float(self.values[p, best]))}"
-            rows.append([visible(self.run.tokens[p]), visible(self.targets[p]), lead, f"{float(self.actual[p]):.3f}"])
+            rows.append([visible(self.run.tokens[p]), visible(self.targets[p]), lead, number(float(self.actual[p]), 3)])
         worst = float((self.actual - self.total).abs().max())
         return Table(
             "Attribution at every position",
@@ -114,31 +115,33 @@ def _same_direction(a: Attribution, target: Target) -> PositionAttribution:
     for name, value in reading.constants:
         components.append(name)
         columns.append(fixed.new_full((run.n_positions, 1), value))
-    actual, precap = _printed(run, resolve(target, run, reading.position))
+    actual, precap, bound = _printed(run, resolve(target, run, reading.position))
     read = (rows.direct[0] + fixed).cpu() + sum(v for _, v in reading.constants)
+    missed = (precap if model.softcap else actual) - read
+    refuse_above(missed, bound, "a printed number is not the read-out of the recorded stream")
     if reading.precap is not None:
         components.append(Component("softcap"))
         columns.append((actual - precap)[:, None].to(fixed.device))
     components.append(Component("rounding"))
-    columns.append(
-        (rows.stream[0] + rows.heads[0] + ((precap if model.softcap else actual) - read).to(fixed.device))[:, None]
-    )
+    columns.append((rows.stream[0] + rows.heads[0] + missed.to(fixed.device))[:, None])
     values = torch.cat([c.float().cpu() for c in columns], -1)
     return PositionAttribution(run, [_name(a, target)] * run.n_positions, components, values, actual.float(), a.unit)
 
 
-def _printed(run: Run, found: Resolved) -> tuple[Tensor, Tensor]:
-    """(printed, before the soft cap) value at every position; logits are held for a few positions at a time."""
-    printed, precap = [], []
+def _printed(run: Run, found: Resolved) -> tuple[Tensor, Tensor, Tensor]:
+    """(printed, before the soft cap, rounding bound) at every position; logits are held for a few at a time."""
+    printed, precap, bound = [], [], []
     for start in range(0, run.n_positions, 32):
-        pre, out = run.model.read_out(run.record.streams[-1][start : start + 32])
+        x = run.record.streams[-1][start : start + 32]
+        pre, out = run.model.read_out(x)
         printed.append(found.of_rows(out))
         precap.append(found.of_rows(pre))
+        bound.append(readout_bound(run.model, found, x, out))
     actual, before = torch.cat(printed), torch.cat(precap)
     for row, position in enumerate(run.record.kept):  # what the model itself printed comes first
         actual[position] = found.of(run.record.logits[row])
         before[position] = found.of(run.record.precap[row])
-    return actual.cpu(), before.cpu()
+    return actual.cpu(), before.cpu(), torch.cat(bound).cpu()
 
 
 def _name(a: Attribution, target: Target) -> str:

@@ -99,6 +99,7 @@ def decompose(
     Raises:
         GranularityError: on this very prompt the recorded tensors miss their sums by more than rounding.
     """
+    run.check_fresh()
     model, rec, index = run.model, run.record, list(positions)
     x = rec.streams[stage][index]
     scale = norm.scale(x)

@@ -12,9 +12,9 @@ from torch import Tensor
 from ..components import Component
 from ..model.attend import attend, input_norm, normed_input, projection_weight, value_direction
 from ..model.rounding import dot_bound, refuse_above
-from ..result import visible
+from ..result import signed, visible
 from .parts import Contributions, Through
-from .rows import decompose, sublayer_direction
+from .rows import Rows, decompose, sublayer_direction
 
 if TYPE_CHECKING:
     from ..model.attend import Attended
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 def stream_direction(a: Attribution) -> Float[Tensor, "d_model"]:
     """The explained direction of the raw stream at the attribution's position, its norm frozen."""
+    a.run.check_fresh()
     reading = a.reading
     x = a.run.record.streams[reading.stage][reading.position]
     return reading.norm.pull(reading.direction) * reading.norm.scale(x)
@@ -88,7 +89,7 @@ def sources(a: Attribution, head: Component) -> Contributions:
     best = int(found.values.abs().argmax())
     token, part = visible(a.run.tokens[best]), float(found.values[best])
     share = 100 * float(found.pattern[best])
-    title = f"{head} by source token: reads {share:.0f} % from {token}, which carries {part:+.2f}"
+    title = f"{head} by source token: reads {share:.0f} % from {token}, which carries {signed(part)}"
     return Contributions(
         title,
         labels,
@@ -108,15 +109,7 @@ def through(a: Attribution, head: Component) -> Through:
     found = carried(a, head)
     direction, _, _ = value_direction(model, layer, index, attention_direction(a, layer))
     rows = decompose(a.run, layer, input_norm(model, layer), direction[None], range(a.run.n_positions))
-    weight = found.pattern
-    parts = rows.values[0] * weight[:, None]
-    constant = rows.constant[0] * weight
-    # What the value projection rounded, and the measured rounding of the stream it read.
-    rounded = found.values - (rows.direct[0] + rows.constant[0]) * weight
-    read = normed_input(model, a.run.record, layer)
-    bound = weight.double() * dot_bound(model.dtype, read, direction.expand_as(read)) + 1e-12
-    refuse_above(rounded, bound, f"the values of {head} are not the linear map of the stream they read")
-    rounded = rounded + (rows.stream[0] + rows.heads[0]) * weight
+    parts, constant, rounded = shares(a, head, found, direction, rows, 0)
     return Through(
         head,
         list(a.run.tokens),
@@ -128,3 +121,24 @@ def through(a: Attribution, head: Component) -> Through:
         found.values.cpu(),
         a.unit,
     )
+
+
+def shares(
+    a: Attribution, head: Component, taken: Carried, direction: Float[Tensor, "d_model"], rows: Rows, number: int
+) -> tuple[Float[Tensor, "source part"], Float[Tensor, "source"], Float[Tensor, "source"]]:
+    """What a head took from every source, by part: (parts, the input norm's bias, rounding), which sum to it.
+
+    ``rows`` split the stream along ``direction``, their direction ``number``.
+
+    Raises:
+        GranularityError: the recorded values are not the linear map of the stream they read.
+    """
+    weight = taken.pattern
+    constant = rows.constant[number] * weight
+    # What the value projection rounded, and the measured rounding of the stream it read.
+    missed = taken.values - (rows.direct[number] + rows.constant[number]) * weight
+    read = normed_input(a.model, a.run.record, head.layer or 0)
+    bound = weight.double() * dot_bound(a.model.dtype, read, direction.expand_as(read)) + 1e-12
+    refuse_above(missed, bound, f"the values of {head} are not the linear map of the stream they read")
+    rounded = missed + (rows.stream[number] + rows.heads[number]) * weight
+    return rows.values[number] * weight[:, None], constant, rounded

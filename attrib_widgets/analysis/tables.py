@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..components import head
-from ..model.attend import attend, input_norm, normed_input, value_direction
-from ..model.rounding import dot_bound, refuse_above
+from ..model.attend import attend, input_norm, value_direction
+from ..model.rounding import refuse_above
 from .attention import unit_writes
 from .rows import decompose, parts_below
 from .scores import read_side
-from .sources import attention_direction, carried
+from .sources import attention_direction, carried, shares
 
 if TYPE_CHECKING:
     from .attribution import Attribution
@@ -43,16 +43,16 @@ class HeadTable:
 
 
 def head_table(a: Attribution, patterns: bool = True) -> HeadTable | None:
-    """One pass over all layers; None where attention was not shown to be exact.
+    """One pass over the layers below the read point; None where attention was not shown to be exact.
 
     Args:
         patterns: False keeps only the pattern row of the attribution's position.
     """
     model = a.model
-    if not model.check.attention_ok or a.reading.stage < model.n_layers:
+    if not model.check.attention_ok or a.reading.stage == 0:
         return None
     units, rows, full, sinks = [], [], [], []
-    for layer in range(model.n_layers):
+    for layer in range(a.reading.stage):
         unit = unit_writes(a, layer)
         units.append(unit)
         rows.append(unit.attended.pattern[:, a.reading.position].cpu())
@@ -78,7 +78,7 @@ def head_table(a: Attribution, patterns: bool = True) -> HeadTable | None:
 class WhyTable:
     """Why every head looked from the attribution's position to one key each: both sides of the score.
 
-    ``values`` run over the parts below the final norm (zero at and above the head's layer); with ``constant`` (biases
+    ``values`` run over the parts below the read point (zero at and above the head's layer); with ``constant`` (biases
     of the norm and the projections, position penalty, soft cap, rounding) each side sums to ``score``.
     """
 
@@ -91,10 +91,10 @@ class WhyTable:
 def why_table(a: Attribution, keys: Sequence[Sequence[int]]) -> WhyTable:
     """The scores from the attribution's position to ``keys[layer][head]``, split on the query and on the key side."""
     model, run, query = a.model, a.run, a.reading.position
-    shape = (model.n_layers, model.n_heads, 2)
-    values = torch.zeros(*shape, len(parts_below(model, model.n_layers)))
+    shape = (a.reading.stage, model.n_heads, 2)
+    values = torch.zeros(*shape, len(parts_below(model, a.reading.stage)))
     constant, score = torch.zeros(shape), torch.zeros(shape[:2])
-    for layer in range(model.n_layers):
+    for layer in range(a.reading.stage):
         found, norm = attend(model, run.record, layer), input_norm(model, layer)
         for number, name in enumerate(("query", "key")):
             sides = [read_side(run, found, layer, h, name, query, keys[layer][h]) for h in range(model.n_heads)]
@@ -114,28 +114,34 @@ def why_table(a: Attribution, keys: Sequence[Sequence[int]]) -> WhyTable:
     return WhyTable(values, constant, score)
 
 
-@torch.no_grad()
-def through_table(a: Attribution) -> Float[Tensor, "layer head source part"]:
-    """What every head carried from every source, by the part below the final norm that had written it there.
+@dataclass
+class ThroughTable:
+    """What every head carried from every source, by who had written it there; all three sum to what it carried.
 
-    The parts' share only: the norm's bias, the value bias and the rounding of a head are left out
-    (:meth:`Attribution.through` has them).
+    ``values`` run over the parts below the read point (zero at and above the head's layer); ``norm_bias`` is what the
+    head's input norm adds by itself, ``rounding`` that of what was read.
     """
+
+    values: Float[Tensor, "layer head source part"]
+    norm_bias: Float[Tensor, "layer head source"]
+    rounding: Float[Tensor, "layer head source"]
+
+
+@torch.no_grad()
+def through_table(a: Attribution) -> ThroughTable:
+    """:meth:`Attribution.through` for all heads."""
     model, run = a.model, a.run
-    parts = len(parts_below(model, model.n_layers))
-    out = torch.zeros(model.n_layers, model.n_heads, run.n_positions, parts)
-    for layer in range(model.n_layers):
-        u, norm = attention_direction(a, layer), input_norm(model, layer)
+    shape = (a.reading.stage, model.n_heads, run.n_positions)
+    out = ThroughTable(
+        torch.zeros(*shape, len(parts_below(model, a.reading.stage))), torch.zeros(shape), torch.zeros(shape)
+    )
+    for layer in range(a.reading.stage):
+        u, found = attention_direction(a, layer), attend(model, run.record, layer)
         directions = torch.stack([value_direction(model, layer, h, u)[0] for h in range(model.n_heads)])
-        rows = decompose(run, layer, norm, directions, range(run.n_positions))
-        read = normed_input(model, run.record, layer)
-        found = attend(model, run.record, layer)
+        rows = decompose(run, layer, input_norm(model, layer), directions, range(run.n_positions))
         for h in range(model.n_heads):
-            taken = carried(a, head(layer, h), found)
-            missed = taken.values - (rows.direct[h] + rows.constant[h]) * taken.pattern
-            bound = taken.pattern.double() * dot_bound(model.dtype, read, directions[h].expand_as(read)) + 1e-12
-            refuse_above(
-                missed, bound, f"the values of {head(layer, h)} are not the linear map of the stream they read"
-            )
-            out[layer, h, :, : rows.values.shape[-1]] = (rows.values[h] * taken.pattern[:, None]).cpu()
+            which = head(layer, h)
+            parts, constant, rounded = shares(a, which, carried(a, which, found), directions[h], rows, h)
+            out.values[layer, h, :, : parts.shape[-1]] = parts.cpu()
+            out.norm_bias[layer, h], out.rounding[layer, h] = constant.cpu(), rounded.cpu()
     return out

@@ -265,8 +265,15 @@ def geometry(anatomy: Anatomy, model: nn.Module) -> Geometry:
     layers = find(model, anatomy.layers)
     assert isinstance(layers, nn.ModuleList)
     out = find(layers[0], anatomy.attn_out)
-    assert out is not None
+    unembed = find(model, anatomy.unembed)
+    assert out is not None and unembed is not None
     width, d_model = weight_in_out(out).shape
+    stream = weight_in_out(unembed).shape[0]
+    if d_model != stream:
+        raise AnatomyError(
+            f"{anatomy.attn_out} writes {d_model} numbers, but the stream that {anatomy.unembed} reads has {stream}.",
+            "Pass anatomy={'attn_out': ...} with the attention's output projection.",
+        )
     config = getattr(model, "config", None)
     n_heads = _entry(config, anatomy.n_heads)
     if not n_heads or width % n_heads:

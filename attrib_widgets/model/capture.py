@@ -47,7 +47,8 @@ class Recording:
     def bytes(self) -> int:
         """Memory held by the recorded tensors (shared ones counted once)."""
         lists = [self.streams, self.z, self.attn_out, self.attn_write, self.mlp_out, self.mlp_write]
-        tensors = [t for part in lists for t in part]
+        tensors = [t for part in lists for t in part] + [self.logits, self.precap]
+        tensors += [t for t in (self.embed, self.pos) if t is not None]
         return sum(size for size in {t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
 
 

@@ -44,13 +44,16 @@ def load(
     if isinstance(source, Model):
         return source
     name = source if isinstance(source, str) else None
+    embedded = name == "demo"
     if isinstance(source, (str, Path)):
         source, tokenizer, name = _from_pretrained(str(source), tokenizer, dtype)
     elif dtype is not None:
         raise AttribError("dtype= only applies while loading.", "Convert the model yourself: model.to(dtype).")
+    elif device is not None:
+        raise AttribError("device= only applies while loading.", "Move the model yourself: model.to(device).")
     if device is not None:
-        source.to(device)
-    return Model(source, tokenizer, name=name, anatomy=anatomy)
+        _move(source, device)
+    return Model(source, tokenizer, name=name, anatomy=anatomy, embedded=embedded)
 
 
 def _from_pretrained(source: str, tokenizer: Any, dtype: str | torch.dtype | None) -> tuple[Any, Any, str]:
@@ -64,9 +67,13 @@ def _from_pretrained(source: str, tokenizer: Any, dtype: str | torch.dtype | Non
         folder, dtype = str(demo.path()), dtype or torch.float32
     elif Path(source).is_dir():
         name = Path(source).resolve().name
+    elif source.startswith((".", "/", "~")) or "\\" in source:
+        raise AttribError(f"There is no folder {source!r}.", "Give a folder written by save_pretrained, or 'demo'.")
+    elif any(c.isspace() for c in source):
+        raise AttribError(f"{source!r} is a text, not a model.", 'Name the model first: aw.explore("demo", "The ...").')
     options: dict[str, Any] = {}
     if dtype is not None:
-        options["dtype"] = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        options["dtype"] = _dtype(dtype)
     bar = logging.is_progress_bar_enabled()
     try:
         if source == "demo":
@@ -85,6 +92,21 @@ def _from_pretrained(source: str, tokenizer: Any, dtype: str | torch.dtype | Non
         if bar:
             logging.enable_progress_bar()
     return hf, tokenizer, name
+
+
+def _dtype(name: str | torch.dtype) -> torch.dtype:
+    found = getattr(torch, name, None) if isinstance(name, str) else name
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise AttribError(f"{name!r} is no floating-point dtype.", "Use float32, bfloat16 or float16.")
+    return found
+
+
+def _move(hf: nn.Module, device: str | torch.device) -> None:
+    try:
+        hf.to(device)
+    except (RuntimeError, AssertionError) as reason:
+        first = str(reason).strip().splitlines()[0]
+        raise AttribError(f"The model could not be moved to {device!r}: {first}", "Leave device out.") from reason
 
 
 def wrapped(hf: nn.Module, tokenizer: Any) -> Any:

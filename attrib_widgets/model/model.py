@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..components import whole
 from ..errors import AnatomyError, AttribError, GranularityError, PositionError, TargetError, TokenizerError
 from .anatomy import Anatomy, Geometry, bias_of, find, weight_in_out
 from .loading import wrapped
@@ -46,6 +47,7 @@ class Model:
         *,
         name: str | None = None,
         anatomy: Anatomy | Mapping[str, Any] | None = None,
+        embedded: bool = False,
     ) -> None:
         traced = source if hasattr(source, "trace") and hasattr(source, "_module") else None
         hf = traced._module if traced is not None else source
@@ -62,6 +64,7 @@ class Model:
             )
         self.hf = hf
         self.tokenizer = copy.deepcopy(tokenizer)
+        self.embedded = embedded  # the model that ships with the library, whatever another one is called
         self.name = name or str(getattr(hf, "name_or_path", "") or type(hf).__name__)
         self.lock = FORWARD_LOCK
         self._cache: dict[Any, tuple[Any, Any]] = {}
@@ -153,9 +156,11 @@ class Model:
         ids = [int(i) for i in self.tokenizer(text, add_special_tokens=False).input_ids]
         if "".join(self.token(i) for i in ids) != text:
             # SentencePiece tokenizers put a space in front of what they are given: look the piece up as typed.
-            piece = self.tokenizer.convert_tokens_to_ids(text.replace(" ", "\u2581"))
-            if piece is not None and self.token(piece) == text:
-                return [int(piece)]
+            # A byte has a piece of its own there.
+            for name in (text.replace(" ", "\u2581"), "".join(f"<0x{byte:02X}>" for byte in text.encode())):
+                piece = self.tokenizer.convert_tokens_to_ids(name)
+                if piece is not None and self.token(piece) == text:
+                    return [int(piece)]
         return ids
 
     def single_token(self, spec: str | int) -> int:
@@ -164,12 +169,13 @@ class Model:
         Raises:
             TargetError: several tokens (named, with the nearest single-token choices), or no such id.
         """
-        if isinstance(spec, bool) or not isinstance(spec, (str, int)):
+        number = whole(spec)
+        if number is not None:
+            if not 0 <= number < self.vocab_size:
+                raise TargetError(f"Token id {number} is outside the vocabulary (0 to {self.vocab_size - 1}).")
+            return number
+        if not isinstance(spec, str):
             raise TargetError(f"{spec!r} is not a token.", 'Give its text, for example " Paris", or its id.')
-        if isinstance(spec, int):
-            if not 0 <= spec < self.vocab_size:
-                raise TargetError(f"Token id {spec} is outside the vocabulary (0 to {self.vocab_size - 1}).")
-            return spec
         ids = self.token_ids(spec)
         if len(ids) == 1 and self.token(ids[0]) == spec:
             return ids[0]
@@ -197,14 +203,14 @@ class Model:
         if isinstance(prompt, Run):
             return list(prompt.ids)
         if isinstance(prompt, str):
-            ids = [int(i) for i in self.tokenizer(prompt).input_ids]
+            ids = [int(i) for i in self.tokenizer(prompt, verbose=False).input_ids]
         else:
             flat = prompt.tolist() if isinstance(prompt, Tensor) else _listed(prompt)
             if len(flat) == 1 and isinstance(flat[0], list):  # a batch of one, as tokenizers return it
                 flat = flat[0]
             if any(isinstance(i, list) for i in flat):
                 raise PositionError(f"A batch of {len(flat)} prompts is not one prompt.", "Run them one at a time.")
-            wrong = next((i for i in flat if isinstance(i, bool) or not hasattr(i, "__index__")), None)
+            wrong = next((i for i in flat if whole(i) is None), None)
             if wrong is not None:
                 raise PositionError(f"{wrong!r} is not a token id.", "A prompt is a text or a list of token ids.")
             ids = [int(i) for i in flat]
@@ -298,11 +304,15 @@ class Model:
 
     def _kept(self, key: Any, weights: Sequence[Tensor], compute: Callable[[], T]) -> T:
         """``compute()``, remembered until one of ``weights`` is replaced or written to (a training step, say)."""
-        stamp = tuple((w.data_ptr(), w._version, w.dtype) for w in weights)
+        stamp = _stamp(weights)
         if self._cache.get(key, (None,))[0] != stamp:
             self._cache[key] = (stamp, compute())
         found: T = self._cache[key][1]
         return found
+
+    def stamp(self) -> tuple[Any, ...]:
+        """Changes whenever a weight is replaced or written to."""
+        return _stamp(list(self.hf.parameters()))
 
     def forget(self) -> None:
         """Drop everything that was read off the weights."""
@@ -364,6 +374,10 @@ class Model:
             precap: Tensor = self.module(self.anatomy.unembed)(normed)
         cap = self.softcap
         return precap, precap if cap is None else torch.tanh(precap / cap) * cap
+
+
+def _stamp(weights: Sequence[Tensor]) -> tuple[Any, ...]:
+    return tuple((w.data_ptr(), -1 if w.is_inference() else w._version, w.dtype) for w in weights)
 
 
 def _listed(prompt: Any) -> list[Any]:

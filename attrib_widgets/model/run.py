@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import NumberError, PositionError
+from ..components import whole
+from ..errors import AttribError, GranularityError, NumberError, PositionError
 from ..result import Table, render_text, visible
 from .capture import Recording, record
 
@@ -56,6 +57,7 @@ class Run:
         special = set(model.special_ids)
         self.special = [p for p, i in enumerate(self.ids) if i in special]
         self.record: Recording = record(model, self.ids, keep)
+        self._stamp = model.stamp()
         if not bool(torch.isfinite(self.record.logits).all()):
             layer = next(
                 (i for i, s in enumerate(self.record.streams) if not bool(torch.isfinite(s).all())),
@@ -64,6 +66,18 @@ class Run:
             raise NumberError(
                 f"The model printed NaN or infinite logits; the stream is first not finite before layer {layer}.",
                 "Load it in float32 or bfloat16 (aw.load(..., dtype='float32')) or check its weights.",
+            )
+
+    def check_fresh(self) -> None:
+        """A record is read with the weights that made it.
+
+        Raises:
+            GranularityError: the model's weights have changed since.
+        """
+        if self._stamp != self.model.stamp():
+            raise GranularityError(
+                "The model's weights have changed since this run, so its numbers no longer belong together.",
+                "Run the prompt again: model.run(...).",
             )
 
     @property
@@ -77,12 +91,18 @@ class Run:
         Raises:
             PositionError: outside the prompt.
         """
-        if not -self.n_positions <= position < self.n_positions:
+        number = whole(position)
+        if number is None:
+            raise PositionError(
+                f"{position!r} is not a position.",
+                "Count tokens from 0, or from the end with −1; attribute(...).by_position() explains all of them.",
+            )
+        if not -self.n_positions <= number < self.n_positions:
             raise PositionError(
                 f"Position {position} is outside the prompt, which has {self.n_positions} tokens.",
                 f"Use 0 to {self.n_positions - 1}, or −1 for the last.",
             )
-        return position % self.n_positions
+        return number % self.n_positions
 
     def raw_logits(self, position: int = -1) -> tuple[Float[Tensor, "vocab"], Float[Tensor, "vocab"]]:
         """(before the soft cap, as printed), in the model's dtype, at one position.
@@ -94,6 +114,7 @@ class Run:
         if position in self.record.kept:
             row = self.record.kept.index(position)
             return self.record.precap[row], self.record.logits[row]
+        self.check_fresh()
         return self.model.read_out(self.record.streams[-1][position])
 
     def logits(self, position: int = -1) -> Float[Tensor, "vocab"]:
@@ -106,6 +127,8 @@ class Run:
 
     def top(self, k: int = 5, position: int = -1) -> Predictions:
         """The ``k`` likeliest next tokens after ``position``."""
+        if (whole(k) or 0) < 1:
+            raise AttribError(f"{k!r} is not a number of predictions.", "Give 1 or more.")
         logits = self.logits(position).float()
         p = logits.softmax(-1)
         best = logits.topk(min(k, logits.numel())).indices.tolist()

@@ -140,6 +140,10 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
         except AttribError as reason:
             refusals.append(reason.message)
             continue
+        except (RuntimeError, IndexError, AttributeError, TypeError) as reason:  # parts of the wrong kind or shape
+            first = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
+            refusals.append(f"a part named by the anatomy has the wrong shape or kind ({first})")
+            continue
         if best is None or GRANULARITIES.index(found.granularity) < GRANULARITIES.index(best[2].granularity):
             best = (anatomy, model.geometry, found)
         if found.ok:

@@ -26,10 +26,12 @@ from .wire import Stored
 if TYPE_CHECKING:
     from ..analysis.attribution import Attribution
     from ..analysis.tables import HeadTable
+    from ..model.model import Model
     from ..model.worker import Job
     from .explanation import Explanation
 
-BUDGET = 2_000_000
+#: Bytes of one state: an offline page holds it in base64 beside the bundle, 2 MB in all.
+BUDGET = 1_400_000
 #: Patterns of longer prompts are asked for, one head at a time.
 PATTERN_TOKENS = 300
 #: Multiplications that a live view may spend on each of the optional parts: a few tens of milliseconds.
@@ -79,36 +81,33 @@ class _Filler:
 
     def __init__(self, header: dict[str, Any], arrays: dict[str, Stored], job: Job | None) -> None:
         self.header, self.arrays, self._job = header, arrays, job
-        self.header["embedded"] = dict.fromkeys(("patterns", "through", "why", "writes", "neurons"), False)
+        self.header["absent"] = {}
         self.left = BUDGET - len(json.dumps(wire.plain(header))) - sum(s.nbytes for s in arrays.values())
 
     def add(self, name: str, build: Callable[[], Stored | None]) -> None:
         self.many(name, lambda: None if (stored := build()) is None else {name: stored})
 
     def many(self, name: str, build: Callable[[], dict[str, Stored] | None]) -> None:
-        found = self._build(build)
+        found = self._build(name, build)
         # 120 bytes is about what the header says of one array.
         if found and (size := sum(s.nbytes + 120 for s in found.values())) <= self.left:
             self.arrays.update(found)
-            self._done(name, size)
+            self.left -= size
 
     def text(self, name: str, build: Callable[[], dict[str, Any]]) -> None:
-        found = self._build(build)
+        found = self._build(name, build)
         if found and (size := len(json.dumps(wire.plain(found)))) <= self.left:
             self.header[name] = found
-            self._done(name, size)
+            self.left -= size
 
-    def _build(self, build: Callable[[], Any]) -> Any:
+    def _build(self, name: str, build: Callable[[], Any]) -> Any:
         if self._job is not None:
             self._job.check()
         try:
             return build() if self.left > 0 else None
-        except AttribError:  # this model does not split here: the page asks, and is answered with the reason
+        except AttribError as reason:  # this model does not split here, with or without a kernel
+            self.header["absent"][name] = str(reason)
             return None
-
-    def _done(self, name: str, size: int) -> None:
-        self.header["embedded"][name] = True
-        self.left -= size
 
 
 def _header(e: Explanation, table: HeadTable | None) -> dict[str, Any]:
@@ -136,6 +135,7 @@ def _header(e: Explanation, table: HeadTable | None) -> dict[str, Any]:
             {"id": str(c), "kind": c.kind, "layer": c.layer, "head": c.index if c.kind == "head" else None}
             for c in a.components
         ],
+        "finding": dict(zip(("names", "text"), a.finding(), strict=True)),
         "total": float(a.total),
         "actual": float(a.actual),
         "gap": float(a.gap),
@@ -143,7 +143,7 @@ def _header(e: Explanation, table: HeadTable | None) -> dict[str, Any]:
         "precap": None if a.precap is None else float(a.precap),
         "rounding": {part: float(a.rounding.get(part, 0.0)) for part in ("stream", "heads", "readout")},
         "notes": list(a.notes),
-        "examples": _examples(model.name),
+        "examples": _examples(model),
         "python": {"setup": setup.lines(a), "load": setup.load(model)},
         "neurons": {},
         "writes": {},
@@ -170,11 +170,12 @@ def _target(a: Attribution) -> dict[str, Any]:
 
         def named(tokens: Sequence[str | int]) -> dict[str, Any]:
             ids = [model.single_token(t) for t in tokens]
-            return {"text": " or ".join(model.token(i) for i in ids), "id": ids[0]}
+            texts = [model.token(i) for i in ids]
+            return {"text": " or ".join(texts), "texts": texts, "id": ids[0]}
 
         answer |= {"kind": target.kind, **named(target.tokens)}
         answer["against"] = named(target.against) if target.against else None
-    return {**answer, "phrase": target.phrase(model)}
+    return {**answer, "phrase": target.phrase(model, a.run)}
 
 
 def _compare(e: Explanation) -> dict[str, Any] | None:
@@ -195,8 +196,8 @@ def _compare(e: Explanation) -> dict[str, Any] | None:
     }
 
 
-def _examples(name: str) -> list[dict[str, str]]:
-    if name != "demo":
+def _examples(model: Model) -> list[dict[str, str]]:
+    if not model.embedded:
         return []
     from ..demo import tasks as abilities
 
@@ -226,10 +227,15 @@ def _spread(a: Attribution, labels: Sequence[str]) -> NDArray[np.intp]:
 
 
 def _through(a: Attribution, budget: int) -> Stored | None:
-    shape = (a.model.n_layers, a.model.n_heads, a.run.n_positions, len(a.components))
+    shape = (a.reading.stage, a.model.n_heads, a.run.n_positions, len(a.components))
     if 4 * np.prod(shape) > budget:
         return None
-    return wire.store(_widened(through_table(a), shape[-1]))
+    t = through_table(a)
+    found = _widened(t.values, shape[-1])
+    for name, column in (("norm.bias", t.norm_bias), ("rounding", t.rounding)):
+        if name in a.labels:
+            found[..., a.labels.index(name)] = column.numpy()
+    return wire.store(found)
 
 
 def _widened(values: torch.Tensor, rows: int) -> NDArray[np.float32]:

@@ -154,7 +154,9 @@ def _target(model: Model, before: Any, target: Any, against: Any) -> Target | Sc
         return target_of(target, against or None)
     with blaming("target"):
         if target is not None:
-            model.single_token(target)
+            number = model.single_token(target)
+            text = model.token(number)
+            target = text if model.token_ids(text) == [number] else number  # an id where no text names it
         elif not isinstance(before, Target):
             raise AttribError("There is no token to hold against it.", "Give the target too.")
     old = before if isinstance(before, Target) else logit("?")

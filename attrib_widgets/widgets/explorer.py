@@ -18,8 +18,9 @@ from .encode import encode, why
 from .explanation import Explanation, Question, asked, asked_from_end, blaming, explain, prompt_like, target_of
 from .view import Operation, Reply, Request, View
 
-#: Recent explanations that come back at once.
+#: Recent answers that going back finds again, and the memory their recordings may take.
 KEPT = 12
+KEPT_BYTES = 256_000_000
 
 
 class Explorer(View):
@@ -34,11 +35,12 @@ class Explorer(View):
         self._version = 1
         self._recent: OrderedDict[Question, Explanation] = OrderedDict()
         self._remember(explanation.question, explanation)
+        self._questions: list[Question] = [explanation.question]
         self._listeners: list[Callable[[str], object]] = []
         self.history: list[Question] = [explanation.question]
         """The questions that were asked, the oldest first."""
         super().__init__(
-            kind, _container(explanation, kind, self._version), worker=explanation.run.model.worker, hidden=hidden
+            kind, _container(explanation, kind, self._version, 0), worker=explanation.run.model.worker, hidden=hidden
         )
         self.observe(self._selection_changed, "selected")
 
@@ -175,7 +177,13 @@ class Explorer(View):
         return self.attribution
 
     def _ask(self, job: Job, args: Mapping[str, Any]) -> None:
-        question = asked(self.model, self._now.question, args)
+        number = args.get("restore")
+        if number is None:
+            question = asked(self.model, self._now.question, args)
+        elif isinstance(number, int) and 0 <= number < len(self._questions):
+            question = self._questions[number]
+        else:
+            raise AttribError(f"There is no question number {number!r} to go back to.", "Run the cell again.")
         explanation = self._recent.get(question)
         if explanation is None:
             runs = {prompt: run for e in self._recent.values() for prompt, run in e.runs.items()}
@@ -192,7 +200,7 @@ class Explorer(View):
             self._version += 1
             # One message: the page never sees a selection that its rows do not have.
             with self.hold_sync():
-                self.state = _container(explanation, self.kind, self._version)
+                self.state = _container(explanation, self.kind, self._version, self._numbered(explanation.question))
                 if self.selected not in explanation.attribution.labels:
                     self.selected = ""
                 if self.source >= self.run.n_positions:
@@ -203,8 +211,19 @@ class Explorer(View):
         for key in (question, settled, asked_from_end(settled, explanation.run)):
             self._recent[key] = explanation
             self._recent.move_to_end(key)
-        while len(self._recent) > 3 * KEPT:
+        while len(self._recent) > 1 and self._too_many():
             self._recent.popitem(last=False)
+
+    def _numbered(self, question: Question) -> int:
+        """The number under which the browser goes back to ``question``."""
+        if question not in self._questions:
+            self._questions.append(question)
+        return self._questions.index(question)
+
+    def _too_many(self) -> bool:
+        kept = list({id(e): e for e in self._recent.values()}.values())
+        runs = {id(run): run for e in kept for run in e.runs.values()}
+        return len(kept) > KEPT or sum(run.record.bytes() for run in runs.values()) > KEPT_BYTES
 
     # requests ---------------------------------------------------------------------------------------------------
     def greeting(self) -> dict[str, Any]:
@@ -269,7 +288,7 @@ class Explorer(View):
 
     def page_traits(self) -> dict[str, Any]:
         """The offline page holds everything that fits: nobody answers it."""
-        state = _container(self._now, self.kind, self._version, complete=True)
+        state = _container(self._now, self.kind, self._version, self._numbered(self._now.question), complete=True)
         return {**super().page_traits(), "state": state}
 
 
@@ -304,11 +323,11 @@ def explore(
         model = prompt.model
     model = load("demo" if model is None else model)
     if prompt is None:
-        if model.name != "demo":
+        if not model.embedded:
             raise AttribError("There is no prompt.", 'Write aw.explore(model, "The capital of France is").')
         prompt = PROMPT
         target = TARGET if target is None else target
-    if corrupted is None and model.name == "demo" and prompt == PROMPT:
+    if corrupted is None and model.embedded and prompt == PROMPT:
         corrupted = CORRUPTED
     with blaming("target"):
         aim = target_of(target, against)
@@ -317,9 +336,9 @@ def explore(
     return Explorer(explain(model, question, Job(_nothing), {}), hidden=hidden)
 
 
-def _container(explanation: Explanation, kind: str, version: int, complete: bool = False) -> bytes:
+def _container(explanation: Explanation, kind: str, version: int, question: int, complete: bool = False) -> bytes:
     header, arrays = encode(explanation, complete=complete)
-    return wire.pack({**header, "kind": kind, "version": version}, arrays)
+    return wire.pack({**header, "kind": kind, "version": version, "question": question}, arrays)
 
 
 def _nothing(job: Job) -> None:

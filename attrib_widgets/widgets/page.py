@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import AttribError
+
 STATIC = Path(__file__).parent.parent / "static"
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 FRAME_HEIGHT = 760
@@ -71,7 +73,7 @@ def page(title: str, traits: Mapping[str, Any], *, framed: bool = False) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{html.escape(title)}</title>"
         f"<style>{_GROUND}{_TITLE}{'' if framed else _MARGINS}\n{_read('attrib_widgets.css')}</style></head>\n"
-        f'<body><h1 class="aw-page-title">{html.escape(title)}</h1><main id="aw-root"></main>\n'
+        f'<body><main><h1 class="aw-page-title">{html.escape(title)}</h1><div id="aw-root"></div></main>\n'
         f'<script type="application/json" id="aw-state">{_json(data)}</script>\n'
         f'<script type="module">{_script(_read("page.js"))}</script>\n'
         f"{report}</body></html>\n"
@@ -81,6 +83,10 @@ def page(title: str, traits: Mapping[str, Any], *, framed: bool = False) -> str:
 def write(text: str, path: str | os.PathLike[str]) -> Path:
     """Write a page as UTF-8 and return where it is."""
     target = Path(path).expanduser()
+    if not target.parent.is_dir():
+        raise AttribError(
+            f"There is no folder {str(target.parent)!r} to write to.", "Make it first, or choose another."
+        )
     # Bytes, so that no platform changes the line ends or refuses a character; a lone surrogate becomes "?".
     target.write_bytes(text.encode("utf-8", "replace"))
     return target.resolve()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def load(model: Model) -> str:
     """The expression that loads the model. Every text is quoted as a literal."""
     dtype = str(model.dtype).removeprefix("torch.")
-    if model.name == "demo":
+    if model.embedded:
         return 'aw.load("demo")' if dtype == "float32" else f'aw.load("demo", dtype="{dtype}")'
     source = str(getattr(model.hf, "name_or_path", "") or "")
     if not source:

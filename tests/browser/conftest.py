@@ -72,13 +72,16 @@ def jupyter(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield server
 
 
+def save(server: Server, name: str, *cells: Any) -> None:
+    """Write a notebook into the server's folder."""
+    nbformat.write(nbformat.v4.new_notebook(cells=list(cells), metadata=METADATA), server.folder / name)
+
+
 @pytest.fixture(scope="package", params=["lab", "notebook7"])
 def application(browser: Any, jupyter: Server, request: Any) -> Iterator[tuple[Watched, Notebook]]:
     """An open notebook in JupyterLab, then one in Notebook 7."""
     name = f"{request.param}.ipynb"
-    nbformat.write(
-        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("")], metadata=METADATA), jupyter.folder / name
-    )
+    save(jupyter, name, nbformat.v4.new_code_cell(""))
     url = {"lab": jupyter.lab, "notebook7": jupyter.notebook7}[request.param](name)
     with watch(browser, viewport={"width": 1280, "height": 1600}) as watched:
         allowed = ["clipboard-read", "clipboard-write"]

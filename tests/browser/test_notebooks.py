@@ -5,12 +5,16 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import nbformat
 import pytest
 from playwright.sync_api import expect
 
 from browser import hostile
+from browser.chromium import watch
+from browser.conftest import lab_only, save
 from browser.notebook import Notebook
 from browser.screen import Screen, agree, printed
+from browser.server import Server
 
 # drawing and selection ----------------------------------------------------------------------------------------------
 
@@ -360,6 +364,20 @@ def test_frozen_in_a_notebook(notebook: Notebook) -> None:
     assert abs(frame.evaluate(room)) < 1
     tall = screen.root.evaluate("e => document.documentElement.getBoundingClientRect().height")
     notebook.page.wait_for_function("([f, h]) => Math.abs(f.clientHeight - h) < 4", arg=[frame.element_handle(), tall])
+
+
+@lab_only
+def test_a_saved_notebook_still_tells(notebook: Notebook, explored: Screen, browser: Any, jupyter: Server) -> None:
+    """Opened again, without the kernel that made it and without widget state: the table stands in for the view."""
+    labels = explored.labels()[:3]
+    outputs = [nbformat.from_dict(output) for output in notebook.outputs(1)]
+    save(jupyter, "saved.ipynb", nbformat.v4.new_code_cell("ex", outputs=outputs, execution_count=1))
+    with watch(browser) as watched:
+        again = Notebook(watched.page, jupyter.lab("saved.ipynb"), "saved.ipynb")
+        for label in labels:
+            expect(again.output(0).last).to_contain_text(label)
+        again.shutdown()
+        watched.check()
 
 
 def test_hostile_text_stays_text(notebook: Notebook) -> None:

@@ -120,10 +120,14 @@ def test_hidden_parts_have_their_own_button(demo: Any, offline: Show, watched: W
     silent(watched)
 
 
-def test_the_title_of_a_hidden_page_keeps_the_secret(demo: Any, offline: Show, watched: Watched) -> None:
+def test_a_hidden_answer_is_nowhere_else(demo: Any, offline: Show, watched: Watched) -> None:
+    """Neither in the title of the page nor in the tables that stand in for the view."""
     view = aw.explore(demo, hidden=["candidates", "values"])
     offline(view)
-    assert view.run.top(1)[0].text.strip() not in watched.page.title()
+    answer = view.run.top(1)[0].text.strip()
+    tables = view._repr_mimebundle_()[0]
+    for place in (watched.page.title(), tables["text/plain"], tables["text/html"], repr(view.freeze())):
+        assert answer not in place
 
 
 def test_the_policy_is_in_force(explorer: Any, offline: Show, watched: Watched) -> None:

@@ -184,7 +184,8 @@ def test_page_is_complete_and_offline(explorer, tmp_path):
     assert traits["selected"] == "L1H2" and traits["options"] == {"hidden": [], "static": True}
     state = base64.b64decode(traits["state"])
     header, _ = wire.unpack(state)
-    assert len(state) <= 2_000_000 and all(header["embedded"].values())
+    assert len(text) <= 2_000_000 and {"patterns", "through", "why"} <= set(header["arrays"])
+    assert header["writes"] and header["neurons"]
     assert header["prompt"]["text"] == PROMPT
 
 

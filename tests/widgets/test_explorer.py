@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,8 @@ from attrib_widgets.analysis.attribution import Attribution, attribute
 from attrib_widgets.analysis.parts import Contributions, Writes
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET, tasks
 from attrib_widgets.errors import AttribError, ComponentError, PositionError, TargetError
-from attrib_widgets.targets import log_prob, logit, logit_diff
+from attrib_widgets.model.worker import Job
+from attrib_widgets.targets import log_prob, logit, logit_diff, score
 from attrib_widgets.widgets import explore, wire
 
 JAPAN = "The capital of Japan is"
@@ -92,7 +94,8 @@ def test_the_header(explorer, demo):
     assert (h["total"], h["actual"], h["gap"], h["exact"]) == (a.total, a.actual, a.gap, True)
     assert [e["prompt"] for e in h["examples"]] == [group[0].prompt for group in tasks.values()]
     np.testing.assert_array_equal(arrays["values"], a.values.numpy())
-    assert h["embedded"]["patterns"] and h["embedded"]["writes"] and h["embedded"]["neurons"]
+    assert "patterns" in h["arrays"] and h["writes"] and h["neurons"] and h["absent"] == {}
+    assert h["finding"]["names"] and h["finding"]["text"] in a.title()
 
 
 def test_the_comparison(explorer, demo):
@@ -127,14 +130,14 @@ def test_the_offline_page_embeds_the_rest(explorer):
     explorer.frozen_page()
     h, x = wire.unpack(explorer.page_traits()["state"])
     a, rows = explorer.attribution, [r["id"] for r in h["rows"]]
-    assert all(h["embedded"].values())
+    assert {"patterns", "through", "why"} <= set(x) and h["writes"] and h["neurons"]
     assert len(explorer.page_traits()["state"]) <= 2_000_000
     t = h["prompt"]["position"]
     for label in (str(c) for c, _ in a.top(6) if c.kind == "head"):
         layer, head = a.components[rows.index(label)].layer, a.components[rows.index(label)].index
         through = a.through(label)
         for i, part in enumerate(through.components):
-            if part.kind not in ("norm.bias", "rounding"):
+            if str(part) in rows:
                 got = x["through"][layer, head, :, rows.index(str(part))]
                 np.testing.assert_allclose(got, through.values[:, i].numpy(), atol=1e-6)
         key = h["why_key"][layer][head]
@@ -151,7 +154,7 @@ def test_a_long_prompt_leaves_patterns_out(demo):
     h = header(explorer)
     assert len(explorer.state) <= 2_000_000
     weights = demo.n_layers * demo.n_heads * n * (n + 1) // 2
-    assert h["embedded"]["patterns"] == (n <= 300 and weights <= 2_000_000)
+    assert ("patterns" in h["arrays"]) == (n <= 300 and weights <= 1_400_000)
     assert len(explorer.page_traits()["state"]) <= 2_000_000
     explorer.close()
 
@@ -287,6 +290,52 @@ def test_a_failed_question_changes_nothing(explorer):
         assert explorer.selected == "L1H2"
 
 
+def test_going_back_asks_the_very_same_question(demo):
+    """By number: texts cannot name ids with their own beginning, sets of tokens, or what kind of target it was."""
+    ids = demo.encode(PROMPT)
+    explorer = explore(demo, ids, log_prob(TARGET))
+    first = explorer.attribution
+    number = header(explorer)["question"]
+    explorer.ask(JAPAN, logit_diff([" Tokyo", " Oslo"], " Rome"))
+    assert header(explorer)["question"] != number
+    explorer._recent.clear()
+    explorer._ask(Job(lambda job: None), {"restore": number})
+    assert explorer.run.ids == ids and explorer.attribution.target == first.target
+    assert explorer.attribution.actual == first.actual and header(explorer)["question"] == number
+    with pytest.raises(AttribError, match="number 99"):
+        explorer._ask(Job(lambda job: None), {"restore": 99})
+    explorer.close()
+
+
+def test_an_id_that_has_a_text_is_kept_as_its_text(explorer):
+    model = explorer.model
+    explorer.ask(target=model.single_token(" Rome"))
+    assert explorer.attribution.target == logit(" Rome")
+    byte = next(i for i in range(model.vocab_size) if model.token(i) == "\ufffd")  # a part of a longer character
+    explorer.ask(target=byte)
+    assert explorer.attribution.target == logit(byte)
+
+
+def test_another_model_in_a_folder_called_demo_is_not_the_embedded_one(tmp_path):
+    from attrib_widgets import demo as embedded
+
+    shutil.copytree(embedded.path(), tmp_path / "demo")
+    model = aw.load(str(tmp_path / "demo"), dtype="float32")
+    shown = explore(model, PROMPT)
+    assert shown.corrupted is None and header(shown)["examples"] == []
+    assert 'aw.load("demo")' not in header(shown)["python"]["setup"]
+    with pytest.raises(AttribError, match="no prompt"):
+        explore(model)
+    shown.close()
+
+
+def test_a_score_opens_like_a_logit(demo):
+    run = demo.run(PROMPT)
+    h, x = wire.unpack(aw.attribute(run, score("L2H0", query=-1, key=2)).view().state)
+    assert h["target"]["kind"] == "score" and "before the softmax" in h["target"]["phrase"]
+    assert x["carry"].shape[0] == 2 and {"through", "why"} <= set(x)
+
+
 def test_going_back_computes_nothing(explorer, monkeypatch):
     first = explorer.attribution
     explorer.ask(JAPAN)
@@ -324,7 +373,7 @@ def test_a_coarse_model_says_why(browser, granularity):
     h, x = wire.unpack(explorer.state)
     assert (h["model"]["granularity"], h["model"]["reason"]) == (granularity, "its heads miss their sum")
     assert set(x) == {"values"} and h["why_key"] == []
-    assert not h["embedded"]["patterns"] and h["embedded"]["neurons"] == (granularity == "sublayers")
+    assert bool(h["neurons"]) == (granularity == "sublayers")
     assert h["rows"][2]["id"] == ("L0.attn" if granularity == "sublayers" else "L0")
     talk = browser(explorer)
     talk.say("a", "head", id=h["rows"][2]["id"])
