@@ -69,7 +69,6 @@ class Anatomy:
     softcap: str | None = None  # config entry with the cap of the final logits
     n_heads: str | int = "num_attention_heads"
     n_kv_heads: str | int | None = "num_key_value_heads"
-    note: str = ""
 
 
 LLAMA = Anatomy(

@@ -203,7 +203,8 @@ def _check(model: Model) -> SelfCheck:
     try:
         numbers["attention"] = max(attention_error(model, rec, i) for i in range(model.n_layers))
     except (AttribError, RuntimeError) as refused:
-        reason = f"attention could not be recomputed ({refused}), so heads are not shown"
+        why = (refused.message if isinstance(refused, AttribError) else str(refused)).rstrip(".")
+        reason = f"attention could not be recomputed ({why}), so heads are not shown; pass anatomy= to say where it is"
         return SelfCheck("sublayers", False, reason, numbers)
     if not numbers["attention"] <= 1:
         reason = (

@@ -106,6 +106,7 @@ class Explorer(View):
     def on_select(self, listener: Callable[[str], object]) -> Callable[[], None]:
         """Call ``listener(label)`` whenever the selection changes, by a click or from Python.
 
+        It is called while the click is handled, so keep it short: hand long work to ``model.worker.submit``.
         Returns the function that ends this.
         """
         self._listeners.append(listener)
