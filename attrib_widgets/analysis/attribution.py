@@ -238,7 +238,7 @@ class Attribution(Result):
         """(who leads, with how much of what): corrections such as biases and rounding never lead."""
         rows = [row for row in self.top(len(self.components)) if row[0].kind in WRITERS]
         (first, a), (second, b) = rows[0], rows[1] if len(rows) > 1 else (None, 0.0)
-        of = f"of {number(self.actual)} {self.unit}"
+        of = f"of {number(self.actual)}" + ("" if self.unit == "score" else f" {self.unit}")
         opposed = a * b < 0 and abs(b) > abs(a) / 3
         if a * self.actual < 0 or abs(self.actual) < 0.5 * abs(a) or opposed:  # a share would mislead
             return [str(first), str(second)], f"pull most: {signed(a)} and {signed(b)}, {of}"

@@ -85,6 +85,8 @@ export function explorer(tokens: string[] = paris.tokens, changes: Partial<Explo
   const header: Record<string, unknown> = {
     kind: "explorer",
     version: 1,
+    question: 0,
+    finding: { names: ["L3.mlp", "L1.mlp"], text: "lead: +10.45 of 14.54 logits" },
     model: { name: "demo", family: "gpt2", layers: LAYERS, heads: HEADS, granularity: "heads", reason: "", dtype: "float32", params: 1_200_000, max_positions: 128 },
     prompt: { text: tokens.slice(1).join(""), tokens, special: [0], position: n - 1 },
     candidates: paris.top.map(([text, prob, logit], id) => ({ text, id: id + 100, prob, logit })),
@@ -119,7 +121,6 @@ export function explorer(tokens: string[] = paris.tokens, changes: Partial<Explo
     ),
     writes: Object.fromEntries(rows.filter((r) => r.kind !== "norm.bias").map((r) => [r.id, writes])),
     why_key: whyKey,
-    embedded: { patterns: true, through: true, why: true, writes: true, neurons: true },
     ...changes,
   };
   const lh = [LAYERS, HEADS];

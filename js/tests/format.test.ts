@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { cellNumber, digitsFor, percent, pieces, plain, signed, tiny, tokenText } from "../src/core/format";
+import { cellNumber, digitsFor, digitsOfStep, percent, pieces, plain, signed, tiny, tokenText } from "../src/core/format";
 
 it("prints signs, U+2212 for minus", () => {
   expect(signed(0.744)).toBe("+0.74");
   expect(signed(-0.48)).toBe("\u22120.48");
   expect(signed(0)).toBe("0.00");
-  expect(signed(-0.001)).toBe("\u22120.00");
+  expect(signed(-0.001)).toBe("0.00");
   expect(plain(-14.544)).toBe("\u221214.54");
   expect(plain(-0.001)).toBe("0.00");
   expect(plain(NaN)).toBe("n/a");
@@ -14,6 +14,7 @@ it("prints signs, U+2212 for minus", () => {
 
 it("gives small lists more digits", () => {
   expect([7, 0.2, 0.13, 0.01, 0].map(digitsFor)).toEqual([2, 2, 3, 4, 2]);
+  expect([5, 1, 0.5, 0.2, 0.1, 0.05, 0.002].map(digitsOfStep)).toEqual([0, 0, 1, 1, 1, 2, 3]);
 });
 
 it("prints shares and gaps", () => {

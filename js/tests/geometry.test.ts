@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { bySize, diverging, leading, placeLabels, ticks, waterfall } from "../src/core/geometry";
+import { bySize, diverging, largest, placeLabels, ticks, waterfall } from "../src/core/geometry";
 
 describe("the waterfall", () => {
   it("starts each bar where the one before ended and ends at the sum", () => {
@@ -51,6 +51,6 @@ it("places labels apart, the wanted ones first", () => {
 
 it("orders by magnitude and keeps negatives", () => {
   expect(bySize([1, -3, 2])).toEqual([1, 2, 0]);
-  expect(leading([0.1, -2, 1])).toBe(1);
-  expect(leading([])).toBe(-1);
+  expect(largest([0.1, -2, 1])).toBe(2);
+  expect(largest([])).toBe(0);
 });

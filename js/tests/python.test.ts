@@ -1,19 +1,16 @@
 import { expect, it } from "vitest";
-import { literal, type Place, pythonFor } from "../src/core/python";
+import { type Place, pythonFor } from "../src/core/python";
 
-const place: Place = { id: "L3H5", kind: "head", layer: 3, tab: "tokens", source: -1, query: 5, key: 4 };
-
-it("writes literals that nothing in a token can leave", () => {
-  expect(literal(' "a"\\')).toBe('" \\"a\\"\\\\"');
-  expect(literal("\n\t\r\u0000")).toBe('"\\n\\t\\r\\x00"');
-  expect(literal("\u202e\u6771\u{1f600}\u00e9")).toBe('"\\u202e\\u6771\\U0001f600\\xe9"');
-});
+const place: Place = { id: "L3H5", kind: "head", layer: 3, tab: "tokens", source: -1, weighting: "probability", query: 5, key: 4 };
 
 it("follows the selection", () => {
   const code = (more: Partial<Place>) => pythonFor("import attrib_widgets as aw\na = ...", { ...place, ...more });
   expect(code({})).toBe('import attrib_widgets as aw\na = ...\n\na["L3H5"]\na.sources("L3H5").top(10)\n');
   expect(code({ source: 4 })).toContain('a.through("L3H5").at(4)');
   expect(code({ tab: "pattern" })).toContain('aw.attention(a.run, "L3H5")');
+  expect(code({ tab: "pattern" })).toContain('"L3H5").patterns');
+  expect(code({ tab: "pattern", weighting: "value" })).toContain('.weighted("value").patterns');
+  expect(code({ tab: "pattern", weighting: "contribution" })).toContain('.weighted("contribution", target=a.target).patterns');
   expect(code({ tab: "why" })).toContain('aw.score("L3H5", query=5, key=4, side="query")');
   expect(code({ tab: "writes" })).toContain('a.writes("L3H5")');
   expect(code({ id: "L3.mlp", kind: "mlp", tab: "" })).toContain("a.neurons(3)");

@@ -47,6 +47,15 @@ describe("the selection", () => {
     expect(model.saves).toBe(0);
   });
 
+  it("opens nothing by itself that would name what is hidden", () => {
+    for (const part of ["values", "detail"]) {
+      const { store } = setup({ hidden: [part] });
+      expect(store.open.value).toBe("");
+      store.select("L3H5");
+      expect(store.open.value).toBe("L3H5");
+    }
+  });
+
   it("keeps two views of one model in step", () => {
     const { model, store } = setup();
     const other = new Store(model, "explorer");
@@ -84,12 +93,11 @@ describe("the history", () => {
   it("asks Python for an earlier question and puts its selection back", async () => {
     const { model, store, sent, answer } = setup();
     store.select("L3H5");
-    const changes = { prompt: { ...(explorer().header["prompt"] as object), text: "Another prompt" } };
-    model.set("state", version(2, changes));
+    model.set("state", version(2, { question: 1 }));
     store.select("L0.mlp");
     store.go(-2);
     expect(store.busy.value).not.toBeNull();
-    expect(sent.at(-1)?.args["prompt"]).toBe("The capital of France is");
+    expect(sent.at(-1)).toMatchObject({ op: "explain", args: { restore: 0, prompt: null, target: null } });
     model.set("state", version(3));
     answer("result", { data: { version: 3 } });
     await settle();
@@ -101,6 +109,12 @@ describe("the history", () => {
 });
 
 describe("a new question", () => {
+  it("names a token by its id where the id is known", () => {
+    const { store, sent } = setup();
+    store.explain({ target: 101 });
+    expect(sent.at(-1)?.args["target"]).toBe(101);
+  });
+
   it("keeps the old numbers until the new ones are there", async () => {
     const { model, store, sent, answer } = setup();
     store.explain({ target: " Rome" });
@@ -179,6 +193,16 @@ describe("numbers from somewhere", () => {
   it("are said to need a kernel where there is none", () => {
     const { store } = setup({ static: true });
     expect(store.data.why("L1H0", 2).value).toMatchObject({ state: "absent", retry: null });
+  });
+
+  it("are not asked for where the model cannot give them, which is said instead", async () => {
+    const made = { neurons: {}, absent: { neurons: "A mixture of experts is shown as one part." } };
+    for (const options of [{}, { static: true }]) {
+      const { store, sent } = setup(options, { state: version(1, made) });
+      expect(store.data.neurons("L1.mlp").value).toMatchObject({ state: "absent", text: made.absent.neurons, retry: null });
+      await settle();
+      expect(sent.filter((m) => m.op === "neurons")).toHaveLength(0);
+    }
   });
 
   it("add up: tokens, value bias and rounding make the bar", () => {

@@ -40,7 +40,7 @@ describe("the explorer", () => {
     expect(one('[data-part="waterfall"] .aw-others')?.textContent).toContain("30 others");
     expect(one('[aria-selected="true"][data-id]')?.dataset["id"]).toBe("L1H0");
     expect(one(".aw-title")?.textContent).toBe("L1H0 adds +0.85 to ·Paris");
-    expect(one(".aw-sentence")?.textContent).toBe("It reads 75\u00a0% from ·France, which carries +0.85.");
+    expect(one(".aw-sentence")?.textContent).toBe("The largest head. It reads 75\u00a0% from ·France, which carries +0.85.");
     expect(one('[data-part="pattern"]')).not.toBeNull();
     expect(el.textContent).toContain("a suspect, not a cause");
   });
@@ -75,6 +75,9 @@ describe("the explorer", () => {
     const { one, click, model, all } = show(state());
     await click('[role="tab"][data-tab="why"]');
     expect(one('[data-part="why"]')?.textContent).toContain("before the softmax");
+    expect(one('[data-part="why"]')?.textContent).not.toContain("Click a token");
+    expect(all('[data-part="why"] [aria-disabled="true"]').map((e) => e.dataset["i"])).toEqual(["0", "1", "2", "3", "5"]);
+    expect(one('[data-part="why"] [data-i="1"]')?.title).toContain("Needs a running kernel");
     await click('[data-part="why"] [data-i="1"]');
     expect(one('[data-part="why"]')?.textContent).toContain("Needs a running kernel");
     await click('[role="tab"][data-tab="writes"]');
@@ -102,11 +105,81 @@ describe("the explorer", () => {
     expect(one(".aw-readout")?.textContent).toContain("·is (position 5) reads ·is (position 5): 10.0\u00a0%");
   });
 
-  it("shows its code on request", async () => {
+  it("shows its code on request, unless that gives the answer away", async () => {
     const { one, click } = show(state());
     await click('[data-part="copy"]');
     await tick();
     expect(one('[data-part="code"]')?.textContent).toContain('a["L1H0"]');
+    expect(show(state(), "explorer", { options: { hidden: ["candidates"], static: true } }).one('[data-part="copy"]')).toBeNull();
+  });
+
+  it("says where one is, and goes back to how it opened", async () => {
+    const { one, all, click, model } = show(state());
+    const crumbs = () => all('[data-part="crumbs"] .aw-crumb').map((e) => `${e.tagName} ${e.textContent} ${e.getAttribute("aria-current")}`);
+    expect(crumbs()).toEqual(["SPAN \u00b7Paris location"]);
+    await click('[data-id="L3H5"]');
+    await click('[data-tab="why"]');
+    expect(crumbs()).toEqual(["BUTTON \u00b7Paris null", "SPAN L3H5 location"]);
+    await click('[data-tab="tokens"]');
+    await click('[data-part="tokens"] [data-i="2"]');
+    expect(crumbs()).toEqual(["BUTTON \u00b7Paris null", "BUTTON L3H5 null", "SPAN \u00b7capital location"]);
+    await click('[data-tab="why"]');
+    await click('[data-part="crumbs"] .aw-crumb');
+    expect(crumbs()).toEqual(["SPAN \u00b7Paris location"]);
+    expect([model.get("selected"), one(".aw-title")?.textContent, one(".aw-panel")?.dataset["tab"]]).toEqual(["", "L1H0 adds +0.85 to \u00b7Paris", "tokens"]);
+    expect(document.activeElement).toBe(one('[data-part="back"]'));
+  });
+
+  it("names the rows by what one sees", () => {
+    const { all } = show(state());
+    const row = all('[role="option"][data-id]')[0];
+    expect(row?.hasAttribute("aria-label")).toBe(false);
+    expect(row?.textContent).toBe("L3.mlp +7.77");
+  });
+
+  it("asks for a prediction by its id", async () => {
+    const sent: { op: string; args: Record<string, unknown> }[] = [];
+    const el = document.createElement("div");
+    document.body.append(el);
+    const model = new HostModel({ kind: "explorer", state: state(), selected: "", source: -1, options: {} }, (m) => sent.push(m as never));
+    end = widget.render({ model, el });
+    el.querySelectorAll<HTMLElement>('[data-part="candidate"]')[1]?.click();
+    expect(sent.at(-1)).toMatchObject({ op: "explain", args: { target: 101 } });
+  });
+
+  it("prints as many digits as its largest bar needs", () => {
+    const made = explorer(undefined, { compare: null, total: -0.00981, actual: -0.00981 });
+    for (const name of ["values", "tokens", "value_bias"]) {
+      const array = made.arrays[name]!;
+      made.arrays[name] = { ...array, values: Array.from(array.values, (v) => v / 100) };
+    }
+    const { one, all } = show(state(made));
+    expect(all('[data-part="waterfall"] [data-id] .aw-val').slice(0, 2).map((e) => e.textContent)).toEqual(["+0.078", "+0.027"]);
+    const axis = all(".aw-tick").map((e) => e.textContent);
+    expect(new Set(axis).size).toBe(axis.length);
+    expect(one(".aw-title")?.textContent).toContain("+0.009");
+    expect(one('[data-part="sum"]')?.textContent).toContain("model \u22120.010");
+  });
+
+  it("prints a set of tokens one by one", () => {
+    const texts = [" Paris", " Rome", " Oslo", " Bern"];
+    const target = { kind: "logit_diff" as const, text: texts.join(" or "), texts, id: 100, against: { text: " Berlin", texts: [" Berlin"] }, unit: "logits", phrase: "" };
+    const { one } = show(state(explorer(undefined, { target })));
+    expect(one(".aw-title")?.textContent).toContain("to \u00b7Paris or \u00b7Rome or \u00b7Oslo \u2026 over \u00b7Berlin");
+    expect(one('[data-part="edit-target"]')?.getAttribute("aria-label")).toContain("\u00b7Paris or \u00b7Rome or \u00b7Oslo \u2026");
+  });
+
+  it("shows a score without what belongs to predictions", () => {
+    const phrase = "attention score of L3H4 from \u201c\u00b7is\u201d (5) to \u201c\u00b7of\u201d (3), before the softmax (query side)";
+    const made = explorer(undefined, { kind: "attribution", target: { kind: "score", text: "", id: null, against: null, unit: "score", phrase } });
+    delete made.arrays["carry"];
+    const { one, el, model } = show(state(made), "attribution");
+    expect(one(".aw-headline")?.textContent).toBe(`L3.mlp and L1.mlp lead: +10.45 of 14.54 logits for the ${phrase}`);
+    expect(one(".aw-title")?.textContent).toBe("L3.mlp adds +7.77 to the score");
+    for (const gone of [".aw-chip", ".aw-ask", '[data-part="compare-line"]']) expect(one(gone)).toBeNull();
+    expect(el.textContent).not.toContain("\u2205");
+    model.set("selected", "L1H0");
+    return tick().then(() => expect(one(".aw-sentence")?.textContent).toContain("This head was not split here."));
   });
 
   it("edits the prompt when there is a kernel", async () => {
@@ -138,6 +211,8 @@ describe("the explorer", () => {
     const { el, one } = show(state(), "explorer", { options: { hidden: ["candidates", "values", "detail", "compare"] } });
     expect(el.textContent).not.toContain("Paris");
     expect(el.textContent).not.toContain("14.54");
+    expect(one('[data-part="crumbs"]')?.textContent).not.toMatch(/L\d/);
+    expect(one('[data-part="hidden-detail"]')).not.toBeNull();
     expect(one('[data-part="hidden-values"]')?.textContent).toBe("Hidden: make your prediction first.");
   });
 

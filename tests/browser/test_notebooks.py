@@ -166,7 +166,8 @@ def test_a_comparison_prompt(notebook: Notebook, explored: Screen) -> None:
     line = explored.part("compare-line")
     expect(line).to_contain_text("1 token differs")
     gap = notebook.value("ex.attribution.actual - aw.attribute(ex.corrupted, ex.attribution.target).actual")
-    assert agree(line.inner_text().split("gap")[1].split()[0], gap)
+    assert gap > 0 and "logits lower there" in line.inner_text()
+    assert agree(line.inner_text().split(" is ")[-1].split()[0], gap)
     explored.ask("compare", "The capital of France is")  # the prompt itself
     expect(explored.part("error")).to_contain_text("Change one word")
     explored.part("compare").press("Escape")

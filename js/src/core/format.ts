@@ -22,11 +22,14 @@ export function plain(value: number, digits = 2): string {
   return value < 0 && /[1-9]/.test(text) ? MINUS + text : text;
 }
 
-/** +0.74, −0.48. Zero prints as 0.00 without a sign; a number too small to show keeps its sign. */
+/** Digits for round numbers that are a step apart: 0.05 takes two, 20 none. */
+export const digitsOfStep = (step: number) => Math.max(0, Math.ceil(-Math.log10(step) - 1e-9));
+
+/** +0.74, −0.48. What reads 0.00 has no sign. */
 export function signed(value: number, digits = 2): string {
   if (!Number.isFinite(value)) return "n/a";
   const text = digits > 4 ? tiny(Math.abs(value)) : formatter(digits).format(Math.abs(value));
-  return value === 0 ? text : (value < 0 ? MINUS : "+") + text;
+  return /[1-9]/.test(text) ? (value < 0 ? MINUS : "+") + text : text;
 }
 
 /** 85 %, 0.3 %, <0.1 %, with a space that does not break. */

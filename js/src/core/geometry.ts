@@ -39,10 +39,10 @@ export function waterfall(values: readonly number[], reach: number): Waterfall {
   return { spans, zero: place(0), total: place(sum), low, high, place };
 }
 
-/** Bars around a common zero. */
-export function diverging(values: readonly number[]): { spans: Span[]; zero: number } {
-  const low = Math.min(0, ...values);
-  const high = Math.max(0, ...values);
+/** Bars around a common zero, on a scale that has room for `all`. */
+export function diverging(values: readonly number[], all = values): { spans: Span[]; zero: number } {
+  const low = Math.min(0, ...all);
+  const high = Math.max(0, ...all);
   const range = high - low || 1;
   const zero = (0 - low) / range;
   return {
@@ -82,13 +82,11 @@ export function placeLabels(n: number, cell: number, gap: number, wanted: readon
   return taken.sort((a, b) => a - b);
 }
 
-/** Index of the largest magnitude, -1 for none. */
-export function leading(values: ArrayLike<number>): number {
-  let best = -1;
-  for (let i = 0; i < values.length; i++) {
-    if (best < 0 || Math.abs(values[i] ?? 0) > Math.abs(values[best] ?? 0)) best = i;
-  }
-  return best;
+/** The largest magnitude, 0 for none. */
+export function largest(values: Iterable<number>): number {
+  let most = 0;
+  for (const v of values) most = Math.max(most, Math.abs(v));
+  return most;
 }
 
 export function bySize(values: ArrayLike<number>): number[] {

@@ -20,42 +20,33 @@ export interface Cell {
   column: number;
 }
 
+const ALL = Infinity;
+
 /** Where a key leads in a grid whose rows may have different lengths; null when the key is not a move. */
 export function move(key: string, at: Cell, rows: number, width: (row: number) => number, whole = false): Cell | null {
-  const clamp = (row: number, column: number): Cell => {
-    const r = Math.max(0, Math.min(rows - 1, row));
-    return { row: r, column: Math.max(0, Math.min(width(r) - 1, column)) };
-  };
-  switch (key) {
-    case "ArrowRight":
-      return clamp(at.row, at.column + 1);
-    case "ArrowLeft":
-      return clamp(at.row, at.column - 1);
-    case "ArrowDown":
-      return clamp(at.row + 1, at.column);
-    case "ArrowUp":
-      return clamp(at.row - 1, at.column);
-    case "PageDown":
-      return clamp(at.row + 10, at.column);
-    case "PageUp":
-      return clamp(at.row - 10, at.column);
-    case "Home":
-      return whole ? clamp(0, 0) : clamp(at.row, 0);
-    case "End":
-      return whole ? clamp(rows - 1, Infinity) : clamp(at.row, width(at.row) - 1);
-    default:
-      return null;
-  }
+  const far = whole ? ALL : 0;
+  const by = (
+    {
+      ArrowRight: [0, 1],
+      ArrowLeft: [0, -1],
+      ArrowDown: [1, 0],
+      ArrowUp: [-1, 0],
+      PageDown: [10, 0],
+      PageUp: [-10, 0],
+      Home: [-far, -ALL],
+      End: [far, ALL],
+    } as Record<string, [number, number]>
+  )[key];
+  if (!by) return null;
+  const row = within(at.row + by[0], rows);
+  return { row, column: within(at.column + by[1], width(row)) };
 }
 
 /** The same for a list: up, down, Home, End, and optionally left and right. */
 export function step(key: string, at: number, length: number, sideways = false): number | null {
-  const last = length - 1;
-  if (key === "ArrowDown" || (sideways && key === "ArrowRight")) return Math.min(last, at + 1);
-  if (key === "ArrowUp" || (sideways && key === "ArrowLeft")) return Math.max(0, at - 1);
-  if (key === "PageDown") return Math.min(last, at + 10);
-  if (key === "PageUp") return Math.max(0, at - 10);
-  if (key === "Home") return 0;
-  if (key === "End") return last;
-  return null;
+  const turned = { ArrowRight: "ArrowDown", ArrowLeft: "ArrowUp" }[key];
+  const to = turned && !sideways ? null : move(turned ?? key, { row: at, column: 0 }, length, () => 1, true);
+  return to && to.row;
 }
+
+const within = (at: number, count: number) => Math.max(0, Math.min(count - 1, at));

@@ -1,6 +1,7 @@
 /** The numbers of one explorer state, asked for by name. */
-import { bySize, leading, sumOf } from "./geometry";
-import type { ExplainArgs, ExplorerHeader, Row } from "./types";
+import { digitsFor, plain, signed } from "./format";
+import { bySize, largest, sumOf } from "./geometry";
+import type { ExplorerHeader, Row } from "./types";
 import { decode, type Stored, Triangle } from "./wire";
 
 export interface Sources {
@@ -9,6 +10,8 @@ export interface Sources {
   bias: number;
   rounding: number;
   sum: number;
+  /** digits after the point: those of the screen, more where a small head would read 0.00 */
+  digits: number;
 }
 
 export class Reading {
@@ -18,6 +21,8 @@ export class Reading {
   readonly tokens: string[];
   readonly position: number;
   readonly order: number[];
+  /** digits after the point on this screen, from its largest bar */
+  readonly digits: number;
   #index = new Map<string, number>();
   #patterns = new Map<string, Triangle>();
 
@@ -29,6 +34,7 @@ export class Reading {
     this.tokens = header.prompt.tokens;
     this.position = header.prompt.position;
     this.order = bySize(this.values);
+    this.digits = digitsFor(largest(this.values));
     header.rows.forEach((row, i) => this.#index.set(row.id, i));
   }
 
@@ -44,21 +50,24 @@ export class Reading {
     return this.#index.has(id);
   }
 
+  /** What contributions are measured in, as the end of a phrase. */
+  get unit(): string {
+    const { kind, unit } = this.header.target;
+    return kind === "score" ? " to the score" : `, in ${unit}`;
+  }
+
+  signed(value: number): string {
+    return signed(value, this.digits);
+  }
+
+  plain(value: number): string {
+    return plain(value, this.digits);
+  }
+
   /** The component whose detail opens by itself: the largest head, else the largest row. */
   get lead(): string {
     const heads = this.order.filter((i) => this.header.rows[i]?.kind === "head" && this.arrays["carry"]);
     return this.header.rows[heads[0] ?? this.order[0] ?? -1]?.id ?? "";
-  }
-
-  get args(): ExplainArgs {
-    const { prompt, target, compare } = this.header;
-    return {
-      prompt: prompt.text,
-      target: target.text,
-      against: target.against?.text ?? "",
-      position: prompt.position,
-      compare: compare?.text ?? "",
-    };
   }
 
   special(position: number): boolean {
@@ -94,7 +103,7 @@ export class Reading {
     if (!tokens) return undefined;
     const bias = this.#scalar("value_bias", row);
     const rounding = this.#scalar("head_rounding", row);
-    return { tokens, bias, rounding, sum: sumOf(tokens) + bias + rounding };
+    return { tokens, bias, rounding, sum: sumOf(tokens) + bias + rounding, digits: Math.max(this.digits, Math.min(4, digitsFor(largest(tokens)))) };
   }
 
   /** Contribution of every source to the target, as seen from destination t. */
@@ -139,6 +148,6 @@ export class Reading {
 
   /** The source that tells most about a head: the largest contribution in the head's own direction. */
   leadSource(sources: Sources, value: number): number {
-    return leading(sources.tokens.map((v) => (Math.sign(v) === Math.sign(value) ? v : v / 1e3)));
+    return bySize(sources.tokens.map((v) => (Math.sign(v) === Math.sign(value) ? v : v / 1e3)))[0] ?? -1;
   }
 }

@@ -39,7 +39,7 @@ export class Source {
   }
 
   pattern(id: string): Signal<Loaded<Triangle>> {
-    return this.#load(`head ${id}`, () => this.#reading?.pattern(id), "head", { id }, (answer) => {
+    return this.#load("head", { id }, () => this.#reading?.pattern(id), (answer) => {
       const { arrays } = container(answer);
       return new Triangle(this.#reading?.tokens.length ?? 0, need(arrays["pattern"]).at());
     });
@@ -50,7 +50,7 @@ export class Source {
       const values = this.#reading?.through(id, source);
       return values && { labels: this.#reading?.header.rows.map((r) => r.id) ?? [], values };
     };
-    return this.#load(`through ${id} ${source}`, embedded, "through", { id, source }, (answer) => {
+    return this.#load("through", { id, source }, embedded, (answer) => {
       const { header, arrays } = container<BarsHeader>(answer);
       return { labels: header.rows.map((r) => r.label), values: need(arrays["values"]).at() };
     });
@@ -62,7 +62,7 @@ export class Source {
       const why = this.#reading?.whyKey(id) === key ? this.#reading.why(id) : undefined;
       return why && { ...why, query, key };
     };
-    return this.#load(`why ${id} ${key}`, embedded, "why", { id, query, key }, (answer) => {
+    return this.#load("why", { id, query, key }, embedded, (answer) => {
       const { header, arrays } = container<{ query: number; key: number; score: number }>(answer);
       const values = need(arrays["values"]);
       return { ...header, values: [values.at(0), values.at(1)], bias: arrays["bias"]?.at() ?? new Float32Array(2) };
@@ -70,23 +70,23 @@ export class Source {
   }
 
   neurons(id: string): Signal<Loaded<Neurons>> {
-    const parse = (answer: Answer) => answer.data as unknown as Neurons;
-    return this.#load(`neurons ${id}`, () => this.#reading?.header.neurons?.[id], "neurons", { id }, parse);
+    return this.#load("neurons", { id }, () => this.#reading?.header.neurons?.[id], (answer) => answer.data as unknown as Neurons);
   }
 
   writes(id: string): Signal<Loaded<Writes>> {
-    const parse = (answer: Answer) => answer.data as unknown as Writes;
-    return this.#load(`writes ${id}`, () => this.#reading?.header.writes?.[id], "writes", { id }, parse);
+    return this.#load("writes", { id }, () => this.#reading?.header.writes?.[id], (answer) => answer.data as unknown as Writes);
   }
 
-  #load<T>(key: string, embedded: () => T | undefined, op: string, args: Record<string, unknown>, parse: (a: Answer) => T) {
+  #load<T>(op: string, args: Record<string, unknown>, embedded: () => T | undefined, parse: (a: Answer) => T) {
+    const key = op + JSON.stringify(args);
     let slot = this.#cache.get(key) as Signal<Loaded<T>> | undefined;
     if (slot) return slot;
     const value = embedded();
     slot = signal<Loaded<T>>(value === undefined ? { state: "loading" } : { state: "ready", value });
     this.#cache.set(key, slot as Signal<Loaded<unknown>>);
     if (value !== undefined) return slot;
-    if (this.#fixed) slot.value = { state: "absent", text: NEEDS_KERNEL, retry: null };
+    const never = this.#reading?.header.absent?.[op === "head" ? "patterns" : op];
+    if (never || this.#fixed) slot.value = { state: "absent", text: never || NEEDS_KERNEL, retry: null };
     // asked outside the drawing that found it missing
     else queueMicrotask(() => this.#ask(slot as Signal<Loaded<T>>, op, args, parse));
     return slot;

@@ -16,7 +16,8 @@ export type Weighting = "probability" | "value" | "contribution";
 export type Field = "prompt" | "target" | "against" | "compare";
 
 export interface Entry {
-  args: ExplainArgs;
+  /** the header's number of the question, by which Python knows it */
+  question: number;
   selected: string;
   source: number;
   tab: string;
@@ -27,9 +28,6 @@ export interface Problem {
   hint: string;
   field: string;
 }
-
-const sameArgs = (a: ExplainArgs, b: ExplainArgs) =>
-  a.prompt === b.prompt && a.target === b.target && a.against === b.against && a.position === b.position && a.compare === b.compare;
 
 const KEEP: ExplainArgs = { prompt: null, target: null, against: null, position: null, compare: null };
 
@@ -59,11 +57,12 @@ export class Store {
   readonly show: (part: string) => void = (part) => (this.shown.value = new Set([...this.shown.value, part]));
 
   readonly fixed = computed(() => this.options.value.static === true);
-  /** the component whose detail is open: the selected one, else the leading one */
+  /** the component whose detail is open: the selected one, else the leading one, unless that gives away what is hidden */
   readonly open = computed(() => {
     const reading = this.reading.value;
     if (!reading) return "";
-    return reading.has(this.selected.value) ? this.selected.value : reading.lead;
+    if (reading.has(this.selected.value)) return this.selected.value;
+    return this.hides("values") || this.hides("detail") ? "" : reading.lead;
   });
   readonly live = computed(() => (this.fixed.value ? "static" : this.client.live.value));
 
@@ -110,6 +109,13 @@ export class Store {
     this.#record();
   }
 
+  /** Back to what a new question shows. */
+  home(): void {
+    this.tab.value = "";
+    this.expanded.value = false;
+    this.select("");
+  }
+
   openTab(tab: string): void {
     this.tab.value = tab;
     const entry = this.past.peek()[this.at.peek()];
@@ -121,8 +127,8 @@ export class Store {
     const entry = this.past.peek()[to];
     const reading = this.reading.peek();
     if (!entry || !reading) return;
-    if (sameArgs(entry.args, reading.args)) this.#restore(to, entry);
-    else this.explain(entry.args, to);
+    if (entry.question === reading.header.question) this.#restore(to, entry);
+    else this.explain({ restore: entry.question }, to);
   }
 
   /** Ask Python for another state. Old numbers stay until the new ones are complete; an error leaves them. */
@@ -251,14 +257,14 @@ export class Store {
     const reading = this.reading.peek();
     if (!reading || this.#restoring !== null) return;
     const entry: Entry = {
-      args: reading.args,
+      question: reading.header.question,
       selected: this.selected.peek(),
       source: this.source.peek(),
       tab: this.tab.peek(),
     };
     const past = this.past.peek();
     const now = past[this.at.peek()];
-    if (now && now.selected === entry.selected && now.source === entry.source && sameArgs(now.args, entry.args)) return;
+    if (now && now.selected === entry.selected && now.source === entry.source && now.question === entry.question) return;
     const kept = past.slice(Math.max(0, this.at.peek() - 98), this.at.peek() + 1);
     batch(() => {
       this.past.value = [...kept, entry];

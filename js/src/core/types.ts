@@ -7,11 +7,16 @@ export interface Row {
   head: number | null;
 }
 
-export interface Target {
-  kind: "logit" | "logit_diff" | "log_prob";
+/** A token, or a set of them one by one. */
+export interface Named {
   text: string;
-  id: number;
-  against: { text: string; id: number } | null;
+  texts?: string[];
+}
+
+export interface Target extends Named {
+  kind: "logit" | "logit_diff" | "log_prob" | "score";
+  id: number | null;
+  against: Named | null;
   unit: string;
   phrase: string;
 }
@@ -58,6 +63,10 @@ export interface ExplorerHeader {
   v: number;
   kind: string;
   version: number;
+  /** the number of the question, by which Python goes back to it */
+  question: number;
+  /** who leads, and with how much of what */
+  finding: { names: string[]; text: string };
   model: {
     name: string;
     family: string;
@@ -86,7 +95,8 @@ export interface ExplorerHeader {
   neurons: Record<string, Neurons>;
   writes: Record<string, Writes>;
   why_key: number[][];
-  embedded: Record<string, boolean>;
+  /** what this model cannot give at all, and why: neurons, through, why, writes, patterns */
+  absent?: Record<string, string>;
 }
 
 export interface AttentionHeader {
@@ -123,10 +133,13 @@ export interface Options {
 /** What `explain` takes. null keeps what is there; "" means none. */
 export interface ExplainArgs {
   prompt: string | null;
-  target: string | null;
+  /** exact text, or an id */
+  target: string | number | null;
   against: string | null;
   position: number | null;
   compare: string | null;
+  /** the number of an earlier question, instead of all these */
+  restore?: number;
 }
 
 /** The part of anywidget's model that the views use; anywidget 0.9 to 0.11 and the offline host give it. */

@@ -1,6 +1,7 @@
 /** Patterns of one or more heads: small pictures to choose from, one in focus. */
 import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { tokenText } from "../core/format";
+import { largest } from "../core/geometry";
 import type { AttentionHeader } from "../core/types";
 import { type Container, Triangle } from "../core/wire";
 import { useRoving, useView } from "./common";
@@ -16,7 +17,7 @@ export function AttentionView({ data }: { data: Container<AttentionHeader> }) {
   const chosen = Math.max(0, header.heads.indexOf(store.selected.value));
   const roving = useRoving(chosen, true);
   const pattern = all[chosen];
-  const most = useMemo(() => (pattern ? pattern.data.reduce((m, v) => Math.max(m, Math.abs(v)), 0) : 0), [pattern]);
+  const most = useMemo(() => largest(pattern?.data ?? []), [pattern]);
   const get = useMemo(() => (t: number, s: number) => pattern?.get(t, s) ?? 0, [pattern]);
   const scale = SCALE[header.weighting] ?? "probability";
   const sink = arrays["sink"]?.at(chosen)[n - 1];
@@ -31,7 +32,7 @@ export function AttentionView({ data }: { data: Container<AttentionHeader> }) {
           ))}
         </div>
       )}
-      <h3 class="aw-title">{header.heads[chosen]}</h3>
+      {all.length > 1 && <h3 class="aw-title">{header.heads[chosen]}</h3>}
       {pattern && (
         <Heat
           tokens={header.tokens}
@@ -70,7 +71,7 @@ function Thumb({ id, i, on, tabIndex, triangle, scale }: ThumbProps) {
     if (!context) return;
     const n = triangle.n;
     const size = Math.min(n, 64);
-    const most = triangle.data.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
+    const most = largest(triangle.data);
     const image = context.createImageData(size, size);
     // larger patterns keep the strongest pair of each block, so that a thin stripe does not vanish
     const cells = new Float32Array(size * size);

@@ -1,7 +1,7 @@
 /** A small result that sums to its parent: bars around zero. */
 import { useState } from "preact/hooks";
-import { plain, signed, tiny, tokenText } from "../core/format";
-import { bySize, sumOf } from "../core/geometry";
+import { digitsFor, plain, signed, tiny, tokenText } from "../core/format";
+import { bySize, largest, sumOf } from "../core/geometry";
 import type { BarsHeader } from "../core/types";
 import type { Container } from "../core/wire";
 import { Bars, Token } from "./common";
@@ -13,6 +13,7 @@ export function BarsView({ data }: { data: Container<BarsHeader> }) {
   const [expanded, setExpanded] = useState(false);
   const { header, arrays } = data;
   const values = arrays["values"]?.at() ?? new Float32Array();
+  const digits = digitsFor(largest(values));
   const natural = header.rows.length <= TOP || header.rows.every((r) => r.token || r.kind === "bias" || r.kind === "rounding");
   const order = natural ? header.rows.map((_, i) => i) : bySize(values);
   const count = expanded ? MOST : natural ? Math.max(TOP, 60) : TOP;
@@ -42,11 +43,11 @@ export function BarsView({ data }: { data: Container<BarsHeader> }) {
       )}
       <p class="aw-total aw-check" data-part="sum">
         <span>
-          sum <b>{plain(header.total)}</b>
+          sum <b>{plain(header.total, digits)}</b>
         </span>
         {header.parent && (
           <span>
-            {header.parent} <b>{signed(header.parent_value)}</b>
+            {header.parent} <b>{signed(header.parent_value, digits)}</b>
           </span>
         )}
         <span>

@@ -4,10 +4,11 @@ import { type ComponentChildren, createContext } from "preact";
 import { useContext, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Palette } from "../core/colour";
 import { digitsFor, pieces, signed, tokenText } from "../core/format";
-import { bySize, diverging, sumOf } from "../core/geometry";
+import { bySize, diverging, largest, sumOf } from "../core/geometry";
 import { step } from "../core/keyboard";
 import type { Loaded } from "../core/source";
 import type { Store } from "../core/store";
+import type { Named } from "../core/types";
 
 export interface View {
   store: Store;
@@ -29,29 +30,49 @@ export function Token({ text }: { text: string }) {
   );
 }
 
+const OR = 3;
+
+/** A token, or the first of a set of them. */
+export function Names({ of }: { of: Named }) {
+  const all = of.texts ?? [of.text];
+  return (
+    <>
+      {all.slice(0, OR).map((text, i) => (
+        <>
+          {i > 0 && <span class="aw-mark"> or </span>}
+          <Token text={text} />
+        </>
+      ))}
+      {all.length > OR && <span class="aw-mark"> …</span>}
+    </>
+  );
+}
+
+/** The same as a line of text. */
+export function namesText(of: Named): string {
+  const all = of.texts ?? [of.text];
+  return all.slice(0, OR).map(tokenText).join(" or ") + (all.length > OR ? " …" : "");
+}
+
 /** The name of the target, or a stand-in while the answer is hidden. */
 export function TargetName() {
   const { store } = useView();
   const target = store.reading.value?.header.target;
   if (!target) return null;
-  if (store.hides("candidates")) return <span>the answer</span>;
+  if (target.kind === "score") return <>the score</>;
+  if (store.hides("candidates")) return <>the answer</>;
   return (
     <>
       {target.kind === "log_prob" && "log p of "}
-      <Token text={target.text} />
+      <Names of={target} />
       {target.against && (
         <>
           {" over "}
-          <Token text={target.against.text} />
+          <Names of={target.against} />
         </>
       )}
     </>
   );
-}
-
-export function targetText(store: Store): string {
-  const target = store.reading.value?.header.target;
-  return !target || store.hides("candidates") ? "the answer" : tokenText(target.text);
 }
 
 export function Hidden({ part, what }: { part: string; what: string }) {
@@ -123,6 +144,8 @@ export interface TokenItem {
   about: string;
   style?: { backgroundColor: string; color: string };
   quiet?: boolean;
+  /** has no answer here; `about` says why */
+  off?: boolean;
 }
 
 interface TokenListProps {
@@ -169,6 +192,7 @@ export function TokenList({ items, label, current, pick, escape, part, look, fir
             class={`aw-pick ${item.quiet ? "aw-special" : ""}`}
             data-i={i}
             aria-selected={i === current}
+            aria-disabled={item.off}
             title={about}
             tabIndex={tabIndex(i)}
             onClick={act}
@@ -205,16 +229,44 @@ export function ranked(values: ArrayLike<number>, top: number, row: (i: number) 
   return rows;
 }
 
-/** A row that opens the component it names. */
+/** A row that opens the component it names. (The norm and the rounding of an inner place are not those of the bars.) */
 export function opens(store: Store, id: string): Omit<BarRow, "value"> {
-  const known = store.reading.value?.has(id);
+  const known = store.reading.value?.has(id) && id !== "norm.bias" && id !== "rounding";
   return { key: id, label: id, ...(known && { title: `Open ${id}`, act: () => store.select(id) }) };
 }
 
-/** Bars around a common zero, with names and printed numbers. */
-export function Bars({ rows, label }: { rows: BarRow[]; label: string }) {
-  const digits = digitsFor(Math.max(0, ...rows.map((r) => Math.abs(r.value))));
-  const { spans, zero } = diverging(rows.map((r) => r.value));
+export interface Side {
+  name: string;
+  title: ComponentChildren;
+  rows: BarRow[];
+  sum?: number;
+}
+
+/** Two lists beside each other, on one scale. */
+export function Sides({ sides }: { sides: Side[] }) {
+  const scale = sides.flatMap((s) => s.rows.map((r) => r.value));
+  return (
+    <div class="aw-sides">
+      {sides.map(({ name, title, rows, sum }) => (
+        <div>
+          <h4 class="aw-sidetitle">{title}</h4>
+          {rows.length ? <Bars label={name} rows={rows} scale={scale} /> : <p class="aw-quiet">None.</p>}
+          {sum !== undefined && (
+            <p class="aw-total">
+              <span class="aw-quiet">sum</span> {signed(sum, digitsFor(largest(scale)))}
+            </p>
+          )}
+        </div>
+      ))}
+    </div>
+  );
+}
+
+/** Bars around a common zero, with names and printed numbers. `scale`: all values that share it, when there are more. */
+export function Bars({ rows, label, scale }: { rows: BarRow[]; label: string; scale?: number[] }) {
+  const values = rows.map((r) => r.value);
+  const digits = digitsFor(largest(scale ?? values));
+  const { spans, zero } = diverging(values, scale);
   return (
     <ul class="aw-bars" aria-label={label}>
       {rows.map((row, i) => {

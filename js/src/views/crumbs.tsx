@@ -1,4 +1,5 @@
 /** Where one is, how to go back, and the same numbers as Python. */
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { pythonFor } from "../core/python";
 import { TargetName, Token, useView } from "./common";
@@ -12,6 +13,11 @@ export function Crumbs() {
   const id = store.open.value;
   const row = reading.row(id);
   const source = store.source.value;
+  // The code names the target.
+  const secret = store.hides("candidates");
+  const path: [ComponentChildren, () => void][] = [[<TargetName />, () => store.home()]];
+  if (reading.has(store.selected.value)) path.push([id, () => store.select(id)]);
+  if (source >= 0 && row?.kind === "head") path.push([<Token text={reading.tokens[source] ?? ""} />, () => {}]);
   const copy = async (event: MouseEvent) => {
     if (code) {
       setCode("");
@@ -24,6 +30,7 @@ export function Crumbs() {
       layer: row?.layer ?? null,
       tab: store.tab.value,
       source,
+      weighting: store.weighting.value,
       query: reading.position,
       key: store.key.value >= 0 ? store.key.value : Math.max(0, whyKey),
     });
@@ -39,30 +46,34 @@ export function Crumbs() {
         <button class="aw-arrow" data-part="forward" aria-label="Forward" disabled={store.at.value >= store.past.value.length - 1} onClick={() => store.go(1)}>
           ›
         </button>
-        <button class="aw-crumb" onClick={() => store.select("")}>
-          <TargetName />
-        </button>
-        {id && (
+        {path.map(([name, go], i) => (
           <>
-            <span aria-hidden="true">›</span>
-            <button class="aw-crumb" onClick={() => store.select(id)}>
-              {id}
-            </button>
+            {i > 0 && <span aria-hidden="true">›</span>}
+            {i < path.length - 1 ? (
+              <button
+                class="aw-crumb"
+                onClick={(event) => {
+                  // the button becomes plain text, and must not take the focus with it
+                  event.currentTarget.parentElement?.querySelector("button")?.focus();
+                  go();
+                }}
+              >
+                {name}
+              </button>
+            ) : (
+              <span class="aw-crumb" aria-current="location">
+                {name}
+              </span>
+            )}
           </>
-        )}
-        {source >= 0 && row?.kind === "head" && (
-          <>
-            <span aria-hidden="true">›</span>
-            <span class="aw-crumb" aria-current="location">
-              <Token text={reading.tokens[source] ?? ""} />
-            </span>
-          </>
-        )}
+        ))}
       </nav>
-      <button class="aw-btn" data-part="copy" aria-expanded={code !== ""} onClick={copy}>
-        {code ? (copied ? "Copied ✓ (close)" : "Close") : "Copy as Python"}
-      </button>
-      {code && (
+      {!secret && (
+        <button class="aw-btn" data-part="copy" aria-expanded={code !== ""} onClick={copy}>
+          {code ? (copied ? "Copied ✓ (close)" : "Close") : "Copy as Python"}
+        </button>
+      )}
+      {code && !secret && (
         <pre class="aw-code" data-part="code" role="group" tabIndex={0} aria-label="Python code">
           {code}
         </pre>

@@ -1,5 +1,6 @@
 /** What one component did: the finding as a title, then tabs that answer "how do you know?". */
 import { percent, signed, tokenText } from "../core/format";
+import { bySize } from "../core/geometry";
 import type { Reading } from "../core/reading";
 import type { Row } from "../core/types";
 import { Hidden, TargetName, Token, useView } from "./common";
@@ -8,27 +9,27 @@ import { Tokens } from "./tokens";
 import { WhyThere } from "./why";
 import { Neurons, Written } from "./writes";
 
+const WRITTEN: [string, string] = ["writes", "Writes"];
 const TABS: Record<string, [string, string][]> = {
   head: [
     ["tokens", "Tokens"],
     ["pattern", "Pattern"],
     ["why", "Why there"],
-    ["writes", "Writes"],
+    WRITTEN,
   ],
   mlp: [
     ["neurons", "Neurons"],
-    ["writes", "Writes"],
+    WRITTEN,
   ],
 };
 
 /** Rows that are directions in the stream, so that one may ask which tokens they raise. */
-const WRITES = new Set(["embed", "pos", "attn", "layer", "attn.bias", "mlp.bias"]);
+const WRITES = new Set(["head", "embed", "pos", "attn", "layer", "attn.bias", "mlp.bias"]);
 
 export function Detail() {
   const { store } = useView();
   const reading = store.reading.value;
-  const row = reading?.row(store.open.value);
-  if (!reading || !row) return null;
+  if (!reading) return null;
   if (store.hides("detail")) {
     return (
       <section class="aw-detail" data-part="detail" aria-label="Detail">
@@ -36,9 +37,13 @@ export function Detail() {
       </section>
     );
   }
-  const coarse = row.kind === "head" && !reading.arrays["carry"];
-  const tabs = coarse ? [["writes", "Writes"] as [string, string]] : (TABS[row.kind] ?? (WRITES.has(row.kind) ? [["writes", "Writes"] as [string, string]] : []));
-  const tab = tabs.find(([name]) => name === store.tab.value)?.[0] ?? tabs[0]?.[0] ?? "";
+  const row = reading.row(store.open.value);
+  if (!row) return null;
+  // What is neither split nor a direction in the stream has no tabs.
+  const split = row.kind !== "head" || reading.arrays["carry"];
+  const tabs = (split && TABS[row.kind]) || (WRITES.has(row.kind) ? [WRITTEN] : []);
+  const [tab, name] = tabs.find(([name]) => name === store.tab.value) ?? tabs[0] ?? ["", ""];
+  const many = tabs.length > 1;
   return (
     <section class="aw-detail" data-part="detail" data-open={row.id} aria-label={`Detail of ${row.id}`}>
       <h3 class="aw-title">
@@ -47,8 +52,8 @@ export function Detail() {
       <p class="aw-sentence">
         <Sentence row={row} reading={reading} />
       </p>
-      {tabs.length > 1 && <TabList tabs={tabs} tab={tab} />}
-      <div role={tabs.length > 1 ? "tabpanel" : undefined} class="aw-panel" data-tab={tab} aria-label={tabs.length > 1 ? tabs.find(([name]) => name === tab)?.[1] : undefined}>
+      {many && <TabList tabs={tabs} tab={tab} />}
+      <div role={many ? "tabpanel" : undefined} class="aw-panel" data-tab={tab} aria-label={many ? name : undefined}>
         {tab === "tokens" && <Tokens row={row} />}
         {tab === "pattern" && <HeadPattern row={row} />}
         {tab === "why" && <WhyThere row={row} />}
@@ -87,89 +92,82 @@ function Title({ row, reading }: { row: Row; reading: Reading }) {
   if (store.hides("values")) return <>{row.id}</>;
   return (
     <>
-      {row.id} {value < 0 ? "takes" : "adds"} <span class={value < 0 ? "aw-minus" : "aw-plus"}>{signed(value)}</span>{" "}
+      {row.id} {value < 0 ? "takes" : "adds"} <span class={value < 0 ? "aw-minus" : "aw-plus"}>{reading.signed(value)}</span>{" "}
       {value < 0 ? "from" : "to"} <TargetName />
     </>
   );
 }
 
 function Sentence({ row, reading }: { row: Row; reading: Reading }) {
-  const { model, target } = reading.header;
-  const L = row.layer;
-  switch (row.kind) {
-    case "head":
-      return <HeadSentence row={row} reading={reading} />;
+  return row.kind === "head" ? <HeadSentence row={row} reading={reading} /> : <>{sentence(row, reading)}</>;
+}
+
+function sentence({ kind, layer }: Row, { header: { model, target } }: Reading): string {
+  const always = "the same for every prompt";
+  switch (kind) {
     case "mlp":
-      return <>The MLP of layer {L}: works on this position alone, with what earlier layers left there.</>;
+      return `The MLP of layer ${layer}: works on this position alone, with what earlier layers left there.`;
     case "embed":
-      return <>The embedding of the last token read: what the token itself says, before any layer.</>;
+      return "The embedding of the last token read: what the token itself says, before any layer.";
     case "pos":
-      return <>The position embedding: what the place in the prompt says, whatever the token.</>;
+      return "The position embedding: what the place in the prompt says, whatever the token.";
     case "attn":
-      return <>All attention of layer {L} together. {model.reason}</>;
+      return `All attention of layer ${layer} together. ${model.reason}`;
     case "layer":
-      return <>Everything layer {L} wrote, attention and MLP together. {model.reason}</>;
+      return `Everything layer ${layer} wrote, attention and MLP together. ${model.reason}`;
     case "attn.bias":
-      return <>The output bias of the attention in layer {L}: the same for every prompt before the final norm scales it.</>;
     case "mlp.bias":
-      return <>The output bias of the MLP in layer {L}: the same for every prompt before the final norm scales it.</>;
+      return `The output bias of the ${kind === "mlp.bias" ? "MLP" : "attention"} in layer ${layer}: ${always} before the last norm scales it.`;
     case "norm.bias":
-      return <>The bias of the final norm, read in the direction of the target: the same for every prompt.</>;
+      return `The bias of the last norm, read in the direction of the target: ${always}.`;
     case "unembed.bias":
-      return <>The bias of the unembedding: what the model grants this token before it has read anything.</>;
+      return "The bias of the unembedding: what the model grants this token before it has read anything.";
     case "rounding":
-      return <>Measured rounding of the model's {model.dtype} arithmetic: recorded, not what is left over.</>;
+      return `Measured rounding of the model's ${model.dtype} arithmetic: recorded, not what is left over.`;
     case "softcap":
-      return <>What the soft cap takes: the printed logit minus the logit before the cap.</>;
+      return "What the soft cap takes: the printed logit minus the logit before the cap.";
     case "entropy":
-      return <>Minus the entropy of the prediction: it turns the sum of {target.unit} into the log-probability.</>;
+      return `Minus the entropy of the prediction: it turns the sum of ${target.unit} into the log-probability.`;
     case "expert":
-      return <>One expert of the mixture in layer {L}.</>;
+      return `One expert of the mixture in layer ${layer}.`;
     default:
-      return <>A part of the sum that belongs to no single head or MLP.</>;
+      return "A part of the sum that belongs to no single head or MLP.";
   }
 }
 
 function HeadSentence({ row, reading }: { row: Row; reading: Reading }) {
   const { store } = useView();
-  if (!reading.arrays["carry"]) return <>Heads of this model are not split. {reading.header.model.reason}</>;
+  if (!reading.arrays["carry"]) return <>This head was not split here. {reading.header.model.reason}</>;
   const loaded = store.data.pattern(row.id).value;
   const pattern = loaded.state === "ready" ? loaded.value : undefined;
   const sources = reading.sources(row.id, pattern);
-  if (!sources) return <>What it reads is being fetched.</>;
+  if (!sources) return loaded.state === "loading" ? <>What it reads is being fetched.</> : null;
   const lead = reading.leadSource(sources, reading.value(row.id));
-  const carried = sources.tokens[lead] ?? 0;
   const weights = pattern?.row(reading.position);
-  if (!weights) {
-    return (
-      <>
-        <Token text={reading.tokens[lead] ?? ""} /> carries most: {signed(carried)}.
-      </>
-    );
-  }
-  let most = 0;
-  weights.forEach((p, s) => {
-    if (p > (weights[most] ?? 0)) most = s;
-  });
+  const weight = (at: number) => weights?.[at] ?? 0;
+  const most = bySize(weights ?? [])[0] ?? lead;
+  const what = (at: number) => (
+    <>
+      <Chip token={reading.tokens[at] ?? ""} />, which carries {signed(sources.tokens[at] ?? 0, sources.digits)}.
+    </>
+  );
   return (
     <>
-      It reads {percent(weights[lead] ?? 0)} from <Chip token={reading.tokens[lead] ?? ""} />, which carries {signed(carried)}.
-      {most !== lead && (weights[most] ?? 0) > 2 * (weights[lead] ?? 0) && (
+      {row.id === reading.lead && "The largest head. "}It reads {weights && percent(weight(lead))} from {what(lead)}
+      {most !== lead && weight(most) > 2 * weight(lead) && (
         <>
           {" "}
-          Most attention, {percent(weights[most] ?? 0)}, goes to <Chip token={reading.tokens[most] ?? ""} />, which carries{" "}
-          {signed(sources.tokens[most] ?? 0)}.
+          Most attention, {percent(weight(most))}, goes to {what(most)}
         </>
       )}
     </>
   );
 }
 
-export function Chip({ token }: { token: string }) {
+function Chip({ token }: { token: string }) {
   return (
     <span class="aw-inline" title={tokenText(token)}>
       <Token text={token} />
     </span>
   );
 }
-

@@ -1,6 +1,6 @@
 /** One field that is being edited: Enter runs, Escape puts back what was there, an error stays beside it. */
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Field } from "../core/store";
 import { useView } from "./common";
 import { Problem } from "./status";
@@ -22,7 +22,7 @@ export function Edit({ field, label, value, token = false, run, children }: Prop
   const dotted = token && value.startsWith(" ");
   const [text, setText] = useState(dotted ? DOT + value.slice(1) : value);
   const input = useRef<HTMLInputElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const root = input.current?.closest(".aw");
     input.current?.focus();
     input.current?.select();

@@ -1,5 +1,4 @@
 /** The Explorer: prompt, waterfall, detail, one under the other; every line answers the line above it. */
-import { finding } from "../core/finding";
 import type { Order } from "../core/store";
 import { TargetName, useView } from "./common";
 import { Crumbs } from "./crumbs";
@@ -43,8 +42,7 @@ function Finding() {
   const reading = store.reading.value;
   if (!reading) return null;
   const hidden = store.hides("values");
-  const { names, text } = finding(reading);
-  const { model, notes, target } = reading.header;
+  const { model, notes, target, finding } = reading.header;
   return (
     <div class="aw-finding">
       <h2 class="aw-headline">
@@ -54,7 +52,7 @@ function Finding() {
           </>
         ) : (
           <>
-            {names.join(" and ")} {text} <TargetName />
+            {finding.names.join(" and ")} {finding.text} for {target.kind === "score" ? `the ${target.phrase}` : <TargetName />}
           </>
         )}
       </h2>
@@ -66,8 +64,7 @@ function Finding() {
         ))}
       </div>
       <p class="aw-sub">
-        Direct contributions, in {target.unit}; click one to open it. Observed, not yet tested: a high bar is a suspect, not a
-        cause.
+        Direct contributions{reading.unit}; click one to open it. Observed, not yet tested: a high bar is a suspect, not a cause.
       </p>
       {model.reason && (
         <p class="aw-sub" data-part="coarse">

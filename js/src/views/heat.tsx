@@ -1,7 +1,7 @@
 /** A causal heat map: one row per reader, one column per token it reads. Lower triangle only. */
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { css, inkOn, type Palette, type RGB, sequential, sign } from "../core/colour";
-import { cellNumber, percent, signed, tokenText } from "../core/format";
+import { cellNumber, digitsFor, percent, signed, tokenText } from "../core/format";
 import { placeLabels } from "../core/geometry";
 import { type Cell, move } from "../core/keyboard";
 import { Token, useView } from "./common";
@@ -58,7 +58,7 @@ export function Heat(props: HeatProps) {
   const told = at && at.row < n ? props.tell(at.row, at.column) : "";
   const shared = { ...props, width, at, setAt };
   return (
-    <div class="aw-heatbox" data-part="pattern">
+    <div data-part="pattern">
       <div ref={box}>{n <= SMALL ? <Cells {...shared} /> : <Picture {...shared} />}</div>
       <p class="aw-readout aw-quiet" aria-live="polite">
         {told || "Each row is a reader, each column what it reads. Point at a cell, or use the arrow keys."}
@@ -76,7 +76,7 @@ interface Drawn extends HeatProps {
 function useGrid({ tokens, current, at, setAt, pick }: Drawn) {
   const focused = useRef(false);
   const grid = useRef<HTMLDivElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (focused.current) grid.current?.querySelector<HTMLElement>('[role="gridcell"][tabindex="0"]')?.focus();
   }, [at]);
   return {
@@ -142,7 +142,7 @@ function Cells(props: Drawn) {
             const value = get(t, s);
             const colour = colourOf(palette.value, scale, value, most);
             const strong = scale === "probability" ? value >= 0.1 : most > 0 && Math.abs(value) >= 0.1 * most;
-            const text = !strong || cell < 26 ? "" : scale === "probability" ? cellNumber(value) : scale === "signed" ? signed(value) : value.toFixed(1);
+            const text = !strong || cell < 26 ? "" : scale === "probability" ? cellNumber(value) : scale === "signed" ? signed(value, digitsFor(most)) : value.toFixed(1);
             return (
               <span
                 role="gridcell"
@@ -202,7 +202,7 @@ function Picture(props: Drawn) {
   const px = (v: number) => `${v}px`;
   return (
     <div class="aw-picture" style={{ paddingLeft: px(gutter) }}>
-      <div class="aw-plabels aw-top" style={{ width: px(size), height: px(gutter) }} aria-hidden="true">
+      <div class="aw-plabels aw-above" style={{ width: px(size), height: px(gutter) }} aria-hidden="true">
         {columns.map((s) => (
           <span key={s} class={at?.column === s ? "aw-on" : ""} style={{ left: px((s + 0.5) * cell - LABEL / 2 - 1), maxHeight: px(gutter - 4) }}>
             <Token text={tokens[s] ?? ""} />
@@ -257,5 +257,5 @@ export function readOut(tokens: string[], t: number, s: number, value: number, w
   const reads = `${tokenText(tokens[t] ?? "")} (position ${t}) reads ${tokenText(tokens[s] ?? "")} (position ${s})`;
   if (weighting === "probability") return `${reads}: ${percent(value)}`;
   if (weighting === "value") return `${reads}: writes a vector of norm ${value.toFixed(2)}`;
-  return `${reads}: carries ${signed(value, 3)} ${unit}`;
+  return `${reads}: carries ${signed(value, Math.max(3, digitsFor(Math.abs(value))))} ${unit}`;
 }

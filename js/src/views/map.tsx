@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { css, inkOn, sign } from "../core/colour";
 import { signed } from "../core/format";
+import { largest } from "../core/geometry";
 import { move } from "../core/keyboard";
 import { Hidden, useView } from "./common";
 import { Sum } from "./waterfall";
@@ -40,12 +41,13 @@ export function ComponentMap() {
     layer,
     spots: columns.map((c) => layers.get(layer)?.find((s) => s.column === c)),
   }));
-  const most = Math.max(...[...layers.values()].flat().map((s) => Math.abs(s.value)), 1e-9);
+  const most = largest([...layers.values()].flat().map((s) => s.value));
   const open = store.open.value;
   const openRow = grid.findIndex((r) => r.spots.some((s) => s?.id === open));
   const here = at ?? { row: Math.max(0, openRow), column: Math.max(0, grid[openRow]?.spots.findIndex((s) => s?.id === open) ?? 0) };
   const told = grid[here.row]?.spots[here.column];
-  const small = columns.length > 13;
+  // no room for numbers
+  const small = columns.length > (reading.digits > 2 ? 9 : 13);
   const keys = (event: KeyboardEvent) => {
     const to = move(event.key, here, grid.length, () => columns.length, event.ctrlKey || event.metaKey);
     const pick = grid[here.row]?.spots[here.column];
@@ -60,12 +62,12 @@ export function ComponentMap() {
     }
   };
   return (
-    <div class="aw-mapbox" data-part="map">
+    <div data-part="map">
       <div class="aw-mapscroll">
         <div
           class={`aw-map ${small ? "aw-dense" : ""}`}
           role="grid"
-          aria-label={`Contribution of every component, in ${unit}`}
+          aria-label={`Contribution of every component${reading.unit}`}
           style={{ gridTemplateColumns: `auto repeat(${columns.length}, minmax(${small ? 18 : 26}px, 1fr))` }}
           onKeyDown={keys}
           onPointerLeave={() => setAt(null)}
@@ -88,7 +90,7 @@ export function ComponentMap() {
               {spots.map((spot, c) => {
                 if (!spot) return <span role="gridcell" class="aw-spot aw-none" tabIndex={-1} aria-label="none" />;
                 const colour = sign(palette.value, spot.value, most, 0.5);
-                const text = !small && Math.abs(spot.value) >= 0.04 * most ? signed(spot.value, Math.abs(spot.value) >= 9.95 ? 0 : 1) : "";
+                const text = !small && Math.abs(spot.value) >= 0.04 * most ? signed(spot.value, columns.length < 10 ? reading.digits : Math.abs(spot.value) >= 9.95 ? 0 : 1) : "";
                 return (
                   <span
                     role="gridcell"
@@ -102,7 +104,7 @@ export function ComponentMap() {
                     onClick={() => store.select(spot.id)}
                   >
                     <span aria-hidden="true">{text}</span>
-                    <span class="aw-sr">{`${spot.id} ${signed(spot.value)} ${unit}`}</span>
+                    <span class="aw-sr">{`${spot.id} ${reading.signed(spot.value)} ${unit}`}</span>
                   </span>
                 );
               })}
@@ -111,18 +113,17 @@ export function ComponentMap() {
         </div>
       </div>
       <p class="aw-readout" aria-live="polite">
-        {told ? (
+        {told && (
           <>
-            <b>{told.id}</b> {signed(told.value)} {unit} <span class="aw-quiet">click to open</span>
+            <b>{told.id}</b> {reading.signed(told.value)} {unit}
           </>
-        ) : (
-          <span class="aw-quiet">Point at a cell.</span>
-        )}
+        )}{" "}
+        <span class="aw-quiet">Blue adds, orange takes away; click to open.</span>
       </p>
       <div class="aw-mapmore">
         {single.map((s) => (
           <button class="aw-pill" key={s.id} data-id={s.id} aria-pressed={s.id === open} onClick={() => store.select(s.id)}>
-            <span class="aw-name">{s.id}</span> {signed(s.value)}
+            <span class="aw-name">{s.id}</span> {reading.signed(s.value)}
           </button>
         ))}
         {[...groups].map(([kind, g]) => (
@@ -138,7 +139,7 @@ export function ComponentMap() {
             <span class="aw-name">
               {g.count} × {kind}
             </span>{" "}
-            {signed(g.sum)}
+            {reading.signed(g.sum)}
           </button>
         ))}
       </div>

@@ -9,9 +9,9 @@ import { Await, Token, useView } from "./common";
 import { Heat, readOut } from "./heat";
 
 const NAMES: [Weighting, string, string][] = [
-  ["probability", "probability", "Attention: every row sums to 1"],
-  ["value", "value-weighted", "Attention times the norm of what is written"],
-  ["contribution", "contribution", "Attention times what it adds to the target"],
+  ["probability", "probability", "attention probability, every row sums to 1"],
+  ["value", "value-weighted", "attention times the norm of what is written"],
+  ["contribution", "contribution", "what each read carries"],
 ];
 
 export function HeadPattern({ row, compact = false }: { row: Row; compact?: boolean }) {
@@ -23,17 +23,16 @@ export function HeadPattern({ row, compact = false }: { row: Row; compact?: bool
     <div class={compact ? "aw-under" : ""}>
       {!compact && (
         <div class="aw-seg" role="group" aria-label="Weighting of the pattern">
-          {NAMES.map(([name, text, title]) => (
-            <button key={name} title={title} aria-pressed={name === weighting} onClick={() => (store.weighting.value = name)}>
+          {NAMES.map(([name, text]) => (
+            <button key={name} aria-pressed={name === weighting} onClick={() => (store.weighting.value = name)}>
               {text}
             </button>
           ))}
         </div>
       )}
       <p class="aw-caption">
-        {weighting === "probability" && <>Attention pattern of {row.id}: probability, every row sums to 1.</>}
-        {weighting === "value" && <>{row.id} weighted by the norm of what each read writes.</>}
-        {weighting === "contribution" && <>What each read of {row.id} carries to the target, in {reading.header.target.unit}.</>}
+        {row.id}: {NAMES.find(([name]) => name === weighting)?.[2]}
+        {weighting === "contribution" && reading.unit}.
       </p>
       <Await of={store.data.pattern(row.id)}>
         {(pattern) => <Weighted row={row} reading={reading} pattern={pattern} weighting={weighting} compact={compact} />}

@@ -1,19 +1,28 @@
 /** What is asked: the prompt, the prediction, what it is compared with. Everything here can be edited. */
-import { percent, plain, signed, tokenText } from "../core/format";
+import { percent, plain, tokenText } from "../core/format";
 import type { Reading } from "../core/reading";
 import { NEEDS_KERNEL } from "../core/source";
 import type { Field } from "../core/store";
+import type { Named } from "../core/types";
 import { Edit } from "./edit";
-import { Hidden, Token, TokenList, useView } from "./common";
+import { Hidden, Names, namesText, TargetName, Token, TokenList, useView } from "./common";
 
 /** how many predictions are shown; the explained one always is */
 const CHIPS = 3;
+
+/** Scrolls the box of a long prompt, and nothing else, to the token that matters. */
+const shown = (token: HTMLElement | null) => {
+  const box = token?.parentElement;
+  if (token && box) box.scrollTop = token.offsetTop - box.offsetTop - 50;
+};
 
 export function PromptLine() {
   const { store } = useView();
   const reading = store.reading.value;
   if (!reading) return null;
   const editable = reading.header.kind === "explorer";
+  // A score belongs to no prediction.
+  const score = reading.header.target.kind === "score";
   return (
     <div class="aw-top">
       <div class="aw-line">
@@ -44,12 +53,14 @@ export function PromptLine() {
         ) : (
           <PromptTokens reading={reading} editable={editable} />
         )}
-        <div class="aw-answer">
-          <Candidates reading={reading} editable={editable} />
-          <Target reading={reading} editable={editable} />
-        </div>
+        {!score && (
+          <div class="aw-answer">
+            <Candidates reading={reading} editable={editable} />
+            <Target reading={reading} editable={editable} />
+          </div>
+        )}
       </div>
-      <CompareLine reading={reading} editable={editable} />
+      {!score && <CompareLine reading={reading} editable={editable} />}
     </div>
   );
 }
@@ -85,7 +96,7 @@ function PromptTokens({ reading, editable }: { reading: Reading; editable: boole
         pick={editable ? (i) => i !== reading.position && store.explain({ position: i, target: null }) : null}
         items={reading.tokens.map((text, i) => ({
           text,
-          about: i === reading.position ? ": what comes next is explained" : editable ? ": explain what comes after it" : "",
+          about: i === reading.position ? (reading.header.target.kind === "score" ? ": read here" : ": what comes next is explained") : editable ? ": explain what comes after it" : "",
           quiet: reading.special(i),
         }))}
       />
@@ -120,14 +131,14 @@ function Candidates({ reading, editable }: { reading: Reading; editable: boolean
           }
           return (
             <button
-                      class="aw-chip"
+              class="aw-chip"
               key={c.id}
               data-part="candidate"
               aria-pressed={on}
               aria-disabled={off && !on}
               title={on ? `Explained now: logit ${plain(c.logit)}` : off ? NEEDS_KERNEL : `Explain ${tokenText(c.text)} instead: logit ${plain(c.logit)}`}
               onClick={() => {
-                if (!on) store.explain({ target: c.text });
+                if (!on) store.explain({ target: c.id });
               }}
             >
               {inside}
@@ -144,27 +155,27 @@ function Target({ reading, editable }: { reading: Reading; editable: boolean }) 
   const { target } = reading.header;
   const editing = store.editing.value;
   if (store.hides("candidates")) return null;
-  const slot = (field: "target" | "against", text: string | null) => {
+  const slot = (field: "target" | "against", named: Named | null) => {
     if (editing === field) {
       return (
         <Edit
           field={field}
           label={field === "target" ? "Token to explain" : "Token to compare it with, empty for none"}
-          value={text ?? ""}
+          value={named ? (named.texts?.[0] ?? named.text) : ""}
           token
           run={(typed) => store.explain({ [field]: typed })}
         />
       );
     }
-    const inside = text === null ? <span class="aw-quiet">nothing</span> : <Token text={text} />;
+    const inside = named ? <Names of={named} /> : <span class="aw-quiet">nothing</span>;
     if (!editable) return <span class="aw-chip">{inside}</span>;
     const off = store.fixed.value;
     return (
       <button
-          class="aw-chip aw-field"
+        class="aw-chip aw-field"
         data-part={`edit-${field}`}
         aria-disabled={off}
-        aria-label={`${field === "target" ? "Explain" : "Rather than"} ${text === null ? "nothing" : tokenText(text)}: change`}
+        aria-label={`${field === "target" ? "Explain" : "Rather than"} ${named ? namesText(named) : "nothing"}: change`}
         title={off ? NEEDS_KERNEL : "Click to type another token"}
         onClick={() => (off ? store.explain({}) : (store.editing.value = field))}
       >
@@ -174,8 +185,8 @@ function Target({ reading, editable }: { reading: Reading; editable: boolean }) 
   };
   return (
     <div class="aw-ask">
-      <span class="aw-quiet">why</span> {slot("target", target.text)} <span class="aw-quiet">rather than</span>{" "}
-      {slot("against", target.against?.text ?? null)}
+      <span class="aw-quiet">why</span> {slot("target", target)} <span class="aw-quiet">rather than</span>{" "}
+      {slot("against", target.against)}
     </div>
   );
 }
@@ -210,7 +221,7 @@ function CompareLine({ reading, editable }: { reading: Reading; editable: boolea
         <span class="aw-quiet aw-lead">compared with</span>
         <div class="aw-toks">
           {compare.tokens.map((token, i) => (
-            <span key={i} class={`aw-tok ${differs.has(i) ? "aw-differs" : ""} ${compare.special.includes(i) ? "aw-special" : ""}`}>
+            <span key={i} ref={i === compare.differs[0] ? shown : null} class={`aw-tok ${differs.has(i) ? "aw-differs" : ""} ${compare.special.includes(i) ? "aw-special" : ""}`}>
               <Token text={token} />
             </span>
           ))}
@@ -222,8 +233,8 @@ function CompareLine({ reading, editable }: { reading: Reading; editable: boolea
           </button>
         )}
       </div>
-      <span class="aw-quiet" title={`Target here minus there: ${signed(compare.gap)} ${target.unit}`}>
-        {how} · gap {plain(compare.gap)} {target.unit}
+      <span class="aw-quiet">
+        {how} · <TargetName /> is {reading.plain(Math.abs(compare.gap))} {target.unit} {compare.gap < 0 ? "higher" : "lower"} there
       </span>
     </div>
   );

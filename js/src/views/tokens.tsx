@@ -32,7 +32,7 @@ function Panel({ row, sources }: { row: Row; sources: Sources }) {
   return (
     <>
       <Carried row={row} sources={sources} />
-      {carried === undefined ? <HeadPattern row={row} compact /> : <ThroughPanel row={row} source={source} carried={carried} />}
+      {carried === undefined ? <HeadPattern row={row} compact /> : <ThroughPanel row={row} source={source} carried={carried} least={sources.digits} />}
     </>
   );
 }
@@ -46,62 +46,58 @@ function Carried({ row, sources }: { row: Row; sources: Sources }) {
   const order = bySize(values);
   const most = Math.abs(values[order[0] ?? 0] ?? 0);
   const many = values.length > MANY;
-  const digits = digitsFor(most);
+  const show = (v: number) => signed(v, sources.digits);
   const named = new Set(order.slice(0, TOP));
-  const unit = reading.header.target.unit;
-  const extra = sources.rounding ? `, the value bias (${signed(sources.bias, digits)}) and rounding (${signed(sources.rounding, digits)})` : ` and the value bias (${signed(sources.bias, digits)})`;
   return (
     <div data-part="tokens">
       <p class="aw-caption">
-        What each token contributed through {row.id}, in {unit}. <span class="aw-do">Click a token to see who wrote what it carried.</span>
+        What each token contributed through {row.id}{reading.unit}. <span class="aw-do">Click a token to see who wrote what it carried.</span>
       </p>
       <TokenList
         look={`aw-carried ${many ? "aw-flow" : ""}`}
-        label={`Tokens by what they carried, in ${unit}`}
+        label={`Tokens by what they carried${reading.unit}`}
         current={source}
         pick={(s) => store.select(row.id, s === source ? -1 : s)}
         escape={() => store.select(row.id)}
         first={order[0] ?? 0}
         items={Array.from(values, (v, s) => ({
           text: reading.tokens[s] ?? "",
-          number: !many || named.has(s) ? signed(v, digits) : undefined,
-          about: `: ${signed(v, digits)}`,
+          number: !many || named.has(s) ? show(v) : undefined,
+          about: `: ${show(v)}`,
           style: shade(palette.value, sign(palette.value, v * 0.85, most)),
           quiet: reading.special(s),
         }))}
       />
       <p class="aw-quiet aw-small">
-        The tokens ({signed(sumOf(values), digits)}){extra} sum to {signed(sources.sum, digits)}.
+        The tokens ({show(sumOf(values))}){sources.rounding ? "," : " and"} the value bias ({show(sources.bias)})
+        {sources.rounding ? ` and rounding (${show(sources.rounding)})` : ""} sum to {show(sources.sum)}.
       </p>
     </div>
   );
 }
 
 /** Which upstream parts wrote what a source token carried through the head. */
-function ThroughPanel({ row, source, carried }: { row: Row; source: number; carried: number }) {
+function ThroughPanel({ row, source, carried, least }: { row: Row; source: number; carried: number; least: number }) {
   const { store } = useView();
   const reading = store.reading.value;
   if (!reading) return null;
   const token = reading.tokens[source] ?? "";
+  const digits = Math.max(least, digitsFor(Math.abs(carried)));
   return (
     <div class="aw-through" data-part="through">
       <h4 class="aw-subtitle">
-        Who wrote the {signed(carried, digitsFor(Math.abs(carried)))} that <Token text={token} /> carried?
+        Who wrote the {signed(carried, digits)} that <Token text={token} /> carried?
       </h4>
       <Await of={store.data.through(row.id, source)}>
-        {({ labels, values }) => {
-          const sum = sumOf(values);
-          const digits = digitsFor(Math.abs(carried));
-          return (
-            <>
-              <Bars label={`Parts that wrote what ${tokenText(token)} carried`} rows={ranked(values, 10, (i) => opens(store, labels[i] ?? ""))} />
-              <p class="aw-quiet aw-small">
-                Written at <Token text={token} /> before layer {row.layer}; patterns and norms held as they were. Sum {signed(sum, digits)}
-                {Math.abs(sum - carried) > 0.005 && <> of {signed(carried, digits)}: the rest is this layer's own norm and bias</>}.
-              </p>
-            </>
-          );
-        }}
+        {({ labels, values }) => (
+          <>
+            <Bars label={`Parts that wrote what ${tokenText(token)} carried`} rows={ranked(values, 10, (i) => opens(store, labels[i] ?? ""))} />
+            <p class="aw-quiet aw-small">
+              Written at <Token text={token} /> before layer {row.layer}; patterns and norms held as they were. Sum{" "}
+              {signed(sumOf(values), digits)}.
+            </p>
+          </>
+        )}
       </Await>
       <button class="aw-link" onClick={() => store.select(row.id)}>
         Back to the pattern

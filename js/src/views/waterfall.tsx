@@ -1,6 +1,6 @@
 /** Cumulative bars: every part starts where the one before ended, and the last one ends at the model's number. */
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { plain, signed, tiny } from "../core/format";
+import { digitsOfStep, plain, tiny } from "../core/format";
 import { sumOf, ticks, waterfall } from "../core/geometry";
 import { Hidden, pressed, useRoving, useView } from "./common";
 
@@ -36,6 +36,7 @@ export function Waterfall() {
   const unit = header.target.unit;
   const pct = (v: number) => `${100 * v}%`;
   const lines = ticks(chart.low, chart.high, 4);
+  const digits = digitsOfStep((lines[1] ?? 0) - (lines[0] ?? 0));
 
   const bar = (at: number, value: number, many = false) => {
     const span = chart.spans[at];
@@ -57,7 +58,7 @@ export function Waterfall() {
         <span class="aw-track">
           {lines.map((v) => (
             <span class="aw-tick" style={{ left: pct(chart.place(v)) }}>
-              {plain(v, v % 1 ? 1 : 0)}
+              {plain(v, v ? digits : 0)}
             </span>
           ))}
         </span>
@@ -74,7 +75,7 @@ export function Waterfall() {
             </span>
             <span />
           </div>
-          <div role="listbox" aria-label={`Contributions in ${unit}, ${inOrder ? "in model order" : "largest first"}`} {...rove.list}>
+          <div role="listbox" aria-label={`Contributions${reading.unit}, ${inOrder ? "in model order" : "largest first"}`} {...rove.list}>
             {shown.map((i, at) => {
               const row = header.rows[i];
               const value = values[i] ?? 0;
@@ -88,23 +89,20 @@ export function Waterfall() {
                   data-id={id}
                   data-i={at}
                   aria-selected={id === open}
-                  aria-label={`${id} ${signed(value)} ${unit}`}
                   tabIndex={rove.tabIndex(at)}
                   onClick={pick}
                   onKeyDown={pressed(pick)}
                 >
-                  <span class="aw-name">{id}</span>
-                  {bar(at, value)}
-                  <span class="aw-val">{signed(value)}</span>
+                  <span class="aw-name">{id}</span> {bar(at, value)}
+                  <span class="aw-val">{reading.signed(value)}</span>
                 </div>
               );
             })}
           </div>
           {rest.length > 0 && (
             <button class="aw-wrow aw-row aw-others" aria-expanded="false" onClick={() => (store.expanded.value = true)}>
-              <span class="aw-name">{rest.length} others ▸</span>
-              {bar(shown.length, restSum, true)}
-              <span class="aw-val">{signed(restSum)}</span>
+              <span class="aw-name">{rest.length} others ▸</span> {bar(shown.length, restSum, true)}
+              <span class="aw-val">{reading.signed(restSum)}</span>
             </button>
           )}
         </div>
@@ -125,27 +123,27 @@ export function Sum({ bar }: { bar?: { left: string; width: string } }) {
   const reading = store.reading.value;
   if (!reading) return null;
   if (store.hides("sum")) return <Hidden part="sum" what="the sum" />;
-  const { total, actual, gap, exact, rounding, target, precap } = reading.header;
+  const { total, actual, gap, exact, rounding, precap } = reading.header;
   const parts = [rounding.stream, rounding.heads, rounding.readout].map((v) => tiny(v ?? 0));
   return (
     <div class="aw-sum" data-part="sum" tabIndex={0} role="group" aria-label="Does it add up?">
       <span class="aw-wrow">
         <span class="aw-name">sum</span>
         <span class="aw-track">{bar && <i class="aw-bar aw-whole" style={bar} />}</span>
-        <b class="aw-val">{plain(total)}</b>
+        <b class="aw-val">{reading.plain(total)}</b>
       </span>
       <span class="aw-check">
         <span>
-          model <b>{plain(actual)}</b>
+          model <b>{reading.plain(actual)}</b>
         </span>
         <span class={exact ? "" : "aw-warn"}>
           gap {tiny(Math.abs(gap))} {exact ? "✓" : "✗"}
         </span>
       </span>
       <span class="aw-tip" role="note">
-        <b>sum</b>: all rows added, in {target.unit}. <b>model</b>: the number the unmodified model printed. <b>gap</b>: their
-        difference, computed independently{exact ? "; as small as float32 allows" : "; larger than float32 explains"}.
-        {precap !== null && ` Before the soft cap the model has ${plain(precap)}.`} Rounding is measured, never a remainder: stream{" "}
+        <b>sum</b>: all rows added. <b>model</b>: the number the unmodified model printed. <b>gap</b>: their difference,{" "}
+        {exact ? "as small as float32 allows" : "larger than float32 explains"}.
+        {precap !== null && ` Before the soft cap the model has ${reading.plain(precap)}.`} Rounding is measured, never a remainder: stream{" "}
         {parts[0]}, heads {parts[1]}, read-out {parts[2]}.
       </span>
     </div>

@@ -3,7 +3,7 @@ import { shade, sequential } from "../core/colour";
 import { percent, signed } from "../core/format";
 import { sumOf } from "../core/geometry";
 import type { Row } from "../core/types";
-import { Await, Bars, opens, ranked, Token, TokenList, useView } from "./common";
+import { Await, opens, ranked, Sides, Token, TokenList, useView } from "./common";
 
 const TOP = 7;
 const MANY = 24;
@@ -20,7 +20,8 @@ export function WhyThere({ row }: { row: Row }) {
   return (
     <div data-part="why">
       <p class="aw-caption">
-        Attention of <Token text={query} /> to each token. <span class="aw-do">Click a token to ask why it was looked at.</span>
+        Attention of <Token text={query} /> to each token.
+        {!store.fixed.value && <span class="aw-do"> Click a token to ask why it was looked at.</span>}
       </p>
       <TokenList
         look={`aw-carried ${reading.position >= MANY ? "aw-flow" : ""}`}
@@ -29,10 +30,14 @@ export function WhyThere({ row }: { row: Row }) {
         pick={(s) => (store.key.value = s)}
         items={reading.tokens.slice(0, reading.position + 1).map((text, s) => {
           const p = weights?.[s] ?? 0;
+          // Asking costs nothing where there is no kernel, and says why there is no answer.
+          const answer = store.fixed.value && store.data.why(row.id, s).value;
+          const off = answer && answer.state === "absent" ? answer.text : "";
           return {
             text,
             number: reading.position < MANY || p >= 0.05 ? percent(p) : undefined,
-            about: `: ${percent(p)}`,
+            about: `: ${percent(p)}${off && `. ${off}`}`,
+            off: !!off,
             style: shade(palette.value, sequential(palette.value, p)),
           };
         })}
@@ -43,17 +48,26 @@ export function WhyThere({ row }: { row: Row }) {
             <h4 class="aw-subtitle">
               <Token text={query} /> scores <Token text={reading.tokens[key] ?? ""} /> {signed(why.score)} before the softmax
             </h4>
-            <div class="aw-sides">
-              {(["query", "key"] as const).map((side, i) => (
-                <Side
-                  key={side}
-                  title={side === "query" ? "Query side" : "Key side"}
-                  at={side === "query" ? query : (reading.tokens[key] ?? "")}
-                  values={why.values[i] ?? new Float32Array()}
-                  bias={why.bias[i] ?? 0}
-                />
-              ))}
-            </div>
+            <Sides
+              sides={["Query side", "Key side"].map((name, i) => {
+                const values = why.values[i] ?? [];
+                const bias = why.bias[i] ?? 0;
+                return {
+                  name,
+                  title: (
+                    <>
+                      {name}
+                      <span class="aw-quiet">, written at</span> <Token text={reading.tokens[i ? key : reading.position] ?? ""} />
+                    </>
+                  ),
+                  rows: [
+                    ...ranked(values, TOP, (r) => opens(store, reading.header.rows[r]?.id ?? "")),
+                    ...(bias ? [{ key: "bias", label: "constants", value: bias, quiet: true, title: "norm and projection biases" }] : []),
+                  ],
+                  sum: sumOf(values) + bias,
+                };
+              })}
+            />
             <p class="aw-quiet aw-small">
               Each side splits the same score over the parts that wrote it, with the other side held as it was. Only
               differences between keys matter.
@@ -61,29 +75,6 @@ export function WhyThere({ row }: { row: Row }) {
           </>
         )}
       </Await>
-    </div>
-  );
-}
-
-function Side({ title, at, values, bias }: { title: string; at: string; values: Float32Array; bias: number }) {
-  const { store } = useView();
-  const reading = store.reading.value;
-  if (!reading) return null;
-  return (
-    <div class="aw-side">
-      <h4 class="aw-sidetitle">
-        {title}<span class="aw-quiet">, written at</span> <Token text={at} />
-      </h4>
-      <Bars
-        label={title}
-        rows={[
-          ...ranked(values, TOP, (i) => opens(store, reading.header.rows[i]?.id ?? "")),
-          ...(bias ? [{ key: "bias", label: "constants", value: bias, quiet: true, title: "norm and projection biases" }] : []),
-        ]}
-      />
-      <p class="aw-total">
-        <span class="aw-quiet">sum</span> {signed(sumOf(values) + bias)}
-      </p>
     </div>
   );
 }

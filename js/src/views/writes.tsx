@@ -1,7 +1,8 @@
 /** What a component writes into the stream, read as tokens; and which neurons of an MLP did it. */
-import { signed, tokenText } from "../core/format";
+import { tokenText } from "../core/format";
+import { sumOf } from "../core/geometry";
 import type { Row } from "../core/types";
-import { Await, Bars, TargetName, Token, useView } from "./common";
+import { Await, type BarRow, Bars, Sides, TargetName, Token, useView } from "./common";
 
 export function Written({ row }: { row: Row }) {
   const { store } = useView();
@@ -10,48 +11,41 @@ export function Written({ row }: { row: Row }) {
       {({ up, down }) => (
         <div data-part="writes">
           <p class="aw-caption">The tokens whose logits {row.id} raises and lowers most here, in logits.</p>
-          <div class="aw-sides">
-            <div class="aw-side">
-              <h4 class="aw-sidetitle">Raises</h4>
-              <Words pairs={up} label="Tokens raised" />
-            </div>
-            <div class="aw-side">
-              <h4 class="aw-sidetitle">Lowers</h4>
-              <Words pairs={down} label="Tokens lowered" />
-            </div>
-          </div>
+          <Sides sides={[words("Raises", up), words("Lowers", down)]} />
         </div>
       )}
     </Await>
   );
 }
 
-function Words({ pairs, label }: { pairs: [string, number][]; label: string }) {
-  const rows = pairs.map(([text, value], i) => ({ key: String(i), label: <Token text={text} />, title: tokenText(text), value }));
-  return rows.length ? <Bars rows={rows} label={label} /> : <p class="aw-quiet">None.</p>;
-}
+const words = (name: string, pairs: [string, number][]) => ({
+  name,
+  title: name,
+  rows: pairs.map(([text, value], i) => ({ key: String(i), label: <Token text={text} />, title: tokenText(text), value })),
+});
 
 export function Neurons({ row }: { row: Row }) {
   const { store } = useView();
-  const value = store.reading.value?.value(row.id) ?? 0;
   return (
     <Await of={store.data.neurons(row.id)}>
-      {(n) => (
-        <div data-part="neurons">
-          <p class="aw-caption">
-            The neurons of {row.id} that wrote most to <TargetName />; everything sums to {signed(value)}.
-          </p>
-          <Bars
-            label={`Neurons of ${row.id}`}
-            rows={[
-              ...n.labels.map((label, i) => ({ key: label, label, value: n.values[i] ?? 0 })),
-              ...(n.rest_count ? [{ key: "rest", label: `${n.rest_count} others`, value: n.rest, quiet: true }] : []),
-              ...(n.bias ? [{ key: "bias", label: "output bias", value: n.bias, quiet: true }] : []),
-              ...(n.rounding !== null && n.rounding !== undefined ? [{ key: "rounding", label: "rounding", value: n.rounding, quiet: true }] : []),
-            ]}
-          />
-        </div>
-      )}
+      {(n) => {
+        const more: [string, number | null][] = [
+          [`${n.rest_count} others`, n.rest_count && n.rest],
+          ["output bias", n.bias],
+          ["rounding", n.rounding],
+        ];
+        const rows: BarRow[] = n.labels.map((label, i) => ({ key: label, label, value: n.values[i] ?? 0 }));
+        for (const [label, value] of more) if (value) rows.push({ key: label, label, value, quiet: true });
+        const sum = sumOf(rows.map((r) => r.value));
+        return (
+          <div data-part="neurons">
+            <p class="aw-caption">
+              The neurons of {row.id} that wrote most to <TargetName />; all rows sum to {store.reading.value?.signed(sum)}.
+            </p>
+            <Bars label={`Neurons of ${row.id}`} rows={rows} />
+          </div>
+        );
+      }}
     </Await>
   );
 }
