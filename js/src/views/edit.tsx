@@ -26,10 +26,12 @@ export function Edit({ field, label, value, token = false, run, children }: Prop
     const root = input.current?.closest(".aw");
     input.current?.focus();
     input.current?.select();
-    // The focus must not be lost with the field: it goes back to the button that opened it.
+    // The focus must not be lost with the field: unless it went somewhere, it goes back to the button that opened it.
     return () => {
-      const inside = root?.querySelector(".aw-form")?.contains((root.getRootNode() as Document).activeElement);
-      if (!inside) setTimeout(() => root?.querySelector<HTMLElement>(`[data-part="edit-${field}"]`)?.focus());
+      setTimeout(() => {
+        const now = (root?.getRootNode() as Document | undefined)?.activeElement;
+        if (!now || now === document.body) root?.querySelector<HTMLElement>(`[data-part="edit-${field}"]`)?.focus();
+      });
     };
   }, []);
   const close = () => {
