@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import singledispatch
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,15 @@ from .result import others_label, signed, visible
 PLUS, MINUS = "#0067A5", "#B84E00"
 
 
+class Plot(Figure):
+    """A matplotlib figure that a notebook shows whatever backend is set, and that nothing keeps open."""
+
+    def _repr_png_(self) -> bytes:
+        out = BytesIO()
+        self.savefig(out, format="png", dpi=110)
+        return out.getvalue()
+
+
 @singledispatch
 def figure_of(result: Any, **options: Any) -> Figure:
     """A figure of ``result``.
@@ -29,7 +39,7 @@ def figure_of(result: Any, **options: Any) -> Figure:
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")  # no pyplot: nothing stays open
+    figure = Plot(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
@@ -105,7 +115,7 @@ def _(result: Attention) -> Figure:
     lines = -(-count // columns)
     tokens = [visible(t) for t in result.run.tokens]
     size = 1.5 if count > 1 else max(3.5, 0.32 * len(tokens))
-    figure = Figure(figsize=(size * columns + 1.2, size * lines + 0.8), layout="constrained")
+    figure = Plot(figsize=(size * columns + 1.2, size * lines + 0.8), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False)
     hidden = np.triu(np.ones((len(tokens), len(tokens)), dtype=bool), 1)
     for i, axes in enumerate(grid.flat):
