@@ -1,11 +1,12 @@
 // Writes offline pages from the test fixtures, to look at the views without Python:  node dev.mjs /tmp/pages
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import * as esbuild from "esbuild";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
-const out = resolve(process.argv[2] ?? "/tmp/aw-pages");
+const out = resolve(process.argv[2] ?? join(tmpdir(), "aw-pages"));
 mkdirSync(out, { recursive: true });
 const shared = { absWorkingDir: here, bundle: true, format: "esm", target: "es2022", jsx: "automatic", jsxImportSource: "preact" };
 await esbuild.build({ ...shared, entryPoints: ["tests/fixture.ts"], outfile: join(out, "fixture.mjs"), platform: "node" });
