@@ -63,6 +63,9 @@ class Anatomy:
     pos: str | None = None
     attn_norm: str | None = None
     attn_post_norm: str | None = None
+    mlp_norm: str | None = None  # the norm that the MLP reads through; None where it reads the raw stream
+    mlp_in: str | None = None  # projection that the activation function is applied to
+    mlp_mul: str | None = None  # gated MLPs: projection whose output multiplies the activation
     mlp_post_norm: str | None = None
     mlp_output: str | None = None  # when not the MLP module's own output
     parallel: bool | str = False
@@ -80,10 +83,14 @@ LLAMA = Anatomy(
     attn_out="self_attn.o_proj",
     attn_norm="input_layernorm",
     mlp="mlp",
+    mlp_norm="post_attention_layernorm",
+    mlp_in="mlp.gate_proj",
+    mlp_mul="mlp.up_proj",
     mlp_down="mlp.down_proj",
     qkv=QKV("q_proj", "k_proj", "v_proj", window="sliding_window"),
 )
 _SANDWICH = {
+    "mlp_norm": "pre_feedforward_layernorm",
     "attn_post_norm": "post_attention_layernorm",
     "mlp_post_norm": "post_feedforward_layernorm",
 }
@@ -101,6 +108,8 @@ FAMILIES: Mapping[str, Anatomy] = {
         attn_out="attn.c_proj",
         attn_norm="ln_1",
         mlp="mlp",
+        mlp_norm="ln_2",
+        mlp_in="mlp.c_fc",
         mlp_down="mlp.c_proj",
         qkv=QKV("c_attn", "c_attn", "c_attn", layout="thirds"),
         n_kv_heads=None,
@@ -119,7 +128,11 @@ FAMILIES: Mapping[str, Anatomy] = {
         qkv=dataclasses.replace(LLAMA.qkv, **_QK_NORM),
         softcap="final_logit_softcapping",
     ),
-    "olmo2": dataclasses.replace(LLAMA, **_SANDWICH, attn_norm=None, qkv=dataclasses.replace(LLAMA.qkv, **_QK_NORM)),
+    "olmo2": dataclasses.replace(
+        LLAMA,
+        **{**_SANDWICH, "attn_norm": None, "mlp_norm": None},
+        qkv=dataclasses.replace(LLAMA.qkv, **_QK_NORM),
+    ),
     "gpt_neox": Anatomy(
         layers="gpt_neox.layers",
         final_norm="gpt_neox.final_layer_norm",
@@ -129,6 +142,8 @@ FAMILIES: Mapping[str, Anatomy] = {
         attn_out="attention.dense",
         attn_norm="input_layernorm",
         mlp="mlp",
+        mlp_norm="post_attention_layernorm",
+        mlp_in="mlp.dense_h_to_4h",
         mlp_down="mlp.dense_4h_to_h",
         qkv=QKV(_FUSED, _FUSED, _FUSED, layout="per_head"),
         parallel="use_parallel_residual",
@@ -143,6 +158,8 @@ FAMILIES: Mapping[str, Anatomy] = {
         attn_out="self_attention.dense",
         attn_norm="input_layernorm",
         mlp="mlp",
+        mlp_norm="post_attention_layernorm",
+        mlp_in="mlp.dense_h_to_4h",
         mlp_down="mlp.dense_4h_to_h",
         mlp_output="mlp.dense_4h_to_h",  # the MLP module's own output already holds the stream
         qkv=QKV(_FUSED, _FUSED, _FUSED, layout="per_head", scaling="inv_norm_factor"),

@@ -44,6 +44,10 @@ class Recording:
     precap: Float[Tensor, "kept vocab"] = field(default_factory=lambda: torch.empty(0))
     kept: list[int] = field(default_factory=list)
 
+    def mid(self, layer: int) -> Float[Tensor, "position d_model"]:
+        """The stream between attention and MLP of a sequential ``layer``, rounded as the model rounds it."""
+        return self.streams[layer] + self.attn_write[layer]
+
     def bytes(self) -> int:
         """Memory held by the recorded tensors (shared ones counted once)."""
         lists = [self.streams, self.z, self.attn_out, self.attn_write, self.mlp_out, self.mlp_write]
