@@ -30,6 +30,7 @@ _HOMES = {
     "logit_diff": "targets",
     "log_prob": "targets",
     "score": "targets",
+    "neuron": "targets",
     "load": "model.loading",
     "Model": "model.model",
     "Run": "model.run",
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from .targets import log_prob as log_prob
     from .targets import logit as logit
     from .targets import logit_diff as logit_diff
+    from .targets import neuron as neuron
     from .targets import score as score
     from .widgets.explorer import Explorer as Explorer
     from .widgets.explorer import explore as explore

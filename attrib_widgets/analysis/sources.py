@@ -14,6 +14,7 @@ from ..model.attend import attend, input_norm, normed_input, projection_weight, 
 from ..model.rounding import dot_bound, refuse_above
 from ..result import signed, visible
 from .parts import Contributions, Through
+from .reading import ReadPoint
 from .rows import Rows, decompose, sublayer_direction
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def stream_direction(a: Attribution) -> Float[Tensor, "d_model"]:
     """The explained direction of the raw stream at the attribution's position, its norm frozen."""
     a.run.check_fresh()
     reading = a.reading
-    x = a.run.record.streams[reading.stage][reading.position]
+    x = reading.point.stream(a.run.record)[reading.position]
     return reading.norm.pull(reading.direction) * reading.norm.scale(x)
 
 
@@ -108,7 +109,7 @@ def through(a: Attribution, head: Component) -> Through:
     model, layer, index = a.model, head.layer or 0, head.index or 0
     found = carried(a, head)
     direction, _, _ = value_direction(model, layer, index, attention_direction(a, layer))
-    rows = decompose(a.run, layer, input_norm(model, layer), direction[None], range(a.run.n_positions))
+    rows = decompose(a.run, ReadPoint(layer), input_norm(model, layer), direction[None], range(a.run.n_positions))
     parts, constant, rounded = shares(a, head, found, direction, rows, 0)
     return Through(
         head,

@@ -227,7 +227,7 @@ def _spread(a: Attribution, labels: Sequence[str]) -> NDArray[np.intp]:
 
 
 def _through(a: Attribution, budget: int) -> Stored | None:
-    shape = (a.reading.stage, a.model.n_heads, a.run.n_positions, len(a.components))
+    shape = (a.reading.point.attentions, a.model.n_heads, a.run.n_positions, len(a.components))
     if 4 * np.prod(shape) > budget:
         return None
     t = through_table(a)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from ..analysis.attribution import Attribution, attribute
 from ..errors import AttribError
 from ..model.run import Run
-from ..targets import Target, as_target, logit, logit_diff
+from ..targets import NeuronTarget, Target, as_target, logit, logit_diff
 
 if TYPE_CHECKING:
     from ..model.model import Model
     from ..model.worker import Job
-    from ..targets import ScoreTarget
+    from ..targets import AnyTarget
     from .wire import Stored
 
 PromptLike = str | tuple[int, ...] | Run
@@ -30,7 +30,7 @@ class Question:
     """What is asked. A ``target`` of None is the model's own top prediction at ``position``."""
 
     prompt: PromptLike
-    target: Target | ScoreTarget | None = None
+    target: AnyTarget | None = None
     position: int = -1
     corrupted: PromptLike | None = None
 
@@ -96,7 +96,8 @@ def explain(model: Model, question: Question, job: Job, known: Mapping[PromptLik
         job.progress(2, total, "running the comparison")
         with blaming("compare"):
             other = _run(model, question.corrupted, known)
-            corrupted = attribute(other, target, position=counterpart(run, other, position))
+            there = counterpart(run, other, a.position)
+            corrupted = attribute(other, _moved(target, there), position=there)
     job.progress(total - 1, total, "drawing")
     return Explanation(replace(question, target=a.target, position=a.position), a, corrupted)
 
@@ -104,6 +105,11 @@ def explain(model: Model, question: Question, job: Job, known: Mapping[PromptLik
 def counterpart(run: Run, other: Run, position: int) -> int:
     """The position of ``other`` that answers the same question: the same index, or the same distance to the end."""
     return position if run.n_positions == other.n_positions else position - run.n_positions
+
+
+def _moved(target: AnyTarget, position: int) -> AnyTarget:
+    """The same number at another position; a score keeps its own."""
+    return replace(target, position=position) if isinstance(target, NeuronTarget) else target
 
 
 def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
@@ -133,7 +139,7 @@ def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
     return replace(question, target=_target(model, question.target, target, against))
 
 
-def target_of(target: Any, against: Any = None) -> Target | ScoreTarget | None:
+def target_of(target: Any, against: Any = None) -> AnyTarget | None:
     """A target from what a person gives in Python; None stays None."""
     if target is None:
         if against is not None:
@@ -146,7 +152,7 @@ def target_of(target: Any, against: Any = None) -> Target | ScoreTarget | None:
     return logit_diff(target, against)
 
 
-def _target(model: Model, before: Any, target: Any, against: Any) -> Target | ScoreTarget | None:
+def _target(model: Model, before: Any, target: Any, against: Any) -> AnyTarget | None:
     """The target before, with another token or another rival."""
     if target is None and (against is None or (against == "" and before is None)):
         return before  # type: ignore[no-any-return]

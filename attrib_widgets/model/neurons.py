@@ -1,0 +1,117 @@
+"""What the neurons of an MLP read: the projection in front of the activation function, and the stream it reads.
+
+Gated MLPs have two such projections: ``"gate"``, which the activation function is applied to, and ``"up"``, whose
+output multiplies the activation. Where one module holds both, its first half is the gate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import GranularityError
+from .anatomy import bias_of, find, path_of, weight_in_out
+from .norms import NormReading, no_norm
+from .rounding import projection_error, refuse_above
+from .selfcheck import parallel
+
+if TYPE_CHECKING:
+    from .capture import Recording
+    from .model import Model
+
+SIDES = ("gate", "up")
+
+
+@dataclass(frozen=True)
+class InputProjection:
+    """One side of an MLP's input projection, in float32: its module's path in the layer and its share of the outputs."""
+
+    path: str
+    columns: slice
+    weight: Float[Tensor, "d_model neuron"]
+    bias: Float[Tensor, "neuron"] | None
+
+
+def gated(model: Model) -> bool:
+    """Whether a second projection multiplies the activations."""
+    return model.anatomy.mlp_mul is not None
+
+
+def input_projection(model: Model, layer: int, side: str = "gate") -> InputProjection:
+    """The projection whose outputs are the neurons' pre-activations (``"gate"``) or their multipliers (``"up"``).
+
+    Raises:
+        GranularityError: a mixture of experts, an MLP that is not gated, or no such projection.
+    """
+    anatomy, block = model.anatomy, model.layer(layer)
+    inside = find(block, anatomy.mlp)
+    if inside is not None and any("expert" in name for name, _ in inside.named_modules()):
+        raise GranularityError(
+            f"Layer {layer} of {model.name} is a mixture of experts, whose neurons are not told apart.",
+            f'Explain the MLP as a whole, "L{layer}.mlp".',
+        )
+    name = anatomy.mlp_in if side == "gate" else anatomy.mlp_mul
+    if name is None and side == "up":
+        raise GranularityError(f"The MLPs of {model.name} are not gated.", 'Leave out side="up".')
+    module = find(block, name)
+    if module is None or getattr(module, "weight", None) is None:
+        raise GranularityError(
+            f"The MLP of layer {layer} has no input projection {name!r}.",
+            "Pass anatomy={'mlp_in': ...} with the projection in front of its activation function.",
+        )
+    weight, bias = weight_in_out(module), bias_of(module)
+    count = model.down_weight(layer)[0].shape[0]
+    fused = anatomy.mlp_mul == anatomy.mlp_in
+    if weight.shape != (model.d_model, count * (1 + fused)):
+        raise GranularityError(
+            f"{name} of layer {layer} is not a projection of the stream to {count} neurons.",
+            "Pass anatomy={'mlp_in': ..., 'mlp_mul': ...} with the projections in front of its activation function.",
+        )
+    columns = slice(count, None) if fused and side == "up" else slice(0, count)
+    return InputProjection(
+        path_of(block, name or ""),
+        columns,
+        weight[:, columns].float(),
+        None if bias is None else bias[columns].float(),
+    )
+
+
+def mlp_reads_mid(model: Model) -> bool:
+    """Whether an MLP reads the stream after its layer's attention (not in parallel blocks)."""
+    return not parallel(model)
+
+
+def mlp_norm(model: Model, layer: int) -> NormReading:
+    """The norm that the MLP of ``layer`` reads through."""
+    path = model.anatomy.mlp_norm
+    return no_norm(model.d_model, model.device) if path is None else model.norm(path, layer)
+
+
+def mlp_input(
+    model: Model, rec: Recording, layer: int, positions: list[int]
+) -> Float[Tensor, "position d_model"]:
+    """What the MLP of ``layer`` reads at some positions, in the model's dtype."""
+    stream = rec.mid(layer) if mlp_reads_mid(model) else rec.streams[layer]
+    path = model.anatomy.mlp_norm
+    if path is None:
+        return stream[positions]
+    with model.quiet():
+        out: Tensor = model.module(path, layer)(stream[positions][None])[0]
+    return out
+
+
+def check_projection(
+    model: Model, layer: int, found: InputProjection, x: Float[Tensor, "position d_model"], out: Tensor
+) -> None:
+    """The recorded outputs ``out`` of a projection are its weight and bias times what the MLP reads.
+
+    Raises:
+        GranularityError: they are not (an adapter, or an anatomy that names the wrong norm or projection).
+    """
+    lengths = torch.linalg.vector_norm(found.weight, dim=0)
+    missed, bound = projection_error(x, found.weight, found.bias, out, lengths)
+    refuse_above(missed, bound, f"{found.path} of layer {layer} is not the linear map of what its MLP reads")
