@@ -24,6 +24,7 @@ _HOMES = {
     "attention": "analysis.attention",
     "Attention": "analysis.attention",
     "head_table": "analysis.tables",
+    "Trace": "analysis.trace",
     "component": "components",
     "Component": "components",
     "logit": "targets",
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from .analysis.attribution import Attribution as Attribution
     from .analysis.attribution import attribute as attribute
     from .analysis.tables import head_table as head_table
+    from .analysis.trace import Trace as Trace
     from .components import Component as Component
     from .components import component as component
     from .errors import AnatomyError as AnatomyError

@@ -34,6 +34,7 @@ SINGLE_KINDS = (
     "pos",  # learned position embedding
     "norm.bias",  # bias of the norm at the read point
     "neuron.bias",  # bias of the projection in front of a neuron, in its pre-activation
+    "value.bias",  # value projection bias, in what a head carried
     "query.bias",  # query projection bias, in a score
     "key.bias",  # key projection bias, in a score
     "alibi",  # position penalty added to a score

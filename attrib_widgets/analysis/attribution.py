@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..model.model import Model, Prompt
     from ..model.run import Run
     from .positions import PositionAttribution
+    from .trace import Trace
 
 # The rows that write to the stream; the others correct the sum (a norm's bias, the entropy, rounding).
 WRITERS = ("embed", "pos", "head", "mlp", "attn", "layer", "attn.bias")
@@ -197,6 +198,26 @@ class Attribution(Result):
 
         return by_position(self, target)
 
+    def trace(self, depth: int | None = 2, keep: float = 24, mlps: Literal["stop", "frozen"] = "stop") -> Trace:
+        """Walk backwards from this number to the tokens: a pruned tree whose leaves sum to it.
+
+        Args:
+            depth: 1 is this attribution; 2 opens its heads over (source token, upstream part), and so on. None goes
+                on until only tokens, biases and MLPs are left.
+            keep: how many rows of each level are kept, the largest of all its nodes; or (a float up to 1.0) the share
+                of the level's summed magnitude that is kept. What is dropped is summed at its node.
+            mlps: ``"stop"`` leaves MLPs whole. ``"frozen"`` opens them too, with every neuron's gate held as it was:
+                exact in sum, but silent on why the gates were open (a transcoder's answer is of the same kind).
+                Costs one more forward pass per level.
+
+        Raises:
+            AttribError: an argument out of range.
+            GranularityError: the recorded tensors do not add up on this prompt.
+        """
+        from .trace import trace
+
+        return trace(self, depth, keep, mlps)
+
     def _head(self, which: ComponentLike) -> Component:
         self._need_heads()
         found = self.components[self._row(which)]
@@ -346,9 +367,7 @@ def read_target(run: Run, target: Target, position: int) -> Reading:
     before = found.of(precap) if model.softcap is not None else None
     x = run.record.streams[-1][position]
     bound = float(readout_bound(model, found, x[None], printed[None])[0])
-    return Reading(
-        ReadPoint(model.n_layers), norm, direction, position, constants, actual, before, bound, found.notes
-    )
+    return Reading(ReadPoint(model.n_layers), norm, direction, position, constants, actual, before, bound, found.notes)
 
 
 def readout_bound(

@@ -19,6 +19,7 @@ from .rows import Rows, decompose, sublayer_direction
 
 if TYPE_CHECKING:
     from ..model.attend import Attended
+    from ..model.run import Run
     from .attribution import Attribution
 
 
@@ -32,11 +33,14 @@ def stream_direction(a: Attribution) -> Float[Tensor, "d_model"]:
 
 def attention_direction(a: Attribution, layer: int) -> Float[Tensor, "d_model"]:
     """The same direction at the output projection of ``layer``: pulled back through a post-norm where there is one."""
-    model, at = a.model, a.reading.position
-    given = a.run.record.attn_out[layer][at : at + 1]
-    directions, scale, _ = sublayer_direction(
-        model, layer, model.anatomy.attn_post_norm, given, stream_direction(a)[None]
-    )
+    return output_direction(a.run, layer, a.reading.position, stream_direction(a))
+
+
+def output_direction(run: Run, layer: int, at: int, u: Float[Tensor, "d_model"]) -> Float[Tensor, "d_model"]:
+    """``u``, a direction of the raw stream at position ``at``, seen from the output projection of ``layer``."""
+    given = run.record.attn_out[layer][at : at + 1]
+    path = run.model.anatomy.attn_post_norm
+    directions, scale, _ = sublayer_direction(run.model, layer, path, given, u[None])
     return directions[0] * scale[0]
 
 
@@ -52,17 +56,27 @@ class Carried:
 
 def carried(a: Attribution, head: Component, found: Attended | None = None) -> Carried:
     """The contribution of ``head`` taken apart by source position; ``found`` is its layer's attention, if at hand."""
-    model, at = a.model, a.reading.position
-    layer, index = head.layer or 0, head.index or 0
-    found = found or attend(model, a.run.record, layer)
-    u = attention_direction(a, layer)
+    layer = head.layer or 0
+    found = found or attend(a.model, a.run.record, layer)
+    return carried_along(a.run, head, a.reading.position, attention_direction(a, layer), a[head], found)
+
+
+def carried_along(
+    run: Run, head: Component, at: int, u: Float[Tensor, "d_model"], value: float, found: Attended
+) -> Carried:
+    """What ``head`` wrote at position ``at`` along ``u`` (see :func:`output_direction`), by source; it is ``value``.
+
+    Raises:
+        GranularityError: the head no longer writes ``value``.
+    """
+    model, layer, index = run.model, head.layer or 0, head.index or 0
     _, through, bias = value_direction(model, layer, index, u)
     pattern = found.pattern[index, at]
     values = pattern * (found.v.final[index] @ through - bias)
     d = model.geometry.d_head
-    z = a.run.record.z[layer][at, index * d : (index + 1) * d].float()
+    z = run.record.z[layer][at, index * d : (index + 1) * d].float()
     missed = z - pattern @ found.v.final[index]
-    bar, parent = torch.tensor(a[head]), z @ through
+    bar, parent = torch.tensor(value), z @ through
     slack = 1e-4 * (z.norm() * through.norm()) + 1e-12
     refuse_above(bar - parent.cpu(), slack.cpu(), f"{head} no longer writes what its bar says")
     return Carried(pattern, values, float(pattern.sum()) * bias, float(missed @ through))
@@ -110,7 +124,7 @@ def through(a: Attribution, head: Component) -> Through:
     found = carried(a, head)
     direction, _, _ = value_direction(model, layer, index, attention_direction(a, layer))
     rows = decompose(a.run, ReadPoint(layer), input_norm(model, layer), direction[None], range(a.run.n_positions))
-    parts, constant, rounded = shares(a, head, found, direction, rows, 0)
+    parts, constant, rounded = shares(a.run, head, found, direction, rows, 0)
     return Through(
         head,
         list(a.run.tokens),
@@ -125,7 +139,7 @@ def through(a: Attribution, head: Component) -> Through:
 
 
 def shares(
-    a: Attribution, head: Component, taken: Carried, direction: Float[Tensor, "d_model"], rows: Rows, number: int
+    run: Run, head: Component, taken: Carried, direction: Float[Tensor, "d_model"], rows: Rows, number: int
 ) -> tuple[Float[Tensor, "source part"], Float[Tensor, "source"], Float[Tensor, "source"]]:
     """What a head took from every source, by part: (parts, the input norm's bias, rounding), which sum to it.
 
@@ -138,8 +152,8 @@ def shares(
     constant = rows.constant[number] * weight
     # What the value projection rounded, and the measured rounding of the stream it read.
     missed = taken.values - (rows.direct[number] + rows.constant[number]) * weight
-    read = normed_input(a.model, a.run.record, head.layer or 0)
-    bound = weight.double() * dot_bound(a.model.dtype, read, direction.expand_as(read)) + 1e-12
+    read = normed_input(run.model, run.record, head.layer or 0)
+    bound = weight.double() * dot_bound(run.model.dtype, read, direction.expand_as(read)) + 1e-12
     refuse_above(missed, bound, f"the values of {head} are not the linear map of the stream they read")
     rounded = missed + (rows.stream[number] + rows.heads[number]) * weight
     return rows.values[number] * weight[:, None], constant, rounded

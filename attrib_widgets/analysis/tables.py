@@ -142,7 +142,7 @@ def through_table(a: Attribution) -> ThroughTable:
         rows = decompose(run, ReadPoint(layer), input_norm(model, layer), directions, range(run.n_positions))
         for h in range(model.n_heads):
             which = head(layer, h)
-            parts, constant, rounded = shares(a, which, carried(a, which, found), directions[h], rows, h)
+            parts, constant, rounded = shares(run, which, carried(a, which, found), directions[h], rows, h)
             out.values[layer, h, :, : parts.shape[-1]] = parts.cpu()
             out.norm_bias[layer, h], out.rounding[layer, h] = constant.cpu(), rounded.cpu()
     return out

@@ -28,7 +28,7 @@ SIDES = ("gate", "up")
 
 @dataclass(frozen=True)
 class InputProjection:
-    """One side of an MLP's input projection, in float32: its module's path in the layer and its share of the outputs."""
+    """One side of an MLP's input projection, in float32: its module's path in the layer and its outputs there."""
 
     path: str
     columns: slice
@@ -91,9 +91,7 @@ def mlp_norm(model: Model, layer: int) -> NormReading:
     return no_norm(model.d_model, model.device) if path is None else model.norm(path, layer)
 
 
-def mlp_input(
-    model: Model, rec: Recording, layer: int, positions: list[int]
-) -> Float[Tensor, "position d_model"]:
+def mlp_input(model: Model, rec: Recording, layer: int, positions: list[int]) -> Float[Tensor, "position d_model"]:
     """What the MLP of ``layer`` reads at some positions, in the model's dtype."""
     stream = rec.mid(layer) if mlp_reads_mid(model) else rec.streams[layer]
     path = model.anatomy.mlp_norm
