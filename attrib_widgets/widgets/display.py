@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..analysis.attention import Attention
 from ..analysis.attribution import Attribution
 from ..analysis.parts import Contributions
+from ..analysis.trace import Trace
 from ..result import view_of
 from . import details
 from .explanation import Explanation, Question
@@ -21,6 +22,11 @@ def _attribution(result: Attribution) -> Explorer:
 @view_of.register
 def _attention(result: Attention) -> View:
     return View("attention", details.attention(result), result.summary())
+
+
+@view_of.register
+def _trace(result: Trace) -> View:
+    return View("trace", details.traced(result), result.summary())
 
 
 @view_of.register

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..analysis.attribution import Attribution, attribute
 from ..errors import AttribError
 from ..model.run import Run
-from ..targets import NeuronTarget, Target, as_target, logit, logit_diff
+from ..targets import NeuronTarget, Target, as_target, logit, logit_diff, neuron
 
 if TYPE_CHECKING:
     from ..model.model import Model
@@ -115,10 +115,13 @@ def _moved(target: AnyTarget, position: int) -> AnyTarget:
 def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
     """The next question, from what a person changed in the last one.
 
-    ``args`` has any of prompt, target, against, position, compare. None keeps what was there; an empty ``against``
-    or ``compare`` removes it. A new prompt or another position without a target asks for the model's top prediction
-    there, against nothing; a new prompt is read at its end.
+    ``args`` has any of prompt, target, against, position, compare, or a neuron alone, whose pre-activation is then
+    explained at the same place. None keeps what was there; an empty ``against`` or ``compare`` removes it. A new
+    prompt or another position without a target asks for the model's top prediction there, against nothing; a new
+    prompt is read at its end.
     """
+    if args.get("neuron") is not None:
+        return replace(before, target=neuron(args["neuron"], position=before.position))
     prompt, position, compare = args.get("prompt"), args.get("position"), args.get("compare")
     target, against = args.get("target"), args.get("against")
     question = before

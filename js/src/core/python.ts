@@ -15,7 +15,8 @@ export interface Place {
 export function pythonFor(setup: string, place: Place): string {
   const id = JSON.stringify(place.id);
   const lines = [setup.trimEnd(), ""];
-  if (place.kind === "head") {
+  if (place.tab === "trace") lines.push('a.trace(depth=None)  # mlps="frozen" opens MLPs too');
+  else if (place.kind === "head") {
     if (place.tab === "why") {
       lines.push(
         `score = aw.score(${id}, query=${place.query}, key=${place.key}, side="query")  # or side="key"`,
