@@ -153,15 +153,18 @@ def _(result: Trace, k: int = 40) -> Figure:
     """The ``k`` largest steps as lines from where a part wrote to who read it: tokens across, layers upwards."""
     run = result.attribution.run
     layers = result.attribution.model.n_layers
-    figure, axes = _axes(1.6 + 0.9 * run.n_positions, 2.2 + 0.8 * layers)
+    figure, axes = _axes(1.6 + 1.2 * run.n_positions, 2.2 + 0.8 * layers)
 
     def place(node: Node) -> tuple[float, float]:
         part = node.component
         if part is None:
             return float(node.position or 0), layers + 0.4
-        height = -0.6 if part.layer is None else part.layer + (0.5 if part.kind == "mlp" else 0.0)
-        aside = 0.0 if part.kind != "head" else ((part.index or 0) + 0.5) / result.attribution.model.n_heads - 0.5
-        return (node.position or 0) + 0.6 * aside, height
+        height = -0.6 if part.layer is None else part.layer + (0.55 if part.kind == "mlp" else 0.0)
+        if part.kind != "head":
+            return float(node.position or 0), height
+        index = part.index or 0  # heads beside each other, their names in turns above and below
+        aside = (index + 0.5) / result.attribution.model.n_heads - 0.5
+        return (node.position or 0) + 0.7 * aside, height + 0.12 * (1 - 2 * (index % 2))
 
     steps = [(n, c) for n, _ in result.root.walk() for c in n.children if c.kind == "part"]
     steps = sorted(steps, key=lambda step: -abs(step[1].value))[:k]
@@ -173,13 +176,13 @@ def _(result: Trace, k: int = 40) -> Figure:
         axes.plot([x0, x1], [y0, y1], color=colour, linewidth=width, alpha=0.6, solid_capstyle="round")
         if (x0, y0) not in named:
             named.add((x0, y0))
-            axes.text(x0, y0, writer.label, fontsize=7, ha="center", va="center", bbox=_LABEL)
+            axes.text(x0, y0, writer.label, fontsize=6, ha="center", va="center", bbox=_LABEL)
     axes.text(*place(result.root), f"{result.actual:.2f}", fontsize=8, ha="center", va="center", bbox=_LABEL)
     axes.set_xticks(range(run.n_positions), [visible(t) for t in run.tokens])
     axes.set_yticks([-0.6, *range(layers)], ["tokens", *(f"layer {layer}" for layer in range(layers))])
     axes.set_xlim(-0.6, run.n_positions - 0.4)
     axes.set_title(result.title(), loc="left", fontsize=10, wrap=True)
-    axes.set_xlabel(f"the {len(steps)} largest steps; {result.balance()}", fontsize=7)
+    axes.set_xlabel(f"the {len(steps)} largest steps\n{result.balance()}", fontsize=7)
     return figure
 
 

@@ -126,23 +126,24 @@ class Trace(Result):
         return out.float()
 
     def title(self) -> str:
-        """The finding in one line: how many leaves, how much of the target, and the token that holds most."""
+        """The finding in one line: the token whose leaves hold most, and of what."""
         held, run = self.by_position, self.attribution.run
         most = int(held.abs().argmax())
         phrase = self.attribution.target.phrase(self.attribution.model, run)
-        share = f"{100 * self.coverage:.0f} % of " if abs(self.coverage) <= 10 else f"{signed(self._sum('part'))} of "
-        unit = self.unit if self.unit in ("logits", "nats") else ""
+        of = " ".join([number(self.actual), *([self.unit] if self.unit in ("logits", "nats") else [])])
         return (
-            f"{len(self.leaves('part'))} leaves hold {share}{number(self.actual)} {unit}".rstrip()
-            + f", the {phrase}: {signed(float(held[most]))} at {visible(run.tokens[most])} ({most})"
+            f"What was written at {visible(run.tokens[most])} holds {signed(float(held[most]))} of {of}, the {phrase}"
         )
 
     def balance(self) -> str:
         """Kept leaves + constants + pruned rows = the target, in one line."""
-        names = {"part": "kept leaves", "constant": "constants", "pruned": "pruned"}
-        sums = "   ".join(f"{text} {signed(self._sum(kind), 3)}" for kind, text in names.items())
+        kept, names = self.leaves("part"), {"constant": "constants", "pruned": "pruned"}
+        share = f" ({100 * self.coverage:.0f} %)" if abs(self.coverage) <= 10 else ""
+        parts = [f"{len(kept)} leaves {signed(self._sum('part'), 3)}{share}"]
+        parts += [f"{text} {signed(self._sum(kind), 3)}" for kind, text in names.items()]
         state = "ok" if self.exact else "NOT EXACT"
-        return f"{sums}   sum {number(self.total, 4)}   model {number(self.actual, 4)}   gap {power(self.gap)} {state}"
+        sums = [f"sum {number(self.total, 4)}", f"model {number(self.actual, 4)}", f"gap {power(self.gap)} {state}"]
+        return " \u00b7 ".join([*parts, *sums])
 
     def _where(self, node: Node) -> str:
         return "" if node.position is None else f"{visible(self.attribution.run.tokens[node.position])} {node.position}"

@@ -37,6 +37,10 @@ def states(screen: Screen) -> Iterator[str]:
     screen.show("map")
     screen.part("map").locator('[role="gridcell"]').first.focus()
     yield "map"
+    screen.show("trace")
+    expect(screen.part("trace").get_by_role("tree")).to_be_visible()
+    screen.part("trace").get_by_role("treeitem").first.focus()
+    yield "trace"
 
 
 class Faults:
@@ -64,15 +68,16 @@ def scheme(request: Any) -> str:
     return str(request.param)
 
 
-@pytest.mark.parametrize("where", ["explorer", "attention", "bars"])
+@pytest.mark.parametrize("where", ["explorer", "attention", "bars", "trace"])
 def test_offline_page(demo: Any, watched: Watched, offline: Callable[..., Screen], scheme: str, where: str) -> None:
     watched.page.emulate_media(color_scheme=scheme)
     run = demo.run("The capital of France is")
     if where == "explorer":
         screen = offline(aw.explore(demo))
     else:
-        result = aw.attention(run) if where == "attention" else aw.attribute(run, " Paris").sources("L3H5")
-        screen = offline(result.view())
+        a = aw.attribute(run, " Paris")
+        made = {"attention": lambda: aw.attention(run), "bars": lambda: a.sources("L3H5"), "trace": a.trace}
+        screen = offline(made[where]().view())
     expect(screen.root).to_have_attribute("data-aw-theme", scheme)
     faults = Faults()
     for state in states(screen) if where == "explorer" else [where]:

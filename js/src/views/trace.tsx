@@ -74,9 +74,7 @@ function Tree({ trace, tokens, pick }: { trace: Trace; tokens: string[]; pick?: 
               onKeyDown={pressed(() => toggle(i))}
             >
               <span class="aw-name aw-node" style={{ paddingLeft: `${14 * ((depth[i] ?? 1) - 1)}px` }}>
-                <span class="aw-twist" aria-hidden="true">
-                  {inner(i) ? (open.has(i) ? "▾" : "▸") : ""}
-                </span>
+                <i class="aw-twist" />
                 {labels[i]}{" "}
                 {place >= 0 && (
                   <span class="aw-num">
