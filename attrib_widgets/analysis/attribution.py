@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ..model.model import Model, Prompt
     from ..model.run import Run
+    from .experts import ExpertContributions
     from .positions import PositionAttribution
     from .trace import Trace
 
@@ -166,14 +167,27 @@ class Attribution(Result):
         """What each neuron of an MLP contributed. Costs one more forward pass, up to that layer."""
         from .detail import neurons
 
+        return neurons(self, self._mlp(layer))
+
+    def experts(self, layer: int | ComponentLike) -> ExpertContributions:
+        """What each expert of a mixture contributed: router weight x expert output, read like the MLP itself.
+
+        Raises:
+            GranularityError: the MLP of ``layer`` is no mixture, or its experts cannot be called one at a time.
+        """
+        from .experts import experts
+
+        return experts(self, self._mlp(layer))
+
+    def _mlp(self, layer: int | ComponentLike) -> int:
         number = whole(layer)
         if number is None:
             found = component(layer)  # type: ignore[arg-type]
-            number = found.layer if found.kind in ("mlp", "layer", "neuron") else None
+            number = found.layer if found.kind in ("mlp", "layer", "neuron", "expert") else None
         if number is None or not 0 <= number < self.reading.point.mlps:
             last = self.reading.point.mlps - 1
             raise ComponentError(f"{layer!r} is no MLP below the read point.", f"Use 0 to {last}.")
-        return neurons(self, number)
+        return number
 
     def worked(self, head: ComponentLike) -> Worked:
         """The contribution of ``head`` as a dot product of two vectors, step by step."""
@@ -356,14 +370,14 @@ def read_target(run: Run, target: Target, position: int) -> Reading:
     constants: list[tuple[Component, float]] = []
     bias = model.unembed_bias
     if bias is not None:
-        constants.append((Component("unembed.bias"), found.of(bias)))
+        constants.append((Component("unembed.bias"), found.of(bias) * model.logit_scale))
     if target.kind == "log_prob":
         constants.append((Component("entropy"), found.constant))
         actual = float(printed.double().log_softmax(-1)[found.ids[0]])
     else:
         actual = found.of(printed)
     norm = model.norm(model.anatomy.final_norm)
-    direction = found.direction(model.unembed_weight)
+    direction = found.direction(model.unembed_weight) * model.logit_scale
     before = found.of(precap) if model.softcap is not None else None
     x = run.record.streams[-1][position]
     bound = float(readout_bound(model, found, x[None], printed[None])[0])
@@ -377,11 +391,12 @@ def readout_bound(
     normed = model.norm(model.anatomy.final_norm)(x)
     eps = torch.finfo(model.dtype).eps
     size = printed.float().abs()
-    rows = model.unembed_weight[:, found.ids].T.float()
+    scale = abs(model.logit_scale)
+    rows = model.unembed_weight[:, found.ids].T.float() * scale
     each = dot_bound(model.dtype, normed[:, None].expand(-1, len(rows), -1), rows.expand(len(normed), -1, -1))
     total = (each + eps * size[:, found.ids]) @ found.weights.abs().double()
     if found.dense is not None:  # every other token, by the length of its row: its products are not worth forming
-        spread = normed.norm(dim=-1, keepdim=True) * model.unembed_lengths / model.d_model**0.5
+        spread = normed.norm(dim=-1, keepdim=True) * model.unembed_lengths * scale / model.d_model**0.5
         others = 16 * eps * spread + 5 * eps * size + accumulation(model.d_model) * spread
         total = total + (others * found.dense.abs()).sum(-1)
     return total + 1e-6 * found.of_rows(printed).abs()

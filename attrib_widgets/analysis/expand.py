@@ -19,12 +19,13 @@ from ..components import Component
 from ..errors import GranularityError
 from ..model.attend import attend, input_norm, value_direction
 from ..model.capture import record_inside
-from ..model.neurons import InputProjection, check_projection, gated, input_projection, mlp_input, mlp_norm
+from ..model.moe import mlp_input
+from ..model.neurons import InputProjection, check_projection, gated, input_projection, mlp_norm
 from ..model.rounding import projection_error, refuse_above
-from ..model.selfcheck import post_norm_error
+from ..model.writing import write_of
 from .neurons import mlp_point
 from .reading import ReadPoint
-from .rows import decompose, sublayer_direction
+from .rows import decompose
 from .sources import carried_along, output_direction, shares
 
 if TYPE_CHECKING:
@@ -142,29 +143,25 @@ def expand_mlps(run: Run, layer: int, written: Sequence[Written], made: Recorded
     Raises:
         GranularityError: the neurons do not add up on this prompt.
     """
-    model, rec, anatomy = run.model, run.record, run.model.anatomy
+    model, rec, write = run.model, run.record, write_of(run.model, "mlp", layer)
     projection, positions = made.projection, made.positions
     weight, bias = model.down_weight(layer)
     norm, point = mlp_norm(model, layer), mlp_point(model, layer)
     acts = made.activations.float()
-    normed, out = mlp_input(model, rec, layer, positions), rec.mlp_out[layer][positions]
+    normed, out = mlp_input(model, rec, layer)[positions], rec.mlp_out[layer][positions]
     check_projection(model, layer, projection, normed, made.entered)
     missed, bound = projection_error(acts, weight, bias, out, weight.norm(dim=0))
     refuse_above(missed, bound, f"the neurons of layer {layer} do not add up to its MLP")
-    after = torch.zeros_like(missed)
-    if anatomy.mlp_post_norm:
-        after, bound = post_norm_error(model, anatomy.mlp_post_norm, layer, out, rec.mlp_write[layer][positions])
-        refuse_above(after, bound, f"the norm after the MLP of layer {layer} is not what was recorded")
+    after, bound = write.error(out, rec.mlp_write[layer][positions])
+    refuse_above(after, bound, f"what the MLP of layer {layer} adds is not what was recorded")
     before = made.entered.float()
     gates = torch.where(before == 0, 0.0, acts / before)
     scale = norm.scale(point.stream(rec)[positions])
     expanded = []
     for w in written:
         row = positions.index(w.at)
-        u, factor, constant = sublayer_direction(
-            model, layer, anatomy.mlp_post_norm, out[row : row + 1], w.direction[None]
-        )
-        v = u[0] * factor[0]
+        v = write.pull(w.direction) * write.scale(out[row : row + 1])[0]
+        constant = write.constant(w.direction[None])
         through = weight @ v
         held = gates[row] * through
         direction = projection.weight @ held

@@ -17,8 +17,10 @@ from torch import Tensor
 from ..components import Component
 from ..errors import ComponentError, GranularityError
 from ..model.capture import record_inside
-from ..model.neurons import InputProjection, check_projection, input_projection, mlp_input, mlp_norm, mlp_reads_mid
+from ..model.moe import mlp_input
+from ..model.neurons import InputProjection, check_projection, input_projection, mlp_norm
 from ..model.rounding import dot_bound
+from ..model.selfcheck import parallel
 from ..targets import NeuronTarget
 from .reading import Reading, ReadPoint
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 def mlp_point(model: Model, layer: int) -> ReadPoint:
     """Where the MLP of ``layer`` reads."""
-    return ReadPoint(layer, mid=mlp_reads_mid(model))
+    return ReadPoint(layer, mid=not parallel(model))
 
 
 def read_neuron(run: Run, target: NeuronTarget) -> Reading:
@@ -56,7 +58,7 @@ def pre_activation(
     model, layer, index = run.model, target.neuron.layer or 0, list(positions)
     found, number = _projection(run, target)
     (out,) = record_inside(model, run.ids, [layer], index, [(found.path, "output")])[layer]
-    out, x = out[:, found.columns], mlp_input(model, run.record, layer, index)
+    out, x = out[:, found.columns], mlp_input(model, run.record, layer)[index]
     check_projection(model, layer, found, x, out)
     actual, fixed = out[:, number].double(), 0.0 if found.bias is None else abs(float(found.bias[number]))
     direction = found.weight[:, number]

@@ -19,7 +19,8 @@ from torch import Tensor
 from ..components import Component, head, mlp
 from ..model.norms import NormReading
 from ..model.rounding import refuse_above
-from ..model.selfcheck import head_error, parallel, post_norm_error, stream_error
+from ..model.selfcheck import head_error, parallel, stream_error
+from ..model.writing import write_of
 from .reading import ReadPoint
 
 if TYPE_CHECKING:
@@ -64,27 +65,7 @@ def parts_below(model: Model, point: ReadPoint) -> list[Component]:
 
 def has_attention_bias(model: Model, layer: int) -> bool:
     """Whether the attention of ``layer`` writes a constant of its own."""
-    path = model.anatomy.attn_post_norm
-    if path and bool(model.norm(path, layer).bias.any()):
-        return True
-    return model.out_weight(layer)[1] is not None
-
-
-def sublayer_direction(
-    model: Model,
-    layer: int,
-    path: str | None,
-    given: Float[Tensor, "position d_model"],
-    v: Float[Tensor, "direction d_model"],
-) -> tuple[Float[Tensor, "direction d_model"], Float[Tensor, "position"], Float[Tensor, "direction"]]:
-    """Directions of the stream as directions of a sublayer's own output: (directions, scale, constant).
-
-    Without a post-norm these are the same directions, scale 1 and constant 0.
-    """
-    if path is None:
-        return v, v.new_ones(len(given)), v.new_zeros(len(v))
-    norm = model.norm(path, layer)
-    return norm.pull(v), norm.scale(given), v @ norm.bias
+    return write_of(model, "attn", layer).bias is not None or model.out_weight(layer)[1] is not None
 
 
 @torch.no_grad()
@@ -156,9 +137,9 @@ def decompose(
 def _head_columns(run: Run, layer: int, v: Tensor, index: list[int]) -> tuple[list[Tensor], Tensor]:
     """Columns of one layer's heads and attention bias, and the rounding of their sum, all [direction, position]."""
     model, rec = run.model, run.record
-    path = model.anatomy.attn_post_norm
+    write = write_of(model, "attn", layer)
     given, written = rec.attn_out[layer][index], rec.attn_write[layer][index]
-    directions, scale, constant = sublayer_direction(model, layer, path, given, v)
+    directions, scale = write.pull(v), write.scale(given)
     weight, bias = model.out_weight(layer)
     z = rec.z[layer][index].float().view(len(index), model.n_heads, -1)
     through = (directions @ weight.T).view(len(v), model.n_heads, -1)
@@ -167,13 +148,13 @@ def _head_columns(run: Run, layer: int, v: Tensor, index: list[int]) -> tuple[li
     missed, bound = head_error(model, rec, layer, index)
     refuse_above(missed, bound, f"the heads of layer {layer} do not add up to their output projection")
     rounded = (directions.double() @ missed.T).float() * scale
-    if path is not None:
-        missed, bound = post_norm_error(model, path, layer, given, written)
-        refuse_above(missed, bound, f"the norm after the attention of layer {layer} is not what was recorded")
+    if not write.plain:
+        missed, bound = write.error(given, written)
+        refuse_above(missed, bound, f"what the attention of layer {layer} adds is not what was recorded")
         rounded = rounded + (v.double() @ missed.T).float()
     if has_attention_bias(model, layer):
         inside = torch.zeros_like(scale).expand(len(v), -1)
         if bias is not None:
             inside = (directions @ bias)[:, None] * scale
-        columns.append(inside + constant[:, None])
+        columns.append(inside + write.constant(v)[:, None])
     return columns, rounded

@@ -12,10 +12,11 @@ from torch import Tensor
 from ..components import Component
 from ..model.attend import attend, input_norm, normed_input, projection_weight, value_direction
 from ..model.rounding import dot_bound, refuse_above
+from ..model.writing import write_of
 from ..result import signed, visible
 from .parts import Contributions, Through
 from .reading import ReadPoint
-from .rows import Rows, decompose, sublayer_direction
+from .rows import Rows, decompose
 
 if TYPE_CHECKING:
     from ..model.attend import Attended
@@ -32,16 +33,14 @@ def stream_direction(a: Attribution) -> Float[Tensor, "d_model"]:
 
 
 def attention_direction(a: Attribution, layer: int) -> Float[Tensor, "d_model"]:
-    """The same direction at the output projection of ``layer``: pulled back through a post-norm where there is one."""
+    """The same direction at the output projection of ``layer``: pulled back through what follows it."""
     return output_direction(a.run, layer, a.reading.position, stream_direction(a))
 
 
 def output_direction(run: Run, layer: int, at: int, u: Float[Tensor, "d_model"]) -> Float[Tensor, "d_model"]:
     """``u``, a direction of the raw stream at position ``at``, seen from the output projection of ``layer``."""
-    given = run.record.attn_out[layer][at : at + 1]
-    path = run.model.anatomy.attn_post_norm
-    directions, scale, _ = sublayer_direction(run.model, layer, path, given, u[None])
-    return directions[0] * scale[0]
+    write = write_of(run.model, "attn", layer)
+    return write.pull(u) * write.scale(run.record.attn_out[layer][at : at + 1])[0]
 
 
 @dataclass

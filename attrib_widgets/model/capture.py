@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .anatomy import path_of
+from .anatomy import find
 
 if TYPE_CHECKING:
     from .model import Model
@@ -27,8 +27,8 @@ class Recording:
 
     ``streams`` has one entry more than there are layers: the last is what the final norm reads.
     ``attn_write`` and ``mlp_write`` are what was added to the stream; ``attn_out`` and ``mlp_out`` the sublayer
-    outputs before a post-norm (the same tensors where there is none). ``logits`` are as printed, ``precap`` the
-    unembedding's own output, both for ``kept`` positions only.
+    outputs before a post-norm and a multiplier (the same tensors where there is neither). ``logits`` are as printed,
+    ``precap`` the same before the soft cap, both for ``kept`` positions only. ``mlp_in`` is filled on request only.
     """
 
     streams: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
@@ -38,6 +38,7 @@ class Recording:
     mlp_out: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
     mlp_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
     attn_inputs: list[dict[str, Any]] = field(default_factory=list)
+    mlp_in: list[Float[Tensor, "position neuron"] | None] = field(default_factory=list)
     embed: Float[Tensor, "position d_model"] | None = None
     pos: Float[Tensor, "position d_model"] | None = None
     logits: Float[Tensor, "kept vocab"] = field(default_factory=lambda: torch.empty(0))
@@ -80,17 +81,18 @@ def forward_options(model: Model, keep: Sequence[int] | None) -> dict[str, Any]:
     return options
 
 
-def record(model: Model, ids: Sequence[int], keep: Sequence[int] | None = None) -> Recording:
+def record(model: Model, ids: Sequence[int], keep: Sequence[int] | None = None, inside: bool = False) -> Recording:
     """Run the model once on ``ids`` and keep what the decomposition needs.
 
     Args:
         ids: token ids of one prompt.
         keep: positions whose printed logits are kept; None keeps the last one.
+        inside: keep the output of every MLP's input projection as well (the self-check compares it).
     """
     anatomy, root, count = model.anatomy, model.traced, len(ids)
     tokens = torch.tensor([list(ids)], device=model.device)
     options = forward_options(model, keep)
-    unembed = root.get(path_of(model.hf, anatomy.unembed))
+    unembed = root.get(anatomy.unembed)
     blocks = root.get(anatomy.layers)
     with model.quiet(), root.trace(input_ids=tokens, **options):
         rec: Recording = nnsight.save(Recording())
@@ -99,26 +101,36 @@ def record(model: Model, ids: Sequence[int], keep: Sequence[int] | None = None) 
             rec.pos = _rows(root.get(anatomy.pos).output, count)
         for block in blocks:
             rec.streams.append(_rows(block.input, count))
-            given = block.get(anatomy.attn).inputs[1]
-            rec.attn_inputs.append({k: given[k] for k in ATTENTION_INPUTS if given.get(k) is not None})
-            out = block.get(anatomy.attn_out)
-            rec.z.append(_rows(out.input, count))
-            rec.attn_out.append(_rows(out.output, count))
-            if anatomy.attn_post_norm:
-                rec.attn_write.append(_rows(block.get(anatomy.attn_post_norm).output, count))
-            rec.mlp_out.append(_rows(block.get(anatomy.mlp_output or anatomy.mlp).output, count))
-            if anatomy.mlp_post_norm:
-                rec.mlp_write.append(_rows(block.get(anatomy.mlp_post_norm).output, count))
+            if anatomy.attn:
+                given = block.get(anatomy.attn).inputs[1]
+                rec.attn_inputs.append({k: given[k] for k in ATTENTION_INPUTS if given.get(k) is not None})
+                out = block.get(anatomy.attn_out)
+                rec.z.append(_rows(out.input, count))
+                rec.attn_out.append(_rows(out.output, count))
+                if anatomy.attn_post_norm:
+                    rec.attn_write.append(_rows(block.get(anatomy.attn_post_norm).output, count))
+                if inside:
+                    has = anatomy.mlp_in and find(block._module, anatomy.mlp_in) is not None
+                    rec.mlp_in.append(_rows(block.get(anatomy.mlp_in).output, count) if has else None)
+                rec.mlp_out.append(_rows(block.get(anatomy.mlp_output or anatomy.mlp).output, count))
+                if anatomy.mlp_post_norm:
+                    rec.mlp_write.append(_rows(block.get(anatomy.mlp_post_norm).output, count))
         rec.streams.append(_rows(root.get(anatomy.final_norm).input, count))
         rec.precap = _first(unembed.output)[0].detach().clone()
         rec.logits = root.output.logits[0].detach().clone()
-    rec.attn_write = rec.attn_write or rec.attn_out
-    rec.mlp_write = rec.mlp_write or rec.mlp_out
+    rec.attn_write = _added(rec.attn_write or rec.attn_out, model.multiplier)
+    rec.mlp_write = _added(rec.mlp_write or rec.mlp_out, model.multiplier)
     if "logits_to_keep" not in options:  # an older forward prints every position: keep what was asked for
         picked = [count - 1] if keep is None else list(keep)
         rec.precap, rec.logits = rec.precap[picked].clone(), rec.logits[picked].clone()
+    rec.precap = rec.logits if model.softcap is None else model.scaled(rec.precap)
     rec.kept = [count - 1] if keep is None else [int(k) for k in keep]
     return rec
+
+
+def _added(parts: list[Tensor], multiplier: float) -> list[Tensor]:
+    """What is added to the stream, rounded as the model rounds it."""
+    return parts if multiplier == 1 else [part * multiplier for part in parts]
 
 
 def record_neurons(
@@ -133,7 +145,11 @@ def record_neurons(
 
 
 def record_inside(
-    model: Model, ids: Sequence[int], layers: Sequence[int], positions: Sequence[int], places: Sequence[tuple[str, str]]
+    model: Model,
+    ids: Sequence[int],
+    layers: Sequence[int],
+    positions: Sequence[int],
+    places: Sequence[tuple[str | None, str]],
 ) -> dict[int, list[Float[Tensor, "position width"]]]:
     """What modules inside ``layers`` read or give at ``positions``.
 

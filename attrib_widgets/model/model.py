@@ -246,7 +246,9 @@ class Model:
     def max_positions(self) -> int | None:
         """Length of the learned position table; None where positions are not learned."""
         table = find(self.hf, self.anatomy.pos)
-        return int(table.num_embeddings) if isinstance(table, nn.Embedding) else None
+        if not isinstance(table, nn.Embedding):
+            return None
+        return int(table.num_embeddings) - int(getattr(table, "offset", 0))  # OPT leaves the first rows unused
 
     # -- running -------------------------------------------------------------------------------------------
     def run(self, prompt: Prompt, *, bos: bool | None = None, positions: Sequence[int] | None = None) -> Run:
@@ -281,7 +283,7 @@ class Model:
                     module.training = True
 
     # -- its parts, in float32 -----------------------------------------------------------------------------
-    def module(self, path: str, layer: int | None = None) -> nn.Module:
+    def module(self, path: str | None, layer: int | None = None) -> nn.Module:
         """The module at ``path``, inside ``layer`` when one is given."""
         found = find(self.hf if layer is None else self.layer(layer), path)
         if found is None:
@@ -352,12 +354,22 @@ class Model:
         """(W_down, bias) of the MLP of ``layer`` in float32."""
         module = find(self.layer(layer), self.anatomy.mlp_down)
         if module is None or getattr(module, "weight", None) is None or getattr(module.weight, "ndim", 0) != 2:
+            if self.has_experts(layer):
+                raise GranularityError(
+                    f"The MLP of layer {layer} is a mixture of experts: it has no neurons of its own.",
+                    f"a.experts({layer}) splits it by expert.",
+                )
             raise GranularityError(
                 f"The MLP of layer {layer} has no down-projection {self.anatomy.mlp_down!r}: it has no plain neurons.",
-                "A mixture of experts is shown as one part.",
+                "Pass anatomy={'mlp_down': ...} with its down-projection.",
             )
         bias = bias_of(module)
         return weight_in_out(module).float(), None if bias is None else bias.float()
+
+    def has_experts(self, layer: int) -> bool:
+        """Whether the MLP of ``layer`` is a mixture of experts whose parts are known."""
+        experts = self.anatomy.experts
+        return experts is not None and find(self.layer(layer), experts.experts) is not None
 
     @property
     def softcap(self) -> float | None:
@@ -365,13 +377,37 @@ class Model:
         value = getattr(self.config, self.anatomy.softcap, None) if self.anatomy.softcap else None
         return float(value) if value else None
 
+    @property
+    def multiplier(self) -> float:
+        """What every sublayer's output is multiplied by before it is added to the stream; 1 in most families."""
+        value = getattr(self.config, self.anatomy.multiplier, None) if self.anatomy.multiplier else None
+        return 1.0 if value is None else float(value)
+
+    @property
+    def logit_scale(self) -> float:
+        """What the unembedding's output is multiplied by; 1 in most families."""
+        name = self.anatomy.logit_scale
+        value = getattr(self.config, name.strip("/"), None) if name else None
+        if name is None or value is None:
+            return 1.0
+        return 1 / float(value) if name.startswith("/") else float(value)
+
+    def scaled(self, out: Float[Tensor, "*shape vocab"]) -> Float[Tensor, "*shape vocab"]:
+        """The unembedding's output as the model scales it (dividing rounds otherwise than multiplying)."""
+        name = self.anatomy.logit_scale
+        value = getattr(self.config, name.strip("/"), None) if name else None
+        if name is None or value is None:
+            return out
+        scaled: Tensor = out / value if name.startswith("/") else out * value
+        return scaled
+
     def read_out(
         self, x: Float[Tensor, "*shape d_model"]
     ) -> tuple[Float[Tensor, "*shape vocab"], Float[Tensor, "*shape vocab"]]:
         """(logits before the soft cap, printed logits) of a final stream, by the model's own modules."""
         with self.quiet():
             normed = self.module(self.anatomy.final_norm)(x)
-            precap: Tensor = self.module(self.anatomy.unembed)(normed)
+            precap: Tensor = self.scaled(self.module(self.anatomy.unembed)(normed))
         cap = self.softcap
         return precap, precap if cap is None else torch.tanh(precap / cap) * cap
 

@@ -17,10 +17,8 @@ from ..errors import GranularityError
 from .anatomy import bias_of, find, path_of, weight_in_out
 from .norms import NormReading, no_norm
 from .rounding import projection_error, refuse_above
-from .selfcheck import parallel
 
 if TYPE_CHECKING:
-    from .capture import Recording
     from .model import Model
 
 SIDES = ("gate", "up")
@@ -48,11 +46,10 @@ def input_projection(model: Model, layer: int, side: str = "gate") -> InputProje
         GranularityError: a mixture of experts, an MLP that is not gated, or no such projection.
     """
     anatomy, block = model.anatomy, model.layer(layer)
-    inside = find(block, anatomy.mlp)
-    if inside is not None and any("expert" in name for name, _ in inside.named_modules()):
+    if model.has_experts(layer):
         raise GranularityError(
-            f"Layer {layer} of {model.name} is a mixture of experts, whose neurons are not told apart.",
-            f'Explain the MLP as a whole, "L{layer}.mlp".',
+            f"The MLP of layer {layer} is a mixture of experts: it has no neurons of its own.",
+            f"a.experts({layer}) splits it by expert.",
         )
     name = anatomy.mlp_in if side == "gate" else anatomy.mlp_mul
     if name is None and side == "up":
@@ -80,26 +77,10 @@ def input_projection(model: Model, layer: int, side: str = "gate") -> InputProje
     )
 
 
-def mlp_reads_mid(model: Model) -> bool:
-    """Whether an MLP reads the stream after its layer's attention (not in parallel blocks)."""
-    return not parallel(model)
-
-
 def mlp_norm(model: Model, layer: int) -> NormReading:
     """The norm that the MLP of ``layer`` reads through."""
     path = model.anatomy.mlp_norm
     return no_norm(model.d_model, model.device) if path is None else model.norm(path, layer)
-
-
-def mlp_input(model: Model, rec: Recording, layer: int, positions: list[int]) -> Float[Tensor, "position d_model"]:
-    """What the MLP of ``layer`` reads at some positions, in the model's dtype."""
-    stream = rec.mid(layer) if mlp_reads_mid(model) else rec.streams[layer]
-    path = model.anatomy.mlp_norm
-    if path is None:
-        return stream[positions]
-    with model.quiet():
-        out: Tensor = model.module(path, layer)(stream[positions][None])[0]
-    return out
 
 
 def check_projection(
