@@ -104,19 +104,27 @@ function Tree({ trace, tokens, pick }: { trace: Trace; tokens: string[]; pick?: 
   );
 }
 
+const WAYS = [
+  ["stop", "MLPs whole"],
+  ["frozen", "MLPs open, gates held"],
+] as const;
+
 /** The trace of what the Explorer explains. */
 export function TracePanel() {
   const { store } = useView();
-  const [mlps, setMlps] = useState("stop");
+  const [mlps, setMlps] = useState<string>("stop");
   const reading = store.reading.value;
   if (!reading) return null;
   if (store.hides("values")) return <Hidden part="values" what="the contributions" />;
   return (
     <div data-part="trace">
-      <label class="aw-small">
-        <input type="checkbox" checked={mlps !== "stop"} onChange={() => setMlps(mlps === "stop" ? "frozen" : "stop")} /> open MLPs too, the gate
-        of every neuron held as it was
-      </label>
+      <div class="aw-seg" role="group" aria-label="What happens at an MLP">
+        {WAYS.map(([way, text]) => (
+          <button key={way} data-mlps={way} aria-pressed={mlps === way} onClick={() => setMlps(way)}>
+            {text}
+          </button>
+        ))}
+      </div>
       <Await of={store.data.trace(mlps)}>
         {(trace) => (
           <>
