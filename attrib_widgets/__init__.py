@@ -24,6 +24,8 @@ _HOMES = {
     "attention": "analysis.attention",
     "Attention": "analysis.attention",
     "head_table": "analysis.tables",
+    "logit_lens": "analysis.logit_lens",
+    "LogitLens": "analysis.logit_lens",
     "component": "components",
     "Component": "components",
     "logit": "targets",
@@ -71,6 +73,8 @@ if TYPE_CHECKING:
     from .analysis.attention import attention as attention
     from .analysis.attribution import Attribution as Attribution
     from .analysis.attribution import attribute as attribute
+    from .analysis.logit_lens import LogitLens as LogitLens
+    from .analysis.logit_lens import logit_lens as logit_lens
     from .analysis.tables import head_table as head_table
     from .components import Component as Component
     from .components import component as component
