@@ -198,6 +198,6 @@ def _(result: LogitLens, show: str = "top") -> Figure:
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink, parse_math=False)
     axes.set_xticks(range(columns), [visible(result.run.tokens[p]) for p in result.positions], rotation=90)
     axes.set_yticks(range(rows), result.layers)
-    axes.set_xlabel(LENS[show].format(visible(result.token)))
+    axes.set_xlabel(f"what comes after each token; colour: {LENS[show].format(visible(result.token))}")
     axes.set_title(result.title(), loc="left", fontsize=10, wrap=True)
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..analysis.attention import Attention
 from ..analysis.attribution import Attribution
+from ..analysis.logit_lens import LogitLens
 from ..analysis.parts import Contributions
 from ..result import view_of
 from . import details
@@ -21,6 +22,11 @@ def _attribution(result: Attribution) -> Explorer:
 @view_of.register
 def _attention(result: Attention) -> View:
     return View("attention", details.attention(result), result.summary())
+
+
+@view_of.register
+def _lens(result: LogitLens) -> View:
+    return View("lens", details.lens(result), result.summary())
 
 
 @view_of.register
