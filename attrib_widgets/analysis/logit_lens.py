@@ -19,7 +19,7 @@ from ..components import ComponentLike, component, whole
 from ..errors import AttribError, ComponentError, NumberError, PositionError, TargetError
 from ..model.run import Prediction, Predictions
 from ..result import Result, Table, number, visible
-from ..targets import ScoreTarget, TargetLike, as_target, logit, resolve
+from ..targets import Target, TargetLike, as_target, logit, resolve
 from .given import as_run
 
 if TYPE_CHECKING:
@@ -85,12 +85,7 @@ class LogitLens(Result):
             ComponentError: no such row.
             PositionError: this position was not read.
         """
-        row, at = self._row(layer), self.run.position(position)
-        if at not in self.positions:
-            raise PositionError(
-                f"Position {at} is not in this lens.", f"It has {', '.join(str(p) for p in self.positions[:8])}."
-            )
-        column = self.positions.index(at)
+        row, column = self._row(layer), self._column(position)
         found = zip(
             self.top_ids[row, column].tolist(),
             self.top_probabilities[row, column].tolist(),
@@ -106,10 +101,19 @@ class LogitLens(Result):
             raise ComponentError(f"{label} is not a row of this lens.", f"Its rows are embed, L0 to {self.layers[-1]}.")
         return self.layers.index(label)
 
+    def _column(self, position: int) -> int:
+        at = self.run.position(position)
+        if at not in self.positions:
+            raise PositionError(
+                f"Position {at} is not in this lens.", f"It has {', '.join(str(p) for p in self.positions[:8])}."
+            )
+        return self.positions.index(at)
+
     # -- showing -------------------------------------------------------------------------------------------
-    def title(self) -> str:
-        """The finding at the last position, in one line."""
-        rank, p = self.rank[:, -1].tolist(), self.probability[:, -1].tolist()
+    def title(self, position: int | None = None) -> str:
+        """The finding at ``position``, in one line; None is the last of the positions that were read."""
+        at = -1 if position is None else self._column(position)
+        rank, p = self.rank[:, at].tolist(), self.probability[:, at].tolist()
         name, last, best = visible(self.token), len(rank) - 1, min(rank)
         first = next(i for i in range(last + 1) if all(r == 1 for r in rank[i:]) or i == last)
         if rank[-1] == 1:
@@ -225,7 +229,7 @@ def _followed(run: Run, target: TargetLike | None, position: int) -> tuple[int, 
     if target is None:
         return run.top(1, position)[0].id, []
     goal = as_target(target)
-    if isinstance(goal, ScoreTarget) or len(goal.tokens) != 1 or goal.against:
+    if not isinstance(goal, Target) or len(goal.tokens) != 1 or goal.against:
         raise TargetError("The lens follows one token.", 'Give its text, for example " Paris", or its id.')
     found = resolve(logit(goal.tokens[0]), run, position)
     return int(found.ids[0]), found.notes

@@ -87,8 +87,8 @@ def attention(a: Attention) -> bytes:
     return wire.pack(header, arrays)
 
 
-def lens(found: LogitLens) -> bytes:
-    """Kind ``lens``: what every layer would print at every position.
+def lens(found: LogitLens, position: int | None = None) -> bytes:
+    """Kind ``lens``: what every layer would print at every position; the title is about ``position``.
 
     ``numbers`` holds probability and rank of the target, entropy and KL, in this order.
 
@@ -103,7 +103,7 @@ def lens(found: LogitLens) -> bytes:
     model = found.model
     header = {
         "kind": "lens",
-        "title": found.title(),
+        "title": found.title(position),
         "tokens": [found.run.tokens[p] for p in found.positions],
         "positions": found.positions,
         "layers": found.layers,

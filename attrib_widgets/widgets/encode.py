@@ -229,7 +229,7 @@ def _neurons(a: Attribution) -> dict[str, Any]:
 def lens(a: Attribution) -> bytes:
     """Kind ``lens``: follows the first token of the target; for a score, the model's own top prediction."""
     followed = a.target.tokens[0] if isinstance(a.target, Target) else None
-    return details.lens(logit_lens(a.run, followed, k=LENS_TOP))
+    return details.lens(logit_lens(a.run, followed, k=LENS_TOP), a.position)
 
 
 def _lens(a: Attribution, budget: int) -> Stored | None:

@@ -11,11 +11,11 @@ from attrib_widgets.result import view_of
 from attrib_widgets.widgets import details, encode, wire
 
 
-def check(container, lens):
+def check(container, lens, position=None):
     """A container says what the result says."""
     header, arrays = wire.unpack(container)
     assert header["kind"] == "lens" and header["layers"] == lens.layers and header["positions"] == lens.positions
-    assert header["title"] == lens.title()
+    assert header["title"] == lens.title(position)
     assert header["target"] == {"text": lens.token, "id": lens.target}
     np.testing.assert_array_equal(arrays["ids"], lens.top_ids.numpy())
     np.testing.assert_array_equal(arrays["probabilities"], lens.top_probabilities.numpy())
@@ -71,6 +71,14 @@ def test_too_much_to_draw_is_refused_with_a_remedy(demo, monkeypatch):
     monkeypatch.setattr(details, "LARGEST", 1000)
     with pytest.raises(aw.AttribError, match="positions="):
         details.lens(aw.logit_lens(demo.run(PROMPT)))
+
+
+def test_its_title_is_about_the_position_that_is_explained(demo):
+    explorer = aw.explore(demo, PROMPT, position=2)
+    lens = aw.logit_lens(explorer.run, explorer.attribution.target)
+    assert lens.title(2) != lens.title()
+    check(embedded(explorer), lens, 2)
+    explorer.close()
 
 
 @pytest.mark.parametrize(
