@@ -203,7 +203,7 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
           </button>
         </p>
       )}
-      <div class="aw-readout aw-told" aria-live="polite">
+      <div class={`aw-readout aw-told ${told ? "aw-stuck" : ""}`} aria-live="polite">
         {told ? <Told lens={lens} row={flip(told.row)} column={told.column} /> : <span class="aw-quiet">Point at a cell, or use the arrow keys; a click or Enter keeps it.</span>}
       </div>
       {ask && kept && <Ask lens={lens} row={flip(kept.row)} column={kept.column} ask={ask} />}
