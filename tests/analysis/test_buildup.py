@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -59,7 +61,19 @@ def test_in_half_precision_the_streams_differ_by_the_measured_rounding(family_mo
     assert off == pytest.approx(a.rounding["stream"] + a.rounding["heads"], abs=1e-5 * size)
 
 
-def test_coarse_models_build_up_by_layers():
+@pytest.mark.parametrize("granularity", ["sublayers", "layers"])
+def test_coarse_models_build_up_by_what_is_exact(granularity):
+    model = aw.load(families.build("llama"), tokenizer=families.tokenizer("llama"))
+    model.check = replace(model.check, granularity=granularity, reason="chosen by this test")
+    a = aw.attribute(model.run(families.PROMPT), 17)
+    b = a.buildup()
+    parts = ("",) if granularity == "layers" else (".attn", ".mlp")
+    assert b.steps[: b.depth] == ["embed", *(f"L{i}{part}" for i in range(model.n_layers) for part in parts)]
+    assert float((b.layers - streams_read(a)).abs().max()) <= 1e-5 * (1 + float(a.values.abs().sum()))
+    assert float(b.values[-1]) == pytest.approx(a.actual, abs=1e-4)
+
+
+def test_every_row_has_its_step():
     from attrib_widgets.analysis.buildup import step_of
     from attrib_widgets.components import component
 

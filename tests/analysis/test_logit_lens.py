@@ -64,7 +64,7 @@ def test_where_the_run_kept_the_printed_logits_they_are_the_last_row_bit_by_bit(
 
 
 @pytest.mark.parametrize("text", [families.PROMPT, families.LONG_PROMPT], ids=["short", "long"])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", families.TWINS + families.VARIANTS)
 def test_every_row_is_that_of_the_slow_reading(family_model, twin, name, text):
     """The norm's statistics are those of the row itself, in float64, with the whole tensor at once."""
     logits = twin(name, text).lens()
