@@ -25,6 +25,8 @@ _HOMES = {
     "Attention": "analysis.attention",
     "head_table": "analysis.tables",
     "Trace": "analysis.trace",
+    "logit_lens": "analysis.logit_lens",
+    "LogitLens": "analysis.logit_lens",
     "component": "components",
     "Component": "components",
     "logit": "targets",
@@ -73,6 +75,8 @@ if TYPE_CHECKING:
     from .analysis.attention import attention as attention
     from .analysis.attribution import Attribution as Attribution
     from .analysis.attribution import attribute as attribute
+    from .analysis.logit_lens import LogitLens as LogitLens
+    from .analysis.logit_lens import logit_lens as logit_lens
     from .analysis.tables import head_table as head_table
     from .analysis.trace import Trace as Trace
     from .components import Component as Component

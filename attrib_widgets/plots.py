@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from .analysis.attention import Attention
 from .analysis.attribution import Attribution
+from .analysis.buildup import Buildup
+from .analysis.logit_lens import LogitLens
 from .analysis.parts import Contributions, Through, Worked, Writes
 from .analysis.positions import PositionAttribution
 from .analysis.trace import Node, Trace
@@ -80,6 +82,12 @@ def _largest(labels: list[str], values: list[float], k: int) -> tuple[list[str],
 def _(result: Attribution, k: int = 12) -> Figure:
     labels, values = _largest(result.labels, result.values.tolist(), k)
     return _bars(result.title(), labels, values, f"{result.unit}, adding up to {result.actual:.2f}", cumulative=True)
+
+
+@figure_of.register
+def _(result: Buildup) -> Figure:
+    unit = f"{result.unit} so far, ending at {result.attribution.actual:.2f}"
+    return _bars(result.title(), result.steps, result.added.tolist(), unit, cumulative=True)
 
 
 @figure_of.register
@@ -195,4 +203,41 @@ def _(result: PositionAttribution, k: int = 25) -> Figure:
     axes.set_yticks(range(len(result.run.tokens)), [visible(t) for t in result.run.tokens])
     axes.set_title(f"Contributions at every position ({result.unit})", loc="left", fontsize=10)
     figure.colorbar(image, ax=axes)
+    return figure
+
+
+LENS = {
+    "top": "probability of the top prediction",
+    "probability": "probability of {}",
+    "rank": "rank of {} (1 is the top)",
+    "entropy": "entropy, in nats",
+    "kl": "KL(output || row), in nats",
+}
+
+
+@figure_of.register
+def _(result: LogitLens, show: str = "top") -> Figure:
+    """Layers upwards from the tokens. ``show`` is one of top, probability, rank, entropy, kl."""
+    if show not in LENS:
+        raise TypeError(f"There is no lens figure of {show!r}: use one of {', '.join(LENS)}.")
+    tops = result.top_probabilities[..., 0] if show == "top" else getattr(result, show)
+    values = tops.float().numpy()
+    rows, columns = values.shape
+    figure, axes = _axes(1.6 + 0.62 * columns, 1.5 + 0.3 * rows)
+    # a rank is a count: its inverse runs from 1 (the top prediction) down to 0 like a probability
+    shade = np.sqrt(
+        1 / values if show == "rank" else values / (values.max() or 1) if show in ("entropy", "kl") else values
+    )
+    axes.imshow(shade, cmap="Blues", vmin=0, vmax=1, aspect="auto", origin="lower")
+    for row in range(rows):
+        for column in range(columns):
+            value = float(values[row, column])
+            top = visible(result.model.token(int(result.top_ids[row, column, 0])))[:10]
+            text = top if show == "top" else f"{value:.0f}" if show == "rank" else f"{value:.2f}"
+            ink = "white" if shade[row, column] > 0.6 else "black"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink, parse_math=False)
+    axes.set_xticks(range(columns), [visible(result.run.tokens[p]) for p in result.positions], rotation=90)
+    axes.set_yticks(range(rows), result.layers)
+    axes.set_xlabel(f"what comes after each token; colour: {LENS[show].format(visible(result.token))}")
+    axes.set_title(result.title(), loc="left", fontsize=10, wrap=True)
     return figure

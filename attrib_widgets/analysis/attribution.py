@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from ..model.model import Model, Prompt
     from ..model.run import Run
+    from .buildup import Buildup
     from .experts import ExpertContributions
     from .positions import PositionAttribution
     from .trace import Trace
@@ -200,6 +201,12 @@ class Attribution(Result):
         from .detail import writes
 
         return writes(self, self.components[self._row(which)], k)
+
+    def buildup(self) -> Buildup:
+        """How the number builds up through depth: the sum of contributions so far after every sublayer."""
+        from .buildup import buildup
+
+        return buildup(self)
 
     def by_position(self, target: Literal["next"] | None = None) -> PositionAttribution:
         """The same attribution at every destination position at once.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..analysis.attention import Attention
 from ..analysis.attribution import Attribution
+from ..analysis.logit_lens import LogitLens
 from ..analysis.parts import Contributions
 from ..analysis.trace import Trace
 from ..result import view_of
@@ -27,6 +28,11 @@ def _attention(result: Attention) -> View:
 @view_of.register
 def _trace(result: Trace) -> View:
     return View("trace", details.traced(result), result.summary())
+
+
+@view_of.register
+def _lens(result: LogitLens) -> View:
+    return View("lens", details.lens(result), result.summary())
 
 
 @view_of.register

@@ -15,7 +15,7 @@ from ..model.run import Run
 from ..model.worker import Job
 from ..result import Table
 from . import details, wire
-from .encode import encode, target, why
+from .encode import encode, lens, target, why
 from .explanation import Explanation, Question, asked, asked_from_end, blaming, explain, prompt_like, target_of
 from .view import Operation, Reply, Request, View
 
@@ -261,6 +261,7 @@ class Explorer(View):
             "neurons": self._op_neurons,
             "writes": self._op_writes,
             "trace": self._op_trace,
+            "lens": self._op_lens,
         }
 
     def before(self, request: Request) -> None:
@@ -299,6 +300,9 @@ class Explorer(View):
     def _op_trace(self, job: Job, args: Mapping[str, Any]) -> Reply:
         mlps: MLPs = "frozen" if args.get("mlps") == "frozen" else "stop"
         return Reply(details.trace(self.attribution.trace(depth=None, mlps=mlps)))
+
+    def _op_lens(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(container=lens(self.attribution))
 
     def _row(self, args: Mapping[str, Any]) -> str:
         label = self.label_of(args.get("id"))

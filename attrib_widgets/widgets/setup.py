@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..targets import AnyTarget, NeuronTarget, ScoreTarget
+from ..targets import AnyTarget, NeuronTarget, ScoreTarget, Target
 
 if TYPE_CHECKING:
     from ..analysis.attribution import Attribution
@@ -38,6 +38,12 @@ def lines(a: Attribution) -> str:
             f"a = aw.attribute(run, {_target(a.model, a.target)}{place})",
         ]
     )
+
+
+def lens(a: Attribution) -> str:
+    """The expression that makes the lens beside ``a``."""
+    followed = f", {_token(a.model, a.target.tokens[0])}" if isinstance(a.target, Target) else ""
+    return f"aw.logit_lens(a.run{followed})"
 
 
 def quoted(text: str) -> str:

@@ -219,3 +219,33 @@ export function bars(count = 9): Uint8Array {
     { values: { dtype: "f4", shape: [count], values } },
   );
 }
+
+/** A lens of 5 layers: every column predicts its own token first, and " Paris" takes over in the last one. */
+export function lens(n = 6, layers = ["embed", "L0", "L1", "L2", "L3"]): Uint8Array {
+  const next = random(11);
+  const tokens = n === 6 ? paris.tokens : longPrompt(n);
+  const ids: number[] = [];
+  const probabilities: number[] = [];
+  const numbers: number[][] = [[], [], [], []];
+  layers.forEach((_, row) => {
+    tokens.forEach((_, column) => {
+      const won = column === n - 1 && row >= 2;
+      const p = won ? row / layers.length : 0.01 * next();
+      ids.push(won ? 100 : 200 + column, 300 + row);
+      probabilities.push(won ? p : 0.9, 0.05);
+      [p, won ? 1 : 20 + column, 2 - row / 4, layers.length - 1 - row].forEach((v, i) => numbers[i]?.push(v));
+    });
+  });
+  const words: Record<number, string> = { 100: " Paris" };
+  tokens.forEach((text, column) => (words[200 + column] = text));
+  layers.forEach((name, row) => (words[300 + row] = ` second ${name}`));
+  const shape = [layers.length, n];
+  return pack(
+    { kind: "lens", title: "\u00b7Paris is the top prediction from L1 on", tokens, positions: tokens.map((_, i) => i), layers, target: { text: " Paris", id: 100 }, words, notes: [] },
+    {
+      ids: { dtype: "i4", shape: [...shape, 2], values: ids },
+      probabilities: { dtype: "f4", shape: [...shape, 2], values: probabilities },
+      numbers: { dtype: "f4", shape: [4, ...shape], values: numbers.flat() },
+    },
+  );
+}

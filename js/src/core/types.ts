@@ -116,7 +116,7 @@ export interface ExplorerHeader {
   rounding: { stream: number; heads: number; readout: number };
   notes: string[];
   examples: Example[];
-  python: { setup: string; load: string };
+  python: { setup: string; load: string; lens?: string };
   neurons: Record<string, Neurons>;
   writes: Record<string, Writes>;
   why_key: number[][];
@@ -134,6 +134,21 @@ export interface AttentionHeader {
   heads: string[];
   weighting: "probability" | "value" | "contribution";
   unit: string;
+}
+
+export interface LensHeader {
+  v: number;
+  kind: "lens";
+  title: string;
+  /** the tokens that were read, and their positions in the prompt */
+  tokens: string[];
+  positions: number[];
+  /** "embed", then every layer */
+  layers: string[];
+  target: { text: string; id: number };
+  /** texts of the predicted ids */
+  words: Record<number, string>;
+  notes: string[];
 }
 
 export interface BarsHeader {

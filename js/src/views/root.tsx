@@ -4,12 +4,13 @@ import { render as draw } from "preact";
 import { guardKeys } from "../core/keyboard";
 import { Store } from "../core/store";
 import { applyTheme, onceAttached, watchTheme } from "../core/theme";
-import type { AttentionHeader, BarsHeader, Model, TraceHeader } from "../core/types";
+import type { AttentionHeader, BarsHeader, LensHeader, Model, TraceHeader } from "../core/types";
 import { decode } from "../core/wire";
 import { AttentionView } from "./attention";
 import { BarsView } from "./bars";
 import { Context } from "./common";
 import { Explorer } from "./explorer";
+import { LensView } from "./lens";
 import { Status } from "./status";
 import { TraceView } from "./trace";
 
@@ -51,5 +52,6 @@ function View({ store }: { store: Store }) {
   if (store.kind === "bars") return <BarsView data={decode<BarsHeader>(state)} />;
   if (store.kind === "attention") return <AttentionView data={decode<AttentionHeader>(state)} />;
   if (store.kind === "trace") return <TraceView header={decode<TraceHeader>(state).header} />;
+  if (store.kind === "lens") return <LensView data={decode<LensHeader>(state)} />;
   return <Explorer />;
 }
