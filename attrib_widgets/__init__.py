@@ -36,6 +36,7 @@ _HOMES = {
     "neuron": "targets",
     "load": "model.loading",
     "Model": "model.model",
+    "supported": "model.supported",
     "Run": "model.run",
     "Anatomy": "model.anatomy",
     "QKV": "model.anatomy",
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from .model.loading import load as load
     from .model.model import Model as Model
     from .model.run import Run as Run
+    from .model.supported import supported as supported
     from .targets import log_prob as log_prob
     from .targets import logit as logit
     from .targets import logit_diff as logit_diff

@@ -224,6 +224,12 @@ class Geometry:
         return self.n_heads // self.n_kv_heads
 
 
+def text_config(model: nn.Module) -> Any:
+    """The config of the language model, also inside a model that reads images as well."""
+    config: Any = getattr(model, "config", None)
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
 def entry(config: Any, name: str | int | None) -> int | None:
     """A whole number of the config, by name."""
     value = getattr(config, name, None) if isinstance(name, str) else name
@@ -241,7 +247,7 @@ def geometry(anatomy: Anatomy, model: nn.Module) -> Geometry:
     unembed = find(model, anatomy.unembed)
     assert unembed is not None
     stream = weight_in_out(unembed).shape[0]
-    config = getattr(model, "config", None)
+    config = text_config(model)
     n_heads = entry(config, anatomy.n_heads)
     if anatomy.attn_out is None or anatomy.qkv is None:
         return Geometry(len(layers), n_heads or 0, n_heads or 0, 0, stream)

@@ -197,7 +197,8 @@ def _mask(
             added = added if bool(added.any()) else None
     else:
         distance = torch.arange(t, device=device)[:, None] - torch.arange(s, device=device)[None, :]
-        window = _named(model, layer, qkv.window)
+        # Only flash attention is told of the window beside the mask; the others get no mask where none is needed.
+        window = _named(model, layer, qkv.window) if "flash" in _implementation(model) else None
         blocked = ((distance < 0) | (distance >= (window or t)))[None]
     own = _named(model, layer, qkv.causal)
     if isinstance(own, Tensor):
@@ -242,12 +243,16 @@ def score_cap(model: Model, layer: int) -> float | None:
     return float(value) if value and not _fused(model) else None
 
 
+def _implementation(model: Model) -> str:
+    return str(getattr(model.config, "_attn_implementation", None) or "")
+
+
 def _fused(model: Model) -> bool:
-    return getattr(model.config, "_attn_implementation", "") == "sdpa"
+    return _implementation(model) == "sdpa"
 
 
 def _eager(model: Model) -> bool:
-    return getattr(model.config, "_attn_implementation", "") == "eager"
+    return _implementation(model) == "eager"
 
 
 def _recompute(model: Model, rec: Recording, layer: int) -> Attended:

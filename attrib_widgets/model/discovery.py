@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import AnatomyError
-from .anatomy import QKV, Anatomy, Experts, find, missing, replaced
+from .anatomy import QKV, Anatomy, Experts, find, missing, replaced, text_config
 from .families import FAMILIES, LLAMA
 
 # What the parts are called in transformers. The first name that exists is taken.
@@ -24,10 +24,10 @@ _DOWN = "down_proj|c_proj|dense_4h_to_h|fc2|fc_out|w2|wo"
 _IN = "gate_proj|gate_up_proj|up_proj|c_fc|dense_h_to_4h|fc1|fc_in|w1|wi"
 _MUL = "up_proj|w3"
 _FUSED = ("qkv_proj", "query_key_value", "c_attn", "Wqkv", "qkv")
-_ATTN_NORM = "input_layernorm|ln_1|norm_1|self_attn_layer_norm|attention_norm|operator_norm|pre_attention_layernorm"
+_ATTN_NORM = "input_layernorm|ln_1|norm_1|self_attn_layer_norm|attention_norm|operator_norm|attention_layernorm"
 _MLP_NORM = (
     "pre_feedforward_layernorm|pre_mlp_layernorm|post_attention_layernorm|ln_2|norm_2|final_layer_norm|ffn_norm|"
-    "input_layernorm"
+    "feedforward_layernorm|input_layernorm"
 )
 _ATTN_POST = "post_self_attn_layernorm|post_attention_layernorm|post_attention_norm"
 _MLP_POST = "post_mlp_layernorm|post_feedforward_layernorm|post_feedforward_norm"
@@ -73,6 +73,8 @@ def whole_layers(model: nn.Module) -> Anatomy | None:
     embed, unembed = _given(model, "get_input_embeddings"), _given(model, "get_output_embeddings")
     stacks = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
     stacks = [(n, m) for n, m in stacks if not any(n.startswith(f"{other}.") for other, _ in stacks)]
+    beside_embed = names.get(id(embed), "").rpartition(".")[0]  # not the layers of a vision tower
+    stacks = [s for s in stacks if s[0].rpartition(".")[0] == beside_embed] or stacks
     if id(embed) not in names or id(unembed) not in names or not stacks:
         return None
     layers = max(stacks, key=lambda s: sum(p.numel() for p in s[1].parameters()))[0]
@@ -80,7 +82,7 @@ def whole_layers(model: nn.Module) -> Anatomy | None:
     beside = find(model, home) if home else model
     norms = [n for n, m in (beside or model).named_children() if "norm" in f"{n} {type(m).__name__}".lower()]
     norms += [n for n, _ in (beside or model).named_children() if n in ("ln_f",)]
-    final = [n for n in norms if "embed" not in n]
+    final = [n for n in norms if "embed" not in n] or norms
     if not final:
         return None
     dot = f"{home}." if home else ""
@@ -96,7 +98,7 @@ def _given(model: nn.Module, method: str) -> Any:
 
 def _scales(model: nn.Module) -> dict[str, Any]:
     """Multipliers and caps by the names that configs give them."""
-    config = getattr(model, "config", None)
+    config = text_config(model)
     found: dict[str, Any] = {}
     for name in ("residual_multiplier",):
         if getattr(config, name, None) not in (None, 1.0):
@@ -161,8 +163,8 @@ def _projections(attention: nn.Module | None) -> Iterator[tuple[QKV, str | int |
     assert attention is not None
     fused = next((name for name in _FUSED if find(attention, name) is not None), None)
     assert LLAMA.qkv is not None
-    split = replace(LLAMA.qkv, sinks="sinks", q_norm="q_norm|q_layernorm|query_layernorm|q_ln", softcap=None)
-    split = replace(split, k_norm="k_norm|k_layernorm|key_layernorm|k_ln")
+    split = replace(LLAMA.qkv, sinks="sinks", q_norm="q_norm|q_layernorm|query_layernorm|q_ln")
+    split = replace(split, k_norm="k_norm|k_layernorm|key_layernorm|k_ln", softcap="attn_logit_softcapping")
     bases: list[tuple[QKV, str | int | None]] = [(split, "num_key_value_heads")]
     if fused:
         one = replace(split, q=fused, k=fused, v=fused)
@@ -174,11 +176,8 @@ def _projections(attention: nn.Module | None) -> Iterator[tuple[QKV, str | int |
         ]
     for qkv, kv in bases:
         for rotary, table in (("halves", "doubled"), ("interleaved", "doubled"), ("interleaved", "interleaved")):
-            yield replace(qkv, rotary=rotary, rotary_table=table, rotary_if=_switch(attention)), kv
-
-
-def _switch(attention: nn.Module) -> str | None:
-    return next((name for name in ("use_rope", "use_rotary") if hasattr(attention, name)), None)
+            for switch in (*(name for name in ("use_rope", "is_sliding") if hasattr(attention, name)), None):
+                yield replace(qkv, rotary=rotary, rotary_table=table, rotary_if=switch), kv
 
 
 def _experts(layers: nn.ModuleList) -> Experts | None:

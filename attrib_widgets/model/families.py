@@ -157,6 +157,7 @@ FAMILIES: Mapping[str, tuple[Anatomy, ...]] = {
     "gemma": (LLAMA,),
     "gemma2": (_GEMMA2,),
     "gemma3_text": (_GEMMA2,),
+    "vaultgemma": (replace(_GEMMA2, attn_post_norm=None, mlp_post_norm=None),),
     "granite": (replace(LLAMA, multiplier="residual_multiplier", logit_scale="/logits_scaling"),),
     "stablelm": (
         replace(LLAMA, mlp_norm="post_attention_layernorm|input_layernorm", parallel="use_parallel_residual"),

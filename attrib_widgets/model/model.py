@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -16,12 +16,15 @@ from torch import Tensor, nn
 
 from ..components import whole
 from ..errors import AnatomyError, AttribError, GranularityError, PositionError, TargetError, TokenizerError
-from .anatomy import Anatomy, Geometry, bias_of, find, weight_in_out
+from .anatomy import Anatomy, Geometry, bias_of, find, text_config, weight_in_out
 from .loading import wrapped
 from .norms import NormReading, read_norm
 from .run import Run
 from .selfcheck import SelfCheck, check_model
 from .worker import Worker
+
+if TYPE_CHECKING:
+    from .report import Report
 
 T = TypeVar("T")
 Prompt: TypeAlias = "str | Sequence[int] | Tensor | Run"
@@ -81,8 +84,8 @@ class Model:
     # -- what it is ----------------------------------------------------------------------------------------
     @property
     def config(self) -> Any:
-        """The model's own config."""
-        return self.hf.config
+        """The language model's own config."""
+        return text_config(self.hf)
 
     @property
     def family(self) -> str:
@@ -123,6 +126,12 @@ class Model:
     def granularity(self) -> str:
         """Finest exact split: ``"heads"``, ``"sublayers"`` or ``"layers"``."""
         return self.check.granularity
+
+    def report(self) -> Report:
+        """The self-check in full: what is exact on this model, with the numbers, and what is not, with the reason."""
+        from .report import report
+
+        return report(self)
 
     @cached_property
     def worker(self) -> Worker:

@@ -144,7 +144,13 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
         except AttribError as reason:
             refusals.append(reason.message)
             continue
-        except (RuntimeError, IndexError, AttributeError, TypeError) as reason:  # parts of the wrong kind or shape
+        except (
+            RuntimeError,
+            IndexError,
+            AttributeError,
+            TypeError,
+            ValueError,
+        ) as reason:  # parts of the wrong kind or shape
             first = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
             refusals.append(f"a part named by the anatomy has the wrong shape or kind ({first})")
             continue
@@ -212,7 +218,7 @@ def _check(model: Model, recordings: dict[Any, Recording]) -> SelfCheck:
         return replace(coarse, reason=reason)
     try:
         numbers["attention"] = max(attention_error(model, rec, i) for i in range(model.n_layers))
-    except (AttribError, RuntimeError, AttributeError) as refused:
+    except (AttribError, RuntimeError, AttributeError, TypeError) as refused:
         why = _words(refused)
         reason = f"attention could not be recomputed ({why}), so heads are not shown; pass anatomy= to say where it is"
         return replace(coarse, reason=reason)
