@@ -226,7 +226,7 @@ class Attribution(Result):
             depth: 1 is this attribution; 2 opens its heads over (source token, upstream part), and so on. None goes
                 on until only tokens, biases and MLPs are left.
             keep: how many rows of each level are kept, the largest of all its nodes; or (a float up to 1.0) the share
-                of the level's summed magnitude that is kept. What is dropped is summed at its node.
+                of the level's summed magnitude that is kept, at most 1,000 rows. What is dropped is summed at its node.
             mlps: ``"stop"`` leaves MLPs whole. ``"frozen"`` opens them too, with every neuron's gate held as it was:
                 exact in sum, but silent on why the gates were open (a transcoder's answer is of the same kind).
                 Costs one more forward pass per level.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..components import Component
 from ..errors import GranularityError
-from ..model.attend import attend, input_norm, value_direction
+from ..model.attend import attend, input_norm
 from ..model.capture import record_inside
 from ..model.moe import mlp_input
 from ..model.neurons import InputProjection, check_projection, gated, input_projection, mlp_norm
@@ -84,21 +84,21 @@ def expand_heads(run: Run, layer: int, written: Sequence[Written]) -> Iterator[E
     size = max(1, CHUNK // (run.n_positions * model.n_heads * (layer + 1)))
     for start in range(0, len(written), size):
         some = written[start : start + size]
-        taken, directions = [], []
+        taken = []
         for w in some:
             u = output_direction(run, layer, w.at, w.direction)
             taken.append(carried_along(run, w.part, w.at, u, w.value, found))
-            directions.append(value_direction(model, layer, w.part.index or 0, u)[0])
-        rows = decompose(run, ReadPoint(layer), norm, torch.stack(directions), everywhere)
-        for number, (w, carried, direction) in enumerate(zip(some, taken, directions, strict=True)):
-            parts, constant, rounded = shares(run, w.part, carried, direction, rows, number)
+        rows = decompose(run, ReadPoint(layer), norm, torch.stack([t.direction for t in taken]), everywhere)
+        for number, (w, carried) in enumerate(zip(some, taken, strict=True)):
+            parts, constant, rounded = shares(run, w.part, carried, rows, number)
             constants = {
                 "value.bias": carried.value_bias,
                 "norm.bias": float(constant.double().sum()),
                 "rounding": float(rounded.double().sum()) + carried.rounding,
             }
             weights = carried.pattern * scale
-            yield Expanded(rows.components, everywhere, parts, weights, norm.pull(direction), _named(constants))
+            pulled = norm.pull(carried.direction)
+            yield Expanded(rows.components, everywhere, parts, weights, pulled, _named(constants))
 
 
 @dataclass(frozen=True)

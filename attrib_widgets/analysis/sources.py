@@ -45,12 +45,16 @@ def output_direction(run: Run, layer: int, at: int, u: Float[Tensor, "d_model"])
 
 @dataclass
 class Carried:
-    """What one head took from each source: pattern row, value part and value bias of the contribution."""
+    """What one head took from each source: pattern row, value part and value bias of the contribution.
+
+    ``direction`` is the explained one, seen from the normalised stream that the head's values read.
+    """
 
     pattern: Float[Tensor, "source"]
     values: Float[Tensor, "source"]
     value_bias: float
     rounding: float
+    direction: Float[Tensor, "d_model"]
 
 
 def carried(a: Attribution, head: Component, found: Attended | None = None) -> Carried:
@@ -69,7 +73,7 @@ def carried_along(
         GranularityError: the head no longer writes ``value``.
     """
     model, layer, index = run.model, head.layer or 0, head.index or 0
-    _, through, bias = value_direction(model, layer, index, u)
+    direction, through, bias = value_direction(model, layer, index, u)
     pattern = found.pattern[index, at]
     values = pattern * (found.v.final[index] @ through - bias)
     d = model.geometry.d_head
@@ -78,7 +82,7 @@ def carried_along(
     bar, parent = torch.tensor(value), z @ through
     slack = 1e-4 * (z.norm() * through.norm()) + 1e-12
     refuse_above(bar - parent.cpu(), slack.cpu(), f"{head} no longer writes what its bar says")
-    return Carried(pattern, values, float(pattern.sum()) * bias, float(missed @ through))
+    return Carried(pattern, values, float(pattern.sum()) * bias, float(missed @ through), direction)
 
 
 def _half(a: Attribution) -> bool:
@@ -119,11 +123,10 @@ def sources(a: Attribution, head: Component) -> Contributions:
 @torch.no_grad()
 def through(a: Attribution, head: Component) -> Through:
     """See :meth:`Attribution.through`."""
-    model, layer, index = a.model, head.layer or 0, head.index or 0
-    found = carried(a, head)
-    direction, _, _ = value_direction(model, layer, index, attention_direction(a, layer))
-    rows = decompose(a.run, ReadPoint(layer), input_norm(model, layer), direction[None], range(a.run.n_positions))
-    parts, constant, rounded = shares(a.run, head, found, direction, rows, 0)
+    model, layer, found = a.model, head.layer or 0, carried(a, head)
+    everywhere = range(a.run.n_positions)
+    rows = decompose(a.run, ReadPoint(layer), input_norm(model, layer), found.direction[None], everywhere)
+    parts, constant, rounded = shares(a.run, head, found, rows, 0)
     return Through(
         head,
         list(a.run.tokens),
@@ -138,11 +141,11 @@ def through(a: Attribution, head: Component) -> Through:
 
 
 def shares(
-    run: Run, head: Component, taken: Carried, direction: Float[Tensor, "d_model"], rows: Rows, number: int
+    run: Run, head: Component, taken: Carried, rows: Rows, number: int
 ) -> tuple[Float[Tensor, "source part"], Float[Tensor, "source"], Float[Tensor, "source"]]:
     """What a head took from every source, by part: (parts, the input norm's bias, rounding), which sum to it.
 
-    ``rows`` split the stream along ``direction``, their direction ``number``.
+    ``rows`` split the stream along the direction of ``taken``, their direction ``number``.
 
     Raises:
         GranularityError: the recorded values are not the linear map of the stream they read.
@@ -152,7 +155,7 @@ def shares(
     # What the value projection rounded, and the measured rounding of the stream it read.
     missed = taken.values - (rows.direct[number] + rows.constant[number]) * weight
     read = normed_input(run.model, run.record, head.layer or 0)
-    bound = weight.double() * dot_bound(run.model.dtype, read, direction.expand_as(read)) + 1e-12
+    bound = weight.double() * dot_bound(run.model.dtype, read, taken.direction.expand_as(read)) + 1e-12
     refuse_above(missed, bound, f"the values of {head} are not the linear map of the stream they read")
     rounded = missed + (rows.stream[number] + rows.heads[number]) * weight
     return rows.values[number] * weight[:, None], constant, rounded

@@ -11,13 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..components import head
-from ..model.attend import attend, input_norm, value_direction
+from ..model.attend import attend, input_norm
 from ..model.rounding import refuse_above
 from .attention import unit_writes
 from .reading import ReadPoint
 from .rows import decompose, parts_below
 from .scores import read_side
-from .sources import attention_direction, carried, shares
+from .sources import carried, shares
 
 if TYPE_CHECKING:
     from .attribution import Attribution
@@ -137,12 +137,12 @@ def through_table(a: Attribution) -> ThroughTable:
         torch.zeros(*shape, len(parts_below(model, a.reading.point))), torch.zeros(shape), torch.zeros(shape)
     )
     for layer in range(a.reading.point.attentions):
-        u, found = attention_direction(a, layer), attend(model, run.record, layer)
-        directions = torch.stack([value_direction(model, layer, h, u)[0] for h in range(model.n_heads)])
+        found = attend(model, run.record, layer)
+        taken = [carried(a, head(layer, h), found) for h in range(model.n_heads)]
+        directions = torch.stack([t.direction for t in taken])
         rows = decompose(run, ReadPoint(layer), input_norm(model, layer), directions, range(run.n_positions))
         for h in range(model.n_heads):
-            which = head(layer, h)
-            parts, constant, rounded = shares(run, which, carried(a, which, found), directions[h], rows, h)
+            parts, constant, rounded = shares(run, head(layer, h), taken[h], rows, h)
             out.values[layer, h, :, : parts.shape[-1]] = parts.cpu()
             out.norm_bias[layer, h], out.rounding[layer, h] = constant.cpu(), rounded.cpu()
     return out

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from .attribution import Attribution
 
-#: Most rows of one level, whatever share was asked for.
-MOST = 5_000
+#: Most rows of one level where a share was asked for; a number of rows is taken at its word.
+MOST = 1_000
 MLPs = Literal["stop", "frozen"]
 
 
@@ -230,15 +230,13 @@ def _prune(found: Trace, level: list[tuple[Node, Expanded]], keep: float) -> lis
     """
     sizes = torch.cat([e.values.detach().abs().flatten().float().cpu() for _, e in level])
     order = sizes.argsort(descending=True, stable=True)
-    rows = whole(keep)
-    if rows is None:  # a share of the level
+    count = whole(keep)
+    if count is None:  # a share of the level
         sums = sizes[order].double().cumsum(0)
         count = int((sums < keep * sums[-1]).sum()) + 1 if keep < 1 else len(order)
-    else:
-        count = rows
-    if count > MOST and len(order) > MOST:
-        found.notes.append(f"A level was cut at its {MOST} largest rows; the others are in the pruned rows.")
-        count = MOST
+        if count > MOST:
+            count = MOST
+            found.notes.append(f"A level was cut at its {MOST} largest rows; the others are in the pruned rows.")
     chosen = torch.zeros(len(sizes), dtype=torch.bool)
     chosen[order[:count]] = True
     chosen &= sizes > 0

@@ -99,3 +99,12 @@ def test_table_frame_and_figure_say_the_same():
     bars = b.plot().axes[0].patches
     assert [bar.get_width() for bar in bars] == pytest.approx(b.added.tolist(), abs=1e-6)
     assert bars[-1].get_x() + bars[-1].get_width() == pytest.approx(a.actual, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt_neox"])
+def test_a_neuron_builds_up_to_the_stream_that_its_mlp_reads(family_model, name):
+    a = aw.attribute(family_model(name).run(families.PROMPT), aw.neuron("L1N3"))
+    b = a.buildup()
+    steps = ["embed", "L0.attn", "L0.mlp"] + ["L1.attn"] * a.reading.point.mid
+    assert b.steps[: b.depth] == steps
+    assert float(b.values[-1]) == pytest.approx(a.actual, abs=1e-5)

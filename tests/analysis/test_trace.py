@@ -13,6 +13,7 @@ from fixtures import families
 ALL = families.FAMILIES + families.VARIANTS
 TWINS = families.TWINS + families.VARIANTS
 SHORT = "of France is"
+EVERYTHING = 1_000_000  # rows a level
 
 
 def check(t, dtype="float32"):
@@ -52,7 +53,7 @@ def test_with_nothing_pruned_it_is_every_path(family_model, twin, name, mlps):
     model = family_model(name)
     run = model.run(SHORT)
     depth = 3 if mlps == "frozen" else None
-    t = aw.attribute(run, " Paris").trace(depth=depth, keep=1.0, mlps=mlps)
+    t = aw.attribute(run, " Paris").trace(depth=depth, keep=EVERYTHING, mlps=mlps)
     slow = twin(name, SHORT)
     expected = slow.paths(slow.token(model.single_token(" Paris")), mlps == "frozen", depth=depth)
     scale = max(map(abs, expected.values()))
@@ -76,7 +77,7 @@ def test_with_nothing_pruned_it_is_every_path(family_model, twin, name, mlps):
 
 def test_pruned_rows_are_sums_of_what_was_dropped(family_model):
     a = aw.attribute(family_model("gpt2").run(families.PROMPT), " Paris")
-    full, t = a.trace(depth=2, keep=1.0), a.trace(depth=2, keep=12)
+    full, t = a.trace(depth=2, keep=EVERYTHING), a.trace(depth=2, keep=12)
     assert len([n for n in t.root.children if n.kind == "part"]) == 12
     for node in (t.root, *(n for n in t.root.children if n.children)):
         twin = full.root
@@ -106,6 +107,14 @@ def test_a_share_keeps_more_as_it_grows(family_model):
     kept = math.fsum(abs(n.value) for n in t.leaves("part"))
     everything = math.fsum(abs(n.value) for n in a.trace(depth=1, keep=1.0).leaves("part"))
     assert 0.6 <= kept / everything < 0.8
+
+
+def test_a_share_of_very_many_rows_is_cut_and_says_so(family_model):
+    a = aw.attribute(family_model("gpt2").run(families.LONG_PROMPT), " Paris")
+    t = a.trace(depth=2, keep=1.0)
+    check(t)
+    assert len([n for n, depth in t.root.walk() if depth == 2 and n.kind == "part"]) == 1_000
+    assert any("largest rows" in note for note in t.notes) and "largest rows" in repr(t)
 
 
 def test_the_first_level_is_the_attribution_and_the_second_its_through(family_model):
