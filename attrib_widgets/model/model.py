@@ -17,17 +17,24 @@ from torch import Tensor, nn
 from ..components import whole
 from ..errors import AnatomyError, AttribError, GranularityError, PositionError, TargetError, TokenizerError
 from .anatomy import Anatomy, Geometry, bias_of, find, text_config, weight_in_out
+from .batch import run_many
+from .chat import chat_text, is_chat
+from .generate import generated_ids
 from .loading import wrapped
+from .memory import estimate, readable, require
 from .norms import NormReading, read_norm
 from .run import Run
 from .selfcheck import SelfCheck, check_model
-from .worker import Worker
+from .worker import Job, Worker
 
 if TYPE_CHECKING:
     from .report import Report
 
 T = TypeVar("T")
-Prompt: TypeAlias = "str | Sequence[int] | Tensor | Run"
+Prompt: TypeAlias = "str | Sequence[int] | Sequence[Mapping[str, Any]] | Tensor | Run"
+
+#: Most bytes of logits that a run of a phrase keeps as printed; beyond it they are read from the stream again.
+KEPT_BYTES = 256 * 2**20
 
 # nnsight's engine is not thread-safe, also across wrappers of one module: every forward takes this lock.
 FORWARD_LOCK = threading.RLock()
@@ -143,6 +150,7 @@ class Model:
             f"{self.name} ({self.family}): {self.n_layers} layers x {self.n_heads} heads, width {self.d_model}, "
             f"{str(self.dtype).removeprefix('torch.')}, exact per {self.granularity.rstrip('s')}"
             + (f" ({self.check.reason})" if self.check.reason else "")
+            + f", {readable(self.memory_estimate(1000))} for a run of 1,000 tokens"
         )
 
     # -- tokens --------------------------------------------------------------------------------------------
@@ -170,6 +178,13 @@ class Model:
                 piece = self.tokenizer.convert_tokens_to_ids(name)
                 if piece is not None and self.token(piece) == text:
                     return [int(piece)]
+            # Several pieces: drop the space they would add, or put a line break in front for them to add it to.
+            for before, rest in ("", text.removeprefix(" ")), ("\n", text):
+                joined = self.tokenizer(before + rest, add_special_tokens=False).input_ids
+                skip = self.tokenizer(before, add_special_tokens=False).input_ids if before else []
+                found = [int(i) for i in joined[len(skip) :]]
+                if joined[: len(skip)] == skip and "".join(self.token(i) for i in found) == text:
+                    return found
         return ids
 
     def single_token(self, spec: str | int) -> int:
@@ -205,14 +220,20 @@ class Model:
     def encode(self, prompt: Prompt, *, bos: bool | None = None) -> list[int]:
         """Token ids of a prompt: special tokens as the tokenizer adds them, unless ``bos`` says otherwise.
 
+        Chat messages (``[{"role": "user", "content": "..."}]``) go through the tokenizer's template, which writes
+        its special tokens itself.
+
         Raises:
             PositionError: no tokens, or more than the model has positions for.
-            TokenizerError: ``bos=True`` and the tokenizer has no beginning-of-sequence token.
+            TokenizerError: ``bos=True`` and the tokenizer has no beginning-of-sequence token, or no chat template.
         """
         if isinstance(prompt, Run):
             return list(prompt.ids)
         if isinstance(prompt, str):
             ids = [int(i) for i in self.tokenizer(prompt, verbose=False).input_ids]
+        elif is_chat(prompt):  # the template writes the special tokens itself
+            text = chat_text(self.tokenizer, prompt)
+            ids = [int(i) for i in self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids]
         else:
             flat = prompt.tolist() if isinstance(prompt, Tensor) else _listed(prompt)
             if len(flat) == 1 and isinstance(flat[0], list):  # a batch of one, as tokenizers return it
@@ -264,19 +285,69 @@ class Model:
         """Run the model once on ``prompt`` and record what attribution needs.
 
         Args:
-            prompt: text, token ids, or a Run (returned as it is when it belongs to this model).
+            prompt: text, token ids, chat messages, or a Run (returned as it is when it belongs to this model).
             bos: True adds the beginning-of-sequence token, False drops it, None follows the tokenizer.
             positions: whose printed logits to keep; None keeps the last position's.
+
+        Raises:
+            PositionError: no tokens, too many, or a record that the free memory does not hold.
         """
         if isinstance(prompt, Run) and prompt.model is self and bos is None and positions is None:
             return prompt
         ids = self.encode(prompt, bos=bos)
-        text = prompt if isinstance(prompt, str) else prompt.text if isinstance(prompt, Run) else None
         outside = next((p for p in positions or () if not -len(ids) <= p < len(ids)), None)
         if outside is not None:
             raise PositionError(f"Position {outside} is outside the prompt of {len(ids)} tokens.")
         keep = None if positions is None else [p % len(ids) for p in positions]
-        return Run(self, ids, text if text is not None else "".join(self.token(i) for i in ids), keep)
+        require(self, self.memory_estimate(len(ids), len(keep or [0])), f"A prompt of {len(ids)} tokens")
+        return Run(self, ids, self.text_of(prompt, ids), keep)
+
+    def text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
+        """The prompt as typed, messages in their template, token ids decoded."""
+        if is_chat(prompt):
+            return chat_text(self.tokenizer, prompt)
+        typed = prompt if isinstance(prompt, str) else prompt.text if isinstance(prompt, Run) else None
+        return "".join(self.token(i) for i in ids) if typed is None else typed
+
+    def run_with(self, ids: Sequence[int], continuation: Sequence[int]) -> Run:
+        """One run of ``ids`` and a continuation, keeping the logits that predicted every token of it (and the last).
+
+        Raises:
+            PositionError: more tokens than the model has positions for.
+        """
+        both, start = self.encode([*ids, *continuation]), len(ids)
+        keep = range(start - 1, len(both))
+        fits = 2 * len(keep) * self.vocab_size * self.dtype.itemsize <= KEPT_BYTES
+        require(self, self.memory_estimate(len(both), len(keep) if fits else 1), f"A prompt of {len(both)} tokens")
+        return Run(self, both, self.text_of(both, both), list(keep) if fits else None, start=start)
+
+    def run_many(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        bos: bool | None = None,
+        budget: int = 512 * 2**20,
+        job: Job | None = None,
+    ) -> list[Run]:
+        """Run several prompts of any lengths, batched: see :func:`.batch.run_many`."""
+        return run_many(self, prompts, bos=bos, budget=budget, job=job)
+
+    def generate(self, prompt: Prompt, n: int = 20, *, temperature: float = 0.0, seed: int | None = None) -> Run:
+        """Let the model continue ``prompt`` by up to ``n`` tokens, and record prompt and continuation in one run.
+
+        ``run.continuation`` is what it wrote; ``aw.attribute(run, aw.phrase())`` explains it token by token. Greedy
+        unless a ``temperature`` is given, and always by the printed logits: a checkpoint's own repetition penalty or
+        top-k does not apply.
+
+        Raises:
+            PositionError: more tokens than the model has positions for.
+        """
+        ids = self.encode(prompt)
+        return self.run_with(ids, generated_ids(self, ids, n, temperature, seed))
+
+    def memory_estimate(self, n_tokens: int, kept: int = 1) -> int:
+        """Bytes that a run of ``n_tokens`` keeps, with the logits of ``kept`` positions: see :mod:`.memory`."""
+        return estimate(self, n_tokens, kept)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
