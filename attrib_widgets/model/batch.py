@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import PositionError
+from ..errors import AttribError, PositionError
 from .capture import record_many
 from .memory import estimate, require
 from .run import Run
@@ -46,7 +46,10 @@ def run_many(
         if isinstance(prompt, Run) and prompt.model is model and bos is None:
             found[number] = prompt
             continue
-        ids = model.encode(prompt, bos=bos)
+        try:
+            ids = model.encode(prompt, bos=bos)
+        except AttribError as reason:
+            raise type(reason)(f"Prompt {number}: {reason.message}", reason.hint) from reason
         waiting.setdefault(len(ids), []).append((number, ids))
     needed = sum(estimate(model, length) * len(rows) for length, rows in waiting.items())
     require(model, needed, f"{len(prompts) - len(found)} prompts together")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -61,7 +60,7 @@ def available(device: torch.device) -> int | None:
         return None
 
 
-def require(model: Model, size: int, what: str, ask: Callable[[torch.device], int | None] | None = None) -> None:
+def require(model: Model, size: int, what: str) -> None:
     """Refuse what does not fit, and announce what takes more than half of what is free.
 
     Raises:
@@ -69,7 +68,7 @@ def require(model: Model, size: int, what: str, ask: Callable[[torch.device], in
     """
     if size < SMALL:
         return
-    free = (ask or available)(model.device)
+    free = available(model.device)
     if free is None or size <= LARGE * free:
         return
     said = f"{what} takes {readable(size)} for its record, and {readable(free)} are free."

@@ -245,6 +245,8 @@ class Model:
                 raise PositionError(f"{wrong!r} is not a token id.", "A prompt is a text or a list of token ids.")
             ids = [int(i) for i in flat]
         begin = self.tokenizer.bos_token_id
+        if isinstance(prompt, str) and begin is not None and ids[:2] == [begin, begin]:
+            ids = ids[1:]  # the text brought its own
         if bos and begin is None:
             raise TokenizerError("This tokenizer has no beginning-of-sequence token.", "Leave bos out.")
         if bos and ids[:1] != [begin]:
