@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from ..model.run import Run
 
 
+SHOWN = 40  # characters of the phrase in a title
+
+
 @dataclass(eq=False, repr=False)
 class PhraseAttribution(Result):
     """One attribution per token of a continuation. Made by :func:`attrib_widgets.attribute` with a phrase.
@@ -44,6 +47,7 @@ class PhraseAttribution(Result):
     parts: list[Attribution]
     unit: str
     _told: tuple[Tensor, Tensor] | None = field(default=None, init=False)
+    _likeliest: list[list[tuple[str, float]]] = field(default_factory=list, init=False)
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -102,6 +106,12 @@ class PhraseAttribution(Result):
         """Entropy of the model's prediction before it saw the token, in nats."""
         return self._per_token()[1]
 
+    @property
+    def likeliest(self) -> list[list[tuple[str, float]]]:
+        """The three likeliest tokens where every token stands, with their probabilities."""
+        self._per_token()
+        return self._likeliest
+
     def _per_token(self) -> tuple[Tensor, Tensor]:
         if self._told is None:
             found = []
@@ -110,7 +120,12 @@ class PhraseAttribution(Result):
                 first = self.start - 1 + start
                 logs = self.run.logit_rows(range(first, first + len(ids)))[1].double().log_softmax(-1)
                 chosen = logs.gather(1, torch.tensor(ids, device=logs.device)[:, None])[:, 0]
-                found.append(torch.stack([chosen, -torch.special.xlogy(logs.exp(), logs.exp()).sum(-1)]).float().cpu())
+                p = logs.exp()
+                found.append(torch.stack([chosen, -torch.special.xlogy(p, p).sum(-1)]).float().cpu())
+                best = p.topk(min(3, p.shape[-1]))
+                for odds, tokens in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+                    named = [self.run.model.token(t) for t in tokens]
+                    self._likeliest.append(list(zip(named, odds, strict=True)))
             told = torch.cat(found, 1)
             self._told = told[0], told[1]
         return self._told
@@ -149,17 +164,16 @@ class PhraseAttribution(Result):
     # -- showing -------------------------------------------------------------------------------------------
     def title(self) -> str:
         """The finding in one line: what the phrase is worth, and which token decides it."""
-        tokens = [visible(t) for t in self.tokens]
-        shown = "|".join(tokens[:6]) + ("|…" if len(tokens) > 6 else "")
+        text = "".join(self.tokens)
+        shown = visible(text if len(text) <= SHOWN else text[:SHOWN].rstrip() + " …")
         if self.unit == "logits":
             return f"“{shown}” has {number(self.actual)} logits over {_count(len(self))}"
         worth = f"“{shown}” has log-probability {number(self.actual)} nats"
         if len(self) == 1:
             return worth
         hardest = int(self.log_probs.argmin())
-        return (
-            f"{worth} over {_count(len(self))}; “{tokens[hardest]}” costs most: {number(-self.parts[hardest].actual)}"
-        )
+        token, cost = visible(self.tokens[hardest]), number(-self.parts[hardest].actual)
+        return f"{worth} over {_count(len(self))}; “{token}” costs most: {cost}"
 
     def summary(self) -> Table:
         p = self.log_probs.exp()
