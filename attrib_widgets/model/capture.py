@@ -77,7 +77,7 @@ def forward_options(model: Model, keep: Sequence[int] | None) -> dict[str, Any]:
     """Keyword arguments of the forward pass: no cache, and only the logits that are asked for."""
     options: dict[str, Any] = {"use_cache": False}
     if "logits_to_keep" in inspect.signature(type(model.hf).forward).parameters:
-        options["logits_to_keep"] = 1 if keep is None else torch.tensor(list(keep), device=model.device)
+        options["logits_to_keep"] = 1 if keep is None else torch.tensor(list(keep))  # on the CPU it fits any device
     return options
 
 
@@ -133,15 +133,15 @@ def record_many(
         rec.precap, rec.logits = rec.precap[:, picked].clone(), rec.logits[:, picked].clone()
     rec.precap = rec.logits if model.softcap is None else model.scaled(rec.precap)
     rec.kept = [each - 1] if keep is None else [int(k) for k in keep]
-    return [_prompt(rec, row, len(prompts), each) for row in range(len(prompts))]
+    return [_prompt(rec, row, len(prompts), each, model.home) for row in range(len(prompts))]
 
 
-def _prompt(rec: Recording, row: int, count: int, each: int) -> Recording:
-    """One prompt's part of a recording of ``count`` prompts of ``each`` tokens, in memory of its own."""
+def _prompt(rec: Recording, row: int, count: int, each: int, home: torch.device) -> Recording:
+    """One prompt's part of a recording of ``count`` prompts of ``each`` tokens, in memory of its own on one device."""
 
     def own(tensor: Tensor) -> Tensor:
         alone = count == 1 or len(tensor) == each  # learned positions are looked up once for all prompts
-        return tensor if alone else tensor[row * each : (row + 1) * each].clone()
+        return (tensor if alone else tensor[row * each : (row + 1) * each].clone()).to(home)
 
     found = Recording(kept=list(rec.kept))
     for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write"):
@@ -151,24 +151,27 @@ def _prompt(rec: Recording, row: int, count: int, each: int) -> Recording:
     if rec.mlp_write is rec.mlp_out:
         found.mlp_write = found.mlp_out
     found.embed, found.pos = (None if t is None else own(t) for t in (rec.embed, rec.pos))
-    found.attn_inputs = [{k: _given(v, row, count) for k, v in given.items()} for given in rec.attn_inputs]
+    moved: dict[int, Any] = {}  # layers share what they are given: one copy of it will do
+    for given in rec.attn_inputs:
+        for value in given.values():
+            moved.setdefault(id(value), _given(value, row, count, home))
+    found.attn_inputs = [{k: moved[id(v)] for k, v in given.items()} for given in rec.attn_inputs]
     found.mlp_in = [None if t is None else own(t) for t in rec.mlp_in]
-    found.precap, found.logits = (t[row] if count == 1 else t[row].clone() for t in (rec.precap, rec.logits))
+    found.precap, found.logits = ((t[row] if count == 1 else t[row].clone()).to(home) for t in (rec.precap, rec.logits))
     if rec.precap is rec.logits:
         found.precap = found.logits
     return found
 
 
-def _given(value: Any, row: int, count: int) -> Any:
+def _given(value: Any, row: int, count: int, home: torch.device) -> Any:
     """One prompt's part of what an attention module was given, as a batch of one."""
     if isinstance(value, (tuple, list)):
-        return tuple(_given(v, row, count) for v in value)
-    if count == 1 or not isinstance(value, Tensor) or value.dim() < 3 - (not value.is_floating_point()):
-        return value  # the same for every prompt: a table of rotations, say
-    if value.shape[0] % count:
+        return tuple(_given(v, row, count, home) for v in value)
+    if not isinstance(value, Tensor):
         return value
-    size = value.shape[0] // count  # 1, or one per head
-    return value[row * size : (row + 1) * size]
+    table = value.dim() < 3 - (not value.is_floating_point())  # of rotations, say: the same for every prompt
+    size = 0 if count == 1 or table or value.shape[0] % count else value.shape[0] // count  # 1, or one per head
+    return (value[row * size : (row + 1) * size] if size else value).to(home)
 
 
 def _added(parts: list[Tensor], multiplier: float) -> list[Tensor]:
@@ -193,4 +196,4 @@ def record_neurons(
         for layer in wanted:
             found[layer] = _rows(blocks[layer].get(anatomy.mlp_down).input, count)[index].clone()
         tracer.stop()
-    return dict(found)
+    return {layer: values.to(model.home) for layer, values in found.items()}

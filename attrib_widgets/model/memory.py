@@ -31,15 +31,18 @@ def readable(size: float) -> str:
 def estimate(model: Model, n_tokens: int, kept: int = 1) -> int:
     """Bytes of the tensors that a run of ``n_tokens`` keeps, with the logits of ``kept`` positions.
 
-    The streams before and after every layer, z, what attention and MLP write (twice where a norm follows them), the
-    embeddings where positions are learned, and logits before and after the soft cap. What the forward pass needs
-    besides, such as an eager model's [head, n, n] patterns of one layer, comes on top while it runs.
+    The streams before and after every layer, z, what attention and MLP give and (where a norm or a multiplier
+    follows) write, the embeddings where positions are learned, and the logits, before a soft cap too where there is
+    one. What the forward pass needs besides, such as an eager model's [head, n, n] patterns of one layer, comes on
+    top while it runs.
     """
     anatomy, geo = model.anatomy, model.geometry
-    writes = 2 + bool(anatomy.attn_post_norm) + bool(anatomy.mlp_post_norm)
-    streams = geo.n_layers * (1 + writes) + 1 + (2 if anatomy.pos else 0)
-    per_token = streams * geo.d_model + geo.n_layers * geo.n_heads * geo.d_head
-    return (n_tokens * per_token + 2 * kept * model.vocab_size) * model.dtype.itemsize
+    scaled = model.multiplier != 1
+    inside = 2 + bool(anatomy.attn_post_norm or scaled) + bool(anatomy.mlp_post_norm or scaled) if anatomy.attn else 0
+    streams = geo.n_layers * (1 + inside) + 1 + (2 if anatomy.pos else 0)
+    per_token = streams * geo.d_model + (geo.n_layers * geo.n_heads * geo.d_head if anatomy.attn else 0)
+    logits = kept * model.vocab_size * (1 if model.softcap is None else 2)
+    return (n_tokens * per_token + logits) * model.dtype.itemsize
 
 
 def available(device: torch.device) -> int | None:

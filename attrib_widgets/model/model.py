@@ -72,6 +72,12 @@ class Model:
                 f"{type(hf).__name__} came without its tokenizer.",
                 "Pass aw.load(model, tokenizer=AutoTokenizer.from_pretrained(...)).",
             )
+        absent = next((path for path, p in hf.named_parameters() if p.is_meta), None)
+        if absent is not None:
+            raise AttribError(
+                f"{absent} has no weights in memory: they were not loaded, or device_map offloads them.",
+                "Load all of it: in bfloat16, or with a device_map of devices that hold it.",
+            )
         self.hf = hf
         self.tokenizer = copy.deepcopy(tokenizer)
         self.embedded = embedded  # the model that ships with the library, whatever another one is called
@@ -128,6 +134,22 @@ class Model:
     def device(self) -> torch.device:
         """Where the embedding lives: prompts are sent there."""
         return next(self.hf.parameters()).device
+
+    @property
+    def home(self) -> torch.device:
+        """Where the unembedding lives: a recording is brought there, and so are weights that meet it."""
+        return self.unembed_weight.device
+
+    def call(self, module: nn.Module, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape d_out"]:
+        """A part of the model called on its own device, the result brought :attr:`home`."""
+        device = next((p.device for p in module.parameters()), self.home)
+        out: Tensor = module(x.to(device))
+        return out.to(self.home)
+
+    def weights(self, module: nn.Module) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
+        """(weight, bias) of a projection in float32, at :attr:`home`."""
+        bias = bias_of(module)
+        return weight_in_out(module).to(self.home).float(), None if bias is None else bias.to(self.home).float()
 
     @property
     def granularity(self) -> str:
@@ -384,7 +406,7 @@ class Model:
 
     def read_norm(self, module: nn.Module, width: int, path: str, layer: int | None) -> NormReading:
         """:func:`.norms.read_norm`, kept for as long as the norm's weights do not change."""
-        return self._kept((path, layer), list(module.parameters()), lambda: read_norm(module, width, path))
+        return self._kept((path, layer), list(module.parameters()), lambda: read_norm(module, width, path, self.home))
 
     def _kept(self, key: Any, weights: Sequence[Tensor], compute: Callable[[], T]) -> T:
         """``compute()``, remembered until one of ``weights`` is replaced or written to (a training step, say)."""
@@ -423,8 +445,7 @@ class Model:
     ) -> tuple[Float[Tensor, "heads_times_d_head d_model"], Float[Tensor, "d_model"] | None]:
         """(W_O, b_O) of ``layer`` in float32."""
         module = self.module(self.anatomy.attn_out, layer)
-        bias = bias_of(module)
-        return weight_in_out(module).float(), None if bias is None else bias.float()
+        return self.weights(module)
 
     def out_lengths(self, layer: int) -> Float[Tensor, "d_model"]:
         """Length of every column of W_O (kept)."""
@@ -445,8 +466,7 @@ class Model:
                 f"The MLP of layer {layer} has no down-projection {self.anatomy.mlp_down!r}: it has no plain neurons.",
                 "Pass anatomy={'mlp_down': ...} with its down-projection.",
             )
-        bias = bias_of(module)
-        return weight_in_out(module).float(), None if bias is None else bias.float()
+        return self.weights(module)
 
     def has_experts(self, layer: int) -> bool:
         """Whether the MLP of ``layer`` is a mixture of experts whose parts are known."""
@@ -488,8 +508,8 @@ class Model:
     ) -> tuple[Float[Tensor, "*shape vocab"], Float[Tensor, "*shape vocab"]]:
         """(logits before the soft cap, printed logits) of a final stream, by the model's own modules."""
         with self.quiet():
-            normed = self.module(self.anatomy.final_norm)(x)
-            precap: Tensor = self.scaled(self.module(self.anatomy.unembed)(normed))
+            normed = self.call(self.module(self.anatomy.final_norm), x)
+            precap = self.scaled(self.call(self.module(self.anatomy.unembed), normed))
         cap = self.softcap
         return precap, precap if cap is None else torch.tanh(precap / cap) * cap
 
