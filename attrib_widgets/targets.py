@@ -209,7 +209,7 @@ class Resolved:
     ids: Tensor
     weights: Float[Tensor, "k"]
     dense: Float[Tensor, "*rows vocab"] | None = None
-    constant: float = 0.0
+    constant: float | Float[Tensor, "row"] = 0.0
     notes: list[str] = field(default_factory=list)
 
     def of(self, logits: Float[Tensor, "vocab"]) -> float:

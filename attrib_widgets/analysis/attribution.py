@@ -6,6 +6,7 @@ Circuits"; nostalgebraist 2020), on unmodified weights, with every bias and the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -398,24 +399,47 @@ def assembled(run: Run, target: Target | ScoreTarget, reading: Reading, rows: Ro
 
 def read_target(run: Run, target: Target, position: int) -> Reading:
     """A target over the vocabulary as a direction of the final norm's output."""
-    model = run.model
     found = resolve(target, run, position)
-    precap, printed = run.raw_logits(position)
-    constants: list[tuple[Component, float]] = []
+    return read_resolved(run, target.kind, found, [position], run.logit_rows([position]))[0]
+
+
+def read_resolved(
+    run: Run,
+    kind: str,
+    found: Resolved,
+    positions: Sequence[int],
+    rows: tuple[Float[Tensor, "row vocab"], Float[Tensor, "row vocab"]],
+) -> list[Reading]:
+    """:func:`read_target` at some positions, whose logits ``rows`` are (see :meth:`.Run.logit_rows`)."""
+    model, count = run.model, len(positions)
+    precap, printed = rows
+    constants: list[tuple[Component, Tensor]] = []
     bias = model.unembed_bias
     if bias is not None:
-        constants.append((Component("unembed.bias"), found.of(bias) * model.logit_scale))
-    if target.kind == "log_prob":
-        constants.append((Component("entropy"), found.constant))
-        actual = float(printed.double().log_softmax(-1)[found.ids[0]])
+        constants.append((Component("unembed.bias"), found.of_rows(bias.expand(count, -1)) * model.logit_scale))
+    if kind == "log_prob":
+        constants.append((Component("entropy"), torch.as_tensor(found.constant).expand(count)))
+        actual = printed.double().log_softmax(-1).gather(1, found.ids.expand(count, -1)[:, :1])[:, 0]
     else:
-        actual = found.of(printed)
+        actual = found.of_rows(printed)
     norm = model.norm(model.anatomy.final_norm)
-    direction = found.direction(model.unembed_weight) * model.logit_scale
-    before = found.of(precap) if model.softcap is not None else None
-    x = run.record.streams[-1][position]
-    bound = float(readout_bound(model, found, x[None], printed[None])[0])
-    return Reading(model.n_layers, norm, direction, position, constants, actual, before, bound, found.notes)
+    directions = (found.direction(model.unembed_weight) * model.logit_scale).expand(count, -1)
+    before = found.of_rows(precap) if model.softcap is not None else None
+    bound = readout_bound(model, found, run.record.streams[-1][list(positions)], printed)
+    return [
+        Reading(
+            model.n_layers,
+            norm,
+            directions[i],
+            position,
+            [(name, float(values[i])) for name, values in constants],
+            float(actual[i]),
+            None if before is None else float(before[i]),
+            float(bound[i]),
+            found.notes,
+        )
+        for i, position in enumerate(positions)
+    ]
 
 
 def readout_bound(

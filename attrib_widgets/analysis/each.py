@@ -10,11 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor
 
-from ..components import Component
 from ..targets import Resolved, Target, refuse_capped
-from .attribution import Attribution, Reading, assembled, readout_bound
+from .attribution import Attribution, Reading, assembled, read_resolved
 from .rows import decompose
 
 if TYPE_CHECKING:
@@ -44,35 +42,16 @@ def attribute_each(
 
 def _readings(run: Run, tokens: Sequence[int], positions: Sequence[int], kind: str) -> Iterator[Reading]:
     """:func:`.attribution.read_target` for every pair, a chunk of positions at a time."""
-    model = run.model
     if kind == "log_prob":
-        refuse_capped(model)
-    norm, bias, weight = model.norm(model.anatomy.final_norm), model.unembed_bias, model.unembed_weight
+        refuse_capped(run.model)
     for start in range(0, len(tokens), CHUNK):
         index = list(positions[start : start + CHUNK])
-        precap, printed = run.logit_rows(index)
+        rows = run.logit_rows(index)
+        printed = rows[1]
         ids = torch.tensor(tokens[start : start + CHUNK], device=printed.device)[:, None]
         found = Resolved(ids, torch.ones(1, device=printed.device))
-        constants: list[tuple[Component, Tensor]] = []
-        actual = found.of_rows(printed)
         if kind == "log_prob":
-            found.dense = -printed.float().softmax(-1)
-            logs = printed.double().log_softmax(-1)
-            constants.append((Component("entropy"), -(found.dense.double() * logs).sum(-1)))
-            actual = logs.gather(1, ids)[:, 0]
-        if bias is not None:
-            constants.insert(0, (Component("unembed.bias"), found.of_rows(bias.expand(len(ids), -1))))
-        before = None if model.softcap is None else found.of_rows(precap)
-        bound = readout_bound(model, found, run.record.streams[-1][index], printed)
-        directions = found.direction(weight)
-        for i, position in enumerate(index):
-            yield Reading(
-                model.n_layers,
-                norm,
-                directions[i],
-                position,
-                [(name, float(values[i])) for name, values in constants],
-                float(actual[i]),
-                None if before is None else float(before[i]),
-                float(bound[i]),
-            )
+            p = printed.float().softmax(-1)
+            found.dense = -p
+            found.constant = (p.double() * printed.double().log_softmax(-1)).sum(-1)
+        yield from read_resolved(run, kind, found, index, rows)

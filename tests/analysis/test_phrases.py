@@ -12,7 +12,7 @@ from fixtures import families
 
 ALL = families.FAMILIES + families.VARIANTS
 CONTINUATION = " Paris. The capital of Italy is Rome."
-CAPPED = {"gemma2"}
+CAPPED = {name for name in ALL if getattr(families.config(name), "final_logit_softcapping", None)}
 
 
 def unit_of(name):
