@@ -76,6 +76,8 @@ def test_layers_on_two_devices_give_the_same_numbers(name, layout):
         unit = "logits" if name == "gemma2" else "nats"
         phrase = aw.attribute(run, aw.phrase(" Paris. The", unit=unit))
         assert phrase.exact and "".join(phrase.tokens) == " Paris. The" and len(phrase.likeliest) == len(phrase)
+        lens, other = aw.logit_lens(run, " Paris"), aw.logit_lens(expected.run, " Paris")
+        assert torch.allclose(lens.probability, other.probability, atol=1e-5)
         aw.head_table(a)
         a.worked(head)
         repr(run), repr(a), repr(phrase)
