@@ -15,7 +15,9 @@ export function PhraseView({ data }: { data: Container<PhraseHeader> }) {
   const token = tokens[at];
   const values = (token ? arrays["values"]?.at(at) : arrays["sums"]?.at()) ?? new Float32Array();
   const { actual, gap } = token ?? header;
-  const most = largest(tokens.map((t) => t.entropy)) || 1;
+  const unsure = largest(tokens.map((t) => t.entropy)) || 1;
+  const most = largest(values);
+  const worth = plain(actual, digitsFor(most));
   const whole = () => store.select("");
   return (
     <div class="aw-card aw-pad" data-part="phrase">
@@ -37,23 +39,23 @@ export function PhraseView({ data }: { data: Container<PhraseHeader> }) {
           above: (
             <span class="aw-odds" aria-hidden="true">
               <i class="aw-odd" style={{ height: `${100 * prob}%` }} />
-              <i class="aw-unsure" style={{ bottom: `${(96 * entropy) / most}%` }} />
+              <i class="aw-unsure" style={{ bottom: `${(96 * entropy) / unsure}%` }} />
             </span>
           ),
         }))}
       />
       <p class="aw-quiet aw-small">
-        Bar: the token's probability. Line: the entropy before it, at most {plain(most)} nats.{" "}
+        Bar: the token's probability. Line: the entropy before it, at most {plain(unsure)} nats.{" "}
         <span class="aw-do">Click a token to see what wrote it.</span>
       </p>
       <div class="aw-under" data-part="token">
         <h3 class="aw-title">
           {token ? (
             <>
-              <Token text={token.text} />: {plain(actual)} {unit}
+              <Token text={token.text} />: {worth} {unit}
             </>
           ) : (
-            `All ${tokens.length} tokens: ${plain(actual)} ${unit}`
+            `All ${tokens.length} tokens: ${worth} ${unit}`
           )}
         </h3>
         {token && (
@@ -75,7 +77,7 @@ export function PhraseView({ data }: { data: Container<PhraseHeader> }) {
           label={`Contributions to ${token ? tokenText(token.text) : "all tokens"}, in ${unit}`}
           rows={ranked(values, TOP, (i) => ({ key: labels[i] ?? "", label: labels[i] }))}
         />
-        <Check total={actual - gap} name="model" value={plain(actual, digitsFor(largest(values)))} gap={gap} unit={unit} most={largest(values)} />
+        <Check total={actual - gap} name="model" value={worth} gap={gap} unit={unit} most={most} />
       </div>
     </div>
   );
