@@ -219,7 +219,8 @@ def test_free_memory_is_asked_of_the_machine(monkeypatch):
 
 def test_what_a_run_takes_is_told(family_model):
     model = family_model("gpt2")
-    assert memory.readable(model.memory_estimate(1000)) in repr(model)
+    told = memory.readable(model.memory_estimate(1000))
+    assert told in repr(model) and told in repr(model.report())
     assert [memory.readable(n) for n in (12, 1200, 3_400_000, 256_000_000, 5e12)] == [
         "12 bytes",
         "1.2 kB",
