@@ -29,6 +29,9 @@ _HOMES = {
     "LogitLens": "analysis.logit_lens",
     "component": "components",
     "Component": "components",
+    "Phrase": "targets",
+    "PhraseAttribution": "analysis.phrases",
+    "phrase": "targets",
     "logit": "targets",
     "logit_diff": "targets",
     "log_prob": "targets",
@@ -78,6 +81,7 @@ if TYPE_CHECKING:
     from .analysis.attribution import attribute as attribute
     from .analysis.logit_lens import LogitLens as LogitLens
     from .analysis.logit_lens import logit_lens as logit_lens
+    from .analysis.phrases import PhraseAttribution as PhraseAttribution
     from .analysis.tables import head_table as head_table
     from .analysis.trace import Trace as Trace
     from .components import Component as Component
@@ -96,10 +100,12 @@ if TYPE_CHECKING:
     from .model.model import Model as Model
     from .model.run import Run as Run
     from .model.supported import supported as supported
+    from .targets import Phrase as Phrase
     from .targets import log_prob as log_prob
     from .targets import logit as logit
     from .targets import logit_diff as logit_diff
     from .targets import neuron as neuron
+    from .targets import phrase as phrase
     from .targets import score as score
     from .widgets.explorer import Explorer as Explorer
     from .widgets.explorer import explore as explore

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from .analysis.attention import Attention
 from .analysis.attribution import Attribution
 from .analysis.buildup import Buildup
 from .analysis.logit_lens import LogitLens
 from .analysis.parts import Contributions, Through, Worked, Writes
+from .analysis.phrases import PhraseAttribution
 from .analysis.positions import PositionAttribution
 from .analysis.trace import Node, Trace
 from .result import others_label, signed, visible
@@ -196,12 +198,24 @@ def _(result: Trace, k: int = 40) -> Figure:
 
 @figure_of.register
 def _(result: PositionAttribution, k: int = 25) -> Figure:
-    strongest = sorted(result.values.abs().amax(0).argsort(descending=True)[:k].tolist())
-    figure, axes = _axes(1.8 + 0.34 * len(strongest), 1.4 + 0.3 * len(result.run.tokens))
-    image = _map(axes, result.values[:, strongest].numpy(), True)
-    axes.set_xticks(range(len(strongest)), [result.labels[i] for i in strongest], rotation=90)
-    axes.set_yticks(range(len(result.run.tokens)), [visible(t) for t in result.run.tokens])
-    axes.set_title(f"Contributions at every position ({result.unit})", loc="left", fontsize=10)
+    title = f"Contributions at every position ({result.unit})"
+    return _by_token(title, result.run.tokens, result.labels, result.values, k)
+
+
+@figure_of.register
+def _(result: PhraseAttribution, k: int = 25) -> Figure:
+    labels = [f"{visible(t)} {100 * p:.0f} %" for t, p in zip(result.tokens, result.log_probs.exp(), strict=True)]
+    return _by_token(f"{result.title()} ({result.unit})", labels, result.labels, result.values, k)
+
+
+def _by_token(title: str, tokens: list[str], labels: list[str], values: Tensor, k: int) -> Figure:
+    """A map of ``values`` [token, component], for the ``k`` components with the largest numbers."""
+    strongest = sorted(values.abs().amax(0).argsort(descending=True)[:k].tolist())
+    figure, axes = _axes(1.8 + 0.34 * len(strongest), 1.4 + 0.3 * len(tokens))
+    image = _map(axes, values[:, strongest].numpy(), True)
+    axes.set_xticks(range(len(strongest)), [labels[i] for i in strongest], rotation=90)
+    axes.set_yticks(range(len(tokens)), [visible(t) for t in tokens])
+    axes.set_title(title, loc="left", fontsize=10, wrap=True)
     figure.colorbar(image, ax=axes)
     return figure
 

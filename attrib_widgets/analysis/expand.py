@@ -157,31 +157,32 @@ def expand_mlps(run: Run, layer: int, written: Sequence[Written], made: Recorded
     before = made.entered.float()
     gates = torch.where(before == 0, 0.0, acts / before)
     scale = norm.scale(point.stream(rec)[positions])
-    expanded = []
-    for w in written:
-        row = positions.index(w.at)
+    index = [positions.index(w.at) for w in written]
+    through, held = [], []
+    for w, row in zip(written, index, strict=True):
         v = write.pull(w.direction) * write.scale(out[row : row + 1])[0]
-        constant = write.constant(w.direction[None])
-        through = weight @ v
-        held = gates[row] * through
-        direction = projection.weight @ held
-        rows = decompose(run, point, norm, direction[None], [w.at])
-        entered = 0.0 if projection.bias is None else float(projection.bias @ held)
-        read = float(rows.direct[0, 0]) + float(rows.constant[0]) + entered
-        entry = float(before[row].double() @ held.double()) - read  # what the input projection rounded
+        through.append(v)
+        held.append(gates[row] * (weight @ v))
+    directions = torch.stack(held) @ projection.weight.T
+    rows = decompose(run, point, norm, directions, [w.at for w in written], paired=True)
+    expanded = []
+    for number, (w, row) in enumerate(zip(written, index, strict=True)):
+        v, gate = through[number], held[number]
+        entered = 0.0 if projection.bias is None else float(projection.bias @ gate)
+        read = float(rows.direct[0, number] + rows.constant[number]) + entered
+        entry = float(before[row].double() @ gate.double()) - read  # what the input projection rounded
         rounding = float(missed[row] @ v.double() + after[row] @ w.direction.double()) + entry
         constants = {
             "neuron.bias": entered,
-            "norm.bias": float(rows.constant[0]),
-            "mlp.bias": float(constant[0]) + (0.0 if bias is None else float(bias @ v)),
-            "rounding": rounding + float(rows.stream[0, 0] + rows.heads[0, 0]),
+            "norm.bias": float(rows.constant[number]),
+            "mlp.bias": float(write.constant(w.direction[None])[0]) + (0.0 if bias is None else float(bias @ v)),
+            "rounding": rounding + float(rows.stream[0, number] + rows.heads[0, number]),
         }
         # An activation of exactly 0 before the gate leaves nothing to hold: what it gives is a constant.
-        constants["neuron.bias"] += float((acts[row] * (before[row] == 0)) @ through)
-        values, pulled = rows.values[0], norm.pull(direction)
-        expanded.append(
-            Expanded(rows.components, [w.at], values, scale[row : row + 1], pulled, _constants(constants, layer))
-        )
+        constants["neuron.bias"] += float((acts[row] * (before[row] == 0)) @ (weight @ v))
+        values, pulled = rows.values[:, number], norm.pull(directions[number])
+        named = _constants(constants, layer)
+        expanded.append(Expanded(rows.components, [w.at], values, scale[row : row + 1], pulled, named))
     return expanded
 
 

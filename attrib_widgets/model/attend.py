@@ -82,14 +82,13 @@ def normed_input(model: Model, rec: Recording, layer: int) -> Float[Tensor, "pos
     if path is None:
         return stream
     with model.quiet():
-        out: Tensor = model.module(path, layer)(stream[None])[0]
-    return out
+        return model.call(model.module(path, layer), stream[None])[0]
 
 
 def input_norm(model: Model, layer: int) -> NormReading:
     """The norm that the attention of ``layer`` reads through."""
     path = model.anatomy.attn_norm
-    return no_norm(model.d_model, model.device) if path is None else model.norm(path, layer)
+    return no_norm(model.d_model, model.home) if path is None else model.norm(path, layer)
 
 
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ def project(model: Model, rec: Recording, layer: int, which: str, x: Tensor) -> 
     geo, qkv = model.geometry, _qkv(model)
     rows = geo.rows[which]
     with model.quiet():
-        out: Tensor = model.module(f"{model.anatomy.attn}.{getattr(qkv, which)}", layer)(x)
+        out = model.call(model.module(f"{model.anatomy.attn}.{getattr(qkv, which)}", layer), x)
         if int(rows.max()) >= out.shape[-1] or (qkv.layout == "split" and rows.numel() != out.shape[-1]):
             raise AnatomyError(f"the {which} projection has {out.shape[-1]} outputs, not {rows.numel()}")
         raw = out[:, rows.flatten().to(out.device)]
@@ -163,7 +162,7 @@ def project(model: Model, rec: Recording, layer: int, which: str, x: Tensor) -> 
             norm = _head_norm(model, layer, path, module)
             wide = norm.gain.numel() != geo.d_head
             shaped = raw if wide else raw.view(len(raw), -1, geo.d_head)
-            final = module(shaped).reshape(len(raw), -1)
+            final = model.call(module, shaped).reshape(len(raw), -1)
     heads = final.view(len(raw), -1, geo.d_head).transpose(0, 1)
     turn = rotation(model, rec, layer)
     if turn is not None and which != "v":
@@ -202,7 +201,7 @@ def _mask(
         blocked = ((distance < 0) | (distance >= (window or t)))[None]
     own = _named(model, layer, qkv.causal)
     if isinstance(own, Tensor):
-        blocked = blocked | ~own[0, :, s - t : s, :s].bool()
+        blocked = blocked | ~own[0, :, s - t : s, :s].to(blocked.device).bool()
     return blocked, added
 
 
@@ -279,7 +278,7 @@ def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
     logits = logits.to(fine).float().masked_fill(blocked, -torch.inf)
     sinks = _named(model, layer, qkv.sinks)
     if isinstance(sinks, Tensor):
-        column = sinks.detach().float().reshape(-1, 1, 1).expand(-1, scores.shape[-2], 1)
+        column = sinks.detach().to(model.home).float().reshape(-1, 1, 1).expand(-1, scores.shape[-2], 1)
         full = torch.cat([logits, column], -1).to(dtype)
         full = (full - full.amax(-1, keepdim=True)).softmax(-1).float()  # rounded where the model rounds
         pattern, sink = full[..., :-1], full[..., -1]
@@ -319,10 +318,10 @@ def _scores(
 def projection_weight(model: Model, layer: int, which: str) -> tuple[Float[Tensor, "width d_model"], Tensor | None]:
     """(weight, bias) of the q, k or v projection in float32, rows head by head."""
     module = model.module(f"{model.anatomy.attn}.{getattr(_qkv(model), which)}", layer)
-    weight = weight_in_out(module)
+    weight = weight_in_out(module).to(model.home)
     rows = model.geometry.rows[which].flatten().to(weight.device)
     bias = bias_of(module)
-    return weight[:, rows].T.float(), None if bias is None else bias[rows].float()
+    return weight[:, rows].T.float(), None if bias is None else bias.to(model.home)[rows].float()
 
 
 def kv_head(model: Model, head: int) -> int:

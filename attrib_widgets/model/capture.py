@@ -77,7 +77,7 @@ def forward_options(model: Model, keep: Sequence[int] | None) -> dict[str, Any]:
     """Keyword arguments of the forward pass: no cache, and only the logits that are asked for."""
     options: dict[str, Any] = {"use_cache": False}
     if "logits_to_keep" in inspect.signature(type(model.hf).forward).parameters:
-        options["logits_to_keep"] = 1 if keep is None else torch.tensor(list(keep), device=model.device)
+        options["logits_to_keep"] = 1 if keep is None else torch.tensor(list(keep))  # on the CPU it fits any device
     return options
 
 
@@ -89,8 +89,16 @@ def record(model: Model, ids: Sequence[int], keep: Sequence[int] | None = None, 
         keep: positions whose printed logits are kept; None keeps the last one.
         inside: keep the output of every MLP's input projection as well (the self-check compares it).
     """
-    anatomy, root, count = model.anatomy, model.traced, len(ids)
-    tokens = torch.tensor([list(ids)], device=model.device)
+    return record_many(model, [ids], keep, inside)[0]
+
+
+def record_many(
+    model: Model, prompts: Sequence[Sequence[int]], keep: Sequence[int] | None = None, inside: bool = False
+) -> list[Recording]:
+    """:func:`record` for several prompts of equal length, in one forward pass."""
+    anatomy, root, each = model.anatomy, model.traced, len(prompts[0])
+    tokens = torch.tensor([list(ids) for ids in prompts], device=model.device)
+    count = tokens.numel()
     options = forward_options(model, keep)
     unembed = root.get(anatomy.unembed)
     blocks = root.get(anatomy.layers)
@@ -116,16 +124,54 @@ def record(model: Model, ids: Sequence[int], keep: Sequence[int] | None = None, 
                 if anatomy.mlp_post_norm:
                     rec.mlp_write.append(_rows(block.get(anatomy.mlp_post_norm).output, count))
         rec.streams.append(_rows(root.get(anatomy.final_norm).input, count))
-        rec.precap = _first(unembed.output)[0].detach().clone()
-        rec.logits = root.output.logits[0].detach().clone()
+        rec.precap = _first(unembed.output).detach().clone()
+        rec.logits = root.output.logits.detach().clone()
     rec.attn_write = _added(rec.attn_write or rec.attn_out, model.multiplier)
     rec.mlp_write = _added(rec.mlp_write or rec.mlp_out, model.multiplier)
     if "logits_to_keep" not in options:  # an older forward prints every position: keep what was asked for
-        picked = [count - 1] if keep is None else list(keep)
-        rec.precap, rec.logits = rec.precap[picked].clone(), rec.logits[picked].clone()
+        picked = [each - 1] if keep is None else list(keep)
+        rec.precap, rec.logits = rec.precap[:, picked].clone(), rec.logits[:, picked].clone()
     rec.precap = rec.logits if model.softcap is None else model.scaled(rec.precap)
-    rec.kept = [count - 1] if keep is None else [int(k) for k in keep]
-    return rec
+    rec.kept = [each - 1] if keep is None else [int(k) for k in keep]
+    return [_prompt(rec, row, len(prompts), each, model.home) for row in range(len(prompts))]
+
+
+def _prompt(rec: Recording, row: int, count: int, each: int, home: torch.device) -> Recording:
+    """One prompt's part of a recording of ``count`` prompts of ``each`` tokens, in memory of its own on one device."""
+
+    def own(tensor: Tensor) -> Tensor:
+        alone = count == 1 or len(tensor) == each  # learned positions are looked up once for all prompts
+        return (tensor if alone else tensor[row * each : (row + 1) * each].clone()).to(home)
+
+    found = Recording(kept=list(rec.kept))
+    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write"):
+        setattr(found, name, [own(t) for t in getattr(rec, name)])
+    if rec.attn_write is rec.attn_out:
+        found.attn_write = found.attn_out
+    if rec.mlp_write is rec.mlp_out:
+        found.mlp_write = found.mlp_out
+    found.embed, found.pos = (None if t is None else own(t) for t in (rec.embed, rec.pos))
+    moved: dict[int, Any] = {}  # layers share what they are given: one copy of it will do
+    for given in rec.attn_inputs:
+        for value in given.values():
+            moved.setdefault(id(value), _given(value, row, count, home))
+    found.attn_inputs = [{k: moved[id(v)] for k, v in given.items()} for given in rec.attn_inputs]
+    found.mlp_in = [None if t is None else own(t) for t in rec.mlp_in]
+    found.precap, found.logits = ((t[row] if count == 1 else t[row].clone()).to(home) for t in (rec.precap, rec.logits))
+    if rec.precap is rec.logits:
+        found.precap = found.logits
+    return found
+
+
+def _given(value: Any, row: int, count: int, home: torch.device) -> Any:
+    """One prompt's part of what an attention module was given, as a batch of one."""
+    if isinstance(value, (tuple, list)):
+        return tuple(_given(v, row, count, home) for v in value)
+    if not isinstance(value, Tensor):
+        return value
+    table = value.dim() < 3 - (not value.is_floating_point())  # of rotations, say: the same for every prompt
+    size = 0 if count == 1 or table or value.shape[0] % count else value.shape[0] // count  # 1, or one per head
+    return (value[row * size : (row + 1) * size] if size else value).to(home)
 
 
 def _added(parts: list[Tensor], multiplier: float) -> list[Tensor]:
@@ -168,4 +214,4 @@ def record_inside(
         for layer in wanted:
             found[layer] = [_rows(getattr(blocks[layer].get(path), end), count)[index] for path, end in places]
         tracer.stop()
-    return dict(found)
+    return {layer: [values.to(model.home) for values in made] for layer, made in found.items()}

@@ -52,8 +52,7 @@ def mlp_input(model: Model, rec: Recording, layer: int) -> Float[Tensor, "positi
     if model.anatomy.mlp_norm is None:
         return stream
     with model.quiet():
-        out: Tensor = model.module(model.anatomy.mlp_norm, layer)(stream[None])[0]
-    return out
+        return model.call(model.module(model.anatomy.mlp_norm, layer), stream[None])[0]
 
 
 @torch.no_grad()
@@ -68,7 +67,9 @@ def mixture(model: Model, rec: Recording, layer: int, positions: Any = slice(Non
         raise GranularityError(f"The MLP of layer {layer} is no mixture of experts.", f"a.neurons({layer}) splits it.")
     x = mlp_input(model, rec, layer)[positions]
     router, experts = model.module(where.router, layer), model.module(where.experts, layer)
+    device = next((p.device for p in experts.parameters()), model.home)
     with model.quiet():
+        x = x.to(device)
         chosen = router(x)
         if not (isinstance(chosen, tuple) and len(chosen) == 3):
             raise GranularityError(
@@ -78,7 +79,9 @@ def mixture(model: Model, rec: Recording, layer: int, positions: Any = slice(Non
         _, weights, indices = chosen
         slots = [experts(x, indices[:, i : i + 1], weights[:, i : i + 1]) for i in range(indices.shape[1])]
         shared = _shared(model, where, layer, x)
-    return Mixture(indices, weights.float(), torch.stack(slots, 1), shared)
+    home = model.home
+    parts = torch.stack(slots, 1).to(home)
+    return Mixture(indices.to(home), weights.to(home).float(), parts, None if shared is None else shared.to(home))
 
 
 def _shared(model: Model, where: Experts, layer: int, x: Tensor) -> Tensor | None:

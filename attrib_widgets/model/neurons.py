@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import GranularityError
-from .anatomy import bias_of, find, path_of, weight_in_out
+from .anatomy import find, path_of
 from .norms import NormReading, no_norm
 from .rounding import projection_error, refuse_above
 
@@ -60,7 +60,7 @@ def input_projection(model: Model, layer: int, side: str = "gate") -> InputProje
             f"The MLP of layer {layer} has no input projection {name!r}.",
             "Pass anatomy={'mlp_in': ...} with the projection in front of its activation function.",
         )
-    weight, bias = weight_in_out(module), bias_of(module)
+    weight, bias = model.weights(module)
     count = model.down_weight(layer)[0].shape[0]
     fused = anatomy.mlp_mul == anatomy.mlp_in
     if weight.shape != (model.d_model, count * (1 + fused)):
@@ -72,15 +72,15 @@ def input_projection(model: Model, layer: int, side: str = "gate") -> InputProje
     return InputProjection(
         path_of(block, name or ""),
         columns,
-        weight[:, columns].float(),
-        None if bias is None else bias[columns].float(),
+        weight[:, columns],
+        None if bias is None else bias[columns],
     )
 
 
 def mlp_norm(model: Model, layer: int) -> NormReading:
     """The norm that the MLP of ``layer`` reads through."""
     path = model.anatomy.mlp_norm
-    return no_norm(model.d_model, model.device) if path is None else model.norm(path, layer)
+    return no_norm(model.d_model, model.home) if path is None else model.norm(path, layer)
 
 
 def check_projection(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..result import Result, Table
+from .memory import readable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +73,8 @@ def report(model: Model) -> Report:
     facts = [
         f"{model.family}, {size:,} parameters in {str(model.dtype).removeprefix('torch.')} on {model.device}, "
         f"attention: {implementation}",
-        f"{model.n_layers} layers of {model.n_heads} heads, width {model.d_model}",
+        f"{model.n_layers} layers of {model.n_heads} heads, width {model.d_model}; "
+        f"a run of 1,000 tokens keeps {readable(model.memory_estimate(1000))}",
     ]
     if check.ok:
         inside = "experts" if any(model.has_experts(i) for i in range(model.n_layers)) else "neurons"

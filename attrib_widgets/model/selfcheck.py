@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import AnatomyError, AttribError, GranularityError
 from ..result import Table, render_text
-from .anatomy import Anatomy, Geometry, bias_of, geometry, resolved, weight_in_out
+from .anatomy import Anatomy, Geometry, geometry, resolved
 from .attend import attention_error, score_cap
 from .capture import Recording, record
 from .discovery import candidates
@@ -107,7 +107,7 @@ def readout_error(model: Model, record: Recording) -> tuple[Tensor, Tensor]:
     """(logits before the soft cap - float32 product with the model's normalised stream, bound), kept positions."""
     x = record.streams[-1][record.kept]
     with model.quiet():
-        y = model.module(model.anatomy.final_norm)(x).float()
+        y = model.call(model.module(model.anatomy.final_norm), x).float()
     weight, scale = model.unembed_weight.float(), model.logit_scale
     bias = model.unembed_bias
     total = ((y @ weight).double() + (0 if bias is None else bias.double())) * scale
@@ -262,11 +262,11 @@ def _mlp_input_error(model: Model, rec: Recording, layer: int) -> float:
     if path is None or not rec.mlp_in or rec.mlp_in[layer] is None:
         raise GranularityError(f"the MLP of layer {layer} has no input projection {path!r}")
     module = model.module(path, layer)
-    weight = weight_in_out(module).float()
+    weight, bias = model.weights(module)
     lengths = torch.linalg.vector_norm(weight, dim=0)
     given = rec.mlp_in[layer]
     assert given is not None
-    return worst(*projection_error(mlp_input(model, rec, layer), weight, bias_of(module), given, lengths))
+    return worst(*projection_error(mlp_input(model, rec, layer), weight, bias, given, lengths))
 
 
 def _record(model: Model, known: dict[Any, Recording]) -> Recording:

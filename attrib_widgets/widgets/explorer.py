@@ -360,8 +360,8 @@ def explore(
         corrupted = CORRUPTED
     with blaming("target"):
         aim = target_of(target, against)
-    other = None if corrupted is None or corrupted == "" else prompt_like(corrupted)
-    question = Question(prompt_like(prompt), aim, position, other)
+    other = None if corrupted is None or corrupted == "" else prompt_like(corrupted, model)
+    question = Question(prompt_like(prompt, model), aim, position, other)
     return Explorer(explain(model, question, Job(_nothing), {}), hidden=hidden)
 
 

@@ -249,3 +249,26 @@ export function lens(n = 6, layers = ["embed", "L0", "L1", "L2", "L3"]): Uint8Ar
     },
   );
 }
+
+/** A phrase whose second token surprised the model. Row `odd` is worth 1 for the first token, −2 for the second. */
+export function phrase(words = [" Paris", " or", "\n", HOSTILE], start = 5): Uint8Array {
+  const labels = ["embed", "L0H1", "odd", "rounding"];
+  const odds = words.map((_, i) => (i === 1 ? 0.04 : 1 - 0.2 / (i + 1)));
+  const values = words.flatMap((_, i) => [0.25, 0, i === 1 ? -2 : 1 / (i + 1), 0]);
+  const sums = labels.map((_, c) => words.reduce((sum, _word, i) => sum + (values[4 * i + c] ?? 0), 0));
+  const actual = (i: number) => values.slice(4 * i, 4 * i + 4).reduce((a, b) => a + b, 0);
+  return pack(
+    {
+      kind: "phrase",
+      title: "A phrase has log-probability",
+      note: "after The capital of France is",
+      unit: "nats",
+      start,
+      labels,
+      tokens: words.map((text, i) => ({ text, prob: odds[i], entropy: i === 1 ? 3.9 : 0.4, likeliest: [[" Rome", 0.5], [text, odds[i]]], actual: actual(i), gap: 1e-7 })),
+      actual: sums.reduce((a, b) => a + b, 0),
+      gap: 2e-7,
+    },
+    { values: { dtype: "f4", shape: [words.length, 4], values }, sums: { dtype: "f4", shape: [4], values: sums } },
+  );
+}

@@ -71,12 +71,15 @@ def scheme(request: Any) -> str:
     return str(request.param)
 
 
-@pytest.mark.parametrize("where", ["explorer", "attention", "bars", "lens", "trace"])
+@pytest.mark.parametrize("where", ["explorer", "attention", "bars", "lens", "phrase", "trace"])
 def test_offline_page(demo: Any, watched: Watched, offline: Callable[..., Screen], scheme: str, where: str) -> None:
     watched.page.emulate_media(color_scheme=scheme)
     run = demo.run("The capital of France is")
     if where == "explorer":
         screen = offline(aw.explore(demo))
+    elif where == "phrase":
+        screen = offline(aw.attribute(run.generate(60), aw.phrase()).view())
+        screen.part("spine").locator('[data-i="2"]').click()
     else:
         make = {
             "attention": lambda: aw.attention(run),

@@ -164,6 +164,20 @@ export interface BarsHeader {
   gap: number;
 }
 
+export interface PhraseHeader {
+  v: number;
+  kind: "phrase";
+  title: string;
+  note: string;
+  unit: string;
+  /** position of the first token */
+  start: number;
+  labels: string[];
+  tokens: { text: string; prob: number; entropy: number; likeliest: [string, number][]; actual: number; gap: number }[];
+  actual: number;
+  gap: number;
+}
+
 export interface Options {
   hidden: string[];
   height?: number;
