@@ -150,6 +150,14 @@ def _allowed(rec: Recording, layer: int, window: int | None, shape: tuple[int, i
     return torch.zeros(1, t, s, device=device).masked_fill(blocked, -torch.inf)
 
 
+def allowed_keys(model: Model, rec: Recording, layer: int) -> Float[Tensor, "heads_or_1 destination source"]:
+    """What ``layer`` adds to its scores on this prompt: 0 where attention may look, else -inf."""
+    name = model.anatomy.qkv.window
+    count = len(rec.streams[layer])
+    window = getattr(_module(model, layer), name, None) if name else None
+    return _allowed(rec, layer, window, (count, count), rec.streams[layer].device)
+
+
 def attend(model: Model, rec: Recording, layer: int) -> Attended:
     """The attention of ``layer``, recomputed and compared with the recorded z.
 
@@ -216,8 +224,7 @@ def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
         scores = queries @ keys * scaling
     cap = score_cap(model, layer)
     logits = scores if not cap else torch.tanh(scores / cap) * cap
-    window = getattr(attn, qkv.window, None) if qkv.window else None
-    allowed = _allowed(rec, layer, window, (scores.shape[-2], scores.shape[-1]), scores.device)
+    allowed = allowed_keys(model, rec, layer)
     logits = logits.float() + allowed
     sinks = getattr(attn, qkv.sinks, None) if qkv.sinks else None
     if isinstance(sinks, Tensor):
