@@ -24,6 +24,10 @@ _HOMES = {
     "attention": "analysis.attention",
     "Attention": "analysis.attention",
     "head_table": "analysis.tables",
+    "patch": "analysis.patching",
+    "Patching": "analysis.patching",
+    "prob": "analysis.metrics",
+    "kl": "analysis.metrics",
     "component": "components",
     "Component": "components",
     "logit": "targets",
@@ -71,6 +75,10 @@ if TYPE_CHECKING:
     from .analysis.attention import attention as attention
     from .analysis.attribution import Attribution as Attribution
     from .analysis.attribution import attribute as attribute
+    from .analysis.metrics import kl as kl
+    from .analysis.metrics import prob as prob
+    from .analysis.patching import Patching as Patching
+    from .analysis.patching import patch as patch
     from .analysis.tables import head_table as head_table
     from .components import Component as Component
     from .components import component as component

@@ -202,7 +202,6 @@ def _eager(model: Model) -> bool:
 
 
 def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
-    qkv, attn = model.anatomy.qkv, _module(model, layer)
     x = normed_input(model, rec, layer)
     q, k, v = (project(model, rec, layer, which, x) for which in "qkv")
     for which, part in zip("qkv", (q, k, v), strict=True):  # an adapter adds what the weight does not show
@@ -211,11 +210,27 @@ def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
         missed, bound = projection_error(x, weight.T, bias, out, torch.linalg.vector_norm(weight, dim=1))
         where = f"the {which} projection of layer {layer} does more than its weight says"
         refuse_above(missed, bound, where, "Merge adapters into the weights first (PEFT: merge_and_unload).")
+    looked = looks(model, rec, layer, q.final, k.final)
+    return Attended(q, k, v, *looked)
+
+
+def looks(
+    model: Model,
+    rec: Recording,
+    layer: int,
+    q: Float[Tensor, "head position d_head"],
+    k: Float[Tensor, "head position d_head"],
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor, float, float | None]:
+    """Where heads look with queries ``q`` and keys ``k``: everything of :class:`Attended` after its q, k and v.
+
+    They need not be those of the recording, which gives the mask and the position penalty.
+    """
+    qkv, attn = model.anatomy.qkv, _module(model, layer)
     scaling = getattr(attn, qkv.scaling, None)
     scaling = float(scaling) if scaling is not None else model.geometry.d_head**-0.5
     # An eager model in half precision rounds its scores and its pattern: so does this, to show what it did.
     dtype = model.dtype if _eager(model) else torch.float32
-    queries, keys = q.final.to(dtype), k.final.to(dtype).transpose(-1, -2)
+    queries, keys = q.to(dtype), k.to(dtype).transpose(-1, -2)
     alibi = rec.attn_inputs[layer].get("alibi")
     if isinstance(alibi, Tensor):
         alibi = alibi.to(dtype).reshape(model.n_heads, 1, -1).expand(-1, queries.shape[1], -1)
@@ -236,7 +251,7 @@ def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
     pattern, scores = pattern.to(dtype).float(), scores.float()
     alibi = None if alibi is None else alibi.float()
     blocked = allowed == -torch.inf
-    return Attended(q, k, v, scores, alibi, pattern, sink, blocked, scaling, cap)
+    return scores, alibi, pattern, sink, blocked, scaling, cap
 
 
 # -- the linear maps between a head and the normalised stream it reads ------------------------------------

@@ -11,9 +11,9 @@ full recomputation at first use finds out, and full recomputation is what is don
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import nnsight
@@ -21,37 +21,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .attend import allowed_keys
+from .attend import allowed_keys, normed_input, project
 from .plan import Extent, budget_of, grouped, out_of_memory, rows_that_fit
 from .worker import Cancelled
+from .writes import Intervention, Site, Write, flattened, relevant
 
 if TYPE_CHECKING:
     from .model import Model
     from .run import Run
     from .worker import Job
 
-Site: TypeAlias = Literal["stream", "z", "attn", "mlp"]
 # How far a stream may be from its full recomputation, relative to its largest number: the order of sums differs.
 LIMITS = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 CHECKED_ROWS = 3
-
-
-@dataclass(frozen=True, eq=False)
-class Write:
-    """One tensor put in its place: at ``positions``, what ``site`` of ``layer`` holds becomes ``value``.
-
-    ``"stream"`` is what the layer reads (layer ``n_layers``: what the final norm reads), ``"attn"`` and ``"mlp"`` are
-    the outputs of the sublayers (before a post-norm), ``"z"`` what the output projection reads, of one ``head``.
-    """
-
-    site: Site
-    layer: int
-    positions: tuple[int, ...]
-    value: Float[Tensor, "position width"]
-    head: int | None = None
-
-
-Intervention: TypeAlias = Sequence[Write]
 
 
 @dataclass
@@ -78,9 +60,11 @@ class Swept:
 
 @dataclass
 class _Known:
-    """What was found out about a model: how its layers return, and which kinds of passes were not exact."""
+    """What was found out about a model: how its layers return, whether the keys and values that its cache holds have
+    to be recorded (rather than projected from the recorded streams), and which kinds of passes were not exact."""
 
     wraps: bool | None = None
+    records_keys: bool = False
     refused: dict[tuple[str, bool], str] = field(default_factory=dict)  # "" where it was shown to be exact
 
 
@@ -108,7 +92,7 @@ def sweep(
     """
     base.check_fresh()
     model, target = base.model, base.position(position)
-    rows = [_relevant(model, writes, target) for writes in interventions]
+    rows = [relevant(model, writes, target) for writes in interventions]
     busy = [i for i, writes in enumerate(rows) if writes]
     rec = base.record
     swept = Swept(
@@ -117,7 +101,8 @@ def sweep(
         {(site, layer): _recorded(base, site, layer, target, len(rows)) for site, layer in reads},
     )
     extents = [
-        Extent(min(w.layer for w in rows[i]), 0 if reads else min(p for w in rows[i] for p in w.positions)) for i in busy
+        Extent(min(w.layer for w in rows[i]), 0 if reads else min(p for w in rows[i] for p in w.positions))
+        for i in busy
     ]
     try:
         for part in grouped(extents, target):
@@ -126,19 +111,6 @@ def sweep(
     except Cancelled:
         pass
     return swept
-
-
-def _relevant(model: Model, writes: Intervention, target: int) -> list[Write]:
-    """The writes that can reach the target position: in the last layer, those at it; nothing after it."""
-    kept = []
-    for w in writes:
-        late = w.layer >= model.n_layers or (w.layer == model.n_layers - 1 and w.site != "stream")
-        index = [i for i, p in enumerate(w.positions) if (p == target if late else p <= target)]
-        if len(index) == len(w.positions):
-            kept.append(w)
-        elif index:
-            kept.append(Write(w.site, w.layer, tuple(w.positions[i] for i in index), w.value[index], w.head))
-    return [w for w in kept if w.positions]
 
 
 def _recorded(base: Run, site: str, layer: int, target: int, count: int) -> Tensor:
@@ -171,6 +143,8 @@ def _work(
         if reason and reason not in swept.notes:
             swept.notes.append(reason)
         one = _Pass(base, [rows[i] for i in part], begin, target, plain=bool(reason), reads=tuple(swept.reads))
+        if begin and base not in _PREFIXES and known.records_keys:
+            swept.forwards, swept.tokens = swept.forwards + 1, swept.tokens + base.n_positions
         try:
             found, read = one.run()
         except RuntimeError as trouble:
@@ -206,18 +180,24 @@ def _checked(base: Run, rows: list[list[Write]], start: int, target: int, swept:
     """Empty when a few of these rows are what the full recomputation says; otherwise the reason."""
     spread = [rows[i] for i in sorted({0, len(rows) // 2, len(rows) - 1})][:CHECKED_ROWS]
     slow = _Pass(base, spread, 0, target, plain=True)
-    fast = _Pass(base, spread, start, target)
     expected, _ = slow.run()
-    swept.forwards, swept.tokens = swept.forwards + 2, swept.tokens + slow.tokens + fast.tokens
-    try:
-        found, _ = fast.run()
-    except Exception as trouble:  # whatever a family's own code says of inputs that it does not expect
-        if out_of_memory(trouble):
-            raise
-        first = (str(trouble).strip().splitlines() or [type(trouble).__name__])[-1]
-        return f"Recomputed in full: this family's code does not take rows that join late ({first[:120]})."
-    missed = _missed(base.model, found, expected)
-    return f"Recomputed in full: the shortcut was not exact on this family ({missed})." if missed else ""
+    swept.forwards, swept.tokens = swept.forwards + 1, swept.tokens + slow.tokens
+    known = _KNOWN[base.model]
+    reason = ""
+    for records in (False, True):
+        known.records_keys = known.records_keys or records or not base.model.check.attention_ok
+        fast = _Pass(base, spread, start, target)
+        swept.forwards, swept.tokens = swept.forwards + 1, swept.tokens + fast.tokens
+        try:
+            reason = _missed(base.model, fast.run()[0], expected)
+        except Exception as trouble:  # whatever a family's own code says of inputs that it does not expect
+            if isinstance(trouble, RuntimeError) and out_of_memory(trouble):
+                raise
+            reason = (str(trouble).strip().splitlines() or [type(trouble).__name__])[-1][:120]
+        if not reason or not start:
+            break
+        _PREFIXES.pop(base, None)
+    return f"Recomputed in full: rows that join late were not exact on this family ({reason})." if reason else ""
 
 
 class _Pass:
@@ -244,7 +224,7 @@ class _Pass:
         self.first = 0 if plain else min(layers)
         self.joins = [0 if plain else layers.count(i) for i in range(last + 1)]
         self.alive = [len(rows) + 1 if plain else 1 + sum(self.joins[: i + 1]) for i in range(last + 1)]
-        self.edits = _flattened([rows[i] for i in order], start, self.model.device)
+        self.edits = flattened([rows[i] for i in order], start, self.model.device)
         self.tokens = sum(self.alive[self.first : last]) * self.n // last
 
     def run(self) -> tuple[Float[Tensor, "row d_model"], dict[tuple[str, int], Tensor]]:
@@ -311,7 +291,7 @@ class _Pass:
 
     # -- shapes: every tensor of the pass as [row, position, width] ----------------------------------------------
     def _rows(self, x: Any, layer: int) -> Tensor:
-        tensor = x[0] if isinstance(x, tuple) else x
+        tensor: Tensor = x[0] if isinstance(x, tuple) else x
         return tensor.reshape(self.alive[layer], -1, tensor.shape[-1])
 
     def _grown(self, x: Tensor, stream: Float[Tensor, "position d_model"], layer: int) -> Tensor:
@@ -373,23 +353,6 @@ class _Pass:
         return {"attention_mask": mask[None]} if alibi is None else {"attention_mask": mask[None], "alibi": alibi}
 
 
-_Edits: TypeAlias = "dict[tuple[str, int], tuple[Tensor, Tensor, Tensor, Tensor]]"
-
-
-def _flattened(rows: Sequence[list[Write]], start: int, device: torch.device) -> _Edits:
-    """Writes by (site, layer), as (row, position, head, value) for one indexed assignment each."""
-    found: dict[tuple[str, int], list[tuple[int, Write]]] = {}
-    for number, writes in enumerate(rows):
-        for w in writes:
-            found.setdefault((w.site, w.layer), []).append((number + 1, w))
-    out: _Edits = {}
-    for place, entries in found.items():
-        table = [(n, p - start, w.head or 0) for n, w in entries for p in w.positions]
-        index = torch.tensor(table, device=device).T
-        out[place] = (index[0], index[1], index[2], torch.cat([w.value.to(device) for _, w in entries]))
-    return out
-
-
 def _layers_wrap(model: Model) -> bool:
     """Whether the layers of ``model`` return a tuple (they do in some versions): looked up once."""
     known = _KNOWN.setdefault(model, _Known())
@@ -405,19 +368,37 @@ def _layers_wrap(model: Model) -> bool:
 
 
 def _prefix(base: Run) -> list[tuple[Tensor, Tensor]]:
-    """Keys and values of every layer on ``base``, each [1, head, position, d_head]: one pass, kept with the run."""
+    """Keys and values of every layer on ``base``, each [1, head, position, d_head]: kept with the run."""
+    if base not in _PREFIXES:
+        records = _KNOWN.setdefault(base.model, _Known()).records_keys
+        _PREFIXES[base] = _recorded_keys(base) if records else _projected_keys(base)
+    return _PREFIXES[base]
+
+
+def _projected_keys(base: Run) -> list[tuple[Tensor, Tensor]]:
+    """The layers' own projections of the recorded streams: a tenth of a pass."""
+    model, rec = base.model, base.record
+    found = []
+    for layer in range(model.n_layers):
+        x = normed_input(model, rec, layer)
+        heads = [project(model, rec, layer, which, x).final[:: model.geometry.group] for which in "kv"]
+        keys, values = (h.to(model.dtype)[None] for h in heads)
+        found.append((keys, values))
+    return found
+
+
+def _recorded_keys(base: Run) -> list[tuple[Tensor, Tensor]]:
+    """What the model's own cache holds after one more pass over the prompt."""
     from transformers import DynamicCache
 
-    if base not in _PREFIXES:
-        model, root, past = base.model, base.model.traced, DynamicCache()
-        final = root.get(model.anatomy.final_norm)
-        tokens = torch.tensor([base.ids], device=model.device)
-        with model.quiet(), root.trace(input_ids=tokens, use_cache=True, past_key_values=past) as tracer:
-            seen = nnsight.save([])
-            seen.append(len(final.input))
-            tracer.stop()
-        _PREFIXES[base] = [(layer.keys, layer.values) for layer in past.layers]
-    return _PREFIXES[base]
+    model, root, past = base.model, base.model.traced, DynamicCache()
+    final = root.get(model.anatomy.final_norm)
+    tokens = torch.tensor([base.ids], device=model.device)
+    with model.quiet(), root.trace(input_ids=tokens, use_cache=True, past_key_values=past) as tracer:
+        seen = nnsight.save([])
+        seen.append(len(final.input))
+        tracer.stop()
+    return [(layer.keys, layer.values) for layer in past.layers]
 
 
 def _cache(base: Run, start: int, alive: Sequence[int], packed: bool) -> Any:

@@ -55,10 +55,11 @@ def cases(model: aw.Model, only: list[str]) -> dict[str, tuple[int, int, dict[st
 
 def work(runs: tuple[aw.Run, aw.Run], options: dict[str, object]) -> Callable[[], object]:
     corrupted, clean = runs
+    model = clean.model
     rest = {k: v for k, v in options.items() if k != "gradient"}
     if options.get("gradient"):
-        return lambda: aw.attribution_patch(clean, corrupted, TARGET, **rest)
-    return lambda: aw.patch(clean, corrupted, TARGET, sites="z", **rest)
+        return lambda: aw.attribution_patch(model, clean, corrupted, TARGET, **rest)
+    return lambda: aw.patch(model, clean, corrupted, TARGET, sites="z", **rest)
 
 
 def measure(name: str, tokens: int, differ: int, options: dict[str, object], repeats: int) -> None:
