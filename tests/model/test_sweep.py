@@ -80,7 +80,7 @@ def test_rows_agree_with_single_runs(family_model, name, text, where):
     assert not swept.notes and swept.complete
     assert distance(swept.streams, expected) <= 1e-5
     moved = (expected - expected[-1]).abs().amax(-1)
-    assert int((moved > 100 * distance(swept.streams, expected)).sum()) > len(interventions) / 2, (
+    assert int((moved > 100 * distance(swept.streams, expected)).sum()) > len(interventions) / 4, (
         "hardly anything was changed"
     )
     assert swept.forwards < len(interventions) / 3
