@@ -24,6 +24,8 @@ _HOMES = {
     "attention": "analysis.attention",
     "Attention": "analysis.attention",
     "head_table": "analysis.tables",
+    "ablate": "analysis.ablation",
+    "Ablation": "analysis.ablation",
     "patch": "analysis.patching",
     "Patching": "analysis.patching",
     "prob": "analysis.metrics",
@@ -71,6 +73,8 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from . import demo as demo
+    from .analysis.ablation import Ablation as Ablation
+    from .analysis.ablation import ablate as ablate
     from .analysis.attention import Attention as Attention
     from .analysis.attention import attention as attention
     from .analysis.attribution import Attribution as Attribution

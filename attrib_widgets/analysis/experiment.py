@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import PositionError
 from ..model.sweep import Swept, sweep
 from ..result import visible
-from .cells import Cell, Donor
+from .cells import Cell, Donor, Part, parts_of
 from .given import as_run
 from .metrics import Metric
 
@@ -48,13 +48,21 @@ class Cost:
         return f"{self.forwards} passes instead of {self.naive} forwards"
 
 
+def joint(model: Model, given: Any) -> tuple[Part, ...]:
+    """A component, or a list of them to be patched together, as parts."""
+    several = isinstance(given, (list, set, frozenset)) or (
+        isinstance(given, tuple) and not all(isinstance(n, int) for n in given)
+    )
+    return tuple(p for c in (given if several else [given]) for p in parts_of(model, c))
+
+
 def as_pairs(model: Model | str, clean: Any, corrupted: Any, position: int) -> list[tuple[Run, Run]]:
     """Pairs of runs from two prompts or two lists of prompts.
 
     Raises:
         PositionError: lists, or prompts of a pair, of different lengths.
     """
-    sets = [_prompts(given) for given in (clean, corrupted)]
+    sets = [prompts_of(given) for given in (clean, corrupted)]
     if len(sets[0]) != len(sets[1]):
         raise PositionError(f"{len(sets[0])} clean and {len(sets[1])} corrupted prompts make no pairs.")
     if not sets[0]:
@@ -70,7 +78,8 @@ def as_pairs(model: Model | str, clean: Any, corrupted: Any, position: int) -> l
     return pairs
 
 
-def _prompts(given: Any) -> list[Any]:
+def prompts_of(given: Any) -> list[Any]:
+    """A list of prompts as it is, one prompt (a text, ids, a Run) as a list of one."""
     if isinstance(given, (list, tuple)) and given and not all(isinstance(g, int) for g in given):
         return list(given)
     return [given]

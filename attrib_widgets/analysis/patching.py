@@ -20,7 +20,7 @@ from ..components import ComponentLike
 from ..errors import ComponentError, TargetError
 from ..result import Result, Table, number, others_label, signed, visible
 from .cells import Cell, RunDonor, cells_of, parts_of, positions_of
-from .experiment import SHARES, Cost, Direction, as_pairs, ends_of, run_cells
+from .experiment import SHARES, Cost, Direction, as_pairs, ends_of, joint, run_cells
 from .metrics import MetricLike, metric_of
 from .statistics import bootstrap, ratio_of_means, small_gaps
 
@@ -268,14 +268,6 @@ def patch(
     else:
         cells = [Cell(joint(pairs[0][0].model, c), at) for c in components for at in places]
     return patch_cells(pairs, cells, target, direction, position, job=job, budget=budget)
-
-
-def joint(model: Model, given: Any) -> tuple[Any, ...]:
-    """A component, or a list of them to be patched together, as parts."""
-    several = isinstance(given, (list, set, frozenset)) or (
-        isinstance(given, tuple) and not all(isinstance(n, int) for n in given)
-    )
-    return tuple(p for c in (given if several else [given]) for p in parts_of(model, c))
 
 
 def patch_cells(
