@@ -28,6 +28,10 @@ _HOMES = {
     "Ablation": "analysis.ablation",
     "patch": "analysis.patching",
     "Patching": "analysis.patching",
+    "verify": "analysis.verdicts",
+    "Verification": "analysis.verdicts",
+    "Verdict": "analysis.regions",
+    "Thresholds": "analysis.regions",
     "prob": "analysis.metrics",
     "kl": "analysis.metrics",
     "component": "components",
@@ -83,7 +87,11 @@ if TYPE_CHECKING:
     from .analysis.metrics import prob as prob
     from .analysis.patching import Patching as Patching
     from .analysis.patching import patch as patch
+    from .analysis.regions import Thresholds as Thresholds
+    from .analysis.regions import Verdict as Verdict
     from .analysis.tables import head_table as head_table
+    from .analysis.verdicts import Verification as Verification
+    from .analysis.verdicts import verify as verify
     from .components import Component as Component
     from .components import component as component
     from .errors import AnatomyError as AnatomyError

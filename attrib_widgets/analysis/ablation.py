@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..components import ComponentLike
 from ..errors import AttribError, ComponentError
+from ..model.loading import load
 from ..model.writes import Write
 from ..result import Result, Table, number, others_label, signed, visible
 from .cells import MIXED_SITES, Cell, Part, cells_of, held, plain_writes, positions_of
@@ -231,7 +232,7 @@ def ablate(
         AttribError: an unknown method, or no reference prompts.
         ComponentError: a part that this model does not have, or that writes nothing.
     """
-    base = as_run(prompt, model, position)
+    base = as_run(prompt, load(model), position)
     places = positions_of(base, positions)
     if components is None:
         sites = ["z", "mlp"] if base.model.granularity == "heads" else ["attn", "mlp"]

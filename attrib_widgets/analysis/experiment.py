@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import PositionError
+from ..model.loading import load
 from ..model.sweep import Swept, sweep
 from ..result import visible
 from .cells import Cell, Donor, Part, parts_of
@@ -67,6 +68,7 @@ def as_pairs(model: Model | str, clean: Any, corrupted: Any, position: int) -> l
         raise PositionError(f"{len(sets[0])} clean and {len(sets[1])} corrupted prompts make no pairs.")
     if not sets[0]:
         raise PositionError("There are no prompts.", "Give at least one pair.")
+    model = load(model)
     pairs = [(as_run(a, model, position), as_run(b, model, position)) for a, b in zip(*sets, strict=True)]
     for a, b in pairs:
         if a.n_positions != b.n_positions:

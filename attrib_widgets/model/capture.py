@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .anatomy import path_of
+from .writes import Edits, edited
 
 if TYPE_CHECKING:
     from .model import Model
@@ -80,13 +81,17 @@ def forward_options(model: Model, keep: Sequence[int] | None) -> dict[str, Any]:
     return options
 
 
-def record(model: Model, ids: Sequence[int], keep: Sequence[int] | None = None) -> Recording:
+def record(
+    model: Model, ids: Sequence[int], keep: Sequence[int] | None = None, edits: Edits | None = None
+) -> Recording:
     """Run the model once on ``ids`` and keep what the decomposition needs.
 
     Args:
         ids: token ids of one prompt.
         keep: positions whose printed logits are kept; None keeps the last one.
+        edits: what is replaced on the way (see :mod:`.writes`); the recording then holds what became of it.
     """
+    edits = edits or {}
     anatomy, root, count = model.anatomy, model.traced, len(ids)
     tokens = torch.tensor([list(ids)], device=model.device)
     options = forward_options(model, keep)
@@ -97,19 +102,31 @@ def record(model: Model, ids: Sequence[int], keep: Sequence[int] | None = None) 
         if anatomy.pos:  # reads follow the order of execution
             rec.embed = _rows(root.get(anatomy.embed).output, count)
             rec.pos = _rows(root.get(anatomy.pos).output, count)
-        for block in blocks:
+        for i, block in enumerate(blocks):
+            if ("stream", i) in edits:
+                block.input = edited(block.input, edits["stream", i])
             rec.streams.append(_rows(block.input, count))
             given = block.get(anatomy.attn).inputs[1]
             rec.attn_inputs.append({k: given[k] for k in ATTENTION_INPUTS if given.get(k) is not None})
             out = block.get(anatomy.attn_out)
+            if ("z", i) in edits:
+                out.input = edited(out.input, edits["z", i], model.n_heads)
             rec.z.append(_rows(out.input, count))
+            if ("attn", i) in edits:
+                out.output = edited(out.output, edits["attn", i])
             rec.attn_out.append(_rows(out.output, count))
             if anatomy.attn_post_norm:
                 rec.attn_write.append(_rows(block.get(anatomy.attn_post_norm).output, count))
-            rec.mlp_out.append(_rows(block.get(anatomy.mlp_output or anatomy.mlp).output, count))
+            writer = block.get(anatomy.mlp_output or anatomy.mlp)
+            if ("mlp", i) in edits:
+                writer.output = edited(writer.output, edits["mlp", i])
+            rec.mlp_out.append(_rows(writer.output, count))
             if anatomy.mlp_post_norm:
                 rec.mlp_write.append(_rows(block.get(anatomy.mlp_post_norm).output, count))
-        rec.streams.append(_rows(root.get(anatomy.final_norm).input, count))
+        final = root.get(anatomy.final_norm)
+        if ("stream", model.n_layers) in edits:
+            final.input = edited(final.input, edits["stream", model.n_layers])
+        rec.streams.append(_rows(final.input, count))
         rec.precap = _first(unembed.output)[0].detach().clone()
         rec.logits = root.output.logits[0].detach().clone()
     rec.attn_write = rec.attn_write or rec.attn_out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -48,6 +48,16 @@ def relevant(model: Model, writes: Intervention, target: int) -> list[Write]:
 
 
 Edits: TypeAlias = "dict[tuple[str, int], tuple[Tensor, Tensor, Tensor, Tensor]]"
+
+
+def edited(x: Any, edit: tuple[Tensor, Tensor, Tensor, Tensor], n_heads: int = 1) -> Any:
+    """``x``, a module's input or output with one row per prompt (flattened or not), with one row's writes in it."""
+    tensor = x[0] if isinstance(x, tuple) else x
+    _, position, head, value = edit
+    heads = tensor.reshape(-1, n_heads, tensor.shape[-1] // n_heads).clone()
+    heads[position, head] = value.to(heads.dtype)
+    changed = heads.reshape(tensor.shape)
+    return (changed, *x[1:]) if isinstance(x, tuple) else changed
 
 
 def flattened(rows: Sequence[list[Write]], start: int, device: torch.device) -> Edits:
