@@ -38,12 +38,13 @@ class Cost:
 
     def add(self, swept: Swept, naive: int) -> None:
         """Book one sweep."""
-        self.forwards, self.tokens, self.naive = (
-            self.forwards + swept.forwards,
-            self.tokens + swept.tokens,
-            self.naive + naive,
-        )
-        self.notes += [n for n in swept.notes if n not in self.notes]
+        self.include(Cost(swept.forwards, swept.tokens, naive, swept.notes))
+
+    def include(self, other: Cost) -> None:
+        """Book what another experiment cost."""
+        self.forwards, self.tokens = self.forwards + other.forwards, self.tokens + other.tokens
+        self.naive += other.naive
+        self.notes += [n for n in other.notes if n not in self.notes]
 
     def __str__(self) -> str:
         return f"{self.forwards} passes instead of {self.naive} forwards"

@@ -22,7 +22,8 @@ from ..targets import Target
 from .attribution import Attribution, attribute_resolved
 from .backups import repair
 from .cells import Cell, RunDonor, cells_of, component_of, parts_of
-from .experiment import Cost, as_pairs, prompts_of, run_cells
+from .experiment import Cost, Direction, as_pairs, ends_of, prompts_of, run_cells
+from .metrics import metric_of
 from .patching import Patching, patch_cells
 from .regions import Thresholds, Verdict, verdict, within
 from .statistics import bootstrap, ratio_of_means
@@ -43,8 +44,9 @@ class Finding:
 
     ``lists`` says where it came from: ``"direct"``, ``"total"`` or both. ``alternatives`` are the other verdicts that
     its intervals reach: borderline when there are any. ``backups`` are the parts that rise when it is ablated, with
-    what they add; ``confirmed`` whether it matters once they are out too, ``unbacked`` its damage then. ``passed`` is
-    the share of its contribution that earlier parts had written.
+    what they add; ``erasers`` those of them that work against it while it is there, and only stop. ``confirmed``:
+    whether it matters once they are out too, ``unbacked`` its damage then. ``rescaled`` is what the final norm gives
+    back (a share of the gap), ``passed`` the share of its contribution that earlier parts had written.
     """
 
     component: Component
@@ -58,6 +60,8 @@ class Finding:
     confirmed: bool | None = None
     unbacked: float | None = None
     passed: float | None = None
+    erasers: list[Component] = field(default_factory=list)
+    rescaled: float | None = None
 
     @property
     def borderline(self) -> bool:
@@ -67,15 +71,20 @@ class Finding:
     @property
     def evidence(self) -> str:
         """What stands behind the verdict, in words."""
+        said = []
         if self.backups:
-            names = ", ".join(f"{c} {signed(v)}" for c, v in self.backups)
-            if self.unbacked is None:
-                return f"rises: {names}"
+            names = ", ".join(
+                f"{c} {signed(v)}" + (" (erases less)" if c in self.erasers else "") for c, v in self.backups
+            )
+            said.append(f"rises: {names}")
+        if self.unbacked is not None:
             state = "confirmed" if self.confirmed else "not confirmed"
-            return f"rises: {names} ({state}: damage {number(self.unbacked)} once they are out)"
+            said.append(f"{state}: damage {number(self.unbacked)} once they are out")
+        if self.rescaled is not None and abs(self.rescaled) >= 0.05:
+            said.append(f"rescaling by the final norm gives back {number(100 * self.rescaled, 0)} % of the gap")
         if self.passed is not None:
-            return f"{100 * self.passed:.0f} % of it was written by earlier parts"
-        return ""
+            said.append(f"{100 * self.passed:.0f} % of it was written by earlier parts")
+        return "; ".join(said)
 
     def __str__(self) -> str:
         word = self.verdict.word + (f" (borderline: {self.alternatives[0].word})" if self.borderline else "")
@@ -89,7 +98,7 @@ class Verification(Result):
     attributions: list[Attribution]
     findings: list[Finding]
     thresholds: Thresholds
-    effects: dict[str, Patching]
+    effects: dict[Direction, Patching]
     gap: float
     pairs: int
     cost: Cost
@@ -186,7 +195,7 @@ def verify(
         PositionError: prompts of different lengths.
         GranularityError: the model is exact per layer only.
     """
-    given = list(attribution) if isinstance(attribution, (list, tuple)) else [attribution]
+    given: list[Attribution] = [attribution] if isinstance(attribution, Attribution) else list(attribution)
     first, at = given[0], thresholds or Thresholds()
     target = first.target
     if not isinstance(target, Target):
@@ -206,18 +215,13 @@ def verify(
     shares = _direct_shares(given, others)
     where = None if positions is None else tuple(sorted({first.run.position(p) for p in positions}))
     cost = Cost()
-    cells, effects, notes = _total_effects(
-        pairs, target, first, where, shares, top, components, exact_up_to, job, budget
-    )
+    run = _Experiment(pairs, target, first, where, job, budget)
+    cells, effects, notes = _total_effects(run, shares, top, components, exact_up_to)
     for p in effects.values():
-        cost.forwards, cost.tokens, cost.naive = (
-            cost.forwards + p.cost.forwards,
-            cost.tokens + p.cost.tokens,
-            cost.naive + p.cost.naive,
-        )
-        notes += [n for n in p.cost.notes if n not in notes]
+        cost.include(p.cost)
+    notes += [n for n in cost.notes if n not in notes]
     complete = all(p.complete for p in effects.values())
-    direct = ratio_of_means(torch.stack([s for s in shares.values()], -1), gaps)
+    direct = ratio_of_means(torch.stack(list(shares.values()), -1), gaps)
     d = dict(zip(shares, direct.tolist(), strict=True))
     n, s = (dict(zip(cells, effects[k].values.tolist(), strict=True)) for k in ("noise", "denoise"))
     chosen = _candidates(d, n, s, top, [component(c) for c in components])
@@ -231,7 +235,7 @@ def verify(
         findings.append(Finding(c, d[c], n[c], s[c], word, lists, tuple(v for v in reach if v is not word)))
     findings.sort(key=lambda f: -max(abs(f.direct), abs(f.necessity), abs(f.sufficiency)))
     result = Verification(given, findings, at, effects, float(gaps.mean()), len(pairs), cost, complete, notes)
-    _add_evidence(result, pairs, target, where, backups, job, budget)
+    _add_evidence(result, run, backups)
     return result
 
 
@@ -250,37 +254,47 @@ def _direct_shares(
     }
 
 
+@dataclass
+class _Experiment:
+    """What all experiments of one verification share."""
+
+    pairs: list[tuple[Run, Run]]
+    target: Target
+    first: Attribution
+    where: tuple[int, ...] | None
+    job: Job | None
+    budget: int | None
+
+    def patch(self, cells: Sequence[Cell], direction: Direction) -> Patching:
+        """All pairs, one direction."""
+        return patch_cells(
+            self.pairs, cells, self.target, direction, self.first.position, job=self.job, budget=self.budget
+        )
+
+
 def _total_effects(
-    pairs: Sequence[tuple[Run, Run]],
-    target: Target,
-    first: Attribution,
-    where: tuple[int, ...] | None,
+    run: _Experiment,
     shares: dict[Component, Tensor],
     top: int,
     components: Sequence[ComponentLike],
     exact_up_to: int,
-    job: Job | None,
-    budget: int | None,
-) -> tuple[list[Component], dict[str, Patching], list[str]]:
+) -> tuple[list[Component], dict[Direction, Patching], list[str]]:
     """Exact effects in both directions: of every head and MLP where that is affordable, else of the candidates."""
-    model, notes = first.model, []
+    first, notes = run.first, []
+    model = first.model
     sites = ["z", "mlp"] if model.granularity == "heads" else ["attn", "mlp"]
-    cells = cells_of(model, sites, None, "each", [where])
-    if len(cells) * first.run.n_positions * len(pairs) > exact_up_to:
+    cells = cells_of(model, sites, None, "each", [run.where])
+    if len(cells) * first.run.n_positions * len(run.pairs) > exact_up_to:
         from .gradients import attribution_patch
 
-        estimate = attribution_patch(
-            model, [p[0] for p in pairs], [p[1] for p in pairs], target, position=first.position
-        )
-        estimated = {str(c): abs(float(v)) for c, v in zip(estimate.cells, estimate.values, strict=True)}
+        clean, corrupted = zip(*run.pairs, strict=True)
+        estimate = attribution_patch(model, list(clean), list(corrupted), run.target, position=first.position)
+        size = {str(c): abs(float(v)) for c, v in zip(estimate.cells, estimate.values, strict=True)}
         by_direct = sorted(shares, key=lambda c: -float(shares[c].mean().abs()))[: top + 8]
-        keep = {*sorted(estimated, key=lambda c: -estimated[c])[: 2 * top], *map(str, by_direct), *map(str, components)}
+        keep = {*sorted(size, key=lambda c: -size[c])[: 2 * top], *map(str, by_direct), *map(str, components)}
         cells = [c for c in cells if str(Cell(c.parts)) in keep]
         notes.append(f"total effects chosen by attribution patching, {len(cells)} of them patched exactly")
-    effects = {
-        direction: patch_cells(pairs, cells, target, direction, first.position, job=job, budget=budget)  # type: ignore[arg-type]
-        for direction in ("noise", "denoise")
-    }
+    effects: dict[Direction, Patching] = {"noise": run.patch(cells, "noise"), "denoise": run.patch(cells, "denoise")}
     return [c for c in (component_of(cell.parts[0]) for cell in cells) if c is not None], effects, notes
 
 
@@ -304,7 +318,7 @@ def _candidates(
 
 
 def _intervals(
-    shares: dict[Component, Tensor], gaps: Tensor, cells: list[Component], effects: dict[str, Patching]
+    shares: dict[Component, Tensor], gaps: Tensor, cells: list[Component], effects: dict[Direction, Patching]
 ) -> dict[Component, tuple[list[float], list[float], list[float]]]:
     direct = bootstrap(torch.stack(list(shares.values()), -1), gaps)
     assert direct is not None
@@ -317,53 +331,35 @@ def _intervals(
     return {c: (by_direct[c], totals[0][i], totals[1][i]) for i, c in enumerate(cells) if c in by_direct}
 
 
-def _add_evidence(
-    result: Verification,
-    pairs: Sequence[tuple[Run, Run]],
-    target: Target,
-    where: tuple[int, ...] | None,
-    backups: bool,
-    job: Job | None,
-    budget: int | None,
-) -> None:
+def _add_evidence(result: Verification, run: _Experiment, backups: bool) -> None:
     """Backups of redundant parts, what passthroughs hand on: on the first pair, where there are several."""
-    a, (clean, corrupted) = result.attributions[0], pairs[0]
-    donor, at = RunDonor(clean, corrupted), result.thresholds
+    a, donor, at = result.attributions[0], RunDonor(*run.pairs[0]), result.thresholds
     for f in result.findings:
-        if job is not None and job.cancelled:
+        if run.job is not None and run.job.cancelled:
             return
         if f.verdict is Verdict.PASSTHROUGH and f.component.kind == "head" and a.model.check.attention_ok:
             f.passed = _passed(a, f.component)
-        if not backups or f.verdict not in (Verdict.REDUNDANT, Verdict.COMPENSATED):
+        if not backups or f.verdict not in (Verdict.REDUNDANT, Verdict.PASSTHROUGH, Verdict.COMPENSATED):
             continue
-        found = repair(a, f.component, donor.writes(Cell(parts_of(a.model, f.component), where)))
+        found = repair(a, f.component, donor.writes(Cell(parts_of(a.model, f.component), run.where)))
         result.cost.forwards, result.cost.naive = result.cost.forwards + 1, result.cost.naive + 1
+        f.rescaled = found.rescaling / result.gap
         least = at.tau * abs(result.gap)
         f.backups = [(c, v) for c, v in found.top(BACKUPS) if abs(v) >= least and c.kind in ("head", "mlp", "attn")]
+        # What worked against the part by as much as half of its rise did not take over: it stopped.
+        f.erasers = [c for c, v in f.backups if a[c] * a[f.component] < 0 and abs(a[c]) >= abs(v) / 2]
         if f.backups:
-            _confirm(f, result, clean, corrupted, donor, target, where, job, budget)
+            _confirm(f, result, run, donor)
 
 
-def _confirm(
-    f: Finding,
-    result: Verification,
-    clean: Run,
-    corrupted: Run,
-    donor: RunDonor,
-    target: Target,
-    where: tuple[int, ...] | None,
-    job: Job | None,
-    budget: int | None,
-) -> None:
+def _confirm(f: Finding, result: Verification, run: _Experiment, donor: RunDonor) -> None:
     """Take the backups out, with and without the part: does it matter once nobody can take over?"""
-    from .experiment import ends_of
-    from .metrics import metric_of
-
-    model, position = clean.model, result.attributions[0].position
-    metric = metric_of(target, clean, position)
-    out = tuple(p for c, _ in f.backups for p in parts_of(model, c))
-    cells = [Cell(out, where), Cell((*parts_of(model, f.component), *out), where)]
-    values, done = run_cells(clean, donor, cells, metric, position, result.cost, job, budget)
+    clean, corrupted = run.pairs[0]
+    position = run.first.position
+    metric = metric_of(run.target, clean, position)
+    out = tuple(p for c, _ in f.backups for p in parts_of(clean.model, c))
+    cells = [Cell(out, run.where), Cell((*parts_of(clean.model, f.component), *out), run.where)]
+    values, done = run_cells(clean, donor, cells, metric, position, result.cost, run.job, run.budget)
     ends = ends_of(metric, clean, corrupted, position)
     if bool(done.all()):
         f.unbacked = float((values[0] - values[1]) / (ends[0] - ends[1]))
