@@ -32,6 +32,13 @@ _HOMES = {
     "Verification": "analysis.verdicts",
     "Verdict": "analysis.regions",
     "Thresholds": "analysis.regions",
+    "attribution_patch": "analysis.gradients",
+    "Estimate": "analysis.gradients",
+    "estimated_effects": "analysis.gradients",
+    "edge_patch": "analysis.edges",
+    "EdgeEstimate": "analysis.edges",
+    "integrated_gradients": "analysis.integrated",
+    "Integrated": "analysis.integrated",
     "prob": "analysis.metrics",
     "kl": "analysis.metrics",
     "component": "components",
@@ -83,6 +90,13 @@ if TYPE_CHECKING:
     from .analysis.attention import attention as attention
     from .analysis.attribution import Attribution as Attribution
     from .analysis.attribution import attribute as attribute
+    from .analysis.edges import EdgeEstimate as EdgeEstimate
+    from .analysis.edges import edge_patch as edge_patch
+    from .analysis.gradients import Estimate as Estimate
+    from .analysis.gradients import attribution_patch as attribution_patch
+    from .analysis.gradients import estimated_effects as estimated_effects
+    from .analysis.integrated import Integrated as Integrated
+    from .analysis.integrated import integrated_gradients as integrated_gradients
     from .analysis.metrics import kl as kl
     from .analysis.metrics import prob as prob
     from .analysis.patching import Patching as Patching

@@ -137,6 +137,41 @@ def metric_of(given: MetricLike | None, clean: Run, position: int) -> Metric:
     return metric if _columns_agree(metric, clean, position) else _from_all(metric, found.ids, weights)
 
 
+@torch.no_grad()
+def frozen_metric(given: MetricLike | None, base: Run, position: int) -> Metric:
+    """A logit or a logit difference with the scale of the final norm kept as it is in ``base``: linear in the stream.
+
+    Raises:
+        TargetError: any other metric, or a soft cap, which no frozen norm makes linear.
+    """
+    model = base.model
+    target = (
+        None
+        if callable(given) or isinstance(given, Measure)
+        else as_target(given if given is not None else base.top(1, position)[0].id)
+    )
+    if not isinstance(target, Target) or target.kind == "log_prob" or model.softcap is not None:
+        raise TargetError("Only an uncapped logit is linear once the final norm is frozen.", "Give a token.")
+    found = resolve(target, base, position)
+    norm, direction = model.norm(model.anatomy.final_norm), found.direction(model.unembed_weight)
+    u = (norm.pull(direction) * norm.scale(base.record.streams[-1][position])).double()
+    bias = model.unembed_bias
+    constant = float(norm.bias @ direction) + (0.0 if bias is None else found.of(bias))
+    return Frozen(model, target.phrase(model, base), target.unit, None, lambda x: x.double() @ u + constant)
+
+
+class Frozen(Metric):
+    """A metric whose function reads the stream itself."""
+
+    def of(self, streams: Float[Tensor, "row d_model"]) -> Float[Tensor, "row"]:
+        """The metric, in float64."""
+        return self.function(streams).cpu()
+
+    def differentiable(self, stream: Float[Tensor, "row d_model"]) -> Float[Tensor, "row"]:
+        """The same with gradients."""
+        return self.function(stream)
+
+
 def _columns_agree(metric: Metric, clean: Run, position: int) -> bool:
     """Whether the columns alone give the printed logits (a family may scale what it prints)."""
     printed = clean.logits(position)[metric.columns].float()

@@ -21,7 +21,7 @@ from ..errors import ComponentError, TargetError
 from ..result import Result, Table, number, others_label, signed, visible
 from .cells import Cell, RunDonor, cells_of, parts_of, positions_of
 from .experiment import SHARES, Cost, Direction, as_pairs, ends_of, joint, run_cells
-from .metrics import MetricLike, metric_of
+from .metrics import MetricLike, frozen_metric, metric_of
 from .statistics import bootstrap, ratio_of_means, small_gaps
 
 if TYPE_CHECKING:
@@ -235,6 +235,7 @@ def patch(
     heads: Literal["each", "all"] = "each",
     direction: Direction = "denoise",
     position: int = -1,
+    final_norm: Literal["live", "frozen"] = "live",
     job: Job | None = None,
     budget: int | None = None,
 ) -> Patching:
@@ -252,6 +253,7 @@ def patch(
         heads: ``"each"`` makes one cell per head, ``"all"`` patches a layer's heads together.
         direction: ``"denoise"`` (clean into corrupted: recovery) or ``"noise"`` (corrupted into clean: damage).
         position: where the metric is read.
+        final_norm: ``"frozen"`` reads a logit with the final norm's scale of the run that is patched.
         job: a worker's job: told of the progress, and asked between passes whether to stop.
         budget: bytes that a pass may take; None asks the device.
 
@@ -267,7 +269,8 @@ def patch(
         cells = cells_of(pairs[0][0].model, names, layers, heads, places)
     else:
         cells = [Cell(joint(pairs[0][0].model, c), at) for c in components for at in places]
-    return patch_cells(pairs, cells, target, direction, position, job=job, budget=budget)
+    frozen = final_norm == "frozen"
+    return patch_cells(pairs, cells, target, direction, position, frozen=frozen, job=job, budget=budget)
 
 
 def patch_cells(
@@ -277,6 +280,7 @@ def patch_cells(
     direction: Direction,
     position: int,
     *,
+    frozen: bool = False,
     job: Job | None = None,
     budget: int | None = None,
 ) -> Patching:
@@ -290,8 +294,9 @@ def patch_cells(
     )
     metric = None
     for i, (clean, corrupted) in enumerate(pairs):
-        metric = metric_of(target, clean, clean.position(position))
         base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+        where = clean.position(position)
+        metric = frozen_metric(target, base, where) if frozen else metric_of(target, clean, where)
         ends[:, i] = ends_of(metric, clean, corrupted, position)
         found = run_cells(base, RunDonor(base, source), cells, metric, position, cost, job, budget)
         patched[i], done = found[0], done & found[1]
