@@ -39,6 +39,12 @@ _HOMES = {
     "EdgeEstimate": "analysis.edges",
     "integrated_gradients": "analysis.integrated",
     "Integrated": "analysis.integrated",
+    "path_patch": "analysis.paths",
+    "Paths": "analysis.paths",
+    "erasure": "analysis.erasure",
+    "Erasure": "analysis.erasure",
+    "greedy_removal": "analysis.removal",
+    "Removal": "analysis.removal",
     "prob": "analysis.metrics",
     "kl": "analysis.metrics",
     "component": "components",
@@ -92,6 +98,8 @@ if TYPE_CHECKING:
     from .analysis.attribution import attribute as attribute
     from .analysis.edges import EdgeEstimate as EdgeEstimate
     from .analysis.edges import edge_patch as edge_patch
+    from .analysis.erasure import Erasure as Erasure
+    from .analysis.erasure import erasure as erasure
     from .analysis.gradients import Estimate as Estimate
     from .analysis.gradients import attribution_patch as attribution_patch
     from .analysis.gradients import estimated_effects as estimated_effects
@@ -101,8 +109,12 @@ if TYPE_CHECKING:
     from .analysis.metrics import prob as prob
     from .analysis.patching import Patching as Patching
     from .analysis.patching import patch as patch
+    from .analysis.paths import Paths as Paths
+    from .analysis.paths import path_patch as path_patch
     from .analysis.regions import Thresholds as Thresholds
     from .analysis.regions import Verdict as Verdict
+    from .analysis.removal import Removal as Removal
+    from .analysis.removal import greedy_removal as greedy_removal
     from .analysis.tables import head_table as head_table
     from .analysis.verdicts import Verification as Verification
     from .analysis.verdicts import verify as verify

@@ -109,7 +109,12 @@ def run_cells(
         return torch.full((len(cells),), torch.nan, dtype=torch.float64), torch.zeros(len(cells), dtype=torch.bool)
     swept = sweep(base, [donor.writes(c) for c in cells], position, job=job, budget=budget)
     cost.add(swept, len(cells))
-    # What changed nothing reads exactly as the base, not as one more row of a product of another shape.
+    return measured(metric, base, position, swept.streams), swept.done
+
+
+def measured(metric: Metric, base: Run, position: int, streams: Float[Tensor, "row d_model"]) -> Float[Tensor, "row"]:
+    """The metric of every stream. What changed nothing reads exactly as the base, not as one more row of a product of
+    another shape."""
     start = base.record.streams[-1][base.position(position)]
-    same = (swept.streams == start).all(-1).cpu()
-    return torch.where(same, metric.of(start[None]), metric.of(swept.streams)), swept.done
+    same = (streams == start).all(-1).cpu()
+    return torch.where(same, metric.of(start[None]), metric.of(streams))

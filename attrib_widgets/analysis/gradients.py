@@ -139,7 +139,8 @@ def estimates(
     if not exact_qk:
         return found[0].cpu()
     # Nothing of a part is left in the row that leaves out its own layer: it does not count.
-    counted = torch.tensor([model.n_layers - (c.parts[:1] != () and c.parts[0].site != "stream") for c in cells])
+    own = [bool(c.parts) and c.parts[0].site != "stream" for c in cells]
+    counted = torch.tensor([model.n_layers - left_out for left_out in own])
     average = found[1:].abs().sum(0).cpu() / counted.clamp_min(1)
     return found[0].sign().cpu() * average
 

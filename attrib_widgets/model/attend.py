@@ -63,7 +63,11 @@ def _module(model: Model, layer: int) -> nn.Module:
 
 def normed_input(model: Model, rec: Recording, layer: int) -> Float[Tensor, "position d_model"]:
     """What the attention of ``layer`` reads, in the model's dtype."""
-    stream = rec.streams[layer]
+    return normed(model, layer, rec.streams[layer])
+
+
+def normed(model: Model, layer: int, stream: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
+    """A stream as the attention of ``layer`` reads it, in the model's dtype."""
     path = model.anatomy.attn_norm
     if path is None:
         return stream
