@@ -78,9 +78,8 @@ class Erasure(Result):
         return f"{left}: {', '.join(str(e.component) for e in self.erasers[:3])} erased it"
 
     def summary(self) -> Table:
-        rows = [
-            [str(e.component), signed(e.projection), signed(e.without), signed(-e.erased)] for e in self.erasers[:8]
-        ]
+        shown = self.erasers[:8]
+        rows = [[str(e.component), signed(e.projection), signed(e.without), signed(-e.erased)] for e in shown]
         left = ", ".join(f"L{self.first + i} {float(r):.2f}" for i, r in enumerate(self.remaining[:-1]))
         note = f"still there in what each layer reads: {left + ', ' if left else ''}final norm {self.remaining[-1]:.2f}"
         marks = [f"its direct contribution is {signed(self.contribution)} {self.unit}"]

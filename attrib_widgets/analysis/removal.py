@@ -18,12 +18,16 @@ from .ablation import Method, donors_of
 from .cells import Cell, Donor, RunDonor, parts_of
 from .experiment import Cost, prompts_of
 from .given import as_run
+from .rows import decompose
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..model.worker import Job
     from .attribution import Attribution
+
+
+NOTICED = 0.01  # a removal that lowers the margin by less of what it was at first does not count as lowering it
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,9 @@ def greedy_removal(
 ) -> Removal:
     """Remove parts one by one until another token has the largest logit.
 
+    Each time the part goes whose removal leaves the smallest margin. Where none lowers it, because others would take
+    over, the part goes that leads in the attribution of the run as ablated so far. What proves needless is put back.
+
     Args:
         corrupted: a prompt whose parts replace the removed ones; None ablates by ``method`` (see ``aw.ablate``).
         candidates: how many of the largest direct contributions to try at each step, or the parts themselves.
@@ -123,19 +130,62 @@ def greedy_removal(
     steps: list[Step] = []
     removed: list[Component] = []
     margin = float(start[0])
-    while margin > 0 and len(steps) < limit and len(removed) < len(pool):
+    while margin > 0 and len(steps) < limit:
         rest = [c for c in pool if c not in removed]
-        cells = [Cell(tuple(p for c in [*removed, new] for p in parts_of(model, c))) for new in rest]
-        swept = sweep(run, [donor.writes(c) for c in cells], a.position, job=job)
-        cost.add(swept, len(cells))
-        if not swept.complete:
+        margins, leaders = _tested(a, donor, [[*removed, c] for c in rest], token, cost, job)
+        if job is not None and job.cancelled:
             break
-        margins, leaders = _margins(model.read_out(swept.streams)[1], token)
-        best = int(margins.argmin())
+        best = int(margins.argmin()) if rest else -1
+        if not rest or float(margins[best]) > margin - NOTICED * float(start[0]):
+            # Nothing lowers the margin by itself, others would take over: remove what leads now, as attribution sees it.
+            leads = _leads_now(a, donor, removed, cost)
+            if leads is None:
+                break
+            rest, best = [leads], 0
+            pool = list(dict.fromkeys([*pool, leads]))
+            margins, leaders = _tested(a, donor, [[*removed, leads]], token, cost, job)
         margin = float(margins[best])
         removed.append(rest[best])
         steps.append(Step(rest[best], margin, model.token(int(leaders[best]))))
+    if margin <= 0:
+        steps = _pruned(a, donor, steps, token, cost, job)
     return Removal(a, float(start[0]), steps, margin <= 0, how, cost)
+
+
+def _tested(
+    a: Attribution, donor: Donor, sets: Sequence[Sequence[Component]], token: int, cost: Cost, job: Job | None
+) -> tuple[Tensor, Tensor]:
+    """(margin, leader) once each set of parts is out."""
+    model = a.model
+    cells = [Cell(tuple(p for c in out for p in parts_of(model, c))) for out in sets]
+    swept = sweep(a.run, [donor.writes(c) for c in cells], a.position, job=job)
+    cost.add(swept, len(cells))
+    return _margins(model.read_out(swept.streams)[1], token)
+
+
+def _leads_now(a: Attribution, donor: Donor, removed: Sequence[Component], cost: Cost) -> Component | None:
+    """The part that contributes most to the explained direction once ``removed`` are out."""
+    out = Cell(tuple(p for c in removed for p in parts_of(a.model, c)))
+    ablated = a.run.edited(donor.writes(out)) if removed else a.run
+    cost.include(Cost(1, a.run.n_positions, 1))
+    reading = a.reading
+    rows = decompose(ablated, reading.stage, reading.norm, reading.direction[None], [reading.position])
+    values = zip(rows.components, rows.values[0, 0].tolist(), strict=True)
+    usable = [(v, c) for c, v in values if c.kind in ("head", "mlp", "attn") and c not in removed and v > 0]
+    return max(usable, key=lambda x: x[0])[1] if usable else None
+
+
+def _pruned(a: Attribution, donor: Donor, steps: list[Step], token: int, cost: Cost, job: Job | None) -> list[Step]:
+    """Without the steps that turn out not to be needed, the margins measured again."""
+    kept = [s.component for s in steps]
+    for part in [s.component for s in steps]:
+        fewer = [c for c in kept if c != part]
+        if fewer and float(_tested(a, donor, [fewer], token, cost, job)[0][0]) <= 0:
+            kept = fewer
+    if len(kept) == len(steps):
+        return steps
+    margins, leaders = _tested(a, donor, [kept[: i + 1] for i in range(len(kept))], token, cost, job)
+    return [Step(c, float(m), a.model.token(int(t))) for c, m, t in zip(kept, margins, leaders, strict=True)]
 
 
 def _margins(logits: Tensor, token: int) -> tuple[Tensor, Tensor]:
