@@ -45,6 +45,8 @@ _HOMES = {
     "Erasure": "analysis.erasure",
     "greedy_removal": "analysis.removal",
     "Removal": "analysis.removal",
+    "token_effects": "analysis.tokens",
+    "TokenEffects": "analysis.tokens",
     "prob": "analysis.metrics",
     "kl": "analysis.metrics",
     "component": "components",
@@ -116,6 +118,8 @@ if TYPE_CHECKING:
     from .analysis.removal import Removal as Removal
     from .analysis.removal import greedy_removal as greedy_removal
     from .analysis.tables import head_table as head_table
+    from .analysis.tokens import TokenEffects as TokenEffects
+    from .analysis.tokens import token_effects as token_effects
     from .analysis.verdicts import Verification as Verification
     from .analysis.verdicts import verify as verify
     from .components import Component as Component

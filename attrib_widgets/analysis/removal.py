@@ -137,7 +137,7 @@ def greedy_removal(
             break
         best = int(margins.argmin()) if rest else -1
         if not rest or float(margins[best]) > margin - NOTICED * float(start[0]):
-            # Nothing lowers the margin by itself, others would take over: remove what leads now, as attribution sees it.
+            # Nothing lowers the margin by itself, others would take over: remove what leads in the ablated run.
             leads = _leads_now(a, donor, removed, cost)
             if leads is None:
                 break
