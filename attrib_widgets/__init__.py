@@ -49,14 +49,20 @@ _HOMES = {
     "TokenEffects": "analysis.tokens",
     "prob": "analysis.metrics",
     "kl": "analysis.metrics",
+    "logit_lens": "analysis.logit_lens",
+    "LogitLens": "analysis.logit_lens",
     "component": "components",
     "Component": "components",
+    "Phrase": "targets",
+    "PhraseAttribution": "analysis.phrases",
+    "phrase": "targets",
     "logit": "targets",
     "logit_diff": "targets",
     "log_prob": "targets",
     "score": "targets",
     "load": "model.loading",
     "Model": "model.model",
+    "supported": "model.supported",
     "Run": "model.run",
     "Anatomy": "model.anatomy",
     "QKV": "model.anatomy",
@@ -107,12 +113,15 @@ if TYPE_CHECKING:
     from .analysis.gradients import estimated_effects as estimated_effects
     from .analysis.integrated import Integrated as Integrated
     from .analysis.integrated import integrated_gradients as integrated_gradients
+    from .analysis.logit_lens import LogitLens as LogitLens
+    from .analysis.logit_lens import logit_lens as logit_lens
     from .analysis.metrics import kl as kl
     from .analysis.metrics import prob as prob
     from .analysis.patching import Patching as Patching
     from .analysis.patching import patch as patch
     from .analysis.paths import Paths as Paths
     from .analysis.paths import path_patch as path_patch
+    from .analysis.phrases import PhraseAttribution as PhraseAttribution
     from .analysis.regions import Thresholds as Thresholds
     from .analysis.regions import Verdict as Verdict
     from .analysis.removal import Removal as Removal
@@ -137,9 +146,12 @@ if TYPE_CHECKING:
     from .model.loading import load as load
     from .model.model import Model as Model
     from .model.run import Run as Run
+    from .model.supported import supported as supported
+    from .targets import Phrase as Phrase
     from .targets import log_prob as log_prob
     from .targets import logit as logit
     from .targets import logit_diff as logit_diff
+    from .targets import phrase as phrase
     from .targets import score as score
     from .widgets.explorer import Explorer as Explorer
     from .widgets.explorer import explore as explore

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 TokenLike: TypeAlias = "str | int"
 TokenSet: TypeAlias = "TokenLike | Sequence[TokenLike]"
+PhraseLike: TypeAlias = "str | Sequence[TokenLike]"
 TargetLike: TypeAlias = "Target | ScoreTarget | str | int"
 
 
@@ -89,6 +90,18 @@ class ScoreTarget:
         return f"attention score of {self.head} from {ends[0]} to {ends[1]}, before the softmax ({self.side} side)"
 
 
+@dataclass(frozen=True)
+class Phrase:
+    """A continuation of several tokens, explained token by token. Made by :func:`phrase`.
+
+    ``text`` is typed text, ``tokens`` are ids or token texts; with neither it is what follows in the run.
+    """
+
+    text: str | None = None
+    tokens: tuple[TokenLike, ...] = ()
+    unit: str = "nats"
+
+
 def _set(tokens: TokenSet) -> tuple[TokenLike, ...]:
     one = tokens if isinstance(tokens, str) else whole(tokens)
     if one is None and not hasattr(tokens, "__iter__"):
@@ -128,6 +141,29 @@ def log_prob(token: TokenLike) -> Target:
     return Target("log_prob", tokens)
 
 
+def phrase(continuation: PhraseLike | None = None, *, unit: str = "nats") -> Phrase:
+    """The log-probability of a continuation of several tokens: the sum over its tokens, each given those before it.
+
+    Args:
+        continuation: its text as typed, leading space included (``" Paris, the"``), or a list of token ids; None
+            is what follows in the run, such as the text it generated.
+        unit: ``"nats"`` sums log-probabilities. ``"logits"`` sums the tokens' logits, which is no probability but
+            works under a soft cap too.
+
+    Raises:
+        TargetError: nothing to explain, or another unit.
+    """
+    if unit not in ("nats", "logits"):
+        raise TargetError(f"{unit!r} is not a unit of a phrase.", 'Use "nats" or "logits".')
+    if continuation is None:
+        return Phrase(unit=unit)
+    if isinstance(continuation, str):
+        if not continuation:
+            raise TargetError("An empty phrase has no tokens.", 'Give for example " Paris, the".')
+        return Phrase(continuation, unit=unit)
+    return Phrase(None, _set(continuation), unit)
+
+
 def score(head: ComponentLike, query: int = -1, key: int = 0, side: str = "query") -> ScoreTarget:
     """Why ``head`` looked from position ``query`` to position ``key``: its attention score there.
 
@@ -150,6 +186,10 @@ def as_target(target: TargetLike) -> Target | ScoreTarget:
     """A string or an id means its logit."""
     if isinstance(target, (Target, ScoreTarget)):
         return target
+    if isinstance(target, Phrase):
+        raise TargetError(
+            "A phrase is one number per token, and this takes one number.", "aw.attribute(run, aw.phrase(...))[0]."
+        )
     if not isinstance(target, str) and whole(target) is None:
         raise TargetError(
             f"{target!r} is not a target.", 'Give for example " Paris" or aw.logit_diff(" Paris", " Rome").'
@@ -162,13 +202,14 @@ class Resolved:
     """A target on one model and one position: weights over the vocabulary.
 
     The explained value is ``sum(weights * logits at ids) + dense . logits + constant``. ``constant`` is -H(p) for a
-    log-probability and 0 otherwise. ``notes`` are remarks for the reader.
+    log-probability and 0 otherwise. ``notes`` are remarks for the reader. ``ids`` [k] and ``dense`` [vocab] may also
+    have a row for each of several positions; their values and directions then have a row each.
     """
 
     ids: Tensor
     weights: Float[Tensor, "k"]
-    dense: Float[Tensor, "vocab"] | None = None
-    constant: float = 0.0
+    dense: Float[Tensor, "*rows vocab"] | None = None
+    constant: float | Float[Tensor, "row"] = 0.0
     notes: list[str] = field(default_factory=list)
 
     def of(self, logits: Float[Tensor, "vocab"]) -> float:
@@ -178,16 +219,16 @@ class Resolved:
     def of_rows(self, logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row"]:
         """:meth:`of` for several rows of logits, in float64."""
         values = logits.double()
-        total = values[:, self.ids] @ self.weights.double()
-        return total if self.dense is None else total + values @ self.dense.double()
+        total = values.gather(1, self.ids.expand(len(values), -1)) @ self.weights.double()
+        return total if self.dense is None else total + (values * self.dense.double()).sum(-1)
 
-    def direction(self, weight: Float[Tensor, "d_model vocab"]) -> Float[Tensor, "d_model"]:
+    def direction(self, weight: Float[Tensor, "d_model vocab"]) -> Float[Tensor, "*rows d_model"]:
         """The direction of the normalised stream, float32."""
-        w = weight[:, self.ids].float() @ self.weights
+        w = (weight.T[self.ids].float() * self.weights[:, None]).sum(-2)
         if self.dense is not None:
             # in float32, a slice at a time: no second copy of a large half-precision unembedding
             for start in range(0, weight.shape[1], 16384):
-                w = w + weight[:, start : start + 16384].float() @ self.dense[start : start + 16384]
+                w = w + self.dense[..., start : start + 16384] @ weight[:, start : start + 16384].T.float()
         return w
 
 
@@ -212,16 +253,25 @@ def resolve(target: Target, run: Run, position: int) -> Resolved:
     if target.centre:
         found.dense = torch.full((size,), -1.0 / size, device=device)
     if target.kind == "log_prob":
-        if model.softcap is not None:
-            raise TargetError(
-                f"{model.name} caps its logits at ±{model.softcap:g}, so a log-probability is no sum of contributions.",
-                'Explain the logit, or aw.logit_diff(" Paris", " Rome").',
-            )
+        refuse_capped(model)
         logits = run.logits(position).float()
         p = logits.softmax(-1)
         found.dense = -p
         found.constant = float((p.double() * logits.double().log_softmax(-1)).sum())
     return found
+
+
+def refuse_capped(model: Model, instead: str = 'Explain the logit, or aw.logit_diff(" Paris", " Rome").') -> None:
+    """A log-probability is a sum of contributions only where the logits are not capped.
+
+    Raises:
+        TargetError: ``model`` caps them; ``instead`` says what to explain.
+    """
+    if model.softcap is not None:
+        raise TargetError(
+            f"{model.name} caps its logits at ±{model.softcap:g}, so a log-probability is no sum of contributions.",
+            instead,
+        )
 
 
 def _space_note(run: Run, position: int, token: TokenLike, token_id: int) -> str:

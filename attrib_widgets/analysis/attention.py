@@ -16,6 +16,7 @@ from torch import Tensor
 from ..components import Component, ComponentLike, component, head, whole
 from ..errors import ComponentError, GranularityError, TargetError
 from ..model.attend import attend, projection_weight
+from ..model.writing import write_of
 from ..result import Result, Table, number, visible
 from .given import as_run
 from .sources import attention_direction
@@ -219,17 +220,10 @@ def unit_writes(a: Attribution, layer: int) -> UnitWrites:
     carry = (found.v.final @ through[..., None])[..., 0] - constant[:, None]
     reading = a.reading
     dest = reading.norm.scale(rec.streams[reading.stage])
-    path = model.anatomy.attn_post_norm
-    post = torch.ones_like(dest)
-    if path is not None:
-        post = model.norm(path, layer).scale(rec.attn_out[layer])
-        dest = dest * post
-        written = torch.stack(
-            [model.norm(path, layer).push(v @ w).norm(dim=-1) for v, w in zip(found.v.final, weight, strict=True)]
-        )
-        norms = written * post[at]
-    else:
-        norms = torch.stack([(v @ w).norm(dim=-1) for v, w in zip(found.v.final, weight, strict=True)])
+    write = write_of(model, "attn", layer)
+    post = write.scale(rec.attn_out[layer])
+    dest = dest * post
+    norms = torch.stack([write.push(v @ w).norm(dim=-1) for v, w in zip(found.v.final, weight, strict=True)]) * post[at]
     value_bias = constant * found.pattern[:, at].sum(-1)
     relative = post / post[at]
     z = rec.z[layer][at].float().view(geo.n_heads, geo.d_head)

@@ -232,7 +232,8 @@ def _edges(
 
 
 def _after(model: Model, path: str | None, layer: int, given: Tensor, change: Tensor) -> Tensor:
-    return change if path is None else pushed(model.norm(path, layer), given.float(), change)
+    written = change if path is None else pushed(model.norm(path, layer), given.float(), change)
+    return written * model.multiplier
 
 
 def _read(change: Float[Tensor, "position d_model"], reads: Tensor) -> Float[Tensor, "reader"]:

@@ -93,17 +93,18 @@ class Metric:
 
 def columns_of(model: Model, streams: Float[Tensor, "row d_model"], columns: Any) -> Float[Tensor, "row column"]:
     """Printed logits of a few tokens."""
-    y = model.module(model.anatomy.final_norm)(streams)
+    y = model.call(model.module(model.anatomy.final_norm), streams)
     logits: Tensor = y.float() @ model.unembed_weight[:, columns].float()
     bias = model.unembed_bias
-    logits = logits if bias is None else logits + bias[columns].float()
+    logits = model.scaled(logits if bias is None else logits + bias[columns].float())
     cap = model.softcap
     return logits if cap is None else torch.tanh(logits / cap) * cap
 
 
 def read_all(model: Model, streams: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
     """Printed logits of the whole vocabulary, gradients included."""
-    precap: Tensor = model.module(model.anatomy.unembed)(model.module(model.anatomy.final_norm)(streams))
+    normed = model.call(model.module(model.anatomy.final_norm), streams)
+    precap = model.scaled(model.call(model.module(model.anatomy.unembed), normed))
     cap = model.softcap
     return precap if cap is None else torch.tanh(precap / cap) * cap
 
@@ -154,9 +155,9 @@ def frozen_metric(given: MetricLike | None, base: Run, position: int) -> Metric:
         raise TargetError("Only an uncapped logit is linear once the final norm is frozen.", "Give a token.")
     found = resolve(target, base, position)
     norm, direction = model.norm(model.anatomy.final_norm), found.direction(model.unembed_weight)
-    u = (norm.pull(direction) * norm.scale(base.record.streams[-1][position])).double()
+    u = (norm.pull(direction) * norm.scale(base.record.streams[-1][position])).double() * model.logit_scale
     bias = model.unembed_bias
-    constant = float(norm.bias @ direction) + (0.0 if bias is None else found.of(bias))
+    constant = model.logit_scale * (float(norm.bias @ direction) + (0.0 if bias is None else found.of(bias)))
     return Frozen(model, target.phrase(model, base), target.unit, None, lambda x: x.double() @ u + constant)
 
 

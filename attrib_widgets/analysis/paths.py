@@ -215,7 +215,7 @@ def _heads_taken(base: Run, readers: Sequence[Receiver], layer: int, first: Swep
         return []
     stream = torch.cat([arrived.to(rec.streams[layer].dtype), rec.streams[layer][count:]])
     own = attend(model, rec, layer)
-    x = normed(model, layer, stream[None])[0]
+    x = normed(model, layer, stream)
     sides = {"q": own.q.final.clone(), "k": own.k.final.clone(), "v": own.v.final.clone()}
     for r in readers:
         new = project(model, rec, layer, r.side, x).final

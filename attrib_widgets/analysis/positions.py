@@ -14,7 +14,8 @@ from ..errors import TargetError
 from ..model.rounding import refuse_above
 from ..result import Result, Table, number, signed, visible
 from ..targets import ScoreTarget, Target, resolve
-from .attribution import attribute_resolved, readout_bound
+from .attribution import readout_bound
+from .each import CHUNK, attribute_each
 from .rows import decompose
 
 if TYPE_CHECKING:
@@ -83,20 +84,18 @@ def by_position(a: Attribution, target: Literal["next"] | None = None) -> Positi
     if target not in (None, "next"):
         raise TargetError(f"{target!r} is not a choice here.", 'Use None (the same target) or "next".')
     if target == "next" or a.target.kind == "log_prob":
-        return _one_by_one(a, a.target, target == "next")
+        return _own_directions(a, a.target, target == "next")
     return _same_direction(a, a.target)
 
 
-def _one_by_one(a: Attribution, target: Target, own: bool) -> PositionAttribution:
+def _own_directions(a: Attribution, target: Target, own: bool) -> PositionAttribution:
     """Each position has a direction of its own (its next token, or its own probabilities)."""
     run = a.run
-    found, names = [], []
-    kind = "log_prob" if target.kind == "log_prob" else "logit"  # one unit and the same rows everywhere
-    for position in range(run.n_positions):
-        last = position == run.n_positions - 1
-        goal = Target(kind, (target.tokens[0] if last else run.ids[position + 1],)) if own else target
-        found.append(attribute_resolved(run, goal, position))
-        names.append(run.tokens[position + 1] if own and not last else _name(a, target))
+    last, name = run.model.single_token(target.tokens[0]), _name(a, target)
+    tokens = [*run.ids[1:], last] if own else [last] * run.n_positions
+    names = [*run.tokens[1:], name] if own else [name] * run.n_positions
+    # one unit and the same rows everywhere
+    found = attribute_each(run, tokens, range(run.n_positions), "log_prob" if target.kind == "log_prob" else "logit")
     values = torch.stack([f.values for f in found])
     actual = torch.tensor([f.actual for f in found]).float()
     return PositionAttribution(run, names, found[0].components, values, actual, found[0].unit)
@@ -131,17 +130,13 @@ def _same_direction(a: Attribution, target: Target) -> PositionAttribution:
 def _printed(run: Run, found: Resolved) -> tuple[Tensor, Tensor, Tensor]:
     """(printed, before the soft cap, rounding bound) at every position; logits are held for a few at a time."""
     printed, precap, bound = [], [], []
-    for start in range(0, run.n_positions, 32):
-        x = run.record.streams[-1][start : start + 32]
-        pre, out = run.model.read_out(x)
+    for start in range(0, run.n_positions, CHUNK):
+        x = run.record.streams[-1][start : start + CHUNK]
+        pre, out = run.logit_rows(range(start, start + len(x)))
         printed.append(found.of_rows(out))
         precap.append(found.of_rows(pre))
         bound.append(readout_bound(run.model, found, x, out))
-    actual, before = torch.cat(printed), torch.cat(precap)
-    for row, position in enumerate(run.record.kept):  # what the model itself printed comes first
-        actual[position] = found.of(run.record.logits[row])
-        before[position] = found.of(run.record.precap[row])
-    return actual.cpu(), before.cpu(), torch.cat(bound).cpu()
+    return torch.cat(printed).cpu(), torch.cat(precap).cpu(), torch.cat(bound).cpu()
 
 
 def _name(a: Attribution, target: Target) -> str:

@@ -12,9 +12,10 @@ from torch import Tensor
 from ..components import Component
 from ..model.attend import attend, input_norm, normed_input, projection_weight, value_direction
 from ..model.rounding import dot_bound, refuse_above
+from ..model.writing import write_of
 from ..result import signed, visible
 from .parts import Contributions, Through
-from .rows import Rows, decompose, sublayer_direction
+from .rows import Rows, decompose
 
 if TYPE_CHECKING:
     from ..model.attend import Attended
@@ -30,13 +31,11 @@ def stream_direction(a: Attribution) -> Float[Tensor, "d_model"]:
 
 
 def attention_direction(a: Attribution, layer: int) -> Float[Tensor, "d_model"]:
-    """The same direction at the output projection of ``layer``: pulled back through a post-norm where there is one."""
+    """The same direction at the output projection of ``layer``: pulled back through what follows it."""
     model, at = a.model, a.reading.position
+    write = write_of(model, "attn", layer)
     given = a.run.record.attn_out[layer][at : at + 1]
-    directions, scale, _ = sublayer_direction(
-        model, layer, model.anatomy.attn_post_norm, given, stream_direction(a)[None]
-    )
-    return directions[0] * scale[0]
+    return write.pull(stream_direction(a)) * write.scale(given)[0]
 
 
 @dataclass

@@ -55,6 +55,7 @@ def edited(x: Any, edit: tuple[Tensor, Tensor, Tensor, Tensor], n_heads: int = 1
     tensor = x[0] if isinstance(x, tuple) else x
     _, position, head, value = edit
     heads = tensor.reshape(-1, n_heads, tensor.shape[-1] // n_heads).clone()
+    position, head, value = (t.to(heads.device) for t in (position, head, value))
     heads[position, head] = value.to(heads.dtype)
     changed = heads.reshape(tensor.shape)
     return (changed, *x[1:]) if isinstance(x, tuple) else changed

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from ..errors import AttribError
 from . import wire
 
 if TYPE_CHECKING:
     from ..analysis.attention import Attention
+    from ..analysis.logit_lens import LogitLens
     from ..analysis.parts import Contributions, Writes
+    from ..analysis.phrases import PhraseAttribution
 
 NEURONS = 12
 WRITES = 8
@@ -83,6 +86,76 @@ def attention(a: Attention) -> bytes:
     if a.sink is not None and plain:
         arrays["sink"] = wire.store(a.sink)
     return wire.pack(header, arrays)
+
+
+def lens(found: LogitLens, position: int | None = None) -> bytes:
+    """Kind ``lens``: what every layer would print at every position; the title is about ``position``.
+
+    ``numbers`` holds probability and rank of the target, entropy and KL, in this order.
+
+    Raises:
+        AttribError: more than a notebook should carry.
+    """
+    if lens_bytes(found.top_ids.numel(), found.probability.numel()) > LARGEST:
+        raise AttribError(
+            f"{len(found.layers)} layers on {len(found.positions)} tokens are too much to draw.",
+            "Choose positions: aw.logit_lens(run, positions=range(100)).",
+        )
+    model = found.model
+    header = {
+        "kind": "lens",
+        "title": found.title(position),
+        "tokens": [found.run.tokens[p] for p in found.positions],
+        "positions": found.positions,
+        "layers": found.layers,
+        "target": {"text": found.token, "id": found.target},
+        "words": {i: model.token(i) for i in found.top_ids.unique().tolist()},
+        "notes": found.notes,
+    }
+    numbers = torch.stack([found.probability, found.rank.float(), found.entropy, found.kl])
+    arrays = {
+        "ids": wire.store(found.top_ids, "i4"),
+        "probabilities": wire.store(found.top_probabilities),
+        "numbers": wire.store(numbers),
+    }
+    return wire.pack(header, arrays)
+
+
+def lens_bytes(predictions: int, cells: int) -> int:
+    """About how many bytes :func:`lens` makes at most: id, probability and word of every prediction, four numbers."""
+    return 32 * predictions + 16 * cells
+
+
+def phrase(p: PhraseAttribution) -> bytes:
+    """Kind ``phrase``: the tokens of a continuation with their odds, and what contributed to each.
+
+    Raises:
+        AttribError: more than a notebook should carry.
+    """
+    tables = {"values": p.values, "sums": p.sums}
+    size = sum(t.numel() * 4 for t in tables.values())
+    if size > LARGEST:
+        raise AttribError(
+            f"{len(p)} tokens with {len(p.labels)} parts each take {size / 1e6:.0f} MB, too much to draw.",
+            "Explain fewer tokens, or read .to_dataframe().",
+        )
+    told = zip(p.tokens, p.log_probs.exp().tolist(), p.entropies.tolist(), p.likeliest, p.parts, strict=True)
+    table = p.summary()
+    header = {
+        "kind": "phrase",
+        "title": table.title,
+        "note": table.note.splitlines()[0],
+        "unit": p.unit,
+        "start": p.start,
+        "labels": p.labels,
+        "tokens": [
+            {"text": text, "prob": prob, "entropy": entropy, "likeliest": best, "actual": a.actual, "gap": a.gap}
+            for text, prob, entropy, best, a in told
+        ],
+        "actual": p.actual,
+        "gap": p.gap,
+    }
+    return wire.pack(header, {name: wire.store(t) for name, t in tables.items()})
 
 
 def neurons(c: Contributions) -> dict[str, Any]:

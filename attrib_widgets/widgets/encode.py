@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..analysis.attribution import attribute
 from ..analysis.detail import neurons_of
+from ..analysis.logit_lens import logit_lens
 from ..analysis.tables import head_table, through_table, why_table
 from ..errors import AttribError
 from ..targets import Target, score
@@ -39,6 +40,8 @@ LIVE_WORK = 3e8
 #: Most heads for which a page computes why they looked there and who wrote what they carried.
 PAGE_HEADS = 400
 CANDIDATES = 6
+#: Predictions that the lens shows at every layer and position.
+LENS_TOP = 5
 
 # Rows that a part below can share with the explorer; constants of the read point are summed apart.
 SHARED = ("embed", "pos", "head", "mlp", "attn", "layer", "attn.bias", "mlp.bias")
@@ -62,9 +65,12 @@ def _encode(e: Explanation, complete: bool, job: Job | None) -> Parts:
     if table is not None:
         arrays |= _head_arrays(a, table)
     filler = _Filler(header, arrays, job)
-    size = run.model.d_model * run.model.vocab_size * len(a.components)
+    unembedding = run.model.d_model * run.model.vocab_size
+    size = unembedding * len(a.components)
     if table is not None and drawable:
         filler.add("patterns", lambda: details.patterns(table.patterns, filler.left))
+    if complete or unembedding * (run.model.n_layers + 1) * run.n_positions <= LIVE_WORK:
+        filler.add("lens", lambda: _lens(a, filler.left))
     thorough = complete or size <= LIVE_WORK
     if thorough:
         filler.text("writes", lambda: _writes(a))
@@ -144,7 +150,7 @@ def _header(e: Explanation, table: HeadTable | None) -> dict[str, Any]:
         "rounding": {part: float(a.rounding.get(part, 0.0)) for part in ("stream", "heads", "readout")},
         "notes": list(a.notes),
         "examples": _examples(model),
-        "python": {"setup": setup.lines(a), "load": setup.load(model)},
+        "python": {"setup": setup.lines(a), "load": setup.load(model), "lens": setup.lens(a)},
         "neurons": {},
         "writes": {},
         "why_key": [],
@@ -218,6 +224,20 @@ def _writes(a: Attribution) -> dict[str, Any]:
 def _neurons(a: Attribution) -> dict[str, Any]:
     layers = [c.layer for c in a.components if c.kind == "mlp" and c.layer is not None]
     return {f"L{layer}.mlp": details.neurons(found) for layer, found in neurons_of(a, layers).items()}
+
+
+def lens(a: Attribution) -> bytes:
+    """Kind ``lens``: follows the first token of the target; for a score, the model's own top prediction."""
+    followed = a.target.tokens[0] if isinstance(a.target, Target) else None
+    return details.lens(logit_lens(a.run, followed, k=LENS_TOP), a.position)
+
+
+def _lens(a: Attribution, budget: int) -> Stored | None:
+    cells = (a.model.n_layers + 1) * a.run.n_positions
+    if details.lens_bytes(cells * LENS_TOP, cells) > budget:
+        return None
+    # A container inside the container: the view decodes the same bytes whether they were embedded or asked for.
+    return wire.store(np.frombuffer(lens(a), dtype="<i4"), "i4")
 
 
 def _spread(a: Attribution, labels: Sequence[str]) -> NDArray[np.intp]:

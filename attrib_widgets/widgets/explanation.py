@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..analysis.attribution import Attribution, attribute
 from ..errors import AttribError
+from ..model.chat import is_chat
 from ..model.run import Run
 from ..targets import Target, as_target, logit, logit_diff
 
@@ -66,10 +67,12 @@ def asked_from_end(question: Question, run: Run) -> Question:
     return replace(question, position=question.position - run.n_positions) if question.position >= 0 else question
 
 
-def prompt_like(prompt: Any) -> PromptLike:
-    """A prompt as something that can be compared and kept."""
+def prompt_like(prompt: Any, model: Model) -> PromptLike:
+    """A prompt as something that can be compared and kept; chat messages become their ids."""
     if isinstance(prompt, (str, Run)):
         return prompt
+    if is_chat(prompt):
+        return tuple(model.encode(prompt))
     try:
         return tuple(int(i) for i in prompt)
     except (TypeError, ValueError):
@@ -118,7 +121,7 @@ def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
     question = before
     if prompt is not None and prompt != _text(before.prompt):
         kept = None if target is None else before.target
-        question = Question(prompt_like(prompt), kept, corrupted=before.corrupted)
+        question = Question(prompt_like(prompt, model), kept, corrupted=before.corrupted)
         if _text(question.prompt) == _text(question.corrupted):
             question = replace(question, corrupted=None)
     if position is not None:
@@ -129,7 +132,7 @@ def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
         question = moved
     if compare is not None:
         with blaming("compare"):
-            question = replace(question, corrupted=_comparison(question, compare))
+            question = replace(question, corrupted=_comparison(model, question, compare))
     return replace(question, target=_target(model, question.target, target, against))
 
 
@@ -194,12 +197,12 @@ def _index(position: Any) -> int:
     return position
 
 
-def _comparison(question: Question, compare: Any) -> PromptLike | None:
+def _comparison(model: Model, question: Question, compare: Any) -> PromptLike | None:
     if compare == "":
         return None
     if _text(compare) == _text(question.prompt):
         raise AttribError("The comparison is the prompt itself.", "Change one word of it.")
-    return prompt_like(compare)
+    return prompt_like(compare, model)
 
 
 def _text(prompt: Any) -> Any:

@@ -14,7 +14,7 @@ from ..model.run import Run
 from ..model.worker import Job
 from ..result import Table
 from . import details, wire
-from .encode import encode, why
+from .encode import encode, lens, why
 from .explanation import Explanation, Question, asked, asked_from_end, blaming, explain, prompt_like, target_of
 from .view import Operation, Reply, Request, View
 
@@ -240,6 +240,7 @@ class Explorer(View):
             "why": self._op_why,
             "neurons": self._op_neurons,
             "writes": self._op_writes,
+            "lens": self._op_lens,
         }
 
     def before(self, request: Request) -> None:
@@ -274,6 +275,9 @@ class Explorer(View):
 
     def _op_writes(self, job: Job, args: Mapping[str, Any]) -> Reply:
         return Reply(details.writes(self.attribution.writes(self._row(args), k=details.WRITES)))
+
+    def _op_lens(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(container=lens(self.attribution))
 
     def _row(self, args: Mapping[str, Any]) -> str:
         label = self.label_of(args.get("id"))
@@ -332,8 +336,8 @@ def explore(
         corrupted = CORRUPTED
     with blaming("target"):
         aim = target_of(target, against)
-    other = None if corrupted is None or corrupted == "" else prompt_like(corrupted)
-    question = Question(prompt_like(prompt), aim, position, other)
+    other = None if corrupted is None or corrupted == "" else prompt_like(corrupted, model)
+    question = Question(prompt_like(prompt, model), aim, position, other)
     return Explorer(explain(model, question, Job(_nothing), {}), hidden=hidden)
 
 

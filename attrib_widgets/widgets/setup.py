@@ -40,6 +40,12 @@ def lines(a: Attribution) -> str:
     )
 
 
+def lens(a: Attribution) -> str:
+    """The expression that makes the lens beside ``a``."""
+    followed = f", {_token(a.model, a.target.tokens[0])}" if isinstance(a.target, Target) else ""
+    return f"aw.logit_lens(a.run{followed})"
+
+
 def quoted(text: str) -> str:
     """``text`` as a Python literal, in double quotes where that needs no escape."""
     literal = repr(text)

@@ -204,3 +204,56 @@ export function bars(count = 9): Uint8Array {
     { values: { dtype: "f4", shape: [count], values } },
   );
 }
+
+/** A lens of 5 layers: every column predicts its own token first, and " Paris" takes over in the last one. */
+export function lens(n = 6, layers = ["embed", "L0", "L1", "L2", "L3"]): Uint8Array {
+  const next = random(11);
+  const tokens = n === 6 ? paris.tokens : longPrompt(n);
+  const ids: number[] = [];
+  const probabilities: number[] = [];
+  const numbers: number[][] = [[], [], [], []];
+  layers.forEach((_, row) => {
+    tokens.forEach((_, column) => {
+      const won = column === n - 1 && row >= 2;
+      const p = won ? row / layers.length : 0.01 * next();
+      ids.push(won ? 100 : 200 + column, 300 + row);
+      probabilities.push(won ? p : 0.9, 0.05);
+      [p, won ? 1 : 20 + column, 2 - row / 4, layers.length - 1 - row].forEach((v, i) => numbers[i]?.push(v));
+    });
+  });
+  const words: Record<number, string> = { 100: " Paris" };
+  tokens.forEach((text, column) => (words[200 + column] = text));
+  layers.forEach((name, row) => (words[300 + row] = ` second ${name}`));
+  const shape = [layers.length, n];
+  return pack(
+    { kind: "lens", title: "\u00b7Paris is the top prediction from L1 on", tokens, positions: tokens.map((_, i) => i), layers, target: { text: " Paris", id: 100 }, words, notes: [] },
+    {
+      ids: { dtype: "i4", shape: [...shape, 2], values: ids },
+      probabilities: { dtype: "f4", shape: [...shape, 2], values: probabilities },
+      numbers: { dtype: "f4", shape: [4, ...shape], values: numbers.flat() },
+    },
+  );
+}
+
+/** A phrase whose second token surprised the model. Row `odd` is worth 1 for the first token, −2 for the second. */
+export function phrase(words = [" Paris", " or", "\n", HOSTILE], start = 5): Uint8Array {
+  const labels = ["embed", "L0H1", "odd", "rounding"];
+  const odds = words.map((_, i) => (i === 1 ? 0.04 : 1 - 0.2 / (i + 1)));
+  const values = words.flatMap((_, i) => [0.25, 0, i === 1 ? -2 : 1 / (i + 1), 0]);
+  const sums = labels.map((_, c) => words.reduce((sum, _word, i) => sum + (values[4 * i + c] ?? 0), 0));
+  const actual = (i: number) => values.slice(4 * i, 4 * i + 4).reduce((a, b) => a + b, 0);
+  return pack(
+    {
+      kind: "phrase",
+      title: "A phrase has log-probability",
+      note: "after The capital of France is",
+      unit: "nats",
+      start,
+      labels,
+      tokens: words.map((text, i) => ({ text, prob: odds[i], entropy: i === 1 ? 3.9 : 0.4, likeliest: [[" Rome", 0.5], [text, odds[i]]], actual: actual(i), gap: 1e-7 })),
+      actual: sums.reduce((a, b) => a + b, 0),
+      gap: 2e-7,
+    },
+    { values: { dtype: "f4", shape: [words.length, 4], values }, sums: { dtype: "f4", shape: [4], values: sums } },
+  );
+}

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { HostModel, readEmbedded } from "../src/core/host";
 import widget from "../src/index";
-import { attention, bars, explorer, HOSTILE, longPrompt, state } from "./fixture";
+import { attention, bars, explorer, HOSTILE, longPrompt, phrase, state } from "./fixture";
 
 let end: (() => void) | undefined;
 afterEach(() => {
@@ -276,4 +276,39 @@ it("reads the traits of an offline page", () => {
   for (const b of bytes) binary += String.fromCharCode(b);
   const traits = readEmbedded(JSON.stringify({ kind: "explorer", state: btoa(binary), options: { static: true } }));
   expect(new Uint8Array((traits["state"] as DataView).buffer)).toEqual(bytes);
+});
+
+describe("a phrase", () => {
+  it("shows all tokens with their odds, and their contributions together", () => {
+    const { one, all } = show(phrase(), "phrase");
+    expect(one(".aw-headline")?.textContent).toBe("A phrase has log-probability");
+    expect(all('[data-part="spine"] [data-i]').map((e) => e.title)[1]).toBe("·or, position 6: probability 4.0\u00a0%, entropy 3.90 nats");
+    expect(all(".aw-odd").map((e) => e.style.height)[1]).toBe("4%");
+    expect(all(".aw-unsure").map((e) => e.style.bottom)[1]).toBe("96%");
+    expect(one('[data-part="token"] .aw-title')?.textContent).toBe("All 4 tokens: 0.58 nats");
+    expect(all(".aw-bars li").map((e) => e.textContent)).toEqual(["embed+1.00", "odd\u22120.42"]);
+    expect(one('[data-part="sum"]')?.textContent).toBe("sum 0.58model 0.58gap 2e\u22127 · nats");
+    expect(document.querySelector("img")).toBeNull();
+  });
+
+  it("goes to the token that is clicked, that arrows lead to, or that Python names", async () => {
+    const { one, all, click, model } = show(phrase(), "phrase");
+    await click('[data-part="spine"] [data-i="1"]');
+    expect([model.get("selected"), model.get("source"), model.saves]).toEqual(["", 1, 1]);
+    expect(one('[data-part="token"] .aw-title')?.textContent).toBe("·or: \u22121.75 nats");
+    expect(one(".aw-sentence")?.textContent).toContain("Likeliest here: ·Rome 50\u00a0%, ·or 4.0\u00a0%");
+    expect(all(".aw-bars li").map((e) => e.textContent)).toEqual(["odd\u22122.00", "embed+0.25"]);
+    one('[data-part="spine"] [data-i="1"]')?.focus();
+    await press(document.activeElement, "ArrowRight");
+    expect([model.get("source"), document.activeElement?.getAttribute("data-i")]).toEqual([2, "2"]);
+    await press(document.activeElement, "x");
+    await press(document.activeElement, "End");
+    expect(model.get("source")).toBe(3);
+    await press(document.activeElement, "Escape");
+    expect(model.get("source")).toBe(-1);
+    expect(one('[data-part="token"] .aw-title')?.textContent).toContain("All 4 tokens");
+    model.set("source", 0);
+    await tick();
+    expect(one('[data-part="spine"] [aria-selected="true"]')?.dataset["i"]).toBe("0");
+  });
 });

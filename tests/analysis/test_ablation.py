@@ -9,7 +9,7 @@ import attrib_widgets as aw
 from fixtures import families
 from fixtures.twins import Twin
 
-ALL = families.FAMILIES + families.VARIANTS
+ALL = families.TWINS + families.VARIANTS
 TARGET = 17
 
 

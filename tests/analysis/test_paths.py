@@ -9,7 +9,7 @@ import attrib_widgets as aw
 from fixtures import circuits, families
 from fixtures.patching_twin import PatchTwin
 
-ALL = families.FAMILIES + families.VARIANTS
+ALL = families.TWINS + families.VARIANTS
 TARGET = 17
 
 

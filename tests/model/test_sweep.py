@@ -9,7 +9,7 @@ import torch
 
 import attrib_widgets as aw
 from attrib_widgets.model import plan
-from attrib_widgets.model import sweep as engine
+from attrib_widgets.model.passes import Pass
 from attrib_widgets.model.sweep import sweep
 from attrib_widgets.model.worker import Job
 from attrib_widgets.model.writes import Write
@@ -55,7 +55,7 @@ def one_by_one(base, interventions, target=-1):
             )
             for w in writes
         ]
-        slow = engine._Pass(base, [kept], 0, target, plain=True) if writes else None
+        slow = Pass(base, [kept], 0, target, plain=True) if writes else None
         rows.append(slow.run()[0][1] if slow else base.record.streams[-1][target])
     return torch.stack(rows)
 
@@ -124,7 +124,7 @@ def test_what_was_read_on_the_way(family_model):
     asked = [("stream", 2), ("mlp", 1)]
     swept = sweep(base, interventions, reads=asked)
     for i, writes in enumerate(interventions):
-        slow = engine._Pass(base, [list(writes)], 0, base.n_positions - 1, plain=True, reads=tuple(asked))
+        slow = Pass(base, [list(writes)], 0, base.n_positions - 1, plain=True, reads=tuple(asked))
         _, read = slow.run()
         for place in asked:
             assert distance(swept.reads[place][i], read[place][0]) <= 1e-5, (i, place)
@@ -146,7 +146,7 @@ def test_memory_that_runs_out_halves_the_rows(family_model, monkeypatch):
     base, source = runs(model, "llama")
     interventions = everything(base, source, range(base.n_positions))
     expected = sweep(base, interventions).streams
-    plain, sizes = engine._Pass.run, []
+    plain, sizes = Pass.run, []
 
     def run(self):
         sizes.append(self.count)
@@ -154,7 +154,7 @@ def test_memory_that_runs_out_halves_the_rows(family_model, monkeypatch):
             raise torch.OutOfMemoryError("out of memory")
         return plain(self)
 
-    monkeypatch.setattr(engine._Pass, "run", run)
+    monkeypatch.setattr(Pass, "run", run)
     swept = sweep(base, interventions)
     assert swept.complete and distance(swept.streams, expected) <= 1e-5
     tried = [(a, b) for a, b in itertools.pairwise(sizes) if a > 5]
@@ -190,17 +190,17 @@ def test_a_family_that_does_not_allow_it_is_recomputed_in_full(monkeypatch):
     model = aw.load(families.build("llama"), tokenizer=families.tokenizer("llama"))
     base, source = runs(model, "llama")
     interventions = everything(base, source, [base.n_positions - 1])
-    plain = engine._Pass._attention
+    plain = Pass._attention
 
-    def blind(self, layer):
-        given = plain(self, layer)
+    def blind(self, layer, device):
+        given = plain(self, layer, device)
         given["attention_mask"] = given["attention_mask"].clone()
         given["attention_mask"][..., 1] = torch.finfo(torch.float32).min
         return given
 
-    monkeypatch.setattr(engine._Pass, "_attention", blind)
+    monkeypatch.setattr(Pass, "_attention", blind)
     swept = sweep(base, interventions)
-    assert "recomputed in full" in swept.notes[0].lower()
+    assert "not used" in swept.notes[0] and swept.notes[-1] == "Recomputed in full."
     assert distance(swept.streams, one_by_one(base, interventions)) <= 1e-5
 
 
@@ -209,11 +209,13 @@ def test_a_pass_that_goes_wrong_later_is_noticed_by_its_untouched_row(monkeypatc
     base, source = runs(model, "llama")
     interventions = everything(base, source, [base.n_positions - 1])
     assert not sweep(base, interventions).notes
-    plain = engine._Pass._attention
+    plain = Pass._attention
     monkeypatch.setattr(
-        engine._Pass,
+        Pass,
         "_attention",
-        lambda self, layer: {k: v * 0 if k == "attention_mask" else v for k, v in plain(self, layer).items()},
+        lambda self, layer, device: {
+            k: v * 0 if k == "attention_mask" else v for k, v in plain(self, layer, device).items()
+        },
     )
     swept = sweep(base, interventions)
     assert "came out changed" in swept.notes[0]

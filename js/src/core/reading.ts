@@ -121,6 +121,19 @@ export class Reading {
     return (t, s) => (norms?.[s] ?? 0) * (post?.[t] ?? 1);
   }
 
+  /** The explained number before layer 0 and after every layer: the bars summed up to there. */
+  buildup(): number[] | undefined {
+    const { model, target, rows } = this.header;
+    if (target.id === null) return undefined;
+    const sums = new Array<number>(model.layers + 1).fill(0);
+    rows.forEach(({ kind, layer }, i) => {
+      const step = layer ?? (kind === "embed" || kind === "pos" ? -1 : null);
+      if (step !== null) sums[step + 1] = (sums[step + 1] ?? 0) + (this.values[i] ?? 0);
+    });
+    let sum = 0;
+    return sums.map((v) => (sum += v));
+  }
+
   sink(id: string): Float32Array | undefined {
     const row = this.row(id);
     return row && this.#at("sink", row);

@@ -91,7 +91,7 @@ export interface ExplorerHeader {
   rounding: { stream: number; heads: number; readout: number };
   notes: string[];
   examples: Example[];
-  python: { setup: string; load: string };
+  python: { setup: string; load: string; lens?: string };
   neurons: Record<string, Neurons>;
   writes: Record<string, Writes>;
   why_key: number[][];
@@ -111,6 +111,21 @@ export interface AttentionHeader {
   unit: string;
 }
 
+export interface LensHeader {
+  v: number;
+  kind: "lens";
+  title: string;
+  /** the tokens that were read, and their positions in the prompt */
+  tokens: string[];
+  positions: number[];
+  /** "embed", then every layer */
+  layers: string[];
+  target: { text: string; id: number };
+  /** texts of the predicted ids */
+  words: Record<number, string>;
+  notes: string[];
+}
+
 export interface BarsHeader {
   v: number;
   kind: "bars";
@@ -121,6 +136,20 @@ export interface BarsHeader {
   total: number;
   parent: string;
   parent_value: number;
+  gap: number;
+}
+
+export interface PhraseHeader {
+  v: number;
+  kind: "phrase";
+  title: string;
+  note: string;
+  unit: string;
+  /** position of the first token */
+  start: number;
+  labels: string[];
+  tokens: { text: string; prob: number; entropy: number; likeliest: [string, number][]; actual: number; gap: number }[];
+  actual: number;
   gap: number;
 }
 

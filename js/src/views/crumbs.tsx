@@ -32,6 +32,7 @@ export function Crumbs() {
       source,
       weighting: store.weighting.value,
       query: reading.position,
+      lens: reading.header.python.lens ?? "",
       key: store.key.value >= 0 ? store.key.value : Math.max(0, whyKey),
     });
     setCode(text);
