@@ -77,7 +77,11 @@ def _named(model: Model, layer: int, name: str | None) -> Any:
 
 def normed_input(model: Model, rec: Recording, layer: int) -> Float[Tensor, "position d_model"]:
     """What the attention of ``layer`` reads, in the model's dtype."""
-    stream = rec.streams[layer]
+    return normed(model, layer, rec.streams[layer])
+
+
+def normed(model: Model, layer: int, stream: Float[Tensor, "position d_model"]) -> Float[Tensor, "position d_model"]:
+    """A stream as the attention of ``layer`` reads it, in the model's dtype."""
     path = model.anatomy.attn_norm
     if path is None:
         return stream
@@ -205,6 +209,14 @@ def _mask(
     return blocked, added
 
 
+def allowed_keys(model: Model, rec: Recording, layer: int) -> Float[Tensor, "heads_or_1 destination source"]:
+    """What the mask of ``layer`` adds to its scores on this prompt: -inf where attention may not look."""
+    count = len(rec.streams[layer])
+    blocked, added = _mask(model, rec, layer, (count, count), rec.streams[layer].device)
+    found = torch.zeros(blocked.shape, device=blocked.device) if added is None else added
+    return found.masked_fill(blocked, -torch.inf)
+
+
 def attend(model: Model, rec: Recording, layer: int) -> Attended:
     """The attention of ``layer``, recomputed and compared with the recorded z.
 
@@ -255,7 +267,6 @@ def _eager(model: Model) -> bool:
 
 
 def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
-    qkv = _qkv(model)
     x = normed_input(model, rec, layer)
     q, k, v = (project(model, rec, layer, which, x) for which in "qkv")
     for which, part in zip("qkv", (q, k, v), strict=True):  # an adapter adds what the weight does not show
@@ -264,6 +275,22 @@ def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
         missed, bound = projection_error(x, weight.T, bias, out, torch.linalg.vector_norm(weight, dim=1))
         where = f"the {which} projection of layer {layer} does more than its weight says"
         refuse_above(missed, bound, where, "Merge adapters into the weights first (PEFT: merge_and_unload).")
+    looked = looks(model, rec, layer, q.final, k.final)
+    return Attended(q, k, v, *looked)
+
+
+def looks(
+    model: Model,
+    rec: Recording,
+    layer: int,
+    q: Float[Tensor, "head position d_head"],
+    k: Float[Tensor, "head position d_head"],
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor, float, float | None]:
+    """Where heads look with queries ``q`` and keys ``k``: everything of :class:`Attended` after its q, k and v.
+
+    They need not be those of the recording, which gives the mask and the position penalty.
+    """
+    qkv = _qkv(model)
     scaling = _scaling(model, layer)
     # An eager model in half precision rounds its scores and its pattern: so does this, to show what it did.
     dtype = model.dtype if _eager(model) else torch.float32
@@ -284,7 +311,7 @@ def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
         pattern, sink = full[..., :-1], full[..., -1]
     else:
         pattern, sink = logits.softmax(-1), None
-    return Attended(q, k, v, scores.float(), alibi, pattern.to(dtype).float(), sink, blocked, scaling, cap)
+    return scores.float(), alibi, pattern.to(dtype).float(), sink, blocked, scaling, cap
 
 
 def _scaling(model: Model, layer: int) -> float:
@@ -299,10 +326,10 @@ def _scaling(model: Model, layer: int) -> float:
 
 
 def _scores(
-    model: Model, rec: Recording, layer: int, q: Projected, k: Projected, scaling: float, dtype: torch.dtype
+    model: Model, rec: Recording, layer: int, q: Tensor, k: Tensor, scaling: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor | None]:
     """(scores [head, destination, source] in ``dtype``, the position penalty in them or None)."""
-    queries, keys = q.final.to(dtype), k.final.to(dtype).transpose(-1, -2)
+    queries, keys = q.to(dtype), k.to(dtype).transpose(-1, -2)
     alibi = rec.attn_inputs[layer].get("alibi")
     if isinstance(alibi, Tensor) and not _fused(model):  # fused attention knows no penalty but the mask's
         alibi = alibi.to(dtype).reshape(model.n_heads, 1, -1).expand(-1, queries.shape[1], -1)

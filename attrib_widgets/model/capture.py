@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .anatomy import find
+from .writes import Edits, edited
 
 if TYPE_CHECKING:
     from .model import Model
@@ -81,49 +82,71 @@ def forward_options(model: Model, keep: Sequence[int] | None) -> dict[str, Any]:
     return options
 
 
-def record(model: Model, ids: Sequence[int], keep: Sequence[int] | None = None, inside: bool = False) -> Recording:
+def record(
+    model: Model,
+    ids: Sequence[int],
+    keep: Sequence[int] | None = None,
+    inside: bool = False,
+    edits: Edits | None = None,
+) -> Recording:
     """Run the model once on ``ids`` and keep what the decomposition needs.
 
     Args:
         ids: token ids of one prompt.
         keep: positions whose printed logits are kept; None keeps the last one.
         inside: keep the output of every MLP's input projection as well (the self-check compares it).
+        edits: what is replaced on the way (see :mod:`.writes`); the recording then holds what became of it.
     """
-    return record_many(model, [ids], keep, inside)[0]
+    return record_many(model, [ids], keep, inside, edits)[0]
 
 
 def record_many(
-    model: Model, prompts: Sequence[Sequence[int]], keep: Sequence[int] | None = None, inside: bool = False
+    model: Model,
+    prompts: Sequence[Sequence[int]],
+    keep: Sequence[int] | None = None,
+    inside: bool = False,
+    edits: Edits | None = None,
 ) -> list[Recording]:
-    """:func:`record` for several prompts of equal length, in one forward pass."""
-    anatomy, root, each = model.anatomy, model.traced, len(prompts[0])
+    """:func:`record` for several prompts of equal length, in one forward pass (``edits`` are of one prompt)."""
+    anatomy, root, each, edits = model.anatomy, model.traced, len(prompts[0]), edits or {}
     tokens = torch.tensor([list(ids) for ids in prompts], device=model.device)
     count = tokens.numel()
     options = forward_options(model, keep)
     unembed = root.get(anatomy.unembed)
-    blocks = root.get(anatomy.layers)
+    blocks, final = root.get(anatomy.layers), root.get(anatomy.final_norm)
     with model.quiet(), root.trace(input_ids=tokens, **options):
         rec: Recording = nnsight.save(Recording())
         if anatomy.pos:  # reads follow the order of execution
             rec.embed = _rows(root.get(anatomy.embed).output, count)
             rec.pos = _rows(root.get(anatomy.pos).output, count)
-        for block in blocks:
+        for i, block in enumerate(blocks):
+            if ("stream", i) in edits:
+                block.input = edited(block.input, edits["stream", i])
             rec.streams.append(_rows(block.input, count))
             if anatomy.attn:
                 given = block.get(anatomy.attn).inputs[1]
                 rec.attn_inputs.append({k: given[k] for k in ATTENTION_INPUTS if given.get(k) is not None})
                 out = block.get(anatomy.attn_out)
+                if ("z", i) in edits:
+                    out.input = edited(out.input, edits["z", i], model.n_heads)
                 rec.z.append(_rows(out.input, count))
+                if ("attn", i) in edits:
+                    out.output = edited(out.output, edits["attn", i])
                 rec.attn_out.append(_rows(out.output, count))
                 if anatomy.attn_post_norm:
                     rec.attn_write.append(_rows(block.get(anatomy.attn_post_norm).output, count))
                 if inside:
                     has = anatomy.mlp_in and find(block._module, anatomy.mlp_in) is not None
                     rec.mlp_in.append(_rows(block.get(anatomy.mlp_in).output, count) if has else None)
-                rec.mlp_out.append(_rows(block.get(anatomy.mlp_output or anatomy.mlp).output, count))
+                writer = block.get(anatomy.mlp_output or anatomy.mlp)
+                if ("mlp", i) in edits:
+                    writer.output = edited(writer.output, edits["mlp", i])
+                rec.mlp_out.append(_rows(writer.output, count))
                 if anatomy.mlp_post_norm:
                     rec.mlp_write.append(_rows(block.get(anatomy.mlp_post_norm).output, count))
-        rec.streams.append(_rows(root.get(anatomy.final_norm).input, count))
+        if ("stream", len(blocks)) in edits:
+            final.input = edited(final.input, edits["stream", len(blocks)])
+        rec.streams.append(_rows(final.input, count))
         rec.precap = _first(unembed.output).detach().clone()
         rec.logits = root.output.logits.detach().clone()
     rec.attn_write = _added(rec.attn_write or rec.attn_out, model.multiplier)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from ..components import whole
 from ..errors import AttribError, GranularityError, NumberError, PositionError
 from ..result import Table, render_text, visible
 from .capture import Recording, record
+from .writes import Write, flattened
 
 if TYPE_CHECKING:
     from .model import Model
@@ -78,6 +80,14 @@ class Run:
                 f"The model printed NaN or infinite logits; the stream is first not finite before layer {layer}.",
                 "Load it in float32 or bfloat16 (aw.load(..., dtype='float32')) or check its weights.",
             )
+
+    def edited(self, writes: Sequence[Write]) -> Run:
+        """The same prompt run once more with tensors replaced on the way: a recording that can be attributed."""
+        self.check_fresh()
+        twin = copy.copy(self)
+        edits = flattened([list(writes)], 0, self.model.device)
+        twin.record = record(self.model, self.ids, self.record.kept, edits=edits)
+        return twin
 
     @property
     def continuation(self) -> str:
