@@ -1,0 +1,23 @@
+/** What one place of a model can have heard of, and what it can reach: later layers, at the same or a later position. */
+
+export interface Place {
+  layer: number;
+  /** null is every position */
+  position: number | null;
+  site: string;
+}
+
+/** Where in its layer a site stands: the stream before it, what attention reads and writes, the MLP. */
+function depth({ layer, site }: Place, parallel: boolean): number {
+  const within = site === "stream" ? 0 : site === "mlp" && !parallel ? 2 : 1;
+  return 3 * layer + within;
+}
+
+const before = (a: Place, b: Place, parallel: boolean) =>
+  depth(a, parallel) < depth(b, parallel) && (a.position === null || b.position === null || a.position <= b.position);
+
+/** Whether `other` can influence `centre`, or the other way round. */
+export function inCone(centre: Place, other: Place, parallel: boolean): boolean {
+  const same = depth(centre, parallel) === depth(other, parallel) && centre.position === other.position && centre.site === other.site;
+  return same || before(centre, other, parallel) || before(other, centre, parallel);
+}
