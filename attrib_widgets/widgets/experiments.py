@@ -30,7 +30,9 @@ LIVE_EFFECTS = 1e9
 #: Most cells of patching that a notebook should carry.
 MOST_CELLS = 300_000
 MARGIN = 0.12  # around the points of a scatter, as a share of its span
-_SAMPLES = 30  # per side: where the regions' names fit is read off a grid of points
+# Where the regions' names fit is read off a grid of points. A letter takes this share of a step, and a name is this
+# many times as long as it is high.
+_SAMPLES, _LETTER, _SLIM = 30, 0.17, 4
 
 
 def finding(f: Finding) -> dict[str, Any]:
@@ -81,22 +83,22 @@ def scatter(v: Verification) -> bytes:
 
 
 def regions(low: float, high: float, at: Thresholds) -> list[dict[str, Any]]:
-    """Where in a square of the (d, n) plane each verdict has most room for its name.
+    """Where in a square of the (d, n) plane the name of each verdict has room: across, else upwards, else nowhere.
 
     Recovery is taken as 0; what lies in the middle is *no effect* only while it is below tau too.
     """
     ticks = np.linspace(low, high, _SAMPLES)
     words = np.array([[verdict(float(d), float(n), 0.0, at).word for d in ticks] for n in ticks])
-    rows, columns = np.mgrid[:_SAMPLES, :_SAMPLES]
     found = []
     for word in dict.fromkeys(words.flat):
         inside = words == word
-        out = np.argwhere(~np.pad(inside, 1)) - 1
-        mine = np.argwhere(inside)
-        # A name is about six times as wide as it is high.
-        room = (((mine[:, None] - out) * (6, 1)) ** 2).sum(-1).min(1)
-        row, column = mine[int(room.argmax())]
-        found.append({"word": str(word), "d": float(ticks[columns[row, column]]), "n": float(ticks[rows[row, column]])})
+        out, mine = np.argwhere(~np.pad(inside, 1)) - 1, np.argwhere(inside)
+        for up, shape in ((False, (_SLIM, 1)), (True, (1, _SLIM))):
+            room = (((mine[:, None] - out) * shape) ** 2).sum(-1).min(1)
+            row, column = mine[int(room.argmax())]
+            if room.max() ** 0.5 > _LETTER * len(word) + 1:
+                found.append({"word": str(word), "d": float(ticks[column]), "n": float(ticks[row]), "up": up})
+                break
     return found
 
 

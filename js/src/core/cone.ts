@@ -16,8 +16,5 @@ function depth({ layer, site }: Place, parallel: boolean): number {
 const before = (a: Place, b: Place, parallel: boolean) =>
   depth(a, parallel) < depth(b, parallel) && (a.position === null || b.position === null || a.position <= b.position);
 
-/** Whether `other` can influence `centre`, or the other way round. */
-export function inCone(centre: Place, other: Place, parallel: boolean): boolean {
-  const same = depth(centre, parallel) === depth(other, parallel) && centre.position === other.position && centre.site === other.site;
-  return same || before(centre, other, parallel) || before(other, centre, parallel);
-}
+/** Whether one of two places can influence the other. */
+export const linked = (a: Place, b: Place, parallel: boolean) => before(a, b, parallel) || before(b, a, parallel);

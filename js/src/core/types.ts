@@ -126,7 +126,8 @@ export interface VerdictsHeader extends Verdicts {
   /** low and high of both axes */
   window: [number, number];
   lines: { name: string; at: [[number, number], [number, number]] }[];
-  regions: { word: string; d: number; n: number }[];
+  /** where each name has room, across or upwards */
+  regions: { word: string; d: number; n: number; up: boolean }[];
 }
 
 export interface PatchGrid {

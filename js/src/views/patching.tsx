@@ -1,7 +1,7 @@
 /** Grids of experiments: one cell, one place that was patched. The cone of the selected cell is what it can be linked to. */
 import { useState } from "preact/hooks";
 import { css, inkOn, mix, sign } from "../core/colour";
-import { inCone, type Place } from "../core/cone";
+import { linked, type Place } from "../core/cone";
 import { percent, plain, signed, tokenText } from "../core/format";
 import { largest } from "../core/geometry";
 import type { Cell } from "../core/keyboard";
@@ -67,11 +67,12 @@ function Grid({ grid, header, values, known, most }: GridProps) {
   const [from, setFrom] = useState(Infinity);
   const [box, width] = useWidth();
   const n = columns.length;
-  const side = Math.max(34, 7.4 * longest(rows) + 10);
+  const side = 7.6 * longest([...rows, "token"]) + 12;
   const { first, count } = windowOf(n, Math.max(1, Math.floor((width - side) / (positions ? 30 : 26))), from, positions ? Math.max(0, positions.indexOf(header.position)) : n - 1);
   const cell = Math.floor(Math.min(72, (width - side) / count - 3));
   // layers grow upwards over tokens, as in the lens, and downwards elsewhere, as in the map
-  const real = (row: number) => (positions ? rows.length - 1 - row : row);
+  const up = positions !== null && new Set(layers).size === rows.length;
+  const real = (row: number) => (up ? rows.length - 1 - row : row);
   const index = (row: number, column: number) => real(row) * n + column;
   const place = (row: number, column: number): Place => {
     const whole = site === "parts" ? (columns[column] === "MLP" ? "mlp" : "z") : site;
@@ -82,16 +83,15 @@ function Grid({ grid, header, values, known, most }: GridProps) {
     const name = cells[index(row, column)] ?? "";
     return name !== "" && owner(name) === selected.value && (source.value < 0 || !positions || positions[column] === source.value);
   };
-  let centre: Place | null = null;
-  rows.forEach((_, r) => columns.forEach((_, c) => (centre = isPicked(r, c) ? place(r, c) : centre)));
-  if (centre && positions && source.value < 0) centre = { ...(centre as Place), position: null };
+  const chosen = rows.flatMap((_, row) => columns.map((_, column) => ({ row, column }))).find((c) => isPicked(c.row, c.column));
+  const centre = chosen && { ...place(chosen.row, chosen.column), ...(source.value < 0 && { position: null }) };
   const pick = ({ row, column }: Cell) => {
     const name = cells[index(row, column)];
     if (!name) return;
     const again = isPicked(row, column);
     store.select(again ? "" : owner(name), again ? -1 : (positions?.[column] ?? -1));
   };
-  const start = { row: positions ? rows.length - 1 : 0, column: first };
+  const start = { row: up ? rows.length - 1 : 0, column: first };
   const use = useGrid({
     rows: rows.length,
     width: () => n,
@@ -134,12 +134,12 @@ function Grid({ grid, header, values, known, most }: GridProps) {
       <div ref={box} class="aw-scroll aw-tall">
         <div
           {...use}
-          class={`aw-heat aw-patches ${positions ? "aw-lens" : ""} ${upright ? "aw-upright" : ""}`}
+          class={`aw-heat aw-patches ${up ? "aw-lens" : ""} ${upright ? "aw-upright" : ""}`}
           role="grid"
           aria-label={`${header.share} of ${SITES[site] ?? site}`}
           style={{ gridTemplateColumns: `${side - 3}px repeat(${count}, ${cell}px)`, "--aw-head": `${Math.min(90, chars * 7 + 8)}px` }}
         >
-          {!positions && heads}
+          {!up && heads}
           {rows.map((_, r) => (
             <div role="row" class="aw-contents" key={r}>
               <span role="rowheader" class={`aw-vhead ${at?.row === r ? "aw-on" : ""}`}>
@@ -148,7 +148,7 @@ function Grid({ grid, header, values, known, most }: GridProps) {
               {shown.map((c) => {
                 const i = index(r, c);
                 const value = values[i] ?? 0;
-                const out = centre !== null && !inCone(centre, place(r, c), header.parallel);
+                const out = centre !== undefined && !isPicked(r, c) && !linked(centre, place(r, c), header.parallel);
                 const full = sign(palette.value, value, most, 0.6);
                 const colour = out ? mix(palette.value.ground, full, 0.22) : full;
                 return (
@@ -169,12 +169,12 @@ function Grid({ grid, header, values, known, most }: GridProps) {
               })}
             </div>
           ))}
-          {positions && heads}
+          {up && heads}
         </div>
       </div>
       <Pager n={n} first={first} count={count} go={setFrom} />
       <p class="aw-readout" aria-live="polite">
-        {at ? tell(at.row, at.column) : <span class="aw-quiet">Blue {header.share === "recovery" ? "brings the answer back" : "takes it away"}, orange the opposite. Click a cell: what it cannot influence, or hear of, pales.</span>}
+        {at || chosen ? tell((at ?? chosen)?.row ?? 0, (at ?? chosen)?.column ?? 0) : <span class="aw-quiet">Blue {header.share === "recovery" ? "brings the answer back" : "takes it away"}, orange the opposite. Click a cell: what it cannot influence, or hear of, pales.</span>}
       </p>
     </section>
   );

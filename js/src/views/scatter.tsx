@@ -33,7 +33,7 @@ export function ScatterView({ header }: { header: VerdictsHeader }) {
               ))}
             </svg>
             {regions.map((r) => (
-              <span class="aw-region" aria-hidden="true" style={{ left: pct(r.d), bottom: pct(r.n) }}>
+              <span class={`aw-region ${r.up ? "aw-upwards" : ""}`} aria-hidden="true" style={{ left: pct(r.d), bottom: pct(r.n) }}>
                 {short(r.word)}
               </span>
             ))}

@@ -1,4 +1,5 @@
 /** From observation to experiment: the button that tests, the question for a second prompt, and the verdict with its numbers. */
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { digitsFor, plain, signed } from "../core/format";
 import { TOP } from "../core/lab";
@@ -9,7 +10,7 @@ import { Bars, useView } from "./common";
 const forwards = (n: number) => `${n} forward${n === 1 ? "" : "s"}`;
 
 /** "sole path, and mediates" is too long for a bar. */
-export const short = (word: string) => word.replace(", and ", " + ").replace("suppression, ", "");
+export const short = (word: string) => word.replace(", and mediates", " +").replace("suppression, ", "");
 
 export const sentence = (f: Finding) => `${f.word}: ${f.plain}${f.borderline.length ? ` (borderline: ${f.borderline.join(", ")})` : ""}`;
 
@@ -42,7 +43,7 @@ export function Mark() {
         ) : (
           "Observed, not yet tested: a high bar is a suspect, not a cause."
         )}{" "}
-        {test && !test.never && !store.hides("values") && <TestButton of={TOP} name={`Test the top ${test.top === 10 ? "ten" : test.top}`} cost={`≤ ${forwards(test.all)}`} />}
+        {test && !test.never && !store.hides("values") && !told?.findings.some((f) => f.lists.includes("direct")) && <TestButton of={TOP} name={`Test the top ${test.top === 10 ? "ten" : test.top}`} cost={`≤ ${forwards(test.all)}`} />}
       </p>
       <Under of={TOP} />
     </>
@@ -89,6 +90,7 @@ export function Tested({ row }: { row: Row }) {
   const { store } = useView();
   const found = store.lab.of(row.id);
   const told = store.lab.told.value;
+  const value = store.reading.value?.value(row.id) ?? 0;
   const out = store.lab.ablated.value[row.id];
   return (
     <>
@@ -102,13 +104,21 @@ export function Tested({ row }: { row: Row }) {
           <span class="aw-quiet aw-small"> The smaller experiment, n = 1: zero is further off than anything the model has seen. A verdict needs a second prompt.</span>
         </p>
       )}
-      {found && told && !store.hides("values") && <Evidence of={found} all={told} />}
+      {found && told && !store.hides("values") && (
+        <Evidence of={found} all={told}>
+          {Math.abs(found.d) < told.tau && Math.abs(value) >= told.tau * Math.abs(told.gap) && (
+            <p class="aw-small">
+              Its {store.reading.value?.signed(value)} is much the same in both prompts: what they differ in is not what it writes, and another comparison may say more.
+            </p>
+          )}
+        </Evidence>
+      )}
     </>
   );
 }
 
 /** The three numbers behind a verdict, its evidence, and the rule. */
-export function Evidence({ of, all }: { of: Finding; all: Verdicts }) {
+export function Evidence({ of, all, children }: { of: Finding; all: Verdicts; children?: ComponentChildren }) {
   const rows = [
     { key: "d", label: "direct", title: "its direct contribution, as a share of the gap: observed", value: of.d },
     { key: "n", label: "damage", title: "the share of the gap that goes when the comparison's output takes its place", value: of.damage },
@@ -121,6 +131,7 @@ export function Evidence({ of, all }: { of: Finding; all: Verdicts }) {
         {of.borderline.length > 0 && <span class="aw-quiet">, borderline: {of.borderline.join(", ")}</span>}
       </p>
       <Bars label={`The verdict on ${of.id}, in shares of the gap`} rows={rows} scale={[0, 1, of.d, of.damage, of.recovery]} />
+      {children}
       {of.evidence && <p class="aw-small">{of.evidence}.</p>}
       <p class="aw-quiet aw-small">
         Shares of the gap of {plain(all.gap, digitsFor(all.gap))} {all.unit} between the two prompts: written directly; lost without it; back with it alone. Rule: {all.rule}. {all.cost}.
