@@ -71,7 +71,8 @@ def scatter(v: Verification) -> bytes:
     low, high = min(0.0, *map(min, points)), max(4 * v.thresholds.tau, *map(max, points))
     room = MARGIN * (high - low)
     window = [low - room, high + room]
-    lines = [{"name": name, "at": [list(p) for p in line]} for name, line in borders(v.thresholds)]
+    inside = [(name, _clipped(line, *window)) for name, line in borders(v.thresholds)]
+    lines = [{"name": name, "at": line} for name, line in inside if line]
     header = {
         "kind": "verdicts",
         **verdicts(v),
@@ -80,6 +81,19 @@ def scatter(v: Verification) -> bytes:
         "regions": regions(window[0], window[1], v.thresholds),
     }
     return wire.pack(header, {})
+
+
+def _clipped(line: Sequence[tuple[float, float]], low: float, high: float) -> list[list[float]]:
+    """The part of a line inside the square from ``low`` to ``high``; empty where it misses it."""
+    (x, y), (u, v) = line
+    start, end = 0.0, 1.0
+    for at, way in ((x, u - x), (y, v - y)):
+        if way:
+            near, far = sorted(((low - at) / way, (high - at) / way))
+            start, end = max(start, near), min(end, far)
+        elif not low <= at <= high:
+            return []
+    return [[x + t * (u - x), y + t * (v - y)] for t in (start, end)] if start < end else []
 
 
 def regions(low: float, high: float, at: Thresholds) -> list[dict[str, Any]]:

@@ -252,6 +252,9 @@ def test_a_scatter_names_its_regions_where_they_are(explorer):
     low, high = header["window"]
     assert all(low < f["d"] < high and low < f["damage"] < high for f in header["findings"])
     assert {r["word"] for r in header["regions"]} >= {"mediator", "sole path", "passthrough", "redundant"}
+    for line in header["lines"]:
+        assert all(low - 1e-9 <= v <= high + 1e-9 for point in line["at"] for v in point)
+    assert len(header["lines"]) >= 8
     for r in header["regions"]:
         assert verdict(r["d"], r["n"], 0.0, v.thresholds).word == r["word"]
         assert low <= r["d"] <= high and low <= r["n"] <= high

@@ -192,10 +192,10 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
           </div>
         </div>
       </div>
-      <Pager n={n} first={first} count={count} go={setFrom} />
       <div class={`aw-readout aw-told ${told ? "aw-stuck" : ""}`} aria-live="polite">
         {told ? <Told lens={lens} row={flip(told.row)} column={told.column} /> : <span class="aw-quiet">Point at a cell, or use the arrow keys; a click or Enter keeps it.</span>}
       </div>
+      <Pager n={n} first={first} count={count} go={setFrom} />
       {ask && kept && <Ask lens={lens} row={flip(kept.row)} column={kept.column} ask={ask} />}
       {build && <Build build={build} />}
     </div>
