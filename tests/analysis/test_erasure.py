@@ -11,7 +11,7 @@ from fixtures import causal_circuits as cc
 from fixtures import families
 from fixtures.twins import Twin
 
-ALL = families.FAMILIES + families.VARIANTS
+ALL = families.TWINS + families.VARIANTS
 
 
 def attributed(build):
