@@ -24,6 +24,7 @@ _HOMES = {
     "attention": "analysis.attention",
     "Attention": "analysis.attention",
     "head_table": "analysis.tables",
+    "Trace": "analysis.trace",
     "ablate": "analysis.ablation",
     "Ablation": "analysis.ablation",
     "patch": "analysis.patching",
@@ -60,6 +61,7 @@ _HOMES = {
     "logit_diff": "targets",
     "log_prob": "targets",
     "score": "targets",
+    "neuron": "targets",
     "load": "model.loading",
     "Model": "model.model",
     "supported": "model.supported",
@@ -129,6 +131,7 @@ if TYPE_CHECKING:
     from .analysis.tables import head_table as head_table
     from .analysis.tokens import TokenEffects as TokenEffects
     from .analysis.tokens import token_effects as token_effects
+    from .analysis.trace import Trace as Trace
     from .analysis.verdicts import Verification as Verification
     from .analysis.verdicts import verify as verify
     from .components import Component as Component
@@ -151,6 +154,7 @@ if TYPE_CHECKING:
     from .targets import log_prob as log_prob
     from .targets import logit as logit
     from .targets import logit_diff as logit_diff
+    from .targets import neuron as neuron
     from .targets import phrase as phrase
     from .targets import score as score
     from .widgets.explorer import Explorer as Explorer

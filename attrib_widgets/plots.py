@@ -18,9 +18,11 @@ from .analysis.logit_lens import LogitLens
 from .analysis.parts import Contributions, Through, Worked, Writes
 from .analysis.phrases import PhraseAttribution
 from .analysis.positions import PositionAttribution
+from .analysis.trace import Node, Trace
 from .result import others_label, signed, visible
 
 PLUS, MINUS = "#0067A5", "#B84E00"
+_LABEL = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "0.7", "linewidth": 0.5}
 
 
 class Plot(Figure):
@@ -153,6 +155,44 @@ def _(result: Through, k: int = 15) -> Figure:
     axes.set_yticks(range(len(result.tokens)), [visible(t) for t in result.tokens])
     axes.set_title(f"Through {result.head}: source token and who wrote it ({result.unit})", loc="left", fontsize=10)
     figure.colorbar(image, ax=axes)
+    return figure
+
+
+@figure_of.register
+def _(result: Trace, k: int = 40) -> Figure:
+    """The ``k`` largest steps as lines from where a part wrote to who read it: tokens across, layers upwards."""
+    run = result.attribution.run
+    layers = result.attribution.model.n_layers
+    figure, axes = _axes(1.6 + 1.2 * run.n_positions, 2.2 + 0.8 * layers)
+
+    def place(node: Node) -> tuple[float, float]:
+        part = node.component
+        if part is None:
+            return float(node.position or 0), layers + 0.4
+        height = -0.6 if part.layer is None else part.layer + (0.55 if part.kind == "mlp" else 0.0)
+        if part.kind != "head":
+            return float(node.position or 0), height
+        index = part.index or 0  # heads beside each other, their names in turns above and below
+        aside = (index + 0.5) / result.attribution.model.n_heads - 0.5
+        return (node.position or 0) + 0.7 * aside, height + 0.12 * (1 - 2 * (index % 2))
+
+    steps = [(n, c) for n, _ in result.root.walk() for c in n.children if c.kind == "part"]
+    steps = sorted(steps, key=lambda step: -abs(step[1].value))[:k]
+    top = max((abs(c.value) for _, c in steps), default=0.0) or 1.0
+    named = set()
+    for reader, writer in steps:
+        (x0, y0), (x1, y1) = place(writer), place(reader)
+        colour, width = MINUS if writer.value < 0 else PLUS, 0.5 + 5 * abs(writer.value) / top
+        axes.plot([x0, x1], [y0, y1], color=colour, linewidth=width, alpha=0.6, solid_capstyle="round")
+        if (x0, y0) not in named:
+            named.add((x0, y0))
+            axes.text(x0, y0, writer.label, fontsize=6, ha="center", va="center", bbox=_LABEL)
+    axes.text(*place(result.root), f"{result.actual:.2f}", fontsize=8, ha="center", va="center", bbox=_LABEL)
+    axes.set_xticks(range(run.n_positions), [visible(t) for t in run.tokens])
+    axes.set_yticks([-0.6, *range(layers)], ["tokens", *(f"layer {layer}" for layer in range(layers))])
+    axes.set_xlim(-0.6, run.n_positions - 0.4)
+    axes.set_title(result.title(), loc="left", fontsize=10, wrap=True)
+    axes.set_xlabel(f"the {len(steps)} largest steps\n{result.balance()}", fontsize=7)
     return figure
 
 

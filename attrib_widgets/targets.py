@@ -1,8 +1,8 @@
 """What is being explained: a direction read from the normalised stream at a place in the model.
 
 A target over the vocabulary (:class:`Target`) is read at the final norm; an attention score
-(:class:`ScoreTarget`) at the norm that a head's queries and keys read. Both become a read point and a direction,
-so one decomposition serves all.
+(:class:`ScoreTarget`) at the norm that a head's queries and keys read, a neuron (:class:`NeuronTarget`) at the norm
+of its MLP. All become a read point and a direction, so one decomposition serves all.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 TokenLike: TypeAlias = "str | int"
 TokenSet: TypeAlias = "TokenLike | Sequence[TokenLike]"
 PhraseLike: TypeAlias = "str | Sequence[TokenLike]"
-TargetLike: TypeAlias = "Target | ScoreTarget | str | int"
+AnyTarget: TypeAlias = "Target | ScoreTarget | NeuronTarget"
+TargetLike: TypeAlias = "AnyTarget | str | int"
 
 
 @dataclass(frozen=True)
@@ -72,22 +73,54 @@ class Target:
 
 @dataclass(frozen=True)
 class ScoreTarget:
-    """The attention score of one head between a query and a key, read on one side while the other is held."""
+    """The attention score of one head between a query and a key, read on one side while the other is held.
+
+    With ``against``, another key: the difference of the two scores.
+    """
 
     head: Component
     query: int
     key: int
     side: str = "query"
+    against: int | None = None
 
-    unit = "score"
+    @property
+    def unit(self) -> str:
+        """``"score"``, or ``"nats"`` for the difference of two: the log of the ratio of attention."""
+        return "score" if self.against is None else "nats"
 
     def phrase(self, model: Model, run: Run | None = None) -> str:
-        """In words; with ``run``, naming the two tokens."""
-        ends = [str(self.query), str(self.key)]
-        if run is not None:
-            places = [run.position(self.query), run.position(self.key)]
-            ends = [f"\u201c{visible(run.tokens[p])}\u201d ({p})" for p in places]
-        return f"attention score of {self.head} from {ends[0]} to {ends[1]}, before the softmax ({self.side} side)"
+        """In words; with ``run``, naming the tokens."""
+        query, key = _place(self.query, run), _place(self.key, run)
+        if self.against is not None:
+            return f"log odds of {self.head} looking from {query} to {key} rather than {_place(self.against, run)}"
+        return f"attention score of {self.head} from {query} to {key}, before the softmax ({self.side} side)"
+
+
+@dataclass(frozen=True)
+class NeuronTarget:
+    """The pre-activation of one MLP neuron at a position; ``"up"``: what multiplies the activation in a gated MLP."""
+
+    neuron: Component
+    position: int = -1
+    side: str = "gate"
+
+    @property
+    def unit(self) -> str:
+        """``"pre-activation"``, or ``"multiplier"``."""
+        return "pre-activation" if self.side == "gate" else "multiplier"
+
+    def phrase(self, model: Model, run: Run | None = None) -> str:
+        """In words; with ``run``, naming the token."""
+        return f"{self.unit} of {self.neuron} at {_place(self.position, run)}"
+
+
+def _place(position: int, run: Run | None) -> str:
+    """A position in words; with ``run``, by its token."""
+    if run is None:
+        return str(position)
+    number = run.position(position)
+    return f"\u201c{visible(run.tokens[number])}\u201d ({number})"
 
 
 @dataclass(frozen=True)
@@ -164,12 +197,20 @@ def phrase(continuation: PhraseLike | None = None, *, unit: str = "nats") -> Phr
     return Phrase(None, _set(continuation), unit)
 
 
-def score(head: ComponentLike, query: int = -1, key: int = 0, side: str = "query") -> ScoreTarget:
+def score(
+    head: ComponentLike, query: int = -1, key: int = 0, side: str = "query", against: int | None = None
+) -> ScoreTarget:
     """Why ``head`` looked from position ``query`` to position ``key``: its attention score there.
 
     Args:
         side: ``"query"`` explains the query with the key held as it was, ``"key"`` the other way round. Both
             sides' rows sum to the same score.
+        against: another key. The rows then sum to the difference of the two scores (after a soft cap, where the
+            model has one), and e to the power of it is the ratio of the two attention weights: attention to ``key``
+            over attention to ``against``. Learned sinks do not enter it.
+
+    Raises:
+        TargetError: ``against`` on the key side, where the two scores are read at two positions.
     """
     found = component(head)
     if found.kind != "head":
@@ -179,12 +220,44 @@ def score(head: ComponentLike, query: int = -1, key: int = 0, side: str = "query
         raise PositionError(f"query={query!r}, key={key!r} are not positions.", "Count tokens from 0, or from the end.")
     if side not in ("query", "key"):
         raise TargetError(f"{side!r} is not a side of a score.", 'Use side="query" or side="key".')
-    return ScoreTarget(found, where[0], where[1], side)
+    if against is None:
+        return ScoreTarget(found, where[0], where[1], side)
+    other = whole(against)
+    if other is None:
+        raise PositionError(f"against={against!r} is not a position.", "Count tokens from 0, or from the end.")
+    if side == "key":
+        raise TargetError(
+            "On the key side the two scores are read at two positions, so their rows are of different tokens.",
+            f'Explain each: aw.score("{found}", query={where[0]}, key={where[1]}, side="key") and the same with '
+            f"key={other}; one minus the other is the difference.",
+        )
+    if other == where[1]:
+        raise TargetError("Both keys are the same position.", "Compare two different ones.")
+    return ScoreTarget(found, where[0], where[1], side, other)
 
 
-def as_target(target: TargetLike) -> Target | ScoreTarget:
+def neuron(which: ComponentLike, position: int = -1, side: str = "gate") -> NeuronTarget:
+    """Why a neuron fired: its pre-activation, what its activation function was applied to.
+
+    Args:
+        which: for example ``"L11N611"``.
+        position: where the MLP reads.
+        side: in gated MLPs ``"gate"`` is what goes into the activation function, ``"up"`` what multiplies its result.
+    """
+    found = component(which)
+    if found.kind != "neuron":
+        raise ComponentError(f"{found} is not a neuron.", 'Name one as "L11N611": neuron 611 of layer 11.')
+    where = whole(position)
+    if where is None:
+        raise PositionError(f"position={position!r} is not a position.", "Count tokens from 0, or from the end.")
+    if side not in ("gate", "up"):
+        raise TargetError(f"{side!r} is not a side of a neuron.", 'Use side="gate" or side="up".')
+    return NeuronTarget(found, where, side)
+
+
+def as_target(target: TargetLike) -> AnyTarget:
     """A string or an id means its logit."""
-    if isinstance(target, (Target, ScoreTarget)):
+    if isinstance(target, (Target, ScoreTarget, NeuronTarget)):
         return target
     if isinstance(target, Phrase):
         raise TargetError(

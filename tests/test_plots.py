@@ -48,6 +48,8 @@ def test_a_pattern_shows_the_lower_triangle_only(a):
         lambda a: a.worked("L2H0"),
         lambda a: a.writes("L1.mlp"),
         lambda a: a.by_position("next"),
+        lambda a: a.trace(depth=None, mlps="frozen"),
+        lambda a: aw.attribute(a.run, aw.neuron("L2N7")).by_position(),
         lambda a: aw.attention(a.run, "L2H0").weighted("contribution", " Paris"),
         lambda a: aw.attribute(a.run, aw.score("L2H0", query=-1, key=2)),
         lambda a: a.buildup(),

@@ -202,10 +202,10 @@ def unit_writes(a: Attribution, layer: int) -> UnitWrites:
     Raises:
         ComponentError: the layer writes after the explained number was read.
     """
-    if layer >= a.reading.stage:
+    if layer >= a.reading.point.attentions:
         raise ComponentError(
             f"Layer {layer} writes after the {a.target.phrase(a.model)} was read.",
-            f"Its parts are in layers below {a.reading.stage}.",
+            f"Its heads are in layers below {a.reading.point.attentions}.",
         )
     model, rec, at = a.model, a.run.record, a.reading.position
     geo = model.geometry
@@ -219,7 +219,7 @@ def unit_writes(a: Attribution, layer: int) -> UnitWrites:
         constant = (bias.view(-1, geo.d_head).repeat_interleave(geo.group, 0) * through).sum(-1)
     carry = (found.v.final @ through[..., None])[..., 0] - constant[:, None]
     reading = a.reading
-    dest = reading.norm.scale(rec.streams[reading.stage])
+    dest = reading.norm.scale(reading.point.stream(rec))
     write = write_of(model, "attn", layer)
     post = write.scale(rec.attn_out[layer])
     dest = dest * post

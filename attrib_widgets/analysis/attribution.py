@@ -7,7 +7,7 @@ Circuits"; nostalgebraist 2020), on unmodified weights, with every bias and the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, overload
 
 import torch
@@ -16,13 +16,15 @@ from torch import Tensor
 
 from ..components import Component, ComponentLike, component, whole
 from ..errors import ComponentError, GranularityError
-from ..model.norms import NormReading
 from ..model.rounding import accumulation, dot_bound, refuse_above
 from ..result import Result, Table, number, others_label, power, signed
-from ..targets import Phrase, Resolved, ScoreTarget, Target, TargetLike, as_target, resolve
+from ..targets import AnyTarget, NeuronTarget, Phrase, Resolved, ScoreTarget, Target, TargetLike, as_target, resolve
 from .given import as_run
+from .neurons import read_neuron
 from .parts import Contributions, Through, Worked, Writes
+from .reading import Reading, ReadPoint
 from .rows import Rows, decompose
+from .scores import read_score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,33 +35,10 @@ if TYPE_CHECKING:
     from .experts import ExpertContributions
     from .phrases import PhraseAttribution
     from .positions import PositionAttribution
+    from .trace import Trace
 
 # The rows that write to the stream; the others correct the sum (a norm's bias, the entropy, rounding).
 WRITERS = ("embed", "pos", "head", "mlp", "attn", "layer", "attn.bias")
-
-
-@dataclass
-class Reading:
-    """A direction of the normalised stream at a read point, and the constants that go with it.
-
-    ``bound`` is the largest difference between the printed number and the float32 read-out of the recorded stream
-    that rounding can explain: beyond it nothing is shown.
-    """
-
-    stage: int
-    norm: NormReading
-    direction: Float[Tensor, "d_model"]
-    position: int
-    constants: list[tuple[Component, float]]
-    actual: float
-    precap: float | None
-    bound: float
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def before_cap(self) -> float:
-        """The explained value before a soft cap, constants included."""
-        return self.actual if self.precap is None else self.precap
 
 
 @dataclass(eq=False, repr=False)
@@ -74,7 +53,7 @@ class Attribution(Result):
     """
 
     run: Run
-    target: Target | ScoreTarget
+    target: AnyTarget
     position: int
     reading: Reading
     components: list[Component]
@@ -88,7 +67,7 @@ class Attribution(Result):
 
     @property
     def unit(self) -> str:
-        """``"logits"``, ``"nats"`` or ``"score"``."""
+        """``"logits"``, ``"nats"``, ``"score"`` or ``"pre-activation"``."""
         return self.target.unit
 
     @property
@@ -208,8 +187,9 @@ class Attribution(Result):
         if number is None:
             found = component(layer)  # type: ignore[arg-type]
             number = found.layer if found.kind in ("mlp", "layer", "neuron", "expert") else None
-        if number is None or not 0 <= number < self.reading.stage:
-            raise ComponentError(f"{layer!r} is no MLP below the read point.", f"Use 0 to {self.reading.stage - 1}.")
+        if number is None or not 0 <= number < self.reading.point.mlps:
+            last = self.reading.point.mlps - 1
+            raise ComponentError(f"{layer!r} is no MLP below the read point.", f"Use 0 to {last}.")
         return number
 
     def worked(self, head: ComponentLike) -> Worked:
@@ -241,6 +221,26 @@ class Attribution(Result):
 
         return by_position(self, target)
 
+    def trace(self, depth: int | None = 2, keep: float = 24, mlps: Literal["stop", "frozen"] = "stop") -> Trace:
+        """Walk backwards from this number to the tokens: a pruned tree whose leaves sum to it.
+
+        Args:
+            depth: 1 is this attribution; 2 opens its heads over (source token, upstream part), and so on. None goes
+                on until only tokens, biases and MLPs are left.
+            keep: how many rows of each level are kept, the largest of all its nodes; or (a float up to 1.0) the share
+                of the level's summed magnitude that is kept, at most 1,000 rows. What is dropped is summed at its node.
+            mlps: ``"stop"`` leaves MLPs whole. ``"frozen"`` opens them too, with every neuron's gate held as it was:
+                exact in sum, but silent on why the gates were open (a transcoder's answer is of the same kind).
+                Costs one more forward pass per level.
+
+        Raises:
+            AttribError: an argument out of range.
+            GranularityError: the recorded tensors do not add up on this prompt.
+        """
+        from .trace import trace
+
+        return trace(self, depth, keep, mlps)
+
     def _head(self, which: ComponentLike) -> Component:
         self._need_heads()
         found = self.components[self._row(which)]
@@ -261,7 +261,7 @@ class Attribution(Result):
         """(who leads, with how much of what): corrections such as biases and rounding never lead."""
         rows = [row for row in self.top(len(self.components)) if row[0].kind in WRITERS]
         (first, a), (second, b) = rows[0], rows[1] if len(rows) > 1 else (None, 0.0)
-        of = f"of {number(self.actual)}" + ("" if self.unit == "score" else f" {self.unit}")
+        of = f"of {number(self.actual)}" + (f" {self.unit}" if isinstance(self.target, Target) else "")
         opposed = a * b < 0 and abs(b) > abs(a) / 3
         if a * self.actual < 0 or abs(self.actual) < 0.5 * abs(a) or opposed:  # a share would mislead
             return [str(first), str(second)], f"pull most: {signed(a)} and {signed(b)}, {of}"
@@ -285,7 +285,7 @@ class Attribution(Result):
             bars.append(others)
         start = max(0, self.position - 11)
         where = ("…" if start else "") + "".join(self.run.tokens[start : self.position + 1]).replace("\n", "\u23ce")
-        place = "read at" if isinstance(self.target, ScoreTarget) else "after"
+        place = "after" if isinstance(self.target, Target) else "read at"
         note = "\n".join([*self.notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
         state = "ok" if self.exact else "NOT EXACT"
         footer = f"sum {number(self.total, 4)}   model {number(self.actual, 4)}   gap {power(self.gap)} {state}"
@@ -330,9 +330,10 @@ def attribute(
     Args:
         run: a Run, or a prompt together with ``model``.
         target: a token (text with its leading space, or id), a target such as ``aw.logit_diff(" Paris", " Rome")``
-            or ``aw.score("L7H4", query=-1, key=3)``, or None for the model's own top prediction. A phrase,
-            ``aw.phrase(" Paris, the")``, is explained token by token.
-        position: the position whose next-token prediction is explained (a score has its own; a phrase follows it).
+            or ``aw.score("L7H4", query=-1, key=3)`` or ``aw.neuron("L11N611")``, or None for the model's own top
+            prediction. A phrase, ``aw.phrase(" Paris, the")``, is explained token by token.
+        position: the position whose next-token prediction is explained (a score and a neuron have their own; a phrase
+            follows it).
         model: where ``run`` is a prompt.
 
     Raises:
@@ -353,19 +354,14 @@ def attribute(
 
 
 @torch.no_grad()
-def attribute_resolved(run: Run, target: Target | ScoreTarget, position: int) -> Attribution:
+def attribute_resolved(run: Run, target: AnyTarget, position: int) -> Attribution:
     """:func:`attribute` once the run, the target and the position are settled."""
-    if isinstance(target, ScoreTarget):
-        from .scores import read_score
-
-        reading = read_score(run, target)
-    else:
-        reading = read_target(run, target, position)
-    rows = decompose(run, reading.stage, reading.norm, reading.direction[None], [reading.position])
+    reading = _read(run, target, position)
+    rows = decompose(run, reading.point, reading.norm, reading.direction[None], [reading.position])
     return assembled(run, target, reading, rows)
 
 
-def assembled(run: Run, target: Target | ScoreTarget, reading: Reading, rows: Rows, row: int = 0) -> Attribution:
+def assembled(run: Run, target: AnyTarget, reading: Reading, rows: Rows, row: int = 0) -> Attribution:
     """A reading and its rows (the ``row``-th of paired ones) as an attribution, with what corrects their sum.
 
     Raises:
@@ -395,6 +391,14 @@ def assembled(run: Run, target: Target | ScoreTarget, reading: Reading, rows: Ro
     components.append(Component("rounding"))
     values.append(sum(rounding.values()))
     return Attribution(run, target, reading.position, reading, components, torch.tensor(values).float(), rounding)
+
+
+def _read(run: Run, target: AnyTarget, position: int) -> Reading:
+    if isinstance(target, ScoreTarget):
+        return read_score(run, target)
+    if isinstance(target, NeuronTarget):
+        return read_neuron(run, target)
+    return read_target(run, target, position)
 
 
 def read_target(run: Run, target: Target, position: int) -> Reading:
@@ -428,7 +432,7 @@ def read_resolved(
     bound = readout_bound(model, found, run.record.streams[-1][list(positions)], printed)
     return [
         Reading(
-            model.n_layers,
+            ReadPoint(model.n_layers),
             norm,
             directions[i],
             position,

@@ -19,6 +19,7 @@ from ..model.writes import Write
 from .rows import decompose
 
 if TYPE_CHECKING:
+    from ..model.run import Run
     from .attribution import Attribution
 
 
@@ -51,9 +52,9 @@ def repair(a: Attribution, part: Component, writes: list[Write]) -> Repair:
     reading = a.reading
     ablated = a.run.edited(writes)
 
-    def rows(run: object) -> tuple[list[Component], Tensor, Tensor, float]:
-        found = decompose(run, reading.stage, reading.norm, reading.direction[None], [reading.position])  # type: ignore[arg-type]
-        x = run.record.streams[reading.stage][reading.position]  # type: ignore[attr-defined]
+    def rows(run: Run) -> tuple[list[Component], Tensor, Tensor, float]:
+        found = decompose(run, reading.point, reading.norm, reading.direction[None], [reading.position])
+        x = reading.point.stream(run.record)[reading.position]
         rounding = (found.stream + found.heads)[0, 0].double()
         return found.components, found.values[0, 0].double(), rounding, float(reading.norm.scale(x))
 

@@ -45,7 +45,7 @@ class Buildup(Result):
 
     @property
     def unit(self) -> str:
-        """``"logits"``, ``"nats"`` or ``"score"``."""
+        """``"logits"``, ``"nats"``, ``"score"`` or ``"pre-activation"``."""
         return self.attribution.unit
 
     @property

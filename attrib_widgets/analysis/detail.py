@@ -16,6 +16,7 @@ from ..model.rounding import projection_error, refuse_above
 from ..model.writing import write_of
 from ..result import signed
 from .parts import Contributions, Worked, Writes
+from .reading import ReadPoint
 from .sources import attention_direction, stream_direction
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def writes(a: Attribution, which: Component, k: int = 8) -> Writes:
     a.run.check_fresh()
     model = a.model
     norm = model.norm(model.anatomy.final_norm)
-    if which.kind == "norm.bias" and a.reading.stage == model.n_layers:
+    if which.kind == "norm.bias" and a.reading.point == ReadPoint(model.n_layers):
         normed = norm.bias
     else:
         x = a.run.record.streams[-1][a.reading.position]

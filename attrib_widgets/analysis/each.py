@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from ..targets import Resolved, Target, refuse_capped
-from .attribution import Attribution, Reading, assembled, read_resolved
+from .attribution import Attribution, assembled, read_resolved
+from .reading import Reading
 from .rows import decompose
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def attribute_each(
     run.check_fresh()
     readings = list(_readings(run, tokens, positions, kind))
     directions = torch.stack([r.direction for r in readings])
-    rows = decompose(run, readings[0].stage, readings[0].norm, directions, positions, paired=True)
+    rows = decompose(run, readings[0].point, readings[0].norm, directions, positions, paired=True)
     targets = [Target(kind, (token,)) for token in tokens]
     return [assembled(run, t, r, rows, i) for i, (t, r) in enumerate(zip(targets, readings, strict=True))]
 

@@ -21,6 +21,7 @@ from ..model.norms import no_norm
 from ..result import Result, Table, number, signed
 from .ablation import zero_donor
 from .cells import Cell, parts_of
+from .reading import ReadPoint
 from .rows import decompose
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def erasure(a: Attribution, writer: ComponentLike) -> Erasure:
     unit, flat = direction / size, no_norm(model.d_model, direction.device)
 
     def along(which: Run) -> tuple[list[Component], list[float]]:
-        rows = decompose(which, model.n_layers, flat, unit[None], [at])
+        rows = decompose(which, ReadPoint(model.n_layers), flat, unit[None], [at])
         return rows.components, rows.values[0, 0].tolist()
 
     components, before = along(run)

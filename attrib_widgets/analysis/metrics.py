@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import TargetError
-from ..targets import ScoreTarget, Target, TokenLike, as_target, resolve
+from ..targets import Target, TokenLike, as_target, resolve
 
 if TYPE_CHECKING:
     from ..model.model import Model
@@ -124,8 +124,11 @@ def metric_of(given: MetricLike | None, clean: Run, position: int) -> Metric:
     if callable(given):
         return Metric(model, getattr(given, "__name__", "metric"), "", None, given)
     target = as_target(given)
-    if isinstance(target, ScoreTarget):
-        raise TargetError("An attention score is not a number of the logits.", "Patch towards a logit or a difference.")
+    if not isinstance(target, Target):
+        raise TargetError(
+            f"The {target.phrase(model, clean)} is not a number of the logits.",
+            "Patch towards a logit or a difference.",
+        )
     name = target.phrase(model, clean)
     if target.kind == "log_prob":
         token = model.single_token(target.tokens[0])

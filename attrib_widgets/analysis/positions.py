@@ -13,9 +13,10 @@ from ..components import Component
 from ..errors import TargetError
 from ..model.rounding import refuse_above
 from ..result import Result, Table, number, signed, visible
-from ..targets import ScoreTarget, Target, resolve
+from ..targets import NeuronTarget, ScoreTarget, Target, resolve
 from .attribution import readout_bound
 from .each import CHUNK, attribute_each
+from .neurons import pre_activation
 from .rows import decompose
 
 if TYPE_CHECKING:
@@ -83,6 +84,10 @@ def by_position(a: Attribution, target: Literal["next"] | None = None) -> Positi
         raise TargetError("A score belongs to one query position.", "Explain a token to see every position.")
     if target not in (None, "next"):
         raise TargetError(f"{target!r} is not a choice here.", 'Use None (the same target) or "next".')
+    if isinstance(a.target, NeuronTarget):
+        if target == "next":
+            raise TargetError("A neuron is no prediction of the next token.", "Leave out the argument.")
+        return _same_direction(a, a.target)
     if target == "next" or a.target.kind == "log_prob":
         return _own_directions(a, a.target, target == "next")
     return _same_direction(a, a.target)
@@ -101,10 +106,10 @@ def _own_directions(a: Attribution, target: Target, own: bool) -> PositionAttrib
     return PositionAttribution(run, names, found[0].components, values, actual, found[0].unit)
 
 
-def _same_direction(a: Attribution, target: Target) -> PositionAttribution:
-    run, model, reading = a.run, a.model, a.reading
+def _same_direction(a: Attribution, target: Target | NeuronTarget) -> PositionAttribution:
+    run, reading = a.run, a.reading
     everywhere = range(run.n_positions)
-    rows = decompose(run, reading.stage, reading.norm, reading.direction[None], everywhere)
+    rows = decompose(run, reading.point, reading.norm, reading.direction[None], everywhere)
     columns = [rows.values[0]]
     components = list(rows.components)
     fixed = rows.constant[0].expand(run.n_positions)
@@ -114,9 +119,14 @@ def _same_direction(a: Attribution, target: Target) -> PositionAttribution:
     for name, value in reading.constants:
         components.append(name)
         columns.append(fixed.new_full((run.n_positions, 1), value))
-    actual, precap, bound = _printed(run, resolve(target, run, reading.position))
+    if isinstance(target, NeuronTarget):
+        actual, bound = (t.cpu() for t in pre_activation(run, target, everywhere))
+        precap, names = actual, [str(target.neuron)] * run.n_positions
+    else:
+        actual, precap, bound = _printed(run, resolve(target, run, reading.position))
+        names = [_name(a, target)] * run.n_positions
     read = (rows.direct[0] + fixed).cpu() + sum(v for _, v in reading.constants)
-    missed = (precap if model.softcap else actual) - read
+    missed = (actual if reading.precap is None else precap) - read
     refuse_above(missed, bound, "a printed number is not the read-out of the recorded stream")
     if reading.precap is not None:
         components.append(Component("softcap"))
@@ -124,7 +134,7 @@ def _same_direction(a: Attribution, target: Target) -> PositionAttribution:
     components.append(Component("rounding"))
     columns.append((rows.stream[0] + rows.heads[0] + missed.to(fixed.device))[:, None])
     values = torch.cat([c.float().cpu() for c in columns], -1)
-    return PositionAttribution(run, [_name(a, target)] * run.n_positions, components, values, actual.float(), a.unit)
+    return PositionAttribution(run, names, components, values, actual.float(), a.unit)
 
 
 def _printed(run: Run, found: Resolved) -> tuple[Tensor, Tensor, Tensor]:

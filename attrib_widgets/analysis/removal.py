@@ -169,7 +169,7 @@ def _leads_now(a: Attribution, donor: Donor, removed: Sequence[Component], cost:
     ablated = a.run.edited(donor.writes(out)) if removed else a.run
     cost.include(Cost(1, a.run.n_positions, 1))
     reading = a.reading
-    rows = decompose(ablated, reading.stage, reading.norm, reading.direction[None], [reading.position])
+    rows = decompose(ablated, reading.point, reading.norm, reading.direction[None], [reading.position])
     values = zip(rows.components, rows.values[0, 0].tolist(), strict=True)
     usable = [(v, c) for c, v in values if c.kind in ("head", "mlp", "attn") and c not in removed and v > 0]
     return max(usable, key=lambda x: x[0])[1] if usable else None

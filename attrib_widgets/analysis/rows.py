@@ -21,6 +21,7 @@ from ..model.norms import NormReading
 from ..model.rounding import refuse_above
 from ..model.selfcheck import head_error, parallel, stream_error
 from ..model.writing import write_of
+from .reading import ReadPoint
 
 if TYPE_CHECKING:
     from ..model.model import Model
@@ -44,10 +45,10 @@ class Rows:
     constant: Float[Tensor, "direction"]
 
 
-def parts_below(model: Model, stage: int) -> list[Component]:
-    """The parts that write before layer ``stage`` reads, in model order, at the granularity that is exact."""
+def parts_below(model: Model, point: ReadPoint) -> list[Component]:
+    """The parts that write before ``point``, in model order, at the granularity that is exact."""
     parts = [Component("embed")] + ([Component("pos")] if model.anatomy.pos else [])
-    for layer in range(stage):
+    for layer in range(point.attentions):
         if model.granularity == "layers":
             parts.append(Component("layer", layer))
             continue
@@ -57,7 +58,8 @@ def parts_below(model: Model, stage: int) -> list[Component]:
                 parts.append(Component("attn.bias", layer))
         else:
             parts.append(Component("attn", layer))
-        parts.append(mlp(layer))
+        if layer < point.mlps:
+            parts.append(mlp(layer))
     return parts
 
 
@@ -69,16 +71,16 @@ def has_attention_bias(model: Model, layer: int) -> bool:
 @torch.no_grad()
 def decompose(
     run: Run,
-    stage: int,
+    point: ReadPoint,
     norm: NormReading,
     directions: Float[Tensor, "direction d_model"],
     positions: Sequence[int],
     paired: bool = False,
 ) -> Rows:
-    """Split what ``norm`` reads before layer ``stage`` among the parts that wrote it.
+    """Split what ``norm`` reads at ``point`` among the parts that wrote it.
 
     Args:
-        stage: the layer that reads (``n_layers`` for the final norm).
+        point: the place in the stream.
         directions: directions of the normalised stream, float32.
         positions: where they are read.
         paired: each direction is read at its own position only, so that the result has one direction per position
@@ -89,7 +91,7 @@ def decompose(
     """
     run.check_fresh()
     model, rec, index = run.model, run.record, list(positions)
-    x = rec.streams[stage][index]
+    x = point.stream(rec)[index]
     scale = norm.scale(x)
     v = norm.pull(directions)
 
@@ -106,12 +108,16 @@ def decompose(
         stream = stream + read(rec.streams[0][index].double() - embed - pos)
     else:
         columns.append(read(rec.streams[0][index]))
-    for layer in range(stage):
+    for layer in range(point.attentions):
         if model.granularity == "layers":
             columns.append(read(rec.streams[layer + 1][index].double() - rec.streams[layer][index].double()))
             continue
-        missed, bound = stream_error(rec, layer, rec.streams[layer].dtype, parallel(model), index)
-        refuse_above(missed, bound, f"the sublayers of layer {layer} do not add up to what it writes")
+        if layer < point.mlps:
+            missed, bound = stream_error(rec, layer, rec.streams[layer].dtype, parallel(model), index)
+            refuse_above(missed, bound, f"the sublayers of layer {layer} do not add up to what it writes")
+        else:  # between attention and MLP: the sum of two recorded tensors, as the model rounds it
+            before, attn = rec.streams[layer][index].double(), rec.attn_write[layer][index].double()
+            missed = x.double() - before - attn
         stream = stream + read(missed)
         if model.granularity == "heads":
             split, rounded = _head_columns(run, layer, v, index, paired)
@@ -119,9 +125,10 @@ def decompose(
             heads = heads + rounded
         else:
             columns.append(read(rec.attn_write[layer][index]))
-        columns.append(read(rec.mlp_write[layer][index]))
+        if layer < point.mlps:
+            columns.append(read(rec.mlp_write[layer][index]))
     return Rows(
-        parts_below(model, stage),
+        parts_below(model, point),
         torch.stack(columns, -1) * scale[None, :, None],
         stream * scale,
         heads * scale,

@@ -209,6 +209,24 @@ def record_neurons(
 
     Costs one forward pass up to the last of the layers.
     """
+    places = [(model.anatomy.mlp_down, "input")]
+    return {layer: found[0] for layer, found in record_inside(model, ids, layers, positions, places).items()}
+
+
+def record_inside(
+    model: Model,
+    ids: Sequence[int],
+    layers: Sequence[int],
+    positions: Sequence[int],
+    places: Sequence[tuple[str | None, str]],
+) -> dict[int, list[Float[Tensor, "position width"]]]:
+    """What modules inside ``layers`` read or give at ``positions``.
+
+    Args:
+        places: (path in the layer, ``"input"`` or ``"output"``), in the order in which the model runs them.
+
+    Costs one forward pass up to the last of the layers.
+    """
     anatomy, root = model.anatomy, model.traced
     tokens = torch.tensor([list(ids)], device=model.device)
     options = forward_options(model, None)
@@ -217,6 +235,6 @@ def record_neurons(
     with model.quiet(), root.trace(input_ids=tokens, **options) as tracer:
         found = nnsight.save({})
         for layer in wanted:
-            found[layer] = _rows(blocks[layer].get(anatomy.mlp_down).input, count)[index].clone()
+            found[layer] = [_rows(getattr(blocks[layer].get(path), end), count)[index] for path, end in places]
         tracer.stop()
-    return {layer: values.to(model.home) for layer, values in found.items()}
+    return {layer: [values.to(model.home) for values in made] for layer, made in found.items()}

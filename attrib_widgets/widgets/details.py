@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..analysis.logit_lens import LogitLens
     from ..analysis.parts import Contributions, Writes
     from ..analysis.phrases import PhraseAttribution
+    from ..analysis.trace import Trace
 
 NEURONS = 12
 WRITES = 8
@@ -174,6 +175,27 @@ def neurons(c: Contributions) -> dict[str, Any]:
         "bias": float(values[kinds == "bias"].sum()),
         "rounding": float(rounding.sum()) if len(rounding) else None,
     }
+
+
+def trace(t: Trace) -> dict[str, Any]:
+    """A trace as rows, parents first, each with its depth; the explained number itself is left out."""
+    rows = [(n, depth) for n, depth in t.root.walk() if depth]
+    return {
+        "title": t.title(),
+        "balance": t.balance(),
+        "notes": t.notes,
+        "labels": [n.label for n, _ in rows],
+        "kinds": [n.kind for n, _ in rows],
+        "at": [-1 if n.position is None else n.position for n, _ in rows],
+        "depth": [depth for _, depth in rows],
+        "values": [float(f"{n.value:.5g}") for n, _ in rows],
+    }
+
+
+def traced(t: Trace) -> bytes:
+    """Kind ``trace``: a trace standing alone."""
+    run = t.attribution.run
+    return wire.pack({"kind": "trace", "tokens": run.tokens, "unit": t.unit, **trace(t)}, {})
 
 
 def writes(w: Writes) -> dict[str, list[list[Any]]]:

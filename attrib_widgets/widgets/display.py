@@ -7,6 +7,7 @@ from ..analysis.attribution import Attribution
 from ..analysis.logit_lens import LogitLens
 from ..analysis.parts import Contributions
 from ..analysis.phrases import PhraseAttribution
+from ..analysis.trace import Trace
 from ..result import view_of
 from . import details
 from .explanation import Explanation, Question
@@ -24,6 +25,11 @@ def _attribution(result: Attribution) -> Explorer:
 @view_of.register
 def _attention(result: Attention) -> View:
     return View("attention", details.attention(result), result.summary())
+
+
+@view_of.register
+def _trace(result: Trace) -> View:
+    return View("trace", details.traced(result), result.summary())
 
 
 @view_of.register

@@ -15,12 +15,12 @@ from ..analysis.attribution import Attribution, attribute
 from ..errors import AttribError
 from ..model.chat import is_chat
 from ..model.run import Run
-from ..targets import Target, as_target, logit, logit_diff
+from ..targets import NeuronTarget, Target, as_target, logit, logit_diff, neuron
 
 if TYPE_CHECKING:
     from ..model.model import Model
     from ..model.worker import Job
-    from ..targets import ScoreTarget
+    from ..targets import AnyTarget
     from .wire import Stored
 
 PromptLike = str | tuple[int, ...] | Run
@@ -31,7 +31,7 @@ class Question:
     """What is asked. A ``target`` of None is the model's own top prediction at ``position``."""
 
     prompt: PromptLike
-    target: Target | ScoreTarget | None = None
+    target: AnyTarget | None = None
     position: int = -1
     corrupted: PromptLike | None = None
 
@@ -99,7 +99,8 @@ def explain(model: Model, question: Question, job: Job, known: Mapping[PromptLik
         job.progress(2, total, "running the comparison")
         with blaming("compare"):
             other = _run(model, question.corrupted, known)
-            corrupted = attribute(other, target, position=counterpart(run, other, position))
+            there = counterpart(run, other, a.position)
+            corrupted = attribute(other, _moved(target, there), position=there)
     job.progress(total - 1, total, "drawing")
     return Explanation(replace(question, target=a.target, position=a.position), a, corrupted)
 
@@ -109,13 +110,21 @@ def counterpart(run: Run, other: Run, position: int) -> int:
     return position if run.n_positions == other.n_positions else position - run.n_positions
 
 
+def _moved(target: AnyTarget, position: int) -> AnyTarget:
+    """The same number at another position; a score keeps its own."""
+    return replace(target, position=position) if isinstance(target, NeuronTarget) else target
+
+
 def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
     """The next question, from what a person changed in the last one.
 
-    ``args`` has any of prompt, target, against, position, compare. None keeps what was there; an empty ``against``
-    or ``compare`` removes it. A new prompt or another position without a target asks for the model's top prediction
-    there, against nothing; a new prompt is read at its end.
+    ``args`` has any of prompt, target, against, position, compare, or a neuron alone, whose pre-activation is then
+    explained at the same place. None keeps what was there; an empty ``against`` or ``compare`` removes it. A new
+    prompt or another position without a target asks for the model's top prediction there, against nothing; a new
+    prompt is read at its end.
     """
+    if args.get("neuron") is not None:
+        return replace(before, target=neuron(args["neuron"], position=before.position))
     prompt, position, compare = args.get("prompt"), args.get("position"), args.get("compare")
     target, against = args.get("target"), args.get("against")
     question = before
@@ -136,7 +145,7 @@ def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
     return replace(question, target=_target(model, question.target, target, against))
 
 
-def target_of(target: Any, against: Any = None) -> Target | ScoreTarget | None:
+def target_of(target: Any, against: Any = None) -> AnyTarget | None:
     """A target from what a person gives in Python; None stays None."""
     if target is None:
         if against is not None:
@@ -149,7 +158,7 @@ def target_of(target: Any, against: Any = None) -> Target | ScoreTarget | None:
     return logit_diff(target, against)
 
 
-def _target(model: Model, before: Any, target: Any, against: Any) -> Target | ScoreTarget | None:
+def _target(model: Model, before: Any, target: Any, against: Any) -> AnyTarget | None:
     """The target before, with another token or another rival."""
     if target is None and (against is None or (against == "" and before is None)):
         return before  # type: ignore[no-any-return]

@@ -1,5 +1,5 @@
 /** States for tests and for the development page: the real numbers of a small model on " Paris", and longer prompts. */
-import type { ExplorerHeader, Row } from "../src/core/types";
+import type { ExplorerHeader, Row, Trace, TraceHeader } from "../src/core/types";
 import { type Given, pack } from "./pack";
 import paris from "./paris.json";
 
@@ -120,6 +120,7 @@ export function explorer(tokens: string[] = paris.tokens, changes: Partial<Explo
       ]),
     ),
     writes: Object.fromEntries(rows.filter((r) => r.kind !== "norm.bias").map((r) => [r.id, writes])),
+    trace: { stop: walk, frozen: { ...walk, title: "with gates held" } },
     why_key: whyKey,
     ...changes,
   };
@@ -164,6 +165,20 @@ export function longPrompt(n: number): string[] {
 export const HOSTILE = ["<s>", "</script><img src=x onerror=alert(1)>", "\u202eabc", "\n\n", "\t", "\u200b", " a b ", "", "\u0000", "\ud800", "\ufffd", " "];
 
 export const state = (made: Made = explorer()): Uint8Array => pack(made.header, made.arrays);
+
+/** A small walk back: two heads open down to tokens, the second inside the first. */
+export const walk: Trace = {
+  title: "4 leaves hold 96 % of 14.54 logits, the logit of “·Paris”: +10.00 at ·is (5)",
+  balance: "kept leaves +14.00   constants +0.44   pruned +0.10   sum 14.5400   model 14.5400   gap 1e-06 ok",
+  notes: [],
+  labels: ["L3.mlp", "L3H1", "L1H0", "embed", "rounding", "embed", "value.bias", "3 others", "L2H2", "norm.bias"],
+  kinds: ["part", "part", "part", "part", "constant", "part", "constant", "pruned", "part", "constant"],
+  at: [5, 5, 4, 4, -1, 4, -1, -1, 5, -1],
+  depth: [1, 1, 2, 3, 3, 2, 2, 2, 1, 1],
+  values: [10, 3.5, 2.5, 2.4, 0.1, 0.8, 0.1, 0.1, 0.8, 0.24],
+};
+
+export const trace = (changes: Partial<TraceHeader> = {}): Uint8Array => pack({ kind: "trace", tokens: paris.tokens, unit: "logits", ...walk, ...changes }, {});
 
 export function attention(n = 12, heads = 8): Uint8Array {
   const next = random(3);

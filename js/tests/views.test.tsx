@@ -1,7 +1,7 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { HostModel, readEmbedded } from "../src/core/host";
 import widget from "../src/index";
-import { attention, bars, explorer, HOSTILE, longPrompt, phrase, state } from "./fixture";
+import { attention, bars, explorer, HOSTILE, longPrompt, phrase, state, trace, walk } from "./fixture";
 
 let end: (() => void) | undefined;
 afterEach(() => {
@@ -250,6 +250,86 @@ it("shows bars that sum to their parent", () => {
   const { one, all } = show(bars(), "bars");
   expect(all(".aw-bars li")).toHaveLength(9);
   expect(one('[data-part="sum"]')?.textContent).toContain("L3H5");
+});
+
+const labels = (rows: HTMLElement[]) => rows.map((row) => row.querySelector(".aw-name")?.childNodes[1]?.textContent);
+
+describe("a trace", () => {
+  it("opens on the largest path, prints its balance, and is walked by keys", async () => {
+    const { one, all } = show(trace(), "trace");
+    const rows = () => all('[role="tree"] > [role="treeitem"]');
+    expect(one("h2")?.textContent).toBe(walk.title);
+    expect(one('[data-part="sum"]')?.textContent).toBe(walk.balance);
+    expect(labels(rows())).toEqual(walk.labels);
+    expect(rows().map((r) => r.ariaLevel ?? r.getAttribute("aria-level"))).toEqual(walk.depth.map(String));
+    expect(rows()[3]?.textContent).toBe("embed ·France 4  +2.40");
+    expect(rows().filter((r) => r.tabIndex === 0)).toHaveLength(1);
+    const at = () => document.activeElement as HTMLElement;
+    rows()[0]?.focus();
+    await press(at(), "ArrowDown");
+    expect(at().dataset["i"]).toBe("1");
+    await press(at(), "ArrowRight"); // open already: into it
+    expect(at().dataset["i"]).toBe("2");
+    await press(at(), "ArrowLeft"); // closes
+    expect(at().getAttribute("aria-expanded")).toBe("false");
+    expect(rows()).toHaveLength(8);
+    await press(at(), "ArrowLeft"); // closed already: to its parent
+    expect(at().dataset["i"]).toBe("1");
+    await press(at(), "ArrowLeft");
+    expect(labels(rows())).toEqual(["L3.mlp", "L3H1", "L2H2", "norm.bias"]);
+    await press(at(), "Enter");
+    expect(rows()).toHaveLength(8);
+    await press(at(), "End");
+    expect(at().dataset["i"]).toBe("9");
+    await press(at(), "ArrowRight"); // a leaf stays
+    expect(at().dataset["i"]).toBe("9");
+    expect(rows()[0]?.hasAttribute("aria-expanded")).toBe(false);
+  });
+
+  it("is one way to show the contributions, with MLPs shut or open", async () => {
+    const { model, one, click, all } = show(state());
+    await click('[data-order="trace"]');
+    expect(one('[data-part="trace"] .aw-caption')?.textContent).toBe(walk.title);
+    await click('[role="treeitem"][data-i="1"]');
+    expect(model.get("selected")).toBe("L3H1");
+    await click('[role="treeitem"][data-i="1"]');
+    await click('[role="treeitem"][data-i="2"]');
+    expect(model.get("selected"), "a part of another place is no row of the bars").toBe("L3H1");
+    await click('[data-mlps="frozen"]');
+    expect(one('[data-part="trace"] .aw-caption')?.textContent).toBe("with gates held");
+    await click('[data-part="copy"]');
+    expect(one('[data-part="code"]')?.textContent).toContain("a.trace(depth=None)");
+    expect(all('[data-part="waterfall"]')).toHaveLength(0);
+  });
+
+  it("gives nothing away", async () => {
+    const { el, one, click } = show(state(), "explorer", { options: { hidden: ["values"], static: true } });
+    await click('[data-order="trace"]');
+    expect(one('[role="tree"]')).toBeNull();
+    expect(el.textContent).not.toContain("14.54");
+  });
+});
+
+it("opens a neuron, and names the way back", async () => {
+  const live = { options: { hidden: [], static: false } };
+  const asked = (model: HostModel, gesture: Promise<void>) => {
+    const send = vi.spyOn(model, "send");
+    const found = () => send.mock.calls.map(([m]) => m as { op: string; args: Record<string, unknown> }).find((m) => m.op === "explain")?.args;
+    return gesture.then(found);
+  };
+  const before = show(state(), "explorer", { ...live, selected: "L2.mlp" });
+  const button = '[data-part="neurons"] button[title^="Why L2N"]';
+  expect(await asked(before.model, tick().then(() => before.click(button)))).toMatchObject({ neuron: expect.stringMatching(/^L2N\d+$/) });
+  end?.();
+  const token = { kind: "logit", text: " Paris", id: 100, against: null, unit: "logits", phrase: "" } as const;
+  const target = { ...token, kind: "neuron", text: "L2N22", id: null, unit: "pre-activation", phrase: "pre-activation of L2N22 at “·is” (5)" } as const;
+  const made = explorer(undefined, { question: 1, target, origin: [{ question: 0, target: token }] });
+  const shown = show(state(made), "explorer", live);
+  expect(shown.one(".aw-headline")?.textContent).toContain("for the pre-activation of L2N22");
+  expect(shown.one(".aw-title")?.textContent).toContain("to L2N22");
+  expect(shown.one('[data-part="candidate"]')).toBeNull();
+  expect(shown.all(".aw-crumb").map((c) => c.textContent)).toEqual(["·Paris", "L2N22"]);
+  expect(await asked(shown.model, tick().then(() => shown.click("button.aw-crumb")))).toMatchObject({ restore: 0 });
 });
 
 it("says what is wrong with a state it cannot read", () => {

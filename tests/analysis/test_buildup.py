@@ -17,8 +17,8 @@ def streams_read(a):
     """Every recorded stream along the attribution's direction, with the scale of the stream that was read."""
     rec, reading = a.run.record, a.reading
     u = reading.norm.pull(reading.direction).double()
-    scale = float(reading.norm.scale(rec.streams[reading.stage][reading.position]))
-    return torch.stack([s[reading.position].double() @ u * scale for s in rec.streams[: reading.stage + 1]])
+    scale = float(reading.norm.scale(rec.streams[reading.point.layer][reading.position]))
+    return torch.stack([s[reading.position].double() @ u * scale for s in rec.streams[: reading.point.layer + 1]])
 
 
 @pytest.mark.parametrize("target", [" Paris", aw.logit_diff(" Paris", 17), aw.score("L2H1", key=2)], ids=str)
@@ -31,7 +31,7 @@ def test_it_reads_every_stream_along_one_direction_and_ends_at_the_models_number
     assert worst <= 1e-5 * size, f"{name}: a stream reads otherwise by {worst:.1e}"
     assert float(b.values[-1]) == pytest.approx(a.actual, abs=1e-5 * size)
     assert float(b.values[-1]) == pytest.approx(a.total, abs=1e-6 * size)
-    steps = ["embed", *(f"L{i}.{part}" for i in range(a.reading.stage) for part in ("attn", "mlp"))]
+    steps = ["embed", *(f"L{i}.{part}" for i in range(a.reading.point.layer) for part in ("attn", "mlp"))]
     assert b.steps[: b.depth] == steps
     assert b.constants == {label: pytest.approx(a[label]) for label in b.steps[b.depth :]}
     assert set(b.constants) == {str(c) for c in a.components if c.layer is None and c.kind not in ("embed", "pos")}
@@ -99,3 +99,12 @@ def test_table_frame_and_figure_say_the_same():
     bars = b.plot().axes[0].patches
     assert [bar.get_width() for bar in bars] == pytest.approx(b.added.tolist(), abs=1e-6)
     assert bars[-1].get_x() + bars[-1].get_width() == pytest.approx(a.actual, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt_neox"])
+def test_a_neuron_builds_up_to_the_stream_that_its_mlp_reads(family_model, name):
+    a = aw.attribute(family_model(name).run(families.PROMPT), aw.neuron("L1N3"))
+    b = a.buildup()
+    steps = ["embed", "L0.attn", "L0.mlp"] + ["L1.attn"] * a.reading.point.mid
+    assert b.steps[: b.depth] == steps
+    assert float(b.values[-1]) == pytest.approx(a.actual, abs=1e-5)

@@ -11,7 +11,7 @@ from fixtures import causal_circuits as cc
 from fixtures import families
 from fixtures.twins import Twin
 
-ALL = families.TWINS + families.VARIANTS
+TWINS = families.TWINS + families.VARIANTS
 
 
 def attributed(build):
@@ -43,7 +43,7 @@ def test_nobody_erases_here():
     assert e.remaining.tolist() == pytest.approx([1.0], abs=1e-5) and e.erasers == [] and e.opposed == []
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", TWINS)
 def test_what_remains_adds_up(family_model, name):
     """What is left at the end is 1 plus what every later part writes more than without the writer."""
     model = family_model(name)

@@ -40,6 +40,10 @@ def states(screen: Screen) -> Iterator[str]:
     screen.show("map")
     screen.part("map").locator('[role="gridcell"]').first.focus()
     yield "map"
+    screen.show("trace")
+    expect(screen.part("trace").get_by_role("tree")).to_be_visible()
+    screen.part("trace").get_by_role("treeitem").first.focus()
+    yield "trace"
 
 
 class Faults:
@@ -67,7 +71,7 @@ def scheme(request: Any) -> str:
     return str(request.param)
 
 
-@pytest.mark.parametrize("where", ["explorer", "attention", "bars", "lens", "phrase"])
+@pytest.mark.parametrize("where", ["explorer", "attention", "bars", "lens", "phrase", "trace"])
 def test_offline_page(demo: Any, watched: Watched, offline: Callable[..., Screen], scheme: str, where: str) -> None:
     watched.page.emulate_media(color_scheme=scheme)
     run = demo.run("The capital of France is")
@@ -81,6 +85,7 @@ def test_offline_page(demo: Any, watched: Watched, offline: Callable[..., Screen
             "attention": lambda: aw.attention(run),
             "bars": lambda: aw.attribute(run, " Paris").sources("L3H5"),
             "lens": lambda: aw.logit_lens(run, " Paris"),
+            "trace": lambda: aw.attribute(run, " Paris").trace(),
         }
         screen = offline(make[where]().view())
     expect(screen.root).to_have_attribute("data-aw-theme", scheme)

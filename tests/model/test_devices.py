@@ -71,6 +71,13 @@ def test_layers_on_two_devices_give_the_same_numbers(name, layout):
             score = aw.score(head, key=1, side=side)
             one, other = aw.attribute(run, score), aw.attribute(expected.run, score)
             assert torch.allclose(one.values, other.values, atol=1e-5 * (1 + float(other.values.abs().max())))
+        if not model.has_experts(1):
+            fired, there = (aw.attribute(r, aw.neuron("L1N3")) for r in (run, expected.run))
+            assert torch.allclose(fired.values, there.values, atol=1e-5)
+            assert torch.allclose(fired.by_position().values, there.by_position().values, atol=1e-5)
+        for mlps in ("stop", "frozen"):
+            walk, other = (x.trace(depth=3, mlps=mlps) for x in (a, expected))
+            assert walk.exact and len(walk.leaves()) == len(other.leaves())
         many = model.run_many([families.PROMPT, families.PROMPT, "The"])
         assert torch.allclose(aw.attribute(many[1], " Paris").values, expected.values, atol=1e-5)
         unit = "logits" if name == "gemma2" else "nats"

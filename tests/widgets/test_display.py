@@ -117,6 +117,7 @@ def test_results_show_themselves(demo):
         (a.sources("L1H2"), "bars"),
         (a.through("L1H2").at(4), "bars"),
         (a.neurons(1), "bars"),
+        (a.trace(), "trace"),
     ]:
         data, _ = result._repr_mimebundle_()
         shown = result.view()

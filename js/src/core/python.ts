@@ -17,7 +17,8 @@ export interface Place {
 export function pythonFor(setup: string, place: Place): string {
   const id = JSON.stringify(place.id);
   const lines = [setup.trimEnd(), ""];
-  if (place.tab === "lens" && place.lens) {
+  if (place.tab === "trace") lines.push('a.trace(depth=None)  # mlps="frozen" opens MLPs too');
+  else if (place.tab === "lens" && place.lens) {
     lines.push(`lens = ${place.lens}`, "lens  # lens.top(layer, position), lens.to_dataframe()", "a.buildup()");
   } else if (place.kind === "head") {
     if (place.tab === "why") {

@@ -53,7 +53,12 @@ export class Reading {
   /** What contributions are measured in, as the end of a phrase. */
   get unit(): string {
     const { kind, unit } = this.header.target;
-    return kind === "score" ? " to the score" : `, in ${unit}`;
+    return this.inner ? ` to the ${kind === "score" ? kind : unit}` : `, in ${unit}`;
+  }
+
+  /** Whether a number inside the model is explained, not a prediction. */
+  get inner(): boolean {
+    return /score|neuron/.test(this.header.target.kind);
   }
 
   signed(value: number): string {

@@ -3,7 +3,7 @@ import { signal, type Signal } from "@preact/signals";
 import { Lens } from "./lens";
 import { type Answer, type Client, Gone, RequestError } from "./protocol";
 import type { Reading } from "./reading";
-import type { BarsHeader, LensHeader, Neurons, Writes } from "./types";
+import type { BarsHeader, LensHeader, Neurons, Trace, Writes } from "./types";
 import { decode, type Stored, Triangle, WireError } from "./wire";
 
 export const NEEDS_KERNEL = "Needs a running kernel: open the notebook and run the cell.";
@@ -76,6 +76,10 @@ export class Source {
 
   writes(id: string): Signal<Loaded<Writes>> {
     return this.#load("writes", { id }, () => this.#reading?.header.writes?.[id], (answer) => answer.data as unknown as Writes);
+  }
+
+  trace(mlps: string): Signal<Loaded<Trace>> {
+    return this.#load("trace", { mlps }, () => this.#reading?.header.trace?.[mlps], (answer) => answer.data as unknown as Trace);
   }
 
   lens(): Signal<Loaded<Lens>> {

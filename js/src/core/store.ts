@@ -12,7 +12,7 @@ import { NEEDS_KERNEL, Source } from "./source";
 import type { ExplainArgs, Model, Options } from "./types";
 import { decode } from "./wire";
 
-export type Order = "size" | "order" | "map";
+export type Order = "size" | "order" | "map" | "trace";
 export type Weighting = "probability" | "value" | "contribution";
 export type Field = "prompt" | "target" | "against" | "compare";
 

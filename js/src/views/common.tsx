@@ -8,7 +8,7 @@ import { bySize, diverging, largest, sumOf } from "../core/geometry";
 import { step } from "../core/keyboard";
 import type { Loaded } from "../core/source";
 import type { Store } from "../core/store";
-import type { Named } from "../core/types";
+import type { Named, Target } from "../core/types";
 
 export interface View {
   store: Store;
@@ -55,11 +55,12 @@ export function namesText(of: Named): string {
 }
 
 /** The name of the target, or a stand-in while the answer is hidden. */
-export function TargetName() {
+export function TargetName({ of }: { of?: Target }) {
   const { store } = useView();
-  const target = store.reading.value?.header.target;
+  const target = of ?? store.reading.value?.header.target;
   if (!target) return null;
   if (target.kind === "score") return <>the score</>;
+  if (target.kind === "neuron") return <>{target.text}</>;
   if (store.hides("candidates")) return <>the answer</>;
   return (
     <>

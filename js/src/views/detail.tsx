@@ -124,7 +124,7 @@ function sentence({ kind, layer }: Row, { header: { model, target } }: Reading):
     case "mlp.bias":
       return `The output bias of the ${kind === "mlp.bias" ? "MLP" : "attention"} in layer ${layer}: ${always} before the last norm scales it.`;
     case "norm.bias":
-      return `The bias of the last norm, read in the direction of the target: ${always}.`;
+      return `The bias of the norm that is read through, in the direction of the target: ${always}.`;
     case "unembed.bias":
       return "The bias of the unembedding: what the model grants this token before it has read anything.";
     case "rounding":
