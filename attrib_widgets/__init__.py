@@ -33,6 +33,8 @@ _HOMES = {
     "load": "model.loading",
     "Model": "model.model",
     "Run": "model.run",
+    "SAE": "saes.sae",
+    "read_sae": "saes.readers",
     "Anatomy": "model.anatomy",
     "QKV": "model.anatomy",
     "explore": "widgets.explorer",
@@ -46,7 +48,7 @@ _HOMES = {
     "GranularityError": "errors",
     "NumberError": "errors",
 }
-_ROOMS = ("analysis", "demo", "model", "plots", "widgets")
+_ROOMS = ("analysis", "demo", "model", "plots", "saes", "widgets")
 
 __all__ = ["__version__", "demo", *sorted(_HOMES)]
 
@@ -87,6 +89,8 @@ if TYPE_CHECKING:
     from .model.loading import load as load
     from .model.model import Model as Model
     from .model.run import Run as Run
+    from .saes.readers import read_sae as read_sae
+    from .saes.sae import SAE as SAE
     from .targets import log_prob as log_prob
     from .targets import logit as logit
     from .targets import logit_diff as logit_diff

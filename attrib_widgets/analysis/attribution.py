@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from ..model.model import Model, Prompt
     from ..model.run import Run
+    from ..saes.sae import SAE
+    from .features import Features
     from .positions import PositionAttribution
 
 # The rows that write to the stream; the others correct the sum (a norm's bias, the entropy, rounding).
@@ -194,6 +196,20 @@ class Attribution(Result):
         if number is None or not 0 <= number < self.reading.stage:
             raise ComponentError(f"{layer!r} is no MLP below the read point.", f"Use 0 to {self.reading.stage - 1}.")
         return neurons(self, number)
+
+    def features(self, which: ComponentLike, sae: SAE | None = None) -> Features:
+        """What each feature of a dictionary contributed through an MLP, a head, or the stream behind a layer.
+
+        Args:
+            which: ``"L2.mlp"``, ``"L3H5"`` (read in the outputs of all heads of its layer) or ``"L2"``.
+            sae: the dictionary; None takes the embedded model's own.
+
+        Raises:
+            ComponentError: no such row, or no dictionary for it.
+        """
+        from .features import features
+
+        return features(self, which, sae)
 
     def worked(self, head: ComponentLike) -> Worked:
         """The contribution of ``head`` as a dot product of two vectors, step by step."""

@@ -7,8 +7,12 @@ the weights, and in words in `model.card`.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from ..saes.readers import Dictionaries
 
 PROMPT = "The capital of France is"
 TARGET = " Paris"
@@ -77,3 +81,18 @@ tasks: dict[str, tuple[Task, ...]] = {
 def path() -> Path:
     """The folder with the trained files; transformers' `from_pretrained` reads it without a network."""
     return Path(__file__).parent / "files"
+
+
+@cache
+def saes() -> Dictionaries:
+    """The dictionaries of the embedded model by site (``"L2.mlp"``), each read when it is first asked for."""
+    from ..saes.readers import Dictionaries
+
+    return Dictionaries(path() / "saes")
+
+
+def context(number: int) -> str:
+    """One of the texts that the cards of the dictionaries point into: written like the corpus, not trained on."""
+    from .concepts import context
+
+    return context(number)
