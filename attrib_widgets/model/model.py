@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..components import whole
 from ..errors import AnatomyError, AttribError, GranularityError, PositionError, TargetError, TokenizerError
 from .anatomy import Anatomy, Geometry, bias_of, find, weight_in_out
-from .loading import wrapped
+from .loading import ModelCard, read_card, wrapped
 from .norms import NormReading, read_norm
 from .run import Run
 from .selfcheck import SelfCheck, check_model
@@ -123,6 +123,15 @@ class Model:
     def granularity(self) -> str:
         """Finest exact split: ``"heads"``, ``"sublayers"`` or ``"layers"``."""
         return self.check.granularity
+
+    @property
+    def card(self) -> ModelCard:
+        """The model card that lies beside the weights; a notebook shows it formatted.
+
+        Raises:
+            AttribError: the model was not loaded from a folder with a README.md.
+        """
+        return read_card(str(getattr(self.hf, "name_or_path", "") or ""), self.name)
 
     @cached_property
     def worker(self) -> Worker:
