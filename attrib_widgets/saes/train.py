@@ -27,7 +27,7 @@ class SAESettings:
 
     features: int = 1024
     k: int = 8
-    steps: int = 3000
+    steps: int = 2200
     batch: int = 512
     learning_rate: float = 2e-3
     wide: int = 2
@@ -74,11 +74,21 @@ def train_sae(x: Samples, site: Component, settings: SAESettings | None = None) 
 
 
 def _start(data: Samples, chosen: SAESettings, generator: torch.Generator) -> list[Tensor]:
-    """(w_enc, b_enc, w_dec, b_dec): features start as samples, so that few of them are born dead."""
-    rows = data[torch.randint(len(data), (chosen.features,), generator=generator)]
-    noise = torch.randn(rows.shape, generator=generator)
-    w_dec = normalize(normalize(rows, dim=1) + 0.3 * normalize(noise, dim=1), dim=1)
-    started = [w_dec.T.clone(), torch.zeros(chosen.features), w_dec, torch.zeros(data.shape[1])]
+    """(w_enc, b_enc, w_dec, b_dec): features start as samples that the ones before them explain badly.
+
+    In rounds, each drawing by what is left of a sample when the nearest row so far is taken away (the seeding of
+    k-means++; Arthur and Vassilvitskii 2007): rare samples get a row too, and few features are born dead.
+    """
+    pool = data[torch.randperm(len(data), generator=generator)[:20_000]]
+    size = pool.square().sum(1)
+    left, rows = size.clone(), torch.empty(0, data.shape[1])
+    while len(rows) < chosen.features:
+        count = min(64, chosen.features - len(rows))
+        drawn = torch.multinomial(left.clamp_min(1e-9), count, generator=generator, replacement=len(pool) < count)
+        fresh = normalize(pool[drawn], dim=1)
+        left = torch.minimum(left, size - (pool @ fresh.T).relu().max(1).values.square())
+        rows = torch.cat([rows, fresh])
+    started = [rows.T.clone(), torch.zeros(chosen.features), rows, torch.zeros(data.shape[1])]
     return [w.contiguous().requires_grad_() for w in started]
 
 
