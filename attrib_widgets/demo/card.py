@@ -81,7 +81,11 @@ def phenomena(found: Mapping[str, Any]) -> str:
             ],
         ]
         backed = [
-            [e["head"], f"{e['direct']:+.2f}", f"{e['lost']:+.2f}", f"{e['ratio']:.2f}", _signed(e["risers"])]
+            [
+                e["head"],
+                *(f"{e[name]:+.2f}" for name in ("direct", "lost", "ratio", "made up", "norm")),
+                _signed(e["risers"]),
+            ]
             for e in task["backed up"]
         ]
         lens = [[where, nats, int(rank)] for where, nats, rank in zip(_depths(task), *_lens(task), strict=True)]
@@ -89,7 +93,12 @@ def phenomena(found: Mapping[str, Any]) -> str:
             f"### {name.capitalize()}\n\n{task['prompts']} prompts; margin {task['margin']:.2f} logits, gap to the "
             f"corrupted prompts {task['gap']:.2f}.\n\n{_table(['heads that', 'mean over prompts'], rows)}\n\n"
             "The strongest writers, replaced by their mean at the last position:\n\n"
-            + _table(["head", "direct", "margin lost", "lost / direct", "who rises most"], backed)
+            + _table(
+                ["head", "direct", "margin lost", "lost / direct", "made up by others", "by the norm", "who rises"],
+                backed,
+            )
+            + "\n\n"
+            + _redundant(task["backed up"])
             + "\n\nThe logit lens on the last position:\n\n"
             + _table(["behind", "nats of the answer", "median rank"], lens)
         )
@@ -100,6 +109,23 @@ def phenomena(found: Mapping[str, Any]) -> str:
         + _table(["MLP", "at the country", "at the last token"], rows)
     )
     return "\n\n".join(parts)
+
+
+def _redundant(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which of the strongest writers are dispensable, and what makes up for them."""
+    found = [row for row in rows if row["ratio"] < 0.3]
+    if not found:
+        return "None of them is dispensable: each costs at least 30 % of what it writes."
+    backed = [row["head"] for row in found if sum(v for v in row["risers"].values() if v > 0) >= 0.3 * row["direct"]]
+    named = ", ".join(row["head"] for row in found)
+    by = (
+        f"For {', '.join(backed)} other parts step in."
+        if backed
+        else "No other head or MLP steps in for them: the stream gets shorter without them, and the final norm's "
+        "scale raises what the rest had written. Heads that back each other up have to be built by hand (the tests of "
+        "the library have such a circuit): they did not arise here."
+    )
+    return f"Dispensable (less than 30 % of what they write is lost): {named}. {by}"
 
 
 def _depths(task: Mapping[str, Any]) -> list[str]:

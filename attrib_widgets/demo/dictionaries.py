@@ -1,6 +1,6 @@
 """Train the dictionaries of the embedded model, judge them, and find out what their features fire on.
 
-`python -m attrib_widgets.demo.dictionaries [--folder DIR] [--steps N]`
+`python -m attrib_widgets.demo.dictionaries [--folder DIR] [--steps N] [--sites SITE ...]`
 
 Writes `saes/<site>/` beside the weights (a SAELens folder in float16, and the cards of its features) and
 `saes/evaluation.json`. A site that is there already is kept. One dictionary takes about a minute of one processor.
@@ -139,24 +139,30 @@ def rivals(model: Model, layer: int, held: Activation, ids: Tensor, concept: dic
     }
 
 
+def _table(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text()) if (file := out / "evaluation.json").exists() else {}
+    return found
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Train, judge and write all dictionaries."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--folder", type=Path, default=path(), help="folder of the model (default: the embedded one)")
     parser.add_argument("--steps", type=int, default=SAESettings.steps, help="per dictionary")
+    parser.add_argument("--sites", nargs="*", help="for example L2 L2.mlp L2.attn (default: all)")
     options = parser.parse_args(arguments)
     model = load(str(options.folder), dtype="float32")
     out = options.folder / "saes"
     out.mkdir(exist_ok=True)
-    sites = [Component(kind, layer) for layer in range(model.n_layers) for kind in ("attn", "mlp", "layer")]
+    every = [Component(kind, layer) for layer in range(model.n_layers) for kind in ("attn", "mlp", "layer")]
+    sites = [site for site in every if str(site) in (options.sites or map(str, every))]
     train_ids = tokens_of(model, [training_text(i) for i in range(TRAINED_ON)])
     ids = tokens_of(model, [concepts.context(i) for i in range(HELD_OUT)])
     train, held = activations(model, train_ids, sites), activations(model, ids, sites)
     concept = truths(model, ids)
     properties = [concepts.properties([model.token(i) for i in row]) for row in ids.tolist()]
-    table = json.loads((out / "evaluation.json").read_text()) if (out / "evaluation.json").exists() else {}
     for site in sites:
-        if str(site) in table:
+        if str(site) in _table(out):
             continue
         folder, x = out / str(site), held[site][:, 1:].flatten(0, 1).float()
         chosen = replace(settings_for(site, model.n_layers), steps=options.steps)
@@ -170,13 +176,13 @@ def main(arguments: list[str] | None = None) -> None:
         write_sae(replace(sae, metadata={**described, "settings": settings_of(chosen)}), folder, torch.float16)
         sae = read_sae(folder)  # judged is what was written
         make_cards(sae, held[site].float(), [ids.shape[1]] * len(ids), properties).write(folder)
-        table[str(site)] = judged(model, sae, train[site], held[site], ids, concept)
+        row = judged(model, sae, train[site], held[site], ids, concept)
         if site.kind == "layer":
-            table[str(site)]["rivals"] = rivals(
-                model, site.layer or 0, held[site][::2], ids[::2], truths(model, ids[::2])
-            )
+            fewer = ids[::2]
+            row["rivals"] = rivals(model, site.layer or 0, held[site][::2], fewer, truths(model, fewer))
+        table = _table(out) | {str(site): row}
+        table = {str(known): table[str(known)] for known in every if str(known) in table}
         (out / "evaluation.json").write_text(json.dumps(table, indent=1) + "\n")
-        row = table[str(site)]
         tqdm.write(
             f"{site!s:8} explained {row['variance_explained']['8']:.4f} (pca {row['pca']['8']:.3f}, random "
             f"{row['random_dictionary']['8']:.3f})  dead {row['dead']:.3f}  loss recovered {row['loss_recovered']:.3f}"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,7 +63,7 @@ def capitals(model: Model, count: int = 40) -> Probe:
 
 def induction(model: Model, count: int = 40) -> Probe:
     """Eight words and again seven of them, against a word that stood there instead."""
-    rows = []
+    rows: list[tuple[str, str, str, str]] = []
     for words in (text.split() for text in cases.repeat_cases(78, 10 * count)):
         if len(words) >= 18 and len(rows) < count:
             first, other = words[:8], words[8]
@@ -169,28 +168,31 @@ def _attention(model: Model, texts: Sequence[str], pairs: Callable[[int], list[t
 
 
 def backups(model: Model, probe: Probe) -> list[dict[str, Any]]:
-    """The heads that write most to the margin: what they write, what is lost without them, and who writes more then.
+    """The heads that write most to the margin: what they write, what is lost without them, and who makes up for it.
 
-    A head is replaced by its mean over these prompts' corrupted twins and themselves, at the last position.
-    ``direct`` is its contribution above that mean; ``lost`` the margin lost; ``risers`` the heads whose
-    contribution, along the frozen direction, rose most.
+    A head is replaced, at the last position, by its mean over these prompts and their corrupted twins. ``direct``
+    is its contribution above that mean; ``lost`` the margin that is lost. Along the frozen direction the
+    difference splits into what later parts write instead (``made up``, the most by ``risers``) and ``norm``, what
+    the final norm's new scale makes of the rest.
     """
     clean, found = margins(model, probe), []
-    sites = [Component("attn", layer) for layer in range(model.n_layers)]
-    before = collect(model, probe.ids, sites)
-    twins = collect(model, probe.corrupted, sites)
-    through = _directions(model, probe)
-    written = _written(model, before, through)
-    for layer, head in [divmod(int(i), model.n_heads) for i in written.mean(0).flatten().topk(5).indices]:
-        rows, site = _slice(model, head), sites[layer]
+    sites = [Component(kind, layer) for layer in range(model.n_layers) for kind in ("attn", "mlp")]
+    before, twins = collect(model, probe.ids, sites), collect(model, probe.corrupted, sites)
+    u = _direction(model, probe)
+    written = _written(model, before, u)
+    strongest = written[:, :, : model.n_heads].mean(0).flatten().topk(5).indices.tolist()
+    for layer, head in [divmod(i, model.n_heads) for i in strongest]:
+        rows, site = _slice(model, head), Component("attn", layer)
         mean = torch.cat([before[site][:, -1, rows], twins[site][:, -1, rows]]).mean(0)
-        own = ((before[site][:, -1, rows] - mean) * through[layer][:, rows]).sum(1)
-        with ExitStack() as stack:
-            stack.enter_context(replaced(model, site, writing(rows, mean, slice(-1, None))))
+        own = (((before[site][:, -1, rows] - mean) @ model.out_weight(layer)[0][rows]) * u).sum(1)
+        with replaced(model, site, writing(rows, mean, slice(-1, None))):
             after = collect(model, probe.ids, sites)
             lost = clean - margins(model, probe)
-        rise = _written(model, after, through).mean(0) - written.mean(0)
-        rise[: layer + 1] = 0
+        rise = _written(model, after, u).mean(0) - written.mean(0)
+        rise[layer, : model.n_heads] = 0  # the head itself; its neighbours read the same stream as before
+        names = [
+            f"L{i}H{h}" if h < model.n_heads else f"L{i}.mlp" for i in range(len(rise)) for h in range(rise.shape[1])
+        ]
         best = rise.flatten().topk(3).indices.tolist()
         found.append(
             {
@@ -198,27 +200,31 @@ def backups(model: Model, probe: Probe) -> list[dict[str, Any]]:
                 "direct": round(float(own.mean()), 3),
                 "lost": round(float(lost.mean()), 3),
                 "ratio": round(float(lost.mean() / own.mean()), 3),
-                "risers": {
-                    f"L{i // model.n_heads}H{i % model.n_heads}": round(float(rise.flatten()[i]), 3) for i in best
-                },
+                "made up": round(float(rise.sum()), 3),
+                "norm": round(float(own.mean() - rise.sum() - lost.mean()), 3),
+                "risers": {names[i]: round(float(rise.flatten()[i]), 3) for i in best},
             }
         )
     return found
 
 
-def _directions(model: Model, probe: Probe) -> list[Float[Tensor, "row width"]]:
-    """For every layer the margin's direction, norms frozen, at what the output projection of its attention reads."""
+def _direction(model: Model, probe: Probe) -> Float[Tensor, "row d_model"]:
+    """The margin's direction of the stream at the last position, norms frozen."""
     runs = [attribute(model.run(row.tolist()), t) for row, t in zip(probe.ids, probe.targets, strict=True)]
-    u = torch.stack([a.worked(Component("head", 0, 0)).direction for a in runs])
-    return [u @ model.out_weight(layer)[0].T for layer in range(model.n_layers)]
+    return torch.stack([a.worked(Component("head", 0, 0)).direction for a in runs])
 
 
-def _written(model: Model, z: dict[Component, Tensor], through: list[Tensor]) -> Float[Tensor, "row layer head"]:
-    columns = []
-    for layer, direction in enumerate(through):
-        last = z[Component("attn", layer)][:, -1] * direction
-        columns.append(last.view(len(last), model.n_heads, -1).sum(-1))
-    return torch.stack(columns, 1)
+def _written(
+    model: Model, found: dict[Component, Tensor], u: Float[Tensor, "row d_model"]
+) -> Float[Tensor, "row layer part"]:
+    """What the heads of every layer, and then its MLP, wrote along ``u`` at the last position."""
+    layers = []
+    for layer in range(model.n_layers):
+        through = u @ model.out_weight(layer)[0].T
+        heads = (found[Component("attn", layer)][:, -1] * through).view(len(u), model.n_heads, -1).sum(-1)
+        mlp = (found[Component("mlp", layer)][:, -1] * u).sum(1, keepdim=True)
+        layers.append(torch.cat([heads, mlp], 1))
+    return torch.stack(layers, 1)
 
 
 def enrichment(model: Model, probe: Probe) -> dict[str, list[float]]:
@@ -227,7 +233,8 @@ def enrichment(model: Model, probe: Probe) -> dict[str, list[float]]:
     The subject is the one position where the corrupted prompts differ.
     """
     subject = int((probe.ids != probe.corrupted).any(0).nonzero()[0])
-    clean, found = margins(model, probe), {"subject": [], "last": []}
+    found: dict[str, list[float]] = {"subject": [], "last": []}
+    clean = margins(model, probe)
     for layer in range(model.n_layers):
         site = Component("mlp", layer)
         x = collect(model, probe.ids, [site])[site]

@@ -14,7 +14,6 @@ import argparse
 import copy
 import json
 import random
-import time
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -123,7 +122,7 @@ def batch(settings: Settings, tokenizer: PreTrainedTokenizerFast, step: int) -> 
     shares = ROW_LENGTHS[sum(step >= stage for stage in settings.stages)]
     length = rng.choices(list(shares), list(shares.values()))[0]
     stream = corpus.contexts(rng.getrandbits(64), length)
-    encoded = tokenizer(list(islice(stream, settings.tokens_per_step // length)), verbose=False)["input_ids"]
+    encoded = tokenizer(list(islice(stream, max(1, settings.tokens_per_step // length))), verbose=False)["input_ids"]
     rows = [[*ids, tokenizer.eos_token_id][:length] for ids in encoded]
     return torch.tensor([ids + [tokenizer.eos_token_id] * (length - len(ids)) for ids in rows])
 
@@ -297,7 +296,6 @@ def main(arguments: list[str] | None = None) -> None:
     settings = Settings(**(chosen | ({"steps": options.steps} if options.steps else {})))
 
     options.out.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
     tokenizer = train_tokenizer(settings)
     print(f"tokenizer: {len(tokenizer)} tokens", flush=True)
     model, loss = train(settings, tokenizer, options.out)
@@ -311,7 +309,6 @@ def main(arguments: list[str] | None = None) -> None:
         "corpus_sha256": corpus.fingerprint(),
         "parameters": sum(p.numel() for p in model.parameters()),
         "final_loss": round(loss, 4),
-        "minutes": round((time.monotonic() - started) / 60, 1),
     }
     (options.out / "evaluation.json").write_text(json.dumps(record, indent=1) + "\n")
     (options.out / CHECKPOINT).unlink(missing_ok=True)

@@ -27,7 +27,7 @@ class SAESettings:
 
     features: int = 1024
     k: int = 8
-    steps: int = 2200
+    steps: int = 1500
     batch: int = 512
     learning_rate: float = 2e-3
     wide: int = 2
