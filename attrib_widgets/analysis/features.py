@@ -143,15 +143,15 @@ def _dictionary(
         if sae.site != site:
             raise ComponentError(f"This dictionary is for {sae.site}, and the row needs one for {site}.")
         return sae, None, None
-    if not a.model.embedded:
-        raise ComponentError(
-            f"There is no dictionary for {site} of {a.model.name}.",
-            "Give one: a.features(row, aw.read_sae(folder)). The embedded model comes with its own.",
-        )
     from .. import demo
 
-    dictionaries = demo.saes()
-    return dictionaries[str(site)], dictionaries.cards(site), demo.context
+    own = demo.saes() if a.model.embedded else {}
+    if str(site) not in own:
+        raise ComponentError(
+            f"There is no dictionary for {site} of {a.model.name}.",
+            "Give one: a.features(row, aw.read_sae(folder)).",
+        )
+    return own[str(site)], demo.saes().cards(site), demo.context
 
 
 def _direction(a: Attribution, which: Component) -> Float[Tensor, "d_in"]:
