@@ -33,6 +33,8 @@ SINGLE_KINDS = (
     "embed",  # token embedding (all of the layer-0 input where positions are not learned)
     "pos",  # learned position embedding
     "norm.bias",  # bias of the norm at the read point
+    "neuron.bias",  # bias of the projection in front of a neuron, in its pre-activation
+    "value.bias",  # value projection bias, in what a head carried
     "query.bias",  # query projection bias, in a score
     "key.bias",  # key projection bias, in a score
     "alibi",  # position penalty added to a score

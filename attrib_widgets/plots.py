@@ -9,14 +9,20 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from .analysis.attention import Attention
 from .analysis.attribution import Attribution
+from .analysis.buildup import Buildup
+from .analysis.logit_lens import LogitLens
 from .analysis.parts import Contributions, Through, Worked, Writes
+from .analysis.phrases import PhraseAttribution
 from .analysis.positions import PositionAttribution
+from .analysis.trace import Node, Trace
 from .result import others_label, signed, visible
 
 PLUS, MINUS = "#0067A5", "#B84E00"
+_LABEL = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "0.7", "linewidth": 0.5}
 
 
 class Plot(Figure):
@@ -78,6 +84,12 @@ def _largest(labels: list[str], values: list[float], k: int) -> tuple[list[str],
 def _(result: Attribution, k: int = 12) -> Figure:
     labels, values = _largest(result.labels, result.values.tolist(), k)
     return _bars(result.title(), labels, values, f"{result.unit}, adding up to {result.actual:.2f}", cumulative=True)
+
+
+@figure_of.register
+def _(result: Buildup) -> Figure:
+    unit = f"{result.unit} so far, ending at {result.attribution.actual:.2f}"
+    return _bars(result.title(), result.steps, result.added.tolist(), unit, cumulative=True)
 
 
 @figure_of.register
@@ -147,12 +159,99 @@ def _(result: Through, k: int = 15) -> Figure:
 
 
 @figure_of.register
+def _(result: Trace, k: int = 40) -> Figure:
+    """The ``k`` largest steps as lines from where a part wrote to who read it: tokens across, layers upwards."""
+    run = result.attribution.run
+    layers = result.attribution.model.n_layers
+    figure, axes = _axes(1.6 + 1.2 * run.n_positions, 2.2 + 0.8 * layers)
+
+    def place(node: Node) -> tuple[float, float]:
+        part = node.component
+        if part is None:
+            return float(node.position or 0), layers + 0.4
+        height = -0.6 if part.layer is None else part.layer + (0.55 if part.kind == "mlp" else 0.0)
+        if part.kind != "head":
+            return float(node.position or 0), height
+        index = part.index or 0  # heads beside each other, their names in turns above and below
+        aside = (index + 0.5) / result.attribution.model.n_heads - 0.5
+        return (node.position or 0) + 0.7 * aside, height + 0.12 * (1 - 2 * (index % 2))
+
+    steps = [(n, c) for n, _ in result.root.walk() for c in n.children if c.kind == "part"]
+    steps = sorted(steps, key=lambda step: -abs(step[1].value))[:k]
+    top = max((abs(c.value) for _, c in steps), default=0.0) or 1.0
+    named = set()
+    for reader, writer in steps:
+        (x0, y0), (x1, y1) = place(writer), place(reader)
+        colour, width = MINUS if writer.value < 0 else PLUS, 0.5 + 5 * abs(writer.value) / top
+        axes.plot([x0, x1], [y0, y1], color=colour, linewidth=width, alpha=0.6, solid_capstyle="round")
+        if (x0, y0) not in named:
+            named.add((x0, y0))
+            axes.text(x0, y0, writer.label, fontsize=6, ha="center", va="center", bbox=_LABEL)
+    axes.text(*place(result.root), f"{result.actual:.2f}", fontsize=8, ha="center", va="center", bbox=_LABEL)
+    axes.set_xticks(range(run.n_positions), [visible(t) for t in run.tokens])
+    axes.set_yticks([-0.6, *range(layers)], ["tokens", *(f"layer {layer}" for layer in range(layers))])
+    axes.set_xlim(-0.6, run.n_positions - 0.4)
+    axes.set_title(result.title(), loc="left", fontsize=10, wrap=True)
+    axes.set_xlabel(f"the {len(steps)} largest steps\n{result.balance()}", fontsize=7)
+    return figure
+
+
+@figure_of.register
 def _(result: PositionAttribution, k: int = 25) -> Figure:
-    strongest = sorted(result.values.abs().amax(0).argsort(descending=True)[:k].tolist())
-    figure, axes = _axes(1.8 + 0.34 * len(strongest), 1.4 + 0.3 * len(result.run.tokens))
-    image = _map(axes, result.values[:, strongest].numpy(), True)
-    axes.set_xticks(range(len(strongest)), [result.labels[i] for i in strongest], rotation=90)
-    axes.set_yticks(range(len(result.run.tokens)), [visible(t) for t in result.run.tokens])
-    axes.set_title(f"Contributions at every position ({result.unit})", loc="left", fontsize=10)
+    title = f"Contributions at every position ({result.unit})"
+    return _by_token(title, result.run.tokens, result.labels, result.values, k)
+
+
+@figure_of.register
+def _(result: PhraseAttribution, k: int = 25) -> Figure:
+    labels = [f"{visible(t)} {100 * p:.0f} %" for t, p in zip(result.tokens, result.log_probs.exp(), strict=True)]
+    return _by_token(f"{result.title()} ({result.unit})", labels, result.labels, result.values, k)
+
+
+def _by_token(title: str, tokens: list[str], labels: list[str], values: Tensor, k: int) -> Figure:
+    """A map of ``values`` [token, component], for the ``k`` components with the largest numbers."""
+    strongest = sorted(values.abs().amax(0).argsort(descending=True)[:k].tolist())
+    figure, axes = _axes(1.8 + 0.34 * len(strongest), 1.4 + 0.3 * len(tokens))
+    image = _map(axes, values[:, strongest].numpy(), True)
+    axes.set_xticks(range(len(strongest)), [labels[i] for i in strongest], rotation=90)
+    axes.set_yticks(range(len(tokens)), [visible(t) for t in tokens])
+    axes.set_title(title, loc="left", fontsize=10, wrap=True)
     figure.colorbar(image, ax=axes)
+    return figure
+
+
+LENS = {
+    "top": "probability of the top prediction",
+    "probability": "probability of {}",
+    "rank": "rank of {} (1 is the top)",
+    "entropy": "entropy, in nats",
+    "kl": "KL(output || row), in nats",
+}
+
+
+@figure_of.register
+def _(result: LogitLens, show: str = "top") -> Figure:
+    """Layers upwards from the tokens. ``show`` is one of top, probability, rank, entropy, kl."""
+    if show not in LENS:
+        raise TypeError(f"There is no lens figure of {show!r}: use one of {', '.join(LENS)}.")
+    tops = result.top_probabilities[..., 0] if show == "top" else getattr(result, show)
+    values = tops.float().numpy()
+    rows, columns = values.shape
+    figure, axes = _axes(1.6 + 0.62 * columns, 1.5 + 0.3 * rows)
+    # a rank is a count: its inverse runs from 1 (the top prediction) down to 0 like a probability
+    shade = np.sqrt(
+        1 / values if show == "rank" else values / (values.max() or 1) if show in ("entropy", "kl") else values
+    )
+    axes.imshow(shade, cmap="Blues", vmin=0, vmax=1, aspect="auto", origin="lower")
+    for row in range(rows):
+        for column in range(columns):
+            value = float(values[row, column])
+            top = visible(result.model.token(int(result.top_ids[row, column, 0])))[:10]
+            text = top if show == "top" else f"{value:.0f}" if show == "rank" else f"{value:.2f}"
+            ink = "white" if shade[row, column] > 0.6 else "black"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink, parse_math=False)
+    axes.set_xticks(range(columns), [visible(result.run.tokens[p]) for p in result.positions], rotation=90)
+    axes.set_yticks(range(rows), result.layers)
+    axes.set_xlabel(f"what comes after each token; colour: {LENS[show].format(visible(result.token))}")
+    axes.set_title(result.title(), loc="left", fontsize=10, wrap=True)
     return figure

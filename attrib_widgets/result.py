@@ -148,6 +148,7 @@ class Result:
 
     def plot(self, **options: Any) -> Figure:
         """A matplotlib figure of the result (see :mod:`attrib_widgets.plots`)."""
+        from . import plots_causal  # noqa: F401  (registers the figures of experiments)
         from .plots import figure_of
 
         figure: Figure = figure_of(self, **options)

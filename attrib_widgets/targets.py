@@ -1,8 +1,8 @@
 """What is being explained: a direction read from the normalised stream at a place in the model.
 
 A target over the vocabulary (:class:`Target`) is read at the final norm; an attention score
-(:class:`ScoreTarget`) at the norm that a head's queries and keys read. Both become a read point and a direction,
-so one decomposition serves all.
+(:class:`ScoreTarget`) at the norm that a head's queries and keys read, a neuron (:class:`NeuronTarget`) at the norm
+of its MLP. All become a read point and a direction, so one decomposition serves all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 TokenLike: TypeAlias = "str | int"
 TokenSet: TypeAlias = "TokenLike | Sequence[TokenLike]"
-TargetLike: TypeAlias = "Target | ScoreTarget | str | int"
+PhraseLike: TypeAlias = "str | Sequence[TokenLike]"
+AnyTarget: TypeAlias = "Target | ScoreTarget | NeuronTarget"
+TargetLike: TypeAlias = "AnyTarget | str | int"
 
 
 @dataclass(frozen=True)
@@ -71,22 +73,66 @@ class Target:
 
 @dataclass(frozen=True)
 class ScoreTarget:
-    """The attention score of one head between a query and a key, read on one side while the other is held."""
+    """The attention score of one head between a query and a key, read on one side while the other is held.
+
+    With ``against``, another key: the difference of the two scores.
+    """
 
     head: Component
     query: int
     key: int
     side: str = "query"
+    against: int | None = None
 
-    unit = "score"
+    @property
+    def unit(self) -> str:
+        """``"score"``, or ``"nats"`` for the difference of two: the log of the ratio of attention."""
+        return "score" if self.against is None else "nats"
 
     def phrase(self, model: Model, run: Run | None = None) -> str:
-        """In words; with ``run``, naming the two tokens."""
-        ends = [str(self.query), str(self.key)]
-        if run is not None:
-            places = [run.position(self.query), run.position(self.key)]
-            ends = [f"\u201c{visible(run.tokens[p])}\u201d ({p})" for p in places]
-        return f"attention score of {self.head} from {ends[0]} to {ends[1]}, before the softmax ({self.side} side)"
+        """In words; with ``run``, naming the tokens."""
+        query, key = _place(self.query, run), _place(self.key, run)
+        if self.against is not None:
+            return f"log odds of {self.head} looking from {query} to {key} rather than {_place(self.against, run)}"
+        return f"attention score of {self.head} from {query} to {key}, before the softmax ({self.side} side)"
+
+
+@dataclass(frozen=True)
+class NeuronTarget:
+    """The pre-activation of one MLP neuron at a position; ``"up"``: what multiplies the activation in a gated MLP."""
+
+    neuron: Component
+    position: int = -1
+    side: str = "gate"
+
+    @property
+    def unit(self) -> str:
+        """``"pre-activation"``, or ``"multiplier"``."""
+        return "pre-activation" if self.side == "gate" else "multiplier"
+
+    def phrase(self, model: Model, run: Run | None = None) -> str:
+        """In words; with ``run``, naming the token."""
+        return f"{self.unit} of {self.neuron} at {_place(self.position, run)}"
+
+
+def _place(position: int, run: Run | None) -> str:
+    """A position in words; with ``run``, by its token."""
+    if run is None:
+        return str(position)
+    number = run.position(position)
+    return f"\u201c{visible(run.tokens[number])}\u201d ({number})"
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """A continuation of several tokens, explained token by token. Made by :func:`phrase`.
+
+    ``text`` is typed text, ``tokens`` are ids or token texts; with neither it is what follows in the run.
+    """
+
+    text: str | None = None
+    tokens: tuple[TokenLike, ...] = ()
+    unit: str = "nats"
 
 
 def _set(tokens: TokenSet) -> tuple[TokenLike, ...]:
@@ -128,12 +174,43 @@ def log_prob(token: TokenLike) -> Target:
     return Target("log_prob", tokens)
 
 
-def score(head: ComponentLike, query: int = -1, key: int = 0, side: str = "query") -> ScoreTarget:
+def phrase(continuation: PhraseLike | None = None, *, unit: str = "nats") -> Phrase:
+    """The log-probability of a continuation of several tokens: the sum over its tokens, each given those before it.
+
+    Args:
+        continuation: its text as typed, leading space included (``" Paris, the"``), or a list of token ids; None
+            is what follows in the run, such as the text it generated.
+        unit: ``"nats"`` sums log-probabilities. ``"logits"`` sums the tokens' logits, which is no probability but
+            works under a soft cap too.
+
+    Raises:
+        TargetError: nothing to explain, or another unit.
+    """
+    if unit not in ("nats", "logits"):
+        raise TargetError(f"{unit!r} is not a unit of a phrase.", 'Use "nats" or "logits".')
+    if continuation is None:
+        return Phrase(unit=unit)
+    if isinstance(continuation, str):
+        if not continuation:
+            raise TargetError("An empty phrase has no tokens.", 'Give for example " Paris, the".')
+        return Phrase(continuation, unit=unit)
+    return Phrase(None, _set(continuation), unit)
+
+
+def score(
+    head: ComponentLike, query: int = -1, key: int = 0, side: str = "query", against: int | None = None
+) -> ScoreTarget:
     """Why ``head`` looked from position ``query`` to position ``key``: its attention score there.
 
     Args:
         side: ``"query"`` explains the query with the key held as it was, ``"key"`` the other way round. Both
             sides' rows sum to the same score.
+        against: another key. The rows then sum to the difference of the two scores (after a soft cap, where the
+            model has one), and e to the power of it is the ratio of the two attention weights: attention to ``key``
+            over attention to ``against``. Learned sinks do not enter it.
+
+    Raises:
+        TargetError: ``against`` on the key side, where the two scores are read at two positions.
     """
     found = component(head)
     if found.kind != "head":
@@ -143,13 +220,49 @@ def score(head: ComponentLike, query: int = -1, key: int = 0, side: str = "query
         raise PositionError(f"query={query!r}, key={key!r} are not positions.", "Count tokens from 0, or from the end.")
     if side not in ("query", "key"):
         raise TargetError(f"{side!r} is not a side of a score.", 'Use side="query" or side="key".')
-    return ScoreTarget(found, where[0], where[1], side)
+    if against is None:
+        return ScoreTarget(found, where[0], where[1], side)
+    other = whole(against)
+    if other is None:
+        raise PositionError(f"against={against!r} is not a position.", "Count tokens from 0, or from the end.")
+    if side == "key":
+        raise TargetError(
+            "On the key side the two scores are read at two positions, so their rows are of different tokens.",
+            f'Explain each: aw.score("{found}", query={where[0]}, key={where[1]}, side="key") and the same with '
+            f"key={other}; one minus the other is the difference.",
+        )
+    if other == where[1]:
+        raise TargetError("Both keys are the same position.", "Compare two different ones.")
+    return ScoreTarget(found, where[0], where[1], side, other)
 
 
-def as_target(target: TargetLike) -> Target | ScoreTarget:
+def neuron(which: ComponentLike, position: int = -1, side: str = "gate") -> NeuronTarget:
+    """Why a neuron fired: its pre-activation, what its activation function was applied to.
+
+    Args:
+        which: for example ``"L11N611"``.
+        position: where the MLP reads.
+        side: in gated MLPs ``"gate"`` is what goes into the activation function, ``"up"`` what multiplies its result.
+    """
+    found = component(which)
+    if found.kind != "neuron":
+        raise ComponentError(f"{found} is not a neuron.", 'Name one as "L11N611": neuron 611 of layer 11.')
+    where = whole(position)
+    if where is None:
+        raise PositionError(f"position={position!r} is not a position.", "Count tokens from 0, or from the end.")
+    if side not in ("gate", "up"):
+        raise TargetError(f"{side!r} is not a side of a neuron.", 'Use side="gate" or side="up".')
+    return NeuronTarget(found, where, side)
+
+
+def as_target(target: TargetLike) -> AnyTarget:
     """A string or an id means its logit."""
-    if isinstance(target, (Target, ScoreTarget)):
+    if isinstance(target, (Target, ScoreTarget, NeuronTarget)):
         return target
+    if isinstance(target, Phrase):
+        raise TargetError(
+            "A phrase is one number per token, and this takes one number.", "aw.attribute(run, aw.phrase(...))[0]."
+        )
     if not isinstance(target, str) and whole(target) is None:
         raise TargetError(
             f"{target!r} is not a target.", 'Give for example " Paris" or aw.logit_diff(" Paris", " Rome").'
@@ -162,13 +275,14 @@ class Resolved:
     """A target on one model and one position: weights over the vocabulary.
 
     The explained value is ``sum(weights * logits at ids) + dense . logits + constant``. ``constant`` is -H(p) for a
-    log-probability and 0 otherwise. ``notes`` are remarks for the reader.
+    log-probability and 0 otherwise. ``notes`` are remarks for the reader. ``ids`` [k] and ``dense`` [vocab] may also
+    have a row for each of several positions; their values and directions then have a row each.
     """
 
     ids: Tensor
     weights: Float[Tensor, "k"]
-    dense: Float[Tensor, "vocab"] | None = None
-    constant: float = 0.0
+    dense: Float[Tensor, "*rows vocab"] | None = None
+    constant: float | Float[Tensor, "row"] = 0.0
     notes: list[str] = field(default_factory=list)
 
     def of(self, logits: Float[Tensor, "vocab"]) -> float:
@@ -178,16 +292,16 @@ class Resolved:
     def of_rows(self, logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row"]:
         """:meth:`of` for several rows of logits, in float64."""
         values = logits.double()
-        total = values[:, self.ids] @ self.weights.double()
-        return total if self.dense is None else total + values @ self.dense.double()
+        total = values.gather(1, self.ids.expand(len(values), -1)) @ self.weights.double()
+        return total if self.dense is None else total + (values * self.dense.double()).sum(-1)
 
-    def direction(self, weight: Float[Tensor, "d_model vocab"]) -> Float[Tensor, "d_model"]:
+    def direction(self, weight: Float[Tensor, "d_model vocab"]) -> Float[Tensor, "*rows d_model"]:
         """The direction of the normalised stream, float32."""
-        w = weight[:, self.ids].float() @ self.weights
+        w = (weight.T[self.ids].float() * self.weights[:, None]).sum(-2)
         if self.dense is not None:
             # in float32, a slice at a time: no second copy of a large half-precision unembedding
             for start in range(0, weight.shape[1], 16384):
-                w = w + weight[:, start : start + 16384].float() @ self.dense[start : start + 16384]
+                w = w + self.dense[..., start : start + 16384] @ weight[:, start : start + 16384].T.float()
         return w
 
 
@@ -212,16 +326,25 @@ def resolve(target: Target, run: Run, position: int) -> Resolved:
     if target.centre:
         found.dense = torch.full((size,), -1.0 / size, device=device)
     if target.kind == "log_prob":
-        if model.softcap is not None:
-            raise TargetError(
-                f"{model.name} caps its logits at ±{model.softcap:g}, so a log-probability is no sum of contributions.",
-                'Explain the logit, or aw.logit_diff(" Paris", " Rome").',
-            )
+        refuse_capped(model)
         logits = run.logits(position).float()
         p = logits.softmax(-1)
         found.dense = -p
         found.constant = float((p.double() * logits.double().log_softmax(-1)).sum())
     return found
+
+
+def refuse_capped(model: Model, instead: str = 'Explain the logit, or aw.logit_diff(" Paris", " Rome").') -> None:
+    """A log-probability is a sum of contributions only where the logits are not capped.
+
+    Raises:
+        TargetError: ``model`` caps them; ``instead`` says what to explain.
+    """
+    if model.softcap is not None:
+        raise TargetError(
+            f"{model.name} caps its logits at ±{model.softcap:g}, so a log-probability is no sum of contributions.",
+            instead,
+        )
 
 
 def _space_note(run: Run, position: int, token: TokenLike, token_id: int) -> str:

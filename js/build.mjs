@@ -1,12 +1,19 @@
-// Builds the committed bundle. Prints the sizes and fails over budget: the bundle travels with every widget.
+// Builds the committed bundle. Prints the sizes and fails over budget.
+//
+// The budget is on what is synced with every widget: the style as it is, and the script as widgets/assets.py packs it,
+// deflated, in base64. What stays plain is committed, so any zlib will do. Measured on 83,148 bytes of script: packing
+// saves 41,500; terser after esbuild 600, class names of two letters 3,100, mangled properties 800 (4,300 more where
+// names are also those of the DOM), a binding of our own to the signals about 2,500. Views loaded on demand would be
+// missing from a notebook that is shown without its kernel.
 import { readFileSync } from "node:fs";
-import { gzipSync } from "node:zlib";
+import { deflateSync, gzipSync } from "node:zlib";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const out = fileURLToPath(new URL("../attrib_widgets/static/", import.meta.url));
-const BUDGET = 100_000; // bytes of script and style together, minified
+const BUDGET = 100_000; // bytes synced, script and style together; tests/widgets hold the exact sum to it
+const UNPACKER = 429; // what the unpacking module adds
 
 const common = {
   absWorkingDir: here,
@@ -38,12 +45,14 @@ await esbuild.build({
 const size = (name) => {
   const bytes = readFileSync(out + name);
   console.log(`${name.padEnd(20)} ${String(bytes.length).padStart(7)} bytes  ${gzipSync(bytes).length} gzipped`);
-  return bytes.length;
+  return bytes;
 };
-const total = size("attrib_widgets.js") + size("attrib_widgets.css");
+const [script, style] = [size("attrib_widgets.js"), size("attrib_widgets.css")];
 size("page.js");
-console.log(`script and style     ${total} of ${BUDGET} bytes`);
-if (total > BUDGET) {
+const synced = UNPACKER + deflateSync(script, { level: 9 }).toString("base64").length + style.length;
+console.log(`minified             ${String(script.length + style.length).padStart(7)} bytes of script and style`);
+console.log(`synced               ${String(synced).padStart(7)} of ${BUDGET} bytes`);
+if (synced > BUDGET) {
   console.error("over budget");
   process.exit(1);
 }

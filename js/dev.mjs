@@ -33,5 +33,8 @@ page("hostile", "explorer", f.state(f.explorer(f.HOSTILE, { compare: null })));
 page("attention", "attention", f.attention(12, 8));
 page("attention60", "attention", f.attention(60, 16));
 page("bars", "bars", f.bars());
+page("trace", "trace", f.trace());
+page("lens", "lens", f.lens());
+page("lens40", "lens", f.lens(40));
 rmSync(join(out, "fixture.mjs"));
 console.log(out);

@@ -101,10 +101,9 @@ def bundles() -> list[Path]:
     return sorted(p for p in STATIC.glob("*") if p.suffix in (".js", ".css"))
 
 
-def test_bundle_is_complete_and_small() -> None:
-    """Script and style are sent with every widget; page.js is what the offline page has instead."""
+def test_bundle_is_complete() -> None:
+    """Script and style are sent with every widget (tests/widgets say how much); page.js is for the offline page."""
     assert [p.name for p in bundles()] == ["attrib_widgets.css", "attrib_widgets.js", "page.js"]
-    assert sum((STATIC / name).stat().st_size for name in ("attrib_widgets.js", "attrib_widgets.css")) <= 100_000
 
 
 def test_bundle_names_no_address() -> None:

@@ -48,14 +48,38 @@ def test_a_pattern_shows_the_lower_triangle_only(a):
         lambda a: a.worked("L2H0"),
         lambda a: a.writes("L1.mlp"),
         lambda a: a.by_position("next"),
+        lambda a: a.trace(depth=None, mlps="frozen"),
+        lambda a: aw.attribute(a.run, aw.neuron("L2N7")).by_position(),
         lambda a: aw.attention(a.run, "L2H0").weighted("contribution", " Paris"),
         lambda a: aw.attribute(a.run, aw.score("L2H0", query=-1, key=2)),
+        lambda a: a.buildup(),
+        lambda a: aw.logit_lens(a.run),
     ],
 )
 def test_every_result_has_a_figure_that_a_notebook_shows(a, make):
     figure = make(a).plot()
     assert isinstance(figure, Figure) and figure.axes
     assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("show", ["top", "probability", "rank", "entropy", "kl"])
+def test_the_lens_figure_has_layers_upwards_from_the_tokens(a, show):
+    lens = aw.logit_lens(a.run, " Paris")
+    axes = lens.plot(show=show).axes[0]
+    assert [t.get_text() for t in axes.get_yticklabels()] == lens.layers
+    image = axes.images[0]
+    assert image.origin == "lower" and image.get_array().shape == lens.probability.shape
+    assert "Paris" in axes.get_xlabel() or show not in ("probability", "rank")
+    texts = [t.get_text() for t in axes.texts]
+    if show == "top":
+        assert texts[-1] == "\u00b7Paris"
+    else:
+        assert float(texts[-1]) == pytest.approx(float(getattr(lens, show)[-1, -1]), abs=0.005)
+
+
+def test_the_lens_figure_names_what_it_can_show(a):
+    with pytest.raises(TypeError, match="top, probability, rank, entropy, kl"):
+        aw.logit_lens(a.run).plot(show="loudness")
 
 
 def test_what_has_no_figure_says_where_its_numbers_are():

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..components import Component, ComponentLike, component, head, whole
 from ..errors import ComponentError, GranularityError, TargetError
 from ..model.attend import attend, projection_weight
+from ..model.writing import write_of
 from ..result import Result, Table, number, visible
 from .given import as_run
 from .sources import attention_direction
@@ -201,10 +202,10 @@ def unit_writes(a: Attribution, layer: int) -> UnitWrites:
     Raises:
         ComponentError: the layer writes after the explained number was read.
     """
-    if layer >= a.reading.stage:
+    if layer >= a.reading.point.attentions:
         raise ComponentError(
             f"Layer {layer} writes after the {a.target.phrase(a.model)} was read.",
-            f"Its parts are in layers below {a.reading.stage}.",
+            f"Its heads are in layers below {a.reading.point.attentions}.",
         )
     model, rec, at = a.model, a.run.record, a.reading.position
     geo = model.geometry
@@ -218,18 +219,11 @@ def unit_writes(a: Attribution, layer: int) -> UnitWrites:
         constant = (bias.view(-1, geo.d_head).repeat_interleave(geo.group, 0) * through).sum(-1)
     carry = (found.v.final @ through[..., None])[..., 0] - constant[:, None]
     reading = a.reading
-    dest = reading.norm.scale(rec.streams[reading.stage])
-    path = model.anatomy.attn_post_norm
-    post = torch.ones_like(dest)
-    if path is not None:
-        post = model.norm(path, layer).scale(rec.attn_out[layer])
-        dest = dest * post
-        written = torch.stack(
-            [model.norm(path, layer).push(v @ w).norm(dim=-1) for v, w in zip(found.v.final, weight, strict=True)]
-        )
-        norms = written * post[at]
-    else:
-        norms = torch.stack([(v @ w).norm(dim=-1) for v, w in zip(found.v.final, weight, strict=True)])
+    dest = reading.norm.scale(reading.point.stream(rec))
+    write = write_of(model, "attn", layer)
+    post = write.scale(rec.attn_out[layer])
+    dest = dest * post
+    norms = torch.stack([write.push(v @ w).norm(dim=-1) for v, w in zip(found.v.final, weight, strict=True)]) * post[at]
     value_bias = constant * found.pattern[:, at].sum(-1)
     relative = post / post[at]
     z = rec.z[layer][at].float().view(geo.n_heads, geo.d_head)

@@ -6,8 +6,9 @@ Circuits"; nostalgebraist 2020), on unmodified weights, with every bias and the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, overload
 
 import torch
 from jaxtyping import Float
@@ -15,13 +16,15 @@ from torch import Tensor
 
 from ..components import Component, ComponentLike, component, whole
 from ..errors import ComponentError, GranularityError
-from ..model.norms import NormReading
 from ..model.rounding import accumulation, dot_bound, refuse_above
 from ..result import Result, Table, number, others_label, power, signed
-from ..targets import Resolved, ScoreTarget, Target, TargetLike, as_target, resolve
+from ..targets import AnyTarget, NeuronTarget, Phrase, Resolved, ScoreTarget, Target, TargetLike, as_target, resolve
 from .given import as_run
+from .neurons import read_neuron
 from .parts import Contributions, Through, Worked, Writes
-from .rows import decompose
+from .reading import Reading, ReadPoint
+from .rows import Rows, decompose
+from .scores import read_score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,35 +32,15 @@ if TYPE_CHECKING:
     from ..model.model import Model, Prompt
     from ..model.run import Run
     from ..saes.sae import SAE
+    from .buildup import Buildup
+    from .experts import ExpertContributions
     from .features import Features
+    from .phrases import PhraseAttribution
     from .positions import PositionAttribution
+    from .trace import Trace
 
 # The rows that write to the stream; the others correct the sum (a norm's bias, the entropy, rounding).
 WRITERS = ("embed", "pos", "head", "mlp", "attn", "layer", "attn.bias")
-
-
-@dataclass
-class Reading:
-    """A direction of the normalised stream at a read point, and the constants that go with it.
-
-    ``bound`` is the largest difference between the printed number and the float32 read-out of the recorded stream
-    that rounding can explain: beyond it nothing is shown.
-    """
-
-    stage: int
-    norm: NormReading
-    direction: Float[Tensor, "d_model"]
-    position: int
-    constants: list[tuple[Component, float]]
-    actual: float
-    precap: float | None
-    bound: float
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def before_cap(self) -> float:
-        """The explained value before a soft cap, constants included."""
-        return self.actual if self.precap is None else self.precap
 
 
 @dataclass(eq=False, repr=False)
@@ -72,7 +55,7 @@ class Attribution(Result):
     """
 
     run: Run
-    target: Target | ScoreTarget
+    target: AnyTarget
     position: int
     reading: Reading
     components: list[Component]
@@ -86,7 +69,7 @@ class Attribution(Result):
 
     @property
     def unit(self) -> str:
-        """``"logits"``, ``"nats"`` or ``"score"``."""
+        """``"logits"``, ``"nats"``, ``"score"`` or ``"pre-activation"``."""
         return self.target.unit
 
     @property
@@ -189,13 +172,27 @@ class Attribution(Result):
         """What each neuron of an MLP contributed. Costs one more forward pass, up to that layer."""
         from .detail import neurons
 
+        return neurons(self, self._mlp(layer))
+
+    def experts(self, layer: int | ComponentLike) -> ExpertContributions:
+        """What each expert of a mixture contributed: router weight x expert output, read like the MLP itself.
+
+        Raises:
+            GranularityError: the MLP of ``layer`` is no mixture, or its experts cannot be called one at a time.
+        """
+        from .experts import experts
+
+        return experts(self, self._mlp(layer))
+
+    def _mlp(self, layer: int | ComponentLike) -> int:
         number = whole(layer)
         if number is None:
             found = component(layer)  # type: ignore[arg-type]
-            number = found.layer if found.kind in ("mlp", "layer", "neuron") else None
-        if number is None or not 0 <= number < self.reading.stage:
-            raise ComponentError(f"{layer!r} is no MLP below the read point.", f"Use 0 to {self.reading.stage - 1}.")
-        return neurons(self, number)
+            number = found.layer if found.kind in ("mlp", "layer", "neuron", "expert") else None
+        if number is None or not 0 <= number < self.reading.point.mlps:
+            last = self.reading.point.mlps - 1
+            raise ComponentError(f"{layer!r} is no MLP below the read point.", f"Use 0 to {last}.")
+        return number
 
     def features(self, which: ComponentLike, sae: SAE | None = None) -> Features:
         """What each feature of a dictionary contributed through an MLP, a head, or the stream behind a layer.
@@ -223,6 +220,12 @@ class Attribution(Result):
 
         return writes(self, self.components[self._row(which)], k)
 
+    def buildup(self) -> Buildup:
+        """How the number builds up through depth: the sum of contributions so far after every sublayer."""
+        from .buildup import buildup
+
+        return buildup(self)
+
     def by_position(self, target: Literal["next"] | None = None) -> PositionAttribution:
         """The same attribution at every destination position at once.
 
@@ -233,6 +236,26 @@ class Attribution(Result):
         from .positions import by_position
 
         return by_position(self, target)
+
+    def trace(self, depth: int | None = 2, keep: float = 24, mlps: Literal["stop", "frozen"] = "stop") -> Trace:
+        """Walk backwards from this number to the tokens: a pruned tree whose leaves sum to it.
+
+        Args:
+            depth: 1 is this attribution; 2 opens its heads over (source token, upstream part), and so on. None goes
+                on until only tokens, biases and MLPs are left.
+            keep: how many rows of each level are kept, the largest of all its nodes; or (a float up to 1.0) the share
+                of the level's summed magnitude that is kept, at most 1,000 rows. What is dropped is summed at its node.
+            mlps: ``"stop"`` leaves MLPs whole. ``"frozen"`` opens them too, with every neuron's gate held as it was:
+                exact in sum, but silent on why the gates were open (a transcoder's answer is of the same kind).
+                Costs one more forward pass per level.
+
+        Raises:
+            AttribError: an argument out of range.
+            GranularityError: the recorded tensors do not add up on this prompt.
+        """
+        from .trace import trace
+
+        return trace(self, depth, keep, mlps)
 
     def _head(self, which: ComponentLike) -> Component:
         self._need_heads()
@@ -254,7 +277,7 @@ class Attribution(Result):
         """(who leads, with how much of what): corrections such as biases and rounding never lead."""
         rows = [row for row in self.top(len(self.components)) if row[0].kind in WRITERS]
         (first, a), (second, b) = rows[0], rows[1] if len(rows) > 1 else (None, 0.0)
-        of = f"of {number(self.actual)}" + ("" if self.unit == "score" else f" {self.unit}")
+        of = f"of {number(self.actual)}" + (f" {self.unit}" if isinstance(self.target, Target) else "")
         opposed = a * b < 0 and abs(b) > abs(a) / 3
         if a * self.actual < 0 or abs(self.actual) < 0.5 * abs(a) or opposed:  # a share would mislead
             return [str(first), str(second)], f"pull most: {signed(a)} and {signed(b)}, {of}"
@@ -278,7 +301,7 @@ class Attribution(Result):
             bars.append(others)
         start = max(0, self.position - 11)
         where = ("…" if start else "") + "".join(self.run.tokens[start : self.position + 1]).replace("\n", "\u23ce")
-        place = "read at" if isinstance(self.target, ScoreTarget) else "after"
+        place = "after" if isinstance(self.target, Target) else "read at"
         note = "\n".join([*self.notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
         state = "ok" if self.exact else "NOT EXACT"
         footer = f"sum {number(self.total, 4)}   model {number(self.actual, 4)}   gap {power(self.gap)} {state}"
@@ -299,16 +322,34 @@ class Attribution(Result):
         )
 
 
+@overload
 def attribute(
     run: Run | Prompt, target: TargetLike | None = None, position: int = -1, *, model: Model | str | None = None
-) -> Attribution:
+) -> Attribution: ...
+
+
+@overload
+def attribute(
+    run: Run | Prompt, target: Phrase, position: int = -1, *, model: Model | str | None = None
+) -> PhraseAttribution: ...
+
+
+def attribute(
+    run: Run | Prompt,
+    target: TargetLike | Phrase | None = None,
+    position: int = -1,
+    *,
+    model: Model | str | None = None,
+) -> Attribution | PhraseAttribution:
     """Split a number of the model exactly among the parts that wrote it.
 
     Args:
         run: a Run, or a prompt together with ``model``.
         target: a token (text with its leading space, or id), a target such as ``aw.logit_diff(" Paris", " Rome")``
-            or ``aw.score("L7H4", query=-1, key=3)``, or None for the model's own top prediction.
-        position: the position whose next-token prediction is explained (a score has its own).
+            or ``aw.score("L7H4", query=-1, key=3)`` or ``aw.neuron("L11N611")``, or None for the model's own top
+            prediction. A phrase, ``aw.phrase(" Paris, the")``, is explained token by token.
+        position: the position whose next-token prediction is explained (a score and a neuron have their own; a phrase
+            follows it).
         model: where ``run`` is a prompt.
 
     Raises:
@@ -317,6 +358,10 @@ def attribute(
         PositionError: outside the prompt.
         GranularityError: the recorded tensors do not add up on this prompt.
     """
+    if isinstance(target, Phrase):
+        from .phrases import attribute_phrase
+
+        return attribute_phrase(run, target, position, model)
     run = as_run(run, model, position)
     position = run.position(position)
     if target is None:
@@ -325,23 +370,27 @@ def attribute(
 
 
 @torch.no_grad()
-def attribute_resolved(run: Run, target: Target | ScoreTarget, position: int) -> Attribution:
+def attribute_resolved(run: Run, target: AnyTarget, position: int) -> Attribution:
     """:func:`attribute` once the run, the target and the position are settled."""
-    if isinstance(target, ScoreTarget):
-        from .scores import read_score
+    reading = _read(run, target, position)
+    rows = decompose(run, reading.point, reading.norm, reading.direction[None], [reading.position])
+    return assembled(run, target, reading, rows)
 
-        reading = read_score(run, target)
-    else:
-        reading = read_target(run, target, position)
-    rows = decompose(run, reading.stage, reading.norm, reading.direction[None], [reading.position])
-    components, values = list(rows.components), rows.values[0, 0].double().tolist()
+
+def assembled(run: Run, target: AnyTarget, reading: Reading, rows: Rows, row: int = 0) -> Attribution:
+    """A reading and its rows (the ``row``-th of paired ones) as an attribution, with what corrects their sum.
+
+    Raises:
+        GranularityError: the printed number is further from the sum than rounding explains.
+    """
+    components, values = list(rows.components), rows.values[0, row].double().tolist()
     if bool(reading.norm.bias.any()):
         components.append(Component("norm.bias"))
-        values.append(float(rows.constant[0]))
+        values.append(float(rows.constant[row]))
     for name, value in reading.constants:
         components.append(name)
         values.append(value)
-    read = float(rows.direct[0, 0]) + float(rows.constant[0]) + sum(v for _, v in reading.constants)
+    read = float(rows.direct[0, row]) + float(rows.constant[row]) + sum(v for _, v in reading.constants)
     if reading.precap is not None:
         components.append(Component("softcap"))
         values.append(reading.actual - reading.precap)
@@ -351,8 +400,8 @@ def attribute_resolved(run: Run, target: Target | ScoreTarget, position: int) ->
         "the printed number is not the read-out of the recorded stream",
     )
     rounding = {
-        "stream": float(rows.stream[0, 0]),
-        "heads": float(rows.heads[0, 0]),
+        "stream": float(rows.stream[0, row]),
+        "heads": float(rows.heads[0, row]),
         "readout": reading.before_cap - read,
     }
     components.append(Component("rounding"))
@@ -360,26 +409,57 @@ def attribute_resolved(run: Run, target: Target | ScoreTarget, position: int) ->
     return Attribution(run, target, reading.position, reading, components, torch.tensor(values).float(), rounding)
 
 
+def _read(run: Run, target: AnyTarget, position: int) -> Reading:
+    if isinstance(target, ScoreTarget):
+        return read_score(run, target)
+    if isinstance(target, NeuronTarget):
+        return read_neuron(run, target)
+    return read_target(run, target, position)
+
+
 def read_target(run: Run, target: Target, position: int) -> Reading:
     """A target over the vocabulary as a direction of the final norm's output."""
-    model = run.model
     found = resolve(target, run, position)
-    precap, printed = run.raw_logits(position)
-    constants: list[tuple[Component, float]] = []
+    return read_resolved(run, target.kind, found, [position], run.logit_rows([position]))[0]
+
+
+def read_resolved(
+    run: Run,
+    kind: str,
+    found: Resolved,
+    positions: Sequence[int],
+    rows: tuple[Float[Tensor, "row vocab"], Float[Tensor, "row vocab"]],
+) -> list[Reading]:
+    """:func:`read_target` at some positions, whose logits ``rows`` are (see :meth:`.Run.logit_rows`)."""
+    model, count = run.model, len(positions)
+    precap, printed = rows
+    constants: list[tuple[Component, Tensor]] = []
     bias = model.unembed_bias
     if bias is not None:
-        constants.append((Component("unembed.bias"), found.of(bias)))
-    if target.kind == "log_prob":
-        constants.append((Component("entropy"), found.constant))
-        actual = float(printed.double().log_softmax(-1)[found.ids[0]])
+        constants.append((Component("unembed.bias"), found.of_rows(bias.expand(count, -1)) * model.logit_scale))
+    if kind == "log_prob":
+        constants.append((Component("entropy"), torch.as_tensor(found.constant).expand(count)))
+        actual = printed.double().log_softmax(-1).gather(1, found.ids.expand(count, -1)[:, :1])[:, 0]
     else:
-        actual = found.of(printed)
+        actual = found.of_rows(printed)
     norm = model.norm(model.anatomy.final_norm)
-    direction = found.direction(model.unembed_weight)
-    before = found.of(precap) if model.softcap is not None else None
-    x = run.record.streams[-1][position]
-    bound = float(readout_bound(model, found, x[None], printed[None])[0])
-    return Reading(model.n_layers, norm, direction, position, constants, actual, before, bound, found.notes)
+    directions = (found.direction(model.unembed_weight) * model.logit_scale).expand(count, -1)
+    before = found.of_rows(precap) if model.softcap is not None else None
+    bound = readout_bound(model, found, run.record.streams[-1][list(positions)], printed)
+    return [
+        Reading(
+            ReadPoint(model.n_layers),
+            norm,
+            directions[i],
+            position,
+            [(name, float(values[i])) for name, values in constants],
+            float(actual[i]),
+            None if before is None else float(before[i]),
+            float(bound[i]),
+            found.notes,
+        )
+        for i, position in enumerate(positions)
+    ]
 
 
 def readout_bound(
@@ -389,11 +469,13 @@ def readout_bound(
     normed = model.norm(model.anatomy.final_norm)(x)
     eps = torch.finfo(model.dtype).eps
     size = printed.float().abs()
-    rows = model.unembed_weight[:, found.ids].T.float()
-    each = dot_bound(model.dtype, normed[:, None].expand(-1, len(rows), -1), rows.expand(len(normed), -1, -1))
-    total = (each + eps * size[:, found.ids]) @ found.weights.abs().double()
+    scale = abs(model.logit_scale)
+    ids = found.ids.expand(len(x), -1)
+    rows = model.unembed_weight.T[ids].float() * scale
+    each = dot_bound(model.dtype, normed[:, None].expand(rows.shape), rows)
+    total = (each + eps * size.gather(1, ids)) @ found.weights.abs().double()
     if found.dense is not None:  # every other token, by the length of its row: its products are not worth forming
-        spread = normed.norm(dim=-1, keepdim=True) * model.unembed_lengths / model.d_model**0.5
+        spread = normed.norm(dim=-1, keepdim=True) * model.unembed_lengths * scale / model.d_model**0.5
         others = 16 * eps * spread + 5 * eps * size + accumulation(model.d_model) * spread
         total = total + (others * found.dense.abs()).sum(-1)
     return total + 1e-6 * found.of_rows(printed).abs()

@@ -13,10 +13,10 @@ from ..components import Component
 from ..errors import ComponentError, GranularityError
 from ..model.capture import record_neurons
 from ..model.rounding import projection_error, refuse_above
-from ..model.selfcheck import post_norm_error
+from ..model.writing import write_of
 from ..result import signed
 from .parts import Contributions, Worked, Writes
-from .rows import sublayer_direction
+from .reading import ReadPoint
 from .sources import attention_direction, stream_direction
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def _neurons(a: Attribution, layer: int, acts: Float[Tensor, "neuron"]) -> Contr
             f"{model.anatomy.mlp_down} of layer {layer} is not a projection of neurons to the stream.",
             "Pass anatomy={'mlp_down': ...} with its down-projection.",
         )
-    v, given = stream_direction(a)[None], rec.mlp_out[layer][at : at + 1]
-    directions, scale, constant = sublayer_direction(model, layer, model.anatomy.mlp_post_norm, given, v)
-    u = directions[0] * scale[0]
+    v, out = stream_direction(a), rec.mlp_out[layer][at : at + 1]
+    write = write_of(model, "mlp", layer)
+    u, constant = write.pull(v) * write.scale(out)[0], write.constant(v[None])
     values = (acts * (weight @ u)).tolist()
     labels = [f"L{layer}N{n}" for n in range(len(acts))]
     kinds = ["neuron"] * len(acts)
@@ -57,16 +57,13 @@ def _neurons(a: Attribution, layer: int, acts: Float[Tensor, "neuron"]) -> Contr
         labels.append(f"L{layer}.mlp.bias")
         kinds.append("bias")
         values.append(fixed)
-    out = rec.mlp_out[layer][at : at + 1]
     missed, bound = projection_error(acts[None], weight, bias, out, weight.norm(dim=0))
     refuse_above(missed, bound, f"the neurons of layer {layer} do not add up to its MLP")
     rounding = float(missed[0] @ u.double())
-    if model.anatomy.mlp_post_norm:
-        missed, bound = post_norm_error(
-            model, model.anatomy.mlp_post_norm, layer, out, rec.mlp_write[layer][at : at + 1]
-        )
-        refuse_above(missed, bound, f"the norm after the MLP of layer {layer} is not what was recorded")
-        rounding += float(missed[0] @ v[0].double())
+    if not write.plain:
+        missed, bound = write.error(out, rec.mlp_write[layer][at : at + 1])
+        refuse_above(missed, bound, f"what the MLP of layer {layer} adds is not what was recorded")
+        rounding += float(missed[0] @ v.double())
     labels.append("rounding")
     kinds.append("rounding")
     values.append(rounding)
@@ -131,12 +128,9 @@ def written_vector(a: Attribution, which: Component) -> Float[Tensor, "d_model"]
             out = rec.z[layer][at, rows].float() @ weight[rows]
         else:
             out = torch.zeros(model.d_model, device=weight.device) if bias is None else bias
-        path = model.anatomy.attn_post_norm
-        if path is None:
-            return out
-        norm = model.norm(path, layer)
-        out = norm.push(out) * norm.scale(rec.attn_out[layer][at])
-        return out + norm.bias if which.kind == "attn.bias" else out
+        write = write_of(model, "attn", layer)
+        out = write.push(out) * write.scale(rec.attn_out[layer][at : at + 1])
+        return out + write.bias if which.kind == "attn.bias" and write.bias is not None else out
     raise ComponentError(f"{which} writes no vector to the stream.", "Choose a head, an MLP or the embedding.")
 
 
@@ -146,14 +140,14 @@ def writes(a: Attribution, which: Component, k: int = 8) -> Writes:
     a.run.check_fresh()
     model = a.model
     norm = model.norm(model.anatomy.final_norm)
-    if which.kind == "norm.bias" and a.reading.stage == model.n_layers:
+    if which.kind == "norm.bias" and a.reading.point == ReadPoint(model.n_layers):
         normed = norm.bias
     else:
         x = a.run.record.streams[-1][a.reading.position]
         normed = norm.push(written_vector(a, which)) * norm.scale(x)
     weight = model.unembed_weight
     parts = [normed @ weight[:, start : start + 16384].float() for start in range(0, weight.shape[1], 16384)]
-    logits = torch.cat(parts).cpu()
+    logits = torch.cat(parts).cpu() * model.logit_scale
     k = min(k, len(logits))
 
     def named(order: Tensor) -> list[tuple[str, int, float]]:

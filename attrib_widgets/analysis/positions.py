@@ -13,8 +13,10 @@ from ..components import Component
 from ..errors import TargetError
 from ..model.rounding import refuse_above
 from ..result import Result, Table, number, signed, visible
-from ..targets import ScoreTarget, Target, resolve
-from .attribution import attribute_resolved, readout_bound
+from ..targets import NeuronTarget, ScoreTarget, Target, resolve
+from .attribution import readout_bound
+from .each import CHUNK, attribute_each
+from .neurons import pre_activation
 from .rows import decompose
 
 if TYPE_CHECKING:
@@ -82,30 +84,32 @@ def by_position(a: Attribution, target: Literal["next"] | None = None) -> Positi
         raise TargetError("A score belongs to one query position.", "Explain a token to see every position.")
     if target not in (None, "next"):
         raise TargetError(f"{target!r} is not a choice here.", 'Use None (the same target) or "next".')
+    if isinstance(a.target, NeuronTarget):
+        if target == "next":
+            raise TargetError("A neuron is no prediction of the next token.", "Leave out the argument.")
+        return _same_direction(a, a.target)
     if target == "next" or a.target.kind == "log_prob":
-        return _one_by_one(a, a.target, target == "next")
+        return _own_directions(a, a.target, target == "next")
     return _same_direction(a, a.target)
 
 
-def _one_by_one(a: Attribution, target: Target, own: bool) -> PositionAttribution:
+def _own_directions(a: Attribution, target: Target, own: bool) -> PositionAttribution:
     """Each position has a direction of its own (its next token, or its own probabilities)."""
     run = a.run
-    found, names = [], []
-    kind = "log_prob" if target.kind == "log_prob" else "logit"  # one unit and the same rows everywhere
-    for position in range(run.n_positions):
-        last = position == run.n_positions - 1
-        goal = Target(kind, (target.tokens[0] if last else run.ids[position + 1],)) if own else target
-        found.append(attribute_resolved(run, goal, position))
-        names.append(run.tokens[position + 1] if own and not last else _name(a, target))
+    last, name = run.model.single_token(target.tokens[0]), _name(a, target)
+    tokens = [*run.ids[1:], last] if own else [last] * run.n_positions
+    names = [*run.tokens[1:], name] if own else [name] * run.n_positions
+    # one unit and the same rows everywhere
+    found = attribute_each(run, tokens, range(run.n_positions), "log_prob" if target.kind == "log_prob" else "logit")
     values = torch.stack([f.values for f in found])
     actual = torch.tensor([f.actual for f in found]).float()
     return PositionAttribution(run, names, found[0].components, values, actual, found[0].unit)
 
 
-def _same_direction(a: Attribution, target: Target) -> PositionAttribution:
-    run, model, reading = a.run, a.model, a.reading
+def _same_direction(a: Attribution, target: Target | NeuronTarget) -> PositionAttribution:
+    run, reading = a.run, a.reading
     everywhere = range(run.n_positions)
-    rows = decompose(run, reading.stage, reading.norm, reading.direction[None], everywhere)
+    rows = decompose(run, reading.point, reading.norm, reading.direction[None], everywhere)
     columns = [rows.values[0]]
     components = list(rows.components)
     fixed = rows.constant[0].expand(run.n_positions)
@@ -115,9 +119,14 @@ def _same_direction(a: Attribution, target: Target) -> PositionAttribution:
     for name, value in reading.constants:
         components.append(name)
         columns.append(fixed.new_full((run.n_positions, 1), value))
-    actual, precap, bound = _printed(run, resolve(target, run, reading.position))
+    if isinstance(target, NeuronTarget):
+        actual, bound = (t.cpu() for t in pre_activation(run, target, everywhere))
+        precap, names = actual, [str(target.neuron)] * run.n_positions
+    else:
+        actual, precap, bound = _printed(run, resolve(target, run, reading.position))
+        names = [_name(a, target)] * run.n_positions
     read = (rows.direct[0] + fixed).cpu() + sum(v for _, v in reading.constants)
-    missed = (precap if model.softcap else actual) - read
+    missed = (actual if reading.precap is None else precap) - read
     refuse_above(missed, bound, "a printed number is not the read-out of the recorded stream")
     if reading.precap is not None:
         components.append(Component("softcap"))
@@ -125,23 +134,19 @@ def _same_direction(a: Attribution, target: Target) -> PositionAttribution:
     components.append(Component("rounding"))
     columns.append((rows.stream[0] + rows.heads[0] + missed.to(fixed.device))[:, None])
     values = torch.cat([c.float().cpu() for c in columns], -1)
-    return PositionAttribution(run, [_name(a, target)] * run.n_positions, components, values, actual.float(), a.unit)
+    return PositionAttribution(run, names, components, values, actual.float(), a.unit)
 
 
 def _printed(run: Run, found: Resolved) -> tuple[Tensor, Tensor, Tensor]:
     """(printed, before the soft cap, rounding bound) at every position; logits are held for a few at a time."""
     printed, precap, bound = [], [], []
-    for start in range(0, run.n_positions, 32):
-        x = run.record.streams[-1][start : start + 32]
-        pre, out = run.model.read_out(x)
+    for start in range(0, run.n_positions, CHUNK):
+        x = run.record.streams[-1][start : start + CHUNK]
+        pre, out = run.logit_rows(range(start, start + len(x)))
         printed.append(found.of_rows(out))
         precap.append(found.of_rows(pre))
         bound.append(readout_bound(run.model, found, x, out))
-    actual, before = torch.cat(printed), torch.cat(precap)
-    for row, position in enumerate(run.record.kept):  # what the model itself printed comes first
-        actual[position] = found.of(run.record.logits[row])
-        before[position] = found.of(run.record.precap[row])
-    return actual.cpu(), before.cpu(), torch.cat(bound).cpu()
+    return torch.cat(printed).cpu(), torch.cat(precap).cpu(), torch.cat(bound).cpu()
 
 
 def _name(a: Attribution, target: Target) -> str:

@@ -19,7 +19,9 @@ from torch import Tensor
 from ..components import Component, head, mlp
 from ..model.norms import NormReading
 from ..model.rounding import refuse_above
-from ..model.selfcheck import head_error, parallel, post_norm_error, stream_error
+from ..model.selfcheck import head_error, parallel, stream_error
+from ..model.writing import write_of
+from .reading import ReadPoint
 
 if TYPE_CHECKING:
     from ..model.model import Model
@@ -43,10 +45,10 @@ class Rows:
     constant: Float[Tensor, "direction"]
 
 
-def parts_below(model: Model, stage: int) -> list[Component]:
-    """The parts that write before layer ``stage`` reads, in model order, at the granularity that is exact."""
+def parts_below(model: Model, point: ReadPoint) -> list[Component]:
+    """The parts that write before ``point``, in model order, at the granularity that is exact."""
     parts = [Component("embed")] + ([Component("pos")] if model.anatomy.pos else [])
-    for layer in range(stage):
+    for layer in range(point.attentions):
         if model.granularity == "layers":
             parts.append(Component("layer", layer))
             continue
@@ -56,61 +58,49 @@ def parts_below(model: Model, stage: int) -> list[Component]:
                 parts.append(Component("attn.bias", layer))
         else:
             parts.append(Component("attn", layer))
-        parts.append(mlp(layer))
+        if layer < point.mlps:
+            parts.append(mlp(layer))
     return parts
 
 
 def has_attention_bias(model: Model, layer: int) -> bool:
     """Whether the attention of ``layer`` writes a constant of its own."""
-    path = model.anatomy.attn_post_norm
-    if path and bool(model.norm(path, layer).bias.any()):
-        return True
-    return model.out_weight(layer)[1] is not None
-
-
-def sublayer_direction(
-    model: Model,
-    layer: int,
-    path: str | None,
-    given: Float[Tensor, "position d_model"],
-    v: Float[Tensor, "direction d_model"],
-) -> tuple[Float[Tensor, "direction d_model"], Float[Tensor, "position"], Float[Tensor, "direction"]]:
-    """Directions of the stream as directions of a sublayer's own output: (directions, scale, constant).
-
-    Without a post-norm these are the same directions, scale 1 and constant 0.
-    """
-    if path is None:
-        return v, v.new_ones(len(given)), v.new_zeros(len(v))
-    norm = model.norm(path, layer)
-    return norm.pull(v), norm.scale(given), v @ norm.bias
+    return write_of(model, "attn", layer).bias is not None or model.out_weight(layer)[1] is not None
 
 
 @torch.no_grad()
 def decompose(
-    run: Run, stage: int, norm: NormReading, directions: Float[Tensor, "direction d_model"], positions: Sequence[int]
+    run: Run,
+    point: ReadPoint,
+    norm: NormReading,
+    directions: Float[Tensor, "direction d_model"],
+    positions: Sequence[int],
+    paired: bool = False,
 ) -> Rows:
-    """Split what ``norm`` reads before layer ``stage`` among the parts that wrote it.
+    """Split what ``norm`` reads at ``point`` among the parts that wrote it.
 
     Args:
-        stage: the layer that reads (``n_layers`` for the final norm).
+        point: the place in the stream.
         directions: directions of the normalised stream, float32.
         positions: where they are read.
+        paired: each direction is read at its own position only, so that the result has one direction per position
+            (``direction`` is 1 in its shapes, ``constant`` is [position]).
 
     Raises:
         GranularityError: on this very prompt the recorded tensors miss their sums by more than rounding.
     """
     run.check_fresh()
     model, rec, index = run.model, run.record, list(positions)
-    x = rec.streams[stage][index]
+    x = point.stream(rec)[index]
     scale = norm.scale(x)
     v = norm.pull(directions)
 
     def read(tensor: Tensor) -> Tensor:
         """[direction, position] of a tensor [position, d_model]: in float64, so that nothing but the model rounds."""
-        return (v.double() @ tensor.double().T).float()
+        return _read(v, tensor, paired).float()
 
     columns: list[Tensor] = []
-    stream = heads = torch.zeros(len(v), len(index), device=v.device)
+    stream = heads = torch.zeros(1 if paired else len(v), len(index), device=v.device)
     if model.anatomy.pos:
         assert rec.embed is not None and rec.pos is not None
         embed, pos = rec.embed[index].double(), rec.pos[index].double()
@@ -118,22 +108,27 @@ def decompose(
         stream = stream + read(rec.streams[0][index].double() - embed - pos)
     else:
         columns.append(read(rec.streams[0][index]))
-    for layer in range(stage):
+    for layer in range(point.attentions):
         if model.granularity == "layers":
             columns.append(read(rec.streams[layer + 1][index].double() - rec.streams[layer][index].double()))
             continue
-        missed, bound = stream_error(rec, layer, rec.streams[layer].dtype, parallel(model), index)
-        refuse_above(missed, bound, f"the sublayers of layer {layer} do not add up to what it writes")
+        if layer < point.mlps:
+            missed, bound = stream_error(rec, layer, rec.streams[layer].dtype, parallel(model), index)
+            refuse_above(missed, bound, f"the sublayers of layer {layer} do not add up to what it writes")
+        else:  # between attention and MLP: the sum of two recorded tensors, as the model rounds it
+            before, attn = rec.streams[layer][index].double(), rec.attn_write[layer][index].double()
+            missed = x.double() - before - attn
         stream = stream + read(missed)
         if model.granularity == "heads":
-            split, rounded = _head_columns(run, layer, v, index)
+            split, rounded = _head_columns(run, layer, v, index, paired)
             columns += split
             heads = heads + rounded
         else:
             columns.append(read(rec.attn_write[layer][index]))
-        columns.append(read(rec.mlp_write[layer][index]))
+        if layer < point.mlps:
+            columns.append(read(rec.mlp_write[layer][index]))
     return Rows(
-        parts_below(model, stage),
+        parts_below(model, point),
         torch.stack(columns, -1) * scale[None, :, None],
         stream * scale,
         heads * scale,
@@ -142,27 +137,36 @@ def decompose(
     )
 
 
-def _head_columns(run: Run, layer: int, v: Tensor, index: list[int]) -> tuple[list[Tensor], Tensor]:
+def _read(v: Tensor, tensor: Float[Tensor, "position d_model"], paired: bool) -> Float[Tensor, "direction position"]:
+    """Dot products in float64: of every direction with every position, or of each with its own."""
+    v, tensor = v.double(), tensor.double()
+    return (v * tensor).sum(-1)[None] if paired else v @ tensor.T
+
+
+def _head_columns(
+    run: Run, layer: int, v: Tensor, index: list[int], paired: bool
+) -> tuple[list[Tensor], Float[Tensor, "direction position"]]:
     """Columns of one layer's heads and attention bias, and the rounding of their sum, all [direction, position]."""
     model, rec = run.model, run.record
-    path = model.anatomy.attn_post_norm
+    write = write_of(model, "attn", layer)
     given, written = rec.attn_out[layer][index], rec.attn_write[layer][index]
-    directions, scale, constant = sublayer_direction(model, layer, path, given, v)
+    directions, scale = write.pull(v), write.scale(given)
     weight, bias = model.out_weight(layer)
     z = rec.z[layer][index].float().view(len(index), model.n_heads, -1)
     through = (directions @ weight.T).view(len(v), model.n_heads, -1)
-    per_head = torch.einsum("phd,khd->kph", z, through) * scale[None, :, None]
+    heads = (z * through).sum(-1)[None] if paired else torch.einsum("phd,khd->kph", z, through)
+    per_head = heads * scale[None, :, None]
     columns = list(per_head.unbind(-1))
     missed, bound = head_error(model, rec, layer, index)
     refuse_above(missed, bound, f"the heads of layer {layer} do not add up to their output projection")
-    rounded = (directions.double() @ missed.T).float() * scale
-    if path is not None:
-        missed, bound = post_norm_error(model, path, layer, given, written)
-        refuse_above(missed, bound, f"the norm after the attention of layer {layer} is not what was recorded")
-        rounded = rounded + (v.double() @ missed.T).float()
+    rounded = _read(directions, missed, paired).float() * scale
+    if not write.plain:
+        missed, bound = write.error(given, written)
+        refuse_above(missed, bound, f"what the attention of layer {layer} adds is not what was recorded")
+        rounded = rounded + _read(v, missed, paired).float()
     if has_attention_bias(model, layer):
-        inside = torch.zeros_like(scale).expand(len(v), -1)
-        if bias is not None:
-            inside = (directions @ bias)[:, None] * scale
-        columns.append(inside + constant[:, None])
+        constant = write.constant(v)
+        inside = directions @ bias if bias is not None else torch.zeros_like(constant)
+        # [direction] stands for every position, or it is paired with them
+        columns.append((inside * scale + constant)[None] if paired else inside[:, None] * scale + constant[:, None])
     return columns, rounded

@@ -18,22 +18,20 @@ from ..errors import ComponentError, GranularityError, PositionError
 from ..model.attend import attend, input_norm, normed_input, score_direction
 from ..model.rounding import dot_bound
 from ..targets import ScoreTarget
+from .reading import Reading, ReadPoint
 
 if TYPE_CHECKING:
     from ..model.attend import Attended
     from ..model.run import Run
-    from .attribution import Reading
 
 
 def read_score(run: Run, target: ScoreTarget) -> Reading:
-    """A score as a direction of what the head's queries (or keys) read.
+    """A score, or the difference of two, as a direction of what the head's queries (or keys) read.
 
     Raises:
         ComponentError: no such head. GranularityError: attention is not exact on this model.
         PositionError: a position outside the prompt, or a key after its query.
     """
-    from .attribution import Reading
-
     model = run.model
     layer, head = target.head.layer or 0, target.head.index or 0
     if layer >= model.n_layers or head >= model.n_heads:
@@ -42,14 +40,20 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
         )
     if not model.check.attention_ok:
         raise GranularityError(f"Attention of {model.name} was not shown to be exact: {model.check.reason}.")
-    query, key = run.position(target.query), run.position(target.key)
-    if key > query:
+    query = run.position(target.query)
+    keys = [run.position(key) for key in (target.key, target.against) if key is not None]
+    if len(set(keys)) < len(keys):
+        raise PositionError("Both keys are the same position.", "Compare two different ones.")
+    if max(keys) > query:
         raise PositionError(
-            f"Position {query} cannot look at {key}: attention reads backwards.", "Swap query= and key=."
+            f"Position {query} cannot look at {max(keys)}: attention reads backwards.", "Swap query= and key=."
         )
-    side = read_side(run, attend(model, run.record, layer), layer, head, target.side, query, key)
-    norm = input_norm(model, layer)
-    return Reading(layer, norm, side.direction, side.position, side.constants, side.actual, side.precap, side.bound)
+    found = attend(model, run.record, layer)
+    side, *other = [read_side(run, found, layer, head, target.side, query, key) for key in keys]
+    for second in other:
+        side = side - second
+    norm, point = input_norm(model, layer), ReadPoint(layer)
+    return Reading(point, norm, side.direction, side.position, side.constants, side.actual, side.precap, side.bound)
 
 
 @dataclass
@@ -62,6 +66,20 @@ class Side:
     actual: float
     precap: float | None
     bound: float
+
+    def __sub__(self, other: Side) -> Side:
+        """The difference of two scores that are read at one position."""
+        mine, others = dict(self.constants), dict(other.constants)
+        constants = [(name, mine.get(name, 0.0) - others.get(name, 0.0)) for name in {**mine, **others}]
+        before = None if self.precap is None or other.precap is None else self.precap - other.precap
+        return Side(
+            self.direction - other.direction,
+            self.position,
+            constants,
+            self.actual - other.actual,
+            before,
+            self.bound + other.bound,
+        )
 
 
 def read_side(run: Run, found: Attended, layer: int, head: int, side: str, query: int, key: int) -> Side:

@@ -12,12 +12,15 @@ from torch import Tensor
 from ..components import Component
 from ..model.attend import attend, input_norm, normed_input, projection_weight, value_direction
 from ..model.rounding import dot_bound, refuse_above
+from ..model.writing import write_of
 from ..result import signed, visible
 from .parts import Contributions, Through
-from .rows import Rows, decompose, sublayer_direction
+from .reading import ReadPoint
+from .rows import Rows, decompose
 
 if TYPE_CHECKING:
     from ..model.attend import Attended
+    from ..model.run import Run
     from .attribution import Attribution
 
 
@@ -25,46 +28,61 @@ def stream_direction(a: Attribution) -> Float[Tensor, "d_model"]:
     """The explained direction of the raw stream at the attribution's position, its norm frozen."""
     a.run.check_fresh()
     reading = a.reading
-    x = a.run.record.streams[reading.stage][reading.position]
+    x = reading.point.stream(a.run.record)[reading.position]
     return reading.norm.pull(reading.direction) * reading.norm.scale(x)
 
 
 def attention_direction(a: Attribution, layer: int) -> Float[Tensor, "d_model"]:
-    """The same direction at the output projection of ``layer``: pulled back through a post-norm where there is one."""
-    model, at = a.model, a.reading.position
-    given = a.run.record.attn_out[layer][at : at + 1]
-    directions, scale, _ = sublayer_direction(
-        model, layer, model.anatomy.attn_post_norm, given, stream_direction(a)[None]
-    )
-    return directions[0] * scale[0]
+    """The same direction at the output projection of ``layer``: pulled back through what follows it."""
+    return output_direction(a.run, layer, a.reading.position, stream_direction(a))
+
+
+def output_direction(run: Run, layer: int, at: int, u: Float[Tensor, "d_model"]) -> Float[Tensor, "d_model"]:
+    """``u``, a direction of the raw stream at position ``at``, seen from the output projection of ``layer``."""
+    write = write_of(run.model, "attn", layer)
+    return write.pull(u) * write.scale(run.record.attn_out[layer][at : at + 1])[0]
 
 
 @dataclass
 class Carried:
-    """What one head took from each source: pattern row, value part and value bias of the contribution."""
+    """What one head took from each source: pattern row, value part and value bias of the contribution.
+
+    ``direction`` is the explained one, seen from the normalised stream that the head's values read.
+    """
 
     pattern: Float[Tensor, "source"]
     values: Float[Tensor, "source"]
     value_bias: float
     rounding: float
+    direction: Float[Tensor, "d_model"]
 
 
 def carried(a: Attribution, head: Component, found: Attended | None = None) -> Carried:
     """The contribution of ``head`` taken apart by source position; ``found`` is its layer's attention, if at hand."""
-    model, at = a.model, a.reading.position
-    layer, index = head.layer or 0, head.index or 0
-    found = found or attend(model, a.run.record, layer)
-    u = attention_direction(a, layer)
-    _, through, bias = value_direction(model, layer, index, u)
+    layer = head.layer or 0
+    found = found or attend(a.model, a.run.record, layer)
+    return carried_along(a.run, head, a.reading.position, attention_direction(a, layer), a[head], found)
+
+
+def carried_along(
+    run: Run, head: Component, at: int, u: Float[Tensor, "d_model"], value: float, found: Attended
+) -> Carried:
+    """What ``head`` wrote at position ``at`` along ``u`` (see :func:`output_direction`), by source; it is ``value``.
+
+    Raises:
+        GranularityError: the head no longer writes ``value``.
+    """
+    model, layer, index = run.model, head.layer or 0, head.index or 0
+    direction, through, bias = value_direction(model, layer, index, u)
     pattern = found.pattern[index, at]
     values = pattern * (found.v.final[index] @ through - bias)
     d = model.geometry.d_head
-    z = a.run.record.z[layer][at, index * d : (index + 1) * d].float()
+    z = run.record.z[layer][at, index * d : (index + 1) * d].float()
     missed = z - pattern @ found.v.final[index]
-    bar, parent = torch.tensor(a[head]), z @ through
+    bar, parent = torch.tensor(value), z @ through
     slack = 1e-4 * (z.norm() * through.norm()) + 1e-12
     refuse_above(bar - parent.cpu(), slack.cpu(), f"{head} no longer writes what its bar says")
-    return Carried(pattern, values, float(pattern.sum()) * bias, float(missed @ through))
+    return Carried(pattern, values, float(pattern.sum()) * bias, float(missed @ through), direction)
 
 
 def _half(a: Attribution) -> bool:
@@ -105,11 +123,10 @@ def sources(a: Attribution, head: Component) -> Contributions:
 @torch.no_grad()
 def through(a: Attribution, head: Component) -> Through:
     """See :meth:`Attribution.through`."""
-    model, layer, index = a.model, head.layer or 0, head.index or 0
-    found = carried(a, head)
-    direction, _, _ = value_direction(model, layer, index, attention_direction(a, layer))
-    rows = decompose(a.run, layer, input_norm(model, layer), direction[None], range(a.run.n_positions))
-    parts, constant, rounded = shares(a, head, found, direction, rows, 0)
+    model, layer, found = a.model, head.layer or 0, carried(a, head)
+    everywhere = range(a.run.n_positions)
+    rows = decompose(a.run, ReadPoint(layer), input_norm(model, layer), found.direction[None], everywhere)
+    parts, constant, rounded = shares(a.run, head, found, rows, 0)
     return Through(
         head,
         list(a.run.tokens),
@@ -124,11 +141,11 @@ def through(a: Attribution, head: Component) -> Through:
 
 
 def shares(
-    a: Attribution, head: Component, taken: Carried, direction: Float[Tensor, "d_model"], rows: Rows, number: int
+    run: Run, head: Component, taken: Carried, rows: Rows, number: int
 ) -> tuple[Float[Tensor, "source part"], Float[Tensor, "source"], Float[Tensor, "source"]]:
     """What a head took from every source, by part: (parts, the input norm's bias, rounding), which sum to it.
 
-    ``rows`` split the stream along ``direction``, their direction ``number``.
+    ``rows`` split the stream along the direction of ``taken``, their direction ``number``.
 
     Raises:
         GranularityError: the recorded values are not the linear map of the stream they read.
@@ -137,8 +154,8 @@ def shares(
     constant = rows.constant[number] * weight
     # What the value projection rounded, and the measured rounding of the stream it read.
     missed = taken.values - (rows.direct[number] + rows.constant[number]) * weight
-    read = normed_input(a.model, a.run.record, head.layer or 0)
-    bound = weight.double() * dot_bound(a.model.dtype, read, direction.expand_as(read)) + 1e-12
+    read = normed_input(run.model, run.record, head.layer or 0)
+    bound = weight.double() * dot_bound(run.model.dtype, read, taken.direction.expand_as(read)) + 1e-12
     refuse_above(missed, bound, f"the values of {head} are not the linear map of the stream they read")
     rounded = missed + (rows.stream[number] + rows.heads[number]) * weight
     return rows.values[number] * weight[:, None], constant, rounded

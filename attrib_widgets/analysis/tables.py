@@ -11,12 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..components import head
-from ..model.attend import attend, input_norm, value_direction
+from ..model.attend import attend, input_norm
 from ..model.rounding import refuse_above
 from .attention import unit_writes
+from .reading import ReadPoint
 from .rows import decompose, parts_below
 from .scores import read_side
-from .sources import attention_direction, carried, shares
+from .sources import carried, shares
 
 if TYPE_CHECKING:
     from .attribution import Attribution
@@ -49,10 +50,10 @@ def head_table(a: Attribution, patterns: bool = True) -> HeadTable | None:
         patterns: False keeps only the pattern row of the attribution's position.
     """
     model = a.model
-    if not model.check.attention_ok or a.reading.stage == 0:
+    if not model.check.attention_ok or a.reading.point.attentions == 0:
         return None
     units, rows, full, sinks = [], [], [], []
-    for layer in range(a.reading.stage):
+    for layer in range(a.reading.point.attentions):
         unit = unit_writes(a, layer)
         units.append(unit)
         rows.append(unit.attended.pattern[:, a.reading.position].cpu())
@@ -91,15 +92,15 @@ class WhyTable:
 def why_table(a: Attribution, keys: Sequence[Sequence[int]]) -> WhyTable:
     """The scores from the attribution's position to ``keys[layer][head]``, split on the query and on the key side."""
     model, run, query = a.model, a.run, a.reading.position
-    shape = (a.reading.stage, model.n_heads, 2)
-    values = torch.zeros(*shape, len(parts_below(model, a.reading.stage)))
+    shape = (a.reading.point.attentions, model.n_heads, 2)
+    values = torch.zeros(*shape, len(parts_below(model, a.reading.point)))
     constant, score = torch.zeros(shape), torch.zeros(shape[:2])
-    for layer in range(a.reading.stage):
+    for layer in range(a.reading.point.attentions):
         found, norm = attend(model, run.record, layer), input_norm(model, layer)
         for number, name in enumerate(("query", "key")):
             sides = [read_side(run, found, layer, h, name, query, keys[layer][h]) for h in range(model.n_heads)]
             places = sorted({s.position for s in sides})
-            rows = decompose(run, layer, norm, torch.stack([s.direction for s in sides]), places)
+            rows = decompose(run, ReadPoint(layer), norm, torch.stack([s.direction for s in sides]), places)
             for h, s in enumerate(sides):
                 at = places.index(s.position)
                 values[layer, h, number, : rows.values.shape[-1]] = rows.values[h, at].cpu()
@@ -131,17 +132,17 @@ class ThroughTable:
 def through_table(a: Attribution) -> ThroughTable:
     """:meth:`Attribution.through` for all heads."""
     model, run = a.model, a.run
-    shape = (a.reading.stage, model.n_heads, run.n_positions)
+    shape = (a.reading.point.attentions, model.n_heads, run.n_positions)
     out = ThroughTable(
-        torch.zeros(*shape, len(parts_below(model, a.reading.stage))), torch.zeros(shape), torch.zeros(shape)
+        torch.zeros(*shape, len(parts_below(model, a.reading.point))), torch.zeros(shape), torch.zeros(shape)
     )
-    for layer in range(a.reading.stage):
-        u, found = attention_direction(a, layer), attend(model, run.record, layer)
-        directions = torch.stack([value_direction(model, layer, h, u)[0] for h in range(model.n_heads)])
-        rows = decompose(run, layer, input_norm(model, layer), directions, range(run.n_positions))
+    for layer in range(a.reading.point.attentions):
+        found = attend(model, run.record, layer)
+        taken = [carried(a, head(layer, h), found) for h in range(model.n_heads)]
+        directions = torch.stack([t.direction for t in taken])
+        rows = decompose(run, ReadPoint(layer), input_norm(model, layer), directions, range(run.n_positions))
         for h in range(model.n_heads):
-            which = head(layer, h)
-            parts, constant, rounded = shares(a, which, carried(a, which, found), directions[h], rows, h)
+            parts, constant, rounded = shares(run, head(layer, h), taken[h], rows, h)
             out.values[layer, h, :, : parts.shape[-1]] = parts.cpu()
             out.norm_bias[layer, h], out.rounding[layer, h] = constant.cpu(), rounded.cpu()
     return out

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..errors import AnatomyError
-from .anatomy import bias_of, weight_in_out
+from ..errors import AnatomyError, GranularityError
+from .anatomy import QKV, bias_of, weight_in_out
 from .norms import NormReading, no_norm
-from .rounding import projection_error, refuse_above, worst
+from .rounding import half_ulp, projection_error, refuse_above, worst
 
 if TYPE_CHECKING:
     from .capture import Recording
@@ -57,71 +57,120 @@ class Attended:
     cap: float | None
 
 
+def _qkv(model: Model) -> QKV:
+    if model.anatomy.qkv is None:
+        raise AnatomyError(f"the attention of {model.name} is not known")
+    return model.anatomy.qkv
+
+
 def _module(model: Model, layer: int) -> nn.Module:
-    return model.module(model.anatomy.attn, layer)
+    return model.module(model.anatomy.attn or "", layer)
+
+
+def _named(model: Model, layer: int, name: str | None) -> Any:
+    """An attribute of the attention module, or of the config (``"config.name"``); None where there is none."""
+    if name is None:
+        return None
+    owner: Any = model.config if name.startswith("config.") else _module(model, layer)
+    return getattr(owner, name.removeprefix("config."), None)
 
 
 def normed_input(model: Model, rec: Recording, layer: int) -> Float[Tensor, "position d_model"]:
     """What the attention of ``layer`` reads, in the model's dtype."""
-    stream = rec.streams[layer]
+    return normed(model, layer, rec.streams[layer])
+
+
+def normed(model: Model, layer: int, stream: Float[Tensor, "position d_model"]) -> Float[Tensor, "position d_model"]:
+    """A stream as the attention of ``layer`` reads it, in the model's dtype."""
     path = model.anatomy.attn_norm
     if path is None:
         return stream
     with model.quiet():
-        out: Tensor = model.module(path, layer)(stream[None])[0]
-    return out
+        return model.call(model.module(path, layer), stream[None])[0]
 
 
 def input_norm(model: Model, layer: int) -> NormReading:
     """The norm that the attention of ``layer`` reads through."""
     path = model.anatomy.attn_norm
-    return no_norm(model.d_model, model.device) if path is None else model.norm(path, layer)
+    return no_norm(model.d_model, model.home) if path is None else model.norm(path, layer)
 
 
-def rotate(x: Float[Tensor, "*shape d_head"], cos: Tensor, sin: Tensor, back: bool = False) -> Tensor:
-    """Rotary embedding on the first ``cos.shape[-1]`` numbers, halves paired; ``back`` applies its transpose."""
-    width = cos.shape[-1]
-    part, rest = x[..., :width], x[..., width:]
+@dataclass(frozen=True)
+class Rotation:
+    """Rotary embedding of one layer on one prompt: a cosine and a sine for every pair of numbers of a head.
 
-    def half(y: Tensor) -> Tensor:
-        return torch.cat([-y[..., width // 2 :], y[..., : width // 2]], -1)
+    The first ``2 * pairs`` numbers of a head are turned; ``interleaved`` pairs neighbours, else halves are paired.
+    """
 
-    turned = part * cos - half(part * sin) if back else part * cos + half(part) * sin
-    return torch.cat([turned, rest], -1)
+    cos: Float[Tensor, "position pairs"]
+    sin: Float[Tensor, "position pairs"]
+    interleaved: bool
+
+    def at(self, position: int) -> Rotation:
+        """The rotation at one position, in float32."""
+        return Rotation(self.cos[position].float(), self.sin[position].float(), self.interleaved)
+
+    def __call__(self, x: Float[Tensor, "*shape d_head"], back: bool = False) -> Float[Tensor, "*shape d_head"]:
+        """``x`` turned; ``back`` applies the transpose."""
+        pairs = self.cos.shape[-1]
+        part, rest = x[..., : 2 * pairs], x[..., 2 * pairs :]
+        shaped = part.unflatten(-1, (pairs, 2) if self.interleaved else (2, pairs))
+        axis = -1 if self.interleaved else -2
+        a, b = shaped.unbind(axis)
+        sin = -self.sin if back else self.sin
+        turned = torch.stack([a * self.cos - b * sin, b * self.cos + a * sin], axis).flatten(-2)
+        return torch.cat([turned, rest], -1)
 
 
-def rotation(rec: Recording, layer: int) -> tuple[Tensor, Tensor] | None:
-    """(cos, sin) [position, rotary width] that the layer was given, or None."""
+def rotation(model: Model, rec: Recording, layer: int) -> Rotation | None:
+    """What turns the queries and keys of ``layer``, or None where nothing does."""
+    qkv, attn = _qkv(model), _module(model, layer)
+    still = qkv.rotary_if and not getattr(attn, qkv.rotary_if, None)
+    if still or rec.attn_inputs[layer].get("alibi") is not None:
+        return None
+    interleaved = qkv.rotary == "interleaved"
+    own = getattr(attn, qkv.rotary_table, None)
+    if isinstance(own, Tensor):
+        sin, cos = own[: len(rec.streams[layer])].to(rec.streams[layer]).chunk(2, -1)
+        return Rotation(cos, sin, interleaved)
     given = rec.attn_inputs[layer].get("position_embeddings")
     if given is None:
         return None
-    cos, sin = given
-    return cos.reshape(-1, cos.shape[-1]), sin.reshape(-1, sin.shape[-1])
+    cos, sin = (t.reshape(-1, t.shape[-1]) for t in given)
+    if qkv.rotary_table == "interleaved":
+        cos, sin = cos[:, ::2], sin[:, ::2]
+    elif qkv.rotary_table != "single":
+        cos, sin = cos[:, : cos.shape[-1] // 2], sin[:, : sin.shape[-1] // 2]
+    return Rotation(cos, sin, interleaved)
 
 
 def project(model: Model, rec: Recording, layer: int, which: str, x: Tensor) -> Projected:
     """``which`` is ``"q"``, ``"k"`` or ``"v"``; ``x`` is :func:`normed_input`."""
-    geo, qkv, attn = model.geometry, model.anatomy.qkv, _module(model, layer)
+    geo, qkv = model.geometry, _qkv(model)
     rows = geo.rows[which]
     with model.quiet():
-        out: Tensor = model.module(f"{model.anatomy.attn}.{getattr(qkv, which)}", layer)(x)
+        out = model.call(model.module(f"{model.anatomy.attn}.{getattr(qkv, which)}", layer), x)
         if int(rows.max()) >= out.shape[-1] or (qkv.layout == "split" and rows.numel() != out.shape[-1]):
             raise AnatomyError(f"the {which} projection has {out.shape[-1]} outputs, not {rows.numel()}")
         raw = out[:, rows.flatten().to(out.device)]
         final, norm = raw, None
+        limit = getattr(model.config, qkv.clip, None) if qkv.clip else None
+        if limit and bool((raw.abs() > limit).any()):
+            raise GranularityError(
+                f"On this prompt the {which} projection of layer {layer} exceeds {limit:g}, where {model.name} cuts it "
+                "off: what remains is no sum of what was read."
+            )
         path = getattr(qkv, f"{which}_norm", None)
         if path:
-            module = getattr(attn, path, None)
-            if not isinstance(module, nn.Module):
-                raise AnatomyError(f"the attention module has no {path}")
+            module = model.module(f"{model.anatomy.attn}.{path}", layer)
             norm = _head_norm(model, layer, path, module)
             wide = norm.gain.numel() != geo.d_head
             shaped = raw if wide else raw.view(len(raw), -1, geo.d_head)
-            final = module(shaped).reshape(len(raw), -1)
+            final = model.call(module, shaped).reshape(len(raw), -1)
     heads = final.view(len(raw), -1, geo.d_head).transpose(0, 1)
-    turn = rotation(rec, layer)
+    turn = rotation(model, rec, layer)
     if turn is not None and which != "v":
-        heads = rotate(heads, *turn).to(heads.dtype)
+        heads = turn(heads.float() if qkv.float_rotary else heads).to(heads.dtype)
     if heads.shape[0] != geo.n_heads:
         heads = heads.repeat_interleave(geo.group, 0)
     return Projected(raw.float(), heads.float(), norm)
@@ -133,21 +182,39 @@ def _head_norm(model: Model, layer: int, path: str, module: nn.Module) -> NormRe
     return model.read_norm(module, width, f"{model.anatomy.attn}.{path}", layer)
 
 
-def _allowed(rec: Recording, layer: int, window: int | None, shape: tuple[int, int], device: Any) -> Tensor:
-    """What is added to the scores [1 or head, destination, source]: 0 where attention may look, else -inf."""
+def _mask(
+    model: Model, rec: Recording, layer: int, shape: tuple[int, int], device: Any
+) -> tuple[Bool[Tensor, "heads_or_1 destination source"], Float[Tensor, "heads_or_1 destination source"] | None]:
+    """(where attention may not look, what the mask adds elsewhere or None)."""
+    qkv = _qkv(model)
     given = rec.attn_inputs[layer].get("attention_mask")
     t, s = shape
+    added: Tensor | None = None
     if isinstance(given, Tensor) and given.dim() == 4:
         mask = given[0, :, -t:, :s]
         if mask.dtype == torch.bool:
-            return torch.zeros(mask.shape, device=device).masked_fill(~mask, -torch.inf)
-        low = torch.finfo(mask.dtype).min / 2
-        return mask.float().masked_fill(mask <= low, -torch.inf)
-    distance = torch.arange(t, device=device)[:, None] - torch.arange(s, device=device)[None, :]
-    blocked = distance < 0
-    if window:
-        blocked = blocked | (distance >= window)
-    return torch.zeros(1, t, s, device=device).masked_fill(blocked, -torch.inf)
+            blocked = ~mask
+        else:
+            blocked = mask <= torch.finfo(mask.dtype).min / 2
+            added = mask.float().masked_fill(blocked, 0)
+            added = added if bool(added.any()) else None
+    else:
+        distance = torch.arange(t, device=device)[:, None] - torch.arange(s, device=device)[None, :]
+        # Only flash attention is told of the window beside the mask; the others get no mask where none is needed.
+        window = _named(model, layer, qkv.window) if "flash" in _implementation(model) else None
+        blocked = ((distance < 0) | (distance >= (window or t)))[None]
+    own = _named(model, layer, qkv.causal)
+    if isinstance(own, Tensor):
+        blocked = blocked | ~own[0, :, s - t : s, :s].to(blocked.device).bool()
+    return blocked, added
+
+
+def allowed_keys(model: Model, rec: Recording, layer: int) -> Float[Tensor, "heads_or_1 destination source"]:
+    """What the mask of ``layer`` adds to its scores on this prompt: -inf where attention may not look."""
+    count = len(rec.streams[layer])
+    blocked, added = _mask(model, rec, layer, (count, count), rec.streams[layer].device)
+    found = torch.zeros(blocked.shape, device=blocked.device) if added is None else added
+    return found.masked_fill(blocked, -torch.inf)
 
 
 def attend(model: Model, rec: Recording, layer: int) -> Attended:
@@ -178,23 +245,28 @@ def _miss(model: Model, rec: Recording, layer: int, found: Attended) -> tuple[Te
     limit = LIMITS.get(model.dtype, LIMITS[torch.bfloat16])
     if _eager(model):  # recomputed in the model's own arithmetic, up to the order of its sums
         limit = min(limit, max(1e-4, 2 * torch.finfo(model.dtype).eps))
-    return z - found.pattern @ found.v.final, (limit * size + 1e-30).double()
+    return z - found.pattern @ found.v.final, limit * size.double() + half_ulp(z, rec.z[layer].dtype)
 
 
 def score_cap(model: Model, layer: int) -> float | None:
     """The cap of the scores that this model applies: torch's fused attention (sdpa) leaves it out."""
-    name = model.anatomy.qkv.softcap
-    value = getattr(_module(model, layer), name, None) if name else None
-    fused = getattr(model.config, "_attn_implementation", "") == "sdpa"
-    return float(value) if value and not fused else None
+    value = _named(model, layer, _qkv(model).softcap)
+    return float(value) if value and not _fused(model) else None
+
+
+def _implementation(model: Model) -> str:
+    return str(getattr(model.config, "_attn_implementation", None) or "")
+
+
+def _fused(model: Model) -> bool:
+    return _implementation(model) == "sdpa"
 
 
 def _eager(model: Model) -> bool:
-    return getattr(model.config, "_attn_implementation", "") == "eager"
+    return _implementation(model) == "eager"
 
 
 def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
-    qkv, attn = model.anatomy.qkv, _module(model, layer)
     x = normed_input(model, rec, layer)
     q, k, v = (project(model, rec, layer, which, x) for which in "qkv")
     for which, part in zip("qkv", (q, k, v), strict=True):  # an adapter adds what the weight does not show
@@ -203,43 +275,80 @@ def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
         missed, bound = projection_error(x, weight.T, bias, out, torch.linalg.vector_norm(weight, dim=1))
         where = f"the {which} projection of layer {layer} does more than its weight says"
         refuse_above(missed, bound, where, "Merge adapters into the weights first (PEFT: merge_and_unload).")
-    scaling = getattr(attn, qkv.scaling, None)
-    scaling = float(scaling) if scaling is not None else model.geometry.d_head**-0.5
+    looked = looks(model, rec, layer, q.final, k.final)
+    return Attended(q, k, v, *looked)
+
+
+def looks(
+    model: Model,
+    rec: Recording,
+    layer: int,
+    q: Float[Tensor, "head position d_head"],
+    k: Float[Tensor, "head position d_head"],
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor, float, float | None]:
+    """Where heads look with queries ``q`` and keys ``k``: everything of :class:`Attended` after its q, k and v.
+
+    They need not be those of the recording, which gives the mask and the position penalty.
+    """
+    qkv = _qkv(model)
+    scaling = _scaling(model, layer)
     # An eager model in half precision rounds its scores and its pattern: so does this, to show what it did.
     dtype = model.dtype if _eager(model) else torch.float32
-    queries, keys = q.final.to(dtype), k.final.to(dtype).transpose(-1, -2)
-    alibi = rec.attn_inputs[layer].get("alibi")
-    if isinstance(alibi, Tensor):
-        alibi = alibi.to(dtype).reshape(model.n_heads, 1, -1).expand(-1, queries.shape[1], -1)
-        scores = torch.baddbmm(alibi, queries, keys, alpha=scaling)
-    else:
-        scores = queries @ keys * scaling
+    fine = torch.float32 if qkv.float_scores else dtype
+    scores, alibi = _scores(model, rec, layer, q, k, scaling, fine)
     cap = score_cap(model, layer)
     logits = scores if not cap else torch.tanh(scores / cap) * cap
-    window = getattr(attn, qkv.window, None) if qkv.window else None
-    allowed = _allowed(rec, layer, window, (scores.shape[-2], scores.shape[-1]), scores.device)
-    logits = logits.float() + allowed
-    sinks = getattr(attn, qkv.sinks, None) if qkv.sinks else None
+    blocked, added = _mask(model, rec, layer, (scores.shape[-2], scores.shape[-1]), scores.device)
+    if added is not None:
+        logits, alibi = logits.float() + added, added if alibi is None else alibi + added
+        scores = scores.float() + added
+    logits = logits.to(fine).float().masked_fill(blocked, -torch.inf)
+    sinks = _named(model, layer, qkv.sinks)
     if isinstance(sinks, Tensor):
-        column = sinks.float().reshape(-1, 1, 1).expand(-1, scores.shape[-2], 1)
-        full = torch.cat([logits, column], -1).softmax(-1)
+        column = sinks.detach().to(model.home).float().reshape(-1, 1, 1).expand(-1, scores.shape[-2], 1)
+        full = torch.cat([logits, column], -1).to(dtype)
+        full = (full - full.amax(-1, keepdim=True)).softmax(-1).float()  # rounded where the model rounds
         pattern, sink = full[..., :-1], full[..., -1]
     else:
         pattern, sink = logits.softmax(-1), None
-    pattern, scores = pattern.to(dtype).float(), scores.float()
-    alibi = None if alibi is None else alibi.float()
-    blocked = allowed == -torch.inf
-    return Attended(q, k, v, scores, alibi, pattern, sink, blocked, scaling, cap)
+    return scores.float(), alibi, pattern.to(dtype).float(), sink, blocked, scaling, cap
+
+
+def _scaling(model: Model, layer: int) -> float:
+    """What multiplies the scores of ``layer``."""
+    name = _qkv(model).scaling
+    if not isinstance(name, str):
+        return float(name)
+    value = _named(model, layer, name.strip("/"))
+    if value is None:
+        return float(model.geometry.d_head**-0.5)
+    return 1 / float(value) if name.startswith("/") else float(value)
+
+
+def _scores(
+    model: Model, rec: Recording, layer: int, q: Tensor, k: Tensor, scaling: float, dtype: torch.dtype
+) -> tuple[Tensor, Tensor | None]:
+    """(scores [head, destination, source] in ``dtype``, the position penalty in them or None)."""
+    queries, keys = q.to(dtype), k.to(dtype).transpose(-1, -2)
+    alibi = rec.attn_inputs[layer].get("alibi")
+    if isinstance(alibi, Tensor) and not _fused(model):  # fused attention knows no penalty but the mask's
+        alibi = alibi.to(dtype).reshape(model.n_heads, 1, -1).expand(-1, queries.shape[1], -1)
+        if _qkv(model).alibi == "scaled":
+            return ((queries @ keys).float() + alibi.float()) * scaling, alibi.float() * scaling
+        return torch.baddbmm(alibi, queries, keys, alpha=scaling), alibi.float()
+    if _qkv(model).early_scaling:
+        return (queries * scaling) @ keys, None
+    return queries @ keys * scaling, None
 
 
 # -- the linear maps between a head and the normalised stream it reads ------------------------------------
 def projection_weight(model: Model, layer: int, which: str) -> tuple[Float[Tensor, "width d_model"], Tensor | None]:
     """(weight, bias) of the q, k or v projection in float32, rows head by head."""
-    module = model.module(f"{model.anatomy.attn}.{getattr(model.anatomy.qkv, which)}", layer)
-    weight = weight_in_out(module)
+    module = model.module(f"{model.anatomy.attn}.{getattr(_qkv(model), which)}", layer)
+    weight = weight_in_out(module).to(model.home)
     rows = model.geometry.rows[which].flatten().to(weight.device)
     bias = bias_of(module)
-    return weight[:, rows].T.float(), None if bias is None else bias[rows].float()
+    return weight[:, rows].T.float(), None if bias is None else bias.to(model.home)[rows].float()
 
 
 def kv_head(model: Model, head: int) -> int:
@@ -274,9 +383,9 @@ def score_direction(
     which = "q" if side == "query" else "k"
     index = head if side == "query" else kv_head(model, head)
     direction = held.final[head, other] * found.scaling
-    turn = rotation(rec, layer)
+    turn = rotation(model, rec, layer)
     if turn is not None:
-        direction = rotate(direction, turn[0][position].float(), turn[1][position].float(), back=True)
+        direction = turn.at(position)(direction, back=True)
     d = model.geometry.d_head
     rows = slice(index * d, (index + 1) * d)
     weight, bias = projection_weight(model, layer, which)

@@ -1,4 +1,4 @@
-"""One model under study: its tokens, the lock, running it, and access to its parts in float32."""
+"""One model under study: the lock, running it, and access to its parts in float32. Its tokens are in :mod:`.tokens`."""
 
 from __future__ import annotations
 
@@ -8,29 +8,37 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..components import whole
-from ..errors import AnatomyError, AttribError, GranularityError, PositionError, TargetError, TokenizerError
-from .anatomy import Anatomy, Geometry, bias_of, find, weight_in_out
+from ..errors import AnatomyError, AttribError, GranularityError, PositionError, TokenizerError
+from .anatomy import Anatomy, Geometry, bias_of, find, text_config, weight_in_out
+from .batch import run_many
+from .generate import generated_ids
 from .loading import ModelCard, read_card, wrapped
+from .memory import estimate, readable, require
 from .norms import NormReading, read_norm
 from .run import Run
 from .selfcheck import SelfCheck, check_model
-from .worker import Worker
+from .tokens import Prompt as Prompt
+from .tokens import Tokens
+from .worker import Job, Worker
+
+if TYPE_CHECKING:
+    from .report import Report
 
 T = TypeVar("T")
-Prompt: TypeAlias = "str | Sequence[int] | Tensor | Run"
+#: Most bytes of logits that a run of a phrase keeps as printed; beyond it they are read from the stream again.
+KEPT_BYTES = 256 * 2**20
 
 # nnsight's engine is not thread-safe, also across wrappers of one module: every forward takes this lock.
 FORWARD_LOCK = threading.RLock()
 
 
-class Model:
+class Model(Tokens):
     """A causal language model whose predictions can be taken apart. Made by :func:`load`.
 
     Attributes:
@@ -62,6 +70,12 @@ class Model:
                 f"{type(hf).__name__} came without its tokenizer.",
                 "Pass aw.load(model, tokenizer=AutoTokenizer.from_pretrained(...)).",
             )
+        absent = next((path for path, p in hf.named_parameters() if p.is_meta), None)
+        if absent is not None:
+            raise AttribError(
+                f"{absent} has no weights in memory: they were not loaded, or device_map offloads them.",
+                "Load all of it: in bfloat16, or with a device_map of devices that hold it.",
+            )
         self.hf = hf
         self.tokenizer = copy.deepcopy(tokenizer)
         self.embedded = embedded  # the model that ships with the library, whatever another one is called
@@ -81,8 +95,8 @@ class Model:
     # -- what it is ----------------------------------------------------------------------------------------
     @property
     def config(self) -> Any:
-        """The model's own config."""
-        return self.hf.config
+        """The language model's own config."""
+        return text_config(self.hf)
 
     @property
     def family(self) -> str:
@@ -105,11 +119,6 @@ class Model:
         return self.geometry.d_model
 
     @property
-    def vocab_size(self) -> int:
-        """Number of rows of the unembedding."""
-        return int(self.unembed_weight.shape[1])
-
-    @property
     def dtype(self) -> torch.dtype:
         """Dtype of the weights."""
         return self.unembed_weight.dtype
@@ -118,6 +127,22 @@ class Model:
     def device(self) -> torch.device:
         """Where the embedding lives: prompts are sent there."""
         return next(self.hf.parameters()).device
+
+    @property
+    def home(self) -> torch.device:
+        """Where the unembedding lives: a recording is brought there, and so are weights that meet it."""
+        return self.unembed_weight.device
+
+    def call(self, module: nn.Module, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape d_out"]:
+        """A part of the model called on its own device, the result brought :attr:`home`."""
+        device = next((p.device for p in module.parameters()), self.home)
+        out: Tensor = module(x.to(device))
+        return out.to(self.home)
+
+    def weights(self, module: nn.Module) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
+        """(weight, bias) of a projection in float32, at :attr:`home`."""
+        bias = bias_of(module)
+        return weight_in_out(module).to(self.home).float(), None if bias is None else bias.to(self.home).float()
 
     @property
     def granularity(self) -> str:
@@ -133,6 +158,12 @@ class Model:
         """
         return read_card(str(getattr(self.hf, "name_or_path", "") or ""), self.name)
 
+    def report(self) -> Report:
+        """The self-check in full: what is exact on this model, with the numbers, and what is not, with the reason."""
+        from .report import report
+
+        return report(self)
+
     @cached_property
     def worker(self) -> Worker:
         """The one thread that computes for this model's widgets."""
@@ -143,138 +174,70 @@ class Model:
             f"{self.name} ({self.family}): {self.n_layers} layers x {self.n_heads} heads, width {self.d_model}, "
             f"{str(self.dtype).removeprefix('torch.')}, exact per {self.granularity.rstrip('s')}"
             + (f" ({self.check.reason})" if self.check.reason else "")
+            + f", {readable(self.memory_estimate(1000))} for a run of 1,000 tokens"
         )
-
-    # -- tokens --------------------------------------------------------------------------------------------
-    @cached_property
-    def special_ids(self) -> tuple[int, ...]:
-        """Ids of special tokens."""
-        return tuple(int(i) for i in self.tokenizer.all_special_ids)
-
-    def token(self, token_id: int) -> str:
-        """The exact text of one token, its leading space included."""
-        piece = self.tokenizer.convert_ids_to_tokens(int(token_id))
-        if piece is None:
-            return f"<{token_id}>"
-        if "\u2581" in piece:  # SentencePiece writes a space so, and decoding would drop it
-            return str(piece).replace("\u2581", " ")
-        return str(self.tokenizer.decode([int(token_id)], clean_up_tokenization_spaces=False))
-
-    def token_ids(self, text: str) -> list[int]:
-        """Ids of ``text`` as a continuation: no special tokens added."""
-        ids = [int(i) for i in self.tokenizer(text, add_special_tokens=False).input_ids]
-        if "".join(self.token(i) for i in ids) != text:
-            # SentencePiece tokenizers put a space in front of what they are given: look the piece up as typed.
-            # A byte has a piece of its own there.
-            for name in (text.replace(" ", "\u2581"), "".join(f"<0x{byte:02X}>" for byte in text.encode())):
-                piece = self.tokenizer.convert_tokens_to_ids(name)
-                if piece is not None and self.token(piece) == text:
-                    return [int(piece)]
-        return ids
-
-    def single_token(self, spec: str | int) -> int:
-        """The id of a token given as text or id.
-
-        Raises:
-            TargetError: several tokens (named, with the nearest single-token choices), or no such id.
-        """
-        number = whole(spec)
-        if number is not None:
-            if not 0 <= number < self.vocab_size:
-                raise TargetError(f"Token id {number} is outside the vocabulary (0 to {self.vocab_size - 1}).")
-            return number
-        if not isinstance(spec, str):
-            raise TargetError(f"{spec!r} is not a token.", 'Give its text, for example " Paris", or its id.')
-        ids = self.token_ids(spec)
-        if len(ids) == 1 and self.token(ids[0]) == spec:
-            return ids[0]
-        if not ids:
-            raise TargetError(f"{spec!r} has no tokens.", 'Give the text of one token, for example " Paris".')
-        pieces = ", ".join(repr(self.token(i)) for i in ids)
-        choices = " or ".join(repr(c) for c in self._single_choices(spec, ids))
-        count = "another token" if len(ids) == 1 else f"{len(ids)} tokens"
-        raise TargetError(f"{spec!r} is {count} here: {pieces}.", f"A target is one token: try {choices}.")
-
-    def _single_choices(self, text: str, ids: Sequence[int]) -> list[str]:
-        bare = text.strip()
-        forms = [" " + bare, bare, " " + bare.capitalize(), bare.capitalize(), " " + bare.lower(), bare.lower()]
-        whole = [f for f in dict.fromkeys(forms) if f != text and len(self.token_ids(f)) == 1]
-        parts = [self.token(i) for i in ids if self.token(i).strip()]
-        return (whole or parts[:1] or [self.token(ids[0])])[:3]
-
-    def encode(self, prompt: Prompt, *, bos: bool | None = None) -> list[int]:
-        """Token ids of a prompt: special tokens as the tokenizer adds them, unless ``bos`` says otherwise.
-
-        Raises:
-            PositionError: no tokens, or more than the model has positions for.
-            TokenizerError: ``bos=True`` and the tokenizer has no beginning-of-sequence token.
-        """
-        if isinstance(prompt, Run):
-            return list(prompt.ids)
-        if isinstance(prompt, str):
-            ids = [int(i) for i in self.tokenizer(prompt, verbose=False).input_ids]
-        else:
-            flat = prompt.tolist() if isinstance(prompt, Tensor) else _listed(prompt)
-            if len(flat) == 1 and isinstance(flat[0], list):  # a batch of one, as tokenizers return it
-                flat = flat[0]
-            if any(isinstance(i, list) for i in flat):
-                raise PositionError(f"A batch of {len(flat)} prompts is not one prompt.", "Run them one at a time.")
-            wrong = next((i for i in flat if whole(i) is None), None)
-            if wrong is not None:
-                raise PositionError(f"{wrong!r} is not a token id.", "A prompt is a text or a list of token ids.")
-            ids = [int(i) for i in flat]
-        begin = self.tokenizer.bos_token_id
-        if bos and begin is None:
-            raise TokenizerError("This tokenizer has no beginning-of-sequence token.", "Leave bos out.")
-        if bos and ids[:1] != [begin]:
-            ids = [int(begin), *ids]
-        if bos is False and begin is not None and ids[:1] == [begin]:
-            ids = ids[1:]
-        limit = self.max_positions
-        if not ids:
-            raise PositionError("The prompt has no tokens.", "Type at least one word.")
-        if limit is not None and len(ids) > limit:
-            raise PositionError(
-                f"The prompt has {len(ids)} tokens and {self.name} has {limit} positions.", "Shorten it."
-            )
-        outside = next((i for i in ids if not 0 <= i < self.n_embeddings), None)
-        if outside is not None:
-            raise TokenizerError(
-                f"Token id {outside} is outside this model's vocabulary ({self.n_embeddings} tokens).",
-                "Is this the tokenizer that belongs to the model?",
-            )
-        return ids
-
-    @property
-    def n_embeddings(self) -> int:
-        """Rows of the token embedding."""
-        table = find(self.hf, self.anatomy.embed)
-        return int(getattr(table, "num_embeddings", self.vocab_size))
-
-    @property
-    def max_positions(self) -> int | None:
-        """Length of the learned position table; None where positions are not learned."""
-        table = find(self.hf, self.anatomy.pos)
-        return int(table.num_embeddings) if isinstance(table, nn.Embedding) else None
 
     # -- running -------------------------------------------------------------------------------------------
     def run(self, prompt: Prompt, *, bos: bool | None = None, positions: Sequence[int] | None = None) -> Run:
         """Run the model once on ``prompt`` and record what attribution needs.
 
         Args:
-            prompt: text, token ids, or a Run (returned as it is when it belongs to this model).
+            prompt: text, token ids, chat messages, or a Run (returned as it is when it belongs to this model).
             bos: True adds the beginning-of-sequence token, False drops it, None follows the tokenizer.
             positions: whose printed logits to keep; None keeps the last position's.
+
+        Raises:
+            PositionError: no tokens, too many, or a record that the free memory does not hold.
         """
         if isinstance(prompt, Run) and prompt.model is self and bos is None and positions is None:
             return prompt
         ids = self.encode(prompt, bos=bos)
-        text = prompt if isinstance(prompt, str) else prompt.text if isinstance(prompt, Run) else None
         outside = next((p for p in positions or () if not -len(ids) <= p < len(ids)), None)
         if outside is not None:
             raise PositionError(f"Position {outside} is outside the prompt of {len(ids)} tokens.")
         keep = None if positions is None else [p % len(ids) for p in positions]
-        return Run(self, ids, text if text is not None else "".join(self.token(i) for i in ids), keep)
+        require(self, self.memory_estimate(len(ids), len(keep or [0])), f"A prompt of {len(ids)} tokens")
+        return Run(self, ids, self.text_of(prompt, ids), keep)
+
+    def run_with(self, ids: Sequence[int], continuation: Sequence[int]) -> Run:
+        """One run of ``ids`` and a continuation, keeping the logits that predicted every token of it (and the last).
+
+        Raises:
+            PositionError: more tokens than the model has positions for.
+        """
+        both, start = self.encode([*ids, *continuation]), len(ids)
+        keep = range(start - 1, len(both))
+        fits = 2 * len(keep) * self.vocab_size * self.dtype.itemsize <= KEPT_BYTES
+        require(self, self.memory_estimate(len(both), len(keep) if fits else 1), f"A prompt of {len(both)} tokens")
+        return Run(self, both, self.text_of(both, both), list(keep) if fits else None, start=start)
+
+    def run_many(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        bos: bool | None = None,
+        budget: int = 512 * 2**20,
+        job: Job | None = None,
+    ) -> list[Run]:
+        """Run several prompts of any lengths, batched: see :func:`.batch.run_many`."""
+        return run_many(self, prompts, bos=bos, budget=budget, job=job)
+
+    def generate(self, prompt: Prompt, n: int = 20, *, temperature: float = 0.0, seed: int | None = None) -> Run:
+        """Let the model continue ``prompt`` by up to ``n`` tokens, and record prompt and continuation in one run.
+
+        ``run.continuation`` is what it wrote; ``aw.attribute(run, aw.phrase())`` explains it token by token. Greedy
+        unless a ``temperature`` is given, and always by the printed logits: a checkpoint's own repetition penalty or
+        top-k does not apply.
+
+        Raises:
+            PositionError: more tokens than the model has positions for.
+        """
+        ids = self.encode(prompt)
+        return self.run_with(ids, generated_ids(self, ids, n, temperature, seed))
+
+    def memory_estimate(self, n_tokens: int, kept: int = 1) -> int:
+        """Bytes that a run of ``n_tokens`` keeps, with the logits of ``kept`` positions: see :mod:`.memory`."""
+        return estimate(self, n_tokens, kept)
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -290,7 +253,7 @@ class Model:
                     module.training = True
 
     # -- its parts, in float32 -----------------------------------------------------------------------------
-    def module(self, path: str, layer: int | None = None) -> nn.Module:
+    def module(self, path: str | None, layer: int | None = None) -> nn.Module:
         """The module at ``path``, inside ``layer`` when one is given."""
         found = find(self.hf if layer is None else self.layer(layer), path)
         if found is None:
@@ -309,7 +272,7 @@ class Model:
 
     def read_norm(self, module: nn.Module, width: int, path: str, layer: int | None) -> NormReading:
         """:func:`.norms.read_norm`, kept for as long as the norm's weights do not change."""
-        return self._kept((path, layer), list(module.parameters()), lambda: read_norm(module, width, path))
+        return self._kept((path, layer), list(module.parameters()), lambda: read_norm(module, width, path, self.home))
 
     def _kept(self, key: Any, weights: Sequence[Tensor], compute: Callable[[], T]) -> T:
         """``compute()``, remembered until one of ``weights`` is replaced or written to (a training step, say)."""
@@ -348,8 +311,7 @@ class Model:
     ) -> tuple[Float[Tensor, "heads_times_d_head d_model"], Float[Tensor, "d_model"] | None]:
         """(W_O, b_O) of ``layer`` in float32."""
         module = self.module(self.anatomy.attn_out, layer)
-        bias = bias_of(module)
-        return weight_in_out(module).float(), None if bias is None else bias.float()
+        return self.weights(module)
 
     def out_lengths(self, layer: int) -> Float[Tensor, "d_model"]:
         """Length of every column of W_O (kept)."""
@@ -361,12 +323,21 @@ class Model:
         """(W_down, bias) of the MLP of ``layer`` in float32."""
         module = find(self.layer(layer), self.anatomy.mlp_down)
         if module is None or getattr(module, "weight", None) is None or getattr(module.weight, "ndim", 0) != 2:
+            if self.has_experts(layer):
+                raise GranularityError(
+                    f"The MLP of layer {layer} is a mixture of experts: it has no neurons of its own.",
+                    f"a.experts({layer}) splits it by expert.",
+                )
             raise GranularityError(
                 f"The MLP of layer {layer} has no down-projection {self.anatomy.mlp_down!r}: it has no plain neurons.",
-                "A mixture of experts is shown as one part.",
+                "Pass anatomy={'mlp_down': ...} with its down-projection.",
             )
-        bias = bias_of(module)
-        return weight_in_out(module).float(), None if bias is None else bias.float()
+        return self.weights(module)
+
+    def has_experts(self, layer: int) -> bool:
+        """Whether the MLP of ``layer`` is a mixture of experts whose parts are known."""
+        experts = self.anatomy.experts
+        return experts is not None and find(self.layer(layer), experts.experts) is not None
 
     @property
     def softcap(self) -> float | None:
@@ -374,25 +345,43 @@ class Model:
         value = getattr(self.config, self.anatomy.softcap, None) if self.anatomy.softcap else None
         return float(value) if value else None
 
+    @property
+    def multiplier(self) -> float:
+        """What every sublayer's output is multiplied by before it is added to the stream; 1 in most families."""
+        value = getattr(self.config, self.anatomy.multiplier, None) if self.anatomy.multiplier else None
+        return 1.0 if value is None else float(value)
+
+    @property
+    def logit_scale(self) -> float:
+        """What the unembedding's output is multiplied by; 1 in most families."""
+        name = self.anatomy.logit_scale
+        value = getattr(self.config, name.strip("/"), None) if name else None
+        if name is None or value is None:
+            return 1.0
+        return 1 / float(value) if name.startswith("/") else float(value)
+
+    def scaled(self, out: Float[Tensor, "*shape vocab"]) -> Float[Tensor, "*shape vocab"]:
+        """The unembedding's output as the model scales it (dividing rounds otherwise than multiplying)."""
+        name = self.anatomy.logit_scale
+        value = getattr(self.config, name.strip("/"), None) if name else None
+        if name is None or value is None:
+            return out
+        scaled: Tensor = out / value if name.startswith("/") else out * value
+        return scaled
+
     def read_out(
         self, x: Float[Tensor, "*shape d_model"]
     ) -> tuple[Float[Tensor, "*shape vocab"], Float[Tensor, "*shape vocab"]]:
         """(logits before the soft cap, printed logits) of a final stream, by the model's own modules."""
         with self.quiet():
-            normed = self.module(self.anatomy.final_norm)(x)
-            precap: Tensor = self.module(self.anatomy.unembed)(normed)
+            normed = self.call(self.module(self.anatomy.final_norm), x)
+            precap = self.scaled(self.call(self.module(self.anatomy.unembed), normed))
         cap = self.softcap
         return precap, precap if cap is None else torch.tanh(precap / cap) * cap
 
 
 def _stamp(weights: Sequence[Tensor]) -> tuple[Any, ...]:
     return tuple((w.data_ptr(), -1 if w.is_inference() else w._version, w.dtype) for w in weights)
-
-
-def _listed(prompt: Any) -> list[Any]:
-    if isinstance(prompt, (Mapping, bytes)) or not hasattr(prompt, "__iter__"):
-        raise PositionError(f"A {type(prompt).__name__} is not a prompt.", "Give a text or a list of token ids.")
-    return list(prompt)
 
 
 def _lengths(weight: Float[Tensor, "in out"]) -> Float[Tensor, "out"]:

@@ -58,16 +58,16 @@ class NormReading:
         return out - out.mean(-1, keepdim=True) if self.centred else out
 
 
-def read_norm(module: nn.Module, width: int, name: str = "norm") -> NormReading:
-    """Probe ``module``, a norm over ``width`` numbers.
+def read_norm(module: nn.Module, width: int, name: str = "norm", device: torch.device | None = None) -> NormReading:
+    """Probe ``module``, a norm over ``width`` numbers; the reading lives on ``device`` (None: where the module is).
 
     Raises:
         AnatomyError: the module is not a gain, a bias and one scale per position.
     """
     twin = copy.deepcopy(module)
     twin.__dict__.pop("forward", None)  # a traced module carries its tracer's wrapper; the copy needs none
-    twin = twin.float().eval().requires_grad_(False)
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    device = device or next((p.device for p in module.parameters()), torch.device("cpu"))
+    twin = twin.to(device).float().eval().requires_grad_(False)
     if width % 2:
         raise AnatomyError(f"{name} has an odd width ({width}), which the probe cannot read.")
     # Pairs (+1, -1): zero mean, so LayerNorm and RMSNorm answer alike.

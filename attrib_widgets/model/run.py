@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from ..components import whole
 from ..errors import AttribError, GranularityError, NumberError, PositionError
 from ..result import Table, render_text, visible
 from .capture import Recording, record
+from .writes import Write, flattened
 
 if TYPE_CHECKING:
     from .model import Model
@@ -46,17 +48,28 @@ class Run:
         ids: token ids, the beginning-of-sequence token included when the tokenizer adds one.
         tokens: the exact text of every token.
         special: positions of special tokens.
+        start: where what was generated (or explained as a phrase) begins; the number of tokens in a plain prompt.
         record: the recorded tensors.
     """
 
-    def __init__(self, model: Model, ids: Sequence[int], text: str, keep: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        ids: Sequence[int],
+        text: str,
+        keep: Sequence[int] | None = None,
+        *,
+        start: int | None = None,
+        recording: Recording | None = None,
+    ) -> None:
         self.model = model
         self.text = text
         self.ids = [int(i) for i in ids]
         self.tokens = [model.token(i) for i in self.ids]
         special = set(model.special_ids)
         self.special = [p for p, i in enumerate(self.ids) if i in special]
-        self.record: Recording = record(model, self.ids, keep)
+        self.start = len(self.ids) if start is None else start
+        self.record: Recording = record(model, self.ids, keep) if recording is None else recording
         self._stamp = model.stamp()
         if not bool(torch.isfinite(self.record.logits).all()):
             layer = next(
@@ -67,6 +80,23 @@ class Run:
                 f"The model printed NaN or infinite logits; the stream is first not finite before layer {layer}.",
                 "Load it in float32 or bfloat16 (aw.load(..., dtype='float32')) or check its weights.",
             )
+
+    def edited(self, writes: Sequence[Write]) -> Run:
+        """The same prompt run once more with tensors replaced on the way: a recording that can be attributed."""
+        self.check_fresh()
+        twin = copy.copy(self)
+        edits = flattened([list(writes)], 0, self.model.device)
+        twin.record = record(self.model, self.ids, self.record.kept, edits=edits)
+        return twin
+
+    @property
+    def continuation(self) -> str:
+        """The text from ``start`` on: what was generated."""
+        return "".join(self.tokens[self.start :])
+
+    def generate(self, n: int = 20, **options: Any) -> Run:
+        """Let the model continue this prompt: see :meth:`.Model.generate`."""
+        return self.model.generate(self, n, **options)
 
     def check_fresh(self) -> None:
         """A record is read with the weights that made it.
@@ -110,12 +140,20 @@ class Run:
         The model's own print where it was kept, else its final norm and unembedding called on the recorded
         stream.
         """
-        position = self.position(position)
-        if position in self.record.kept:
-            row = self.record.kept.index(position)
-            return self.record.precap[row], self.record.logits[row]
-        self.check_fresh()
-        return self.model.read_out(self.record.streams[-1][position])
+        precap, printed = self.logit_rows([self.position(position)])
+        return precap[0], printed[0]
+
+    def logit_rows(self, positions: Sequence[int]) -> tuple[Float[Tensor, "row vocab"], Float[Tensor, "row vocab"]]:
+        """:meth:`raw_logits` at several positions, counted from 0. Ask for a few at a time: a row is a vocabulary."""
+        rec = self.record
+        kept = {p: (rec.precap[row], rec.logits[row]) for row, p in enumerate(rec.kept)}
+        missing = [p for p in positions if p not in kept]
+        if missing:
+            self.check_fresh()
+            read = self.model.read_out(rec.streams[-1][missing])
+            kept |= {p: (read[0][i], read[1][i]) for i, p in enumerate(missing)}
+        precap, printed = zip(*(kept[p] for p in positions), strict=True)
+        return torch.stack(precap), torch.stack(printed)
 
     def logits(self, position: int = -1) -> Float[Tensor, "vocab"]:
         """Logits printed at ``position``, in the model's dtype."""

@@ -9,19 +9,22 @@ What fails is shown coarsely with the reason; a model whose read-out fails is re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import AnatomyError, AttribError
+from ..errors import AnatomyError, AttribError, GranularityError
 from ..result import Table, render_text
-from .anatomy import Anatomy, Geometry, candidates, geometry
+from .anatomy import Anatomy, Geometry, geometry, resolved
 from .attend import attention_error, score_cap
 from .capture import Recording, record
+from .discovery import candidates
+from .moe import mixture, mlp_input
 from .rounding import accumulation, half_ulp, projection_error, worst
+from .writing import write_of
 
 if TYPE_CHECKING:
     from .model import Model
@@ -44,6 +47,18 @@ class SelfCheck:
     reason: str = ""
     numbers: dict[str, float] = field(default_factory=dict)
     remark: str = ""
+    mlp_reason: str = ""
+
+    @property
+    def mlp_ok(self) -> bool:
+        """What the MLPs read is known exactly, and experts add up to them."""
+        return not self.mlp_reason
+
+    @property
+    def rank(self) -> tuple[int, int, float]:
+        """Smaller is better: granularity, whether the inside of the MLPs is exact too, and how far the rest is off."""
+        finest = GRANULARITIES.index(self.granularity), int(not self.mlp_ok)
+        return *finest, 0.0 if finest == (0, 0) else max(self.numbers.values(), default=0.0)
 
     @property
     def ok(self) -> bool:
@@ -88,31 +103,18 @@ def head_error(
     return projection_error(z, weight, bias, out, model.out_lengths(layer))
 
 
-def post_norm_error(
-    model: Model, path: str, layer: int, given: Tensor, written: Tensor
-) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
-    """(recorded output of a post-norm - its affine reading, its rounding bound), in float64."""
-    norm = model.norm(path, layer)
-    return written.double() - norm(given).double(), _norm_bound(written)
-
-
-def _norm_bound(y: Tensor) -> Tensor:
-    # Norms round at most three times on the way (normalised, gained, biased).
-    size = y.double().abs()
-    return 3 * half_ulp(size, y.dtype) + 1e-5 * size.amax(-1, keepdim=True)
-
-
 def readout_error(model: Model, record: Recording) -> tuple[Tensor, Tensor]:
-    """(unembedding's own output - float32 product with the model's normalised stream, bound), kept positions."""
+    """(logits before the soft cap - float32 product with the model's normalised stream, bound), kept positions."""
     x = record.streams[-1][record.kept]
     with model.quiet():
-        y = model.module(model.anatomy.final_norm)(x).float()
-    weight = model.unembed_weight.float()
+        y = model.call(model.module(model.anatomy.final_norm), x).float()
+    weight, scale = model.unembed_weight.float(), model.logit_scale
     bias = model.unembed_bias
-    total = (y @ weight).double() + (0 if bias is None else bias.double())
-    spread = (y.square() @ weight.square()).sqrt().double()
+    total = ((y @ weight).double() + (0 if bias is None else bias.double())) * scale
+    spread = (y.square() @ weight.square()).sqrt().double() * abs(scale)
     out = record.precap.double()
-    bound = 2 * half_ulp(torch.maximum(out.abs(), spread), record.precap.dtype) + accumulation(y.shape[-1]) * spread
+    rounded = half_ulp(torch.maximum(out.abs(), spread), record.precap.dtype)
+    bound = (2 if scale == 1 else 3) * rounded + accumulation(y.shape[-1]) * spread
     return out - total, bound
 
 
@@ -132,21 +134,29 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
     """
     best: tuple[Anatomy, Geometry, SelfCheck] | None = None
     refusals: list[str] = []
+    recordings: dict[Any, Recording] = {}
     for anatomy in candidates(model.hf, override):
         try:
+            anatomy = resolved(anatomy, model.hf)
             model.anatomy, model.geometry = anatomy, geometry(anatomy, model.hf)
             model.forget()
-            found = _check(model)
+            found = _check(model, recordings)
         except AttribError as reason:
             refusals.append(reason.message)
             continue
-        except (RuntimeError, IndexError, AttributeError, TypeError) as reason:  # parts of the wrong kind or shape
+        except (
+            RuntimeError,
+            IndexError,
+            AttributeError,
+            TypeError,
+            ValueError,
+        ) as reason:  # parts of the wrong kind or shape
             first = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
             refusals.append(f"a part named by the anatomy has the wrong shape or kind ({first})")
             continue
-        if best is None or GRANULARITIES.index(found.granularity) < GRANULARITIES.index(best[2].granularity):
+        if best is None or found.rank < best[2].rank:
             best = (anatomy, model.geometry, found)
-        if found.ok:
+        if found.ok and found.mlp_ok:
             break
     model.forget()
     if best is None:
@@ -154,6 +164,8 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
             f"{type(model.hf).__name__} does not add up: {refusals[0].rstrip(chr(46))}.",
             "Nothing is shown rather than something wrong. Pass anatomy= if its parts are elsewhere.",
         )
+    if best[0].attn is None and refusals:  # whole layers: say what stood in the way of more
+        best = (*best[:2], replace(best[2], reason=f"{refusals[0].rstrip(chr(46))}, so only whole layers are shown"))
     return best
 
 
@@ -165,9 +177,9 @@ def probe_ids(model: Model) -> list[int]:
     return ids or [0]
 
 
-def _check(model: Model) -> SelfCheck:
+def _check(model: Model, recordings: dict[Any, Recording]) -> SelfCheck:
     anatomy, numbers = model.anatomy, {}
-    rec = _record(model)
+    rec = _record(model, recordings)
     if not bool(torch.isfinite(rec.logits).all()):
         raise AnatomyError("its logits on a probe prompt are NaN or infinite")
     numbers["read-out"] = max(worst(*readout_error(model, rec)), worst(*cap_error(model, rec)))
@@ -183,6 +195,8 @@ def _check(model: Model) -> SelfCheck:
         numbers["embedding"] = worst(rec.streams[0].double() - total, half_ulp(total, rec.streams[0].dtype))
         if not numbers["embedding"] <= 1:
             raise AnatomyError(f"{anatomy.embed} and {anatomy.pos} do not add up to what layer 0 reads")
+    if anatomy.attn is None:
+        return SelfCheck("layers", False, "only its layers, its norm and its unembedding are known", numbers)
     stream = [worst(*stream_error(rec, i, rec.streams[i].dtype, parallel(model))) for i in range(model.n_layers)]
     numbers["stream"] = max(stream)
     if not numbers["stream"] <= 1:
@@ -193,38 +207,88 @@ def _check(model: Model) -> SelfCheck:
             "do not add up to what the layer writes, so only whole layers are shown"
         )
         return SelfCheck("layers", False, reason, numbers)
+    mlp_reason = _mlp_check(model, rec, numbers)
+    coarse = SelfCheck("sublayers", False, numbers=numbers, mlp_reason=mlp_reason)
     try:
         numbers["heads"] = max(_head_check(model, rec, i) for i in range(model.n_layers))
-    except AnatomyError as refused:
-        return SelfCheck("sublayers", False, refused.message, numbers)
+    except (AttribError, RuntimeError) as refused:
+        return replace(coarse, reason=_words(refused))
     if not numbers["heads"] <= 1:
         reason = f"the heads of {anatomy.attn_out} and its bias do not add up to its output, so heads are not shown"
-        return SelfCheck("sublayers", False, reason, numbers)
+        return replace(coarse, reason=reason)
     try:
         numbers["attention"] = max(attention_error(model, rec, i) for i in range(model.n_layers))
-    except (AttribError, RuntimeError) as refused:
-        why = (refused.message if isinstance(refused, AttribError) else str(refused)).rstrip(".")
+    except (AttribError, RuntimeError, AttributeError, TypeError) as refused:
+        why = _words(refused)
         reason = f"attention could not be recomputed ({why}), so heads are not shown; pass anatomy= to say where it is"
-        return SelfCheck("sublayers", False, reason, numbers)
+        return replace(coarse, reason=reason)
     if not numbers["attention"] <= 1:
         reason = (
             "attention recomputed from queries, keys and values is not what the heads wrote, so heads are not shown"
         )
-        return SelfCheck("sublayers", False, reason, numbers)
-    return SelfCheck("heads", True, "", numbers, _ignored_cap(model))
+        return replace(coarse, reason=reason)
+    return SelfCheck("heads", True, "", numbers, _ignored_cap(model), mlp_reason)
 
 
-def _record(model: Model) -> Recording:
+def _words(refused: Exception) -> str:
+    """An error as part of a sentence."""
+    text = refused.message if isinstance(refused, AttribError) else (str(refused).splitlines() or ["unknown"])[0]
+    return text.rstrip(".")
+
+
+def _mlp_check(model: Model, rec: Recording, numbers: dict[str, float]) -> str:
+    """Why neurons' inputs or experts are not exact; "" when they are. Adds the worst errors to ``numbers``."""
+    reasons = []
+    for layer in range(model.n_layers):
+        try:
+            if model.has_experts(layer):
+                where = f"the experts of layer {layer} do not add up to its MLP"
+                name, found = "experts", worst(*mixture(model, rec, layer).error(rec.mlp_out[layer]))
+            else:
+                where = f"the MLP of layer {layer} does not read {model.anatomy.mlp_norm or 'the stream'}"
+                name, found = "MLP input", _mlp_input_error(model, rec, layer)
+        except (AttribError, RuntimeError, AttributeError, TypeError, ValueError) as refused:
+            reasons.append(_words(refused))
+            continue
+        numbers[name] = max(numbers.get(name, 0.0), found)
+        if not found <= 1:
+            reasons.append(where)
+    return reasons[0] if reasons else ""
+
+
+def _mlp_input_error(model: Model, rec: Recording, layer: int) -> float:
+    """The recorded output of the MLP's input projection against its product with what the anatomy says it reads."""
+    path = model.anatomy.mlp_in
+    if path is None or not rec.mlp_in or rec.mlp_in[layer] is None:
+        raise GranularityError(f"the MLP of layer {layer} has no input projection {path!r}")
+    module = model.module(path, layer)
+    weight, bias = model.weights(module)
+    lengths = torch.linalg.vector_norm(weight, dim=0)
+    given = rec.mlp_in[layer]
+    assert given is not None
+    return worst(*projection_error(mlp_input(model, rec, layer), weight, bias, given, lengths))
+
+
+def _record(model: Model, known: dict[Any, Recording]) -> Recording:
+    """The probe prompt, recorded once for all anatomies that look in the same places."""
+    a = model.anatomy
+    inside = (a.attn, a.attn_out, a.attn_post_norm, a.mlp, a.mlp_in, a.mlp_output, a.mlp_post_norm, a.multiplier)
+    key = (a.layers, a.final_norm, a.unembed, a.embed, a.pos, *inside, a.logit_scale, a.softcap)
     try:
-        return record(model, probe_ids(model))
+        if key not in known:
+            try:
+                known[key] = record(model, probe_ids(model), inside=True)
+            except Exception:  # the MLP's input projection is not where the anatomy says: the rest may be
+                known[key] = record(model, probe_ids(model))
+        return known[key]
     except Exception as reason:  # whatever the tracer says of a path it cannot read there
         first = (str(reason).strip().splitlines() or [type(reason).__name__])[-1]
         raise AnatomyError(f"its parts could not be read in the order of the anatomy ({first})") from reason
 
 
 def _ignored_cap(model: Model) -> str:
-    name = model.anatomy.qkv.softcap
-    capped = name and getattr(model.module(model.anatomy.attn, 0), name, None)
+    qkv, attn = model.anatomy.qkv, model.anatomy.attn
+    capped = qkv and attn and qkv.softcap and getattr(model.module(attn, 0), qkv.softcap, None)
     if not capped or score_cap(model, 0) is not None:
         return ""
     return (
@@ -234,14 +298,12 @@ def _ignored_cap(model: Model) -> str:
 
 
 def _head_check(model: Model, rec: Recording, layer: int) -> float:
-    found = worst(*head_error(model, rec, layer))
-    path = model.anatomy.attn_post_norm
-    if path:
-        found = max(found, worst(*post_norm_error(model, path, layer, rec.attn_out[layer], rec.attn_write[layer])))
-    path = model.anatomy.mlp_post_norm
-    if path:
-        found = max(found, worst(*post_norm_error(model, path, layer, rec.mlp_out[layer], rec.mlp_write[layer])))
-    return found
+    attn, mlp = write_of(model, "attn", layer), write_of(model, "mlp", layer)
+    return max(
+        worst(*head_error(model, rec, layer)),
+        worst(*attn.error(rec.attn_out[layer], rec.attn_write[layer])),
+        worst(*mlp.error(rec.mlp_out[layer], rec.mlp_write[layer])),
+    )
 
 
 def parallel(model: Model) -> bool:

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from ..errors import AttribError
 from . import wire
 
 if TYPE_CHECKING:
     from ..analysis.attention import Attention
+    from ..analysis.logit_lens import LogitLens
     from ..analysis.parts import Contributions, Writes
+    from ..analysis.phrases import PhraseAttribution
+    from ..analysis.trace import Trace
 
 NEURONS = 12
 WRITES = 8
@@ -85,6 +89,76 @@ def attention(a: Attention) -> bytes:
     return wire.pack(header, arrays)
 
 
+def lens(found: LogitLens, position: int | None = None) -> bytes:
+    """Kind ``lens``: what every layer would print at every position; the title is about ``position``.
+
+    ``numbers`` holds probability and rank of the target, entropy and KL, in this order.
+
+    Raises:
+        AttribError: more than a notebook should carry.
+    """
+    if lens_bytes(found.top_ids.numel(), found.probability.numel()) > LARGEST:
+        raise AttribError(
+            f"{len(found.layers)} layers on {len(found.positions)} tokens are too much to draw.",
+            "Choose positions: aw.logit_lens(run, positions=range(100)).",
+        )
+    model = found.model
+    header = {
+        "kind": "lens",
+        "title": found.title(position),
+        "tokens": [found.run.tokens[p] for p in found.positions],
+        "positions": found.positions,
+        "layers": found.layers,
+        "target": {"text": found.token, "id": found.target},
+        "words": {i: model.token(i) for i in found.top_ids.unique().tolist()},
+        "notes": found.notes,
+    }
+    numbers = torch.stack([found.probability, found.rank.float(), found.entropy, found.kl])
+    arrays = {
+        "ids": wire.store(found.top_ids, "i4"),
+        "probabilities": wire.store(found.top_probabilities),
+        "numbers": wire.store(numbers),
+    }
+    return wire.pack(header, arrays)
+
+
+def lens_bytes(predictions: int, cells: int) -> int:
+    """About how many bytes :func:`lens` makes at most: id, probability and word of every prediction, four numbers."""
+    return 32 * predictions + 16 * cells
+
+
+def phrase(p: PhraseAttribution) -> bytes:
+    """Kind ``phrase``: the tokens of a continuation with their odds, and what contributed to each.
+
+    Raises:
+        AttribError: more than a notebook should carry.
+    """
+    tables = {"values": p.values, "sums": p.sums}
+    size = sum(t.numel() * 4 for t in tables.values())
+    if size > LARGEST:
+        raise AttribError(
+            f"{len(p)} tokens with {len(p.labels)} parts each take {size / 1e6:.0f} MB, too much to draw.",
+            "Explain fewer tokens, or read .to_dataframe().",
+        )
+    told = zip(p.tokens, p.log_probs.exp().tolist(), p.entropies.tolist(), p.likeliest, p.parts, strict=True)
+    table = p.summary()
+    header = {
+        "kind": "phrase",
+        "title": table.title,
+        "note": table.note.splitlines()[0],
+        "unit": p.unit,
+        "start": p.start,
+        "labels": p.labels,
+        "tokens": [
+            {"text": text, "prob": prob, "entropy": entropy, "likeliest": best, "actual": a.actual, "gap": a.gap}
+            for text, prob, entropy, best, a in told
+        ],
+        "actual": p.actual,
+        "gap": p.gap,
+    }
+    return wire.pack(header, {name: wire.store(t) for name, t in tables.items()})
+
+
 def neurons(c: Contributions) -> dict[str, Any]:
     """The largest neurons of an MLP by magnitude, and the sum of the others."""
     values = np.asarray(c.values, dtype=np.float64)
@@ -101,6 +175,27 @@ def neurons(c: Contributions) -> dict[str, Any]:
         "bias": float(values[kinds == "bias"].sum()),
         "rounding": float(rounding.sum()) if len(rounding) else None,
     }
+
+
+def trace(t: Trace) -> dict[str, Any]:
+    """A trace as rows, parents first, each with its depth; the explained number itself is left out."""
+    rows = [(n, depth) for n, depth in t.root.walk() if depth]
+    return {
+        "title": t.title(),
+        "balance": t.balance(),
+        "notes": t.notes,
+        "labels": [n.label for n, _ in rows],
+        "kinds": [n.kind for n, _ in rows],
+        "at": [-1 if n.position is None else n.position for n, _ in rows],
+        "depth": [depth for _, depth in rows],
+        "values": [float(f"{n.value:.5g}") for n, _ in rows],
+    }
+
+
+def traced(t: Trace) -> bytes:
+    """Kind ``trace``: a trace standing alone."""
+    run = t.attribution.run
+    return wire.pack({"kind": "trace", "tokens": run.tokens, "unit": t.unit, **trace(t)}, {})
 
 
 def writes(w: Writes) -> dict[str, list[list[Any]]]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from ..analysis.attention import Attention
 from ..analysis.attribution import Attribution
+from ..analysis.logit_lens import LogitLens
 from ..analysis.parts import Contributions
+from ..analysis.phrases import PhraseAttribution
+from ..analysis.trace import Trace
 from ..result import view_of
 from . import details
 from .explanation import Explanation, Question
 from .explorer import Explorer
+from .phrases import PhraseView
 from .view import View
 
 
@@ -21,6 +25,21 @@ def _attribution(result: Attribution) -> Explorer:
 @view_of.register
 def _attention(result: Attention) -> View:
     return View("attention", details.attention(result), result.summary())
+
+
+@view_of.register
+def _trace(result: Trace) -> View:
+    return View("trace", details.traced(result), result.summary())
+
+
+@view_of.register
+def _lens(result: LogitLens) -> View:
+    return View("lens", details.lens(result), result.summary())
+
+
+@view_of.register
+def _phrase(result: PhraseAttribution) -> PhraseView:
+    return PhraseView(result)
 
 
 @view_of.register

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from ..analysis.attribution import attribute
 from ..analysis.detail import neurons_of
+from ..analysis.logit_lens import logit_lens
 from ..analysis.tables import head_table, through_table, why_table
+from ..analysis.trace import MLPs
 from ..errors import AttribError
-from ..targets import Target, score
+from ..targets import NeuronTarget, Target, score
 from . import details, setup, wire
 from .wire import Stored
 
@@ -39,6 +41,10 @@ LIVE_WORK = 3e8
 #: Most heads for which a page computes why they looked there and who wrote what they carried.
 PAGE_HEADS = 400
 CANDIDATES = 6
+#: How a view walks back through MLPs.
+TRACED: tuple[MLPs, ...] = ("stop", "frozen")
+#: Predictions that the lens shows at every layer and position.
+LENS_TOP = 5
 
 # Rows that a part below can share with the explorer; constants of the read point are summed apart.
 SHARED = ("embed", "pos", "head", "mlp", "attn", "layer", "attn.bias", "mlp.bias")
@@ -62,9 +68,12 @@ def _encode(e: Explanation, complete: bool, job: Job | None) -> Parts:
     if table is not None:
         arrays |= _head_arrays(a, table)
     filler = _Filler(header, arrays, job)
-    size = run.model.d_model * run.model.vocab_size * len(a.components)
+    unembedding = run.model.d_model * run.model.vocab_size
+    size = unembedding * len(a.components)
     if table is not None and drawable:
         filler.add("patterns", lambda: details.patterns(table.patterns, filler.left))
+    if complete or unembedding * (run.model.n_layers + 1) * run.n_positions <= LIVE_WORK:
+        filler.add("lens", lambda: _lens(a, filler.left))
     thorough = complete or size <= LIVE_WORK
     if thorough:
         filler.text("writes", lambda: _writes(a))
@@ -73,6 +82,8 @@ def _encode(e: Explanation, complete: bool, job: Job | None) -> Parts:
     if table is not None and thorough and run.model.n_layers * run.model.n_heads <= PAGE_HEADS:
         filler.many("why", lambda: _why(a, header["why_key"]))
         filler.add("through", lambda: _through(a, filler.left))
+        if complete:
+            filler.text("trace", lambda: {mlps: details.trace(a.trace(depth=None, mlps=mlps)) for mlps in TRACED})
     return header, arrays
 
 
@@ -129,7 +140,7 @@ def _header(e: Explanation, table: HeadTable | None) -> dict[str, Any]:
             {"text": p.text, "id": p.id, "prob": p.probability, "logit": p.logit}
             for p in run.top(CANDIDATES, position=a.position)
         ],
-        "target": _target(a),
+        "target": target(a),
         "compare": _compare(e),
         "rows": [
             {"id": str(c), "kind": c.kind, "layer": c.layer, "head": c.index if c.kind == "head" else None}
@@ -144,7 +155,7 @@ def _header(e: Explanation, table: HeadTable | None) -> dict[str, Any]:
         "rounding": {part: float(a.rounding.get(part, 0.0)) for part in ("stream", "heads", "readout")},
         "notes": list(a.notes),
         "examples": _examples(model),
-        "python": {"setup": setup.lines(a), "load": setup.load(model)},
+        "python": {"setup": setup.lines(a), "load": setup.load(model), "lens": setup.lens(a)},
         "neurons": {},
         "writes": {},
         "why_key": [],
@@ -163,19 +174,21 @@ def _head_arrays(a: Attribution, t: HeadTable) -> dict[str, Stored]:
     return {name: wire.store(values) for name, values in found.items() if values is not None}
 
 
-def _target(a: Attribution) -> dict[str, Any]:
-    target, model = a.target, a.model
-    answer: dict[str, Any] = {"kind": "score", "text": "", "id": None, "against": None, "unit": a.unit}
-    if isinstance(target, Target):
+def target(a: Attribution) -> dict[str, Any]:
+    """The target as the browser names it: a number inside the model (kind ``score``, ``neuron``) has no token id."""
+    aim, model = a.target, a.model
+    kind, text = ("neuron", str(aim.neuron)) if isinstance(aim, NeuronTarget) else ("score", "the score")
+    answer: dict[str, Any] = {"kind": kind, "text": text, "id": None, "against": None, "unit": a.unit}
+    if isinstance(aim, Target):
 
         def named(tokens: Sequence[str | int]) -> dict[str, Any]:
             ids = [model.single_token(t) for t in tokens]
             texts = [model.token(i) for i in ids]
             return {"text": " or ".join(texts), "texts": texts, "id": ids[0]}
 
-        answer |= {"kind": target.kind, **named(target.tokens)}
-        answer["against"] = named(target.against) if target.against else None
-    return {**answer, "phrase": target.phrase(model, a.run)}
+        answer |= {"kind": aim.kind, **named(aim.tokens)}
+        answer["against"] = named(aim.against) if aim.against else None
+    return {**answer, "phrase": aim.phrase(model, a.run)}
 
 
 def _compare(e: Explanation) -> dict[str, Any] | None:
@@ -220,6 +233,20 @@ def _neurons(a: Attribution) -> dict[str, Any]:
     return {f"L{layer}.mlp": details.neurons(found) for layer, found in neurons_of(a, layers).items()}
 
 
+def lens(a: Attribution) -> bytes:
+    """Kind ``lens``: follows the first token of the target; for a score, the model's own top prediction."""
+    followed = a.target.tokens[0] if isinstance(a.target, Target) else None
+    return details.lens(logit_lens(a.run, followed, k=LENS_TOP), a.position)
+
+
+def _lens(a: Attribution, budget: int) -> Stored | None:
+    cells = (a.model.n_layers + 1) * a.run.n_positions
+    if details.lens_bytes(cells * LENS_TOP, cells) > budget:
+        return None
+    # A container inside the container: the view decodes the same bytes whether they were embedded or asked for.
+    return wire.store(np.frombuffer(lens(a), dtype="<i4"), "i4")
+
+
 def _spread(a: Attribution, labels: Sequence[str]) -> NDArray[np.intp]:
     """For every label of a part below, its row in the explorer; -1 for the constants of that read point."""
     rows = {str(c): i for i, c in enumerate(a.components) if c.kind in SHARED}
@@ -227,7 +254,7 @@ def _spread(a: Attribution, labels: Sequence[str]) -> NDArray[np.intp]:
 
 
 def _through(a: Attribution, budget: int) -> Stored | None:
-    shape = (a.reading.stage, a.model.n_heads, a.run.n_positions, len(a.components))
+    shape = (a.reading.point.attentions, a.model.n_heads, a.run.n_positions, len(a.components))
     if 4 * np.prod(shape) > budget:
         return None
     t = through_table(a)

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..analysis.attribution import Attribution, attribute
 from ..errors import AttribError
+from ..model.chat import is_chat
 from ..model.run import Run
-from ..targets import Target, as_target, logit, logit_diff
+from ..targets import NeuronTarget, Target, as_target, logit, logit_diff, neuron
 
 if TYPE_CHECKING:
     from ..model.model import Model
     from ..model.worker import Job
-    from ..targets import ScoreTarget
+    from ..targets import AnyTarget
     from .wire import Stored
 
 PromptLike = str | tuple[int, ...] | Run
@@ -30,7 +31,7 @@ class Question:
     """What is asked. A ``target`` of None is the model's own top prediction at ``position``."""
 
     prompt: PromptLike
-    target: Target | ScoreTarget | None = None
+    target: AnyTarget | None = None
     position: int = -1
     corrupted: PromptLike | None = None
 
@@ -66,10 +67,12 @@ def asked_from_end(question: Question, run: Run) -> Question:
     return replace(question, position=question.position - run.n_positions) if question.position >= 0 else question
 
 
-def prompt_like(prompt: Any) -> PromptLike:
-    """A prompt as something that can be compared and kept."""
+def prompt_like(prompt: Any, model: Model) -> PromptLike:
+    """A prompt as something that can be compared and kept; chat messages become their ids."""
     if isinstance(prompt, (str, Run)):
         return prompt
+    if is_chat(prompt):
+        return tuple(model.encode(prompt))
     try:
         return tuple(int(i) for i in prompt)
     except (TypeError, ValueError):
@@ -96,7 +99,8 @@ def explain(model: Model, question: Question, job: Job, known: Mapping[PromptLik
         job.progress(2, total, "running the comparison")
         with blaming("compare"):
             other = _run(model, question.corrupted, known)
-            corrupted = attribute(other, target, position=counterpart(run, other, position))
+            there = counterpart(run, other, a.position)
+            corrupted = attribute(other, _moved(target, there), position=there)
     job.progress(total - 1, total, "drawing")
     return Explanation(replace(question, target=a.target, position=a.position), a, corrupted)
 
@@ -106,19 +110,27 @@ def counterpart(run: Run, other: Run, position: int) -> int:
     return position if run.n_positions == other.n_positions else position - run.n_positions
 
 
+def _moved(target: AnyTarget, position: int) -> AnyTarget:
+    """The same number at another position; a score keeps its own."""
+    return replace(target, position=position) if isinstance(target, NeuronTarget) else target
+
+
 def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
     """The next question, from what a person changed in the last one.
 
-    ``args`` has any of prompt, target, against, position, compare. None keeps what was there; an empty ``against``
-    or ``compare`` removes it. A new prompt or another position without a target asks for the model's top prediction
-    there, against nothing; a new prompt is read at its end.
+    ``args`` has any of prompt, target, against, position, compare, or a neuron alone, whose pre-activation is then
+    explained at the same place. None keeps what was there; an empty ``against`` or ``compare`` removes it. A new
+    prompt or another position without a target asks for the model's top prediction there, against nothing; a new
+    prompt is read at its end.
     """
+    if args.get("neuron") is not None:
+        return replace(before, target=neuron(args["neuron"], position=before.position))
     prompt, position, compare = args.get("prompt"), args.get("position"), args.get("compare")
     target, against = args.get("target"), args.get("against")
     question = before
     if prompt is not None and prompt != _text(before.prompt):
         kept = None if target is None else before.target
-        question = Question(prompt_like(prompt), kept, corrupted=before.corrupted)
+        question = Question(prompt_like(prompt, model), kept, corrupted=before.corrupted)
         if _text(question.prompt) == _text(question.corrupted):
             question = replace(question, corrupted=None)
     if position is not None:
@@ -129,11 +141,11 @@ def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
         question = moved
     if compare is not None:
         with blaming("compare"):
-            question = replace(question, corrupted=_comparison(question, compare))
+            question = replace(question, corrupted=_comparison(model, question, compare))
     return replace(question, target=_target(model, question.target, target, against))
 
 
-def target_of(target: Any, against: Any = None) -> Target | ScoreTarget | None:
+def target_of(target: Any, against: Any = None) -> AnyTarget | None:
     """A target from what a person gives in Python; None stays None."""
     if target is None:
         if against is not None:
@@ -146,7 +158,7 @@ def target_of(target: Any, against: Any = None) -> Target | ScoreTarget | None:
     return logit_diff(target, against)
 
 
-def _target(model: Model, before: Any, target: Any, against: Any) -> Target | ScoreTarget | None:
+def _target(model: Model, before: Any, target: Any, against: Any) -> AnyTarget | None:
     """The target before, with another token or another rival."""
     if target is None and (against is None or (against == "" and before is None)):
         return before  # type: ignore[no-any-return]
@@ -194,12 +206,12 @@ def _index(position: Any) -> int:
     return position
 
 
-def _comparison(question: Question, compare: Any) -> PromptLike | None:
+def _comparison(model: Model, question: Question, compare: Any) -> PromptLike | None:
     if compare == "":
         return None
     if _text(compare) == _text(question.prompt):
         raise AttribError("The comparison is the prompt itself.", "Change one word of it.")
-    return prompt_like(compare)
+    return prompt_like(compare, model)
 
 
 def _text(prompt: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..analysis.attribution import Attribution
+from ..analysis.trace import MLPs
 from ..components import ComponentLike, component
 from ..errors import AttribError, ComponentError, PositionError
 from ..model.model import Model
@@ -14,7 +15,7 @@ from ..model.run import Run
 from ..model.worker import Job
 from ..result import Table
 from . import details, wire
-from .encode import encode, why
+from .encode import encode, lens, target, why
 from .explanation import Explanation, Question, asked, asked_from_end, blaming, explain, prompt_like, target_of
 from .view import Operation, Reply, Request, View
 
@@ -36,11 +37,15 @@ class Explorer(View):
         self._recent: OrderedDict[Question, Explanation] = OrderedDict()
         self._remember(explanation.question, explanation)
         self._questions: list[Question] = [explanation.question]
+        self._origins: dict[Question, list[dict[str, Any]]] = {}
         self._listeners: list[Callable[[str], object]] = []
         self.history: list[Question] = [explanation.question]
         """The questions that were asked, the oldest first."""
         super().__init__(
-            kind, _container(explanation, kind, self._version, 0), worker=explanation.run.model.worker, hidden=hidden
+            kind,
+            _container(explanation, kind, self._version, {"question": 0}),
+            worker=explanation.run.model.worker,
+            hidden=hidden,
         )
         self.observe(self._selection_changed, "selected")
 
@@ -185,6 +190,8 @@ class Explorer(View):
             question = self._questions[number]
         else:
             raise AttribError(f"There is no question number {number!r} to go back to.", "Run the cell again.")
+        if number is None and args.get("neuron") is not None:
+            self._origins.setdefault(question, [*self._origin(self._now.question), self._crumb()])
         explanation = self._recent.get(question)
         if explanation is None:
             runs = {prompt: run for e in self._recent.values() for prompt, run in e.runs.items()}
@@ -201,7 +208,7 @@ class Explorer(View):
             self._version += 1
             # One message: the page never sees a selection that its rows do not have.
             with self.hold_sync():
-                self.state = _container(explanation, self.kind, self._version, self._numbered(explanation.question))
+                self.state = self._container(explanation)
                 if self.selected not in explanation.attribution.labels:
                     self.selected = ""
                 if self.source >= self.run.n_positions:
@@ -214,6 +221,19 @@ class Explorer(View):
             self._recent.move_to_end(key)
         while len(self._recent) > 1 and self._too_many():
             self._recent.popitem(last=False)
+
+    def _container(self, explanation: Explanation, complete: bool = False) -> bytes:
+        """The state of the screen that shows ``explanation``."""
+        question = explanation.question
+        more = {"question": self._numbered(question), "origin": self._origins.get(question, [])}
+        return _container(explanation, self.kind, self._version, more, complete)
+
+    def _origin(self, question: Question) -> list[dict[str, Any]]:
+        """The questions from which a neuron of ``question`` was opened, the first one first."""
+        return self._origins.get(question, [])
+
+    def _crumb(self) -> dict[str, Any]:
+        return {"question": self._numbered(self._now.question), "target": target(self.attribution)}
 
     def _numbered(self, question: Question) -> int:
         """The number under which the browser goes back to ``question``."""
@@ -240,6 +260,8 @@ class Explorer(View):
             "why": self._op_why,
             "neurons": self._op_neurons,
             "writes": self._op_writes,
+            "trace": self._op_trace,
+            "lens": self._op_lens,
         }
 
     def before(self, request: Request) -> None:
@@ -275,6 +297,13 @@ class Explorer(View):
     def _op_writes(self, job: Job, args: Mapping[str, Any]) -> Reply:
         return Reply(details.writes(self.attribution.writes(self._row(args), k=details.WRITES)))
 
+    def _op_trace(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        mlps: MLPs = "frozen" if args.get("mlps") == "frozen" else "stop"
+        return Reply(details.trace(self.attribution.trace(depth=None, mlps=mlps)))
+
+    def _op_lens(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(container=lens(self.attribution))
+
     def _row(self, args: Mapping[str, Any]) -> str:
         label = self.label_of(args.get("id"))
         if not label:
@@ -289,8 +318,7 @@ class Explorer(View):
 
     def page_traits(self) -> dict[str, Any]:
         """The offline page holds everything that fits: nobody answers it."""
-        state = _container(self._now, self.kind, self._version, self._numbered(self._now.question), complete=True)
-        return {**super().page_traits(), "state": state}
+        return {**super().page_traits(), "state": self._container(self._now, complete=True)}
 
 
 def explore(
@@ -332,14 +360,16 @@ def explore(
         corrupted = CORRUPTED
     with blaming("target"):
         aim = target_of(target, against)
-    other = None if corrupted is None or corrupted == "" else prompt_like(corrupted)
-    question = Question(prompt_like(prompt), aim, position, other)
+    other = None if corrupted is None or corrupted == "" else prompt_like(corrupted, model)
+    question = Question(prompt_like(prompt, model), aim, position, other)
     return Explorer(explain(model, question, Job(_nothing), {}), hidden=hidden)
 
 
-def _container(explanation: Explanation, kind: str, version: int, question: int, complete: bool = False) -> bytes:
+def _container(
+    explanation: Explanation, kind: str, version: int, more: Mapping[str, Any], complete: bool = False
+) -> bytes:
     header, arrays = encode(explanation, complete=complete)
-    return wire.pack({**header, "kind": kind, "version": version, "question": question}, arrays)
+    return wire.pack({**header, "kind": kind, "version": version, **more}, arrays)
 
 
 def _nothing(job: Job) -> None:

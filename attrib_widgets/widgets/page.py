@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AttribError
+from . import assets
 
-STATIC = Path(__file__).parent.parent / "static"
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 FRAME_HEIGHT = 760
 
@@ -44,25 +44,6 @@ _REPORT = (
 )
 
 
-def asset(name: str) -> Any:
-    """A file of the built bundle: its text, or its path while developing (``ANYWIDGET_HMR=1``), to be watched.
-
-    Raises:
-        FileNotFoundError: the package was installed without its bundle.
-    """
-    path = STATIC / name
-    if os.environ.get("ANYWIDGET_HMR") == "1":
-        return path
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing: the views were not built. Install a released package, "
-            "or run `npm ci && npm run build` in js/ of a checkout."
-        )
-    text = path.read_text(encoding="utf-8")
-    # anywidget takes a single line for a file name: the line break says that this is the text itself.
-    return text if text.endswith("\n") else f"{text}\n"
-
-
 def page(title: str, traits: Mapping[str, Any], *, framed: bool = False) -> str:
     """The page of a view with these traits; bytes travel as base64 text. ``framed``: it reports its height."""
     data = {name: _text(value) for name, value in traits.items()}
@@ -72,10 +53,10 @@ def page(title: str, traits: Mapping[str, Any], *, framed: bool = False) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{html.escape(title)}</title>"
-        f"<style>{_GROUND}{_TITLE}{'' if framed else _MARGINS}\n{_read('attrib_widgets.css')}</style></head>\n"
+        f"<style>{_GROUND}{_TITLE}{'' if framed else _MARGINS}\n{assets.read('attrib_widgets.css')}</style></head>\n"
         f'<body><main><h1 class="aw-page-title">{html.escape(title)}</h1><div id="aw-root"></div></main>\n'
         f'<script type="application/json" id="aw-state">{_json(data)}</script>\n'
-        f'<script type="module">{_script(_read("page.js"))}</script>\n'
+        f'<script type="module">{_script(assets.read("page.js"))}</script>\n'
         f"{report}</body></html>\n"
     )
 
@@ -111,11 +92,6 @@ class Frozen:
             f'<iframe class="aw-frozen" title="Attribution explorer" sandbox="allow-scripts" style="{style}" '
             f'srcdoc="{html.escape(self.text)}"></iframe><script>{_FIT}</script>'
         )
-
-
-def _read(name: str) -> str:
-    asset_ = asset(name)
-    return asset_ if isinstance(asset_, str) else asset_.read_text(encoding="utf-8")
 
 
 def _text(value: Any) -> Any:

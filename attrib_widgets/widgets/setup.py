@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..targets import ScoreTarget, Target
+from ..targets import AnyTarget, NeuronTarget, ScoreTarget, Target
 
 if TYPE_CHECKING:
     from ..analysis.attribution import Attribution
@@ -40,6 +40,12 @@ def lines(a: Attribution) -> str:
     )
 
 
+def lens(a: Attribution) -> str:
+    """The expression that makes the lens beside ``a``."""
+    followed = f", {_token(a.model, a.target.tokens[0])}" if isinstance(a.target, Target) else ""
+    return f"aw.logit_lens(a.run{followed})"
+
+
 def quoted(text: str) -> str:
     """``text`` as a Python literal, in double quotes where that needs no escape."""
     literal = repr(text)
@@ -51,9 +57,13 @@ def _prompt(run: Run) -> str:
     return quoted(run.text) if run.model.encode(run.text) == run.ids else repr(run.ids)
 
 
-def _target(model: Model, target: Target | ScoreTarget) -> str:
+def _target(model: Model, target: AnyTarget) -> str:
     if isinstance(target, ScoreTarget):
-        return f'aw.score("{target.head}", query={target.query}, key={target.key}, side="{target.side}")'
+        more = "" if target.against is None else f", against={target.against}"
+        return f'aw.score("{target.head}", query={target.query}, key={target.key}, side="{target.side}"{more})'
+    if isinstance(target, NeuronTarget):
+        more = "" if target.side == "gate" else f', side="{target.side}"'
+        return f'aw.neuron("{target.neuron}", position={target.position}{more})'
 
     def tokens(given: tuple[Any, ...]) -> str:
         texts = [_token(model, t) for t in given]

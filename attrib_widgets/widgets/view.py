@@ -21,7 +21,7 @@ import traitlets as t
 
 from ..errors import AttribError
 from ..result import Table, render_html, render_text
-from . import page, wire
+from . import assets, page, wire
 
 if TYPE_CHECKING:
     from ..model.worker import Job, Worker
@@ -112,8 +112,8 @@ class View(anywidget.AnyWidget):
     are written by the person's clicks and by Python alike.
     """
 
-    _esm = page.asset("attrib_widgets.js")
-    _css = page.asset("attrib_widgets.css")
+    _esm = assets.script("attrib_widgets.js")
+    _css = assets.style("attrib_widgets.css")
     # ipywidgets 7 displays through this method and would ignore the fallbacks of _repr_mimebundle_.
     _ipython_display_ = None
 

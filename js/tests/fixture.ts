@@ -1,5 +1,5 @@
 /** States for tests and for the development page: the real numbers of a small model on " Paris", and longer prompts. */
-import type { ExplorerHeader, Row } from "../src/core/types";
+import type { ExplorerHeader, Row, Trace, TraceHeader } from "../src/core/types";
 import { type Given, pack } from "./pack";
 import paris from "./paris.json";
 
@@ -120,6 +120,7 @@ export function explorer(tokens: string[] = paris.tokens, changes: Partial<Explo
       ]),
     ),
     writes: Object.fromEntries(rows.filter((r) => r.kind !== "norm.bias").map((r) => [r.id, writes])),
+    trace: { stop: walk, frozen: { ...walk, title: "with gates held" } },
     why_key: whyKey,
     ...changes,
   };
@@ -165,6 +166,20 @@ export const HOSTILE = ["<s>", "</script><img src=x onerror=alert(1)>", "\u202ea
 
 export const state = (made: Made = explorer()): Uint8Array => pack(made.header, made.arrays);
 
+/** A small walk back: two heads open down to tokens, the second inside the first. */
+export const walk: Trace = {
+  title: "4 leaves hold 96 % of 14.54 logits, the logit of “·Paris”: +10.00 at ·is (5)",
+  balance: "kept leaves +14.00   constants +0.44   pruned +0.10   sum 14.5400   model 14.5400   gap 1e-06 ok",
+  notes: [],
+  labels: ["L3.mlp", "L3H1", "L1H0", "embed", "rounding", "embed", "value.bias", "3 others", "L2H2", "norm.bias"],
+  kinds: ["part", "part", "part", "part", "constant", "part", "constant", "pruned", "part", "constant"],
+  at: [5, 5, 4, 4, -1, 4, -1, -1, 5, -1],
+  depth: [1, 1, 2, 3, 3, 2, 2, 2, 1, 1],
+  values: [10, 3.5, 2.5, 2.4, 0.1, 0.8, 0.1, 0.1, 0.8, 0.24],
+};
+
+export const trace = (changes: Partial<TraceHeader> = {}): Uint8Array => pack({ kind: "trace", tokens: paris.tokens, unit: "logits", ...walk, ...changes }, {});
+
 export function attention(n = 12, heads = 8): Uint8Array {
   const next = random(3);
   return pack(
@@ -202,5 +217,58 @@ export function bars(count = 9): Uint8Array {
       gap: 1e-7,
     },
     { values: { dtype: "f4", shape: [count], values } },
+  );
+}
+
+/** A lens of 5 layers: every column predicts its own token first, and " Paris" takes over in the last one. */
+export function lens(n = 6, layers = ["embed", "L0", "L1", "L2", "L3"]): Uint8Array {
+  const next = random(11);
+  const tokens = n === 6 ? paris.tokens : longPrompt(n);
+  const ids: number[] = [];
+  const probabilities: number[] = [];
+  const numbers: number[][] = [[], [], [], []];
+  layers.forEach((_, row) => {
+    tokens.forEach((_, column) => {
+      const won = column === n - 1 && row >= 2;
+      const p = won ? row / layers.length : 0.01 * next();
+      ids.push(won ? 100 : 200 + column, 300 + row);
+      probabilities.push(won ? p : 0.9, 0.05);
+      [p, won ? 1 : 20 + column, 2 - row / 4, layers.length - 1 - row].forEach((v, i) => numbers[i]?.push(v));
+    });
+  });
+  const words: Record<number, string> = { 100: " Paris" };
+  tokens.forEach((text, column) => (words[200 + column] = text));
+  layers.forEach((name, row) => (words[300 + row] = ` second ${name}`));
+  const shape = [layers.length, n];
+  return pack(
+    { kind: "lens", title: "\u00b7Paris is the top prediction from L1 on", tokens, positions: tokens.map((_, i) => i), layers, target: { text: " Paris", id: 100 }, words, notes: [] },
+    {
+      ids: { dtype: "i4", shape: [...shape, 2], values: ids },
+      probabilities: { dtype: "f4", shape: [...shape, 2], values: probabilities },
+      numbers: { dtype: "f4", shape: [4, ...shape], values: numbers.flat() },
+    },
+  );
+}
+
+/** A phrase whose second token surprised the model. Row `odd` is worth 1 for the first token, −2 for the second. */
+export function phrase(words = [" Paris", " or", "\n", HOSTILE], start = 5): Uint8Array {
+  const labels = ["embed", "L0H1", "odd", "rounding"];
+  const odds = words.map((_, i) => (i === 1 ? 0.04 : 1 - 0.2 / (i + 1)));
+  const values = words.flatMap((_, i) => [0.25, 0, i === 1 ? -2 : 1 / (i + 1), 0]);
+  const sums = labels.map((_, c) => words.reduce((sum, _word, i) => sum + (values[4 * i + c] ?? 0), 0));
+  const actual = (i: number) => values.slice(4 * i, 4 * i + 4).reduce((a, b) => a + b, 0);
+  return pack(
+    {
+      kind: "phrase",
+      title: "A phrase has log-probability",
+      note: "after The capital of France is",
+      unit: "nats",
+      start,
+      labels,
+      tokens: words.map((text, i) => ({ text, prob: odds[i], entropy: i === 1 ? 3.9 : 0.4, likeliest: [[" Rome", 0.5], [text, odds[i]]], actual: actual(i), gap: 1e-7 })),
+      actual: sums.reduce((a, b) => a + b, 0),
+      gap: 2e-7,
+    },
+    { values: { dtype: "f4", shape: [words.length, 4], values }, sums: { dtype: "f4", shape: [4], values: sums } },
   );
 }

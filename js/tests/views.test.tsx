@@ -1,7 +1,7 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { HostModel, readEmbedded } from "../src/core/host";
 import widget from "../src/index";
-import { attention, bars, explorer, HOSTILE, longPrompt, state } from "./fixture";
+import { attention, bars, explorer, HOSTILE, longPrompt, phrase, state, trace, walk } from "./fixture";
 
 let end: (() => void) | undefined;
 afterEach(() => {
@@ -252,6 +252,86 @@ it("shows bars that sum to their parent", () => {
   expect(one('[data-part="sum"]')?.textContent).toContain("L3H5");
 });
 
+const labels = (rows: HTMLElement[]) => rows.map((row) => row.querySelector(".aw-name")?.childNodes[1]?.textContent);
+
+describe("a trace", () => {
+  it("opens on the largest path, prints its balance, and is walked by keys", async () => {
+    const { one, all } = show(trace(), "trace");
+    const rows = () => all('[role="tree"] > [role="treeitem"]');
+    expect(one("h2")?.textContent).toBe(walk.title);
+    expect(one('[data-part="sum"]')?.textContent).toBe(walk.balance);
+    expect(labels(rows())).toEqual(walk.labels);
+    expect(rows().map((r) => r.ariaLevel ?? r.getAttribute("aria-level"))).toEqual(walk.depth.map(String));
+    expect(rows()[3]?.textContent).toBe("embed ·France 4  +2.40");
+    expect(rows().filter((r) => r.tabIndex === 0)).toHaveLength(1);
+    const at = () => document.activeElement as HTMLElement;
+    rows()[0]?.focus();
+    await press(at(), "ArrowDown");
+    expect(at().dataset["i"]).toBe("1");
+    await press(at(), "ArrowRight"); // open already: into it
+    expect(at().dataset["i"]).toBe("2");
+    await press(at(), "ArrowLeft"); // closes
+    expect(at().getAttribute("aria-expanded")).toBe("false");
+    expect(rows()).toHaveLength(8);
+    await press(at(), "ArrowLeft"); // closed already: to its parent
+    expect(at().dataset["i"]).toBe("1");
+    await press(at(), "ArrowLeft");
+    expect(labels(rows())).toEqual(["L3.mlp", "L3H1", "L2H2", "norm.bias"]);
+    await press(at(), "Enter");
+    expect(rows()).toHaveLength(8);
+    await press(at(), "End");
+    expect(at().dataset["i"]).toBe("9");
+    await press(at(), "ArrowRight"); // a leaf stays
+    expect(at().dataset["i"]).toBe("9");
+    expect(rows()[0]?.hasAttribute("aria-expanded")).toBe(false);
+  });
+
+  it("is one way to show the contributions, with MLPs shut or open", async () => {
+    const { model, one, click, all } = show(state());
+    await click('[data-order="trace"]');
+    expect(one('[data-part="trace"] .aw-caption')?.textContent).toBe(walk.title);
+    await click('[role="treeitem"][data-i="1"]');
+    expect(model.get("selected")).toBe("L3H1");
+    await click('[role="treeitem"][data-i="1"]');
+    await click('[role="treeitem"][data-i="2"]');
+    expect(model.get("selected"), "a part of another place is no row of the bars").toBe("L3H1");
+    await click('[data-mlps="frozen"]');
+    expect(one('[data-part="trace"] .aw-caption')?.textContent).toBe("with gates held");
+    await click('[data-part="copy"]');
+    expect(one('[data-part="code"]')?.textContent).toContain("a.trace(depth=None)");
+    expect(all('[data-part="waterfall"]')).toHaveLength(0);
+  });
+
+  it("gives nothing away", async () => {
+    const { el, one, click } = show(state(), "explorer", { options: { hidden: ["values"], static: true } });
+    await click('[data-order="trace"]');
+    expect(one('[role="tree"]')).toBeNull();
+    expect(el.textContent).not.toContain("14.54");
+  });
+});
+
+it("opens a neuron, and names the way back", async () => {
+  const live = { options: { hidden: [], static: false } };
+  const asked = (model: HostModel, gesture: Promise<void>) => {
+    const send = vi.spyOn(model, "send");
+    const found = () => send.mock.calls.map(([m]) => m as { op: string; args: Record<string, unknown> }).find((m) => m.op === "explain")?.args;
+    return gesture.then(found);
+  };
+  const before = show(state(), "explorer", { ...live, selected: "L2.mlp" });
+  const button = '[data-part="neurons"] button[title^="Why L2N"]';
+  expect(await asked(before.model, tick().then(() => before.click(button)))).toMatchObject({ neuron: expect.stringMatching(/^L2N\d+$/) });
+  end?.();
+  const token = { kind: "logit", text: " Paris", id: 100, against: null, unit: "logits", phrase: "" } as const;
+  const target = { ...token, kind: "neuron", text: "L2N22", id: null, unit: "pre-activation", phrase: "pre-activation of L2N22 at “·is” (5)" } as const;
+  const made = explorer(undefined, { question: 1, target, origin: [{ question: 0, target: token }] });
+  const shown = show(state(made), "explorer", live);
+  expect(shown.one(".aw-headline")?.textContent).toContain("for the pre-activation of L2N22");
+  expect(shown.one(".aw-title")?.textContent).toContain("to L2N22");
+  expect(shown.one('[data-part="candidate"]')).toBeNull();
+  expect(shown.all(".aw-crumb").map((c) => c.textContent)).toEqual(["·Paris", "L2N22"]);
+  expect(await asked(shown.model, tick().then(() => shown.click("button.aw-crumb")))).toMatchObject({ restore: 0 });
+});
+
 it("says what is wrong with a state it cannot read", () => {
   const { one } = show(new Uint8Array(3));
   expect(one('[data-part="status"]')?.textContent).toContain("not an attrib_widgets state");
@@ -276,4 +356,39 @@ it("reads the traits of an offline page", () => {
   for (const b of bytes) binary += String.fromCharCode(b);
   const traits = readEmbedded(JSON.stringify({ kind: "explorer", state: btoa(binary), options: { static: true } }));
   expect(new Uint8Array((traits["state"] as DataView).buffer)).toEqual(bytes);
+});
+
+describe("a phrase", () => {
+  it("shows all tokens with their odds, and their contributions together", () => {
+    const { one, all } = show(phrase(), "phrase");
+    expect(one(".aw-headline")?.textContent).toBe("A phrase has log-probability");
+    expect(all('[data-part="spine"] [data-i]').map((e) => e.title)[1]).toBe("·or, position 6: probability 4.0\u00a0%, entropy 3.90 nats");
+    expect(all(".aw-odd").map((e) => e.style.height)[1]).toBe("4%");
+    expect(all(".aw-unsure").map((e) => e.style.bottom)[1]).toBe("96%");
+    expect(one('[data-part="token"] .aw-title')?.textContent).toBe("All 4 tokens: 0.58 nats");
+    expect(all(".aw-bars li").map((e) => e.textContent)).toEqual(["embed+1.00", "odd\u22120.42"]);
+    expect(one('[data-part="sum"]')?.textContent).toBe("sum 0.58model 0.58gap 2e\u22127 · nats");
+    expect(document.querySelector("img")).toBeNull();
+  });
+
+  it("goes to the token that is clicked, that arrows lead to, or that Python names", async () => {
+    const { one, all, click, model } = show(phrase(), "phrase");
+    await click('[data-part="spine"] [data-i="1"]');
+    expect([model.get("selected"), model.get("source"), model.saves]).toEqual(["", 1, 1]);
+    expect(one('[data-part="token"] .aw-title')?.textContent).toBe("·or: \u22121.75 nats");
+    expect(one(".aw-sentence")?.textContent).toContain("Likeliest here: ·Rome 50\u00a0%, ·or 4.0\u00a0%");
+    expect(all(".aw-bars li").map((e) => e.textContent)).toEqual(["odd\u22122.00", "embed+0.25"]);
+    one('[data-part="spine"] [data-i="1"]')?.focus();
+    await press(document.activeElement, "ArrowRight");
+    expect([model.get("source"), document.activeElement?.getAttribute("data-i")]).toEqual([2, "2"]);
+    await press(document.activeElement, "x");
+    await press(document.activeElement, "End");
+    expect(model.get("source")).toBe(3);
+    await press(document.activeElement, "Escape");
+    expect(model.get("source")).toBe(-1);
+    expect(one('[data-part="token"] .aw-title')?.textContent).toContain("All 4 tokens");
+    model.set("source", 0);
+    await tick();
+    expect(one('[data-part="spine"] [aria-selected="true"]')?.dataset["i"]).toBe("0");
+  });
 });

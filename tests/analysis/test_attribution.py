@@ -10,6 +10,7 @@ from attrib_widgets.result import number
 from fixtures import families
 
 ALL = families.FAMILIES + families.VARIANTS
+TWINS = families.TWINS + families.VARIANTS
 
 
 def relative(got, expected):
@@ -100,21 +101,43 @@ def hf_logits(hf, tokenizer, text):
         return hf(torch.tensor([tokenizer(text).input_ids]), use_cache=False, logits_to_keep=1).logits[0, -1]
 
 
+POSITIONS = {"gpt2", "gpt2_untied", "gpt_bigcode", "gpt_neo", "opt"}
+NORM_BIAS = POSITIONS | {
+    "gpt_neox",
+    "gpt_neox_sequential",
+    "bloom",
+    "stablelm",
+    "stablelm_parallel",
+    "phi",
+    "starcoder2",
+}
+NORM_BIAS |= {"gptj", "falcon", "falcon_grouped", "falcon_alibi"}
+ATTENTION_BIAS = POSITIONS | {
+    "gpt_neox",
+    "gpt_neox_sequential",
+    "bloom",
+    "phi",
+    "starcoder2",
+    "falcon_alibi",
+    "gpt_oss",
+}
+ATTENTION_BIAS |= {"qwen3", "llama_biased"}  # Qwen3's switch gives the output projection a bias too
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_rows_in_model_order(family_model, name):
     model = family_model(name)
     a = aw.attribute(model.run(families.PROMPT), " Paris")
-    expected = ["embed"] + (["pos"] if name.startswith("gpt2") else [])
-    biased = name in ("gpt2", "gpt2_untied", "qwen3", "gpt_neox", "gpt_neox_sequential", "bloom", "llama_biased")
+    expected = ["embed"] + (["pos"] if name in POSITIONS else [])
     for layer in range(model.n_layers):
         expected += [f"L{layer}H{h}" for h in range(model.n_heads)]
-        if (biased and name != "qwen3") or (
-            name == "qwen3" and model.hf.model.layers[0].self_attn.o_proj.bias is not None
-        ):  # Qwen3's switch gives the output projection a bias too
+        if name in ATTENTION_BIAS:
             expected.append(f"L{layer}.attn.bias")
         expected.append(f"L{layer}.mlp")
-    if name in ("gpt2", "gpt2_untied", "gpt_neox", "gpt_neox_sequential", "bloom"):
+    if name in NORM_BIAS:
         expected.append("norm.bias")
+    if name in ("phi", "gptj"):
+        expected.append("unembed.bias")
     if name == "gemma2":
         expected.append("softcap")
     expected.append("rounding")
@@ -131,7 +154,7 @@ def test_rows_in_model_order(family_model, name):
 
 
 @pytest.mark.parametrize("position", [-1, 3])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", TWINS)
 def test_twin_materialised_outputs(family_model, twin, name, position):
     """Every write as a vector of the stream, read out one by one in float64."""
     model, slow = family_model(name, attn="eager"), twin(name)  # the same forward pass, bit by bit

@@ -9,6 +9,7 @@ import attrib_widgets as aw
 from fixtures import families
 
 ALL = families.FAMILIES + families.VARIANTS
+TWINS = families.TWINS + families.VARIANTS
 HEADS = ["L0H1", "L1H3", "L2H2"]
 
 
@@ -49,7 +50,8 @@ def test_sums_to_the_parent(attribution, name, dtype):
         w = a.worked(label)
         assert w.total == pytest.approx(a[label], abs=1e-5 * size)
     for layer in range(a.model.n_layers):
-        close_enough(a.neurons(layer), a[f"L{layer}.mlp"])
+        opened = a.experts(layer) if a.model.has_experts(layer) else a.neurons(layer)
+        close_enough(opened, a[f"L{layer}.mlp"])
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -71,9 +73,9 @@ def test_rounding_rows_are_of_the_size_of_rounding(attribution, name, dtype):
         bias = dict(zip(c.labels, c.values.tolist(), strict=True)).get("value bias", 0.0)
         assert t.value_bias == pytest.approx(bias, abs=1e-5 * (1 + abs(bias))), "the value bias is a bias, not rounding"
     for layer in range(a.model.n_layers):
-        c = a.neurons(layer)
+        c = a.experts(layer) if a.model.has_experts(layer) else a.neurons(layer)
         hidden = float(c.values[c.labels.index("rounding")])
-        assert abs(hidden) <= eps * (1 + float(c.values.abs().sum())), f"{name} {dtype}: neurons hide {hidden:+.4f}"
+        assert abs(hidden) <= eps * (1 + float(c.values.abs().sum())), f"{name} {dtype}: the MLP hides {hidden:+.4f}"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -103,7 +105,7 @@ def test_opening_an_old_record_on_changed_weights(path, dtype):
 
 
 @pytest.mark.parametrize("text", [families.PROMPT, families.LONG_PROMPT], ids=["short", "long"])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", TWINS)
 def test_sources_twin(attribution, twin, name, text):
     a, slow = attribution(name, text=text), twin(name, text)
     w = slow.token(a.model.single_token(" Paris"))
@@ -129,7 +131,7 @@ def test_sources_at_an_earlier_position_read_nothing_later(attribution, twin):
     assert torch.equal(c.values[3 : a.run.n_positions], torch.zeros(a.run.n_positions - 3)), "attention looked ahead"
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", TWINS)
 def test_through_twin(attribution, twin, name):
     a, slow = attribution(name), twin(name)
     w = slow.token(a.model.single_token(" Paris"))
@@ -160,7 +162,7 @@ def test_through_one_source(attribution):
         t.at(a.run.n_positions)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", TWINS)
 def test_neurons_twin(attribution, twin, name):
     a, slow = attribution(name), twin(name)
     w = slow.token(a.model.single_token(" Paris"))
@@ -187,7 +189,7 @@ def test_neurons_of_no_layer(attribution, wrong):
         attribution("llama").neurons(wrong)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", TWINS)
 def test_worked_step_by_step(attribution, twin, name):
     a, slow = attribution(name), twin(name)
     w = a.worked("L1H3")

@@ -18,8 +18,14 @@ RUN_AXE = """async root => {
     runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
     resultTypes: ['violations', 'incomplete'],
   });
-  // What is half scrolled out of sight cannot be judged, and need not be.
-  for (const v of found.incomplete) v.nodes = v.nodes.filter(n => !/obscured|outside/.test(JSON.stringify(n.any)));
+  // What is half scrolled out of sight cannot be judged, and need not be. (Of one character axe says only that.)
+  const cut = n => {
+    const element = document.querySelector(n.target[0]), box = element?.closest('.aw-scroll')?.getBoundingClientRect();
+    const own = element?.getBoundingClientRect();
+    return box && (own.top < box.top || own.bottom > box.bottom);
+  };
+  for (const v of found.incomplete)
+    v.nodes = v.nodes.filter(n => !/obscured|outside/.test(JSON.stringify(n.any)) && !cut(n));
   found.incomplete = found.incomplete.filter(v => v.nodes.length);
   const said = n => `  ${n.html.slice(0, 160)} ${[...n.any, ...n.all, ...n.none].map(c => c.message)[0] ?? ''}`;
   const short = list => list.map(v => [`${v.id}: ${v.help}`, ...v.nodes.slice(0, 4).map(said)].join('\\n'));

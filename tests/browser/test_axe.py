@@ -23,9 +23,12 @@ def states(screen: Screen) -> Iterator[str]:
     screen.token(1).click()
     expect(screen.part("through").locator(".aw-bars li").first).to_be_visible()
     yield "who wrote a token"
-    for tab in ("pattern", "why", "writes"):
+    for tab in ("pattern", "why", "writes", "lens"):
         screen.tab(tab)
         yield tab
+    screen.part("lens").locator('[role="gridcell"]').first.click()
+    screen.part("lens").get_by_role("button", name="rank").click()
+    yield "ranks of the lens"
     screen.open(screen.labels("mlp")[0])
     screen.tab("neurons")
     yield "neurons"
@@ -37,6 +40,10 @@ def states(screen: Screen) -> Iterator[str]:
     screen.show("map")
     screen.part("map").locator('[role="gridcell"]').first.focus()
     yield "map"
+    screen.show("trace")
+    expect(screen.part("trace").get_by_role("tree")).to_be_visible()
+    screen.part("trace").get_by_role("treeitem").first.focus()
+    yield "trace"
 
 
 class Faults:
@@ -64,15 +71,23 @@ def scheme(request: Any) -> str:
     return str(request.param)
 
 
-@pytest.mark.parametrize("where", ["explorer", "attention", "bars"])
+@pytest.mark.parametrize("where", ["explorer", "attention", "bars", "lens", "phrase", "trace"])
 def test_offline_page(demo: Any, watched: Watched, offline: Callable[..., Screen], scheme: str, where: str) -> None:
     watched.page.emulate_media(color_scheme=scheme)
     run = demo.run("The capital of France is")
     if where == "explorer":
         screen = offline(aw.explore(demo))
+    elif where == "phrase":
+        screen = offline(aw.attribute(run.generate(60), aw.phrase()).view())
+        screen.part("spine").locator('[data-i="2"]').click()
     else:
-        result = aw.attention(run) if where == "attention" else aw.attribute(run, " Paris").sources("L3H5")
-        screen = offline(result.view())
+        make = {
+            "attention": lambda: aw.attention(run),
+            "bars": lambda: aw.attribute(run, " Paris").sources("L3H5"),
+            "lens": lambda: aw.logit_lens(run, " Paris"),
+            "trace": lambda: aw.attribute(run, " Paris").trace(),
+        }
+        screen = offline(make[where]().view())
     expect(screen.root).to_have_attribute("data-aw-theme", scheme)
     faults = Faults()
     for state in states(screen) if where == "explorer" else [where]:

@@ -51,6 +51,32 @@ def test_a_click_while_a_cell_is_tracing(notebook: Notebook, explored: Screen) -
     assert agree(explored.total, notebook.value("ex.attribution.total"))
 
 
+def test_a_neuron_opens_and_leads_back(notebook: Notebook, explored: Screen) -> None:
+    """Why did it fire? The same bars, for its pre-activation; and the way back to the answer."""
+    headline = explored.headline
+    mlp = next(label for label in explored.labels("mlp") if label != "L0.mlp")
+    explored.open(mlp)
+    first = explored.part("neurons").locator("button.aw-brow").first
+    name = first.locator(".aw-name").inner_text()
+    first.click()
+    explored.expect_version(2)
+    assert notebook.value("str(ex.attribution.target.neuron)") == name
+    assert notebook.value("ex.attribution.exact") is True
+    assert agree(explored.total, notebook.value("ex.attribution.total"))
+    head = explored.another_head()
+    explored.open(head)
+    explored.tab("why")
+    explored.show("trace")
+    expect(explored.part("trace").get_by_role("tree")).to_be_visible()
+    crumbs = explored.part("crumbs").locator(".aw-crumb")
+    assert crumbs.all_inner_texts() == ["\u00b7Paris", name, head]
+    crumbs.first.click()
+    explored.expect_version(3)
+    explored.show("size")
+    assert explored.headline == headline
+    assert notebook.value("ex.attribution.target.kind") == "logit"
+
+
 def test_a_slow_answer_says_so_and_can_be_cancelled(notebook: Notebook, explored: Screen) -> None:
     headline, total = explored.headline, explored.total
     notebook.cell(SLOW)

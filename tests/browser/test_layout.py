@@ -36,7 +36,10 @@ def pages(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path
     assert 50 <= long.run.n_positions <= 80
     views = {"short": short, "long": long, "attention": aw.attention(short.run).view()}
     views["long attention"] = aw.attention(long.run, "L3H5").view()
+    views["lens"] = aw.logit_lens(short.run).view()
+    views["long lens"] = aw.logit_lens(long.run).view()
     views["sources"] = long.attribution.sources("L3H5").view()
+    views["trace"] = long.attribution.trace(depth=None, mlps="frozen").view()
     return {name: view.to_html(folder / f"{name}.html") for name, view in views.items()}
 
 
@@ -80,9 +83,11 @@ def test_explorer(
     screen.token(at).click()
     expect(screen.part("through").locator(".aw-bars li").first).to_be_visible()
     look("through")
-    for tab in ("pattern", "why", "writes"):
+    for tab in ("pattern", "why", "writes", "lens"):
         screen.tab(tab)
         look(tab)
+    screen.part("lens").locator('[role="gridcell"]').first.click()
+    look("a cell of the lens")
     screen.tab("pattern")
     screen.detail.get_by_role("button", name="contribution").click()
     look("contribution")
@@ -104,11 +109,15 @@ def test_explorer(
     screen.show("map")
     look("map", picture=True)
     expect(screen.part("sum")).to_be_visible()
+    screen.show("trace")
+    screen.part("trace").locator('[data-mlps="frozen"]').click()
+    look("trace", picture=True)
+    assert screen.part("sum").evaluate("e => !e.closest('.aw-scroll')")
     assert {state: found for state, found in faults.items() if found} == {}
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["attention", "long attention", "sources"])
+@pytest.mark.parametrize("name", ["attention", "long attention", "sources", "lens", "long lens", "trace"])
 def test_small_views(
     watched: Watched, pages: dict[str, Path], shoot: Callable[[str], None], name: str, width: int
 ) -> None:

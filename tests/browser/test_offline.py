@@ -92,6 +92,37 @@ def test_the_map_by_keyboard(explorer: Any, offline: Show, watched: Watched) -> 
     silent(watched)
 
 
+def test_the_trace_by_keyboard(explorer: Any, offline: Show, watched: Watched) -> None:
+    """From the answer to the word that decides, without a kernel: every printed node is the number in Python."""
+    screen = offline(explorer)
+    a = explorer.attribution
+    screen.show("trace")
+    tree = screen.part("trace").get_by_role("tree")
+    for mlps in ("stop", "frozen"):
+        screen.part("trace").locator(f'[data-mlps="{mlps}"]').click()
+        t = a.trace(depth=None, mlps=mlps)
+        expect(screen.part("trace").locator(".aw-caption")).to_have_text(t.title())
+        assert screen.part("trace").locator('[data-part="sum"]').inner_text() == t.balance()
+        top = [n for n in t.root.children if n.kind == "part"]
+        shown = tree.locator('[aria-level="1"] .aw-val').all_inner_texts()
+        assert len(shown) == len(t.root.children)
+        assert all(agree(v, n.value) for v, n in zip(shown, top, strict=False))
+    keys = watched.page.keyboard
+    first = tree.get_by_role("treeitem").first  # with the gates held the largest part is an MLP that opens
+    first.focus()
+    count = tree.get_by_role("treeitem").count()
+    keys.press("ArrowLeft")
+    expect(first).to_have_attribute("aria-expanded", "false")
+    expect(tree.get_by_role("treeitem")).to_have_count(len(t.root.children))
+    keys.press("ArrowRight")
+    expect(tree.get_by_role("treeitem")).to_have_count(count)
+    assert count >= len(t.root.children) + len(top[0].children)
+    keys.press("ArrowRight")
+    expect(tree.get_by_role("treeitem").nth(1)).to_be_focused()
+    assert tree.get_by_text("\u00b7France").count() > 0
+    silent(watched)
+
+
 def test_a_question_is_answered_honestly(explorer: Any, offline: Show, watched: Watched) -> None:
     """What needs Python says so, and what it takes; nothing changes."""
     screen = offline(explorer)

@@ -66,7 +66,8 @@ def tokenizer_state(tok):
 def everything(model):
     run = model.run(families.PROMPT)
     a = aw.attribute(run, " Paris")
-    a.sources("L1H1"), a.through("L1H1"), a.neurons(1), a.worked("L1H1"), a.writes("L1H1"), a.by_position()
+    a.sources("L1H1"), a.through("L1H1"), a.worked("L1H1"), a.writes("L1H1"), a.by_position()
+    a.experts(1) if model.has_experts(1) else a.neurons(1)
     aw.attribute(run, aw.score("L1H1", key=1))
     aw.attention(run).weighted("contribution", target=" Paris")
     aw.head_table(a)

@@ -142,7 +142,8 @@ def test_one_token(family_model, name):
     a = aw.attribute(run, " Paris")
     assert a.exact, f"{name}: gap {a.gap:.1e}"
     assert a.sources("L1H2").total == pytest.approx(a["L1H2"], abs=1e-5)
-    assert torch.allclose(aw.attention(run, "L1H2").patterns, torch.ones(1, 1, 1), atol=1e-6)
+    found = aw.attention(run, "L1H2")
+    assert torch.allclose(found.patterns[0, 0] + (0 if found.sink is None else found.sink[0]), torch.ones(1), atol=1e-6)
 
 
 def test_longer_than_the_model_has_positions(family_model):

@@ -14,6 +14,7 @@ import transformers
 from torch import nn
 
 import attrib_widgets as aw
+from attrib_widgets.model.families import FAMILIES
 from fixtures import families
 
 BOTH = pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -269,9 +270,15 @@ class Scale(nn.Module):
 @pytest.mark.parametrize("factor", [2.0, 1.1])
 def test_missing_embedding_multiplier(factor, dtype):
     """Something between embedding and layer 0: `embed` and `pos` would not add up to the stream."""
-    with pytest.raises(aw.AnatomyError) as caught:
-        load("gpt2", dtype, lambda hf: setattr(hf.transformer, "drop", Scale(factor)))
-    assert "wte" in str(caught.value) or "embed" in str(caught.value)
+    model = load("gpt2", dtype, lambda hf: setattr(hf.transformer, "drop", Scale(factor)))
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    assert "pos" not in a.labels and a.exact
+    reading = a.model.norm("transformer.ln_f")
+    x = a.run.record.streams[-1][-1]
+    wrote = reading.push(a.run.record.streams[0][-1].float()) * reading.scale(x)  # all that layer 0 read
+    assert a["embed"] == pytest.approx(float(wrote @ a.reading.direction), rel=1e-4, abs=1e-5)
+    with pytest.raises(aw.AnatomyError, match="wte"):
+        load("gpt2", dtype, lambda hf: setattr(hf.transformer, "drop", Scale(factor)), anatomy=FAMILIES["gpt2"][0])
 
 
 @BOTH
@@ -356,16 +363,16 @@ def test_other_architectures_are_refused_coarse_or_right(name):
                 assert worst <= 1e-5, f"{name} L{layer}H{head}: pattern misses by {worst:.1e}"
 
 
-def test_a_state_space_model_is_refused_with_what_was_expected():
+def test_a_state_space_model_is_shown_per_layer_with_the_reason():
     hf = transformers.AutoModelForCausalLM.from_config(
         transformers.MambaConfig(vocab_size=families.vocab_size(), hidden_size=32, num_hidden_layers=2, state_size=4)
     ).eval()
-    with pytest.raises(aw.AnatomyError) as caught:
-        aw.load(hf, tokenizer=families.byte_tokenizer())
-    message = str(caught.value)
-    assert "Mamba" in message
-    assert "." in message and any(part in message for part in ("layers", "attn", "lm_head", "norm")), message
-    assert "anatomy" in caught.value.hint
+    model = aw.load(hf, tokenizer=families.byte_tokenizer())
+    assert model.granularity == "layers" and "layers" in model.check.reason
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    assert a.exact and a.labels[:3] == ["embed", "L0", "L1"]
+    with pytest.raises(aw.GranularityError):
+        _ = a.heads
 
 
 def test_an_encoder_decoder_is_refused():

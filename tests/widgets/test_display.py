@@ -8,6 +8,7 @@ import json
 import linecache
 import re
 import weakref
+import zlib
 from html.parser import HTMLParser
 
 import numpy as np
@@ -19,7 +20,7 @@ from attrib_widgets.analysis.attribution import attribute
 from attrib_widgets.demo import PROMPT, TARGET
 from attrib_widgets.result import view_of
 from attrib_widgets.targets import log_prob, logit, logit_diff
-from attrib_widgets.widgets import explore, page, setup, view, wire
+from attrib_widgets.widgets import assets, explore, page, setup, view, wire
 
 HOSTILE = "</script><img src=x onerror=document.title='PWNED'>"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -116,6 +117,7 @@ def test_results_show_themselves(demo):
         (a.sources("L1H2"), "bars"),
         (a.through("L1H2").at(4), "bars"),
         (a.neurons(1), "bars"),
+        (a.trace(), "trace"),
     ]:
         data, _ = result._repr_mimebundle_()
         shown = result.view()
@@ -162,7 +164,31 @@ def test_what_every_instance_syncs(explorer):
     names = {n for n in state if not n.startswith("_")} - {"layout", "tabbable", "tooltip"}
     assert names == {"kind", "state", "selected", "source", "options"}
     assert state["_anywidget_id"] == "attrib_widgets.View"
-    assert len(state["_esm"]) + len(state["_css"]) <= 100_002
+    assert len(state["_esm"]) + len(state["_css"]) <= 100_000
+
+
+def test_the_script_travels_packed_and_whole(explorer):
+    """What the browser unpacks is the committed bundle; test_package searches that for addresses and text as code."""
+    sent = explorer.get_state()["_esm"]
+    payload = re.search(r'atob\("([A-Za-z0-9+/=]+)"\)', sent)[1]
+    plain = (assets.STATIC / "attrib_widgets.js").read_bytes()
+    assert zlib.decompress(base64.b64decode(payload)) == plain
+    assert len(sent) < len(plain) * 0.6
+    loader = sent.replace(payload, "")
+    assert "\n" in loader and "//" not in loader and loader.isascii()
+    assert re.findall(r"import\((\w+)\)", loader) == ["url"]
+
+
+def test_while_developing_the_files_are_watched(monkeypatch):
+    """Plain files, that anywidget loads again when they change."""
+    monkeypatch.setenv("ANYWIDGET_HMR", "1")
+    assert assets.script("attrib_widgets.js") == assets.STATIC / "attrib_widgets.js"
+    assert assets.style("attrib_widgets.css") == assets.STATIC / "attrib_widgets.css"
+
+
+def test_an_unbuilt_bundle_says_how_to_build_it():
+    with pytest.raises(FileNotFoundError, match="npm run build"):
+        assets.script("missing.js")
 
 
 # pages

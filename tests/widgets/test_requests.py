@@ -12,7 +12,7 @@ import torch
 from attrib_widgets.analysis.attention import attention
 from attrib_widgets.analysis.attribution import attribute
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET
-from attrib_widgets.targets import score
+from attrib_widgets.targets import neuron, score
 from attrib_widgets.widgets import details, explore, wire
 
 JAPAN = "The capital of Japan is"
@@ -215,3 +215,43 @@ def test_threads_are_shared_per_model(demo, browser):
     assert threading.active_count() == before
     one.close()
     two.close()
+
+
+def test_trace_is_the_method(explorer, browser):
+    talk = browser(explorer)
+    for mlps in ("stop", "frozen"):
+        rows = answer(talk, "trace", mlps=mlps)[0]["data"]
+        t = explorer.attribution.trace(depth=None, mlps=mlps)
+        nodes = [(n, depth) for n, depth in t.root.walk()][1:]
+        assert rows["labels"] == [n.label for n, _ in nodes]
+        assert rows["depth"] == [depth for _, depth in nodes]
+        np.testing.assert_allclose(rows["values"], [n.value for n, _ in nodes], rtol=1e-4)
+        assert (rows["title"], rows["balance"]) == (t.title(), t.balance())
+    explorer.frozen_page()
+    embedded = wire.unpack(explorer.page_traits()["state"])[0]["trace"]
+    assert embedded["frozen"] == rows
+
+
+def test_a_neuron_is_a_question_with_a_way_back(explorer, browser):
+    talk, demo = browser(explorer), explorer.model
+    assert wire.unpack(explorer.state)[0].get("origin", []) == []
+    assert answer(talk, "explain", neuron="L2N7")[0]["data"] == {"version": 2}
+    a = explorer.attribution
+    assert a.target == neuron("L2N7", position=a.position) and a.exact
+    header, arrays = wire.unpack(explorer.state)
+    assert (header["target"]["kind"], header["target"]["text"], header["target"]["id"]) == ("neuron", "L2N7", None)
+    assert [o["target"]["text"] for o in header["origin"]] == [TARGET]
+    assert 'aw.neuron("L2N7", position=' in header["python"]["setup"]
+    np.testing.assert_array_equal(arrays["values"], a.values.numpy())
+    assert header["compare"]["value"] == attribute(demo.run(CORRUPTED), neuron("L2N7", position=a.position)).actual
+    answer(talk, "explain", neuron="L1N3")
+    chain = wire.unpack(explorer.state)[0]["origin"]
+    assert [o["target"]["text"] for o in chain] == [TARGET, "L2N7"]
+    answer(talk, "explain", restore=chain[1]["question"])
+    assert explorer.attribution.target.neuron == a.target.neuron
+    assert len(wire.unpack(explorer.state)[0]["origin"]) == 1
+    answer(talk, "explain", restore=chain[0]["question"])
+    assert explorer.attribution.target.tokens == (TARGET,)
+    assert wire.unpack(explorer.state)[0]["origin"] == []
+    refused = answer(talk, "explain", neuron="L2H7")[0]
+    assert refused["kind"] == "error" and refused["hint"]

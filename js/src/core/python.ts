@@ -10,12 +10,17 @@ export interface Place {
   /** query and key of the score that "Why there" explains */
   query: number;
   key: number;
+  /** the expression of the lens */
+  lens: string;
 }
 
 export function pythonFor(setup: string, place: Place): string {
   const id = JSON.stringify(place.id);
   const lines = [setup.trimEnd(), ""];
-  if (place.kind === "head") {
+  if (place.tab === "trace") lines.push('a.trace(depth=None)  # mlps="frozen" opens MLPs too');
+  else if (place.tab === "lens" && place.lens) {
+    lines.push(`lens = ${place.lens}`, "lens  # lens.top(layer, position), lens.to_dataframe()", "a.buildup()");
+  } else if (place.kind === "head") {
     if (place.tab === "why") {
       lines.push(
         `score = aw.score(${id}, query=${place.query}, key=${place.key}, side="query")  # or side="key"`,

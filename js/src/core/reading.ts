@@ -53,7 +53,12 @@ export class Reading {
   /** What contributions are measured in, as the end of a phrase. */
   get unit(): string {
     const { kind, unit } = this.header.target;
-    return kind === "score" ? " to the score" : `, in ${unit}`;
+    return this.inner ? ` to the ${kind === "score" ? kind : unit}` : `, in ${unit}`;
+  }
+
+  /** Whether a number inside the model is explained, not a prediction. */
+  get inner(): boolean {
+    return /score|neuron/.test(this.header.target.kind);
   }
 
   signed(value: number): string {
@@ -119,6 +124,19 @@ export class Reading {
     const norms = this.#at("norms", row);
     const post = row.layer === null ? undefined : this.arrays["post"]?.at(row.layer);
     return (t, s) => (norms?.[s] ?? 0) * (post?.[t] ?? 1);
+  }
+
+  /** The explained number before layer 0 and after every layer: the bars summed up to there. */
+  buildup(): number[] | undefined {
+    const { model, target, rows } = this.header;
+    if (target.id === null) return undefined;
+    const sums = new Array<number>(model.layers + 1).fill(0);
+    rows.forEach(({ kind, layer }, i) => {
+      const step = layer ?? (kind === "embed" || kind === "pos" ? -1 : null);
+      if (step !== null) sums[step + 1] = (sums[step + 1] ?? 0) + (this.values[i] ?? 0);
+    });
+    let sum = 0;
+    return sums.map((v) => (sum += v));
   }
 
   sink(id: string): Float32Array | undefined {

@@ -1,8 +1,9 @@
 /** Numbers from wherever they are: embedded in the state first, then the kernel, else an honest word. */
 import { signal, type Signal } from "@preact/signals";
+import { Lens } from "./lens";
 import { type Answer, type Client, Gone, RequestError } from "./protocol";
 import type { Reading } from "./reading";
-import type { BarsHeader, Neurons, Writes } from "./types";
+import type { BarsHeader, LensHeader, Neurons, Trace, Writes } from "./types";
 import { decode, type Stored, Triangle, WireError } from "./wire";
 
 export const NEEDS_KERNEL = "Needs a running kernel: open the notebook and run the cell.";
@@ -75,6 +76,15 @@ export class Source {
 
   writes(id: string): Signal<Loaded<Writes>> {
     return this.#load("writes", { id }, () => this.#reading?.header.writes?.[id], (answer) => answer.data as unknown as Writes);
+  }
+
+  trace(mlps: string): Signal<Loaded<Trace>> {
+    return this.#load("trace", { mlps }, () => this.#reading?.header.trace?.[mlps], (answer) => answer.data as unknown as Trace);
+  }
+
+  lens(): Signal<Loaded<Lens>> {
+    const embedded = this.#reading?.arrays["lens"];
+    return this.#load("lens", {}, () => embedded && new Lens(decode<LensHeader>(embedded.bytes)), (answer) => new Lens(container<LensHeader>(answer)));
   }
 
   #load<T>(op: string, args: Record<string, unknown>, embedded: () => T | undefined, parse: (a: Answer) => T) {

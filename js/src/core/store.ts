@@ -5,13 +5,14 @@
  * Every view of a model has its own store, so two views of one model keep in step through the model alone.
  */
 import { batch, computed, signal } from "@preact/signals";
+import type { Show } from "./lens";
 import { Cancelled, Client, Gone, type Progress, RequestError } from "./protocol";
 import { Reading } from "./reading";
 import { NEEDS_KERNEL, Source } from "./source";
 import type { ExplainArgs, Model, Options } from "./types";
 import { decode } from "./wire";
 
-export type Order = "size" | "order" | "map";
+export type Order = "size" | "order" | "map" | "trace";
 export type Weighting = "probability" | "value" | "contribution";
 export type Field = "prompt" | "target" | "against" | "compare";
 
@@ -45,6 +46,7 @@ export class Store {
   readonly expanded = signal(false);
   readonly tab = signal("");
   readonly weighting = signal<Weighting>("probability");
+  readonly lens = signal<Show>("top");
   /** the key that "Why there" explains; -1: the one the head reads most */
   readonly key = signal(-1);
   readonly editing = signal<Field | "">("");

@@ -14,7 +14,7 @@ export interface Named {
 }
 
 export interface Target extends Named {
-  kind: "logit" | "logit_diff" | "log_prob" | "score";
+  kind: "logit" | "logit_diff" | "log_prob" | "score" | "neuron";
   id: number | null;
   against: Named | null;
   unit: string;
@@ -52,6 +52,27 @@ export interface Writes {
   down: [string, number][];
 }
 
+/** Rows of a tree, parents first, each with its depth from 1. */
+export interface Trace {
+  title: string;
+  balance: string;
+  notes: string[];
+  labels: string[];
+  /** part, constant or pruned */
+  kinds: string[];
+  /** where the part wrote; -1 for none */
+  at: number[];
+  depth: number[];
+  values: number[];
+}
+
+export interface TraceHeader extends Trace {
+  v: number;
+  kind: "trace";
+  tokens: string[];
+  unit: string;
+}
+
 export interface Example {
   label: string;
   prompt: string;
@@ -81,6 +102,10 @@ export interface ExplorerHeader {
   prompt: { text: string; tokens: string[]; special: number[]; position: number };
   candidates: Candidate[];
   target: Target;
+  /** the questions through which this one was opened, the first one first */
+  origin?: { question: number; target: Target }[];
+  /** by how MLPs are treated: stop, frozen */
+  trace?: Record<string, Trace>;
   compare: Compare | null;
   rows: Row[];
   total: number;
@@ -91,7 +116,7 @@ export interface ExplorerHeader {
   rounding: { stream: number; heads: number; readout: number };
   notes: string[];
   examples: Example[];
-  python: { setup: string; load: string };
+  python: { setup: string; load: string; lens?: string };
   neurons: Record<string, Neurons>;
   writes: Record<string, Writes>;
   why_key: number[][];
@@ -111,6 +136,21 @@ export interface AttentionHeader {
   unit: string;
 }
 
+export interface LensHeader {
+  v: number;
+  kind: "lens";
+  title: string;
+  /** the tokens that were read, and their positions in the prompt */
+  tokens: string[];
+  positions: number[];
+  /** "embed", then every layer */
+  layers: string[];
+  target: { text: string; id: number };
+  /** texts of the predicted ids */
+  words: Record<number, string>;
+  notes: string[];
+}
+
 export interface BarsHeader {
   v: number;
   kind: "bars";
@@ -121,6 +161,20 @@ export interface BarsHeader {
   total: number;
   parent: string;
   parent_value: number;
+  gap: number;
+}
+
+export interface PhraseHeader {
+  v: number;
+  kind: "phrase";
+  title: string;
+  note: string;
+  unit: string;
+  /** position of the first token */
+  start: number;
+  labels: string[];
+  tokens: { text: string; prob: number; entropy: number; likeliest: [string, number][]; actual: number; gap: number }[];
+  actual: number;
   gap: number;
 }
 
@@ -138,6 +192,8 @@ export interface ExplainArgs {
   against: string | null;
   position: number | null;
   compare: string | null;
+  /** a neuron to explain at this place */
+  neuron?: string;
   /** the number of an earlier question, instead of all these */
   restore?: number;
 }

@@ -60,6 +60,11 @@ export class Stored {
     this.#bytes = body.subarray(entry.offset, entry.offset + entry.bytes);
   }
 
+  /** the bytes as they travelled: a container inside the container */
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
   at(...lead: number[]): Float32Array {
     const { dtype, scale } = this.#entry;
     const axes = this.shape.length;

@@ -1,10 +1,10 @@
 /** A small result that sums to its parent: bars around zero. */
 import { useState } from "preact/hooks";
-import { digitsFor, plain, signed, tiny, tokenText } from "../core/format";
+import { digitsFor, signed, tokenText } from "../core/format";
 import { bySize, largest, sumOf } from "../core/geometry";
 import type { BarsHeader } from "../core/types";
 import type { Container } from "../core/wire";
-import { Bars, Token } from "./common";
+import { Bars, Check, Token } from "./common";
 
 const TOP = 24;
 const MOST = 400;
@@ -13,7 +13,7 @@ export function BarsView({ data }: { data: Container<BarsHeader> }) {
   const [expanded, setExpanded] = useState(false);
   const { header, arrays } = data;
   const values = arrays["values"]?.at() ?? new Float32Array();
-  const digits = digitsFor(largest(values));
+  const most = largest(values);
   const natural = header.rows.length <= TOP || header.rows.every((r) => r.token || r.kind === "bias" || r.kind === "rounding");
   const order = natural ? header.rows.map((_, i) => i) : bySize(values);
   const count = expanded ? MOST : natural ? Math.max(TOP, 60) : TOP;
@@ -41,19 +41,14 @@ export function BarsView({ data }: { data: Container<BarsHeader> }) {
           Show more
         </button>
       )}
-      <p class="aw-total aw-check" data-part="sum">
-        <span>
-          sum <b>{plain(header.total, digits)}</b>
-        </span>
-        {header.parent && (
-          <span>
-            {header.parent} <b>{signed(header.parent_value, digits)}</b>
-          </span>
-        )}
-        <span>
-          gap {tiny(Math.abs(header.gap ?? 0))} · {header.unit}
-        </span>
-      </p>
+      <Check
+        total={header.total}
+        name={header.parent}
+        value={signed(header.parent_value, digitsFor(most))}
+        gap={header.gap ?? 0}
+        unit={header.unit}
+        most={most}
+      />
     </div>
   );
 }

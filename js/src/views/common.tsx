@@ -3,12 +3,12 @@ import type { Signal } from "@preact/signals";
 import { type ComponentChildren, createContext } from "preact";
 import { useContext, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Palette } from "../core/colour";
-import { digitsFor, pieces, signed, tokenText } from "../core/format";
+import { digitsFor, pieces, plain, signed, tiny, tokenText } from "../core/format";
 import { bySize, diverging, largest, sumOf } from "../core/geometry";
 import { step } from "../core/keyboard";
 import type { Loaded } from "../core/source";
 import type { Store } from "../core/store";
-import type { Named } from "../core/types";
+import type { Named, Target } from "../core/types";
 
 export interface View {
   store: Store;
@@ -55,11 +55,12 @@ export function namesText(of: Named): string {
 }
 
 /** The name of the target, or a stand-in while the answer is hidden. */
-export function TargetName() {
+export function TargetName({ of }: { of?: Target }) {
   const { store } = useView();
-  const target = store.reading.value?.header.target;
+  const target = of ?? store.reading.value?.header.target;
   if (!target) return null;
   if (target.kind === "score") return <>the score</>;
+  if (target.kind === "neuron") return <>{target.text}</>;
   if (store.hides("candidates")) return <>the answer</>;
   return (
     <>
@@ -146,6 +147,8 @@ export interface TokenItem {
   quiet?: boolean;
   /** has no answer here; `about` says why */
   off?: boolean;
+  /** drawn over the token */
+  above?: ComponentChildren;
 }
 
 interface TokenListProps {
@@ -159,10 +162,14 @@ interface TokenListProps {
   look: string;
   /** the item that a long list starts at, when none is chosen */
   first?: number;
+  /** position of the first item */
+  start?: number;
+  /** the item that an arrow leads to is chosen at once */
+  follow?: boolean;
 }
 
 /** A line of tokens of which one is chosen. */
-export function TokenList({ items, label, current, pick, escape, part, look, first = 0 }: TokenListProps) {
+export function TokenList({ items, label, current, pick, escape, part, look, first = 0, start = 0, follow }: TokenListProps) {
   const { tabIndex, list } = useRoving(current, true);
   const box = useRef<HTMLDivElement>(null);
   const seen = current >= 0 ? current : first;
@@ -180,10 +187,14 @@ export function TokenList({ items, label, current, pick, escape, part, look, fir
       aria-label={label}
       data-part={part}
       {...list}
-      onKeyDown={(event) => (event.key === "Escape" && escape ? escape() : list.onKeyDown(event))}
+      onKeyDown={(event) => {
+        if (event.key === "Escape" && escape) return escape();
+        list.onKeyDown(event);
+        if (follow && event.defaultPrevented) pick?.(Number(box.current?.querySelector<HTMLElement>(":focus")?.dataset["i"] ?? current));
+      }}
     >
       {items.map((item, i) => {
-        const about = `${tokenText(item.text)}, position ${i}${item.about}`;
+        const about = `${tokenText(item.text)}, position ${start + i}${item.about}`;
         const act = () => pick?.(i);
         return (
           <div
@@ -198,11 +209,12 @@ export function TokenList({ items, label, current, pick, escape, part, look, fir
             onClick={act}
             onKeyDown={pressed(act)}
           >
+            {item.above}
             <span class={`aw-tok ${item.style ? "aw-shaded" : ""}`} style={item.style}>
               <Token text={item.text} />
             </span>
             {item.number !== undefined && <span class="aw-num"> {item.number}</span>}
-            <span class="aw-sr">, position {i}</span>
+            <span class="aw-sr">, position {start + i}</span>
           </div>
         );
       })}
@@ -259,6 +271,36 @@ export function Sides({ sides }: { sides: Side[] }) {
         </div>
       ))}
     </div>
+  );
+}
+
+interface CheckProps {
+  total: number;
+  /** what the sum is held against, and its number as printed */
+  name: string;
+  value: string;
+  gap: number;
+  unit: string;
+  /** the largest bar, which says how many digits to print */
+  most: number;
+}
+
+/** The line under bars: their sum beside the number that they split. */
+export function Check({ total, name, value, gap, unit, most }: CheckProps) {
+  return (
+    <p class="aw-total aw-check" data-part="sum">
+      <span>
+        sum <b>{plain(total, digitsFor(most))}</b>
+      </span>
+      {name && (
+        <span>
+          {name} <b>{value}</b>
+        </span>
+      )}
+      <span>
+        gap {tiny(Math.abs(gap))} · {unit}
+      </span>
+    </p>
   );
 }
 

@@ -15,7 +15,11 @@ export function Crumbs() {
   const source = store.source.value;
   // The code names the target.
   const secret = store.hides("candidates");
-  const path: [ComponentChildren, () => void][] = [[<TargetName />, () => store.home()]];
+  const path: [ComponentChildren, () => void][] = (reading.header.origin ?? []).map((from) => [
+    <TargetName of={from.target} />,
+    () => store.explain({ restore: from.question }),
+  ]);
+  path.push([<TargetName />, () => store.home()]);
   if (reading.has(store.selected.value)) path.push([id, () => store.select(id)]);
   if (source >= 0 && row?.kind === "head") path.push([<Token text={reading.tokens[source] ?? ""} />, () => {}]);
   const copy = async (event: MouseEvent) => {
@@ -28,10 +32,11 @@ export function Crumbs() {
       id,
       kind: row?.kind ?? "",
       layer: row?.layer ?? null,
-      tab: store.tab.value,
+      tab: store.order.value === "trace" ? "trace" : store.tab.value,
       source,
       weighting: store.weighting.value,
       query: reading.position,
+      lens: reading.header.python.lens ?? "",
       key: store.key.value >= 0 ? store.key.value : Math.max(0, whyKey),
     });
     setCode(text);

@@ -4,12 +4,15 @@ import { bySize } from "../core/geometry";
 import type { Reading } from "../core/reading";
 import type { Row } from "../core/types";
 import { Hidden, TargetName, Token, useView } from "./common";
+import { LensTab } from "./lens";
 import { HeadPattern } from "./pattern";
 import { Tokens } from "./tokens";
 import { WhyThere } from "./why";
 import { Neurons, Written } from "./writes";
 
 const WRITTEN: [string, string] = ["writes", "Writes"];
+/** The whole model's predictions through depth: the same whichever row is open. */
+const LENS: [string, string] = ["lens", "Lens"];
 const TABS: Record<string, [string, string][]> = {
   head: [
     ["tokens", "Tokens"],
@@ -41,7 +44,8 @@ export function Detail() {
   if (!row) return null;
   // What is neither split nor a direction in the stream has no tabs.
   const split = row.kind !== "head" || reading.arrays["carry"];
-  const tabs = (split && TABS[row.kind]) || (WRITES.has(row.kind) ? [WRITTEN] : []);
+  const own = (split && TABS[row.kind]) || (WRITES.has(row.kind) ? [WRITTEN] : []);
+  const tabs = own.length ? [...own, LENS] : own;
   const [tab, name] = tabs.find(([name]) => name === store.tab.value) ?? tabs[0] ?? ["", ""];
   const many = tabs.length > 1;
   return (
@@ -59,6 +63,7 @@ export function Detail() {
         {tab === "why" && <WhyThere row={row} />}
         {tab === "neurons" && <Neurons row={row} />}
         {tab === "writes" && <Written row={row} />}
+        {tab === "lens" && <LensTab />}
       </div>
     </section>
   );
@@ -119,7 +124,7 @@ function sentence({ kind, layer }: Row, { header: { model, target } }: Reading):
     case "mlp.bias":
       return `The output bias of the ${kind === "mlp.bias" ? "MLP" : "attention"} in layer ${layer}: ${always} before the last norm scales it.`;
     case "norm.bias":
-      return `The bias of the last norm, read in the direction of the target: ${always}.`;
+      return `The bias of the norm that is read through, in the direction of the target: ${always}.`;
     case "unembed.bias":
       return "The bias of the unembedding: what the model grants this token before it has read anything.";
     case "rounding":

@@ -6,6 +6,7 @@ import { Detail } from "./detail";
 import { ComponentMap } from "./map";
 import { PromptLine } from "./promptline";
 import { Status } from "./status";
+import { TracePanel } from "./trace";
 import { Waterfall } from "./waterfall";
 
 export function Explorer() {
@@ -21,7 +22,7 @@ export function Explorer() {
         <Finding />
         <div class="aw-cols">
           <section class="aw-main" aria-label="Contributions">
-            {store.order.value === "map" ? <ComponentMap /> : <Waterfall />}
+            {store.order.value === "map" ? <ComponentMap /> : store.order.value === "trace" ? <TracePanel /> : <Waterfall />}
           </section>
           <Detail />
         </div>
@@ -35,6 +36,7 @@ const ORDERS: [Order, string][] = [
   ["size", "by size"],
   ["order", "in order"],
   ["map", "map"],
+  ["trace", "trace"],
 ];
 
 function Finding() {
@@ -52,7 +54,7 @@ function Finding() {
           </>
         ) : (
           <>
-            {finding.names.join(" and ")} {finding.text} for {target.kind === "score" ? `the ${target.phrase}` : <TargetName />}
+            {finding.names.join(" and ")} {finding.text} for {reading.inner ? `the ${target.phrase}` : <TargetName />}
           </>
         )}
       </h2>

@@ -34,7 +34,7 @@ export function colourOf(palette: Palette, scale: HeatProps["scale"], value: num
   return sequential(palette, scale === "probability" ? value : most > 0 ? Math.max(0, value) / most : 0);
 }
 
-function useWidth(): [{ current: HTMLDivElement | null }, number] {
+export function useWidth(): [{ current: HTMLDivElement | null }, number] {
   const ref = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(420);
   useLayoutEffect(() => {
@@ -49,7 +49,7 @@ function useWidth(): [{ current: HTMLDivElement | null }, number] {
   return [ref, width];
 }
 
-const longest = (tokens: string[]) => Math.max(...tokens.map((t) => [...tokenText(t)].length), 1);
+export const longest = (tokens: string[]) => Math.max(...tokens.map((t) => [...tokenText(t)].length), 1);
 
 export function Heat(props: HeatProps) {
   const [box, width] = useWidth();
@@ -73,7 +73,18 @@ interface Drawn extends HeatProps {
   setAt(cell: Cell | null): void;
 }
 
-function useGrid({ tokens, current, at, setAt, pick }: Drawn) {
+interface GridKeys {
+  rows: number;
+  width(row: number): number;
+  /** where the keys start */
+  start: Cell;
+  at: Cell | null;
+  setAt(cell: Cell | null): void;
+  pick?: ((here: Cell) => void) | undefined;
+}
+
+/** Focus and keys of a grid: one stop, arrows, Home, End, Enter. */
+export function useGrid({ rows, width, start, at, setAt, pick }: GridKeys) {
   const focused = useRef(false);
   const grid = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
@@ -82,20 +93,20 @@ function useGrid({ tokens, current, at, setAt, pick }: Drawn) {
   return {
     ref: grid,
     onKeyDown: (event: KeyboardEvent) => {
-      const here = at ?? { row: current, column: 0 };
-      const to = move(event.key, here, tokens.length, (row) => row + 1, event.ctrlKey || event.metaKey);
+      const here = at ?? start;
+      const to = move(event.key, here, rows, width, event.ctrlKey || event.metaKey);
       if (to) {
         event.preventDefault();
         focused.current = true;
         setAt(to);
-      } else if ((event.key === "Enter" || event.key === " ") && here.row === current && pick) {
+      } else if ((event.key === "Enter" || event.key === " ") && pick) {
         event.preventDefault();
-        pick(here.column);
+        pick(here);
       }
     },
     onFocusIn: () => {
       focused.current = true;
-      if (!at) setAt({ row: current, column: 0 });
+      if (!at) setAt(start);
     },
     onFocusOut: () => (focused.current = false),
     onPointerLeave: () => {
@@ -104,10 +115,20 @@ function useGrid({ tokens, current, at, setAt, pick }: Drawn) {
   };
 }
 
+/** The lower triangle; only the row that is explained can be picked. */
+const triangle = ({ tokens, current, at, setAt, pick }: Drawn): GridKeys => ({
+  rows: tokens.length,
+  width: (row) => row + 1,
+  start: { row: current, column: 0 },
+  at,
+  setAt,
+  pick: (here) => here.row === current && pick?.(here.column),
+});
+
 function Cells(props: Drawn) {
   const { tokens, get, scale, most, current, label, width, at, setAt, pick, picked, tell, compact } = props;
   const { palette } = useView();
-  const grid = useGrid(props);
+  const grid = useGrid(triangle(props));
   const n = tokens.length;
   const chars = longest(tokens);
   const gutter = Math.min(120, chars * 7 + 10);
@@ -168,7 +189,7 @@ function Picture(props: Drawn) {
   const { tokens, get, scale, most, current, label, width, at, setAt, pick, picked, tell, compact } = props;
   const { palette } = useView();
   const canvas = useRef<HTMLCanvasElement>(null);
-  const grid = useGrid(props);
+  const grid = useGrid(triangle(props));
   const n = tokens.length;
   const gutter = Math.min(96, Math.min(14, longest(tokens)) * 6.8 + 8);
   const size = Math.max(120, Math.min(compact ? 400 : 620, width - gutter - 6, n * 24));

@@ -21,8 +21,8 @@ export function PromptLine() {
   const reading = store.reading.value;
   if (!reading) return null;
   const editable = reading.header.kind === "explorer";
-  // A score belongs to no prediction.
-  const score = reading.header.target.kind === "score";
+  // A score and a neuron belong to no prediction.
+  const { inner } = reading;
   return (
     <div class="aw-top">
       <div class="aw-line">
@@ -53,14 +53,14 @@ export function PromptLine() {
         ) : (
           <PromptTokens reading={reading} editable={editable} />
         )}
-        {!score && (
+        {!inner && (
           <div class="aw-answer">
             <Candidates reading={reading} editable={editable} />
             <Target reading={reading} editable={editable} />
           </div>
         )}
       </div>
-      {!score && <CompareLine reading={reading} editable={editable} />}
+      {!inner && <CompareLine reading={reading} editable={editable} />}
     </div>
   );
 }
@@ -96,7 +96,7 @@ function PromptTokens({ reading, editable }: { reading: Reading; editable: boole
         pick={editable ? (i) => i !== reading.position && store.explain({ position: i, target: null }) : null}
         items={reading.tokens.map((text, i) => ({
           text,
-          about: i === reading.position ? (reading.header.target.kind === "score" ? ": read here" : ": what comes next is explained") : editable ? ": explain what comes after it" : "",
+          about: i === reading.position ? (reading.inner ? ": read here" : ": what comes next is explained") : editable ? ": explain what comes after it" : "",
           quiet: reading.special(i),
         }))}
       />

@@ -4,13 +4,16 @@ import { render as draw } from "preact";
 import { guardKeys } from "../core/keyboard";
 import { Store } from "../core/store";
 import { applyTheme, onceAttached, watchTheme } from "../core/theme";
-import type { AttentionHeader, BarsHeader, Model } from "../core/types";
+import type { AttentionHeader, BarsHeader, LensHeader, Model, PhraseHeader, TraceHeader } from "../core/types";
 import { decode } from "../core/wire";
 import { AttentionView } from "./attention";
 import { BarsView } from "./bars";
 import { Context } from "./common";
 import { Explorer } from "./explorer";
+import { LensView } from "./lens";
+import { PhraseView } from "./phrase";
 import { Status } from "./status";
+import { TraceView } from "./trace";
 
 export function mount(model: Model, host: HTMLElement, kind: string): () => void {
   const root = document.createElement("div");
@@ -48,6 +51,9 @@ function View({ store }: { store: Store }) {
   const state = store.state.value;
   if (store.broken.value || !state) return <Status />;
   if (store.kind === "bars") return <BarsView data={decode<BarsHeader>(state)} />;
+  if (store.kind === "phrase") return <PhraseView data={decode<PhraseHeader>(state)} />;
   if (store.kind === "attention") return <AttentionView data={decode<AttentionHeader>(state)} />;
+  if (store.kind === "trace") return <TraceView header={decode<TraceHeader>(state).header} />;
+  if (store.kind === "lens") return <LensView data={decode<LensHeader>(state)} />;
   return <Explorer />;
 }

@@ -62,7 +62,7 @@ export function Waterfall() {
             </span>
           ))}
         </span>
-        <span class="aw-val">{unit}</span>
+        <span class="aw-val">{unit.length < 9 && unit}</span>
       </div>
       <div class="aw-scroll" style={store.options.value.height ? { maxHeight: `${store.options.value.height}px` } : {}}>
         <div class="aw-rows">

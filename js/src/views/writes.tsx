@@ -34,13 +34,19 @@ export function Neurons({ row }: { row: Row }) {
           ["output bias", n.bias],
           ["rounding", n.rounding],
         ];
-        const rows: BarRow[] = n.labels.map((label, i) => ({ key: label, label, value: n.values[i] ?? 0 }));
+        const rows: BarRow[] = n.labels.map((label, i) => ({
+          key: label,
+          label,
+          value: n.values[i] ?? 0,
+          ...(!store.fixed.value && { title: `Why ${label} fired`, act: () => store.explain({ neuron: label }) }),
+        }));
         for (const [label, value] of more) if (value) rows.push({ key: label, label, value, quiet: true });
         const sum = sumOf(rows.map((r) => r.value));
         return (
           <div data-part="neurons">
             <p class="aw-caption">
               The neurons of {row.id} that wrote most to <TargetName />; all rows sum to {store.reading.value?.signed(sum)}.
+              {!store.fixed.value && <span class="aw-do"> Click a neuron to ask why it fired.</span>}
             </p>
             <Bars label={`Neurons of ${row.id}`} rows={rows} />
           </div>

@@ -1,0 +1,69 @@
+"""Several prompts in few forward passes: only prompts of equal length share one, so nothing is ever padded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import AttribError, PositionError
+from .capture import record_many
+from .memory import estimate, require
+from .run import Run
+
+if TYPE_CHECKING:
+    from .model import Model, Prompt
+    from .worker import Job
+
+
+def run_many(
+    model: Model,
+    prompts: Sequence[Prompt],
+    *,
+    bos: bool | None = None,
+    budget: int = 512 * 2**20,
+    job: Job | None = None,
+) -> list[Run]:
+    """One Run per prompt, in the order given; a Run of this model is returned as it is.
+
+    Prompts of equal length go through the model together, as many at a time as ``budget`` bytes of recording and
+    attention allow. A padded row would shift learned positions and can change what a rotation is scaled by: without
+    padding every number is that of the prompt alone, up to the order of sums in a matrix product.
+
+    Args:
+        bos: as for :meth:`.Model.run`.
+        job: told how many prompts are done after every pass, and asked whether to stop.
+
+    Raises:
+        PositionError: a text in place of a list, a prompt that cannot be run (its number is named), or more than the
+            free memory holds.
+        Cancelled: ``job`` was cancelled.
+    """
+    if isinstance(prompts, str):
+        raise PositionError("One text is not a list of prompts.", "Write model.run(...), or put it in a list.")
+    found: dict[int, Run] = {}
+    waiting: dict[int, list[tuple[int, list[int]]]] = {}
+    for number, prompt in enumerate(prompts):
+        if isinstance(prompt, Run) and prompt.model is model and bos is None:
+            found[number] = prompt
+            continue
+        try:
+            ids = model.encode(prompt, bos=bos)
+        except AttribError as reason:
+            raise type(reason)(f"Prompt {number}: {reason.message}", reason.hint) from reason
+        waiting.setdefault(len(ids), []).append((number, ids))
+    needed = sum(estimate(model, length) * len(rows) for length, rows in waiting.items())
+    require(model, needed, f"{len(prompts) - len(found)} prompts together")
+    for length, rows in sorted(waiting.items()):
+        # the attention of an eager model holds two [head, n, n] tensors while a layer runs
+        passing = 2 * model.n_heads * length**2 * model.dtype.itemsize
+        size = max(1, budget // (estimate(model, length) + passing))
+        for start in range(0, len(rows), size):
+            chunk = rows[start : start + size]
+            if job is not None:
+                job.progress(len(found), len(prompts), f"{length} tokens each")
+            for (number, ids), recording in zip(chunk, record_many(model, [i for _, i in chunk]), strict=True):
+                text = model.text_of(prompts[number], ids)
+                found[number] = Run(model, ids, text, recording=recording)
+    if job is not None:
+        job.progress(len(prompts), len(prompts))
+    return [found[number] for number in range(len(prompts))]

@@ -1,0 +1,81 @@
+"""What a run takes in memory, said before it runs."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..errors import PositionError
+
+if TYPE_CHECKING:
+    from .model import Model
+
+#: Below this nobody asks the machine how much it has left.
+SMALL = 64 * 2**20
+#: Share of the free memory above which a run is announced.
+LARGE = 0.5
+
+
+def readable(size: float) -> str:
+    """Bytes for people: ``1.2 MB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.2g} {unit}"
+        size /= 1000
+    raise AssertionError
+
+
+def estimate(model: Model, n_tokens: int, kept: int = 1) -> int:
+    """Bytes of the tensors that a run of ``n_tokens`` keeps, with the logits of ``kept`` positions.
+
+    The streams before and after every layer, z, what attention and MLP give and (where a norm or a multiplier
+    follows) write, the embeddings where positions are learned, and the logits, before a soft cap too where there is
+    one. What the forward pass needs besides, such as an eager model's [head, n, n] patterns of one layer, comes on
+    top while it runs.
+    """
+    anatomy, geo = model.anatomy, model.geometry
+    scaled = model.multiplier != 1
+    inside = 2 + bool(anatomy.attn_post_norm or scaled) + bool(anatomy.mlp_post_norm or scaled) if anatomy.attn else 0
+    streams = geo.n_layers * (1 + inside) + 1 + (2 if anatomy.pos else 0)
+    per_token = streams * geo.d_model + (geo.n_layers * geo.n_heads * geo.d_head if anatomy.attn else 0)
+    logits = kept * model.vocab_size * (1 if model.softcap is None else 2)
+    return (n_tokens * per_token + logits) * model.dtype.itemsize
+
+
+def available(device: torch.device) -> int | None:
+    """Free bytes on ``device``; None where the machine does not say."""
+    if device.type == "cuda":
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserved
+    if device.type != "cpu":
+        return None
+    try:  # what the kernel could give, caches included
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        pass
+    try:  # elsewhere only the size of the machine is known
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def require(model: Model, size: int, what: str) -> None:
+    """Refuse what does not fit, and announce what takes more than half of what is free.
+
+    Raises:
+        PositionError: ``size`` bytes exceed the free memory.
+    """
+    if size < SMALL:
+        return
+    free = available(model.device)
+    if free is None or size <= LARGE * free:
+        return
+    said = f"{what} takes {readable(size)} for its record, and {readable(free)} are free."
+    hint = "Shorten it, load the model in bfloat16, or free memory."
+    if size > free:
+        raise PositionError(said, hint)
+    warnings.warn(said, stacklevel=4)

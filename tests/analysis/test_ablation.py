@@ -1,0 +1,97 @@
+"""Ablation is the weights without the part, or the part's output replaced by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import attrib_widgets as aw
+from fixtures import families
+from fixtures.twins import Twin
+
+ALL = families.TWINS + families.VARIANTS
+TARGET = 17
+
+
+def replaced(name, text, layer, head, value):
+    """Last logit of the target when one head's z is ``value`` everywhere: one plain forward with one hook."""
+    hf = families.build(name, attn="eager")
+    twin = Twin(name, hf, families.ids_of(name, text))
+    columns = slice(head * twin.head_size, (head + 1) * twin.head_size)
+
+    def hook(module, args):
+        z = args[0].clone()
+        z[0, :, columns] = value(z[0, :, columns], columns, twin)
+        return (z, *args[1:])
+
+    handle = twin.out_proj(layer).register_forward_pre_hook(hook)
+    with torch.no_grad():
+        logits = hf(torch.tensor([twin.ids]), use_cache=False).logits[0, -1]
+    handle.remove()
+    return float(logits[TARGET])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_zero(family_model, name):
+    model = family_model(name, attn="eager")
+    a = aw.ablate(model, families.PROMPT, TARGET)
+    assert len(a.cells) == model.n_layers * (model.n_heads + 1)
+    for layer, head in [(0, 0), (1, 3), (2, 1)]:
+        expected = replaced(name, families.PROMPT, layer, head, lambda z, *_: torch.zeros_like(z))
+        assert a.base + a[(layer, head)] == pytest.approx(expected, abs=2e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
+def test_means(family_model, name):
+    model = family_model(name, attn="eager")
+    ids = families.ids_of(name)
+    others = [[(i + k) % 300 if n > 1 else i for n, i in enumerate(ids)] for k in (3, 50)]
+    runs = [Twin(name, families.build(name, attn="eager"), o) for o in others]
+
+    def aligned(z, columns, twin):
+        return torch.stack([r.kept["z", 1][:, columns] for r in runs]).mean(0).to(z.dtype)
+
+    a = aw.ablate(model, families.PROMPT, TARGET, components=["L1H2"], method="mean", reference=others)
+    assert a.base + float(a.values[0]) == pytest.approx(replaced(name, families.PROMPT, 1, 2, aligned), abs=2e-5)
+
+    shorter = [others[0], others[1][:-1]]
+    runs = [Twin(name, families.build(name, attn="eager"), o) for o in shorter]
+
+    def pooled(z, columns, twin):
+        mean = torch.cat([r.kept["z", 1][1:, columns] for r in runs]).mean(0).to(z.dtype)
+        return torch.cat([z[:1], mean.expand(len(z) - 1, -1)])
+
+    a = aw.ablate(model, families.PROMPT, TARGET, components=["L1H2"], method="mean", reference=shorter)
+    assert a.base + float(a.values[0]) == pytest.approx(replaced(name, families.PROMPT, 1, 2, pooled), abs=2e-5)
+
+
+def test_resample(family_model):
+    model = family_model("gpt2")
+    ids = families.ids_of("gpt2")
+    others = [[(i + k) % 300 for i in ids] for k in (3, 50, 70)]
+    a = aw.ablate(model, ids, TARGET, components=["L1H2", ["L0H0", "L1.mlp"]], method="resample", reference=others)
+    assert a.ablated.shape == (3, 2) and a.spread is not None
+    noised = [aw.patch(model, ids, o, TARGET, components=["L1H2"], direction="noise") for o in others]
+    assert a.ablated[:, 0].tolist() == pytest.approx([float(p.patched[0, 0]) for p in noised], abs=1e-5)
+    drawn = aw.ablate(model, ids, TARGET, components=["L1H2"], method="resample", reference=[others[0][:-1]], draws=5)
+    again = aw.ablate(model, ids, TARGET, components=["L1H2"], method="resample", reference=[others[0][:-1]], draws=5)
+    assert drawn.ablated.shape == (5, 1) and torch.equal(drawn.ablated, again.ablated)
+
+
+def test_a_whole_attention_layer_keeps_its_bias(family_model):
+    model = family_model("gpt2")
+    heads = [f"L1H{h}" for h in range(model.n_heads)]
+    a = aw.ablate(model, families.PROMPT, TARGET, components=["L1.attn", heads])
+    assert float(a.values[0]) == pytest.approx(float(a.values[1]), abs=1e-6)
+
+
+def test_errors_and_table(family_model):
+    model = family_model("gpt2")
+    with pytest.raises(aw.AttribError, match="reference="):
+        aw.ablate(model, families.PROMPT, TARGET, method="mean")
+    with pytest.raises(aw.AttribError, match="resample"):
+        aw.ablate(model, families.PROMPT, TARGET, method="median")
+    with pytest.raises(aw.ComponentError, match="Ablate what a part writes"):
+        aw.ablate(model, families.PROMPT, TARGET, components=["embed"])
+    a = aw.ablate(model, families.PROMPT, TARGET)
+    assert "Without" in repr(a) and len(a.to_dataframe()) == len(a.cells)

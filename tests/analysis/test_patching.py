@@ -1,0 +1,162 @@
+"""Every cell of every site is what one plain forward pass with one hook says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import attrib_widgets as aw
+from fixtures import families
+from fixtures.patching_twin import SITES, PatchTwin
+
+ALL = families.TWINS + families.VARIANTS
+TARGET = 17
+
+
+def prompts(name, text=families.PROMPT, differ=3):
+    """(clean, corrupted) ids that differ at one position."""
+    clean = families.ids_of(name, text)
+    corrupted = list(clean)
+    corrupted[differ] = (corrupted[differ] + 7) % 300
+    return clean, corrupted
+
+
+@pytest.fixture(scope="module")
+def pair(family_model):
+    def make(name, text=families.PROMPT, differ=3, attn="sdpa"):
+        model = family_model(name, attn=attn)
+        return model, *(model.run(ids) for ids in prompts(name, text, differ))
+
+    return make
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+@pytest.mark.parametrize("name", ALL)
+def test_cells_agree_with_one_forward_each(pair, name, direction):
+    model, clean, corrupted = pair(name, attn="eager")
+    base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+    slow = PatchTwin(name, families.build(name, attn="eager"), base.ids, source.ids)
+    worst, moved = 0.0, 0.0
+    for positions in (None, [-1], "each"):
+        p = aw.patch(model, clean, corrupted, TARGET, sites=SITES, positions=positions, direction=direction)
+        assert p.complete and not p.cost.notes, p.cost.notes
+        unpatched = slow.logits()[-1, TARGET]
+        for i, cell in enumerate(p.cells):
+            (part,) = cell.parts
+            if positions == "each" and (part.layer + cell.positions[0]) % 2:
+                continue  # half of the cells, to keep this short
+            at = range(base.n_positions) if cell.positions is None else cell.positions
+            expected = float(slow.patched(part.site, part.layer, part.head, at)[-1, TARGET])
+            got = float(p.patched[0, i])
+            assert got == pytest.approx(expected, abs=2e-5), f"{name}: {cell} is {got}, one forward says {expected}"
+            worst, moved = max(worst, abs(got - expected)), max(moved, abs(expected - float(unpatched)))
+    assert moved > 0.1, "nothing was patched"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_prompt_longer_than_the_window(pair, name):
+    model, clean, corrupted = pair(name, families.LONG_PROMPT, differ=9, attn="eager")
+    slow = PatchTwin(name, families.build(name, attn="eager"), corrupted.ids, clean.ids)
+    for positions in (None, [-1], [12]):
+        p = aw.patch(model, clean, corrupted, TARGET, sites=["z", "k"], positions=positions)
+        assert not p.cost.notes, p.cost.notes
+        for i, cell in enumerate(p.cells):
+            part = cell.parts[0]
+            at = range(clean.n_positions) if cell.positions is None else cell.positions
+            expected = float(slow.patched(part.site, part.layer, part.head, at)[-1, TARGET])
+            assert float(p.patched[0, i]) == pytest.approx(expected, abs=2e-5), f"{name}: {cell}"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_clean_into_clean_changes_nothing(pair, name):
+    model, clean, _ = pair(name)
+    p = aw.patch(model, clean, clean, TARGET, sites=SITES, positions="each")
+    assert torch.equal(p.patched[0], p.clean.expand(len(p.cells)))
+    assert p.values.isnan().all() and "no gap" in p.title()
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+@pytest.mark.parametrize("name", ALL)
+def test_nothing_is_zero_and_the_whole_stream_is_one(pair, name, direction):
+    model, clean, corrupted = pair(name)
+    p = aw.patch(model, clean, corrupted, TARGET, components=[[], "L0H0"], direction=direction)
+    assert float(p.values[0]) == 0.0
+    moved = int((clean.logits() - corrupted.logits()).abs().argmax())  # rounding is divided by the gap
+    whole = aw.patch(model, clean, corrupted, moved, sites="stream", direction=direction)
+    assert whole.values.tolist() == pytest.approx([1.0] * (model.n_layers + 1), abs=1e-5)
+
+
+def test_all_heads_and_the_mlp_together_are_the_layer(pair):
+    model, clean, corrupted = pair("llama")
+    heads = [f"L1H{h}" for h in range(model.n_heads)]
+    p = aw.patch(model, clean, corrupted, TARGET, components=[heads, "L1.attn", "L1", [*heads, "L1.mlp"]])
+    assert float(p.values[0]) == pytest.approx(float(p.values[1]), abs=1e-6)
+    assert float(p.values[2]) == pytest.approx(float(p.values[3]), abs=1e-6)
+    assert abs(float(p.values[0] - p.values[2])) > 1e-3
+
+
+def test_values_do_not_matter_before_the_difference(pair):
+    """Positions before the first token that differs hold the same in both runs, and are not even computed."""
+    model, clean, corrupted = pair("gpt2")
+    p = aw.patch(model, clean, corrupted, TARGET, positions="each")
+    assert p.grid().shape == (model.n_layers, model.n_heads, clean.n_positions)
+    assert (p.grid()[..., :3] == 0).all() and (p.grid()[..., 3:] != 0).any()
+
+
+def test_metrics(pair):
+    model, clean, corrupted = pair("gpt2")
+    logits = {run: run.logits().double() for run in (clean, corrupted)}
+
+    def ends(target):
+        p = aw.patch(model, clean, corrupted, target, positions=[-1])
+        return float(p.clean[0]), float(p.corrupted[0])
+
+    expected = [float(logits[r][5] - logits[r][[7, 9]].mean()) for r in (clean, corrupted)]
+    assert ends(aw.logit_diff(5, [7, 9])) == pytest.approx(expected, abs=1e-4)
+    expected = [float(logits[r].log_softmax(-1)[5]) for r in (clean, corrupted)]
+    assert ends(aw.log_prob(5)) == pytest.approx(expected, abs=1e-4)
+    assert ends(aw.prob(5)) == pytest.approx([2.718281828459045**e for e in expected], abs=1e-5)
+    expected = [float(logits[r][5] - logits[r].mean()) for r in (clean, corrupted)]
+    assert ends(aw.logit(5).centered()) == pytest.approx(expected, abs=1e-4)
+    p, q = logits[clean].log_softmax(-1), logits[corrupted].log_softmax(-1)
+    assert ends(aw.kl()) == pytest.approx([0.0, float((p.exp() * (p - q)).sum())], abs=1e-4)
+    assert ends(lambda rows: rows[:, 5] - rows[:, 7]) == pytest.approx(ends(aw.logit_diff(5, 7)), abs=1e-4)
+    with pytest.raises(aw.TargetError, match="one number per row"):
+        ends(lambda rows: rows.sum())
+    with pytest.raises(aw.TargetError, match="score"):
+        ends(aw.score("L1H0"))
+
+
+def test_pairs_of_prompts(pair):
+    model, clean, corrupted = pair("gpt2")
+    other = list(corrupted.ids)
+    other[3] = (other[3] + 11) % 300
+    both = aw.patch(model, [clean, clean], [corrupted, model.run(other)], 5)
+    singles = [aw.patch(model, clean, c, 5) for c in (corrupted, other)]
+    change = sum(s.changes[0] for s in singles)
+    gap = sum(float(s.gap[0]) for s in singles)
+    assert both.values.tolist() == pytest.approx((change / gap).tolist(), abs=1e-5)
+    assert both.interval.shape == (len(both.cells), 2)
+    low, high = both.interval.T
+    assert (low <= both.values + 1e-6).all() and (both.values <= high + 1e-6).all()
+    assert singles[0].interval is None and "n = 1" in singles[0].notes[0]
+
+
+def test_errors_name_the_remedy(pair):
+    model, clean, corrupted = pair("gpt2")
+    with pytest.raises(aw.PositionError, match="as many tokens"):
+        aw.patch(model, clean, [*clean.ids, 5], 5)
+    with pytest.raises(aw.ComponentError, match="sites are"):
+        aw.patch(model, clean, corrupted, 5, sites="zz")
+    with pytest.raises(aw.ComponentError, match="3 layers of 4 heads"):
+        aw.patch(model, clean, corrupted, 5, components=["L9H0"])
+    with pytest.raises(aw.PositionError, match="each"):
+        aw.patch(model, clean, corrupted, 5, positions="all")
+    with pytest.raises(aw.TargetError, match="denoise"):
+        aw.patch(model, clean, corrupted, 5, direction="both")
+    p = aw.patch(model, clean, corrupted, 5, sites=["z", "mlp"])
+    with pytest.raises(aw.ComponentError, match="Which site"):
+        p.grid()
+    assert p["L1H2"] == float(p.heads[1, 2])
+    assert list(p.to_dataframe().columns[:3]) == ["cell", "site", "layer"]
+    assert "recover" in repr(p)

@@ -1,0 +1,48 @@
+"""The effect of a token is what plain forward passes with other tokens in its place say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import attrib_widgets as aw
+from fixtures import families
+
+
+@pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS)
+def test_one_forward_per_replacement(family_model, name):
+    model = family_model(name)
+    other = 40
+    e = aw.token_effects(model, families.PROMPT, 17, draws=2, alternatives=[other, other + 1])
+    hf = families.build(name)
+    ids = families.ids_of(name)
+    generator = torch.Generator().manual_seed(0)
+    special = [p for p, i in enumerate(ids) if i in model.special_ids]
+    for draw in range(2):
+        drawn = {}
+        for p in range(len(ids)):
+            if p not in special:
+                drawn[p] = other + int(torch.randint(2, (1,), generator=generator))
+        for p, token in drawn.items():
+            changed = [*ids[:p], token, *ids[p + 1 :]]
+            with torch.no_grad():
+                expected = float(hf(torch.tensor([changed]), use_cache=False).logits[0, -1, 17])
+            assert float(e.changed[draw, p]) == pytest.approx(expected, abs=2e-5), (draw, p)
+    assert e.values[special].isnan().all()
+
+
+def test_on_the_demo():
+    model = aw.load("demo")
+    e = aw.token_effects(model, "The capital of France is", " Paris")
+    best = int(e.values.nan_to_num(0).argmin())
+    assert e.run.tokens[best] == " France", "the country carries the answer"
+    assert "France" in e.title() and len(e.to_dataframe()) == e.run.n_positions
+    again = aw.token_effects(model, "The capital of France is", " Paris")
+    assert torch.equal(e.changed.nan_to_num(), again.changed.nan_to_num())
+
+
+def test_errors(family_model):
+    with pytest.raises(aw.AttribError, match="draws"):
+        aw.token_effects(family_model("gpt2"), families.PROMPT, 5, draws=0)
+    with pytest.raises(aw.AttribError, match="alternatives"):
+        aw.token_effects(family_model("gpt2"), families.PROMPT, 5, alternatives=[7])

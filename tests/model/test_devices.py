@@ -1,0 +1,97 @@
+"""Models whose layers live on different devices, as ``device_map`` leaves them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import attrib_widgets as aw
+from fixtures import families
+from fixtures.places import FAR, NEAR, Far, second_device, send
+
+NAMES = [*families.TWINS, "gpt_neo", "falcon", "granite", "mixtral", "gpt_oss"]
+LAYOUTS = ["last layers away", "one layer away"]
+
+
+def spread(name, layout):
+    """A model on two devices: what follows the layers goes where the last layer is."""
+    hf = families.build(name)
+    whole = aw.load(families.build(name), tokenizer=families.tokenizer(name))
+    a = whole.anatomy
+    find = lambda path: hf.get_submodule(next(p for p in path.split("|") if _has(hf, p)))  # noqa: E731
+    layers = list(find(a.layers))
+    away = layers[1:] if layout == "last layers away" else layers[1:2]
+    for layer in layers:
+        send(layer, FAR if layer in away else NEAR)
+    end = FAR if layers[-1] in away else NEAR
+    for path in (a.final_norm, a.unembed):
+        send(find(path), end)
+    if end == FAR:  # the head may be the embedding's weight: it is copied to the other device
+        hf.register_forward_hook(lambda m, args, out: out.__class__(logits=out.logits.to(NEAR)))
+    return whole, hf
+
+
+def _has(hf, path):
+    try:
+        hf.get_submodule(path)
+    except AttributeError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_layers_on_two_devices_give_the_same_numbers(name, layout):
+    whole, hf = spread(name, layout)
+    expected = aw.attribute(whole.run(families.PROMPT), " Paris")
+    with second_device():
+        with torch.no_grad():
+            ids = torch.tensor([families.ids_of(name)])
+            printed = hf(ids, use_cache=False).logits[0, -1]
+            assert torch.allclose(printed, expected.run.logits(), atol=1e-5), "the model itself"
+        model = aw.load(hf, tokenizer=families.tokenizer(name))
+        assert model.check.ok, model.check.reason
+        assert (model.home == FAR) == (layout == "last layers away") and model.device == torch.device("cpu")
+        run = model.run(families.PROMPT)
+        record = run.record
+        tensors = [*record.streams, *record.z, *record.attn_write, *record.mlp_write, record.logits, record.precap]
+        assert {isinstance(t, Far) for t in tensors} == {model.home == FAR}, "a recording lives on one device"
+        a = aw.attribute(run, " Paris")
+        assert a.exact and a.values.device == torch.device("cpu")
+        assert torch.allclose(a.values, expected.values, atol=1e-6)
+        head = "L1H1"
+        assert torch.allclose(a.sources(head).values, expected.sources(head).values, atol=1e-6)
+        assert torch.allclose(a.through(head).values, expected.through(head).values, atol=1e-6)
+        opened = (lambda x: x.experts(1)) if model.has_experts(1) else (lambda x: x.neurons(1))
+        assert torch.allclose(opened(a).values, opened(expected).values, atol=1e-6)
+        assert torch.allclose(a.by_position().values, expected.by_position().values, atol=1e-6)
+        assert torch.allclose(a.writes(head).logits, expected.writes(head).logits, atol=1e-6)
+        assert torch.allclose(aw.attention(run).patterns, aw.attention(expected.run).patterns, atol=1e-6)
+        for side in ("query", "key"):
+            score = aw.score(head, key=1, side=side)
+            one, other = aw.attribute(run, score), aw.attribute(expected.run, score)
+            assert torch.allclose(one.values, other.values, atol=1e-5 * (1 + float(other.values.abs().max())))
+        if not model.has_experts(1):
+            fired, there = (aw.attribute(r, aw.neuron("L1N3")) for r in (run, expected.run))
+            assert torch.allclose(fired.values, there.values, atol=1e-5)
+            assert torch.allclose(fired.by_position().values, there.by_position().values, atol=1e-5)
+        for mlps in ("stop", "frozen"):
+            walk, other = (x.trace(depth=3, mlps=mlps) for x in (a, expected))
+            assert walk.exact and len(walk.leaves()) == len(other.leaves())
+        many = model.run_many([families.PROMPT, families.PROMPT, "The"])
+        assert torch.allclose(aw.attribute(many[1], " Paris").values, expected.values, atol=1e-5)
+        unit = "logits" if name == "gemma2" else "nats"
+        phrase = aw.attribute(run, aw.phrase(" Paris. The", unit=unit))
+        assert phrase.exact and "".join(phrase.tokens) == " Paris. The" and len(phrase.likeliest) == len(phrase)
+        lens, other = aw.logit_lens(run, " Paris"), aw.logit_lens(expected.run, " Paris")
+        assert torch.allclose(lens.probability, other.probability, atol=1e-5)
+        aw.head_table(a)
+        a.worked(head)
+        repr(run), repr(a), repr(phrase)
+
+
+def test_weights_left_on_the_disk_are_refused_by_name():
+    hf = families.build("llama")
+    hf.model.layers[1].to("meta")
+    with pytest.raises(aw.AttribError, match=r"model\.layers\.1.* device_map"):
+        aw.load(hf, tokenizer=families.tokenizer("llama"))
