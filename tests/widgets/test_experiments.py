@@ -226,9 +226,9 @@ def test_a_linked_selection_goes_both_ways(explorer):
 @pytest.mark.parametrize(
     ("options", "shape"),
     [
-        ({"sites": "stream", "positions": "each"}, {"stream": (5, 6)}),
-        ({"sites": ["z", "mlp"]}, {"parts": (4, 9)}),
-        ({"sites": ["z", "mlp"], "positions": "each"}, {"z": (32, 6), "mlp": (4, 6)}),
+        ({"sites": "stream", "positions": "each"}, {"stream": (6, 6)}),
+        ({"sites": ["z", "mlp"]}, {"parts": (5, 9)}),
+        ({"sites": ["z", "mlp"], "positions": "each"}, {"z": (40, 6), "mlp": (5, 6)}),
         ({"sites": "q", "layers": [1]}, {"q": (1, 8)}),
         ({"components": ["L0H4", ["L0H1", "L0H4"]]}, {"parts": (1, 1), "joint": (1, 1)}),
     ],
