@@ -458,8 +458,17 @@ def readout_bound(
     rows = model.unembed_weight.T[ids].float() * scale
     each = dot_bound(model.dtype, normed[:, None].expand(rows.shape), rows)
     total = (each + eps * size.gather(1, ids)) @ found.weights.abs().double()
-    if found.dense is not None:  # every other token, by the length of its row: its products are not worth forming
-        spread = normed.norm(dim=-1, keepdim=True) * model.unembed_lengths * scale / model.d_model**0.5
-        others = 16 * eps * spread + 5 * eps * size + accumulation(model.d_model) * spread
-        total = total + (others * found.dense.abs()).sum(-1)
+    if found.dense is not None:
+        total = total + (logit_bound(model, x, printed) * found.dense.abs()).sum(-1)
     return total + 1e-6 * found.of_rows(printed).abs()
+
+
+def logit_bound(
+    model: Model, x: Float[Tensor, "row d_model"], printed: Float[Tensor, "row vocab"]
+) -> Float[Tensor, "row vocab"]:
+    """Rounding of every logit, by the length of its token's row of the unembedding: no products are formed."""
+    eps = torch.finfo(model.dtype).eps
+    normed = model.norm(model.anatomy.final_norm)(x)
+    spread = normed.norm(dim=-1, keepdim=True) * model.unembed_lengths * abs(model.logit_scale) / model.d_model**0.5
+    bound: Tensor = 16 * eps * spread + 5 * eps * printed.float().abs() + accumulation(model.d_model) * spread
+    return bound

@@ -171,6 +171,27 @@ def test_wrong_down_projection_is_found_before_neurons_are_shown(dtype):
     pytest.fail(f"neurons shown from the wrong module; gap {c.gap:.2e}, values {c.values[:3]}")
 
 
+def test_the_reason_is_that_of_the_likeliest_anatomy():
+    """A model whose attention is not understood is not told that some other family's projections do not fit."""
+    hf = families.build("llama")
+    attention = hf.model.layers[1].self_attn
+    attention.scaling *= 1.5
+    true = attention.forward
+
+    def forward(*args, **kwargs):
+        attention.scaling /= 1.5
+        try:
+            return true(*args, **kwargs)
+        finally:
+            attention.scaling *= 1.5
+
+    attention.forward = forward
+    check = aw.load(hf, tokenizer=families.tokenizer("llama")).check
+    assert check.granularity == "sublayers"
+    assert "is not what the heads wrote" in check.reason, check.reason
+    assert check.numbers["attention"] > 1
+
+
 def test_the_message_names_what_was_expected():
     with pytest.raises(aw.AnatomyError) as caught:
         load("llama", anatomy={"attn_out": "self_attn.nowhere"})
