@@ -134,8 +134,7 @@ class Attribution(Result):
     @property
     def mlps(self) -> Float[Tensor, "layer"]:
         """Contributions of the MLPs, their output biases included."""
-        if self.model.granularity == "layers":
-            raise GranularityError(f"{self.model.name} is exact per layer only: {self.model.check.reason}.")
+        self._need_sublayers()
         out = torch.zeros(self.model.n_layers)
         for c, value in zip(self.components, self.values, strict=True):
             if c.kind == "mlp":
@@ -183,6 +182,7 @@ class Attribution(Result):
         return experts(self, self._mlp(layer))
 
     def _mlp(self, layer: int | ComponentLike) -> int:
+        self._need_sublayers()
         number = whole(layer)
         if number is None:
             found = component(layer)  # type: ignore[arg-type]
@@ -247,6 +247,12 @@ class Attribution(Result):
         if found.kind != "head":
             raise ComponentError(f"{found} is not a head.", 'Name one as "L7H4".')
         return found
+
+    def _need_sublayers(self) -> None:
+        if self.model.granularity == "layers":
+            raise GranularityError(
+                f"{self.model.name} is exact per layer only: {self.model.check.reason}.", "See model.check."
+            )
 
     def _need_heads(self) -> None:
         check = self.model.check

@@ -392,8 +392,12 @@ def test_a_state_space_model_is_shown_per_layer_with_the_reason():
     assert model.granularity == "layers" and "layers" in model.check.reason
     a = aw.attribute(model.run(families.PROMPT), " Paris")
     assert a.exact and a.labels[:3] == ["embed", "L0", "L1"]
-    with pytest.raises(aw.GranularityError):
-        _ = a.heads
+    score = aw.score("L0H0")
+    for ask in (lambda: a.heads, lambda: a.mlps, lambda: a.neurons(0), lambda: a.experts(0), lambda: a.sources("L0H0")):
+        with pytest.raises(aw.GranularityError, match="exact per layer only"):
+            ask()
+    with pytest.raises(aw.GranularityError, match="was not shown to be exact: only its layers"):
+        aw.attribute(a.run, score)
 
 
 def test_an_encoder_decoder_is_refused():
