@@ -136,8 +136,7 @@ class Attribution(Result):
     @property
     def mlps(self) -> Float[Tensor, "layer"]:
         """Contributions of the MLPs, their output biases included."""
-        if self.model.granularity == "layers":
-            raise GranularityError(f"{self.model.name} is exact per layer only: {self.model.check.reason}.")
+        self._need_sublayers()
         out = torch.zeros(self.model.n_layers)
         for c, value in zip(self.components, self.values, strict=True):
             if c.kind == "mlp":
@@ -185,6 +184,7 @@ class Attribution(Result):
         return experts(self, self._mlp(layer))
 
     def _mlp(self, layer: int | ComponentLike) -> int:
+        self._need_sublayers()
         number = whole(layer)
         if number is None:
             found = component(layer)  # type: ignore[arg-type]
@@ -263,6 +263,12 @@ class Attribution(Result):
         if found.kind != "head":
             raise ComponentError(f"{found} is not a head.", 'Name one as "L7H4".')
         return found
+
+    def _need_sublayers(self) -> None:
+        if self.model.granularity == "layers":
+            raise GranularityError(
+                f"{self.model.name} is exact per layer only: {self.model.check.reason}.", "See model.check."
+            )
 
     def _need_heads(self) -> None:
         check = self.model.check
@@ -474,8 +480,17 @@ def readout_bound(
     rows = model.unembed_weight.T[ids].float() * scale
     each = dot_bound(model.dtype, normed[:, None].expand(rows.shape), rows)
     total = (each + eps * size.gather(1, ids)) @ found.weights.abs().double()
-    if found.dense is not None:  # every other token, by the length of its row: its products are not worth forming
-        spread = normed.norm(dim=-1, keepdim=True) * model.unembed_lengths * scale / model.d_model**0.5
-        others = 16 * eps * spread + 5 * eps * size + accumulation(model.d_model) * spread
-        total = total + (others * found.dense.abs()).sum(-1)
+    if found.dense is not None:
+        total = total + (logit_bound(model, x, printed) * found.dense.abs()).sum(-1)
     return total + 1e-6 * found.of_rows(printed).abs()
+
+
+def logit_bound(
+    model: Model, x: Float[Tensor, "row d_model"], printed: Float[Tensor, "row vocab"]
+) -> Float[Tensor, "row vocab"]:
+    """Rounding of every logit, by the length of its token's row of the unembedding: no products are formed."""
+    eps = torch.finfo(model.dtype).eps
+    normed = model.norm(model.anatomy.final_norm)(x)
+    spread = normed.norm(dim=-1, keepdim=True) * model.unembed_lengths * abs(model.logit_scale) / model.d_model**0.5
+    bound: Tensor = 16 * eps * spread + 5 * eps * printed.float().abs() + accumulation(model.d_model) * spread
+    return bound
