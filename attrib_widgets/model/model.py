@@ -121,8 +121,9 @@ class Model(Tokens):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype of the weights."""
-        return self.unembed_weight.dtype
+        """Dtype of the weights; where the layers and the unembedding differ, the coarser of the two."""
+        both = (self.unembed_weight.dtype, next(self.layer(0).parameters()).dtype)
+        return max(both, key=lambda dtype: torch.finfo(dtype).eps)
 
     @property
     def device(self) -> torch.device:

@@ -463,3 +463,13 @@ def test_a_capped_model_loaded_by_name_keeps_its_cap(tmp_path):
     model = aw.load(str(tmp_path))
     assert model.hf.config._attn_implementation == "eager"
     assert model.check.ok and not model.check.remark
+
+
+def test_an_unembedding_kept_in_float32():
+    """Layers in bfloat16 and a float32 head: rounding is that of the coarser of the two."""
+    hf = families.build("llama", torch.bfloat16)
+    hf.lm_head.float()
+    hf.lm_head.register_forward_pre_hook(lambda module, args: (args[0].float(),))
+    model = aw.load(hf, tokenizer=families.tokenizer("llama"))
+    assert model.check.ok and model.dtype == torch.bfloat16
+    assert aw.attribute(model.run(families.PROMPT), " Paris").exact
