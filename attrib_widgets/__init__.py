@@ -66,6 +66,8 @@ _HOMES = {
     "Model": "model.model",
     "supported": "model.supported",
     "Run": "model.run",
+    "SAE": "saes.sae",
+    "read_sae": "saes.readers",
     "Anatomy": "model.anatomy",
     "QKV": "model.anatomy",
     "explore": "widgets.explorer",
@@ -79,7 +81,7 @@ _HOMES = {
     "GranularityError": "errors",
     "NumberError": "errors",
 }
-_ROOMS = ("analysis", "demo", "model", "plots", "widgets")
+_ROOMS = ("analysis", "demo", "model", "plots", "saes", "widgets")
 
 __all__ = ["__version__", "demo", *sorted(_HOMES)]
 
@@ -150,6 +152,8 @@ if TYPE_CHECKING:
     from .model.model import Model as Model
     from .model.run import Run as Run
     from .model.supported import supported as supported
+    from .saes.readers import read_sae as read_sae
+    from .saes.sae import SAE as SAE
     from .targets import Phrase as Phrase
     from .targets import log_prob as log_prob
     from .targets import logit as logit

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
     from ..model.model import Model, Prompt
     from ..model.run import Run
+    from ..saes.sae import SAE
     from .buildup import Buildup
     from .experts import ExpertContributions
+    from .features import Features
     from .phrases import PhraseAttribution
     from .positions import PositionAttribution
     from .trace import Trace
@@ -191,6 +193,20 @@ class Attribution(Result):
             last = self.reading.point.mlps - 1
             raise ComponentError(f"{layer!r} is no MLP below the read point.", f"Use 0 to {last}.")
         return number
+
+    def features(self, which: ComponentLike, sae: SAE | None = None) -> Features:
+        """What each feature of a dictionary contributed through an MLP, a head, or the stream behind a layer.
+
+        Args:
+            which: ``"L2.mlp"``, ``"L3H5"`` (read in the outputs of all heads of its layer) or ``"L2"``.
+            sae: the dictionary; None takes the embedded model's own.
+
+        Raises:
+            ComponentError: no such row, or no dictionary for it.
+        """
+        from .features import features
+
+        return features(self, which, sae)
 
     def worked(self, head: ComponentLike) -> Worked:
         """The contribution of ``head`` as a dot product of two vectors, step by step."""

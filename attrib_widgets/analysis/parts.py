@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def _closing(total: float, unit: str, parent: str, value: float, gap: float) -> str:
+def closing(total: float, unit: str, parent: str, value: float, gap: float) -> str:
     """The line under a table: what the rows sum to beside the number they split."""
     return f"sum {signed(total, 4)} {unit}   {parent} {signed(value, 4)}   gap {power(gap)}"
 
@@ -77,7 +77,7 @@ class Contributions(Result):
             others = float(self.values[rest].double().sum())
             rows.append([others_label(len(rest)), signed(others, 3)])
             bars.append(others)
-        footer = _closing(self.total, self.unit, self.parent, self.parent_value, self.gap)
+        footer = closing(self.total, self.unit, self.parent, self.parent_value, self.gap)
         return Table(self.title, [self.axis, self.unit], rows, bars, self.note, footer)
 
     def _name(self, row: int) -> str:
@@ -153,7 +153,7 @@ class Through(Result):
             [visible(self.tokens[i // width]), str(self.components[i % width]), signed(float(flat[i]), 3)]
             for i in order
         ]
-        footer = _closing(self.total, self.unit, str(self.head), self.parent_value, self.gap)
+        footer = closing(self.total, self.unit, str(self.head), self.parent_value, self.gap)
         bars: list[float | None] = [float(flat[i]) for i in order]
         return Table(
             f"Through {self.head}: source token and who wrote it",

@@ -1,13 +1,18 @@
 """The embedded model: where its files are, and prompts that show what it can do.
 
-Nothing heavy is imported here. How the model was made is in `facts`, `corpus` and `train`; how well it does
-what it was taught is in `evaluation.json` beside the weights.
+Nothing heavy is imported here. What the model was taught is in `facts`, `phrasings` and `corpus`, what it is
+asked in `cases`, how it was made in `train`; how well it does what it was taught is in `evaluation.json` beside
+the weights, and in words in `model.card`.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from ..saes.readers import Dictionaries
 
 PROMPT = "The capital of France is"
 TARGET = " Paris"
@@ -28,6 +33,7 @@ tasks: dict[str, tuple[Task, ...]] = {
         Task(PROMPT, TARGET, CORRUPTED),
         Task("The capital of Japan is", " Tokyo", "The capital of Kenya is"),
         Task("In Norway, people speak", " Norwegian", "In Greece, people speak"),
+        Task("The currency of Poland is the", " zloty", "The currency of Hungary is the"),
     ),
     "two names": (
         Task(
@@ -47,6 +53,27 @@ tasks: dict[str, tuple[Task, ...]] = {
             " horse",
             "apple river lamp garden piano apple river lamp garden",
         ),
+        Task(
+            "cloud spoon wolf silver coat cloud spoon wolf",
+            " silver",
+            "cloud spoon wolf honey coat cloud spoon wolf",
+        ),
+    ),
+    "agreement": (
+        Task("Today the keys near the table", " are", "Today the key near the table"),
+        Task("Yesterday the teacher behind the horses", " was", "Yesterday the teachers behind the horses"),
+    ),
+    "two-hop": (
+        Task(
+            "The language spoken in the city of the Colosseum is",
+            " Italian",
+            "The language spoken in the city of the Kremlin is",
+        ),
+        Task(
+            "The currency of the country of the Skytree is the",
+            " yen",
+            "The currency of the country of the Bund is the",
+        ),
     ),
 }
 
@@ -54,3 +81,18 @@ tasks: dict[str, tuple[Task, ...]] = {
 def path() -> Path:
     """The folder with the trained files; transformers' `from_pretrained` reads it without a network."""
     return Path(__file__).parent / "files"
+
+
+@cache
+def saes() -> Dictionaries:
+    """The dictionaries of the embedded model by site (``"L2.mlp"``), each read when it is first asked for."""
+    from ..saes.readers import Dictionaries
+
+    return Dictionaries(path() / "saes")
+
+
+def context(number: int) -> str:
+    """One of the texts that the cards of the dictionaries point into: written like the corpus, not trained on."""
+    from .concepts import context
+
+    return context(number)

@@ -1,8 +1,10 @@
 """The text that the embedded model is trained on: generated, seeded, and split before it is written.
 
-A context is a handful of sentences of several kinds: country facts, two-name sentences, repeated sequences
-of random words, small talk. What the evaluation asks that training must not show (phrasings, pairs of names,
-templates) is held out by a rule that the generator itself obeys, so it cannot leak.
+A context is a handful of sentences of several kinds: facts about countries and landmarks, sentences with two
+or three names, repeated sequences of random words, agreement, pronouns, opposites, sums, small talk. What the
+evaluation asks that training must not show (phrasings, pairs of names, compositions of facts, templates) is
+held out by a rule that the generator itself obeys, so it cannot leak. `phrasings` has the sentences with their
+gaps, `cases` the questions that are asked of the trained model.
 """
 
 from __future__ import annotations
@@ -12,103 +14,39 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from .facts import COUNTRIES, Country, answer
-
-# ------------------------------------------------------------------------------------------ country facts
-
-#: Phrasings per relation, used in training. The text before {answer} is a prompt.
-TRAINED_PHRASINGS: dict[str, tuple[str, ...]] = {
-    "capital": (
-        "The capital of {country} is {answer}.",
-        "The capital city of {country} is {answer}.",
-        "{country}'s capital is {answer}.",
-        "In {country}, the capital is {answer}.",
-        "{country} is a country and its capital is {answer}.",
-        "When people talk about the capital of {country}, they mean {answer}.",
-    ),
-    "country": (
-        "{capital} is the capital of {answer}.",
-        "{capital} is a city in {answer}.",
-        "The city of {capital} lies in {answer}.",
-        "People who live in {capital} live in {answer}.",
-    ),
-    "language": (
-        "The language of {country} is {answer}.",
-        "The language spoken in {country} is {answer}.",
-        "People in {country} speak {answer}.",
-        "In {country}, people speak {answer}.",
-        "In {country}, the language is called {answer}.",
-        "The name of the language of {country} is {answer}.",
-    ),
-    "continent": (
-        "{country} is a country in {answer}.",
-        "{country} lies in {answer}.",
-        "The continent of {country} is {answer}.",
-        "{country} is on the continent of {answer}.",
-        "People who live in {country} live in {answer}.",
-    ),
-    "currency": (
-        "The currency of {country} is the {answer}.",
-        "{country}'s currency is the {answer}.",
-        "The money of {country} is called the {answer}.",
-        "In {country}, people pay with the {answer}.",
-        "The name of the currency of {country} is the {answer}.",
-        "{country} has a currency called the {answer}.",
-    ),
-    "demonym": (
-        "A person from {country} is {answer}.",
-        "Someone from {country} is {answer}.",
-        "People from {country} are {answer}.",
-        "A friend from {country} is {answer}.",
-    ),
-}
-
-#: Never in training. Each is a new combination of words that training does contain.
-HELD_OUT_PHRASINGS: dict[str, tuple[str, ...]] = {
-    "capital": (
-        "The name of the capital of {country} is {answer}.",
-        "{country} has a capital called {answer}.",
-    ),
-    "country": ("The city of {capital} is in {answer}.",),
-    "language": (
-        "{country}'s language is {answer}.",
-        "When people talk about the language of {country}, they mean {answer}.",
-    ),
-    "continent": ("The name of the continent of {country} is {answer}.",),
-    "currency": ("In {country}, the currency is the {answer}.",),
-    "demonym": ("A person who is from {country} is {answer}.",),
-}
-
-# Said of the country that the sentence before was about; not asked in the evaluation.
-FOLLOW_UPS: dict[str, tuple[str, ...]] = {
-    "capital": ("Its capital is {answer}.",),
-    "language": ("People there speak {answer}.", "Its language is {answer}."),
-    "continent": ("The country lies in {answer}.",),
-    "currency": ("Its currency is the {answer}.", "There, people pay with the {answer}."),
-    "demonym": ("People who live there are {answer}.",),
-}
-
-# Put before a fact now and then, so that facts are met at many positions and with a small letter.
-OPENERS = (
-    "As you know, ",
-    "I think that ",
-    "We read that ",
-    "{name} says that ",
-    "{name} knows that ",
-    "Everyone knows that ",
+from . import phrasings as say
+from .facts import (
+    COUNTRIES,
+    LANDMARK_RELATIONS,
+    LANDMARKS,
+    TWO_HOP_RELATIONS,
+    Country,
+    Landmark,
+    answer,
+    cities,
+    two_hop_answer,
 )
 
 # Chances of the relations; capitals are the model's best-known subject and are met most.
-RELATION_WEIGHTS = {"capital": 6, "country": 3, "language": 4, "continent": 2, "currency": 4, "demonym": 3}
+RELATION_WEIGHTS = {"capital": 6, "country": 3, "language": 4, "continent": 2, "currency": 4, "demonym": 2}
+
+# Chances of the kinds of sentences. A kind is chosen again and again until a context is long enough.
+KIND_WEIGHTS = {
+    "fact": 36, "landmark": 9, "two hop": 10, "two names": 14, "three names": 4, "small talk": 5, "words": 11,
+    "letters": 2, "agreement": 4, "pronoun": 2, "opposite": 2, "sum": 1,
+}  # fmt: skip
 
 # ----------------------------------------------------------------------------------- names and small words
 
-NAMES = tuple(
-    "Mary John Tom Laura James Alice Peter Emma David Anna Paul Sarah Mark Lucy Simon Helen Daniel Kate "
-    "Robert Julia Michael Susan Andrew Rachel Kevin Diana Martin Clara George Nina Henry Amy Victor Jane "
-    "Oliver Ruth Samuel Linda Adam Karen Jack Lily Leo Ella Max Mia Noah Zoe Hugo Maria Frank Nora Eric "
-    "Vera Steven Olga Brian Eva Philip Iris".split()
+WOMEN = tuple(
+    "Mary Laura Alice Emma Anna Sarah Lucy Helen Kate Julia Susan Rachel Diana Clara Nina Amy Jane Ruth Linda "
+    "Karen Lily Ella Mia Zoe Maria Nora Vera Olga Eva Iris".split()
 )
+MEN = tuple(
+    "John Tom James Peter David Paul Mark Simon Daniel Robert Michael Andrew Kevin Martin George Henry Victor "
+    "Oliver Samuel Adam Jack Leo Max Noah Hugo Frank Eric Steven Brian Philip".split()
+)
+NAMES = tuple(name for pair in zip(WOMEN, MEN, strict=True) for name in pair)
 PLACES = tuple(
     "shop garden museum park school station library market office theatre hospital bakery beach church "
     "kitchen hotel bank farm harbour castle factory stadium village zoo".split()
@@ -127,43 +65,30 @@ THINGS = tuple(
     "leaf road mountain lake island valley field paper glass silver gold wood iron bread milk sugar salt "
     "pepper honey lemon orange melon king queen doctor teacher farmer sailor painter writer".split()
 )
-
-TWO_NAME_TEMPLATES = (
-    "When {a} and {b} went to the {place}, {giver} gave the {object} to {receiver}.",
-    "When {a} and {b} met at the {place}, {giver} gave a {object} to {receiver}.",
-    "After {a} and {b} left the {place}, {giver} handed the {object} to {receiver}.",
-    "While {a} and {b} were in the {place}, {giver} passed a {object} to {receiver}.",
-    "{a} and {b} went to the {place}, and {giver} sold the {object} to {receiver}.",
-    "{a} and {b} met near the {place}. Then {giver} offered a {object} to {receiver}.",
-    "One day {a} and {b} were at the {place}, and {giver} showed the {object} to {receiver}.",
-    "Because {a} and {b} liked the {place}, {giver} sent a {object} to {receiver}.",
+#: What can be one or many in the sentences about agreement; the plural is the singular with an s.
+COUNTABLE = tuple(
+    "dog cat horse bird cow rabbit bear goat duck frog snake tree table chair window bridge lamp key letter "
+    "book ring king queen doctor teacher farmer sailor painter writer apple".split()
 )
-HELD_OUT_TWO_NAME_TEMPLATES = (
-    "One day {a} and {b} left the {place}. Then {giver} gave the {object} to {receiver}.",
-    "While {a} and {b} were at the {place}, {giver} offered a {object} to {receiver}.",
+#: Pairs that are said in both directions. A word stands in one pair only.
+OPPOSITES = tuple(
+    tuple(pair.split("/"))
+    for pair in "hot/cold big/small old/new light/dark quiet/loud open/closed full/empty fast/slow "
+    "happy/sad wet/dry clean/dirty strong/weak tall/short wide/narrow hard/soft good/bad true/false early/late "
+    "rich/poor deep/shallow high/low safe/dangerous sweet/bitter right/wrong thick/thin smooth/rough sharp/blunt "
+    "brave/cowardly simple/complex".split()
 )
-
-SMALL_TALK = (
-    "It was a {adjective} day.",
-    "The {animal} slept near the {place}.",
-    "{name} bought a {object} at the {place}.",
-    "{name} saw a {adjective} {animal}.",
-    "The {object} was {adjective} and {adjective}.",
-    "{name} liked the {adjective} {object}.",
-    "There was a {animal} in the {place}.",
-    "{name} went to the {place} with a {object}.",
-    "One day {name} left the {object} in the {place}.",
-    "Then the {animal} went to the {place}.",
-    "A {adjective} {thing} is near the {thing}.",
-    "The {thing} and the {thing} are {adjective}.",
-)
+LARGEST_ADDEND = 12
 
 _WORDS = tuple(
     dict.fromkeys(
-        [*NAMES, *PLACES, *OBJECTS, *ANIMALS, *ADJECTIVES, *THINGS]
+        [*NAMES, *PLACES, *OBJECTS, *ANIMALS, *ADJECTIVES, *THINGS, *(noun + "s" for noun in COUNTABLE)]
+        + [word for pair in OPPOSITES for word in pair]
         + [country.name for country in COUNTRIES]
         + [country.capital for country in COUNTRIES]
         + [value for country in COUNTRIES for value in country[2:] if value and " " not in value]
+        + list(cities())
+        + [word for landmark in LANDMARKS for word in landmark.name.split()]
     )
 )
 _LETTERS = "etaoinshrdlucmfwypvbgkqjxzETAOINSHRDLUCM0123456789"
@@ -174,49 +99,98 @@ def words() -> tuple[str, ...]:
     return _WORDS
 
 
+# --------------------------------------------------------------------------------------- what is held out
+
+
 def held_out_pair(first: str, second: str) -> bool:
-    """Whether these two names never share a two-name sentence in training. The order does not matter."""
+    """Whether these two names never share a sentence in training. The order does not matter."""
     return (NAMES.index(first) + NAMES.index(second)) % 9 == 5
+
+
+def held_out_chain(landmark: Landmark, relation: str) -> bool:
+    """Whether this relation is never told of this landmark in training, in whatever words."""
+    return (LANDMARKS.index(landmark) + TWO_HOP_RELATIONS.index(relation)) % 5 == 1
+
+
+def held_out_attractor(subject: str, attractor: str) -> bool:
+    """Whether these two nouns never stand before one verb in training, each in whatever number."""
+    return (COUNTABLE.index(subject) + 2 * COUNTABLE.index(attractor)) % 7 == 3
+
+
+def held_out_sum(a: int, b: int) -> bool:
+    """Whether this sum is never told in training, in either order."""
+    return (min(a, b) * 5 + max(a, b) * 3) % 8 == 1
 
 
 # ---------------------------------------------------------------------------------------------- sentences
 
 
-class Case(NamedTuple):
-    """A prompt with the one token that should follow (its leading space included), and a label."""
-
-    prompt: str
-    target: str
-    label: str
-
-
-def _fill(template: str, country: Country, value: str) -> str:
+def fill(template: str, country: Country, value: str) -> str:
+    """A sentence about a country."""
     return template.format(country=country.name, capital=country.capital, answer=value)
 
 
+def _opened(rng: random.Random, text: str, proper: Sequence[str]) -> str:
+    """The sentence after some words of introduction: it goes on with a small letter, proper names keep theirs."""
+    opener = rng.choice(say.OPENERS).format(name=rng.choice(NAMES))
+    first, rest = text.split(" ", 1)
+    keep = first.removesuffix(",").removesuffix("'s") in proper
+    return f"{opener}{first if keep else first.lower()} {rest}"
+
+
 def fact(rng: random.Random) -> str:
-    """One to three sentences about a country."""
+    """One to three sentences about a country, or one about a city that is not a capital."""
+    if rng.random() < 0.05:
+        city, name = rng.choice(list(cities().items()))
+        template = rng.choice([t for t in say.TRAINED_PHRASINGS["country"] if "capital of" not in t])
+        return template.format(capital=city, answer=name)
     relation = rng.choices(list(RELATION_WEIGHTS), list(RELATION_WEIGHTS.values()))[0]
     country = rng.choice([c for c in COUNTRIES if answer(relation, c)])
-    text = _fill(rng.choice(TRAINED_PHRASINGS[relation]), country, answer(relation, country) or "")
+    text = fill(rng.choice(say.TRAINED_PHRASINGS[relation]), country, answer(relation, country) or "")
     if rng.random() < 0.2:
-        opener = rng.choice(OPENERS).format(name=rng.choice(NAMES))
-        # A sentence that starts with an article goes on with a small letter; countries keep their capital.
-        first, rest = text.split(" ", 1)
-        proper = first.removesuffix(",").removesuffix("'s") in (country.name, country.capital)
-        text = f"{opener}{first if proper else first.lower()} {rest}"
+        text = _opened(rng, text, (country.name, country.capital))
     if rng.random() < 0.35:
         said = {relation, "capital"} if relation == "country" else {relation}
-        known = [name for name in FOLLOW_UPS if name not in said and answer(name, country)]
+        known = [name for name in say.FOLLOW_UPS if name not in said and answer(name, country)]
         for name in rng.sample(known, rng.randint(1, min(2, len(known)))):
-            text += " " + _fill(rng.choice(FOLLOW_UPS[name]), country, answer(name, country) or "")
+            text += " " + fill(rng.choice(say.FOLLOW_UPS[name]), country, answer(name, country) or "")
     return text
 
 
-def two_names(
-    rng: random.Random, templates: Sequence[str] = TWO_NAME_TEMPLATES, held_out: bool = False
-) -> tuple[str, str, str]:
-    """A sentence in which one of two people gives something to the other: (text, giver, receiver)."""
+def landmark_fact(rng: random.Random) -> str:
+    """One step: the city or the country of a landmark."""
+    landmark, relation = rng.choice(LANDMARKS), rng.choice(LANDMARK_RELATIONS)
+    template = rng.choice(say.LANDMARK_PHRASINGS[relation])
+    text = template.format(landmark=landmark.name, answer=getattr(landmark, relation))
+    return _opened(rng, text, ()) if rng.random() < 0.2 else text
+
+
+def two_hop(rng: random.Random) -> str:
+    """Two steps: something about the country of a landmark, of the compositions that are not held out."""
+    while True:
+        landmark, relation = rng.choice(LANDMARKS), rng.choice(TWO_HOP_RELATIONS)
+        value = two_hop_answer(relation, landmark)
+        if value and not held_out_chain(landmark, relation):
+            break
+    text = rng.choice(say.TWO_HOP_PHRASINGS[relation]).format(landmark=landmark.name, answer=value)
+    return _opened(rng, text, ()) if rng.random() < 0.2 else text
+
+
+class Given(NamedTuple):
+    """A sentence in which somebody gives something to somebody else."""
+
+    text: str
+    giver: str
+    receiver: str
+
+    @property
+    def prompt(self) -> str:
+        """The sentence up to its last word, which is the receiver."""
+        return self.text.removesuffix(f" {self.receiver}.")
+
+
+def two_names(rng: random.Random, templates: Sequence[str] = say.TWO_NAME_TEMPLATES, held_out: bool = False) -> Given:
+    """One of two people gives something to the other."""
     while True:
         a, b = rng.sample(NAMES, 2)
         if held_out_pair(a, b) == held_out:
@@ -225,19 +199,84 @@ def two_names(
     text = rng.choice(templates).format(
         a=a, b=b, giver=giver, receiver=receiver, place=rng.choice(PLACES), object=rng.choice(OBJECTS)
     )
-    return text, giver, receiver
+    return Given(text, giver, receiver)
+
+
+def three_names(
+    rng: random.Random, templates: Sequence[str] = say.THREE_NAME_TEMPLATES, held_out: bool = False
+) -> Given:
+    """The same with somebody else standing by; held out is the pair of the giver and the receiver."""
+    template = rng.choice(templates)
+    while True:
+        people = rng.sample(NAMES, 3)
+        giver, receiver, other = people
+        pairs = [held_out_pair(giver, receiver), held_out_pair(giver, other), held_out_pair(other, receiver)]
+        if pairs == [held_out, False, False]:
+            break
+    # With {c} all three are listed, otherwise the third is named elsewhere.
+    listed = rng.sample(people if "{c}" in template else people[:2], 3 if "{c}" in template else 2)
+    text = template.format(
+        **dict(zip("abc", listed, strict=False)), giver=giver, receiver=receiver, other=other,
+        place=rng.choice(PLACES), object=rng.choice(OBJECTS),
+    )  # fmt: skip
+    return Given(text, giver, receiver)
+
+
+def agreement(
+    rng: random.Random, templates: Sequence[str] = say.AGREEMENT_TEMPLATES, held_out: bool = False
+) -> tuple[str, str, str]:
+    """(text, verb, the verb in the other number): a subject and its verb, with another noun between them."""
+    while True:
+        subject, attractor = rng.sample(COUNTABLE, 2)
+        if held_out_attractor(subject, attractor) == held_out:
+            break
+    many, others = rng.random() < 0.5, rng.random() < 0.5
+    verbs = {"is_are": ("is", "are"), "was_were": ("was", "were")}
+    template = rng.choice(templates)
+    one = verbs["is_are" if "{is_are}" in template else "was_were"]
+    text = template.format(
+        subject=subject + "s" * many, attractor=attractor + "s" * others, near=rng.choice(say.NEAR),
+        adjective=rng.choice(ADJECTIVES), is_are=one[many], was_were=one[many],
+    )  # fmt: skip
+    return text, one[many], one[not many]
+
+
+def pronoun(rng: random.Random, templates: Sequence[str] = say.PRONOUN_TEMPLATES) -> tuple[str, str, str]:
+    """(text, pronoun, the other pronoun): somebody is spoken of again in the same sentence."""
+    name = rng.choice(NAMES)
+    said, other = ("she", "he") if name in WOMEN else ("he", "she")
+    text = rng.choice(templates).format(
+        name=name, pronoun=said, place=rng.choice(PLACES), object=rng.choice(OBJECTS), animal=rng.choice(ANIMALS)
+    )
+    return text, said, other
+
+
+def opposite(rng: random.Random) -> str:
+    """A word and its opposite."""
+    word, other = rng.sample(rng.choice(OPPOSITES), 2)
+    return rng.choice(say.OPPOSITE_PHRASINGS).format(word=word, Word=word.capitalize(), answer=other)
+
+
+def addition(rng: random.Random) -> str:
+    """A sum of small numbers."""
+    while True:
+        a, b = rng.randint(1, LARGEST_ADDEND), rng.randint(1, LARGEST_ADDEND)
+        if not held_out_sum(a, b):
+            return rng.choice(say.SUM_PHRASINGS).format(a=a, b=b, answer=a + b)
 
 
 def small_talk(rng: random.Random) -> str:
     """A sentence that carries nothing to remember."""
-    return rng.choice(SMALL_TALK).format(
-        name=rng.choice(NAMES),
-        place=rng.choice(PLACES),
-        object=rng.choice(OBJECTS),
-        animal=rng.choice(ANIMALS),
-        adjective=rng.choice(ADJECTIVES),
-        thing=rng.choice(THINGS),
-    )
+    while True:
+        gaps = {"name": NAMES, "place": PLACES, "object": OBJECTS, "animal": ANIMALS}
+        gaps |= {"adjective": ADJECTIVES, "thing": THINGS}
+        text = rng.choice(say.SMALL_TALK)
+        for gap, choices in gaps.items():
+            while "{" + gap + "}" in text:
+                text = text.replace("{" + gap + "}", rng.choice(choices), 1)
+        people = [word for word in text.rstrip(".").split() if word in NAMES]
+        if len(people) < 2 or (people[0] != people[1] and not held_out_pair(*people)):
+            return text
 
 
 def repeated_words(rng: random.Random, longest: int) -> str:
@@ -255,22 +294,32 @@ def repeated_letters(rng: random.Random) -> str:
     return " ".join(made_up * 2) + rng.choice(".,:;!?-")
 
 
+# ----------------------------------------------------------------------------------------------- contexts
+
+
+def sentence(rng: random.Random, kind: str, longest: int) -> str:
+    """A sentence, or a few that belong together, of a kind of `KIND_WEIGHTS`."""
+    if kind == "words":
+        return repeated_words(rng, longest)
+    if kind in ("two names", "three names"):
+        return (two_names if kind == "two names" else three_names)(rng).text
+    if kind in ("agreement", "pronoun"):
+        return (agreement if kind == "agreement" else pronoun)(rng)[0]
+    plain = {
+        "fact": fact, "landmark": landmark_fact, "two hop": two_hop, "small talk": small_talk,
+        "letters": repeated_letters, "opposite": opposite, "sum": addition,
+    }  # fmt: skip
+    return plain[kind](rng)
+
+
 def context(rng: random.Random, size: int, letters: bool = True) -> str:
     """Sentences of mixed kinds, `size` words or a little more."""
+    weights = KIND_WEIGHTS if letters else KIND_WEIGHTS | {"letters": 0}
     parts: list[str] = []
     count = 0
     while count < size:
-        kind = rng.random()
-        if kind < 0.50:
-            part = fact(rng)
-        elif kind < 0.70:
-            part = two_names(rng)[0]
-        elif kind < 0.82:
-            part = small_talk(rng)
-        elif kind < 0.97 or not letters:
-            part = repeated_words(rng, longest=max(6, size // 4))
-        else:
-            part = repeated_letters(rng)
+        kind = rng.choices(list(weights), list(weights.values()))[0]
+        part = sentence(rng, kind, longest=max(6, size // 4))
         parts.append(part)
         count += part.count(" ") + 1
     return " ".join(parts)
@@ -290,45 +339,11 @@ def fingerprint(seed: int = 0, count: int = 2000) -> str:
     for _ in range(count):
         digest.update(next(stream).encode() + b"\n")
     pairs = [(a, b) for a in NAMES for b in NAMES if held_out_pair(a, b)]
-    digest.update(repr((HELD_OUT_PHRASINGS, HELD_OUT_TWO_NAME_TEMPLATES, pairs)).encode())
+    chains = [(m.name, r) for m in LANDMARKS for r in TWO_HOP_RELATIONS if held_out_chain(m, r)]
+    nouns = [(a, b) for a in COUNTABLE for b in COUNTABLE if held_out_attractor(a, b)]
+    numbers = range(1, LARGEST_ADDEND + 1)
+    sums = [(a, b) for a in numbers for b in numbers if held_out_sum(a, b)]
+    templates = (say.HELD_OUT_PHRASINGS, say.HELD_OUT_TWO_NAME_TEMPLATES, say.HELD_OUT_THREE_NAME_TEMPLATES)
+    others = (say.HELD_OUT_AGREEMENT_TEMPLATES, say.HELD_OUT_PRONOUN_TEMPLATES, say.HELD_OUT_OPPOSITE_PHRASINGS)
+    digest.update(repr((templates, others, pairs, chains, nouns, sums)).encode())
     return digest.hexdigest()
-
-
-# --------------------------------------------------------------------------------------- evaluation cases
-
-
-def fact_cases(phrasings: dict[str, tuple[str, ...]]) -> list[Case]:
-    """Every phrasing of every fact whose answer is one word, labelled by relation."""
-    cases = []
-    for relation, templates in phrasings.items():
-        for country in COUNTRIES:
-            value = answer(relation, country)
-            if value is None or " " in value:
-                continue
-            for template in templates:
-                prompt = _fill(template.split(" {answer}")[0], country, "")
-                cases.append(Case(prompt, " " + value, relation))
-    return cases
-
-
-def two_name_cases(seed: int, count: int, templates: Sequence[str], held_out: bool = True) -> list[Case]:
-    """Two-name prompts cut before the receiver, labelled with the giver (the tempting wrong answer)."""
-    rng = random.Random(seed)
-    cases = []
-    for _ in range(count):
-        text, giver, receiver = two_names(rng, templates, held_out)
-        cases.append(Case(text.removesuffix(f" {receiver}."), f" {receiver}", f" {giver}"))
-    return cases
-
-
-def in_context(seed: int, cases: Sequence[Case], size: int = 24) -> list[Case]:
-    """The same cases after some other sentences."""
-    rng = random.Random(seed)
-    return [case._replace(prompt=f"{context(rng, size)} {case.prompt}") for case in cases]
-
-
-def repeat_cases(seed: int, count: int) -> list[str]:
-    """Lists of 5 to 20 distinct words, each said twice; the second saying is to be copied."""
-    rng = random.Random(seed)
-    segments = (rng.sample(_WORDS, rng.randint(5, 20)) for _ in range(count))
-    return [" ".join(segment * 2) for segment in segments]

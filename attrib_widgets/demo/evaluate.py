@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, GPT2LMHeadModel, PreTrainedTokenizerBase
 
+from . import cases as ask
 from . import corpus, path
-from .corpus import Case
+from . import phrasings as say
+from .cases import Case
 
 Row = dict[str, Any]
 
@@ -99,23 +101,75 @@ def facts_row(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerBase, cases:
     return table
 
 
+@torch.no_grad()
+def calibration(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerBase, seed: int, count: int) -> Row:
+    """How far the probability of the likeliest next token is from how often it is right, on new contexts.
+
+    The expected calibration error of Guo et al. 2017 with 15 bins of equal width; `loss` in nats per token.
+    """
+    stream = corpus.contexts(seed, 64)
+    confidences, rights, losses = [], [], []
+    for _ in range(count):
+        ids = torch.tensor([tokenizer.encode(next(stream), truncation=True)], device=model.device)
+        logs = model(ids, use_cache=False).logits[0, :-1].float().log_softmax(-1)
+        best = logs.max(-1)
+        confidences.append(best.values.exp())
+        rights.append((best.indices == ids[0, 1:]).float())
+        losses.append(-logs[torch.arange(len(logs)), ids[0, 1:]])
+    confidence, right = torch.cat(confidences), torch.cat(rights)
+    bins = (confidence * 15).long().clamp(max=14)
+    gaps = [(confidence - right)[bins == b].sum().abs() for b in range(15)]
+    table = row(right.bool(), confidence)
+    return table | {
+        "calibration_error": round(float(sum(gaps) / len(right)), 4),
+        "loss": round(float(torch.cat(losses).mean()), 4),
+    }
+
+
 def evaluate(
-    model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerBase, seed: int = 1_000_003, cases: int = 1000
+    model: GPT2LMHeadModel,
+    tokenizer: PreTrainedTokenizerBase,
+    seed: int = 1_000_003,
+    cases: int = 1000,
+    share: int = 1,
 ) -> dict[str, Row]:
-    """The table of abilities. Facts stand right behind the first token unless the row says otherwise."""
-    trained = corpus.fact_cases(corpus.TRAINED_PHRASINGS)
-    held_out = corpus.fact_cases(corpus.HELD_OUT_PHRASINGS)
-    same, new = corpus.TWO_NAME_TEMPLATES, corpus.HELD_OUT_TWO_NAME_TEMPLATES
-    few = max(20, cases // 5)
+    """The table of abilities. Facts stand right behind the first token unless the row says otherwise.
+
+    Of cases that are drawn, `cases` are drawn; of those that are listed, every `share`-th is asked.
+    """
+    trained = ask.fact_cases(say.TRAINED_PHRASINGS)[::share]
+    drawn = {
+        "two names, held-out pairs": ask.two_name_cases(seed + 1, cases, say.TWO_NAME_TEMPLATES),
+        "two names, held-out pairs and templates": ask.two_name_cases(seed + 2, cases, say.HELD_OUT_TWO_NAME_TEMPLATES),
+        "three names, held-out pairs": ask.three_name_cases(seed + 4, cases, say.THREE_NAME_TEMPLATES),
+        "three names, held-out pairs and templates": ask.three_name_cases(
+            seed + 5, cases, say.HELD_OUT_THREE_NAME_TEMPLATES
+        ),
+        "agreement, held-out nouns": ask.agreement_cases(seed + 6, cases, say.AGREEMENT_TEMPLATES),
+        "agreement, held-out nouns and template": ask.agreement_cases(
+            seed + 7, cases, say.HELD_OUT_AGREEMENT_TEMPLATES
+        ),
+        "pronouns": ask.pronoun_cases(seed + 8, cases, say.PRONOUN_TEMPLATES),
+        "pronouns, held-out template": ask.pronoun_cases(seed + 9, cases, say.HELD_OUT_PRONOUN_TEMPLATES),
+    }
+    listed = {
+        "opposites": ask.opposite_cases(say.OPPOSITE_PHRASINGS),
+        "opposites, held-out phrasing": ask.opposite_cases(say.HELD_OUT_OPPOSITE_PHRASINGS),
+        "sums": ask.sum_cases(False),
+        "sums, held out": ask.sum_cases(True),
+    }
+    lists = ask.repeat_cases(seed + 3, max(20, cases // 5))
     return {
         "trained facts": facts_row(model, tokenizer, trained),
-        "trained facts after other sentences": facts_row(model, tokenizer, corpus.in_context(seed, trained)),
-        "held-out phrasings": facts_row(model, tokenizer, held_out),
-        "two names, held-out pairs": row(*answers(model, tokenizer, corpus.two_name_cases(seed + 1, cases, same))),
-        "two names, held-out pairs and templates": row(
-            *answers(model, tokenizer, corpus.two_name_cases(seed + 2, cases, new))
-        ),
-        "copying in repeats": row(*copying(model, tokenizer, corpus.repeat_cases(seed + 3, few))),
+        "trained facts after other sentences": facts_row(model, tokenizer, ask.in_context(seed, trained)),
+        "held-out phrasings": facts_row(model, tokenizer, ask.fact_cases(say.HELD_OUT_PHRASINGS)[::share]),
+        "landmarks, one step": facts_row(model, tokenizer, ask.landmark_cases()[::share]),
+        "landmarks, two steps": facts_row(model, tokenizer, ask.two_hop_cases(False)[::share]),
+        "landmarks, two steps, held out": facts_row(model, tokenizer, ask.two_hop_cases(True)),
+        **{name: row(*answers(model, tokenizer, questions)) for name, questions in drawn.items()},
+        "copying in repeats": row(*copying(model, tokenizer, lists)),
+        **{name: row(*answers(model, tokenizer, questions)) for name, questions in listed.items()},
+        "next token of new contexts": calibration(model, tokenizer, seed + 10, max(20, cases // 5)),
     }
 
 

@@ -109,6 +109,26 @@ def _move(hf: nn.Module, device: str | torch.device) -> None:
         raise AttribError(f"The model could not be moved to {device!r}: {first}", "Leave device out.") from reason
 
 
+class ModelCard(str):
+    """The text of a model card (markdown), formatted where a notebook shows it."""
+
+    def _repr_markdown_(self) -> str:
+        # The front matter is for the hub.
+        return self.split("---", 2)[2] if self.startswith("---") and self.count("---") > 1 else str(self)
+
+
+def read_card(folder: str, name: str) -> ModelCard:
+    """The ``README.md`` of a model's folder.
+
+    Raises:
+        AttribError: there is none.
+    """
+    file = Path(folder) / "README.md"
+    if not folder or not file.is_file():
+        raise AttribError(f"{name} has no model card.", "A card is the README.md in the folder it is loaded from.")
+    return ModelCard(file.read_text(encoding="utf-8"))
+
+
 def wrapped(hf: nn.Module, tokenizer: Any) -> Any:
     """``hf`` as an nnsight model.
 

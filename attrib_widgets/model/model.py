@@ -18,7 +18,7 @@ from ..errors import AnatomyError, AttribError, GranularityError, PositionError,
 from .anatomy import Anatomy, Geometry, bias_of, find, text_config, weight_in_out
 from .batch import run_many
 from .generate import generated_ids
-from .loading import wrapped
+from .loading import ModelCard, read_card, wrapped
 from .memory import estimate, readable, require
 from .norms import NormReading, read_norm
 from .run import Run
@@ -154,6 +154,15 @@ class Model(Tokens):
         from .report import report
 
         return report(self)
+
+    @property
+    def card(self) -> ModelCard:
+        """The model card that lies beside the weights; a notebook shows it formatted.
+
+        Raises:
+            AttribError: the model was not loaded from a folder with a README.md.
+        """
+        return read_card(str(getattr(self.hf, "name_or_path", "") or ""), self.name)
 
     @cached_property
     def worker(self) -> Worker:

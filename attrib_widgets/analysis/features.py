@@ -1,0 +1,165 @@
+"""Opening a row with a dictionary: what each feature of a sparse autoencoder contributed through it.
+
+With ``x = sum_f a_f d_f + b_dec + error`` at the row's own place and ``u`` the explained direction there, feature f
+contributed ``a_f (d_f . u)``; the decoder's bias and the reconstruction error are rows of their own, so that the
+rows sum to the bar exactly. The error is measured, never a remainder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..components import Component, ComponentLike, component
+from ..errors import ComponentError
+from ..result import Table, others_label, signed
+from ..saes.cards import Card, Cards, card_of
+from ..saes.sae import SAE
+from .parts import Contributions, closing
+from .sources import attention_direction, stream_direction
+
+if TYPE_CHECKING:
+    from .attribution import Attribution
+
+
+@dataclass(eq=False, repr=False)
+class Features(Contributions):
+    """Contributions of the active features of one dictionary; ``kinds`` are ``feature``, ``bias`` and ``error``.
+
+    Attributes:
+        site: where the dictionary reads (``"L2.mlp"``; for a head ``"L3.attn"``, the outputs of all its heads).
+        numbers: the feature of each row, -1 for the bias and the error.
+        activations: how strongly each fires here (0 for the bias and the error).
+        concepts: the label computed from each feature's strongest contexts; "" where there is none.
+    """
+
+    site: str = ""
+    numbers: list[int] = field(default_factory=list)
+    activations: Float[Tensor, "row"] = field(default_factory=lambda: torch.empty(0))
+    concepts: list[str] = field(default_factory=list)
+    opened: Callable[[int], Card] | None = None
+
+    def card(self, feature: int | str | Component) -> Card:
+        """What one feature fires on, what it writes, and where it fires in this prompt: by number or name.
+
+        Raises:
+            ComponentError: no feature of this dictionary.
+        """
+        if not isinstance(feature, int):
+            found = component(feature)
+            if found.kind != "feature" or found.site != self.site:
+                raise ComponentError(f"{found} is no feature of {self.site}.", f'Write for example "{self.site}/12".')
+            feature = found.index or 0
+        assert self.opened is not None
+        return self.opened(feature)
+
+    def summary(self) -> Table:
+        order = self.values.abs().argsort(descending=True, stable=True).tolist()
+        shown, rest = order[:10], order[10:]
+        rows = [[self.labels[i], self.concepts[i], signed(float(self.values[i]), 3)] for i in shown]
+        bars: list[float | None] = [float(self.values[i]) for i in shown]
+        if rest:
+            others = float(self.values[rest].sum())
+            rows.append([others_label(len(rest)), "", signed(others, 3)])
+            bars.append(others)
+        columns = ["feature", "computed label" if any(self.concepts) else "", self.unit]
+        footer = closing(self.total, self.unit, self.parent, self.parent_value, self.gap)
+        return Table(self.title, columns, rows, bars, self.note, footer)
+
+    def to_dataframe(self) -> Any:
+        """Columns ``row``, ``label``, ``kind``, ``value``, ``feature``, ``activation``, ``concept``."""
+        frame = super().to_dataframe()
+        return frame.assign(feature=self.numbers, activation=self.activations.numpy(), concept=self.concepts)
+
+
+@torch.no_grad()
+def features(a: Attribution, which: ComponentLike, sae: SAE | None = None) -> Features:
+    """See :meth:`Attribution.features`."""
+    found = component(which)
+    site = _site(a, found)
+    sae, cards, text = _dictionary(a, site, sae)
+    layer, at, rec = found.layer or 0, a.reading.position, a.run.record
+    held = {"layer": rec.streams[layer + 1], "mlp": rec.mlp_write[layer], "attn": rec.z[layer]}[site.kind]
+    if held.shape[1] != sae.d_in:
+        raise ComponentError(
+            f"The dictionary reads {sae.d_in} numbers, and {site} of {a.model.name} has {held.shape[1]}.",
+            "Use a dictionary that was trained on this model.",
+        )
+    u = _direction(a, found)
+    x = held[at].float()
+    active = sae.encode(x)
+    firing = active.nonzero()[:, 0].tolist()
+    error = x.double() - (active.double() @ sae.w_dec.double() + sae.b_dec.double())
+    values = (active[firing].double() * (sae.w_dec[firing].double() @ u)).tolist()
+    values += [float(sae.b_dec.double() @ u), float(error @ u)]
+    if found.kind == "layer":  # what had been written up to there, read where it stands
+        parent, bar = f"stream behind {found}", float(x.double() @ u)
+    else:
+        parent, bar = str(found), a[found]
+    size = 1 - float(error.square().sum() / (x.double() - sae.b_dec.double()).square().sum().clamp_min(1e-30))
+    best = max(range(len(firing)), key=lambda i: abs(values[i]), default=None)
+    concepts = [cards.labels[f] if cards else "" for f in firing]
+    labels = [f"{site}/{f}" for f in firing]
+    leads = "" if best is None else f": {labels[best]} leads with {signed(values[best])}"
+    return Features(
+        f"{parent} by feature{leads}",
+        [*labels, "decoder bias", f"{site}/error"],
+        ["feature"] * len(firing) + ["bias", "error"],
+        torch.tensor(values, dtype=torch.float64),
+        parent,
+        bar,
+        a.unit,
+        axis="feature",
+        note=f"{len(firing)} of {sae.n_features} features fire; they explain {100 * size:.1f} % of what is there.",
+        site=str(site),
+        numbers=[*firing, -1, -1],
+        activations=torch.cat([active[firing], torch.zeros(2)]),
+        concepts=[*concepts, "", ""],
+        opened=lambda f: card_of(a.model, sae, cards, f, (a.run.tokens, held), text),
+    )
+
+
+def _site(a: Attribution, which: Component) -> Component:
+    """The place whose dictionary opens a row."""
+    if which.kind in ("head", "mlp"):
+        a[which]  # refuses what is not a row of this attribution
+        return Component("attn" if which.kind == "head" else "mlp", which.layer)
+    if which.kind == "layer" and which.layer is not None and which.layer < a.reading.point.mlps:
+        return which
+    raise ComponentError(f"{which} has no dictionary.", 'Name an MLP ("L2.mlp"), a head ("L3H5") or a stream ("L2").')
+
+
+def _dictionary(
+    a: Attribution, site: Component, sae: SAE | None
+) -> tuple[SAE, Cards | None, Callable[[int], str] | None]:
+    """(dictionary, its cards, where the texts of the cards come from)."""
+    if sae is not None:
+        if sae.site != site:
+            raise ComponentError(f"This dictionary is for {sae.site}, and the row needs one for {site}.")
+        return sae, None, None
+    if not a.model.embedded:
+        raise ComponentError(
+            f"There is no dictionary for {site} of {a.model.name}.",
+            "Give one: a.features(row, aw.read_sae(folder)). The embedded model comes with its own.",
+        )
+    from .. import demo
+
+    dictionaries = demo.saes()
+    return dictionaries[str(site)], dictionaries.cards(site), demo.context
+
+
+def _direction(a: Attribution, which: Component) -> Float[Tensor, "d_in"]:
+    """The explained direction where the dictionary of a row reads, float64; for a head zero outside its slice."""
+    if which.kind != "head":
+        return stream_direction(a).double()
+    layer, d = which.layer or 0, a.model.geometry.d_head
+    through = a.model.out_weight(layer)[0].double() @ attention_direction(a, layer).double()
+    own = torch.zeros_like(through)
+    rows = slice((which.index or 0) * d, ((which.index or 0) + 1) * d)
+    own[rows] = through[rows]
+    return own

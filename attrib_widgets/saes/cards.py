@@ -1,0 +1,257 @@
+"""What a feature fires on: its strongest contexts in held-out text, and a label computed from them.
+
+A label is the property that the strongest firings share and other positions rarely have ("before ·Paris, about
+France"). It is counted, never written by hand, and says nothing of weaker firings.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..components import Component
+from ..errors import ComponentError
+from ..model.hooks import collect
+from ..result import Result, Table, signed, visible
+from .sae import SAE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+
+    from ..model.model import Model
+
+LABELS, FIRINGS = "labels.json", "cards.safetensors"
+#: A property is named when at least this share of the strongest firings have it.
+SHARE = 0.7
+#: How many of the strongest firings are looked at, and how many are kept as examples.
+LOOKED_AT, KEPT = 24, 5
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Cards:
+    """The strongest firings of every feature of one dictionary, and its computed labels.
+
+    ``contexts[feature, rank]`` numbers a text of ``text``; ``positions`` says which of its tokens (the beginning
+    of the sequence counted) the feature fired on, ``activations`` how strongly (0 where there is no firing).
+    ``density`` is the share of positions that a feature fires on.
+    """
+
+    labels: list[str]
+    density: Float[Tensor, "feature"]
+    contexts: Int[Tensor, "feature rank"]
+    positions: Int[Tensor, "feature rank"]
+    activations: Float[Tensor, "feature rank"]
+
+    def write(self, folder: Path) -> None:
+        """Beside the dictionary, in as few bytes as will do."""
+        from safetensors.torch import save_file
+
+        tensors = {
+            "density": self.density.half(),
+            "contexts": self.contexts.to(torch.int16),
+            "positions": self.positions.to(torch.uint8),
+            "activations": self.activations.half(),
+        }
+        save_file({name: t.contiguous() for name, t in tensors.items()}, folder / FIRINGS)
+        (folder / FIRINGS).chmod(0o644)
+        (folder / LABELS).write_text(json.dumps(self.labels, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+
+    @staticmethod
+    def read(folder: Path) -> Cards | None:
+        """The cards of a dictionary's folder; None where it has none."""
+        from safetensors.torch import load_file
+
+        if not (folder / FIRINGS).is_file():
+            return None
+        t = load_file(folder / FIRINGS)
+        labels = json.loads((folder / LABELS).read_text(encoding="utf-8"))
+        return Cards(
+            labels, t["density"].float(), t["contexts"].long(), t["positions"].long(), t["activations"].float()
+        )
+
+
+class Firing(NamedTuple):
+    """One context in which a feature fires: its tokens, the activation on each, and where it is strongest."""
+
+    tokens: list[str]
+    activations: list[float]
+    position: int
+
+
+@dataclass(eq=False, repr=False)
+class Card(Result):
+    """One feature: what it fires on, what it writes, and where it fires in the prompt at hand.
+
+    ``label`` is computed from the strongest contexts. ``promoted`` and ``suppressed`` list (token text, id,
+    logits per unit of activation, before the final norm's scale). ``here`` has the activation on each of
+    ``tokens``, those of the prompt.
+    """
+
+    feature: Component
+    label: str
+    density: float
+    contexts: list[Firing]
+    promoted: list[tuple[str, int, float]]
+    suppressed: list[tuple[str, int, float]]
+    tokens: list[str]
+    here: list[float]
+
+    def summary(self) -> Table:
+        rows = [["fires on", _shaded(c.tokens, c.activations, c.position)] for c in self.contexts]
+        rows.append(["in this prompt", _shaded(self.tokens, self.here, len(self.tokens) - 1)])
+        for name, entries in (("promotes", self.promoted), ("suppresses", self.suppressed)):
+            rows.append([name, "  ".join(f"{visible(text)} {signed(value)}" for text, _, value in entries[:5])])
+        said = f"computed label: {self.label}" if self.label else "no label was computed"
+        return Table(f"{self.feature}: fires on {100 * self.density:.2g} % of tokens", ["", ""], rows, [], said)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Columns ``context``, ``position``, ``token``, ``activation``: every token of the strongest contexts."""
+        import pandas as pd
+
+        rows = [
+            (number, position, token, value)
+            for number, firing in enumerate(self.contexts)
+            for position, (token, value) in enumerate(zip(firing.tokens, firing.activations, strict=True))
+        ]
+        return pd.DataFrame(rows, columns=["context", "position", "token", "activation"])
+
+
+def _shaded(tokens: Sequence[str], activations: Sequence[float], end: int, width: int = 12) -> str:
+    """The last tokens up to ``end``; those that fire stand in brackets."""
+    start = max(0, end - width + 1)
+    shown = zip(tokens[start : end + 1], activations[start : end + 1], strict=True)
+    text = "".join(f"[{token}]" if value > 0 else token for token, value in shown)
+    return ("…" if start else "") + text.replace("\n", "\u23ce")
+
+
+def make_cards(
+    sae: SAE,
+    x: Float[Tensor, "context position d_in"],
+    real: Sequence[int],
+    properties: Sequence[Sequence[Sequence[str]]],
+) -> Cards:
+    """Cards from the activations of held-out contexts.
+
+    Args:
+        x: activations; position 0 and what lies behind the end of a context are left out.
+        real: how many positions of each context hold its tokens.
+        properties: for every context and position what can be said of it, the kind of statement first ("on ·is").
+    """
+    inside = torch.zeros(x.shape[:2], dtype=torch.bool)
+    for number, length in enumerate(real):
+        inside[number, 1:length] = True
+    base = Counter(said for c, rows in enumerate(properties) for p in range(1, real[c]) for said in set(rows[p]))
+    total = int(inside.sum())
+    fired = [_firings(sae, x[c : c + 64], inside[c : c + 64], c) for c in range(0, len(x), 64)]
+    value, feature, context, position = (torch.cat(parts) for parts in zip(*fired, strict=True))
+    order = value.argsort(descending=True, stable=True)
+    order = order[feature[order].argsort(stable=True)]
+    counts = torch.bincount(feature, minlength=sae.n_features)
+    labels, kept = [], torch.zeros(3, sae.n_features, KEPT)
+    for number, rows in enumerate(order.split(counts.tolist())):
+        where = [(int(context[r]), int(position[r])) for r in rows[:LOOKED_AT]]
+        labels.append(label_of([properties[c][p] for c, p in where], base, total))
+        first: dict[int, int] = {}
+        for row in rows[: 20 * KEPT].tolist():  # the strongest firing of each of the strongest contexts
+            first.setdefault(int(context[row]), row)
+        chosen = list(first.values())[:KEPT]
+        kept[:, number, : len(chosen)] = torch.stack([context[chosen].float(), position[chosen].float(), value[chosen]])
+    return Cards(labels, counts / total, kept[0].long(), kept[1].long(), kept[2])
+
+
+def _firings(sae: SAE, x: Tensor, inside: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(activation, feature, context, position) of everything that fires in a few contexts."""
+    active = sae.encode(x) * inside[..., None]
+    context, position, feature = active.nonzero(as_tuple=True)
+    return active[context, position, feature], feature, context + first, position
+
+
+def label_of(firings: Sequence[Sequence[str]], base: Counter[str], total: int) -> str:
+    """Up to two properties that nearly all of these firings share and that are rare elsewhere.
+
+    Ranked by share x log(share / share of all positions); of one kind ("on", "before") only one is named.
+    """
+    if not firings:
+        return ""
+    counts = Counter(said for properties in firings for said in set(properties))
+    scored = [
+        (share * math.log(share * total / base[said]), said)
+        for said, count in counts.items()
+        if (share := count / len(firings)) >= SHARE and share * total > base[said]
+    ]
+    named: list[str] = []
+    for _, said in sorted(scored, key=lambda entry: (-entry[0], entry[1])):
+        kind, what = said.split(" ", 1)
+        if all(kind != other.split(" ", 1)[0] and what.strip("·") not in other for other in named):
+            named.append(said)
+        if len(named) == 2:
+            return ", ".join(named)
+    if named:
+        return named[0]
+    common = [said for said, _ in counts.most_common() if said.startswith("on ·")][:3]
+    return "mostly " + ", ".join(common) if common else ""
+
+
+def card_of(
+    model: Model,
+    sae: SAE,
+    cards: Cards | None,
+    feature: int,
+    prompt: tuple[Sequence[str], Float[Tensor, "position d_in"]],
+    text: Callable[[int], str] | None,
+    k: int = 8,
+) -> Card:
+    """The card of one feature; its contexts are run through the model to find which tokens it fires on.
+
+    Args:
+        prompt: the tokens at hand and the activations of the dictionary's site on them.
+        text: the text of a context by its number; without it no contexts are shown.
+
+    Raises:
+        ComponentError: the dictionary has no such feature.
+    """
+    if not 0 <= feature < sae.n_features:
+        raise ComponentError(f"{sae!r} has no feature {feature}.", f"Its features are 0 to {sae.n_features - 1}.")
+    contexts = []
+    if cards is not None and text is not None:
+        for rank in range(int((cards.activations[feature] > 0).sum())):
+            ids = model.encode(text(int(cards.contexts[feature, rank])))
+            x = collect(model, torch.tensor([ids]), [sae.site])[sae.site][0]
+            active = sae.encode(x)[:, feature]
+            active[0] = 0
+            tokens = [model.token(i) for i in ids]
+            contexts.append(Firing(tokens, active.tolist(), int(cards.positions[feature, rank])))
+    logits = written_logits(model, sae, feature)
+    here, x = prompt
+    return Card(
+        Component("feature", index=feature, site=str(sae.site)),
+        cards.labels[feature] if cards else "",
+        float(cards.density[feature]) if cards else 0.0,
+        contexts,
+        [(model.token(i), i, float(logits[i])) for i in logits.topk(k).indices.tolist()],
+        [(model.token(i), i, float(logits[i])) for i in (-logits).topk(k).indices.tolist()],
+        list(here),
+        sae.encode(x)[:, feature].tolist(),
+    )
+
+
+@torch.no_grad()
+def written_logits(model: Model, sae: SAE, feature: int) -> Float[Tensor, "vocab"]:
+    """What one unit of a feature adds to every logit, through the final norm's gain, before its scale."""
+    row = sae.w_dec[feature].to(model.device)
+    if sae.site.kind == "attn":
+        row = row @ model.out_weight(sae.site.layer or 0)[0]
+    norm = model.norm(model.anatomy.final_norm)
+    found: Tensor = (norm.push(row) @ model.unembed_weight.float()).cpu()
+    return found

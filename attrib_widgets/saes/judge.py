@@ -1,0 +1,131 @@
+"""How good a dictionary is: variance explained, dead features, loss recovered, clean detectors of concepts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..model.hooks import losses, replaced
+from .sae import SAE, keep_largest
+
+if TYPE_CHECKING:
+    from ..model.model import Model
+
+Samples = Float[Tensor, "sample d_in"]
+
+
+def explained(x: Samples, rebuilt: Samples) -> float:
+    """Share of the variance that a reconstruction explains: 1 - |x - rebuilt|^2 / |x - mean|^2."""
+    left = (x.double() - rebuilt.double()).square().sum()
+    return 1 - float(left / (x.double() - x.double().mean(0)).square().sum())
+
+
+def curve(sae: SAE, x: Samples, ks: Sequence[int]) -> dict[int, float]:
+    """Variance explained with the ``k`` largest activations kept, for each k."""
+    pre = sae.pre_activations(x)
+    return {k: explained(x, sae.decode(keep_largest(pre, k))) for k in ks}
+
+
+def pca(train: Samples, x: Samples, ks: Sequence[int]) -> dict[int, float]:
+    """Variance explained by the first ``k`` principal components of other samples, for each k."""
+    mean = train.mean(0)
+    components = torch.linalg.eigh((train - mean).double().T @ (train - mean).double())[1].flip(1).float()
+    return {k: explained(x, (x - mean) @ components[:, :k] @ components[:, :k].T + mean) for k in ks}
+
+
+def random_dictionary(train: Samples, x: Samples, features: int, ks: Sequence[int], seed: int = 0) -> dict[int, float]:
+    """Variance explained by ``k`` of as many random directions, the best fitting ones and fitted by least squares."""
+    mean, generator = train.mean(0), torch.Generator().manual_seed(seed)
+    rows = normalize(torch.randn(features, x.shape[1], generator=generator), dim=1)
+    y = x - mean
+    found = {}
+    for k in ks:
+        picked = rows[(y @ rows.T).abs().topk(min(k, x.shape[1]), dim=-1).indices]  # [sample, k, d_in]
+        fit = torch.linalg.lstsq(picked.transpose(1, 2), y[..., None]).solution
+        found[k] = explained(x, (picked.transpose(1, 2) @ fit)[..., 0] + mean)
+    return found
+
+
+def dead_share(sae: SAE, x: Samples) -> float:
+    """Share of the features that fire on none of the samples."""
+    fired = torch.zeros(sae.n_features, dtype=torch.bool)
+    for rows in x.split(4096):
+        fired |= (sae.encode(rows) > 0).any(0)
+    return float((~fired).float().mean())
+
+
+def loss_recovered(model: Model, sae: SAE, ids: Int[Tensor, "row position"], mean: Float[Tensor, "d_in"]) -> float:
+    """How much of the loss that mean ablation costs is saved by the reconstruction instead: 1 is all of it.
+
+    Position 0 stays as it is.
+    """
+
+    def rebuild(x: Tensor) -> Tensor:
+        return torch.cat([x[:, :1], sae.decode(sae.encode(x[:, 1:])).to(x.dtype)], 1)
+
+    def flat(x: Tensor) -> Tensor:
+        return torch.cat([x[:, :1], mean.to(x.dtype).expand_as(x[:, 1:])], 1)
+
+    clean = float(losses(model, ids).mean())
+    with replaced(model, sae.site, rebuild):
+        spliced = float(losses(model, ids).mean())
+    with replaced(model, sae.site, flat):
+        ablated = float(losses(model, ids).mean())
+    return (ablated - spliced) / (ablated - clean)
+
+
+class Detector(NamedTuple):
+    """A column that tells a concept, chosen with its threshold on one half of the samples, judged on the other."""
+
+    concept: str
+    column: int
+    threshold: float
+    precision: float
+    recall: float
+
+    @property
+    def clean(self) -> bool:
+        """Precision and recall of at least 0.9 on the samples that it was not chosen on."""
+        return self.precision >= 0.9 and self.recall >= 0.9
+
+
+def _best(scores: Float[Tensor, "sample"], truth: Bool[Tensor, "sample"]) -> tuple[float, float]:
+    """(F1, threshold) of the threshold above which ``scores``, where positive, tell ``truth`` best."""
+    fires = scores > 0
+    if not bool(fires.any()):
+        return 0.0, torch.inf
+    ranked, order = scores[fires].sort(descending=True)
+    hits = truth[fires][order].float().cumsum(0)
+    f1 = 2 * hits / (torch.arange(1, len(ranked) + 1) + truth.sum())
+    # A threshold between equal scores cannot be drawn.
+    f1[:-1] *= ranked[:-1] > ranked[1:]
+    best = int(f1.argmax())
+    return float(f1[best]), float(ranked[best])
+
+
+def detectors(scores: Float[Tensor, "sample column"], concepts: Mapping[str, Bool[Tensor, "sample"]]) -> list[Detector]:
+    """For each concept the column that tells it best: chosen on the even samples, judged on the odd ones.
+
+    Columns are features, neurons or directions; a column counts where it is positive. To keep the search short,
+    only the columns that differ most between the samples with and without the concept are tried.
+    """
+    chosen, judged = scores[::2], scores[1::2]
+    names = [name for name, truth in concepts.items() if bool(truth[::2].any()) and bool(truth[1::2].any())]
+    if not names:
+        return []
+    here = torch.stack([concepts[name][::2] for name in names]).float()
+    contrast = (here @ chosen / here.sum(1, keepdim=True) - chosen.mean(0)) / (chosen.std(0) + 1e-9)
+    found = []
+    for name, few in zip(names, contrast.topk(min(12, scores.shape[1])).indices.tolist(), strict=True):
+        truth, there = concepts[name][::2], concepts[name][1::2]
+        (_, threshold), column = max(((_best(chosen[:, c], truth), c) for c in few), key=lambda entry: entry[0][0])
+        fires = judged[:, column] >= threshold
+        right = float((fires & there).sum())
+        precision = right / max(float(fires.sum()), 1.0)
+        found.append(Detector(name, column, threshold, precision, right / float(there.sum())))
+    return found

@@ -1,0 +1,142 @@
+"""Dictionaries on disk: the SAELens folder (``cfg.json`` and ``sae_weights.safetensors``), written and read.
+
+Only numpy, torch and safetensors are needed, all of which transformers brings along.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..components import Component, ComponentLike, component
+from ..errors import AttribError, ComponentError
+from .cards import Cards
+from .sae import ARCHITECTURES, SAE
+
+CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+
+# Names of places in the files of SAELens, which follow TransformerLens.
+_HOOKS = {"layer": "blocks.{}.hook_resid_post", "mlp": "blocks.{}.hook_mlp_out", "attn": "blocks.{}.attn.hook_z"}
+
+
+def hook_name(site: Component) -> str:
+    """The name of a site in a SAELens config."""
+    return _HOOKS[site.kind].format(site.layer)
+
+
+def site_of(hook: str) -> Component:
+    """The site of a SAELens hook name.
+
+    Raises:
+        AttribError: a place that is not read here.
+    """
+    for kind, form in _HOOKS.items():
+        found = re.fullmatch(re.escape(form).replace(r"\{\}", r"(\d+)"), hook)
+        if found:
+            return Component(kind, int(found[1]))
+    known = ", ".join(form.format("L") for form in _HOOKS.values())
+    raise AttribError(f"A dictionary of {hook!r} cannot be read here.", f"The places are {known}.")
+
+
+def write_sae(sae: SAE, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write a dictionary in the format of SAELens 6, its numbers in ``dtype``."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config: dict[str, Any] = {
+        "architecture": sae.architecture,
+        "d_in": sae.d_in,
+        "d_sae": sae.n_features,
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": "cpu",
+        "apply_b_dec_to_input": sae.subtract,
+        "normalize_activations": "none",
+        "reshape_activations": "hook_z" if sae.site.kind == "attn" else "none",
+        "metadata": {**sae.metadata, "hook_name": hook_name(sae.site)},
+    }
+    if sae.architecture == "topk":
+        config |= {"k": sae.k, "rescale_acts_by_decoder_norm": False}
+    tensors = {"W_enc": sae.w_enc, "b_enc": sae.b_enc, "W_dec": sae.w_dec, "b_dec": sae.b_dec}
+    if sae.threshold is not None:
+        tensors["threshold"] = sae.threshold
+    (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    save_file({name: t.detach().cpu().to(dtype).contiguous() for name, t in tensors.items()}, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)
+
+
+def read_sae(folder: Path | str) -> SAE:
+    """Read a dictionary that SAELens 6, or :func:`write_sae`, has written.
+
+    Raises:
+        AttribError: no such folder, or an architecture or a normalisation that is not read here.
+    """
+    from safetensors.torch import load_file
+
+    folder = Path(folder)
+    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+        raise AttribError(f"{folder} is not a SAELens folder.", f"It holds {CONFIG} and {WEIGHTS}.")
+    config = json.loads((folder / CONFIG).read_text())
+    name = config.get("architecture")
+    normalised = config.get("normalize_activations", "none") not in ("none", None)
+    rescaled = bool(config.get("rescale_acts_by_decoder_norm", False))
+    if name not in ARCHITECTURES or normalised or rescaled:
+        what = f"architecture {name!r}" if name not in ARCHITECTURES else "normalised activations"
+        raise AttribError(f"{folder.name} has {what}, which is not read here.", f"Read are {ARCHITECTURES}, unscaled.")
+    weights = {key: value.float() for key, value in load_file(folder / WEIGHTS).items()}
+    metadata = dict(config.get("metadata", {}))
+    return SAE(
+        site_of(metadata.get("hook_name", "")),
+        name,
+        weights["W_enc"],
+        weights["b_enc"],
+        weights["W_dec"],
+        weights["b_dec"],
+        k=config.get("k"),
+        threshold=weights.get("threshold"),
+        subtract=bool(config.get("apply_b_dec_to_input", True)),
+        metadata=metadata,
+    )
+
+
+class Dictionaries(Mapping[str, SAE]):
+    """The dictionaries of a folder, one sub-folder per site (``"L2.mlp"``), each read when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._read: dict[str, SAE] = {}
+        self._cards: dict[str, Cards | None] = {}
+
+    def __getitem__(self, site: ComponentLike) -> SAE:
+        try:
+            name = str(component(site))
+        except ComponentError:
+            raise KeyError(site) from None
+        if name not in self._read:
+            if not (self.folder / name).is_dir():
+                raise KeyError(name)
+            self._read[name] = read_sae(self.folder / name)
+        return self._read[name]
+
+    def cards(self, site: ComponentLike) -> Cards | None:
+        """What the features of a dictionary fire on, where that was computed; kept."""
+        name = str(component(site))
+        if name not in self._cards:
+            self._cards[name] = Cards.read(self.folder / name)
+        return self._cards[name]
+
+    def __iter__(self) -> Iterator[str]:
+        found = [entry.name for entry in self.folder.iterdir() if (entry / CONFIG).is_file()]
+        order = {"layer": 2, "mlp": 1, "attn": 0}
+        sites = sorted((component(name) for name in found), key=lambda site: (site.layer, order[site.kind]))
+        return iter([str(site) for site in sites])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"Dictionaries for {', '.join(self)}"

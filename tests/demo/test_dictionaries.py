@@ -1,0 +1,123 @@
+"""The dictionaries of the embedded model: how good they are, and what opening a row with them shows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import attrib_widgets as aw
+from attrib_widgets import demo
+from attrib_widgets.components import component
+from attrib_widgets.demo import concepts, dictionaries
+from attrib_widgets.saes import judge
+
+
+@pytest.fixture(scope="module")
+def model():
+    return aw.load("demo")
+
+
+@pytest.fixture(scope="module")
+def a(model):
+    return aw.attribute(model.run(demo.PROMPT), demo.TARGET)
+
+
+@pytest.fixture(scope="module")
+def table() -> dict:
+    return json.loads((demo.path() / "saes" / "evaluation.json").read_text())
+
+
+def test_one_per_layer_and_place(model):
+    found = demo.saes()
+    sites = [f"L{layer}{kind}" for layer in range(model.n_layers) for kind in (".attn", ".mlp", "")]
+    assert list(found) == sites
+    for site in sites:
+        sae, cards = found[site], found.cards(site)
+        assert str(sae.site) == site and sae.d_in == model.d_model and sae.n_features <= 1024
+        assert cards is not None and len(cards.labels) == sae.n_features
+        assert sae.metadata["model_name"] == "demo"
+
+
+def test_nothing_is_read_before_it_is_asked_for():
+    code = (
+        "import sys, attrib_widgets as aw; aw.demo; "
+        "assert not {'torch', 'safetensors', 'attrib_widgets.saes.sae'} & set(sys.modules); "
+        "found = aw.demo.saes(); assert not found._read; found['L0.mlp']; assert list(found._read) == ['L0.mlp']"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_how_good_they_are(table):
+    for site, line in table.items():
+        reached = line["variance_explained"]["8"]
+        assert reached > line["pca"]["8"] and reached > line["random_dictionary"]["8"], site
+        assert line["dead"] <= 0.1, site
+        if component(site).kind == "layer":
+            assert line["loss_recovered"] >= 0.95, site
+            assert reached >= 0.97, site
+
+
+def test_the_table_is_that_of_the_files(model, table):
+    ids = dictionaries.tokens_of(model, [concepts.context(i) for i in range(60)])
+    sites = [component(site) for site in ("L1", "L2.mlp", "L3.attn")]
+    held = dictionaries.activations(model, ids, sites)
+    for site in sites:
+        x = held[site][:, 1:].flatten(0, 1).float()
+        line = table[str(site)]
+        found = judge.curve(demo.saes()[str(site)], x, [8])[8]
+        # Fewer contexts than the table was made with.
+        assert found == pytest.approx(line["variance_explained"]["8"], abs=0.02), site
+
+
+def test_feature_rows_sum_to_the_bar(a, model):
+    rows = [f"L{layer}.mlp" for layer in range(model.n_layers)]
+    rows += [f"L{layer}H{head}" for layer in range(model.n_layers) for head in range(model.n_heads)]
+    for row in rows:
+        found = a.features(row)
+        assert found.kinds[-2:] == ["bias", "error"] and len(found) <= 10
+        assert abs(found.total - a[row]) <= 1e-6 * max(1, abs(a[row])), row
+
+
+@pytest.mark.parametrize("kind", ["mlp", "head"])
+def test_the_strongest_part_opens_to_france(a, kind):
+    (strongest, _), *_ = [row for row in a.top(100, kind) if row[1] > 0]
+    found = a.features(strongest)
+    concepts_ = " | ".join(found.concepts)
+    assert "France" in concepts_ or "Paris" in concepts_, found
+    number = next(i for i, label in enumerate(found.concepts) if "France" in label or "Paris" in label)
+    card = found.card(found.labels[number])
+    assert card.label == found.concepts[number] and card.here[-1] == pytest.approx(float(found.activations[number]))
+    assert card.contexts and any("France" in "".join(c.tokens) or "Paris" in "".join(c.tokens) for c in card.contexts)
+    for firing in card.contexts:
+        assert max(firing.activations) > 0 and firing.tokens[0] == "<s>"
+
+
+def test_labels_are_those_of_the_files(model):
+    """Labels recomputed from fewer contexts agree for features that are specific."""
+    cards = demo.saes().cards("L1.mlp")
+    named = [label for label in cards.labels if label and not label.startswith("mostly")]
+    assert len(named) > len(cards.labels) / 3
+    # The strongest firings are where the cards say.
+    sae = demo.saes()["L1.mlp"]
+    feature = int((cards.activations[:, 0]).argmax())
+    number, position = int(cards.contexts[feature, 0]), int(cards.positions[feature, 0])
+    ids = dictionaries.tokens_of(model, [demo.context(number)])
+    x = dictionaries.activations(model, ids, [sae.site])[sae.site][0].float()
+    active = sae.encode(x)[:, feature]
+    active[0] = 0
+    assert int(active.argmax()) == position
+    assert float(active.max()) == pytest.approx(float(cards.activations[feature, 0]), rel=0.01)
+
+
+def test_truths_are_found_in_the_text(model):
+    ids = dictionaries.tokens_of(model, [concepts.context(i) for i in range(80)])
+    found = dictionaries.truths(model, ids)
+    assert {"a name said again", "second mention"} <= set(found)
+    assert all(mask.shape == torch.Size([80 * (concepts.SIZE - 2)]) for mask in found.values())
+    assert dictionaries.family("names France") == "a country named"
+    assert dictionaries.family("names a country of Asia") == "countries of a continent"
+    assert dictionaries.family("asks about France") == "a country asked about"

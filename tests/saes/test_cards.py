@@ -1,0 +1,123 @@
+"""Cards of features: labels counted from contexts, the strongest firings, what a feature writes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from attrib_widgets.components import component
+from attrib_widgets.demo import concepts
+from attrib_widgets.errors import ComponentError
+from attrib_widgets.model.hooks import collect
+from attrib_widgets.saes.cards import Cards, card_of, label_of, make_cards, written_logits
+from attrib_widgets.saes.sae import SAE
+
+SENTENCES = ["The capital of France is Paris", "The capital of Italy is Rome", "The capital of Spain is Madrid"]
+
+
+def one_hot(words: list[str]) -> torch.Tensor:
+    """A vector per word of a tiny vocabulary."""
+    known = sorted({word for text in SENTENCES for word in text.split()})
+    return torch.eye(len(known))[[known.index(word) for word in words]]
+
+
+@pytest.fixture(scope="module")
+def toy():
+    """(dictionary with a feature per word, activations, properties, the word of each feature)."""
+    known = sorted({word for text in SENTENCES for word in text.split()})
+    width = len(known)
+    sae = SAE(component("L0"), "standard", torch.eye(width), torch.zeros(width), torch.eye(width), torch.zeros(width))
+    rows = [["<s>", *text.split()] for text in SENTENCES * 4]
+    x = torch.stack([torch.cat([torch.zeros(1, width), one_hot(row[1:]) * (1 + c / 10)]) for c, row in enumerate(rows)])
+    return sae, x, [concepts.properties([" " + w for w in row]) for row in rows], known
+
+
+def test_labels_come_from_the_strongest_contexts(toy, tmp_path: Path):
+    sae, x, properties, known = toy
+    cards = make_cards(sae, x, [7] * 12, properties)
+    france = known.index("France")
+    assert "France" in cards.labels[france] and "Italy" not in cards.labels[france]
+    assert cards.labels[known.index("capital")].startswith(("on ·capital", "after ·The", "before ·of"))
+    # Strongest first, one firing per context, at the right place.
+    assert cards.contexts[france, :4].tolist() == [9, 6, 3, 0] and cards.positions[france, :4].tolist() == [4] * 4
+    assert cards.activations[france, :4].tolist() == pytest.approx([1.9, 1.6, 1.3, 1.0])
+    assert cards.activations[france, 4] == 0
+    assert float(cards.density[france]) == pytest.approx(4 / (12 * 6))
+    assert float(cards.density[known.index("is")]) == pytest.approx(1 / 6)
+    cards.write(tmp_path)
+    again = Cards.read(tmp_path)
+    assert again is not None and again.labels == cards.labels and torch.equal(again.contexts, cards.contexts)
+    assert torch.allclose(again.activations, cards.activations, atol=1e-3)
+    assert Cards.read(tmp_path / "nowhere") is None
+
+
+def test_what_lies_behind_the_end_does_not_count(toy):
+    sae, x, properties, known = toy
+    cards = make_cards(sae, x, [5] * 12, properties)
+    assert cards.labels[known.index("Paris")] == "" and float(cards.density[known.index("Paris")]) == 0
+
+
+def test_labels_name_what_is_rare_elsewhere():
+    base = Counter({"on ·is": 50, "about France": 5, "after ·of": 40, "before ·Paris": 4})
+    shared = [["on ·is", "about France", "before ·Paris"]] * 8 + [["on ·is", "about France"]] * 2
+    assert label_of(shared, base, 100) == "about France, before ·Paris"
+    assert label_of([["on ·is"]] * 4, base, 100) == "on ·is"
+    assert label_of([], base, 100) == ""
+    mixed = [["on ·a"], ["on ·b"], ["on ·c"], ["on ·a"]]
+    assert label_of(mixed, Counter({"on ·a": 2, "on ·b": 1, "on ·c": 1}), 100) == "mostly on ·a, on ·b, on ·c"
+
+
+def test_properties_of_tokens():
+    tokens = ["<s>", "The", " capital", " of", " France", " is", " Paris", ".", " Its", " currency", " is", " the"]
+    tokens += [" euro", ".", " Tom", " and", " Tom", " slept", "."]
+    about = concepts.about(tokens)
+    assert about[:4] == [""] * 4 and about[4:8] == ["France"] * 4
+    assert about[9:13] == ["France"] * 4 and about[15] == ""
+    rows = concepts.properties(tokens)
+    assert {"on ·France", "on a country", "after ·of", "before ·is", "about France", "seen first"} <= set(rows[4])
+    assert "on a name, again" in rows[16] and "on a name, first" in rows[14]
+    told = concepts.truths(tokens)
+    assert told[4] == ["names France", "names a country of Europe", "first mention"]
+    assert "asks about France" in told[5] and "asks about France" in told[11] and "asks about France" not in told[4]
+    assert concepts.context(3) == concepts.context(3) != concepts.context(4)
+
+
+@pytest.mark.parametrize("site", ["L1", "L1.mlp", "L1.attn"])
+def test_a_card_shows_firings_and_what_is_written(family_model, site):
+    model = family_model("gpt2", torch.float32)
+    width = model.d_model if site != "L1.attn" else model.n_heads * model.geometry.d_head
+    torch.manual_seed(0)
+    rows = torch.randn(20, width)
+    sae = SAE(component(site), "topk", rows.T.contiguous(), torch.zeros(20), rows, torch.zeros(width), k=4)
+    run = model.run("The capital of France is")
+    x = collect(model, torch.tensor([run.ids]), [sae.site])[sae.site][0]
+    layer = 1
+    record = {
+        "L1": run.record.streams[layer + 1],
+        "L1.mlp": run.record.mlp_write[layer],
+        "L1.attn": run.record.z[layer],
+    }
+    assert torch.allclose(x, record[site], atol=1e-5)  # two ways of reading the same place
+    texts = ["The capital of Italy is Rome", "Mary gave the bag to John"]
+    cards = Cards(
+        ["a"] * 20, torch.full((20,), 0.1), torch.tensor([[1, 0]] * 20), torch.full((20, 2), 3), torch.ones(20, 2)
+    )
+    card = card_of(model, sae, cards, 7, (run.tokens, x), texts.__getitem__)
+    assert card.here == pytest.approx(sae.encode(x)[:, 7].tolist()) and card.tokens == run.tokens
+    assert ["".join(firing.tokens) for firing in card.contexts] == [texts[1], texts[0]]
+    again = collect(model, torch.tensor([model.encode(texts[0])]), [sae.site])[sae.site][0]
+    assert card.contexts[1].activations[1:] == pytest.approx(sae.encode(again)[1:, 7].tolist(), abs=1e-4)
+    # Adding one unit of the feature to the stream moves the logits by what is written, up to the norm's scale.
+    row = rows[7] if site != "L1.attn" else rows[7] @ model.out_weight(layer)[0]
+    norm = model.norm(model.anatomy.final_norm)
+    stream = run.record.streams[-1][-1]
+    with torch.no_grad():
+        direct = (norm.push(row) @ model.unembed_weight) * norm.scale(stream)
+    assert torch.allclose(written_logits(model, sae, 7) * norm.scale(stream), direct, atol=1e-4)
+    assert card.promoted[0][2] == pytest.approx(float(written_logits(model, sae, 7).max()), abs=1e-5)
+    assert "promotes" in repr(card) and len(card.to_dataframe()) == sum(len(f.tokens) for f in card.contexts)
+    with pytest.raises(ComponentError, match="20"):
+        card_of(model, sae, cards, 20, (run.tokens, x), None)

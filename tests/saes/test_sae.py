@@ -1,0 +1,167 @@
+"""Dictionaries: encoding and decoding, the folder format, training on a planted dictionary, judging."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from attrib_widgets.components import component
+from attrib_widgets.errors import AttribError
+from attrib_widgets.saes import judge
+from attrib_widgets.saes.readers import Dictionaries, hook_name, read_sae, site_of, write_sae
+from attrib_widgets.saes.sae import SAE, keep_largest
+from attrib_widgets.saes.train import SAESettings, train_sae
+
+
+def identity(width: int, site: str = "L1.mlp") -> SAE:
+    """Every number and its negative is a feature: reconstructs anything."""
+    both = torch.cat([torch.eye(width), -torch.eye(width)])
+    return SAE(component(site), "standard", both.T.contiguous(), torch.zeros(2 * width), both, torch.zeros(width))
+
+
+def planted(samples: int, width: int = 48, features: int = 40, active: int = 3):
+    """(samples, their codes, the dictionary) of sparse sums of random directions, off centre."""
+    generator = torch.Generator().manual_seed(3)
+    rows = torch.nn.functional.normalize(torch.randn(features, width, generator=generator), dim=1)
+    codes = torch.zeros(samples, features)
+    picked = torch.rand(samples, features, generator=generator).topk(active).indices
+    codes.scatter_(1, picked, 1 + torch.rand(samples, active, generator=generator))
+    return codes @ rows + 0.5, codes, rows
+
+
+def test_identity_dictionary_has_no_error():
+    x = torch.randn(5, 7, 12)
+    sae = identity(12)
+    assert torch.equal(sae.decode(sae.encode(x)), x) and not sae.error(x).any()
+    assert (sae.encode(x) >= 0).all() and int((sae.encode(x) > 0).sum()) == x.numel()
+
+
+@pytest.mark.parametrize("architecture", ["standard", "topk", "jumprelu"])
+@pytest.mark.parametrize("subtract", [True, False])
+def test_encoding_is_its_formula(architecture, subtract):
+    torch.manual_seed(0)
+    w_enc, w_dec, b_enc, b_dec = torch.randn(6, 20), torch.randn(20, 6), torch.randn(20), torch.randn(6)
+    threshold = torch.rand(20) if architecture == "jumprelu" else None
+    sae = SAE(component("L0"), architecture, w_enc, b_enc, w_dec, b_dec, 4, threshold, subtract)
+    for x in torch.randn(30, 6):
+        pre = [float((x - b_dec if subtract else x) @ w_enc[:, f] + b_enc[f]) for f in range(20)]
+        expected = [max(v, 0.0) for v in pre]
+        if architecture == "topk":
+            least = sorted(pre)[-4]
+            expected = [v if p >= least else 0.0 for v, p in zip(expected, pre, strict=True)]
+        if architecture == "jumprelu":
+            expected = [v if p > t else 0.0 for v, p, t in zip(expected, pre, threshold.tolist(), strict=True)]
+        assert sae.encode(x).tolist() == pytest.approx(expected, abs=1e-5)
+        assert torch.allclose(sae.decode(sae.encode(x)) + sae.error(x), x, atol=1e-5)
+
+
+def test_the_shape_of_a_dictionary_is_checked():
+    good = identity(4)
+    for change, said in [
+        ({"w_dec": good.w_enc}, "w_dec"),
+        ({"architecture": "gated"}, "gated"),
+        ({"architecture": "topk"}, "k"),
+        ({"architecture": "jumprelu"}, "threshold"),
+    ]:
+        with pytest.raises(AttribError, match=said):
+            replace(good, **change)
+
+
+@pytest.mark.parametrize("site", ["L0", "L3.mlp", "L11.attn"])
+def test_sites_and_hook_names(site):
+    assert str(site_of(hook_name(component(site)))) == site
+    with pytest.raises(AttribError, match="hook_resid_pre"):
+        site_of("blocks.1.hook_resid_pre")
+
+
+@pytest.mark.parametrize("architecture", ["standard", "topk", "jumprelu"])
+def test_a_folder_is_read_as_it_was_written(tmp_path: Path, architecture):
+    torch.manual_seed(1)
+    threshold = torch.rand(9) if architecture == "jumprelu" else None
+    sae = SAE(
+        component("L2.attn"), architecture, torch.randn(5, 9), torch.randn(9), torch.randn(9, 5), torch.randn(5),
+        k=3 if architecture == "topk" else None, threshold=threshold, metadata={"model_name": "m"},
+    )  # fmt: skip
+    write_sae(sae, tmp_path / "L2.attn")
+    config = json.loads((tmp_path / "L2.attn" / "cfg.json").read_text())
+    assert config["d_in"] == 5 and config["d_sae"] == 9 and config["reshape_activations"] == "hook_z"
+    assert config["metadata"] == {"model_name": "m", "hook_name": "blocks.2.attn.hook_z"}
+    again = read_sae(tmp_path / "L2.attn")
+    x = torch.randn(8, 5)
+    assert torch.equal(again.encode(x), sae.encode(x)) and torch.equal(again.error(x), sae.error(x))
+    found = Dictionaries(tmp_path)
+    assert list(found) == ["L2.attn"] and found["l2.attn"] is found["L2.attn"] and "L9" not in found
+    assert found.cards("L2.attn") is None
+
+
+def test_what_cannot_be_read_is_refused(tmp_path: Path):
+    with pytest.raises(AttribError, match=r"cfg\.json"):
+        read_sae(tmp_path)
+    write_sae(identity(4), tmp_path)
+    config = json.loads((tmp_path / "cfg.json").read_text())
+    for change in ({"architecture": "gated"}, {"normalize_activations": "layer_norm"}):
+        (tmp_path / "cfg.json").write_text(json.dumps(config | change))
+        with pytest.raises(AttribError, match="not read here"):
+            read_sae(tmp_path)
+
+
+def test_training_finds_a_planted_dictionary():
+    x, codes, rows = planted(6000)
+    settings = SAESettings(features=60, k=3, steps=700, batch=512, learning_rate=5e-3)
+    sae, loss = train_sae(x[:5000], component("L0"), settings)
+    held, told = x[5000:], codes[5000:]
+    assert judge.explained(held, sae.decode(sae.encode(held))) > 0.97 and loss < 0.2
+    assert torch.allclose(sae.w_dec.norm(dim=1), torch.ones(60), atol=1e-5)
+    nearest = (rows @ sae.w_dec.T).max(1).values
+    assert float((nearest > 0.95).float().mean()) > 0.9
+    # Its features tell the planted ones, held-out samples included; single coordinates do not.
+    truth = {str(f): told[:, f] > 0 for f in range(40)}
+    features = judge.detectors(sae.encode(held), truth)
+    numbers = judge.detectors(torch.cat([held, -held], 1), truth)
+    assert len(features) == 40 and sum(d.clean for d in features) > 30 > 5 > sum(d.clean for d in numbers)
+    again, _ = train_sae(x[:5000], component("L0"), settings)
+    assert torch.equal(again.w_enc, sae.w_enc)
+
+
+def test_variance_explained_and_its_rivals():
+    x, _, _ = planted(3000)
+    train, held = x[:2000], x[2000:]
+    mean = train.mean(0)
+    assert judge.explained(held, held) == 1 and abs(judge.explained(held, held.mean(0).expand_as(held))) < 1e-6
+    found = judge.pca(train, held, [1, 8, 48])
+    assert found[1] < found[8] < found[48] == pytest.approx(1, abs=1e-5)
+    some = judge.random_dictionary(train, held[:200], 64, [1, 4, 48])
+    assert 0 < some[1] < some[4] < some[48] == pytest.approx(1, abs=1e-4)
+    # One random direction at a time, by hand.
+    rows = torch.nn.functional.normalize(torch.randn(64, 48, generator=torch.Generator().manual_seed(0)), dim=1)
+    y = held[:200] - mean
+    along = (y @ rows.T).abs().max(1)
+    rebuilt = rows[along.indices] * (y * rows[along.indices]).sum(1, keepdim=True) + mean
+    assert some[1] == pytest.approx(judge.explained(held[:200], rebuilt), abs=1e-6)
+
+
+def test_dead_features_are_counted():
+    sae = identity(6)
+    assert judge.dead_share(sae, torch.ones(10, 6)) == 0.5
+    assert judge.dead_share(sae, torch.tensor([[1.0, -1.0] * 3, [-1.0, 1.0] * 3])) == 0
+
+
+def test_keep_largest():
+    pre = torch.tensor([[3.0, -1.0, 2.0, 0.5], [-3.0, -1.0, -2.0, 4.0]])
+    assert keep_largest(pre, 2).tolist() == [[3, 0, 2, 0], [0, 0, 0, 4]]
+
+
+def test_a_detector_is_judged_on_other_samples():
+    torch.manual_seed(0)
+    truth = torch.rand(4000) < 0.3
+    noise = torch.rand(4000, 20)
+    perfect = truth.float() * (1 + torch.rand(4000))
+    (found,) = judge.detectors(torch.cat([noise, perfect[:, None]], 1), {"it": truth})
+    # The threshold comes from the other half, so a sample just below it is missed.
+    assert found.column == 20 and found.precision == 1 and found.recall > 0.99
+    (nothing,) = judge.detectors(noise, {"it": truth})
+    assert not nothing.clean and nothing.precision < 0.4
