@@ -236,7 +236,8 @@ def _prune(found: Trace, level: list[tuple[Node, Expanded]], keep: float) -> lis
         count = int((sums < keep * sums[-1]).sum()) + 1 if keep < 1 else len(order)
         if count > MOST:
             count = MOST
-            found.notes.append(f"A level was cut at its {MOST} largest rows; the others are in the pruned rows.")
+            note = f"A level was cut at its {MOST} largest rows; the others are in the pruned rows."
+            found.notes += [note] if note not in found.notes else []
     chosen = torch.zeros(len(sizes), dtype=torch.bool)
     chosen[order[:count]] = True
     chosen &= sizes > 0
