@@ -124,6 +124,23 @@ def features(a: Attribution, which: ComponentLike, sae: SAE | None = None) -> Fe
     )
 
 
+def opened_row(a: Attribution, which: Component) -> Component:
+    """The row that a feature is read through: ``L2.mlp`` for ``L2.mlp/12``, the head for ``L3H5/12`` (of ``L3.attn``).
+
+    Raises:
+        ComponentError: no such row, no dictionary for it, or no such feature.
+    """
+    if which.kind != "feature":
+        raise ComponentError(f"{which} is no feature.", 'Write for example "L2.mlp/12".')
+    row = component(which.site or "")
+    if row.kind == "attn":
+        raise ComponentError(
+            f"{which} is read through a head of its layer.", f'Name the head: "L{row.layer}H0/{which.index}".'
+        )
+    _dictionary(a, _site(a, row), None)[0].check(which.index or 0)
+    return row
+
+
 def _site(a: Attribution, which: Component) -> Component:
     """The place whose dictionary opens a row."""
     if which.kind in ("head", "mlp"):
@@ -142,15 +159,15 @@ def _dictionary(
         if sae.site != site:
             raise ComponentError(f"This dictionary is for {sae.site}, and the row needs one for {site}.")
         return sae, None, None
-    if not a.model.embedded:
-        raise ComponentError(
-            f"There is no dictionary for {site} of {a.model.name}.",
-            "Give one: a.features(row, aw.read_sae(folder)). The embedded model comes with its own.",
-        )
     from .. import demo
 
-    dictionaries = demo.saes()
-    return dictionaries[str(site)], dictionaries.cards(site), demo.context
+    own = demo.saes() if a.model.embedded else {}
+    if str(site) not in own:
+        raise ComponentError(
+            f"There is no dictionary for {site} of {a.model.name}.",
+            "Give one: a.features(row, aw.read_sae(folder)).",
+        )
+    return own[str(site)], demo.saes().cards(site), demo.context
 
 
 def _direction(a: Attribution, which: Component) -> Float[Tensor, "d_in"]:

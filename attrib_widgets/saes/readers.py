@@ -130,7 +130,8 @@ class Dictionaries(Mapping[str, SAE]):
         return self._cards[name]
 
     def __iter__(self) -> Iterator[str]:
-        found = [entry.name for entry in self.folder.iterdir() if (entry / CONFIG).is_file()]
+        entries = self.folder.iterdir() if self.folder.is_dir() else ()
+        found = [entry.name for entry in entries if (entry / CONFIG).is_file()]
         order = {"layer": 2, "mlp": 1, "attn": 0}
         sites = sorted((component(name) for name in found), key=lambda site: (site.layer, order[site.kind]))
         return iter([str(site) for site in sites])
