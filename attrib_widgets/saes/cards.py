@@ -92,7 +92,8 @@ class Firing(NamedTuple):
 class Card(Result):
     """One feature: what it fires on, what it writes, and where it fires in the prompt at hand.
 
-    ``label`` is computed from the strongest contexts. ``promoted`` and ``suppressed`` list (token text, id,
+    ``label`` is computed from the strongest contexts, and ``density`` is the share of tokens that it fires on; without
+    cards they are "" and NaN. ``promoted`` and ``suppressed`` list (token text, id,
     logits per unit of activation, before the final norm's scale). ``here`` has the activation on each of
     ``tokens``, those of the prompt.
     """
@@ -112,7 +113,8 @@ class Card(Result):
         for name, entries in (("promotes", self.promoted), ("suppresses", self.suppressed)):
             rows.append([name, "  ".join(f"{visible(text)} {signed(value)}" for text, _, value in entries[:5])])
         said = f"computed label: {self.label}" if self.label else "no label was computed"
-        return Table(f"{self.feature}: fires on {100 * self.density:.2g} % of tokens", ["", ""], rows, [], said)
+        often = "" if math.isnan(self.density) else f": fires on {100 * self.density:.2g} % of tokens"
+        return Table(f"{self.feature}{often}", ["", ""], rows, [], said)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``context``, ``position``, ``token``, ``activation``: every token of the strongest contexts."""
@@ -227,7 +229,7 @@ def card_of(
     return Card(
         Component("feature", index=feature, site=str(sae.site)),
         cards.labels[feature] if cards else "",
-        float(cards.density[feature]) if cards else 0.0,
+        float(cards.density[feature]) if cards else math.nan,
         contexts,
         [(model.token(i), i, float(logits[i])) for i in logits.topk(k).indices.tolist()],
         [(model.token(i), i, float(logits[i])) for i in (-logits).topk(k).indices.tolist()],

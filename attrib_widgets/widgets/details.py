@@ -216,6 +216,11 @@ def card(c: Card) -> dict[str, Any]:
     }
 
 
+def carded(c: Card) -> bytes:
+    """Kind ``card``: a feature standing alone."""
+    return wire.pack({"kind": "card", "name": str(c.feature), "tokens": c.tokens, **card(c)}, {})
+
+
 def _context(f: Firing) -> dict[str, Any]:
     start = max(0, f.position - BEFORE)
     near = slice(start, f.position + BEHIND + 1)

@@ -398,6 +398,16 @@ describe("features", () => {
     expect(one(".aw-panel")?.textContent).toContain(absent.features);
   });
 
+  it("shows a card alone", () => {
+    const header = { kind: "card", name: "L2.mlp/29", tokens: HOSTILE, ...(explorer().header["cards"] as Record<string, object>)["L2.mlp/29"] };
+    const { one, el } = show(pack(header, {}), "card");
+    expect(one(".aw-caption")?.textContent).toBe("Computed label of L2.mlp/29. It fires on 1.2\u00a0% of tokens.");
+    const bare = show(pack({ ...header, label: "", density: null, contexts: [] }, {}), "card");
+    expect(bare.one(".aw-caption")?.textContent?.trim()).toBe("No label was computed.");
+    expect(bare.el.textContent).not.toContain("Fires most");
+    expect(el.querySelector("img")).toBeNull();
+  });
+
   it("draws a long prompt as running text", () => {
     const { one, all } = show(state(explorer(longPrompt(60), { compare: null })), "explorer", { selected: "L2.mlp/29" });
     expect(one('[data-part="feature"] [aria-label="The prompt"] mark')?.textContent).toContain("(8.88)");

@@ -32,6 +32,7 @@ def states(screen: Screen) -> Iterator[str]:
     screen.open(screen.labels("mlp")[0])
     screen.tab("neurons")
     yield "neurons"
+    yield from screen.features()
     screen.part("copy").click()
     expect(screen.part("code")).to_be_visible()
     yield "code"
@@ -65,13 +66,22 @@ class Faults:
         assert not self.found, "\n".join(f"{state}: {text}" for text, state in self.found.items())
 
 
+def features(run: Any) -> Any:
+    """The largest MLP opened by feature; without its dictionary there is nothing to look at."""
+    a = aw.attribute(run, " Paris")
+    try:
+        return a.features(a.top(1, kind="mlp")[0][0])
+    except aw.ComponentError as reason:
+        pytest.skip(str(reason))
+
+
 @pytest.fixture(params=["light", "dark"])
 def scheme(request: Any) -> str:
     """Both colour schemes."""
     return str(request.param)
 
 
-@pytest.mark.parametrize("where", ["explorer", "attention", "bars", "lens", "phrase", "trace"])
+@pytest.mark.parametrize("where", ["explorer", "attention", "bars", "features", "card", "lens", "phrase", "trace"])
 def test_offline_page(demo: Any, watched: Watched, offline: Callable[..., Screen], scheme: str, where: str) -> None:
     watched.page.emulate_media(color_scheme=scheme)
     run = demo.run("The capital of France is")
@@ -84,6 +94,8 @@ def test_offline_page(demo: Any, watched: Watched, offline: Callable[..., Screen
         make = {
             "attention": lambda: aw.attention(run),
             "bars": lambda: aw.attribute(run, " Paris").sources("L3H5"),
+            "features": lambda: features(run),
+            "card": lambda: (found := features(run)).card(found.numbers[0]),
             "lens": lambda: aw.logit_lens(run, " Paris"),
             "trace": lambda: aw.attribute(run, " Paris").trace(),
         }

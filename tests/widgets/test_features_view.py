@@ -163,6 +163,17 @@ def test_a_result_alone_shows_its_labels(opened):
     assert float(arrays["values"].sum()) == pytest.approx(header["parent_value"], abs=1e-4)
 
 
+def test_a_card_alone(opened):
+    row = leading(opened.attribution, "mlp")
+    found = opened.attribution.features(row)
+    card = found.card(found.numbers[0])
+    header, _ = wire.unpack(card.view().state)
+    assert header["kind"] == "card" and header["name"] == found.labels[0] and header["tokens"] == card.tokens
+    assert {key: header[key] for key in ("label", "here", "up")} == {
+        key: wire.plain(details.card(card))[key] for key in ("label", "here", "up")
+    }
+
+
 @pytest.mark.parametrize("name", MIXTURES)
 def test_a_mixture_opens_into_experts(family_model, browser, name):
     model = family_model(name)

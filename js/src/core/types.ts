@@ -76,11 +76,18 @@ export interface Features {
 /** One feature: what it fires on, what it writes, and its activation on every token of the prompt. */
 export interface FeatureCard extends Writes {
   label: string;
-  /** the share of tokens that it fires on */
-  density: number;
+  /** the share of tokens that it fires on; null where nobody counted */
+  density: number | null;
   /** around each strongest firing; whether something was cut before and behind */
   contexts: { tokens: string[]; values: number[]; cut: boolean[] }[];
   here: number[];
+}
+
+export interface CardHeader extends FeatureCard {
+  v: number;
+  kind: "card";
+  name: string;
+  tokens: string[];
 }
 
 /** Rows of a tree, parents first, each with its depth from 1. */

@@ -1,8 +1,9 @@
 /** What a component wrote, as features of a dictionary; a click opens a feature: what it fires on, what it writes. */
+import type { ComponentChildren } from "preact";
 import { sequential, shade } from "../core/colour";
 import { percent, plain, signed } from "../core/format";
 import { largest, sumOf } from "../core/geometry";
-import type { FeatureCard, Row } from "../core/types";
+import type { CardHeader, FeatureCard, Row } from "../core/types";
 import { Await, type BarRow, Bars, Check, Sides, TargetName, Token, useView } from "./common";
 import { words } from "./writes";
 
@@ -100,19 +101,43 @@ function Opened({ row, feature }: { row: Row; feature: number }) {
       >
         All features of {row.id}
       </button>
-      <Await of={store.data.feature(row.id, feature, name)}>{(card) => <Card row={row} feature={feature} name={name} card={card} />}</Await>
+      <Await of={store.data.feature(row.id, feature, name)}>{(card) => <Read row={row} feature={feature} name={name} card={card} />}</Await>
     </div>
   );
 }
 
-function Card({ row, feature, name, card }: { row: Row; feature: number; name: string; card: FeatureCard }) {
-  const { store, palette } = useView();
+/** A card, as read at the place that the Explorer explains. */
+function Read({ row, feature, name, card }: { row: Row; feature: number; name: string; card: FeatureCard }) {
+  const { store } = useView();
   const reading = store.reading.value;
   const list = store.data.features(row.id).value;
   if (!reading) return null;
   const at = list.state === "ready" ? list.value.numbers.indexOf(feature) : -1;
   const value = list.state === "ready" ? list.value.values[at] : undefined;
   const here = card.here[reading.position] ?? 0;
+  return (
+    <Card name={name} card={card} tokens={reading.tokens}>
+      , {here > 0 ? `here at ${plain(here)}` : "not here"}
+      {value !== undefined && (
+        <>
+          , and adds {signed(value)} through {row.id} to <TargetName />
+        </>
+      )}
+    </Card>
+  );
+}
+
+/** A card standing alone. */
+export function CardView({ header }: { header: CardHeader }) {
+  return (
+    <div class="aw-card aw-pad" data-part="feature">
+      <Card name={header.name} card={header} tokens={header.tokens} />
+    </div>
+  );
+}
+
+function Card({ name, card, tokens: prompt, children }: { name: string; card: FeatureCard; tokens: string[]; children?: ComponentChildren }) {
+  const { palette } = useView();
   const most = largest([...card.here, ...card.contexts.flatMap((c) => c.values)]);
   const colour = (v: number) => shade(palette.value, sequential(palette.value, v / most));
   const text = (tokens: string[], values: number[]) =>
@@ -136,23 +161,22 @@ function Card({ row, feature, name, card }: { row: Row; feature: number; name: s
     <>
       <h4 class="aw-subtitle">{card.label || name}</h4>
       <p class="aw-caption">
-        {card.label ? `Computed label of ${name}` : "No label was computed"}. It fires on {percent(card.density)} of tokens,{" "}
-        {here > 0 ? `here at ${plain(here)}` : "not here"}
-        {value !== undefined && (
+        {card.label ? `Computed label of ${name}` : "No label was computed"}.{" "}
+        {(card.density !== null || children) && (
           <>
-            , and adds {signed(value)} through {row.id} to <TargetName />
+            It fires{card.density !== null && ` on ${percent(card.density)} of tokens`}
+            {children}.
           </>
         )}
-        .
       </p>
       <h4 class="aw-sidetitle">Activation on this prompt</h4>
-      {reading.tokens.length > MANY ? (
+      {prompt.length > MANY ? (
         <p class="aw-context aw-scroll" tabIndex={0} role="group" aria-label="The prompt">
-          {text(reading.tokens, card.here)}
+          {text(prompt, card.here)}
         </p>
       ) : (
         <div class="aw-carried">
-          {reading.tokens.map((token, i) => {
+          {prompt.map((token, i) => {
             const v = card.here[i] ?? 0;
             return (
               <span class="aw-pick" title={`activation ${plain(v)}`}>
@@ -165,7 +189,7 @@ function Card({ row, feature, name, card }: { row: Row; feature: number; name: s
           })}
         </div>
       )}
-      <h4 class="aw-sidetitle">Fires most in these texts, which it was not trained on</h4>
+      {card.contexts.length > 0 && <h4 class="aw-sidetitle">Fires most in these texts, which it was not trained on</h4>}
       <ul class="aw-contexts">
         {card.contexts.map(({ tokens, values, cut }) => (
           <li class="aw-context">
