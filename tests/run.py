@@ -48,6 +48,7 @@ NOTEBOOKS = ROOT / "notebooks"
 COLAB = ROOT / "tests" / "colab.txt"
 COLAB_PYTHON = "3.13"
 UNIT = ["-m", "not browser and not benchmark", "--ignore=tests/browser", "--ignore=tests/benchmarks", "tests"]
+CORES = ["-n", "logical", "--dist", "worksteal"]
 # Tests that need neither torch nor anything but pytest: they run on every Python that this machine has.
 PURE = ["tests/test_components.py"]
 # What must be inside the wheel, which is all that a user without a clone ever gets.
@@ -268,8 +269,8 @@ def pure(bench: Bench) -> None:
 
 
 def unit(bench: Bench) -> None:
-    """Pytest, all but the browser and the benchmarks."""
-    bench.pytest("--durations=10", *UNIT)
+    """Pytest, all but the browser and the benchmarks, on every core."""
+    bench.pytest(*CORES, "--durations=10", *UNIT)
 
 
 def browser(bench: Bench) -> None:
@@ -315,8 +316,20 @@ def on_colab(bench: Bench) -> None:
     if before - after:
         raise Failed("installing the package moved " + ", ".join(sorted(before - after)))
     print("added, nothing moved: " + ", ".join(sorted(line.split("@")[0].strip() for line in after - before)))
-    quiet(*pip, "install", "-q", "--only-binary=:all:", "-c", COLAB, "pytest", "hypothesis", "nbclient", "pandas")
-    bench.pytest(*UNIT, folder=folder)
+    quiet(
+        *pip,
+        "install",
+        "-q",
+        "--only-binary=:all:",
+        "-c",
+        COLAB,
+        "pytest",
+        "pytest-xdist",
+        "hypothesis",
+        "nbclient",
+        "pandas",
+    )
+    bench.pytest(*CORES, *UNIT, folder=folder)
 
 
 # ---------------------------------------------------------------- the run

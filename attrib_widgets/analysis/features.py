@@ -85,6 +85,8 @@ def features(a: Attribution, which: ComponentLike, sae: SAE | None = None) -> Fe
     sae, cards, text = _dictionary(a, site, sae)
     layer, at, rec = found.layer or 0, a.reading.position, a.run.record
     held = {"layer": rec.streams[layer + 1], "mlp": rec.mlp_write[layer], "attn": rec.z[layer]}[site.kind]
+    if site.kind == "mlp" and a.model.multiplier != 1:  # a dictionary reads what comes before the multiplier
+        held = held.float() / a.model.multiplier
     if held.shape[1] != sae.d_in:
         raise ComponentError(
             f"The dictionary reads {sae.d_in} numbers, and {site} of {a.model.name} has {held.shape[1]}.",
@@ -173,7 +175,7 @@ def _dictionary(
 def _direction(a: Attribution, which: Component) -> Float[Tensor, "d_in"]:
     """The explained direction where the dictionary of a row reads, float64; for a head zero outside its slice."""
     if which.kind != "head":
-        return stream_direction(a).double()
+        return stream_direction(a).double() * (a.model.multiplier if which.kind == "mlp" else 1)
     layer, d = which.layer or 0, a.model.geometry.d_head
     through = a.model.out_weight(layer)[0].double() @ attention_direction(a, layer).double()
     own = torch.zeros_like(through)

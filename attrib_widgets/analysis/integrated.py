@@ -94,6 +94,9 @@ def integrated_gradients(
 ) -> Integrated:
     """Split the gap between two prompts over the positions of the stream before layer ``cut``.
 
+    A mixture of experts jumps along the path wherever a token changes its experts, and a jump has no gradient: there
+    the error stays, however many steps.
+
     Args:
         cut: 0 is the inputs (embeddings, learned positions included), ``n_layers`` what the final norm reads.
         steps: midpoint steps: more of them where ``error`` is too large (sharp attention at the inputs, say).

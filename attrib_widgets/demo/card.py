@@ -1,7 +1,7 @@
 """The model card of the embedded model, written from its measured tables.
 
 `python -m attrib_widgets.demo.card [--folder DIR]` writes `README.md` beside the weights from `evaluation.json`,
-`phenomena.json` and `saes/evaluation.json`.
+`phenomena.json` and, where there are dictionaries, `saes/evaluation.json`.
 """
 
 from __future__ import annotations
@@ -176,6 +176,8 @@ def text(folder: Path) -> str:
         return found
 
     record, settings = read("evaluation.json"), read("evaluation.json")["settings"]
+    trained = (folder / "saes" / "evaluation.json").exists()
+    judged = dictionaries(read("saes/evaluation.json")) if trained else "None have been trained for these weights."
     return f"""# The embedded model
 
 A GPT-2 of {settings["layers"]} layers x {settings["heads"]} heads, width {settings["width"]}, with
@@ -197,7 +199,7 @@ card; nothing was placed in the weights by hand.
 
 ## Its dictionaries
 
-{dictionaries(read("saes/evaluation.json"))}
+{judged}
 """
 
 

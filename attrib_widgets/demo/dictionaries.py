@@ -40,13 +40,17 @@ KS = (1, 2, 4, 8, 16, 32)
 MOST_DEAD = 0.1
 
 
-def settings_for(site: Component, layers: int) -> SAESettings:
-    """How the dictionary of a site is trained: what an MLP adds needs fewer features than the rest.
+def settings_for(site: Component, layers: int, steps: int) -> SAESettings:
+    """How the dictionary of a site is trained.
 
-    Most of the variance of the last stream lies in few directions, where a fast start kills features.
+    What an MLP adds needs fewer features than the rest. The heads before the last layer copy any word of the corpus,
+    with twice as many features and steps countries get features of their own. Most of the variance of the last
+    stream lies in few directions, where a fast start kills features.
     """
+    if site.kind == "attn" and site.layer == layers - 2:
+        return SAESettings(features=2048, steps=2 * steps, learning_rate=5e-3)
     last = site.kind == "layer" and site.layer == layers - 1
-    return SAESettings(features=768 if site.kind == "mlp" else 1024, learning_rate=2e-3 if last else 5e-3)
+    return SAESettings(features=768 if site.kind == "mlp" else 1024, steps=steps, learning_rate=2e-3 if last else 5e-3)
 
 
 def tokens_of(model: Model, texts: Sequence[str]) -> Int[Tensor, "row position"]:
@@ -165,7 +169,7 @@ def main(arguments: list[str] | None = None) -> None:
         if str(site) in _table(out):
             continue
         folder, x = out / str(site), held[site][:, 1:].flatten(0, 1).float()
-        chosen = replace(settings_for(site, model.n_layers), steps=options.steps)
+        chosen = settings_for(site, model.n_layers, options.steps)
         sae, _ = train_sae(train[site][:, 1:].flatten(0, 1).float(), site, chosen)
         for _ in range(2):  # too fast a start kills features: slower, then
             if judge.dead_share(sae, x) <= MOST_DEAD:

@@ -5,7 +5,8 @@
 Writes a folder that transformers loads by itself: a byte-level tokenizer that knows the words of the corpus, a
 small GPT-2 in float16, and `evaluation.json` with what the rounded weights can do and what made them. With the
 same seed on the same machine the result is the same. What was interrupted goes on where it was last saved when
-the same command is given again; with fewer `--steps` it then finishes sooner.
+the same command is given again; with fewer `--steps` it then finishes sooner. What the weights do inside, and their
+dictionaries and card, come from `phenomena`, `dictionaries` and `card`, in this order.
 """
 
 from __future__ import annotations

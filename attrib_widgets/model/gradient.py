@@ -56,6 +56,8 @@ def differentiate(
     wanted, blocks = set(places), root.get(anatomy.layers)
     cut = {layer: [r for r, at in enumerate(stopped) if at == layer] for layer in stopped if layer is not None}
     final = root.get(anatomy.final_norm)
+    # A family without a module for the whole MLP names its last projection: it reads at its first.
+    mlp = anatomy.mlp_in if anatomy.mlp == anatomy.mlp_down else anatomy.mlp
     with model.quiet(), torch.enable_grad():
         with root.trace(input_ids=tokens, **forward_options(model, None)) as tracer:
             kept = nnsight.save({})
@@ -75,8 +77,8 @@ def differentiate(
                 _keep(kept, wanted, ("attn", i), out.output)
                 if ("mlp_in", i) in wanted:
                     # Where no norm comes before, the MLP reads the very tensor that goes on as the stream.
-                    given = block.get(anatomy.mlp).input
-                    kept["mlp_in", i] = block.get(anatomy.mlp).input = given.view_as(given)
+                    given = block.get(mlp).input
+                    kept["mlp_in", i] = block.get(mlp).input = given.view_as(given)
                 writer = block.get(anatomy.mlp_output or anatomy.mlp)
                 if i in cut:
                     writer.output = _stopped(writer.output, cut[i], rows)

@@ -149,12 +149,6 @@ class Model(Tokens):
         """Finest exact split: ``"heads"``, ``"sublayers"`` or ``"layers"``."""
         return self.check.granularity
 
-    def report(self) -> Report:
-        """The self-check in full: what is exact on this model, with the numbers, and what is not, with the reason."""
-        from .report import report
-
-        return report(self)
-
     @property
     def card(self) -> ModelCard:
         """The model card that lies beside the weights; a notebook shows it formatted.
@@ -163,6 +157,12 @@ class Model(Tokens):
             AttribError: the model was not loaded from a folder with a README.md.
         """
         return read_card(str(getattr(self.hf, "name_or_path", "") or ""), self.name)
+
+    def report(self) -> Report:
+        """The self-check in full: what is exact on this model, with the numbers, and what is not, with the reason."""
+        from .report import report
+
+        return report(self)
 
     @cached_property
     def worker(self) -> Worker:

@@ -35,6 +35,8 @@ class SAESettings:
     revive: int = 64
     revive_weight: float = 1 / 32
     patience: int = 100_000
+    pool: int = 60_000
+    rounds: int = 6
     seed: int = 0
 
 
@@ -74,12 +76,12 @@ def train_sae(x: Samples, site: Component, settings: SAESettings | None = None) 
 
 
 def _start(data: Samples, chosen: SAESettings, generator: torch.Generator) -> list[Tensor]:
-    """(w_enc, b_enc, w_dec, b_dec): features start as samples that the ones before them explain badly.
+    """(w_enc, b_enc, w_dec, b_dec): features start as the directions of clusters of samples.
 
-    In rounds, each drawing by what is left of a sample when the nearest row so far is taken away (the seeding of
-    k-means++; Arthur and Vassilvitskii 2007): rare samples get a row too, and few features are born dead.
+    The seeds are drawn by what is left of a sample when the nearest seed so far is taken away (k-means++; Arthur and
+    Vassilvitskii 2007), so that rare samples get a row too, and moved to the middle of their clusters a few times.
     """
-    pool = data[torch.randperm(len(data), generator=generator)[:20_000]]
+    pool = data[torch.randperm(len(data), generator=generator)[: chosen.pool]]
     size = pool.square().sum(1)
     left, rows = size.clone(), torch.empty(0, data.shape[1])
     while len(rows) < chosen.features:
@@ -88,6 +90,9 @@ def _start(data: Samples, chosen: SAESettings, generator: torch.Generator) -> li
         fresh = normalize(pool[drawn], dim=1)
         left = torch.minimum(left, size - (pool @ fresh.T).relu().max(1).values.square())
         rows = torch.cat([rows, fresh])
+    for _ in range(chosen.rounds):
+        nearest = torch.cat([(part @ rows.T).argmax(1) for part in pool.split(8192)])
+        rows = normalize(torch.zeros_like(rows).index_add(0, nearest, pool) + 1e-6 * rows, dim=1)
     started = [rows.T.clone(), torch.zeros(chosen.features), rows, torch.zeros(data.shape[1])]
     return [w.contiguous().requires_grad_() for w in started]
 

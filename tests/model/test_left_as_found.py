@@ -37,7 +37,7 @@ def snapshot(hf, ids):
         "needs grad": [p.requires_grad for p in hf.parameters()],
         "grad": [p.grad is None for p in hf.parameters()],
         "attention": hf.config._attn_implementation,
-        "cache": hf.config.use_cache,
+        "cache": hf.config.get_text_config().use_cache,
         "config": hf.config.to_json_string(),
         "hooks": hooks(hf),
         "modules": [type(m).__name__ for m in hf.modules()],
