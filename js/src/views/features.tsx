@@ -131,12 +131,22 @@ function Read({ row, feature, name, card }: { row: Row; feature: number; name: s
 export function CardView({ header }: { header: CardHeader }) {
   return (
     <div class="aw-card aw-pad" data-part="feature">
-      <Card name={header.name} card={header} tokens={header.tokens} />
+      <h2 class="aw-headline">{header.name}</h2>
+      <Card name={header.name} card={header} tokens={header.tokens} alone />
     </div>
   );
 }
 
-function Card({ name, card, tokens: prompt, children }: { name: string; card: FeatureCard; tokens: string[]; children?: ComponentChildren }) {
+interface CardProps {
+  name: string;
+  card: FeatureCard;
+  /** those of the prompt */
+  tokens: string[];
+  alone?: boolean;
+  children?: ComponentChildren;
+}
+
+function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
   const { palette } = useView();
   const most = largest([...card.here, ...card.contexts.flatMap((c) => c.values)]);
   const colour = (v: number) => shade(palette.value, sequential(palette.value, v / most));
@@ -159,7 +169,7 @@ function Card({ name, card, tokens: prompt, children }: { name: string; card: Fe
     });
   return (
     <>
-      <h4 class="aw-subtitle">{card.label || name}</h4>
+      {alone ? card.label && <h3 class="aw-subtitle">{card.label}</h3> : <h4 class="aw-subtitle">{card.label || name}</h4>}
       <p class="aw-caption">
         {card.label ? `Computed label of ${name}` : "No label was computed"}.{" "}
         {(card.density !== null || children) && (
