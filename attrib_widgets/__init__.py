@@ -30,7 +30,7 @@ _HOMES = {
     "patch": "analysis.patching",
     "Patching": "analysis.patching",
     "verify": "analysis.verdicts",
-    "Verification": "analysis.verdicts",
+    "Verification": "analysis.findings",
     "Verdict": "analysis.regions",
     "Thresholds": "analysis.regions",
     "attribution_patch": "analysis.gradients",
@@ -112,6 +112,7 @@ if TYPE_CHECKING:
     from .analysis.edges import edge_patch as edge_patch
     from .analysis.erasure import Erasure as Erasure
     from .analysis.erasure import erasure as erasure
+    from .analysis.findings import Verification as Verification
     from .analysis.gradients import Estimate as Estimate
     from .analysis.gradients import attribution_patch as attribution_patch
     from .analysis.gradients import estimated_effects as estimated_effects
@@ -134,7 +135,6 @@ if TYPE_CHECKING:
     from .analysis.tokens import TokenEffects as TokenEffects
     from .analysis.tokens import token_effects as token_effects
     from .analysis.trace import Trace as Trace
-    from .analysis.verdicts import Verification as Verification
     from .analysis.verdicts import verify as verify
     from .components import Component as Component
     from .components import component as component

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from .analysis.ablation import Ablation
 from .analysis.edges import EdgeEstimate
 from .analysis.erasure import Erasure
+from .analysis.findings import Verification
 from .analysis.integrated import Integrated
 from .analysis.patching import Patching
 from .analysis.regions import borders
 from .analysis.removal import Removal
 from .analysis.tokens import TokenEffects
-from .analysis.verdicts import Verification
 from .plots import MINUS, PLUS, _axes, _bars, _largest, _map, figure_of
 from .result import visible
 

@@ -47,7 +47,8 @@ class Cost:
         self.notes += [n for n in other.notes if n not in self.notes]
 
     def __str__(self) -> str:
-        return f"{self.forwards} passes instead of {self.naive} forwards"
+        passes = "1 pass" if self.forwards == 1 else f"{self.forwards} passes"
+        return f"{passes} instead of {self.naive} forwards"
 
 
 def joint(model: Model, given: Any) -> tuple[Part, ...]:

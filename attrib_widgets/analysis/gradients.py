@@ -201,12 +201,14 @@ def _product(
     return product.reshape(*product.shape[:2], heads, -1).sum(-1)
 
 
-def estimated_effects(a: Attribution, corrupted: Any = None) -> dict[Component, float]:
+def estimated_effects(a: Attribution, corrupted: Any = None, direction: Direction = "noise") -> dict[Component, float]:
     """The estimated total effect of every head and MLP on what ``a`` explains, from one backward pass.
 
-    With ``corrupted``: what replacing the part's output by its output there would take away. Without: gradient times
-    output, what setting it to zero would take away. In the target's unit, to stand beside the direct contributions;
-    a part whose direct contribution is small and whose total effect is large is a mediator.
+    With ``corrupted``: what replacing the part's output by its output there would take away (``"noise"``), or what
+    putting it into the corrupted run would bring back (``"denoise"``). Without: gradient times output, what setting it
+    to zero would take away. In the target's unit, to stand beside the direct contributions; a part whose direct
+    contribution is small and whose total effect is large is a mediator. A confident answer hardly moves for small
+    changes, so that ``"noise"`` comes out far too small there, and ``"denoise"`` is the better guess of both.
 
     Raises:
         TargetError: an attribution of an attention score.
@@ -220,8 +222,9 @@ def estimated_effects(a: Attribution, corrupted: Any = None) -> dict[Component, 
     sites = ["z", "mlp"] if model.granularity == "heads" else ["attn", "mlp"]
     cells = cells_of(model, sites, None, "each", [None])
     if corrupted is not None:
-        donor = RunDonor(run, as_run(corrupted, model))
-        values = -estimates(donor, cells, metric, a.position, "atp", Cost())
+        other = as_run(corrupted, model)
+        donor = RunDonor(run, other) if direction == "noise" else RunDonor(other, run)
+        values = estimates(donor, cells, metric, a.position, "atp", Cost()) * (-1 if direction == "noise" else 1)
     else:
         places = sorted({(c.parts[0].site, c.parts[0].layer) for c in cells})
         gradients = differentiate(run, metric.differentiable, places, a.position)

@@ -8,7 +8,8 @@ are asked who takes over, passthroughs what they hand on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,151 +17,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..components import Component, ComponentLike, component
-from ..errors import AttribError, ComponentError, GranularityError
-from ..result import Result, Table, number, signed
+from ..errors import AttribError, GranularityError
+from ..model.worker import Cancelled
 from ..targets import Target
 from .attribution import Attribution, attribute_resolved
 from .backups import repair
 from .cells import Cell, RunDonor, cells_of, component_of, parts_of
 from .experiment import Cost, Direction, as_pairs, ends_of, prompts_of, run_cells
+from .findings import Finding, Verification, size_of
 from .metrics import metric_of
 from .patching import Patching, patch_cells
 from .regions import Thresholds, Verdict, verdict, within
 from .statistics import bootstrap, ratio_of_means
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..model.run import Run
     from ..model.worker import Job
 
 EXACT_TOKENS = 60_000  # (row, position) pairs up to which every head and MLP is patched exactly
 BACKUPS = 3
-
-
-@dataclass
-class Finding:
-    """One tested component: its three numbers, the verdict and its evidence.
-
-    ``lists`` says where it came from: ``"direct"``, ``"total"`` or both. ``alternatives`` are the other verdicts that
-    its intervals reach: borderline when there are any. ``backups`` are the parts that rise when it is ablated, with
-    what they add; ``erasers`` those of them that work against it while it is there, and only stop. ``confirmed``:
-    whether it matters once they are out too, ``unbacked`` its damage then. ``rescaled`` is what the final norm gives
-    back (a share of the gap), ``passed`` the share of its contribution that earlier parts had written.
-    """
-
-    component: Component
-    direct: float
-    necessity: float
-    sufficiency: float
-    verdict: Verdict
-    lists: tuple[str, ...]
-    alternatives: tuple[Verdict, ...] = ()
-    backups: list[tuple[Component, float]] = field(default_factory=list)
-    confirmed: bool | None = None
-    unbacked: float | None = None
-    passed: float | None = None
-    erasers: list[Component] = field(default_factory=list)
-    rescaled: float | None = None
-
-    @property
-    def borderline(self) -> bool:
-        """Whether its interval touches a border."""
-        return bool(self.alternatives)
-
-    @property
-    def evidence(self) -> str:
-        """What stands behind the verdict, in words."""
-        said = []
-        if self.backups:
-            names = ", ".join(
-                f"{c} {signed(v)}" + (" (erases less)" if c in self.erasers else "") for c, v in self.backups
-            )
-            said.append(f"rises: {names}")
-        if self.unbacked is not None:
-            state = "confirmed" if self.confirmed else "not confirmed"
-            said.append(f"{state}: damage {number(self.unbacked)} once they are out")
-        if self.rescaled is not None and abs(self.rescaled) >= 0.05:
-            said.append(f"rescaling by the final norm gives back {number(100 * self.rescaled, 0)} % of the gap")
-        if self.passed is not None:
-            said.append(f"{100 * self.passed:.0f} % of it was written by earlier parts")
-        return "; ".join(said)
-
-    def __str__(self) -> str:
-        word = self.verdict.word + (f" (borderline: {self.alternatives[0].word})" if self.borderline else "")
-        return f"{self.component}: {word}: {self.verdict.plain}"
-
-
-@dataclass(eq=False, repr=False)
-class Verification(Result):
-    """The verdicts, the largest effects first. ``effects`` are all total effects that were computed on the way."""
-
-    attributions: list[Attribution]
-    findings: list[Finding]
-    thresholds: Thresholds
-    effects: dict[Direction, Patching]
-    gap: float
-    pairs: int
-    cost: Cost
-    complete: bool
-    notes: list[str]
-
-    def __getitem__(self, which: ComponentLike) -> Finding:
-        wanted = component(which)
-        for found in self.findings:
-            if found.component == wanted:
-                return found
-        raise ComponentError(f"{wanted} was not among the candidates.", "Raise top=, or name it in components=.")
-
-    @property
-    def labels(self) -> list[str]:
-        """Names of the tested components."""
-        return [str(f.component) for f in self.findings]
-
-    def title(self) -> str:
-        """The finding in one line."""
-        if not self.findings:
-            return "Nothing was tested"
-        needed = [f for f in self.findings if f.verdict in (Verdict.SOLE_PATH, Verdict.SOLE_PATH_AND_MEDIATES)]
-        redundant = [f for f in self.findings if f.verdict is Verdict.REDUNDANT]
-        mediators = [f for f in self.findings if f.verdict is Verdict.MEDIATOR]
-        parts = [
-            f"{len(found)} {word}: {', '.join(str(f.component) for f in found[:3])}"
-            for word, found in (("needed", needed), ("redundant", redundant), ("mediating", mediators))
-            if found
-        ]
-        return "; ".join(parts) or f"{self.findings[0]}"
-
-    def summary(self) -> Table:
-        rows, bars = [], []
-        for f in self.findings[:12]:
-            word = f.verdict.word + (" (borderline)" if f.borderline else "")
-            rows.append(
-                [str(f.component), signed(f.direct), signed(f.necessity), signed(f.sufficiency), word, f.verdict.plain]
-            )
-            bars.append(f.necessity)
-        note = [f"n = {self.pairs}" + (" pair of prompts" if self.pairs == 1 else " pairs"), str(self.thresholds)]
-        evidence = [f"{f.component}: {f.evidence}" for f in self.findings[:12] if f.evidence]
-        footer = "\n".join([*evidence, f"gap {number(self.gap)} {self.attributions[0].unit}; {self.cost}"])
-        columns = ["component", "direct", "damage", "recovery", "verdict", ""]
-        return Table(self.title(), columns, rows, list(bars), "\n".join([*note, *self.notes]), footer)
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row per tested component."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            {
-                "component": self.labels,
-                "direct": [f.direct for f in self.findings],
-                "damage": [f.necessity for f in self.findings],
-                "recovery": [f.sufficiency for f in self.findings],
-                "verdict": [f.verdict.word for f in self.findings],
-                "borderline": [f.borderline for f in self.findings],
-                "from": [" and ".join(f.lists) for f in self.findings],
-                "evidence": [f.evidence for f in self.findings],
-            }
-        )
 
 
 def verify(
@@ -181,7 +56,7 @@ def verify(
     Args:
         attribution: of the clean run (or one per pair of a set of pairs, all of one target).
         corrupted: the prompt (or prompts) to compare with, of as many tokens.
-        top: how many of the largest direct and of the largest total effects to test.
+        top: how many of the largest direct and of the largest total effects to test; 0 tests ``components`` only.
         components: further ones to test.
         positions: where parts are patched; None is everywhere.
         thresholds: of the verdicts; printed with them.
@@ -233,10 +108,19 @@ def verify(
         word = verdict(d[c], n[c], s[c], at)
         reach = within(*limits[c], at) if c in limits else ()
         findings.append(Finding(c, d[c], n[c], s[c], word, lists, tuple(v for v in reach if v is not word)))
-    findings.sort(key=lambda f: -max(abs(f.direct), abs(f.necessity), abs(f.sufficiency)))
+    findings.sort(key=size_of)
     result = Verification(given, findings, at, effects, float(gaps.mean()), len(pairs), cost, complete, notes)
     _add_evidence(result, run, backups)
     return result
+
+
+def planned(a: Attribution, top: int, components: int = 0, exact_up_to: int = EXACT_TOKENS) -> int:
+    """At most how many plain forwards the experiments of :func:`verify` on one pair stand for (backups apart: two more
+    for each redundant part). They take far fewer passes."""
+    model = a.model
+    count = model.n_layers * ((model.n_heads if model.granularity == "heads" else 1) + 1) if top else components
+    fits = count * a.run.n_positions <= exact_up_to
+    return 2 * (count if fits else min(count, 3 * top + 8 + components) + 2)
 
 
 def _direct_shares(
@@ -284,7 +168,10 @@ def _total_effects(
     model = first.model
     sites = ["z", "mlp"] if model.granularity == "heads" else ["attn", "mlp"]
     cells = cells_of(model, sites, None, "each", [run.where])
-    if len(cells) * first.run.n_positions * len(run.pairs) > exact_up_to:
+    if not top:
+        asked = {parts_of(model, c) for c in components}
+        cells = [c for c in cells if c.parts in asked]
+    elif len(cells) * first.run.n_positions * len(run.pairs) > exact_up_to:
         from .gradients import attribution_patch
 
         clean, corrupted = zip(*run.pairs, strict=True)
@@ -294,7 +181,11 @@ def _total_effects(
         keep = {*sorted(size, key=lambda c: -size[c])[: 2 * top], *map(str, by_direct), *map(str, components)}
         cells = [c for c in cells if str(Cell(c.parts)) in keep]
         notes.append(f"total effects chosen by attribution patching, {len(cells)} of them patched exactly")
-    effects: dict[Direction, Patching] = {"noise": run.patch(cells, "noise"), "denoise": run.patch(cells, "denoise")}
+    words: tuple[tuple[Direction, str], ...] = (("noise", "is it necessary?"), ("denoise", "is it sufficient?"))
+    effects: dict[Direction, Patching] = {}
+    for i, (way, note) in enumerate(words):
+        stage = run.job and run.job.stage(i * len(cells), 2 * len(cells), note)
+        effects[way] = replace(run, job=stage).patch(cells, way)
     return [c for c in (component_of(cell.parts[0]) for cell in cells) if c is not None], effects, notes
 
 
@@ -334,9 +225,12 @@ def _intervals(
 def _add_evidence(result: Verification, run: _Experiment, backups: bool) -> None:
     """Backups of redundant parts, what passthroughs hand on: on the first pair, where there are several."""
     a, donor, at = result.attributions[0], RunDonor(*run.pairs[0]), result.thresholds
-    for f in result.findings:
-        if run.job is not None and run.job.cancelled:
-            return
+    for i, f in enumerate(result.findings):
+        if run.job is not None:
+            if run.job.cancelled:
+                return
+            with suppress(Cancelled):
+                run.job.progress(i, len(result.findings), f"evidence on {f.component}")
         if f.verdict is Verdict.PASSTHROUGH and f.component.kind == "head" and a.model.check.attention_ok:
             f.passed = _passed(a, f.component)
         if not backups or f.verdict not in (Verdict.REDUNDANT, Verdict.PASSTHROUGH, Verdict.COMPENSATED):

@@ -25,6 +25,10 @@ class Cancelled(Exception):
     """Raised inside the work by :meth:`Job.check` after somebody called :meth:`Job.cancel`."""
 
 
+def _nothing(job: Job) -> None:
+    """The work of a job that only carries progress and cancel."""
+
+
 class Job:
     """One piece of work: ``work(job)`` runs on the worker thread and may report progress and ask whether to stop.
 
@@ -80,6 +84,12 @@ class Job:
         self.check()
         if self._on_progress is not None:
             self._on_progress(done, total, note)
+
+    def stage(self, start: int, total: int, note: str) -> Job:
+        """A job for one stage of this one: its progress counts on from ``start`` of ``total``, and it stops with it."""
+        part = Job(_nothing, lambda done, _total, _note: self.progress(start + done, total, note))
+        part._stop = self._stop
+        return part
 
     def on_done(self, listener: DoneListener) -> None:
         """Call ``listener(job)`` once the job has ended; at once when it already has."""

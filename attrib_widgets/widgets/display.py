@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from ..analysis.attention import Attention
 from ..analysis.attribution import Attribution
+from ..analysis.findings import Verification
 from ..analysis.logit_lens import LogitLens
 from ..analysis.parts import Contributions
+from ..analysis.patching import Patching
 from ..analysis.phrases import PhraseAttribution
+from ..analysis.tokens import TokenEffects
 from ..analysis.trace import Trace
 from ..result import view_of
 from ..saes.cards import Card
-from . import details
+from . import details, experiments
 from .explanation import Explanation, Question
 from .explorer import Explorer
 from .phrases import PhraseView
@@ -51,3 +54,18 @@ def _card(result: Card) -> View:
 @view_of.register
 def _bars(result: Contributions) -> View:
     return View("bars", details.bars(result), result.summary())
+
+
+@view_of.register
+def _patching(result: Patching) -> View:
+    return View("patching", experiments.patching(result), result.summary())
+
+
+@view_of.register
+def _verdicts(result: Verification) -> View:
+    return View("verdicts", experiments.scatter(result), result.summary())
+
+
+@view_of.register
+def _effects(result: TokenEffects) -> View:
+    return View("effects", experiments.token_effects(result), result.summary())

@@ -22,7 +22,7 @@ from ..analysis.tables import head_table, through_table, why_table
 from ..analysis.trace import MLPs
 from ..errors import AttribError, ComponentError
 from ..targets import NeuronTarget, Target, score
-from . import details, setup, wire
+from . import details, experiments, setup, wire
 from .wire import Stored
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ def _encode(e: Explanation, complete: bool, job: Job | None) -> Parts:
     if table is not None:
         arrays |= _head_arrays(a, table)
     filler = _Filler(header, arrays, job)
+    test, other = header["test"], e.corrupted
+    if other is not None and not (test["never"] or test["missing"]) and (complete or experiments.cheap(a)):
+        filler.add("effects", lambda: experiments.effects(a, other.run))
     unembedding = run.model.d_model * run.model.vocab_size
     size = unembedding * len(a.components)
     if table is not None and drawable:
@@ -150,6 +153,7 @@ def _header(e: Explanation, table: HeadTable | None) -> dict[str, Any]:
         ],
         "target": target(a),
         "compare": _compare(e),
+        "test": experiments.test_header(a, None if e.corrupted is None else e.corrupted.run),
         "rows": [_row(model, c) for c in a.components],
         "finding": dict(zip(("names", "text"), a.finding(), strict=True)),
         "total": float(a.total),
@@ -160,7 +164,12 @@ def _header(e: Explanation, table: HeadTable | None) -> dict[str, Any]:
         "rounding": {part: float(a.rounding.get(part, 0.0)) for part in ("stream", "heads", "readout")},
         "notes": list(a.notes),
         "examples": _examples(model),
-        "python": {"setup": setup.lines(a), "load": setup.load(model), "lens": setup.lens(a)},
+        "python": {
+            "setup": setup.lines(a),
+            "load": setup.load(model),
+            "lens": setup.lens(a),
+            "verify": "" if e.corrupted is None else setup.verify(e.corrupted.run),
+        },
         "neurons": {},
         "writes": {},
         "why_key": [],

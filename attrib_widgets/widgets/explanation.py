@@ -18,6 +18,7 @@ from ..model.run import Run
 from ..targets import NeuronTarget, Target, as_target, logit, logit_diff, neuron
 
 if TYPE_CHECKING:
+    from ..analysis.findings import Verification
     from ..model.model import Model
     from ..model.worker import Job
     from ..targets import AnyTarget
@@ -40,13 +41,15 @@ class Question:
 class Explanation:
     """The answer to a question; its ``question`` names the target even where the one asked did not.
 
-    ``parts`` holds its header and arrays once they were encoded, with and without what only an offline page needs.
+    ``parts`` holds its header and arrays once they were encoded, with and without what only an offline page needs;
+    ``verdicts`` what experiments have found about it.
     """
 
     question: Question
     attribution: Attribution
     corrupted: Attribution | None = None
     parts: dict[bool, tuple[dict[str, Any], dict[str, Stored]]] = field(default_factory=dict)
+    verdicts: Verification | None = None
 
     @property
     def run(self) -> Run:

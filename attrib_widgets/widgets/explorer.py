@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..analysis.attribution import Attribution
@@ -19,18 +20,20 @@ from ..result import Table
 from . import details, wire
 from .encode import encode, lens, target, why
 from .explanation import Explanation, Question, asked, asked_from_end, blaming, explain, prompt_like, target_of
-from .view import Operation, Reply, Request, View
+from .tester import Tester
+from .view import Operation, Reply, Request
 
 #: Recent answers that going back finds again, and the memory their recordings may take.
 KEPT = 12
 KEPT_BYTES = 256_000_000
 
 
-class Explorer(View):
+class Explorer(Tester):
     """A prompt, a prediction, and the parts that wrote it, to click through. Made by :func:`explore`.
 
     ``selected`` is the component that was clicked (``""`` is none) and ``source`` the token inside it (-1 is none);
     both can be set. ``attribution`` is the result on the screen and :meth:`selected_result` the one behind the click.
+    :meth:`verify` tests what it shows, and ``verdicts`` is what that has found.
     """
 
     def __init__(self, explanation: Explanation, kind: str = "explorer", hidden: Iterable[str] = ()) -> None:
@@ -77,7 +80,10 @@ class Explorer(View):
         if {"candidates", "values"} & set(self.hidden):
             title = f"What comes after \u201c{self.run.text}\u201d?"
             return Table(title, [], [], note="Make your prediction first; .reveal() shows the answer.")
-        return self.attribution.summary()
+        table = self.attribution.summary()
+        if self.verdicts is None:
+            return table
+        return replace(table, note=f"{table.note}\nTested (n = {self.verdicts.pairs}): {self.verdicts.title()}.")
 
     # selection --------------------------------------------------------------------------------------------------
     def label_of(self, value: ComponentLike | None) -> str:
@@ -219,6 +225,7 @@ class Explorer(View):
             # One message: the page never sees a selection that its rows do not have.
             with self.hold_sync():
                 self.state = self._container(explanation)
+                self.tested = self._told(explanation)
                 if self.selected.partition("/")[0] not in explanation.attribution.labels:
                     self.selected = ""
                 if self.source >= self.run.n_positions:
@@ -274,13 +281,17 @@ class Explorer(View):
             "writes": self._op_writes,
             "trace": self._op_trace,
             "lens": self._op_lens,
+            "verify": self._op_verify,
+            "ablate": self._op_ablate,
+            "effects": self._op_effects,
         }
 
     def before(self, request: Request) -> None:
         """A new question makes the ones still waiting or running pointless."""
         if request.op == "explain":
-            for _, job in self.jobs("explain"):
-                job.cancel()
+            for op in ("explain", "verify", "ablate"):
+                for _, job in self.jobs(op):
+                    job.cancel()
 
     def _op_explain(self, job: Job, args: Mapping[str, Any]) -> Reply:
         self._ask(job, args)
@@ -337,7 +348,7 @@ class Explorer(View):
 
     def page_traits(self) -> dict[str, Any]:
         """The offline page holds everything that fits: nobody answers it."""
-        return {**super().page_traits(), "state": self._container(self._now, complete=True)}
+        return {**super().page_traits(), "state": self._container(self._now, complete=True), "tested": self.tested}
 
 
 def explore(

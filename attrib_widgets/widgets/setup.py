@@ -46,6 +46,11 @@ def lens(a: Attribution) -> str:
     return f"aw.logit_lens(a.run{followed})"
 
 
+def verify(corrupted: Run) -> str:
+    """The beginning of what tests ``a`` against a comparison prompt."""
+    return f"aw.verify(a, {_prompt(corrupted)}"
+
+
 def quoted(text: str) -> str:
     """``text`` as a Python literal, in double quotes where that needs no escape."""
     literal = repr(text)

@@ -314,7 +314,7 @@ class View(anywidget.AnyWidget):
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take over what the browser wrote: a selection. What does not fit this state is answered with it."""
-        ours = ("kind", "state", "options", "_esm", "_css")
+        ours = ("kind", "state", "options", "tested", "_esm", "_css")
         with self.writing:
             self.from_browser = True
             try:

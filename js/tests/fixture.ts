@@ -200,6 +200,60 @@ export const walk: Trace = {
   values: [10, 3.5, 2.5, 2.4, 0.1, 0.8, 0.1, 0.1, 0.8, 0.24],
 };
 
+const GAP = 9.31;
+
+/** The first task with something to test: L1H0 was found redundant, L0H6 a mediator that writes next to nothing. */
+export function tested(question = 0) {
+  const made = explorer(undefined, { test: { kinds: ["head", "mlp"], never: "", missing: "", top: 10, one: 2, all: 72, suggested: "" } });
+  const ids = paris.rows.map(([id]) => String(id));
+  made.arrays["effects"] = { dtype: "f4", shape: [ids.length], values: ids.map((id) => (id === "L0H6" ? 4 : id === "L1H0" ? 0.4 : 0)) };
+  const finding = (id: string, d: number, damage: number, recovery: number, word: string, plain: string, evidence = "") => ({ id, d, damage, recovery, word, plain, evidence, borderline: [], lists: ["direct"] });
+  const verdicts = {
+    question,
+    title: "1 redundant: L1H0; 1 mediating: L0H6",
+    n: 1,
+    rule: "tau 0.05; n/d: sole path from 0.8, redundant below 0.3",
+    tau: 0.05,
+    gap: GAP,
+    unit: "logits",
+    cost: "2 passes instead of 72 forwards",
+    notes: [],
+    findings: [
+      finding("L0H6", 0.01, 0.5, 0.4, "mediator", "it works through other parts"),
+      finding("L1H0", 0.09, 0.01, 0.2, "redundant", "others take over without it", "rises: L2H6 +0.80"),
+      finding("L3H5", 0.01, 0, 0, "no effect", "it does not matter here"),
+    ],
+  };
+  return { made, verdicts };
+}
+
+export const verdicts = (): Uint8Array =>
+  pack({ kind: "verdicts", ...tested().verdicts, window: [-0.1, 0.6], lines: [{ name: "tau", at: [[0.05, -10], [0.05, 10]] }], regions: [{ word: "sole path, and mediates", d: 0.2, n: 0.5, up: false }] }, {});
+
+/** Layers by positions: cell (layer, position) is worth 0.1 layer + 0.01 position; the last one was not computed. */
+export function patching(n = 6, layers = 4): Uint8Array {
+  const cells = Array.from({ length: layers * n }, (_, i) => [Math.floor(i / n), i % n] as const);
+  const tokens = n === 6 ? paris.tokens : longPrompt(n);
+  const grid = {
+    site: "mlp",
+    rows: Array.from({ length: layers }, (_, l) => `L${l}`),
+    layers: Array.from({ length: layers }, (_, l) => l),
+    columns: tokens,
+    positions: tokens.map((_, p) => p),
+    cells: cells.map(([l, p]) => `L${l}.mlp @${p}`),
+  };
+  return pack(
+    { kind: "patching", title: "L2.mlp @4 recovers most", share: "recovery", words: "clean parts put into the corrupted run", notes: ["n = 1: one pair of prompts"], cost: "1 pass instead of 24 forwards", gap: GAP, unit: "logits", position: n - 1, parallel: false, grids: [grid] },
+    {
+      values: { dtype: "f4", shape: [cells.length], values: cells.map(([l, p]) => 0.1 * l + 0.01 * p) },
+      known: { dtype: "i4", shape: [cells.length], values: cells.map((_, i) => Number(i < cells.length - 1)) },
+    },
+  );
+}
+
+export const effects = (): Uint8Array =>
+  pack({ kind: "effects", title: "Without ·France", tokens: paris.tokens, special: [0], metric: "logit", unit: "logits", base: 14.54, draws: 8, cost: "8 passes", values: [null, -1, -2, 0.5, -8, -3], spread: [null, 0.1, 0.2, 0.3, 0.4, 0.5] }, {});
+
 export const trace = (changes: Partial<TraceHeader> = {}): Uint8Array => pack({ kind: "trace", tokens: paris.tokens, unit: "logits", ...walk, ...changes }, {});
 
 export function attention(n = 12, heads = 8): Uint8Array {

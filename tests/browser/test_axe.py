@@ -15,6 +15,9 @@ from browser.conftest import lab_only
 from browser.notebook import Notebook
 from browser.screen import Screen
 
+SMALL = ("attention", "bars", "features", "card", "lens", "phrase", "trace")
+EXPERIMENTS = ("tested", "verdicts", "patching", "effects")
+
 
 def states(screen: Screen) -> Iterator[str]:
     """Walk through what can be open, and say what is."""
@@ -81,12 +84,21 @@ def scheme(request: Any) -> str:
     return str(request.param)
 
 
-@pytest.mark.parametrize("where", ["explorer", "attention", "bars", "features", "card", "lens", "phrase", "trace"])
+@pytest.mark.parametrize("where", ["explorer", *SMALL, *EXPERIMENTS])
 def test_offline_page(demo: Any, watched: Watched, offline: Callable[..., Screen], scheme: str, where: str) -> None:
     watched.page.emulate_media(color_scheme=scheme)
     run = demo.run("The capital of France is")
     if where == "explorer":
         screen = offline(aw.explore(demo))
+    elif where in ("tested", "verdicts"):
+        explorer = aw.explore(demo)
+        explorer.verify()
+        explorer.selected = "L0H4"
+        screen = offline(explorer if where == "tested" else explorer.verdicts.view())
+    elif where == "patching":
+        view = aw.patch(demo, run, "The capital of Germany is", sites=["stream", "z"], positions="each").view()
+        view.selected, view.source = "L2.stream", 4
+        screen = offline(view)
     elif where == "phrase":
         screen = offline(aw.attribute(run.generate(60), aw.phrase()).view())
         screen.part("spine").locator('[data-i="2"]').click()
@@ -97,6 +109,7 @@ def test_offline_page(demo: Any, watched: Watched, offline: Callable[..., Screen
             "features": lambda: features(run),
             "card": lambda: (found := features(run)).card(found.numbers[0]),
             "lens": lambda: aw.logit_lens(run, " Paris"),
+            "effects": lambda: aw.token_effects(demo, run, draws=2),
             "trace": lambda: aw.attribute(run, " Paris").trace(),
         }
         screen = offline(make[where]().view())

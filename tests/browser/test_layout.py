@@ -20,6 +20,7 @@ from browser.screen import Screen
 
 WIDTHS = (700, 900, 1400)
 SHORT = "The capital of France is"
+EXPERIMENTS = ("tested", "verdicts", "parts", "patching", "long patching", "effects")
 LONG = (
     "When Mary and John went to the shop, John gave the bag to Mary. The capital of France is Paris. In Norway, people "
     "speak Norwegian. After Tom and Laura left the museum, Tom handed the letter to Laura. The capital of Japan is "
@@ -39,6 +40,16 @@ def pages(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path
     views["lens"] = aw.logit_lens(short.run).view()
     views["long lens"] = aw.logit_lens(long.run).view()
     views["sources"] = long.attribution.sources("L3H5").view()
+    tested = aw.explore(demo)
+    tested.verify()
+    prompts = SHORT, SHORT.replace("France", "Germany")
+    views["tested"], views["verdicts"] = tested, tested.verdicts.view()
+    views["parts"] = aw.patch(demo, *prompts, sites=["z", "mlp"]).view()
+    views["patching"] = aw.patch(demo, *prompts, sites=["stream", "z"], positions="each").view()
+    views["long patching"] = aw.patch(
+        demo, long.run, long.corrupted, sites="stream", positions="each", position=long.attribution.position
+    ).view()
+    views["effects"] = aw.token_effects(demo, SHORT, draws=2).view()
     views["trace"] = long.attribution.trace(depth=None, mlps="frozen").view()
     return {name: view.to_html(folder / f"{name}.html") for name, view in views.items()}
 
@@ -119,7 +130,7 @@ def test_explorer(
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["attention", "long attention", "sources", "lens", "long lens", "trace"])
+@pytest.mark.parametrize("name", ["attention", "long attention", "sources", "lens", "long lens", "trace", *EXPERIMENTS])
 def test_small_views(
     watched: Watched, pages: dict[str, Path], shoot: Callable[[str], None], name: str, width: int
 ) -> None:

@@ -19,10 +19,10 @@ export interface Waterfall {
 }
 
 /** Cumulative bars: each starts where the one before ended. `reach` must stay in sight too (the model's number). */
-export function waterfall(values: readonly number[], reach: number): Waterfall {
+export function waterfall(values: readonly number[], ...reach: number[]): Waterfall {
   let sum = 0;
-  let low = Math.min(0, reach);
-  let high = Math.max(0, reach);
+  let low = Math.min(0, ...reach);
+  let high = Math.max(0, ...reach);
   for (const v of values) {
     sum += v;
     low = Math.min(low, sum);

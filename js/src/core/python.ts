@@ -15,6 +15,8 @@ export interface Place {
   key: number;
   /** the expression of the lens */
   lens: string;
+  /** the beginning of the call that tested this component; "" where nothing did */
+  verify: string;
 }
 
 export function pythonFor(setup: string, place: Place): string {
@@ -45,5 +47,6 @@ export function pythonFor(setup: string, place: Place): string {
     lines.push(`a[${id}]`);
     if (place.tab === "writes") lines.push(`a.writes(${id})`);
   } else lines.push("a.top(10)");
+  if (place.verify) lines.push("", `v = ${place.verify}, components=[${id}], top=0)`, `v[${id}]`);
   return `${lines.join("\n")}\n`;
 }

@@ -91,6 +91,11 @@ export class Source {
     return this.#load("trace", { mlps }, () => this.#reading?.header.trace?.[mlps], (answer) => answer.data as unknown as Trace);
   }
 
+  /** Estimated total effect of every row. */
+  effects(): Signal<Loaded<Float32Array>> {
+    return this.#load("effects", {}, () => this.#reading?.arrays["effects"]?.at(), (answer) => need(container(answer).arrays["values"]).at());
+  }
+
   lens(): Signal<Loaded<Lens>> {
     const embedded = this.#reading?.arrays["lens"];
     return this.#load("lens", {}, () => embedded && new Lens(decode<LensHeader>(embedded.bytes)), (answer) => new Lens(container<LensHeader>(answer)));

@@ -5,11 +5,12 @@
  * Every view of a model has its own store, so two views of one model keep in step through the model alone.
  */
 import { batch, computed, signal } from "@preact/signals";
+import { Lab } from "./lab";
 import type { Show } from "./lens";
 import { Cancelled, Client, Gone, type Progress, RequestError } from "./protocol";
 import { Reading } from "./reading";
 import { NEEDS_KERNEL, Source } from "./source";
-import type { ExplainArgs, Model, Options } from "./types";
+import type { ExplainArgs, Model, Options, Verdicts } from "./types";
 import { decode } from "./wire";
 
 export type Order = "size" | "order" | "map" | "trace";
@@ -73,6 +74,7 @@ export class Store {
 
   readonly kind: string;
   readonly client: Client;
+  readonly lab: Lab;
   data: Source;
   #model: Model;
   #listeners: [string, () => void][] = [];
@@ -84,9 +86,11 @@ export class Store {
     this.kind = kind;
     this.#model = model;
     this.client = new Client(model);
+    this.lab = new Lab(this.client);
     this.data = new Source(null, this.client, true);
     this.#listen("change:options", () => this.#readOptions());
     this.#listen("change:state", () => this.#readState());
+    this.#listen("change:tested", () => this.#readTested());
     this.#listen("change:selected", () => this.#readSelection());
     this.#listen("change:source", () => this.#readSelection());
     this.#readOptions();
@@ -138,10 +142,10 @@ export class Store {
   }
 
   /** Ask Python for another state. Old numbers stay until the new ones are complete; an error leaves them. */
-  explain(args: Partial<ExplainArgs>, restore: number | null = null): void {
+  explain(args: Partial<ExplainArgs>, restore: number | null = null): Promise<boolean> {
     if (this.fixed.peek()) {
       this.problem.value = { message: NEEDS_KERNEL, hint: "", field: "" };
-      return;
+      return Promise.resolve(false);
     }
     this.#running?.cancel();
     this.problem.value = null;
@@ -151,33 +155,46 @@ export class Store {
       if (this.#running === asked) this.busy.value = p;
     });
     this.#running = asked;
-    const over = (then: () => void) => {
-      if (this.#running !== asked) return;
+    const over = (then: () => boolean) => {
+      if (this.#running !== asked) return false;
+      let done = false;
       this.#running = null;
       batch(() => {
         this.busy.value = null;
-        then();
+        done = then();
       });
       this.#restoring = null;
+      return done;
     };
-    asked.result.then(
+    return asked.result.then(
       () =>
         over(() => {
           this.editing.value = "";
           const entry = restore === null ? undefined : this.past.peek()[restore];
           if (entry && restore !== null) this.#restore(restore, entry);
+          return true;
         }),
       (error: Error) =>
         over(() => {
-          if (error instanceof Cancelled || error instanceof Gone) return;
+          if (error instanceof Cancelled || error instanceof Gone) return false;
           const known = error instanceof RequestError ? error : new RequestError(error.message);
           this.problem.value = { message: known.message, hint: known.hint, field: known.field };
+          return false;
         }),
     );
   }
 
   cancel(): void {
     this.#running?.cancel();
+  }
+
+  /** Test one component, or the leading ones; first against which prompt, where none is there yet. */
+  async test(of: string, compare?: string): Promise<void> {
+    if (this.fixed.peek()) this.explain({});
+    else if (compare === undefined && !this.reading.peek()?.header.compare) this.lab.asking.value = of;
+    else if (compare === undefined || (await this.explain({ compare }))) {
+      this.lab.verify(of, this.reading.peek()?.header.test?.top ?? 0, (text) => this.say(text));
+    }
   }
 
   /** Text for the polite live region. */
@@ -226,6 +243,11 @@ export class Store {
     this.#record();
   }
 
+  #readTested(): void {
+    const told = this.#model.get("tested") as Verdicts | undefined;
+    this.lab.told.value = told?.findings && told.question === this.reading.peek()?.header.question ? told : null;
+  }
+
   #readState(): void {
     const bytes = this.#model.get("state");
     try {
@@ -239,6 +261,8 @@ export class Store {
         this.version.value = version;
         this.broken.value = "";
         this.key.value = -1;
+        this.lab.reset();
+        this.#readTested();
       });
       this.#record();
     } catch (error) {

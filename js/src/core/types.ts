@@ -118,6 +118,98 @@ export interface Example {
   corrupted: string | null;
 }
 
+/** The verdict on one component: shares of the gap, a word, and what stands behind it. */
+export interface Finding {
+  id: string;
+  d: number;
+  damage: number;
+  recovery: number;
+  word: string;
+  plain: string;
+  borderline: string[];
+  lists: string[];
+  evidence: string;
+}
+
+export interface Verdicts {
+  /** the number of the question that they answer */
+  question?: number;
+  title: string;
+  /** pairs of prompts */
+  n: number;
+  rule: string;
+  tau: number;
+  gap: number;
+  unit: string;
+  cost: string;
+  notes: string[];
+  findings: Finding[];
+}
+
+/** What can be tested here, and at most how many plain forwards that stands for. */
+export interface Testable {
+  kinds: string[];
+  /** why nothing can be tested, and what the comparison lacks */
+  never: string;
+  missing: string;
+  top: number;
+  one: number;
+  all: number;
+  suggested: string;
+}
+
+export interface VerdictsHeader extends Verdicts {
+  v: number;
+  kind: "verdicts";
+  /** low and high of both axes */
+  window: [number, number];
+  lines: { name: string; at: [[number, number], [number, number]] }[];
+  /** where each name has room, across or upwards */
+  regions: { word: string; d: number; n: number; up: boolean }[];
+}
+
+export interface PatchGrid {
+  site: string;
+  rows: string[];
+  layers: number[];
+  columns: string[];
+  /** of the columns, where they are positions */
+  positions: number[] | null;
+  cells: string[];
+}
+
+export interface PatchingHeader {
+  v: number;
+  kind: "patching";
+  title: string;
+  /** recovery or damage */
+  share: string;
+  words: string;
+  notes: string[];
+  cost: string;
+  gap: number;
+  unit: string;
+  position: number;
+  /** attention and MLP of a layer read the same stream */
+  parallel: boolean;
+  grids: PatchGrid[];
+}
+
+export interface EffectsHeader {
+  v: number;
+  kind: "effects";
+  title: string;
+  tokens: string[];
+  special: number[];
+  metric: string;
+  unit: string;
+  base: number;
+  draws: number;
+  cost: string;
+  values: (number | null)[];
+  spread: (number | null)[];
+}
+
 export interface ExplorerHeader {
   v: number;
   kind: string;
@@ -145,6 +237,7 @@ export interface ExplorerHeader {
   /** by how MLPs are treated: stop, frozen */
   trace?: Record<string, Trace>;
   compare: Compare | null;
+  test?: Testable;
   rows: Row[];
   total: number;
   actual: number;
@@ -154,7 +247,7 @@ export interface ExplorerHeader {
   rounding: { stream: number; heads: number; readout: number };
   notes: string[];
   examples: Example[];
-  python: { setup: string; load: string; lens?: string };
+  python: { setup: string; load: string; lens?: string; verify?: string };
   neurons: Record<string, Neurons>;
   writes: Record<string, Writes>;
   features?: Record<string, Features>;

@@ -4,7 +4,7 @@ import { digitsFor, signed, tokenText } from "../core/format";
 import { bySize, largest, sumOf } from "../core/geometry";
 import type { BarsHeader } from "../core/types";
 import type { Container } from "../core/wire";
-import { Bars, Check, Token } from "./common";
+import { Bars, Check, Observed, Token } from "./common";
 import { COMPUTED, Concept } from "./features";
 
 const TOP = 24;
@@ -25,6 +25,7 @@ export function BarsView({ data }: { data: Container<BarsHeader> }) {
     <div class="aw-card aw-pad" data-part="bars">
       <h2 class="aw-headline">{header.title}</h2>
       {header.note && <p class="aw-sub">{header.note}</p>}
+      <Observed />
       <div class={`aw-scroll aw-tall ${named ? "aw-concepts" : ""}`} tabIndex={0} role="group" aria-label={header.title}>
         <Bars
           label={header.title}

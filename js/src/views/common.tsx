@@ -30,6 +30,13 @@ export function Token({ text }: { text: string }) {
   );
 }
 
+/** What every view of an attribution says of itself. */
+export const Observed = () => (
+  <p class="aw-sub" data-part="mark">
+    Observed, not tested.
+  </p>
+);
+
 const OR = 3;
 
 /** A token, or the first of a set of them. */

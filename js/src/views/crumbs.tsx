@@ -42,6 +42,7 @@ export function Crumbs() {
       weighting: store.weighting.value,
       query: reading.position,
       lens: reading.header.python.lens ?? "",
+      verify: (store.lab.of(id) && reading.header.python.verify) ?? "",
       key: store.key.value >= 0 ? store.key.value : Math.max(0, whyKey),
     });
     setCode(text);

@@ -8,6 +8,7 @@ import { FeaturesTab } from "./features";
 import { LensTab } from "./lens";
 import { HeadPattern } from "./pattern";
 import { Tokens } from "./tokens";
+import { Tested, TestThis } from "./verdict";
 import { WhyThere } from "./why";
 import { Neurons, Written } from "./writes";
 
@@ -58,12 +59,16 @@ export function Detail() {
   const many = tabs.length > 1;
   return (
     <section class="aw-detail" data-part="detail" data-open={row.id} aria-label={`Detail of ${row.id}`}>
-      <h3 class="aw-title">
-        <Title row={row} reading={reading} />
-      </h3>
+      <div class="aw-dhead">
+        <h3 class="aw-title">
+          <Title row={row} reading={reading} />
+        </h3>
+        <TestThis row={row} />
+      </div>
       <p class="aw-sentence">
         <Sentence row={row} reading={reading} />
       </p>
+      <Tested row={row} />
       {many && <TabList tabs={tabs} tab={tab} />}
       <div role={many ? "tabpanel" : undefined} class="aw-panel" data-tab={tab} aria-label={many ? name : undefined}>
         {tab === "tokens" && <Tokens row={row} />}

@@ -7,6 +7,7 @@ import { ComponentMap } from "./map";
 import { PromptLine } from "./promptline";
 import { Status } from "./status";
 import { TracePanel } from "./trace";
+import { Mark } from "./verdict";
 import { Waterfall } from "./waterfall";
 
 export function Explorer() {
@@ -65,9 +66,7 @@ function Finding() {
           </button>
         ))}
       </div>
-      <p class="aw-sub">
-        Direct contributions{reading.unit}; click one to open it. Observed, not yet tested: a high bar is a suspect, not a cause.
-      </p>
+      <Mark />
       {model.reason && (
         <p class="aw-sub" data-part="coarse">
           Shown by {model.granularity === "layers" ? "whole layers" : model.granularity}: {model.reason}

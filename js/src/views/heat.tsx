@@ -273,6 +273,22 @@ function Picture(props: Drawn) {
   );
 }
 
+/** Leads along the columns that have no room beside each other. */
+export function Pager({ n, first, count, go }: { n: number; first: number; count: number; go(first: number): void }) {
+  if (count >= n) return null;
+  return (
+    <p class="aw-quiet aw-small">
+      <button class="aw-link" disabled={first === 0} onClick={() => go(Math.max(0, first - count))}>
+        ‹ earlier
+      </button>{" "}
+      tokens {first} to {first + count - 1} of {n}{" "}
+      <button class="aw-link" disabled={first + count >= n} onClick={() => go(first + count)}>
+        later ›
+      </button>
+    </p>
+  );
+}
+
 /** The sentence under a pattern. */
 export function readOut(tokens: string[], t: number, s: number, value: number, weighting: string, unit: string): string {
   const reads = `${tokenText(tokens[t] ?? "")} (position ${t}) reads ${tokenText(tokens[s] ?? "")} (position ${s})`;

@@ -8,7 +8,7 @@ import { Lens, type Show, windowOf } from "../core/lens";
 import type { LensHeader } from "../core/types";
 import type { Container } from "../core/wire";
 import { Await, Hidden, TargetName, Token, useView } from "./common";
-import { longest, useGrid, useWidth } from "./heat";
+import { longest, Pager, useGrid, useWidth } from "./heat";
 
 const TIGHT = 46; // px of a column where that makes room for all
 const COLUMN = 56; // px of a column, at least
@@ -192,20 +192,10 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
           </div>
         </div>
       </div>
-      {count < n && (
-        <p class="aw-quiet aw-small">
-          <button class="aw-link" disabled={first === 0} onClick={() => setFrom(Math.max(0, first - count))}>
-            ‹ earlier
-          </button>{" "}
-          tokens {first} to {first + count - 1} of {n}{" "}
-          <button class="aw-link" disabled={first + count >= n} onClick={() => setFrom(first + count)}>
-            later ›
-          </button>
-        </p>
-      )}
       <div class={`aw-readout aw-told ${told ? "aw-stuck" : ""}`} aria-live="polite">
         {told ? <Told lens={lens} row={flip(told.row)} column={told.column} /> : <span class="aw-quiet">Point at a cell, or use the arrow keys; a click or Enter keeps it.</span>}
       </div>
+      <Pager n={n} first={first} count={count} go={setFrom} />
       {ask && kept && <Ask lens={lens} row={flip(kept.row)} column={kept.column} ask={ask} />}
       {build && <Build build={build} />}
     </div>

@@ -5,6 +5,7 @@ import { signed } from "../core/format";
 import { largest } from "../core/geometry";
 import { move } from "../core/keyboard";
 import { Hidden, useView } from "./common";
+import { sentence } from "./verdict";
 import { Sum } from "./waterfall";
 
 interface Spot {
@@ -46,6 +47,7 @@ export function ComponentMap() {
   const openRow = grid.findIndex((r) => r.spots.some((s) => s?.id === open));
   const here = at ?? { row: Math.max(0, openRow), column: Math.max(0, grid[openRow]?.spots.findIndex((s) => s?.id === open) ?? 0) };
   const told = grid[here.row]?.spots[here.column];
+  const verdict = store.lab.of(told?.id ?? "");
   // no room for numbers
   const small = columns.length > (reading.digits > 2 ? 9 : 13);
   const keys = (event: KeyboardEvent) => {
@@ -116,6 +118,7 @@ export function ComponentMap() {
         {told && (
           <>
             <b>{told.id}</b> {reading.signed(told.value)} {unit}
+            {verdict && `; ${sentence(verdict)}`}
           </>
         )}{" "}
         <span class="aw-quiet">Blue adds, orange takes away; click to open.</span>

@@ -3,7 +3,7 @@ import { digitsFor, percent, plain, tokenText } from "../core/format";
 import { largest } from "../core/geometry";
 import type { PhraseHeader } from "../core/types";
 import type { Container } from "../core/wire";
-import { Bars, Check, ranked, Token, TokenList, useView } from "./common";
+import { Bars, Check, Observed, ranked, Token, TokenList, useView } from "./common";
 
 const TOP = 14;
 
@@ -23,6 +23,7 @@ export function PhraseView({ data }: { data: Container<PhraseHeader> }) {
     <div class="aw-card aw-pad" data-part="phrase">
       <h2 class="aw-headline">{header.title}</h2>
       <p class="aw-sub">{header.note}</p>
+      <Observed />
       <TokenList
         look="aw-carried aw-flow aw-spine"
         part="spine"

@@ -4,15 +4,18 @@ import { render as draw } from "preact";
 import { guardKeys } from "../core/keyboard";
 import { Store } from "../core/store";
 import { applyTheme, onceAttached, watchTheme } from "../core/theme";
-import type { AttentionHeader, BarsHeader, CardHeader, LensHeader, Model, PhraseHeader, TraceHeader } from "../core/types";
+import type { AttentionHeader, BarsHeader, CardHeader, EffectsHeader, LensHeader, Model, PatchingHeader, PhraseHeader, TraceHeader, VerdictsHeader } from "../core/types";
 import { decode } from "../core/wire";
 import { AttentionView } from "./attention";
 import { BarsView } from "./bars";
 import { Context } from "./common";
+import { EffectsView } from "./effects";
 import { Explorer } from "./explorer";
 import { CardView } from "./features";
 import { LensView } from "./lens";
+import { PatchingView } from "./patching";
 import { PhraseView } from "./phrase";
+import { ScatterView } from "./scatter";
 import { Status } from "./status";
 import { TraceView } from "./trace";
 
@@ -57,5 +60,8 @@ function View({ store }: { store: Store }) {
   if (store.kind === "attention") return <AttentionView data={decode<AttentionHeader>(state)} />;
   if (store.kind === "trace") return <TraceView header={decode<TraceHeader>(state).header} />;
   if (store.kind === "lens") return <LensView data={decode<LensHeader>(state)} />;
+  if (store.kind === "patching") return <PatchingView data={decode<PatchingHeader>(state)} />;
+  if (store.kind === "verdicts") return <ScatterView header={decode<VerdictsHeader>(state).header} />;
+  if (store.kind === "effects") return <EffectsView header={decode<EffectsHeader>(state).header} />;
   return <Explorer />;
 }

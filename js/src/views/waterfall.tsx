@@ -1,21 +1,34 @@
 /** Cumulative bars: every part starts where the one before ended, and the last one ends at the model's number. */
-import { useLayoutEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { digitsOfStep, plain, tiny } from "../core/format";
-import { sumOf, ticks, waterfall } from "../core/geometry";
+import { bySize, sumOf, ticks, waterfall } from "../core/geometry";
 import { Hidden, pressed, useRoving, useView } from "./common";
+import { Chip, sentence } from "./verdict";
 
 const TOP = 13;
+/** Total effects that keep a row in sight: so many, if they are at least this share of the gap. */
+const TOTALS = 6;
+const TAU = 0.05;
 
 export function Waterfall() {
   const { store } = useView();
   const reading = store.reading.value;
   const inOrder = store.order.value === "order";
   const open = store.open.value;
+  const { lab } = store;
+  const told = lab.told.value;
+  const [at, setAt] = useState("");
+  const gap = Math.abs(reading?.header.compare?.gap ?? 0);
+  const totals = useTotals();
+  const large = new Set(totals ? bySize(totals).slice(0, TOTALS).filter((i) => Math.abs(totals[i] ?? 0) >= TAU * gap) : []);
   const all = !reading ? [] : inOrder ? reading.values.length : reading.order.length;
   const indices = !reading ? [] : inOrder ? Array.from({ length: all as number }, (_, i) => i) : reading.order;
   const expanded = inOrder || store.expanded.value || indices.length <= TOP + 1;
-  // The open component is never among the others.
-  const kept = (i: number, at: number) => expanded || at < TOP || reading?.header.rows[i]?.id === open;
+  // The open component is never among the others, nor is one that acts through other parts.
+  const kept = (i: number, at: number) => {
+    const id = reading?.header.rows[i]?.id ?? "";
+    return expanded || at < TOP || id === open || large.has(i) || (lab.of(id)?.word ?? "no effect") !== "no effect";
+  };
   const shown = indices.filter(kept);
   const rest = indices.filter((i, at) => !kept(i, at));
   const rove = useRoving(shown.findIndex((i) => reading?.header.rows[i]?.id === open));
@@ -30,7 +43,11 @@ export function Waterfall() {
   const { header, values } = reading;
   const bars = shown.map((i) => values[i] ?? 0);
   const restSum = sumOf(rest.map((i) => values[i] ?? 0));
-  const chart = waterfall(rest.length ? [...bars, restSum] : bars, header.actual);
+  const totalOf = (i: number) => {
+    const found = lab.of(header.rows[i]?.id ?? "");
+    return found && told ? found.recovery * told.gap : totals?.[i] || undefined;
+  };
+  const chart = waterfall(rest.length ? [...bars, restSum] : bars, header.actual, ...shown.map((i) => totalOf(i) ?? 0));
   const names = shown.map((i) => header.rows[i]?.id ?? "");
   const width = Math.max(8, ...names.map((n) => n.length), rest.length ? `${rest.length} others`.length + 2 : 0);
   const unit = header.target.unit;
@@ -40,6 +57,9 @@ export function Waterfall() {
 
   const bar = (at: number, value: number, many = false) => {
     const span = chart.spans[at];
+    const i = shown[at] ?? -1;
+    const total = many ? undefined : totalOf(i);
+    const end = chart.place(total ?? 0);
     return (
       <span class="aw-track" aria-hidden="true">
         <i
@@ -47,12 +67,17 @@ export function Waterfall() {
           style={{ left: pct(span?.left ?? 0), width: pct(span?.width ?? 0) }}
         />
         <i class="aw-joint" style={{ left: pct(span?.end ?? 0) }} />
+        {total !== undefined && (
+          <i class="aw-stem" style={{ left: pct(Math.min(chart.zero, end)), width: pct(Math.abs(end - chart.zero)) }}>
+            <i class={`aw-total-mark ${lab.of(header.rows[i]?.id ?? "") ? "aw-exact" : ""}`} style={total < 0 ? { left: 0 } : { left: "100%" }} />
+          </i>
+        )}
       </span>
     );
   };
 
   return (
-    <div ref={chartBox} class="aw-waterfall" data-part="waterfall" style={{ "--aw-namew": `${Math.ceil(7.6 * width + 2)}px` }}>
+    <div ref={chartBox} class={`aw-waterfall ${told ? "aw-tested" : ""}`} data-part="waterfall" style={{ "--aw-namew": `${Math.ceil(7.6 * width + 2)}px` }}>
       <div class="aw-axis aw-wrow" aria-hidden="true">
         <span />
         <span class="aw-track">
@@ -81,6 +106,7 @@ export function Waterfall() {
               const value = values[i] ?? 0;
               const id = row?.id ?? "";
               const pick = () => store.select(id);
+              const found = lab.of(id);
               return (
                 <div
                   key={id}
@@ -92,9 +118,11 @@ export function Waterfall() {
                   tabIndex={rove.tabIndex(at)}
                   onClick={pick}
                   onKeyDown={pressed(pick)}
+                  {...(told && { onPointerEnter: () => setAt(id), onFocusIn: () => setAt(id) })}
                 >
                   <span class="aw-name">{id}</span> {bar(at, value)}
                   <span class="aw-val">{reading.signed(value)}</span>
+                  {found && <Chip of={found} />}
                 </div>
               );
             })}
@@ -113,7 +141,63 @@ export function Waterfall() {
         </button>
       )}
       <Sum bar={{ left: pct(Math.min(chart.zero, chart.total)), width: pct(Math.abs(chart.total - chart.zero)) }} />
+      {told && <ReadOut id={lab.of(at) ? at : open} />}
+      <Legend />
     </div>
+  );
+}
+
+/** The total effect of every row, measured or estimated; undefined where nothing was. */
+function useTotals(): Float32Array | undefined {
+  const { store } = useView();
+  if (!store.reading.value?.arrays["effects"] && !store.lab.wanted.value) return undefined;
+  const loaded = store.data.effects().value;
+  return loaded.state === "ready" ? loaded.value : undefined;
+}
+
+/** The verdict under the pointer or the focus, in words. */
+function ReadOut({ id }: { id: string }) {
+  const { lab } = useView().store;
+  const found = lab.of(id);
+  return (
+    <p class="aw-readout" data-part="told" aria-live="polite">
+      {found ? (
+        <>
+          <b>{id}</b> {sentence(found)}
+        </>
+      ) : (
+        <span class="aw-quiet">Point at a verdict to read it in words.</span>
+      )}
+    </p>
+  );
+}
+
+function Legend() {
+  const { store } = useView();
+  const header = store.reading.value?.header;
+  const totals = useTotals();
+  const test = header?.test;
+  if (!header?.compare || !test || test.never || test.missing || store.hides("compare")) return null;
+  if (!totals) {
+    if (store.fixed.value) return null;
+    return (
+      <button class="aw-link" data-part="estimate" onClick={() => (store.lab.wanted.value = true)}>
+        {store.lab.wanted.value ? "Estimating total effects…" : "Estimate total effects · 3 forwards"}
+      </button>
+    );
+  }
+  const measured = store.lab.told.value;
+  return (
+    <p class="aw-quiet aw-small" data-part="legend">
+      <i class="aw-total-mark" /> total effect from zero, estimated: what the part would bring back in the other prompt.
+      {measured && (
+        <>
+          {" "}
+          <i class="aw-total-mark aw-exact" /> measured.
+        </>
+      )}{" "}
+      Far out on a short bar: it works through other parts.
+    </p>
   );
 }
 

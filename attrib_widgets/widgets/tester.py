@@ -1,0 +1,140 @@
+"""The half of the Explorer that experiments: it tests what the bars only show, and keeps the verdicts beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import traitlets as t
+
+from ..analysis.ablation import ablate
+from ..analysis.verdicts import verify
+from ..components import Component, ComponentLike, component
+from ..errors import AttribError
+from ..model.worker import Job
+from ..targets import Target
+from . import experiments, wire
+from .view import Reply, View
+
+if TYPE_CHECKING:
+    from ..analysis.findings import Verification
+    from ..analysis.regions import Thresholds
+    from .explanation import Explanation, Question
+
+
+class Tester(View):
+    """What tests the components of the explanation on the screen.
+
+    The trait ``tested`` holds the verdicts as the page draws them, with the number of the question that they answer.
+    """
+
+    tested = t.Dict().tag(sync=True)
+    _now: Explanation
+    _numbered: Callable[[Question], int]
+
+    @property
+    def verdicts(self) -> Verification | None:
+        """What the experiments on this question have found so far; None before the first one."""
+        return self._now.verdicts
+
+    def verify(
+        self,
+        components: ComponentLike | Sequence[ComponentLike] | None = None,
+        *,
+        top: int | None = None,
+        thresholds: Thresholds | None = None,
+    ) -> Verification:
+        """Test components against the comparison prompt: what "Test this" and "Test the top ten" do.
+
+        Args:
+            components: one component, or several; None tests those with the largest direct and total effects.
+            top: how many of the largest to test too; 10 where no components are named.
+            thresholds: of the verdicts; those with other thresholds are dropped.
+
+        Raises:
+            AttribError: there is no comparison prompt, or it answers alike; see :func:`attrib_widgets.verify`.
+        """
+        listed = _listed(components)
+        count = (0 if listed else experiments.TOP) if top is None else top
+        return self._verify(Job(lambda job: None), listed, count, thresholds)
+
+    def _verify(
+        self, job: Job, components: Sequence[Component], top: int, thresholds: Thresholds | None = None
+    ) -> Verification:
+        now = self._now
+        if now.corrupted is None:
+            missing = AttribError(
+                "An experiment needs a prompt to compare with.",
+                'Give one: ex.ask(corrupted="The capital of Germany is").',
+            )
+            missing.field = "compare"  # type: ignore[attr-defined]
+            raise missing
+        found = verify(
+            now.attribution, now.corrupted.run, top=top, components=components, thresholds=thresholds, job=job
+        )
+        job.check()
+        with self.writing:
+            before = now.verdicts
+            now.verdicts = found if before is None or before.thresholds != found.thresholds else found.joined(before)
+            if self._now is now:
+                self.tested = self._told(now)
+        return found
+
+    def _told(self, explanation: Explanation) -> dict[str, Any]:
+        """The verdicts on ``explanation`` as the page draws them; empty without any."""
+        v = explanation.verdicts
+        if v is None:
+            return {}
+        told: dict[str, Any] = wire.plain({"question": self._numbered(explanation.question), **experiments.verdicts(v)})
+        return told
+
+    def link(self, view: View) -> None:
+        """Keep the selection of ``view`` (a patching, the verdicts, another Explorer) and of this one in step.
+
+        What the other does not show is not selected there.
+        """
+        for one, other in ((self, view), (view, self)):
+            one.observe(lambda change, other=other: _follow(other, change["new"]), "selected")
+
+    def _op_verify(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        top = args.get("top") or 0
+        if isinstance(top, bool) or not isinstance(top, int) or not 0 <= top <= 1000:
+            raise AttribError(f"{top!r} is not a number of components.", "Click a button.")
+        given = args.get("components") or []
+        if not isinstance(given, list):
+            raise AttribError("The request names no components.", "Click a row.")
+        found = self._verify(job, [component(self.label_of(c)) for c in given], top)
+        return Reply({"cost": str(found.cost), "title": found.title()})
+
+    def _op_ablate(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        """The smaller experiment, which needs no second prompt: the answer without one part."""
+        a, label = self._now.attribution, self.label_of(args.get("id"))
+        target = a.target
+        if not label or not isinstance(target, Target):
+            raise AttribError("The request names nothing to take out.", "Click a head or an MLP.")
+        found = ablate(a.model, a.run, target, components=[component(label)], position=a.position, job=job)
+        job.check()
+        change = float(found.values[0])
+        return Reply({"id": label, "base": found.base, "change": change, "unit": found.unit, "title": found.title()})
+
+    def _op_effects(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        now = self._now
+        if now.corrupted is None:
+            raise AttribError("Total effects are estimated against a comparison.", "Give a prompt to compare with.")
+        found = experiments.effects(now.attribution, now.corrupted.run)
+        return Reply(container=wire.pack({"kind": "estimates"}, {"values": found}))
+
+
+def _follow(view: View, label: str) -> None:
+    try:
+        view.selected = label
+    except AttribError:
+        return  # a part that this view does not show
+
+
+def _listed(given: ComponentLike | Sequence[ComponentLike] | None) -> list[Component]:
+    if given is None:
+        return []
+    # (7, 4) is one head; a list, or a tuple of anything else, is several components.
+    several = isinstance(given, list) or (isinstance(given, tuple) and not all(isinstance(n, int) for n in given))
+    return [component(c) for c in given] if several else [component(given)]  # type: ignore[union-attr, arg-type]

@@ -1,0 +1,213 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { linked } from "../src/core/cone";
+import { HostModel } from "../src/core/host";
+import widget from "../src/index";
+import { effects, explorer, patching, state, tested, verdicts } from "./fixture";
+
+let end: (() => void) | undefined;
+afterEach(() => {
+  end?.();
+  end = undefined;
+  document.body.replaceChildren();
+});
+const tick = () => new Promise((done) => setTimeout(done, 5));
+
+interface Sent {
+  id: string;
+  op: string;
+  args: Record<string, unknown>;
+}
+
+function show(bytes: Uint8Array, kind = "explorer", traits: Record<string, unknown> = {}) {
+  const el = document.createElement("div");
+  document.body.append(el);
+  const sent: Sent[] = [];
+  const model = new HostModel({ kind, state: bytes, selected: "", source: -1, options: { hidden: [] }, ...traits }, (m) => sent.push(m as Sent));
+  end = widget.render({ model, el });
+  const one = (selector: string) => el.querySelector<HTMLElement>(selector);
+  const click = async (selector: string) => {
+    const target = one(selector);
+    if (!target) throw new Error(`nothing matches ${selector}`);
+    target.click();
+    await tick();
+  };
+  const answer = async (kind: string, more: object = {}) => {
+    const id = sent.filter((m) => m.op !== "cancel").at(-1)?.id;
+    model.emit("msg:custom", { v: 1, id, kind, ...more }, []);
+    await tick();
+  };
+  return { el, model, sent, one, click, answer, all: (selector: string) => [...el.querySelectorAll<HTMLElement>(selector)] };
+}
+const FIXED = { options: { hidden: [], static: true } };
+
+describe("a test", () => {
+  it("states its cost, shows its progress, and puts the verdict on the bar", async () => {
+    const { made, verdicts } = tested();
+    const { model, one, all, click, sent, answer } = show(state(made));
+    expect(one('[data-part="mark"]')?.textContent).toContain("Observed, not yet tested");
+    expect(all(".aw-verdict")).toHaveLength(0);
+    expect(one('[data-part="test"]')?.textContent).toBe("Test this · 2 forwards");
+    expect(one('[data-part="test-top"]')?.textContent).toBe("Test the top ten · ≤ 72 forwards");
+    await click('[data-part="test"]');
+    expect(sent.at(-1)).toMatchObject({ op: "verify", args: { components: ["L1H0"] } });
+    await answer("progress", { done: 1, total: 2, note: "is it necessary?" });
+    expect(one('[data-part="testing"] progress')?.getAttribute("value")).toBe("1");
+    expect(one('[data-part="testing"]')?.textContent).toContain("is it necessary?");
+    model.set("tested", verdicts);
+    await answer("result", { data: { title: verdicts.title } });
+    expect(one('[data-part="testing"]')).toBeNull();
+    const chip = one('[data-part="waterfall"] [data-id="L1H0"] .aw-verdict');
+    expect(chip?.title).toBe("redundant: others take over without it");
+    expect(one('[data-part="mark"]')?.textContent).toContain("Tested: 1 redundant: L1H0");
+    expect(one('[data-part="mark"]')?.textContent).toContain("n = 1 pair of prompts");
+    const found = one('[data-part="verdict"]')?.textContent ?? "";
+    for (const said of ["redundant: others take over", "+0.09", "+0.20", "rises: L2H6 +0.80", "tau 0.05", "9.31 logits", "2 passes instead of 72 forwards"]) expect(found).toContain(said);
+    expect(one('[data-part="copy"]')).not.toBeNull();
+  });
+
+  it("can be cancelled, and says what went wrong", async () => {
+    const { one, click, sent, answer } = show(state(tested().made));
+    await click('[data-part="test-top"]');
+    expect(sent.at(-1)).toMatchObject({ op: "verify", args: { top: 10 } });
+    await click('[data-part="cancel-test"]');
+    expect(sent.at(-1)).toMatchObject({ op: "cancel", id: sent.at(-2)?.id });
+    await answer("cancelled");
+    expect(one('[data-part="testing"]')).toBeNull();
+    expect(one('[data-part="test-failed"]')).toBeNull();
+    await click('[data-part="test"]');
+    await answer("error", { message: "There is no gap.", hint: "Change the prompt more." });
+    expect(one('[data-part="test-failed"]')?.textContent).toBe("There is no gap. Change the prompt more.");
+  });
+
+  it("asks for a second prompt in place, or takes the part out alone", async () => {
+    const { made } = tested();
+    made.header["compare"] = null;
+    (made.header["test"] as Record<string, unknown>)["suggested"] = "The capital of Germany is";
+    const { one, click, sent, answer, all } = show(state(made));
+    await click('[data-part="test"]');
+    const asked = sent.length;
+    expect(one('[data-part="ask-compare"]')?.textContent).toContain("An experiment needs a second prompt");
+    await tick();
+    expect(document.activeElement?.textContent).toContain("The capital of Germany is");
+    all('[data-part="ask-compare"] button').find((b) => b.textContent?.startsWith("Only take it out"))?.click();
+    expect(sent[asked]).toMatchObject({ op: "ablate", args: { id: "L1H0" } });
+    await answer("result", { data: { base: 14.54, change: -1.25, unit: "logits" } });
+    expect(one('[data-part="ablated"]')?.textContent).toContain("it is 13.29 instead of 14.54: −1.25 logits");
+    await click('[data-part="test"]');
+    await click('[data-part="ask-compare"] button');
+    expect(sent.at(-1)).toMatchObject({ op: "explain", args: { compare: "The capital of Germany is" } });
+    await answer("result", { data: {} });
+    expect(sent.at(-1)).toMatchObject({ op: "verify", args: { components: ["L1H0"] } });
+  });
+
+  it("does not outlive its question", async () => {
+    const { made, verdicts } = tested();
+    const { model, all } = show(state(made), "explorer", { tested: verdicts });
+    expect(all('[data-part="waterfall"] .aw-verdict')).toHaveLength(3);
+    model.set("state", state(explorer(undefined, { question: 1, version: 2 })));
+    await tick();
+    expect(all(".aw-verdict")).toHaveLength(0);
+  });
+
+  it("is embedded in a page without a kernel, which says what needs one", async () => {
+    const { made, verdicts } = tested();
+    const { one, all, click } = show(state(made), "explorer", { ...FIXED, tested: verdicts });
+    expect(all('[data-part="waterfall"] .aw-verdict')).toHaveLength(3);
+    await click('[data-id="L3.mlp"]');
+    expect(one('[data-part="test"]')?.getAttribute("aria-disabled")).toBe("true");
+    await click('[data-part="test"]');
+    expect(one('[data-part="error"]')?.textContent).toContain("Needs a running kernel");
+  });
+
+  it("keeps the answer hidden that was hidden", () => {
+    const { made, verdicts } = tested();
+    const { el } = show(state(made), "explorer", { options: { hidden: ["values"] }, tested: verdicts, selected: "L1H0" });
+    for (const part of ["verdict", "test", "test-top"]) expect(el.querySelector(`[data-part="${part}"]`)).toBeNull();
+    expect(el.textContent).not.toContain("redundant");
+  });
+});
+
+describe("total effects", () => {
+  it("stand beside the bars, and keep a mediator out of the others", () => {
+    const { one, all } = show(state(tested().made));
+    const row = one('[data-part="waterfall"] [data-id="L0H6"]');
+    expect(row?.querySelector(".aw-total-mark")).not.toBeNull();
+    expect(row?.querySelector(".aw-exact")).toBeNull();
+    expect(one('[data-part="legend"]')?.textContent).toContain("estimated");
+    expect(all('[data-part="waterfall"] [data-id]')).toHaveLength(14);
+    const width = Number.parseFloat(row?.querySelector<HTMLElement>(".aw-stem")?.style.width ?? "0");
+    const whole = Number.parseFloat(one(".aw-sum .aw-whole")?.style.width ?? "0");
+    expect(width / whole).toBeCloseTo(4 / Number(one('[data-part="sum"] b')?.textContent), 2);
+  });
+
+  it("are asked for where they are dear", async () => {
+    const { made } = tested();
+    delete made.arrays["effects"];
+    const { click, sent } = show(state(made));
+    expect(sent.some((m) => m.op === "effects")).toBe(false);
+    await click('[data-part="estimate"]');
+    expect(sent.at(-1)?.op).toBe("effects");
+  });
+});
+
+describe("the views of experiments", () => {
+  it("link what can hear of each other", () => {
+    const at = (layer: number, position: number | null, site = "z") => ({ layer, position, site });
+    expect(linked(at(1, 3), at(2, 4), false)).toBe(true);
+    expect(linked(at(2, 4), at(1, 3), false)).toBe(true);
+    expect(linked(at(1, 3), at(2, 2), false)).toBe(false);
+    expect(linked(at(1, 3), at(1, 4), false)).toBe(false);
+    expect(linked(at(1, 3), at(1, 3, "mlp"), false)).toBe(true);
+    expect(linked(at(1, 3), at(1, 3, "mlp"), true)).toBe(false);
+    expect(linked(at(1, 3, "stream"), at(1, 3), true)).toBe(true);
+    expect(linked(at(1, null), at(2, 0), false)).toBe(true);
+  });
+
+  it("show a grid with its values, its cone and a selection that goes both ways", async () => {
+    const { model, one, all, click } = show(patching(), "patching", FIXED);
+    const cells = all('[role="gridcell"]');
+    expect(cells).toHaveLength(24);
+    const cell = (layer: number, position: number) => cells[(3 - layer) * 6 + position]!; // layers grow upwards
+    expect(cell(2, 4).textContent).toContain("L2.mlp at ·France (position 4): recovery +0.24, 24\u00a0% of the gap");
+    expect(cell(3, 5).textContent).toContain("not computed");
+    cell(2, 4).click();
+    await tick();
+    expect([model.get("selected"), model.get("source")]).toEqual(["L2.mlp", 4]);
+    expect(all('[role="gridcell"][aria-selected="true"]')).toEqual([cell(2, 4)]);
+    expect(one(".aw-readout")?.textContent).toContain("L2.mlp at ·France");
+    const lit = (layer: number, position: number) => cell(layer, position).classList.contains("aw-cone");
+    expect([lit(1, 0), lit(1, 4), lit(3, 4), lit(3, 5)]).toEqual([true, true, true, true]);
+    expect([lit(1, 5), lit(2, 3), lit(2, 5), lit(3, 3)]).toEqual([false, false, false, false]);
+    model.set("source", 1);
+    model.set("selected", "L0.mlp");
+    await tick();
+    expect(all('[role="gridcell"][aria-selected="true"]')).toEqual([cell(0, 1)]);
+    await click('[role="gridcell"][aria-selected="true"]');
+    expect(model.get("selected")).toBe("");
+  });
+
+  it("draw every tested part in its region, and open it by click and by key", async () => {
+    const { model, one, all } = show(verdicts(), "verdicts", FIXED);
+    const dots = all('[role="option"]');
+    expect(dots.map((d) => d.dataset["id"])).toEqual(["L0H6", "L1H0", "L3H5"]);
+    expect(Number.parseFloat(dots[1]!.style.left)).toBeCloseTo((100 * 0.19) / 0.7, 4);
+    expect(Number.parseFloat(dots[1]!.style.bottom)).toBeCloseTo((100 * 0.11) / 0.7, 4);
+    expect(one(".aw-region")?.textContent).toBe("sole path +");
+    dots[1]!.click();
+    await tick();
+    expect(model.get("selected")).toBe("L1H0");
+    expect(one('[data-part="verdict"]')?.textContent).toContain("redundant: others take over");
+    dots[2]!.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
+    await tick();
+    expect(model.get("selected")).toBe("L3H5");
+  });
+
+  it("shade the tokens of a prompt by what they do", async () => {
+    const { one, all, model } = show(effects(), "effects", FIXED);
+    expect(all(".aw-num").map((e) => e.textContent?.trim())).toEqual(["−1.00", "−2.00", "+0.50", "−8.00", "−3.00"]);
+    all('[role="option"]')[4]?.click();
+    await tick();
+    expect(model.get("source")).toBe(4);
+    expect(one(".aw-readout")?.textContent).toBe("·France, position 4: −8.00 logits without it, give or take 0.40");
+  });
+});

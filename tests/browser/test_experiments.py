@@ -1,0 +1,170 @@
+"""From a bar to its verdict, in the page: test, cancel, a second prompt in place, and verdicts in an offline page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+import attrib_widgets as aw
+from browser.conftest import lab_only
+from browser.notebook import Notebook
+from browser.screen import Screen, agree
+
+# Two rows to a pass, each of which waits until the test opens the gate.
+SLOW = """
+import threading
+from attrib_widgets.model import sweep as sweeping
+gate, passes = threading.Event(), []
+if not hasattr(sweeping, "quick"):
+    sweeping.quick = sweeping._run, sweeping.rows_that_fit
+def held(one, swept):
+    passes.append(1)
+    gate.wait(30)
+    return sweeping.quick[0](one, swept)
+sweeping._run, sweeping.rows_that_fit = held, lambda *given: 2
+"""
+QUICK = "sweeping._run, sweeping.rows_that_fit = sweeping.quick"
+
+
+def chip(screen: Screen, label: str) -> Any:
+    """The verdict on a bar."""
+    return screen.row(label).locator(".aw-verdict")
+
+
+def test_test_this(notebook: Notebook, explored: Screen) -> None:
+    head = explored.another_head()
+    explored.open(head)
+    expect(explored.part("mark")).to_contain_text("Observed, not yet tested")
+    explored.part("test").click()
+    expect(chip(explored, head)).to_be_visible()
+    word, plain = notebook.value(f'(lambda v: (v.word, v.plain))(ex.verdicts["{head}"].verdict)')
+    assert chip(explored, head).get_attribute("title") == f"{word}: {plain}"
+    expect(explored.part("mark")).to_contain_text("Tested:")
+    shown = explored.part("verdict").locator(".aw-val").all_inner_texts()
+    numbers = notebook.value(f'(lambda f: (f.direct, f.necessity, f.sufficiency))(ex.verdicts["{head}"])')
+    assert all(agree(text, value) for text, value in zip(shown, numbers, strict=True))
+    expect(explored.part("verdict")).to_contain_text("n = 1")
+    explored.ask("prompt", "The capital of Japan is")  # another question: the verdict is gone
+    explored.expect_version(2)
+    expect(explored.root.locator(".aw-verdict")).to_have_count(0)
+
+
+def test_the_top_ten(notebook: Notebook, explored: Screen) -> None:
+    began = time.perf_counter()
+    explored.part("test-top").click()
+    expect(explored.part("waterfall").locator(".aw-verdict").first).to_be_visible()
+    print(f"top ten, from click to chips: {time.perf_counter() - began:.2f} s")
+    assert notebook.value("len(ex.verdicts.findings)") >= 10
+    mediators = notebook.value("[str(f.component) for f in ex.verdicts.findings if f.verdict.word == 'mediator']")
+    for label in mediators:  # small bars, and never among the others
+        expect(chip(explored, label)).to_have_text("mediator: it works through other parts")
+    explored.row(mediators[0]).hover()
+    expect(explored.part("told")).to_contain_text(f"{mediators[0]} mediator: it works through other parts")
+    notebook.cell('v = ex.verify("L3H7")')  # from Python: the same chips
+    expect(explored.part("mark")).to_be_visible()
+    explored.show("order")
+    expect(chip(explored, "L3H7")).to_be_visible()
+
+
+def test_cancel_between_passes(notebook: Notebook, explored: Screen) -> None:
+    notebook.cell(SLOW)
+    try:
+        explored.part("test-top").click()
+        testing = explored.part("testing")
+        expect(testing).to_be_visible()
+        notebook.expect("len(passes)", 1)
+        explored.open(explored.another_head())  # the page goes on meanwhile
+        explored.part("cancel-test").click()
+        notebook.expect("[job.cancelled for _, job in ex.jobs()]", [True])
+        notebook.cell("gate.set()")
+        expect(testing).to_have_count(0)
+        assert notebook.value("len(passes)") == 1
+        assert notebook.value("ex.tested, ex.jobs()") == ({}, [])
+        explored.part("test-top").click()  # and once more, to the end
+        expect(explored.root.locator(".aw-verdict").first).to_be_visible()
+    finally:
+        notebook.cell(QUICK)
+
+
+@lab_only
+def test_closing_while_it_runs(notebook: Notebook, explored: Screen) -> None:
+    notebook.cell(SLOW)
+    try:
+        explored.part("test-top").click()
+        notebook.expect("len(passes)", 1)
+        notebook.cell("(_, running), = ex.jobs()\nex.close()\ngate.set()\nfinished = running.wait(20)")
+        assert notebook.value("finished, running.state, len(passes)") == (True, "cancelled", 1)
+        expect(explored.root).to_have_count(0)
+    finally:
+        notebook.cell(QUICK)
+
+
+@lab_only
+def test_a_second_prompt_in_place(notebook: Notebook) -> None:
+    screen = Screen(notebook.widget(notebook.cell('ex = aw.explore(model, corrupted="")\nex')))
+    head = screen.another_head()
+    screen.open(head)
+    screen.part("test").click()
+    ask = screen.part("ask-compare")
+    expect(ask).to_contain_text("An experiment needs a second prompt")
+    ask.get_by_role("button", name="Only take it out").click()
+    expect(screen.part("ablated")).to_contain_text(f"Without {head} (set to zero)")
+    screen.part("test").click()
+    ask.get_by_role("button", name="Use").click()
+    screen.expect_version(2)
+    expect(chip(screen, head)).to_be_visible()
+    assert notebook.value("ex.corrupted.text") == "The capital of Germany is"
+
+
+def test_an_offline_page_shows_embedded_verdicts(demo: Any, offline: Callable[..., Screen]) -> None:
+    explorer = aw.explore(demo)
+    v = explorer.verify()
+    screen = offline(explorer)
+    screen.show("order")
+    for f in v.findings:
+        assert chip(screen, str(f.component)).get_attribute("title") == f"{f.verdict.word}: {f.verdict.plain}"
+    untested = next(label for label in screen.labels("head") if label not in v.labels)
+    screen.open(untested)
+    assert screen.part("test").get_attribute("aria-disabled") == "true"
+    screen.part("test").click(force=True)
+    expect(screen.part("error")).to_contain_text("Needs a running kernel")
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_a_grid_reads_out_its_cells(demo: Any, offline: Callable[..., Screen], direction: Any) -> None:
+    from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET
+
+    p = aw.patch(demo, PROMPT, CORRUPTED, TARGET, sites="stream", positions="each", direction=direction)
+    screen = offline(p.view())
+    grid = screen.part("patch-grid").get_by_role("grid")
+    cells = grid.get_by_role("gridcell")
+    assert cells.count() == len(p.cells)
+    cells.last.click()
+    expect(grid.locator('[aria-selected="true"]')).to_have_count(1)
+    told = screen.part("patching").locator(".aw-readout").inner_text()
+    assert f"L0.stream at \u00b7is (position {p.pairs[0][0].n_positions - 1}): {p.share}" in told
+    grid.locator('[tabindex="0"]').focus()
+    screen.root.page.keyboard.press("ArrowLeft")
+    expect(screen.part("patching").locator(".aw-readout")).to_contain_text("\u00b7France (position 4)")
+
+
+def test_a_point_opens_its_verdict(demo: Any, offline: Callable[..., Screen]) -> None:
+    v = aw.explore(demo).verify()
+    screen = offline(v.view())
+    plane = screen.root.get_by_role("listbox")
+    box = plane.bounding_box()
+    assert box
+    low, high = (-0.02, 1.02)
+    for f in v.findings:
+        dot = plane.locator(f'[data-id="{f.component}"]')
+        spot = dot.bounding_box()
+        assert spot
+        x, y = (spot["x"] + spot["width"] / 2 - box["x"]) / box["width"], (spot["y"] - box["y"]) / box["height"]
+        assert low < x < high and low < y < high
+    found = v.findings[1]
+    plane.locator(f'[data-id="{found.component}"]').click()
+    expect(screen.part("verdict")).to_contain_text(f"{found.verdict.word}: {found.verdict.plain}")

@@ -1,0 +1,268 @@
+"""Experiments from the Explorer: verdicts beside the bars, cancelled between passes, gone with their question."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import attrib_widgets as aw
+from attrib_widgets.analysis.regions import Thresholds, verdict
+from attrib_widgets.analysis.verdicts import planned
+from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET
+from attrib_widgets.model import sweep as sweeping
+from attrib_widgets.widgets import experiments, explore, wire
+
+JAPAN = "The capital of Japan is"
+
+
+def answer(talk, op, **args):
+    id = f"{op}-{len(talk.sent)}"
+    talk.say(id, op, **args)
+    return talk.last(id)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Two rows to a pass, each of which waits to be let through; ``slow.passes`` counts them."""
+
+    class Gate:
+        def __init__(self):
+            self.passes, self.inside, self.open = 0, threading.Event(), threading.Semaphore(0)
+
+    gate, run = Gate(), sweeping._run
+
+    def held(one, swept):
+        gate.passes += 1
+        gate.inside.set()
+        assert gate.open.acquire(timeout=20)
+        return run(one, swept)
+
+    monkeypatch.setattr(sweeping, "rows_that_fit", lambda *given: 2)
+    monkeypatch.setattr(sweeping, "_run", held)
+    return gate
+
+
+def test_test_this_is_verify_and_sets_the_trait(explorer, browser):
+    talk = browser(explorer)
+    last = answer(talk, "verify", components=["L0H4"])
+    assert last["kind"] == "result" and last["data"]["title"]
+    told = explorer.tested
+    (found,) = told["findings"]
+    expected = aw.verify(explorer.attribution, explorer.corrupted, top=0, components=["L0H4"])["L0H4"]
+    assert found["id"] == "L0H4" and found["word"] == expected.verdict.word
+    assert found["damage"] == pytest.approx(expected.necessity, abs=1e-6)
+    assert found["recovery"] == pytest.approx(expected.sufficiency, abs=1e-6)
+    assert told["question"] == wire.unpack(explorer.state)[0]["question"]
+    assert told["n"] == 1 and "tau 0.05" in told["rule"] and "instead of" in told["cost"]
+    json.dumps(told, allow_nan=False)
+    assert explorer.verdicts["L0H4"].verdict is expected.verdict
+
+
+def test_the_top_ten_in_one_request(explorer, browser):
+    talk = browser(explorer)
+    began = time.perf_counter()
+    assert answer(talk, "verify", top=10)["kind"] == "result"
+    print(f"top ten: {time.perf_counter() - began:.2f} s, {explorer.verdicts.cost}")
+    v = aw.verify(explorer.attribution, explorer.corrupted)
+    assert [f["id"] for f in explorer.tested["findings"]] == v.labels
+    assert v.cost.naive <= planned(explorer.attribution, 10) + 2 * len(v.findings)
+    progress = [m for m in talk.sent if m[0]["kind"] == "progress"]
+    done = [m["done"] for m, _ in progress if "evidence" not in m["note"]]
+    assert done == sorted(done) and done[-1] == progress[0][0]["total"]
+    static = explorer.summary().note
+    assert "Tested (n = 1)" in static and v.title() in static
+
+
+def test_one_component_patches_itself_only(explorer):
+    v = explorer.verify("L3H2")
+    assert v.labels == ["L3H2"] and [str(c) for c in v.effects["noise"].cells] == ["L3H2"]
+    assert planned(explorer.attribution, 0, 1) == v.cost.naive == 2
+
+
+def test_verdicts_add_up_over_calls_and_other_thresholds_start_afresh(explorer):
+    explorer.verify("L0H4")
+    explorer.verify(["L3H2", (0, 1)])
+    assert sorted(explorer.verdicts.labels) == ["L0H1", "L0H4", "L3H2"]
+    assert explorer.verdicts.cost.naive == 6 and explorer.verdicts.findings[0].component == aw.component("L0H4")
+    explorer.verify("L0H4")
+    assert len(explorer.verdicts.findings) == 3
+    v = explorer.verify("L0H4", thresholds=Thresholds(tau=0.9))
+    assert v.findings[0].verdict.word == "no effect"
+    assert explorer.verdicts.labels == ["L0H4"] == [f["id"] for f in explorer.tested["findings"]]
+    with pytest.raises(aw.AttribError, match="different questions"):
+        v.joined(aw.verify(explorer.attribution, explorer.corrupted, top=1))
+
+
+def test_verdicts_belong_to_their_question(explorer):
+    before = explorer.attribution
+    explorer.verify("L0H4")
+    explorer.ask(prompt=JAPAN)
+    assert explorer.tested == {} and explorer.verdicts is None
+    explorer.ask(prompt=PROMPT, target=TARGET)
+    assert explorer.attribution is before
+    assert [f["id"] for f in explorer.tested["findings"]] == ["L0H4"]
+    explorer.ask(corrupted="The capital of Kenya is")  # another comparison is another experiment
+    assert explorer.tested == {}
+
+
+def test_cancel_takes_effect_within_one_pass(explorer, browser, slow):
+    talk = browser(explorer)
+    talk.say("v", "verify", top=10)
+    assert slow.inside.wait(20)
+    slow.open.release(2)
+    while slow.passes < 3:
+        time.sleep(0.005)
+    talk.say("v", "cancel")
+    slow.open.release(100)
+    assert talk.last("v")["kind"] == "cancelled"
+    assert slow.passes == 3, "no pass begins after the cancel"
+    assert explorer.tested == {} and explorer.verdicts is None
+    assert answer(talk, "writes", id="embed")["kind"] == "result"
+
+
+def test_closing_half_way_leaves_nothing_running(demo, browser, slow):
+    explorer = explore(demo)
+    talk = browser(explorer)
+    talk.say("v", "verify", top=10)
+    assert slow.inside.wait(20)
+    (_, job), *rest = explorer.jobs()
+    assert rest == []
+    explorer.close()
+    slow.open.release(100)
+    assert job.wait(20) and job.state == "cancelled"
+    assert slow.passes == 1 and explorer.jobs() == []
+
+
+def test_a_new_question_cancels_the_test_of_the_old_one(explorer, browser, slow):
+    talk = browser(explorer)
+    talk.say("v", "verify", top=10)
+    assert slow.inside.wait(20)
+    talk.say("e", "explain", prompt=JAPAN)
+    slow.open.release(100)
+    assert talk.last("v")["kind"] == "cancelled" and talk.last("e")["kind"] == "result"
+    assert explorer.tested == {} and explorer.run.text == JAPAN
+
+
+def test_a_trait_from_the_page_is_not_taken(explorer):
+    explorer.verify("L0H4")
+    told = explorer.tested
+    explorer.set_state({"tested": {"question": 0, "findings": []}, "selected": "L0H4"})
+    assert explorer.tested == told and explorer.selected == "L0H4"
+
+
+def test_without_a_comparison(demo, browser):
+    explorer = explore(demo, corrupted="")
+    talk = browser(explorer)
+    header = wire.unpack(explorer.state)[0]
+    assert header["compare"] is None and header["test"]["suggested"] == CORRUPTED
+    last = answer(talk, "verify", components=["L0H4"])
+    assert (last["kind"], last["field"]) == ("error", "compare") and "ask(corrupted=" in last["hint"]
+    data = answer(talk, "ablate", id="L0H4")["data"]
+    expected = aw.ablate(demo, PROMPT, TARGET, components=["L0H4"])
+    assert (data["base"], data["change"]) == pytest.approx((expected.base, float(expected.values[0])), abs=1e-5)
+    assert answer(talk, "effects")["kind"] == "error"
+    explorer.close()
+
+
+def test_what_cannot_be_tested_says_why(demo, explorer, browser):
+    longer = explore(demo, corrupted="The capital of the old Germany is")
+    assert "needs as many" in wire.unpack(longer.state)[0]["test"]["missing"]
+    assert answer(browser(longer), "verify", top=10)["kind"] == "error"
+    explorer.ask(target=aw.neuron("L2N7"))
+    assert "go back to a token" in wire.unpack(explorer.state)[0]["test"]["never"]
+    talk = browser(explorer)
+    for args in (
+        {"components": ["L99H0"]},
+        {"components": "L0H4"},
+        {"components": ["embed"]},
+        {"top": -1},
+        {"top": "x"},
+    ):
+        last = answer(talk, "verify", **args)
+        assert last["kind"] == "error" and last["hint"], args
+    longer.close()
+
+
+def test_estimates_stand_in_the_state_where_they_are_cheap(explorer, browser, monkeypatch):
+    _, arrays = wire.unpack(explorer.state)
+    a, other = explorer.attribution, explorer.corrupted
+    estimate = aw.attribution_patch(a.model, a.run, other, a.target, position=a.position)
+    gap = float(estimate.gap[0])
+    for c, value in zip(a.components, arrays["effects"], strict=True):
+        assert value == pytest.approx(estimate[c] * gap if c.kind in ("head", "mlp") else 0, abs=1e-4)
+    monkeypatch.setattr(experiments, "LIVE_EFFECTS", 0)
+    explorer.ask(prompt=JAPAN, corrupted="The capital of Kenya is")
+    assert "effects" not in wire.unpack(explorer.state)[1]
+    talk = browser(explorer)
+    answer(talk, "effects")
+    assert np.abs(wire.unpack(talk.buffers(talk.sent[0][0]["id"])[0])[1]["values"]).max() > 0.1
+    assert "effects" in wire.unpack(explorer.page_traits()["state"])[1], "an offline page asks nobody"
+
+
+def test_the_page_embeds_the_verdicts(explorer, tmp_path):
+    explorer.verify()
+    text = explorer.to_html(tmp_path / "page.html").read_text()
+    start = text.index('id="aw-state">') + len('id="aw-state">')
+    traits = json.loads(text[start : text.index("</script>", start)])
+    assert traits["tested"] == explorer.tested and len(traits["tested"]["findings"]) >= 10
+
+
+def test_a_linked_selection_goes_both_ways(explorer):
+    explorer.verify()
+    view = explorer.verdicts.view()
+    explorer.link(view)
+    view.selected = "L0H4"
+    assert explorer.selected == "L0H4"
+    explorer.selected = "L3.mlp"
+    assert view.selected == "L3.mlp"
+    view.selected = "L2.stream"
+    assert explorer.selected == "L3.mlp", "a part that the Explorer does not show"
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"sites": "stream", "positions": "each"}, {"stream": (5, 6)}),
+        ({"sites": ["z", "mlp"]}, {"parts": (4, 9)}),
+        ({"sites": ["z", "mlp"], "positions": "each"}, {"z": (32, 6), "mlp": (4, 6)}),
+        ({"sites": "q", "layers": [1]}, {"q": (1, 8)}),
+        ({"components": ["L0H4", ["L0H1", "L0H4"]]}, {"parts": (1, 1), "joint": (1, 1)}),
+    ],
+)
+def test_a_patching_is_its_grids(demo, options, shape):
+    p = aw.patch(demo, PROMPT, CORRUPTED, TARGET, **options)
+    header, arrays = wire.unpack(p.view().state)
+    assert header["kind"] == "patching" and header["share"] == "recovery"
+    assert {g["site"]: (len(g["rows"]), len(g["columns"])) for g in header["grids"]} == shape
+    names = [name for g in header["grids"] for name in g["cells"]]
+    assert sorted(filter(None, names)) == sorted(p.labels)
+    for name, value, known in zip(names, arrays["values"], arrays["known"], strict=True):
+        assert bool(known) == (name != "")
+        if name:
+            assert value == pytest.approx(float(p.values[p.labels.index(name)]), abs=1e-6)
+
+
+def test_a_scatter_names_its_regions_where_they_are(explorer):
+    v = explorer.verify()
+    header, _ = wire.unpack(v.view().state)
+    low, high = header["window"]
+    assert all(low < f["d"] < high and low < f["damage"] < high for f in header["findings"])
+    assert {r["word"] for r in header["regions"]} >= {"mediator", "sole path", "passthrough", "redundant"}
+    for line in header["lines"]:
+        assert all(low - 1e-9 <= v <= high + 1e-9 for point in line["at"] for v in point)
+    assert len(header["lines"]) >= 8
+    for r in header["regions"]:
+        assert verdict(r["d"], r["n"], 0.0, v.thresholds).word == r["word"]
+        assert low <= r["d"] <= high and low <= r["n"] <= high
+
+
+def test_token_effects_as_a_view(demo):
+    t = aw.token_effects(demo, PROMPT, TARGET, draws=2)
+    header, _ = wire.unpack(t.view().state)
+    assert header["kind"] == "effects" and header["tokens"] == t.run.tokens
+    assert header["values"][0] is None and header["special"] == [0]
+    assert header["values"][1:] == pytest.approx(t.values[1:].tolist())
