@@ -8,8 +8,10 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 import attrib_widgets as aw
+from attrib_widgets.analysis.attribution import attribute
 from attrib_widgets.analysis.regions import Thresholds, verdict
 from attrib_widgets.analysis.verdicts import planned
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET
@@ -147,6 +149,19 @@ def test_a_new_question_cancels_the_test_of_the_old_one(explorer, browser, slow)
     assert explorer.tested == {} and explorer.run.text == JAPAN
 
 
+def test_a_test_while_a_cell_traces(explorer, browser):
+    """Both get what they get alone, bit for bit."""
+    talk, model = browser(explorer), explorer.model
+    alone = attribute(model.run(JAPAN), " Tokyo").values
+    expected = aw.verify(explorer.attribution, explorer.corrupted)
+    for i in range(4):
+        talk.say(f"v{i}", "verify", top=10)
+        while talk.kinds(f"v{i}")[-1:] != ["result"]:
+            assert torch.equal(attribute(model.run(JAPAN), " Tokyo").values, alone)
+            assert talk.kinds(f"v{i}")[-1] != "error", talk.answers(f"v{i}")[-1]
+        assert [f["damage"] for f in explorer.tested["findings"]] == [f.necessity for f in expected.findings]
+
+
 def test_a_trait_from_the_page_is_not_taken(explorer):
     explorer.verify("L0H4")
     told = explorer.tested
@@ -226,18 +241,23 @@ def test_a_linked_selection_goes_both_ways(explorer):
 @pytest.mark.parametrize(
     ("options", "shape"),
     [
-        ({"sites": "stream", "positions": "each"}, {"stream": (6, 6)}),
-        ({"sites": ["z", "mlp"]}, {"parts": (5, 9)}),
-        ({"sites": ["z", "mlp"], "positions": "each"}, {"z": (40, 6), "mlp": (5, 6)}),
-        ({"sites": "q", "layers": [1]}, {"q": (1, 8)}),
-        ({"components": ["L0H4", ["L0H1", "L0H4"]]}, {"parts": (1, 1), "joint": (1, 1)}),
+        ({"sites": "stream", "positions": "each"}, {"stream": ("layers + 1", "tokens")}),
+        ({"sites": ["z", "mlp"]}, {"parts": ("layers", "heads + 1")}),
+        (
+            {"sites": ["z", "mlp"], "positions": "each"},
+            {"z": ("layers * heads", "tokens"), "mlp": ("layers", "tokens")},
+        ),
+        ({"sites": "q", "layers": [1]}, {"q": ("1", "heads")}),
+        ({"components": ["L0H4", ["L0H1", "L0H4"]]}, {"parts": ("1", "1"), "joint": ("1", "1")}),
     ],
 )
 def test_a_patching_is_its_grids(demo, options, shape):
     p = aw.patch(demo, PROMPT, CORRUPTED, TARGET, **options)
     header, arrays = wire.unpack(p.view().state)
     assert header["kind"] == "patching" and header["share"] == "recovery"
-    assert {g["site"]: (len(g["rows"]), len(g["columns"])) for g in header["grids"]} == shape
+    size = {"layers": demo.n_layers, "heads": demo.n_heads, "tokens": demo.run(PROMPT).n_positions}
+    expected = {site: tuple(eval(axis, size) for axis in axes) for site, axes in shape.items()}
+    assert {g["site"]: (len(g["rows"]), len(g["columns"])) for g in header["grids"]} == expected
     names = [name for g in header["grids"] for name in g["cells"]]
     assert sorted(filter(None, names)) == sorted(p.labels)
     for name, value, known in zip(names, arrays["values"], arrays["known"], strict=True):

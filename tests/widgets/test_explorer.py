@@ -374,7 +374,8 @@ def test_a_coarse_model_says_why(browser, granularity):
     explorer = explore(model, PROMPT, TARGET)
     h, x = wire.unpack(explorer.state)
     assert (h["model"]["granularity"], h["model"]["reason"]) == (granularity, "its heads miss their sum")
-    assert set(x) == {"values", "lens"} and h["why_key"] == []
+    assert set(x) == {"values", "lens", *(["effects"] if granularity == "sublayers" else [])} and h["why_key"] == []
+    assert bool(h["test"]["never"]) == (granularity == "layers")
     assert bool(h["neurons"]) == (granularity == "sublayers")
     assert h["rows"][2]["id"] == ("L0.attn" if granularity == "sublayers" else "L0")
     talk = browser(explorer)
