@@ -21,8 +21,8 @@ from ..model.rounding import refuse_above
 from ..model.run import Prediction, Predictions
 from ..result import Result, Table, number, visible
 from ..targets import Target, TargetLike, as_target, logit, resolve
-from .attribution import logit_bound
 from .given import as_run
+from .readout import logit_bound
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -142,7 +142,7 @@ def test_a_prompt_and_its_model_will_do(demo):
     assert again.run is lens.run and again.token == " Paris"
     soft = aw.logit_lens(lens.run, aw.logit(" Rome"), k=10**9)
     assert soft.top_ids.shape[-1] == demo.vocab_size
-    torch.testing.assert_close(soft.top_probabilities.sum(-1), torch.ones(5, lens.run.n_positions))
+    torch.testing.assert_close(soft.top_probabilities.sum(-1), torch.ones(demo.n_layers + 1, lens.run.n_positions))
 
 
 @pytest.mark.parametrize(
