@@ -158,8 +158,8 @@ def test_a_prompt_and_its_model_will_do(demo):
         (lambda run: aw.logit_lens(run, positions=[]), aw.PositionError, "no positions"),
         (lambda run: aw.logit_lens(run, positions=1.5), aw.PositionError, "1.5 is not a position"),
         (lambda run: aw.logit_lens("The capital"), aw.AttribError, "needs its model"),
-        (lambda run: aw.logit_lens(run).top("L9"), aw.ComponentError, "embed, L0 to L3"),
-        (lambda run: aw.logit_lens(run).top("L1H1"), aw.ComponentError, "embed, L0 to L3"),
+        (lambda run: aw.logit_lens(run).top("L9"), aw.ComponentError, "embed, L0 to L4"),
+        (lambda run: aw.logit_lens(run).top("L1H1"), aw.ComponentError, "embed, L0 to L4"),
     ],
 )
 def test_errors_name_the_remedy(demo, ask, kind, message):

@@ -34,9 +34,10 @@ def test_one_forward_per_replacement(family_model, name):
 def test_on_the_demo():
     model = aw.load("demo")
     e = aw.token_effects(model, "The capital of France is", " Paris")
-    best = int(e.values.nan_to_num(0).argmin())
-    assert e.run.tokens[best] == " France", "the country carries the answer"
-    assert "France" in e.title() and len(e.to_dataframe()) == e.run.n_positions
+    before = e.values[:-1].nan_to_num(0)  # the last token is where the answer is read: without it nothing is asked
+    assert e.run.tokens[int(before.argmin())] == " France", "of the words before, the country carries most"
+    lead = int(e.values.nan_to_num(0).argmin())
+    assert e.run.tokens[lead].strip() in e.title() and len(e.to_dataframe()) == e.run.n_positions
     again = aw.token_effects(model, "The capital of France is", " Paris")
     assert torch.equal(e.changed.nan_to_num(), again.changed.nan_to_num())
 
