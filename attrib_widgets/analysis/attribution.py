@@ -6,7 +6,6 @@ Circuits"; nostalgebraist 2020), on unmodified weights, with every bias and the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -16,13 +15,14 @@ from torch import Tensor
 
 from ..components import Component, ComponentLike, component, whole
 from ..errors import ComponentError, GranularityError
-from ..model.rounding import accumulation, dot_bound, refuse_above
+from ..model.rounding import refuse_above
 from ..result import Result, Table, number, others_label, power, signed
-from ..targets import AnyTarget, NeuronTarget, Phrase, Resolved, ScoreTarget, Target, TargetLike, as_target, resolve
+from ..targets import AnyTarget, NeuronTarget, Phrase, ScoreTarget, Target, TargetLike, as_target
 from .given import as_run
 from .neurons import read_neuron
 from .parts import Contributions, Through, Worked, Writes
-from .reading import Reading, ReadPoint
+from .reading import Reading
+from .readout import read_target
 from .rows import Rows, decompose
 from .scores import read_score
 
@@ -136,8 +136,7 @@ class Attribution(Result):
     @property
     def mlps(self) -> Float[Tensor, "layer"]:
         """Contributions of the MLPs, their output biases included."""
-        if self.model.granularity == "layers":
-            raise GranularityError(f"{self.model.name} is exact per layer only: {self.model.check.reason}.")
+        self._need_sublayers()
         out = torch.zeros(self.model.n_layers)
         for c, value in zip(self.components, self.values, strict=True):
             if c.kind == "mlp":
@@ -185,6 +184,7 @@ class Attribution(Result):
         return experts(self, self._mlp(layer))
 
     def _mlp(self, layer: int | ComponentLike) -> int:
+        self._need_sublayers()
         number = whole(layer)
         if number is None:
             found = component(layer)  # type: ignore[arg-type]
@@ -263,6 +263,12 @@ class Attribution(Result):
         if found.kind != "head":
             raise ComponentError(f"{found} is not a head.", 'Name one as "L7H4".')
         return found
+
+    def _need_sublayers(self) -> None:
+        if self.model.granularity == "layers":
+            raise GranularityError(
+                f"{self.model.name} is exact per layer only: {self.model.check.reason}.", "See model.check."
+            )
 
     def _need_heads(self) -> None:
         check = self.model.check
@@ -415,67 +421,3 @@ def _read(run: Run, target: AnyTarget, position: int) -> Reading:
     if isinstance(target, NeuronTarget):
         return read_neuron(run, target)
     return read_target(run, target, position)
-
-
-def read_target(run: Run, target: Target, position: int) -> Reading:
-    """A target over the vocabulary as a direction of the final norm's output."""
-    found = resolve(target, run, position)
-    return read_resolved(run, target.kind, found, [position], run.logit_rows([position]))[0]
-
-
-def read_resolved(
-    run: Run,
-    kind: str,
-    found: Resolved,
-    positions: Sequence[int],
-    rows: tuple[Float[Tensor, "row vocab"], Float[Tensor, "row vocab"]],
-) -> list[Reading]:
-    """:func:`read_target` at some positions, whose logits ``rows`` are (see :meth:`.Run.logit_rows`)."""
-    model, count = run.model, len(positions)
-    precap, printed = rows
-    constants: list[tuple[Component, Tensor]] = []
-    bias = model.unembed_bias
-    if bias is not None:
-        constants.append((Component("unembed.bias"), found.of_rows(bias.expand(count, -1)) * model.logit_scale))
-    if kind == "log_prob":
-        constants.append((Component("entropy"), torch.as_tensor(found.constant).expand(count)))
-        actual = printed.double().log_softmax(-1).gather(1, found.ids.expand(count, -1)[:, :1])[:, 0]
-    else:
-        actual = found.of_rows(printed)
-    norm = model.norm(model.anatomy.final_norm)
-    directions = (found.direction(model.unembed_weight) * model.logit_scale).expand(count, -1)
-    before = found.of_rows(precap) if model.softcap is not None else None
-    bound = readout_bound(model, found, run.record.streams[-1][list(positions)], printed)
-    return [
-        Reading(
-            ReadPoint(model.n_layers),
-            norm,
-            directions[i],
-            position,
-            [(name, float(values[i])) for name, values in constants],
-            float(actual[i]),
-            None if before is None else float(before[i]),
-            float(bound[i]),
-            found.notes,
-        )
-        for i, position in enumerate(positions)
-    ]
-
-
-def readout_bound(
-    model: Model, found: Resolved, x: Float[Tensor, "row d_model"], printed: Float[Tensor, "row vocab"]
-) -> Float[Tensor, "row"]:
-    """Rounding of the final norm and of the unembedding, for the tokens that the target weighs, at some positions."""
-    normed = model.norm(model.anatomy.final_norm)(x)
-    eps = torch.finfo(model.dtype).eps
-    size = printed.float().abs()
-    scale = abs(model.logit_scale)
-    ids = found.ids.expand(len(x), -1)
-    rows = model.unembed_weight.T[ids].float() * scale
-    each = dot_bound(model.dtype, normed[:, None].expand(rows.shape), rows)
-    total = (each + eps * size.gather(1, ids)) @ found.weights.abs().double()
-    if found.dense is not None:  # every other token, by the length of its row: its products are not worth forming
-        spread = normed.norm(dim=-1, keepdim=True) * model.unembed_lengths * scale / model.d_model**0.5
-        others = 16 * eps * spread + 5 * eps * size + accumulation(model.d_model) * spread
-        total = total + (others * found.dense.abs()).sum(-1)
-    return total + 1e-6 * found.of_rows(printed).abs()

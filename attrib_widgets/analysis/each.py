@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from ..targets import Resolved, Target, refuse_capped
-from .attribution import Attribution, assembled, read_resolved
+from .attribution import Attribution, assembled
 from .reading import Reading
+from .readout import read_resolved
 from .rows import decompose
 
 if TYPE_CHECKING:

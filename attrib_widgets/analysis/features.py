@@ -126,12 +126,29 @@ def features(a: Attribution, which: ComponentLike, sae: SAE | None = None) -> Fe
     )
 
 
+def opened_row(a: Attribution, which: Component) -> Component:
+    """The row that a feature is read through: ``L2.mlp`` for ``L2.mlp/12``, the head for ``L3H5/12`` (of ``L3.attn``).
+
+    Raises:
+        ComponentError: no such row, no dictionary for it, or no such feature.
+    """
+    if which.kind != "feature":
+        raise ComponentError(f"{which} is no feature.", 'Write for example "L2.mlp/12".')
+    row = component(which.site or "")
+    if row.kind == "attn":
+        raise ComponentError(
+            f"{which} is read through a head of its layer.", f'Name the head: "L{row.layer}H0/{which.index}".'
+        )
+    _dictionary(a, _site(a, row), None)[0].check(which.index or 0)
+    return row
+
+
 def _site(a: Attribution, which: Component) -> Component:
     """The place whose dictionary opens a row."""
     if which.kind in ("head", "mlp"):
         a[which]  # refuses what is not a row of this attribution
         return Component("attn" if which.kind == "head" else "mlp", which.layer)
-    if which.kind == "layer" and which.layer is not None and which.layer < a.reading.point.layer:
+    if which.kind == "layer" and which.layer is not None and which.layer < a.reading.point.mlps:
         return which
     raise ComponentError(f"{which} has no dictionary.", 'Name an MLP ("L2.mlp"), a head ("L3H5") or a stream ("L2").')
 

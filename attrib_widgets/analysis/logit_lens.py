@@ -7,7 +7,7 @@ answer builds up along one direction, for which the final scale is held (:meth:`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,10 +17,12 @@ from torch import Tensor
 
 from ..components import ComponentLike, component, whole
 from ..errors import AttribError, ComponentError, NumberError, PositionError, TargetError
+from ..model.rounding import refuse_above
 from ..model.run import Prediction, Predictions
 from ..result import Result, Table, number, visible
 from ..targets import Target, TargetLike, as_target, logit, resolve
 from .given import as_run
+from .readout import logit_bound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,8 +219,8 @@ def logit_lens(
 def _positions(run: Run, given: int | Sequence[int] | None) -> list[int]:
     if given is None:
         return list(range(run.n_positions))
-    one = whole(given)
-    at = [run.position(p) for p in ([one] if one is not None else given)]  # type: ignore[union-attr]
+    several = list(given) if whole(given) is None and isinstance(given, Iterable) else [given]
+    at = [run.position(p) for p in several]  # type: ignore[arg-type]
     if not at:
         raise PositionError("There are no positions to read.", "Leave out positions= to read all.")
     return at
@@ -262,11 +264,19 @@ def _fill(lens: LogitLens, start: int, stop: int) -> None:
 
 
 def _printed(run: Run, at: list[int]) -> Float[Tensor, "position vocab"]:
-    """The model's logits at some positions: its own print where it was kept."""
-    logits = run.model.read_out(run.record.streams[-1][at])[1]
-    for row, position in enumerate(at):
-        if position in run.record.kept:
-            logits[row] = run.logits(position)
+    """The model's logits at some positions: its own print where it was kept.
+
+    Raises:
+        GranularityError: that print is no longer what the norm and the unembedding make of the stream.
+    """
+    x = run.record.streams[-1][at]
+    logits = run.model.read_out(x)[1]
+    kept = [row for row, position in enumerate(at) if position in run.record.kept]
+    if kept:
+        own = torch.stack([run.logits(at[row]) for row in kept])
+        bound = logit_bound(run.model, x[kept], own)
+        refuse_above(logits[kept].double() - own.double(), bound, "the printed logits are not those of the last row")
+        logits[kept] = own
     return logits
 
 

@@ -245,7 +245,7 @@ def attribute_phrase(
 def _ids(run: Run, target: Phrase, start: int) -> list[int]:
     """Token ids of the phrase."""
     if target.text is not None:
-        return run.model.token_ids(target.text)
+        return _typed(run.model, target.text)
     if target.tokens:
         return [run.model.single_token(t) for t in target.tokens]
     if not run.ids[start:]:
@@ -254,3 +254,17 @@ def _ids(run: Run, target: Phrase, start: int) -> list[int]:
             'Name it, aw.phrase(" Paris, the"), or let the model go on: run.generate(10).',
         )
     return run.ids[start:]
+
+
+def _typed(model: Model, text: str) -> list[int]:
+    """Token ids of a phrase as typed: nothing is replaced in silence."""
+    ids = model.token_ids(text)
+    if not ids:
+        raise TargetError(f"{text!r} has no tokens here.", 'Give for example " Paris, the", or token ids.')
+    unknown = model.tokenizer.unk_token_id
+    if unknown in ids and model.token(unknown) not in text:
+        raise TargetError(
+            f"{text!r} holds what this tokenizer does not know: it reads {''.join(model.token(i) for i in ids)!r}.",
+            "Write it in words of its vocabulary, or as token ids.",
+        )
+    return ids

@@ -14,9 +14,9 @@ from ..errors import TargetError
 from ..model.rounding import refuse_above
 from ..result import Result, Table, number, signed, visible
 from ..targets import NeuronTarget, ScoreTarget, Target, resolve
-from .attribution import readout_bound
 from .each import CHUNK, attribute_each
 from .neurons import pre_activation
+from .readout import readout_bound
 from .rows import decompose
 
 if TYPE_CHECKING:

@@ -33,13 +33,13 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
         PositionError: a position outside the prompt, or a key after its query.
     """
     model = run.model
+    if not model.check.attention_ok:
+        raise GranularityError(f"Attention of {model.name} was not shown to be exact: {model.check.reason}.")
     layer, head = target.head.layer or 0, target.head.index or 0
     if layer >= model.n_layers or head >= model.n_heads:
         raise ComponentError(
             f"{model.name} has no {target.head}.", f"It has {model.n_layers} layers of {model.n_heads} heads, from 0."
         )
-    if not model.check.attention_ok:
-        raise GranularityError(f"Attention of {model.name} was not shown to be exact: {model.check.reason}.")
     query = run.position(target.query)
     keys = [run.position(key) for key in (target.key, target.against) if key is not None]
     if len(set(keys)) < len(keys):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import AnatomyError, GranularityError
 from .anatomy import QKV, bias_of, weight_in_out
+from .memory import require
 from .norms import NormReading, no_norm
 from .rounding import half_ulp, projection_error, refuse_above, worst
 
@@ -222,7 +223,11 @@ def attend(model: Model, rec: Recording, layer: int) -> Attended:
 
     Raises:
         GranularityError: it is not what the heads wrote on this prompt (weights changed since the run, say).
+        PositionError: the scores and patterns of all its heads exceed the free memory.
     """
+    n = len(rec.streams[layer])
+    held = 4 * 4 * model.n_heads * n * n  # scores, logits, pattern, and the softmax between them, in float32
+    require(model, held, f"The attention of layer {layer} over {n:,} tokens", "for its scores and patterns")
     found = _recompute(model, rec, layer)
     where = f"the attention of layer {layer}, recomputed, is not what its heads wrote"
     refuse_above(*_miss(model, rec, layer, found), where)

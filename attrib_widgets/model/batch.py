@@ -40,6 +40,7 @@ def run_many(
     """
     if isinstance(prompts, str):
         raise PositionError("One text is not a list of prompts.", "Write model.run(...), or put it in a list.")
+    prompts = list(prompts)
     found: dict[int, Run] = {}
     waiting: dict[int, list[tuple[int, list[int]]]] = {}
     for number, prompt in enumerate(prompts):

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import nnsight
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..errors import AnatomyError
 from .anatomy import find
 from .writes import Edits, edited
 
@@ -82,6 +83,29 @@ def forward_options(model: Model, keep: Sequence[int] | None) -> dict[str, Any]:
     return options
 
 
+def refuse_rebuilt(model: Model) -> None:
+    """The parts that are read are those that were wrapped: a module put in their place later would run unseen.
+
+    Raises:
+        AnatomyError: one of them was replaced since the model was loaded.
+    """
+    a, root = model.anatomy, model.traced
+    layers, wrapped = find(model.hf, a.layers), root.get(a.layers)
+    pairs = [(p, find(model.hf, p), root.get(p)) for p in (a.final_norm, a.unembed, a.pos) if p]
+    if isinstance(layers, nn.ModuleList) and len(layers) == len(wrapped):
+        inside = [p for p in (a.attn, a.attn_out, a.attn_post_norm, a.mlp_output or a.mlp, a.mlp_post_norm) if p]
+        for i, (layer, block) in enumerate(zip(layers, wrapped, strict=True)):
+            pairs.append((f"{a.layers}.{i}", layer, block))
+            pairs += [(f"{a.layers}.{i}.{p}", find(layer, p), block.get(p)) for p in inside]
+        changed = next((path for path, module, envoy in pairs if envoy._module is not module), None)
+    else:
+        changed = a.layers
+    if changed is not None:
+        raise AnatomyError(
+            f"{changed} of {model.name} was replaced since the model was loaded.", "Load it again: aw.load(model, ...)."
+        )
+
+
 def record(
     model: Model,
     ids: Sequence[int],
@@ -108,6 +132,7 @@ def record_many(
     edits: Edits | None = None,
 ) -> list[Recording]:
     """:func:`record` for several prompts of equal length, in one forward pass (``edits`` are of one prompt)."""
+    refuse_rebuilt(model)
     anatomy, root, each, edits = model.anatomy, model.traced, len(prompts[0]), edits or {}
     tokens = torch.tensor([list(ids) for ids in prompts], device=model.device)
     count = tokens.numel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ def generated_ids(
     """
     if (whole(n) or 0) < 1:
         raise AttribError(f"{n!r} is not a number of tokens.", "Give 1 or more.")
-    if not temperature >= 0:
+    if not hasattr(temperature, "__float__") or not 0 <= temperature < math.inf:
         raise AttribError(f"{temperature!r} is not a temperature.", "Give 0 for the likeliest token, 1 to sample.")
     limit = model.max_positions
     if limit is not None and len(ids) + n > limit:

@@ -63,7 +63,7 @@ def available(device: torch.device) -> int | None:
         return None
 
 
-def require(model: Model, size: int, what: str) -> None:
+def require(model: Model, size: int, what: str, use: str = "for its record") -> None:
     """Refuse what does not fit, and announce what takes more than half of what is free.
 
     Raises:
@@ -74,7 +74,7 @@ def require(model: Model, size: int, what: str) -> None:
     free = available(model.device)
     if free is None or size <= LARGE * free:
         return
-    said = f"{what} takes {readable(size)} for its record, and {readable(free)} are free."
+    said = f"{what} takes {readable(size)} {use}, and {readable(free)} are free."
     hint = "Shorten it, load the model in bfloat16, or free memory."
     if size > free:
         raise PositionError(said, hint)

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..components import whole
 from ..errors import AnatomyError, AttribError, GranularityError, PositionError, TokenizerError
 from .anatomy import Anatomy, Geometry, bias_of, find, text_config, weight_in_out
 from .batch import run_many
@@ -120,8 +121,9 @@ class Model(Tokens):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype of the weights."""
-        return self.unembed_weight.dtype
+        """Dtype of the weights; where the layers and the unembedding differ, the coarser of the two."""
+        both = (self.unembed_weight.dtype, next(self.layer(0).parameters()).dtype)
+        return max(both, key=lambda dtype: torch.finfo(dtype).eps)
 
     @property
     def device(self) -> torch.device:
@@ -192,10 +194,7 @@ class Model(Tokens):
         if isinstance(prompt, Run) and prompt.model is self and bos is None and positions is None:
             return prompt
         ids = self.encode(prompt, bos=bos)
-        outside = next((p for p in positions or () if not -len(ids) <= p < len(ids)), None)
-        if outside is not None:
-            raise PositionError(f"Position {outside} is outside the prompt of {len(ids)} tokens.")
-        keep = None if positions is None else [p % len(ids) for p in positions]
+        keep = None if positions is None else _kept_positions(positions, len(ids))
         require(self, self.memory_estimate(len(ids), len(keep or [0])), f"A prompt of {len(ids)} tokens")
         return Run(self, ids, self.text_of(prompt, ids), keep)
 
@@ -378,6 +377,26 @@ class Model(Tokens):
             precap = self.scaled(self.call(self.module(self.anatomy.unembed), normed))
         cap = self.softcap
         return precap, precap if cap is None else torch.tanh(precap / cap) * cap
+
+
+def _kept_positions(positions: Any, count: int) -> list[int]:
+    """``positions`` of a prompt of ``count`` tokens, counted from 0."""
+    one = whole(positions)
+    given = [one] if one is not None else list(positions) if hasattr(positions, "__iter__") else [positions]
+    if not given:
+        raise PositionError("There are no positions to keep.", "Leave out positions= to keep the last one's logits.")
+    found = []
+    for position in given:
+        number = whole(position)
+        if number is None:
+            raise PositionError(f"{position!r} is not a position.", "Count tokens from 0, or from the end with −1.")
+        if not -count <= number < count:
+            raise PositionError(
+                f"Position {number} is outside the prompt of {count} tokens.",
+                f"Use 0 to {count - 1}, or −1 for the last.",
+            )
+        found.append(number % count)
+    return found
 
 
 def _stamp(weights: Sequence[Tensor]) -> tuple[Any, ...]:

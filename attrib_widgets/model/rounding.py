@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import GranularityError
+from ..errors import GranularityError, NumberError
 
 SLACK = 1.001  # the bound is exact; this only absorbs the float64 arithmetic of the comparison itself
 
@@ -71,6 +71,24 @@ def projection_error(
     return recorded - total - (0 if bias is None else bias.double()), bound
 
 
+def require_float32() -> None:
+    """The sums here are float32 sums, which settings of torch can take away.
+
+    Raises:
+        NumberError: inside torch.autocast, or with another default dtype.
+    """
+    if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+        raise NumberError(
+            "Inside torch.autocast every product is rounded to half precision, so nothing adds up.",
+            "Leave the autocast block, and load the model in the dtype that you want to study.",
+        )
+    if torch.get_default_dtype() != torch.float32:
+        raise NumberError(
+            f"torch's default dtype is {torch.get_default_dtype()}, and numbers here are float32.",
+            "torch.set_default_dtype(torch.float32): the model keeps the dtype of its weights.",
+        )
+
+
 def refuse_above(
     error: Float[Tensor, "*shape"],
     bound: Float[Tensor, "*shape"],
@@ -86,5 +104,16 @@ def refuse_above(
     if not ratio <= 1:
         raise GranularityError(
             f"On this prompt {where} (off by {ratio:.1f} times its rounding).",
-            hint,
+            hint + _coarse_products(),
         )
+
+
+def _coarse_products() -> str:
+    """A remedy where torch was told that products of float32 may be rounded to fewer digits; else nothing."""
+    try:
+        precision = torch.get_float32_matmul_precision()
+    except RuntimeError:  # set in two ways that disagree
+        precision = "unknown"
+    if precision == "highest":
+        return ""
+    return f' Float32 precision is {precision!r}: try torch.set_float32_matmul_precision("highest") and a new run.'

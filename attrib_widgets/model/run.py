@@ -15,6 +15,7 @@ from ..components import whole
 from ..errors import AttribError, GranularityError, NumberError, PositionError
 from ..result import Table, render_text, visible
 from .capture import Recording, record
+from .rounding import require_float32
 from .writes import Write, flattened
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Run:
         start: int | None = None,
         recording: Recording | None = None,
     ) -> None:
+        require_float32()
         self.model = model
         self.text = text
         self.ids = [int(i) for i in ids]
@@ -99,11 +101,13 @@ class Run:
         return self.model.generate(self, n, **options)
 
     def check_fresh(self) -> None:
-        """A record is read with the weights that made it.
+        """A record is read with the weights that made it, in float32.
 
         Raises:
             GranularityError: the model's weights have changed since.
+            NumberError: a setting of torch takes float32 away.
         """
+        require_float32()
         if self._stamp != self.model.stamp():
             raise GranularityError(
                 "The model's weights have changed since this run, so its numbers no longer belong together.",

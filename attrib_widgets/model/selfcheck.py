@@ -8,6 +8,7 @@ What fails is shown coarsely with the reason; a model whose read-out fails is re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from .attend import attention_error, score_cap
 from .capture import Recording, record
 from .discovery import candidates
 from .moe import mixture, mlp_input
-from .rounding import accumulation, half_ulp, projection_error, worst
+from .rounding import accumulation, half_ulp, projection_error, require_float32, worst
 from .writing import write_of
 
 if TYPE_CHECKING:
@@ -56,9 +57,16 @@ class SelfCheck:
 
     @property
     def rank(self) -> tuple[int, int, float]:
-        """Smaller is better: granularity, whether the inside of the MLPs is exact too, and how far the rest is off."""
+        """Smaller is better: granularity, whether the inside of the MLPs is exact too, and how far the rest is off.
+
+        Attention that could not be recomputed at all is further off than any number: the reason is then that of the
+        likeliest anatomy, not of one that does not fit.
+        """
         finest = GRANULARITIES.index(self.granularity), int(not self.mlp_ok)
-        return *finest, 0.0 if finest == (0, 0) else max(self.numbers.values(), default=0.0)
+        if finest == (0, 0):
+            return *finest, 0.0
+        untold = self.granularity == "sublayers" and "attention" not in self.numbers
+        return *finest, math.inf if untold else max(self.numbers.values(), default=0.0)
 
     @property
     def ok(self) -> bool:
@@ -131,7 +139,9 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
 
     Raises:
         AnatomyError: no anatomy explains the printed logits.
+        NumberError: a setting of torch takes float32 away.
     """
+    require_float32()
     best: tuple[Anatomy, Geometry, SelfCheck] | None = None
     refusals: list[str] = []
     recordings: dict[Any, Recording] = {}

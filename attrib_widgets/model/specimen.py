@@ -62,6 +62,9 @@ _SIZES: dict[str, Any] = dict(
     eos_token_id=1,
     pad_token_id=None,
 )
+_EYES = dict(
+    hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
+)
 
 
 def specimen(family: str, **changes: Any) -> Any:
@@ -107,6 +110,8 @@ def _built(family: str, without: tuple[str, ...], changes: dict[str, Any]) -> An
         types and "layer_types" in inspect.signature(kind.__init__).parameters
     ):  # every kind of layer that the config's own default has, in turn
         sizes["layer_types"] = [types[i % len(types)] for i in range(LAYERS)]
+    if "text_config" in known:  # a language model inside one that reads images as well
+        sizes = {"text_config": {**sizes, **_SIZES, "head_dim": 2 * HEAD_DIM}, "vision_config": _EYES}
     config = kind(**{**sizes, **changes})
     with torch.device("meta"):
         size = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())

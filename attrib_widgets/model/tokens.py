@@ -113,7 +113,7 @@ class Tokens:
             text = chat_text(self.tokenizer, prompt)
             ids = [int(i) for i in self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids]
         else:
-            flat = prompt.tolist() if isinstance(prompt, Tensor) else _listed(prompt)
+            flat = _listed(prompt)
             if len(flat) == 1 and isinstance(flat[0], list):  # a batch of one, as tokenizers return it
                 flat = flat[0]
             if any(isinstance(i, list) for i in flat):
@@ -169,6 +169,7 @@ class Tokens:
 
 
 def _listed(prompt: Any) -> list[Any]:
-    if isinstance(prompt, (Mapping, bytes)) or not hasattr(prompt, "__iter__"):
+    found = prompt.tolist() if hasattr(prompt, "tolist") else prompt  # torch and numpy
+    if isinstance(found, (Mapping, bytes)) or not hasattr(found, "__iter__"):
         raise PositionError(f"A {type(prompt).__name__} is not a prompt.", "Give a text or a list of token ids.")
-    return list(prompt)
+    return list(found)

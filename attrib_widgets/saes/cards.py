@@ -19,7 +19,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..components import Component
-from ..errors import ComponentError
 from ..model.hooks import collect
 from ..result import Result, Table, signed, visible
 from .sae import SAE
@@ -93,7 +92,8 @@ class Firing(NamedTuple):
 class Card(Result):
     """One feature: what it fires on, what it writes, and where it fires in the prompt at hand.
 
-    ``label`` is computed from the strongest contexts. ``promoted`` and ``suppressed`` list (token text, id,
+    ``label`` is computed from the strongest contexts, and ``density`` is the share of tokens that it fires on; without
+    cards they are "" and NaN. ``promoted`` and ``suppressed`` list (token text, id,
     logits per unit of activation, before the final norm's scale). ``here`` has the activation on each of
     ``tokens``, those of the prompt.
     """
@@ -113,7 +113,8 @@ class Card(Result):
         for name, entries in (("promotes", self.promoted), ("suppresses", self.suppressed)):
             rows.append([name, "  ".join(f"{visible(text)} {signed(value)}" for text, _, value in entries[:5])])
         said = f"computed label: {self.label}" if self.label else "no label was computed"
-        return Table(f"{self.feature}: fires on {100 * self.density:.2g} % of tokens", ["", ""], rows, [], said)
+        often = "" if math.isnan(self.density) else f": fires on {100 * self.density:.2g} % of tokens"
+        return Table(f"{self.feature}{often}", ["", ""], rows, [], said)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``context``, ``position``, ``token``, ``activation``: every token of the strongest contexts."""
@@ -221,29 +222,36 @@ def card_of(
     Raises:
         ComponentError: the dictionary has no such feature.
     """
-    if not 0 <= feature < sae.n_features:
-        raise ComponentError(f"{sae!r} has no feature {feature}.", f"Its features are 0 to {sae.n_features - 1}.")
-    contexts = []
-    if cards is not None and text is not None:
-        for rank in range(int((cards.activations[feature] > 0).sum())):
-            ids = model.encode(text(int(cards.contexts[feature, rank])))
-            x = collect(model, torch.tensor([ids]), [sae.site])[sae.site][0]
-            active = sae.encode(x)[:, feature]
-            active[0] = 0
-            tokens = [model.token(i) for i in ids]
-            contexts.append(Firing(tokens, active.tolist(), int(cards.positions[feature, rank])))
+    sae.check(feature)
+    contexts = _contexts(model, sae, cards, feature, text) if cards is not None and text is not None else []
     logits = written_logits(model, sae, feature)
     here, x = prompt
     return Card(
         Component("feature", index=feature, site=str(sae.site)),
         cards.labels[feature] if cards else "",
-        float(cards.density[feature]) if cards else 0.0,
+        float(cards.density[feature]) if cards else math.nan,
         contexts,
         [(model.token(i), i, float(logits[i])) for i in logits.topk(k).indices.tolist()],
         [(model.token(i), i, float(logits[i])) for i in (-logits).topk(k).indices.tolist()],
         list(here),
         sae.encode(x)[:, feature].tolist(),
     )
+
+
+def _contexts(model: Model, sae: SAE, cards: Cards, feature: int, text: Callable[[int], str]) -> list[Firing]:
+    """The strongest contexts of a feature, in one forward pass: what stands behind a context changes nothing in it."""
+    known = int((cards.activations[feature] > 0).sum())
+    if not known:
+        return []
+    ids = [model.encode(text(number)) for number in cards.contexts[feature, :known].tolist()]
+    rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
+    active = sae.encode(collect(model, rows, [sae.site])[sae.site].float())[..., feature]
+    active[:, 0] = 0
+    positions = cards.positions[feature].tolist()
+    return [
+        Firing([model.token(i) for i in row], active[rank, : len(row)].tolist(), positions[rank])
+        for rank, row in enumerate(ids)
+    ]
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..components import Component
-from ..errors import AttribError
+from ..errors import AttribError, ComponentError
 
 #: What becomes of the pre-activations.
 ARCHITECTURES = ("standard", "topk", "jumprelu")
@@ -67,6 +67,11 @@ class SAE:
     def n_features(self) -> int:
         """Number of features."""
         return int(self.w_enc.shape[1])
+
+    def check(self, feature: int) -> None:
+        """Raises ComponentError where there is no such feature."""
+        if not 0 <= feature < self.n_features:
+            raise ComponentError(f"{self!r} has no feature {feature}.", f"Its features are 0 to {self.n_features - 1}.")
 
     def pre_activations(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape feature"]:
         """What the activation function is applied to."""

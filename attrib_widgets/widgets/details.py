@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..analysis.experts import ExpertContributions
+from ..analysis.features import Features
 from ..errors import AttribError
 from . import wire
 
@@ -17,8 +19,12 @@ if TYPE_CHECKING:
     from ..analysis.parts import Contributions, Writes
     from ..analysis.phrases import PhraseAttribution
     from ..analysis.trace import Trace
+    from ..saes.cards import Card, Firing
 
 NEURONS = 12
+FEATURES = 12
+#: Tokens of a context that travel: before the strongest firing, and behind it.
+BEFORE, BEHIND = 24, 6
 WRITES = 8
 #: Below this many bytes patterns travel as float16, above it as one byte per weight.
 FINE_PATTERNS = 1_000_000
@@ -27,15 +33,16 @@ LARGEST = 5_000_000
 
 
 def bars(c: Contributions) -> bytes:
-    """Kind ``bars``: the rows of a result that sums to its parent."""
+    """Kind ``bars``: the rows of a result that sums to its parent; features bring their computed labels."""
+    concepts = c.concepts if isinstance(c, Features) else [""] * len(c)
     header = {
         "kind": "bars",
         "title": c.title,
         "note": c.note,
         "unit": c.unit,
         "rows": [
-            {"label": label, "kind": kind, "token": kind == "token"}
-            for label, kind in zip(c.labels, c.kinds, strict=True)
+            {"label": label, "kind": kind, "token": kind == "token", "concept": concept}
+            for label, kind, concept in zip(c.labels, c.kinds, concepts, strict=True)
         ],
         "total": float(c.total),
         "parent": c.parent,
@@ -160,14 +167,14 @@ def phrase(p: PhraseAttribution) -> bytes:
 
 
 def neurons(c: Contributions) -> dict[str, Any]:
-    """The largest neurons of an MLP by magnitude, and the sum of the others."""
+    """The largest neurons of an MLP by magnitude and the sum of the others; of a mixture its experts, with weights."""
     values = np.asarray(c.values, dtype=np.float64)
     kinds = np.asarray(c.kinds)
-    own = np.flatnonzero(kinds == "neuron")
-    order = own[np.argsort(-np.abs(values[own]), kind="stable")]
-    top, rest = order[:NEURONS], order[NEURONS:]
+    top, rest = _largest(values, np.isin(kinds, ("neuron", "component")), NEURONS)
     rounding = values[kinds == "rounding"]
+    weights = {"weights": c.weights[top].tolist()} if isinstance(c, ExpertContributions) else {}
     return {
+        **weights,
         "labels": [c.labels[i] for i in top],
         "values": values[top].tolist(),
         "rest": float(values[rest].sum()),
@@ -175,6 +182,62 @@ def neurons(c: Contributions) -> dict[str, Any]:
         "bias": float(values[kinds == "bias"].sum()),
         "rounding": float(rounding.sum()) if len(rounding) else None,
     }
+
+
+def features(f: Features) -> dict[str, Any]:
+    """The largest features of a row by magnitude, the sum of the others, the decoder's bias and the error."""
+    values = np.asarray(f.values, dtype=np.float64)
+    kinds = np.asarray(f.kinds)
+    top, rest = _largest(values, kinds == "feature", FEATURES)
+    return {
+        "site": f.site,
+        "note": f.note,
+        "numbers": [f.numbers[i] for i in top],
+        "values": values[top].tolist(),
+        "activations": [_short(float(f.activations[i])) for i in top],
+        "concepts": [f.concepts[i] for i in top],
+        "rest": float(values[rest].sum()),
+        "rest_count": len(rest),
+        "bias": float(values[kinds == "bias"].sum()),
+        "error": float(values[kinds == "error"].sum()),
+        "gap": float(f.gap),
+    }
+
+
+def card(c: Card) -> dict[str, Any]:
+    """What a feature fires on, around each strongest firing; what it writes; its activation on every prompt token."""
+    return {
+        "label": c.label,
+        "density": c.density,
+        "contexts": [_context(firing) for firing in c.contexts],
+        "up": [[text, _short(value)] for text, _, value in c.promoted[:WRITES]],
+        "down": [[text, _short(value)] for text, _, value in c.suppressed[:WRITES]],
+        "here": [_short(value) for value in c.here],
+    }
+
+
+def carded(c: Card) -> bytes:
+    """Kind ``card``: a feature standing alone."""
+    return wire.pack({"kind": "card", "name": str(c.feature), "tokens": c.tokens, **card(c)}, {})
+
+
+def _context(f: Firing) -> dict[str, Any]:
+    start = max(0, f.position - BEFORE)
+    near = slice(start, f.position + BEHIND + 1)
+    cut = [start > 0, near.stop < len(f.tokens)]
+    return {"tokens": f.tokens[near], "values": [_short(value) for value in f.activations[near]], "cut": cut}
+
+
+def _largest(values: Any, own: Any, count: int) -> tuple[Any, Any]:
+    """Of the rows in the mask ``own``: (the ``count`` largest by magnitude, the others)."""
+    rows = np.flatnonzero(own)
+    order = rows[np.argsort(-np.abs(values[rows]), kind="stable")]
+    return order[:count], order[count:]
+
+
+def _short(value: float) -> float:
+    """A number that is printed and never summed, in few characters."""
+    return float(f"{value:.4g}")
 
 
 def trace(t: Trace) -> dict[str, Any]:

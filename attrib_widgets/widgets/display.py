@@ -12,6 +12,7 @@ from ..analysis.phrases import PhraseAttribution
 from ..analysis.tokens import TokenEffects
 from ..analysis.trace import Trace
 from ..result import view_of
+from ..saes.cards import Card
 from . import details, experiments
 from .explanation import Explanation, Question
 from .explorer import Explorer
@@ -43,6 +44,11 @@ def _lens(result: LogitLens) -> View:
 @view_of.register
 def _phrase(result: PhraseAttribution) -> PhraseView:
     return PhraseView(result)
+
+
+@view_of.register
+def _card(result: Card) -> View:
+    return View("card", details.carded(result), result.summary())
 
 
 @view_of.register

@@ -20,7 +20,7 @@ from ..analysis.detail import neurons_of
 from ..analysis.logit_lens import logit_lens
 from ..analysis.tables import head_table, through_table, why_table
 from ..analysis.trace import MLPs
-from ..errors import AttribError
+from ..errors import AttribError, ComponentError
 from ..targets import NeuronTarget, Target, score
 from . import details, experiments, setup, wire
 from .wire import Stored
@@ -28,6 +28,7 @@ from .wire import Stored
 if TYPE_CHECKING:
     from ..analysis.attribution import Attribution
     from ..analysis.tables import HeadTable
+    from ..components import Component
     from ..model.model import Model
     from ..model.worker import Job
     from .explanation import Explanation
@@ -41,6 +42,10 @@ LIVE_WORK = 3e8
 #: Most heads for which a page computes why they looked there and who wrote what they carried.
 PAGE_HEADS = 400
 CANDIDATES = 6
+#: Largest heads and MLPs whose features a live view brings along, and of whose features a page brings the cards.
+LEADING = 8
+#: Features of each of them that a page can open: a card takes a forward pass over its contexts.
+CARDS = 4
 #: How a view walks back through MLPs.
 TRACED: tuple[MLPs, ...] = ("stop", "frozen")
 #: Predictions that the lens shows at every layer and position.
@@ -81,7 +86,10 @@ def _encode(e: Explanation, complete: bool, job: Job | None) -> Parts:
     if thorough:
         filler.text("writes", lambda: _writes(a))
     if run.model.granularity != "layers":
-        filler.text("neurons", lambda: _neurons(a))
+        filler.text("neurons", lambda: _neurons(a, header["absent"]))
+        filler.text("features", lambda: _features(a, header["absent"], None if complete else LEADING))
+    if complete and header.get("features"):
+        filler.text("cards", lambda: _cards(a))
     if table is not None and thorough and run.model.n_layers * run.model.n_heads <= PAGE_HEADS:
         filler.many("why", lambda: _why(a, header["why_key"]))
         filler.add("through", lambda: _through(a, filler.left))
@@ -146,10 +154,7 @@ def _header(e: Explanation, table: HeadTable | None) -> dict[str, Any]:
         "target": target(a),
         "compare": _compare(e),
         "test": experiments.test_header(a, None if e.corrupted is None else e.corrupted.run),
-        "rows": [
-            {"id": str(c), "kind": c.kind, "layer": c.layer, "head": c.index if c.kind == "head" else None}
-            for c in a.components
-        ],
+        "rows": [_row(model, c) for c in a.components],
         "finding": dict(zip(("names", "text"), a.finding(), strict=True)),
         "total": float(a.total),
         "actual": float(a.actual),
@@ -172,6 +177,12 @@ def _header(e: Explanation, table: HeadTable | None) -> dict[str, Any]:
     if table is not None:
         header["why_key"] = np.asarray(table.rows).argmax(-1).tolist()
     return header
+
+
+def _row(model: Model, c: Component) -> dict[str, Any]:
+    """A bar's name; ``mixture``: its MLP splits into experts, not neurons."""
+    row = {"id": str(c), "kind": c.kind, "layer": c.layer, "head": c.index if c.kind == "head" else None}
+    return {**row, "mixture": True} if c.kind == "mlp" and model.has_experts(c.layer or 0) else row
 
 
 def _head_arrays(a: Attribution, t: HeadTable) -> dict[str, Stored]:
@@ -237,9 +248,53 @@ def _writes(a: Attribution) -> dict[str, Any]:
     return found
 
 
-def _neurons(a: Attribution) -> dict[str, Any]:
+def _neurons(a: Attribution, absent: dict[str, str]) -> dict[str, Any]:
+    """Of every MLP its neurons (in one pass), or the experts of its mixture; where neither is known, why."""
     layers = [c.layer for c in a.components if c.kind == "mlp" and c.layer is not None]
-    return {f"L{layer}.mlp": details.neurons(found) for layer, found in neurons_of(a, layers).items()}
+    dense = [layer for layer in layers if not a.model.has_experts(layer)]
+    found: dict[str, Any] = {}
+    for group in (dense, *([layer] for layer in layers if layer not in dense)):
+        try:
+            opened = neurons_of(a, group) if group is dense else {group[0]: a.experts(group[0])}
+            found |= {f"L{layer}.mlp": details.neurons(c) for layer, c in opened.items()}
+        except AttribError as reason:
+            absent |= {f"neurons L{layer}.mlp": str(reason) for layer in group}
+    return found
+
+
+def _leading(a: Attribution, count: int | None = None) -> list[Component]:
+    """The heads and MLPs, the largest first."""
+    order = a.values.abs().argsort(descending=True, stable=True).tolist()
+    return [a.components[i] for i in order if a.components[i].kind in ("head", "mlp")][:count]
+
+
+def _features(a: Attribution, absent: dict[str, str], count: int | None) -> dict[str, Any]:
+    found, missing = {}, {}
+    for c in _leading(a, count):
+        try:
+            found[str(c)] = details.features(a.features(c))
+        except AttribError as reason:
+            missing[f"features {c}"] = str(reason)
+    if missing and not found:
+        raise ComponentError(
+            f"{a.model.name} comes without dictionaries of features.",
+            'With one of your own: a.features("L2.mlp", aw.read_sae(folder)).',
+        )
+    absent |= missing
+    return found
+
+
+def _cards(a: Attribution) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for c in _leading(a, LEADING):
+        try:
+            opened = a.features(c)
+        except AttribError:  # said beside its features
+            continue
+        for label, _ in [row for row in opened.top(len(opened)) if row[0].split("/")[-1].isdigit()][:CARDS]:
+            if label not in found:  # heads of one layer share theirs
+                found[label] = details.card(opened.card(label))
+    return found
 
 
 def lens(a: Attribution) -> bytes:

@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from ..analysis.attribution import Attribution
+from ..analysis.features import opened_row
+from ..analysis.parts import Contributions
 from ..analysis.trace import MLPs
-from ..components import ComponentLike, component
+from ..components import Component, ComponentLike, component
 from ..errors import AttribError, ComponentError, PositionError
 from ..model.model import Model
 from ..model.run import Run
@@ -85,21 +87,22 @@ class Explorer(Tester):
 
     # selection --------------------------------------------------------------------------------------------------
     def label_of(self, value: ComponentLike | None) -> str:
-        """``value`` as a row of this attribution.
+        """``value`` as a row of this attribution, or as a feature of one: ``L2.mlp/12``, for a head ``L3H5/12``.
 
         Raises:
             ComponentError: no such component, or none in these rows.
         """
         if value is None or value == "":
             return ""
-        label = str(component(value))
+        part = component(value)
+        label = str(opened_row(self.attribution, part) if part.kind == "feature" else part)
         rows = self.attribution.labels
         if label not in rows:
             raise ComponentError(
                 f"{label} is not a row of this attribution.",
                 f'Its rows run from {rows[0]} to {rows[-1]}: see .attribution.labels; "" selects nothing.',
             )
-        return label
+        return str(part)
 
     def source_of(self, value: int) -> int:
         """``value`` as a source position, or -1 for none.
@@ -131,23 +134,30 @@ class Explorer(Tester):
     def selected_result(self) -> Any:
         """The result object behind the click: what can be computed further in Python.
 
-        For a head its sources, and with a source chosen what reached it from there; for an MLP its neurons; for
-        other parts what they write, or their number where they write nothing (``rounding``). With nothing selected,
-        the attribution.
+        For a head its sources, and with a source chosen what reached it from there; for an MLP its neurons, or the
+        experts of a mixture; for a feature its card; for other parts what they write, or their number where they
+        write nothing (``rounding``). With nothing selected, the attribution.
         """
         if not self.selected:
             return self.attribution
         part = component(self.selected)
+        if part.kind == "feature":
+            return self.attribution.features(opened_row(self.attribution, part)).card(part.index or 0)
         if part.kind == "head":
             if self.source >= 0:
                 return self.attribution.through(part).at(self.source)
             return self.attribution.sources(part)
-        if part.kind == "mlp" and part.layer is not None:
-            return self.attribution.neurons(part.layer)
+        if part.kind == "mlp":
+            return self._inside(part)
         try:
             return self.attribution.writes(part)
         except ComponentError:
             return self.attribution[part]
+
+    def _inside(self, part: Component) -> Contributions:
+        """What an MLP splits into: the experts of a mixture, else neurons."""
+        mixture = part.kind == "mlp" and self.model.has_experts(part.layer or 0)
+        return self.attribution.experts(part) if mixture else self.attribution.neurons(part)
 
     def _selection_changed(self, change: Mapping[str, Any]) -> None:
         if not self.from_browser:  # a source belongs to its head; the browser sends both together
@@ -216,7 +226,7 @@ class Explorer(Tester):
             with self.hold_sync():
                 self.state = self._container(explanation)
                 self.tested = self._told(explanation)
-                if self.selected not in explanation.attribution.labels:
+                if self.selected.partition("/")[0] not in explanation.attribution.labels:
                     self.selected = ""
                 if self.source >= self.run.n_positions:
                     self.source = -1
@@ -266,6 +276,8 @@ class Explorer(Tester):
             "through": self._op_through,
             "why": self._op_why,
             "neurons": self._op_neurons,
+            "features": self._op_features,
+            "feature": self._op_feature,
             "writes": self._op_writes,
             "trace": self._op_trace,
             "lens": self._op_lens,
@@ -303,7 +315,14 @@ class Explorer(Tester):
         return Reply({"id": label}, why(self.attribution, label, query, key))
 
     def _op_neurons(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(details.neurons(self.attribution.neurons(self._row(args))))
+        return Reply(details.neurons(self._inside(component(self._row(args)))))
+
+    def _op_features(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(details.features(self.attribution.features(self._row(args))))
+
+    def _op_feature(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        part = component(self._row(args))
+        return Reply(details.card(self.attribution.features(opened_row(self.attribution, part)).card(part.index or 0)))
 
     def _op_writes(self, job: Job, args: Mapping[str, Any]) -> Reply:
         return Reply(details.writes(self.attribution.writes(self._row(args), k=details.WRITES)))

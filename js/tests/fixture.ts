@@ -1,5 +1,5 @@
 /** States for tests and for the development page: the real numbers of a small model on " Paris", and longer prompts. */
-import type { ExplorerHeader, Row, Trace, TraceHeader } from "../src/core/types";
+import type { ExplorerHeader, FeatureCard, Features, Row, Trace, TraceHeader } from "../src/core/types";
 import { type Given, pack } from "./pack";
 import paris from "./paris.json";
 
@@ -120,6 +120,8 @@ export function explorer(tokens: string[] = paris.tokens, changes: Partial<Explo
       ]),
     ),
     writes: Object.fromEntries(rows.filter((r) => r.kind !== "norm.bias").map((r) => [r.id, writes])),
+    features: Object.fromEntries(["L2.mlp", "L1H0"].map((id) => [id, features(id, values[rows.findIndex((r) => r.id === id)] ?? 0)])),
+    cards: { "L2.mlp/29": card(n), "L1.attn/29": { ...card(n), label: "" } },
     trace: { stop: walk, frozen: { ...walk, title: "with gates held" } },
     why_key: whyKey,
     ...changes,
@@ -165,6 +167,26 @@ export function longPrompt(n: number): string[] {
 export const HOSTILE = ["<s>", "</script><img src=x onerror=alert(1)>", "\u202eabc", "\n\n", "\t", "\u200b", " a b ", "", "\u0000", "\ud800", "\ufffd", " "];
 
 export const state = (made: Made = explorer()): Uint8Array => pack(made.header, made.arrays);
+
+/** Three features, the decoder's bias and the error, which sum to the bar. */
+export function features(id: string, bar: number): Features {
+  const values = [0.7 * bar, 0.3 * bar, -0.2 * bar];
+  const site = id.replace(/H\d+/, ".attn");
+  const error = bar - values.reduce((a, b) => a + b, 0) - 0.05;
+  return { site, note: "3 of 512 features fire; they explain 96.0 % of what is there.", numbers: [29, 7, 311], values, activations: [8.88, 3.5, 0.25], concepts: ["after ·capital, about France", "", HOSTILE[1] ?? ""], rest: 0, rest_count: 0, bias: 0.05, error, gap: 1e-8 };
+}
+
+const card = (n: number): FeatureCard => ({
+  label: "after ·capital, about France",
+  density: 0.012,
+  contexts: [
+    { tokens: ["<s>", "The", " capital", " of", " France", " is"], values: [0, 0, 0, 0, 4.5, 9], cut: [false, true] },
+    { tokens: HOSTILE, values: HOSTILE.map((_, i) => (i === 1 ? 8 : 0)), cut: [true, false] },
+  ],
+  up: [[" Paris", 1.2], [" Lyon", 0.4]],
+  down: [[" Rome", -0.9]],
+  here: Array.from({ length: n }, (_, i) => (i === n - 1 ? 8.88 : 0)),
+});
 
 /** A small walk back: two heads open down to tokens, the second inside the first. */
 export const walk: Trace = {

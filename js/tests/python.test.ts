@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { type Place, pythonFor } from "../src/core/python";
 
-const place: Place = { id: "L3H5", kind: "head", layer: 3, tab: "tokens", source: -1, weighting: "probability", query: 5, key: 4, lens: 'aw.logit_lens(a.run, " Paris")', verify: "" };
+const place: Place = { id: "L3H5", kind: "head", layer: 3, mixture: false, feature: -1, tab: "tokens", source: -1, weighting: "probability", query: 5, key: 4, lens: 'aw.logit_lens(a.run, " Paris")', verify: "" };
 
 it("follows the selection", () => {
   const code = (more: Partial<Place>) => pythonFor("import attrib_widgets as aw\na = ...", { ...place, ...more });
@@ -15,6 +15,9 @@ it("follows the selection", () => {
   expect(code({ tab: "writes" })).toContain('a.writes("L3H5")');
   expect(code({ id: "L3.mlp", kind: "mlp", tab: "" })).toContain("a.neurons(3)");
   expect(code({ id: "embed", kind: "embed", layer: null, tab: "" })).toContain('a["embed"]');
+  expect(code({ id: "L3.mlp", kind: "mlp", tab: "", mixture: true })).toContain("a.experts(3)");
+  expect(code({ tab: "features" })).toContain('a.features("L3H5")');
+  expect(code({ tab: "", feature: 12 })).toContain('a.features("L3H5").card(12)');
   expect(code({ tab: "lens" })).toContain('lens = aw.logit_lens(a.run, " Paris")\n');
   expect(code({ tab: "lens" })).toContain("a.buildup()");
   expect(code({ verify: 'aw.verify(a, "The capital of Germany is"' })).toContain('v = aw.verify(a, "The capital of Germany is", components=["L3H5"], top=0)\nv["L3H5"]\n');

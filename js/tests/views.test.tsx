@@ -1,6 +1,8 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { HostModel, readEmbedded } from "../src/core/host";
+import type { ExplorerHeader } from "../src/core/types";
 import widget from "../src/index";
+import { pack } from "./pack";
 import { attention, bars, explorer, HOSTILE, longPrompt, phrase, state, trace, walk } from "./fixture";
 
 let end: (() => void) | undefined;
@@ -252,6 +254,17 @@ it("shows bars that sum to their parent", () => {
   expect(one('[data-part="sum"]')?.textContent).toContain("L3H5");
 });
 
+it("shows computed labels in bars of features, and says that they are computed", () => {
+  const rows = [
+    { label: "L2.mlp/29", kind: "feature", token: false, concept: "about France" },
+    { label: "decoder bias", kind: "bias", token: false, concept: "" },
+  ];
+  const header = { kind: "bars", title: "L2.mlp by feature", note: "", unit: "logits", rows, total: 3, parent: "L2.mlp", parent_value: 3, gap: 0 };
+  const { all, el } = show(pack(header, { values: { dtype: "f4", shape: [2], values: [2, 1] } }), "bars");
+  expect(all(".aw-name").map((e) => e.textContent)).toEqual(["about France L2.mlp/29", "decoder bias"]);
+  expect(el.textContent).toContain("Labels are computed");
+});
+
 const labels = (rows: HTMLElement[]) => rows.map((row) => row.querySelector(".aw-name")?.childNodes[1]?.textContent);
 
 describe("a trace", () => {
@@ -308,6 +321,113 @@ describe("a trace", () => {
     expect(one('[role="tree"]')).toBeNull();
     expect(el.textContent).not.toContain("14.54");
   });
+});
+
+describe("features", () => {
+  const at = () => document.activeElement as HTMLElement;
+  const wait = () => new Promise((done) => setTimeout(done, 30));
+
+  it("three clicks from the prompt to a feature, and back, the focus kept inside", async () => {
+    const { model, one, all, click, el } = show(state());
+    await click('[data-part="waterfall"] [data-id="L2.mlp"]');
+    await click('[role="tab"][data-tab="features"]');
+    const names = all('[data-part="features"] .aw-name').map((e) => e.textContent);
+    expect(names.slice(0, 2)).toEqual(["after ·capital, about France L2.mlp/29 · fires at 8.88", "L2.mlp/7 · fires at 3.50"]);
+    expect(names.slice(3)).toEqual(["decoder bias", "reconstruction error"]);
+    const bar = one('[data-part="waterfall"] [data-id="L2.mlp"] .aw-val')?.textContent?.slice(1);
+    expect(one('[data-part="features"] [data-part="sum"]')?.textContent).toBe(`sum ${bar}L2.mlp ${bar}gap 1e\u22128 · logits`);
+    expect(one('[data-part="features"]')?.textContent).toContain("Labels are computed");
+    // Without a kernel only what was embedded opens, and the others say why not.
+    expect(all('[data-part="features"] button')).toHaveLength(1);
+    expect(all('[data-part="features"] .aw-brow')[1]?.title).toContain("Needs a running kernel");
+    await click('[data-part="features"] button');
+    await wait();
+    expect(model.get("selected")).toBe("L2.mlp/29");
+    expect(at().textContent).toBe("All features of L2.mlp");
+    const card = one('[data-part="feature"]')!;
+    expect(card.textContent).toContain("Computed label of L2.mlp/29. It fires on 1.2\u00a0% of tokens, here at 8.88");
+    expect([...card.querySelectorAll("mark")].map((m) => m.title)).toEqual(["activation 4.50", "activation 9.00", "activation 8.00"]);
+    expect(card.querySelectorAll(".aw-carried .aw-shaded")).toHaveLength(1);
+    expect(card.textContent).toContain("Promotes·Paris+1.20");
+    expect(el.querySelector("img")).toBeNull();
+    expect(all(".aw-crumb").map((c) => c.textContent)).toEqual(["·Paris", "L2.mlp", "L2.mlp/29"]);
+    expect(one('[data-id="L2.mlp"][aria-selected="true"]')).not.toBeNull();
+    await click('[data-part="copy"]');
+    await tick();
+    expect(one('[data-part="code"]')?.textContent).toContain('a.features("L2.mlp").card(29)');
+    await click('[data-part="feature"] .aw-link');
+    await wait();
+    expect(model.get("selected")).toBe("L2.mlp");
+    expect(at().title).toBe("after ·capital, about France: open L2.mlp/29");
+    await click('[data-part="back"]');
+    expect(one('[data-part="feature"]')).not.toBeNull();
+    await click('[role="tab"][data-tab="writes"]'); // another tab leaves the feature
+    expect([model.get("selected"), one('[data-part="writes"]') !== null]).toEqual(["L2.mlp", true]);
+  });
+
+  it("opens where Python says, names a head's dictionary, and needs no label", async () => {
+    const { model, one, all } = show(state(), "explorer", { selected: "L1H0/29" });
+    expect(one('[data-part="feature"] .aw-subtitle')?.textContent).toBe("L1.attn/29");
+    expect(one('[data-part="feature"]')?.textContent).toContain("No label was computed");
+    expect(all(".aw-crumb").map((c) => c.textContent)).toEqual(["·Paris", "L1H0", "L1.attn/29"]);
+    model.set("selected", "L2.mlp/311");
+    await tick();
+    expect(one('[data-part="feature"]')?.textContent).toContain("Needs a running kernel");
+  });
+
+  it("asks the kernel for what was not embedded", async () => {
+    const sent: { op: string; args: Record<string, unknown> }[] = [];
+    const el = document.createElement("div");
+    document.body.append(el);
+    const model = new HostModel({ kind: "explorer", state: state(), selected: "L1H0/7", source: -1, options: {} }, (m) => sent.push(m as never));
+    end = widget.render({ model, el });
+    await tick();
+    model.set("selected", "L3.mlp");
+    await tick();
+    el.querySelector<HTMLElement>('[data-tab="features"]')?.click();
+    await tick();
+    expect(sent.filter((m) => m.op.startsWith("feature")).map((m) => [m.op, m.args["id"]])).toEqual([["feature", "L1H0/7"], ["features", "L3.mlp"]]);
+  });
+
+  it("greys the tab of a model without dictionaries, and says why", async () => {
+    const absent = { features: "gpt2 comes without dictionaries of features." };
+    const { one, click } = show(state(explorer(undefined, { features: {}, absent })));
+    const tab = one('[role="tab"][data-tab="features"]')!;
+    expect([tab.getAttribute("aria-disabled"), tab.title]).toEqual(["true", absent.features]);
+    await click('[role="tab"][data-tab="features"]');
+    expect(one(".aw-panel")?.textContent).toContain(absent.features);
+  });
+
+  it("shows a card alone", () => {
+    const header = { kind: "card", name: "L2.mlp/29", tokens: HOSTILE, ...(explorer().header["cards"] as Record<string, object>)["L2.mlp/29"] };
+    const { one, el } = show(pack(header, {}), "card");
+    expect(one(".aw-caption")?.textContent).toBe("Computed label of L2.mlp/29. It fires on 1.2\u00a0% of tokens.");
+    const bare = show(pack({ ...header, label: "", density: null, contexts: [] }, {}), "card");
+    expect(bare.one(".aw-caption")?.textContent?.trim()).toBe("No label was computed.");
+    expect(bare.el.textContent).not.toContain("Fires most");
+    expect(el.querySelector("img")).toBeNull();
+  });
+
+  it("draws a long prompt as running text", () => {
+    const { one, all } = show(state(explorer(longPrompt(60), { compare: null })), "explorer", { selected: "L2.mlp/29" });
+    expect(one('[data-part="feature"] [aria-label="The prompt"] mark')?.textContent).toContain("(8.88)");
+    expect(all('[data-part="feature"] .aw-carried')).toHaveLength(0);
+  });
+});
+
+it("shows the experts of a mixture, whom nobody can ask why they fired", async () => {
+  const made = explorer();
+  const header = made.header as unknown as ExplorerHeader;
+  const rows = header.rows.map((row) => (row.id === "L2.mlp" ? { ...row, mixture: true } : row));
+  const experts = { labels: ["L2.mlp/E3", "L2.mlp/shared"], values: [0.4, -0.1], weights: [0.62, null], rest: 0, rest_count: 0, bias: 0, rounding: 1e-9 };
+  const bytes = state(explorer(undefined, { rows, neurons: { "L2.mlp": experts } }));
+  const { one, all, click } = show(bytes, "explorer", { selected: "L2.mlp", options: { hidden: [], static: false } });
+  expect(one('[role="tab"][aria-selected="true"]')?.textContent).toBe("Experts");
+  expect(all('[data-part="neurons"] .aw-name').map((e) => e.textContent?.trim())).toEqual(["E3 weight 0.62", "shared", "rounding"]);
+  expect(all('[data-part="neurons"] button')).toHaveLength(0);
+  await click('[data-part="copy"]');
+  await tick();
+  expect(one('[data-part="code"]')?.textContent).toContain("a.experts(2)");
 });
 
 it("opens a neuron, and names the way back", async () => {

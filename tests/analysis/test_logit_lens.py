@@ -142,7 +142,7 @@ def test_a_prompt_and_its_model_will_do(demo):
     assert again.run is lens.run and again.token == " Paris"
     soft = aw.logit_lens(lens.run, aw.logit(" Rome"), k=10**9)
     assert soft.top_ids.shape[-1] == demo.vocab_size
-    torch.testing.assert_close(soft.top_probabilities.sum(-1), torch.ones(5, lens.run.n_positions))
+    torch.testing.assert_close(soft.top_probabilities.sum(-1), torch.ones(demo.n_layers + 1, lens.run.n_positions))
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,7 @@ def test_a_prompt_and_its_model_will_do(demo):
         (lambda run: aw.logit_lens(run, k=0), aw.AttribError, "number of predictions"),
         (lambda run: aw.logit_lens(run, positions=[99]), aw.PositionError, "outside the prompt"),
         (lambda run: aw.logit_lens(run, positions=[]), aw.PositionError, "no positions"),
+        (lambda run: aw.logit_lens(run, positions=1.5), aw.PositionError, "1.5 is not a position"),
         (lambda run: aw.logit_lens("The capital"), aw.AttribError, "needs its model"),
         (lambda run: aw.logit_lens(run).top("L9"), aw.ComponentError, "embed, L0 to L3"),
         (lambda run: aw.logit_lens(run).top("L1H1"), aw.ComponentError, "embed, L0 to L3"),
@@ -172,6 +173,19 @@ def test_stale_weights_are_refused():
     with torch.no_grad():
         model.hf.lm_head.weight.mul_(2)
     with pytest.raises(aw.GranularityError, match="changed since"):
+        aw.logit_lens(run, 17)
+
+
+@pytest.mark.parametrize("dtype", families.DTYPES)
+@pytest.mark.parametrize("part", ["lm_head", "model.norm"])
+def test_weights_changed_past_autograds_counter_are_refused(part, dtype):
+    """``.data`` leaves no trace on the version of a weight: the printed logits tell."""
+    hf = families.build("llama", families.DTYPES[dtype])
+    model = aw.load(hf, tokenizer=families.tokenizer("llama"))
+    run = model.run(families.PROMPT)
+    aw.logit_lens(run, 17)
+    hf.get_submodule(part).weight.data.mul_(1.5)
+    with pytest.raises(aw.GranularityError, match="not those of the last row"):
         aw.logit_lens(run, 17)
 
 

@@ -188,6 +188,7 @@ def test_what_cannot_be_a_phrase_is_named_with_its_remedy(family_model):
         (lambda: aw.attribute(families.PROMPT, aw.phrase(" Paris")), "model"),
         (lambda: model.generate(families.PROMPT, 0), "1 or more"),
         (lambda: model.generate(families.PROMPT, 3, temperature=-1), "temperature"),
+        (lambda: model.generate(families.PROMPT, 3, temperature="hot"), "temperature"),
         (lambda: model.generate(families.PROMPT, 99), "at most"),
         (lambda: aw.explore(model, families.PROMPT, aw.phrase(" Paris")), "aw.phrase"),
     ]
@@ -195,6 +196,18 @@ def test_what_cannot_be_a_phrase_is_named_with_its_remedy(family_model):
         with pytest.raises(aw.AttribError) as caught:
             call()
         assert says in str(caught.value), str(caught.value)
+
+
+def test_a_phrase_is_never_replaced_by_unknown_tokens():
+    words = ["The", "capital", "of", "France", "is", "Paris", "<unk>"]
+    model = aw.load(families.build("llama"), tokenizer=families.word_tokenizer(words))
+    run = model.run("The capital of France is")
+    with pytest.raises(aw.TargetError, match="does not know: it reads '<unk>Paris'"):
+        aw.attribute(run, aw.phrase("Atlantis Paris"))
+    with pytest.raises(aw.TargetError, match="has no tokens here"):
+        aw.attribute(run, aw.phrase(" "))
+    assert aw.attribute(run, aw.phrase("<unk> Paris")).ids == [6, 5], "typed, it is meant"
+    assert aw.attribute(run, aw.phrase([6])).ids == [6]
 
 
 def test_a_phrase_tells_its_finding(family_model):

@@ -30,6 +30,7 @@
       for (const line of range.getClientRects()) {
         if (line.width < 1 || line.height < 1) continue;
         const leaf = { ...letters(line, node.parentElement), node, text: JSON.stringify(node.data.trim().slice(0, 30)) };
+        if (under(leaf)) continue;
         if (clipped(leaf, root, wrong)) leaves.push(leaf);
       }
     }
@@ -45,6 +46,15 @@
     return style.writingMode === "horizontal-tb"
       ? { left: line.left + 0.5, right: line.right - 0.5, top: y - half, bottom: y + half }
       : { left: x - half, right: x + half, top: line.top + 0.5, bottom: line.bottom - 0.5 };
+  }
+
+  // Whether a read-out that stays in sight covers it, all or in part: it scrolls there.
+  function under({ left, right, top, bottom, node }) {
+    return [...root.querySelectorAll(".aw-stuck")].some((cover) => {
+      const box = cover.getBoundingClientRect();
+      const meets = left < box.right && right > box.left && top < box.bottom && bottom > box.top;
+      return meets && !cover.contains(node) && !node.parentElement.closest(".aw-stuck");
+    });
   }
 
   // Cuts a leaf to what its ancestors let through, and reports what is cut without being meant to. False: not in sight.

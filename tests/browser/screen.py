@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from playwright.sync_api import FrameLocator, Locator, Page, expect
@@ -93,13 +94,22 @@ class Screen:
         self.row(label).click()
         self.expect_open(label)
 
-    def tab(self, name: str) -> Locator:
-        """Open a tab of the detail and return what it shows."""
-        self.detail.locator(f'[role="tab"][data-tab="{name}"]').click()
+    def tab(self, name: str, greyed: bool = False) -> Locator:
+        """Open a tab of the detail and return what it shows; a greyed one says why it is."""
+        self.detail.locator(f'[role="tab"][data-tab="{name}"]').click(force=greyed)
         panel = self.detail.locator(f'.aw-panel[data-tab="{name}"]')
         expect(panel).to_be_visible()
         expect(panel.locator(".aw-wait")).to_have_count(0)
         return panel
+
+    def features(self) -> Iterator[str]:
+        """The tab of features, then its first feature; in a model without dictionaries what the greyed tab says."""
+        panel = self.tab("features", greyed=True)
+        yield "features"
+        if panel.locator("button.aw-brow").count():
+            panel.locator("button.aw-brow").first.click()
+            expect(self.part("feature").locator(".aw-bars").first).to_be_visible()
+            yield "a feature"
 
     def show(self, order: str) -> None:
         """Show the contributions by ``size``, in ``order`` or as a ``map``."""

@@ -15,7 +15,7 @@ from browser.conftest import lab_only
 from browser.notebook import Notebook
 from browser.screen import Screen
 
-SMALL = ("attention", "bars", "lens", "phrase", "trace")
+SMALL = ("attention", "bars", "features", "card", "lens", "phrase", "trace")
 EXPERIMENTS = ("tested", "verdicts", "patching", "effects")
 
 
@@ -35,6 +35,7 @@ def states(screen: Screen) -> Iterator[str]:
     screen.open(screen.labels("mlp")[0])
     screen.tab("neurons")
     yield "neurons"
+    yield from screen.features()
     screen.part("copy").click()
     expect(screen.part("code")).to_be_visible()
     yield "code"
@@ -68,6 +69,15 @@ class Faults:
         assert not self.found, "\n".join(f"{state}: {text}" for text, state in self.found.items())
 
 
+def features(run: Any) -> Any:
+    """The largest MLP opened by feature; without its dictionary there is nothing to look at."""
+    a = aw.attribute(run, " Paris")
+    try:
+        return a.features(a.top(1, kind="mlp")[0][0])
+    except aw.ComponentError as reason:
+        pytest.skip(str(reason))
+
+
 @pytest.fixture(params=["light", "dark"])
 def scheme(request: Any) -> str:
     """Both colour schemes."""
@@ -96,6 +106,8 @@ def test_offline_page(demo: Any, watched: Watched, offline: Callable[..., Screen
         make = {
             "attention": lambda: aw.attention(run),
             "bars": lambda: aw.attribute(run, " Paris").sources("L3H5"),
+            "features": lambda: features(run),
+            "card": lambda: (found := features(run)).card(found.numbers[0]),
             "lens": lambda: aw.logit_lens(run, " Paris"),
             "effects": lambda: aw.token_effects(demo, run, draws=2),
             "trace": lambda: aw.attribute(run, " Paris").trace(),

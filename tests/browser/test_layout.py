@@ -104,6 +104,8 @@ def test_explorer(
     look("contribution")
     screen.open(screen.labels("mlp")[0])
     look("neurons")
+    for state in screen.features():
+        look(state, picture=True)
     screen.part("copy").click()
     look("code")
     screen.part("copy").click()

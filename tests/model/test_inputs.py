@@ -202,6 +202,17 @@ def test_a_run_that_does_not_fit_is_refused_before_it_runs(family_model, monkeyp
     assert model.run([7] * 40).n_positions == 40, "a machine that does not say is not held back"
 
 
+def test_attention_that_does_not_fit_is_refused_before_it_is_computed(family_model, monkeypatch):
+    model = family_model("llama")
+    a = aw.attribute(model.run([7] * 40), " Paris")
+    monkeypatch.setattr(memory, "SMALL", 0)
+    monkeypatch.setattr(memory, "available", lambda device: 16 * model.n_heads * 40**2 - 1)
+    for ask in (lambda: a.sources("L1H1"), lambda: aw.attribute(a.run, aw.score("L1H1")), lambda: a.trace()):
+        with pytest.raises(aw.PositionError, match=r"attention of layer . over 40 tokens takes .* patterns"):
+            ask()
+    assert a.exact, "what needs no pattern is still told"
+
+
 def test_free_memory_is_asked_of_the_machine(monkeypatch):
     free = memory.available(torch.device("cpu"))
     assert free is None or 2**20 < free < 2**50

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attrib_widgets.model.rounding import half_ulp, worst
+import attrib_widgets as aw
+from attrib_widgets.model.rounding import half_ulp, refuse_above, worst
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
@@ -52,3 +53,18 @@ def test_nothing_to_compare_is_no_error():
 def test_not_a_number_never_passes(bad):
     found = worst(torch.tensor([0.0, bad]), torch.ones(2))
     assert not found <= 1, f"an error of {bad} counts as {found}: a comparison `<= 1` would let it pass"
+
+
+@pytest.mark.parametrize("precision", ["medium", "high"])
+def test_a_refusal_says_when_products_of_float32_are_coarse(precision):
+    def refused():
+        with pytest.raises(aw.GranularityError) as caught:
+            refuse_above(torch.ones(1), torch.zeros(1), "it does not add up")
+        return caught.value.hint
+
+    torch.set_float32_matmul_precision(precision)
+    try:
+        assert f"{precision!r}: try torch.set_float32_matmul_precision" in refused()
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert "precision" not in refused()

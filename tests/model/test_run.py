@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 
@@ -219,3 +222,54 @@ def test_grad_mode_and_inference_mode_do_not_matter(model, run):
     assert torch.equal(inside.values.clone(), outside.values)
     assert not outside.values.requires_grad, "values must not carry a graph"
     assert all(not s.requires_grad for s in outside.run.record.streams)
+
+
+@pytest.mark.parametrize("wrap", [np.array, lambda ids: np.array([ids]), lambda ids: torch.tensor([ids])])
+def test_arrays_are_prompts(model, run, wrap):
+    assert model.run(wrap(run.ids)).ids == run.ids
+
+
+@pytest.mark.parametrize("wrong", [torch.tensor(5), np.int64(5), np.array([[1, 2], [3, 4]]), np.array([0.5])])
+def test_what_is_no_prompt_is_named(model, wrong):
+    with pytest.raises(aw.PositionError):
+        model.run(wrong)
+
+
+def test_kept_positions_in_any_form(model, run):
+    for positions, kept in ((1, [1]), (np.array([0, -1]), [0, 5]), (torch.tensor([2]), [2]), (range(2), [0, 1])):
+        assert model.run(run.ids, positions=positions).record.kept == kept
+    for wrong in ([], "last", [0.5], 99, 1.5):
+        with pytest.raises(aw.PositionError) as caught:
+            model.run(run.ids, positions=wrong)
+        assert caught.value.hint
+
+
+def test_parts_replaced_after_loading_are_noticed():
+    def changed(change):
+        model = aw.load(families.build("llama"), tokenizer=families.tokenizer("llama"))
+        change(model.hf)
+        with pytest.raises(aw.AnatomyError, match="replaced since") as caught:
+            model.run(families.PROMPT)
+        assert "aw.load" in caught.value.hint
+        return str(caught.value)
+
+    assert "lm_head" in changed(lambda hf: setattr(hf, "lm_head", copy.deepcopy(hf.lm_head)))
+    assert "model.layers" in changed(lambda hf: setattr(hf.model, "layers", hf.model.layers[:2]))
+    layer = "model.layers.1.self_attn.o_proj"
+    assert layer in changed(
+        lambda hf: setattr(hf.model.layers[1].self_attn, "o_proj", copy.deepcopy(hf.model.layers[1].self_attn.o_proj))
+    )
+
+
+def test_settings_of_torch_that_take_float32_away_are_named(model, run):
+    asks = [lambda: model.run(families.PROMPT), lambda: aw.attribute(run, " Paris"), lambda: aw.logit_lens(run)]
+    for ask in asks:
+        with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(aw.NumberError, match="autocast"):
+            ask()
+        for dtype in (torch.bfloat16, torch.float64):
+            torch.set_default_dtype(dtype)
+            try:
+                with pytest.raises(aw.NumberError, match="set_default_dtype"):
+                    ask()
+            finally:
+                torch.set_default_dtype(torch.float32)

@@ -171,6 +171,27 @@ def test_wrong_down_projection_is_found_before_neurons_are_shown(dtype):
     pytest.fail(f"neurons shown from the wrong module; gap {c.gap:.2e}, values {c.values[:3]}")
 
 
+def test_the_reason_is_that_of_the_likeliest_anatomy():
+    """A model whose attention is not understood is not told that some other family's projections do not fit."""
+    hf = families.build("llama")
+    attention = hf.model.layers[1].self_attn
+    attention.scaling *= 1.5
+    true = attention.forward
+
+    def forward(*args, **kwargs):
+        attention.scaling /= 1.5
+        try:
+            return true(*args, **kwargs)
+        finally:
+            attention.scaling *= 1.5
+
+    attention.forward = forward
+    check = aw.load(hf, tokenizer=families.tokenizer("llama")).check
+    assert check.granularity == "sublayers"
+    assert "is not what the heads wrote" in check.reason, check.reason
+    assert check.numbers["attention"] > 1
+
+
 def test_the_message_names_what_was_expected():
     with pytest.raises(aw.AnatomyError) as caught:
         load("llama", anatomy={"attn_out": "self_attn.nowhere"})
@@ -371,8 +392,12 @@ def test_a_state_space_model_is_shown_per_layer_with_the_reason():
     assert model.granularity == "layers" and "layers" in model.check.reason
     a = aw.attribute(model.run(families.PROMPT), " Paris")
     assert a.exact and a.labels[:3] == ["embed", "L0", "L1"]
-    with pytest.raises(aw.GranularityError):
-        _ = a.heads
+    score = aw.score("L0H0")
+    for ask in (lambda: a.heads, lambda: a.mlps, lambda: a.neurons(0), lambda: a.experts(0), lambda: a.sources("L0H0")):
+        with pytest.raises(aw.GranularityError, match="exact per layer only"):
+            ask()
+    with pytest.raises(aw.GranularityError, match="was not shown to be exact: only its layers"):
+        aw.attribute(a.run, score)
 
 
 def test_an_encoder_decoder_is_refused():
@@ -438,3 +463,13 @@ def test_a_capped_model_loaded_by_name_keeps_its_cap(tmp_path):
     model = aw.load(str(tmp_path))
     assert model.hf.config._attn_implementation == "eager"
     assert model.check.ok and not model.check.remark
+
+
+def test_an_unembedding_kept_in_float32():
+    """Layers in bfloat16 and a float32 head: rounding is that of the coarser of the two."""
+    hf = families.build("llama", torch.bfloat16)
+    hf.lm_head.float()
+    hf.lm_head.register_forward_pre_hook(lambda module, args: (args[0].float(),))
+    model = aw.load(hf, tokenizer=families.tokenizer("llama"))
+    assert model.check.ok and model.dtype == torch.bfloat16
+    assert aw.attribute(model.run(families.PROMPT), " Paris").exact

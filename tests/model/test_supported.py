@@ -7,6 +7,7 @@ import transformers
 
 import attrib_widgets as aw
 from attrib_widgets.model import supported
+from attrib_widgets.model.anatomy import replaced
 from attrib_widgets.model.families import FAMILIES
 from attrib_widgets.model.specimen import small_tokenizer, specimen
 
@@ -68,3 +69,20 @@ def test_the_command_tells_a_stranger_what_is_wrong(capsys):
     assert "attention could not be recomputed" in capsys.readouterr().out
     assert supported.main(["no_such_family"]) == 1
     assert "transformers has no" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"qkv.rotary": "interleaved"}, "not what the heads wrote"),
+        ({"mlp_norm": "input_layernorm"}, "does not read input_layernorm"),
+        ({"attn_out": "self_attn.out_proj"}, "self_attn.out_proj"),
+    ],
+)
+def test_a_wrong_line_is_told_though_the_names_of_the_modules_would_do(monkeypatch, capsys, changes, says):
+    wrong = replaced(FAMILIES["llama"][0], changes)
+    monkeypatch.setitem(FAMILIES, "llama", (wrong,))
+    supported.main(["llama"])
+    assert says in capsys.readouterr().out
+    told = supported.tried("llama")
+    assert (told.exact_per, told.inside) != ("head", "neurons") and says in told.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -110,6 +111,8 @@ def test_a_card_shows_firings_and_what_is_written(family_model, site):
     assert ["".join(firing.tokens) for firing in card.contexts] == [texts[1], texts[0]]
     again = collect(model, torch.tensor([model.encode(texts[0])]), [sae.site])[sae.site][0]
     assert card.contexts[1].activations[1:] == pytest.approx(sae.encode(again)[1:, 7].tolist(), abs=1e-4)
+    bare = card_of(model, sae, None, 7, (run.tokens, x), None)
+    assert math.isnan(bare.density) and bare.contexts == [] and "%" not in repr(bare)
     # Adding one unit of the feature to the stream moves the logits by what is written, up to the norm's scale.
     row = rows[7] if site != "L1.attn" else rows[7] @ model.out_weight(layer)[0]
     norm = model.norm(model.anatomy.final_norm)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,3 +73,42 @@ def explorer(demo: Any) -> Iterator[Any]:
     explorer = explore(demo)
     yield explorer
     explorer.close()
+
+
+@pytest.fixture(scope="session")
+def chance_dictionaries(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Dictionaries of chance directions for every MLP and attention of the embedded model, with their cards.
+
+    What they find means nothing; that their rows add up, and where they are shown, does not depend on it.
+    """
+    import torch
+
+    from attrib_widgets.components import Component
+    from attrib_widgets.demo import concepts
+    from attrib_widgets.model.hooks import collect
+    from attrib_widgets.saes.cards import make_cards
+    from attrib_widgets.saes.readers import write_sae
+    from attrib_widgets.saes.sae import SAE
+
+    folder = tmp_path_factory.mktemp("dictionaries")
+    torch.manual_seed(0)
+    ids = torch.tensor([demo.encode(concepts.context(i))[:40] for i in range(30)])
+    properties = [concepts.properties([demo.token(i) for i in row]) for row in ids.tolist()]
+    sites = [Component(kind, layer) for layer in range(demo.n_layers) for kind in ("attn", "mlp")]
+    for site, x in collect(demo, ids, sites).items():
+        rows = torch.nn.functional.normalize(torch.randn(40, x.shape[-1]), dim=1)
+        sae = SAE(site, "topk", rows.T.contiguous(), torch.zeros(40), rows, torch.randn(x.shape[-1]) * 0.1, k=6)
+        write_sae(sae, folder / str(site))
+        make_cards(sae, x.float(), [40] * len(ids), properties).write(folder / str(site))
+    return folder
+
+
+@pytest.fixture
+def dictionaries(chance_dictionaries: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The embedded model with the dictionaries of chance in place of its own."""
+    from attrib_widgets import demo
+    from attrib_widgets.saes.readers import Dictionaries
+
+    found = Dictionaries(chance_dictionaries)
+    monkeypatch.setattr(demo, "saes", lambda: found)
+    return found

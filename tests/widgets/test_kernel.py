@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 jupyter_client = pytest.importorskip("jupyter_client")
-pytest.importorskip("ipykernel", minversion="7.0", reason="older kernels answer between cells only")
+ipykernel = pytest.importorskip("ipykernel")
+SUBSHELLS = int(ipykernel.__version__.split(".")[0]) >= 7
+needs_subshells = pytest.mark.skipif(not SUBSHELLS, reason="older kernels answer between cells only")
 
 ROOT = Path(__file__).parents[2]
 START = """
@@ -31,6 +33,18 @@ while ex.run.text.startswith("The capital of France") and time.time() < end:
     same += 1
 alone = aw.attribute(model.run("The capital of Japan is"), ex.attribution.target)
 print("during the cell:", ex.run.text, same > 0, torch.equal(alone.values, ex.attribution.values))
+"""
+
+SLOW = """
+import time
+from attrib_widgets.model import sweep
+passes, quick = [], sweep._run
+sweep.rows_that_fit = lambda *given: 2
+def slow(one, swept):
+    passes.append(one)
+    time.sleep(0.4)
+    return quick(one, swept)
+sweep._run = slow
 """
 
 
@@ -92,10 +106,32 @@ def hear(client, done):
     return kinds, updates, text
 
 
+def new_subshell(client):
+    client.control_channel.send(client.session.msg("create_subshell_request", {}))
+    return client.get_control_msg(timeout=30)["content"]["subshell_id"]
+
+
+@pytest.mark.parametrize("route", ["shell", pytest.param("subshell", marks=needs_subshells)])
+def test_an_experiment_is_cancelled_within_one_pass(client, route):
+    """With subshells and without: the work is on a thread of its own, so the cancel gets through."""
+    comm_id = printed(client, START).strip().splitlines()[-1]
+    printed(client, SLOW)
+    subshell = new_subshell(client) if route == "subshell" else None
+    say(client, comm_id, subshell, "t", "verify", top=10)
+    hear(client, lambda kinds, ended: kinds.count("progress") >= 3)
+    say(client, comm_id, subshell, "t", "cancel")
+    kinds, _, _ = hear(client, lambda kinds, ended: "cancelled" in kinds or "result" in kinds)
+    assert kinds[-1] == "cancelled"
+    assert kinds.count("progress") <= 2, "at most the pass that was running ends"
+    passes = int(printed(client, "print(len(passes))"))
+    assert int(printed(client, "time.sleep(1.5); print(len(passes))")) == passes, "something goes on after the cancel"
+    assert printed(client, "print(ex.tested)").strip() == "{}"
+
+
+@needs_subshells
 def test_requests_are_answered_during_a_cell(client):
     comm_id = printed(client, START).strip().splitlines()[-1]
-    client.control_channel.send(client.session.msg("create_subshell_request", {}))
-    subshell = client.get_control_msg(timeout=30)["content"]["subshell_id"]
+    subshell = new_subshell(client)
     say(client, comm_id, subshell, "r0", "hello")
     kinds, _, _ = hear(client, lambda kinds, ended: "result" in kinds)
     assert kinds == ["ack", "result"]

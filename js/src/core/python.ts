@@ -4,6 +4,9 @@ export interface Place {
   id: string;
   kind: string;
   layer: number | null;
+  mixture: boolean;
+  /** the number of the open feature; -1 for none */
+  feature: number;
   tab: string;
   source: number;
   weighting: string;
@@ -22,7 +25,9 @@ export function pythonFor(setup: string, place: Place): string {
   if (place.tab === "trace") lines.push('a.trace(depth=None)  # mlps="frozen" opens MLPs too');
   else if (place.tab === "lens" && place.lens) {
     lines.push(`lens = ${place.lens}`, "lens  # lens.top(layer, position), lens.to_dataframe()", "a.buildup()");
-  } else if (place.kind === "head") {
+  } else if (place.feature >= 0) lines.push(`a.features(${id})`, `a.features(${id}).card(${place.feature})`);
+  else if (place.tab === "features") lines.push(`a[${id}]`, `a.features(${id})`);
+  else if (place.kind === "head") {
     if (place.tab === "why") {
       lines.push(
         `score = aw.score(${id}, query=${place.query}, key=${place.key}, side="query")  # or side="key"`,
@@ -37,7 +42,7 @@ export function pythonFor(setup: string, place: Place): string {
     } else if (place.source >= 0) lines.push(`a.through(${id}).at(${place.source}).top(10)`);
     else lines.push(`a[${id}]`, `a.sources(${id}).top(10)`);
   } else if (place.kind === "mlp" && place.tab !== "writes" && place.layer !== null) {
-    lines.push(`a[${id}]`, `a.neurons(${place.layer}).top(10)`);
+    lines.push(`a[${id}]`, `a.${place.mixture ? "experts" : "neurons"}(${place.layer}).top(10)`);
   } else if (place.id) {
     lines.push(`a[${id}]`);
     if (place.tab === "writes") lines.push(`a.writes(${id})`);

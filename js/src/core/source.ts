@@ -3,7 +3,7 @@ import { signal, type Signal } from "@preact/signals";
 import { Lens } from "./lens";
 import { type Answer, type Client, Gone, RequestError } from "./protocol";
 import type { Reading } from "./reading";
-import type { BarsHeader, LensHeader, Neurons, Trace, Writes } from "./types";
+import type { BarsHeader, FeatureCard, Features, LensHeader, Neurons, Trace, Writes } from "./types";
 import { decode, type Stored, Triangle, WireError } from "./wire";
 
 export const NEEDS_KERNEL = "Needs a running kernel: open the notebook and run the cell.";
@@ -78,6 +78,15 @@ export class Source {
     return this.#load("writes", { id }, () => this.#reading?.header.writes?.[id], (answer) => answer.data as unknown as Writes);
   }
 
+  features(id: string): Signal<Loaded<Features>> {
+    return this.#load("features", { id }, () => this.#reading?.header.features?.[id], (answer) => answer.data as unknown as Features);
+  }
+
+  /** The card of feature `number` of a row; `name` is what its dictionary calls it. */
+  feature(id: string, number: number, name: string): Signal<Loaded<FeatureCard>> {
+    return this.#load("feature", { id: `${id}/${number}` }, () => this.#reading?.header.cards?.[name], (answer) => answer.data as unknown as FeatureCard);
+  }
+
   trace(mlps: string): Signal<Loaded<Trace>> {
     return this.#load("trace", { mlps }, () => this.#reading?.header.trace?.[mlps], (answer) => answer.data as unknown as Trace);
   }
@@ -100,7 +109,8 @@ export class Source {
     slot = signal<Loaded<T>>(value === undefined ? { state: "loading" } : { state: "ready", value });
     this.#cache.set(key, slot as Signal<Loaded<unknown>>);
     if (value !== undefined) return slot;
-    const never = this.#reading?.header.absent?.[op === "head" ? "patterns" : op];
+    const why = this.#reading?.header.absent;
+    const never = why?.[op === "head" ? "patterns" : op] ?? why?.[`${op} ${args["id"]}`];
     if (never || this.#fixed) slot.value = { state: "absent", text: never || NEEDS_KERNEL, retry: null };
     // asked outside the drawing that found it missing
     else queueMicrotask(() => this.#ask(slot as Signal<Loaded<T>>, op, args, parse));

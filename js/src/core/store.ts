@@ -60,11 +60,14 @@ export class Store {
   readonly show: (part: string) => void = (part) => (this.shown.value = new Set([...this.shown.value, part]));
 
   readonly fixed = computed(() => this.options.value.static === true);
+  /** the number of the feature that is open inside the selected component; -1 for none */
+  readonly feature = computed(() => Number(/\/(\d+)$/.exec(this.selected.value)?.[1] ?? -1));
   /** the component whose detail is open: the selected one, else the leading one, unless that gives away what is hidden */
   readonly open = computed(() => {
     const reading = this.reading.value;
     if (!reading) return "";
-    if (reading.has(this.selected.value)) return this.selected.value;
+    const row = this.selected.value.replace(/\/\d+$/, "");
+    if (reading.has(row)) return row;
     return this.hides("values") || this.hides("detail") ? "" : reading.lead;
   });
   readonly live = computed(() => (this.fixed.value ? "static" : this.client.live.value));
@@ -123,6 +126,7 @@ export class Store {
   }
 
   openTab(tab: string): void {
+    if (this.feature.peek() >= 0) this.select(this.open.peek());
     this.tab.value = tab;
     const entry = this.past.peek()[this.at.peek()];
     if (entry) entry.tab = tab;

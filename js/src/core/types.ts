@@ -5,6 +5,8 @@ export interface Row {
   kind: string;
   layer: number | null;
   head: number | null;
+  /** an MLP that splits into experts, not neurons */
+  mixture?: boolean;
 }
 
 /** A token, or a set of them one by one. */
@@ -38,7 +40,9 @@ export interface Compare {
   special: number[];
 }
 
+/** What an MLP splits into: its neurons, or the experts of a mixture with their router weights. */
 export interface Neurons {
+  weights?: (number | null)[];
   labels: string[];
   values: number[];
   rest: number;
@@ -50,6 +54,40 @@ export interface Neurons {
 export interface Writes {
   up: [string, number][];
   down: [string, number][];
+}
+
+/** The largest features of a row, the sum of the others, the decoder's bias and what the dictionary misses. */
+export interface Features {
+  /** the dictionary's place: for a head the outputs of all heads of its layer */
+  site: string;
+  note: string;
+  numbers: number[];
+  values: number[];
+  activations: number[];
+  /** labels computed from the strongest contexts; "" for none */
+  concepts: string[];
+  rest: number;
+  rest_count: number;
+  bias: number;
+  error: number;
+  gap: number;
+}
+
+/** One feature: what it fires on, what it writes, and its activation on every token of the prompt. */
+export interface FeatureCard extends Writes {
+  label: string;
+  /** the share of tokens that it fires on; null where nobody counted */
+  density: number | null;
+  /** around each strongest firing; whether something was cut before and behind */
+  contexts: { tokens: string[]; values: number[]; cut: boolean[] }[];
+  here: number[];
+}
+
+export interface CardHeader extends FeatureCard {
+  v: number;
+  kind: "card";
+  name: string;
+  tokens: string[];
 }
 
 /** Rows of a tree, parents first, each with its depth from 1. */
@@ -212,8 +250,11 @@ export interface ExplorerHeader {
   python: { setup: string; load: string; lens?: string; verify?: string };
   neurons: Record<string, Neurons>;
   writes: Record<string, Writes>;
+  features?: Record<string, Features>;
+  /** by the names of features */
+  cards?: Record<string, FeatureCard>;
   why_key: number[][];
-  /** what this model cannot give at all, and why: neurons, through, why, writes, patterns */
+  /** what this model cannot give at all, and why: neurons, through, why, writes, patterns, features; also "neurons L0.mlp" */
   absent?: Record<string, string>;
 }
 
@@ -250,7 +291,7 @@ export interface BarsHeader {
   title: string;
   note: string;
   unit: string;
-  rows: { label: string; kind: string; token: boolean }[];
+  rows: { label: string; kind: string; token: boolean; concept?: string }[];
   total: number;
   parent: string;
   parent_value: number;

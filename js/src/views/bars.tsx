@@ -5,6 +5,7 @@ import { bySize, largest, sumOf } from "../core/geometry";
 import type { BarsHeader } from "../core/types";
 import type { Container } from "../core/wire";
 import { Bars, Check, Observed, Token } from "./common";
+import { COMPUTED, Concept } from "./features";
 
 const TOP = 24;
 const MOST = 400;
@@ -18,25 +19,27 @@ export function BarsView({ data }: { data: Container<BarsHeader> }) {
   const order = natural ? header.rows.map((_, i) => i) : bySize(values);
   const count = expanded ? MOST : natural ? Math.max(TOP, 60) : TOP;
   const shown = order.slice(0, count);
+  const named = header.rows.some((r) => r.concept);
   const rest = order.slice(count);
   return (
     <div class="aw-card aw-pad" data-part="bars">
       <h2 class="aw-headline">{header.title}</h2>
       {header.note && <p class="aw-sub">{header.note}</p>}
       <Observed />
-      <div class="aw-scroll aw-tall" tabIndex={0} role="group" aria-label={header.title}>
+      <div class={`aw-scroll aw-tall ${named ? "aw-concepts" : ""}`} tabIndex={0} role="group" aria-label={header.title}>
         <Bars
           label={header.title}
           rows={[
             ...shown.map((i) => {
               const row = header.rows[i];
               const text = row?.label ?? "";
-              return { key: String(i), label: row?.token ? <Token text={text} /> : text, title: tokenText(text), value: values[i] ?? 0 };
+              return { key: String(i), label: row?.token ? <Token text={text} /> : named ? <Concept text={row?.concept} below={text} /> : text, title: tokenText(text), value: values[i] ?? 0 };
             }),
             ...(rest.length ? [{ key: "rest", label: `${rest.length} others`, value: sumOf(rest.map((i) => values[i] ?? 0)), quiet: true }] : []),
           ]}
         />
       </div>
+      {named && <p class="aw-quiet aw-small">{COMPUTED}</p>}
       {rest.length > 0 && !expanded && (
         <button class="aw-link" onClick={() => setExpanded(true)}>
           Show more

@@ -235,7 +235,7 @@ export interface BarRow {
   value: number;
   title?: string;
   /** what a click does; no button without it */
-  act?: (() => void) | undefined;
+  act?: ((event: MouseEvent) => void) | undefined;
   quiet?: boolean;
 }
 

@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { pythonFor } from "../core/python";
 import { TargetName, Token, useView } from "./common";
+import { featureName } from "./features";
 
 export function Crumbs() {
   const { store } = useView();
@@ -20,7 +21,9 @@ export function Crumbs() {
     () => store.explain({ restore: from.question }),
   ]);
   path.push([<TargetName />, () => store.home()]);
-  if (reading.has(store.selected.value)) path.push([id, () => store.select(id)]);
+  const feature = store.feature.value;
+  if (row && store.selected.value) path.push([id, () => store.select(id)]);
+  if (row && feature >= 0) path.push([featureName(row, feature), () => {}]);
   if (source >= 0 && row?.kind === "head") path.push([<Token text={reading.tokens[source] ?? ""} />, () => {}]);
   const copy = async (event: MouseEvent) => {
     if (code) {
@@ -32,6 +35,8 @@ export function Crumbs() {
       id,
       kind: row?.kind ?? "",
       layer: row?.layer ?? null,
+      mixture: !!row?.mixture,
+      feature: row ? feature : -1,
       tab: store.order.value === "trace" ? "trace" : store.tab.value,
       source,
       weighting: store.weighting.value,

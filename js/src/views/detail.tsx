@@ -4,6 +4,7 @@ import { bySize } from "../core/geometry";
 import type { Reading } from "../core/reading";
 import type { Row } from "../core/types";
 import { Hidden, TargetName, Token, useView } from "./common";
+import { FeaturesTab } from "./features";
 import { LensTab } from "./lens";
 import { HeadPattern } from "./pattern";
 import { Tokens } from "./tokens";
@@ -11,6 +12,7 @@ import { Tested, TestThis } from "./verdict";
 import { WhyThere } from "./why";
 import { Neurons, Written } from "./writes";
 
+const FEATURES: [string, string] = ["features", "Features"];
 const WRITTEN: [string, string] = ["writes", "Writes"];
 /** The whole model's predictions through depth: the same whichever row is open. */
 const LENS: [string, string] = ["lens", "Lens"];
@@ -19,13 +21,17 @@ const TABS: Record<string, [string, string][]> = {
     ["tokens", "Tokens"],
     ["pattern", "Pattern"],
     ["why", "Why there"],
+    FEATURES,
     WRITTEN,
   ],
   mlp: [
     ["neurons", "Neurons"],
+    FEATURES,
     WRITTEN,
   ],
 };
+
+const MIXTURE: [string, string][] = [["neurons", "Experts"], ...(TABS["mlp"] ?? []).slice(1)];
 
 /** Rows that are directions in the stream, so that one may ask which tokens they raise. */
 const WRITES = new Set(["head", "embed", "pos", "attn", "layer", "attn.bias", "mlp.bias"]);
@@ -45,9 +51,11 @@ export function Detail() {
   if (!row) return null;
   // What is neither split nor a direction in the stream has no tabs.
   const split = row.kind !== "head" || reading.arrays["carry"];
-  const own = (split && TABS[row.kind]) || (WRITES.has(row.kind) ? [WRITTEN] : []);
+  const inside = row.mixture ? MIXTURE : TABS[row.kind];
+  const own = (split && inside) || (WRITES.has(row.kind) ? [WRITTEN] : []);
   const tabs = own.length ? [...own, LENS] : own;
-  const [tab, name] = tabs.find(([name]) => name === store.tab.value) ?? tabs[0] ?? ["", ""];
+  const wanted = store.feature.value >= 0 ? "features" : store.tab.value;
+  const [tab, name] = tabs.find(([name]) => name === wanted) ?? tabs[0] ?? ["", ""];
   const many = tabs.length > 1;
   return (
     <section class="aw-detail" data-part="detail" data-open={row.id} aria-label={`Detail of ${row.id}`}>
@@ -67,6 +75,7 @@ export function Detail() {
         {tab === "pattern" && <HeadPattern row={row} />}
         {tab === "why" && <WhyThere row={row} />}
         {tab === "neurons" && <Neurons row={row} />}
+        {tab === "features" && <FeaturesTab row={row} />}
         {tab === "writes" && <Written row={row} />}
         {tab === "lens" && <LensTab />}
       </div>
@@ -76,6 +85,7 @@ export function Detail() {
 
 function TabList({ tabs, tab }: { tabs: [string, string][]; tab: string }) {
   const { store } = useView();
+  const without = store.reading.value?.header.absent?.["features"];
   const walk = (event: KeyboardEvent) => {
     const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!by) return;
@@ -88,7 +98,16 @@ function TabList({ tabs, tab }: { tabs: [string, string][]; tab: string }) {
   return (
     <div role="tablist" class="aw-tabs" data-part="tabs" aria-label="What to look at" onKeyDown={walk}>
       {tabs.map(([name, text]) => (
-        <button role="tab" key={name} data-tab={name} aria-selected={name === tab} tabIndex={name === tab ? 0 : -1} onClick={() => store.openTab(name)}>
+        <button
+          role="tab"
+          key={name}
+          data-tab={name}
+          aria-selected={name === tab}
+          // Greyed, and still says why when it is opened.
+          {...(name === "features" && without && { "aria-disabled": true, title: without })}
+          tabIndex={name === tab ? 0 : -1}
+          onClick={() => store.openTab(name)}
+        >
           {text}
         </button>
       ))}

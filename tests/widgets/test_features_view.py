@@ -1,0 +1,223 @@
+"""Features in the Explorer: what travels, what a click selects, and what is said where there is no dictionary."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+import attrib_widgets as aw
+from attrib_widgets.saes.cards import Card
+from attrib_widgets.widgets import details, encode, explore, wire
+from fixtures import families
+
+MIXTURES = ("mixtral", "qwen2_moe")
+
+
+def leading(a, kind):
+    """The largest row of a kind."""
+    return str(a.top(1, kind=kind)[0][0])
+
+
+@pytest.fixture
+def opened(dictionaries, demo):
+    """An Explorer on a model with dictionaries."""
+    explorer = explore(demo)
+    yield explorer
+    explorer.close()
+
+
+def summed(data):
+    return sum(data["values"]) + data["rest"] + data["bias"] + data["error"]
+
+
+def ask(talk, op, **args):
+    id = f"{op}-{len(talk.sent)}"
+    talk.say(id, op, **args)
+    return talk.last(id)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "head"])
+def test_the_features_of_a_row_sum_to_its_bar(opened, browser, kind):
+    a = opened.attribution
+    row = leading(a, kind)
+    data = ask(browser(opened), "features", id=row)["data"]
+    found = a.features(row)
+    assert data == wire.plain(details.features(found))
+    assert summed(data) == pytest.approx(a[row], abs=1e-6 * (1 + float(found.values.abs().sum())))
+    sizes = [abs(v) for v in data["values"]]
+    assert len(sizes) == 6 and sizes == sorted(sizes, reverse=True)
+    for number, value, activation in zip(data["numbers"], data["values"], data["activations"], strict=True):
+        assert value == pytest.approx(found[f"{found.site}/{number}"])
+        assert activation == pytest.approx(float(found.activations[found.numbers.index(number)]), rel=1e-3)
+
+
+def test_more_features_than_are_drawn_are_summed(opened, monkeypatch):
+    monkeypatch.setattr(details, "FEATURES", 2)
+    row = leading(opened.attribution, "mlp")
+    data = details.features(opened.attribution.features(row))
+    assert len(data["numbers"]) == 2 and data["rest_count"] == 4 and data["rest"]
+    assert summed(data) == pytest.approx(opened.attribution[row], abs=1e-5)
+
+
+def test_a_card_travels_around_its_firings(opened, browser):
+    a = opened.attribution
+    row = leading(a, "head")
+    number = a.features(row).numbers[0]
+    data = ask(browser(opened), "feature", id=f"{row}/{number}")["data"]
+    card = a.features(row).card(number)
+    assert data["label"] == card.label and data["here"] == pytest.approx(card.here, rel=1e-3)
+    assert data["here"][a.position] > 0 and len(data["here"]) == opened.run.n_positions
+    assert [token for token, _ in data["up"]] == [token for token, _, _ in card.promoted]
+    for shown, firing in zip(data["contexts"], card.contexts, strict=True):
+        first = max(0, firing.position - details.BEFORE)
+        assert shown["tokens"] == firing.tokens[first : firing.position + details.BEHIND + 1]
+        assert shown["values"][firing.position - first] == pytest.approx(firing.activations[firing.position], rel=1e-3)
+        assert shown["cut"] == [first > 0, firing.position + details.BEHIND + 1 < len(firing.tokens)]
+
+
+def test_contexts_read_together_fire_as_each_alone(opened):
+    """The twin of the card's one forward pass: every context by itself."""
+    from attrib_widgets import demo
+    from attrib_widgets.components import component
+    from attrib_widgets.model.hooks import collect
+
+    site = leading(opened.attribution, "mlp")
+    sae, cards = demo.saes()[site], demo.saes().cards(site)
+    number = int(cards.density.argmax())
+    card = opened.attribution.features(site).card(number)
+    assert len(card.contexts) > 1 and len({len(c.tokens) for c in card.contexts}) > 1
+    for rank, firing in enumerate(card.contexts):
+        ids = opened.model.encode(demo.context(int(cards.contexts[number, rank])))
+        alone = sae.encode(collect(opened.model, torch.tensor([ids]), [component(site)])[component(site)][0])
+        assert firing.tokens == [opened.model.token(i) for i in ids]
+        assert firing.activations[1:] == pytest.approx(alone[1:, number].tolist(), abs=1e-4)
+
+
+def test_a_feature_can_be_selected(opened):
+    a = opened.attribution
+    mlp, head = leading(a, "mlp"), leading(a, "head")
+    for row, site in ((mlp, mlp), (head, head.partition("H")[0] + ".attn")):
+        number = a.features(row).numbers[0]
+        opened.selected = f"{row}/{number}"
+        card = opened.selected_result()
+        assert isinstance(card, Card) and str(card.feature) == f"{site}/{number}"
+    opened.ask("The capital of Japan is")
+    assert opened.selected == f"{head}/{number}", "the same feature on another prompt"
+    assert opened.selected_result().tokens == opened.run.tokens
+    opened.ask("The capital of France is", aw.neuron("L0N3", position=-1))
+    assert opened.selected == "", "no row of what is explained now"
+
+
+@pytest.mark.parametrize(
+    ("label", "hint"),
+    [("L1.attn/3", "L1H0/3"), ("L1.mlp/40", "0 to 39"), ("embed/3", "Name an MLP"), ("L99H0/1", "see .labels")],
+)
+def test_what_is_no_feature_of_a_row_is_refused(opened, label, hint):
+    with pytest.raises(aw.ComponentError, match=hint):
+        opened.selected = label
+    assert opened.selected == ""
+
+
+def test_requests_that_name_no_feature_are_answered(opened, browser):
+    for op, id in (("features", "embed"), ("features", "L1.mlp/2"), ("feature", "L1.mlp"), ("feature", "L1.mlp/40")):
+        last = ask(browser(opened), op, id=id)
+        assert last["kind"] == "error" and last["hint"] and "Error:" not in last["message"], (op, id, last)
+
+
+def test_a_page_brings_the_cards_of_the_leading_rows(opened):
+    a = opened.attribution
+    live, _ = wire.unpack(opened.state)
+    assert len(live["features"]) == encode.LEADING and "cards" not in live
+    header, _ = wire.unpack(opened.page_traits()["state"])
+    rows = [str(c) for c in a.components if c.kind in ("head", "mlp")]
+    assert sorted(header["features"]) == sorted(rows)
+    for row in (leading(a, "mlp"), leading(a, "head")):
+        part = header["features"][row]
+        for number in part["numbers"][: encode.CARDS]:
+            card = header["cards"][f"{part['site']}/{number}"]
+            assert card == wire.plain(details.card(a.features(row).card(number)))
+    assert len(json.dumps(header["cards"])) < 200_000
+
+
+def test_without_dictionaries_the_reason_travels(family_model, browser):
+    explorer = explore(family_model("gpt2"), families.PROMPT, " Paris")
+    header, _ = wire.unpack(explorer.state)
+    assert "features" not in header and "without dictionaries" in header["absent"]["features"]
+    assert "read_sae" in header["absent"]["features"]
+    last = ask(browser(explorer), "features", id="L1.mlp")
+    assert last["kind"] == "error" and "read_sae" in last["hint"]
+    with pytest.raises(aw.ComponentError, match="no dictionary"):
+        explorer.selected = "L1.mlp/3"
+    explorer.close()
+
+
+def test_a_result_alone_shows_its_labels(opened):
+    found = opened.attribution.features(leading(opened.attribution, "mlp"))
+    view = found.view()
+    header, arrays = wire.unpack(view.state)
+    assert view.kind == "bars" and [row["concept"] for row in header["rows"]] == found.concepts
+    assert [row["label"] for row in header["rows"]] == found.labels and any(found.concepts)
+    assert float(arrays["values"].sum()) == pytest.approx(header["parent_value"], abs=1e-4)
+
+
+def test_a_card_alone(opened):
+    row = leading(opened.attribution, "mlp")
+    found = opened.attribution.features(row)
+    card = found.card(found.numbers[0])
+    header, _ = wire.unpack(card.view().state)
+    assert header["kind"] == "card" and header["name"] == found.labels[0] and header["tokens"] == card.tokens
+    assert {key: header[key] for key in ("label", "here", "up")} == {
+        key: wire.plain(details.card(card))[key] for key in ("label", "here", "up")
+    }
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_a_mixture_opens_into_experts(family_model, browser, name):
+    model = family_model(name)
+    explorer = explore(model, families.PROMPT, " Paris")
+    a = explorer.attribution
+    header, _ = wire.unpack(explorer.state)
+    mixtures = [r["id"] for r in header["rows"] if r.get("mixture")]
+    assert mixtures == [f"L{layer}.mlp" for layer in range(model.n_layers) if model.has_experts(layer)] != []
+    row = mixtures[-1]
+    expected = a.experts(row)
+    part = header["neurons"][row]
+    assert part == ask(browser(explorer), "neurons", id=row)["data"]
+    assert {label for label in part["labels"] if "/E" in label} == {s for s in expected.labels if "/E" in s}
+    weights = dict(zip(expected.labels, expected.weights.tolist(), strict=True))
+    for label, weight in zip(part["labels"], part["weights"], strict=True):
+        assert (
+            weight == pytest.approx(weights[label]) if "/E" in label else weight is None and math.isnan(weights[label])
+        )
+    parts = sum(part["values"]) + part["rest"] + part["bias"] + (part["rounding"] or 0)
+    assert parts == pytest.approx(a[row], abs=1e-5)
+    explorer.selected = row
+    assert explorer.selected_result().labels == expected.labels
+    explorer.close()
+
+
+def test_layers_of_either_kind_stand_side_by_side(family_model, monkeypatch):
+    """A model with plain and mixed layers shows both; a mixture that cannot be opened says so beside its own row."""
+    from attrib_widgets.analysis.attribution import Attribution
+
+    model = family_model("deepseek_v2")
+    kinds = {model.has_experts(layer) for layer in range(model.n_layers)}
+    assert kinds == {True, False}
+
+    def refuse(self, layer):
+        raise aw.GranularityError("no router here", "look elsewhere")
+
+    explorer = explore(model, families.PROMPT, " Paris")
+    header, _ = wire.unpack(explorer.state)
+    assert len(header["neurons"]) == model.n_layers
+    monkeypatch.setattr(Attribution, "experts", refuse)
+    again = explore(model, families.PROMPT, " Paris")
+    header, _ = wire.unpack(again.state)
+    mixed = [f"L{layer}.mlp" for layer in range(model.n_layers) if model.has_experts(layer)]
+    assert all("no router here" in header["absent"][f"neurons {row}"] for row in mixed)
+    assert len(header["neurons"]) == model.n_layers - len(mixed) > 0
+    explorer.close()
+    again.close()
