@@ -47,7 +47,8 @@ class Tester(View):
         """Test components against the comparison prompt: what "Test this" and "Test the top ten" do.
 
         Args:
-            components: one component, or several; None tests those with the largest direct and total effects.
+            components: one component, or several; None tests the largest bars, and those with the largest direct and
+                total share of the difference to the comparison prompt.
             top: how many of the largest to test too; 10 where no components are named.
             thresholds: of the verdicts; those with other thresholds are dropped.
 
@@ -56,7 +57,14 @@ class Tester(View):
         """
         listed = _listed(components)
         count = (0 if listed else experiments.TOP) if top is None else top
-        return self._verify(Job(lambda job: None), listed, count, thresholds)
+        return self._verify(Job(lambda job: None), listed or self._largest(count), count, thresholds)
+
+    def _largest(self, count: int) -> list[Component]:
+        """The largest bars of what can be tested."""
+        a = self._now.attribution
+        kinds = experiments.test_header(a, None)["kinds"]
+        order = a.values.abs().argsort(descending=True, stable=True).tolist()
+        return [a.components[i] for i in order if a.components[i].kind in kinds][:count]
 
     def _verify(
         self, job: Job, components: Sequence[Component], top: int, thresholds: Thresholds | None = None
@@ -103,7 +111,8 @@ class Tester(View):
         given = args.get("components") or []
         if not isinstance(given, list):
             raise AttribError("The request names no components.", "Click a row.")
-        found = self._verify(job, [component(self.label_of(c)) for c in given], top)
+        listed = [component(self.label_of(c)) for c in given] or self._largest(top)
+        found = self._verify(job, listed, top)
         return Reply({"cost": str(found.cost), "title": found.title()})
 
     def _op_ablate(self, job: Job, args: Mapping[str, Any]) -> Reply:

@@ -91,11 +91,17 @@
     return true;
   }
 
+  // A read-out that sticks to the window hides what scrolls under it, as the edge of a scroll box does.
+  function covers(node) {
+    const e = node.parentElement.closest(".aw-stuck");
+    return e !== null && !/transparent|, 0\)/.test(getComputedStyle(e).backgroundColor);
+  }
+
   function overlaps(leaves, wrong) {
     for (let i = 0; i < leaves.length; i++) {
       for (let j = i + 1; j < leaves.length; j++) {
         const [a, b] = [leaves[i], leaves[j]];
-        if (a.node === b.node) continue;
+        if (a.node === b.node || covers(a.node) !== covers(b.node)) continue;
         const x = Math.min(a.right, b.right) - Math.max(a.left, b.left);
         const y = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
         if (x > 1.5 && y > 1.5) wrong.push(`overlap: ${a.text} and ${b.text} by ${x.toFixed(0)} x ${y.toFixed(0)} px`);

@@ -68,7 +68,12 @@ function TestButton({ of, name, cost }: ButtonProps) {
       data-part={of === TOP ? "test-top" : "test"}
       aria-disabled={!!off}
       aria-expanded={header.compare ? undefined : store.lab.asking.value === of}
-      title={off || "Patches it from the comparison prompt, and back into it: is it needed, and is it enough?"}
+      title={
+        off ||
+        (of === TOP
+          ? "The largest bars, and the parts with the largest share in the difference to the other prompt: is each needed, and is it enough?"
+          : "Patches it from the other prompt, and back into it: is it needed, and is it enough?")
+      }
       onClick={() => (off && !store.fixed.value ? store.say(off) : store.test(of))}
     >
       {name} · {cost}
