@@ -20,7 +20,7 @@ from ..components import ComponentLike
 from ..errors import ComponentError, TargetError
 from ..result import Result, Table, number, others_label, signed, visible
 from .cells import Cell, RunDonor, cells_of, parts_of, positions_of
-from .experiment import SHARES, Cost, Direction, as_pairs, ends_of, joint, run_cells
+from .experiment import SHARES, Cost, Direction, as_pairs, check_one_length, ends_of, joint, run_cells
 from .metrics import MetricLike, frozen_metric, metric_of
 from .statistics import bootstrap, ratio_of_means, small_gaps
 
@@ -258,12 +258,14 @@ def patch(
         budget: bytes that a pass may take; None asks the device.
 
     Raises:
-        PositionError: prompts of a pair that differ in length.
+        PositionError: prompts of a pair that differ in length; pairs that do, where positions are chosen.
         ComponentError: a part that this model does not have.
         TargetError: a target that is several tokens here.
     """
     pairs = as_pairs(model, clean, corrupted, position)
     names = [sites] if isinstance(sites, str) else list(sites)
+    if positions is not None:
+        check_one_length(pairs)
     places = positions_of(pairs[0][0], positions)
     if components is None:
         cells = cells_of(pairs[0][0].model, names, layers, heads, places)

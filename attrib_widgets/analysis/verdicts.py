@@ -23,7 +23,7 @@ from ..targets import Target
 from .attribution import Attribution, attribute_resolved
 from .backups import repair
 from .cells import Cell, RunDonor, cells_of, component_of, parts_of
-from .experiment import Cost, Direction, as_pairs, ends_of, prompts_of, run_cells
+from .experiment import Cost, Direction, as_pairs, check_one_length, ends_of, prompts_of, run_cells
 from .findings import Finding, Verification, size_of
 from .metrics import metric_of
 from .patching import Patching, patch_cells
@@ -67,7 +67,7 @@ def verify(
 
     Raises:
         AttribError: clean and corrupted answer alike, or an attribution of a score.
-        PositionError: prompts of different lengths.
+        PositionError: prompts of a pair of different lengths; pairs that are, where positions are chosen.
         GranularityError: the model is exact per layer only.
     """
     given: list[Attribution] = [attribution] if isinstance(attribution, Attribution) else list(attribution)
@@ -81,6 +81,8 @@ def verify(
     clean_runs = [a.run for a in given]
     prompts = prompts_of(corrupted)
     pairs = as_pairs(model, clean_runs, prompts * len(given) if len(prompts) == 1 else prompts, first.position)
+    if positions is not None:
+        check_one_length(pairs)
     others = [attribute_resolved(c, target, a.position) for a, (_, c) in zip(given, pairs, strict=True)]
     gaps = torch.tensor([a.actual - b.actual for a, b in zip(given, others, strict=True)], dtype=torch.float64)
     if float(gaps.abs().max()) < 1e-6 * (1 + abs(first.actual)):

@@ -142,6 +142,19 @@ def test_pairs_of_prompts(pair):
     assert singles[0].interval is None and "n = 1" in singles[0].notes[0]
 
 
+def test_positions_need_pairs_of_one_length(pair):
+    model, clean, corrupted = pair("gpt2")
+    longer = [[*run.ids, 5] for run in (clean, corrupted)]
+    for positions in ("each", [-1]):
+        for first, last in ((0, 1), (1, 0)):
+            sets = [[[run.ids, more][first], [run.ids, more][last]] for run, more in zip((clean, corrupted), longer)]
+            with pytest.raises(aw.PositionError, match="positions=None"):
+                aw.patch(model, *sets, 5, positions=positions)
+    attributions = [aw.attribute(model.run(ids), 5) for ids in (clean.ids, longer[0])]
+    with pytest.raises(aw.PositionError, match="positions=None"):
+        aw.verify(attributions, [corrupted.ids, longer[1]], positions=[-1])
+
+
 def test_errors_name_the_remedy(pair):
     model, clean, corrupted = pair("gpt2")
     with pytest.raises(aw.PositionError, match="as many tokens"):
