@@ -147,7 +147,10 @@ def test_positions_need_pairs_of_one_length(pair):
     longer = [[*run.ids, 5] for run in (clean, corrupted)]
     for positions in ("each", [-1]):
         for first, last in ((0, 1), (1, 0)):
-            sets = [[[run.ids, more][first], [run.ids, more][last]] for run, more in zip((clean, corrupted), longer)]
+            sets = [
+                [[run.ids, more][first], [run.ids, more][last]]
+                for run, more in zip((clean, corrupted), longer, strict=True)
+            ]
             with pytest.raises(aw.PositionError, match="positions=None"):
                 aw.patch(model, *sets, 5, positions=positions)
     attributions = [aw.attribute(model.run(ids), 5) for ids in (clean.ids, longer[0])]
