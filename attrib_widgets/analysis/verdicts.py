@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..components import Component, ComponentLike, component
-from ..errors import AttribError, GranularityError
+from ..errors import AttribError, ComponentError, GranularityError
 from ..model.worker import Cancelled
 from ..targets import Target
 from .attribution import Attribution, attribute_resolved
@@ -31,6 +31,7 @@ from .regions import Thresholds, Verdict, verdict, within
 from .statistics import bootstrap, ratio_of_means
 
 if TYPE_CHECKING:
+    from ..model.model import Model
     from ..model.run import Run
     from ..model.worker import Job
 
@@ -69,6 +70,8 @@ def verify(
         AttribError: clean and corrupted answer alike, or an attribution of a score.
         PositionError: prompts of a pair of different lengths; pairs that are, where positions are chosen.
         GranularityError: the model is exact per layer only.
+        ComponentError: one of ``components`` is not in the model, or is neither a head (an attention layer, where
+            heads are not exact) nor an MLP.
     """
     given: list[Attribution] = [attribution] if isinstance(attribution, Attribution) else list(attribution)
     first, at = given[0], thresholds or Thresholds()
@@ -78,6 +81,7 @@ def verify(
     model = first.model
     if model.granularity == "layers":
         raise GranularityError(f"Parts of {model.name} cannot be tested one by one: {model.check.reason}.")
+    extra = [_testable(model, c) for c in components]
     clean_runs = [a.run for a in given]
     prompts = prompts_of(corrupted)
     pairs = as_pairs(model, clean_runs, prompts * len(given) if len(prompts) == 1 else prompts, first.position)
@@ -101,7 +105,7 @@ def verify(
     direct = ratio_of_means(torch.stack(list(shares.values()), -1), gaps)
     d = dict(zip(shares, direct.tolist(), strict=True))
     n, s = (dict(zip(cells, effects[k].values.tolist(), strict=True)) for k in ("noise", "denoise"))
-    chosen = _candidates(d, n, s, top, [component(c) for c in components])
+    chosen = _candidates(d, n, s, top, extra)
     limits = _intervals(shares, gaps, cells, effects) if len(pairs) > 1 else {}
     findings = []
     for c, lists in chosen.items():
@@ -114,6 +118,19 @@ def verify(
     result = Verification(given, findings, at, effects, float(gaps.mean()), len(pairs), cost, complete, notes)
     _add_evidence(result, run, backups)
     return result
+
+
+def _testable(model: Model, given: ComponentLike) -> Component:
+    """``given`` as a component whose effects :func:`verify` measures."""
+    found, kinds = component(given), ("head" if model.granularity == "heads" else "attn", "mlp")
+    parts_of(model, found)
+    if found.kind not in kinds:
+        raise ComponentError(
+            f"{found} gets no verdict of its own here.",
+            f"Verdicts are on {'heads' if 'head' in kinds else 'attention layers'} and MLPs; "
+            f'aw.patch(..., components=["{found}"]) patches it.',
+        )
+    return found
 
 
 def planned(a: Attribution, top: int, components: int = 0, exact_up_to: int = EXACT_TOKENS) -> int:
