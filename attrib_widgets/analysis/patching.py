@@ -169,7 +169,9 @@ class Patching(Result):
 
     def title(self) -> str:
         """The finding in one line."""
-        if not bool(self.done.any()) or bool(self.values.isnan().all()):
+        if not bool(self.done.any()):
+            return "Cancelled before the first cell was computed"
+        if bool(self.values.isnan().all()):
             return f"Clean and corrupted answer alike: {self.metric} has no gap to explain"
         cell, value = self.top(1)[0]
         verb = "recovers" if self.direction == "denoise" else "costs"
@@ -259,7 +261,7 @@ def patch(
 
     Raises:
         PositionError: prompts of a pair that differ in length; pairs that do, where positions are chosen.
-        ComponentError: a part that this model does not have.
+        ComponentError: a part that this model does not have, or no part at all.
         TargetError: a target that is several tokens here.
     """
     pairs = as_pairs(model, clean, corrupted, position)
@@ -271,6 +273,10 @@ def patch(
         cells = cells_of(pairs[0][0].model, names, layers, heads, places)
     else:
         cells = [Cell(joint(pairs[0][0].model, c), at) for c in components for at in places]
+    if not cells:
+        raise ComponentError("There is nothing to patch.", "Name at least one site and layer, or components=.")
+    if final_norm not in ("live", "frozen"):
+        raise TargetError(f"{final_norm!r} is no way to read the final norm.", 'Use "live" or "frozen".')
     frozen = final_norm == "frozen"
     return patch_cells(pairs, cells, target, direction, position, frozen=frozen, job=job, budget=budget)
 
