@@ -40,7 +40,8 @@ class Ablation(Result):
     """How the metric changed without each part.
 
     ``ablated[draw, cell]`` is the metric without the part (one draw, except when resampling; only the finished draws
-    where it was cancelled), ``base`` that of the run as it is. ``values`` are the mean changes: negative where the part helped.
+    where it was cancelled), ``base`` that of the run as it is. ``values`` are the mean changes:
+    negative where the part helped.
     """
 
     run: Run
@@ -246,7 +247,8 @@ def ablate(
         raise ComponentError("There is nothing to take out.", "Name components=, or leave it out: every head and MLP.")
     runs = [as_run(r, base.model) for r in prompts_of(reference)] if len(reference) else []
     metric = metric_of(target, base, base.position(position))
-    cost, done, rows = Cost(), torch.ones(len(cells), dtype=torch.bool), []
+    cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
+    rows: list[Tensor] = []
     for donor in donors_of(base, method, runs, draws, seed):
         found, finished = run_cells(base, donor, cells, metric, position, cost, job, budget)
         if rows and not bool(finished.all()):

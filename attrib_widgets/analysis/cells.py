@@ -111,8 +111,8 @@ def cells_of(
         if site not in SITES:
             raise ComponentError(f"{site!r} cannot be patched.", f"The sites are {', '.join(SITES)}.")
         count = model.n_layers + (site == "stream")
-        layers_given = [layers] if isinstance(layers, int) else layers or []
-        chosen = list(range(count)) if layers is None else [_layer(n, count) for n in layers_given]
+        listed: Any = range(count) if layers is None else layers if hasattr(layers, "__iter__") else [layers]
+        chosen = [_layer(n, count) for n in listed]
         if site in HEAD_SITES and not (model.granularity == "heads" and (site == "z" or model.check.attention_ok)):
             raise GranularityError(f"Heads of {model.name} cannot be patched: {model.check.reason}.")
         for layer in chosen:

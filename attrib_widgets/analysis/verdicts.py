@@ -67,7 +67,7 @@ def verify(
         job: a worker's job: told of the progress; when it is cancelled, what is done so far is returned.
 
     Raises:
-        AttribError: clean and corrupted answer alike, or an attribution of a score.
+        AttribError: clean and corrupted answer alike (in the mean over pairs), or an attribution of a score.
         PositionError: prompts of a pair of different lengths; pairs that are, where positions are chosen.
         GranularityError: the model is exact per layer only.
         ComponentError: one of ``components`` is not in the model, or is neither a head (an attention layer, where
@@ -92,6 +92,11 @@ def verify(
     if float(gaps.abs().max()) < 1e-6 * (1 + abs(first.actual)):
         raise AttribError(
             "Clean and corrupted run answer alike: there is no gap to explain.", "Change the prompt more."
+        )
+    if float(gaps.mean().abs()) < 1e-6 * float(gaps.abs().max()):
+        raise AttribError(
+            "The gaps of the pairs cancel: there is no mean gap to explain.",
+            "Order every pair alike: the clean prompt is the one that gives the answer.",
         )
     shares = _direct_shares(given, others)
     where = None if positions is None else tuple(sorted({first.run.position(p) for p in positions}))

@@ -188,6 +188,8 @@ def test_errors_name_the_remedy(pair):
         aw.patch(model, clean, corrupted, 5, final_norm="off")
     with pytest.raises(aw.PositionError, match="not a position"):
         aw.patch(model, clean, corrupted, 5, positions=True)
+    for layers in (1, torch.tensor([1]), [1]):
+        assert [str(c) for c in aw.patch(model, clean, corrupted, 5, sites="mlp", layers=layers).cells] == ["L1.mlp"]
     p = aw.patch(model, clean, corrupted, 5, sites=["z", "mlp"])
     with pytest.raises(aw.ComponentError, match="Which site"):
         p.grid()
