@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..components import ComponentLike
+from ..components import ComponentLike, whole
 from ..errors import AttribError, ComponentError
 from ..model.loading import load
 from ..model.writes import Write
@@ -39,8 +39,9 @@ DRAWS = 8
 class Ablation(Result):
     """How the metric changed without each part.
 
-    ``ablated[draw, cell]`` is the metric without the part (one draw, except when resampling), ``base`` that of the run
-    as it is. ``values`` are the mean changes: negative where the part helped.
+    ``ablated[draw, cell]`` is the metric without the part (one draw, except when resampling; only the finished draws
+    where it was cancelled), ``base`` that of the run as it is. ``values`` are the mean changes:
+    negative where the part helped.
     """
 
     run: Run
@@ -126,7 +127,8 @@ class FixedDonor:
         Raises:
             ComponentError: what a head reads cannot be ablated, only what it writes.
         """
-        at = tuple(range(self.first, self.base.n_positions)) if cell.positions is None else cell.positions
+        listed = range(self.base.n_positions) if cell.positions is None else cell.positions
+        at = tuple(p for p in listed if p >= self.first)
         found: list[Write] = []
         for part in cell.parts:
             if part.site in MIXED_SITES or part.site == "stream":
@@ -197,6 +199,8 @@ def donors_of(
         return [zero_donor(base)]
     if method not in ("mean", "resample"):
         raise AttribError(f"{method!r} is no ablation.", 'Use "zero", "mean" or "resample".')
+    if (whole(draws) or 0) < 1:
+        raise AttribError(f"{draws!r} is not a number of draws.", "Use 1 or more.")
     if not reference or all(r.n_positions == 1 for r in reference):
         raise AttribError(f"A {method} needs prompts to take it from.", "Pass reference=[...], prompts like this one.")
     return [mean_donor(base, reference)] if method == "mean" else resample_donors(base, reference, draws, seed)
@@ -229,8 +233,8 @@ def ablate(
         draws, seed: of resampling from prompts of other lengths.
 
     Raises:
-        AttribError: an unknown method, or no reference prompts.
-        ComponentError: a part that this model does not have, or that writes nothing.
+        AttribError: an unknown method, no reference prompts, or no draws.
+        ComponentError: nothing to take out, a part that this model does not have, or that writes nothing.
     """
     base = as_run(prompt, load(model), position)
     places = positions_of(base, positions)
@@ -239,13 +243,18 @@ def ablate(
         cells = cells_of(base.model, sites, None, "each", places)
     else:
         cells = [Cell(_zeroable(joint(base.model, c)), at) for c in components for at in places]
+    if not cells:
+        raise ComponentError("There is nothing to take out.", "Name components=, or leave it out: every head and MLP.")
     runs = [as_run(r, base.model) for r in prompts_of(reference)] if len(reference) else []
     metric = metric_of(target, base, base.position(position))
-    cost, done, rows = Cost(), torch.ones(len(cells), dtype=torch.bool), []
+    cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
+    rows: list[Tensor] = []
     for donor in donors_of(base, method, runs, draws, seed):
         found, finished = run_cells(base, donor, cells, metric, position, cost, job, budget)
+        if rows and not bool(finished.all()):
+            break  # cancelled: the draws before this one are whole
         rows.append(found)
-        done &= finished
+        done = finished
     where = base.position(position)
     start = float(metric.of(base.record.streams[-1][where][None])[0])
     return Ablation(base, cells, method, metric.name, metric.unit, where, torch.stack(rows), start, done, cost)

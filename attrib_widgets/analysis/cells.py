@@ -104,12 +104,15 @@ def cells_of(
         ComponentError: an unknown site or layer.
         GranularityError: heads were not shown to be exact on this model.
     """
+    if heads not in ("each", "all"):
+        raise ComponentError(f"{heads!r} is not a choice of heads.", 'Use "each" or "all".')
     cells = []
     for site in sites:
         if site not in SITES:
             raise ComponentError(f"{site!r} cannot be patched.", f"The sites are {', '.join(SITES)}.")
         count = model.n_layers + (site == "stream")
-        chosen = list(range(count)) if layers is None else [_layer(n, count) for n in layers]
+        listed: Any = range(count) if layers is None else layers if hasattr(layers, "__iter__") else [layers]
+        chosen = [_layer(n, count) for n in listed]
         if site in HEAD_SITES and not (model.granularity == "heads" and (site == "z" or model.check.attention_ok)):
             raise GranularityError(f"Heads of {model.name} cannot be patched: {model.check.reason}.")
         for layer in chosen:
@@ -137,7 +140,7 @@ def positions_of(run: Run, given: Any) -> list[tuple[int, ...] | None]:
         if given != "each":
             raise PositionError(f"{given!r} is not a choice of positions.", 'Use "each", a position, or a list.')
         return [(p,) for p in range(run.n_positions)]
-    listed = [given] if whole(given) is not None else list(given)
+    listed = list(given) if hasattr(given, "__iter__") and whole(given) is None else [given]
     return [tuple(sorted({run.position(p) for p in listed}))]
 
 

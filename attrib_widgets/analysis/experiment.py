@@ -82,6 +82,21 @@ def as_pairs(model: Model | str, clean: Any, corrupted: Any, position: int) -> l
     return pairs
 
 
+def check_one_length(pairs: Sequence[tuple[Run, Run]]) -> None:
+    """Positions mean the same place in every pair only where all pairs have one length.
+
+    Raises:
+        PositionError: pairs of different lengths.
+    """
+    lengths = sorted({clean.n_positions for clean, _ in pairs})
+    if len(lengths) > 1:
+        raise PositionError(
+            f"The pairs have {', '.join(map(str, lengths[:-1]))} and {lengths[-1]} tokens: "
+            "a position is not the same place in all of them.",
+            "Leave positions=None, or give pairs of one length.",
+        )
+
+
 def prompts_of(given: Any) -> list[Any]:
     """A list of prompts as it is, one prompt (a text, ids, a Run) as a list of one."""
     if isinstance(given, (list, tuple)) and given and not all(isinstance(g, int) for g in given):

@@ -22,7 +22,7 @@ from ..model.gradient import Gradients, differentiate
 from ..result import number, signed
 from ..targets import Target
 from .cells import MIXED_SITES, Cell, Part, RunDonor, cells_of, component_of, held, positions_of
-from .experiment import SHARES, Cost, Direction, as_pairs, ends_of
+from .experiment import SHARES, Cost, Direction, as_pairs, check_one_length, ends_of
 from .metrics import Metric, MetricLike, frozen_metric, metric_of
 from .patching import Patching
 
@@ -105,6 +105,8 @@ def attribution_patch(
     names = [sites] if isinstance(sites, str) else list(sites)
     if method == "atp" and "pattern" in names:
         raise ComponentError("A pattern has no place of its own to differentiate.", 'Use method="atp*", or q and k.')
+    if positions is not None:
+        check_one_length(pairs)
     cells = cells_of(found, names, layers, heads, positions_of(pairs[0][0], positions))
     patched = torch.zeros(len(pairs), len(cells), dtype=torch.float64)
     ends, cost = torch.zeros(2, len(pairs), dtype=torch.float64), Cost()

@@ -20,7 +20,7 @@ from ..components import ComponentLike
 from ..errors import ComponentError, TargetError
 from ..result import Result, Table, number, others_label, signed, visible
 from .cells import Cell, RunDonor, cells_of, parts_of, positions_of
-from .experiment import SHARES, Cost, Direction, as_pairs, ends_of, joint, run_cells
+from .experiment import SHARES, Cost, Direction, as_pairs, check_one_length, ends_of, joint, run_cells
 from .metrics import MetricLike, frozen_metric, metric_of
 from .statistics import bootstrap, ratio_of_means, small_gaps
 
@@ -169,7 +169,9 @@ class Patching(Result):
 
     def title(self) -> str:
         """The finding in one line."""
-        if not bool(self.done.any()) or bool(self.values.isnan().all()):
+        if not bool(self.done.any()):
+            return "Cancelled before the first cell was computed"
+        if bool(self.values.isnan().all()):
             return f"Clean and corrupted answer alike: {self.metric} has no gap to explain"
         cell, value = self.top(1)[0]
         verb = "recovers" if self.direction == "denoise" else "costs"
@@ -258,17 +260,23 @@ def patch(
         budget: bytes that a pass may take; None asks the device.
 
     Raises:
-        PositionError: prompts of a pair that differ in length.
-        ComponentError: a part that this model does not have.
+        PositionError: prompts of a pair that differ in length; pairs that do, where positions are chosen.
+        ComponentError: a part that this model does not have, or no part at all.
         TargetError: a target that is several tokens here.
     """
     pairs = as_pairs(model, clean, corrupted, position)
     names = [sites] if isinstance(sites, str) else list(sites)
+    if positions is not None:
+        check_one_length(pairs)
     places = positions_of(pairs[0][0], positions)
     if components is None:
         cells = cells_of(pairs[0][0].model, names, layers, heads, places)
     else:
         cells = [Cell(joint(pairs[0][0].model, c), at) for c in components for at in places]
+    if not cells:
+        raise ComponentError("There is nothing to patch.", "Name at least one site and layer, or components=.")
+    if final_norm not in ("live", "frozen"):
+        raise TargetError(f"{final_norm!r} is no way to read the final norm.", 'Use "live" or "frozen".')
     frozen = final_norm == "frozen"
     return patch_cells(pairs, cells, target, direction, position, frozen=frozen, job=job, budget=budget)
 

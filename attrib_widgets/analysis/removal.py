@@ -16,7 +16,7 @@ from ..result import Result, Table, number, signed, visible
 from ..targets import Target
 from .ablation import Method, donors_of
 from .cells import Cell, Donor, RunDonor, parts_of
-from .experiment import Cost, prompts_of
+from .experiment import Cost, as_pairs, prompts_of
 from .given import as_run
 from .rows import decompose
 
@@ -107,6 +107,7 @@ def greedy_removal(
 
     Raises:
         TargetError: what is explained is not one token's logit or log-probability.
+        PositionError: a corrupted prompt of another length.
     """
     target = a.target
     if not isinstance(target, Target) or len(target.tokens) != 1 or target.kind == "logit_diff":
@@ -121,7 +122,10 @@ def greedy_removal(
         raise ComponentError("There is nothing to remove.", "Name candidates=.")
     donor: Donor
     if corrupted is not None:
-        donor, how = RunDonor(run, as_run(corrupted, model)), "each replaced by its output in the corrupted run"
+        donor, how = (
+            RunDonor(*as_pairs(model, run, corrupted, a.position)[0]),
+            "each replaced by its output in the corrupted run",
+        )
     else:
         runs = [as_run(r, model) for r in prompts_of(reference)] if len(reference) else []
         donor, how = donors_of(run, method, runs)[0], f"{method} ablation"

@@ -34,9 +34,11 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False, repr=False)
 class TokenEffects(Result):
-    """How the metric changes when each token of the prompt is replaced: ``changed[draw, position]`` is the metric then.
+    """How the metric changes when each token of the prompt is replaced: ``changed[draw, position]`` is the metric then
+    (only the finished draws where it was cancelled).
 
-    ``values`` are mean changes (negative where the token supports the answer), NaN at special tokens, which stay.
+    ``values`` are mean changes (negative where the token supports the answer), NaN at special tokens, which stay, and
+    where a cancelled first draw did not come.
     """
 
     run: Run
@@ -122,13 +124,16 @@ def token_effects(
     where = run.position(position)
     open_ = [p for p in range(where + 1) if p not in run.special]
     generator = torch.Generator().manual_seed(seed)
-    cost, rows = Cost(), []
+    cost = Cost()
+    rows: list[Tensor] = []
     base = float(metric.of(run.record.streams[-1][where][None])[0])
     for _ in range(draws):
         ids = [_other(run.ids[p], pool, generator) if p in open_ else run.ids[p] for p in range(run.n_positions)]
         donor = RunDonor(run, found.run(ids))  # the embedding of every replacement, from one run of them all
         cells = [Cell((Part("stream", 0),), (p,)) for p in open_]
         values, done = run_cells(run, donor, cells, metric, position, cost, job)
+        if rows and not bool(done.all()):
+            break  # cancelled: the draws before this one are whole
         row = torch.full((run.n_positions,), torch.nan, dtype=torch.float64)
         row[open_] = torch.where(done, values, torch.nan)
         row[where + 1 :] = base  # what comes later changes nothing

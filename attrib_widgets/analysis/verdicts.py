@@ -17,13 +17,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..components import Component, ComponentLike, component
-from ..errors import AttribError, GranularityError
+from ..errors import AttribError, ComponentError, GranularityError
 from ..model.worker import Cancelled
 from ..targets import Target
 from .attribution import Attribution, attribute_resolved
 from .backups import repair
 from .cells import Cell, RunDonor, cells_of, component_of, parts_of
-from .experiment import Cost, Direction, as_pairs, ends_of, prompts_of, run_cells
+from .experiment import Cost, Direction, as_pairs, check_one_length, ends_of, prompts_of, run_cells
 from .findings import Finding, Verification, size_of
 from .metrics import metric_of
 from .patching import Patching, patch_cells
@@ -31,6 +31,7 @@ from .regions import Thresholds, Verdict, verdict, within
 from .statistics import bootstrap, ratio_of_means
 
 if TYPE_CHECKING:
+    from ..model.model import Model
     from ..model.run import Run
     from ..model.worker import Job
 
@@ -66,9 +67,11 @@ def verify(
         job: a worker's job: told of the progress; when it is cancelled, what is done so far is returned.
 
     Raises:
-        AttribError: clean and corrupted answer alike, or an attribution of a score.
-        PositionError: prompts of different lengths.
+        AttribError: clean and corrupted answer alike (in the mean over pairs), or an attribution of a score.
+        PositionError: prompts of a pair of different lengths; pairs that are, where positions are chosen.
         GranularityError: the model is exact per layer only.
+        ComponentError: one of ``components`` is not in the model, or is neither a head (an attention layer, where
+            heads are not exact) nor an MLP.
     """
     given: list[Attribution] = [attribution] if isinstance(attribution, Attribution) else list(attribution)
     first, at = given[0], thresholds or Thresholds()
@@ -78,14 +81,22 @@ def verify(
     model = first.model
     if model.granularity == "layers":
         raise GranularityError(f"Parts of {model.name} cannot be tested one by one: {model.check.reason}.")
+    extra = [_testable(model, c) for c in components]
     clean_runs = [a.run for a in given]
     prompts = prompts_of(corrupted)
     pairs = as_pairs(model, clean_runs, prompts * len(given) if len(prompts) == 1 else prompts, first.position)
+    if positions is not None:
+        check_one_length(pairs)
     others = [attribute_resolved(c, target, a.position) for a, (_, c) in zip(given, pairs, strict=True)]
     gaps = torch.tensor([a.actual - b.actual for a, b in zip(given, others, strict=True)], dtype=torch.float64)
     if float(gaps.abs().max()) < 1e-6 * (1 + abs(first.actual)):
         raise AttribError(
             "Clean and corrupted run answer alike: there is no gap to explain.", "Change the prompt more."
+        )
+    if float(gaps.mean().abs()) < 1e-6 * float(gaps.abs().max()):
+        raise AttribError(
+            "The gaps of the pairs cancel: there is no mean gap to explain.",
+            "Order every pair alike: the clean prompt is the one that gives the answer.",
         )
     shares = _direct_shares(given, others)
     where = None if positions is None else tuple(sorted({first.run.position(p) for p in positions}))
@@ -99,7 +110,7 @@ def verify(
     direct = ratio_of_means(torch.stack(list(shares.values()), -1), gaps)
     d = dict(zip(shares, direct.tolist(), strict=True))
     n, s = (dict(zip(cells, effects[k].values.tolist(), strict=True)) for k in ("noise", "denoise"))
-    chosen = _candidates(d, n, s, top, [component(c) for c in components])
+    chosen = _candidates(d, n, s, top, extra)
     limits = _intervals(shares, gaps, cells, effects) if len(pairs) > 1 else {}
     findings = []
     for c, lists in chosen.items():
@@ -112,6 +123,19 @@ def verify(
     result = Verification(given, findings, at, effects, float(gaps.mean()), len(pairs), cost, complete, notes)
     _add_evidence(result, run, backups)
     return result
+
+
+def _testable(model: Model, given: ComponentLike) -> Component:
+    """``given`` as a component whose effects :func:`verify` measures."""
+    found, kinds = component(given), ("head" if model.granularity == "heads" else "attn", "mlp")
+    parts_of(model, found)
+    if found.kind not in kinds:
+        raise ComponentError(
+            f"{found} gets no verdict of its own here.",
+            f"Verdicts are on {'heads' if 'head' in kinds else 'attention layers'} and MLPs; "
+            f'aw.patch(..., components=["{found}"]) patches it.',
+        )
+    return found
 
 
 def planned(a: Attribution, top: int, components: int = 0, exact_up_to: int = EXACT_TOKENS) -> int:

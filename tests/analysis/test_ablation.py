@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
+from attrib_widgets.model.worker import Job
 from fixtures import families
 from fixtures.twins import Twin
 
@@ -78,6 +79,37 @@ def test_resample(family_model):
     assert drawn.ablated.shape == (5, 1) and torch.equal(drawn.ablated, again.ablated)
 
 
+def test_what_is_not_aligned_leaves_the_first_position_alone(family_model):
+    model = family_model("gpt2")
+    ids = families.ids_of("gpt2")
+    for method in ("mean", "resample"):
+        how = dict(components=["L0H0"], method=method, reference=[ids[:-1]])
+        each = aw.ablate(model, ids, TARGET, positions="each", **how).values
+        assert float(each[0]) == 0 and bool((each[1:] != 0).all())
+        two = aw.ablate(model, ids, TARGET, positions=[0, 2], **how).values
+        assert float(two[0]) == pytest.approx(float(each[2]), abs=1e-6)
+
+
+def test_a_cancelled_resampling_keeps_its_finished_draws(family_model):
+    model = family_model("gpt2")
+    ids = families.ids_of("gpt2")
+    others = [[(i + k) % 300 for i in ids] for k in (3, 50, 70)]
+    how = dict(method="resample", reference=others)
+    every = aw.ablate(model, ids, TARGET, **how)
+    drawn = []
+
+    def stop_in_the_second(done, total, note):
+        drawn.append(done)
+        if drawn.count(total) == 2:
+            job.cancel()
+
+    job = Job(lambda job: aw.ablate(model, ids, TARGET, job=job, **how), stop_in_the_second)
+    job.run()
+    kept = job.result
+    assert bool(kept.done.all()) and 1 <= len(kept.ablated) < 3
+    assert torch.allclose(kept.ablated, every.ablated[: len(kept.ablated)])
+
+
 def test_a_whole_attention_layer_keeps_its_bias(family_model):
     model = family_model("gpt2")
     heads = [f"L1H{h}" for h in range(model.n_heads)]
@@ -93,5 +125,9 @@ def test_errors_and_table(family_model):
         aw.ablate(model, families.PROMPT, TARGET, method="median")
     with pytest.raises(aw.ComponentError, match="Ablate what a part writes"):
         aw.ablate(model, families.PROMPT, TARGET, components=["embed"])
+    with pytest.raises(aw.ComponentError, match="nothing to take out"):
+        aw.ablate(model, families.PROMPT, TARGET, components=[])
+    with pytest.raises(aw.AttribError, match="draws"):
+        aw.ablate(model, families.PROMPT, TARGET, method="resample", reference=["The"], draws=0)
     a = aw.ablate(model, families.PROMPT, TARGET)
     assert "Without" in repr(a) and len(a.to_dataframe()) == len(a.cells)

@@ -103,3 +103,5 @@ def test_every_step_is_the_joint_ablation(family_model):
     assert len(r.to_dataframe()) == len(r.steps) and str(len(r.steps)) in str(len(r.removed))
     with pytest.raises(aw.TargetError, match="one token"):
         aw.greedy_removal(aw.attribute(run, aw.logit_diff(5, 6)))
+    with pytest.raises(aw.PositionError, match="as many tokens"):
+        aw.greedy_removal(aw.attribute(run, 5), corrupted=[*run.ids, 5])

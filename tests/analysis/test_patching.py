@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
+from attrib_widgets.model.worker import Job
 from fixtures import families
 from fixtures.patching_twin import SITES, PatchTwin
 
@@ -142,6 +143,30 @@ def test_pairs_of_prompts(pair):
     assert singles[0].interval is None and "n = 1" in singles[0].notes[0]
 
 
+def test_cancelled_before_anything(pair):
+    model, clean, corrupted = pair("gpt2")
+    job = Job(lambda job: (job.cancel(), aw.patch(model, clean, corrupted, 5, job=job))[1])
+    job.run()
+    assert not job.result.done.any() and "Cancelled" in job.result.title()
+    assert "no gap" not in repr(job.result)
+
+
+def test_positions_need_pairs_of_one_length(pair):
+    model, clean, corrupted = pair("gpt2")
+    longer = [[*run.ids, 5] for run in (clean, corrupted)]
+    for positions in ("each", [-1]):
+        for first, last in ((0, 1), (1, 0)):
+            sets = [
+                [[run.ids, more][first], [run.ids, more][last]]
+                for run, more in zip((clean, corrupted), longer, strict=True)
+            ]
+            with pytest.raises(aw.PositionError, match="positions=None"):
+                aw.patch(model, *sets, 5, positions=positions)
+    attributions = [aw.attribute(model.run(ids), 5) for ids in (clean.ids, longer[0])]
+    with pytest.raises(aw.PositionError, match="positions=None"):
+        aw.verify(attributions, [corrupted.ids, longer[1]], positions=[-1])
+
+
 def test_errors_name_the_remedy(pair):
     model, clean, corrupted = pair("gpt2")
     with pytest.raises(aw.PositionError, match="as many tokens"):
@@ -154,6 +179,17 @@ def test_errors_name_the_remedy(pair):
         aw.patch(model, clean, corrupted, 5, positions="all")
     with pytest.raises(aw.TargetError, match="denoise"):
         aw.patch(model, clean, corrupted, 5, direction="both")
+    for empty in (dict(components=[]), dict(sites=[]), dict(layers=[])):
+        with pytest.raises(aw.ComponentError, match="nothing to patch"):
+            aw.patch(model, clean, corrupted, 5, **empty)
+    with pytest.raises(aw.ComponentError, match="each"):
+        aw.patch(model, clean, corrupted, 5, heads="every")
+    with pytest.raises(aw.TargetError, match="frozen"):
+        aw.patch(model, clean, corrupted, 5, final_norm="off")
+    with pytest.raises(aw.PositionError, match="not a position"):
+        aw.patch(model, clean, corrupted, 5, positions=True)
+    for layers in (1, torch.tensor([1]), [1]):
+        assert [str(c) for c in aw.patch(model, clean, corrupted, 5, sites="mlp", layers=layers).cells] == ["L1.mlp"]
     p = aw.patch(model, clean, corrupted, 5, sites=["z", "mlp"])
     with pytest.raises(aw.ComponentError, match="Which site"):
         p.grid()

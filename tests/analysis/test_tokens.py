@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
+from attrib_widgets.model.worker import Job
 from fixtures import families
 
 
@@ -47,3 +48,19 @@ def test_errors(family_model):
         aw.token_effects(family_model("gpt2"), families.PROMPT, 5, draws=0)
     with pytest.raises(aw.AttribError, match="alternatives"):
         aw.token_effects(family_model("gpt2"), families.PROMPT, 5, alternatives=[7])
+
+
+def test_a_cancelled_run_keeps_its_finished_draws(family_model):
+    model = family_model("gpt2")
+    every = aw.token_effects(model, families.PROMPT, 17, draws=4)
+    seen = []
+
+    def stop_in_the_third(done, total, note):
+        seen.append(done)
+        if seen.count(total) == 2:
+            job.cancel()
+
+    job = Job(lambda job: aw.token_effects(model, families.PROMPT, 17, draws=4, job=job), stop_in_the_third)
+    job.run()
+    kept = job.result.changed
+    assert 1 <= len(kept) < 4 and torch.allclose(kept, every.changed[: len(kept)], equal_nan=True)

@@ -206,3 +206,10 @@ def test_errors(pair):
     with pytest.raises(aw.ComponentError, match="candidates"):
         aw.verify(aw.attribute(clean, token), corrupted, top=1)["L9H9"]
     assert torch.isfinite(torch.tensor(aw.verify(aw.attribute(clean, token), corrupted).gap))
+    with pytest.raises(aw.AttribError, match="cancel"):
+        aw.verify([aw.attribute(run, token) for run in (clean, corrupted)], [corrupted, clean])
+    for asked in ("L1.attn", "L1", "embed"):
+        with pytest.raises(aw.ComponentError, match="heads and MLPs"):
+            aw.verify(aw.attribute(clean, token), corrupted, components=[asked])
+    with pytest.raises(aw.ComponentError, match="has no L9H0"):
+        aw.verify(aw.attribute(clean, token), corrupted, components=["L9H0"])
