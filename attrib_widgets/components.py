@@ -10,7 +10,7 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from .errors import ComponentError
 
@@ -66,6 +66,12 @@ class Component:
     def label(self) -> str:
         """The printed name, for example ``"L7H4"``."""
         return str(self)
+
+
+def listed(given: Any) -> list[Any]:
+    """One component, or several, as a list: a name, a Component and a pair such as ``(7, 4)`` are one."""
+    pair = isinstance(given, tuple) and len(given) == 2 and all(whole(n) is not None for n in given)
+    return [given] if isinstance(given, (str, Component)) or pair else list(given)
 
 
 def whole(value: object) -> int | None:

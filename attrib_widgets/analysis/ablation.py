@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..components import ComponentLike, whole
+from ..components import ComponentLike, listed, whole
 from ..errors import AttribError, ComponentError
 from ..model.loading import load
 from ..model.writes import Write
@@ -242,7 +242,7 @@ def ablate(
         sites = ["z", "mlp"] if base.model.granularity == "heads" else ["attn", "mlp"]
         cells = cells_of(base.model, sites, None, "each", places)
     else:
-        cells = [Cell(_zeroable(joint(base.model, c)), at) for c in components for at in places]
+        cells = [Cell(_zeroable(joint(base.model, c)), at) for c in listed(components) for at in places]
     if not cells:
         raise ComponentError("There is nothing to take out.", "Name components=, or leave it out: every head and MLP.")
     runs = [as_run(r, base.model) for r in prompts_of(reference)] if len(reference) else []

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..components import ComponentLike
+from ..components import ComponentLike, listed
 from ..errors import ComponentError, TargetError
 from ..result import Result, Table, number, others_label, signed, visible
 from .cells import Cell, RunDonor, cells_of, parts_of, positions_of
@@ -272,7 +272,7 @@ def patch(
     if components is None:
         cells = cells_of(pairs[0][0].model, names, layers, heads, places)
     else:
-        cells = [Cell(joint(pairs[0][0].model, c), at) for c in components for at in places]
+        cells = [Cell(joint(pairs[0][0].model, c), at) for c in listed(components) for at in places]
     if not cells:
         raise ComponentError("There is nothing to patch.", "Name at least one site and layer, or components=.")
     if final_norm not in ("live", "frozen"):

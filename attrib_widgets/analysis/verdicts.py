@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..components import Component, ComponentLike, component
+from ..components import Component, ComponentLike, component, listed
 from ..errors import AttribError, ComponentError, GranularityError
 from ..model.worker import Cancelled
 from ..targets import Target
@@ -81,6 +81,7 @@ def verify(
     model = first.model
     if model.granularity == "layers":
         raise GranularityError(f"Parts of {model.name} cannot be tested one by one: {model.check.reason}.")
+    components = listed(components)
     extra = [_testable(model, c) for c in components]
     clean_runs = [a.run for a in given]
     prompts = prompts_of(corrupted)

@@ -9,7 +9,7 @@ import traitlets as t
 
 from ..analysis.ablation import ablate
 from ..analysis.verdicts import verify
-from ..components import Component, ComponentLike, component
+from ..components import Component, ComponentLike, component, listed
 from ..errors import AttribError
 from ..model.worker import Job
 from ..targets import Target
@@ -55,9 +55,9 @@ class Tester(View):
         Raises:
             AttribError: there is no comparison prompt, or it answers alike; see :func:`attrib_widgets.verify`.
         """
-        listed = _listed(components)
-        count = (0 if listed else experiments.TOP) if top is None else top
-        return self._verify(Job(lambda job: None), listed or self._largest(count), count, thresholds)
+        named = [] if components is None else [component(c) for c in listed(components)]
+        count = (0 if named else experiments.TOP) if top is None else top
+        return self._verify(Job(lambda job: None), named or self._largest(count), count, thresholds)
 
     def _largest(self, count: int) -> list[Component]:
         """The largest bars of what can be tested."""
@@ -139,11 +139,3 @@ def _follow(view: View, label: str) -> None:
         view.selected = label
     except AttribError:
         return  # a part that this view does not show
-
-
-def _listed(given: ComponentLike | Sequence[ComponentLike] | None) -> list[Component]:
-    if given is None:
-        return []
-    # (7, 4) is one head; a list, or a tuple of anything else, is several components.
-    several = isinstance(given, list) or (isinstance(given, tuple) and not all(isinstance(n, int) for n in given))
-    return [component(c) for c in given] if several else [component(given)]  # type: ignore[union-attr, arg-type]

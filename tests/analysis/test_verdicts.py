@@ -213,3 +213,12 @@ def test_errors(pair):
             aw.verify(aw.attribute(clean, token), corrupted, components=[asked])
     with pytest.raises(aw.ComponentError, match="has no L9H0"):
         aw.verify(aw.attribute(clean, token), corrupted, components=["L9H0"])
+
+
+@pytest.mark.parametrize("name", ["L1H0", (1, 0), ["L1H0"]])
+def test_one_name_will_do(name):
+    a = aw.attribute(load(cc.backup).run(cc.CLEAN), cc.ANSWER)
+    assert [str(f.component) for f in aw.verify(a, cc.CORRUPTED, components=name, top=0).findings] == ["L1H0"]
+    patched = aw.patch(a.model, a.run, cc.CORRUPTED, cc.ANSWER, components=name)
+    assert patched.labels == ["L1H0"]
+    assert len(aw.ablate(a.model, a.run, cc.ANSWER, components=name).labels) == 1
