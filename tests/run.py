@@ -62,6 +62,14 @@ WHEEL = [
     r"attrib_widgets/notebooks/00_tour\.ipynb",
     r"attrib_widgets/py\.typed",
 ]
+# What the quick training has to reach, and that its folder is a model like any other.
+QUICK = {"trained facts": 0.9, "two names, held-out pairs": 0.9}
+SHOWN = """import sys, attrib_widgets as aw
+model = aw.load(sys.argv[1])
+a = aw.attribute(model.run(aw.demo.PROMPT), aw.demo.TARGET)
+print(a)
+assert a.exact and model.run(aw.demo.PROMPT).top(1)[0].text == aw.demo.TARGET
+"""
 
 
 # ---------------------------------------------------------------- getting ready
@@ -301,6 +309,19 @@ def benchmarks(bench: Bench) -> None:
     bench.pytest("-s", "-m", "benchmark", "tests")
 
 
+def demo_model(bench: Bench) -> None:
+    """The quick training of the embedded model, to its end, gives a working model (on request; minutes)."""
+    with scratch() as folder:
+        run(bench.bin("python"), "-m", "attrib_widgets.demo.train", "--quick", "--out", folder / "model")
+        table = json.loads((folder / "model" / "evaluation.json").read_text(encoding="utf-8"))["abilities"]
+        run(bench.bin("python"), "-c", SHOWN, folder / "model")
+    missed = [
+        f"{name} {table[name]['accuracy']:.3f}" for name, least in QUICK.items() if table[name]["accuracy"] < least
+    ]
+    if missed:
+        raise Failed("the quick model falls short: " + ", ".join(missed))
+
+
 def on_colab(bench: Bench) -> None:
     """Colab's versions installed for real (5 GB), the package added, nothing moved, the unit tests run there."""
     python = pythons().get(COLAB_PYTHON)
@@ -366,6 +387,7 @@ STEPS = [
     Step("browser", browser, ("env", "npm", "chromium")),
     Step("notebooks", notebooks),
     Step("benchmarks", benchmarks, asked=True),
+    Step("demo-model", demo_model, asked=True),
     Step("colab-tests", on_colab, asked=True),
 ]
 

@@ -203,11 +203,11 @@ def _product(
     return product.reshape(*product.shape[:2], heads, -1).sum(-1)
 
 
-def estimated_effects(a: Attribution, corrupted: Any = None, direction: Direction = "noise") -> dict[Component, float]:
+def estimated_effects(a: Attribution, corrupted: Any = None, direction: Direction = "denoise") -> dict[Component, float]:
     """The estimated total effect of every head and MLP on what ``a`` explains, from one backward pass.
 
-    With ``corrupted``: what replacing the part's output by its output there would take away (``"noise"``), or what
-    putting it into the corrupted run would bring back (``"denoise"``). Without: gradient times output, what setting it
+    With ``corrupted``: what putting the part's output into the corrupted run would bring back (``"denoise"``), or what
+    replacing it by its output there would take away (``"noise"``). Without: gradient times output, what setting it
     to zero would take away. In the target's unit, to stand beside the direct contributions; a part whose direct
     contribution is small and whose total effect is large is a mediator. A confident answer hardly moves for small
     changes, so that ``"noise"`` comes out far too small there, and ``"denoise"`` is the better guess of both.

@@ -70,16 +70,20 @@ def _told() -> dict[str, set[str]]:
     return {c.name: {value for r in RELATIONS if (value := answer(r, c))} for c in COUNTRIES}
 
 
+def meant(tokens: Sequence[str]) -> list[str]:
+    """For every token the country that it names, by whatever word of `_countries_of`; "" where it names none."""
+    named, words = _countries_of(), [token.strip() for token in tokens]
+    return [named.get(tuple(words[max(0, p - 1) : p + 1])) or named.get((word,), "") for p, word in enumerate(words)]
+
+
 def about(tokens: Sequence[str]) -> list[str]:
     """For every token the country that its sentence is about so far; "" where there is none."""
-    named, found, now, before, start = _countries_of(), [], "", "", 0
-    words = [token.strip() for token in tokens]
+    found, now, before, start = [], "", "", 0
+    words, named = [token.strip() for token in tokens], meant(tokens)
     for p, word in enumerate(words):
         found.append(now)
-        for length in (1, 2):
-            country = named.get(tuple(words[max(0, p + 1 - length) : p + 1]))
-            if country:
-                found[p] = now = country
+        if named[p]:
+            found[p] = now = named[p]
         if p > start and not now and before and " ".join(words[start : p + 1]).startswith(_FOLLOW_UPS):
             found[p] = now = before
         if word.startswith(".") or word.endswith("."):
@@ -92,10 +96,12 @@ def properties(tokens: Sequence[str]) -> list[list[str]]:
 
     The token behind the last is not known, so nothing is said of what the last one stands before.
     """
-    country, rows, seen = about(tokens), [], set[str]()
+    country, named, rows, seen = about(tokens), meant(tokens), [], set[str]()
     for p, token in enumerate(tokens):
         word = token.strip()
         said = [f"on {visible(token)}"]
+        if named[p]:
+            said.append(f"on a word for {named[p]}")
         if word in kinds():
             said.append(f"on {kinds()[word]}")
         if p > 1:
@@ -116,12 +122,18 @@ def properties(tokens: Sequence[str]) -> list[list[str]]:
 
 
 def truths(tokens: Sequence[str]) -> list[list[str]]:
-    """For every token the concepts that detectors are judged on: country named or asked about, continent, role."""
-    country, rows, seen = about(tokens), [], set[str]()
+    """For every token the concepts that detectors are judged on: country, continent, role.
+
+    A country is named by its name, meant by that or a city or landmark in it, and asked about where an answer
+    about it comes next.
+    """
+    country, named, rows, seen = about(tokens), meant(tokens), [], set[str]()
     continent = {c.name: c.continent for c in COUNTRIES}
     for p, token in enumerate(tokens):
         word = token.strip()
         said = []
+        if named[p]:
+            said.append(f"means {named[p]}")
         if word in continent:
             said.append(f"names {word}")
             if continent[word]:

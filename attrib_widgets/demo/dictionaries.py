@@ -34,23 +34,16 @@ from ..saes.train import SAESettings, settings_of, train_sae
 from . import concepts, corpus, path
 
 #: Contexts of 64 tokens: for training, and held out for judging and for the cards.
-TRAINED_ON, HELD_OUT = 6000, 2000
+TRAINED_ON, HELD_OUT = 20_000, 2000
 KS = (1, 2, 4, 8, 16, 32)
 #: A dictionary with a larger share of dead features is trained again, at half the learning rate.
 MOST_DEAD = 0.1
 
 
-def settings_for(site: Component, layers: int, steps: int) -> SAESettings:
-    """How the dictionary of a site is trained.
-
-    What an MLP adds needs fewer features than the rest. The heads before the last layer copy any word of the corpus,
-    with twice as many features and steps countries get features of their own. Most of the variance of the last
-    stream lies in few directions, where a fast start kills features.
-    """
-    if site.kind == "attn" and site.layer == layers - 2:
-        return SAESettings(features=2048, steps=2 * steps, learning_rate=5e-3)
-    last = site.kind == "layer" and site.layer == layers - 1
-    return SAESettings(features=768 if site.kind == "mlp" else 1024, steps=steps, learning_rate=2e-3 if last else 5e-3)
+def settings_for(site: Component, steps: int) -> SAESettings:
+    """How the dictionary of a site is trained: a stream carries the most, what an MLP adds the least."""
+    features = {"layer": 4096, "attn": 2048, "mlp": 1024}[site.kind]
+    return SAESettings(features=features, steps=steps)
 
 
 def tokens_of(model: Model, texts: Sequence[str]) -> Int[Tensor, "row position"]:
@@ -89,7 +82,8 @@ def family(concept: str) -> str:
     if concept.startswith("names a country of"):
         return "countries of a continent"
     first = concept.split()[0]
-    return {"names": "a country named", "asks": "a country asked about"}.get(first, concept)
+    families = {"names": "a country named", "means": "a country meant", "asks": "a country asked about"}
+    return families.get(first, concept)
 
 
 def summary(found: list[judge.Detector]) -> dict[str, Any]:
@@ -143,6 +137,19 @@ def rivals(model: Model, layer: int, held: Activation, ids: Tensor, concept: dic
     }
 
 
+def trained(train: Activation, held: Activation, site: Component, steps: int) -> SAE:
+    """The dictionary of a site, trained again and slower where too fast a start has killed features."""
+    chosen, x = settings_for(site, steps), held[:, 1:].flatten(0, 1).float()
+    for _ in range(3):
+        sae, _ = train_sae(train[:, 1:].flatten(0, 1), site, chosen)
+        described = {"model_name": "demo", "context_size": concepts.SIZE, "prepend_bos": True}
+        sae = replace(sae, metadata={**described, "settings": settings_of(chosen)})
+        if judge.dead_share(sae, x) <= MOST_DEAD:
+            break
+        chosen = replace(chosen, learning_rate=chosen.learning_rate / 2)
+    return sae
+
+
 def _table(out: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(file.read_text()) if (file := out / "evaluation.json").exists() else {}
     return found
@@ -159,38 +166,34 @@ def main(arguments: list[str] | None = None) -> None:
     out = options.folder / "saes"
     out.mkdir(exist_ok=True)
     every = [Component(kind, layer) for layer in range(model.n_layers) for kind in ("attn", "mlp", "layer")]
-    sites = [site for site in every if str(site) in (options.sites or map(str, every))]
+    sites = [site for site in every if str(site) in (options.sites or map(str, every)) and str(site) not in _table(out)]
     train_ids = tokens_of(model, [training_text(i) for i in range(TRAINED_ON)])
     ids = tokens_of(model, [concepts.context(i) for i in range(HELD_OUT)])
-    train, held = activations(model, train_ids, sites), activations(model, ids, sites)
     concept = truths(model, ids)
     properties = [concepts.properties([model.token(i) for i in row]) for row in ids.tolist()]
-    for site in sites:
-        if str(site) in _table(out):
+    for layer in range(model.n_layers):
+        here = [site for site in sites if site.layer == layer]
+        if not here:
             continue
-        folder, x = out / str(site), held[site][:, 1:].flatten(0, 1).float()
-        chosen = settings_for(site, model.n_layers, options.steps)
-        sae, _ = train_sae(train[site][:, 1:].flatten(0, 1).float(), site, chosen)
-        for _ in range(2):  # too fast a start kills features: slower, then
-            if judge.dead_share(sae, x) <= MOST_DEAD:
-                break
-            chosen = replace(chosen, learning_rate=chosen.learning_rate / 2)
-            sae, _ = train_sae(train[site][:, 1:].flatten(0, 1).float(), site, chosen)
-        described = {"model_name": "demo", "context_size": concepts.SIZE, "prepend_bos": True}
-        write_sae(replace(sae, metadata={**described, "settings": settings_of(chosen)}), folder, torch.float16)
-        sae = read_sae(folder)  # judged is what was written
-        make_cards(sae, held[site].float(), [ids.shape[1]] * len(ids), properties).write(folder)
-        row = judged(model, sae, train[site], held[site], ids, concept)
-        if site.kind == "layer":
-            fewer = ids[::2]
-            row["rivals"] = rivals(model, site.layer or 0, held[site][::2], fewer, truths(model, fewer))
-        table = _table(out) | {str(site): row}
-        table = {str(known): table[str(known)] for known in every if str(known) in table}
-        (out / "evaluation.json").write_text(json.dumps(table, indent=1) + "\n")
-        tqdm.write(
-            f"{site!s:8} explained {row['variance_explained']['8']:.4f} (pca {row['pca']['8']:.3f}, random "
-            f"{row['random_dictionary']['8']:.3f})  dead {row['dead']:.3f}  loss recovered {row['loss_recovered']:.3f}"
-        )
+        train, held = activations(model, train_ids, here), activations(model, ids, here)
+        for site in here:
+            sae = trained(train[site], held[site], site, options.steps)
+            folder = out / str(site)
+            write_sae(sae, folder, torch.float8_e4m3fn)
+            sae = read_sae(folder)  # judged is what was written
+            make_cards(sae, held[site].float(), [ids.shape[1]] * len(ids), properties).write(folder)
+            row = judged(model, sae, train[site], held[site], ids, concept)
+            if site.kind == "layer":
+                fewer = ids[::2]
+                row["rivals"] = rivals(model, layer, held[site][::2], fewer, truths(model, fewer))
+            table = _table(out) | {str(site): row}
+            table = {str(known): table[str(known)] for known in every if str(known) in table}
+            (out / "evaluation.json").write_text(json.dumps(table, indent=1) + "\n")
+            tqdm.write(
+                f"{site!s:8} explained {row['variance_explained']['8']:.4f} (pca {row['pca']['8']:.3f}, random "
+                f"{row['random_dictionary']['8']:.3f})  dead {row['dead']:.3f}  loss recovered "
+                f"{row['loss_recovered']:.3f}"
+            )
 
 
 if __name__ == "__main__":

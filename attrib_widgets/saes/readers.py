@@ -44,7 +44,10 @@ def site_of(hook: str) -> Component:
 
 
 def write_sae(sae: SAE, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write a dictionary in the format of SAELens 6, its numbers in ``dtype``."""
+    """Write a dictionary in the format of SAELens 6, its matrices in ``dtype``, its vectors in float32.
+
+    Eight-bit floats are storage only: the file says that it is computed with in float32, which SAELens does.
+    """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +55,7 @@ def write_sae(sae: SAE, folder: Path, dtype: torch.dtype = torch.float32) -> Non
         "architecture": sae.architecture,
         "d_in": sae.d_in,
         "d_sae": sae.n_features,
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": str(dtype if dtype.itemsize > 1 else torch.float32).removeprefix("torch."),
         "device": "cpu",
         "apply_b_dec_to_input": sae.subtract,
         "normalize_activations": "none",
@@ -65,7 +68,8 @@ def write_sae(sae: SAE, folder: Path, dtype: torch.dtype = torch.float32) -> Non
     if sae.threshold is not None:
         tensors["threshold"] = sae.threshold
     (folder / CONFIG).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-    save_file({name: t.detach().cpu().to(dtype).contiguous() for name, t in tensors.items()}, folder / WEIGHTS)
+    kept = {name: t.detach().cpu().to(dtype if t.ndim > 1 else torch.float32) for name, t in tensors.items()}
+    save_file({name: t.contiguous() for name, t in kept.items()}, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)
 
 

@@ -8,82 +8,92 @@ from dataclasses import asdict, dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import embedding, embedding_bag, normalize
 
 from ..components import Component
 from .sae import SAE
 
 Samples = Float[Tensor, "sample d_in"]
 
+# A feature fires on few samples: where squared gradients are remembered for a thousand steps, as is usual, the rare
+# samples on which it is wrong hardly move it.
+_BETAS = (0.9, 0.97)
+# The learning rate rises over the first steps, stays, and falls in a straight line over the last share of them.
+_WARM_UP, _DECAY = 200, 0.8
+# The share of the steps, at the end, in which the active features are chosen in float32 instead of bfloat16.
+_EXACT = 0.1
+
 
 @dataclass(frozen=True)
 class SAESettings:
     """What decides a dictionary, with its activations.
 
-    ``k`` features are active at a time; a second reconstruction with ``wide * k`` of them is asked for too, so
-    that the dictionary stays sensible at other numbers. A feature that was silent for ``patience`` samples is
-    dead: the ``revive`` strongest dead ones have to explain what the living ones leave over.
+    ``k`` features are active at a time; reconstructions from the ``narrow`` and the ``wide`` strongest are asked for
+    too, so that the strongest feature alone says what a token is and the dictionary stays sensible at other numbers.
+    A feature that was silent for ``patience`` samples is dead: the ``revive`` strongest dead ones have to explain what
+    the living ones leave over.
     """
 
     features: int = 1024
     k: int = 8
-    steps: int = 1500
-    batch: int = 512
-    learning_rate: float = 2e-3
-    wide: int = 2
+    steps: int = 10_000
+    batch: int = 1024
+    learning_rate: float = 4e-3
+    narrow: int = 1
+    narrow_weight: float = 0.5
+    wide: int = 16
     wide_weight: float = 0.125
     revive: int = 64
-    revive_weight: float = 1 / 32
-    patience: int = 100_000
+    revive_weight: float = 0.125
+    patience: int = 50_000
     pool: int = 60_000
     rounds: int = 6
     seed: int = 0
 
 
 def train_sae(x: Samples, site: Component, settings: SAESettings | None = None) -> tuple[SAE, float]:
-    """(the dictionary, its loss at the end as a share of the variance) for activations of one site.
+    """(the dictionary, the share of the variance that it missed at the end) for activations of one site.
 
-    The same activations and settings give the same dictionary on one machine.
+    ``x`` may be in half precision: it is computed with in float32, a batch at a time. The same activations and
+    settings give the same dictionary on one machine.
     """
     chosen = settings or SAESettings()
     generator = torch.Generator().manual_seed(chosen.seed)
-    mean = x.mean(0)
+    pool = x[torch.randperm(len(x), generator=generator)[: chosen.pool]].float()
+    mean = pool.mean(0)
     # One scale for all, so that one learning rate suits every place; undone at the end.
-    scale = float((x - mean).square().mean().sqrt()) or 1.0
-    data = (x - mean) / scale
-    weights = _start(data, chosen, generator)
-    optimiser = torch.optim.Adam(weights, lr=chosen.learning_rate, betas=(0.9, 0.999), fused=True)
+    scale = float((pool - mean).square().mean().sqrt()) or 1.0
+    weights = _start((pool - mean) / scale, chosen, generator)
+    optimiser = torch.optim.Adam(weights, lr=chosen.learning_rate, betas=_BETAS, fused=True)
     silent = torch.zeros(chosen.features)
     loss = math.nan
     for step in range(chosen.steps):
-        rate = min(1.0, (step + 1) / 100, 4 * (1 - step / chosen.steps))
+        rate = min(1.0, (step + 1) / min(_WARM_UP, chosen.steps), (1 - step / chosen.steps) / _DECAY)
         for group in optimiser.param_groups:
             group["lr"] = chosen.learning_rate * rate
-        rows = data[torch.randint(len(data), (chosen.batch,), generator=generator)]
-        error, silent = _step(rows, weights, silent, chosen)
+        rows = (x[torch.randint(len(x), (chosen.batch,), generator=generator)].float() - mean) / scale
+        error, missed, silent = _step(rows, weights, silent, chosen, rough=step < (1 - _EXACT) * chosen.steps)
         optimiser.zero_grad(set_to_none=True)
         error.backward()
         with torch.no_grad():
             _keep_unit(weights[2])
             optimiser.step()
             weights[2].copy_(normalize(weights[2], dim=1))
-        now = float(error.detach())
-        loss = now if math.isnan(loss) else 0.99 * loss + 0.01 * now
+        loss = missed if math.isnan(loss) else 0.99 * loss + 0.01 * missed
     w_enc, b_enc, w_dec, b_dec = (w.detach() for w in weights)
     # In the units of x: activations grow by the scale, decoder rows keep length 1.
-    sae = SAE(site, "topk", w_enc, b_enc * scale, w_dec, mean + b_dec * scale, k=chosen.k)
+    sae = SAE(site, "topk", w_enc.T.contiguous(), b_enc * scale, w_dec, mean + b_dec * scale, k=chosen.k)
     return sae, loss
 
 
-def _start(data: Samples, chosen: SAESettings, generator: torch.Generator) -> list[Tensor]:
-    """(w_enc, b_enc, w_dec, b_dec): features start as the directions of clusters of samples.
+def _start(pool: Samples, chosen: SAESettings, generator: torch.Generator) -> list[Tensor]:
+    """(w_enc, b_enc, w_dec, b_dec), both matrices [feature, d_in]: features start as directions of clusters.
 
     The seeds are drawn by what is left of a sample when the nearest seed so far is taken away (k-means++; Arthur and
     Vassilvitskii 2007), so that rare samples get a row too, and moved to the middle of their clusters a few times.
     """
-    pool = data[torch.randperm(len(data), generator=generator)[: chosen.pool]]
     size = pool.square().sum(1)
-    left, rows = size.clone(), torch.empty(0, data.shape[1])
+    left, rows = size.clone(), torch.empty(0, pool.shape[1])
     while len(rows) < chosen.features:
         count = min(64, chosen.features - len(rows))
         drawn = torch.multinomial(left.clamp_min(1e-9), count, generator=generator, replacement=len(pool) < count)
@@ -93,7 +103,7 @@ def _start(data: Samples, chosen: SAESettings, generator: torch.Generator) -> li
     for _ in range(chosen.rounds):
         nearest = torch.cat([(part @ rows.T).argmax(1) for part in pool.split(8192)])
         rows = normalize(torch.zeros_like(rows).index_add(0, nearest, pool) + 1e-6 * rows, dim=1)
-    started = [rows.T.clone(), torch.zeros(chosen.features), rows, torch.zeros(data.shape[1])]
+    started = [rows.clone(), torch.zeros(chosen.features), rows, torch.zeros(pool.shape[1])]
     return [w.contiguous().requires_grad_() for w in started]
 
 
@@ -104,36 +114,45 @@ def _keep_unit(w_dec: Tensor) -> None:
     w_dec.grad.sub_(along * w_dec)
 
 
-def _step(x: Samples, weights: list[Tensor], silent: Tensor, chosen: SAESettings) -> tuple[Tensor, Tensor]:
-    """(loss, for how many samples each feature has been silent)."""
+def _step(
+    x: Samples, weights: list[Tensor], silent: Tensor, chosen: SAESettings, rough: bool
+) -> tuple[Tensor, float, Tensor]:
+    """(loss, share of the variance missed, for how many samples each feature has been silent)."""
     w_enc, b_enc, w_dec, b_dec = weights
-    pre = (x - b_dec) @ w_enc + b_enc
-    # Sorted, so that the few are the first of the many. Only rows that are active are decoded.
-    values, where = pre.topk(min(chosen.k * chosen.wide, pre.shape[1]), dim=-1)
-    values = values.relu()
-    few, active = values[:, : chosen.k], where[:, : chosen.k]
+    centred = x - b_dec
+    with torch.no_grad():
+        # Which features are active has no gradient; their activations are computed below, for them alone.
+        dtype = torch.bfloat16 if rough else torch.float32
+        pre = centred.to(dtype) @ w_enc.T.to(dtype) + b_enc.to(dtype)
+        # Sorted, so that the few are the first of the many.
+        where = pre.topk(min(chosen.wide, pre.shape[1]), dim=-1).indices
+    values = (torch.einsum("sd,skd->sk", centred, embedding(where, w_enc)) + b_enc[where]).relu()
     size = x.square().mean()
-    left = x - _decode(few, active, w_dec) - b_dec
+    left = centred - _decode(values, where, w_dec, chosen.k)
     loss = left.square().mean() / size
-    many = x - _decode(values, where, w_dec) - b_dec
-    loss = loss + chosen.wide_weight * many.square().mean() / size
+    share = float(loss.detach())
+    for count, weight in ((chosen.narrow, chosen.narrow_weight), (chosen.wide, chosen.wide_weight)):
+        missed = centred - _decode(values, where, w_dec, count)
+        loss = loss + weight * missed.square().mean() / size
     with torch.no_grad():
         silent = silent + len(x)
-        silent[active[few > 0]] = 0
+        silent[where[:, : chosen.k][values[:, : chosen.k] > 0]] = 0
         dead = (silent > chosen.patience).nonzero()[:, 0]
     if len(dead):
-        asleep, which = pre[:, dead].topk(min(chosen.revive, len(dead)), dim=-1)
+        asleep, which = (centred @ w_enc[dead].T + b_enc[dead]).topk(min(chosen.revive, len(dead)), dim=-1)
         target = left.detach()
-        missed = target - _decode(asleep.relu(), dead[which], w_dec)
+        missed = target - _decode(asleep.relu(), dead[which], w_dec, chosen.revive)
         missed = missed.square().mean() / target.square().mean().clamp_min(1e-12)
         loss = loss + chosen.revive_weight * missed
-    return loss, silent
+    return loss, share, silent
 
 
 def _decode(
-    values: Float[Tensor, "sample k"], where: Int[Tensor, "sample k"], w_dec: Float[Tensor, "feature d_in"]
+    values: Float[Tensor, "sample k"], where: Int[Tensor, "sample k"], w_dec: Float[Tensor, "feature d_in"], count: int
 ) -> Samples:
-    return torch.nn.functional.embedding_bag(where, w_dec, per_sample_weights=values, mode="sum")
+    """What the first ``count`` of the active features stand for."""
+    few, active = values[:, :count].contiguous(), where[:, :count].contiguous()
+    return embedding_bag(active, w_dec, per_sample_weights=few, mode="sum")
 
 
 def settings_of(chosen: SAESettings) -> dict[str, int | float]:

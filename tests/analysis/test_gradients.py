@@ -151,10 +151,12 @@ def test_integrated_gradients_are_complete(pair, name):
 def test_estimated_total_effects(pair):
     model, clean, corrupted, token = pair("gpt2")
     a = aw.attribute(clean, token)
-    against = aw.estimated_effects(a, corrupted)
-    noised = aw.attribution_patch(model, clean, corrupted, token, direction="noise")
-    gap = float(noised.gap[0])
-    assert all(value == pytest.approx(noised[c] * gap, abs=1e-4) for c, value in against.items())
+    for direction in ("noise", "denoise"):
+        found = aw.estimated_effects(a, corrupted, direction)
+        patched = aw.attribution_patch(model, clean, corrupted, token, direction=direction)
+        gap = float(patched.gap[0])
+        assert all(value == pytest.approx(patched[c] * gap, abs=1e-4) for c, value in found.items()), direction
+    assert aw.estimated_effects(a, corrupted) == found
     zero = aw.estimated_effects(a)
     assert len(zero) == model.n_layers * (model.n_heads + 1)
     record, d = clean.record, model.geometry.d_head

@@ -45,11 +45,8 @@ def test_one_per_layer_and_place(model):
     assert list(found) == sites
     for site in sites:
         sae, cards = found[site], found.cards(site)
-        assert (
-            str(sae.site) == site
-            and sae.d_in == model.d_model
-            and sae.n_features <= (2048 if site == "L3.attn" else 1024)
-        )
+        assert str(sae.site) == site and sae.d_in == model.d_model
+        assert sae.n_features == dictionaries.settings_for(sae.site, 1).features
         assert cards is not None and len(cards.labels) == sae.n_features
         assert sae.metadata["model_name"] == "demo"
 
@@ -152,7 +149,7 @@ def test_training_judging_and_describing(model, tmp_path: Path, monkeypatch: pyt
         # Of so few contexts the loss that an MLP saves is small, and its share is rough.
         assert 0.3 < line["variance_explained"]["8"] < 1 and -1 < line["loss_recovered"] < 2, site
     found = Dictionaries(folder / "saes")
-    assert list(found) == ["L0.attn", "L1", "L2.mlp"] and found["L2.mlp"].n_features == 768
+    assert list(found) == ["L0.attn", "L1", "L2.mlp"] and found["L2.mlp"].n_features == 1024
     assert found["L1"].metadata["settings"]["steps"] == 150
     monkeypatch.setattr(demo, "saes", lambda: found)
     a = aw.attribute(model.run(demo.PROMPT), demo.TARGET)
@@ -175,5 +172,6 @@ def test_truths_are_found_in_the_text(model):
     assert {"a name said again", "second mention"} <= set(found)
     assert all(mask.shape == torch.Size([80 * (concepts.SIZE - 2)]) for mask in found.values())
     assert dictionaries.family("names France") == "a country named"
+    assert dictionaries.family("means France") == "a country meant"
     assert dictionaries.family("names a country of Asia") == "countries of a continent"
     assert dictionaries.family("asks about France") == "a country asked about"

@@ -81,7 +81,11 @@ def test_properties_of_tokens():
     assert {"on ·France", "on a country", "after ·of", "before ·is", "about France", "seen first"} <= set(rows[4])
     assert "on a name, again" in rows[16] and "on a name, first" in rows[14]
     told = concepts.truths(tokens)
-    assert told[4] == ["names France", "names a country of Europe", "first mention"]
+    assert told[4] == ["means France", "names France", "names a country of Europe", "first mention"]
+    assert told[6] == ["means France", "first mention"]
+    assert "on a word for France" in rows[6] and "on a capital" in rows[6]
+    # A landmark means its country once its last word is there.
+    assert concepts.meant(["<s>", "The", " Eiffel", " Tower"]) == ["", "", "", "France"]
     assert "asks about France" in told[5] and "asks about France" in told[11] and "asks about France" not in told[4]
     assert concepts.context(3) == concepts.context(3) != concepts.context(4)
 

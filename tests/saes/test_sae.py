@@ -98,6 +98,21 @@ def test_a_folder_is_read_as_it_was_written(tmp_path: Path, architecture):
     assert found.cards("L2.attn") is None
 
 
+def test_eight_bits_are_storage_only(tmp_path: Path):
+    """Matrices are rounded to three bits behind the point; whoever reads the file is told to compute in float32."""
+    torch.manual_seed(2)
+    rows = torch.nn.functional.normalize(torch.randn(40, 24), dim=1)
+    sae = SAE(component("L1"), "topk", rows.T * 2, torch.randn(40), rows, torch.randn(24) * 300, k=4)
+    write_sae(sae, tmp_path, torch.float8_e4m3fn)
+    assert json.loads((tmp_path / "cfg.json").read_text())["dtype"] == "float32"
+    again = read_sae(tmp_path)
+    assert torch.equal(again.b_dec, sae.b_dec) and torch.equal(again.b_enc, sae.b_enc)
+    assert again.w_dec.dtype == torch.float32 and 0 < float((again.w_dec - rows).abs().max()) <= 2**-5
+    big = rows.abs() > 2**-6  # what is smaller is rounded to a fixed grid
+    assert float(((again.w_dec - rows) / rows)[big].abs().max()) <= 2**-4
+    assert (tmp_path / "sae_weights.safetensors").stat().st_size < 2 * 40 * 24 + 4 * (40 + 24) + 600
+
+
 def test_what_cannot_be_read_is_refused(tmp_path: Path):
     with pytest.raises(AttribError, match=r"cfg\.json"):
         read_sae(tmp_path)
