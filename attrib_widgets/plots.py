@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -22,6 +23,8 @@ from .analysis.trace import Node, Trace
 from .result import others_label, signed, visible
 
 PLUS, MINUS = "#0067A5", "#B84E00"
+#: Maps say the sign as bars do: with the colours of the bars, over white at zero.
+SIGNED = LinearSegmentedColormap.from_list("signed", [MINUS, "white", PLUS])
 _LABEL = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "0.7", "linewidth": 0.5}
 
 
@@ -117,7 +120,7 @@ def _(result: Worked, k: int = 20) -> Figure:
 def _map(axes: Axes, values: np.ndarray[Any, Any], signs: bool) -> Any:
     top = float(np.nanmax(np.abs(values))) or 1.0
     low = -top if signs else 0.0
-    return axes.imshow(values, cmap="PuOr_r" if signs else "Blues", vmin=low, vmax=top, aspect="auto")
+    return axes.imshow(values, cmap=SIGNED if signs else "Blues", vmin=low, vmax=top, aspect="auto")
 
 
 @figure_of.register

@@ -40,6 +40,14 @@ def test_a_pattern_shows_the_lower_triangle_only(a):
     assert len(aw.attention(a.run).plot().axes) == a.model.n_layers * a.model.n_heads
 
 
+def test_maps_say_the_sign_with_the_colours_of_the_bars(a):
+    image = a.by_position("next").plot().axes[0].images[0]
+    top = image.norm.vmax
+    assert image.norm.vmin == -top and tuple(image.to_rgba(0.0)[:3]) == pytest.approx((1, 1, 1), abs=0.02)
+    bars = {tuple(np.round(b.get_facecolor()[:3], 3)) for b in a.plot().axes[0].patches}
+    assert {tuple(np.round(image.to_rgba(sign * top)[:3], 3)) for sign in (1, -1)} <= bars
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -203,7 +203,9 @@ def _product(
     return product.reshape(*product.shape[:2], heads, -1).sum(-1)
 
 
-def estimated_effects(a: Attribution, corrupted: Any = None, direction: Direction = "denoise") -> dict[Component, float]:
+def estimated_effects(
+    a: Attribution, corrupted: Any = None, direction: Direction = "denoise"
+) -> dict[Component, float]:
     """The estimated total effect of every head and MLP on what ``a`` explains, from one backward pass.
 
     With ``corrupted``: what putting the part's output into the corrupted run would bring back (``"denoise"``), or what
