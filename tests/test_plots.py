@@ -45,7 +45,7 @@ def test_maps_say_the_sign_with_the_colours_of_the_bars(a):
     top = image.norm.vmax
     low, zero, high = (image.cmap(image.norm(value))[:3] for value in (-top, 0.0, top))
     assert image.norm.vmin == -top and zero == pytest.approx((1, 1, 1), abs=0.02)
-    bars = {b.get_width() > 0: b.get_facecolor()[:3] for b in a.plot().axes[0].patches}
+    bars = {b.get_width() > 0: b.get_facecolor()[:3] for b in a.writes("L1.mlp").plot().axes[0].patches}
     assert bars[True] == pytest.approx(high) and bars[False] == pytest.approx(low)
 
 
