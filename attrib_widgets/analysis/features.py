@@ -44,12 +44,18 @@ class Features(Contributions):
     concepts: list[str] = field(default_factory=list)
     opened: Callable[[int], Card] | None = None
 
-    def card(self, feature: int | str | Component) -> Card:
+    def card(self, feature: int | str | Component | None = None) -> Card:
         """What one feature fires on, what it writes, and where it fires in this prompt: by number or name.
+
+        Without either it is the feature that contributes most, whatever its sign.
 
         Raises:
             ComponentError: no feature of this dictionary.
         """
+        if feature is None:
+            if not len(self.numbers) > 2:
+                raise ComponentError(f"No feature of {self.site} fires here.", "Name one by its number.")
+            feature = self.numbers[int(self.values[:-2].abs().argmax())]
         if not isinstance(feature, int):
             found = component(feature)
             if found.kind != "feature" or found.site != self.site:

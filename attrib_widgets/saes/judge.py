@@ -51,12 +51,17 @@ def random_dictionary(train: Samples, x: Samples, features: int, ks: Sequence[in
     return found
 
 
+def fired(sae: SAE, x: Samples) -> Bool[Tensor, "feature"]:
+    """Which features fire on any of the samples."""
+    found = torch.zeros(sae.n_features, dtype=torch.bool)
+    for rows in x.split(4096):
+        found |= (sae.encode(rows) > 0).any(0)
+    return found
+
+
 def dead_share(sae: SAE, x: Samples) -> float:
     """Share of the features that fire on none of the samples."""
-    fired = torch.zeros(sae.n_features, dtype=torch.bool)
-    for rows in x.split(4096):
-        fired |= (sae.encode(rows) > 0).any(0)
-    return float((~fired).float().mean())
+    return float((~fired(sae, x)).float().mean())
 
 
 def loss_recovered(model: Model, sae: SAE, ids: Int[Tensor, "row position"], mean: Float[Tensor, "d_in"]) -> float:

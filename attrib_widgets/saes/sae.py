@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..components import Component
@@ -67,6 +67,12 @@ class SAE:
     def n_features(self) -> int:
         """Number of features."""
         return int(self.w_enc.shape[1])
+
+    def only(self, kept: Bool[Tensor, "feature"]) -> SAE:
+        """The dictionary of these features alone; left out are such as never fire."""
+        threshold = None if self.threshold is None else self.threshold[kept]
+        w_enc, b_enc, w_dec = self.w_enc[:, kept].contiguous(), self.b_enc[kept], self.w_dec[kept]
+        return replace(self, w_enc=w_enc, b_enc=b_enc, w_dec=w_dec, threshold=threshold)
 
     def check(self, feature: int) -> None:
         """Raises ComponentError where there is no such feature."""

@@ -114,4 +114,6 @@ def test_the_table_and_the_frame(family_model):
     assert list(frame.columns) == ["row", "label", "kind", "value", "feature", "activation", "concept"]
     assert frame.value.sum() == pytest.approx(a["L1.mlp"], abs=1e-5)
     card = found.card(found.labels[0])
+    largest = max(zip(found.values[:-2].abs().tolist(), found.numbers, strict=False))[1]
+    assert found.card().feature.index == largest
     assert card.label == "" and card.contexts == [] and card.here[-1] == pytest.approx(float(found.activations[0]))

@@ -95,8 +95,7 @@ def test_the_header(explorer, demo):
     assert [e["prompt"] for e in h["examples"]] == [group[0].prompt for group in tasks.values()]
     np.testing.assert_array_equal(arrays["values"], a.values.numpy())
     assert "patterns" in h["arrays"] and h["writes"] and h["neurons"]
-    # Without its dictionaries the embedded model says so, as any other.
-    assert {name.split()[0] for name in h["absent"]} <= {"features"}
+    assert h["absent"] == {}, "the embedded model can show everything"
     assert h["finding"]["names"] and h["finding"]["text"] in a.title()
 
 
