@@ -27,6 +27,8 @@ from .rows import Rows, decompose
 from .scores import read_score
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from ..model.model import Model, Prompt
@@ -194,15 +196,15 @@ class Attribution(Result):
             raise ComponentError(f"{layer!r} is no MLP below the read point.", f"Use 0 to {last}.")
         return number
 
-    def features(self, which: ComponentLike, sae: SAE | None = None) -> Features:
+    def features(self, which: ComponentLike, sae: SAE | Path | str | None = None) -> Features:
         """What each feature of a dictionary contributed through an MLP, a head, or the stream behind a layer.
 
         Args:
             which: ``"L2.mlp"``, ``"L3H5"`` (read in the outputs of all heads of its layer) or ``"L2"``.
-            sae: the dictionary; None takes the embedded model's own.
+            sae: the dictionary, or its SAELens folder; None takes the embedded model's own.
 
         Raises:
-            ComponentError: no such row, or no dictionary for it.
+            ComponentError: no such row, or no dictionary for it; AttribError: a folder that cannot be read.
         """
         from .features import features
 

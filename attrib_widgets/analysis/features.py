@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,7 @@ from ..components import Component, ComponentLike, component
 from ..errors import ComponentError
 from ..result import Table, others_label, signed
 from ..saes.cards import Card, Cards, card_of
+from ..saes.readers import read_sae
 from ..saes.sae import SAE
 from .parts import Contributions, closing
 from .sources import attention_direction, stream_direction
@@ -84,32 +86,33 @@ class Features(Contributions):
 
 
 @torch.no_grad()
-def features(a: Attribution, which: ComponentLike, sae: SAE | None = None) -> Features:
+def features(a: Attribution, which: ComponentLike, sae: SAE | Path | str | None = None) -> Features:
     """See :meth:`Attribution.features`."""
     found = component(which)
     site = _site(a, found)
-    sae, cards, text = _dictionary(a, site, sae)
+    read, cards, text = _dictionary(a, site, sae)
     layer, at, rec = found.layer or 0, a.reading.position, a.run.record
     held = {"layer": rec.streams[layer + 1], "mlp": rec.mlp_write[layer], "attn": rec.z[layer]}[site.kind]
     if site.kind == "mlp" and a.model.multiplier != 1:  # a dictionary reads what comes before the multiplier
         held = held.float() / a.model.multiplier
-    if held.shape[1] != sae.d_in:
+    if held.shape[1] != read.d_in:
         raise ComponentError(
-            f"The dictionary reads {sae.d_in} numbers, and {site} of {a.model.name} has {held.shape[1]}.",
+            f"The dictionary reads {read.d_in} numbers, and {site} of {a.model.name} has {held.shape[1]}.",
             "Use a dictionary that was trained on this model.",
         )
     u = _direction(a, found)
+    head = found.index if found.kind == "head" else None
     x = held[at].float()
-    active = sae.encode(x)
+    active = read.encode(x)
     firing = active.nonzero()[:, 0].tolist()
-    error = x.double() - (active.double() @ sae.w_dec.double() + sae.b_dec.double())
-    values = (active[firing].double() * (sae.w_dec[firing].double() @ u)).tolist()
-    values += [float(sae.b_dec.double() @ u), float(error @ u)]
+    error = x.double() - (active.double() @ read.w_dec.double() + read.b_dec.double())
+    values = (active[firing].double() * (read.w_dec[firing].double() @ u)).tolist()
+    values += [float(read.b_dec.double() @ u), float(error @ u)]
     if found.kind == "layer":  # what had been written up to there, read where it stands
         parent, bar = f"stream behind {found}", float(x.double() @ u)
     else:
         parent, bar = str(found), a[found]
-    size = 1 - float(error.square().sum() / (x.double() - sae.b_dec.double()).square().sum().clamp_min(1e-30))
+    size = 1 - float(error.square().sum() / (x.double() - read.b_dec.double()).square().sum().clamp_min(1e-30))
     best = max(range(len(firing)), key=lambda i: abs(values[i]), default=None)
     concepts = [cards.labels[f] if cards else "" for f in firing]
     labels = [f"{site}/{f}" for f in firing]
@@ -123,13 +126,22 @@ def features(a: Attribution, which: ComponentLike, sae: SAE | None = None) -> Fe
         bar,
         a.unit,
         axis="feature",
-        note=f"{len(firing)} of {sae.n_features} features fire; they explain {100 * size:.1f} % of what is there.",
+        note=_note(a, read, len(firing), size, own=text is not None),
         site=str(site),
         numbers=[*firing, -1, -1],
         activations=torch.cat([active[firing], torch.zeros(2)]),
         concepts=[*concepts, "", ""],
-        opened=lambda f: card_of(a.model, sae, cards, f, (a.run.tokens, held), text),
+        opened=lambda f: card_of(a.model, read, cards, f, (a.run.tokens, held), text, head),
     )
+
+
+def _note(a: Attribution, sae: SAE, firing: int, share: float, own: bool) -> str:
+    """How much of the activations the firing features explain: for a head it is all heads of its layer."""
+    place = f"{sae.site}, the outputs of all heads of the layer" if sae.site.kind == "attn" else str(sae.site)
+    said = f"{firing} of {sae.n_features} features fire; they explain {100 * share:.1f} % of {place}."
+    if own and a.reading.position == 0:
+        said += " Position 0, where activations are unlike all others, was left out when the dictionary was trained."
+    return said
 
 
 def opened_row(a: Attribution, which: Component) -> Component:
@@ -156,14 +168,32 @@ def _site(a: Attribution, which: Component) -> Component:
         return Component("attn" if which.kind == "head" else "mlp", which.layer)
     if which.kind == "layer" and which.layer is not None and which.layer < a.reading.point.mlps:
         return which
+    if which.layer is not None and which.layer >= a.model.n_layers:
+        raise ComponentError(
+            f"{a.model.name} has no layer {which.layer}.", f"Its layers are 0 to {a.model.n_layers - 1}."
+        )
+    if which.kind == "layer":
+        raise ComponentError(
+            f"The stream {which} lies behind what is explained here.",
+            "Open what comes before: a stream, an MLP or a head of an earlier layer.",
+        )
+    if which.kind == "attn":
+        raise ComponentError(f"{which} is opened through one of its heads.", f'Name the head: "L{which.layer}H0".')
     raise ComponentError(f"{which} has no dictionary.", 'Name an MLP ("L2.mlp"), a head ("L3H5") or a stream ("L2").')
 
 
 def _dictionary(
-    a: Attribution, site: Component, sae: SAE | None
+    a: Attribution, site: Component, sae: SAE | Path | str | None
 ) -> tuple[SAE, Cards | None, Callable[[int], str] | None]:
     """(dictionary, its cards, where the texts of the cards come from)."""
+    if isinstance(sae, str | Path):
+        sae = read_sae(sae)
     if sae is not None:
+        if not isinstance(sae, SAE):
+            raise ComponentError(
+                f"A dictionary cannot be a {type(sae).__name__}.",
+                "Give an aw.SAE, or the folder of one in SAELens format.",
+            )
         if sae.site != site:
             raise ComponentError(f"This dictionary is for {sae.site}, and the row needs one for {site}.")
         return sae, None, None

@@ -26,7 +26,8 @@ def closing(total: float, unit: str, parent: str, value: float, gap: float) -> s
 class Contributions(Result):
     """Signed rows that sum to one parent number.
 
-    ``kinds`` tells what each row is: ``"token"``, ``"component"``, ``"neuron"``, ``"bias"`` or ``"rounding"``.
+    ``kinds`` tells what each row is: ``"token"``, ``"component"``, ``"neuron"``, ``"feature"``,
+    ``"bias"``, ``"error"`` or ``"rounding"``.
     """
 
     title: str

@@ -19,7 +19,7 @@ class Verdict(Enum):
     SOLE_PATH = ("sole path", "what it writes is needed")
     SOLE_PATH_AND_MEDIATES = ("sole path, and mediates", "needed directly and through others")
     PASSTHROUGH = ("passthrough", "it hands on earlier work")
-    REDUNDANT = ("redundant", "others take over without it")
+    REDUNDANT = ("redundant", "the answer stands without it")
     SUPPRESSION = ("suppression", "it holds the answer back")
     COMPENSATED = ("suppression, compensated", "it holds back; others adjust")
     OPPOSED = ("opposed", "direct and total effect disagree")
@@ -31,7 +31,7 @@ class Verdict(Enum):
 
     @property
     def plain(self) -> str:
-        """For example ``"others take over without it"``."""
+        """For example ``"the answer stands without it"``."""
         return self.value[1]
 
 

@@ -7,6 +7,7 @@ the weights, and in words in `model.card`.
 
 from __future__ import annotations
 
+import hashlib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -83,6 +84,11 @@ def path() -> Path:
     return Path(__file__).parent / "files"
 
 
+def weights_sha256(folder: Path | None = None) -> str:
+    """SHA-256 of the weights in a folder (default: the embedded model's), which its tables carry."""
+    return hashlib.sha256(((folder or path()) / "model.safetensors").read_bytes()).hexdigest()
+
+
 @cache
 def saes() -> Dictionaries:
     """The dictionaries of the embedded model by site (``"L2.mlp"``), each read when it is first asked for."""
@@ -92,7 +98,10 @@ def saes() -> Dictionaries:
 
 
 def context(number: int) -> str:
-    """One of the texts that the cards of the dictionaries point into: written like the corpus, not trained on."""
+    """One of the texts that the cards of the dictionaries point into: drawn like the corpus, by a seed of its own.
+
+    As a whole none of them was trained on; single sentences of it recur.
+    """
     from .concepts import context
 
     return context(number)

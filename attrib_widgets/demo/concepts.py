@@ -18,7 +18,7 @@ _SEED = "cards"
 SIZE = 64
 
 # A sentence that begins so goes on about the country of the sentence before.
-_FOLLOW_UPS = ("Its", "There", "People there", "People who live there", "The country lies")
+_FOLLOW_UPS = ("Its", "There ,", "People there", "People who live there", "The country lies")
 
 
 def context(number: int) -> str:

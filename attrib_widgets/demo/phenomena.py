@@ -1,7 +1,8 @@
-"""What the embedded model turned out to do, measured: heads by role, backups, mediators, enrichment, sharpening.
+"""What the embedded model turned out to do, measured: heads by role, mediators, what is lost without a head,
+enrichment, sharpening.
 
 `python -m attrib_widgets.demo.phenomena [--folder DIR]` writes `phenomena.json` beside the weights. Nothing is
-planted or chosen by hand: every table covers all heads or layers, and the prompts are held out from training
+planted or chosen by hand: every table is drawn from all heads or layers, and the prompts are held out from training
 where the ability allows it.
 """
 
@@ -17,25 +18,28 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .. import attribute, load, logit_diff
+from .. import load, logit_lens
+from ..analysis.regions import Verdict, verdict
 from ..components import Component
 from ..model.attend import attend
 from ..model.hooks import collect, replaced
 from ..model.model import Model
-from ..targets import Target
-from . import cases, concepts, path
+from . import cases, concepts, path, weights_sha256
 from . import phrasings as say
 from .facts import COUNTRIES
 
 Heads = Float[Tensor, "layer head"]
 Change = Callable[[Tensor], Tensor]
+Activations = dict[Component, Tensor]
+
+#: A mediator's direct share is at most this part of its damage: it works through others, not beside them.
+LARGEST_DIRECT = 1 / 5
 
 
 class Probe(NamedTuple):
-    """Prompts of one length, the explained target of each, and each with one token changed."""
+    """Prompts of one length, the right token of each and the other one, and each prompt with one token changed."""
 
     ids: Int[Tensor, "row position"]
-    targets: list[Target]
     good: Int[Tensor, "row"]
     bad: Int[Tensor, "row"]
     corrupted: Int[Tensor, "row position"]
@@ -78,13 +82,10 @@ def _swap_last(prompt: str, giver: str, receiver: str) -> str:
 
 
 def _probe(model: Model, rows: Sequence[tuple[str, str, str, str]]) -> Probe:
-    good = [model.single_token(row[1]) for row in rows]
-    bad = [model.single_token(row[2]) for row in rows]
     return Probe(
         torch.tensor([model.encode(row[0]) for row in rows]),
-        [logit_diff(g, b) for g, b in zip(good, bad, strict=True)],
-        torch.tensor(good),
-        torch.tensor(bad),
+        torch.tensor([model.single_token(row[1]) for row in rows]),
+        torch.tensor([model.single_token(row[2]) for row in rows]),
         torch.tensor([model.encode(row[3]) for row in rows]),
     )
 
@@ -101,13 +102,43 @@ def margins(model: Model, probe: Probe, ids: Tensor | None = None) -> Float[Tens
     return logits[rows, probe.good] - logits[rows, probe.bad]
 
 
+def _collected(model: Model, ids: Tensor) -> Activations:
+    """What every part writes, and the stream that the final norm reads."""
+    parts = [Component(kind, layer) for layer in range(model.n_layers) for kind in ("attn", "mlp")]
+    return collect(model, ids, [*parts, _last_stream(model)])
+
+
+def _last_stream(model: Model) -> Component:
+    return Component("layer", model.n_layers - 1)
+
+
+def _direction(model: Model, probe: Probe, found: Activations) -> Float[Tensor, "row d_model"]:
+    """The margin as a direction of the last position's stream, with the final norm frozen as it was in this pass.
+
+    A stream times its own direction is its margin, but for a constant (the norm's bias): the norm's gain, its scale
+    and its centring are in the direction.
+    """
+    norm, weight = model.norm(model.anatomy.final_norm), model.unembed_weight.float()
+    scale = norm.scale(found[_last_stream(model)][:, -1])
+    return scale[:, None] * norm.pull((weight[:, probe.good] - weight[:, probe.bad]).T)
+
+
+def _written(model: Model, found: Activations, u: Float[Tensor, "row d_model"]) -> Float[Tensor, "row layer part"]:
+    """What the heads of every layer, and then its MLP, wrote along ``u`` at the last position."""
+    layers = []
+    for layer in range(model.n_layers):
+        through = u @ model.out_weight(layer)[0].T
+        heads = (found[Component("attn", layer)][:, -1] * through).view(len(u), model.n_heads, -1).sum(-1)
+        mlp = (found[Component("mlp", layer)][:, -1] * u).sum(1, keepdim=True)
+        layers.append(torch.cat([heads, mlp], 1))
+    return torch.stack(layers, 1)
+
+
 def direct(model: Model, probe: Probe) -> tuple[Heads, Heads]:
     """Mean contributions of the heads to the margin, on the prompts and on the corrupted ones."""
-    tables = []
-    for ids in (probe.ids, probe.corrupted):
-        rows = [attribute(model.run(row.tolist()), t).heads for row, t in zip(ids, probe.targets, strict=True)]
-        tables.append(torch.stack(rows).mean(0))
-    return tables[0], tables[1]
+    here, there = (_collected(model, ids) for ids in (probe.ids, probe.corrupted))
+    tables = [_written(model, found, _direction(model, probe, found)).mean(0) for found in (here, there)]
+    return tables[0][:, : model.n_heads], tables[1][:, : model.n_heads]
 
 
 def _slice(model: Model, head: int) -> slice:
@@ -167,64 +198,64 @@ def _attention(model: Model, texts: Sequence[str], pairs: Callable[[int], list[t
     return total / count
 
 
-def backups(model: Model, probe: Probe) -> list[dict[str, Any]]:
-    """The heads that write most to the margin: what they write, what is lost without them, and who makes up for it.
+def mediators(share: Heads, damage: Heads) -> dict[str, dict[str, float]]:
+    """Heads that the library's rule calls mediators, with a direct share that is small beside the damage as well.
 
-    A head is replaced, at the last position, by its mean over these prompts and their corrupted twins. ``direct``
-    is its contribution above that mean; ``lost`` the margin that is lost. Along the frozen direction the
-    difference splits into what later parts write instead (``made up``, the most by ``risers``) and ``norm``, what
-    the final norm's new scale makes of the rest.
+    The rule alone would let a head pass that writes just below its threshold and damages just above it.
     """
-    clean, found = margins(model, probe), []
-    sites = [Component(kind, layer) for layer in range(model.n_layers) for kind in ("attn", "mlp")]
-    before, twins = collect(model, probe.ids, sites), collect(model, probe.corrupted, sites)
-    u = _direction(model, probe)
-    written = _written(model, before, u)
-    strongest = written[:, :, : model.n_heads].mean(0).flatten().topk(5).indices.tolist()
-    for layer, head in [divmod(i, model.n_heads) for i in strongest]:
-        rows, site = _slice(model, head), Component("attn", layer)
-        mean = torch.cat([before[site][:, -1, rows], twins[site][:, -1, rows]]).mean(0)
-        own = (((before[site][:, -1, rows] - mean) @ model.out_weight(layer)[0][rows]) * u).sum(1)
-        with replaced(model, site, writing(rows, mean, slice(-1, None))):
-            after = collect(model, probe.ids, sites)
-            lost = clean - margins(model, probe)
-        rise = _written(model, after, u).mean(0) - written.mean(0)
-        rise[layer, : model.n_heads] = 0  # the head itself; its neighbours read the same stream as before
-        names = [
-            f"L{i}H{h}" if h < model.n_heads else f"L{i}.mlp" for i in range(len(rise)) for h in range(rise.shape[1])
-        ]
-        best = rise.flatten().topk(3).indices.tolist()
-        found.append(
-            {
-                "head": f"L{layer}H{head}",
-                "direct": round(float(own.mean()), 3),
-                "lost": round(float(lost.mean()), 3),
-                "ratio": round(float(lost.mean() / own.mean()), 3),
-                "made up": round(float(rise.sum()), 3),
-                "norm": round(float(own.mean() - rise.sum() - lost.mean()), 3),
-                "risers": {names[i]: round(float(rise.flatten()[i]), 3) for i in best},
-            }
-        )
+    found = {}
+    for label, n in _named(damage, damage.numel()).items():
+        layer, head = label[1:].split("H")
+        d = float(share[int(layer), int(head)])
+        # Sufficiency was not measured: the damage alone decides.
+        if verdict(d, n, s=0.0) is Verdict.MEDIATOR and abs(d) <= LARGEST_DIRECT * n:
+            found[label] = {"damage": n, "direct": d}
     return found
 
 
-def _direction(model: Model, probe: Probe) -> Float[Tensor, "row d_model"]:
-    """The margin's direction of the stream at the last position, norms frozen."""
-    runs = [attribute(model.run(row.tolist()), t) for row, t in zip(probe.ids, probe.targets, strict=True)]
-    return torch.stack([a.worked(Component("head", 0, 0)).direction for a in runs])
+def without(model: Model, probe: Probe, count: int = 5) -> list[dict[str, Any]]:
+    """What the heads that write most to the margin write, what is lost without them, and what makes up for it.
 
+    A head is replaced, at the last position, by its mean over these prompts and their corrupted twins. With x and u
+    the stream and its direction (`_direction`) before the change, x' and u' after it, all in logits:
 
-def _written(
-    model: Model, found: dict[Component, Tensor], u: Float[Tensor, "row d_model"]
-) -> Float[Tensor, "row layer part"]:
-    """What the heads of every layer, and then its MLP, wrote along ``u`` at the last position."""
-    layers = []
-    for layer in range(model.n_layers):
-        through = u @ model.out_weight(layer)[0].T
-        heads = (found[Component("attn", layer)][:, -1] * through).view(len(u), model.n_heads, -1).sum(-1)
-        mlp = (found[Component("mlp", layer)][:, -1] * u).sum(1, keepdim=True)
-        layers.append(torch.cat([heads, mlp], 1))
-    return torch.stack(layers, 1)
+    * ``lost`` is the margin before minus the margin after, as the model prints them;
+    * ``direct`` is what the head wrote along u above its mean;
+    * ``made up`` is what all other parts write along u after the change, minus what they wrote before: negative
+      where they write less. ``risers`` are the three that rise most;
+    * ``norm`` is (u' - u) . x': what the final norm's new scale adds to what is left.
+
+    ``lost`` is ``direct - made up - norm``, because the margins are u . x and u' . x' plus one constant.
+    """
+    clean, result = margins(model, probe), []
+    before, twins = _collected(model, probe.ids), _collected(model, probe.corrupted)
+    u = _direction(model, probe, before)
+    written = _written(model, before, u)
+    strongest = written[:, :, : model.n_heads].mean(0).flatten().topk(count).indices.tolist()
+    parts = [*(f"H{head}" for head in range(model.n_heads)), ".mlp"]
+    for layer, head in [divmod(i, model.n_heads) for i in strongest]:
+        rows, site = _slice(model, head), Component("attn", layer)
+        mean = torch.cat([before[site][:, -1, rows], twins[site][:, -1, rows]]).mean(0)
+        with replaced(model, site, writing(rows, mean, slice(-1, None))):
+            after = _collected(model, probe.ids)
+            lost = float((clean - margins(model, probe)).mean())
+        norm = ((_direction(model, probe, after) - u) * after[_last_stream(model)][:, -1]).sum(1)
+        rise = (_written(model, after, u) - written).mean(0)
+        own = -float(rise[layer, head])
+        rise[layer, head] = 0  # what is left is what others make up
+        best = [divmod(i, len(parts)) for i in rise.flatten().topk(3).indices.tolist()]
+        result.append(
+            {
+                "head": f"L{layer}H{head}",
+                "direct": own,
+                "lost": lost,
+                "ratio": lost / own,
+                "made up": float(rise.sum()),
+                "norm": float(norm.mean()),
+                "risers": {f"L{i}{parts[j]}": float(rise[i, j]) for i, j in best},
+            }
+        )
+    return result
 
 
 def enrichment(model: Model, probe: Probe) -> dict[str, list[float]]:
@@ -247,63 +278,69 @@ def enrichment(model: Model, probe: Probe) -> dict[str, list[float]]:
                 return out
 
             with replaced(model, site, change):
-                found[name].append(round(float((clean - margins(model, probe)).mean()), 3))
+                found[name].append(float((clean - margins(model, probe)).mean()))
     return found
 
 
 def sharpening(model: Model, probe: Probe) -> dict[str, list[float]]:
-    """The logit lens on the last position, behind the embedding and every layer: nats of the answer, its rank."""
-    nats, ranks = [], []
-    for row, good in zip(probe.ids, probe.good.tolist(), strict=True):
-        run = model.run(row.tolist())
-        logits = model.read_out(torch.stack([stream[-1] for stream in run.record.streams]))[1].float()
-        nats.append(-logits.log_softmax(-1)[:, good])
-        ranks.append((logits > logits[:, good, None]).sum(-1).float())
+    """The logit lens on the last position, behind the embedding and every layer: nats of the answer, its rank.
+
+    Nats are a mean over the prompts, ranks (1 is the top) a median.
+    """
+    lenses = [
+        logit_lens(model.run(row.tolist()), good, positions=-1)
+        for row, good in zip(probe.ids, probe.good.tolist(), strict=True)
+    ]
     return {
-        "nats": [round(float(v), 3) for v in torch.stack(nats).mean(0)],
-        "median_rank": [float(v) for v in torch.stack(ranks).median(0).values],
+        "nats": (-torch.stack([lens.log_prob for lens in lenses]).mean(0)[:, 0]).tolist(),
+        "median_rank": torch.stack([lens.rank for lens in lenses]).median(0).values[:, 0].tolist(),
     }
 
 
 def _named(table: Heads, count: int = 4, lowest: bool = False) -> dict[str, float]:
     flat = table.flatten()
     order = (-flat if lowest else flat).topk(count).indices.tolist()
-    return {f"L{i // table.shape[1]}H{i % table.shape[1]}": round(float(flat[i]), 3) for i in order}
+    return {f"L{i // table.shape[1]}H{i % table.shape[1]}": float(flat[i]) for i in order}
+
+
+def task(model: Model, probe: Probe) -> dict[str, Any]:
+    """The table of one task. Damage and the direct shares of mediators are shares of the gap, the rest is logits."""
+    here, there = direct(model, probe)
+    margin = float(margins(model, probe).mean())
+    gap = margin - float(margins(model, probe, probe.corrupted).mean())
+    damage = noised(model, probe)
+    return {
+        "prompts": len(probe.ids),
+        "margin": margin,
+        "gap": gap,
+        "writes most": _named(here),
+        "suppresses most": _named(here, lowest=True),
+        "damage": _named(damage),
+        "mediators": mediators((here - there) / gap, damage),
+        "without the head": without(model, probe),
+        "lens": sharpening(model, probe),
+    }
 
 
 def measure(model: Model) -> dict[str, Any]:
     """All phenomena as one table."""
-    found: dict[str, Any] = {
+    asked = capitals(model)
+    return {
         "previous-token attention": _named(previous_token(model)),
         "induction attention": _named(induction_attention(model)),
+        "two names": task(model, two_names(model)),
+        "capitals": task(model, asked) | {"mlp at": enrichment(model, asked)},
+        "induction": task(model, induction(model)),
     }
-    for name, make in (("two names", two_names), ("capitals", capitals), ("induction", induction)):
-        probe = make(model)
-        here, there = direct(model, probe)
-        gap = float((margins(model, probe) - margins(model, probe, probe.corrupted)).mean())
-        share, damage = (here - there) / gap, noised(model, probe)
-        mediators = damage.where(share.abs() < 0.05, torch.zeros(()))
-        found[name] = {
-            "prompts": len(probe.ids),
-            "margin": round(float(margins(model, probe).mean()), 3),
-            "gap": round(gap, 3),
-            "writes most": _named(here),
-            "suppresses most": _named(here, lowest=True),
-            "damage": _named(damage),
-            "mediators": {
-                label: {"damage": value, "direct": round(float(share.flatten()[_number(model, label)]), 3)}
-                for label, value in _named(mediators, 3).items()
-            },
-            "backed up": backups(model, probe),
-            "lens": sharpening(model, probe),
-        }
-    found["capitals"]["mlp at"] = enrichment(model, capitals(model))
-    return found
 
 
-def _number(model: Model, label: str) -> int:
-    layer, head = label[1:].split("H")
-    return int(layer) * model.n_heads + int(head)
+def _rounded(found: Any) -> Any:
+    """The same table with three decimals."""
+    if isinstance(found, dict):
+        return {name: _rounded(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [_rounded(value) for value in found]
+    return round(found, 3) if isinstance(found, float) else found
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -311,9 +348,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--folder", type=Path, default=path(), help="folder of the model (default: the embedded one)")
     folder = parser.parse_args(arguments).folder
-    found = measure(load(str(folder), dtype="float32"))
-    (folder / "phenomena.json").write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    found = {"weights_sha256": weights_sha256(folder), **_rounded(measure(load(str(folder), dtype="float32")))}
+    text = json.dumps(found, indent=1)
+    (folder / "phenomena.json").write_text(text + "\n")
+    print(text)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from tqdm.auto import tqdm
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from . import corpus, path
+from . import corpus, path, weights_sha256
 from .cases import two_hop_baselines
 from .evaluate import evaluate, load, table_text, token_id
 
@@ -216,7 +216,7 @@ class Training:
         """Everything that goes on, at once, so that a crash leaves the old file."""
         state = {
             "settings": asdict(self.settings),
-            "corpus": corpus.fingerprint(),
+            "corpus": corpus.fingerprint(self.settings.seed),
             "done": self.done,
             "losses": self.losses,
             "model": self.model.state_dict(),
@@ -230,7 +230,7 @@ class Training:
         """Go on from a file of `save`; it has to be of this corpus and, but for the steps, of these settings."""
         state: dict[str, Any] = torch.load(file, map_location=self.device, weights_only=True)
         same = asdict(self.settings) == state["settings"] | {"steps": self.settings.steps}
-        if state["corpus"] != corpus.fingerprint() or not same:
+        if state["corpus"] != corpus.fingerprint(self.settings.seed) or not same:
             raise ValueError(f"{file} was trained with other settings or another corpus: delete it to start again")
         self.done, self.losses = state["done"], state["losses"]
         self.model.load_state_dict(state["model"])
@@ -307,7 +307,8 @@ def main(arguments: list[str] | None = None) -> None:
         "abilities": abilities,
         "baselines": {"landmarks, two steps, held out": two_hop_baselines()},
         "settings": asdict(settings),
-        "corpus_sha256": corpus.fingerprint(),
+        "corpus_sha256": corpus.fingerprint(settings.seed),
+        "weights_sha256": weights_sha256(options.out),
         "parameters": sum(p.numel() for p in model.parameters()),
         "final_loss": round(loss, 4),
     }

@@ -1,7 +1,8 @@
-"""What a feature fires on: its strongest contexts in held-out text, and a label computed from them.
+"""What a feature fires on: its strongest contexts in newly drawn text, and a label computed from them.
 
 A label is the property that the strongest firings share and other positions rarely have ("before ·Paris, about
-France"). It is counted, never written by hand, and says nothing of weaker firings.
+France"). It is counted, never written by hand, and says nothing of weaker firings. Where they share nothing, the label
+says which tokens are commonest and how common they are.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from ..components import Component
 from ..model.hooks import collect
+from ..model.writing import write_of
 from ..result import Result, Table, signed, visible
 from .sae import SAE
 
@@ -35,6 +37,8 @@ LABELS, FIRINGS = "labels.json", "cards.safetensors"
 SHARE = 0.7
 #: How many of the strongest firings are looked at, and how many are kept as examples.
 LOOKED_AT, KEPT = 24, 5
+#: A feature that fires less often has no label: what a few firings share may be chance.
+FEWEST = 5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,10 +96,11 @@ class Firing(NamedTuple):
 class Card(Result):
     """One feature: what it fires on, what it writes, and where it fires in the prompt at hand.
 
-    ``label`` is computed from the strongest contexts, and ``density`` is the share of tokens that it fires on; without
-    cards they are "" and NaN. ``promoted`` and ``suppressed`` list (token text, id,
-    logits per unit of activation, before the final norm's scale). ``here`` has the activation on each of
-    ``tokens``, those of the prompt.
+    ``label`` is computed from the strongest contexts ("" where it fires too rarely), and ``density`` is the share of
+    tokens that it fires on; without cards they are "" and NaN. ``promoted`` and ``suppressed`` list (token text, id,
+    logits per unit of activation that it adds directly, before the final norm's scale); for a feature of the heads'
+    outputs ``through`` names the head that this is read through. ``here`` has the activation on each of ``tokens``,
+    those of the prompt.
     """
 
     feature: Component
@@ -106,13 +111,18 @@ class Card(Result):
     suppressed: list[tuple[str, int, float]]
     tokens: list[str]
     here: list[float]
+    through: str = ""
 
     def summary(self) -> Table:
         rows = [["fires on", _shaded(c.tokens, c.activations, c.position)] for c in self.contexts]
         rows.append(["in this prompt", _shaded(self.tokens, self.here, len(self.tokens) - 1)])
+        through = f" through {self.through}" if self.through else ""
         for name, entries in (("promotes", self.promoted), ("suppresses", self.suppressed)):
-            rows.append([name, "  ".join(f"{visible(text)} {signed(value)}" for text, _, value in entries[:5])])
-        said = f"computed label: {self.label}" if self.label else "no label was computed"
+            rows.append(
+                [name + through, "  ".join(f"{visible(text)} {signed(value)}" for text, _, value in entries[:5])]
+            )
+        without = "no label was computed" if math.isnan(self.density) else "it fires too rarely for a label"
+        said = f"computed label: {self.label}" if self.label else without
         often = "" if math.isnan(self.density) else f": fires on {100 * self.density:.2g} % of tokens"
         return Table(f"{self.feature}{often}", ["", ""], rows, [], said)
 
@@ -142,12 +152,13 @@ def make_cards(
     real: Sequence[int],
     properties: Sequence[Sequence[Sequence[str]]],
 ) -> Cards:
-    """Cards from the activations of held-out contexts.
+    """Cards from the activations of contexts that the dictionary was not trained on.
 
     Args:
         x: activations; position 0 and what lies behind the end of a context are left out.
         real: how many positions of each context hold its tokens.
-        properties: for every context and position what can be said of it, the kind of statement first ("on ·is").
+        properties: for every context and position what can be said of it, the kind of statement first ("on ·is"),
+            and which token it is before all else.
     """
     inside = torch.zeros(x.shape[:2], dtype=torch.bool)
     for number, length in enumerate(real):
@@ -181,9 +192,10 @@ def _firings(sae: SAE, x: Tensor, inside: Tensor, first: int) -> tuple[Tensor, T
 def label_of(firings: Sequence[Sequence[str]], base: Counter[str], total: int) -> str:
     """Up to two properties that nearly all of these firings share and that are rare elsewhere.
 
-    Ranked by share x log(share / share of all positions); of one kind ("on", "before") only one is named.
+    Ranked by share x log(share / share of all positions); of one kind ("on", "before") only one is named. "mostly"
+    names up to three tokens that make up most of the firings between them, "mixed" one that does not.
     """
-    if not firings:
+    if len(firings) < FEWEST:
         return ""
     counts = Counter(said for properties in firings for said in set(properties))
     scored = [
@@ -197,11 +209,19 @@ def label_of(firings: Sequence[Sequence[str]], base: Counter[str], total: int) -
         if all(kind != other.split(" ", 1)[0] and what.strip("·") not in other for other in named):
             named.append(said)
         if len(named) == 2:
-            return ", ".join(named)
-    if named:
-        return named[0]
-    common = [said for said, _ in counts.most_common() if said.startswith("on ·")][:3]
-    return "mostly " + ", ".join(common) if common else ""
+            break
+    return ", ".join(named) or _commonest(firings)
+
+
+def _commonest(firings: Sequence[Sequence[str]]) -> str:
+    """Which tokens firings without a common property stand on."""
+    ranked = Counter(properties[0] for properties in firings if properties).most_common(3)
+    covered = 0
+    for number, (_, count) in enumerate(ranked, 1):
+        covered += count
+        if covered >= SHARE * len(firings):
+            return "mostly " + ", ".join(said for said, _ in ranked[:number])
+    return f"mixed: {ranked[0][0]} in {ranked[0][1]} of {len(firings)}" if ranked else ""
 
 
 def card_of(
@@ -211,6 +231,7 @@ def card_of(
     feature: int,
     prompt: tuple[Sequence[str], Float[Tensor, "position d_in"]],
     text: Callable[[int], str] | None,
+    head: int | None = None,
     k: int = 8,
 ) -> Card:
     """The card of one feature; its contexts are run through the model to find which tokens it fires on.
@@ -218,14 +239,16 @@ def card_of(
     Args:
         prompt: the tokens at hand and the activations of the dictionary's site on them.
         text: the text of a context by its number; without it no contexts are shown.
+        head: what a feature of the heads' outputs writes is read through this head alone; None: through all.
 
     Raises:
         ComponentError: the dictionary has no such feature.
     """
     sae.check(feature)
     contexts = _contexts(model, sae, cards, feature, text) if cards is not None and text is not None else []
-    logits = written_logits(model, sae, feature)
+    logits = written_logits(model, sae, feature, head)
     here, x = prompt
+    through = "" if sae.site.kind != "attn" else f"all heads of L{sae.site.layer}"
     return Card(
         Component("feature", index=feature, site=str(sae.site)),
         cards.labels[feature] if cards else "",
@@ -235,6 +258,7 @@ def card_of(
         [(model.token(i), i, float(logits[i])) for i in (-logits).topk(k).indices.tolist()],
         list(here),
         sae.encode(x)[:, feature].tolist(),
+        through if head is None else str(Component("head", sae.site.layer, head)),
     )
 
 
@@ -255,11 +279,18 @@ def _contexts(model: Model, sae: SAE, cards: Cards, feature: int, text: Callable
 
 
 @torch.no_grad()
-def written_logits(model: Model, sae: SAE, feature: int) -> Float[Tensor, "vocab"]:
-    """What one unit of a feature adds to every logit, through the final norm's gain, before its scale."""
-    row = sae.w_dec[feature].to(model.device)
+def written_logits(model: Model, sae: SAE, feature: int, head: int | None = None) -> Float[Tensor, "vocab"]:
+    """What one unit of a feature adds to every logit directly, before the scales of the norms that it passes.
+
+    A feature of the heads' outputs writes through ``head`` alone, or through all heads of its layer.
+    """
+    row, layer = sae.w_dec[feature].to(model.device), sae.site.layer or 0
     if sae.site.kind == "attn":
-        row = row @ model.out_weight(sae.site.layer or 0)[0]
+        d = model.geometry.d_head
+        rows = slice(None) if head is None else slice(head * d, (head + 1) * d)
+        row = write_of(model, "attn", layer).push(row[rows] @ model.out_weight(layer)[0][rows].float())
+    elif sae.site.kind == "mlp":  # read behind the MLP's own norm and before the multiplier
+        row = row * model.multiplier
     norm = model.norm(model.anatomy.final_norm)
-    found: Tensor = (norm.push(row) @ model.unembed_weight.float()).cpu()
+    found: Tensor = (norm.push(row) @ model.unembed_weight.float()).cpu() * model.logit_scale
     return found

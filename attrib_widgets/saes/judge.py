@@ -27,8 +27,13 @@ def explained(x: Samples, rebuilt: Samples) -> float:
 
 def curve(sae: SAE, x: Samples, ks: Sequence[int]) -> dict[int, float]:
     """Variance explained with the ``k`` largest activations kept, for each k."""
-    pre = sae.pre_activations(x)
-    return {k: explained(x, sae.decode(keep_largest(pre, k))) for k in ks}
+    left = dict.fromkeys(ks, 0.0)
+    for rows in x.split(4096):  # all at once would take gigabytes
+        pre = sae.pre_activations(rows)
+        for k in ks:
+            left[k] += float((rows.double() - sae.decode(keep_largest(pre, k)).double()).square().sum())
+    total = float((x.double() - x.double().mean(0)).square().sum())
+    return {k: 1 - missed / total for k, missed in left.items()}
 
 
 def pca(train: Samples, x: Samples, ks: Sequence[int]) -> dict[int, float]:
@@ -85,7 +90,7 @@ def loss_recovered(model: Model, sae: SAE, ids: Int[Tensor, "row position"], mea
 
 
 class Detector(NamedTuple):
-    """A column that tells a concept, chosen with its threshold on one half of the samples, judged on the other."""
+    """A column that tells a concept, chosen with its threshold on some samples, judged on others."""
 
     concept: str
     column: int
@@ -97,6 +102,11 @@ class Detector(NamedTuple):
     def clean(self) -> bool:
         """Precision and recall of at least 0.9 on the samples that it was not chosen on."""
         return self.precision >= 0.9 and self.recall >= 0.9
+
+    @property
+    def f1(self) -> float:
+        """The harmonic mean of precision and recall."""
+        return 2 * self.precision * self.recall / max(self.precision + self.recall, 1e-9)
 
 
 def _best(scores: Float[Tensor, "sample"], truth: Bool[Tensor, "sample"]) -> tuple[float, float]:
@@ -113,23 +123,28 @@ def _best(scores: Float[Tensor, "sample"], truth: Bool[Tensor, "sample"]) -> tup
     return float(f1[best]), float(ranked[best])
 
 
-def detectors(scores: Float[Tensor, "sample column"], concepts: Mapping[str, Bool[Tensor, "sample"]]) -> list[Detector]:
-    """For each concept the column that tells it best: chosen on the even samples, judged on the odd ones.
+def detectors(
+    scores: Float[Tensor, "sample column"],
+    concepts: Mapping[str, Bool[Tensor, "sample"]],
+    judged: Bool[Tensor, "sample"],
+) -> list[Detector]:
+    """For each concept the column that tells it best: chosen where ``judged`` is false, judged where it is true.
 
-    Columns are features, neurons or directions; a column counts where it is positive. To keep the search short,
-    only the columns that differ most between the samples with and without the concept are tried.
+    Samples of one context are alike, so a context should be on one side as a whole. Columns are features, neurons or
+    directions; a column counts where it is positive. To keep the search short, only the columns that differ most
+    between the samples with and without the concept are tried.
     """
-    chosen, judged = scores[::2], scores[1::2]
-    names = [name for name, truth in concepts.items() if bool(truth[::2].any()) and bool(truth[1::2].any())]
+    names = [name for name, truth in concepts.items() if bool(truth[judged].any()) and bool(truth[~judged].any())]
     if not names:
         return []
-    here = torch.stack([concepts[name][::2] for name in names]).float()
+    chosen, held = scores[~judged], scores[judged]
+    here = torch.stack([concepts[name][~judged] for name in names]).float()
     contrast = (here @ chosen / here.sum(1, keepdim=True) - chosen.mean(0)) / (chosen.std(0) + 1e-9)
     found = []
     for name, few in zip(names, contrast.topk(min(12, scores.shape[1])).indices.tolist(), strict=True):
-        truth, there = concepts[name][::2], concepts[name][1::2]
+        truth, there = concepts[name][~judged], concepts[name][judged]
         (_, threshold), column = max(((_best(chosen[:, c], truth), c) for c in few), key=lambda entry: entry[0][0])
-        fires = judged[:, column] >= threshold
+        fires = held[:, column] >= threshold
         right = float((fires & there).sum())
         precision = right / max(float(fires.sum()), 1.0)
         found.append(Detector(name, column, threshold, precision, right / float(there.sum())))

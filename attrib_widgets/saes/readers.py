@@ -25,7 +25,16 @@ _HOOKS = {"layer": "blocks.{}.hook_resid_post", "mlp": "blocks.{}.hook_mlp_out",
 
 
 def hook_name(site: Component) -> str:
-    """The name of a site in a SAELens config."""
+    """The name of a site in a SAELens config.
+
+    Raises:
+        AttribError: a component that no dictionary reads.
+    """
+    if site.kind not in _HOOKS:
+        raise AttribError(
+            f"No dictionary reads {site}.",
+            "It is for a stream (L2), an MLP (L2.mlp) or the heads of a layer (L2.attn).",
+        )
     return _HOOKS[site.kind].format(site.layer)
 
 
@@ -50,6 +59,7 @@ def write_sae(sae: SAE, folder: Path, dtype: torch.dtype = torch.float32) -> Non
     """
     from safetensors.torch import save_file
 
+    hook = hook_name(sae.site)
     folder.mkdir(parents=True, exist_ok=True)
     config: dict[str, Any] = {
         "architecture": sae.architecture,
@@ -60,7 +70,7 @@ def write_sae(sae: SAE, folder: Path, dtype: torch.dtype = torch.float32) -> Non
         "apply_b_dec_to_input": sae.subtract,
         "normalize_activations": "none",
         "reshape_activations": "hook_z" if sae.site.kind == "attn" else "none",
-        "metadata": {**sae.metadata, "hook_name": hook_name(sae.site)},
+        "metadata": {**sae.metadata, "hook_name": hook},
     }
     if sae.architecture == "topk":
         config |= {"k": sae.k, "rescale_acts_by_decoder_norm": False}
@@ -77,24 +87,30 @@ def read_sae(folder: Path | str) -> SAE:
     """Read a dictionary that SAELens 6, or :func:`write_sae`, has written.
 
     Raises:
-        AttribError: no such folder, or an architecture or a normalisation that is not read here.
+        AttribError: no such folder, files that are broken or contradict each other, or an architecture, a scaling or
+            a place that is not read here.
     """
-    from safetensors.torch import load_file
-
     folder = Path(folder)
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise AttribError(f"{folder} is not a SAELens folder.", f"It holds {CONFIG} and {WEIGHTS}.")
-    config = json.loads((folder / CONFIG).read_text())
+    config = _config(folder)
     name = config.get("architecture")
-    normalised = config.get("normalize_activations", "none") not in ("none", None)
-    rescaled = bool(config.get("rescale_acts_by_decoder_norm", False))
-    if name not in ARCHITECTURES or normalised or rescaled:
-        what = f"architecture {name!r}" if name not in ARCHITECTURES else "normalised activations"
-        raise AttribError(f"{folder.name} has {what}, which is not read here.", f"Read are {ARCHITECTURES}, unscaled.")
-    weights = {key: value.float() for key, value in load_file(folder / WEIGHTS).items()}
+    if name not in ARCHITECTURES:
+        raise AttribError(f"{folder} has architecture {name!r}, which is not read here.", f"Read are {ARCHITECTURES}.")
+    scaled = [key for key in ("normalize_activations", "rescale_acts_by_decoder_norm") if config.get(key)]
+    if scaled := [key for key in scaled if config[key] != "none"]:
+        raise AttribError(
+            f"{folder} has {scaled[0]} = {config[scaled[0]]!r}, which is not read here.",
+            "Fold the scaling into the weights first, as SAELens can.",
+        )
     metadata = dict(config.get("metadata", {}))
-    return SAE(
-        site_of(metadata.get("hook_name", "")),
+    # Older files say it at the top.
+    hook = metadata.get("hook_name") or config.get("hook_name")
+    if not hook:
+        raise AttribError(f"{folder / CONFIG} does not say where the dictionary reads.", "It needs metadata.hook_name.")
+    site, weights = site_of(str(hook)), _weights(folder, name)
+    sae = SAE(
+        site,
         name,
         weights["W_enc"],
         weights["b_enc"],
@@ -105,6 +121,37 @@ def read_sae(folder: Path | str) -> SAE:
         subtract=bool(config.get("apply_b_dec_to_input", True)),
         metadata=metadata,
     )
+    for key, size in (("d_in", sae.d_in), ("d_sae", sae.n_features)):
+        if config.get(key, size) != size:
+            raise AttribError(
+                f"{folder / CONFIG} says {key} = {config[key]}, and W_enc in {WEIGHTS} has {size}.",
+                "The two files do not belong together: take both from one dictionary.",
+            )
+    return sae
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except ValueError as reason:
+        raise AttribError(f"{folder / CONFIG} is no JSON: {reason}.", "Write or fetch it again.") from reason
+    if not isinstance(found, dict):
+        raise AttribError(f"{folder / CONFIG} holds a {type(found).__name__}, not settings by name.")
+    return found
+
+
+def _weights(folder: Path, architecture: str) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        found = {key: value.float() for key, value in load_file(folder / WEIGHTS).items()}
+    except SafetensorError as reason:
+        raise AttribError(f"{folder / WEIGHTS} cannot be read: {reason}.", "Write or fetch it again.") from reason
+    needed = {"W_enc", "b_enc", "W_dec", "b_dec"} | ({"threshold"} if architecture == "jumprelu" else set())
+    if missing := sorted(needed - set(found)):
+        raise AttribError(f"{folder / WEIGHTS} lacks {', '.join(missing)}.", f"It has {', '.join(sorted(found))}.")
+    return found
 
 
 class Dictionaries(Mapping[str, SAE]):
@@ -119,10 +166,10 @@ class Dictionaries(Mapping[str, SAE]):
         try:
             name = str(component(site))
         except ComponentError:
-            raise KeyError(site) from None
+            name = str(site)
         if name not in self._read:
-            if not (self.folder / name).is_dir():
-                raise KeyError(name)
+            if name not in list(self):
+                raise KeyError(f"No dictionary for {name}; there are {', '.join(self) or 'none'}.")
             self._read[name] = read_sae(self.folder / name)
         return self._read[name]
 
@@ -135,9 +182,9 @@ class Dictionaries(Mapping[str, SAE]):
 
     def __iter__(self) -> Iterator[str]:
         entries = self.folder.iterdir() if self.folder.is_dir() else ()
-        found = [entry.name for entry in entries if (entry / CONFIG).is_file()]
-        order = {"layer": 2, "mlp": 1, "attn": 0}
-        sites = sorted((component(name) for name in found), key=lambda site: (site.layer, order[site.kind]))
+        found = [_named(entry.name) for entry in entries if (entry / CONFIG).is_file()]
+        order = list(reversed(_HOOKS))
+        sites = sorted((site for site in found if site), key=lambda site: (site.layer, order.index(site.kind)))
         return iter([str(site) for site in sites])
 
     def __len__(self) -> int:
@@ -145,3 +192,12 @@ class Dictionaries(Mapping[str, SAE]):
 
     def __repr__(self) -> str:
         return f"Dictionaries for {', '.join(self)}"
+
+
+def _named(folder: str) -> Component | None:
+    """The site that a folder is named after; None for any other folder."""
+    try:
+        found = component(folder)
+    except ComponentError:
+        return None
+    return found if found.kind in _HOOKS and str(found) == folder else None

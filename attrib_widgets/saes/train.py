@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag, normalize
+from tqdm.auto import tqdm
 
 from ..components import Component
 from .sae import SAE
@@ -20,7 +21,7 @@ Samples = Float[Tensor, "sample d_in"]
 _BETAS = (0.9, 0.97)
 # The learning rate rises over the first steps, stays, and falls in a straight line over the last share of them.
 _WARM_UP, _DECAY = 200, 0.8
-# The share of the steps, at the end, in which the active features are chosen in float32 instead of bfloat16.
+# The share of the steps, at the end, in which the active features are chosen in float32 on every machine.
 _EXACT = 0.1
 
 
@@ -51,8 +52,8 @@ class SAESettings:
     seed: int = 0
 
 
-def train_sae(x: Samples, site: Component, settings: SAESettings | None = None) -> tuple[SAE, float]:
-    """(the dictionary, the share of the variance that it missed at the end) for activations of one site.
+def train_sae(x: Samples, site: Component, settings: SAESettings | None = None) -> SAE:
+    """The dictionary for activations of one site; a bar shows the share of the variance that it misses so far.
 
     ``x`` may be in half precision: it is computed with in float32, a batch at a time. The same activations and
     settings give the same dictionary on one machine.
@@ -67,12 +68,15 @@ def train_sae(x: Samples, site: Component, settings: SAESettings | None = None) 
     optimiser = torch.optim.Adam(weights, lr=chosen.learning_rate, betas=_BETAS, fused=True)
     silent = torch.zeros(chosen.features)
     loss = math.nan
-    for step in range(chosen.steps):
+    quick = torch.bfloat16 if _has_bfloat16() else torch.float32
+    bar = tqdm(range(chosen.steps), desc=f"dictionary of {site}", mininterval=5)
+    for step in bar:
         rate = min(1.0, (step + 1) / min(_WARM_UP, chosen.steps), (1 - step / chosen.steps) / _DECAY)
         for group in optimiser.param_groups:
             group["lr"] = chosen.learning_rate * rate
         rows = (x[torch.randint(len(x), (chosen.batch,), generator=generator)].float() - mean) / scale
-        error, missed, silent = _step(rows, weights, silent, chosen, rough=step < (1 - _EXACT) * chosen.steps)
+        dtype = quick if step < (1 - _EXACT) * chosen.steps else torch.float32
+        error, missed, silent = _step(rows, weights, silent, chosen, dtype)
         optimiser.zero_grad(set_to_none=True)
         error.backward()
         with torch.no_grad():
@@ -80,10 +84,16 @@ def train_sae(x: Samples, site: Component, settings: SAESettings | None = None) 
             optimiser.step()
             weights[2].copy_(normalize(weights[2], dim=1))
         loss = missed if math.isnan(loss) else 0.99 * loss + 0.01 * missed
+        bar.set_postfix(missed=f"{loss:.4f}", refresh=False)
     w_enc, b_enc, w_dec, b_dec = (w.detach() for w in weights)
     # In the units of x: activations grow by the scale, decoder rows keep length 1.
-    sae = SAE(site, "topk", w_enc.T.contiguous(), b_enc * scale, w_dec, mean + b_dec * scale, k=chosen.k)
-    return sae, loss
+    return SAE(site, "topk", w_enc.T.contiguous(), b_enc * scale, w_dec, mean + b_dec * scale, k=chosen.k)
+
+
+def _has_bfloat16() -> bool:
+    """Whether this processor multiplies in bfloat16; where it does not, that takes seven times as long as float32."""
+    known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def _start(pool: Samples, chosen: SAESettings, generator: torch.Generator) -> list[Tensor]:
@@ -115,15 +125,17 @@ def _keep_unit(w_dec: Tensor) -> None:
 
 
 def _step(
-    x: Samples, weights: list[Tensor], silent: Tensor, chosen: SAESettings, rough: bool
+    x: Samples, weights: list[Tensor], silent: Tensor, chosen: SAESettings, dtype: torch.dtype
 ) -> tuple[Tensor, float, Tensor]:
-    """(loss, share of the variance missed, for how many samples each feature has been silent)."""
+    """(loss, share of the variance missed, for how many samples each feature has been silent).
+
+    ``dtype`` is what the active features are chosen in.
+    """
     w_enc, b_enc, w_dec, b_dec = weights
     centred = x - b_dec
     with torch.no_grad():
         # Which features are active has no gradient; their activations are computed below, for them alone.
-        dtype = torch.bfloat16 if rough else torch.float32
-        pre = centred.to(dtype) @ w_enc.T.to(dtype) + b_enc.to(dtype)
+        pre = torch.addmm(b_enc.to(dtype), centred.to(dtype), w_enc.T.to(dtype))
         # Sorted, so that the few are the first of the many.
         where = pre.topk(min(chosen.wide, pre.shape[1]), dim=-1).indices
     values = (torch.einsum("sd,skd->sk", centred, embedding(where, w_enc)) + b_enc[where]).relu()

@@ -213,6 +213,7 @@ def card(c: Card) -> dict[str, Any]:
         "up": [[text, _short(value)] for text, _, value in c.promoted[:WRITES]],
         "down": [[text, _short(value)] for text, _, value in c.suppressed[:WRITES]],
         "here": [_short(value) for value in c.here],
+        "through": c.through,
     }
 
 

@@ -45,7 +45,7 @@ CANDIDATES = 6
 #: Largest heads and MLPs whose features a live view brings along, and of whose features a page brings the cards.
 LEADING = 8
 #: Features of each of them that a page can open: a card takes a forward pass over its contexts.
-CARDS = 4
+CARDS = 8
 #: How a view walks back through MLPs.
 TRACED: tuple[MLPs, ...] = ("stop", "frozen")
 #: Predictions that the lens shows at every layer and position.
@@ -291,9 +291,9 @@ def _cards(a: Attribution) -> dict[str, Any]:
             opened = a.features(c)
         except AttribError:  # said beside its features
             continue
-        for label, _ in [row for row in opened.top(len(opened)) if row[0].split("/")[-1].isdigit()][:CARDS]:
-            if label not in found:  # heads of one layer share theirs
-                found[label] = details.card(opened.card(label))
+        numbers = [label.split("/")[-1] for label, _ in opened.top(len(opened))]
+        for number in [n for n in numbers if n.isdigit()][:CARDS]:  # neither the bias nor the error
+            found[f"{c}/{number}"] = details.card(opened.card(int(number)))
     return found
 
 

@@ -121,7 +121,7 @@ export function explorer(tokens: string[] = paris.tokens, changes: Partial<Explo
     ),
     writes: Object.fromEntries(rows.filter((r) => r.kind !== "norm.bias").map((r) => [r.id, writes])),
     features: Object.fromEntries(["L2.mlp", "L1H0"].map((id) => [id, features(id, values[rows.findIndex((r) => r.id === id)] ?? 0)])),
-    cards: { "L2.mlp/29": card(n), "L1.attn/29": { ...card(n), label: "" } },
+    cards: { "L2.mlp/29": card(n), "L1H0/29": { ...card(n), label: "", through: "L1H0" } },
     trace: { stop: walk, frozen: { ...walk, title: "with gates held" } },
     why_key: whyKey,
     ...changes,
@@ -179,6 +179,7 @@ export function features(id: string, bar: number): Features {
 const card = (n: number): FeatureCard => ({
   label: "after ·capital, about France",
   density: 0.012,
+  through: "",
   contexts: [
     { tokens: ["<s>", "The", " capital", " of", " France", " is"], values: [0, 0, 0, 0, 4.5, 9], cut: [false, true] },
     { tokens: HOSTILE, values: HOSTILE.map((_, i) => (i === 1 ? 8 : 0)), cut: [true, false] },
@@ -220,7 +221,7 @@ export function tested(question = 0) {
     notes: [],
     findings: [
       finding("L0H6", 0.01, 0.5, 0.4, "mediator", "it works through other parts"),
-      finding("L1H0", 0.09, 0.01, 0.2, "redundant", "others take over without it", "rises: L2H6 +0.80"),
+      finding("L1H0", 0.09, 0.01, 0.2, "redundant", "the answer stands without it", "rises: L2H6 +0.80"),
       finding("L3H5", 0.01, 0, 0, "no effect", "it does not matter here"),
     ],
   };

@@ -57,11 +57,11 @@ describe("a test", () => {
     await answer("result", { data: { title: verdicts.title } });
     expect(one('[data-part="testing"]')).toBeNull();
     const chip = one('[data-part="waterfall"] [data-id="L1H0"] .aw-verdict');
-    expect(chip?.title).toBe("redundant: others take over without it");
+    expect(chip?.title).toBe("redundant: the answer stands without it");
     expect(one('[data-part="mark"]')?.textContent).toContain("Tested: 1 redundant: L1H0");
     expect(one('[data-part="mark"]')?.textContent).toContain("n = 1 pair of prompts");
     const found = one('[data-part="verdict"]')?.textContent ?? "";
-    for (const said of ["redundant: others take over", "+0.09", "+0.20", "rises: L2H6 +0.80", "tau 0.05", "9.31 logits", "2 passes instead of 72 forwards"]) expect(found).toContain(said);
+    for (const said of ["redundant: the answer stands", "+0.09", "+0.20", "rises: L2H6 +0.80", "tau 0.05", "9.31 logits", "2 passes instead of 72 forwards"]) expect(found).toContain(said);
     expect(one('[data-part="copy"]')).not.toBeNull();
   });
 
@@ -196,7 +196,7 @@ describe("the views of experiments", () => {
     dots[1]!.click();
     await tick();
     expect(model.get("selected")).toBe("L1H0");
-    expect(one('[data-part="verdict"]')?.textContent).toContain("redundant: others take over");
+    expect(one('[data-part="verdict"]')?.textContent).toContain("redundant: the answer stands");
     dots[2]!.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
     await tick();
     expect(model.get("selected")).toBe("L3H5");

@@ -7,6 +7,7 @@ import torch
 
 import attrib_widgets as aw
 from attrib_widgets.components import component
+from attrib_widgets.saes.readers import write_sae
 from attrib_widgets.saes.sae import SAE
 from fixtures import families
 
@@ -96,6 +97,21 @@ def test_what_cannot_be_opened_is_refused(family_model):
     for row in ("embed", "L9.mlp", "L1N3"):
         with pytest.raises(aw.ComponentError):
             a.features(row, identity("L1.mlp", model.d_model))
+    sae = identity("L1.mlp", model.d_model)
+    for row, message in {
+        "L9": "has no layer 9.*0 to 2",
+        "L1.attn": "through one of its heads.*L1H0",
+        "embed": "no dictionary",
+    }.items():
+        with pytest.raises(aw.ComponentError, match=message):
+            a.features(row, sae)
+    below = aw.attribute(a.run, aw.score("L1H0", query=-1, key=1))
+    with pytest.raises(aw.ComponentError, match="L1 lies behind"):
+        below.features("L1", sae)
+    with pytest.raises(aw.ComponentError, match="cannot be a dict"):
+        a.features("L1.mlp", {})
+    with pytest.raises(aw.AttribError, match="not a SAELens folder"):
+        a.features("L1.mlp", "nowhere")
     with pytest.raises(aw.ComponentError, match=r"for L1\.mlp"):
         a.features("L0.mlp", identity("L1.mlp", model.d_model))
     with pytest.raises(aw.ComponentError, match="trained on this model"):
@@ -103,6 +119,27 @@ def test_what_cannot_be_opened_is_refused(family_model):
     found = a.features("L1.mlp", identity("L1.mlp", model.d_model))
     with pytest.raises(aw.ComponentError, match="no feature"):
         found.card("L2.mlp/3")
+
+
+def test_a_folder_will_do_for_a_dictionary(family_model, tmp_path):
+    model = family_model("gpt2", torch.float32)
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    sae = random_sae("L1.attn", widths(model)["L1.attn"])
+    write_sae(sae, tmp_path)
+    for folder in (tmp_path, str(tmp_path)):
+        found = a.features("L1H0", folder)
+        assert torch.equal(found.values, a.features("L1H0", sae).values)
+    assert "of L1.attn, the outputs of all heads of the layer." in found.note
+    assert found.card().through == "L1H0"
+
+
+def test_the_first_position_was_not_trained_on():
+    model = aw.load("demo")
+    run = model.run("The capital of France is")
+    notes = [aw.attribute(run, " Paris", position=position).features("L1.mlp").note for position in (0, -1)]
+    assert ["left out" in note for note in notes] == [True, False]
+    sae = aw.demo.saes()["L1.mlp"]
+    assert "left out" not in aw.attribute(run, " Paris", position=0).features("L1.mlp", sae).note
 
 
 def test_the_table_and_the_frame(family_model):

@@ -66,6 +66,7 @@ def test_three_clicks_without_a_kernel(explorer: Any, offline: Show, watched: Wa
     assert len(numbers) == len(card.here)
     for text, activation in zip(numbers, card.here, strict=True):
         assert text == "\u2013" if activation == 0 else agree(text, activation)
+    expect(shown).to_contain_text(f"directly, through {row}, for" if "H" in row else "directly, for")
     promoted = shown.locator(".aw-sides > div").first.locator(".aw-name").all_inner_texts()
     assert promoted == [text.replace(" ", "\u00b7") for text, _, _ in card.promoted]
     crumbs = screen.part("crumbs").locator(".aw-crumb").all_inner_texts()

@@ -44,7 +44,12 @@ def test_the_package_imports_nothing_heavy():
 
 
 def test_the_corpus_is_the_one_that_the_weights_were_trained_on(record: dict):
-    assert corpus.fingerprint() == record["corpus_sha256"]
+    assert corpus.fingerprint(record["settings"]["seed"]) == record["corpus_sha256"]
+
+
+def test_the_tables_are_of_the_shipped_weights(record: dict):
+    phenomena = json.loads((demo.path() / "phenomena.json").read_text())
+    assert record["weights_sha256"] == phenomena["weights_sha256"] == demo.weights_sha256()
 
 
 def test_words_are_whole_tokens(tokenizer: PreTrainedTokenizerBase):
@@ -103,6 +108,16 @@ def test_the_card_is_written_from_the_tables(record: dict):
     assert shown == text and shown._repr_markdown_() == text
 
 
+def test_the_card_says_who_makes_up_for_a_head():
+    def line(head: str, ratio: float, rise: float) -> dict:
+        return {"head": head, "direct": 1.0, "ratio": ratio, "norm": 0.8, "risers": {"L1H0": rise, "L2.mlp": -0.1}}
+
+    assert card._redundant([line("L0H0", 0.5, 0.0)]).startswith("None of these 1")
+    text = card._redundant([line("L0H0", 0.1, 0.6), line("L0H1", 0.2, 0.0), line("L0H2", 0.5, 0.0)])
+    assert "is lost): L0H0, L0H1. Other heads or MLPs back up L0H0. No other head or MLP backs up L0H1:" in text
+    assert "at least 80.0 %" in text
+
+
 def test_a_model_without_a_card_says_so(tmp_path: Path, family_model):
     with pytest.raises(aw.AttribError, match="README"):
         _ = family_model("gpt2").card
@@ -132,19 +147,20 @@ def small(**fields) -> train.Settings:
 
 
 def test_training_goes_on_where_it_stopped(tmp_path: Path):
-    settings = small()
+    settings = small(seed=1)
     tokenizer = train.train_tokenizer(settings)
     whole = train.train(settings, tokenizer)[0].state_dict()
     begun = train.Training(settings, tokenizer)
     for _ in range(3):
         begun.step()
     begun.save(tmp_path / train.CHECKPOINT)
+    assert torch.load(tmp_path / train.CHECKPOINT)["corpus"] == corpus.fingerprint(1)
     resumed = train.train(settings, tokenizer, tmp_path)[0].state_dict()
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
     # Fewer steps may be asked for later, nothing else may change.
-    train.Training(small(steps=5), tokenizer).resume(tmp_path / train.CHECKPOINT)
+    train.Training(small(seed=1, steps=5), tokenizer).resume(tmp_path / train.CHECKPOINT)
     with pytest.raises(ValueError, match="other settings"):
-        train.Training(small(learning_rate=1e-3), tokenizer).resume(tmp_path / train.CHECKPOINT)
+        train.Training(small(seed=1, learning_rate=1e-3), tokenizer).resume(tmp_path / train.CHECKPOINT)
 
 
 @pytest.mark.parametrize("low_precision", [True, False])
@@ -168,12 +184,15 @@ def test_rows_grow_longer():
 def test_a_quick_run_writes_loadable_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         train.main(["--quick"])
-    train.main(["--quick", "--steps", "3", "--out", str(tmp_path)])
+    train.main(["--quick", "--steps", "3", "--seed", "1", "--out", str(tmp_path)])
     assert "trained facts" in capsys.readouterr().out
     assert not (tmp_path / train.CHECKPOINT).exists()
     model, tokenizer = evaluate.load(tmp_path)
     assert model.dtype == torch.float32
     assert model(torch.tensor([tokenizer.encode(demo.PROMPT)])).logits.isfinite().all()
-    again = train.Settings(**json.loads((tmp_path / "evaluation.json").read_text())["settings"])
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    assert written["corpus_sha256"] == corpus.fingerprint(1)
+    assert written["weights_sha256"] == demo.weights_sha256(tmp_path) != demo.weights_sha256()
+    again = train.Settings(**written["settings"])
     weights = train.train(again, train.train_tokenizer(again))[0].to(torch.float16).state_dict()
     assert all(torch.equal(weights[name].float(), value) for name, value in model.state_dict().items())

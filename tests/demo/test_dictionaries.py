@@ -17,7 +17,10 @@ from attrib_widgets.components import component
 from attrib_widgets.demo import card as cards_of_the_model
 from attrib_widgets.demo import concepts, dictionaries
 from attrib_widgets.saes import judge
+from attrib_widgets.saes.cards import make_cards
 from attrib_widgets.saes.readers import Dictionaries
+from attrib_widgets.saes.sae import SAE
+from attrib_widgets.saes.train import SAESettings
 
 #: What follows is about the files, from the day that they are there.
 trained = pytest.mark.skipif(not len(demo.saes()), reason="the dictionaries have not been trained for these weights")
@@ -39,16 +42,19 @@ def table() -> dict:
 
 
 @trained
-def test_one_per_layer_and_place(model):
+def test_one_per_layer_and_place(model, table):
     found = demo.saes()
     sites = [f"L{layer}{kind}" for layer in range(model.n_layers) for kind in (".attn", ".mlp", "")]
-    assert list(found) == sites
+    assert list(found) == sites == list(table)
     for site in sites:
         sae, cards = found[site], found.cards(site)
         assert str(sae.site) == site and sae.d_in == model.d_model
-        assert 256 <= sae.n_features <= dictionaries.settings_for(sae.site, 1).features
+        # Made from the weights beside them, by the settings of today.
+        assert dictionaries.is_there(
+            found.folder / site, dictionaries.recipe(demo.path(), sae.site, model.n_layers, SAESettings.steps)
+        )
+        assert 256 <= sae.n_features == table[site]["features"] <= table[site]["trained"]
         assert cards is not None and len(cards.labels) == sae.n_features
-        assert sae.metadata["model_name"] == "demo"
 
 
 @trained
@@ -71,26 +77,70 @@ def test_how_good_they_are(table):
         assert line["dead"] <= 0.1, site
     for site, line in streams.items():
         assert line["loss_recovered"] >= 0.95, site
-        clean = sum(family["clean"] for family in line["detectors"].values())
-        rivals = [sum(family["clean"] for family in line["rivals"][kind].values()) for kind in ("neurons", "pca")]
-        assert clean > max(rivals), site
-    # The aim is 0.97 on every stream: the card names those that fall short, none of them by more than a hundredth.
-    assert min(line["variance_explained"]["8"] for line in streams.values()) >= 0.96
+        # The aim is 0.97: the stream in the middle falls two thousandths short of it, and the card says so.
+        assert line["variance_explained"]["8"] >= (0.968 if site == "L2" else 0.97), site
+        told = [line["detectors"], *line["rivals"].values()]
+        features, neurons, directions = (sum(one["clean"] for one in families.values()) for families in told)
+        assert features > max(neurons, directions), site
+        if site in ("L0", "L1", "L2"):  # where countries are read; behind them comes what is said of them
+            for family in ("a country named", "a country meant"):
+                features, neurons, directions = (families[family]["f1"] for families in told)
+                assert features > 0.7 and features > 1.5 * max(neurons, directions), (site, family)
     named = [line["detectors"]["a country named"] for line in streams.values()]
     assert max(line["clean"] / line["concepts"] for line in named) > 0.5, "most countries have a feature of their own"
 
 
+@pytest.fixture(scope="module")
+def again(model):
+    """What the table was made from, for two sites: (held-out contexts, some of training, the same held out)."""
+    sites = [component("L1.mlp"), component("L2")]
+    numbers = range(0, dictionaries.TRAINED_ON, dictionaries.FEW)
+    train = dictionaries.tokens_of(model, [dictionaries.training_text(i) for i in numbers])
+    held = dictionaries.held_out(model, dictionaries.HELD_OUT)
+    few = dictionaries.activations(model, train, sites[:1])
+    return held, few, dictionaries.activations(model, held.ids, sites)
+
+
 @trained
-def test_the_table_is_that_of_the_files(model, table):
-    ids = dictionaries.tokens_of(model, [concepts.context(i) for i in range(60)])
-    sites = [component(site) for site in ("L1", "L2.mlp", "L3.attn")]
-    held = dictionaries.activations(model, ids, sites)
-    for site in sites:
-        x = held[site][:, 1:].flatten(0, 1).float()
-        line = table[str(site)]
-        found = judge.curve(demo.saes()[str(site)], x, [8])[8]
-        # Fewer contexts than the table was made with.
-        assert found == pytest.approx(line["variance_explained"]["8"], abs=0.02), site
+def test_the_table_is_that_of_the_files(model, table, again):
+    held, few, after = again
+    mlp, stream = after
+    found = dictionaries.judged(model, demo.saes()["L1.mlp"], few[mlp], after[mlp], held)
+    for key, value in found.items():
+        if key == "detectors":  # counted, by thresholds that may lie beside another sample on another machine
+            for name, line in value.items():
+                assert line == pytest.approx(table["L1.mlp"][key][name], abs=0.02, rel=0.02), name
+        else:
+            assert value == pytest.approx(table["L1.mlp"][key], abs=0.002), key
+    explained = judge.curve(demo.saes()["L2"], after[stream][:, 1:].flatten(0, 1).float(), [8])[8]
+    assert explained == pytest.approx(table["L2"]["variance_explained"]["8"], abs=0.0005)
+
+
+@trained
+def test_labels_are_those_of_the_files(again):
+    held, _, after = again
+    mlp, _ = after
+    cards = make_cards(demo.saes()["L1.mlp"], after[mlp].float(), [concepts.SIZE] * len(held.ids), held.properties)
+    shipped = demo.saes().cards("L1.mlp")
+    same = [one == other for one, other in zip(cards.labels, shipped.labels, strict=True)]
+    # Activations differ a little between machines, and so may what ties.
+    assert sum(same) > 0.98 * len(same)
+    assert torch.allclose(cards.density, shipped.density, rtol=0.05, atol=2e-4)
+    assert torch.allclose(cards.activations[:, 0], shipped.activations[:, 0], rtol=0.02)
+
+
+@pytest.mark.parametrize("name", ["L1.attn", "L2.mlp", "L3"])
+def test_loss_recovered_is_all_of_it_without_an_error_and_nothing_with_the_mean(model, name):
+    site = component(name)
+    ids = dictionaries.tokens_of(model, [concepts.context(i) for i in range(12)])
+    x = dictionaries.activations(model, ids, [site])[site][:, 1:].flatten(0, 1).float()
+    eye, mean = torch.eye(x.shape[1]), x.mean(0)
+    both = torch.cat([eye, -eye])
+    zeros = torch.zeros(len(both))
+    whole = SAE(site, "standard", both.T.contiguous(), zeros, both, torch.zeros_like(mean))
+    nothing = SAE(site, "standard", both.T.contiguous(), zeros, torch.zeros_like(both), mean)
+    assert judge.loss_recovered(model, whole, ids, mean) == pytest.approx(1, abs=1e-3)
+    assert judge.loss_recovered(model, nothing, ids, mean) == pytest.approx(0, abs=1e-6)
 
 
 @trained
@@ -119,24 +169,6 @@ def test_the_strongest_part_opens_to_what_it_is_about(a, kind, word):
         assert max(firing.activations) > 0 and firing.tokens[0] == "<s>"
 
 
-@trained
-def test_labels_are_those_of_the_files(model):
-    """Labels recomputed from fewer contexts agree for features that are specific."""
-    cards = demo.saes().cards("L1.mlp")
-    named = [label for label in cards.labels if label and not label.startswith("mostly")]
-    assert len(named) > len(cards.labels) / 3
-    # The strongest firings are where the cards say.
-    sae = demo.saes()["L1.mlp"]
-    feature = int((cards.activations[:, 0]).argmax())
-    number, position = int(cards.contexts[feature, 0]), int(cards.positions[feature, 0])
-    ids = dictionaries.tokens_of(model, [demo.context(number)])
-    x = dictionaries.activations(model, ids, [sae.site])[sae.site][0].float()
-    active = sae.encode(x)[:, feature]
-    active[0] = 0
-    assert int(active.argmax()) == position
-    assert float(active.max()) == pytest.approx(float(cards.activations[feature, 0]), rel=0.01)
-
-
 def test_training_judging_and_describing(model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     """The whole way at a hundredth of its length, and again: what is there is kept."""
     folder = tmp_path / "model"
@@ -155,7 +187,7 @@ def test_training_judging_and_describing(model, tmp_path: Path, monkeypatch: pyt
         assert 0.3 < line["variance_explained"]["8"] < 1 and -1 < line["loss_recovered"] < 2, site
     found = Dictionaries(folder / "saes")
     assert list(found) == ["L0.attn", "L1", "L2.mlp"] and 200 < found["L2.mlp"].n_features <= 1024
-    assert found["L1"].metadata["settings"]["steps"] == 150
+    assert found["L2.mlp"].metadata["settings"]["steps"] == 150
     monkeypatch.setattr(demo, "saes", lambda: found)
     a = aw.attribute(model.run(demo.PROMPT), demo.TARGET)
     opened = a.features("L2.mlp")
@@ -165,8 +197,23 @@ def test_training_judging_and_describing(model, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(aw.ComponentError, match=r"no dictionary for L3\.mlp"):
         a.features("L3.mlp")
     before = (folder / "saes" / "L1" / "sae_weights.safetensors").stat().st_mtime_ns
-    dictionaries.main(["--folder", str(folder), "--steps", "150", "--sites", "L1"])
+    short = ["--folder", str(folder), "--steps", "150", "--sites"]
+    dictionaries.main([*short, "L1"])
     assert (folder / "saes" / "L1" / "sae_weights.safetensors").stat().st_mtime_ns == before
+    assert "there already" in capsys.readouterr().out
+    labels = folder / "saes" / "L2.mlp" / "labels.json"
+    told = labels.read_text()
+    labels.unlink()
+    dictionaries.main([*short, "L2.mlp", "--judge"])
+    assert labels.read_text() == told and json.loads((folder / "saes" / "evaluation.json").read_text()) == table
+    assert (folder / "saes" / "L1" / "sae_weights.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(SystemExit):
+        dictionaries.main([*short, "L9"])
+    assert "L9: the places are L0.attn" in capsys.readouterr().err
+    # Other weights: what was made from the old ones is made anew.
+    made_from = dictionaries.recipe(folder, component("L1"), model.n_layers, 150)
+    assert dictionaries.is_there(folder / "saes" / "L1", made_from)
+    assert not dictionaries.is_there(folder / "saes" / "L1", {**made_from, "weights_sha256": "other"})
     text = cards_of_the_model.text(folder)
     assert "loss recovered" in text and "PCA-8" in text
 

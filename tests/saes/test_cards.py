@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+import attrib_widgets as aw
 from attrib_widgets.components import component
 from attrib_widgets.demo import concepts
 from attrib_widgets.errors import ComponentError
 from attrib_widgets.model.hooks import collect
+from attrib_widgets.model.writing import write_of
 from attrib_widgets.saes.cards import Cards, card_of, label_of, make_cards, written_logits
 from attrib_widgets.saes.sae import SAE
 
@@ -31,22 +33,21 @@ def toy():
     known = sorted({word for text in SENTENCES for word in text.split()})
     width = len(known)
     sae = SAE(component("L0"), "standard", torch.eye(width), torch.zeros(width), torch.eye(width), torch.zeros(width))
-    rows = [["<s>", *text.split()] for text in SENTENCES * 4]
+    rows = [["<s>", *text.split()] for text in SENTENCES * 5]
     x = torch.stack([torch.cat([torch.zeros(1, width), one_hot(row[1:]) * (1 + c / 10)]) for c, row in enumerate(rows)])
     return sae, x, [concepts.properties([" " + w for w in row]) for row in rows], known
 
 
 def test_labels_come_from_the_strongest_contexts(toy, tmp_path: Path):
     sae, x, properties, known = toy
-    cards = make_cards(sae, x, [7] * 12, properties)
+    cards = make_cards(sae, x, [7] * 15, properties)
     france = known.index("France")
     assert "France" in cards.labels[france] and "Italy" not in cards.labels[france]
     assert cards.labels[known.index("capital")].startswith(("on ·capital", "after ·The", "before ·of"))
     # Strongest first, one firing per context, at the right place.
-    assert cards.contexts[france, :4].tolist() == [9, 6, 3, 0] and cards.positions[france, :4].tolist() == [4] * 4
-    assert cards.activations[france, :4].tolist() == pytest.approx([1.9, 1.6, 1.3, 1.0])
-    assert cards.activations[france, 4] == 0
-    assert float(cards.density[france]) == pytest.approx(4 / (12 * 6))
+    assert cards.contexts[france].tolist() == [12, 9, 6, 3, 0] and cards.positions[france].tolist() == [4] * 5
+    assert cards.activations[france].tolist() == pytest.approx([2.2, 1.9, 1.6, 1.3, 1.0])
+    assert float(cards.density[france]) == pytest.approx(5 / (15 * 6))
     assert float(cards.density[known.index("is")]) == pytest.approx(1 / 6)
     cards.write(tmp_path)
     again = Cards.read(tmp_path)
@@ -57,7 +58,7 @@ def test_labels_come_from_the_strongest_contexts(toy, tmp_path: Path):
 
 def test_what_lies_behind_the_end_does_not_count(toy):
     sae, x, properties, known = toy
-    cards = make_cards(sae, x, [5] * 12, properties)
+    cards = make_cards(sae, x, [5] * 15, properties)
     assert cards.labels[known.index("Paris")] == "" and float(cards.density[known.index("Paris")]) == 0
 
 
@@ -65,10 +66,20 @@ def test_labels_name_what_is_rare_elsewhere():
     base = Counter({"on ·is": 50, "about France": 5, "after ·of": 40, "before ·Paris": 4})
     shared = [["on ·is", "about France", "before ·Paris"]] * 8 + [["on ·is", "about France"]] * 2
     assert label_of(shared, base, 100) == "about France, before ·Paris"
-    assert label_of([["on ·is"]] * 4, base, 100) == "on ·is"
-    assert label_of([], base, 100) == ""
-    mixed = [["on ·a"], ["on ·b"], ["on ·c"], ["on ·a"]]
-    assert label_of(mixed, Counter({"on ·a": 2, "on ·b": 1, "on ·c": 1}), 100) == "mostly on ·a, on ·b, on ·c"
+    assert label_of([["on ·is"]] * 5, base, 100) == "on ·is"
+    assert label_of([["on ·is"]] * 4, base, 100) == "" == label_of([], base, 100), "too few to tell"
+
+
+def test_labels_without_a_common_property_say_how_common_their_tokens_are():
+    """A token is what comes first, with a space before it or without; kinds of words are no tokens."""
+
+    def label(*tokens: str) -> str:
+        said = [[f"on {token}", "on a name"] if token == "·a" else [f"on {token}"] for token in tokens]
+        return label_of(said, Counter(p for properties in said for p in properties), 100)
+
+    assert label(*["·a"] * 4, *["."] * 2, *["·c"] * 2, "·d", "·e") == "mostly on ·a, on ., on ·c"
+    assert label(*["·a"] * 6, *["."] * 3, "·c") == "mostly on ·a, on ."
+    assert label(*["·a"] * 3, "·b", "·c", "·d", "·e", "·f", "·g", "·h") == "mixed: on ·a in 3 of 10"
 
 
 def test_properties_of_tokens():
@@ -84,6 +95,9 @@ def test_properties_of_tokens():
     assert told[4] == ["means France", "names France", "names a country of Europe", "first mention"]
     assert told[6] == ["means France", "first mention"]
     assert "on a word for France" in rows[6] and "on a capital" in rows[6]
+    # "There," goes on about the country before; "There was" begins something else.
+    tokens = ["<s>", " Paris", ".", " There", ",", " people", ".", " There", " was", " a", " cat", "."]
+    assert concepts.about(tokens)[4:6] == ["France"] * 2 and concepts.about([*tokens[:3], *tokens[7:]])[3:] == [""] * 5
     # A landmark means its country once its last word is there.
     assert concepts.meant(["<s>", "The", " Eiffel", " Tower"]) == ["", "", "", "France"]
     assert "asks about France" in told[5] and "asks about France" in told[11] and "asks about France" not in told[4]
@@ -115,6 +129,7 @@ def test_a_card_shows_firings_and_what_is_written(family_model, site):
     assert ["".join(firing.tokens) for firing in card.contexts] == [texts[1], texts[0]]
     again = collect(model, torch.tensor([model.encode(texts[0])]), [sae.site])[sae.site][0]
     assert card.contexts[1].activations[1:] == pytest.approx(sae.encode(again)[1:, 7].tolist(), abs=1e-4)
+    assert card.through == ("all heads of L1" if site == "L1.attn" else "")
     bare = card_of(model, sae, None, 7, (run.tokens, x), None)
     assert math.isnan(bare.density) and bare.contexts == [] and "%" not in repr(bare)
     # Adding one unit of the feature to the stream moves the logits by what is written, up to the norm's scale.
@@ -125,6 +140,32 @@ def test_a_card_shows_firings_and_what_is_written(family_model, site):
         direct = (norm.push(row) @ model.unembed_weight) * norm.scale(stream)
     assert torch.allclose(written_logits(model, sae, 7) * norm.scale(stream), direct, atol=1e-4)
     assert card.promoted[0][2] == pytest.approx(float(written_logits(model, sae, 7).max()), abs=1e-5)
+    if site == "L1.attn":  # all heads together write what each writes alone
+        alone = [written_logits(model, sae, 7, head) for head in range(model.n_heads)]
+        assert torch.allclose(torch.stack(alone).sum(0), written_logits(model, sae, 7), atol=1e-4)
+        one = card_of(model, sae, cards, 7, (run.tokens, x), None, head=1)
+        assert one.through == "L1H1" and one.promoted[0][2] == pytest.approx(float(alone[1].max()), abs=1e-5)
+        assert "promotes through L1H1" in repr(one)
     assert "promotes" in repr(card) and len(card.to_dataframe()) == sum(len(f.tokens) for f in card.contexts)
     with pytest.raises(ComponentError, match="20"):
         card_of(model, sae, cards, 20, (run.tokens, x), None)
+
+
+@pytest.mark.parametrize("family", ["gemma2", "granite"])
+@pytest.mark.parametrize("site", ["L1", "L1.mlp", "L1.attn"])
+def test_what_is_written_passes_norms_and_multipliers(family_model, family, site):
+    """A unit of a feature, added where the dictionary reads, through everything that follows, scales frozen."""
+    model = family_model(family, torch.float32)
+    run, at = model.run("The capital of France is"), -1
+    width = model.d_model if site != "L1.attn" else model.out_weight(1)[0].shape[0]
+    torch.manual_seed(1)
+    rows = torch.randn(6, width)
+    sae = SAE(component(site), "standard", rows.T.contiguous(), torch.zeros(6), rows, torch.zeros(width))
+    a = aw.attribute(run, run.ids[0])
+    through = 1 if site == "L1.attn" else None
+    found = a.features("L1H1" if through else site, sae)
+    write = write_of(model, "attn", 1).scale(run.record.attn_out[1][[at]]) if through else 1.0
+    final = model.norm(model.anatomy.final_norm).scale(run.record.streams[-1][at])
+    for number, activation, value in zip(found.numbers[:-2], found.activations, found.values, strict=False):
+        logit = float(written_logits(model, sae, number, through)[run.ids[0]]) * float(final) * float(write)
+        assert value == pytest.approx(logit * float(activation), rel=1e-4, abs=1e-5), (family, site)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from attrib_widgets.components import component
 from attrib_widgets.errors import AttribError
@@ -118,27 +119,73 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path):
         read_sae(tmp_path)
     write_sae(identity(4), tmp_path)
     config = json.loads((tmp_path / "cfg.json").read_text())
-    for change in ({"architecture": "gated"}, {"normalize_activations": "layer_norm"}):
-        (tmp_path / "cfg.json").write_text(json.dumps(config | change))
-        with pytest.raises(AttribError, match="not read here"):
+    unread = {"architecture": "gated", "normalize_activations": "layer_norm", "rescale_acts_by_decoder_norm": True}
+    for key, value in unread.items():
+        (tmp_path / "cfg.json").write_text(json.dumps(config | {key: value}))
+        with pytest.raises(AttribError, match=f"{key}.*{value}.*not read here"):
             read_sae(tmp_path)
+    contradictions = {"d_in": "d_in = 5.*has 4", "d_sae": "d_sae = 5.*has 8"}
+    for key, message in contradictions.items():
+        (tmp_path / "cfg.json").write_text(json.dumps(config | {key: 5}))
+        with pytest.raises(AttribError, match=message):
+            read_sae(tmp_path)
+    for metadata in ({}, {"hook_name": ""}):
+        (tmp_path / "cfg.json").write_text(json.dumps(config | {"metadata": metadata}))
+        with pytest.raises(AttribError, match="does not say where"):
+            read_sae(tmp_path)
+    # Older files name the place at the top.
+    (tmp_path / "cfg.json").write_text(json.dumps(config | {"metadata": {}, "hook_name": "blocks.1.hook_mlp_out"}))
+    assert str(read_sae(tmp_path).site) == "L1.mlp"
+    for text, message in (("{", "no JSON"), ("[]", "holds a list")):
+        (tmp_path / "cfg.json").write_text(text)
+        with pytest.raises(AttribError, match=message):
+            read_sae(tmp_path)
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
+    weights = load_file(tmp_path / "sae_weights.safetensors")
+    save_file({k: v for k, v in weights.items() if k != "b_enc"}, tmp_path / "sae_weights.safetensors")
+    with pytest.raises(AttribError, match="lacks b_enc"):
+        read_sae(tmp_path)
+    (tmp_path / "sae_weights.safetensors").write_bytes(b"not a file of tensors")
+    with pytest.raises(AttribError, match="cannot be read"):
+        read_sae(tmp_path)
+
+
+def test_a_head_has_no_dictionary_of_its_own(tmp_path: Path):
+    with pytest.raises(AttribError, match="No dictionary reads L0H1"):
+        write_sae(identity(4, "L0H1"), tmp_path / "one")
+    assert not (tmp_path / "one").exists()
+
+
+def test_other_folders_are_passed_over(tmp_path: Path):
+    for name in ("L1.mlp", "L0H1", "notes", "l2"):
+        write_sae(identity(4), tmp_path / name)
+    found = Dictionaries(tmp_path)
+    assert list(found) == ["L1.mlp"] and len(found) == 1
+    with pytest.raises(KeyError, match=r"L9; there are L1\.mlp"):
+        found["L9"]
+    with pytest.raises(KeyError, match="notes"):
+        found["notes"]
+    with pytest.raises(KeyError, match="none"):
+        Dictionaries(tmp_path / "nowhere")["L1"]
 
 
 def test_training_finds_a_planted_dictionary():
     x, codes, rows = planted(6000)
     settings = SAESettings(features=60, k=3, steps=700, batch=512, learning_rate=5e-3)
-    sae, loss = train_sae(x[:5000], component("L0"), settings)
+    sae = train_sae(x[:5000], component("L0"), settings)
     held, told = x[5000:], codes[5000:]
-    assert judge.explained(held, sae.decode(sae.encode(held))) > 0.97 and loss < 0.2
+    explained = judge.explained(held, sae.decode(sae.encode(held)))
+    assert explained > 0.97 and judge.curve(sae, held, [1, 3])[3] == pytest.approx(explained, abs=1e-9)
     assert torch.allclose(sae.w_dec.norm(dim=1), torch.ones(60), atol=1e-5)
     nearest = (rows @ sae.w_dec.T).max(1).values
     assert float((nearest > 0.95).float().mean()) > 0.9
     # Its features tell the planted ones, held-out samples included; single coordinates do not.
     truth = {str(f): told[:, f] > 0 for f in range(40)}
-    features = judge.detectors(sae.encode(held), truth)
-    numbers = judge.detectors(torch.cat([held, -held], 1), truth)
+    judged = torch.arange(len(held)) % 2 == 1
+    features = judge.detectors(sae.encode(held), truth, judged)
+    numbers = judge.detectors(torch.cat([held, -held], 1), truth, judged)
     assert len(features) == 40 and sum(d.clean for d in features) > 30 > 5 > sum(d.clean for d in numbers)
-    again, _ = train_sae(x[:5000], component("L0"), settings)
+    again = train_sae(x[:5000], component("L0"), settings)
     assert torch.equal(again.w_enc, sae.w_enc)
 
 
@@ -175,8 +222,13 @@ def test_a_detector_is_judged_on_other_samples():
     truth = torch.rand(4000) < 0.3
     noise = torch.rand(4000, 20)
     perfect = truth.float() * (1 + torch.rand(4000))
-    (found,) = judge.detectors(torch.cat([noise, perfect[:, None]], 1), {"it": truth})
+    judged = torch.rand(4000) < 0.5
+    (found,) = judge.detectors(torch.cat([noise, perfect[:, None]], 1), {"it": truth}, judged)
     # The threshold comes from the other half, so a sample just below it is missed.
     assert found.column == 20 and found.precision == 1 and found.recall > 0.99
-    (nothing,) = judge.detectors(noise, {"it": truth})
+    (nothing,) = judge.detectors(noise, {"it": truth}, judged)
     assert not nothing.clean and nothing.precision < 0.4
+    # What holds where it is chosen and not where it is judged is no detector.
+    (undone,) = judge.detectors((perfect * ~judged)[:, None], {"it": truth}, judged)
+    assert undone.recall == 0 and undone.f1 == 0 and found.f1 == pytest.approx(2 * found.recall / (1 + found.recall))
+    assert judge.detectors(noise, {"it": truth & judged}, judged) == [], "nothing to choose by"

@@ -137,7 +137,7 @@ def test_a_page_brings_the_cards_of_the_leading_rows(opened):
     for row in (leading(a, "mlp"), leading(a, "head")):
         part = header["features"][row]
         for number in part["numbers"][: encode.CARDS]:
-            card = header["cards"][f"{part['site']}/{number}"]
+            card = header["cards"][f"{row}/{number}"]
             assert card == wire.plain(details.card(a.features(row).card(number)))
     assert len(json.dumps(header["cards"])) < 200_000
 

@@ -82,9 +82,10 @@ export class Source {
     return this.#load("features", { id }, () => this.#reading?.header.features?.[id], (answer) => answer.data as unknown as Features);
   }
 
-  /** The card of feature `number` of a row; `name` is what its dictionary calls it. */
-  feature(id: string, number: number, name: string): Signal<Loaded<FeatureCard>> {
-    return this.#load("feature", { id: `${id}/${number}` }, () => this.#reading?.header.cards?.[name], (answer) => answer.data as unknown as FeatureCard);
+  /** The card of feature `number`, read through a row. */
+  feature(id: string, number: number): Signal<Loaded<FeatureCard>> {
+    const name = `${id}/${number}`;
+    return this.#load("feature", { id: name }, () => this.#reading?.header.cards?.[name], (answer) => answer.data as unknown as FeatureCard);
   }
 
   trace(mlps: string): Signal<Loaded<Trace>> {

@@ -81,6 +81,8 @@ export interface FeatureCard extends Writes {
   /** around each strongest firing; whether something was cut before and behind */
   contexts: { tokens: string[]; values: number[]; cut: boolean[] }[];
   here: number[];
+  /** the head, or the heads, that what it writes is read through; "" where it writes by itself */
+  through: string;
 }
 
 export interface CardHeader extends FeatureCard {
@@ -251,7 +253,7 @@ export interface ExplorerHeader {
   neurons: Record<string, Neurons>;
   writes: Record<string, Writes>;
   features?: Record<string, Features>;
-  /** by the names of features */
+  /** by row and number: L2.mlp/29, L3H5/29 */
   cards?: Record<string, FeatureCard>;
   why_key: number[][];
   /** what this model cannot give at all, and why: neurons, through, why, writes, patterns, features; also "neurons L0.mlp" */

@@ -10,7 +10,7 @@ import { words } from "./writes";
 /** A longer prompt is drawn as running text, without numbers. */
 const MANY = 24;
 
-export const COMPUTED = "Labels are computed: what the strongest firings in held-out text share. They say nothing of weaker ones.";
+export const COMPUTED = "Labels are computed: what the strongest firings in newly drawn text share. They say nothing of weaker ones.";
 
 /** What a feature's dictionary calls it: that of a head's layer reads all its heads. */
 export const featureName = (row: Row, feature: number) => `${row.kind === "head" ? `L${row.layer}.attn` : row.id}/${feature}`;
@@ -48,7 +48,7 @@ function List({ row }: { row: Row }) {
           const name = featureName(row, number);
           const concept = f.concepts[i] ?? "";
           // Asking costs nothing where there is no kernel, and says why there is no card.
-          const card = store.fixed.value && store.data.feature(row.id, number, name).value;
+          const card = store.fixed.value && store.data.feature(row.id, number).value;
           if (card && card.state === "absent") off = card.text;
           return {
             key: name,
@@ -101,7 +101,7 @@ function Opened({ row, feature }: { row: Row; feature: number }) {
       >
         All features of {row.id}
       </button>
-      <Await of={store.data.feature(row.id, feature, name)}>{(card) => <Read row={row} feature={feature} name={name} card={card} />}</Await>
+      <Await of={store.data.feature(row.id, feature)}>{(card) => <Read row={row} feature={feature} name={name} card={card} />}</Await>
     </div>
   );
 }
@@ -148,8 +148,9 @@ interface CardProps {
 
 function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
   const { palette } = useView();
-  const most = largest([...card.here, ...card.contexts.flatMap((c) => c.values)]);
-  const colour = (v: number) => shade(palette.value, sequential(palette.value, v / most));
+  // The first token is far from all others for most models: it would leave them pale.
+  const most = largest([...card.here.slice(1), ...card.contexts.flatMap((c) => c.values)]);
+  const colour = (v: number) => shade(palette.value, sequential(palette.value, Math.min(1, v / most)));
   const text = (tokens: string[], values: number[]) =>
     tokens.map((token, i) => {
       const v = values[i] ?? 0;
@@ -171,7 +172,7 @@ function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
     <>
       {alone ? card.label && <h3 class="aw-subtitle">{card.label}</h3> : <h4 class="aw-subtitle">{card.label || name}</h4>}
       <p class="aw-caption">
-        {card.label ? `Computed label of ${name}` : "No label was computed"}.{" "}
+        {card.label ? `Computed label of ${name}` : card.density === null ? "No label was computed" : "It fires too rarely for a label"}.{" "}
         {(card.density !== null || children) && (
           <>
             It fires{card.density !== null && ` on ${percent(card.density)} of tokens`}
@@ -199,7 +200,7 @@ function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
           })}
         </div>
       )}
-      {card.contexts.length > 0 && <h4 class="aw-sidetitle">Fires most in these texts, which it was not trained on</h4>}
+      {card.contexts.length > 0 && <h4 class="aw-sidetitle">Fires most in these newly drawn texts</h4>}
       <ul class="aw-contexts">
         {card.contexts.map(({ tokens, values, cut }) => (
           <li class="aw-context">
@@ -210,7 +211,9 @@ function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
         ))}
       </ul>
       <Sides sides={[words("Promotes", card.up), words("Suppresses", card.down)]} />
-      <p class="aw-quiet aw-small">In logits for one unit of activation, before the last norm scales it.</p>
+      <p class="aw-quiet aw-small">
+        What it adds to the logits directly{card.through && `, through ${card.through}`}, for one unit of activation, before the last norm scales it.
+      </p>
     </>
   );
 }
