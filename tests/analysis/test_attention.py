@@ -50,13 +50,19 @@ def test_patterns_of_transformers(family_model, name, text, attn):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("name", families.FAMILIES)
 def test_patterns_in_half_precision(family_model, name, dtype):
+    """In eager mode those of transformers; fused attention is as near to float32 as those are, within a factor."""
     kind = families.DTYPES[dtype]
-    attn = "eager" if name == "falcon_alibi" else "sdpa"  # its two implementations differ, see above
-    run = family_model(name, kind, attn).run(families.LONG_PROMPT)
+    eps = torch.finfo(kind).eps
     expected = eager_patterns(name, families.LONG_PROMPT, kind).float()
-    got = aw.attention(run).patterns.view_as(expected)
-    limit = 8 * torch.finfo(kind).eps
-    assert float((got - expected).abs().max()) <= limit, f"{name} {dtype}: {float((got - expected).abs().max()):.1e}"
+
+    def missed(attn: str, reference: torch.Tensor) -> float:
+        got = aw.attention(family_model(name, kind, attn).run(families.LONG_PROMPT)).patterns
+        return float((got.view_as(reference) - reference).abs().max())
+
+    assert missed("eager", expected) <= eps, f"{name} {dtype}"
+    if name != "falcon_alibi":  # its two implementations differ, see above
+        exact = eager_patterns(name, families.LONG_PROMPT)
+        assert missed("sdpa", exact) <= 2 * float((expected - exact).abs().max()) + 2 * eps, f"{name} {dtype}"
 
 
 @pytest.mark.parametrize("name", families.FAMILIES)
