@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from ..targets import Resolved, Target, refuse_capped
+from ..targets import Resolved, Target, log_prob_parts, refuse_capped
 from .attribution import Attribution, assembled
 from .reading import Reading
 from .readout import read_resolved
@@ -53,7 +53,5 @@ def _readings(run: Run, tokens: Sequence[int], positions: Sequence[int], kind: s
         ids = torch.tensor(tokens[start : start + CHUNK], device=printed.device)[:, None]
         found = Resolved(ids, torch.ones(1, device=printed.device))
         if kind == "log_prob":
-            p = printed.float().softmax(-1)
-            found.dense = -p
-            found.constant = (p.double() * printed.double().log_softmax(-1)).sum(-1)
+            found.dense, found.constant = log_prob_parts(printed)
         yield from read_resolved(run, kind, found, index, rows)

@@ -256,7 +256,7 @@ def _fill(lens: LogitLens, start: int, stop: int) -> None:
     model, streams = run.model, run.record.streams
     columns, device = slice(start, stop), streams[-1].device
     printed = _printed(run, at)
-    final = printed.float().log_softmax(-1)
+    final = printed.double().log_softmax(-1)
     for low, high in _chunks(model.n_layers, max(1, CHUNK // (model.vocab_size * len(at)))):
         x = torch.stack([s[at].to(device) for s in streams[low:high]])
         _reduce(lens, slice(low, high), columns, model.read_out(x)[1], final)
@@ -289,8 +289,8 @@ def _reduce(
 ) -> None:
     """Everything the lens keeps of some logits; ``final`` are the log-probabilities of the model's output."""
     logits = logits.float()
-    log_p = logits.log_softmax(-1)
-    p = logits.softmax(-1)
+    log_p = logits.double().log_softmax(-1)  # see Run.probabilities
+    p = log_p.exp()
     best = logits.topk(lens.top_ids.shape[-1])
     own = logits[..., lens.target, None]
     lens.top_ids[rows, columns] = best.indices.cpu()

@@ -88,6 +88,5 @@ def logit_bound(
     eps = torch.finfo(model.dtype).eps
     normed = model.norm(model.anatomy.final_norm)(x)
     spread = normed.norm(dim=-1, keepdim=True) * model.unembed_lengths * abs(model.logit_scale) / model.d_model**0.5
-    size, summed = printed.float().abs(), accumulation(model.d_model)
-    bound: Tensor = (16 * eps + summed) * spread + (5 * eps + summed) * size
+    bound: Tensor = 16 * eps * spread + 5 * eps * printed.float().abs() + accumulation(model.d_model) * spread
     return bound

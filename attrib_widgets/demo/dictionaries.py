@@ -4,7 +4,7 @@
 
 Writes `saes/<site>/` beside the weights (a SAELens folder in eight-bit floats, and the cards of its features) and
 `saes/evaluation.json`. What is there already, made from these weights with these settings, is kept; `--judge` judges
-and labels it again. One takes 3 to 20 minutes of a processor.
+and labels it again. One takes 3 to 60 minutes of a core, by processor and place.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from . import concepts, corpus, path, weights_sha256
 
 #: Contexts of 64 tokens: for training, and drawn anew for judging and for the cards.
 TRAINED_ON, HELD_OUT = 20_000, 2000
-#: The share of the training contexts that means and principal directions are taken from.
+#: Every so many-th training context serves for means and principal directions.
 FEW = 8
 KS = (1, 2, 4, 8, 16, 32)
 
@@ -230,9 +230,9 @@ def main(arguments: list[str] | None = None) -> None:
     if not todo:
         print("All of them are there already.")
         return
-    numbers = range(0, TRAINED_ON, 1 if missing else FEW)
-    train_ids = tokens_of(model, [training_text(i) for i in numbers])
-    held = held_out(model, HELD_OUT)
+    texts = [training_text(i) for i in range(0, TRAINED_ON, 1 if missing else FEW)]
+    train_ids, held = tokens_of(model, texts), held_out(model, HELD_OUT)
+    few_ids = train_ids[::FEW] if missing else train_ids
     for layer in range(model.n_layers):
         here = [site for site in todo if site.layer == layer]
         if not here:
@@ -242,7 +242,7 @@ def main(arguments: list[str] | None = None) -> None:
             for site in fresh:
                 sae = trained(train.pop(site), site, made_from[site])
                 write_sae(sae, out / str(site), torch.float8_e4m3fn)
-        few = activations(model, train_ids[:: FEW if missing else 1], here)
+        few = activations(model, few_ids, here)
         after = activations(model, held.ids, here)
         for site in here:
             folder = out / str(site)

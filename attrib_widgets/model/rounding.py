@@ -33,10 +33,7 @@ def worst(error: Float[Tensor, "*shape"], bound: Float[Tensor, "*shape"]) -> flo
 
 
 def accumulation(terms: int) -> float:
-    """Error of a float32 dot product of ``terms`` numbers, relative to the size of its partial sums.
-
-    That is the size of the whole sum or of its terms (the root of their summed squares), whichever is larger.
-    """
+    """Error of a float32 dot product of ``terms`` numbers, relative to the size of its terms."""
     return float(4 * torch.finfo(torch.float32).eps * terms**0.5)
 
 
@@ -50,9 +47,9 @@ def dot_bound(
     norm's scale, is a part of the product itself.
     """
     products = a.double() * b.double()
-    spread, total = products.square().sum(-1).sqrt(), products.sum(-1).abs()
-    eps, summed = torch.finfo(dtype).eps, accumulation(a.shape[-1])
-    return (eps + summed) * total + (4 * eps + summed) * spread
+    spread = products.square().sum(-1).sqrt()
+    eps = torch.finfo(dtype).eps
+    return eps * products.sum(-1).abs() + (4 * eps + accumulation(a.shape[-1])) * spread
 
 
 def projection_error(

@@ -165,14 +165,14 @@ class Run:
 
     def probabilities(self, position: int = -1) -> Float[Tensor, "vocab"]:
         """The model's probabilities of the next token after ``position`` (float32, sum to 1)."""
-        return self.logits(position).float().softmax(-1)
+        # In float64 on the way: the float32 softmax is off by dozens of units in the last place on some processors.
+        return self.logits(position).double().log_softmax(-1).exp().float()
 
     def top(self, k: int = 5, position: int = -1) -> Predictions:
         """The ``k`` likeliest next tokens after ``position``."""
         if (whole(k) or 0) < 1:
             raise AttribError(f"{k!r} is not a number of predictions.", "Give 1 or more.")
-        logits = self.logits(position).float()
-        p = logits.softmax(-1)
+        logits, p = self.logits(position).float(), self.probabilities(position)
         best = logits.topk(min(k, logits.numel())).indices.tolist()
         return Predictions(Prediction(self.model.token(i), i, float(p[i]), float(logits[i])) for i in best)
 

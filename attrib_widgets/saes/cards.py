@@ -11,9 +11,10 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
@@ -47,7 +48,8 @@ class Cards:
 
     ``contexts[feature, rank]`` numbers a text of ``text``; ``positions`` says which of its tokens (the beginning
     of the sequence counted) the feature fired on, ``activations`` how strongly (0 where there is no firing).
-    ``density`` is the share of positions that a feature fires on.
+    ``density`` is the share of positions that a feature fires on. ``firings`` keeps the contexts of the features that
+    were opened, by the model that they were run through: all heads of a layer share them.
     """
 
     labels: list[str]
@@ -55,6 +57,7 @@ class Cards:
     contexts: Int[Tensor, "feature rank"]
     positions: Int[Tensor, "feature rank"]
     activations: Float[Tensor, "feature rank"]
+    firings: WeakKeyDictionary[Model, dict[int, list[Firing]]] = field(default_factory=WeakKeyDictionary)
 
     def write(self, folder: Path) -> None:
         """Beside the dictionary, in as few bytes as will do."""
@@ -264,18 +267,20 @@ def card_of(
 
 def _contexts(model: Model, sae: SAE, cards: Cards, feature: int, text: Callable[[int], str]) -> list[Firing]:
     """The strongest contexts of a feature, in one forward pass: what stands behind a context changes nothing in it."""
+    kept = cards.firings.setdefault(model, {})
     known = int((cards.activations[feature] > 0).sum())
-    if not known:
-        return []
+    if feature in kept or not known:
+        return kept.get(feature, [])
     ids = [model.encode(text(number)) for number in cards.contexts[feature, :known].tolist()]
     rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
     active = sae.encode(collect(model, rows, [sae.site])[sae.site].float())[..., feature]
     active[:, 0] = 0
     positions = cards.positions[feature].tolist()
-    return [
+    kept[feature] = [
         Firing([model.token(i) for i in row], active[rank, : len(row)].tolist(), positions[rank])
         for rank, row in enumerate(ids)
     ]
+    return kept[feature]
 
 
 @torch.no_grad()

@@ -97,8 +97,8 @@ def read_sae(folder: Path | str) -> SAE:
     name = config.get("architecture")
     if name not in ARCHITECTURES:
         raise AttribError(f"{folder} has architecture {name!r}, which is not read here.", f"Read are {ARCHITECTURES}.")
-    scaled = [key for key in ("normalize_activations", "rescale_acts_by_decoder_norm") if config.get(key)]
-    if scaled := [key for key in scaled if config[key] != "none"]:
+    scales = ("normalize_activations", "rescale_acts_by_decoder_norm")
+    if scaled := [key for key in scales if config.get(key) not in (None, False, "none")]:
         raise AttribError(
             f"{folder} has {scaled[0]} = {config[scaled[0]]!r}, which is not read here.",
             "Fold the scaling into the weights first, as SAELens can.",

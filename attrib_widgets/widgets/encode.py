@@ -44,7 +44,7 @@ PAGE_HEADS = 400
 CANDIDATES = 6
 #: Largest heads and MLPs whose features a live view brings along, and of whose features a page brings the cards.
 LEADING = 8
-#: Features of each of them that a page can open: a card takes a forward pass over its contexts.
+#: Features of each of them that a page can open: a card takes a forward pass over its contexts, once for all heads.
 CARDS = 8
 #: How a view walks back through MLPs.
 TRACED: tuple[MLPs, ...] = ("stop", "frozen")
@@ -291,9 +291,9 @@ def _cards(a: Attribution) -> dict[str, Any]:
             opened = a.features(c)
         except AttribError:  # said beside its features
             continue
-        numbers = [label.split("/")[-1] for label, _ in opened.top(len(opened))]
-        for number in [n for n in numbers if n.isdigit()][:CARDS]:  # neither the bias nor the error
-            found[f"{c}/{number}"] = details.card(opened.card(int(number)))
+        leading = opened.values[:-2].abs().argsort(descending=True, stable=True)  # neither the bias nor the error
+        for number in [opened.numbers[i] for i in leading[:CARDS].tolist()]:
+            found[f"{c}/{number}"] = details.card(opened.card(number))
     return found
 
 
