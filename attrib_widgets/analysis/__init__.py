@@ -1,1 +1,1 @@
-"""One method per file: pure functions from a Run to a result."""
+"""Pure functions from a Run or a Model to a result, in rooms named after the questions they answer."""

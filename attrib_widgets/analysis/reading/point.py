@@ -3,8 +3,8 @@
 Every question of the form "what wrote this number?" is one :class:`Reading`: a logit at the final norm, an attention
 score at the norm of queries and keys, a neuron at the norm of its MLP. Whatever else is a direction of the
 (normalised) stream at a :class:`ReadPoint` (the encoder row of a dictionary's feature, say, with
-:func:`...model.anatomy.norms.no_norm` where it reads the raw stream) needs only a function that returns its Reading: rows,
-sources, neurons and the trace follow from that.
+:func:`...model.anatomy.norms.no_norm` where it reads the raw stream) needs only a function that returns its
+Reading: rows, sources, neurons and the trace follow from that.
 """
 
 from __future__ import annotations

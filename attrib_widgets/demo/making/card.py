@@ -256,8 +256,9 @@ A GPT-2 of {settings["layers"]} layers x {settings["heads"]} heads, width {setti
 and it knows nothing else: countries, landmarks, people who give each other things, repeated words, agreement, pronouns,
 opposites, sums. It is for learning and testing, not for use.
 
-Made by `python -m attrib_widgets.demo.making.train --seed {settings["seed"]}`; final loss {record["final_loss"]:.3f} nats per
-token. SHA-256 of the corpus: `{record["corpus_sha256"]}`. Every number below was measured on the files beside this
+Made by `python -m attrib_widgets.demo.making.train --seed {settings["seed"]}`; final loss
+{record["final_loss"]:.3f} nats per token. SHA-256 of the corpus:
+`{record["corpus_sha256"]}`. Every number below was measured on the files beside this
 card; nothing was placed in the weights by hand.
 
 ## What it can do

@@ -1,7 +1,8 @@
 """The families whose anatomy is written down, by transformers' ``model_type``; several where a config switch decides.
 
 To add one, write what differs from its nearest relative and run
-``python -m attrib_widgets.model.selfcheck.supported NAME``, which loads a small random model of the family and says which of its sums do not close.
+``python -m attrib_widgets.model.selfcheck.supported NAME``, which loads a small random model of the family
+and says which of its sums do not close.
 """
 
 from __future__ import annotations

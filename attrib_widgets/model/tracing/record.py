@@ -30,7 +30,8 @@ class Recording:
     ``streams`` has one entry more than there are layers: the last is what the final norm reads.
     ``attn_write`` and ``mlp_write`` are what was added to the stream; ``attn_out`` and ``mlp_out`` the sublayer
     outputs before a post-norm and a multiplier (the same tensors where there is neither). ``logits`` are as printed,
-    ``precap`` the same before the soft cap, both for ``kept`` positions only. ``mlp_entered`` is filled on request only.
+    ``precap`` the same before the soft cap, both for ``kept`` positions only. ``mlp_entered`` is filled
+    on request only.
     """
 
     streams: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
