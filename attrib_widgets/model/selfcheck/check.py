@@ -196,7 +196,7 @@ def _check(model: Model, recordings: dict[Any, Recording]) -> SelfCheck:
     if not numbers["read-out"] <= 1:
         raise AnatomyError(
             f"the printed logits are not the unembedding ({anatomy.unembed}) of the final norm "
-            f"({anatomy.final_norm}) of the stream (off by {numbers['read-out']:.0f} times its rounding)"
+            f"({anatomy.final_norm}) of the stream (off by {numbers['read-out']:.0e} times its rounding)"
         )
     model.norm(anatomy.final_norm)
     if anatomy.pos:

@@ -1,0 +1,207 @@
+"""What can be read or written inside a model: one type, one printer, one parser.
+
+A :class:`Place` is a site of a layer, of one head or one unit where the site has them. Its label is the field's:
+``L2.pre`` is the stream before layer 2, ``L2.mid`` between its attention and its MLP, ``L2.post`` behind it;
+``L1H2.q`` what head 2 of layer 1 asks, ``L1KV0.k`` what key-value head 0 of it offers, ``L1H2`` its z (what it hands
+to the output projection), ``L5.mlp`` what an MLP adds, ``L5.mlp_in`` what it reads, ``L8.mlp/1234`` a feature there.
+Every label parses back to the place that printed it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from .components import Component, component, whole
+from .errors import ComponentError
+
+PlaceLike: TypeAlias = "Place | Component | str | tuple[int, int]"
+
+#: The sites of a layer, in the order in which it runs them.
+SITES = ("pre", "attn_in", "q", "k", "v", "pattern", "z", "attn", "mid", "mlp_in", "neuron", "expert", "mlp", "post")
+STREAMS = ("pre", "mid", "post")
+#: What each head has of its own; of keys and values there may be fewer heads.
+OF_HEADS = ("q", "k", "v", "pattern", "z")
+#: What a head reads, recomputed from the stream rather than recorded.
+READ_BY_HEADS = ("q", "k", "v", "pattern")
+_SAID = {
+    "pre": "the stream before layer {0}",
+    "mid": "the stream between the attention and the MLP of layer {0}",
+    "post": "the stream behind layer {0}",
+    "attn_in": "what the attention of layer {0} reads",
+    "attn": "what the attention of layer {0} writes",
+    "mlp_in": "what the MLP of layer {0} reads",
+    "mlp": "what the MLP of layer {0} writes",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in the model.
+
+    Attributes:
+        site: one of :data:`SITES`; ``"logits"`` (what the unembedding reads, without a layer) or ``"feature"``.
+        layer: counts from 0; None for the logits.
+        head: of the sites in :data:`OF_HEADS`; None is all heads of the layer.
+        grouped: ``head`` counts key-value heads, each of which serves several query heads.
+        index: of a neuron, an expert or a feature.
+        of: where the dictionary of a feature reads.
+    """
+
+    site: str
+    layer: int | None = None
+    head: int | None = None
+    grouped: bool = False
+    index: int | None = None
+    of: Place | None = None
+
+    def __str__(self) -> str:
+        if self.of is not None:
+            return f"{self.of}/{self.index}"
+        if self.layer is None:
+            return self.site
+        if self.site == "neuron":
+            return f"L{self.layer}N{self.index}"
+        if self.site == "expert":
+            return f"L{self.layer}.mlp/E{self.index}"
+        if self.head is None:
+            return f"L{self.layer}.{self.site}"
+        if self.grouped:
+            return f"L{self.layer}KV{self.head}.{self.site}"
+        return f"L{self.layer}H{self.head}" + ("" if self.site == "z" else f".{self.site}")
+
+    @property
+    def label(self) -> str:
+        """The printed name, for example ``"L2.pre"``."""
+        return str(self)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is the residual stream, at one side of a layer."""
+        return self.site in STREAMS
+
+    @property
+    def of_heads(self) -> bool:
+        """Whether each head has its own."""
+        return self.site in OF_HEADS
+
+    @property
+    def stream(self) -> int:
+        """The number of a recorded stream: ``L2.pre`` is stream 2, and so is ``L1.post``.
+
+        Raises:
+            ComponentError: it is no stream that a layer begins or ends with.
+        """
+        if self.site not in ("pre", "post") or self.layer is None:
+            raise ComponentError(f"{self} is not a stream before or behind a layer.", 'Write for example "L2.pre".')
+        return self.layer + (self.site == "post")
+
+    def words(self) -> str:
+        """In words, for example ``"the stream before layer 2"``."""
+        return _SAID[self.site].format(self.layer) if self.site in _SAID and self.head is None else str(self)
+
+    @property
+    def component(self) -> Component | None:
+        """The part that writes here; None for a stream, for what is only read, and for all heads together."""
+        if self.site == "z" and self.head is not None:
+            return Component("head", self.layer, self.head)
+        if self.of is not None:
+            return Component("feature", index=self.index, site=str(self.of))
+        if self.site in ("neuron", "expert"):
+            return Component(self.site, self.layer, self.index)
+        return Component(self.site, self.layer) if self.site in ("mlp", "attn") else None
+
+
+def stream_place(number: int, n_layers: int) -> Place:
+    """Recorded stream ``number`` by the side that has a layer: ``L0.pre`` and so on, the last one ``.post``."""
+    return Place("pre", number) if number < n_layers else Place("post", n_layers - 1)
+
+
+def _of_head(m: re.Match[str]) -> Place:
+    grouped = m[2] == "kv"
+    site = m[4] or "z"
+    if grouped and site not in ("k", "v"):
+        raise ComponentError(f"{m[0]!r} is no place.", 'Of a key-value head there are keys and values: "L1KV0.k".')
+    return Place(site, int(m[1]), int(m[3]), grouped)
+
+
+_HEADS = "|".join(OF_HEADS)
+_LAYERED = "|".join(s for s in SITES if s not in ("neuron", "expert"))
+_PATTERNS: tuple[tuple[str, Callable[[re.Match[str]], Place]], ...] = (
+    (rf"l(\d+)\.?(h|kv)(\d+)(?:\.({_HEADS}))?", _of_head),
+    (rf"l(\d+)\.({_LAYERED})", lambda m: Place(m[2], int(m[1]))),
+    (r"l(\d+)\.stream", lambda m: Place("pre", int(m[1]))),
+    (r"logits", lambda m: Place("logits")),
+)
+_FEATURE = re.compile(r"(.+)/(\d+)")
+
+
+def place(spec: PlaceLike, *, layer_means: str | None = None) -> Place:
+    """Read a place from any usual spelling.
+
+    Args:
+        spec: ``"L2.pre"``, ``"L2.stream"`` (the same), ``"L1H2.q"``, ``"L1KV0.k"``, ``"L8.mlp"``, ``"L11N611"``,
+            ``"L8.mlp/12"``, ``"logits"``, or a part that writes, such as ``"7.4"`` and ``(7, 4)``.
+        layer_means: the side that a bare ``"L2"`` stands for, where only one can be meant (the row of a lens and the
+            place of a dictionary are streams behind a layer: ``"post"``).
+
+    Raises:
+        ComponentError: it names no place, or a layer without saying which side of it.
+    """
+    if isinstance(spec, Place):
+        return spec
+    if layer_means is not None and (number := whole(spec)) is not None and number >= 0:
+        return Place(layer_means, number)
+    if isinstance(spec, str):
+        text = spec.strip().lower()
+        for pattern, build in _PATTERNS:
+            if match := re.fullmatch(pattern, text):
+                return build(match)
+        if (match := _FEATURE.fullmatch(text)) and not text.endswith("/error"):
+            return Place("feature", index=int(match[2]), of=place(match[1], layer_means="post"))
+    try:
+        found = component(spec)
+    except ComponentError as reason:
+        raise ComponentError(
+            f"{spec!r} does not name a place.",
+            'Write a stream as "L2.pre", "L2.mid" or "L2.post", a head\'s query as "L1H2.q", the key of a key-value '
+            'head as "L1KV0.k", or a part that writes: "L7H4", "L8.mlp".',
+        ) from reason
+    return place_of(found, layer_means)
+
+
+def place_of(found: Component, layer_means: str | None = None) -> Place:
+    """Where a component writes.
+
+    Raises:
+        ComponentError: it is a whole layer (whose stream has sides), or a row that no single place holds.
+    """
+    if found.kind == "head":
+        return Place("z", found.layer, found.index)
+    if found.kind in ("mlp", "attn"):
+        return Place(found.kind, found.layer)
+    if found.kind in ("neuron", "expert"):
+        return Place(found.kind, found.layer, index=found.index)
+    if found.kind == "feature":
+        return Place("feature", index=found.index, of=place(found.site or "", layer_means="post"))
+    if found.kind == "embed":
+        return Place("pre", 0)
+    if found.kind == "layer":
+        if layer_means is not None:
+            return Place(layer_means, found.layer)
+        raise ComponentError(
+            f"{found} has two readings here: the stream before the layer, or the stream behind it.",
+            f'Write "{found}.pre" or "{found}.post"; what the layer itself writes is "{found}.attn" and "{found}.mlp".',
+        )
+    raise ComponentError(f"{found} is a row of an attribution, no place of the model.", 'Write for example "L2.pre".')
+
+
+def is_place(spec: Any) -> bool:
+    """Whether ``spec`` reads as a place."""
+    try:
+        place(spec)
+    except ComponentError:
+        return False
+    return True
