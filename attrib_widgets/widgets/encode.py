@@ -21,7 +21,7 @@ from ..analysis.lens.logit_lens import logit_lens
 from ..analysis.opening.trace import MLPs
 from ..analysis.opening.vectors import neurons_of
 from ..words.errors import AttribError, ComponentError
-from ..words.targets import NeuronTarget, Target, score
+from ..words.targets import Target, score
 from . import details, experiments, setup, wire
 from .wire import Stored
 
@@ -195,10 +195,10 @@ def _head_arrays(a: Attribution, t: HeadTable) -> dict[str, Stored]:
 
 
 def target(a: Attribution) -> dict[str, Any]:
-    """The target as the browser names it: a number inside the model (kind ``score``, ``neuron``) has no token id."""
+    """The target as the browser names it; a number inside the model (``inner``) has no token id."""
     aim, model = a.target, a.model
-    kind, text = ("neuron", str(aim.neuron)) if isinstance(aim, NeuronTarget) else ("score", "the score")
-    answer: dict[str, Any] = {"kind": kind, "text": text, "id": None, "against": None, "unit": a.unit}
+    answer: dict[str, Any] = {"kind": aim.kind, "inner": aim.inner, "text": aim.short(model), "id": None}
+    answer |= {"against": None, "unit": a.unit, "phrase": aim.words(model, a.run)}
     if isinstance(aim, Target):
 
         def named(tokens: Sequence[str | int]) -> dict[str, Any]:
@@ -206,9 +206,9 @@ def target(a: Attribution) -> dict[str, Any]:
             texts = [model.token(i) for i in ids]
             return {"text": " or ".join(texts), "texts": texts, "id": ids[0]}
 
-        answer |= {"kind": aim.kind, **named(aim.tokens)}
+        answer |= named(aim.tokens)
         answer["against"] = named(aim.against) if aim.against else None
-    return {**answer, "phrase": aim.words(model, a.run)}
+    return answer
 
 
 def _compare(e: Explanation) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from ..analysis.attribution.attribution import Attribution, attribute
 from ..model.chat import is_chat
 from ..model.run import Run
 from ..words.errors import AttribError
-from ..words.targets import NeuronTarget, Target, as_target, logit, logit_diff, neuron
+from ..words.targets import Target, as_target, logit, logit_diff, neuron
 
 if TYPE_CHECKING:
     from ..analysis.verdicts.findings import Verification
@@ -103,7 +103,7 @@ def explain(model: Model, question: Question, job: Job, known: Mapping[PromptLik
         with blaming("compare"):
             other = _run(model, question.corrupted, known)
             there = counterpart(run, other, a.position)
-            corrupted = attribute(other, _moved(target, there), position=there)
+            corrupted = attribute(other, target.moved(there), position=there)
     job.progress(total - 1, total, "drawing")
     return Explanation(replace(question, target=a.target, position=a.position), a, corrupted)
 
@@ -111,11 +111,6 @@ def explain(model: Model, question: Question, job: Job, known: Mapping[PromptLik
 def counterpart(run: Run, other: Run, position: int) -> int:
     """The position of ``other`` that answers the same question: the same index, or the same distance to the end."""
     return position if run.n_positions == other.n_positions else position - run.n_positions
-
-
-def _moved(target: AnyTarget, position: int) -> AnyTarget:
-    """The same number at another position; a score keeps its own."""
-    return replace(target, position=position) if isinstance(target, NeuronTarget) else target
 
 
 def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:

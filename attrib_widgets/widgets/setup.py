@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..words.targets import AnyTarget, NeuronTarget, ScoreTarget, Target
+from ..words.targets import Target
 
 if TYPE_CHECKING:
     from ..analysis.attribution.attribution import Attribution
@@ -35,7 +35,7 @@ def lines(a: Attribution) -> str:
             "",
             f"model = {load(a.model)}",
             f"run = model.run({_prompt(a.run)})",
-            f"a = aw.attribute(run, {_target(a.model, a.target)}{place})",
+            f"a = aw.attribute(run, {a.target.code(lambda t: _token(a.model, t))}{place})",
         ]
     )
 
@@ -60,23 +60,6 @@ def quoted(text: str) -> str:
 def _prompt(run: Run) -> str:
     """The text, or the ids where the text alone would be read differently."""
     return quoted(run.text) if run.model.encode(run.text) == run.ids else repr(run.ids)
-
-
-def _target(model: Model, target: AnyTarget) -> str:
-    if isinstance(target, ScoreTarget):
-        more = "" if target.against is None else f", against={target.against}"
-        return f'aw.score("{target.head}", query={target.query}, key={target.key}, side="{target.side}"{more})'
-    if isinstance(target, NeuronTarget):
-        more = "" if target.side == "gate" else f', side="{target.side}"'
-        return f'aw.neuron("{target.neuron}", position={target.position}{more})'
-
-    def tokens(given: tuple[Any, ...]) -> str:
-        texts = [_token(model, t) for t in given]
-        return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-
-    if target.kind == "logit_diff":
-        return f"aw.logit_diff({tokens(target.tokens)}, {tokens(target.against)})"
-    return f"aw.{target.kind}({tokens(target.tokens)})" + (".centered()" if target.centre else "")
 
 
 def _token(model: Model, token: str | int) -> str:

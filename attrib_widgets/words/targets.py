@@ -3,13 +3,17 @@
 A target over the vocabulary (:class:`Target`) is read at the final norm; an attention score
 (:class:`ScoreTarget`) at the norm that a head's queries and keys read, a neuron (:class:`NeuronTarget`) at the norm
 of its MLP. All become a read point and a direction, so one decomposition serves all.
+
+A new kind is a subclass of :class:`AnyTarget` that says what it is called everywhere, and one row of the table in
+:mod:`attrib_widgets.analysis.reading.readers` that says how it is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -26,12 +30,44 @@ if TYPE_CHECKING:
 TokenLike: TypeAlias = "str | int"
 TokenSet: TypeAlias = "TokenLike | Sequence[TokenLike]"
 PhraseLike: TypeAlias = "str | Sequence[TokenLike]"
-AnyTarget: TypeAlias = "Target | ScoreTarget | NeuronTarget"
 TargetLike: TypeAlias = "AnyTarget | str | int"
 
 
+class AnyTarget(ABC):
+    """One number of a model that can be explained, and what it is called wherever it is shown.
+
+    Attributes:
+        inner: whether it is a number inside the model, rather than one of its logits.
+        kind: one word for the kind of number; tables, the browser and errors go by it.
+    """
+
+    inner: ClassVar[bool] = True
+    kind: str
+
+    @property
+    @abstractmethod
+    def unit(self) -> str:
+        """What the number is counted in."""
+
+    @abstractmethod
+    def words(self, model: Model, run: Run | None = None) -> str:
+        """In words, naming tokens where ``run`` tells them: ``"logit of “·Paris”"``."""
+
+    @abstractmethod
+    def short(self, model: Model) -> str:
+        """Its name where space is short: the token, the neuron, ``"score of L7H4"``."""
+
+    @abstractmethod
+    def code(self, token: Callable[[TokenLike], str]) -> str:
+        """The line of Python that makes it again; ``token`` writes a token as a literal."""
+
+    def moved(self, position: int) -> AnyTarget:
+        """The same number read at another position; a number that has a place of its own keeps it."""
+        return self
+
+
 @dataclass(frozen=True)
-class Target:
+class Target(AnyTarget):
     """A number over the vocabulary: a logit, a logit difference, or a log-probability. Made by the functions below.
 
     Sets of tokens count as their mean. ``centre`` subtracts the mean logit of the whole vocabulary.
@@ -41,6 +77,7 @@ class Target:
     tokens: tuple[TokenLike, ...]
     against: tuple[TokenLike, ...] = ()
     centre: bool = False
+    inner: ClassVar[bool] = False
 
     def centered(self) -> Target:
         """The same target minus the mean logit (the convention of tools that centre the unembedding).
@@ -70,9 +107,24 @@ class Target:
             return f"logit of {named(self.tokens)} minus {named(self.against)}"
         return f"{'centred ' if self.centre else ''}logit of {named(self.tokens)}"
 
+    def short(self, model: Model) -> str:
+        """The tokens."""
+        return " or ".join(model.token(model.single_token(t)) for t in self.tokens)
+
+    def code(self, token: Callable[[TokenLike], str]) -> str:
+        """For example ``aw.logit(" Paris")``."""
+
+        def several(given: tuple[TokenLike, ...]) -> str:
+            texts = [token(t) for t in given]
+            return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+
+        if self.kind == "logit_diff":
+            return f"aw.logit_diff({several(self.tokens)}, {several(self.against)})"
+        return f"aw.{self.kind}({several(self.tokens)})" + (".centered()" if self.centre else "")
+
 
 @dataclass(frozen=True)
-class ScoreTarget:
+class ScoreTarget(AnyTarget):
     """The attention score of one head between a query and a key, read on one side while the other is held.
 
     With ``against``, another key: the difference of the two scores.
@@ -83,6 +135,7 @@ class ScoreTarget:
     key: int
     side: str = "query"
     against: int | None = None
+    kind: str = field(default="score", init=False, repr=False)
 
     @property
     def unit(self) -> str:
@@ -96,14 +149,24 @@ class ScoreTarget:
             return f"log odds of {self.head} looking from {query} to {key} rather than {_place(self.against, run)}"
         return f"attention score of {self.head} from {query} to {key}, before the softmax ({self.side} side)"
 
+    def short(self, model: Model) -> str:
+        """``"the score"``: which one stands in the words beside it."""
+        return "the score"
+
+    def code(self, token: Callable[[TokenLike], str]) -> str:
+        """For example ``aw.score("L7H4", query=5, key=3, side="query")``."""
+        more = "" if self.against is None else f", against={self.against}"
+        return f'aw.score("{self.head}", query={self.query}, key={self.key}, side="{self.side}"{more})'
+
 
 @dataclass(frozen=True)
-class NeuronTarget:
+class NeuronTarget(AnyTarget):
     """The pre-activation of one MLP neuron at a position; ``"up"``: what multiplies the activation in a gated MLP."""
 
     neuron: Component
     position: int = -1
     side: str = "gate"
+    kind: str = field(default="neuron", init=False, repr=False)
 
     @property
     def unit(self) -> str:
@@ -113,6 +176,19 @@ class NeuronTarget:
     def words(self, model: Model, run: Run | None = None) -> str:
         """In words; with ``run``, naming the token."""
         return f"{self.unit} of {self.neuron} at {_place(self.position, run)}"
+
+    def short(self, model: Model) -> str:
+        """The neuron's label."""
+        return str(self.neuron)
+
+    def code(self, token: Callable[[TokenLike], str]) -> str:
+        """For example ``aw.neuron("L11N611", position=4)``."""
+        more = "" if self.side == "gate" else f', side="{self.side}"'
+        return f'aw.neuron("{self.neuron}", position={self.position}{more})'
+
+    def moved(self, position: int) -> NeuronTarget:
+        """The same neuron at another position."""
+        return replace(self, position=position)
 
 
 def _place(position: int, run: Run | None) -> str:
@@ -257,7 +333,7 @@ def neuron(which: ComponentLike, position: int = -1, side: str = "gate") -> Neur
 
 def as_target(target: TargetLike) -> AnyTarget:
     """A string or an id means its logit."""
-    if isinstance(target, (Target, ScoreTarget, NeuronTarget)):
+    if isinstance(target, AnyTarget):
         return target
     if isinstance(target, Phrase):
         raise TargetError(

@@ -17,14 +17,12 @@ from ...model.anatomy.rounding import refuse_above
 from ...result import Result, Table, number, others_label, power, signed
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import ComponentError, GranularityError
-from ...words.targets import AnyTarget, NeuronTarget, Phrase, ScoreTarget, Target, TargetLike, as_target
+from ...words.targets import AnyTarget, Phrase, TargetLike, as_target
 from ..inputs import as_run
 from ..opening.results import Contributions, Through, Worked, Writes
 from ..reading.decomposition import Rows, decompose
-from ..reading.logits import read_target
-from ..reading.neurons import read_neuron
 from ..reading.point import Reading
-from ..reading.scores import read_score
+from ..reading.readers import read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -285,7 +283,7 @@ class Attribution(Result):
         """(who leads, with how much of what): corrections such as biases and rounding never lead."""
         rows = [row for row in self.top(len(self.components)) if row[0].kind in WRITERS]
         (first, a), (second, b) = rows[0], rows[1] if len(rows) > 1 else (None, 0.0)
-        of = f"of {number(self.actual)}" + (f" {self.unit}" if isinstance(self.target, Target) else "")
+        of = f"of {number(self.actual)}" + (f" {self.unit}" if not self.target.inner else "")
         opposed = a * b < 0 and abs(b) > abs(a) / 3
         if a * self.actual < 0 or abs(self.actual) < 0.5 * abs(a) or opposed:  # a share would mislead
             return [str(first), str(second)], f"pull most: {signed(a)} and {signed(b)}, {of}"
@@ -309,7 +307,7 @@ class Attribution(Result):
             bars.append(others)
         start = max(0, self.position - 11)
         where = ("…" if start else "") + "".join(self.run.tokens[start : self.position + 1]).replace("\n", "\u23ce")
-        place = "after" if isinstance(self.target, Target) else "read at"
+        place = "read at" if self.target.inner else "after"
         note = "\n".join([*self.notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
         state = "ok" if self.exact else "NOT EXACT"
         footer = f"sum {number(self.total, 4)}   model {number(self.actual, 4)}   gap {power(self.gap)} {state}"
@@ -380,7 +378,7 @@ def attribute(
 @torch.no_grad()
 def attribute_resolved(run: Run, target: AnyTarget, position: int) -> Attribution:
     """:func:`attribute` once the run, the target and the position are settled."""
-    reading = _read(run, target, position)
+    reading = read(run, target, position)
     rows = decompose(run, reading.point, reading.norm, reading.direction[None], [reading.position])
     return assembled(run, target, reading, rows)
 
@@ -415,11 +413,3 @@ def assembled(run: Run, target: AnyTarget, reading: Reading, rows: Rows, row: in
     components.append(Component("rounding"))
     values.append(sum(rounding.values()))
     return Attribution(run, target, reading.position, reading, components, torch.tensor(values).float(), rounding)
-
-
-def _read(run: Run, target: AnyTarget, position: int) -> Reading:
-    if isinstance(target, ScoreTarget):
-        return read_score(run, target)
-    if isinstance(target, NeuronTarget):
-        return read_neuron(run, target)
-    return read_target(run, target, position)

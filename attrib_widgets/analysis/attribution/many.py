@@ -13,15 +13,12 @@ import torch
 
 from ...words.targets import Resolved, Target, log_prob_parts, refuse_capped
 from ..reading.decomposition import decompose
-from ..reading.logits import read_resolved
+from ..reading.logits import CHUNK, read_resolved
 from ..reading.point import Reading
 from .attribution import Attribution, assembled
 
 if TYPE_CHECKING:
     from ...model.run import Run
-
-# Positions whose rows of the vocabulary are held at the same time.
-CHUNK = 32
 
 
 @torch.no_grad()

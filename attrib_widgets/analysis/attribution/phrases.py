@@ -20,8 +20,9 @@ from ...words.components import Component, whole
 from ...words.errors import ComponentError, PositionError, TargetError
 from ...words.targets import Phrase, refuse_capped
 from ..inputs import as_run
+from ..reading.logits import CHUNK
 from .attribution import WRITERS, Attribution
-from .many import CHUNK, attribute_each
+from .many import attribute_each
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,17 +13,15 @@ from ...model.anatomy.rounding import refuse_above
 from ...result import Result, Table, number, signed, visible
 from ...words.components import Component
 from ...words.errors import TargetError
-from ...words.targets import NeuronTarget, ScoreTarget, Target, resolve
+from ...words.targets import Target
 from ..reading.decomposition import decompose
-from ..reading.logits import readout_bound
-from ..reading.neurons import pre_activation
-from .many import CHUNK, attribute_each
+from ..reading.readers import numbers
+from .many import attribute_each
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ...model.run import Run
-    from ...words.targets import Resolved
     from .attribution import Attribution
 
 
@@ -80,17 +78,13 @@ class PositionAttribution(Result):
 @torch.no_grad()
 def by_position(a: Attribution, target: Literal["next"] | None = None) -> PositionAttribution:
     """See :meth:`Attribution.by_position`."""
-    if isinstance(a.target, ScoreTarget):
-        raise TargetError("A score belongs to one query position.", "Explain a token to see every position.")
     if target not in (None, "next"):
         raise TargetError(f"{target!r} is not a choice here.", 'Use None (the same target) or "next".')
-    if isinstance(a.target, NeuronTarget):
-        if target == "next":
-            raise TargetError("A neuron is no prediction of the next token.", "Leave out the argument.")
-        return _same_direction(a, a.target)
-    if target == "next" or a.target.kind == "log_prob":
+    if target == "next" and a.target.inner:
+        raise TargetError(f"A {a.target.kind} is no prediction of the next token.", "Leave out the argument.")
+    if isinstance(a.target, Target) and (target == "next" or a.target.kind == "log_prob"):
         return _own_directions(a, a.target, target == "next")
-    return _same_direction(a, a.target)
+    return _same_direction(a)
 
 
 def _own_directions(a: Attribution, target: Target, own: bool) -> PositionAttribution:
@@ -106,9 +100,10 @@ def _own_directions(a: Attribution, target: Target, own: bool) -> PositionAttrib
     return PositionAttribution(run, names, found[0].components, values, actual, found[0].unit)
 
 
-def _same_direction(a: Attribution, target: Target | NeuronTarget) -> PositionAttribution:
-    run, reading = a.run, a.reading
+def _same_direction(a: Attribution) -> PositionAttribution:
+    run, reading, target = a.run, a.reading, a.target
     everywhere = range(run.n_positions)
+    actual, precap, bound = numbers(run, target, everywhere)
     rows = decompose(run, reading.point, reading.norm, reading.direction[None], everywhere)
     columns = [rows.values[0]]
     components = list(rows.components)
@@ -119,12 +114,7 @@ def _same_direction(a: Attribution, target: Target | NeuronTarget) -> PositionAt
     for name, value in reading.constants:
         components.append(name)
         columns.append(fixed.new_full((run.n_positions, 1), value))
-    if isinstance(target, NeuronTarget):
-        actual, bound = (t.cpu() for t in pre_activation(run, target, everywhere))
-        precap, names = actual, [str(target.neuron)] * run.n_positions
-    else:
-        actual, precap, bound = _printed(run, resolve(target, run, reading.position))
-        names = [_name(a, target)] * run.n_positions
+    explained = _name(a, target) if isinstance(target, Target) else target.short(a.model)
     read = (rows.direct[0] + fixed).cpu() + sum(v for _, v in reading.constants)
     missed = (actual if reading.precap is None else precap) - read
     refuse_above(missed, bound, "a printed number is not the read-out of the recorded stream")
@@ -134,19 +124,7 @@ def _same_direction(a: Attribution, target: Target | NeuronTarget) -> PositionAt
     components.append(Component("rounding"))
     columns.append((rows.stream[0] + rows.heads[0] + missed.to(fixed.device))[:, None])
     values = torch.cat([c.float().cpu() for c in columns], -1)
-    return PositionAttribution(run, names, components, values, actual.float(), a.unit)
-
-
-def _printed(run: Run, found: Resolved) -> tuple[Tensor, Tensor, Tensor]:
-    """(printed, before the soft cap, rounding bound) at every position; logits are held for a few at a time."""
-    printed, precap, bound = [], [], []
-    for start in range(0, run.n_positions, CHUNK):
-        x = run.record.streams[-1][start : start + CHUNK]
-        pre, out = run.logit_rows(range(start, start + len(x)))
-        printed.append(found.of_rows(out))
-        precap.append(found.of_rows(pre))
-        bound.append(readout_bound(run.model, found, x, out))
-    return torch.cat(printed).cpu(), torch.cat(precap).cpu(), torch.cat(bound).cpu()
+    return PositionAttribution(run, [explained] * run.n_positions, components, values, actual.float(), a.unit)
 
 
 def _name(a: Attribution, target: Target) -> str:

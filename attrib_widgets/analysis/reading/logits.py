@@ -18,11 +18,29 @@ if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
 
+CHUNK = 32  # positions whose logits are held at once
+
 
 def read_target(run: Run, target: Target, position: int) -> Reading:
     """A target over the vocabulary as a direction of the final norm's output."""
     found = resolve(target, run, position)
     return read_resolved(run, target.kind, found, [position], run.logit_rows([position]))[0]
+
+
+def printed_at(run: Run, target: Target, positions: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """(printed, before the soft cap, rounding bound) of a target whose direction is one everywhere, at ``positions``.
+
+    Logits are held for a few positions at a time.
+    """
+    found, listed = resolve(target, run, positions[-1]), list(positions)
+    printed, precap, bound = [], [], []
+    for start in range(0, len(listed), CHUNK):
+        here = listed[start : start + CHUNK]
+        pre, out = run.logit_rows(here)
+        printed.append(found.of_rows(out))
+        precap.append(found.of_rows(pre))
+        bound.append(readout_bound(run.model, found, run.record.streams[-1][here], out))
+    return torch.cat(printed), torch.cat(precap), torch.cat(bound)
 
 
 def read_resolved(
