@@ -7,6 +7,7 @@ A result knows nothing of widgets: the ``widgets`` package registers a view for 
 from __future__ import annotations
 
 import html
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
@@ -185,3 +186,64 @@ class Result:
             bundle, metadata = bundle
         data = {**(bundle or {}), **data}
         return data, metadata
+
+
+class Sum(Result):
+    """Rows that sum to one number of the model. The sum and the number are computed apart, and their gap is shown.
+
+    Subclasses have the rows as the tensor ``values`` (or give :meth:`terms`) and say what number they explain.
+    """
+
+    values: Any
+
+    @property
+    def explained(self) -> float:
+        """The number that the rows sum to, from the model itself."""
+        raise TypeError(f"{type(self).__name__} does not say what it explains")
+
+    def terms(self) -> Any:
+        """Everything that is summed, as one tensor."""
+        return self.values
+
+    @property
+    def total(self) -> float:
+        """Sum of all rows."""
+        return float(self.terms().double().sum())
+
+    @property
+    def gap(self) -> float:
+        """The explained number minus the sum of the rows: float32 arithmetic only."""
+        return self.explained - self.total
+
+    @property
+    def exact(self) -> bool:
+        """Whether the gap is float32 arithmetic: at most 1e-5 of 1 plus the sum of magnitudes."""
+        return abs(self.gap) <= 1e-5 * (1 + float(self.terms().double().abs().sum()))
+
+    def checks(self) -> list[str]:
+        """The check that stands under every table: the sum, the model's number, and their gap."""
+        state = "ok" if self.exact else "NOT EXACT"
+        return [f"sum {number(self.total, 4)}", f"model {number(self.explained, 4)}", f"gap {power(self.gap)} {state}"]
+
+
+def strongest(values: Any, k: int | None = None) -> list[int]:
+    """Numbers of the rows of a tensor with the largest magnitudes, largest first; of equal ones the earlier first.
+
+    What was not computed (NaN) comes last.
+    """
+    order: list[int] = values.abs().nan_to_num(-1).argsort(descending=True, stable=True)[:k].tolist()
+    return order
+
+
+def with_others(
+    values: Any, order: Sequence[int], cells: Callable[[int], list[str]], digits: int = 3
+) -> tuple[list[list[str]], list[float | None]]:
+    """Rows and bars of a table: the rows in ``order`` with what ``cells`` says of each, and one for all others."""
+    rows = [[*cells(i), signed(float(values[i]), digits)] for i in order]
+    bars: list[float | None] = [float(values[i]) for i in order]
+    rest = sorted(set(range(len(values))) - set(order))
+    if rest and rows:
+        others = float(values[rest].double().sum())
+        rows.append([others_label(len(rest)), *[""] * (len(rows[0]) - 2), signed(others, digits)])
+        bars.append(others)
+    return rows, bars

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from ..analysis.attribution.attribution import attribute
 from ..analysis.heads.all_heads import head_table, through_table, why_table
 from ..analysis.lens.logit_lens import logit_lens
+from ..analysis.opening.mlps import neurons_of
 from ..analysis.opening.trace import MLPs
-from ..analysis.opening.vectors import neurons_of
+from ..result import strongest
 from ..words.errors import AttribError, ComponentError
 from ..words.targets import Target, score
 from . import details, experiments, setup, wire
@@ -264,7 +265,7 @@ def _neurons(a: Attribution, absent: dict[str, str]) -> dict[str, Any]:
 
 def _leading(a: Attribution, count: int | None = None) -> list[Component]:
     """The heads and MLPs, the largest first."""
-    order = a.values.abs().argsort(descending=True, stable=True).tolist()
+    order = strongest(a.values)
     return [a.components[i] for i in order if a.components[i].kind in ("head", "mlp")][:count]
 
 

@@ -10,6 +10,7 @@ import traitlets as t
 from ..analysis.experiments.ablation import ablate
 from ..analysis.verdicts.verify import verify
 from ..model.worker import Job
+from ..result import strongest
 from ..words.components import Component, ComponentLike, component, listed
 from ..words.errors import AttribError
 from ..words.targets import Target
@@ -63,7 +64,7 @@ class Tester(View):
         """The largest bars of what can be tested."""
         a = self._now.attribution
         kinds = experiments.test_header(a, None)["kinds"]
-        order = a.values.abs().argsort(descending=True, stable=True).tolist()
+        order = strongest(a.values)
         return [a.components[i] for i in order if a.components[i].kind in kinds][:count]
 
     def _verify(

@@ -6,6 +6,7 @@ Circuits"; nostalgebraist 2020), on unmodified weights, with every bias and the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, overload
 
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
-from ...result import Result, Table, number, others_label, power, signed
+from ...result import Sum, Table, number, signed, strongest, with_others
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import ComponentError, GranularityError
 from ...words.targets import AnyTarget, Phrase, TargetLike, as_target
@@ -44,7 +45,7 @@ WRITERS = ("embed", "pos", "head", "mlp", "attn", "layer", "attn.bias")
 
 
 @dataclass(eq=False, repr=False)
-class Attribution(Result):
+class Attribution(Sum):
     """Contributions of every part of the model to one number, in model order. Made by :func:`attribute`.
 
     Attributes:
@@ -93,19 +94,9 @@ class Attribution(Result):
         return self.reading.precap
 
     @property
-    def total(self) -> float:
-        """Sum of all rows."""
-        return float(self.values.double().sum())
-
-    @property
-    def gap(self) -> float:
-        """The model's number minus the sum of the rows."""
-        return self.actual - self.total
-
-    @property
-    def exact(self) -> bool:
-        """Whether the gap is float32 arithmetic: at most 1e-5 of 1 plus the sum of magnitudes."""
-        return abs(self.gap) <= 1e-5 * (1 + float(self.values.double().abs().sum()))
+    def explained(self) -> float:
+        """The model's own number."""
+        return self.actual
 
     def __getitem__(self, which: ComponentLike) -> float:
         return float(self.values[self._row(which)])
@@ -145,14 +136,7 @@ class Attribution(Result):
 
     def top(self, k: int = 10, kind: str | None = None) -> list[tuple[Component, float]]:
         """The ``k`` largest rows by magnitude, with their signs; ``kind="head"`` keeps only heads, and so on."""
-        kinds = sorted({c.kind for c in self.components})
-        if kind is not None and kind not in kinds:
-            raise ComponentError(f"There are no rows of kind {kind!r}.", f"The kinds are {', '.join(kinds)}.")
-        if (whole(k) or 0) < 1:
-            raise ComponentError(f"{k!r} is not a number of rows.", "Give 1 or more.")
-        order = self.values.abs().argsort(descending=True, stable=True).tolist()
-        rows = [(self.components[i], float(self.values[i])) for i in order]
-        return [(c, v) for c, v in rows if kind in (None, c.kind)][:k]
+        return top_rows(self.components, self.values, k, kind)
 
     # -- opening a row -------------------------------------------------------------------------------------
     def sources(self, head: ComponentLike) -> Contributions:
@@ -169,7 +153,7 @@ class Attribution(Result):
 
     def neurons(self, layer: int | ComponentLike) -> Contributions:
         """What each neuron of an MLP contributed. Costs one more forward pass, up to that layer."""
-        from ..opening.vectors import neurons
+        from ..opening.mlps import neurons
 
         return neurons(self, self._mlp(layer))
 
@@ -297,21 +281,12 @@ class Attribution(Result):
         return f"{' and '.join(names)} {text}, the {self.target.words(self.model, self.run)}"
 
     def summary(self) -> Table:
-        shown = self.top(10)
-        rows = [[str(c), signed(v, 3)] for c, v in shown]
-        bars: list[float | None] = [v for _, v in shown]
-        rest = len(self.components) - len(shown)
-        if rest > 0:
-            others = self.total - sum(v for _, v in shown)
-            rows.append([others_label(rest), signed(others, 3)])
-            bars.append(others)
+        rows, bars = with_others(self.values, strongest(self.values, 10), lambda i: [self.labels[i]])
         start = max(0, self.position - 11)
         where = ("…" if start else "") + "".join(self.run.tokens[start : self.position + 1]).replace("\n", "\u23ce")
         place = "read at" if self.target.inner else "after"
         note = "\n".join([*self.notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
-        state = "ok" if self.exact else "NOT EXACT"
-        footer = f"sum {number(self.total, 4)}   model {number(self.actual, 4)}   gap {power(self.gap)} {state}"
-        return Table(self.title(), ["component", self.unit], rows, bars, note, footer)
+        return Table(self.title(), ["component", self.unit], rows, bars, note, "   ".join(self.checks()))
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``component``, ``kind``, ``layer``, ``index``, ``value``, in model order."""
@@ -326,6 +301,22 @@ class Attribution(Result):
                 "value": self.values.numpy(),
             }
         )
+
+
+def top_rows(
+    components: Sequence[Component], values: Float[Tensor, "component"], k: int, kind: str | None
+) -> list[tuple[Component, float]]:
+    """The ``k`` largest rows by magnitude, with their signs; of one kind, where one is named.
+
+    Raises:
+        ComponentError: no rows of that kind, or fewer than one asked for.
+    """
+    kinds = sorted({c.kind for c in components})
+    if kind is not None and kind not in kinds:
+        raise ComponentError(f"There are no rows of kind {kind!r}.", f"The kinds are {', '.join(kinds)}.")
+    if (whole(k) or 0) < 1:
+        raise ComponentError(f"{k!r} is not a number of rows.", "Give 1 or more.")
+    return [(components[i], float(values[i])) for i in strongest(values) if kind in (None, components[i].kind)][:k]
 
 
 @overload

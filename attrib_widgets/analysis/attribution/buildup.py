@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Result, Table, number, others_label, signed
+from ...result import Result, Table, number, others_label, signed, strongest
 from ...words.components import Component
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Buildup(Result):
         )
 
     def summary(self) -> Table:
-        keep = sorted(self.added.abs().argsort(descending=True, stable=True)[:TABLE_ROWS].tolist())
+        keep = sorted(strongest(self.added, TABLE_ROWS))
         rows = [[self.steps[i], signed(float(self.added[i]), 3), number(float(self.values[i]), 3)] for i in keep]
         bars: list[float | None] = [float(self.added[i]) for i in keep]
         rest = len(self.steps) - len(keep)

@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Result, Table, number, power, signed, visible
+from ...result import Sum, Table, number, signed, visible
 from ...words.components import Component, whole
-from ...words.errors import ComponentError, PositionError, TargetError
+from ...words.errors import PositionError, TargetError
 from ...words.targets import Phrase, refuse_capped
 from ..inputs import as_run
 from ..reading.logits import CHUNK
-from .attribution import WRITERS, Attribution
+from .attribution import WRITERS, Attribution, top_rows
 from .many import attribute_each
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ SHOWN = 40  # characters of the phrase in a title
 
 
 @dataclass(eq=False, repr=False)
-class PhraseAttribution(Result):
+class PhraseAttribution(Sum):
     """One attribution per token of a continuation. Made by :func:`attrib_widgets.attribute` with a phrase.
 
     Attributes:
@@ -137,14 +137,9 @@ class PhraseAttribution(Result):
         return sum(a.actual for a in self.parts)
 
     @property
-    def total(self) -> float:
-        """Sum of all rows of all tokens."""
-        return float(self.values.double().sum())
-
-    @property
-    def gap(self) -> float:
-        """The model's number minus the sum."""
-        return self.actual - self.total
+    def explained(self) -> float:
+        """The model's own number for the phrase."""
+        return self.actual
 
     @property
     def exact(self) -> bool:
@@ -153,14 +148,7 @@ class PhraseAttribution(Result):
 
     def top(self, k: int = 10, kind: str | None = None) -> list[tuple[Component, float]]:
         """The ``k`` rows that contribute most to the phrase, with their signs; ``kind="head"`` keeps only heads."""
-        kinds = sorted({c.kind for c in self.components})
-        if kind is not None and kind not in kinds:
-            raise ComponentError(f"There are no rows of kind {kind!r}.", f"The kinds are {', '.join(kinds)}.")
-        if (whole(k) or 0) < 1:
-            raise ComponentError(f"{k!r} is not a number of rows.", "Give 1 or more.")
-        sums = self.sums
-        order = sums.abs().argsort(descending=True, stable=True).tolist()
-        return [(self.components[i], float(sums[i])) for i in order if kind in (None, self.components[i].kind)][:k]
+        return top_rows(self.components, self.sums, k, kind)
 
     # -- showing -------------------------------------------------------------------------------------------
     def title(self) -> str:
@@ -194,11 +182,8 @@ class PhraseAttribution(Result):
         most = ", ".join(f"{c} {signed(v)}" for c, v in self.top(3) if c.kind in WRITERS)
         where = visible("".join(self.run.tokens[max(0, self.start - 12) : self.start]))
         note = f"after {'…' if self.start > 12 else ''}{where}" + (f"\nmost over all tokens: {most}" if most else "")
-        state = "ok" if self.exact else "NOT EXACT"
-        footer = f"sum {number(self.total, 4)}   model {number(self.actual, 4)}   gap {power(self.gap)} {state}"
-        return Table(
-            self.title(), ["token", "probability", "entropy", "leading", self.unit], rows, [*bars], note, footer
-        )
+        columns = ["token", "probability", "entropy", "leading", self.unit]
+        return Table(self.title(), columns, rows, [*bars], note, "   ".join(self.checks()))
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per token and component: ``token`` (its index), ``text``, ``component``, ``value``."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...model.loading import load
 from ...model.tracing.edits import Edit
-from ...result import Result, Table, number, others_label, signed, visible
+from ...result import Result, Table, number, others_label, signed, strongest, visible
 from ...words.components import ComponentLike, listed, whole
 from ...words.errors import AttribError, ComponentError
 from ..inputs import as_run
@@ -80,7 +80,7 @@ class Ablation(Result):
     def top(self, k: int = 10) -> list[tuple[Cell, float]]:
         """The ``k`` largest changes by magnitude, with their signs."""
         values = self.values
-        order = values.abs().nan_to_num(-1).argsort(descending=True, stable=True)[:k].tolist()
+        order = strongest(values, k)
         return [(self.cells[i], float(values[i])) for i in order]
 
     def title(self) -> str:

@@ -19,7 +19,7 @@ from ...model.anatomy.norms import FrozenNorm, no_norm
 from ...model.parts.attention import input_norm, projection_weight
 from ...model.selfcheck.check import parallel
 from ...model.tracing.gradient import Gradients, differentiate
-from ...result import Result, Table, number, others_label, signed
+from ...result import Result, Table, number, others_label, signed, strongest
 from ...words.components import Component, ComponentLike, component, head
 from ...words.errors import ComponentError, GranularityError
 from .cells import RunDonor
@@ -77,7 +77,7 @@ class EdgeEstimate(Result):
 
     def top(self, k: int = 10) -> list[tuple[Component, Reader, float]]:
         """The ``k`` largest edges by magnitude."""
-        order = self.values.abs().flatten().argsort(descending=True, stable=True)[:k].tolist()
+        order = strongest(self.values.flatten(), k)
         width = len(self.readers)
         return [(self.senders[i // width], self.readers[i % width], float(self.values.flatten()[i])) for i in order]
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.tracing.gradient import differentiate
-from ...result import Result, Table, number, power, signed, visible
+from ...result import Result, Table, number, power, signed, strongest, visible
 from ...words.components import whole
 from ...words.errors import PositionError
 from .metrics import MetricLike, metric_of
@@ -62,7 +62,7 @@ class Integrated(Result):
         return f"Position {best} ({token}) accounts for {signed(value)} of a gap of {number(self.gap)} {self.unit}"
 
     def summary(self) -> Table:
-        order = self.values.abs().argsort(descending=True, stable=True)[:10].tolist()
+        order = strongest(self.values, 10)
         rows = [
             [str(p), f"{visible(self.corrupted.tokens[p])} to {visible(self.clean.tokens[p])}", signed(float(v), 3)]
             for p, v in ((p, self.values[p]) for p in sorted(order))

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Result, Table, number, others_label, signed, visible
+from ...result import Result, Table, number, others_label, signed, strongest, visible
 from ...words.components import ComponentLike, listed
 from ...words.errors import ComponentError, TargetError
 from .cells import Cell, RunDonor, cells_of, parts_of, positions_of
@@ -164,7 +164,7 @@ class Patching(Result):
     def top(self, k: int = 10) -> list[tuple[Cell, float]]:
         """The ``k`` largest cells by magnitude, with their signs."""
         values = self.values
-        order = values.abs().nan_to_num(-1).argsort(descending=True, stable=True)[:k].tolist()
+        order = strongest(values, k)
         return [(self.cells[i], float(values[i])) for i in order]
 
     def title(self) -> str:

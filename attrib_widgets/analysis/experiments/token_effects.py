@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.loading import load
-from ...result import Result, Table, number, signed, visible
+from ...result import Result, Table, number, signed, strongest, visible
 from ...words.components import whole
 from ...words.errors import AttribError
 from ...words.targets import TokenLike
@@ -65,7 +65,7 @@ class TokenEffects(Result):
         return f"Without {visible(self.run.tokens[best])} ({best}) the {self.metric} changes by {signed(value)}"
 
     def summary(self) -> Table:
-        order = sorted(self.values.nan_to_num(0).abs().argsort(descending=True, stable=True)[:12].tolist())
+        order = sorted(strongest(self.values, 12))
         rows = [
             [str(p), visible(self.run.tokens[p]), number(float(self.spread[p])), signed(float(self.values[p]), 3)]
             for p in order

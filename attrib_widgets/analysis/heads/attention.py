@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...model.parts.attention import attend, projection_weight
 from ...model.parts.outlet import outlet_of
-from ...result import Result, Table, number, visible
+from ...result import Result, Table, number, strongest, visible
 from ...words.components import Component, ComponentLike, component, head, whole
 from ...words.errors import ComponentError, GranularityError, TargetError
 from ..inputs import as_run
@@ -101,7 +101,7 @@ class Attention(Result):
         rows = []
         for i, h in enumerate(self.heads[:10]):
             row = self.patterns[i, -1]
-            order = row.abs().argsort(descending=True, stable=True)[:3].tolist()
+            order = strongest(row, 3)
             read = ", ".join(f"{visible(self.run.tokens[s])} {number(float(row[s]))}" for s in order)
             sink = f"  (sink {float(self.sink[i, -1]):.2f})" if self.sink is not None else ""
             rows.append([str(h), read + sink])

@@ -16,14 +16,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Table, others_label, signed
+from ...result import Table, signed, strongest, with_others
 from ...saes.cards import Card, Cards, card_of
 from ...saes.readers import read_sae
 from ...saes.sae import SAE
 from ...words.components import Component, ComponentLike, component
 from ...words.errors import ComponentError
 from .heads import attention_direction, stream_direction
-from .results import Contributions, closing
+from .results import Contributions
 
 if TYPE_CHECKING:
     from ..attribution.attribution import Attribution
@@ -67,17 +67,9 @@ class Features(Contributions):
         return self.opened(feature)
 
     def summary(self) -> Table:
-        order = self.values.abs().argsort(descending=True, stable=True).tolist()
-        shown, rest = order[:10], order[10:]
-        rows = [[self.labels[i], self.concepts[i], signed(float(self.values[i]), 3)] for i in shown]
-        bars: list[float | None] = [float(self.values[i]) for i in shown]
-        if rest:
-            others = float(self.values[rest].sum())
-            rows.append([others_label(len(rest)), "", signed(others, 3)])
-            bars.append(others)
+        rows, bars = with_others(self.values, strongest(self.values, 10), lambda i: [self.labels[i], self.concepts[i]])
         columns = ["feature", "computed label" if any(self.concepts) else "", self.unit]
-        footer = closing(self.total, self.unit, self.parent, self.parent_value, self.gap)
-        return Table(self.title, columns, rows, bars, self.note, footer)
+        return Table(self.title, columns, rows, bars, self.note, self.footer())
 
     def to_dataframe(self) -> Any:
         """Columns ``row``, ``label``, ``kind``, ``value``, ``feature``, ``activation``, ``concept``."""

@@ -1,7 +1,8 @@
-"""A mixture of experts opened: what each expert that the router chose contributed."""
+"""An MLP opened: what each of its neurons contributed, or each expert of a mixture."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,18 +10,118 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.anatomy.rounding import refuse_above
+from ...model.anatomy.rounding import projection_error, refuse_above
 from ...model.parts.experts import mixture
 from ...model.parts.outlet import outlet_of
+from ...model.tracing.record import record_neurons
 from ...result import signed
 from ...words.components import Component
+from ...words.errors import GranularityError
 from .heads import stream_direction
 from .results import Contributions
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ...model.run import Run
     from ..attribution.attribution import Attribution
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """A direction of the stream pulled back to the output of one MLP at one position, its post-norm frozen.
+
+    ``constant`` is what that norm's bias writes along the direction; ``after`` the rounding between the MLP's output
+    and what was added to the stream.
+    """
+
+    direction: Float[Tensor, "d_model"]
+    constant: float
+    after: float
+
+    def rounding(self, missed: Float[Tensor, "d_model"]) -> float:
+        """All rounding along the direction, ``missed`` being the output minus the sum of what it is split into."""
+        return float(missed @ self.direction.double()) + self.after
+
+
+def pulled_back(run: Run, layer: int, at: int, v: Float[Tensor, "d_model"]) -> Pulled:
+    """``v``, a direction of the stream, at the output of the MLP of ``layer`` at position ``at``.
+
+    Raises:
+        GranularityError: what was added to the stream is not that output, normed and scaled.
+    """
+    outlet, out = outlet_of(run.model, "mlp", layer), run.record.mlp_out[layer][at : at + 1]
+    after = 0.0
+    if not outlet.plain:
+        missed, bound = outlet.error(out, run.record.mlp_write[layer][at : at + 1])
+        refuse_above(missed, bound, f"what the MLP of layer {layer} adds is not what was recorded")
+        after = float(missed[0] @ v.double())
+    return Pulled(outlet.pull(v) * outlet.scale(out)[0], float(outlet.constant(v[None])[0]), after)
+
+
+def missed_by_neurons(
+    run: Run, layer: int, positions: Sequence[int], acts: Float[Tensor, "position neuron"]
+) -> Float[Tensor, "position d_model"]:
+    """The recorded outputs of an MLP minus the sum over its neurons and its bias, float64.
+
+    Raises:
+        GranularityError: more than rounding.
+    """
+    weight, bias = run.model.down_weight(layer)
+    out = run.record.mlp_out[layer][list(positions)]
+    missed, bound = projection_error(acts, weight, bias, out, weight.norm(dim=0))
+    refuse_above(missed, bound, f"the neurons of layer {layer} do not add up to its MLP")
+    return missed
+
+
+@torch.no_grad()
+def neurons(a: Attribution, layer: int) -> Contributions:
+    """See :meth:`Attribution.neurons`."""
+    return neurons_of(a, [layer])[layer]
+
+
+@torch.no_grad()
+def neurons_of(a: Attribution, layers: Sequence[int]) -> dict[int, Contributions]:
+    """Neuron contributions of several MLPs from one forward pass."""
+    for layer in layers:
+        a.model.down_weight(layer)  # refuses an MLP without a down-projection before anything runs
+    acts = record_neurons(a.model, a.run.ids, layers, [a.reading.position])
+    return {layer: _neurons(a, layer, acts[layer][0].float()) for layer in layers}
+
+
+def _neurons(a: Attribution, layer: int, acts: Float[Tensor, "neuron"]) -> Contributions:
+    model, at = a.model, a.reading.position
+    weight, bias = model.down_weight(layer)
+    if weight.shape != (len(acts), model.d_model):
+        raise GranularityError(
+            f"{model.anatomy.mlp_down} of layer {layer} is not a projection of neurons to the stream.",
+            "Pass anatomy={'mlp_down': ...} with its down-projection.",
+        )
+    here = pulled_back(a.run, layer, at, stream_direction(a))
+    values = (acts * (weight @ here.direction)).tolist()
+    labels = [str(Component("neuron", layer, n)) for n in range(len(acts))]
+    kinds = ["neuron"] * len(acts)
+    fixed = here.constant + (0.0 if bias is None else float(bias @ here.direction))
+    if bias is not None or fixed:
+        labels.append(str(Component("mlp.bias", layer)))
+        kinds.append("bias")
+        values.append(fixed)
+    labels.append("rounding")
+    kinds.append("rounding")
+    values.append(here.rounding(missed_by_neurons(a.run, layer, [at], acts[None])[0]))
+    part = torch.tensor(values).float()
+    best = int(part[: len(acts)].abs().argmax())
+    site = Component("mlp", layer)
+    return Contributions(
+        f"{site} by neuron: {labels[best]} leads with {signed(float(part[best]))}",
+        labels,
+        kinds,
+        part,
+        str(site),
+        a[site],
+        a.unit,
+        axis="neuron",
+    )
 
 
 @dataclass(eq=False, repr=False)
@@ -42,13 +143,8 @@ def experts(a: Attribution, layer: int) -> ExpertContributions:
     out = rec.mlp_out[layer][at : at + 1]
     missed, bound = found.error(out)
     refuse_above(missed, bound, f"the experts of layer {layer} do not add up to its MLP")
-    write, v = outlet_of(model, "mlp", layer), stream_direction(a)
-    u = write.pull(v) * write.scale(out)[0]
-    rounding = float(missed[0] @ u.double())
-    if not write.plain:
-        missed, bound = write.error(out, rec.mlp_write[layer][at : at + 1])
-        refuse_above(missed, bound, f"what the MLP of layer {layer} adds is not what was recorded")
-        rounding += float(missed[0] @ v.double())
+    here = pulled_back(a.run, layer, at, stream_direction(a))
+    u = here.direction
 
     site = str(Component("mlp", layer))
     indices, weights = found.indices[0].tolist(), found.weights[0].tolist()
@@ -57,11 +153,11 @@ def experts(a: Attribution, layer: int) -> ExpertContributions:
     if found.shared is not None:
         rows.append((f"{site}/shared", "component", float("nan")))
         values.append(float(found.shared[0].float() @ u))
-    if write.bias is not None:
-        rows.append((f"{site}.bias", "bias", float("nan")))
-        values.append(float(write.constant(v[None])[0]))
+    if outlet_of(model, "mlp", layer).bias is not None:
+        rows.append((str(Component("mlp.bias", layer)), "bias", float("nan")))
+        values.append(here.constant)
     rows.append(("rounding", "rounding", float("nan")))
-    values.append(rounding)
+    values.append(here.rounding(missed[0]))
 
     part = torch.tensor(values).float()
     best = int(part[: len(indices)].abs().argmax())

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Result, Table, others_label, power, signed, visible
+from ...result import Result, Sum, Table, power, signed, strongest, visible, with_others
 from ...words.components import Component
 from ...words.errors import ComponentError, PositionError
 
@@ -17,13 +17,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def closing(total: float, unit: str, parent: str, value: float, gap: float) -> str:
-    """The line under a table: what the rows sum to beside the number they split."""
-    return f"sum {signed(total, 4)} {unit}   {parent} {signed(value, 4)}   gap {power(gap)}"
+class Split(Sum):
+    """One row of an attribution opened: rows that sum to it."""
+
+    parent: str
+    parent_value: float
+    unit: str
+
+    @property
+    def explained(self) -> float:
+        """The number that was split."""
+        return self.parent_value
+
+    def footer(self) -> str:
+        """The line under the table: what the rows sum to, beside the number they split."""
+        parent = f"{self.parent} {signed(self.parent_value, 4)}"
+        return f"sum {signed(self.total, 4)} {self.unit}   {parent}   gap {power(self.gap)}"
 
 
 @dataclass(eq=False, repr=False)
-class Contributions(Result):
+class Contributions(Split):
     """Signed rows that sum to one parent number.
 
     ``kinds`` tells what each row is: ``"token"``, ``"component"``, ``"neuron"``, ``"feature"``,
@@ -40,16 +53,6 @@ class Contributions(Result):
     axis: str = "component"
     note: str = ""
 
-    @property
-    def total(self) -> float:
-        """Sum of the rows."""
-        return float(self.values.double().sum())
-
-    @property
-    def gap(self) -> float:
-        """Parent minus sum: float32 arithmetic only."""
-        return self.parent_value - self.total
-
     def __getitem__(self, row: int | str) -> float:
         if not isinstance(row, str):
             return float(self.values[row])
@@ -63,23 +66,14 @@ class Contributions(Result):
 
     def top(self, k: int = 10) -> list[tuple[str, float]]:
         """The ``k`` largest rows by magnitude, with their signs."""
-        order = self.values.abs().argsort(descending=True, stable=True)[:k].tolist()
-        return [(self.labels[i], float(self.values[i])) for i in order]
+        return [(self.labels[i], float(self.values[i])) for i in strongest(self.values, k)]
 
     def summary(self) -> Table:
-        shown = set(self.values.abs().argsort(descending=True, stable=True)[:10].tolist())
-        order = [i for i in range(len(self.labels)) if i in shown]
-        if self.axis != "source":
-            order.sort(key=lambda i: -abs(float(self.values[i])))
-        rows = [[self._name(i), signed(float(self.values[i]), 3)] for i in order]
-        bars: list[float | None] = [float(self.values[i]) for i in order]
-        rest = [i for i in range(len(self.labels)) if i not in shown]
-        if rest:
-            others = float(self.values[rest].double().sum())
-            rows.append([others_label(len(rest)), signed(others, 3)])
-            bars.append(others)
-        footer = closing(self.total, self.unit, self.parent, self.parent_value, self.gap)
-        return Table(self.title, [self.axis, self.unit], rows, bars, self.note, footer)
+        shown = strongest(self.values, 10)
+        rows, bars = with_others(
+            self.values, sorted(shown) if self.axis == "source" else shown, lambda i: [self._name(i)]
+        )
+        return Table(self.title, [self.axis, self.unit], rows, bars, self.note, self.footer())
 
     def _name(self, row: int) -> str:
         return visible(self.labels[row]) if self.kinds[row] == "token" else self.labels[row]
@@ -94,7 +88,7 @@ class Contributions(Result):
 
 
 @dataclass(eq=False, repr=False)
-class Through(Result):
+class Through(Split):
     """A head's contribution split over source token and upstream part, pattern and norms frozen.
 
     ``values[source, component].sum() + value_bias + rounding`` is the head's contribution; components end with
@@ -113,14 +107,14 @@ class Through(Result):
     unit: str
 
     @property
-    def total(self) -> float:
-        """Sum over everything, the value bias included."""
-        return float(self.values.double().sum()) + self.value_bias + self.rounding
+    def parent(self) -> str:  # type: ignore[override]
+        """The head."""
+        return str(self.head)
 
-    @property
-    def gap(self) -> float:
-        """The head's contribution minus the sum."""
-        return self.parent_value - self.total
+    def terms(self) -> Float[Tensor, "term"]:
+        """Everything that is summed, the value bias included."""
+        constants = torch.tensor([self.value_bias, self.rounding], dtype=torch.float64)
+        return torch.cat([self.values.double().flatten(), constants])
 
     def at(self, source: int) -> Contributions:
         """What the upstream parts had written at one source position, as carried by this head.
@@ -148,13 +142,12 @@ class Through(Result):
 
     def summary(self) -> Table:
         flat = self.values.flatten()
-        order = flat.abs().argsort(descending=True, stable=True)[:10].tolist()
+        order = strongest(flat, 10)
         width = len(self.components)
         rows = [
             [visible(self.tokens[i // width]), str(self.components[i % width]), signed(float(flat[i]), 3)]
             for i in order
         ]
-        footer = closing(self.total, self.unit, str(self.head), self.parent_value, self.gap)
         bars: list[float | None] = [float(flat[i]) for i in order]
         return Table(
             f"Through {self.head}: source token and who wrote it",
@@ -162,7 +155,7 @@ class Through(Result):
             rows,
             bars,
             "",
-            footer,
+            self.footer(),
         )
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -181,7 +174,7 @@ class Through(Result):
 
 
 @dataclass(eq=False, repr=False)
-class Worked(Result):
+class Worked(Sum):
     """One head's contribution worked out as a dot product, step by step.
 
     ``z`` (what the head gathered) times ``weight`` (its slice of W_O) is ``written``, a vector of the stream;
@@ -200,32 +193,30 @@ class Worked(Result):
     unit: str
 
     @property
-    def total(self) -> float:
-        """Sum of the products."""
-        return float(self.products.double().sum())
+    def explained(self) -> float:
+        """The head's contribution."""
+        return self.value
+
+    def terms(self) -> Float[Tensor, "d_model"]:
+        """The products."""
+        return self.products
 
     def summary(self) -> Table:
-        order = self.products.abs().argsort(descending=True, stable=True)[:6].tolist()
-        rows = [
-            [
-                str(i),
-                signed(float(self.written[i]), 4),
-                signed(float(self.direction[i]), 4),
-                signed(float(self.products[i]), 4),
-            ]
-            for i in order
-        ]
+        factors = (self.written, self.direction)
+        rows, bars = with_others(
+            self.products,
+            strongest(self.products, 6),
+            lambda i: [str(i), *(signed(float(f[i]), 4) for f in factors)],
+            digits=4,
+        )
         length, other = float(self.written.norm()), float(self.direction.norm())
         cosine = self.total / (length * other) if length * other else 0.0
-        rest = self.total - sum(float(self.products[i]) for i in order)
-        rows.append([others_label(len(self.products) - len(order)), "", "", signed(rest, 4)])
         note = (
             f"written = z [{len(self.z)}] @ W_O [{len(self.z)} x {len(self.written)}]: length {length:.3f}\n"
             f"direction of the {self.target}: length {other:.3f}, cosine with written {cosine:+.3f}"
         )
         footer = f"{length:.3f} x {other:.3f} x {signed(cosine, 3)} = {signed(self.total, 4)} {self.unit}"
         footer += f"   bar {signed(self.value, 4)}"
-        bars: list[float | None] = [*(float(self.products[i]) for i in order), rest]
         return Table(
             f"{self.head}, worked out: written . direction",
             ["number", "written", "direction", "product"],

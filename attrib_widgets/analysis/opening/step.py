@@ -15,11 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.anatomy.rounding import projection_error, refuse_above
 from ...model.parts.attention import attend, input_norm
 from ...model.parts.experts import mlp_input
 from ...model.parts.mlp import InputProjection, check_projection, gated, input_projection, mlp_norm
-from ...model.parts.outlet import outlet_of
 from ...model.tracing.record import record_inside
 from ...words.components import Component
 from ...words.errors import GranularityError
@@ -27,6 +25,7 @@ from ..reading.decomposition import decompose
 from ..reading.neurons import mlp_point
 from ..reading.point import ReadPoint
 from .heads import carried_along, output_direction, shares
+from .mlps import missed_by_neurons, pulled_back
 
 if TYPE_CHECKING:
     from ...model.run import Run
@@ -143,43 +142,36 @@ def expand_mlps(run: Run, layer: int, written: Sequence[Written], made: Recorded
     Raises:
         GranularityError: the neurons do not add up on this prompt.
     """
-    model, rec, write = run.model, run.record, outlet_of(run.model, "mlp", layer)
+    model, rec = run.model, run.record
     projection, positions = made.projection, made.positions
     weight, bias = model.down_weight(layer)
     norm, point = mlp_norm(model, layer), mlp_point(model, layer)
     acts = made.activations.float()
-    normed, out = mlp_input(model, rec, layer)[positions], rec.mlp_out[layer][positions]
-    check_projection(model, layer, projection, normed, made.entered)
-    missed, bound = projection_error(acts, weight, bias, out, weight.norm(dim=0))
-    refuse_above(missed, bound, f"the neurons of layer {layer} do not add up to its MLP")
-    after, bound = write.error(out, rec.mlp_write[layer][positions])
-    refuse_above(after, bound, f"what the MLP of layer {layer} adds is not what was recorded")
+    check_projection(model, layer, projection, mlp_input(model, rec, layer)[positions], made.entered)
+    missed = missed_by_neurons(run, layer, positions, acts)
     before = made.entered.float()
     gates = torch.where(before == 0, 0.0, acts / before)
     scale = norm.scale(point.stream(rec)[positions])
     index = [positions.index(w.at) for w in written]
-    through, held = [], []
-    for w, row in zip(written, index, strict=True):
-        v = write.pull(w.direction) * write.scale(out[row : row + 1])[0]
-        through.append(v)
-        held.append(gates[row] * (weight @ v))
+    through = [pulled_back(run, layer, w.at, w.direction) for w in written]
+    held = [gates[row] * (weight @ here.direction) for here, row in zip(through, index, strict=True)]
     directions = torch.stack(held) @ projection.weight.T
     rows = decompose(run, point, norm, directions, [w.at for w in written], paired=True)
     expanded = []
     for number, (w, row) in enumerate(zip(written, index, strict=True)):
-        v, gate = through[number], held[number]
+        here, gate = through[number], held[number]
         entered = 0.0 if projection.bias is None else float(projection.bias @ gate)
         read = float(rows.direct[0, number] + rows.constant[number]) + entered
         entry = float(before[row].double() @ gate.double()) - read  # what the input projection rounded
-        rounding = float(missed[row] @ v.double() + after[row] @ w.direction.double()) + entry
+        rounding = here.rounding(missed[row]) + entry
         constants = {
             "neuron.bias": entered,
             "norm.bias": float(rows.constant[number]),
-            "mlp.bias": float(write.constant(w.direction[None])[0]) + (0.0 if bias is None else float(bias @ v)),
+            "mlp.bias": here.constant + (0.0 if bias is None else float(bias @ here.direction)),
             "rounding": rounding + float(rows.stream[0, number] + rows.heads[0, number]),
         }
         # An activation of exactly 0 before the gate leaves nothing to hold: what it gives is a constant.
-        constants["neuron.bias"] += float((acts[row] * (before[row] == 0)) @ (weight @ v))
+        constants["neuron.bias"] += float((acts[row] * (before[row] == 0)) @ (weight @ here.direction))
         values, pulled = rows.values[:, number], norm.pull(directions[number])
         named = _constants(constants, layer)
         expanded.append(Expanded(rows.components, [w.at], values, scale[row : row + 1], pulled, named))

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Result, Table, number, others_label, power, signed, visible
+from ...result import Sum, Table, number, others_label, signed, visible
 from ...words.components import Component, whole
 from ...words.errors import AttribError
 from .heads import stream_direction
@@ -63,7 +63,7 @@ class Node:
 
 
 @dataclass(eq=False, repr=False)
-class Trace(Result):
+class Trace(Sum):
     """The tree behind one number. Made by :meth:`Attribution.trace`.
 
     Attributes:
@@ -97,14 +97,14 @@ class Trace(Result):
         return math.fsum(n.value for n in self.leaves(kind))
 
     @property
+    def explained(self) -> float:
+        """The model's own number."""
+        return self.actual
+
+    @property
     def total(self) -> float:
         """Sum of the leaves."""
         return self._sum()
-
-    @property
-    def gap(self) -> float:
-        """The model's number minus the sum of the leaves."""
-        return self.actual - self.total
 
     @property
     def exact(self) -> bool:
@@ -141,9 +141,7 @@ class Trace(Result):
         share = f" ({100 * self.coverage:.0f} %)" if abs(self.coverage) <= 10 else ""
         parts = [f"{len(kept)} leaves {signed(self._sum('part'), 3)}{share}"]
         parts += [f"{text} {signed(self._sum(kind), 3)}" for kind, text in names.items()]
-        state = "ok" if self.exact else "NOT EXACT"
-        sums = [f"sum {number(self.total, 4)}", f"model {number(self.actual, 4)}", f"gap {power(self.gap)} {state}"]
-        return " \u00b7 ".join([*parts, *sums])
+        return " \u00b7 ".join([*parts, *self.checks()])
 
     def _where(self, node: Node) -> str:
         return "" if node.position is None else f"{visible(self.attribution.run.tokens[node.position])} {node.position}"

@@ -1,84 +1,23 @@
-"""Opening a row: neurons of an MLP, a head's dot product worked out, and what a component writes."""
+"""A row as a vector: what a part wrote, a head's dot product worked out, and what it says of every token."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.anatomy.rounding import projection_error, refuse_above
 from ...model.parts.outlet import outlet_of
-from ...model.tracing.record import record_neurons
-from ...result import signed
 from ...words.components import Component
-from ...words.errors import ComponentError, GranularityError
+from ...words.errors import ComponentError
 from ..reading.point import ReadPoint
-from .heads import attention_direction, stream_direction
-from .results import Contributions, Worked, Writes
+from .heads import attention_direction
+from .results import Worked, Writes
 
 if TYPE_CHECKING:
+    from ...model.run import Run
     from ..attribution.attribution import Attribution
-
-
-@torch.no_grad()
-def neurons(a: Attribution, layer: int) -> Contributions:
-    """See :meth:`Attribution.neurons`."""
-    return neurons_of(a, [layer])[layer]
-
-
-@torch.no_grad()
-def neurons_of(a: Attribution, layers: Sequence[int]) -> dict[int, Contributions]:
-    """Neuron contributions of several MLPs from one forward pass."""
-    for layer in layers:
-        a.model.down_weight(layer)  # refuses an MLP without a down-projection before anything runs
-    acts = record_neurons(a.model, a.run.ids, layers, [a.reading.position])
-    return {layer: _neurons(a, layer, acts[layer][0].float()) for layer in layers}
-
-
-def _neurons(a: Attribution, layer: int, acts: Float[Tensor, "neuron"]) -> Contributions:
-    model, rec, at = a.model, a.run.record, a.reading.position
-    weight, bias = model.down_weight(layer)
-    if weight.shape != (len(acts), model.d_model):
-        raise GranularityError(
-            f"{model.anatomy.mlp_down} of layer {layer} is not a projection of neurons to the stream.",
-            "Pass anatomy={'mlp_down': ...} with its down-projection.",
-        )
-    v, out = stream_direction(a), rec.mlp_out[layer][at : at + 1]
-    write = outlet_of(model, "mlp", layer)
-    u, constant = write.pull(v) * write.scale(out)[0], write.constant(v[None])
-    values = (acts * (weight @ u)).tolist()
-    labels = [f"L{layer}N{n}" for n in range(len(acts))]
-    kinds = ["neuron"] * len(acts)
-    fixed = float(constant[0]) + (0.0 if bias is None else float(bias @ u))
-    if bias is not None or fixed:
-        labels.append(f"L{layer}.mlp.bias")
-        kinds.append("bias")
-        values.append(fixed)
-    missed, bound = projection_error(acts[None], weight, bias, out, weight.norm(dim=0))
-    refuse_above(missed, bound, f"the neurons of layer {layer} do not add up to its MLP")
-    rounding = float(missed[0] @ u.double())
-    if not write.plain:
-        missed, bound = write.error(out, rec.mlp_write[layer][at : at + 1])
-        refuse_above(missed, bound, f"what the MLP of layer {layer} adds is not what was recorded")
-        rounding += float(missed[0] @ v.double())
-    labels.append("rounding")
-    kinds.append("rounding")
-    values.append(rounding)
-    part = torch.tensor(values).float()
-    best = int(part[: len(acts)].abs().argmax())
-    return Contributions(
-        f"L{layer}.mlp by neuron: {labels[best]} leads with {signed(float(part[best]))}",
-        labels,
-        kinds,
-        part,
-        f"L{layer}.mlp",
-        a[Component("mlp", layer)],
-        a.unit,
-        axis="neuron",
-    )
 
 
 @torch.no_grad()
@@ -102,13 +41,13 @@ def worked(a: Attribution, head: Component) -> Worked:
     )
 
 
-def written_vector(a: Attribution, which: Component) -> Float[Tensor, "d_model"]:
-    """What ``which`` added to the stream at the attribution's position, float32.
+def written_vector(run: Run, which: Component, at: int) -> Float[Tensor, "d_model"]:
+    """What ``which`` added to the stream at position ``at``, its post-norm frozen, float32.
 
     Raises:
         ComponentError: the row is a correction (rounding, soft cap, a score's bias) and writes nothing.
     """
-    model, rec, at = a.model, a.run.record, a.reading.position
+    model, rec = run.model, run.record
     layer = which.layer or 0
     if which.kind == "embed":
         return (rec.streams[0] if rec.embed is None else rec.embed)[at].float()
@@ -144,7 +83,7 @@ def writes(a: Attribution, which: Component, k: int = 8) -> Writes:
         normed = norm.bias
     else:
         x = a.run.record.streams[-1][a.reading.position]
-        normed = norm.push(written_vector(a, which)) * norm.scale(x)
+        normed = norm.push(written_vector(a.run, which, a.reading.position)) * norm.scale(x)
     weight = model.unembed_weight
     parts = [normed @ weight[:, start : start + 16384].float() for start in range(0, weight.shape[1], 16384)]
     logits = torch.cat(parts).cpu() * model.logit_scale

@@ -21,6 +21,7 @@ from ...words.components import Component, ComponentLike
 from ...words.errors import ComponentError
 from ..experiments.ablation import zero_donor
 from ..experiments.cells import Cell, parts_of
+from ..opening.vectors import written_vector
 from ..reading.decomposition import decompose
 from ..reading.point import ReadPoint
 
@@ -108,24 +109,6 @@ class Erasure(Result):
 
 
 @torch.no_grad()
-def written_by(run: Run, part: Component, position: int) -> Float[Tensor, "d_model"]:
-    """What a head or a sublayer added to the stream at ``position``, its post-norm frozen."""
-    model, rec, layer = run.model, run.record, part.layer or 0
-    if part.kind == "mlp":
-        return rec.mlp_write[layer][position].float()
-    if part.kind == "attn":
-        return rec.attn_write[layer][position].float()
-    d, h = model.geometry.d_head, part.index or 0
-    rows = slice(h * d, (h + 1) * d)
-    written = rec.z[layer][position, rows].float() @ model.out_weight(layer)[0][rows] * model.multiplier
-    path = model.anatomy.attn_post_norm
-    if path is None:
-        return written
-    norm = model.norm(path, layer)
-    return norm.push(written) * norm.scale(rec.attn_out[layer][position])
-
-
-@torch.no_grad()
 def erasure(a: Attribution, writer: ComponentLike) -> Erasure:
     """Follow what ``writer`` wrote at the attribution's position to the end. Costs one forward pass.
 
@@ -136,7 +119,7 @@ def erasure(a: Attribution, writer: ComponentLike) -> Erasure:
     part = a.components[a._row(writer)]
     if part.kind not in ("head", "mlp", "attn"):
         raise ComponentError(f"{part} is not a part that can be ablated.", 'Name a head ("L7H4") or an MLP ("L8.mlp").')
-    layer, direction = part.layer or 0, written_by(run, part, at)
+    layer, direction = part.layer or 0, written_vector(run, part, at)
     size = float(direction @ direction)
     if size == 0:
         raise ComponentError(f"{part} writes nothing at position {at}.")

@@ -206,5 +206,5 @@ def test_i16_a_contribution_is_a_directional_derivative(asked, name):
         logit = ((held + constant) @ model.unembed_weight[:, token]) * model.logit_scale
         (gradient,) = torch.autograd.grad(logit, x)
     for label in ("embed", "L1H3", "L2.mlp"):
-        along = float(gradient @ written_vector(a, component(label)))
+        along = float(gradient @ written_vector(a.run, component(label), a.reading.position))
         assert along == pytest.approx(a[label], abs=2e-4 * size(a))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.verdicts.erasure import written_by
+from attrib_widgets.analysis.opening.vectors import written_vector
 from fixtures import causal_circuits as cc
 from fixtures import families
 from fixtures.twins import Twin
@@ -51,7 +51,7 @@ def test_what_remains_adds_up(family_model, name):
     for writer in ("L0H1", "L0.mlp"):
         part = aw.component(writer)
         expected = dict(Twin(name, families.build(name, attn="eager"), a.run.ids).writes)[writer][-1]
-        assert torch.allclose(written_by(a.run, part, a.position).double(), expected, atol=1e-4)
+        assert torch.allclose(written_vector(a.run, part, a.position).double(), expected, atol=1e-4)
         e = aw.erasure(a, writer)
         assert len(e.remaining) == model.n_layers
         if name not in ("gemma2", "gemma3", "olmo2"):  # a post-norm rescales what is left of its own layer
