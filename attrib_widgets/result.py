@@ -1,12 +1,13 @@
 """What every result shares: a ten-line table, the same table as static HTML, a DataFrame, and a view.
 
-A result knows nothing of widgets: the ``widgets`` package registers a view for each result type in
-:func:`view_of`, and a result that is displayed in a notebook asks for it there.
+A result knows nothing of widgets or plots. It finds both through :data:`slots`, which the package's ``__init__``
+fills: the ``widgets`` package registers a view for each result type in :func:`view_of`, ``plots`` a figure.
 """
 
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
@@ -104,6 +105,24 @@ def view_of(result: Any) -> Any:
     raise TypeError(f"there is no widget view for {type(result).__name__}")
 
 
+def _no_figures() -> Any:
+    raise TypeError("Nothing here draws results.")
+
+
+@dataclass
+class Slots:
+    """Where the floors above leave word: each returns a function of a result, dispatched by its type.
+
+    ``view`` is asked for the one that makes widgets, ``figure`` for the one that draws. Empty: no widgets, no figures.
+    """
+
+    view: Callable[[], Any] = lambda: view_of
+    figure: Callable[[], Any] = _no_figures
+
+
+slots = Slots()
+
+
 class Result:
     """Base of every result: subclasses implement :meth:`summary` and :meth:`to_dataframe`."""
 
@@ -119,10 +138,7 @@ class Result:
 
     def plot(self, **options: Any) -> Figure:
         """A matplotlib figure of the result (see :mod:`attrib_widgets.plots`)."""
-        from .plots import experiments  # noqa: F401  (registers the figures of experiments)
-        from .plots.results import figure_of
-
-        figure: Figure = figure_of(self, **options)
+        figure: Figure = slots.figure()(self, **options)
         return figure
 
     def __repr__(self) -> str:
@@ -131,9 +147,7 @@ class Result:
     def view(self) -> Any:
         """The widget of this result: made on first use, kept, and shown again afterwards."""
         if self._view is None:
-            from . import widgets  # noqa: F401  (registers the views)
-
-            object.__setattr__(self, "_view", view_of(self))
+            object.__setattr__(self, "_view", slots.view()(self))
         return self._view
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
@@ -144,9 +158,8 @@ class Result:
             data["text/html"] = static
         metadata: dict[str, Any] = {}
         try:
-            from . import widgets  # noqa: F401  (registers the views)
-
-            if view_of.dispatch(type(self)) is view_of.dispatch(object):  # this result is its table
+            views = slots.view()
+            if views.dispatch(type(self)) is views.dispatch(object):  # this result is its table
                 return data
             bundle = self.view()._repr_mimebundle_(include=include, exclude=exclude)
         except Exception as reason:  # a notebook without a widget front end still shows the table

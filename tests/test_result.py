@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attrib_widgets.result import MAX_STATIC_BYTES, Result, Table, render_html, render_text, view_of
+from attrib_widgets.result import MAX_STATIC_BYTES, Result, Slots, Table, render_html, render_text, slots, view_of
 from attrib_widgets.words.text import signed
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&amp;'\""
@@ -143,6 +143,18 @@ def test_the_view_is_made_once_and_its_metadata_passes_through():
     assert data["application/vnd.jupyter.widget-view+json"] == {"model_id": "1"}
     assert data["text/plain"] == render_text(table()), "the plain text is ours, not the widget's"
     assert second[0] == data
+
+
+def test_with_empty_slots_a_result_is_its_table(monkeypatch):
+    empty = Slots()
+    monkeypatch.setattr(slots, "view", empty.view)
+    monkeypatch.setattr(slots, "figure", empty.figure)
+    made = Made()
+    assert set(made._repr_mimebundle_()) == {"text/plain", "text/html"}
+    with pytest.raises(TypeError, match="Made"):
+        made.view()
+    with pytest.raises(TypeError, match="draws"):
+        made.plot()
 
 
 class Broken(Made):
