@@ -64,7 +64,7 @@ _HOMES = {
     "log_prob": "words.targets",
     "score": "words.targets",
     "neuron": "words.targets",
-    "load": "model.loading",
+    "load": "model.model",
     "Model": "model.model",
     "supported": "model.selfcheck.supported",
     "Run": "model.run",
@@ -159,8 +159,8 @@ if TYPE_CHECKING:
     from .analysis.verdicts.verify import verify as verify
     from .model.anatomy.anatomy import QKV as QKV
     from .model.anatomy.anatomy import Anatomy as Anatomy
-    from .model.loading import load as load
     from .model.model import Model as Model
+    from .model.model import load as load
     from .model.run import Run as Run
     from .model.selfcheck.supported import supported as supported
     from .saes.readers import read_sae as read_sae

@@ -20,8 +20,8 @@ def as_run(given: Any, model: Model | str | None = None, position: Any = None) -
     Raises:
         AttribError: a prompt without its model, or the model in the prompt's place.
     """
-    from ..model.loading import load
     from ..model.model import Model as ModelClass
+    from ..model.model import load
     from ..model.run import Run as RunClass
 
     if isinstance(given, RunClass):

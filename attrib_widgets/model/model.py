@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -20,12 +21,13 @@ from .anatomy.anatomy import Anatomy, Geometry, bias_of, find, text_config, weig
 from .anatomy.norms import FrozenNorm, read_norm
 from .batch import run_many
 from .generate import generated_ids
-from .loading import ModelCard, read_card, wrapped
+from .loading import ModelCard, move, read_card, read_checkpoint
 from .memory import estimate, readable, require
 from .run import Run
 from .selfcheck.check import SelfCheck, check_model
 from .tokens import Prompt as Prompt
 from .tokens import Tokens
+from .tracing.wrapping import wrapped
 from .worker import Job, Worker
 
 if TYPE_CHECKING:
@@ -377,6 +379,44 @@ class Model(Tokens):
             precap = self.scaled(self.call(self.module(self.anatomy.unembed), normed))
         cap = self.softcap
         return precap, precap if cap is None else torch.tanh(precap / cap) * cap
+
+
+def load(
+    source: Any,
+    tokenizer: Any = None,
+    *,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    anatomy: Anatomy | Mapping[str, Any] | None = None,
+) -> Model:
+    """Put a model under study.
+
+    Args:
+        source: ``"demo"`` (the small model that ships with this library), a hub id such as ``"gpt2"``, a local
+            folder written by ``save_pretrained``, a transformers model, an nnsight model, or a Model.
+        tokenizer: needed with a transformers model; otherwise the source's own. It is copied, never changed.
+        dtype: for example ``"float32"`` or ``torch.bfloat16``; None keeps the checkpoint's.
+        device: for example ``"cuda"``; None leaves the model where it is.
+        anatomy: paths of the model's parts, where the library does not know its family.
+
+    Raises:
+        AttribError: nothing can be loaded from ``source``.
+        TokenizerError: no tokenizer.
+        AnatomyError: the model is not understood well enough to explain one logit.
+    """
+    if isinstance(source, Model):
+        return source
+    name = source if isinstance(source, str) else None
+    embedded = name == "demo"
+    if isinstance(source, (str, Path)):
+        source, tokenizer, name = read_checkpoint(str(source), tokenizer, dtype)
+    elif dtype is not None:
+        raise AttribError("dtype= only applies while loading.", "Convert the model yourself: model.to(dtype).")
+    elif device is not None:
+        raise AttribError("device= only applies while loading.", "Move the model yourself: model.to(device).")
+    if device is not None:
+        move(source, device)
+    return Model(source, tokenizer, name=name, anatomy=anatomy, embedded=embedded)
 
 
 def _kept_positions(positions: Any, count: int) -> list[int]:

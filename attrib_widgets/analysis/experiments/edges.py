@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...model.anatomy.norms import FrozenNorm, no_norm
 from ...model.parts.attention import input_norm, projection_weight
-from ...model.selfcheck.check import parallel
+from ...model.parts.closing import parallel
 from ...model.tracing.gradient import Gradients, differentiate
 from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component, head

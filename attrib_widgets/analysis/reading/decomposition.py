@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ...model.anatomy.norms import FrozenNorm
 from ...model.anatomy.rounding import refuse_above
+from ...model.parts.closing import head_error, parallel, stream_error
 from ...model.parts.outlet import outlet_of
-from ...model.selfcheck.check import head_error, parallel, stream_error
 from ...words.components import Component, head, mlp
 from .point import ReadPoint
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...words.errors import GranularityError
 from ..anatomy.anatomy import Experts, find
 from ..anatomy.rounding import accumulation, half_ulp
+from .closing import parallel
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -46,8 +47,6 @@ class Mixture:
 
 def mlp_input(model: Model, rec: Recording, layer: int) -> Float[Tensor, "position d_model"]:
     """What the MLP of ``layer`` reads, in the model's dtype: its norm of the stream, or the stream itself."""
-    from ..selfcheck.check import parallel
-
     stream = rec.streams[layer] if parallel(model) else rec.mid(layer)
     if model.anatomy.mlp_norm is None:
         return stream
