@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from ...words.targets import Resolved, Target, log_prob_parts, refuse_capped
+from ...words.targets import Target
 from ..reading.decomposition import decompose
 from ..reading.logits import read_resolved
 from ..reading.point import Reading
+from ..reading.resolve import Resolved, log_prob_parts, refuse_capped
 from .attribution import Attribution, assembled
 
 if TYPE_CHECKING:

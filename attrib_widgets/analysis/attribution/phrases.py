@@ -18,9 +18,10 @@ from torch import Tensor
 from ...result import Result, Table
 from ...words.components import Component, whole
 from ...words.errors import ComponentError, PositionError, TargetError
-from ...words.targets import Phrase, refuse_capped
+from ...words.targets import Phrase
 from ...words.text import number, power, signed, visible
 from ..inputs import as_run
+from ..reading.resolve import refuse_capped
 from .attribution import WRITERS, Attribution
 from .many import CHUNK, attribute_each
 

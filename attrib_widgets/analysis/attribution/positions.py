@@ -13,18 +13,19 @@ from ...model.anatomy.rounding import refuse_above
 from ...result import Result, Table
 from ...words.components import Component
 from ...words.errors import TargetError
-from ...words.targets import NeuronTarget, ScoreTarget, Target, resolve
+from ...words.targets import NeuronTarget, ScoreTarget, Target
 from ...words.text import number, signed, visible
 from ..reading.decomposition import decompose
 from ..reading.logits import readout_bound
 from ..reading.neurons import pre_activation
+from ..reading.resolve import resolve
 from .many import CHUNK, attribute_each
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ...model.run import Run
-    from ...words.targets import Resolved
+    from ..reading.resolve import Resolved
     from .attribution import Attribution
 
 
