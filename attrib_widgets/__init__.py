@@ -21,7 +21,7 @@ from .result import slots as _slots
 __version__ = "0.1.0"
 
 _HOMES = {
-    "attribute": "analysis.attribution.attribution",
+    "attribute": "analysis.attribution.attribute",
     "Attribution": "analysis.attribution.attribution",
     "attention": "analysis.heads.attention",
     "Attention": "analysis.heads.attention",
@@ -123,8 +123,8 @@ _slots.view, _slots.figure = _view, _figure
 
 if TYPE_CHECKING:
     from . import demo as demo
+    from .analysis.attribution.attribute import attribute as attribute
     from .analysis.attribution.attribution import Attribution as Attribution
-    from .analysis.attribution.attribution import attribute as attribute
     from .analysis.attribution.phrases import PhraseAttribution as PhraseAttribution
     from .analysis.experiments.ablation import Ablation as Ablation
     from .analysis.experiments.ablation import ablate as ablate
