@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from ..anatomy.rounding import half_ulp, projection_error
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from ..network import Network
     from ..tracing.record import Recording
 
 
-def parallel(model: Model) -> bool:
+def parallel(model: Network) -> bool:
     """Whether attention and MLP read the same stream."""
     flag = model.anatomy.parallel
     return bool(getattr(model.config, flag, False)) if isinstance(flag, str) else flag
@@ -39,7 +40,7 @@ def stream_error(
 
 
 def head_error(
-    model: Model, record: Recording, layer: int, positions: Any = slice(None)
+    model: Network, record: Recording, layer: int, positions: Any = slice(None)
 ) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
     """(recorded output projection - heads - bias, its rounding bound) of one layer, in float64."""
     weight, bias = model.out_weight(layer)
