@@ -16,10 +16,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .result import slots as _slots
+
 __version__ = "0.1.0"
 
 _HOMES = {
-    "attribute": "analysis.attribution.attribution",
+    "attribute": "analysis.attribution.attribute",
     "Attribution": "analysis.attribution.attribution",
     "attention": "analysis.heads.attention",
     "Attention": "analysis.heads.attention",
@@ -62,7 +64,7 @@ _HOMES = {
     "log_prob": "words.targets",
     "score": "words.targets",
     "neuron": "words.targets",
-    "load": "model.loading",
+    "load": "model.model",
     "Model": "model.model",
     "supported": "model.selfcheck.supported",
     "Run": "model.run",
@@ -100,10 +102,29 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_ROOMS})
 
 
+def _view() -> Any:
+    """What makes the view of a result: importing the widgets registers them."""
+    from . import widgets  # noqa: F401
+    from .result import view_of
+
+    return view_of
+
+
+def _figure() -> Any:
+    """What draws a result: importing the plots registers them."""
+    from .plots import experiments  # noqa: F401
+    from .plots.results import figure_of
+
+    return figure_of
+
+
+_slots.view, _slots.figure = _view, _figure
+
+
 if TYPE_CHECKING:
     from . import demo as demo
+    from .analysis.attribution.attribute import attribute as attribute
     from .analysis.attribution.attribution import Attribution as Attribution
-    from .analysis.attribution.attribution import attribute as attribute
     from .analysis.attribution.phrases import PhraseAttribution as PhraseAttribution
     from .analysis.experiments.ablation import Ablation as Ablation
     from .analysis.experiments.ablation import ablate as ablate
@@ -138,8 +159,8 @@ if TYPE_CHECKING:
     from .analysis.verdicts.verify import verify as verify
     from .model.anatomy.anatomy import QKV as QKV
     from .model.anatomy.anatomy import Anatomy as Anatomy
-    from .model.loading import load as load
     from .model.model import Model as Model
+    from .model.model import load as load
     from .model.run import Run as Run
     from .model.selfcheck.supported import supported as supported
     from .saes.readers import read_sae as read_sae

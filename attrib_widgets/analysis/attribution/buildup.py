@@ -9,15 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Result, Table, number, others_label, signed, strongest
+from ...result import Result, Table, strongest
 from ...words.components import Component
+from ...words.text import number, others_label, signed
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .attribution import Attribution
 
-ATTENTION = ("head", "attn", "attn.bias")
 TABLE_ROWS = 10
 
 
@@ -109,8 +109,8 @@ def buildup(a: Attribution) -> Buildup:
 
 def step_of(c: Component) -> str:
     """The step to which a row belongs."""
-    if c.kind in ("embed", "pos"):
+    if c.is_embedding:
         return "embed"
     if c.layer is None or c.kind == "layer":
         return str(c)
-    return f"L{c.layer}.{'attn' if c.kind in ATTENTION else 'mlp'}"
+    return f"L{c.layer}.{'attn' if c.is_attention else 'mlp'}"

@@ -10,13 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
-from ...result import Result, Table, number, signed, visible
+from ...result import Result, Table
 from ...words.components import Component
 from ...words.errors import TargetError
 from ...words.targets import Target
+from ...words.text import number, signed, visible
 from ..reading.decomposition import decompose
 from ..reading.readers import numbers
-from .many import attribute_each
+from .many import closed_each
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,10 +95,10 @@ def _own_directions(a: Attribution, target: Target, own: bool) -> PositionAttrib
     tokens = [*run.ids[1:], last] if own else [last] * run.n_positions
     names = [*run.tokens[1:], name] if own else [name] * run.n_positions
     # one unit and the same rows everywhere
-    found = attribute_each(run, tokens, range(run.n_positions), "log_prob" if target.kind == "log_prob" else "logit")
-    values = torch.stack([f.values for f in found])
-    actual = torch.tensor([f.actual for f in found]).float()
-    return PositionAttribution(run, names, found[0].components, values, actual, found[0].unit)
+    found = closed_each(run, tokens, range(run.n_positions), "log_prob" if target.kind == "log_prob" else "logit")
+    values = torch.stack([rows.values for _, rows in found])
+    actual = torch.tensor([reading.actual for reading, _ in found]).float()
+    return PositionAttribution(run, names, found[0][1].components, values, actual, a.unit)
 
 
 def _same_direction(a: Attribution) -> PositionAttribution:

@@ -17,10 +17,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.tracing.gradient import Gradients, differentiate
-from ...result import number, signed
 from ...words.components import Component
 from ...words.errors import ComponentError, TargetError
 from ...words.targets import Target
+from ...words.text import number, signed
+from ..inputs import as_run
 from .cells import MIXED_SITES, Cell, Part, RunDonor, cells_of, component_of, held, positions_of
 from .metrics import Metric, MetricLike, frozen_metric, metric_of
 from .pairs import SHARES, Cost, Direction, as_pairs, check_one_length, ends_of
@@ -217,8 +218,6 @@ def estimated_effects(
     Raises:
         TargetError: an attribution of an attention score.
     """
-    from ..inputs import as_run
-
     if not isinstance(a.target, Target):
         raise TargetError("An attention score has no total effects.", "Attribute a token.")
     model, run = a.model, a.run

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.loading import load
+from ...model.model import load
 from ...model.tracing.sweep import Swept, sweep
-from ...result import visible
 from ...words.errors import PositionError
+from ...words.text import visible
 from ..inputs import as_run
 from .cells import Cell, Donor, Part, parts_of
 from .metrics import Metric

@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.loading import load
-from ...result import Result, Table, number, signed, strongest, visible
+from ...model.model import load
+from ...result import Result, Table, strongest
 from ...words.components import whole
 from ...words.errors import AttribError
 from ...words.targets import TokenLike
+from ...words.text import number, signed, visible
 from ..inputs import as_run
 from .cells import Cell, Part, RunDonor
 from .metrics import MetricLike, metric_of

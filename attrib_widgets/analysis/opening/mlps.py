@@ -14,9 +14,9 @@ from ...model.anatomy.rounding import projection_error, refuse_above
 from ...model.parts.experts import mixture
 from ...model.parts.outlet import outlet_of
 from ...model.tracing.record import record_neurons
-from ...result import signed
 from ...words.components import Component
 from ...words.errors import GranularityError
+from ...words.text import signed
 from .heads import stream_direction
 from .results import Contributions
 

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Result, Sum, Table, power, signed, strongest, visible, with_others
+from ...result import Result, Sum, Table, strongest, with_others
 from ...words.components import Component
 from ...words.errors import ComponentError, PositionError
+from ...words.text import power, signed, visible
 
 if TYPE_CHECKING:
     import pandas as pd

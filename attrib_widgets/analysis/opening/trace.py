@@ -18,9 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Sum, Table, number, others_label, signed, visible
+from ...result import Sum, Table
 from ...words.components import Component, whole
 from ...words.errors import AttribError
+from ...words.text import number, others_label, signed, visible
 from .heads import stream_direction
 from .step import Expanded, Written, expand_heads, expand_mlps, recorded_mlps
 
@@ -206,10 +207,8 @@ def trace(a: Attribution, depth: int | None = 2, keep: float = 24, mlps: MLPs = 
 
 def _first(a: Attribution) -> Expanded:
     """The rows of an attribution: parts, and constants that nothing wrote."""
-    from ..attribution.attribution import WRITERS
-
     rows = list(zip(a.components, a.values.double().tolist(), strict=True))
-    parts = [(c, v) for c, v in rows if c.kind in WRITERS]
+    parts = [(c, v) for c, v in rows if c.writes]
     u = stream_direction(a)
     return Expanded(
         [c for c, _ in parts],
@@ -217,7 +216,7 @@ def _first(a: Attribution) -> Expanded:
         torch.tensor([[v for _, v in parts]], dtype=torch.float64, device=u.device),
         u.new_ones(1),
         u,
-        [(c, v) for c, v in rows if c.kind not in WRITERS],
+        [(c, v) for c, v in rows if not c.writes],
     )
 
 
