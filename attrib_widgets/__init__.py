@@ -79,6 +79,7 @@ _HOMES = {
     "TokenizerError": "errors",
     "AnatomyError": "errors",
     "GranularityError": "errors",
+    "ModelError": "errors",
     "NumberError": "errors",
 }
 _ROOMS = ("analysis", "demo", "model", "plots", "saes", "widgets")
@@ -142,6 +143,7 @@ if TYPE_CHECKING:
     from .errors import AttribError as AttribError
     from .errors import ComponentError as ComponentError
     from .errors import GranularityError as GranularityError
+    from .errors import ModelError as ModelError
     from .errors import NumberError as NumberError
     from .errors import PositionError as PositionError
     from .errors import TargetError as TargetError

@@ -139,7 +139,7 @@ def record_many(
     options = forward_options(model, keep)
     unembed = root.get(anatomy.unembed)
     blocks, final = root.get(anatomy.layers), root.get(anatomy.final_norm)
-    with model.quiet(), root.trace(input_ids=tokens, **options):
+    with model.quiet(), model.passing(), root.trace(input_ids=tokens, **options):
         rec: Recording = nnsight.save(Recording())
         if anatomy.pos:  # reads follow the order of execution
             rec.embed = _rows(root.get(anatomy.embed).output, count)

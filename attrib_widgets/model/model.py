@@ -18,12 +18,14 @@ from ..components import whole
 from ..errors import AnatomyError, AttribError, GranularityError, PositionError, TokenizerError
 from .anatomy import Anatomy, Geometry, bias_of, find, text_config, weight_in_out
 from .batch import run_many
+from .belonging import at_home
 from .generate import generated_ids
 from .loading import ModelCard, read_card, wrapped
 from .memory import estimate, readable, require
 from .norms import NormReading, read_norm
 from .run import Run
 from .selfcheck import SelfCheck, check_model
+from .stamp import Key, Stamp, changes, samples, stamp_of, writable
 from .tokens import Prompt as Prompt
 from .tokens import Tokens
 from .worker import Job, Worker
@@ -83,6 +85,8 @@ class Model(Tokens):
         self.name = name or str(getattr(hf, "name_or_path", "") or type(hf).__name__)
         self.lock = FORWARD_LOCK
         self._cache: dict[Any, tuple[Any, Any]] = {}
+        self._stamp: Stamp = {}
+        self._moving: set[Key] = set()  # what the model itself writes to while it runs, a rotary table say
         with self.lock:
             # A second copy for nnsight, which sets the padding side and the pad token of the one it is given.
             self.traced: Any = traced or wrapped(hf, copy.deepcopy(tokenizer))
@@ -184,15 +188,18 @@ class Model(Tokens):
         """Run the model once on ``prompt`` and record what attribution needs.
 
         Args:
-            prompt: text, token ids, chat messages, or a Run (returned as it is when it belongs to this model).
+            prompt: text, token ids, chat messages, or a Run of this model (returned as it is).
             bos: True adds the beginning-of-sequence token, False drops it, None follows the tokenizer.
             positions: whose printed logits to keep; None keeps the last position's.
 
         Raises:
             PositionError: no tokens, too many, or a record that the free memory does not hold.
+            ModelError: a Run of another model.
         """
-        if isinstance(prompt, Run) and prompt.model is self and bos is None and positions is None:
-            return prompt
+        if isinstance(prompt, Run):
+            prompt = at_home(prompt, self)
+            if bos is None and positions is None:
+                return prompt
         ids = self.encode(prompt, bos=bos)
         keep = None if positions is None else _kept_positions(positions, len(ids))
         require(self, self.memory_estimate(len(ids), len(keep or [0])), f"A prompt of {len(ids)} tokens")
@@ -270,20 +277,38 @@ class Model(Tokens):
         return self.read_norm(self.module(path, layer), self.geometry.d_model, path, layer)
 
     def read_norm(self, module: nn.Module, width: int, path: str, layer: int | None) -> NormReading:
-        """:func:`.norms.read_norm`, kept for as long as the norm's weights do not change."""
-        return self._kept((path, layer), list(module.parameters()), lambda: read_norm(module, width, path, self.home))
+        """:func:`.norms.read_norm`, kept for as long as nothing of the norm changes."""
+        return self._kept((path, layer), stamp_of(module), lambda: read_norm(module, width, path, self.home))
 
-    def _kept(self, key: Any, weights: Sequence[Tensor], compute: Callable[[], T]) -> T:
-        """``compute()``, remembered until one of ``weights`` is replaced or written to (a training step, say)."""
-        stamp = _stamp(weights)
+    def _kept(self, key: Any, stamp: Any, compute: Callable[[], T]) -> T:
+        """``compute()``, remembered until ``stamp`` is another (a training step, say)."""
         if self._cache.get(key, (None,))[0] != stamp:
             self._cache[key] = (stamp, compute())
         found: T = self._cache[key][1]
         return found
 
-    def stamp(self) -> tuple[Any, ...]:
-        """Changes whenever a weight is replaced or written to."""
-        return _stamp(list(self.hf.parameters()))
+    def stamp(self) -> Stamp:
+        """What the model is now (see :mod:`.stamp`); the very object of the last call while nothing changes."""
+        now = stamp_of(self.hf)
+        if now != self._stamp:
+            self._stamp = now
+        return self._stamp
+
+    def changed(self, since: Stamp) -> list[Key]:
+        """What is no longer as it was, apart from what the model's own passes write."""
+        return changes(since, self.stamp(), self._moving)
+
+    @property
+    def stamped(self) -> Stamp:
+        """The stamp of the last time that it was taken: right after a pass, what the pass was made with."""
+        return self._stamp
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """A pass of the library's own: the buffers and attributes that it leaves changed, the model writes by itself."""
+        before = self.stamp()
+        yield
+        self._moving.update(writable(changes(before, self.stamp())))
 
     def forget(self) -> None:
         """Drop everything that was read off the weights."""
@@ -298,7 +323,7 @@ class Model(Tokens):
     def unembed_lengths(self) -> Float[Tensor, "vocab"]:
         """Length of every token's row of the unembedding (kept)."""
         weight = self.unembed_weight
-        return self._kept("unembed", [weight], lambda: _lengths(weight))
+        return self._kept("unembed", _mark(weight), lambda: _lengths(weight))
 
     @property
     def unembed_bias(self) -> Float[Tensor, "vocab"] | None:
@@ -316,7 +341,7 @@ class Model(Tokens):
         """Length of every column of W_O (kept)."""
         weight = self.module(self.anatomy.attn_out, layer).weight
         assert isinstance(weight, Tensor)
-        return self._kept(("out", layer), [weight], lambda: _lengths(self.out_weight(layer)[0]))
+        return self._kept(("out", layer), _mark(weight), lambda: _lengths(self.out_weight(layer)[0]))
 
     def down_weight(self, layer: int) -> tuple[Float[Tensor, "neuron d_model"], Float[Tensor, "d_model"] | None]:
         """(W_down, bias) of the MLP of ``layer`` in float32."""
@@ -399,8 +424,10 @@ def _kept_positions(positions: Any, count: int) -> list[int]:
     return found
 
 
-def _stamp(weights: Sequence[Tensor]) -> tuple[Any, ...]:
-    return tuple((w.data_ptr(), -1 if w.is_inference() else w._version, w.dtype) for w in weights)
+def _mark(weight: Tensor) -> tuple[Any, ...]:
+    """Another one whenever ``weight`` is replaced or written to, through ``.data`` too."""
+    version = -1 if weight.is_inference() else weight._version
+    return weight.data_ptr(), version, weight.dtype, samples([(0, weight)])
 
 
 def _lengths(weight: Float[Tensor, "in out"]) -> Float[Tensor, "out"]:

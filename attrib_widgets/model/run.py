@@ -12,10 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..components import whole
-from ..errors import AttribError, GranularityError, NumberError, PositionError
+from ..errors import AttribError, ModelError, NumberError, PositionError
 from ..result import Table, render_text, visible
 from .capture import Recording, record
 from .rounding import require_float32
+from .stamp import named
 from .writes import Write, flattened
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Run:
         self.special = [p for p, i in enumerate(self.ids) if i in special]
         self.start = len(self.ids) if start is None else start
         self.record: Recording = record(model, self.ids, keep) if recording is None else recording
-        self._stamp = model.stamp()
+        self._stamp = model.stamped
         if not bool(torch.isfinite(self.record.logits).all()):
             layer = next(
                 (i for i, s in enumerate(self.record.streams) if not bool(torch.isfinite(s).all())),
@@ -100,18 +101,25 @@ class Run:
         """Let the model continue this prompt: see :meth:`.Model.generate`."""
         return self.model.generate(self, n, **options)
 
+    @property
+    def fresh(self) -> bool:
+        """Whether the model is still the one that was recorded, as far as :mod:`.stamp` sees."""
+        return not self.model.changed(self._stamp)
+
     def check_fresh(self) -> None:
-        """A record is read with the weights that made it, in float32.
+        """A record is read with the weights that made it, in float32, and experiments run that very model again.
 
         Raises:
-            GranularityError: the model's weights have changed since.
+            ModelError: the model has changed since (what :mod:`.stamp` cannot see, it does not refuse).
             NumberError: a setting of torch takes float32 away.
         """
         require_float32()
-        if self._stamp != self.model.stamp():
-            raise GranularityError(
-                "The model's weights have changed since this run, so its numbers no longer belong together.",
-                "Run the prompt again: model.run(...).",
+        if changed := self.model.changed(self._stamp):
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise ModelError(
+                f"{self.model.name} has changed since this run ({named(changed[0])}{more}), "
+                "so its numbers no longer belong together.",
+                "Run the prompt again: model.run(run.ids).",
             )
 
     @property

@@ -172,7 +172,7 @@ def test_stale_weights_are_refused():
     run = model.run(families.PROMPT)
     with torch.no_grad():
         model.hf.lm_head.weight.mul_(2)
-    with pytest.raises(aw.GranularityError, match="changed since"):
+    with pytest.raises(aw.ModelError, match="changed since"):
         aw.logit_lens(run, 17)
 
 
