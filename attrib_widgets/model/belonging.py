@@ -67,8 +67,8 @@ def _apart(a: Model, b: Model) -> str:
     return "" if a.vocabulary == b.vocabulary else "their tokenizers differ"
 
 
-def moved(base: Run, found: Float[Tensor, "d_model"], position: int) -> str:
-    """Empty where ``found`` is what the final norm read at ``position`` of the recorded run; else by how much it is not.
+def moved(base: Run, found: Float[Tensor, "*position d_model"], position: int | slice) -> str:
+    """Empty where ``found`` is what the final norm read there in the recorded run; else by how much it is not.
 
     Each number is held against its own size on the way through the layers (and a typical one's): a few of a stream are
     hundreds of times larger than the others, and would hide any change of those.
@@ -76,20 +76,20 @@ def moved(base: Run, found: Float[Tensor, "d_model"], position: int) -> str:
     model, streams = base.model, base.record.streams
     expected = streams[-1][position].float()
     size = torch.stack([s[position].float().abs().to(expected.device) for s in streams]).amax(0)
-    size = (size + size.median()).clamp_min(1e-30)
+    size = (size + size.median(-1, keepdim=True).values).clamp_min(1e-30)
     error = float(((found.to(expected.device).float() - expected).abs() / size).max())
     depth = max(1.0, model.n_layers / 12) ** 0.5
     return "" if error <= depth * LIMITS.get(model.dtype, 1e-1) else f"off by {error:.0e} of its size"
 
 
-def refuse_moved(base: Run, found: Float[Tensor, "d_model"], position: int) -> None:
+def refuse_moved(base: Run, found: Float[Tensor, "*position d_model"], position: int | slice) -> None:
     """The model was run once more, with nothing changed, and must answer as it was recorded.
 
     Raises:
         ModelError: it does not: what the experiment finds would be about another model than the run.
     """
     if missed := moved(base, found, position):
-        short = position < base.n_positions - 1
+        short = isinstance(position, int) and position < base.n_positions - 1
         why = "was it changed since the run"
         why += ", or does this position depend on later ones?" if short else "?"
         raise ModelError(

@@ -14,7 +14,8 @@ from torch import Tensor
 from ..components import whole
 from ..errors import AttribError, ModelError, NumberError, PositionError
 from ..result import Table, render_text, visible
-from .capture import Recording, record
+from .belonging import refuse_moved
+from .capture import Recording, record, record_many
 from .rounding import require_float32
 from .stamp import named
 from .writes import Write, flattened
@@ -85,11 +86,17 @@ class Run:
             )
 
     def edited(self, writes: Sequence[Write]) -> Run:
-        """The same prompt run once more with tensors replaced on the way: a recording that can be attributed."""
+        """The same prompt run once more with tensors replaced on the way: a recording that can be attributed.
+
+        Raises:
+            ModelError: the model has changed since.
+        """
         self.check_fresh()
         twin = copy.copy(self)
-        edits = flattened([list(writes)], 0, self.model.device)
-        twin.record = record(self.model, self.ids, self.record.kept, edits=edits)
+        # Beside it runs the prompt as it is, which must come out as it was recorded.
+        edits = flattened([list(writes)], -self.n_positions, self.model.device)
+        again, twin.record = record_many(self.model, [self.ids, self.ids], self.record.kept, edits=edits)
+        refuse_moved(self, again.streams[-1], slice(None))
         return twin
 
     @property

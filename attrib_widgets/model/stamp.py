@@ -25,7 +25,14 @@ from torch import Tensor, nn
 #: Numbers of every tensor that are compared, spread over it; a tensor of at most ``WHOLE`` is compared whole.
 SAMPLES, WHOLE = 64, 4096
 #: Attributes of every module that are no part of what it computes in eval mode, or are read on their own.
-_OWN = {*vars(nn.Module()), "training", "gradient_checkpointing", "forward", "__nnsight__"}
+_OWN = {
+    *vars(nn.Module()),
+    "training",
+    "gradient_checkpointing",
+    "_gradient_checkpointing_func",
+    "forward",
+    "__nnsight__",
+}
 _OF_CONFIG = {"use_cache", "name_or_path", "_name_or_path", "transformers_version"}
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 _WORDS = {"hook": "a hook on", "forward": "the forward of", "type": "the class of"}
@@ -174,7 +181,9 @@ def _plain(value: Any, depth: int = 4) -> Any:
     if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType, functools.partial)):
         return id(value)
     if depth and isinstance(value, (list, tuple, set, frozenset)):
-        inside = [_plain(v, depth - 1) for v in (sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value)]
+        inside = [
+            _plain(v, depth - 1) for v in (sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value)
+        ]
         return tuple(v for v in inside if v is not _SKIPPED)
     if depth and isinstance(value, Mapping):
         pairs = [(k, _plain(v, depth - 1)) for k, v in value.items()]
