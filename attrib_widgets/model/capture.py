@@ -134,7 +134,10 @@ def record_many(
     inside: bool = False,
     edits: Edits | None = None,
 ) -> list[Recording]:
-    """:func:`record` for several prompts of equal length, in one forward pass (``edits`` count their positions through all of them)."""
+    """:func:`record` for several prompts of equal length, in one forward pass.
+
+    ``edits`` count their positions through all of the prompts.
+    """
     refuse_rebuilt(model)
     anatomy, root, each, edits = model.anatomy, model.traced, len(prompts[0]), edits or {}
     tokens = torch.tensor([list(ids) for ids in prompts], device=model.device)

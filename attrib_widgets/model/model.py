@@ -305,7 +305,7 @@ class Model(Tokens):
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """A pass of the library's own: the buffers and attributes that it leaves changed, the model writes by itself."""
+        """A pass of the library's own: the buffers and attributes that it leaves changed are the model's to write."""
         before = self.stamp()
         yield
         self._moving.update(writable(changes(before, self.stamp())))

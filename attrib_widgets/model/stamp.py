@@ -25,14 +25,8 @@ from torch import Tensor, nn
 #: Numbers of every tensor that are compared, spread over it; a tensor of at most ``WHOLE`` is compared whole.
 SAMPLES, WHOLE = 64, 4096
 #: Attributes of every module that are no part of what it computes in eval mode, or are read on their own.
-_OWN = {
-    *vars(nn.Module()),
-    "training",
-    "gradient_checkpointing",
-    "_gradient_checkpointing_func",
-    "forward",
-    "__nnsight__",
-}
+_OWN = {*vars(nn.Module()), "training", "forward", "__nnsight__"}
+_OWN |= {"gradient_checkpointing", "_gradient_checkpointing_func", "_require_grads_hook", "_require_grads_hooks"}
 _OF_CONFIG = {"use_cache", "name_or_path", "_name_or_path", "transformers_version"}
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 _WORDS = {"hook": "a hook on", "forward": "the forward of", "type": "the class of"}
@@ -154,8 +148,10 @@ def _global_hooks() -> Iterator[tuple[Any, Any]]:
 
 
 def _alien(hooks: Iterable[tuple[Any, Any]]) -> Iterator[Any]:
-    """The numbers of hooks that are neither nnsight's nor this library's."""
+    """The numbers of hooks that are neither nnsight's nor this library's (nor one that only asks for gradients)."""
     for number, hook in hooks:
+        if "enable_input_require_grads" in getattr(hook, "__qualname__", ""):
+            continue
         made = getattr(getattr(hook, "func", hook), "__module__", None) or type(hook).__module__
         if made.partition(".")[0] not in ("nnsight", __package__.partition(".")[0]):
             yield number
@@ -181,10 +177,8 @@ def _plain(value: Any, depth: int = 4) -> Any:
     if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType, functools.partial)):
         return id(value)
     if depth and isinstance(value, (list, tuple, set, frozenset)):
-        inside = [
-            _plain(v, depth - 1) for v in (sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value)
-        ]
-        return tuple(v for v in inside if v is not _SKIPPED)
+        ordered = sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value
+        return tuple(v for v in (_plain(each, depth - 1) for each in ordered) if v is not _SKIPPED)
     if depth and isinstance(value, Mapping):
         pairs = [(k, _plain(v, depth - 1)) for k, v in value.items()]
         return tuple((k, v) for k, v in pairs if v is not _SKIPPED)
