@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import AttribError, PositionError
+from ..words.errors import AttribError, PositionError
 from .belonging import at_home
-from .capture import record_many
 from .memory import estimate, require
 from .run import Run
+from .tracing.record import record_many
 
 if TYPE_CHECKING:
     from .model import Model, Prompt

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import ModelError
+from ..words.errors import ModelError
 from .stamp import changes, stamp_of
 
 if TYPE_CHECKING:

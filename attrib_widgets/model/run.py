@@ -11,14 +11,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..components import whole
-from ..errors import AttribError, ModelError, NumberError, PositionError
 from ..result import Table, render_text, visible
+from ..words.components import whole
+from ..words.errors import AttribError, ModelError, NumberError, PositionError
+from .anatomy.rounding import require_float32
 from .belonging import refuse_moved
-from .capture import Recording, record, record_many
-from .rounding import require_float32
 from .stamp import named
-from .writes import Write, flattened
+from .tracing.edits import Edit, flattened
+from .tracing.record import Recording, record, record_many
 
 if TYPE_CHECKING:
     from .model import Model
@@ -85,7 +85,7 @@ class Run:
                 "Load it in float32 or bfloat16 (aw.load(..., dtype='float32')) or check its weights.",
             )
 
-    def edited(self, writes: Sequence[Write]) -> Run:
+    def edited(self, writes: Sequence[Edit]) -> Run:
         """The same prompt run once more with tensors replaced on the way: a recording that can be attributed.
 
         Raises:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.gradients import estimated_effects
-from attrib_widgets.analysis.tables import head_table
+from attrib_widgets.analysis.experiments.estimates import estimated_effects
+from attrib_widgets.analysis.heads.all_heads import head_table
 from fixtures import families
 
 CLEAN, CORRUPTED = "The capital of France is", "The capital of Germany is"
