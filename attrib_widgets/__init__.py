@@ -81,6 +81,7 @@ _HOMES = {
     "TokenizerError": "words.errors",
     "AnatomyError": "words.errors",
     "GranularityError": "words.errors",
+    "ModelError": "words.errors",
     "NumberError": "words.errors",
 }
 _ROOMS = ("analysis", "demo", "model", "plots", "saes", "widgets")
@@ -173,6 +174,7 @@ if TYPE_CHECKING:
     from .words.errors import AttribError as AttribError
     from .words.errors import ComponentError as ComponentError
     from .words.errors import GranularityError as GranularityError
+    from .words.errors import ModelError as ModelError
     from .words.errors import NumberError as NumberError
     from .words.errors import PositionError as PositionError
     from .words.errors import TargetError as TargetError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..model.belonging import at_home
 from ..model.model import Model, load
 from ..model.run import Run
 from ..words.components import whole
@@ -13,16 +14,17 @@ from ..words.errors import AttribError
 def as_run(given: Any, model: Model | str | None = None, position: Any = None) -> Run:
     """``given`` as a Run: itself, the run behind a result, or a prompt run on ``model`` (a name is loaded).
 
-    A prompt's run keeps the logits printed at ``position``.
+    A prompt's run keeps the logits printed at ``position``. Where a run and a model are given, the run is the model's
+    own.
 
     Raises:
         AttribError: a prompt without its model, or the model in the prompt's place.
+        ModelError: a run, or a result, of another model, or of the model before it changed.
     """
-    if isinstance(given, Run):
-        return given
-    if isinstance(getattr(given, "run", None), Run):
-        found: Run = given.run
-        return found
+    if isinstance(given, Run) or isinstance(getattr(given, "run", None), Run):
+        found: Run = given if isinstance(given, Run) else given.run
+        found.check_fresh()
+        return found if model is None else at_home(found, load(model))
     if isinstance(given, Model):
         raise AttribError("The run comes first, not the model.", 'Write model.run("The capital of France is").')
     if model is None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..words.errors import AttribError, PositionError
+from .belonging import at_home
 from .memory import estimate, require
 from .run import Run
 from .tracing.record import record_many
@@ -34,6 +35,7 @@ def run_many(
         job: told how many prompts are done after every pass, and asked whether to stop.
 
     Raises:
+        ModelError: a Run of another model.
         PositionError: a text in place of a list, a prompt that cannot be run (its number is named), or more than the
             free memory holds.
         Cancelled: ``job`` was cancelled.
@@ -44,10 +46,10 @@ def run_many(
     found: dict[int, Run] = {}
     waiting: dict[int, list[tuple[int, list[int]]]] = {}
     for number, prompt in enumerate(prompts):
-        if isinstance(prompt, Run) and prompt.model is model and bos is None:
-            found[number] = prompt
-            continue
         try:
+            if isinstance(prompt, Run) and bos is None:
+                found[number] = at_home(prompt, model)
+                continue
             ids = model.encode(prompt, bos=bos)
         except AttribError as reason:
             raise type(reason)(f"Prompt {number}: {reason.message}", reason.hint) from reason

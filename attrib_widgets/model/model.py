@@ -16,6 +16,7 @@ from ..words.components import whole
 from ..words.errors import AttribError, PositionError, TokenizerError
 from .anatomy.anatomy import Anatomy
 from .batch import run_many
+from .belonging import at_home
 from .generate import generated_ids
 from .loading import ModelCard, move, read_card, read_checkpoint
 from .memory import estimate, readable, require
@@ -121,15 +122,18 @@ class Model(Network, Tokens):
         """Run the model once on ``prompt`` and record what attribution needs.
 
         Args:
-            prompt: text, token ids, chat messages, or a Run (returned as it is when it belongs to this model).
+            prompt: text, token ids, chat messages, or a Run of this model (returned as it is).
             bos: True adds the beginning-of-sequence token, False drops it, None follows the tokenizer.
             positions: whose printed logits to keep; None keeps the last position's.
 
         Raises:
             PositionError: no tokens, too many, or a record that the free memory does not hold.
+            ModelError: a Run of another model.
         """
-        if isinstance(prompt, Run) and prompt.model is self and bos is None and positions is None:
-            return prompt
+        if isinstance(prompt, Run):
+            prompt = at_home(prompt, self)
+            if bos is None and positions is None:
+                return prompt
         ids = self.encode(prompt, bos=bos)
         keep = None if positions is None else _kept_positions(positions, len(ids))
         require(self, self.memory_estimate(len(ids), len(keep or [0])), f"A prompt of {len(ids)} tokens")

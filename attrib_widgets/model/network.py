@@ -6,7 +6,7 @@ It knows where its parts are (its anatomy) and no tokens; what helpers below :cl
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..words.errors import AnatomyError, GranularityError
 from .anatomy.anatomy import Anatomy, Geometry, bias_of, find, text_config, weight_in_out
 from .anatomy.norms import FrozenNorm, read_norm
+from .stamp import Key, Stamp, changes, samples, stamp_of, writable
 
 T = TypeVar("T")
 
@@ -43,6 +44,8 @@ class Network:
         self.name = name or str(getattr(hf, "name_or_path", "") or type(hf).__name__)
         self.lock = FORWARD_LOCK
         self._cache: dict[Any, tuple[Any, Any]] = {}
+        self._stamp: Stamp = {}
+        self._moving: set[Key] = set()  # what the model itself writes to while it runs, a rotary table say
         self._of_owners: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
 
     # -- what it is ----------------------------------------------------------------------------------------
@@ -151,20 +154,38 @@ class Network:
         return self.read_norm(self.module(path, layer), self.geometry.d_model, path, layer)
 
     def read_norm(self, module: nn.Module, width: int, path: str, layer: int | None) -> FrozenNorm:
-        """:func:`.anatomy.norms.read_norm`, kept for as long as the norm's weights do not change."""
-        return self._kept((path, layer), list(module.parameters()), lambda: read_norm(module, width, path, self.home))
+        """:func:`.anatomy.norms.read_norm`, kept for as long as nothing of the norm changes."""
+        return self._kept((path, layer), stamp_of(module), lambda: read_norm(module, width, path, self.home))
 
-    def _kept(self, key: Any, weights: Sequence[Tensor], compute: Callable[[], T]) -> T:
-        """``compute()``, remembered until one of ``weights`` is replaced or written to (a training step, say)."""
-        stamp = _stamp(weights)
+    def _kept(self, key: Any, stamp: Any, compute: Callable[[], T]) -> T:
+        """``compute()``, remembered until ``stamp`` is another (a training step, say)."""
         if self._cache.get(key, (None,))[0] != stamp:
             self._cache[key] = (stamp, compute())
         found: T = self._cache[key][1]
         return found
 
-    def stamp(self) -> tuple[Any, ...]:
-        """Changes whenever a weight is replaced or written to."""
-        return _stamp(list(self.hf.parameters()))
+    def stamp(self) -> Stamp:
+        """What the model is now (see :mod:`.stamp`); the very object of the last call while nothing changes."""
+        now = stamp_of(self.hf)
+        if now != self._stamp:
+            self._stamp = now
+        return self._stamp
+
+    def changed(self, since: Stamp) -> list[Key]:
+        """What is no longer as it was, apart from what the model's own passes write."""
+        return changes(since, self.stamp(), self._moving)
+
+    @property
+    def stamped(self) -> Stamp:
+        """The stamp of the last time that it was taken: right after a pass, what the pass was made with."""
+        return self._stamp
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        """A pass of the library's own: the buffers and attributes that it leaves changed are the model's to write."""
+        before = self.stamp()
+        yield
+        self._moving.update(writable(changes(before, self.stamp())))
 
     def forget(self) -> None:
         """Drop everything that was read off the weights."""
@@ -179,7 +200,7 @@ class Network:
     def unembed_lengths(self) -> Float[Tensor, "vocab"]:
         """Length of every token's row of the unembedding (kept)."""
         weight = self.unembed_weight
-        return self._kept("unembed", [weight], lambda: _lengths(weight))
+        return self._kept("unembed", _mark(weight), lambda: _lengths(weight))
 
     @property
     def unembed_bias(self) -> Float[Tensor, "vocab"] | None:
@@ -197,7 +218,7 @@ class Network:
         """Length of every column of W_O (kept)."""
         weight = self.module(self.anatomy.attn_out, layer).weight
         assert isinstance(weight, Tensor)
-        return self._kept(("out", layer), [weight], lambda: _lengths(self.out_weight(layer)[0]))
+        return self._kept(("out", layer), _mark(weight), lambda: _lengths(self.out_weight(layer)[0]))
 
     def down_weight(self, layer: int) -> tuple[Float[Tensor, "neuron d_model"], Float[Tensor, "d_model"] | None]:
         """(W_down, bias) of the MLP of ``layer`` in float32."""
@@ -260,8 +281,10 @@ class Network:
         return precap, precap if cap is None else torch.tanh(precap / cap) * cap
 
 
-def _stamp(weights: Sequence[Tensor]) -> tuple[Any, ...]:
-    return tuple((w.data_ptr(), -1 if w.is_inference() else w._version, w.dtype) for w in weights)
+def _mark(weight: Tensor) -> tuple[Any, ...]:
+    """Another one whenever ``weight`` is replaced or written to, through ``.data`` too."""
+    version = -1 if weight.is_inference() else weight._version
+    return weight.data_ptr(), version, weight.dtype, samples([(0, weight)])
 
 
 def _lengths(weight: Float[Tensor, "in out"]) -> Float[Tensor, "out"]:

@@ -13,11 +13,13 @@ from torch import Tensor
 
 from ..result import Table, render_text
 from ..words.components import whole
-from ..words.errors import AttribError, GranularityError, NumberError, PositionError
+from ..words.errors import AttribError, ModelError, NumberError, PositionError
 from ..words.text import visible
 from .anatomy.rounding import require_float32
+from .belonging import refuse_moved
+from .stamp import named
 from .tracing.edits import Edit, flattened
-from .tracing.record import Recording, record
+from .tracing.record import Recording, record, record_many
 
 if TYPE_CHECKING:
     from .model import Model
@@ -73,7 +75,7 @@ class Run:
         self.special = [p for p, i in enumerate(self.ids) if i in special]
         self.start = len(self.ids) if start is None else start
         self.record: Recording = record(model, self.ids, keep) if recording is None else recording
-        self._stamp = model.stamp()
+        self._stamp = model.stamped
         if not bool(torch.isfinite(self.record.logits).all()):
             layer = next(
                 (i for i, s in enumerate(self.record.streams) if not bool(torch.isfinite(s).all())),
@@ -85,11 +87,17 @@ class Run:
             )
 
     def edited(self, writes: Sequence[Edit]) -> Run:
-        """The same prompt run once more with tensors replaced on the way: a recording that can be attributed."""
+        """The same prompt run once more with tensors replaced on the way: a recording that can be attributed.
+
+        Raises:
+            ModelError: the model has changed since.
+        """
         self.check_fresh()
         twin = copy.copy(self)
-        edits = flattened([list(writes)], 0, self.model.device)
-        twin.record = record(self.model, self.ids, self.record.kept, edits=edits)
+        # Beside it runs the prompt as it is, which must come out as it was recorded.
+        edits = flattened([list(writes)], -self.n_positions, self.model.device)
+        again, twin.record = record_many(self.model, [self.ids, self.ids], self.record.kept, edits=edits)
+        refuse_moved(self, again.streams[-1], slice(None))
         return twin
 
     @property
@@ -101,18 +109,25 @@ class Run:
         """Let the model continue this prompt: see :meth:`.Model.generate`."""
         return self.model.generate(self, n, **options)
 
+    @property
+    def fresh(self) -> bool:
+        """Whether the model is still the one that was recorded, as far as :mod:`.stamp` sees."""
+        return not self.model.changed(self._stamp)
+
     def check_fresh(self) -> None:
-        """A record is read with the weights that made it, in float32.
+        """A record is read with the weights that made it, in float32, and experiments run that very model again.
 
         Raises:
-            GranularityError: the model's weights have changed since.
+            ModelError: the model has changed since (what :mod:`.stamp` cannot see, it does not refuse).
             NumberError: a setting of torch takes float32 away.
         """
         require_float32()
-        if self._stamp != self.model.stamp():
-            raise GranularityError(
-                "The model's weights have changed since this run, so its numbers no longer belong together.",
-                "Run the prompt again: model.run(...).",
+        if changed := self.model.changed(self._stamp):
+            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise ModelError(
+                f"{self.model.name} has changed since this run ({named(changed[0])}{more}), "
+                "so its numbers no longer belong together.",
+                "Run the prompt again: model.run(run.ids).",
             )
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ..words.components import whole
 from ..words.errors import PositionError, TargetError, TokenizerError
+from .belonging import refuse_foreign
 from .chat import chat_text, is_chat
 from .run import Run
 
@@ -40,6 +42,17 @@ class Tokens:
     @abstractmethod
     def max_positions(self) -> int | None:
         """The longest prompt; None where there is no such length."""
+
+    @cached_property
+    def vocabulary(self) -> tuple[Any, ...]:
+        """What the tokenizer does, to be compared with another: padding and truncation apart."""
+        tok, backend = self.tokenizer, copy.deepcopy(getattr(self.tokenizer, "backend_tokenizer", None))
+        if backend is not None:
+            backend.no_padding()
+            backend.no_truncation()
+        rules = sorted(tok.get_vocab().items()) if backend is None else backend.to_str()
+        sample = list(tok("The capital of France is", verbose=False).input_ids)
+        return type(tok), rules, repr(tok.special_tokens_map), getattr(tok, "chat_template", None), sample
 
     @cached_property
     def special_ids(self) -> tuple[int, ...]:
@@ -112,9 +125,12 @@ class Tokens:
 
         Raises:
             PositionError: no tokens, or more than the model has positions for.
+            ModelError: a Run of another model, or of this one before it changed.
             TokenizerError: ``bos=True`` and the tokenizer has no beginning-of-sequence token, or no chat template.
         """
         if isinstance(prompt, Run):
+            refuse_foreign(prompt, self)
+            prompt.check_fresh()
             return list(prompt.ids)
         if isinstance(prompt, str):
             ids = [int(i) for i in self.tokenizer(prompt, verbose=False).input_ids]

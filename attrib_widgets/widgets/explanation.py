@@ -194,9 +194,9 @@ def blaming(part: str) -> Iterator[None]:
 
 
 def _run(model: Model, prompt: PromptLike, known: Mapping[PromptLike, Run]) -> Run:
-    if isinstance(prompt, Run):
-        return prompt
-    return known.get(prompt) or model.run(prompt)
+    if not isinstance(prompt, Run) and prompt in known and known[prompt].fresh:
+        return known[prompt]
+    return model.run(prompt)
 
 
 def _index(position: Any) -> int:

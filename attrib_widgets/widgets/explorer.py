@@ -209,7 +209,7 @@ class Explorer(Tester):
         if number is None and args.get("neuron") is not None:
             self._origins.setdefault(question, [*self._origin(self._now.question), self._crumb()])
         explanation = self._recent.get(question)
-        if explanation is None:
+        if explanation is None or not all(run.fresh for run in explanation.runs.values()):
             runs = {prompt: run for e in self._recent.values() for prompt, run in e.runs.items()}
             explanation = explain(self.model, question, job, runs)
         encode(explanation, job=job)

@@ -39,5 +39,9 @@ class GranularityError(AttribError):
     """A split (heads, sources, neurons) that was not shown to be exact on this model."""
 
 
+class ModelError(AttribError):
+    """A run or a result that does not belong to the model it is used with: another one's, or from before a change."""
+
+
 class NumberError(AttribError):
     """The model itself produced NaN or infinite values."""

@@ -105,7 +105,7 @@ def test_a_record_is_read_with_the_weights_that_made_it():
         model.hf.lm_head.weight.mul_(1.5)
     opened = [a.by_position, lambda: a.by_position("next"), lambda: a.sources("L1H0"), lambda: a.writes("L1.mlp")]
     for read in [*opened, lambda: aw.attribute(run, " Paris", position=2), lambda: aw.attention(run, "L1H0")]:
-        with pytest.raises(aw.GranularityError, match="changed since"):
+        with pytest.raises(aw.ModelError, match="changed since"):
             read()
     assert aw.attribute(model.run(run.text), " Paris").exact
 

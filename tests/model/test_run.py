@@ -209,7 +209,9 @@ def test_saved_and_loaded_from_a_folder(tmp_path):
 
 def test_run_of_one_model_on_another(family_model, run):
     other = family_model("gpt2")
-    moved = other.run(run)
+    with pytest.raises(aw.ModelError, match=r"LlamaForCausalLM.*GPT2LMHeadModel.*model\.run\(run\.ids\)"):
+        other.run(run)
+    moved = other.run(run.ids)
     assert moved.model is other
     assert all(0 <= i < other.vocab_size for i in moved.ids)
 

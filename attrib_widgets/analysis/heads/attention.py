@@ -209,9 +209,10 @@ def unit_writes(a: Attribution, layer: int) -> UnitWrites:
         )
     model, rec, at = a.model, a.run.record, a.reading.position
     geo = model.geometry
+    u = attention_direction(a, layer)  # first of all: refuses a stale run
     found = attend(model, rec, layer)
     weight = model.out_weight(layer)[0].view(geo.n_heads, geo.d_head, -1)
-    through = weight @ attention_direction(a, layer)
+    through = weight @ u
     bias = projection_weight(model, layer, "v")[1]
     if bias is None:
         constant = through.new_zeros(geo.n_heads)

@@ -60,8 +60,9 @@ class Carried:
 def carried(a: Attribution, head: Component, found: Attended | None = None) -> Carried:
     """The contribution of ``head`` taken apart by source position; ``found`` is its layer's attention, if at hand."""
     layer = head.layer or 0
+    u = attention_direction(a, layer)  # first of all: refuses a stale run
     found = found or attend(a.model, a.run.record, layer)
-    return carried_along(a.run, head, a.reading.position, attention_direction(a, layer), a[head], found)
+    return carried_along(a.run, head, a.reading.position, u, a[head], found)
 
 
 def carried_along(

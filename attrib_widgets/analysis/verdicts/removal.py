@@ -172,7 +172,7 @@ def _leads_now(a: Attribution, donor: Donor, removed: Sequence[Component], cost:
     """The part that contributes most to the explained direction once ``removed`` are out."""
     out = Cell(tuple(p for c in removed for p in parts_of(a.model, c)))
     ablated = a.run.edited(donor.writes(out)) if removed else a.run
-    cost.include(Cost(1, a.run.n_positions, 1))
+    cost.include(Cost(1, 2 * a.run.n_positions, 1))
     reading = a.reading
     rows = decompose(ablated, reading.point, reading.norm, reading.direction[None], [reading.position])
     values = zip(rows.components, rows.values[0, 0].tolist(), strict=True)

@@ -93,7 +93,8 @@ def refuse_above(
     error: Float[Tensor, "*shape"],
     bound: Float[Tensor, "*shape"],
     where: str,
-    hint: str = "The parts cannot be told apart exactly, so they are not shown. Was the model changed while it ran?",
+    hint: str = "The parts cannot be told apart exactly, so they are not shown. "
+    "If the model has changed, run the prompt again: model.run(run.ids).",
 ) -> None:
     """Never book more than rounding as rounding.
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..belonging import refuse_moved
 from .record import forward_options
 
 if TYPE_CHECKING:
@@ -47,9 +48,16 @@ def differentiate(
             flows in that row (GradDrop), or None.
 
     Weights get no gradient and are left as they are.
+
+    Raises:
+        ModelError: the model has changed since the run.
     """
+    base.check_fresh()
     model, root = base.model, base.model.traced
-    anatomy, starts = model.anatomy, dict(starts or {})
+    # Where streams are put in, one more row is the run itself.
+    recorded = base.record.streams
+    starts = {place: torch.cat([t, recorded[place[1]][None].to(t)]) for place, t in (starts or {}).items()}
+    anatomy = model.anatomy
     rows = next((len(t) for t in starts.values()), len(stopped))
     count, target = base.n_positions, base.position(position)
     tokens = torch.tensor([base.ids], device=model.device).expand(rows, -1)
@@ -88,15 +96,18 @@ def differentiate(
             _keep(kept, wanted, ("stream", model.n_layers), final.input)
             kept["final"] = final.input
             tracer.stop()
-        values = metric(kept["final"].reshape(rows, count, -1)[:, target])
+        final_rows = kept["final"].reshape(rows, count, -1)[:, target]
+        refuse_moved(base, final_rows[-1].detach(), target)
+        values = metric(final_rows)
         held = [kept[place] for place in places]
         found = torch.autograd.grad(values.sum(), held, allow_unused=True)
     shaped = [
         torch.zeros_like(h) if g is None else g for h, g in zip(held, found, strict=True)
     ]  # nothing of it reaches the target
+    asked = rows - bool(starts)
     return Gradients(
-        values.detach().double().cpu(),
-        {place: g.detach().reshape(rows, count, -1) for place, g in zip(places, shaped, strict=True)},
+        values.detach().double().cpu()[:asked],
+        {place: g.detach().reshape(rows, count, -1)[:asked] for place, g in zip(places, shaped, strict=True)},
     )
 
 

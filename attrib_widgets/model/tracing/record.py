@@ -88,7 +88,7 @@ def refuse_rebuilt(model: Model) -> None:
     """The parts that are read are those that were wrapped: a module put in their place later would run unseen.
 
     Raises:
-        AnatomyError: one of them was replaced since the model was loaded.
+        AnatomyError: one of them, or what it runs, was replaced since the model was loaded.
     """
     a, root = model.anatomy, model.traced
     layers, wrapped = find(model.hf, a.layers), root.get(a.layers)
@@ -101,6 +101,9 @@ def refuse_rebuilt(model: Model) -> None:
         changed = next((path for path, module, envoy in pairs if envoy._module is not module), None)
     else:
         changed = a.layers
+    if changed is None:
+        own = ((path, vars(m).get("forward")) for path, m in model.hf.named_modules() if "__nnsight__" in vars(m))
+        changed = next((f"the forward of {p}" for p, f in own if not type(f).__module__.startswith("nnsight")), None)
     if changed is not None:
         raise AnatomyError(
             f"{changed} of {model.name} was replaced since the model was loaded.", "Load it again: aw.load(model, ...)."
@@ -132,7 +135,10 @@ def record_many(
     inside: bool = False,
     edits: Edits | None = None,
 ) -> list[Recording]:
-    """:func:`record` for several prompts of equal length, in one forward pass (``edits`` are of one prompt)."""
+    """:func:`record` for several prompts of equal length, in one forward pass.
+
+    ``edits`` count their positions through all of the prompts.
+    """
     refuse_rebuilt(model)
     anatomy, root, each, edits = model.anatomy, model.traced, len(prompts[0]), edits or {}
     tokens = torch.tensor([list(ids) for ids in prompts], device=model.device)
@@ -140,7 +146,7 @@ def record_many(
     options = forward_options(model, keep)
     unembed = root.get(anatomy.unembed)
     blocks, final = root.get(anatomy.layers), root.get(anatomy.final_norm)
-    with model.quiet(), root.trace(input_ids=tokens, **options):
+    with model.quiet(), model.passing(), root.trace(input_ids=tokens, **options):
         rec: Recording = nnsight.save(Recording())
         if anatomy.pos:  # reads follow the order of execution
             rec.embed = _rows(root.get(anatomy.embed).output, count)

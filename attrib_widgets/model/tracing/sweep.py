@@ -4,7 +4,8 @@ All rows of a pass begin as the recorded run and join at the first layer that th
 computed twice; positions before the first write are never recomputed (their recorded keys and values are handed
 in); nothing after the target position, nor the unembedding, is computed at all. Rows that change the target position
 only are packed along the sequence of one row, under a mask that lets each see the prompt and itself. Row 0 of every
-pass changes nothing and must come out as it was recorded. Where a family does not allow a shortcut, a comparison with
+pass changes nothing and must come out as it was recorded: where it does not after a full recomputation, the model is no
+longer what was recorded, and the sweep is refused. Where a family does not allow a shortcut, a comparison with
 the full recomputation at first use finds out, and it is not taken: unpacked rows, or full recomputation, do the work
 (see :attr:`Swept.notes`).
 """
@@ -13,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ..belonging import LIMITS, moved, refuse_moved
 from ..worker import Cancelled
 from .edits import Edit, Intervention, Site, relevant
 from .schedule import Extent, budget_of, grouped, out_of_memory, rows_that_fit
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
     from ..model import Model
     from ..run import Run
     from ..worker import Job
-
-# How far a stream may be from its full recomputation, relative to its largest number: the order of sums differs.
-LIMITS = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
 @dataclass
@@ -160,11 +159,15 @@ _Found: TypeAlias = "tuple[Float[Tensor, 'row d_model'], dict[tuple[str, int], T
 
 
 def _computed(base: Run, rows: list[list[Edit]], start: int, target: int, swept: Swept) -> _Found:
-    """One pass, in the fastest way that is exact on this model."""
+    """One pass, in the fastest way that is exact on this model.
+
+    Raises:
+        ModelError: recomputed in full, the run no longer comes out as it was recorded.
+    """
     model, reads = base.model, tuple(swept.reads)
     known = _KNOWN.setdefault(model, _Known(records_keys=not model.check.attention_ok))
     last = start == target and start > 0
-    reasons = []
+    reasons, refused = [], {}
     for kind in ("packed", "suffix") if last else ("suffix",):
         if kind in known.refused:
             reasons.append(known.refused[kind])
@@ -178,10 +181,19 @@ def _computed(base: Run, rows: list[list[Edit]], start: int, target: int, swept:
                 return found
             reason = reason or failed
         known.narrow, known.records_keys = before
-        known.refused[kind] = f"{kind} rows are not used: they were not exact on this family ({reason})."
-        reasons.append(known.refused[kind])
+        refused[kind] = f"{kind} rows are not used: they were not exact on this family ({reason})."
+        reasons.append(refused[kind])
+    found = _in_full(base, rows, target, swept, reads)
+    known.refused |= refused  # the model is as recorded: it is the shortcut that is not exact
     _noted(swept, [*reasons, "Recomputed in full."])
-    return _run(Pass(base, rows, 0, target, plain=True, reads=reads), swept)
+    return found
+
+
+def _in_full(base: Run, rows: list[list[Edit]], target: int, swept: Swept, reads: Any = ()) -> _Found:
+    """One pass without any shortcut."""
+    found = _run(Pass(base, rows, 0, target, plain=True, reads=reads), swept)
+    refuse_moved(base, found[0][0], target)
+    return found
 
 
 def _noted(swept: Swept, reasons: Sequence[str]) -> None:
@@ -208,13 +220,13 @@ def _tried(
         if isinstance(trouble, RuntimeError) and out_of_memory(trouble):
             raise
         return None, (str(trouble).strip().splitlines() or [type(trouble).__name__])[-1][:120]
-    if missed := _missed(model, found[0][0], base.record.streams[-1][target]):
+    if missed := moved(base, found[0][0], target):
         return None, f"a row that changes nothing came out changed: {missed}"
     if not known.covers(kind, len(rows), target):
         # The first, the middle and the last row of the pass, each of which sees the others differently.
         order = one.order.tolist()
         spread = list(dict.fromkeys(order[i] for i in (0, len(rows) // 2, len(rows) - 1)))
-        expected, _ = _run(Pass(base, [rows[i] for i in spread], 0, target, plain=True), swept)
+        expected, _ = _in_full(base, [rows[i] for i in spread], target, swept)
         if missed := _missed(model, found[0][[0, *(i + 1 for i in spread)]], expected):
             return None, missed
         known.shown.add((kind, len(rows), target))

@@ -172,20 +172,31 @@ def test_stale_weights_are_refused():
     run = model.run(families.PROMPT)
     with torch.no_grad():
         model.hf.lm_head.weight.mul_(2)
-    with pytest.raises(aw.GranularityError, match="changed since"):
+    with pytest.raises(aw.ModelError, match="changed since"):
         aw.logit_lens(run, 17)
 
 
 @pytest.mark.parametrize("dtype", families.DTYPES)
 @pytest.mark.parametrize("part", ["lm_head", "model.norm"])
 def test_weights_changed_past_autograds_counter_are_refused(part, dtype):
-    """``.data`` leaves no trace on the version of a weight: the printed logits tell."""
+    """``.data`` leaves no trace on the version of a weight: some of its numbers tell."""
     hf = families.build("llama", families.DTYPES[dtype])
     model = aw.load(hf, tokenizer=families.tokenizer("llama"))
     run = model.run(families.PROMPT)
     aw.logit_lens(run, 17)
     hf.get_submodule(part).weight.data.mul_(1.5)
-    with pytest.raises(aw.GranularityError, match="not those of the last row"):
+    with pytest.raises(aw.ModelError, match=rf"changed since this run \({part}.weight"):
+        aw.logit_lens(run, 17)
+
+
+def test_a_row_changed_past_autograds_counter_is_refused():
+    """Among the numbers that are compared may be none of one token's row: the printed logits tell."""
+    hf = families.build("llama")
+    model = aw.load(hf, tokenizer=families.tokenizer("llama"))
+    run = model.run(families.PROMPT)
+    hf.lm_head.weight.data[20].mul_(1.5)
+    assert run.fresh
+    with pytest.raises(aw.GranularityError, match=r"not those of the last row.*model\.run\(run\.ids\)"):
         aw.logit_lens(run, 17)
 
 

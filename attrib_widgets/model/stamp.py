@@ -1,0 +1,185 @@
+"""What a model is at this moment, read without a forward: whether a recording still belongs to it.
+
+A recording is read together with the weights that made it, and experiments run the model once more: both need the very
+function that was recorded. A stamp holds what can change it: which tensors the parameters and buffers are, how often
+autograd saw them written to, some of their numbers (an edit through ``.data`` leaves no version), hooks, replaced
+forwards, plain attributes of modules (scales, flags, active adapters) and the config. Training flags do not matter:
+the library always runs in eval mode.
+
+What it cannot see: an edit through ``.data`` of numbers that are not among the sampled ones, what a hook or a function
+keeps outside of the modules, and a patched library. Experiments compare their unchanged row with the recording for
+those (see :mod:`.sweep`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from enum import Enum
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+#: Numbers of every tensor that are compared, spread over it; a tensor of at most ``WHOLE`` is compared whole.
+SAMPLES, WHOLE = 64, 4096
+#: Attributes of every module that are no part of what it computes in eval mode, or are read on their own.
+_OWN = {*vars(nn.Module()), "training", "forward", "__nnsight__"}
+_OWN |= {"gradient_checkpointing", "_gradient_checkpointing_func", "_require_grads_hook", "_require_grads_hooks"}
+_OF_CONFIG = {"use_cache", "name_or_path", "_name_or_path", "transformers_version"}
+_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+_WORDS = {"hook": "a hook on", "forward": "the forward of", "type": "the class of"}
+_SKIPPED = object()  # the mark of what says nothing about the function
+
+Key: TypeAlias = "tuple[str, str]"
+Stamp: TypeAlias = "Mapping[Key, Any]"
+
+
+def stamp_of(hf: nn.Module) -> dict[Key, Any]:
+    """Everything that is compared, by (path of the module, what)."""
+    from transformers import PretrainedConfig
+
+    found: dict[Key, Any] = {("", "global hook"): tuple(_alien(_global_hooks()))}
+    tensors: list[tuple[Key, Tensor]] = []
+    configs: set[int] = set()  # most modules hold the config of the whole
+    for path, module in hf.named_modules():
+        kind, held = type(module), vars(module)
+        found[path, "type"] = (kind, kind.forward)
+        own = held.get("forward")
+        if own is not None and not type(own).__module__.startswith("nnsight"):
+            found[path, "forward"] = id(own)
+        for name in _HOOKS:
+            if held[name] and (alien := tuple(_alien(held[name].items()))):
+                found[path, "hook"] = (*found.get((path, "hook"), ()), *alien)
+        for name, value in held["_parameters"].items():
+            if value is not None:
+                found[path, name] = (value.data_ptr(), _version(value), value.dtype)
+                tensors.append(((path, name), value))
+        for name, value in held["_buffers"].items():
+            if value is not None:  # a small one may be made anew by every forward: its numbers count
+                found[path, name] = value.dtype if value.numel() <= WHOLE else (value.data_ptr(), _version(value))
+                tensors.append(((path, name), value))
+        for name, value in held.items():
+            if name in _OWN:
+                continue
+            if isinstance(value, Tensor):
+                tensors.append(((path, name), value))
+            elif isinstance(value, PretrainedConfig):
+                if id(value) not in configs:
+                    configs.add(id(value))
+                    found |= {(path, f"{name}.{k}"): v for k, v in _of_config(value)}
+            elif (mark := _plain(value)) is not _SKIPPED:
+                found[path, name] = mark
+    for key, numbers in samples(tensors).items():
+        found[key] = (found.get(key), numbers)
+    return found
+
+
+def changes(before: Stamp, now: Stamp, but: Iterable[Key] = ()) -> list[Key]:
+    """What differs between two stamps, ``but`` left out."""
+    if before is now or before == now:
+        return []
+    skipped = set(but)
+    keys = [k for k in before if k not in now or before[k] != now[k]] + [k for k in now if k not in before]
+    return [k for k in keys if k not in skipped]
+
+
+def writable(keys: Iterable[Key]) -> list[Key]:
+    """Those of ``keys`` that a forward may write to: buffers and attributes, but no hook and no class."""
+    return [k for k in keys if k[1] not in _WORDS and k[1] != "global hook"]
+
+
+def named(key: Key) -> str:
+    """A place of a stamp in words: ``a hook on model.layers.1``."""
+    path, what = key
+    if what in _WORDS:
+        return f"{_WORDS[what]} {path or 'the model'}"
+    return f"{path}.{what}" if path else what
+
+
+def samples(tensors: Iterable[tuple[Any, Tensor]]) -> dict[Any, bytes]:
+    """Some fixed numbers of every tensor, as bytes; a kind of tensor that cannot be indexed has none."""
+    groups: dict[tuple[torch.device, torch.dtype], list[tuple[Any, Tensor]]] = {}
+    with torch.no_grad():
+        for key, tensor in tensors:
+            try:
+                taken = _sampled(tensor)
+            except (RuntimeError, NotImplementedError, TypeError):
+                continue
+            groups.setdefault((taken.device, taken.dtype), []).append((key, taken))
+        found: dict[Any, bytes] = {}
+        for rows in groups.values():
+            flat = torch.cat([taken for _, taken in rows])
+            data, size = flat.cpu().view(torch.uint8).numpy().tobytes(), flat.element_size()
+            start = 0
+            for key, taken in rows:
+                stop = start + taken.numel() * size
+                found[key] = data[start:stop]
+                start = stop
+    return found
+
+
+def _sampled(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach()
+    if tensor.itemsize == 1 and tensor.dtype is not torch.uint8:
+        tensor = tensor.view(torch.uint8)
+    if tensor.numel() <= WHOLE:
+        return tensor.reshape(-1)
+    return torch.take(tensor, _places(tensor.numel(), tensor.device))
+
+
+@functools.lru_cache(maxsize=1024)
+def _places(count: int, device: torch.device) -> Tensor:
+    """Where a tensor of ``count`` numbers is read: steps of the golden section meet every row and column alike."""
+    steps = torch.arange(SAMPLES, dtype=torch.float64) * 0.6180339887498949
+    return ((steps % 1) * count).long().to(device)
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _global_hooks() -> Iterator[tuple[Any, Any]]:
+    from torch.nn.modules import module
+
+    for name in _HOOKS:
+        yield from getattr(module, f"_global{name}", {}).items()
+
+
+def _alien(hooks: Iterable[tuple[Any, Any]]) -> Iterator[Any]:
+    """The numbers of hooks that are neither nnsight's nor this library's (nor one that only asks for gradients)."""
+    for number, hook in hooks:
+        if "enable_input_require_grads" in getattr(hook, "__qualname__", ""):
+            continue
+        made = getattr(getattr(hook, "func", hook), "__module__", None) or type(hook).__module__
+        if made.partition(".")[0] not in ("nnsight", __package__.partition(".")[0]):
+            yield number
+
+
+def _of_config(config: Any) -> Iterator[tuple[str, Any]]:
+    """The plain fields of a config and of those inside it."""
+    for name, value in vars(config).items():
+        if name in _OF_CONFIG:
+            continue
+        if hasattr(value, "to_dict"):
+            yield from ((f"{name}.{k}", v) for k, v in _of_config(value))
+        elif (mark := _plain(value)) is not _SKIPPED:
+            yield name, mark
+
+
+def _plain(value: Any, depth: int = 4) -> Any:
+    """Numbers, words and functions, also in containers, as something that can be compared."""
+    if value is None or isinstance(value, (bool, int, str, torch.dtype, torch.device, Enum)):
+        return value
+    if isinstance(value, float):
+        return value if value == value else "nan"
+    if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType, functools.partial)):
+        return id(value)
+    if depth and isinstance(value, (list, tuple, set, frozenset)):
+        ordered = sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value
+        return tuple(v for v in (_plain(each, depth - 1) for each in ordered) if v is not _SKIPPED)
+    if depth and isinstance(value, Mapping):
+        pairs = [(k, _plain(v, depth - 1)) for k, v in value.items()]
+        return tuple((k, v) for k, v in pairs if v is not _SKIPPED)
+    return _SKIPPED

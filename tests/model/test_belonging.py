@@ -1,0 +1,561 @@
+"""A recording belongs to its model, and to the model as it was: every number is the recorded model's, or refused."""
+
+from __future__ import annotations
+
+import copy
+import types
+
+import pytest
+import torch
+from torch import nn
+
+import attrib_widgets as aw
+from attrib_widgets.analysis.experiments.estimates import estimated_effects
+from attrib_widgets.analysis.heads.all_heads import head_table
+from fixtures import families
+
+CLEAN, CORRUPTED = "The capital of France is", "The capital of Germany is"
+TARGET = " Paris"
+
+
+class Given:
+    """A model with what was recorded and attributed on it."""
+
+    def __init__(self, hf=None):
+        self.model = aw.load(hf or families.build("llama"), tokenizer=families.tokenizer("llama"))
+        self.run, self.other = self.model.run(CLEAN), self.model.run(CORRUPTED)
+        self.a = aw.attribute(self.run, TARGET)
+        self.lens = aw.logit_lens(self.run, TARGET)
+        self.pattern = aw.attention(self.run, "L1H1")
+        self.explorer = aw.explore(self.model, self.run, TARGET, corrupted=self.other)
+
+    def pair(self):
+        return self.model, self.run, self.other, TARGET
+
+
+CALLS = {
+    "attribute": lambda g: aw.attribute(g.run, TARGET).values,
+    "attribute at another position": lambda g: aw.attribute(g.run, TARGET, 2).values,
+    "attribute with model": lambda g: aw.attribute(g.run, TARGET, model=g.model).values,
+    "attribute a result": lambda g: aw.attribute(g.a, " Rome").values,
+    "phrase": lambda g: aw.attribute(g.run, aw.phrase(" Paris, the")).values,
+    "score": lambda g: aw.attribute(g.run, aw.score("L1H1", key=1)).values,
+    "neuron": lambda g: aw.attribute(g.run, aw.neuron("L1N3")).values,
+    "log_prob": lambda g: aw.attribute(g.run, aw.log_prob(TARGET)).values,
+    "sources": lambda g: g.a.sources("L1H1").values,
+    "through": lambda g: g.a.through("L1H1").values,
+    "neurons": lambda g: g.a.neurons(1).values,
+    "worked": lambda g: g.a.worked("L1H1").products,
+    "writes": lambda g: g.a.writes("L1H1").logits,
+    "by_position": lambda g: g.a.by_position().values,
+    "buildup": lambda g: g.a.buildup().values,
+    "trace": lambda g: torch.tensor(g.a.trace().to_dataframe()["value"].to_numpy()),
+    "trace opened": lambda g: torch.tensor(g.a.trace(mlps="frozen").to_dataframe()["value"].to_numpy()),
+    "head_table": lambda g: head_table(g.a).carry,
+    "attention": lambda g: aw.attention(g.run, "L1H1").patterns,
+    "weighted": lambda g: g.pattern.weighted("contribution", TARGET).patterns,
+    "logit_lens": lambda g: aw.logit_lens(g.run, TARGET).log_prob,
+    "logits elsewhere": lambda g: g.run.logits(2),
+    "patch": lambda g: aw.patch(*g.pair()).values,
+    "patch into a text": lambda g: aw.patch(g.model, g.run, CORRUPTED, TARGET).values,
+    "patch a text": lambda g: aw.patch(g.model, CLEAN, g.other, TARGET).values,
+    "patch streams": lambda g: aw.patch(*g.pair(), sites="stream", positions="each").values,
+    "patch patterns": lambda g: aw.patch(*g.pair(), sites="pattern").values,
+    "ablate": lambda g: aw.ablate(g.model, g.run, TARGET).values,
+    "ablate to the mean": lambda g: aw.ablate(g.model, CLEAN, TARGET, method="mean", reference=[g.other]).values,
+    "path_patch": lambda g: aw.path_patch(*g.pair(), senders=["L0H1"]).values,
+    "attribution_patch": lambda g: aw.attribution_patch(*g.pair()).values,
+    "attribution_patch of a text": lambda g: aw.attribution_patch(g.model, g.run, CORRUPTED, TARGET).values,
+    "atp*": lambda g: aw.attribution_patch(*g.pair(), sites="q", method="atp*").values,
+    "edge_patch": lambda g: aw.edge_patch(*g.pair()).values,
+    "integrated_gradients": lambda g: aw.integrated_gradients(*g.pair()).values,
+    "integrated_gradients inside": lambda g: aw.integrated_gradients(*g.pair(), cut=2).values,
+    "estimated_effects": lambda g: torch.tensor(list(estimated_effects(g.a, g.other).values())),
+    "estimated_effects against zero": lambda g: torch.tensor(list(estimated_effects(g.a).values())),
+    "token_effects": lambda g: aw.token_effects(g.model, g.run, TARGET, draws=2).values,
+    "erasure": lambda g: aw.erasure(g.a, "L0H1").remaining,
+    "greedy_removal": lambda g: torch.tensor(
+        [s.margin for s in aw.greedy_removal(aw.attribute(g.run), corrupted=g.other).steps]
+    ),
+    "verify": lambda g: torch.tensor(aw.verify(g.a, g.other).to_dataframe().select_dtypes("number").to_numpy()),
+    "generate": lambda g: torch.tensor(g.run.generate(3).ids),
+    "run elsewhere": lambda g: g.model.run(g.run, positions=[1]).logits(1),
+    "run_many": lambda g: g.model.run_many([g.run, g.other])[1].logits(),
+    "explore": lambda g: aw.explore(g.model, g.run, TARGET, corrupted=g.other).attribution.values,
+    "explorer": lambda g: g.explorer.attribution.values,
+    "explorer verifies": lambda g: torch.tensor(g.explorer.verify().to_dataframe().select_dtypes("number").to_numpy()),
+    "explorer opens": lambda g: g.explorer.attribution.sources("L1H1").values,
+    "recorded results": lambda g: torch.cat([g.a.values, g.lens.log_prob.flatten(), g.pattern.patterns.flatten()]),
+}
+
+
+# -- another model's ------------------------------------------------------------------------------------------------
+def nudged():
+    hf = families.build("llama")
+    with torch.no_grad():
+        for p in hf.parameters():
+            p += 0.02 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
+    return aw.load(hf, tokenizer=families.tokenizer("llama"))
+
+
+MEETINGS = {
+    "run": lambda m, g: m.run(g.run),
+    "run at positions": lambda m, g: m.run(g.run, positions=[0]),
+    "encode": lambda m, g: m.encode(g.run),
+    "run_many": lambda m, g: m.run_many([CLEAN, g.run]),
+    "generate": lambda m, g: m.generate(g.run, 2),
+    "attribute": lambda m, g: aw.attribute(g.run, TARGET, model=m),
+    "attribute a result": lambda m, g: aw.attribute(g.a, TARGET, model=m),
+    "phrase": lambda m, g: aw.attribute(g.run, aw.phrase(" Paris"), model=m),
+    "attention": lambda m, g: aw.attention(g.run, "L1H1", model=m),
+    "logit_lens": lambda m, g: aw.logit_lens(g.run, model=m),
+    "patch": lambda m, g: aw.patch(m, g.run, CORRUPTED, TARGET),
+    "patch corrupted": lambda m, g: aw.patch(m, CLEAN, g.other, TARGET),
+    "patch pairs": lambda m, g: aw.patch(m, [m.run(CLEAN), g.run], [CORRUPTED, CORRUPTED], TARGET),
+    "patch a result": lambda m, g: aw.patch(m, g.a, CORRUPTED, TARGET),
+    "ablate": lambda m, g: aw.ablate(m, g.run, TARGET),
+    "ablate reference": lambda m, g: aw.ablate(m, CLEAN, TARGET, method="mean", reference=[g.other]),
+    "path_patch": lambda m, g: aw.path_patch(m, g.run, CORRUPTED, TARGET, senders=["L0H1"]),
+    "attribution_patch": lambda m, g: aw.attribution_patch(m, CLEAN, g.other, TARGET),
+    "edge_patch": lambda m, g: aw.edge_patch(m, g.run, g.other, TARGET),
+    "integrated_gradients": lambda m, g: aw.integrated_gradients(m, g.run, CORRUPTED, TARGET),
+    "token_effects": lambda m, g: aw.token_effects(m, g.run, TARGET),
+    "greedy_removal": lambda m, g: aw.greedy_removal(aw.attribute(m.run(CLEAN), TARGET), corrupted=g.other),
+    "greedy_removal reference": lambda m, g: aw.greedy_removal(
+        aw.attribute(m.run(CLEAN), TARGET), method="mean", reference=[g.other]
+    ),
+    "estimated_effects": lambda m, g: estimated_effects(aw.attribute(m.run(CLEAN), TARGET), g.other),
+    "verify": lambda m, g: aw.verify(aw.attribute(m.run(CLEAN), TARGET), g.other),
+    "verify two": lambda m, g: aw.verify([aw.attribute(m.run(CLEAN), TARGET), g.a], CORRUPTED),
+    "explore": lambda m, g: aw.explore(m, g.run, TARGET),
+    "explore corrupted": lambda m, g: aw.explore(m, CLEAN, TARGET, corrupted=g.other),
+    "ask": lambda m, g: aw.explore(m, CLEAN, TARGET).ask(g.run),
+    "ask corrupted": lambda m, g: aw.explore(m, CLEAN, TARGET).ask(corrupted=g.other),
+}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return Given()
+
+
+@pytest.fixture(scope="module")
+def others():
+    retokenized = copy.deepcopy(families.tokenizer("llama"))
+    retokenized.add_tokens([" Atlantis"])
+    small = families.build("gpt2")
+    return {
+        "tuned": nudged(),
+        "loaded again": aw.load(families.build("llama"), tokenizer=families.tokenizer("llama")),
+        "bfloat16": aw.load(families.build("llama", torch.bfloat16), tokenizer=families.tokenizer("llama")),
+        "another family": aw.load(small, tokenizer=families.tokenizer("gpt2")),
+        "tokenizer": retokenized,
+    }
+
+
+@pytest.mark.parametrize("meeting", MEETINGS)
+@pytest.mark.parametrize("kind", ["tuned", "loaded again", "bfloat16", "another family", "tokenizer"])
+def test_a_run_of_another_model_is_refused_by_name(plain, others, kind, meeting):
+    model = others[kind]
+    if kind == "tokenizer":
+        model = aw.load(plain.model.hf, tokenizer=model)
+    model.name = "the other"
+    with pytest.raises(aw.ModelError, match=r"run of LlamaForCausalLM.*the other.*model\.run\(run\.ids\)"):
+        MEETINGS[meeting](model, plain)
+
+
+@pytest.mark.parametrize("meeting", MEETINGS)
+def test_another_wrapper_of_the_same_model_is_that_model(plain, meeting):
+    again = aw.load(plain.model.hf, tokenizer=copy.deepcopy(families.tokenizer("llama")))
+    MEETINGS[meeting](again, plain)
+    moved = again.run(plain.run)
+    assert moved.model is again and plain.run.model is plain.model
+    assert torch.equal(aw.attribute(moved, TARGET).values, plain.a.values)
+
+
+def test_a_coarser_wrapper_records_what_it_needs(plain):
+    coarse = aw.load(
+        plain.model.hf,
+        tokenizer=families.tokenizer("llama"),
+        anatomy=aw.Anatomy(
+            layers="model.layers", final_norm="model.norm", unembed="lm_head", embed="model.embed_tokens"
+        ),
+    )
+    assert coarse.granularity == "layers"
+    moved = coarse.run(plain.run)
+    assert moved.model is coarse and not moved.record.z
+    assert aw.attribute(plain.run, TARGET, model=coarse).exact
+
+
+def test_two_models_of_one_name_are_told_apart(plain, others):
+    model = others["loaded again"]
+    model.name = plain.model.name
+    with pytest.raises(aw.ModelError, match=r"run of LlamaForCausalLM.*another model called LlamaForCausalLM"):
+        model.run(plain.run)
+    assert torch.equal(model.run(plain.run.ids).logits(), plain.run.logits())
+
+
+# -- the model as it was --------------------------------------------------------------------------------------------
+V = torch.randn(families.WIDTH, generator=torch.Generator().manual_seed(3))
+
+
+def hook(hf):
+    hf.model.layers[1].register_forward_hook(lambda module, inputs, out: out + V)
+
+
+def pre_hook(hf):
+    hf.model.layers[2].mlp.register_forward_pre_hook(lambda module, inputs: (inputs[0] + V,))
+
+
+def hook_on_the_unembedding(hf):
+    hf.lm_head.register_forward_hook(lambda module, inputs, out: 2 * out)
+
+
+def replaced_forward(hf):
+    mlp = hf.model.layers[1].mlp
+    mlp.forward = types.MethodType(lambda self, x: 0.5 * self.down_proj(self.up_proj(x)), mlp)
+
+
+def no_grad(hf):
+    with torch.no_grad():
+        hf.model.layers[0].self_attn.v_proj.weight.mul_(1.5)
+
+
+def data(hf):
+    weight = hf.model.layers[1].mlp.down_proj.weight
+    weight.data += torch.outer(V, torch.ones(weight.shape[1]))
+
+
+def data_of_o(hf):
+    hf.model.layers[0].self_attn.o_proj.weight.data *= 1.3
+
+
+def data_of_embedding(hf):
+    hf.model.embed_tokens.weight.data *= 1.1
+
+
+def data_of_unembedding(hf):
+    hf.lm_head.weight.data *= 1.1
+
+
+def data_of_one_norm_gain(hf):
+    hf.model.layers[1].input_layernorm.weight.data[5] += 1.0
+
+
+def data_of_the_final_norm(hf):
+    hf.model.norm.weight.data *= 2.0
+
+
+def another_tensor(hf):
+    hf.model.layers[1].mlp.up_proj.weight = nn.Parameter(-hf.model.layers[1].mlp.up_proj.weight.detach())
+
+
+def rotary_buffer(hf):
+    hf.model.rotary_emb.inv_freq.mul_(0.5)
+
+
+def rotary_buffer_through_data(hf):
+    hf.model.rotary_emb.inv_freq.data *= 0.5
+
+
+def rotary_buffer_anew(hf):
+    hf.model.rotary_emb.inv_freq = hf.model.rotary_emb.inv_freq * 0.5
+
+
+def attribute_of_a_module(hf):
+    hf.model.layers[1].self_attn.scaling *= 2
+
+
+def epsilon(hf):
+    hf.model.norm.variance_epsilon = 1.0
+
+
+def activation(hf):
+    hf.model.layers[1].mlp.act_fn = nn.ReLU()
+
+
+def configuration(hf):
+    hf.config.rms_norm_eps = 1.0
+
+
+def implementation(hf):
+    hf.set_attn_implementation("eager")
+
+
+def adapter(hf):
+    """An adapter put around a projection."""
+
+    class Adapted(nn.Module):
+        def __init__(self, base):
+            super().__init__()
+            self.base, self.weight = base, base.weight
+            self.down, self.up = nn.Linear(families.WIDTH, 2), nn.Linear(2, base.out_features)
+
+        def forward(self, x):
+            return self.base(x) + self.up(self.down(x))
+
+    hf.model.layers[1].self_attn.q_proj = Adapted(hf.model.layers[1].self_attn.q_proj)
+
+
+CHANGES = [
+    hook,
+    pre_hook,
+    hook_on_the_unembedding,
+    replaced_forward,
+    no_grad,
+    data,
+    data_of_o,
+    data_of_embedding,
+    data_of_unembedding,
+    data_of_one_norm_gain,
+    data_of_the_final_norm,
+    another_tensor,
+    rotary_buffer,
+    rotary_buffer_through_data,
+    rotary_buffer_anew,
+    attribute_of_a_module,
+    epsilon,
+    activation,
+    configuration,
+    implementation,
+    adapter,
+]
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """What every call prints on a model that nobody changes."""
+    untouched = Given()
+    return {name: call(untouched) for name, call in CALLS.items()}
+
+
+@pytest.fixture(scope="module")
+def changed(request):
+    given = Given()
+    request.param(given.model.hf)
+    return given
+
+
+def same_or_refused(given, expected, name):
+    remedy = ""
+    try:
+        found = CALLS[name](given)
+    except aw.AttribError as refused:
+        remedy = str(refused)
+    if remedy:
+        assert "model.run(run.ids)" in remedy or "Load it again" in remedy
+        return False
+    torch.testing.assert_close(found, expected[name], rtol=1e-4, atol=1e-5, equal_nan=True)
+    return True
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("changed", CHANGES, indirect=True, ids=lambda c: c.__name__)
+def test_after_a_change_numbers_are_those_recorded_or_refused(changed, expected, name):
+    kept = same_or_refused(changed, expected, name)
+    assert kept or name not in ("recorded results", "explorer"), "what was printed before stays"
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda c: c.__name__)
+def test_a_new_run_is_the_remedy(change):
+    given = Given()
+    change(given.model.hf)
+    if change is replaced_forward:
+        with pytest.raises(aw.AnatomyError, match=r"the forward of model\.layers\.1\.mlp .*Load it again"):
+            given.model.run(given.run.ids)
+        return
+    run = given.model.run(given.run.ids)
+    with torch.no_grad():
+        printed = given.model.hf(torch.tensor([run.ids]), use_cache=False).logits[0, -1]
+    assert torch.allclose(run.logits(), printed, atol=1e-5)
+    if change in (hook, pre_hook, hook_on_the_unembedding, replaced_forward, adapter, rotary_buffer):
+        return  # what a hook adds is no part of the sums: closing them is another question
+    assert aw.attribute(run, TARGET).exact
+
+
+def test_what_changed_is_named():
+    given = Given()
+    hook(given.model.hf)
+    with pytest.raises(aw.ModelError, match=r"a hook on model\.layers\.1\)"):
+        given.a.sources("L1H1")
+    given = Given()
+    data(given.model.hf)
+    with pytest.raises(aw.ModelError, match=r"model\.layers\.1\.mlp\.down_proj\.weight"):
+        aw.patch(*given.pair())
+    given = Given()
+    attribute_of_a_module(given.model.hf)
+    with pytest.raises(aw.ModelError, match=r"model\.layers\.1\.self_attn\.scaling"):
+        aw.patch(*given.pair())
+
+
+class Steering:
+    """A hook that was there when the run was recorded, and whose strength is kept where no stamp can see it."""
+
+    def __init__(self, module):
+        self.strength = [0.0]
+        module.register_forward_hook(lambda module, inputs, out: out + self.strength[0] * V)
+
+
+@pytest.fixture(scope="module", params=["stream", "mlp"])
+def steered(request):
+    hf = families.build("llama")
+    loaded = aw.load(hf, tokenizer=families.tokenizer("llama"))
+    steering = Steering(hf.model.layers[1] if request.param == "stream" else hf.model.layers[1].mlp)
+    given = Given.__new__(Given)
+    given.model = loaded
+    given.run, given.other = loaded.run(CLEAN), loaded.run(CORRUPTED)
+    given.a = aw.attribute(given.run, TARGET)
+    given.lens, given.pattern = aw.logit_lens(given.run, TARGET), aw.attention(given.run, "L1H1")
+    given.explorer = aw.explore(loaded, given.run, TARGET, corrupted=given.other)
+    steering.strength[0] = 0.05
+    return given
+
+
+# What runs only a new prompt, or puts recorded parts into one: nothing there shows a change that no stamp sees.
+UNSEEN = {
+    "phrase",
+    "generate",
+    "run elsewhere",
+    "patch into a text",
+    "ablate to the mean",
+    "attribution_patch of a text",
+}
+
+
+@pytest.mark.parametrize("name", [c for c in CALLS if c not in UNSEEN])
+def test_what_no_stamp_sees_shows_in_the_unchanged_row(steered, expected, name):
+    kept = same_or_refused(steered, expected, name)
+    runs_again = ("patch", "ablate", "path", "attribution_patch", "atp", "edge", "estimated", "token", "verify", "eras")
+    assert not (kept and name.startswith(runs_again)), "an experiment ran another model than the one recorded"
+
+
+def test_a_stale_run_does_not_make_the_model_slow():
+    """A shortcut is not given up because the model changed."""
+    given = Given()
+    steering = Steering(given.model.hf.model.layers[1])
+    run, other = given.model.run(CLEAN), given.model.run(CORRUPTED)
+    assert not aw.patch(given.model, run, other, TARGET).cost.notes
+    steering.strength[0] = 1.0
+    with pytest.raises(aw.ModelError, match="differently now"):
+        aw.patch(given.model, run, other, TARGET)
+    run, other = given.model.run(run.ids), given.model.run(other.ids)
+    assert not aw.patch(given.model, run, other, TARGET).cost.notes
+
+
+# -- what does not matter ----------------------------------------------------------------------------------------------
+def train_flags(g):
+    g.model.hf.train()
+
+
+def checkpointing(g):
+    g.model.hf.gradient_checkpointing_enable()
+
+
+def gradients(g):
+    ids = torch.tensor([g.run.ids])
+    g.model.hf(ids, labels=ids).loss.backward()
+
+
+def frozen(g):
+    g.model.hf.requires_grad_(False)
+
+
+def more_runs(g):
+    g.model.run(families.LONG_PROMPT)
+    g.model.run_many([CLEAN, CORRUPTED])
+    g.model.generate(CLEAN, 3)
+    aw.patch(g.model, CLEAN, CORRUPTED, TARGET, sites=("z", "stream"))
+    aw.integrated_gradients(g.model, CLEAN, CORRUPTED, TARGET)
+
+
+def a_users_trace(g):
+    with torch.no_grad(), g.model.traced.trace(torch.tensor([g.run.ids])):
+        out = g.model.traced.lm_head.output.save()
+    assert out.shape[1] == len(g.run.ids)
+
+
+def loaded_twice(g):
+    aw.load(g.model.hf, tokenizer=families.tokenizer("llama")).run(CLEAN)
+
+
+def a_hook_come_and_gone(g):
+    handle = g.model.hf.model.layers[1].register_forward_hook(lambda module, inputs, out: out + V)
+    assert not g.run.fresh
+    handle.remove()
+
+
+def use_cache(g):
+    g.model.hf.config.use_cache = False
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        train_flags,
+        checkpointing,
+        gradients,
+        frozen,
+        more_runs,
+        a_users_trace,
+        loaded_twice,
+        a_hook_come_and_gone,
+        use_cache,
+    ],
+    ids=lambda e: e.__name__,
+)
+def test_what_does_not_change_the_function_is_not_refused(event, expected):
+    given = Given()
+    event(given)
+    for name in ("attribute", "sources", "patch", "attribution_patch", "logit_lens"):
+        assert same_or_refused(given, expected, name), name
+
+
+@pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS)
+def test_no_family_changes_by_running(family_model, name):
+    model = family_model(name)
+    run = model.run(families.ids_of(name))
+    model.run(families.ids_of(name, families.LONG_PROMPT))
+    model.generate(families.ids_of(name), 2)
+    assert run.fresh
+
+
+def test_a_table_that_the_model_writes_itself_is_no_change():
+    """LongRoPE puts other frequencies in place for a long prompt, and its own back for a short one."""
+    import transformers as tf
+
+    rope = {"rope_type": "longrope", "long_factor": [4.0] * 4, "short_factor": [1.0] * 4, "rope_theta": 10000.0}
+    rope["original_max_position_embeddings"] = 16
+    torch.manual_seed(0)
+    config = tf.LlamaConfig(
+        vocab_size=len(families.tokenizer("llama")),
+        hidden_size=32,
+        num_attention_heads=4,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        max_position_embeddings=64,
+        rope_parameters=rope,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    model = aw.load(tf.LlamaForCausalLM(config).eval(), tokenizer=families.tokenizer("llama"))
+    run = model.run(CLEAN)
+    before = aw.attribute(run, TARGET).values
+    long = model.run(families.LONG_PROMPT)
+    assert long.n_positions > 16 and run.fresh
+    assert torch.equal(aw.attribute(run, TARGET).values, before)
+    assert aw.attribute(long, TARGET).exact
+    patched = aw.patch(model, run, CORRUPTED, TARGET).values
+    assert torch.isfinite(patched).all()
+
+
+def test_the_explorer_asks_again_after_a_change():
+    given = Given()
+    explorer = aw.explore(given.model, CLEAN, TARGET, corrupted=CORRUPTED)
+    before = explorer.attribution.values.clone()
+    data(given.model.hf)
+    with pytest.raises(aw.ModelError, match="changed since"):
+        explorer.attribution.sources("L1H1")
+    explorer.ask(prompt=CORRUPTED)
+    a = explorer.ask(prompt=CLEAN, target=TARGET)
+    assert a.run.fresh and not torch.allclose(a.values, before)
+    assert torch.equal(a.values, aw.attribute(given.model.run(CLEAN), TARGET).values)
