@@ -247,7 +247,7 @@ def _heads_taken(
 ) -> list[Write]:
     model, rec = base.model, base.record
     recorded = rec.streams[layer]
-    count = len(arrived)  # up to the target position
+    count = len(arrived)  # up to the target position, or all of them
     changed = [p for p in range(count) if not torch.equal(arrived[p], recorded[p])]
     moved = [] if live is None else [p for p in range(count) if not torch.equal(live[p], recorded[p])]
     both = sorted({*changed, *moved})
@@ -270,6 +270,7 @@ def _heads_taken(
             sides[r.side][h, both] = new[h, both]  # the first pass's throughout, whatever the second made of it
     pattern = looks(model, rec, layer, sides["q"], sides["k"])[2]
     z = z_changed(base, layer, own, pattern @ sides["v"])
-    d, at = model.geometry.d_head, tuple(range(both[0], count))
+    start = both[0] if model.check.causal else 0
+    d, at = model.geometry.d_head, tuple(range(start, count))
     heads = sorted({h for r in readers for h in r.heads})
-    return [Write("z", layer, at, z[both[0] : count, h * d : (h + 1) * d], h) for h in heads]
+    return [Write("z", layer, at, z[start:count, h * d : (h + 1) * d], h) for h in heads]

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..components import Component, whole
-from ..errors import ComponentError, PositionError, TargetError
+from ..errors import ComponentError, GranularityError, PositionError, TargetError
 from ..result import Result, Table, number, power, signed, visible
 from ..targets import Phrase, refuse_capped
 from .attribution import WRITERS, Attribution
@@ -228,8 +228,15 @@ def attribute_phrase(
 
     Raises:
         TargetError: nothing follows, or a log-probability under a soft cap.
+        GranularityError: the model looks ahead, so its logits for a token know that token.
     """
     run = as_run(given, model)
+    if not run.model.check.causal:
+        raise GranularityError(
+            f"{run.model.name} looks ahead: later tokens change what stands before them, so the logits in front of a "
+            "phrase know the phrase.",
+            'Explain the next token of the prompt: aw.attribute(run, " Paris").',
+        )
     if target.unit == "nats":
         refuse_capped(run.model, 'Explain its logits: aw.phrase(..., unit="logits").')
     begun = run.start < run.n_positions and whole(position) == -1

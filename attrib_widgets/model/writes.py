@@ -35,11 +35,12 @@ Intervention: TypeAlias = Sequence[Write]
 
 
 def relevant(model: Model, writes: Intervention, target: int) -> list[Write]:
-    """The writes that can reach the target position: in the last layer, those at it; nothing after it."""
-    kept = []
+    """The writes that can reach the target position: in the last layer, those at it; nothing after it, unless the model
+    looks ahead."""
+    kept, ahead = [], not model.check.causal
     for w in writes:
         late = w.layer >= model.n_layers or (w.layer == model.n_layers - 1 and w.site != "stream")
-        index = [i for i, p in enumerate(w.positions) if (p == target if late else p <= target)]
+        index = [i for i, p in enumerate(w.positions) if (p == target if late else ahead or p <= target)]
         if len(index) == len(w.positions):
             kept.append(w)
         elif index:
