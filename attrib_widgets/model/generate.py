@@ -23,7 +23,8 @@ def generated_ids(
 
     Greedy at temperature 0. The logits are taken as the model prints them: penalties and cut-offs that a
     checkpoint sets for chatting (repetition penalty, top-k) do not apply, so that what is generated is what the
-    explained logits say. Sampling leaves the random state as it was.
+    explained logits say. A model that looks ahead reads its whole text anew for every token, as a run does. Sampling
+    leaves the random state as it was.
 
     Raises:
         AttribError: ``n`` or the temperature is no such number, or the model has no ``generate``.
@@ -42,6 +43,8 @@ def generated_ids(
     hf: Any = model.hf
     tokens = torch.tensor([list(ids)], device=model.device)
     options: dict[str, Any] = {"do_sample": False, "max_new_tokens": n}
+    if not model.check.causal:
+        options["use_cache"] = False
     if temperature:
         options |= {"do_sample": True, "temperature": float(temperature), "top_k": 0, "top_p": 1.0}
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []

@@ -132,7 +132,7 @@ def _(result: Attention) -> Figure:
     size = 1.5 if count > 1 else max(3.5, 0.32 * len(tokens))
     figure = Plot(figsize=(size * columns + 1.2, size * lines + 0.8), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False)
-    hidden = np.triu(np.ones((len(tokens), len(tokens)), dtype=bool), 1)
+    hidden = np.triu(np.full((len(tokens), len(tokens)), not result.ahead), 1)
     for i, axes in enumerate(grid.flat):
         if i >= count:
             axes.set_visible(False)

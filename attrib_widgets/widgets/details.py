@@ -53,14 +53,20 @@ def bars(c: Contributions) -> bytes:
 
 
 def patterns(values: Any, budget: int | None = None) -> wire.Stored | None:
-    """Causal patterns [..., destination, source] as a triangle; None when they exceed ``budget`` bytes."""
-    shape = np.shape(values)
-    weights = int(np.prod(shape[:-2], dtype=np.int64)) * shape[-1] * (shape[-1] + 1) // 2
+    """Patterns [..., destination, source], triangles where none looks ahead; None when they exceed ``budget`` bytes."""
+    shape, tril = np.shape(values), triangular(values)
+    weights = int(np.prod(shape, dtype=np.int64))
+    weights = weights * (shape[-1] + 1) // (2 * shape[-1]) if tril else weights
     fine = 2 * weights <= FINE_PATTERNS
     if budget is not None and weights * (2 if fine else 1) > budget:
         return None
     # Softmax may print a last bit above 1.
-    return wire.store(np.clip(np.asarray(values), 0, 1), "f2" if fine else "u1", tril=True)
+    return wire.store(np.clip(np.asarray(values), 0, 1), "f2" if fine else "u1", tril=tril)
+
+
+def triangular(values: Any) -> bool:
+    """Whether nothing stands above the diagonal of the last two axes, so that it need not travel."""
+    return not np.triu(np.asarray(values), 1).any()
 
 
 def attention(a: Attention) -> bytes:
@@ -82,13 +88,13 @@ def attention(a: Attention) -> bytes:
         "weighting": a.weighting,
         "unit": a.unit,
     }
-    size = count * n * (n + 1) // 2 * (1 if plain else 4)
+    size = count * (n * n if a.ahead else n * (n + 1) // 2) * (1 if plain else 4)
     if size > LARGEST:
         raise AttribError(
             f"{count} heads on {n} tokens take {size / 1e6:.0f} MB, too much to draw.",
             f'Choose one: aw.attention(run, "{a.heads[0]}").',
         )
-    stored = patterns(a.patterns) if plain else wire.store(a.patterns, tril=True)
+    stored = patterns(a.patterns) if plain else wire.store(a.patterns, tril=not a.ahead)
     assert stored is not None
     arrays = {"patterns": stored}
     if a.sink is not None and plain:

@@ -359,7 +359,8 @@ def _why(a: Attribution, keys: Sequence[Sequence[int]]) -> dict[str, Stored] | N
 
 def why(a: Attribution, head: str, query: int, key: int) -> bytes:
     """Kind ``why``: what made ``head`` look from ``query`` to ``key``."""
-    if not 0 <= key <= query < a.run.n_positions:
+    n, causal = a.run.n_positions, a.model.check.causal
+    if not (0 <= key < n and 0 <= query < n and (key <= query or not causal)):
         raise AttribError(f"No head looks from position {query} to position {key}.", "A key is at or before its query.")
     values, bias, actual = why_parts(a, head, query, key)
     header = {"kind": "why", "id": head, "query": query, "key": key, "score": actual}

@@ -303,7 +303,8 @@ class Explorer(Tester):
         label = self._row(args)
         pattern = attention(self.run, label).patterns[0]
         header = {"kind": "head", "id": label}
-        return Reply({"id": label}, wire.pack(header, {"pattern": wire.store(pattern, "f2", tril=True)}))
+        stored = wire.store(pattern, "f2", tril=details.triangular(pattern))
+        return Reply({"id": label}, wire.pack(header, {"pattern": stored}))
 
     def _op_through(self, job: Job, args: Mapping[str, Any]) -> Reply:
         label, source = self._row(args), self._position(args, "source")

@@ -257,7 +257,8 @@ export const effects = (): Uint8Array =>
 
 export const trace = (changes: Partial<TraceHeader> = {}): Uint8Array => pack({ kind: "trace", tokens: paris.tokens, unit: "logits", ...walk, ...changes }, {});
 
-export function attention(n = 12, heads = 8): Uint8Array {
+/** With `ahead`, every token reads every other alike: squares. */
+export function attention(n = 12, heads = 8, ahead = false): Uint8Array {
   const next = random(3);
   return pack(
     {
@@ -271,7 +272,9 @@ export function attention(n = 12, heads = 8): Uint8Array {
       unit: "",
     },
     {
-      patterns: { dtype: "f2", shape: [heads, n, n], tril: true, values: Array.from({ length: heads }, (_, h) => pattern(n, h, next).flat()).flat() },
+      patterns: ahead
+        ? { dtype: "f2", shape: [heads, n, n], values: Array.from({ length: heads * n * n }, () => 1 / n) }
+        : { dtype: "f2", shape: [heads, n, n], tril: true, values: Array.from({ length: heads }, (_, h) => pattern(n, h, next).flat()).flat() },
       sink: { dtype: "f4", shape: [heads, n], values: Array.from({ length: heads * n }, () => 0.12) },
     },
   );

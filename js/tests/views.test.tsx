@@ -248,6 +248,17 @@ it("shows attention: a picture per head, one in focus", async () => {
   expect(one(".aw-title")?.textContent).toBe("L3H2");
 });
 
+it.each([8, 40])("shows whole squares where %i tokens look ahead", async (n) => {
+  const { one, all } = show(attention(n, 2, true), "attention");
+  if (n === 8) expect(all('[data-part="pattern"] [role="gridcell"]')).toHaveLength(64);
+  const cell = one('[data-part="pattern"] [role="gridcell"][tabindex="0"]');
+  cell?.focus();
+  await press(cell, "ArrowUp");
+  await press(cell, "End");
+  expect(one(".aw-readout")?.textContent).toContain(`(position ${n - 2}) reads`);
+  expect(one(".aw-readout")?.textContent).toContain(`(position ${n - 1}): ${n === 8 ? "13" : "2.5"}\u00a0%`);
+});
+
 it("shows bars that sum to their parent", () => {
   const { one, all } = show(bars(), "bars");
   expect(all(".aw-bars li")).toHaveLength(9);

@@ -35,6 +35,15 @@ describe("the container", () => {
     expect(() => stored?.at(1, 0)).toThrow(WireError);
   });
 
+  it("reads squares where tokens look ahead", () => {
+    const square = new Triangle(2, Float32Array.of(1, 2, 3, 4));
+    expect(square.ahead).toBe(true);
+    expect([square.get(0, 1), square.get(1, 0)]).toEqual([2, 3]);
+    expect([...square.row(0)]).toEqual([1, 2]);
+    expect(new Triangle(1, Float32Array.of(1)).ahead).toBe(false);
+    expect(new Triangle(2, Float32Array.of(1, 2, 3)).ahead).toBe(false);
+  });
+
   it("reads every host's kind of bytes, at any offset", () => {
     const bytes = sample();
     const shifted = new Uint8Array(bytes.length + 3);

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...result import Sum, Table
 from ...words.components import Component, whole
-from ...words.errors import PositionError, TargetError
+from ...words.errors import GranularityError, PositionError, TargetError
 from ...words.targets import Phrase, Target
 from ...words.text import number, signed, visible
 from ..inputs import as_run
@@ -216,8 +216,15 @@ def attribute_phrase(
 
     Raises:
         TargetError: nothing follows, or a log-probability under a soft cap.
+        GranularityError: the model looks ahead, so its logits for a token know that token.
     """
     run = as_run(given, model)
+    if not run.model.check.causal:
+        raise GranularityError(
+            f"{run.model.name} looks ahead: later tokens change what stands before them, so the logits in front of a "
+            "phrase know the phrase.",
+            'Explain the next token of the prompt: aw.attribute(run, " Paris").',
+        )
     if target.unit == "nats":
         refuse_capped(run.model, 'Explain its logits: aw.phrase(..., unit="logits").')
     begun = run.start < run.n_positions and whole(position) == -1

@@ -187,13 +187,15 @@ def plain_writes(
 class RunDonor:
     """Tensors of ``source`` put into ``base``: two runs of one length on one model.
 
-    Positions before the first token that differs are left out: there the two runs are the same.
+    Positions before the first token that differs are left out: there the two runs are the same, unless the model looks
+    ahead.
     """
 
     def __init__(self, base: Run, source: Run) -> None:
         self.base, self.source, self.model = base, source, base.model
         pairs = zip(base.ids, source.ids, strict=True)
-        self.first = next((i for i, (a, b) in enumerate(pairs) if a != b), base.n_positions)
+        differ = next((i for i, (a, b) in enumerate(pairs) if a != b), base.n_positions)
+        self.first = differ if differ == base.n_positions or self.model.check.causal else 0
         self._kept: dict[int, tuple[Attended, Attended]] = {}
         self._mixes: dict[tuple[str, int, tuple[int, ...]], Tensor] = {}
 
@@ -210,7 +212,8 @@ class RunDonor:
             return found
         for part in cell.parts:
             if part.site in MIXED_SITES:
-                reach = at if part.site in ("q", "pattern") else tuple(range(at[0], self.base.n_positions))
+                begin = at[0] if self.model.check.causal else 0
+                reach = at if part.site in ("q", "pattern") else tuple(range(begin, self.base.n_positions))
                 found += head_writes(self.model, part, reach, self.mixed(part.site, part.layer, at)[list(reach)])
             else:
                 value = held(self.source.record, part.site, part.layer)[list(at)]

@@ -3,7 +3,8 @@
 Wang et al. 2022 (arXiv 2211.00593), Goldowsky-Dill et al. 2023 (arXiv 2304.05969). First pass: the sender's write is
 replaced and all attention after it is held as it was, so that the readers receive the change directly (through the MLPs
 in between as well, with ``mlps="recompute"``). Second pass: the readers alone take what they then read, their norms
-live, and everything after them is recomputed.
+live, and everything after them is recomputed: a later reader's other sides, too. What a head writes with one side
+replaced needs the stream that it reads by then, so every further layer of readers takes one more pass.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ def path_patch(
         direction: ``"noise"`` puts the corrupted sender into the clean run, ``"denoise"`` the other way round.
 
     Raises:
-        ComponentError: an unknown receiver.
+        ComponentError: an unknown receiver; an MLP together with the logits, which read it already
+            (``mlps="recompute"``).
         GranularityError: heads of this model are not exact.
     """
     pairs = as_pairs(model, clean, corrupted, position)
@@ -126,6 +128,13 @@ def path_patch(
         raise TargetError(f"{direction!r} and {mlps!r} are not a choice.", 'Use "noise" and "recompute", say.')
     names = [receivers] if isinstance(receivers, str) else list(receivers)
     readers = [receiver(found, r) for r in names]
+    twice = [r for r in readers if r.side == "mlp"]
+    if twice and mlps == "recompute" and any(r.side == "logits" for r in readers):
+        raise ComponentError(
+            f'{twice[0]} and the logits cannot receive together: with mlps="recompute" the logits read what it '
+            "answers, which would count twice.",
+            'Use mlps="freeze", or patch each by itself.',
+        )
     last = max(r.layer for r in readers)
     if senders is None:
         cells = [c for c in cells_of(found, ["z", "mlp"], None, "each", [None]) if c.parts[0].layer <= last]
@@ -163,15 +172,27 @@ def _paths(
     reads = list(dict.fromkeys(r.read for r in readers))
     held = [_held(base, c, donor.writes(c), freeze) for c in cells]
     first = sweep(base, held, position, job=job, budget=budget, reads=reads)
-    second = sweep(base, [_taken(base, readers, first, i) for i in range(len(cells))], position, job=job, budget=budget)
     cost.add(first, len(cells))
+    done = first.done
+    taken: list[list[Edit]] = [[] for _ in cells]
+    for layer in sorted({r.layer for r in readers if r.side != "logits"}):
+        here = [r for r in readers if r.layer == layer]
+        live = None  # what the layer reads in the second pass, where a reader before it has changed that
+        if any(taken) and any(r.heads for r in here):
+            so_far = sweep(base, taken, position, job=job, budget=budget, reads=[("stream", layer)])
+            cost.add(so_far, 0)
+            done = done & so_far.done
+            live = so_far.reads["stream", layer]
+        for i, writes in enumerate(taken):
+            writes += _taken(base, here, layer, first, i, None if live is None else live[i], bool(writes))
+    second = sweep(base, taken, position, job=job, budget=budget)
     cost.add(second, len(cells))
     streams = second.streams
     if any(r.side == "logits" for r in readers):
         final = base.record.streams[-1][target]
         arrived = first.reads["stream", base.model.n_layers][:, target]
         streams = streams + (arrived.to(streams.dtype) - final)
-    return streams, first.done & second.done
+    return streams, done & second.done
 
 
 def _held(base: Run, cell: Cell, writes: list[Edit], freeze: bool) -> list[Edit]:
@@ -190,39 +211,66 @@ def _held(base: Run, cell: Cell, writes: list[Edit], freeze: bool) -> list[Edit]
     return [*writes, *kept]
 
 
-def _taken(base: Run, readers: Sequence[Receiver], first: Swept, row: int) -> list[Edit]:
-    """What the receivers make of the streams that arrived in ``row`` of the first pass."""
-    at = tuple(range(base.n_positions))
-    found: list[Edit] = []
-    for layer in sorted({r.layer for r in readers if r.heads}):
-        found += _heads_taken(base, [r for r in readers if r.heads and r.layer == layer], layer, first, row)
-    for r in readers:
-        if r.side == "mlp":
-            value = first.reads["mlp", r.layer][row]
-            changed = [p for p in range(len(value)) if not torch.equal(value[p], base.record.mlp_out[r.layer][p])]
-            if changed:
-                found.append(Edit("mlp", r.layer, tuple(at[p] for p in changed), value[changed]))
+def _taken(
+    base: Run,
+    readers: Sequence[Receiver],
+    layer: int,
+    first: Swept,
+    row: int,
+    stream: Float[Tensor, "position d_model"] | None,
+    moved: bool,
+) -> list[Edit]:
+    """What the receivers of ``layer`` make of the streams that arrived in ``row`` of the first pass.
+
+    ``stream`` is what the layer reads in the second pass, where that is no longer the base's; ``moved``: readers of
+    earlier layers have changed the second pass.
+    """
+    heads = [r for r in readers if r.heads]
+    found = _heads_taken(base, heads, layer, first.reads["stream", layer][row], stream) if heads else []
+    if any(r.side == "mlp" for r in readers):
+        value = first.reads["mlp", layer][row]
+        # Also where it answers as before, once what it would read in the second pass is another.
+        everywhere, own = moved or bool(found), base.record.mlp_out[layer]
+        at = [p for p in range(len(value)) if everywhere or not torch.equal(value[p], own[p])]
+        if at:
+            found.append(Edit("mlp", layer, tuple(at), value[at]))
     return found
 
 
 @torch.no_grad()
-def _heads_taken(base: Run, readers: Sequence[Receiver], layer: int, first: Swept, row: int) -> list[Edit]:
+def _heads_taken(
+    base: Run,
+    readers: Sequence[Receiver],
+    layer: int,
+    arrived: Float[Tensor, "position d_model"],
+    live: Float[Tensor, "position d_model"] | None,
+) -> list[Edit]:
     model, rec = base.model, base.record
-    arrived = first.reads["stream", layer][row]
-    count = len(arrived)  # up to the target position
-    changed = [p for p in range(count) if not torch.equal(arrived[p], rec.streams[layer][p])]
-    if not changed:
+    recorded = rec.streams[layer]
+    count = len(arrived)  # up to the target position, or all of them
+    changed = [p for p in range(count) if not torch.equal(arrived[p], recorded[p])]
+    moved = [] if live is None else [p for p in range(count) if not torch.equal(live[p], recorded[p])]
+    both = sorted({*changed, *moved})
+    if not both:
         return []
-    stream = torch.cat([arrived.to(rec.streams[layer].dtype), rec.streams[layer][count:]])
     own = attend(model, rec, layer)
-    x = normed(model, layer, stream)
+
+    def whole_prompt(stream: Tensor) -> Tensor:
+        return normed(model, layer, torch.cat([stream.to(recorded.dtype), recorded[count:]]))
+
     sides = {"q": own.q.final.clone(), "k": own.k.final.clone(), "v": own.v.final.clone()}
+    if live is not None and moved:  # readers in earlier layers changed what all sides read
+        x = whole_prompt(live)
+        for side, values in sides.items():
+            values[:, moved] = project(model, rec, layer, side, x).final[:, moved]
+    x = whole_prompt(arrived)
     for r in readers:
         new = project(model, rec, layer, r.side, x).final
         for h in r.heads:
-            sides[r.side][h, changed] = new[h, changed]
+            sides[r.side][h, both] = new[h, both]  # the first pass's throughout, whatever the second made of it
     pattern = looks(model, rec, layer, sides["q"], sides["k"])[2]
     z = z_changed(base, layer, own, pattern @ sides["v"])
-    d, at = model.geometry.d_head, tuple(range(changed[0], count))
+    start = both[0] if model.check.causal else 0
+    d, at = model.geometry.d_head, tuple(range(start, count))
     heads = sorted({h for r in readers for h in r.heads})
-    return [Edit("z", layer, at, z[changed[0] : count, h * d : (h + 1) * d], h) for h in heads]
+    return [Edit("z", layer, at, z[start:count, h * d : (h + 1) * d], h) for h in heads]

@@ -1,7 +1,8 @@
 """Which words of the prompt matter: the total effect of each token, by putting others in its place.
 
 One row per token and draw: the embedding at that position is replaced and everything after it recomputed, positions
-before it never. Resampling stays closer to what the model has seen than zeroing or deleting a token does.
+before it only where the model looks ahead. Resampling stays closer to what the model has seen than zeroing or deleting
+a token does.
 """
 
 from __future__ import annotations
@@ -123,7 +124,8 @@ def token_effects(
         raise AttribError("There is nothing to draw from.", "Give at least two alternatives.")
     metric = metric_of(target, run, run.position(position))
     where = run.position(position)
-    open_ = [p for p in range(where + 1) if p not in run.special]
+    reach = where + 1 if found.check.causal else run.n_positions
+    open_ = [p for p in range(reach) if p not in run.special]
     generator = torch.Generator().manual_seed(seed)
     cost = Cost()
     rows: list[Tensor] = []
@@ -137,7 +139,7 @@ def token_effects(
             break  # cancelled: the draws before this one are whole
         row = torch.full((run.n_positions,), torch.nan, dtype=torch.float64)
         row[open_] = torch.where(done, values, torch.nan)
-        row[where + 1 :] = base  # what comes later changes nothing
+        row[reach:] = base  # what comes later changes nothing
         rows.append(row)
     return TokenEffects(run, metric.name, metric.unit, torch.stack(rows), base, cost)
 

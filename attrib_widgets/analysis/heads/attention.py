@@ -41,7 +41,8 @@ class Attention(Result):
     """Attention of some heads on one prompt.
 
     Attributes:
-        patterns: rows are destinations, columns sources; zero above the diagonal; rows are never renormalised.
+        patterns: rows are destinations, columns sources; zero above the diagonal unless the model looks ahead; rows are
+            never renormalised.
         sink: the share of each row that a learned sink took; None where the model has none.
         weighting: ``"probability"``, ``"value"`` or ``"contribution"``.
     """
@@ -109,12 +110,18 @@ class Attention(Result):
         last = visible(self.run.tokens[-1])
         return Table(f"What {last} attends to ({self.unit})", ["head", "reads most from"], rows, footer=more)
 
+    @property
+    def ahead(self) -> bool:
+        """Whether a head reads tokens that stand after the reader: the pattern is then no triangle."""
+        return bool(self.patterns.triu(1).any())
+
     def to_dataframe(self) -> pd.DataFrame:
-        """Columns ``head``, ``destination``, ``source``, ``value``; the lower triangle only."""
+        """Columns ``head``, ``destination``, ``source``, ``value``: all cells where a head looks ahead, else
+        the lower triangle."""
         import pandas as pd
 
         n = self.run.n_positions
-        t, s = torch.tril_indices(n, n)
+        t, s = torch.ones(n, n).nonzero().T if self.ahead else torch.tril_indices(n, n)
         parts = [
             pd.DataFrame(
                 {"head": str(h), "destination": t.numpy(), "source": s.numpy(), "value": self.patterns[i, t, s].numpy()}

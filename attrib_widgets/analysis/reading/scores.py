@@ -30,7 +30,7 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
 
     Raises:
         ComponentError: no such head. GranularityError: attention is not exact on this model.
-        PositionError: a position outside the prompt, or a key after its query.
+        PositionError: a position outside the prompt, or a key after its query (unless the model looks ahead).
     """
     model = run.model
     if not model.check.attention_ok:
@@ -44,7 +44,7 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
     keys = [run.position(key) for key in (target.key, target.against) if key is not None]
     if len(set(keys)) < len(keys):
         raise PositionError("Both keys are the same position.", "Compare two different ones.")
-    if max(keys) > query:
+    if max(keys) > query and model.check.causal:
         raise PositionError(
             f"Position {query} cannot look at {max(keys)}: attention reads backwards.", "Swap query= and key=."
         )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...model.worker import Cancelled
 from ...words.components import Component, ComponentLike, component, listed
-from ...words.errors import AttribError, ComponentError, GranularityError
+from ...words.errors import AttribError, ComponentError, GranularityError, PositionError, TargetError
 from ...words.targets import Target
 from ..attribution.attribution import Attribution, attribute_resolved
 from ..experiments.cells import Cell, RunDonor, cells_of, component_of, parts_of
@@ -69,7 +69,9 @@ def verify(
 
     Raises:
         AttribError: clean and corrupted answer alike (in the mean over pairs), or an attribution of a score.
-        PositionError: prompts of a pair of different lengths; pairs that are, where positions are chosen.
+        TargetError: attributions of different targets.
+        PositionError: prompts of a pair of different lengths; pairs that are, where positions are chosen; attributions
+            that were read at different places.
         GranularityError: the model is exact per layer only.
         ComponentError: one of ``components`` is not in the model, or is neither a head (an attention layer, where
             heads are not exact) nor an MLP.
@@ -79,14 +81,14 @@ def verify(
     target = first.target
     if not isinstance(target, Target):
         raise AttribError("An attention score has no experiment here.", "Verify the attribution of a token.")
-    model = first.model
+    model, position = first.model, _one_question(given)
     if model.granularity == "layers":
         raise GranularityError(f"Parts of {model.name} cannot be tested one by one: {model.check.reason}.")
     components = listed(components)
     extra = [_testable(model, c) for c in components]
     clean_runs = [a.run for a in given]
     prompts = prompts_of(corrupted)
-    pairs = as_pairs(model, clean_runs, prompts * len(given) if len(prompts) == 1 else prompts, first.position)
+    pairs = as_pairs(model, clean_runs, prompts * len(given) if len(prompts) == 1 else prompts, position)
     if positions is not None:
         check_one_length(pairs)
     others = [attribute_resolved(c, target, a.position) for a, (_, c) in zip(given, pairs, strict=True)]
@@ -103,7 +105,7 @@ def verify(
     shares = _direct_shares(given, others)
     where = None if positions is None else tuple(sorted({first.run.position(p) for p in positions}))
     cost = Cost()
-    run = _Experiment(pairs, target, first, where, job, budget)
+    run = _Experiment(pairs, target, first, position, where, job, budget)
     cells, effects, notes = _total_effects(run, shares, top, components, exact_up_to)
     for p in effects.values():
         cost.include(p.cost)
@@ -125,6 +127,41 @@ def verify(
     result = Verification(given, findings, at, effects, float(gaps.mean()), len(pairs), cost, complete, notes)
     _add_evidence(result, run, backups)
     return result
+
+
+def _one_question(given: Sequence[Attribution]) -> int:
+    """The position that all attributions explain, counted from the end where their prompts differ in length.
+
+    Raises:
+        TargetError: they explain different targets: their gaps would be measured by the first.
+        PositionError: they are read at different places.
+    """
+    first = given[0]
+    for number, a in enumerate(given[1:], 1):
+        if not isinstance(a.target, Target) or _asked(a) != _asked(first):
+            texts = [x.target.words(x.model, x.run) for x in (first, a)]
+            raise TargetError(
+                f"The pairs of one verification share a target: pair 0 explains the {texts[0]}, and pair {number} the "
+                f"{texts[1]}.",
+                "Explain one target in all of them, or verify each pair by itself.",
+            )
+    ends = {a.position - a.run.n_positions for a in given}
+    if len({a.position for a in given}) == 1:
+        return first.position
+    if len(ends) == 1:
+        return ends.pop()
+    raise PositionError(
+        f"The attributions are read at positions {', '.join(str(a.position) for a in given)}: no place that all share.",
+        "Explain the same position in all of them.",
+    )
+
+
+def _asked(a: Attribution) -> tuple[Any, ...]:
+    """What a target measures, whether its tokens were given as texts or as ids."""
+    t, model = a.target, a.model
+    assert isinstance(t, Target)
+    ids = [sorted(model.single_token(token) for token in tokens) for tokens in (t.tokens, t.against)]
+    return t.kind, t.centre, ids
 
 
 def _testable(model: Model, given: ComponentLike) -> Component:
@@ -171,15 +208,14 @@ class _Experiment:
     pairs: list[tuple[Run, Run]]
     target: Target
     first: Attribution
+    position: int
     where: tuple[int, ...] | None
     job: Job | None
     budget: int | None
 
     def patch(self, cells: Sequence[Cell], direction: Direction) -> Patching:
         """All pairs, one direction."""
-        return patch_cells(
-            self.pairs, cells, self.target, direction, self.first.position, job=self.job, budget=self.budget
-        )
+        return patch_cells(self.pairs, cells, self.target, direction, self.position, job=self.job, budget=self.budget)
 
 
 def _total_effects(
@@ -199,7 +235,7 @@ def _total_effects(
         cells = [c for c in cells if c.parts in asked]
     elif len(cells) * first.run.n_positions * len(run.pairs) > exact_up_to:
         clean, corrupted = zip(*run.pairs, strict=True)
-        estimate = attribution_patch(model, list(clean), list(corrupted), run.target, position=first.position)
+        estimate = attribution_patch(model, list(clean), list(corrupted), run.target, position=run.position)
         size = {str(c): abs(float(v)) for c, v in zip(estimate.cells, estimate.values, strict=True)}
         by_direct = sorted(shares, key=lambda c: -float(shares[c].mean().abs()))[: top + 8]
         keep = {*sorted(size, key=lambda c: -size[c])[: 2 * top], *map(str, by_direct), *map(str, components)}
@@ -273,7 +309,7 @@ def _add_evidence(result: Verification, run: _Experiment, backups: bool) -> None
 def _confirm(f: Finding, result: Verification, run: _Experiment, donor: RunDonor) -> None:
     """Take the backups out, with and without the part: does it matter once nobody can take over?"""
     clean, corrupted = run.pairs[0]
-    position = run.first.position
+    position = clean.position(run.position)
     metric = metric_of(run.target, clean, position)
     out = tuple(p for c, _ in f.backups for p in parts_of(clean.model, c))
     cells = [Cell(out, run.where), Cell((*parts_of(clean.model, f.component), *out), run.where)]

@@ -1,9 +1,10 @@
 """Does this model add up? Run once at load, on a short prompt of ordinary tokens.
 
-Four questions, each answered with the worst element in units of its own rounding bound:
+Five questions, each answered with the worst element in units of its own rounding bound:
 stream (before + attention + MLP = after), heads (their writes and the bias = the recorded sublayer output),
-attention (recomputed from q, k, v = the recorded z), read-out (norm and unembedding = the printed logits).
-What fails is shown coarsely with the reason; a model whose read-out fails is refused.
+attention (recomputed from q, k, v = the recorded z), read-out (norm and unembedding = the printed logits),
+causality (later tokens change nothing before them). What fails of the first three is shown coarsely with the reason; a
+model whose read-out fails is refused; on one that looks ahead, nothing relies on causality.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ..parts.attention import attention_error, score_cap
 from ..parts.closing import head_error, parallel, stream_error
 from ..parts.experts import mixture, mlp_input
 from ..parts.outlet import outlet_of
+from ..tracing.causality import AHEAD, causality_error
 from ..tracing.record import Recording, record
 
 if TYPE_CHECKING:
@@ -54,6 +56,11 @@ class SelfCheck:
     def mlp_ok(self) -> bool:
         """What the MLPs read is known exactly, and experts add up to them."""
         return not self.mlp_reason
+
+    @property
+    def causal(self) -> bool:
+        """Later tokens change nothing before them."""
+        return self.numbers.get("causality", 0.0) <= 1
 
     @property
     def rank(self) -> tuple[int, int, float]:
@@ -141,15 +148,28 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
             best = (anatomy, model.geometry, found)
         if found.ok and found.mlp_ok:
             break
-    model.forget()
     if best is None:
+        model.forget()
         raise AnatomyError(
             f"{type(model.hf).__name__} does not add up: {refusals[0].rstrip(chr(46))}.",
             "Nothing is shown rather than something wrong. Pass anatomy= if its parts are elsewhere.",
         )
     if best[0].attn is None and refusals:  # whole layers: say what stood in the way of more
         best = (*best[:2], replace(best[2], reason=f"{refusals[0].rstrip(chr(46))}, so only whole layers are shown"))
-    return best
+    model.anatomy, model.geometry = best[:2]
+    model.forget()
+    found = _causal_check(model, best[2], _record(model, recordings))
+    model.forget()
+    return (*best[:2], found)
+
+
+def _causal_check(model: Model, found: SelfCheck, rec: Recording) -> SelfCheck:
+    """``found`` with one number and, where it fails, one remark more."""
+    numbers = {**found.numbers, "causality": causality_error(model, rec, probe_ids(model))}
+    looked = replace(found, numbers=numbers)
+    if looked.causal:
+        return looked
+    return replace(looked, remark="; ".join(filter(None, [found.remark, AHEAD])))
 
 
 def probe_ids(model: Model) -> list[int]:

@@ -20,6 +20,7 @@ QUESTIONS = {
     "stream": "before + attention + MLP = after, in every layer",
     "heads": "the heads' writes + bias = the attention's output",
     "attention": "softmax of q . k, times v = what the heads gathered",
+    "causality": "later tokens change nothing before them",
     "MLP input": "the MLPs read what the anatomy says",
     "experts": "router weight x expert, summed = the MLP's output",
 }

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from ..network import Network
+    from ..model import Model
 
 Site: TypeAlias = Literal["stream", "z", "attn", "mlp"]
 
@@ -34,12 +34,13 @@ class Edit:
 Intervention: TypeAlias = Sequence[Edit]
 
 
-def relevant(model: Network, writes: Intervention, target: int) -> list[Edit]:
-    """The writes that can reach the target position: in the last layer, those at it; nothing after it."""
-    kept = []
+def relevant(model: Model, writes: Intervention, target: int) -> list[Edit]:
+    """The writes that can reach the target position: in the last layer, those at it; nothing after it, unless the model
+    looks ahead."""
+    kept, ahead = [], not model.check.causal
     for w in writes:
         late = w.layer >= model.n_layers or (w.layer == model.n_layers - 1 and w.site != "stream")
-        index = [i for i, p in enumerate(w.positions) if (p == target if late else p <= target)]
+        index = [i for i, p in enumerate(w.positions) if (p == target if late else ahead or p <= target)]
         if len(index) == len(w.positions):
             kept.append(w)
         elif index:

@@ -7,7 +7,7 @@ only are packed along the sequence of one row, under a mask that lets each see t
 pass changes nothing and must come out as it was recorded: where it does not after a full recomputation, the model is no
 longer what was recorded, and the sweep is refused. Where a family does not allow a shortcut, a comparison with
 the full recomputation at first use finds out, and it is not taken: unpacked rows, or full recomputation, do the work
-(see :attr:`Swept.notes`).
+(see :attr:`Swept.notes`). On a model that looks ahead the whole prompt is recomputed, behind the target position, too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..belonging import LIMITS, moved, refuse_moved
 from ..worker import Cancelled
 from .edits import Edit, Intervention, Site, relevant
 from .schedule import Extent, budget_of, grouped, out_of_memory, rows_that_fit
-from .sweep_pass import Pass, has_prefix, recorded_rows
+from .sweep_pass import Pass, has_prefix, last_needed, recorded_rows
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -105,16 +105,19 @@ def sweep(
     """
     base.check_fresh()
     model, target = base.model, base.position(position)
+    causal, end = model.check.causal, last_needed(base, target)
     rows = [relevant(model, writes, target) for writes in interventions]
     busy = [i for i, writes in enumerate(rows) if writes]
     rec = base.record
     swept = Swept(
         rec.streams[-1][target].expand(len(rows), -1).clone(),
         torch.tensor([not writes for writes in rows], dtype=torch.bool),
-        {(site, layer): recorded_rows(base, site, layer, target, len(rows)) for site, layer in reads},
+        {(site, layer): recorded_rows(base, site, layer, end, len(rows)) for site, layer in reads},
     )
     extents = [
-        Extent(min(w.layer for w in rows[i]), 0 if reads else min(p for w in rows[i] for p in w.positions))
+        Extent(
+            min(w.layer for w in rows[i]), 0 if reads or not causal else min(p for w in rows[i] for p in w.positions)
+        )
         for i in busy
     ]
     try:
@@ -137,7 +140,7 @@ def _work(
     budget: int,
 ) -> None:
     """The interventions ``todo``, pass by pass: halved when memory runs out, recomputed in full where need be."""
-    size = rows_that_fit(base.model, start, target, budget)
+    size = rows_that_fit(base.model, start, last_needed(base, target), budget)
     while todo:
         part = todo[:size]
         try:
@@ -167,8 +170,9 @@ def _computed(base: Run, rows: list[list[Edit]], start: int, target: int, swept:
     model, reads = base.model, tuple(swept.reads)
     known = _KNOWN.setdefault(model, _Known(records_keys=not model.check.attention_ok))
     last = start == target and start > 0
-    reasons, refused = [], {}
-    for kind in ("packed", "suffix") if last else ("suffix",):
+    reasons = [] if model.check.causal else [f"{model.name} looks ahead."]
+    refused = {}
+    for kind in () if reasons else ("packed", "suffix") if last else ("suffix",):
         if kind in known.refused:
             reasons.append(known.refused[kind])
             continue

@@ -27,11 +27,16 @@ _WRAPS: WeakKeyDictionary[Model, bool] = WeakKeyDictionary()
 _PREFIXES: WeakKeyDictionary[Run, dict[bool, list[tuple[Tensor, Tensor]]]] = WeakKeyDictionary()
 
 
-def recorded_rows(base: Run, site: str, layer: int, target: int, count: int) -> Tensor:
-    """What a site held in the recorded run, once per row."""
+def last_needed(base: Run, target: int) -> int:
+    """The last position that ``target`` depends on: itself, unless the model looks ahead."""
+    return target if base.model.check.causal else base.n_positions - 1
+
+
+def recorded_rows(base: Run, site: str, layer: int, end: int, count: int) -> Tensor:
+    """What a site held in the recorded run up to position ``end``, once per row."""
     rec = base.record
     held = rec.streams[layer] if site == "stream" else rec.mlp_out[layer]
-    return held[: target + 1].expand(count, -1, -1).clone()
+    return held[: end + 1].expand(count, -1, -1).clone()
 
 
 class Pass:
@@ -53,7 +58,8 @@ class Pass:
         self.base, self.model, self.start, self.target, self.plain = base, base.model, start, target, plain
         self.count, self.reads, self.narrow = len(rows), reads, narrow
         self.records_keys = records_keys
-        self.n = target - start + 1
+        self.end = last_needed(base, target)
+        self.n = self.end - start + 1
         self.packed = packs and self.n == 1 and start > 0
         order = sorted(range(len(rows)), key=lambda i: min(w.layer for w in rows[i]))
         self.order = torch.tensor(order)
@@ -68,7 +74,7 @@ class Pass:
     def run(self) -> tuple[Float[Tensor, "row d_model"], dict[tuple[str, int], Tensor]]:
         """(what the final norm reads at the target position: row 0 and the interventions, what was to be read)."""
         model, root, rec = self.model, self.model.traced, self.base.record
-        anatomy, here = model.anatomy, slice(self.start, self.target + 1)
+        anatomy, here = model.anatomy, slice(self.start, self.end + 1)
         ids = torch.tensor([self.base.ids[here]], device=model.device)
         past = None if self.plain or not self.start else self._cache()
         options = self._options(past)
@@ -118,7 +124,8 @@ class Pass:
                 final.input = self._written(final.input, "stream", last + 1)
             if ("stream", last + 1) in self.reads:
                 kept["stream", last + 1] = self._rows(final.input, last + 1).clone()
-            kept["final"] = self._rows(final.input, last + 1)[:, -1].clone()
+            # The target position is the last one that is left, unless the model looks ahead.
+            kept["final"] = self._rows(final.input, last + 1)[:, self.target - self.end - 1].clone()
             tracer.stop()
         found = torch.empty_like(kept["final"])
         found[0], found[self.order + 1] = kept["final"][0], kept["final"][1:]
@@ -127,7 +134,7 @@ class Pass:
 
     def _placed(self, place: tuple[str, int], rows: Tensor) -> Tensor:
         """Read rows in the order of the interventions; those that had not joined yet held what was recorded."""
-        out = recorded_rows(self.base, *place, self.target, self.count)
+        out = recorded_rows(self.base, *place, self.end, self.count)
         out[self.order[: len(rows) - 1], self.start :] = rows[1:].to(out.device)
         return out
 

@@ -104,7 +104,9 @@ export class Reading {
     const row = this.row(id);
     if (!row) return undefined;
     const exact = this.#at("tokens", row);
-    const tokens = exact ? exact.slice(0, this.position + 1) : pattern && this.contribution(row, pattern, this.position);
+    // Later tokens carry nothing, unless the model looks ahead.
+    const later = exact?.subarray(this.position + 1).some((v) => v !== 0);
+    const tokens = exact ? exact.slice(0, later ? exact.length : this.position + 1) : pattern && this.contribution(row, pattern, this.position);
     if (!tokens) return undefined;
     const bias = this.#scalar("value_bias", row);
     const rounding = this.#scalar("head_rounding", row);

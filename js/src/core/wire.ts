@@ -114,22 +114,25 @@ export function decode<H = Record<string, unknown>>(value: unknown): Container<H
   return { header: header as H, arrays };
 }
 
-/** A causal pattern of n tokens, stored row by row: entry (t, s) with s <= t. */
+/** A pattern of n tokens, stored row by row: entries (t, s) with s <= t, or all of them where tokens look ahead. */
 export class Triangle {
   readonly n: number;
   readonly data: Float32Array;
+  readonly ahead: boolean;
 
   constructor(n: number, data: Float32Array) {
-    if (data.length !== triangle(n)) throw new WireError("A pattern has the wrong length.");
+    this.ahead = n > 1 && data.length === n * n;
+    if (!this.ahead && data.length !== triangle(n)) throw new WireError("A pattern has the wrong length.");
     this.n = n;
     this.data = data;
   }
 
   get(t: number, s: number): number {
+    if (this.ahead) return this.data[t * this.n + s] ?? 0;
     return s > t ? 0 : (this.data[triangle(t) + s] ?? 0);
   }
 
   row(t: number): Float32Array {
-    return this.data.subarray(triangle(t), triangle(t + 1));
+    return this.ahead ? this.data.subarray(t * this.n, (t + 1) * this.n) : this.data.subarray(triangle(t), triangle(t + 1));
   }
 }

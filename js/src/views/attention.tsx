@@ -37,6 +37,7 @@ export function AttentionView({ data }: { data: Container<AttentionHeader> }) {
         <Heat
           tokens={header.tokens}
           get={get}
+          ahead={pattern.ahead}
           scale={scale}
           most={scale === "probability" ? 1 : most}
           current={n - 1}
@@ -76,14 +77,14 @@ function Thumb({ id, i, on, tabIndex, triangle, scale }: ThumbProps) {
     // larger patterns keep the strongest pair of each block, so that a thin stripe does not vanish
     const cells = new Float32Array(size * size);
     for (let t = 0; t < n; t++) {
-      for (let s = 0; s <= t; s++) {
+      for (let s = 0; s < (triangle.ahead ? n : t + 1); s++) {
         const at = Math.floor((t * size) / n) * size + Math.floor((s * size) / n);
         const v = triangle.get(t, s);
         if (Math.abs(v) > Math.abs(cells[at] ?? 0)) cells[at] = v;
       }
     }
     for (let y = 0; y < size; y++) {
-      for (let x = 0; x <= y; x++) {
+      for (let x = 0; x < (triangle.ahead ? size : y + 1); x++) {
         const [r, g, b] = colourOf(colours, scale, cells[y * size + x] ?? 0, scale === "probability" ? 1 : most);
         image.data.set([r, g, b, 255], 4 * (y * size + x));
       }

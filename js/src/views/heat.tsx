@@ -1,4 +1,4 @@
-/** A causal heat map: one row per reader, one column per token it reads. Lower triangle only. */
+/** A heat map: one row per reader, one column per token it reads. A lower triangle, or a square where tokens look ahead. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { css, inkOn, type Palette, type RGB, sequential, sign } from "../core/colour";
 import { cellNumber, digitsFor, percent, signed, tokenText } from "../core/format";
@@ -8,8 +8,9 @@ import { Token, useView } from "./common";
 
 export interface HeatProps {
   tokens: string[];
-  /** value of (reader t, read s), s <= t */
+  /** value of (reader t, read s); s <= t, unless tokens look ahead */
   get(t: number, s: number): number;
+  ahead?: boolean;
   /** probabilities print and colour as such; anything else is scaled to its largest magnitude */
   scale: "probability" | "magnitude" | "signed";
   most: number;
@@ -115,20 +116,23 @@ export function useGrid({ rows, width, start, at, setAt, pick }: GridKeys) {
   };
 }
 
-/** The lower triangle; only the row that is explained can be picked. */
-const triangle = ({ tokens, current, at, setAt, pick }: Drawn): GridKeys => ({
-  rows: tokens.length,
-  width: (row) => row + 1,
-  start: { row: current, column: 0 },
-  at,
-  setAt,
-  pick: (here) => here.row === current && pick?.(here.column),
+/** How many tokens a row may read. */
+const reach = ({ tokens, ahead }: HeatProps, row: number) => (ahead ? tokens.length : row + 1);
+
+/** Only the row that is explained can be picked. */
+const keys = (props: Drawn): GridKeys => ({
+  rows: props.tokens.length,
+  width: (row) => reach(props, row),
+  start: { row: props.current, column: 0 },
+  at: props.at,
+  setAt: props.setAt,
+  pick: (here) => here.row === props.current && props.pick?.(here.column),
 });
 
 function Cells(props: Drawn) {
   const { tokens, get, scale, most, current, label, width, at, setAt, pick, picked, tell, compact } = props;
   const { palette } = useView();
-  const grid = useGrid(triangle(props));
+  const grid = useGrid(keys(props));
   const n = tokens.length;
   const chars = longest(tokens);
   const gutter = Math.min(120, chars * 7 + 10);
@@ -159,7 +163,7 @@ function Cells(props: Drawn) {
           <span role="rowheader" class={`aw-vhead ${t === (at?.row ?? current) ? "aw-on" : ""}`} style={{ gridColumn: 1, gridRow: t + 2 }} title={tokenText(token)}>
             <Token text={token} />
           </span>
-          {Array.from({ length: t + 1 }, (_, s) => {
+          {Array.from({ length: reach(props, t) }, (_, s) => {
             const value = get(t, s);
             const colour = colourOf(palette.value, scale, value, most);
             const strong = scale === "probability" ? value >= 0.1 : most > 0 && Math.abs(value) >= 0.1 * most;
@@ -189,7 +193,7 @@ function Picture(props: Drawn) {
   const { tokens, get, scale, most, current, label, width, at, setAt, pick, picked, tell, compact } = props;
   const { palette } = useView();
   const canvas = useRef<HTMLCanvasElement>(null);
-  const grid = useGrid(triangle(props));
+  const grid = useGrid(keys(props));
   const n = tokens.length;
   const gutter = Math.min(96, Math.min(14, longest(tokens)) * 6.8 + 8);
   const size = Math.max(120, Math.min(compact ? 400 : 620, width - gutter - 6, n * 24));
@@ -200,16 +204,16 @@ function Picture(props: Drawn) {
     if (!context) return;
     const image = context.createImageData(n, n);
     for (let t = 0; t < n; t++) {
-      for (let s = 0; s <= t; s++) {
+      for (let s = 0; s < reach(props, t); s++) {
         const [r, g, b] = colourOf(colours, scale, get(t, s), most);
         image.data.set([r, g, b, 255], 4 * (t * n + s));
       }
     }
     context.putImageData(image, 0, 0);
-  }, [colours, get, scale, most, n]);
+  }, [colours, get, scale, most, n, props.ahead]);
 
   const row = at?.row ?? current;
-  const strong = Array.from({ length: row + 1 }, (_, s) => s).sort((a, b) => Math.abs(get(row, b)) - Math.abs(get(row, a))).slice(0, 4);
+  const strong = Array.from({ length: reach(props, row) }, (_, s) => s).sort((a, b) => Math.abs(get(row, b)) - Math.abs(get(row, a))).slice(0, 4);
   const wanted = at ? [at.column, ...strong] : picked !== undefined && picked >= 0 ? [picked, ...strong] : strong;
   const columns = placeLabels(n, cell, GAP, wanted);
   const rows = placeLabels(n, cell, GAP, at ? [at.row, current] : [current]);
@@ -217,7 +221,7 @@ function Picture(props: Drawn) {
     const frame = (event.currentTarget as HTMLElement).getBoundingClientRect();
     const s = Math.floor(((event.clientX - frame.left) / frame.width) * n);
     const t = Math.floor(((event.clientY - frame.top) / frame.height) * n);
-    return t >= 0 && t < n && s >= 0 && s <= t ? { row: t, column: s } : null;
+    return t >= 0 && t < n && s >= 0 && s < reach(props, t) ? { row: t, column: s } : null;
   };
   const focus = at ?? { row: current, column: strong[0] ?? 0 };
   const px = (v: number) => `${v}px`;
@@ -255,7 +259,7 @@ function Picture(props: Drawn) {
         }}
       >
         <canvas ref={canvas} width={n} height={n} aria-hidden="true" />
-        <i class="aw-nowrow" style={{ top: px(current * cell - 1), height: px(cell + 2), width: px((current + 1) * cell + 2) }} />
+        <i class="aw-nowrow" style={{ top: px(current * cell - 1), height: px(cell + 2), width: px(reach(props, current) * cell + 2) }} />
         {at && <i class="aw-cross" style={{ top: px(at.row * cell), height: px(cell), width: px(at.column * cell) }} />}
         {at && <i class="aw-cross" style={{ left: px(at.column * cell), width: px(cell), height: px(at.row * cell) }} />}
         <div role="row" aria-rowindex={focus.row + 1}>

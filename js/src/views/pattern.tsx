@@ -66,7 +66,7 @@ function Weighted({ row, reading, pattern, weighting, compact }: WeightedProps) 
   }, [reading, row, pattern, weighting]);
   const most = useMemo(() => {
     let max = 0;
-    for (let t = 0; t < tokens.length; t++) for (let s = 0; s <= t; s++) max = Math.max(max, Math.abs(get(t, s)));
+    for (let t = 0; t < tokens.length; t++) for (let s = 0; s < (pattern.ahead ? tokens.length : t + 1); s++) max = Math.max(max, Math.abs(get(t, s)));
     return max;
   }, [get]);
   const sink = reading.sink(row.id)?.[position];
@@ -75,6 +75,7 @@ function Weighted({ row, reading, pattern, weighting, compact }: WeightedProps) 
       <Heat
         tokens={tokens}
         get={get}
+        ahead={pattern.ahead}
         most={weighting === "probability" ? 1 : most}
         scale={weighting === "probability" ? "probability" : weighting === "value" ? "magnitude" : "signed"}
         current={position}

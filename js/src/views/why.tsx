@@ -28,7 +28,7 @@ export function WhyThere({ row }: { row: Row }) {
         label="Key token whose score is explained"
         current={key}
         pick={(s) => (store.key.value = s)}
-        items={reading.tokens.slice(0, reading.position + 1).map((text, s) => {
+        items={reading.tokens.slice(0, weights?.length ?? reading.position + 1).map((text, s) => {
           const p = weights?.[s] ?? 0;
           // Asking costs nothing where there is no kernel, and says why there is no answer.
           const answer = store.fixed.value && store.data.why(row.id, s).value;

@@ -96,8 +96,15 @@ SETS = {
     "kv": (["L2KV0.k", "L2KV0.v"], [("k", 2, 0), ("v", 2, 0)]),
     "mlp": (["L2.mlp"], [("mlp", 2)]),
     "logits": (["logits"], ["logits"]),
-    "many": (["L2H0.q", "L2.mlp", "logits"], [("q", 2, 0), ("mlp", 2), "logits"]),
+    "heads and logits": (["L2H0.q", "L1H1.q", "logits"], [("q", 2, 0), ("q", 1, 1), "logits"]),
+    "two layers": (["L2H1.q", "L1KV0.v"], [("q", 2, 1), ("v", 1, 0)]),
+    "behind an MLP": (["L1.mlp", "L2KV0.k", "L2H3.q"], [("mlp", 1), ("k", 2, 0), ("q", 2, 3)]),
+    "before an MLP": (["L1KV0.v", "L2.mlp"], [("v", 1, 0), ("mlp", 2)]),
+    "within a layer": (["L1KV0.v", "L1.mlp", "L2H0.q"], [("v", 1, 0), ("mlp", 1), ("q", 2, 0)]),
+    "mixed": (["L1H0.q", "L1.mlp", "L2H1.q", "L2.mlp"], [("q", 1, 0), ("mlp", 1), ("q", 2, 1), ("mlp", 2)]),
 }
+# An MLP and what it wrote: only where the logits do not read it already.
+FROZEN = {"many": (["L1H0.q", "L1.mlp", "L2H0.q", "logits"], [("q", 1, 0), ("mlp", 1), ("q", 2, 0), "logits"])}
 
 
 @pytest.mark.parametrize("freeze", [False, True], ids=["recompute", "freeze"])
@@ -107,7 +114,7 @@ def test_two_plain_passes(family_model, name, freeze):
     clean, corrupted = prompts(name)
     slow = PathTwin(name, families.build(name, attn="eager"), clean, corrupted)
     unpatched, moved = float(slow.logits()[-1, TARGET]), 0.0
-    for receivers, plain in SETS.values():
+    for receivers, plain in {**SETS, **(FROZEN if freeze else {})}.values():
         p = aw.path_patch(
             model,
             clean,
@@ -129,7 +136,7 @@ def test_two_plain_passes(family_model, name, freeze):
 def test_clean_into_clean(family_model, name):
     model = family_model(name)
     clean, _ = prompts(name)
-    p = aw.path_patch(model, clean, clean, TARGET, receivers=["L2H0.q", "L1.mlp", "logits"])
+    p = aw.path_patch(model, clean, clean, TARGET, receivers=["L2H0.q", "L1.mlp", "L1H1.v"])
     assert torch.equal(p.patched[0], p.clean.expand(len(p.cells)))
 
 
@@ -147,6 +154,27 @@ def test_the_induction_circuit_path_by_path():
     assert damage("L1H0.v", "L1H1.v", "L1H2.v") == pytest.approx(0.0, abs=1e-3)
     assert damage("logits") == pytest.approx(0.0, abs=1e-2)
     assert 0.2 < damage("L1H0.k") < 0.9
+
+
+def test_an_mlp_and_the_logits_are_not_read_twice(family_model):
+    """What the logits read with ``mlps="recompute"`` holds the MLP's answer already: it would count double."""
+    model = family_model("gpt2")
+    clean, corrupted = prompts("gpt2")
+    with pytest.raises(aw.ComponentError, match=r"L1\.mlp and the logits.*would count twice.*freeze"):
+        aw.path_patch(model, clean, corrupted, TARGET, receivers=["L1.mlp", "L1H0.q", "logits"])
+    for alone in ("L1.mlp", "logits"):
+        assert aw.path_patch(model, clean, corrupted, TARGET, receivers=alone).complete
+
+
+def test_one_layer_of_receivers_takes_two_passes_and_each_further_one_more(family_model):
+    model = family_model("llama")
+    clean, corrupted = prompts("llama")
+    sets = ["L1H0.q", "L1H1.v"], ["L1H0.q", "L2H1.v"]
+    for _ in range(2):  # the first ones are compared with full recomputation
+        one, more = (
+            aw.path_patch(model, clean, corrupted, TARGET, receivers=r, senders=["L0H0"]).cost.forwards for r in sets
+        )
+    assert (one, more) == (2, 3)
 
 
 def test_errors_and_table(family_model):

@@ -177,6 +177,37 @@ def test_pairs_have_intervals(pair):
     assert set(v.to_dataframe().columns) >= {"component", "direct", "damage", "recovery", "verdict", "borderline"}
 
 
+def test_pairs_share_a_target_and_a_place(pair):
+    """A gap of one target must not be measured by another one."""
+    _, clean, corrupted, token = pair("gpt2")
+    model, text = clean.model, clean.model.token(token)
+    second = model.run([*clean.ids[:3], 5, *clean.ids[4:]])
+    one, other = (aw.attribute(r, t) for r, t in ((clean, token), (second, token + 1)))
+    with pytest.raises(aw.TargetError, match=r"pair 0 explains the logit of .*and pair 1 the logit of"):
+        aw.verify([one, other], [corrupted, corrupted])
+    with pytest.raises(aw.TargetError, match="centred"):
+        aw.verify([one, aw.attribute(second, aw.logit(token).centered())], corrupted)
+    with pytest.raises(aw.PositionError, match="no place that all share"):
+        aw.verify([one, aw.attribute(second, token, -2)], corrupted)
+    # An id and its text are one target.
+    same = aw.attribute(second, text if model.single_token(text) == token else token)
+    assert aw.verify([one, same], corrupted, top=1).pairs == 2
+
+
+def test_pairs_of_different_lengths_are_read_at_their_ends(pair):
+    _, clean, corrupted, token = pair("gpt2")
+    model = clean.model
+    longer = [model.run([7, 9, *r.ids]) for r in (clean, corrupted)]
+    ones = [aw.attribute(r, token) for r in (clean, longer[0])]
+    both = aw.verify(ones, [corrupted, longer[1]], top=3)
+    each = [aw.verify(a, c, top=3) for a, c in zip(ones, (corrupted, longer[1]), strict=True)]
+    assert both.gap == pytest.approx(sum(v.gap for v in each) / 2, abs=1e-6)
+    assert float(both.effects["noise"].gap.mean()) == pytest.approx(both.gap, abs=1e-4)
+    for way in ("noise", "denoise"):
+        patched = torch.cat([v.effects[way].patched for v in each])
+        assert torch.allclose(both.effects[way].patched, patched, atol=1e-5)
+
+
 def test_candidates_by_estimate_when_exact_is_too_dear(pair):
     _, clean, corrupted, token = pair("llama")
     a = aw.attribute(clean, token)

@@ -1,0 +1,70 @@
+"""Does what stands later change what stands before it? Asked once at load, of the model as it runs here.
+
+A decoder is causal by its mask, and a mask can be missing: a setting that makes attention look both ways, an attention
+function of one's own that is given none. What an experiment may leave out depends on it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import nnsight
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..anatomy.rounding import half_ulp
+from ..belonging import LIMITS
+from .record import Recording, forward_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..model import Model
+
+AHEAD = (
+    "later tokens change what stands before them: experiments recompute the whole prompt, and phrases are not explained"
+)
+
+
+@torch.no_grad()
+def causality_error(model: Model, record: Recording, ids: Sequence[int]) -> float:
+    """The largest change of a stream in front of the last token of ``ids``, in units of what rounding explains.
+
+    The last token is changed, beside an unchanged copy that shows the rounding, and left out altogether. Infinite where
+    the model does not run on several prompts, or on fewer tokens, at all.
+    """
+    if len(ids) < 2:
+        return 0.0
+    changed = [*ids[:-1], ids[0]]
+    try:
+        rows = _streams(model, [list(ids), changed, list(ids)])
+        shorter = _streams(model, [list(ids[:-1])])
+    except Exception:  # whatever a family's own code says of inputs that it does not expect
+        return torch.inf
+    limit, found = LIMITS.get(model.dtype, LIMITS[torch.bfloat16]), 0.0
+    for depth, (x, whole, part) in enumerate(zip(rows, record.streams, shorter, strict=True), 1):
+        before = x[:, :-1].double()
+        noise = (before[0] - before[2]).abs().max()
+        size = before[0].abs().max()
+        bound = 8 * noise + 4 * depth * half_ulp(size, x.dtype)
+        found = max(found, float((before[0] - before[1]).abs().max() / bound))
+        left_out = (whole[:-1].double() - part[0].double()).abs().max()
+        found = max(found, float(left_out / (limit * size).clamp_min(1e-30)))
+        if not found <= 1:
+            break
+    return found
+
+
+def _streams(model: Model, prompts: Sequence[Sequence[int]]) -> list[Float[Tensor, "prompt position d_model"]]:
+    """What every layer and the final norm read, of prompts of one length."""
+    root, shape = model.traced, (len(prompts), len(prompts[0]), -1)
+    blocks, final = root.get(model.anatomy.layers), root.get(model.anatomy.final_norm)
+    tokens = torch.tensor([list(ids) for ids in prompts], device=model.device)
+    with model.quiet(), root.trace(input_ids=tokens, **forward_options(model, None)) as tracer:
+        kept = nnsight.save([])
+        for block in blocks:
+            kept.append(block.input.detach().reshape(shape).clone())
+        kept.append(final.input.detach().reshape(shape).clone())
+        tracer.stop()
+    return [x.to(model.home) for x in kept]
