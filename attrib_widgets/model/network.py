@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from ..words.errors import AnatomyError, GranularityError
 from .anatomy.anatomy import Anatomy, Geometry, bias_of, find, text_config, weight_in_out
 from .anatomy.norms import FrozenNorm, read_norm
+
+if TYPE_CHECKING:
+    from .run import Run
 
 T = TypeVar("T")
 
@@ -43,7 +46,8 @@ class Network:
         self.name = name or str(getattr(hf, "name_or_path", "") or type(hf).__name__)
         self.lock = FORWARD_LOCK
         self._cache: dict[Any, tuple[Any, Any]] = {}
-        self._of_owners: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
+        self._facts: dict[Any, Any] = {}
+        self._of_runs: WeakKeyDictionary[Run, dict[Any, Any]] = WeakKeyDictionary()
 
     # -- what it is ----------------------------------------------------------------------------------------
     @property
@@ -166,9 +170,23 @@ class Network:
         """Changes whenever a weight is replaced or written to."""
         return _stamp(list(self.hf.parameters()))
 
+    def kept(self, key: Any, compute: Callable[[], T], run: Run | None = None) -> T:
+        """``compute()``, remembered until :meth:`forget`; with ``run``, for as long as the run lives."""
+        facts = self._facts if run is None else self._of_runs.setdefault(run, {})
+        if key not in facts:
+            facts[key] = compute()
+        found: T = facts[key]
+        return found
+
+    def keeps(self, key: Any, run: Run | None = None) -> bool:
+        """Whether :meth:`kept` has it at hand."""
+        return key in (self._facts if run is None else self._of_runs.get(run, {}))
+
     def forget(self) -> None:
-        """Drop everything that was read off the weights."""
+        """Drop everything that was read off the weights, found out about the model, or kept beside its runs."""
         self._cache.clear()
+        self._facts.clear()
+        self._of_runs.clear()
 
     @property
     def unembed_weight(self) -> Float[Tensor, "d_model vocab"]:
