@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -19,6 +19,9 @@ from ..words.errors import AnatomyError, GranularityError
 from .anatomy.anatomy import Anatomy, Geometry, bias_of, find, text_config, weight_in_out
 from .anatomy.norms import FrozenNorm, read_norm
 from .stamp import Key, Stamp, changes, samples, stamp_of, writable
+
+if TYPE_CHECKING:
+    from .run import Run
 
 T = TypeVar("T")
 
@@ -46,7 +49,8 @@ class Network:
         self._cache: dict[Any, tuple[Any, Any]] = {}
         self._stamp: Stamp = {}
         self._moving: set[Key] = set()  # what the model itself writes to while it runs, a rotary table say
-        self._of_owners: WeakKeyDictionary[Any, dict[Any, Any]] = WeakKeyDictionary()
+        self._facts: dict[Any, Any] = {}
+        self._of_runs: WeakKeyDictionary[Run, dict[Any, Any]] = WeakKeyDictionary()
 
     # -- what it is ----------------------------------------------------------------------------------------
     @property
@@ -187,9 +191,23 @@ class Network:
         yield
         self._moving.update(writable(changes(before, self.stamp())))
 
+    def kept(self, key: Any, compute: Callable[[], T], run: Run | None = None) -> T:
+        """``compute()``, remembered until :meth:`forget`; with ``run``, for as long as the run lives."""
+        facts = self._facts if run is None else self._of_runs.setdefault(run, {})
+        if key not in facts:
+            facts[key] = compute()
+        found: T = facts[key]
+        return found
+
+    def keeps(self, key: Any, run: Run | None = None) -> bool:
+        """Whether :meth:`kept` has it at hand."""
+        return key in (self._facts if run is None else self._of_runs.get(run, {}))
+
     def forget(self) -> None:
-        """Drop everything that was read off the weights."""
+        """Drop everything that was read off the weights, found out about the model, or kept beside its runs."""
         self._cache.clear()
+        self._facts.clear()
+        self._of_runs.clear()
 
     @property
     def unembed_weight(self) -> Float[Tensor, "d_model vocab"]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -80,9 +79,6 @@ class _Known:
         every = [(True, False), (False, False), (False, True), (True, True)]
         now = (self.narrow, self.records_keys)
         return [now, *(e for e in every[:3] if e != now)]
-
-
-_KNOWN: WeakKeyDictionary[Model, _Known] = WeakKeyDictionary()
 
 
 def sweep(
@@ -168,7 +164,7 @@ def _computed(base: Run, rows: list[list[Edit]], start: int, target: int, swept:
         ModelError: recomputed in full, the run no longer comes out as it was recorded.
     """
     model, reads = base.model, tuple(swept.reads)
-    known = _KNOWN.setdefault(model, _Known(records_keys=not model.check.attention_ok))
+    known = _known(model)
     last = start == target and start > 0
     reasons = [] if model.check.causal else [f"{model.name} looks ahead."]
     refused = {}
@@ -198,6 +194,12 @@ def _in_full(base: Run, rows: list[list[Edit]], target: int, swept: Swept, reads
     found = _run(Pass(base, rows, 0, target, plain=True, reads=reads), swept)
     refuse_moved(base, found[0][0], target)
     return found
+
+
+def _known(model: Model) -> _Known:
+    """What was found out with the attention code that ``model`` runs now."""
+    code = getattr(model.config, "_attn_implementation", None)
+    return model.kept(("sweep", code), lambda: _Known(records_keys=not model.check.attention_ok))
 
 
 def _noted(swept: Swept, reasons: Sequence[str]) -> None:
