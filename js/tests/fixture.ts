@@ -91,7 +91,7 @@ export function explorer(tokens: string[] = paris.tokens, changes: Partial<Explo
     prompt: { text: tokens.slice(1).join(""), tokens, special: [0], position: n - 1 },
     candidates: paris.top.map(([text, prob, logit], id) => ({ text, id: id + 100, prob, logit })),
     target: { kind: "logit", text: " Paris", id: 100, against: null, unit: "logits", phrase: "the logit of “ Paris”" },
-    compare: {
+    corrupted: {
       text: "The capital of Germany is",
       tokens: tokens.map((t) => (t === " France" ? " Germany" : t)),
       differs: tokens.flatMap((t, i) => (t === " France" ? [i] : [])),

@@ -81,21 +81,21 @@ describe("a test", () => {
 
   it("asks for a second prompt in place, or takes the part out alone", async () => {
     const { made } = tested();
-    made.header["compare"] = null;
+    made.header["corrupted"] = null;
     (made.header["test"] as Record<string, unknown>)["suggested"] = "The capital of Germany is";
     const { one, click, sent, answer, all } = show(state(made));
     await click('[data-part="test"]');
     const asked = sent.length;
-    expect(one('[data-part="ask-compare"]')?.textContent).toContain("An experiment needs a second prompt");
+    expect(one('[data-part="ask-corrupted"]')?.textContent).toContain("An experiment needs a second prompt");
     await tick();
     expect(document.activeElement?.textContent).toContain("The capital of Germany is");
-    all('[data-part="ask-compare"] button').find((b) => b.textContent?.startsWith("Only take it out"))?.click();
+    all('[data-part="ask-corrupted"] button').find((b) => b.textContent?.startsWith("Only take it out"))?.click();
     expect(sent[asked]).toMatchObject({ op: "ablate", args: { id: "L1H0" } });
     await answer("result", { data: { base: 14.54, change: -1.25, unit: "logits" } });
     expect(one('[data-part="ablated"]')?.textContent).toContain("it is 13.29 instead of 14.54: −1.25 logits");
     await click('[data-part="test"]');
-    await click('[data-part="ask-compare"] button');
-    expect(sent.at(-1)).toMatchObject({ op: "explain", args: { compare: "The capital of Germany is" } });
+    await click('[data-part="ask-corrupted"] button');
+    expect(sent.at(-1)).toMatchObject({ op: "explain", args: { corrupted: "The capital of Germany is" } });
     await answer("result", { data: {} });
     expect(sent.at(-1)).toMatchObject({ op: "verify", args: { components: ["L1H0"] } });
   });

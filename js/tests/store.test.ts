@@ -118,7 +118,7 @@ describe("a new question", () => {
   it("keeps the old numbers until the new ones are there", async () => {
     const { model, store, sent, answer } = setup();
     store.explain({ target: " Rome" });
-    expect(sent.at(-1)?.args).toEqual({ prompt: null, target: " Rome", against: null, position: null, compare: null });
+    expect(sent.at(-1)?.args).toEqual({ prompt: null, target: " Rome", against: null, position: null, corrupted: null });
     answer("ack");
     answer("progress", { done: 1, total: 2, note: "half" });
     expect(store.busy.value).toEqual({ done: 1, total: 2, note: "half" });

@@ -150,7 +150,7 @@ describe("the explorer", () => {
   });
 
   it("prints as many digits as its largest bar needs", () => {
-    const made = explorer(undefined, { compare: null, total: -0.00981, actual: -0.00981 });
+    const made = explorer(undefined, { corrupted: null, total: -0.00981, actual: -0.00981 });
     for (const name of ["values", "tokens", "value_bias"]) {
       const array = made.arrays[name]!;
       made.arrays[name] = { ...array, values: Array.from(array.values, (v) => v / 100) };
@@ -165,7 +165,7 @@ describe("the explorer", () => {
 
   it("prints a set of tokens one by one", () => {
     const texts = [" Paris", " Rome", " Oslo", " Bern"];
-    const target = { kind: "logit_diff" as const, text: texts.join(" or "), texts, id: 100, against: { text: " Berlin", texts: [" Berlin"] }, unit: "logits", phrase: "" };
+    const target = { kind: "logit_diff" as const, text: texts.join(" or "), texts, id: 100, against: { text: " Berlin", texts: [" Berlin"], id: 101 }, unit: "logits", phrase: "" };
     const { one } = show(state(explorer(undefined, { target })));
     expect(one(".aw-title")?.textContent).toContain("to \u00b7Paris or \u00b7Rome or \u00b7Oslo \u2026 over \u00b7Berlin");
     expect(one('[data-part="edit-target"]')?.getAttribute("aria-label")).toContain("\u00b7Paris or \u00b7Rome or \u00b7Oslo \u2026");
@@ -210,7 +210,7 @@ describe("the explorer", () => {
   });
 
   it("hides what a teacher hides, and names nothing that would give it away", () => {
-    const { el, one } = show(state(), "explorer", { options: { hidden: ["candidates", "values", "detail", "compare"] } });
+    const { el, one } = show(state(), "explorer", { options: { hidden: ["candidates", "values", "detail", "corrupted"] } });
     expect(el.textContent).not.toContain("Paris");
     expect(el.textContent).not.toContain("14.54");
     expect(one('[data-part="crumbs"]')?.textContent).not.toMatch(/L\d/);
@@ -219,14 +219,14 @@ describe("the explorer", () => {
   });
 
   it("survives hostile tokens as text", () => {
-    const { el } = show(state(explorer(HOSTILE, { compare: null })));
+    const { el } = show(state(explorer(HOSTILE, { corrupted: null })));
     expect(el.querySelector("img, script")).toBeNull();
     expect(el.textContent).toContain("</script><img src=x onerror=alert(1)>");
     expect(el.textContent).not.toContain("\u202e");
   });
 
   it("draws long prompts as a picture with one cell to focus", () => {
-    const { one, all } = show(state(explorer(longPrompt(60), { compare: null })));
+    const { one, all } = show(state(explorer(longPrompt(60), { corrupted: null })));
     expect(one('[data-part="pattern"] canvas')?.getAttribute("width")).toBe("60");
     expect(all('[data-part="pattern"] [role="gridcell"]')).toHaveLength(1);
   });
@@ -409,7 +409,7 @@ describe("features", () => {
   });
 
   it("draws a long prompt as running text", () => {
-    const { one, all } = show(state(explorer(longPrompt(60), { compare: null })), "explorer", { selected: "L2.mlp/29" });
+    const { one, all } = show(state(explorer(longPrompt(60), { corrupted: null })), "explorer", { selected: "L2.mlp/29" });
     expect(one('[data-part="feature"] [aria-label="The prompt"] mark')?.textContent).toContain("(8.88)");
     expect(all('[data-part="feature"] .aw-carried')).toHaveLength(0);
   });

@@ -273,7 +273,7 @@ def test_hostile_text_stays_text_offline(hostile: Any, offline: Show, watched: W
     screen.part("copy").click()
     expect(screen.part("code")).to_contain_text("onerror=")
     screen.show("map")
-    expect(screen.part("compare-line")).to_contain_text(attack)
+    expect(screen.part("corrupted-line")).to_contain_text(attack)
     harmless(watched, title)
     silent(watched)
     # The text in the page's source never closes the script that holds it.

@@ -1,5 +1,20 @@
 /** A host without a kernel: gives a view the model that anywidget would give it. Also the double in tests. */
-import type { Model } from "./types";
+import type { Traits } from "./types";
+
+export type Trait = keyof Traits;
+export type Heard = `change:${Trait}` | "msg:custom";
+
+/** The part of anywidget's model that the views use; anywidget 0.9 to 0.11 and the offline host give it. */
+export interface Model {
+  /** what is there is checked where it is read */
+  get(name: Trait): unknown;
+  set<T extends Trait>(name: T, value: Traits[T]): void;
+  save_changes(): void;
+  send(content: unknown, callbacks?: unknown, buffers?: ArrayBuffer[]): void;
+  on(name: Heard, handler: (...args: never[]) => void): void;
+  off(name: Heard, handler: (...args: never[]) => void): void;
+  widget_manager?: unknown;
+}
 
 type Handler = (...args: never[]) => void;
 type Send = (content: unknown, answer: (message: unknown, buffers?: unknown[]) => void) => void;
@@ -7,7 +22,7 @@ type Send = (content: unknown, answer: (message: unknown, buffers?: unknown[]) =
 export class HostModel implements Model {
   saves = 0;
   #values: Record<string, unknown>;
-  #handlers = new Map<string, Set<Handler>>();
+  #handlers = new Map<Heard, Set<Handler>>();
   #send: Send;
 
   constructor(values: Record<string, unknown>, send: Send = () => undefined) {
@@ -15,11 +30,11 @@ export class HostModel implements Model {
     this.#send = send;
   }
 
-  get(name: string): unknown {
+  get(name: Trait): unknown {
     return this.#values[name];
   }
 
-  set(name: string, value: unknown): void {
+  set<T extends Trait>(name: T, value: Traits[T]): void {
     if (Object.is(this.#values[name], value)) return;
     this.#values[name] = value;
     this.emit(`change:${name}`, this, value);
@@ -33,16 +48,16 @@ export class HostModel implements Model {
     this.#send(content, (message, buffers = []) => this.emit("msg:custom", message, buffers));
   }
 
-  on(name: string, handler: Handler): void {
+  on(name: Heard, handler: Handler): void {
     const set = this.#handlers.get(name) ?? new Set();
     this.#handlers.set(name, set.add(handler));
   }
 
-  off(name: string, handler: Handler): void {
+  off(name: Heard, handler: Handler): void {
     this.#handlers.get(name)?.delete(handler);
   }
 
-  emit(name: string, ...args: unknown[]): void {
+  emit(name: Heard, ...args: unknown[]): void {
     for (const handler of [...(this.#handlers.get(name) ?? [])]) (handler as (...a: unknown[]) => void)(...args);
   }
 

@@ -1,14 +1,7 @@
 /** Experiments from the page: what runs, what was found, and for which question. */
 import { signal } from "@preact/signals";
-import { Cancelled, type Client, Gone, type Progress, RequestError } from "./protocol";
-import type { Finding, Verdicts } from "./types";
-
-/** The answer without one part, which needs no second prompt. */
-export interface Ablated {
-  base: number;
-  change: number;
-  unit: string;
-}
+import { type Answer, Cancelled, type Client, Gone, type Progress, RequestError } from "./protocol";
+import type { Ablated, Arguments, Finding, Verdicts } from "./types";
 
 export interface Running extends Progress {
   /** the component that is tested, or TOP */
@@ -46,18 +39,18 @@ export class Lab {
   }
 
   verify(of: string, top: number, say: (text: string) => void): void {
-    this.#run(of, "verify", of === TOP ? { top } : { components: [of] }, (data) => say(`Tested: ${data["title"]}`));
+    this.#run(of, "verify", of === TOP ? { top } : { components: [of] }, (data) => say(`Tested: ${data.title}`));
   }
 
   ablate(of: string): void {
-    this.#run(of, "ablate", { id: of }, (data) => (this.ablated.value = { ...this.ablated.value, [of]: data as unknown as Ablated }));
+    this.#run(of, "ablate", { id: of }, (data) => (this.ablated.value = { ...this.ablated.value, [of]: data }));
   }
 
   cancel(): void {
     this.#asked?.cancel();
   }
 
-  #run(of: string, op: string, args: Record<string, unknown>, then: (data: Record<string, unknown>) => void): void {
+  #run<O extends "verify" | "ablate">(of: string, op: O, args: Arguments[O], then: (data: Answer<O>["data"]) => void): void {
     this.cancel();
     this.failed.value = null;
     this.asking.value = "";
@@ -82,5 +75,4 @@ export class Lab {
       },
     );
   }
-
 }

@@ -5,7 +5,8 @@
  * kernel means that nobody is there; while the kernel is busy, or its state cannot be known, it means waiting.
  */
 import { signal, type Signal } from "@preact/signals";
-import type { Model } from "./types";
+import type { Model } from "./host";
+import type { Answers, Arguments, Field, Message, Op } from "./types";
 
 export const VERSION = 1;
 export const ACK_SECONDS = 3;
@@ -16,8 +17,8 @@ export type Live = "live" | "waiting" | "gone" | "static";
 
 export class RequestError extends Error {
   readonly hint: string;
-  readonly field: string;
-  constructor(message: string, hint = "", field = "") {
+  readonly field: Field | "";
+  constructor(message: string, hint = "", field: Field | "" = "") {
     super(message);
     this.hint = hint;
     this.field = field;
@@ -30,8 +31,8 @@ export class Gone extends Error {
   }
 }
 
-export interface Answer {
-  data: Record<string, unknown>;
+export interface Answer<O extends Op = Op> {
+  data: Answers[O];
   buffers: unknown[];
 }
 
@@ -42,25 +43,12 @@ export interface Progress {
 }
 
 interface Pending {
-  resolve(answer: Answer): void;
+  resolve(answer: { data: unknown; buffers: unknown[] }): void;
   reject(error: Error): void;
   progress?: ((p: Progress) => void) | undefined;
   acknowledged: boolean;
   waited: number;
   idle: number;
-}
-
-interface Message {
-  v?: number;
-  id?: string;
-  kind?: string;
-  data?: Record<string, unknown>;
-  message?: string;
-  hint?: string;
-  field?: string;
-  done?: number;
-  total?: number;
-  note?: string;
 }
 
 /** "idle", "busy", "dead" where the host tells (JupyterLab, Notebook 7); "" elsewhere. */
@@ -91,10 +79,10 @@ export class Client {
     model.on("msg:custom", this.#listen);
   }
 
-  request(op: string, args: Record<string, unknown> = {}, progress?: (p: Progress) => void) {
+  request<O extends Op>(op: O, args: Arguments[O], progress?: (p: Progress) => void) {
     const id = uuid();
-    const result = new Promise<Answer>((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject, progress, acknowledged: false, waited: 0, idle: 0 });
+    const result = new Promise<Answer<O>>((resolve, reject) => {
+      this.#pending.set(id, { resolve: resolve as Pending["resolve"], reject, progress, acknowledged: false, waited: 0, idle: 0 });
     });
     // A rejection that nobody awaits (the view moved on) is no error of the page.
     result.catch(() => undefined);
@@ -109,7 +97,7 @@ export class Client {
 
   /** A question without consequence, to learn whether Python is there. */
   ping(): void {
-    if ([...this.#pending.values()].every((p) => p.acknowledged)) this.request("hello");
+    if ([...this.#pending.values()].every((p) => p.acknowledged)) this.request("hello", {});
   }
 
   close(): void {

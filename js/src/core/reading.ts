@@ -1,7 +1,8 @@
 /** The numbers of one explorer state, asked for by name. */
 import { digitsFor, plain, signed } from "./format";
 import { bySize, largest, sumOf } from "./geometry";
-import type { ExplorerHeader, Row } from "./types";
+import { renamed } from "./legacy";
+import type { ExplorerArray, ExplorerHeader, Row } from "./types";
 import { decode, type Stored, Triangle } from "./wire";
 
 export interface Sources {
@@ -16,7 +17,7 @@ export interface Sources {
 
 export class Reading {
   readonly header: ExplorerHeader;
-  readonly arrays: Record<string, Stored>;
+  readonly arrays: Partial<Record<ExplorerArray, Stored>>;
   readonly values: Float32Array;
   readonly tokens: string[];
   readonly position: number;
@@ -27,7 +28,8 @@ export class Reading {
   #patterns = new Map<string, Triangle>();
 
   constructor(bytes: unknown) {
-    const { header, arrays } = decode<ExplorerHeader>(bytes);
+    const { header: read, arrays } = decode<ExplorerHeader>(bytes);
+    const header = renamed(read);
     this.header = header;
     this.arrays = arrays;
     this.values = arrays["values"]?.at() ?? new Float32Array(header.rows.length);
@@ -90,12 +92,12 @@ export class Reading {
     return fresh;
   }
 
-  #at(name: string, row: Row, ...more: number[]): Float32Array | undefined {
+  #at(name: ExplorerArray, row: Row, ...more: number[]): Float32Array | undefined {
     const stored = this.arrays[name];
     return stored && row.layer !== null && row.head !== null ? stored.at(row.layer, row.head, ...more) : undefined;
   }
 
-  #scalar(name: string, row: Row): number {
+  #scalar(name: ExplorerArray, row: Row): number {
     return this.arrays[name] && row.layer !== null ? (this.arrays[name].at(row.layer)[row.head ?? 0] ?? 0) : 0;
   }
 

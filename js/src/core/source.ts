@@ -3,8 +3,8 @@ import { signal, type Signal } from "@preact/signals";
 import { Lens } from "./lens";
 import { type Answer, type Client, Gone, RequestError } from "./protocol";
 import type { Reading } from "./reading";
-import type { BarsHeader, FeatureCard, Features, LensHeader, Neurons, Trace, Writes } from "./types";
-import { decode, type Stored, Triangle, WireError } from "./wire";
+import type { Arguments, Containers, FeatureCard, Features, LensHeader, Neurons, Op, Trace, TraceArgs, Writes } from "./types";
+import { type Container, decode, type Stored, Triangle, WireError } from "./wire";
 
 export const NEEDS_KERNEL = "Needs a running kernel: open the notebook and run the cell.";
 
@@ -52,7 +52,7 @@ export class Source {
       return values && { labels: this.#reading?.header.rows.map((r) => r.id) ?? [], values };
     };
     return this.#load("through", { id, source }, embedded, (answer) => {
-      const { header, arrays } = container<BarsHeader>(answer);
+      const { header, arrays } = container(answer);
       return { labels: header.rows.map((r) => r.label), values: need(arrays["values"]).at() };
     });
   }
@@ -64,32 +64,32 @@ export class Source {
       return why && { ...why, query, key };
     };
     return this.#load("why", { id, query, key }, embedded, (answer) => {
-      const { header, arrays } = container<{ query: number; key: number; score: number }>(answer);
+      const { header, arrays } = container(answer);
       const values = need(arrays["values"]);
-      return { ...header, values: [values.at(0), values.at(1)], bias: arrays["bias"]?.at() ?? new Float32Array(2) };
+      return { query: header.query, key: header.key, score: header.score, values: [values.at(0), values.at(1)], bias: arrays["bias"]?.at() ?? new Float32Array(2) };
     });
   }
 
   neurons(id: string): Signal<Loaded<Neurons>> {
-    return this.#load("neurons", { id }, () => this.#reading?.header.neurons?.[id], (answer) => answer.data as unknown as Neurons);
+    return this.#load("neurons", { id }, () => this.#reading?.header.neurons?.[id], (answer) => answer.data);
   }
 
   writes(id: string): Signal<Loaded<Writes>> {
-    return this.#load("writes", { id }, () => this.#reading?.header.writes?.[id], (answer) => answer.data as unknown as Writes);
+    return this.#load("writes", { id }, () => this.#reading?.header.writes?.[id], (answer) => answer.data);
   }
 
   features(id: string): Signal<Loaded<Features>> {
-    return this.#load("features", { id }, () => this.#reading?.header.features?.[id], (answer) => answer.data as unknown as Features);
+    return this.#load("features", { id }, () => this.#reading?.header.features?.[id], (answer) => answer.data);
   }
 
   /** The card of feature `number`, read through a row. */
   feature(id: string, number: number): Signal<Loaded<FeatureCard>> {
     const name = `${id}/${number}`;
-    return this.#load("feature", { id: name }, () => this.#reading?.header.cards?.[name], (answer) => answer.data as unknown as FeatureCard);
+    return this.#load("feature", { id: name }, () => this.#reading?.header.cards?.[name], (answer) => answer.data);
   }
 
-  trace(mlps: string): Signal<Loaded<Trace>> {
-    return this.#load("trace", { mlps }, () => this.#reading?.header.trace?.[mlps], (answer) => answer.data as unknown as Trace);
+  trace(mlps: TraceArgs["mlps"]): Signal<Loaded<Trace>> {
+    return this.#load("trace", { mlps }, () => this.#reading?.header.trace?.[mlps], (answer) => answer.data);
   }
 
   /** Estimated total effect of every row. */
@@ -99,10 +99,10 @@ export class Source {
 
   lens(): Signal<Loaded<Lens>> {
     const embedded = this.#reading?.arrays["lens"];
-    return this.#load("lens", {}, () => embedded && new Lens(decode<LensHeader>(embedded.bytes)), (answer) => new Lens(container<LensHeader>(answer)));
+    return this.#load("lens", {}, () => embedded && new Lens(decode<LensHeader>(embedded.bytes)), (answer) => new Lens(container(answer)));
   }
 
-  #load<T>(op: string, args: Record<string, unknown>, embedded: () => T | undefined, parse: (a: Answer) => T) {
+  #load<O extends Op, T>(op: O, args: Arguments[O], embedded: () => T | undefined, parse: (a: Answer<O>) => T) {
     const key = op + JSON.stringify(args);
     let slot = this.#cache.get(key) as Signal<Loaded<T>> | undefined;
     if (slot) return slot;
@@ -111,14 +111,14 @@ export class Source {
     this.#cache.set(key, slot as Signal<Loaded<unknown>>);
     if (value !== undefined) return slot;
     const why = this.#reading?.header.absent;
-    const never = why?.[op === "head" ? "patterns" : op] ?? why?.[`${op} ${args["id"]}`];
+    const never = why?.[op === "head" ? "patterns" : op] ?? why?.[`${op} ${"id" in args ? args.id : ""}`];
     if (never || this.#fixed) slot.value = { state: "absent", text: never || NEEDS_KERNEL, retry: null };
     // asked outside the drawing that found it missing
     else queueMicrotask(() => this.#ask(slot as Signal<Loaded<T>>, op, args, parse));
     return slot;
   }
 
-  #ask<T>(slot: Signal<Loaded<T>>, op: string, args: Record<string, unknown>, parse: (a: Answer) => T): void {
+  #ask<O extends Op, T>(slot: Signal<Loaded<T>>, op: O, args: Arguments[O], parse: (a: Answer<O>) => T): void {
     slot.value = { state: "loading" };
     const retry = () => this.#ask(slot, op, args, parse);
     this.#client.request(op, args).result.then(
@@ -137,8 +137,8 @@ export class Source {
   }
 }
 
-function container<H>(answer: Answer) {
-  return decode<H>(answer.buffers[0]);
+function container<O extends keyof Containers>(answer: Answer<O>): Container<Containers[O]> {
+  return decode<Containers[O]>(answer.buffers[0]);
 }
 
 function need(stored: Stored | undefined): Stored {

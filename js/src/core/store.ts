@@ -5,17 +5,18 @@
  * Every view of a model has its own store, so two views of one model keep in step through the model alone.
  */
 import { batch, computed, signal } from "@preact/signals";
+import type { Heard, Model } from "./host";
 import { Lab } from "./lab";
+import { renamedPart } from "./legacy";
 import type { Show } from "./lens";
 import { Cancelled, Client, Gone, type Progress, RequestError } from "./protocol";
 import { Reading } from "./reading";
 import { NEEDS_KERNEL, Source } from "./source";
-import type { ExplainArgs, Model, Options, Verdicts } from "./types";
+import type { ExplainArgs, Field, Options, Part, Verdicts } from "./types";
 import { decode } from "./wire";
 
 export type Order = "size" | "order" | "map" | "trace";
 export type Weighting = "probability" | "value" | "contribution";
-export type Field = "prompt" | "target" | "against" | "compare";
 
 export interface Entry {
   /** the header's number of the question, by which Python knows it */
@@ -28,10 +29,10 @@ export interface Entry {
 export interface Problem {
   message: string;
   hint: string;
-  field: string;
+  field: Field | "";
 }
 
-const KEEP: ExplainArgs = { prompt: null, target: null, against: null, position: null, compare: null };
+const KEEP: ExplainArgs = { prompt: null, target: null, against: null, position: null, corrupted: null };
 
 export class Store {
   // from Python
@@ -56,8 +57,8 @@ export class Store {
   readonly said = signal("");
   readonly past = signal<Entry[]>([]);
   readonly at = signal(-1);
-  readonly shown = signal(new Set<string>());
-  readonly show: (part: string) => void = (part) => (this.shown.value = new Set([...this.shown.value, part]));
+  readonly shown = signal(new Set<Part>());
+  readonly show: (part: Part) => void = (part) => (this.shown.value = new Set([...this.shown.value, part]));
 
   readonly fixed = computed(() => this.options.value.static === true);
   /** the number of the feature that is open inside the selected component; -1 for none */
@@ -77,7 +78,7 @@ export class Store {
   readonly lab: Lab;
   data: Source;
   #model: Model;
-  #listeners: [string, () => void][] = [];
+  #listeners: [Heard, () => void][] = [];
   #running: { cancel(): void } | null = null;
   #restoring: number | null = null;
   #writing = false;
@@ -99,7 +100,7 @@ export class Store {
     if (!this.fixed.value) this.client.ping();
   }
 
-  hides(part: string): boolean {
+  hides(part: Part): boolean {
     return this.options.value.hidden.includes(part) && !this.shown.value.has(part);
   }
 
@@ -189,10 +190,10 @@ export class Store {
   }
 
   /** Test one component, or the leading ones; first against which prompt, where none is there yet. */
-  async test(of: string, compare?: string): Promise<void> {
+  async test(of: string, corrupted?: string): Promise<void> {
     if (this.fixed.peek()) this.explain({});
-    else if (compare === undefined && !this.reading.peek()?.header.compare) this.lab.asking.value = of;
-    else if (compare === undefined || (await this.explain({ compare }))) {
+    else if (corrupted === undefined && !this.reading.peek()?.header.corrupted) this.lab.asking.value = of;
+    else if (corrupted === undefined || (await this.explain({ corrupted }))) {
       this.lab.verify(of, this.reading.peek()?.header.test?.top ?? 0, (text) => this.say(text));
     }
   }
@@ -209,7 +210,7 @@ export class Store {
 
   // synced traits -------------------------------------------------------------------------------------------------
 
-  #listen(name: string, handler: () => void): void {
+  #listen(name: Heard, handler: () => void): void {
     this.#model.on(name, handler);
     this.#listeners.push([name, handler]);
   }
@@ -227,7 +228,7 @@ export class Store {
 
   #readOptions(): void {
     const raw = (this.#model.get("options") ?? {}) as Partial<Options>;
-    this.options.value = { ...raw, hidden: raw.hidden ?? [] };
+    this.options.value = { ...raw, hidden: (raw.hidden ?? []).map(renamedPart) };
   }
 
   #readSelection(): void {

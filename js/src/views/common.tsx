@@ -8,7 +8,7 @@ import { bySize, diverging, largest, sumOf } from "../core/geometry";
 import { step } from "../core/keyboard";
 import type { Loaded } from "../core/source";
 import type { Store } from "../core/store";
-import type { Named, Target } from "../core/types";
+import type { Named, Part, Target } from "../core/types";
 
 export interface View {
   store: Store;
@@ -83,7 +83,7 @@ export function TargetName({ of }: { of?: Target }) {
   );
 }
 
-export function Hidden({ part, what }: { part: string; what: string }) {
+export function Hidden({ part, what }: { part: Part; what: string }) {
   const { store } = useView();
   return (
     <div class="aw-hidden" data-part={`hidden-${part}`}>

@@ -1,7 +1,7 @@
 /** One field that is being edited: Enter runs, Escape puts back what was there, an error stays beside it. */
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import type { Field } from "../core/store";
+import type { Field } from "../core/types";
 import { useView } from "./common";
 import { Problem } from "./status";
 

@@ -2,8 +2,7 @@
 import { percent, plain, tokenText } from "../core/format";
 import type { Reading } from "../core/reading";
 import { NEEDS_KERNEL } from "../core/source";
-import type { Field } from "../core/store";
-import type { Named } from "../core/types";
+import type { Field, Named } from "../core/types";
 import { Edit } from "./edit";
 import { Hidden, Names, namesText, TargetName, Token, TokenList, useView } from "./common";
 
@@ -40,7 +39,7 @@ export function PromptLine() {
                       title={e.prompt}
                       onClick={() => {
                         fill(e.prompt);
-                        store.explain({ prompt: e.prompt, target: e.target || null, against: "", compare: e.corrupted ?? "" });
+                        store.explain({ prompt: e.prompt, target: e.target || null, against: "", corrupted: e.corrupted ?? "" });
                       }}
                     >
                       {e.label}
@@ -60,7 +59,7 @@ export function PromptLine() {
           </div>
         )}
       </div>
-      {!inner && <CompareLine reading={reading} editable={editable} />}
+      {!inner && <CorruptedLine reading={reading} editable={editable} />}
     </div>
   );
 }
@@ -191,50 +190,50 @@ function Target({ reading, editable }: { reading: Reading; editable: boolean }) 
   );
 }
 
-function CompareLine({ reading, editable }: { reading: Reading; editable: boolean }) {
+function CorruptedLine({ reading, editable }: { reading: Reading; editable: boolean }) {
   const { store } = useView();
-  const { compare, target, prompt } = reading.header;
-  const value = compare?.text ?? prompt.text;
-  if (store.editing.value === "compare") {
+  const { corrupted, target, prompt } = reading.header;
+  const value = corrupted?.text ?? prompt.text;
+  if (store.editing.value === "corrupted") {
     return (
       <div class="aw-line">
-        <Edit field="compare" label="Prompt to compare with" value={value} run={(text) => store.explain({ compare: text })} />
+        <Edit field="corrupted" label="Prompt to compare with" value={value} run={(text) => store.explain({ corrupted: text })} />
       </div>
     );
   }
-  if (!compare) {
+  if (!corrupted) {
     if (!editable || store.fixed.value) return null;
     return (
       <div class="aw-line">
-        <button class="aw-link" data-part="edit-compare" onClick={() => (store.editing.value = "compare")}>
+        <button class="aw-link" data-part="edit-corrupted" onClick={() => (store.editing.value = "corrupted")}>
           + compare with another prompt
         </button>
       </div>
     );
   }
-  if (store.hides("compare")) return <Hidden part="compare" what="the comparison" />;
-  const differs = new Set(compare.differs);
-  const how = compare.aligned ? `${differs.size} ${differs.size === 1 ? "token differs" : "tokens differ"}` : "another length";
+  if (store.hides("corrupted")) return <Hidden part="corrupted" what="the comparison" />;
+  const differs = new Set(corrupted.differs);
+  const how = corrupted.aligned ? `${differs.size} ${differs.size === 1 ? "token differs" : "tokens differ"}` : "another length";
   return (
-    <div class="aw-line aw-compare" data-part="compare-line">
+    <div class="aw-line aw-corrupted" data-part="corrupted-line">
       <div class="aw-prompt">
         <span class="aw-quiet aw-lead">compared with</span>
         <div class="aw-toks">
-          {compare.tokens.map((token, i) => (
-            <span key={i} ref={i === compare.differs[0] ? shown : null} class={`aw-tok ${differs.has(i) ? "aw-differs" : ""} ${compare.special.includes(i) ? "aw-special" : ""}`}>
+          {corrupted.tokens.map((token, i) => (
+            <span key={i} ref={i === corrupted.differs[0] ? shown : null} class={`aw-tok ${differs.has(i) ? "aw-differs" : ""} ${corrupted.special.includes(i) ? "aw-special" : ""}`}>
               <Token text={token} />
             </span>
           ))}
         </div>
-        {editable && <Pencil field="compare" label="Edit the prompt compared with" />}
+        {editable && <Pencil field="corrupted" label="Edit the prompt compared with" />}
         {editable && !store.fixed.value && (
-          <button class="aw-edit" aria-label="Remove the comparison" title="Remove the comparison" data-part="remove-compare" onClick={() => store.explain({ compare: "" })}>
+          <button class="aw-edit" aria-label="Remove the comparison" title="Remove the comparison" data-part="remove-corrupted" onClick={() => store.explain({ corrupted: "" })}>
             ×
           </button>
         )}
       </div>
       <span class="aw-quiet">
-        {how} · <TargetName /> is {reading.plain(Math.abs(compare.gap))} {target.unit} {compare.gap < 0 ? "higher" : "lower"} there
+        {how} · <TargetName /> is {reading.plain(Math.abs(corrupted.gap))} {target.unit} {corrupted.gap < 0 ? "higher" : "lower"} there
       </span>
     </div>
   );

@@ -2,7 +2,7 @@
 import { useRef, useState } from "preact/hooks";
 import { digitsFor, signed } from "../core/format";
 import { diverging, largest } from "../core/geometry";
-import type { Trace, TraceHeader } from "../core/types";
+import type { Trace, TraceArgs, TraceHeader } from "../core/types";
 import { Await, Hidden, pressed, Token, useRoving, useView } from "./common";
 
 /** The rows that are open at first: the largest that opens, the largest of those below it, and so on. */
@@ -112,7 +112,7 @@ const WAYS = [
 /** The trace of what the Explorer explains. */
 export function TracePanel() {
   const { store } = useView();
-  const [mlps, setMlps] = useState<string>("stop");
+  const [mlps, setMlps] = useState<TraceArgs["mlps"]>("stop");
   const reading = store.reading.value;
   if (!reading) return null;
   if (store.hides("values")) return <Hidden part="values" what="the contributions" />;

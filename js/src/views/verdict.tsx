@@ -61,13 +61,13 @@ function TestButton({ of, name, cost }: ButtonProps) {
   const header = store.reading.value?.header;
   const test = header?.test;
   if (!test || store.lab.running.value?.of === of) return null;
-  const off = store.fixed.value ? NEEDS_KERNEL : test.never || (header.compare && test.missing);
+  const off = store.fixed.value ? NEEDS_KERNEL : test.never || (header.corrupted && test.missing);
   return (
     <button
       class="aw-btn"
       data-part={of === TOP ? "test-top" : "test"}
       aria-disabled={!!off}
-      aria-expanded={header.compare ? undefined : store.lab.asking.value === of}
+      aria-expanded={header.corrupted ? undefined : store.lab.asking.value === of}
       title={
         off ||
         (of === TOP
@@ -180,7 +180,7 @@ function Under({ of }: { of: string }) {
     );
   }
   return asked ? (
-    <div class="aw-testing" data-part="ask-compare" ref={box} onKeyDown={(e) => e.key === "Escape" && (asking.value = "")}>
+    <div class="aw-testing" data-part="ask-corrupted" ref={box} onKeyDown={(e) => e.key === "Escape" && (asking.value = "")}>
       <Ask of={of} />
     </div>
   ) : null;
@@ -204,7 +204,7 @@ function Ask({ of }: { of: string }) {
           class="aw-btn"
           onClick={() => {
             store.lab.asking.value = "";
-            store.editing.value = "compare";
+            store.editing.value = "corrupted";
           }}
         >
           Type one

@@ -18,7 +18,7 @@ export function Waterfall() {
   const { lab } = store;
   const told = lab.told.value;
   const [at, setAt] = useState("");
-  const gap = Math.abs(reading?.header.compare?.gap ?? 0);
+  const gap = Math.abs(reading?.header.corrupted?.gap ?? 0);
   const totals = useTotals();
   const large = new Set(totals ? bySize(totals).slice(0, TOTALS).filter((i) => Math.abs(totals[i] ?? 0) >= TAU * gap) : []);
   const all = !reading ? [] : inOrder ? reading.values.length : reading.order.length;
@@ -177,7 +177,7 @@ function Legend() {
   const header = store.reading.value?.header;
   const totals = useTotals();
   const test = header?.test;
-  if (!header?.compare || !test || test.never || test.missing || store.hides("compare")) return null;
+  if (!header?.corrupted || !test || test.never || test.missing || store.hides("corrupted")) return null;
   if (!totals) {
     if (store.fixed.value) return null;
     return (

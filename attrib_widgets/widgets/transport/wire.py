@@ -19,7 +19,7 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ MAGIC = b"AWC1"
 VERSION = 1
 
 DType = Literal["f4", "f2", "u1", "i4"]
+Name = TypeVar("Name", bound=str)
 Floats = NDArray[np.float32]
 
 _SIZES: dict[str, int] = {"f4": 4, "f2": 2, "u1": 1, "i4": 4}
@@ -82,7 +83,7 @@ def store(values: Any, dtype: DType = "f4", *, tril: bool = False) -> Stored:
     return Stored(flat, shape, dtype, tril)
 
 
-def pack(header: Mapping[str, Any], arrays: Mapping[str, Stored]) -> bytes:
+def pack(header: Mapping[str, Any], arrays: Mapping[Name, Stored]) -> bytes:
     """Write one container. NaN and infinities in the header become null; ``v`` and ``arrays`` are added here."""
     table: dict[str, dict[str, Any]] = {}
     offset = 0

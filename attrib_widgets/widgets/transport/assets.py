@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-STATIC = Path(__file__).parent.parent / "static"
+STATIC = Path(__file__).parents[2] / "static"
 
 # anywidget calls a default export that is a function. A blob: address is how anywidget imports `_esm` itself, so this
 # works wherever that does; every browser new enough for the style sheet has DecompressionStream.

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
-from ..analysis.experts import ExpertContributions
-from ..analysis.features import Features
-from ..errors import AttribError
-from . import wire
+from ...analysis.experts import ExpertContributions
+from ...analysis.features import Features
+from ...errors import AttribError
+from ..transport import wire
+from . import contract
 
 if TYPE_CHECKING:
-    from ..analysis.attention import Attention
-    from ..analysis.logit_lens import LogitLens
-    from ..analysis.parts import Contributions, Writes
-    from ..analysis.phrases import PhraseAttribution
-    from ..analysis.trace import Trace
-    from ..saes.cards import Card, Firing
+    from ...analysis.attention import Attention, Weighting
+    from ...analysis.logit_lens import LogitLens
+    from ...analysis.parts import Contributions, Writes
+    from ...analysis.phrases import PhraseAttribution
+    from ...analysis.trace import Trace
+    from ...saes.cards import Card, Firing
 
 NEURONS = 12
 FEATURES = 12
@@ -35,7 +36,7 @@ LARGEST = 5_000_000
 def bars(c: Contributions) -> bytes:
     """Kind ``bars``: the rows of a result that sums to its parent; features bring their computed labels."""
     concepts = c.concepts if isinstance(c, Features) else [""] * len(c)
-    header = {
+    header: contract.BarsHeader = {
         "kind": "bars",
         "title": c.title,
         "note": c.note,
@@ -72,14 +73,14 @@ def attention(a: Attention) -> bytes:
     plain = a.weighting == "probability"
     n, count = a.run.n_positions, len(a.heads)
     title = f"Attention of {a.heads[0]}" if count == 1 else f"Attention of {count} heads"
-    header = {
+    header: contract.AttentionHeader = {
         "kind": "attention",
         "title": title if plain else f"{title}, weighted by {a.weighting}",
         "note": "Each row is a token that reads, each column a token that is read.",
         "tokens": a.run.tokens,
         "special": a.run.special,
         "heads": [str(c) for c in a.heads],
-        "weighting": a.weighting,
+        "weighting": cast("Weighting", a.weighting),
         "unit": a.unit,
     }
     size = count * n * (n + 1) // 2 * (1 if plain else 4)
@@ -110,7 +111,7 @@ def lens(found: LogitLens, position: int | None = None) -> bytes:
             "Choose positions: aw.logit_lens(run, positions=range(100)).",
         )
     model = found.model
-    header = {
+    header: contract.LensHeader = {
         "kind": "lens",
         "title": found.title(position),
         "tokens": [found.run.tokens[p] for p in found.positions],
@@ -149,7 +150,7 @@ def phrase(p: PhraseAttribution) -> bytes:
         )
     told = zip(p.tokens, p.log_probs.exp().tolist(), p.entropies.tolist(), p.likeliest, p.parts, strict=True)
     table = p.summary()
-    header = {
+    header: contract.PhraseHeader = {
         "kind": "phrase",
         "title": table.title,
         "note": table.note.splitlines()[0],
@@ -166,15 +167,13 @@ def phrase(p: PhraseAttribution) -> bytes:
     return wire.pack(header, {name: wire.store(t) for name, t in tables.items()})
 
 
-def neurons(c: Contributions) -> dict[str, Any]:
+def neurons(c: Contributions) -> contract.Neurons:
     """The largest neurons of an MLP by magnitude and the sum of the others; of a mixture its experts, with weights."""
     values = np.asarray(c.values, dtype=np.float64)
     kinds = np.asarray(c.kinds)
     top, rest = _largest(values, np.isin(kinds, ("neuron", "component")), NEURONS)
     rounding = values[kinds == "rounding"]
-    weights = {"weights": c.weights[top].tolist()} if isinstance(c, ExpertContributions) else {}
-    return {
-        **weights,
+    found: contract.Neurons = {
         "labels": [c.labels[i] for i in top],
         "values": values[top].tolist(),
         "rest": float(values[rest].sum()),
@@ -182,9 +181,12 @@ def neurons(c: Contributions) -> dict[str, Any]:
         "bias": float(values[kinds == "bias"].sum()),
         "rounding": float(rounding.sum()) if len(rounding) else None,
     }
+    if isinstance(c, ExpertContributions):
+        found["weights"] = c.weights[top].tolist()
+    return found
 
 
-def features(f: Features) -> dict[str, Any]:
+def features(f: Features) -> contract.Features:
     """The largest features of a row by magnitude, the sum of the others, the decoder's bias and the error."""
     values = np.asarray(f.values, dtype=np.float64)
     kinds = np.asarray(f.kinds)
@@ -204,14 +206,14 @@ def features(f: Features) -> dict[str, Any]:
     }
 
 
-def card(c: Card) -> dict[str, Any]:
+def card(c: Card) -> contract.FeatureCard:
     """What a feature fires on, around each strongest firing; what it writes; its activation on every prompt token."""
     return {
         "label": c.label,
         "density": c.density,
         "contexts": [_context(firing) for firing in c.contexts],
-        "up": [[text, _short(value)] for text, _, value in c.promoted[:WRITES]],
-        "down": [[text, _short(value)] for text, _, value in c.suppressed[:WRITES]],
+        "up": [(text, _short(value)) for text, _, value in c.promoted[:WRITES]],
+        "down": [(text, _short(value)) for text, _, value in c.suppressed[:WRITES]],
         "here": [_short(value) for value in c.here],
         "through": c.through,
     }
@@ -219,10 +221,11 @@ def card(c: Card) -> dict[str, Any]:
 
 def carded(c: Card) -> bytes:
     """Kind ``card``: a feature standing alone."""
-    return wire.pack({"kind": "card", "name": str(c.feature), "tokens": c.tokens, **card(c)}, {})
+    header: contract.CardHeader = {"kind": "card", "name": str(c.feature), "tokens": c.tokens, **card(c)}
+    return wire.pack(header, {})
 
 
-def _context(f: Firing) -> dict[str, Any]:
+def _context(f: Firing) -> contract.Context:
     start = max(0, f.position - BEFORE)
     near = slice(start, f.position + BEHIND + 1)
     cut = [start > 0, near.stop < len(f.tokens)]
@@ -241,7 +244,7 @@ def _short(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def trace(t: Trace) -> dict[str, Any]:
+def trace(t: Trace) -> contract.Trace:
     """A trace as rows, parents first, each with its depth; the explained number itself is left out."""
     rows = [(n, depth) for n, depth in t.root.walk() if depth]
     return {
@@ -258,14 +261,20 @@ def trace(t: Trace) -> dict[str, Any]:
 
 def traced(t: Trace) -> bytes:
     """Kind ``trace``: a trace standing alone."""
-    run = t.attribution.run
-    return wire.pack({"kind": "trace", "tokens": run.tokens, "unit": t.unit, **trace(t)}, {})
+    header: contract.TraceHeader = {"kind": "trace", "tokens": t.attribution.run.tokens, "unit": t.unit, **trace(t)}
+    return wire.pack(header, {})
 
 
-def writes(w: Writes) -> dict[str, list[list[Any]]]:
+def writes(w: Writes) -> contract.Writes:
     """The tokens whose logits a component raises and lowers most."""
 
-    def pairs(rows: Sequence[tuple[str, int, float]]) -> list[list[Any]]:
-        return [[text, float(logits)] for text, _, logits in rows[:WRITES]]
+    def pairs(rows: Sequence[tuple[str, int, float]]) -> list[tuple[str, float]]:
+        return [(text, float(logits)) for text, _, logits in rows[:WRITES]]
 
     return {"up": pairs(w.promoted), "down": pairs(w.suppressed)}
+
+
+def head(label: str, pattern: Any) -> bytes:
+    """Kind ``head``: the pattern of one head, in half precision."""
+    header: contract.HeadHeader = {"kind": "head", "id": label}
+    return wire.pack(header, {"pattern": wire.store(pattern, "f2", tril=True)})

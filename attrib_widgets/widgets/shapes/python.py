@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..targets import AnyTarget, NeuronTarget, ScoreTarget, Target
+from ...targets import AnyTarget, NeuronTarget, ScoreTarget, Target
 
 if TYPE_CHECKING:
-    from ..analysis.attribution import Attribution
-    from ..model.model import Model
-    from ..model.run import Run
+    from ...analysis.attribution import Attribution
+    from ...model.model import Model
+    from ...model.run import Run
 
 
 def load(model: Model) -> str:

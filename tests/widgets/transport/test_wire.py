@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from attrib_widgets.widgets import wire
+from attrib_widgets.widgets.transport import wire
 
 FINITE = st.floats(-6e4, 6e4, width=32)
 TEXT = st.text(st.characters(exclude_categories=()), max_size=12)  # lone surrogates included

@@ -6,8 +6,8 @@ from ..analysis.attribution import Attribution
 from ..analysis.phrases import PhraseAttribution
 from ..components import whole
 from ..errors import PositionError
-from . import details
-from .view import View
+from .shapes import results
+from .transport.view import View
 
 
 class PhraseView(View):
@@ -15,7 +15,7 @@ class PhraseView(View):
 
     def __init__(self, result: PhraseAttribution) -> None:
         self.result = result
-        super().__init__("phrase", details.phrase(result), result.summary())
+        super().__init__("phrase", results.phrase(result), result.summary())
 
     @property
     def token(self) -> int | None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from ..model.model import Model
     from ..model.worker import Job
     from ..targets import AnyTarget
-    from .wire import Stored
+    from .shapes.contract import Field
+    from .shapes.explorer import Parts
 
 PromptLike = str | tuple[int, ...] | Run
 
@@ -48,7 +49,7 @@ class Explanation:
     question: Question
     attribution: Attribution
     corrupted: Attribution | None = None
-    parts: dict[bool, tuple[dict[str, Any], dict[str, Stored]]] = field(default_factory=dict)
+    parts: dict[bool, Parts] = field(default_factory=dict)
     verdicts: Verification | None = None
 
     @property
@@ -100,7 +101,7 @@ def explain(model: Model, question: Question, job: Job, known: Mapping[PromptLik
     corrupted: Attribution | None = None
     if question.corrupted is not None:
         job.progress(2, total, "running the comparison")
-        with blaming("compare"):
+        with blaming("corrupted"):
             other = _run(model, question.corrupted, known)
             there = counterpart(run, other, a.position)
             corrupted = attribute(other, _moved(target, there), position=there)
@@ -121,14 +122,15 @@ def _moved(target: AnyTarget, position: int) -> AnyTarget:
 def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
     """The next question, from what a person changed in the last one.
 
-    ``args`` has any of prompt, target, against, position, compare, or a neuron alone, whose pre-activation is then
-    explained at the same place. None keeps what was there; an empty ``against`` or ``compare`` removes it. A new
+    ``args`` has any of prompt, target, against, position, corrupted, or a neuron alone, whose pre-activation is then
+    explained at the same place. None keeps what was there; an empty ``against`` or ``corrupted`` removes it. A new
     prompt or another position without a target asks for the model's top prediction there, against nothing; a new
     prompt is read at its end.
     """
     if args.get("neuron") is not None:
         return replace(before, target=neuron(args["neuron"], position=before.position))
-    prompt, position, compare = args.get("prompt"), args.get("position"), args.get("compare")
+    prompt, position = args.get("prompt"), args.get("position")
+    corrupted = args.get("corrupted", args.get("compare"))  # as version 0.1 called it
     target, against = args.get("target"), args.get("against")
     question = before
     if prompt is not None and prompt != _text(before.prompt):
@@ -142,9 +144,9 @@ def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
         if moved.position != question.position and target is None:
             moved = replace(moved, target=None)
         question = moved
-    if compare is not None:
-        with blaming("compare"):
-            question = replace(question, corrupted=_comparison(model, question, compare))
+    if corrupted is not None:
+        with blaming("corrupted"):
+            question = replace(question, corrupted=_corrupted(model, question, corrupted))
     return replace(question, target=_target(model, question.target, target, against))
 
 
@@ -187,7 +189,7 @@ def _target(model: Model, before: Any, target: Any, against: Any) -> AnyTarget |
 
 
 @contextmanager
-def blaming(part: str) -> Iterator[None]:
+def blaming(part: Field) -> Iterator[None]:
     """Name the part of the question that an error is about, for the browser to show it there."""
     try:
         yield
@@ -209,12 +211,12 @@ def _index(position: Any) -> int:
     return position
 
 
-def _comparison(model: Model, question: Question, compare: Any) -> PromptLike | None:
-    if compare == "":
+def _corrupted(model: Model, question: Question, corrupted: Any) -> PromptLike | None:
+    if corrupted == "":
         return None
-    if _text(compare) == _text(question.prompt):
+    if _text(corrupted) == _text(question.prompt):
         raise AttribError("The comparison is the prompt itself.", "Change one word of it.")
-    return prompt_like(compare, model)
+    return prompt_like(corrupted, model)
 
 
 def _text(prompt: Any) -> Any:

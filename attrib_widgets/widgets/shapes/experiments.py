@@ -8,25 +8,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..analysis.gradients import estimated_effects
-from ..analysis.regions import Thresholds, borders, verdict
-from ..analysis.verdicts import planned
-from ..errors import AttribError
-from ..targets import Target
-from . import wire
+from ...analysis.gradients import estimated_effects
+from ...analysis.regions import Thresholds, borders, verdict
+from ...analysis.verdicts import planned
+from ...errors import AttribError
+from ...targets import Target
+from ..transport import wire
+from . import contract
 
 if TYPE_CHECKING:
-    from ..analysis.attribution import Attribution
-    from ..analysis.cells import Cell
-    from ..analysis.findings import Finding, Verification
-    from ..analysis.patching import Patching
-    from ..analysis.tokens import TokenEffects
-    from ..model.run import Run
+    from ...analysis.attribution import Attribution
+    from ...analysis.cells import Cell
+    from ...analysis.findings import Finding, Verification
+    from ...analysis.patching import Patching
+    from ...analysis.tokens import TokenEffects
+    from ...model.run import Run
 
 #: Components that "test the top ten" tests.
 TOP = 10
-#: Parameters times positions for which a live view estimates total effects unasked: a fraction of a second.
-LIVE_EFFECTS = 1e9
 #: Most cells of patching that a notebook should carry.
 MOST_CELLS = 300_000
 MARGIN = 0.12  # around the points of a scatter, as a share of its span
@@ -34,8 +33,10 @@ MARGIN = 0.12  # around the points of a scatter, as a share of its span
 # many times as long as it is high.
 _SAMPLES, _LETTER, _SLIM = 30, 0.17, 4
 
+Segment = tuple[tuple[float, float], tuple[float, float]]
 
-def finding(f: Finding) -> dict[str, Any]:
+
+def finding(f: Finding) -> contract.Finding:
     """One verdict, with its numbers and its evidence."""
     return {
         "id": str(f.component),
@@ -50,7 +51,7 @@ def finding(f: Finding) -> dict[str, Any]:
     }
 
 
-def verdicts(v: Verification) -> dict[str, Any]:
+def verdicts(v: Verification) -> contract.Verdicts:
     """All verdicts, with what they rest on: pairs, thresholds, gap and cost."""
     return {
         "title": v.title(),
@@ -70,21 +71,20 @@ def scatter(v: Verification) -> bytes:
     points = [(f.direct, f.necessity) for f in v.findings] or [(0.0, 0.0)]
     low, high = min(0.0, *map(min, points)), max(4 * v.thresholds.tau, *map(max, points))
     room = MARGIN * (high - low)
-    window = [low - room, high + room]
+    window = (low - room, high + room)
     inside = [(name, _clipped(line, *window)) for name, line in borders(v.thresholds)]
-    lines = [{"name": name, "at": line} for name, line in inside if line]
-    header = {
+    header: contract.VerdictsHeader = {
         "kind": "verdicts",
         **verdicts(v),
         "window": window,
-        "lines": lines,
+        "lines": [{"name": name, "at": line} for name, line in inside if line],
         "regions": regions(window[0], window[1], v.thresholds),
     }
     return wire.pack(header, {})
 
 
-def _clipped(line: Sequence[tuple[float, float]], low: float, high: float) -> list[list[float]]:
-    """The part of a line inside the square from ``low`` to ``high``; empty where it misses it."""
+def _clipped(line: Sequence[tuple[float, float]], low: float, high: float) -> Segment | None:
+    """The part of a line inside the square from ``low`` to ``high``; None where it misses it."""
     (x, y), (u, v) = line
     start, end = 0.0, 1.0
     for at, way in ((x, u - x), (y, v - y)):
@@ -92,18 +92,20 @@ def _clipped(line: Sequence[tuple[float, float]], low: float, high: float) -> li
             near, far = sorted(((low - at) / way, (high - at) / way))
             start, end = max(start, near), min(end, far)
         elif not low <= at <= high:
-            return []
-    return [[x + t * (u - x), y + t * (v - y)] for t in (start, end)] if start < end else []
+            return None
+    if start >= end:
+        return None
+    return (x + start * (u - x), y + start * (v - y)), (x + end * (u - x), y + end * (v - y))
 
 
-def regions(low: float, high: float, at: Thresholds) -> list[dict[str, Any]]:
+def regions(low: float, high: float, at: Thresholds) -> list[contract.Region]:
     """Where in a square of the (d, n) plane the name of each verdict has room: across, else upwards, else nowhere.
 
     Recovery is taken as 0; what lies in the middle is *no effect* only while it is below tau too.
     """
     ticks = np.linspace(low, high, _SAMPLES)
     words = np.array([[verdict(float(d), float(n), 0.0, at).word for d in ticks] for n in ticks])
-    found = []
+    found: list[contract.Region] = []
     for word in dict.fromkeys(words.flat):
         inside = words == word
         out, mine = np.argwhere(~np.pad(inside, 1)) - 1, np.argwhere(inside)
@@ -116,7 +118,7 @@ def regions(low: float, high: float, at: Thresholds) -> list[dict[str, Any]]:
     return found
 
 
-def test_header(a: Attribution, corrupted: Run | None) -> dict[str, Any]:
+def testable(a: Attribution, corrupted: Run | None) -> contract.Testable:
     """What can be tested on the screen of ``a``, what it costs at most, and what is in the way.
 
     ``suggested`` is a comparison prompt for a prompt of the embedded model's tasks.
@@ -147,7 +149,7 @@ def test_header(a: Attribution, corrupted: Run | None) -> dict[str, Any]:
 def _suggested(a: Attribution) -> str:
     if not a.model.embedded:
         return ""
-    from ..demo import tasks
+    from ...demo import tasks
 
     known = {task.prompt: task.corrupted for group in tasks.values() for task in group}
     return known.get(a.run.text) or ""
@@ -160,9 +162,10 @@ def effects(a: Attribution, corrupted: Run) -> wire.Stored:
     return wire.store([found.get(c, 0.0) for c in a.components])
 
 
-def cheap(a: Attribution) -> bool:
-    """Whether a live view may estimate unasked."""
-    return sum(p.numel() for p in a.model.hf.parameters()) * a.run.n_positions <= LIVE_EFFECTS
+def estimates(a: Attribution, corrupted: Run) -> bytes:
+    """Kind ``estimates``: :func:`effects` asked for."""
+    header: contract.EstimatesHeader = {"kind": "estimates"}
+    return wire.pack(header, {"values": effects(a, corrupted)})
 
 
 def patching(p: Patching) -> bytes:
@@ -177,7 +180,8 @@ def patching(p: Patching) -> bytes:
     if len(p.cells) > MOST_CELLS:
         raise AttribError(f"{len(p.cells)} cells are too much to draw.", "Choose layers=, or read .to_dataframe().")
     shares = p.values
-    grids, values = [], []
+    grids: list[contract.PatchGrid] = []
+    values = []
     for name, cells in _panels(p).items():
         rows = list(dict.fromkeys(_row(p, c) for _, c in cells))
         rows.sort(key=lambda r: (r[0], -1 if r[1] is None else r[1]))
@@ -206,7 +210,7 @@ def patching(p: Patching) -> bytes:
         values.append(table.flatten())
     flat = np.concatenate(values) if values else np.zeros(0)
     known = ~np.isnan(flat)
-    header = {
+    header: contract.PatchingHeader = {
         "kind": "patching",
         "title": p.title(),
         "share": p.share,
@@ -270,7 +274,7 @@ def _column_name(p: Patching, column: Any) -> str:
 
 def token_effects(t: TokenEffects) -> bytes:
     """Kind ``effects``: the tokens of a prompt, each with what replacing it does; null at those that stay."""
-    header = {
+    header: contract.EffectsHeader = {
         "kind": "effects",
         "title": t.title(),
         "tokens": t.run.tokens,
@@ -286,5 +290,5 @@ def token_effects(t: TokenEffects) -> bytes:
     return wire.pack(header, {})
 
 
-def _plain(values: torch.Tensor) -> Sequence[float]:
+def _plain(values: torch.Tensor) -> list[float | None]:
     return [float(v) for v in values]

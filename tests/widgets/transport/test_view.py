@@ -12,8 +12,8 @@ import pytest
 from attrib_widgets.errors import AttribError, TargetError
 from attrib_widgets.model.worker import Worker
 from attrib_widgets.result import Table
-from attrib_widgets.widgets import wire
-from attrib_widgets.widgets.view import Reply, View
+from attrib_widgets.widgets.transport import wire
+from attrib_widgets.widgets.transport.view import Reply, View
 
 
 class Slow(View):
@@ -222,5 +222,7 @@ def test_hidden_parts(view):
     with pytest.raises(AttribError, match="no part called 'bars'"):
         view.hidden = ["bars"]
     assert view.hidden == ("candidates", "values")
+    view.hidden = "compare"  # as version 0.1 called it
+    assert view.hidden == ("corrupted",)
     view.reveal()
     assert view.hidden == ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import traitlets as t
 
@@ -13,13 +13,14 @@ from ..components import Component, ComponentLike, component, listed
 from ..errors import AttribError
 from ..model.worker import Job
 from ..targets import Target
-from . import experiments, wire
-from .view import Reply, View
+from .shapes import contract, experiments
+from .transport import wire
+from .transport.view import Reply, View
 
 if TYPE_CHECKING:
     from ..analysis.findings import Verification
     from ..analysis.regions import Thresholds
-    from .explanation import Explanation, Question
+    from .question import Explanation, Question
 
 
 class Tester(View):
@@ -62,7 +63,7 @@ class Tester(View):
     def _largest(self, count: int) -> list[Component]:
         """The largest bars of what can be tested."""
         a = self._now.attribution
-        kinds = experiments.test_header(a, None)["kinds"]
+        kinds = experiments.testable(a, None)["kinds"]
         order = a.values.abs().argsort(descending=True, stable=True).tolist()
         return [a.components[i] for i in order if a.components[i].kind in kinds][:count]
 
@@ -75,7 +76,7 @@ class Tester(View):
                 "An experiment needs a prompt to compare with.",
                 'Give one: ex.ask(corrupted="The capital of Germany is").',
             )
-            missing.field = "compare"  # type: ignore[attr-defined]
+            missing.field = "corrupted"  # type: ignore[attr-defined]
             raise missing
         found = verify(
             now.attribution, now.corrupted.run, top=top, components=components, thresholds=thresholds, job=job
@@ -85,16 +86,16 @@ class Tester(View):
             before = now.verdicts
             now.verdicts = found if before is None or before.thresholds != found.thresholds else found.joined(before)
             if self._now is now:
-                self.tested = self._told(now)
+                self.tested = dict(self._told(now))
         return found
 
-    def _told(self, explanation: Explanation) -> dict[str, Any]:
+    def _told(self, explanation: Explanation) -> contract.Verdicts | contract.Nothing:
         """The verdicts on ``explanation`` as the page draws them; empty without any."""
         v = explanation.verdicts
         if v is None:
             return {}
-        told: dict[str, Any] = wire.plain({"question": self._numbered(explanation.question), **experiments.verdicts(v)})
-        return told
+        told: contract.Verdicts = {**experiments.verdicts(v), "question": self._numbered(explanation.question)}
+        return cast("contract.Verdicts", wire.plain(told))
 
     def link(self, view: View) -> None:
         """Keep the selection of ``view`` (a patching, the verdicts, another Explorer) and of this one in step.
@@ -113,7 +114,8 @@ class Tester(View):
             raise AttribError("The request names no components.", "Click a row.")
         listed = [component(self.label_of(c)) for c in given] or self._largest(top)
         found = self._verify(job, listed, top)
-        return Reply({"cost": str(found.cost), "title": found.title()})
+        told: contract.Tested = {"cost": str(found.cost), "title": found.title()}
+        return Reply(told)
 
     def _op_ablate(self, job: Job, args: Mapping[str, Any]) -> Reply:
         """The smaller experiment, which needs no second prompt: the answer without one part."""
@@ -123,15 +125,20 @@ class Tester(View):
             raise AttribError("The request names nothing to take out.", "Click a head or an MLP.")
         found = ablate(a.model, a.run, target, components=[component(label)], position=a.position, job=job)
         job.check()
-        change = float(found.values[0])
-        return Reply({"id": label, "base": found.base, "change": change, "unit": found.unit, "title": found.title()})
+        told: contract.Ablated = {
+            "id": label,
+            "base": found.base,
+            "change": float(found.values[0]),
+            "unit": found.unit,
+            "title": found.title(),
+        }
+        return Reply(told)
 
     def _op_effects(self, job: Job, args: Mapping[str, Any]) -> Reply:
         now = self._now
         if now.corrupted is None:
             raise AttribError("Total effects are estimated against a comparison.", "Give a prompt to compare with.")
-        found = experiments.effects(now.attribution, now.corrupted.run)
-        return Reply(container=wire.pack({"kind": "estimates"}, {"values": found}))
+        return Reply(container=experiments.estimates(now.attribution, now.corrupted.run))
 
 
 def _follow(view: View, label: str) -> None:

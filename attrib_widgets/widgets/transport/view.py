@@ -14,21 +14,24 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import anywidget
 import traitlets as t
 
-from ..errors import AttribError
-from ..result import Table, render_html, render_text
+from ...errors import AttribError
+from ...result import Table, render_html, render_text
+from ..shapes import contract
 from . import assets, page, wire
 
 if TYPE_CHECKING:
-    from ..model.worker import Job, Worker
+    from ...model.worker import Job, Worker
 
 PROTOCOL = 1
 RELOAD = "Reload the page, then run the cell again."
-PARTS = ("candidates", "values", "detail", "map", "compare", "sum")
+PARTS: tuple[contract.Part, ...] = get_args(contract.Part)
+#: What parts were called before.
+RENAMED: dict[str, contract.Part] = {"compare": "corrupted"}
 
 
 class RequestError(AttribError):
@@ -125,7 +128,7 @@ class View(anywidget.AnyWidget):
 
     def __init__(
         self,
-        kind: str,
+        kind: contract.Kind,
         state: bytes,
         table: Table | None = None,
         *,
@@ -154,11 +157,11 @@ class View(anywidget.AnyWidget):
 
     # what subclasses fill in ------------------------------------------------------------------------------------
 
-    def operations(self) -> Mapping[str, Operation]:
+    def operations(self) -> Mapping[contract.Op, Operation]:
         """The requests this view answers, beside ``hello`` and ``cancel``."""
         return {}
 
-    def greeting(self) -> dict[str, Any]:
+    def greeting(self) -> contract.Greeting:
         """The answer to ``hello``."""
         return {"model": "", "version": 0}
 
@@ -178,7 +181,7 @@ class View(anywidget.AnyWidget):
 
     @property
     def hidden(self) -> tuple[str, ...]:
-        """The parts that are covered until :meth:`reveal`: of candidates, values, detail, map, compare, sum."""
+        """The parts that are covered until :meth:`reveal`: of candidates, values, detail, map, corrupted, sum."""
         return tuple(self.options.get("hidden", ()))
 
     @hidden.setter
@@ -255,7 +258,7 @@ class View(anywidget.AnyWidget):
         if request.op == "hello":
             self._answer(request.id, "result", data=self.greeting())
             return
-        operation = self.operations().get(request.op)
+        operation = self.operations().get(request.op)  # type: ignore[call-overload]
         if operation is None or self._worker is None:
             unknown = RequestError(f"This view does not know the operation {request.op!r}.", RELOAD)
             self._answer(request.id, "error", **_explained(unknown))
@@ -306,7 +309,7 @@ class View(anywidget.AnyWidget):
         else:
             job.cancel()
 
-    def _answer(self, id: str | int | None, kind: str, container: bytes | None = None, **more: Any) -> None:
+    def _answer(self, id: str | int | None, kind: contract.Said, container: bytes | None = None, **more: Any) -> None:
         if self.comm is None:
             return
         message = wire.plain({"v": PROTOCOL, "id": id, "kind": kind, **more})
@@ -331,11 +334,13 @@ class View(anywidget.AnyWidget):
         super().close()
 
 
-def _parts(parts: Iterable[str]) -> list[str]:
-    names = [parts] if isinstance(parts, str) else list(parts)
-    for name in names:
+def _parts(parts: Iterable[str]) -> list[contract.Part]:
+    names: list[contract.Part] = []
+    for given in [parts] if isinstance(parts, str) else parts:
+        name = RENAMED.get(given, given)
         if name not in PARTS:
-            raise AttribError(f"There is no part called {name!r} to hide.", f"The parts are: {', '.join(PARTS)}.")
+            raise AttribError(f"There is no part called {given!r} to hide.", f"The parts are: {', '.join(PARTS)}.")
+        names.append(name)
     return names
 
 
