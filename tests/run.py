@@ -144,7 +144,7 @@ def layout(bench: Bench) -> None:
 def types(bench: Bench) -> None:
     """Mypy in strict mode, on the package and on this runner."""
     run(bench.bin("mypy"))
-    run(bench.bin("mypy"), "tests/run.py", "tests/workbench.py", "tests/typescript.py")
+    run(bench.bin("mypy"), "tests/run.py", "tests/workbench.py", "tests/typescript.py", "tests/states.py")
 
 
 def contract(bench: Bench) -> None:

@@ -13,11 +13,12 @@ import pytest
 
 import attrib_widgets as aw
 import typescript
-from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET
+from attrib_widgets.demo import PROMPT, TARGET
 from attrib_widgets.result import view_of
 from attrib_widgets.widgets import explore
 from attrib_widgets.widgets.shapes import contract
 from attrib_widgets.widgets.transport import wire
+from states import results
 
 DECLARED = {d.name: d for d in typescript.declared()}
 NUMBERS = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
@@ -129,23 +130,6 @@ def test_the_traits_are_those_of_the_widget(explorer):
 
 def test_the_explorer_answers_exactly_what_the_contract_names(explorer):
     assert {"hello", *explorer.operations()} == set(get_args(contract.Op))
-
-
-def results(demo) -> dict[str, Any]:
-    run = demo.run(PROMPT)
-    a = aw.attribute(run, TARGET)
-    return {
-        "attribution": a,
-        "attention": aw.attention(run, ["L1H2", "L3H5"]),
-        "bars": a.features("L2.mlp"),
-        "card": a.features("L2.mlp").card(a.features("L2.mlp").numbers[0]),
-        "effects": aw.token_effects(demo, run, TARGET),
-        "lens": aw.logit_lens(run),
-        "patching": aw.patch(demo, run, CORRUPTED, TARGET, sites="mlp"),
-        "phrase": aw.attribute(run, aw.phrase(TARGET)),
-        "trace": a.trace(),
-        "verdicts": aw.verify(a, CORRUPTED, components=["L3.mlp"]),
-    }
 
 
 def test_every_view_sends_the_header_that_is_declared(demo):
