@@ -2,8 +2,8 @@
  * States for tests and for the development page: what Python sends for the embedded model's first task (states.json,
  * written by tests/states.py), the same with other tokens, and small ones made by hand under the types of the contract.
  */
+import { half } from "../src/core/host/wire";
 import type { ExplorerHeader, FeatureCard, Features, Kind, Row, Trace, TraceHeader, Verdicts, Views } from "../src/core/types";
-import { half } from "../src/core/wire";
 import { type Given, pack } from "./pack";
 import states from "./states.json";
 

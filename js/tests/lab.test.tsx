@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { linked } from "../src/core/cone";
-import { HostModel } from "../src/core/host";
+import { HostModel } from "../src/core/host/host";
+import { linked } from "../src/core/maths/cone";
 import widget from "../src/index";
 import { effects, explorer, patching, state, tested, verdicts } from "./fixture";
 

@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { HostModel } from "../src/core/host";
-import { Lens, windowOf } from "../src/core/lens";
-import { Reading } from "../src/core/reading";
+import { HostModel } from "../src/core/host/host";
+import { decode } from "../src/core/host/wire";
+import { Lens, windowOf } from "../src/core/state/lens";
+import { Reading } from "../src/core/state/reading";
 import type { LensHeader } from "../src/core/types";
-import { decode } from "../src/core/wire";
 import widget from "../src/index";
 import { explorer, HOSTILE, lens, type Made, state } from "./fixture";
 import { pack } from "./pack";

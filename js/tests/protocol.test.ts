@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { HostModel } from "../src/core/host";
-import { Cancelled, Client, Gone, type Progress, RequestError } from "../src/core/protocol";
+import { HostModel } from "../src/core/host/host";
+import { Cancelled, Client, Gone, type Progress, RequestError } from "../src/core/host/protocol";
 
 interface Sent {
   v: number;

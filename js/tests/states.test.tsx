@@ -3,7 +3,7 @@
  * (saved-0.1.json: the traits of its offline pages, written once and for ever).
  */
 import { afterEach, describe, expect, it } from "vitest";
-import { HostModel, readEmbedded } from "../src/core/host";
+import { HostModel, readEmbedded } from "../src/core/host/host";
 import type { Kind } from "../src/core/types";
 import widget from "../src/index";
 import { SENT } from "./fixture";

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { HostModel } from "../src/core/host";
-import { Store } from "../src/core/store";
+import { HostModel } from "../src/core/host/host";
+import { Store } from "../src/core/state/store";
 import { explorer, state } from "./fixture";
 
 interface Sent {

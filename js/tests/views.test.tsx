@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { HostModel, readEmbedded } from "../src/core/host";
+import { HostModel, readEmbedded } from "../src/core/host/host";
 import type { BarsHeader, CardHeader } from "../src/core/types";
 import widget from "../src/index";
 import { attention, bars, explorer, HOSTILE, longPrompt, phrase, state, trace, view, walk } from "./fixture";

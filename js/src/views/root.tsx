@@ -1,24 +1,24 @@
 /** Draws the component that the trait `kind` names into the element a host gives, and undoes it without a trace. */
 import { effect, signal } from "@preact/signals";
 import { type JSX, render as draw } from "preact";
-import { guardKeys } from "../core/keyboard";
-import { Store } from "../core/store";
-import { applyTheme, onceAttached, watchTheme } from "../core/theme";
-import type { Model } from "../core/host";
+import type { Model } from "../core/host/host";
+import { guardKeys } from "../core/host/keyboard";
+import { applyTheme, onceAttached, watchTheme } from "../core/host/theme";
+import { type Container, decode } from "../core/host/wire";
+import { Store } from "../core/state/store";
 import type { ExplorerHeader, Kind, Views } from "../core/types";
-import { type Container, decode } from "../core/wire";
-import { AttentionView } from "./attention";
-import { BarsView } from "./bars";
-import { Context } from "./common";
-import { EffectsView } from "./effects";
-import { Explorer } from "./explorer";
-import { CardView } from "./features";
-import { LensView } from "./lens";
-import { PatchingView } from "./patching";
-import { PhraseView } from "./phrase";
-import { ScatterView } from "./scatter";
-import { Status } from "./status";
-import { TraceView } from "./trace";
+import { Explorer } from "./explorer/explorer";
+import { Status } from "./explorer/status";
+import { Context } from "./parts/context";
+import { AttentionView } from "./results/attention";
+import { BarsView } from "./results/bars";
+import { EffectsView } from "./results/effects";
+import { PatchingView } from "./results/patching";
+import { PhraseView } from "./results/phrase";
+import { ScatterView } from "./results/scatter";
+import { CardView } from "./tabs/features";
+import { LensView } from "./tabs/lens";
+import { TraceView } from "./tabs/trace";
 
 export function mount(model: Model, host: HTMLElement, kind: string): () => void {
   const root = document.createElement("div");

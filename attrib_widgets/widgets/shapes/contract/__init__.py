@@ -5,7 +5,7 @@ Headers of containers, requests and their answers, synced traits. These files im
 fails in mypy or in the TypeScript compiler. A comment that begins with ``#:`` travels to the other side.
 
 To say more, add a key. NaN and infinite numbers arrive as null. Pages of earlier versions bring their own bundle, but
-their states are read by this one too: what is renamed keeps its old spelling in ``js/src/core/legacy.ts``.
+their states are read by this one too: what is renamed keeps its old spelling in ``js/src/core/host/legacy.ts``.
 """
 
 from .experiments import (
