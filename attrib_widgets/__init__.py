@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from .result import slots as _slots
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "attribute": "analysis.attribution.attribute",

@@ -27,9 +27,9 @@ ${style}</style></head><body><main id="aw-root"></main><script type="application
 page("paris", "explorer", f.state());
 page("live", "explorer", f.state(), { options: { hidden: [], static: false } });
 page("hidden", "explorer", f.state(), { options: { hidden: ["candidates", "values", "detail"], static: true } });
-page("long", "explorer", f.state(f.explorer(f.longPrompt(60), { compare: null })));
-page("huge", "explorer", f.state(f.explorer(f.longPrompt(300), { compare: null })));
-page("hostile", "explorer", f.state(f.explorer(f.HOSTILE, { compare: null })));
+page("long", "explorer", f.state(f.explorer(f.longPrompt(60), { corrupted: null })));
+page("huge", "explorer", f.state(f.explorer(f.longPrompt(300), { corrupted: null })));
+page("hostile", "explorer", f.state(f.explorer(f.HOSTILE, { corrupted: null })));
 page("attention", "attention", f.attention(12, 8));
 page("attention60", "attention", f.attention(60, 16));
 page("bars", "bars", f.bars());

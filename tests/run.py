@@ -144,7 +144,13 @@ def layout(bench: Bench) -> None:
 def types(bench: Bench) -> None:
     """Mypy in strict mode, on the package and on this runner."""
     run(bench.bin("mypy"))
-    run(bench.bin("mypy"), "tests/run.py", "tests/workbench.py")
+    run(bench.bin("mypy"), "tests/run.py", "tests/workbench.py", "tests/typescript.py", "tests/states.py")
+
+
+def contract(bench: Bench) -> None:
+    """The types of the browser half are what the typed dictionaries in Python say."""
+    _need_js()
+    run(bench.python, "tests/typescript.py", "--check")
 
 
 def typescript(bench: Bench) -> None:
@@ -378,6 +384,7 @@ STEPS = [
     Step("lint", lint),
     Step("format", layout),
     Step("types", types),
+    Step("contract", contract, ()),
     Step("tsc", typescript, ("npm",)),
     Step("vitest", vitest, ("npm",)),
     Step("bundle", bundle, ("npm",)),

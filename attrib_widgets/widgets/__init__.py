@@ -2,6 +2,6 @@
 
 from . import display  # noqa: F401  (fills the registry)
 from .explorer import Explorer, explore
-from .view import View
+from .transport.view import View
 
 __all__ = ["Explorer", "View", "explore"]

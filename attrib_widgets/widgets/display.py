@@ -13,11 +13,11 @@ from ..analysis.opening.trace import Trace
 from ..analysis.verdicts.findings import Verification
 from ..result import view_of
 from ..saes.cards import Card
-from . import details, experiments
-from .explanation import Explanation, Question
 from .explorer import Explorer
-from .phrases import PhraseView
-from .view import View
+from .phrase import PhraseView
+from .question import Explanation, Question
+from .shapes import experiments, results
+from .transport.view import View
 
 
 @view_of.register
@@ -28,17 +28,17 @@ def _attribution(result: Attribution) -> Explorer:
 
 @view_of.register
 def _attention(result: Attention) -> View:
-    return View("attention", details.attention(result), result.summary())
+    return View("attention", results.attention(result), result.summary())
 
 
 @view_of.register
 def _trace(result: Trace) -> View:
-    return View("trace", details.traced(result), result.summary())
+    return View("trace", results.traced(result), result.summary())
 
 
 @view_of.register
 def _lens(result: LogitLens) -> View:
-    return View("lens", details.lens(result), result.summary())
+    return View("lens", results.lens(result), result.summary())
 
 
 @view_of.register
@@ -48,12 +48,12 @@ def _phrase(result: PhraseAttribution) -> PhraseView:
 
 @view_of.register
 def _card(result: Card) -> View:
-    return View("card", details.carded(result), result.summary())
+    return View("card", results.carded(result), result.summary())
 
 
 @view_of.register
 def _bars(result: Contributions) -> View:
-    return View("bars", details.bars(result), result.summary())
+    return View("bars", results.bars(result), result.summary())
 
 
 @view_of.register

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from ..analysis.attribution.attribution import Attribution
 from ..analysis.opening.features import opened_row
@@ -17,11 +17,13 @@ from ..model.worker import Job
 from ..result import Table
 from ..words.components import Component, ComponentLike, component
 from ..words.errors import AttribError, ComponentError, PositionError
-from . import details, wire
-from .encode import encode, lens, target, why
-from .explanation import Explanation, Question, asked, asked_from_end, blaming, explain, prompt_like, target_of
-from .tester import Tester
-from .view import Operation, Reply, Request
+from .question import Explanation, Question, asked, asked_from_end, blaming, explain, prompt_like, target_of
+from .shapes import contract, results
+from .shapes.budget import encode
+from .shapes.explorer import lens, target, why
+from .testing import Tester
+from .transport import wire
+from .transport.view import Operation, Reply, Request
 
 #: Recent answers that going back finds again, and the memory their recordings may take.
 KEPT = 12
@@ -36,19 +38,25 @@ class Explorer(Tester):
     :meth:`verify` tests what it shows, and ``verdicts`` is what that has found.
     """
 
-    def __init__(self, explanation: Explanation, kind: str = "explorer", hidden: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        explanation: Explanation,
+        kind: Literal["explorer", "attribution"] = "explorer",
+        hidden: Iterable[str] = (),
+    ) -> None:
         self._now = explanation
         self._version = 1
         self._recent: OrderedDict[Question, Explanation] = OrderedDict()
         self._remember(explanation.question, explanation)
         self._questions: list[Question] = [explanation.question]
-        self._origins: dict[Question, list[dict[str, Any]]] = {}
+        self._origins: dict[Question, list[contract.Crumb]] = {}
+        self._screen = kind
         self._listeners: list[Callable[[str], object]] = []
         self.history: list[Question] = [explanation.question]
         """The questions that were asked, the oldest first."""
         super().__init__(
             kind,
-            _container(explanation, kind, self._version, {"question": 0}),
+            self._container(explanation),
             worker=explanation.run.model.worker,
             hidden=hidden,
         )
@@ -194,7 +202,7 @@ class Explorer(Tester):
         """
         if prompt is None and isinstance(position, int) and -self.run.n_positions <= position < 0:
             position += self.run.n_positions  # the same place is the same question
-        args = {"prompt": prompt, "target": target, "against": against, "position": position, "compare": corrupted}
+        args = {"prompt": prompt, "target": target, "against": against, "position": position, "corrupted": corrupted}
         self._ask(Job(_nothing), args)
         return self.attribution
 
@@ -225,7 +233,7 @@ class Explorer(Tester):
             # One message: the page never sees a selection that its rows do not have.
             with self.hold_sync():
                 self.state = self._container(explanation)
-                self.tested = self._told(explanation)
+                self.tested = dict(self._told(explanation))
                 if self.selected.partition("/")[0] not in explanation.attribution.labels:
                     self.selected = ""
                 if self.source >= self.run.n_positions:
@@ -242,14 +250,21 @@ class Explorer(Tester):
     def _container(self, explanation: Explanation, complete: bool = False) -> bytes:
         """The state of the screen that shows ``explanation``."""
         question = explanation.question
-        more = {"question": self._numbered(question), "origin": self._origins.get(question, [])}
-        return _container(explanation, self.kind, self._version, more, complete)
+        explained, arrays = encode(explanation, complete=complete)
+        header: contract.ExplorerHeader = {
+            **explained,
+            "kind": self._screen,
+            "version": self._version,
+            "question": self._numbered(question),
+            "origin": self._origins.get(question, []),
+        }
+        return wire.pack(header, arrays)
 
-    def _origin(self, question: Question) -> list[dict[str, Any]]:
+    def _origin(self, question: Question) -> list[contract.Crumb]:
         """The questions from which a neuron of ``question`` was opened, the first one first."""
         return self._origins.get(question, [])
 
-    def _crumb(self) -> dict[str, Any]:
+    def _crumb(self) -> contract.Crumb:
         return {"question": self._numbered(self._now.question), "target": target(self.attribution)}
 
     def _numbered(self, question: Question) -> int:
@@ -264,11 +279,11 @@ class Explorer(Tester):
         return len(kept) > KEPT or sum(run.record.bytes() for run in runs.values()) > KEPT_BYTES
 
     # requests ---------------------------------------------------------------------------------------------------
-    def greeting(self) -> dict[str, Any]:
+    def greeting(self) -> contract.Greeting:
         """The answer to ``hello``."""
         return {"model": self.model.name, "version": self._version}
 
-    def operations(self) -> Mapping[str, Operation]:
+    def operations(self) -> Mapping[contract.Op, Operation]:
         """What the page may ask."""
         return {
             "explain": self._op_explain,
@@ -289,26 +304,26 @@ class Explorer(Tester):
     def before(self, request: Request) -> None:
         """A new question makes the ones still waiting or running pointless."""
         if request.op == "explain":
-            for op in ("explain", "verify", "ablate"):
+            overtaken: tuple[contract.Op, ...] = ("explain", "verify", "ablate")
+            for op in overtaken:
                 for _, job in self.jobs(op):
                     job.cancel()
 
     def _op_explain(self, job: Job, args: Mapping[str, Any]) -> Reply:
         self._ask(job, args)
-        return Reply({"version": self._version})
+        told: contract.Versioned = {"version": self._version}
+        return Reply(told)
 
     def _op_head(self, job: Job, args: Mapping[str, Any]) -> Reply:
         from ..analysis.heads.attention import attention
 
         label = self._row(args)
         pattern = attention(self.run, label).patterns[0]
-        header = {"kind": "head", "id": label}
-        stored = wire.store(pattern, "f2", tril=details.triangular(pattern))
-        return Reply({"id": label}, wire.pack(header, {"pattern": stored}))
+        return Reply({"id": label}, results.head(label, pattern))
 
     def _op_through(self, job: Job, args: Mapping[str, Any]) -> Reply:
         label, source = self._row(args), self._position(args, "source")
-        return Reply({"id": label, "source": source}, details.bars(self.attribution.through(label).at(source)))
+        return Reply({"id": label, "source": source}, results.bars(self.attribution.through(label).at(source)))
 
     def _op_why(self, job: Job, args: Mapping[str, Any]) -> Reply:
         label, key = self._row(args), self._position(args, "key")
@@ -316,21 +331,21 @@ class Explorer(Tester):
         return Reply({"id": label}, why(self.attribution, label, query, key))
 
     def _op_neurons(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(details.neurons(self._inside(component(self._row(args)))))
+        return Reply(results.neurons(self._inside(component(self._row(args)))))
 
     def _op_features(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(details.features(self.attribution.features(self._row(args))))
+        return Reply(results.features(self.attribution.features(self._row(args))))
 
     def _op_feature(self, job: Job, args: Mapping[str, Any]) -> Reply:
         part = component(self._row(args))
-        return Reply(details.card(self.attribution.features(opened_row(self.attribution, part)).card(part.index or 0)))
+        return Reply(results.card(self.attribution.features(opened_row(self.attribution, part)).card(part.index or 0)))
 
     def _op_writes(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(details.writes(self.attribution.writes(self._row(args), k=details.WRITES)))
+        return Reply(results.writes(self.attribution.writes(self._row(args), k=results.WRITES)))
 
     def _op_trace(self, job: Job, args: Mapping[str, Any]) -> Reply:
         mlps: MLPs = "frozen" if args.get("mlps") == "frozen" else "stop"
-        return Reply(details.trace(self.attribution.trace(depth=None, mlps=mlps)))
+        return Reply(results.trace(self.attribution.trace(depth=None, mlps=mlps)))
 
     def _op_lens(self, job: Job, args: Mapping[str, Any]) -> Reply:
         return Reply(container=lens(self.attribution))
@@ -371,7 +386,7 @@ def explore(
         against: a token to hold against the target.
         corrupted: a comparison prompt; None is none, except for the embedded model's own first task.
         position: where the prediction is read; -1 is the last token.
-        hidden: parts to cover until ``reveal()``, of candidates, values, detail, map, compare, sum.
+        hidden: parts to cover until ``reveal()``, of candidates, values, detail, map, corrupted, sum.
 
     Raises:
         AttribError: with what to type instead.
@@ -394,13 +409,6 @@ def explore(
     other = None if corrupted is None or corrupted == "" else prompt_like(corrupted, model)
     question = Question(prompt_like(prompt, model), aim, position, other)
     return Explorer(explain(model, question, Job(_nothing), {}), hidden=hidden)
-
-
-def _container(
-    explanation: Explanation, kind: str, version: int, more: Mapping[str, Any], complete: bool = False
-) -> bytes:
-    header, arrays = encode(explanation, complete=complete)
-    return wire.pack({**header, "kind": kind, "version": version, **more}, arrays)
 
 
 def _nothing(job: Job) -> None:

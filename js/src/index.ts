@@ -1,5 +1,5 @@
 /** What anywidget imports. Nothing slow may happen in `initialize`, so there is none. */
-import type { Model } from "./core/types";
+import type { Model } from "./core/host/host";
 import { mount } from "./views/root";
 
 interface RenderProps {

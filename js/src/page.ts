@@ -1,5 +1,5 @@
 /** The offline page: the same view with a host that has no kernel. Reads #aw-state, draws into #aw-root. */
-import { HostModel, readEmbedded } from "./core/host";
+import { HostModel, readEmbedded } from "./core/host/host";
 import widget from "./index";
 
 const state = document.getElementById("aw-state");

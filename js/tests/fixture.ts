@@ -1,10 +1,16 @@
-/** States for tests and for the development page: the real numbers of a small model on " Paris", and longer prompts. */
-import type { ExplorerHeader, FeatureCard, Features, Row, Trace, TraceHeader } from "../src/core/types";
+/**
+ * States for tests and for the development page: what Python sends for the embedded model's first task (states.json,
+ * written by tests/states.py), the same with other tokens, and small ones made by hand under the types of the contract.
+ */
+import { half } from "../src/core/host/wire";
+import type { ExplorerHeader, FeatureCard, Features, Kind, Row, Trace, TraceHeader, Verdicts, Views } from "../src/core/types";
 import { type Given, pack } from "./pack";
-import paris from "./paris.json";
+import states from "./states.json";
 
-const LAYERS = 4;
-const HEADS = 8;
+const REAL = states.explorer.header as unknown as ExplorerHeader;
+const { layers: LAYERS, heads: HEADS } = REAL.model;
+/** of the embedded model's first task */
+export const TOKENS = REAL.prompt.tokens;
 
 /** A repeatable stand-in for chance. */
 export function random(seed: number): () => number {
@@ -15,132 +21,100 @@ export function random(seed: number): () => number {
   };
 }
 
-function rowOf(id: string): Row {
-  const head = /^L(\d+)H(\d+)$/.exec(id);
-  const layer = /^L(\d+)/.exec(id);
-  return {
-    id,
-    kind: head ? "head" : id.replace(/^L\d+\./, ""),
-    layer: layer ? Number(layer[1]) : null,
-    head: head ? Number(head[2]) : null,
-  };
+interface Packed {
+  dtype: Given["dtype"];
+  shape: number[];
+  layout?: string;
+  data: string;
 }
 
+/** An array of states.json, to be packed again. */
+function given({ dtype, shape, layout, data }: Packed): Given {
+  const { buffer } = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  const values =
+    dtype === "f4" ? new Float32Array(buffer) : dtype === "i4" ? new Int32Array(buffer) : dtype === "f2" ? Array.from(new Uint16Array(buffer), half) : Array.from(new Uint8Array(buffer), (b) => (b / 255) ** 2);
+  return { dtype, shape, values, tril: layout === "tril" };
+}
+
+const unpacked = (arrays: object): Record<string, Given> => Object.fromEntries(Object.entries(arrays as Record<string, Packed>).map(([name, a]) => [name, given(a)]));
+
+/** What Python sends now, by kind of view; the Explorer's as an offline page has it. */
+export const SENT = Object.fromEntries(Object.entries(states).map(([kind, { header, arrays }]) => [kind, pack(header, unpacked(arrays))])) as Record<keyof typeof states, Uint8Array>;
+
 export interface Made {
-  header: Record<string, unknown>;
+  header: ExplorerHeader;
   arrays: Record<string, Given>;
 }
 
-export function explorer(tokens: string[] = paris.tokens, changes: Partial<ExplorerHeader> = {}): Made {
-  const real = tokens === paris.tokens;
+/** The Explorer's state without what a live view of a large model would ask for: lens, total effects. */
+export function explorer(tokens = TOKENS, changes: Partial<ExplorerHeader> = {}): Made {
   const n = tokens.length;
+  const rows = REAL.rows;
+  const { lens: _lens, effects: _effects, ...real } = unpacked(states.explorer.arrays);
+  const values = Array.from(real["values"]?.values ?? []);
+  const valueOf = (id: string) => values[rows.findIndex((r) => r.id === id)] ?? 0;
+  const header: ExplorerHeader = {
+    ...REAL,
+    ...(tokens !== TOKENS && { prompt: { ...REAL.prompt, text: tokens.slice(1).join(""), tokens, position: n - 1 }, corrupted: null }),
+    features: Object.fromEntries(["L2.mlp", "L3H1"].map((id) => [id, features(id, valueOf(id))])),
+    cards: { "L2.mlp/29": card(n), "L3H1/29": { ...card(n), label: "", through: "L3H1" } },
+    trace: { stop: walk, frozen: { ...walk, title: "with gates held" } },
+    ...changes,
+  };
+  return { header, arrays: tokens === TOKENS ? real : { values: given(states.explorer.arrays.values as Packed), ...drawn(rows, valueOf, n, header) } };
+}
+
+/** Arrays for other tokens: patterns of several kinds, and sources that sum to the real bars. */
+function drawn(rows: Row[], valueOf: (id: string) => number, n: number, header: ExplorerHeader): Record<string, Given> {
   const next = random(7);
-  const rows = paris.rows.map(([id]) => rowOf(String(id)));
-  const values = paris.rows.map(([, v]) => Number(v));
-  const patterns: number[] = [];
-  const carry: number[] = [];
-  const bias: number[] = [];
-  const norms: number[] = [];
-  const exact: number[] = [];
-  const through: number[] = [];
-  const why: number[] = [];
-  const whyBias: number[] = [];
-  const whyScore: number[] = [];
-  const whyKey: number[][] = [];
+  const found: Record<"patterns" | "carry" | "bias" | "norms" | "exact" | "through" | "why" | "whyBias" | "whyScore", number[]> = { patterns: [], carry: [], bias: [], norms: [], exact: [], through: [], why: [], whyBias: [], whyScore: [] };
+  header.why_key = [];
   for (let layer = 0; layer < LAYERS; layer++) {
-    whyKey.push([]);
+    const keys: number[] = [];
+    header.why_key.push(keys);
     for (let head = 0; head < HEADS; head++) {
-      const id = `L${layer}H${head}`;
-      const value = values[rows.findIndex((r) => r.id === id)] ?? 0;
-      const lines: number[][] = real ? (paris.patterns as Record<string, number[][]>)[id] ?? [] : pattern(n, layer * 8 + head, next);
-      lines.forEach((line) => patterns.push(...line));
+      const value = valueOf(`L${layer}H${head}`);
+      const lines = pattern(n, layer * 8 + head, next);
+      lines.forEach((line) => found.patterns.push(...line));
       const last = lines[n - 1] ?? [];
-      const raw: number[] = real ? ((paris.sources as Record<string, number[]>)[id] ?? []) : last.map((p) => p * (next() - 0.3));
+      const raw = last.map((p) => p * (next() - 0.3));
       const size = raw.reduce((a, b) => a + b, 0);
-      const sources = real ? raw : raw.map((v) => v * (Math.abs(size) > 0.02 ? (value * 0.97) / size : 1));
-      bias.push(value - sources.reduce((a, b) => a + b, 0));
-      exact.push(...sources);
+      const sources = raw.map((v) => v * (Math.abs(size) > 0.02 ? (value * 0.97) / size : 1));
+      found.bias.push(value - sources.reduce((a, b) => a + b, 0));
+      found.exact.push(...sources);
       sources.forEach((v, s) => {
-        carry.push((last[s] ?? 0) > 1e-4 ? v / (last[s] ?? 1) : 0);
-        norms.push(0.5 + 2 * next());
+        found.carry.push((last[s] ?? 0) > 1e-4 ? v / (last[s] ?? 1) : 0);
+        found.norms.push(0.5 + 2 * next());
         const weights = rows.map((r) => ((r.layer ?? -1) < layer && r.kind !== "norm.bias" ? next() ** 6 : 0));
         const sum = weights.reduce((a, b) => a + b, 0);
-        through.push(...weights.map((w) => (sum ? (v * w) / sum : 0)));
+        found.through.push(...weights.map((w) => (sum ? (v * w) / sum : 0)));
       });
       let key = 0;
       last.forEach((p, s) => (key = p > (last[key] ?? 0) ? s : key));
-      whyKey[layer]?.push(key);
+      keys.push(key);
       const score = 2 + 5 * (last[key] ?? 0);
       for (let side = 0; side < 2; side++) {
         const parts = rows.map((r) => ((r.layer ?? -1) < layer && r.kind !== "norm.bias" ? (next() - 0.3) ** 3 : 0));
         const sum = parts.reduce((a, b) => a + b, 0) || 1;
-        why.push(...parts.map((w) => (w * (score - 0.4)) / sum));
-        whyBias.push(layer ? 0.4 : score);
+        found.why.push(...parts.map((w) => (w * (score - 0.4)) / sum));
+        found.whyBias.push(layer ? 0.4 : score);
       }
-      whyScore.push(score);
+      found.whyScore.push(score);
     }
   }
-  const total = values.reduce((a, b) => a + b, 0);
-  const writes = { up: paris.top.map(([t, , l]) => [String(t), Number(l) / 4]), down: [[" the", -1.2], [" Rome", -0.94], ["\n", -0.6], [" and", -0.31]] };
-  const header: Record<string, unknown> = {
-    kind: "explorer",
-    version: 1,
-    question: 0,
-    finding: { names: ["L3.mlp", "L1.mlp"], text: "lead: +10.45 of 14.54 logits" },
-    model: { name: "demo", family: "gpt2", layers: LAYERS, heads: HEADS, granularity: "heads", reason: "", dtype: "float32", params: 1_200_000, max_positions: 128 },
-    prompt: { text: tokens.slice(1).join(""), tokens, special: [0], position: n - 1 },
-    candidates: paris.top.map(([text, prob, logit], id) => ({ text, id: id + 100, prob, logit })),
-    target: { kind: "logit", text: " Paris", id: 100, against: null, unit: "logits", phrase: "the logit of “ Paris”" },
-    compare: {
-      text: "The capital of Germany is",
-      tokens: tokens.map((t) => (t === " France" ? " Germany" : t)),
-      differs: tokens.flatMap((t, i) => (t === " France" ? [i] : [])),
-      aligned: true,
-      value: paris.logit - 9.31,
-      gap: 9.31,
-      special: [0],
-    },
-    rows,
-    total,
-    actual: paris.logit,
-    gap: total - paris.logit,
-    exact: true,
-    precap: null,
-    rounding: { stream: 1e-7, heads: 0, readout: 2e-7 },
-    notes: [],
-    examples: [
-      { label: "a capital", prompt: "The capital of France is", target: " Paris", corrupted: "The capital of Germany is" },
-      { label: "two names", prompt: "When Mary and John went to the shop, John gave the bag to", target: " Mary", corrupted: null },
-    ],
-    python: { setup: 'import attrib_widgets as aw\n\nmodel = aw.load("demo")\nrun = model.run("The capital of France is")\na = aw.attribute(run, " Paris", position=-1)', load: 'aw.load("demo")' },
-    neurons: Object.fromEntries(
-      [0, 1, 2, 3].map((l) => [
-        `L${l}.mlp`,
-        { labels: Array.from({ length: 12 }, (_, i) => `L${l}N${(i * 37 + l * 11) % 512}`), values: Array.from({ length: 12 }, (_, i) => (i % 4 === 3 ? -1 : 1) * (1.4 / (i + 1))), rest: 2.1, rest_count: 500, bias: -0.12, rounding: null },
-      ]),
-    ),
-    writes: Object.fromEntries(rows.filter((r) => r.kind !== "norm.bias").map((r) => [r.id, writes])),
-    features: Object.fromEntries(["L2.mlp", "L1H0"].map((id) => [id, features(id, values[rows.findIndex((r) => r.id === id)] ?? 0)])),
-    cards: { "L2.mlp/29": card(n), "L1H0/29": { ...card(n), label: "", through: "L1H0" } },
-    trace: { stop: walk, frozen: { ...walk, title: "with gates held" } },
-    why_key: whyKey,
-    ...changes,
-  };
   const lh = [LAYERS, HEADS];
-  const arrays: Record<string, Given> = {
-    values: { dtype: "f4", shape: [rows.length], values },
-    carry: { dtype: "f4", shape: [...lh, n], values: carry },
+  return {
+    carry: { dtype: "f4", shape: [...lh, n], values: found.carry },
     dest: { dtype: "f4", shape: [LAYERS, n], values: Array.from({ length: LAYERS * n }, (_, i) => (i % n === n - 1 ? 1 : 0.9)) },
-    norms: { dtype: "f4", shape: [...lh, n], values: norms },
-    value_bias: { dtype: "f4", shape: lh, values: bias },
-    tokens: { dtype: "f4", shape: [...lh, n], values: exact },
-    patterns: { dtype: n > 100 ? "u1" : "f2", shape: [...lh, n, n], values: patterns, tril: true },
-    through: { dtype: "f4", shape: [...lh, n, rows.length], values: through },
-    why: { dtype: "f4", shape: [...lh, 2, rows.length], values: why },
-    why_bias: { dtype: "f4", shape: [...lh, 2], values: whyBias },
-    why_score: { dtype: "f4", shape: lh, values: whyScore },
+    norms: { dtype: "f4", shape: [...lh, n], values: found.norms },
+    value_bias: { dtype: "f4", shape: lh, values: found.bias },
+    tokens: { dtype: "f4", shape: [...lh, n], values: found.exact },
+    patterns: { dtype: n > 100 ? "u1" : "f2", shape: [...lh, n, n], values: found.patterns, tril: true },
+    through: { dtype: "f4", shape: [...lh, n, rows.length], values: found.through },
+    why: { dtype: "f4", shape: [...lh, 2, rows.length], values: found.why },
+    why_bias: { dtype: "f4", shape: [...lh, 2], values: found.whyBias },
+    why_score: { dtype: "f4", shape: lh, values: found.whyScore },
   };
-  return { header, arrays };
 }
 
 /** Causal rows that sum to 1: some heads look back a step, some at the first token, some at a far match. */
@@ -166,7 +140,10 @@ export function longPrompt(n: number): string[] {
 
 export const HOSTILE = ["<s>", "</script><img src=x onerror=alert(1)>", "\u202eabc", "\n\n", "\t", "\u200b", " a b ", "", "\u0000", "\ud800", "\ufffd", " "];
 
-export const state = (made: Made = explorer()): Uint8Array => pack(made.header, made.arrays);
+/** A state under the type of its kind, so that a header that Python no longer sends fails to compile. */
+export const view = (header: Views[Kind], arrays: Record<string, Given> = {}): Uint8Array => pack({ ...header }, arrays);
+
+export const state = (made: Made = explorer()): Uint8Array => view(made.header, made.arrays);
 
 /** Three features, the decoder's bias and the error, which sum to the bar. */
 export function features(id: string, bar: number): Features {
@@ -203,15 +180,15 @@ export const walk: Trace = {
 
 const GAP = 9.31;
 
-/** The first task with something to test: L1H0 was found redundant, L0H6 a mediator that writes next to nothing. */
+/** The first task with something to test: L3H1 was found redundant, L0H6 a mediator that writes next to nothing. */
 export function tested(question = 0) {
   const made = explorer(undefined, { test: { kinds: ["head", "mlp"], never: "", missing: "", top: 10, one: 2, all: 72, suggested: "" } });
-  const ids = paris.rows.map(([id]) => String(id));
-  made.arrays["effects"] = { dtype: "f4", shape: [ids.length], values: ids.map((id) => (id === "L0H6" ? 4 : id === "L1H0" ? 0.4 : 0)) };
+  const ids = REAL.rows.map((r) => r.id);
+  made.arrays["effects"] = { dtype: "f4", shape: [ids.length], values: ids.map((id) => (id === "L0H6" ? 4 : id === "L3H1" ? 0.4 : 0)) };
   const finding = (id: string, d: number, damage: number, recovery: number, word: string, plain: string, evidence = "") => ({ id, d, damage, recovery, word, plain, evidence, borderline: [], lists: ["direct"] });
-  const verdicts = {
+  const verdicts: Verdicts = {
     question,
-    title: "1 redundant: L1H0; 1 mediating: L0H6",
+    title: "1 redundant: L3H1; 1 mediating: L0H6",
     n: 1,
     rule: "tau 0.05; n/d: sole path from 0.8, redundant below 0.3",
     tau: 0.05,
@@ -221,20 +198,20 @@ export function tested(question = 0) {
     notes: [],
     findings: [
       finding("L0H6", 0.01, 0.5, 0.4, "mediator", "it works through other parts"),
-      finding("L1H0", 0.09, 0.01, 0.2, "redundant", "the answer stands without it", "rises: L2H6 +0.80"),
-      finding("L3H5", 0.01, 0, 0, "no effect", "it does not matter here"),
+      finding("L3H1", 0.09, 0.01, 0.2, "redundant", "the answer stands without it", "rises: L2H6 +0.80"),
+      finding("L2H5", 0.01, 0, 0, "no effect", "it does not matter here"),
     ],
   };
   return { made, verdicts };
 }
 
 export const verdicts = (): Uint8Array =>
-  pack({ kind: "verdicts", ...tested().verdicts, window: [-0.1, 0.6], lines: [{ name: "tau", at: [[0.05, -10], [0.05, 10]] }], regions: [{ word: "sole path, and mediates", d: 0.2, n: 0.5, up: false }] }, {});
+  view({ kind: "verdicts", ...tested().verdicts, window: [-0.1, 0.6], lines: [{ name: "tau", at: [[0.05, -10], [0.05, 10]] }], regions: [{ word: "sole path, and mediates", d: 0.2, n: 0.5, up: false }] }, {});
 
 /** Layers by positions: cell (layer, position) is worth 0.1 layer + 0.01 position; the last one was not computed. */
 export function patching(n = 6, layers = 4): Uint8Array {
   const cells = Array.from({ length: layers * n }, (_, i) => [Math.floor(i / n), i % n] as const);
-  const tokens = n === 6 ? paris.tokens : longPrompt(n);
+  const tokens = n === 6 ? TOKENS : longPrompt(n);
   const grid = {
     site: "mlp",
     rows: Array.from({ length: layers }, (_, l) => `L${l}`),
@@ -243,7 +220,7 @@ export function patching(n = 6, layers = 4): Uint8Array {
     positions: tokens.map((_, p) => p),
     cells: cells.map(([l, p]) => `L${l}.mlp @${p}`),
   };
-  return pack(
+  return view(
     { kind: "patching", title: "L2.mlp @4 recovers most", share: "recovery", words: "clean parts put into the corrupted run", notes: ["n = 1: one pair of prompts"], cost: "1 pass instead of 24 forwards", gap: GAP, unit: "logits", position: n - 1, parallel: false, grids: [grid] },
     {
       values: { dtype: "f4", shape: [cells.length], values: cells.map(([l, p]) => 0.1 * l + 0.01 * p) },
@@ -253,14 +230,14 @@ export function patching(n = 6, layers = 4): Uint8Array {
 }
 
 export const effects = (): Uint8Array =>
-  pack({ kind: "effects", title: "Without ·France", tokens: paris.tokens, special: [0], metric: "logit", unit: "logits", base: 14.54, draws: 8, cost: "8 passes", values: [null, -1, -2, 0.5, -8, -3], spread: [null, 0.1, 0.2, 0.3, 0.4, 0.5] }, {});
+  view({ kind: "effects", title: "Without ·France", tokens: TOKENS, special: [0], metric: "logit", unit: "logits", base: 14.54, draws: 8, cost: "8 passes", values: [null, -1, -2, 0.5, -8, -3], spread: [null, 0.1, 0.2, 0.3, 0.4, 0.5] }, {});
 
-export const trace = (changes: Partial<TraceHeader> = {}): Uint8Array => pack({ kind: "trace", tokens: paris.tokens, unit: "logits", ...walk, ...changes }, {});
+export const trace = (changes: Partial<TraceHeader> = {}): Uint8Array => view({ kind: "trace", tokens: TOKENS, unit: "logits", ...walk, ...changes }, {});
 
 /** With `ahead`, every token reads every other alike: squares. */
 export function attention(n = 12, heads = 8, ahead = false): Uint8Array {
   const next = random(3);
-  return pack(
+  return view(
     {
       kind: "attention",
       title: "Attention of layer 3",
@@ -284,13 +261,13 @@ export function bars(count = 9): Uint8Array {
   const next = random(5);
   const values = Array.from({ length: count }, () => next() * 2 - 0.8);
   const total = values.reduce((a, b) => a + b, 0);
-  return pack(
+  return view(
     {
       kind: "bars",
       title: "L3H5: what each token carried",
       note: "Direct contributions through one head, in logits.",
       unit: "logits",
-      rows: values.map((_, i) => (i < count - 1 ? { label: longPrompt(count)[i], kind: "token", token: true } : { label: "value bias", kind: "bias", token: false })),
+      rows: values.map((_, i) => (i < count - 1 ? { label: longPrompt(count)[i] ?? "", kind: "token", token: true, concept: "" } : { label: "value bias", kind: "bias", token: false, concept: "" })),
       total,
       parent: "L3H5",
       parent_value: total,
@@ -303,7 +280,7 @@ export function bars(count = 9): Uint8Array {
 /** A lens of 5 layers: every column predicts its own token first, and " Paris" takes over in the last one. */
 export function lens(n = 6, layers = ["embed", "L0", "L1", "L2", "L3"]): Uint8Array {
   const next = random(11);
-  const tokens = n === 6 ? paris.tokens : longPrompt(n);
+  const tokens = n === 6 ? TOKENS : longPrompt(n);
   const ids: number[] = [];
   const probabilities: number[] = [];
   const numbers: number[][] = [[], [], [], []];
@@ -320,7 +297,7 @@ export function lens(n = 6, layers = ["embed", "L0", "L1", "L2", "L3"]): Uint8Ar
   tokens.forEach((text, column) => (words[200 + column] = text));
   layers.forEach((name, row) => (words[300 + row] = ` second ${name}`));
   const shape = [layers.length, n];
-  return pack(
+  return view(
     { kind: "lens", title: "\u00b7Paris is the top prediction from L1 on", tokens, positions: tokens.map((_, i) => i), layers, target: { text: " Paris", id: 100 }, words, notes: [] },
     {
       ids: { dtype: "i4", shape: [...shape, 2], values: ids },
@@ -331,13 +308,13 @@ export function lens(n = 6, layers = ["embed", "L0", "L1", "L2", "L3"]): Uint8Ar
 }
 
 /** A phrase whose second token surprised the model. Row `odd` is worth 1 for the first token, −2 for the second. */
-export function phrase(words = [" Paris", " or", "\n", HOSTILE], start = 5): Uint8Array {
+export function phrase(words = [" Paris", " or", "\n", HOSTILE[1] ?? ""], start = 5): Uint8Array {
   const labels = ["embed", "L0H1", "odd", "rounding"];
   const odds = words.map((_, i) => (i === 1 ? 0.04 : 1 - 0.2 / (i + 1)));
   const values = words.flatMap((_, i) => [0.25, 0, i === 1 ? -2 : 1 / (i + 1), 0]);
   const sums = labels.map((_, c) => words.reduce((sum, _word, i) => sum + (values[4 * i + c] ?? 0), 0));
   const actual = (i: number) => values.slice(4 * i, 4 * i + 4).reduce((a, b) => a + b, 0);
-  return pack(
+  return view(
     {
       kind: "phrase",
       title: "A phrase has log-probability",
@@ -345,7 +322,7 @@ export function phrase(words = [" Paris", " or", "\n", HOSTILE], start = 5): Uin
       unit: "nats",
       start,
       labels,
-      tokens: words.map((text, i) => ({ text, prob: odds[i], entropy: i === 1 ? 3.9 : 0.4, likeliest: [[" Rome", 0.5], [text, odds[i]]], actual: actual(i), gap: 1e-7 })),
+      tokens: words.map((text, i) => ({ text, prob: odds[i] ?? 0, entropy: i === 1 ? 3.9 : 0.4, likeliest: [[" Rome", 0.5], [text, odds[i] ?? 0]], actual: actual(i), gap: 1e-7 })),
       actual: sums.reduce((a, b) => a + b, 0),
       gap: 2e-7,
     },

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { cellNumber, digitsFor, digitsOfStep, percent, pieces, plain, signed, tiny, tokenText } from "../src/core/format";
+import { cellNumber, digitsFor, digitsOfStep, percent, pieces, plain, signed, tiny, tokenText } from "../src/core/maths/format";
 
 it("prints signs, U+2212 for minus", () => {
   expect(signed(0.744)).toBe("+0.74");

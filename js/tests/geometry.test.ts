@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { bySize, diverging, largest, placeLabels, ticks, waterfall } from "../src/core/geometry";
+import { bySize, diverging, largest, placeLabels, ticks, waterfall } from "../src/core/maths/geometry";
 
 describe("the waterfall", () => {
   it("starts each bar where the one before ended and ends at the sum", () => {

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { guardKeys, move, step } from "../src/core/keyboard";
+import { guardKeys, move, step } from "../src/core/host/keyboard";
 
 it("walks a triangle without leaving it", () => {
   const width = (row: number) => row + 1;

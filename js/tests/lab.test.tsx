@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { linked } from "../src/core/cone";
-import { HostModel } from "../src/core/host";
+import { HostModel } from "../src/core/host/host";
+import { linked } from "../src/core/maths/cone";
 import widget from "../src/index";
 import { effects, explorer, patching, state, tested, verdicts } from "./fixture";
 
@@ -49,16 +49,16 @@ describe("a test", () => {
     expect(one('[data-part="test"]')?.textContent).toBe("Test this · 2 forwards");
     expect(one('[data-part="test-top"]')?.textContent).toBe("Test the top ten · ≤ 72 forwards");
     await click('[data-part="test"]');
-    expect(sent.at(-1)).toMatchObject({ op: "verify", args: { components: ["L1H0"] } });
+    expect(sent.at(-1)).toMatchObject({ op: "verify", args: { components: ["L3H1"] } });
     await answer("progress", { done: 1, total: 2, note: "is it necessary?" });
     expect(one('[data-part="testing"] progress')?.getAttribute("value")).toBe("1");
     expect(one('[data-part="testing"]')?.textContent).toContain("is it necessary?");
     model.set("tested", verdicts);
     await answer("result", { data: { title: verdicts.title } });
     expect(one('[data-part="testing"]')).toBeNull();
-    const chip = one('[data-part="waterfall"] [data-id="L1H0"] .aw-verdict');
+    const chip = one('[data-part="waterfall"] [data-id="L3H1"] .aw-verdict');
     expect(chip?.title).toBe("redundant: the answer stands without it");
-    expect(one('[data-part="mark"]')?.textContent).toContain("Tested: 1 redundant: L1H0");
+    expect(one('[data-part="mark"]')?.textContent).toContain("Tested: 1 redundant: L3H1");
     expect(one('[data-part="mark"]')?.textContent).toContain("n = 1 pair of prompts");
     const found = one('[data-part="verdict"]')?.textContent ?? "";
     for (const said of ["redundant: the answer stands", "+0.09", "+0.20", "rises: L2H6 +0.80", "tau 0.05", "9.31 logits", "2 passes instead of 72 forwards"]) expect(found).toContain(said);
@@ -81,23 +81,23 @@ describe("a test", () => {
 
   it("asks for a second prompt in place, or takes the part out alone", async () => {
     const { made } = tested();
-    made.header["compare"] = null;
-    (made.header["test"] as Record<string, unknown>)["suggested"] = "The capital of Germany is";
+    made.header.corrupted = null;
+    made.header.test.suggested = "The capital of Germany is";
     const { one, click, sent, answer, all } = show(state(made));
     await click('[data-part="test"]');
     const asked = sent.length;
-    expect(one('[data-part="ask-compare"]')?.textContent).toContain("An experiment needs a second prompt");
+    expect(one('[data-part="ask-corrupted"]')?.textContent).toContain("An experiment needs a second prompt");
     await tick();
     expect(document.activeElement?.textContent).toContain("The capital of Germany is");
-    all('[data-part="ask-compare"] button').find((b) => b.textContent?.startsWith("Only take it out"))?.click();
-    expect(sent[asked]).toMatchObject({ op: "ablate", args: { id: "L1H0" } });
+    all('[data-part="ask-corrupted"] button').find((b) => b.textContent?.startsWith("Only take it out"))?.click();
+    expect(sent[asked]).toMatchObject({ op: "ablate", args: { id: "L3H1" } });
     await answer("result", { data: { base: 14.54, change: -1.25, unit: "logits" } });
     expect(one('[data-part="ablated"]')?.textContent).toContain("it is 13.29 instead of 14.54: −1.25 logits");
     await click('[data-part="test"]');
-    await click('[data-part="ask-compare"] button');
-    expect(sent.at(-1)).toMatchObject({ op: "explain", args: { compare: "The capital of Germany is" } });
+    await click('[data-part="ask-corrupted"] button');
+    expect(sent.at(-1)).toMatchObject({ op: "explain", args: { corrupted: "The capital of Germany is" } });
     await answer("result", { data: {} });
-    expect(sent.at(-1)).toMatchObject({ op: "verify", args: { components: ["L1H0"] } });
+    expect(sent.at(-1)).toMatchObject({ op: "verify", args: { components: ["L3H1"] } });
   });
 
   it("does not outlive its question", async () => {
@@ -121,7 +121,7 @@ describe("a test", () => {
 
   it("keeps the answer hidden that was hidden", () => {
     const { made, verdicts } = tested();
-    const { el } = show(state(made), "explorer", { options: { hidden: ["values"] }, tested: verdicts, selected: "L1H0" });
+    const { el } = show(state(made), "explorer", { options: { hidden: ["values"] }, tested: verdicts, selected: "L3H1" });
     for (const part of ["verdict", "test", "test-top"]) expect(el.querySelector(`[data-part="${part}"]`)).toBeNull();
     expect(el.textContent).not.toContain("redundant");
   });
@@ -189,17 +189,17 @@ describe("the views of experiments", () => {
   it("draw every tested part in its region, and open it by click and by key", async () => {
     const { model, one, all } = show(verdicts(), "verdicts", FIXED);
     const dots = all('[role="option"]');
-    expect(dots.map((d) => d.dataset["id"])).toEqual(["L0H6", "L1H0", "L3H5"]);
+    expect(dots.map((d) => d.dataset["id"])).toEqual(["L0H6", "L3H1", "L2H5"]);
     expect(Number.parseFloat(dots[1]!.style.left)).toBeCloseTo((100 * 0.19) / 0.7, 4);
     expect(Number.parseFloat(dots[1]!.style.bottom)).toBeCloseTo((100 * 0.11) / 0.7, 4);
     expect(one(".aw-region")?.textContent).toBe("sole path +");
     dots[1]!.click();
     await tick();
-    expect(model.get("selected")).toBe("L1H0");
+    expect(model.get("selected")).toBe("L3H1");
     expect(one('[data-part="verdict"]')?.textContent).toContain("redundant: the answer stands");
     dots[2]!.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
     await tick();
-    expect(model.get("selected")).toBe("L3H5");
+    expect(model.get("selected")).toBe("L2H5");
   });
 
   it("shade the tokens of a prompt by what they do", async () => {

@@ -1,9 +1,9 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { HostModel } from "../src/core/host";
-import { Lens, windowOf } from "../src/core/lens";
-import { Reading } from "../src/core/reading";
+import { HostModel } from "../src/core/host/host";
+import { decode } from "../src/core/host/wire";
+import { Lens, windowOf } from "../src/core/state/lens";
+import { Reading } from "../src/core/state/reading";
 import type { LensHeader } from "../src/core/types";
-import { decode } from "../src/core/wire";
 import widget from "../src/index";
 import { explorer, HOSTILE, lens, type Made, state } from "./fixture";
 import { pack } from "./pack";
@@ -17,8 +17,10 @@ afterEach(() => {
 
 const tick = () => new Promise((done) => setTimeout(done, 5));
 
+const LAYERS = ["embed", "L0", "L1", "L2", "L3", "L4"];
+
 /** A lens as Python embeds it: its container as whole numbers. */
-function embedded(bytes = lens(), made: Made = explorer()): Made {
+function embedded(bytes = lens(6, LAYERS), made: Made = explorer()): Made {
   const values = new Int32Array(bytes.slice().buffer);
   return { header: made.header, arrays: { ...made.arrays, lens: { dtype: "i4", shape: [values.length], values } } };
 }
@@ -79,11 +81,11 @@ describe("the numbers", () => {
   it("builds up to the total without the constants", () => {
     const reading = new Reading(state());
     const build = reading.buildup() ?? [];
-    expect(build).toHaveLength(5);
+    expect(build).toHaveLength(reading.header.model.layers + 1);
     expect(build[0]).toBeCloseTo(reading.value("embed") + reading.value("pos"));
     const first = reading.header.rows.map((r, i) => (r.layer === 0 ? (reading.values[i] ?? 0) : 0)).reduce((a, b) => a + b, 0);
     expect((build[1] ?? 0) - (build[0] ?? 0)).toBeCloseTo(first);
-    expect(build[4]).toBeCloseTo(reading.header.total - reading.value("norm.bias"));
+    expect(build.at(-1)).toBeCloseTo(reading.header.total - reading.value("norm.bias"));
     const target = { ...reading.header.target, kind: "score" as const, id: null };
     expect(new Reading(state(explorer(undefined, { target }))).buildup()).toBeUndefined();
   });
@@ -163,10 +165,10 @@ describe("the explorer's tab", () => {
   it("opens what is embedded, with the build-up beside it", async () => {
     const { all, click, one } = show(state(embedded()), "explorer");
     await click('[data-tab="lens"]');
-    expect(all('[data-part="lens"] [role="gridcell"]')).toHaveLength(30);
-    expect(all(".aw-build")).toHaveLength(5);
+    expect(all('[data-part="lens"] [role="gridcell"]')).toHaveLength(36);
+    expect(all(".aw-build")).toHaveLength(6);
     const reading = new Reading(state());
-    const top = reading.buildup()?.[4] ?? 0;
+    const top = reading.buildup()?.at(-1) ?? 0;
     expect(one(".aw-build .aw-val")?.textContent).toBe(reading.plain(top));
     expect(one('[data-part="buildup"]')?.textContent).toContain(`${reading.plain(top)} after the last layer`);
     await click('[data-id="L3.mlp"]');
@@ -211,7 +213,7 @@ describe("the explorer's tab", () => {
     await click('[data-show="rank"]');
     await press("ArrowLeft");
     await press("Enter");
-    const shorter = embedded(lens(3), explorer(["<s>", "The", " capital"]));
+    const shorter = embedded(lens(3, LAYERS), explorer(["<s>", "The", " capital"]));
     model.set("state", pack({ ...shorter.header, version: 2 }, shorter.arrays));
     await tick();
     expect(told()).toContain("Point at a cell");
@@ -226,6 +228,6 @@ describe("the explorer's tab", () => {
     expect(all('.aw-panel [role="gridcell"]')).toHaveLength(0);
     expect(one(".aw-panel")?.textContent).not.toContain("Paris");
     await click(".aw-panel .aw-btn");
-    expect(all('.aw-panel [role="gridcell"]')).toHaveLength(30);
+    expect(all('.aw-panel [role="gridcell"]')).toHaveLength(36);
   });
 });

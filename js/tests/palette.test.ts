@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { contrast, inkOn, mix, oklab, type Palette, parse, type RGB, sequential, sign } from "../src/core/colour";
+import { contrast, inkOn, mix, oklab, type Palette, parse, type RGB, sequential, sign } from "../src/core/maths/colour";
 import sheet from "../src/styles/palette.css?raw";
 
 /** The variables of one theme, with color-mix() worked out. */

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { HostModel } from "../src/core/host";
-import { Cancelled, Client, Gone, type Progress, RequestError } from "../src/core/protocol";
+import { HostModel } from "../src/core/host/host";
+import { Cancelled, Client, Gone, type Progress, RequestError } from "../src/core/host/protocol";
 
 interface Sent {
   v: number;
@@ -39,7 +39,7 @@ it("sends a request and resolves it with its data and buffers", async () => {
 
 it("matches answers by id, in any order, and ignores what it does not know", async () => {
   const { client, answer, model } = setup();
-  const [a, b] = [client.request("x"), client.request("y")];
+  const [a, b] = [client.request("writes", { id: "L3H5" }), client.request("lens", {})];
   answer("nobody", "result", { data: { wrong: true } });
   answer(undefined, "result");
   model.emit("msg:custom", null, []);
@@ -56,14 +56,14 @@ it("matches answers by id, in any order, and ignores what it does not know", asy
 it("reports progress, errors with hint and field, and cancels by the same id", async () => {
   const { sent, client, answer } = setup();
   const seen: Progress[] = [];
-  const a = client.request("explain", {}, (p) => seen.push(p));
+  const a = client.request("trace", { mlps: "stop" }, (p) => seen.push(p));
   answer(a.id, "progress", { done: 1, total: 4, note: "layer 1" });
   expect(seen).toEqual([{ done: 1, total: 4, note: "layer 1" }]);
   a.cancel();
   expect(sent[1]).toEqual({ v: 1, id: a.id, op: "cancel" });
   answer(a.id, "cancelled");
   await expect(a.result).rejects.toBeInstanceOf(Cancelled);
-  const b = client.request("explain");
+  const b = client.request("effects", {});
   answer(b.id, "error", { message: "no such token", hint: "type a space", field: "target" });
   const error = (await b.result.catch((e: unknown) => e)) as RequestError;
   expect(error).toBeInstanceOf(RequestError);
@@ -74,20 +74,20 @@ it("reports progress, errors with hint and field, and cancels by the same id", a
 
 it("says gone after three silent seconds of an idle kernel, and live again when it answers", async () => {
   const { client, answer } = setup("idle");
-  const asked = client.request("hello");
+  const asked = client.request("hello", {});
   vi.advanceTimersByTime(2900);
   expect(client.live.value).toBe("live");
   vi.advanceTimersByTime(200);
   expect(client.live.value).toBe("gone");
   await expect(asked.result).rejects.toBeInstanceOf(Gone);
-  const again = client.request("hello");
+  const again = client.request("hello", {});
   answer(again.id, "ack");
   expect(client.live.value).toBe("live");
 });
 
 it("waits for a busy kernel and for one whose state is unknown", async () => {
   const busy = setup("busy");
-  busy.client.request("hello");
+  busy.client.request("hello", {});
   vi.advanceTimersByTime(30_000);
   expect(busy.client.live.value).toBe("waiting");
   busy.kernel.status = "idle";
@@ -97,7 +97,7 @@ it("waits for a busy kernel and for one whose state is unknown", async () => {
   expect(busy.client.live.value).toBe("gone");
 
   const unknown = setup();
-  const asked = unknown.client.request("hello");
+  const asked = unknown.client.request("hello", {});
   vi.advanceTimersByTime(60_000);
   expect(unknown.client.live.value).toBe("waiting");
   unknown.answer(asked.id, "ack");
@@ -112,7 +112,7 @@ it("takes a closed connection for a gone kernel and leaves nothing behind", () =
   model.send = () => {
     throw new Error("Comm is closed");
   };
-  client.request("hello");
+  client.request("hello", {});
   expect(client.live.value).toBe("gone");
   client.close();
   expect(model.listeners).toBe(0);

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { type Place, pythonFor } from "../src/core/python";
+import { type Place, pythonFor } from "../src/core/state/python";
 
 const place: Place = { id: "L3H5", kind: "head", layer: 3, mixture: false, feature: -1, tab: "tokens", source: -1, weighting: "probability", query: 5, key: 4, lens: 'aw.logit_lens(a.run, " Paris")', verify: "" };
 

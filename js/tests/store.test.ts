@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { HostModel } from "../src/core/host";
-import { Store } from "../src/core/store";
+import { HostModel } from "../src/core/host/host";
+import { Store } from "../src/core/state/store";
 import { explorer, state } from "./fixture";
 
 interface Sent {
@@ -22,7 +22,7 @@ const version = (v: number, changes: object = {}) => state(explorer(undefined, {
 describe("the selection", () => {
   it("opens on the leading head without writing anything", () => {
     const { model, store } = setup();
-    expect(store.open.value).toBe("L1H0");
+    expect(store.open.value).toBe("L3H1");
     expect(model.get("selected")).toBe("");
     expect(model.saves).toBe(0);
   });
@@ -43,7 +43,7 @@ describe("the selection", () => {
     model.set("selected", "L0.mlp");
     expect(store.open.value).toBe("L0.mlp");
     model.set("selected", "L99H0");
-    expect(store.open.value).toBe("L1H0");
+    expect(store.open.value).toBe("L3H1");
     expect(model.saves).toBe(0);
   });
 
@@ -84,7 +84,7 @@ describe("the history", () => {
     store.go(1);
     store.go(-1);
     store.go(-1);
-    expect(store.open.value).toBe("L1H0");
+    expect(store.open.value).toBe("L3H1");
     store.select("embed");
     expect(store.past.value).toHaveLength(2);
     expect(store.at.value).toBe(1);
@@ -118,7 +118,7 @@ describe("a new question", () => {
   it("keeps the old numbers until the new ones are there", async () => {
     const { model, store, sent, answer } = setup();
     store.explain({ target: " Rome" });
-    expect(sent.at(-1)?.args).toEqual({ prompt: null, target: " Rome", against: null, position: null, compare: null });
+    expect(sent.at(-1)?.args).toEqual({ prompt: null, target: " Rome", against: null, position: null, corrupted: null });
     answer("ack");
     answer("progress", { done: 1, total: 2, note: "half" });
     expect(store.busy.value).toEqual({ done: 1, total: 2, note: "half" });
@@ -172,16 +172,16 @@ it("says what is wrong with a broken state and keeps the last good one", () => {
 describe("numbers from somewhere", () => {
   it("come from the state first", () => {
     const { store, sent } = setup();
-    const pattern = store.data.pattern("L1H0").value;
+    const pattern = store.data.pattern("L3H1").value;
     expect(pattern.state).toBe("ready");
-    expect(store.data.why("L1H0", 4).value.state).toBe("ready");
+    expect(store.data.why("L3H1", 4).value.state).toBe("ready");
     expect(sent.filter((m) => m.op !== "hello")).toHaveLength(0);
   });
 
   it("are asked for once when they are not embedded", async () => {
     const { store, sent, answer } = setup();
-    const slot = store.data.why("L1H0", 2);
-    expect(store.data.why("L1H0", 2)).toBe(slot);
+    const slot = store.data.why("L3H1", 2);
+    expect(store.data.why("L3H1", 2)).toBe(slot);
     await settle();
     expect(sent.filter((m) => m.op === "why")).toHaveLength(1);
     expect(slot.value.state).toBe("loading");
@@ -192,7 +192,7 @@ describe("numbers from somewhere", () => {
 
   it("are said to need a kernel where there is none", () => {
     const { store } = setup({ static: true });
-    expect(store.data.why("L1H0", 2).value).toMatchObject({ state: "absent", retry: null });
+    expect(store.data.why("L3H1", 2).value).toMatchObject({ state: "absent", retry: null });
   });
 
   it("are not asked for where the model cannot give them, which is said instead", async () => {
@@ -208,9 +208,9 @@ describe("numbers from somewhere", () => {
   it("add up: tokens, value bias and rounding make the bar", () => {
     const { store } = setup();
     const reading = store.reading.value;
-    const sources = reading?.sources("L1H0", undefined);
-    expect(sources?.sum).toBeCloseTo(reading?.value("L1H0") ?? NaN, 5);
-    const rough = reading?.contribution(reading.row("L1H0")!, reading.pattern("L1H0")!, reading.position);
+    const sources = reading?.sources("L3H1", undefined);
+    expect(sources?.sum).toBeCloseTo(reading?.value("L3H1") ?? NaN, 5);
+    const rough = reading?.contribution(reading.row("L3H1")!, reading.pattern("L3H1")!, reading.position);
     expect(rough?.[4]).toBeCloseTo(sources?.tokens[4] ?? NaN, 2);
   });
 });

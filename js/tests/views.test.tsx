@@ -1,9 +1,8 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { HostModel, readEmbedded } from "../src/core/host";
-import type { ExplorerHeader } from "../src/core/types";
+import { HostModel, readEmbedded } from "../src/core/host/host";
+import type { BarsHeader, CardHeader } from "../src/core/types";
 import widget from "../src/index";
-import { pack } from "./pack";
-import { attention, bars, explorer, HOSTILE, longPrompt, phrase, state, trace, walk } from "./fixture";
+import { attention, bars, explorer, HOSTILE, longPrompt, phrase, state, trace, view, walk } from "./fixture";
 
 let end: (() => void) | undefined;
 afterEach(() => {
@@ -36,28 +35,28 @@ describe("the explorer", () => {
   it("states the finding, adds up, and opens on the leading head", () => {
     const { el, one, all } = show(state());
     expect(one(".aw")?.dataset).toMatchObject({ ready: "1", version: "1", live: "static", awTheme: "light" });
-    expect(one(".aw-headline")?.textContent).toBe("L3.mlp and L1.mlp lead: +10.45 of 14.54 logits for ·Paris");
-    expect(one('[data-part="sum"]')?.textContent).toContain("model 14.54");
+    expect(one(".aw-headline")?.textContent).toBe("L1.mlp and L0.mlp lead: +7.10 of 19.45 logits for ·Paris");
+    expect(one('[data-part="sum"]')?.textContent).toContain("model 19.45");
     expect(all('[data-part="waterfall"] [data-id]')).toHaveLength(13);
-    expect(one('[data-part="waterfall"] .aw-others')?.textContent).toContain("30 others");
-    expect(one('[aria-selected="true"][data-id]')?.dataset["id"]).toBe("L1H0");
-    expect(one(".aw-title")?.textContent).toBe("L1H0 adds +0.85 to ·Paris");
-    expect(one(".aw-sentence")?.textContent).toBe("The largest head. It reads 75\u00a0% from ·France, which carries +0.85.");
+    expect(one('[data-part="waterfall"] .aw-others')?.textContent).toContain("41 others");
+    expect(one('[aria-selected="true"][data-id]')?.dataset["id"]).toBe("L3H1");
+    expect(one(".aw-title")?.textContent).toBe("L3H1 adds +1.47 to ·Paris");
+    expect(one(".aw-sentence")?.textContent).toBe("The largest head. It reads >99.9\u00a0% from ·France, which carries +1.47.");
     expect(one('[data-part="pattern"]')).not.toBeNull();
     expect(el.textContent).toContain("a suspect, not a cause");
   });
 
   it("selects by click and by key, opens the others, and shows every order", async () => {
     const { model, one, all, click } = show(state());
-    await click('[data-id="L3.mlp"]');
-    expect([model.get("selected"), model.saves]).toEqual(["L3.mlp", 1]);
-    expect(one(".aw-title")?.textContent).toContain("L3.mlp adds +7.77");
+    await click('[data-id="L1.mlp"]');
+    expect([model.get("selected"), model.saves]).toEqual(["L1.mlp", 1]);
+    expect(one(".aw-title")?.textContent).toContain("L1.mlp adds +4.78");
     await press(one('[data-id="L2.mlp"]'), "Enter");
     expect(model.get("selected")).toBe("L2.mlp");
     await click(".aw-others");
-    expect(all('[data-part="waterfall"] [data-id]')).toHaveLength(43);
+    expect(all('[data-part="waterfall"] [data-id]')).toHaveLength(54);
     await click('[data-order="map"]');
-    expect(all('[data-part="map"] [role="gridcell"]')).toHaveLength(36);
+    expect(all('[data-part="map"] [role="gridcell"]')).toHaveLength(45);
     await press(one('[data-part="map"] [data-id="L0H0"]'), "Enter");
     await click('[data-order="order"]');
     expect(one('[data-part="waterfall"] [data-id]')?.dataset["id"]).toBe("embed");
@@ -66,8 +65,8 @@ describe("the explorer", () => {
   it("follows a token upstream and back", async () => {
     const { model, one, click } = show(state());
     await click('[data-part="tokens"] [data-i="4"]');
-    expect([model.get("selected"), model.get("source")]).toEqual(["L1H0", 4]);
-    expect(one('[data-part="through"]')?.textContent).toContain("Who wrote the +0.85 that ·France carried?");
+    expect([model.get("selected"), model.get("source")]).toEqual(["L3H1", 4]);
+    expect(one('[data-part="through"]')?.textContent).toContain("Who wrote the +1.47 that ·France carried?");
     expect(one('[data-part="crumbs"]')?.textContent).toContain("·France");
     await click('[data-part="back"]');
     expect(one('[data-part="through"]')).toBeNull();
@@ -104,14 +103,14 @@ describe("the explorer", () => {
     const cell = grid?.querySelector<HTMLElement>('[role="gridcell"][tabindex="0"]');
     cell?.focus();
     await press(cell, "End");
-    expect(one(".aw-readout")?.textContent).toContain("·is (position 5) reads ·is (position 5): 10.0\u00a0%");
+    expect(one(".aw-readout")?.textContent).toContain("·is (position 5) reads ·is (position 5): <0.1\u00a0%");
   });
 
   it("shows its code on request, unless that gives the answer away", async () => {
     const { one, click } = show(state());
     await click('[data-part="copy"]');
     await tick();
-    expect(one('[data-part="code"]')?.textContent).toContain('a["L1H0"]');
+    expect(one('[data-part="code"]')?.textContent).toContain('a["L3H1"]');
     expect(show(state(), "explorer", { options: { hidden: ["candidates"], static: true } }).one('[data-part="copy"]')).toBeNull();
   });
 
@@ -119,16 +118,16 @@ describe("the explorer", () => {
     const { one, all, click, model } = show(state());
     const crumbs = () => all('[data-part="crumbs"] .aw-crumb').map((e) => `${e.tagName} ${e.textContent} ${e.getAttribute("aria-current")}`);
     expect(crumbs()).toEqual(["SPAN \u00b7Paris location"]);
-    await click('[data-id="L3H5"]');
+    await click('[data-id="L2H5"]');
     await click('[data-tab="why"]');
-    expect(crumbs()).toEqual(["BUTTON \u00b7Paris null", "SPAN L3H5 location"]);
+    expect(crumbs()).toEqual(["BUTTON \u00b7Paris null", "SPAN L2H5 location"]);
     await click('[data-tab="tokens"]');
     await click('[data-part="tokens"] [data-i="2"]');
-    expect(crumbs()).toEqual(["BUTTON \u00b7Paris null", "BUTTON L3H5 null", "SPAN \u00b7capital location"]);
+    expect(crumbs()).toEqual(["BUTTON \u00b7Paris null", "BUTTON L2H5 null", "SPAN \u00b7capital location"]);
     await click('[data-tab="why"]');
     await click('[data-part="crumbs"] .aw-crumb');
     expect(crumbs()).toEqual(["SPAN \u00b7Paris location"]);
-    expect([model.get("selected"), one(".aw-title")?.textContent, one(".aw-panel")?.dataset["tab"]]).toEqual(["", "L1H0 adds +0.85 to \u00b7Paris", "tokens"]);
+    expect([model.get("selected"), one(".aw-title")?.textContent, one(".aw-panel")?.dataset["tab"]]).toEqual(["", "L3H1 adds +1.47 to \u00b7Paris", "tokens"]);
     expect(document.activeElement).toBe(one('[data-part="back"]'));
   });
 
@@ -136,7 +135,7 @@ describe("the explorer", () => {
     const { all } = show(state());
     const row = all('[role="option"][data-id]')[0];
     expect(row?.hasAttribute("aria-label")).toBe(false);
-    expect(row?.textContent).toBe("L3.mlp +7.77");
+    expect(row?.textContent).toBe("L1.mlp +4.78");
   });
 
   it("asks for a prediction by its id", async () => {
@@ -146,26 +145,26 @@ describe("the explorer", () => {
     const model = new HostModel({ kind: "explorer", state: state(), selected: "", source: -1, options: {} }, (m) => sent.push(m as never));
     end = widget.render({ model, el });
     el.querySelectorAll<HTMLElement>('[data-part="candidate"]')[1]?.click();
-    expect(sent.at(-1)).toMatchObject({ op: "explain", args: { target: 101 } });
+    expect(sent.at(-1)).toMatchObject({ op: "explain", args: { target: 2224 } });
   });
 
   it("prints as many digits as its largest bar needs", () => {
-    const made = explorer(undefined, { compare: null, total: -0.00981, actual: -0.00981 });
+    const made = explorer(undefined, { corrupted: null, total: -0.00981, actual: -0.00981 });
     for (const name of ["values", "tokens", "value_bias"]) {
       const array = made.arrays[name]!;
       made.arrays[name] = { ...array, values: Array.from(array.values, (v) => v / 100) };
     }
     const { one, all } = show(state(made));
-    expect(all('[data-part="waterfall"] [data-id] .aw-val').slice(0, 2).map((e) => e.textContent)).toEqual(["+0.078", "+0.027"]);
+    expect(all('[data-part="waterfall"] [data-id] .aw-val').slice(0, 2).map((e) => e.textContent)).toEqual(["+0.048", "+0.023"]);
     const axis = all(".aw-tick").map((e) => e.textContent);
     expect(new Set(axis).size).toBe(axis.length);
-    expect(one(".aw-title")?.textContent).toContain("+0.009");
+    expect(one(".aw-title")?.textContent).toContain("+0.015");
     expect(one('[data-part="sum"]')?.textContent).toContain("model \u22120.010");
   });
 
   it("prints a set of tokens one by one", () => {
     const texts = [" Paris", " Rome", " Oslo", " Bern"];
-    const target = { kind: "logit_diff" as const, text: texts.join(" or "), texts, id: 100, against: { text: " Berlin", texts: [" Berlin"] }, unit: "logits", phrase: "" };
+    const target = { kind: "logit_diff" as const, text: texts.join(" or "), texts, id: 100, against: { text: " Berlin", texts: [" Berlin"], id: 101 }, unit: "logits", phrase: "" };
     const { one } = show(state(explorer(undefined, { target })));
     expect(one(".aw-title")?.textContent).toContain("to \u00b7Paris or \u00b7Rome or \u00b7Oslo \u2026 over \u00b7Berlin");
     expect(one('[data-part="edit-target"]')?.getAttribute("aria-label")).toContain("\u00b7Paris or \u00b7Rome or \u00b7Oslo \u2026");
@@ -173,14 +172,14 @@ describe("the explorer", () => {
 
   it("shows a score without what belongs to predictions", () => {
     const phrase = "attention score of L3H4 from \u201c\u00b7is\u201d (5) to \u201c\u00b7of\u201d (3), before the softmax (query side)";
-    const made = explorer(undefined, { kind: "attribution", target: { kind: "score", text: "", id: null, against: null, unit: "score", phrase } });
+    const made = explorer(undefined, { kind: "attribution", target: { kind: "score", text: "the score", id: null, against: null, unit: "score", phrase } });
     delete made.arrays["carry"];
     const { one, el, model } = show(state(made), "attribution");
-    expect(one(".aw-headline")?.textContent).toBe(`L3.mlp and L1.mlp lead: +10.45 of 14.54 logits for the ${phrase}`);
-    expect(one(".aw-title")?.textContent).toBe("L3.mlp adds +7.77 to the score");
+    expect(one(".aw-headline")?.textContent).toBe(`L1.mlp and L0.mlp lead: +7.10 of 19.45 logits for the ${phrase}`);
+    expect(one(".aw-title")?.textContent).toBe("L1.mlp adds +4.78 to the score");
     for (const gone of [".aw-chip", ".aw-ask", '[data-part="compare-line"]']) expect(one(gone)).toBeNull();
     expect(el.textContent).not.toContain("\u2205");
-    model.set("selected", "L1H0");
+    model.set("selected", "L3H1");
     return tick().then(() => expect(one(".aw-sentence")?.textContent).toContain("This head was not split here."));
   });
 
@@ -210,30 +209,30 @@ describe("the explorer", () => {
   });
 
   it("hides what a teacher hides, and names nothing that would give it away", () => {
-    const { el, one } = show(state(), "explorer", { options: { hidden: ["candidates", "values", "detail", "compare"] } });
+    const { el, one } = show(state(), "explorer", { options: { hidden: ["candidates", "values", "detail", "corrupted"] } });
     expect(el.textContent).not.toContain("Paris");
-    expect(el.textContent).not.toContain("14.54");
+    expect(el.textContent).not.toContain("19.45");
     expect(one('[data-part="crumbs"]')?.textContent).not.toMatch(/L\d/);
     expect(one('[data-part="hidden-detail"]')).not.toBeNull();
     expect(one('[data-part="hidden-values"]')?.textContent).toBe("Hidden: make your prediction first.");
   });
 
   it("survives hostile tokens as text", () => {
-    const { el } = show(state(explorer(HOSTILE, { compare: null })));
+    const { el } = show(state(explorer(HOSTILE, { corrupted: null })));
     expect(el.querySelector("img, script")).toBeNull();
     expect(el.textContent).toContain("</script><img src=x onerror=alert(1)>");
     expect(el.textContent).not.toContain("\u202e");
   });
 
   it("draws long prompts as a picture with one cell to focus", () => {
-    const { one, all } = show(state(explorer(longPrompt(60), { compare: null })));
+    const { one, all } = show(state(explorer(longPrompt(60), { corrupted: null })));
     expect(one('[data-part="pattern"] canvas')?.getAttribute("width")).toBe("60");
     expect(all('[data-part="pattern"] [role="gridcell"]')).toHaveLength(1);
   });
 
   it("says why it is coarse, and shows an attribution without inputs", () => {
     const made = explorer();
-    const model = { ...(made.header["model"] as object), granularity: "sublayers", reason: "The heads do not add up." };
+    const model = { ...made.header.model, granularity: "sublayers", reason: "The heads do not add up." };
     const { one, el } = show(state({ ...made, header: { ...made.header, kind: "attribution", model } }), "attribution");
     expect(one('[data-part="coarse"]')?.textContent).toContain("The heads do not add up.");
     expect(el.querySelector('[data-part="edit-prompt"]')).toBeNull();
@@ -270,8 +269,8 @@ it("shows computed labels in bars of features, and says that they are computed",
     { label: "L2.mlp/29", kind: "feature", token: false, concept: "about France" },
     { label: "decoder bias", kind: "bias", token: false, concept: "" },
   ];
-  const header = { kind: "bars", title: "L2.mlp by feature", note: "", unit: "logits", rows, total: 3, parent: "L2.mlp", parent_value: 3, gap: 0 };
-  const { all, el } = show(pack(header, { values: { dtype: "f4", shape: [2], values: [2, 1] } }), "bars");
+  const header: BarsHeader = { kind: "bars", title: "L2.mlp by feature", note: "", unit: "logits", rows, total: 3, parent: "L2.mlp", parent_value: 3, gap: 0 };
+  const { all, el } = show(view(header, { values: { dtype: "f4", shape: [2], values: [2, 1] } }), "bars");
   expect(all(".aw-name").map((e) => e.textContent)).toEqual(["about France L2.mlp/29", "decoder bias"]);
   expect(el.textContent).toContain("Labels are computed");
 });
@@ -377,10 +376,10 @@ describe("features", () => {
   });
 
   it("opens where Python says, names a head's dictionary, and needs no label", async () => {
-    const { model, one, all } = show(state(), "explorer", { selected: "L1H0/29" });
-    expect(one('[data-part="feature"] .aw-subtitle')?.textContent).toBe("L1.attn/29");
+    const { model, one, all } = show(state(), "explorer", { selected: "L3H1/29" });
+    expect(one('[data-part="feature"] .aw-subtitle')?.textContent).toBe("L3.attn/29");
     expect(one('[data-part="feature"]')?.textContent).toContain("It fires too rarely for a label");
-    expect(all(".aw-crumb").map((c) => c.textContent)).toEqual(["·Paris", "L1H0", "L1.attn/29"]);
+    expect(all(".aw-crumb").map((c) => c.textContent)).toEqual(["·Paris", "L3H1", "L3.attn/29"]);
     model.set("selected", "L2.mlp/311");
     await tick();
     expect(one('[data-part="feature"]')?.textContent).toContain("Needs a running kernel");
@@ -390,14 +389,14 @@ describe("features", () => {
     const sent: { op: string; args: Record<string, unknown> }[] = [];
     const el = document.createElement("div");
     document.body.append(el);
-    const model = new HostModel({ kind: "explorer", state: state(), selected: "L1H0/7", source: -1, options: {} }, (m) => sent.push(m as never));
+    const model = new HostModel({ kind: "explorer", state: state(), selected: "L3H1/7", source: -1, options: {} }, (m) => sent.push(m as never));
     end = widget.render({ model, el });
     await tick();
     model.set("selected", "L3.mlp");
     await tick();
     el.querySelector<HTMLElement>('[data-tab="features"]')?.click();
     await tick();
-    expect(sent.filter((m) => m.op.startsWith("feature")).map((m) => [m.op, m.args["id"]])).toEqual([["feature", "L1H0/7"], ["features", "L3.mlp"]]);
+    expect(sent.filter((m) => m.op.startsWith("feature")).map((m) => [m.op, m.args["id"]])).toEqual([["feature", "L3H1/7"], ["features", "L3.mlp"]]);
   });
 
   it("greys the tab of a model without dictionaries, and says why", async () => {
@@ -410,17 +409,17 @@ describe("features", () => {
   });
 
   it("shows a card alone", () => {
-    const header = { kind: "card", name: "L2.mlp/29", tokens: HOSTILE, ...(explorer().header["cards"] as Record<string, object>)["L2.mlp/29"] };
-    const { one, el } = show(pack(header, {}), "card");
+    const header: CardHeader = { kind: "card", name: "L2.mlp/29", tokens: HOSTILE, ...explorer().header.cards!["L2.mlp/29"]! };
+    const { one, el } = show(view(header, {}), "card");
     expect(one(".aw-caption")?.textContent).toBe("Computed label of L2.mlp/29. It fires on 1.2\u00a0% of tokens.");
-    const bare = show(pack({ ...header, label: "", density: null, contexts: [] }, {}), "card");
+    const bare = show(view({ ...header, label: "", density: null, contexts: [] }, {}), "card");
     expect(bare.one(".aw-caption")?.textContent?.trim()).toBe("No label was computed.");
     expect(bare.el.textContent).not.toContain("Fires most");
     expect(el.querySelector("img")).toBeNull();
   });
 
   it("draws a long prompt as running text", () => {
-    const { one, all } = show(state(explorer(longPrompt(60), { compare: null })), "explorer", { selected: "L2.mlp/29" });
+    const { one, all } = show(state(explorer(longPrompt(60), { corrupted: null })), "explorer", { selected: "L2.mlp/29" });
     expect(one('[data-part="feature"] [aria-label="The prompt"] mark')?.textContent).toContain("(8.88)");
     expect(all('[data-part="feature"] .aw-carried')).toHaveLength(0);
   });
@@ -428,8 +427,7 @@ describe("features", () => {
 
 it("shows the experts of a mixture, whom nobody can ask why they fired", async () => {
   const made = explorer();
-  const header = made.header as unknown as ExplorerHeader;
-  const rows = header.rows.map((row) => (row.id === "L2.mlp" ? { ...row, mixture: true } : row));
+  const rows = made.header.rows.map((row) => (row.id === "L2.mlp" ? { ...row, mixture: true } : row));
   const experts = { labels: ["L2.mlp/E3", "L2.mlp/shared"], values: [0.4, -0.1], weights: [0.62, null], rest: 0, rest_count: 0, bias: 0, rounding: 1e-9 };
   const bytes = state(explorer(undefined, { rows, neurons: { "L2.mlp": experts } }));
   const { one, all, click } = show(bytes, "explorer", { selected: "L2.mlp", options: { hidden: [], static: false } });
@@ -466,6 +464,14 @@ it("opens a neuron, and names the way back", async () => {
 it("says what is wrong with a state it cannot read", () => {
   const { one } = show(new Uint8Array(3));
   expect(one('[data-part="status"]')?.textContent).toContain("not an attrib_widgets state");
+});
+
+it("says so when it has no view of that name", () => {
+  for (const kind of ["surprise", "toString"]) {
+    const { one } = show(bars(), kind);
+    expect(one('[data-part="unknown"]')?.textContent).toBe(`This page has no view called \u201c${kind}\u201d. Reload it, then run the cell again.`);
+    end?.();
+  }
 });
 
 it("leaves nothing behind, by its own end or by the host's signal", () => {

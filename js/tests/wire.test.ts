@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { bytesOf, decode, half, Triangle, WireError } from "../src/core/wire";
+import { bytesOf, decode, half, Triangle, WireError } from "../src/core/host/wire";
 import { pack, toHalf } from "./pack";
 
 const sample = () =>

@@ -116,7 +116,7 @@ class Screen:
         self.root.locator(f'[data-order="{order}"]').click()
 
     def edit(self, field: str) -> Locator:
-        """Open a field: prompt, target, against or compare."""
+        """Open a field: prompt, target, against or corrupted."""
         self.part(f"edit-{field}").click()
         box = self.part(field)
         expect(box).to_be_focused()

@@ -142,7 +142,9 @@ def test_lab(notebook: Notebook, scheme: str) -> None:
 
 @lab_only
 def test_hidden_parts_in_lab(notebook: Notebook) -> None:
-    i = notebook.cell('ex = aw.explore(model, hidden=["candidates", "values", "detail", "compare", "sum", "map"])\nex')
+    i = notebook.cell(
+        'ex = aw.explore(model, hidden=["candidates", "values", "detail", "corrupted", "sum", "map"])\nex'
+    )
     faults = Faults()
     faults.look(Screen(notebook.widget(i)).root, "hidden")
     faults.check()

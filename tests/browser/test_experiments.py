@@ -109,7 +109,7 @@ def test_a_second_prompt_in_place(notebook: Notebook) -> None:
     head = screen.another_head()
     screen.open(head)
     screen.part("test").click()
-    ask = screen.part("ask-compare")
+    ask = screen.part("ask-corrupted")
     expect(ask).to_contain_text("An experiment needs a second prompt")
     ask.get_by_role("button", name="Only take it out").click()
     expect(screen.part("ablated")).to_contain_text(f"Without {head} (set to zero)")

@@ -126,7 +126,7 @@ def test_a_long_prompt_alone_is_walked_with_the_arrows(demo: Any, offline: Show,
 @lab_only
 def test_a_cell_becomes_the_next_question(notebook: Notebook) -> None:
     """What was not embedded is asked for; and the Explorer explains what a cell said, at its place."""
-    notebook.cell("from attrib_widgets.widgets import encode\nencode.LIVE_WORK = 1")
+    notebook.cell("from attrib_widgets.widgets.shapes import budget\nbudget.LIVE_WORK = 1")
     explored = Screen(notebook.widget(notebook.cell("ex = aw.explore(model)\nex")))
     panel = explored.tab("lens")
     expect(panel.get_by_role("rowheader").first).to_be_visible()

@@ -158,19 +158,19 @@ def test_another_position(notebook: Notebook, explored: Screen) -> None:
 
 
 def test_a_comparison_prompt(notebook: Notebook, explored: Screen) -> None:
-    explored.part("remove-compare").click()
+    explored.part("remove-corrupted").click()
     explored.expect_version(2)
     assert notebook.value("ex.corrupted") is None
-    explored.ask("compare", "The capital of Japan is")
+    explored.ask("corrupted", "The capital of Japan is")
     explored.expect_version(3)
-    line = explored.part("compare-line")
+    line = explored.part("corrupted-line")
     expect(line).to_contain_text("1 token differs")
     gap = notebook.value("ex.attribution.actual - aw.attribute(ex.corrupted, ex.attribution.target).actual")
     assert gap > 0 and "logits lower there" in line.inner_text()
     assert agree(line.inner_text().split(" is ")[-1].split()[0], gap)
-    explored.ask("compare", "The capital of France is")  # the prompt itself
+    explored.ask("corrupted", "The capital of France is")  # the prompt itself
     expect(explored.part("error")).to_contain_text("Change one word")
-    explored.part("compare").press("Escape")
+    explored.part("corrupted").press("Escape")
     expect(line).to_contain_text("1 token differs")
 
 
@@ -220,7 +220,7 @@ def test_an_example_is_one_click(notebook: Notebook, explored: Screen) -> None:
     explored.expect_version(2)
     assert notebook.value("ex.run.text").startswith("When Mary and John")
     assert notebook.value("ex.corrupted.text").startswith("When Mary and John")
-    expect(explored.part("compare-line")).to_contain_text("1 token differs")
+    expect(explored.part("corrupted-line")).to_contain_text("1 token differs")
 
 
 # views --------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 import attrib_widgets as aw
+from attrib_widgets.widgets.transport import page, wire
 from browser.chromium import Watched
 from browser.hostile import ATTACK, PROMPT, hostile_model
 from browser.screen import Screen, agree, printed
@@ -273,7 +276,7 @@ def test_hostile_text_stays_text_offline(hostile: Any, offline: Show, watched: W
     screen.part("copy").click()
     expect(screen.part("code")).to_contain_text("onerror=")
     screen.show("map")
-    expect(screen.part("compare-line")).to_contain_text(attack)
+    expect(screen.part("corrupted-line")).to_contain_text(attack)
     harmless(watched, title)
     silent(watched)
     # The text in the page's source never closes the script that holds it.
@@ -310,3 +313,21 @@ def test_a_text_in_another_direction(demo: Any, offline: Show, watched: Watched)
         screen.part("prompt-tokens").locator(".aw-tok").evaluate_all("e => e.map(x => x.getBoundingClientRect().left)")
     )
     assert boxes == sorted(boxes)
+
+
+SAVED = Path(__file__).parents[2] / "js" / "tests" / "saved-0.1.json"
+
+
+def test_states_that_version_0_1_saved_are_drawn(watched: Watched, tmp_path: Path) -> None:
+    """One view of every kind, in the page of now; the container reads in Python too."""
+    for kind, traits in json.loads(SAVED.read_text(encoding="utf-8")).items():
+        state = base64.b64decode(traits["state"])
+        assert wire.unpack(state)[0]["kind"] == kind
+        text = page.page(f"{kind}, saved by 0.1", {**traits, "state": state})
+        watched.page.goto(page.write(text, tmp_path / f"{kind}.html").as_uri())
+        root = watched.page.locator(".aw")
+        expect(root).to_have_attribute("data-ready", "1")
+        assert len(root.inner_text()) > 60, kind
+        assert root.locator('.aw-error, [role="alert"]').count() == 0, kind
+        assert watched.page.evaluate("awViolations") == []
+        watched.check()

@@ -19,7 +19,9 @@ from attrib_widgets.analysis.attribution.attribute import attribute
 from attrib_widgets.analysis.heads.attention import attention
 from attrib_widgets.demo import PROMPT, TARGET
 from attrib_widgets.result import view_of
-from attrib_widgets.widgets import assets, explore, page, setup, view, wire
+from attrib_widgets.widgets import explore
+from attrib_widgets.widgets.shapes import python
+from attrib_widgets.widgets.transport import assets, page, view, wire
 from attrib_widgets.words.targets import log_prob, logit, logit_diff
 
 HOSTILE = "</script><img src=x onerror=document.title='PWNED'>"
@@ -298,7 +300,7 @@ def test_setup_makes_the_same_number(explorer):
 def test_setup_quotes_everything(demo, monkeypatch, prompt, target, position):
     monkeypatch.setattr(aw, "load", lambda *args, **options: demo, raising=False)
     explorer = explore(demo, prompt, target, position=position)
-    text = setup.lines(explorer.attribution)
+    text = python.lines(explorer.attribution)
     assert text.isprintable() or text.replace("\n", "").isprintable(), "no control or reordering character"
     names = execute(text, f"<setup {prompt!r} {target!r}>")
     assert names["a"].total == explorer.attribution.total

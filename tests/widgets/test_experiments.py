@@ -16,7 +16,9 @@ from attrib_widgets.analysis.verdicts.regions import Thresholds, verdict
 from attrib_widgets.analysis.verdicts.verify import planned
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET
 from attrib_widgets.model.tracing import sweep as sweeping
-from attrib_widgets.widgets import experiments, explore, wire
+from attrib_widgets.widgets import explore
+from attrib_widgets.widgets.shapes import budget
+from attrib_widgets.widgets.transport import wire
 
 JAPAN = "The capital of Japan is"
 
@@ -177,9 +179,9 @@ def test_without_a_comparison(demo, browser):
     explorer = explore(demo, corrupted="")
     talk = browser(explorer)
     header = wire.unpack(explorer.state)[0]
-    assert header["compare"] is None and header["test"]["suggested"] == CORRUPTED
+    assert header["corrupted"] is None and header["test"]["suggested"] == CORRUPTED
     last = answer(talk, "verify", components=["L0H4"])
-    assert (last["kind"], last["field"]) == ("error", "compare") and "ask(corrupted=" in last["hint"]
+    assert (last["kind"], last["field"]) == ("error", "corrupted") and "ask(corrupted=" in last["hint"]
     data = answer(talk, "ablate", id="L0H4")["data"]
     expected = aw.ablate(demo, PROMPT, TARGET, components=["L0H4"])
     assert (data["base"], data["change"]) == pytest.approx((expected.base, float(expected.values[0])), abs=1e-5)
@@ -213,7 +215,7 @@ def test_estimates_stand_in_the_state_where_they_are_cheap(explorer, browser, mo
     gap = float(estimate.gap[0])
     for c, value in zip(a.components, arrays["effects"], strict=True):
         assert value == pytest.approx(estimate[c] * gap if c.kind in ("head", "mlp") else 0, abs=1e-4)
-    monkeypatch.setattr(experiments, "LIVE_EFFECTS", 0)
+    monkeypatch.setattr(budget, "LIVE_EFFECTS", 0)
     explorer.ask(prompt=JAPAN, corrupted="The capital of Kenya is")
     assert "effects" not in wire.unpack(explorer.state)[1]
     talk = browser(explorer)

@@ -15,7 +15,8 @@ from attrib_widgets.analysis.attribution.attribution import Attribution
 from attrib_widgets.analysis.opening.results import Contributions, Writes
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET, tasks
 from attrib_widgets.model.worker import Job
-from attrib_widgets.widgets import explore, wire
+from attrib_widgets.widgets import explore
+from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import AttribError, ComponentError, PositionError, TargetError
 from attrib_widgets.words.targets import log_prob, logit, logit_diff, score
 
@@ -101,7 +102,7 @@ def test_the_header(explorer, demo):
 
 
 def test_the_comparison(explorer, demo):
-    c = header(explorer)["compare"]
+    c = header(explorer)["corrupted"]
     other = attribute(demo.run(CORRUPTED), TARGET)
     here = [i for i, (x, y) in enumerate(zip(explorer.run.ids, demo.encode(CORRUPTED), strict=True)) if x != y]
     assert c["aligned"] and c["differs"] == here and len(here) == 1
@@ -111,7 +112,7 @@ def test_the_comparison(explorer, demo):
 def test_comparison_of_another_length_reads_from_the_end(demo):
     longer = "When Mary and John went to the shop, John gave the bag to"
     explorer = explore(demo, PROMPT, TARGET, corrupted=longer)
-    c = header(explorer)["compare"]
+    c = header(explorer)["corrupted"]
     assert not c["aligned"] and c["differs"] == []
     assert c["value"] == attribute(demo.run(longer), TARGET).actual
     explorer.close()
@@ -281,7 +282,7 @@ def test_a_failed_question_changes_nothing(explorer):
         ({"prompt": " the" * 5000}, "prompt"),
         ({"prompt": JAPAN, "position": 77}, "prompt"),
         ({"position": "last"}, "prompt"),
-        ({"corrupted": PROMPT}, "compare"),
+        ({"corrupted": PROMPT}, "corrupted"),
         ({"prompt": 3.5}, None),
     ]:
         with pytest.raises(AttribError) as caught:

@@ -10,7 +10,9 @@ import torch
 
 import attrib_widgets as aw
 from attrib_widgets.saes.cards import Card
-from attrib_widgets.widgets import details, encode, explore, wire
+from attrib_widgets.widgets import explore
+from attrib_widgets.widgets.shapes import budget, results
+from attrib_widgets.widgets.transport import wire
 from fixtures import families
 
 MIXTURES = ("mixtral", "qwen2_moe")
@@ -45,7 +47,7 @@ def test_the_features_of_a_row_sum_to_its_bar(opened, browser, kind):
     row = leading(a, kind)
     data = ask(browser(opened), "features", id=row)["data"]
     found = a.features(row)
-    assert data == wire.plain(details.features(found))
+    assert data == wire.plain(results.features(found))
     assert summed(data) == pytest.approx(a[row], abs=1e-6 * (1 + float(found.values.abs().sum())))
     sizes = [abs(v) for v in data["values"]]
     assert len(sizes) == 6 and sizes == sorted(sizes, reverse=True)
@@ -55,9 +57,9 @@ def test_the_features_of_a_row_sum_to_its_bar(opened, browser, kind):
 
 
 def test_more_features_than_are_drawn_are_summed(opened, monkeypatch):
-    monkeypatch.setattr(details, "FEATURES", 2)
+    monkeypatch.setattr(results, "FEATURES", 2)
     row = leading(opened.attribution, "mlp")
-    data = details.features(opened.attribution.features(row))
+    data = results.features(opened.attribution.features(row))
     assert len(data["numbers"]) == 2 and data["rest_count"] == 4 and data["rest"]
     assert summed(data) == pytest.approx(opened.attribution[row], abs=1e-5)
 
@@ -72,10 +74,10 @@ def test_a_card_travels_around_its_firings(opened, browser):
     assert data["here"][a.position] > 0 and len(data["here"]) == opened.run.n_positions
     assert [token for token, _ in data["up"]] == [token for token, _, _ in card.promoted]
     for shown, firing in zip(data["contexts"], card.contexts, strict=True):
-        first = max(0, firing.position - details.BEFORE)
-        assert shown["tokens"] == firing.tokens[first : firing.position + details.BEHIND + 1]
+        first = max(0, firing.position - results.BEFORE)
+        assert shown["tokens"] == firing.tokens[first : firing.position + results.BEHIND + 1]
         assert shown["values"][firing.position - first] == pytest.approx(firing.activations[firing.position], rel=1e-3)
-        assert shown["cut"] == [first > 0, firing.position + details.BEHIND + 1 < len(firing.tokens)]
+        assert shown["cut"] == [first > 0, firing.position + results.BEHIND + 1 < len(firing.tokens)]
 
 
 def test_contexts_read_together_fire_as_each_alone(opened):
@@ -130,15 +132,15 @@ def test_requests_that_name_no_feature_are_answered(opened, browser):
 def test_a_page_brings_the_cards_of_the_leading_rows(opened):
     a = opened.attribution
     live, _ = wire.unpack(opened.state)
-    assert len(live["features"]) == encode.LEADING and "cards" not in live
+    assert len(live["features"]) == budget.LEADING and "cards" not in live
     header, _ = wire.unpack(opened.page_traits()["state"])
     rows = [str(c) for c in a.components if c.kind in ("head", "mlp")]
     assert sorted(header["features"]) == sorted(rows)
     for row in (leading(a, "mlp"), leading(a, "head")):
         part = header["features"][row]
-        for number in part["numbers"][: encode.CARDS]:
+        for number in part["numbers"][: budget.CARDS]:
             card = header["cards"][f"{row}/{number}"]
-            assert card == wire.plain(details.card(a.features(row).card(number)))
+            assert card == wire.plain(results.card(a.features(row).card(number)))
     assert len(json.dumps(header["cards"])) < 200_000
 
 
@@ -170,7 +172,7 @@ def test_a_card_alone(opened):
     header, _ = wire.unpack(card.view().state)
     assert header["kind"] == "card" and header["name"] == found.labels[0] and header["tokens"] == card.tokens
     assert {key: header[key] for key in ("label", "here", "up")} == {
-        key: wire.plain(details.card(card))[key] for key in ("label", "here", "up")
+        key: wire.plain(results.card(card))[key] for key in ("label", "here", "up")
     }
 
 

@@ -8,7 +8,8 @@ import pytest
 import attrib_widgets as aw
 from attrib_widgets.demo import PROMPT, TARGET
 from attrib_widgets.result import view_of
-from attrib_widgets.widgets import details, encode, wire
+from attrib_widgets.widgets.shapes import budget, results
+from attrib_widgets.widgets.transport import wire
 
 
 def check(container, lens, position=None):
@@ -27,7 +28,7 @@ def check(container, lens, position=None):
 
 
 def embedded(explorer, complete=False):
-    _, arrays = encode._encode(explorer._now, complete, None)  # afresh: answers are kept
+    _, arrays = budget._encode(explorer._now, complete, None)  # afresh: answers are kept
     return arrays["lens"].data.tobytes() if "lens" in arrays else None
 
 
@@ -50,27 +51,27 @@ def test_it_is_embedded_and_answered_with_the_same_bytes(explorer, browser):
 
 
 def test_where_it_takes_long_a_live_view_asks_and_a_page_holds_it(explorer, monkeypatch):
-    monkeypatch.setattr(encode, "LIVE_WORK", 1)
+    monkeypatch.setattr(budget, "LIVE_WORK", 1)
     assert embedded(explorer) is None
     check(embedded(explorer, complete=True), aw.logit_lens(explorer.run, TARGET))
 
 
 def test_a_lens_that_does_not_fit_leaves_the_rest_in_place(explorer, monkeypatch):
-    monkeypatch.setattr(details, "lens_bytes", lambda *counts: encode.BUDGET)
-    header, arrays = encode._encode(explorer._now, False, None)
+    monkeypatch.setattr(results, "lens_bytes", lambda *counts: budget.BUDGET)
+    header, arrays = budget._encode(explorer._now, False, None)
     assert "lens" not in arrays and "patterns" in arrays and header["writes"]
 
 
 def test_the_estimate_of_its_size_is_an_upper_bound(demo):
     lens = aw.logit_lens(demo.run("The capital of France is " * 20))
-    estimate = details.lens_bytes(lens.top_ids.numel(), lens.probability.numel())
-    assert estimate / 3 < len(details.lens(lens)) <= estimate
+    estimate = results.lens_bytes(lens.top_ids.numel(), lens.probability.numel())
+    assert estimate / 3 < len(results.lens(lens)) <= estimate
 
 
 def test_too_much_to_draw_is_refused_with_a_remedy(demo, monkeypatch):
-    monkeypatch.setattr(details, "LARGEST", 1000)
+    monkeypatch.setattr(results, "LARGEST", 1000)
     with pytest.raises(aw.AttribError, match="positions="):
-        details.lens(aw.logit_lens(demo.run(PROMPT)))
+        results.lens(aw.logit_lens(demo.run(PROMPT)))
 
 
 def test_its_title_is_about_the_position_that_is_explained(demo):

@@ -7,7 +7,8 @@ import pytest
 
 import attrib_widgets as aw
 from attrib_widgets.result import view_of
-from attrib_widgets.widgets import details, wire
+from attrib_widgets.widgets.shapes import results
+from attrib_widgets.widgets.transport import wire
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +66,9 @@ def test_it_shows_itself_and_writes_a_page(phrase, view, tmp_path):
 
 
 def test_more_than_a_notebook_should_carry(phrase, monkeypatch):
-    monkeypatch.setattr(details, "LARGEST", 1000)
+    monkeypatch.setattr(results, "LARGEST", 1000)
     with pytest.raises(aw.AttribError, match="fewer tokens"):
-        details.phrase(phrase)
+        results.phrase(phrase)
 
 
 def test_a_figure(phrase):

@@ -12,7 +12,9 @@ import torch
 from attrib_widgets.analysis.attribution.attribute import attribute
 from attrib_widgets.analysis.heads.attention import attention
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET
-from attrib_widgets.widgets import details, explore, wire
+from attrib_widgets.widgets import explore
+from attrib_widgets.widgets.shapes import results
+from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.targets import neuron, score
 
 JAPAN = "The capital of Japan is"
@@ -34,7 +36,7 @@ def test_hello(explorer, browser):
 def test_explain_sets_the_state_before_it_answers(explorer, browser):
     talk, order = browser(explorer), []
     explorer.observe(lambda change: order.append(len(talk.sent)), "state")
-    last, _ = answer(talk, "explain", prompt=JAPAN, target=None, against=None, position=None, compare=None)
+    last, _ = answer(talk, "explain", prompt=JAPAN, target=None, against=None, position=None, corrupted=None)
     assert last["data"] == {"version": 2}
     header, arrays = wire.unpack(explorer.state)
     assert header["version"] == 2 and header["prompt"]["text"] == JAPAN
@@ -46,10 +48,17 @@ def test_explain_sets_the_state_before_it_answers(explorer, browser):
 
 def test_explain_and_ask_are_one_path(explorer, demo, browser):
     other = explore(demo)
-    answer(browser(explorer), "explain", target=" Rome", against=TARGET, compare="")
+    answer(browser(explorer), "explain", target=" Rome", against=TARGET, corrupted="")
     other.ask(target=" Rome", against=TARGET, corrupted="")
     assert explorer.state == other.state
     other.close()
+
+
+def test_the_comparison_may_be_called_as_version_0_1_did(explorer, browser):
+    answer(browser(explorer), "explain", compare=JAPAN)
+    assert explorer.corrupted.text == JAPAN
+    answer(browser(explorer), "explain", compare="")
+    assert explorer.corrupted is None
 
 
 @pytest.mark.parametrize(
@@ -59,8 +68,8 @@ def test_explain_and_ask_are_one_path(explorer, demo, browser):
         ({"against": " Rome and more"}, "against"),
         ({"prompt": " the" * 5000}, "prompt"),
         ({"position": 99}, "prompt"),
-        ({"compare": " the" * 5000}, "compare"),
-        ({"compare": PROMPT}, "compare"),
+        ({"corrupted": " the" * 5000}, "corrupted"),
+        ({"corrupted": PROMPT}, "corrupted"),
     ],
 )
 def test_refusals_keep_the_state(explorer, browser, args, field):
@@ -128,7 +137,7 @@ def test_neurons_and_writes(explorer, browser):
     talk = browser(explorer)
     data = answer(talk, "neurons", id="L2.mlp")[0]["data"]
     c = explorer.attribution.neurons(2)
-    assert data == details.neurons(c) and len(data["labels"]) == 12
+    assert data == results.neurons(c) and len(data["labels"]) == 12
     parts = sum(data["values"]) + data["rest"] + data["bias"] + (data["rounding"] or 0)
     assert parts == pytest.approx(c.total, abs=1e-5)
     assert data["rest_count"] + 12 == c.kinds.count("neuron")
@@ -189,11 +198,11 @@ def test_a_click_while_a_cell_traces(explorer, demo, browser):
     talk = browser(explorer)
     for i in range(6):
         explorer._recent.clear()
-        talk.say(f"e{i}", "explain", prompt=JAPAN, target=" Tokyo", compare="")
+        talk.say(f"e{i}", "explain", prompt=JAPAN, target=" Tokyo", corrupted="")
         while talk.kinds(f"e{i}")[-1:] != ["result"]:
             assert torch.equal(attribute(demo.run(mine), " Mary").values, single[0])
         assert torch.equal(explorer.attribution.values, single[1])
-        answer(talk, "explain", prompt=PROMPT, target=TARGET, compare=CORRUPTED)
+        answer(talk, "explain", prompt=PROMPT, target=TARGET, corrupted=CORRUPTED)
 
 
 def test_two_explorers_on_one_model(demo, browser):
@@ -243,7 +252,7 @@ def test_a_neuron_is_a_question_with_a_way_back(explorer, browser):
     assert [o["target"]["text"] for o in header["origin"]] == [TARGET]
     assert 'aw.neuron("L2N7", position=' in header["python"]["setup"]
     np.testing.assert_array_equal(arrays["values"], a.values.numpy())
-    assert header["compare"]["value"] == attribute(demo.run(CORRUPTED), neuron("L2N7", position=a.position)).actual
+    assert header["corrupted"]["value"] == attribute(demo.run(CORRUPTED), neuron("L2N7", position=a.position)).actual
     answer(talk, "explain", neuron="L1N3")
     chain = wire.unpack(explorer.state)[0]["origin"]
     assert [o["target"]["text"] for o in chain] == [TARGET, "L2N7"]

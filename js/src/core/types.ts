@@ -1,5 +1,28 @@
-/** The shapes that travel between Python and the browser. Arrays are described in wire.ts. */
+/**
+ * What travels between Python and the browser. Written by tests/typescript.py from the typed dictionaries in
+ * attrib_widgets/widgets/shapes/contract: change them, and write this again. Arrays are described in wire.ts.
+ */
 
+/** The arrays of its container; `values` is always there. */
+export type ExplorerArray =
+  | "values"
+  | "carry"
+  | "dest"
+  | "norms"
+  | "post"
+  | "value_bias"
+  | "sink"
+  | "tokens"
+  | "head_rounding"
+  | "effects"
+  | "patterns"
+  | "lens"
+  | "why"
+  | "why_bias"
+  | "why_score"
+  | "through";
+
+/** A bar. */
 export interface Row {
   id: string;
   kind: string;
@@ -15,14 +38,21 @@ export interface Named {
   texts?: string[];
 }
 
+/** What the target is held against. */
+export interface Against extends Named {
+  id: number;
+}
+
+/** The number that is explained; one inside the model has no token id, and is called by its text alone. */
 export interface Target extends Named {
-  kind: "logit" | "logit_diff" | "log_prob" | "score" | "neuron";
+  kind: string;
   id: number | null;
-  against: Named | null;
+  against: Against | null;
   unit: string;
   phrase: string;
 }
 
+/** What the model may say next. */
 export interface Candidate {
   text: string;
   id: number;
@@ -30,27 +60,130 @@ export interface Candidate {
   logit: number;
 }
 
-export interface Compare {
+/** The prompt to compare with. */
+export interface Corrupted {
   text: string;
   tokens: string[];
-  differs: number[];
+  special: number[];
+  /** as many tokens as the prompt has; only then the places where they differ are known */
   aligned: boolean;
+  differs: number[];
   value: number;
   gap: number;
+}
+
+/** Who leads, and with how much of what. */
+export interface Leading {
+  names: string[];
+  text: string;
+}
+
+/** The model under study. */
+export interface About {
+  name: string;
+  family: string;
+  layers: number;
+  heads: number;
+  /** heads, sublayers or layers; coarser ones with the reason */
+  granularity: string;
+  reason: string;
+  dtype: string;
+  params: number;
+  max_positions: number | null;
+}
+
+/** The prompt, token by token, and the position that is explained. */
+export interface Prompt {
+  text: string;
+  tokens: string[];
   special: number[];
+  position: number;
+}
+
+/** The measured rounding, by where it arose. */
+export interface Rounding {
+  stream: number;
+  heads: number;
+  readout: number;
+}
+
+/** Lines of Python that make the same again. */
+export interface Code {
+  setup: string;
+  load: string;
+  lens: string;
+  verify: string;
+}
+
+/** A task to try. */
+export interface Example {
+  label: string;
+  prompt: string;
+  target: string;
+  corrupted: string | null;
+}
+
+/** A question through which this one was opened. */
+export interface Crumb {
+  question: number;
+  target: Target;
+}
+
+/** An explanation; what is missing is asked for, or cannot be had. */
+export interface Explained {
+  model: About;
+  prompt: Prompt;
+  candidates: Candidate[];
+  target: Target;
+  corrupted: Corrupted | null;
+  test: Testable;
+  rows: Row[];
+  finding: Leading;
+  total: number;
+  actual: number;
+  gap: number;
+  exact: boolean;
+  precap: number | null;
+  rounding: Rounding;
+  notes: string[];
+  examples: Example[];
+  python: Code;
+  /** by row, as the others below */
+  neurons: Record<string, Neurons>;
+  writes: Record<string, Writes>;
+  features?: Record<string, Features>;
+  /** by row and number: L2.mlp/29, L3H5/29 */
+  cards?: Record<string, FeatureCard>;
+  /** by how MLPs are treated: stop, frozen */
+  trace?: Record<string, Trace>;
+  /** by layer and head: the key that `why` is about */
+  why_key: number[][];
+  /** what this model cannot give at all, and why, by operation; also "neurons L0.mlp" */
+  absent: Record<string, string>;
+}
+
+/** An explanation on the screen. */
+export interface ExplorerHeader extends Explained {
+  kind: "explorer" | "attribution";
+  version: number;
+  /** the number of the question, by which Python goes back to it */
+  question: number;
+  /** the questions through which this one was opened, the first one first */
+  origin?: Crumb[];
 }
 
 /** What an MLP splits into: its neurons, or the experts of a mixture with their router weights. */
 export interface Neurons {
-  weights?: (number | null)[];
   labels: string[];
   values: number[];
+  weights?: (number | null)[];
   rest: number;
   rest_count: number;
   bias: number;
   rounding: number | null;
 }
 
+/** The tokens whose logits a part raises and lowers most. */
 export interface Writes {
   up: [string, number][];
   down: [string, number][];
@@ -73,20 +206,27 @@ export interface Features {
   gap: number;
 }
 
+/** Tokens around a strong firing. */
+export interface Context {
+  tokens: string[];
+  values: number[];
+  /** whether something was left out before and behind */
+  cut: boolean[];
+}
+
 /** One feature: what it fires on, what it writes, and its activation on every token of the prompt. */
 export interface FeatureCard extends Writes {
   label: string;
   /** the share of tokens that it fires on; null where nobody counted */
   density: number | null;
-  /** around each strongest firing; whether something was cut before and behind */
-  contexts: { tokens: string[]; values: number[]; cut: boolean[] }[];
+  contexts: Context[];
   here: number[];
   /** the head, or the heads, that what it writes is read through; "" where it writes by itself */
   through: string;
 }
 
+/** A feature standing alone. */
 export interface CardHeader extends FeatureCard {
-  v: number;
   kind: "card";
   name: string;
   tokens: string[];
@@ -106,18 +246,104 @@ export interface Trace {
   values: number[];
 }
 
+/** A trace standing alone. */
 export interface TraceHeader extends Trace {
-  v: number;
   kind: "trace";
   tokens: string[];
   unit: string;
 }
 
-export interface Example {
+/** A head's pattern, in the array `pattern`. */
+export interface HeadHeader {
+  kind: "head";
+  id: string;
+}
+
+/** What made a head look from a query to a key: arrays `values` and `bias`, the query's side first. */
+export interface WhyHeader {
+  kind: "why";
+  id: string;
+  query: number;
+  key: number;
+  score: number;
+}
+
+/** A row of bars; `concept` is the computed label of a feature, "" for none. */
+export interface Bar {
   label: string;
-  prompt: string;
-  target: string;
-  corrupted: string | null;
+  kind: string;
+  token: boolean;
+  concept: string;
+}
+
+/** Rows, in the array `values`, that sum to their parent. */
+export interface BarsHeader {
+  kind: "bars";
+  title: string;
+  note: string;
+  unit: string;
+  rows: Bar[];
+  total: number;
+  parent: string;
+  parent_value: number;
+  gap: number;
+}
+
+/** Heads with their `patterns`, and the weight that a `sink` takes. */
+export interface AttentionHeader {
+  kind: "attention";
+  title: string;
+  note: string;
+  tokens: string[];
+  special: number[];
+  heads: string[];
+  weighting: "probability" | "value" | "contribution";
+  unit: string;
+}
+
+/** The token that a lens follows. */
+export interface Followed {
+  text: string;
+  id: number;
+}
+
+/** What every layer would print: `ids` and `probabilities` of its predictions, and four `numbers` a cell. */
+export interface LensHeader {
+  kind: "lens";
+  title: string;
+  /** the tokens that were read, and their positions in the prompt */
+  tokens: string[];
+  positions: number[];
+  /** "embed", then every layer */
+  layers: string[];
+  target: Followed;
+  /** texts of the predicted ids */
+  words: Record<number, string>;
+  notes: string[];
+}
+
+/** A token of a phrase, with its odds. */
+export interface PhraseToken {
+  text: string;
+  prob: number;
+  entropy: number;
+  likeliest: [string, number][];
+  actual: number;
+  gap: number;
+}
+
+/** A phrase: `values` of every token and row, and their `sums`. */
+export interface PhraseHeader {
+  kind: "phrase";
+  title: string;
+  note: string;
+  unit: string;
+  /** position of the first token */
+  start: number;
+  labels: string[];
+  tokens: PhraseToken[];
+  actual: number;
+  gap: number;
 }
 
 /** The verdict on one component: shares of the gap, a word, and what stands behind it. */
@@ -133,6 +359,7 @@ export interface Finding {
   evidence: string;
 }
 
+/** All verdicts on a question. */
 export interface Verdicts {
   /** the number of the question that they answer */
   question?: number;
@@ -157,19 +384,54 @@ export interface Testable {
   top: number;
   one: number;
   all: number;
+  /** a comparison prompt for a known task */
   suggested: string;
 }
 
+/** An experiment is over; the verdicts themselves come with the trait `tested`. */
+export interface Tested {
+  cost: string;
+  title: string;
+}
+
+/** The answer without one part, which needs no second prompt. */
+export interface Ablated {
+  id: string;
+  base: number;
+  change: number;
+  unit: string;
+  title: string;
+}
+
+/** Estimated total effect of every row, in the array `values`. */
+export interface EstimatesHeader {
+  kind: "estimates";
+}
+
+/** A border between two verdicts. */
+export interface Line {
+  name: string;
+  at: [[number, number], [number, number]];
+}
+
+/** Where the name of a verdict has room, across or upwards. */
+export interface Region {
+  word: string;
+  d: number;
+  n: number;
+  up: boolean;
+}
+
+/** Verdicts standing alone, as a scatter. */
 export interface VerdictsHeader extends Verdicts {
-  v: number;
   kind: "verdicts";
   /** low and high of both axes */
   window: [number, number];
-  lines: { name: string; at: [[number, number], [number, number]] }[];
-  /** where each name has room, across or upwards */
-  regions: { word: string; d: number; n: number; up: boolean }[];
+  lines: Line[];
+  regions: Region[];
 }
 
+/** The cells of one site. */
 export interface PatchGrid {
   site: string;
   rows: string[];
@@ -180,8 +442,8 @@ export interface PatchGrid {
   cells: string[];
 }
 
+/** Grids, one after the other in the arrays `values` and `known`. */
 export interface PatchingHeader {
-  v: number;
   kind: "patching";
   title: string;
   /** recovery or damage */
@@ -197,8 +459,8 @@ export interface PatchingHeader {
   grids: PatchGrid[];
 }
 
+/** The tokens of a prompt, each with what replacing it does; null at those that stay. */
 export interface EffectsHeader {
-  v: number;
   kind: "effects";
   title: string;
   tokens: string[];
@@ -212,135 +474,207 @@ export interface EffectsHeader {
   spread: (number | null)[];
 }
 
-export interface ExplorerHeader {
-  v: number;
-  kind: string;
-  version: number;
-  /** the number of the question, by which Python goes back to it */
-  question: number;
-  /** who leads, and with how much of what */
-  finding: { names: string[]; text: string };
-  model: {
-    name: string;
-    family: string;
-    layers: number;
-    heads: number;
-    granularity: string;
-    reason: string;
-    dtype: string;
-    params: number;
-    max_positions: number | null;
-  };
-  prompt: { text: string; tokens: string[]; special: number[]; position: number };
-  candidates: Candidate[];
-  target: Target;
-  /** the questions through which this one was opened, the first one first */
-  origin?: { question: number; target: Target }[];
-  /** by how MLPs are treated: stop, frozen */
-  trace?: Record<string, Trace>;
-  compare: Compare | null;
-  test?: Testable;
-  rows: Row[];
-  total: number;
-  actual: number;
-  gap: number;
-  exact: boolean;
-  precap: number | null;
-  rounding: { stream: number; heads: number; readout: number };
-  notes: string[];
-  examples: Example[];
-  python: { setup: string; load: string; lens?: string; verify?: string };
-  neurons: Record<string, Neurons>;
-  writes: Record<string, Writes>;
-  features?: Record<string, Features>;
-  /** by row and number: L2.mlp/29, L3H5/29 */
-  cards?: Record<string, FeatureCard>;
-  why_key: number[][];
-  /** what this model cannot give at all, and why: neurons, through, why, writes, patterns, features; also "neurons L0.mlp" */
-  absent?: Record<string, string>;
+/** Names the root component of a view. */
+export type Kind =
+  | "explorer"
+  | "attribution"
+  | "attention"
+  | "bars"
+  | "card"
+  | "effects"
+  | "lens"
+  | "patching"
+  | "phrase"
+  | "trace"
+  | "verdicts";
+
+/** What each kind of view draws: the header of its state. */
+export interface Views {
+  explorer: ExplorerHeader;
+  attribution: ExplorerHeader;
+  attention: AttentionHeader;
+  bars: BarsHeader;
+  card: CardHeader;
+  effects: EffectsHeader;
+  lens: LensHeader;
+  patching: PatchingHeader;
+  phrase: PhraseHeader;
+  trace: TraceHeader;
+  verdicts: VerdictsHeader;
 }
 
-export interface AttentionHeader {
-  v: number;
-  kind: "attention";
-  title: string;
-  note: string;
-  tokens: string[];
-  special: number[];
-  heads: string[];
-  weighting: "probability" | "value" | "contribution";
-  unit: string;
-}
+/** What can be covered until it is revealed. */
+export type Part = "candidates" | "values" | "detail" | "map" | "corrupted" | "sum";
 
-export interface LensHeader {
-  v: number;
-  kind: "lens";
-  title: string;
-  /** the tokens that were read, and their positions in the prompt */
-  tokens: string[];
-  positions: number[];
-  /** "embed", then every layer */
-  layers: string[];
-  target: { text: string; id: number };
-  /** texts of the predicted ids */
-  words: Record<number, string>;
-  notes: string[];
-}
-
-export interface BarsHeader {
-  v: number;
-  kind: "bars";
-  title: string;
-  note: string;
-  unit: string;
-  rows: { label: string; kind: string; token: boolean; concept?: string }[];
-  total: number;
-  parent: string;
-  parent_value: number;
-  gap: number;
-}
-
-export interface PhraseHeader {
-  v: number;
-  kind: "phrase";
-  title: string;
-  note: string;
-  unit: string;
-  /** position of the first token */
-  start: number;
-  labels: string[];
-  tokens: { text: string; prob: number; entropy: number; likeliest: [string, number][]; actual: number; gap: number }[];
-  actual: number;
-  gap: number;
-}
-
+/** How a view is shown. */
 export interface Options {
-  hidden: string[];
+  hidden: Part[];
+  /** pixels that the bars may take before they scroll */
   height?: number;
+  /** no kernel: an offline page */
   static?: boolean;
 }
 
-/** What `explain` takes. null keeps what is there; "" means none. */
+/** An empty object. */
+export type Nothing = Record<string, never>;
+
+/** What is synced. `selected` and `source` are written from both sides, the others by Python. */
+export interface Traits {
+  kind: Kind;
+  /** one container */
+  state: unknown;
+  /** a component's label; "" for none */
+  selected: string;
+  /** a token inside the selected part; -1 for none */
+  source: number;
+  options: Options;
+  /** the Explorer's verdicts */
+  tested?: Verdicts | Nothing;
+}
+
+/** What a view may be asked, beside `cancel`. */
+export type Op =
+  | "hello"
+  | "explain"
+  | "head"
+  | "through"
+  | "why"
+  | "neurons"
+  | "features"
+  | "feature"
+  | "writes"
+  | "trace"
+  | "lens"
+  | "verify"
+  | "ablate"
+  | "effects";
+
+/** The part of a question that an error is about. */
+export type Field = "prompt" | "target" | "against" | "corrupted";
+
+/** The next question. null keeps what is there; "" means none. */
 export interface ExplainArgs {
   prompt: string | null;
   /** exact text, or an id */
   target: string | number | null;
   against: string | null;
   position: number | null;
-  compare: string | null;
+  corrupted: string | null;
   /** a neuron to explain at this place */
   neuron?: string;
   /** the number of an earlier question, instead of all these */
   restore?: number;
 }
 
-/** The part of anywidget's model that the views use; anywidget 0.9 to 0.11 and the offline host give it. */
-export interface Model {
-  get(name: string): unknown;
-  set(name: string, value: unknown): void;
-  save_changes(): void;
-  send(content: unknown, callbacks?: unknown, buffers?: ArrayBuffer[]): void;
-  on(name: string, handler: (...args: never[]) => void): void;
-  off(name: string, handler: (...args: never[]) => void): void;
-  widget_manager?: unknown;
+/** A row, or a feature of one: L2.mlp/29. */
+export interface RowArgs {
+  id: string;
+}
+
+/** A head, and the token that it read. */
+export interface ThroughArgs extends RowArgs {
+  source: number;
+}
+
+/** A head, and from where to where it looked. */
+export interface WhyArgs extends RowArgs {
+  query: number;
+  key: number;
+}
+
+/** How MLPs are treated. */
+export interface TraceArgs {
+  mlps: "stop" | "frozen";
+}
+
+/** Components by name, or how many of the largest. */
+export interface VerifyArgs {
+  components?: string[];
+  top?: number;
+}
+
+/** What each operation takes. */
+export interface Arguments {
+  hello: Nothing;
+  explain: ExplainArgs;
+  head: RowArgs;
+  through: ThroughArgs;
+  why: WhyArgs;
+  neurons: RowArgs;
+  features: RowArgs;
+  feature: RowArgs;
+  writes: RowArgs;
+  trace: TraceArgs;
+  lens: Nothing;
+  verify: VerifyArgs;
+  ablate: RowArgs;
+  effects: Nothing;
+}
+
+/** Who answers. */
+export interface Greeting {
+  model: string;
+  version: number;
+}
+
+/** The version of the state that was set before this answer. */
+export interface Versioned {
+  version: number;
+}
+
+/** Whose pattern it is. */
+export interface HeadAnswer {
+  id: string;
+}
+
+/** Through which token. */
+export interface ThroughAnswer extends HeadAnswer {
+  source: number;
+}
+
+/** The data that each operation answers. */
+export interface Answers {
+  hello: Greeting;
+  explain: Versioned;
+  head: HeadAnswer;
+  through: ThroughAnswer;
+  why: HeadAnswer;
+  neurons: Neurons;
+  features: Features;
+  feature: FeatureCard;
+  writes: Writes;
+  trace: Trace;
+  lens: Nothing;
+  verify: Tested;
+  ablate: Ablated;
+  effects: Nothing;
+}
+
+/** The header of the container that comes with the answer to these. */
+export interface Containers {
+  head: HeadHeader;
+  through: BarsHeader;
+  why: WhyHeader;
+  lens: LensHeader;
+  effects: EstimatesHeader;
+}
+
+/** The answers to a request, in this order: one ack, any progress, one of the others. */
+export type Said = "ack" | "progress" | "result" | "error" | "cancelled";
+
+/** One answer. */
+export interface Message {
+  v: number;
+  id: string | number | null;
+  kind: Said;
+  /** of a result */
+  data?: Record<string, unknown>;
+  /** of an error */
+  message?: string;
+  hint?: string;
+  field?: Field;
+  /** of progress */
+  done?: number;
+  total?: number;
+  note?: string;
 }

@@ -1,23 +1,24 @@
 /** Draws the component that the trait `kind` names into the element a host gives, and undoes it without a trace. */
 import { effect, signal } from "@preact/signals";
-import { render as draw } from "preact";
-import { guardKeys } from "../core/keyboard";
-import { Store } from "../core/store";
-import { applyTheme, onceAttached, watchTheme } from "../core/theme";
-import type { AttentionHeader, BarsHeader, CardHeader, EffectsHeader, LensHeader, Model, PatchingHeader, PhraseHeader, TraceHeader, VerdictsHeader } from "../core/types";
-import { decode } from "../core/wire";
-import { AttentionView } from "./attention";
-import { BarsView } from "./bars";
-import { Context } from "./common";
-import { EffectsView } from "./effects";
-import { Explorer } from "./explorer";
-import { CardView } from "./features";
-import { LensView } from "./lens";
-import { PatchingView } from "./patching";
-import { PhraseView } from "./phrase";
-import { ScatterView } from "./scatter";
-import { Status } from "./status";
-import { TraceView } from "./trace";
+import { type JSX, render as draw } from "preact";
+import type { Model } from "../core/host/host";
+import { guardKeys } from "../core/host/keyboard";
+import { applyTheme, onceAttached, watchTheme } from "../core/host/theme";
+import { type Container, decode } from "../core/host/wire";
+import { Store } from "../core/state/store";
+import type { ExplorerHeader, Kind, Views } from "../core/types";
+import { Explorer } from "./explorer/explorer";
+import { Status } from "./explorer/status";
+import { Context } from "./parts/context";
+import { AttentionView } from "./results/attention";
+import { BarsView } from "./results/bars";
+import { EffectsView } from "./results/effects";
+import { PatchingView } from "./results/patching";
+import { PhraseView } from "./results/phrase";
+import { ScatterView } from "./results/scatter";
+import { CardView } from "./tabs/features";
+import { LensView } from "./tabs/lens";
+import { TraceView } from "./tabs/trace";
 
 export function mount(model: Model, host: HTMLElement, kind: string): () => void {
   const root = document.createElement("div");
@@ -51,17 +52,29 @@ export function mount(model: Model, host: HTMLElement, kind: string): () => void
   };
 }
 
+/** What draws each kind of state. The Explorer reads its own, once for all its views. */
+type Alone = Exclude<Kind, ExplorerHeader["kind"]>;
+const ALONE: { [K in Alone]: (data: Container<Views[K]>) => JSX.Element } = {
+  attention: (data) => <AttentionView data={data} />,
+  bars: (data) => <BarsView data={data} />,
+  card: ({ header }) => <CardView header={header} />,
+  effects: ({ header }) => <EffectsView header={header} />,
+  lens: (data) => <LensView data={data} />,
+  patching: (data) => <PatchingView data={data} />,
+  phrase: (data) => <PhraseView data={data} />,
+  trace: ({ header }) => <TraceView header={header} />,
+  verdicts: ({ header }) => <ScatterView header={header} />,
+};
+
 function View({ store }: { store: Store }) {
   const state = store.state.value;
   if (store.broken.value || !state) return <Status />;
-  if (store.kind === "bars") return <BarsView data={decode<BarsHeader>(state)} />;
-  if (store.kind === "card") return <CardView header={decode<CardHeader>(state).header} />;
-  if (store.kind === "phrase") return <PhraseView data={decode<PhraseHeader>(state)} />;
-  if (store.kind === "attention") return <AttentionView data={decode<AttentionHeader>(state)} />;
-  if (store.kind === "trace") return <TraceView header={decode<TraceHeader>(state).header} />;
-  if (store.kind === "lens") return <LensView data={decode<LensHeader>(state)} />;
-  if (store.kind === "patching") return <PatchingView data={decode<PatchingHeader>(state)} />;
-  if (store.kind === "verdicts") return <ScatterView header={decode<VerdictsHeader>(state).header} />;
-  if (store.kind === "effects") return <EffectsView header={decode<EffectsHeader>(state).header} />;
-  return <Explorer />;
+  if (store.reading.value) return <Explorer />;
+  // a name from outside: it may be one that this bundle does not have
+  if (Object.hasOwn(ALONE, store.kind)) return ALONE[store.kind as Alone](decode<never>(state));
+  return (
+    <p class="aw-error" data-part="unknown" role="alert">
+      This page has no view called “{store.kind}”. Reload it, then run the cell again.
+    </p>
+  );
 }

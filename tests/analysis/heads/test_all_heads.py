@@ -6,7 +6,6 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.attribution.attribution import WRITERS
 from attrib_widgets.analysis.heads.all_heads import head_table, through_table, why_table
 from fixtures import families
 
@@ -60,7 +59,7 @@ def test_why(explained):
         for number, side in enumerate(("query", "key")):
             single = aw.attribute(a.run, aw.score(label, query=a.position, key=key, side=side))
             # Corrections (norm bias, soft cap, rounding) belong to each read point and are summed in `constant`.
-            written = [i for i, part in enumerate(single.components) if part.kind in WRITERS]
+            written = [i for i, part in enumerate(single.components) if part.writes]
             for i in written:
                 row = a.components.index(single.components[i])
                 assert float(t.values[c.layer, c.index, number, row]) == pytest.approx(

@@ -9,7 +9,7 @@ import pytest
 
 import attrib_widgets as aw
 from attrib_widgets.analysis.reading.readers import READERS, Reader, numbers, read
-from attrib_widgets.widgets import wire
+from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.targets import AnyTarget, Target, TokenLike
 from fixtures import families
 
@@ -68,7 +68,7 @@ def test_a_row_makes_a_kind_known_everywhere(run, monkeypatch):
     with pytest.raises(aw.TargetError, match="half is no prediction"):
         a.by_position("next")
     shown = wire.unpack(a.view().state)[0]["target"]
-    assert (shown["kind"], shown["text"], shown["inner"]) == ("half", "half a logit", True)
+    assert (shown["kind"], shown["text"], shown["id"]) == ("half", "half a logit", None)
 
 
 def test_numbers_at_every_position_are_those_read_one_by_one(run):

@@ -14,7 +14,8 @@ from transformers.models.llama.modeling_llama import eager_attention_forward
 
 import attrib_widgets as aw
 from attrib_widgets.analysis.experiments.cells import Cell, Part, RunDonor
-from attrib_widgets.widgets import details, wire
+from attrib_widgets.widgets.shapes import results
+from attrib_widgets.widgets.transport import wire
 from fixtures import families
 from fixtures.patching_twin import PatchTwin
 
@@ -157,7 +158,7 @@ def test_patterns_are_whole_squares():
     for i, h in enumerate(found.heads):
         assert torch.allclose(found.patterns[i], twin.own.patterns[h.layer][h.index].float(), atol=1e-5)
     for shown in (found, found.weighted("value")):
-        _, arrays = wire.unpack(details.attention(shown))
+        _, arrays = wire.unpack(results.attention(shown))
         assert np.allclose(arrays["patterns"], shown.patterns.numpy(), atol=1e-2)
         assert np.abs(np.triu(arrays["patterns"], 1)).sum() > 1
     plain = aw.attention(aw.load(build("plain"), tokenizer=families.byte_tokenizer()).run(IDS))

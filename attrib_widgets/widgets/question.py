@@ -1,0 +1,219 @@
+"""A question about a model, and everything the Explorer shows in answer to it.
+
+Both are values: an answer is complete before anybody sees it, so an error or a cancel leaves the one before in
+place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ..analysis.attribution.attribute import attribute
+from ..analysis.attribution.attribution import Attribution
+from ..model.chat import is_chat
+from ..model.run import Run
+from ..words.errors import AttribError
+from ..words.targets import Target, as_target, logit, logit_diff, neuron
+
+if TYPE_CHECKING:
+    from ..analysis.verdicts.findings import Verification
+    from ..model.model import Model
+    from ..model.worker import Job
+    from ..words.targets import AnyTarget
+    from .shapes.contract import Field
+    from .shapes.explorer import Parts
+
+PromptLike = str | tuple[int, ...] | Run
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked. A ``target`` of None is the model's own top prediction at ``position``."""
+
+    prompt: PromptLike
+    target: AnyTarget | None = None
+    position: int = -1
+    corrupted: PromptLike | None = None
+
+
+@dataclass
+class Explanation:
+    """The answer to a question; its ``question`` names the target even where the one asked did not.
+
+    ``parts`` holds its header and arrays once they were encoded, with and without what only an offline page needs;
+    ``verdicts`` what experiments have found about it.
+    """
+
+    question: Question
+    attribution: Attribution
+    corrupted: Attribution | None = None
+    parts: dict[bool, Parts] = field(default_factory=dict)
+    verdicts: Verification | None = None
+
+    @property
+    def run(self) -> Run:
+        """The recorded forward pass."""
+        return self.attribution.run
+
+    @property
+    def runs(self) -> dict[PromptLike, Run]:
+        """The recorded forward passes, by the prompts that were given."""
+        found: dict[PromptLike, Run] = {self.question.prompt: self.run}
+        if self.corrupted is not None and self.question.corrupted is not None:
+            found[self.question.corrupted] = self.corrupted.run
+        return found
+
+
+def asked_from_end(question: Question, run: Run) -> Question:
+    """The same question with its position counted from the end of ``run``, as a new prompt asks it."""
+    return replace(question, position=question.position - run.n_positions) if question.position >= 0 else question
+
+
+def prompt_like(prompt: Any, model: Model) -> PromptLike:
+    """A prompt as something that can be compared and kept; chat messages become their ids."""
+    if isinstance(prompt, (str, Run)):
+        return prompt
+    if is_chat(prompt):
+        return tuple(model.encode(prompt))
+    try:
+        return tuple(int(i) for i in prompt)
+    except (TypeError, ValueError):
+        raise AttribError(f"{prompt!r} is not a prompt.", "Give text, token ids, or a Run.") from None
+
+
+def explain(model: Model, question: Question, job: Job, known: Mapping[PromptLike, Run]) -> Explanation:
+    """Answer a question, stopping between steps when ``job`` was cancelled. ``known`` are runs not to repeat.
+
+    Raises:
+        AttribError: with ``field``, the part of the question that cannot be answered.
+    """
+    total = 3 if question.corrupted is None else 4
+    job.progress(0, total, "running the prompt")
+    with blaming("prompt"):
+        run = _run(model, question.prompt, known)
+        position = run.position(question.position)
+    target = question.target or logit(run.top(1, position=position)[0].id)
+    job.progress(1, total, "adding up")
+    with blaming("target"):
+        a = attribute(run, target, position=position)
+    corrupted: Attribution | None = None
+    if question.corrupted is not None:
+        job.progress(2, total, "running the comparison")
+        with blaming("corrupted"):
+            other = _run(model, question.corrupted, known)
+            there = counterpart(run, other, a.position)
+            corrupted = attribute(other, target.moved(there), position=there)
+    job.progress(total - 1, total, "drawing")
+    return Explanation(replace(question, target=a.target, position=a.position), a, corrupted)
+
+
+def counterpart(run: Run, other: Run, position: int) -> int:
+    """The position of ``other`` that answers the same question: the same index, or the same distance to the end."""
+    return position if run.n_positions == other.n_positions else position - run.n_positions
+
+
+def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
+    """The next question, from what a person changed in the last one.
+
+    ``args`` has any of prompt, target, against, position, corrupted, or a neuron alone, whose pre-activation is then
+    explained at the same place. None keeps what was there; an empty ``against`` or ``corrupted`` removes it. A new
+    prompt or another position without a target asks for the model's top prediction there, against nothing; a new
+    prompt is read at its end.
+    """
+    if args.get("neuron") is not None:
+        return replace(before, target=neuron(args["neuron"], position=before.position))
+    prompt, position = args.get("prompt"), args.get("position")
+    corrupted = args.get("corrupted", args.get("compare"))  # as version 0.1 called it
+    target, against = args.get("target"), args.get("against")
+    question = before
+    if prompt is not None and prompt != _text(before.prompt):
+        kept = None if target is None else before.target
+        question = Question(prompt_like(prompt, model), kept, corrupted=before.corrupted)
+        if _text(question.prompt) == _text(question.corrupted):
+            question = replace(question, corrupted=None)
+    if position is not None:
+        with blaming("prompt"):
+            moved = replace(question, position=_index(position))
+        if moved.position != question.position and target is None:
+            moved = replace(moved, target=None)
+        question = moved
+    if corrupted is not None:
+        with blaming("corrupted"):
+            question = replace(question, corrupted=_corrupted(model, question, corrupted))
+    return replace(question, target=_target(model, question.target, target, against))
+
+
+def target_of(target: Any, against: Any = None) -> AnyTarget | None:
+    """A target from what a person gives in Python; None stays None."""
+    if target is None:
+        if against is not None:
+            raise AttribError("There is nothing to hold against it.", "Give the target too.")
+        return None
+    if against is None:
+        return as_target(target)
+    if not isinstance(target, (str, int)):
+        raise AttribError("against= goes with a token.", 'Or write aw.logit_diff(" Paris", " Rome").')
+    return logit_diff(target, against)
+
+
+def _target(model: Model, before: Any, target: Any, against: Any) -> AnyTarget | None:
+    """The target before, with another token or another rival."""
+    if target is None and (against is None or (against == "" and before is None)):
+        return before  # type: ignore[no-any-return]
+    if target is not None and not isinstance(target, (str, int)):
+        return target_of(target, against or None)
+    with blaming("target"):
+        if target is not None:
+            number = model.single_token(target)
+            text = model.token(number)
+            target = text if model.token_ids(text) == [number] else number  # an id where no text names it
+        elif not isinstance(before, Target):
+            raise AttribError("There is no token to hold against it.", "Give the target too.")
+    old = before if isinstance(before, Target) else logit("?")
+    tokens = old.tokens if target is None else (target,)
+    rivals = old.against if against is None else (against,) if against else ()
+    with blaming("against"):
+        for rival in rivals:
+            model.single_token(rival)
+    if rivals:
+        return logit_diff(tokens, rivals)
+    # A log-probability stays one, and a centred logit stays centred.
+    return replace(old, kind="logit" if old.kind == "logit_diff" else old.kind, tokens=tokens, against=())
+
+
+@contextmanager
+def blaming(part: Field) -> Iterator[None]:
+    """Name the part of the question that an error is about, for the browser to show it there."""
+    try:
+        yield
+    except AttribError as error:
+        if not hasattr(error, "field"):
+            error.field = part  # type: ignore[attr-defined]
+        raise
+
+
+def _run(model: Model, prompt: PromptLike, known: Mapping[PromptLike, Run]) -> Run:
+    if not isinstance(prompt, Run) and prompt in known and known[prompt].fresh:
+        return known[prompt]
+    return model.run(prompt)
+
+
+def _index(position: Any) -> int:
+    if isinstance(position, bool) or not isinstance(position, int):
+        raise AttribError(f"{position!r} is not a position.", "Give a whole number, for example −1 for the last.")
+    return position
+
+
+def _corrupted(model: Model, question: Question, corrupted: Any) -> PromptLike | None:
+    if corrupted == "":
+        return None
+    if _text(corrupted) == _text(question.prompt):
+        raise AttribError("The comparison is the prompt itself.", "Change one word of it.")
+    return prompt_like(corrupted, model)
+
+
+def _text(prompt: Any) -> Any:
+    return prompt.text if isinstance(prompt, Run) else prompt

@@ -1,0 +1,196 @@
+"""The state of the Explorer: an explanation, and the question that it answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+from .experiments import Testable
+from .opened import FeatureCard, Features, Neurons, Trace, Writes
+
+if TYPE_CHECKING:
+    from typing import NotRequired
+
+#: The arrays of its container; `values` is always there.
+ExplorerArray = Literal[
+    "values",
+    "carry",
+    "dest",
+    "norms",
+    "post",
+    "value_bias",
+    "sink",
+    "tokens",
+    "head_rounding",
+    "effects",
+    "patterns",
+    "lens",
+    "why",
+    "why_bias",
+    "why_score",
+    "through",
+]
+
+
+class Row(TypedDict):
+    """A bar."""
+
+    id: str
+    kind: str
+    layer: int | None
+    head: int | None
+    #: an MLP that splits into experts, not neurons
+    mixture: NotRequired[bool]
+
+
+class Named(TypedDict):
+    """A token, or a set of them one by one."""
+
+    text: str
+    texts: NotRequired[list[str]]
+
+
+class Against(Named):
+    """What the target is held against."""
+
+    id: int
+
+
+class Target(Named):
+    """The number that is explained; one inside the model has no token id, and is called by its text alone."""
+
+    kind: str
+    id: int | None
+    against: Against | None
+    unit: str
+    phrase: str
+
+
+class Candidate(TypedDict):
+    """What the model may say next."""
+
+    text: str
+    id: int
+    prob: float
+    logit: float
+
+
+class Corrupted(TypedDict):
+    """The prompt to compare with."""
+
+    text: str
+    tokens: list[str]
+    special: list[int]
+    #: as many tokens as the prompt has; only then the places where they differ are known
+    aligned: bool
+    differs: list[int]
+    value: float
+    gap: float
+
+
+class Leading(TypedDict):
+    """Who leads, and with how much of what."""
+
+    names: list[str]
+    text: str
+
+
+class About(TypedDict):
+    """The model under study."""
+
+    name: str
+    family: str
+    layers: int
+    heads: int
+    #: heads, sublayers or layers; coarser ones with the reason
+    granularity: str
+    reason: str
+    dtype: str
+    params: int
+    max_positions: int | None
+
+
+class Prompt(TypedDict):
+    """The prompt, token by token, and the position that is explained."""
+
+    text: str
+    tokens: list[str]
+    special: list[int]
+    position: int
+
+
+class Rounding(TypedDict):
+    """The measured rounding, by where it arose."""
+
+    stream: float
+    heads: float
+    readout: float
+
+
+class Code(TypedDict):
+    """Lines of Python that make the same again."""
+
+    setup: str
+    load: str
+    lens: str
+    verify: str
+
+
+class Example(TypedDict):
+    """A task to try."""
+
+    label: str
+    prompt: str
+    target: str
+    corrupted: str | None
+
+
+class Crumb(TypedDict):
+    """A question through which this one was opened."""
+
+    question: int
+    target: Target
+
+
+class Explained(TypedDict):
+    """An explanation; what is missing is asked for, or cannot be had."""
+
+    model: About
+    prompt: Prompt
+    candidates: list[Candidate]
+    target: Target
+    corrupted: Corrupted | None
+    test: Testable
+    rows: list[Row]
+    finding: Leading
+    total: float
+    actual: float
+    gap: float
+    exact: bool
+    precap: float | None
+    rounding: Rounding
+    notes: list[str]
+    examples: list[Example]
+    python: Code
+    #: by row, as the others below
+    neurons: dict[str, Neurons]
+    writes: dict[str, Writes]
+    features: NotRequired[dict[str, Features]]
+    #: by row and number: L2.mlp/29, L3H5/29
+    cards: NotRequired[dict[str, FeatureCard]]
+    #: by how MLPs are treated: stop, frozen
+    trace: NotRequired[dict[str, Trace]]
+    #: by layer and head: the key that `why` is about
+    why_key: list[list[int]]
+    #: what this model cannot give at all, and why, by operation; also "neurons L0.mlp"
+    absent: dict[str, str]
+
+
+class ExplorerHeader(Explained):
+    """An explanation on the screen."""
+
+    kind: Literal["explorer", "attribution"]
+    version: int
+    #: the number of the question, by which Python goes back to it
+    question: int
+    #: the questions through which this one was opened, the first one first
+    origin: NotRequired[list[Crumb]]

@@ -1,0 +1,114 @@
+"""What a row of the Explorer opens into, embedded in its state or asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from typing import NotRequired
+
+
+class Neurons(TypedDict):
+    """What an MLP splits into: its neurons, or the experts of a mixture with their router weights."""
+
+    labels: list[str]
+    values: list[float]
+    weights: NotRequired[list[float | None]]
+    rest: float
+    rest_count: int
+    bias: float
+    rounding: float | None
+
+
+class Writes(TypedDict):
+    """The tokens whose logits a part raises and lowers most."""
+
+    up: list[tuple[str, float]]
+    down: list[tuple[str, float]]
+
+
+class Features(TypedDict):
+    """The largest features of a row, the sum of the others, the decoder's bias and what the dictionary misses."""
+
+    #: the dictionary's place: for a head the outputs of all heads of its layer
+    site: str
+    note: str
+    numbers: list[int]
+    values: list[float]
+    activations: list[float]
+    #: labels computed from the strongest contexts; "" for none
+    concepts: list[str]
+    rest: float
+    rest_count: int
+    bias: float
+    error: float
+    gap: float
+
+
+class Context(TypedDict):
+    """Tokens around a strong firing."""
+
+    tokens: list[str]
+    values: list[float]
+    #: whether something was left out before and behind
+    cut: list[bool]
+
+
+class FeatureCard(Writes):
+    """One feature: what it fires on, what it writes, and its activation on every token of the prompt."""
+
+    label: str
+    #: the share of tokens that it fires on; null where nobody counted
+    density: float | None
+    contexts: list[Context]
+    here: list[float]
+    #: the head, or the heads, that what it writes is read through; "" where it writes by itself
+    through: str
+
+
+class CardHeader(FeatureCard):
+    """A feature standing alone."""
+
+    kind: Literal["card"]
+    name: str
+    tokens: list[str]
+
+
+class Trace(TypedDict):
+    """Rows of a tree, parents first, each with its depth from 1."""
+
+    title: str
+    balance: str
+    notes: list[str]
+    labels: list[str]
+    #: part, constant or pruned
+    kinds: list[str]
+    #: where the part wrote; -1 for none
+    at: list[int]
+    depth: list[int]
+    values: list[float]
+
+
+class TraceHeader(Trace):
+    """A trace standing alone."""
+
+    kind: Literal["trace"]
+    tokens: list[str]
+    unit: str
+
+
+class HeadHeader(TypedDict):
+    """A head's pattern, in the array `pattern`."""
+
+    kind: Literal["head"]
+    id: str
+
+
+class WhyHeader(TypedDict):
+    """What made a head look from a query to a key: arrays `values` and `bias`, the query's side first."""
+
+    kind: Literal["why"]
+    id: str
+    query: int
+    key: int
+    score: float

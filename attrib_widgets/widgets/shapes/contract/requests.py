@@ -1,0 +1,245 @@
+"""The tables of what has a name on both sides: views, operations with their arguments and answers, traits, messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from .experiments import Ablated, EffectsHeader, EstimatesHeader, PatchingHeader, Tested, Verdicts, VerdictsHeader
+from .explorer import ExplorerHeader
+from .opened import CardHeader, FeatureCard, Features, HeadHeader, Neurons, Trace, TraceHeader, WhyHeader, Writes
+from .results import AttentionHeader, BarsHeader, LensHeader, PhraseHeader
+
+if TYPE_CHECKING:
+    from typing import NotRequired
+
+# views -----------------------------------------------------------------------------------------------------------
+
+#: Names the root component of a view.
+Kind = Literal[
+    "explorer",
+    "attribution",
+    "attention",
+    "bars",
+    "card",
+    "effects",
+    "lens",
+    "patching",
+    "phrase",
+    "trace",
+    "verdicts",
+]
+
+
+class Views(TypedDict):
+    """What each kind of view draws: the header of its state."""
+
+    explorer: ExplorerHeader
+    attribution: ExplorerHeader
+    attention: AttentionHeader
+    bars: BarsHeader
+    card: CardHeader
+    effects: EffectsHeader
+    lens: LensHeader
+    patching: PatchingHeader
+    phrase: PhraseHeader
+    trace: TraceHeader
+    verdicts: VerdictsHeader
+
+
+#: What can be covered until it is revealed.
+Part = Literal["candidates", "values", "detail", "map", "corrupted", "sum"]
+
+
+class Options(TypedDict):
+    """How a view is shown."""
+
+    hidden: list[Part]
+    #: pixels that the bars may take before they scroll
+    height: NotRequired[int]
+    #: no kernel: an offline page
+    static: NotRequired[bool]
+
+
+class Nothing(TypedDict):
+    """An empty object."""
+
+
+class Traits(TypedDict):
+    """What is synced. `selected` and `source` are written from both sides, the others by Python."""
+
+    kind: Kind
+    #: one container
+    state: bytes
+    #: a component's label; "" for none
+    selected: str
+    #: a token inside the selected part; -1 for none
+    source: int
+    options: Options
+    #: the Explorer's verdicts
+    tested: NotRequired[Verdicts | Nothing]
+
+
+# requests --------------------------------------------------------------------------------------------------------
+
+#: What a view may be asked, beside `cancel`.
+Op = Literal[
+    "hello",
+    "explain",
+    "head",
+    "through",
+    "why",
+    "neurons",
+    "features",
+    "feature",
+    "writes",
+    "trace",
+    "lens",
+    "verify",
+    "ablate",
+    "effects",
+]
+
+#: The part of a question that an error is about.
+Field = Literal["prompt", "target", "against", "corrupted"]
+
+
+class ExplainArgs(TypedDict):
+    """The next question. null keeps what is there; "" means none."""
+
+    prompt: str | None
+    #: exact text, or an id
+    target: str | int | None
+    against: str | None
+    position: int | None
+    corrupted: str | None
+    #: a neuron to explain at this place
+    neuron: NotRequired[str]
+    #: the number of an earlier question, instead of all these
+    restore: NotRequired[int]
+
+
+class RowArgs(TypedDict):
+    """A row, or a feature of one: L2.mlp/29."""
+
+    id: str
+
+
+class ThroughArgs(RowArgs):
+    """A head, and the token that it read."""
+
+    source: int
+
+
+class WhyArgs(RowArgs):
+    """A head, and from where to where it looked."""
+
+    query: int
+    key: int
+
+
+class TraceArgs(TypedDict):
+    """How MLPs are treated."""
+
+    mlps: Literal["stop", "frozen"]
+
+
+class VerifyArgs(TypedDict):
+    """Components by name, or how many of the largest."""
+
+    components: NotRequired[list[str]]
+    top: NotRequired[int]
+
+
+class Arguments(TypedDict):
+    """What each operation takes."""
+
+    hello: Nothing
+    explain: ExplainArgs
+    head: RowArgs
+    through: ThroughArgs
+    why: WhyArgs
+    neurons: RowArgs
+    features: RowArgs
+    feature: RowArgs
+    writes: RowArgs
+    trace: TraceArgs
+    lens: Nothing
+    verify: VerifyArgs
+    ablate: RowArgs
+    effects: Nothing
+
+
+class Greeting(TypedDict):
+    """Who answers."""
+
+    model: str
+    version: int
+
+
+class Versioned(TypedDict):
+    """The version of the state that was set before this answer."""
+
+    version: int
+
+
+class HeadAnswer(TypedDict):
+    """Whose pattern it is."""
+
+    id: str
+
+
+class ThroughAnswer(HeadAnswer):
+    """Through which token."""
+
+    source: int
+
+
+class Answers(TypedDict):
+    """The data that each operation answers."""
+
+    hello: Greeting
+    explain: Versioned
+    head: HeadAnswer
+    through: ThroughAnswer
+    why: HeadAnswer
+    neurons: Neurons
+    features: Features
+    feature: FeatureCard
+    writes: Writes
+    trace: Trace
+    lens: Nothing
+    verify: Tested
+    ablate: Ablated
+    effects: Nothing
+
+
+class Containers(TypedDict):
+    """The header of the container that comes with the answer to these."""
+
+    head: HeadHeader
+    through: BarsHeader
+    why: WhyHeader
+    lens: LensHeader
+    effects: EstimatesHeader
+
+
+#: The answers to a request, in this order: one ack, any progress, one of the others.
+Said = Literal["ack", "progress", "result", "error", "cancelled"]
+
+
+class Message(TypedDict):
+    """One answer."""
+
+    v: int
+    id: str | int | None
+    kind: Said
+    #: of a result
+    data: NotRequired[dict[str, Any]]
+    #: of an error
+    message: NotRequired[str]
+    hint: NotRequired[str]
+    field: NotRequired[Field]
+    #: of progress
+    done: NotRequired[int]
+    total: NotRequired[int]
+    note: NotRequired[str]

@@ -1,0 +1,90 @@
+"""The headers of results standing alone."""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+
+class Bar(TypedDict):
+    """A row of bars; `concept` is the computed label of a feature, "" for none."""
+
+    label: str
+    kind: str
+    token: bool
+    concept: str
+
+
+class BarsHeader(TypedDict):
+    """Rows, in the array `values`, that sum to their parent."""
+
+    kind: Literal["bars"]
+    title: str
+    note: str
+    unit: str
+    rows: list[Bar]
+    total: float
+    parent: str
+    parent_value: float
+    gap: float
+
+
+class AttentionHeader(TypedDict):
+    """Heads with their `patterns`, and the weight that a `sink` takes."""
+
+    kind: Literal["attention"]
+    title: str
+    note: str
+    tokens: list[str]
+    special: list[int]
+    heads: list[str]
+    weighting: Literal["probability", "value", "contribution"]
+    unit: str
+
+
+class Followed(TypedDict):
+    """The token that a lens follows."""
+
+    text: str
+    id: int
+
+
+class LensHeader(TypedDict):
+    """What every layer would print: `ids` and `probabilities` of its predictions, and four `numbers` a cell."""
+
+    kind: Literal["lens"]
+    title: str
+    #: the tokens that were read, and their positions in the prompt
+    tokens: list[str]
+    positions: list[int]
+    #: "embed", then every layer
+    layers: list[str]
+    target: Followed
+    #: texts of the predicted ids
+    words: dict[int, str]
+    notes: list[str]
+
+
+class PhraseToken(TypedDict):
+    """A token of a phrase, with its odds."""
+
+    text: str
+    prob: float
+    entropy: float
+    likeliest: list[tuple[str, float]]
+    actual: float
+    gap: float
+
+
+class PhraseHeader(TypedDict):
+    """A phrase: `values` of every token and row, and their `sums`."""
+
+    kind: Literal["phrase"]
+    title: str
+    note: str
+    unit: str
+    #: position of the first token
+    start: int
+    labels: list[str]
+    tokens: list[PhraseToken]
+    actual: float
+    gap: float

@@ -1,0 +1,264 @@
+"""An explanation as the browser reads it: the header and the arrays of the Explorer's state, part by part.
+
+Which parts travel with a state is decided in :mod:`.budget`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...analysis.attribution.attribute import attribute
+from ...analysis.heads.all_heads import through_table, why_table
+from ...analysis.lens.logit_lens import logit_lens
+from ...analysis.opening.mlps import neurons_of
+from ...words.errors import AttribError
+from ...words.targets import Target, score
+from ..transport import wire
+from ..transport.wire import Stored
+from . import contract, experiments, python, results
+
+if TYPE_CHECKING:
+    from ...analysis.attribution.attribution import Attribution
+    from ...analysis.heads.all_heads import HeadTable
+    from ...model.model import Model
+    from ...words.components import Component
+    from ..question import Explanation
+
+CANDIDATES = 6
+#: Predictions that the lens shows at every layer and position.
+LENS_TOP = 5
+
+# Rows that a part below can share with the explorer; constants of the read point are summed apart.
+SHARED = ("embed", "pos", "head", "mlp", "attn", "layer", "attn.bias", "mlp.bias")
+
+Arrays = dict[contract.ExplorerArray, Stored]
+Parts = tuple[contract.Explained, Arrays]
+
+
+def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
+    """What every explanation says; the optional parts are empty."""
+    a, run, model = e.attribution, e.run, e.run.model
+    names, leading = a.finding()
+    return {
+        "model": {
+            "name": model.name,
+            "family": model.family,
+            "layers": model.n_layers,
+            "heads": model.n_heads,
+            "granularity": model.granularity,
+            "reason": model.check.reason,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "params": sum(p.numel() for p in model.hf.parameters()),
+            "max_positions": model.max_positions,
+        },
+        "prompt": {"text": run.text, "tokens": run.tokens, "special": run.special, "position": a.position},
+        "candidates": [
+            {"text": p.text, "id": p.id, "prob": p.probability, "logit": p.logit}
+            for p in run.top(CANDIDATES, position=a.position)
+        ],
+        "target": target(a),
+        "corrupted": _corrupted(e),
+        "test": experiments.testable(a, None if e.corrupted is None else e.corrupted.run),
+        "rows": [_row(model, c) for c in a.components],
+        "finding": {"names": names, "text": leading},
+        "total": float(a.total),
+        "actual": float(a.actual),
+        "gap": float(a.gap),
+        "exact": bool(a.exact),
+        "precap": None if a.precap is None else float(a.precap),
+        "rounding": {
+            "stream": float(a.rounding.get("stream", 0.0)),
+            "heads": float(a.rounding.get("heads", 0.0)),
+            "readout": float(a.rounding.get("readout", 0.0)),
+        },
+        "notes": list(a.notes),
+        "examples": _examples(model),
+        "python": {
+            "setup": python.lines(a),
+            "load": python.load(model),
+            "lens": python.lens(a),
+            "verify": "" if e.corrupted is None else python.verify(e.corrupted.run),
+        },
+        "neurons": {},
+        "writes": {},
+        "why_key": [] if table is None else np.asarray(table.rows).argmax(-1).tolist(),
+        "absent": {},
+    }
+
+
+def _row(model: Model, c: Component) -> contract.Row:
+    """A bar's name; ``mixture``: its MLP splits into experts, not neurons."""
+    row: contract.Row = {
+        "id": str(c),
+        "kind": c.kind,
+        "layer": c.layer,
+        "head": c.index if c.kind == "head" else None,
+    }
+    if c.kind == "mlp" and model.has_experts(c.layer or 0):
+        row["mixture"] = True
+    return row
+
+
+def head_arrays(a: Attribution, t: HeadTable) -> Arrays:
+    """Of all heads what multiplies their patterns, and what each token brought to the explained position."""
+    found: Arrays = {
+        "carry": wire.store(t.carry),
+        "dest": wire.store(t.dest),
+        "norms": wire.store(t.norms),
+        "post": wire.store(t.post),
+        "value_bias": wire.store(t.value_bias),
+    }
+    if t.sink is not None:
+        found["sink"] = wire.store(t.sink)
+    found["tokens"] = wire.store(t.rows * t.carry)  # the printed digits: packed patterns would not add up
+    if a.model.dtype not in (torch.float32, torch.float64):
+        found["head_rounding"] = wire.store(t.rounding)
+    return found
+
+
+def target(a: Attribution) -> contract.Target:
+    """The target as the browser names it; a number inside the model has no token id."""
+    aim, model = a.target, a.model
+
+    def named(tokens: Sequence[str | int]) -> contract.Against:
+        ids = [model.single_token(t) for t in tokens]
+        texts = [model.token(i) for i in ids]
+        return {"text": " or ".join(texts), "texts": texts, "id": ids[0]}
+
+    shown: contract.Target = {
+        "kind": aim.kind,
+        "text": aim.short(model),
+        "id": None,
+        "against": None,
+        "unit": a.unit,
+        "phrase": aim.words(model, a.run),
+    }
+    if isinstance(aim, Target):
+        shown = {**shown, **named(aim.tokens), "against": named(aim.against) if aim.against else None}
+    return shown
+
+
+def _corrupted(e: Explanation) -> contract.Corrupted | None:
+    other = e.corrupted
+    if other is None:
+        return None
+    here, there = e.run, other.run
+    aligned = here.n_positions == there.n_positions
+    pairs = enumerate(zip(here.ids, there.ids, strict=False))
+    return {
+        "text": there.text,
+        "tokens": there.tokens,
+        "special": there.special,
+        "aligned": aligned,
+        "differs": [i for i, (a, b) in pairs if a != b] if aligned else [],
+        "value": float(other.actual),
+        "gap": float(e.attribution.actual - other.actual),
+    }
+
+
+def _examples(model: Model) -> list[contract.Example]:
+    if not model.embedded:
+        return []
+    from ...demo import tasks as abilities
+
+    return [
+        {"label": kind, "prompt": first.prompt, "target": first.target, "corrupted": first.corrupted}
+        for kind, (first, *_) in abilities.items()
+    ]
+
+
+def writes(a: Attribution) -> dict[str, contract.Writes]:
+    """Of every head, MLP and the embedding the tokens that it raises and lowers most."""
+    told = [c for c in a.components if c.kind in ("head", "mlp", "embed")]
+    return {str(c): results.writes(a.writes(c, k=results.WRITES)) for c in told}
+
+
+def neurons(a: Attribution, absent: dict[str, str]) -> dict[str, contract.Neurons]:
+    """Of every MLP its neurons (in one pass), or the experts of its mixture; where neither is known, why."""
+    layers = [c.layer for c in a.components if c.kind == "mlp" and c.layer is not None]
+    dense = [layer for layer in layers if not a.model.has_experts(layer)]
+    found: dict[str, contract.Neurons] = {}
+    for group in (dense, *([layer] for layer in layers if layer not in dense)):
+        try:
+            opened = neurons_of(a, group) if group is dense else {group[0]: a.experts(group[0])}
+            found |= {f"L{layer}.mlp": results.neurons(c) for layer, c in opened.items()}
+        except AttribError as reason:
+            absent |= {f"neurons L{layer}.mlp": str(reason) for layer in group}
+    return found
+
+
+def lens(a: Attribution) -> bytes:
+    """Kind ``lens``: follows the first token of the target; for a score, the model's own top prediction."""
+    followed = a.target.tokens[0] if isinstance(a.target, Target) else None
+    return results.lens(logit_lens(a.run, followed, k=LENS_TOP), a.position)
+
+
+def embedded_lens(a: Attribution, budget: int) -> Stored | None:
+    """The lens inside the Explorer's state; None where it exceeds ``budget`` bytes."""
+    cells = (a.model.n_layers + 1) * a.run.n_positions
+    if results.lens_bytes(cells * LENS_TOP, cells) > budget:
+        return None
+    # A container inside the container: the view decodes the same bytes whether they were embedded or asked for.
+    return wire.store(np.frombuffer(lens(a), dtype="<i4"), "i4")
+
+
+def _spread(a: Attribution, labels: Sequence[str]) -> NDArray[np.intp]:
+    """For every label of a part below, its row in the explorer; -1 for the constants of that read point."""
+    rows = {str(c): i for i, c in enumerate(a.components) if c.kind in SHARED}
+    return np.array([rows.get(label, -1) for label in labels], dtype=np.intp)
+
+
+def through(a: Attribution, budget: int) -> Stored | None:
+    """Who wrote what each head carried, [layer, head, source, row]; None where it exceeds ``budget`` bytes."""
+    shape = (a.reading.point.attentions, a.model.n_heads, a.run.n_positions, len(a.components))
+    if 4 * np.prod(shape) > budget:
+        return None
+    t = through_table(a)
+    found = _widened(t.values, shape[-1])
+    for name, column in (("norm.bias", t.norm_bias), ("rounding", t.rounding)):
+        if name in a.labels:
+            found[..., a.labels.index(name)] = column.numpy()
+    return wire.store(found)
+
+
+def _widened(values: torch.Tensor, rows: int) -> NDArray[np.float32]:
+    """The parts' columns, and zeros for the explorer's other rows, which come after them."""
+    found = np.zeros((*values.shape[:-1], rows), dtype=np.float32)
+    found[..., : values.shape[-1]] = values.numpy()
+    return found
+
+
+def why_parts(a: Attribution, head: str, query: int, key: int) -> tuple[NDArray[np.float32], list[float], float]:
+    """(values [side, row], bias [side], score) of one attention score: query side first, then key side."""
+    values = np.zeros((2, len(a.components)), dtype=np.float32)
+    bias = [0.0, 0.0]
+    actual = 0.0
+    for side, name in enumerate(("query", "key")):
+        s = attribute(a.run, score(head, query=query, key=key, side=name))
+        at = _spread(a, s.labels)
+        parts = np.asarray(s.values)
+        values[side, at[at >= 0]] = parts[at >= 0]
+        bias[side], actual = float(parts[at < 0].sum(dtype=np.float64)), float(s.actual)
+    return values, bias, actual
+
+
+def why_arrays(a: Attribution, keys: Sequence[Sequence[int]]) -> Arrays:
+    """What made every head look from the explained position to one key: [layer, head, side, row]."""
+    t = why_table(a, keys)
+    values = _widened(t.values, len(a.components))
+    return {"why": wire.store(values), "why_bias": wire.store(t.constant), "why_score": wire.store(t.score)}
+
+
+def why(a: Attribution, head: str, query: int, key: int) -> bytes:
+    """Kind ``why``: what made ``head`` look from ``query`` to ``key``."""
+    n, causal = a.run.n_positions, a.model.check.causal
+    if not (0 <= key < n and 0 <= query < n and (key <= query or not causal)):
+        raise AttribError(f"No head looks from position {query} to position {key}.", "A key is at or before its query.")
+    values, bias, actual = why_parts(a, head, query, key)
+    header: contract.WhyHeader = {"kind": "why", "id": head, "query": query, "key": key, "score": actual}
+    return wire.pack(header, {"values": wire.store(values), "bias": wire.store(bias)})

@@ -1,0 +1,69 @@
+"""The lines of Python that make the same result again: what "copy as Python" puts on the clipboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...words.targets import Target
+
+if TYPE_CHECKING:
+    from ...analysis.attribution.attribution import Attribution
+    from ...model.model import Model
+    from ...model.run import Run
+
+
+def load(model: Model) -> str:
+    """The expression that loads the model. Every text is quoted as a literal."""
+    dtype = str(model.dtype).removeprefix("torch.")
+    if model.embedded:
+        return 'aw.load("demo")' if dtype == "float32" else f'aw.load("demo", dtype="{dtype}")'
+    source = str(getattr(model.hf, "name_or_path", "") or "")
+    if not source:
+        return "aw.load(hf_model, tokenizer=tokenizer)"
+    if Path(source).is_dir() and Path(source).resolve().is_relative_to(Path.cwd()):
+        source = str(Path(source).resolve().relative_to(Path.cwd()))
+    return f'aw.load({quoted(source)}, dtype="{dtype}")'
+
+
+def lines(a: Attribution) -> str:
+    """From the import to ``a = aw.attribute(...)``."""
+    place = "" if a.position == a.run.n_positions - 1 else f", position={a.position}"
+    return "\n".join(
+        [
+            "import attrib_widgets as aw",
+            "",
+            f"model = {load(a.model)}",
+            f"run = model.run({_prompt(a.run)})",
+            f"a = aw.attribute(run, {a.target.code(lambda t: _token(a.model, t))}{place})",
+        ]
+    )
+
+
+def lens(a: Attribution) -> str:
+    """The expression that makes the lens beside ``a``."""
+    followed = f", {_token(a.model, a.target.tokens[0])}" if isinstance(a.target, Target) else ""
+    return f"aw.logit_lens(a.run{followed})"
+
+
+def verify(corrupted: Run) -> str:
+    """The beginning of what tests ``a`` against a comparison prompt."""
+    return f"aw.verify(a, {_prompt(corrupted)}"
+
+
+def quoted(text: str) -> str:
+    """``text`` as a Python literal, in double quotes where that needs no escape."""
+    literal = repr(text)
+    return literal if '"' in literal else f'"{literal[1:-1]}"'
+
+
+def _prompt(run: Run) -> str:
+    """The text, or the ids where the text alone would be read differently."""
+    return quoted(run.text) if run.model.encode(run.text) == run.ids else repr(run.ids)
+
+
+def _token(model: Model, token: str | int) -> str:
+    """Its text where that names the same token again, else its id."""
+    found = model.single_token(token)
+    text = model.token(found)
+    return quoted(text) if model.token_ids(text) == [found] else str(found)

@@ -1,0 +1,286 @@
+"""Small results as the browser reads them: bars, patterns, neurons, and what a component writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from ...analysis.opening.features import Features
+from ...analysis.opening.mlps import ExpertContributions
+from ...words.errors import AttribError
+from ..transport import wire
+from . import contract
+
+if TYPE_CHECKING:
+    from ...analysis.attribution.phrases import PhraseAttribution
+    from ...analysis.heads.attention import Attention, Weighting
+    from ...analysis.lens.logit_lens import LogitLens
+    from ...analysis.opening.results import Contributions, Writes
+    from ...analysis.opening.trace import Trace
+    from ...saes.cards import Card, Firing
+
+NEURONS = 12
+FEATURES = 12
+#: Tokens of a context that travel: before the strongest firing, and behind it.
+BEFORE, BEHIND = 24, 6
+WRITES = 8
+#: Below this many bytes patterns travel as float16, above it as one byte per weight.
+FINE_PATTERNS = 1_000_000
+#: Most bytes that a view of attention alone may send.
+LARGEST = 5_000_000
+
+
+def bars(c: Contributions) -> bytes:
+    """Kind ``bars``: the rows of a result that sums to its parent; features bring their computed labels."""
+    concepts = c.concepts if isinstance(c, Features) else [""] * len(c)
+    header: contract.BarsHeader = {
+        "kind": "bars",
+        "title": c.title,
+        "note": c.note,
+        "unit": c.unit,
+        "rows": [
+            {"label": label, "kind": kind, "token": kind == "token", "concept": concept}
+            for label, kind, concept in zip(c.labels, c.kinds, concepts, strict=True)
+        ],
+        "total": float(c.total),
+        "parent": c.parent,
+        "parent_value": float(c.parent_value),
+        "gap": float(c.gap),
+    }
+    return wire.pack(header, {"values": wire.store(c.values)})
+
+
+def patterns(values: Any, budget: int | None = None) -> wire.Stored | None:
+    """Patterns [..., destination, source], triangles where none looks ahead; None when they exceed ``budget`` bytes."""
+    shape, tril = np.shape(values), triangular(values)
+    weights = int(np.prod(shape, dtype=np.int64))
+    weights = weights * (shape[-1] + 1) // (2 * shape[-1]) if tril else weights
+    fine = 2 * weights <= FINE_PATTERNS
+    if budget is not None and weights * (2 if fine else 1) > budget:
+        return None
+    # Softmax may print a last bit above 1.
+    return wire.store(np.clip(np.asarray(values), 0, 1), "f2" if fine else "u1", tril=tril)
+
+
+def triangular(values: Any) -> bool:
+    """Whether nothing stands above the diagonal of the last two axes, so that it need not travel."""
+    return not np.triu(np.asarray(values), 1).any()
+
+
+def attention(a: Attention) -> bytes:
+    """Kind ``attention``: one or more heads, with any weighting.
+
+    Raises:
+        AttribError: more than a notebook should carry.
+    """
+    plain = a.weighting == "probability"
+    n, count = a.run.n_positions, len(a.heads)
+    title = f"Attention of {a.heads[0]}" if count == 1 else f"Attention of {count} heads"
+    header: contract.AttentionHeader = {
+        "kind": "attention",
+        "title": title if plain else f"{title}, weighted by {a.weighting}",
+        "note": "Each row is a token that reads, each column a token that is read.",
+        "tokens": a.run.tokens,
+        "special": a.run.special,
+        "heads": [str(c) for c in a.heads],
+        "weighting": cast("Weighting", a.weighting),
+        "unit": a.unit,
+    }
+    size = count * (n * n if a.ahead else n * (n + 1) // 2) * (1 if plain else 4)
+    if size > LARGEST:
+        raise AttribError(
+            f"{count} heads on {n} tokens take {size / 1e6:.0f} MB, too much to draw.",
+            f'Choose one: aw.attention(run, "{a.heads[0]}").',
+        )
+    stored = patterns(a.patterns) if plain else wire.store(a.patterns, tril=not a.ahead)
+    assert stored is not None
+    arrays = {"patterns": stored}
+    if a.sink is not None and plain:
+        arrays["sink"] = wire.store(a.sink)
+    return wire.pack(header, arrays)
+
+
+def lens(found: LogitLens, position: int | None = None) -> bytes:
+    """Kind ``lens``: what every layer would print at every position; the title is about ``position``.
+
+    ``numbers`` holds probability and rank of the target, entropy and KL, in this order.
+
+    Raises:
+        AttribError: more than a notebook should carry.
+    """
+    if lens_bytes(found.top_ids.numel(), found.probability.numel()) > LARGEST:
+        raise AttribError(
+            f"{len(found.layers)} layers on {len(found.positions)} tokens are too much to draw.",
+            "Choose positions: aw.logit_lens(run, positions=range(100)).",
+        )
+    model = found.model
+    header: contract.LensHeader = {
+        "kind": "lens",
+        "title": found.title(position),
+        "tokens": [found.run.tokens[p] for p in found.positions],
+        "positions": found.positions,
+        "layers": found.layers,
+        "target": {"text": found.token, "id": found.target},
+        "words": {i: model.token(i) for i in found.top_ids.unique().tolist()},
+        "notes": found.notes,
+    }
+    numbers = torch.stack([found.probability, found.rank.float(), found.entropy, found.kl])
+    arrays = {
+        "ids": wire.store(found.top_ids, "i4"),
+        "probabilities": wire.store(found.top_probabilities),
+        "numbers": wire.store(numbers),
+    }
+    return wire.pack(header, arrays)
+
+
+def lens_bytes(predictions: int, cells: int) -> int:
+    """About how many bytes :func:`lens` makes at most: id, probability and word of every prediction, four numbers."""
+    return 32 * predictions + 16 * cells
+
+
+def phrase(p: PhraseAttribution) -> bytes:
+    """Kind ``phrase``: the tokens of a continuation with their odds, and what contributed to each.
+
+    Raises:
+        AttribError: more than a notebook should carry.
+    """
+    tables = {"values": p.values, "sums": p.sums}
+    size = sum(t.numel() * 4 for t in tables.values())
+    if size > LARGEST:
+        raise AttribError(
+            f"{len(p)} tokens with {len(p.labels)} parts each take {size / 1e6:.0f} MB, too much to draw.",
+            "Explain fewer tokens, or read .to_dataframe().",
+        )
+    told = zip(p.tokens, p.log_probs.exp().tolist(), p.entropies.tolist(), p.likeliest, p.parts, strict=True)
+    table = p.summary()
+    header: contract.PhraseHeader = {
+        "kind": "phrase",
+        "title": table.title,
+        "note": table.note.splitlines()[0],
+        "unit": p.unit,
+        "start": p.start,
+        "labels": p.labels,
+        "tokens": [
+            {"text": text, "prob": prob, "entropy": entropy, "likeliest": best, "actual": a.actual, "gap": a.gap}
+            for text, prob, entropy, best, a in told
+        ],
+        "actual": p.actual,
+        "gap": p.gap,
+    }
+    return wire.pack(header, {name: wire.store(t) for name, t in tables.items()})
+
+
+def neurons(c: Contributions) -> contract.Neurons:
+    """The largest neurons of an MLP by magnitude and the sum of the others; of a mixture its experts, with weights."""
+    values = np.asarray(c.values, dtype=np.float64)
+    kinds = np.asarray(c.kinds)
+    top, rest = _largest(values, np.isin(kinds, ("neuron", "component")), NEURONS)
+    rounding = values[kinds == "rounding"]
+    found: contract.Neurons = {
+        "labels": [c.labels[i] for i in top],
+        "values": values[top].tolist(),
+        "rest": float(values[rest].sum()),
+        "rest_count": len(rest),
+        "bias": float(values[kinds == "bias"].sum()),
+        "rounding": float(rounding.sum()) if len(rounding) else None,
+    }
+    if isinstance(c, ExpertContributions):
+        found["weights"] = c.weights[top].tolist()
+    return found
+
+
+def features(f: Features) -> contract.Features:
+    """The largest features of a row by magnitude, the sum of the others, the decoder's bias and the error."""
+    values = np.asarray(f.values, dtype=np.float64)
+    kinds = np.asarray(f.kinds)
+    top, rest = _largest(values, kinds == "feature", FEATURES)
+    return {
+        "site": f.site,
+        "note": f.note,
+        "numbers": [f.numbers[i] for i in top],
+        "values": values[top].tolist(),
+        "activations": [_short(float(f.activations[i])) for i in top],
+        "concepts": [f.concepts[i] for i in top],
+        "rest": float(values[rest].sum()),
+        "rest_count": len(rest),
+        "bias": float(values[kinds == "bias"].sum()),
+        "error": float(values[kinds == "error"].sum()),
+        "gap": float(f.gap),
+    }
+
+
+def card(c: Card) -> contract.FeatureCard:
+    """What a feature fires on, around each strongest firing; what it writes; its activation on every prompt token."""
+    return {
+        "label": c.label,
+        "density": c.density,
+        "contexts": [_context(firing) for firing in c.contexts],
+        "up": [(text, _short(value)) for text, _, value in c.promoted[:WRITES]],
+        "down": [(text, _short(value)) for text, _, value in c.suppressed[:WRITES]],
+        "here": [_short(value) for value in c.here],
+        "through": c.through,
+    }
+
+
+def carded(c: Card) -> bytes:
+    """Kind ``card``: a feature standing alone."""
+    header: contract.CardHeader = {"kind": "card", "name": str(c.feature), "tokens": c.tokens, **card(c)}
+    return wire.pack(header, {})
+
+
+def _context(f: Firing) -> contract.Context:
+    start = max(0, f.position - BEFORE)
+    near = slice(start, f.position + BEHIND + 1)
+    cut = [start > 0, near.stop < len(f.tokens)]
+    return {"tokens": f.tokens[near], "values": [_short(value) for value in f.activations[near]], "cut": cut}
+
+
+def _largest(values: Any, own: Any, count: int) -> tuple[Any, Any]:
+    """Of the rows in the mask ``own``: (the ``count`` largest by magnitude, the others)."""
+    rows = np.flatnonzero(own)
+    order = rows[np.argsort(-np.abs(values[rows]), kind="stable")]
+    return order[:count], order[count:]
+
+
+def _short(value: float) -> float:
+    """A number that is printed and never summed, in few characters."""
+    return float(f"{value:.4g}")
+
+
+def trace(t: Trace) -> contract.Trace:
+    """A trace as rows, parents first, each with its depth; the explained number itself is left out."""
+    rows = [(n, depth) for n, depth in t.root.walk() if depth]
+    return {
+        "title": t.title(),
+        "balance": t.balance(),
+        "notes": t.notes,
+        "labels": [n.label for n, _ in rows],
+        "kinds": [n.kind for n, _ in rows],
+        "at": [-1 if n.position is None else n.position for n, _ in rows],
+        "depth": [depth for _, depth in rows],
+        "values": [float(f"{n.value:.5g}") for n, _ in rows],
+    }
+
+
+def traced(t: Trace) -> bytes:
+    """Kind ``trace``: a trace standing alone."""
+    header: contract.TraceHeader = {"kind": "trace", "tokens": t.attribution.run.tokens, "unit": t.unit, **trace(t)}
+    return wire.pack(header, {})
+
+
+def writes(w: Writes) -> contract.Writes:
+    """The tokens whose logits a component raises and lowers most."""
+
+    def pairs(rows: Sequence[tuple[str, int, float]]) -> list[tuple[str, float]]:
+        return [(text, float(logits)) for text, _, logits in rows[:WRITES]]
+
+    return {"up": pairs(w.promoted), "down": pairs(w.suppressed)}
+
+
+def head(label: str, pattern: Any) -> bytes:
+    """Kind ``head``: the pattern of one head, in half precision."""
+    header: contract.HeadHeader = {"kind": "head", "id": label}
+    return wire.pack(header, {"pattern": wire.store(pattern, "f2", tril=triangular(pattern))})

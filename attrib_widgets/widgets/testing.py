@@ -1,0 +1,149 @@
+"""The half of the Explorer that experiments: it tests what the bars only show, and keeps the verdicts beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import traitlets as t
+
+from ..analysis.experiments.ablation import ablate
+from ..analysis.verdicts.verify import verify
+from ..model.worker import Job
+from ..result import strongest
+from ..words.components import Component, ComponentLike, component, listed
+from ..words.errors import AttribError
+from ..words.targets import Target
+from .shapes import contract, experiments
+from .transport import wire
+from .transport.view import Reply, View
+
+if TYPE_CHECKING:
+    from ..analysis.verdicts.findings import Verification
+    from ..analysis.verdicts.regions import Thresholds
+    from .question import Explanation, Question
+
+
+class Tester(View):
+    """What tests the components of the explanation on the screen.
+
+    The trait ``tested`` holds the verdicts as the page draws them, with the number of the question that they answer.
+    """
+
+    tested = t.Dict().tag(sync=True)
+    _now: Explanation
+    _numbered: Callable[[Question], int]
+
+    @property
+    def verdicts(self) -> Verification | None:
+        """What the experiments on this question have found so far; None before the first one."""
+        return self._now.verdicts
+
+    def verify(
+        self,
+        components: ComponentLike | Sequence[ComponentLike] | None = None,
+        *,
+        top: int | None = None,
+        thresholds: Thresholds | None = None,
+    ) -> Verification:
+        """Test components against the comparison prompt: what "Test this" and "Test the top ten" do.
+
+        Args:
+            components: one component, or several; None tests the largest bars, and those with the largest direct and
+                total share of the difference to the comparison prompt.
+            top: how many of the largest to test too; 10 where no components are named.
+            thresholds: of the verdicts; those with other thresholds are dropped.
+
+        Raises:
+            AttribError: there is no comparison prompt, or it answers alike; see :func:`attrib_widgets.verify`.
+        """
+        named = [] if components is None else [component(c) for c in listed(components)]
+        count = (0 if named else experiments.TOP) if top is None else top
+        return self._verify(Job(lambda job: None), named or self._largest(count), count, thresholds)
+
+    def _largest(self, count: int) -> list[Component]:
+        """The largest bars of what can be tested."""
+        a = self._now.attribution
+        kinds = experiments.testable(a, None)["kinds"]
+        order = strongest(a.values)
+        return [a.components[i] for i in order if a.components[i].kind in kinds][:count]
+
+    def _verify(
+        self, job: Job, components: Sequence[Component], top: int, thresholds: Thresholds | None = None
+    ) -> Verification:
+        now = self._now
+        if now.corrupted is None:
+            missing = AttribError(
+                "An experiment needs a prompt to compare with.",
+                'Give one: ex.ask(corrupted="The capital of Germany is").',
+            )
+            missing.field = "corrupted"  # type: ignore[attr-defined]
+            raise missing
+        found = verify(
+            now.attribution, now.corrupted.run, top=top, components=components, thresholds=thresholds, job=job
+        )
+        job.check()
+        with self.writing:
+            before = now.verdicts
+            now.verdicts = found if before is None or before.thresholds != found.thresholds else found.joined(before)
+            if self._now is now:
+                self.tested = dict(self._told(now))
+        return found
+
+    def _told(self, explanation: Explanation) -> contract.Verdicts | contract.Nothing:
+        """The verdicts on ``explanation`` as the page draws them; empty without any."""
+        v = explanation.verdicts
+        if v is None:
+            return {}
+        told: contract.Verdicts = {**experiments.verdicts(v), "question": self._numbered(explanation.question)}
+        return cast("contract.Verdicts", wire.plain(told))
+
+    def link(self, view: View) -> None:
+        """Keep the selection of ``view`` (a patching, the verdicts, another Explorer) and of this one in step.
+
+        What the other does not show is not selected there.
+        """
+        for one, other in ((self, view), (view, self)):
+            one.observe(lambda change, other=other: _follow(other, change["new"]), "selected")
+
+    def _op_verify(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        top = args.get("top") or 0
+        if isinstance(top, bool) or not isinstance(top, int) or not 0 <= top <= 1000:
+            raise AttribError(f"{top!r} is not a number of components.", "Click a button.")
+        given = args.get("components") or []
+        if not isinstance(given, list):
+            raise AttribError("The request names no components.", "Click a row.")
+        listed = [component(self.label_of(c)) for c in given] or self._largest(top)
+        found = self._verify(job, listed, top)
+        told: contract.Tested = {"cost": str(found.cost), "title": found.title()}
+        return Reply(told)
+
+    def _op_ablate(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        """The smaller experiment, which needs no second prompt: the answer without one part."""
+        a, label = self._now.attribution, self.label_of(args.get("id"))
+        target = a.target
+        if not label or not isinstance(target, Target):
+            raise AttribError("The request names nothing to take out.", "Click a head or an MLP.")
+        found = ablate(a.model, a.run, target, components=[component(label)], position=a.position, job=job)
+        job.check()
+        told: contract.Ablated = {
+            "id": label,
+            "base": found.base,
+            "change": float(found.values[0]),
+            "unit": found.unit,
+            "title": found.title(),
+        }
+        return Reply(told)
+
+    def _op_effects(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        now = self._now
+        if now.corrupted is None:
+            raise AttribError("Total effects are estimated against a comparison.", "Give a prompt to compare with.")
+        return Reply(container=experiments.estimates(now.attribution, now.corrupted.run))
+
+
+def _follow(view: View, label: str) -> None:
+    try:
+        view.selected = label
+    except AttribError:
+        return  # a part that this view does not show

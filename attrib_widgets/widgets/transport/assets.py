@@ -1,0 +1,66 @@
+"""The built bundle: its files as text, and the script in the form that travels with every widget.
+
+anywidget syncs ``_esm`` and ``_css`` with every instance, and a notebook saved with its widgets keeps a copy of each.
+So the script travels compressed, at half its size, in a module that unpacks it in the browser. The files in static/
+stay plain: they can be read, searched and compared byte for byte, whichever zlib is at hand.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+STATIC = Path(__file__).parents[2] / "static"
+
+# anywidget calls a default export that is a function. A blob: address is how anywidget imports `_esm` itself, so this
+# works wherever that does; every browser new enough for the style sheet has DecompressionStream.
+_UNPACK = """export default async () => {
+  const bytes = Uint8Array.from(atob("%s"), (c) => c.charCodeAt(0));
+  const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const script = new Blob([await new Response(plain).arrayBuffer()], { type: "text/javascript" });
+  const url = URL.createObjectURL(script);
+  try {
+    return (await import(url)).default;
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+};
+"""
+
+
+def read(name: str) -> str:
+    """A file of the built bundle.
+
+    Raises:
+        FileNotFoundError: the package was installed without its bundle.
+    """
+    path = STATIC / name
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: the views were not built. Install a released package, "
+            "or run `npm ci && npm run build` in js/ of a checkout."
+        )
+    return path.read_text(encoding="utf-8")
+
+
+def script(name: str) -> Any:
+    """A script as ``_esm``: packed, or its path while developing (``ANYWIDGET_HMR=1``), to be watched."""
+    return STATIC / name if _watched() else packed(read(name))
+
+
+def style(name: str) -> Any:
+    """A style sheet as ``_css``: its text, or its path while developing."""
+    # anywidget takes a single line for a file name: the line break says that this is the text itself.
+    return STATIC / name if _watched() else f"{read(name).rstrip()}\n"
+
+
+def packed(text: str) -> str:
+    """A module that unpacks the module ``text`` in the browser and gives its default export."""
+    return _UNPACK % base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
+
+
+def _watched() -> bool:
+    return os.environ.get("ANYWIDGET_HMR") == "1"

@@ -1,0 +1,356 @@
+"""The one widget class. Everything else in this package decides what it shows and what it answers.
+
+State travels in five traits; ``state`` is one binary container (see :mod:`.wire`). Requests travel as messages
+``{v, id, op, args}`` and are answered by id with ``ack``, then ``progress``, and one of ``result``, ``error`` or
+``cancelled``. The message handler never computes: it acknowledges, hands the work to the model's worker and
+returns, so that a cancel gets through while work runs, whichever thread the kernel calls it on.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import anywidget
+import traitlets as t
+
+from ...result import Table, render_html, render_text
+from ...words.errors import AttribError
+from ..shapes import contract
+from . import assets, page, wire
+
+if TYPE_CHECKING:
+    from ...model.worker import Job, Worker
+
+PROTOCOL = 1
+RELOAD = "Reload the page, then run the cell again."
+PARTS: tuple[contract.Part, ...] = get_args(contract.Part)
+#: What parts were called before.
+RENAMED: dict[str, contract.Part] = {"compare": "corrupted"}
+
+
+class RequestError(AttribError):
+    """A message from the browser that does not follow the protocol."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One message from the browser, checked."""
+
+    id: str | int
+    op: str
+    args: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, content: Any) -> Request:
+        """Check a message.
+
+        Raises:
+            RequestError: not an object, another protocol version, or a missing id, name or argument object.
+        """
+        if not isinstance(content, Mapping):
+            raise RequestError("The message is not an object.", RELOAD)
+        if content.get("v") != PROTOCOL:
+            raise RequestError(
+                f"The page speaks protocol version {content.get('v')!r}, this package version {PROTOCOL}.", RELOAD
+            )
+        id, op, args = content.get("id"), content.get("op"), content.get("args")
+        if not isinstance(id, (str, int)) or isinstance(id, bool):
+            raise RequestError("The message has no id.", RELOAD)
+        if not isinstance(op, str):
+            raise RequestError("The message names no operation.", RELOAD)
+        if args is None:
+            args = {}
+        if not isinstance(args, Mapping):
+            raise RequestError(f"The arguments of {op!r} are not an object.", RELOAD)
+        return cls(id, op, args)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What an operation answers: plain data, and a container when numbers travel with it."""
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    container: bytes | None = None
+
+
+Operation = Callable[["Job", Mapping[str, Any]], Reply]
+
+
+class Selected(t.Unicode):  # type: ignore[type-arg]
+    """A component label. The view checks it, and a write waits for a write from another thread."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """The label as the view spells it."""
+        return super().validate(obj, obj.label_of(value))
+
+    def set(self, obj: Any, value: Any) -> None:
+        """Write under the view's lock."""
+        with obj.writing:
+            super().set(obj, value)
+
+
+class Source(t.Int):  # type: ignore[type-arg]
+    """A source position inside the selected head, or -1; checked and written like the selection."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """The position, when the view has it."""
+        return obj.source_of(super().validate(obj, value))
+
+    def set(self, obj: Any, value: Any) -> None:
+        """Write under the view's lock."""
+        with obj.writing:
+            super().set(obj, value)
+
+
+class View(anywidget.AnyWidget):
+    """A view of a result.
+
+    ``kind`` names the root component of the bundle and ``state`` holds its numbers. ``selected`` and ``source``
+    are written by the person's clicks and by Python alike.
+    """
+
+    _esm = assets.script("attrib_widgets.js")
+    _css = assets.style("attrib_widgets.css")
+    # ipywidgets 7 displays through this method and would ignore the fallbacks of _repr_mimebundle_.
+    _ipython_display_ = None
+
+    kind = t.Unicode().tag(sync=True)
+    state = t.Bytes().tag(sync=True)
+    selected = Selected().tag(sync=True)
+    source = Source(-1).tag(sync=True)
+    options = t.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        kind: contract.Kind,
+        state: bytes,
+        table: Table | None = None,
+        *,
+        worker: Worker | None = None,
+        hidden: Iterable[str] = (),
+        **traits: Any,
+    ) -> None:
+        # Guards trait writes only and is never held during a forward: a click must not wait for the model.
+        # Order: this lock first, then the model's; nothing here takes it while holding the model's.
+        self.writing = threading.RLock()
+        self.last_error = ""
+        """The traceback of the last request that failed, as text."""
+        self._table = table
+        self._worker = worker
+        self._jobs: dict[str | int, tuple[str, Job]] = {}
+        self.from_browser = False
+        super().__init__(
+            kind=kind,
+            state=state,
+            options={"hidden": _parts(hidden)},
+            # One id for all subclasses, so that a notebook holds one copy of the style sheet.
+            _anywidget_id="attrib_widgets.View",
+            **traits,
+        )
+        self.on_msg(self._receive)
+
+    # what subclasses fill in ------------------------------------------------------------------------------------
+
+    def operations(self) -> Mapping[contract.Op, Operation]:
+        """The requests this view answers, beside ``hello`` and ``cancel``."""
+        return {}
+
+    def greeting(self) -> contract.Greeting:
+        """The answer to ``hello``."""
+        return {"model": "", "version": 0}
+
+    def label_of(self, value: Any) -> str:
+        """``value`` as a selection of this view; ``""`` is none."""
+        return "" if value is None else str(value)
+
+    def source_of(self, value: int) -> int:
+        """``value`` as a source position of this view; -1 is none."""
+        return value
+
+    def summary(self) -> Table:
+        """What a place without widgets shows."""
+        return self._table or Table(title=self.kind, columns=[], rows=[])
+
+    # hidden parts -----------------------------------------------------------------------------------------------
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The parts that are covered until :meth:`reveal`: of candidates, values, detail, map, corrupted, sum."""
+        return tuple(self.options.get("hidden", ()))
+
+    @hidden.setter
+    def hidden(self, parts: Iterable[str]) -> None:
+        with self.writing:
+            self.options = {**self.options, "hidden": _parts(parts)}
+
+    def reveal(self) -> None:
+        """Uncover every hidden part."""
+        self.hidden = ()
+
+    # display ----------------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return render_text(self.summary())
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        data: dict[str, Any] = {}
+        metadata: dict[str, Any] = {}
+        problems: list[str] = []
+        try:
+            bundle = super()._repr_mimebundle_(**kwargs)
+            widget, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+            data.update(widget)
+        except Exception as error:
+            problems.append(f"no interactive view: {_short(error)}")
+        try:
+            table = self.summary()
+            data["text/plain"] = render_text(table)
+            static = render_html(table)
+            if static:
+                data["text/html"] = static
+        except Exception as error:
+            problems.append(f"no table: {_short(error)}")
+        if problems:
+            reason = f"({'; '.join(problems)})"
+            data["text/plain"] = "\n".join([data.get("text/plain", self.kind), reason])
+        return data, metadata
+
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write the view as one offline HTML file that needs no kernel and no network; returns where it is."""
+        return page.write(self.frozen_page(), path)
+
+    def freeze(self) -> page.Frozen:
+        """A display object that keeps drawing in a saved notebook, without a kernel."""
+        return page.Frozen(self.frozen_page(framed=True), render_text(self.summary()))
+
+    def frozen_page(self, *, framed: bool = False) -> str:
+        """The offline page as text, for a file or for a frame."""
+        return page.page(self.summary().title, self.page_traits(), framed=framed)
+
+    def page_traits(self) -> dict[str, Any]:
+        """The traits that the offline page starts from."""
+        return {
+            "kind": self.kind,
+            "state": self.state,
+            "selected": self.selected,
+            "source": self.source,
+            "options": {**self.options, "static": True},
+        }
+
+    # requests ---------------------------------------------------------------------------------------------------
+
+    def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        try:
+            request = Request.read(content)
+        except RequestError as error:
+            self._answer(content.get("id") if isinstance(content, Mapping) else None, "error", **_explained(error))
+            return
+        if request.op == "cancel":
+            self._cancel(request.id)
+            return
+        self._answer(request.id, "ack")
+        if request.op == "hello":
+            self._answer(request.id, "result", data=self.greeting())
+            return
+        operation = self.operations().get(request.op)  # type: ignore[call-overload]
+        if operation is None or self._worker is None:
+            unknown = RequestError(f"This view does not know the operation {request.op!r}.", RELOAD)
+            self._answer(request.id, "error", **_explained(unknown))
+            return
+        self.before(request)
+        self._start(self._worker, request, operation)
+
+    def before(self, request: Request) -> None:
+        """A place to cancel what ``request`` makes pointless."""
+
+    def jobs(self, op: str | None = None) -> list[tuple[str | int, Job]]:
+        """The requests (of one operation) that are queued or running, oldest first."""
+        return [(id, job) for id, (name, job) in list(self._jobs.items()) if op in (None, name)]
+
+    def _start(self, worker: Worker, request: Request, operation: Operation) -> None:
+        def progress(done: int, total: int, note: str) -> None:
+            self._answer(request.id, "progress", done=done, total=total, note=note)
+
+        def done(job: Job) -> None:
+            if self._jobs.get(request.id) == (request.op, job):
+                self._jobs.pop(request.id, None)
+            self._report(request.id, job)
+
+        job = worker.submit(lambda job: operation(job, request.args), on_progress=progress)
+        self._jobs[request.id] = request.op, job
+        # Attached last: a job that has ended by now is taken off the table all the same.
+        job.on_done(done)
+
+    def _report(self, id: str | int, job: Job) -> None:
+        if job.state == "cancelled":
+            self._answer(id, "cancelled")
+        elif job.error is not None:
+            self.keep(job.error)
+            self._answer(id, "error", **_explained(job.error))
+        else:
+            reply: Reply = job.result
+            self._answer(id, "result", data=reply.data, container=reply.container)
+
+    def keep(self, error: BaseException) -> None:
+        """Keep the traceback of an error that no cell shows."""
+        # As text: a kept exception would keep every tensor of its frames.
+        self.last_error = "".join(traceback.format_exception(error))
+
+    def _cancel(self, id: str | int) -> None:
+        _, job = self._jobs.get(id, ("", None))
+        if job is None:  # over already, or never came: say so, that nobody waits
+            self._answer(id, "cancelled")
+        else:
+            job.cancel()
+
+    def _answer(self, id: str | int | None, kind: contract.Said, container: bytes | None = None, **more: Any) -> None:
+        if self.comm is None:
+            return
+        message = wire.plain({"v": PROTOCOL, "id": id, "kind": kind, **more})
+        self.send(message, buffers=None if container is None else [container])
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take over what the browser wrote: a selection. What does not fit this state is answered with it."""
+        ours = ("kind", "state", "options", "tested", "_esm", "_css")
+        with self.writing:
+            self.from_browser = True
+            try:
+                super().set_state({name: value for name, value in sync_data.items() if name not in ours})
+            except (AttribError, t.TraitError):
+                self.send_state(["selected", "source"])
+            finally:
+                self.from_browser = False
+
+    def close(self) -> None:
+        """Cancel what is queued or running and leave the page."""
+        for _, job in self.jobs():
+            job.cancel()
+        super().close()
+
+
+def _parts(parts: Iterable[str]) -> list[contract.Part]:
+    names: list[contract.Part] = []
+    for given in [parts] if isinstance(parts, str) else parts:
+        name = RENAMED.get(given, given)
+        if name not in PARTS:
+            raise AttribError(f"There is no part called {given!r} to hide.", f"The parts are: {', '.join(PARTS)}.")
+        names.append(name)
+    return names
+
+
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _explained(error: BaseException) -> dict[str, Any]:
+    if not isinstance(error, AttribError):
+        return {"message": _short(error), "hint": "In Python, print(view.last_error) shows where it came from."}
+    answer: dict[str, Any] = {"message": error.message, "hint": error.hint}
+    field = getattr(error, "field", None)
+    return answer if field is None else {**answer, "field": field}

@@ -1,0 +1,147 @@
+/** Numbers from wherever they are: embedded in the state first, then the kernel, else an honest word. */
+import { signal, type Signal } from "@preact/signals";
+import { type Answer, type Client, Gone, RequestError } from "../host/protocol";
+import { type Container, decode, type Stored, Triangle, WireError } from "../host/wire";
+import type { Arguments, Containers, FeatureCard, Features, LensHeader, Neurons, Op, Trace, TraceArgs, Writes } from "../types";
+import { Lens } from "./lens";
+import type { Reading } from "./reading";
+
+export const NEEDS_KERNEL = "Needs a running kernel: open the notebook and run the cell.";
+
+export type Loaded<T> =
+  | { state: "ready"; value: T }
+  | { state: "loading" }
+  | { state: "absent"; text: string; retry: (() => void) | null }
+  | { state: "error"; text: string; hint: string; retry: () => void };
+
+export interface Through {
+  labels: string[];
+  values: Float32Array;
+}
+
+export interface Why {
+  query: number;
+  key: number;
+  score: number;
+  values: [Float32Array, Float32Array];
+  bias: Float32Array;
+}
+
+export class Source {
+  #reading: Reading | null;
+  #client: Client;
+  #fixed: boolean;
+  #cache = new Map<string, Signal<Loaded<unknown>>>();
+
+  constructor(reading: Reading | null, client: Client, fixed: boolean) {
+    this.#reading = reading;
+    this.#client = client;
+    this.#fixed = fixed;
+  }
+
+  pattern(id: string): Signal<Loaded<Triangle>> {
+    return this.#load("head", { id }, () => this.#reading?.pattern(id), (answer) => {
+      const { arrays } = container(answer);
+      return new Triangle(this.#reading?.tokens.length ?? 0, need(arrays["pattern"]).at());
+    });
+  }
+
+  through(id: string, source: number): Signal<Loaded<Through>> {
+    const embedded = () => {
+      const values = this.#reading?.through(id, source);
+      return values && { labels: this.#reading?.header.rows.map((r) => r.id) ?? [], values };
+    };
+    return this.#load("through", { id, source }, embedded, (answer) => {
+      const { header, arrays } = container(answer);
+      return { labels: header.rows.map((r) => r.label), values: need(arrays["values"]).at() };
+    });
+  }
+
+  why(id: string, key: number): Signal<Loaded<Why>> {
+    const query = this.#reading?.position ?? -1;
+    const embedded = () => {
+      const why = this.#reading?.whyKey(id) === key ? this.#reading.why(id) : undefined;
+      return why && { ...why, query, key };
+    };
+    return this.#load("why", { id, query, key }, embedded, (answer) => {
+      const { header, arrays } = container(answer);
+      const values = need(arrays["values"]);
+      return { query: header.query, key: header.key, score: header.score, values: [values.at(0), values.at(1)], bias: arrays["bias"]?.at() ?? new Float32Array(2) };
+    });
+  }
+
+  neurons(id: string): Signal<Loaded<Neurons>> {
+    return this.#load("neurons", { id }, () => this.#reading?.header.neurons?.[id], (answer) => answer.data);
+  }
+
+  writes(id: string): Signal<Loaded<Writes>> {
+    return this.#load("writes", { id }, () => this.#reading?.header.writes?.[id], (answer) => answer.data);
+  }
+
+  features(id: string): Signal<Loaded<Features>> {
+    return this.#load("features", { id }, () => this.#reading?.header.features?.[id], (answer) => answer.data);
+  }
+
+  /** The card of feature `number`, read through a row. */
+  feature(id: string, number: number): Signal<Loaded<FeatureCard>> {
+    const name = `${id}/${number}`;
+    return this.#load("feature", { id: name }, () => this.#reading?.header.cards?.[name], (answer) => answer.data);
+  }
+
+  trace(mlps: TraceArgs["mlps"]): Signal<Loaded<Trace>> {
+    return this.#load("trace", { mlps }, () => this.#reading?.header.trace?.[mlps], (answer) => answer.data);
+  }
+
+  /** Estimated total effect of every row. */
+  effects(): Signal<Loaded<Float32Array>> {
+    return this.#load("effects", {}, () => this.#reading?.arrays["effects"]?.at(), (answer) => need(container(answer).arrays["values"]).at());
+  }
+
+  lens(): Signal<Loaded<Lens>> {
+    const embedded = this.#reading?.arrays["lens"];
+    return this.#load("lens", {}, () => embedded && new Lens(decode<LensHeader>(embedded.bytes)), (answer) => new Lens(container(answer)));
+  }
+
+  #load<O extends Op, T>(op: O, args: Arguments[O], embedded: () => T | undefined, parse: (a: Answer<O>) => T) {
+    const key = op + JSON.stringify(args);
+    let slot = this.#cache.get(key) as Signal<Loaded<T>> | undefined;
+    if (slot) return slot;
+    const value = embedded();
+    slot = signal<Loaded<T>>(value === undefined ? { state: "loading" } : { state: "ready", value });
+    this.#cache.set(key, slot as Signal<Loaded<unknown>>);
+    if (value !== undefined) return slot;
+    const why = this.#reading?.header.absent;
+    const never = why?.[op === "head" ? "patterns" : op] ?? why?.[`${op} ${"id" in args ? args.id : ""}`];
+    if (never || this.#fixed) slot.value = { state: "absent", text: never || NEEDS_KERNEL, retry: null };
+    // asked outside the drawing that found it missing
+    else queueMicrotask(() => this.#ask(slot as Signal<Loaded<T>>, op, args, parse));
+    return slot;
+  }
+
+  #ask<O extends Op, T>(slot: Signal<Loaded<T>>, op: O, args: Arguments[O], parse: (a: Answer<O>) => T): void {
+    slot.value = { state: "loading" };
+    const retry = () => this.#ask(slot, op, args, parse);
+    this.#client.request(op, args).result.then(
+      (answer) => {
+        try {
+          slot.value = { state: "ready", value: parse(answer) };
+        } catch (error) {
+          slot.value = { state: "error", text: (error as Error).message, hint: "", retry };
+        }
+      },
+      (error: Error) => {
+        if (error instanceof RequestError) slot.value = { state: "error", text: error.message, hint: error.hint, retry };
+        else slot.value = { state: "absent", text: error instanceof Gone ? error.message : "Cancelled.", retry };
+      },
+    );
+  }
+}
+
+function container<O extends keyof Containers>(answer: Answer<O>): Container<Containers[O]> {
+  return decode<Containers[O]>(answer.buffers[0]);
+}
+
+function need(stored: Stored | undefined): Stored {
+  if (!stored) throw new WireError("The answer lacks its numbers.");
+  return stored;
+}

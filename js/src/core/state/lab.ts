@@ -1,0 +1,78 @@
+/** Experiments from the page: what runs, what was found, and for which question. */
+import { signal } from "@preact/signals";
+import { type Answer, Cancelled, type Client, Gone, type Progress, RequestError } from "../host/protocol";
+import type { Ablated, Arguments, Finding, Verdicts } from "../types";
+
+export interface Running extends Progress {
+  /** the component that is tested, or TOP */
+  of: string;
+}
+
+export const TOP = "top";
+
+export class Lab {
+  /** the trait: verdicts, and the number of the question that they answer */
+  readonly told = signal<Verdicts | null>(null);
+  readonly running = signal<Running | null>(null);
+  readonly failed = signal<{ of: string; text: string } | null>(null);
+  readonly ablated = signal<Record<string, Ablated>>({});
+  /** for which test a second prompt is being asked */
+  readonly asking = signal("");
+  /** whether total effects were asked for where they are not embedded */
+  readonly wanted = signal(false);
+  #client: Client;
+  #asked: { cancel(): void } | null = null;
+
+  constructor(client: Client) {
+    this.#client = client;
+  }
+
+  of(id: string): Finding | undefined {
+    return this.told.value?.findings?.find((f) => f.id === id);
+  }
+
+  /** A new question has no verdicts yet. */
+  reset(): void {
+    this.ablated.value = {};
+    this.failed.value = null;
+    this.asking.value = "";
+  }
+
+  verify(of: string, top: number, say: (text: string) => void): void {
+    this.#run(of, "verify", of === TOP ? { top } : { components: [of] }, (data) => say(`Tested: ${data.title}`));
+  }
+
+  ablate(of: string): void {
+    this.#run(of, "ablate", { id: of }, (data) => (this.ablated.value = { ...this.ablated.value, [of]: data }));
+  }
+
+  cancel(): void {
+    this.#asked?.cancel();
+  }
+
+  #run<O extends "verify" | "ablate">(of: string, op: O, args: Arguments[O], then: (data: Answer<O>["data"]) => void): void {
+    this.cancel();
+    this.failed.value = null;
+    this.asking.value = "";
+    this.running.value = { of, done: 0, total: 0, note: "" };
+    const asked = this.#client.request(op, args, (p) => {
+      if (this.#asked === asked) this.running.value = { of, ...p };
+    });
+    this.#asked = asked;
+    const over = () => {
+      const mine = this.#asked === asked;
+      if (mine) {
+        this.#asked = null;
+        this.running.value = null;
+      }
+      return mine;
+    };
+    asked.result.then(
+      ({ data }) => over() && then(data),
+      (error: Error) => {
+        if (!over() || error instanceof Cancelled || error instanceof Gone) return;
+        this.failed.value = { of, text: error instanceof RequestError ? `${error.message} ${error.hint}` : error.message };
+      },
+    );
+  }
+}

@@ -1,0 +1,67 @@
+/** The numbers of a logit lens, by layer (row 0 is the embedding) and column. */
+import type { Container } from "../host/wire";
+import { percent, tokenText } from "../maths/format";
+import { largest } from "../maths/geometry";
+import type { LensHeader } from "../types";
+
+export type Show = "top" | "probability" | "rank" | "entropy" | "kl";
+/** the order in which Python stores the numbers of the target */
+const STORED: Show[] = ["probability", "rank", "entropy", "kl"];
+
+export class Lens {
+  readonly header: LensHeader;
+  readonly columns: number;
+  /** how many predictions every cell keeps */
+  readonly k: number;
+  #ids: Float32Array;
+  #p: Float32Array;
+  #numbers: Float32Array[];
+
+  constructor({ header, arrays: { ids, probabilities, numbers } }: Container<LensHeader>) {
+    this.header = header;
+    this.columns = header.tokens.length;
+    this.#ids = ids?.at() ?? new Float32Array();
+    this.#p = probabilities?.at() ?? new Float32Array();
+    this.#numbers = STORED.map((_, i) => numbers?.at(i) ?? new Float32Array());
+    this.k = this.#ids.length / (header.layers.length * this.columns);
+  }
+
+  top(row: number, column: number, i: number): { id: number; p: number } {
+    const at = (row * this.columns + column) * this.k + i;
+    return { id: this.#ids[at] ?? 0, p: this.#p[at] ?? 0 };
+  }
+
+  text(id: number): string {
+    return this.header.words[id] ?? "";
+  }
+
+  value(show: Show, row: number, column: number): number {
+    if (show === "top") return this.top(row, column, 0).p;
+    return this.#numbers[STORED.indexOf(show)]?.[row * this.columns + column] ?? 0;
+  }
+
+  /** What has the full colour. */
+  most(show: Show): number {
+    return show === "entropy" || show === "kl" ? largest(this.#numbers[STORED.indexOf(show)] ?? []) : 1;
+  }
+
+  /** A value as a share of the scale: a rank counts as one over itself, so that 1 has the full colour. */
+  shade(show: Show, value: number): number {
+    return show === "rank" ? 1 / Math.max(1, value) : value / (this.most(show) || 1);
+  }
+
+  /** What a screen reader says of a cell. */
+  tell(row: number, column: number): string {
+    const { layers, tokens, target } = this.header;
+    const { id, p } = this.top(row, column, 0);
+    const own = `${tokenText(target.text)} ${percent(this.value("probability", row, column))}, rank ${this.value("rank", row, column)}`;
+    return `${layers[row]} after ${tokenText(tokens[column] ?? "")}: ${tokenText(this.text(id))} ${percent(p)}; ${own}`;
+  }
+}
+
+/** Which of n columns are drawn where `fit` have room: from `from` on, at first those that end with `current`. */
+export function windowOf(n: number, fit: number, from: number, current: number): { first: number; count: number } {
+  const count = Math.max(1, Math.min(n, fit));
+  const wanted = Number.isFinite(from) ? from : current - count + 1;
+  return { first: Math.max(0, Math.min(n - count, wanted)), count };
+}

@@ -1,0 +1,175 @@
+/** The numbers of one explorer state, asked for by name. */
+import { renamed } from "../host/legacy";
+import { decode, type Stored, Triangle } from "../host/wire";
+import { digitsFor, plain, signed } from "../maths/format";
+import { bySize, largest, sumOf } from "../maths/geometry";
+import type { ExplorerArray, ExplorerHeader, Row } from "../types";
+
+export interface Sources {
+  /** what each source token contributed through the head, up to the position explained */
+  tokens: Float32Array;
+  bias: number;
+  rounding: number;
+  sum: number;
+  /** digits after the point: those of the screen, more where a small head would read 0.00 */
+  digits: number;
+}
+
+export class Reading {
+  readonly header: ExplorerHeader;
+  readonly arrays: Partial<Record<ExplorerArray, Stored>>;
+  readonly values: Float32Array;
+  readonly tokens: string[];
+  readonly position: number;
+  readonly order: number[];
+  /** digits after the point on this screen, from its largest bar */
+  readonly digits: number;
+  #index = new Map<string, number>();
+  #patterns = new Map<string, Triangle>();
+
+  constructor(bytes: unknown) {
+    const { header: read, arrays } = decode<ExplorerHeader>(bytes);
+    const header = renamed(read);
+    this.header = header;
+    this.arrays = arrays;
+    this.values = arrays["values"]?.at() ?? new Float32Array(header.rows.length);
+    this.tokens = header.prompt.tokens;
+    this.position = header.prompt.position;
+    this.order = bySize(this.values);
+    this.digits = digitsFor(largest(this.values));
+    header.rows.forEach((row, i) => this.#index.set(row.id, i));
+  }
+
+  row(id: string): Row | undefined {
+    return this.header.rows[this.#index.get(id) ?? -1];
+  }
+
+  value(id: string): number {
+    return this.values[this.#index.get(id) ?? -1] ?? 0;
+  }
+
+  has(id: string): boolean {
+    return this.#index.has(id);
+  }
+
+  /** What contributions are measured in, as the end of a phrase. */
+  get unit(): string {
+    const { kind, unit } = this.header.target;
+    return this.inner ? ` to the ${kind === "score" ? kind : unit}` : `, in ${unit}`;
+  }
+
+  /** Whether a number inside the model is explained, not a prediction. */
+  get inner(): boolean {
+    return this.header.target.id === null;
+  }
+
+  signed(value: number): string {
+    return signed(value, this.digits);
+  }
+
+  plain(value: number): string {
+    return plain(value, this.digits);
+  }
+
+  /** The component whose detail opens by itself: the largest head, else the largest row. */
+  get lead(): string {
+    const heads = this.order.filter((i) => this.header.rows[i]?.kind === "head" && this.arrays["carry"]);
+    return this.header.rows[heads[0] ?? this.order[0] ?? -1]?.id ?? "";
+  }
+
+  special(position: number): boolean {
+    return this.header.prompt.special.includes(position);
+  }
+
+  /** The embedded pattern of a head; undefined when it was not embedded. */
+  pattern(id: string): Triangle | undefined {
+    const known = this.#patterns.get(id);
+    const stored = this.arrays["patterns"];
+    const row = this.row(id);
+    if (known || !stored || row?.layer == null || row.head == null) return known;
+    const fresh = new Triangle(this.tokens.length, stored.at(row.layer, row.head));
+    this.#patterns.set(id, fresh);
+    return fresh;
+  }
+
+  #at(name: ExplorerArray, row: Row, ...more: number[]): Float32Array | undefined {
+    const stored = this.arrays[name];
+    return stored && row.layer !== null && row.head !== null ? stored.at(row.layer, row.head, ...more) : undefined;
+  }
+
+  #scalar(name: ExplorerArray, row: Row): number {
+    return this.arrays[name] && row.layer !== null ? (this.arrays[name].at(row.layer)[row.head ?? 0] ?? 0) : 0;
+  }
+
+  /** What each token contributed through a head: pattern x carry x scale. Needs the head's pattern. */
+  sources(id: string, pattern: Triangle | undefined): Sources | undefined {
+    const row = this.row(id);
+    if (!row) return undefined;
+    const exact = this.#at("tokens", row);
+    // Later tokens carry nothing, unless the model looks ahead.
+    const later = exact?.subarray(this.position + 1).some((v) => v !== 0);
+    const tokens = exact ? exact.slice(0, later ? exact.length : this.position + 1) : pattern && this.contribution(row, pattern, this.position);
+    if (!tokens) return undefined;
+    const bias = this.#scalar("value_bias", row);
+    const rounding = this.#scalar("head_rounding", row);
+    return { tokens, bias, rounding, sum: sumOf(tokens) + bias + rounding, digits: Math.max(this.digits, Math.min(4, digitsFor(largest(tokens)))) };
+  }
+
+  /** Contribution of every source to the target, as seen from destination t. */
+  contribution(row: Row, pattern: Triangle, t: number): Float32Array | undefined {
+    const carry = this.#at("carry", row);
+    const scale = row.layer === null ? undefined : this.arrays["dest"]?.at(row.layer)[t];
+    if (!carry) return undefined;
+    return pattern.row(t).map((p, s) => p * (carry[s] ?? 0) * (scale ?? 1));
+  }
+
+  /** Norm of what destination t writes for one unit of attention to source s. */
+  norm(row: Row): (t: number, s: number) => number {
+    const norms = this.#at("norms", row);
+    const post = row.layer === null ? undefined : this.arrays["post"]?.at(row.layer);
+    return (t, s) => (norms?.[s] ?? 0) * (post?.[t] ?? 1);
+  }
+
+  /** The explained number before layer 0 and after every layer: the bars summed up to there. */
+  buildup(): number[] | undefined {
+    const { model, target, rows } = this.header;
+    if (target.id === null) return undefined;
+    const sums = new Array<number>(model.layers + 1).fill(0);
+    rows.forEach(({ kind, layer }, i) => {
+      const step = layer ?? (kind === "embed" || kind === "pos" ? -1 : null);
+      if (step !== null) sums[step + 1] = (sums[step + 1] ?? 0) + (this.values[i] ?? 0);
+    });
+    let sum = 0;
+    return sums.map((v) => (sum += v));
+  }
+
+  sink(id: string): Float32Array | undefined {
+    const row = this.row(id);
+    return row && this.#at("sink", row);
+  }
+
+  through(id: string, source: number): Float32Array | undefined {
+    const row = this.row(id);
+    return row && this.#at("through", row, source);
+  }
+
+  whyKey(id: string): number {
+    const row = this.row(id);
+    return row?.layer == null || row.head == null ? -1 : (this.header.why_key[row.layer]?.[row.head] ?? -1);
+  }
+
+  why(id: string): { values: [Float32Array, Float32Array]; bias: Float32Array; score: number } | undefined {
+    const row = this.row(id);
+    const query = row && this.#at("why", row, 0);
+    const key = row && this.#at("why", row, 1);
+    if (!row || !query || !key) return undefined;
+    const bias = this.#at("why_bias", row) ?? new Float32Array(2);
+    const score = this.arrays["why_score"] ? this.#scalar("why_score", row) : sumOf(query) + (bias[0] ?? 0);
+    return { values: [query, key], bias, score };
+  }
+
+  /** The source that tells most about a head: the largest contribution in the head's own direction. */
+  leadSource(sources: Sources, value: number): number {
+    return bySize(sources.tokens.map((v) => (Math.sign(v) === Math.sign(value) ? v : v / 1e3)))[0] ?? -1;
+  }
+}

@@ -1,0 +1,79 @@
+/** The Explorer: prompt, waterfall, detail, one under the other; every line answers the line above it. */
+import type { Order } from "../../core/state/store";
+import { useView } from "../parts/context";
+import { TargetName } from "../parts/names";
+import { TracePanel } from "../tabs/trace";
+import { Crumbs } from "./crumbs";
+import { Detail } from "./detail";
+import { ComponentMap } from "./map";
+import { PromptLine } from "./promptline";
+import { Status } from "./status";
+import { Mark } from "./verdict";
+import { Waterfall } from "./waterfall";
+
+export function Explorer() {
+  const { store } = useView();
+  const reading = store.reading.value;
+  if (!reading) return <Status />;
+  const busy = store.busy.value !== null;
+  return (
+    <div class="aw-card">
+      <PromptLine />
+      <Status />
+      <div class={`aw-body ${busy ? "aw-stale" : ""}`} aria-busy={busy}>
+        <Finding />
+        <div class="aw-cols">
+          <section class="aw-main" aria-label="Contributions">
+            {store.order.value === "map" ? <ComponentMap /> : store.order.value === "trace" ? <TracePanel /> : <Waterfall />}
+          </section>
+          <Detail />
+        </div>
+      </div>
+      <Crumbs />
+    </div>
+  );
+}
+
+const ORDERS: [Order, string][] = [
+  ["size", "by size"],
+  ["order", "in order"],
+  ["map", "map"],
+  ["trace", "trace"],
+];
+
+function Finding() {
+  const { store } = useView();
+  const reading = store.reading.value;
+  if (!reading) return null;
+  const hidden = store.hides("values");
+  const { model, notes, target, finding } = reading.header;
+  return (
+    <div class="aw-finding">
+      <h2 class="aw-headline">
+        {hidden ? (
+          <>
+            Which parts wrote <TargetName />?
+          </>
+        ) : (
+          <>
+            {finding.names.join(" and ")} {finding.text} for {reading.inner ? `the ${target.phrase}` : <TargetName />}
+          </>
+        )}
+      </h2>
+      <div class="aw-seg" role="group" aria-label="How to show the contributions">
+        {ORDERS.map(([order, label]) => (
+          <button key={order} data-order={order} aria-pressed={store.order.value === order} onClick={() => (store.order.value = order)}>
+            {label}
+          </button>
+        ))}
+      </div>
+      <Mark />
+      {model.reason && (
+        <p class="aw-sub" data-part="coarse">
+          Shown by {model.granularity === "layers" ? "whole layers" : model.granularity}: {model.reason}
+        </p>
+      )}
+      {!hidden && (notes ?? []).map((note) => <p class="aw-sub">{note}</p>)}
+    </div>
+  );
+}

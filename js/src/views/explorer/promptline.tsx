@@ -1,0 +1,243 @@
+/** What is asked: the prompt, the prediction, what it is compared with. Everything here can be edited. */
+import { percent, plain, tokenText } from "../../core/maths/format";
+import { NEEDS_KERNEL } from "../../core/state/answers";
+import type { Reading } from "../../core/state/reading";
+import type { Field, Named } from "../../core/types";
+import { Hidden } from "../parts/awaiting";
+import { useView } from "../parts/context";
+import { Names, namesText, TargetName, Token } from "../parts/names";
+import { TokenList } from "../parts/tokens";
+import { Edit } from "./edit";
+
+/** how many predictions are shown; the explained one always is */
+const CHIPS = 3;
+
+/** Scrolls the box of a long prompt, and nothing else, to the token that matters. */
+const shown = (token: HTMLElement | null) => {
+  const box = token?.parentElement;
+  if (token && box) box.scrollTop = token.offsetTop - box.offsetTop - 50;
+};
+
+export function PromptLine() {
+  const { store } = useView();
+  const reading = store.reading.value;
+  if (!reading) return null;
+  const editable = reading.header.kind === "explorer";
+  // A score and a neuron belong to no prediction.
+  const { inner } = reading;
+  return (
+    <div class="aw-top">
+      <div class="aw-line">
+        {store.editing.value === "prompt" ? (
+          <Edit field="prompt" label="Prompt" value={reading.header.prompt.text} run={(prompt) => store.explain({ prompt })}>
+            {(fill) =>
+              reading.header.examples.length > 0 && (
+                <p class="aw-examples">
+                  Try:{" "}
+                  {reading.header.examples.map((e) => (
+                    <button
+                      type="button"
+                      class="aw-link"
+                      key={e.label}
+                      title={e.prompt}
+                      onClick={() => {
+                        fill(e.prompt);
+                        store.explain({ prompt: e.prompt, target: e.target || null, against: "", corrupted: e.corrupted ?? "" });
+                      }}
+                    >
+                      {e.label}
+                    </button>
+                  ))}
+                </p>
+              )
+            }
+          </Edit>
+        ) : (
+          <PromptTokens reading={reading} editable={editable} />
+        )}
+        {!inner && (
+          <div class="aw-answer">
+            <Candidates reading={reading} editable={editable} />
+            <Target reading={reading} editable={editable} />
+          </div>
+        )}
+      </div>
+      {!inner && <CorruptedLine reading={reading} editable={editable} />}
+    </div>
+  );
+}
+
+function Pencil({ field, label }: { field: Field; label: string }) {
+  const { store } = useView();
+  const off = store.fixed.value;
+  return (
+    <button
+      class="aw-edit"
+      data-part={`edit-${field}`}
+      aria-label={label}
+      aria-disabled={off}
+      title={off ? NEEDS_KERNEL : label}
+      onClick={() => (off ? store.explain({}) : (store.editing.value = field))}
+    >
+      <svg viewBox="0 0 16 16" width="14" height="14" aria-hidden="true">
+        <path d="M11 2.5 13.5 5 5.5 13 2.5 13.5 3 10.5z" fill="none" stroke="currentColor" stroke-width="1.4" stroke-linejoin="round" />
+      </svg>
+    </button>
+  );
+}
+
+function PromptTokens({ reading, editable }: { reading: Reading; editable: boolean }) {
+  const { store } = useView();
+  return (
+    <div class="aw-prompt">
+      <TokenList
+        look="aw-toks"
+        part="prompt-tokens"
+        label="Prompt tokens: choose the position that is explained"
+        current={reading.position}
+        pick={editable ? (i) => i !== reading.position && store.explain({ position: i, target: null }) : null}
+        items={reading.tokens.map((text, i) => ({
+          text,
+          about: i === reading.position ? (reading.inner ? ": read here" : ": what comes next is explained") : editable ? ": explain what comes after it" : "",
+          quiet: reading.special(i),
+        }))}
+      />
+      {editable && <Pencil field="prompt" label="Edit the prompt" />}
+    </div>
+  );
+}
+
+function Candidates({ reading, editable }: { reading: Reading; editable: boolean }) {
+  const { store } = useView();
+  if (store.hides("candidates")) return <Hidden part="candidates" what="the predictions" />;
+  const { candidates, target } = reading.header;
+  const after = reading.position < reading.tokens.length - 1;
+  return (
+    <div class="aw-next">
+      <span class="aw-quiet">{after ? "next here:" : "next:"}</span>
+      <div class="aw-chips" role="group" aria-label="What the model predicts next">
+        {candidates.filter((c, i) => i < CHIPS || c.id === target.id).map((c) => {
+          const on = c.id === target.id;
+          const off = store.fixed.value;
+          const inside = (
+            <>
+              <Token text={c.text} /> <b>{percent(c.prob)}</b>
+            </>
+          );
+          if (!editable) {
+            return (
+              <span class="aw-chip" key={c.id} data-part="candidate" data-on={on}>
+                {inside}
+              </span>
+            );
+          }
+          return (
+            <button
+              class="aw-chip"
+              key={c.id}
+              data-part="candidate"
+              aria-pressed={on}
+              aria-disabled={off && !on}
+              title={on ? `Explained now: logit ${plain(c.logit)}` : off ? NEEDS_KERNEL : `Explain ${tokenText(c.text)} instead: logit ${plain(c.logit)}`}
+              onClick={() => {
+                if (!on) store.explain({ target: c.id });
+              }}
+            >
+              {inside}
+            </button>
+          );
+        })}
+      </div>
+    </div>
+  );
+}
+
+function Target({ reading, editable }: { reading: Reading; editable: boolean }) {
+  const { store } = useView();
+  const { target } = reading.header;
+  const editing = store.editing.value;
+  if (store.hides("candidates")) return null;
+  const slot = (field: "target" | "against", named: Named | null) => {
+    if (editing === field) {
+      return (
+        <Edit
+          field={field}
+          label={field === "target" ? "Token to explain" : "Token to compare it with, empty for none"}
+          value={named ? (named.texts?.[0] ?? named.text) : ""}
+          token
+          run={(typed) => store.explain({ [field]: typed })}
+        />
+      );
+    }
+    const inside = named ? <Names of={named} /> : <span class="aw-quiet">nothing</span>;
+    if (!editable) return <span class="aw-chip">{inside}</span>;
+    const off = store.fixed.value;
+    return (
+      <button
+        class="aw-chip aw-field"
+        data-part={`edit-${field}`}
+        aria-disabled={off}
+        aria-label={`${field === "target" ? "Explain" : "Rather than"} ${named ? namesText(named) : "nothing"}: change`}
+        title={off ? NEEDS_KERNEL : "Click to type another token"}
+        onClick={() => (off ? store.explain({}) : (store.editing.value = field))}
+      >
+        {inside}
+      </button>
+    );
+  };
+  return (
+    <div class="aw-ask">
+      <span class="aw-quiet">why</span> {slot("target", target)} <span class="aw-quiet">rather than</span>{" "}
+      {slot("against", target.against)}
+    </div>
+  );
+}
+
+function CorruptedLine({ reading, editable }: { reading: Reading; editable: boolean }) {
+  const { store } = useView();
+  const { corrupted, target, prompt } = reading.header;
+  const value = corrupted?.text ?? prompt.text;
+  if (store.editing.value === "corrupted") {
+    return (
+      <div class="aw-line">
+        <Edit field="corrupted" label="Prompt to compare with" value={value} run={(text) => store.explain({ corrupted: text })} />
+      </div>
+    );
+  }
+  if (!corrupted) {
+    if (!editable || store.fixed.value) return null;
+    return (
+      <div class="aw-line">
+        <button class="aw-link" data-part="edit-corrupted" onClick={() => (store.editing.value = "corrupted")}>
+          + compare with another prompt
+        </button>
+      </div>
+    );
+  }
+  if (store.hides("corrupted")) return <Hidden part="corrupted" what="the comparison" />;
+  const differs = new Set(corrupted.differs);
+  const how = corrupted.aligned ? `${differs.size} ${differs.size === 1 ? "token differs" : "tokens differ"}` : "another length";
+  return (
+    <div class="aw-line aw-corrupted" data-part="corrupted-line">
+      <div class="aw-prompt">
+        <span class="aw-quiet aw-lead">compared with</span>
+        <div class="aw-toks">
+          {corrupted.tokens.map((token, i) => (
+            <span key={i} ref={i === corrupted.differs[0] ? shown : null} class={`aw-tok ${differs.has(i) ? "aw-differs" : ""} ${corrupted.special.includes(i) ? "aw-special" : ""}`}>
+              <Token text={token} />
+            </span>
+          ))}
+        </div>
+        {editable && <Pencil field="corrupted" label="Edit the prompt compared with" />}
+        {editable && !store.fixed.value && (
+          <button class="aw-edit" aria-label="Remove the comparison" title="Remove the comparison" data-part="remove-corrupted" onClick={() => store.explain({ corrupted: "" })}>
+            ×
+          </button>
+        )}
+      </div>
+      <span class="aw-quiet">
+        {how} · <TargetName /> is {reading.plain(Math.abs(corrupted.gap))} {target.unit} {corrupted.gap < 0 ? "higher" : "lower"} there
+      </span>
+    </div>
+  );
+}

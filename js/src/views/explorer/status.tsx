@@ -1,0 +1,49 @@
+/** What is going on: progress with a way to stop it, a kernel that does not answer, an error without a field. */
+import { GONE } from "../../core/host/protocol";
+import { useView } from "../parts/context";
+
+export function Status() {
+  const { store } = useView();
+  const busy = store.busy.value;
+  const live = store.live.value;
+  const problem = store.problem.value;
+  const broken = store.broken.value;
+  return (
+    <div class="aw-status" data-part="status" role="status">
+      {broken && <p class="aw-error">{broken} Run the cell again.</p>}
+      {busy && (
+        <p>
+          {busy.total > 0 ? <progress class="aw-progress" value={busy.done} max={busy.total} aria-label="progress" /> : <span class="aw-spin" aria-hidden="true" />}
+          <span>{live === "waiting" ? "Waiting for the kernel." : busy.note || "Computing; the old numbers stay until the new ones are complete."}</span>
+          <button type="button" class="aw-btn" data-part="cancel" onClick={() => store.cancel()}>
+            Cancel
+          </button>
+        </p>
+      )}
+      {!busy && live === "waiting" && <p>Waiting for the kernel; if it is idle, run the cell again. What is embedded keeps working.</p>}
+      {live === "gone" && (
+        <p class="aw-warn">
+          {GONE} What is embedded keeps working.
+          <button type="button" class="aw-link" onClick={() => store.client.ping()}>
+            Try again
+          </button>
+        </p>
+      )}
+      {problem && problem.field !== (store.editing.value || "none") && <Problem />}
+    </div>
+  );
+}
+
+export function Problem() {
+  const { store } = useView();
+  const problem = store.problem.value;
+  if (!problem) return null;
+  return (
+    <p class="aw-error" data-part="error" role="alert">
+      <b>{problem.message}</b> {problem.hint}
+      <button type="button" class="aw-link" onClick={() => (store.problem.value = null)}>
+        Dismiss
+      </button>
+    </p>
+  );
+}

@@ -1,0 +1,237 @@
+/** Cumulative bars: every part starts where the one before ended, and the last one ends at the model's number. */
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { digitsOfStep, plain, tiny } from "../../core/maths/format";
+import { bySize, sumOf, ticks, waterfall } from "../../core/maths/geometry";
+import { Hidden } from "../parts/awaiting";
+import { useView } from "../parts/context";
+import { pressed, useRoving } from "../parts/roving";
+import { Chip, sentence } from "./verdict";
+
+const TOP = 13;
+/** Total effects that keep a row in sight: so many, if they are at least this share of the gap. */
+const TOTALS = 6;
+const TAU = 0.05;
+
+export function Waterfall() {
+  const { store } = useView();
+  const reading = store.reading.value;
+  const inOrder = store.order.value === "order";
+  const open = store.open.value;
+  const { lab } = store;
+  const told = lab.told.value;
+  const [at, setAt] = useState("");
+  const gap = Math.abs(reading?.header.corrupted?.gap ?? 0);
+  const totals = useTotals();
+  const large = new Set(totals ? bySize(totals).slice(0, TOTALS).filter((i) => Math.abs(totals[i] ?? 0) >= TAU * gap) : []);
+  const all = !reading ? [] : inOrder ? reading.values.length : reading.order.length;
+  const indices = !reading ? [] : inOrder ? Array.from({ length: all as number }, (_, i) => i) : reading.order;
+  const expanded = inOrder || store.expanded.value || indices.length <= TOP + 1;
+  // The open component is never among the others, nor is one that acts through other parts.
+  const kept = (i: number, at: number) => {
+    const id = reading?.header.rows[i]?.id ?? "";
+    return expanded || at < TOP || id === open || large.has(i) || (lab.of(id)?.word ?? "no effect") !== "no effect";
+  };
+  const shown = indices.filter(kept);
+  const rest = indices.filter((i, at) => !kept(i, at));
+  const rove = useRoving(shown.findIndex((i) => reading?.header.rows[i]?.id === open));
+  const chartBox = useRef<HTMLDivElement>(null);
+  // A scroll bar narrows the rows; axis and sum must stay above and below the same bars.
+  useLayoutEffect(() => {
+    const scroll = chartBox.current?.querySelector<HTMLElement>(".aw-scroll");
+    if (scroll) chartBox.current?.style.setProperty("--aw-gutter", `${scroll.offsetWidth - scroll.clientWidth}px`);
+  });
+  if (!reading) return null;
+  if (store.hides("values")) return <Hidden part="values" what="the contributions" />;
+  const { header, values } = reading;
+  const bars = shown.map((i) => values[i] ?? 0);
+  const restSum = sumOf(rest.map((i) => values[i] ?? 0));
+  const totalOf = (i: number) => {
+    const found = lab.of(header.rows[i]?.id ?? "");
+    return found && told ? found.recovery * told.gap : totals?.[i] || undefined;
+  };
+  const chart = waterfall(rest.length ? [...bars, restSum] : bars, header.actual, ...shown.map((i) => totalOf(i) ?? 0));
+  const names = shown.map((i) => header.rows[i]?.id ?? "");
+  const width = Math.max(8, ...names.map((n) => n.length), rest.length ? `${rest.length} others`.length + 2 : 0);
+  const unit = header.target.unit;
+  const pct = (v: number) => `${100 * v}%`;
+  const lines = ticks(chart.low, chart.high, 4);
+  const digits = digitsOfStep((lines[1] ?? 0) - (lines[0] ?? 0));
+
+  const bar = (at: number, value: number, many = false) => {
+    const span = chart.spans[at];
+    const i = shown[at] ?? -1;
+    const total = many ? undefined : totalOf(i);
+    const end = chart.place(total ?? 0);
+    return (
+      <span class="aw-track" aria-hidden="true">
+        <i
+          class={`aw-bar ${value < 0 ? "aw-neg" : "aw-pos"} ${many ? "aw-many" : ""}`}
+          style={{ left: pct(span?.left ?? 0), width: pct(span?.width ?? 0) }}
+        />
+        <i class="aw-joint" style={{ left: pct(span?.end ?? 0) }} />
+        {total !== undefined && (
+          <i class="aw-stem" style={{ left: pct(Math.min(chart.zero, end)), width: pct(Math.abs(end - chart.zero)) }}>
+            <i class={`aw-total-mark ${lab.of(header.rows[i]?.id ?? "") ? "aw-exact" : ""}`} style={total < 0 ? { left: 0 } : { left: "100%" }} />
+          </i>
+        )}
+      </span>
+    );
+  };
+
+  return (
+    <div ref={chartBox} class={`aw-waterfall ${told ? "aw-tested" : ""}`} data-part="waterfall" style={{ "--aw-namew": `${Math.ceil(7.6 * width + 2)}px` }}>
+      <div class="aw-axis aw-wrow" aria-hidden="true">
+        <span />
+        <span class="aw-track">
+          {lines.map((v) => (
+            <span class="aw-tick" style={{ left: pct(chart.place(v)) }}>
+              {plain(v, v ? digits : 0)}
+            </span>
+          ))}
+        </span>
+        <span class="aw-val">{unit.length < 9 && unit}</span>
+      </div>
+      <div class="aw-scroll" style={store.options.value.height ? { maxHeight: `${store.options.value.height}px` } : {}}>
+        <div class="aw-rows">
+          <div class="aw-lines aw-wrow" aria-hidden="true">
+            <span />
+            <span class="aw-track">
+              {lines.map((v) => (
+                <i class={v === 0 ? "aw-zero" : "aw-gridline"} style={{ left: pct(chart.place(v)) }} />
+              ))}
+            </span>
+            <span />
+          </div>
+          <div role="listbox" aria-label={`Contributions${reading.unit}, ${inOrder ? "in model order" : "largest first"}`} {...rove.list}>
+            {shown.map((i, at) => {
+              const row = header.rows[i];
+              const value = values[i] ?? 0;
+              const id = row?.id ?? "";
+              const pick = () => store.select(id);
+              const found = lab.of(id);
+              return (
+                <div
+                  key={id}
+                  role="option"
+                  class="aw-wrow aw-row"
+                  data-id={id}
+                  data-i={at}
+                  aria-selected={id === open}
+                  tabIndex={rove.tabIndex(at)}
+                  onClick={pick}
+                  onKeyDown={pressed(pick)}
+                  {...(told && { onPointerEnter: () => setAt(id), onFocusIn: () => setAt(id) })}
+                >
+                  <span class="aw-name">{id}</span> {bar(at, value)}
+                  <span class="aw-val">{reading.signed(value)}</span>
+                  {found && <Chip of={found} />}
+                </div>
+              );
+            })}
+          </div>
+          {rest.length > 0 && (
+            <button class="aw-wrow aw-row aw-others" aria-expanded="false" onClick={() => (store.expanded.value = true)}>
+              <span class="aw-name">{rest.length} others ▸</span> {bar(shown.length, restSum, true)}
+              <span class="aw-val">{reading.signed(restSum)}</span>
+            </button>
+          )}
+        </div>
+      </div>
+      {!inOrder && store.expanded.value && indices.length > TOP + 1 && (
+        <button class="aw-link aw-fewer" aria-expanded="true" onClick={() => (store.expanded.value = false)}>
+          Show the largest {TOP} only
+        </button>
+      )}
+      <Sum bar={{ left: pct(Math.min(chart.zero, chart.total)), width: pct(Math.abs(chart.total - chart.zero)) }} />
+      {told && <ReadOut id={lab.of(at) ? at : open} />}
+      <Legend />
+    </div>
+  );
+}
+
+/** The total effect of every row, measured or estimated; undefined where nothing was. */
+function useTotals(): Float32Array | undefined {
+  const { store } = useView();
+  if (!store.reading.value?.arrays["effects"] && !store.lab.wanted.value) return undefined;
+  const loaded = store.data.effects().value;
+  return loaded.state === "ready" ? loaded.value : undefined;
+}
+
+/** The verdict under the pointer or the focus, in words. */
+function ReadOut({ id }: { id: string }) {
+  const { lab } = useView().store;
+  const found = lab.of(id);
+  return (
+    <p class="aw-readout" data-part="told" aria-live="polite">
+      {found ? (
+        <>
+          <b>{id}</b> {sentence(found)}
+        </>
+      ) : (
+        <span class="aw-quiet">Point at a verdict to read it in words.</span>
+      )}
+    </p>
+  );
+}
+
+function Legend() {
+  const { store } = useView();
+  const header = store.reading.value?.header;
+  const totals = useTotals();
+  const test = header?.test;
+  if (!header?.corrupted || !test || test.never || test.missing || store.hides("corrupted")) return null;
+  if (!totals) {
+    if (store.fixed.value) return null;
+    return (
+      <button class="aw-link" data-part="estimate" onClick={() => (store.lab.wanted.value = true)}>
+        {store.lab.wanted.value ? "Estimating total effects…" : "Estimate total effects · 3 forwards"}
+      </button>
+    );
+  }
+  const measured = store.lab.told.value;
+  return (
+    <p class="aw-quiet aw-small" data-part="legend">
+      <i class="aw-total-mark" /> total effect from zero, estimated: what the part would bring back in the other prompt.
+      {measured && (
+        <>
+          {" "}
+          <i class="aw-total-mark aw-exact" /> measured.
+        </>
+      )}{" "}
+      Far out on a short bar: it works through other parts.
+    </p>
+  );
+}
+
+/** The line that says that it adds up, and what that means. */
+export function Sum({ bar }: { bar?: { left: string; width: string } }) {
+  const { store } = useView();
+  const reading = store.reading.value;
+  if (!reading) return null;
+  if (store.hides("sum")) return <Hidden part="sum" what="the sum" />;
+  const { total, actual, gap, exact, rounding, precap } = reading.header;
+  const parts = [rounding.stream, rounding.heads, rounding.readout].map((v) => tiny(v ?? 0));
+  return (
+    <div class="aw-sum" data-part="sum" tabIndex={0} role="group" aria-label="Does it add up?">
+      <span class="aw-wrow">
+        <span class="aw-name">sum</span>
+        <span class="aw-track">{bar && <i class="aw-bar aw-whole" style={bar} />}</span>
+        <b class="aw-val">{reading.plain(total)}</b>
+      </span>
+      <span class="aw-check">
+        <span>
+          model <b>{reading.plain(actual)}</b>
+        </span>
+        <span class={exact ? "" : "aw-warn"}>
+          gap {tiny(Math.abs(gap))} {exact ? "✓" : "✗"}
+        </span>
+      </span>
+      <span class="aw-tip" role="note">
+        <b>sum</b>: all rows added. <b>model</b>: the number the unmodified model printed. <b>gap</b>: their difference,{" "}
+        {exact ? "as small as float32 allows" : "larger than float32 explains"}.
+        {precap !== null && ` Before the soft cap the model has ${reading.plain(precap)}.`} Rounding is measured, never a remainder: stream{" "}
+        {parts[0]}, heads {parts[1]}, read-out {parts[2]}.
+      </span>
+    </div>
+  );
+}

@@ -1,0 +1,44 @@
+/** What stands in for what is hidden, not there yet, or not tested. */
+import type { Signal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import type { Loaded } from "../../core/state/answers";
+import type { Part } from "../../core/types";
+import { useView } from "./context";
+
+/** What every view of an attribution says of itself. */
+export const Observed = () => (
+  <p class="aw-sub" data-part="mark">
+    Observed, not tested.
+  </p>
+);
+
+export function Hidden({ part, what }: { part: Part; what: string }) {
+  const { store } = useView();
+  return (
+    <div class="aw-hidden" data-part={`hidden-${part}`}>
+      <p>Hidden: make your prediction first.</p>
+      {store.fixed.value && (
+        <button class="aw-btn" onClick={() => store.show(part)}>
+          Show {what}
+        </button>
+      )}
+    </div>
+  );
+}
+
+export function Await<T>({ of, children }: { of: Signal<Loaded<T>>; children: (value: T) => ComponentChildren }) {
+  const loaded = of.value;
+  if (loaded.state === "ready") return <>{children(loaded.value)}</>;
+  if (loaded.state === "loading") return <p class="aw-quiet aw-wait">Computing…</p>;
+  return (
+    <p class={loaded.state === "error" ? "aw-error" : "aw-quiet"} role={loaded.state === "error" ? "alert" : undefined}>
+      {loaded.text}
+      {loaded.state === "error" && loaded.hint && ` ${loaded.hint}`}
+      {loaded.retry && (
+        <button class="aw-link" onClick={loaded.retry}>
+          Try again
+        </button>
+      )}
+    </p>
+  );
+}

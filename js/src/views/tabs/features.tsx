@@ -1,0 +1,222 @@
+/** What a component wrote, as features of a dictionary; a click opens a feature: what it fires on, what it writes. */
+import type { ComponentChildren } from "preact";
+import { sequential, shade } from "../../core/maths/colour";
+import { percent, plain, signed } from "../../core/maths/format";
+import { largest, sumOf } from "../../core/maths/geometry";
+import type { CardHeader, FeatureCard, Row } from "../../core/types";
+import { Await } from "../parts/awaiting";
+import { type BarRow, Bars, Check, Sides } from "../parts/bars";
+import { useView } from "../parts/context";
+import { TargetName, Token } from "../parts/names";
+import { words } from "./writes";
+
+/** A longer prompt is drawn as running text, without numbers. */
+const MANY = 24;
+
+export const COMPUTED = "Labels are computed: what the strongest firings in newly drawn text share. They say nothing of weaker ones.";
+
+/** What a feature's dictionary calls it: that of a head's layer reads all its heads. */
+export const featureName = (row: Row, feature: number) => `${row.kind === "head" ? `L${row.layer}.attn` : row.id}/${feature}`;
+
+/** A computed label, and in small what it labels. */
+export function Concept({ text, below }: { text?: string | undefined; below: string }) {
+  return (
+    <>
+      {text && <span class="aw-concept">{text} </span>}
+      <span class={text ? "aw-below" : ""}>{below}</span>
+    </>
+  );
+}
+
+export function FeaturesTab({ row }: { row: Row }) {
+  const feature = useView().store.feature.value;
+  return feature < 0 ? <List row={row} /> : <Opened row={row} feature={feature} />;
+}
+
+/** The button that was clicked is gone once the panel is drawn anew: the focus stays inside. */
+function refocus(event: MouseEvent, where: string): void {
+  const panel = (event.currentTarget as HTMLElement).closest(".aw-panel");
+  setTimeout(() => panel?.querySelector<HTMLElement>(where)?.focus({ preventScroll: true }));
+}
+
+function List({ row }: { row: Row }) {
+  const { store } = useView();
+  const reading = store.reading.value;
+  if (!reading) return null;
+  return (
+    <Await of={store.data.features(row.id)}>
+      {(f) => {
+        let off = "";
+        const rows: BarRow[] = f.numbers.map((number, i) => {
+          const name = featureName(row, number);
+          const concept = f.concepts[i] ?? "";
+          // Asking costs nothing where there is no kernel, and says why there is no card.
+          const card = store.fixed.value && store.data.feature(row.id, number).value;
+          if (card && card.state === "absent") off = card.text;
+          return {
+            key: name,
+            label: <Concept text={concept} below={`${name} · fires at ${plain(f.activations[i] ?? 0)}`} />,
+            value: f.values[i] ?? 0,
+            title: `${concept || name}: ${card && card.state === "absent" ? card.text : `open ${name}`}`,
+            ...(!(card && card.state === "absent") && {
+              act: (event: MouseEvent) => {
+                refocus(event, "button");
+                store.select(`${row.id}/${number}`);
+              },
+            }),
+          };
+        });
+        if (f.rest_count) rows.push({ key: "rest", label: `${f.rest_count} others`, value: f.rest, quiet: true });
+        rows.push({ key: "bias", label: "decoder bias", value: f.bias, quiet: true, title: "the same for every prompt" });
+        rows.push({ key: "error", label: "reconstruction error", value: f.error, quiet: true, title: "what the dictionary misses: measured" });
+        const values = rows.map((r) => r.value);
+        return (
+          <div data-part="features">
+            <p class="aw-caption">
+              What the features of {f.site} contributed through {row.id} to <TargetName />. {f.note}{" "}
+              <span class="aw-do">Click a feature to see what it fires on.</span>
+            </p>
+            <div class="aw-concepts">
+              <Bars label={`Features of ${row.id}`} rows={rows} />
+            </div>
+            <Check total={sumOf(values)} name={row.id} value={reading.plain(reading.value(row.id))} gap={f.gap} unit={reading.header.target.unit} most={largest(values)} />
+            <p class="aw-quiet aw-small">
+              {COMPUTED} {off && `What cannot be clicked has no card here. ${off}`}
+            </p>
+          </div>
+        );
+      }}
+    </Await>
+  );
+}
+
+function Opened({ row, feature }: { row: Row; feature: number }) {
+  const { store } = useView();
+  const name = featureName(row, feature);
+  return (
+    <div data-part="feature">
+      <button
+        class="aw-link"
+        onClick={(event) => {
+          refocus(event, `[title$="${name}"]`);
+          store.select(row.id);
+        }}
+      >
+        All features of {row.id}
+      </button>
+      <Await of={store.data.feature(row.id, feature)}>{(card) => <Read row={row} feature={feature} name={name} card={card} />}</Await>
+    </div>
+  );
+}
+
+/** A card, as read at the place that the Explorer explains. */
+function Read({ row, feature, name, card }: { row: Row; feature: number; name: string; card: FeatureCard }) {
+  const { store } = useView();
+  const reading = store.reading.value;
+  const list = store.data.features(row.id).value;
+  if (!reading) return null;
+  const at = list.state === "ready" ? list.value.numbers.indexOf(feature) : -1;
+  const value = list.state === "ready" ? list.value.values[at] : undefined;
+  const here = card.here[reading.position] ?? 0;
+  return (
+    <Card name={name} card={card} tokens={reading.tokens}>
+      , {here > 0 ? `here at ${plain(here)}` : "not here"}
+      {value !== undefined && (
+        <>
+          , and adds {signed(value)} through {row.id} to <TargetName />
+        </>
+      )}
+    </Card>
+  );
+}
+
+/** A card standing alone. */
+export function CardView({ header }: { header: CardHeader }) {
+  return (
+    <div class="aw-card aw-pad" data-part="feature">
+      <h2 class="aw-headline">{header.name}</h2>
+      <Card name={header.name} card={header} tokens={header.tokens} alone />
+    </div>
+  );
+}
+
+interface CardProps {
+  name: string;
+  card: FeatureCard;
+  /** those of the prompt */
+  tokens: string[];
+  alone?: boolean;
+  children?: ComponentChildren;
+}
+
+function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
+  const { palette } = useView();
+  // The first token is far from all others for most models: it would leave them pale.
+  const most = largest([...card.here.slice(1), ...card.contexts.flatMap((c) => c.values)]);
+  const colour = (v: number) => shade(palette.value, sequential(palette.value, Math.min(1, v / most)));
+  const text = (tokens: string[], values: number[]) =>
+    tokens.map((token, i) => {
+      const v = values[i] ?? 0;
+      return (
+        <>
+          {/^\s/.test(token) && <wbr />}
+          {v > 0 ? (
+            <mark class="aw-shaded" style={colour(v)} title={`activation ${plain(v)}`}>
+              <Token text={token} />
+              <span class="aw-sr"> ({plain(v)})</span>
+            </mark>
+          ) : (
+            <Token text={token} />
+          )}
+        </>
+      );
+    });
+  return (
+    <>
+      {alone ? card.label && <h3 class="aw-subtitle">{card.label}</h3> : <h4 class="aw-subtitle">{card.label || name}</h4>}
+      <p class="aw-caption">
+        {card.label ? `Computed label of ${name}` : card.density === null ? "No label was computed" : "It fires too rarely for a label"}.{" "}
+        {(card.density !== null || children) && (
+          <>
+            It fires{card.density !== null && ` on ${percent(card.density)} of tokens`}
+            {children}.
+          </>
+        )}
+      </p>
+      <h4 class="aw-sidetitle">Activation on this prompt</h4>
+      {prompt.length > MANY ? (
+        <p class="aw-context aw-scroll" tabIndex={0} role="group" aria-label="The prompt">
+          {text(prompt, card.here)}
+        </p>
+      ) : (
+        <div class="aw-carried">
+          {prompt.map((token, i) => {
+            const v = card.here[i] ?? 0;
+            return (
+              <span class="aw-pick" title={`activation ${plain(v)}`}>
+                <span class={`aw-tok ${v > 0 ? "aw-shaded" : ""}`} style={v > 0 ? colour(v) : undefined}>
+                  <Token text={token} />
+                </span>
+                <span class="aw-num">{v > 0 ? plain(v) : "\u2013"}</span>
+              </span>
+            );
+          })}
+        </div>
+      )}
+      {card.contexts.length > 0 && <h4 class="aw-sidetitle">Fires most in these newly drawn texts</h4>}
+      <ul class="aw-contexts">
+        {card.contexts.map(({ tokens, values, cut }) => (
+          <li class="aw-context">
+            {cut[0] && "…"}
+            {text(tokens, values)}
+            {cut[1] && "…"}
+          </li>
+        ))}
+      </ul>
+      <Sides sides={[words("Promotes", card.up), words("Suppresses", card.down)]} />
+      <p class="aw-quiet aw-small">
+        What it adds to the logits directly{card.through && `, through ${card.through}`}, for one unit of activation, before the last norm scales it.
+      </p>
+    </>
+  );
+}

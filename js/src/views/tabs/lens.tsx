@@ -1,0 +1,263 @@
+/** What the model would say after each layer: layers upwards from the tokens, one cell for every place in the prompt. */
+import { useMemo, useState } from "preact/hooks";
+import type { Cell } from "../../core/host/keyboard";
+import type { Container } from "../../core/host/wire";
+import { css, inkOn, sequential } from "../../core/maths/colour";
+import { cellNumber, digitsFor, percent, plain, tokenText } from "../../core/maths/format";
+import { diverging, largest } from "../../core/maths/geometry";
+import { Lens, type Show, windowOf } from "../../core/state/lens";
+import type { LensHeader } from "../../core/types";
+import { Await, Hidden } from "../parts/awaiting";
+import { useView } from "../parts/context";
+import { longest, Pager, useGrid, useWidth } from "../parts/grid";
+import { TargetName, Token } from "../parts/names";
+
+const TIGHT = 46; // px of a column where that makes room for all
+const COLUMN = 56; // px of a column, at least
+const SIDE = 52; // px of the layers' names
+
+/** The lens standing alone. */
+export function LensView({ data }: { data: Container<LensHeader> }) {
+  const lens = useMemo(() => new Lens(data), [data]);
+  return (
+    <div class="aw-card aw-pad">
+      <h2 class="aw-headline">{data.header.title}</h2>
+      {data.header.notes.map((note) => (
+        <p class="aw-sub">{note}</p>
+      ))}
+      <LensGrid lens={lens} current={lens.columns - 1} />
+    </div>
+  );
+}
+
+/** The lens of the Explorer's prompt, beside how the explained number builds up. */
+export function LensTab() {
+  const { store } = useView();
+  const reading = store.reading.value;
+  if (!reading) return null;
+  const part = (["candidates", "values"] as const).find((p) => store.hides(p));
+  if (part) return <Hidden part={part} what="the lens" />;
+  const ask = store.fixed.value ? undefined : (position: number, target: number) => store.explain({ position, target });
+  return (
+    <Await of={store.data.lens()}>
+      {(lens) => (
+        <>
+          <h4 class="aw-subtitle">{lens.header.title}</h4>
+          <LensGrid key={store.version.value} lens={lens} current={reading.position} build={reading.buildup()} ask={ask} />
+        </>
+      )}
+    </Await>
+  );
+}
+
+interface GridProps {
+  lens: Lens;
+  /** the column that is explained */
+  current: number;
+  /** the explained number so far, for every layer */
+  build?: number[] | undefined;
+  ask?: ((position: number, target: number) => void) | undefined;
+}
+
+function LensGrid({ lens, current, build, ask }: GridProps) {
+  const { store, palette } = useView();
+  const unit = store.reading.value?.header.target.unit;
+  const { layers, tokens, target } = lens.header;
+  const show = store.lens.value;
+  const [at, setAt] = useState<Cell | null>(null);
+  const [kept, keep] = useState<Cell | null>(null);
+  const [from, setFrom] = useState(Infinity);
+  const [box, width] = useWidth();
+  const n = tokens.length;
+  const last = layers.length - 1;
+  // rows count from the bottom in the lens, from the top on the screen and for the keys
+  const flip = (row: number) => last - row;
+  const beside = build ? (width < 460 ? 78 : 116) : 0; // px of the build-up
+  const room = width - SIDE - beside;
+  const { first, count } = windowOf(n, Math.floor(room / (room >= n * TIGHT ? TIGHT : COLUMN)), from, current);
+  const cell = Math.floor(Math.min(88, room / count - 3));
+  const inside = (column: number) => Math.min(Math.max(column, first), first + count - 1);
+  const start = { row: 0, column: inside(current) };
+  const grid = useGrid({
+    rows: layers.length,
+    width: () => n,
+    start,
+    at,
+    setAt: (to) => {
+      setAt(to);
+      if (to && to.column < first) setFrom(to.column);
+      if (to && to.column >= first + count) setFrom(to.column - count + 1);
+    },
+    pick: keep,
+  });
+  const stop = at && at.column === inside(at.column) ? at : start;
+  const name = <Token text={target.text} />;
+  const low = show === "rank" ? "last" : "0";
+  const high = show === "rank" ? "first" : plain(lens.most(show), lens.most(show) === 1 ? 0 : 1);
+  const modes: [Show, string, preact.ComponentChildren][] = [
+    ["top", "top prediction", "The likeliest next token; the colour is its probability."],
+    ["probability", "probability", <>The probability of {name}.</>],
+    ["rank", "rank", <>The rank of {name} among all tokens: 1 is the top prediction.</>],
+    ["entropy", "entropy", "How undecided the row is: entropy in nats, 0 is certain."],
+    ["kl", "KL", "How far the row is from the model's own output there: KL divergence in nats, 0 is the same."],
+  ];
+  const told = at ?? kept;
+  const { spans, zero } = diverging(build ?? []);
+  const columns = Array.from({ length: count }, (_, i) => first + i);
+  const chars = longest(columns.map((c) => tokens[c] ?? ""));
+  const [, mode, meaning] = modes.find(([mode]) => mode === show) ?? [];
+  return (
+    <div data-part="lens">
+      <div class="aw-seg aw-wrap" role="group" aria-label="What the cells show">
+        {modes.map(([mode, text]) => (
+          <button key={mode} data-show={mode} aria-pressed={mode === show} onClick={() => (store.lens.value = mode)}>
+            {text}
+          </button>
+        ))}
+      </div>
+      <p class="aw-caption">
+        Each row reads the stream after a layer as if it were the last: the top row is the model's own output. Each column is what would come after
+        the token below it. <span class="aw-do">{meaning}</span>{" "}
+        <span class="aw-legend" aria-hidden="true">
+          {low} <i /> {high}
+        </span>
+      </p>
+      <div ref={box}>
+        <div
+          {...grid}
+          class={`aw-heat aw-lens ${chars * 6.8 > cell + 2 ? "aw-upright" : ""}`}
+          role="grid"
+          aria-label={`Logit lens: ${mode} by layer and position`}
+          aria-colcount={n + 1}
+          style={{ gridTemplateColumns: `${SIDE - 3}px repeat(${count}, ${cell}px)${build ? ` ${beside - 3}px` : ""}`, "--aw-head": `${Math.min(90, chars * 7 + 8)}px` }}
+        >
+          {layers.map((_, r) => {
+            const row = flip(r);
+            const span = spans[row];
+            return (
+              <div role="row" class="aw-contents" key={r}>
+                <span role="rowheader" class={`aw-vhead ${r === told?.row ? "aw-on" : ""}`} aria-colindex={1}>
+                  {layers[row]}
+                  {build && <span class="aw-sr">, {plain(build[row] ?? 0, digitsFor(largest(build)))} so far</span>}
+                </span>
+                {columns.map((c) => {
+                  const value = lens.value(show, row, c);
+                  const colour = sequential(palette.value, lens.shade(show, value));
+                  const best = lens.text(lens.top(row, c, 0).id);
+                  return (
+                    <span
+                      role="gridcell"
+                      key={c}
+                      class={`aw-cell ${kept?.row === r && kept.column === c ? "aw-picked" : r === 0 && c === current ? "aw-now" : ""}`}
+                      aria-colindex={c + 2}
+                      style={{ backgroundColor: css(colour), color: css(inkOn(palette.value, colour)) }}
+                      tabIndex={stop.row === r && stop.column === c ? 0 : -1}
+                      onPointerEnter={() => setAt({ row: r, column: c })}
+                      onClick={() => keep({ row: r, column: c })}
+                    >
+                      <span class="aw-celltext" aria-hidden="true" title={show === "top" && longest([best]) * 7 > cell - 8 ? tokenText(best) : undefined}>
+                        {show === "top" ? <Token text={best} /> : cellText(show, value)}
+                      </span>
+                      <span class="aw-sr">{lens.tell(row, c)}</span>
+                    </span>
+                  );
+                })}
+                {build && (
+                  <span class="aw-build" aria-hidden="true">
+                    <span class="aw-track">
+                      <i class="aw-zero" style={{ left: `${100 * zero}%` }} />
+                      <i
+                        class={`aw-bar ${(build[row] ?? 0) < 0 ? "aw-neg" : "aw-pos"}`}
+                        style={{ left: `${100 * (span?.left ?? 0)}%`, width: `${100 * (span?.width ?? 0)}%` }}
+                      />
+                    </span>
+                    <span class="aw-val">{plain(build[row] ?? 0, Math.min(2, digitsFor(largest(build))))}</span>
+                  </span>
+                )}
+              </div>
+            );
+          })}
+          <div role="row" class="aw-contents">
+            <span role="columnheader" class="aw-vhead" aria-colindex={1}>
+              token
+            </span>
+            {columns.map((c) => (
+              <span role="columnheader" key={c} aria-colindex={c + 2} class={`aw-hhead ${c === (told?.column ?? current) ? "aw-on" : ""}`} title={tokenText(tokens[c] ?? "")}>
+                <Token text={tokens[c] ?? ""} />
+              </span>
+            ))}
+            {build && (
+              <span class="aw-quiet aw-small" aria-hidden="true">
+                {unit} so far
+              </span>
+            )}
+          </div>
+        </div>
+      </div>
+      <div class={`aw-readout aw-told ${told ? "aw-stuck" : ""}`} aria-live="polite">
+        {told ? <Told lens={lens} row={flip(told.row)} column={told.column} /> : <span class="aw-quiet">Point at a cell, or use the arrow keys; a click or Enter keeps it.</span>}
+      </div>
+      <Pager n={n} first={first} count={count} go={setFrom} />
+      {ask && kept && <Ask lens={lens} row={flip(kept.row)} column={kept.column} ask={ask} />}
+      {build && <Build build={build} />}
+    </div>
+  );
+}
+
+function cellText(show: Show, value: number): string {
+  if (show === "probability") return value < 0.005 ? "" : cellNumber(value);
+  if (show === "rank") return value < 1e4 ? String(value) : `${Math.round(value / 1000)}k`;
+  return plain(value, value < 9.95 ? 1 : 0);
+}
+
+/** The likeliest tokens of one cell, and the numbers of the target. */
+function Told({ lens, row, column }: { lens: Lens; row: number; column: number }) {
+  const { layers, tokens, target } = lens.header;
+  const number = (show: Show) => lens.value(show, row, column);
+  return (
+    <>
+      <p>
+        <b>{layers[row]}</b> after <Token text={tokens[column] ?? ""} />:{" "}
+        {Array.from({ length: lens.k }, (_, i) => lens.top(row, column, i)).map(({ id, p }, i) => (
+          <span class="aw-once" key={i}>
+            <Token text={lens.text(id)} /> {percent(p)}
+          </span>
+        ))}
+      </p>
+      <p class="aw-quiet">
+        <Token text={target.text} /> {percent(number("probability"))}, rank {number("rank")}; entropy {plain(number("entropy"), 2)} nats, KL to the output{" "}
+        {plain(number("kl"), 2)} nats
+      </p>
+    </>
+  );
+}
+
+function Ask({ lens, row, column, ask }: { lens: Lens; row: number; column: number; ask(position: number, target: number): void }) {
+  const { id } = lens.top(row, column, 0);
+  return (
+    <button
+      class="aw-btn"
+      data-part="ask"
+      onClick={(event) => {
+        // the answer takes this button away, and must not take the focus with it
+        event.currentTarget.closest(".aw-detail")?.querySelector<HTMLElement>('[role="tab"][tabindex="0"]')?.focus();
+        ask(lens.header.positions[column] ?? 0, id);
+      }}
+    >
+      Explain <Token text={lens.text(id)} /> after <Token text={lens.header.tokens[column] ?? ""} />
+    </button>
+  );
+}
+
+function Build({ build }: { build: number[] }) {
+  const reading = useView().store.reading.value;
+  if (!reading) return null;
+  const end = build[build.length - 1] ?? 0;
+  const now = reading.plain(reading.header.actual);
+  return (
+    <p class="aw-quiet aw-small" data-part="buildup">
+      Beside the grid, <TargetName /> builds up: all contributions summed up to each layer, with the scale that the last norm has in the end. It stands at{" "}
+      {reading.plain(end)} after the last layer{now !== reading.plain(end) && `; with biases and other constants it is ${now}`}.
+    </p>
+  );
+}

@@ -1,0 +1,154 @@
+/** A walk back to the tokens: a tree whose rows open, every node the sum of what is below it. */
+import { useRef, useState } from "preact/hooks";
+import { digitsFor, signed } from "../../core/maths/format";
+import { diverging, largest } from "../../core/maths/geometry";
+import type { Trace, TraceArgs, TraceHeader } from "../../core/types";
+import { Await, Hidden } from "../parts/awaiting";
+import { useView } from "../parts/context";
+import { Token } from "../parts/names";
+import { pressed, useRoving } from "../parts/roving";
+
+/** The rows that are open at first: the largest that opens, the largest of those below it, and so on. */
+function leading({ depth, values }: Trace): Set<number> {
+  const open = new Set<number>();
+  const size = (i: number) => Math.abs(values[i] ?? 0);
+  for (let level = 1, at = 0; ; level++) {
+    let best = -1;
+    for (let i = at; (depth[i] ?? 0) >= level; i++)
+      if (depth[i] === level && (depth[i + 1] ?? 0) > level && (best < 0 || size(i) > size(best))) best = i;
+    if (best < 0) return open;
+    open.add(best);
+    at = best + 1;
+  }
+}
+
+/** The row that row i is a part of; -1 for the explained number. */
+function above(depth: number[], i: number): number {
+  let at = i - 1;
+  while (at >= 0 && (depth[at] ?? 0) >= (depth[i] ?? 0)) at--;
+  return at;
+}
+
+function Tree({ trace, tokens, pick }: { trace: Trace; tokens: string[]; pick?: (id: string) => void }) {
+  const { labels, kinds, at, depth, values } = trace;
+  const [open, setOpen] = useState(() => leading(trace));
+  const box = useRef<HTMLDivElement>(null);
+  const inner = (i: number) => (depth[i + 1] ?? 0) > (depth[i] ?? 0);
+  const seen: number[] = [];
+  let closed = Infinity;
+  depth.forEach((d, i) => {
+    if (d > closed) return;
+    closed = inner(i) && !open.has(i) ? d : Infinity;
+    seen.push(i);
+  });
+  const rove = useRoving(0);
+  const toggle = (i: number) => {
+    const now = new Set(open);
+    if (inner(i) && !now.delete(i)) now.add(i);
+    setOpen(now);
+    if (depth[i] === 1 && kinds[i] === "part") pick?.(labels[i] ?? "");
+  };
+  const keys = (event: KeyboardEvent) => {
+    const side = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const i = Number((event.target as Element).closest<HTMLElement>("[data-i]")?.dataset["i"] ?? -1);
+    if (!side || i < 0) return rove.list.onKeyDown(event);
+    event.preventDefault();
+    if (inner(i) && open.has(i) === side < 0) toggle(i);
+    else box.current?.querySelector<HTMLElement>(`[data-i="${side < 0 ? above(depth, i) : inner(i) ? i + 1 : i}"]`)?.focus();
+  };
+  const { spans, zero } = diverging(values);
+  const digits = digitsFor(largest(values));
+  return (
+    <>
+      <div ref={box} class="aw-scroll aw-tall" role="tree" aria-label={trace.title} {...rove.list} onKeyDown={keys}>
+        {seen.map((i) => {
+          const value = values[i] ?? 0;
+          const place = at[i] ?? -1;
+          return (
+            <div
+              key={i}
+              role="treeitem"
+              class={`aw-wrow aw-row ${kinds[i] === "part" ? "" : "aw-others"}`}
+              data-i={i}
+              aria-level={depth[i]}
+              aria-expanded={inner(i) ? open.has(i) : undefined}
+              tabIndex={rove.tabIndex(i)}
+              onClick={() => toggle(i)}
+              onKeyDown={pressed(() => toggle(i))}
+            >
+              <span class="aw-name aw-node" style={{ paddingLeft: `${14 * ((depth[i] ?? 1) - 1)}px` }}>
+                <i class="aw-twist" />
+                {labels[i]}{" "}
+                {place >= 0 && (
+                  <span class="aw-num">
+                    <Token text={tokens[place] ?? ""} /> {place}
+                  </span>
+                )}
+              </span>{" "}
+              <span class="aw-track" aria-hidden="true">
+                <i class="aw-zero" style={{ left: `${100 * zero}%` }} />
+                <i
+                  class={`aw-bar ${value < 0 ? "aw-neg" : "aw-pos"} ${kinds[i] === "part" ? "" : "aw-many"}`}
+                  style={{ left: `${100 * (spans[i]?.left ?? 0)}%`, width: `${100 * (spans[i]?.width ?? 0)}%` }}
+                />
+              </span>{" "}
+              <span class="aw-val">{signed(value, digits)}</span>
+            </div>
+          );
+        })}
+      </div>
+      <p class="aw-total aw-check" data-part="sum">
+        {trace.balance}
+      </p>
+      {trace.notes.map((note) => (
+        <p class="aw-quiet aw-small">{note}</p>
+      ))}
+    </>
+  );
+}
+
+const WAYS = [
+  ["stop", "MLPs whole"],
+  ["frozen", "MLPs open, gates held"],
+] as const;
+
+/** The trace of what the Explorer explains. */
+export function TracePanel() {
+  const { store } = useView();
+  const [mlps, setMlps] = useState<TraceArgs["mlps"]>("stop");
+  const reading = store.reading.value;
+  if (!reading) return null;
+  if (store.hides("values")) return <Hidden part="values" what="the contributions" />;
+  return (
+    <div data-part="trace">
+      <div class="aw-seg" role="group" aria-label="What happens at an MLP">
+        {WAYS.map(([way, text]) => (
+          <button key={way} data-mlps={way} aria-pressed={mlps === way} onClick={() => setMlps(way)}>
+            {text}
+          </button>
+        ))}
+      </div>
+      <Await of={store.data.trace(mlps)}>
+        {(trace) => (
+          <>
+            <p class="aw-caption">{trace.title}</p>
+            <Tree key={`${store.version.value}${mlps}`} trace={trace} tokens={reading.tokens} pick={(id) => store.select(id)} />
+          </>
+        )}
+      </Await>
+    </div>
+  );
+}
+
+/** A trace standing alone. */
+export function TraceView({ header }: { header: TraceHeader }) {
+  return (
+    <div class="aw-card aw-pad" data-part="trace">
+      <h2 class="aw-headline">{header.title}</h2>
+      <p class="aw-sub">
+        Who wrote it, who had written what they read, and so on, in {header.unit}. Attention and norms held: observed, not yet tested.
+      </p>
+      <Tree trace={header} tokens={header.tokens} />
+    </div>
+  );
+}

@@ -1,0 +1,93 @@
+/**
+ * Every kind of view as Python sends it: now (states.json, written by tests/states.py), and as version 0.1.0 saved it
+ * (saved-0.1.json: the traits of its offline pages, written once and for ever).
+ */
+import { afterEach, describe, expect, it } from "vitest";
+import { HostModel, readEmbedded } from "../src/core/host/host";
+import type { Kind } from "../src/core/types";
+import widget from "../src/index";
+import { SENT } from "./fixture";
+import saved from "./saved-0.1.json";
+
+let end: (() => void) | undefined;
+afterEach(() => {
+  end?.();
+  end = undefined;
+  document.body.replaceChildren();
+});
+const tick = () => new Promise((done) => setTimeout(done, 5));
+
+function show(traits: object, changes: object = {}) {
+  const el = document.createElement("div");
+  document.body.append(el);
+  const model = new HostModel({ ...traits, ...changes });
+  end = widget.render({ model, el });
+  const one = (selector: string) => el.querySelector<HTMLElement>(selector);
+  const all = (selector: string) => [...el.querySelectorAll<HTMLElement>(selector)];
+  const click = async (selector: string) => {
+    const target = one(selector);
+    if (!target) throw new Error(`nothing matches ${selector}`);
+    target.click();
+    await tick();
+  };
+  return { el, model, one, all, click };
+}
+
+/** By kind, what must be on the screen: where, and a text that stands there. */
+const DRAWN: Record<Exclude<Kind, "attribution">, [string, RegExp]> = {
+  explorer: [".aw-headline", /lead: \+7\.10 of 19\.45 logits for ·Paris/],
+  attention: ['[data-part="heads"]', /L1H2.*L3H5/],
+  bars: ['[data-part="sum"]', /L1H2|L2\.mlp/],
+  card: ['[data-part="feature"]', /Computed label of/],
+  effects: ['[role="listbox"]', /·France/],
+  lens: ['[role="grid"]', /·Paris/],
+  patching: ['[role="grid"]', /recovery/],
+  phrase: ['[data-part="spine"]', /·Paris/],
+  trace: ['[role="tree"]', /L1\.mlp/],
+  verdicts: ['[role="listbox"]', /L3\.mlp/],
+};
+
+const NOW = Object.fromEntries(Object.entries(SENT).map(([kind, state]) => [kind, { kind, state, selected: "", source: -1, options: { hidden: [], static: true } }]));
+const OLD = Object.fromEntries(Object.entries(saved).map(([kind, traits]) => [kind, readEmbedded(JSON.stringify(traits))]));
+
+for (const [when, all] of [["sent now", NOW], ["saved by version 0.1", OLD]] as const) {
+  describe(when, () => {
+    it("is one view of every kind", () => expect(Object.keys(all).sort()).toEqual(Object.keys(DRAWN).sort()));
+
+    for (const [kind, [where, said]] of Object.entries(DRAWN)) {
+      it(`draws: ${kind}`, () => {
+        const shown = show(all[kind] ?? {});
+        expect(shown.one(where)?.textContent).toMatch(said);
+        expect(shown.all('.aw-error, [role="alert"]')).toHaveLength(0);
+        expect(shown.el.textContent).not.toMatch(/undefined|NaN|Needs a running kernel/);
+      });
+    }
+  });
+}
+
+describe("saved by version 0.1", () => {
+  it("keeps the comparison, verdicts and every tab", async () => {
+    const { one, all, click, model, el } = show(OLD["explorer"] ?? {});
+    expect(one('[data-part="corrupted-line"]')?.textContent).toContain("1 token differs");
+    expect(all('[data-part="waterfall"] .aw-verdict').length).toBeGreaterThan(0);
+    for (const [row, tabs] of [["L1H2", ["pattern", "why", "writes", "tokens", "lens"]], ["L1.mlp", ["neurons", "features", "writes"]]] as const) {
+      model.set("selected", row);
+      await tick();
+      for (const tab of tabs) {
+        await click(`[role="tab"][data-tab="${tab}"]`);
+        expect(one(".aw-panel")?.textContent?.length, `${row} ${tab}`).toBeGreaterThan(40);
+        expect(one(".aw-panel")?.textContent, `${row} ${tab}`).not.toMatch(/undefined|NaN/);
+      }
+    }
+    await click('[data-order="trace"]');
+    expect(all('[role="treeitem"]').length).toBeGreaterThan(3);
+    expect(all(".aw-error")).toHaveLength(0);
+    expect(el.querySelector("[role=alert]")).toBeNull();
+  });
+
+  it("covers the comparison by its old name", () => {
+    const { one } = show(OLD["explorer"] ?? {}, { options: { hidden: ["compare"], static: true } });
+    expect(one('[data-part="hidden-corrupted"]')).not.toBeNull();
+    expect(one('[data-part="corrupted-line"]')).toBeNull();
+  });
+});
