@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..components import ComponentLike, component
 from ..errors import ComponentError, GranularityError, TargetError
-from ..model.attend import attend, looks, normed, project
+from ..model.attend import looks, normed, project, scored
 from ..model.sweep import Swept, sweep
 from ..model.writes import Write
 from .cells import Cell, RunDonor, cells_of, parts_of, z_changed
@@ -120,8 +120,8 @@ def path_patch(
     """
     pairs = as_pairs(model, clean, corrupted, position)
     found = pairs[0][0].model
-    if found.granularity != "heads" or not found.check.attention_ok:
-        raise GranularityError(f"Paths through {found.name} need exact heads: {found.check.reason}.")
+    if found.granularity != "heads" or not found.check.scores_ok:
+        raise GranularityError(f"Paths through {found.name} need exact heads: {found.check.no_scores}.")
     if direction not in SHARES or mlps not in ("recompute", "freeze"):
         raise TargetError(f"{direction!r} and {mlps!r} are not a choice.", 'Use "noise" and "recompute", say.')
     names = [receivers] if isinstance(receivers, str) else list(receivers)
@@ -214,9 +214,9 @@ def _heads_taken(base: Run, readers: Sequence[Receiver], layer: int, first: Swep
     if not changed:
         return []
     stream = torch.cat([arrived.to(rec.streams[layer].dtype), rec.streams[layer][count:]])
-    own = attend(model, rec, layer)
+    own = scored(model, rec, layer)
     x = normed(model, layer, stream)
-    sides = {"q": own.q.final.clone(), "k": own.k.final.clone(), "v": own.v.final.clone()}
+    sides = {"q": own.q.final.clone(), "k": own.k.final.clone(), "v": own.v.clone()}
     for r in readers:
         new = project(model, rec, layer, r.side, x).final
         for h in r.heads:

@@ -162,7 +162,7 @@ _Found: TypeAlias = "tuple[Float[Tensor, 'row d_model'], dict[tuple[str, int], T
 def _computed(base: Run, rows: list[list[Write]], start: int, target: int, swept: Swept) -> _Found:
     """One pass, in the fastest way that is exact on this model."""
     model, reads = base.model, tuple(swept.reads)
-    known = _KNOWN.setdefault(model, _Known(records_keys=not model.check.attention_ok))
+    known = _KNOWN.setdefault(model, _Known(records_keys=not model.check.scores_ok))
     last = start == target and start > 0
     reasons = []
     for kind in ("packed", "suffix") if last else ("suffix",):
