@@ -222,8 +222,8 @@ FAMILIES: Mapping[str, tuple[Anatomy, ...]] = {
         ),
     ),
     "gptj": (
-        replace(_GPTJ, qkv=_qkv(_GPTJ, scaling="scaling", rotary_table="sines_first")),  # since transformers 5.24
         _GPTJ,
+        replace(_GPTJ, qkv=_qkv(_GPTJ, scaling="scaling", rotary_table="sines_first")),  # since transformers 5.24
     ),
     "opt": (_OPT,),
     "gpt_neox": (_NEOX,),
