@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.parts.attention import Attended, attend, looks
+from ...model.parts.attention import Attended, Scored, attend, looks, scored
 from ...model.tracing.edits import Edit
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import ComponentError, GranularityError, PositionError
@@ -113,8 +113,9 @@ def cells_of(
         count = model.n_layers + (site == "stream")
         listed: Any = range(count) if layers is None else layers if hasattr(layers, "__iter__") else [layers]
         chosen = [_layer(n, count) for n in listed]
-        if site in HEAD_SITES and not (model.granularity == "heads" and (site == "z" or model.check.attention_ok)):
-            raise GranularityError(f"Heads of {model.name} cannot be patched: {model.check.reason}.")
+        known = {"q": model.check.scores_ok, "k": model.check.scores_ok}.get(site, model.check.attention_ok)
+        if site in HEAD_SITES and not (model.granularity == "heads" and (site == "z" or known)):
+            raise GranularityError(f"Heads of {model.name} cannot be patched: {model.check.no_scores}.")
         for layer in chosen:
             numbers: list[int | None] = [None]
             if site in HEAD_SITES and heads == "each":
@@ -223,15 +224,24 @@ class RunDonor:
     def attended(self, layer: int) -> tuple[Attended, Attended]:
         """The attention of ``layer`` in (base, source), recomputed once."""
         if layer not in self._kept:
-            self._kept[layer] = tuple(attend(self.model, run.record, layer) for run in (self.base, self.source))  # type: ignore[assignment]
+            found = [attend(self.model, run.record, layer) for run in (self.base, self.source)]
+            self._kept[layer] = found[0], found[1]
         return self._kept[layer]
+
+    def scored(self, layer: int) -> tuple[Scored, Scored]:
+        """The same with queries and keys."""
+        own, other = self._kept.get(layer, (None, None))
+        if not (isinstance(own, Scored) and isinstance(other, Scored)):
+            own, other = (scored(self.model, run.record, layer) for run in (self.base, self.source))
+            self._kept[layer] = own, other
+        return own, other
 
     @torch.no_grad()
     def mixed(self, site: str, layer: int, at: tuple[int, ...]) -> Float[Tensor, "position heads_times_d_head"]:
         """z of all heads of ``layer`` when ``site`` of each takes the source's value at ``at``."""
         key = (site, layer, at)
         if key not in self._mixes:
-            own, other = self.attended(layer)
+            own, other = self.attended(layer) if site in ("v", "pattern") else self.scored(layer)
             index = list(at)
 
             def swapped(a: Tensor, b: Tensor) -> Tensor:
@@ -239,12 +249,12 @@ class RunDonor:
                 out[:, index] = b[:, index]
                 return out
 
-            values, pattern = own.v.final, own.pattern
+            values, pattern = own.v, own.pattern
             if site == "v":
-                values = swapped(values, other.v.final)
+                values = swapped(values, other.v)
             elif site == "pattern":
                 pattern = swapped(pattern, other.pattern)
-            else:
+            elif isinstance(own, Scored) and isinstance(other, Scored):
                 q = swapped(own.q.final, other.q.final) if site == "q" else own.q.final
                 k = swapped(own.k.final, other.k.final) if site == "k" else own.k.final
                 pattern = looks(self.model, self.base.record, layer, q, k)[2]
@@ -256,7 +266,7 @@ def z_changed(
     run: Run, layer: int, own: Attended, mixed: Float[Tensor, "head position d_head"]
 ) -> Float[Tensor, "position heads_times_d_head"]:
     """The recorded z of ``layer`` plus what ``mixed`` changes: what is not changed stays bit by bit as it was."""
-    change = mixed - own.pattern @ own.v.final
+    change = mixed - own.pattern @ own.v
     flat = change.transpose(0, 1).reshape(run.n_positions, -1)
     z = run.record.z[layer]
     out: Tensor = torch.where(flat == 0, z, (z.float() + flat).to(z.dtype))

@@ -126,8 +126,8 @@ def edge_patch(
     """
     ((a, b),) = as_pairs(model, clean, corrupted, position)
     found = a.model
-    if found.granularity != "heads" or not found.check.attention_ok:
-        raise GranularityError(f"Edges of {found.name} need exact heads: {found.check.reason}.")
+    if found.granularity != "heads" or not found.check.scores_ok:
+        raise GranularityError(f"Edges of {found.name} need exact heads: {found.check.no_scores}.")
     base, source = (b, a) if direction == "denoise" else (a, b)
     metric = metric_of(target, a, a.position(position))
     ends = ends_of(metric, a, b, position)

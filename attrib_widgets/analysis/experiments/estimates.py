@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.parts.attention import key_heads
 from ...model.tracing.gradient import Gradients, differentiate
 from ...words.components import Component
 from ...words.errors import ComponentError, TargetError
@@ -180,6 +181,14 @@ def _heads(part: Part, donor: RunDonor, width: int) -> list[int]:
     return [part.head]
 
 
+def _raw(donor: RunDonor, layer: int, side: str, number: int) -> Float[Tensor, "position width"]:
+    """Queries, keys or values of the base (0) or the source (1) as their projection gives them."""
+    if side == "v":
+        return key_heads(donor.model, donor.attended(layer)[number].v).double()
+    found = donor.scored(layer)[number]
+    return (found.q if side == "q" else found.k).raw.double()
+
+
 def _product(
     donor: RunDonor, part: Part, at: tuple[int, ...], gradients: Gradients, mixed: bool
 ) -> Float[Tensor, "row position head"]:
@@ -191,8 +200,8 @@ def _product(
         gradient = gradients.at["z", part.layer]
         heads = model.n_heads
     elif part.site in ("q", "k", "v"):
-        own, other = donor.attended(part.layer)
-        change = getattr(other, part.site).raw.double() - getattr(own, part.site).raw.double()
+        own, other = (_raw(donor, part.layer, part.site, number) for number in (0, 1))
+        change = other - own
         columns = geo.rows[part.site].flatten().to(change.device)
         gradient = gradients.at[part.site, part.layer][..., columns]
         heads = model.n_heads if part.site == "q" else geo.n_kv_heads

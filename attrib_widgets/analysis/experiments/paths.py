@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.parts.attention import attend, looks, normed, project
+from ...model.parts.attention import looks, normed, project, scored
 from ...model.tracing.edits import Edit
 from ...model.tracing.sweep import Swept, sweep
 from ...words.components import ComponentLike, component
@@ -122,8 +122,8 @@ def path_patch(
     """
     pairs = as_pairs(model, clean, corrupted, position)
     found = pairs[0][0].model
-    if found.granularity != "heads" or not found.check.attention_ok:
-        raise GranularityError(f"Paths through {found.name} need exact heads: {found.check.reason}.")
+    if found.granularity != "heads" or not found.check.scores_ok:
+        raise GranularityError(f"Paths through {found.name} need exact heads: {found.check.no_scores}.")
     if direction not in SHARES or mlps not in ("recompute", "freeze"):
         raise TargetError(f"{direction!r} and {mlps!r} are not a choice.", 'Use "noise" and "recompute", say.')
     names = [receivers] if isinstance(receivers, str) else list(receivers)
@@ -253,12 +253,12 @@ def _heads_taken(
     both = sorted({*changed, *moved})
     if not both:
         return []
-    own = attend(model, rec, layer)
+    own = scored(model, rec, layer)
 
     def whole_prompt(stream: Tensor) -> Tensor:
         return normed(model, layer, torch.cat([stream.to(recorded.dtype), recorded[count:]]))
 
-    sides = {"q": own.q.final.clone(), "k": own.k.final.clone(), "v": own.v.final.clone()}
+    sides = {"q": own.q.final.clone(), "k": own.k.final.clone(), "v": own.v.clone()}
     if live is not None and moved:  # readers in earlier layers changed what all sides read
         x = whole_prompt(live)
         for side, values in sides.items():

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
-from ...model.parts.attention import attend, input_norm
+from ...model.parts.attention import attend, input_norm, scored
 from ...words.components import head
 from ..opening.heads import carried, shares
 from ..reading.decomposition import decompose, parts_below
@@ -96,7 +96,7 @@ def why_table(a: Attribution, keys: Sequence[Sequence[int]]) -> WhyTable:
     values = torch.zeros(*shape, len(parts_below(model, a.reading.point)))
     constant, score = torch.zeros(shape), torch.zeros(shape[:2])
     for layer in range(a.reading.point.attentions):
-        found, norm = attend(model, run.record, layer), input_norm(model, layer)
+        found, norm = scored(model, run.record, layer), input_norm(model, layer)
         for number, name in enumerate(("query", "key")):
             sides = [read_side(run, found, layer, h, name, query, keys[layer][h]) for h in range(model.n_heads)]
             places = sorted({s.position for s in sides})

@@ -225,17 +225,17 @@ def unit_writes(a: Attribution, layer: int) -> UnitWrites:
         constant = through.new_zeros(geo.n_heads)
     else:
         constant = (bias.view(-1, geo.d_head).repeat_interleave(geo.group, 0) * through).sum(-1)
-    carry = (found.v.final @ through[..., None])[..., 0] - constant[:, None]
+    carry = (found.v @ through[..., None])[..., 0] - constant[:, None]
     reading = a.reading
     dest = reading.norm.scale(reading.point.stream(rec))
     write = outlet_of(model, "attn", layer)
     post = write.scale(rec.attn_out[layer])
     dest = dest * post
-    norms = torch.stack([write.push(v @ w).norm(dim=-1) for v, w in zip(found.v.final, weight, strict=True)]) * post[at]
+    norms = torch.stack([write.push(v @ w).norm(dim=-1) for v, w in zip(found.v, weight, strict=True)]) * post[at]
     value_bias = constant * found.pattern[:, at].sum(-1)
     relative = post / post[at]
     z = rec.z[layer][at].float().view(geo.n_heads, geo.d_head)
-    gathered = torch.einsum("hs,hsd->hd", found.pattern[:, at], found.v.final)
+    gathered = torch.einsum("hs,hsd->hd", found.pattern[:, at], found.v)
     rounding = ((z - gathered) * through).sum(-1).cpu()
     return UnitWrites(
         carry.cpu(), (dest / dest[at]).cpu(), norms.cpu(), relative.cpu(), value_bias.cpu(), rounding, found

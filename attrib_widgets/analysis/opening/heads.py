@@ -76,10 +76,10 @@ def carried_along(
     model, layer, index = run.model, head.layer or 0, head.index or 0
     direction, through, bias = value_direction(model, layer, index, u)
     pattern = found.pattern[index, at]
-    values = pattern * (found.v.final[index] @ through - bias)
+    values = pattern * (found.v[index] @ through - bias)
     d = model.geometry.d_head
     z = run.record.z[layer][at, index * d : (index + 1) * d].float()
-    missed = z - pattern @ found.v.final[index]
+    missed = z - pattern @ found.v[index]
     bar, parent = torch.tensor(value), z @ through
     slack = 1e-4 * (z.norm() * through.norm()) + 1e-12
     refuse_above(bar - parent.cpu(), slack.cpu(), f"{head} no longer writes what its bar says")

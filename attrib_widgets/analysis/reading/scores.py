@@ -14,14 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import dot_bound
-from ...model.parts.attention import attend, input_norm, normed_input, score_direction
+from ...model.parts.attention import input_norm, normed_input, score_direction, scored
 from ...words.components import Component
 from ...words.errors import ComponentError, GranularityError, PositionError
 from ...words.targets import ScoreTarget
 from .point import Reading, ReadPoint
 
 if TYPE_CHECKING:
-    from ...model.parts.attention import Attended
+    from ...model.parts.attention import Scored
     from ...model.run import Run
 
 
@@ -33,8 +33,8 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
         PositionError: a position outside the prompt, or a key after its query (unless the model looks ahead).
     """
     model = run.model
-    if not model.check.attention_ok:
-        raise GranularityError(f"Attention of {model.name} was not shown to be exact: {model.check.reason}.")
+    if not model.check.scores_ok:
+        raise GranularityError(f"Attention of {model.name} was not shown to be exact: {model.check.no_scores}.")
     layer, head = target.head.layer or 0, target.head.index or 0
     if layer >= model.n_layers or head >= model.n_heads:
         raise ComponentError(
@@ -48,7 +48,7 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
         raise PositionError(
             f"Position {query} cannot look at {max(keys)}: attention reads backwards.", "Swap query= and key=."
         )
-    found = attend(model, run.record, layer)
+    found = scored(model, run.record, layer)
     side, *other = [read_side(run, found, layer, head, target.side, query, key) for key in keys]
     for second in other:
         side = side - second
@@ -82,7 +82,7 @@ class Side:
         )
 
 
-def read_side(run: Run, found: Attended, layer: int, head: int, side: str, query: int, key: int) -> Side:
+def read_side(run: Run, found: Scored, layer: int, head: int, side: str, query: int, key: int) -> Side:
     """The score of ``head`` between ``query`` and ``key``, read on one side.
 
     Raises:

@@ -33,7 +33,8 @@ class QKV:
 
     ``rotary``: ``"halves"`` or ``"interleaved"``, how the numbers of a head are paired; ``rotary_table`` how the
     cosines are laid out that the layer is given: ``"doubled"`` (each half holds all), ``"interleaved"`` (each one twice
-    in a row), ``"single"``, or the name of a buffer [position, sines and cosines] of the attention module itself.
+    in a row), ``"single"``, ``"sines_first"`` (single, the sines before the cosines), or the name of a buffer
+    [position, sines and cosines] of the attention module itself.
     ``rotary_if`` names an attribute that is false in layers that do not rotate. Three switches say where a model in
     half precision computes in float32 all the same: ``float_rotary``, ``float_scores``; ``early_scaling``: the
     queries are scaled, and rounded, before they meet the keys. ``alibi``: the position penalty is ``"added"`` to the

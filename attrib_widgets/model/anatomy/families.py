@@ -109,6 +109,16 @@ _GPT2 = Anatomy(
     qkv=QKV("c_attn", "c_attn", "c_attn", layout="thirds"),
     n_kv_heads=None,
 )
+_GPTJ = replace(
+    _GPT2,
+    pos=None,
+    attn_out="attn.out_proj",
+    mlp_norm="ln_1",
+    mlp_in="mlp.fc_in",
+    mlp_down="mlp.fc_out",
+    qkv=replace(_SPLIT, scaling="/scale_attn", rotary="interleaved", rotary_table="embed_positions", float_scores=True),
+    parallel=True,
+)
 _OPT = Anatomy(
     layers="model.decoder.layers",
     final_norm="model.decoder.final_layer_norm",
@@ -213,22 +223,8 @@ FAMILIES: Mapping[str, tuple[Anatomy, ...]] = {
         ),
     ),
     "gptj": (
-        replace(
-            _GPT2,
-            pos=None,
-            attn_out="attn.out_proj",
-            mlp_norm="ln_1",
-            mlp_in="mlp.fc_in",
-            mlp_down="mlp.fc_out",
-            qkv=replace(
-                _SPLIT,
-                scaling="/scale_attn",
-                rotary="interleaved",
-                rotary_table="embed_positions",
-                float_scores=True,
-            ),
-            parallel=True,
-        ),
+        _GPTJ,
+        replace(_GPTJ, qkv=_qkv(_GPTJ, scaling="scaling", rotary_table="sines_first")),  # since transformers 5.24
     ),
     "opt": (_OPT,),
     "gpt_neox": (_NEOX,),

@@ -1,12 +1,13 @@
 """Attention recomputed from a recording: queries, keys, values, scores and patterns of one layer.
 
-Works whatever attention implementation the model was loaded with, because nothing is read from it: the layer's
-own projections are called on the recorded stream, and the self-check compares pattern times values with the
-recorded z. Everything returned is float32.
+Patterns and values are what the layer's own module is heard to do (:mod:`.listen`), where it reproduces the recorded
+z; else, and for scores, the layer's own projections are called on the recorded stream and the anatomy says what
+follows, whatever attention implementation the model was loaded with. Everything returned is float32.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +15,21 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ...words.errors import AnatomyError, GranularityError
+from ...words.errors import AnatomyError, AttribError, GranularityError
 from ..anatomy.anatomy import QKV, bias_of, weight_in_out
 from ..anatomy.norms import FrozenNorm, no_norm
 from ..anatomy.rounding import half_ulp, projection_error, refuse_above, worst
 from ..memory import require
+from .listen import heard
 
 if TYPE_CHECKING:
+    from ..model import Model
     from ..network import Network
     from ..tracing.record import Recording
 
 # Allowed miss of pattern @ v against the recorded z, relative to what the pattern takes from the values' magnitudes.
 LIMITS = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+_GONE = "the attention of layer {}, recomputed, is not what its heads wrote"
 
 
 @dataclass
@@ -41,18 +45,27 @@ class Projected:
 class Attended:
     """The attention of one layer on one prompt.
 
-    ``pattern`` rows are as the model has them: where it has sinks they sum to 1 minus ``sink``. ``scores`` are
-    before the soft cap and the mask, the position penalty ``alibi`` included; ``blocked`` is where the mask (a
-    sliding window, say) lets nothing through.
+    ``pattern`` rows are as the model has them: where it has sinks they sum to 1 minus ``sink``. ``v`` are the values
+    of every query head.
+    """
+
+    pattern: Float[Tensor, "head destination source"]
+    v: Float[Tensor, "head position d_head"]
+    sink: Float[Tensor, "head destination"] | None
+
+
+@dataclass
+class Scored(Attended):
+    """The same with its scores.
+
+    ``scores`` are before the soft cap and the mask, the position penalty ``alibi`` included; ``blocked`` is where the
+    mask (a sliding window, say) lets nothing through.
     """
 
     q: Projected
     k: Projected
-    v: Projected
     scores: Float[Tensor, "head destination source"]
     alibi: Float[Tensor, "head destination source"] | None
-    pattern: Float[Tensor, "head destination source"]
-    sink: Float[Tensor, "head destination"] | None
     blocked: Bool[Tensor, "heads_or_1 destination source"]
     scaling: float
     cap: float | None
@@ -138,6 +151,8 @@ def rotation(model: Network, rec: Recording, layer: int) -> Rotation | None:
     if given is None:
         return None
     cos, sin = (t.reshape(-1, t.shape[-1]) for t in given)
+    if qkv.rotary_table == "sines_first":
+        return Rotation(sin, cos, interleaved)
     if qkv.rotary_table == "interleaved":
         cos, sin = cos[:, ::2], sin[:, ::2]
     elif qkv.rotary_table != "single":
@@ -218,24 +233,61 @@ def allowed_keys(model: Network, rec: Recording, layer: int) -> Float[Tensor, "h
     return found.masked_fill(blocked, -torch.inf)
 
 
-def attend(model: Network, rec: Recording, layer: int) -> Attended:
-    """The attention of ``layer``, recomputed and compared with the recorded z.
+def attend(model: Model, rec: Recording, layer: int) -> Attended:
+    """The patterns and values of ``layer``, recomputed and compared with the recorded z.
 
     Raises:
-        GranularityError: it is not what the heads wrote on this prompt (weights changed since the run, say).
+        GranularityError: they are not what the heads wrote on this prompt (weights changed since the run, say), or
+            were not shown to be exact at all.
         PositionError: the scores and patterns of all its heads exceed the free memory.
     """
-    n = len(rec.streams[layer])
-    held = 4 * 4 * model.n_heads * n * n  # scores, logits, pattern, and the softmax between them, in float32
-    require(model, held, f"The attention of layer {layer} over {n:,} tokens", "for its scores and patterns")
-    found = _recompute(model, rec, layer)
-    where = f"the attention of layer {layer}, recomputed, is not what its heads wrote"
-    refuse_above(*_miss(model, rec, layer, found), where)
+    if not model.check.attention_ok:
+        raise GranularityError(f"Attention of {model.name} was not shown to be exact: {model.check.reason}.")
+    _fits(model, rec, layer)
+    found = _heard(model, rec, layer)
+    if found is None or not worst(*_miss(model, rec, layer, found)) <= 1:
+        if model.check.scores_ok or found is None:
+            return scored(model, rec, layer)
+        refuse_above(*_miss(model, rec, layer, found), _GONE.format(layer))
+    _refuse_adapter(model, rec, layer, "v", normed_input(model, rec, layer), key_heads(model, found.v))
     return found
 
 
-def attention_error(model: Network, rec: Recording, layer: int) -> float:
-    """Largest miss of pattern times values against the recorded z, in units of what rounding explains.
+def scored(model: Model, rec: Recording, layer: int) -> Scored:
+    """The same with queries, keys and scores, from the layer's projections and what the anatomy says of them.
+
+    Raises:
+        GranularityError: it is not what the heads wrote on this prompt, or was not known from the start.
+        PositionError: the scores and patterns of all its heads exceed the free memory.
+    """
+    if not model.check.scores_ok:
+        raise GranularityError(f"Scores of {model.name} were not shown to be exact: {model.check.no_scores}.")
+    _fits(model, rec, layer)
+    found = _recompute(model, rec, layer)
+    refuse_above(*_miss(model, rec, layer, found), _GONE.format(layer))
+    return found
+
+
+def _fits(model: Model, rec: Recording, layer: int) -> None:
+    n = len(rec.streams[layer])
+    held = 4 * 4 * model.n_heads * n * n  # scores, logits, pattern, and the softmax between them, in float32
+    require(model, held, f"The attention of layer {layer} over {n:,} tokens", "for its scores and patterns")
+
+
+def _heard(model: Model, rec: Recording, layer: int) -> Attended | None:
+    found = heard(model, rec, layer, normed_input(model, rec, layer))
+    return None if found is None else Attended(found.pattern, found.v, found.sink)
+
+
+def key_heads(
+    model: Model, values: Float[Tensor, "head position d_head"]
+) -> Float[Tensor, "position key_heads_times_d_head"]:
+    """Values of every query head as their projection gives them."""
+    return values[:: model.geometry.group].transpose(0, 1).flatten(1)
+
+
+def scores_error(model: Model, rec: Recording, layer: int) -> float:
+    """Largest miss of the anatomy's pattern times values against the recorded z, in units of what rounding explains.
 
     Raises:
         AnatomyError: the projections are not where the anatomy says.
@@ -243,14 +295,33 @@ def attention_error(model: Network, rec: Recording, layer: int) -> float:
     return worst(*_miss(model, rec, layer, _recompute(model, rec, layer)))
 
 
-def _miss(model: Network, rec: Recording, layer: int, found: Attended) -> tuple[Tensor, Tensor]:
+def heard_error(model: Model, rec: Recording, layer: int) -> tuple[float, float]:
+    """(miss of the patterns and values that were heard, miss of the value projection) of ``layer``, in that unit.
+
+    The first is infinite where nothing was heard, the second where the values are no projection of what is read.
+    """
+    found = _heard(model, rec, layer)
+    if found is None:
+        return math.inf, math.inf
+    missed = worst(*_miss(model, rec, layer, found))
+    alone = key_heads(model, found.v)
+    same = found.v[:: model.geometry.group].repeat_interleave(model.geometry.group, 0)
+    try:
+        x = normed_input(model, rec, layer)
+        values = worst(*_projected_miss(model, rec, layer, "v", x, alone))
+    except (AttribError, RuntimeError, AttributeError, TypeError, IndexError):
+        return missed, math.inf
+    return missed, values if torch.equal(same, found.v) else math.inf
+
+
+def _miss(model: Model, rec: Recording, layer: int, found: Attended) -> tuple[Tensor, Tensor]:
     """(recorded z - pattern @ v, bound) per position, head and number."""
     z = rec.z[layer].float().view(-1, model.n_heads, model.geometry.d_head).transpose(0, 1)
-    size = found.pattern @ found.v.final.abs()
+    size = found.pattern @ found.v.abs()
     limit = LIMITS.get(model.dtype, LIMITS[torch.bfloat16])
     if _eager(model):  # recomputed in the model's own arithmetic, up to the order of its sums
         limit = min(limit, max(1e-4, 2 * torch.finfo(model.dtype).eps))
-    return z - found.pattern @ found.v.final, limit * size.double() + half_ulp(z, rec.z[layer].dtype)
+    return z - found.pattern @ found.v, limit * size.double() + half_ulp(z, rec.z[layer].dtype)
 
 
 def score_cap(model: Network, layer: int) -> float | None:
@@ -271,17 +342,29 @@ def _eager(model: Network) -> bool:
     return _implementation(model) == "eager"
 
 
-def _recompute(model: Network, rec: Recording, layer: int) -> Attended:
+def _recompute(model: Model, rec: Recording, layer: int) -> Scored:
     x = normed_input(model, rec, layer)
     q, k, v = (project(model, rec, layer, which, x) for which in "qkv")
-    for which, part in zip("qkv", (q, k, v), strict=True):  # an adapter adds what the weight does not show
-        weight, bias = projection_weight(model, layer, which)
-        out = part.raw.to(rec.z[layer].dtype)
-        missed, bound = projection_error(x, weight.T, bias, out, torch.linalg.vector_norm(weight, dim=1))
-        where = f"the {which} projection of layer {layer} does more than its weight says"
-        refuse_above(missed, bound, where, "Merge adapters into the weights first (PEFT: merge_and_unload).")
-    looked = looks(model, rec, layer, q.final, k.final)
-    return Attended(q, k, v, *looked)
+    for which, part in zip("qkv", (q, k, v), strict=True):
+        _refuse_adapter(model, rec, layer, which, x, part.raw)
+    scores, alibi, pattern, sink, blocked, scaling, cap = looks(model, rec, layer, q.final, k.final)
+    return Scored(pattern, v.final, sink, q, k, scores, alibi, blocked, scaling, cap)
+
+
+def _refuse_adapter(model: Model, rec: Recording, layer: int, which: str, x: Tensor, out: Tensor) -> None:
+    """An adapter adds what the weight does not show."""
+    missed, bound = _projected_miss(model, rec, layer, which, x, out)
+    where = f"the {which} projection of layer {layer} does more than its weight says"
+    refuse_above(missed, bound, where, "Merge adapters into the weights first (PEFT: merge_and_unload).")
+
+
+def _projected_miss(
+    model: Model, rec: Recording, layer: int, which: str, x: Tensor, out: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(``out`` - its projection by weight and bias, bound)."""
+    weight, bias = projection_weight(model, layer, which)
+    lengths = torch.linalg.vector_norm(weight, dim=1)
+    return projection_error(x, weight.T, bias, out.to(rec.z[layer].dtype), lengths)
 
 
 def looks(
@@ -291,7 +374,8 @@ def looks(
     q: Float[Tensor, "head position d_head"],
     k: Float[Tensor, "head position d_head"],
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor, float, float | None]:
-    """Where heads look with queries ``q`` and keys ``k``: everything of :class:`Attended` after its q, k and v.
+    """Where heads look with queries ``q`` and keys ``k``: the scores, position penalty, pattern, sink, mask, scaling
+    and cap of :class:`Scored`.
 
     They need not be those of the recording, which gives the mask and the position penalty.
     """
@@ -377,7 +461,7 @@ def value_direction(
 
 
 def score_direction(
-    model: Network, rec: Recording, found: Attended, layer: int, head: int, side: str, position: int, other: int
+    model: Model, rec: Recording, found: Scored, layer: int, head: int, side: str, position: int, other: int
 ) -> tuple[Float[Tensor, "d_model"], float]:
     """One side of the score of ``head`` between a query and a key, the other side held fixed.
 

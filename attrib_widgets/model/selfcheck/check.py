@@ -2,9 +2,10 @@
 
 Five questions, each answered with the worst element in units of its own rounding bound:
 stream (before + attention + MLP = after), heads (their writes and the bias = the recorded sublayer output),
-attention (recomputed from q, k, v = the recorded z), read-out (norm and unembedding = the printed logits),
-causality (later tokens change nothing before them). What fails of the first three is shown coarsely with the reason; a
-model whose read-out fails is refused; on one that looks ahead, nothing relies on causality.
+attention (recomputed from q, k, v, or heard in the layer's own module, = the recorded z), read-out (norm and
+unembedding = the printed logits), causality (later tokens change nothing before them). What fails of the first three
+is shown coarsely with the reason; a model whose read-out fails is refused; on one that looks ahead, nothing relies on
+causality.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ...words.errors import AnatomyError, AttribError, GranularityError
 from ..anatomy.anatomy import Anatomy, Geometry, geometry, resolved
 from ..anatomy.discovery import candidates
 from ..anatomy.rounding import accumulation, half_ulp, projection_error, require_float32, worst
-from ..parts.attention import attention_error, score_cap
+from ..parts.attention import heard_error, score_cap, scores_error
 from ..parts.closing import head_error, parallel, stream_error
 from ..parts.experts import mixture, mlp_input
 from ..parts.outlet import outlet_of
@@ -41,7 +42,8 @@ class SelfCheck:
     """What was found exact on the loaded model.
 
     ``granularity`` is ``"heads"``, ``"sublayers"`` or ``"layers"``; ``reason`` says in words why it is not finer, and
-    ``remark`` something to know about a model that is exact all the same. ``numbers`` maps each question to its worst
+    ``remark`` something to know about a model that is exact all the same; ``scores_reason`` and ``mlp_reason`` say why
+    scores and the inside of the MLPs are not exact where the rest is. ``numbers`` maps each question to its worst
     element in units of the rounding bound (at most 1 passes).
     """
 
@@ -51,6 +53,17 @@ class SelfCheck:
     numbers: dict[str, float] = field(default_factory=dict)
     remark: str = ""
     mlp_reason: str = ""
+    scores_reason: str = ""
+
+    @property
+    def scores_ok(self) -> bool:
+        """Queries, keys and scores are known exactly, not patterns and values alone."""
+        return self.attention_ok and not self.scores_reason
+
+    @property
+    def no_scores(self) -> str:
+        """Why scores are not known, in words."""
+        return self.scores_reason or self.reason
 
     @property
     def mlp_ok(self) -> bool:
@@ -64,21 +77,23 @@ class SelfCheck:
 
     @property
     def rank(self) -> tuple[int, int, float]:
-        """Smaller is better: granularity, whether the inside of the MLPs is exact too, and how far the rest is off.
+        """Smaller is better: granularity, how much of the inside is not exact, and how far the rest is off.
 
         Attention that could not be recomputed at all is further off than any number: the reason is then that of the
         likeliest anatomy, not of one that does not fit.
         """
-        finest = GRANULARITIES.index(self.granularity), int(not self.mlp_ok)
+        inside = (self.attention_ok, self.scores_ok, self.mlp_ok)
+        finest = GRANULARITIES.index(self.granularity), sum(not ok for ok in inside)
         if finest == (0, 0):
             return *finest, 0.0
         untold = self.granularity == "sublayers" and "attention" not in self.numbers
+        untold |= bool(self.scores_reason) and "scores" not in self.numbers
         return *finest, math.inf if untold else max(self.numbers.values(), default=0.0)
 
     @property
     def ok(self) -> bool:
         """Everything is exact, per head."""
-        return self.granularity == "heads" and self.attention_ok
+        return self.granularity == "heads" and self.scores_ok
 
     def __repr__(self) -> str:
         rows = [[name, f"{value:.2f}", "passes" if value <= 1 else "FAILS"] for name, value in self.numbers.items()]
@@ -86,7 +101,7 @@ class SelfCheck:
             f"Self-check: exact per {self.granularity.rstrip('s')}",
             ["question", "worst element, in its rounding bound", ""],
             rows,
-            footer=self.reason or self.remark,
+            footer=self.reason or self.scores_reason or self.remark,
         )
         return render_text(table)
 
@@ -219,18 +234,32 @@ def _check(model: Model, recordings: dict[Any, Recording]) -> SelfCheck:
     if not numbers["heads"] <= 1:
         reason = f"the heads of {anatomy.attn_out} and its bias do not add up to its output, so heads are not shown"
         return replace(coarse, reason=reason)
+    more = ""
     try:
-        numbers["attention"] = max(attention_error(model, rec, i) for i in range(model.n_layers))
+        numbers["attention"] = max(scores_error(model, rec, i) for i in range(model.n_layers))
+        reason = "attention recomputed from queries, keys and values is not what the heads wrote"
     except (AttribError, RuntimeError, AttributeError, TypeError) as refused:
-        why = _words(refused)
-        reason = f"attention could not be recomputed ({why}), so heads are not shown; pass anatomy= to say where it is"
-        return replace(coarse, reason=reason)
-    if not numbers["attention"] <= 1:
-        reason = (
-            "attention recomputed from queries, keys and values is not what the heads wrote, so heads are not shown"
-        )
-        return replace(coarse, reason=reason)
-    return SelfCheck("heads", True, "", numbers, _ignored_cap(model), mlp_reason)
+        reason, more = f"attention could not be recomputed ({_words(refused)})", "; pass anatomy= to say where it is"
+    if numbers.get("attention", math.inf) <= 1:
+        return SelfCheck("heads", True, "", numbers, _ignored_cap(model), mlp_reason)
+    return _heard_check(model, rec, replace(coarse, reason=f"{reason}, so heads are not shown{more}"), reason + more)
+
+
+def _heard_check(model: Model, rec: Recording, coarse: SelfCheck, reason: str) -> SelfCheck:
+    """What is exact where the anatomy's ``q``, ``k`` and what follows them are not: what the layers themselves do."""
+    found = [heard_error(model, rec, i) for i in range(model.n_layers)]
+    missed, values = (max(numbers) for numbers in zip(*found, strict=True))
+    if not missed <= 1:
+        return coarse
+    numbers = {name: value for name, value in coarse.numbers.items() if name != "attention"}
+    numbers["attention"] = missed
+    if "attention" in coarse.numbers:
+        numbers["scores"] = coarse.numbers["attention"]
+    if not values <= 1:
+        why = f"its heads' values are no projection of what its layers read ({reason})"
+        return replace(coarse, granularity="heads", numbers=numbers, reason=why)
+    numbers["values"] = values
+    return SelfCheck("heads", True, "", numbers, "", coarse.mlp_reason, reason)
 
 
 def _words(refused: Exception) -> str:

@@ -20,6 +20,8 @@ QUESTIONS = {
     "stream": "before + attention + MLP = after, in every layer",
     "heads": "the heads' writes + bias = the attention's output",
     "attention": "softmax of q . k, times v = what the heads gathered",
+    "values": "the value projection of what the layer reads = the values",
+    "scores": "the same from the anatomy's q, k and what follows them",
     "causality": "later tokens change nothing before them",
     "MLP input": "the MLPs read what the anatomy says",
     "experts": "router weight x expert, summed = the MLP's output",
@@ -80,7 +82,10 @@ def report(model: Model) -> Report:
     if check.ok:
         inside = "experts" if any(model.has_experts(i) for i in range(model.n_layers)) else "neurons"
         facts.append("exact: heads, sources, attention scores" + (f", {inside}" if check.mlp_ok else ""))
+    elif check.attention_ok:
+        facts.append("exact: heads, sources")
     reasons = [f"not finer because {check.reason}"] if check.reason else []
+    reasons += [f"no attention scores because {check.scores_reason}"] if check.scores_reason else []
     reasons += [f"no neurons or experts because {check.mlp_reason}"] if check.mlp_reason else []
     reasons += [check.remark] if check.remark else []
     title = f"{model.name} adds up, exact per {model.granularity.removesuffix('s')}"

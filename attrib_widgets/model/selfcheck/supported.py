@@ -126,7 +126,7 @@ def tried(family: str) -> Family:
     inside = ""
     if model.check.mlp_ok and model.granularity != "layers":
         inside = "experts" if any(model.has_experts(i) for i in range(model.n_layers)) else "neurons"
-    why = model.check.reason or model.check.mlp_reason
+    why = model.check.reason or model.check.scores_reason or model.check.mlp_reason
     return Family(family, model.granularity.removesuffix("s"), inside, known, why)
 
 

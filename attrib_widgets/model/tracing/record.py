@@ -14,13 +14,11 @@ from torch import Tensor, nn
 
 from ...words.errors import AnatomyError
 from ..anatomy.anatomy import find
+from ..parts.listen import given_to
 from .edits import Edits, edited
 
 if TYPE_CHECKING:
     from ..model import Model
-
-# What an attention module is given besides the stream, and what the recomputation of its pattern needs.
-ATTENTION_INPUTS = ("attention_mask", "position_embeddings", "alibi")
 
 
 @dataclass
@@ -30,8 +28,8 @@ class Recording:
     ``streams`` has one entry more than there are layers: the last is what the final norm reads.
     ``attn_write`` and ``mlp_write`` are what was added to the stream; ``attn_out`` and ``mlp_out`` the sublayer
     outputs before a post-norm and a multiplier (the same tensors where there is neither). ``logits`` are as printed,
-    ``precap`` the same before the soft cap, both for ``kept`` positions only. ``mlp_entered`` is filled
-    on request only.
+    ``precap`` the same before the soft cap, both for ``kept`` positions only. ``attn_inputs`` is what the attention
+    modules were given beside the stream, by name. ``mlp_entered`` is filled on request only.
     """
 
     streams: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
@@ -156,8 +154,8 @@ def record_many(
                 block.input = edited(block.input, edits["stream", i])
             rec.streams.append(_rows(block.input, count))
             if anatomy.attn:
-                given = block.get(anatomy.attn).inputs[1]
-                rec.attn_inputs.append({k: given[k] for k in ATTENTION_INPUTS if given.get(k) is not None})
+                inner = block.get(anatomy.attn)
+                rec.attn_inputs.append(given_to(inner._module, inner.inputs, rec.streams[i].shape[-1]))
                 out = block.get(anatomy.attn_out)
                 if ("z", i) in edits:
                     out.input = edited(out.input, edits["z", i], model.n_heads)

@@ -199,7 +199,7 @@ def _in_full(base: Run, rows: list[list[Edit]], target: int, swept: Swept, reads
 def _known(model: Model) -> _Known:
     """What was found out with the attention code that ``model`` runs now."""
     code = getattr(model.config, "_attn_implementation", None)
-    return model.kept(("sweep", code), lambda: _Known(records_keys=not model.check.attention_ok))
+    return model.kept(("sweep", code), lambda: _Known(records_keys=not model.check.scores_ok))
 
 
 def _noted(swept: Swept, reasons: Sequence[str]) -> None:

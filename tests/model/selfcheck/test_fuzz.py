@@ -125,7 +125,7 @@ def shown_whole(make: Callable[[], Any]) -> Any:
         return None if len(str(refusal)) > 30 else refusal
     if model.check.ok and model.check.mlp_ok:
         return model
-    assert model.check.reason or model.check.mlp_reason
+    assert model.check.no_scores or model.check.mlp_reason
     return None
 
 

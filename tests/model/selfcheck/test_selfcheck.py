@@ -72,6 +72,44 @@ def refused(make, finer_than="heads"):
     return model
 
 
+def heads_alone(make, values=True):
+    """Scores are refused with the reason; heads, patterns and (``values``) sources are what the layers do."""
+    model = make()
+    check, run = model.check, model.run(families.LONG_PROMPT)
+    assert not check.ok and not check.scores_ok and check.no_scores
+    assert (check.granularity, check.attention_ok) == ("heads", values), check
+    a = aw.attribute(run, " Paris")
+    assert a.exact
+    for layer in range(model.n_layers):
+        bias = model.out_weight(layer)[1]
+        z = run.record.z[layer][-1].float() @ model.out_weight(layer)[0] + (0 if bias is None else bias)
+        assert torch.allclose(z, run.record.attn_out[layer][-1].float(), rtol=0.05, atol=0.05)
+
+    with pytest.raises(aw.GranularityError) as caught:
+        aw.attribute(run, aw.score("L1H1"))
+    assert check.no_scores in str(caught.value), "the error does not give the reason"
+    for site in ("q", "k"):
+        with pytest.raises(aw.GranularityError):
+            aw.patch(model, families.LONG_PROMPT, families.LONG_PROMPT, " Paris", sites=[site])
+    if not values:
+        with pytest.raises(aw.GranularityError, match="no projection"):
+            a.sources("L1H1")
+        return model
+    hf = model.hf
+    before, hf.config._attn_implementation = hf.config._attn_implementation, "eager"
+    with torch.no_grad():
+        expected = hf(torch.tensor([run.ids]), use_cache=False, output_attentions=True).attentions
+    hf.config._attn_implementation = before
+    got = aw.attention(run).patterns.view(model.n_layers, model.n_heads, run.n_positions, run.n_positions)
+    limit = 1e-5 if model.dtype == torch.float32 else 0.1
+    assert float((got - torch.stack([p[0] for p in expected]).float()).abs().max()) <= limit
+    c, t = a.sources("L1H1"), a.through("L1H1")
+    assert abs(c.gap) <= 1e-5 * (1 + float(c.values.abs().sum()))
+    assert torch.allclose(t.values.sum(-1), t.source_values, atol=1e-4 * (1 + float(t.source_values.abs().max())))
+    assert "no attention scores because" in str(model.report())
+    return model
+
+
 # -- a wrong anatomy -----------------------------------------------------------------------------------------------
 @BOTH
 @pytest.mark.parametrize("name", ["gemma2", "gemma3", "olmo2"])
@@ -112,13 +150,13 @@ def test_a_head_count_that_divides_nothing(heads):
 @BOTH
 @pytest.mark.parametrize("kv", [1, 4])
 def test_wrong_number_of_key_and_value_heads(kv, dtype):
-    refused(lambda: load("llama", dtype, anatomy={"n_kv_heads": kv}))
+    heads_alone(lambda: load("llama", dtype, anatomy={"n_kv_heads": kv}), values=False)
 
 
 @BOTH
 @pytest.mark.parametrize(("name", "layout"), [("gpt2", "per_head"), ("gpt_neox", "thirds"), ("bloom", "thirds")])
 def test_wrong_order_of_a_fused_projection(name, layout, dtype):
-    refused(lambda: load(name, dtype, anatomy={"qkv.layout": layout}))
+    heads_alone(lambda: load(name, dtype, anatomy={"qkv.layout": layout}), values=False)
 
 
 @BOTH
@@ -126,19 +164,19 @@ def test_wrong_order_of_a_fused_projection(name, layout, dtype):
     ("name", "field"), [("gemma2", "softcap"), ("gemma3", "q_norm"), ("qwen3", "k_norm"), ("olmo2", "q_norm")]
 )
 def test_forgotten_part_of_the_scores(name, field, dtype):
-    refused(lambda: load(name, dtype, anatomy={f"qkv.{field}": None}))
+    heads_alone(lambda: load(name, dtype, anatomy={f"qkv.{field}": None}))
 
 
 @BOTH
 @pytest.mark.parametrize("name", ["gemma2", "gpt2_untied"])
 def test_wrong_scale_of_the_scores(name, dtype):
     """Gemma-2 divides by sqrt(24), this GPT-2 by the layer's number too: 1/sqrt(head size) is neither."""
-    refused(lambda: load(name, dtype, anatomy={"qkv.scaling": "nowhere"}))
+    heads_alone(lambda: load(name, dtype, anatomy={"qkv.scaling": "nowhere"}))
 
 
 @BOTH
 def test_swapped_keys_and_values(dtype):
-    refused(lambda: load("llama", dtype, anatomy={"qkv.k": "v_proj", "qkv.v": "k_proj"}))
+    heads_alone(lambda: load("llama", dtype, anatomy={"qkv.k": "v_proj", "qkv.v": "k_proj"}), values=False)
 
 
 @BOTH
@@ -187,9 +225,9 @@ def test_the_reason_is_that_of_the_likeliest_anatomy():
 
     attention.forward = forward
     check = aw.load(hf, tokenizer=families.tokenizer("llama")).check
-    assert check.granularity == "sublayers"
-    assert "is not what the heads wrote" in check.reason, check.reason
-    assert check.numbers["attention"] > 1
+    assert check.granularity == "heads" and not check.reason
+    assert "is not what the heads wrote" in check.scores_reason, check
+    assert check.numbers["scores"] > 1 >= check.numbers["attention"]
 
 
 def test_the_message_names_what_was_expected():
@@ -336,7 +374,7 @@ def test_wrong_map_from_query_heads_to_key_and_value_heads(dtype, monkeypatch):
         return states.repeat(1, groups, 1, 1)
 
     monkeypatch.setattr(modeling_llama, "repeat_kv", interleaved)
-    refused(lambda: load("llama", dtype, attn="eager"))
+    heads_alone(lambda: load("llama", dtype, attn="eager"), values=False)
 
 
 @BOTH
@@ -348,7 +386,7 @@ def test_wrong_rotation(dtype, monkeypatch):
         return torch.stack([-x[..., 1::2], x[..., ::2]], -1).flatten(-2)
 
     monkeypatch.setattr(modeling_llama, "rotate_half", neighbours)
-    refused(lambda: load("llama", dtype))
+    heads_alone(lambda: load("llama", dtype))
 
 
 # -- architectures that were not promised ----------------------------------------------------------------------------

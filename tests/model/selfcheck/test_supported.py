@@ -27,6 +27,7 @@ def test_every_family_that_is_written_down_is_exact_per_head():
     for family in FAMILIES:
         row = table[family]
         assert row.known and row.exact_per == "head" and row.inside in ("neurons", "experts"), row
+        assert not row.reason, row
 
 
 def test_what_is_coarse_says_why():
@@ -57,8 +58,9 @@ def test_a_report_has_the_numbers():
 def test_a_report_of_a_coarse_model_says_why():
     report = aw.load(specimen("gpt2"), tokenizer=small_tokenizer(), anatomy={"mlp_in": "mlp.c_proj"}).report()
     assert any("neurons" in reason for reason in report.reasons)
-    hf = specimen("deepseek_v3")
-    report = aw.load(hf, tokenizer=small_tokenizer()).report()
+    report = aw.load(specimen("deepseek_v3"), tokenizer=small_tokenizer()).report()
+    assert "per head" in repr(report) and any("no projection of what" in reason for reason in report.reasons)
+    report = aw.load(specimen("diffllama"), tokenizer=small_tokenizer()).report()
     assert "per sublayer" in repr(report) and any("heads are not shown" in reason for reason in report.reasons)
 
 
@@ -85,4 +87,4 @@ def test_a_wrong_line_is_told_though_the_names_of_the_modules_would_do(monkeypat
     supported.main(["llama"])
     assert says in capsys.readouterr().out
     told = supported.tried("llama")
-    assert (told.exact_per, told.inside) != ("head", "neurons") and says in told.reason
+    assert (told.exact_per, told.inside, told.reason) != ("head", "neurons", "") and says in told.reason
