@@ -158,7 +158,7 @@ def _estimate(
 ) -> Float[Tensor, "row"]:
     at, model = donor.positions(cell), donor.model
     rows = len(next(iter(gradients.at.values())))
-    total = torch.zeros(rows, dtype=torch.float64, device=model.device)
+    total = torch.zeros(rows, dtype=torch.float64, device=model.home)
     for part in cell.parts if at else ():
         mixed = exact_qk and part.site in MIXED_SITES
         key = (part.site, part.layer, at if mixed else None)

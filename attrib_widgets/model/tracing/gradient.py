@@ -72,7 +72,7 @@ def differentiate(
             for i, block in enumerate(blocks):
                 if i == 0 or ("stream", i) in starts:
                     # A leaf: the weights of the embedding need no gradient, frozen ones give none.
-                    given = starts.get(("stream", i), block.input)
+                    given = starts.get(("stream", i), block.input).to(block.input.device)
                     block.input = given.detach().to(model.dtype).clone().requires_grad_(True)
                 _keep(kept, wanted, ("stream", i), block.input)
                 for which in "qkv":
@@ -107,7 +107,10 @@ def differentiate(
     asked = rows - bool(starts)
     return Gradients(
         values.detach().double().cpu()[:asked],
-        {place: g.detach().reshape(rows, count, -1)[:asked] for place, g in zip(places, shaped, strict=True)},
+        {
+            place: g.detach().reshape(rows, count, -1)[:asked].to(model.home)
+            for place, g in zip(places, shaped, strict=True)
+        },
     )
 
 
