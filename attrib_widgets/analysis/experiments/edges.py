@@ -131,8 +131,8 @@ def edge_patch(
     metric = metric_of(target, a, a.position(position))
     ends = ends_of(metric, a, b, position)
     gap = float(ends[0] - ends[1])
-    places = [(site, i) for i in range(found.n_layers) for site in ("stream", "q", "k", "v", "mlp_in")]
-    gradients = differentiate(base, metric.differentiable, [*places, ("stream", found.n_layers)], position)
+    places = [(site, i) for i in range(found.n_layers) for site in ("pre", "q", "k", "v", "mlp_in")]
+    gradients = differentiate(base, metric.differentiable, [*places, ("pre", found.n_layers)], position)
     readers, reads = _reads(base, gradients)
     _close(base, gradients, readers, reads)
     senders, values = _edges(RunDonor(base, source), readers, reads)
@@ -164,7 +164,7 @@ def _reads(base: Run, gradients: Gradients) -> tuple[list[Reader], Float[Tensor,
         norm = model.norm(path, layer) if path else no_norm(model.d_model, model.device)
         found.append(pulled(norm, mid, gradients.at["mlp_in", layer].float()))
         readers.append(Reader("mlp", layer))
-    found.append(gradients.at["stream", model.n_layers].float())
+    found.append(gradients.at["pre", model.n_layers].float())
     readers.append(Reader("logits", model.n_layers))
     return readers, torch.cat(found)
 
@@ -195,7 +195,7 @@ def _close(base: Run, gradients: Gradients, readers: list[Reader], reads: Tensor
     """Everything that reads from a layer on is all there is: the readers' gradients sum to the stream's."""
     for layer in range(base.model.n_layers):
         later = [i for i, r in enumerate(readers) if r.layer >= layer]
-        total, stream = reads[later].double().sum(0), gradients.at["stream", layer][0].double()
+        total, stream = reads[later].double().sum(0), gradients.at["pre", layer][0].double()
         missed = float((total - stream).norm() / stream.norm().clamp_min(1e-30))
         if not missed <= SUM_LIMIT and float(stream.norm()) > 0:
             raise GranularityError(

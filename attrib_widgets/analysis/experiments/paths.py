@@ -50,7 +50,7 @@ class Receiver:
     @property
     def read(self) -> tuple[Any, int]:
         """What the first pass has to read for it."""
-        return ("mlp", self.layer) if self.side == "mlp" else ("stream", self.layer)
+        return ("mlp", self.layer) if self.side == "mlp" else ("pre", self.layer)
 
 
 def receiver(model: Model, spec: str) -> Receiver:
@@ -169,7 +169,7 @@ def _paths(
     streams = second.streams
     if any(r.side == "logits" for r in readers):
         final = base.record.streams[-1][target]
-        arrived = first.reads["stream", base.model.n_layers][:, target]
+        arrived = first.reads["pre", base.model.n_layers][:, target]
         streams = streams + (arrived.to(streams.dtype) - final)
     return streams, first.done & second.done
 
@@ -208,7 +208,7 @@ def _taken(base: Run, readers: Sequence[Receiver], first: Swept, row: int) -> li
 @torch.no_grad()
 def _heads_taken(base: Run, readers: Sequence[Receiver], layer: int, first: Swept, row: int) -> list[Edit]:
     model, rec = base.model, base.record
-    arrived = first.reads["stream", layer][row]
+    arrived = first.reads["pre", layer][row]
     count = len(arrived)  # up to the target position
     changed = [p for p in range(count) if not torch.equal(arrived[p], rec.streams[layer][p])]
     if not changed:

@@ -20,11 +20,13 @@ from torch import Tensor
 from ...result import Table, render_text
 from ...words.errors import AnatomyError, AttribError, GranularityError
 from ..anatomy.anatomy import Anatomy, Geometry, geometry, resolved
+from ..anatomy.anatomy import parallel as is_parallel
 from ..anatomy.discovery import candidates
 from ..anatomy.rounding import accumulation, half_ulp, projection_error, require_float32, worst
 from ..parts.attention import attention_error, score_cap
 from ..parts.experts import mixture, mlp_input
 from ..parts.outlet import outlet_of
+from ..tracing.ports import port
 from ..tracing.record import Recording, record
 
 if TYPE_CHECKING:
@@ -212,8 +214,7 @@ def _check(model: Model, recordings: dict[Any, Recording]) -> SelfCheck:
     if not numbers["stream"] <= 1:
         layer = next(i for i, v in enumerate(stream) if not v <= 1)
         reason = (
-            f"{anatomy.attn_post_norm or anatomy.attn_out} and "
-            f"{anatomy.mlp_post_norm or anatomy.mlp_output or anatomy.mlp} of layer {layer} "
+            f"{port(model, 'attn_added').path} and {port(model, 'mlp_added').path} of layer {layer} "
             "do not add up to what the layer writes, so only whole layers are shown"
         )
         return SelfCheck("layers", False, reason, numbers)
@@ -318,5 +319,4 @@ def _head_check(model: Model, rec: Recording, layer: int) -> float:
 
 def parallel(model: Model) -> bool:
     """Whether attention and MLP read the same stream."""
-    flag = model.anatomy.parallel
-    return bool(getattr(model.config, flag, False)) if isinstance(flag, str) else flag
+    return is_parallel(model.anatomy, model.config)
