@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..words.errors import AnatomyError, GranularityError
-from .anatomy.anatomy import Anatomy, Geometry, bias_of, find, text_config, weight_in_out
+from .anatomy.anatomy import Anatomy, Geometry, bias_of, find, parallel, text_config, weight_in_out
 from .anatomy.norms import FrozenNorm, read_norm
 from .stamp import Key, Stamp, changes, samples, stamp_of, writable
 
@@ -104,6 +104,11 @@ class Network:
         """(weight, bias) of a projection in float32, at :attr:`home`."""
         bias = bias_of(module)
         return weight_in_out(module).to(self.home).float(), None if bias is None else bias.to(self.home).float()
+
+    @property
+    def parallel(self) -> bool:
+        """Whether attention and MLP read the same stream."""
+        return parallel(self.anatomy, self.config)
 
     @property
     def vocab_size(self) -> int:

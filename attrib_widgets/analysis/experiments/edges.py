@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ...model.anatomy.norms import FrozenNorm, no_norm
 from ...model.parts.attention import input_norm, projection_weight
-from ...model.parts.closing import parallel
 from ...model.tracing.gradient import Gradients, differentiate
 from ...result import Result, Table, strongest
 from ...words.components import Component, ComponentLike, component, head
@@ -132,8 +131,8 @@ def edge_patch(
     metric = metric_of(target, a, a.position(position))
     ends = ends_of(metric, a, b, position)
     gap = float(ends[0] - ends[1])
-    places = [(site, i) for i in range(found.n_layers) for site in ("stream", "q", "k", "v", "mlp_in")]
-    gradients = differentiate(base, metric.differentiable, [*places, ("stream", found.n_layers)], position)
+    places = [(site, i) for i in range(found.n_layers) for site in ("pre", "q", "k", "v", "mlp_in")]
+    gradients = differentiate(base, metric.differentiable, [*places, ("pre", found.n_layers)], position)
     readers, reads = _reads(base, gradients)
     _close(base, gradients, readers, reads)
     senders, values = _edges(RunDonor(base, source), readers, reads)
@@ -160,12 +159,12 @@ def _reads(base: Run, gradients: Gradients) -> tuple[list[Reader], Float[Tensor,
                 directions.append(gradient[:, part] @ weight[part])
                 readers.append(Reader(side, layer, h))
         found.append(pulled(input_norm(model, layer), stream, torch.stack(directions)))
-        mid = stream if parallel(model) else base.record.mid(layer).float()
+        mid = stream if model.parallel else base.record.mid(layer).float()
         path = model.anatomy.mlp_norm
         norm = model.norm(path, layer) if path else no_norm(model.d_model, model.home)
         found.append(pulled(norm, mid, gradients.at["mlp_in", layer].float()))
         readers.append(Reader("mlp", layer))
-    found.append(gradients.at["stream", model.n_layers].float())
+    found.append(gradients.at["pre", model.n_layers].float())
     readers.append(Reader("logits", model.n_layers))
     return readers, torch.cat(found)
 
@@ -196,7 +195,7 @@ def _close(base: Run, gradients: Gradients, readers: list[Reader], reads: Tensor
     """Everything that reads from a layer on is all there is: the readers' gradients sum to the stream's."""
     for layer in range(base.model.n_layers):
         later = [i for i, r in enumerate(readers) if r.layer >= layer]
-        total, stream = reads[later].double().sum(0), gradients.at["stream", layer][0].double()
+        total, stream = reads[later].double().sum(0), gradients.at["pre", layer][0].double()
         missed = float((total - stream).norm() / stream.norm().clamp_min(1e-30))
         if not missed <= SUM_LIMIT and float(stream.norm()) > 0:
             raise GranularityError(
@@ -219,7 +218,7 @@ def _edges(
         written = torch.einsum("phd,hdm->hpm", change, shaped)
         written = _after(model, model.anatomy.attn_post_norm, layer, own.attn_out[layer], written)
         after_attention = torch.tensor(
-            [r.layer > layer or (r.layer == layer and r.side == "mlp" and not parallel(model)) for r in readers]
+            [r.layer > layer or (r.layer == layer and r.side == "mlp" and not model.parallel) for r in readers]
         )
         for h in range(model.n_heads):
             senders.append(head(layer, h))

@@ -116,7 +116,7 @@ def integrated_gradients(
     start, end = (run.record.streams[cut].float() for run in (b, a))
     along = (torch.arange(steps, device=start.device) + 0.5) / steps
     rows = start + along[:, None, None] * (end - start)
-    found = differentiate(b, metric.differentiable, [("stream", cut)], position, starts={("stream", cut): rows})
-    mean = found.at["stream", cut].double().mean(0)
+    found = differentiate(b, metric.differentiable, [("pre", cut)], position, starts={("pre", cut): rows})
+    mean = found.at["pre", cut].double().mean(0)
     values = (mean * (end - start).double()).sum(-1)
     return Integrated(a, b, cut, steps, metric.name, metric.unit, values.float().cpu(), float(ends[0] - ends[1]))

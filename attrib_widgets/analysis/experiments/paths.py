@@ -51,7 +51,7 @@ class Receiver:
     @property
     def read(self) -> tuple[Any, int]:
         """What the first pass has to read for it."""
-        return ("mlp", self.layer) if self.side == "mlp" else ("stream", self.layer)
+        return ("mlp", self.layer) if self.side == "mlp" else ("pre", self.layer)
 
 
 def receiver(model: Model, spec: str) -> Receiver:
@@ -190,7 +190,7 @@ def _paths(
     streams = second.streams
     if any(r.side == "logits" for r in readers):
         final = base.record.streams[-1][target]
-        arrived = first.reads["stream", base.model.n_layers][:, target]
+        arrived = first.reads["pre", base.model.n_layers][:, target]
         streams = streams + (arrived.to(streams.dtype) - final)
     return streams, done & second.done
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...model.anatomy.norms import FrozenNorm
 from ...model.anatomy.rounding import refuse_above
-from ...model.parts.closing import head_error, parallel, stream_error
+from ...model.parts.closing import head_error, stream_error
 from ...model.parts.outlet import outlet_of
 from ...words.components import Component, head, mlp
 from .point import Reading, ReadPoint
@@ -113,7 +113,7 @@ def decompose(
             columns.append(read(rec.streams[layer + 1][index].double() - rec.streams[layer][index].double()))
             continue
         if layer < point.mlps:
-            missed, bound = stream_error(rec, layer, rec.streams[layer].dtype, parallel(model), index)
+            missed, bound = stream_error(rec, layer, rec.streams[layer].dtype, model.parallel, index)
             refuse_above(missed, bound, f"the sublayers of layer {layer} do not add up to what it writes")
         else:  # between attention and MLP: the sum of two recorded tensors, as the model rounds it
             before, attn = rec.streams[layer][index].double(), rec.attn_write[layer][index].double()

@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import dot_bound
-from ...model.parts.closing import parallel
 from ...model.parts.experts import mlp_input
 from ...model.parts.mlp import InputProjection, check_projection, input_projection, mlp_norm
 from ...model.tracing.record import record_inside
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 def mlp_point(model: Model, layer: int) -> ReadPoint:
     """Where the MLP of ``layer`` reads."""
-    return ReadPoint(layer, mid=not parallel(model))
+    return ReadPoint(layer, mid=not model.parallel)
 
 
 def read_neuron(run: Run, target: NeuronTarget) -> Reading:

@@ -231,6 +231,12 @@ def text_config(model: nn.Module) -> Any:
     return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
+def parallel(anatomy: Anatomy, config: Any) -> bool:
+    """Whether attention and MLP read the same stream."""
+    flag = anatomy.parallel
+    return bool(getattr(config, flag, False)) if isinstance(flag, str) else flag
+
+
 def entry(config: Any, name: str | int | None) -> int | None:
     """A whole number of the config, by name."""
     value = getattr(config, name, None) if isinstance(name, str) else name

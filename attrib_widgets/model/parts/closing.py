@@ -15,12 +15,6 @@ if TYPE_CHECKING:
     from ..tracing.record import Recording
 
 
-def parallel(model: Network) -> bool:
-    """Whether attention and MLP read the same stream."""
-    flag = model.anatomy.parallel
-    return bool(getattr(model.config, flag, False)) if isinstance(flag, str) else flag
-
-
 def stream_error(
     record: Recording, layer: int, dtype: torch.dtype, parallel: bool, positions: Any = slice(None)
 ) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:

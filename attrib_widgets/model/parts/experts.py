@@ -12,7 +12,6 @@ from torch import Tensor
 from ...words.errors import GranularityError
 from ..anatomy.anatomy import Experts, find
 from ..anatomy.rounding import accumulation, half_ulp
-from .closing import parallel
 
 if TYPE_CHECKING:
     from ..network import Network
@@ -47,7 +46,7 @@ class Mixture:
 
 def mlp_input(model: Network, rec: Recording, layer: int) -> Float[Tensor, "position d_model"]:
     """What the MLP of ``layer`` reads, in the model's dtype: its norm of the stream, or the stream itself."""
-    stream = rec.streams[layer] if parallel(model) else rec.mid(layer)
+    stream = rec.streams[layer] if model.parallel else rec.mid(layer)
     if model.anatomy.mlp_norm is None:
         return stream
     with model.quiet():

@@ -24,10 +24,11 @@ from ..anatomy.anatomy import Anatomy, Geometry, geometry, resolved
 from ..anatomy.discovery import candidates
 from ..anatomy.rounding import accumulation, half_ulp, projection_error, require_float32, worst
 from ..parts.attention import heard_error, score_cap, scores_error
-from ..parts.closing import head_error, parallel, stream_error
+from ..parts.closing import head_error, stream_error
 from ..parts.experts import mixture, mlp_input
 from ..parts.outlet import outlet_of
 from ..tracing.causality import AHEAD, causality_error
+from ..tracing.ports import port
 from ..tracing.record import Recording, record
 
 if TYPE_CHECKING:
@@ -215,13 +216,12 @@ def _check(model: Model, recordings: dict[Any, Recording]) -> SelfCheck:
             raise AnatomyError(f"{anatomy.embed} and {anatomy.pos} do not add up to what layer 0 reads")
     if anatomy.attn is None:
         return SelfCheck("layers", False, "only its layers, its norm and its unembedding are known", numbers)
-    stream = [worst(*stream_error(rec, i, rec.streams[i].dtype, parallel(model))) for i in range(model.n_layers)]
+    stream = [worst(*stream_error(rec, i, rec.streams[i].dtype, model.parallel)) for i in range(model.n_layers)]
     numbers["stream"] = max(stream)
     if not numbers["stream"] <= 1:
         layer = next(i for i, v in enumerate(stream) if not v <= 1)
         reason = (
-            f"{anatomy.attn_post_norm or anatomy.attn_out} and "
-            f"{anatomy.mlp_post_norm or anatomy.mlp_output or anatomy.mlp} of layer {layer} "
+            f"{port(model, 'attn_added').path} and {port(model, 'mlp_added').path} of layer {layer} "
             "do not add up to what the layer writes, so only whole layers are shown"
         )
         return SelfCheck("layers", False, reason, numbers)

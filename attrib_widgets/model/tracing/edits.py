@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .ports import mixes_before, place
+
 if TYPE_CHECKING:
     from ..model import Model
 
-Site: TypeAlias = Literal["stream", "z", "attn", "mlp"]
+Site: TypeAlias = Literal["pre", "stream", "attn_in", "z", "attn", "mid", "mlp_in", "neuron", "mlp", "post"]
 
 
 @dataclass(frozen=True, eq=False)
 class Edit:
     """One tensor put in its place: at ``positions``, what ``site`` of ``layer`` holds becomes ``value``.
 
-    ``"stream"`` is what the layer reads (layer ``n_layers``: what the final norm reads), ``"attn"`` and ``"mlp"`` are
-    the outputs of the sublayers (before a post-norm), ``"z"`` what the output projection reads, of one ``head``.
+    Sites are those of :mod:`.ports`: ``"pre"`` (also ``"stream"``) is what the layer reads (layer ``n_layers``: what
+    the final norm reads), ``"mid"`` the stream between attention and MLP, ``"attn_in"`` and ``"mlp_in"`` what the
+    sublayers read and ``"attn"`` and ``"mlp"`` what they give (before a post-norm), ``"z"`` what the output projection
+    reads, of one ``head``, ``"neuron"`` what the down-projection reads.
     """
 
     site: Site
@@ -29,6 +33,11 @@ class Edit:
     positions: tuple[int, ...]
     value: Float[Tensor, "position width"]
     head: int | None = None
+
+    def __post_init__(self) -> None:
+        site, layer = place(self.site, self.layer)
+        object.__setattr__(self, "site", site)
+        object.__setattr__(self, "layer", layer)
 
 
 Intervention: TypeAlias = Sequence[Edit]
@@ -39,7 +48,7 @@ def relevant(model: Model, writes: Intervention, target: int) -> list[Edit]:
     looks ahead."""
     kept, ahead = [], not model.check.causal
     for w in writes:
-        late = w.layer >= model.n_layers or (w.layer == model.n_layers - 1 and w.site != "stream")
+        late = w.layer >= model.n_layers or (w.layer == model.n_layers - 1 and not mixes_before(w.site))
         index = [i for i, p in enumerate(w.positions) if (p == target if late else ahead or p <= target)]
         if len(index) == len(w.positions):
             kept.append(w)
@@ -51,15 +60,13 @@ def relevant(model: Model, writes: Intervention, target: int) -> list[Edit]:
 Edits: TypeAlias = "dict[tuple[str, int], tuple[Tensor, Tensor, Tensor, Tensor]]"
 
 
-def edited(x: Any, edit: tuple[Tensor, Tensor, Tensor, Tensor], n_heads: int = 1) -> Any:
-    """``x``, a module's input or output with one row per prompt (flattened or not), with one row's writes in it."""
-    tensor = x[0] if isinstance(x, tuple) else x
+def edited(tensor: Tensor, edit: tuple[Tensor, Tensor, Tensor, Tensor], n_heads: int = 1) -> Tensor:
+    """What passes a port with one row per prompt (flattened or not), with one row's writes in it."""
     _, position, head, value = edit
     heads = tensor.reshape(-1, n_heads, tensor.shape[-1] // n_heads).clone()
     position, head, value = (t.to(heads.device) for t in (position, head, value))
     heads[position, head] = value.to(heads.dtype)
-    changed = heads.reshape(tensor.shape)
-    return (changed, *x[1:]) if isinstance(x, tuple) else changed
+    return heads.reshape(tensor.shape)
 
 
 def flattened(rows: Sequence[list[Edit]], start: int, device: torch.device) -> Edits:
@@ -69,8 +76,8 @@ def flattened(rows: Sequence[list[Edit]], start: int, device: torch.device) -> E
         for w in writes:
             found.setdefault((w.site, w.layer), []).append((number + 1, w))
     out: Edits = {}
-    for place, entries in found.items():
+    for where, entries in found.items():
         table = [(n, p - start, w.head or 0) for n, w in entries for p in w.positions]
         index = torch.tensor(table, device=device).T
-        out[place] = (index[0], index[1], index[2], torch.cat([w.value.to(device) for _, w in entries]))
+        out[where] = (index[0], index[1], index[2], torch.cat([w.value.to(device) for _, w in entries]))
     return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import nnsight
 import torch
@@ -12,12 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..belonging import refuse_moved
+from . import ports as port
+from .ports import PRE, ports
 from .record import forward_options
 
 if TYPE_CHECKING:
     from ..run import Run
-
-PLACES = ("stream", "q", "k", "v", "z", "attn", "mlp_in", "mlp")  # in the order of execution
 
 
 @dataclass
@@ -40,10 +40,10 @@ def differentiate(
     """Run ``base`` with gradients and differentiate ``metric`` of what the final norm reads at ``position``.
 
     Args:
-        places: (site, layer): ``"stream"``, ``"z"``, ``"attn"``, ``"mlp"`` as in a recording; ``"q"``, ``"k"``, ``"v"``
-            the outputs of their projections (before a norm and the rotation; a fused one's output is the same tensor
-            three times); ``"mlp_in"`` what the MLP reads, after its norm.
-        starts: streams put in before a layer, one row each: ``{("stream", 2): [row, position, d_model]}``.
+        places: (site, layer), sites as in :mod:`.ports`: ``"q"``, ``"k"``, ``"v"`` are the outputs of their projections
+            (before a norm and the rotation; a fused one's output is the same tensor three times); ``"attn_in"`` and
+            ``"mlp_in"`` what the sublayers read, after their norm.
+        starts: streams put in before a layer, one row each: ``{("pre", 2): [row, position, d_model]}``.
         stopped: one entry per row where there are no ``starts``: the layer through whose sublayers no gradient
             flows in that row (GradDrop), or None.
 
@@ -56,74 +56,62 @@ def differentiate(
     model, root = base.model, base.model.traced
     # Where streams are put in, one more row is the run itself.
     recorded = base.record.streams
-    starts = {place: torch.cat([t, recorded[place[1]][None].to(t)]) for place, t in (starts or {}).items()}
+    given = {port.place(*where): torch.cat([t, recorded[where[1]][None].to(t)]) for where, t in (starts or {}).items()}
     anatomy = model.anatomy
-    rows = next((len(t) for t in starts.values()), len(stopped))
+    asked = [port.place(*where) for where in places]
+    wanted, last = set(asked), (PRE.site, model.n_layers)
+    port.require(model, [*asked, *given])
+    rows = next((len(t) for t in given.values()), len(stopped))
     count, target = base.n_positions, base.position(position)
     tokens = torch.tensor([base.ids], device=model.device).expand(rows, -1)
-    wanted, blocks = set(places), root.get(anatomy.layers)
+    blocks, final = root.get(anatomy.layers), root.get(anatomy.final_norm)
     cut = {layer: [r for r, at in enumerate(stopped) if at == layer] for layer in stopped if layer is not None}
-    final = root.get(anatomy.final_norm)
-    # A family without a module for the whole MLP names its last projection: it reads at its first.
-    mlp = anatomy.mlp_in if anatomy.mlp == anatomy.mlp_down else anatomy.mlp
     with model.quiet(), torch.enable_grad():
         with root.trace(input_ids=tokens, **forward_options(model, None)) as tracer:
             kept = nnsight.save({})
             for i, block in enumerate(blocks):
-                if i == 0 or ("stream", i) in starts:
-                    # A leaf: the weights of the embedding need no gradient, frozen ones give none.
-                    given = starts.get(("stream", i), block.input).to(block.input.device)
-                    block.input = given.detach().to(model.dtype).clone().requires_grad_(True)
-                _keep(kept, wanted, ("stream", i), block.input)
-                for which in "qkv":
-                    if (which, i) in wanted:
-                        kept[which, i] = block.get(f"{anatomy.attn}.{getattr(anatomy.qkv, which)}").output
-                out = block.get(anatomy.attn_out)
-                _keep(kept, wanted, ("z", i), out.input)
-                if i in cut:
-                    out.output = _stopped(out.output, cut[i], rows)
-                _keep(kept, wanted, ("attn", i), out.output)
-                if ("mlp_in", i) in wanted:
-                    # Where no norm comes before, the MLP reads the very tensor that goes on as the stream.
-                    given = block.get(mlp).input
-                    kept["mlp_in", i] = block.get(mlp).input = given.view_as(given)
-                writer = block.get(anatomy.mlp_output or anatomy.mlp)
-                if i in cut:
-                    writer.output = _stopped(writer.output, cut[i], rows)
-                _keep(kept, wanted, ("mlp", i), writer.output)
-            if ("stream", model.n_layers) in starts:
-                final.input = starts["stream", model.n_layers].detach().to(model.dtype).clone().requires_grad_(True)
-            _keep(kept, wanted, ("stream", model.n_layers), final.input)
-            kept["final"] = final.input
+                for row in ports(model):
+                    place = (row.site, i)
+                    if place == (PRE.site, 0) or place in given:
+                        # A leaf: the weights of the embedding need no gradient, frozen ones give none.
+                        row.put(block, _leaf(given.get(place, row.get(block)).to(row.get(block).device), model.dtype))
+                    if row.site in ("attn", "mlp") and i in cut:
+                        row.put(block, _stopped(row.get(block), cut[i], rows))
+                    if place not in wanted:
+                        continue
+                    kept[place] = row.get(block)
+                    if row.aside:
+                        kept[place] = kept[place].view_as(kept[place])
+                        row.put(block, kept[place])
+            if last in given:
+                PRE.put(final, _leaf(given[last], model.dtype))
+            kept[last] = PRE.get(final)
             tracer.stop()
-        final_rows = kept["final"].reshape(rows, count, -1)[:, target]
+        final_rows = kept[last].reshape(rows, count, -1)[:, target]
         refuse_moved(base, final_rows[-1].detach(), target)
         values = metric(final_rows)
-        held = [kept[place] for place in places]
+        held = [kept[place] for place in asked]
         found = torch.autograd.grad(values.sum(), held, allow_unused=True)
     shaped = [
         torch.zeros_like(h) if g is None else g for h, g in zip(held, found, strict=True)
     ]  # nothing of it reaches the target
-    asked = rows - bool(starts)
+    real = rows - bool(starts)  # without the row that is the run itself
     return Gradients(
-        values.detach().double().cpu()[:asked],
+        values.detach().double().cpu()[:real],
         {
-            place: g.detach().reshape(rows, count, -1)[:asked].to(model.home)
+            place: g.detach().reshape(rows, count, -1)[:real].to(model.home)
             for place, g in zip(places, shaped, strict=True)
         },
     )
 
 
-def _keep(kept: dict[Any, Tensor], wanted: set[tuple[str, int]], place: tuple[str, int], value: Any) -> None:
-    if place in wanted:
-        kept[place] = value[0] if isinstance(value, tuple) else value
+def _leaf(streams: Tensor, dtype: torch.dtype) -> Tensor:
+    return streams.detach().to(dtype).clone().requires_grad_(True)
 
 
-def _stopped(value: Any, rows: list[int], count: int) -> Any:
-    """``value`` without a gradient in some of its ``count`` rows."""
-    tensor = value[0] if isinstance(value, tuple) else value
+def _stopped(tensor: Tensor, rows: list[int], count: int) -> Tensor:
+    """``tensor`` without a gradient in some of its ``count`` rows."""
     shaped = tensor.reshape(count, -1, tensor.shape[-1])
     mask = torch.zeros(count, 1, 1, dtype=torch.bool, device=tensor.device)
     mask[rows] = True
-    out = torch.where(mask, shaped.detach(), shaped).reshape(tensor.shape)
-    return (out, *value[1:]) if isinstance(value, tuple) else out
+    return torch.where(mask, shaped.detach(), shaped).reshape(tensor.shape)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -16,15 +16,18 @@ from torch import Tensor, nn
 
 from ...words.components import Component
 from ...words.errors import ComponentError
+from .ports import Port, port
 
 if TYPE_CHECKING:
     from ..model import Model
 
 Activation = Float[Tensor, "row position width"]
+# Where dictionaries are, by the kind of component whose name the place has.
+SITES = {"layer": "post", "mlp": "mlp_added", "attn": "z"}
 
 
-def place(model: Model, site: Component) -> tuple[nn.Module, bool]:
-    """(module, whether it is its input) where the activations of ``site`` are.
+def place(model: Model, site: Component) -> tuple[nn.Module, Port]:
+    """(layer, its port) where the activations of ``site`` are.
 
     A layer's site is the stream behind it, an MLP's what it adds to the stream, an attention's the outputs of its
     heads side by side, before the output projection.
@@ -32,37 +35,20 @@ def place(model: Model, site: Component) -> tuple[nn.Module, bool]:
     Raises:
         ComponentError: no such site.
     """
-    anatomy, layer = model.anatomy, site.layer
-    if layer is None or not 0 <= layer < model.n_layers or site.kind not in ("layer", "mlp", "attn"):
+    layer = site.layer
+    if layer is None or not 0 <= layer < model.n_layers or site.kind not in SITES:
         raise ComponentError(
             f"{site} is no place for a dictionary in this model.",
             f'Use the stream "L0" to "L{model.n_layers - 1}", "L0.mlp" or "L0.attn", and so on.',
         )
-    if site.kind == "layer":
-        return model.layer(layer), False
-    if site.kind == "attn":
-        return model.module(anatomy.attn_out, layer), True
-    return model.module(anatomy.mlp_post_norm or anatomy.mlp_output or anatomy.mlp, layer), False
-
-
-def _tensor(value: Any) -> Tensor:
-    found: Tensor = value[0] if isinstance(value, tuple) else value
-    return found
+    return model.layer(layer), port(model, SITES[site.kind])
 
 
 @contextmanager
 def replaced(model: Model, site: Component, change: Callable[[Activation], Activation]) -> Iterator[None]:
     """Inside the block every forward pass goes on with ``change`` of the activations at ``site``."""
-    module, reads = place(model, site)
-
-    def before(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (change(inputs[0]), *inputs[1:])
-
-    def after(_: nn.Module, __: Any, output: Any) -> Any:
-        changed = change(_tensor(output))
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
-
-    handle = module.register_forward_pre_hook(before) if reads else module.register_forward_hook(after)
+    layer, found = place(model, site)
+    handle = found.hook(layer, change)
     try:
         yield
     finally:

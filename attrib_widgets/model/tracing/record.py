@@ -12,13 +12,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ...words.errors import AnatomyError
+from ...words.errors import AnatomyError, ComponentError
 from ..anatomy.anatomy import find
 from ..parts.listen import given_to
 from .edits import Edits, edited
+from .ports import PRE, Port, port, ports, require, tensor_of
 
 if TYPE_CHECKING:
     from ..model import Model
+
+# Where the list of a recording is filled from.
+KEPT = {
+    "pre": "streams",
+    "z": "z",
+    "attn": "attn_out",
+    "attn_added": "attn_write",
+    "mlp": "mlp_out",
+    "mlp_added": "mlp_write",
+}
 
 
 @dataclass
@@ -50,6 +61,13 @@ class Recording:
         """The stream between attention and MLP of a sequential ``layer``, rounded as the model rounds it."""
         return self.streams[layer] + self.attn_write[layer]
 
+    def at(self, site: str, layer: int) -> Float[Tensor, "position width"]:
+        """What a site of ``layer`` held (see :mod:`.ports`), where it is recorded or the sum of what is."""
+        if site == "mid":
+            return self.mid(layer)
+        found: Float[Tensor, "position width"] = getattr(self, KEPT[site])[layer]
+        return found
+
     def bytes(self) -> int:
         """Memory held by the recorded tensors (shared ones counted once)."""
         lists = [self.streams, self.z, self.attn_out, self.attn_write, self.mlp_out, self.mlp_write]
@@ -58,19 +76,12 @@ class Recording:
         return sum(size for size in {t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
 
 
-def _first(value: Any) -> Tensor:
-    """The hidden states of a module output, which some families wrap in a tuple."""
-    out = value[0] if isinstance(value, tuple) else value
-    assert isinstance(out, Tensor)
-    return out
-
-
-def _rows(value: Any, positions: int) -> Tensor:
+def _rows(tensor: Tensor, positions: int) -> Tensor:
     """A copy of one batch row as [position, width] (families that flatten batch and position included).
 
     A copy, because some families later add to their own output in place.
     """
-    tensor = _first(value).detach()
+    tensor = tensor.detach()
     return tensor.reshape(-1, tensor.shape[-1])[-positions:].clone()
 
 
@@ -92,10 +103,10 @@ def refuse_rebuilt(model: Model) -> None:
     layers, wrapped = find(model.hf, a.layers), root.get(a.layers)
     pairs = [(p, find(model.hf, p), root.get(p)) for p in (a.final_norm, a.unembed, a.pos) if p]
     if isinstance(layers, nn.ModuleList) and len(layers) == len(wrapped):
-        inside = [p for p in (a.attn, a.attn_out, a.attn_post_norm, a.mlp_output or a.mlp, a.mlp_post_norm) if p]
+        paths = dict.fromkeys(row.path for row in ports(model) if row.site in ("attn_in", *KEPT))
         for i, (layer, block) in enumerate(zip(layers, wrapped, strict=True)):
             pairs.append((f"{a.layers}.{i}", layer, block))
-            pairs += [(f"{a.layers}.{i}.{p}", find(layer, p), block.get(p)) for p in inside]
+            pairs += [(f"{a.layers}.{i}.{p}", find(layer, p), block.get(p)) for p in paths if p]
         changed = next((path for path, module, envoy in pairs if envoy._module is not module), None)
     else:
         changed = a.layers
@@ -139,45 +150,40 @@ def record_many(
     """
     refuse_rebuilt(model)
     anatomy, root, each, edits = model.anatomy, model.traced, len(prompts[0]), edits or {}
+    require(model, edits, written=True)
+    middle = next((layer for site, layer in edits if site == "mid"), None)
+    if middle is not None:
+        raise ComponentError(
+            f"A recording in which L{middle}.mid is replaced has no part that wrote the difference.",
+            f"Replace what the attention adds: L{middle}.attn.",
+        )
     tokens = torch.tensor([list(ids) for ids in prompts], device=model.device)
     count = tokens.numel()
     options = forward_options(model, keep)
     unembed = root.get(anatomy.unembed)
     blocks, final = root.get(anatomy.layers), root.get(anatomy.final_norm)
+    read = {row.site: KEPT[row.site] for row in ports(model) if row.site in KEPT and not _same(model, row.site)}
     with model.quiet(), model.passing(), root.trace(input_ids=tokens, **options):
         rec: Recording = nnsight.save(Recording())
         if anatomy.pos:  # reads follow the order of execution
             rec.embed = _rows(root.get(anatomy.embed).output, count)
             rec.pos = _rows(root.get(anatomy.pos).output, count)
         for i, block in enumerate(blocks):
-            if ("stream", i) in edits:
-                block.input = edited(block.input, edits["stream", i])
-            rec.streams.append(_rows(block.input, count))
-            if anatomy.attn:
-                inner = block.get(anatomy.attn)
-                rec.attn_inputs.append(given_to(inner._module, inner.inputs, rec.streams[i].shape[-1]))
-                out = block.get(anatomy.attn_out)
-                if ("z", i) in edits:
-                    out.input = edited(out.input, edits["z", i], model.n_heads)
-                rec.z.append(_rows(out.input, count))
-                if ("attn", i) in edits:
-                    out.output = edited(out.output, edits["attn", i])
-                rec.attn_out.append(_rows(out.output, count))
-                if anatomy.attn_post_norm:
-                    rec.attn_write.append(_rows(block.get(anatomy.attn_post_norm).output, count))
-                if inside:
-                    has = anatomy.mlp_in and find(block._module, anatomy.mlp_in) is not None
-                    rec.mlp_entered.append(_rows(block.get(anatomy.mlp_in).output, count) if has else None)
-                writer = block.get(anatomy.mlp_output or anatomy.mlp)
-                if ("mlp", i) in edits:
-                    writer.output = edited(writer.output, edits["mlp", i])
-                rec.mlp_out.append(_rows(writer.output, count))
-                if anatomy.mlp_post_norm:
-                    rec.mlp_write.append(_rows(block.get(anatomy.mlp_post_norm).output, count))
-        if ("stream", len(blocks)) in edits:
-            final.input = edited(final.input, edits["stream", len(blocks)])
-        rec.streams.append(_rows(final.input, count))
-        rec.precap = _first(unembed.output).detach().clone()
+            for row in ports(model):
+                if (row.site, i) in edits:
+                    heads = model.n_heads if row.site == "z" else 1
+                    row.put(block, edited(row.get(block), edits[row.site, i], heads))
+                if row.site in read:
+                    getattr(rec, read[row.site]).append(_rows(row.get(block), count))
+                if row.site == "attn_in":
+                    inner = row.of(block)
+                    rec.attn_inputs.append(given_to(inner._module, inner.inputs, rec.streams[i].shape[-1]))
+                if row.site == "entered" and inside:
+                    rec.mlp_entered.append(_rows(row.get(block), count) if row.exists(block) else None)
+        if (PRE.site, len(blocks)) in edits:
+            PRE.put(final, edited(PRE.get(final), edits[PRE.site, len(blocks)]))
+        rec.streams.append(_rows(PRE.get(final), count))
+        rec.precap = tensor_of(unembed.output).detach().clone()
         rec.logits = root.output.logits.detach().clone()
     rec.attn_write = _added(rec.attn_write or rec.attn_out, model.multiplier)
     rec.mlp_write = _added(rec.mlp_write or rec.mlp_out, model.multiplier)
@@ -187,6 +193,11 @@ def record_many(
     rec.precap = rec.logits if model.softcap is None else model.scaled(rec.precap)
     rec.kept = [each - 1] if keep is None else [int(k) for k in keep]
     return [_prompt(rec, row, len(prompts), each, model.home) for row in range(len(prompts))]
+
+
+def _same(model: Model, site: str) -> bool:
+    """Whether what is added is the sublayer's own output: one tensor for both."""
+    return site.endswith("_added") and port(model, site).path == port(model, site.removesuffix("_added")).path
 
 
 def _prompt(rec: Recording, row: int, count: int, each: int, home: torch.device) -> Recording:
@@ -239,7 +250,8 @@ def record_neurons(
 
     Costs one forward pass up to the last of the layers.
     """
-    places = [(model.anatomy.mlp_down, "input")]
+    row = port(model, "neuron")
+    places = [(row.path, row.end)]
     return {layer: found[0] for layer, found in record_inside(model, ids, layers, positions, places).items()}
 
 
@@ -261,10 +273,11 @@ def record_inside(
     tokens = torch.tensor([list(ids)], device=model.device)
     options = forward_options(model, None)
     wanted, count, index = sorted(set(layers)), len(ids), list(positions)
+    ends = [Port("", path or "", end) for path, end in places]
     blocks = root.get(anatomy.layers)
     with model.quiet(), root.trace(input_ids=tokens, **options) as tracer:
         found = nnsight.save({})
         for layer in wanted:
-            found[layer] = [_rows(getattr(blocks[layer].get(path), end), count)[index] for path, end in places]
+            found[layer] = [_rows(row.get(blocks[layer]), count)[index] for row in ends]
         tracer.stop()
     return {layer: [values.to(model.home) for values in made] for layer, made in found.items()}

@@ -23,6 +23,7 @@ from torch import Tensor
 from ..belonging import LIMITS, moved, refuse_moved
 from ..worker import Cancelled
 from .edits import Edit, Intervention, Site, relevant
+from .ports import require
 from .schedule import Extent, budget_of, grouped, out_of_memory, rows_that_fit
 from .sweep_pass import Pass, has_prefix, last_needed, recorded_rows
 
@@ -96,19 +97,20 @@ def sweep(
         position: the target position: what the final norm reads there is returned.
         job: told of the progress after every pass; when it is cancelled, what is done so far is returned.
         budget: bytes that the rows of a pass may take; None asks the device. Halved when memory runs out all the same.
-        reads: ``("stream", layer)`` or ``("mlp", layer)``: also return what these held in every row (as it was before
-            this intervention's own write there).
+        reads: (site, layer), sites as in :mod:`.ports` but for q, k, v and neurons: also return what these held in
+            every row (as it was before this intervention's own write there).
     """
     base.check_fresh()
     model, target = base.model, base.position(position)
     causal, end = model.check.causal, last_needed(base, target)
+    require(model, {(w.site, w.layer) for writes in interventions for w in writes}, written=True)
     rows = [relevant(model, writes, target) for writes in interventions]
     busy = [i for i, writes in enumerate(rows) if writes]
     rec = base.record
     swept = Swept(
         rec.streams[-1][target].expand(len(rows), -1).clone(),
         torch.tensor([not writes for writes in rows], dtype=torch.bool),
-        {(site, layer): recorded_rows(base, site, layer, end, len(rows)) for site, layer in reads},
+        {asked: recorded_rows(base, *asked, end, len(rows)) for asked in reads},
     )
     extents = [
         Extent(

@@ -15,8 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...words.errors import ComponentError, GranularityError
+from ..anatomy.rounding import half_ulp, worst
 from ..parts.attention import allowed_keys, normed_input, project
+from ..parts.experts import mlp_input
 from .edits import Edit, flattened
+from .ports import PRE, place, ports, require
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -28,10 +32,23 @@ def last_needed(base: Run, target: int) -> int:
     return target if base.model.check.causal else base.n_positions - 1
 
 
+READ = ("pre", "attn_in", "z", "attn", "mid", "mlp_in", "mlp")
+
+
 def recorded_rows(base: Run, site: str, layer: int, end: int, count: int) -> Tensor:
-    """What a site held in the recorded run up to position ``end``, once per row."""
-    rec = base.record
-    held = rec.streams[layer] if site == "stream" else rec.mlp_out[layer]
+    """What a site held in the recorded run up to position ``end``, once per row.
+
+    Raises:
+        ComponentError: no recording holds it.
+    """
+    rec, (site, layer) = base.record, place(site, layer)
+    require(base.model, [(site, layer)])
+    if site not in READ:
+        raise ComponentError(f"A sweep cannot return {site!r}.", f"It can return {', '.join(READ)}.")
+    if site == "mlp_in":
+        held = mlp_input(base.model, rec, layer)
+    else:
+        held = normed_input(base.model, rec, layer) if site == "attn_in" else rec.at(site, layer)
     return held[: end + 1].expand(count, -1, -1).clone()
 
 
@@ -52,7 +69,8 @@ class Pass:
         records_keys: bool = False,
     ) -> None:
         self.base, self.model, self.start, self.target, self.plain = base, base.model, start, target, plain
-        self.count, self.reads, self.narrow = len(rows), reads, narrow
+        self.count, self.narrow = len(rows), narrow
+        self.reads = {asked: place(*asked) for asked in reads}
         self.records_keys = records_keys
         self.end = last_needed(base, target)
         self.n = self.end - start + 1
@@ -70,6 +88,7 @@ class Pass:
     def run(self) -> tuple[Float[Tensor, "row d_model"], dict[tuple[str, int], Tensor]]:
         """(what the final norm reads at the target position: row 0 and the interventions, what was to be read)."""
         model, root, rec = self.model, self.model.traced, self.base.record
+        wanted = set(self.reads.values())
         anatomy, here = model.anatomy, slice(self.start, self.end + 1)
         ids = torch.tensor([self.base.ids[here]], device=model.device)
         past = None if self.plain or not self.start else self._cache()
@@ -80,64 +99,67 @@ class Pass:
         tokens = ids.expand(self.count + 1 if self.plain else 1, -1)
         # Only the target position leaves the last layer: its MLP need not see the others.
         alone = self.plain or self.n == 1 or anatomy.attn is None or self.first > last
-        narrow = self.narrow and not alone and not any(w == last for _, w in self.reads)
+        narrow = self.narrow and not alone and not any(w == last for _, w in wanted)
         with model.quiet(), root.trace(input_ids=tokens, **options) as tracer:
-            kept = nnsight.save({})
+            kept, middle = nnsight.save({}), nnsight.save({})
             for i, block in enumerate(blocks):
                 if i < self.first:
                     given = rec.streams[i + 1][here][None]
                     block.skip((given,) if wraps else given)
                     continue
-                entered = block.input  # from here on the layer before has run
-                if past is not None and i > self.first:
-                    _drop(past, i - 1)
-                if self.joins[i]:
-                    block.input = self._grown(entered, rec.streams[i][here], i)
-                if ("stream", i) in self.reads:
-                    kept["stream", i] = self._rows(block.input, i).clone()
-                if ("stream", i) in self.edits:
-                    block.input = self._written(block.input, "stream", i)
-                if not anatomy.attn:  # a model of which whole layers are known
-                    continue
-                if not self.plain:
-                    args, named = block.get(anatomy.attn).inputs
-                    block.get(anatomy.attn).inputs = (args, {**named, **self._attention(i, entered.device)})
-                out = block.get(anatomy.attn_out)
-                if ("z", i) in self.edits:
-                    out.input = self._written(out.input, "z", i)
-                if ("attn", i) in self.edits:
-                    out.output = self._written(out.output, "attn", i)
-                if narrow and i == last:
-                    block.get(anatomy.mlp).input = self._narrowed(block.get(anatomy.mlp).input)
-                writer = block.get(anatomy.mlp_output or anatomy.mlp)
-                if ("mlp", i) in self.reads:
-                    kept["mlp", i] = self._rows(writer.output, i).clone()
-                if ("mlp", i) in self.edits:
-                    writer.output = self._written(writer.output, "mlp", i, narrow and i == last)
+                short = False
+                for row in ports(model):
+                    if row.site == "pre":
+                        entered = row.get(block)  # from here on the layer before has run
+                        if ("mid", i - 1) in self.edits:
+                            middle[i - 1].append(self._last(entered, i - 1))
+                        if past is not None and i > self.first:
+                            _drop(past, i - 1)
+                        if self.joins[i]:
+                            row.put(block, self._grown(entered, rec.streams[i][here], i))
+                    if row.site == "attn_in" and not self.plain:
+                        row.give(block, self._attention(i, entered.device))
+                    if row.site == "mlp_in" and narrow and i == last:
+                        row.put(block, self._narrowed(row.get(block)))
+                        short = True
+                    if (row.site, i) in wanted:
+                        kept[row.site, i] = self._rows(row.get(block), i).clone()
+                    if (row.site, i) in self.edits:
+                        row.put(block, self._written(row.get(block), row.site, i, short))
+                    if ("mid", i) in self.edits and row.site in ("mid", "mlp_added"):
+                        middle.setdefault(i, []).append(self._last(row.get(block), i))
+            if ("mid", last) in self.edits:
+                middle[last].append(self._last(PRE.get(final), last))
             if self.joins[last + 1]:
-                final.input = self._grown(final.input, rec.streams[last + 1][here], last + 1)
-            if ("stream", last + 1) in self.edits:
-                final.input = self._written(final.input, "stream", last + 1)
-            if ("stream", last + 1) in self.reads:
-                kept["stream", last + 1] = self._rows(final.input, last + 1).clone()
-            # The target position is the last one that is left, unless the model looks ahead.
-            kept["final"] = self._rows(final.input, last + 1)[:, self.target - self.end - 1].clone()
+                PRE.put(final, self._grown(PRE.get(final), rec.streams[last + 1][here], last + 1))
+            if (PRE.site, last + 1) in wanted:
+                kept[PRE.site, last + 1] = self._rows(PRE.get(final), last + 1).clone()
+            if (PRE.site, last + 1) in self.edits:
+                PRE.put(final, self._written(PRE.get(final), PRE.site, last + 1))
+            kept["final"] = self._last(PRE.get(final), last + 1)
             tracer.stop()
+        for layer, (stream, added, after) in middle.items():
+            _close(model, layer, stream, added, after)
         found = torch.empty_like(kept["final"])
         found[0], found[self.order + 1] = kept["final"][0], kept["final"][1:]
         found = found.to(model.home)
-        return found, {place: self._placed(place, kept[place]) for place in self.reads}
+        return found, {asked: self._placed(at, kept.get(at)) for asked, at in self.reads.items()}
 
-    def _placed(self, place: tuple[str, int], rows: Tensor) -> Tensor:
+    def _placed(self, at: tuple[str, int], rows: Tensor | None) -> Tensor:
         """Read rows in the order of the interventions; those that had not joined yet held what was recorded."""
-        out = recorded_rows(self.base, *place, self.end, self.count)
+        out = recorded_rows(self.base, *at, self.end, self.count)
+        if rows is None:
+            return out
         out[self.order[: len(rows) - 1], self.start :] = rows[1:].to(out.device)
         return out
 
     # -- shapes: every tensor of the pass as [row, position, width] ----------------------------------------------
-    def _rows(self, x: Any, layer: int) -> Tensor:
-        tensor: Tensor = x[0] if isinstance(x, tuple) else x
-        return tensor.reshape(self.alive[layer], -1, tensor.shape[-1])
+    def _rows(self, x: Tensor, layer: int) -> Tensor:
+        return x.reshape(self.alive[layer], -1, x.shape[-1])
+
+    def _last(self, x: Tensor, layer: int) -> Float[Tensor, "row width"]:
+        """A copy of what all rows hold at the target position: the last that is left, unless the model looks ahead."""
+        return self._rows(x, layer)[:, self.target - self.end - 1].clone()
 
     def _grown(self, x: Tensor, stream: Float[Tensor, "position d_model"], layer: int) -> Tensor:
         """``x`` with the rows that join at ``layer``, which so far were the recorded ``stream``."""
@@ -146,12 +168,11 @@ class Pass:
             return torch.cat([x, new.transpose(0, 1)], 1)
         return torch.cat([x, new], 0)
 
-    def _written(self, x: Any, site: str, layer: int, narrow: bool = False) -> Any:
+    def _written(self, x: Tensor, site: str, layer: int, short: bool = False) -> Tensor:
         """``x`` with this pass's writes to ``site`` of ``layer``."""
-        tensor = x[0] if isinstance(x, tuple) else x
         row, position, head, value = self.edits[site, layer]
-        rows = self._rows(tensor, layer).clone()
-        if narrow:  # the target position alone is left: every write to the last layer is at it
+        rows = self._rows(x, layer).clone()
+        if short:  # the target position alone is left: every write to the last layer is at it
             position = torch.zeros_like(position)
         row, position, head, value = (t.to(rows.device) for t in (row, position, head, value))
         if site == "z":
@@ -159,8 +180,7 @@ class Pass:
             heads[row, position, head] = value.to(heads.dtype)
         else:
             rows[row, position] = value.to(rows.dtype)
-        changed = rows.reshape(tensor.shape)
-        return (changed, *x[1:]) if isinstance(x, tuple) else changed
+        return rows.reshape(x.shape)
 
     def _narrowed(self, x: Tensor) -> Tensor:
         # The residual keeps its positions, and adding one position to it broadcasts: only the last is read after.
@@ -211,6 +231,22 @@ class Pass:
             alibi = alibi.repeat(count, 1, 1)
         found = {"attention_mask": mask[None].to(device)}
         return found if alibi is None else {**found, "alibi": alibi.to(device)}
+
+
+def _close(model: Model, layer: int, stream: Tensor, added: Tensor, after: Tensor) -> None:
+    """The stream that was put between attention and MLP is the one that the MLP was added to.
+
+    Raises:
+        GranularityError: the layer goes on with a copy of it, which cannot be reached.
+    """
+    added = added.to(stream.device) * model.multiplier
+    total = stream.double() + added.double()
+    bound = 2 * half_ulp(total, model.dtype) + half_ulp(added, model.dtype)
+    if not worst(after.to(stream.device).double() - total, bound) <= 1:
+        raise GranularityError(
+            f"{model.name} keeps a copy of the stream inside layer {layer}, so it cannot be replaced there.",
+            f"Replace what the attention adds: L{layer}.attn.",
+        )
 
 
 def _layers_wrap(model: Model) -> bool:

@@ -220,7 +220,7 @@ def patching(p: Patching) -> bytes:
         "gap": float(p.gap.mean()),
         "unit": p.unit,
         "position": p.position,
-        "parallel": p.model.anatomy.parallel is True,
+        "parallel": p.model.parallel,
         "grids": grids,
     }
     return wire.pack(header, {"values": wire.store(np.where(known, flat, 0)), "known": wire.store(known, "i4")})

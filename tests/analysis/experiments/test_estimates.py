@@ -6,7 +6,6 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.model.parts.closing import parallel
 from attrib_widgets.model.tracing.gradient import differentiate
 from fixtures import families
 
@@ -64,9 +63,9 @@ def test_exact_under_a_frozen_final_norm(pair, name, direction):
     if model.anatomy.mlp_post_norm is None:  # a live norm after each sublayer bends what it writes
         assert estimate[f"L{last}.mlp"] == pytest.approx(exact[f"L{last}.mlp"], rel=1e-4, abs=1e-5)
     heads = [(estimate[(last, h)], exact[(last, h)]) for h in range(model.n_heads)]
-    if parallel(model) and model.anatomy.attn_post_norm is None:
+    if model.parallel and model.anatomy.attn_post_norm is None:
         assert all(a == pytest.approx(b, rel=1e-4, abs=1e-5) for a, b in heads)
-    elif not parallel(model):
+    elif not model.parallel:
         assert any(abs(a - b) > 1e-5 for a, b in heads), "heads of a sequential block pass the last MLP"
 
 

@@ -1,0 +1,199 @@
+"""Where in a model a place is: one table, in the order of execution, for everything that reads or writes.
+
+A :class:`Port` is one end of one module of a layer. Recording, sweeping, differentiating and hooking walk
+:func:`table`; what is special about a family stands in it once. To add a site, add a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from ...words.errors import AnatomyError, ComponentError
+from ..anatomy.anatomy import Anatomy, find
+
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+
+    from ..model import Model
+
+
+@dataclass(frozen=True)
+class Port:
+    """One end of one module of a layer, where the tensor of a site passes.
+
+    Attributes:
+        site: as in :data:`...words.places.SITES`, or one of the three of :func:`table` that have no such name.
+        path: of the module in the layer; ``""`` is the layer itself.
+        end: ``"input"`` or ``"output"``.
+        written: whether a write changes what the model goes on with. A fused projection has no output of its own for
+            queries, keys and values; the others only look.
+        held: the layer keeps the very tensor as its stream: a write changes it in place, beside the module's input.
+        aside: the tensor may be the stream itself: what only this module reads of it is a view.
+    """
+
+    site: str
+    path: str
+    end: str
+    written: bool = True
+    held: bool = False
+    aside: bool = False
+
+    def of(self, layer: Any) -> Any:
+        """The module in ``layer``, or the envoy in its envoy."""
+        if not self.path:
+            return layer
+        return find(layer, self.path) if isinstance(layer, nn.Module) else layer.get(self.path)
+
+    def exists(self, layer: Any) -> bool:
+        """Whether this layer has the module (the layers of a model may differ)."""
+        return not self.path or find(getattr(layer, "_module", layer), self.path) is not None
+
+    # -- in a trace: reads and writes must follow the order of the table -----------------------------------------
+    def get(self, block: Any) -> Tensor:
+        """The tensor that passes here in a trace; ``block`` is the envoy of a layer."""
+        return tensor_of(getattr(self.of(block), self.end))
+
+    def put(self, block: Any, value: Tensor) -> None:
+        """Let the model go on with ``value``."""
+        envoy = self.of(block)
+        if self.held:
+            self.get(block).copy_(value)
+        else:
+            setattr(envoy, self.end, with_tensor(getattr(envoy, self.end), value))
+
+    def given(self, block: Any) -> dict[str, Any]:
+        """What the module is given by name."""
+        named: dict[str, Any] = self.of(block).inputs[1]
+        return named
+
+    def give(self, block: Any, named: dict[str, Any]) -> None:
+        """Put ``named`` in place of what the module is given by these names."""
+        envoy = self.of(block)
+        args, before = envoy.inputs
+        envoy.inputs = (args, {**before, **named})
+
+    # -- outside a trace ------------------------------------------------------------------------------------------
+    def hook(self, layer: nn.Module, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
+        """A plain torch hook that lets ``layer`` go on with ``change`` of what passes here."""
+        module = self.of(layer)
+        if module is None:
+            raise AnatomyError(f"{type(layer).__name__} has no module {self.path!r}.")
+
+        def before(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
+            if args:
+                return (with_tensor(args[0], change(tensor_of(args[0]))), *args[1:]), named
+            name, value = next(iter(named.items()))
+            return args, {**named, name: with_tensor(value, change(tensor_of(value)))}
+
+        def after(_: nn.Module, __: Any, output: Any) -> Any:
+            return with_tensor(output, change(tensor_of(output)))
+
+        if self.end == "input":
+            handle: RemovableHandle = module.register_forward_pre_hook(before, with_kwargs=True)
+        else:
+            handle = module.register_forward_hook(after)
+        return handle
+
+
+def tensor_of(value: Any) -> Tensor:
+    """The hidden states among what a module is given or gives, which some wrap in a tuple."""
+    found: Tensor = value[0] if isinstance(value, tuple) else value
+    return found
+
+
+def with_tensor(value: Any, tensor: Tensor) -> Any:
+    """``value`` with other hidden states, wrapped as they were."""
+    return (tensor, *value[1:]) if isinstance(value, tuple) else tensor
+
+
+PRE = Port("pre", "", "input")  # of the final norm as of a layer: what enters it
+POST = Port("post", "", "output")
+
+
+@lru_cache(maxsize=256)
+def table(anatomy: Anatomy, is_parallel: bool) -> tuple[Port, ...]:
+    """The ports of a layer, in the order in which it runs them.
+
+    Beside the sites of :mod:`...words.places`: ``"attn_added"`` and ``"mlp_added"`` are what becomes of a sublayer's
+    output before it is added to the stream (a multiplier apart): behind its post-norm where there is one, else the
+    output itself. ``"entered"`` is the output of the MLP's input projection. There is no ``"mid"`` where attention
+    and MLP read the same stream.
+    """
+    a = anatomy
+    if a.attn is None or a.attn_out is None or a.mlp is None:  # a model of which whole layers are known
+        return PRE, POST
+    # A family without a module for the whole MLP names its last projection: it reads at its first.
+    mlp_in = a.mlp_in if a.mlp == a.mlp_down and a.mlp_in else a.mlp
+    writer = a.mlp_output or a.mlp
+    rows = [PRE, Port("attn_in", a.attn, "input", aside=True)]
+    if a.qkv is not None:
+        rows += [Port(which, f"{a.attn}.{getattr(a.qkv, which)}", "output", written=False) for which in "qkv"]
+    rows += [
+        Port("z", a.attn_out, "input"),
+        Port("attn", a.attn_out, "output"),
+        Port("attn_added", a.attn_post_norm or a.attn_out, "output"),
+    ]
+    if not is_parallel:
+        rows += [Port("mid", a.mlp_norm or mlp_in, "input", held=True)]
+    rows += [Port("mlp_in", mlp_in, "input", aside=True)]
+    if a.mlp_in:
+        rows += [Port("entered", a.mlp_in, "output", written=False)]
+    if a.mlp_down:
+        rows += [Port("neuron", a.mlp_down, "input")]
+    return (*rows, Port("mlp", writer, "output"), Port("mlp_added", a.mlp_post_norm or writer, "output"), POST)
+
+
+def ports(model: Model) -> tuple[Port, ...]:
+    """The table of ``model``."""
+    return table(model.anatomy, model.parallel)
+
+
+def port(model: Model, site: str) -> Port:
+    """The port of one site.
+
+    Raises:
+        ComponentError: the layers of this model have no such site.
+    """
+    rows = ports(model)
+    found = next((row for row in rows if row.site == site), None)
+    if found is None:
+        raise ComponentError(
+            f"The layers of {model.name} have no {site!r}.", f"They have {', '.join(row.site for row in rows)}."
+        )
+    return found
+
+
+def place(site: str, layer: int) -> tuple[str, int]:
+    """The one spelling of a place: ``"stream"`` is ``"pre"``, and behind a layer is before the next."""
+    if site == "post":
+        return "pre", layer + 1
+    return ("pre" if site == "stream" else site), layer
+
+
+def require(model: Model, places: Iterable[tuple[str, int]], *, written: bool = False) -> None:
+    """All of ``places`` can be read here, or with ``written`` be written.
+
+    Raises:
+        ComponentError: one of them cannot.
+    """
+    for site, layer in places:
+        row, last = port(model, site), model.n_layers - (site != "pre")
+        if not 0 <= layer <= last:
+            raise ComponentError(f"{model.name} has no layer {layer}.", f"Its layers are 0 to {model.n_layers - 1}.")
+        if layer < model.n_layers and not row.exists(model.layer(layer)):
+            raise ComponentError(f"Layer {layer} of {model.name} has no {site!r}: it has no {row.path}.")
+        if written and not row.written:
+            raise ComponentError(
+                f"{site!r} can be read but not replaced.",
+                'Replace what a sublayer reads or gives, "z" or "neuron" (aw.patch finds the z of other q, k and v).',
+            )
+
+
+def mixes_before(site: str) -> bool:
+    """Whether what a site holds at one position is still to be read from others in the same layer: keys are."""
+    return site in ("pre", "attn_in", "k", "v")
