@@ -7,80 +7,10 @@ import torch
 
 import attrib_widgets as aw
 from fixtures import circuits, families
-from fixtures.patching_twin import PatchTwin
+from fixtures.path_twin import FROZEN, SENDERS, SETS, PathTwin
 
 ALL = families.TWINS + families.VARIANTS
 TARGET = 17
-
-
-class PathTwin(PatchTwin):
-    """``base`` with a sender's path patched: hold everything, note what the receivers read, let only them read it."""
-
-    def path(self, sender, receivers, freeze):
-        own, layers = self.own, range(len(self.own.blocks))
-        site, layer, head = sender
-        notes, handles = {}, []
-
-        def hold(key):
-            def hook(module, args, output):
-                notes.setdefault(key, output.detach().clone().reshape(1, -1, output.shape[-1]))
-                return own.kept[key][None].to(output.dtype).reshape(output.shape)
-
-            return hook
-
-        for i in layers:
-            if i > layer:
-                handles.append(own.out_proj(i).register_forward_hook(hold(("attn_out", i))))
-            is_sender = site == "mlp" and i == layer
-            if is_sender:
-                continue
-            if freeze and i >= layer + (site == "mlp"):
-                handles.append(own.down(i).register_forward_hook(hold(("mlp_out", i))))
-            else:
-
-                def note(module, args, output, key=("mlp_out", i)):
-                    notes[key] = output.detach().clone().reshape(1, -1, output.shape[-1])
-
-                handles.append(own.down(i).register_forward_hook(note))
-        for name in receivers:
-            if name[0] in "qkv":
-
-                def keep(module, args, output, key=name):
-                    notes[key] = output.detach().clone()
-
-                handles.append(self.outlet(name[1], name[0]).register_forward_hook(keep))
-        final = next(m for n, m in own.body.named_children() if n in ("ln_f", "final_layer_norm", "norm"))
-        handles.append(final.register_forward_pre_hook(lambda m, a: notes.__setitem__("final", a[0].clone())))
-        self.patched(site, layer, head, range(self.base.shape[1]))
-        for handle in handles:
-            handle.remove()
-        return self.second(receivers, notes, final)
-
-    def second(self, receivers, notes, final):
-        handles = []
-        for name in receivers:
-            if name == "logits":
-                change = notes["final"] - self.own.kept["final",][None].to(notes["final"].dtype)
-                handles.append(final.register_forward_pre_hook(lambda m, a, change=change: (a[0] + change,)))
-            elif name[0] == "mlp":
-
-                def put(module, args, output, key=("mlp_out", name[1])):
-                    return notes[key].reshape(output.shape)
-
-                handles.append(self.own.down(name[1]).register_forward_hook(put))
-            else:
-                columns = self.columns(name[0], name[2])
-
-                def swap(module, args, output, key=name, columns=columns):
-                    out = output.clone()
-                    out[..., columns] = notes[key][..., columns]
-                    return out
-
-                handles.append(self.outlet(name[1], name[0]).register_forward_hook(swap))
-        logits = self.logits()
-        for handle in handles:
-            handle.remove()
-        return logits
 
 
 def prompts(name):
@@ -88,23 +18,6 @@ def prompts(name):
     corrupted = list(clean)
     corrupted[2] = (corrupted[2] + 7) % 300
     return clean, corrupted
-
-
-SENDERS = {"L0H1": ("z", 0, 1), "L0.mlp": ("mlp", 0, None), "L1H2": ("z", 1, 2)}
-SETS = {
-    "q": (["L2H1.q"], [("q", 2, 1)]),
-    "kv": (["L2KV0.k", "L2KV0.v"], [("k", 2, 0), ("v", 2, 0)]),
-    "mlp": (["L2.mlp"], [("mlp", 2)]),
-    "logits": (["logits"], ["logits"]),
-    "heads and logits": (["L2H0.q", "L1H1.q", "logits"], [("q", 2, 0), ("q", 1, 1), "logits"]),
-    "two layers": (["L2H1.q", "L1KV0.v"], [("q", 2, 1), ("v", 1, 0)]),
-    "behind an MLP": (["L1.mlp", "L2KV0.k", "L2H3.q"], [("mlp", 1), ("k", 2, 0), ("q", 2, 3)]),
-    "before an MLP": (["L1KV0.v", "L2.mlp"], [("v", 1, 0), ("mlp", 2)]),
-    "within a layer": (["L1KV0.v", "L1.mlp", "L2H0.q"], [("v", 1, 0), ("mlp", 1), ("q", 2, 0)]),
-    "mixed": (["L1H0.q", "L1.mlp", "L2H1.q", "L2.mlp"], [("q", 1, 0), ("mlp", 1), ("q", 2, 1), ("mlp", 2)]),
-}
-# An MLP and what it wrote: only where the logits do not read it already.
-FROZEN = {"many": (["L1H0.q", "L1.mlp", "L2H0.q", "logits"], [("q", 1, 0), ("mlp", 1), ("q", 2, 0), "logits"])}
 
 
 @pytest.mark.parametrize("freeze", [False, True], ids=["recompute", "freeze"])

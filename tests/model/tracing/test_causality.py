@@ -18,6 +18,7 @@ from attrib_widgets.widgets.shapes import results
 from attrib_widgets.widgets.transport import wire
 from fixtures import families
 from fixtures.patching_twin import PatchTwin
+from fixtures.path_twin import SETS, PathTwin
 
 IDS = [5, 9, 33, 70, 71, 99, 120, 34]
 OTHER = [5, 9, 33, 88, 71, 99, 41, 34]
@@ -115,8 +116,6 @@ def test_ablation_and_words_behind_the_position_count(name):
 
 
 def test_paths_are_those_of_hooks():
-    from analysis.test_paths import SETS, PathTwin
-
     model, _ = loaded("gemma3")
     twin = PathTwin("gemma3", build("gemma3"), IDS, OTHER)
     senders = {"L0H1": ("z", 0, 1), "L0.mlp": ("mlp", 0, None)}
