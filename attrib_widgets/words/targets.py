@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -268,6 +268,35 @@ def as_target(target: TargetLike) -> AnyTarget:
             f"{target!r} is not a target.", 'Give for example " Paris" or aw.logit_diff(" Paris", " Rome").'
         )
     return logit(target)
+
+
+def rather_than(target: Any, against: TokenSet | None) -> Any:
+    """``target`` with the logit of ``against`` subtracted, where there is one: what every ``against=`` means.
+
+    Raises:
+        TargetError: no target, one that is not a logit, or a difference from another token.
+    """
+    if against is None:
+        return target
+    if target is None:
+        raise TargetError("There is nothing to hold against it.", "Give the target too.")
+    if isinstance(target, Target):
+        if target.kind == "logit":
+            return logit_diff(target.tokens, against)
+        if target.kind == "logit_diff" and target.against == _set(against):
+            return target
+        if target.kind == "logit_diff":
+            raise TargetError(
+                f"The target is a difference from {_said(target.against)} already, and against={against!r} is another.",
+                "Give one of the two.",
+            )
+    elif isinstance(target, str) or whole(target) is not None:
+        return logit_diff(target, against)
+    raise TargetError("against= goes with a token.", 'Or write aw.logit_diff(" Paris", " Rome").')
+
+
+def _said(tokens: tuple[TokenLike, ...]) -> str:
+    return " or ".join(map(repr, tokens))
 
 
 @dataclass

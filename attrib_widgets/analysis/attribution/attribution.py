@@ -17,7 +17,17 @@ from ...model.anatomy.rounding import refuse_above
 from ...result import Result, Table, number, others_label, power, signed
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import ComponentError, GranularityError
-from ...words.targets import AnyTarget, NeuronTarget, Phrase, ScoreTarget, Target, TargetLike, as_target
+from ...words.targets import (
+    AnyTarget,
+    NeuronTarget,
+    Phrase,
+    ScoreTarget,
+    Target,
+    TargetLike,
+    TokenSet,
+    as_target,
+    rather_than,
+)
 from ..inputs import as_run
 from ..opening.results import Contributions, Through, Worked, Writes
 from ..reading.decomposition import Rows, decompose
@@ -332,7 +342,12 @@ class Attribution(Result):
 
 @overload
 def attribute(
-    run: Run | Prompt, target: TargetLike | None = None, position: int = -1, *, model: Model | str | None = None
+    run: Run | Prompt,
+    target: TargetLike | None = None,
+    position: int = -1,
+    *,
+    against: TokenSet | None = None,
+    model: Model | str | None = None,
 ) -> Attribution: ...
 
 
@@ -347,6 +362,7 @@ def attribute(
     target: TargetLike | Phrase | None = None,
     position: int = -1,
     *,
+    against: TokenSet | None = None,
     model: Model | str | None = None,
 ) -> Attribution | PhraseAttribution:
     """Split a number of the model exactly among the parts that wrote it.
@@ -358,14 +374,17 @@ def attribute(
             prediction. A phrase, ``aw.phrase(" Paris, the")``, is explained token by token.
         position: the position whose next-token prediction is explained (a score and a neuron have their own; a phrase
             follows it).
+        against: a token (or several) whose logit is subtracted from the target's: why this rather than that?
         model: where ``run`` is a prompt.
 
     Raises:
         AttribError: a prompt without its model.
-        TargetError: the text is several tokens here, or the target is undefined on this model.
+        TargetError: the text is several tokens here, ``against`` goes with no token, or the target is undefined on
+            this model.
         PositionError: outside the prompt.
         GranularityError: the recorded tensors do not add up on this prompt.
     """
+    target = rather_than(target, against)
     if isinstance(target, Phrase):
         from .phrases import attribute_phrase
 
@@ -383,6 +402,12 @@ def attribute_resolved(run: Run, target: AnyTarget, position: int) -> Attributio
     reading = _read(run, target, position)
     rows = decompose(run, reading.point, reading.norm, reading.direction[None], [reading.position])
     return assembled(run, target, reading, rows)
+
+
+def rather(a: Attribution, against: TokenSet | None) -> Attribution:
+    """``a`` once more, the logit of ``against`` subtracted from what it explains; ``a`` itself where it is None."""
+    target = rather_than(a.target, against)
+    return a if target is a.target else attribute_resolved(a.run, target, a.position)
 
 
 def assembled(run: Run, target: AnyTarget, reading: Reading, rows: Rows, row: int = 0) -> Attribution:
