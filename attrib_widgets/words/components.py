@@ -144,6 +144,10 @@ def component(spec: ComponentLike) -> Component:
     """
     if isinstance(spec, Component):
         return spec
+    if isinstance(part := getattr(spec, "component", None), Component):  # a place where it writes, a finding on it
+        return part
+    if isinstance(label := getattr(spec, "label", None), str):
+        spec = label
     if (numbers := pair(spec)) is not None and min(numbers) >= 0:
         return head(*numbers)
     if numbers is not None or isinstance(spec, (tuple, list)):
