@@ -56,6 +56,8 @@ _HOMES = {
     "LogitLens": "analysis.lens.logit_lens",
     "component": "words.components",
     "Component": "words.components",
+    "place": "words.places",
+    "Place": "words.places",
     "Phrase": "words.targets",
     "PhraseAttribution": "analysis.attribution.phrases",
     "phrase": "words.targets",
@@ -179,6 +181,8 @@ if TYPE_CHECKING:
     from .words.errors import PositionError as PositionError
     from .words.errors import TargetError as TargetError
     from .words.errors import TokenizerError as TokenizerError
+    from .words.places import Place as Place
+    from .words.places import place as place
     from .words.targets import Phrase as Phrase
     from .words.targets import log_prob as log_prob
     from .words.targets import logit as logit

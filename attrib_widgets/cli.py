@@ -74,7 +74,9 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("-o", "--output", type=Path, default=Path(PAGE), metavar="FILE", help=f"default: {PAGE}")
     ask.add_argument("--model", default="demo", help="demo (default), a model folder, or a hub id such as gpt2")
     ask.add_argument("--against", metavar="TOKEN", help="explain TARGET rather than this token (logit difference)")
-    ask.add_argument("--compare", metavar="PROMPT", help="a second prompt to compare with, kept in the page")
+    ask.add_argument(
+        "--corrupted", "--compare", metavar="PROMPT", help="a second prompt to compare with, kept in the page"
+    )
     return top
 
 
@@ -82,7 +84,7 @@ def explain(args: argparse.Namespace) -> int:
     """``attrib-widgets explain``: the table on the terminal, the Explorer in one HTML file."""
     output: Path = args.output
     _writable(output)
-    write_page(args.model, args.prompt, args.target, output, against=args.against, compare=args.compare)
+    write_page(args.model, args.prompt, args.target, output, against=args.against, corrupted=args.corrupted)
     print(f"\nOpen in a browser (works offline): {output.resolve()}")
     return 0
 
@@ -98,7 +100,7 @@ def lab(args: argparse.Namespace) -> int:
 
         page = folder / PAGE
         _writable(page)
-        write_page("demo", demo.PROMPT, demo.TARGET, page, compare=demo.CORRUPTED)
+        write_page("demo", demo.PROMPT, demo.TARGET, page, corrupted=demo.CORRUPTED)
         print(f"\nThe tour:                          {notebook.resolve()}")
         print(f"Open in a browser (works offline): {page.resolve()}")
         if not args.no_browser:
@@ -109,7 +111,13 @@ def lab(args: argparse.Namespace) -> int:
 
 
 def write_page(
-    source: str, prompt: str, target: str | None, path: Path, *, against: str | None = None, compare: str | None = None
+    source: str,
+    prompt: str,
+    target: str | None,
+    path: Path,
+    *,
+    against: str | None = None,
+    corrupted: str | None = None,
 ) -> None:
     """Print the contributions to a prediction and write the Explorer to ``path`` (replaced if it exists)."""
     import transformers
@@ -118,7 +126,7 @@ def write_page(
 
     if source == "demo" or Path(source).is_dir():  # a download keeps its progress bar
         transformers.utils.logging.disable_progress_bar()
-    explorer = aw.explore(aw.load(source), prompt, target, against=against, corrupted=compare)
+    explorer = aw.explore(aw.load(source), prompt, target, against=against, corrupted=corrupted)
     print(explorer.run.top(5))
     print()
     print(explorer.attribution)

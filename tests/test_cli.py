@@ -84,10 +84,11 @@ def test_explain_takes_the_top_prediction_when_no_target_is_given(command: Comma
     assert f"{aw.load('demo').run(prompt).top(1)[0].logit:.2f}" in out.split("model")[-1]
 
 
-def test_explain_against_another_token(command: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--corrupted", "--compare"])
+def test_explain_against_another_token(command: Command, tmp_path: Path, option: str) -> None:
     prompt = "The capital of France is"
     other = "The capital of Germany is"
-    code, out, err = command("explain", prompt, " Paris", "--against", " Rome", "--compare", other)
+    code, out, err = command("explain", prompt, " Paris", "--against", " Rome", option, other)
     assert (code, err) == (0, "")
     a = aw.attribute(prompt, aw.logit_diff(" Paris", " Rome"), model=aw.load("demo"))
     assert f"{a.actual:.2f}" in out

@@ -8,7 +8,8 @@ from ..model.belonging import at_home
 from ..model.model import Model, load
 from ..model.run import Run
 from ..words.components import whole
-from ..words.errors import AttribError
+from ..words.errors import AttribError, ComponentError, GranularityError, PositionError
+from ..words.several import listed
 
 
 def as_run(given: Any, model: Model | str | None = None, position: Any = None) -> Run:
@@ -31,3 +32,46 @@ def as_run(given: Any, model: Model | str | None = None, position: Any = None) -
         raise AttribError("A prompt needs its model.", 'Write model.run("..."), or pass model= as well.')
     kept = whole(position)
     return load(model).run(given, positions=None if kept is None else [kept])
+
+
+def positions_in(run: Run, given: Any) -> list[int]:
+    """One or several positions, counted from 0, in the order in which they were given.
+
+    Raises:
+        PositionError: outside the prompt, no position, or none at all.
+    """
+    found = [run.position(p) for p in listed(given)]
+    if not found:
+        raise PositionError("There are no positions.", "Leave out positions=, or name at least one.")
+    return found
+
+
+def absent(model: Model, part: Any) -> ComponentError:
+    """The error that says what the model has instead of ``part``."""
+    return ComponentError(
+        f"{model.name} has no {part}.", f"It has {model.n_layers} layers of {model.n_heads} heads, from 0."
+    )
+
+
+def need_attention(model: Model) -> None:
+    """Refuse what is recomputed from queries, keys and values, where these were not shown to be exact.
+
+    Raises:
+        GranularityError: with the self-check's reason.
+    """
+    if not model.check.attention_ok:
+        raise GranularityError(
+            f"Attention of {model.name} was not shown to be exact: {model.check.reason}.", "See model.check."
+        )
+
+
+def need_scores(model: Model) -> None:
+    """Refuse what is read from queries and keys, where these were not shown to be exact.
+
+    Raises:
+        GranularityError: with the self-check's reason.
+    """
+    if not model.check.scores_ok:
+        raise GranularityError(
+            f"Attention of {model.name} was not shown to be exact: {model.check.no_scores}.", "See model.check."
+        )

@@ -25,21 +25,22 @@ MARGIN = 0.15  # around the points of a scatter, as a share of its span
 @figure_of.register
 def _(result: Patching, site: str | None = None, k: int = 15) -> Figure:
     """A grid where the cells of one site form one, else bars of the largest cells."""
-    single = [c.parts[0].site for c in result.cells if len(c.parts) == 1]
+    single = [c.parts[0].slot[0] for c in result.cells if len(c.parts) == 1]
     if site is None and (len(set(single)) != 1 or len(single) != len(result.cells)):
         labels, values = _largest(result.labels, result.values.nan_to_num(0).tolist(), k)
         return _bars(result.title(), labels, values, result.share, cumulative=False)
     grid = result.grid(site).numpy()
     flat = grid.ndim == 1  # one number per layer
     grid = grid[:, None] if flat else grid
+    cells = [c for _, c in result._single(site)]
     if grid.ndim == 3:  # layer, head, position: heads of all layers below one another
-        layers = sorted({c.parts[0].layer for c in result.cells})
+        layers = sorted({c.parts[0].row for c in cells})
         names = [f"L{layer}H{h}" for layer in layers for h in range(grid.shape[1])]
         grid = grid.reshape(-1, grid.shape[-1])
     else:
-        layers = sorted({c.parts[0].layer for c in result.cells})
-        names = ["final norm" if layer == result.model.n_layers else f"L{layer}" for layer in layers]
-    places = {c.positions for c in result.cells}
+        rows = {c.parts[0].row: c.parts[0] for c in cells}
+        names = [str(rows[row]) if rows[row].is_stream else f"L{row}" for row in sorted(rows)]
+    places = {c.positions for c in cells}
     figure, axes = _axes(1.8 + 0.36 * grid.shape[1], 1.2 + 0.22 * grid.shape[0])
     image = _map(axes, grid, True)
     axes.set_yticks(range(len(names)), names, fontsize=7 if len(names) > 40 else 9)

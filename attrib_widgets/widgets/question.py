@@ -16,7 +16,7 @@ from ..analysis.attribution.attribution import Attribution
 from ..model.chat import is_chat
 from ..model.run import Run
 from ..words.errors import AttribError
-from ..words.targets import Target, as_target, logit, logit_diff, neuron
+from ..words.targets import Target, as_target, logit, logit_diff, neuron, rather_than
 
 if TYPE_CHECKING:
     from ..analysis.verdicts.findings import Verification
@@ -148,15 +148,7 @@ def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
 
 def target_of(target: Any, against: Any = None) -> AnyTarget | None:
     """A target from what a person gives in Python; None stays None."""
-    if target is None:
-        if against is not None:
-            raise AttribError("There is nothing to hold against it.", "Give the target too.")
-        return None
-    if against is None:
-        return as_target(target)
-    if not isinstance(target, (str, int)):
-        raise AttribError("against= goes with a token.", 'Or write aw.logit_diff(" Paris", " Rome").')
-    return logit_diff(target, against)
+    return None if target is None and against is None else as_target(rather_than(target, against))
 
 
 def _target(model: Model, before: Any, target: Any, against: Any) -> AnyTarget | None:

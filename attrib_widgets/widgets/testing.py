@@ -11,8 +11,9 @@ from ..analysis.experiments.ablation import ablate
 from ..analysis.verdicts.verify import verify
 from ..model.worker import Job
 from ..result import strongest
-from ..words.components import Component, ComponentLike, component, listed
+from ..words.components import Component, ComponentLike, component
 from ..words.errors import AttribError
+from ..words.several import named
 from ..words.targets import Target
 from .shapes import contract, experiments
 from .transport import wire
@@ -57,9 +58,9 @@ class Tester(View):
         Raises:
             AttribError: there is no comparison prompt, or it answers alike; see :func:`attrib_widgets.verify`.
         """
-        named = [] if components is None else [component(c) for c in listed(components)]
-        count = (0 if named else experiments.TOP) if top is None else top
-        return self._verify(Job(lambda job: None), named or self._largest(count), count, thresholds)
+        asked = [] if components is None else [component(c) for c in named(components)]
+        count = (0 if asked else experiments.TOP) if top is None else top
+        return self._verify(Job(lambda job: None), asked or self._largest(count), count, thresholds)
 
     def _largest(self, count: int) -> list[Component]:
         """The largest bars of what can be tested."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from .errors import ComponentError
 
@@ -88,12 +88,6 @@ class Component:
         return self.kind in ("head", "mlp", "attn")
 
 
-def listed(given: Any) -> list[Any]:
-    """One component, or several, as a list: a name, a Component and a pair such as ``(7, 4)`` are one."""
-    pair = isinstance(given, tuple) and len(given) == 2 and all(whole(n) is not None for n in given)
-    return [given] if isinstance(given, (str, Component)) or pair else list(given)
-
-
 def whole(value: object) -> int | None:
     """``value`` as an int: Python, numpy and torch integers are; True, 1.0 and the rest are None."""
     if isinstance(value, bool):
@@ -102,6 +96,18 @@ def whole(value: object) -> int | None:
         return operator.index(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError):
         return None
+
+
+def pair(value: object) -> tuple[int, int] | None:
+    """``value`` as (layer, head): two whole numbers in an order (a tuple, a list, an array); anything else is None."""
+    if isinstance(value, (str, bytes, Set, Mapping)) or not (hasattr(value, "__len__") and hasattr(value, "__iter__")):
+        return None
+    try:
+        numbers = [whole(n) for n in value] if len(value) == 2 else []
+    except TypeError:  # a tensor without a dimension has a length and none
+        return None
+    first, second = numbers if len(numbers) == 2 else (None, None)
+    return None if first is None or second is None else (first, second)
 
 
 def head(layer: int, index: int) -> Component:
@@ -123,7 +129,7 @@ def _numbers(kind: str) -> _HEAD:
 
 
 _PATTERNS: tuple[tuple[str, _HEAD], ...] = (
-    (r"l(\d+)\.?h(\d+)", _numbers("head")),
+    (r"l(\d+)\.?h(\d+)(?:\.z)?", _numbers("head")),
     (r"a(\d+)\.h(\d+)", _numbers("head")),
     (r"(\d+)\.(\d+)", _numbers("head")),
     (r"l(\d+)\.?n(\d+)", _numbers("neuron")),
@@ -133,6 +139,18 @@ _PATTERNS: tuple[tuple[str, _HEAD], ...] = (
     (r"l(\d+)\.mlp/e(\d+)", _numbers("expert")),
 )
 _FEATURE = re.compile(r"(.+)/(\d+|error)")
+# Places that are read (places.py knows them all), and what takes them.
+_READ: tuple[tuple[str, str], ...] = (
+    (
+        r"l\d+\.(stream|pre|mid|post)",
+        'A stream is patched: sites="stream". A layer writes "L8.attn" and "L8.mlp".',
+    ),
+    (r"l\d+\.?(?:h|kv)\d+\.(q|k|v)", 'It is patched, sites="{}", and it receives: aw.path_patch(..., receivers=...).'),
+    (r"l\d+\.?h\d+\.(pattern)", 'It is patched: sites="{}".'),
+    (r"l\d+\.(q|k|v|z|pattern)", 'It is patched: sites="{}", heads="all".'),
+    (r"l\d+\.(attn_in|mlp_in)", 'What reads there receives: aw.path_patch(..., receivers=["L5.mlp", "L9H9.q"]).'),
+    (r"(logits)", 'They receive: aw.path_patch(..., receivers="logits").'),
+)
 
 
 def component(spec: ComponentLike) -> Component:
@@ -146,10 +164,13 @@ def component(spec: ComponentLike) -> Component:
     """
     if isinstance(spec, Component):
         return spec
-    if isinstance(spec, (tuple, list)):
-        numbers = [whole(n) for n in spec]
-        if len(numbers) == 2 and all(n is not None and n >= 0 for n in numbers):
-            return head(numbers[0] or 0, numbers[1] or 0)
+    if isinstance(part := getattr(spec, "component", None), Component):  # a place where it writes, a finding on it
+        return part
+    if isinstance(label := getattr(spec, "label", None), str):
+        spec = label
+    if (numbers := pair(spec)) is not None and min(numbers) >= 0:
+        return head(*numbers)
+    if numbers is not None or isinstance(spec, (tuple, list)):
         raise ComponentError(f"{spec!r} does not name a head.", "Write (layer, head), for example (7, 4).")
     if not isinstance(spec, str):
         raise ComponentError(f"{spec!r} does not name a component.", 'Write for example "L7H4" or "L8.mlp".')
@@ -162,12 +183,23 @@ def component(spec: ComponentLike) -> Component:
             return build(match)
     match = _FEATURE.fullmatch(spec.strip())
     if match:
-        site = str(component(match[1]))
+        site = _site(match[1])
         if match[2] == "error":
             return Component("error", site=site)
         return Component("feature", index=int(match[2]), site=site)
+    for pattern, taken in _READ:
+        if match := re.fullmatch(pattern, text):
+            raise ComponentError(
+                f"{spec.strip()} is a place that is read, not a part that writes.", taken.format(match[1])
+            )
     raise ComponentError(
         f"{spec!r} does not name a component.",
         'Write a head as "L7H4", "7.4" or (7, 4), an MLP as "L8.mlp", a neuron as "L11N611", '
         "or one of: " + ", ".join(SINGLE_KINDS) + ".",
     )
+
+
+def _site(text: str) -> str:
+    """Where a dictionary reads: beside what writes, a stream by its side."""
+    match = re.fullmatch(r"l(\d+)\.(pre|mid|post|attn_in|mlp_in)", text.strip().lower())
+    return f"L{match[1]}.{match[2]}" if match else str(component(text))

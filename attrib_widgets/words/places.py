@@ -98,6 +98,16 @@ class Place:
             raise ComponentError(f"{self} is not a stream before or behind a layer.", 'Write for example "L2.pre".')
         return self.layer + (self.site == "post")
 
+    @property
+    def slot(self) -> tuple[str, int]:
+        """How recordings and passes call it: ``("pre", 2)`` for ``L2.pre`` and ``L1.post``, else site and layer."""
+        return ("pre", self.stream) if self.is_stream else (self.site, self.layer or 0)
+
+    @property
+    def row(self) -> int:
+        """Where it stands in a grid of layers: its layer, or the number of its stream."""
+        return self.slot[1]
+
     def words(self) -> str:
         """In words, for example ``"the stream before layer 2"``."""
         return _SAID[self.site].format(self.layer) if self.site in _SAID and self.head is None else str(self)
@@ -138,7 +148,7 @@ _PATTERNS: tuple[tuple[str, Callable[[re.Match[str]], Place]], ...] = (
 _FEATURE = re.compile(r"(.+)/(\d+)")
 
 
-def place(spec: PlaceLike, *, layer_means: str | None = None) -> Place:
+def place(spec: PlaceLike | int, *, layer_means: str | None = None) -> Place:
     """Read a place from any usual spelling.
 
     Args:
@@ -162,7 +172,7 @@ def place(spec: PlaceLike, *, layer_means: str | None = None) -> Place:
         if (match := _FEATURE.fullmatch(text)) and not text.endswith("/error"):
             return Place("feature", index=int(match[2]), of=place(match[1], layer_means="post"))
     try:
-        found = component(spec)
+        found = component(spec)  # type: ignore[arg-type]
     except ComponentError as reason:
         raise ComponentError(
             f"{spec!r} does not name a place.",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from .components import Component, ComponentLike, component, whole
 from .errors import ComponentError, PositionError, TargetError
@@ -340,3 +340,32 @@ def as_target(target: TargetLike) -> AnyTarget:
             f"{target!r} is not a target.", 'Give for example " Paris" or aw.logit_diff(" Paris", " Rome").'
         )
     return logit(target)
+
+
+def rather_than(target: Any, against: TokenSet | None) -> Any:
+    """``target`` with the logit of ``against`` subtracted, where there is one: what every ``against=`` means.
+
+    Raises:
+        TargetError: no target, one that is not a logit, or a difference from another token.
+    """
+    if against is None:
+        return target
+    if target is None:
+        raise TargetError("There is nothing to hold against it.", "Give the target too.")
+    if isinstance(target, Target):
+        if target.kind == "logit":
+            return logit_diff(target.tokens, against)
+        if target.kind == "logit_diff" and target.against == _set(against):
+            return target
+        if target.kind == "logit_diff":
+            raise TargetError(
+                f"The target is a difference from {_said(target.against)} already, and against={against!r} is another.",
+                "Give one of the two.",
+            )
+    elif isinstance(target, str) or whole(target) is not None:
+        return logit_diff(target, against)
+    raise TargetError("against= goes with a token.", 'Or write aw.logit_diff(" Paris", " Rome").')
+
+
+def _said(tokens: tuple[TokenLike, ...]) -> str:
+    return " or ".join(map(repr, tokens))

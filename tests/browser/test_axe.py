@@ -97,7 +97,7 @@ def test_offline_page(demo: Any, watched: Watched, offline: Callable[..., Screen
         screen = offline(explorer if where == "tested" else explorer.verdicts.view())
     elif where == "patching":
         view = aw.patch(demo, run, "The capital of Germany is", sites=["stream", "z"], positions="each").view()
-        view.selected, view.source = "L2.stream", 4
+        view.selected, view.source = "L2.pre", 4
         screen = offline(view)
     elif where == "phrase":
         screen = offline(aw.attribute(run.generate(60), aw.phrase()).view())

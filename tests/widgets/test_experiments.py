@@ -240,7 +240,7 @@ def test_a_linked_selection_goes_both_ways(explorer):
     assert explorer.selected == "L0H4"
     explorer.selected = "L3.mlp"
     assert view.selected == "L3.mlp"
-    view.selected = "L2.stream"
+    view.selected = "L2.pre"
     assert explorer.selected == "L3.mlp", "a part that the Explorer does not show"
 
 

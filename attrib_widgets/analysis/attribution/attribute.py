@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, overload
 
-from ...words.targets import Phrase, TargetLike, as_target
+from ...words.targets import Phrase, TargetLike, TokenSet, as_target, rather_than
 from ..inputs import as_run
 from .attribution import Attribution, attribute_resolved
 from .phrases import PhraseAttribution, attribute_phrase
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 @overload
 def attribute(
-    run: Run | Prompt, target: TargetLike | None = None, position: int = -1, *, model: Model | str | None = None
+    run: Run | Prompt,
+    target: TargetLike | None = None,
+    position: int = -1,
+    *,
+    against: TokenSet | None = None,
+    model: Model | str | None = None,
 ) -> Attribution: ...
 
 
@@ -31,6 +36,7 @@ def attribute(
     target: TargetLike | Phrase | None = None,
     position: int = -1,
     *,
+    against: TokenSet | None = None,
     model: Model | str | None = None,
 ) -> Attribution | PhraseAttribution:
     """Split a number of the model exactly among the parts that wrote it.
@@ -42,14 +48,17 @@ def attribute(
             prediction. A phrase, ``aw.phrase(" Paris, the")``, is explained token by token.
         position: the position whose next-token prediction is explained (a score and a neuron have their own; a phrase
             follows it).
+        against: a token (or several) whose logit is subtracted from the target's: why this rather than that?
         model: where ``run`` is a prompt.
 
     Raises:
         AttribError: a prompt without its model.
-        TargetError: the text is several tokens here, or the target is undefined on this model.
+        TargetError: the text is several tokens here, ``against`` goes with no token, or the target is undefined on
+            this model.
         PositionError: outside the prompt.
         GranularityError: the recorded tensors do not add up on this prompt.
     """
+    target = rather_than(target, against)
     if isinstance(target, Phrase):
         return attribute_phrase(run, target, position, model)
     run = as_run(run, model, position)

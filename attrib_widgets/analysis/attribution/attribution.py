@@ -17,7 +17,11 @@ from torch import Tensor
 from ...result import Sum, Table, strongest, with_others
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import ComponentError, GranularityError
-from ...words.targets import AnyTarget
+from ...words.targets import (
+    AnyTarget,
+    TokenSet,
+    rather_than,
+)
 from ...words.text import number, signed
 from ..opening.features import Features, features
 from ..opening.heads import sources, through
@@ -304,6 +308,12 @@ def attribute_resolved(run: Run, target: AnyTarget, position: int) -> Attributio
     reading = read(run, target, position)
     rows = decompose(run, reading.point, reading.norm, reading.direction[None], [reading.position])
     return assembled(run, target, reading, closed(reading, rows))
+
+
+def rather(a: Attribution, against: TokenSet | None) -> Attribution:
+    """``a`` once more, the logit of ``against`` subtracted from what it explains; ``a`` itself where it is None."""
+    target = rather_than(a.target, against)
+    return a if target is a.target else attribute_resolved(a.run, target, a.position)
 
 
 def assembled(run: Run, target: AnyTarget, reading: Reading, found: Closed) -> Attribution:

@@ -17,13 +17,16 @@ from torch import Tensor
 from ...model.model import load
 from ...model.tracing.edits import Edit
 from ...result import Result, Table, strongest
-from ...words.components import ComponentLike, listed, whole
+from ...words.components import whole
 from ...words.errors import AttribError, ComponentError
+from ...words.places import Place, PlaceLike
+from ...words.several import prompts
+from ...words.targets import TokenSet, rather_than
 from ...words.text import number, others_label, signed, visible
 from ..inputs import as_run
-from .cells import MIXED_SITES, Cell, Part, cells_of, held, plain_writes, positions_of
+from .cells import MIXED_SITES, Cell, cells_from, cells_of, found_in, held, plain_writes, positions_of
 from .metrics import MetricLike, metric_of
-from .pairs import Cost, joint, prompts_of, run_cells
+from .pairs import Cost, run_cells
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,12 +74,8 @@ class Ablation(Result):
         """Names of the cells."""
         return [str(c) for c in self.cells]
 
-    def __getitem__(self, which: ComponentLike | str) -> float:
-        parts = joint(self.run.model, which) if str(which) not in self.labels else None
-        for cell, value in zip(self.cells, self.values.tolist(), strict=True):
-            if str(cell) == which or cell.parts == parts:
-                return float(value)
-        raise ComponentError(f"{which} was not ablated.", f"The cells are {', '.join(self.labels[:6])} …")
+    def __getitem__(self, which: PlaceLike | Sequence[PlaceLike] | Cell) -> float:
+        return float(self.values[found_in(self.cells, self.run.model, which, "ablation")])
 
     def top(self, k: int = 10) -> list[tuple[Cell, float]]:
         """The ``k`` largest changes by magnitude, with their signs."""
@@ -118,7 +117,7 @@ class FixedDonor:
     """Replaces what a part writes by ``value(part, positions)``, whatever the run."""
 
     def __init__(
-        self, base: Run, value: Callable[[Part, tuple[int, ...]], Float[Tensor, "position width"]], first: int = 0
+        self, base: Run, value: Callable[[Place, tuple[int, ...]], Float[Tensor, "position width"]], first: int = 0
     ) -> None:
         self.base, self.value, self.first = base, value, first
 
@@ -132,8 +131,10 @@ class FixedDonor:
         at = tuple(p for p in listed if p >= self.first)
         found: list[Edit] = []
         for part in cell.parts:
-            if part.site in MIXED_SITES or part.site == "stream":
+            if part.site in MIXED_SITES or part.is_stream:
                 raise ComponentError(f"{part} cannot be ablated.", "Ablate what a part writes: a head or a sublayer.")
+            if part.site == "attn" and self.base.model.granularity == "heads":
+                part = Place("z", part.layer)  # all of its heads, so that its output bias stays here too
             found += plain_writes(self.base.model, part, at, self.value(part, at))
         return found
 
@@ -141,8 +142,8 @@ class FixedDonor:
 def zero_donor(base: Run) -> FixedDonor:
     """Zero z (the bias of the output projection stays) or a zero MLP output."""
 
-    def value(part: Part, at: tuple[int, ...]) -> Tensor:
-        return torch.zeros_like(held(base.record, part.site, part.layer)[list(at)])
+    def value(part: Place, at: tuple[int, ...]) -> Tensor:
+        return torch.zeros_like(held(base.record, part)[list(at)])
 
     return FixedDonor(base, value)
 
@@ -153,10 +154,10 @@ def mean_donor(base: Run, reference: Sequence[Run]) -> FixedDonor:
     aligned = all(r.n_positions == base.n_positions for r in reference)
     kept: dict[tuple[str, int], Tensor] = {}
 
-    def value(part: Part, at: tuple[int, ...]) -> Tensor:
-        key = (part.site, part.layer)
+    def value(part: Place, at: tuple[int, ...]) -> Tensor:
+        key = part.slot
         if key not in kept:
-            tensors = [held(r.record, *key).float() for r in reference]
+            tensors = [held(r.record, part).float() for r in reference]
             if aligned:
                 kept[key] = torch.stack(tensors).mean(0)
             else:
@@ -171,7 +172,7 @@ def resample_donors(base: Run, reference: Sequence[Run], draws: int, seed: int) 
     (the first excepted) of all of them."""
 
     def from_run(run: Run) -> FixedDonor:
-        return FixedDonor(base, lambda part, at: held(run.record, part.site, part.layer)[list(at)])
+        return FixedDonor(base, lambda part, at: held(run.record, part)[list(at)])
 
     if all(r.n_positions == base.n_positions for r in reference):
         return [from_run(r) for r in reference]
@@ -179,8 +180,8 @@ def resample_donors(base: Run, reference: Sequence[Run], draws: int, seed: int) 
     total = sum(r.n_positions - 1 for r in reference)
 
     def from_places(index: Tensor) -> FixedDonor:
-        def value(part: Part, at: tuple[int, ...]) -> Tensor:
-            pool = torch.cat([held(r.record, part.site, part.layer)[1:] for r in reference])
+        def value(part: Place, at: tuple[int, ...]) -> Tensor:
+            pool = torch.cat([held(r.record, part)[1:] for r in reference])
             return pool[index[list(at)].to(pool.device)]
 
         return FixedDonor(base, value, first=1)
@@ -212,7 +213,8 @@ def ablate(
     prompt: Any,
     target: MetricLike | None = None,
     *,
-    components: Sequence[Any] | None = None,
+    against: TokenSet | None = None,
+    components: Any = None,
     method: Method = "zero",
     reference: Any = (),
     positions: Any = None,
@@ -225,8 +227,9 @@ def ablate(
     """Take parts out of a run, one experiment per cell.
 
     Args:
-        prompt: text, ids or a Run; target: as in :func:`attrib_widgets.patch`.
-        components: cells: each a component, or a list of components ablated together; None is every head and MLP.
+        prompt: text, ids or a Run; target, against: as in :func:`attrib_widgets.patch`.
+        components: cells, one or several: each a component (a layer is its two writes), or a list of components
+            ablated together; None is every head and MLP.
         method: ``"zero"`` (z or the MLP's output becomes 0; the output bias of the attention stays), ``"mean"`` or
             ``"resample"`` over ``reference``, a list of prompts. Where these have not all the length of ``prompt``,
             positions are not matched, and the first position is left alone.
@@ -243,11 +246,11 @@ def ablate(
         sites = ["z", "mlp"] if base.model.granularity == "heads" else ["attn", "mlp"]
         cells = cells_of(base.model, sites, None, "each", places)
     else:
-        cells = [Cell(_zeroable(joint(base.model, c)), at) for c in listed(components) for at in places]
+        cells = cells_from(base.model, components, places)
     if not cells:
         raise ComponentError("There is nothing to take out.", "Name components=, or leave it out: every head and MLP.")
-    runs = [as_run(r, base.model) for r in prompts_of(reference)] if len(reference) else []
-    metric = metric_of(target, base, base.position(position))
+    runs = [as_run(r, base.model) for r in prompts(reference)]
+    metric = metric_of(rather_than(target, against), base, base.position(position))
     cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
     rows: list[Tensor] = []
     for donor in donors_of(base, method, runs, draws, seed):
@@ -259,8 +262,3 @@ def ablate(
     where = base.position(position)
     start = float(metric.of(base.record.streams[-1][where][None])[0])
     return Ablation(base, cells, method, metric.name, metric.unit, where, torch.stack(rows), start, done, cost)
-
-
-def _zeroable(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    # A whole attention layer is ablated as all of its heads, so that its output bias stays here too.
-    return tuple(Part("z", p.layer) if p.site == "attn" else p for p in parts)

@@ -6,8 +6,9 @@ surgery in the softmax: they are recomputed from the two recordings, and z' = so
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -16,42 +17,28 @@ from torch import Tensor
 
 from ...model.parts.attention import Attended, Scored, attend, looks, scored
 from ...model.tracing.edits import Edit
-from ...words.components import Component, ComponentLike, component, whole
+from ...words.components import component, whole
 from ...words.errors import ComponentError, GranularityError, PositionError
+from ...words.places import Place, is_place, place, place_of, stream_place
+from ...words.several import listed, named
+from ..inputs import absent, positions_in
 
 if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
     from ...model.tracing.record import Recording
 
-SITES = ("stream", "attn", "mlp", "z", "q", "k", "v", "pattern")
+SITES = ("stream", "pre", "post", "attn", "mlp", "z", "q", "k", "v", "pattern")
 HEAD_SITES = ("z", "q", "k", "v", "pattern")
 MIXED_SITES = ("q", "k", "v", "pattern")
-
-
-@dataclass(frozen=True)
-class Part:
-    """A place that can be patched: ``site`` of ``layer``; of one ``head`` (a key and value head for k and v), or of
-    all heads where it is None. ``grouped``: ``head`` is the key and value head of several query heads."""
-
-    site: str
-    layer: int
-    head: int | None = None
-    grouped: bool = False
-
-    def __str__(self) -> str:
-        if self.head is None:
-            return f"L{self.layer}.{self.site}"
-        if self.grouped:
-            return f"L{self.layer}KV{self.head}.{self.site}"
-        return f"L{self.layer}H{self.head}" + ("" if self.site == "z" else f".{self.site}")
+PATCHED = 'Patch a head ("L7H4"), an MLP ("L8.mlp"), an attention layer or a stream ("L8.pre").'
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One experiment: parts that are patched together, at ``positions`` (None: at every position)."""
+    """One experiment: places that are patched together, at ``positions`` (None: at every position)."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[Place, ...]
     positions: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
@@ -59,42 +46,98 @@ class Cell:
         return name if self.positions is None else f"{name} @{','.join(map(str, self.positions))}"
 
 
-def parts_of(model: Model, spec: ComponentLike) -> tuple[Part, ...]:
-    """The places where a component writes.
+_CELL = re.compile(r"(.*?)(?:\s*@\s*(\d+(?:\s*,\s*\d+)*)?)?")
+
+
+def cell(model: Model, spec: Any) -> Cell:
+    """Read a cell from its label (``"L0H0 @3,4"``, ``"L2.attn + L2.mlp"``, ``"nothing"``), or from what is patched.
+
+    Raises:
+        ComponentError: it names no place that can be patched, or none that the model has.
+    """
+    if isinstance(spec, Cell):
+        return spec
+    if not isinstance(spec, str):
+        return Cell(joint(model, spec))
+    match = _CELL.fullmatch(spec.strip())
+    assert match is not None
+    name, at = match[1], tuple(int(p) for p in match[2].split(",")) if match[2] else ()
+    parts = () if name == "nothing" else tuple(p for n in name.split(" + ") for p in parts_of(model, n))
+    return Cell(parts, at if "@" in spec else None)
+
+
+def parts_of(model: Model, spec: Any) -> tuple[Place, ...]:
+    """The places where a component writes; a place by its name is itself.
 
     Raises:
         ComponentError: the model has no such part, or it cannot be replaced by itself.
     """
-    found = component(spec)
-    layer, index = found.layer or 0, found.index or 0
-    if found.kind == "embed":
-        return (Part("stream", 0),)
-    if not (found.is_replaceable or found.kind == "layer"):
-        raise ComponentError(
-            f"{found} cannot be patched by itself.", 'Patch a head ("L7H4"), an MLP ("L8.mlp") or an attention layer.'
-        )
-    if layer >= model.n_layers or (found.kind == "head" and index >= model.n_heads):
-        raise ComponentError(
-            f"{model.name} has no {found}.", f"It has {model.n_layers} layers of {model.n_heads} heads, from 0."
-        )
-    if found.kind == "head":
-        return (Part("z", layer, index),)
-    if found.kind == "layer":
-        return (Part("attn", layer), Part("mlp", layer))
-    return (Part(found.kind, layer),)
+    if isinstance(spec, str) and " + " in spec:
+        return tuple(p for name in spec.split(" + ") for p in parts_of(model, name))
+    try:
+        found = component(spec)
+    except ComponentError:
+        if not is_place(spec):
+            raise
+        return (settled(model, place(spec)),)
+    if found.kind == "layer":  # all that the layer writes
+        return tuple(settled(model, Place(site, found.layer)) for site in ("attn", "mlp"))
+    if not (found.is_replaceable or found.kind == "embed"):
+        raise ComponentError(f"{found} cannot be patched by itself.", PATCHED)
+    return (settled(model, place_of(found)),)
 
 
-def component_of(part: Part) -> Component | None:
-    """The component that writes at ``part``; None for a stream and for what a head reads."""
-    if part.site == "z" and part.head is not None:
-        return Component("head", part.layer, part.head)
-    return Component(part.site, part.layer) if part.site in ("mlp", "attn") else None
+def joint(model: Model, given: Any) -> tuple[Place, ...]:
+    """A component, or several of them to be patched together, as places."""
+    return tuple(p for c in named(given) for p in parts_of(model, c))
+
+
+def exists(model: Model, which: Place) -> Place:
+    """``which``, once it is known that the model has it.
+
+    Raises:
+        ComponentError: no such layer or head.
+    """
+    heads = model.geometry.n_kv_heads if which.grouped else model.n_heads
+    if (which.layer or 0) >= model.n_layers or (which.head or 0) >= heads:
+        raise absent(model, which)
+    return which
+
+
+def settled(model: Model, which: Place) -> Place:
+    """``which`` as the cells of this model name it: a stream by the side that has a layer (``L1.post`` is ``L2.pre``),
+    keys and values by the head that holds them.
+
+    Raises:
+        ComponentError: the model has no such place, or it cannot be replaced by itself.
+    """
+    if which.site == "mid":
+        raise ComponentError(
+            f"{which} cannot be patched by itself.",
+            f'Patch the streams at the sides of the layer, "{replace(which, site="pre")}" and '
+            f'"{replace(which, site="post")}", or what is added in between: "{replace(which, site="attn")}".',
+        )
+    if which.site not in SITES:
+        raise ComponentError(f"{which} cannot be patched by itself.", PATCHED)
+    exists(model, which)
+    if which.is_stream:
+        return stream_place(which.stream, model.n_layers)
+    if which.site in ("k", "v") and which.head is not None:
+        group = model.geometry.group
+        if group == 1:
+            return replace(which, grouped=False)
+        if not which.grouped:
+            raise ComponentError(
+                f"{which.site} of L{which.layer}H{which.head} is that of {group} heads of {model.name}.",
+                f'Name the head that holds it: "{Place(which.site, which.layer, which.head // group, True)}".',
+            )
+    return which
 
 
 def cells_of(
     model: Model,
-    sites: Sequence[str],
-    layers: Sequence[int] | None,
+    sites: Any,
+    layers: Any,
     heads: str,
     positions: Sequence[tuple[int, ...] | None],
 ) -> list[Cell]:
@@ -107,12 +150,13 @@ def cells_of(
     if heads not in ("each", "all"):
         raise ComponentError(f"{heads!r} is not a choice of heads.", 'Use "each" or "all".')
     cells = []
-    for site in sites:
+    for site in listed(sites):
+        if site == "mid":
+            settled(model, Place("mid", 0))  # says why not
         if site not in SITES:
             raise ComponentError(f"{site!r} cannot be patched.", f"The sites are {', '.join(SITES)}.")
         count = model.n_layers + (site == "stream")
-        listed: Any = range(count) if layers is None else layers if hasattr(layers, "__iter__") else [layers]
-        chosen = [_layer(n, count) for n in listed]
+        chosen = [_layer(n, count) for n in (range(count) if layers is None else listed(layers))]
         known = {"q": model.check.scores_ok, "k": model.check.scores_ok}.get(site, model.check.attention_ok)
         if site in HEAD_SITES and not (model.granularity == "heads" and (site == "z" or known)):
             raise GranularityError(f"Heads of {model.name} cannot be patched: {model.check.no_scores}.")
@@ -120,15 +164,63 @@ def cells_of(
             numbers: list[int | None] = [None]
             if site in HEAD_SITES and heads == "each":
                 numbers = list(range(model.geometry.n_kv_heads if site in ("k", "v") else model.n_heads))
-            grouped = site in ("k", "v") and model.geometry.group > 1 and numbers != [None]
-            cells += [Cell((Part(site, layer, h, grouped),), at) for h in numbers for at in positions]
+            if site in ("stream", "pre", "post"):
+                found = [stream_place(layer + (site == "post"), model.n_layers)]
+            else:
+                grouped = site in ("k", "v") and model.geometry.group > 1 and numbers != [None]
+                found = [Place(site, layer, h, grouped) for h in numbers]
+            cells += [Cell((p,), at) for p in found for at in positions]
     return cells
 
 
-def _layer(number: Any, count: int) -> int:
-    found = whole(number)
+def cells_from(model: Model, given: Any, positions: Sequence[tuple[int, ...] | None]) -> list[Cell]:
+    """One cell for each of one or several components, or lists of components that are patched together."""
+    return [Cell(joint(model, c), at) for c in named(given) for at in positions]
+
+
+def found_in(cells: Sequence[Cell], model: Model, which: Any, what: str) -> int:
+    """The number of the cell that ``which`` names: by its label, by what is patched, or by the cell itself.
+
+    Raises:
+        ComponentError: it is none of ``cells``, or several of them; ``what`` says in the message what they are of.
+    """
+    try:
+        wanted = cell(model, which)
+    except ComponentError as reason:
+        if not isinstance(which, str) or which not in map(str, cells):
+            raise reason
+        wanted = cells[list(map(str, cells)).index(which)]
+    names = frozenset(wanted.parts)
+    anywhere = wanted.positions is None and not isinstance(which, Cell)
+    found = [i for i, c in enumerate(cells) if frozenset(c.parts) == names and c.positions == wanted.positions]
+    found = found or [i for i, c in enumerate(cells) if anywhere and frozenset(c.parts) == names]
+    if not found and not isinstance(which, Cell) and any(p.is_stream for c in cells for p in c.parts):
+        _refuse_layer(which)
+    if len(found) != 1:
+        shown = ", ".join(str(c) for c in cells[:6]) + (" …" if len(cells) > 6 else "")
+        raise ComponentError(
+            f"{which} is {'no cell' if not found else f'{len(found)} cells'} of this {what}.",
+            f"Its cells are {shown}: see .labels.",
+        )
+    return found[0]
+
+
+def _refuse_layer(which: Any) -> None:
+    """A bare layer, where the cells are streams, has two readings."""
+    try:
+        found = component(which)
+    except ComponentError:
+        return
+    if found.kind == "layer":
+        place_of(found)
+
+
+def _layer(given: Any, count: int) -> int:
+    found = whole(given)
+    if isinstance(given, str) and (match := re.fullmatch(r"[lL](\d+)", given.strip())):
+        found = int(match[1])
     if found is None or not -count <= found < count:
-        raise ComponentError(f"{number!r} is not a layer.", f"Use 0 to {count - 1}.")
+        raise ComponentError(f"{given!r} is not a layer.", f"Use 0 to {count - 1}.")
     return found % count
 
 
@@ -141,8 +233,7 @@ def positions_of(run: Run, given: Any) -> list[tuple[int, ...] | None]:
         if given != "each":
             raise PositionError(f"{given!r} is not a choice of positions.", 'Use "each", a position, or a list.')
         return [(p,) for p in range(run.n_positions)]
-    listed = list(given) if hasattr(given, "__iter__") and whole(given) is None else [given]
-    return [tuple(sorted({run.position(p) for p in listed}))]
+    return [tuple(sorted(set(positions_in(run, given))))]
 
 
 class Donor(Protocol):
@@ -153,15 +244,16 @@ class Donor(Protocol):
         ...
 
 
-def held(rec: Recording, site: str, layer: int) -> Float[Tensor, "position width"]:
-    """What a site that needs no recomputation held in a recording."""
+def held(rec: Recording, part: Place) -> Float[Tensor, "position width"]:
+    """What a place that needs no recomputation held in a recording (z: of all heads of the layer)."""
+    site, layer = part.slot
     by_site = {"stream": rec.streams, "z": rec.z, "attn": rec.attn_out, "mlp": rec.mlp_out}
     tensor: Tensor = by_site[site][layer]
     return tensor
 
 
 def head_writes(
-    model: Model, part: Part, positions: tuple[int, ...], value: Float[Tensor, "position width"]
+    model: Model, part: Place, positions: tuple[int, ...], value: Float[Tensor, "position width"]
 ) -> list[Edit]:
     """``value`` [position, all heads] written to z of the heads of ``part`` (its group, for keys and values)."""
     heads = range(model.n_heads)
@@ -173,16 +265,17 @@ def head_writes(
             else range(part.head, part.head + 1)
         )
     d = model.geometry.d_head
-    return [Edit("z", part.layer, positions, value[:, h * d : (h + 1) * d], h) for h in heads]
+    return [Edit("z", part.row, positions, value[:, h * d : (h + 1) * d], h) for h in heads]
 
 
 def plain_writes(
-    model: Model, part: Part, positions: tuple[int, ...], value: Float[Tensor, "position width"]
+    model: Model, part: Place, positions: tuple[int, ...], value: Float[Tensor, "position width"]
 ) -> list[Edit]:
     """``value`` written to a site that needs no recomputation; z of one or all heads from the width of all."""
     if part.site == "z":
         return head_writes(model, part, positions, value)
-    return [Edit(part.site, part.layer, positions, value)]  # type: ignore[arg-type]
+    site, layer = part.slot
+    return [Edit(site, layer, positions, value)]  # type: ignore[arg-type]
 
 
 class RunDonor:
@@ -215,9 +308,9 @@ class RunDonor:
             if part.site in MIXED_SITES:
                 begin = at[0] if self.model.check.causal else 0
                 reach = at if part.site in ("q", "pattern") else tuple(range(begin, self.base.n_positions))
-                found += head_writes(self.model, part, reach, self.mixed(part.site, part.layer, at)[list(reach)])
+                found += head_writes(self.model, part, reach, self.mixed(part.site, part.row, at)[list(reach)])
             else:
-                value = held(self.source.record, part.site, part.layer)[list(at)]
+                value = held(self.source.record, part)[list(at)]
                 found += plain_writes(self.model, part, at, value)
         return found
 

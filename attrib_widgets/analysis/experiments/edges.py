@@ -8,7 +8,7 @@ sender sum to its node's estimate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +21,8 @@ from ...model.tracing.gradient import Gradients, differentiate
 from ...result import Result, Table, strongest
 from ...words.components import Component, ComponentLike, component, head
 from ...words.errors import ComponentError, GranularityError
+from ...words.places import Place, PlaceLike, place
+from ...words.targets import TokenSet, rather_than
 from ...words.text import number, others_label, signed
 from .cells import RunDonor
 from .metrics import MetricLike, metric_of
@@ -35,29 +37,16 @@ if TYPE_CHECKING:
 SUM_LIMIT = 1e-3  # readers' gradients against the stream's, relative
 
 
-@dataclass(frozen=True)
-class Reader:
-    """What reads the stream: ``side`` ``"q"``, ``"k"`` or ``"v"`` of a head, an MLP (``"mlp"``), or the logits."""
-
-    side: str
-    layer: int
-    head: int | None = None
-
-    def __str__(self) -> str:
-        if self.head is not None:
-            return f"L{self.layer}H{self.head}.{self.side}"
-        return "logits" if self.side == "logits" else f"L{self.layer}.mlp"
-
-
 @dataclass(eq=False, repr=False)
 class EdgeEstimate(Result):
     """Estimated share of the gap along every edge. ``values[sender, reader]`` (0 where the reader comes earlier).
 
-    Key and value readers of grouped-query models are key and value heads.
+    Readers are ``L1H2.q``, ``L1H2.k``, ``L1H2.v``, ``L5.mlp`` and ``logits``; where several heads share their keys and
+    values, these are read by the head that holds them, ``L1KV0.k``.
     """
 
     senders: list[Component]
-    readers: list[Reader]
+    readers: list[Place]
     values: Float[Tensor, "sender reader"]
     gap: float
     unit: str
@@ -68,14 +57,18 @@ class EdgeEstimate(Result):
         """Sum over readers: the estimate of attribution patching for the sender."""
         return self.values.double().sum(-1).float()
 
-    def __getitem__(self, which: tuple[ComponentLike, str]) -> float:
-        sender, reader = component(which[0]), which[1]
-        names = [str(r) for r in self.readers]
-        if sender not in self.senders or reader not in names:
-            raise ComponentError(f"There is no edge {which!r}.", f"Readers are {', '.join(names[:4])} … logits.")
-        return float(self.values[self.senders.index(sender), names.index(reader)])
+    def __getitem__(self, which: tuple[ComponentLike, PlaceLike]) -> float:
+        if not isinstance(which, tuple) or len(which) != 2:
+            raise ComponentError(f"{which!r} is no edge.", 'Write sender and reader: ["L0H1", "L3H2.q"].')
+        sender, reader = component(which[0]), place(which[1])
+        if reader.site == "mlp_in":
+            reader = replace(reader, site="mlp")
+        if sender not in self.senders or reader not in self.readers:
+            shown = ", ".join(map(str, self.readers[:4]))
+            raise ComponentError(f"There is no edge {which!r}.", f"Readers are {shown} … logits.")
+        return float(self.values[self.senders.index(sender), self.readers.index(reader)])
 
-    def top(self, k: int = 10) -> list[tuple[Component, Reader, float]]:
+    def top(self, k: int = 10) -> list[tuple[Component, Place, float]]:
         """The ``k`` largest edges by magnitude."""
         order = strongest(self.values.flatten(), k)
         width = len(self.readers)
@@ -115,10 +108,14 @@ def edge_patch(
     corrupted: Any,
     target: MetricLike | None = None,
     *,
+    against: TokenSet | None = None,
     direction: Direction = "denoise",
     position: int = -1,
 ) -> EdgeEstimate:
     """Estimate the effect of patching every edge, from one forward and one backward pass.
+
+    Args:
+        clean, corrupted, target, against: as in :func:`attrib_widgets.patch`, one pair of prompts.
 
     Raises:
         GranularityError: heads of this model are not exact, or its readers' gradients do not add up to the stream's.
@@ -128,7 +125,7 @@ def edge_patch(
     if found.granularity != "heads" or not found.check.scores_ok:
         raise GranularityError(f"Edges of {found.name} need exact heads: {found.check.no_scores}.")
     base, source = (b, a) if direction == "denoise" else (a, b)
-    metric = metric_of(target, a, a.position(position))
+    metric = metric_of(rather_than(target, against), a, a.position(position))
     ends = ends_of(metric, a, b, position)
     gap = float(ends[0] - ends[1])
     places = [(site, i) for i in range(found.n_layers) for site in ("pre", "q", "k", "v", "mlp_in")]
@@ -141,10 +138,10 @@ def edge_patch(
 
 
 # -- readers -------------------------------------------------------------------------------------------------------
-def _reads(base: Run, gradients: Gradients) -> tuple[list[Reader], Float[Tensor, "reader position d_model"]]:
+def _reads(base: Run, gradients: Gradients) -> tuple[list[Place], Float[Tensor, "reader position d_model"]]:
     """The gradient of the metric with respect to the raw stream, through each reader alone."""
     model, geo = base.model, base.model.geometry
-    readers: list[Reader] = []
+    readers: list[Place] = []
     found: list[Tensor] = []
     for layer in range(model.n_layers):
         stream = base.record.streams[layer].float()
@@ -157,15 +154,15 @@ def _reads(base: Run, gradients: Gradients) -> tuple[list[Reader], Float[Tensor,
             for h in range(count):
                 part = slice(h * geo.d_head, (h + 1) * geo.d_head)
                 directions.append(gradient[:, part] @ weight[part])
-                readers.append(Reader(side, layer, h))
+                readers.append(Place(side, layer, h, side != "q" and geo.group > 1))
         found.append(pulled(input_norm(model, layer), stream, torch.stack(directions)))
         mid = stream if model.parallel else base.record.mid(layer).float()
         path = model.anatomy.mlp_norm
         norm = model.norm(path, layer) if path else no_norm(model.d_model, model.home)
         found.append(pulled(norm, mid, gradients.at["mlp_in", layer].float()))
-        readers.append(Reader("mlp", layer))
+        readers.append(Place("mlp", layer))
     found.append(gradients.at["pre", model.n_layers].float())
-    readers.append(Reader("logits", model.n_layers))
+    readers.append(Place("logits"))
     return readers, torch.cat(found)
 
 
@@ -191,10 +188,10 @@ def pushed(
     return out
 
 
-def _close(base: Run, gradients: Gradients, readers: list[Reader], reads: Tensor) -> None:
+def _close(base: Run, gradients: Gradients, readers: list[Place], reads: Tensor) -> None:
     """Everything that reads from a layer on is all there is: the readers' gradients sum to the stream's."""
     for layer in range(base.model.n_layers):
-        later = [i for i, r in enumerate(readers) if r.layer >= layer]
+        later = [i for i, r in enumerate(readers) if r.layer is None or r.layer >= layer]
         total, stream = reads[later].double().sum(0), gradients.at["pre", layer][0].double()
         missed = float((total - stream).norm() / stream.norm().clamp_min(1e-30))
         if not missed <= SUM_LIMIT and float(stream.norm()) > 0:
@@ -207,7 +204,7 @@ def _close(base: Run, gradients: Gradients, readers: list[Reader], reads: Tensor
 
 # -- senders -------------------------------------------------------------------------------------------------------
 def _edges(
-    donor: RunDonor, readers: list[Reader], reads: Float[Tensor, "reader position d_model"]
+    donor: RunDonor, readers: list[Place], reads: Float[Tensor, "reader position d_model"]
 ) -> tuple[list[Component], Float[Tensor, "sender reader"]]:
     model, own, other = donor.model, donor.base.record, donor.source.record
     senders, rows = [Component("embed")], [_read(other.streams[0].double() - own.streams[0].double(), reads)]
@@ -218,7 +215,7 @@ def _edges(
         written = torch.einsum("phd,hdm->hpm", change, shaped)
         written = _after(model, model.anatomy.attn_post_norm, layer, own.attn_out[layer], written)
         after_attention = torch.tensor(
-            [r.layer > layer or (r.layer == layer and r.side == "mlp" and not model.parallel) for r in readers]
+            [_after_attention(r, layer) and (r.layer != layer or not model.parallel) for r in readers]
         )
         for h in range(model.n_heads):
             senders.append(head(layer, h))
@@ -226,9 +223,14 @@ def _edges(
         change = (other.mlp_out[layer].float() - own.mlp_out[layer].float())[None]
         written = _after(model, model.anatomy.mlp_post_norm, layer, own.mlp_out[layer], change)
         senders.append(Component("mlp", layer))
-        later = torch.tensor([r.layer > layer for r in readers], device=reads.device)
+        later = torch.tensor([r.layer is None or r.layer > layer for r in readers], device=reads.device)
         rows.append(_read(written[0], reads) * later)
     return senders, torch.stack(rows)
+
+
+def _after_attention(reader: Place, layer: int) -> bool:
+    """Whether it reads behind the attention of ``layer``."""
+    return reader.layer is None or reader.layer > layer or (reader.layer == layer and reader.site == "mlp")
 
 
 def _after(model: Model, path: str | None, layer: int, given: Tensor, change: Tensor) -> Tensor:

@@ -20,10 +20,12 @@ from ...model.parts.attention import key_heads
 from ...model.tracing.gradient import Gradients, differentiate
 from ...words.components import Component
 from ...words.errors import ComponentError, TargetError
-from ...words.targets import Target
+from ...words.places import Place
+from ...words.several import listed
+from ...words.targets import Target, TokenSet, rather_than
 from ...words.text import number, signed
 from ..inputs import as_run
-from .cells import MIXED_SITES, Cell, Part, RunDonor, cells_of, component_of, held, positions_of
+from .cells import MIXED_SITES, Cell, RunDonor, cells_of, held, positions_of
 from .metrics import Metric, MetricLike, frozen_metric, metric_of
 from .pairs import SHARES, Cost, Direction, as_pairs, check_one_length, ends_of
 from .patching import Patching
@@ -85,9 +87,10 @@ def attribution_patch(
     corrupted: Any,
     target: MetricLike | None = None,
     *,
+    against: TokenSet | None = None,
     sites: str | Sequence[str] = ("z", "mlp"),
     positions: Any = None,
-    layers: Sequence[int] | None = None,
+    layers: int | Sequence[int] | None = None,
     heads: Literal["each", "all"] = "each",
     direction: Direction = "denoise",
     method: Method = "atp",
@@ -104,7 +107,7 @@ def attribution_patch(
     if direction not in SHARES:
         raise TargetError(f"{direction!r} is not a direction.", 'Use "denoise" or "noise".')
     found = pairs[0][0].model
-    names = [sites] if isinstance(sites, str) else list(sites)
+    names, target = listed(sites), rather_than(target, against)
     if method == "atp" and "pattern" in names:
         raise ComponentError("A pattern has no place of its own to differentiate.", 'Use method="atp*", or q and k.')
     if positions is not None:
@@ -143,14 +146,15 @@ def estimates(
     if not exact_qk:
         return found[0].cpu()
     # Nothing of a part is left in the row that leaves out its own layer: it does not count.
-    own = [bool(c.parts) and c.parts[0].site != "stream" for c in cells]
+    own = [bool(c.parts) and not c.parts[0].is_stream for c in cells]
     counted = torch.tensor([model.n_layers - left_out for left_out in own])
     average = found[1:].abs().sum(0).cpu() / counted.clamp_min(1)
     return found[0].sign().cpu() * average
 
 
-def _place(part: Part, exact_qk: bool) -> tuple[str, int]:
-    return ("z" if exact_qk and part.site in MIXED_SITES else part.site, part.layer)
+def _place(part: Place, exact_qk: bool) -> tuple[str, int]:
+    site, layer = part.slot
+    return ("z" if exact_qk and site in MIXED_SITES else site, layer)
 
 
 def _estimate(
@@ -161,7 +165,7 @@ def _estimate(
     total = torch.zeros(rows, dtype=torch.float64, device=model.home)
     for part in cell.parts if at else ():
         mixed = exact_qk and part.site in MIXED_SITES
-        key = (part.site, part.layer, at if mixed else None)
+        key = (*part.slot, at if mixed else None)
         if key not in products:
             products[key] = _product(donor, part, at, gradients, mixed)
         each = products[key]  # [row, position, head or 1]
@@ -171,7 +175,7 @@ def _estimate(
     return total
 
 
-def _heads(part: Part, donor: RunDonor, width: int) -> list[int]:
+def _heads(part: Place, donor: RunDonor, width: int) -> list[int]:
     """The columns of a product that belong to ``part``."""
     if part.head is None:
         return list(range(width))
@@ -190,24 +194,24 @@ def _raw(donor: RunDonor, layer: int, side: str, number: int) -> Float[Tensor, "
 
 
 def _product(
-    donor: RunDonor, part: Part, at: tuple[int, ...], gradients: Gradients, mixed: bool
+    donor: RunDonor, part: Place, at: tuple[int, ...], gradients: Gradients, mixed: bool
 ) -> Float[Tensor, "row position head"]:
     """(donor's - own) times the gradient, summed over the numbers of each head (or of the whole site)."""
     model, base, source = donor.model, donor.base.record, donor.source.record
     geo = model.geometry
     if mixed:
-        change = donor.mixed(part.site, part.layer, at).double() - base.z[part.layer].double()
-        gradient = gradients.at["z", part.layer]
+        change = donor.mixed(part.site, part.row, at).double() - base.z[part.row].double()
+        gradient = gradients.at["z", part.row]
         heads = model.n_heads
     elif part.site in ("q", "k", "v"):
-        own, other = (_raw(donor, part.layer, part.site, number) for number in (0, 1))
+        own, other = (_raw(donor, part.row, part.site, number) for number in (0, 1))
         change = other - own
         columns = geo.rows[part.site].flatten().to(change.device)
-        gradient = gradients.at[part.site, part.layer][..., columns]
+        gradient = gradients.at[part.slot][..., columns]
         heads = model.n_heads if part.site == "q" else geo.n_kv_heads
     else:
-        change = held(source, part.site, part.layer).double() - held(base, part.site, part.layer).double()
-        gradient = gradients.at[part.site, part.layer]
+        change = held(source, part).double() - held(base, part).double()
+        gradient = gradients.at[part.slot]
         heads = model.n_heads if part.site == "z" else 1
     product = gradient.double() * change
     return product.reshape(*product.shape[:2], heads, -1).sum(-1)
@@ -238,16 +242,16 @@ def estimated_effects(
         donor = RunDonor(run, other) if direction == "noise" else RunDonor(other, run)
         values = estimates(donor, cells, metric, a.position, "atp", Cost()) * (-1 if direction == "noise" else 1)
     else:
-        places = sorted({(c.parts[0].site, c.parts[0].layer) for c in cells})
+        places = sorted({c.parts[0].slot for c in cells})
         gradients = differentiate(run, metric.differentiable, places, a.position)
         values = torch.stack([_against_zero(run, c.parts[0], gradients) for c in cells]).cpu()
-    named = ((component_of(c.parts[0]), float(v)) for c, v in zip(cells, values, strict=True))
+    named = ((c.parts[0].component, float(v)) for c, v in zip(cells, values, strict=True))
     return {c: v for c, v in named if c is not None}
 
 
-def _against_zero(run: Run, part: Part, gradients: Gradients) -> Tensor:
-    own = held(run.record, part.site, part.layer).double()
-    product = own * gradients.at[part.site, part.layer][0].double()
+def _against_zero(run: Run, part: Place, gradients: Gradients) -> Tensor:
+    own = held(run.record, part).double()
+    product = own * gradients.at[part.slot][0].double()
     if part.head is None:
         return product.sum()
     d = run.model.geometry.d_head

@@ -18,6 +18,7 @@ from ...model.tracing.gradient import differentiate
 from ...result import Result, Table, strongest
 from ...words.components import whole
 from ...words.errors import PositionError
+from ...words.targets import TokenSet, rather_than
 from ...words.text import number, power, signed, visible
 from .metrics import MetricLike, metric_of
 from .pairs import as_pairs, ends_of
@@ -89,6 +90,7 @@ def integrated_gradients(
     corrupted: Any,
     target: MetricLike | None = None,
     *,
+    against: TokenSet | None = None,
     cut: int = 0,
     steps: int = 5,
     position: int = -1,
@@ -99,6 +101,7 @@ def integrated_gradients(
     the error stays, however many steps.
 
     Args:
+        against: a token (or several) whose logit is subtracted from the target's.
         cut: 0 is the inputs (embeddings, learned positions included), ``n_layers`` what the final norm reads.
         steps: midpoint steps: more of them where ``error`` is too large (sharp attention at the inputs, say).
 
@@ -111,7 +114,7 @@ def integrated_gradients(
         raise PositionError(f"{cut!r} is no place to cut.", f"Use 0 (the inputs) to {layers} (the final norm).")
     if (whole(steps) or 0) < 1:
         raise PositionError(f"{steps!r} is not a number of steps.", "Use 5, or more for a smaller error.")
-    metric = metric_of(target, a, a.position(position))
+    metric = metric_of(rather_than(target, against), a, a.position(position))
     ends = ends_of(metric, a, b, position)
     start, end = (run.record.streams[cut].float() for run in (b, a))
     along = (torch.arange(steps, device=start.device) + 0.5) / steps

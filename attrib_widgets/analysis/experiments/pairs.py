@@ -13,9 +13,10 @@ from torch import Tensor
 from ...model.model import load
 from ...model.tracing.sweep import Swept, sweep
 from ...words.errors import PositionError
+from ...words.several import prompts
 from ...words.text import visible
 from ..inputs import as_run
-from .cells import Cell, Donor, Part, parts_of
+from .cells import Cell, Donor
 from .metrics import Metric
 
 if TYPE_CHECKING:
@@ -51,21 +52,13 @@ class Cost:
         return f"{passes} instead of {self.naive} forwards"
 
 
-def joint(model: Model, given: Any) -> tuple[Part, ...]:
-    """A component, or a list of them to be patched together, as parts."""
-    several = isinstance(given, (list, set, frozenset)) or (
-        isinstance(given, tuple) and not all(isinstance(n, int) for n in given)
-    )
-    return tuple(p for c in (given if several else [given]) for p in parts_of(model, c))
-
-
 def as_pairs(model: Model | str, clean: Any, corrupted: Any, position: int) -> list[tuple[Run, Run]]:
     """Pairs of runs from two prompts or two lists of prompts.
 
     Raises:
         PositionError: lists, or prompts of a pair, of different lengths.
     """
-    sets = [prompts_of(given) for given in (clean, corrupted)]
+    sets = [prompts(given) for given in (clean, corrupted)]
     if len(sets[0]) != len(sets[1]):
         raise PositionError(f"{len(sets[0])} clean and {len(sets[1])} corrupted prompts make no pairs.")
     if not sets[0]:
@@ -95,13 +88,6 @@ def check_one_length(pairs: Sequence[tuple[Run, Run]]) -> None:
             "a position is not the same place in all of them.",
             "Leave positions=None, or give pairs of one length.",
         )
-
-
-def prompts_of(given: Any) -> list[Any]:
-    """A list of prompts as it is, one prompt (a text, ids, a Run) as a list of one."""
-    if isinstance(given, (list, tuple)) and given and not all(isinstance(g, int) for g in given):
-        return list(given)
-    return [given]
 
 
 def ends_of(metric: Metric, clean: Run, corrupted: Run, position: int) -> Float[Tensor, "2"]:

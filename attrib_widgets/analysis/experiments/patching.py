@@ -17,12 +17,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...result import Result, Table, strongest
-from ...words.components import ComponentLike, listed
 from ...words.errors import ComponentError, TargetError
+from ...words.places import PlaceLike
+from ...words.targets import TokenSet, rather_than
 from ...words.text import number, others_label, signed, visible
-from .cells import Cell, RunDonor, cells_of, parts_of, positions_of
+from .cells import Cell, RunDonor, cells_from, cells_of, found_in, positions_of
 from .metrics import MetricLike, frozen_metric, metric_of
-from .pairs import SHARES, Cost, Direction, as_pairs, check_one_length, ends_of, joint, run_cells
+from .pairs import SHARES, Cost, Direction, as_pairs, check_one_length, ends_of, run_cells
 from .statistics import bootstrap, ratio_of_means, small_gaps
 
 if TYPE_CHECKING:
@@ -109,22 +110,8 @@ class Patching(Result):
             notes.append(f"cancelled: {int(self.done.sum())} of {len(self.cells)} cells computed")
         return notes + self.cost.notes
 
-    def __getitem__(self, which: ComponentLike | Cell) -> float:
-        return float(self.values[self._cell(which)])
-
-    def _cell(self, which: ComponentLike | Cell) -> int:
-        wanted: Any = which
-        if isinstance(which, str) and which in self.labels:
-            return self.labels.index(which)
-        if not isinstance(which, Cell):
-            wanted = parts_of(self.model, which)
-        found = [i for i, c in enumerate(self.cells) if wanted in (c, c.parts)]
-        if len(found) != 1:
-            raise ComponentError(
-                f"{which} is {'no cell' if not found else f'{len(found)} cells'} of this patching.",
-                f"Its cells are {', '.join(self.labels[:6])} …: see .labels, or .grid().",
-            )
-        return found[0]
+    def __getitem__(self, which: PlaceLike | Sequence[PlaceLike] | Cell) -> float:
+        return float(self.values[found_in(self.cells, self.model, which, "patching")])
 
     def grid(self, site: str | None = None) -> Tensor:
         """Values of one site as an array: [layer], [layer, head], [layer, position] or [layer, head, position].
@@ -133,7 +120,7 @@ class Patching(Result):
             ComponentError: cells of several sites, and no ``site``; or joint cells, which have no place in an array.
         """
         chosen = self._single(site)
-        layers = sorted({c.parts[0].layer for _, c in chosen})
+        layers = sorted({c.parts[0].row for _, c in chosen})
         heads = sorted({c.parts[0].head for _, c in chosen if c.parts[0].head is not None})
         places = sorted({c.positions for _, c in chosen if c.positions is not None})
         out = torch.full((len(layers), max(1, len(heads)), max(1, len(places))), torch.nan)
@@ -141,18 +128,17 @@ class Patching(Result):
         for i, c in chosen:
             head = heads.index(c.parts[0].head) if c.parts[0].head is not None else 0
             place = places.index(c.positions) if c.positions is not None else 0
-            out[layers.index(c.parts[0].layer), head, place] = values[i]
+            out[layers.index(c.parts[0].row), head, place] = values[i]
         if len(places) < 2:
             out = out[..., 0]
         return out if heads else out[:, 0]
 
     def _single(self, site: str | None) -> list[tuple[int, Cell]]:
-        sites = list(dict.fromkeys(c.parts[0].site for c in self.cells if len(c.parts) == 1))
+        single = [(i, c) for i, c in enumerate(self.cells) if len(c.parts) == 1]
+        sites = list(dict.fromkeys(c.parts[0].slot[0] for _, c in single))
         if site is None and len(sites) != 1:
             raise ComponentError("Which site?", f"Name one of {', '.join(sites) or 'none: all cells are joint'}.")
-        chosen = [
-            (i, c) for i, c in enumerate(self.cells) if len(c.parts) == 1 and c.parts[0].site == (site or sites[0])
-        ]
+        chosen = [(i, c) for i, c in single if (site or sites[0]) in (c.parts[0].slot[0], c.parts[0].site)]
         if not chosen:
             raise ComponentError(f"No cell is at {site!r}.", f"The sites are {', '.join(sites)}.")
         return chosen
@@ -204,7 +190,10 @@ class Patching(Result):
         return f"{of} parts put into the {into} run: {' '.join(map(visible, prompts[into].tokens[-12:]))}"
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Columns ``cell``, ``site``, ``layer``, ``head``, ``positions``, the share, ``change`` and the interval."""
+        """Columns ``cell``, ``site``, ``layer``, ``head``, ``positions``, the share, ``change`` and the interval.
+
+        Streams are at site ``pre`` of the layer that reads them, the last one at ``post`` of the last layer.
+        """
         import pandas as pd
 
         single = [c.parts[0] if len(c.parts) == 1 else None for c in self.cells]
@@ -231,10 +220,11 @@ def patch(
     corrupted: Any,
     target: MetricLike | None = None,
     *,
+    against: TokenSet | None = None,
     sites: str | Sequence[str] = "z",
-    components: Sequence[Any] | None = None,
+    components: Any = None,
     positions: Any = None,
-    layers: Sequence[int] | None = None,
+    layers: int | Sequence[int] | None = None,
     heads: Literal["each", "all"] = "each",
     direction: Direction = "denoise",
     position: int = -1,
@@ -248,9 +238,12 @@ def patch(
         clean, corrupted: prompts (texts, ids or Runs) of one length, or two lists of prompts: the pairs of a set.
         target: a token, ``aw.logit_diff(...)``, ``aw.log_prob(...)``, ``aw.prob(...)``, ``aw.kl()``, or a function from
             logits [row, vocab] to [row]; None is the clean run's own answer.
-        sites: one or several of ``"stream"``, ``"attn"``, ``"mlp"``, ``"z"`` (what a head writes), ``"q"``, ``"k"``,
-            ``"v"`` (of a key and value head: all query heads of its group) and ``"pattern"``.
-        components: cells instead of ``sites``: each a component, or a list of components patched together.
+        against: a token (or several) whose logit is subtracted from the target's.
+        sites: one or several of ``"stream"`` (before every layer, ``L0.pre`` and so on, and behind the last one;
+            ``"pre"`` or ``"post"`` is one side of every layer), ``"attn"``, ``"mlp"``, ``"z"`` (what a head writes),
+            ``"q"``, ``"k"``, ``"v"`` (of a key and value head: all query heads of its group) and ``"pattern"``.
+        components: cells instead of ``sites``, one or several: each a component (a layer is its two writes), a place
+            such as ``"L2.pre"``, or a list of them patched together.
         positions: None patches every position together, ``"each"`` makes one cell per position, a list these together.
         layers: only these; None is all.
         heads: ``"each"`` makes one cell per head, ``"all"`` patches a layer's heads together.
@@ -266,19 +259,19 @@ def patch(
         TargetError: a target that is several tokens here.
     """
     pairs = as_pairs(model, clean, corrupted, position)
-    names = [sites] if isinstance(sites, str) else list(sites)
     if positions is not None:
         check_one_length(pairs)
     places = positions_of(pairs[0][0], positions)
     if components is None:
-        cells = cells_of(pairs[0][0].model, names, layers, heads, places)
+        cells = cells_of(pairs[0][0].model, sites, layers, heads, places)
     else:
-        cells = [Cell(joint(pairs[0][0].model, c), at) for c in listed(components) for at in places]
+        cells = cells_from(pairs[0][0].model, components, places)
     if not cells:
         raise ComponentError("There is nothing to patch.", "Name at least one site and layer, or components=.")
     if final_norm not in ("live", "frozen"):
         raise TargetError(f"{final_norm!r} is no way to read the final norm.", 'Use "live" or "frozen".')
     frozen = final_norm == "frozen"
+    target = rather_than(target, against)
     return patch_cells(pairs, cells, target, direction, position, frozen=frozen, job=job, budget=budget)
 
 

@@ -9,7 +9,6 @@ replaced needs the stream that it reads by then, so every further layer of reade
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,11 +20,13 @@ from torch import Tensor
 from ...model.parts.attention import looks, normed, project, scored
 from ...model.tracing.edits import Edit
 from ...model.tracing.sweep import Swept, sweep
-from ...words.components import ComponentLike, component
 from ...words.errors import ComponentError, GranularityError, TargetError
-from .cells import Cell, RunDonor, cells_of, parts_of, z_changed
+from ...words.places import Place, PlaceLike, is_place, place
+from ...words.several import named
+from ...words.targets import TokenSet, rather_than
+from .cells import Cell, RunDonor, cells_from, cells_of, exists, z_changed
 from .metrics import MetricLike, metric_of
-from .pairs import SHARES, Cost, Direction, as_pairs, ends_of, joint, measured
+from .pairs import SHARES, Cost, Direction, as_pairs, ends_of, measured
 from .patching import Patching
 
 if TYPE_CHECKING:
@@ -33,20 +34,23 @@ if TYPE_CHECKING:
     from ...model.run import Run
     from ...model.worker import Job
 
-_HEAD = re.compile(r"l(\d+)(h|kv)(\d+)\.([qkv])", re.IGNORECASE)
-
 
 @dataclass(frozen=True)
 class Receiver:
-    """A reader of the stream: ``side`` ``"q"``, ``"k"``, ``"v"`` of some query ``heads``, ``"mlp"`` or ``"logits"``."""
+    """A reader of the stream: queries, keys or values of some query ``heads``, an MLP, or the logits. ``layer`` is the
+    number of the stream that it reads."""
 
-    side: str
+    place: Place
     layer: int
     heads: tuple[int, ...] = ()
-    name: str = ""
 
     def __str__(self) -> str:
-        return self.name
+        return str(self.place)
+
+    @property
+    def side(self) -> str:
+        """``"q"``, ``"k"``, ``"v"``, ``"mlp"`` or ``"logits"``."""
+        return self.place.site
 
     @property
     def read(self) -> tuple[Any, int]:
@@ -54,32 +58,23 @@ class Receiver:
         return ("mlp", self.layer) if self.side == "mlp" else ("pre", self.layer)
 
 
-def receiver(model: Model, spec: str) -> Receiver:
+def receiver(model: Model, spec: PlaceLike) -> Receiver:
     """Read ``"L9H9.q"`` (for that query head), ``"L9KV2.k"`` (for all query heads of it), ``"L5.mlp"`` or ``"logits"``.
 
     Raises:
         ComponentError: it is none of these, or the model does not have it.
     """
-    text = str(spec).strip()
-    if text.lower() == "logits":
-        return Receiver("logits", model.n_layers, name="logits")
-    match = _HEAD.fullmatch(text)
-    if match:
-        layer, number, side = int(match[1]), int(match[3]), match[4].lower()
-        group = model.geometry.group if match[2].lower() == "kv" else 1
-        heads = tuple(range(number * group, (number + 1) * group))
-        if layer < model.n_layers and heads[-1] < model.n_heads:
-            return Receiver(side, layer, heads, text)
-        raise ComponentError(
-            f"{model.name} has no {text}.", f"It has {model.n_layers} layers of {model.n_heads} heads."
-        )
-    try:
-        found = component(text)
-    except ComponentError:
-        found = None
-    if found is None or found.kind != "mlp" or (found.layer or 0) >= model.n_layers:
+    which = place(spec) if is_place(spec) else None
+    if which is None or which.site not in ("q", "k", "v", "mlp", "mlp_in", "logits"):
         raise ComponentError(f"{spec!r} is no receiver.", 'Write "L9H9.q", "L9H9.k", "L9H9.v", "L5.mlp" or "logits".')
-    return Receiver("mlp", found.layer or 0, name=str(found))
+    if which.layer is None:
+        return Receiver(which, model.n_layers)
+    exists(model, which)
+    if which.site in ("mlp", "mlp_in"):
+        return Receiver(Place("mlp", which.layer), which.layer)
+    group = model.geometry.group if which.grouped else 1
+    first, last = (0, model.n_heads) if which.head is None else (which.head * group, (which.head + 1) * group)
+    return Receiver(which, which.layer, tuple(range(first, last)))
 
 
 @dataclass(eq=False, repr=False)
@@ -99,8 +94,9 @@ def path_patch(
     corrupted: Any,
     target: MetricLike | None = None,
     *,
-    receivers: str | Sequence[str] = "logits",
-    senders: Sequence[ComponentLike] | None = None,
+    against: TokenSet | None = None,
+    receivers: PlaceLike | Sequence[PlaceLike] = "logits",
+    senders: Any = None,
     mlps: Literal["recompute", "freeze"] = "recompute",
     direction: Direction = "noise",
     position: int = -1,
@@ -110,8 +106,10 @@ def path_patch(
     """Patch the paths from each sender to the receivers.
 
     Args:
+        clean, corrupted, target, against: as in :func:`attrib_widgets.patch`.
         receivers: one or several of ``"L9H9.q"``, ``"L9KV2.k"``, ``"L5.mlp"``, ``"logits"``: patched together.
-        senders: None is every head and MLP that comes before a receiver; a list of parts is one sender.
+        senders: one or several, each a part or a list of parts that send together; None is every head and MLP that
+            comes before a receiver.
         mlps: ``"recompute"`` lets the change pass through MLPs on its way to the receivers, ``"freeze"`` does not.
         direction: ``"noise"`` puts the corrupted sender into the clean run, ``"denoise"`` the other way round.
 
@@ -126,8 +124,10 @@ def path_patch(
         raise GranularityError(f"Paths through {found.name} need exact heads: {found.check.no_scores}.")
     if direction not in SHARES or mlps not in ("recompute", "freeze"):
         raise TargetError(f"{direction!r} and {mlps!r} are not a choice.", 'Use "noise" and "recompute", say.')
-    names = [receivers] if isinstance(receivers, str) else list(receivers)
-    readers = [receiver(found, r) for r in names]
+    readers = [receiver(found, r) for r in named(receivers)]
+    if not readers:
+        raise ComponentError("There is no receiver.", 'Write "L9H9.q", "L9H9.k", "L9H9.v", "L5.mlp" or "logits".')
+    target = rather_than(target, against)
     twice = [r for r in readers if r.side == "mlp"]
     if twice and mlps == "recompute" and any(r.side == "logits" for r in readers):
         raise ComponentError(
@@ -137,9 +137,11 @@ def path_patch(
         )
     last = max(r.layer for r in readers)
     if senders is None:
-        cells = [c for c in cells_of(found, ["z", "mlp"], None, "each", [None]) if c.parts[0].layer <= last]
+        cells = [c for c in cells_of(found, ["z", "mlp"], None, "each", [None]) if c.parts[0].row <= last]
     else:
-        cells = [Cell(joint(found, s) if not isinstance(s, str) else parts_of(found, s)) for s in senders]
+        cells = cells_from(found, senders, [None])
+    if not cells:
+        raise ComponentError("There is no sender.", "Name senders=, or leave it out: every head and MLP.")
     cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
     patched = torch.zeros(len(pairs), len(cells), dtype=torch.float64)
     ends = torch.zeros(2, len(pairs), dtype=torch.float64)

@@ -19,10 +19,12 @@ from ...model.model import load
 from ...result import Result, Table, strongest
 from ...words.components import whole
 from ...words.errors import AttribError
-from ...words.targets import TokenLike
+from ...words.places import Place
+from ...words.several import listed
+from ...words.targets import TokenLike, TokenSet, rather_than
 from ...words.text import number, signed, visible
 from ..inputs import as_run
-from .cells import Cell, Part, RunDonor
+from .cells import Cell, RunDonor
 from .metrics import MetricLike, metric_of
 from .pairs import Cost, run_cells
 
@@ -96,6 +98,7 @@ def token_effects(
     prompt: Any,
     target: MetricLike | None = None,
     *,
+    against: TokenSet | None = None,
     draws: int = 8,
     alternatives: Sequence[TokenLike] | None = None,
     position: int = -1,
@@ -105,6 +108,7 @@ def token_effects(
     """Replace each token of ``prompt`` by others, and see what becomes of the answer.
 
     Args:
+        against: a token (or several) whose logit is subtracted from the target's.
         draws: how many replacements of each token are averaged.
         alternatives: tokens to draw from; None is the whole vocabulary, special tokens excepted.
 
@@ -119,10 +123,10 @@ def token_effects(
     if alternatives is None:
         pool = [i for i in range(found.n_embeddings) if i not in special]
     else:
-        pool = [found.single_token(t) for t in alternatives]
+        pool = [found.single_token(t) for t in listed(alternatives)]
     if len(set(pool)) < 2:
         raise AttribError("There is nothing to draw from.", "Give at least two alternatives.")
-    metric = metric_of(target, run, run.position(position))
+    metric = metric_of(rather_than(target, against), run, run.position(position))
     where = run.position(position)
     reach = where + 1 if found.check.causal else run.n_positions
     open_ = [p for p in range(reach) if p not in run.special]
@@ -133,7 +137,7 @@ def token_effects(
     for _ in range(draws):
         ids = [_other(run.ids[p], pool, generator) if p in open_ else run.ids[p] for p in range(run.n_positions)]
         donor = RunDonor(run, found.run(ids))  # the embedding of every replacement, from one run of them all
-        cells = [Cell((Part("stream", 0),), (p,)) for p in open_]
+        cells = [Cell((Place("pre", 0),), (p,)) for p in open_]
         values, done = run_cells(run, donor, cells, metric, position, cost, job)
         if rows and not bool(done.all()):
             break  # cancelled: the draws before this one are whole

@@ -6,8 +6,9 @@ Weightings: ``probability`` (the pattern), ``value`` (times the norm of what is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float
@@ -16,11 +17,12 @@ from torch import Tensor
 from ...model.parts.attention import attend, projection_weight
 from ...model.parts.outlet import outlet_of
 from ...result import Result, Table, strongest
-from ...words.components import Component, ComponentLike, component, head, whole
-from ...words.errors import ComponentError, GranularityError, TargetError
+from ...words.components import Component, ComponentLike, component, head
+from ...words.errors import ComponentError, TargetError
+from ...words.several import named
 from ...words.text import number, visible
 from ..attribution.attribute import attribute
-from ..inputs import as_run
+from ..inputs import as_run, need_attention
 from ..opening.heads import attention_direction
 
 if TYPE_CHECKING:
@@ -131,19 +133,11 @@ class Attention(Result):
         return pd.concat(parts, ignore_index=True)
 
 
-def _need_attention(run: Run) -> None:
-    check = run.model.check
-    if not check.attention_ok:
-        raise GranularityError(
-            f"Attention of {run.model.name} was not shown to be exact: {check.reason}.", "See model.check."
-        )
-
-
 @torch.no_grad()
 def attention(
-    run: Run | Prompt, heads: ComponentLike | list[Component] | None = None, *, model: Model | str | None = None
+    run: Run | Prompt, heads: ComponentLike | Sequence[ComponentLike] | None = None, *, model: Model | str | None = None
 ) -> Attention:
-    """The attention patterns of one head, a list of heads, or (None) all of them.
+    """The attention patterns of one head, several, or (None) all of them.
 
     Recomputed from the recorded stream, whatever attention implementation the model was loaded with.
 
@@ -155,15 +149,15 @@ def attention(
         ComponentError: no such head.
     """
     run = as_run(run, model)
-    _need_attention(run)
+    need_attention(run.model)
     run.check_fresh()
     model = run.model
     if heads is None:
         wanted = [head(layer, h) for layer in range(model.n_layers) for h in range(model.n_heads)]
     else:
-        pair = isinstance(heads, list) and len(heads) == 2 and all(whole(n) is not None for n in heads)
-        given: list[Any] = heads if isinstance(heads, list) and not pair else [heads]
-        wanted = [component(h) for h in given]
+        wanted = [component(h) for h in named(heads)]
+        if not wanted:
+            raise ComponentError("There are no heads.", "Name one or several, or leave them out: all.")
     for h in wanted:
         if h.kind != "head" or (h.layer or 0) >= model.n_layers or (h.index or 0) >= model.n_heads:
             raise ComponentError(

@@ -7,7 +7,7 @@ answer builds up along one direction, for which the final scale is held (:meth:`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,11 +18,12 @@ from torch import Tensor
 from ...model.anatomy.rounding import refuse_above
 from ...model.run import Prediction, Predictions
 from ...result import Result, Table
-from ...words.components import ComponentLike, component, whole
+from ...words.components import whole
 from ...words.errors import AttribError, ComponentError, NumberError, PositionError, TargetError
+from ...words.places import Place, PlaceLike, place
 from ...words.targets import Target, TargetLike, as_target, logit
 from ...words.text import number, visible
-from ..inputs import as_run
+from ..inputs import as_run, positions_in
 from ..reading.logits import logit_bound
 from ..reading.resolve import resolve
 
@@ -41,8 +42,9 @@ TABLE_ROWS = 10
 class LogitLens(Result):
     """Predictions read off the stream before layer 0 and after every layer. Made by :func:`logit_lens`.
 
-    The axis ``layer`` has one entry more than the model has layers: ``"embed"``, then ``"L0"`` for the stream after
-    layer 0, and so on; the last entry is the model's own output. A position stands for what comes after its token.
+    The axis ``layer`` has one entry more than the model has layers: ``"embed"``, then ``"L0.post"`` for the stream
+    behind layer 0, and so on; the last entry is the model's own output. A position stands for what comes after its
+    token.
 
     Attributes:
         layers: names of the rows; positions: the positions that were read.
@@ -78,11 +80,11 @@ class LogitLens(Result):
         """The exact text of the token that is followed."""
         return self.model.token(self.target)
 
-    def top(self, layer: ComponentLike | int, position: int = -1) -> Predictions:
+    def top(self, layer: PlaceLike | int, position: int = -1) -> Predictions:
         """The likeliest next tokens after ``position`` as read off one row.
 
         Args:
-            layer: ``"embed"``, or a layer as ``"L3"`` or 3: the stream after it.
+            layer: ``"embed"``, or a layer as ``"L3.post"``, ``"L3"`` or 3: the stream behind it.
             position: one of the positions that were read; negative ones count from the prompt's end.
 
         Raises:
@@ -98,12 +100,14 @@ class LogitLens(Result):
         )
         return Predictions(Prediction(self.model.token(i), i, p, value) for i, p, value in found)
 
-    def _row(self, layer: ComponentLike | int) -> int:
-        count = whole(layer)
-        label = str(component(layer)) if count is None else f"L{count}"  # type: ignore[arg-type]
-        if label not in self.layers:
-            raise ComponentError(f"{label} is not a row of this lens.", f"Its rows are embed, L0 to {self.layers[-1]}.")
-        return self.layers.index(label)
+    def _row(self, layer: PlaceLike | int) -> int:
+        which = place(layer, layer_means="post")
+        row = which.stream if which.site in ("pre", "post") else len(self.layers)
+        if row >= len(self.layers):
+            raise ComponentError(
+                f"{which} is not a row of this lens.", f"Its rows are embed, L0.post to {self.layers[-1]}."
+            )
+        return row
 
     def _column(self, position: int) -> int:
         at = self.run.position(position)
@@ -204,7 +208,7 @@ def logit_lens(
     run.check_fresh()
     if (whole(k) or 0) < 1:
         raise AttribError(f"{k!r} is not a number of predictions.", "Give 1 or more.")
-    at = _positions(run, positions)
+    at = list(range(run.n_positions)) if positions is None else positions_in(run, positions)
     token, notes = _followed(run, target, at[-1])
     lens = _empty(run, token, at, min(k, run.model.vocab_size), notes)
     for start, stop in _chunks(len(at), max(1, CHUNK // run.model.vocab_size)):
@@ -216,16 +220,6 @@ def logit_lens(
             "Load the model in float32 or bfloat16: aw.load(..., dtype='float32').",
         )
     return lens
-
-
-def _positions(run: Run, given: int | Sequence[int] | None) -> list[int]:
-    if given is None:
-        return list(range(run.n_positions))
-    several = list(given) if whole(given) is None and isinstance(given, Iterable) else [given]
-    at = [run.position(p) for p in several]  # type: ignore[arg-type]
-    if not at:
-        raise PositionError("There are no positions to read.", "Leave out positions= to read all.")
-    return at
 
 
 def _followed(run: Run, target: TargetLike | None, position: int) -> tuple[int, list[str]]:
@@ -240,7 +234,7 @@ def _followed(run: Run, target: TargetLike | None, position: int) -> tuple[int, 
 
 
 def _empty(run: Run, token: int, positions: list[int], k: int, notes: list[str]) -> LogitLens:
-    layers = ["embed", *(f"L{i}" for i in range(run.model.n_layers))]
+    layers = ["embed", *(str(Place("post", i)) for i in range(run.model.n_layers))]
     shape = (len(layers), len(positions))
     numbers = {name: torch.zeros(shape) for name in ("probability", "log_prob", "entropy", "kl")}
     tops = {name: torch.zeros(*shape, k) for name in ("top_probabilities", "top_logits")}

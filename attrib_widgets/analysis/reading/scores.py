@@ -16,8 +16,9 @@ from torch import Tensor
 from ...model.anatomy.rounding import dot_bound
 from ...model.parts.attention import input_norm, normed_input, score_direction, scored
 from ...words.components import Component
-from ...words.errors import ComponentError, GranularityError, PositionError
+from ...words.errors import PositionError
 from ...words.targets import ScoreTarget
+from ..inputs import absent, need_scores
 from .point import Reading, ReadPoint
 
 if TYPE_CHECKING:
@@ -33,13 +34,10 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
         PositionError: a position outside the prompt, or a key after its query (unless the model looks ahead).
     """
     model = run.model
-    if not model.check.scores_ok:
-        raise GranularityError(f"Attention of {model.name} was not shown to be exact: {model.check.no_scores}.")
+    need_scores(model)
     layer, head = target.head.layer or 0, target.head.index or 0
     if layer >= model.n_layers or head >= model.n_heads:
-        raise ComponentError(
-            f"{model.name} has no {target.head}.", f"It has {model.n_layers} layers of {model.n_heads} heads, from 0."
-        )
+        raise absent(model, target.head)
     query = run.position(target.query)
     keys = [run.position(key) for key in (target.key, target.against) if key is not None]
     if len(set(keys)) < len(keys):

@@ -19,7 +19,9 @@ from ...model.anatomy.norms import no_norm
 from ...result import Result, Table
 from ...words.components import Component, ComponentLike
 from ...words.errors import ComponentError
+from ...words.targets import TokenSet
 from ...words.text import number, signed
+from ..attribution.attribution import Attribution, rather
 from ..experiments.ablation import zero_donor
 from ..experiments.cells import Cell, parts_of
 from ..opening.vectors import written_vector
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ...model.run import Run
-    from ..attribution.attribution import Attribution
 
 COLLAPSE = 0.5  # an eraser's projection shrinks at least by this share when the writer is ablated
 LEAST = 0.05  # of what was written: smaller erasures are not named
@@ -110,12 +111,16 @@ class Erasure(Result):
 
 
 @torch.no_grad()
-def erasure(a: Attribution, writer: ComponentLike) -> Erasure:
+def erasure(a: Attribution, writer: ComponentLike, *, against: TokenSet | None = None) -> Erasure:
     """Follow what ``writer`` wrote at the attribution's position to the end. Costs one forward pass.
+
+    Args:
+        against: a token (or several) whose logit is subtracted from what is explained.
 
     Raises:
         ComponentError: ``writer`` is no head and no sublayer, or it wrote nothing.
     """
+    a = rather(a, against)
     run, model, at = a.run, a.model, a.position
     part = a.components[a._row(writer)]
     if not part.is_replaceable:
@@ -140,14 +145,14 @@ def erasure(a: Attribution, writer: ComponentLike) -> Erasure:
         for c, p, q in zip(components, before, after, strict=True)
         if _writes_later(c, part) and p < 0 and c.is_replaceable
     ]
-    against = [e for e in later if -e.projection >= LEAST]
-    named = [e for e in against if e.erased >= LEAST and e.erased >= COLLAPSE * -e.projection]
+    opposed = [e for e in later if -e.projection >= LEAST]
+    named = [e for e in opposed if e.erased >= LEAST and e.erased >= COLLAPSE * -e.projection]
     return Erasure(
         part,
         layer + 1,
         remaining,
         sorted(named, key=lambda e: -e.erased),
-        sorted((e for e in against if e not in named), key=lambda e: e.projection),
+        sorted((e for e in opposed if e not in named), key=lambda e: e.projection),
         a[part],
         a.unit,
     )

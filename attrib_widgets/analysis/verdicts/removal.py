@@ -11,13 +11,15 @@ from torch import Tensor
 
 from ...model.tracing.sweep import sweep
 from ...result import Result, Table
-from ...words.components import Component, ComponentLike, component
+from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import ComponentError, TargetError
-from ...words.targets import Target
+from ...words.several import named, prompts
+from ...words.targets import Target, TokenSet
 from ...words.text import number, signed, visible
+from ..attribution.attribution import Attribution, rather
 from ..experiments.ablation import Method, donors_of
 from ..experiments.cells import Cell, Donor, RunDonor, parts_of
-from ..experiments.pairs import Cost, as_pairs, prompts_of
+from ..experiments.pairs import Cost, as_pairs
 from ..inputs import as_run
 from ..reading.decomposition import decompose
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ...model.worker import Job
-    from ..attribution.attribution import Attribution
 
 
 NOTICED = 0.01  # a removal that lowers the margin by less of what it was at first does not count as lowering it
@@ -33,16 +34,26 @@ NOTICED = 0.01  # a removal that lowers the margin by less of what it was at fir
 
 @dataclass(frozen=True)
 class Step:
-    """One removal: what went, the margin that was left (logit of the answer minus the best other), and who leads."""
+    """One removal: what went, the margin that was left (logit of the answer minus the best other's, or the rival's),
+    and who leads."""
 
     component: Component
     margin: float
     leader: str
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """The token that is to lose, and the one that has to win (None: any)."""
+
+    token: int
+    rival: int | None = None
+
+
 @dataclass(eq=False, repr=False)
 class Removal(Result):
-    """The order in which parts were removed. ``won``: whether another answer won in the end."""
+    """The order in which parts were removed. ``won``: whether another answer (``rival``, where one was named) won in
+    the end."""
 
     attribution: Attribution
     start: float
@@ -50,6 +61,7 @@ class Removal(Result):
     won: bool
     how: str
     cost: Cost
+    rival: str = ""
 
     @property
     def removed(self) -> list[Component]:
@@ -60,9 +72,11 @@ class Removal(Result):
         """The finding in one line."""
         names = ", ".join(map(str, self.removed))
         if not self.steps and self.won:
-            return "Another answer leads already"
+            return f"{visible(self.rival) or 'Another answer'} leads already"
         if not self.won:
             return f"The answer survives the removal of {names or 'nothing'}"
+        if self.rival:
+            return f"Without {names} {visible(self.rival)} comes before the answer"
         return f"Without {names} the answer is {visible(self.steps[-1].leader)}"
 
     def summary(self) -> Table:
@@ -89,10 +103,11 @@ class Removal(Result):
 def greedy_removal(
     a: Attribution,
     *,
+    against: TokenSet | None = None,
     corrupted: Any = None,
     method: Method = "zero",
     reference: Any = (),
-    candidates: int | Sequence[ComponentLike] = 12,
+    candidates: int | ComponentLike | Sequence[ComponentLike] = 12,
     limit: int = 8,
     job: Job | None = None,
 ) -> Removal:
@@ -102,23 +117,26 @@ def greedy_removal(
     over, the part goes that leads in the attribution of the run as ablated so far. What proves needless is put back.
 
     Args:
+        against: the token that has to win; None is any other (unless the attribution is a difference from one).
         corrupted: a prompt whose parts replace the removed ones; None ablates by ``method`` (see ``aw.ablate``).
-        candidates: how many of the largest direct contributions to try at each step, or the parts themselves.
+        candidates: how many of the largest direct contributions to try at each step, or one or several parts.
         limit: at most so many steps.
 
     Raises:
-        TargetError: what is explained is not one token's logit or log-probability.
+        TargetError: what is explained is not one token's logit or log-probability, or its difference from another's.
         PositionError: a corrupted prompt of another length.
     """
+    a = rather(a, against)
     target = a.target
-    if not isinstance(target, Target) or len(target.tokens) != 1 or target.kind == "logit_diff":
+    if not isinstance(target, Target) or len(target.tokens) != 1 or len(target.against) > 1:
         raise TargetError("An answer is one token.", 'Attribute for example " Paris".')
     model, run = a.model, a.run
-    token = model.single_token(target.tokens[0])
-    if isinstance(candidates, int):
-        pool = [c for c, _ in a.top(len(a.components)) if c.is_replaceable][:candidates]
+    answer = _Answer(model.single_token(target.tokens[0]), *(model.single_token(t) for t in target.against))
+    count = whole(candidates)
+    if count is None:
+        pool = [component(c) for c in named(candidates)]
     else:
-        pool = [component(c) for c in candidates]
+        pool = [c for c, _ in a.top(len(a.components)) if c.is_replaceable][: max(0, count)]
     if not pool:
         raise ComponentError("There is nothing to remove.", "Name candidates=.")
     donor: Donor
@@ -128,16 +146,16 @@ def greedy_removal(
             "each replaced by its output in the corrupted run",
         )
     else:
-        runs = [as_run(r, model) for r in prompts_of(reference)] if len(reference) else []
+        runs = [as_run(r, model) for r in prompts(reference)]
         donor, how = donors_of(run, method, runs)[0], f"{method} ablation"
-    start, _ = _margins(model.read_out(run.record.streams[-1][a.position][None])[1], token)
+    start, _ = _margins(model.read_out(run.record.streams[-1][a.position][None])[1], answer)
     cost = Cost()
     steps: list[Step] = []
     removed: list[Component] = []
     margin = float(start[0])
     while margin > 0 and len(steps) < limit:
         rest = [c for c in pool if c not in removed]
-        margins, leaders = _tested(a, donor, [[*removed, c] for c in rest], token, cost, job)
+        margins, leaders = _tested(a, donor, [[*removed, c] for c in rest], answer, cost, job)
         if job is not None and job.cancelled:
             break
         best = int(margins.argmin()) if rest else -1
@@ -148,24 +166,26 @@ def greedy_removal(
                 break
             rest, best = [leads], 0
             pool = list(dict.fromkeys([*pool, leads]))
-            margins, leaders = _tested(a, donor, [[*removed, leads]], token, cost, job)
+            margins, leaders = _tested(a, donor, [[*removed, leads]], answer, cost, job)
         margin = float(margins[best])
         removed.append(rest[best])
         steps.append(Step(rest[best], margin, model.token(int(leaders[best]))))
     if margin <= 0:
-        steps = _pruned(a, donor, steps, token, cost, job)
-    return Removal(a, float(start[0]), steps, margin <= 0, how, cost)
+        steps = _pruned(a, donor, steps, answer, cost, job)
+    return Removal(
+        a, float(start[0]), steps, margin <= 0, how, cost, "" if answer.rival is None else model.token(answer.rival)
+    )
 
 
 def _tested(
-    a: Attribution, donor: Donor, sets: Sequence[Sequence[Component]], token: int, cost: Cost, job: Job | None
+    a: Attribution, donor: Donor, sets: Sequence[Sequence[Component]], answer: _Answer, cost: Cost, job: Job | None
 ) -> tuple[Tensor, Tensor]:
     """(margin, leader) once each set of parts is out."""
     model = a.model
     cells = [Cell(tuple(p for c in out for p in parts_of(model, c))) for out in sets]
     swept = sweep(a.run, [donor.writes(c) for c in cells], a.position, job=job)
     cost.add(swept, len(cells))
-    return _margins(model.read_out(swept.streams)[1], token)
+    return _margins(model.read_out(swept.streams)[1], answer)
 
 
 def _leads_now(a: Attribution, donor: Donor, removed: Sequence[Component], cost: Cost) -> Component | None:
@@ -180,21 +200,26 @@ def _leads_now(a: Attribution, donor: Donor, removed: Sequence[Component], cost:
     return max(usable, key=lambda x: x[0])[1] if usable else None
 
 
-def _pruned(a: Attribution, donor: Donor, steps: list[Step], token: int, cost: Cost, job: Job | None) -> list[Step]:
+def _pruned(
+    a: Attribution, donor: Donor, steps: list[Step], answer: _Answer, cost: Cost, job: Job | None
+) -> list[Step]:
     """Without the steps that turn out not to be needed, the margins measured again."""
     kept = [s.component for s in steps]
     for part in [s.component for s in steps]:
         fewer = [c for c in kept if c != part]
-        if fewer and float(_tested(a, donor, [fewer], token, cost, job)[0][0]) <= 0:
+        if fewer and float(_tested(a, donor, [fewer], answer, cost, job)[0][0]) <= 0:
             kept = fewer
     if len(kept) == len(steps):
         return steps
-    margins, leaders = _tested(a, donor, [kept[: i + 1] for i in range(len(kept))], token, cost, job)
+    margins, leaders = _tested(a, donor, [kept[: i + 1] for i in range(len(kept))], answer, cost, job)
     return [Step(c, float(m), a.model.token(int(t))) for c, m, t in zip(kept, margins, leaders, strict=True)]
 
 
-def _margins(logits: Tensor, token: int) -> tuple[Tensor, Tensor]:
-    """(logit of ``token`` minus the best other, the token that leads), per row."""
+def _margins(logits: Tensor, answer: _Answer) -> tuple[Tensor, Tensor]:
+    """(logit of the answer minus its rival's or the best other, the token that leads), per row."""
+    own, leads = logits[:, answer.token].float(), logits.argmax(-1)
+    if answer.rival is not None:
+        return own - logits[:, answer.rival].float(), leads
     others = logits.float().clone()
-    others[:, token] = -torch.inf
-    return logits[:, token].float() - others.amax(-1), logits.argmax(-1)
+    others[:, answer.token] = -torch.inf
+    return own - others.amax(-1), leads

@@ -17,16 +17,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.worker import Cancelled
-from ...words.components import Component, ComponentLike, component, listed
+from ...words.components import Component, ComponentLike, component
 from ...words.errors import AttribError, ComponentError, GranularityError, PositionError, TargetError
-from ...words.targets import Target
-from ..attribution.attribution import Attribution, attribute_resolved
-from ..experiments.cells import Cell, RunDonor, cells_of, component_of, parts_of
+from ...words.several import named, prompts
+from ...words.targets import Target, TokenSet
+from ..attribution.attribution import Attribution, attribute_resolved, rather
+from ..experiments.cells import Cell, RunDonor, cells_of, parts_of
 from ..experiments.estimates import attribution_patch
 from ..experiments.metrics import metric_of
-from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length, ends_of, prompts_of, run_cells
+from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length, ends_of, run_cells
 from ..experiments.patching import Patching, patch_cells
 from ..experiments.statistics import bootstrap, ratio_of_means
+from ..inputs import positions_in
 from .backups import repair
 from .findings import Finding, Verification, size_of
 from .regions import Thresholds, Verdict, verdict, within
@@ -44,9 +46,10 @@ def verify(
     attribution: Attribution | Sequence[Attribution],
     corrupted: Any,
     *,
+    against: TokenSet | None = None,
     top: int = 10,
-    components: Sequence[ComponentLike] = (),
-    positions: Sequence[int] | None = None,
+    components: ComponentLike | Sequence[ComponentLike] = (),
+    positions: int | Sequence[int] | None = None,
     thresholds: Thresholds | None = None,
     exact_up_to: int = EXACT_TOKENS,
     backups: bool = True,
@@ -58,8 +61,9 @@ def verify(
     Args:
         attribution: of the clean run (or one per pair of a set of pairs, all of one target).
         corrupted: the prompt (or prompts) to compare with, of as many tokens.
+        against: a token (or several) whose logit is subtracted from what is explained.
         top: how many of the largest direct and of the largest total effects to test; 0 tests ``components`` only.
-        components: further ones to test.
+        components: one or several further ones to test.
         positions: where parts are patched; None is everywhere.
         thresholds: of the verdicts; printed with them.
         exact_up_to: while all heads and MLPs cost at most so many (row, position) pairs, total effects are exact;
@@ -77,6 +81,7 @@ def verify(
             heads are not exact) nor an MLP.
     """
     given: list[Attribution] = [attribution] if isinstance(attribution, Attribution) else list(attribution)
+    given = [rather(a, against) for a in given]
     first, at = given[0], thresholds or Thresholds()
     target = first.target
     if not isinstance(target, Target):
@@ -84,11 +89,10 @@ def verify(
     model, position = first.model, _one_question(given)
     if model.granularity == "layers":
         raise GranularityError(f"Parts of {model.name} cannot be tested one by one: {model.check.reason}.")
-    components = listed(components)
-    extra = [_testable(model, c) for c in components]
+    extra = [_testable(model, c) for c in named(components)]
     clean_runs = [a.run for a in given]
-    prompts = prompts_of(corrupted)
-    pairs = as_pairs(model, clean_runs, prompts * len(given) if len(prompts) == 1 else prompts, position)
+    others_of = prompts(corrupted)
+    pairs = as_pairs(model, clean_runs, others_of * len(given) if len(others_of) == 1 else others_of, position)
     if positions is not None:
         check_one_length(pairs)
     others = [attribute_resolved(c, target, a.position) for a, (_, c) in zip(given, pairs, strict=True)]
@@ -103,10 +107,10 @@ def verify(
             "Order every pair alike: the clean prompt is the one that gives the answer.",
         )
     shares = _direct_shares(given, others)
-    where = None if positions is None else tuple(sorted({first.run.position(p) for p in positions}))
+    where = None if positions is None else tuple(sorted(set(positions_in(first.run, positions))))
     cost = Cost()
     run = _Experiment(pairs, target, first, position, where, job, budget)
-    cells, effects, notes = _total_effects(run, shares, top, components, exact_up_to)
+    cells, effects, notes = _total_effects(run, shares, top, extra, exact_up_to)
     for p in effects.values():
         cost.include(p.cost)
     notes += [n for n in cost.notes if n not in notes]
@@ -222,7 +226,7 @@ def _total_effects(
     run: _Experiment,
     shares: dict[Component, Tensor],
     top: int,
-    components: Sequence[ComponentLike],
+    components: Sequence[Component],
     exact_up_to: int,
 ) -> tuple[list[Component], dict[Direction, Patching], list[str]]:
     """Exact effects in both directions: of every head and MLP where that is affordable, else of the candidates."""
@@ -246,7 +250,7 @@ def _total_effects(
     for i, (way, note) in enumerate(words):
         stage = run.job and run.job.stage(i * len(cells), 2 * len(cells), note)
         effects[way] = replace(run, job=stage).patch(cells, way)
-    return [c for c in (component_of(cell.parts[0]) for cell in cells) if c is not None], effects, notes
+    return [c for c in (cell.parts[0].component for cell in cells) if c is not None], effects, notes
 
 
 def _candidates(

@@ -12,6 +12,7 @@ from ...analysis.experiments.estimates import estimated_effects
 from ...analysis.verdicts.regions import Thresholds, borders, verdict
 from ...analysis.verdicts.verify import planned
 from ...words.errors import AttribError
+from ...words.places import stream_place
 from ...words.targets import Target
 from ..transport import wire
 from . import contract
@@ -200,7 +201,7 @@ def patching(p: Patching) -> bytes:
         grids.append(
             {
                 "site": name,
-                "rows": [_row_name(p, *r) for r in rows],
+                "rows": [_row_name(p, name, *r) for r in rows],
                 "layers": [r[0] for r in rows],
                 "columns": [_column_name(p, c) for c in columns],
                 "positions": [c[0] for c in columns] if tokens else None,
@@ -236,7 +237,7 @@ def _panels(p: Patching) -> dict[str, list[tuple[int, Cell]]]:
         elif c.positions is None and one.site in ("z", "mlp", "attn"):
             name = "parts"
         else:
-            name = one.site
+            name = one.slot[0]
         panels.setdefault(name, []).append((i, c))
     return panels
 
@@ -245,7 +246,7 @@ def _row(p: Patching, c: Cell) -> tuple[int, Any]:
     """(layer, head or None): a head has a row of its own where the columns are positions."""
     if len(c.parts) != 1:
         return p.model.n_layers, str(c)
-    return c.parts[0].layer, c.parts[0].head if c.positions is not None else None
+    return c.parts[0].row, c.parts[0].head if c.positions is not None else None
 
 
 def _column(c: Cell) -> Any:
@@ -258,11 +259,11 @@ def _column(c: Cell) -> Any:
     return one.head if one.head is not None else "MLP" if one.site == "mlp" else one.site
 
 
-def _row_name(p: Patching, layer: int, head: Any) -> str:
+def _row_name(p: Patching, site: str, layer: int, head: Any) -> str:
     if isinstance(head, str):
         return head
-    if layer == p.model.n_layers:
-        return "norm"
+    if site == "stream":
+        return str(stream_place(layer, p.model.n_layers))
     return f"L{layer}" if head is None else f"L{layer}H{head}"
 
 

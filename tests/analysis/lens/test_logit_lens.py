@@ -35,7 +35,7 @@ def test_the_last_row_is_what_transformers_prints(family_model, name, dtype):
     run = family_model(name, kind).run(families.LONG_PROMPT)
     printed = all_logits(name, kind, families.LONG_PROMPT).float()
     lens = aw.logit_lens(run, " Paris", k=3)
-    assert lens.layers == ["embed", "L0", "L1", "L2"] and lens.positions == list(range(run.n_positions))
+    assert lens.layers == ["embed", "L0.post", "L1.post", "L2.post"] and lens.positions == list(range(run.n_positions))
     p = printed.softmax(-1)
     worst = float((lens.probability[-1] - p[:, lens.target]).abs().max())
     assert worst <= tolerance, f"{name} {dtype}: off by {worst:.1e}"
@@ -158,8 +158,8 @@ def test_a_prompt_and_its_model_will_do(demo):
         (lambda run: aw.logit_lens(run, positions=[]), aw.PositionError, "no positions"),
         (lambda run: aw.logit_lens(run, positions=1.5), aw.PositionError, "1.5 is not a position"),
         (lambda run: aw.logit_lens("The capital"), aw.AttribError, "needs its model"),
-        (lambda run: aw.logit_lens(run).top("L9"), aw.ComponentError, "embed, L0 to L4"),
-        (lambda run: aw.logit_lens(run).top("L1H1"), aw.ComponentError, "embed, L0 to L4"),
+        (lambda run: aw.logit_lens(run).top("L9"), aw.ComponentError, "embed, L0.post to L4.post"),
+        (lambda run: aw.logit_lens(run).top("L1H1"), aw.ComponentError, "embed, L0.post to L4.post"),
     ],
 )
 def test_errors_name_the_remedy(demo, ask, kind, message):
@@ -220,7 +220,7 @@ def test_the_table_has_ten_rows_and_the_frame_all(demo):
     assert [row[0] for row in lens.summary().rows] == lens.layers
     frame = lens.to_dataframe()
     assert len(frame) == lens.probability.numel()
-    row = frame[(frame.layer == "L2") & (frame.position == 5)].iloc[0]
+    row = frame[(frame.layer == "L2.post") & (frame.position == 5)].iloc[0]
     best = lens.top("L2", 5)[0]
     assert row.top == best.text and row.top_probability == pytest.approx(best.probability)
     assert row["rank"] == lens.rank[3, 5] and row.kl == pytest.approx(float(lens.kl[3, 5]))

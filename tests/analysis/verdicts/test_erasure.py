@@ -102,6 +102,22 @@ def test_every_step_is_the_joint_ablation(family_model):
         assert a.base + float(a.values[0]) == pytest.approx(step.margin, abs=1e-4)
     assert len(r.to_dataframe()) == len(r.steps) and str(len(r.steps)) in str(len(r.removed))
     with pytest.raises(aw.TargetError, match="one token"):
-        aw.greedy_removal(aw.attribute(run, aw.logit_diff(5, 6)))
+        aw.greedy_removal(aw.attribute(run, aw.logit_diff(5, [6, 7])))
     with pytest.raises(aw.PositionError, match="as many tokens"):
         aw.greedy_removal(aw.attribute(run, 5), corrupted=[*run.ids, 5])
+
+
+def test_a_rival_that_is_named_has_to_win_itself(family_model):
+    model = family_model("gpt2")
+    run = model.run(families.PROMPT)
+    best, rival = run.top(1)[0].id, run.top(20)[-1].id
+    a = aw.attribute(run, best)
+    r = aw.greedy_removal(a, against=rival, limit=3)
+    assert r.start == pytest.approx(float(run.logits()[best] - run.logits()[rival]), abs=1e-4)
+    for i, step in enumerate(r.steps):
+        gone = [str(c) for c in r.removed[: i + 1]]
+        left = aw.ablate(model, run, best, against=rival, components=[gone])
+        assert left.base + float(left.values[0]) == pytest.approx(step.margin, abs=1e-4)
+    same = aw.greedy_removal(aw.attribute(run, best, against=rival), limit=3)
+    assert same.steps == r.steps and r.rival == model.token(rival)
+    assert aw.greedy_removal(aw.attribute(run, rival), against=best).title() == f"{model.token(best)} leads already"

@@ -14,7 +14,6 @@ import { TargetName, Token } from "../parts/names";
 
 const TIGHT = 46; // px of a column where that makes room for all
 const COLUMN = 56; // px of a column, at least
-const SIDE = 52; // px of the layers' names
 
 /** The lens standing alone. */
 export function LensView({ data }: { data: Container<LensHeader> }) {
@@ -73,7 +72,8 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
   // rows count from the bottom in the lens, from the top on the screen and for the keys
   const flip = (row: number) => last - row;
   const beside = build ? (width < 460 ? 78 : 116) : 0; // px of the build-up
-  const room = width - SIDE - beside;
+  const side = 7.6 * longest(layers) + 12;
+  const room = width - side - beside;
   const { first, count } = windowOf(n, Math.floor(room / (room >= n * TIGHT ? TIGHT : COLUMN)), from, current);
   const cell = Math.floor(Math.min(88, room / count - 3));
   const inside = (column: number) => Math.min(Math.max(column, first), first + count - 1);
@@ -129,7 +129,7 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
           role="grid"
           aria-label={`Logit lens: ${mode} by layer and position`}
           aria-colcount={n + 1}
-          style={{ gridTemplateColumns: `${SIDE - 3}px repeat(${count}, ${cell}px)${build ? ` ${beside - 3}px` : ""}`, "--aw-head": `${Math.min(90, chars * 7 + 8)}px` }}
+          style={{ gridTemplateColumns: `${side - 3}px repeat(${count}, ${cell}px)${build ? ` ${beside - 3}px` : ""}`, "--aw-head": `${Math.min(90, chars * 7 + 8)}px` }}
         >
           {layers.map((_, r) => {
             const row = flip(r);
