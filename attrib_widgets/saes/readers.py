@@ -23,6 +23,38 @@ CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 # Names of places in the files of SAELens, which follow TransformerLens.
 _HOOKS = {"layer": "blocks.{}.hook_resid_post", "mlp": "blocks.{}.hook_mlp_out", "attn": "blocks.{}.attn.hook_z"}
 
+# What a config may say. Applied: shape, place and arithmetic. Plain: read where nothing is asked for, because what
+# they ask for would change the activations. Idle: how the dictionary was trained, and on what; no number depends on
+# it. Any other setting that is switched on is refused by name, since nobody knows what it does to the numbers.
+_ACTIVATIONS = ("activation_fn", "activation_fn_str", "activation_fn_name")
+_APPLIED = frozenset(
+    {"architecture", "d_in", "d_sae", "k", "apply_b_dec_to_input", "hook_name", "metadata", "reshape_activations"}
+    | {"activation_fn_kwargs", "finetuning_scaling_factor", "model_from_pretrained_kwargs", *_ACTIVATIONS}
+)
+_PLAIN = ("normalize_activations", "rescale_acts_by_decoder_norm", "hook_head_index", "hook_point_head_index")
+_IDLE = frozenset(
+    """
+    aux_loss_coefficient b_dec_init_method context_size dataset_path dataset_trust_remote_code
+    decoder_heuristic_init decoder_init_norm decoder_orthogonal_init device dtype hook_layer
+    init_encoder_as_decoder_transpose jumprelu_bandwidth jumprelu_init_threshold jumprelu_sparsity_loss_mode
+    jumprelu_ste_to_input jumprelu_tanh_scale l0_coefficient l0_warm_up_steps l1_coefficient l1_warm_up_steps lp_norm
+    model_class_name model_name mse_loss_normalization neuronpedia_id noise_scale normalize_sae_decoder
+    pre_act_loss_coefficient prepend_bos sae_lens_training_version sae_lens_version
+    scale_sparsity_penalty_by_decoder_norm seqpos_slice target_l0 topk_threshold_lr use_ghost_grads
+    use_sparse_activations
+    """.split()
+)
+
+# Tensors that a file may hold besides the four that every dictionary has; the factor has two names.
+_FACTORS = ("finetuning_scaling_factor", "scaling_factor")
+
+# Ways of loading the model that change what is read at some of the places.
+_PROCESSED = {
+    "center_writing_weights": ("layer", "mlp"),
+    "fold_value_biases": ("attn",),
+    "refactor_factored_attn_matrices": ("attn",),
+}
+
 
 def hook_name(site: Component) -> str:
     """The name of a site in a SAELens config.
@@ -84,39 +116,33 @@ def write_sae(sae: SAE, folder: Path, dtype: torch.dtype = torch.float32) -> Non
 
 
 def read_sae(folder: Path | str) -> SAE:
-    """Read a dictionary that SAELens 6, or :func:`write_sae`, has written.
+    """Read a dictionary that SAELens 3 to 6, or :func:`write_sae`, has written.
 
     Raises:
-        AttribError: no such folder, files that are broken or contradict each other, or an architecture, a scaling or
-            a place that is not read here.
+        AttribError: no such folder, files that are broken or contradict each other, or an architecture, a scaling, a
+            place or any other setting that is not read here.
     """
     folder = Path(folder)
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise AttribError(f"{folder} is not a SAELens folder.", f"It holds {CONFIG} and {WEIGHTS}.")
     config = _config(folder)
-    name = config.get("architecture")
-    if name not in ARCHITECTURES:
-        raise AttribError(f"{folder} has architecture {name!r}, which is not read here.", f"Read are {ARCHITECTURES}.")
-    scales = ("normalize_activations", "rescale_acts_by_decoder_norm")
-    if scaled := [key for key in scales if config.get(key) not in (None, False, "none")]:
-        raise AttribError(
-            f"{folder} has {scaled[0]} = {config[scaled[0]]!r}, which is not read here.",
-            "Fold the scaling into the weights first, as SAELens can.",
-        )
-    metadata = dict(config.get("metadata", {}))
+    name, k = _architecture(config, folder)
+    metadata = dict(config.get("metadata") or {})
     # Older files say it at the top.
     hook = metadata.get("hook_name") or config.get("hook_name")
     if not hook:
         raise AttribError(f"{folder / CONFIG} does not say where the dictionary reads.", "It needs metadata.hook_name.")
-    site, weights = site_of(str(hook)), _weights(folder, name)
+    site = site_of(str(hook))
+    _check_settings(config, metadata, site, folder)
+    weights = _weights(folder, name)
     sae = SAE(
         site,
         name,
         weights["W_enc"],
         weights["b_enc"],
-        weights["W_dec"],
+        _finetuned(config, weights, folder),
         weights["b_dec"],
-        k=config.get("k"),
+        k=k,
         threshold=weights.get("threshold"),
         subtract=bool(config.get("apply_b_dec_to_input", True)),
         metadata=metadata,
@@ -128,6 +154,84 @@ def read_sae(folder: Path | str) -> SAE:
                 "The two files do not belong together: take both from one dictionary.",
             )
     return sae
+
+
+def _architecture(config: dict[str, Any], folder: Path) -> tuple[str, int | None]:
+    """(architecture, k). Up to version 5 top-k is a standard dictionary with another activation function."""
+    name = config.get("architecture")
+    if name not in ARCHITECTURES:
+        raise AttribError(f"{folder} has architecture {name!r}, which is not read here.", f"Read are {ARCHITECTURES}.")
+    kwargs = config.get("activation_fn_kwargs") or {}
+    asked = {key: config[key] for key in _ACTIVATIONS if config.get(key) is not None}
+    top = "topk" in asked.values()
+    fits = {"standard": ("topk",) if top else ("relu",), "topk": ("topk",), "jumprelu": ("relu", "jumprelu")}[name]
+    if wrong := [key for key, value in asked.items() if value not in fits]:
+        raise _unread(folder, wrong[0], asked[wrong[0]], f"A {name} dictionary is read with {' or '.join(fits)}.")
+    if top:
+        name = "topk"
+    if not isinstance(kwargs, dict) or set(kwargs) - ({"k"} if name == "topk" else set()):
+        raise _unread(folder, "activation_fn_kwargs", kwargs, "Only the k of a topk dictionary is understood.")
+    said = {value for value in (config.get("k"), kwargs.get("k")) if value is not None} if name == "topk" else {None}
+    if len(said) > 1 or any(isinstance(value, bool | float | str) for value in said):
+        raise _unread(folder, "k", sorted(map(str, said)), "A topk dictionary has one k, a whole number.")
+    return name, next(iter(said), None)
+
+
+def _check_settings(config: dict[str, Any], metadata: dict[str, Any], site: Component, folder: Path) -> None:
+    """Raises AttribError where a setting that is not applied could change a number."""
+    advice = f"Remove it from {CONFIG} if you know that it changes no activation."
+    for key, value in {**config, **{key: metadata[key] for key in (*_PLAIN, *_ACTIVATIONS) if key in metadata}}.items():
+        if value is None or value is False or value in ("none", "", [], {}):
+            continue
+        if key in _PLAIN:
+            single = "No dictionary reads one head alone: it is for all heads of a layer."
+            raise _unread(
+                folder,
+                key,
+                value,
+                single if "head" in key else "Fold the scaling into the weights first, as SAELens can.",
+            )
+        if key not in _APPLIED | _IDLE:
+            raise _unread(folder, key, value, advice)
+    if not isinstance(config.get("apply_b_dec_to_input", True), bool):
+        raise _unread(folder, "apply_b_dec_to_input", config["apply_b_dec_to_input"], "It is true or false.")
+    if config.get("reshape_activations") not in (None, "none", "hook_z"):
+        raise _unread(folder, "reshape_activations", config["reshape_activations"], advice)
+    out = metadata.get("hook_name_out") or config.get("hook_name_out")
+    if out and out != (metadata.get("hook_name") or config.get("hook_name")):
+        raise _unread(folder, "hook_name_out", out, "A dictionary reads and rebuilds the same place.")
+    loaded = {**(config.get("model_from_pretrained_kwargs") or {})}
+    loaded |= metadata.get("model_from_pretrained_kwargs") or {}
+    for key, kinds in _PROCESSED.items():
+        if loaded.get(key) and site.kind in kinds:
+            raise AttribError(
+                f"{folder} was trained on a model loaded with {key} = {loaded[key]!r}, which changes what {site} "
+                "holds, and is not read here.",
+                "Take a dictionary of the model as it is published.",
+            )
+
+
+def _unread(folder: Path, key: str, value: Any, hint: str) -> AttribError:
+    return AttribError(f"{folder} has {key} = {value!r}, which is not read here.", hint)
+
+
+def _finetuned(config: dict[str, Any], weights: dict[str, torch.Tensor], folder: Path) -> torch.Tensor:
+    """The decoder, with the factor per feature that some older dictionaries were finetuned with."""
+    found = [weights[key] for key in _FACTORS if key in weights]
+    rows = weights["W_dec"]
+    if not config.get("finetuning_scaling_factor"):
+        if any(bool((factor != 1).any()) for factor in found):
+            raise AttribError(
+                f"{folder / WEIGHTS} has a scaling factor, and {CONFIG} does not say that it is used.",
+                'Say "finetuning_scaling_factor": true or false there, and remove the tensor for false.',
+            )
+        return rows
+    if len(found) != 1 or found[0].shape != rows.shape[:1]:
+        raise AttribError(
+            f"{folder} has finetuning_scaling_factor = True, and {WEIGHTS} has no such factor per feature.",
+            "Take both files from one dictionary.",
+        )
+    return rows * found[0][:, None]
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -151,6 +255,11 @@ def _weights(folder: Path, architecture: str) -> dict[str, torch.Tensor]:
     needed = {"W_enc", "b_enc", "W_dec", "b_dec"} | ({"threshold"} if architecture == "jumprelu" else set())
     if missing := sorted(needed - set(found)):
         raise AttribError(f"{folder / WEIGHTS} lacks {', '.join(missing)}.", f"It has {', '.join(sorted(found))}.")
+    if extra := sorted(set(found) - needed - set(_FACTORS)):
+        raise AttribError(
+            f"{folder / WEIGHTS} holds {', '.join(extra)}, which a {architecture} dictionary has no use for here.",
+            f"Read are {', '.join(sorted(needed))}.",
+        )
     return found
 
 

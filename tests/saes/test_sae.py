@@ -150,6 +150,101 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path):
         read_sae(tmp_path)
 
 
+def old_folder(folder: Path, changes: dict, tensors: dict | None = None) -> SAE:
+    """A dictionary written to ``folder`` with a config as SAELens 3 to 5 wrote it; returned as it was before."""
+    torch.manual_seed(4)
+    sae = SAE(component("L1"), "standard", torch.randn(6, 20), torch.randn(20), torch.randn(20, 6), torch.randn(6))
+    write_sae(sae, folder)
+    if tensors:
+        path = folder / "sae_weights.safetensors"
+        save_file({**load_file(path), **tensors}, path)
+    config = {
+        "architecture": "standard", "d_in": 6, "d_sae": 20, "dtype": "torch.float32", "device": "cpu",
+        "model_name": "m", "hook_name": "blocks.1.hook_resid_post", "hook_layer": 1, "hook_head_index": None,
+        "prepend_bos": True, "context_size": 128, "dataset_path": "x", "dataset_trust_remote_code": True,
+        "normalize_activations": "none", "activation_fn_str": "relu", "activation_fn_kwargs": {},
+        "apply_b_dec_to_input": True, "finetuning_scaling_factor": False, "sae_lens_training_version": "5.3.0",
+        "model_from_pretrained_kwargs": {}, "seqpos_slice": [None], "l1_coefficient": 1.0, "noise_scale": 0.0,
+    }  # fmt: skip
+    (folder / "cfg.json").write_text(json.dumps(config | changes))
+    return sae
+
+
+@pytest.mark.parametrize("name", ["standard", "topk"])
+@pytest.mark.parametrize("key", ["activation_fn_str", "activation_fn", "activation_fn_name"])
+def test_topk_of_older_files_is_topk(tmp_path: Path, name, key):
+    """Up to version 5 top-k is an activation function, and its k an argument of it."""
+    changes = {"architecture": name, "activation_fn_str": None, key: "topk", "activation_fn_kwargs": {"k": 4}}
+    sae, x = old_folder(tmp_path, changes), torch.randn(9, 6)
+    read = read_sae(tmp_path)
+    assert read.architecture == "topk" and read.k == 4 and str(read.site) == "L1"
+    for row, found in zip(sae.pre_activations(x), read.encode(x), strict=True):
+        kept = row.relu().sort(descending=True).indices[:4]
+        assert torch.equal(found[kept], row[kept].relu()) and int((found > 0).sum()) <= 4
+    assert int((sae.encode(x) > 0).sum()) > 2 * int((read.encode(x) > 0).sum())
+
+
+def test_the_factor_of_finetuned_dictionaries_scales_what_is_decoded(tmp_path: Path):
+    factor = torch.rand(20) + 0.5
+    for name in ("scaling_factor", "finetuning_scaling_factor"):
+        sae = old_folder(tmp_path, {"finetuning_scaling_factor": True}, {name: factor})
+        read, x = read_sae(tmp_path), torch.randn(9, 6)
+        assert torch.equal(read.encode(x), sae.encode(x))
+        assert torch.allclose(read.decode(read.encode(x)), (sae.encode(x) * factor) @ sae.w_dec + sae.b_dec, atol=1e-5)
+    old_folder(tmp_path, {"finetuning_scaling_factor": True})
+    with pytest.raises(AttribError, match="no such factor"):
+        read_sae(tmp_path)
+    old_folder(tmp_path, {}, {"scaling_factor": factor})
+    with pytest.raises(AttribError, match="does not say that it is used"):
+        read_sae(tmp_path)
+    old_folder(tmp_path, {}, {"scaling_factor": torch.ones(20)})
+    assert read_sae(tmp_path).architecture == "standard"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"activation_fn_str": "tanh-relu"}, "activation_fn_str = 'tanh-relu'"),
+        ({"activation_fn": "topk"}, "activation_fn_str = 'relu'"),
+        ({"activation_fn_str": "topk"}, "needs its k"),
+        ({"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4, "postact_fn": "identity"}}, "postact_fn"),
+        ({"activation_fn_kwargs": {"k": 4}}, "activation_fn_kwargs"),
+        ({"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4}, "k": 5}, "one k"),
+        ({"activation_fn_str": "topk", "activation_fn_kwargs": {"k": "4"}}, "one k"),
+        ({"hook_head_index": 0}, "hook_head_index = 0"),
+        ({"metadata": {"hook_head_index": 2}}, "hook_head_index = 2"),
+        ({"metadata": {"hook_name_out": "blocks.1.hook_mlp_out"}}, "hook_name_out"),
+        ({"model_from_pretrained_kwargs": {"center_writing_weights": True}}, "center_writing_weights"),
+        ({"apply_b_dec_to_input": "false"}, "apply_b_dec_to_input = 'false'"),
+        ({"reshape_activations": "flat"}, "reshape_activations"),
+        ({"normalize_activations": True}, "normalize_activations = True"),
+        ({"input_gain": 2.0}, "input_gain = 2.0"),
+    ],
+)
+def test_settings_that_change_numbers_are_refused_by_name(tmp_path: Path, changes, said):
+    old_folder(tmp_path, {})
+    assert read_sae(tmp_path).architecture == "standard"
+    old_folder(tmp_path, changes)
+    with pytest.raises(AttribError, match=said):
+        read_sae(tmp_path)
+
+
+def test_settings_that_are_off_and_ways_of_loading_that_change_nothing_here(tmp_path: Path):
+    kwargs = {"fold_value_biases": True, "center_writing_weights": False, "dtype": "bfloat16"}
+    old_folder(tmp_path, {"input_gain": None, "whitened": False, "model_from_pretrained_kwargs": kwargs})
+    assert str(read_sae(tmp_path).site) == "L1"
+    old_folder(tmp_path, {"hook_name": "blocks.1.attn.hook_z", "model_from_pretrained_kwargs": kwargs})
+    with pytest.raises(AttribError, match="fold_value_biases"):
+        read_sae(tmp_path)
+
+
+def test_tensors_without_a_use_are_refused(tmp_path: Path):
+    for name in ("W_skip", "threshold", "r_mag"):
+        old_folder(tmp_path, {}, {name: torch.ones(20)})
+        with pytest.raises(AttribError, match=f"holds {name}"):
+            read_sae(tmp_path)
+
+
 def test_a_head_has_no_dictionary_of_its_own(tmp_path: Path):
     with pytest.raises(AttribError, match="No dictionary reads L0H1"):
         write_sae(identity(4, "L0H1"), tmp_path / "one")
