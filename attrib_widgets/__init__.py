@@ -16,6 +16,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .result import slots as _slots
+
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -98,6 +100,25 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_ROOMS})
+
+
+def _view() -> Any:
+    """What makes the view of a result: importing the widgets registers them."""
+    from . import widgets  # noqa: F401
+    from .result import view_of
+
+    return view_of
+
+
+def _figure() -> Any:
+    """What draws a result: importing the plots registers them."""
+    from .plots import experiments  # noqa: F401
+    from .plots.results import figure_of
+
+    return figure_of
+
+
+_slots.view, _slots.figure = _view, _figure
 
 
 if TYPE_CHECKING:

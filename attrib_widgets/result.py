@@ -1,12 +1,13 @@
 """What every result shares: a ten-line table, the same table as static HTML, a DataFrame, and a view.
 
-A result knows nothing of widgets: the ``widgets`` package registers a view for each result type in
-:func:`view_of`, and a result that is displayed in a notebook asks for it there.
+A result knows nothing of widgets or plots. It finds both through :data:`slots`, which the package's ``__init__``
+fills: the ``widgets`` package registers a view for each result type in :func:`view_of`, ``plots`` a figure.
 """
 
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
@@ -16,35 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_STATIC_BYTES = 20_000
-
-
-def signed(value: float, digits: int = 2) -> str:
-    """A number with a printed sign: ``+2.71``, ``−0.90`` (a true minus); what reads 0.00 has none."""
-    text = f"{abs(value):.{digits}f}"
-    if not text.strip("0."):
-        return text
-    return ("\u2212" if value < 0 else "+") + text
-
-
-def number(value: float, digits: int = 2) -> str:
-    """A number without a plus sign: ``2.71``, ``−0.90`` (a true minus)."""
-    return signed(value, digits).removeprefix("+")
-
-
-def power(value: float) -> str:
-    """A number as one digit and a power of ten: ``−4e-07`` (a true minus), for gaps."""
-    return ("\u2212" if value < 0 else "") + f"{abs(value):.0e}"
-
-
-def others_label(count: int) -> str:
-    """The name of the row that stands for ``count`` rows left out."""
-    return "1 other" if count == 1 else f"{count} others"
-
-
-def visible(text: str) -> str:
-    """A token as people see it: a leading space becomes ``·``, a line break ``⏎``, a tab ``⇥``."""
-    body = text.replace("\n", "\u23ce").replace("\t", "\u21e5").replace("\r", "\u240d")
-    return "\u00b7" + body[1:] if body.startswith(" ") else body
 
 
 @dataclass(frozen=True)
@@ -133,6 +105,24 @@ def view_of(result: Any) -> Any:
     raise TypeError(f"there is no widget view for {type(result).__name__}")
 
 
+def _no_figures() -> Any:
+    raise TypeError("Nothing here draws results.")
+
+
+@dataclass
+class Slots:
+    """Where the floors above leave word: each returns a function of a result, dispatched by its type.
+
+    ``view`` is asked for the one that makes widgets, ``figure`` for the one that draws. Empty: no widgets, no figures.
+    """
+
+    view: Callable[[], Any] = lambda: view_of
+    figure: Callable[[], Any] = _no_figures
+
+
+slots = Slots()
+
+
 class Result:
     """Base of every result: subclasses implement :meth:`summary` and :meth:`to_dataframe`."""
 
@@ -148,10 +138,7 @@ class Result:
 
     def plot(self, **options: Any) -> Figure:
         """A matplotlib figure of the result (see :mod:`attrib_widgets.plots`)."""
-        from .plots import experiments  # noqa: F401  (registers the figures of experiments)
-        from .plots.results import figure_of
-
-        figure: Figure = figure_of(self, **options)
+        figure: Figure = slots.figure()(self, **options)
         return figure
 
     def __repr__(self) -> str:
@@ -160,9 +147,7 @@ class Result:
     def view(self) -> Any:
         """The widget of this result: made on first use, kept, and shown again afterwards."""
         if self._view is None:
-            from . import widgets  # noqa: F401  (registers the views)
-
-            object.__setattr__(self, "_view", view_of(self))
+            object.__setattr__(self, "_view", slots.view()(self))
         return self._view
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
@@ -173,9 +158,8 @@ class Result:
             data["text/html"] = static
         metadata: dict[str, Any] = {}
         try:
-            from . import widgets  # noqa: F401  (registers the views)
-
-            if view_of.dispatch(type(self)) is view_of.dispatch(object):  # this result is its table
+            views = slots.view()
+            if views.dispatch(type(self)) is views.dispatch(object):  # this result is its table
                 return data
             bundle = self.view()._repr_mimebundle_(include=include, exclude=exclude)
         except Exception as reason:  # a notebook without a widget front end still shows the table

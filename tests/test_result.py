@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attrib_widgets.result import MAX_STATIC_BYTES, Result, Table, render_html, render_text, signed, view_of, visible
+from attrib_widgets.result import MAX_STATIC_BYTES, Result, Slots, Table, render_html, render_text, slots, view_of
+from attrib_widgets.words.text import signed
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&amp;'\""
 
@@ -58,19 +59,6 @@ def test_text_is_aligned_and_complete():
     assert lines[-1] == "sum +1.00"
     cells = [line for line in lines if line.startswith("  ")]
     assert len({len(line) for line in cells}) == 1, "the last column does not end in one place"
-
-
-def test_numbers_and_tokens_as_people_read_them():
-    assert signed(2.714) == "+2.71"
-    assert signed(-0.9) == "−0.90"
-    assert visible(" Paris") == "·Paris"
-    assert visible("a\nb\tc") == "a⏎b⇥c"
-    assert visible("  ") != "  ", "a token of two spaces must be visible"
-    assert not visible(" ").isspace()
-
-
-def test_a_zero_that_rounds_from_below_is_not_minus_zero():
-    assert signed(-0.0001) == signed(0.0001) == signed(0.0) == "0.00"
 
 
 def test_static_html_is_script_free_and_escaped():
@@ -155,6 +143,18 @@ def test_the_view_is_made_once_and_its_metadata_passes_through():
     assert data["application/vnd.jupyter.widget-view+json"] == {"model_id": "1"}
     assert data["text/plain"] == render_text(table()), "the plain text is ours, not the widget's"
     assert second[0] == data
+
+
+def test_with_empty_slots_a_result_is_its_table(monkeypatch):
+    empty = Slots()
+    monkeypatch.setattr(slots, "view", empty.view)
+    monkeypatch.setattr(slots, "figure", empty.figure)
+    made = Made()
+    assert set(made._repr_mimebundle_()) == {"text/plain", "text/html"}
+    with pytest.raises(TypeError, match="Made"):
+        made.view()
+    with pytest.raises(TypeError, match="draws"):
+        made.plot()
 
 
 class Broken(Made):

@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..result import Table, render_text, visible
+from ..result import Table, render_text
 from ..words.components import whole
 from ..words.errors import AttribError, GranularityError, NumberError, PositionError
+from ..words.text import visible
 from .anatomy.rounding import require_float32
 from .tracing.edits import Edit, flattened
 from .tracing.record import Recording, record

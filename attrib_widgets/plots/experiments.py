@@ -16,7 +16,7 @@ from ..analysis.verdicts.erasure import Erasure
 from ..analysis.verdicts.findings import Verification
 from ..analysis.verdicts.regions import borders
 from ..analysis.verdicts.removal import Removal
-from ..result import visible
+from ..words.text import visible
 from .results import MINUS, PLUS, _axes, _bars, _largest, _map, figure_of
 
 MARGIN = 0.15  # around the points of a scatter, as a share of its span

@@ -20,7 +20,7 @@ from ..analysis.heads.attention import Attention
 from ..analysis.lens.logit_lens import LogitLens
 from ..analysis.opening.results import Contributions, Through, Worked, Writes
 from ..analysis.opening.trace import Node, Trace
-from ..result import others_label, signed, visible
+from ..words.text import others_label, signed, visible
 
 PLUS, MINUS = "#0067A5", "#B84E00"
 #: Maps say the sign as bars do: with the colours of the bars, over white at zero.

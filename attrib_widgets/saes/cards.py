@@ -22,8 +22,9 @@ from torch import Tensor
 
 from ..model.parts.outlet import outlet_of
 from ..model.tracing.hooks import collect
-from ..result import Result, Table, signed, visible
+from ..result import Result, Table
 from ..words.components import Component
+from ..words.text import signed, visible
 from .sae import SAE
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..result import visible
 from .components import Component, ComponentLike, component, whole
 from .errors import ComponentError, PositionError, TargetError
+from .text import visible
 
 if TYPE_CHECKING:
     from ..model.model import Model

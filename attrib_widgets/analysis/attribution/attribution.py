@@ -14,10 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
-from ...result import Result, Table, number, others_label, power, signed
+from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import ComponentError, GranularityError
 from ...words.targets import AnyTarget, NeuronTarget, Phrase, ScoreTarget, Target, TargetLike, as_target
+from ...words.text import number, others_label, power, signed
 from ..inputs import as_run
 from ..opening.results import Contributions, Through, Worked, Writes
 from ..reading.decomposition import Rows, decompose

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Result, Table, number, others_label, signed
+from ...result import Result, Table
 from ...words.components import Component
+from ...words.text import number, others_label, signed
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Result, Table, number, power, signed, visible
+from ...result import Result, Table
 from ...words.components import Component, whole
 from ...words.errors import ComponentError, PositionError, TargetError
 from ...words.targets import Phrase, refuse_capped
+from ...words.text import number, power, signed, visible
 from ..inputs import as_run
 from .attribution import WRITERS, Attribution
 from .many import CHUNK, attribute_each

@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
-from ...result import Result, Table, number, signed, visible
+from ...result import Result, Table
 from ...words.components import Component
 from ...words.errors import TargetError
 from ...words.targets import NeuronTarget, ScoreTarget, Target, resolve
+from ...words.text import number, signed, visible
 from ..reading.decomposition import decompose
 from ..reading.logits import readout_bound
 from ..reading.neurons import pre_activation

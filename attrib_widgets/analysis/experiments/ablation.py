@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ...model.loading import load
 from ...model.tracing.edits import Edit
-from ...result import Result, Table, number, others_label, signed, visible
+from ...result import Result, Table
 from ...words.components import ComponentLike, listed, whole
 from ...words.errors import AttribError, ComponentError
+from ...words.text import number, others_label, signed, visible
 from ..inputs import as_run
 from .cells import MIXED_SITES, Cell, Part, cells_of, held, plain_writes, positions_of
 from .metrics import MetricLike, metric_of

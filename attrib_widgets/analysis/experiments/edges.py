@@ -19,9 +19,10 @@ from ...model.anatomy.norms import FrozenNorm, no_norm
 from ...model.parts.attention import input_norm, projection_weight
 from ...model.selfcheck.check import parallel
 from ...model.tracing.gradient import Gradients, differentiate
-from ...result import Result, Table, number, others_label, signed
+from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component, head
 from ...words.errors import ComponentError, GranularityError
+from ...words.text import number, others_label, signed
 from .cells import RunDonor
 from .metrics import MetricLike, metric_of
 from .pairs import Direction, as_pairs, ends_of

@@ -17,10 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.tracing.gradient import Gradients, differentiate
-from ...result import number, signed
 from ...words.components import Component
 from ...words.errors import ComponentError, TargetError
 from ...words.targets import Target
+from ...words.text import number, signed
 from .cells import MIXED_SITES, Cell, Part, RunDonor, cells_of, component_of, held, positions_of
 from .metrics import Metric, MetricLike, frozen_metric, metric_of
 from .pairs import SHARES, Cost, Direction, as_pairs, check_one_length, ends_of

@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.tracing.gradient import differentiate
-from ...result import Result, Table, number, power, signed, visible
+from ...result import Result, Table
 from ...words.components import whole
 from ...words.errors import PositionError
+from ...words.text import number, power, signed, visible
 from .metrics import MetricLike, metric_of
 from .pairs import as_pairs, ends_of
 

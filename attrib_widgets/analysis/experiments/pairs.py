@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ...model.loading import load
 from ...model.tracing.sweep import Swept, sweep
-from ...result import visible
 from ...words.errors import PositionError
+from ...words.text import visible
 from ..inputs import as_run
 from .cells import Cell, Donor, Part, parts_of
 from .metrics import Metric

@@ -16,9 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Result, Table, number, others_label, signed, visible
+from ...result import Result, Table
 from ...words.components import ComponentLike, listed
 from ...words.errors import ComponentError, TargetError
+from ...words.text import number, others_label, signed, visible
 from .cells import Cell, RunDonor, cells_of, parts_of, positions_of
 from .metrics import MetricLike, frozen_metric, metric_of
 from .pairs import SHARES, Cost, Direction, as_pairs, check_one_length, ends_of, joint, run_cells

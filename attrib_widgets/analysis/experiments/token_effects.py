@@ -15,10 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.loading import load
-from ...result import Result, Table, number, signed, visible
+from ...result import Result, Table
 from ...words.components import whole
 from ...words.errors import AttribError
 from ...words.targets import TokenLike
+from ...words.text import number, signed, visible
 from ..inputs import as_run
 from .cells import Cell, Part, RunDonor
 from .metrics import MetricLike, metric_of

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from ...model.parts.attention import attend, projection_weight
 from ...model.parts.outlet import outlet_of
-from ...result import Result, Table, number, visible
+from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component, head, whole
 from ...words.errors import ComponentError, GranularityError, TargetError
+from ...words.text import number, visible
 from ..inputs import as_run
 from ..opening.heads import attention_direction
 

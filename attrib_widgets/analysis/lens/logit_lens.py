@@ -17,10 +17,11 @@ from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
 from ...model.run import Prediction, Predictions
-from ...result import Result, Table, number, visible
+from ...result import Result, Table
 from ...words.components import ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError, NumberError, PositionError, TargetError
 from ...words.targets import Target, TargetLike, as_target, logit, resolve
+from ...words.text import number, visible
 from ..inputs import as_run
 from ..reading.logits import logit_bound
 

@@ -16,12 +16,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Table, others_label, signed
+from ...result import Table
 from ...saes.cards import Card, Cards, card_of
 from ...saes.readers import read_sae
 from ...saes.sae import SAE
 from ...words.components import Component, ComponentLike, component
 from ...words.errors import ComponentError
+from ...words.text import others_label, signed
 from .heads import attention_direction, stream_direction
 from .results import Contributions, closing
 

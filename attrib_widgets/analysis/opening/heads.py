@@ -12,8 +12,8 @@ from torch import Tensor
 from ...model.anatomy.rounding import dot_bound, refuse_above
 from ...model.parts.attention import attend, input_norm, normed_input, projection_weight, value_direction
 from ...model.parts.outlet import outlet_of
-from ...result import signed, visible
 from ...words.components import Component
+from ...words.text import signed, visible
 from ..reading.decomposition import Rows, decompose
 from ..reading.point import ReadPoint
 from .results import Contributions, Through

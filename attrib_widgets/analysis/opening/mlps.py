@@ -12,8 +12,8 @@ from torch import Tensor
 from ...model.anatomy.rounding import refuse_above
 from ...model.parts.experts import mixture
 from ...model.parts.outlet import outlet_of
-from ...result import signed
 from ...words.components import Component
+from ...words.text import signed
 from .heads import stream_direction
 from .results import Contributions
 

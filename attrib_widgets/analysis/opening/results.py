@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Result, Table, others_label, power, signed, visible
+from ...result import Result, Table
 from ...words.components import Component
 from ...words.errors import ComponentError, PositionError
+from ...words.text import others_label, power, signed, visible
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,9 +18,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Result, Table, number, others_label, power, signed, visible
+from ...result import Result, Table
 from ...words.components import Component, whole
 from ...words.errors import AttribError
+from ...words.text import number, others_label, power, signed, visible
 from .heads import stream_direction
 from .step import Expanded, Written, expand_heads, expand_mlps, recorded_mlps
 

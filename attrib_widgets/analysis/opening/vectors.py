@@ -12,9 +12,9 @@ from torch import Tensor
 from ...model.anatomy.rounding import projection_error, refuse_above
 from ...model.parts.outlet import outlet_of
 from ...model.tracing.record import record_neurons
-from ...result import signed
 from ...words.components import Component
 from ...words.errors import ComponentError, GranularityError
+from ...words.text import signed
 from ..reading.point import ReadPoint
 from .heads import attention_direction, stream_direction
 from .results import Contributions, Worked, Writes

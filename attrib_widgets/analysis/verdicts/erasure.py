@@ -16,9 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.norms import no_norm
-from ...result import Result, Table, number, signed
+from ...result import Result, Table
 from ...words.components import Component, ComponentLike
 from ...words.errors import ComponentError
+from ...words.text import number, signed
 from ..experiments.ablation import zero_donor
 from ..experiments.cells import Cell, parts_of
 from ..reading.decomposition import decompose

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from ...result import Result, Table, number, signed
+from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component
 from ...words.errors import AttribError, ComponentError
+from ...words.text import number, signed
 from ..attribution.attribution import Attribution
 from ..experiments.pairs import Cost, Direction
 from ..experiments.patching import Patching

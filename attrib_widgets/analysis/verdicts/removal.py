@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ...model.tracing.sweep import sweep
-from ...result import Result, Table, number, signed, visible
+from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component
 from ...words.errors import ComponentError, TargetError
 from ...words.targets import Target
+from ...words.text import number, signed, visible
 from ..experiments.ablation import Method, donors_of
 from ..experiments.cells import Cell, Donor, RunDonor, parts_of
 from ..experiments.pairs import Cost, as_pairs, prompts_of

@@ -9,7 +9,7 @@ import random
 from collections.abc import Sequence
 from functools import cache
 
-from ...result import visible
+from ...words.text import visible
 from . import corpus
 from .facts import COUNTRIES, LANDMARKS, RELATIONS, answer
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.result import number
+from attrib_widgets.words.text import number
 from fixtures import families
 
 ALL = families.FAMILIES + families.VARIANTS

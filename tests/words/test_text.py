@@ -1,0 +1,28 @@
+"""Numbers and tokens as people read them."""
+
+from __future__ import annotations
+
+from attrib_widgets.words.text import number, others_label, power, signed, visible
+
+
+def test_numbers_and_tokens_as_people_read_them():
+    assert signed(2.714) == "+2.71"
+    assert signed(-0.9) == "−0.90"
+    assert visible(" Paris") == "·Paris"
+    assert visible("a\nb\tc") == "a⏎b⇥c"
+    assert visible("  ") != "  ", "a token of two spaces must be visible"
+    assert not visible(" ").isspace()
+
+
+def test_a_zero_that_rounds_from_below_is_not_minus_zero():
+    assert signed(-0.0001) == signed(0.0001) == signed(0.0) == "0.00"
+
+
+def test_the_minus_is_a_true_one_everywhere():
+    assert number(-0.9) == "−0.90"
+    assert number(2.714, 1) == "2.7"
+    assert power(-4.2e-7) == "−4e-07"
+
+
+def test_rows_left_out_are_counted():
+    assert [others_label(n) for n in (1, 2)] == ["1 other", "2 others"]
