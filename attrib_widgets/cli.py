@@ -75,6 +75,9 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument("--model", default="demo", help="demo (default), a model folder, or a hub id such as gpt2")
     ask.add_argument("--against", metavar="TOKEN", help="explain TARGET rather than this token (logit difference)")
     ask.add_argument("--compare", metavar="PROMPT", help="a second prompt to compare with, kept in the page")
+    ask.add_argument(
+        "--saes", type=Path, metavar="FOLDER", help="dictionaries of features: the folder of one, or of one folder each"
+    )
     return top
 
 
@@ -82,7 +85,7 @@ def explain(args: argparse.Namespace) -> int:
     """``attrib-widgets explain``: the table on the terminal, the Explorer in one HTML file."""
     output: Path = args.output
     _writable(output)
-    write_page(args.model, args.prompt, args.target, output, against=args.against, compare=args.compare)
+    write_page(args.model, args.prompt, args.target, output, against=args.against, compare=args.compare, saes=args.saes)
     print(f"\nOpen in a browser (works offline): {output.resolve()}")
     return 0
 
@@ -109,7 +112,14 @@ def lab(args: argparse.Namespace) -> int:
 
 
 def write_page(
-    source: str, prompt: str, target: str | None, path: Path, *, against: str | None = None, compare: str | None = None
+    source: str,
+    prompt: str,
+    target: str | None,
+    path: Path,
+    *,
+    against: str | None = None,
+    compare: str | None = None,
+    saes: Path | None = None,
 ) -> None:
     """Print the contributions to a prediction and write the Explorer to ``path`` (replaced if it exists)."""
     import transformers
@@ -118,7 +128,7 @@ def write_page(
 
     if source == "demo" or Path(source).is_dir():  # a download keeps its progress bar
         transformers.utils.logging.disable_progress_bar()
-    explorer = aw.explore(aw.load(source), prompt, target, against=against, corrupted=compare)
+    explorer = aw.explore(aw.load(source), prompt, target, against=against, corrupted=compare, saes=saes)
     print(explorer.run.top(5))
     print()
     print(explorer.attribution)

@@ -44,7 +44,6 @@ def load(
     if isinstance(source, Model):
         return source
     name = source if isinstance(source, str) else None
-    embedded = name == "demo"
     if isinstance(source, (str, Path)):
         source, tokenizer, name = _from_pretrained(str(source), tokenizer, dtype)
     elif dtype is not None:
@@ -53,7 +52,7 @@ def load(
         raise AttribError("device= only applies while loading.", "Move the model yourself: model.to(device).")
     if device is not None:
         _move(source, device)
-    return Model(source, tokenizer, name=name, anatomy=anatomy, embedded=embedded)
+    return Model(source, tokenizer, name=name, anatomy=anatomy)
 
 
 def _from_pretrained(source: str, tokenizer: Any, dtype: str | torch.dtype | None) -> tuple[Any, Any, str]:

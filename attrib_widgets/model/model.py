@@ -8,12 +8,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..result import slots
 from ..words.components import whole
 from ..words.errors import AnatomyError, AttribError, GranularityError, PositionError, TokenizerError
 from .anatomy.anatomy import Anatomy, Geometry, bias_of, find, text_config, weight_in_out
@@ -24,11 +26,13 @@ from .loading import ModelCard, read_card, wrapped
 from .memory import estimate, readable, require
 from .run import Run
 from .selfcheck.check import SelfCheck, check_model
+from .suggestions import Suggestion, read_suggestions
 from .tokens import Prompt as Prompt
 from .tokens import Tokens
 from .worker import Job, Worker
 
 if TYPE_CHECKING:
+    from ..saes.store import Dictionaries
     from .selfcheck.report import Report
 
 T = TypeVar("T")
@@ -56,7 +60,6 @@ class Model(Tokens):
         *,
         name: str | None = None,
         anatomy: Anatomy | Mapping[str, Any] | None = None,
-        embedded: bool = False,
     ) -> None:
         traced = source if hasattr(source, "trace") and hasattr(source, "_module") else None
         hf = traced._module if traced is not None else source
@@ -79,7 +82,6 @@ class Model(Tokens):
             )
         self.hf = hf
         self.tokenizer = copy.deepcopy(tokenizer)
-        self.embedded = embedded  # the model that ships with the library, whatever another one is called
         self.name = name or str(getattr(hf, "name_or_path", "") or type(hf).__name__)
         self.lock = FORWARD_LOCK
         self._cache: dict[Any, tuple[Any, Any]] = {}
@@ -150,6 +152,26 @@ class Model(Tokens):
     def granularity(self) -> str:
         """Finest exact split: ``"heads"``, ``"sublayers"`` or ``"layers"``."""
         return self.check.granularity
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that it was loaded from; None for a model from the hub, or made in memory."""
+        source = str(getattr(self.hf, "name_or_path", "") or "")
+        return Path(source) if source and Path(source).is_dir() else None
+
+    @cached_property
+    def saes(self) -> Dictionaries:
+        """Its dictionaries of features by place: those in the folder ``saes`` beside its weights, and what is added.
+
+        ``model.saes["L8.mlp"] = aw.read_sae(folder)`` gives it one; every call and every click then uses it.
+        """
+        found: Dictionaries = slots.dictionaries()(self)
+        return found
+
+    @cached_property
+    def suggestions(self) -> list[Suggestion]:
+        """Prompts that show what it can do, where a ``suggestions.json`` lies beside its weights."""
+        return read_suggestions(self.folder)
 
     @property
     def card(self) -> ModelCard:

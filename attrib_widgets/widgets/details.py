@@ -214,6 +214,7 @@ def card(c: Card) -> dict[str, Any]:
         "down": [[text, _short(value)] for text, _, value in c.suppressed[:WRITES]],
         "here": [_short(value) for value in c.here],
         "through": c.through,
+        **({"missing": c.missing} if c.missing else {}),
     }
 
 

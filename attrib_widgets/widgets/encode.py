@@ -59,9 +59,11 @@ Parts = tuple[dict[str, Any], dict[str, Stored]]
 
 def encode(e: Explanation, *, complete: bool = False, job: Job | None = None) -> Parts:
     """Header and arrays of an explanation, kept on it. ``complete`` adds what a live view would ask for."""
-    if complete not in e.parts:
-        e.parts[complete] = _encode(e, complete, job)
-    return e.parts[complete]
+    key = (complete, e.run.model.saes.version)
+    if key not in e.parts:
+        e.parts = {kept: parts for kept, parts in e.parts.items() if kept[1] == key[1]}  # of the same dictionaries
+        e.parts[key] = _encode(e, complete, job)
+    return e.parts[key]
 
 
 def _encode(e: Explanation, complete: bool, job: Job | None) -> Parts:
@@ -230,14 +232,13 @@ def _compare(e: Explanation) -> dict[str, Any] | None:
 
 
 def _examples(model: Model) -> list[dict[str, str]]:
-    if not model.embedded:
-        return []
-    from ..demo import tasks as abilities
-
-    return [
-        {"label": kind, "prompt": first.prompt, "target": first.target, "corrupted": first.corrupted}
-        for kind, (first, *_) in abilities.items()
-    ]
+    """The first suggestion of every ability."""
+    firsts: dict[str, dict[str, str]] = {}
+    for s in model.suggestions:
+        firsts.setdefault(
+            s.ability, {"label": s.ability, "prompt": s.prompt, "target": s.target, "corrupted": s.corrupted}
+        )
+    return list(firsts.values())
 
 
 def _writes(a: Attribution) -> dict[str, Any]:
@@ -275,10 +276,10 @@ def _features(a: Attribution, absent: dict[str, str], count: int | None) -> dict
             found[str(c)] = details.features(a.features(c))
         except AttribError as reason:
             missing[f"features {c}"] = str(reason)
-    if missing and not found:
+    if missing and not found and not a.model.saes:
         raise ComponentError(
             f"{a.model.name} comes without dictionaries of features.",
-            'With one of your own: a.features("L2.mlp", aw.read_sae(folder)).',
+            'Give it one of your own: model.saes["L2.mlp"] = aw.read_sae(folder).',
         )
     absent |= missing
     return found

@@ -142,7 +142,7 @@ def component(spec: ComponentLike) -> Component:
             return build(match)
     match = _FEATURE.fullmatch(spec.strip())
     if match:
-        site = str(component(match[1]))
+        site = _site(match[1])
         if match[2] == "error":
             return Component("error", site=site)
         return Component("feature", index=int(match[2]), site=site)
@@ -151,3 +151,13 @@ def component(spec: ComponentLike) -> Component:
         'Write a head as "L7H4", "7.4" or (7, 4), an MLP as "L8.mlp", a neuron as "L11N611", '
         "or one of: " + ", ".join(SINGLE_KINDS) + ".",
     )
+
+
+# How a dictionary's place is printed: a layer's is the stream behind it, an attention's what its heads hand on.
+_SITES = {"": "post", "attn": "z"}
+
+
+def _site(text: str) -> str:
+    """Where a dictionary reads, or the row that it is read through: beside what writes, a stream by its side."""
+    match = re.fullmatch(r"l(\d+)(?:\.(attn|z|pre|mid|post|attn_in|mlp_in))?", text.strip().lower())
+    return f"L{match[1]}.{_SITES.get(match[2] or '', match[2])}" if match else str(component(text))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -16,14 +16,19 @@ from torch import Tensor, nn
 
 from ...words.components import Component
 from ...words.errors import ComponentError
+from ...words.places import Place
 
 if TYPE_CHECKING:
     from ..model import Model
 
 Activation = Float[Tensor, "row position width"]
+#: Where activations are read: a place, or the part that writes there (a layer is the stream behind it).
+Site: TypeAlias = Component | Place
+AnySite = TypeVar("AnySite", Component, Place, Site)
+_KINDS = {"post": "layer", "mlp": "mlp", "z": "attn"}
 
 
-def place(model: Model, site: Component) -> tuple[nn.Module, bool]:
+def place(model: Model, site: Site) -> tuple[nn.Module, bool]:
     """(module, whether it is its input) where the activations of ``site`` are.
 
     A layer's site is the stream behind it, an MLP's what it adds to the stream, an attention's the outputs of its
@@ -33,14 +38,15 @@ def place(model: Model, site: Component) -> tuple[nn.Module, bool]:
         ComponentError: no such site.
     """
     anatomy, layer = model.anatomy, site.layer
-    if layer is None or not 0 <= layer < model.n_layers or site.kind not in ("layer", "mlp", "attn"):
+    kind = site.kind if isinstance(site, Component) else _KINDS.get(site.site) if site.head is None else None
+    if layer is None or not 0 <= layer < model.n_layers or kind not in _KINDS.values():
         raise ComponentError(
             f"{site} is no place for a dictionary in this model.",
-            f'Use the stream "L0" to "L{model.n_layers - 1}", "L0.mlp" or "L0.attn", and so on.',
+            f'Use the stream "L0.post" to "L{model.n_layers - 1}.post", "L0.mlp" or "L0.z", and so on.',
         )
-    if site.kind == "layer":
+    if kind == "layer":
         return model.layer(layer), False
-    if site.kind == "attn":
+    if kind == "attn":
         return model.module(anatomy.attn_out, layer), True
     return model.module(anatomy.mlp_post_norm or anatomy.mlp_output or anatomy.mlp, layer), False
 
@@ -51,7 +57,7 @@ def _tensor(value: Any) -> Tensor:
 
 
 @contextmanager
-def replaced(model: Model, site: Component, change: Callable[[Activation], Activation]) -> Iterator[None]:
+def replaced(model: Model, site: Site, change: Callable[[Activation], Activation]) -> Iterator[None]:
     """Inside the block every forward pass goes on with ``change`` of the activations at ``site``."""
     module, reads = place(model, site)
 
@@ -70,11 +76,11 @@ def replaced(model: Model, site: Component, change: Callable[[Activation], Activ
 
 
 @torch.no_grad()
-def collect(model: Model, ids: Int[Tensor, "row position"], sites: Sequence[Component]) -> dict[Component, Activation]:
+def collect(model: Model, ids: Int[Tensor, "row position"], sites: Sequence[AnySite]) -> dict[AnySite, Activation]:
     """Activations of all ``sites`` in one forward pass, in the model's dtype."""
-    found: dict[Component, Activation] = {}
+    found: dict[AnySite, Activation] = {}
 
-    def keep(site: Component) -> Callable[[Activation], Activation]:
+    def keep(site: AnySite) -> Callable[[Activation], Activation]:
         def change(x: Activation) -> Activation:
             found[site] = x.detach().clone()
             return x
