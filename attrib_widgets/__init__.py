@@ -71,7 +71,7 @@ _HOMES = {
     "supported": "model.selfcheck.supported",
     "Run": "model.run",
     "SAE": "saes.sae",
-    "read_sae": "saes.readers",
+    "read_sae": "saes.formats",
     "Anatomy": "model.anatomy.anatomy",
     "QKV": "model.anatomy.anatomy",
     "explore": "widgets.explorer",
@@ -121,7 +121,14 @@ def _figure() -> Any:
     return figure_of
 
 
-_slots.view, _slots.figure = _view, _figure
+def _dictionaries() -> Any:
+    """What makes ``model.saes``: dictionaries know models, and not the other way round."""
+    from .saes.store import Dictionaries
+
+    return Dictionaries.of
+
+
+_slots.view, _slots.figure, _slots.dictionaries = _view, _figure, _dictionaries
 
 
 if TYPE_CHECKING:
@@ -166,7 +173,7 @@ if TYPE_CHECKING:
     from .model.model import load as load
     from .model.run import Run as Run
     from .model.selfcheck.supported import supported as supported
-    from .saes.readers import read_sae as read_sae
+    from .saes.formats import read_sae as read_sae
     from .saes.sae import SAE as SAE
     from .widgets.explorer import Explorer as Explorer
     from .widgets.explorer import explore as explore

@@ -77,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument(
         "--corrupted", "--compare", metavar="PROMPT", help="a second prompt to compare with, kept in the page"
     )
+    ask.add_argument(
+        "--saes", type=Path, metavar="FOLDER", help="dictionaries of features: the folder of one, or of one folder each"
+    )
     return top
 
 
@@ -84,7 +87,9 @@ def explain(args: argparse.Namespace) -> int:
     """``attrib-widgets explain``: the table on the terminal, the Explorer in one HTML file."""
     output: Path = args.output
     _writable(output)
-    write_page(args.model, args.prompt, args.target, output, against=args.against, corrupted=args.corrupted)
+    write_page(
+        args.model, args.prompt, args.target, output, against=args.against, corrupted=args.corrupted, saes=args.saes
+    )
     print(f"\nOpen in a browser (works offline): {output.resolve()}")
     return 0
 
@@ -118,6 +123,7 @@ def write_page(
     *,
     against: str | None = None,
     corrupted: str | None = None,
+    saes: Path | None = None,
 ) -> None:
     """Print the contributions to a prediction and write the Explorer to ``path`` (replaced if it exists)."""
     import transformers
@@ -126,7 +132,7 @@ def write_page(
 
     if source == "demo" or Path(source).is_dir():  # a download keeps its progress bar
         transformers.utils.logging.disable_progress_bar()
-    explorer = aw.explore(aw.load(source), prompt, target, against=against, corrupted=corrupted)
+    explorer = aw.explore(aw.load(source), prompt, target, against=against, corrupted=corrupted, saes=saes)
     print(explorer.run.top(5))
     print()
     print(explorer.attribution)

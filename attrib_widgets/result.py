@@ -107,19 +107,21 @@ def view_of(result: Any) -> Any:
     raise TypeError(f"there is no widget view for {type(result).__name__}")
 
 
-def _no_figures() -> Any:
-    raise TypeError("Nothing here draws results.")
+def _nothing() -> Any:
+    raise TypeError("Nothing was put here: import attrib_widgets fills it.")
 
 
 @dataclass
 class Slots:
-    """Where the floors above leave word: each returns a function of a result, dispatched by its type.
+    """Where the floors above leave word: ``view`` and ``figure`` return a function of a result, dispatched by its type.
 
-    ``view`` is asked for the one that makes widgets, ``figure`` for the one that draws. Empty: no widgets, no figures.
+    ``view`` is asked for the one that makes widgets, ``figure`` for the one that draws, ``dictionaries`` for what makes
+    the dictionaries of a model.
     """
 
     view: Callable[[], Any] = lambda: view_of
-    figure: Callable[[], Any] = _no_figures
+    figure: Callable[[], Any] = _nothing
+    dictionaries: Callable[[], Any] = _nothing
 
 
 slots = Slots()

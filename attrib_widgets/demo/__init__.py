@@ -8,16 +8,13 @@ the weights, and in words in `model.card`.
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from ..saes.readers import Dictionaries
-
-PROMPT = "The capital of France is"
-TARGET = " Paris"
-CORRUPTED = "The capital of Germany is"
+    from ..saes.store import Dictionaries
 
 
 class Task(NamedTuple):
@@ -28,60 +25,23 @@ class Task(NamedTuple):
     corrupted: str
 
 
-#: Example prompts by ability. Every corrupted prompt differs from its clean one in exactly one token.
-tasks: dict[str, tuple[Task, ...]] = {
-    "capitals": (
-        Task(PROMPT, TARGET, CORRUPTED),
-        Task("The capital of Japan is", " Tokyo", "The capital of Kenya is"),
-        Task("In Norway, people speak", " Norwegian", "In Greece, people speak"),
-        Task("The currency of Poland is the", " zloty", "The currency of Hungary is the"),
-    ),
-    "two names": (
-        Task(
-            "When Mary and John went to the shop, John gave the bag to",
-            " Mary",
-            "When Mary and John went to the shop, Mary gave the bag to",
-        ),
-        Task(
-            "After Tom and Laura left the museum, Tom handed the letter to",
-            " Laura",
-            "After Tom and Laura left the museum, Laura handed the letter to",
-        ),
-    ),
-    "induction": (
-        Task(
-            "apple river lamp garden horse apple river lamp garden",
-            " horse",
-            "apple river lamp garden piano apple river lamp garden",
-        ),
-        Task(
-            "cloud spoon wolf silver coat cloud spoon wolf",
-            " silver",
-            "cloud spoon wolf honey coat cloud spoon wolf",
-        ),
-    ),
-    "agreement": (
-        Task("Today the keys near the table", " are", "Today the key near the table"),
-        Task("Yesterday the teacher behind the horses", " was", "Yesterday the teachers behind the horses"),
-    ),
-    "two-hop": (
-        Task(
-            "The language spoken in the city of the Colosseum is",
-            " Italian",
-            "The language spoken in the city of the Kremlin is",
-        ),
-        Task(
-            "The currency of the country of the Skytree is the",
-            " yen",
-            "The currency of the country of the Bund is the",
-        ),
-    ),
-}
-
-
 def path() -> Path:
     """The folder with the trained files; transformers' `from_pretrained` reads it without a network."""
     return Path(__file__).parent / "files"
+
+
+def _tasks() -> dict[str, tuple[Task, ...]]:
+    rows = json.loads((path() / "suggestions.json").read_text(encoding="utf-8"))
+    found: dict[str, tuple[Task, ...]] = {}
+    for row in rows:
+        ability = row.pop("ability")
+        found[ability] = (*found.get(ability, ()), Task(**row))
+    return found
+
+
+#: Example prompts by ability. Every corrupted prompt differs from its clean one in exactly one token.
+tasks = _tasks()
+PROMPT, TARGET, CORRUPTED = tasks["capitals"][0]
 
 
 def weights_sha256(folder: Path | None = None) -> str:
@@ -91,17 +51,7 @@ def weights_sha256(folder: Path | None = None) -> str:
 
 @cache
 def saes() -> Dictionaries:
-    """The dictionaries of the embedded model by site (``"L2.mlp"``), each read when it is first asked for."""
-    from ..saes.readers import Dictionaries
+    """The dictionaries of the embedded model, each read when it is first asked for; ``model.saes`` has them too."""
+    from ..saes.store import Dictionaries
 
     return Dictionaries(path() / "saes")
-
-
-def context(number: int) -> str:
-    """One of the texts that the cards of the dictionaries point into: drawn like the corpus, by a seed of its own.
-
-    As a whole none of them was trained on; single sentences of it recur.
-    """
-    from .making.concepts import context
-
-    return context(number)

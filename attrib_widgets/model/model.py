@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import nn
 
+from ..result import slots
 from ..words.components import whole
 from ..words.errors import AttribError, PositionError, TokenizerError
 from .anatomy.anatomy import Anatomy
@@ -23,12 +24,14 @@ from .memory import estimate, readable, require
 from .network import Network
 from .run import Run
 from .selfcheck.check import SelfCheck, check_model
+from .suggestions import Suggestion, read_suggestions
 from .tokens import Prompt as Prompt
 from .tokens import Tokens
 from .tracing.wrapping import wrapped
 from .worker import Job, Worker
 
 if TYPE_CHECKING:
+    from ..saes.store import Dictionaries
     from .selfcheck.report import Report
 
 T = TypeVar("T")
@@ -51,7 +54,6 @@ class Model(Network, Tokens):
         *,
         name: str | None = None,
         anatomy: Anatomy | Mapping[str, Any] | None = None,
-        embedded: bool = False,
     ) -> None:
         traced = source if hasattr(source, "trace") and hasattr(source, "_module") else None
         hf = traced._module if traced is not None else source
@@ -74,7 +76,6 @@ class Model(Network, Tokens):
             )
         super().__init__(hf, name)
         self.tokenizer = copy.deepcopy(tokenizer)
-        self.embedded = embedded  # the model that ships with the library, whatever another one is called
         with self.lock:
             # A second copy for nnsight, which sets the padding side and the pad token of the one it is given.
             self.traced = traced or wrapped(hf, copy.deepcopy(tokenizer))
@@ -88,6 +89,26 @@ class Model(Network, Tokens):
     def granularity(self) -> str:
         """Finest exact split: ``"heads"``, ``"sublayers"`` or ``"layers"``."""
         return self.check.granularity
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that it was loaded from; None for a model from the hub, or made in memory."""
+        source = str(getattr(self.hf, "name_or_path", "") or "")
+        return Path(source) if source and Path(source).is_dir() else None
+
+    @cached_property
+    def saes(self) -> Dictionaries:
+        """Its dictionaries of features by place: those in the folder ``saes`` beside its weights, and what is added.
+
+        ``model.saes["L8.mlp"] = aw.read_sae(folder)`` gives it one; every call and every click then uses it.
+        """
+        found: Dictionaries = slots.dictionaries()(self)
+        return found
+
+    @cached_property
+    def suggestions(self) -> list[Suggestion]:
+        """Prompts that show what it can do, where a ``suggestions.json`` lies beside its weights."""
+        return read_suggestions(self.folder)
 
     @property
     def card(self) -> ModelCard:
@@ -206,7 +227,6 @@ def load(
     if isinstance(source, Model):
         return source
     name = source if isinstance(source, str) else None
-    embedded = name == "demo"
     if isinstance(source, (str, Path)):
         source, tokenizer, name = read_checkpoint(str(source), tokenizer, dtype)
     elif dtype is not None:
@@ -215,7 +235,7 @@ def load(
         raise AttribError("device= only applies while loading.", "Move the model yourself: model.to(device).")
     if device is not None:
         move(source, device)
-    return Model(source, tokenizer, name=name, anatomy=anatomy, embedded=embedded)
+    return Model(source, tokenizer, name=name, anatomy=anatomy)
 
 
 def _kept_positions(positions: Any, count: int) -> list[int]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
@@ -28,8 +28,6 @@ from ..words.text import signed, visible
 from .sae import SAE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pandas as pd
 
     from ..model.model import Model
@@ -41,6 +39,11 @@ SHARE = 0.7
 LOOKED_AT, KEPT = 24, 5
 #: A feature that fires less often has no label: what a few firings share may be chance.
 FEWEST = 5
+#: Tokens of an own text that count, and how many texts are run at once.
+LONGEST, AT_ONCE = 128, 32
+
+#: Where the texts of cards come from: by number the text, or its token ids.
+Text: TypeAlias = Callable[[int], str | list[int]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -104,7 +107,7 @@ class Card(Result):
     tokens that it fires on; without cards they are "" and NaN. ``promoted`` and ``suppressed`` list (token text, id,
     logits per unit of activation that it adds directly, before the final norm's scale); for a feature of the heads'
     outputs ``through`` names the head that this is read through. ``here`` has the activation on each of ``tokens``,
-    those of the prompt.
+    those of the prompt. ``missing`` says why there are no contexts, and how to give some.
     """
 
     feature: Component
@@ -116,6 +119,7 @@ class Card(Result):
     tokens: list[str]
     here: list[float]
     through: str = ""
+    missing: str = ""
 
     def summary(self) -> Table:
         rows = [["fires on", _shaded(c.tokens, c.activations, c.position)] for c in self.contexts]
@@ -128,7 +132,7 @@ class Card(Result):
         without = "no label was computed" if math.isnan(self.density) else "it fires too rarely for a label"
         said = f"computed label: {self.label}" if self.label else without
         often = "" if math.isnan(self.density) else f": fires on {100 * self.density:.2g} % of tokens"
-        return Table(f"{self.feature}{often}", ["", ""], rows, [], said)
+        return Table(f"{self.feature}{often}", ["", ""], rows, [], said, self.missing)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``context``, ``position``, ``token``, ``activation``: every token of the strongest contexts."""
@@ -228,22 +232,49 @@ def _commonest(firings: Sequence[Sequence[str]]) -> str:
     return f"mixed: {ranked[0][0]} in {ranked[0][1]} of {len(firings)}" if ranked else ""
 
 
+def cards_of(model: Model, sae: SAE, texts: Sequence[str]) -> tuple[Cards, Text]:
+    """(cards, where their texts come from) for a dictionary that came without: what it fires on in ``texts``.
+
+    Of each text the first :data:`LONGEST` tokens count. What can be said of a token is which it is and what stands
+    before and behind it.
+    """
+    ids = [model.encode(text)[:LONGEST] for text in texts]
+    parts: list[Tensor] = []
+    for first in range(0, len(ids), AT_ONCE):
+        rows = torch.nn.utils.rnn.pad_sequence(
+            [torch.tensor(r) for r in ids[first : first + AT_ONCE]], batch_first=True
+        )
+        x = collect(model, rows, [sae.site])[sae.site].float().cpu()
+        parts.append(torch.nn.functional.pad(x, (0, 0, 0, max(map(len, ids)) - x.shape[1])))
+    said = [_neighbours([visible(model.token(i)) for i in row]) for row in ids]
+    return make_cards(sae, torch.cat(parts), [len(row) for row in ids], said), ids.__getitem__
+
+
+def _neighbours(tokens: Sequence[str]) -> list[list[str]]:
+    rows = [[f"on {token}"] for token in tokens]
+    for p, row in enumerate(rows):
+        row += [f"after {tokens[p - 1]}"] * (p > 1) + [f"before {token}" for token in tokens[p + 1 : p + 2]]
+    return rows
+
+
 def card_of(
     model: Model,
     sae: SAE,
     cards: Cards | None,
     feature: int,
     prompt: tuple[Sequence[str], Float[Tensor, "position d_in"]],
-    text: Callable[[int], str] | None,
+    text: Text | None,
     head: int | None = None,
     k: int = 8,
+    without: str = "",
 ) -> Card:
     """The card of one feature; its contexts are run through the model to find which tokens it fires on.
 
     Args:
         prompt: the tokens at hand and the activations of the dictionary's site on them.
-        text: the text of a context by its number; without it no contexts are shown.
+        text: the text of a context by its number, or its token ids; without it no contexts are shown.
         head: what a feature of the heads' outputs writes is read through this head alone; None: through all.
+        without: what to say, and to type, where there are no texts.
 
     Raises:
         ComponentError: the dictionary has no such feature.
@@ -252,7 +283,8 @@ def card_of(
     contexts = _contexts(model, sae, cards, feature, text) if cards is not None and text is not None else []
     logits = written_logits(model, sae, feature, head)
     here, x = prompt
-    through = "" if sae.site.kind != "attn" else f"all heads of L{sae.site.layer}"
+    through = "" if sae.site.site != "z" else f"all heads of L{sae.site.layer}"
+    none = without if cards is None or text is None else "It fires in none of the texts."
     return Card(
         Component("feature", index=feature, site=str(sae.site)),
         cards.labels[feature] if cards else "",
@@ -263,10 +295,11 @@ def card_of(
         list(here),
         sae.encode(x)[:, feature].tolist(),
         through if head is None else str(Component("head", sae.site.layer, head)),
+        "" if contexts else none,
     )
 
 
-def _contexts(model: Model, sae: SAE, cards: Cards, feature: int, text: Callable[[int], str]) -> list[Firing]:
+def _contexts(model: Model, sae: SAE, cards: Cards, feature: int, text: Text) -> list[Firing]:
     """The strongest contexts of a feature, in one forward pass: what stands behind a context changes nothing in it."""
     kept = cards.firings.setdefault(model, {})
     known = int((cards.activations[feature] > 0).sum())
@@ -291,11 +324,11 @@ def written_logits(model: Model, sae: SAE, feature: int, head: int | None = None
     A feature of the heads' outputs writes through ``head`` alone, or through all heads of its layer.
     """
     row, layer = sae.w_dec[feature].to(model.home), sae.site.layer or 0
-    if sae.site.kind == "attn":
+    if sae.site.site == "z":
         d = model.geometry.d_head
         rows = slice(None) if head is None else slice(head * d, (head + 1) * d)
         row = outlet_of(model, "attn", layer).push(row[rows] @ model.out_weight(layer)[0][rows].float())
-    elif sae.site.kind == "mlp":  # read behind the MLP's own norm and before the multiplier
+    elif sae.site.site == "mlp":  # read behind the MLP's own norm and before the multiplier
         row = row * model.multiplier
     norm = model.norm(model.anatomy.final_norm)
     found: Tensor = (norm.push(row) @ model.unembed_weight.float()).cpu() * model.logit_scale

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..words.components import Component
 from ..words.errors import AttribError, ComponentError
+from ..words.places import Place, dictionary_place
 
 #: What becomes of the pre-activations.
 ARCHITECTURES = ("standard", "topk", "jumprelu")
@@ -23,15 +23,15 @@ class SAE:
     ``x = decode(encode(x)) + error(x)``, where ``decode(f) = f @ w_dec + b_dec``.
 
     Attributes:
-        site: the place: ``L2`` is the stream behind layer 2, ``L2.mlp`` what its MLP adds, ``L2.attn`` the outputs
-            of its heads side by side (z, before the output projection).
+        site: the place, or its name: ``L2.post`` (or ``L2``) is the stream behind layer 2, ``L2.mlp`` what its MLP
+            adds, ``L2.z`` the outputs of its heads side by side (before the output projection).
         architecture: ``"standard"`` (relu), ``"topk"`` (the ``k`` largest of relu; Gao et al. 2024) or
             ``"jumprelu"`` (those above their ``threshold``; Rajamanoharan et al. 2024, and how BatchTopK is kept).
         subtract: whether ``b_dec`` is subtracted before encoding.
         metadata: whatever else its file said.
     """
 
-    site: Component
+    site: Place
     architecture: str
     w_enc: Float[Tensor, "d_in feature"]
     b_enc: Float[Tensor, "feature"]
@@ -43,6 +43,7 @@ class SAE:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "site", dictionary_place(self.site))
         if self.architecture not in ARCHITECTURES:
             raise AttribError(f"{self.architecture!r} is no architecture known here.", f"Use one of {ARCHITECTURES}.")
         d, features = self.w_enc.shape

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag, normalize
 from tqdm.auto import tqdm
 
-from ..words.components import Component
+from ..words.places import PlaceLike, dictionary_place
 from .sae import SAE
 
 Samples = Float[Tensor, "sample d_in"]
@@ -52,7 +52,7 @@ class SAESettings:
     seed: int = 0
 
 
-def train_sae(x: Samples, site: Component, settings: SAESettings | None = None) -> SAE:
+def train_sae(x: Samples, site: PlaceLike, settings: SAESettings | None = None) -> SAE:
     """The dictionary for activations of one site; a bar shows the share of the variance that it misses so far.
 
     ``x`` may be in half precision: it is computed with in float32, a batch at a time. The same activations and
@@ -87,7 +87,9 @@ def train_sae(x: Samples, site: Component, settings: SAESettings | None = None) 
         bar.set_postfix(missed=f"{loss:.4f}", refresh=False)
     w_enc, b_enc, w_dec, b_dec = (w.detach() for w in weights)
     # In the units of x: activations grow by the scale, decoder rows keep length 1.
-    return SAE(site, "topk", w_enc.T.contiguous(), b_enc * scale, w_dec, mean + b_dec * scale, k=chosen.k)
+    return SAE(
+        dictionary_place(site), "topk", w_enc.T.contiguous(), b_enc * scale, w_dec, mean + b_dec * scale, k=chosen.k
+    )
 
 
 def _has_bfloat16() -> bool:

@@ -61,6 +61,7 @@ class Explorer(Tester):
             hidden=hidden,
         )
         self.observe(self._selection_changed, "selected")
+        self.model.saes.on_change(self._redraw)
 
     # what is on the screen ------------------------------------------------------------------------------------
     @property
@@ -110,7 +111,7 @@ class Explorer(Tester):
                 f"{label} is not a row of this attribution.",
                 f'Its rows run from {rows[0]} to {rows[-1]}: see .attribution.labels; "" selects nothing.',
             )
-        return str(part)
+        return f"{label}/{part.index}" if part.kind == "feature" else label
 
     def source_of(self, value: int) -> int:
         """``value`` as a source position, or -1 for none.
@@ -238,6 +239,21 @@ class Explorer(Tester):
                     self.selected = ""
                 if self.source >= self.run.n_positions:
                     self.source = -1
+
+    def _redraw(self) -> None:
+        """The same answer with the dictionaries that the model has now."""
+        with self.writing, self.hold_sync():
+            self._version += 1
+            self.state = self._container(self._now)
+            if "/" in self.selected and not self._has_dictionary(self.selected):
+                self.selected = self.selected.partition("/")[0]
+
+    def _has_dictionary(self, feature: str) -> bool:
+        try:
+            self.label_of(feature)
+        except AttribError:
+            return False
+        return True
 
     def _remember(self, question: Question, explanation: Explanation) -> None:
         settled = explanation.question
@@ -376,34 +392,39 @@ def explore(
     corrupted: Any = None,
     position: int = -1,
     hidden: Iterable[str] = (),
+    saes: Any = None,
 ) -> Explorer:
     """Look at why a model said something.
 
     Args:
         model: a Model, or anything :func:`attrib_widgets.load` takes; None is the embedded model.
-        prompt: text, token ids, or a Run; None is the embedded model's first task.
+        prompt: text, token ids, or a Run; None is the first that the model suggests, as the embedded one does.
         target: token text or id, or a target object; None is the model's top prediction.
         against: a token to hold against the target.
-        corrupted: a comparison prompt; None is none, except for the embedded model's own first task.
+        corrupted: a comparison prompt; None is none, except for the first prompt that the model suggests.
         position: where the prediction is read; -1 is the last token.
         hidden: parts to cover until ``reveal()``, of candidates, values, detail, map, corrupted, sum.
+        saes: dictionaries to give to the model first: an aw.SAE, the folder of one or of several, a dict of places,
+            or a list of these; see ``model.saes``.
 
     Raises:
         AttribError: with what to type instead.
     """
     from .. import load
-    from ..demo import CORRUPTED, PROMPT, TARGET
 
     if isinstance(prompt, Run) and model is None:
         model = prompt.model
     model = load("demo" if model is None else model)
+    if saes is not None:
+        model.saes.add(saes)
+    first = next(iter(model.suggestions), None)
     if prompt is None:
-        if not model.embedded:
+        if first is None:
             raise AttribError("There is no prompt.", 'Write aw.explore(model, "The capital of France is").')
-        prompt = PROMPT
-        target = TARGET if target is None else target
-    if corrupted is None and model.embedded and prompt == PROMPT:
-        corrupted = CORRUPTED
+        prompt = first.prompt
+        target = first.target if target is None else target
+    if corrupted is None and first is not None and prompt == first.prompt:
+        corrupted = first.corrupted
     with blaming("target"):
         aim = target_of(target, against)
     other = None if corrupted is None or corrupted == "" else prompt_like(corrupted, model)

@@ -43,14 +43,15 @@ class Question:
 class Explanation:
     """The answer to a question; its ``question`` names the target even where the one asked did not.
 
-    ``parts`` holds its header and arrays once they were encoded, with and without what only an offline page needs;
+    ``parts`` holds its header and arrays once they were encoded, with and without what only an offline page needs, by
+    the version of the model's dictionaries;
     ``verdicts`` what experiments have found about it.
     """
 
     question: Question
     attribution: Attribution
     corrupted: Attribution | None = None
-    parts: dict[bool, Parts] = field(default_factory=dict)
+    parts: dict[tuple[bool, int], Parts] = field(default_factory=dict)
     verdicts: Verification | None = None
 
     @property

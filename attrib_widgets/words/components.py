@@ -199,7 +199,11 @@ def component(spec: ComponentLike) -> Component:
     )
 
 
+# How a dictionary's place is printed: a layer's is the stream behind it, an attention's what its heads hand on.
+_SITES = {"": "post", "attn": "z"}
+
+
 def _site(text: str) -> str:
-    """Where a dictionary reads: beside what writes, a stream by its side."""
-    match = re.fullmatch(r"l(\d+)\.(pre|mid|post|attn_in|mlp_in)", text.strip().lower())
-    return f"L{match[1]}.{match[2]}" if match else str(component(text))
+    """Where a dictionary reads, or the row that it is read through: beside what writes, a stream by its side."""
+    match = re.fullmatch(r"l(\d+)(?:\.(attn|z|pre|mid|post|attn_in|mlp_in))?", text.strip().lower())
+    return f"L{match[1]}.{_SITES.get(match[2] or '', match[2])}" if match else str(component(text))

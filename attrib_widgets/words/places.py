@@ -24,6 +24,8 @@ SITES = ("pre", "attn_in", "q", "k", "v", "pattern", "z", "attn", "mid", "mlp_in
 STREAMS = ("pre", "mid", "post")
 #: What each head has of its own; of keys and values there may be fewer heads.
 OF_HEADS = ("q", "k", "v", "pattern", "z")
+#: What a dictionary reads: the heads' z side by side, what an MLP adds, the stream behind a layer.
+OF_DICTIONARIES = ("z", "mlp", "post")
 #: What a head reads, recomputed from the stream rather than recorded.
 READ_BY_HEADS = ("q", "k", "v", "pattern")
 _SAID = {
@@ -31,6 +33,7 @@ _SAID = {
     "mid": "the stream between the attention and the MLP of layer {0}",
     "post": "the stream behind layer {0}",
     "attn_in": "what the attention of layer {0} reads",
+    "z": "what the heads of layer {0} hand on, side by side",
     "attn": "what the attention of layer {0} writes",
     "mlp_in": "what the MLP of layer {0} reads",
     "mlp": "what the MLP of layer {0} writes",
@@ -170,7 +173,7 @@ def place(spec: PlaceLike | int, *, layer_means: str | None = None) -> Place:
             if match := re.fullmatch(pattern, text):
                 return build(match)
         if (match := _FEATURE.fullmatch(text)) and not text.endswith("/error"):
-            return Place("feature", index=int(match[2]), of=place(match[1], layer_means="post"))
+            return Place("feature", index=int(match[2]), of=_read_by_dictionary(match[1]))
     try:
         found = component(spec)  # type: ignore[arg-type]
     except ComponentError as reason:
@@ -195,7 +198,7 @@ def place_of(found: Component, layer_means: str | None = None) -> Place:
     if found.kind in ("neuron", "expert"):
         return Place(found.kind, found.layer, index=found.index)
     if found.kind == "feature":
-        return Place("feature", index=found.index, of=place(found.site or "", layer_means="post"))
+        return Place("feature", index=found.index, of=_read_by_dictionary(found.site or ""))
     if found.kind == "embed":
         return Place("pre", 0)
     if found.kind == "layer":
@@ -206,6 +209,27 @@ def place_of(found: Component, layer_means: str | None = None) -> Place:
             f'Write "{found}.pre" or "{found}.post"; what the layer itself writes is "{found}.attn" and "{found}.mlp".',
         )
     raise ComponentError(f"{found} is a row of an attribution, no place of the model.", 'Write for example "L2.pre".')
+
+
+def _read_by_dictionary(spec: PlaceLike) -> Place:
+    """A place before the "/": a layer is the stream behind it, its attention what the heads hand on."""
+    found = place(spec, layer_means="post")
+    return Place("z", found.layer) if found.site == "attn" else found
+
+
+def dictionary_place(spec: PlaceLike) -> Place:
+    """The place of a dictionary: ``"L2"`` is the stream behind layer 2, ``"L3.attn"`` the z of all its heads.
+
+    Raises:
+        ComponentError: it names no place, or one that no dictionary reads.
+    """
+    found = _read_by_dictionary(spec)
+    if found.site not in OF_DICTIONARIES or found.head is not None:
+        raise ComponentError(
+            f"No dictionary reads {found}.",
+            "It is for a stream (L2.post), an MLP (L2.mlp) or the heads of a layer (L2.z).",
+        )
+    return found
 
 
 def is_place(spec: Any) -> bool:

@@ -17,10 +17,11 @@ from attrib_widgets.demo.making import card as cards_of_the_model
 from attrib_widgets.demo.making import concepts, dictionaries
 from attrib_widgets.saes import judge
 from attrib_widgets.saes.cards import make_cards
-from attrib_widgets.saes.readers import Dictionaries
 from attrib_widgets.saes.sae import SAE
+from attrib_widgets.saes.store import Dictionaries
 from attrib_widgets.saes.train import SAESettings
 from attrib_widgets.words.components import component
+from attrib_widgets.words.places import dictionary_place
 
 #: What follows is about the files, from the day that they are there.
 trained = pytest.mark.skipif(not len(demo.saes()), reason="the dictionaries have not been trained for these weights")
@@ -45,10 +46,10 @@ def table() -> dict:
 def test_one_per_layer_and_place(model, table):
     found = demo.saes()
     sites = [f"L{layer}{kind}" for layer in range(model.n_layers) for kind in (".attn", ".mlp", "")]
-    assert list(found) == sites == list(table)
+    assert [dictionaries.name_of(place) for place in found] == sites == list(table)
     for site in sites:
         sae, cards = found[site], found.cards(site)
-        assert str(sae.site) == site and sae.d_in == model.d_model
+        assert sae.site == dictionary_place(site) and sae.d_in == model.d_model
         # Made from the weights beside them, by the settings of today.
         assert dictionaries.is_there(
             found.folder / site, dictionaries.recipe(demo.path(), sae.site, model.n_layers, SAESettings.steps)
@@ -58,11 +59,19 @@ def test_one_per_layer_and_place(model, table):
 
 
 @trained
+def test_the_texts_of_the_cards_are_drawn_by_their_numbers():
+    """Anybody may have such a file: the model's own is only made by its corpus."""
+    texts = json.loads((demo.path() / "saes" / "contexts.json").read_text(encoding="utf-8"))
+    assert texts == [concepts.context(number) for number in range(dictionaries.HELD_OUT)]
+
+
+@trained
 def test_nothing_is_read_before_it_is_asked_for():
     code = (
         "import sys, attrib_widgets as aw; aw.demo; "
         "assert not {'torch', 'safetensors', 'attrib_widgets.saes.sae'} & set(sys.modules); "
-        "found = aw.demo.saes(); assert not found._read; found['L0.mlp']; assert list(found._read) == ['L0.mlp']"
+        "found = aw.demo.saes(); assert not [h for h in found._held.values() if h.sae]; found['L0.mlp']; "
+        "assert [str(p) for p in found if found._held[p].sae] == ['L0.mlp']"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -186,15 +195,16 @@ def test_training_judging_and_describing(model, tmp_path: Path, monkeypatch: pyt
         # Of so few contexts the loss that an MLP saves is small, and its share is rough.
         assert 0.3 < line["variance_explained"]["8"] < 1 and -1 < line["loss_recovered"] < 2, site
     found = Dictionaries(folder / "saes")
-    assert list(found) == ["L0.attn", "L1", "L2.mlp"] and 200 < found["L2.mlp"].n_features <= 1024
+    assert [str(place) for place in found] == ["L0.z", "L1.post", "L2.mlp"] and 200 < found["L2.mlp"].n_features <= 1024
     assert found["L2.mlp"].metadata["settings"]["steps"] == 150
-    monkeypatch.setattr(demo, "saes", lambda: found)
+    assert json.loads((folder / "saes" / "contexts.json").read_text()) == [concepts.context(i) for i in range(24)]
+    monkeypatch.setitem(model.__dict__, "saes", Dictionaries(folder / "saes", model))
     a = aw.attribute(model.run(demo.PROMPT), demo.TARGET)
     opened = a.features("L2.mlp")
     assert abs(opened.gap) <= 1e-6 * max(1, abs(a["L2.mlp"])) and any(opened.concepts)
     card = opened.card(opened.labels[0])
-    assert card.label == opened.concepts[0] and card.tokens == a.run.tokens
-    with pytest.raises(aw.ComponentError, match=r"no dictionary for L3\.mlp"):
+    assert card.label == opened.concepts[0] and card.tokens == a.run.tokens and card.contexts
+    with pytest.raises(aw.ComponentError, match=r"no dictionary for L3\.mlp.*model\.saes"):
         a.features("L3.mlp")
     before = (folder / "saes" / "L1" / "sae_weights.safetensors").stat().st_mtime_ns
     short = ["--folder", str(folder), "--steps", "150", "--sites"]
@@ -209,9 +219,9 @@ def test_training_judging_and_describing(model, tmp_path: Path, monkeypatch: pyt
     assert (folder / "saes" / "L1" / "sae_weights.safetensors").stat().st_mtime_ns == before
     with pytest.raises(SystemExit):
         dictionaries.main([*short, "L9"])
-    assert "L9: the places are L0.attn" in capsys.readouterr().err
+    assert "L9.post: the places are L0.z" in capsys.readouterr().err
     # Other weights: what was made from the old ones is made anew.
-    made_from = dictionaries.recipe(folder, component("L1"), model.n_layers, 150)
+    made_from = dictionaries.recipe(folder, dictionary_place("L1"), model.n_layers, 150)
     assert dictionaries.is_there(folder / "saes" / "L1", made_from)
     assert not dictionaries.is_there(folder / "saes" / "L1", {**made_from, "weights_sha256": "other"})
     text = cards_of_the_model.text(folder)

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from attrib_widgets.saes import judge
-from attrib_widgets.saes.readers import Dictionaries, hook_name, read_sae, site_of, write_sae
+from attrib_widgets.saes.formats import read_sae
+from attrib_widgets.saes.formats.saelens import hook_name, site_of, write_sae
 from attrib_widgets.saes.sae import SAE, keep_largest
 from attrib_widgets.saes.train import SAESettings, train_sae
 from attrib_widgets.words.components import component
@@ -72,9 +73,9 @@ def test_the_shape_of_a_dictionary_is_checked():
             replace(good, **change)
 
 
-@pytest.mark.parametrize("site", ["L0", "L3.mlp", "L11.attn"])
+@pytest.mark.parametrize("site", ["L0.post", "L3.mlp", "L11.z"])
 def test_sites_and_hook_names(site):
-    assert str(site_of(hook_name(component(site)))) == site
+    assert str(site_of(hook_name(site))) == site
     with pytest.raises(AttribError, match="hook_resid_pre"):
         site_of("blocks.1.hook_resid_pre")
 
@@ -94,9 +95,7 @@ def test_a_folder_is_read_as_it_was_written(tmp_path: Path, architecture):
     again = read_sae(tmp_path / "L2.attn")
     x = torch.randn(8, 5)
     assert torch.equal(again.encode(x), sae.encode(x)) and torch.equal(again.error(x), sae.error(x))
-    found = Dictionaries(tmp_path)
-    assert list(found) == ["L2.attn"] and found["l2.attn"] is found["L2.attn"] and "L9" not in found
-    assert found.cards("L2.attn") is None
+    assert str(again.site) == "L2.z" == str(sae.site)
 
 
 def test_eight_bits_are_storage_only(tmp_path: Path):
@@ -177,7 +176,7 @@ def test_topk_of_older_files_is_topk(tmp_path: Path, name, key):
     changes = {"architecture": name, "activation_fn_str": None, key: "topk", "activation_fn_kwargs": {"k": 4}}
     sae, x = old_folder(tmp_path, changes), torch.randn(9, 6)
     read = read_sae(tmp_path)
-    assert read.architecture == "topk" and read.k == 4 and str(read.site) == "L1"
+    assert read.architecture == "topk" and read.k == 4 and str(read.site) == "L1.post"
     for row, found in zip(sae.pre_activations(x), read.encode(x), strict=True):
         kept = row.relu().sort(descending=True).indices[:4]
         assert torch.equal(found[kept], row[kept].relu()) and int((found > 0).sum()) <= 4
@@ -232,7 +231,7 @@ def test_settings_that_change_numbers_are_refused_by_name(tmp_path: Path, change
 def test_settings_that_are_off_and_ways_of_loading_that_change_nothing_here(tmp_path: Path):
     kwargs = {"fold_value_biases": True, "center_writing_weights": False, "dtype": "bfloat16"}
     old_folder(tmp_path, {"input_gain": None, "whitened": False, "model_from_pretrained_kwargs": kwargs})
-    assert str(read_sae(tmp_path).site) == "L1"
+    assert str(read_sae(tmp_path).site) == "L1.post"
     old_folder(tmp_path, {"hook_name": "blocks.1.attn.hook_z", "model_from_pretrained_kwargs": kwargs})
     with pytest.raises(AttribError, match="fold_value_biases"):
         read_sae(tmp_path)
@@ -249,19 +248,6 @@ def test_a_head_has_no_dictionary_of_its_own(tmp_path: Path):
     with pytest.raises(AttribError, match="No dictionary reads L0H1"):
         write_sae(identity(4, "L0H1"), tmp_path / "one")
     assert not (tmp_path / "one").exists()
-
-
-def test_other_folders_are_passed_over(tmp_path: Path):
-    for name in ("L1.mlp", "L0H1", "notes", "l2"):
-        write_sae(identity(4), tmp_path / name)
-    found = Dictionaries(tmp_path)
-    assert list(found) == ["L1.mlp"] and len(found) == 1
-    with pytest.raises(KeyError, match=r"L9; there are L1\.mlp"):
-        found["L9"]
-    with pytest.raises(KeyError, match="notes"):
-        found["notes"]
-    with pytest.raises(KeyError, match="none"):
-        Dictionaries(tmp_path / "nowhere")["L1"]
 
 
 def test_training_finds_a_planted_dictionary():

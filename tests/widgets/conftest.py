@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,29 +87,30 @@ def chance_dictionaries(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> 
     from attrib_widgets.demo.making import concepts
     from attrib_widgets.model.tracing.hooks import collect
     from attrib_widgets.saes.cards import make_cards
-    from attrib_widgets.saes.readers import write_sae
+    from attrib_widgets.saes.formats.saelens import write_sae
     from attrib_widgets.saes.sae import SAE
-    from attrib_widgets.words.components import Component
+    from attrib_widgets.words.places import Place
 
     folder = tmp_path_factory.mktemp("dictionaries")
     torch.manual_seed(0)
     ids = torch.tensor([demo.encode(concepts.context(i))[:40] for i in range(30)])
     properties = [concepts.properties([demo.token(i) for i in row]) for row in ids.tolist()]
-    sites = [Component(kind, layer) for layer in range(demo.n_layers) for kind in ("attn", "mlp")]
+    sites = [Place(site, layer) for layer in range(demo.n_layers) for site in ("z", "mlp")]
     for site, x in collect(demo, ids, sites).items():
         rows = torch.nn.functional.normalize(torch.randn(40, x.shape[-1]), dim=1)
         sae = SAE(site, "topk", rows.T.contiguous(), torch.zeros(40), rows, torch.randn(x.shape[-1]) * 0.1, k=6)
         write_sae(sae, folder / str(site))
         make_cards(sae, x.float(), [40] * len(ids), properties).write(folder / str(site))
+    texts = [concepts.context(i) for i in range(len(ids))]
+    (folder / "contexts.json").write_text(json.dumps(texts), encoding="utf-8")
     return folder
 
 
 @pytest.fixture
-def dictionaries(chance_dictionaries: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def dictionaries(demo: Any, chance_dictionaries: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The embedded model with the dictionaries of chance in place of its own."""
-    from attrib_widgets import demo
-    from attrib_widgets.saes.readers import Dictionaries
+    from attrib_widgets.saes.store import Dictionaries
 
-    found = Dictionaries(chance_dictionaries)
-    monkeypatch.setattr(demo, "saes", lambda: found)
+    found = Dictionaries(chance_dictionaries, demo)
+    monkeypatch.setitem(demo.__dict__, "saes", found)
     return found

@@ -82,18 +82,16 @@ def test_a_card_travels_around_its_firings(opened, browser):
 
 def test_contexts_read_together_fire_as_each_alone(opened):
     """The twin of the card's one forward pass: every context by itself."""
-    from attrib_widgets import demo
     from attrib_widgets.model.tracing.hooks import collect
-    from attrib_widgets.words.components import component
 
     site = leading(opened.attribution, "mlp")
-    sae, cards = demo.saes()[site], demo.saes().cards(site)
+    sae, cards, text = opened.model.saes.opened(site)
     number = int(cards.density.argmax())
     card = opened.attribution.features(site).card(number)
     assert len(card.contexts) > 1 and len({len(c.tokens) for c in card.contexts}) > 1
     for rank, firing in enumerate(card.contexts):
-        ids = opened.model.encode(demo.context(int(cards.contexts[number, rank])))
-        alone = sae.encode(collect(opened.model, torch.tensor([ids]), [component(site)])[component(site)][0])
+        ids = opened.model.encode(text(int(cards.contexts[number, rank])))
+        alone = sae.encode(collect(opened.model, torch.tensor([ids]), [sae.site])[sae.site][0])
         assert firing.tokens == [opened.model.token(i) for i in ids]
         assert firing.activations[1:] == pytest.approx(alone[1:, number].tolist(), abs=1e-4)
 
@@ -101,7 +99,7 @@ def test_contexts_read_together_fire_as_each_alone(opened):
 def test_a_feature_can_be_selected(opened):
     a = opened.attribution
     mlp, head = leading(a, "mlp"), leading(a, "head")
-    for row, site in ((mlp, mlp), (head, head.partition("H")[0] + ".attn")):
+    for row, site in ((mlp, mlp), (head, head.partition("H")[0] + ".z")):
         number = a.features(row).numbers[0]
         opened.selected = f"{row}/{number}"
         card = opened.selected_result()

@@ -118,12 +118,10 @@ places = st.one_of(
     st.builds(Component, st.sampled_from(["mlp", "attn", "layer", "attn.bias", "mlp.bias"]), numbers),
     st.builds(Component, st.sampled_from(SINGLE_KINDS)),
 )
-sites = st.builds(Component, st.sampled_from(["mlp", "attn", "layer", "head"]), numbers).map(
-    lambda c: Component("head", c.layer, 0) if c.kind == "head" else c
-)
+sites = st.builds(lambda n, of: f"L{n}{of}", numbers, st.sampled_from([".mlp", ".z", ".post", "H0"]))
 dictionary = st.one_of(
-    st.builds(lambda site, n: Component("feature", index=n, site=str(site)), sites, numbers),
-    st.builds(lambda site: Component("error", site=str(site)), sites),
+    st.builds(lambda site, n: Component("feature", index=n, site=site), sites, numbers),
+    st.builds(lambda site: Component("error", site=site), sites),
 )
 
 

@@ -6,16 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attrib_widgets.words.components import Component
+from attrib_widgets.words.components import Component, component
 from attrib_widgets.words.errors import ComponentError
-from attrib_widgets.words.places import OF_HEADS, SITES, Place, place, place_of, stream_place
+from attrib_widgets.words.places import OF_HEADS, SITES, Place, dictionary_place, place, place_of, stream_place
 
 NUMBERS = st.integers(0, 200)
 PLAIN = st.builds(Place, st.sampled_from([s for s in SITES if s not in ("neuron", "expert")]), NUMBERS)
 HEADED = st.builds(Place, st.sampled_from(OF_HEADS), NUMBERS, NUMBERS)
 GROUPED = st.builds(Place, st.sampled_from(["k", "v"]), NUMBERS, NUMBERS, st.just(True))
 UNITS = st.builds(lambda s, n, i: Place(s, n, index=i), st.sampled_from(["neuron", "expert"]), NUMBERS, NUMBERS)
-FEATURES = st.builds(lambda i, of: Place("feature", index=i, of=of), NUMBERS, st.one_of(PLAIN, HEADED, GROUPED))
+READ = PLAIN.filter(lambda place: place.site != "attn")  # "L3.attn/12" is the old spelling of "L3.z/12"
+FEATURES = st.builds(lambda i, of: Place("feature", index=i, of=of), NUMBERS, st.one_of(READ, HEADED, GROUPED))
 PLACES = st.one_of(PLAIN, HEADED, GROUPED, UNITS, FEATURES, st.just(Place("logits")))
 
 
@@ -42,6 +43,7 @@ def test_what_writes_is_the_same_part_in_both_vocabularies(which):
         ("embed", Place("pre", 0)),
         ("L11N611", Place("neuron", 11, index=611)),
         ("L2/12", Place("feature", index=12, of=Place("post", 2))),
+        ("L3.attn/12", Place("feature", index=12, of=Place("z", 3))),
         (" l1kv0.K ", Place("k", 1, 0, True)),
     ],
 )
@@ -70,3 +72,28 @@ def test_streams_are_numbered_by_what_was_recorded():
     assert [str(stream_place(i, 2)) for i in range(3)] == ["L0.pre", "L1.pre", "L1.post"]
     with pytest.raises(ComponentError, match="not a stream"):
         _ = place("L2.mid").stream
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("L2", "L2.post"),
+        (2, "L2.post"),
+        ("L3.attn", "L3.z"),
+        ("l3.Z", "L3.z"),
+        ("m8", "L8.mlp"),
+        ("L2.post", "L2.post"),
+    ],
+)
+def test_the_place_of_a_dictionary(typed, meant):
+    assert str(dictionary_place(typed)) == meant == str(dictionary_place(meant))
+    for spelt in (typed, meant):
+        if isinstance(spelt, str):  # one feature, by both spellings and in both vocabularies
+            assert str(component(f"{spelt}/12")) == str(place(f"{spelt}/12")) == f"{meant}/12"
+            assert component(f"{spelt}/12") == place(f"{meant}/12").component
+
+
+@pytest.mark.parametrize("typed", ["L0H1", (1, 2), "L2.pre", "L2.mlp_in", "L3N4", "logits", "L2.mlp/3", "notes"])
+def test_where_no_dictionary_reads(typed):
+    with pytest.raises(ComponentError):
+        dictionary_place(typed)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
     from ...saes.sae import SAE
+    from ...words.places import PlaceLike
 
 
 @dataclass(eq=False, repr=False)
@@ -173,12 +174,13 @@ class Attribution(Sum):
             raise ComponentError(f"{layer!r} is no MLP below the read point.", f"Use 0 to {last}.")
         return number
 
-    def features(self, which: ComponentLike, sae: SAE | Path | str | None = None) -> Features:
+    def features(self, which: PlaceLike, sae: SAE | Path | str | None = None) -> Features:
         """What each feature of a dictionary contributed through an MLP, a head, or the stream behind a layer.
 
         Args:
-            which: ``"L2.mlp"``, ``"L3H5"`` (read in the outputs of all heads of its layer) or ``"L2"``.
-            sae: the dictionary, or its SAELens folder; None takes the embedded model's own.
+            which: ``"L2.mlp"``, ``"L3H5"`` (read in the outputs of all heads of its layer), or ``"L2"``, which is the
+                stream ``"L2.post"``.
+            sae: the dictionary, or its folder in any format that is known; None takes the model's own, ``model.saes``.
 
         Raises:
             ComponentError: no such row, or no dictionary for it; AttribError: a folder that cannot be read.

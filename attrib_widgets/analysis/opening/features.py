@@ -17,11 +17,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...result import Table, strongest, with_others
-from ...saes.cards import Card, Cards, card_of
-from ...saes.readers import read_sae
+from ...saes.cards import Card, card_of
+from ...saes.fit import fit
 from ...saes.sae import SAE
-from ...words.components import Component, ComponentLike, component
+from ...saes.store import GIVE_TEXTS, Opened, open_folder
+from ...words.components import Component, component
 from ...words.errors import ComponentError
+from ...words.places import Place, PlaceLike, place
 from ...words.text import signed
 from .heads import attention_direction, stream_direction
 from .results import Contributions
@@ -35,7 +37,7 @@ class Features(Contributions):
     """Contributions of the active features of one dictionary; ``kinds`` are ``feature``, ``bias`` and ``error``.
 
     Attributes:
-        site: where the dictionary reads (``"L2.mlp"``; for a head ``"L3.attn"``, the outputs of all its heads).
+        site: where the dictionary reads (``"L2.mlp"``; for a head ``"L3.z"``, the outputs of all its heads).
         numbers: the feature of each row, -1 for the bias and the error.
         activations: how strongly each fires here (0 for the bias and the error).
         concepts: the label computed from each feature's strongest contexts; "" where there is none.
@@ -79,20 +81,16 @@ class Features(Contributions):
 
 
 @torch.no_grad()
-def features(a: Attribution, which: ComponentLike, sae: SAE | Path | str | None = None) -> Features:
+def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = None) -> Features:
     """See :meth:`Attribution.features`."""
-    found = component(which)
+    found = _opened(which)
     site = _site(a, found)
-    read, cards, text = _dictionary(a, site, sae)
-    layer, at, rec = found.layer or 0, a.reading.position, a.run.record
-    held = {"layer": rec.streams[layer + 1], "mlp": rec.mlp_write[layer], "attn": rec.z[layer]}[site.kind]
-    if site.kind == "mlp" and a.model.multiplier != 1:  # a dictionary reads what comes before the multiplier
+    own = sae is None
+    read, cards, _ = _dictionary(a, site, sae)
+    layer, at, rec = site.layer or 0, a.reading.position, a.run.record
+    held = {"post": rec.streams[layer + 1], "mlp": rec.mlp_write[layer], "z": rec.z[layer]}[site.site]
+    if site.site == "mlp" and a.model.multiplier != 1:  # a dictionary reads what comes before the multiplier
         held = held.float() / a.model.multiplier
-    if held.shape[1] != read.d_in:
-        raise ComponentError(
-            f"The dictionary reads {read.d_in} numbers, and {site} of {a.model.name} has {held.shape[1]}.",
-            "Use a dictionary that was trained on this model.",
-        )
     u = _direction(a, found)
     head = found.index if found.kind == "head" else None
     x = held[at].float()
@@ -109,6 +107,12 @@ def features(a: Attribution, which: ComponentLike, sae: SAE | Path | str | None 
     best = max(range(len(firing)), key=lambda i: abs(values[i]), default=None)
     concepts = [cards.labels[f] if cards else "" for f in firing]
     labels = [f"{site}/{f}" for f in firing]
+
+    def opened(feature: int) -> Card:
+        given = a.model.saes.opened(site, make=True) if own else _dictionary(a, site, sae)
+        here = (a.run.tokens, held)
+        return card_of(a.model, read, given.cards, feature, here, given.text, head, without=GIVE_TEXTS if own else "")
+
     leads = "" if best is None else f": {labels[best]} leads with {signed(values[best])}"
     return Features(
         f"{parent} by feature{leads}",
@@ -119,48 +123,73 @@ def features(a: Attribution, which: ComponentLike, sae: SAE | Path | str | None 
         bar,
         a.unit,
         axis="feature",
-        note=_note(a, read, len(firing), size, own=text is not None),
+        note=_note(a, read, len(firing), size),
         site=str(site),
         numbers=[*firing, -1, -1],
         activations=torch.cat([active[firing], torch.zeros(2)]),
         concepts=[*concepts, "", ""],
-        opened=lambda f: card_of(a.model, read, cards, f, (a.run.tokens, held), text, head),
+        opened=opened,
     )
 
 
-def _note(a: Attribution, sae: SAE, firing: int, share: float, own: bool) -> str:
+def _note(a: Attribution, sae: SAE, firing: int, share: float) -> str:
     """How much of the activations the firing features explain: for a head it is all heads of its layer."""
-    place = f"{sae.site}, the outputs of all heads of the layer" if sae.site.kind == "attn" else str(sae.site)
-    said = f"{firing} of {sae.n_features} features fire; they explain {100 * share:.1f} % of {place}."
-    if own and a.reading.position == 0:
-        said += " Position 0, where activations are unlike all others, was left out when the dictionary was trained."
+    where = f"{sae.site}, the outputs of all heads of the layer" if sae.site.site == "z" else str(sae.site)
+    said = f"{firing} of {sae.n_features} features fire; they explain {100 * share:.1f} % of {where}."
+    seen = sae.metadata.get("seqpos_slice")  # the positions that it was trained on, as SAELens writes them
+    first = seen[0] if isinstance(seen, list) and seen else None
+    if isinstance(first, int) and a.reading.position < first:
+        said += (
+            f" Position {a.reading.position}, where activations are unlike all others, was left out when the dictionary"
+            " was trained."
+        )
     return said
 
 
+def _opened(which: PlaceLike) -> Component:
+    """A row, or a layer for the stream behind it, by any name of a part or a place."""
+    if isinstance(which, str) and which.strip().lower() == "embed":
+        return component("embed")
+    try:
+        found = place(which, layer_means="post")
+    except ComponentError:
+        if isinstance(which, Place):
+            raise
+        return component(which)
+    if found.site in ("post", "z") and found.head is None:
+        return Component("layer" if found.site == "post" else "attn", found.layer)
+    if (part := found.component) is None:
+        raise ComponentError(f"{found} has no dictionary.", _NAME_ONE)
+    return part
+
+
+_NAME_ONE = 'Name an MLP ("L2.mlp"), a head ("L3H5") or the stream behind a layer ("L2.post").'
+
+
 def opened_row(a: Attribution, which: Component) -> Component:
-    """The row that a feature is read through: ``L2.mlp`` for ``L2.mlp/12``, the head for ``L3H5/12`` (of ``L3.attn``).
+    """The row that a feature is read through: ``L2.mlp`` for ``L2.mlp/12``, the head for ``L3H5/12`` (of ``L3.z``).
 
     Raises:
         ComponentError: no such row, no dictionary for it, or no such feature.
     """
     if which.kind != "feature":
         raise ComponentError(f"{which} is no feature.", 'Write for example "L2.mlp/12".')
-    row = component(which.site or "")
+    row = _opened(which.site or "")
     if row.kind == "attn":
         raise ComponentError(
             f"{which} is read through a head of its layer.", f'Name the head: "L{row.layer}H0/{which.index}".'
         )
-    _dictionary(a, _site(a, row), None)[0].check(which.index or 0)
+    _dictionary(a, _site(a, row), None).sae.check(which.index or 0)
     return row
 
 
-def _site(a: Attribution, which: Component) -> Component:
+def _site(a: Attribution, which: Component) -> Place:
     """The place whose dictionary opens a row."""
     if which.kind in ("head", "mlp"):
         a[which]  # refuses what is not a row of this attribution
-        return Component("attn" if which.kind == "head" else "mlp", which.layer)
+        return Place("z" if which.kind == "head" else "mlp", which.layer)
     if which.kind == "layer" and which.layer is not None and which.layer < a.reading.point.mlps:
-        return which
+        return Place("post", which.layer)
     if which.layer is not None and which.layer >= a.model.n_layers:
         raise ComponentError(
             f"{a.model.name} has no layer {which.layer}.", f"Its layers are 0 to {a.model.n_layers - 1}."
@@ -172,33 +201,26 @@ def _site(a: Attribution, which: Component) -> Component:
         )
     if which.kind == "attn":
         raise ComponentError(f"{which} is opened through one of its heads.", f'Name the head: "L{which.layer}H0".')
-    raise ComponentError(f"{which} has no dictionary.", 'Name an MLP ("L2.mlp"), a head ("L3H5") or a stream ("L2").')
+    raise ComponentError(f"{which} has no dictionary.", _NAME_ONE)
 
 
-def _dictionary(
-    a: Attribution, site: Component, sae: SAE | Path | str | None
-) -> tuple[SAE, Cards | None, Callable[[int], str] | None]:
-    """(dictionary, its cards, where the texts of the cards come from)."""
-    if isinstance(sae, str | Path):
-        sae = read_sae(sae)
-    if sae is not None:
-        if not isinstance(sae, SAE):
+def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | None) -> Opened:
+    """The dictionary that was given, else the model's own."""
+    if sae is None:
+        if site not in a.model.saes:
             raise ComponentError(
-                f"A dictionary cannot be a {type(sae).__name__}.",
-                "Give an aw.SAE, or the folder of one in SAELens format.",
+                f"There is no dictionary for {site} of {a.model.name}.",
+                f'Give it one, model.saes["{site}"] = aw.read_sae(folder), or only here: a.features(row, folder).',
             )
-        if sae.site != site:
-            raise ComponentError(f"This dictionary is for {sae.site}, and the row needs one for {site}.")
-        return sae, None, None
-    from ... import demo
-
-    own = demo.saes() if a.model.embedded else {}
-    if str(site) not in own:
-        raise ComponentError(
-            f"There is no dictionary for {site} of {a.model.name}.",
-            "Give one: a.features(row, aw.read_sae(folder)).",
-        )
-    return own[str(site)], demo.saes().cards(site), demo.context
+        return a.model.saes.opened(site)
+    if isinstance(sae, str | Path):
+        return open_folder(a.model, site, sae)
+    if not isinstance(sae, SAE):
+        raise ComponentError(f"A dictionary cannot be a {type(sae).__name__}.", "Give an aw.SAE, or the folder of one.")
+    if sae.site != site:
+        raise ComponentError(f"This dictionary is for {sae.site}, and the row needs one for {site}.")
+    fit(a.model, sae)
+    return Opened(sae)
 
 
 def _direction(a: Attribution, which: Component) -> Float[Tensor, "d_in"]:

@@ -2,9 +2,10 @@
 
 `python -m attrib_widgets.demo.making.dictionaries [--folder DIR] [--steps N] [--sites SITE ...] [--judge]`
 
-Writes `saes/<site>/` beside the weights (a SAELens folder in eight-bit floats, and the cards of its features) and
-`saes/evaluation.json`. What is there already, made from these weights with these settings, is kept; `--judge` judges
-and labels it again. One takes 3 to 60 minutes of a core, by processor and place.
+Writes `saes/<site>/` beside the weights (a SAELens folder in eight-bit floats, and the cards of its features),
+`saes/contexts.json` (the texts that the cards point into) and `saes/evaluation.json`. What is there already, made from
+these weights with these settings, is kept; `--judge` judges and labels it again. One takes 3 to 60 minutes of a core,
+by processor and place.
 """
 
 from __future__ import annotations
@@ -28,10 +29,12 @@ from ...model.tracing.hooks import Activation, collect
 from ...model.tracing.record import record_neurons
 from ...saes import judge
 from ...saes.cards import make_cards
-from ...saes.readers import CONFIG, read_sae, write_sae
+from ...saes.formats import format_of, read_sae
+from ...saes.formats.saelens import write_sae
 from ...saes.sae import SAE
+from ...saes.store import TEXTS
 from ...saes.train import SAESettings, settings_of, train_sae
-from ...words.components import Component
+from ...words.places import Place, dictionary_place
 from .. import path, weights_sha256
 from . import concepts, corpus
 
@@ -42,17 +45,22 @@ FEW = 8
 KS = (1, 2, 4, 8, 16, 32)
 
 
-def settings_for(site: Component, layers: int, steps: int) -> SAESettings:
+def name_of(site: Place) -> str:
+    """What the folder of a place and its row of the table are called: ``L2`` is the stream behind layer 2."""
+    return {"z": f"L{site.layer}.attn", "post": f"L{site.layer}"}.get(site.site, str(site))
+
+
+def settings_for(site: Place, layers: int, steps: int) -> SAESettings:
     """How the dictionary of a site is trained: a stream carries the most, what an MLP adds the least.
 
     The last two streams are mostly what comes next, which fewer features tell (of the very last, most were silent).
     Of the streams before, the first and the middle one take longer, and the middle one, which has both what was read
     and what comes next, gets more features.
     """
-    features = {"layer": 4096, "attn": 2048, "mlp": 1024}[site.kind]
-    if site.layer == layers - 1 and site.kind != "attn":
-        return SAESettings(features={"layer": 1024, "mlp": 512}[site.kind], steps=steps // 2)
-    if site.kind != "layer" or site.layer == layers - 2:
+    features = {"post": 4096, "z": 2048, "mlp": 1024}[site.site]
+    if site.layer == layers - 1 and site.site != "z":
+        return SAESettings(features={"post": 1024, "mlp": 512}[site.site], steps=steps // 2)
+    if site.site != "post" or site.layer == layers - 2:
         return SAESettings(features=features, steps=steps)
     if site.layer == layers // 2:
         return SAESettings(features=6144, steps=2 * steps, narrow_weight=0.25)
@@ -90,9 +98,9 @@ def training_text(number: int) -> str:
     return corpus.context(random.Random(f"dictionaries {number}"), concepts.SIZE)
 
 
-def activations(model: Model, ids: Int[Tensor, "row position"], sites: list[Component]) -> dict[Component, Activation]:
+def activations(model: Model, ids: Int[Tensor, "row position"], sites: list[Place]) -> dict[Place, Activation]:
     """Activations of all sites, in half precision to save room."""
-    parts: dict[Component, list[Tensor]] = {site: [] for site in sites}
+    parts: dict[Place, list[Tensor]] = {site: [] for site in sites}
     for rows in tqdm(ids.split(64), desc="activations", mininterval=5):
         for site, x in collect(model, rows, sites).items():
             parts[site].append(x.half())
@@ -155,7 +163,7 @@ def judged(model: Model, sae: SAE, few: Activation, x: Activation, held: Held) -
         "loss_recovered": round(judge.loss_recovered(model, sae, held.ids[:500], before.mean(0)), 4),
         "detectors": detected(sae.encode(x[:, 1:-1].flatten(0, 1).float()), held),
     }
-    if sae.site.kind == "layer":
+    if sae.site.site == "post":
         line["rivals"] = rivals(model, sae.site.layer or 0, before, x, held)
     return line
 
@@ -181,18 +189,19 @@ def rivals(model: Model, layer: int, before: judge.Samples, x: Activation, held:
     }
 
 
-def recipe(folder: Path, site: Component, layers: int, steps: int) -> dict[str, Any]:
+def recipe(folder: Path, site: Place, layers: int, steps: int) -> dict[str, Any]:
     """What a dictionary is made from: the weights by their hash, and the settings."""
     return {
         "model_name": "demo",
         "context_size": concepts.SIZE,
         "prepend_bos": True,
+        "seqpos_slice": [1, None],
         "weights_sha256": weights_sha256(folder),
         "settings": settings_of(settings_for(site, layers, steps)),
     }
 
 
-def trained(train: Activation, site: Component, made_from: dict[str, Any]) -> SAE:
+def trained(train: Activation, site: Place, made_from: dict[str, Any]) -> SAE:
     """The dictionary of a site, without the features that fire on none of every fourth context of its training."""
     sae = train_sae(train[:, 1:].flatten(0, 1), site, SAESettings(**made_from["settings"]))
     return replace(sae, metadata=made_from).only(judge.fired(sae, train[::4, 1:].flatten(0, 1)))
@@ -200,7 +209,7 @@ def trained(train: Activation, site: Component, made_from: dict[str, Any]) -> SA
 
 def is_there(folder: Path, made_from: dict[str, Any]) -> bool:
     """Whether a folder has the dictionary of this recipe."""
-    return (folder / CONFIG).is_file() and read_sae(folder).metadata.items() >= made_from.items()
+    return format_of(folder) is not None and read_sae(folder).metadata.items() >= made_from.items()
 
 
 def _table(out: Path) -> dict[str, Any]:
@@ -221,16 +230,18 @@ def main(arguments: list[str] | None = None) -> None:
     model = load(str(options.folder), dtype="float32")
     out = options.folder / "saes"
     out.mkdir(exist_ok=True)
-    every = [Component(kind, layer) for layer in range(model.n_layers) for kind in ("attn", "mlp", "layer")]
-    asked = options.sites or [str(site) for site in every]
-    if unknown := set(asked) - {str(site) for site in every}:
-        parser.error(f"no place {', '.join(sorted(unknown))}: the places are {', '.join(map(str, every))}")
+    every = [Place(site, layer) for layer in range(model.n_layers) for site in ("z", "mlp", "post")]
+    asked = {dictionary_place(site) for site in options.sites} if options.sites else set(every)
+    if unknown := asked - set(every):
+        parser.error(f"no place {', '.join(sorted(map(str, unknown)))}: the places are {', '.join(map(str, every))}")
     made_from = {site: recipe(options.folder, site, model.n_layers, options.steps) for site in every}
-    missing = {site for site in every if str(site) in asked and not is_there(out / str(site), made_from[site])}
-    todo = [s for s in every if str(s) in asked and (options.judge or s in missing or str(s) not in _table(out))]
+    missing = {site for site in every if site in asked and not is_there(out / name_of(site), made_from[site])}
+    todo = [s for s in every if s in asked and (options.judge or s in missing or name_of(s) not in _table(out))]
     if not todo:
         print("All of them are there already.")
         return
+    contexts = [concepts.context(i) for i in range(HELD_OUT)]
+    (out / TEXTS).write_text(json.dumps(contexts, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
     texts = [training_text(i) for i in range(0, TRAINED_ON, 1 if missing else FEW)]
     train_ids, held = tokens_of(model, texts), held_out(model, HELD_OUT)
     few_ids = train_ids[::FEW] if missing else train_ids
@@ -242,20 +253,20 @@ def main(arguments: list[str] | None = None) -> None:
             train = activations(model, train_ids, fresh)
             for site in fresh:
                 sae = trained(train.pop(site), site, made_from[site])
-                write_sae(sae, out / str(site), torch.float8_e4m3fn)
+                write_sae(sae, out / name_of(site), torch.float8_e4m3fn)
         few = activations(model, few_ids, here)
         after = activations(model, held.ids, here)
         for site in here:
-            folder = out / str(site)
+            folder = out / name_of(site)
             sae = read_sae(folder)  # judged is what was written
             make_cards(sae, after[site].float(), [held.ids.shape[1]] * len(held.ids), held.properties).write(folder)
-            table = _table(out) | {str(site): judged(model, sae, few[site], after[site], held)}
-            table = {str(known): table[str(known)] for known in every if str(known) in table}
+            table = _table(out) | {name_of(site): judged(model, sae, few[site], after[site], held)}
+            table = {name: table[name] for name in map(name_of, every) if name in table}
             (out / "evaluation.json").write_text(json.dumps(table, indent=1) + "\n")
-            tqdm.write(_line(site, table[str(site)]))
+            tqdm.write(_line(site, table[name_of(site)]))
 
 
-def _line(site: Component, row: dict[str, Any]) -> str:
+def _line(site: Place, row: dict[str, Any]) -> str:
     others = ", ".join(f"{name} {row[key]['8']:.3f}" for name, key in (("pca", "pca"), ("random", "random_dictionary")))
     return (
         f"{site!s:8} explained {row['variance_explained']['8']:.4f} ({others})  dead {row['dead']:.3f}  loss "

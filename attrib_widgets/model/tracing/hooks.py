@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -16,17 +16,21 @@ from torch import Tensor, nn
 
 from ...words.components import Component
 from ...words.errors import ComponentError
+from ...words.places import Place
 from .ports import Port, port
 
 if TYPE_CHECKING:
     from ..model import Model
 
 Activation = Float[Tensor, "row position width"]
-# Where dictionaries are, by the kind of component whose name the place has.
-SITES = {"layer": "post", "mlp": "mlp_added", "attn": "z"}
+#: Where activations are read: a place, or the part that writes there (a layer is the stream behind it).
+Site: TypeAlias = Component | Place
+AnySite = TypeVar("AnySite", Component, Place, Site)
+# The port of a dictionary, by its place or by the component whose name the place has.
+_PORTS = {"post": "post", "mlp": "mlp_added", "z": "z", "layer": "post", "attn": "z"}
 
 
-def place(model: Model, site: Component) -> tuple[nn.Module, Port]:
+def place(model: Model, site: Site) -> tuple[nn.Module, Port]:
     """(layer, its port) where the activations of ``site`` are.
 
     A layer's site is the stream behind it, an MLP's what it adds to the stream, an attention's the outputs of its
@@ -36,16 +40,18 @@ def place(model: Model, site: Component) -> tuple[nn.Module, Port]:
         ComponentError: no such site.
     """
     layer = site.layer
-    if layer is None or not 0 <= layer < model.n_layers or site.kind not in SITES:
+    kind = site.kind if isinstance(site, Component) else site.site
+    whole = isinstance(site, Component) or (site.head is None and site.site != "attn")
+    if layer is None or not 0 <= layer < model.n_layers or kind not in _PORTS or not whole:
         raise ComponentError(
             f"{site} is no place for a dictionary in this model.",
-            f'Use the stream "L0" to "L{model.n_layers - 1}", "L0.mlp" or "L0.attn", and so on.',
+            f'Use the stream "L0.post" to "L{model.n_layers - 1}.post", "L0.mlp" or "L0.z", and so on.',
         )
-    return model.layer(layer), port(model, SITES[site.kind])
+    return model.layer(layer), port(model, _PORTS[kind])
 
 
 @contextmanager
-def replaced(model: Model, site: Component, change: Callable[[Activation], Activation]) -> Iterator[None]:
+def replaced(model: Model, site: Site, change: Callable[[Activation], Activation]) -> Iterator[None]:
     """Inside the block every forward pass goes on with ``change`` of the activations at ``site``."""
     layer, found = place(model, site)
     handle = found.hook(layer, change)
@@ -56,11 +62,11 @@ def replaced(model: Model, site: Component, change: Callable[[Activation], Activ
 
 
 @torch.no_grad()
-def collect(model: Model, ids: Int[Tensor, "row position"], sites: Sequence[Component]) -> dict[Component, Activation]:
+def collect(model: Model, ids: Int[Tensor, "row position"], sites: Sequence[AnySite]) -> dict[AnySite, Activation]:
     """Activations of all ``sites`` in one forward pass, in the model's dtype."""
-    found: dict[Component, Activation] = {}
+    found: dict[AnySite, Activation] = {}
 
-    def keep(site: Component) -> Callable[[Activation], Activation]:
+    def keep(site: AnySite) -> Callable[[Activation], Activation]:
         def change(x: Activation) -> Activation:
             found[site] = x.detach().clone()
             return x

@@ -47,9 +47,11 @@ T = TypeVar("T")
 
 def encode(e: Explanation, *, complete: bool = False, job: Job | None = None) -> explorer.Parts:
     """Header and arrays of an explanation, kept on it. ``complete`` adds what a live view would ask for."""
-    if complete not in e.parts:
-        e.parts[complete] = _encode(e, complete, job)
-    return e.parts[complete]
+    key = (complete, e.run.model.saes.version)
+    if key not in e.parts:
+        e.parts = {kept: parts for kept, parts in e.parts.items() if kept[1] == key[1]}  # of the same dictionaries
+        e.parts[key] = _encode(e, complete, job)
+    return e.parts[key]
 
 
 def _encode(e: Explanation, complete: bool, job: Job | None) -> explorer.Parts:
@@ -140,10 +142,10 @@ def _features(a: Attribution, absent: dict[str, str], count: int | None) -> dict
             found[str(c)] = results.features(a.features(c))
         except AttribError as reason:
             missing[f"features {c}"] = str(reason)
-    if missing and not found:
+    if missing and not found and not a.model.saes:
         raise ComponentError(
             f"{a.model.name} comes without dictionaries of features.",
-            'With one of your own: a.features("L2.mlp", aw.read_sae(folder)).',
+            'Give it one of your own: model.saes["L2.mlp"] = aw.read_sae(folder).',
         )
     absent |= missing
     return found

@@ -122,7 +122,7 @@ def regions(low: float, high: float, at: Thresholds) -> list[contract.Region]:
 def testable(a: Attribution, corrupted: Run | None) -> contract.Testable:
     """What can be tested on the screen of ``a``, what it costs at most, and what is in the way.
 
-    ``suggested`` is a comparison prompt for a prompt of the embedded model's tasks.
+    ``suggested`` is a comparison prompt for a prompt that the model suggests.
     """
     model = a.model
     split = {"heads": ["head", "mlp"], "sublayers": ["attn", "mlp"]}.get(model.granularity, [])
@@ -148,12 +148,7 @@ def testable(a: Attribution, corrupted: Run | None) -> contract.Testable:
 
 
 def _suggested(a: Attribution) -> str:
-    if not a.model.embedded:
-        return ""
-    from ...demo import tasks
-
-    known = {task.prompt: task.corrupted for group in tasks.values() for task in group}
-    return known.get(a.run.text) or ""
+    return next((s.corrupted for s in a.model.suggestions if s.prompt == a.run.text), "")
 
 
 def effects(a: Attribution, corrupted: Run) -> wire.Stored:

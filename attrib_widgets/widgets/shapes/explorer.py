@@ -162,14 +162,13 @@ def _corrupted(e: Explanation) -> contract.Corrupted | None:
 
 
 def _examples(model: Model) -> list[contract.Example]:
-    if not model.embedded:
-        return []
-    from ...demo import tasks as abilities
-
-    return [
-        {"label": kind, "prompt": first.prompt, "target": first.target, "corrupted": first.corrupted}
-        for kind, (first, *_) in abilities.items()
-    ]
+    """The first suggestion of every ability."""
+    firsts: dict[str, contract.Example] = {}
+    for s in model.suggestions:
+        firsts.setdefault(
+            s.ability, {"label": s.ability, "prompt": s.prompt, "target": s.target, "corrupted": s.corrupted}
+        )
+    return list(firsts.values())
 
 
 def writes(a: Attribution) -> dict[str, contract.Writes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ... import demo
 from ...words.targets import Target
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def load(model: Model) -> str:
     """The expression that loads the model. Every text is quoted as a literal."""
     dtype = str(model.dtype).removeprefix("torch.")
-    if model.embedded:
+    if model.folder is not None and model.folder == demo.path():
         return 'aw.load("demo")' if dtype == "float32" else f'aw.load("demo", dtype="{dtype}")'
     source = str(getattr(model.hf, "name_or_path", "") or "")
     if not source:

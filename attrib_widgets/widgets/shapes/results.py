@@ -214,7 +214,7 @@ def features(f: Features) -> contract.Features:
 
 def card(c: Card) -> contract.FeatureCard:
     """What a feature fires on, around each strongest firing; what it writes; its activation on every prompt token."""
-    return {
+    shown: contract.FeatureCard = {
         "label": c.label,
         "density": c.density,
         "contexts": [_context(firing) for firing in c.contexts],
@@ -223,6 +223,9 @@ def card(c: Card) -> contract.FeatureCard:
         "here": [_short(value) for value in c.here],
         "through": c.through,
     }
+    if c.missing:
+        shown["missing"] = c.missing
+    return shown
 
 
 def carded(c: Card) -> bytes:

@@ -223,6 +223,8 @@ export interface FeatureCard extends Writes {
   here: number[];
   /** the head, or the heads, that what it writes is read through; "" where it writes by itself */
   through: string;
+  /** where there are no contexts: why, and how to give some */
+  missing?: string;
 }
 
 /** A feature standing alone. */

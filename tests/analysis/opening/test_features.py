@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.saes.readers import write_sae
+from attrib_widgets.saes.formats.saelens import write_sae
 from attrib_widgets.saes.sae import SAE
 from attrib_widgets.words.components import component
 from fixtures import families
@@ -50,6 +52,7 @@ def test_rows_sum_to_the_bar(family_model, name, dtype):
     slack = 1e-5 if dtype == "float32" else 0.05
     assert abs(stream.total - sum(a[c] for c in written)) <= slack * (1 + sum(abs(a[c]) for c in written))
     assert abs(stream.gap) <= 1e-6 * (1 + float(stream.values.abs().sum()))
+    assert stream.site == "L1.post" and stream.labels[-1] == "L1.post/error"
 
 
 def test_the_identity_dictionary_has_no_error_and_its_features_are_neurons_of_the_stream(family_model):
@@ -86,7 +89,7 @@ def test_ablating_a_feature_changes_the_head_by_its_row(family_model):
     for number, activation, value in zip(found.numbers[:-2], found.activations, found.values, strict=False):
         written = (activation * sae.w_dec[number])[2 * d : 3 * d] @ weight[2 * d : 3 * d]
         assert float(value) == pytest.approx(float(written @ u), abs=1e-5)
-    assert found.site == "L1.attn" and all(label.startswith("L1.attn/") for label in found.labels[:-2])
+    assert found.site == "L1.z" and all(label.startswith("L1.z/") for label in found.labels[:-2])
 
 
 def test_what_cannot_be_opened_is_refused(family_model):
@@ -110,7 +113,7 @@ def test_what_cannot_be_opened_is_refused(family_model):
         below.features("L1", sae)
     with pytest.raises(aw.ComponentError, match="cannot be a dict"):
         a.features("L1.mlp", {})
-    with pytest.raises(aw.AttribError, match="not a SAELens folder"):
+    with pytest.raises(aw.AttribError, match=r"no folder 'nowhere'.*SAELens.*sparsify"):
         a.features("L1.mlp", "nowhere")
     with pytest.raises(aw.ComponentError, match=r"for L1\.mlp"):
         a.features("L0.mlp", identity("L1.mlp", model.d_model))
@@ -129,7 +132,7 @@ def test_a_folder_will_do_for_a_dictionary(family_model, tmp_path):
     for folder in (tmp_path, str(tmp_path)):
         found = a.features("L1H0", folder)
         assert torch.equal(found.values, a.features("L1H0", sae).values)
-    assert "of L1.attn, the outputs of all heads of the layer." in found.note
+    assert "of L1.z, the outputs of all heads of the layer." in found.note
     assert found.card().through == "L1H0"
 
 
@@ -138,8 +141,10 @@ def test_the_first_position_was_not_trained_on():
     run = model.run("The capital of France is")
     notes = [aw.attribute(run, " Paris", position=position).features("L1.mlp").note for position in (0, -1)]
     assert ["left out" in note for note in notes] == [True, False]
-    sae = aw.demo.saes()["L1.mlp"]
-    assert "left out" not in aw.attribute(run, " Paris", position=0).features("L1.mlp", sae).note
+    sae = model.saes["L1.mlp"]
+    silent = replace(sae, metadata={**sae.metadata, "seqpos_slice": [None]})
+    for given, said in ((sae, True), (silent, False)):
+        assert ("left out" in aw.attribute(run, " Paris", position=0).features("L1.mlp", given).note) is said
 
 
 def test_the_table_and_the_frame(family_model):

@@ -13,9 +13,10 @@ from transformers import AttentionInterface
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.experiments.cells import Cell, Part, RunDonor
+from attrib_widgets.analysis.experiments.cells import Cell, RunDonor
 from attrib_widgets.widgets.shapes import results
 from attrib_widgets.widgets.transport import wire
+from attrib_widgets.words.places import Place
 from fixtures import families
 from fixtures.patching_twin import PatchTwin
 from fixtures.path_twin import SETS, PathTwin
@@ -132,7 +133,7 @@ def test_estimates_count_positions_before_the_first_change(name):
     """To first order the change of the stream before a layer is its gradient times that change, at every position."""
     model, twin = loaded(name)
     base, source = model.run(IDS), model.run(OTHER)
-    cell = Cell((Part("stream", 2),), (1,))
+    cell = Cell((Place("pre", 2),), (1,))
     assert RunDonor(base, source).positions(cell) == (1,)
     estimate = aw.attribution_patch(
         model, base, source, TARGET, sites="stream", layers=[2], positions=[1], position=2, direction="noise"

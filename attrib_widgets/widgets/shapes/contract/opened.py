@@ -64,6 +64,8 @@ class FeatureCard(Writes):
     here: list[float]
     #: the head, or the heads, that what it writes is read through; "" where it writes by itself
     through: str
+    #: where there are no contexts: why, and how to give some
+    missing: NotRequired[str]
 
 
 class CardHeader(FeatureCard):

@@ -1,4 +1,4 @@
-"""Dictionaries on disk: the SAELens folder (``cfg.json`` and ``sae_weights.safetensors``), written and read.
+"""The SAELens folder: ``cfg.json`` and ``sae_weights.safetensors``, written and read.
 
 Only numpy, torch and safetensors are needed, all of which transformers brings along.
 """
@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..words.components import Component, ComponentLike, component
-from ..words.errors import AttribError, ComponentError
-from .cards import Cards
-from .sae import ARCHITECTURES, SAE
+from ...words.errors import AttribError
+from ...words.places import Place, PlaceLike, dictionary_place
+from ..sae import ARCHITECTURES, SAE
+from .files import settings, tensors
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+HOLDS = f"{CONFIG} and {WEIGHTS}"
 
 # Names of places in the files of SAELens, which follow TransformerLens.
-_HOOKS = {"layer": "blocks.{}.hook_resid_post", "mlp": "blocks.{}.hook_mlp_out", "attn": "blocks.{}.attn.hook_z"}
+_HOOKS = {"post": "blocks.{}.hook_resid_post", "mlp": "blocks.{}.hook_mlp_out", "z": "blocks.{}.attn.hook_z"}
 
 # What a config may say. Applied: shape, place and arithmetic. Plain: read where nothing is asked for, because what
 # they ask for would change the activations. Idle: how the dictionary was trained, and on what; no number depends on
@@ -50,38 +50,55 @@ _FACTORS = ("finetuning_scaling_factor", "scaling_factor")
 
 # Ways of loading the model that change what is read at some of the places.
 _PROCESSED = {
-    "center_writing_weights": ("layer", "mlp"),
-    "fold_value_biases": ("attn",),
-    "refactor_factored_attn_matrices": ("attn",),
+    "center_writing_weights": ("post", "mlp"),
+    "fold_value_biases": ("z",),
+    "refactor_factored_attn_matrices": ("z",),
 }
 
 
-def hook_name(site: Component) -> str:
-    """The name of a site in a SAELens config.
+def hook_name(site: PlaceLike) -> str:
+    """The name of a place in a SAELens config.
 
     Raises:
-        AttribError: a component that no dictionary reads.
+        ComponentError: a place that no dictionary reads.
     """
-    if site.kind not in _HOOKS:
-        raise AttribError(
-            f"No dictionary reads {site}.",
-            "It is for a stream (L2), an MLP (L2.mlp) or the heads of a layer (L2.attn).",
-        )
-    return _HOOKS[site.kind].format(site.layer)
+    found = dictionary_place(site)
+    return _HOOKS[found.site].format(found.layer)
 
 
-def site_of(hook: str) -> Component:
-    """The site of a SAELens hook name.
+def site_of(hook: str) -> Place:
+    """The place of a SAELens hook name.
 
     Raises:
         AttribError: a place that is not read here.
     """
-    for kind, form in _HOOKS.items():
+    for site, form in _HOOKS.items():
         found = re.fullmatch(re.escape(form).replace(r"\{\}", r"(\d+)"), hook)
         if found:
-            return Component(kind, int(found[1]))
+            return Place(site, int(found[1]))
     known = ", ".join(form.format("L") for form in _HOOKS.values())
-    raise AttribError(f"A dictionary of {hook!r} cannot be read here.", f"The places are {known}.")
+    raise AttribError(
+        f"A dictionary of {hook!r} cannot be read here.",
+        f"The places are {known}; one that reads the same numbers: aw.read_sae(folder, site=...).",
+    )
+
+
+def reads(folder: Path) -> bool:
+    """Whether a folder holds the two files."""
+    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
+
+
+def glance(folder: Path) -> tuple[Place | None, int | None]:
+    """(place, number of features), as far as the config says."""
+    config = settings(folder / CONFIG)
+    hook, size = _hook(config), config.get("d_sae")
+    return site_of(str(hook)) if hook else None, size if isinstance(size, int) else None
+
+
+def _hook(config: dict[str, Any]) -> Any:
+    metadata = config.get("metadata")
+    # Older files say it at the top.
+    return (metadata.get("hook_name") if isinstance(metadata, dict) else None) or config.get("hook_name")
 
 
 def write_sae(sae: SAE, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -101,7 +118,7 @@ def write_sae(sae: SAE, folder: Path, dtype: torch.dtype = torch.float32) -> Non
         "device": "cpu",
         "apply_b_dec_to_input": sae.subtract,
         "normalize_activations": "none",
-        "reshape_activations": "hook_z" if sae.site.kind == "attn" else "none",
+        "reshape_activations": "hook_z" if sae.site.site == "z" else "none",
         "metadata": {**sae.metadata, "hook_name": hook},
     }
     if sae.architecture == "topk":
@@ -115,24 +132,24 @@ def write_sae(sae: SAE, folder: Path, dtype: torch.dtype = torch.float32) -> Non
     (folder / WEIGHTS).chmod(0o644)
 
 
-def read_sae(folder: Path | str) -> SAE:
-    """Read a dictionary that SAELens 3 to 6, or :func:`write_sae`, has written.
+def read(folder: Path, site: Place | None = None) -> SAE:
+    """Read a dictionary that SAELens 3 to 6, or :func:`write_sae`, has written; ``site`` where the config says less.
 
     Raises:
         AttribError: no such folder, files that are broken or contradict each other, or an architecture, a scaling, a
             place or any other setting that is not read here.
     """
-    folder = Path(folder)
-    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
-        raise AttribError(f"{folder} is not a SAELens folder.", f"It holds {CONFIG} and {WEIGHTS}.")
-    config = _config(folder)
+    config = settings(folder / CONFIG)
     name, k = _architecture(config, folder)
     metadata = dict(config.get("metadata") or {})
-    # Older files say it at the top.
-    hook = metadata.get("hook_name") or config.get("hook_name")
-    if not hook:
-        raise AttribError(f"{folder / CONFIG} does not say where the dictionary reads.", "It needs metadata.hook_name.")
-    site = site_of(str(hook))
+    if site is None:
+        hook = _hook(config)
+        if not hook:
+            raise AttribError(
+                f"{folder / CONFIG} does not say where the dictionary reads.",
+                'It needs metadata.hook_name; or say it: aw.read_sae(folder, site="L8.mlp").',
+            )
+        site = site_of(str(hook))
     _check_settings(config, metadata, site, folder)
     weights = _weights(folder, name)
     sae = SAE(
@@ -177,7 +194,7 @@ def _architecture(config: dict[str, Any], folder: Path) -> tuple[str, int | None
     return name, next(iter(said), None)
 
 
-def _check_settings(config: dict[str, Any], metadata: dict[str, Any], site: Component, folder: Path) -> None:
+def _check_settings(config: dict[str, Any], metadata: dict[str, Any], site: Place, folder: Path) -> None:
     """Raises AttribError where a setting that is not applied could change a number."""
     advice = f"Remove it from {CONFIG} if you know that it changes no activation."
     for key, value in {**config, **{key: metadata[key] for key in (*_PLAIN, *_ACTIVATIONS) if key in metadata}}.items():
@@ -203,7 +220,7 @@ def _check_settings(config: dict[str, Any], metadata: dict[str, Any], site: Comp
     loaded = {**(config.get("model_from_pretrained_kwargs") or {})}
     loaded |= metadata.get("model_from_pretrained_kwargs") or {}
     for key, kinds in _PROCESSED.items():
-        if loaded.get(key) and site.kind in kinds:
+        if loaded.get(key) and site.site in kinds:
             raise AttribError(
                 f"{folder} was trained on a model loaded with {key} = {loaded[key]!r}, which changes what {site} "
                 "holds, and is not read here.",
@@ -234,24 +251,8 @@ def _finetuned(config: dict[str, Any], weights: dict[str, torch.Tensor], folder:
     return rows * found[0][:, None]
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as reason:
-        raise AttribError(f"{folder / CONFIG} is no JSON: {reason}.", "Write or fetch it again.") from reason
-    if not isinstance(found, dict):
-        raise AttribError(f"{folder / CONFIG} holds a {type(found).__name__}, not settings by name.")
-    return found
-
-
 def _weights(folder: Path, architecture: str) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        found = {key: value.float() for key, value in load_file(folder / WEIGHTS).items()}
-    except SafetensorError as reason:
-        raise AttribError(f"{folder / WEIGHTS} cannot be read: {reason}.", "Write or fetch it again.") from reason
+    found = tensors(folder / WEIGHTS)
     needed = {"W_enc", "b_enc", "W_dec", "b_dec"} | ({"threshold"} if architecture == "jumprelu" else set())
     if missing := sorted(needed - set(found)):
         raise AttribError(f"{folder / WEIGHTS} lacks {', '.join(missing)}.", f"It has {', '.join(sorted(found))}.")
@@ -261,52 +262,3 @@ def _weights(folder: Path, architecture: str) -> dict[str, torch.Tensor]:
             f"Read are {', '.join(sorted(needed))}.",
         )
     return found
-
-
-class Dictionaries(Mapping[str, SAE]):
-    """The dictionaries of a folder, one sub-folder per site (``"L2.mlp"``), each read when it is first asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._read: dict[str, SAE] = {}
-        self._cards: dict[str, Cards | None] = {}
-
-    def __getitem__(self, site: ComponentLike) -> SAE:
-        try:
-            name = str(component(site))
-        except ComponentError:
-            name = str(site)
-        if name not in self._read:
-            if name not in list(self):
-                raise KeyError(f"No dictionary for {name}; there are {', '.join(self) or 'none'}.")
-            self._read[name] = read_sae(self.folder / name)
-        return self._read[name]
-
-    def cards(self, site: ComponentLike) -> Cards | None:
-        """What the features of a dictionary fire on, where that was computed; kept."""
-        name = str(component(site))
-        if name not in self._cards:
-            self._cards[name] = Cards.read(self.folder / name)
-        return self._cards[name]
-
-    def __iter__(self) -> Iterator[str]:
-        entries = self.folder.iterdir() if self.folder.is_dir() else ()
-        found = [_named(entry.name) for entry in entries if (entry / CONFIG).is_file()]
-        order = list(reversed(_HOOKS))
-        sites = sorted((site for site in found if site), key=lambda site: (site.layer, order.index(site.kind)))
-        return iter([str(site) for site in sites])
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __repr__(self) -> str:
-        return f"Dictionaries for {', '.join(self)}"
-
-
-def _named(folder: str) -> Component | None:
-    """The site that a folder is named after; None for any other folder."""
-    try:
-        found = component(folder)
-    except ComponentError:
-        return None
-    return found if found.kind in _HOOKS and str(found) == folder else None

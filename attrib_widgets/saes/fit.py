@@ -1,0 +1,59 @@
+"""Whether a dictionary can be one of a model: its place, its width, and whose it says it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..model.anatomy.anatomy import weight_in_out
+from ..words.errors import ComponentError
+from .sae import SAE
+
+if TYPE_CHECKING:
+    from ..model.model import Model
+
+
+def fit(model: Model, sae: SAE, digest: Callable[[], str | None] = lambda: None) -> None:
+    """Let pass a dictionary that fits; ``digest`` is the SHA-256 of the model's weights, where that is known.
+
+    Raises:
+        ComponentError: the model has no such place, another width there, or the dictionary is another model's.
+    """
+    layer = sae.site.layer or 0
+    if layer >= model.n_layers:
+        raise ComponentError(
+            f"{sae!r} does not fit {model.name}, which has no layer {layer}.",
+            f"Its layers are 0 to {model.n_layers - 1}.",
+        )
+    width = model.d_model
+    if sae.site.site == "z":
+        width = int(weight_in_out(model.module(model.anatomy.attn_out, layer)).shape[0])
+    if sae.d_in != width:
+        raise ComponentError(
+            f"The dictionary reads {sae.d_in} numbers, and {sae.site} of {model.name} has {width}.",
+            "Use a dictionary that was trained on this model.",
+        )
+    if sae.site.site == "mlp" and "module" in sae.metadata and model.anatomy.mlp_post_norm:
+        raise ComponentError(
+            f"{sae!r} reads the MLP's module, and {model.name} norms what that returns before it adds it.",
+            f"Use a dictionary of {sae.site} behind that norm.",
+        )
+    if whose := _another(model, sae, digest):
+        raise ComponentError(
+            f"{sae!r} was trained on {whose}, and this is {model.name}.",
+            "If it fits all the same, say so: dataclasses.replace(sae, metadata={}).",
+        )
+
+
+def _another(model: Model, sae: SAE, digest: Callable[[], str | None]) -> str:
+    """Whose dictionary it is, where that is known to be another model; "" where it is this one's, or not known."""
+    made_from, name = sae.metadata.get("weights_sha256"), sae.metadata.get("model_name")
+    if made_from and (own := digest()):
+        return "" if made_from == own else f"other weights of {name or 'a model'}"
+    hub = str(getattr(model.hf, "name_or_path", "") or "")
+    if model.folder is not None or not hub or not isinstance(name, str) or not name:
+        return ""
+    # "gpt2-small" is gpt2, and what was tuned from a model may well be read with its dictionaries.
+    one, other = (re.sub(r"[^a-z0-9]|^meta-", "", text.rsplit("/", 1)[-1].lower()) for text in (name, hub))
+    return "" if one.startswith(other) or other.startswith(one) else name

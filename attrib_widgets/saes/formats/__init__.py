@@ -1,0 +1,78 @@
+"""Dictionaries on disk: a table of the formats that are known. A format is a module of this package, and one row.
+
+Only numpy, torch and safetensors are needed to read them, all of which transformers brings along.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from ...words.errors import AttribError
+from ...words.places import Place, PlaceLike, dictionary_place
+from ..sae import SAE
+from . import saelens, sparsify
+
+
+class Format(Protocol):
+    """One way of writing a dictionary into a folder."""
+
+    HOLDS: str
+    """The files that a folder of this format holds, in words."""
+
+    def reads(self, folder: Path) -> bool:
+        """Whether a folder is of this format: by the names of its files alone."""
+
+    def glance(self, folder: Path) -> tuple[Place | None, int | None]:
+        """(place, number of features) as far as the small files and the folder's name say; no weights are read.
+
+        Raises:
+            AttribError: a place that is not read here.
+        """
+
+    def read(self, folder: Path, site: Place | None = None) -> SAE:
+        """The dictionary; ``site`` is its place where the format does not say it, or whatever it says.
+
+        Raises:
+            AttribError: broken files, or a setting that is not read here.
+        """
+
+
+FORMATS: dict[str, Format] = {"SAELens": saelens, "sparsify": sparsify}
+
+
+def format_of(folder: Path) -> Format | None:
+    """The format of a folder; None where it holds no dictionary of a known one."""
+    return next((known for known in FORMATS.values() if known.reads(folder)), None)
+
+
+def read_sae(folder: Path | str, site: PlaceLike | None = None) -> SAE:
+    """Read a dictionary in any format that is known here.
+
+    Args:
+        folder: the folder with its files.
+        site: the place that it reads, for a format or a folder that does not say; whatever its files say.
+
+    Raises:
+        AttribError: no such folder, no known format, files that are broken or contradict each other, or a setting
+            that is not read here.
+    """
+    folder = Path(folder)
+    found = format_of(folder)
+    if found is None:
+        raise unknown(folder)
+    return found.read(folder, None if site is None else dictionary_place(site))
+
+
+def unknown(folder: Path) -> AttribError:
+    """What to say of a folder that holds no dictionary: what is in it, and what was looked for."""
+    known = "; ".join(f"{name} ({form.HOLDS})" for name, form in FORMATS.items())
+    if not folder.is_dir():
+        return AttribError(
+            f"There is no folder {str(folder)!r}.", f"A dictionary is a folder of a known format: {known}."
+        )
+    names = sorted(entry.name for entry in folder.iterdir())
+    held = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return AttribError(
+        f"{folder} is no dictionary of a known format. It holds {held or 'nothing'}.", f"The formats are {known}."
+    )

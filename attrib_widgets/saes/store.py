@@ -1,0 +1,365 @@
+"""``model.saes``: the dictionaries of a model by the place that they read, and the texts that their cards show."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakMethod
+
+from ..result import Table, render_text
+from ..words.errors import AttribError, ComponentError
+from ..words.places import OF_DICTIONARIES, Place, PlaceLike, dictionary_place
+from .cards import FIRINGS, Cards, Text, cards_of
+from .fit import fit
+from .formats import format_of, read_sae, unknown
+from .sae import SAE
+
+if TYPE_CHECKING:
+    from ..model.model import Model
+
+#: The folder beside a model's weights that its dictionaries are in, one folder each; and, in it or in one of them,
+#: the texts that the cards' numbers count.
+FOLDER, TEXTS = "saes", "contexts.json"
+#: How a model's texts are given.
+GIVE_TEXTS = 'Give some that it may fire on: model.saes.contexts = ["...", "..."].'
+
+
+class Opened(NamedTuple):
+    """A dictionary with its cards and where their texts come from, as far as there are any."""
+
+    sae: SAE
+    cards: Cards | None = None
+    text: Text | None = None
+
+
+class Texts:
+    """Texts by number, out of a JSON list that is read when the first is asked for."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._read: list[str] | None = None
+
+    def __call__(self, number: int) -> str:
+        if self._read is None:
+            self._read = read_texts(self.file)
+        if not 0 <= number < len(self._read):
+            raise AttribError(
+                f"{self.file} has {len(self._read)} texts, and a card asks for number {number}.",
+                "The texts and the cards do not belong together: take both from one folder.",
+            )
+        return self._read[number]
+
+
+def read_texts(file: Path) -> list[str]:
+    """The texts of a file: a JSON list, or one text a line.
+
+    Raises:
+        AttribError: it is neither.
+    """
+    try:
+        content = file.read_text(encoding="utf-8")
+        found = (
+            json.loads(content) if file.suffix == ".json" else [line for line in content.splitlines() if line.strip()]
+        )
+    except (OSError, ValueError) as reason:
+        raise AttribError(
+            f"{file} cannot be read as texts: {reason}.", "It is a JSON list, or one text a line."
+        ) from reason
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise AttribError(f"{file} is no list of texts.", "It is a JSON list of strings, or one text a line.")
+    return found
+
+
+@dataclass(eq=False)
+class _Held:
+    """One dictionary: in memory, or where it will be read from. Several folders that claim one place are refused."""
+
+    place: Place
+    folders: list[Path] = field(default_factory=list)
+    sae: SAE | None = None
+    texts: Texts | None = None
+    cards: Cards | None = None
+    made: tuple[Cards, Text] | None = None
+
+    @property
+    def has_cards(self) -> bool:
+        return len(self.folders) == 1 and (self.folders[0] / FIRINGS).is_file()
+
+
+class Dictionaries(MutableMapping[Place, SAE]):
+    """The dictionaries of a model, by place, each read when it is first asked for.
+
+    ::
+
+        model.saes["L8.mlp"] = aw.read_sae(folder)   # or the folder, or a SAE made in memory
+        model.saes.add(folder_of_folders)            # everything in it
+        model.saes.contexts = ["...", "..."]         # texts for the cards of dictionaries that came without
+
+    A key is any spelling of a place: ``"L8.mlp"``, ``"L2"`` or ``"L2.post"`` (the stream behind layer 2), ``"L3.z"``
+    (the heads' outputs side by side). What does not fit the model is refused.
+    """
+
+    def __init__(self, folder: Path | None = None, model: Model | None = None) -> None:
+        self.folder = folder
+        self.version = 0
+        self.passed_over: dict[str, str] = {}
+        """Folders that hold a dictionary which cannot be read here, and why."""
+        self._model = model
+        self._held: dict[Place, _Held] = {}
+        self._contexts: list[str] | None = None
+        self._listeners: list[WeakMethod[Callable[[], object]]] = []
+        self._digest: str | None = None
+        if folder is not None:
+            self._list(folder)
+
+    @staticmethod
+    def of(model: Model) -> Dictionaries:
+        """Those in the ``saes`` folder beside the weights of a model, to which others can be added."""
+        beside = None if model.folder is None else model.folder / FOLDER
+        return Dictionaries(beside if beside is not None and beside.is_dir() else None, model)
+
+    # a mapping ------------------------------------------------------------------------------------------------
+    def __getitem__(self, place: PlaceLike) -> SAE:
+        return self.opened(place).sae
+
+    def __setitem__(self, place: PlaceLike, given: SAE | Path | str) -> None:
+        self._put(dictionary_place(place), given)
+        self._changed()
+
+    def __delitem__(self, place: PlaceLike) -> None:
+        del self._held[self._find(place).place]
+        self._changed()
+
+    def __contains__(self, place: object) -> bool:
+        try:
+            return dictionary_place(place) in self._held  # type: ignore[arg-type]
+        except ComponentError:
+            return False
+
+    def __iter__(self) -> Iterator[Place]:
+        return iter(sorted(self._held, key=lambda place: (place.layer, OF_DICTIONARIES.index(place.site))))
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __repr__(self) -> str:
+        whose = "" if self._model is None else f" of {self._model.name}"
+        rows = [self._row(self._held[place]) for place in self]
+        hidden = [f"not read: {name} ({reason})" for name, reason in self.passed_over.items()]
+        note = "" if rows else 'Give one: model.saes["L8.mlp"] = aw.read_sae(folder).'
+        title = f"{len(rows) or 'No'} {'dictionary' if len(rows) == 1 else 'dictionaries'}{whose}"
+        columns = ["place", "from", "cards", "features"] if rows else []
+        return render_text(Table(title, columns, rows, [], note, "\n".join(hidden)))
+
+    def _row(self, held: _Held) -> list[str]:
+        count = held.sae.n_features if held.sae is not None else None
+        if count is None and len(held.folders) == 1 and (known := format_of(held.folders[0])):
+            count = known.glance(held.folders[0])[1]
+        texts = "with texts" if held.texts else "labels"
+        cards = texts if held.has_cards else "from contexts" if self._contexts else "none"
+        return [str(held.place), " or ".join(map(self._said, held.folders)) or "memory", cards, str(count or "?")]
+
+    def _said(self, folder: Path) -> str:
+        return folder.name if self.folder is not None and folder.parent == self.folder else str(folder)
+
+    # what is in it --------------------------------------------------------------------------------------------
+    def opened(self, place: PlaceLike, make: bool = False) -> Opened:
+        """The dictionary of a place, its cards and their texts; ``make`` makes cards from :attr:`contexts` if needed.
+
+        Raises:
+            KeyError: no dictionary for it; AttribError: it cannot be read, or does not fit the model.
+        """
+        held = self._find(place)
+        if held.sae is None:
+            if len(held.folders) > 1:
+                raise AttribError(
+                    f"Several folders are for {held.place}: {', '.join(map(str, held.folders))}.",
+                    f'Choose one: model.saes["{held.place}"] = "{held.folders[0]}".',
+                )
+            held.sae = self._read(held.place, held.folders[0])
+        if held.has_cards and held.cards is None:
+            held.cards = Cards.read(held.folders[0])
+        if held.cards is not None and (held.texts or not self._contexts):
+            return Opened(held.sae, held.cards, held.texts)
+        if make and held.made is None and self._contexts and self._model is not None:
+            held.made = cards_of(self._model, held.sae, self._contexts)
+        return Opened(held.sae, *(held.made or (held.cards, None)))
+
+    def cards(self, place: PlaceLike) -> Cards | None:
+        """What the features of a dictionary fire on, where that was computed."""
+        return self.opened(place).cards
+
+    @property
+    def contexts(self) -> list[str] | None:
+        """Texts for the cards of dictionaries that came without: set a list of texts, or a file of them.
+
+        What each feature fires on in them is found when the first card of its dictionary is opened.
+        """
+        return self._contexts
+
+    @contexts.setter
+    def contexts(self, texts: Sequence[str] | Path | None) -> None:
+        if isinstance(texts, (Path, str)):
+            texts = read_texts(Path(texts))
+        found = None if texts is None else list(texts)
+        if found is not None and not (found and all(isinstance(text, str) for text in found)):
+            raise AttribError("Contexts are texts.", 'Give a list of them: ["...", "..."], or the file that holds it.')
+        self._contexts = found
+        for held in self._held.values():
+            held.made = None
+        self._changed()
+
+    def add(self, given: Any) -> None:
+        """Take dictionaries in: an SAE, the folder of one or of several, a mapping by place, or a list of these.
+
+        Raises:
+            AttribError: none is found there, or one does not fit the model.
+        """
+        self._add(given)
+        self._changed()
+
+    def _add(self, given: Any) -> None:
+        if isinstance(given, SAE):
+            self._put(given.site, given)
+        elif isinstance(given, (str, Path)):
+            self._add_folder(Path(given))
+        elif isinstance(given, Mapping):
+            for place, one in given.items():
+                self._put(dictionary_place(place), one)
+        elif isinstance(given, Iterable):
+            for one in given:
+                self._add(one)
+        else:
+            raise AttribError(
+                f"A {type(given).__name__} holds no dictionaries.", "Give a folder, an aw.SAE, or a dict of places."
+            )
+
+    def _add_folder(self, folder: Path) -> None:
+        known = format_of(folder)
+        if known is None:
+            if not self._list(folder):
+                reasons = "; ".join(f"{name}: {why}" for name, why in self.passed_over.items())
+                raise AttribError(f"No dictionary in {folder} can be read. {reasons}") if reasons else unknown(folder)
+            return
+        place = _named(folder) or known.glance(folder)[0]
+        if place is None:
+            raise AttribError(
+                f"{folder} does not say where its dictionary reads.", f'Say it: model.saes["L8.mlp"] = "{folder}".'
+            )
+        self._put(place, folder)
+
+    def _find(self, place: PlaceLike) -> _Held:
+        try:
+            found = dictionary_place(place)
+        except ComponentError:
+            found = None
+        if found is None or found not in self._held:
+            there = ", ".join(map(str, self)) or "none"
+            raise KeyError(f"No dictionary for {found or place}; there are {there}.")
+        return self._held[found]
+
+    def _put(self, place: Place, given: SAE | Path | str) -> None:
+        if isinstance(given, SAE):
+            if given.site != place:
+                raise ComponentError(
+                    f"{given!r} was given for {place}.",
+                    f'If it does read {place}: aw.read_sae(folder, site="{place}").',
+                )
+            if self._model is not None:
+                fit(self._model, given, self._sha)
+            self._held[place] = _Held(place, sae=given)
+        elif isinstance(given, (str, Path)):
+            folder = Path(given)
+            self._held[place] = _Held(place, [folder], self._read(place, folder), _texts(folder))
+        else:
+            raise ComponentError(
+                f"A dictionary cannot be a {type(given).__name__}.", "Give an aw.SAE, or the folder of one."
+            )
+
+    def _read(self, place: Place, folder: Path) -> SAE:
+        """The dictionary of a folder, which has to be for this place.
+
+        Raises:
+            AttribError: it is for another place, or does not fit the model.
+        """
+        known = format_of(folder)
+        told = None if known is None else known.glance(folder)[0]
+        if told not in (None, place):
+            raise ComponentError(
+                f"The dictionary in {folder} is for {told}, and was given for {place}.",
+                f'If it does read {place}: aw.read_sae(folder, site="{place}").',
+            )
+        sae = read_sae(folder, place if told is None else None)
+        if self._model is not None:
+            fit(self._model, sae, self._sha)
+        return sae
+
+    def _list(self, root: Path) -> int:
+        """Find the dictionaries in the folders of a folder: by the names of the folders, else by what is in them."""
+        found: dict[Place, list[tuple[bool, Path]]] = {}
+        for folder in sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else ():
+            if (known := format_of(folder)) is None:
+                continue
+            named, reason = _named(folder), "it does not say where it reads"
+            try:
+                place = named or known.glance(folder)[0]
+            except AttribError as error:
+                place, reason = None, error.message
+            if place is None:
+                self.passed_over[folder.name] = reason
+            else:
+                found.setdefault(place, []).append((named is not None, folder))
+        for place, claims in found.items():
+            best = [folder for named, folder in claims if named] or [folder for _, folder in claims]
+            self._held[place] = _Held(place, best, texts=_texts(*best))
+        return len(found)
+
+    def _sha(self) -> str | None:
+        """SHA-256 of the weights in the model's folder, where they are one file."""
+        if self._digest is None and self._model is not None and self._model.folder is not None:
+            file = self._model.folder / "model.safetensors"
+            self._digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+        return self._digest
+
+    # who shows it ---------------------------------------------------------------------------------------------
+    def on_change(self, listener: Callable[[], object]) -> None:
+        """Call a method whenever dictionaries or texts come or go, for as long as its object lives."""
+        self._listeners.append(WeakMethod(listener))
+
+    def _changed(self) -> None:
+        self.version += 1
+        self._listeners = [known for known in self._listeners if known() is not None]
+        for known in self._listeners:
+            if (listener := known()) is not None:
+                listener()
+
+
+def open_folder(model: Model, place: Place, folder: Path | str) -> Opened:
+    """The dictionary of a folder for one place of a model, with the cards that are in it, kept nowhere.
+
+    Raises:
+        AttribError: it cannot be read, is for another place, or does not fit the model.
+    """
+    found = Dictionaries(model=model)
+    found[place] = folder
+    return found.opened(place)
+
+
+def _named(folder: Path) -> Place | None:
+    """The place that a folder is named after, as it is printed or as it used to be; None for any other folder."""
+    try:
+        found = dictionary_place(folder.name)
+    except ComponentError:
+        return None
+    old = {"z": f"L{found.layer}.attn", "post": f"L{found.layer}"}.get(found.site)
+    return found if folder.name in (str(found), old) else None
+
+
+def _texts(*folders: Path) -> Texts | None:
+    """The texts in a dictionary's folder, or beside it."""
+    beside = [file for folder in folders for file in (folder / TEXTS, folder.parent / TEXTS)]
+    return next((Texts(file) for file in beside if file.is_file()), None)

@@ -1,0 +1,141 @@
+"""The table of formats: which folder is read by which, and what is said of one that none reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import attrib_widgets as aw
+from attrib_widgets.saes import formats
+from attrib_widgets.saes.formats.saelens import write_sae
+from attrib_widgets.saes.store import Dictionaries
+from attrib_widgets.words.errors import AttribError, ComponentError
+from attrib_widgets.words.places import Place
+
+WIDTH, COUNT = 6, 18
+
+
+def sparsify(folder: Path, **changes) -> dict[str, torch.Tensor]:
+    """A folder as sparsify writes it, and its tensors."""
+    torch.manual_seed(0)
+    tensors = {
+        "encoder.weight": torch.randn(COUNT, WIDTH),
+        "encoder.bias": torch.randn(COUNT) * 0.1,
+        "W_dec": torch.randn(COUNT, WIDTH),
+        "b_dec": torch.randn(WIDTH),
+    }
+    config = {
+        "activation": "topk", "expansion_factor": 3, "normalize_decoder": True, "num_latents": 0, "k": 4,
+        "multi_topk": False, "skip_connection": False, "transcode": False, "d_in": WIDTH,
+    }  # fmt: skip
+    folder.mkdir(parents=True)
+    (folder / "cfg.json").write_text(json.dumps(config | changes))
+    save_file(tensors, folder / "sae.safetensors")
+    return tensors
+
+
+def saelens(site: str, width: int = WIDTH) -> aw.SAE:
+    """A small dictionary of one place."""
+    both = torch.cat([torch.eye(width), -torch.eye(width)])
+    return aw.SAE(site, "standard", both.T.contiguous(), torch.zeros(2 * width), both, torch.zeros(width))
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("layers.1", "L1.post"), ("layers.8.mlp", "L8.mlp"), ("h.3.mlp", "L3.mlp"), ("gpt_neox.layers.2", "L2.post")],
+)
+def test_sparsify_is_its_formula(tmp_path, name, place):
+    t = sparsify(tmp_path / name)
+    sae = aw.read_sae(tmp_path / name)
+    assert str(sae.site) == place and sae.k == 4
+    x = torch.randn(5, WIDTH)
+    pre = ((x - t["b_dec"]) @ t["encoder.weight"].T + t["encoder.bias"]).relu()
+    kept = pre >= pre.topk(4).values[:, -1:]
+    assert torch.allclose(sae.encode(x), pre * kept, atol=1e-6)
+    assert torch.allclose(sae.decode(sae.encode(x)), (pre * kept) @ t["W_dec"] + t["b_dec"], atol=1e-5)
+
+
+def test_a_place_that_the_files_do_not_say_is_asked_for(tmp_path):
+    sparsify(tmp_path / "mine")
+    with pytest.raises(AttribError, match=r"does not say where.*site="):
+        aw.read_sae(tmp_path / "mine")
+    assert aw.read_sae(tmp_path / "mine", site="L3").site == Place("post", 3)
+    write_sae(saelens("L1.mlp"), tmp_path / "two")
+    config = json.loads((tmp_path / "two" / "cfg.json").read_text())
+    config["metadata"]["hook_name"] = "blocks.2.hook_resid_pre"  # the same numbers as behind the layer before
+    (tmp_path / "two" / "cfg.json").write_text(json.dumps(config))
+    with pytest.raises(AttribError, match=r"hook_resid_pre.*site="):
+        aw.read_sae(tmp_path / "two")
+    assert str(aw.read_sae(tmp_path / "two", site="L1.post").site) == "L1.post"
+    with pytest.raises(ComponentError, match="No dictionary reads L0H1"):
+        aw.read_sae(tmp_path / "two", site="L0H1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"transcode": True}, "transcode = True"),
+        ({"skip_connection": True}, "skip_connection"),
+        ({"activation": "groupmax"}, "groupmax"),
+        ({"signed": True}, "signed = True"),
+        ({"d_in": 7, "num_latents": COUNT}, "d_in = 7.*has 6"),
+        ({"num_latents": 20}, "features = 20.*has 18"),
+        ({"k": None}, "needs its k"),
+    ],
+)
+def test_what_sparsify_says_and_is_not_read_is_refused(tmp_path, changes, said):
+    sparsify(tmp_path / "layers.1", **changes)
+    with pytest.raises(AttribError, match=said):
+        aw.read_sae(tmp_path / "layers.1")
+
+
+def test_a_module_that_is_no_place_is_refused_by_name(tmp_path):
+    sparsify(tmp_path / "layers.0.attention")
+    with pytest.raises(AttribError, match=r"layers\.0\.attention"):
+        aw.read_sae(tmp_path / "layers.0.attention")
+
+
+def test_broken_sparsify_files_are_named(tmp_path):
+    sparsify(tmp_path / "layers.1")
+    file = tmp_path / "layers.1" / "sae.safetensors"
+    save_file({"W_skip": torch.zeros(2)}, file)
+    with pytest.raises(AttribError, match=r"holds W_skip.*and no others"):
+        aw.read_sae(tmp_path / "layers.1")
+    file.write_bytes(b"no tensors")
+    with pytest.raises(AttribError, match="cannot be read"):
+        aw.read_sae(tmp_path / "layers.1")
+
+
+def test_an_unknown_folder_is_told_what_it_holds_and_what_is_known(tmp_path):
+    for name in ("ae.pt", "config.json"):
+        (tmp_path / name).touch()
+    with pytest.raises(AttribError) as caught:
+        aw.read_sae(tmp_path)
+    assert all(said in str(caught.value) for said in ("ae.pt, config.json", "SAELens", "sparsify", "sae.safetensors"))
+    with pytest.raises(AttribError, match="There is no folder"):
+        aw.read_sae(tmp_path / "nowhere")
+
+
+def test_a_format_is_one_row(tmp_path, monkeypatch):
+    """What a new format needs for its dictionaries to be read, listed and given to a model."""
+    mine = SimpleNamespace(
+        HOLDS="mine.txt",
+        reads=lambda folder: (folder / "mine.txt").is_file(),
+        glance=lambda folder: (Place("mlp", 1), 2 * WIDTH),
+        read=lambda folder, site=None: saelens("L1.mlp"),
+    )
+    monkeypatch.setitem(formats.FORMATS, "mine", mine)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "mine.txt").touch()
+    sparsify(tmp_path / "layers.0")
+    write_sae(saelens("L2.z"), tmp_path / "L2.z")
+    found = Dictionaries(tmp_path)
+    assert [str(place) for place in found] == ["L0.post", "L1.mlp", "L2.z"]
+    assert [sae.n_features for sae in found.values()] == [COUNT, 2 * WIDTH, 2 * WIDTH]
+    with pytest.raises(AttribError, match=r"mine.txt"):
+        aw.read_sae(tmp_path)

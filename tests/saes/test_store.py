@@ -1,0 +1,265 @@
+"""``model.saes``: which dictionary belongs to which place of a model, where it comes from, and what is refused."""
+
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+import weakref
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import attrib_widgets as aw
+from attrib_widgets.saes.cards import make_cards
+from attrib_widgets.saes.formats.saelens import write_sae
+from attrib_widgets.saes.store import TEXTS, Dictionaries
+from attrib_widgets.words.errors import AttribError, ComponentError
+from attrib_widgets.words.places import Place, place
+from fixtures import families
+
+TEXTS_GIVEN = ["The capital of Italy is Rome", "Mary gave the bag to John", "The capital of France is Paris"]
+
+
+def random_sae(site: str, width: int, seed: int = 0, **metadata) -> aw.SAE:
+    torch.manual_seed(seed)
+    rows = torch.nn.functional.normalize(torch.randn(20, width), dim=1)
+    sae = aw.SAE(site, "topk", rows.T.contiguous(), torch.zeros(20), rows, torch.zeros(width), k=4)
+    return replace(sae, metadata=metadata)
+
+
+@pytest.fixture
+def model():
+    """A model of its own, whose dictionaries no other test sees."""
+    return aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
+
+
+@pytest.fixture
+def a(model):
+    return aw.attribute(model.run(families.PROMPT), " Paris")
+
+
+def test_a_model_begins_without_and_says_how_to_give_one(model, a):
+    assert len(model.saes) == 0 and "L1.mlp" not in model.saes and 'model.saes["L8.mlp"]' in repr(model.saes)
+    with pytest.raises(ComponentError, match=r'no dictionary for L1\.mlp.*model\.saes\["L1\.mlp"\]'):
+        a.features("L1.mlp")
+    with pytest.raises(KeyError, match=r"L1\.mlp; there are none"):
+        model.saes["L1.mlp"]
+    assert model.saes.get("notes") is None and "notes" not in model.saes and 3.5 not in model.saes
+
+
+def test_any_spelling_of_a_place_is_one_key(model, a):
+    d = model.d_model
+    for key, site in (("L1.attn", "L1.z"), ("L1", "L1.post"), ("m1", "L1.mlp")):
+        model.saes[key] = random_sae(site, d)
+    assert list(model.saes) == [Place("z", 1), Place("mlp", 1), Place("post", 1)]
+    assert model.saes["L1"] is model.saes["L1.post"] is model.saes[Place("post", 1)]
+    for row, site in (("L1H2", "L1.z"), ("L1.mlp", "L1.mlp"), ("L1", "L1.post"), ("L1.post", "L1.post")):
+        own, given = a.features(row), a.features(row, model.saes[site])
+        assert own.site == site and own.labels == given.labels and torch.equal(own.values, given.values)
+        assert str(own.card().feature).startswith(site + "/")
+    assert a.features("L1").card("L1/3").feature == a.features("L1").card("L1.post/3").feature
+    del model.saes["L1.attn"]
+    assert "L1.z" not in model.saes and len(model.saes) == 2
+    lines = repr(model.saes).splitlines()
+    assert lines[0].startswith("2 dictionaries of") and lines[1].split() == ["place", "from", "cards", "features"]
+    assert lines[2].split() == ["L1.mlp", "memory", "none", "20"]
+
+
+def test_what_does_not_fit_is_refused_naming_both(model, monkeypatch):
+    d = model.d_model
+    for key, sae, said in (
+        ("L1.mlp", random_sae("L1.mlp", 8), rf"reads 8 numbers, and L1\.mlp of .* has {d}"),
+        ("L9.mlp", random_sae("L9.mlp", d), "no layer 9.*0 to 2"),
+        ("L0.mlp", random_sae("L1.mlp", d), r"SAE of L1\.mlp.* was given for L0\.mlp"),
+        ("L1.mlp", {}, "cannot be a dict"),
+        ("L0H1", random_sae("L1.mlp", d), "No dictionary reads L0H1"),
+    ):
+        with pytest.raises(ComponentError, match=said):
+            model.saes[key] = sae
+    monkeypatch.setattr(model.hf.config, "_name_or_path", "openai-community/gpt2")
+    monkeypatch.setattr(model.hf, "name_or_path", "openai-community/gpt2")
+    with pytest.raises(ComponentError, match=r"trained on pythia-70m, and this is .*metadata"):
+        model.saes["L1.mlp"] = random_sae("L1.mlp", d, model_name="pythia-70m")
+    for name in ("gpt2-small", "gpt2"):
+        model.saes["L1.mlp"] = random_sae("L1.mlp", d, model_name=name)
+    assert len(model.saes) == 1
+
+
+def test_weights_with_another_hash_are_another_model(tmp_path):
+    shutil.copytree(aw.demo.path(), tmp_path / "m")
+    sae_folder = aw.demo.path() / "saes" / "L2.mlp"
+    model = aw.load(str(tmp_path / "m"))
+    assert model.saes["L2.mlp"].n_features > 1000
+    model.hf.lm_head.weight.data.mul_(1.1)
+    model.hf.save_pretrained(tmp_path / "n")
+    aw.load("demo").tokenizer.save_pretrained(tmp_path / "n")
+    other = aw.load(str(tmp_path / "n"))
+    with pytest.raises(ComponentError, match="other weights of demo"):
+        other.saes["L2.mlp"] = sae_folder
+    other.saes["L2.mlp"] = replace(aw.read_sae(sae_folder), metadata={})
+
+
+def test_folders_beside_the_weights_are_found_and_read_when_asked_for(tmp_path, monkeypatch):
+    folder = tmp_path / "m"
+    model = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
+    model.hf.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    d = model.d_model
+    for name, site in (
+        ("L0.attn", "L0.z"),
+        ("L1", "L1.post"),
+        ("some", "L2.mlp"),
+        ("L1.mlp", "L1.mlp"),
+        ("x", "L1.mlp"),
+    ):
+        write_sae(random_sae(site, d), folder / "saes" / name)
+    (folder / "saes" / "notes").mkdir()
+    write_sae(random_sae("L0.mlp", d), folder / "saes" / "z")
+    config = folder / "saes" / "z" / "cfg.json"
+    config.write_text(config.read_text().replace("hook_mlp_out", "hook_attn_out"))
+    from attrib_widgets.saes import store
+
+    read = []
+    monkeypatch.setattr(store, "read_sae", lambda f, site=None: read.append(f.name) or aw.read_sae(f, site))
+    model = aw.load(str(folder))
+    assert "saes" not in model.__dict__, "loading looks at nothing"
+    assert [str(p) for p in model.saes] == ["L0.z", "L1.mlp", "L1.post", "L2.mlp"] and not read
+    shown = repr(model.saes)
+    assert not read and "L0.attn" in shown and "hook_attn_out" in shown and "notes" not in shown
+    assert model.saes["L1.mlp"].n_features == 20 and read == ["L1.mlp"], "named after the place, before what says it"
+    assert list(model.saes.passed_over) == ["z"]
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    assert a.features("L2.mlp").site == "L2.mlp" and a.features("L0H1").site == "L0.z" and len(read) == 3
+
+
+def test_two_folders_for_one_place_and_a_folder_named_after_another(tmp_path, model):
+    for name in ("a", "b", "L0.mlp"):
+        write_sae(random_sae("L1.mlp", model.d_model), tmp_path / name)
+    model.saes.add(tmp_path)
+    with pytest.raises(AttribError, match=r"Several folders are for L1\.mlp.*Choose one"):
+        model.saes["L1.mlp"]
+    model.saes["L1.mlp"] = tmp_path / "b"
+    assert model.saes["L1.mlp"].n_features == 20
+    with pytest.raises(ComponentError, match=r"is for L1\.mlp, and was given for L0\.mlp.*site="):
+        model.saes["L0.mlp"]
+
+
+def test_everything_that_can_be_added(tmp_path, model):
+    one, two = random_sae("L0.mlp", model.d_model), random_sae("L1.z", model.d_model)
+    write_sae(one, tmp_path / "one")
+    write_sae(two, tmp_path / "two")
+    for given, there in (
+        (one, ["L0.mlp"]),
+        (tmp_path / "two", ["L1.z"]),
+        (str(tmp_path), ["L0.mlp", "L1.z"]),
+        ({"L0.mlp": tmp_path / "one", "L1.attn": two}, ["L0.mlp", "L1.z"]),
+        ([one, tmp_path / "two"], ["L0.mlp", "L1.z"]),
+    ):
+        model.saes.clear()
+        model.saes.add(given)
+        assert [str(p) for p in model.saes] == there
+        assert all(sae.n_features == 20 for sae in model.saes.values())
+    with pytest.raises(AttribError, match=r"cannot|holds no dictionaries"):
+        model.saes.add(3)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AttribError, match=r"holds nothing.*SAELens"):
+        model.saes.add(tmp_path / "empty")
+
+
+def test_cards_come_from_the_folder_with_their_texts(tmp_path, model, a):
+    sae = random_sae("L1.mlp", model.d_model)
+    ids = [model.encode(text) for text in TEXTS_GIVEN]
+    x = torch.stack([model.run(i).record.mlp_write[1][:5] for i in ids])
+    said = [[[f"on {model.token(i)}"] for i in row[:5]] for row in ids]
+    write_sae(sae, tmp_path / "L1.mlp")
+    make_cards(sae, x, [5] * 3, said).write(tmp_path / "L1.mlp")
+    model.saes.add(tmp_path)
+    card = a.features("L1.mlp").card()
+    assert card.contexts == [] and "model.saes.contexts" in card.missing and card.missing in repr(card)
+    assert "labels" in repr(model.saes)
+    (tmp_path / TEXTS).write_text(json.dumps(TEXTS_GIVEN))
+    model.saes.add(tmp_path)
+    feature = int(model.saes.cards("L1.mlp").density.argmax())
+    card = a.features("L1.mlp").card(feature)
+    texts = ["".join(model.token(i) for i in row) for row in ids]
+    assert card.contexts and all("".join(firing.tokens) in texts for firing in card.contexts) and not card.missing
+    assert a.features("L1.mlp", tmp_path / "L1.mlp").card(feature).contexts == card.contexts
+    (tmp_path / TEXTS).write_text("[1]")
+    model.saes.add(tmp_path)
+    with pytest.raises(AttribError, match="no list of texts"):
+        a.features("L1.mlp").card(feature)
+    (tmp_path / TEXTS).write_text("[]")
+    model.saes.add(tmp_path)
+    with pytest.raises(AttribError, match=r"has 0 texts.*belong together"):
+        a.features("L1.mlp").card(feature)
+
+
+def test_texts_given_make_the_cards_of_a_dictionary_without(model, a, tmp_path):
+    model.saes["L1.mlp"] = sae = random_sae("L1.mlp", model.d_model)
+    bare = a.features("L1.mlp").card(3)
+    assert bare.contexts == [] and 'model.saes.contexts = ["..."' in bare.missing and bare.missing in repr(bare)
+    model.saes.contexts = TEXTS_GIVEN * 3
+    x = {text: sae.encode(model.run(text).record.mlp_write[1].float()) for text in TEXTS_GIVEN}
+    for feature in range(sae.n_features):
+        card = a.features("L1.mlp").card(feature)
+        largest = max(float(active[1:, feature].max()) for active in x.values())
+        if largest == 0:
+            assert card.contexts == [] and card.missing == "It fires in none of the texts."
+            continue
+        first = card.contexts[0]
+        assert max(first.activations[1:]) == pytest.approx(largest, abs=1e-4)
+        assert first.activations[first.position] == pytest.approx(largest, abs=1e-4)
+        assert card.density == pytest.approx(
+            sum(int((v[1:, feature] > 0).sum()) for v in x.values()) / sum(len(v) - 1 for v in x.values())
+        )
+    assert any(a.features("L1.mlp").concepts), "labels, once the cards are made"
+    model.saes.contexts = None
+    assert a.features("L1.mlp").card(3).contexts == []
+    (tmp_path / "lines.txt").write_text("\n".join(TEXTS_GIVEN))
+    model.saes.contexts = tmp_path / "lines.txt"
+    assert model.saes.contexts == TEXTS_GIVEN
+    for wrong in ([], [3], "The capital of"):
+        with pytest.raises(AttribError, match="list"):
+            model.saes.contexts = wrong
+
+
+def test_the_embedded_model_from_its_own_folder_shows_everything():
+    model, demo = aw.load(str(aw.demo.path())), aw.load("demo")
+    assert list(model.saes) == list(demo.saes) and len(model.saes) == 15
+    assert model.suggestions == demo.suggestions and model.suggestions[0][1:] == aw.demo.tasks["capitals"][0]
+    a, b = (aw.attribute(m.run(aw.demo.PROMPT), aw.demo.TARGET) for m in (model, demo))
+    for row in ("L2.mlp", "L3H1", "L2"):
+        one, other = a.features(row), b.features(row)
+        assert one.labels == other.labels and one.concepts == other.concepts and any(one.concepts)
+        assert one.card().contexts and one.card().contexts == other.card().contexts
+    assert str(place("L3.attn/1444").of) == a.features("L3H1").site
+
+
+def test_who_listens_hears_of_changes_and_is_not_kept(model):
+    class Listener:
+        heard = 0
+
+        def hear(self) -> None:
+            self.heard += 1
+
+    listener = Listener()
+    model.saes.on_change(listener.hear)
+    model.saes["L1.mlp"] = random_sae("L1.mlp", model.d_model)
+    model.saes.contexts = ["a"]
+    del model.saes["L1.mlp"]
+    assert listener.heard == 3 == model.saes.version
+    gone = weakref.ref(listener)
+    del listener
+    gc.collect()
+    assert gone() is None
+    model.saes.contexts = None
+
+
+def test_without_a_model_nothing_is_compared(tmp_path: Path):
+    write_sae(random_sae("L7.mlp", 5), tmp_path / "L7.mlp")
+    found = Dictionaries(tmp_path)
+    assert found["L7.mlp"].d_in == 5 and found.cards("L7.mlp") is None
+    assert len(Dictionaries(tmp_path / "nowhere")) == 0
