@@ -246,10 +246,7 @@ class Donor(Protocol):
 
 def held(rec: Recording, part: Place) -> Float[Tensor, "position width"]:
     """What a place that needs no recomputation held in a recording (z: of all heads of the layer)."""
-    site, layer = part.slot
-    by_site = {"stream": rec.streams, "z": rec.z, "attn": rec.attn_out, "mlp": rec.mlp_out}
-    tensor: Tensor = by_site[site][layer]
-    return tensor
+    return rec.at(*part.slot)
 
 
 def head_writes(

@@ -181,10 +181,10 @@ def _paths(
         here = [r for r in readers if r.layer == layer]
         live = None  # what the layer reads in the second pass, where a reader before it has changed that
         if any(taken) and any(r.heads for r in here):
-            so_far = sweep(base, taken, position, job=job, budget=budget, reads=[("stream", layer)])
+            so_far = sweep(base, taken, position, job=job, budget=budget, reads=[("pre", layer)])
             cost.add(so_far, 0)
             done = done & so_far.done
-            live = so_far.reads["stream", layer]
+            live = so_far.reads["pre", layer]
         for i, writes in enumerate(taken):
             writes += _taken(base, here, layer, first, i, None if live is None else live[i], bool(writes))
     second = sweep(base, taken, position, job=job, budget=budget)
@@ -228,7 +228,7 @@ def _taken(
     earlier layers have changed the second pass.
     """
     heads = [r for r in readers if r.heads]
-    found = _heads_taken(base, heads, layer, first.reads["stream", layer][row], stream) if heads else []
+    found = _heads_taken(base, heads, layer, first.reads["pre", layer][row], stream) if heads else []
     if any(r.side == "mlp" for r in readers):
         value = first.reads["mlp", layer][row]
         # Also where it answers as before, once what it would read in the second pass is another.
