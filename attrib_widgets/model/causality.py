@@ -6,14 +6,14 @@ function of one's own that is given none. What an experiment may leave out depen
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nnsight
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .capture import Recording, forward_options
+from .capture import forward_options
 from .rounding import half_ulp
 from .sweep import LIMITS
 
@@ -28,7 +28,7 @@ AHEAD = (
 
 
 @torch.no_grad()
-def causality_error(model: Model, record: Recording, ids: Sequence[int]) -> float:
+def causality_error(model: Model, ids: Sequence[int]) -> float:
     """The largest change of a stream in front of the last token of ``ids``, in units of what rounding explains.
 
     The last token is changed, beside an unchanged copy that shows the rounding, and left out altogether. Infinite where
@@ -43,13 +43,13 @@ def causality_error(model: Model, record: Recording, ids: Sequence[int]) -> floa
     except Exception:  # whatever a family's own code says of inputs that it does not expect
         return torch.inf
     limit, found = LIMITS.get(model.dtype, LIMITS[torch.bfloat16]), 0.0
-    for depth, (x, whole, part) in enumerate(zip(rows, record.streams, shorter, strict=True), 1):
+    for depth, (x, part) in enumerate(zip(rows, shorter, strict=True), 1):
         before = x[:, :-1].double()
         noise = (before[0] - before[2]).abs().max()
         size = before[0].abs().max()
         bound = 8 * noise + 4 * depth * half_ulp(size, x.dtype)
         found = max(found, float((before[0] - before[1]).abs().max() / bound))
-        left_out = (whole[:-1].double() - part[0].double()).abs().max()
+        left_out = (before[0] - part[0].double()).abs().max()
         found = max(found, float(left_out / (limit * size).clamp_min(1e-30)))
         if not found <= 1:
             break
@@ -58,13 +58,20 @@ def causality_error(model: Model, record: Recording, ids: Sequence[int]) -> floa
 
 def _streams(model: Model, prompts: Sequence[Sequence[int]]) -> list[Float[Tensor, "prompt position d_model"]]:
     """What every layer and the final norm read, of prompts of one length."""
-    root, shape = model.traced, (len(prompts), len(prompts[0]), -1)
+    root, rows, each = model.traced, len(prompts), len(prompts[0])
+
+    def shaped(given: Any) -> Tensor:
+        x: Tensor = given[0] if isinstance(given, tuple) else given
+        if x.dim() > 3 and x.shape[1:3] == (rows, each):  # several streams, before the prompts
+            x = x.movedim(0, 2)
+        return x.detach().reshape(rows, each, -1).clone()
+
     blocks, final = root.get(model.anatomy.layers), root.get(model.anatomy.final_norm)
     tokens = torch.tensor([list(ids) for ids in prompts], device=model.device)
     with model.quiet(), root.trace(input_ids=tokens, **forward_options(model, None)) as tracer:
         kept = nnsight.save([])
         for block in blocks:
-            kept.append(block.input.detach().reshape(shape).clone())
-        kept.append(final.input.detach().reshape(shape).clone())
+            kept.append(shaped(block.input))
+        kept.append(shaped(final.input))
         tracer.stop()
     return [x.to(model.home) for x in kept]
