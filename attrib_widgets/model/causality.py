@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .capture import forward_options
-from .rounding import half_ulp
-from .sweep import LIMITS
+from .anatomy.rounding import half_ulp
+from .tracing.record import forward_options
+from .tracing.sweep import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

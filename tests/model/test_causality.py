@@ -13,7 +13,7 @@ from transformers import AttentionInterface
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.cells import Cell, Part, RunDonor
+from attrib_widgets.analysis.experiments.cells import Cell, Part, RunDonor
 from attrib_widgets.widgets import details, wire
 from fixtures import families
 from fixtures.patching_twin import PatchTwin
