@@ -77,7 +77,7 @@ describe("the history", () => {
     store.openTab("why");
     store.select("L3H5", 2);
     store.go(-1);
-    expect([store.selected.value, store.source.value, store.tab.value]).toEqual(["L3H5", -1, "why"]);
+    expect([store.selected.value, store.source.value, store.screen.tab.value]).toEqual(["L3H5", -1, "why"]);
     expect(model.get("source")).toBe(-1);
     store.go(1);
     expect(store.source.value).toBe(2);
@@ -86,8 +86,8 @@ describe("the history", () => {
     store.go(-1);
     expect(store.open.value).toBe("L3H1");
     store.select("embed");
-    expect(store.past.value).toHaveLength(2);
-    expect(store.at.value).toBe(1);
+    expect(store.history.past.value).toHaveLength(2);
+    expect(store.history.at.value).toBe(1);
   });
 
   it("asks Python for an earlier question and puts its selection back", async () => {
@@ -96,15 +96,15 @@ describe("the history", () => {
     model.set("state", version(2, { question: 1 }));
     store.select("L0.mlp");
     store.go(-2);
-    expect(store.busy.value).not.toBeNull();
+    expect(store.screen.busy.value).not.toBeNull();
     expect(sent.at(-1)).toMatchObject({ op: "explain", args: { restore: 0, prompt: null, target: null } });
     model.set("state", version(3));
     answer("result", { data: { version: 3 } });
     await settle();
     expect(store.selected.value).toBe("L3H5");
-    expect(store.at.value).toBe(1);
-    expect(store.past.value).toHaveLength(4);
-    expect(store.busy.value).toBeNull();
+    expect(store.history.at.value).toBe(1);
+    expect(store.history.past.value).toHaveLength(4);
+    expect(store.screen.busy.value).toBeNull();
   });
 });
 
@@ -121,23 +121,23 @@ describe("a new question", () => {
     expect(sent.at(-1)?.args).toEqual({ prompt: null, target: " Rome", against: null, position: null, corrupted: null });
     answer("ack");
     answer("progress", { done: 1, total: 2, note: "half" });
-    expect(store.busy.value).toEqual({ done: 1, total: 2, note: "half" });
+    expect(store.screen.busy.value).toEqual({ done: 1, total: 2, note: "half" });
     expect(store.reading.value?.header.version).toBe(1);
     model.set("state", version(2));
     answer("result", { data: { version: 2 } });
     await settle();
     expect(store.version.value).toBe(2);
-    expect(store.busy.value).toBeNull();
+    expect(store.screen.busy.value).toBeNull();
   });
 
   it("puts an error beside its field and leaves the rest alone", async () => {
     const { store, answer } = setup();
-    store.editing.value = "target";
+    store.screen.editing.value = "target";
     store.explain({ target: "Pariss" });
     answer("error", { message: "Two tokens.", hint: "Try “ Paris”.", field: "target" });
     await settle();
-    expect(store.problem.value).toEqual({ message: "Two tokens.", hint: "Try “ Paris”.", field: "target" });
-    expect(store.editing.value).toBe("target");
+    expect(store.screen.problem.value).toEqual({ message: "Two tokens.", hint: "Try “ Paris”.", field: "target" });
+    expect(store.screen.editing.value).toBe("target");
     expect(store.version.value).toBe(1);
   });
 
@@ -149,15 +149,15 @@ describe("a new question", () => {
     expect(sent.find((m) => m.op === "cancel")?.id).toBe(first);
     model.emit("msg:custom", { v: 1, id: first, kind: "error", message: "late" }, []);
     await settle();
-    expect(store.problem.value).toBeNull();
-    expect(store.busy.value).not.toBeNull();
+    expect(store.screen.problem.value).toBeNull();
+    expect(store.screen.busy.value).not.toBeNull();
   });
 
   it("is refused in a page without a kernel, with the reason", () => {
     const { store, sent } = setup({ static: true });
     store.explain({ target: " Rome" });
     expect(sent).toHaveLength(0);
-    expect(store.problem.value?.message).toContain("Needs a running kernel");
+    expect(store.screen.problem.value?.message).toContain("Needs a running kernel");
     expect(store.live.value).toBe("static");
   });
 });

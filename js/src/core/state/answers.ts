@@ -27,7 +27,7 @@ export interface Why {
   bias: Float32Array;
 }
 
-export class Source {
+export class Numbers {
   #reading: Reading | null;
   #client: Client;
   #fixed: boolean;

@@ -38,13 +38,13 @@ export function Crumbs() {
       layer: row?.layer ?? null,
       mixture: !!row?.mixture,
       feature: row ? feature : -1,
-      tab: store.order.value === "trace" ? "trace" : store.tab.value,
+      tab: store.screen.order.value === "trace" ? "trace" : store.screen.tab.value,
       source,
-      weighting: store.weighting.value,
+      weighting: store.screen.weighting.value,
       query: reading.position,
       lens: reading.header.python.lens ?? "",
       verify: (store.lab.of(id) && reading.header.python.verify) ?? "",
-      key: store.key.value >= 0 ? store.key.value : Math.max(0, whyKey),
+      key: store.screen.key.value >= 0 ? store.screen.key.value : Math.max(0, whyKey),
     });
     setCode(text);
     setCopied(await toClipboard(text, event.currentTarget as HTMLElement));
@@ -52,10 +52,10 @@ export function Crumbs() {
   return (
     <div class="aw-foot">
       <nav class="aw-crumbs" data-part="crumbs" aria-label="Where you are">
-        <button class="aw-arrow" data-part="back" aria-label="Back" disabled={store.at.value <= 0} onClick={() => store.go(-1)}>
+        <button class="aw-arrow" data-part="back" aria-label="Back" disabled={store.history.at.value <= 0} onClick={() => store.go(-1)}>
           ‹
         </button>
-        <button class="aw-arrow" data-part="forward" aria-label="Forward" disabled={store.at.value >= store.past.value.length - 1} onClick={() => store.go(1)}>
+        <button class="aw-arrow" data-part="forward" aria-label="Forward" disabled={store.history.at.value >= store.history.past.value.length - 1} onClick={() => store.go(1)}>
           ›
         </button>
         {path.map(([name, go], i) => (

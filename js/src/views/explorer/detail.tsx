@@ -56,7 +56,7 @@ export function Detail() {
   const inside = row.mixture ? MIXTURE : TABS[row.kind];
   const own = (split && inside) || (WRITES.has(row.kind) ? [WRITTEN] : []);
   const tabs = own.length ? [...own, LENS] : own;
-  const wanted = store.feature.value >= 0 ? "features" : store.tab.value;
+  const wanted = store.feature.value >= 0 ? "features" : store.screen.tab.value;
   const [tab, name] = tabs.find(([name]) => name === wanted) ?? tabs[0] ?? ["", ""];
   const many = tabs.length > 1;
   return (

@@ -35,15 +35,15 @@ export function Edit({ field, label, value, token = false, run, children }: Prop
     };
   }, []);
   const close = () => {
-    store.editing.value = "";
-    if (store.problem.value?.field === field) store.problem.value = null;
+    store.screen.editing.value = "";
+    if (store.screen.problem.value?.field === field) store.screen.problem.value = null;
   };
   // A token that truly begins with the dot is left alone.
   const typed = () => {
     const now = input.current?.value ?? text;
     return token && now.startsWith(DOT) && !value.startsWith(DOT) ? ` ${now.slice(1)}` : now;
   };
-  const failed = store.problem.value?.field === field;
+  const failed = store.screen.problem.value?.field === field;
   return (
     <form
       class={`aw-form ${token ? "aw-short" : ""}`}

@@ -1,5 +1,5 @@
 /** The Explorer: prompt, waterfall, detail, one under the other; every line answers the line above it. */
-import type { Order } from "../../core/state/store";
+import type { Order } from "../../core/state/screen";
 import { useView } from "../parts/context";
 import { TargetName } from "../parts/names";
 import { TracePanel } from "../tabs/trace";
@@ -15,7 +15,7 @@ export function Explorer() {
   const { store } = useView();
   const reading = store.reading.value;
   if (!reading) return <Status />;
-  const busy = store.busy.value !== null;
+  const busy = store.screen.busy.value !== null;
   return (
     <div class="aw-card">
       <PromptLine />
@@ -24,7 +24,7 @@ export function Explorer() {
         <Finding />
         <div class="aw-cols">
           <section class="aw-main" aria-label="Contributions">
-            {store.order.value === "map" ? <ComponentMap /> : store.order.value === "trace" ? <TracePanel /> : <Waterfall />}
+            {store.screen.order.value === "map" ? <ComponentMap /> : store.screen.order.value === "trace" ? <TracePanel /> : <Waterfall />}
           </section>
           <Detail />
         </div>
@@ -62,7 +62,7 @@ function Finding() {
       </h2>
       <div class="aw-seg" role="group" aria-label="How to show the contributions">
         {ORDERS.map(([order, label]) => (
-          <button key={order} data-order={order} aria-pressed={store.order.value === order} onClick={() => (store.order.value = order)}>
+          <button key={order} data-order={order} aria-pressed={store.screen.order.value === order} onClick={() => (store.screen.order.value = order)}>
             {label}
           </button>
         ))}

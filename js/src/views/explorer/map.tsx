@@ -136,7 +136,7 @@ export function ComponentMap() {
             key={kind}
             title="Show them in order"
             onClick={() => {
-              store.order.value = "order";
+              store.screen.order.value = "order";
               store.select(g.ids[0] ?? "");
             }}
           >

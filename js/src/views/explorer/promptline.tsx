@@ -28,7 +28,7 @@ export function PromptLine() {
   return (
     <div class="aw-top">
       <div class="aw-line">
-        {store.editing.value === "prompt" ? (
+        {store.screen.editing.value === "prompt" ? (
           <Edit field="prompt" label="Prompt" value={reading.header.prompt.text} run={(prompt) => store.explain({ prompt })}>
             {(fill) =>
               reading.header.examples.length > 0 && (
@@ -77,7 +77,7 @@ function Pencil({ field, label }: { field: Field; label: string }) {
       aria-label={label}
       aria-disabled={off}
       title={off ? NEEDS_KERNEL : label}
-      onClick={() => (off ? store.explain({}) : (store.editing.value = field))}
+      onClick={() => (off ? store.explain({}) : (store.screen.editing.value = field))}
     >
       <svg viewBox="0 0 16 16" width="14" height="14" aria-hidden="true">
         <path d="M11 2.5 13.5 5 5.5 13 2.5 13.5 3 10.5z" fill="none" stroke="currentColor" stroke-width="1.4" stroke-linejoin="round" />
@@ -155,7 +155,7 @@ function Candidates({ reading, editable }: { reading: Reading; editable: boolean
 function Target({ reading, editable }: { reading: Reading; editable: boolean }) {
   const { store } = useView();
   const { target } = reading.header;
-  const editing = store.editing.value;
+  const editing = store.screen.editing.value;
   if (store.hides("candidates")) return null;
   const slot = (field: "target" | "against", named: Named | null) => {
     if (editing === field) {
@@ -179,7 +179,7 @@ function Target({ reading, editable }: { reading: Reading; editable: boolean }) 
         aria-disabled={off}
         aria-label={`${field === "target" ? "Explain" : "Rather than"} ${named ? namesText(named) : "nothing"}: change`}
         title={off ? NEEDS_KERNEL : "Click to type another token"}
-        onClick={() => (off ? store.explain({}) : (store.editing.value = field))}
+        onClick={() => (off ? store.explain({}) : (store.screen.editing.value = field))}
       >
         {inside}
       </button>
@@ -197,7 +197,7 @@ function CorruptedLine({ reading, editable }: { reading: Reading; editable: bool
   const { store } = useView();
   const { corrupted, target, prompt } = reading.header;
   const value = corrupted?.text ?? prompt.text;
-  if (store.editing.value === "corrupted") {
+  if (store.screen.editing.value === "corrupted") {
     return (
       <div class="aw-line">
         <Edit field="corrupted" label="Prompt to compare with" value={value} run={(text) => store.explain({ corrupted: text })} />
@@ -208,7 +208,7 @@ function CorruptedLine({ reading, editable }: { reading: Reading; editable: bool
     if (!editable || store.fixed.value) return null;
     return (
       <div class="aw-line">
-        <button class="aw-link" data-part="edit-corrupted" onClick={() => (store.editing.value = "corrupted")}>
+        <button class="aw-link" data-part="edit-corrupted" onClick={() => (store.screen.editing.value = "corrupted")}>
           + compare with another prompt
         </button>
       </div>

@@ -4,9 +4,9 @@ import { useView } from "../parts/context";
 
 export function Status() {
   const { store } = useView();
-  const busy = store.busy.value;
+  const busy = store.screen.busy.value;
   const live = store.live.value;
-  const problem = store.problem.value;
+  const problem = store.screen.problem.value;
   const broken = store.broken.value;
   return (
     <div class="aw-status" data-part="status" role="status">
@@ -29,19 +29,19 @@ export function Status() {
           </button>
         </p>
       )}
-      {problem && problem.field !== (store.editing.value || "none") && <Problem />}
+      {problem && problem.field !== (store.screen.editing.value || "none") && <Problem />}
     </div>
   );
 }
 
 export function Problem() {
   const { store } = useView();
-  const problem = store.problem.value;
+  const problem = store.screen.problem.value;
   if (!problem) return null;
   return (
     <p class="aw-error" data-part="error" role="alert">
       <b>{problem.message}</b> {problem.hint}
-      <button type="button" class="aw-link" onClick={() => (store.problem.value = null)}>
+      <button type="button" class="aw-link" onClick={() => (store.screen.problem.value = null)}>
         Dismiss
       </button>
     </p>

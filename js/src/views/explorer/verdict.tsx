@@ -205,7 +205,7 @@ function Ask({ of }: { of: string }) {
           class="aw-btn"
           onClick={() => {
             store.lab.asking.value = "";
-            store.editing.value = "corrupted";
+            store.screen.editing.value = "corrupted";
           }}
         >
           Type one

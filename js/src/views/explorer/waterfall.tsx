@@ -15,7 +15,7 @@ const TAU = 0.05;
 export function Waterfall() {
   const { store } = useView();
   const reading = store.reading.value;
-  const inOrder = store.order.value === "order";
+  const inOrder = store.screen.order.value === "order";
   const open = store.open.value;
   const { lab } = store;
   const told = lab.told.value;
@@ -25,7 +25,7 @@ export function Waterfall() {
   const large = new Set(totals ? bySize(totals).slice(0, TOTALS).filter((i) => Math.abs(totals[i] ?? 0) >= TAU * gap) : []);
   const all = !reading ? [] : inOrder ? reading.values.length : reading.order.length;
   const indices = !reading ? [] : inOrder ? Array.from({ length: all as number }, (_, i) => i) : reading.order;
-  const expanded = inOrder || store.expanded.value || indices.length <= TOP + 1;
+  const expanded = inOrder || store.screen.expanded.value || indices.length <= TOP + 1;
   // The open component is never among the others, nor is one that acts through other parts.
   const kept = (i: number, at: number) => {
     const id = reading?.header.rows[i]?.id ?? "";
@@ -130,15 +130,15 @@ export function Waterfall() {
             })}
           </div>
           {rest.length > 0 && (
-            <button class="aw-wrow aw-row aw-others" aria-expanded="false" onClick={() => (store.expanded.value = true)}>
+            <button class="aw-wrow aw-row aw-others" aria-expanded="false" onClick={() => (store.screen.expanded.value = true)}>
               <span class="aw-name">{rest.length} others ▸</span> {bar(shown.length, restSum, true)}
               <span class="aw-val">{reading.signed(restSum)}</span>
             </button>
           )}
         </div>
       </div>
-      {!inOrder && store.expanded.value && indices.length > TOP + 1 && (
-        <button class="aw-link aw-fewer" aria-expanded="true" onClick={() => (store.expanded.value = false)}>
+      {!inOrder && store.screen.expanded.value && indices.length > TOP + 1 && (
+        <button class="aw-link aw-fewer" aria-expanded="true" onClick={() => (store.screen.expanded.value = false)}>
           Show the largest {TOP} only
         </button>
       )}

@@ -63,7 +63,7 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
   const { store, palette } = useView();
   const unit = store.reading.value?.header.target.unit;
   const { layers, tokens, target } = lens.header;
-  const show = store.lens.value;
+  const show = store.screen.lens.value;
   const [at, setAt] = useState<Cell | null>(null);
   const [kept, keep] = useState<Cell | null>(null);
   const [from, setFrom] = useState(Infinity);
@@ -110,7 +110,7 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
     <div data-part="lens">
       <div class="aw-seg aw-wrap" role="group" aria-label="What the cells show">
         {modes.map(([mode, text]) => (
-          <button key={mode} data-show={mode} aria-pressed={mode === show} onClick={() => (store.lens.value = mode)}>
+          <button key={mode} data-show={mode} aria-pressed={mode === show} onClick={() => (store.screen.lens.value = mode)}>
             {text}
           </button>
         ))}

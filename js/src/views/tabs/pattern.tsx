@@ -3,7 +3,7 @@ import { useMemo } from "preact/hooks";
 import type { Triangle } from "../../core/host/wire";
 import { percent, signed } from "../../core/maths/format";
 import type { Reading } from "../../core/state/reading";
-import type { Weighting } from "../../core/state/store";
+import type { Weighting } from "../../core/state/screen";
 import type { Row } from "../../core/types";
 import { Await } from "../parts/awaiting";
 import { useView } from "../parts/context";
@@ -20,13 +20,13 @@ export function HeadPattern({ row, compact = false }: { row: Row; compact?: bool
   const { store } = useView();
   const reading = store.reading.value;
   if (!reading) return null;
-  const weighting = compact ? "probability" : store.weighting.value;
+  const weighting = compact ? "probability" : store.screen.weighting.value;
   return (
     <div class={compact ? "aw-under" : ""}>
       {!compact && (
         <div class="aw-seg" role="group" aria-label="Weighting of the pattern">
           {NAMES.map(([name, text]) => (
-            <button key={name} aria-pressed={name === weighting} onClick={() => (store.weighting.value = name)}>
+            <button key={name} aria-pressed={name === weighting} onClick={() => (store.screen.weighting.value = name)}>
               {text}
             </button>
           ))}

@@ -16,7 +16,7 @@ export function WhyThere({ row }: { row: Row }) {
   const { store, palette } = useView();
   const reading = store.reading.value;
   const fallback = reading?.whyKey(row.id) ?? -1;
-  const key = store.key.value >= 0 ? store.key.value : fallback >= 0 ? fallback : 0;
+  const key = store.screen.key.value >= 0 ? store.screen.key.value : fallback >= 0 ? fallback : 0;
   if (!reading) return null;
   const loaded = store.data.pattern(row.id).value;
   const weights = loaded.state === "ready" ? loaded.value.row(reading.position) : null;
@@ -31,7 +31,7 @@ export function WhyThere({ row }: { row: Row }) {
         look={`aw-carried ${reading.position >= MANY ? "aw-flow" : ""}`}
         label="Key token whose score is explained"
         current={key}
-        pick={(s) => (store.key.value = s)}
+        pick={(s) => (store.screen.key.value = s)}
         items={reading.tokens.slice(0, reading.position + 1).map((text, s) => {
           const p = weights?.[s] ?? 0;
           // Asking costs nothing where there is no kernel, and says why there is no answer.

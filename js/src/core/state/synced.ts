@@ -1,0 +1,127 @@
+/**
+ * What is synced with Python: state, options, selected, source, tested.
+ *
+ * Traits are written on gestures only, one save per gesture, and a value that comes back as an echo changes nothing.
+ */
+import { batch, computed, signal } from "@preact/signals";
+import type { Heard, Model } from "../host/host";
+import { renamedPart } from "../host/legacy";
+import { Client } from "../host/protocol";
+import { decode } from "../host/wire";
+import type { Options, Verdicts } from "../types";
+import { Numbers } from "./answers";
+import { Lab } from "./lab";
+import { Reading } from "./reading";
+
+export abstract class Synced {
+  readonly state = signal<unknown>(null);
+  readonly version = signal(0);
+  readonly reading = signal<Reading | null>(null);
+  readonly broken = signal("");
+  readonly options = signal<Options>({ hidden: [] });
+  readonly selected = signal("");
+  readonly source = signal(-1);
+  readonly fixed = computed(() => this.options.value.static === true);
+  readonly live = computed(() => (this.fixed.value ? "static" : this.client.live.value));
+
+  readonly kind: string;
+  readonly client: Client;
+  readonly lab: Lab;
+  data: Numbers;
+  #model: Model;
+  #listeners: [Heard, () => void][] = [];
+  #writing = false;
+
+  constructor(model: Model, kind: string) {
+    this.kind = kind;
+    this.#model = model;
+    this.client = new Client(model);
+    this.lab = new Lab(this.client);
+    this.data = new Numbers(null, this.client, true);
+  }
+
+  /** Called in one batch with another state or part. */
+  protected abstract renewed(): void;
+  /** Called once a change from Python is complete. */
+  protected abstract settled(): void;
+
+  /** Read everything, and from now on what changes. Last in a constructor: it calls what a subclass has filled in. */
+  protected follow(): void {
+    this.#listen("change:options", () => this.#readOptions());
+    this.#listen("change:state", () => this.#readState());
+    this.#listen("change:tested", () => this.#readTested());
+    this.#listen("change:selected", () => this.#readSelection());
+    this.#listen("change:source", () => this.#readSelection());
+    this.#readOptions();
+    this.#readSelection();
+    this.#readState();
+    if (!this.fixed.value) this.client.ping();
+  }
+
+  /** Write the selection. */
+  protected save(): void {
+    // Both are set before anybody looks: between the two the model holds a pair that nobody chose.
+    this.#writing = true;
+    this.#model.set("selected", this.selected.peek());
+    this.#model.set("source", this.source.peek());
+    this.#writing = false;
+    this.#model.save_changes();
+    // A restarted kernel takes no notice of a trait: unless it was just heard, ask whether anybody is there.
+    if (!this.fixed.peek() && Date.now() - this.client.heard > 1_000) this.client.ping();
+  }
+
+  close(): void {
+    for (const [name, handler] of this.#listeners) this.#model.off(name, handler);
+    this.client.close();
+  }
+
+  #listen(name: Heard, handler: () => void): void {
+    this.#model.on(name, handler);
+    this.#listeners.push([name, handler]);
+  }
+
+  #readOptions(): void {
+    const raw = (this.#model.get("options") ?? {}) as Partial<Options>;
+    this.options.value = { ...raw, hidden: (raw.hidden ?? []).map(renamedPart) };
+  }
+
+  #readSelection(): void {
+    if (this.#writing) return;
+    const selected = String(this.#model.get("selected") ?? "");
+    const source = Number(this.#model.get("source") ?? -1);
+    if (selected === this.selected.peek() && source === this.source.peek()) return;
+    batch(() => {
+      if (selected !== this.selected.peek()) this.renewed();
+      this.selected.value = selected;
+      this.source.value = source;
+    });
+    this.settled();
+  }
+
+  #readTested(): void {
+    const told = this.#model.get("tested") as Verdicts | undefined;
+    this.lab.told.value = told?.findings && told.question === this.reading.peek()?.header.question ? told : null;
+  }
+
+  #readState(): void {
+    const bytes = this.#model.get("state");
+    try {
+      const explorer = this.kind === "explorer" || this.kind === "attribution";
+      const reading = explorer ? new Reading(bytes) : null;
+      const version = Number(reading?.header.version ?? decode<{ version?: number }>(bytes).header.version ?? 0);
+      batch(() => {
+        this.data = new Numbers(reading, this.client, this.fixed.peek());
+        this.state.value = bytes;
+        this.reading.value = reading;
+        this.version.value = version;
+        this.broken.value = "";
+        this.renewed();
+        this.lab.reset();
+        this.#readTested();
+      });
+      this.settled();
+    } catch (error) {
+      this.broken.value = (error as Error).message;
+    }
+  }
+}
