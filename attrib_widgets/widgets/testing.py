@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import traitlets as t
 
-from ..analysis.ablation import ablate
-from ..analysis.verdicts import verify
-from ..components import Component, ComponentLike, component, listed
-from ..errors import AttribError
+from ..analysis.experiments.ablation import ablate
+from ..analysis.verdicts.verify import verify
 from ..model.worker import Job
-from ..targets import Target
+from ..words.components import Component, ComponentLike, component, listed
+from ..words.errors import AttribError
+from ..words.targets import Target
 from .shapes import contract, experiments
 from .transport import wire
 from .transport.view import Reply, View
 
 if TYPE_CHECKING:
-    from ..analysis.findings import Verification
-    from ..analysis.regions import Thresholds
+    from ..analysis.verdicts.findings import Verification
+    from ..analysis.verdicts.regions import Thresholds
     from .question import Explanation, Question
 
 

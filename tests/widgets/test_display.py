@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.attention import attention
-from attrib_widgets.analysis.attribution import attribute
+from attrib_widgets.analysis.attribution.attribution import attribute
+from attrib_widgets.analysis.heads.attention import attention
 from attrib_widgets.demo import PROMPT, TARGET
 from attrib_widgets.result import view_of
-from attrib_widgets.targets import log_prob, logit, logit_diff
 from attrib_widgets.widgets import explore
 from attrib_widgets.widgets.shapes import python
 from attrib_widgets.widgets.transport import assets, page, view, wire
+from attrib_widgets.words.targets import log_prob, logit, logit_diff
 
 HOSTILE = "</script><img src=x onerror=document.title='PWNED'>"
 WIDGET = "application/vnd.jupyter.widget-view+json"

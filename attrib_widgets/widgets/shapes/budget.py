@@ -11,17 +11,17 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from ...analysis.tables import head_table
-from ...analysis.trace import MLPs
-from ...errors import AttribError, ComponentError
+from ...analysis.heads.all_heads import head_table
+from ...analysis.opening.trace import MLPs
+from ...words.errors import AttribError, ComponentError
 from ..transport import wire
 from ..transport.wire import Stored
 from . import contract, experiments, explorer, results
 
 if TYPE_CHECKING:
-    from ...analysis.attribution import Attribution
-    from ...components import Component
+    from ...analysis.attribution.attribution import Attribution
     from ...model.worker import Job
+    from ...words.components import Component
     from ..question import Explanation
 
 #: Bytes of one state: an offline page holds it in base64 beside the bundle, 2 MB in all.

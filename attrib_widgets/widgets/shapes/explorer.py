@@ -12,21 +12,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...analysis.attribution import attribute
-from ...analysis.detail import neurons_of
-from ...analysis.logit_lens import logit_lens
-from ...analysis.tables import through_table, why_table
-from ...errors import AttribError
-from ...targets import NeuronTarget, ScoreTarget, Target, score
+from ...analysis.attribution.attribution import attribute
+from ...analysis.heads.all_heads import through_table, why_table
+from ...analysis.lens.logit_lens import logit_lens
+from ...analysis.opening.vectors import neurons_of
+from ...words.errors import AttribError
+from ...words.targets import NeuronTarget, ScoreTarget, Target, score
 from ..transport import wire
 from ..transport.wire import Stored
 from . import contract, experiments, python, results
 
 if TYPE_CHECKING:
-    from ...analysis.attribution import Attribution
-    from ...analysis.tables import HeadTable
-    from ...components import Component
+    from ...analysis.attribution.attribution import Attribution
+    from ...analysis.heads.all_heads import HeadTable
     from ...model.model import Model
+    from ...words.components import Component
     from ..question import Explanation
 
 CANDIDATES = 6
@@ -124,13 +124,13 @@ def head_arrays(a: Attribution, t: HeadTable) -> Arrays:
 def target(a: Attribution) -> contract.Target:
     """The target as the browser names it: a number inside the model (kind ``score``, ``neuron``) has no token id."""
     aim, model = a.target, a.model
-    phrase = aim.phrase(model, a.run)
+    phrase = aim.words(model, a.run)
     if isinstance(aim, NeuronTarget):
         return {**_inner(a, phrase), "kind": "neuron", "text": str(aim.neuron)}
     if not isinstance(aim, Target):
         # A further kind of target stops mypy here.
         inner: ScoreTarget = aim
-        return _inner(a, inner.phrase(model, a.run))
+        return _inner(a, inner.words(model, a.run))
 
     def named(tokens: Sequence[str | int]) -> contract.Against:
         ids = [model.single_token(t) for t in tokens]
