@@ -10,6 +10,9 @@ from torch import nn
 
 from ..words.errors import AttribError
 
+#: What ``"demo"`` names: the folder of the model that ships with the library.
+DEMO = Path(__file__).parent.parent / "demo" / "files"
+
 
 def read_checkpoint(source: str, tokenizer: Any, dtype: str | torch.dtype | None) -> tuple[Any, Any, str]:
     """(transformers model, tokenizer, name) of ``"demo"``, a folder, or a hub id.
@@ -22,9 +25,7 @@ def read_checkpoint(source: str, tokenizer: Any, dtype: str | torch.dtype | None
 
     name, folder = source, source
     if source == "demo":
-        from .. import demo
-
-        folder, dtype = str(demo.path()), dtype or torch.float32
+        folder, dtype = str(DEMO), dtype or torch.float32
     elif Path(source).is_dir():
         name = Path(source).resolve().name
     elif source.startswith((".", "/", "~")) or "\\" in source:

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -24,6 +24,7 @@ from .memory import estimate, readable, require
 from .network import Network
 from .run import Run
 from .selfcheck.check import SelfCheck, check_model
+from .selfcheck.report import Report, report
 from .suggestions import Suggestion, read_suggestions
 from .tokens import Prompt as Prompt
 from .tokens import Tokens
@@ -32,9 +33,7 @@ from .worker import Job, Worker
 
 if TYPE_CHECKING:
     from ..saes.store import Dictionaries
-    from .selfcheck.report import Report
 
-T = TypeVar("T")
 #: Most bytes of logits that a run of a phrase keeps as printed; beyond it they are read from the stream again.
 KEPT_BYTES = 256 * 2**20
 
@@ -121,8 +120,6 @@ class Model(Network, Tokens):
 
     def report(self) -> Report:
         """The self-check in full: what is exact on this model, with the numbers, and what is not, with the reason."""
-        from .selfcheck.report import report
-
         return report(self)
 
     @cached_property
