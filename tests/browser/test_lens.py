@@ -50,13 +50,13 @@ def test_the_tab_by_pointer(explorer: Any, lens: Any, offline: Show) -> None:
         for position in range(lens.run.n_positions):
             best = lens.top(layer, position)[0].text
             expect(cell(screen, lens, layer, position).locator(".aw-celltext")).to_have_text(printed(best))
-    cell(screen, lens, "L1", 3).hover()
-    expect(readout).to_contain_text(told(lens, "L1", 3))
-    for candidate in lens.top("L1", 3):
+    cell(screen, lens, "L1.post", 3).hover()
+    expect(readout).to_contain_text(told(lens, "L1.post", 3))
+    for candidate in lens.top("L1.post", 3):
         expect(readout).to_contain_text(printed(candidate.text))
-    cell(screen, lens, "L2", 5).click()
+    cell(screen, lens, "L2.post", 5).click()
     screen.part("crumbs").hover()
-    expect(readout).to_contain_text(told(lens, "L2", 5))  # what was clicked stays
+    expect(readout).to_contain_text(told(lens, "L2.post", 5))  # what was clicked stays
     panel.get_by_role("button", name="rank").click()
     ranks = [int(cell(screen, lens, name, 5).locator(".aw-celltext").inner_text()) for name in lens.layers]
     assert ranks == lens.rank[:, 5].tolist()

@@ -75,15 +75,17 @@ def within(
 ) -> tuple[Verdict, ...]:
     """The verdicts anywhere in a box of intervals: more than one means borderline.
 
-    Every region is bounded by lines through the ends and the thresholds, so the corners of the box and of its cells
-    between thresholds tell.
+    Every region is bounded by lines of a constant d, n or s, or of a constant n/d. Between the places where these cross
+    the sides of the box no two of them cross, so points on the crossings and between them tell.
     """
     at = at or Thresholds()
-    ds = _cuts(d, [-at.tau, at.tau])
+    ratios = (at.redundant, at.sole, at.mediates, at.suppression)
+    crossings = [y / r for y in (*n, -at.tau, at.tau) for r in ratios if r]
+    ds = _cuts(d, [-at.tau, at.tau, *crossings])
     ss = _cuts(s, [-at.tau, at.tau])
     found: dict[Verdict, None] = {}
     for x in ds:
-        borders = [-at.tau, at.tau, *(r * x for r in (at.redundant, at.sole, at.mediates, at.suppression))]
+        borders = [-at.tau, at.tau, *(r * x for r in ratios)]
         for y, z in itertools.product(_cuts(n, borders), ss):
             found[verdict(x, y, z, at)] = None
     return tuple(found)

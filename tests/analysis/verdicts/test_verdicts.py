@@ -66,6 +66,11 @@ def test_an_interval_reaches_every_verdict_inside_it(d, n, s, data):
         assert set(jitter) & set(reached)
 
 
+def test_a_region_that_no_corner_of_the_box_touches_is_reached():
+    """Along a wide interval of the direct share, with the damage known: sole path lies between n / 1.25 and n / 0.8."""
+    assert Verdict.SOLE_PATH in within((0.0, 3.0), (1.0, 1.0), (0.0, 0.0))
+
+
 # -- circuits ------------------------------------------------------------------------------------------------------
 def test_mediator():
     """The previous-token head writes nothing to the answer, which is gone without it."""
