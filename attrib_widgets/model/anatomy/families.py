@@ -109,6 +109,48 @@ _GPT2 = Anatomy(
     qkv=QKV("c_attn", "c_attn", "c_attn", layout="thirds"),
     n_kv_heads=None,
 )
+_GPTJ = replace(
+    _GPT2,
+    pos=None,
+    attn_out="attn.out_proj",
+    mlp_norm="ln_1",
+    mlp_in="mlp.fc_in",
+    mlp_down="mlp.fc_out",
+    qkv=replace(
+        _SPLIT,
+        scaling="/scale_attn",
+        rotary="interleaved",
+        rotary_table="embed_positions",
+        float_scores=True,
+    ),
+    parallel=True,
+)
+_MPT = Anatomy(
+    layers="transformer.blocks",
+    final_norm="transformer.norm_f",
+    unembed="lm_head",
+    embed="transformer.wte",
+    attn="attn",
+    attn_out="attn.out_proj",
+    attn_norm="norm_1",
+    mlp="ffn",
+    mlp_norm="norm_2",
+    mlp_in="ffn.up_proj",
+    mlp_down="ffn.down_proj",
+    mlp_output="ffn.down_proj",  # the MLP module's own output already holds the stream
+    qkv=QKV(
+        "Wqkv",
+        "Wqkv",
+        "Wqkv",
+        layout="thirds",
+        scaling="softmax_scale",
+        clip="attn_config.clip_qkv",
+        mask_true="hidden",
+        penalty="position_bias",
+        penalty_of="all",
+    ),
+    n_kv_heads=None,
+)
 _OPT = Anatomy(
     layers="model.decoder.layers",
     final_norm="model.decoder.final_layer_norm",
@@ -146,6 +188,7 @@ _PHI3 = replace(
     mlp_mul="mlp.gate_up_proj",
 )
 _GLM = replace(_PHI3, qkv=_qkv(LLAMA, rotary="interleaved"))
+_PERI = replace(LLAMA, multiplier="residual_multiplier", logit_scale="logits_scaling")
 
 FAMILIES: Mapping[str, tuple[Anatomy, ...]] = {
     "llama": (LLAMA,),
@@ -212,23 +255,16 @@ FAMILIES: Mapping[str, tuple[Anatomy, ...]] = {
             qkv=replace(_SPLIT, scaling=1.0, causal="bias", float_scores=True),
         ),
     ),
-    "gptj": (
+    "gptj": (_GPTJ,),
+    "codegen": (
         replace(
-            _GPT2,
-            pos=None,
-            attn_out="attn.out_proj",
-            mlp_norm="ln_1",
-            mlp_in="mlp.fc_in",
-            mlp_down="mlp.fc_out",
-            qkv=replace(
-                _SPLIT,
-                scaling="/scale_attn",
-                rotary="interleaved",
-                rotary_table="embed_positions",
-                float_scores=True,
-            ),
-            parallel=True,
+            _GPTJ, qkv=_qkv(_GPTJ, q="qkv_proj", k="qkv_proj", v="qkv_proj", layout="quarters", float_rotary="kept")
         ),
+    ),
+    "mpt": (_MPT,),
+    "hyperclovax": (
+        replace(_PERI, attn_post_norm="post_norm1", mlp_post_norm="post_norm2"),
+        _PERI,
     ),
     "opt": (_OPT,),
     "gpt_neox": (_NEOX,),

@@ -29,8 +29,6 @@ KEPT = {
     "mlp": "mlp_out",
     "mlp_added": "mlp_write",
 }
-# What an attention module is given besides the stream, and what the recomputation of its pattern needs.
-ATTENTION_INPUTS = ("attention_mask", "position_embeddings", "alibi")
 
 
 @dataclass
@@ -41,7 +39,8 @@ class Recording:
     ``attn_write`` and ``mlp_write`` are what was added to the stream; ``attn_out`` and ``mlp_out`` the sublayer
     outputs before a post-norm and a multiplier (the same tensors where there is neither). ``logits`` are as printed,
     ``precap`` the same before the soft cap, both for ``kept`` positions only. ``mlp_entered`` is filled
-    on request only.
+    on request only. ``attn_inputs`` are what the attention was given beside the stream: ``"mask"``, ``"penalty"``,
+    ``"angles"``, where it was.
     """
 
     streams: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
@@ -157,6 +156,7 @@ def record_many(
     options = forward_options(model, keep)
     unembed = root.get(anatomy.unembed)
     blocks, final = root.get(anatomy.layers), root.get(anatomy.final_norm)
+    names = {} if anatomy.qkv is None else anatomy.qkv.arguments
     read = {row.site: KEPT[row.site] for row in ports(model) if row.site in KEPT and not _same(model, row.site)}
     with model.quiet(), root.trace(input_ids=tokens, **options):
         rec: Recording = nnsight.save(Recording())
@@ -172,7 +172,7 @@ def record_many(
                     getattr(rec, read[row.site]).append(_rows(row.get(block), count))
                 if row.site == "attn_in":
                     given = row.given(block)
-                    rec.attn_inputs.append({k: given[k] for k in ATTENTION_INPUTS if given.get(k) is not None})
+                    rec.attn_inputs.append({k: given[n] for k, n in names.items() if given.get(n) is not None})
                 if row.site == "entered" and inside:
                     rec.mlp_entered.append(_rows(row.get(block), count) if row.exists(block) else None)
         if (PRE.site, len(blocks)) in edits:
@@ -187,7 +187,7 @@ def record_many(
         rec.precap, rec.logits = rec.precap[:, picked].clone(), rec.logits[:, picked].clone()
     rec.precap = rec.logits if model.softcap is None else model.scaled(rec.precap)
     rec.kept = [each - 1] if keep is None else [int(k) for k in keep]
-    return [_prompt(rec, row, len(prompts), each, model.home) for row in range(len(prompts))]
+    return [_prompt(rec, row, len(prompts), each, model) for row in range(len(prompts))]
 
 
 def _same(model: Model, site: str) -> bool:
@@ -195,8 +195,9 @@ def _same(model: Model, site: str) -> bool:
     return site.endswith("_added") and port(model, site).path == port(model, site.removesuffix("_added")).path
 
 
-def _prompt(rec: Recording, row: int, count: int, each: int, home: torch.device) -> Recording:
+def _prompt(rec: Recording, row: int, count: int, each: int, model: Model) -> Recording:
     """One prompt's part of a recording of ``count`` prompts of ``each`` tokens, in memory of its own on one device."""
+    home, anatomy = model.home, model.anatomy
 
     def own(tensor: Tensor) -> Tensor:
         alone = count == 1 or len(tensor) == each  # learned positions are looked up once for all prompts
@@ -212,8 +213,9 @@ def _prompt(rec: Recording, row: int, count: int, each: int, home: torch.device)
     found.embed, found.pos = (None if t is None else own(t) for t in (rec.embed, rec.pos))
     moved: dict[int, Any] = {}  # layers share what they are given: one copy of it will do
     for given in rec.attn_inputs:
-        for value in given.values():
-            moved.setdefault(id(value), _given(value, row, count, home))
+        for name, value in given.items():
+            shared = name == "penalty" and anatomy.qkv is not None and anatomy.qkv.penalty_of == "all"
+            moved.setdefault(id(value), _given(value, row, 1 if shared else count, home))
     found.attn_inputs = [{k: moved[id(v)] for k, v in given.items()} for given in rec.attn_inputs]
     found.mlp_entered = [None if t is None else own(t) for t in rec.mlp_entered]
     found.precap, found.logits = ((t[row] if count == 1 else t[row].clone()).to(home) for t in (rec.precap, rec.logits))
