@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Int
@@ -19,26 +19,49 @@ from torch import Tensor, nn
 from ...words.errors import AnatomyError
 
 
+class Layout(NamedTuple):
+    """How one projection holds queries, keys and values: ``blocks`` of equal size, each in this ``order``.
+
+    ``blocks`` is a number, or ``"heads"`` or ``"key heads"``: as many as there are.
+    """
+
+    blocks: int | str
+    order: str
+
+
+#: Beside ``"split"``, which is three projections.
+LAYOUTS: Mapping[str, Layout] = {
+    "thirds": Layout(1, "qkv"),
+    "per_head": Layout("heads", "qkv"),
+    "grouped": Layout("key heads", "qkv"),  # its queries, their key, their value
+    "quarters": Layout(4, "qvk"),
+}
+
+
 @dataclass(frozen=True)
 class QKV:
     """How queries, keys and values come out of their projections. Paths are relative to the attention module.
 
-    ``layout``: ``"split"`` three projections; ``"thirds"`` one projection [q | k | v]; ``"per_head"`` one
-    projection ordered head by head, [q k v] inside each; ``"grouped"`` one ordered by key head, [its queries k v]
-    inside each. ``q_norm`` and ``k_norm`` are norms applied before the rotation, over one head or over the whole
-    projection (told apart by their width). ``scaling`` multiplies the scores: an attribute, ``"/name"`` for one that
-    divides, or a number. ``softcap`` names the attribute that caps them, ``sinks`` a learned extra column, ``window``
-    the length of a sliding window, ``causal`` a buffer [1, 1, position, position] that is true where attention may
-    look.
+    ``layout``: ``"split"`` three projections, or one in an order of :data:`LAYOUTS`. ``q_norm`` and ``k_norm`` are
+    norms applied before the rotation, over one head or over the whole projection (told apart by their width).
+    ``scaling`` multiplies the scores: an attribute, ``"/name"`` for one that divides, or a number. ``softcap`` names
+    the attribute that caps them, ``sinks`` a learned extra column, ``window`` the length of a sliding window,
+    ``causal`` a buffer [1, 1, position, position] that is true where attention may look.
 
     ``rotary``: ``"halves"`` or ``"interleaved"``, how the numbers of a head are paired; ``rotary_table`` how the
-    cosines are laid out that the layer is given: ``"doubled"`` (each half holds all), ``"interleaved"`` (each one twice
-    in a row), ``"single"``, ``"sines_first"`` (single, the sines before the cosines), or the name of a buffer
-    [position, sines and cosines] of the attention module itself.
-    ``rotary_if`` names an attribute that is false in layers that do not rotate. Three switches say where a model in
-    half precision computes in float32 all the same: ``float_rotary``, ``float_scores``; ``early_scaling``: the
-    queries are scaled, and rounded, before they meet the keys. ``alibi``: the position penalty is ``"added"`` to the
-    scaled scores, or ``"scaled"`` with them. ``clip`` names a config entry that clamps queries, keys and values.
+    cosines are laid out that the layer is given: ``"doubled"`` (each half holds all), ``"interleaved"`` (each one
+    twice in a row), ``"single"``, ``"sines_first"`` (single, the sines before the cosines), or the name of a buffer
+    [position, sines and cosines] of the attention module itself. ``rotary_if`` names an attribute that is false in
+    layers that do not rotate. Three switches say where a model in half precision computes in float32 all the same:
+    ``float_rotary`` (``"kept"``: what was turned is not
+    rounded back), ``float_scores``; ``early_scaling``: the queries are scaled, and rounded, before they meet the keys.
+    ``alibi``: the position penalty is ``"added"`` to the scaled scores, or ``"scaled"`` with them. ``clip`` names a
+    config entry that clamps queries, keys and values (``"attn_config.clip_qkv"``: inside another).
+
+    What the attention module is given beside the stream, by the names of its arguments: ``mask``, which is added to the
+    scores or, where it is of booleans, true where they are ``"allowed"`` or ``"hidden"`` (``mask_true``); ``penalty``,
+    the position penalty, one per prompt (``"prompt"``) or one for all, of which the last keys are meant (``"all"``:
+    ``penalty_of``); ``angles``, the cosines and sines of the rotation.
     """
 
     q: str
@@ -55,11 +78,21 @@ class QKV:
     rotary: str = "halves"
     rotary_table: str = "doubled"
     rotary_if: str | None = None
-    float_rotary: bool = False
+    float_rotary: bool | str = False
     float_scores: bool = False
     early_scaling: bool = False
     alibi: str = "added"
     clip: str | None = "clip_qkv"
+    mask: str = "attention_mask"
+    mask_true: str = "allowed"
+    penalty: str = "alibi"
+    penalty_of: str = "prompt"
+    angles: str = "position_embeddings"
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """What the recomputation of a pattern needs besides the stream -> the attention module's name for it."""
+        return {"mask": self.mask, "penalty": self.penalty, "angles": self.angles}
 
 
 @dataclass(frozen=True)
@@ -283,15 +316,18 @@ def _rows(layout: str, n_heads: int, n_kv: int, d_head: int) -> dict[str, Int[Te
     q, kv = torch.arange(n_heads * d_head).view(n_heads, d_head), torch.arange(n_kv * d_head).view(n_kv, d_head)
     if layout == "split":
         return {"q": q, "k": kv, "v": kv}
-    if layout == "thirds":
-        return {"q": q, "k": kv + q.numel(), "v": kv + q.numel() + kv.numel()}
-    if layout == "per_head":
-        block = torch.arange(3 * n_heads * d_head).view(n_heads, 3, d_head)
-        return {"q": block[:, 0], "k": block[:, 1], "v": block[:, 2]}
-    if layout == "grouped":
-        group = torch.arange((n_heads + 2 * n_kv) * d_head).view(n_kv, n_heads // n_kv + 2, d_head)
-        return {"q": group[:, :-2].reshape(n_heads, d_head), "k": group[:, -2], "v": group[:, -1]}
-    raise AnatomyError(f"unknown qkv layout {layout!r}.", "Use split, thirds, per_head or grouped.")
+    if layout not in LAYOUTS:
+        raise AnatomyError(f"unknown qkv layout {layout!r}.", f"Use split, {', '.join(LAYOUTS)}.")
+    blocks, order = LAYOUTS[layout]
+    count = blocks if isinstance(blocks, int) else {"heads": n_heads, "key heads": n_kv}[blocks]
+    each = {"q": n_heads // count * d_head, "k": max(1, n_kv // count) * d_head}
+    if n_heads % count or (n_kv > count and n_kv % count):
+        raise AnatomyError(
+            f"{n_heads} query and {n_kv} key heads do not fit a {layout!r} projection of {count} blocks."
+        )
+    widths = [each.get(which, each["k"]) for which in order]
+    table = torch.arange(count * sum(widths)).view(count, -1).split(widths, 1)
+    return {which: part.reshape(-1, d_head) for which, part in zip(order, table, strict=True)}
 
 
 def weight_in_out(module: nn.Module) -> Tensor:

@@ -119,6 +119,32 @@ _GPTJ = replace(
     qkv=replace(_SPLIT, scaling="/scale_attn", rotary="interleaved", rotary_table="embed_positions", float_scores=True),
     parallel=True,
 )
+_MPT = Anatomy(
+    layers="transformer.blocks",
+    final_norm="transformer.norm_f",
+    unembed="lm_head",
+    embed="transformer.wte",
+    attn="attn",
+    attn_out="attn.out_proj",
+    attn_norm="norm_1",
+    mlp="ffn",
+    mlp_norm="norm_2",
+    mlp_in="ffn.up_proj",
+    mlp_down="ffn.down_proj",
+    mlp_output="ffn.down_proj",  # the MLP module's own output already holds the stream
+    qkv=QKV(
+        "Wqkv",
+        "Wqkv",
+        "Wqkv",
+        layout="thirds",
+        scaling="softmax_scale",
+        clip="attn_config.clip_qkv",
+        mask_true="hidden",
+        penalty="position_bias",
+        penalty_of="all",
+    ),
+    n_kv_heads=None,
+)
 _OPT = Anatomy(
     layers="model.decoder.layers",
     final_norm="model.decoder.final_layer_norm",
@@ -156,6 +182,7 @@ _PHI3 = replace(
     mlp_mul="mlp.gate_up_proj",
 )
 _GLM = replace(_PHI3, qkv=_qkv(LLAMA, rotary="interleaved"))
+_PERI = replace(LLAMA, multiplier="residual_multiplier", logit_scale="logits_scaling")
 
 FAMILIES: Mapping[str, tuple[Anatomy, ...]] = {
     "llama": (LLAMA,),
@@ -225,6 +252,16 @@ FAMILIES: Mapping[str, tuple[Anatomy, ...]] = {
     "gptj": (
         _GPTJ,
         replace(_GPTJ, qkv=_qkv(_GPTJ, scaling="scaling", rotary_table="sines_first")),  # since transformers 5.24
+    ),
+    "codegen": (
+        replace(
+            _GPTJ, qkv=_qkv(_GPTJ, q="qkv_proj", k="qkv_proj", v="qkv_proj", layout="quarters", float_rotary="kept")
+        ),
+    ),
+    "mpt": (_MPT,),
+    "hyperclovax": (
+        replace(_PERI, attn_post_norm="post_norm1", mlp_post_norm="post_norm2"),
+        _PERI,
     ),
     "opt": (_OPT,),
     "gpt_neox": (_NEOX,),

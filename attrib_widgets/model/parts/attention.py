@@ -89,6 +89,14 @@ def _named(model: Network, layer: int, name: str | None) -> Any:
     return getattr(owner, name.removeprefix("config."), None)
 
 
+def _clip(model: Network) -> float | None:
+    """What queries, keys and values are cut off at, or None."""
+    found: Any = model.config
+    for name in (_qkv(model).clip or "").split("."):
+        found = getattr(found, name, None) if name else None
+    return float(found) if found else None
+
+
 def normed_input(model: Network, rec: Recording, layer: int) -> Float[Tensor, "position d_model"]:
     """What the attention of ``layer`` reads, in the model's dtype."""
     return normed(model, layer, rec.streams[layer])
@@ -140,14 +148,16 @@ def rotation(model: Network, rec: Recording, layer: int) -> Rotation | None:
     """What turns the queries and keys of ``layer``, or None where nothing does."""
     qkv, attn = _qkv(model), _module(model, layer)
     still = qkv.rotary_if and not getattr(attn, qkv.rotary_if, None)
-    if still or rec.attn_inputs[layer].get("alibi") is not None:
+    if still or rec.attn_inputs[layer].get(_qkv(model).penalty) is not None:
         return None
     interleaved = qkv.rotary == "interleaved"
     own = getattr(attn, qkv.rotary_table, None)
     if isinstance(own, Tensor):
-        sin, cos = own[: len(rec.streams[layer])].to(rec.streams[layer]).chunk(2, -1)
+        stream = rec.streams[layer]
+        table = own[: len(stream)].to(stream.device, own.dtype if qkv.float_rotary == "kept" else stream.dtype)
+        sin, cos = table.chunk(2, -1)
         return Rotation(cos, sin, interleaved)
-    given = rec.attn_inputs[layer].get("position_embeddings")
+    given = rec.attn_inputs[layer].get(_qkv(model).angles)
     if given is None:
         return None
     cos, sin = (t.reshape(-1, t.shape[-1]) for t in given)
@@ -170,7 +180,7 @@ def project(model: Network, rec: Recording, layer: int, which: str, x: Tensor) -
             raise AnatomyError(f"the {which} projection has {out.shape[-1]} outputs, not {rows.numel()}")
         raw = out[:, rows.flatten().to(out.device)]
         final, norm = raw, None
-        limit = getattr(model.config, qkv.clip, None) if qkv.clip else None
+        limit = _clip(model)
         if limit and bool((raw.abs() > limit).any()):
             raise GranularityError(
                 f"On this prompt the {which} projection of layer {layer} exceeds {limit:g}, where {model.name} cuts it "
@@ -186,7 +196,8 @@ def project(model: Network, rec: Recording, layer: int, which: str, x: Tensor) -
     heads = final.view(len(raw), -1, geo.d_head).transpose(0, 1)
     turn = rotation(model, rec, layer)
     if turn is not None and which != "v":
-        heads = turn(heads.float() if qkv.float_rotary else heads).to(heads.dtype)
+        turned = turn(heads.float() if qkv.float_rotary else heads)
+        heads = turned if qkv.float_rotary == "kept" else turned.to(heads.dtype)
     if heads.shape[0] != geo.n_heads:
         heads = heads.repeat_interleave(geo.group, 0)
     return Projected(raw.float(), heads.float(), norm)
@@ -203,13 +214,13 @@ def _mask(
 ) -> tuple[Bool[Tensor, "heads_or_1 destination source"], Float[Tensor, "heads_or_1 destination source"] | None]:
     """(where attention may not look, what the mask adds elsewhere or None)."""
     qkv = _qkv(model)
-    given = rec.attn_inputs[layer].get("attention_mask")
+    given = rec.attn_inputs[layer].get(_qkv(model).mask)
     t, s = shape
     added: Tensor | None = None
     if isinstance(given, Tensor) and given.dim() == 4:
         mask = given[0, :, -t:, :s]
         if mask.dtype == torch.bool:
-            blocked = ~mask
+            blocked = mask if qkv.mask_true == "hidden" else ~mask
         else:
             blocked = mask <= torch.finfo(mask.dtype).min / 2
             added = mask.float().masked_fill(blocked, 0)
@@ -231,6 +242,15 @@ def allowed_keys(model: Network, rec: Recording, layer: int) -> Float[Tensor, "h
     blocked, added = _mask(model, rec, layer, (count, count), rec.streams[layer].device)
     found = torch.zeros(blocked.shape, device=blocked.device) if added is None else added
     return found.masked_fill(blocked, -torch.inf)
+
+
+def position_penalty(model: Network, rec: Recording, layer: int, keys: int) -> Float[Tensor, "head 1 key"] | None:
+    """The position penalty that ``layer`` was given, for the first ``keys`` positions; None where it has none."""
+    given = rec.attn_inputs[layer].get(_qkv(model).penalty)
+    if not isinstance(given, Tensor):
+        return None
+    given = given.reshape(model.n_heads, 1, -1)
+    return given[..., -keys:] if _qkv(model).penalty_of == "all" else given[..., :keys]
 
 
 def attend(model: Model, rec: Recording, layer: int) -> Attended:
@@ -385,6 +405,7 @@ def looks(
     dtype = model.dtype if _eager(model) else torch.float32
     fine = torch.float32 if qkv.float_scores else dtype
     scores, alibi = _scores(model, rec, layer, q, k, scaling, fine)
+    fine = fine if qkv.alibi == "scaled" else scores.dtype
     cap = score_cap(model, layer)
     logits = scores if not cap else torch.tanh(scores / cap) * cap
     blocked, added = _mask(model, rec, layer, (scores.shape[-2], scores.shape[-1]), scores.device)
@@ -419,9 +440,11 @@ def _scores(
 ) -> tuple[Tensor, Tensor | None]:
     """(scores [head, destination, source] in ``dtype``, the position penalty in them or None)."""
     queries, keys = q.to(dtype), k.to(dtype).transpose(-1, -2)
-    alibi = rec.attn_inputs[layer].get("alibi")
-    if isinstance(alibi, Tensor) and not _fused(model):  # fused attention knows no penalty but the mask's
-        alibi = alibi.to(dtype).reshape(model.n_heads, 1, -1).expand(-1, queries.shape[1], -1)
+    alibi = position_penalty(model, rec, layer, keys.shape[-1])
+    if alibi is not None and not _fused(model):  # fused attention knows no penalty but the mask's
+        if torch.promote_types(alibi.dtype, dtype) != dtype:  # a finer penalty makes the scores as fine
+            return queries @ keys * scaling + alibi, alibi.expand(-1, queries.shape[1], -1).float()
+        alibi = alibi.to(dtype).expand(-1, queries.shape[1], -1)
         if _qkv(model).alibi == "scaled":
             return ((queries @ keys).float() + alibi.float()) * scaling, alibi.float() * scaling
         return torch.baddbmm(alibi, queries, keys, alpha=scaling), alibi.float()

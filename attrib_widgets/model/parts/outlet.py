@@ -66,7 +66,8 @@ class Outlet:
         expected = given.double() if self.norm is None else self.norm(given).double()
         bound = torch.zeros_like(expected)
         if self.norm is not None:  # norms round at most three times on the way (normalised, gained, biased)
-            size = written.double().abs() / abs(self.multiplier or 1)
+            # Rounding may have brought the one across a power of two, and not the other.
+            size = torch.maximum(written.double().abs() / abs(self.multiplier or 1), expected.abs())
             bound = 3 * half_ulp(size, written.dtype) + 1e-5 * size.amax(-1, keepdim=True)
         if self.multiplier != 1:
             expected = expected * self.multiplier

@@ -305,7 +305,8 @@ def _record(model: Model, known: dict[Any, Recording]) -> Recording:
     """The probe prompt, recorded once for all anatomies that look in the same places."""
     a = model.anatomy
     inside = (a.attn, a.attn_out, a.attn_post_norm, a.mlp, a.mlp_in, a.mlp_output, a.mlp_post_norm, a.multiplier)
-    key = (a.layers, a.final_norm, a.unembed, a.embed, a.pos, *inside, a.logit_scale, a.softcap)
+    given = () if a.qkv is None else (*a.qkv.arguments.values(), a.qkv.penalty_of)
+    key = (a.layers, a.final_norm, a.unembed, a.embed, a.pos, *inside, *given, a.logit_scale, a.softcap)
     try:
         if key not in known:
             try:

@@ -30,7 +30,12 @@ _SIZES: dict[str, Any] = dict(
     n_inner=48,
     num_hidden_layers=LAYERS,
     n_layer=LAYERS,
+    n_layers=LAYERS,
     num_layers=LAYERS,
+    encoder_layers=LAYERS,
+    decoder_layers=LAYERS,
+    num_encoder_layers=LAYERS,
+    num_decoder_layers=LAYERS,
     num_attention_heads=HEADS,
     n_head=HEADS,
     n_heads=HEADS,
@@ -113,6 +118,9 @@ def _built(family: str, without: tuple[str, ...], changes: dict[str, Any]) -> An
     if "text_config" in known:  # a language model inside one that reads images as well
         sizes = {"text_config": {**sizes, **_SIZES, "head_dim": 2 * HEAD_DIM}, "vision_config": _EYES}
     config = kind(**{**sizes, **changes})
+    depth, usual = (getattr(c.get_text_config(), "num_hidden_layers", None) for c in (config, default))
+    if depth == usual and depth not in (None, LAYERS):
+        raise ValueError(f"its config keeps {depth} layers of its own")
     with torch.device("meta"):
         size = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
     if size > LARGEST:

@@ -192,7 +192,7 @@ def record_many(
         rec.precap, rec.logits = rec.precap[:, picked].clone(), rec.logits[:, picked].clone()
     rec.precap = rec.logits if model.softcap is None else model.scaled(rec.precap)
     rec.kept = [each - 1] if keep is None else [int(k) for k in keep]
-    return [_prompt(rec, row, len(prompts), each, model.home) for row in range(len(prompts))]
+    return [_prompt(rec, row, len(prompts), each, model) for row in range(len(prompts))]
 
 
 def _same(model: Model, site: str) -> bool:
@@ -200,8 +200,9 @@ def _same(model: Model, site: str) -> bool:
     return site.endswith("_added") and port(model, site).path == port(model, site.removesuffix("_added")).path
 
 
-def _prompt(rec: Recording, row: int, count: int, each: int, home: torch.device) -> Recording:
+def _prompt(rec: Recording, row: int, count: int, each: int, model: Model) -> Recording:
     """One prompt's part of a recording of ``count`` prompts of ``each`` tokens, in memory of its own on one device."""
+    home, anatomy = model.home, model.anatomy
 
     def own(tensor: Tensor) -> Tensor:
         alone = count == 1 or len(tensor) == each  # learned positions are looked up once for all prompts
@@ -217,8 +218,9 @@ def _prompt(rec: Recording, row: int, count: int, each: int, home: torch.device)
     found.embed, found.pos = (None if t is None else own(t) for t in (rec.embed, rec.pos))
     moved: dict[int, Any] = {}  # layers share what they are given: one copy of it will do
     for given in rec.attn_inputs:
-        for value in given.values():
-            moved.setdefault(id(value), _given(value, row, count, home))
+        for name, value in given.items():
+            shared = name == "penalty" and anatomy.qkv is not None and anatomy.qkv.penalty_of == "all"
+            moved.setdefault(id(value), _given(value, row, 1 if shared else count, home))
     found.attn_inputs = [{k: moved[id(v)] for k, v in given.items()} for given in rec.attn_inputs]
     found.mlp_entered = [None if t is None else own(t) for t in rec.mlp_entered]
     found.precap, found.logits = ((t[row] if count == 1 else t[row].clone()).to(home) for t in (rec.precap, rec.logits))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...words.errors import ComponentError, GranularityError
 from ..anatomy.rounding import half_ulp, worst
-from ..parts.attention import allowed_keys, normed_input, project
+from ..parts.attention import allowed_keys, normed_input, position_penalty, project
 from ..parts.experts import mlp_input
 from .edits import Edit, flattened
 from .ports import PRE, place, ports, require
@@ -213,24 +213,23 @@ class Pass:
 
     def _attention(self, layer: int, device: torch.device) -> dict[str, Any]:
         """The mask (and the position penalty) of ``layer`` for all its rows, from what the recorded run was given."""
-        rec, dtype = self.base.record, self.model.dtype
-        given = rec.attn_inputs[layer]
+        rec, dtype, qkv = self.base.record, self.model.dtype, self.model.anatomy.qkv
+        assert qkv is not None
         low, count = torch.finfo(dtype).min, self.alive[layer]
         allowed = allowed_keys(self.model, rec, layer)[:, self.start : self.target + 1, : self.target + 1]
         mask = allowed.clamp_min(low).to(dtype)
-        alibi = given.get("alibi")
-        if alibi is not None:
-            alibi = alibi.reshape(self.model.n_heads, 1, -1)[..., : self.target + 1]
+        penalty = position_penalty(self.model, rec, layer, self.target + 1)
         if self.packed:
             alone = torch.full((len(mask), count, count), low, dtype=dtype, device=mask.device)
             alone.diagonal(dim1=1, dim2=2).copy_(mask[:, 0, -1:].expand(-1, count))
             mask = torch.cat([mask[..., :-1].expand(-1, count, -1), alone], -1)
-            if alibi is not None:
-                alibi = torch.cat([alibi[..., :-1], alibi[..., -1:].expand(-1, -1, count)], -1)
-        elif alibi is not None:
-            alibi = alibi.repeat(count, 1, 1)
-        found = {"attention_mask": mask[None].to(device)}
-        return found if alibi is None else {**found, "alibi": alibi.to(device)}
+            if penalty is not None:
+                penalty = torch.cat([penalty[..., :-1], penalty[..., -1:].expand(-1, -1, count)], -1)
+        elif penalty is not None and qkv.penalty_of == "prompt":
+            penalty = penalty.repeat(count, 1, 1)
+        given = mask == low if qkv.mask_true == "hidden" else mask
+        found = {qkv.mask: given[None].to(device)}
+        return found if penalty is None else {**found, qkv.penalty: penalty.to(device)}
 
 
 def _close(model: Model, layer: int, stream: Tensor, added: Tensor, after: Tensor) -> None:

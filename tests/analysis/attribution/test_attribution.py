@@ -111,7 +111,7 @@ NORM_BIAS = POSITIONS | {
     "phi",
     "starcoder2",
 }
-NORM_BIAS |= {"gptj", "falcon", "falcon_grouped", "falcon_alibi"}
+NORM_BIAS |= {"gptj", "codegen", "falcon", "falcon_grouped", "falcon_alibi"}
 ATTENTION_BIAS = POSITIONS | {
     "gpt_neox",
     "gpt_neox_sequential",
@@ -136,7 +136,7 @@ def test_rows_in_model_order(family_model, name):
         expected.append(f"L{layer}.mlp")
     if name in NORM_BIAS:
         expected.append("norm.bias")
-    if name in ("phi", "gptj"):
+    if name in ("phi", "gptj", "codegen"):
         expected.append("unembed.bias")
     if name == "gemma2":
         expected.append("softcap")

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.model.anatomy.anatomy import Anatomy, find
+from attrib_widgets.model.anatomy.anatomy import LAYOUTS, Anatomy, find
 from fixtures import families
 
 NAMES = families.FAMILIES + families.VARIANTS
@@ -59,7 +59,7 @@ def mistakes(a: Anatomy, hf: Any) -> Iterator[tuple[str, Anatomy]]:
         yield "queries and keys swapped", inner(q=qkv.k, k=qkv.q)
         yield "queries and values swapped", inner(q=qkv.v, v=qkv.q)
         yield "keys and values swapped", inner(k=qkv.v, v=qkv.k)
-    for layout in {"thirds", "per_head", "grouped"} - {qkv.layout}:
+    for layout in sorted(LAYOUTS.keys() - {qkv.layout}):
         if qkv.layout != "split" and not (layout == "grouped" and _kv(a, hf) in (None, 1)):  # no groups
             yield f"layout {layout}", inner(layout=layout)
     for name in ("q_norm", "k_norm"):
@@ -67,6 +67,12 @@ def mistakes(a: Anatomy, hf: Any) -> Iterator[tuple[str, Anatomy]]:
             yield f"no {name}", inner(**{name: None})
     if _turns(hf):
         yield "paired the other way", inner(rotary="halves" if qkv.rotary == "interleaved" else "interleaved")
+        if qkv.rotary_table != "embed_positions":
+            yield "angles by another name", inner(angles="cos_sin")
+    if config.model_type in ("bloom", "mpt"):
+        yield "the penalty by another name", inner(penalty="slopes")
+    if qkv.mask_true == "hidden":
+        yield "the mask the other way round", inner(mask_true="allowed")
     if qkv.rotary_if:
         yield "all layers rotate", inner(rotary_if=None)
     yield "scores scaled wrongly", inner(scaling=0.9)
@@ -102,7 +108,9 @@ def _kv(a: Anatomy, hf: Any) -> int | None:
 def _turns(hf: Any) -> bool:
     """Whether more than one pair of numbers is rotated: a single pair has but one way."""
     config = hf.config.get_text_config()
-    still = config.model_type in ("gpt2", "gpt_bigcode", "gpt_neo", "opt", "bloom") or getattr(config, "alibi", False)
+    still = config.model_type in ("gpt2", "gpt_bigcode", "gpt_neo", "opt", "bloom", "mpt") or getattr(
+        config, "alibi", False
+    )
     share = (getattr(config, "rope_parameters", None) or {}).get("partial_rotary_factor", 1.0)
     return not still and share * config.hidden_size / config.num_attention_heads > 2
 
