@@ -3,8 +3,9 @@
 `python -m attrib_widgets.demo.making.dictionaries [--folder DIR] [--steps N] [--sites SITE ...] [--judge]`
 
 Writes `saes/<site>/` beside the weights (a SAELens folder in eight-bit floats, and the cards of its features),
-`saes/contexts.json` (the texts that the cards point into) and `saes/evaluation.json`. What is there already, made from these weights with these settings, is kept; `--judge` judges
-and labels it again. One takes 3 to 60 minutes of a core, by processor and place.
+`saes/contexts.json` (the texts that the cards point into) and `saes/evaluation.json`. What is there already, made from
+these weights with these settings, is kept; `--judge` judges and labels it again. One takes 3 to 60 minutes of a core,
+by processor and place.
 """
 
 from __future__ import annotations

@@ -83,6 +83,8 @@ export interface FeatureCard extends Writes {
   here: number[];
   /** the head, or the heads, that what it writes is read through; "" where it writes by itself */
   through: string;
+  /** where there are no contexts: why, and how to give some */
+  missing?: string;
 }
 
 export interface CardHeader extends FeatureCard {
