@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import attrib_widgets as aw
 from attrib_widgets import cli
@@ -95,10 +99,29 @@ def test_explain_against_another_token(command: Command, tmp_path: Path, option:
     assert (tmp_path / cli.PAGE).is_file()
 
 
+def test_explain_with_dictionaries_of_ones_own(command: Command, tmp_path: Path, trained_folder: Path) -> None:
+    from attrib_widgets.saes.formats.saelens import write_sae
+    from attrib_widgets.widgets.transport import wire
+
+    model = aw.load(str(trained_folder))
+    both = torch.cat([torch.eye(model.d_model), -torch.eye(model.d_model)])
+    sae = aw.SAE("L0.mlp", "standard", both.T.contiguous(), torch.zeros(len(both)), both, torch.zeros(model.d_model))
+    write_sae(sae, tmp_path / "mine")
+    given = ("explain", "Once upon a time", "--model", str(trained_folder), "--saes")
+    assert command(*given, str(tmp_path / "mine"))[0] == 0
+    page = (tmp_path / cli.PAGE).read_text(encoding="utf-8")
+    block = re.search(r"<script[^>]*application/json[^>]*>(.*?)</script>", page, re.DOTALL)
+    header, _ = wire.unpack(base64.b64decode(json.loads(block[1])["state"]))
+    assert list(header["features"]) == ["L0.mlp"]
+    code, _, err = command(*given, str(aw.demo.path() / "saes" / "L0.mlp"))
+    assert code == 2 and "reads 128 numbers" in err
+
+
 @pytest.mark.parametrize(
     ("argv", "told"),
     [
         (("explain", "The capital of France is", " Paris and Rome"), "token"),
+        (("explain", "The capital of France is", " Paris", "--saes", "no-such-folder"), "no-such-folder"),
         (("explain", "The capital of France is", ""), ""),
         (("explain", "The capital of France is", " Paris", "--against", " Rome and Paris"), "token"),
         (("explain", "The capital of France is", " Paris", "--model", "./no-such-folder"), "no-such-folder"),

@@ -166,6 +166,12 @@ class Dictionaries(MutableMapping[Place, SAE]):
     def _said(self, folder: Path) -> str:
         return folder.name if self.folder is not None and folder.parent == self.folder else str(folder)
 
+    def given(self) -> dict[Place, Path | None]:
+        """Those that do not lie beside the model's weights, and their folders (None: made in memory)."""
+        beside = None if self._model is None or self._model.folder is None else self._model.folder / FOLDER
+        found = {place: next(iter(self._held[place].folders), None) for place in self}
+        return {place: folder for place, folder in found.items() if folder is None or folder.parent != beside}
+
     # what is in it --------------------------------------------------------------------------------------------
     def opened(self, place: PlaceLike, make: bool = False) -> Opened:
         """The dictionary of a place, its cards and their texts; ``make`` makes cards from :attr:`contexts` if needed.

@@ -377,9 +377,9 @@ describe("features", () => {
 
   it("opens where Python says, names a head's dictionary, and needs no label", async () => {
     const { model, one, all } = show(state(), "explorer", { selected: "L3H1/29" });
-    expect(one('[data-part="feature"] .aw-subtitle')?.textContent).toBe("L3.attn/29");
+    expect(one('[data-part="feature"] .aw-subtitle')?.textContent).toBe("L3.z/29");
     expect(one('[data-part="feature"]')?.textContent).toContain("It fires too rarely for a label");
-    expect(all(".aw-crumb").map((c) => c.textContent)).toEqual(["·Paris", "L3H1", "L3.attn/29"]);
+    expect(all(".aw-crumb").map((c) => c.textContent)).toEqual(["·Paris", "L3H1", "L3.z/29"]);
     model.set("selected", "L2.mlp/311");
     await tick();
     expect(one('[data-part="feature"]')?.textContent).toContain("Needs a running kernel");

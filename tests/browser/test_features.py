@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from playwright.sync_api import expect
 
 import attrib_widgets as aw
@@ -13,6 +15,7 @@ from browser.chromium import Watched
 from browser.conftest import lab_only
 from browser.notebook import Notebook
 from browser.screen import Screen, agree
+from fixtures import families
 
 Show = Callable[..., Screen]
 
@@ -85,7 +88,7 @@ def test_the_kernel_opens_what_was_not_embedded(explorer: Any, notebook: Noteboo
     number = explorer.attribution.features(row).numbers[-3]  # of a live view no card is embedded
     explored.open(row)
     explored.tab("features")
-    name = f"{row.partition('H')[0]}.attn/{number}"
+    name = f"{row.partition('H')[0]}.z/{number}"
     explored.part("features").locator("button.aw-brow", has_text=name).click()
     card = explored.part("feature")
     expect(card.locator(".aw-bars").first).to_be_visible()
@@ -96,3 +99,78 @@ def test_the_kernel_opens_what_was_not_embedded(explorer: Any, notebook: Noteboo
     expect(explored.part("features")).to_be_visible()
     notebook.cell(f'ex.selected = "{row}/{number}"')
     expect(card).to_contain_text(name)
+
+
+def dictionary(site: str, width: int) -> aw.SAE:
+    """Chance directions: what they find means nothing, and where they are shown does not depend on it."""
+    torch.manual_seed(0)
+    rows = torch.nn.functional.normalize(torch.randn(30, width), dim=1)
+    return aw.SAE(site, "topk", rows.T.contiguous(), torch.zeros(30), rows, torch.zeros(width), k=5)
+
+
+@pytest.fixture
+def other() -> Any:
+    """Another small model than the embedded one, with nothing beside its weights."""
+    return aw.load(families.build("llama"), tokenizer=families.tokenizer("llama"))
+
+
+def test_a_dictionary_of_ones_own_is_clicked(other: Any, offline: Show) -> None:
+    """Given to the model, it opens rows and cards like those that came with one; without texts the card says so."""
+    width = other.n_heads * other.geometry.d_head
+    sizes = {"mlp": other.d_model, "z": width}
+    own = [dictionary(f"L{n}.{site}", sizes[site]) for n in range(other.n_layers) for site in sizes]
+    ex = aw.explore(other, families.PROMPT, " Paris", saes=own)
+    for kind in ("mlp", "head"):
+        row = str(ex.attribution.top(1, kind=kind)[0][0])
+        found = ex.attribution.features(row)
+        assert found.site == (row if kind == "mlp" else row.partition("H")[0] + ".z")
+        number = found.numbers[int(found.values[:-2].abs().argmax())]
+        for texts in (None, ["The capital of Italy is Rome", "Mary gave the bag to John"] * 3):
+            other.saes.contexts = texts
+            screen = offline(ex)
+            screen.row(row).click()
+            screen.detail.locator('[role="tab"][data-tab="features"]').click()
+            shown = screen.part("features").locator("button.aw-brow")
+            expect(shown).to_have_count(len(found.numbers) - 2)
+            first = shown.first
+            expect(first).to_contain_text(f"{found.site}/{number}")
+            assert agree(first.locator(".aw-val").inner_text(), found[f"{found.site}/{number}"])
+            first.click()
+            card, opened = ex.attribution.features(row).card(number), screen.part("feature")
+            expect(opened).to_contain_text(f"{found.site}/{number}")
+            expect(opened.locator(".aw-context")).to_have_count(len(card.contexts))
+            if texts is None:
+                expect(opened).to_contain_text('model.saes.contexts = ["')
+    ex.close()
+
+
+@lab_only
+def test_a_dictionary_given_later_is_clicked_at_once(other: Any, notebook: Notebook, tmp_path: Path) -> None:
+    """The Explorer that is open has the tab as soon as the model has the dictionary."""
+    from attrib_widgets.saes.formats.saelens import write_sae
+
+    other.hf.save_pretrained(tmp_path / "model")
+    other.tokenizer.save_pretrained(tmp_path / "model")
+    write_sae(dictionary("L1.mlp", other.d_model), tmp_path / "mine")
+    screen = Screen(
+        notebook.widget(
+            notebook.cell(
+                f"own = aw.load({str(tmp_path / 'model')!r})\nex = aw.explore(own, {families.PROMPT!r}, ' Paris')\nex"
+            )
+        )
+    )
+    screen.open("L1.mlp")
+    tab = screen.detail.locator('[role="tab"][data-tab="features"]')
+    expect(tab).to_have_attribute("aria-disabled", "true")
+    notebook.cell(f"own.saes['L1.mlp'] = {str(tmp_path / 'mine')!r}")
+    expect(tab).not_to_have_attribute("aria-disabled", "true")
+    screen.tab("features")
+    screen.part("features").locator("button.aw-brow").first.click()
+    card = screen.part("feature")
+    expect(card.locator(".aw-bars").first).to_be_visible()
+    name = notebook.value("str(ex.selected_result().feature)")
+    assert name.startswith("L1.mlp/")
+    expect(card).to_contain_text(name)
+    notebook.cell("own.saes.contexts = ['The capital of Italy is Rome', 'Mary gave the bag to John']")
+    notebook.cell('ex.selected = "L1.mlp/12"')
+    expect(card).to_contain_text("L1.mlp/12")

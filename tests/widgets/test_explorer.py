@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -322,14 +323,42 @@ def test_an_id_that_has_a_text_is_kept_as_its_text(explorer):
 def test_another_model_in_a_folder_called_demo_is_not_the_embedded_one(tmp_path):
     from attrib_widgets import demo as embedded
 
-    shutil.copytree(embedded.path(), tmp_path / "demo")
+    shutil.copytree(embedded.path(), tmp_path / "demo", ignore=shutil.ignore_patterns("saes", "suggestions.json"))
     model = aw.load(str(tmp_path / "demo"), dtype="float32")
     shown = explore(model, PROMPT)
-    assert shown.corrupted is None and header(shown)["examples"] == []
+    assert shown.corrupted is None and header(shown)["examples"] == [] and "features" not in header(shown)
     assert 'aw.load("demo")' not in header(shown)["python"]["setup"]
     with pytest.raises(AttribError, match="no prompt"):
         explore(model)
     shown.close()
+
+
+def test_loaded_from_its_own_folder_the_embedded_model_shows_everything(demo):
+    """What it suggests and its dictionaries travel with the folder: the name it was loaded by gives nothing more."""
+    from attrib_widgets import demo as embedded
+
+    one, other = explore(aw.load(str(embedded.path()))), explore(demo)
+    here, there = header(one), header(other)
+    assert one.run.text == embedded.PROMPT and one.corrupted.text == embedded.CORRUPTED
+    for part in ("examples", "target", "compare", "python", "features", "rows", "test"):
+        assert here[part] == there[part] and here[part], part
+    assert len(here["examples"]) == 5 and 'aw.load("demo")' in here["python"]["setup"]
+    assert here["test"]["suggested"] == embedded.CORRUPTED
+    one.close()
+    other.close()
+
+
+def test_a_file_of_suggestions_that_is_broken_is_named(tmp_path):
+    from attrib_widgets.model.suggestions import Suggestion, read_suggestions
+
+    assert read_suggestions(None) == read_suggestions(tmp_path) == []
+    row = {"ability": "a", "prompt": "b", "target": "c", "corrupted": "d"}
+    (tmp_path / "suggestions.json").write_text(json.dumps([row]))
+    assert read_suggestions(tmp_path) == [Suggestion("a", "b", "c", "d")]
+    for broken in ("{", "[1]", json.dumps([{**row, "more": "e"}]), json.dumps([{**row, "prompt": 3}])):
+        (tmp_path / "suggestions.json").write_text(broken)
+        with pytest.raises(AttribError, match=r"suggestions\.json cannot be read.*ability, prompt"):
+            read_suggestions(tmp_path)
 
 
 def test_a_score_opens_like_a_logit(demo):

@@ -10,6 +10,7 @@ import torch
 
 import attrib_widgets as aw
 from attrib_widgets.saes.cards import Card
+from attrib_widgets.saes.formats.saelens import write_sae
 from attrib_widgets.widgets import explore
 from attrib_widgets.widgets.shapes import budget, results
 from attrib_widgets.widgets.transport import wire
@@ -151,6 +152,44 @@ def test_without_dictionaries_the_reason_travels(family_model, browser):
     assert last["kind"] == "error" and "read_sae" in last["hint"]
     with pytest.raises(aw.ComponentError, match="no dictionary"):
         explorer.selected = "L1.mlp/3"
+    explorer.close()
+
+
+def chance(site, width):
+    torch.manual_seed(0)
+    rows = torch.nn.functional.normalize(torch.randn(30, width), dim=1)
+    return aw.SAE(site, "topk", rows.T.contiguous(), torch.zeros(30), rows, torch.zeros(width), k=5)
+
+
+def test_own_dictionaries_are_opened_like_those_that_a_model_came_with(browser, tmp_path):
+    model = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
+    own = chance("L1.mlp", model.d_model)
+    explorer = explore(model, families.PROMPT, " Paris", saes=own)
+    header, _ = wire.unpack(explorer.state)
+    assert list(header["features"]) == ["L1.mlp"] and "no dictionary for L0.mlp" in header["absent"]["features L0.mlp"]
+    assert summed(header["features"]["L1.mlp"]) == pytest.approx(explorer.attribution["L1.mlp"], abs=1e-5)
+    explorer.selected = "m1/12"
+    assert explorer.selected == "L1.mlp/12"
+    data = ask(browser(explorer), "feature", id="L1.mlp/12")["data"]
+    assert data["contexts"] == [] and "model.saes.contexts" in data["missing"]
+    assert 'model.saes["L1.mlp"] = sae' in header["python"]["setup"]
+    # Given later, and with texts: what is on the screen follows.
+    write_sae(chance("L0.z", model.d_model), tmp_path / "z")
+    model.saes["L0.attn"] = tmp_path / "z"
+    later, _ = wire.unpack(explorer.state)
+    assert later["version"] > header["version"] and explorer.selected == "L1.mlp/12"
+    heads = [row for row in later["features"] if row != "L1.mlp"]
+    assert "L1.mlp" in later["features"] and heads and all(row.startswith("L0H") for row in heads)
+    assert f'model.saes["L0.z"] = "{tmp_path / "z"}"' in later["python"]["setup"]
+    model.saes.contexts = ["The capital of Italy is Rome", "Mary gave the bag to John"]
+    card = explorer.attribution.features("L1.mlp").card()
+    data = ask(browser(explorer), "feature", id=str(card.feature))["data"]
+    assert len(data["contexts"]) == len(card.contexts) and ("missing" in data) is not bool(card.contexts)
+    page, _ = wire.unpack(explorer.page_traits()["state"])
+    assert any(one["contexts"] for one in page["cards"].values())
+    explorer.selected = "L0H1/3"
+    del model.saes["L0.z"]
+    assert explorer.selected == "L0H1" and list(wire.unpack(explorer.state)[0]["features"]) == ["L1.mlp"]
     explorer.close()
 
 

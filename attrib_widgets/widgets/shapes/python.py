@@ -35,10 +35,15 @@ def lines(a: Attribution) -> str:
             "import attrib_widgets as aw",
             "",
             f"model = {load(a.model)}",
+            *(f'model.saes["{site}"] = {_source(folder)}' for site, folder in a.model.saes.given().items()),
             f"run = model.run({_prompt(a.run)})",
             f"a = aw.attribute(run, {a.target.code(lambda t: _token(a.model, t))}{place})",
         ]
     )
+
+
+def _source(folder: Path | None) -> str:
+    return "sae  # the aw.SAE that was made here" if folder is None else quoted(str(folder))
 
 
 def lens(a: Attribution) -> str:

@@ -13,10 +13,10 @@ import { words } from "./writes";
 /** A longer prompt is drawn as running text, without numbers. */
 const MANY = 24;
 
-export const COMPUTED = "Labels are computed: what the strongest firings in newly drawn text share. They say nothing of weaker ones.";
+export const COMPUTED = "Labels are computed: what the strongest firings in the dictionary's texts share. They say nothing of weaker ones.";
 
 /** What a feature's dictionary calls it: that of a head's layer reads all its heads. */
-export const featureName = (row: Row, feature: number) => `${row.kind === "head" ? `L${row.layer}.attn` : row.id}/${feature}`;
+export const featureName = (row: Row, feature: number) => `${row.kind === "head" ? `L${row.layer}.z` : row.id}/${feature}`;
 
 /** A computed label, and in small what it labels. */
 export function Concept({ text, below }: { text?: string | undefined; below: string }) {
@@ -203,7 +203,7 @@ function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
           })}
         </div>
       )}
-      {card.contexts.length > 0 && <h4 class="aw-sidetitle">Fires most in these newly drawn texts</h4>}
+      {card.contexts.length > 0 && <h4 class="aw-sidetitle">Fires most in these texts</h4>}
       <ul class="aw-contexts">
         {card.contexts.map(({ tokens, values, cut }) => (
           <li class="aw-context">
@@ -213,6 +213,7 @@ function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
           </li>
         ))}
       </ul>
+      {card.missing && <p class="aw-quiet">{card.missing}</p>}
       <Sides sides={[words("Promotes", card.up), words("Suppresses", card.down)]} />
       <p class="aw-quiet aw-small">
         What it adds to the logits directly{card.through && `, through ${card.through}`}, for one unit of activation, before the last norm scales it.
