@@ -47,10 +47,8 @@ def positions_in(run: Run, given: Any) -> list[int]:
 
 
 def absent(model: Model, part: Any) -> ComponentError:
-    """The error that says what the model has instead of ``part``."""
-    return ComponentError(
-        f"{model.name} has no {part}.", f"It has {model.n_layers} layers of {model.n_heads} heads, from 0."
-    )
+    """The error that says what the model, or that layer of it, has instead of ``part``."""
+    return ComponentError(f"{model.name} has no {part}.", model.geometry.remedy(part.layer or 0))
 
 
 def need_attention(model: Model) -> None:

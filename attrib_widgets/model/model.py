@@ -129,7 +129,7 @@ class Model(Network, Tokens):
 
     def __repr__(self) -> str:
         return (
-            f"{self.name} ({self.family}): {self.n_layers} layers x {self.n_heads} heads, width {self.d_model}, "
+            f"{self.name} ({self.family}): {self.n_layers} layers x {self.geometry.words}, width {self.d_model}, "
             f"{str(self.dtype).removeprefix('torch.')}, exact per {self.granularity.rstrip('s')}"
             + (f" ({self.check.reason})" if self.check.reason else "")
             + f", {readable(self.memory_estimate(1000))} for a run of 1,000 tokens"

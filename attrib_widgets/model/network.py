@@ -70,8 +70,12 @@ class Network:
 
     @property
     def n_heads(self) -> int:
-        """Number of query heads per layer."""
+        """Number of query heads per layer; of the layer that has most, where they differ (``heads_of``)."""
         return self.geometry.n_heads
+
+    def heads_of(self, layer: int) -> int:
+        """Number of query heads of ``layer``: 0 where it has none, or there is no such layer."""
+        return self.geometry[layer].n_heads if 0 <= layer < self.n_layers else 0
 
     @property
     def d_model(self) -> int:

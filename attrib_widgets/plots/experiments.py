@@ -35,8 +35,11 @@ def _(result: Patching, site: str | None = None, k: int = 15) -> Figure:
     cells = [c for _, c in result._single(site)]
     if grid.ndim == 3:  # layer, head, position: heads of all layers below one another
         layers = sorted({c.parts[0].row for c in cells})
-        names = [f"L{layer}H{h}" for layer in layers for h in range(grid.shape[1])]
-        grid = grid.reshape(-1, grid.shape[-1])
+        there = {(c.parts[0].row, c.parts[0].head) for c in cells}
+        heads = sorted({h for _, h in there if h is not None})
+        spots = [(i, j) for i, layer in enumerate(layers) for j, h in enumerate(heads) if (layer, h) in there]
+        names = [f"L{layers[i]}H{heads[j]}" for i, j in spots]
+        grid = np.stack([grid[i, j] for i, j in spots])
     else:
         rows = {c.parts[0].row: c.parts[0] for c in cells}
         names = [str(rows[row]) if rows[row].is_stream else f"L{row}" for row in sorted(rows)]

@@ -116,7 +116,7 @@ def other() -> Any:
 
 def test_a_dictionary_of_ones_own_is_clicked(other: Any, offline: Show) -> None:
     """Given to the model, it opens rows and cards like those that came with one; without texts the card says so."""
-    width = other.n_heads * other.geometry.d_head
+    width = other.n_heads * other.geometry[0].d_head
     sizes = {"mlp": other.d_model, "z": width}
     own = [dictionary(f"L{n}.{site}", sizes[site]) for n in range(other.n_layers) for site in sizes]
     ex = aw.explore(other, families.PROMPT, " Paris", saes=own)

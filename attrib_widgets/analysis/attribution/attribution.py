@@ -29,7 +29,7 @@ from ..opening.mlps import ExpertContributions, experts
 from ..opening.results import Contributions, Through, Worked, Writes
 from ..opening.trace import Trace, trace
 from ..opening.vectors import worked, writes
-from ..reading.decomposition import Closed, closed, decompose
+from ..reading.decomposition import Closed, absent_heads, closed, decompose
 from ..reading.point import Reading
 from ..reading.readers import read
 from .buildup import Buildup, buildup
@@ -106,6 +106,9 @@ class Attribution(Sum):
     def _row(self, which: ComponentLike) -> int:
         wanted = component(which)
         if wanted not in self.components:
+            layer, model = wanted.layer or 0, self.model
+            if wanted.kind == "head" and model.granularity == "heads" and (wanted.index or 0) >= model.heads_of(layer):
+                raise ComponentError(f"{wanted} is not a row of this attribution.", model.geometry.remedy(layer))
             raise ComponentError(
                 f"{wanted} is not a row of this attribution.",
                 f"Its rows run from {self.components[0]} to {self.components[-1]}: see .labels.",
@@ -114,13 +117,13 @@ class Attribution(Sum):
 
     @property
     def heads(self) -> Float[Tensor, "layer head"]:
-        """Contributions of the heads; zero in layers above the read point.
+        """Contributions of the heads; zero in layers above the read point, NaN where a layer has no such head.
 
         Raises:
             GranularityError: heads are not exact on this model; the reason is in the message.
         """
         self._need_heads()
-        out = torch.zeros(self.model.n_layers, self.model.n_heads)
+        out = absent_heads(self.model, torch.zeros(self.model.n_layers, self.model.n_heads))
         for c, value in zip(self.components, self.values, strict=True):
             if c.kind == "head":
                 out[c.layer, c.index] = value

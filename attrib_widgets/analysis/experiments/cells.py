@@ -98,8 +98,11 @@ def exists(model: Model, which: Place) -> Place:
     Raises:
         ComponentError: no such layer or head.
     """
-    heads = model.geometry.n_kv_heads if which.grouped else model.n_heads
-    if (which.layer or 0) >= model.n_layers or (which.head or 0) >= heads:
+    layer = which.layer or 0
+    if layer >= model.n_layers:
+        raise absent(model, which)
+    heads = model.geometry[layer].n_kv_heads if which.grouped else model.heads_of(layer)
+    if which.head is not None and which.head >= heads:
         raise absent(model, which)
     return which
 
@@ -123,7 +126,7 @@ def settled(model: Model, which: Place) -> Place:
     if which.is_stream:
         return stream_place(which.stream, model.n_layers)
     if which.site in ("k", "v") and which.head is not None:
-        group = model.geometry.group
+        group = model.geometry[which.layer or 0].group
         if group == 1:
             return replace(which, grouped=False)
         if not which.grouped:
@@ -162,12 +165,13 @@ def cells_of(
             raise GranularityError(f"Heads of {model.name} cannot be patched: {model.check.no_scores}.")
         for layer in chosen:
             numbers: list[int | None] = [None]
+            geo = model.geometry[min(layer, model.n_layers - 1)]
             if site in HEAD_SITES and heads == "each":
-                numbers = list(range(model.geometry.n_kv_heads if site in ("k", "v") else model.n_heads))
+                numbers = list(range(geo.n_kv_heads if site in ("k", "v") else geo.n_heads))
             if site in ("stream", "pre", "post"):
                 found = [stream_place(layer + (site == "post"), model.n_layers)]
             else:
-                grouped = site in ("k", "v") and model.geometry.group > 1 and numbers != [None]
+                grouped = site in ("k", "v") and geo.group > 1 and numbers != [None]
                 found = [Place(site, layer, h, grouped) for h in numbers]
             cells += [Cell((p,), at) for p in found for at in positions]
     return cells
@@ -253,15 +257,16 @@ def head_writes(
     model: Model, part: Place, positions: tuple[int, ...], value: Float[Tensor, "position width"]
 ) -> list[Edit]:
     """``value`` [position, all heads] written to z of the heads of ``part`` (its group, for keys and values)."""
-    heads = range(model.n_heads)
+    geo = model.geometry[part.row]
+    heads = range(geo.n_heads)
     if part.head is not None:
-        group = model.geometry.group
+        group = geo.group
         heads = (
             range(part.head * group, (part.head + 1) * group)
             if part.site in ("k", "v")
             else range(part.head, part.head + 1)
         )
-    d = model.geometry.d_head
+    d = geo.d_head
     return [Edit("z", part.row, positions, value[:, h * d : (h + 1) * d], h) for h in heads]
 
 

@@ -179,8 +179,9 @@ def _heads(part: Place, donor: RunDonor, width: int) -> list[int]:
     """The columns of a product that belong to ``part``."""
     if part.head is None:
         return list(range(width))
-    group = donor.model.geometry.group
-    if part.site in ("k", "v") and width == donor.model.n_heads and group > 1:  # through z of its query heads
+    geo = donor.model.geometry[part.row]
+    group = geo.group
+    if part.site in ("k", "v") and width == geo.n_heads and group > 1:  # through z of its query heads
         return list(range(part.head * group, (part.head + 1) * group))
     return [part.head]
 
@@ -188,7 +189,7 @@ def _heads(part: Place, donor: RunDonor, width: int) -> list[int]:
 def _raw(donor: RunDonor, layer: int, side: str, number: int) -> Float[Tensor, "position width"]:
     """Queries, keys or values of the base (0) or the source (1) as their projection gives them."""
     if side == "v":
-        return key_heads(donor.model, donor.attended(layer)[number].v).double()
+        return key_heads(donor.model, layer, donor.attended(layer)[number].v).double()
     found = donor.scored(layer)[number]
     return (found.q if side == "q" else found.k).raw.double()
 
@@ -198,21 +199,21 @@ def _product(
 ) -> Float[Tensor, "row position head"]:
     """(donor's - own) times the gradient, summed over the numbers of each head (or of the whole site)."""
     model, base, source = donor.model, donor.base.record, donor.source.record
-    geo = model.geometry
+    geo = model.geometry[min(part.row, model.n_layers - 1)]
     if mixed:
         change = donor.mixed(part.site, part.row, at).double() - base.z[part.row].double()
         gradient = gradients.at["z", part.row]
-        heads = model.n_heads
+        heads = geo.n_heads
     elif part.site in ("q", "k", "v"):
         own, other = (_raw(donor, part.row, part.site, number) for number in (0, 1))
         change = other - own
         columns = geo.rows[part.site].flatten().to(change.device)
         gradient = gradients.at[part.slot][..., columns]
-        heads = model.n_heads if part.site == "q" else geo.n_kv_heads
+        heads = geo.n_heads if part.site == "q" else geo.n_kv_heads
     else:
         change = held(source, part).double() - held(base, part).double()
         gradient = gradients.at[part.slot]
-        heads = model.n_heads if part.site == "z" else 1
+        heads = geo.n_heads if part.site == "z" else 1
     product = gradient.double() * change
     return product.reshape(*product.shape[:2], heads, -1).sum(-1)
 
@@ -254,5 +255,5 @@ def _against_zero(run: Run, part: Place, gradients: Gradients) -> Tensor:
     product = own * gradients.at[part.slot][0].double()
     if part.head is None:
         return product.sum()
-    d = run.model.geometry.d_head
+    d = run.model.geometry[part.row].d_head
     return product[:, part.head * d : (part.head + 1) * d].sum()

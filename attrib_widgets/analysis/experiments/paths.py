@@ -72,8 +72,10 @@ def receiver(model: Model, spec: PlaceLike) -> Receiver:
     exists(model, which)
     if which.site in ("mlp", "mlp_in"):
         return Receiver(Place("mlp", which.layer), which.layer)
-    group = model.geometry.group if which.grouped else 1
-    first, last = (0, model.n_heads) if which.head is None else (which.head * group, (which.head + 1) * group)
+    group = model.geometry[which.layer].group if which.grouped else 1
+    first, last = (
+        (0, model.heads_of(which.layer)) if which.head is None else (which.head * group, (which.head + 1) * group)
+    )
     return Receiver(which, which.layer, tuple(range(first, last)))
 
 
@@ -273,6 +275,6 @@ def _heads_taken(
     pattern = looks(model, rec, layer, sides["q"], sides["k"])[2]
     z = z_changed(base, layer, own, pattern @ sides["v"])
     start = both[0] if model.check.causal else 0
-    d, at = model.geometry.d_head, tuple(range(start, count))
+    d, at = model.geometry[layer].d_head, tuple(range(start, count))
     heads = sorted({h for r in readers for h in r.heads})
     return [Edit("z", layer, at, z[start:count, h * d : (h + 1) * d], h) for h in heads]

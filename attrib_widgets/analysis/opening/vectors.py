@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 @torch.no_grad()
 def worked(a: Attribution, head: Component) -> Worked:
     """See :meth:`Attribution.worked`."""
-    model, layer, index, d = a.model, head.layer or 0, head.index or 0, a.model.geometry.d_head
+    model, layer, index = a.model, head.layer or 0, head.index or 0
+    d = model.geometry[layer].d_head
     rows = slice(index * d, (index + 1) * d)
     z = a.run.record.z[layer][a.reading.position, rows].float()
     weight = model.out_weight(layer)[0][rows]
@@ -62,7 +63,7 @@ def written_vector(run: Run, which: Component, at: int) -> Float[Tensor, "d_mode
     if which.kind in ("head", "attn.bias"):
         weight, bias = model.out_weight(layer)
         if which.kind == "head":
-            d = model.geometry.d_head
+            d = model.geometry[layer].d_head
             rows = slice((which.index or 0) * d, ((which.index or 0) + 1) * d)
             out = rec.z[layer][at, rows].float() @ weight[rows]
         else:

@@ -36,7 +36,7 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
     model = run.model
     need_scores(model)
     layer, head = target.head.layer or 0, target.head.index or 0
-    if layer >= model.n_layers or head >= model.n_heads:
+    if head >= model.heads_of(layer):
         raise absent(model, target.head)
     query = run.position(target.query)
     keys = [run.position(key) for key in (target.key, target.against) if key is not None]

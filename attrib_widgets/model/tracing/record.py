@@ -171,7 +171,7 @@ def record_many(
         for i, block in enumerate(blocks):
             for row in ports(model):
                 if (row.site, i) in edits:
-                    heads = model.n_heads if row.site == "z" else 1
+                    heads = model.heads_of(i) if row.site == "z" else 1
                     row.put(block, edited(row.get(block), edits[row.site, i], heads))
                 if row.site in read:
                     getattr(rec, read[row.site]).append(_rows(row.get(block), count))

@@ -176,7 +176,7 @@ class Pass:
             position = torch.zeros_like(position)
         row, position, head, value = (t.to(rows.device) for t in (row, position, head, value))
         if site == "z":
-            heads = rows.view(*rows.shape[:2], self.model.n_heads, -1)
+            heads = rows.view(*rows.shape[:2], self.model.heads_of(layer), -1)
             heads[row, position, head] = value.to(heads.dtype)
         else:
             rows[row, position] = value.to(rows.dtype)
@@ -280,7 +280,7 @@ def _projected_keys(base: Run) -> list[tuple[Tensor, Tensor]]:
     found = []
     for layer in range(model.n_layers):
         x = normed_input(model, rec, layer)
-        heads = [project(model, rec, layer, which, x).final[:: model.geometry.group] for which in "kv"]
+        heads = [project(model, rec, layer, which, x).final[:: model.geometry[layer].group] for which in "kv"]
         keys, values = (h.to(model.dtype)[None] for h in heads)
         found.append((keys, values))
     return found

@@ -69,7 +69,7 @@ def _encode(e: Explanation, complete: bool, job: Job | None) -> explorer.Parts:
     unembedding = run.model.d_model * run.model.vocab_size
     size = unembedding * len(a.components)
     if table is not None and drawable:
-        filler.add("patterns", lambda: results.patterns(table.patterns, filler.left))
+        filler.add("patterns", lambda: results.patterns(explorer.drawn(a, table.patterns), filler.left))
     if complete or unembedding * (run.model.n_layers + 1) * run.n_positions <= LIVE_WORK:
         filler.add("lens", lambda: explorer.embedded_lens(a, filler.left))
     thorough = complete or size <= LIVE_WORK

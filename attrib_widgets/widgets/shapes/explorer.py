@@ -16,6 +16,7 @@ from ...analysis.attribution.attribute import attribute
 from ...analysis.heads.all_heads import through_table, why_table
 from ...analysis.lens.logit_lens import logit_lens
 from ...analysis.opening.mlps import neurons_of
+from ...analysis.reading.decomposition import absent_heads
 from ...words.errors import AttribError
 from ...words.targets import Target, score
 from ..transport import wire
@@ -86,7 +87,7 @@ def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
         },
         "neurons": {},
         "writes": {},
-        "why_key": [] if table is None else np.asarray(table.rows).argmax(-1).tolist(),
+        "why_key": [] if table is None else np.asarray(drawn(a, table.rows)).argmax(-1).tolist(),
         "absent": {},
     }
 
@@ -107,18 +108,24 @@ def _row(model: Model, c: Component) -> contract.Row:
 def head_arrays(a: Attribution, t: HeadTable) -> Arrays:
     """Of all heads what multiplies their patterns, and what each token brought to the explained position."""
     found: Arrays = {
-        "carry": wire.store(t.carry),
+        "carry": wire.store(drawn(a, t.carry)),
         "dest": wire.store(t.dest),
-        "norms": wire.store(t.norms),
+        "norms": wire.store(drawn(a, t.norms)),
         "post": wire.store(t.post),
-        "value_bias": wire.store(t.value_bias),
+        "value_bias": wire.store(drawn(a, t.value_bias)),
     }
     if t.sink is not None:
-        found["sink"] = wire.store(t.sink)
-    found["tokens"] = wire.store(t.rows * t.carry)  # the printed digits: packed patterns would not add up
+        found["sink"] = wire.store(drawn(a, t.sink))
+    found["tokens"] = wire.store(drawn(a, t.rows * t.carry))  # the printed digits: packed patterns would not add up
     if a.model.dtype not in (torch.float32, torch.float64):
-        found["head_rounding"] = wire.store(t.rounding)
+        found["head_rounding"] = wire.store(drawn(a, t.rounding))
     return found
+
+
+def drawn(a: Attribution, values: torch.Tensor) -> torch.Tensor:
+    """A table [layer, head, ...] without its NaNs of heads that do not exist: no row of the header reads there."""
+    even = all(layer.n_heads == a.model.n_heads for layer in a.model.geometry.layers)
+    return values if even else absent_heads(a.model, values.clone(), 0.0)
 
 
 def target(a: Attribution) -> contract.Target:
@@ -218,10 +225,10 @@ def through(a: Attribution, budget: int) -> Stored | None:
     if 4 * np.prod(shape) > budget:
         return None
     t = through_table(a)
-    found = _widened(t.values, shape[-1])
+    found = _widened(drawn(a, t.values), shape[-1])
     for name, column in (("norm.bias", t.norm_bias), ("rounding", t.rounding)):
         if name in a.labels:
-            found[..., a.labels.index(name)] = column.numpy()
+            found[..., a.labels.index(name)] = drawn(a, column).numpy()
     return wire.store(found)
 
 
@@ -249,8 +256,12 @@ def why_parts(a: Attribution, head: str, query: int, key: int) -> tuple[NDArray[
 def why_arrays(a: Attribution, keys: Sequence[Sequence[int]]) -> Arrays:
     """What made every head look from the explained position to one key: [layer, head, side, row]."""
     t = why_table(a, keys)
-    values = _widened(t.values, len(a.components))
-    return {"why": wire.store(values), "why_bias": wire.store(t.constant), "why_score": wire.store(t.score)}
+    arrays: Arrays = {
+        "why": wire.store(_widened(drawn(a, t.values), len(a.components))),
+        "why_bias": wire.store(drawn(a, t.constant)),
+        "why_score": wire.store(drawn(a, t.score)),
+    }
+    return arrays
 
 
 def why(a: Attribution, head: str, query: int, key: int) -> bytes:

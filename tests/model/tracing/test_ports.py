@@ -112,7 +112,7 @@ def test_reads_and_writes_are_those_of_plain_hooks(family_model, name):
     plain = {site: hooked(model, base.ids, [site])[0][site] for site in there}
     at, noise = (base.n_positions - 1,), torch.Generator().manual_seed(3)
     values = {s: plain[s][-1] + 0.5 * torch.randn(plain[s].shape[1], generator=noise) for s in there}
-    d = model.geometry.d_head
+    d = model.geometry[0].d_head
     cells = []
     for site in there:
         heads = range(model.n_heads) if site == "z" else [None]
