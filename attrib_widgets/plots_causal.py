@@ -34,8 +34,11 @@ def _(result: Patching, site: str | None = None, k: int = 15) -> Figure:
     grid = grid[:, None] if flat else grid
     if grid.ndim == 3:  # layer, head, position: heads of all layers below one another
         layers = sorted({c.parts[0].layer for c in result.cells})
-        names = [f"L{layer}H{h}" for layer in layers for h in range(grid.shape[1])]
-        grid = grid.reshape(-1, grid.shape[-1])
+        there = {(p.layer, p.head) for c in result.cells for p in c.parts[:1] if p.site == (site or single[0])}
+        heads = sorted({h for _, h in there if h is not None})
+        spots = [(i, j) for i, layer in enumerate(layers) for j, h in enumerate(heads) if (layer, h) in there]
+        names = [f"L{layers[i]}H{heads[j]}" for i, j in spots]
+        grid = np.stack([grid[i, j] for i, j in spots])
     else:
         layers = sorted({c.parts[0].layer for c in result.cells})
         names = ["final norm" if layer == result.model.n_layers else f"L{layer}" for layer in layers]

@@ -152,17 +152,14 @@ def attention(
     run.check_fresh()
     model = run.model
     if heads is None:
-        wanted = [head(layer, h) for layer in range(model.n_layers) for h in range(model.n_heads)]
+        wanted = [head(layer, h) for layer in range(model.n_layers) for h in range(model.heads_of(layer))]
     else:
         pair = isinstance(heads, list) and len(heads) == 2 and all(whole(n) is not None for n in heads)
         given: list[Any] = heads if isinstance(heads, list) and not pair else [heads]
         wanted = [component(h) for h in given]
     for h in wanted:
-        if h.kind != "head" or (h.layer or 0) >= model.n_layers or (h.index or 0) >= model.n_heads:
-            raise ComponentError(
-                f"{h} is not a head of {model.name}.",
-                f"It has {model.n_layers} layers of {model.n_heads} heads, from 0.",
-            )
+        if h.kind != "head" or (h.index or 0) >= model.heads_of(h.layer or 0):
+            raise ComponentError(f"{h} is not a head of {model.name}.", model.geometry.remedy(h.layer or 0))
     found: dict[int, Attended] = {}
     patterns, sinks = [], []
     for h in wanted:
@@ -208,7 +205,7 @@ def unit_writes(a: Attribution, layer: int) -> UnitWrites:
             f"Its heads are in layers below {a.reading.point.attentions}.",
         )
     model, rec, at = a.model, a.run.record, a.reading.position
-    geo = model.geometry
+    geo = model.geometry[layer]
     found = attend(model, rec, layer)
     weight = model.out_weight(layer)[0].view(geo.n_heads, geo.d_head, -1)
     through = weight @ attention_direction(a, layer)

@@ -23,7 +23,7 @@ from .neurons import read_neuron
 from .parts import Contributions, Through, Worked, Writes
 from .reading import Reading
 from .readout import read_target
-from .rows import Rows, decompose
+from .rows import Rows, absent_heads, decompose
 from .scores import read_score
 
 if TYPE_CHECKING:
@@ -115,6 +115,9 @@ class Attribution(Result):
     def _row(self, which: ComponentLike) -> int:
         wanted = component(which)
         if wanted not in self.components:
+            layer, model = wanted.layer or 0, self.model
+            if wanted.kind == "head" and model.granularity == "heads" and (wanted.index or 0) >= model.heads_of(layer):
+                raise ComponentError(f"{wanted} is not a row of this attribution.", model.geometry.remedy(layer))
             raise ComponentError(
                 f"{wanted} is not a row of this attribution.",
                 f"Its rows run from {self.components[0]} to {self.components[-1]}: see .labels.",
@@ -123,13 +126,13 @@ class Attribution(Result):
 
     @property
     def heads(self) -> Float[Tensor, "layer head"]:
-        """Contributions of the heads; zero in layers above the read point.
+        """Contributions of the heads; zero in layers above the read point, NaN where a layer has no such head.
 
         Raises:
             GranularityError: heads are not exact on this model; the reason is in the message.
         """
         self._need_heads()
-        out = torch.zeros(self.model.n_layers, self.model.n_heads)
+        out = absent_heads(self.model, torch.zeros(self.model.n_layers, self.model.n_heads))
         for c, value in zip(self.components, self.values, strict=True):
             if c.kind == "head":
                 out[c.layer, c.index] = value

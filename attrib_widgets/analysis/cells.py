@@ -73,10 +73,8 @@ def parts_of(model: Model, spec: ComponentLike) -> tuple[Part, ...]:
         raise ComponentError(
             f"{found} cannot be patched by itself.", 'Patch a head ("L7H4"), an MLP ("L8.mlp") or an attention layer.'
         )
-    if layer >= model.n_layers or (found.kind == "head" and index >= model.n_heads):
-        raise ComponentError(
-            f"{model.name} has no {found}.", f"It has {model.n_layers} layers of {model.n_heads} heads, from 0."
-        )
+    if layer >= model.n_layers or (found.kind == "head" and index >= model.heads_of(layer)):
+        raise ComponentError(f"{model.name} has no {found}.", model.geometry.remedy(layer))
     if found.kind == "head":
         return (Part("z", layer, index),)
     if found.kind == "layer":
@@ -118,9 +116,10 @@ def cells_of(
             raise GranularityError(f"Heads of {model.name} cannot be patched: {model.check.no_scores}.")
         for layer in chosen:
             numbers: list[int | None] = [None]
+            geo = model.geometry[min(layer, model.n_layers - 1)]
             if site in HEAD_SITES and heads == "each":
-                numbers = list(range(model.geometry.n_kv_heads if site in ("k", "v") else model.n_heads))
-            grouped = site in ("k", "v") and model.geometry.group > 1 and numbers != [None]
+                numbers = list(range(geo.n_kv_heads if site in ("k", "v") else geo.n_heads))
+            grouped = site in ("k", "v") and geo.group > 1 and numbers != [None]
             cells += [Cell((Part(site, layer, h, grouped),), at) for h in numbers for at in positions]
     return cells
 
@@ -164,15 +163,16 @@ def head_writes(
     model: Model, part: Part, positions: tuple[int, ...], value: Float[Tensor, "position width"]
 ) -> list[Write]:
     """``value`` [position, all heads] written to z of the heads of ``part`` (its group, for keys and values)."""
-    heads = range(model.n_heads)
+    geo = model.geometry[part.layer]
+    heads = range(geo.n_heads)
     if part.head is not None:
-        group = model.geometry.group
+        group = geo.group
         heads = (
             range(part.head * group, (part.head + 1) * group)
             if part.site in ("k", "v")
             else range(part.head, part.head + 1)
         )
-    d = model.geometry.d_head
+    d = geo.d_head
     return [Write("z", part.layer, positions, value[:, h * d : (h + 1) * d], h) for h in heads]
 
 

@@ -84,7 +84,8 @@ def _neurons(a: Attribution, layer: int, acts: Float[Tensor, "neuron"]) -> Contr
 @torch.no_grad()
 def worked(a: Attribution, head: Component) -> Worked:
     """See :meth:`Attribution.worked`."""
-    model, layer, index, d = a.model, head.layer or 0, head.index or 0, a.model.geometry.d_head
+    model, layer, index = a.model, head.layer or 0, head.index or 0
+    d = model.geometry[layer].d_head
     rows = slice(index * d, (index + 1) * d)
     z = a.run.record.z[layer][a.reading.position, rows].float()
     weight = model.out_weight(layer)[0][rows]
@@ -123,7 +124,7 @@ def written_vector(a: Attribution, which: Component) -> Float[Tensor, "d_model"]
     if which.kind in ("head", "attn.bias"):
         weight, bias = model.out_weight(layer)
         if which.kind == "head":
-            d = model.geometry.d_head
+            d = model.geometry[layer].d_head
             rows = slice((which.index or 0) * d, ((which.index or 0) + 1) * d)
             out = rec.z[layer][at, rows].float() @ weight[rows]
         else:

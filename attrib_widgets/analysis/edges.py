@@ -143,12 +143,13 @@ def edge_patch(
 # -- readers -------------------------------------------------------------------------------------------------------
 def _reads(base: Run, gradients: Gradients) -> tuple[list[Reader], Float[Tensor, "reader position d_model"]]:
     """The gradient of the metric with respect to the raw stream, through each reader alone."""
-    model, geo = base.model, base.model.geometry
+    model = base.model
     readers: list[Reader] = []
     found: list[Tensor] = []
     for layer in range(model.n_layers):
         stream = base.record.streams[layer].float()
         directions: list[Tensor] = []
+        geo = model.geometry[layer]
         for side in "qkv":
             weight, _ = projection_weight(model, layer, side)
             rows = geo.rows[side].flatten().to(weight.device)
@@ -212,15 +213,16 @@ def _edges(
     model, own, other = donor.model, donor.base.record, donor.source.record
     senders, rows = [Component("embed")], [_read(other.streams[0].double() - own.streams[0].double(), reads)]
     for layer in range(model.n_layers):
+        heads = model.heads_of(layer)
         weight, _ = model.out_weight(layer)
-        change = (other.z[layer].float() - own.z[layer].float()).view(donor.base.n_positions, model.n_heads, -1)
-        shaped = weight.view(model.n_heads, -1, weight.shape[-1])
+        change = (other.z[layer].float() - own.z[layer].float()).view(donor.base.n_positions, heads, -1)
+        shaped = weight.view(heads, -1, weight.shape[-1])
         written = torch.einsum("phd,hdm->hpm", change, shaped)
         written = _after(model, model.anatomy.attn_post_norm, layer, own.attn_out[layer], written)
         after_attention = torch.tensor(
             [r.layer > layer or (r.layer == layer and r.side == "mlp" and not parallel(model)) for r in readers]
         )
-        for h in range(model.n_heads):
+        for h in range(heads):
             senders.append(head(layer, h))
             rows.append(_read(written[h], reads) * after_attention.to(reads.device))
         change = (other.mlp_out[layer].float() - own.mlp_out[layer].float())[None]

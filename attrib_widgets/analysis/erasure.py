@@ -115,7 +115,7 @@ def written_by(run: Run, part: Component, position: int) -> Float[Tensor, "d_mod
         return rec.mlp_write[layer][position].float()
     if part.kind == "attn":
         return rec.attn_write[layer][position].float()
-    d, h = model.geometry.d_head, part.index or 0
+    d, h = model.geometry[layer].d_head, part.index or 0
     rows = slice(h * d, (h + 1) * d)
     written = rec.z[layer][position, rows].float() @ model.out_weight(layer)[0][rows] * model.multiplier
     path = model.anatomy.attn_post_norm

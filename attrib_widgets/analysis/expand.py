@@ -81,7 +81,7 @@ def expand_heads(run: Run, layer: int, written: Sequence[Written]) -> Iterator[E
     model, norm = run.model, input_norm(run.model, layer)
     found, x = attend(model, run.record, layer), run.record.streams[layer]
     scale, everywhere = norm.scale(x), list(range(run.n_positions))
-    size = max(1, CHUNK // (run.n_positions * model.n_heads * (layer + 1)))
+    size = max(1, CHUNK // (run.n_positions * model.heads_of(layer) * (layer + 1)))
     for start in range(0, len(written), size):
         some = written[start : start + size]
         taken = []

@@ -212,7 +212,7 @@ def _direction(a: Attribution, which: Component) -> Float[Tensor, "d_in"]:
     """The explained direction where the dictionary of a row reads, float64; for a head zero outside its slice."""
     if which.kind != "head":
         return stream_direction(a).double() * (a.model.multiplier if which.kind == "mlp" else 1)
-    layer, d = which.layer or 0, a.model.geometry.d_head
+    layer, d = which.layer or 0, a.model.geometry[which.layer or 0].d_head
     through = a.model.out_weight(layer)[0].double() @ attention_direction(a, layer).double()
     own = torch.zeros_like(through)
     rows = slice((which.index or 0) * d, ((which.index or 0) + 1) * d)

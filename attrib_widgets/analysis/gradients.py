@@ -174,8 +174,9 @@ def _heads(part: Part, donor: RunDonor, width: int) -> list[int]:
     """The columns of a product that belong to ``part``."""
     if part.head is None:
         return list(range(width))
-    group = donor.model.geometry.group
-    if part.site in ("k", "v") and width == donor.model.n_heads and group > 1:  # through z of its query heads
+    geo = donor.model.geometry[part.layer]
+    group = geo.group
+    if part.site in ("k", "v") and width == geo.n_heads and group > 1:  # through z of its query heads
         return list(range(part.head * group, (part.head + 1) * group))
     return [part.head]
 
@@ -183,7 +184,7 @@ def _heads(part: Part, donor: RunDonor, width: int) -> list[int]:
 def _raw(donor: RunDonor, layer: int, side: str, number: int) -> Float[Tensor, "position width"]:
     """Queries, keys or values of the base (0) or the source (1) as their projection gives them."""
     if side == "v":
-        return key_heads(donor.model, donor.attended(layer)[number].v).double()
+        return key_heads(donor.model, layer, donor.attended(layer)[number].v).double()
     found = donor.scored(layer)[number]
     return (found.q if side == "q" else found.k).raw.double()
 
@@ -193,21 +194,21 @@ def _product(
 ) -> Float[Tensor, "row position head"]:
     """(donor's - own) times the gradient, summed over the numbers of each head (or of the whole site)."""
     model, base, source = donor.model, donor.base.record, donor.source.record
-    geo = model.geometry
+    geo = model.geometry[part.layer]
     if mixed:
         change = donor.mixed(part.site, part.layer, at).double() - base.z[part.layer].double()
         gradient = gradients.at["z", part.layer]
-        heads = model.n_heads
+        heads = geo.n_heads
     elif part.site in ("q", "k", "v"):
         own, other = (_raw(donor, part.layer, part.site, number) for number in (0, 1))
         change = other - own
         columns = geo.rows[part.site].flatten().to(change.device)
         gradient = gradients.at[part.site, part.layer][..., columns]
-        heads = model.n_heads if part.site == "q" else geo.n_kv_heads
+        heads = geo.n_heads if part.site == "q" else geo.n_kv_heads
     else:
         change = held(source, part.site, part.layer).double() - held(base, part.site, part.layer).double()
         gradient = gradients.at[part.site, part.layer]
-        heads = model.n_heads if part.site == "z" else 1
+        heads = geo.n_heads if part.site == "z" else 1
     product = gradient.double() * change
     return product.reshape(*product.shape[:2], heads, -1).sum(-1)
 
@@ -251,5 +252,5 @@ def _against_zero(run: Run, part: Part, gradients: Gradients) -> Tensor:
     product = own * gradients.at[part.site, part.layer][0].double()
     if part.head is None:
         return product.sum()
-    d = run.model.geometry.d_head
+    d = run.model.geometry[part.layer].d_head
     return product[:, part.head * d : (part.head + 1) * d].sum()

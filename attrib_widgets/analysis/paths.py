@@ -65,13 +65,12 @@ def receiver(model: Model, spec: str) -> Receiver:
     match = _HEAD.fullmatch(text)
     if match:
         layer, number, side = int(match[1]), int(match[3]), match[4].lower()
-        group = model.geometry.group if match[2].lower() == "kv" else 1
+        known = layer < model.n_layers
+        group = model.geometry[layer].group if known and match[2].lower() == "kv" else 1
         heads = tuple(range(number * group, (number + 1) * group))
-        if layer < model.n_layers and heads[-1] < model.n_heads:
+        if heads and heads[-1] < model.heads_of(layer):
             return Receiver(side, layer, heads, text)
-        raise ComponentError(
-            f"{model.name} has no {text}.", f"It has {model.n_layers} layers of {model.n_heads} heads."
-        )
+        raise ComponentError(f"{model.name} has no {text}.", model.geometry.remedy(layer))
     try:
         found = component(text)
     except ComponentError:
@@ -223,6 +222,6 @@ def _heads_taken(base: Run, readers: Sequence[Receiver], layer: int, first: Swep
             sides[r.side][h, changed] = new[h, changed]
     pattern = looks(model, rec, layer, sides["q"], sides["k"])[2]
     z = z_changed(base, layer, own, pattern @ sides["v"])
-    d, at = model.geometry.d_head, tuple(range(changed[0], count))
+    d, at = model.geometry[layer].d_head, tuple(range(changed[0], count))
     heads = sorted({h for r in readers for h in r.heads})
     return [Write("z", layer, at, z[changed[0] : count, h * d : (h + 1) * d], h) for h in heads]

@@ -53,7 +53,7 @@ def parts_below(model: Model, point: ReadPoint) -> list[Component]:
             parts.append(Component("layer", layer))
             continue
         if model.granularity == "heads":
-            parts += [head(layer, h) for h in range(model.n_heads)]
+            parts += [head(layer, h) for h in range(model.heads_of(layer))]
             if has_attention_bias(model, layer):
                 parts.append(Component("attn.bias", layer))
         else:
@@ -61,6 +61,15 @@ def parts_below(model: Model, point: ReadPoint) -> list[Component]:
         if layer < point.mlps:
             parts.append(mlp(layer))
     return parts
+
+
+def absent_heads(
+    model: Model, table: Float[Tensor, "layer head *more"], value: float = torch.nan
+) -> Float[Tensor, "layer head *more"]:
+    """``table`` with ``value`` where a layer has no such head."""
+    for layer in range(len(table)):
+        table[layer, model.heads_of(layer) :] = value
+    return table
 
 
 def has_attention_bias(model: Model, layer: int) -> bool:
@@ -152,8 +161,8 @@ def _head_columns(
     given, written = rec.attn_out[layer][index], rec.attn_write[layer][index]
     directions, scale = write.pull(v), write.scale(given)
     weight, bias = model.out_weight(layer)
-    z = rec.z[layer][index].float().view(len(index), model.n_heads, -1)
-    through = (directions @ weight.T).view(len(v), model.n_heads, -1)
+    z = rec.z[layer][index].float().view(len(index), model.heads_of(layer), -1)
+    through = (directions @ weight.T).view(len(v), model.heads_of(layer), -1)
     heads = (z * through).sum(-1)[None] if paired else torch.einsum("phd,khd->kph", z, through)
     per_head = heads * scale[None, :, None]
     columns = list(per_head.unbind(-1))

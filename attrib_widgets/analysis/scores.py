@@ -36,10 +36,8 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
     if not model.check.scores_ok:
         raise GranularityError(f"Attention of {model.name} was not shown to be exact: {model.check.no_scores}.")
     layer, head = target.head.layer or 0, target.head.index or 0
-    if layer >= model.n_layers or head >= model.n_heads:
-        raise ComponentError(
-            f"{model.name} has no {target.head}.", f"It has {model.n_layers} layers of {model.n_heads} heads, from 0."
-        )
+    if head >= model.heads_of(layer):
+        raise ComponentError(f"{model.name} has no {target.head}.", model.geometry.remedy(layer))
     query = run.position(target.query)
     keys = [run.position(key) for key in (target.key, target.against) if key is not None]
     if len(set(keys)) < len(keys):

@@ -76,7 +76,7 @@ def carried_along(
     direction, through, bias = value_direction(model, layer, index, u)
     pattern = found.pattern[index, at]
     values = pattern * (found.v[index] @ through - bias)
-    d = model.geometry.d_head
+    d = model.geometry[layer].d_head
     z = run.record.z[layer][at, index * d : (index + 1) * d].float()
     missed = z - pattern @ found.v[index]
     bar, parent = torch.tensor(value), z @ through

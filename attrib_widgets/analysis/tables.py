@@ -15,11 +15,12 @@ from ..model.attend import attend, input_norm, scored
 from ..model.rounding import refuse_above
 from .attention import unit_writes
 from .reading import ReadPoint
-from .rows import decompose, parts_below
+from .rows import absent_heads, decompose, parts_below
 from .scores import read_side
 from .sources import carried, shares
 
 if TYPE_CHECKING:
+    from ..model.model import Model
     from .attribution import Attribution
 
 
@@ -29,7 +30,7 @@ class HeadTable:
 
     ``contribution of source s to destination t = pattern[t, s] * carry[s] * dest[t]``; at the attribution's own
     position these, ``value_bias`` and ``rounding`` sum to the head's bar. Weighted by the norm of what is written:
-    ``pattern[t, s] * norms[s] * post[t]``.
+    ``pattern[t, s] * norms[s] * post[t]``. NaN where a layer has no such head.
     """
 
     carry: Float[Tensor, "layer head source"]
@@ -63,16 +64,22 @@ def head_table(a: Attribution, patterns: bool = True) -> HeadTable | None:
             sinks.append(unit.attended.sink.cpu())
         del unit.attended
     return HeadTable(
-        torch.stack([u.carry for u in units]),
+        _stacked(model, [u.carry for u in units]),
         torch.stack([u.dest for u in units]),
-        torch.stack([u.norms for u in units]),
+        _stacked(model, [u.norms for u in units]),
         torch.stack([u.post for u in units]),
-        torch.stack([u.value_bias for u in units]),
-        torch.stack([u.rounding for u in units]),
-        torch.stack(rows),
-        torch.stack(full) if full else None,
-        torch.stack(sinks) if sinks else None,
+        _stacked(model, [u.value_bias for u in units]),
+        _stacked(model, [u.rounding for u in units]),
+        _stacked(model, rows),
+        _stacked(model, full) if full else None,
+        _stacked(model, sinks) if sinks else None,
     )
+
+
+def _stacked(model: Model, layers: Sequence[Float[Tensor, "head *more"]]) -> Float[Tensor, "layer head *more"]:
+    """One table of all layers, NaN where a layer has no such head."""
+    most = model.n_heads
+    return torch.stack([torch.cat([t, t.new_full((most - len(t), *t.shape[1:]), torch.nan)]) for t in layers])
 
 
 @dataclass
@@ -96,9 +103,11 @@ def why_table(a: Attribution, keys: Sequence[Sequence[int]]) -> WhyTable:
     values = torch.zeros(*shape, len(parts_below(model, a.reading.point)))
     constant, score = torch.zeros(shape), torch.zeros(shape[:2])
     for layer in range(a.reading.point.attentions):
+        if not model.heads_of(layer):
+            continue
         found, norm = scored(model, run.record, layer), input_norm(model, layer)
         for number, name in enumerate(("query", "key")):
-            sides = [read_side(run, found, layer, h, name, query, keys[layer][h]) for h in range(model.n_heads)]
+            sides = [read_side(run, found, layer, h, name, query, keys[layer][h]) for h in range(model.heads_of(layer))]
             places = sorted({s.position for s in sides})
             rows = decompose(run, ReadPoint(layer), norm, torch.stack([s.direction for s in sides]), places)
             for h, s in enumerate(sides):
@@ -112,6 +121,7 @@ def why_table(a: Attribution, keys: Sequence[Sequence[int]]) -> WhyTable:
                     rows.direct[h, at] - rows.stream[h, at] - rows.heads[h, at]
                 )
                 score[layer, h] = s.actual
+    values, constant, score = (absent_heads(model, t) for t in (values, constant, score))
     return WhyTable(values, constant, score)
 
 
@@ -137,12 +147,16 @@ def through_table(a: Attribution) -> ThroughTable:
         torch.zeros(*shape, len(parts_below(model, a.reading.point))), torch.zeros(shape), torch.zeros(shape)
     )
     for layer in range(a.reading.point.attentions):
+        if not model.heads_of(layer):
+            continue
         found = attend(model, run.record, layer)
-        taken = [carried(a, head(layer, h), found) for h in range(model.n_heads)]
+        taken = [carried(a, head(layer, h), found) for h in range(model.heads_of(layer))]
         directions = torch.stack([t.direction for t in taken])
         rows = decompose(run, ReadPoint(layer), input_norm(model, layer), directions, range(run.n_positions))
-        for h in range(model.n_heads):
+        for h in range(model.heads_of(layer)):
             parts, constant, rounded = shares(run, head(layer, h), taken[h], rows, h)
             out.values[layer, h, :, : parts.shape[-1]] = parts.cpu()
             out.norm_bias[layer, h], out.rounding[layer, h] = constant.cpu(), rounded.cpu()
+    for part in (out.values, out.norm_bias, out.rounding):
+        absent_heads(model, part)
     return out

@@ -143,7 +143,8 @@ def planned(a: Attribution, top: int, components: int = 0, exact_up_to: int = EX
     """At most how many plain forwards the experiments of :func:`verify` on one pair stand for (backups apart: two more
     for each redundant part). They take far fewer passes."""
     model = a.model
-    count = model.n_layers * ((model.n_heads if model.granularity == "heads" else 1) + 1) if top else components
+    heads = sum(map(model.heads_of, range(model.n_layers))) if model.granularity == "heads" else model.n_layers
+    count = heads + model.n_layers if top else components
     fits = count * a.run.n_positions <= exact_up_to
     return 2 * (count if fits else min(count, 3 * top + 8 + components) + 2)
 

@@ -142,7 +142,7 @@ def direct(model: Model, probe: Probe) -> tuple[Heads, Heads]:
 
 
 def _slice(model: Model, head: int) -> slice:
-    d = model.geometry.d_head
+    d = model.geometry[0].d_head  # the embedded model's layers are alike
     return slice(head * d, (head + 1) * d)
 
 

@@ -161,7 +161,7 @@ def rotation(model: Model, rec: Recording, layer: int) -> Rotation | None:
 
 def project(model: Model, rec: Recording, layer: int, which: str, x: Tensor) -> Projected:
     """``which`` is ``"q"``, ``"k"`` or ``"v"``; ``x`` is :func:`normed_input`."""
-    geo, qkv = model.geometry, _qkv(model)
+    geo, qkv = model.geometry[layer], _qkv(model)
     rows = geo.rows[which]
     with model.quiet():
         out = model.call(model.module(f"{model.anatomy.attn}.{getattr(qkv, which)}", layer), x)
@@ -193,7 +193,7 @@ def project(model: Model, rec: Recording, layer: int, which: str, x: Tensor) -> 
 
 def _head_norm(model: Model, layer: int, path: str, module: nn.Module) -> NormReading:
     weight = getattr(module, "weight", None)
-    width = weight.numel() if isinstance(weight, Tensor) else model.geometry.d_head
+    width = weight.numel() if isinstance(weight, Tensor) else model.geometry[layer].d_head
     return model.read_norm(module, width, f"{model.anatomy.attn}.{path}", layer)
 
 
@@ -248,7 +248,7 @@ def attend(model: Model, rec: Recording, layer: int) -> Attended:
         if model.check.scores_ok or found is None:
             return scored(model, rec, layer)
         refuse_above(*_miss(model, rec, layer, found), _GONE.format(layer))
-    _refuse_adapter(model, rec, layer, "v", normed_input(model, rec, layer), key_heads(model, found.v))
+    _refuse_adapter(model, rec, layer, "v", normed_input(model, rec, layer), key_heads(model, layer, found.v))
     return found
 
 
@@ -269,7 +269,7 @@ def scored(model: Model, rec: Recording, layer: int) -> Scored:
 
 def _fits(model: Model, rec: Recording, layer: int) -> None:
     n = len(rec.streams[layer])
-    held = 4 * 4 * model.n_heads * n * n  # scores, logits, pattern, and the softmax between them, in float32
+    held = 4 * 4 * model.heads_of(layer) * n * n  # scores, logits, pattern, and the softmax between them, in float32
     require(model, held, f"The attention of layer {layer} over {n:,} tokens", "for its scores and patterns")
 
 
@@ -279,10 +279,10 @@ def _heard(model: Model, rec: Recording, layer: int) -> Attended | None:
 
 
 def key_heads(
-    model: Model, values: Float[Tensor, "head position d_head"]
+    model: Model, layer: int, values: Float[Tensor, "head position d_head"]
 ) -> Float[Tensor, "position key_heads_times_d_head"]:
     """Values of every query head as their projection gives them."""
-    return values[:: model.geometry.group].transpose(0, 1).flatten(1)
+    return values[:: model.geometry[layer].group].transpose(0, 1).flatten(1)
 
 
 def scores_error(model: Model, rec: Recording, layer: int) -> float:
@@ -303,8 +303,9 @@ def heard_error(model: Model, rec: Recording, layer: int) -> tuple[float, float]
     if found is None:
         return math.inf, math.inf
     missed = worst(*_miss(model, rec, layer, found))
-    alone = key_heads(model, found.v)
-    same = found.v[:: model.geometry.group].repeat_interleave(model.geometry.group, 0)
+    alone = key_heads(model, layer, found.v)
+    group = model.geometry[layer].group
+    same = found.v[::group].repeat_interleave(group, 0)
     try:
         x = normed_input(model, rec, layer)
         values = worst(*_projected_miss(model, rec, layer, "v", x, alone))
@@ -315,7 +316,7 @@ def heard_error(model: Model, rec: Recording, layer: int) -> tuple[float, float]
 
 def _miss(model: Model, rec: Recording, layer: int, found: Attended) -> tuple[Tensor, Tensor]:
     """(recorded z - pattern @ v, bound) per position, head and number."""
-    z = rec.z[layer].float().view(-1, model.n_heads, model.geometry.d_head).transpose(0, 1)
+    z = rec.z[layer].float().view(-1, model.heads_of(layer), model.geometry[layer].d_head).transpose(0, 1)
     size = found.pattern @ found.v.abs()
     limit = LIMITS.get(model.dtype, LIMITS[torch.bfloat16])
     if _eager(model):  # recomputed in the model's own arithmetic, up to the order of its sums
@@ -409,7 +410,7 @@ def _scaling(model: Model, layer: int) -> float:
         return float(name)
     value = _named(model, layer, name.strip("/"))
     if value is None:
-        return float(model.geometry.d_head**-0.5)
+        return float(model.geometry[layer].d_head ** -0.5)
     return 1 / float(value) if name.startswith("/") else float(value)
 
 
@@ -420,7 +421,7 @@ def _scores(
     queries, keys = q.to(dtype), k.to(dtype).transpose(-1, -2)
     alibi = rec.attn_inputs[layer].get("alibi")
     if isinstance(alibi, Tensor) and not _fused(model):  # fused attention knows no penalty but the mask's
-        alibi = alibi.to(dtype).reshape(model.n_heads, 1, -1).expand(-1, queries.shape[1], -1)
+        alibi = alibi.to(dtype).reshape(model.heads_of(layer), 1, -1).expand(-1, queries.shape[1], -1)
         if _qkv(model).alibi == "scaled":
             return ((queries @ keys).float() + alibi.float()) * scaling, alibi.float() * scaling
         return torch.baddbmm(alibi, queries, keys, alpha=scaling), alibi.float()
@@ -434,14 +435,14 @@ def projection_weight(model: Model, layer: int, which: str) -> tuple[Float[Tenso
     """(weight, bias) of the q, k or v projection in float32, rows head by head."""
     module = model.module(f"{model.anatomy.attn}.{getattr(_qkv(model), which)}", layer)
     weight = weight_in_out(module).to(model.home)
-    rows = model.geometry.rows[which].flatten().to(weight.device)
+    rows = model.geometry[layer].rows[which].flatten().to(weight.device)
     bias = bias_of(module)
     return weight[:, rows].T.float(), None if bias is None else bias.to(model.home)[rows].float()
 
 
-def kv_head(model: Model, head: int) -> int:
-    """The key and value head that query head ``head`` uses."""
-    return head // model.geometry.group
+def kv_head(model: Model, layer: int, head: int) -> int:
+    """The key and value head that query head ``head`` of ``layer`` uses."""
+    return head // model.geometry[layer].group
 
 
 def value_direction(
@@ -451,10 +452,10 @@ def value_direction(
 
     Returns (direction in the normalised stream, direction among the head's values, value bias . direction).
     """
-    d = model.geometry.d_head
+    d = model.geometry[layer].d_head
     through = model.out_weight(layer)[0][head * d : (head + 1) * d] @ u
     weight, bias = projection_weight(model, layer, "v")
-    rows = slice(kv_head(model, head) * d, (kv_head(model, head) + 1) * d)
+    rows = slice(kv_head(model, layer, head) * d, (kv_head(model, layer, head) + 1) * d)
     constant = 0.0 if bias is None else float(bias[rows] @ through)
     return weight[rows].T @ through, through, constant
 
@@ -469,12 +470,12 @@ def score_direction(
     """
     this, held = (found.q, found.k) if side == "query" else (found.k, found.q)
     which = "q" if side == "query" else "k"
-    index = head if side == "query" else kv_head(model, head)
+    index = head if side == "query" else kv_head(model, layer, head)
     direction = held.final[head, other] * found.scaling
     turn = rotation(model, rec, layer)
     if turn is not None:
         direction = turn.at(position)(direction, back=True)
-    d = model.geometry.d_head
+    d = model.geometry[layer].d_head
     rows = slice(index * d, (index + 1) * d)
     weight, bias = projection_weight(model, layer, which)
     full = torch.zeros(weight.shape[0], device=weight.device)

@@ -152,7 +152,7 @@ def record_many(
                 rec.attn_inputs.append(given_to(inner._module, inner.inputs, rec.streams[i].shape[-1]))
                 out = block.get(anatomy.attn_out)
                 if ("z", i) in edits:
-                    out.input = edited(out.input, edits["z", i], model.n_heads)
+                    out.input = edited(out.input, edits["z", i], model.heads_of(i))
                 rec.z.append(_rows(out.input, count))
                 if ("attn", i) in edits:
                     out.output = edited(out.output, edits["attn", i])

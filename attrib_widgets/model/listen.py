@@ -163,5 +163,5 @@ def _heads(tensor: Tensor) -> Float[Tensor, "head row column"]:
 def _fits(model: Model, rec: Recording, layer: int, found: Heard) -> bool:
     """Whether what was heard has the shape of this layer's heads."""
     n, z = len(rec.streams[layer]), rec.z[layer]
-    heads = model.n_heads
+    heads = model.heads_of(layer)
     return found.pattern.shape == (heads, n, n) and found.v.shape == (heads, n, z.shape[-1] // heads)

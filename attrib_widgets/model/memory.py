@@ -40,7 +40,8 @@ def estimate(model: Model, n_tokens: int, kept: int = 1) -> int:
     scaled = model.multiplier != 1
     inside = 2 + bool(anatomy.attn_post_norm or scaled) + bool(anatomy.mlp_post_norm or scaled) if anatomy.attn else 0
     streams = geo.n_layers * (1 + inside) + 1 + (2 if anatomy.pos else 0)
-    per_token = streams * geo.d_model + (geo.n_layers * geo.n_heads * geo.d_head if anatomy.attn else 0)
+    heads = sum(layer.n_heads * layer.d_head for layer in geo.layers) if anatomy.attn else 0
+    per_token = streams * geo.d_model + heads
     logits = kept * model.vocab_size * (1 if model.softcap is None else 2)
     return (n_tokens * per_token + logits) * model.dtype.itemsize
 

@@ -111,8 +111,12 @@ class Model(Tokens):
 
     @property
     def n_heads(self) -> int:
-        """Number of query heads per layer."""
+        """Number of query heads per layer; of the layer that has most, where they differ (``heads_of``)."""
         return self.geometry.n_heads
+
+    def heads_of(self, layer: int) -> int:
+        """Number of query heads of ``layer``: 0 where it has none, or there is no such layer."""
+        return self.geometry[layer].n_heads if 0 <= layer < self.n_layers else 0
 
     @property
     def d_model(self) -> int:
@@ -173,7 +177,7 @@ class Model(Tokens):
 
     def __repr__(self) -> str:
         return (
-            f"{self.name} ({self.family}): {self.n_layers} layers x {self.n_heads} heads, width {self.d_model}, "
+            f"{self.name} ({self.family}): {self.n_layers} layers x {self.geometry.words}, width {self.d_model}, "
             f"{str(self.dtype).removeprefix('torch.')}, exact per {self.granularity.rstrip('s')}"
             + (f" ({self.check.reason})" if self.check.reason else "")
             + f", {readable(self.memory_estimate(1000))} for a run of 1,000 tokens"

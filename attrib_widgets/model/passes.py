@@ -152,7 +152,7 @@ class Pass:
             position = torch.zeros_like(position)
         row, position, head, value = (t.to(rows.device) for t in (row, position, head, value))
         if site == "z":
-            heads = rows.view(*rows.shape[:2], self.model.n_heads, -1)
+            heads = rows.view(*rows.shape[:2], self.model.heads_of(layer), -1)
             heads[row, position, head] = value.to(heads.dtype)
         else:
             rows[row, position] = value.to(rows.dtype)
@@ -197,7 +197,7 @@ class Pass:
         mask = allowed.clamp_min(low).to(dtype)
         alibi = given.get("alibi")
         if alibi is not None:
-            alibi = alibi.reshape(self.model.n_heads, 1, -1)[..., : self.target + 1]
+            alibi = alibi.reshape(self.model.heads_of(layer), 1, -1)[..., : self.target + 1]
         if self.packed:
             alone = torch.full((len(mask), count, count), low, dtype=dtype, device=mask.device)
             alone.diagonal(dim1=1, dim2=2).copy_(mask[:, 0, -1:].expand(-1, count))
@@ -242,7 +242,7 @@ def _projected_keys(base: Run) -> list[tuple[Tensor, Tensor]]:
     found = []
     for layer in range(model.n_layers):
         x = normed_input(model, rec, layer)
-        heads = [project(model, rec, layer, which, x).final[:: model.geometry.group] for which in "kv"]
+        heads = [project(model, rec, layer, which, x).final[:: model.geometry[layer].group] for which in "kv"]
         keys, values = (h.to(model.dtype)[None] for h in heads)
         found.append((keys, values))
     return found

@@ -66,10 +66,16 @@ def bytes_per_token(model: Model, keys: int) -> int:
     """Memory that one more token of one more row takes: activations, keys and values, scores."""
     size = torch.finfo(model.dtype).bits // 8
     geo = model.geometry
+    most = max(layer.n_heads * layer.d_head for layer in geo.layers)
     hidden = getattr(model.config, "intermediate_size", None) or getattr(model.config, "n_inner", None)
-    wide = 3 * int(hidden or 4 * geo.d_model) + 8 * geo.d_model + 4 * geo.n_heads * geo.d_head
-    cached = 2 * geo.n_kv_heads * geo.d_head * 2
+    wide = 3 * int(hidden or 4 * geo.d_model) + 8 * geo.d_model + 4 * most
+    cached = 2 * _cached(model) * 2
     return size * (wide + cached) + 3 * 4 * geo.n_heads * keys
+
+
+def _cached(model: Model) -> int:
+    """Numbers that one layer's keys take per token, in the layer that has most."""
+    return max(layer.n_kv_heads * layer.d_head for layer in model.geometry.layers)
 
 
 def budget_of(model: Model) -> int:
@@ -86,7 +92,7 @@ def budget_of(model: Model) -> int:
 def rows_that_fit(model: Model, start: int, target: int, budget: int) -> int:
     """How many rows a pass from ``start`` to ``target`` can hold within ``budget`` bytes (at least one)."""
     tokens = target - start + 1
-    prefix = 2 * 2 * model.geometry.n_kv_heads * model.geometry.d_head * start * (torch.finfo(model.dtype).bits // 8)
+    prefix = 2 * 2 * _cached(model) * start * (torch.finfo(model.dtype).bits // 8)
     each = tokens * bytes_per_token(model, target + 1) + (0 if tokens == 1 else prefix)
     fits = max(1, budget // max(each, 1))
     return min(fits, PACK_ROWS) if tokens == 1 and start else fits

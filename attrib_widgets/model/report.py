@@ -75,9 +75,12 @@ def report(model: Model) -> Report:
     facts = [
         f"{model.family}, {size:,} parameters in {str(model.dtype).removeprefix('torch.')} on {model.device}, "
         f"attention: {implementation}",
-        f"{model.n_layers} layers of {model.n_heads} heads, width {model.d_model}; "
+        f"{model.n_layers} layers of {model.geometry.words}, width {model.d_model}; "
         f"a run of 1,000 tokens keeps {readable(model.memory_estimate(1000))}",
     ]
+    counts = [model.heads_of(layer) for layer in range(model.n_layers)]
+    if len(set(counts)) > 1:
+        facts.append("heads of its layers: " + ", ".join(f"L{i} {n or 'none'}" for i, n in enumerate(counts)))
     if check.ok:
         inside = "experts" if any(model.has_experts(i) for i in range(model.n_layers)) else "neurons"
         facts.append("exact: heads, sources, attention scores" + (f", {inside}" if check.mlp_ok else ""))

@@ -291,7 +291,7 @@ def written_logits(model: Model, sae: SAE, feature: int, head: int | None = None
     """
     row, layer = sae.w_dec[feature].to(model.device), sae.site.layer or 0
     if sae.site.kind == "attn":
-        d = model.geometry.d_head
+        d = model.geometry[layer].d_head
         rows = slice(None) if head is None else slice(head * d, (head + 1) * d)
         row = write_of(model, "attn", layer).push(row[rows] @ model.out_weight(layer)[0][rows].float())
     elif sae.site.kind == "mlp":  # read behind the MLP's own norm and before the multiplier

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..analysis.attribution import attribute
 from ..analysis.detail import neurons_of
 from ..analysis.logit_lens import logit_lens
+from ..analysis.rows import absent_heads
 from ..analysis.tables import head_table, through_table, why_table
 from ..analysis.trace import MLPs
 from ..errors import AttribError, ComponentError
@@ -79,7 +80,7 @@ def _encode(e: Explanation, complete: bool, job: Job | None) -> Parts:
     unembedding = run.model.d_model * run.model.vocab_size
     size = unembedding * len(a.components)
     if table is not None and drawable:
-        filler.add("patterns", lambda: details.patterns(table.patterns, filler.left))
+        filler.add("patterns", lambda: details.patterns(_drawn(a, table.patterns), filler.left))
     if complete or unembedding * (run.model.n_layers + 1) * run.n_positions <= LIVE_WORK:
         filler.add("lens", lambda: _lens(a, filler.left))
     thorough = complete or size <= LIVE_WORK
@@ -175,7 +176,7 @@ def _header(e: Explanation, table: HeadTable | None) -> dict[str, Any]:
         "why_key": [],
     }
     if table is not None:
-        header["why_key"] = np.asarray(table.rows).argmax(-1).tolist()
+        header["why_key"] = np.asarray(_drawn(a, table.rows)).argmax(-1).tolist()
     return header
 
 
@@ -187,11 +188,18 @@ def _row(model: Model, c: Component) -> dict[str, Any]:
 
 def _head_arrays(a: Attribution, t: HeadTable) -> dict[str, Stored]:
     names = ("carry", "dest", "norms", "post", "value_bias", "sink")
-    found = {name: getattr(t, name) for name in names}
-    found["tokens"] = t.rows * t.carry  # the printed digits: a product with packed patterns would not add up
+    per_layer = ("dest", "post")
+    found = {name: getattr(t, name) if name in per_layer else _drawn(a, getattr(t, name)) for name in names}
+    found["tokens"] = _drawn(a, t.rows * t.carry)  # the printed digits: a product with packed patterns would not add up
     if a.model.dtype not in (torch.float32, torch.float64):
-        found["head_rounding"] = t.rounding
+        found["head_rounding"] = _drawn(a, t.rounding)
     return {name: wire.store(values) for name, values in found.items() if values is not None}
+
+
+def _drawn(a: Attribution, values: torch.Tensor | None) -> torch.Tensor | None:
+    """A table [layer, head, ...] without its NaNs of heads that do not exist: no row of the header reads there."""
+    even = all(layer.n_heads == a.model.n_heads for layer in a.model.geometry.layers)
+    return values if values is None or even else absent_heads(a.model, values.clone(), 0.0)
 
 
 def target(a: Attribution) -> dict[str, Any]:
@@ -322,17 +330,18 @@ def _through(a: Attribution, budget: int) -> Stored | None:
     if 4 * np.prod(shape) > budget:
         return None
     t = through_table(a)
-    found = _widened(t.values, shape[-1])
+    found = _widened(_drawn(a, t.values), shape[-1])
     for name, column in (("norm.bias", t.norm_bias), ("rounding", t.rounding)):
         if name in a.labels:
-            found[..., a.labels.index(name)] = column.numpy()
+            found[..., a.labels.index(name)] = np.asarray(_drawn(a, column))
     return wire.store(found)
 
 
-def _widened(values: torch.Tensor, rows: int) -> NDArray[np.float32]:
+def _widened(values: torch.Tensor | None, rows: int) -> NDArray[np.float32]:
     """The parts' columns, and zeros for the explorer's other rows, which come after them."""
-    found = np.zeros((*values.shape[:-1], rows), dtype=np.float32)
-    found[..., : values.shape[-1]] = values.numpy()
+    below = np.asarray(values)
+    found = np.zeros((*below.shape[:-1], rows), dtype=np.float32)
+    found[..., : below.shape[-1]] = below
     return found
 
 
@@ -352,8 +361,9 @@ def why_parts(a: Attribution, head: str, query: int, key: int) -> tuple[NDArray[
 
 def _why(a: Attribution, keys: Sequence[Sequence[int]]) -> dict[str, Stored] | None:
     t = why_table(a, keys)
-    values = _widened(t.values, len(a.components))
-    return {"why": wire.store(values), "why_bias": wire.store(t.constant), "why_score": wire.store(t.score)}
+    values = _widened(_drawn(a, t.values), len(a.components))
+    bias, score = _drawn(a, t.constant), _drawn(a, t.score)
+    return {"why": wire.store(values), "why_bias": wire.store(bias), "why_score": wire.store(score)}
 
 
 def why(a: Attribution, head: str, query: int, key: int) -> bytes:

@@ -30,7 +30,7 @@ def identity(site: str, width: int) -> SAE:
 
 
 def widths(model) -> dict[str, int]:
-    return {"L1": model.d_model, "L1.mlp": model.d_model, "L1.attn": model.n_heads * model.geometry.d_head}
+    return {"L1": model.d_model, "L1.mlp": model.d_model, "L1.attn": model.n_heads * model.geometry[0].d_head}
 
 
 @pytest.mark.parametrize("dtype", families.DTYPES)
@@ -81,7 +81,7 @@ def test_ablating_a_feature_changes_the_head_by_its_row(family_model):
     model = family_model("llama", torch.float32)
     a = aw.attribute(model.run(families.PROMPT), " Paris")
     sae = random_sae("L1.attn", widths(model)["L1.attn"])
-    found, d = a.features("L1H2", sae), model.geometry.d_head
+    found, d = a.features("L1H2", sae), model.geometry[0].d_head
     u, weight = a.worked("L1H2").direction, model.out_weight(1)[0]
     for number, activation, value in zip(found.numbers[:-2], found.activations, found.values, strict=False):
         written = (activation * sae.w_dec[number])[2 * d : 3 * d] @ weight[2 * d : 3 * d]

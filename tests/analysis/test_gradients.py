@@ -159,7 +159,7 @@ def test_estimated_total_effects(pair):
     assert aw.estimated_effects(a, corrupted) == found
     zero = aw.estimated_effects(a)
     assert len(zero) == model.n_layers * (model.n_heads + 1)
-    record, d = clean.record, model.geometry.d_head
+    record, d = clean.record, model.geometry[0].d_head
     from attrib_widgets.analysis.metrics import metric_of
 
     metric = metric_of(token, clean, clean.n_positions - 1)

@@ -17,7 +17,7 @@ from attrib_widgets.analysis.detail import written_vector
 from attrib_widgets.components import component
 from fixtures import families
 
-ALL = families.FAMILIES + families.VARIANTS
+ALL = families.FAMILIES + families.VARIANTS + families.UNEVEN
 BOTH = ["float32", "bfloat16"]
 HEADS = ["L0H1", "L1H3", "L2H2"]
 each = pytest.mark.parametrize("name", ALL)
@@ -98,9 +98,8 @@ def test_i4_heads_sum_to_their_output_projection(asked, name, dtype):
     model, run, _ = asked(name, dtype)
     for layer in range(model.n_layers):
         weight, bias = model.out_weight(layer)
-        parts = run.record.z[layer].float().view(run.n_positions, model.n_heads, 1, -1) @ weight.view(
-            model.n_heads, -1, model.d_model
-        )
+        heads = families.heads_of(name)[layer]
+        parts = run.record.z[layer].float().view(run.n_positions, heads, 1, -1) @ weight.view(heads, -1, model.d_model)
         total = parts.sum((1, 2)) + (0 if bias is None else bias)
         out = run.record.attn_out[layer].float()
         limit = 1e-6 if dtype == "float32" else 5e-3

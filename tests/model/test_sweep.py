@@ -29,7 +29,7 @@ def runs(model, name, text=families.PROMPT, differ=3):
 
 def everything(base, source, positions):
     """One intervention per head, sublayer and stream, at ``positions``; and two at once."""
-    model, d, rec = base.model, base.model.geometry.d_head, source.record
+    model, d, rec = base.model, base.model.geometry[0].d_head, source.record
     at = tuple(positions)
 
     def head(layer, h):

@@ -107,7 +107,7 @@ def test_properties_of_tokens():
 @pytest.mark.parametrize("site", ["L1", "L1.mlp", "L1.attn"])
 def test_a_card_shows_firings_and_what_is_written(family_model, site):
     model = family_model("gpt2", torch.float32)
-    width = model.d_model if site != "L1.attn" else model.n_heads * model.geometry.d_head
+    width = model.d_model if site != "L1.attn" else model.n_heads * model.geometry[0].d_head
     torch.manual_seed(0)
     rows = torch.randn(20, width)
     sae = SAE(component(site), "topk", rows.T.contiguous(), torch.zeros(20), rows, torch.zeros(width), k=4)
