@@ -10,7 +10,7 @@ import torch
 import attrib_widgets as aw
 from attrib_widgets.model.anatomy.anatomy import Geometry, LayerHeads, entry
 from attrib_widgets.model.parts.attention import attend, scored
-from attrib_widgets.widgets import wire
+from attrib_widgets.widgets.transport import wire
 from fixtures import families
 
 OTHER = "The capital of Italy is"

@@ -6,7 +6,7 @@ Which parts travel with a state is decided in :mod:`.budget`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -122,10 +122,13 @@ def head_arrays(a: Attribution, t: HeadTable) -> Arrays:
     return found
 
 
-def drawn(a: Attribution, values: torch.Tensor) -> torch.Tensor:
+Tables = TypeVar("Tables", torch.Tensor, "torch.Tensor | None")
+
+
+def drawn(a: Attribution, values: Tables) -> Tables:
     """A table [layer, head, ...] without its NaNs of heads that do not exist: no row of the header reads there."""
     even = all(layer.n_heads == a.model.n_heads for layer in a.model.geometry.layers)
-    return values if even else absent_heads(a.model, values.clone(), 0.0)
+    return values if even or values is None else absent_heads(a.model, values.clone(), 0.0)
 
 
 def target(a: Attribution) -> contract.Target:
