@@ -21,7 +21,7 @@ from .result import slots as _slots
 __version__ = "0.1.0"
 
 _HOMES = {
-    "attribute": "analysis.attribution.attribution",
+    "attribute": "analysis.attribution.attribute",
     "Attribution": "analysis.attribution.attribution",
     "attention": "analysis.heads.attention",
     "Attention": "analysis.heads.attention",
@@ -64,7 +64,7 @@ _HOMES = {
     "log_prob": "words.targets",
     "score": "words.targets",
     "neuron": "words.targets",
-    "load": "model.loading",
+    "load": "model.model",
     "Model": "model.model",
     "supported": "model.selfcheck.supported",
     "Run": "model.run",
@@ -130,8 +130,8 @@ _slots.view, _slots.figure, _slots.dictionaries = _view, _figure, _dictionaries
 
 if TYPE_CHECKING:
     from . import demo as demo
+    from .analysis.attribution.attribute import attribute as attribute
     from .analysis.attribution.attribution import Attribution as Attribution
-    from .analysis.attribution.attribution import attribute as attribute
     from .analysis.attribution.phrases import PhraseAttribution as PhraseAttribution
     from .analysis.experiments.ablation import Ablation as Ablation
     from .analysis.experiments.ablation import ablate as ablate
@@ -166,8 +166,8 @@ if TYPE_CHECKING:
     from .analysis.verdicts.verify import verify as verify
     from .model.anatomy.anatomy import QKV as QKV
     from .model.anatomy.anatomy import Anatomy as Anatomy
-    from .model.loading import load as load
     from .model.model import Model as Model
+    from .model.model import load as load
     from .model.run import Run as Run
     from .model.selfcheck.supported import supported as supported
     from .saes.formats import read_sae as read_sae

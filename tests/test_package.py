@@ -138,14 +138,6 @@ def test_package_loads_nothing_unsafe() -> None:
         assert found is None, f"{path.name}: {found}"
 
 
-def test_only_the_model_room_knows_nnsight() -> None:
-    for path in (ROOT / "attrib_widgets").rglob("*.py"):
-        if "model" not in path.parts:
-            assert not re.search(r"^\s*(import|from) nnsight", path.read_text(encoding="utf-8"), re.MULTILINE), (
-                path.name
-            )
-
-
 def test_notebooks_are_committed_with_outputs_and_without_widget_state() -> None:
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
     assert paths, "notebooks/ holds no notebook"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..model.model import Model, load
+from ..model.run import Run
 from ..words.components import whole
 from ..words.errors import AttribError
-
-if TYPE_CHECKING:
-    from ..model.model import Model
-    from ..model.run import Run
 
 
 def as_run(given: Any, model: Model | str | None = None, position: Any = None) -> Run:
@@ -20,16 +18,12 @@ def as_run(given: Any, model: Model | str | None = None, position: Any = None) -
     Raises:
         AttribError: a prompt without its model, or the model in the prompt's place.
     """
-    from ..model.loading import load
-    from ..model.model import Model as ModelClass
-    from ..model.run import Run as RunClass
-
-    if isinstance(given, RunClass):
+    if isinstance(given, Run):
         return given
-    if isinstance(getattr(given, "run", None), RunClass):
-        found: RunClass = given.run
+    if isinstance(getattr(given, "run", None), Run):
+        found: Run = given.run
         return found
-    if isinstance(given, ModelClass):
+    if isinstance(given, Model):
         raise AttribError("The run comes first, not the model.", 'Write model.run("The capital of France is").')
     if model is None:
         raise AttribError("A prompt needs its model.", 'Write model.run("..."), or pass model= as well.')

@@ -1,1 +1,1 @@
-"""One model under study: loading, recording, and the self-check. The only room that imports nnsight."""
+"""One model under study: loading, recording, and the self-check. Only its room `tracing` imports nnsight."""

@@ -1,69 +1,31 @@
-"""Where models come from: the embedded one, a folder, a hub id, or an object that is already loaded."""
+"""Reading checkpoints: the embedded model's, a folder's, or a hub id's. (:func:`.model.load` puts them under study.)"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..words.errors import AnatomyError, AttribError
-from .anatomy.anatomy import Anatomy
+from ..words.errors import AttribError
 
-if TYPE_CHECKING:
-    from .model import Model
+#: What ``"demo"`` names: the folder of the model that ships with the library.
+DEMO = Path(__file__).parent.parent / "demo" / "files"
 
 
-def load(
-    source: Any,
-    tokenizer: Any = None,
-    *,
-    dtype: str | torch.dtype | None = None,
-    device: str | torch.device | None = None,
-    anatomy: Anatomy | Mapping[str, Any] | None = None,
-) -> Model:
-    """Put a model under study.
-
-    Args:
-        source: ``"demo"`` (the small model that ships with this library), a hub id such as ``"gpt2"``, a local
-            folder written by ``save_pretrained``, a transformers model, an nnsight model, or a Model.
-        tokenizer: needed with a transformers model; otherwise the source's own. It is copied, never changed.
-        dtype: for example ``"float32"`` or ``torch.bfloat16``; None keeps the checkpoint's.
-        device: for example ``"cuda"``; None leaves the model where it is.
-        anatomy: paths of the model's parts, where the library does not know its family.
+def read_checkpoint(source: str, tokenizer: Any, dtype: str | torch.dtype | None) -> tuple[Any, Any, str]:
+    """(transformers model, tokenizer, name) of ``"demo"``, a folder, or a hub id.
 
     Raises:
         AttribError: nothing can be loaded from ``source``.
-        TokenizerError: no tokenizer.
-        AnatomyError: the model is not understood well enough to explain one logit.
     """
-    from .model import Model
-
-    if isinstance(source, Model):
-        return source
-    name = source if isinstance(source, str) else None
-    if isinstance(source, (str, Path)):
-        source, tokenizer, name = _from_pretrained(str(source), tokenizer, dtype)
-    elif dtype is not None:
-        raise AttribError("dtype= only applies while loading.", "Convert the model yourself: model.to(dtype).")
-    elif device is not None:
-        raise AttribError("device= only applies while loading.", "Move the model yourself: model.to(device).")
-    if device is not None:
-        _move(source, device)
-    return Model(source, tokenizer, name=name, anatomy=anatomy)
-
-
-def _from_pretrained(source: str, tokenizer: Any, dtype: str | torch.dtype | None) -> tuple[Any, Any, str]:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     name, folder = source, source
     if source == "demo":
-        from .. import demo
-
-        folder, dtype = str(demo.path()), dtype or torch.float32
+        folder, dtype = str(DEMO), dtype or torch.float32
     elif Path(source).is_dir():
         name = Path(source).resolve().name
     elif source.startswith((".", "/", "~")) or "\\" in source:
@@ -100,7 +62,12 @@ def _dtype(name: str | torch.dtype) -> torch.dtype:
     return found
 
 
-def _move(hf: nn.Module, device: str | torch.device) -> None:
+def move(hf: nn.Module, device: str | torch.device) -> None:
+    """Move a model to ``device``.
+
+    Raises:
+        AttribError: it cannot be.
+    """
     try:
         hf.to(device)
     except (RuntimeError, AssertionError) as reason:
@@ -126,20 +93,3 @@ def read_card(folder: str, name: str) -> ModelCard:
     if not folder or not file.is_file():
         raise AttribError(f"{name} has no model card.", "A card is the README.md in the folder it is loaded from.")
     return ModelCard(file.read_text(encoding="utf-8"))
-
-
-def wrapped(hf: nn.Module, tokenizer: Any) -> Any:
-    """``hf`` as an nnsight model.
-
-    Raises:
-        AnatomyError: it is no transformers language model.
-    """
-    from nnsight import TransformersModel
-    from transformers import PreTrainedModel
-
-    if not isinstance(hf, PreTrainedModel):
-        raise AnatomyError(
-            f"{type(hf).__name__} is not a transformers language model.",
-            "Give a model made by AutoModelForCausalLM, its folder, or its hub id.",
-        )
-    return TransformersModel(hf, tokenizer=tokenizer, task="text-generation")

@@ -11,7 +11,7 @@ import torch
 from ..words.errors import PositionError
 
 if TYPE_CHECKING:
-    from .model import Model
+    from .network import Network
 
 #: Below this nobody asks the machine how much it has left.
 SMALL = 64 * 2**20
@@ -28,7 +28,7 @@ def readable(size: float) -> str:
     raise AssertionError
 
 
-def estimate(model: Model, n_tokens: int, kept: int = 1) -> int:
+def estimate(model: Network, n_tokens: int, kept: int = 1) -> int:
     """Bytes of the tensors that a run of ``n_tokens`` keeps, with the logits of ``kept`` positions.
 
     The streams before and after every layer, z, what attention and MLP give and (where a norm or a multiplier
@@ -63,7 +63,7 @@ def available(device: torch.device) -> int | None:
         return None
 
 
-def require(model: Model, size: int, what: str, use: str = "for its record") -> None:
+def require(model: Network, size: int, what: str, use: str = "for its record") -> None:
     """Refuse what does not fit, and announce what takes more than half of what is free.
 
     Raises:

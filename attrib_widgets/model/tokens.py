@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..words.components import whole
 from ..words.errors import PositionError, TargetError, TokenizerError
-from .anatomy.anatomy import Anatomy, find, weight_in_out
 from .chat import chat_text, is_chat
 from .run import Run
 
@@ -18,19 +18,28 @@ Prompt: TypeAlias = "str | Sequence[int] | Sequence[Mapping[str, Any]] | Tensor 
 
 
 class Tokens:
-    """The part of a :class:`.Model` that knows its tokenizer."""
+    """A tokenizer at a network: what people write, as ids that the network can read, and back.
 
-    hf: nn.Module
+    It holds a tokenizer and knows how many ids the network reads, tells apart, and has positions for.
+    """
+
     tokenizer: Any
-    anatomy: Anatomy
     name: str
 
     @property
+    @abstractmethod
     def vocab_size(self) -> int:
-        """Number of rows of the unembedding."""
-        unembed = find(self.hf, self.anatomy.unembed)
-        assert unembed is not None
-        return int(weight_in_out(unembed).shape[1])
+        """Number of ids that have a logit."""
+
+    @property
+    @abstractmethod
+    def n_embeddings(self) -> int:
+        """Number of ids that can be read."""
+
+    @property
+    @abstractmethod
+    def max_positions(self) -> int | None:
+        """The longest prompt; None where there is no such length."""
 
     @cached_property
     def special_ids(self) -> tuple[int, ...]:
@@ -145,20 +154,6 @@ class Tokens:
                 "Is this the tokenizer that belongs to the model?",
             )
         return ids
-
-    @property
-    def n_embeddings(self) -> int:
-        """Rows of the token embedding."""
-        table = find(self.hf, self.anatomy.embed)
-        return int(getattr(table, "num_embeddings", self.vocab_size))
-
-    @property
-    def max_positions(self) -> int | None:
-        """Length of the learned position table; None where positions are not learned."""
-        table = find(self.hf, self.anatomy.pos)
-        if not isinstance(table, nn.Embedding):
-            return None
-        return int(table.num_embeddings) - int(getattr(table, "offset", 0))  # OPT leaves the first rows unused
 
     def text_of(self, prompt: Prompt, ids: Sequence[int]) -> str:
         """The prompt as typed, messages in their template, token ids decoded."""

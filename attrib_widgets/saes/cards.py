@@ -323,7 +323,7 @@ def written_logits(model: Model, sae: SAE, feature: int, head: int | None = None
 
     A feature of the heads' outputs writes through ``head`` alone, or through all heads of its layer.
     """
-    row, layer = sae.w_dec[feature].to(model.device), sae.site.layer or 0
+    row, layer = sae.w_dec[feature].to(model.home), sae.site.layer or 0
     if sae.site.site == "z":
         d = model.geometry.d_head
         rows = slice(None) if head is None else slice(head * d, (head + 1) * d)

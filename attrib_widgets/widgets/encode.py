@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..analysis.attribution.attribution import attribute
+from ..analysis.attribution.attribute import attribute
 from ..analysis.heads.all_heads import head_table, through_table, why_table
 from ..analysis.lens.logit_lens import logit_lens
 from ..analysis.opening.trace import MLPs

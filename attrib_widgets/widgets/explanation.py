@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ..analysis.attribution.attribution import Attribution, attribute
+from ..analysis.attribution.attribute import attribute
+from ..analysis.attribution.attribution import Attribution
 from ..model.chat import is_chat
 from ..model.run import Run
 from ..words.errors import AttribError

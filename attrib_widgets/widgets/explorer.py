@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from ..analysis.attribution.attribution import Attribution
+from ..analysis.heads.attention import attention
 from ..analysis.opening.features import opened_row
 from ..analysis.opening.results import Contributions
 from ..analysis.opening.trace import MLPs
-from ..model.model import Model
+from ..model.model import Model, load
 from ..model.run import Run
 from ..model.worker import Job
 from ..result import Table
@@ -314,8 +315,6 @@ class Explorer(Tester):
         return Reply({"version": self._version})
 
     def _op_head(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        from ..analysis.heads.attention import attention
-
         label = self._row(args)
         pattern = attention(self.run, label).patterns[0]
         header = {"kind": "head", "id": label}
@@ -394,7 +393,6 @@ def explore(
     Raises:
         AttribError: with what to type instead.
     """
-    from .. import load
 
     if isinstance(prompt, Run) and model is None:
         model = prompt.model

@@ -67,6 +67,26 @@ class Component:
         """The printed name, for example ``"L7H4"``."""
         return str(self)
 
+    @property
+    def writes(self) -> bool:
+        """Whether it writes to the stream; the other rows correct the sum (a norm's bias, the entropy, rounding)."""
+        return self.is_embedding or self.is_attention or self.kind in ("mlp", "layer")
+
+    @property
+    def is_embedding(self) -> bool:
+        """The embedding of tokens or of learned positions: what is there before the first layer."""
+        return self.kind in ("embed", "pos")
+
+    @property
+    def is_attention(self) -> bool:
+        """An attention layer or a part of one."""
+        return self.kind in ("head", "attn", "attn.bias")
+
+    @property
+    def is_replaceable(self) -> bool:
+        """A head or a whole sublayer: what an experiment can take out by itself."""
+        return self.kind in ("head", "mlp", "attn")
+
 
 def listed(given: Any) -> list[Any]:
     """One component, or several, as a list: a name, a Component and a pair such as ``(7, 4)`` are one."""

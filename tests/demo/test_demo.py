@@ -18,6 +18,7 @@ import attrib_widgets as aw
 from attrib_widgets import demo
 from attrib_widgets.demo.making import card, cases, corpus, evaluate, train
 from attrib_widgets.demo.making.facts import COUNTRIES
+from attrib_widgets.model import loading
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,10 @@ def test_the_package_imports_nothing_heavy():
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'numpy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_name_demo_is_this_folder():
+    assert demo.path() == loading.DEMO
 
 
 def test_the_corpus_is_the_one_that_the_weights_were_trained_on(record: dict):

@@ -90,6 +90,26 @@ def test_layers_on_two_devices_give_the_same_numbers(name, layout):
         repr(run), repr(a), repr(phrase)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_gradients_on_two_devices_give_the_same_numbers(name, layout):
+    whole, hf = spread(name, layout)
+    texts = [families.PROMPT, families.PROMPT.replace("France", "Japan")]
+    pairs = [whole.encode(t) for t in texts]
+    pairs[1] = [*pairs[0][:2], (pairs[0][2] + 7) % 300, *pairs[0][3:]]
+    expected = aw.edge_patch(whole, *pairs), aw.attribution_patch(whole, *pairs), aw.integrated_gradients(whole, *pairs)
+    with second_device():
+        model = aw.load(hf, tokenizer=families.tokenizer(name))
+        found = (
+            aw.edge_patch(model, *pairs),
+            aw.attribution_patch(model, *pairs),
+            aw.integrated_gradients(model, *pairs),
+        )
+        for one, other in zip(found, expected, strict=True):
+            assert other.values.abs().max() > 0
+            assert torch.allclose(one.values, other.values, atol=1e-5 * (1 + float(other.values.abs().max())))
+
+
 def test_weights_left_on_the_disk_are_refused_by_name():
     hf = families.build("llama")
     hf.model.layers[1].to("meta")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.attribution.attribution import attribute
+from attrib_widgets.analysis.attribution.attribute import attribute
 from attrib_widgets.analysis.heads.attention import attention
 from attrib_widgets.demo import PROMPT, TARGET
 from attrib_widgets.result import view_of

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.attribution.attribution import attribute
+from attrib_widgets.analysis.attribution.attribute import attribute
 from attrib_widgets.analysis.verdicts.regions import Thresholds, verdict
 from attrib_widgets.analysis.verdicts.verify import planned
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET

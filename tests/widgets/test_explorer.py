@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.attribution.attribution import Attribution, attribute
+from attrib_widgets.analysis.attribution.attribute import attribute
+from attrib_widgets.analysis.attribution.attribution import Attribution
 from attrib_widgets.analysis.opening.results import Contributions, Writes
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET, tasks
 from attrib_widgets.model.worker import Job

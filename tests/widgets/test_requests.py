@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from attrib_widgets.analysis.attribution.attribution import attribute
+from attrib_widgets.analysis.attribution.attribute import attribute
 from attrib_widgets.analysis.heads.attention import attention
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET
 from attrib_widgets.widgets import details, explore, wire

@@ -142,3 +142,13 @@ def test_any_text_is_read_or_refused_politely(text):
     except ComponentError:
         return
     assert component(str(part)) == part
+
+
+def test_what_a_component_is_it_says_itself():
+    """The kinds of the rows that write, and what an experiment can take out."""
+    names = ["embed", "pos", "L1H2", "L1.attn", "L1.attn.bias", "L1.mlp", "L1", "norm.bias", "entropy", "rounding"]
+    found = [component(name) for name in names]
+    assert [str(c) for c in found if c.writes] == names[:7]
+    assert [str(c) for c in found if c.is_embedding] == ["embed", "pos"]
+    assert [str(c) for c in found if c.is_attention] == ["L1H2", "L1.attn", "L1.attn.bias"]
+    assert [str(c) for c in found if c.is_replaceable] == ["L1H2", "L1.attn", "L1.mlp"]

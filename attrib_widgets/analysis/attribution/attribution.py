@@ -7,49 +7,45 @@ Circuits"; nostalgebraist 2020), on unmodified weights, with every bias and the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.anatomy.rounding import refuse_above
 from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import ComponentError, GranularityError
-from ...words.targets import AnyTarget, NeuronTarget, Phrase, ScoreTarget, Target, TargetLike, as_target
+from ...words.targets import AnyTarget, NeuronTarget, ScoreTarget, Target
 from ...words.text import number, others_label, power, signed
-from ..inputs import as_run
+from ..opening.features import Features, features
+from ..opening.heads import sources, through
+from ..opening.mlps import ExpertContributions, experts
 from ..opening.results import Contributions, Through, Worked, Writes
-from ..reading.decomposition import Rows, decompose
+from ..opening.trace import Trace, trace
+from ..opening.vectors import neurons, worked, writes
+from ..reading.decomposition import Closed, closed, decompose
 from ..reading.logits import read_target
 from ..reading.neurons import read_neuron
 from ..reading.point import Reading
 from ..reading.scores import read_score
+from .buildup import Buildup, buildup
+from .positions import PositionAttribution, by_position
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
-    from ...model.model import Model, Prompt
+    from ...model.model import Model
     from ...model.run import Run
     from ...saes.sae import SAE
     from ...words.places import PlaceLike
-    from ..opening.features import Features
-    from ..opening.mlps import ExpertContributions
-    from ..opening.trace import Trace
-    from .buildup import Buildup
-    from .phrases import PhraseAttribution
-    from .positions import PositionAttribution
-
-# The rows that write to the stream; the others correct the sum (a norm's bias, the entropy, rounding).
-WRITERS = ("embed", "pos", "head", "mlp", "attn", "layer", "attn.bias")
 
 
 @dataclass(eq=False, repr=False)
 class Attribution(Result):
-    """Contributions of every part of the model to one number, in model order. Made by :func:`attribute`.
+    """Contributions of every part of the model to one number, in model order. Made by :func:`.attribute.attribute`.
 
     Attributes:
         components: the rows; labels: their names; values: float32 on the CPU, in the target's unit.
@@ -161,20 +157,14 @@ class Attribution(Result):
     # -- opening a row -------------------------------------------------------------------------------------
     def sources(self, head: ComponentLike) -> Contributions:
         """What each source token contributed through ``head``: A[t,s] (v_s - b_V) W_O . u, and the value bias."""
-        from ..opening.heads import sources
-
         return sources(self, self._head(head))
 
     def through(self, head: ComponentLike) -> Through:
         """The contribution of ``head`` split over source token and upstream part, pattern and norms frozen."""
-        from ..opening.heads import through
-
         return through(self, self._head(head))
 
     def neurons(self, layer: int | ComponentLike) -> Contributions:
         """What each neuron of an MLP contributed. Costs one more forward pass, up to that layer."""
-        from ..opening.vectors import neurons
-
         return neurons(self, self._mlp(layer))
 
     def experts(self, layer: int | ComponentLike) -> ExpertContributions:
@@ -183,8 +173,6 @@ class Attribution(Result):
         Raises:
             GranularityError: the MLP of ``layer`` is no mixture, or its experts cannot be called one at a time.
         """
-        from ..opening.mlps import experts
-
         return experts(self, self._mlp(layer))
 
     def _mlp(self, layer: int | ComponentLike) -> int:
@@ -209,26 +197,18 @@ class Attribution(Result):
         Raises:
             ComponentError: no such row, or no dictionary for it; AttribError: a folder that cannot be read.
         """
-        from ..opening.features import features
-
         return features(self, which, sae)
 
     def worked(self, head: ComponentLike) -> Worked:
         """The contribution of ``head`` as a dot product of two vectors, step by step."""
-        from ..opening.vectors import worked
-
         return worked(self, self._head(head))
 
     def writes(self, which: ComponentLike, k: int = 8) -> Writes:
         """What a component adds to the logits of the whole vocabulary, through the frozen final norm."""
-        from ..opening.vectors import writes
-
         return writes(self, self.components[self._row(which)], k)
 
     def buildup(self) -> Buildup:
         """How the number builds up through depth: the sum of contributions so far after every sublayer."""
-        from .buildup import buildup
-
         return buildup(self)
 
     def by_position(self, target: Literal["next"] | None = None) -> PositionAttribution:
@@ -238,8 +218,6 @@ class Attribution(Result):
             target: None keeps this target; ``"next"`` explains each position's own next token (the last position:
                 this attribution's target).
         """
-        from .positions import by_position
-
         return by_position(self, target)
 
     def trace(self, depth: int | None = 2, keep: float = 24, mlps: Literal["stop", "frozen"] = "stop") -> Trace:
@@ -258,8 +236,6 @@ class Attribution(Result):
             AttribError: an argument out of range.
             GranularityError: the recorded tensors do not add up on this prompt.
         """
-        from ..opening.trace import trace
-
         return trace(self, depth, keep, mlps)
 
     def _head(self, which: ComponentLike) -> Component:
@@ -286,7 +262,7 @@ class Attribution(Result):
     # -- showing -------------------------------------------------------------------------------------------
     def finding(self) -> tuple[list[str], str]:
         """(who leads, with how much of what): corrections such as biases and rounding never lead."""
-        rows = [row for row in self.top(len(self.components)) if row[0].kind in WRITERS]
+        rows = [row for row in self.top(len(self.components)) if row[0].writes]
         (first, a), (second, b) = rows[0], rows[1] if len(rows) > 1 else (None, 0.0)
         of = f"of {number(self.actual)}" + (f" {self.unit}" if isinstance(self.target, Target) else "")
         opposed = a * b < 0 and abs(b) > abs(a) / 3
@@ -333,91 +309,17 @@ class Attribution(Result):
         )
 
 
-@overload
-def attribute(
-    run: Run | Prompt, target: TargetLike | None = None, position: int = -1, *, model: Model | str | None = None
-) -> Attribution: ...
-
-
-@overload
-def attribute(
-    run: Run | Prompt, target: Phrase, position: int = -1, *, model: Model | str | None = None
-) -> PhraseAttribution: ...
-
-
-def attribute(
-    run: Run | Prompt,
-    target: TargetLike | Phrase | None = None,
-    position: int = -1,
-    *,
-    model: Model | str | None = None,
-) -> Attribution | PhraseAttribution:
-    """Split a number of the model exactly among the parts that wrote it.
-
-    Args:
-        run: a Run, or a prompt together with ``model``.
-        target: a token (text with its leading space, or id), a target such as ``aw.logit_diff(" Paris", " Rome")``
-            or ``aw.score("L7H4", query=-1, key=3)`` or ``aw.neuron("L11N611")``, or None for the model's own top
-            prediction. A phrase, ``aw.phrase(" Paris, the")``, is explained token by token.
-        position: the position whose next-token prediction is explained (a score and a neuron have their own; a phrase
-            follows it).
-        model: where ``run`` is a prompt.
-
-    Raises:
-        AttribError: a prompt without its model.
-        TargetError: the text is several tokens here, or the target is undefined on this model.
-        PositionError: outside the prompt.
-        GranularityError: the recorded tensors do not add up on this prompt.
-    """
-    if isinstance(target, Phrase):
-        from .phrases import attribute_phrase
-
-        return attribute_phrase(run, target, position, model)
-    run = as_run(run, model, position)
-    position = run.position(position)
-    if target is None:
-        target = run.top(1, position)[0].id
-    return attribute_resolved(run, as_target(target), position)
-
-
 @torch.no_grad()
 def attribute_resolved(run: Run, target: AnyTarget, position: int) -> Attribution:
-    """:func:`attribute` once the run, the target and the position are settled."""
+    """:func:`.attribute.attribute` once the run, the target and the position are settled."""
     reading = _read(run, target, position)
     rows = decompose(run, reading.point, reading.norm, reading.direction[None], [reading.position])
-    return assembled(run, target, reading, rows)
+    return assembled(run, target, reading, closed(reading, rows))
 
 
-def assembled(run: Run, target: AnyTarget, reading: Reading, rows: Rows, row: int = 0) -> Attribution:
-    """A reading and its rows (the ``row``-th of paired ones) as an attribution, with what corrects their sum.
-
-    Raises:
-        GranularityError: the printed number is further from the sum than rounding explains.
-    """
-    components, values = list(rows.components), rows.values[0, row].double().tolist()
-    if bool(reading.norm.bias.any()):
-        components.append(Component("norm.bias"))
-        values.append(float(rows.constant[row]))
-    for name, value in reading.constants:
-        components.append(name)
-        values.append(value)
-    read = float(rows.direct[0, row]) + float(rows.constant[row]) + sum(v for _, v in reading.constants)
-    if reading.precap is not None:
-        components.append(Component("softcap"))
-        values.append(reading.actual - reading.precap)
-    refuse_above(
-        torch.tensor(reading.before_cap - read),
-        torch.tensor(reading.bound),
-        "the printed number is not the read-out of the recorded stream",
-    )
-    rounding = {
-        "stream": float(rows.stream[0, row]),
-        "heads": float(rows.heads[0, row]),
-        "readout": reading.before_cap - read,
-    }
-    components.append(Component("rounding"))
-    values.append(sum(rounding.values()))
-    return Attribution(run, target, reading.position, reading, components, torch.tensor(values).float(), rounding)
+def assembled(run: Run, target: AnyTarget, reading: Reading, found: Closed) -> Attribution:
+    """A reading and its closed sum as an attribution."""
+    return Attribution(run, target, reading.position, reading, found.components, found.values, found.rounding)
 
 
 def _read(run: Run, target: AnyTarget, position: int) -> Reading:

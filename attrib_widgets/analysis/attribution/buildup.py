@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from .attribution import Attribution
 
-ATTENTION = ("head", "attn", "attn.bias")
 TABLE_ROWS = 10
 
 
@@ -110,8 +109,8 @@ def buildup(a: Attribution) -> Buildup:
 
 def step_of(c: Component) -> str:
     """The step to which a row belongs."""
-    if c.kind in ("embed", "pos"):
+    if c.is_embedding:
         return "embed"
     if c.layer is None or c.kind == "layer":
         return str(c)
-    return f"L{c.layer}.{'attn' if c.kind in ATTENTION else 'mlp'}"
+    return f"L{c.layer}.{'attn' if c.is_attention else 'mlp'}"

@@ -1,6 +1,6 @@
 """Many tokens of one run at once, each with the direction of its own position: one pass over the record.
 
-The results are those of :func:`.attribution.attribute_resolved`, position by position. What is saved is reading the
+The sums are those of :func:`.attribution.attribute_resolved`, position by position. What is saved is reading the
 unembedding once per position (it is read once per chunk of positions) and walking the layers once per position.
 """
 
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from ...words.targets import Resolved, Target, log_prob_parts, refuse_capped
-from ..reading.decomposition import decompose
+from ..reading.decomposition import Closed, closed, decompose
 from ..reading.logits import read_resolved
 from ..reading.point import Reading
-from .attribution import Attribution, assembled
+from ..reading.resolve import Resolved, log_prob_parts, refuse_capped
 
 if TYPE_CHECKING:
     from ...model.run import Run
@@ -25,10 +24,10 @@ CHUNK = 32
 
 
 @torch.no_grad()
-def attribute_each(
+def closed_each(
     run: Run, tokens: Sequence[int], positions: Sequence[int], kind: Literal["logit", "log_prob"]
-) -> list[Attribution]:
-    """One attribution per token id, each read at its own position.
+) -> list[tuple[Reading, Closed]]:
+    """A reading and its closed sum per token id, each at its own position.
 
     Raises:
         TargetError: a log-probability under a soft cap.
@@ -38,8 +37,7 @@ def attribute_each(
     readings = list(_readings(run, tokens, positions, kind))
     directions = torch.stack([r.direction for r in readings])
     rows = decompose(run, readings[0].point, readings[0].norm, directions, positions, paired=True)
-    targets = [Target(kind, (token,)) for token in tokens]
-    return [assembled(run, t, r, rows, i) for i, (t, r) in enumerate(zip(targets, readings, strict=True))]
+    return [(reading, closed(reading, rows, i)) for i, reading in enumerate(readings)]
 
 
 def _readings(run: Run, tokens: Sequence[int], positions: Sequence[int], kind: str) -> Iterator[Reading]:

@@ -18,11 +18,12 @@ from torch import Tensor
 from ...result import Result, Table
 from ...words.components import Component, whole
 from ...words.errors import ComponentError, PositionError, TargetError
-from ...words.targets import Phrase, refuse_capped
+from ...words.targets import Phrase, Target
 from ...words.text import number, power, signed, visible
 from ..inputs import as_run
-from .attribution import WRITERS, Attribution
-from .many import CHUNK, attribute_each
+from ..reading.resolve import refuse_capped
+from .attribution import Attribution, assembled
+from .many import CHUNK, closed_each
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -182,7 +183,7 @@ class PhraseAttribution(Result):
         shown = range(len(self)) if len(self) <= 12 else range(10)
         for i in shown:
             a = self.parts[i]
-            lead, size = next((c, v) for c, v in a.top(len(a.components)) if c.kind in WRITERS)
+            lead, size = next((c, v) for c, v in a.top(len(a.components)) if c.writes)
             leading = f"{lead} {signed(size)}" if abs(size) >= 0.005 else ""  # a token that was certain has no rivals
             chance, unsure = f"{100 * float(p[i]):.1f} %", number(float(self.entropies[i]))
             rows.append([visible(self.tokens[i]), chance, unsure, leading, number(a.actual, 3)])
@@ -191,7 +192,7 @@ class PhraseAttribution(Result):
             rest = self.actual - sum(self.parts[i].actual for i in shown)
             rows.append([f"{len(self) - len(shown)} more", "", "", "", number(rest, 3)])
             bars.append(rest)
-        most = ", ".join(f"{c} {signed(v)}" for c, v in self.top(3) if c.kind in WRITERS)
+        most = ", ".join(f"{c} {signed(v)}" for c, v in self.top(3) if c.writes)
         where = visible("".join(self.run.tokens[max(0, self.start - 12) : self.start]))
         note = f"after {'…' if self.start > 12 else ''}{where}" + (f"\nmost over all tokens: {most}" if most else "")
         state = "ok" if self.exact else "NOT EXACT"
@@ -222,7 +223,7 @@ def _count(n: int) -> str:
 def attribute_phrase(
     given: Run | Prompt, target: Phrase, position: int = -1, model: Model | str | None = None
 ) -> PhraseAttribution:
-    """:func:`.attribution.attribute` of a phrase that follows ``position``.
+    """:func:`.attribute.attribute` of a phrase that follows ``position``.
 
     The run is the one given where it goes on with the phrase already (generated text does), else one new run of
     the prompt up to ``position`` and the phrase.
@@ -240,7 +241,9 @@ def attribute_phrase(
         run = run.model.run_with(run.ids[:start], ids)
     kind: Literal["logit", "log_prob"] = "log_prob" if target.unit == "nats" else "logit"
     places = range(start - 1, start - 1 + len(ids))
-    return PhraseAttribution(run, start, attribute_each(run, ids, places, kind), target.unit)
+    found = zip(ids, closed_each(run, ids, places, kind), strict=True)
+    parts = [assembled(run, Target(kind, (token,)), reading, rows) for token, (reading, rows) in found]
+    return PhraseAttribution(run, start, parts, target.unit)
 
 
 def _ids(run: Run, target: Phrase, start: int) -> list[int]:

@@ -13,18 +13,19 @@ from ...model.anatomy.rounding import refuse_above
 from ...result import Result, Table
 from ...words.components import Component
 from ...words.errors import TargetError
-from ...words.targets import NeuronTarget, ScoreTarget, Target, resolve
+from ...words.targets import NeuronTarget, ScoreTarget, Target
 from ...words.text import number, signed, visible
 from ..reading.decomposition import decompose
 from ..reading.logits import readout_bound
 from ..reading.neurons import pre_activation
-from .many import CHUNK, attribute_each
+from ..reading.resolve import resolve
+from .many import CHUNK, closed_each
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ...model.run import Run
-    from ...words.targets import Resolved
+    from ..reading.resolve import Resolved
     from .attribution import Attribution
 
 
@@ -101,10 +102,10 @@ def _own_directions(a: Attribution, target: Target, own: bool) -> PositionAttrib
     tokens = [*run.ids[1:], last] if own else [last] * run.n_positions
     names = [*run.tokens[1:], name] if own else [name] * run.n_positions
     # one unit and the same rows everywhere
-    found = attribute_each(run, tokens, range(run.n_positions), "log_prob" if target.kind == "log_prob" else "logit")
-    values = torch.stack([f.values for f in found])
-    actual = torch.tensor([f.actual for f in found]).float()
-    return PositionAttribution(run, names, found[0].components, values, actual, found[0].unit)
+    found = closed_each(run, tokens, range(run.n_positions), "log_prob" if target.kind == "log_prob" else "logit")
+    values = torch.stack([rows.values for _, rows in found])
+    actual = torch.tensor([reading.actual for reading, _ in found]).float()
+    return PositionAttribution(run, names, found[0][1].components, values, actual, a.unit)
 
 
 def _same_direction(a: Attribution, target: Target | NeuronTarget) -> PositionAttribution:

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.loading import load
+from ...model.model import load
 from ...model.tracing.edits import Edit
 from ...result import Result, Table
 from ...words.components import ComponentLike, listed, whole

@@ -69,7 +69,7 @@ def parts_of(model: Model, spec: ComponentLike) -> tuple[Part, ...]:
     layer, index = found.layer or 0, found.index or 0
     if found.kind == "embed":
         return (Part("stream", 0),)
-    if found.kind not in ("head", "mlp", "attn", "layer"):
+    if not (found.is_replaceable or found.kind == "layer"):
         raise ComponentError(
             f"{found} cannot be patched by itself.", 'Patch a head ("L7H4"), an MLP ("L8.mlp") or an attention layer.'
         )

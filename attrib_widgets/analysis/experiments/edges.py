@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...model.anatomy.norms import FrozenNorm, no_norm
 from ...model.parts.attention import input_norm, projection_weight
-from ...model.selfcheck.check import parallel
+from ...model.parts.closing import parallel
 from ...model.tracing.gradient import Gradients, differentiate
 from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component, head
@@ -162,7 +162,7 @@ def _reads(base: Run, gradients: Gradients) -> tuple[list[Reader], Float[Tensor,
         found.append(pulled(input_norm(model, layer), stream, torch.stack(directions)))
         mid = stream if parallel(model) else base.record.mid(layer).float()
         path = model.anatomy.mlp_norm
-        norm = model.norm(path, layer) if path else no_norm(model.d_model, model.device)
+        norm = model.norm(path, layer) if path else no_norm(model.d_model, model.home)
         found.append(pulled(norm, mid, gradients.at["mlp_in", layer].float()))
         readers.append(Reader("mlp", layer))
     found.append(gradients.at["stream", model.n_layers].float())

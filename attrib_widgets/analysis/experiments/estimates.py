@@ -21,6 +21,7 @@ from ...words.components import Component
 from ...words.errors import ComponentError, TargetError
 from ...words.targets import Target
 from ...words.text import number, signed
+from ..inputs import as_run
 from .cells import MIXED_SITES, Cell, Part, RunDonor, cells_of, component_of, held, positions_of
 from .metrics import Metric, MetricLike, frozen_metric, metric_of
 from .pairs import SHARES, Cost, Direction, as_pairs, check_one_length, ends_of
@@ -156,7 +157,7 @@ def _estimate(
 ) -> Float[Tensor, "row"]:
     at, model = donor.positions(cell), donor.model
     rows = len(next(iter(gradients.at.values())))
-    total = torch.zeros(rows, dtype=torch.float64, device=model.device)
+    total = torch.zeros(rows, dtype=torch.float64, device=model.home)
     for part in cell.parts if at else ():
         mixed = exact_qk and part.site in MIXED_SITES
         key = (part.site, part.layer, at if mixed else None)
@@ -217,8 +218,6 @@ def estimated_effects(
     Raises:
         TargetError: an attribution of an attention score.
     """
-    from ..inputs import as_run
-
     if not isinstance(a.target, Target):
         raise TargetError("An attention score has no total effects.", "Attribute a token.")
     model, run = a.model, a.run

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...words.errors import TargetError
-from ...words.targets import Target, TokenLike, as_target, resolve
+from ...words.targets import Target, TokenLike, as_target
+from ..reading.resolve import resolve
 
 if TYPE_CHECKING:
     from ...model.model import Model

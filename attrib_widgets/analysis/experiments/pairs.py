@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.loading import load
+from ...model.model import load
 from ...model.tracing.sweep import Swept, sweep
 from ...words.errors import PositionError
 from ...words.text import visible

@@ -19,6 +19,7 @@ from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component, head, whole
 from ...words.errors import ComponentError, GranularityError, TargetError
 from ...words.text import number, visible
+from ..attribution.attribute import attribute
 from ..inputs import as_run
 from ..opening.heads import attention_direction
 
@@ -71,8 +72,6 @@ class Attention(Result):
             raise TargetError(f"{weighting!r} is not a weighting.", f"Use one of {', '.join(UNITS)}.")
         if weighting == "probability":
             return attention(self.run, self.heads)
-        from ..attribution.attribution import attribute
-
         a = attribute(self.run, target)
         plain = attention(self.run, self.heads)
         table = {layer: unit_writes(a, layer) for layer in {h.layer or 0 for h in self.heads}}

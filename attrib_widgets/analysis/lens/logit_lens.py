@@ -20,10 +20,11 @@ from ...model.run import Prediction, Predictions
 from ...result import Result, Table
 from ...words.components import ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError, NumberError, PositionError, TargetError
-from ...words.targets import Target, TargetLike, as_target, logit, resolve
+from ...words.targets import Target, TargetLike, as_target, logit
 from ...words.text import number, visible
 from ..inputs import as_run
 from ..reading.logits import logit_bound
+from ..reading.resolve import resolve
 
 if TYPE_CHECKING:
     import pandas as pd

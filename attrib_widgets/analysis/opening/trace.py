@@ -209,10 +209,8 @@ def trace(a: Attribution, depth: int | None = 2, keep: float = 24, mlps: MLPs = 
 
 def _first(a: Attribution) -> Expanded:
     """The rows of an attribution: parts, and constants that nothing wrote."""
-    from ..attribution.attribution import WRITERS
-
     rows = list(zip(a.components, a.values.double().tolist(), strict=True))
-    parts = [(c, v) for c, v in rows if c.kind in WRITERS]
+    parts = [(c, v) for c, v in rows if c.writes]
     u = stream_direction(a)
     return Expanded(
         [c for c, _ in parts],
@@ -220,7 +218,7 @@ def _first(a: Attribution) -> Expanded:
         torch.tensor([[v for _, v in parts]], dtype=torch.float64, device=u.device),
         u.new_ones(1),
         u,
-        [(c, v) for c, v in rows if c.kind not in WRITERS],
+        [(c, v) for c, v in rows if not c.writes],
     )
 
 

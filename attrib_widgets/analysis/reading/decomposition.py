@@ -18,10 +18,10 @@ from torch import Tensor
 
 from ...model.anatomy.norms import FrozenNorm
 from ...model.anatomy.rounding import refuse_above
+from ...model.parts.closing import head_error, parallel, stream_error
 from ...model.parts.outlet import outlet_of
-from ...model.selfcheck.check import head_error, parallel, stream_error
 from ...words.components import Component, head, mlp
-from .point import ReadPoint
+from .point import Reading, ReadPoint
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -170,3 +170,47 @@ def _head_columns(
         # [direction] stands for every position, or it is paired with them
         columns.append((inside * scale + constant)[None] if paired else inside[:, None] * scale + constant[:, None])
     return columns, rounded
+
+
+@dataclass
+class Closed:
+    """The rows of one reading with what closes their sum: constants, the soft cap, and the measured rounding.
+
+    ``rounding`` has its three parts: ``stream``, ``heads``, ``readout``.
+    """
+
+    components: list[Component]
+    values: Float[Tensor, "component"]
+    rounding: dict[str, float]
+
+
+def closed(reading: Reading, rows: Rows, row: int = 0) -> Closed:
+    """The sum of a reading's rows (the ``row``-th of paired ones), closed up to the printed number.
+
+    Raises:
+        GranularityError: the printed number is further from the sum than rounding explains.
+    """
+    components, values = list(rows.components), rows.values[0, row].double().tolist()
+    if bool(reading.norm.bias.any()):
+        components.append(Component("norm.bias"))
+        values.append(float(rows.constant[row]))
+    for name, value in reading.constants:
+        components.append(name)
+        values.append(value)
+    read = float(rows.direct[0, row]) + float(rows.constant[row]) + sum(v for _, v in reading.constants)
+    if reading.precap is not None:
+        components.append(Component("softcap"))
+        values.append(reading.actual - reading.precap)
+    refuse_above(
+        torch.tensor(reading.before_cap - read),
+        torch.tensor(reading.bound),
+        "the printed number is not the read-out of the recorded stream",
+    )
+    rounding = {
+        "stream": float(rows.stream[0, row]),
+        "heads": float(rows.heads[0, row]),
+        "readout": reading.before_cap - read,
+    }
+    components.append(Component("rounding"))
+    values.append(sum(rounding.values()))
+    return Closed(components, torch.tensor(values).float(), rounding)

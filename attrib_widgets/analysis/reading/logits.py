@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ...model.anatomy.rounding import accumulation, dot_bound
 from ...words.components import Component
-from ...words.targets import Resolved, Target, resolve
+from ...words.targets import Target
 from .point import Reading, ReadPoint
+from .resolve import Resolved, resolve
 
 if TYPE_CHECKING:
     from ...model.model import Model

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import dot_bound
+from ...model.parts.closing import parallel
 from ...model.parts.experts import mlp_input
 from ...model.parts.mlp import InputProjection, check_projection, input_projection, mlp_norm
-from ...model.selfcheck.check import parallel
 from ...model.tracing.record import record_inside
 from ...words.components import Component
 from ...words.errors import ComponentError, GranularityError

@@ -135,7 +135,7 @@ def erasure(a: Attribution, writer: ComponentLike) -> Erasure:
     """
     run, model, at = a.run, a.model, a.position
     part = a.components[a._row(writer)]
-    if part.kind not in ("head", "mlp", "attn"):
+    if not part.is_replaceable:
         raise ComponentError(f"{part} is not a part that can be ablated.", 'Name a head ("L7H4") or an MLP ("L8.mlp").')
     layer, direction = part.layer or 0, written_by(run, part, at)
     size = float(direction @ direction)
@@ -155,7 +155,7 @@ def erasure(a: Attribution, writer: ComponentLike) -> Erasure:
     later = [
         Eraser(c, p, q)
         for c, p, q in zip(components, before, after, strict=True)
-        if _writes_later(c, part) and p < 0 and c.kind in ("head", "mlp", "attn")
+        if _writes_later(c, part) and p < 0 and c.is_replaceable
     ]
     against = [e for e in later if -e.projection >= LEAST]
     named = [e for e in against if e.erased >= LEAST and e.erased >= COLLAPSE * -e.projection]

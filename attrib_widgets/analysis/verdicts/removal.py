@@ -116,7 +116,7 @@ def greedy_removal(
     model, run = a.model, a.run
     token = model.single_token(target.tokens[0])
     if isinstance(candidates, int):
-        pool = [c for c, _ in a.top(len(a.components)) if c.kind in ("head", "mlp", "attn")][:candidates]
+        pool = [c for c, _ in a.top(len(a.components)) if c.is_replaceable][:candidates]
     else:
         pool = [component(c) for c in candidates]
     if not pool:
@@ -176,7 +176,7 @@ def _leads_now(a: Attribution, donor: Donor, removed: Sequence[Component], cost:
     reading = a.reading
     rows = decompose(ablated, reading.point, reading.norm, reading.direction[None], [reading.position])
     values = zip(rows.components, rows.values[0, 0].tolist(), strict=True)
-    usable = [(v, c) for c, v in values if c.kind in ("head", "mlp", "attn") and c not in removed and v > 0]
+    usable = [(v, c) for c, v in values if c.is_replaceable and c not in removed and v > 0]
     return max(usable, key=lambda x: x[0])[1] if usable else None
 
 

@@ -22,6 +22,7 @@ from ...words.errors import AttribError, ComponentError, GranularityError
 from ...words.targets import Target
 from ..attribution.attribution import Attribution, attribute_resolved
 from ..experiments.cells import Cell, RunDonor, cells_of, component_of, parts_of
+from ..experiments.estimates import attribution_patch
 from ..experiments.metrics import metric_of
 from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length, ends_of, prompts_of, run_cells
 from ..experiments.patching import Patching, patch_cells
@@ -197,8 +198,6 @@ def _total_effects(
         asked = {parts_of(model, c) for c in components}
         cells = [c for c in cells if c.parts in asked]
     elif len(cells) * first.run.n_positions * len(run.pairs) > exact_up_to:
-        from ..experiments.estimates import attribution_patch
-
         clean, corrupted = zip(*run.pairs, strict=True)
         estimate = attribution_patch(model, list(clean), list(corrupted), run.target, position=first.position)
         size = {str(c): abs(float(v)) for c, v in zip(estimate.cells, estimate.values, strict=True)}
@@ -264,7 +263,7 @@ def _add_evidence(result: Verification, run: _Experiment, backups: bool) -> None
         result.cost.forwards, result.cost.naive = result.cost.forwards + 1, result.cost.naive + 1
         f.rescaled = found.rescaling / result.gap
         least = at.tau * abs(result.gap)
-        f.backups = [(c, v) for c, v in found.top(BACKUPS) if abs(v) >= least and c.kind in ("head", "mlp", "attn")]
+        f.backups = [(c, v) for c, v in found.top(BACKUPS) if abs(v) >= least and c.is_replaceable]
         # What worked against the part by as much as half of its rise did not take over: it stopped.
         f.erasers = [c for c, v in f.backups if a[c] * a[f.component] < 0 and abs(a[c]) >= abs(v) / 2]
         if f.backups:
@@ -288,6 +287,6 @@ def _confirm(f: Finding, result: Verification, run: _Experiment, donor: RunDonor
 def _passed(a: Attribution, head: Component) -> float:
     """The share of a head's contribution that earlier heads and sublayers had written (not the embeddings)."""
     t = a.through(head)
-    earlier = [i for i, c in enumerate(t.components) if c.kind in ("head", "attn", "attn.bias", "mlp", "layer")]
+    earlier = [i for i, c in enumerate(t.components) if c.writes and not c.is_embedding]
     total = a[head]
     return float(t.values[:, earlier].sum()) / total if total else 0.0

@@ -21,7 +21,7 @@ from ..anatomy.rounding import half_ulp, projection_error, refuse_above, worst
 from ..memory import require
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from ..network import Network
     from ..tracing.record import Recording
 
 # Allowed miss of pattern @ v against the recorded z, relative to what the pattern takes from the values' magnitudes.
@@ -58,17 +58,17 @@ class Attended:
     cap: float | None
 
 
-def _qkv(model: Model) -> QKV:
+def _qkv(model: Network) -> QKV:
     if model.anatomy.qkv is None:
         raise AnatomyError(f"the attention of {model.name} is not known")
     return model.anatomy.qkv
 
 
-def _module(model: Model, layer: int) -> nn.Module:
+def _module(model: Network, layer: int) -> nn.Module:
     return model.module(model.anatomy.attn or "", layer)
 
 
-def _named(model: Model, layer: int, name: str | None) -> Any:
+def _named(model: Network, layer: int, name: str | None) -> Any:
     """An attribute of the attention module, or of the config (``"config.name"``); None where there is none."""
     if name is None:
         return None
@@ -76,12 +76,12 @@ def _named(model: Model, layer: int, name: str | None) -> Any:
     return getattr(owner, name.removeprefix("config."), None)
 
 
-def normed_input(model: Model, rec: Recording, layer: int) -> Float[Tensor, "position d_model"]:
+def normed_input(model: Network, rec: Recording, layer: int) -> Float[Tensor, "position d_model"]:
     """What the attention of ``layer`` reads, in the model's dtype."""
     return normed(model, layer, rec.streams[layer])
 
 
-def normed(model: Model, layer: int, stream: Float[Tensor, "position d_model"]) -> Float[Tensor, "position d_model"]:
+def normed(model: Network, layer: int, stream: Float[Tensor, "position d_model"]) -> Float[Tensor, "position d_model"]:
     """A stream as the attention of ``layer`` reads it, in the model's dtype."""
     path = model.anatomy.attn_norm
     if path is None:
@@ -90,7 +90,7 @@ def normed(model: Model, layer: int, stream: Float[Tensor, "position d_model"]) 
         return model.call(model.module(path, layer), stream[None])[0]
 
 
-def input_norm(model: Model, layer: int) -> FrozenNorm:
+def input_norm(model: Network, layer: int) -> FrozenNorm:
     """The norm that the attention of ``layer`` reads through."""
     path = model.anatomy.attn_norm
     return no_norm(model.d_model, model.home) if path is None else model.norm(path, layer)
@@ -123,7 +123,7 @@ class Rotation:
         return torch.cat([turned, rest], -1)
 
 
-def rotation(model: Model, rec: Recording, layer: int) -> Rotation | None:
+def rotation(model: Network, rec: Recording, layer: int) -> Rotation | None:
     """What turns the queries and keys of ``layer``, or None where nothing does."""
     qkv, attn = _qkv(model), _module(model, layer)
     still = qkv.rotary_if and not getattr(attn, qkv.rotary_if, None)
@@ -145,7 +145,7 @@ def rotation(model: Model, rec: Recording, layer: int) -> Rotation | None:
     return Rotation(cos, sin, interleaved)
 
 
-def project(model: Model, rec: Recording, layer: int, which: str, x: Tensor) -> Projected:
+def project(model: Network, rec: Recording, layer: int, which: str, x: Tensor) -> Projected:
     """``which`` is ``"q"``, ``"k"`` or ``"v"``; ``x`` is :func:`normed_input`."""
     geo, qkv = model.geometry, _qkv(model)
     rows = geo.rows[which]
@@ -177,14 +177,14 @@ def project(model: Model, rec: Recording, layer: int, which: str, x: Tensor) -> 
     return Projected(raw.float(), heads.float(), norm)
 
 
-def _head_norm(model: Model, layer: int, path: str, module: nn.Module) -> FrozenNorm:
+def _head_norm(model: Network, layer: int, path: str, module: nn.Module) -> FrozenNorm:
     weight = getattr(module, "weight", None)
     width = weight.numel() if isinstance(weight, Tensor) else model.geometry.d_head
     return model.read_norm(module, width, f"{model.anatomy.attn}.{path}", layer)
 
 
 def _mask(
-    model: Model, rec: Recording, layer: int, shape: tuple[int, int], device: Any
+    model: Network, rec: Recording, layer: int, shape: tuple[int, int], device: Any
 ) -> tuple[Bool[Tensor, "heads_or_1 destination source"], Float[Tensor, "heads_or_1 destination source"] | None]:
     """(where attention may not look, what the mask adds elsewhere or None)."""
     qkv = _qkv(model)
@@ -210,7 +210,7 @@ def _mask(
     return blocked, added
 
 
-def allowed_keys(model: Model, rec: Recording, layer: int) -> Float[Tensor, "heads_or_1 destination source"]:
+def allowed_keys(model: Network, rec: Recording, layer: int) -> Float[Tensor, "heads_or_1 destination source"]:
     """What the mask of ``layer`` adds to its scores on this prompt: -inf where attention may not look."""
     count = len(rec.streams[layer])
     blocked, added = _mask(model, rec, layer, (count, count), rec.streams[layer].device)
@@ -218,7 +218,7 @@ def allowed_keys(model: Model, rec: Recording, layer: int) -> Float[Tensor, "hea
     return found.masked_fill(blocked, -torch.inf)
 
 
-def attend(model: Model, rec: Recording, layer: int) -> Attended:
+def attend(model: Network, rec: Recording, layer: int) -> Attended:
     """The attention of ``layer``, recomputed and compared with the recorded z.
 
     Raises:
@@ -234,7 +234,7 @@ def attend(model: Model, rec: Recording, layer: int) -> Attended:
     return found
 
 
-def attention_error(model: Model, rec: Recording, layer: int) -> float:
+def attention_error(model: Network, rec: Recording, layer: int) -> float:
     """Largest miss of pattern times values against the recorded z, in units of what rounding explains.
 
     Raises:
@@ -243,7 +243,7 @@ def attention_error(model: Model, rec: Recording, layer: int) -> float:
     return worst(*_miss(model, rec, layer, _recompute(model, rec, layer)))
 
 
-def _miss(model: Model, rec: Recording, layer: int, found: Attended) -> tuple[Tensor, Tensor]:
+def _miss(model: Network, rec: Recording, layer: int, found: Attended) -> tuple[Tensor, Tensor]:
     """(recorded z - pattern @ v, bound) per position, head and number."""
     z = rec.z[layer].float().view(-1, model.n_heads, model.geometry.d_head).transpose(0, 1)
     size = found.pattern @ found.v.final.abs()
@@ -253,25 +253,25 @@ def _miss(model: Model, rec: Recording, layer: int, found: Attended) -> tuple[Te
     return z - found.pattern @ found.v.final, limit * size.double() + half_ulp(z, rec.z[layer].dtype)
 
 
-def score_cap(model: Model, layer: int) -> float | None:
+def score_cap(model: Network, layer: int) -> float | None:
     """The cap of the scores that this model applies: torch's fused attention (sdpa) leaves it out."""
     value = _named(model, layer, _qkv(model).softcap)
     return float(value) if value and not _fused(model) else None
 
 
-def _implementation(model: Model) -> str:
+def _implementation(model: Network) -> str:
     return str(getattr(model.config, "_attn_implementation", None) or "")
 
 
-def _fused(model: Model) -> bool:
+def _fused(model: Network) -> bool:
     return _implementation(model) == "sdpa"
 
 
-def _eager(model: Model) -> bool:
+def _eager(model: Network) -> bool:
     return _implementation(model) == "eager"
 
 
-def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
+def _recompute(model: Network, rec: Recording, layer: int) -> Attended:
     x = normed_input(model, rec, layer)
     q, k, v = (project(model, rec, layer, which, x) for which in "qkv")
     for which, part in zip("qkv", (q, k, v), strict=True):  # an adapter adds what the weight does not show
@@ -285,7 +285,7 @@ def _recompute(model: Model, rec: Recording, layer: int) -> Attended:
 
 
 def looks(
-    model: Model,
+    model: Network,
     rec: Recording,
     layer: int,
     q: Float[Tensor, "head position d_head"],
@@ -319,7 +319,7 @@ def looks(
     return scores.float(), alibi, pattern.to(dtype).float(), sink, blocked, scaling, cap
 
 
-def _scaling(model: Model, layer: int) -> float:
+def _scaling(model: Network, layer: int) -> float:
     """What multiplies the scores of ``layer``."""
     name = _qkv(model).scaling
     if not isinstance(name, str):
@@ -331,7 +331,7 @@ def _scaling(model: Model, layer: int) -> float:
 
 
 def _scores(
-    model: Model, rec: Recording, layer: int, q: Tensor, k: Tensor, scaling: float, dtype: torch.dtype
+    model: Network, rec: Recording, layer: int, q: Tensor, k: Tensor, scaling: float, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor | None]:
     """(scores [head, destination, source] in ``dtype``, the position penalty in them or None)."""
     queries, keys = q.to(dtype), k.to(dtype).transpose(-1, -2)
@@ -347,7 +347,7 @@ def _scores(
 
 
 # -- the linear maps between a head and the normalised stream it reads ------------------------------------
-def projection_weight(model: Model, layer: int, which: str) -> tuple[Float[Tensor, "width d_model"], Tensor | None]:
+def projection_weight(model: Network, layer: int, which: str) -> tuple[Float[Tensor, "width d_model"], Tensor | None]:
     """(weight, bias) of the q, k or v projection in float32, rows head by head."""
     module = model.module(f"{model.anatomy.attn}.{getattr(_qkv(model), which)}", layer)
     weight = weight_in_out(module).to(model.home)
@@ -356,13 +356,13 @@ def projection_weight(model: Model, layer: int, which: str) -> tuple[Float[Tenso
     return weight[:, rows].T.float(), None if bias is None else bias.to(model.home)[rows].float()
 
 
-def kv_head(model: Model, head: int) -> int:
+def kv_head(model: Network, head: int) -> int:
     """The key and value head that query head ``head`` uses."""
     return head // model.geometry.group
 
 
 def value_direction(
-    model: Model, layer: int, head: int, u: Float[Tensor, "d_model"]
+    model: Network, layer: int, head: int, u: Float[Tensor, "d_model"]
 ) -> tuple[Float[Tensor, "d_model"], Float[Tensor, "d_head"], float]:
     """A direction ``u`` of what the layer writes, seen from the stream its values read.
 
@@ -377,7 +377,7 @@ def value_direction(
 
 
 def score_direction(
-    model: Model, rec: Recording, found: Attended, layer: int, head: int, side: str, position: int, other: int
+    model: Network, rec: Recording, found: Attended, layer: int, head: int, side: str, position: int, other: int
 ) -> tuple[Float[Tensor, "d_model"], float]:
     """One side of the score of ``head`` between a query and a key, the other side held fixed.
 

@@ -12,9 +12,10 @@ from torch import Tensor
 from ...words.errors import GranularityError
 from ..anatomy.anatomy import Experts, find
 from ..anatomy.rounding import accumulation, half_ulp
+from .closing import parallel
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from ..network import Network
     from ..tracing.record import Recording
 
 
@@ -44,10 +45,8 @@ class Mixture:
         return out.double() - total, bound
 
 
-def mlp_input(model: Model, rec: Recording, layer: int) -> Float[Tensor, "position d_model"]:
+def mlp_input(model: Network, rec: Recording, layer: int) -> Float[Tensor, "position d_model"]:
     """What the MLP of ``layer`` reads, in the model's dtype: its norm of the stream, or the stream itself."""
-    from ..selfcheck.check import parallel
-
     stream = rec.streams[layer] if parallel(model) else rec.mid(layer)
     if model.anatomy.mlp_norm is None:
         return stream
@@ -56,7 +55,7 @@ def mlp_input(model: Model, rec: Recording, layer: int) -> Float[Tensor, "positi
 
 
 @torch.no_grad()
-def mixture(model: Model, rec: Recording, layer: int, positions: Any = slice(None)) -> Mixture:
+def mixture(model: Network, rec: Recording, layer: int, positions: Any = slice(None)) -> Mixture:
     """Call the router of ``layer`` on what its MLP read, then each chosen expert alone.
 
     Raises:
@@ -84,7 +83,7 @@ def mixture(model: Model, rec: Recording, layer: int, positions: Any = slice(Non
     return Mixture(indices.to(home), weights.to(home).float(), parts, None if shared is None else shared.to(home))
 
 
-def _shared(model: Model, where: Experts, layer: int, x: Tensor) -> Tensor | None:
+def _shared(model: Network, where: Experts, layer: int, x: Tensor) -> Tensor | None:
     module = find(model.layer(layer), where.shared)
     if module is None:
         return None

@@ -19,7 +19,7 @@ from ..anatomy.norms import FrozenNorm, no_norm
 from ..anatomy.rounding import projection_error, refuse_above
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from ..network import Network
 
 SIDES = ("gate", "up")
 
@@ -34,12 +34,12 @@ class InputProjection:
     bias: Float[Tensor, "neuron"] | None
 
 
-def gated(model: Model) -> bool:
+def gated(model: Network) -> bool:
     """Whether a second projection multiplies the activations."""
     return model.anatomy.mlp_mul is not None
 
 
-def input_projection(model: Model, layer: int, side: str = "gate") -> InputProjection:
+def input_projection(model: Network, layer: int, side: str = "gate") -> InputProjection:
     """The projection whose outputs are the neurons' pre-activations (``"gate"``) or their multipliers (``"up"``).
 
     Raises:
@@ -77,14 +77,14 @@ def input_projection(model: Model, layer: int, side: str = "gate") -> InputProje
     )
 
 
-def mlp_norm(model: Model, layer: int) -> FrozenNorm:
+def mlp_norm(model: Network, layer: int) -> FrozenNorm:
     """The norm that the MLP of ``layer`` reads through."""
     path = model.anatomy.mlp_norm
     return no_norm(model.d_model, model.home) if path is None else model.norm(path, layer)
 
 
 def check_projection(
-    model: Model, layer: int, found: InputProjection, x: Float[Tensor, "position d_model"], out: Tensor
+    model: Network, layer: int, found: InputProjection, x: Float[Tensor, "position d_model"], out: Tensor
 ) -> None:
     """The recorded outputs ``out`` of a projection are its weight and bias times what the MLP reads.
 

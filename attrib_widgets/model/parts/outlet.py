@@ -17,7 +17,7 @@ from ..anatomy.norms import FrozenNorm
 from ..anatomy.rounding import half_ulp
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from ..network import Network
 
 Sublayer = Literal["attn", "mlp"]
 
@@ -75,7 +75,7 @@ class Outlet:
         return written.double() - expected, bound
 
 
-def outlet_of(model: Model, sublayer: Sublayer, layer: int) -> Outlet:
+def outlet_of(model: Network, sublayer: Sublayer, layer: int) -> Outlet:
     """The :class:`Outlet` of the attention or the MLP of ``layer``."""
     path = getattr(model.anatomy, f"{sublayer}_post_norm")
     return Outlet(None if path is None else model.norm(path, layer), model.multiplier)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from ...result import Table, render_text
@@ -23,6 +22,7 @@ from ..anatomy.anatomy import Anatomy, Geometry, geometry, resolved
 from ..anatomy.discovery import candidates
 from ..anatomy.rounding import accumulation, half_ulp, projection_error, require_float32, worst
 from ..parts.attention import attention_error, score_cap
+from ..parts.closing import head_error, parallel, stream_error
 from ..parts.experts import mixture, mlp_input
 from ..parts.outlet import outlet_of
 from ..tracing.record import Recording, record
@@ -82,33 +82,6 @@ class SelfCheck:
             footer=self.reason or self.remark,
         )
         return render_text(table)
-
-
-def stream_error(
-    record: Recording, layer: int, dtype: torch.dtype, parallel: bool, positions: Any = slice(None)
-) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
-    """(after - before - attention - MLP, its rounding bound) of one layer, in float64."""
-    before = record.streams[layer][positions].double()
-    attn, mlp = record.attn_write[layer][positions].double(), record.mlp_write[layer][positions].double()
-    after = record.streams[layer + 1][positions].double()
-    total = before + attn + mlp
-    if parallel:  # the three are added in an order that differs between families
-        partial = torch.stack(
-            [half_ulp(attn + mlp, dtype), half_ulp(before + attn, dtype), half_ulp(before + mlp, dtype)]
-        )
-        first = partial.amax(0)
-    else:
-        first = half_ulp(before + attn, dtype)
-    return after - total, first + torch.maximum(half_ulp(after, dtype), half_ulp(total, dtype))
-
-
-def head_error(
-    model: Model, record: Recording, layer: int, positions: Any = slice(None)
-) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
-    """(recorded output projection - heads - bias, its rounding bound) of one layer, in float64."""
-    weight, bias = model.out_weight(layer)
-    z, out = record.z[layer][positions], record.attn_out[layer][positions]
-    return projection_error(z, weight, bias, out, model.out_lengths(layer))
 
 
 def readout_error(model: Model, record: Recording) -> tuple[Tensor, Tensor]:
@@ -314,9 +287,3 @@ def _head_check(model: Model, rec: Recording, layer: int) -> float:
         worst(*attn.error(rec.attn_out[layer], rec.attn_write[layer])),
         worst(*mlp.error(rec.mlp_out[layer], rec.mlp_write[layer])),
     )
-
-
-def parallel(model: Model) -> bool:
-    """Whether attention and MLP read the same stream."""
-    flag = model.anatomy.parallel
-    return bool(getattr(model.config, flag, False)) if isinstance(flag, str) else flag

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 from ...result import Result, Table
 from ...words.errors import AttribError
 from ..anatomy.families import FAMILIES
+from ..model import Model
 from .specimen import families, small_tokenizer, specimen
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from ..model import Model
 
 TABLE = Path(__file__).with_name("supported.json")
 NOT_TRIED = "not tried"
@@ -99,8 +98,6 @@ def checked(family: str, hf: Any) -> Model:
     Raises:
         AnatomyError: the family is refused.
     """
-    from ..model import Model
-
     found, refusals = [], []
     for anatomy in FAMILIES.get(family) or (None,):
         try:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from ..network import Network
 
 Site: TypeAlias = Literal["stream", "z", "attn", "mlp"]
 
@@ -34,7 +34,7 @@ class Edit:
 Intervention: TypeAlias = Sequence[Edit]
 
 
-def relevant(model: Model, writes: Intervention, target: int) -> list[Edit]:
+def relevant(model: Network, writes: Intervention, target: int) -> list[Edit]:
     """The writes that can reach the target position: in the last layer, those at it; nothing after it."""
     kept = []
     for w in writes:

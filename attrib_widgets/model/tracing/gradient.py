@@ -64,7 +64,7 @@ def differentiate(
             for i, block in enumerate(blocks):
                 if i == 0 or ("stream", i) in starts:
                     # A leaf: the weights of the embedding need no gradient, frozen ones give none.
-                    given = starts.get(("stream", i), block.input)
+                    given = starts.get(("stream", i), block.input).to(block.input.device)
                     block.input = given.detach().to(model.dtype).clone().requires_grad_(True)
                 _keep(kept, wanted, ("stream", i), block.input)
                 for which in "qkv":
@@ -96,7 +96,7 @@ def differentiate(
     ]  # nothing of it reaches the target
     return Gradients(
         values.detach().double().cpu(),
-        {place: g.detach().reshape(rows, count, -1) for place, g in zip(places, shaped, strict=True)},
+        {place: g.detach().reshape(rows, count, -1).to(model.home) for place, g in zip(places, shaped, strict=True)},
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from ..model import Model
+    from ..network import Network
 
 PASS_COST = 32  # one more pass over the weights costs about as much as this many more tokens in an existing one
 PACK_ROWS = 256  # rows of one packed sequence: its mask grows with their square
@@ -62,7 +62,7 @@ def grouped(extents: Sequence[Extent], target: int) -> list[Batch]:
     return passes[::-1]
 
 
-def bytes_per_token(model: Model, keys: int) -> int:
+def bytes_per_token(model: Network, keys: int) -> int:
     """Memory that one more token of one more row takes: activations, keys and values, scores."""
     size = torch.finfo(model.dtype).bits // 8
     geo = model.geometry
@@ -72,7 +72,7 @@ def bytes_per_token(model: Model, keys: int) -> int:
     return size * (wide + cached) + 3 * 4 * geo.n_heads * keys
 
 
-def budget_of(model: Model) -> int:
+def budget_of(model: Network) -> int:
     """Bytes that a sweep may take: half of what is free on an accelerator, a quarter of it (at most 1 GiB) on a CPU."""
     if model.device.type == "cuda":
         return int(torch.cuda.mem_get_info(model.device)[0] // 2)
@@ -83,7 +83,7 @@ def budget_of(model: Model) -> int:
     return min(CPU_BUDGET, max(free // 4, 2**26))
 
 
-def rows_that_fit(model: Model, start: int, target: int, budget: int) -> int:
+def rows_that_fit(model: Network, start: int, target: int, budget: int) -> int:
     """How many rows a pass from ``start`` to ``target`` can hold within ``budget`` bytes (at least one)."""
     tokens = target - start + 1
     prefix = 2 * 2 * model.geometry.n_kv_heads * model.geometry.d_head * start * (torch.finfo(model.dtype).bits // 8)

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
-from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -81,9 +80,6 @@ class _Known:
         every = [(True, False), (False, False), (False, True), (True, True)]
         now = (self.narrow, self.records_keys)
         return [now, *(e for e in every[:3] if e != now)]
-
-
-_KNOWN: WeakKeyDictionary[Model, _Known] = WeakKeyDictionary()
 
 
 def sweep(
@@ -162,7 +158,7 @@ _Found: TypeAlias = "tuple[Float[Tensor, 'row d_model'], dict[tuple[str, int], T
 def _computed(base: Run, rows: list[list[Edit]], start: int, target: int, swept: Swept) -> _Found:
     """One pass, in the fastest way that is exact on this model."""
     model, reads = base.model, tuple(swept.reads)
-    known = _KNOWN.setdefault(model, _Known(records_keys=not model.check.attention_ok))
+    known = _known(model)
     last = start == target and start > 0
     reasons = []
     for kind in ("packed", "suffix") if last else ("suffix",):
@@ -182,6 +178,12 @@ def _computed(base: Run, rows: list[list[Edit]], start: int, target: int, swept:
         reasons.append(known.refused[kind])
     _noted(swept, [*reasons, "Recomputed in full."])
     return _run(Pass(base, rows, 0, target, plain=True, reads=reads), swept)
+
+
+def _known(model: Model) -> _Known:
+    """What was found out with the attention code that ``model`` runs now."""
+    code = getattr(model.config, "_attn_implementation", None)
+    return model.kept(("sweep", code), lambda: _Known(records_keys=not model.check.attention_ok))
 
 
 def _noted(swept: Swept, reasons: Sequence[str]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import nnsight
 import torch
@@ -22,9 +21,6 @@ from .edits import Edit, flattened
 if TYPE_CHECKING:
     from ..model import Model
     from ..run import Run
-
-_WRAPS: WeakKeyDictionary[Model, bool] = WeakKeyDictionary()
-_PREFIXES: WeakKeyDictionary[Run, dict[bool, list[tuple[Tensor, Tensor]]]] = WeakKeyDictionary()
 
 
 def recorded_rows(base: Run, site: str, layer: int, target: int, count: int) -> Tensor:
@@ -212,28 +208,28 @@ class Pass:
 
 def _layers_wrap(model: Model) -> bool:
     """Whether the layers of ``model`` return a tuple (they do in some versions): looked up once."""
-    if model not in _WRAPS:
+
+    def look() -> bool:
         root = model.traced
         blocks = root.get(model.anatomy.layers)
         with model.quiet(), root.trace(input_ids=torch.tensor([[0]], device=model.device), use_cache=False) as tracer:
             found = nnsight.save([])
             found.append(isinstance(blocks[0].output, tuple))
             tracer.stop()
-        _WRAPS[model] = found[0]
-    return _WRAPS[model]
+        return bool(found[0])
+
+    return model.kept("layers wrap", look)
 
 
 def has_prefix(base: Run, records_keys: bool) -> bool:
     """Whether :func:`prefix` is at hand already."""
-    return records_keys in _PREFIXES.get(base, {})
+    return base.model.keeps(("prefix", records_keys), base)
 
 
 def prefix(base: Run, records_keys: bool) -> list[tuple[Tensor, Tensor]]:
     """Keys and values of every layer on ``base``, each [1, head, position, d_head]: kept with the run."""
-    kept = _PREFIXES.setdefault(base, {})
-    if records_keys not in kept:
-        kept[records_keys] = _recorded_keys(base) if records_keys else _projected_keys(base)
-    return kept[records_keys]
+    compute = _recorded_keys if records_keys else _projected_keys
+    return base.model.kept(("prefix", records_keys), lambda: compute(base), base)
 
 
 def _projected_keys(base: Run) -> list[tuple[Tensor, Tensor]]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.model.selfcheck.check import parallel
+from attrib_widgets.model.parts.closing import parallel
 from attrib_widgets.model.tracing.gradient import differentiate
 from fixtures import families
 

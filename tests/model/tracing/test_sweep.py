@@ -252,3 +252,30 @@ def test_out_of_memory_by_any_name():
     assert plan.out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate"))
     assert plan.out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
     assert not plan.out_of_memory(RuntimeError("shape mismatch"))
+
+
+def test_what_was_found_out_lives_with_the_model_and_can_be_forgotten():
+    model = aw.load(families.build("llama"), tokenizer=families.tokenizer("llama"))
+    base, source = runs(model, "llama")
+    rows = everything(base, source, [5])[4:7]
+    first, again = sweep(base, rows), sweep(base, rows)
+    assert again.forwards < first.forwards, "the comparison with full recomputation is for the first use"
+    assert model.keeps("layers wrap") and model.keeps(("prefix", False), base)
+    assert not model.keeps(("prefix", False), source), "keys and values are kept beside their own run"
+    model.forget()
+    assert not model.keeps("layers wrap") and not model.keeps(("prefix", False), base)
+    assert sweep(base, rows).forwards == first.forwards
+
+
+def test_another_attention_code_is_tried_anew():
+    model = aw.load(families.build("llama"), tokenizer=families.tokenizer("llama"))
+    base, source = runs(model, "llama")
+    rows = everything(base, source, [5])[4:7]
+    first = sweep(base, rows).forwards
+    before = model.config._attn_implementation
+    other = "eager" if before != "eager" else "sdpa"
+    model.hf.set_attn_implementation(other)
+    there, there_source = runs(model, "llama")
+    assert sweep(there, everything(there, there_source, [5])[4:7]).forwards == first
+    model.hf.set_attn_implementation(before)
+    assert sweep(base, rows).forwards < first, "what is known of the first still holds"

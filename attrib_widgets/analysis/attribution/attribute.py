@@ -1,0 +1,59 @@
+"""One door to attribution: a number of the model split among its parts, or a phrase, token by token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, overload
+
+from ...words.targets import Phrase, TargetLike, as_target
+from ..inputs import as_run
+from .attribution import Attribution, attribute_resolved
+from .phrases import PhraseAttribution, attribute_phrase
+
+if TYPE_CHECKING:
+    from ...model.model import Model, Prompt
+    from ...model.run import Run
+
+
+@overload
+def attribute(
+    run: Run | Prompt, target: TargetLike | None = None, position: int = -1, *, model: Model | str | None = None
+) -> Attribution: ...
+
+
+@overload
+def attribute(
+    run: Run | Prompt, target: Phrase, position: int = -1, *, model: Model | str | None = None
+) -> PhraseAttribution: ...
+
+
+def attribute(
+    run: Run | Prompt,
+    target: TargetLike | Phrase | None = None,
+    position: int = -1,
+    *,
+    model: Model | str | None = None,
+) -> Attribution | PhraseAttribution:
+    """Split a number of the model exactly among the parts that wrote it.
+
+    Args:
+        run: a Run, or a prompt together with ``model``.
+        target: a token (text with its leading space, or id), a target such as ``aw.logit_diff(" Paris", " Rome")``
+            or ``aw.score("L7H4", query=-1, key=3)`` or ``aw.neuron("L11N611")``, or None for the model's own top
+            prediction. A phrase, ``aw.phrase(" Paris, the")``, is explained token by token.
+        position: the position whose next-token prediction is explained (a score and a neuron have their own; a phrase
+            follows it).
+        model: where ``run`` is a prompt.
+
+    Raises:
+        AttribError: a prompt without its model.
+        TargetError: the text is several tokens here, or the target is undefined on this model.
+        PositionError: outside the prompt.
+        GranularityError: the recorded tensors do not add up on this prompt.
+    """
+    if isinstance(target, Phrase):
+        return attribute_phrase(run, target, position, model)
+    run = as_run(run, model, position)
+    position = run.position(position)
+    if target is None:
+        target = run.top(1, position)[0].id
+    return attribute_resolved(run, as_target(target), position)

@@ -1,0 +1,48 @@
+"""Sums that must close: what a layer writes, and what its heads do, against what was recorded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..anatomy.rounding import half_ulp, projection_error
+
+if TYPE_CHECKING:
+    from ..network import Network
+    from ..tracing.record import Recording
+
+
+def parallel(model: Network) -> bool:
+    """Whether attention and MLP read the same stream."""
+    flag = model.anatomy.parallel
+    return bool(getattr(model.config, flag, False)) if isinstance(flag, str) else flag
+
+
+def stream_error(
+    record: Recording, layer: int, dtype: torch.dtype, parallel: bool, positions: Any = slice(None)
+) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
+    """(after - before - attention - MLP, its rounding bound) of one layer, in float64."""
+    before = record.streams[layer][positions].double()
+    attn, mlp = record.attn_write[layer][positions].double(), record.mlp_write[layer][positions].double()
+    after = record.streams[layer + 1][positions].double()
+    total = before + attn + mlp
+    if parallel:  # the three are added in an order that differs between families
+        partial = torch.stack(
+            [half_ulp(attn + mlp, dtype), half_ulp(before + attn, dtype), half_ulp(before + mlp, dtype)]
+        )
+        first = partial.amax(0)
+    else:
+        first = half_ulp(before + attn, dtype)
+    return after - total, first + torch.maximum(half_ulp(after, dtype), half_ulp(total, dtype))
+
+
+def head_error(
+    model: Network, record: Recording, layer: int, positions: Any = slice(None)
+) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
+    """(recorded output projection - heads - bias, its rounding bound) of one layer, in float64."""
+    weight, bias = model.out_weight(layer)
+    z, out = record.z[layer][positions], record.attn_out[layer][positions]
+    return projection_error(z, weight, bias, out, model.out_lengths(layer))
