@@ -107,8 +107,12 @@ def view_of(result: Any) -> Any:
     raise TypeError(f"there is no widget view for {type(result).__name__}")
 
 
-def _nothing() -> Any:
-    raise TypeError("Nothing was put here: import attrib_widgets fills it.")
+def _no_figures() -> Any:
+    raise TypeError("Nothing here draws results.")
+
+
+def _no_dictionaries() -> Any:
+    raise TypeError("Nothing here knows dictionaries.")
 
 
 @dataclass
@@ -120,8 +124,8 @@ class Slots:
     """
 
     view: Callable[[], Any] = lambda: view_of
-    figure: Callable[[], Any] = _nothing
-    dictionaries: Callable[[], Any] = _nothing
+    figure: Callable[[], Any] = _no_figures
+    dictionaries: Callable[[], Any] = _no_dictionaries
 
 
 slots = Slots()

@@ -60,6 +60,8 @@ WHEEL = [
     r"attrib_widgets/demo/files/tokenizer\.json",
     r"attrib_widgets/demo/files/.*\.safetensors",
     r"attrib_widgets/demo/files/saes/L2\.mlp/sae_weights\.safetensors",
+    r"attrib_widgets/demo/files/saes/contexts\.json",
+    r"attrib_widgets/demo/files/suggestions\.json",
     r"attrib_widgets/notebooks/00_tour\.ipynb",
     r"attrib_widgets/py\.typed",
 ]
