@@ -77,7 +77,7 @@ class QKV:
     rotary: str = "halves"
     rotary_table: str = "doubled"
     rotary_if: str | None = None
-    float_rotary: bool = False
+    float_rotary: bool | str = False
     float_scores: bool = False
     early_scaling: bool = False
     alibi: str = "added"
