@@ -118,8 +118,8 @@ def _built(family: str, without: tuple[str, ...], changes: dict[str, Any]) -> An
     if "text_config" in known:  # a language model inside one that reads images as well
         sizes = {"text_config": {**sizes, **_SIZES, "head_dim": 2 * HEAD_DIM}, "vision_config": _EYES}
     config = kind(**{**sizes, **changes})
-    depth, usual = (getattr(c.get_text_config(), "num_hidden_layers", None) for c in (config, default))
-    if depth == usual and depth not in (None, LAYERS):
+    depth, usual = (getattr(getattr(c, "text_config", c), "num_hidden_layers", None) for c in (config, default))
+    if isinstance(depth, int) and depth == usual and depth > 2 * LAYERS:
         raise ValueError(f"its config keeps {depth} layers of its own")
     with torch.device("meta"):
         size = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
