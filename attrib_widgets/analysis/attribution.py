@@ -116,7 +116,8 @@ class Attribution(Result):
         wanted = component(which)
         if wanted not in self.components:
             layer, model = wanted.layer or 0, self.model
-            if wanted.kind == "head" and model.granularity == "heads" and (wanted.index or 0) >= model.heads_of(layer):
+            known = wanted.kind == "head" and model.granularity == "heads" and layer < model.n_layers
+            if known and (wanted.index or 0) >= model.heads_of(layer):
                 raise ComponentError(f"{wanted} is not a row of this attribution.", model.geometry.remedy(layer))
             raise ComponentError(
                 f"{wanted} is not a row of this attribution.",

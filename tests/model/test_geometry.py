@@ -159,7 +159,7 @@ def test_what_is_not_there_is_refused_by_name(asked, name):
         with pytest.raises(aw.ComponentError, match="Layer 0 has 2 heads"):
             ask()
     with pytest.raises(aw.ComponentError, match=r"3 layers of 2 to \d heads"):
-        a.sources("L9H0")
+        aw.attention(run, "L9H0")
 
 
 @each
