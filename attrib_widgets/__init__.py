@@ -19,67 +19,67 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "attribute": "analysis.attribution",
-    "Attribution": "analysis.attribution",
-    "attention": "analysis.attention",
-    "Attention": "analysis.attention",
-    "head_table": "analysis.tables",
-    "Trace": "analysis.trace",
-    "ablate": "analysis.ablation",
-    "Ablation": "analysis.ablation",
-    "patch": "analysis.patching",
-    "Patching": "analysis.patching",
-    "verify": "analysis.verdicts",
-    "Verification": "analysis.findings",
-    "Verdict": "analysis.regions",
-    "Thresholds": "analysis.regions",
-    "attribution_patch": "analysis.gradients",
-    "Estimate": "analysis.gradients",
-    "estimated_effects": "analysis.gradients",
-    "edge_patch": "analysis.edges",
-    "EdgeEstimate": "analysis.edges",
-    "integrated_gradients": "analysis.integrated",
-    "Integrated": "analysis.integrated",
-    "path_patch": "analysis.paths",
-    "Paths": "analysis.paths",
-    "erasure": "analysis.erasure",
-    "Erasure": "analysis.erasure",
-    "greedy_removal": "analysis.removal",
-    "Removal": "analysis.removal",
-    "token_effects": "analysis.tokens",
-    "TokenEffects": "analysis.tokens",
-    "prob": "analysis.metrics",
-    "kl": "analysis.metrics",
-    "logit_lens": "analysis.logit_lens",
-    "LogitLens": "analysis.logit_lens",
-    "component": "components",
-    "Component": "components",
-    "Phrase": "targets",
-    "PhraseAttribution": "analysis.phrases",
-    "phrase": "targets",
-    "logit": "targets",
-    "logit_diff": "targets",
-    "log_prob": "targets",
-    "score": "targets",
-    "neuron": "targets",
+    "attribute": "analysis.attribution.attribution",
+    "Attribution": "analysis.attribution.attribution",
+    "attention": "analysis.heads.attention",
+    "Attention": "analysis.heads.attention",
+    "head_table": "analysis.heads.all_heads",
+    "Trace": "analysis.opening.trace",
+    "ablate": "analysis.experiments.ablation",
+    "Ablation": "analysis.experiments.ablation",
+    "patch": "analysis.experiments.patching",
+    "Patching": "analysis.experiments.patching",
+    "verify": "analysis.verdicts.verify",
+    "Verification": "analysis.verdicts.findings",
+    "Verdict": "analysis.verdicts.regions",
+    "Thresholds": "analysis.verdicts.regions",
+    "attribution_patch": "analysis.experiments.estimates",
+    "Estimate": "analysis.experiments.estimates",
+    "estimated_effects": "analysis.experiments.estimates",
+    "edge_patch": "analysis.experiments.edges",
+    "EdgeEstimate": "analysis.experiments.edges",
+    "integrated_gradients": "analysis.experiments.integrated",
+    "Integrated": "analysis.experiments.integrated",
+    "path_patch": "analysis.experiments.paths",
+    "Paths": "analysis.experiments.paths",
+    "erasure": "analysis.verdicts.erasure",
+    "Erasure": "analysis.verdicts.erasure",
+    "greedy_removal": "analysis.verdicts.removal",
+    "Removal": "analysis.verdicts.removal",
+    "token_effects": "analysis.experiments.token_effects",
+    "TokenEffects": "analysis.experiments.token_effects",
+    "prob": "analysis.experiments.metrics",
+    "kl": "analysis.experiments.metrics",
+    "logit_lens": "analysis.lens.logit_lens",
+    "LogitLens": "analysis.lens.logit_lens",
+    "component": "words.components",
+    "Component": "words.components",
+    "Phrase": "words.targets",
+    "PhraseAttribution": "analysis.attribution.phrases",
+    "phrase": "words.targets",
+    "logit": "words.targets",
+    "logit_diff": "words.targets",
+    "log_prob": "words.targets",
+    "score": "words.targets",
+    "neuron": "words.targets",
     "load": "model.loading",
     "Model": "model.model",
-    "supported": "model.supported",
+    "supported": "model.selfcheck.supported",
     "Run": "model.run",
     "SAE": "saes.sae",
     "read_sae": "saes.readers",
-    "Anatomy": "model.anatomy",
-    "QKV": "model.anatomy",
+    "Anatomy": "model.anatomy.anatomy",
+    "QKV": "model.anatomy.anatomy",
     "explore": "widgets.explorer",
     "Explorer": "widgets.explorer",
-    "AttribError": "errors",
-    "ComponentError": "errors",
-    "TargetError": "errors",
-    "PositionError": "errors",
-    "TokenizerError": "errors",
-    "AnatomyError": "errors",
-    "GranularityError": "errors",
-    "NumberError": "errors",
+    "AttribError": "words.errors",
+    "ComponentError": "words.errors",
+    "TargetError": "words.errors",
+    "PositionError": "words.errors",
+    "TokenizerError": "words.errors",
+    "AnatomyError": "words.errors",
+    "GranularityError": "words.errors",
+    "NumberError": "words.errors",
 }
 _ROOMS = ("analysis", "demo", "model", "plots", "saes", "widgets")
 
@@ -102,64 +102,64 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from . import demo as demo
-    from .analysis.ablation import Ablation as Ablation
-    from .analysis.ablation import ablate as ablate
-    from .analysis.attention import Attention as Attention
-    from .analysis.attention import attention as attention
-    from .analysis.attribution import Attribution as Attribution
-    from .analysis.attribution import attribute as attribute
-    from .analysis.edges import EdgeEstimate as EdgeEstimate
-    from .analysis.edges import edge_patch as edge_patch
-    from .analysis.erasure import Erasure as Erasure
-    from .analysis.erasure import erasure as erasure
-    from .analysis.findings import Verification as Verification
-    from .analysis.gradients import Estimate as Estimate
-    from .analysis.gradients import attribution_patch as attribution_patch
-    from .analysis.gradients import estimated_effects as estimated_effects
-    from .analysis.integrated import Integrated as Integrated
-    from .analysis.integrated import integrated_gradients as integrated_gradients
-    from .analysis.logit_lens import LogitLens as LogitLens
-    from .analysis.logit_lens import logit_lens as logit_lens
-    from .analysis.metrics import kl as kl
-    from .analysis.metrics import prob as prob
-    from .analysis.patching import Patching as Patching
-    from .analysis.patching import patch as patch
-    from .analysis.paths import Paths as Paths
-    from .analysis.paths import path_patch as path_patch
-    from .analysis.phrases import PhraseAttribution as PhraseAttribution
-    from .analysis.regions import Thresholds as Thresholds
-    from .analysis.regions import Verdict as Verdict
-    from .analysis.removal import Removal as Removal
-    from .analysis.removal import greedy_removal as greedy_removal
-    from .analysis.tables import head_table as head_table
-    from .analysis.tokens import TokenEffects as TokenEffects
-    from .analysis.tokens import token_effects as token_effects
-    from .analysis.trace import Trace as Trace
-    from .analysis.verdicts import verify as verify
-    from .components import Component as Component
-    from .components import component as component
-    from .errors import AnatomyError as AnatomyError
-    from .errors import AttribError as AttribError
-    from .errors import ComponentError as ComponentError
-    from .errors import GranularityError as GranularityError
-    from .errors import NumberError as NumberError
-    from .errors import PositionError as PositionError
-    from .errors import TargetError as TargetError
-    from .errors import TokenizerError as TokenizerError
-    from .model.anatomy import QKV as QKV
-    from .model.anatomy import Anatomy as Anatomy
+    from .analysis.attribution.attribution import Attribution as Attribution
+    from .analysis.attribution.attribution import attribute as attribute
+    from .analysis.attribution.phrases import PhraseAttribution as PhraseAttribution
+    from .analysis.experiments.ablation import Ablation as Ablation
+    from .analysis.experiments.ablation import ablate as ablate
+    from .analysis.experiments.edges import EdgeEstimate as EdgeEstimate
+    from .analysis.experiments.edges import edge_patch as edge_patch
+    from .analysis.experiments.estimates import Estimate as Estimate
+    from .analysis.experiments.estimates import attribution_patch as attribution_patch
+    from .analysis.experiments.estimates import estimated_effects as estimated_effects
+    from .analysis.experiments.integrated import Integrated as Integrated
+    from .analysis.experiments.integrated import integrated_gradients as integrated_gradients
+    from .analysis.experiments.metrics import kl as kl
+    from .analysis.experiments.metrics import prob as prob
+    from .analysis.experiments.patching import Patching as Patching
+    from .analysis.experiments.patching import patch as patch
+    from .analysis.experiments.paths import Paths as Paths
+    from .analysis.experiments.paths import path_patch as path_patch
+    from .analysis.experiments.token_effects import TokenEffects as TokenEffects
+    from .analysis.experiments.token_effects import token_effects as token_effects
+    from .analysis.heads.all_heads import head_table as head_table
+    from .analysis.heads.attention import Attention as Attention
+    from .analysis.heads.attention import attention as attention
+    from .analysis.lens.logit_lens import LogitLens as LogitLens
+    from .analysis.lens.logit_lens import logit_lens as logit_lens
+    from .analysis.opening.trace import Trace as Trace
+    from .analysis.verdicts.erasure import Erasure as Erasure
+    from .analysis.verdicts.erasure import erasure as erasure
+    from .analysis.verdicts.findings import Verification as Verification
+    from .analysis.verdicts.regions import Thresholds as Thresholds
+    from .analysis.verdicts.regions import Verdict as Verdict
+    from .analysis.verdicts.removal import Removal as Removal
+    from .analysis.verdicts.removal import greedy_removal as greedy_removal
+    from .analysis.verdicts.verify import verify as verify
+    from .model.anatomy.anatomy import QKV as QKV
+    from .model.anatomy.anatomy import Anatomy as Anatomy
     from .model.loading import load as load
     from .model.model import Model as Model
     from .model.run import Run as Run
-    from .model.supported import supported as supported
+    from .model.selfcheck.supported import supported as supported
     from .saes.readers import read_sae as read_sae
     from .saes.sae import SAE as SAE
-    from .targets import Phrase as Phrase
-    from .targets import log_prob as log_prob
-    from .targets import logit as logit
-    from .targets import logit_diff as logit_diff
-    from .targets import neuron as neuron
-    from .targets import phrase as phrase
-    from .targets import score as score
     from .widgets.explorer import Explorer as Explorer
     from .widgets.explorer import explore as explore
+    from .words.components import Component as Component
+    from .words.components import component as component
+    from .words.errors import AnatomyError as AnatomyError
+    from .words.errors import AttribError as AttribError
+    from .words.errors import ComponentError as ComponentError
+    from .words.errors import GranularityError as GranularityError
+    from .words.errors import NumberError as NumberError
+    from .words.errors import PositionError as PositionError
+    from .words.errors import TargetError as TargetError
+    from .words.errors import TokenizerError as TokenizerError
+    from .words.targets import Phrase as Phrase
+    from .words.targets import log_prob as log_prob
+    from .words.targets import logit as logit
+    from .words.targets import logit_diff as logit_diff
+    from .words.targets import neuron as neuron
+    from .words.targets import phrase as phrase
+    from .words.targets import score as score

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
-from .errors import AttribError
+from .words.errors import AttribError
 
 TOUR = "00_tour.ipynb"
 PAGE = "explorer.html"

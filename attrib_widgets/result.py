@@ -148,8 +148,8 @@ class Result:
 
     def plot(self, **options: Any) -> Figure:
         """A matplotlib figure of the result (see :mod:`attrib_widgets.plots`)."""
-        from . import plots_causal  # noqa: F401  (registers the figures of experiments)
-        from .plots import figure_of
+        from .plots import experiments  # noqa: F401  (registers the figures of experiments)
+        from .plots.results import figure_of
 
         figure: Figure = figure_of(self, **options)
         return figure

@@ -50,7 +50,7 @@ COLAB_PYTHON = "3.13"
 UNIT = ["-m", "not browser and not benchmark", "--ignore=tests/browser", "--ignore=tests/benchmarks", "tests"]
 CORES = ["-n", "logical", "--dist", "worksteal"]
 # Tests that need neither torch nor anything but pytest: they run on every Python that this machine has.
-PURE = ["tests/test_components.py"]
+PURE = ["tests/words/test_components.py"]
 # What must be inside the wheel, which is all that a user without a clone ever gets.
 WHEEL = [
     r"attrib_widgets/static/attrib_widgets\.js",
@@ -313,7 +313,7 @@ def benchmarks(bench: Bench) -> None:
 def demo_model(bench: Bench) -> None:
     """The quick training of the embedded model, to its end, gives a working model (on request; minutes)."""
     with scratch() as folder:
-        run(bench.bin("python"), "-m", "attrib_widgets.demo.train", "--quick", "--out", folder / "model")
+        run(bench.bin("python"), "-m", "attrib_widgets.demo.making.train", "--quick", "--out", folder / "model")
         table = json.loads((folder / "model" / "evaluation.json").read_text(encoding="utf-8"))["abilities"]
         run(bench.bin("python"), "-c", SHOWN, folder / "model")
     missed = [

@@ -102,6 +102,6 @@ def context(number: int) -> str:
 
     As a whole none of them was trained on; single sentences of it recur.
     """
-    from .concepts import context
+    from .making.concepts import context
 
     return context(number)

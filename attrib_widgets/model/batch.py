@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import AttribError, PositionError
-from .capture import record_many
+from ..words.errors import AttribError, PositionError
 from .memory import estimate, require
 from .run import Run
+from .tracing.record import record_many
 
 if TYPE_CHECKING:
     from .model import Model, Prompt

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..components import whole
-from ..errors import AttribError, PositionError
+from ..words.components import whole
+from ..words.errors import AttribError, PositionError
 
 if TYPE_CHECKING:
     from .model import Model

@@ -20,11 +20,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..errors import AttribError
+from ..words.errors import AttribError
 
 if TYPE_CHECKING:
-    from .capture import Recording
     from .model import Model
+    from .tracing.record import Recording
 
 #: Stands in what an attention module was given for the stream itself, which the recording has already.
 STREAM = "the stream"

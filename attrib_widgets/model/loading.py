@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..errors import AnatomyError, AttribError
-from .anatomy import Anatomy
+from ..words.errors import AnatomyError, AttribError
+from .anatomy.anatomy import Anatomy
 
 if TYPE_CHECKING:
     from .model import Model

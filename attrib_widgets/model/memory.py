@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..errors import PositionError
+from ..words.errors import PositionError
 
 if TYPE_CHECKING:
     from .model import Model

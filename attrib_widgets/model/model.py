@@ -14,22 +14,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..components import whole
-from ..errors import AnatomyError, AttribError, GranularityError, PositionError, TokenizerError
-from .anatomy import Anatomy, Geometry, bias_of, find, text_config, weight_in_out
+from ..words.components import whole
+from ..words.errors import AnatomyError, AttribError, GranularityError, PositionError, TokenizerError
+from .anatomy.anatomy import Anatomy, Geometry, bias_of, find, text_config, weight_in_out
+from .anatomy.norms import FrozenNorm, read_norm
 from .batch import run_many
 from .generate import generated_ids
 from .loading import ModelCard, read_card, wrapped
 from .memory import estimate, readable, require
-from .norms import NormReading, read_norm
 from .run import Run
-from .selfcheck import SelfCheck, check_model
+from .selfcheck.check import SelfCheck, check_model
 from .tokens import Prompt as Prompt
 from .tokens import Tokens
 from .worker import Job, Worker
 
 if TYPE_CHECKING:
-    from .report import Report
+    from .selfcheck.report import Report
 
 T = TypeVar("T")
 #: Most bytes of logits that a run of a phrase keeps as printed; beyond it they are read from the stream again.
@@ -166,7 +166,7 @@ class Model(Tokens):
 
     def report(self) -> Report:
         """The self-check in full: what is exact on this model, with the numbers, and what is not, with the reason."""
-        from .report import report
+        from .selfcheck.report import report
 
         return report(self)
 
@@ -269,12 +269,12 @@ class Model(Tokens):
         assert isinstance(layers, nn.ModuleList)
         return layers[number]
 
-    def norm(self, path: str, layer: int | None = None) -> NormReading:
+    def norm(self, path: str, layer: int | None = None) -> FrozenNorm:
         """The norm at ``path`` as gain, bias, centring and frozen scale (probed once, kept)."""
         return self.read_norm(self.module(path, layer), self.geometry.d_model, path, layer)
 
-    def read_norm(self, module: nn.Module, width: int, path: str, layer: int | None) -> NormReading:
-        """:func:`.norms.read_norm`, kept for as long as the norm's weights do not change."""
+    def read_norm(self, module: nn.Module, width: int, path: str, layer: int | None) -> FrozenNorm:
+        """:func:`.anatomy.norms.read_norm`, kept for as long as the norm's weights do not change."""
         return self._kept((path, layer), list(module.parameters()), lambda: read_norm(module, width, path, self.home))
 
     def _kept(self, key: Any, weights: Sequence[Tensor], compute: Callable[[], T]) -> T:

@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..components import whole
-from ..errors import AttribError, GranularityError, NumberError, PositionError
 from ..result import Table, render_text, visible
-from .capture import Recording, record
-from .rounding import require_float32
-from .writes import Write, flattened
+from ..words.components import whole
+from ..words.errors import AttribError, GranularityError, NumberError, PositionError
+from .anatomy.rounding import require_float32
+from .tracing.edits import Edit, flattened
+from .tracing.record import Recording, record
 
 if TYPE_CHECKING:
     from .model import Model
@@ -83,7 +83,7 @@ class Run:
                 "Load it in float32 or bfloat16 (aw.load(..., dtype='float32')) or check its weights.",
             )
 
-    def edited(self, writes: Sequence[Write]) -> Run:
+    def edited(self, writes: Sequence[Edit]) -> Run:
         """The same prompt run once more with tensors replaced on the way: a recording that can be attributed."""
         self.check_fresh()
         twin = copy.copy(self)

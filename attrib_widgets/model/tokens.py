@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from ..components import whole
-from ..errors import PositionError, TargetError, TokenizerError
-from .anatomy import Anatomy, find, weight_in_out
+from ..words.components import whole
+from ..words.errors import PositionError, TargetError, TokenizerError
+from .anatomy.anatomy import Anatomy, find, weight_in_out
 from .chat import chat_text, is_chat
 from .run import Run
 

@@ -20,10 +20,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..components import Component
-from ..model.hooks import collect
-from ..model.writing import write_of
+from ..model.parts.outlet import outlet_of
+from ..model.tracing.hooks import collect
 from ..result import Result, Table, signed, visible
+from ..words.components import Component
 from .sae import SAE
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ def written_logits(model: Model, sae: SAE, feature: int, head: int | None = None
     if sae.site.kind == "attn":
         d = model.geometry[layer].d_head
         rows = slice(None) if head is None else slice(head * d, (head + 1) * d)
-        row = write_of(model, "attn", layer).push(row[rows] @ model.out_weight(layer)[0][rows].float())
+        row = outlet_of(model, "attn", layer).push(row[rows] @ model.out_weight(layer)[0][rows].float())
     elif sae.site.kind == "mlp":  # read behind the MLP's own norm and before the multiplier
         row = row * model.multiplier
     norm = model.norm(model.anatomy.final_norm)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..model.hooks import losses, replaced
+from ..model.tracing.hooks import losses, replaced
 from .sae import SAE, keep_largest
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from ..components import Component, ComponentLike, component
-from ..errors import AttribError, ComponentError
+from ..words.components import Component, ComponentLike, component
+from ..words.errors import AttribError, ComponentError
 from .cards import Cards
 from .sae import ARCHITECTURES, SAE
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..components import Component
-from ..errors import AttribError, ComponentError
+from ..words.components import Component
+from ..words.errors import AttribError, ComponentError
 
 #: What becomes of the pre-activations.
 ARCHITECTURES = ("standard", "topk", "jumprelu")

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag, normalize
 from tqdm.auto import tqdm
 
-from ..components import Component
+from ..words.components import Component
 from .sae import SAE
 
 Samples = Float[Tensor, "sample d_in"]

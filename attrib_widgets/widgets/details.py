@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..analysis.experts import ExpertContributions
-from ..analysis.features import Features
-from ..errors import AttribError
+from ..analysis.opening.features import Features
+from ..analysis.opening.mlps import ExpertContributions
+from ..words.errors import AttribError
 from . import wire
 
 if TYPE_CHECKING:
-    from ..analysis.attention import Attention
-    from ..analysis.logit_lens import LogitLens
-    from ..analysis.parts import Contributions, Writes
-    from ..analysis.phrases import PhraseAttribution
-    from ..analysis.trace import Trace
+    from ..analysis.attribution.phrases import PhraseAttribution
+    from ..analysis.heads.attention import Attention
+    from ..analysis.lens.logit_lens import LogitLens
+    from ..analysis.opening.results import Contributions, Writes
+    from ..analysis.opening.trace import Trace
     from ..saes.cards import Card, Firing
 
 NEURONS = 12

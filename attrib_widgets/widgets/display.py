@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ..analysis.attention import Attention
-from ..analysis.attribution import Attribution
-from ..analysis.findings import Verification
-from ..analysis.logit_lens import LogitLens
-from ..analysis.parts import Contributions
-from ..analysis.patching import Patching
-from ..analysis.phrases import PhraseAttribution
-from ..analysis.tokens import TokenEffects
-from ..analysis.trace import Trace
+from ..analysis.attribution.attribution import Attribution
+from ..analysis.attribution.phrases import PhraseAttribution
+from ..analysis.experiments.patching import Patching
+from ..analysis.experiments.token_effects import TokenEffects
+from ..analysis.heads.attention import Attention
+from ..analysis.lens.logit_lens import LogitLens
+from ..analysis.opening.results import Contributions
+from ..analysis.opening.trace import Trace
+from ..analysis.verdicts.findings import Verification
 from ..result import view_of
 from ..saes.cards import Card
 from . import details, experiments

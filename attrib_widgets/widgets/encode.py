@@ -15,23 +15,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..analysis.attribution import attribute
-from ..analysis.detail import neurons_of
-from ..analysis.logit_lens import logit_lens
-from ..analysis.rows import absent_heads
-from ..analysis.tables import head_table, through_table, why_table
-from ..analysis.trace import MLPs
-from ..errors import AttribError, ComponentError
-from ..targets import NeuronTarget, Target, score
+from ..analysis.attribution.attribution import attribute
+from ..analysis.heads.all_heads import head_table, through_table, why_table
+from ..analysis.lens.logit_lens import logit_lens
+from ..analysis.opening.trace import MLPs
+from ..analysis.opening.vectors import neurons_of
+from ..analysis.reading.decomposition import absent_heads
+from ..words.errors import AttribError, ComponentError
+from ..words.targets import NeuronTarget, Target, score
 from . import details, experiments, setup, wire
 from .wire import Stored
 
 if TYPE_CHECKING:
-    from ..analysis.attribution import Attribution
-    from ..analysis.tables import HeadTable
-    from ..components import Component
+    from ..analysis.attribution.attribution import Attribution
+    from ..analysis.heads.all_heads import HeadTable
     from ..model.model import Model
     from ..model.worker import Job
+    from ..words.components import Component
     from .explanation import Explanation
 
 #: Bytes of one state: an offline page holds it in base64 beside the bundle, 2 MB in all.
@@ -216,7 +216,7 @@ def target(a: Attribution) -> dict[str, Any]:
 
         answer |= {"kind": aim.kind, **named(aim.tokens)}
         answer["against"] = named(aim.against) if aim.against else None
-    return {**answer, "phrase": aim.phrase(model, a.run)}
+    return {**answer, "phrase": aim.words(model, a.run)}
 
 
 def _compare(e: Explanation) -> dict[str, Any] | None:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..analysis.gradients import estimated_effects
-from ..analysis.regions import Thresholds, borders, verdict
-from ..analysis.verdicts import planned
-from ..errors import AttribError
-from ..targets import Target
+from ..analysis.experiments.estimates import estimated_effects
+from ..analysis.verdicts.regions import Thresholds, borders, verdict
+from ..analysis.verdicts.verify import planned
+from ..words.errors import AttribError
+from ..words.targets import Target
 from . import wire
 
 if TYPE_CHECKING:
-    from ..analysis.attribution import Attribution
-    from ..analysis.cells import Cell
-    from ..analysis.findings import Finding, Verification
-    from ..analysis.patching import Patching
-    from ..analysis.tokens import TokenEffects
+    from ..analysis.attribution.attribution import Attribution
+    from ..analysis.experiments.cells import Cell
+    from ..analysis.experiments.patching import Patching
+    from ..analysis.experiments.token_effects import TokenEffects
+    from ..analysis.verdicts.findings import Finding, Verification
     from ..model.run import Run
 
 #: Components that "test the top ten" tests.

@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ..analysis.attribution import Attribution, attribute
-from ..errors import AttribError
+from ..analysis.attribution.attribution import Attribution, attribute
 from ..model.chat import is_chat
 from ..model.run import Run
-from ..targets import NeuronTarget, Target, as_target, logit, logit_diff, neuron
+from ..words.errors import AttribError
+from ..words.targets import NeuronTarget, Target, as_target, logit, logit_diff, neuron
 
 if TYPE_CHECKING:
-    from ..analysis.findings import Verification
+    from ..analysis.verdicts.findings import Verification
     from ..model.model import Model
     from ..model.worker import Job
-    from ..targets import AnyTarget
+    from ..words.targets import AnyTarget
     from .wire import Stored
 
 PromptLike = str | tuple[int, ...] | Run

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..analysis.attribution import Attribution
-from ..analysis.features import opened_row
-from ..analysis.parts import Contributions
-from ..analysis.trace import MLPs
-from ..components import Component, ComponentLike, component
-from ..errors import AttribError, ComponentError, PositionError
+from ..analysis.attribution.attribution import Attribution
+from ..analysis.opening.features import opened_row
+from ..analysis.opening.results import Contributions
+from ..analysis.opening.trace import MLPs
 from ..model.model import Model
 from ..model.run import Run
 from ..model.worker import Job
 from ..result import Table
+from ..words.components import Component, ComponentLike, component
+from ..words.errors import AttribError, ComponentError, PositionError
 from . import details, wire
 from .encode import encode, lens, target, why
 from .explanation import Explanation, Question, asked, asked_from_end, blaming, explain, prompt_like, target_of
@@ -298,7 +298,7 @@ class Explorer(Tester):
         return Reply({"version": self._version})
 
     def _op_head(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        from ..analysis.attention import attention
+        from ..analysis.heads.attention import attention
 
         label = self._row(args)
         pattern = attention(self.run, label).patterns[0]

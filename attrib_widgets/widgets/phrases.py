@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..analysis.attribution import Attribution
-from ..analysis.phrases import PhraseAttribution
-from ..components import whole
-from ..errors import PositionError
+from ..analysis.attribution.attribution import Attribution
+from ..analysis.attribution.phrases import PhraseAttribution
+from ..words.components import whole
+from ..words.errors import PositionError
 from . import details
 from .view import View
 

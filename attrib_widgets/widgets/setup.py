@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..targets import AnyTarget, NeuronTarget, ScoreTarget, Target
+from ..words.targets import AnyTarget, NeuronTarget, ScoreTarget, Target
 
 if TYPE_CHECKING:
-    from ..analysis.attribution import Attribution
+    from ..analysis.attribution.attribution import Attribution
     from ..model.model import Model
     from ..model.run import Run
 

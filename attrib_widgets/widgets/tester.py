@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
-from ..analysis.ablation import ablate
-from ..analysis.verdicts import verify
-from ..components import Component, ComponentLike, component, listed
-from ..errors import AttribError
+from ..analysis.experiments.ablation import ablate
+from ..analysis.verdicts.verify import verify
 from ..model.worker import Job
-from ..targets import Target
+from ..words.components import Component, ComponentLike, component, listed
+from ..words.errors import AttribError
+from ..words.targets import Target
 from . import experiments, wire
 from .view import Reply, View
 
 if TYPE_CHECKING:
-    from ..analysis.findings import Verification
-    from ..analysis.regions import Thresholds
+    from ..analysis.verdicts.findings import Verification
+    from ..analysis.verdicts.regions import Thresholds
     from .explanation import Explanation, Question
 
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets as t
 
-from ..errors import AttribError
 from ..result import Table, render_html, render_text
+from ..words.errors import AttribError
 from . import assets, page, wire
 
 if TYPE_CHECKING:

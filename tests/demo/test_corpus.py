@@ -9,9 +9,9 @@ from collections import Counter
 
 import pytest
 
-from attrib_widgets.demo import cases, corpus
-from attrib_widgets.demo import phrasings as say
-from attrib_widgets.demo.facts import (
+from attrib_widgets.demo.making import cases, corpus
+from attrib_widgets.demo.making import phrasings as say
+from attrib_widgets.demo.making.facts import (
     BY_NAME,
     COUNTRIES,
     LANDMARKS,

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerBase
 
 import attrib_widgets as aw
 from attrib_widgets import demo
-from attrib_widgets.demo import card, cases, corpus, evaluate, train
-from attrib_widgets.demo.facts import COUNTRIES
+from attrib_widgets.demo.making import card, cases, corpus, evaluate, train
+from attrib_widgets.demo.making.facts import COUNTRIES
 
 
 @pytest.fixture(scope="module")

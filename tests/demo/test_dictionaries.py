@@ -13,14 +13,14 @@ import torch
 
 import attrib_widgets as aw
 from attrib_widgets import demo
-from attrib_widgets.components import component
-from attrib_widgets.demo import card as cards_of_the_model
-from attrib_widgets.demo import concepts, dictionaries
+from attrib_widgets.demo.making import card as cards_of_the_model
+from attrib_widgets.demo.making import concepts, dictionaries
 from attrib_widgets.saes import judge
 from attrib_widgets.saes.cards import make_cards
 from attrib_widgets.saes.readers import Dictionaries
 from attrib_widgets.saes.sae import SAE
 from attrib_widgets.saes.train import SAESettings
+from attrib_widgets.words.components import component
 
 #: What follows is about the files, from the day that they are there.
 trained = pytest.mark.skipif(not len(demo.saes()), reason="the dictionaries have not been trained for these weights")

@@ -9,7 +9,7 @@ import torch
 
 import attrib_widgets as aw
 from attrib_widgets import demo
-from attrib_widgets.demo import phenomena
+from attrib_widgets.demo.making import phenomena
 
 FEW = 10
 

@@ -7,7 +7,7 @@ import torch
 
 import attrib_widgets as aw
 from fixtures import families
-from fixtures.places import FAR, NEAR, Far, second_device, send
+from fixtures.devices import FAR, NEAR, Far, second_device, send
 
 NAMES = [*families.TWINS, "gpt_neo", "falcon", "granite", "mixtral", "gpt_oss"]
 LAYOUTS = ["last layers away", "one layer away"]

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.model.anatomy import Geometry, LayerHeads, entry
-from attrib_widgets.model.attend import attend, scored
+from attrib_widgets.model.anatomy.anatomy import Geometry, LayerHeads, entry
+from attrib_widgets.model.parts.attention import attend, scored
 from attrib_widgets.widgets import wire
 from fixtures import families
 

@@ -11,7 +11,8 @@ import transformers
 from torch.overrides import _get_current_function_mode_stack
 
 import attrib_widgets as aw
-from attrib_widgets.model import attend, listen
+from attrib_widgets.model import listen
+from attrib_widgets.model.parts import attention as attend
 from fixtures import families
 
 EXACT = 1e-6

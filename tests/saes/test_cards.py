@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.components import component
-from attrib_widgets.demo import concepts
-from attrib_widgets.errors import ComponentError
-from attrib_widgets.model.hooks import collect
-from attrib_widgets.model.writing import write_of
+from attrib_widgets.demo.making import concepts
+from attrib_widgets.model.parts.outlet import outlet_of
+from attrib_widgets.model.tracing.hooks import collect
 from attrib_widgets.saes.cards import Cards, card_of, label_of, make_cards, written_logits
 from attrib_widgets.saes.sae import SAE
+from attrib_widgets.words.components import component
+from attrib_widgets.words.errors import ComponentError
 
 SENTENCES = ["The capital of France is Paris", "The capital of Italy is Rome", "The capital of Spain is Madrid"]
 
@@ -164,7 +164,7 @@ def test_what_is_written_passes_norms_and_multipliers(family_model, family, site
     a = aw.attribute(run, run.ids[0])
     through = 1 if site == "L1.attn" else None
     found = a.features("L1H1" if through else site, sae)
-    write = write_of(model, "attn", 1).scale(run.record.attn_out[1][[at]]) if through else 1.0
+    write = outlet_of(model, "attn", 1).scale(run.record.attn_out[1][[at]]) if through else 1.0
     final = model.norm(model.anatomy.final_norm).scale(run.record.streams[-1][at])
     for number, activation, value in zip(found.numbers[:-2], found.activations, found.values, strict=False):
         logit = float(written_logits(model, sae, number, through)[run.ids[0]]) * float(final) * float(write)

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from attrib_widgets.components import component
-from attrib_widgets.errors import AttribError
 from attrib_widgets.saes import judge
 from attrib_widgets.saes.readers import Dictionaries, hook_name, read_sae, site_of, write_sae
 from attrib_widgets.saes.sae import SAE, keep_largest
 from attrib_widgets.saes.train import SAESettings, train_sae
+from attrib_widgets.words.components import component
+from attrib_widgets.words.errors import AttribError
 
 
 def identity(width: int, site: str = "L1.mlp") -> SAE:

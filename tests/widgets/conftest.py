@@ -83,12 +83,12 @@ def chance_dictionaries(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> 
     """
     import torch
 
-    from attrib_widgets.components import Component
-    from attrib_widgets.demo import concepts
-    from attrib_widgets.model.hooks import collect
+    from attrib_widgets.demo.making import concepts
+    from attrib_widgets.model.tracing.hooks import collect
     from attrib_widgets.saes.cards import make_cards
     from attrib_widgets.saes.readers import write_sae
     from attrib_widgets.saes.sae import SAE
+    from attrib_widgets.words.components import Component
 
     folder = tmp_path_factory.mktemp("dictionaries")
     torch.manual_seed(0)

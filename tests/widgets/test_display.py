@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.attention import attention
-from attrib_widgets.analysis.attribution import attribute
+from attrib_widgets.analysis.attribution.attribution import attribute
+from attrib_widgets.analysis.heads.attention import attention
 from attrib_widgets.demo import PROMPT, TARGET
 from attrib_widgets.result import view_of
-from attrib_widgets.targets import log_prob, logit, logit_diff
 from attrib_widgets.widgets import assets, explore, page, setup, view, wire
+from attrib_widgets.words.targets import log_prob, logit, logit_diff
 
 HOSTILE = "</script><img src=x onerror=document.title='PWNED'>"
 WIDGET = "application/vnd.jupyter.widget-view+json"

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.attribution import attribute
-from attrib_widgets.analysis.regions import Thresholds, verdict
-from attrib_widgets.analysis.verdicts import planned
+from attrib_widgets.analysis.attribution.attribution import attribute
+from attrib_widgets.analysis.verdicts.regions import Thresholds, verdict
+from attrib_widgets.analysis.verdicts.verify import planned
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET
-from attrib_widgets.model import sweep as sweeping
+from attrib_widgets.model.tracing import sweep as sweeping
 from attrib_widgets.widgets import experiments, explore, wire
 
 JAPAN = "The capital of Japan is"

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.attribution import Attribution, attribute
-from attrib_widgets.analysis.parts import Contributions, Writes
+from attrib_widgets.analysis.attribution.attribution import Attribution, attribute
+from attrib_widgets.analysis.opening.results import Contributions, Writes
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET, tasks
-from attrib_widgets.errors import AttribError, ComponentError, PositionError, TargetError
 from attrib_widgets.model.worker import Job
-from attrib_widgets.targets import log_prob, logit, logit_diff, score
 from attrib_widgets.widgets import explore, wire
+from attrib_widgets.words.errors import AttribError, ComponentError, PositionError, TargetError
+from attrib_widgets.words.targets import log_prob, logit, logit_diff, score
 
 JAPAN = "The capital of Japan is"
 
@@ -89,7 +89,7 @@ def test_the_header(explorer, demo):
     assert h["model"]["params"] == sum(p.numel() for p in demo.hf.parameters())
     assert h["prompt"] == {"text": PROMPT, "tokens": run.tokens, "special": run.special, "position": a.position}
     assert [c["text"] for c in h["candidates"]] == [p.text for p in run.top(6)]
-    assert h["target"]["phrase"] == a.target.phrase(demo) and h["target"]["id"] == demo.single_token(TARGET)
+    assert h["target"]["phrase"] == a.target.words(demo) and h["target"]["id"] == demo.single_token(TARGET)
     assert [r["id"] for r in h["rows"]] == a.labels
     assert (h["total"], h["actual"], h["gap"], h["exact"]) == (a.total, a.actual, a.gap, True)
     assert [e["prompt"] for e in h["examples"]] == [group[0].prompt for group in tasks.values()]

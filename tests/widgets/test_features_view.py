@@ -81,8 +81,8 @@ def test_a_card_travels_around_its_firings(opened, browser):
 def test_contexts_read_together_fire_as_each_alone(opened):
     """The twin of the card's one forward pass: every context by itself."""
     from attrib_widgets import demo
-    from attrib_widgets.components import component
-    from attrib_widgets.model.hooks import collect
+    from attrib_widgets.model.tracing.hooks import collect
+    from attrib_widgets.words.components import component
 
     site = leading(opened.attribution, "mlp")
     sae, cards = demo.saes()[site], demo.saes().cards(site)
@@ -201,7 +201,7 @@ def test_a_mixture_opens_into_experts(family_model, browser, name):
 
 def test_layers_of_either_kind_stand_side_by_side(family_model, monkeypatch):
     """A model with plain and mixed layers shows both; a mixture that cannot be opened says so beside its own row."""
-    from attrib_widgets.analysis.attribution import Attribution
+    from attrib_widgets.analysis.attribution.attribution import Attribution
 
     model = family_model("deepseek_v2")
     kinds = {model.has_experts(layer) for layer in range(model.n_layers)}

@@ -9,11 +9,11 @@ import weakref
 
 import pytest
 
-from attrib_widgets.errors import AttribError, TargetError
 from attrib_widgets.model.worker import Worker
 from attrib_widgets.result import Table
 from attrib_widgets.widgets import wire
 from attrib_widgets.widgets.view import Reply, View
+from attrib_widgets.words.errors import AttribError, TargetError
 
 
 class Slow(View):

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from attrib_widgets.analysis.attention import attention
-from attrib_widgets.analysis.attribution import attribute
+from attrib_widgets.analysis.attribution.attribution import attribute
+from attrib_widgets.analysis.heads.attention import attention
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET
-from attrib_widgets.targets import neuron, score
 from attrib_widgets.widgets import details, explore, wire
+from attrib_widgets.words.targets import neuron, score
 
 JAPAN = "The capital of Japan is"
 

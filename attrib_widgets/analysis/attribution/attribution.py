@@ -1,0 +1,429 @@
+"""Which parts of the model wrote this number: exact direct attribution at any read point.
+
+Direct logit attribution with a frozen final norm (Elhage et al. 2021, "A Mathematical Framework for Transformer
+Circuits"; nostalgebraist 2020), on unmodified weights, with every bias and the measured rounding as rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, overload
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...model.anatomy.rounding import refuse_above
+from ...result import Result, Table, number, others_label, power, signed
+from ...words.components import Component, ComponentLike, component, whole
+from ...words.errors import ComponentError, GranularityError
+from ...words.targets import AnyTarget, NeuronTarget, Phrase, ScoreTarget, Target, TargetLike, as_target
+from ..inputs import as_run
+from ..opening.results import Contributions, Through, Worked, Writes
+from ..reading.decomposition import Rows, absent_heads, decompose
+from ..reading.logits import read_target
+from ..reading.neurons import read_neuron
+from ..reading.point import Reading
+from ..reading.scores import read_score
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from ...model.model import Model, Prompt
+    from ...model.run import Run
+    from ...saes.sae import SAE
+    from ..opening.features import Features
+    from ..opening.mlps import ExpertContributions
+    from ..opening.trace import Trace
+    from .buildup import Buildup
+    from .phrases import PhraseAttribution
+    from .positions import PositionAttribution
+
+# The rows that write to the stream; the others correct the sum (a norm's bias, the entropy, rounding).
+WRITERS = ("embed", "pos", "head", "mlp", "attn", "layer", "attn.bias")
+
+
+@dataclass(eq=False, repr=False)
+class Attribution(Result):
+    """Contributions of every part of the model to one number, in model order. Made by :func:`attribute`.
+
+    Attributes:
+        components: the rows; labels: their names; values: float32 on the CPU, in the target's unit.
+        actual: the model's own number; precap: the same before a soft cap (None without one).
+        rounding: the three measured parts of the rounding row: ``stream``, ``heads``, ``readout``.
+        notes: remarks for the reader.
+    """
+
+    run: Run
+    target: AnyTarget
+    position: int
+    reading: Reading
+    components: list[Component]
+    values: Float[Tensor, "component"]
+    rounding: dict[str, float]
+
+    @property
+    def model(self) -> Model:
+        """The model that ran."""
+        return self.run.model
+
+    @property
+    def unit(self) -> str:
+        """``"logits"``, ``"nats"``, ``"score"`` or ``"pre-activation"``."""
+        return self.target.unit
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks for the reader."""
+        return self.reading.notes
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the rows."""
+        return [str(c) for c in self.components]
+
+    @property
+    def actual(self) -> float:
+        """The model's own number."""
+        return self.reading.actual
+
+    @property
+    def precap(self) -> float | None:
+        """The model's number before its soft cap; None where there is no cap."""
+        return self.reading.precap
+
+    @property
+    def total(self) -> float:
+        """Sum of all rows."""
+        return float(self.values.double().sum())
+
+    @property
+    def gap(self) -> float:
+        """The model's number minus the sum of the rows."""
+        return self.actual - self.total
+
+    @property
+    def exact(self) -> bool:
+        """Whether the gap is float32 arithmetic: at most 1e-5 of 1 plus the sum of magnitudes."""
+        return abs(self.gap) <= 1e-5 * (1 + float(self.values.double().abs().sum()))
+
+    def __getitem__(self, which: ComponentLike) -> float:
+        return float(self.values[self._row(which)])
+
+    def _row(self, which: ComponentLike) -> int:
+        wanted = component(which)
+        if wanted not in self.components:
+            layer, model = wanted.layer or 0, self.model
+            known = wanted.kind == "head" and model.granularity == "heads" and layer < model.n_layers
+            if known and (wanted.index or 0) >= model.heads_of(layer):
+                raise ComponentError(f"{wanted} is not a row of this attribution.", model.geometry.remedy(layer))
+            raise ComponentError(
+                f"{wanted} is not a row of this attribution.",
+                f"Its rows run from {self.components[0]} to {self.components[-1]}: see .labels.",
+            )
+        return self.components.index(wanted)
+
+    @property
+    def heads(self) -> Float[Tensor, "layer head"]:
+        """Contributions of the heads; zero in layers above the read point, NaN where a layer has no such head.
+
+        Raises:
+            GranularityError: heads are not exact on this model; the reason is in the message.
+        """
+        self._need_heads()
+        out = absent_heads(self.model, torch.zeros(self.model.n_layers, self.model.n_heads))
+        for c, value in zip(self.components, self.values, strict=True):
+            if c.kind == "head":
+                out[c.layer, c.index] = value
+        return out
+
+    @property
+    def mlps(self) -> Float[Tensor, "layer"]:
+        """Contributions of the MLPs, their output biases included."""
+        self._need_sublayers()
+        out = torch.zeros(self.model.n_layers)
+        for c, value in zip(self.components, self.values, strict=True):
+            if c.kind == "mlp":
+                out[c.layer] = value
+        return out
+
+    def top(self, k: int = 10, kind: str | None = None) -> list[tuple[Component, float]]:
+        """The ``k`` largest rows by magnitude, with their signs; ``kind="head"`` keeps only heads, and so on."""
+        kinds = sorted({c.kind for c in self.components})
+        if kind is not None and kind not in kinds:
+            raise ComponentError(f"There are no rows of kind {kind!r}.", f"The kinds are {', '.join(kinds)}.")
+        if (whole(k) or 0) < 1:
+            raise ComponentError(f"{k!r} is not a number of rows.", "Give 1 or more.")
+        order = self.values.abs().argsort(descending=True, stable=True).tolist()
+        rows = [(self.components[i], float(self.values[i])) for i in order]
+        return [(c, v) for c, v in rows if kind in (None, c.kind)][:k]
+
+    # -- opening a row -------------------------------------------------------------------------------------
+    def sources(self, head: ComponentLike) -> Contributions:
+        """What each source token contributed through ``head``: A[t,s] (v_s - b_V) W_O . u, and the value bias."""
+        from ..opening.heads import sources
+
+        return sources(self, self._head(head))
+
+    def through(self, head: ComponentLike) -> Through:
+        """The contribution of ``head`` split over source token and upstream part, pattern and norms frozen."""
+        from ..opening.heads import through
+
+        return through(self, self._head(head))
+
+    def neurons(self, layer: int | ComponentLike) -> Contributions:
+        """What each neuron of an MLP contributed. Costs one more forward pass, up to that layer."""
+        from ..opening.vectors import neurons
+
+        return neurons(self, self._mlp(layer))
+
+    def experts(self, layer: int | ComponentLike) -> ExpertContributions:
+        """What each expert of a mixture contributed: router weight x expert output, read like the MLP itself.
+
+        Raises:
+            GranularityError: the MLP of ``layer`` is no mixture, or its experts cannot be called one at a time.
+        """
+        from ..opening.mlps import experts
+
+        return experts(self, self._mlp(layer))
+
+    def _mlp(self, layer: int | ComponentLike) -> int:
+        self._need_sublayers()
+        number = whole(layer)
+        if number is None:
+            found = component(layer)  # type: ignore[arg-type]
+            number = found.layer if found.kind in ("mlp", "layer", "neuron", "expert") else None
+        if number is None or not 0 <= number < self.reading.point.mlps:
+            last = self.reading.point.mlps - 1
+            raise ComponentError(f"{layer!r} is no MLP below the read point.", f"Use 0 to {last}.")
+        return number
+
+    def features(self, which: ComponentLike, sae: SAE | Path | str | None = None) -> Features:
+        """What each feature of a dictionary contributed through an MLP, a head, or the stream behind a layer.
+
+        Args:
+            which: ``"L2.mlp"``, ``"L3H5"`` (read in the outputs of all heads of its layer) or ``"L2"``.
+            sae: the dictionary, or its SAELens folder; None takes the embedded model's own.
+
+        Raises:
+            ComponentError: no such row, or no dictionary for it; AttribError: a folder that cannot be read.
+        """
+        from ..opening.features import features
+
+        return features(self, which, sae)
+
+    def worked(self, head: ComponentLike) -> Worked:
+        """The contribution of ``head`` as a dot product of two vectors, step by step."""
+        from ..opening.vectors import worked
+
+        return worked(self, self._head(head))
+
+    def writes(self, which: ComponentLike, k: int = 8) -> Writes:
+        """What a component adds to the logits of the whole vocabulary, through the frozen final norm."""
+        from ..opening.vectors import writes
+
+        return writes(self, self.components[self._row(which)], k)
+
+    def buildup(self) -> Buildup:
+        """How the number builds up through depth: the sum of contributions so far after every sublayer."""
+        from .buildup import buildup
+
+        return buildup(self)
+
+    def by_position(self, target: Literal["next"] | None = None) -> PositionAttribution:
+        """The same attribution at every destination position at once.
+
+        Args:
+            target: None keeps this target; ``"next"`` explains each position's own next token (the last position:
+                this attribution's target).
+        """
+        from .positions import by_position
+
+        return by_position(self, target)
+
+    def trace(self, depth: int | None = 2, keep: float = 24, mlps: Literal["stop", "frozen"] = "stop") -> Trace:
+        """Walk backwards from this number to the tokens: a pruned tree whose leaves sum to it.
+
+        Args:
+            depth: 1 is this attribution; 2 opens its heads over (source token, upstream part), and so on. None goes
+                on until only tokens, biases and MLPs are left.
+            keep: how many rows of each level are kept, the largest of all its nodes; or (a float up to 1.0) the share
+                of the level's summed magnitude that is kept, at most 1,000 rows. What is dropped is summed at its node.
+            mlps: ``"stop"`` leaves MLPs whole. ``"frozen"`` opens them too, with every neuron's gate held as it was:
+                exact in sum, but silent on why the gates were open (a transcoder's answer is of the same kind).
+                Costs one more forward pass per level.
+
+        Raises:
+            AttribError: an argument out of range.
+            GranularityError: the recorded tensors do not add up on this prompt.
+        """
+        from ..opening.trace import trace
+
+        return trace(self, depth, keep, mlps)
+
+    def _head(self, which: ComponentLike) -> Component:
+        self._need_heads()
+        found = self.components[self._row(which)]
+        if found.kind != "head":
+            raise ComponentError(f"{found} is not a head.", 'Name one as "L7H4".')
+        return found
+
+    def _need_sublayers(self) -> None:
+        if self.model.granularity == "layers":
+            raise GranularityError(
+                f"{self.model.name} is exact per layer only: {self.model.check.reason}.", "See model.check."
+            )
+
+    def _need_heads(self) -> None:
+        check = self.model.check
+        if self.model.granularity != "heads":
+            raise GranularityError(
+                f"{self.model.name} is exact per {self.model.granularity.rstrip('s')} only: {check.reason}.",
+                "See model.check.",
+            )
+
+    # -- showing -------------------------------------------------------------------------------------------
+    def finding(self) -> tuple[list[str], str]:
+        """(who leads, with how much of what): corrections such as biases and rounding never lead."""
+        rows = [row for row in self.top(len(self.components)) if row[0].kind in WRITERS]
+        (first, a), (second, b) = rows[0], rows[1] if len(rows) > 1 else (None, 0.0)
+        of = f"of {number(self.actual)}" + (f" {self.unit}" if isinstance(self.target, Target) else "")
+        opposed = a * b < 0 and abs(b) > abs(a) / 3
+        if a * self.actual < 0 or abs(self.actual) < 0.5 * abs(a) or opposed:  # a share would mislead
+            return [str(first), str(second)], f"pull most: {signed(a)} and {signed(b)}, {of}"
+        if a * b <= 0 or abs(b) < abs(a) / 5:
+            return [str(first)], f"leads: {signed(a)} {of}"
+        return [str(first), str(second)], f"lead: {signed(a + b)} {of}"
+
+    def title(self) -> str:
+        """The finding in one line."""
+        names, text = self.finding()
+        return f"{' and '.join(names)} {text}, the {self.target.words(self.model, self.run)}"
+
+    def summary(self) -> Table:
+        shown = self.top(10)
+        rows = [[str(c), signed(v, 3)] for c, v in shown]
+        bars: list[float | None] = [v for _, v in shown]
+        rest = len(self.components) - len(shown)
+        if rest > 0:
+            others = self.total - sum(v for _, v in shown)
+            rows.append([others_label(rest), signed(others, 3)])
+            bars.append(others)
+        start = max(0, self.position - 11)
+        where = ("…" if start else "") + "".join(self.run.tokens[start : self.position + 1]).replace("\n", "\u23ce")
+        place = "after" if isinstance(self.target, Target) else "read at"
+        note = "\n".join([*self.notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
+        state = "ok" if self.exact else "NOT EXACT"
+        footer = f"sum {number(self.total, 4)}   model {number(self.actual, 4)}   gap {power(self.gap)} {state}"
+        return Table(self.title(), ["component", self.unit], rows, bars, note, footer)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Columns ``component``, ``kind``, ``layer``, ``index``, ``value``, in model order."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "component": self.labels,
+                "kind": [c.kind for c in self.components],
+                "layer": pd.array([c.layer for c in self.components], dtype="Int64"),
+                "index": pd.array([c.index for c in self.components], dtype="Int64"),
+                "value": self.values.numpy(),
+            }
+        )
+
+
+@overload
+def attribute(
+    run: Run | Prompt, target: TargetLike | None = None, position: int = -1, *, model: Model | str | None = None
+) -> Attribution: ...
+
+
+@overload
+def attribute(
+    run: Run | Prompt, target: Phrase, position: int = -1, *, model: Model | str | None = None
+) -> PhraseAttribution: ...
+
+
+def attribute(
+    run: Run | Prompt,
+    target: TargetLike | Phrase | None = None,
+    position: int = -1,
+    *,
+    model: Model | str | None = None,
+) -> Attribution | PhraseAttribution:
+    """Split a number of the model exactly among the parts that wrote it.
+
+    Args:
+        run: a Run, or a prompt together with ``model``.
+        target: a token (text with its leading space, or id), a target such as ``aw.logit_diff(" Paris", " Rome")``
+            or ``aw.score("L7H4", query=-1, key=3)`` or ``aw.neuron("L11N611")``, or None for the model's own top
+            prediction. A phrase, ``aw.phrase(" Paris, the")``, is explained token by token.
+        position: the position whose next-token prediction is explained (a score and a neuron have their own; a phrase
+            follows it).
+        model: where ``run`` is a prompt.
+
+    Raises:
+        AttribError: a prompt without its model.
+        TargetError: the text is several tokens here, or the target is undefined on this model.
+        PositionError: outside the prompt.
+        GranularityError: the recorded tensors do not add up on this prompt.
+    """
+    if isinstance(target, Phrase):
+        from .phrases import attribute_phrase
+
+        return attribute_phrase(run, target, position, model)
+    run = as_run(run, model, position)
+    position = run.position(position)
+    if target is None:
+        target = run.top(1, position)[0].id
+    return attribute_resolved(run, as_target(target), position)
+
+
+@torch.no_grad()
+def attribute_resolved(run: Run, target: AnyTarget, position: int) -> Attribution:
+    """:func:`attribute` once the run, the target and the position are settled."""
+    reading = _read(run, target, position)
+    rows = decompose(run, reading.point, reading.norm, reading.direction[None], [reading.position])
+    return assembled(run, target, reading, rows)
+
+
+def assembled(run: Run, target: AnyTarget, reading: Reading, rows: Rows, row: int = 0) -> Attribution:
+    """A reading and its rows (the ``row``-th of paired ones) as an attribution, with what corrects their sum.
+
+    Raises:
+        GranularityError: the printed number is further from the sum than rounding explains.
+    """
+    components, values = list(rows.components), rows.values[0, row].double().tolist()
+    if bool(reading.norm.bias.any()):
+        components.append(Component("norm.bias"))
+        values.append(float(rows.constant[row]))
+    for name, value in reading.constants:
+        components.append(name)
+        values.append(value)
+    read = float(rows.direct[0, row]) + float(rows.constant[row]) + sum(v for _, v in reading.constants)
+    if reading.precap is not None:
+        components.append(Component("softcap"))
+        values.append(reading.actual - reading.precap)
+    refuse_above(
+        torch.tensor(reading.before_cap - read),
+        torch.tensor(reading.bound),
+        "the printed number is not the read-out of the recorded stream",
+    )
+    rounding = {
+        "stream": float(rows.stream[0, row]),
+        "heads": float(rows.heads[0, row]),
+        "readout": reading.before_cap - read,
+    }
+    components.append(Component("rounding"))
+    values.append(sum(rounding.values()))
+    return Attribution(run, target, reading.position, reading, components, torch.tensor(values).float(), rounding)
+
+
+def _read(run: Run, target: AnyTarget, position: int) -> Reading:
+    if isinstance(target, ScoreTarget):
+        return read_score(run, target)
+    if isinstance(target, NeuronTarget):
+        return read_neuron(run, target)
+    return read_target(run, target, position)

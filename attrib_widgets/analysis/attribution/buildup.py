@@ -1,0 +1,116 @@
+"""How an answer builds up through depth: the contributions of an attribution, summed in the order of the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...result import Result, Table, number, others_label, signed
+from ...words.components import Component
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .attribution import Attribution
+
+ATTENTION = ("head", "attn", "attn.bias")
+TABLE_ROWS = 10
+
+
+@dataclass(eq=False, repr=False)
+class Buildup(Result):
+    """The explained number after every sublayer. Made by :meth:`.Attribution.buildup`.
+
+    Every stream is read along the same direction, with the scale that the final norm really had: the value after a
+    layer is the sum of the contributions so far. (The logit lens recomputes the scale for every row instead; the two
+    agree at the end only.) Where attention and MLP run in parallel, the value after an attention is a partial sum,
+    not a stream of the model. The constants follow the last layer, so that the last value is the model's number.
+
+    Attributes:
+        steps: ``"embed"`` (positions included), ``"L0.attn"``, ``"L0.mlp"``, ... (``"L0"`` where only whole layers are
+            exact), then each constant by its name.
+        added: what each step added; values: the running sum, both in the target's unit.
+        depth: how many of the steps are streams; the others are constants.
+    """
+
+    attribution: Attribution
+    steps: list[str]
+    added: Float[Tensor, "step"]
+    values: Float[Tensor, "step"]
+    depth: int
+
+    @property
+    def unit(self) -> str:
+        """``"logits"``, ``"nats"``, ``"score"`` or ``"pre-activation"``."""
+        return self.attribution.unit
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """What the last layer did not write: biases of the read point, a soft cap, entropy, rounding."""
+        return dict(zip(self.steps[self.depth :], self.added[self.depth :].tolist(), strict=True))
+
+    @property
+    def layers(self) -> Float[Tensor, "layer"]:
+        """The value before layer 0 and after every layer: the rows of the logit lens, read along one direction."""
+        ends = [i for i in range(self.depth) if i == 0 or not self.steps[i].endswith(".attn")]
+        return self.values[ends]
+
+    def title(self) -> str:
+        """The finding in one line."""
+        a, written = self.attribution, self.added[: self.depth]
+        most = int(written.abs().argmax())
+        before = float(self.values[most] - self.added[most])
+        return (
+            f"{self.steps[most]} moves the {a.target.words(a.model, a.run)} most: {number(before)} \u2192 "
+            f"{number(float(self.values[most]))} {self.unit}, of {number(a.actual)} in the end"
+        )
+
+    def summary(self) -> Table:
+        keep = sorted(self.added.abs().argsort(descending=True, stable=True)[:TABLE_ROWS].tolist())
+        rows = [[self.steps[i], signed(float(self.added[i]), 3), number(float(self.values[i]), 3)] for i in keep]
+        bars: list[float | None] = [float(self.added[i]) for i in keep]
+        rest = len(self.steps) - len(keep)
+        if rest > 0:
+            others = float(self.added.double().sum() - self.added[keep].double().sum())
+            rows.append([others_label(rest), signed(others, 3), ""])
+            bars.append(others)
+        a = self.attribution
+        footer = f"ends at {number(float(self.values[-1]), 4)}   model {number(a.actual, 4)}"
+        note = "One direction throughout, the final norm's scale held: sums of contributions."
+        return Table(self.title(), ["after", "added", f"{self.unit} so far"], rows, bars, note, footer)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Columns ``step``, ``constant``, ``added``, ``value``, in model order."""
+        import pandas as pd
+
+        constant = [i >= self.depth for i in range(len(self.steps))]
+        return pd.DataFrame(
+            {"step": self.steps, "constant": constant, "added": self.added.numpy(), "value": self.values.numpy()}
+        )
+
+
+def buildup(a: Attribution) -> Buildup:
+    """See :meth:`Attribution.buildup`."""
+    sums: dict[str, float] = {}
+    written: dict[str, None] = {}
+    for c, value in zip(a.components, a.values.double().tolist(), strict=True):
+        step = step_of(c)
+        sums[step] = sums.get(step, 0.0) + value
+        if c.layer is not None or step == "embed":
+            written[step] = None
+    steps = [*written, *(s for s in sums if s not in written)]
+    added = torch.tensor([sums[s] for s in steps], dtype=torch.float64)
+    return Buildup(a, steps, added.float(), added.cumsum(0).float(), len(written))
+
+
+def step_of(c: Component) -> str:
+    """The step to which a row belongs."""
+    if c.kind in ("embed", "pos"):
+        return "embed"
+    if c.layer is None or c.kind == "layer":
+        return str(c)
+    return f"L{c.layer}.{'attn' if c.kind in ATTENTION else 'mlp'}"

@@ -1,0 +1,242 @@
+"""Attribution patching of edges: how much of a part's effect goes to each reader.
+
+Edge attribution patching (Syed et al. 2023, arXiv 2310.10348): effect of sender u on reader r = (what u writes in the
+donor run - what it writes here) . gradient of the metric with respect to what r alone reads. Readers are the queries,
+keys and values of every head, every MLP, and the logits; all norms are differentiated, none frozen. The edges of a
+sender sum to its node's estimate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...model.anatomy.norms import FrozenNorm, no_norm
+from ...model.parts.attention import input_norm, projection_weight
+from ...model.selfcheck.check import parallel
+from ...model.tracing.gradient import Gradients, differentiate
+from ...result import Result, Table, number, others_label, signed
+from ...words.components import Component, ComponentLike, component, head
+from ...words.errors import ComponentError, GranularityError
+from .cells import RunDonor
+from .metrics import MetricLike, metric_of
+from .pairs import Direction, as_pairs, ends_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...model.model import Model
+    from ...model.run import Run
+
+SUM_LIMIT = 1e-3  # readers' gradients against the stream's, relative
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What reads the stream: ``side`` ``"q"``, ``"k"`` or ``"v"`` of a head, an MLP (``"mlp"``), or the logits."""
+
+    side: str
+    layer: int
+    head: int | None = None
+
+    def __str__(self) -> str:
+        if self.head is not None:
+            return f"L{self.layer}H{self.head}.{self.side}"
+        return "logits" if self.side == "logits" else f"L{self.layer}.mlp"
+
+
+@dataclass(eq=False, repr=False)
+class EdgeEstimate(Result):
+    """Estimated share of the gap along every edge. ``values[sender, reader]`` (0 where the reader comes earlier).
+
+    Key and value readers of grouped-query models are key and value heads.
+    """
+
+    senders: list[Component]
+    readers: list[Reader]
+    values: Float[Tensor, "sender reader"]
+    gap: float
+    unit: str
+    direction: Direction
+
+    @property
+    def nodes(self) -> Float[Tensor, "sender"]:
+        """Sum over readers: the estimate of attribution patching for the sender."""
+        return self.values.double().sum(-1).float()
+
+    def __getitem__(self, which: tuple[ComponentLike, str]) -> float:
+        sender, reader = component(which[0]), which[1]
+        names = [str(r) for r in self.readers]
+        if sender not in self.senders or reader not in names:
+            raise ComponentError(f"There is no edge {which!r}.", f"Readers are {', '.join(names[:4])} … logits.")
+        return float(self.values[self.senders.index(sender), names.index(reader)])
+
+    def top(self, k: int = 10) -> list[tuple[Component, Reader, float]]:
+        """The ``k`` largest edges by magnitude."""
+        order = self.values.abs().flatten().argsort(descending=True, stable=True)[:k].tolist()
+        width = len(self.readers)
+        return [(self.senders[i // width], self.readers[i % width], float(self.values.flatten()[i])) for i in order]
+
+    def title(self) -> str:
+        """The finding in one line."""
+        sender, reader, value = self.top(1)[0]
+        return (
+            f"{sender} to {reader} carries most: {number(100 * value, 0)} % of a gap of {number(self.gap)} {self.unit}"
+        )
+
+    def summary(self) -> Table:
+        shown = self.top(10)
+        rows = [[str(s), str(r), signed(v, 3)] for s, r, v in shown]
+        note = "estimated by gradients, not patched"
+        footer = f"{others_label(int((self.values != 0).sum()) - len(shown))} smaller"
+        return Table(self.title(), ["from", "to", "share"], rows, [v for *_, v in shown], note, footer)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Columns ``sender``, ``reader``, ``value``; edges that cannot be are left out."""
+        import pandas as pd
+
+        index = self.values.nonzero().tolist()
+        return pd.DataFrame(
+            {
+                "sender": [str(self.senders[i]) for i, _ in index],
+                "reader": [str(self.readers[j]) for _, j in index],
+                "value": [float(self.values[i, j]) for i, j in index],
+            }
+        )
+
+
+def edge_patch(
+    model: Model | str,
+    clean: Any,
+    corrupted: Any,
+    target: MetricLike | None = None,
+    *,
+    direction: Direction = "denoise",
+    position: int = -1,
+) -> EdgeEstimate:
+    """Estimate the effect of patching every edge, from one forward and one backward pass.
+
+    Raises:
+        GranularityError: heads of this model are not exact, or its readers' gradients do not add up to the stream's.
+    """
+    ((a, b),) = as_pairs(model, clean, corrupted, position)
+    found = a.model
+    if found.granularity != "heads" or not found.check.scores_ok:
+        raise GranularityError(f"Edges of {found.name} need exact heads: {found.check.no_scores}.")
+    base, source = (b, a) if direction == "denoise" else (a, b)
+    metric = metric_of(target, a, a.position(position))
+    ends = ends_of(metric, a, b, position)
+    gap = float(ends[0] - ends[1])
+    places = [(site, i) for i in range(found.n_layers) for site in ("stream", "q", "k", "v", "mlp_in")]
+    gradients = differentiate(base, metric.differentiable, [*places, ("stream", found.n_layers)], position)
+    readers, reads = _reads(base, gradients)
+    _close(base, gradients, readers, reads)
+    senders, values = _edges(RunDonor(base, source), readers, reads)
+    sign = 1.0 if direction == "denoise" else -1.0
+    return EdgeEstimate(senders, readers, (sign * values / gap).float().cpu(), gap, metric.unit, direction)
+
+
+# -- readers -------------------------------------------------------------------------------------------------------
+def _reads(base: Run, gradients: Gradients) -> tuple[list[Reader], Float[Tensor, "reader position d_model"]]:
+    """The gradient of the metric with respect to the raw stream, through each reader alone."""
+    model = base.model
+    readers: list[Reader] = []
+    found: list[Tensor] = []
+    for layer in range(model.n_layers):
+        stream = base.record.streams[layer].float()
+        directions: list[Tensor] = []
+        geo = model.geometry[layer]
+        for side in "qkv":
+            weight, _ = projection_weight(model, layer, side)
+            rows = geo.rows[side].flatten().to(weight.device)
+            gradient = gradients.at[side, layer][0][:, rows].float()
+            count = geo.n_heads if side == "q" else geo.n_kv_heads
+            for h in range(count):
+                part = slice(h * geo.d_head, (h + 1) * geo.d_head)
+                directions.append(gradient[:, part] @ weight[part])
+                readers.append(Reader(side, layer, h))
+        found.append(pulled(input_norm(model, layer), stream, torch.stack(directions)))
+        mid = stream if parallel(model) else base.record.mid(layer).float()
+        path = model.anatomy.mlp_norm
+        norm = model.norm(path, layer) if path else no_norm(model.d_model, model.device)
+        found.append(pulled(norm, mid, gradients.at["mlp_in", layer].float()))
+        readers.append(Reader("mlp", layer))
+    found.append(gradients.at["stream", model.n_layers].float())
+    readers.append(Reader("logits", model.n_layers))
+    return readers, torch.cat(found)
+
+
+def pulled(
+    norm: FrozenNorm, x: Float[Tensor, "position d_model"], w: Float[Tensor, "k position d_model"]
+) -> Float[Tensor, "k position d_model"]:
+    """``w`` at the output of a norm as gradients at its input ``x``: the transposed derivative, scale included."""
+    with torch.enable_grad():
+        given = x.detach().expand(len(w), -1, -1).clone().requires_grad_(True)
+        (out,) = torch.autograd.grad(norm.module(given), given, w.to(given.dtype))
+    return out
+
+
+def pushed(
+    norm: FrozenNorm, x: Float[Tensor, "position d_model"], c: Float[Tensor, "k position d_model"]
+) -> Float[Tensor, "k position d_model"]:
+    """Small changes ``c`` of the input ``x`` of a norm as changes of its output: the derivative."""
+    with torch.enable_grad():
+        given = x.detach().expand(len(c), -1, -1).clone().requires_grad_(True)
+        weight = torch.zeros_like(given, requires_grad=True)
+        (back,) = torch.autograd.grad(norm.module(given), given, weight, create_graph=True)
+        (out,) = torch.autograd.grad(back, weight, c)  # linear in weight: its derivative is the forward product
+    return out
+
+
+def _close(base: Run, gradients: Gradients, readers: list[Reader], reads: Tensor) -> None:
+    """Everything that reads from a layer on is all there is: the readers' gradients sum to the stream's."""
+    for layer in range(base.model.n_layers):
+        later = [i for i, r in enumerate(readers) if r.layer >= layer]
+        total, stream = reads[later].double().sum(0), gradients.at["stream", layer][0].double()
+        missed = float((total - stream).norm() / stream.norm().clamp_min(1e-30))
+        if not missed <= SUM_LIMIT and float(stream.norm()) > 0:
+            raise GranularityError(
+                f"The readers of {base.model.name} from layer {layer} on are not all that reads the stream "
+                f"(they miss {missed:.0e} of its gradient).",
+                "Edges are not shown for this family; attribution_patch and patch are.",
+            )
+
+
+# -- senders -------------------------------------------------------------------------------------------------------
+def _edges(
+    donor: RunDonor, readers: list[Reader], reads: Float[Tensor, "reader position d_model"]
+) -> tuple[list[Component], Float[Tensor, "sender reader"]]:
+    model, own, other = donor.model, donor.base.record, donor.source.record
+    senders, rows = [Component("embed")], [_read(other.streams[0].double() - own.streams[0].double(), reads)]
+    for layer in range(model.n_layers):
+        heads = model.heads_of(layer)
+        weight, _ = model.out_weight(layer)
+        change = (other.z[layer].float() - own.z[layer].float()).view(donor.base.n_positions, heads, -1)
+        shaped = weight.view(heads, -1, weight.shape[-1])
+        written = torch.einsum("phd,hdm->hpm", change, shaped)
+        written = _after(model, model.anatomy.attn_post_norm, layer, own.attn_out[layer], written)
+        after_attention = torch.tensor(
+            [r.layer > layer or (r.layer == layer and r.side == "mlp" and not parallel(model)) for r in readers]
+        )
+        for h in range(heads):
+            senders.append(head(layer, h))
+            rows.append(_read(written[h], reads) * after_attention.to(reads.device))
+        change = (other.mlp_out[layer].float() - own.mlp_out[layer].float())[None]
+        written = _after(model, model.anatomy.mlp_post_norm, layer, own.mlp_out[layer], change)
+        senders.append(Component("mlp", layer))
+        later = torch.tensor([r.layer > layer for r in readers], device=reads.device)
+        rows.append(_read(written[0], reads) * later)
+    return senders, torch.stack(rows)
+
+
+def _after(model: Model, path: str | None, layer: int, given: Tensor, change: Tensor) -> Tensor:
+    written = change if path is None else pushed(model.norm(path, layer), given.float(), change)
+    return written * model.multiplier
+
+
+def _read(change: Float[Tensor, "position d_model"], reads: Tensor) -> Float[Tensor, "reader"]:
+    return torch.einsum("pm,rpm->r", change.double(), reads.double())

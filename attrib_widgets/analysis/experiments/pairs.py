@@ -1,0 +1,136 @@
+"""What every experiment shares: pairs of runs, a donor's tensors swept through the model, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...model.loading import load
+from ...model.tracing.sweep import Swept, sweep
+from ...result import visible
+from ...words.errors import PositionError
+from ..inputs import as_run
+from .cells import Cell, Donor, Part, parts_of
+from .metrics import Metric
+
+if TYPE_CHECKING:
+    from ...model.model import Model
+    from ...model.run import Run
+    from ...model.worker import Job
+
+Direction = Literal["denoise", "noise"]
+SHARES = {"denoise": "recovery", "noise": "damage"}
+
+
+@dataclass
+class Cost:
+    """What an experiment cost: passes through the model, and what one plain forward per cell would have been."""
+
+    forwards: int = 0
+    tokens: int = 0
+    naive: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, swept: Swept, naive: int) -> None:
+        """Book one sweep."""
+        self.include(Cost(swept.forwards, swept.tokens, naive, swept.notes))
+
+    def include(self, other: Cost) -> None:
+        """Book what another experiment cost."""
+        self.forwards, self.tokens = self.forwards + other.forwards, self.tokens + other.tokens
+        self.naive += other.naive
+        self.notes += [n for n in other.notes if n not in self.notes]
+
+    def __str__(self) -> str:
+        passes = "1 pass" if self.forwards == 1 else f"{self.forwards} passes"
+        return f"{passes} instead of {self.naive} forwards"
+
+
+def joint(model: Model, given: Any) -> tuple[Part, ...]:
+    """A component, or a list of them to be patched together, as parts."""
+    several = isinstance(given, (list, set, frozenset)) or (
+        isinstance(given, tuple) and not all(isinstance(n, int) for n in given)
+    )
+    return tuple(p for c in (given if several else [given]) for p in parts_of(model, c))
+
+
+def as_pairs(model: Model | str, clean: Any, corrupted: Any, position: int) -> list[tuple[Run, Run]]:
+    """Pairs of runs from two prompts or two lists of prompts.
+
+    Raises:
+        PositionError: lists, or prompts of a pair, of different lengths.
+    """
+    sets = [prompts_of(given) for given in (clean, corrupted)]
+    if len(sets[0]) != len(sets[1]):
+        raise PositionError(f"{len(sets[0])} clean and {len(sets[1])} corrupted prompts make no pairs.")
+    if not sets[0]:
+        raise PositionError("There are no prompts.", "Give at least one pair.")
+    model = load(model)
+    pairs = [(as_run(a, model, position), as_run(b, model, position)) for a, b in zip(*sets, strict=True)]
+    for a, b in pairs:
+        if a.n_positions != b.n_positions:
+            raise PositionError(
+                f"The clean prompt has {a.n_positions} tokens and the corrupted one {b.n_positions}: "
+                f"{'|'.join(map(visible, a.tokens))} and {'|'.join(map(visible, b.tokens))}.",
+                "Patching puts a position into the same position: choose words of as many tokens.",
+            )
+    return pairs
+
+
+def check_one_length(pairs: Sequence[tuple[Run, Run]]) -> None:
+    """Positions mean the same place in every pair only where all pairs have one length.
+
+    Raises:
+        PositionError: pairs of different lengths.
+    """
+    lengths = sorted({clean.n_positions for clean, _ in pairs})
+    if len(lengths) > 1:
+        raise PositionError(
+            f"The pairs have {', '.join(map(str, lengths[:-1]))} and {lengths[-1]} tokens: "
+            "a position is not the same place in all of them.",
+            "Leave positions=None, or give pairs of one length.",
+        )
+
+
+def prompts_of(given: Any) -> list[Any]:
+    """A list of prompts as it is, one prompt (a text, ids, a Run) as a list of one."""
+    if isinstance(given, (list, tuple)) and given and not all(isinstance(g, int) for g in given):
+        return list(given)
+    return [given]
+
+
+def ends_of(metric: Metric, clean: Run, corrupted: Run, position: int) -> Float[Tensor, "2"]:
+    """The metric of the clean and of the corrupted run, read like every patched one."""
+    where = clean.position(position)
+    return torch.cat([metric.of(r.record.streams[-1][where][None]) for r in (clean, corrupted)])
+
+
+def run_cells(
+    base: Run,
+    donor: Donor,
+    cells: Sequence[Cell],
+    metric: Metric,
+    position: int,
+    cost: Cost,
+    job: Job | None = None,
+    budget: int | None = None,
+) -> tuple[Float[Tensor, "cell"], Tensor]:
+    """(metric of every cell, which cells were computed): one sweep, booked in ``cost``."""
+    if job is not None and job.cancelled:
+        return torch.full((len(cells),), torch.nan, dtype=torch.float64), torch.zeros(len(cells), dtype=torch.bool)
+    swept = sweep(base, [donor.writes(c) for c in cells], position, job=job, budget=budget)
+    cost.add(swept, len(cells))
+    return measured(metric, base, position, swept.streams), swept.done
+
+
+def measured(metric: Metric, base: Run, position: int, streams: Float[Tensor, "row d_model"]) -> Float[Tensor, "row"]:
+    """The metric of every stream. What changed nothing reads exactly as the base, not as one more row of a product of
+    another shape."""
+    start = base.record.streams[-1][base.position(position)]
+    same = (streams == start).all(-1).cpu()
+    return torch.where(same, metric.of(start[None]), metric.of(streams))

@@ -1,0 +1,315 @@
+"""Activation patching: what the answer becomes when one part of a run is replaced by the same part of another run.
+
+Denoising puts the clean part into the corrupted run (is it sufficient?), noising the corrupted part into the clean run
+(is it necessary?): Meng et al. 2022 (arXiv 2202.05262), Wang et al. 2022 (arXiv 2211.00593), and Heimersheim and Nanda
+2024 (arXiv 2404.15255) for why both are needed. Every cell is exact; :mod:`...model.tracing.sweep` runs many at
+the price of a few forward passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...result import Result, Table, number, others_label, signed, visible
+from ...words.components import ComponentLike, listed
+from ...words.errors import ComponentError, TargetError
+from .cells import Cell, RunDonor, cells_of, parts_of, positions_of
+from .metrics import MetricLike, frozen_metric, metric_of
+from .pairs import SHARES, Cost, Direction, as_pairs, check_one_length, ends_of, joint, run_cells
+from .statistics import bootstrap, ratio_of_means, small_gaps
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...model.model import Model
+    from ...model.run import Run
+    from ...model.worker import Job
+
+
+@dataclass(eq=False, repr=False)
+class Patching(Result):
+    """Recovery (denoise) or damage (noise) of every cell: 0 where nothing changes, 1 where everything does.
+
+    Attributes:
+        pairs: (clean, corrupted) runs; cells: the experiments; position: where the metric is read.
+        patched: the metric of every cell; clean, corrupted: that of the two runs.
+        done: which cells were computed (all, unless it was cancelled).
+    """
+
+    pairs: list[tuple[Run, Run]]
+    cells: list[Cell]
+    direction: Direction
+    metric: str
+    unit: str
+    position: int
+    patched: Float[Tensor, "pair cell"]
+    clean: Float[Tensor, "pair"]
+    corrupted: Float[Tensor, "pair"]
+    done: Tensor
+    cost: Cost
+
+    @property
+    def model(self) -> Model:
+        """The model that ran."""
+        return self.pairs[0][0].model
+
+    @property
+    def share(self) -> str:
+        """``"recovery"`` or ``"damage"``."""
+        return SHARES[self.direction]
+
+    @property
+    def gap(self) -> Float[Tensor, "pair"]:
+        """Clean minus corrupted metric."""
+        return self.clean - self.corrupted
+
+    @property
+    def changes(self) -> Float[Tensor, "pair cell"]:
+        """How far each cell moved the metric towards the other run, in the metric's unit."""
+        start = (self.corrupted if self.direction == "denoise" else self.clean)[:, None]
+        change = self.patched - start
+        return change if self.direction == "denoise" else -change
+
+    @property
+    def values(self) -> Float[Tensor, "cell"]:
+        """Recovery or damage of every cell; NaN where the pairs have no gap, or the cell was not computed."""
+        values = ratio_of_means(self.changes, self.gap)
+        return torch.where(self.done, values, torch.nan).float()
+
+    @property
+    def interval(self) -> Float[Tensor, "cell 2"] | None:
+        """95 % interval of :attr:`values` (paired bootstrap); None for one pair."""
+        return bootstrap(self.changes, self.gap)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every cell was computed (it was not cancelled)."""
+        return bool(self.done.all())
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the cells."""
+        return [str(c) for c in self.cells]
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks for the reader."""
+        notes = ["n = 1: one pair of prompts"] if len(self.pairs) == 1 else [f"n = {len(self.pairs)} pairs"]
+        small = small_gaps(self.gap)
+        if small:
+            notes.append(f"pairs with hardly any gap: {', '.join(map(str, small))}")
+        if not self.complete:
+            notes.append(f"cancelled: {int(self.done.sum())} of {len(self.cells)} cells computed")
+        return notes + self.cost.notes
+
+    def __getitem__(self, which: ComponentLike | Cell) -> float:
+        return float(self.values[self._cell(which)])
+
+    def _cell(self, which: ComponentLike | Cell) -> int:
+        wanted: Any = which
+        if isinstance(which, str) and which in self.labels:
+            return self.labels.index(which)
+        if not isinstance(which, Cell):
+            wanted = parts_of(self.model, which)
+        found = [i for i, c in enumerate(self.cells) if wanted in (c, c.parts)]
+        if len(found) != 1:
+            raise ComponentError(
+                f"{which} is {'no cell' if not found else f'{len(found)} cells'} of this patching.",
+                f"Its cells are {', '.join(self.labels[:6])} …: see .labels, or .grid().",
+            )
+        return found[0]
+
+    def grid(self, site: str | None = None) -> Tensor:
+        """Values of one site as an array: [layer], [layer, head], [layer, position] or [layer, head, position].
+
+        Raises:
+            ComponentError: cells of several sites, and no ``site``; or joint cells, which have no place in an array.
+        """
+        chosen = self._single(site)
+        layers = sorted({c.parts[0].layer for _, c in chosen})
+        heads = sorted({c.parts[0].head for _, c in chosen if c.parts[0].head is not None})
+        places = sorted({c.positions for _, c in chosen if c.positions is not None})
+        out = torch.full((len(layers), max(1, len(heads)), max(1, len(places))), torch.nan)
+        values = self.values
+        for i, c in chosen:
+            head = heads.index(c.parts[0].head) if c.parts[0].head is not None else 0
+            place = places.index(c.positions) if c.positions is not None else 0
+            out[layers.index(c.parts[0].layer), head, place] = values[i]
+        if len(places) < 2:
+            out = out[..., 0]
+        return out if heads else out[:, 0]
+
+    def _single(self, site: str | None) -> list[tuple[int, Cell]]:
+        sites = list(dict.fromkeys(c.parts[0].site for c in self.cells if len(c.parts) == 1))
+        if site is None and len(sites) != 1:
+            raise ComponentError("Which site?", f"Name one of {', '.join(sites) or 'none: all cells are joint'}.")
+        chosen = [
+            (i, c) for i, c in enumerate(self.cells) if len(c.parts) == 1 and c.parts[0].site == (site or sites[0])
+        ]
+        if not chosen:
+            raise ComponentError(f"No cell is at {site!r}.", f"The sites are {', '.join(sites)}.")
+        return chosen
+
+    @property
+    def heads(self) -> Tensor:
+        """Values of the heads: [layer, head], or with a position axis."""
+        return self.grid("z")
+
+    def top(self, k: int = 10) -> list[tuple[Cell, float]]:
+        """The ``k`` largest cells by magnitude, with their signs."""
+        values = self.values
+        order = values.abs().nan_to_num(-1).argsort(descending=True, stable=True)[:k].tolist()
+        return [(self.cells[i], float(values[i])) for i in order]
+
+    def title(self) -> str:
+        """The finding in one line."""
+        if not bool(self.done.any()):
+            return "Cancelled before the first cell was computed"
+        if bool(self.values.isnan().all()):
+            return f"Clean and corrupted answer alike: {self.metric} has no gap to explain"
+        cell, value = self.top(1)[0]
+        verb = "recovers" if self.direction == "denoise" else "costs"
+        return (
+            f"{cell} {verb} most: {number(100 * value, 0)} % of a gap of {number(float(self.gap.mean()))} {self.unit}"
+        )
+
+    def summary(self) -> Table:
+        shown = self.top(10)
+        rows = [[str(c), signed(v, 3)] for c, v in shown]
+        bars: list[float | None] = [v for _, v in shown]
+        interval = self.interval
+        if interval is not None:
+            for row, (cell, _) in zip(rows, shown, strict=True):
+                low, high = interval[self.cells.index(cell)].tolist()
+                row.insert(1, f"{signed(low)} to {signed(high)}")
+        columns = ["patched", *(["95 % interval"] if interval is not None else []), self.share]
+        rest = len(self.cells) - len(shown)
+        clean, corrupted = float(self.clean.mean()), float(self.corrupted.mean())
+        footer = f"{self.metric}: clean {number(clean, 3)}, corrupted {number(corrupted, 3)}; {self.cost}"
+        footer = f"{others_label(rest)} smaller; {footer}" if rest > 0 else footer
+        return Table(self.title(), columns, rows, bars, "\n".join([self.words(), *self.notes]), footer)
+
+    def words(self) -> str:
+        """What was put where."""
+        of, into = ("clean", "corrupted") if self.direction == "denoise" else ("corrupted", "clean")
+        clean, corrupted = self.pairs[0]
+        prompts = {"clean": clean, "corrupted": corrupted}
+        return f"{of} parts put into the {into} run: {' '.join(map(visible, prompts[into].tokens[-12:]))}"
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Columns ``cell``, ``site``, ``layer``, ``head``, ``positions``, the share, ``change`` and the interval."""
+        import pandas as pd
+
+        single = [c.parts[0] if len(c.parts) == 1 else None for c in self.cells]
+        interval = self.interval
+        frame = pd.DataFrame(
+            {
+                "cell": self.labels,
+                "site": [p.site if p else None for p in single],
+                "layer": pd.array([p.layer if p else None for p in single], dtype="Int64"),
+                "head": pd.array([p.head if p else None for p in single], dtype="Int64"),
+                "positions": [c.positions for c in self.cells],
+                self.share: self.values.numpy(),
+                "change": self.changes.mean(0).numpy(),
+            }
+        )
+        if interval is not None:
+            frame["low"], frame["high"] = interval[:, 0].numpy(), interval[:, 1].numpy()
+        return frame
+
+
+def patch(
+    model: Model | str,
+    clean: Any,
+    corrupted: Any,
+    target: MetricLike | None = None,
+    *,
+    sites: str | Sequence[str] = "z",
+    components: Sequence[Any] | None = None,
+    positions: Any = None,
+    layers: Sequence[int] | None = None,
+    heads: Literal["each", "all"] = "each",
+    direction: Direction = "denoise",
+    position: int = -1,
+    final_norm: Literal["live", "frozen"] = "live",
+    job: Job | None = None,
+    budget: int | None = None,
+) -> Patching:
+    """Replace parts of one run by the same parts of another, one experiment per cell.
+
+    Args:
+        clean, corrupted: prompts (texts, ids or Runs) of one length, or two lists of prompts: the pairs of a set.
+        target: a token, ``aw.logit_diff(...)``, ``aw.log_prob(...)``, ``aw.prob(...)``, ``aw.kl()``, or a function from
+            logits [row, vocab] to [row]; None is the clean run's own answer.
+        sites: one or several of ``"stream"``, ``"attn"``, ``"mlp"``, ``"z"`` (what a head writes), ``"q"``, ``"k"``,
+            ``"v"`` (of a key and value head: all query heads of its group) and ``"pattern"``.
+        components: cells instead of ``sites``: each a component, or a list of components patched together.
+        positions: None patches every position together, ``"each"`` makes one cell per position, a list these together.
+        layers: only these; None is all.
+        heads: ``"each"`` makes one cell per head, ``"all"`` patches a layer's heads together.
+        direction: ``"denoise"`` (clean into corrupted: recovery) or ``"noise"`` (corrupted into clean: damage).
+        position: where the metric is read.
+        final_norm: ``"frozen"`` reads a logit with the final norm's scale of the run that is patched.
+        job: a worker's job: told of the progress, and asked between passes whether to stop.
+        budget: bytes that a pass may take; None asks the device.
+
+    Raises:
+        PositionError: prompts of a pair that differ in length; pairs that do, where positions are chosen.
+        ComponentError: a part that this model does not have, or no part at all.
+        TargetError: a target that is several tokens here.
+    """
+    pairs = as_pairs(model, clean, corrupted, position)
+    names = [sites] if isinstance(sites, str) else list(sites)
+    if positions is not None:
+        check_one_length(pairs)
+    places = positions_of(pairs[0][0], positions)
+    if components is None:
+        cells = cells_of(pairs[0][0].model, names, layers, heads, places)
+    else:
+        cells = [Cell(joint(pairs[0][0].model, c), at) for c in listed(components) for at in places]
+    if not cells:
+        raise ComponentError("There is nothing to patch.", "Name at least one site and layer, or components=.")
+    if final_norm not in ("live", "frozen"):
+        raise TargetError(f"{final_norm!r} is no way to read the final norm.", 'Use "live" or "frozen".')
+    frozen = final_norm == "frozen"
+    return patch_cells(pairs, cells, target, direction, position, frozen=frozen, job=job, budget=budget)
+
+
+def patch_cells(
+    pairs: Sequence[tuple[Run, Run]],
+    cells: Sequence[Cell],
+    target: MetricLike | None,
+    direction: Direction,
+    position: int,
+    *,
+    frozen: bool = False,
+    job: Job | None = None,
+    budget: int | None = None,
+) -> Patching:
+    """:func:`patch` once runs and cells are settled."""
+    if direction not in SHARES:
+        raise TargetError(f"{direction!r} is not a direction.", 'Use "denoise" or "noise".')
+    cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
+    patched, ends = (
+        torch.zeros(len(pairs), len(cells), dtype=torch.float64),
+        torch.zeros(2, len(pairs), dtype=torch.float64),
+    )
+    metric = None
+    for i, (clean, corrupted) in enumerate(pairs):
+        base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+        where = clean.position(position)
+        metric = frozen_metric(target, base, where) if frozen else metric_of(target, clean, where)
+        ends[:, i] = ends_of(metric, clean, corrupted, position)
+        found = run_cells(base, RunDonor(base, source), cells, metric, position, cost, job, budget)
+        patched[i], done = found[0], done & found[1]
+    assert metric is not None
+    where = pairs[0][0].position(position)
+    return Patching(
+        list(pairs), list(cells), direction, metric.name, metric.unit, where, patched, ends[0], ends[1], done, cost
+    )

@@ -1,0 +1,148 @@
+"""Which words of the prompt matter: the total effect of each token, by putting others in its place.
+
+One row per token and draw: the embedding at that position is replaced and everything after it recomputed, positions
+before it never. Resampling stays closer to what the model has seen than zeroing or deleting a token does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...model.loading import load
+from ...result import Result, Table, number, signed, visible
+from ...words.components import whole
+from ...words.errors import AttribError
+from ...words.targets import TokenLike
+from ..inputs import as_run
+from .cells import Cell, Part, RunDonor
+from .metrics import MetricLike, metric_of
+from .pairs import Cost, run_cells
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...model.model import Model
+    from ...model.run import Run
+    from ...model.worker import Job
+
+
+@dataclass(eq=False, repr=False)
+class TokenEffects(Result):
+    """How the metric changes when each token of the prompt is replaced: ``changed[draw, position]`` is the metric then
+    (only the finished draws where it was cancelled).
+
+    ``values`` are mean changes (negative where the token supports the answer), NaN at special tokens, which stay, and
+    where a cancelled first draw did not come.
+    """
+
+    run: Run
+    metric: str
+    unit: str
+    changed: Float[Tensor, "draw position"]
+    base: float
+    cost: Cost
+
+    @property
+    def values(self) -> Float[Tensor, "position"]:
+        """Mean change of the metric, per position."""
+        return (self.changed - self.base).mean(0).float()
+
+    @property
+    def spread(self) -> Float[Tensor, "position"]:
+        """Standard deviation over draws."""
+        return self.changed.std(0, unbiased=False).float()
+
+    def title(self) -> str:
+        """The finding in one line."""
+        best = int(self.values.nan_to_num(0).abs().argmax())
+        value = float(self.values[best])
+        return f"Without {visible(self.run.tokens[best])} ({best}) the {self.metric} changes by {signed(value)}"
+
+    def summary(self) -> Table:
+        order = sorted(self.values.nan_to_num(0).abs().argsort(descending=True, stable=True)[:12].tolist())
+        rows = [
+            [str(p), visible(self.run.tokens[p]), number(float(self.spread[p])), signed(float(self.values[p]), 3)]
+            for p in order
+            if p not in self.run.special
+        ]
+        bars: list[float | None] = [float(self.values[p]) for p in order if p not in self.run.special]
+        note = f"each token replaced by {len(self.changed)} others; {self.metric} as it is: {number(self.base, 3)}"
+        return Table(self.title(), ["position", "token", "spread", self.unit], rows, bars, note, str(self.cost))
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Columns ``position``, ``token``, ``change`` and ``spread``."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "position": list(range(self.run.n_positions)),
+                "token": self.run.tokens,
+                "change": self.values.numpy(),
+                "spread": self.spread.numpy(),
+            }
+        )
+
+
+def token_effects(
+    model: Model | str,
+    prompt: Any,
+    target: MetricLike | None = None,
+    *,
+    draws: int = 8,
+    alternatives: Sequence[TokenLike] | None = None,
+    position: int = -1,
+    seed: int = 0,
+    job: Job | None = None,
+) -> TokenEffects:
+    """Replace each token of ``prompt`` by others, and see what becomes of the answer.
+
+    Args:
+        draws: how many replacements of each token are averaged.
+        alternatives: tokens to draw from; None is the whole vocabulary, special tokens excepted.
+
+    Raises:
+        AttribError: no draws, or no alternatives.
+    """
+    run = as_run(prompt, load(model), position)
+    found = run.model
+    if (whole(draws) or 0) < 1:
+        raise AttribError(f"{draws!r} is not a number of draws.", "Use 1 or more.")
+    special = set(found.special_ids)
+    if alternatives is None:
+        pool = [i for i in range(found.n_embeddings) if i not in special]
+    else:
+        pool = [found.single_token(t) for t in alternatives]
+    if len(set(pool)) < 2:
+        raise AttribError("There is nothing to draw from.", "Give at least two alternatives.")
+    metric = metric_of(target, run, run.position(position))
+    where = run.position(position)
+    open_ = [p for p in range(where + 1) if p not in run.special]
+    generator = torch.Generator().manual_seed(seed)
+    cost = Cost()
+    rows: list[Tensor] = []
+    base = float(metric.of(run.record.streams[-1][where][None])[0])
+    for _ in range(draws):
+        ids = [_other(run.ids[p], pool, generator) if p in open_ else run.ids[p] for p in range(run.n_positions)]
+        donor = RunDonor(run, found.run(ids))  # the embedding of every replacement, from one run of them all
+        cells = [Cell((Part("stream", 0),), (p,)) for p in open_]
+        values, done = run_cells(run, donor, cells, metric, position, cost, job)
+        if rows and not bool(done.all()):
+            break  # cancelled: the draws before this one are whole
+        row = torch.full((run.n_positions,), torch.nan, dtype=torch.float64)
+        row[open_] = torch.where(done, values, torch.nan)
+        row[where + 1 :] = base  # what comes later changes nothing
+        rows.append(row)
+    return TokenEffects(run, metric.name, metric.unit, torch.stack(rows), base, cost)
+
+
+def _other(token: int, pool: Sequence[int], generator: torch.Generator) -> int:
+    while True:
+        drawn = pool[int(torch.randint(len(pool), (1,), generator=generator))]
+        if drawn != token:
+            return drawn

@@ -1,0 +1,1 @@
+"""What heads attend to: one head, or all of them at once."""

@@ -1,0 +1,162 @@
+"""All heads of an attribution at once, layer by layer: what a view of the whole model draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...model.anatomy.rounding import refuse_above
+from ...model.parts.attention import attend, input_norm, scored
+from ...words.components import head
+from ..opening.heads import carried, shares
+from ..reading.decomposition import absent_heads, decompose, parts_below
+from ..reading.point import ReadPoint
+from ..reading.scores import read_side
+from .attention import unit_writes
+
+if TYPE_CHECKING:
+    from ...model.model import Model
+    from ..attribution.attribution import Attribution
+
+
+@dataclass
+class HeadTable:
+    """All heads of an attribution at once: what the Explorer draws. See :func:`head_table`.
+
+    ``contribution of source s to destination t = pattern[t, s] * carry[s] * dest[t]``; at the attribution's own
+    position these, ``value_bias`` and ``rounding`` sum to the head's bar. Weighted by the norm of what is written:
+    ``pattern[t, s] * norms[s] * post[t]``. NaN where a layer has no such head.
+    """
+
+    carry: Float[Tensor, "layer head source"]
+    dest: Float[Tensor, "layer destination"]
+    norms: Float[Tensor, "layer head source"]
+    post: Float[Tensor, "layer destination"]
+    value_bias: Float[Tensor, "layer head"]
+    rounding: Float[Tensor, "layer head"]
+    rows: Float[Tensor, "layer head source"]
+    patterns: Float[Tensor, "layer head destination source"] | None
+    sink: Float[Tensor, "layer head destination"] | None
+
+
+def head_table(a: Attribution, patterns: bool = True) -> HeadTable | None:
+    """One pass over the layers below the read point; None where attention was not shown to be exact.
+
+    Args:
+        patterns: False keeps only the pattern row of the attribution's position.
+    """
+    model = a.model
+    if not model.check.attention_ok or a.reading.point.attentions == 0:
+        return None
+    units, rows, full, sinks = [], [], [], []
+    for layer in range(a.reading.point.attentions):
+        unit = unit_writes(a, layer)
+        units.append(unit)
+        rows.append(unit.attended.pattern[:, a.reading.position].cpu())
+        if patterns:
+            full.append(unit.attended.pattern.cpu())
+        if unit.attended.sink is not None:
+            sinks.append(unit.attended.sink.cpu())
+        del unit.attended
+    return HeadTable(
+        _stacked(model, [u.carry for u in units]),
+        torch.stack([u.dest for u in units]),
+        _stacked(model, [u.norms for u in units]),
+        torch.stack([u.post for u in units]),
+        _stacked(model, [u.value_bias for u in units]),
+        _stacked(model, [u.rounding for u in units]),
+        _stacked(model, rows),
+        _stacked(model, full) if full else None,
+        _stacked(model, sinks) if sinks else None,
+    )
+
+
+def _stacked(model: Model, layers: Sequence[Float[Tensor, "head *more"]]) -> Float[Tensor, "layer head *more"]:
+    """One table of all layers, NaN where a layer has no such head."""
+    most = model.n_heads
+    return torch.stack([torch.cat([t, t.new_full((most - len(t), *t.shape[1:]), torch.nan)]) for t in layers])
+
+
+@dataclass
+class WhyTable:
+    """Why every head looked from the attribution's position to one key each: both sides of the score.
+
+    ``values`` run over the parts below the read point (zero at and above the head's layer); with ``constant`` (biases
+    of the norm and the projections, position penalty, soft cap, rounding) each side sums to ``score``.
+    """
+
+    values: Float[Tensor, "layer head side part"]
+    constant: Float[Tensor, "layer head side"]
+    score: Float[Tensor, "layer head"]
+
+
+@torch.no_grad()
+def why_table(a: Attribution, keys: Sequence[Sequence[int]]) -> WhyTable:
+    """The scores from the attribution's position to ``keys[layer][head]``, split on the query and on the key side."""
+    model, run, query = a.model, a.run, a.reading.position
+    shape = (a.reading.point.attentions, model.n_heads, 2)
+    values = torch.zeros(*shape, len(parts_below(model, a.reading.point)))
+    constant, score = torch.zeros(shape), torch.zeros(shape[:2])
+    for layer in range(a.reading.point.attentions):
+        if not model.heads_of(layer):
+            continue
+        found, norm = scored(model, run.record, layer), input_norm(model, layer)
+        for number, name in enumerate(("query", "key")):
+            sides = [read_side(run, found, layer, h, name, query, keys[layer][h]) for h in range(model.heads_of(layer))]
+            places = sorted({s.position for s in sides})
+            rows = decompose(run, ReadPoint(layer), norm, torch.stack([s.direction for s in sides]), places)
+            for h, s in enumerate(sides):
+                at = places.index(s.position)
+                values[layer, h, number, : rows.values.shape[-1]] = rows.values[h, at].cpu()
+                before = s.actual if s.precap is None else s.precap
+                read = float(rows.direct[h, at] + rows.constant[h]) + sum(v for _, v in s.constants)
+                what = f"the score of {head(layer, h)} is not the product of its query and key"
+                refuse_above(torch.tensor(before - read), torch.tensor(s.bound), what)
+                constant[layer, h, number] = s.actual - float(
+                    rows.direct[h, at] - rows.stream[h, at] - rows.heads[h, at]
+                )
+                score[layer, h] = s.actual
+    values, constant, score = (absent_heads(model, t) for t in (values, constant, score))
+    return WhyTable(values, constant, score)
+
+
+@dataclass
+class ThroughTable:
+    """What every head carried from every source, by who had written it there; all three sum to what it carried.
+
+    ``values`` run over the parts below the read point (zero at and above the head's layer); ``norm_bias`` is what the
+    head's input norm adds by itself, ``rounding`` that of what was read.
+    """
+
+    values: Float[Tensor, "layer head source part"]
+    norm_bias: Float[Tensor, "layer head source"]
+    rounding: Float[Tensor, "layer head source"]
+
+
+@torch.no_grad()
+def through_table(a: Attribution) -> ThroughTable:
+    """:meth:`Attribution.through` for all heads."""
+    model, run = a.model, a.run
+    shape = (a.reading.point.attentions, model.n_heads, run.n_positions)
+    out = ThroughTable(
+        torch.zeros(*shape, len(parts_below(model, a.reading.point))), torch.zeros(shape), torch.zeros(shape)
+    )
+    for layer in range(a.reading.point.attentions):
+        if not model.heads_of(layer):
+            continue
+        found = attend(model, run.record, layer)
+        taken = [carried(a, head(layer, h), found) for h in range(model.heads_of(layer))]
+        directions = torch.stack([t.direction for t in taken])
+        rows = decompose(run, ReadPoint(layer), input_norm(model, layer), directions, range(run.n_positions))
+        for h in range(model.heads_of(layer)):
+            parts, constant, rounded = shares(run, head(layer, h), taken[h], rows, h)
+            out.values[layer, h, :, : parts.shape[-1]] = parts.cpu()
+            out.norm_bias[layer, h], out.rounding[layer, h] = constant.cpu(), rounded.cpu()
+    for part in (out.values, out.norm_bias, out.rounding):
+        absent_heads(model, part)
+    return out

@@ -1,0 +1,231 @@
+"""What heads attended to, and what one unit of their attention carries.
+
+Weightings: ``probability`` (the pattern), ``value`` (times the norm of what is written, Kobayashi et al. 2020,
+"Attention is Not Only a Weight"), ``contribution`` (times its contribution to a target).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...model.parts.attention import attend, projection_weight
+from ...model.parts.outlet import outlet_of
+from ...result import Result, Table, number, visible
+from ...words.components import Component, ComponentLike, component, head, whole
+from ...words.errors import ComponentError, GranularityError, TargetError
+from ..inputs import as_run
+from ..opening.heads import attention_direction
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...model.model import Model, Prompt
+    from ...model.parts.attention import Attended
+    from ...model.run import Run
+    from ...words.targets import TargetLike
+    from ..attribution.attribution import Attribution
+
+Weighting = Literal["probability", "value", "contribution"]
+UNITS = {"probability": "probability", "value": "norm", "contribution": "logits"}
+
+
+@dataclass(eq=False, repr=False)
+class Attention(Result):
+    """Attention of some heads on one prompt.
+
+    Attributes:
+        patterns: rows are destinations, columns sources; zero above the diagonal; rows are never renormalised.
+        sink: the share of each row that a learned sink took; None where the model has none.
+        weighting: ``"probability"``, ``"value"`` or ``"contribution"``.
+    """
+
+    run: Run
+    heads: list[Component]
+    patterns: Float[Tensor, "head destination source"]
+    sink: Float[Tensor, "head destination"] | None
+    weighting: str = "probability"
+    unit: str = "probability"
+
+    def __getitem__(self, which: ComponentLike) -> Float[Tensor, "destination source"]:
+        wanted = component(which)
+        if wanted not in self.heads:
+            raise ComponentError(
+                f"{wanted} is not among these heads.", f"They are {self.heads[0]} to {self.heads[-1]}."
+            )
+        return self.patterns[self.heads.index(wanted)]
+
+    def weighted(self, weighting: Weighting, target: TargetLike | None = None) -> Attention:
+        """The same heads under another weighting.
+
+        Args:
+            target: for ``"contribution"``: what the contributions are to, read at every destination (None: the
+                model's top prediction at the last position).
+        """
+        if weighting not in UNITS:
+            raise TargetError(f"{weighting!r} is not a weighting.", f"Use one of {', '.join(UNITS)}.")
+        if weighting == "probability":
+            return attention(self.run, self.heads)
+        from ..attribution.attribution import attribute
+
+        a = attribute(self.run, target)
+        plain = attention(self.run, self.heads)
+        table = {layer: unit_writes(a, layer) for layer in {h.layer or 0 for h in self.heads}}
+        factor = []
+        for h in self.heads:
+            unit = table[h.layer or 0]
+            if weighting == "value":
+                factor.append(unit.norms[h.index or 0][None, :] * unit.post[:, None])
+            else:
+                factor.append(unit.carry[h.index or 0][None, :] * unit.dest[:, None])
+        unit_name = a.unit if weighting == "contribution" else UNITS[weighting]
+        return Attention(self.run, self.heads, plain.patterns * torch.stack(factor), plain.sink, weighting, unit_name)
+
+    @property
+    def title(self) -> str:
+        """What is shown, in words."""
+        what = {"probability": "Attention", "value": "Attention weighted by the norm of what is written"}
+        shown = what.get(self.weighting, "Contribution by destination and source")
+        return f"{shown} of {self.heads[0]}" if len(self.heads) == 1 else f"{shown} of {len(self.heads)} heads"
+
+    @property
+    def note(self) -> str:
+        """How to read it."""
+        return f"Each row is a reader, each column what it reads ({self.unit})."
+
+    def summary(self) -> Table:
+        rows = []
+        for i, h in enumerate(self.heads[:10]):
+            row = self.patterns[i, -1]
+            order = row.abs().argsort(descending=True, stable=True)[:3].tolist()
+            read = ", ".join(f"{visible(self.run.tokens[s])} {number(float(row[s]))}" for s in order)
+            sink = f"  (sink {float(self.sink[i, -1]):.2f})" if self.sink is not None else ""
+            rows.append([str(h), read + sink])
+        more = f"and {len(self.heads) - 10} more heads" if len(self.heads) > 10 else ""
+        last = visible(self.run.tokens[-1])
+        return Table(f"What {last} attends to ({self.unit})", ["head", "reads most from"], rows, footer=more)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Columns ``head``, ``destination``, ``source``, ``value``; the lower triangle only."""
+        import pandas as pd
+
+        n = self.run.n_positions
+        t, s = torch.tril_indices(n, n)
+        parts = [
+            pd.DataFrame(
+                {"head": str(h), "destination": t.numpy(), "source": s.numpy(), "value": self.patterns[i, t, s].numpy()}
+            )
+            for i, h in enumerate(self.heads)
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+
+def _need_attention(run: Run) -> None:
+    check = run.model.check
+    if not check.attention_ok:
+        raise GranularityError(
+            f"Attention of {run.model.name} was not shown to be exact: {check.reason}.", "See model.check."
+        )
+
+
+@torch.no_grad()
+def attention(
+    run: Run | Prompt, heads: ComponentLike | list[Component] | None = None, *, model: Model | str | None = None
+) -> Attention:
+    """The attention patterns of one head, a list of heads, or (None) all of them.
+
+    Recomputed from the recorded stream, whatever attention implementation the model was loaded with.
+
+    Args:
+        run: a Run, or a prompt together with ``model``.
+
+    Raises:
+        GranularityError: attention was not shown to be exact on this model.
+        ComponentError: no such head.
+    """
+    run = as_run(run, model)
+    _need_attention(run)
+    run.check_fresh()
+    model = run.model
+    if heads is None:
+        wanted = [head(layer, h) for layer in range(model.n_layers) for h in range(model.heads_of(layer))]
+    else:
+        pair = isinstance(heads, list) and len(heads) == 2 and all(whole(n) is not None for n in heads)
+        given: list[Any] = heads if isinstance(heads, list) and not pair else [heads]
+        wanted = [component(h) for h in given]
+    for h in wanted:
+        if h.kind != "head" or (h.index or 0) >= model.heads_of(h.layer or 0):
+            raise ComponentError(f"{h} is not a head of {model.name}.", model.geometry.remedy(h.layer or 0))
+    found: dict[int, Attended] = {}
+    patterns, sinks = [], []
+    for h in wanted:
+        layer = h.layer or 0
+        if layer not in found:
+            found = {layer: attend(model, run.record, layer)}  # one layer at a time: patterns are the large part
+        patterns.append(found[layer].pattern[h.index or 0].cpu())
+        sink = found[layer].sink
+        if sink is not None:
+            sinks.append(sink[h.index or 0].cpu())
+    return Attention(run, wanted, torch.stack(patterns), torch.stack(sinks) if sinks else None)
+
+
+@dataclass
+class UnitWrites:
+    """What one unit of attention to each source writes, for all heads of a layer.
+
+    ``carry``: its contribution to the target at the attribution's position, the value bias left out; ``dest``: the
+    frozen scales of every destination relative to that position; ``norms``: the length of what is written there, and
+    ``post`` the scale of a post-norm at every destination relative to that position (1 without one). ``value_bias`` and
+    ``rounding`` (of pattern times values) complete the head's bar.
+    """
+
+    carry: Float[Tensor, "head source"]
+    dest: Float[Tensor, "destination"]
+    norms: Float[Tensor, "head source"]
+    post: Float[Tensor, "destination"]
+    value_bias: Float[Tensor, "head"]
+    rounding: Float[Tensor, "head"]
+    attended: Attended
+
+
+@torch.no_grad()
+def unit_writes(a: Attribution, layer: int) -> UnitWrites:
+    """See :class:`UnitWrites`.
+
+    Raises:
+        ComponentError: the layer writes after the explained number was read.
+    """
+    if layer >= a.reading.point.attentions:
+        raise ComponentError(
+            f"Layer {layer} writes after the {a.target.words(a.model)} was read.",
+            f"Its heads are in layers below {a.reading.point.attentions}.",
+        )
+    model, rec, at = a.model, a.run.record, a.reading.position
+    geo = model.geometry[layer]
+    found = attend(model, rec, layer)
+    weight = model.out_weight(layer)[0].view(geo.n_heads, geo.d_head, -1)
+    through = weight @ attention_direction(a, layer)
+    bias = projection_weight(model, layer, "v")[1]
+    if bias is None:
+        constant = through.new_zeros(geo.n_heads)
+    else:
+        constant = (bias.view(-1, geo.d_head).repeat_interleave(geo.group, 0) * through).sum(-1)
+    carry = (found.v @ through[..., None])[..., 0] - constant[:, None]
+    reading = a.reading
+    dest = reading.norm.scale(reading.point.stream(rec))
+    write = outlet_of(model, "attn", layer)
+    post = write.scale(rec.attn_out[layer])
+    dest = dest * post
+    norms = torch.stack([write.push(v @ w).norm(dim=-1) for v, w in zip(found.v, weight, strict=True)]) * post[at]
+    value_bias = constant * found.pattern[:, at].sum(-1)
+    relative = post / post[at]
+    z = rec.z[layer][at].float().view(geo.n_heads, geo.d_head)
+    gathered = torch.einsum("hs,hsd->hd", found.pattern[:, at], found.v)
+    rounding = ((z - gathered) * through).sum(-1).cpu()
+    return UnitWrites(
+        carry.cpu(), (dest / dest[at]).cpu(), norms.cpu(), relative.cpu(), value_bias.cpu(), rounding, found
+    )

@@ -1,0 +1,1 @@
+"""What the stream would predict at every layer."""

@@ -1,0 +1,315 @@
+"""What the model would say if it stopped after each layer: the logit lens (nostalgebraist 2020).
+
+Every recorded stream is read by the model's own final norm and unembedding, soft cap and logit scale included. The
+norm's statistics are recomputed for each row: a row answers "what would be printed here?". That is not how an
+answer builds up along one direction, for which the final scale is held (:meth:`.Attribution.buildup`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ...model.anatomy.rounding import refuse_above
+from ...model.run import Prediction, Predictions
+from ...result import Result, Table, number, visible
+from ...words.components import ComponentLike, component, whole
+from ...words.errors import AttribError, ComponentError, NumberError, PositionError, TargetError
+from ...words.targets import Target, TargetLike, as_target, logit, resolve
+from ..inputs import as_run
+from ..reading.logits import logit_bound
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...model.model import Model, Prompt
+    from ...model.run import Run
+
+#: Logits held at once: rows are read in chunks of about this many numbers and reduced.
+CHUNK = 2**22
+TABLE_ROWS = 10
+
+
+@dataclass(eq=False, repr=False)
+class LogitLens(Result):
+    """Predictions read off the stream before layer 0 and after every layer. Made by :func:`logit_lens`.
+
+    The axis ``layer`` has one entry more than the model has layers: ``"embed"``, then ``"L0"`` for the stream after
+    layer 0, and so on; the last entry is the model's own output. A position stands for what comes after its token.
+
+    Attributes:
+        layers: names of the rows; positions: the positions that were read.
+        target: id of the token that is followed; notes: remarks for the reader.
+        top_ids, top_probabilities, top_logits: the ``k`` likeliest tokens, the likeliest first.
+        probability, log_prob (nats): of the target.
+        rank: of the target; 1 is the top prediction, and tied tokens share the better rank.
+        entropy: of the prediction, in nats.
+        kl: KL(model's output || this row) at the same position, in nats; 0 in the last row.
+    """
+
+    run: Run
+    target: int
+    layers: list[str]
+    positions: list[int]
+    top_ids: Int[Tensor, "layer position k"]
+    top_probabilities: Float[Tensor, "layer position k"]
+    top_logits: Float[Tensor, "layer position k"]
+    probability: Float[Tensor, "layer position"]
+    log_prob: Float[Tensor, "layer position"]
+    rank: Int[Tensor, "layer position"]
+    entropy: Float[Tensor, "layer position"]
+    kl: Float[Tensor, "layer position"]
+    notes: list[str]
+
+    @property
+    def model(self) -> Model:
+        """The model that ran."""
+        return self.run.model
+
+    @property
+    def token(self) -> str:
+        """The exact text of the token that is followed."""
+        return self.model.token(self.target)
+
+    def top(self, layer: ComponentLike | int, position: int = -1) -> Predictions:
+        """The likeliest next tokens after ``position`` as read off one row.
+
+        Args:
+            layer: ``"embed"``, or a layer as ``"L3"`` or 3: the stream after it.
+            position: one of the positions that were read; negative ones count from the prompt's end.
+
+        Raises:
+            ComponentError: no such row.
+            PositionError: this position was not read.
+        """
+        row, column = self._row(layer), self._column(position)
+        found = zip(
+            self.top_ids[row, column].tolist(),
+            self.top_probabilities[row, column].tolist(),
+            self.top_logits[row, column].tolist(),
+            strict=True,
+        )
+        return Predictions(Prediction(self.model.token(i), i, p, value) for i, p, value in found)
+
+    def _row(self, layer: ComponentLike | int) -> int:
+        count = whole(layer)
+        label = str(component(layer)) if count is None else f"L{count}"  # type: ignore[arg-type]
+        if label not in self.layers:
+            raise ComponentError(f"{label} is not a row of this lens.", f"Its rows are embed, L0 to {self.layers[-1]}.")
+        return self.layers.index(label)
+
+    def _column(self, position: int) -> int:
+        at = self.run.position(position)
+        if at not in self.positions:
+            raise PositionError(
+                f"Position {at} is not in this lens.", f"It has {', '.join(str(p) for p in self.positions[:8])}."
+            )
+        return self.positions.index(at)
+
+    # -- showing -------------------------------------------------------------------------------------------
+    def title(self, position: int | None = None) -> str:
+        """The finding at ``position``, in one line; None is the last of the positions that were read."""
+        at = -1 if position is None else self._column(position)
+        rank, p = self.rank[:, at].tolist(), self.probability[:, at].tolist()
+        name, last, best = visible(self.token), len(rank) - 1, min(rank)
+        first = next(i for i in range(last + 1) if all(r == 1 for r in rank[i:]) or i == last)
+        if rank[-1] == 1:
+            when = f"from {self.layers[first]} on" if first < last else "only after the last layer"
+            found = f"{name} is the top prediction {when}"
+        elif best == 1:
+            before = max(i for i, r in enumerate(rank) if r == 1)
+            found = f"{name} is still the top prediction after {self.layers[before]}, and ends at rank {rank[-1]}"
+        else:
+            found = f"{name} is never the top prediction: rank {best} at best, {rank[-1]} in the end"
+        jump = _jump(p)
+        if abs(p[jump] - p[jump - 1]) < 0.005:
+            return f"{found}; probability {p[-1]:.2g}"
+        steps = (
+            f"{number(p[jump - 1])} \u2192 {number(p[jump])} between {self.layers[jump - 1]} and {self.layers[jump]}"
+        )
+        return f"{found}; probability {steps}"
+
+    def summary(self) -> Table:
+        p = self.probability[:, -1].tolist()
+        jump = _jump(p)
+        rows = []
+        shown = _spread(len(p), [0, len(p) - 1, jump - 1, jump])
+        for i in shown:
+            best = visible(self.model.token(int(self.top_ids[i, -1, 0])))
+            sure = number(float(self.top_probabilities[i, -1, 0]))
+            rows.append([self.layers[i], best, sure, number(p[i]), str(int(self.rank[i, -1]))])
+        name, place = visible(self.token), visible(self.run.tokens[self.positions[-1]])
+        columns = ["after", "top prediction", "its probability", f"of {name}", "rank"]
+        where = f"Read after {place} (position {self.positions[-1]}), the final norm recomputed for every row."
+        left = len(p) - len(shown)
+        footer = "The last row is the model's own output." + (f" {left} rows are left out." if left else "")
+        return Table(self.title(), columns, rows, [p[i] for i in shown], "\n".join([*self.notes, where]), footer)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per layer and position: the top prediction, and the target's numbers."""
+        import pandas as pd
+
+        rows, columns = len(self.layers), len(self.positions)
+        ids = self.top_ids[..., 0].flatten().tolist()
+        return pd.DataFrame(
+            {
+                "layer": [name for name in self.layers for _ in range(columns)],
+                "position": self.positions * rows,
+                "token": [self.run.tokens[p] for p in self.positions] * rows,
+                "top": [self.model.token(i) for i in ids],
+                "top_probability": self.top_probabilities[..., 0].flatten().numpy(),
+                **{
+                    name: getattr(self, name).flatten().numpy()
+                    for name in ("probability", "log_prob", "rank", "entropy", "kl")
+                },
+            }
+        )
+
+
+@torch.no_grad()
+def logit_lens(
+    run: Run | Prompt,
+    target: TargetLike | None = None,
+    *,
+    model: Model | str | None = None,
+    k: int = 5,
+    positions: int | Sequence[int] | None = None,
+) -> LogitLens:
+    """Read the stream before layer 0 and after every layer as if it were the last.
+
+    No tensor over layer, position and vocabulary is ever held. The last row is what the model printed where the run
+    kept it, and its own final norm and unembedding of the recorded stream elsewhere.
+
+    Args:
+        run: a Run, or a prompt together with ``model``.
+        target: the token to follow (text with its leading space, or id); None is the model's own top prediction at
+            the last of the positions.
+        k: how many of the likeliest tokens to keep at every layer and position.
+        positions: which positions to read; None reads all.
+
+    Raises:
+        AttribError: a prompt without its model, or a ``k`` below 1.
+        TargetError: several tokens, or a target that is more than one token.
+        PositionError: outside the prompt, or no positions.
+        NumberError: a layer whose stream reads as NaN or infinite logits.
+    """
+    run = as_run(run, model)
+    run.check_fresh()
+    if (whole(k) or 0) < 1:
+        raise AttribError(f"{k!r} is not a number of predictions.", "Give 1 or more.")
+    at = _positions(run, positions)
+    token, notes = _followed(run, target, at[-1])
+    lens = _empty(run, token, at, min(k, run.model.vocab_size), notes)
+    for start, stop in _chunks(len(at), max(1, CHUNK // run.model.vocab_size)):
+        _fill(lens, start, stop)
+    if not bool(torch.isfinite(lens.entropy).all()):
+        row = int((~torch.isfinite(lens.entropy)).any(1).nonzero()[0])
+        raise NumberError(
+            f"Read after {lens.layers[row]}, the logits are NaN or infinite.",
+            "Load the model in float32 or bfloat16: aw.load(..., dtype='float32').",
+        )
+    return lens
+
+
+def _positions(run: Run, given: int | Sequence[int] | None) -> list[int]:
+    if given is None:
+        return list(range(run.n_positions))
+    several = list(given) if whole(given) is None and isinstance(given, Iterable) else [given]
+    at = [run.position(p) for p in several]  # type: ignore[arg-type]
+    if not at:
+        raise PositionError("There are no positions to read.", "Leave out positions= to read all.")
+    return at
+
+
+def _followed(run: Run, target: TargetLike | None, position: int) -> tuple[int, list[str]]:
+    """(id of the token that the lens follows, remarks about it)."""
+    if target is None:
+        return run.top(1, position)[0].id, []
+    goal = as_target(target)
+    if not isinstance(goal, Target) or len(goal.tokens) != 1 or goal.against:
+        raise TargetError("The lens follows one token.", 'Give its text, for example " Paris", or its id.')
+    found = resolve(logit(goal.tokens[0]), run, position)
+    return int(found.ids[0]), found.notes
+
+
+def _empty(run: Run, token: int, positions: list[int], k: int, notes: list[str]) -> LogitLens:
+    layers = ["embed", *(f"L{i}" for i in range(run.model.n_layers))]
+    shape = (len(layers), len(positions))
+    numbers = {name: torch.zeros(shape) for name in ("probability", "log_prob", "entropy", "kl")}
+    tops = {name: torch.zeros(*shape, k) for name in ("top_probabilities", "top_logits")}
+    ids, rank = torch.zeros(*shape, k, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+    return LogitLens(run, token, layers, positions, top_ids=ids, rank=rank, notes=notes, **tops, **numbers)
+
+
+def _chunks(count: int, size: int) -> list[tuple[int, int]]:
+    return [(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _fill(lens: LogitLens, start: int, stop: int) -> None:
+    """Read all layers at the positions ``start`` to ``stop`` of the lens, as many layers at once as a chunk holds."""
+    run, at = lens.run, lens.positions[start:stop]
+    model, streams = run.model, run.record.streams
+    columns, device = slice(start, stop), streams[-1].device
+    printed = _printed(run, at)
+    final = printed.double().log_softmax(-1)
+    for low, high in _chunks(model.n_layers, max(1, CHUNK // (model.vocab_size * len(at)))):
+        x = torch.stack([s[at].to(device) for s in streams[low:high]])
+        _reduce(lens, slice(low, high), columns, model.read_out(x)[1], final)
+    _reduce(lens, slice(model.n_layers, None), columns, printed[None], final)
+
+
+def _printed(run: Run, at: list[int]) -> Float[Tensor, "position vocab"]:
+    """The model's logits at some positions: its own print where it was kept.
+
+    Raises:
+        GranularityError: that print is no longer what the norm and the unembedding make of the stream.
+    """
+    x = run.record.streams[-1][at]
+    logits = run.model.read_out(x)[1]
+    kept = [row for row, position in enumerate(at) if position in run.record.kept]
+    if kept:
+        own = torch.stack([run.logits(at[row]) for row in kept])
+        bound = logit_bound(run.model, x[kept], own)
+        refuse_above(logits[kept].double() - own.double(), bound, "the printed logits are not those of the last row")
+        logits[kept] = own
+    return logits
+
+
+def _reduce(
+    lens: LogitLens,
+    rows: slice,
+    columns: slice,
+    logits: Float[Tensor, "layer position vocab"],
+    final: Float[Tensor, "position vocab"],
+) -> None:
+    """Everything the lens keeps of some logits; ``final`` are the log-probabilities of the model's output."""
+    logits = logits.float()
+    log_p = logits.double().log_softmax(-1)  # see Run.probabilities
+    p = log_p.exp()
+    best = logits.topk(lens.top_ids.shape[-1])
+    own = logits[..., lens.target, None]
+    lens.top_ids[rows, columns] = best.indices.cpu()
+    lens.top_logits[rows, columns] = best.values.cpu()
+    lens.top_probabilities[rows, columns] = p.gather(-1, best.indices).cpu()
+    lens.probability[rows, columns] = p[..., lens.target].cpu()
+    lens.log_prob[rows, columns] = log_p[..., lens.target].cpu()
+    lens.rank[rows, columns] = 1 + (logits > own).sum(-1).cpu()
+    lens.entropy[rows, columns] = -(p * log_p).sum(-1).cpu()
+    # never negative but for arithmetic
+    lens.kl[rows, columns] = (final.exp() * (final - log_p)).sum(-1).clamp_min(0).cpu()
+
+
+def _jump(p: list[float]) -> int:
+    """The row at which the probability changed most from the row before."""
+    return max(range(1, len(p)), key=lambda i: abs(p[i] - p[i - 1]))
+
+
+def _spread(count: int, wanted: list[int]) -> list[int]:
+    """At most ``TABLE_ROWS`` rows: the wanted ones first, then evenly spaced ones, then any."""
+    even = [round(i * (count - 1) / (TABLE_ROWS - 1)) for i in range(TABLE_ROWS)]
+    return sorted(list(dict.fromkeys([*wanted, *even, *range(count)]))[:TABLE_ROWS])

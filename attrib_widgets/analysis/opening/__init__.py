@@ -1,0 +1,1 @@
+"""Opening a row: the tokens, upstream parts, neurons, experts and features behind it."""

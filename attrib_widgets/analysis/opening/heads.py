@@ -1,0 +1,161 @@
+"""What a head carried: its contribution by source token, and by who wrote that token's stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...model.anatomy.rounding import dot_bound, refuse_above
+from ...model.parts.attention import attend, input_norm, normed_input, projection_weight, value_direction
+from ...model.parts.outlet import outlet_of
+from ...result import signed, visible
+from ...words.components import Component
+from ..reading.decomposition import Rows, decompose
+from ..reading.point import ReadPoint
+from .results import Contributions, Through
+
+if TYPE_CHECKING:
+    from ...model.parts.attention import Attended
+    from ...model.run import Run
+    from ..attribution.attribution import Attribution
+
+
+def stream_direction(a: Attribution) -> Float[Tensor, "d_model"]:
+    """The explained direction of the raw stream at the attribution's position, its norm frozen."""
+    a.run.check_fresh()
+    reading = a.reading
+    x = reading.point.stream(a.run.record)[reading.position]
+    return reading.norm.pull(reading.direction) * reading.norm.scale(x)
+
+
+def attention_direction(a: Attribution, layer: int) -> Float[Tensor, "d_model"]:
+    """The same direction at the output projection of ``layer``: pulled back through what follows it."""
+    return output_direction(a.run, layer, a.reading.position, stream_direction(a))
+
+
+def output_direction(run: Run, layer: int, at: int, u: Float[Tensor, "d_model"]) -> Float[Tensor, "d_model"]:
+    """``u``, a direction of the raw stream at position ``at``, seen from the output projection of ``layer``."""
+    write = outlet_of(run.model, "attn", layer)
+    return write.pull(u) * write.scale(run.record.attn_out[layer][at : at + 1])[0]
+
+
+@dataclass
+class Carried:
+    """What one head took from each source: pattern row, value part and value bias of the contribution.
+
+    ``direction`` is the explained one, seen from the normalised stream that the head's values read.
+    """
+
+    pattern: Float[Tensor, "source"]
+    values: Float[Tensor, "source"]
+    value_bias: float
+    rounding: float
+    direction: Float[Tensor, "d_model"]
+
+
+def carried(a: Attribution, head: Component, found: Attended | None = None) -> Carried:
+    """The contribution of ``head`` taken apart by source position; ``found`` is its layer's attention, if at hand."""
+    layer = head.layer or 0
+    found = found or attend(a.model, a.run.record, layer)
+    return carried_along(a.run, head, a.reading.position, attention_direction(a, layer), a[head], found)
+
+
+def carried_along(
+    run: Run, head: Component, at: int, u: Float[Tensor, "d_model"], value: float, found: Attended
+) -> Carried:
+    """What ``head`` wrote at position ``at`` along ``u`` (see :func:`output_direction`), by source; it is ``value``.
+
+    Raises:
+        GranularityError: the head no longer writes ``value``.
+    """
+    model, layer, index = run.model, head.layer or 0, head.index or 0
+    direction, through, bias = value_direction(model, layer, index, u)
+    pattern = found.pattern[index, at]
+    values = pattern * (found.v[index] @ through - bias)
+    d = model.geometry[layer].d_head
+    z = run.record.z[layer][at, index * d : (index + 1) * d].float()
+    missed = z - pattern @ found.v[index]
+    bar, parent = torch.tensor(value), z @ through
+    slack = 1e-4 * (z.norm() * through.norm()) + 1e-12
+    refuse_above(bar - parent.cpu(), slack.cpu(), f"{head} no longer writes what its bar says")
+    return Carried(pattern, values, float(pattern.sum()) * bias, float(missed @ through), direction)
+
+
+def _half(a: Attribution) -> bool:
+    return a.model.dtype not in (torch.float32, torch.float64)
+
+
+@torch.no_grad()
+def sources(a: Attribution, head: Component) -> Contributions:
+    """See :meth:`Attribution.sources`."""
+    found = carried(a, head)
+    labels, kinds = list(a.run.tokens), ["token"] * a.run.n_positions
+    values = found.values.tolist()
+    layer = head.layer or 0
+    if projection_weight(a.model, layer, "v")[1] is not None:
+        labels.append("value bias")
+        kinds.append("bias")
+        values.append(found.value_bias)
+    if _half(a):
+        labels.append("rounding")
+        kinds.append("rounding")
+        values.append(found.rounding)
+    best = int(found.values.abs().argmax())
+    token, part = visible(a.run.tokens[best]), float(found.values[best])
+    share = 100 * float(found.pattern[best])
+    title = f"{head} by source token: reads {share:.0f} % from {token}, which carries {signed(part)}"
+    return Contributions(
+        title,
+        labels,
+        kinds,
+        torch.tensor(values).float(),
+        str(head),
+        a[head],
+        a.unit,
+        axis="source",
+    )
+
+
+@torch.no_grad()
+def through(a: Attribution, head: Component) -> Through:
+    """See :meth:`Attribution.through`."""
+    model, layer, found = a.model, head.layer or 0, carried(a, head)
+    everywhere = range(a.run.n_positions)
+    rows = decompose(a.run, ReadPoint(layer), input_norm(model, layer), found.direction[None], everywhere)
+    parts, constant, rounded = shares(a.run, head, found, rows, 0)
+    return Through(
+        head,
+        list(a.run.tokens),
+        [*rows.components, Component("norm.bias"), Component("rounding")],
+        torch.cat([parts, constant[:, None], rounded[:, None]], -1).cpu(),
+        found.value_bias,
+        found.rounding if _half(a) else 0.0,
+        a[head],
+        found.values.cpu(),
+        a.unit,
+    )
+
+
+def shares(
+    run: Run, head: Component, taken: Carried, rows: Rows, number: int
+) -> tuple[Float[Tensor, "source part"], Float[Tensor, "source"], Float[Tensor, "source"]]:
+    """What a head took from every source, by part: (parts, the input norm's bias, rounding), which sum to it.
+
+    ``rows`` split the stream along the direction of ``taken``, their direction ``number``.
+
+    Raises:
+        GranularityError: the recorded values are not the linear map of the stream they read.
+    """
+    weight = taken.pattern
+    constant = rows.constant[number] * weight
+    # What the value projection rounded, and the measured rounding of the stream it read.
+    missed = taken.values - (rows.direct[number] + rows.constant[number]) * weight
+    read = normed_input(run.model, run.record, head.layer or 0)
+    bound = weight.double() * dot_bound(run.model.dtype, read, taken.direction.expand_as(read)) + 1e-12
+    refuse_above(missed, bound, f"the values of {head} are not the linear map of the stream they read")
+    rounded = missed + (rows.stream[number] + rows.heads[number]) * weight
+    return rows.values[number] * weight[:, None], constant, rounded

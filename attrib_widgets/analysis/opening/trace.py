@@ -1,0 +1,286 @@
+"""Walking backwards: an attribution opened row by row, down to the tokens, as one pruned tree that still sums.
+
+The first level are the attribution's rows. A head is opened over (source token, upstream part) with its pattern and
+norms held, an MLP (when asked) with its gates held: see :mod:`.step`. What is dropped on the way is summed at the
+node where it was dropped, so that the leaves sum to the explained number whatever was pruned. Paths of this kind are
+those of Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; the pruned walk is that of Ferrando
+and Voita 2024, "Information Flow Routes", with exact contributions to the target in place of proximities.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...result import Result, Table, number, others_label, power, signed, visible
+from ...words.components import Component, whole
+from ...words.errors import AttribError
+from .heads import stream_direction
+from .step import Expanded, Written, expand_heads, expand_mlps, recorded_mlps
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..attribution.attribution import Attribution
+
+#: Most rows of one level where a share was asked for; a number of rows is taken at its word.
+MOST = 1_000
+MLPs = Literal["stop", "frozen"]
+
+
+@dataclass(eq=False)
+class Node:
+    """A part at a position, and what it put into the target along one path.
+
+    ``kind`` is ``"part"``, ``"constant"`` (a bias, a correction or rounding) or ``"pruned"``: the sum of the
+    ``count`` rows that were dropped there, whose magnitudes sum to ``size``. ``children`` sum to ``value``.
+    """
+
+    component: Component | None
+    position: int | None
+    value: float
+    kind: str = "part"
+    children: list[Node] = field(default_factory=list)
+    count: int = 1
+    size: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """Name of the row."""
+        return others_label(self.count) if self.kind == "pruned" else str(self.component)
+
+    def walk(self, depth: int = 0) -> Iterator[tuple[Node, int]]:
+        """This node and all below it with their depths, parents first."""
+        yield self, depth
+        for child in self.children:
+            yield from child.walk(depth + 1)
+
+
+@dataclass(eq=False, repr=False)
+class Trace(Result):
+    """The tree behind one number. Made by :meth:`Attribution.trace`.
+
+    Attributes:
+        attribution: what was walked back from.
+        root: the explained number; its children are the attribution's rows.
+        depth, keep, mlps: as asked; notes: remarks for the reader.
+    """
+
+    attribution: Attribution
+    root: Node
+    depth: int | None
+    keep: float
+    mlps: str
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def unit(self) -> str:
+        """Unit of the target."""
+        return self.attribution.unit
+
+    @property
+    def actual(self) -> float:
+        """The model's own number."""
+        return self.attribution.actual
+
+    def leaves(self, kind: str | None = None) -> list[Node]:
+        """The nodes that were not opened; all of them sum to the target. ``kind`` keeps one kind."""
+        return [n for n, _ in self.root.walk() if not n.children and n is not self.root and kind in (None, n.kind)]
+
+    def _sum(self, kind: str | None = None) -> float:
+        return math.fsum(n.value for n in self.leaves(kind))
+
+    @property
+    def total(self) -> float:
+        """Sum of the leaves."""
+        return self._sum()
+
+    @property
+    def gap(self) -> float:
+        """The model's number minus the sum of the leaves."""
+        return self.actual - self.total
+
+    @property
+    def exact(self) -> bool:
+        """Whether the gap is float32 arithmetic: at most 1e-5 of 1 plus the sum of magnitudes."""
+        return abs(self.gap) <= 1e-5 * (1 + math.fsum(max(abs(n.value), n.size) for n in self.leaves()))
+
+    @property
+    def coverage(self) -> float:
+        """Share of the target that the kept leaves hold (1 with nothing pruned, no biases and no rounding)."""
+        return self._sum("part") / self.actual if self.actual else math.nan
+
+    @property
+    def by_position(self) -> Float[Tensor, "position"]:
+        """What the kept leaves at each position of the prompt hold of the target."""
+        out = torch.zeros(self.attribution.run.n_positions, dtype=torch.float64)
+        for n in self.leaves("part"):
+            if n.position is not None:
+                out[n.position] += n.value
+        return out.float()
+
+    def title(self) -> str:
+        """The finding in one line: the token whose leaves hold most, and of what."""
+        held, run = self.by_position, self.attribution.run
+        most = int(held.abs().argmax())
+        phrase = self.attribution.target.words(self.attribution.model, run)
+        of = " ".join([number(self.actual), *([self.unit] if self.unit in ("logits", "nats") else [])])
+        return (
+            f"What was written at {visible(run.tokens[most])} holds {signed(float(held[most]))} of {of}, the {phrase}"
+        )
+
+    def balance(self) -> str:
+        """Kept leaves + constants + pruned rows = the target, in one line."""
+        kept, names = self.leaves("part"), {"constant": "constants", "pruned": "pruned"}
+        share = f" ({100 * self.coverage:.0f} %)" if abs(self.coverage) <= 10 else ""
+        parts = [f"{len(kept)} leaves {signed(self._sum('part'), 3)}{share}"]
+        parts += [f"{text} {signed(self._sum(kind), 3)}" for kind, text in names.items()]
+        state = "ok" if self.exact else "NOT EXACT"
+        sums = [f"sum {number(self.total, 4)}", f"model {number(self.actual, 4)}", f"gap {power(self.gap)} {state}"]
+        return " \u00b7 ".join([*parts, *sums])
+
+    def _where(self, node: Node) -> str:
+        return "" if node.position is None else f"{visible(self.attribution.run.tokens[node.position])} {node.position}"
+
+    def summary(self) -> Table:
+        every = list(self.root.walk())[1:]
+        above = {id(child): n for n, _ in self.root.walk() for child in n.children}
+        shown: set[int] = set()
+        for n, _ in sorted((e for e in every if e[0].kind == "part"), key=lambda e: -abs(e[0].value)):
+            path = [n]
+            while above[id(path[-1])] is not self.root:
+                path.append(above[id(path[-1])])
+            if len(shown | {id(p) for p in path}) > 10:
+                break
+            shown |= {id(p) for p in path}
+        lines = [(n, depth) for n, depth in every if id(n) in shown]
+        rows = [["\u00a0\u00a0" * (depth - 1) + n.label, self._where(n), signed(n.value, 3)] for n, depth in lines]
+        bars: list[float | None] = [n.value for n, _ in lines]
+        note = "\n".join([*self.notes, "Direct paths, attention and norms held: observed, not yet tested."])
+        return Table(self.title(), ["part", "written at", self.unit], rows, bars, note, self.balance())
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per node, with its place in the tree, its part, where that wrote, and its value.
+
+        ``parent`` is the parent's ``node``; the root is node 0 without one. ``leaf`` tells the rows that sum.
+        """
+        import pandas as pd
+
+        tokens, ids, up, rows = self.attribution.run.tokens, {id(self.root): 0}, {}, []
+        for n, depth in self.root.walk():
+            ids.setdefault(id(n), len(ids))
+            up.update({id(child): ids[id(n)] for child in n.children})
+            at = n.position
+            token = None if at is None else tokens[at]
+            rows.append((ids[id(n)], up.get(id(n)), depth, n.label, n.kind, at, token, n.value, not n.children))
+        names = ["node", "parent", "depth", "component", "kind", "position", "token", "value", "leaf"]
+        frame = pd.DataFrame(rows, columns=names)
+        return frame.astype({"parent": "Int64", "position": "Int64"})
+
+
+@torch.no_grad()
+def trace(a: Attribution, depth: int | None = 2, keep: float = 24, mlps: MLPs = "stop") -> Trace:
+    """See :meth:`Attribution.trace`."""
+    if depth is not None and (whole(depth) or 0) < 1:
+        raise AttribError(f"{depth!r} is not a depth.", "Give 1 or more, or None for all the way to the tokens.")
+    share = isinstance(keep, float)
+    if not (0 < keep <= 1 if share else (whole(keep) or 0) >= 1):
+        raise AttribError(
+            f"{keep!r} neither counts rows nor is a share.", "Give rows of a level (24) or a share of it (0.9)."
+        )
+    if mlps not in ("stop", "frozen"):
+        raise AttribError(f"{mlps!r} is not a way to treat MLPs.", 'Use mlps="stop" or mlps="frozen".')
+    found = Trace(a, Node(None, a.position, a.actual), depth, keep, mlps)
+    level = [(found.root, _first(a))]
+    done = 0
+    while level:
+        kept = _prune(found, level, keep)
+        done += 1
+        level = [] if done == depth else _open(found, kept)
+    return found
+
+
+def _first(a: Attribution) -> Expanded:
+    """The rows of an attribution: parts, and constants that nothing wrote."""
+    from ..attribution.attribution import WRITERS
+
+    rows = list(zip(a.components, a.values.double().tolist(), strict=True))
+    parts = [(c, v) for c, v in rows if c.kind in WRITERS]
+    u = stream_direction(a)
+    return Expanded(
+        [c for c, _ in parts],
+        [a.position],
+        torch.tensor([[v for _, v in parts]], dtype=torch.float64, device=u.device),
+        u.new_ones(1),
+        u,
+        [(c, v) for c, v in rows if c.kind not in WRITERS],
+    )
+
+
+def _prune(found: Trace, level: list[tuple[Node, Expanded]], keep: float) -> list[tuple[Node, Written]]:
+    """Give the nodes of a level their children: the largest rows of the whole level, the others summed.
+
+    A node none of whose rows is large enough stays whole.
+    """
+    sizes = torch.cat([e.values.detach().abs().flatten().float().cpu() for _, e in level])
+    order = sizes.argsort(descending=True, stable=True)
+    count = whole(keep)
+    if count is None:  # a share of the level
+        sums = sizes[order].double().cumsum(0)
+        count = int((sums < keep * sums[-1]).sum()) + 1 if keep < 1 else len(order)
+        if count > MOST:
+            count = MOST
+            note = f"A level was cut at its {MOST} largest rows; the others are in the pruned rows."
+            found.notes += [note] if note not in found.notes else []
+    chosen = torch.zeros(len(sizes), dtype=torch.bool)
+    chosen[order[:count]] = True
+    chosen &= sizes > 0
+    kept, start = [], 0
+    for node, e in level:
+        stop = start + e.values.numel()
+        mask = chosen[start:stop].view(e.values.shape)
+        start = stop
+        if not bool(mask.any()) and node is not found.root:
+            continue
+        for p, c in mask.nonzero().tolist():
+            w = e.written(p, c)
+            child = Node(w.part, w.at, w.value)
+            node.children.append(child)
+            kept.append((child, w))
+        node.children.sort(key=lambda n: -abs(n.value))
+        node.children += [Node(c, None, v, "constant") for c, v in e.constants]
+        dropped = e.values.detach().double().cpu()[~mask]
+        dropped = dropped[dropped != 0]
+        if len(dropped):
+            rest = Node(None, None, float(dropped.sum()), "pruned", [], len(dropped), float(dropped.abs().sum()))
+            node.children.append(rest)
+    return kept
+
+
+def _open(found: Trace, kept: list[tuple[Node, Written]]) -> list[tuple[Node, Expanded]]:
+    """The next level: every head that was kept, and every MLP where these are opened."""
+    run, level = found.attribution.run, []
+    kinds = ("head", "mlp") if found.mlps == "frozen" else ("head",)
+    groups: dict[tuple[str, int], list[tuple[Node, Written]]] = {}
+    for node, w in kept:
+        if w.part.kind in kinds:
+            groups.setdefault((w.part.kind, w.part.layer or 0), []).append((node, w))
+    layers = sorted(layer for kind, layer in groups if kind == "mlp")
+    recorded, missing = recorded_mlps(run, layers, sorted({w.at for _, w in kept if w.part.kind == "mlp"}))
+    found.notes += [note for reason in missing.values() if (note := f"Not opened: {reason}") not in found.notes]
+    for (kind, layer), members in groups.items():
+        nodes, written = [n for n, _ in members], [w for _, w in members]
+        if kind == "head":
+            expanded = list(expand_heads(run, layer, written))
+        elif layer in recorded:
+            expanded = expand_mlps(run, layer, written, recorded[layer])
+        else:
+            continue
+        level += list(zip(nodes, expanded, strict=True))
+    return level

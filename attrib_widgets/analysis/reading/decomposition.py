@@ -1,0 +1,181 @@
+"""The one decomposition: what every part of the model wrote along given directions of the stream.
+
+A direction w of the normalised stream at a read point is pulled back once to a direction of the raw stream,
+``u = pull(w) * scale(x)``; a part that wrote c contributed ``c . u``. Where a sublayer has a norm of its own
+after it, u is pulled back through that norm too, with its own frozen scale. No ``[component, position, d_model]``
+tensor exists at any time: u goes back through W_O and meets z.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...model.anatomy.norms import FrozenNorm
+from ...model.anatomy.rounding import refuse_above
+from ...model.parts.outlet import outlet_of
+from ...model.selfcheck.check import head_error, parallel, stream_error
+from ...words.components import Component, head, mlp
+from .point import ReadPoint
+
+if TYPE_CHECKING:
+    from ...model.model import Model
+    from ...model.run import Run
+
+
+@dataclass
+class Rows:
+    """Contributions of the parts below a read point, for K directions at P positions.
+
+    ``values`` follow ``components``. ``stream`` and ``heads`` are the measured roundings of the additions to the
+    stream and of the head splits; ``direct`` is the recorded stream read in the same direction, ``constant`` the
+    norm's bias. ``values.sum(-1) + stream + heads`` equals ``direct`` up to float32 arithmetic.
+    """
+
+    components: list[Component]
+    values: Float[Tensor, "direction position component"]
+    stream: Float[Tensor, "direction position"]
+    heads: Float[Tensor, "direction position"]
+    direct: Float[Tensor, "direction position"]
+    constant: Float[Tensor, "direction"]
+
+
+def parts_below(model: Model, point: ReadPoint) -> list[Component]:
+    """The parts that write before ``point``, in model order, at the granularity that is exact."""
+    parts = [Component("embed")] + ([Component("pos")] if model.anatomy.pos else [])
+    for layer in range(point.attentions):
+        if model.granularity == "layers":
+            parts.append(Component("layer", layer))
+            continue
+        if model.granularity == "heads":
+            parts += [head(layer, h) for h in range(model.heads_of(layer))]
+            if has_attention_bias(model, layer):
+                parts.append(Component("attn.bias", layer))
+        else:
+            parts.append(Component("attn", layer))
+        if layer < point.mlps:
+            parts.append(mlp(layer))
+    return parts
+
+
+def absent_heads(
+    model: Model, table: Float[Tensor, "layer head *more"], value: float = torch.nan
+) -> Float[Tensor, "layer head *more"]:
+    """``table`` with ``value`` where a layer has no such head."""
+    for layer in range(len(table)):
+        table[layer, model.heads_of(layer) :] = value
+    return table
+
+
+def has_attention_bias(model: Model, layer: int) -> bool:
+    """Whether the attention of ``layer`` writes a constant of its own."""
+    return outlet_of(model, "attn", layer).bias is not None or model.out_weight(layer)[1] is not None
+
+
+@torch.no_grad()
+def decompose(
+    run: Run,
+    point: ReadPoint,
+    norm: FrozenNorm,
+    directions: Float[Tensor, "direction d_model"],
+    positions: Sequence[int],
+    paired: bool = False,
+) -> Rows:
+    """Split what ``norm`` reads at ``point`` among the parts that wrote it.
+
+    Args:
+        point: the place in the stream.
+        directions: directions of the normalised stream, float32.
+        positions: where they are read.
+        paired: each direction is read at its own position only, so that the result has one direction per position
+            (``direction`` is 1 in its shapes, ``constant`` is [position]).
+
+    Raises:
+        GranularityError: on this very prompt the recorded tensors miss their sums by more than rounding.
+    """
+    run.check_fresh()
+    model, rec, index = run.model, run.record, list(positions)
+    x = point.stream(rec)[index]
+    scale = norm.scale(x)
+    v = norm.pull(directions)
+
+    def read(tensor: Tensor) -> Tensor:
+        """[direction, position] of a tensor [position, d_model]: in float64, so that nothing but the model rounds."""
+        return _read(v, tensor, paired).float()
+
+    columns: list[Tensor] = []
+    stream = heads = torch.zeros(1 if paired else len(v), len(index), device=v.device)
+    if model.anatomy.pos:
+        assert rec.embed is not None and rec.pos is not None
+        embed, pos = rec.embed[index].double(), rec.pos[index].double()
+        columns += [read(embed), read(pos)]
+        stream = stream + read(rec.streams[0][index].double() - embed - pos)
+    else:
+        columns.append(read(rec.streams[0][index]))
+    for layer in range(point.attentions):
+        if model.granularity == "layers":
+            columns.append(read(rec.streams[layer + 1][index].double() - rec.streams[layer][index].double()))
+            continue
+        if layer < point.mlps:
+            missed, bound = stream_error(rec, layer, rec.streams[layer].dtype, parallel(model), index)
+            refuse_above(missed, bound, f"the sublayers of layer {layer} do not add up to what it writes")
+        else:  # between attention and MLP: the sum of two recorded tensors, as the model rounds it
+            before, attn = rec.streams[layer][index].double(), rec.attn_write[layer][index].double()
+            missed = x.double() - before - attn
+        stream = stream + read(missed)
+        if model.granularity == "heads":
+            split, rounded = _head_columns(run, layer, v, index, paired)
+            columns += split
+            heads = heads + rounded
+        else:
+            columns.append(read(rec.attn_write[layer][index]))
+        if layer < point.mlps:
+            columns.append(read(rec.mlp_write[layer][index]))
+    return Rows(
+        parts_below(model, point),
+        torch.stack(columns, -1) * scale[None, :, None],
+        stream * scale,
+        heads * scale,
+        read(x) * scale,
+        directions @ norm.bias,
+    )
+
+
+def _read(v: Tensor, tensor: Float[Tensor, "position d_model"], paired: bool) -> Float[Tensor, "direction position"]:
+    """Dot products in float64: of every direction with every position, or of each with its own."""
+    v, tensor = v.double(), tensor.double()
+    return (v * tensor).sum(-1)[None] if paired else v @ tensor.T
+
+
+def _head_columns(
+    run: Run, layer: int, v: Tensor, index: list[int], paired: bool
+) -> tuple[list[Tensor], Float[Tensor, "direction position"]]:
+    """Columns of one layer's heads and attention bias, and the rounding of their sum, all [direction, position]."""
+    model, rec = run.model, run.record
+    write = outlet_of(model, "attn", layer)
+    given, written = rec.attn_out[layer][index], rec.attn_write[layer][index]
+    directions, scale = write.pull(v), write.scale(given)
+    weight, bias = model.out_weight(layer)
+    z = rec.z[layer][index].float().view(len(index), model.heads_of(layer), -1)
+    through = (directions @ weight.T).view(len(v), model.heads_of(layer), -1)
+    heads = (z * through).sum(-1)[None] if paired else torch.einsum("phd,khd->kph", z, through)
+    per_head = heads * scale[None, :, None]
+    columns = list(per_head.unbind(-1))
+    missed, bound = head_error(model, rec, layer, index)
+    refuse_above(missed, bound, f"the heads of layer {layer} do not add up to their output projection")
+    rounded = _read(directions, missed, paired).float() * scale
+    if not write.plain:
+        missed, bound = write.error(given, written)
+        refuse_above(missed, bound, f"what the attention of layer {layer} adds is not what was recorded")
+        rounded = rounded + _read(v, missed, paired).float()
+    if has_attention_bias(model, layer):
+        constant = write.constant(v)
+        inside = directions @ bias if bias is not None else torch.zeros_like(constant)
+        # [direction] stands for every position, or it is paired with them
+        columns.append((inside * scale + constant)[None] if paired else inside[:, None] * scale + constant[:, None])
+    return columns, rounded

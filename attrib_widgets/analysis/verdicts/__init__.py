@@ -1,0 +1,1 @@
+"""What the experiments showed of each part, in words."""

@@ -1,0 +1,175 @@
+"""What became of what a part wrote: how much of it is still in the stream later, and who removed it.
+
+A large direct contribution that a later part erases is the known failure of direct logit attribution (Dao et al. 2023,
+arXiv 2310.07325, "An Adversarial Example for Direct Logit Attribution"). What remains is measured causally, against the
+run without the writer, along the writer's own direction; a part that happens to write the opposite is no eraser: one
+is named only if its own projection collapses once the writer is ablated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...model.anatomy.norms import no_norm
+from ...result import Result, Table, number, signed
+from ...words.components import Component, ComponentLike
+from ...words.errors import ComponentError
+from ..experiments.ablation import zero_donor
+from ..experiments.cells import Cell, parts_of
+from ..reading.decomposition import decompose
+from ..reading.point import ReadPoint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...model.run import Run
+    from ..attribution.attribution import Attribution
+
+COLLAPSE = 0.5  # an eraser's projection shrinks at least by this share when the writer is ablated
+LEAST = 0.05  # of what was written: smaller erasures are not named
+FLAGGED = 0.5  # what is gone at the end, from which a contribution is flagged as erased
+
+
+@dataclass(frozen=True)
+class Eraser:
+    """A part that removes what the writer wrote, as shares of it: what it writes along the same direction, with the
+    writer in place and without it."""
+
+    component: Component
+    projection: float
+    without: float
+
+    @property
+    def erased(self) -> float:
+        """The share that it removes because the writer wrote it."""
+        return self.without - self.projection
+
+
+@dataclass(eq=False, repr=False)
+class Erasure(Result):
+    """What became of one part's write at one position.
+
+    ``remaining[i]`` is the share of it in what layer ``first + i`` reads (the last: the final norm); 1 where nothing
+    was removed, above 1 where it was amplified. ``opposed`` are parts that write against it whether it is there or not.
+    """
+
+    writer: Component
+    first: int
+    remaining: Float[Tensor, "layer"]
+    erasers: list[Eraser]
+    opposed: list[Eraser]
+    contribution: float
+    unit: str
+
+    @property
+    def flagged(self) -> bool:
+        """Whether most of it is gone at the end: then its direct contribution is no guide to its effect."""
+        return float(self.remaining[-1]) <= 1 - FLAGGED
+
+    def title(self) -> str:
+        """The finding in one line."""
+        left = f"{number(100 * float(self.remaining[-1]), 0)} % of what {self.writer} wrote reaches the final norm"
+        if not self.erasers:
+            return left
+        return f"{left}: {', '.join(str(e.component) for e in self.erasers[:3])} erased it"
+
+    def summary(self) -> Table:
+        shown = self.erasers[:8]
+        rows = [[str(e.component), signed(e.projection), signed(e.without), signed(-e.erased)] for e in shown]
+        left = ", ".join(f"L{self.first + i} {float(r):.2f}" for i, r in enumerate(self.remaining[:-1]))
+        note = f"still there in what each layer reads: {left + ', ' if left else ''}final norm {self.remaining[-1]:.2f}"
+        marks = [f"its direct contribution is {signed(self.contribution)} {self.unit}"]
+        if self.flagged:
+            marks.append("most of which was erased later: test it before believing it")
+        if self.opposed:
+            marks.append(f"against it in any case: {', '.join(str(e.component) for e in self.opposed[:3])}")
+        columns = ["eraser", "writes", "without the writer", "removed"]
+        return Table(self.title(), columns, rows, [-e.erased for e in shown], note, "; ".join(marks))
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Columns ``component``, ``projection``, ``without``, ``erased`` and ``named`` (as an eraser)."""
+        import pandas as pd
+
+        every = [*((e, True) for e in self.erasers), *((e, False) for e in self.opposed)]
+        return pd.DataFrame(
+            {
+                "component": [str(e.component) for e, _ in every],
+                "projection": [e.projection for e, _ in every],
+                "without": [e.without for e, _ in every],
+                "erased": [e.erased for e, _ in every],
+                "named": [named for _, named in every],
+            }
+        )
+
+
+@torch.no_grad()
+def written_by(run: Run, part: Component, position: int) -> Float[Tensor, "d_model"]:
+    """What a head or a sublayer added to the stream at ``position``, its post-norm frozen."""
+    model, rec, layer = run.model, run.record, part.layer or 0
+    if part.kind == "mlp":
+        return rec.mlp_write[layer][position].float()
+    if part.kind == "attn":
+        return rec.attn_write[layer][position].float()
+    d, h = model.geometry[layer].d_head, part.index or 0
+    rows = slice(h * d, (h + 1) * d)
+    written = rec.z[layer][position, rows].float() @ model.out_weight(layer)[0][rows] * model.multiplier
+    path = model.anatomy.attn_post_norm
+    if path is None:
+        return written
+    norm = model.norm(path, layer)
+    return norm.push(written) * norm.scale(rec.attn_out[layer][position])
+
+
+@torch.no_grad()
+def erasure(a: Attribution, writer: ComponentLike) -> Erasure:
+    """Follow what ``writer`` wrote at the attribution's position to the end. Costs one forward pass.
+
+    Raises:
+        ComponentError: ``writer`` is no head and no sublayer, or it wrote nothing.
+    """
+    run, model, at = a.run, a.model, a.position
+    part = a.components[a._row(writer)]
+    if part.kind not in ("head", "mlp", "attn"):
+        raise ComponentError(f"{part} is not a part that can be ablated.", 'Name a head ("L7H4") or an MLP ("L8.mlp").')
+    layer, direction = part.layer or 0, written_by(run, part, at)
+    size = float(direction @ direction)
+    if size == 0:
+        raise ComponentError(f"{part} writes nothing at position {at}.")
+    gone = run.edited(zero_donor(run).writes(Cell(parts_of(model, part), None)))
+    unit, flat = direction / size, no_norm(model.d_model, direction.device)
+
+    def along(which: Run) -> tuple[list[Component], list[float]]:
+        rows = decompose(which, ReadPoint(model.n_layers), flat, unit[None], [at])
+        return rows.components, rows.values[0, 0].tolist()
+
+    components, before = along(run)
+    _, after = along(gone)
+    streams = zip(run.record.streams[layer + 1 :], gone.record.streams[layer + 1 :], strict=True)
+    remaining = torch.stack([(x[at].float() - y[at].float()) @ unit for x, y in streams]).cpu()
+    later = [
+        Eraser(c, p, q)
+        for c, p, q in zip(components, before, after, strict=True)
+        if _writes_later(c, part) and p < 0 and c.kind in ("head", "mlp", "attn")
+    ]
+    against = [e for e in later if -e.projection >= LEAST]
+    named = [e for e in against if e.erased >= LEAST and e.erased >= COLLAPSE * -e.projection]
+    return Erasure(
+        part,
+        layer + 1,
+        remaining,
+        sorted(named, key=lambda e: -e.erased),
+        sorted((e for e in against if e not in named), key=lambda e: e.projection),
+        a[part],
+        a.unit,
+    )
+
+
+def _writes_later(c: Component, writer: Component) -> bool:
+    if c.layer is None or writer.layer is None:
+        return False
+    return c.layer > writer.layer or (c.layer == writer.layer and c.kind == "mlp" and writer.kind != "mlp")

@@ -1,0 +1,191 @@
+"""Which anatomies are worth checking on a model: its family's, one read off its module names, its relatives'.
+
+Nothing found here is trusted: the self-check decides. The last candidate knows whole layers only, so that a model
+whose inside is not understood is still shown coarsely, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from ...words.errors import AnatomyError
+from .anatomy import QKV, Anatomy, Experts, find, missing, text_config, with_changes
+from .families import FAMILIES, LLAMA
+
+# What the parts are called in transformers. The first name that exists is taken.
+_ATTN = "self_attn|attn.attention|attn|attention|self_attention|temporal_block|mixer"
+_OUT = "o_proj|out_proj|c_proj|dense|wo|out"
+_MLP = "mlp|feed_forward|block_sparse_moe|ffn|fc2|ff"
+_DOWN = "down_proj|c_proj|dense_4h_to_h|fc2|fc_out|w2|wo"
+_IN = "gate_proj|gate_up_proj|up_proj|c_fc|dense_h_to_4h|fc1|fc_in|w1|wi"
+_MUL = "up_proj|w3"
+_FUSED = ("qkv_proj", "query_key_value", "c_attn", "Wqkv", "qkv")
+_ATTN_NORM = "input_layernorm|ln_1|norm_1|self_attn_layer_norm|attention_norm|operator_norm|attention_layernorm"
+_MLP_NORM = (
+    "pre_feedforward_layernorm|pre_mlp_layernorm|post_attention_layernorm|ln_2|norm_2|final_layer_norm|ffn_norm|"
+    "feedforward_layernorm|input_layernorm"
+)
+_ATTN_POST = "post_self_attn_layernorm|post_attention_layernorm|post_attention_norm"
+_MLP_POST = "post_mlp_layernorm|post_feedforward_layernorm|post_feedforward_norm"
+_POS = "embed_positions|wpe|position_embeddings"
+
+
+def candidates(model: nn.Module, override: Anatomy | Mapping[str, Any] | None) -> list[Anatomy]:
+    """The anatomies worth checking on ``model``, the most likely first.
+
+    Raises:
+        AnatomyError: the model's stream, read-out or layers cannot even be named, or its family is refused.
+    """
+    config = getattr(model, "config", None)
+    own = list(FAMILIES.get(str(getattr(config, "model_type", "")), ()))
+    for anatomy in own:
+        for name, value, reason in anatomy.refused:
+            if getattr(config, name, None) == value:
+                raise AnatomyError(f"{type(model).__name__} with {name}={value} cannot be taken apart: {reason}.")
+    if isinstance(override, Anatomy):
+        known = [override]
+    elif override is not None:
+        base = next((a for a in [*own, *discovered(model), LLAMA] if not missing(a, model)), LLAMA)
+        known = [with_changes(base, override)]
+    else:
+        relatives = [a for family in FAMILIES.values() for a in family]
+        known = [*own, *discovered(model), *relatives]
+        coarse = whole_layers(model)
+        known += [coarse] if coarse is not None else []
+    usable = [a for a in dict.fromkeys(known) if not missing(a, model)]
+    if usable:
+        return usable
+    nearest = min(known, key=lambda a: len(missing(a, model)))
+    raise AnatomyError(
+        f"{type(model).__name__} is laid out like no family this library knows: the nearest one expects "
+        f"{', '.join(missing(nearest, model))}.",
+        "Pass aw.load(model, anatomy=aw.Anatomy(...)) with the paths of this model's parts.",
+    )
+
+
+def whole_layers(model: nn.Module) -> Anatomy | None:
+    """An anatomy that knows the embedding, the layers and the read-out; None where even these are not found."""
+    names = {id(module): name for name, module in model.named_modules()}
+    embed, unembed = _given(model, "get_input_embeddings"), _given(model, "get_output_embeddings")
+    stacks = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m)]
+    stacks = [(n, m) for n, m in stacks if not any(n.startswith(f"{other}.") for other, _ in stacks)]
+    beside_embed = names.get(id(embed), "").rpartition(".")[0]  # not the layers of a vision tower
+    stacks = [s for s in stacks if s[0].rpartition(".")[0] == beside_embed] or stacks
+    if id(embed) not in names or id(unembed) not in names or not stacks:
+        return None
+    layers = max(stacks, key=lambda s: sum(p.numel() for p in s[1].parameters()))[0]
+    home, _, _ = layers.rpartition(".")
+    beside = find(model, home) if home else model
+    norms = [n for n, m in (beside or model).named_children() if "norm" in f"{n} {type(m).__name__}".lower()]
+    norms += [n for n, _ in (beside or model).named_children() if n in ("ln_f",)]
+    final = [n for n in norms if "embed" not in n] or norms
+    if not final:
+        return None
+    dot = f"{home}." if home else ""
+    return Anatomy(layers, dot + final[-1], names[id(unembed)], names[id(embed)], **_scales(model))
+
+
+def _given(model: nn.Module, method: str) -> Any:
+    try:
+        return getattr(model, method)()
+    except (AttributeError, NotImplementedError):
+        return None
+
+
+def _scales(model: nn.Module) -> dict[str, Any]:
+    """Multipliers and caps by the names that configs give them."""
+    config = text_config(model)
+    found: dict[str, Any] = {}
+    for name in ("residual_multiplier",):
+        if getattr(config, name, None) not in (None, 1.0):
+            found["multiplier"] = name
+    for name, spelled in (("logit_scale", "logit_scale"), ("logits_scaling", "/logits_scaling")):
+        if getattr(config, name, None) not in (None, 1.0):
+            found["logit_scale"] = spelled
+    if getattr(config, "final_logit_softcapping", None):
+        found["softcap"] = "final_logit_softcapping"
+    return found
+
+
+def discovered(model: nn.Module) -> list[Anatomy]:
+    """Anatomies read off the names of the model's modules: none, or a few that differ in what names do not tell."""
+    base = whole_layers(model)
+    if base is None:
+        return []
+    layers = find(model, base.layers)
+    assert isinstance(layers, nn.ModuleList)
+    layer = layers[0]
+    attn, mlp = _first(layer, _ATTN), _first(layer, _MLP)
+    out = attn and _first(layer, _OUT, attn)
+    if not (attn and out and mlp):
+        return []
+    home = base.layers.rpartition(".")[0]
+    position = _first(model, _POS, home) if home else _first(model, _POS)
+    inside = "" if mlp == "fc2" else mlp
+    taken = replace(
+        base,
+        attn=attn,
+        attn_out=out,
+        attn_norm=_first(layer, _ATTN_NORM),
+        attn_post_norm=_first(layer, _ATTN_POST) if _first(layer, _MLP_POST) else None,
+        mlp=mlp,
+        mlp_norm=_first(layer, _MLP_NORM),
+        mlp_in=_first(layer, _IN, inside),
+        mlp_mul=_first(layer, _MUL, inside) if _first(layer, "gate_proj|w1", inside) else None,
+        mlp_down=_first(layer, _DOWN, inside) or f"{mlp}.down_proj",
+        mlp_post_norm=_first(layer, _MLP_POST),
+        experts=_experts(layers),
+    )
+    if taken.attn_post_norm and not _first(layer, "pre_feedforward_layernorm|pre_mlp_layernorm|input_layernorm"):
+        taken = replace(taken, attn_norm=None, mlp_norm=None)
+    if taken.mlp_mul is None and taken.mlp_in and "gate_up" in taken.mlp_in:
+        taken = replace(taken, mlp_mul=taken.mlp_in)
+    return [
+        replace(taken, pos=pos, qkv=qkv, parallel=parallel, n_kv_heads=kv)
+        for pos in dict.fromkeys((position, None))
+        for parallel in (False, True)
+        for qkv, kv in _projections(find(layer, attn))
+    ]
+
+
+def _first(root: nn.Module, names: str, below: str = "") -> str | None:
+    """The first of ``names`` that exists in ``root`` (inside its part ``below``), as a path from ``root``."""
+    dot = f"{below}." if below else ""
+    return next((dot + name for name in names.split("|") if find(root, dot + name) is not None), None)
+
+
+def _projections(attention: nn.Module | None) -> Iterator[tuple[QKV, str | int | None]]:
+    """(projections, key heads): what the attention module's names leave open."""
+    assert attention is not None
+    fused = next((name for name in _FUSED if find(attention, name) is not None), None)
+    assert LLAMA.qkv is not None
+    split = replace(LLAMA.qkv, sinks="sinks", q_norm="q_norm|q_layernorm|query_layernorm|q_ln")
+    split = replace(split, k_norm="k_norm|k_layernorm|key_layernorm|k_ln", softcap="attn_logit_softcapping")
+    bases: list[tuple[QKV, str | int | None]] = [(split, "num_key_value_heads")]
+    if fused:
+        one = replace(split, q=fused, k=fused, v=fused)
+        bases = [
+            (replace(one, layout="thirds"), "num_key_value_heads"),
+            (replace(one, layout="grouped"), "num_key_value_heads"),
+            (replace(one, layout="per_head"), None),
+            (replace(one, layout="thirds"), 1),
+        ]
+    for qkv, kv in bases:
+        for rotary, table in (("halves", "doubled"), ("interleaved", "doubled"), ("interleaved", "interleaved")):
+            for switch in (*(name for name in ("use_rope", "is_sliding") if hasattr(attention, name)), None):
+                yield replace(qkv, rotary=rotary, rotary_table=table, rotary_if=switch), kv
+
+
+def _experts(layers: nn.ModuleList) -> Experts | None:
+    """The experts of the first layer that has some."""
+    for layer in layers:
+        for mlp in _MLP.split("|"):
+            experts, router = _first(layer, "experts", mlp), _first(layer, "gate|router", mlp)
+            if experts and router:
+                shared = _first(layer, "shared_experts|shared_expert|shared_mlp", mlp)
+                return Experts(router, experts, shared, _first(layer, "shared_expert_gate", mlp))
+    return None

@@ -1,0 +1,93 @@
+"""A mixture of experts taken apart: what the router chose and what each expert wrote, by the model's own modules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ...words.errors import GranularityError
+from ..anatomy.anatomy import Experts, find
+from ..anatomy.rounding import accumulation, half_ulp
+
+if TYPE_CHECKING:
+    from ..model import Model
+    from ..tracing.record import Recording
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The mixture of one layer at some positions.
+
+    ``parts`` are router weight times expert output, in the model's dtype; ``shared`` what the experts add that every
+    token passes, or None. ``parts.sum(1) + shared`` is the MLP's output up to the rounding of that sum.
+    """
+
+    indices: Int[Tensor, "position slot"]
+    weights: Float[Tensor, "position slot"]
+    parts: Float[Tensor, "position slot d_model"]
+    shared: Float[Tensor, "position d_model"] | None
+
+    def error(self, out: Float[Tensor, "position d_model"]) -> tuple[Tensor, Tensor]:
+        """(recorded MLP output - parts - shared, its rounding bound), in float64."""
+        parts = self.parts.double()
+        total, size = parts.sum(1), parts.abs().sum(1)
+        if self.shared is not None:
+            total, size = total + self.shared.double(), size + self.shared.double().abs()
+        # Every partial sum rounds once; experts may be computed together, in another order of their products.
+        count = self.parts.shape[1] + 2
+        spread = size.amax(-1, keepdim=True)
+        bound = count * half_ulp(size, out.dtype) + accumulation(self.parts.shape[-1]) * spread
+        return out.double() - total, bound
+
+
+def mlp_input(model: Model, rec: Recording, layer: int) -> Float[Tensor, "position d_model"]:
+    """What the MLP of ``layer`` reads, in the model's dtype: its norm of the stream, or the stream itself."""
+    from ..selfcheck.check import parallel
+
+    stream = rec.streams[layer] if parallel(model) else rec.mid(layer)
+    if model.anatomy.mlp_norm is None:
+        return stream
+    with model.quiet():
+        return model.call(model.module(model.anatomy.mlp_norm, layer), stream[None])[0]
+
+
+@torch.no_grad()
+def mixture(model: Model, rec: Recording, layer: int, positions: Any = slice(None)) -> Mixture:
+    """Call the router of ``layer`` on what its MLP read, then each chosen expert alone.
+
+    Raises:
+        GranularityError: the layer has no experts, or ones that cannot be called one at a time.
+    """
+    where = model.anatomy.experts
+    if where is None or not model.has_experts(layer):
+        raise GranularityError(f"The MLP of layer {layer} is no mixture of experts.", f"a.neurons({layer}) splits it.")
+    x = mlp_input(model, rec, layer)[positions]
+    router, experts = model.module(where.router, layer), model.module(where.experts, layer)
+    device = next((p.device for p in experts.parameters()), model.home)
+    with model.quiet():
+        x = x.to(device)
+        chosen = router(x)
+        if not (isinstance(chosen, tuple) and len(chosen) == 3):
+            raise GranularityError(
+                f"The router of layer {layer} does not return scores, weights and indices.",
+                "Experts can be told apart with transformers 5.15 or newer.",
+            )
+        _, weights, indices = chosen
+        slots = [experts(x, indices[:, i : i + 1], weights[:, i : i + 1]) for i in range(indices.shape[1])]
+        shared = _shared(model, where, layer, x)
+    home = model.home
+    parts = torch.stack(slots, 1).to(home)
+    return Mixture(indices.to(home), weights.to(home).float(), parts, None if shared is None else shared.to(home))
+
+
+def _shared(model: Model, where: Experts, layer: int, x: Tensor) -> Tensor | None:
+    module = find(model.layer(layer), where.shared)
+    if module is None:
+        return None
+    out: Tensor = module(x)
+    gate = find(model.layer(layer), where.shared_gate)
+    return out if gate is None else torch.sigmoid(gate(x)) * out

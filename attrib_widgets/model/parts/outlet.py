@@ -1,0 +1,81 @@
+"""What happens to a sublayer's output before it is added to the stream: a norm of its own, a multiplier, or nothing.
+
+Both are linear once the norm's scale is frozen, so a direction of the stream is pulled back through them like
+through the final norm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..anatomy.norms import FrozenNorm
+from ..anatomy.rounding import half_ulp
+
+if TYPE_CHECKING:
+    from ..model import Model
+
+Sublayer = Literal["attn", "mlp"]
+
+
+@dataclass(frozen=True)
+class Outlet:
+    """How the output of one sublayer enters the stream: ``multiplier * norm(output)``."""
+
+    norm: FrozenNorm | None
+    multiplier: float
+
+    @property
+    def plain(self) -> bool:
+        """The output is added as it is."""
+        return self.norm is None and self.multiplier == 1
+
+    def pull(self, v: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
+        """A direction of the stream as a direction of the sublayer's output, before :meth:`scale`."""
+        v = v if self.multiplier == 1 else v * self.multiplier
+        return v if self.norm is None else self.norm.pull(v)
+
+    def scale(self, given: Float[Tensor, "position d_model"]) -> Float[Tensor, "position"]:
+        """The frozen scale of the norm at what the sublayer gave; 1 without a norm."""
+        return torch.ones(len(given), device=given.device) if self.norm is None else self.norm.scale(given)
+
+    def constant(self, v: Float[Tensor, "direction d_model"]) -> Float[Tensor, "direction"]:
+        """What the norm's bias writes along directions of the stream."""
+        return v.new_zeros(len(v)) if self.norm is None else (v @ self.norm.bias) * self.multiplier
+
+    def push(self, part: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
+        """What a part of the output becomes in the stream, before :meth:`scale`; the transpose of :meth:`pull`."""
+        part = part if self.norm is None else self.norm.push(part)
+        return part if self.multiplier == 1 else part * self.multiplier
+
+    @property
+    def bias(self) -> Float[Tensor, "d_model"] | None:
+        """What the norm adds by itself, or None."""
+        if self.norm is None or not bool(self.norm.bias.any()):
+            return None
+        return self.norm.bias * self.multiplier
+
+    def error(
+        self, given: Float[Tensor, "position d_model"], written: Float[Tensor, "position d_model"]
+    ) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
+        """(what was added to the stream - this reading of the sublayer's output, its rounding bound), in float64."""
+        expected = given.double() if self.norm is None else self.norm(given).double()
+        bound = torch.zeros_like(expected)
+        if self.norm is not None:  # norms round at most three times on the way (normalised, gained, biased)
+            size = written.double().abs() / abs(self.multiplier or 1)
+            bound = 3 * half_ulp(size, written.dtype) + 1e-5 * size.amax(-1, keepdim=True)
+        if self.multiplier != 1:
+            expected = expected * self.multiplier
+            # The multiplier itself is a float32 number in the product.
+            bound = bound * abs(self.multiplier) + half_ulp(expected, written.dtype) + 6e-8 * expected.abs()
+        return written.double() - expected, bound
+
+
+def outlet_of(model: Model, sublayer: Sublayer, layer: int) -> Outlet:
+    """The :class:`Outlet` of the attention or the MLP of ``layer``."""
+    path = getattr(model.anatomy, f"{sublayer}_post_norm")
+    return Outlet(None if path is None else model.norm(path, layer), model.multiplier)

@@ -1,0 +1,1 @@
+"""Does this model add up? The check, its report, and the table of families."""

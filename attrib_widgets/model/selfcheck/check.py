@@ -1,0 +1,351 @@
+"""Does this model add up? Run once at load, on a short prompt of ordinary tokens.
+
+Four questions, each answered with the worst element in units of its own rounding bound:
+stream (before + attention + MLP = after), heads (their writes and the bias = the recorded sublayer output),
+attention (recomputed from q, k, v, or heard in the layer's own module, = the recorded z), read-out (norm and
+unembedding = the printed logits).
+What fails is shown coarsely with the reason; a model whose read-out fails is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...result import Table, render_text
+from ...words.errors import AnatomyError, AttribError, GranularityError
+from ..anatomy.anatomy import Anatomy, Geometry, geometry, resolved
+from ..anatomy.discovery import candidates
+from ..anatomy.rounding import accumulation, half_ulp, projection_error, require_float32, worst
+from ..parts.attention import heard_error, score_cap, scores_error
+from ..parts.experts import mixture, mlp_input
+from ..parts.outlet import outlet_of
+from ..tracing.record import Recording, record
+
+if TYPE_CHECKING:
+    from ..model import Model
+
+PROBE_TOKENS = 9
+GRANULARITIES = ("heads", "sublayers", "layers")
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """What was found exact on the loaded model.
+
+    ``granularity`` is ``"heads"``, ``"sublayers"`` or ``"layers"``; ``reason`` says in words why it is not finer, and
+    ``remark`` something to know about a model that is exact all the same; ``scores_reason`` and ``mlp_reason`` say why
+    scores and the inside of the MLPs are not exact where the rest is. ``numbers`` maps each question to its worst
+    element in units of the rounding bound (at most 1 passes).
+    """
+
+    granularity: str
+    attention_ok: bool
+    reason: str = ""
+    numbers: dict[str, float] = field(default_factory=dict)
+    remark: str = ""
+    mlp_reason: str = ""
+    scores_reason: str = ""
+
+    @property
+    def scores_ok(self) -> bool:
+        """Queries, keys and scores are known exactly, not patterns and values alone."""
+        return self.attention_ok and not self.scores_reason
+
+    @property
+    def no_scores(self) -> str:
+        """Why scores are not known, in words."""
+        return self.scores_reason or self.reason
+
+    @property
+    def mlp_ok(self) -> bool:
+        """What the MLPs read is known exactly, and experts add up to them."""
+        return not self.mlp_reason
+
+    @property
+    def rank(self) -> tuple[int, int, float]:
+        """Smaller is better: granularity, how much of the inside is not exact, and how far the rest is off.
+
+        Attention that could not be recomputed at all is further off than any number: the reason is then that of the
+        likeliest anatomy, not of one that does not fit.
+        """
+        inside = (self.attention_ok, self.scores_ok, self.mlp_ok)
+        finest = GRANULARITIES.index(self.granularity), sum(not ok for ok in inside)
+        if finest == (0, 0):
+            return *finest, 0.0
+        untold = self.granularity == "sublayers" and "attention" not in self.numbers
+        untold |= bool(self.scores_reason) and "scores" not in self.numbers
+        return *finest, math.inf if untold else max(self.numbers.values(), default=0.0)
+
+    @property
+    def ok(self) -> bool:
+        """Everything is exact, per head."""
+        return self.granularity == "heads" and self.scores_ok
+
+    def __repr__(self) -> str:
+        rows = [[name, f"{value:.2f}", "passes" if value <= 1 else "FAILS"] for name, value in self.numbers.items()]
+        table = Table(
+            f"Self-check: exact per {self.granularity.rstrip('s')}",
+            ["question", "worst element, in its rounding bound", ""],
+            rows,
+            footer=self.reason or self.scores_reason or self.remark,
+        )
+        return render_text(table)
+
+
+def stream_error(
+    record: Recording, layer: int, dtype: torch.dtype, parallel: bool, positions: Any = slice(None)
+) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
+    """(after - before - attention - MLP, its rounding bound) of one layer, in float64."""
+    before = record.streams[layer][positions].double()
+    attn, mlp = record.attn_write[layer][positions].double(), record.mlp_write[layer][positions].double()
+    after = record.streams[layer + 1][positions].double()
+    total = before + attn + mlp
+    if parallel:  # the three are added in an order that differs between families
+        partial = torch.stack(
+            [half_ulp(attn + mlp, dtype), half_ulp(before + attn, dtype), half_ulp(before + mlp, dtype)]
+        )
+        first = partial.amax(0)
+    else:
+        first = half_ulp(before + attn, dtype)
+    return after - total, first + torch.maximum(half_ulp(after, dtype), half_ulp(total, dtype))
+
+
+def head_error(
+    model: Model, record: Recording, layer: int, positions: Any = slice(None)
+) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
+    """(recorded output projection - heads - bias, its rounding bound) of one layer, in float64."""
+    weight, bias = model.out_weight(layer)
+    z, out = record.z[layer][positions], record.attn_out[layer][positions]
+    return projection_error(z, weight, bias, out, model.out_lengths(layer))
+
+
+def readout_error(model: Model, record: Recording) -> tuple[Tensor, Tensor]:
+    """(logits before the soft cap - float32 product with the model's normalised stream, bound), kept positions."""
+    x = record.streams[-1][record.kept]
+    with model.quiet():
+        y = model.call(model.module(model.anatomy.final_norm), x).float()
+    weight, scale = model.unembed_weight.float(), model.logit_scale
+    bias = model.unembed_bias
+    total = ((y @ weight).double() + (0 if bias is None else bias.double())) * scale
+    spread = (y.square() @ weight.square()).sqrt().double() * abs(scale)
+    out = record.precap.double()
+    rounded = half_ulp(torch.maximum(out.abs(), spread), record.precap.dtype)
+    bound = (2 if scale == 1 else 3) * rounded + accumulation(y.shape[-1]) * spread
+    return out - total, bound
+
+
+def cap_error(model: Model, record: Recording) -> tuple[Tensor, Tensor]:
+    """(printed - soft cap of the unembedding's output, bound), kept positions."""
+    pre, cap = record.precap.double(), model.softcap
+    expected = pre if cap is None else cap * torch.tanh(pre / cap)
+    return record.logits.double() - expected, 8 * half_ulp(expected, record.logits.dtype)
+
+
+@torch.no_grad()
+def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> tuple[Anatomy, Geometry, SelfCheck]:
+    """Try the anatomies that fit ``model`` and keep the one that is exact at the finest granularity.
+
+    Raises:
+        AnatomyError: no anatomy explains the printed logits.
+        NumberError: a setting of torch takes float32 away.
+    """
+    require_float32()
+    best: tuple[Anatomy, Geometry, SelfCheck] | None = None
+    refusals: list[str] = []
+    recordings: dict[Any, Recording] = {}
+    for anatomy in candidates(model.hf, override):
+        try:
+            anatomy = resolved(anatomy, model.hf)
+            model.anatomy, model.geometry = anatomy, geometry(anatomy, model.hf)
+            model.forget()
+            found = _check(model, recordings)
+        except AttribError as reason:
+            refusals.append(reason.message)
+            continue
+        except (
+            RuntimeError,
+            IndexError,
+            AttributeError,
+            TypeError,
+            ValueError,
+        ) as reason:  # parts of the wrong kind or shape
+            first = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
+            refusals.append(f"a part named by the anatomy has the wrong shape or kind ({first})")
+            continue
+        if best is None or found.rank < best[2].rank:
+            best = (anatomy, model.geometry, found)
+        if found.ok and found.mlp_ok:
+            break
+    model.forget()
+    if best is None:
+        raise AnatomyError(
+            f"{type(model.hf).__name__} does not add up: {refusals[0].rstrip(chr(46))}.",
+            "Nothing is shown rather than something wrong. Pass anatomy= if its parts are elsewhere.",
+        )
+    if best[0].attn is None and refusals:  # whole layers: say what stood in the way of more
+        best = (*best[:2], replace(best[2], reason=f"{refusals[0].rstrip(chr(46))}, so only whole layers are shown"))
+    return best
+
+
+def probe_ids(model: Model) -> list[int]:
+    """A short prompt of ordinary tokens spread over the vocabulary."""
+    special, size = set(model.special_ids), model.n_embeddings
+    spread = (1 + (7919 * (k + 1)) % max(size - 1, 1) for k in range(4 * PROBE_TOKENS))
+    ids = [i for i in dict.fromkeys(spread) if i not in special and i < size][:PROBE_TOKENS]
+    return ids or [0]
+
+
+def _check(model: Model, recordings: dict[Any, Recording]) -> SelfCheck:
+    anatomy, numbers = model.anatomy, {}
+    rec = _record(model, recordings)
+    if not bool(torch.isfinite(rec.logits).all()):
+        raise AnatomyError("its logits on a probe prompt are NaN or infinite")
+    numbers["read-out"] = max(worst(*readout_error(model, rec)), worst(*cap_error(model, rec)))
+    if not numbers["read-out"] <= 1:
+        raise AnatomyError(
+            f"the printed logits are not the unembedding ({anatomy.unembed}) of the final norm "
+            f"({anatomy.final_norm}) of the stream (off by {numbers['read-out']:.0f} times its rounding)"
+        )
+    model.norm(anatomy.final_norm)
+    if anatomy.pos:
+        assert rec.embed is not None and rec.pos is not None
+        total = rec.embed.double() + rec.pos.double()
+        numbers["embedding"] = worst(rec.streams[0].double() - total, half_ulp(total, rec.streams[0].dtype))
+        if not numbers["embedding"] <= 1:
+            raise AnatomyError(f"{anatomy.embed} and {anatomy.pos} do not add up to what layer 0 reads")
+    if anatomy.attn is None:
+        return SelfCheck("layers", False, "only its layers, its norm and its unembedding are known", numbers)
+    stream = [worst(*stream_error(rec, i, rec.streams[i].dtype, parallel(model))) for i in range(model.n_layers)]
+    numbers["stream"] = max(stream)
+    if not numbers["stream"] <= 1:
+        layer = next(i for i, v in enumerate(stream) if not v <= 1)
+        reason = (
+            f"{anatomy.attn_post_norm or anatomy.attn_out} and "
+            f"{anatomy.mlp_post_norm or anatomy.mlp_output or anatomy.mlp} of layer {layer} "
+            "do not add up to what the layer writes, so only whole layers are shown"
+        )
+        return SelfCheck("layers", False, reason, numbers)
+    mlp_reason = _mlp_check(model, rec, numbers)
+    coarse = SelfCheck("sublayers", False, numbers=numbers, mlp_reason=mlp_reason)
+    try:
+        numbers["heads"] = max(_head_check(model, rec, i) for i in range(model.n_layers))
+    except (AttribError, RuntimeError) as refused:
+        return replace(coarse, reason=_words(refused))
+    if not numbers["heads"] <= 1:
+        reason = f"the heads of {anatomy.attn_out} and its bias do not add up to its output, so heads are not shown"
+        return replace(coarse, reason=reason)
+    more = ""
+    try:
+        numbers["attention"] = max(scores_error(model, rec, i) for i in range(model.n_layers))
+        reason = "attention recomputed from queries, keys and values is not what the heads wrote"
+    except (AttribError, RuntimeError, AttributeError, TypeError) as refused:
+        reason, more = f"attention could not be recomputed ({_words(refused)})", "; pass anatomy= to say where it is"
+    if numbers.get("attention", math.inf) <= 1:
+        return SelfCheck("heads", True, "", numbers, _ignored_cap(model), mlp_reason)
+    return _heard_check(model, rec, replace(coarse, reason=f"{reason}, so heads are not shown{more}"), reason + more)
+
+
+def _heard_check(model: Model, rec: Recording, coarse: SelfCheck, reason: str) -> SelfCheck:
+    """What is exact where the anatomy's ``q``, ``k`` and what follows them are not: what the layers themselves do."""
+    found = [heard_error(model, rec, i) for i in range(model.n_layers)]
+    missed, values = (max(numbers) for numbers in zip(*found, strict=True))
+    if not missed <= 1:
+        return coarse
+    numbers = {name: value for name, value in coarse.numbers.items() if name != "attention"}
+    numbers["attention"] = missed
+    if "attention" in coarse.numbers:
+        numbers["scores"] = coarse.numbers["attention"]
+    if not values <= 1:
+        why = f"its heads' values are no projection of what its layers read ({reason})"
+        return replace(coarse, granularity="heads", numbers=numbers, reason=why)
+    numbers["values"] = values
+    return SelfCheck("heads", True, "", numbers, "", coarse.mlp_reason, reason)
+
+
+def _words(refused: Exception) -> str:
+    """An error as part of a sentence."""
+    text = refused.message if isinstance(refused, AttribError) else (str(refused).splitlines() or ["unknown"])[0]
+    return text.rstrip(".")
+
+
+def _mlp_check(model: Model, rec: Recording, numbers: dict[str, float]) -> str:
+    """Why neurons' inputs or experts are not exact; "" when they are. Adds the worst errors to ``numbers``."""
+    reasons = []
+    for layer in range(model.n_layers):
+        try:
+            if model.has_experts(layer):
+                where = f"the experts of layer {layer} do not add up to its MLP"
+                name, found = "experts", worst(*mixture(model, rec, layer).error(rec.mlp_out[layer]))
+            else:
+                where = f"the MLP of layer {layer} does not read {model.anatomy.mlp_norm or 'the stream'}"
+                name, found = "MLP input", _mlp_input_error(model, rec, layer)
+        except (AttribError, RuntimeError, AttributeError, TypeError, ValueError) as refused:
+            reasons.append(_words(refused))
+            continue
+        numbers[name] = max(numbers.get(name, 0.0), found)
+        if not found <= 1:
+            reasons.append(where)
+    return reasons[0] if reasons else ""
+
+
+def _mlp_input_error(model: Model, rec: Recording, layer: int) -> float:
+    """The recorded output of the MLP's input projection against its product with what the anatomy says it reads."""
+    path = model.anatomy.mlp_in
+    if path is None or not rec.mlp_entered or rec.mlp_entered[layer] is None:
+        raise GranularityError(f"the MLP of layer {layer} has no input projection {path!r}")
+    module = model.module(path, layer)
+    weight, bias = model.weights(module)
+    lengths = torch.linalg.vector_norm(weight, dim=0)
+    given = rec.mlp_entered[layer]
+    assert given is not None
+    return worst(*projection_error(mlp_input(model, rec, layer), weight, bias, given, lengths))
+
+
+def _record(model: Model, known: dict[Any, Recording]) -> Recording:
+    """The probe prompt, recorded once for all anatomies that look in the same places."""
+    a = model.anatomy
+    inside = (a.attn, a.attn_out, a.attn_post_norm, a.mlp, a.mlp_in, a.mlp_output, a.mlp_post_norm, a.multiplier)
+    key = (a.layers, a.final_norm, a.unembed, a.embed, a.pos, *inside, a.logit_scale, a.softcap)
+    try:
+        if key not in known:
+            try:
+                known[key] = record(model, probe_ids(model), inside=True)
+            except Exception:  # the MLP's input projection is not where the anatomy says: the rest may be
+                known[key] = record(model, probe_ids(model))
+        return known[key]
+    except Exception as reason:  # whatever the tracer says of a path it cannot read there
+        first = (str(reason).strip().splitlines() or [type(reason).__name__])[-1]
+        raise AnatomyError(f"its parts could not be read in the order of the anatomy ({first})") from reason
+
+
+def _ignored_cap(model: Model) -> str:
+    qkv, attn = model.anatomy.qkv, model.anatomy.attn
+    capped = qkv and attn and qkv.softcap and getattr(model.module(attn, 0), qkv.softcap, None)
+    if not capped or score_cap(model, 0) is not None:
+        return ""
+    return (
+        f"{model.name} was trained with its attention scores capped at {capped:g} and runs here without the cap, "
+        "because torch's fused attention has none: load it with attn_implementation='eager' to have it back"
+    )
+
+
+def _head_check(model: Model, rec: Recording, layer: int) -> float:
+    attn, mlp = outlet_of(model, "attn", layer), outlet_of(model, "mlp", layer)
+    return max(
+        worst(*head_error(model, rec, layer)),
+        worst(*attn.error(rec.attn_out[layer], rec.attn_write[layer])),
+        worst(*mlp.error(rec.mlp_out[layer], rec.mlp_write[layer])),
+    )
+
+
+def parallel(model: Model) -> bool:
+    """Whether attention and MLP read the same stream."""
+    flag = model.anatomy.parallel
+    return bool(getattr(model.config, flag, False)) if isinstance(flag, str) else flag

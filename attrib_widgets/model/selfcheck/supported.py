@@ -1,0 +1,166 @@
+"""Which families are exact at which granularity: a table made by running the self-check, not by hand.
+
+``python -m attrib_widgets.model.selfcheck.supported NAME`` loads a small random model of one family and prints its
+report; ``--write`` makes the table of all families anew, and a test holds the committed one against a fresh run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...result import Result, Table
+from ...words.errors import AttribError
+from ..anatomy.families import FAMILIES
+from .specimen import families, small_tokenizer, specimen
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..model import Model
+
+TABLE = Path(__file__).with_name("supported.json")
+NOT_TRIED = "not tried"
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the self-check said of one family.
+
+    ``exact_per`` is ``"head"``, ``"sublayer"``, ``"layer"``, ``"refused"``, or ``"not tried"`` where no small model
+    could be built; ``inside`` what the MLPs split into, ``"neurons"``, ``"experts"`` or ``""``; ``known`` whether
+    the family's anatomy is written down (else it was read off its module names); ``reason`` why it is not finer.
+    """
+
+    family: str
+    exact_per: str
+    inside: str = ""
+    known: bool = False
+    reason: str = ""
+
+
+@dataclass(eq=False, repr=False)
+class Supported(Result):
+    """The families of one version of transformers. Made by :func:`supported`."""
+
+    transformers: str
+    rows: list[Family]
+
+    def __getitem__(self, family: str) -> Family:
+        found = next((row for row in self.rows if row.family == family), None)
+        if found is None:
+            raise AttribError(
+                f"{family!r} is not in the table of transformers {self.transformers}.",
+                "Load the model and read model.report(): the self-check decides, not this table.",
+            )
+        return found
+
+    def exact_per(self, granularity: str) -> list[str]:
+        """The families that are exact per ``"head"``, ``"sublayer"`` or ``"layer"``."""
+        return [row.family for row in self.rows if row.exact_per == granularity]
+
+    def summary(self) -> Table:
+        rows = []
+        for name in ("head", "sublayer", "layer", "refused", NOT_TRIED):
+            found = self.exact_per(name)
+            shown = ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "")
+            rows.append([name if name in ("refused", NOT_TRIED) else f"per {name}", shown, str(len(found))])
+        return Table(
+            f"Families of transformers {self.transformers}: exact at which granularity",
+            ["exact", "families", ""],
+            rows,
+            note="Found by the self-check on small random models; it runs again on every model that is loaded.",
+            footer=".to_dataframe() has every family, with the reason where it is coarse or refused.",
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Columns ``family``, ``exact_per``, ``inside``, ``known``, ``reason``."""
+        import pandas as pd
+
+        return pd.DataFrame([vars(row) for row in self.rows])
+
+
+def supported() -> Supported:
+    """Which families are exact at which granularity, as the self-check found on small random models.
+
+    The table that ships with this version; any other model is checked when it is loaded.
+    """
+    data = json.loads(TABLE.read_text("utf-8"))
+    return Supported(data["transformers"], [Family(**row) for row in data["families"]])
+
+
+def checked(family: str, hf: Any) -> Model:
+    """``hf`` with the anatomy that is written down for ``family``: nothing read off names stands in for a wrong one.
+
+    Raises:
+        AnatomyError: the family is refused.
+    """
+    from ..model import Model
+
+    found, refusals = [], []
+    for anatomy in FAMILIES.get(family) or (None,):
+        try:
+            found.append(Model(hf, small_tokenizer(), name=family, anatomy=anatomy))
+        except AttribError as reason:
+            refusals.append(reason)
+    if not found:
+        raise refusals[0]
+    return min(found, key=lambda model: model.check.rank)
+
+
+def tried(family: str) -> Family:
+    """Run the self-check on a small random model of ``family``."""
+    known = family in FAMILIES
+    try:
+        hf = specimen(family)
+    except AttribError as reason:
+        return Family(family, NOT_TRIED, known=known, reason=reason.message)
+    try:
+        model = checked(family, hf)
+    except AttribError as reason:
+        return Family(family, "refused", known=known, reason=reason.message)
+    inside = ""
+    if model.check.mlp_ok and model.granularity != "layers":
+        inside = "experts" if any(model.has_experts(i) for i in range(model.n_layers)) else "neurons"
+    why = model.check.reason or model.check.scores_reason or model.check.mlp_reason
+    return Family(family, model.granularity.removesuffix("s"), inside, known, why)
+
+
+def fresh() -> dict[str, Any]:
+    """The whole table, made by running every check."""
+    import transformers
+
+    return {"transformers": transformers.__version__, "families": [vars(tried(name)) for name in families()]}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line: 0 when the families that were asked for are exact per head."""
+    from transformers.utils import logging
+
+    parser = argparse.ArgumentParser(prog="python -m attrib_widgets.model.selfcheck.supported", description=__doc__)
+    parser.add_argument("family", nargs="*", help="a model_type of transformers, for example llama")
+    parser.add_argument("--write", action="store_true", help="make the table of all families anew")
+    args = parser.parse_args(argv)
+    logging.set_verbosity_error()
+    if args.write:
+        TABLE.write_text(json.dumps(fresh(), indent=1) + "\n", "utf-8")
+        print(supported())
+    coarse = 0
+    for name in args.family:
+        try:
+            model = checked(name, specimen(name))
+        except AttribError as reason:
+            print(f"{name}: {reason}")
+            coarse += 1
+        else:
+            print(model.report())
+            coarse += not (model.check.ok and model.check.mlp_ok)
+    return min(coarse, 1)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,264 @@
+"""The only tracing that reads: one forward pass of the model becomes a :class:`Recording`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import nnsight
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...words.errors import AnatomyError
+from ..anatomy.anatomy import find
+from ..listen import given_to
+from .edits import Edits, edited
+
+if TYPE_CHECKING:
+    from ..model import Model
+
+
+@dataclass
+class Recording:
+    """Tensors of one forward pass, in the model's dtype and on its device. Lists run over layers.
+
+    ``streams`` has one entry more than there are layers: the last is what the final norm reads.
+    ``attn_write`` and ``mlp_write`` are what was added to the stream; ``attn_out`` and ``mlp_out`` the sublayer
+    outputs before a post-norm and a multiplier (the same tensors where there is neither). ``logits`` are as printed,
+    ``precap`` the same before the soft cap, both for ``kept`` positions only. ``attn_inputs`` is what the attention
+    modules were given beside the stream, by name. ``mlp_entered`` is filled on request only.
+    """
+
+    streams: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    z: list[Float[Tensor, "position heads_times_d_head"]] = field(default_factory=list)
+    attn_out: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    attn_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    mlp_out: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    mlp_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    attn_inputs: list[dict[str, Any]] = field(default_factory=list)
+    mlp_entered: list[Float[Tensor, "position neuron"] | None] = field(default_factory=list)
+    embed: Float[Tensor, "position d_model"] | None = None
+    pos: Float[Tensor, "position d_model"] | None = None
+    logits: Float[Tensor, "kept vocab"] = field(default_factory=lambda: torch.empty(0))
+    precap: Float[Tensor, "kept vocab"] = field(default_factory=lambda: torch.empty(0))
+    kept: list[int] = field(default_factory=list)
+
+    def mid(self, layer: int) -> Float[Tensor, "position d_model"]:
+        """The stream between attention and MLP of a sequential ``layer``, rounded as the model rounds it."""
+        return self.streams[layer] + self.attn_write[layer]
+
+    def bytes(self) -> int:
+        """Memory held by the recorded tensors (shared ones counted once)."""
+        lists = [self.streams, self.z, self.attn_out, self.attn_write, self.mlp_out, self.mlp_write]
+        tensors = [t for part in lists for t in part] + [self.logits, self.precap]
+        tensors += [t for t in (self.embed, self.pos) if t is not None]
+        return sum(size for size in {t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
+
+
+def _first(value: Any) -> Tensor:
+    """The hidden states of a module output, which some families wrap in a tuple."""
+    out = value[0] if isinstance(value, tuple) else value
+    assert isinstance(out, Tensor)
+    return out
+
+
+def _rows(value: Any, positions: int) -> Tensor:
+    """A copy of one batch row as [position, width] (families that flatten batch and position included).
+
+    A copy, because some families later add to their own output in place.
+    """
+    tensor = _first(value).detach()
+    return tensor.reshape(-1, tensor.shape[-1])[-positions:].clone()
+
+
+def forward_options(model: Model, keep: Sequence[int] | None) -> dict[str, Any]:
+    """Keyword arguments of the forward pass: no cache, and only the logits that are asked for."""
+    options: dict[str, Any] = {"use_cache": False}
+    if "logits_to_keep" in inspect.signature(type(model.hf).forward).parameters:
+        options["logits_to_keep"] = 1 if keep is None else torch.tensor(list(keep))  # on the CPU it fits any device
+    return options
+
+
+def refuse_rebuilt(model: Model) -> None:
+    """The parts that are read are those that were wrapped: a module put in their place later would run unseen.
+
+    Raises:
+        AnatomyError: one of them was replaced since the model was loaded.
+    """
+    a, root = model.anatomy, model.traced
+    layers, wrapped = find(model.hf, a.layers), root.get(a.layers)
+    pairs = [(p, find(model.hf, p), root.get(p)) for p in (a.final_norm, a.unembed, a.pos) if p]
+    if isinstance(layers, nn.ModuleList) and len(layers) == len(wrapped):
+        inside = [p for p in (a.attn, a.attn_out, a.attn_post_norm, a.mlp_output or a.mlp, a.mlp_post_norm) if p]
+        for i, (layer, block) in enumerate(zip(layers, wrapped, strict=True)):
+            pairs.append((f"{a.layers}.{i}", layer, block))
+            pairs += [(f"{a.layers}.{i}.{p}", find(layer, p), block.get(p)) for p in inside]
+        changed = next((path for path, module, envoy in pairs if envoy._module is not module), None)
+    else:
+        changed = a.layers
+    if changed is not None:
+        raise AnatomyError(
+            f"{changed} of {model.name} was replaced since the model was loaded.", "Load it again: aw.load(model, ...)."
+        )
+
+
+def record(
+    model: Model,
+    ids: Sequence[int],
+    keep: Sequence[int] | None = None,
+    inside: bool = False,
+    edits: Edits | None = None,
+) -> Recording:
+    """Run the model once on ``ids`` and keep what the decomposition needs.
+
+    Args:
+        ids: token ids of one prompt.
+        keep: positions whose printed logits are kept; None keeps the last one.
+        inside: keep the output of every MLP's input projection as well (the self-check compares it).
+        edits: what is replaced on the way (see :mod:`.edits`); the recording then holds what became of it.
+    """
+    return record_many(model, [ids], keep, inside, edits)[0]
+
+
+def record_many(
+    model: Model,
+    prompts: Sequence[Sequence[int]],
+    keep: Sequence[int] | None = None,
+    inside: bool = False,
+    edits: Edits | None = None,
+) -> list[Recording]:
+    """:func:`record` for several prompts of equal length, in one forward pass (``edits`` are of one prompt)."""
+    refuse_rebuilt(model)
+    anatomy, root, each, edits = model.anatomy, model.traced, len(prompts[0]), edits or {}
+    tokens = torch.tensor([list(ids) for ids in prompts], device=model.device)
+    count = tokens.numel()
+    options = forward_options(model, keep)
+    unembed = root.get(anatomy.unembed)
+    blocks, final = root.get(anatomy.layers), root.get(anatomy.final_norm)
+    with model.quiet(), root.trace(input_ids=tokens, **options):
+        rec: Recording = nnsight.save(Recording())
+        if anatomy.pos:  # reads follow the order of execution
+            rec.embed = _rows(root.get(anatomy.embed).output, count)
+            rec.pos = _rows(root.get(anatomy.pos).output, count)
+        for i, block in enumerate(blocks):
+            if ("stream", i) in edits:
+                block.input = edited(block.input, edits["stream", i])
+            rec.streams.append(_rows(block.input, count))
+            if anatomy.attn:
+                inner = block.get(anatomy.attn)
+                rec.attn_inputs.append(given_to(inner._module, inner.inputs, rec.streams[i].shape[-1]))
+                out = block.get(anatomy.attn_out)
+                if ("z", i) in edits:
+                    out.input = edited(out.input, edits["z", i], model.heads_of(i))
+                rec.z.append(_rows(out.input, count))
+                if ("attn", i) in edits:
+                    out.output = edited(out.output, edits["attn", i])
+                rec.attn_out.append(_rows(out.output, count))
+                if anatomy.attn_post_norm:
+                    rec.attn_write.append(_rows(block.get(anatomy.attn_post_norm).output, count))
+                if inside:
+                    has = anatomy.mlp_in and find(block._module, anatomy.mlp_in) is not None
+                    rec.mlp_entered.append(_rows(block.get(anatomy.mlp_in).output, count) if has else None)
+                writer = block.get(anatomy.mlp_output or anatomy.mlp)
+                if ("mlp", i) in edits:
+                    writer.output = edited(writer.output, edits["mlp", i])
+                rec.mlp_out.append(_rows(writer.output, count))
+                if anatomy.mlp_post_norm:
+                    rec.mlp_write.append(_rows(block.get(anatomy.mlp_post_norm).output, count))
+        if ("stream", len(blocks)) in edits:
+            final.input = edited(final.input, edits["stream", len(blocks)])
+        rec.streams.append(_rows(final.input, count))
+        rec.precap = _first(unembed.output).detach().clone()
+        rec.logits = root.output.logits.detach().clone()
+    rec.attn_write = _added(rec.attn_write or rec.attn_out, model.multiplier)
+    rec.mlp_write = _added(rec.mlp_write or rec.mlp_out, model.multiplier)
+    if "logits_to_keep" not in options:  # an older forward prints every position: keep what was asked for
+        picked = [each - 1] if keep is None else list(keep)
+        rec.precap, rec.logits = rec.precap[:, picked].clone(), rec.logits[:, picked].clone()
+    rec.precap = rec.logits if model.softcap is None else model.scaled(rec.precap)
+    rec.kept = [each - 1] if keep is None else [int(k) for k in keep]
+    return [_prompt(rec, row, len(prompts), each, model.home) for row in range(len(prompts))]
+
+
+def _prompt(rec: Recording, row: int, count: int, each: int, home: torch.device) -> Recording:
+    """One prompt's part of a recording of ``count`` prompts of ``each`` tokens, in memory of its own on one device."""
+
+    def own(tensor: Tensor) -> Tensor:
+        alone = count == 1 or len(tensor) == each  # learned positions are looked up once for all prompts
+        return (tensor if alone else tensor[row * each : (row + 1) * each].clone()).to(home)
+
+    found = Recording(kept=list(rec.kept))
+    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write"):
+        setattr(found, name, [own(t) for t in getattr(rec, name)])
+    if rec.attn_write is rec.attn_out:
+        found.attn_write = found.attn_out
+    if rec.mlp_write is rec.mlp_out:
+        found.mlp_write = found.mlp_out
+    found.embed, found.pos = (None if t is None else own(t) for t in (rec.embed, rec.pos))
+    moved: dict[int, Any] = {}  # layers share what they are given: one copy of it will do
+    for given in rec.attn_inputs:
+        for value in given.values():
+            moved.setdefault(id(value), _given(value, row, count, home))
+    found.attn_inputs = [{k: moved[id(v)] for k, v in given.items()} for given in rec.attn_inputs]
+    found.mlp_entered = [None if t is None else own(t) for t in rec.mlp_entered]
+    found.precap, found.logits = ((t[row] if count == 1 else t[row].clone()).to(home) for t in (rec.precap, rec.logits))
+    if rec.precap is rec.logits:
+        found.precap = found.logits
+    return found
+
+
+def _given(value: Any, row: int, count: int, home: torch.device) -> Any:
+    """One prompt's part of what an attention module was given, as a batch of one."""
+    if isinstance(value, (tuple, list)):
+        return tuple(_given(v, row, count, home) for v in value)
+    if not isinstance(value, Tensor):
+        return value
+    table = value.dim() < 3 - (not value.is_floating_point())  # of rotations, say: the same for every prompt
+    size = 0 if count == 1 or table or value.shape[0] % count else value.shape[0] // count  # 1, or one per head
+    return (value[row * size : (row + 1) * size] if size else value).to(home)
+
+
+def _added(parts: list[Tensor], multiplier: float) -> list[Tensor]:
+    """What is added to the stream, rounded as the model rounds it."""
+    return parts if multiplier == 1 else [part * multiplier for part in parts]
+
+
+def record_neurons(
+    model: Model, ids: Sequence[int], layers: Sequence[int], positions: Sequence[int]
+) -> dict[int, Float[Tensor, "position neuron"]]:
+    """What the MLP's down-projection reads (the neurons' activations) in ``layers`` at ``positions``.
+
+    Costs one forward pass up to the last of the layers.
+    """
+    places = [(model.anatomy.mlp_down, "input")]
+    return {layer: found[0] for layer, found in record_inside(model, ids, layers, positions, places).items()}
+
+
+def record_inside(
+    model: Model,
+    ids: Sequence[int],
+    layers: Sequence[int],
+    positions: Sequence[int],
+    places: Sequence[tuple[str | None, str]],
+) -> dict[int, list[Float[Tensor, "position width"]]]:
+    """What modules inside ``layers`` read or give at ``positions``.
+
+    Args:
+        places: (path in the layer, ``"input"`` or ``"output"``), in the order in which the model runs them.
+
+    Costs one forward pass up to the last of the layers.
+    """
+    anatomy, root = model.anatomy, model.traced
+    tokens = torch.tensor([list(ids)], device=model.device)
+    options = forward_options(model, None)
+    wanted, count, index = sorted(set(layers)), len(ids), list(positions)
+    blocks = root.get(anatomy.layers)
+    with model.quiet(), root.trace(input_ids=tokens, **options) as tracer:
+        found = nnsight.save({})
+        for layer in wanted:
+            found[layer] = [_rows(getattr(blocks[layer].get(path), end), count)[index] for path, end in places]
+        tracer.stop()
+    return {layer: [values.to(model.home) for values in made] for layer, made in found.items()}

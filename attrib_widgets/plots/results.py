@@ -1,0 +1,260 @@
+"""matplotlib figures of results: the same finding as the view, for papers and slides."""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ..analysis.attribution.attribution import Attribution
+from ..analysis.attribution.buildup import Buildup
+from ..analysis.attribution.phrases import PhraseAttribution
+from ..analysis.attribution.positions import PositionAttribution
+from ..analysis.heads.attention import Attention
+from ..analysis.lens.logit_lens import LogitLens
+from ..analysis.opening.results import Contributions, Through, Worked, Writes
+from ..analysis.opening.trace import Node, Trace
+from ..result import others_label, signed, visible
+
+PLUS, MINUS = "#0067A5", "#B84E00"
+#: Maps say the sign as bars do: with the colours of the bars, over white at zero.
+SIGNED = LinearSegmentedColormap.from_list("signed", [MINUS, "white", PLUS])
+_LABEL = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "0.7", "linewidth": 0.5}
+
+
+class Plot(Figure):
+    """A matplotlib figure that a notebook shows whatever backend is set, and that nothing keeps open."""
+
+    def _repr_png_(self) -> bytes:
+        out = BytesIO()
+        self.savefig(out, format="png", dpi=110)
+        return out.getvalue()
+
+
+@singledispatch
+def figure_of(result: Any, **options: Any) -> Figure:
+    """A figure of ``result``.
+
+    Raises:
+        TypeError: this type of result has no figure.
+    """
+    raise TypeError(f"There is no figure of {type(result).__name__}; its numbers are in .to_dataframe().")
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = Plot(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _bars(title: str, labels: list[str], values: list[float], unit: str, cumulative: bool) -> Figure:
+    """Signed horizontal bars, each starting where the last one ended when ``cumulative``."""
+    figure, axes = _axes(7, 0.9 + 0.28 * len(labels))
+    ends = np.cumsum(values)
+    starts = np.concatenate([[0.0], ends[:-1]]) if cumulative else np.zeros(len(values))
+    rows = np.arange(len(labels))
+    axes.barh(rows, values, left=starts, color=[MINUS if v < 0 else PLUS for v in values], height=0.7)
+    span = float(np.ptp(np.concatenate([[0.0], starts + values, starts]))) or 1.0
+    for row, (start, value) in enumerate(zip(starts, values, strict=True)):
+        axes.text(max(start, start + value) + 0.01 * span, row, signed(value), va="center", fontsize=8)
+    axes.set_yticks(rows, labels)
+    axes.invert_yaxis()
+    axes.axvline(0, color="0.6", linewidth=0.8)
+    axes.set_xlabel(unit)
+    axes.set_title(title, loc="left", fontsize=10, wrap=True)
+    return figure
+
+
+def _largest(labels: list[str], values: list[float], k: int) -> tuple[list[str], list[float]]:
+    """The ``k`` largest rows by magnitude, and one row for the rest."""
+    order = sorted(range(len(values)), key=lambda i: -abs(values[i]))
+    shown, rest = order[:k], order[k:]
+    names, numbers = [labels[i] for i in shown], [values[i] for i in shown]
+    if rest:
+        names.append(others_label(len(rest)))
+        numbers.append(sum(values[i] for i in rest))
+    return names, numbers
+
+
+@figure_of.register
+def _(result: Attribution, k: int = 12) -> Figure:
+    labels, values = _largest(result.labels, result.values.tolist(), k)
+    return _bars(result.title(), labels, values, f"{result.unit}, adding up to {result.actual:.2f}", cumulative=True)
+
+
+@figure_of.register
+def _(result: Buildup) -> Figure:
+    unit = f"{result.unit} so far, ending at {result.attribution.actual:.2f}"
+    return _bars(result.title(), result.steps, result.added.tolist(), unit, cumulative=True)
+
+
+@figure_of.register
+def _(result: Contributions, k: int = 20) -> Figure:
+    labels = [visible(t) if kind == "token" else t for t, kind in zip(result.labels, result.kinds, strict=True)]
+    values = result.values.tolist()
+    if result.axis != "source" or len(labels) > 60:
+        labels, values = _largest(labels, values, k)
+    return _bars(result.title, labels, values, result.unit, cumulative=False)
+
+
+@figure_of.register
+def _(result: Writes) -> Figure:
+    entries = [*result.promoted, *reversed(result.suppressed)]
+    labels, values = [visible(e[0]) for e in entries], [e[2] for e in entries]
+    return _bars(f"What {result.component} writes", labels, values, "logits of the next token", cumulative=False)
+
+
+@figure_of.register
+def _(result: Worked, k: int = 20) -> Figure:
+    labels, values = _largest([str(i) for i in range(len(result.products))], result.products.tolist(), k)
+    return _bars(f"{result.head}: written x direction, by number of the stream", labels, values, result.unit, False)
+
+
+def _map(axes: Axes, values: np.ndarray[Any, Any], signs: bool) -> Any:
+    top = float(np.nanmax(np.abs(values))) or 1.0
+    low = -top if signs else 0.0
+    return axes.imshow(values, cmap=SIGNED if signs else "Blues", vmin=low, vmax=top, aspect="auto")
+
+
+@figure_of.register
+def _(result: Attention) -> Figure:
+    count = len(result.heads)
+    columns = min(count, 8)
+    lines = -(-count // columns)
+    tokens = [visible(t) for t in result.run.tokens]
+    size = 1.5 if count > 1 else max(3.5, 0.32 * len(tokens))
+    figure = Plot(figsize=(size * columns + 1.2, size * lines + 0.8), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False)
+    hidden = np.triu(np.ones((len(tokens), len(tokens)), dtype=bool), 1)
+    for i, axes in enumerate(grid.flat):
+        if i >= count:
+            axes.set_visible(False)
+            continue
+        _map(axes, np.where(hidden, np.nan, result.patterns[i].numpy()), result.weighting == "contribution")
+        axes.set_title(str(result.heads[i]), fontsize=8)
+        if count == 1 and len(tokens) <= 60:
+            axes.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8)
+            axes.set_yticks(range(len(tokens)), tokens, fontsize=8)
+        else:
+            axes.set_xticks([])
+            axes.set_yticks([])
+    figure.suptitle(f"{result.title} ({result.unit})", fontsize=10)
+    return figure
+
+
+@figure_of.register
+def _(result: Through, k: int = 15) -> Figure:
+    strongest = result.values.abs().sum(0).argsort(descending=True)[:k].tolist()
+    figure, axes = _axes(1.8 + 0.5 * len(strongest), 1.4 + 0.3 * len(result.tokens))
+    image = _map(axes, result.values[:, strongest].numpy(), True)
+    axes.set_xticks(range(len(strongest)), [str(result.components[i]) for i in strongest], rotation=90)
+    axes.set_yticks(range(len(result.tokens)), [visible(t) for t in result.tokens])
+    axes.set_title(f"Through {result.head}: source token and who wrote it ({result.unit})", loc="left", fontsize=10)
+    figure.colorbar(image, ax=axes)
+    return figure
+
+
+@figure_of.register
+def _(result: Trace, k: int = 40) -> Figure:
+    """The ``k`` largest steps as lines from where a part wrote to who read it: tokens across, layers upwards."""
+    run = result.attribution.run
+    layers = result.attribution.model.n_layers
+    figure, axes = _axes(1.6 + 1.2 * run.n_positions, 2.2 + 0.8 * layers)
+
+    def place(node: Node) -> tuple[float, float]:
+        part = node.component
+        if part is None:
+            return float(node.position or 0), layers + 0.4
+        height = -0.6 if part.layer is None else part.layer + (0.55 if part.kind == "mlp" else 0.0)
+        if part.kind != "head":
+            return float(node.position or 0), height
+        index = part.index or 0  # heads beside each other, their names in turns above and below
+        aside = (index + 0.5) / result.attribution.model.n_heads - 0.5
+        return (node.position or 0) + 0.7 * aside, height + 0.12 * (1 - 2 * (index % 2))
+
+    steps = [(n, c) for n, _ in result.root.walk() for c in n.children if c.kind == "part"]
+    steps = sorted(steps, key=lambda step: -abs(step[1].value))[:k]
+    top = max((abs(c.value) for _, c in steps), default=0.0) or 1.0
+    named = set()
+    for reader, writer in steps:
+        (x0, y0), (x1, y1) = place(writer), place(reader)
+        colour, width = MINUS if writer.value < 0 else PLUS, 0.5 + 5 * abs(writer.value) / top
+        axes.plot([x0, x1], [y0, y1], color=colour, linewidth=width, alpha=0.6, solid_capstyle="round")
+        if (x0, y0) not in named:
+            named.add((x0, y0))
+            axes.text(x0, y0, writer.label, fontsize=6, ha="center", va="center", bbox=_LABEL)
+    axes.text(*place(result.root), f"{result.actual:.2f}", fontsize=8, ha="center", va="center", bbox=_LABEL)
+    axes.set_xticks(range(run.n_positions), [visible(t) for t in run.tokens])
+    axes.set_yticks([-0.6, *range(layers)], ["tokens", *(f"layer {layer}" for layer in range(layers))])
+    axes.set_xlim(-0.6, run.n_positions - 0.4)
+    axes.set_title(result.title(), loc="left", fontsize=10, wrap=True)
+    axes.set_xlabel(f"the {len(steps)} largest steps\n{result.balance()}", fontsize=7)
+    return figure
+
+
+@figure_of.register
+def _(result: PositionAttribution, k: int = 25) -> Figure:
+    title = f"Contributions at every position ({result.unit})"
+    return _by_token(title, result.run.tokens, result.labels, result.values, k)
+
+
+@figure_of.register
+def _(result: PhraseAttribution, k: int = 25) -> Figure:
+    labels = [f"{visible(t)} {100 * p:.0f} %" for t, p in zip(result.tokens, result.log_probs.exp(), strict=True)]
+    return _by_token(f"{result.title()} ({result.unit})", labels, result.labels, result.values, k)
+
+
+def _by_token(title: str, tokens: list[str], labels: list[str], values: Tensor, k: int) -> Figure:
+    """A map of ``values`` [token, component], for the ``k`` components with the largest numbers."""
+    strongest = sorted(values.abs().amax(0).argsort(descending=True)[:k].tolist())
+    figure, axes = _axes(1.8 + 0.34 * len(strongest), 1.4 + 0.3 * len(tokens))
+    image = _map(axes, values[:, strongest].numpy(), True)
+    axes.set_xticks(range(len(strongest)), [labels[i] for i in strongest], rotation=90)
+    axes.set_yticks(range(len(tokens)), [visible(t) for t in tokens])
+    axes.set_title(title, loc="left", fontsize=10, wrap=True)
+    figure.colorbar(image, ax=axes)
+    return figure
+
+
+LENS = {
+    "top": "probability of the top prediction",
+    "probability": "probability of {}",
+    "rank": "rank of {} (1 is the top)",
+    "entropy": "entropy, in nats",
+    "kl": "KL(output || row), in nats",
+}
+
+
+@figure_of.register
+def _(result: LogitLens, show: str = "top") -> Figure:
+    """Layers upwards from the tokens. ``show`` is one of top, probability, rank, entropy, kl."""
+    if show not in LENS:
+        raise TypeError(f"There is no lens figure of {show!r}: use one of {', '.join(LENS)}.")
+    tops = result.top_probabilities[..., 0] if show == "top" else getattr(result, show)
+    values = tops.float().numpy()
+    rows, columns = values.shape
+    figure, axes = _axes(1.6 + 0.62 * columns, 1.5 + 0.3 * rows)
+    # a rank is a count: its inverse runs from 1 (the top prediction) down to 0 like a probability
+    shade = np.sqrt(
+        1 / values if show == "rank" else values / (values.max() or 1) if show in ("entropy", "kl") else values
+    )
+    axes.imshow(shade, cmap="Blues", vmin=0, vmax=1, aspect="auto", origin="lower")
+    for row in range(rows):
+        for column in range(columns):
+            value = float(values[row, column])
+            top = visible(result.model.token(int(result.top_ids[row, column, 0])))[:10]
+            text = top if show == "top" else f"{value:.0f}" if show == "rank" else f"{value:.2f}"
+            ink = "white" if shade[row, column] > 0.6 else "black"
+            axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink, parse_math=False)
+    axes.set_xticks(range(columns), [visible(result.run.tokens[p]) for p in result.positions], rotation=90)
+    axes.set_yticks(range(rows), result.layers)
+    axes.set_xlabel(f"what comes after each token; colour: {LENS[show].format(visible(result.token))}")
+    axes.set_title(result.title(), loc="left", fontsize=10, wrap=True)
+    return figure

@@ -1,0 +1,1 @@
+"""The vocabulary: parts, targets, and what errors say. It imports no other room."""

@@ -1,0 +1,193 @@
+"""Estimates by gradients: exact where they must be, adding up where they must, and correlated with exact patching."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import attrib_widgets as aw
+from attrib_widgets.model.selfcheck.check import parallel
+from attrib_widgets.model.tracing.gradient import differentiate
+from fixtures import families
+
+ALL = families.FAMILIES + families.VARIANTS
+SMOOTH = {"gpt2", "gpt2_untied", "llama", "gemma3", "qwen3"}  # attention that does not turn fast along the inputs' path
+SHARP = {"qwen2", "olmo", "stablelm"}  # where it still does before layer 1
+
+
+@pytest.fixture(scope="module")
+def pair(family_model):
+    def make(name):
+        model = family_model(name)
+        ids = families.ids_of(name)
+        other = list(ids)
+        other[3] = (other[3] + 7) % 300
+        clean, corrupted = model.run(ids), model.run(other)
+        return model, clean, corrupted, int((clean.logits() - corrupted.logits()).abs().argmax())
+
+    return make
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_gradients_are_finite_differences(pair, name):
+    """Central differences of the metric along a random direction at every place, through the sweep engine."""
+    from attrib_widgets.analysis.experiments.metrics import metric_of
+    from attrib_widgets.model.tracing.edits import Edit
+    from attrib_widgets.model.tracing.sweep import sweep
+
+    model, clean, _, token = pair(name)
+    metric = metric_of(token, clean, clean.n_positions - 1)
+    sites = {"stream": clean.record.streams, "attn": clean.record.attn_out, "mlp": clean.record.mlp_out}
+    places = [(site, layer) for site in sites for layer in range(model.n_layers)]
+    found = differentiate(clean, metric.differentiable, places)
+    assert float(found.values[0]) == pytest.approx(float(clean.logits()[token]), abs=1e-5)
+    generator = torch.Generator().manual_seed(0)
+    for site, layer in places:
+        value = sites[site][layer]
+        way = torch.randn(value.shape, generator=generator) / 10
+        at = tuple(range(clean.n_positions))
+        step = 1e-2
+        swept = sweep(clean, [[Edit(site, layer, at, value + e * way)] for e in (step, -step)])
+        up, down = metric.of(swept.streams).tolist()
+        slope = float((found.at[site, layer][0] * way).sum())
+        assert slope == pytest.approx((up - down) / (2 * step), rel=2e-2, abs=2e-3), (site, layer)
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+@pytest.mark.parametrize("name", [n for n in ALL if n != "gemma2"])  # its capped logits are not linear
+def test_exact_under_a_frozen_final_norm(pair, name, direction):
+    model, clean, corrupted, token = pair(name)
+    options = dict(sites=["z", "mlp"], final_norm="frozen", direction=direction)
+    estimate = aw.attribution_patch(model, clean, corrupted, token, **options)
+    exact = aw.patch(model, clean, corrupted, token, **options)
+    last = model.n_layers - 1
+    if model.anatomy.mlp_post_norm is None:  # a live norm after each sublayer bends what it writes
+        assert estimate[f"L{last}.mlp"] == pytest.approx(exact[f"L{last}.mlp"], rel=1e-4, abs=1e-5)
+    heads = [(estimate[(last, h)], exact[(last, h)]) for h in range(model.n_heads)]
+    if parallel(model) and model.anatomy.attn_post_norm is None:
+        assert all(a == pytest.approx(b, rel=1e-4, abs=1e-5) for a, b in heads)
+    elif not parallel(model):
+        assert any(abs(a - b) > 1e-5 for a, b in heads), "heads of a sequential block pass the last MLP"
+
+
+def test_frozen_norm_needs_a_linear_target(pair):
+    model, clean, corrupted, _ = pair("gpt2")
+    for target in (aw.prob(5), aw.log_prob(5), lambda rows: rows[:, 0]):
+        with pytest.raises(aw.TargetError, match="frozen"):
+            aw.patch(model, clean, corrupted, target, final_norm="frozen")
+
+
+@pytest.mark.parametrize("method", ["atp", "atp*"])
+@pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "qwen3", "bloom", "gpt2_untied"])
+def test_correlation_with_exact_patching_is_reported(pair, name, method):
+    model, clean, corrupted, token = pair(name)
+    sites = ["z", "mlp", "q", "k", "v"]
+    estimate = aw.attribution_patch(model, clean, corrupted, token, sites=sites, method=method)
+    exact = aw.patch(model, clean, corrupted, token, sites=sites)
+    agreement = estimate.against(exact)
+    expected = torch.corrcoef(torch.stack([estimate.values, exact.values]).double())[0, 1]
+    assert agreement.correlation == pytest.approx(float(expected), abs=1e-6)
+    assert agreement.cells == len(exact.cells) and agreement.correlation > 0.5
+    assert "Estimated" in repr(estimate) and "correlation" in str(agreement)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_values_are_linear_and_positions_add_up(pair, name):
+    """z is linear in v under a held pattern, so both estimates agree; cells per position sum to whole rows."""
+    model, clean, corrupted, token = pair(name)
+    whole = aw.attribution_patch(model, clean, corrupted, token, sites=["z", "v", "mlp"])
+    each = aw.attribution_patch(model, clean, corrupted, token, sites=["z", "v", "mlp"], positions="each")
+    for site in ("z", "v", "mlp"):
+        assert torch.allclose(each.grid(site).sum(-1), whole.grid(site), atol=1e-5)
+
+
+def test_a_saturated_pattern_hides_its_gradient():
+    """Queries that are fully decided have no gradient: the plain estimate is blind, the corrected one is not."""
+    from fixtures import circuits
+
+    model = aw.load(circuits.induction(), tokenizer=circuits.tokenizer())
+    clean, corrupted = circuits.PROMPT, "w3 w7 w11 w2 w9 w2"
+    options = dict(sites=["q", "k"], direction="noise")
+    exact = aw.patch(model, clean, corrupted, "w11", **options)
+    plain = aw.attribution_patch(model, clean, corrupted, "w11", **options)
+    corrected = aw.attribution_patch(model, clean, corrupted, "w11", method="atp*", **options)
+    assert exact["L1H0.q"] > 0.1
+    assert abs(plain["L1H0.q"]) < 1e-3
+    assert corrected["L1H0.q"] > 0.1
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_edges_sum_to_nodes(pair, name):
+    model, clean, corrupted, token = pair(name)
+    for direction in ("denoise", "noise"):
+        edges = aw.edge_patch(model, clean, corrupted, token, direction=direction)
+        nodes = aw.attribution_patch(model, clean, corrupted, token, direction=direction)
+        embed = aw.attribution_patch(model, clean, corrupted, token, sites="stream", layers=[0], direction=direction)
+        for sender, value in zip(edges.senders, edges.nodes.tolist(), strict=True):
+            expected = embed.values[0] if sender.kind == "embed" else nodes[sender]
+            assert value == pytest.approx(float(expected), abs=1e-5), sender
+    assert edges["L1H0", "logits"] == pytest.approx(edges["L1H0", "logits"])
+    assert edges["L2.mlp", "L0H0.q"] == 0.0, "nothing flows backwards"
+    assert len(edges.to_dataframe()) == int((edges.values != 0).sum())
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_integrated_gradients_are_complete(pair, name):
+    model, clean, corrupted, token = pair(name)
+    for cut in range(model.n_layers + 1):
+        five = aw.integrated_gradients(model, clean, corrupted, token, cut=cut, steps=5)
+        assert five.total - five.gap == pytest.approx(five.error * five.gap, abs=1e-6)
+        if any(model.has_experts(layer) for layer in range(cut, model.n_layers)):
+            continue  # the path jumps where a token changes its experts: completeness is not to be had
+        if cut > (name in SHARP) or name in SMOOTH:
+            assert abs(five.error) <= 0.02, f"{name}: error of {five.error:.3f} at cut {cut}"
+        many = aw.integrated_gradients(model, clean, corrupted, token, cut=cut, steps=100)
+        assert abs(many.error) <= 5e-4, f"{name}: error of {many.error:.1e} at cut {cut} after 100 steps"
+    before = [p for p in range(clean.n_positions) if p != 3]
+    inputs = aw.integrated_gradients(model, clean, corrupted, token, steps=5)
+    assert (inputs.values[before] == 0).all(), "only one input differs"
+
+
+def test_estimated_total_effects(pair):
+    model, clean, corrupted, token = pair("gpt2")
+    a = aw.attribute(clean, token)
+    for direction in ("noise", "denoise"):
+        found = aw.estimated_effects(a, corrupted, direction)
+        patched = aw.attribution_patch(model, clean, corrupted, token, direction=direction)
+        gap = float(patched.gap[0])
+        assert all(value == pytest.approx(patched[c] * gap, abs=1e-4) for c, value in found.items()), direction
+    assert aw.estimated_effects(a, corrupted) == found
+    zero = aw.estimated_effects(a)
+    assert len(zero) == model.n_layers * (model.n_heads + 1)
+    record, d = clean.record, model.geometry[0].d_head
+    from attrib_widgets.analysis.experiments.metrics import metric_of
+
+    metric = metric_of(token, clean, clean.n_positions - 1)
+    z = differentiate(clean, metric.differentiable, [("z", 1)]).at["z", 1][0]
+    expected = float((z * record.z[1])[:, d : 2 * d].sum())
+    assert zero[aw.component("L1H1")] == pytest.approx(expected, abs=1e-5)
+
+
+def test_weights_get_no_gradient_and_frozen_ones_stay_frozen():
+    hf = families.build("llama").requires_grad_(False)
+    model = aw.load(hf, tokenizer=families.tokenizer("llama"))
+    ids = families.ids_of("llama")
+    other = list(ids)
+    other[3] = 9
+    frozen = aw.attribution_patch(model, ids, other, 5)
+    assert not any(p.requires_grad for p in hf.parameters())
+    hf.requires_grad_(True)
+    assert torch.allclose(frozen.values, aw.attribution_patch(model, ids, other, 5).values)
+    assert all(p.grad is None for p in hf.parameters())
+
+
+def test_errors(pair):
+    model, clean, corrupted, token = pair("gpt2")
+    with pytest.raises(aw.PositionError, match="place to cut"):
+        aw.integrated_gradients(model, clean, corrupted, token, cut=9)
+    with pytest.raises(aw.PositionError, match="steps"):
+        aw.integrated_gradients(model, clean, corrupted, token, steps=0)
+    with pytest.raises(aw.ComponentError, match=r"atp\*"):
+        aw.attribution_patch(model, clean, corrupted, token, sites="pattern")
+    assert "gap" in repr(aw.integrated_gradients(model, clean, corrupted, token))
+    assert "logits" in repr(aw.edge_patch(model, clean, corrupted, token))

@@ -1,0 +1,156 @@
+"""Opening a row with a dictionary: the features, the decoder's bias and the error sum to the bar."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import attrib_widgets as aw
+from attrib_widgets.saes.readers import write_sae
+from attrib_widgets.saes.sae import SAE
+from attrib_widgets.words.components import component
+from fixtures import families
+
+ALL = families.FAMILIES + families.VARIANTS
+
+
+def random_sae(site: str, width: int, features: int = 50, seed: int = 0) -> SAE:
+    """A dictionary that knows nothing: its error row has to make up for everything."""
+    torch.manual_seed(seed)
+    return SAE(
+        component(site), "topk", torch.randn(width, features), torch.randn(features) * 0.1,
+        torch.randn(features, width), torch.randn(width) * 0.3, k=6,
+    )  # fmt: skip
+
+
+def identity(site: str, width: int) -> SAE:
+    """Every number and its negative is a feature."""
+    both = torch.cat([torch.eye(width), -torch.eye(width)])
+    return SAE(component(site), "standard", both.T.contiguous(), torch.zeros(2 * width), both, torch.zeros(width))
+
+
+def widths(model) -> dict[str, int]:
+    return {"L1": model.d_model, "L1.mlp": model.d_model, "L1.attn": model.n_heads * model.geometry[0].d_head}
+
+
+@pytest.mark.parametrize("dtype", families.DTYPES)
+@pytest.mark.parametrize("name", ALL)
+def test_rows_sum_to_the_bar(family_model, name, dtype):
+    model = family_model(name, families.DTYPES[dtype])
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    for row, site in (("L1.mlp", "L1.mlp"), ("L1H2", "L1.attn"), ("L1H0", "L1.attn")):
+        for sae in (random_sae(site, widths(model)[site]), identity(site, widths(model)[site])):
+            found = a.features(row, sae)
+            assert found.parent_value == a[row]
+            size = 1 + float(found.values.abs().sum())
+            assert abs(found.gap) <= 1e-6 * size, f"{name} {dtype} {row}: {found.total} for {a[row]}"
+    stream = a.features("L1", random_sae("L1", model.d_model))
+    written = [c for c in a.components if c.kind in ("embed", "pos") or (c.layer is not None and c.layer <= 1)]
+    # The stream is what was written below it, up to the rounding of its own additions.
+    slack = 1e-5 if dtype == "float32" else 0.05
+    assert abs(stream.total - sum(a[c] for c in written)) <= slack * (1 + sum(abs(a[c]) for c in written))
+    assert abs(stream.gap) <= 1e-6 * (1 + float(stream.values.abs().sum()))
+
+
+def test_the_identity_dictionary_has_no_error_and_its_features_are_neurons_of_the_stream(family_model):
+    model = family_model("gpt2", torch.float32)
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    found = a.features("L1.mlp", identity("L1.mlp", model.d_model))
+    assert found["L1.mlp/error"] == pytest.approx(0, abs=1e-9) and found["decoder bias"] == 0
+    written, u = a.run.record.mlp_write[1][-1], a.worked("L1H0").direction
+    for number, value in zip(found.numbers[:-2], found.values[:-2].tolist(), strict=True):
+        i = number % model.d_model
+        assert value == pytest.approx(float(written[i] * u[i]), abs=1e-6)
+
+
+def test_a_planted_feature_is_found(family_model):
+    """A dictionary whose one feature is what the MLP wrote carries the whole bar."""
+    model = family_model("gpt2", torch.float32)
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    row = torch.nn.functional.normalize(a.run.record.mlp_write[1][-1], dim=0)
+    rows = torch.cat([row[None], torch.zeros(3, model.d_model)])
+    sae = SAE(component("L1.mlp"), "topk", rows.T.contiguous(), torch.zeros(4), rows, torch.zeros(model.d_model), k=1)
+    found = a.features("L1.mlp", sae)
+    assert found.labels == ["L1.mlp/0", "decoder bias", "L1.mlp/error"] and found.kinds == ["feature", "bias", "error"]
+    assert found["L1.mlp/0"] == pytest.approx(a["L1.mlp"], abs=1e-5)
+    assert float(found.activations[0]) == pytest.approx(float(a.run.record.mlp_write[1][-1].norm()), abs=1e-5)
+
+
+def test_ablating_a_feature_changes_the_head_by_its_row(family_model):
+    """Row by row: z without a feature, through the output projection of the head, in the frozen direction."""
+    model = family_model("llama", torch.float32)
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    sae = random_sae("L1.attn", widths(model)["L1.attn"])
+    found, d = a.features("L1H2", sae), model.geometry[0].d_head
+    u, weight = a.worked("L1H2").direction, model.out_weight(1)[0]
+    for number, activation, value in zip(found.numbers[:-2], found.activations, found.values, strict=False):
+        written = (activation * sae.w_dec[number])[2 * d : 3 * d] @ weight[2 * d : 3 * d]
+        assert float(value) == pytest.approx(float(written @ u), abs=1e-5)
+    assert found.site == "L1.attn" and all(label.startswith("L1.attn/") for label in found.labels[:-2])
+
+
+def test_what_cannot_be_opened_is_refused(family_model):
+    model = family_model("gpt2", torch.float32)
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    with pytest.raises(aw.ComponentError, match="read_sae"):
+        a.features("L1.mlp")
+    for row in ("embed", "L9.mlp", "L1N3"):
+        with pytest.raises(aw.ComponentError):
+            a.features(row, identity("L1.mlp", model.d_model))
+    sae = identity("L1.mlp", model.d_model)
+    for row, message in {
+        "L9": "has no layer 9.*0 to 2",
+        "L1.attn": "through one of its heads.*L1H0",
+        "embed": "no dictionary",
+    }.items():
+        with pytest.raises(aw.ComponentError, match=message):
+            a.features(row, sae)
+    below = aw.attribute(a.run, aw.score("L1H0", query=-1, key=1))
+    with pytest.raises(aw.ComponentError, match="L1 lies behind"):
+        below.features("L1", sae)
+    with pytest.raises(aw.ComponentError, match="cannot be a dict"):
+        a.features("L1.mlp", {})
+    with pytest.raises(aw.AttribError, match="not a SAELens folder"):
+        a.features("L1.mlp", "nowhere")
+    with pytest.raises(aw.ComponentError, match=r"for L1\.mlp"):
+        a.features("L0.mlp", identity("L1.mlp", model.d_model))
+    with pytest.raises(aw.ComponentError, match="trained on this model"):
+        a.features("L1.mlp", identity("L1.mlp", 8))
+    found = a.features("L1.mlp", identity("L1.mlp", model.d_model))
+    with pytest.raises(aw.ComponentError, match="no feature"):
+        found.card("L2.mlp/3")
+
+
+def test_a_folder_will_do_for_a_dictionary(family_model, tmp_path):
+    model = family_model("gpt2", torch.float32)
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    sae = random_sae("L1.attn", widths(model)["L1.attn"])
+    write_sae(sae, tmp_path)
+    for folder in (tmp_path, str(tmp_path)):
+        found = a.features("L1H0", folder)
+        assert torch.equal(found.values, a.features("L1H0", sae).values)
+    assert "of L1.attn, the outputs of all heads of the layer." in found.note
+    assert found.card().through == "L1H0"
+
+
+def test_the_first_position_was_not_trained_on():
+    model = aw.load("demo")
+    run = model.run("The capital of France is")
+    notes = [aw.attribute(run, " Paris", position=position).features("L1.mlp").note for position in (0, -1)]
+    assert ["left out" in note for note in notes] == [True, False]
+    sae = aw.demo.saes()["L1.mlp"]
+    assert "left out" not in aw.attribute(run, " Paris", position=0).features("L1.mlp", sae).note
+
+
+def test_the_table_and_the_frame(family_model):
+    model = family_model("gpt2", torch.float32)
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    found = a.features("L1.mlp", random_sae("L1.mlp", model.d_model))
+    assert "L1.mlp/error" in repr(found) and "gap" in repr(found) and "of 50 features fire" in repr(found)
+    frame = found.to_dataframe()
+    assert list(frame.columns) == ["row", "label", "kind", "value", "feature", "activation", "concept"]
+    assert frame.value.sum() == pytest.approx(a["L1.mlp"], abs=1e-5)
+    card = found.card(found.labels[0])
+    largest = max(zip(found.values[:-2].abs().tolist(), found.numbers, strict=False))[1]
+    assert found.card().feature.index == largest
+    assert card.label == "" and card.contexts == [] and card.here[-1] == pytest.approx(float(found.activations[0]))

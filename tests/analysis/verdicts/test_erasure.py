@@ -1,0 +1,107 @@
+"""Erasers are named where there are some, and only there; the answer falls when the right parts go."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import attrib_widgets as aw
+from attrib_widgets.analysis.verdicts.erasure import written_by
+from fixtures import causal_circuits as cc
+from fixtures import families
+from fixtures.twins import Twin
+
+TWINS = families.TWINS + families.VARIANTS
+
+
+def attributed(build):
+    model = aw.load(build(), tokenizer=cc.tokenizer())
+    return aw.attribute(model.run(cc.CLEAN), cc.ANSWER)
+
+
+def test_an_erased_write_in_closed_form():
+    e = aw.erasure(attributed(cc.erasure), "L0H0")
+    assert e.remaining.tolist() == pytest.approx([1.0, 1 - cc.ERASED], abs=2e-3)
+    assert [str(x.component) for x in e.erasers] == ["L1H0"]
+    assert e.erasers[0].projection == pytest.approx(-cc.ERASED, abs=2e-3)
+    assert e.erasers[0].without == pytest.approx(0.0, abs=2e-3)
+    assert e.flagged and "L1H0 erased it" in repr(e) and "test it" in repr(e)
+    # the contribution that direct attribution shows is the unerased one
+    assert e.contribution == pytest.approx(cc.READ * 2.0 * cc.ONE / cc.scale(2.0 * (1 - cc.ERASED) + 1.0), rel=1e-3)
+
+
+def test_a_part_that_writes_the_opposite_anyway_is_no_eraser():
+    e = aw.erasure(attributed(cc.suppression), "L0H0")
+    assert e.erasers == [] and not e.flagged
+    assert [str(x.component) for x in e.opposed] == ["L1H0"]
+    assert e.opposed[0].projection == pytest.approx(-2 / 3, abs=5e-3)
+    assert e.remaining.tolist() == pytest.approx([1.0, 1.0], abs=5e-3)
+
+
+def test_nobody_erases_here():
+    e = aw.erasure(attributed(cc.erasure), "L1H1")
+    assert e.remaining.tolist() == pytest.approx([1.0], abs=1e-5) and e.erasers == [] and e.opposed == []
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_what_remains_adds_up(family_model, name):
+    """What is left at the end is 1 plus what every later part writes more than without the writer."""
+    model = family_model(name)
+    a = aw.attribute(model.run(families.PROMPT), 17)
+    for writer in ("L0H1", "L0.mlp"):
+        part = aw.component(writer)
+        expected = dict(Twin(name, families.build(name, attn="eager"), a.run.ids).writes)[writer][-1]
+        assert torch.allclose(written_by(a.run, part, a.position).double(), expected, atol=1e-4)
+        e = aw.erasure(a, writer)
+        assert len(e.remaining) == model.n_layers
+        if name not in ("gemma2", "gemma3", "olmo2"):  # a post-norm rescales what is left of its own layer
+            parallel_or_mlp = writer.endswith("mlp") or name == "gpt_neox"
+            assert float(e.remaining[0]) == pytest.approx(1.0, abs=1e-4) or not parallel_or_mlp
+        assert all(x.erased >= 0.05 and x.projection < 0 for x in e.erasers)
+        assert e.flagged == (float(e.remaining[-1]) <= 0.5)
+        assert len(e.to_dataframe()) == len(e.erasers) + len(e.opposed)
+
+
+def test_errors(family_model):
+    a = aw.attribute(family_model("gpt2").run(families.PROMPT), 17)
+    with pytest.raises(aw.ComponentError, match="ablated"):
+        aw.erasure(a, "embed")
+    with pytest.raises(aw.ComponentError, match="nothing"):
+        aw.erasure(attributed(cc.erasure), "L0H1")
+
+
+# -- greedy removal ----------------------------------------------------------------------------------------------------
+def test_both_copies_must_go():
+    """One copying head is enough for the answer; with a backup, both have to be removed."""
+    r = aw.greedy_removal(attributed(lambda: cc.backup(1.5)))
+    assert r.won and {str(c) for c in r.removed} == {"L0H0", "L1H0"}
+    assert r.steps[-1].margin <= 0 < r.steps[0].margin
+    assert r.steps[0].leader == cc.ANSWER != r.steps[-1].leader
+
+
+def test_one_is_enough_without_a_backup():
+    r = aw.greedy_removal(attributed(cc.suppression), candidates=["L0H0", "L0H1", "L1H0"])
+    assert [str(c) for c in r.removed] == ["L0H0", "L0H1"] or [str(c) for c in r.removed] == ["L0H0"]
+    assert r.won and "Without L0H0" in r.title()
+
+
+def test_every_step_is_the_joint_ablation(family_model):
+    model = family_model("gpt2")
+    run = model.run(families.PROMPT)
+    best = run.top(1)[0].id
+    r = aw.greedy_removal(aw.attribute(run, best), limit=3)
+    for i, step in enumerate(r.steps):
+        gone = [str(c) for c in r.removed[: i + 1]]
+
+        def margin(logits):
+            others = logits.clone()
+            others[:, best] = -torch.inf
+            return logits[:, best] - others.amax(-1)
+
+        a = aw.ablate(model, run, margin, components=[gone])
+        assert a.base + float(a.values[0]) == pytest.approx(step.margin, abs=1e-4)
+    assert len(r.to_dataframe()) == len(r.steps) and str(len(r.steps)) in str(len(r.removed))
+    with pytest.raises(aw.TargetError, match="one token"):
+        aw.greedy_removal(aw.attribute(run, aw.logit_diff(5, 6)))
+    with pytest.raises(aw.PositionError, match="as many tokens"):
+        aw.greedy_removal(aw.attribute(run, 5), corrupted=[*run.ids, 5])
