@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..words.errors import AnatomyError, GranularityError
-from .anatomy.anatomy import Anatomy, Geometry, bias_of, find, parallel, text_config, weight_in_out
+from .anatomy.anatomy import Anatomy, bias_of, find, parallel, text_config, weight_in_out
+from .anatomy.geometry import Geometry
 from .anatomy.norms import FrozenNorm, read_norm
 from .stamp import Key, Stamp, changes, samples, stamp_of, writable
 

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.parts.attention import Attended, Scored, attend, looks, scored
+from ...model.parts.attention import Attended, Scored, attend, scored
+from ...model.parts.scores import looks
 from ...model.tracing.edits import Edit
 from ...words.components import component, whole
 from ...words.errors import ComponentError, GranularityError, PositionError

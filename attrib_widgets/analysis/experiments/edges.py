@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.norms import FrozenNorm, no_norm
-from ...model.parts.attention import input_norm, projection_weight
+from ...model.parts.projections import input_norm, projection_weight
 from ...model.tracing.gradient import Gradients, differentiate
 from ...result import Result, Table, strongest
 from ...words.components import Component, ComponentLike, component, head

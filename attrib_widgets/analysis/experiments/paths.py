@@ -17,7 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.parts.attention import looks, normed, project, scored
+from ...model.parts.attention import scored
+from ...model.parts.projections import normed, project
+from ...model.parts.scores import looks
 from ...model.tracing.edits import Edit
 from ...model.tracing.sweep import Swept, sweep
 from ...words.errors import ComponentError, GranularityError, TargetError

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
-from ...model.parts.attention import attend, input_norm, scored
+from ...model.parts.attention import attend, scored
+from ...model.parts.projections import input_norm
 from ...words.components import head
 from ..opening.heads import carried, shares
 from ..reading.decomposition import absent_heads, decompose, parts_below

@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.parts.attention import attend, projection_weight
+from ...model.parts.attention import attend
 from ...model.parts.outlet import outlet_of
+from ...model.parts.projections import projection_weight
 from ...result import Result, Table, strongest
 from ...words.components import Component, ComponentLike, component, head
 from ...words.errors import ComponentError, TargetError

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import dot_bound, refuse_above
-from ...model.parts.attention import attend, input_norm, normed_input, projection_weight, value_direction
+from ...model.parts.attention import attend, value_direction
 from ...model.parts.outlet import outlet_of
+from ...model.parts.projections import input_norm, normed_input, projection_weight
 from ...words.components import Component
 from ...words.text import signed, visible
 from ..reading.decomposition import Rows, decompose

@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.parts.attention import attend, input_norm
+from ...model.parts.attention import attend
 from ...model.parts.experts import mlp_input
 from ...model.parts.mlp import InputProjection, check_projection, gated, input_projection, mlp_norm
+from ...model.parts.projections import input_norm
 from ...model.tracing.record import record_inside
 from ...words.components import Component
 from ...words.errors import GranularityError

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import dot_bound
-from ...model.parts.attention import input_norm, normed_input, score_direction, scored
+from ...model.parts.attention import score_direction, scored
+from ...model.parts.projections import input_norm, normed_input
 from ...words.components import Component
 from ...words.errors import PositionError
 from ...words.targets import ScoreTarget

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...words.errors import AnatomyError, AttribError, GranularityError
-from ..anatomy.anatomy import QKV, bias_of, weight_in_out
-from ..anatomy.norms import FrozenNorm, no_norm
+from ...words.errors import AttribError, GranularityError
 from ..anatomy.rounding import half_ulp, projection_error, refuse_above, worst
 from ..memory import require
 from .listen import heard
+from .projections import Projected, kv_head, normed_input, project, projection_weight, rotation
+from .scores import eager, looks
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -30,15 +30,6 @@ if TYPE_CHECKING:
 # Allowed miss of pattern @ v against the recorded z, relative to what the pattern takes from the values' magnitudes.
 LIMITS = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 _GONE = "the attention of layer {}, recomputed, is not what its heads wrote"
-
-
-@dataclass
-class Projected:
-    """One of q, k, v of a layer: before and after its norm and rotation, per query head."""
-
-    raw: Float[Tensor, "position width"]
-    final: Float[Tensor, "head position d_head"]
-    norm: FrozenNorm | None
 
 
 @dataclass
@@ -69,188 +60,6 @@ class Scored(Attended):
     blocked: Bool[Tensor, "heads_or_1 destination source"]
     scaling: float
     cap: float | None
-
-
-def _qkv(model: Network) -> QKV:
-    if model.anatomy.qkv is None:
-        raise AnatomyError(f"the attention of {model.name} is not known")
-    return model.anatomy.qkv
-
-
-def _module(model: Network, layer: int) -> nn.Module:
-    return model.module(model.anatomy.attn or "", layer)
-
-
-def _named(model: Network, layer: int, name: str | None) -> Any:
-    """An attribute of the attention module, or of the config (``"config.name"``); None where there is none."""
-    if name is None:
-        return None
-    owner: Any = model.config if name.startswith("config.") else _module(model, layer)
-    return getattr(owner, name.removeprefix("config."), None)
-
-
-def _clip(model: Network) -> float | None:
-    """What queries, keys and values are cut off at, or None."""
-    found: Any = model.config
-    for name in (_qkv(model).clip or "").split("."):
-        found = getattr(found, name, None) if name else None
-    return float(found) if found else None
-
-
-def normed_input(model: Network, rec: Recording, layer: int) -> Float[Tensor, "position d_model"]:
-    """What the attention of ``layer`` reads, in the model's dtype."""
-    return normed(model, layer, rec.streams[layer])
-
-
-def normed(model: Network, layer: int, stream: Float[Tensor, "position d_model"]) -> Float[Tensor, "position d_model"]:
-    """A stream as the attention of ``layer`` reads it, in the model's dtype."""
-    path = model.anatomy.attn_norm
-    if path is None:
-        return stream
-    with model.quiet():
-        return model.call(model.module(path, layer), stream[None])[0]
-
-
-def input_norm(model: Network, layer: int) -> FrozenNorm:
-    """The norm that the attention of ``layer`` reads through."""
-    path = model.anatomy.attn_norm
-    return no_norm(model.d_model, model.home) if path is None else model.norm(path, layer)
-
-
-@dataclass(frozen=True)
-class Rotation:
-    """Rotary embedding of one layer on one prompt: a cosine and a sine for every pair of numbers of a head.
-
-    The first ``2 * pairs`` numbers of a head are turned; ``interleaved`` pairs neighbours, else halves are paired.
-    """
-
-    cos: Float[Tensor, "position pairs"]
-    sin: Float[Tensor, "position pairs"]
-    interleaved: bool
-
-    def at(self, position: int) -> Rotation:
-        """The rotation at one position, in float32."""
-        return Rotation(self.cos[position].float(), self.sin[position].float(), self.interleaved)
-
-    def __call__(self, x: Float[Tensor, "*shape d_head"], back: bool = False) -> Float[Tensor, "*shape d_head"]:
-        """``x`` turned; ``back`` applies the transpose."""
-        pairs = self.cos.shape[-1]
-        part, rest = x[..., : 2 * pairs], x[..., 2 * pairs :]
-        shaped = part.unflatten(-1, (pairs, 2) if self.interleaved else (2, pairs))
-        axis = -1 if self.interleaved else -2
-        a, b = shaped.unbind(axis)
-        sin = -self.sin if back else self.sin
-        turned = torch.stack([a * self.cos - b * sin, b * self.cos + a * sin], axis).flatten(-2)
-        return torch.cat([turned, rest], -1)
-
-
-def rotation(model: Network, rec: Recording, layer: int) -> Rotation | None:
-    """What turns the queries and keys of ``layer``, or None where nothing does."""
-    qkv, attn = _qkv(model), _module(model, layer)
-    still = qkv.rotary_if and not getattr(attn, qkv.rotary_if, None)
-    if still or rec.attn_inputs[layer].get(_qkv(model).penalty) is not None:
-        return None
-    interleaved = qkv.rotary == "interleaved"
-    own = getattr(attn, qkv.rotary_table, None)
-    if isinstance(own, Tensor):
-        stream = rec.streams[layer]
-        table = own[: len(stream)].to(stream.device, own.dtype if qkv.float_rotary == "kept" else stream.dtype)
-        sin, cos = table.chunk(2, -1)
-        return Rotation(cos, sin, interleaved)
-    given = rec.attn_inputs[layer].get(_qkv(model).angles)
-    if given is None:
-        return None
-    cos, sin = (t.reshape(-1, t.shape[-1]) for t in given)
-    if qkv.rotary_table == "sines_first":
-        return Rotation(sin, cos, interleaved)
-    if qkv.rotary_table == "interleaved":
-        cos, sin = cos[:, ::2], sin[:, ::2]
-    elif qkv.rotary_table != "single":
-        cos, sin = cos[:, : cos.shape[-1] // 2], sin[:, : sin.shape[-1] // 2]
-    return Rotation(cos, sin, interleaved)
-
-
-def project(model: Network, rec: Recording, layer: int, which: str, x: Tensor) -> Projected:
-    """``which`` is ``"q"``, ``"k"`` or ``"v"``; ``x`` is :func:`normed_input`."""
-    geo, qkv = model.geometry[layer], _qkv(model)
-    rows = geo.rows[which]
-    with model.quiet():
-        out = model.call(model.module(f"{model.anatomy.attn}.{getattr(qkv, which)}", layer), x)
-        if int(rows.max()) >= out.shape[-1] or (qkv.layout == "split" and rows.numel() != out.shape[-1]):
-            raise AnatomyError(f"the {which} projection has {out.shape[-1]} outputs, not {rows.numel()}")
-        raw = out[:, rows.flatten().to(out.device)]
-        final, norm = raw, None
-        limit = _clip(model)
-        if limit and bool((raw.abs() > limit).any()):
-            raise GranularityError(
-                f"On this prompt the {which} projection of layer {layer} exceeds {limit:g}, where {model.name} cuts it "
-                "off: what remains is no sum of what was read."
-            )
-        path = getattr(qkv, f"{which}_norm", None)
-        if path:
-            module = model.module(f"{model.anatomy.attn}.{path}", layer)
-            norm = _head_norm(model, layer, path, module)
-            wide = norm.gain.numel() != geo.d_head
-            shaped = raw if wide else raw.view(len(raw), -1, geo.d_head)
-            final = model.call(module, shaped).reshape(len(raw), -1)
-    heads = final.view(len(raw), -1, geo.d_head).transpose(0, 1)
-    turn = rotation(model, rec, layer)
-    if turn is not None and which != "v":
-        turned = turn(heads.float() if qkv.float_rotary else heads)
-        heads = turned if qkv.float_rotary == "kept" else turned.to(heads.dtype)
-    if heads.shape[0] != geo.n_heads:
-        heads = heads.repeat_interleave(geo.group, 0)
-    return Projected(raw.float(), heads.float(), norm)
-
-
-def _head_norm(model: Network, layer: int, path: str, module: nn.Module) -> FrozenNorm:
-    weight = getattr(module, "weight", None)
-    width = weight.numel() if isinstance(weight, Tensor) else model.geometry[layer].d_head
-    return model.read_norm(module, width, f"{model.anatomy.attn}.{path}", layer)
-
-
-def _mask(
-    model: Network, rec: Recording, layer: int, shape: tuple[int, int], device: Any
-) -> tuple[Bool[Tensor, "heads_or_1 destination source"], Float[Tensor, "heads_or_1 destination source"] | None]:
-    """(where attention may not look, what the mask adds elsewhere or None)."""
-    qkv = _qkv(model)
-    given = rec.attn_inputs[layer].get(_qkv(model).mask)
-    t, s = shape
-    added: Tensor | None = None
-    if isinstance(given, Tensor) and given.dim() == 4:
-        mask = given[0, :, -t:, :s]
-        if mask.dtype == torch.bool:
-            blocked = mask if qkv.mask_true == "hidden" else ~mask
-        else:
-            blocked = mask <= torch.finfo(mask.dtype).min / 2
-            added = mask.float().masked_fill(blocked, 0)
-            added = added if bool(added.any()) else None
-    else:
-        distance = torch.arange(t, device=device)[:, None] - torch.arange(s, device=device)[None, :]
-        # Only flash attention is told of the window beside the mask; the others get no mask where none is needed.
-        window = _named(model, layer, qkv.window) if "flash" in _implementation(model) else None
-        blocked = ((distance < 0) | (distance >= (window or t)))[None]
-    own = _named(model, layer, qkv.causal)
-    if isinstance(own, Tensor):
-        blocked = blocked | ~own[0, :, s - t : s, :s].to(blocked.device).bool()
-    return blocked, added
-
-
-def allowed_keys(model: Network, rec: Recording, layer: int) -> Float[Tensor, "heads_or_1 destination source"]:
-    """What the mask of ``layer`` adds to its scores on this prompt: -inf where attention may not look."""
-    count = len(rec.streams[layer])
-    blocked, added = _mask(model, rec, layer, (count, count), rec.streams[layer].device)
-    found = torch.zeros(blocked.shape, device=blocked.device) if added is None else added
-    return found.masked_fill(blocked, -torch.inf)
-
-
-def position_penalty(model: Network, rec: Recording, layer: int, keys: int) -> Float[Tensor, "head 1 key"] | None:
-    """The position penalty that ``layer`` was given, for the first ``keys`` positions; None where it has none."""
-    given = rec.attn_inputs[layer].get(_qkv(model).penalty)
-    if not isinstance(given, Tensor):
-        return None
-    given = given.reshape(model.heads_of(layer), 1, -1)
-    return given[..., -keys:] if _qkv(model).penalty_of == "all" else given[..., :keys]
 
 
 def attend(model: Model, rec: Recording, layer: int) -> Attended:
@@ -340,27 +149,9 @@ def _miss(model: Model, rec: Recording, layer: int, found: Attended) -> tuple[Te
     z = rec.z[layer].float().view(-1, model.heads_of(layer), model.geometry[layer].d_head).transpose(0, 1)
     size = found.pattern @ found.v.abs()
     limit = LIMITS.get(model.dtype, LIMITS[torch.bfloat16])
-    if _eager(model):  # recomputed in the model's own arithmetic, up to the order of its sums
+    if eager(model):  # recomputed in the model's own arithmetic, up to the order of its sums
         limit = min(limit, max(1e-4, 2 * torch.finfo(model.dtype).eps))
     return z - found.pattern @ found.v, limit * size.double() + half_ulp(z, rec.z[layer].dtype)
-
-
-def score_cap(model: Network, layer: int) -> float | None:
-    """The cap of the scores that this model applies: torch's fused attention (sdpa) leaves it out."""
-    value = _named(model, layer, _qkv(model).softcap)
-    return float(value) if value and not _fused(model) else None
-
-
-def _implementation(model: Network) -> str:
-    return str(getattr(model.config, "_attn_implementation", None) or "")
-
-
-def _fused(model: Network) -> bool:
-    return _implementation(model) == "sdpa"
-
-
-def _eager(model: Network) -> bool:
-    return _implementation(model) == "eager"
 
 
 def _recompute(model: Model, rec: Recording, layer: int) -> Scored:
@@ -386,87 +177,6 @@ def _projected_miss(
     weight, bias = projection_weight(model, layer, which)
     lengths = torch.linalg.vector_norm(weight, dim=1)
     return projection_error(x, weight.T, bias, out.to(rec.z[layer].dtype), lengths)
-
-
-def looks(
-    model: Network,
-    rec: Recording,
-    layer: int,
-    q: Float[Tensor, "head position d_head"],
-    k: Float[Tensor, "head position d_head"],
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor, float, float | None]:
-    """Where heads look with queries ``q`` and keys ``k``: the scores, position penalty, pattern, sink, mask, scaling
-    and cap of :class:`Scored`.
-
-    They need not be those of the recording, which gives the mask and the position penalty.
-    """
-    qkv = _qkv(model)
-    scaling = _scaling(model, layer)
-    # An eager model in half precision rounds its scores and its pattern: so does this, to show what it did.
-    dtype = model.dtype if _eager(model) else torch.float32
-    fine = torch.float32 if qkv.float_scores else dtype
-    scores, alibi = _scores(model, rec, layer, q, k, scaling, fine)
-    fine = fine if qkv.alibi == "scaled" else scores.dtype
-    cap = score_cap(model, layer)
-    logits = scores if not cap else torch.tanh(scores / cap) * cap
-    blocked, added = _mask(model, rec, layer, (scores.shape[-2], scores.shape[-1]), scores.device)
-    if added is not None:
-        logits, alibi = logits.float() + added, added if alibi is None else alibi + added
-        scores = scores.float() + added
-    logits = logits.to(fine).float().masked_fill(blocked, -torch.inf)
-    sinks = _named(model, layer, qkv.sinks)
-    if isinstance(sinks, Tensor):
-        column = sinks.detach().to(model.home).float().reshape(-1, 1, 1).expand(-1, scores.shape[-2], 1)
-        full = torch.cat([logits, column], -1).to(dtype)
-        full = (full - full.amax(-1, keepdim=True)).softmax(-1).float()  # rounded where the model rounds
-        pattern, sink = full[..., :-1], full[..., -1]
-    else:
-        pattern, sink = logits.softmax(-1), None
-    return scores.float(), alibi, pattern.to(dtype).float(), sink, blocked, scaling, cap
-
-
-def _scaling(model: Network, layer: int) -> float:
-    """What multiplies the scores of ``layer``."""
-    name = _qkv(model).scaling
-    if not isinstance(name, str):
-        return float(name)
-    value = _named(model, layer, name.strip("/"))
-    if value is None:
-        return float(model.geometry[layer].d_head ** -0.5)
-    return 1 / float(value) if name.startswith("/") else float(value)
-
-
-def _scores(
-    model: Network, rec: Recording, layer: int, q: Tensor, k: Tensor, scaling: float, dtype: torch.dtype
-) -> tuple[Tensor, Tensor | None]:
-    """(scores [head, destination, source] in ``dtype``, the position penalty in them or None)."""
-    queries, keys = q.to(dtype), k.to(dtype).transpose(-1, -2)
-    alibi = position_penalty(model, rec, layer, keys.shape[-1])
-    if alibi is not None and not _fused(model):  # fused attention knows no penalty but the mask's
-        if torch.promote_types(alibi.dtype, dtype) != dtype:  # a finer penalty makes the scores as fine
-            return queries @ keys * scaling + alibi, alibi.expand(-1, queries.shape[1], -1).float()
-        alibi = alibi.to(dtype).expand(-1, queries.shape[1], -1)
-        if _qkv(model).alibi == "scaled":
-            return ((queries @ keys).float() + alibi.float()) * scaling, alibi.float() * scaling
-        return torch.baddbmm(alibi, queries, keys, alpha=scaling), alibi.float()
-    if _qkv(model).early_scaling:
-        return (queries * scaling) @ keys, None
-    return queries @ keys * scaling, None
-
-
-# -- the linear maps between a head and the normalised stream it reads ------------------------------------
-def projection_weight(model: Network, layer: int, which: str) -> tuple[Float[Tensor, "width d_model"], Tensor | None]:
-    """(weight, bias) of the q, k or v projection in float32, rows head by head."""
-    module = model.module(f"{model.anatomy.attn}.{getattr(_qkv(model), which)}", layer)
-    weight = weight_in_out(module).to(model.home)
-    rows = model.geometry[layer].rows[which].flatten().to(weight.device)
-    bias = bias_of(module)
-    return weight[:, rows].T.float(), None if bias is None else bias.to(model.home)[rows].float()
-
-
-def kv_head(model: Network, layer: int, head: int) -> int:
-    """The key and value head that query head ``head`` of ``layer`` uses."""
-    return head // model.geometry[layer].group
 
 
 def value_direction(

@@ -20,13 +20,15 @@ from torch import Tensor
 
 from ...result import Table, render_text
 from ...words.errors import AnatomyError, AttribError, GranularityError
-from ..anatomy.anatomy import Anatomy, Geometry, geometry, resolved
+from ..anatomy.anatomy import Anatomy, resolved
 from ..anatomy.discovery import candidates
+from ..anatomy.geometry import Geometry, geometry
 from ..anatomy.rounding import accumulation, half_ulp, projection_error, require_float32, worst
-from ..parts.attention import heard_error, score_cap, scores_error
+from ..parts.attention import heard_error, scores_error
 from ..parts.closing import head_error, stream_error
 from ..parts.experts import mixture, mlp_input
 from ..parts.outlet import outlet_of
+from ..parts.scores import score_cap
 from ..tracing.causality import AHEAD, causality_error
 from ..tracing.ports import port
 from ..tracing.record import Recording, record

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from ...words.errors import ComponentError, GranularityError
 from ..anatomy.rounding import half_ulp, worst
-from ..parts.attention import allowed_keys, normed_input, position_penalty, project
 from ..parts.experts import mlp_input
+from ..parts.projections import normed_input, project
+from ..parts.scores import allowed_keys, position_penalty
 from .edits import Edit, flattened
 from .ports import PRE, place, ports, require
 

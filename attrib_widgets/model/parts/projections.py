@@ -1,0 +1,180 @@
+"""What attention reads and projects: its norm, queries, keys and values, and their rotation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...words.errors import AnatomyError, GranularityError
+from ..anatomy.anatomy import QKV, bias_of, weight_in_out
+from ..anatomy.norms import FrozenNorm, no_norm
+
+if TYPE_CHECKING:
+    from ..network import Network
+    from ..tracing.record import Recording
+
+
+@dataclass
+class Projected:
+    """One of q, k, v of a layer: before and after its norm and rotation, per query head."""
+
+    raw: Float[Tensor, "position width"]
+    final: Float[Tensor, "head position d_head"]
+    norm: FrozenNorm | None
+
+
+def qkv_of(model: Network) -> QKV:
+    if model.anatomy.qkv is None:
+        raise AnatomyError(f"the attention of {model.name} is not known")
+    return model.anatomy.qkv
+
+
+def _module(model: Network, layer: int) -> nn.Module:
+    return model.module(model.anatomy.attn or "", layer)
+
+
+def setting(model: Network, layer: int, name: str | None) -> Any:
+    """An attribute of the attention module, or of the config (``"config.name"``); None where there is none."""
+    if name is None:
+        return None
+    owner: Any = model.config if name.startswith("config.") else _module(model, layer)
+    return getattr(owner, name.removeprefix("config."), None)
+
+
+def _clip(model: Network) -> float | None:
+    """What queries, keys and values are cut off at, or None."""
+    found: Any = model.config
+    for name in (qkv_of(model).clip or "").split("."):
+        found = getattr(found, name, None) if name else None
+    return float(found) if found else None
+
+
+def normed_input(model: Network, rec: Recording, layer: int) -> Float[Tensor, "position d_model"]:
+    """What the attention of ``layer`` reads, in the model's dtype."""
+    return normed(model, layer, rec.streams[layer])
+
+
+def normed(model: Network, layer: int, stream: Float[Tensor, "position d_model"]) -> Float[Tensor, "position d_model"]:
+    """A stream as the attention of ``layer`` reads it, in the model's dtype."""
+    path = model.anatomy.attn_norm
+    if path is None:
+        return stream
+    with model.quiet():
+        return model.call(model.module(path, layer), stream[None])[0]
+
+
+def input_norm(model: Network, layer: int) -> FrozenNorm:
+    """The norm that the attention of ``layer`` reads through."""
+    path = model.anatomy.attn_norm
+    return no_norm(model.d_model, model.home) if path is None else model.norm(path, layer)
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Rotary embedding of one layer on one prompt: a cosine and a sine for every pair of numbers of a head.
+
+    The first ``2 * pairs`` numbers of a head are turned; ``interleaved`` pairs neighbours, else halves are paired.
+    """
+
+    cos: Float[Tensor, "position pairs"]
+    sin: Float[Tensor, "position pairs"]
+    interleaved: bool
+
+    def at(self, position: int) -> Rotation:
+        """The rotation at one position, in float32."""
+        return Rotation(self.cos[position].float(), self.sin[position].float(), self.interleaved)
+
+    def __call__(self, x: Float[Tensor, "*shape d_head"], back: bool = False) -> Float[Tensor, "*shape d_head"]:
+        """``x`` turned; ``back`` applies the transpose."""
+        pairs = self.cos.shape[-1]
+        part, rest = x[..., : 2 * pairs], x[..., 2 * pairs :]
+        shaped = part.unflatten(-1, (pairs, 2) if self.interleaved else (2, pairs))
+        axis = -1 if self.interleaved else -2
+        a, b = shaped.unbind(axis)
+        sin = -self.sin if back else self.sin
+        turned = torch.stack([a * self.cos - b * sin, b * self.cos + a * sin], axis).flatten(-2)
+        return torch.cat([turned, rest], -1)
+
+
+def rotation(model: Network, rec: Recording, layer: int) -> Rotation | None:
+    """What turns the queries and keys of ``layer``, or None where nothing does."""
+    qkv, attn = qkv_of(model), _module(model, layer)
+    still = qkv.rotary_if and not getattr(attn, qkv.rotary_if, None)
+    if still or rec.attn_inputs[layer].get(qkv_of(model).penalty) is not None:
+        return None
+    interleaved = qkv.rotary == "interleaved"
+    own = getattr(attn, qkv.rotary_table, None)
+    if isinstance(own, Tensor):
+        stream = rec.streams[layer]
+        table = own[: len(stream)].to(stream.device, own.dtype if qkv.float_rotary == "kept" else stream.dtype)
+        sin, cos = table.chunk(2, -1)
+        return Rotation(cos, sin, interleaved)
+    given = rec.attn_inputs[layer].get(qkv_of(model).angles)
+    if given is None:
+        return None
+    cos, sin = (t.reshape(-1, t.shape[-1]) for t in given)
+    if qkv.rotary_table == "sines_first":
+        return Rotation(sin, cos, interleaved)
+    if qkv.rotary_table == "interleaved":
+        cos, sin = cos[:, ::2], sin[:, ::2]
+    elif qkv.rotary_table != "single":
+        cos, sin = cos[:, : cos.shape[-1] // 2], sin[:, : sin.shape[-1] // 2]
+    return Rotation(cos, sin, interleaved)
+
+
+def project(model: Network, rec: Recording, layer: int, which: str, x: Tensor) -> Projected:
+    """``which`` is ``"q"``, ``"k"`` or ``"v"``; ``x`` is :func:`normed_input`."""
+    geo, qkv = model.geometry[layer], qkv_of(model)
+    rows = geo.rows[which]
+    with model.quiet():
+        out = model.call(model.module(f"{model.anatomy.attn}.{getattr(qkv, which)}", layer), x)
+        if int(rows.max()) >= out.shape[-1] or (qkv.layout == "split" and rows.numel() != out.shape[-1]):
+            raise AnatomyError(f"the {which} projection has {out.shape[-1]} outputs, not {rows.numel()}")
+        raw = out[:, rows.flatten().to(out.device)]
+        final, norm = raw, None
+        limit = _clip(model)
+        if limit and bool((raw.abs() > limit).any()):
+            raise GranularityError(
+                f"On this prompt the {which} projection of layer {layer} exceeds {limit:g}, where {model.name} cuts it "
+                "off: what remains is no sum of what was read."
+            )
+        path = getattr(qkv, f"{which}_norm", None)
+        if path:
+            module = model.module(f"{model.anatomy.attn}.{path}", layer)
+            norm = _head_norm(model, layer, path, module)
+            wide = norm.gain.numel() != geo.d_head
+            shaped = raw if wide else raw.view(len(raw), -1, geo.d_head)
+            final = model.call(module, shaped).reshape(len(raw), -1)
+    heads = final.view(len(raw), -1, geo.d_head).transpose(0, 1)
+    turn = rotation(model, rec, layer)
+    if turn is not None and which != "v":
+        turned = turn(heads.float() if qkv.float_rotary else heads)
+        heads = turned if qkv.float_rotary == "kept" else turned.to(heads.dtype)
+    if heads.shape[0] != geo.n_heads:
+        heads = heads.repeat_interleave(geo.group, 0)
+    return Projected(raw.float(), heads.float(), norm)
+
+
+def _head_norm(model: Network, layer: int, path: str, module: nn.Module) -> FrozenNorm:
+    weight = getattr(module, "weight", None)
+    width = weight.numel() if isinstance(weight, Tensor) else model.geometry[layer].d_head
+    return model.read_norm(module, width, f"{model.anatomy.attn}.{path}", layer)
+
+
+# -- the linear maps between a head and the normalised stream it reads ------------------------------------
+def projection_weight(model: Network, layer: int, which: str) -> tuple[Float[Tensor, "width d_model"], Tensor | None]:
+    """(weight, bias) of the q, k or v projection in float32, rows head by head."""
+    module = model.module(f"{model.anatomy.attn}.{getattr(qkv_of(model), which)}", layer)
+    weight = weight_in_out(module).to(model.home)
+    rows = model.geometry[layer].rows[which].flatten().to(weight.device)
+    bias = bias_of(module)
+    return weight[:, rows].T.float(), None if bias is None else bias.to(model.home)[rows].float()
+
+
+def kv_head(model: Network, layer: int, head: int) -> int:
+    """The key and value head that query head ``head`` of ``layer`` uses."""
+    return head // model.geometry[layer].group
