@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..model.belonging import at_home
+from ..model.identity.belonging import at_home
 from ..model.model import Model, load
 from ..model.run import Run
 from ..words.components import whole

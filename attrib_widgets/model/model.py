@@ -16,20 +16,20 @@ from ..result import slots
 from ..words.components import whole
 from ..words.errors import AttribError, PositionError, TokenizerError
 from .anatomy.anatomy import Anatomy
-from .batch import run_many
-from .belonging import at_home
-from .generate import generated_ids
+from .identity.belonging import at_home
 from .loading import ModelCard, move, read_card, read_checkpoint
-from .memory import estimate, readable, require
 from .network import Network
 from .run import Run
+from .running.batch import run_many
+from .running.generate import generated_ids
+from .running.memory import estimate, readable, require
+from .running.worker import Job, Worker
 from .selfcheck.check import SelfCheck, check_model
 from .selfcheck.report import Report, report
 from .suggestions import Suggestion, read_suggestions
 from .tokens import Prompt as Prompt
 from .tokens import Tokens
 from .tracing.wrapping import wrapped
-from .worker import Job, Worker
 
 if TYPE_CHECKING:
     from ..saes.store import Dictionaries
@@ -177,7 +177,7 @@ class Model(Network, Tokens):
         budget: int = 512 * 2**20,
         job: Job | None = None,
     ) -> list[Run]:
-        """Run several prompts of any lengths, batched: see :func:`.batch.run_many`."""
+        """Run several prompts of any lengths, batched: see :func:`.running.batch.run_many`."""
         return run_many(self, prompts, bos=bos, budget=budget, job=job)
 
     def generate(self, prompt: Prompt, n: int = 20, *, temperature: float = 0.0, seed: int | None = None) -> Run:
@@ -194,7 +194,7 @@ class Model(Network, Tokens):
         return self.run_with(ids, generated_ids(self, ids, n, temperature, seed))
 
     def memory_estimate(self, n_tokens: int, kept: int = 1) -> int:
-        """Bytes that a run of ``n_tokens`` keeps, with the logits of ``kept`` positions: see :mod:`.memory`."""
+        """Bytes that a run of ``n_tokens`` keeps, with the logits of ``kept`` positions: see :mod:`.running.memory`."""
         return estimate(self, n_tokens, kept)
 
 

@@ -19,7 +19,7 @@ from ..words.errors import AnatomyError, GranularityError
 from .anatomy.anatomy import Anatomy, bias_of, find, parallel, text_config, weight_in_out
 from .anatomy.geometry import Geometry
 from .anatomy.norms import FrozenNorm, read_norm
-from .stamp import Key, Stamp, changes, samples, stamp_of, writable
+from .identity.stamp import Key, Stamp, changes, samples, stamp_of, writable
 
 if TYPE_CHECKING:
     from .run import Run
@@ -179,7 +179,7 @@ class Network:
         return found
 
     def stamp(self) -> Stamp:
-        """What the model is now (see :mod:`.stamp`); the very object of the last call while nothing changes."""
+        """What the model is now (see :mod:`.identity.stamp`); the very object of the last call while nothing changes."""
         now = stamp_of(self.hf)
         if now != self._stamp:
             self._stamp = now

@@ -16,8 +16,8 @@ from ..words.components import whole
 from ..words.errors import AttribError, ModelError, NumberError, PositionError
 from ..words.text import visible
 from .anatomy.rounding import require_float32
-from .belonging import refuse_moved
-from .stamp import named
+from .identity.belonging import refuse_moved
+from .identity.stamp import named
 from .tracing.edits import Edit, flattened
 from .tracing.record import Recording, record, record_many
 
@@ -111,14 +111,14 @@ class Run:
 
     @property
     def fresh(self) -> bool:
-        """Whether the model is still the one that was recorded, as far as :mod:`.stamp` sees."""
+        """Whether the model is still the one that was recorded, as far as :mod:`.identity.stamp` sees."""
         return not self.model.changed(self._stamp)
 
     def check_fresh(self) -> None:
         """A record is read with the weights that made it, in float32, and experiments run that very model again.
 
         Raises:
-            ModelError: the model has changed since (what :mod:`.stamp` cannot see, it does not refuse).
+            ModelError: the model has changed since (what :mod:`.identity.stamp` cannot see, it does not refuse).
             NumberError: a setting of torch takes float32 away.
         """
         require_float32()

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..words.components import whole
 from ..words.errors import PositionError, TargetError, TokenizerError
-from .belonging import refuse_foreign
 from .chat import chat_text, is_chat
+from .identity.belonging import refuse_foreign
 from .run import Run
 
 Prompt: TypeAlias = "str | Sequence[int] | Sequence[Mapping[str, Any]] | Tensor | Run"

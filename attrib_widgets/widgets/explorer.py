@@ -14,7 +14,7 @@ from ..analysis.opening.results import Contributions
 from ..analysis.opening.trace import MLPs
 from ..model.model import Model, load
 from ..model.run import Run
-from ..model.worker import Job
+from ..model.running.worker import Job
 from ..result import Table
 from ..words.components import Component, ComponentLike, component
 from ..words.errors import AttribError, ComponentError, PositionError

@@ -21,7 +21,7 @@ from ..words.targets import Target, as_target, logit, logit_diff, neuron, rather
 if TYPE_CHECKING:
     from ..analysis.verdicts.findings import Verification
     from ..model.model import Model
-    from ..model.worker import Job
+    from ..model.running.worker import Job
     from ..words.targets import AnyTarget
     from .shapes.contract import Field
     from .shapes.explorer import Parts

@@ -9,7 +9,7 @@ import traitlets as t
 
 from ..analysis.experiments.ablation import ablate
 from ..analysis.verdicts.verify import verify
-from ..model.worker import Job
+from ..model.running.worker import Job
 from ..result import strongest
 from ..words.components import Component, ComponentLike, component
 from ..words.errors import AttribError

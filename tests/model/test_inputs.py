@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.model import memory
-from attrib_widgets.model.worker import Cancelled, Worker
+from attrib_widgets.model.running import memory
+from attrib_widgets.model.running.worker import Cancelled, Worker
 from fixtures import families
 
 TEMPLATE = (
@@ -125,7 +125,7 @@ def test_many_prompts_in_half_precision(family_model, name):
 
 
 def test_a_batch_is_split_by_its_budget_and_shares_no_memory(family_model, monkeypatch):
-    from attrib_widgets.model import batch
+    from attrib_widgets.model.running import batch
 
     model = family_model("llama")
     sizes, real = [], batch.record_many

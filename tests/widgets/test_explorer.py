@@ -15,7 +15,7 @@ from attrib_widgets.analysis.attribution.attribute import attribute
 from attrib_widgets.analysis.attribution.attribution import Attribution
 from attrib_widgets.analysis.opening.results import Contributions, Writes
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET, tasks
-from attrib_widgets.model.worker import Job
+from attrib_widgets.model.running.worker import Job
 from attrib_widgets.widgets import explore
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import AttribError, ComponentError, PositionError, TargetError

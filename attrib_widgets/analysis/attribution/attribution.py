@@ -17,11 +17,7 @@ from torch import Tensor
 from ...result import Sum, Table, strongest, with_others
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import ComponentError, GranularityError
-from ...words.targets import (
-    AnyTarget,
-    TokenSet,
-    rather_than,
-)
+from ...words.targets import AnyTarget, TokenSet, rather_than
 from ...words.text import number, signed
 from ..opening.features import Features, features
 from ..opening.heads import sources, through

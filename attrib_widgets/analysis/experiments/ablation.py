@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from ...model.model import Model
     from ...model.run import Run
-    from ...model.worker import Job
+    from ...model.running.worker import Job
 
 Method = Literal["zero", "mean", "resample"]
 DRAWS = 8

@@ -22,7 +22,7 @@ from .metrics import Metric
 if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
-    from ...model.worker import Job
+    from ...model.running.worker import Job
 
 Direction = Literal["denoise", "noise"]
 SHARES = {"denoise": "recovery", "noise": "damage"}

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ...model.model import Model
     from ...model.run import Run
-    from ...model.worker import Job
+    from ...model.running.worker import Job
 
 
 @dataclass(eq=False, repr=False)

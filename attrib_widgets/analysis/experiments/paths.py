@@ -34,7 +34,7 @@ from .patching import Patching
 if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
-    from ...model.worker import Job
+    from ...model.running.worker import Job
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from ..reading.decomposition import decompose
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ...model.worker import Job
+    from ...model.running.worker import Job
 
 
 NOTICED = 0.01  # a removal that lowers the margin by less of what it was at first does not count as lowering it

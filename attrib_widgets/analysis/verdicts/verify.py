@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.worker import Cancelled
+from ...model.running.worker import Cancelled
 from ...words.components import Component, ComponentLike, component
 from ...words.errors import AttribError, ComponentError, GranularityError, PositionError, TargetError
 from ...words.several import named, prompts
@@ -36,7 +36,7 @@ from .regions import Thresholds, Verdict, verdict, within
 if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
-    from ...model.worker import Job
+    from ...model.running.worker import Job
 
 EXACT_TOKENS = 60_000  # (row, position) pairs up to which every head and MLP is patched exactly
 BACKUPS = 3

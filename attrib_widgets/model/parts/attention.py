@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...words.errors import AttribError, GranularityError
 from ..anatomy.rounding import half_ulp, projection_error, refuse_above, worst
-from ..memory import require
+from ..running.memory import require
 from .listen import heard
 from .projections import Projected, kv_head, normed_input, project, projection_weight, rotation
 from .scores import eager, looks

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...result import Result, Table
-from ..memory import readable
+from ..running.memory import readable
 
 if TYPE_CHECKING:
     import pandas as pd

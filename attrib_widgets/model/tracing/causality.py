@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..anatomy.rounding import half_ulp
-from ..belonging import LIMITS
+from ..identity.belonging import LIMITS
 from .record import forward_options
 
 if TYPE_CHECKING:

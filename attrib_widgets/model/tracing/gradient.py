@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..belonging import refuse_moved
+from ..identity.belonging import refuse_moved
 from . import ports as port
 from .ports import PRE, ports
 from .record import forward_options

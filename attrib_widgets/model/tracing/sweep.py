@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..belonging import LIMITS, moved, refuse_moved
-from ..worker import Cancelled
+from ..identity.belonging import LIMITS, moved, refuse_moved
+from ..running.worker import Cancelled
 from .edits import Edit, Intervention, Site, relevant
 from .ports import require
 from .schedule import Extent, budget_of, grouped, out_of_memory, rows_that_fit
@@ -30,7 +30,7 @@ from .sweep_pass import Pass, has_prefix, last_needed, recorded_rows
 if TYPE_CHECKING:
     from ..model import Model
     from ..run import Run
-    from ..worker import Job
+    from ..running.worker import Job
 
 
 @dataclass

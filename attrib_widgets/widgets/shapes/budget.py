@@ -21,7 +21,7 @@ from . import contract, experiments, explorer, results
 
 if TYPE_CHECKING:
     from ...analysis.attribution.attribution import Attribution
-    from ...model.worker import Job
+    from ...model.running.worker import Job
     from ...words.components import Component
     from ..question import Explanation
 

@@ -25,7 +25,7 @@ from ..shapes import contract
 from . import assets, page, wire
 
 if TYPE_CHECKING:
-    from ...model.worker import Job, Worker
+    from ...model.running.worker import Job, Worker
 
 PROTOCOL = 1
 RELOAD = "Reload the page, then run the cell again."

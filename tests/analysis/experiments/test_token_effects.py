@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.model.worker import Job
+from attrib_widgets.model.running.worker import Job
 from fixtures import families
 
 

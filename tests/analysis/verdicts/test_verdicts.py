@@ -13,7 +13,7 @@ import attrib_widgets as aw
 from attrib_widgets.analysis.experiments.cells import Cell, RunDonor, parts_of
 from attrib_widgets.analysis.verdicts.backups import repair
 from attrib_widgets.analysis.verdicts.regions import Thresholds, Verdict, verdict, within
-from attrib_widgets.model.worker import Job
+from attrib_widgets.model.running.worker import Job
 from fixtures import causal_circuits as cc
 from fixtures import circuits, families
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import attrib_widgets as aw
+from attrib_widgets.model.running.worker import Job
 from attrib_widgets.model.tracing import schedule as plan
 from attrib_widgets.model.tracing.edits import Edit
 from attrib_widgets.model.tracing.sweep import sweep
 from attrib_widgets.model.tracing.sweep_pass import Pass
-from attrib_widgets.model.worker import Job
 from fixtures import families
 
 ALL = families.FAMILIES + families.VARIANTS

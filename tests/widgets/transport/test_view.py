@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from attrib_widgets.model.worker import Worker
+from attrib_widgets.model.running.worker import Worker
 from attrib_widgets.result import Table
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.widgets.transport.view import Reply, View

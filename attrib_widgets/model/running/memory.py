@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..words.errors import PositionError
+from ...words.errors import PositionError
 
 if TYPE_CHECKING:
-    from .network import Network
+    from ..network import Network
 
 #: Below this nobody asks the machine how much it has left.
 SMALL = 64 * 2**20

@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from attrib_widgets.model.worker import Cancelled, Worker
+from attrib_widgets.model.running.worker import Cancelled, Worker
 
 
 def test_jobs_run_in_order_on_one_other_thread():

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..words.components import whole
-from ..words.errors import AttribError, PositionError
+from ...words.components import whole
+from ...words.errors import AttribError, PositionError
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..model import Model
 
 
 def generated_ids(

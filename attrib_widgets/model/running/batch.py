@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..words.errors import AttribError, PositionError
-from .belonging import at_home
+from ...words.errors import AttribError, PositionError
+from ..identity.belonging import at_home
+from ..run import Run
+from ..tracing.record import record_many
 from .memory import estimate, require
-from .run import Run
-from .tracing.record import record_many
 
 if TYPE_CHECKING:
-    from .model import Model, Prompt
+    from ..model import Model, Prompt
     from .worker import Job
 
 

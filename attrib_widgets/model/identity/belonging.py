@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..words.errors import ModelError
+from ...words.errors import ModelError
 from .stamp import changes, stamp_of
 
 if TYPE_CHECKING:
-    from .model import Model
-    from .run import Run
+    from ..model import Model
+    from ..run import Run
 
 # How far a stream may be from its recording or its full recomputation, relative to its size: the order of sums differs.
 LIMITS = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
