@@ -179,7 +179,7 @@ class Network:
         return found
 
     def stamp(self) -> Stamp:
-        """What the model is now (see :mod:`.identity.stamp`); the very object of the last call while nothing changes."""
+        """What the model is now (see :mod:`.identity.stamp`); the last call's very object while nothing changes."""
         now = stamp_of(self.hf)
         if now != self._stamp:
             self._stamp = now
