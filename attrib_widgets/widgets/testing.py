@@ -1,4 +1,4 @@
-"""The half of the Explorer that experiments: it tests what the bars only show, and keeps the verdicts beside them."""
+"""Testing what a screen shows: experiments on its components, and their verdicts, kept beside the bars."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Tester(View):
-    """What tests the components of the explanation on the screen.
+    """A view of one explanation whose components can be tested, by Python or by a click.
 
     The trait ``tested`` holds the verdicts as the page draws them, with the number of the question that they answer.
     """

@@ -92,9 +92,9 @@ class Attention(Result):
     @property
     def title(self) -> str:
         """What is shown, in words."""
-        what = {"probability": "Attention", "value": "Attention weighted by the norm of what is written"}
-        shown = what.get(self.weighting, "Contribution by destination and source")
-        return f"{shown} of {self.heads[0]}" if len(self.heads) == 1 else f"{shown} of {len(self.heads)} heads"
+        whose = str(self.heads[0]) if len(self.heads) == 1 else f"{len(self.heads)} heads"
+        weights = {"value": ", weighted by the norm of what is written", "contribution": ", weighted by contribution"}
+        return f"Attention of {whose}{weights.get(self.weighting, '')}"
 
     @property
     def note(self) -> str:

@@ -78,10 +78,9 @@ def attention(a: Attention) -> bytes:
     """
     plain = a.weighting == "probability"
     n, count = a.run.n_positions, len(a.heads)
-    title = f"Attention of {a.heads[0]}" if count == 1 else f"Attention of {count} heads"
     header: contract.AttentionHeader = {
         "kind": "attention",
-        "title": title if plain else f"{title}, weighted by {a.weighting}",
+        "title": a.title,
         "note": "Each row is a token that reads, each column a token that is read.",
         "tokens": a.run.tokens,
         "special": a.run.special,
