@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
+from .words.errors import AttribError
 from .words.text import number, others_label, power, signed
 
 if TYPE_CHECKING:
@@ -102,9 +103,9 @@ def view_of(result: Any) -> Any:
     """The widget that shows ``result``. ``attrib_widgets.widgets`` registers one per result type.
 
     Raises:
-        TypeError: no view is registered for this type.
+        AttribError: no view is registered for this type.
     """
-    raise TypeError(f"there is no widget view for {type(result).__name__}")
+    raise AttribError(f"A {type(result).__name__} has no widget view.", "Display it as a table, or use .plot().")
 
 
 def _no_figures() -> Any:

@@ -50,7 +50,12 @@ COLAB_PYTHON = "3.13"
 UNIT = ["-m", "not browser and not benchmark", "--ignore=tests/browser", "--ignore=tests/benchmarks", "tests"]
 CORES = ["-n", "logical", "--dist", "worksteal"]
 # Tests that need neither torch nor anything but pytest: they run on every Python that this machine has.
-PURE = ["tests/words/test_components.py", "tests/words/test_places.py", "tests/words/test_text.py", "tests/test_floors.py"]
+PURE = [
+    "tests/words/test_components.py",
+    "tests/words/test_places.py",
+    "tests/words/test_text.py",
+    "tests/test_floors.py",
+]
 # What must be inside the wheel, which is all that a user without a clone ever gets.
 WHEEL = [
     r"attrib_widgets/static/attrib_widgets\.js",

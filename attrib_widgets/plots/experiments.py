@@ -25,7 +25,7 @@ MARGIN = 0.15  # around the points of a scatter, as a share of its span
 @figure_of.register
 def _(result: Patching, site: str | None = None, k: int = 15) -> Figure:
     """A grid where the cells of one site form one, else bars of the largest cells."""
-    single = [c.parts[0].slot[0] for c in result.cells if len(c.parts) == 1]
+    single = [c.parts[0].grid for c in result.cells if len(c.parts) == 1]
     if site is None and (len(set(single)) != 1 or len(single) != len(result.cells)):
         labels, values = _largest(result.labels, result.values.nan_to_num(0).tolist(), k)
         return _bars(result.title(), labels, values, result.share, cumulative=False)

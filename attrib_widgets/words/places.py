@@ -107,6 +107,11 @@ class Place:
         return ("pre", self.stream) if self.is_stream else (self.site, self.layer or 0)
 
     @property
+    def grid(self) -> str:
+        """Which table of places it belongs to: ``"stream"`` for the sides of layers, else its site."""
+        return "stream" if self.site in ("pre", "post") else self.site
+
+    @property
     def row(self) -> int:
         """Where it stands in a grid of layers: its layer, or the number of its stream."""
         return self.slot[1]

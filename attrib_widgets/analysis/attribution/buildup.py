@@ -80,7 +80,7 @@ class Buildup(Result):
             bars.append(others)
         a = self.attribution
         footer = f"ends at {number(float(self.values[-1]), 4)}   model {number(a.actual, 4)}"
-        note = "One direction throughout, the final norm's scale held: sums of contributions."
+        note = "One direction throughout, the scale of its norm held: sums of contributions."
         return Table(self.title(), ["after", "added", f"{self.unit} so far"], rows, bars, note, footer)
 
     def to_dataframe(self) -> pd.DataFrame:

@@ -36,6 +36,7 @@ class PositionAttribution(Result):
     values: Float[Tensor, "position component"]
     actual: Float[Tensor, "position"]
     unit: str
+    inner: bool = False  # a number inside the model is read at a token, a prediction is made after it
 
     @property
     def labels(self) -> list[str]:
@@ -56,7 +57,7 @@ class PositionAttribution(Result):
         worst = float((self.actual - self.total).abs().max())
         return Table(
             "Attribution at every position",
-            ["after", "of", "leading", self.unit],
+            ["read at" if self.inner else "after", "of", "leading", self.unit],
             rows,
             footer=f"largest gap {worst:.0e}",
         )
@@ -125,7 +126,9 @@ def _same_direction(a: Attribution) -> PositionAttribution:
     components.append(Component("rounding"))
     columns.append((rows.stream[0] + rows.heads[0] + missed.to(fixed.device))[:, None])
     values = torch.cat([c.float().cpu() for c in columns], -1)
-    return PositionAttribution(run, [explained] * run.n_positions, components, values, actual.float(), a.unit)
+    return PositionAttribution(
+        run, [explained] * run.n_positions, components, values, actual.float(), a.unit, target.inner
+    )
 
 
 def _name(a: Attribution, target: Target) -> str:

@@ -230,10 +230,10 @@ def estimated_effects(
     changes, so that ``"noise"`` comes out far too small there, and ``"denoise"`` is the better guess of both.
 
     Raises:
-        TargetError: an attribution of an attention score.
+        TargetError: an attribution of a number inside the model.
     """
     if not isinstance(a.target, Target):
-        raise TargetError("An attention score has no total effects.", "Attribute a token.")
+        raise TargetError(f"The {a.target.words(a.model, a.run)} has no total effects.", "Attribute a token.")
     model, run = a.model, a.run
     metric = metric_of(a.target, run, a.position)
     sites = ["z", "mlp"] if model.granularity == "heads" else ["attn", "mlp"]

@@ -135,10 +135,12 @@ class Patching(Result):
 
     def _single(self, site: str | None) -> list[tuple[int, Cell]]:
         single = [(i, c) for i, c in enumerate(self.cells) if len(c.parts) == 1]
-        sites = list(dict.fromkeys(c.parts[0].slot[0] for _, c in single))
+        sites = list(dict.fromkeys(c.parts[0].grid for _, c in single))
         if site is None and len(sites) != 1:
             raise ComponentError("Which site?", f"Name one of {', '.join(sites) or 'none: all cells are joint'}.")
-        chosen = [(i, c) for i, c in single if (site or sites[0]) in (c.parts[0].slot[0], c.parts[0].site)]
+        chosen = [
+            (i, c) for i, c in single if (site or sites[0]) in (c.parts[0].grid, c.parts[0].slot[0], c.parts[0].site)
+        ]
         if not chosen:
             raise ComponentError(f"No cell is at {site!r}.", f"The sites are {', '.join(sites)}.")
         return chosen

@@ -85,7 +85,9 @@ def verify(
     first, at = given[0], thresholds or Thresholds()
     target = first.target
     if not isinstance(target, Target):
-        raise AttribError("An attention score has no experiment here.", "Verify the attribution of a token.")
+        raise AttribError(
+            f"The {target.words(first.model, first.run)} has no experiment here.", "Verify the attribution of a token."
+        )
     model, position = first.model, _one_question(given)
     if model.granularity == "layers":
         raise GranularityError(f"Parts of {model.name} cannot be tested one by one: {model.check.reason}.")

@@ -232,7 +232,7 @@ def _panels(p: Patching) -> dict[str, list[tuple[int, Cell]]]:
         elif c.positions is None and one.site in ("z", "mlp", "attn"):
             name = "parts"
         else:
-            name = one.slot[0]
+            name = one.grid
         panels.setdefault(name, []).append((i, c))
     return panels
 

@@ -86,7 +86,7 @@ function TestButton({ of, name, cost }: ButtonProps) {
 export function TestThis({ row }: { row: Row }) {
   const { store } = useView();
   const test = store.reading.value?.header.test;
-  if (!test || store.hides("values") || (!test.never && !test.kinds.includes(row.kind))) return null;
+  if (!test || store.hides("values") || (test.kinds.length > 0 && !test.kinds.includes(row.kind))) return null;
   if (store.lab.of(row.id)) return <Chip of={store.lab.of(row.id) as Finding} />;
   return <TestButton of={row.id} name="Test this" cost={forwards(test.one)} />;
 }
