@@ -340,7 +340,7 @@ def test_loaded_from_its_own_folder_the_embedded_model_shows_everything(demo):
     one, other = explore(aw.load(str(embedded.path()))), explore(demo)
     here, there = header(one), header(other)
     assert one.run.text == embedded.PROMPT and one.corrupted.text == embedded.CORRUPTED
-    for part in ("examples", "target", "compare", "python", "features", "rows", "test"):
+    for part in ("examples", "target", "corrupted", "python", "features", "rows", "test"):
         assert here[part] == there[part] and here[part], part
     assert len(here["examples"]) == 5 and 'aw.load("demo")' in here["python"]["setup"]
     assert here["test"]["suggested"] == embedded.CORRUPTED

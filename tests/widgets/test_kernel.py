@@ -37,7 +37,7 @@ print("during the cell:", ex.run.text, same > 0, torch.equal(alone.values, ex.at
 
 SLOW = """
 import time
-from attrib_widgets.model import sweep
+from attrib_widgets.model.tracing import sweep
 passes, quick = [], sweep._run
 sweep.rows_that_fit = lambda *given: 2
 def slow(one, swept):

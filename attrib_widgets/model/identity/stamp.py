@@ -27,6 +27,9 @@ SAMPLES, WHOLE = 64, 4096
 #: Attributes of every module that are no part of what it computes in eval mode, or are read on their own.
 _OWN = {*vars(nn.Module()), "training", "forward", "__nnsight__"}
 _OWN |= {"gradient_checkpointing", "_gradient_checkpointing_func", "_require_grads_hook", "_require_grads_hooks"}
+# Hooks that only look: transformers puts them in when hidden states or attentions are asked for, and leaves them.
+_OWN |= {"_output_capturing_hooks_installed"}
+_LOOKING = "transformers.utils.output_capturing"
 _OF_CONFIG = {"use_cache", "name_or_path", "_name_or_path", "transformers_version"}
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 _WORDS = {"hook": "a hook on", "forward": "the forward of", "type": "the class of"}
@@ -148,12 +151,12 @@ def _global_hooks() -> Iterator[tuple[Any, Any]]:
 
 
 def _alien(hooks: Iterable[tuple[Any, Any]]) -> Iterator[Any]:
-    """The numbers of hooks that are neither nnsight's nor this library's (nor one that only asks for gradients)."""
+    """The numbers of hooks that are not nnsight's or this library's, and do more than look or ask for gradients."""
     for number, hook in hooks:
         if "enable_input_require_grads" in getattr(hook, "__qualname__", ""):
             continue
         made = getattr(getattr(hook, "func", hook), "__module__", None) or type(hook).__module__
-        if made.partition(".")[0] not in ("nnsight", __package__.partition(".")[0]):
+        if made != _LOOKING and made.partition(".")[0] not in ("nnsight", __package__.partition(".")[0]):
             yield number
 
 

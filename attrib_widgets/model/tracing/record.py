@@ -219,7 +219,7 @@ def _prompt(rec: Recording, row: int, count: int, each: int, model: Model) -> Re
     moved: dict[int, Any] = {}  # layers share what they are given: one copy of it will do
     for given in rec.attn_inputs:
         for name, value in given.items():
-            shared = name == "penalty" and anatomy.qkv is not None and anatomy.qkv.penalty_of == "all"
+            shared = anatomy.qkv is not None and name == anatomy.qkv.penalty and anatomy.qkv.penalty_of == "all"
             moved.setdefault(id(value), _given(value, row, 1 if shared else count, home))
     found.attn_inputs = [{k: moved[id(v)] for k, v in given.items()} for given in rec.attn_inputs]
     found.mlp_entered = [None if t is None else own(t) for t in rec.mlp_entered]

@@ -47,7 +47,7 @@ def test_cells_agree_with_one_forward_each(pair, name, direction):
             if positions == "each" and (part.row + cell.positions[0]) % 2:
                 continue  # half of the cells, to keep this short
             at = range(base.n_positions) if cell.positions is None else cell.positions
-            expected = float(slow.patched(*part.slot, part.head, at)[-1, TARGET])
+            expected = float(slow.patched(part.grid, part.row, part.head, at)[-1, TARGET])
             got = float(p.patched[0, i])
             assert got == pytest.approx(expected, abs=2e-5), f"{name}: {cell} is {got}, one forward says {expected}"
             worst, moved = max(worst, abs(got - expected)), max(moved, abs(expected - float(unpatched)))
@@ -64,7 +64,7 @@ def test_a_prompt_longer_than_the_window(pair, name):
         for i, cell in enumerate(p.cells):
             part = cell.parts[0]
             at = range(clean.n_positions) if cell.positions is None else cell.positions
-            expected = float(slow.patched(*part.slot, part.head, at)[-1, TARGET])
+            expected = float(slow.patched(part.grid, part.row, part.head, at)[-1, TARGET])
             assert float(p.patched[0, i]) == pytest.approx(expected, abs=2e-5), f"{name}: {cell}"
 
 

@@ -57,7 +57,8 @@ def test_several_prompts_share_one_position_penalty(family_model, dtype):
         assert len(runs) == model.n_heads and len({r.n_positions for r in runs}) == 1
         for run, text in zip(runs, texts, strict=True):
             alone = model.run(text)
-            assert torch.equal(run.record.attn_inputs[0]["penalty"], alone.record.attn_inputs[0]["penalty"])
+            name_of_it = model.anatomy.qkv.penalty
+            assert torch.equal(run.record.attn_inputs[0][name_of_it], alone.record.attn_inputs[0][name_of_it])
             together, one = attend(model, run.record, 1).pattern, attend(model, alone.record, 1).pattern
             assert torch.allclose(together, one, atol=2e-2)
 

@@ -140,7 +140,7 @@ def test_gradients_edges_and_paths(asked, name):
             found = aw.attribution_patch(model, run, OTHER, " Paris", sites=site, method=method)
             assert bool(found.values.isfinite().all())
     edges = aw.edge_patch(model, run, OTHER, " Paris")
-    assert len([r for r in edges.readers if r.side == "q"]) == sum(families.heads_of(name))
+    assert len([r for r in edges.readers if r.site == "q"]) == sum(families.heads_of(name))
     last = f"L2H{families.heads_of(name)[2] - 1}"
     paths = aw.path_patch(model, run, OTHER, " Paris", receivers=f"{last}.q")
     assert bool(paths.values.isfinite().all())

@@ -559,3 +559,14 @@ def test_the_explorer_asks_again_after_a_change():
     a = explorer.ask(prompt=CLEAN, target=TARGET)
     assert a.run.fresh and not torch.allclose(a.values, before)
     assert torch.equal(a.values, aw.attribute(given.model.run(CLEAN), TARGET).values)
+
+
+def test_asking_the_model_for_what_it_can_return_changes_nothing():
+    """transformers leaves hooks behind that only look, once hidden states or attentions were asked for."""
+    g = Given()
+    run = g.model.run(CLEAN)
+    before = aw.attribute(run, TARGET).values
+    with torch.no_grad():
+        g.model.hf(torch.tensor([run.ids]), output_hidden_states=True, output_attentions=True)
+    assert torch.equal(aw.attribute(run, TARGET).values, before)
+    assert aw.patch(g.model, run, CORRUPTED, TARGET).complete

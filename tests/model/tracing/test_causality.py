@@ -87,7 +87,7 @@ def test_patched_cells_are_those_of_hooks(name, position):
         for cell, got in zip(p.cells, p.patched[0].tolist(), strict=True):
             (part,) = cell.parts
             at = range(len(IDS)) if cell.positions is None else cell.positions
-            expected = slow(twin, part.site, part.layer, part.head, at, position)
+            expected = slow(twin, part.grid, part.row, part.head, at, position)
             assert got == pytest.approx(expected, abs=5e-5), f"{cell} read at {position}"
             moved += abs(expected - float(p.clean[0])) > 1e-3
         assert moved > len(p.cells) / 4  # a window of four lets some see nothing

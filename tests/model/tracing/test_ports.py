@@ -215,10 +215,10 @@ def test_what_cannot_be_read_or_written_is_refused(family_model):
 
 def test_a_layer_that_keeps_a_copy_of_its_stream_is_noticed():
     hf = families.build("llama")
-    model = aw.load(hf, tokenizer=families.tokenizer("llama"))
     norm = hf.model.layers[LAYER].post_attention_layernorm
     plain = norm.forward
     norm.forward = lambda x: plain(x)  # as before: the residual is the norm's own input
+    model = aw.load(hf, tokenizer=families.tokenizer("llama"))
     base = model.run(families.PROMPT)
     at = (base.n_positions - 1,)
     cell = [Edit("mid", LAYER, at, base.record.mid(LAYER)[-1:] + 1.0)]
