@@ -161,7 +161,9 @@ class Dictionaries(MutableMapping[Place, SAE]):
             count = known.glance(held.folders[0])[1]
         texts = "with texts" if held.texts else "labels"
         cards = texts if held.has_cards else "from contexts" if self._contexts else "none"
-        return [str(held.place), " or ".join(map(self._said, held.folders)) or "memory", cards, str(count or "?")]
+        source = "memory" if not held.folders else self._said(held.folders[0])
+        source += f" or {len(held.folders) - 1} more" if len(held.folders) > 1 else ""
+        return [str(held.place), source, cards, str(count or "?")]
 
     def _said(self, folder: Path) -> str:
         return folder.name if self.folder is not None and folder.parent == self.folder else str(folder)
@@ -223,7 +225,8 @@ class Dictionaries(MutableMapping[Place, SAE]):
         """Take dictionaries in: an SAE, the folder of one or of several, a mapping by place, or a list of these.
 
         Raises:
-            AttribError: none is found there, or one does not fit the model.
+            AttribError: none is found there, or one does not fit the model. (Of a folder of several, each says so when
+                it is opened: their weights are not read before.)
         """
         self._add(given)
         self._changed()

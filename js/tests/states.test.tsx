@@ -50,11 +50,17 @@ const DRAWN: Record<Exclude<Kind, "attribution">, [string, RegExp]> = {
 const NOW = Object.fromEntries(Object.entries(SENT).map(([kind, state]) => [kind, { kind, state, selected: "", source: -1, options: { hidden: [], static: true } }]));
 const OLD = Object.fromEntries(Object.entries(saved).map(([kind, traits]) => [kind, readEmbedded(JSON.stringify(traits))]));
 
+/** The kinds of version 0.1: what it saved is drawn for ever, and nothing is added to it. */
+const AT_0_1 = ["attention", "bars", "card", "effects", "explorer", "lens", "patching", "phrase", "trace", "verdicts"];
+
 for (const [when, all] of [["sent now", NOW], ["saved by version 0.1", OLD]] as const) {
   describe(when, () => {
-    it("is one view of every kind", () => expect(Object.keys(all).sort()).toEqual(Object.keys(DRAWN).sort()));
+    it("is one view of every kind there was", () => {
+      const made = when === "sent now" ? Object.keys(DRAWN).sort() : AT_0_1;
+      expect(Object.keys(all).sort()).toEqual(made);
+    });
 
-    for (const [kind, [where, said]] of Object.entries(DRAWN)) {
+    for (const [kind, [where, said]] of Object.entries(DRAWN).filter(([name]) => when === "sent now" || AT_0_1.includes(name))) {
       it(`draws: ${kind}`, () => {
         const shown = show(all[kind] ?? {});
         expect(shown.one(where)?.textContent).toMatch(said);

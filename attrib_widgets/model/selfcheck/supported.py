@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ...result import Result, Table
 from ...words.errors import AttribError
 from ..anatomy.families import FAMILIES
@@ -127,11 +129,22 @@ def tried(family: str) -> Family:
     return Family(family, model.granularity.removesuffix("s"), inside, known, why)
 
 
-def fresh() -> dict[str, Any]:
-    """The whole table, made by running every check."""
+def fresh(only: Sequence[str] = ()) -> dict[str, Any]:
+    """The whole table, made by running every check; with ``only``, the committed one with these rows made anew.
+
+    Raises:
+        AttribError: only some rows, and the others were made with another version of transformers.
+    """
     import transformers
 
-    return {"transformers": transformers.__version__, "families": [vars(tried(name)) for name in families()]}
+    kept = {row.family: row for row in supported().rows} if only else {}
+    if only and supported().transformers != transformers.__version__:
+        raise AttribError(
+            f"The table was made with transformers {supported().transformers}, and this is {transformers.__version__}.",
+            "Make all of it anew: --write without a name.",
+        )
+    rows = [vars(kept[name] if name in kept and name not in only else tried(name)) for name in families()]
+    return {"transformers": transformers.__version__, "families": rows}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -140,11 +153,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m attrib_widgets.model.selfcheck.supported", description=__doc__)
     parser.add_argument("family", nargs="*", help="a model_type of transformers, for example llama")
-    parser.add_argument("--write", action="store_true", help="make the table of all families anew")
+    parser.add_argument(
+        "--write", action="store_true", help="make the table anew: of these families, or of all of them"
+    )
     args = parser.parse_args(argv)
     logging.set_verbosity_error()
+    torch.set_num_threads(1)  # the models are tiny: more threads only wait for one another
     if args.write:
-        TABLE.write_text(json.dumps(fresh(), indent=1) + "\n", "utf-8")
+        TABLE.write_text(json.dumps(fresh(args.family), indent=1) + "\n", "utf-8")
         print(supported())
     coarse = 0
     for name in args.family:

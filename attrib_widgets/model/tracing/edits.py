@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,8 @@ from .ports import mixes_before, place
 if TYPE_CHECKING:
     from ..model import Model
 
-Site: TypeAlias = Literal["pre", "stream", "attn_in", "z", "attn", "mid", "mlp_in", "neuron", "mlp", "post"]
+#: A site of :mod:`.ports`; one that cannot be written is refused when the model is known.
+Site: TypeAlias = str
 
 
 @dataclass(frozen=True, eq=False)

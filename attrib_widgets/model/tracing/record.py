@@ -62,9 +62,15 @@ class Recording:
         return self.streams[layer] + self.attn_write[layer]
 
     def at(self, site: str, layer: int) -> Float[Tensor, "position width"]:
-        """What a site of ``layer`` held (see :mod:`.ports`), where it is recorded or the sum of what is."""
+        """What a site of ``layer`` held (see :mod:`.ports`), where it is recorded or the sum of what is.
+
+        Raises:
+            ComponentError: no recording holds it.
+        """
         if site == "mid":
             return self.mid(layer)
+        if site not in KEPT:
+            raise ComponentError(f"A recording holds no {site!r}.", f"It holds {', '.join(KEPT)} and mid.")
         found: Float[Tensor, "position width"] = getattr(self, KEPT[site])[layer]
         return found
 
@@ -103,10 +109,11 @@ def refuse_rebuilt(model: Model) -> None:
     layers, wrapped = find(model.hf, a.layers), root.get(a.layers)
     pairs = [(p, find(model.hf, p), root.get(p)) for p in (a.final_norm, a.unembed, a.pos) if p]
     if isinstance(layers, nn.ModuleList) and len(layers) == len(wrapped):
-        paths = dict.fromkeys(row.path for row in ports(model) if row.site in ("attn_in", *KEPT))
+        paths = dict.fromkeys(row.path for row in ports(model))
         for i, (layer, block) in enumerate(zip(layers, wrapped, strict=True)):
             pairs.append((f"{a.layers}.{i}", layer, block))
-            pairs += [(f"{a.layers}.{i}.{p}", find(layer, p), block.get(p)) for p in paths if p]
+            there = [p for p in paths if p and find(block._module, p) is not None]
+            pairs += [(f"{a.layers}.{i}.{p}", find(layer, p), block.get(p)) for p in there]
         changed = next((path for path, module, envoy in pairs if envoy._module is not module), None)
     else:
         changed = a.layers
