@@ -278,7 +278,7 @@ def plain_writes(
     if part.site == "z":
         return head_writes(model, part, positions, value)
     site, layer = part.slot
-    return [Edit(site, layer, positions, value)]  # type: ignore[arg-type]
+    return [Edit(site, layer, positions, value)]
 
 
 class RunDonor:
