@@ -18,6 +18,7 @@ from ..words.text import visible
 from .anatomy.rounding import require_float32
 from .identity.belonging import refuse_moved
 from .identity.stamp import named
+from .identity.steady import once
 from .tracing.edits import Edit, flattened
 from .tracing.record import Recording, record, record_many
 
@@ -117,10 +118,15 @@ class Run:
     def check_fresh(self) -> None:
         """A record is read with the weights that made it, in float32, and experiments run that very model again.
 
+        One operation looks once, and again at its end: see :mod:`.identity.steady`.
+
         Raises:
             ModelError: the model has changed since (what :mod:`.identity.stamp` cannot see, it does not refuse).
             NumberError: a setting of torch takes float32 away.
         """
+        once(self, self._look)
+
+    def _look(self) -> None:
         require_float32()
         if changed := self.model.changed(self._stamp):
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..analysis.attribution.attribute import attribute
 from ..analysis.attribution.attribution import Attribution
 from ..model.chat import is_chat
+from ..model.identity.steady import steady
 from ..model.run import Run
 from ..words.errors import AttribError
 from ..words.targets import Target, as_target, logit, logit_diff, neuron, rather_than
@@ -85,6 +86,7 @@ def prompt_like(prompt: Any, model: Model) -> PromptLike:
         raise AttribError(f"{prompt!r} is not a prompt.", "Give text, token ids, or a Run.") from None
 
 
+@steady()
 def explain(model: Model, question: Question, job: Job, known: Mapping[PromptLike, Run]) -> Explanation:
     """Answer a question, stopping between steps when ``job`` was cancelled. ``known`` are runs not to repeat.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, overload
 
+from ...model.identity.steady import steady
 from ...words.targets import Phrase, TargetLike, TokenSet, as_target, rather_than
 from ..inputs import as_run
 from .attribution import Attribution, attribute_resolved
@@ -31,6 +32,7 @@ def attribute(
 ) -> PhraseAttribution: ...
 
 
+@steady()
 def attribute(
     run: Run | Prompt,
     target: TargetLike | Phrase | None = None,

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.identity.steady import steady
 from ...model.model import load
 from ...model.tracing.edits import Edit
 from ...result import Result, Table, strongest
@@ -208,6 +209,7 @@ def donors_of(
     return [mean_donor(base, reference)] if method == "mean" else resample_donors(base, reference, draws, seed)
 
 
+@steady()
 def ablate(
     model: Model | str,
     prompt: Any,

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.identity.steady import steady
 from ...model.parts.attention import key_heads
 from ...model.tracing.gradient import Gradients, differentiate
 from ...words.components import Component
@@ -81,6 +82,7 @@ class Agreement:
         )
 
 
+@steady()
 def attribution_patch(
     model: Model | str,
     clean: Any,

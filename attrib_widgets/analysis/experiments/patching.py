@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.identity.steady import steady
 from ...result import Result, Table, strongest
 from ...words.errors import ComponentError, TargetError
 from ...words.places import PlaceLike
@@ -277,6 +278,7 @@ def patch(
     return patch_cells(pairs, cells, target, direction, position, frozen=frozen, job=job, budget=budget)
 
 
+@steady()
 def patch_cells(
     pairs: Sequence[tuple[Run, Run]],
     cells: Sequence[Cell],

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.identity.steady import steady
 from ...model.parts.attention import scored
 from ...model.parts.projections import normed, project
 from ...model.parts.scores import looks
@@ -92,6 +93,7 @@ class Paths(Patching):
         return f"{super().words()}, as read by {', '.join(self.receivers)} only"
 
 
+@steady()
 def path_patch(
     model: Model | str,
     clean: Any,

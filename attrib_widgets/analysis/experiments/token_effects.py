@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.identity.steady import steady
 from ...model.model import load
 from ...result import Result, Table, strongest
 from ...words.components import whole
@@ -93,6 +94,7 @@ class TokenEffects(Result):
         )
 
 
+@steady()
 def token_effects(
     model: Model | str,
     prompt: Any,

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
+from ...model.identity.steady import steady
 from ...model.run import Prediction, Predictions
 from ...result import Result, Table
 from ...words.components import whole
@@ -177,6 +178,7 @@ class LogitLens(Result):
         )
 
 
+@steady()
 @torch.no_grad()
 def logit_lens(
     run: Run | Prompt,

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.identity.steady import steady
 from ...result import Table, strongest, with_others
 from ...saes.cards import Card, card_of
 from ...saes.fit import fit
@@ -80,6 +81,7 @@ class Features(Contributions):
         return frame.assign(feature=self.numbers, activation=self.activations.numpy(), concept=self.concepts)
 
 
+@steady()
 @torch.no_grad()
 def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = None) -> Features:
     """See :meth:`Attribution.features`."""

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.identity.steady import steady
 from ...result import Sum, Table
 from ...words.components import Component, whole
 from ...words.errors import AttribError
@@ -183,6 +184,7 @@ class Trace(Sum):
         return frame.astype({"parent": "Int64", "position": "Int64"})
 
 
+@steady()
 @torch.no_grad()
 def trace(a: Attribution, depth: int | None = 2, keep: float = 24, mlps: MLPs = "stop") -> Trace:
     """See :meth:`Attribution.trace`."""

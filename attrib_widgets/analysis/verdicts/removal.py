@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ...model.identity.steady import steady
 from ...model.tracing.sweep import sweep
 from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component, whole
@@ -100,6 +101,7 @@ class Removal(Result):
         )
 
 
+@steady()
 def greedy_removal(
     a: Attribution,
     *,

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.identity.steady import steady
 from ...model.running.worker import Cancelled
 from ...words.components import Component, ComponentLike, component
 from ...words.errors import AttribError, ComponentError, GranularityError, PositionError, TargetError
@@ -42,6 +43,7 @@ EXACT_TOKENS = 60_000  # (row, position) pairs up to which every head and MLP is
 BACKUPS = 3
 
 
+@steady()
 def verify(
     attribution: Attribution | Sequence[Attribution],
     corrupted: Any,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...analysis.heads.all_heads import head_table
 from ...analysis.opening.trace import MLPs
+from ...model.identity.steady import steady
 from ...result import strongest
 from ...words.errors import AttribError, ComponentError
 from ..transport import wire
@@ -45,6 +46,7 @@ TRACED: tuple[MLPs, ...] = ("stop", "frozen")
 T = TypeVar("T")
 
 
+@steady()
 def encode(e: Explanation, *, complete: bool = False, job: Job | None = None) -> explorer.Parts:
     """Header and arrays of an explanation, kept on it. ``complete`` adds what a live view would ask for."""
     key = (complete, e.run.model.saes.version)

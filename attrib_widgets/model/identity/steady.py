@@ -1,0 +1,39 @@
+"""One operation, one look: a run is compared with its model when the operation first reads it, and again at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+#: What has been looked at in the operation under way, and how it is looked at again; None outside of one.
+_SEEN: ContextVar[dict[int, Callable[[], None]] | None] = ContextVar("looked at", default=None)
+
+
+@contextmanager
+def steady() -> Iterator[None]:
+    """Inside, :func:`once` looks at each run once. An operation inside another belongs to it.
+
+    Raises:
+        ModelError: at the end, where a model was changed meanwhile: what was computed may be of both.
+    """
+    if _SEEN.get() is not None:
+        yield
+        return
+    seen: dict[int, Callable[[], None]] = {}
+    token = _SEEN.set(seen)
+    try:
+        yield
+    finally:
+        _SEEN.reset(token)
+    for look in seen.values():
+        look()
+
+
+def once(who: object, look: Callable[[], None]) -> None:
+    """``look()``, unless the operation under way has looked at ``who`` already."""
+    seen = _SEEN.get()
+    if seen is None or id(who) not in seen:
+        look()
+        if seen is not None:
+            seen[id(who)] = look  # a bound method: ``who`` stays alive, and its number its own
