@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attrib_widgets.result import MAX_STATIC_BYTES, Result, Slots, Table, render_html, render_text, slots, view_of
+from attrib_widgets.words.errors import AttribError
 from attrib_widgets.words.text import signed
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&amp;'\""
@@ -114,7 +115,7 @@ def test_a_result_without_a_view_is_its_table():
     assert data["text/plain"] == render_text(table()), "nothing failed, so there is nothing to explain"
     assert data["text/html"] == render_html(table())
     assert "application/vnd.jupyter.widget-view+json" not in data
-    with pytest.raises(TypeError, match="Made"):
+    with pytest.raises(AttribError, match="Made"):
         view_of(made)
 
 
@@ -151,7 +152,7 @@ def test_with_empty_slots_a_result_is_its_table(monkeypatch):
     monkeypatch.setattr(slots, "figure", empty.figure)
     made = Made()
     assert set(made._repr_mimebundle_()) == {"text/plain", "text/html"}
-    with pytest.raises(TypeError, match="Made"):
+    with pytest.raises(AttribError, match="Made"):
         made.view()
     with pytest.raises(TypeError, match="draws"):
         made.plot()

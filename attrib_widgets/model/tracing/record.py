@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -99,8 +99,9 @@ def forward_options(model: Model, keep: Sequence[int] | None) -> dict[str, Any]:
     return options
 
 
-def refuse_rebuilt(model: Model) -> None:
-    """The parts that are read are those that were wrapped: a module put in their place later would run unseen.
+def refuse_rebuilt(model: Model, edited: Iterable[str] = ()) -> None:
+    """The parts that are read, and the sites that are ``edited``, are those that were wrapped: a module put in their
+    place later would run unseen.
 
     Raises:
         AnatomyError: one of them, or what it runs, was replaced since the model was loaded.
@@ -109,7 +110,8 @@ def refuse_rebuilt(model: Model) -> None:
     layers, wrapped = find(model.hf, a.layers), root.get(a.layers)
     pairs = [(p, find(model.hf, p), root.get(p)) for p in (a.final_norm, a.unembed, a.pos) if p]
     if isinstance(layers, nn.ModuleList) and len(layers) == len(wrapped):
-        paths = dict.fromkeys(row.path for row in ports(model))
+        read = {"attn_in", *KEPT, *edited}
+        paths = dict.fromkeys(row.path for row in ports(model) if row.site in read)
         for i, (layer, block) in enumerate(zip(layers, wrapped, strict=True)):
             pairs.append((f"{a.layers}.{i}", layer, block))
             there = [p for p in paths if p and find(block._module, p) is not None]
@@ -155,7 +157,7 @@ def record_many(
 
     ``edits`` count their positions through all of the prompts.
     """
-    refuse_rebuilt(model)
+    refuse_rebuilt(model, (site for site, _ in edits or ()))
     anatomy, root, each, edits = model.anatomy, model.traced, len(prompts[0]), edits or {}
     require(model, edits, written=True)
     middle = next((layer for site, layer in edits if site == "mid"), None)
