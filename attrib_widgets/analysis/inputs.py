@@ -25,7 +25,8 @@ def as_run(given: Any, model: Model | str | None = None, position: Any = None) -
     if isinstance(given, Run) or isinstance(getattr(given, "run", None), Run):
         found: Run = given if isinstance(given, Run) else given.run
         found.check_fresh()
-        return found if model is None else at_home(found, load(model))
+        own = model is None or model == found.model.name  # its own name is no other model
+        return found if own else at_home(found, load(model))
     if isinstance(given, Model):
         raise AttribError("The run comes first, not the model.", 'Write model.run("The capital of France is").')
     if model is None:

@@ -17,6 +17,7 @@ from ..words.components import whole
 from ..words.errors import AttribError, PositionError, TokenizerError
 from .anatomy.anatomy import Anatomy
 from .identity.belonging import at_home
+from .identity.stamp import Stamp
 from .loading import ModelCard, move, read_card, read_checkpoint
 from .network import Network
 from .run import Run
@@ -24,11 +25,12 @@ from .running.batch import run_many
 from .running.generate import generated_ids
 from .running.memory import estimate, readable, require
 from .running.worker import Job, Worker
-from .selfcheck.check import SelfCheck, check_model
+from .selfcheck.check import SelfCheck, causal_check, check_model
 from .selfcheck.report import Report, report
 from .suggestions import Suggestion, read_suggestions
 from .tokens import Prompt as Prompt
 from .tokens import Tokens
+from .tracing.causality import AHEAD
 from .tracing.wrapping import wrapped
 
 if TYPE_CHECKING:
@@ -80,8 +82,26 @@ class Model(Network, Tokens):
             self.traced = traced or wrapped(hf, copy.deepcopy(tokenizer))
             self.check: SelfCheck
             self.anatomy, self.geometry, self.check = check_model(self, anatomy)
+            self._settled: Stamp | None = self.stamp()
         if self.check.remark:
             warnings.warn(self.check.remark, stacklevel=3)
+
+    def settle(self, now: Stamp) -> None:
+        """Look again whether later tokens matter, and what shortcuts were exact, once more than weights changed.
+
+        Attention of another kind, a hook or a setting decides that; the numbers of weights do not.
+        """
+        since = getattr(self, "_settled", None)
+        if since is None or since is now:
+            return
+        weights = {tuple(path.rpartition(".")[::2]) for path, _ in self.hf.named_parameters(remove_duplicate=False)}
+        if any(key not in weights for key in self.changed(since)):
+            self._settled = None  # what follows runs the model, too
+            self.forget()
+            self.check = causal_check(self, self.check)
+            if not self.check.causal:
+                warnings.warn(AHEAD, stacklevel=3)
+        self._settled = self.stamp()
 
     # -- what it is ----------------------------------------------------------------------------------------
     @property

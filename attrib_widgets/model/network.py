@@ -198,8 +198,12 @@ class Network:
     def passing(self) -> Iterator[None]:
         """A pass of the library's own: the buffers and attributes that it leaves changed are the model's to write."""
         before = self.stamp()
+        self.settle(before)
         yield
         self._moving.update(writable(changes(before, self.stamp())))
+
+    def settle(self, now: Stamp) -> None:
+        """What was found out about the network holds for ``now`` as well, or is found out again."""
 
     def kept(self, key: Any, compute: Callable[[], T], run: Run | None = None) -> T:
         """``compute()``, remembered until :meth:`forget`; with ``run``, for as long as the run lives."""

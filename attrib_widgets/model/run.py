@@ -16,7 +16,7 @@ from ..words.components import whole
 from ..words.errors import AttribError, ModelError, NumberError, PositionError
 from ..words.text import visible
 from .anatomy.rounding import require_float32
-from .identity.belonging import refuse_moved
+from .identity.belonging import refuse_moved, refuse_reread
 from .identity.stamp import named
 from .identity.steady import once
 from .tracing.edits import Edit, flattened
@@ -176,7 +176,9 @@ class Run:
         missing = [p for p in positions if p not in kept]
         if missing:
             self.check_fresh()
-            read = self.model.read_out(rec.streams[-1][missing])
+            # With one that was printed beside them: the norm and the unembedding are still those of the run.
+            read = self.model.read_out(rec.streams[-1][[*missing, rec.kept[0]]])
+            refuse_reread(self, read[1][-1], 0)
             kept |= {p: (read[0][i], read[1][i]) for i, p in enumerate(missing)}
         precap, printed = zip(*(kept[p] for p in positions), strict=True)
         return torch.stack(precap), torch.stack(printed)

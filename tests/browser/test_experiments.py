@@ -17,7 +17,7 @@ from browser.screen import Screen, agree
 # Two rows to a pass, each of which waits until the test opens the gate.
 SLOW = """
 import threading
-from attrib_widgets.model import sweep as sweeping
+from attrib_widgets.model.tracing import sweep as sweeping
 gate, passes = threading.Event(), []
 if not hasattr(sweeping, "quick"):
     sweeping.quick = sweeping._run, sweeping.rows_that_fit
@@ -146,7 +146,7 @@ def test_a_grid_reads_out_its_cells(demo: Any, offline: Callable[..., Screen], d
     cells.last.click()
     expect(grid.locator('[aria-selected="true"]')).to_have_count(1)
     told = screen.part("patching").locator(".aw-readout").inner_text()
-    assert f"L0.stream at \u00b7is (position {p.pairs[0][0].n_positions - 1}): {p.share}" in told
+    assert f"L0.pre at \u00b7is (position {p.pairs[0][0].n_positions - 1}): {p.share}" in told
     grid.locator('[tabindex="0"]').focus()
     screen.root.page.keyboard.press("ArrowLeft")
     expect(screen.part("patching").locator(".aw-readout")).to_contain_text("\u00b7France (position 4)")

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.identity.belonging import refuse_reread
 from ...words.errors import TargetError
 from ...words.targets import Target, TokenLike, as_target
 from ..reading.resolve import resolve
@@ -116,7 +117,20 @@ def metric_of(given: MetricLike | None, clean: Run, position: int) -> Metric:
 
     Raises:
         TargetError: a text that is several tokens here, or an attention score.
+        ModelError: the norm or the unembedding is no longer that of the run.
     """
+    metric = _metric(given, clean, position)
+    row = clean.record.kept.index(position) if position in clean.record.kept else 0
+    x = clean.record.streams[-1][clean.record.kept[row]][None]
+    if metric.columns is None:
+        refuse_reread(clean, clean.model.read_out(x)[1][0], row)
+    else:
+        with clean.model.quiet():
+            refuse_reread(clean, columns_of(clean.model, x, metric.columns)[0], row, metric.columns)
+    return metric
+
+
+def _metric(given: MetricLike | None, clean: Run, position: int) -> Metric:
     model = clean.model
     if given is None:
         given = clean.top(1, position)[0].id

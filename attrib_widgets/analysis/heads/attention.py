@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.anatomy.rounding import refuse_above
 from ...model.parts.attention import attend
 from ...model.parts.outlet import outlet_of
 from ...model.parts.projections import projection_weight
@@ -228,6 +229,10 @@ def unit_writes(a: Attribution, layer: int) -> UnitWrites:
     relative = post / post[at]
     z = rec.z[layer][at].float().view(geo.n_heads, geo.d_head)
     gathered = torch.einsum("hs,hsd->hd", found.pattern[:, at], found.v)
+    bars = torch.tensor([a[head(layer, h)] for h in range(geo.n_heads)])
+    slack = 1e-4 * (z.norm(dim=-1) * through.norm(dim=-1)) + 1e-12
+    missed = bars - (z * through).sum(-1).cpu()
+    refuse_above(missed, slack.cpu(), f"the heads of layer {layer} no longer write what their bars say")
     rounding = ((z - gathered) * through).sum(-1).cpu()
     return UnitWrites(
         carry.cpu(), (dest / dest[at]).cpu(), norms.cpu(), relative.cpu(), value_bias.cpu(), rounding, found

@@ -82,6 +82,23 @@ def moved(base: Run, found: Float[Tensor, "*position d_model"], position: int | 
     return "" if error <= depth * LIMITS.get(model.dtype, 1e-1) else f"off by {error:.0e} of its size"
 
 
+def refuse_reread(run: Run, read: Float[Tensor, "column"], row: int, columns: Any = slice(None)) -> None:
+    """Logits read from the recorded stream now are those that were printed, of the ``row``-th position that was kept.
+
+    Raises:
+        ModelError: they are not: what lies behind the stream, the final norm or the unembedding, has changed.
+    """
+    printed = run.record.logits[row].float()
+    size = printed.abs().mean() + printed[columns].abs()
+    missed = (read.float().to(printed.device) - printed[columns]).abs() / size.clamp_min(1e-30)
+    if not float(missed.max()) <= LIMITS.get(run.model.dtype, 1e-1):
+        raise ModelError(
+            f"{run.model.name} reads other logits from this run than it printed (off by {float(missed.max()):.0e} of "
+            "their size): was its norm or its unembedding changed?",
+            "Run the prompt again: model.run(run.ids).",
+        )
+
+
 def refuse_moved(base: Run, found: Float[Tensor, "*position d_model"], position: int | slice) -> None:
     """The model was run once more, with nothing changed, and must answer as it was recorded.
 

@@ -30,7 +30,11 @@ _OWN |= {"gradient_checkpointing", "_gradient_checkpointing_func", "_require_gra
 # Hooks that only look: transformers puts them in when hidden states or attentions are asked for, and leaves them.
 _OWN |= {"_output_capturing_hooks_installed"}
 _LOOKING = "transformers.utils.output_capturing"
-_OF_CONFIG = {"use_cache", "name_or_path", "_name_or_path", "transformers_version"}
+_OWN |= {"name_or_path", "_previous_max_cache_length", "_compiled_call_impl"}
+# Fields of a config that say what is returned, saved or generated, not what is computed.
+_OF_CONFIG = {"use_cache", "name_or_path", "_name_or_path", "transformers_version", "dtype", "torch_dtype"}
+_OF_CONFIG |= {"architectures", "pad_token_id", "bos_token_id", "eos_token_id", "output_hidden_states"}
+_OF_CONFIG |= {"output_attentions", "_output_attentions", "num_labels", "id2label", "label2id", "problem_type"}
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 _WORDS = {"hook": "a hook on", "forward": "the forward of", "type": "the class of"}
 _SKIPPED = object()  # the mark of what says nothing about the function

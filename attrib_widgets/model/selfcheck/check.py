@@ -176,18 +176,17 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
         best = (*best[:2], replace(best[2], reason=f"{refusals[0].rstrip(chr(46))}, so only whole layers are shown"))
     model.anatomy, model.geometry = best[:2]
     model.forget()
-    found = _causal_check(model, best[2])
+    found = causal_check(model, best[2])
     model.forget()
     return (*best[:2], found)
 
 
-def _causal_check(model: Model, found: SelfCheck) -> SelfCheck:
+def causal_check(model: Model, found: SelfCheck) -> SelfCheck:
     """``found`` with one number and, where it fails, one remark more."""
     numbers = {**found.numbers, "causality": causality_error(model, probe_ids(model))}
+    others = [r for r in found.remark.split("; ") if r and r != AHEAD]
     looked = replace(found, numbers=numbers)
-    if looked.causal:
-        return looked
-    return replace(looked, remark="; ".join(filter(None, [found.remark, AHEAD])))
+    return replace(looked, remark="; ".join(others if looked.causal else [*others, AHEAD]))
 
 
 def probe_ids(model: Model) -> list[int]:

@@ -570,3 +570,74 @@ def test_asking_the_model_for_what_it_can_return_changes_nothing():
         g.model.hf(torch.tensor([run.ids]), output_hidden_states=True, output_attentions=True)
     assert torch.equal(aw.attribute(run, TARGET).values, before)
     assert aw.patch(g.model, run, CORRUPTED, TARGET).complete
+
+
+def unsampled(weight, token):
+    """Change one row of a weight behind autograd's back, where the stamp does not look."""
+    weight.data[token].mul_(-1)
+
+
+def test_what_lies_behind_the_stream_is_still_that_of_the_run():
+    model = aw.load("demo")
+    run, other = model.run(CLEAN), model.run(CORRUPTED)
+    unsampled(model.hf.lm_head.weight, model.single_token(TARGET))
+    assert run.fresh, "the stamp cannot see this: what follows must"
+    asks = [
+        lambda: aw.ablate(model, run, TARGET, components="L4.mlp"),
+        lambda: aw.attribute(run, TARGET, position=4),
+        lambda: aw.attribute(run, TARGET),
+        lambda: run.logits(2),
+        lambda: aw.patch(model, run, other, TARGET),
+        lambda: aw.token_effects(model, run, TARGET),
+    ]
+    for ask in asks:
+        with pytest.raises(aw.AttribError):
+            ask()
+    assert float(model.run(run.ids).logits(2)[model.single_token(TARGET)]) != 0
+
+
+def test_the_table_of_heads_closes_like_each_of_them():
+    model = aw.load("demo")
+    a = aw.attribute(model.run(CLEAN), TARGET)
+    model.hf.transformer.h[1].attn.c_proj.weight.data[3:6, 20].add_(2.0)
+    with pytest.raises(aw.AttribError):
+        head_table(a)
+
+
+def test_a_model_that_looks_ahead_after_loading_is_looked_at_again():
+    hf = families.build("llama")
+    model = aw.load(hf, tokenizer=families.tokenizer("llama"))
+    assert model.check.causal
+    for layer in hf.model.layers:
+        layer.self_attn.is_causal = False
+    hf.config.is_causal = False
+    with pytest.warns(UserWarning, match="later tokens"):
+        found = aw.patch(model, CLEAN, CORRUPTED, TARGET, sites="stream", positions="each")
+    assert not model.check.causal
+    with pytest.warns(UserWarning, match="later tokens"):
+        anew = aw.load(hf, tokenizer=families.tokenizer("llama"))
+    expected = aw.patch(anew, CLEAN, CORRUPTED, TARGET, sites="stream", positions="each")
+    assert torch.allclose(found.values, expected.values, atol=1e-5) and found.labels == expected.labels
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m, path: m.hf.save_pretrained(path),
+        lambda m, path: setattr(m.hf.config, "pad_token_id", 0),
+        lambda m, path: setattr(m.hf.config, "output_hidden_states", True),
+        lambda m, path: setattr(m.hf.config, "num_labels", 3),
+        lambda m, path: setattr(m.hf, "name_or_path", "x"),
+    ],
+    ids=["saved", "pad token", "hidden states", "labels", "name"],
+)
+def test_what_says_nothing_of_the_function_is_no_change(change, tmp_path):
+    g = Given()
+    before = aw.attribute(g.run, TARGET).values
+    change(g.model, tmp_path)
+    assert torch.equal(aw.attribute(g.run, TARGET).values, before)
+
+
+def test_the_name_of_its_own_model_beside_a_run_is_no_other_model():
+    run = aw.load("demo").run(CLEAN)
+    assert torch.equal(aw.attribute(run, TARGET, model="demo").values, aw.attribute(run, TARGET).values)
