@@ -32,7 +32,7 @@ def attribute(
 ) -> PhraseAttribution: ...
 
 
-@steady()
+@steady(end=False)
 def attribute(
     run: Run | Prompt,
     target: TargetLike | Phrase | None = None,

@@ -178,7 +178,7 @@ class LogitLens(Result):
         )
 
 
-@steady()
+@steady(end=False)
 @torch.no_grad()
 def logit_lens(
     run: Run | Prompt,

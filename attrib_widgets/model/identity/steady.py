@@ -1,4 +1,4 @@
-"""One operation, one look: a run is compared with its model when the operation first reads it, and again at its end."""
+"""One operation, one look: a run is compared with its model when the operation first reads it (and at its end)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ _SEEN: ContextVar[dict[int, Callable[[], None]] | None] = ContextVar("looked at"
 
 
 @contextmanager
-def steady() -> Iterator[None]:
+def steady(end: bool = True) -> Iterator[None]:
     """Inside, :func:`once` looks at each run once. An operation inside another belongs to it.
+
+    Args:
+        end: look again at the end; what is over in no time, and runs no model, need not.
 
     Raises:
         ModelError: at the end, where a model was changed meanwhile: what was computed may be of both.
@@ -26,7 +29,7 @@ def steady() -> Iterator[None]:
         yield
     finally:
         _SEEN.reset(token)
-    for look in seen.values():
+    for look in seen.values() if end else ():
         look()
 
 

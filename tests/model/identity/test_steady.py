@@ -30,18 +30,18 @@ def looks(monkeypatch, run):
 
 
 @pytest.mark.parametrize(
-    "ask",
+    ("ask", "count"),
     [
-        lambda r: aw.attribute(r, " Paris"),
-        lambda r: aw.logit_lens(r, " Paris"),
-        lambda r: aw.attribute(r, " Paris").trace(),
+        (lambda r: aw.attribute(r, " Paris"), 1),
+        (lambda r: aw.logit_lens(r, " Paris"), 1),
+        (lambda r: aw.attribute(r, " Paris").trace(), 3),
     ],
-    ids=["attribute", "lens", "trace"],
+    ids=["attribute", "lens", "attribute and trace"],
 )
-def test_an_operation_looks_when_it_begins_and_when_it_ends(monkeypatch, run, ask):
+def test_an_operation_looks_when_it_begins_and_a_long_one_when_it_ends(monkeypatch, run, ask, count):
     seen = looks(monkeypatch, run)
     ask(run)
-    assert len(seen) % 2 == 0 and len(seen) <= 4
+    assert len(seen) == count
 
 
 def test_operations_inside_one_another_are_one(monkeypatch, run):
