@@ -7,11 +7,26 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..model.anatomy.anatomy import weight_in_out
-from ..words.errors import ComponentError
+from ..words.errors import AttribError, ComponentError
+from ..words.places import Place
 from .sae import SAE
 
 if TYPE_CHECKING:
     from ..model.model import Model
+
+
+def misfit(model: Model, place: Place, width: int | None) -> str:
+    """What keeps a dictionary of ``width`` numbers (None: not known) from a place, as "The dictionary ..."; else ""."""
+    layer = place.layer or 0
+    if layer >= model.n_layers:
+        return f"is for {place}, and {model.name} has no layer {layer} (they are 0 to {model.n_layers - 1})"
+    own = model.d_model
+    if place.site == "z":
+        try:
+            own = int(weight_in_out(model.module(model.anatomy.attn_out, layer)).shape[0])
+        except AttribError:
+            return f"is for {place}, and layer {layer} of {model.name} has no heads"
+    return "" if width in (None, own) else f"reads {width} numbers, and {place} of {model.name} has {own}"
 
 
 def fit(model: Model, sae: SAE, digest: Callable[[], str | None] = lambda: None) -> None:
@@ -20,20 +35,8 @@ def fit(model: Model, sae: SAE, digest: Callable[[], str | None] = lambda: None)
     Raises:
         ComponentError: the model has no such place, another width there, or the dictionary is another model's.
     """
-    layer = sae.site.layer or 0
-    if layer >= model.n_layers:
-        raise ComponentError(
-            f"{sae!r} does not fit {model.name}, which has no layer {layer}.",
-            f"Its layers are 0 to {model.n_layers - 1}.",
-        )
-    width = model.d_model
-    if sae.site.site == "z":
-        width = int(weight_in_out(model.module(model.anatomy.attn_out, layer)).shape[0])
-    if sae.d_in != width:
-        raise ComponentError(
-            f"The dictionary reads {sae.d_in} numbers, and {sae.site} of {model.name} has {width}.",
-            "Use a dictionary that was trained on this model.",
-        )
+    if reason := misfit(model, sae.site, sae.d_in):
+        raise ComponentError(f"The dictionary {reason}.", "Use a dictionary that was trained on this model.")
     if sae.site.site == "mlp" and "module" in sae.metadata and model.anatomy.mlp_post_norm:
         raise ComponentError(
             f"{sae!r} reads the MLP's module, and {model.name} norms what that returns before it adds it.",

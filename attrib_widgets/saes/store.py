@@ -14,8 +14,9 @@ from ..result import Table, render_text
 from ..words.errors import AttribError, ComponentError
 from ..words.places import OF_DICTIONARIES, Place, PlaceLike, dictionary_place
 from .cards import FIRINGS, Cards, Text, cards_of
-from .fit import fit
+from .fit import fit, misfit
 from .formats import format_of, read_sae, unknown
+from .formats.files import Glance
 from .sae import SAE
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def read_texts(file: Path) -> list[str]:
 
 @dataclass(eq=False)
 class _Held:
-    """One dictionary: in memory, or where it will be read from. Several folders that claim one place are refused."""
+    """One dictionary: in memory, or where it will be read from. Several that can be read for one place are refused."""
 
     place: Place
     folders: list[Path] = field(default_factory=list)
@@ -84,6 +85,7 @@ class _Held:
     texts: Texts | None = None
     cards: Cards | None = None
     made: tuple[Cards, Text] | None = None
+    features: int | None = None
 
     @property
     def has_cards(self) -> bool:
@@ -107,7 +109,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
         self.folder = folder
         self.version = 0
         self.passed_over: dict[str, str] = {}
-        """Folders that hold a dictionary which cannot be read here, and why."""
+        """Folders that hold a dictionary which cannot be read here or does not fit the model, and why."""
         self._model = model
         self._held: dict[Place, _Held] = {}
         self._contexts: list[str] | None = None
@@ -134,6 +136,11 @@ class Dictionaries(MutableMapping[Place, SAE]):
         del self._held[self._find(place).place]
         self._changed()
 
+    def clear(self) -> None:
+        """Forget all of them, unread."""
+        self._held.clear()
+        self._changed()
+
     def __contains__(self, place: object) -> bool:
         try:
             return dictionary_place(place) in self._held  # type: ignore[arg-type]
@@ -156,9 +163,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
         return render_text(Table(title, columns, rows, [], note, "\n".join(hidden)))
 
     def _row(self, held: _Held) -> list[str]:
-        count = held.sae.n_features if held.sae is not None else None
-        if count is None and len(held.folders) == 1 and (known := format_of(held.folders[0])):
-            count = known.glance(held.folders[0])[1]
+        count = held.features if held.sae is None else held.sae.n_features
         texts = "with texts" if held.texts else "labels"
         cards = texts if held.has_cards else "from contexts" if self._contexts else "none"
         source = "memory" if not held.folders else self._said(held.folders[0])
@@ -183,12 +188,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
         """
         held = self._find(place)
         if held.sae is None:
-            if len(held.folders) > 1:
-                raise AttribError(
-                    f"Several folders are for {held.place}: {', '.join(map(str, held.folders))}.",
-                    f'Choose one: model.saes["{held.place}"] = "{held.folders[0]}".',
-                )
-            held.sae = self._read(held.place, held.folders[0])
+            held.sae = self._read_only(held) if len(held.folders) > 1 else self._read(held.place, held.folders[0])
         if held.has_cards and held.cards is None:
             held.cards = Cards.read(held.folders[0])
         if held.cards is not None and (held.texts or not self._contexts):
@@ -225,10 +225,16 @@ class Dictionaries(MutableMapping[Place, SAE]):
         """Take dictionaries in: an SAE, the folder of one or of several, a mapping by place, or a list of these.
 
         Raises:
-            AttribError: none is found there, or one does not fit the model. (Of a folder of several, each says so when
-                it is opened: their weights are not read before.)
+            AttribError: none is found there, or one does not fit the model; then nothing is taken in. (Of a folder of
+                several, those that cannot be read here or have another width are passed over, see
+                :attr:`passed_over`; what only the weights tell is said when one is opened.)
         """
-        self._add(given)
+        held, passed = dict(self._held), dict(self.passed_over)
+        try:
+            self._add(given)
+        except BaseException:
+            self._held, self.passed_over = held, passed
+            raise
         self._changed()
 
     def _add(self, given: Any) -> None:
@@ -250,11 +256,12 @@ class Dictionaries(MutableMapping[Place, SAE]):
     def _add_folder(self, folder: Path) -> None:
         known = format_of(folder)
         if known is None:
-            if not self._list(folder):
-                reasons = "; ".join(f"{name}: {why}" for name, why in self.passed_over.items())
-                raise AttribError(f"No dictionary in {folder} can be read. {reasons}") if reasons else unknown(folder)
+            found, passed = self._list(folder)
+            if not found:
+                reasons = "; ".join(f"{name}: {why}" for name, why in passed.items())
+                raise AttribError(f"No dictionary in {folder} can be used: {reasons}.") if passed else unknown(folder)
             return
-        place = _named(folder) or known.glance(folder)[0]
+        place = _named(folder) or known.glance(folder).place
         if place is None:
             raise AttribError(
                 f"{folder} does not say where its dictionary reads.", f'Say it: model.saes["L8.mlp"] = "{folder}".'
@@ -296,7 +303,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
             AttribError: it is for another place, or does not fit the model.
         """
         known = format_of(folder)
-        told = None if known is None else known.glance(folder)[0]
+        told = None if known is None else known.glance(folder).place
         if told not in (None, place):
             raise ComponentError(
                 f"The dictionary in {folder} is for {told}, and was given for {place}.",
@@ -307,25 +314,73 @@ class Dictionaries(MutableMapping[Place, SAE]):
             fit(self._model, sae, self._sha)
         return sae
 
-    def _list(self, root: Path) -> int:
-        """Find the dictionaries in the folders of a folder: by the names of the folders, else by what is in them."""
-        found: dict[Place, list[tuple[bool, Path]]] = {}
+    def _read_only(self, held: _Held) -> SAE:
+        """The one dictionary that can be read, of the folders that claim its place.
+
+        Raises:
+            AttribError: several can, or none.
+        """
+        readable: list[tuple[Path, SAE]] = []
+        reasons: dict[Path, str] = {}
+        for folder in held.folders:
+            try:
+                readable.append((folder, self._read(held.place, folder)))
+            except AttribError as error:
+                reasons[folder] = _reason(error, folder)
+            if len(readable) > 1:
+                raise AttribError(
+                    f"Several folders are for {held.place}: {', '.join(map(str, held.folders))}.",
+                    f'Choose one: model.saes["{held.place}"] = "{held.folders[0]}".',
+                )
+        if not readable:
+            said = "; ".join(f"{folder}: {why}" for folder, why in reasons.items())
+            raise AttribError(f"No dictionary for {held.place} can be read: {said}.")
+        [(folder, sae)] = readable
+        held.folders, held.texts = [folder], _texts(folder)
+        self.passed_over |= {other.name: why for other, why in reasons.items()}
+        return sae
+
+    def _list(self, root: Path) -> tuple[int, dict[str, str]]:
+        """Find the dictionaries in the folders of a folder: how many places have one, and what is passed over and why.
+
+        A folder is for the place that it is named after, else for the one that is said in it.
+        """
+        found: dict[Place, list[tuple[bool, Path, int | None]]] = {}
+        passed: dict[str, str] = {}
         for folder in sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else ():
             if (known := format_of(folder)) is None:
                 continue
-            named, reason = _named(folder), "it does not say where it reads"
+            named = _named(folder)
             try:
-                place = named or known.glance(folder)[0]
+                seen = known.glance(folder)
+                place = self._place(named, seen)
             except AttribError as error:
-                place, reason = None, error.message
-            if place is None:
-                self.passed_over[folder.name] = reason
+                passed[folder.name] = _reason(error, folder)
             else:
-                found.setdefault(place, []).append((named is not None, folder))
+                self.passed_over.pop(folder.name, None)
+                found.setdefault(place, []).append((named is not None, folder, seen.features))
         for place, claims in found.items():
-            best = [folder for named, folder in claims if named] or [folder for _, folder in claims]
-            self._held[place] = _Held(place, best, texts=_texts(*best))
-        return len(found)
+            best = [claim for claim in claims if claim[0]] or claims
+            folders = [folder for _, folder, _ in best]
+            features = best[0][2] if len(best) == 1 else None
+            self._held[place] = _Held(place, folders, texts=_texts(*folders), features=features)
+        self.passed_over |= passed
+        return len(found), passed
+
+    def _place(self, named: Place | None, seen: Glance) -> Place:
+        """Where the dictionary of a folder belongs, by its name and a first look.
+
+        Raises:
+            AttribError: the two contradict each other or neither says it, or it cannot fit the model.
+        """
+        place = named or seen.place
+        if place is None:
+            raise AttribError("it does not say where it reads")
+        if seen.place not in (None, place):
+            raise AttribError(f"is for {seen.place}, and its folder is named after {place}")
+        if self._model is not None and (reason := misfit(self._model, place, seen.width)):
+            raise AttribError(reason)
+        return place
 
     def _sha(self) -> str | None:
         """SHA-256 of the weights in the model's folder, where they are one file."""
@@ -366,6 +421,11 @@ def _named(folder: Path) -> Place | None:
         return None
     old = {"z": f"L{found.layer}.attn", "post": f"L{found.layer}"}.get(found.site)
     return found if folder.name in (str(found), old) else None
+
+
+def _reason(error: AttribError, folder: Path) -> str:
+    """What is said of a folder, behind its name."""
+    return error.message.removeprefix(f"{folder} ").removesuffix(".")
 
 
 def _texts(*folders: Path) -> Texts | None:

@@ -76,8 +76,14 @@ def test_the_shape_of_a_dictionary_is_checked():
 @pytest.mark.parametrize("site", ["L0.post", "L3.mlp", "L11.z"])
 def test_sites_and_hook_names(site):
     assert str(site_of(hook_name(site))) == site
-    with pytest.raises(AttribError, match="hook_resid_pre"):
-        site_of("blocks.1.hook_resid_pre")
+    with pytest.raises(AttribError, match="hook_attn_out"):
+        site_of("blocks.1.hook_attn_out")
+
+
+def test_the_stream_before_a_layer_is_the_one_behind_the_layer_before():
+    assert str(site_of("blocks.4.hook_resid_pre")) == "L3.post"
+    with pytest.raises(AttribError, match=r"blocks\.0\.hook_resid_pre.*before layer 0 is behind no layer"):
+        site_of("blocks.0.hook_resid_pre")
 
 
 @pytest.mark.parametrize("architecture", ["standard", "topk", "jumprelu"])
@@ -183,6 +189,34 @@ def test_topk_of_older_files_is_topk(tmp_path: Path, name, key):
     assert int((sae.encode(x) > 0).sum()) > 2 * int((read.encode(x) > 0).sum())
 
 
+def test_what_the_metadata_says_of_the_arithmetic_is_applied(tmp_path: Path):
+    unsaid = {"activation_fn_str": None, "activation_fn_kwargs": None, "apply_b_dec_to_input": None}
+    inside = {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4}, "apply_b_dec_to_input": False, "note": "n"}
+    sae = old_folder(tmp_path / "a", {**unsaid, "metadata": inside})
+    read, x = read_sae(tmp_path / "a"), torch.randn(9, 6)
+    assert read.architecture == "topk" and read.k == 4 and not read.subtract
+    assert torch.allclose(read.encode(x), keep_largest(x @ sae.w_enc + sae.b_enc, 4), atol=1e-6)
+    # Written again it says each of them once.
+    assert read.metadata == {"note": "n"}
+    write_sae(read.only(torch.arange(20) < 15), tmp_path / "b")
+    assert read_sae(tmp_path / "b").n_features == 15 and read_sae(tmp_path / "b").k == 4
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_the_older_name_of_the_place(tmp_path: Path, inside):
+    for hook, site in (("blocks.1.hook_mlp_out", "L1.mlp"), ("blocks.2.hook_resid_pre", "L1.post")):
+        said = {"hook_point": hook, "hook_point_layer": 1, "hook_point_head_index": None}
+        old_folder(tmp_path / "a", {"hook_name": None, **({"metadata": said} if inside else said)})
+        read = read_sae(tmp_path / "a")
+        assert str(read.site) == site
+        write_sae(read, tmp_path / "b")
+        assert str(read_sae(tmp_path / "b").site) == site
+    old_folder(tmp_path / "a", {"hook_name": None, "hook_point": "blocks.0.hook_resid_pre"})
+    with pytest.raises(AttribError, match="before layer 0"):
+        read_sae(tmp_path / "a")
+    assert str(read_sae(tmp_path / "a", site="L1.post").site) == "L1.post"
+
+
 def test_the_factor_of_finetuned_dictionaries_scales_what_is_decoded(tmp_path: Path):
     factor = torch.rand(20) + 0.5
     for name in ("scaling_factor", "finetuning_scaling_factor"):
@@ -206,6 +240,29 @@ def test_the_factor_of_finetuned_dictionaries_scales_what_is_decoded(tmp_path: P
         ({"activation_fn_str": "tanh-relu"}, "activation_fn_str = 'tanh-relu'"),
         ({"activation_fn": "topk"}, "activation_fn_str = 'relu'"),
         ({"activation_fn_str": "topk"}, "needs its k"),
+        ({"k": 4}, "k = 4.*standard dictionary has none"),
+        ({"metadata": {"k": 4}}, "k = 4.*standard dictionary has none"),
+        ({"metadata": {"activation_fn_str": "topk"}}, "activation_fn_str = 'relu', and its metadata.*'topk'"),
+        (
+            {"activation_fn_str": None, "metadata": {"activation_fn_str": "tanh-relu"}},
+            "activation_fn_str = 'tanh-relu'",
+        ),
+        ({"metadata": {"activation_fn_kwargs": {"k": 4}}}, "activation_fn_kwargs"),
+        ({"metadata": {"architecture": "gated"}}, "architecture = 'standard', and its metadata.*'gated'"),
+        ({"architecture": None, "metadata": {"architecture": "gated"}}, "architecture 'gated'"),
+        ({"metadata": {"normalize_activations": "layer_norm"}}, "normalize_activations.*'layer_norm'"),
+        ({"metadata": {"rescale_acts_by_decoder_norm": True}}, "rescale_acts_by_decoder_norm = True"),
+        ({"metadata": {"apply_b_dec_to_input": False}}, "apply_b_dec_to_input = True, and its metadata.*False"),
+        (
+            {"metadata": {"finetuning_scaling_factor": True}},
+            "finetuning_scaling_factor = False, and its metadata.*True",
+        ),
+        ({"metadata": {"reshape_activations": "flat"}}, "reshape_activations = 'flat'"),
+        ({"metadata": {"d_in": 7}}, "d_in = 6, and its metadata.*7"),
+        ({"metadata": {"hook_name": "blocks.0.hook_resid_post"}}, "hook_name = .*, and its metadata"),
+        ({"metadata": {"hook_point": "blocks.0.hook_resid_post"}}, "hook_name = .*resid_post' and hook_point = "),
+        ({"metadata": {"model_from_pretrained_kwargs": {"center_writing_weights": True}}}, "center_writing_weights"),
+        ({"metadata": ["gpt2"]}, "metadata = "),
         ({"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4, "postact_fn": "identity"}}, "postact_fn"),
         ({"activation_fn_kwargs": {"k": 4}}, "activation_fn_kwargs"),
         ({"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4}, "k": 5}, "one k"),

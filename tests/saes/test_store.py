@@ -143,8 +143,92 @@ def test_two_folders_for_one_place_and_a_folder_named_after_another(tmp_path, mo
         model.saes["L1.mlp"]
     model.saes["L1.mlp"] = tmp_path / "b"
     assert model.saes["L1.mlp"].n_features == 20
+    assert model.saes.passed_over == {"L0.mlp": "is for L1.mlp, and its folder is named after L0.mlp"}
     with pytest.raises(ComponentError, match=r"is for L1\.mlp, and was given for L0\.mlp.*site="):
-        model.saes["L0.mlp"]
+        model.saes["L0.mlp"] = tmp_path / "L0.mlp"
+
+
+def configured(folder: Path, **changes) -> None:
+    """Other settings in the config of a folder."""
+    config = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps(config | changes))
+
+
+def test_of_another_models_folder_nothing_is_taken_in(tmp_path, model):
+    d, name = model.d_model, model.name
+    model.saes["L1.mlp"] = own = random_sae("L1.mlp", d)
+    theirs = tmp_path / "theirs"
+    for site, width in (("L1.mlp", 2 * d), ("L1.z", 2 * d), ("L4", d)):
+        write_sae(random_sae(site, width), theirs / site)
+    version = model.saes.version
+    for given in (theirs, [random_sae("L0.mlp", d), theirs]):
+        with pytest.raises(
+            AttribError, match=rf"theirs can be used: .*reads {2 * d} numbers.*no layer 4 \(they are 0 to 2"
+        ):
+            model.saes.add(given)
+        assert list(model.saes) == [Place("mlp", 1)] and model.saes["L1.mlp"] is own
+        assert model.saes.version == version and not model.saes.passed_over
+    with pytest.raises(AttribError, match=r"theirs can be used"):
+        aw.explore(model, families.PROMPT, saes=theirs)
+    # One that fits is taken, and the others are named.
+    write_sae(random_sae("L2.mlp", d), theirs / "mine")
+    model.saes.add(theirs)
+    assert [str(place) for place in model.saes] == ["L1.mlp", "L2.mlp"] and model.saes["L1.mlp"] is own
+    shown = repr(model.saes)
+    assert f"not read: L1.mlp (reads {2 * d} numbers, and L1.mlp of {name} has {d})" in shown
+    assert f"not read: L1.z (reads {2 * d} numbers, and L1.z of {name} has {d})" in shown
+    assert f"not read: L4 (is for L4.post, and {name} has no layer 4 (they are 0 to 2))" in shown
+    # What has come to fit is no longer named.
+    write_sae(random_sae("L1.z", d), theirs / "L1.z")
+    model.saes.add(theirs)
+    assert "L1.z" in model.saes and list(model.saes.passed_over) == ["L1.mlp", "L4"]
+
+
+def test_what_lies_beside_the_weights_and_does_not_fit_is_no_key(tmp_path):
+    folder = tmp_path / "m"
+    built = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
+    built.hf.save_pretrained(folder)
+    built.tokenizer.save_pretrained(folder)
+    for site in ("L1.mlp", "L3.mlp"):
+        write_sae(random_sae(site, built.d_model), folder / "saes" / site)
+    model = aw.load(str(folder))
+    assert list(model.saes) == [Place("mlp", 1)] and "no layer 3" in model.saes.passed_over["L3.mlp"]
+    own = random_sae("L1.mlp", built.d_model)
+    assert model.saes.get("L3.mlp") is None and model.saes.get("L3.mlp", own) is own
+    assert model.saes.pop("L3.mlp", None) is None
+    with pytest.raises(KeyError, match=r"No dictionary for L3\.mlp"):
+        model.saes.pop("L3.mlp")
+    assert model.saes.pop("L1.mlp").n_features == 20 and len(model.saes) == 0
+
+
+def test_what_cannot_be_read_is_no_candidate(tmp_path, model):
+    d = model.d_model
+    for name in ("a", "b", "c", "L1.mlp"):
+        write_sae(random_sae("L1.mlp", d), tmp_path / name)
+    configured(tmp_path / "a", architecture="gated")
+    configured(tmp_path / "b", activation_fn="abstopk")
+    (tmp_path / "L1.mlp" / "cfg.json").write_text("{")
+    model.saes.add(tmp_path)
+    assert model.saes["L1.mlp"].n_features == 20 and model.saes.given() == {Place("mlp", 1): tmp_path / "c"}
+    passed = model.saes.passed_over
+    assert passed["a"] == "has architecture 'gated', which is not read here" and "no JSON" in passed["L1.mlp"]
+    assert list(passed) == ["L1.mlp", "a", "b"] and "abstopk" in passed["b"]
+
+
+def test_of_several_folders_the_one_with_readable_weights_is_used(tmp_path, model):
+    for name in ("a", "b"):
+        write_sae(random_sae("L1.mlp", model.d_model), tmp_path / name)
+    (tmp_path / "a" / "sae_weights.safetensors").write_bytes(b"no tensors")
+    model.saes.add(tmp_path)
+    assert "or 1 more" in repr(model.saes) and not model.saes.passed_over
+    assert model.saes["L1.mlp"].n_features == 20 and model.saes.given() == {Place("mlp", 1): tmp_path / "b"}
+    assert "or 1 more" not in repr(model.saes) and "cannot be read" in model.saes.passed_over["a"]
+    (tmp_path / "b" / "sae_weights.safetensors").write_bytes(b"no tensors")
+    model.saes.add(tmp_path)
+    with pytest.raises(AttribError, match=r"No dictionary for L1\.mlp can be read: .*/a.*/b"):
+        model.saes["L1.mlp"]
+    model.saes.clear()
+    assert len(model.saes) == 0
 
 
 def test_everything_that_can_be_added(tmp_path, model):

@@ -12,6 +12,7 @@ from ...words.errors import AttribError
 from ...words.places import Place, PlaceLike, dictionary_place
 from ..sae import SAE
 from . import saelens, sparsify
+from .files import Glance
 
 
 class Format(Protocol):
@@ -23,11 +24,11 @@ class Format(Protocol):
     def reads(self, folder: Path) -> bool:
         """Whether a folder is of this format: by the names of its files alone."""
 
-    def glance(self, folder: Path) -> tuple[Place | None, int | None]:
-        """(place, number of features) as far as the small files and the folder's name say; no weights are read.
+    def glance(self, folder: Path) -> Glance:
+        """Place, number of features and width, as far as small files and the folder's name say; no weights are read.
 
         Raises:
-            AttribError: a place that is not read here.
+            AttribError: a place, an architecture or a setting that is not read here.
         """
 
     def read(self, folder: Path, site: Place | None = None) -> SAE:

@@ -1,14 +1,23 @@
-"""The two kinds of files that dictionaries come in, read with an error that names the file."""
+"""The two kinds of files that dictionaries come in, read with an error that names the file, and a first look."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from ...words.errors import AttribError
+from ...words.places import Place
+
+
+class Glance(NamedTuple):
+    """What is known of a dictionary before its weights are read; None is not said."""
+
+    place: Place | None = None
+    features: int | None = None
+    width: int | None = None
 
 
 def settings(file: Path) -> dict[str, Any]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from ...words.errors import AttribError
 from ...words.places import Place, PlaceLike, dictionary_place
 from ..sae import ARCHITECTURES, SAE
-from .files import settings, tensors
+from .files import Glance, settings, tensors
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 HOLDS = f"{CONFIG} and {WEIGHTS}"
@@ -27,15 +27,17 @@ _HOOKS = {"post": "blocks.{}.hook_resid_post", "mlp": "blocks.{}.hook_mlp_out", 
 # they ask for would change the activations. Idle: how the dictionary was trained, and on what; no number depends on
 # it. Any other setting that is switched on is refused by name, since nobody knows what it does to the numbers.
 _ACTIVATIONS = ("activation_fn", "activation_fn_str", "activation_fn_name")
-_APPLIED = frozenset(
-    {"architecture", "d_in", "d_sae", "k", "apply_b_dec_to_input", "hook_name", "metadata", "reshape_activations"}
-    | {"activation_fn_kwargs", "finetuning_scaling_factor", "model_from_pretrained_kwargs", *_ACTIVATIONS}
+_ARITHMETIC = frozenset(
+    {"architecture", "d_in", "d_sae", "k", "apply_b_dec_to_input", "reshape_activations", "activation_fn_kwargs"}
+    | {"finetuning_scaling_factor", *_ACTIVATIONS}
 )
+_PLACES = ("hook_name", "hook_point")  # the second is the name of older files
+_APPLIED = _ARITHMETIC | {*_PLACES, "hook_name_out", "model_from_pretrained_kwargs"}
 _PLAIN = ("normalize_activations", "rescale_acts_by_decoder_norm", "hook_head_index", "hook_point_head_index")
 _IDLE = frozenset(
     """
     aux_loss_coefficient b_dec_init_method context_size dataset_path dataset_trust_remote_code
-    decoder_heuristic_init decoder_init_norm decoder_orthogonal_init device dtype hook_layer
+    decoder_heuristic_init decoder_init_norm decoder_orthogonal_init device dtype hook_layer hook_point_layer
     init_encoder_as_decoder_transpose jumprelu_bandwidth jumprelu_init_threshold jumprelu_sparsity_loss_mode
     jumprelu_ste_to_input jumprelu_tanh_scale l0_coefficient l0_warm_up_steps l1_coefficient l1_warm_up_steps lp_norm
     model_class_name model_name mse_loss_normalization neuronpedia_id noise_scale normalize_sae_decoder
@@ -76,6 +78,14 @@ def site_of(hook: str) -> Place:
         found = re.fullmatch(re.escape(form).replace(r"\{\}", r"(\d+)"), hook)
         if found:
             return Place(site, int(found[1]))
+    before = re.fullmatch(r"blocks\.(\d+)\.hook_resid_pre", hook)
+    if before and int(before[1]) > 0:  # the stream before a layer is the one behind the layer before
+        return Place("post", int(before[1]) - 1)
+    if before:
+        raise AttribError(
+            f"A dictionary of {hook!r} cannot be read here: the stream before layer 0 is behind no layer.",
+            "Take one of a later place.",
+        )
     known = ", ".join(form.format("L") for form in _HOOKS.values())
     raise AttribError(
         f"A dictionary of {hook!r} cannot be read here.",
@@ -88,17 +98,66 @@ def reads(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
 
 
-def glance(folder: Path) -> tuple[Place | None, int | None]:
-    """(place, number of features), as far as the config says."""
+class _Said(NamedTuple):
+    """What a folder's config says, understood: nothing in it is left that could change a number unseen."""
+
+    settings: dict[str, Any]
+    site: Place | None
+    architecture: str
+    k: int | None
+    metadata: dict[str, Any]
+
+
+def glance(folder: Path) -> Glance:
+    """As far as the config says.
+
+    Raises:
+        AttribError: an architecture, a place or a setting that is not read here.
+    """
+    said = _said(folder)
+    size, width = (value if isinstance(value := said.settings.get(key), int) else None for key in ("d_sae", "d_in"))
+    return Glance(said.site, size, width)
+
+
+def _said(folder: Path, site: Place | None = None) -> _Said:
+    """The config of a folder; ``site`` whatever it says.
+
+    Raises:
+        AttribError: it contradicts itself, or has a setting that is not read here.
+    """
     config = settings(folder / CONFIG)
-    hook, size = _hook(config), config.get("d_sae")
-    return site_of(str(hook)) if hook else None, size if isinstance(size, int) else None
+    metadata = config.pop("metadata", None) or {}
+    if not isinstance(metadata, dict):
+        raise _unread(folder, "metadata", metadata, "It holds settings by name.")
+    merged = dict(config)
+    # Which of the two says a thing differs between the versions, so what matters is looked for in both.
+    for key in sorted(_APPLIED | set(_PLAIN)):
+        one, other = config.get(key), metadata.get(key)
+        if _empty(other):
+            continue
+        if not _empty(one) and one != other and not (site is not None and key in _PLACES):
+            raise AttribError(
+                f"{folder / CONFIG} says {key} = {one!r}, and its metadata {key} = {other!r}.",
+                "Keep the one that is true.",
+            )
+        merged[key] = other
+    if site is None:
+        hooks = [str(merged[key]) for key in _PLACES if not _empty(merged.get(key))]
+        if len(sites := {site_of(hook) for hook in hooks}) > 1:
+            raise AttribError(
+                f"{folder / CONFIG} says hook_name = {hooks[0]!r} and hook_point = {hooks[1]!r}.",
+                "Keep the one that is true.",
+            )
+        site = next(iter(sites), None)
+    name, k = _architecture(merged, folder)
+    _check_settings(merged, site, folder)
+    dropped = _ARITHMETIC | {*_PLAIN, "hook_point", "hook_name_out"}  # said once: by what is read here
+    kept = {key: value for key, value in metadata.items() if key not in dropped}
+    return _Said(merged, site, name, k, kept)
 
 
-def _hook(config: dict[str, Any]) -> Any:
-    metadata = config.get("metadata")
-    # Older files say it at the top.
-    return (metadata.get("hook_name") if isinstance(metadata, dict) else None) or config.get("hook_name")
+def _empty(value: Any) -> bool:
+    return value is None or value in ("", [], {})
 
 
 def write_sae(sae: SAE, folder: Path, dtype: torch.dtype = torch.float32) -> None:
@@ -139,30 +198,25 @@ def read(folder: Path, site: Place | None = None) -> SAE:
         AttribError: no such folder, files that are broken or contradict each other, or an architecture, a scaling, a
             place or any other setting that is not read here.
     """
-    config = settings(folder / CONFIG)
-    name, k = _architecture(config, folder)
-    metadata = dict(config.get("metadata") or {})
-    if site is None:
-        hook = _hook(config)
-        if not hook:
-            raise AttribError(
-                f"{folder / CONFIG} does not say where the dictionary reads.",
-                'It needs metadata.hook_name; or say it: aw.read_sae(folder, site="L8.mlp").',
-            )
-        site = site_of(str(hook))
-    _check_settings(config, metadata, site, folder)
-    weights = _weights(folder, name)
+    said = _said(folder, site)
+    config = said.settings
+    if said.site is None:
+        raise AttribError(
+            f"{folder / CONFIG} does not say where the dictionary reads.",
+            'It needs metadata.hook_name; or say it: aw.read_sae(folder, site="L8.mlp").',
+        )
+    weights = _weights(folder, said.architecture)
     sae = SAE(
-        site,
-        name,
+        said.site,
+        said.architecture,
         weights["W_enc"],
         weights["b_enc"],
         _finetuned(config, weights, folder),
         weights["b_dec"],
-        k=k,
+        k=said.k,
         threshold=weights.get("threshold"),
-        subtract=bool(config.get("apply_b_dec_to_input", True)),
-        metadata=metadata,
+        subtract=config.get("apply_b_dec_to_input") is not False,
+        metadata=said.metadata,
     )
     for key, size in (("d_in", sae.d_in), ("d_sae", sae.n_features)):
         if config.get(key, size) != size:
@@ -186,6 +240,8 @@ def _architecture(config: dict[str, Any], folder: Path) -> tuple[str, int | None
         raise _unread(folder, wrong[0], asked[wrong[0]], f"A {name} dictionary is read with {' or '.join(fits)}.")
     if top:
         name = "topk"
+    if name == "standard" and not _empty(config.get("k")):
+        raise _unread(folder, "k", config["k"], "A standard dictionary has none; with one it is topk.")
     if not isinstance(kwargs, dict) or set(kwargs) - ({"k"} if name == "topk" else set()):
         raise _unread(folder, "activation_fn_kwargs", kwargs, "Only the k of a topk dictionary is understood.")
     said = {value for value in (config.get("k"), kwargs.get("k")) if value is not None} if name == "topk" else {None}
@@ -194,11 +250,11 @@ def _architecture(config: dict[str, Any], folder: Path) -> tuple[str, int | None
     return name, next(iter(said), None)
 
 
-def _check_settings(config: dict[str, Any], metadata: dict[str, Any], site: Place, folder: Path) -> None:
+def _check_settings(config: dict[str, Any], site: Place | None, folder: Path) -> None:
     """Raises AttribError where a setting that is not applied could change a number."""
     advice = f"Remove it from {CONFIG} if you know that it changes no activation."
-    for key, value in {**config, **{key: metadata[key] for key in (*_PLAIN, *_ACTIVATIONS) if key in metadata}}.items():
-        if value is None or value is False or value in ("none", "", [], {}):
+    for key, value in config.items():
+        if _empty(value) or value is False or value == "none":
             continue
         if key in _PLAIN:
             single = "No dictionary reads one head alone: it is for all heads of a layer."
@@ -210,17 +266,18 @@ def _check_settings(config: dict[str, Any], metadata: dict[str, Any], site: Plac
             )
         if key not in _APPLIED | _IDLE:
             raise _unread(folder, key, value, advice)
-    if not isinstance(config.get("apply_b_dec_to_input", True), bool):
+    if not isinstance(config.get("apply_b_dec_to_input", True), bool | None):
         raise _unread(folder, "apply_b_dec_to_input", config["apply_b_dec_to_input"], "It is true or false.")
     if config.get("reshape_activations") not in (None, "none", "hook_z"):
         raise _unread(folder, "reshape_activations", config["reshape_activations"], advice)
-    out = metadata.get("hook_name_out") or config.get("hook_name_out")
-    if out and out != (metadata.get("hook_name") or config.get("hook_name")):
+    out = config.get("hook_name_out")
+    if out and out not in [config.get(key) for key in _PLACES]:
         raise _unread(folder, "hook_name_out", out, "A dictionary reads and rebuilds the same place.")
-    loaded = {**(config.get("model_from_pretrained_kwargs") or {})}
-    loaded |= metadata.get("model_from_pretrained_kwargs") or {}
+    loaded = config.get("model_from_pretrained_kwargs") or {}
+    if not isinstance(loaded, dict):
+        raise _unread(folder, "model_from_pretrained_kwargs", loaded, "It holds settings by name.")
     for key, kinds in _PROCESSED.items():
-        if loaded.get(key) and site.site in kinds:
+        if loaded.get(key) and site is not None and site.site in kinds:
             raise AttribError(
                 f"{folder} was trained on a model loaded with {key} = {loaded[key]!r}, which changes what {site} "
                 "holds, and is not read here.",

@@ -13,7 +13,7 @@ from typing import Any
 from ...words.errors import AttribError
 from ...words.places import Place
 from ..sae import SAE
-from .files import settings, tensors
+from .files import Glance, settings, tensors
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 HOLDS = f"{CONFIG} and {WEIGHTS}"
@@ -30,9 +30,15 @@ def reads(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
 
 
-def glance(folder: Path) -> tuple[Place | None, int | None]:
-    """(place, number of features): the folder's name says the first, its config the second."""
-    return _place(folder), _size(settings(folder / CONFIG))
+def glance(folder: Path) -> Glance:
+    """The folder's name says the place, its config the rest.
+
+    Raises:
+        AttribError: a module or a setting that is not read here.
+    """
+    config = _config(folder)
+    width = config.get("d_in")
+    return Glance(_place(folder), _size(config), width if isinstance(width, int) else None)
 
 
 def read(folder: Path, site: Place | None = None) -> SAE:
@@ -42,14 +48,7 @@ def read(folder: Path, site: Place | None = None) -> SAE:
         AttribError: broken files, a module that is no place of a dictionary, a transcoder, or an activation or a
             setting that is not read here.
     """
-    config = settings(folder / CONFIG)
-    for key, value in config.items():
-        plain = {"activation": "topk", "transcode": False, "skip_connection": False}.get(key)
-        if (plain is not None and value != plain) or (value and key not in _APPLIED + _IDLE):
-            raise AttribError(
-                f"{folder} has {key} = {value!r}, which is not read here.",
-                "Read are dictionaries of one place with the activation topk.",
-            )
+    config = _config(folder)
     place = site or _place(folder)
     if place is None:
         raise AttribError(
@@ -75,9 +74,26 @@ def read(folder: Path, site: Place | None = None) -> SAE:
     return sae
 
 
+def _config(folder: Path) -> dict[str, Any]:
+    """What the config says.
+
+    Raises:
+        AttribError: it is none, or asks for something that is not read here.
+    """
+    config = settings(folder / CONFIG)
+    for key, value in config.items():
+        plain = {"activation": "topk", "transcode": False, "skip_connection": False}.get(key)
+        if (plain is not None and value != plain) or (value and key not in _APPLIED + _IDLE):
+            raise AttribError(
+                f"{folder} has {key} = {value!r}, which is not read here.",
+                "Read are dictionaries of one place with the activation topk.",
+            )
+    return config
+
+
 def _size(config: dict[str, Any]) -> int | None:
     """``num_latents``, where 0 stands for the width times the expansion."""
-    found = config.get("num_latents") or config.get("d_in", 0) * config.get("expansion_factor", 0)
+    found = config.get("num_latents") or (config.get("d_in") or 0) * (config.get("expansion_factor") or 0)
     return found if isinstance(found, int) and found else None
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 import attrib_widgets as aw
 from attrib_widgets.saes import formats
+from attrib_widgets.saes.formats.files import Glance
 from attrib_widgets.saes.formats.saelens import write_sae
 from attrib_widgets.saes.store import Dictionaries
 from attrib_widgets.words.errors import AttribError, ComponentError
@@ -67,9 +68,9 @@ def test_a_place_that_the_files_do_not_say_is_asked_for(tmp_path):
     assert aw.read_sae(tmp_path / "mine", site="L3").site == Place("post", 3)
     write_sae(saelens("L1.mlp"), tmp_path / "two")
     config = json.loads((tmp_path / "two" / "cfg.json").read_text())
-    config["metadata"]["hook_name"] = "blocks.2.hook_resid_pre"  # the same numbers as behind the layer before
+    config["metadata"]["hook_name"] = "blocks.2.hook_attn_out"
     (tmp_path / "two" / "cfg.json").write_text(json.dumps(config))
-    with pytest.raises(AttribError, match=r"hook_resid_pre.*site="):
+    with pytest.raises(AttribError, match=r"hook_attn_out.*site="):
         aw.read_sae(tmp_path / "two")
     assert str(aw.read_sae(tmp_path / "two", site="L1.post").site) == "L1.post"
     with pytest.raises(ComponentError, match="No dictionary reads L0H1"):
@@ -121,12 +122,31 @@ def test_an_unknown_folder_is_told_what_it_holds_and_what_is_known(tmp_path):
         aw.read_sae(tmp_path / "nowhere")
 
 
+def test_a_glance_needs_no_weights_and_refuses_what_the_config_rules_out(tmp_path):
+    sparsify(tmp_path / "layers.1")
+    write_sae(saelens("L1.mlp"), tmp_path / "s")
+    for folder, weights, place, size in (
+        (tmp_path / "layers.1", "sae.safetensors", "L1.post", COUNT),
+        (tmp_path / "s", "sae_weights.safetensors", "L1.mlp", 2 * WIDTH),
+    ):
+        (folder / weights).write_bytes(b"not looked at")
+        seen = formats.format_of(folder).glance(folder)
+        assert (str(seen.place), seen.features, seen.width) == (place, size, WIDTH)
+        config = json.loads((folder / "cfg.json").read_text())
+        (folder / "cfg.json").write_text(json.dumps({**config, "d_in": None, "d_sae": None}))
+        assert formats.format_of(folder).glance(folder)[1:] == (None, None)
+        for change in ({"architecture": "gated"}, {"activation_fn": "abstopk"}, {"activation": "groupmax"}):
+            (folder / "cfg.json").write_text(json.dumps(config | change))
+            with pytest.raises(AttribError, match="not read here"):
+                formats.format_of(folder).glance(folder)
+
+
 def test_a_format_is_one_row(tmp_path, monkeypatch):
     """What a new format needs for its dictionaries to be read, listed and given to a model."""
     mine = SimpleNamespace(
         HOLDS="mine.txt",
         reads=lambda folder: (folder / "mine.txt").is_file(),
-        glance=lambda folder: (Place("mlp", 1), 2 * WIDTH),
+        glance=lambda folder: Glance(Place("mlp", 1), 2 * WIDTH),
         read=lambda folder, site=None: saelens("L1.mlp"),
     )
     monkeypatch.setitem(formats.FORMATS, "mine", mine)
