@@ -38,9 +38,10 @@ TRACER, TRACING = "nnsight", "model.tracing"
 
 
 def imports(tree: ast.AST, package: list[str]) -> Iterator[str]:
-    """Full names of what runs as an import: whatever stands under ``if TYPE_CHECKING`` does not."""
+    """Full names of what runs as an import: the body of a plain ``if TYPE_CHECKING`` does not, its else does."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            yield from imports(ast.Module(node.orelse, []), package)
             continue
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
@@ -119,6 +120,8 @@ def test_only_one_room_knows_the_tracer(module: str) -> None:
 def test_the_test_can_see() -> None:
     code = "if TYPE_CHECKING:\n    from ..a import b\nfrom .c import d\ndef f():\n    from ... import e\n"
     assert list(imports(ast.parse(code), ["house", "x", "y"])) == ["house.x.y.c.d", "house.e"]
+    both = "if TYPE_CHECKING:\n    import a\nelse:\n    import b\nif not TYPE_CHECKING:\n    import c\n"
+    assert list(imports(ast.parse(both), [])) == ["b", "c"]
     assert room("words.text") == (0, "words") and room("demo.making.train")[1] == "demo.making"
     assert "words.text" in arrows()["analysis.attribution.attribution"]
     assert "model.model" not in arrows()["model.parts.attention"], "typing looks up, nothing else"

@@ -15,6 +15,7 @@ from torch import nn
 from ..result import slots
 from ..words.components import whole
 from ..words.errors import AttribError, PositionError, TokenizerError
+from ..words.several import listed
 from .anatomy.anatomy import Anatomy
 from .identity.belonging import at_home
 from .identity.stamp import Stamp
@@ -191,7 +192,7 @@ class Model(Network, Tokens):
 
     def run_many(
         self,
-        prompts: Sequence[Prompt],
+        prompts: Sequence[Prompt] | Prompt,
         *,
         bos: bool | None = None,
         budget: int = 512 * 2**20,
@@ -257,8 +258,7 @@ def load(
 
 def _kept_positions(positions: Any, count: int) -> list[int]:
     """``positions`` of a prompt of ``count`` tokens, counted from 0."""
-    one = whole(positions)
-    given = [one] if one is not None else list(positions) if hasattr(positions, "__iter__") else [positions]
+    given = listed(positions)
     if not given:
         raise PositionError("There are no positions to keep.", "Leave out positions= to keep the last one's logits.")
     found = []

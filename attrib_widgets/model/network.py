@@ -1,6 +1,6 @@
 """The network of a model: its modules, their weights in float32, its norms, and the lock that every pass takes.
 
-It knows where its parts are (its anatomy) and no tokens; what helpers below :class:`.Model` take is a network.
+It knows where its parts are (its anatomy) and no tokens; what helpers below :class:`.model.Model` take is a network.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class Run:
         return "".join(self.tokens[self.start :])
 
     def generate(self, n: int = 20, **options: Any) -> Run:
-        """Let the model continue this prompt: see :meth:`.Model.generate`."""
+        """Let the model continue this prompt: see :meth:`.model.Model.generate`."""
         return self.model.generate(self, n, **options)
 
     @property

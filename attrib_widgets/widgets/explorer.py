@@ -31,6 +31,15 @@ KEPT = 12
 KEPT_BYTES = 256_000_000
 
 
+#: What a person may want to set, and what to write instead.
+_ASKED = {
+    **{n: f"Write .ask({n}=...)." for n in ("prompt", "target", "against", "position", "corrupted")},
+    "run": "Write .ask(prompt=run).",
+    "attribution": "Write .ask(prompt=..., target=..., against=...).",
+    "model": "Write aw.explore(model, prompt).",
+}
+
+
 class Explorer(Tester):
     """A prompt, a prediction, and the parts that wrote it, to click through. Made by :func:`explore`.
 
@@ -63,6 +72,11 @@ class Explorer(Tester):
         )
         self.observe(self._selection_changed, "selected")
         self.model.saes.on_change(self._redraw)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _ASKED:
+            raise AttribError(f"{name} is not set but asked for.", _ASKED[name])
+        super().__setattr__(name, value)
 
     # what is on the screen ------------------------------------------------------------------------------------
     @property
@@ -108,6 +122,11 @@ class Explorer(Tester):
         label = str(opened_row(self.attribution, part) if part.kind == "feature" else part)
         rows = self.attribution.labels
         if label not in rows:
+            if part.kind == "feature":  # of a stream: the bars beside it are what was written, not where it stands
+                raise ComponentError(
+                    f"{part} is a feature of a stream, and no row of this attribution holds it.",
+                    f'.attribution.features("{part.site}") opens it; "" selects nothing.',
+                )
             raise ComponentError(
                 f"{label} is not a row of this attribution.",
                 f'Its rows run from {rows[0]} to {rows[-1]}: see .attribution.labels; "" selects nothing.',

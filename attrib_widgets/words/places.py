@@ -193,6 +193,9 @@ def place(spec: PlaceLike | int, *, layer_means: str | None = None) -> Place:
 def place_of(found: Component, layer_means: str | None = None) -> Place:
     """Where a component writes.
 
+    ``embed`` writes L0.pre and is what is replaced there; with learned positions the place also holds what ``pos``
+    writes, so that it is more than the row ``embed``.
+
     Raises:
         ComponentError: it is a whole layer (whose stream has sides), or a row that no single place holds.
     """

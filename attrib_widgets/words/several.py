@@ -8,7 +8,7 @@ head where components are meant, and a list of whole numbers one prompt where pr
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from .components import Component, pair, whole
@@ -37,7 +37,7 @@ def prompts(given: Any) -> list[Any]:
     found = listed(given)
     ids = bool(found) and all(whole(g) is not None for g in found)
     chat = bool(found) and all(isinstance(g, Mapping) for g in found)
-    return [found if isinstance(given, (list, tuple)) else given] if ids or chat else found
+    return [found if isinstance(given, (list, tuple, Iterator)) else given] if ids or chat else found
 
 
 def _natural(thing: Any) -> list[Any]:

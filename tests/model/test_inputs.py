@@ -146,6 +146,11 @@ def test_runs_of_this_model_are_kept_and_wrong_prompts_named(family_model):
     run = model.run(families.PROMPT)
     assert model.run_many([run, "The"])[0] is run
     assert model.run_many([]) == []
+    a = aw.attribute(run, " Paris")
+    for one in (run, a):
+        assert model.run_many(one) == model.run_many([one]) == [run]
+    for one in (run.ids, tuple(run.ids), torch.tensor(run.ids), iter(run.ids)):
+        assert [r.ids for r in model.run_many(one)] == [run.ids], "token ids are one prompt"
     with pytest.raises(aw.PositionError, match="not a list"):
         model.run_many(families.PROMPT)
     with pytest.raises(aw.PositionError, match="Prompt 1"):

@@ -244,6 +244,22 @@ def test_kept_positions_in_any_form(model, run):
         with pytest.raises(aw.PositionError) as caught:
             model.run(run.ids, positions=wrong)
         assert caught.value.hint
+    for one in (np.int64(-1), torch.tensor(-1), {5}, iter([5])):
+        assert model.run(run.ids, positions=one).record.kept == [5]
+    with pytest.raises(aw.PositionError, match=r"^'each' is not a position"):
+        model.run(run.ids, positions="each")
+
+
+@pytest.mark.parametrize("change", [lambda layers: layers.__delitem__(1), lambda layers: layers.append(layers[0])])
+def test_layers_that_came_or_went_are_noticed(change):
+    model = aw.load(families.build("llama"), tokenizer=families.tokenizer("llama"))
+    count = model.n_layers
+    change(model.hf.model.layers)
+    now = len(model.hf.model.layers)
+    assert now != count
+    for call in (model.run, lambda prompt: model.run_many([prompt])):
+        with pytest.raises(aw.AnatomyError, match=f"{now} layers now and was loaded with {count}.*aw.load"):
+            call(families.PROMPT)
 
 
 def test_parts_replaced_after_loading_are_noticed():
@@ -256,7 +272,7 @@ def test_parts_replaced_after_loading_are_noticed():
         return str(caught.value)
 
     assert "lm_head" in changed(lambda hf: setattr(hf, "lm_head", copy.deepcopy(hf.lm_head)))
-    assert "model.layers" in changed(lambda hf: setattr(hf.model, "layers", hf.model.layers[:2]))
+    assert "model.layers" in changed(lambda hf: setattr(hf.model, "layers", copy.deepcopy(hf.model.layers)))
     layer = "model.layers.1.self_attn.o_proj"
     assert layer in changed(
         lambda hf: setattr(hf.model.layers[1].self_attn, "o_proj", copy.deepcopy(hf.model.layers[1].self_attn.o_proj))

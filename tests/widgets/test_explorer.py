@@ -177,9 +177,21 @@ def test_selection_is_read_in_any_spelling_and_checked(explorer):
         explorer.selected = "L99H0"
     with pytest.raises(ComponentError, match="does not name a component"):
         explorer.selected = "the third head"
+    with pytest.raises(ComponentError, match=r'^L2\.post/3 is a feature of a stream.*features\("L2\.post"\)'):
+        explorer.selected = "L2.post/3"
     assert explorer.selected == "L2.mlp"
     explorer.selected = None
     assert explorer.selected == ""
+
+
+@pytest.mark.parametrize(
+    "name", ["prompt", "target", "against", "position", "corrupted", "run", "attribution", "model"]
+)
+def test_what_is_asked_for_cannot_be_set(explorer, name):
+    instead = r"aw\.explore\(model" if name == "model" else r"\.ask\("
+    with pytest.raises(AttribError, match=f"^{name} is not set but asked for.*{instead}"):
+        setattr(explorer, name, "The capital of Italy is")
+    assert explorer.run.text == "The capital of France is"
 
 
 def test_source(explorer):

@@ -186,6 +186,7 @@ def test_prompts():
     ids, chat = [1, 2, 3], [{"role": "user", "content": "a"}]
     for one in ("text", ids, np.array(ids), torch.tensor(ids), chat, {"input_ids": ids}):
         assert len(prompts(one)) == 1
+    assert prompts(i for i in ids) == [ids]
     for two in (["a", "b"], ("a", "b"), [ids, ids], torch.tensor([ids, ids]), [chat, "b"], (t for t in ("a", "b"))):
         assert len(prompts(two)) == 2
     assert prompts([]) == prompts(()) == []

@@ -23,7 +23,7 @@ TABLE_ROWS = 10
 
 @dataclass(eq=False, repr=False)
 class Buildup(Result):
-    """The explained number after every sublayer. Made by :meth:`.Attribution.buildup`.
+    """The explained number after every sublayer. Made by :meth:`.attribution.Attribution.buildup`.
 
     Every stream is read along the same direction, with the scale that the final norm really had: the value after a
     layer is the sum of the contributions so far. (The logit lens recomputes the scale for every row instead; the two

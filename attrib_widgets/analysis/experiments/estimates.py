@@ -25,6 +25,7 @@ from ...words.places import Place
 from ...words.several import listed
 from ...words.targets import Target, TokenSet, rather_than
 from ...words.text import number, signed
+from ..attribution.attribution import Attribution, rather
 from ..inputs import as_run
 from .cells import MIXED_SITES, Cell, RunDonor, cells_of, held, positions_of
 from .metrics import Metric, MetricLike, frozen_metric, metric_of
@@ -34,7 +35,6 @@ from .patching import Patching
 if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
-    from ..attribution.attribution import Attribution
 
 Method = Literal["atp", "atp*"]
 
@@ -221,7 +221,7 @@ def _product(
 
 
 def estimated_effects(
-    a: Attribution, corrupted: Any = None, direction: Direction = "denoise"
+    a: Attribution, corrupted: Any = None, direction: Direction = "denoise", *, against: TokenSet | None = None
 ) -> dict[Component, float]:
     """The estimated total effect of every head and MLP on what ``a`` explains, from one backward pass.
 
@@ -230,10 +230,12 @@ def estimated_effects(
     to zero would take away. In the target's unit, to stand beside the direct contributions; a part whose direct
     contribution is small and whose total effect is large is a mediator. A confident answer hardly moves for small
     changes, so that ``"noise"`` comes out far too small there, and ``"denoise"`` is the better guess of both.
+    ``against`` is a token (or several) whose logit is subtracted from what is explained.
 
     Raises:
-        TargetError: an attribution of a number inside the model.
+        TargetError: an attribution of a number inside the model, or one that has no difference from ``against``.
     """
+    a = rather(a, against)
     if not isinstance(a.target, Target):
         raise TargetError(f"The {a.target.words(a.model, a.run)} has no total effects.", "Attribute a token.")
     model, run = a.model, a.run

@@ -2,7 +2,7 @@
 
 Every recorded stream is read by the model's own final norm and unembedding, soft cap and logit scale included. The
 norm's statistics are recomputed for each row: a row answers "what would be printed here?". That is not how an
-answer builds up along one direction, for which the final scale is held (:meth:`.Attribution.buildup`).
+answer builds up along one direction, for which the final scale is held (``Attribution.buildup``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ...result import Result, Table
 from ...words.components import whole
 from ...words.errors import AttribError, ComponentError, NumberError, PositionError, TargetError
 from ...words.places import Place, PlaceLike, place
-from ...words.targets import Target, TargetLike, as_target, logit
+from ...words.targets import Target, TargetLike, TokenSet, as_target, logit
 from ...words.text import number, visible
 from ..inputs import as_run, positions_in
 from ..reading.logits import logit_bound
@@ -184,6 +184,7 @@ def logit_lens(
     run: Run | Prompt,
     target: TargetLike | None = None,
     *,
+    against: TokenSet | None = None,
     model: Model | str | None = None,
     k: int = 5,
     positions: int | Sequence[int] | None = None,
@@ -197,12 +198,13 @@ def logit_lens(
         run: a Run, or a prompt together with ``model``.
         target: the token to follow (text with its leading space, or id); None is the model's own top prediction at
             the last of the positions.
+        against: refused: a probability has no rival. ``aw.attribute(..., against=...).buildup()`` follows a difference.
         k: how many of the likeliest tokens to keep at every layer and position.
         positions: which positions to read; None reads all.
 
     Raises:
         AttribError: a prompt without its model, or a ``k`` below 1.
-        TargetError: several tokens, or a target that is more than one token.
+        TargetError: several tokens, a target that is more than one token, or a rival.
         PositionError: outside the prompt, or no positions.
         NumberError: a layer whose stream reads as NaN or infinite logits.
     """
@@ -211,7 +213,7 @@ def logit_lens(
     if (whole(k) or 0) < 1:
         raise AttribError(f"{k!r} is not a number of predictions.", "Give 1 or more.")
     at = list(range(run.n_positions)) if positions is None else positions_in(run, positions)
-    token, notes = _followed(run, target, at[-1])
+    token, notes = _followed(run, target, against, at[-1])
     lens = _empty(run, token, at, min(k, run.model.vocab_size), notes)
     for start, stop in _chunks(len(at), max(1, CHUNK // run.model.vocab_size)):
         _fill(lens, start, stop)
@@ -224,12 +226,17 @@ def logit_lens(
     return lens
 
 
-def _followed(run: Run, target: TargetLike | None, position: int) -> tuple[int, list[str]]:
+def _followed(run: Run, target: TargetLike | None, against: TokenSet | None, position: int) -> tuple[int, list[str]]:
     """(id of the token that the lens follows, remarks about it)."""
+    if against is not None or (isinstance(target, Target) and target.against):
+        raise TargetError(
+            "The lens follows one token, whose probability has no rival.",
+            "A difference builds up in aw.attribute(run, target, against=...).buildup().",
+        )
     if target is None:
         return run.top(1, position)[0].id, []
     goal = as_target(target)
-    if not isinstance(goal, Target) or len(goal.tokens) != 1 or goal.against:
+    if not isinstance(goal, Target) or len(goal.tokens) != 1:
         raise TargetError("The lens follows one token.", 'Give its text, for example " Paris", or its id.')
     found = resolve(logit(goal.tokens[0]), run, position)
     return int(found.ids[0]), found.notes

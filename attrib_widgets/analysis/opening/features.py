@@ -85,8 +85,8 @@ class Features(Contributions):
 @torch.no_grad()
 def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = None) -> Features:
     """See :meth:`Attribution.features`."""
-    found = _opened(which)
-    site = _site(a, found)
+    found, name = _opened(which)
+    site = _site(a, found, name)
     own = sae is None
     read, cards, _ = _dictionary(a, site, sae)
     layer, at, rec = site.layer or 0, a.reading.position, a.run.record
@@ -148,21 +148,22 @@ def _note(a: Attribution, sae: SAE, firing: int, share: float) -> str:
     return said
 
 
-def _opened(which: PlaceLike) -> Component:
-    """A row, or a layer for the stream behind it, by any name of a part or a place."""
+def _opened(which: PlaceLike) -> tuple[Component, str]:
+    """A row, or a layer for the stream behind it, by any name of a part or a place; and what was named, as printed."""
     if isinstance(which, str) and which.strip().lower() == "embed":
-        return component("embed")
+        return component("embed"), "embed"
     try:
         found = place(which, layer_means="post")
     except ComponentError:
         if isinstance(which, Place):
             raise
-        return component(which)
+        part = component(which)
+        return part, str(part)
     if found.site in ("post", "z") and found.head is None:
-        return Component("layer" if found.site == "post" else "attn", found.layer)
-    if (part := found.component) is None:
+        return Component("layer" if found.site == "post" else "attn", found.layer), str(found)
+    if (written := found.component) is None:
         raise ComponentError(f"{found} has no dictionary.", _NAME_ONE)
-    return part
+    return written, str(found)
 
 
 _NAME_ONE = 'Name an MLP ("L2.mlp"), a head ("L3H5") or the stream behind a layer ("L2.post").'
@@ -176,17 +177,17 @@ def opened_row(a: Attribution, which: Component) -> Component:
     """
     if which.kind != "feature":
         raise ComponentError(f"{which} is no feature.", 'Write for example "L2.mlp/12".')
-    row = _opened(which.site or "")
+    row, name = _opened(which.site or "")
     if row.kind == "attn":
         raise ComponentError(
             f"{which} is read through a head of its layer.", f'Name the head: "L{row.layer}H0/{which.index}".'
         )
-    _dictionary(a, _site(a, row), None).sae.check(which.index or 0)
+    _dictionary(a, _site(a, row, name), None).sae.check(which.index or 0)
     return row
 
 
-def _site(a: Attribution, which: Component) -> Place:
-    """The place whose dictionary opens a row."""
+def _site(a: Attribution, which: Component, name: str) -> Place:
+    """The place whose dictionary opens a row, which was named ``name``."""
     if which.kind in ("head", "mlp"):
         a[which]  # refuses what is not a row of this attribution
         return Place("z" if which.kind == "head" else "mlp", which.layer)
@@ -198,12 +199,12 @@ def _site(a: Attribution, which: Component) -> Place:
         )
     if which.kind == "layer":
         raise ComponentError(
-            f"The stream {which} lies behind what is explained here.",
+            f"The stream {name} lies behind what is explained here.",
             "Open what comes before: a stream, an MLP or a head of an earlier layer.",
         )
     if which.kind == "attn":
-        raise ComponentError(f"{which} is opened through one of its heads.", f'Name the head: "L{which.layer}H0".')
-    raise ComponentError(f"{which} has no dictionary.", _NAME_ONE)
+        raise ComponentError(f"{name} is opened through one of its heads.", f'Name the head: "L{which.layer}H0".')
+    raise ComponentError(f"{name} has no dictionary.", _NAME_ONE)
 
 
 def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | None) -> Opened:

@@ -51,7 +51,7 @@ def read_resolved(
     positions: Sequence[int],
     rows: tuple[Float[Tensor, "row vocab"], Float[Tensor, "row vocab"]],
 ) -> list[Reading]:
-    """:func:`read_target` at some positions, whose logits ``rows`` are (see :meth:`.Run.logit_rows`)."""
+    """:func:`read_target` at some positions, whose logits ``rows`` are (see :meth:`...model.run.Run.logit_rows`)."""
     model, count = run.model, len(positions)
     precap, printed = rows
     constants: list[tuple[Component, Tensor]] = []

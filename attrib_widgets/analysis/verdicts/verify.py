@@ -74,7 +74,8 @@ def verify(
         job: a worker's job: told of the progress; when it is cancelled, what is done so far is returned.
 
     Raises:
-        AttribError: clean and corrupted answer alike (in the mean over pairs), or an attribution of a score.
+        AttribError: no attribution; clean and corrupted answer alike (in the mean over pairs), or an attribution of a
+            score.
         TargetError: attributions of different targets.
         PositionError: prompts of a pair of different lengths; pairs that are, where positions are chosen; attributions
             that were read at different places.
@@ -82,8 +83,7 @@ def verify(
         ComponentError: one of ``components`` is not in the model, or is neither a head (an attention layer, where
             heads are not exact) nor an MLP.
     """
-    given: list[Attribution] = [attribution] if isinstance(attribution, Attribution) else list(attribution)
-    given = [rather(a, against) for a in given]
+    given = [rather(a, against) for a in _attributions(attribution)]
     first, at = given[0], thresholds or Thresholds()
     target = first.target
     if not isinstance(target, Target):
@@ -135,6 +135,20 @@ def verify(
     result = Verification(given, findings, at, effects, float(gaps.mean()), len(pairs), cost, complete, notes)
     _add_evidence(result, run, backups)
     return result
+
+
+def _attributions(given: Any) -> list[Attribution]:
+    """One attribution or several."""
+    if isinstance(given, Attribution):
+        return [given]
+    found = list(given) if hasattr(given, "__iter__") or hasattr(given, "__getitem__") else [given]
+    wrong = next((a for a in found if not isinstance(a, Attribution)), None)
+    if wrong is not None or not found:
+        what = "" if wrong is None or found != [wrong] else f", and this is a {type(wrong).__name__}"
+        raise AttribError(
+            f"verify takes an attribution{what}.", "Write aw.verify(aw.attribute(run, target), corrupted)."
+        )
+    return found
 
 
 def _one_question(given: Sequence[Attribution]) -> int:

@@ -8,7 +8,7 @@ the library always runs in eval mode.
 
 What it cannot see: an edit through ``.data`` of numbers that are not among the sampled ones, what a hook or a function
 keeps outside of the modules, and a patched library. Experiments compare their unchanged row with the recording for
-those (see :mod:`.sweep`).
+those (see :mod:`..tracing.sweep`).
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def looks(
     k: Float[Tensor, "head position d_head"],
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor, float, float | None]:
     """Where heads look with queries ``q`` and keys ``k``: the scores, position penalty, pattern, sink, mask, scaling
-    and cap of :class:`Scored`.
+    and cap of :class:`.attention.Scored`.
 
     They need not be those of the recording, which gives the mask and the position penalty.
     """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ...words import several
 from ...words.errors import AttribError, PositionError
 from ..identity.belonging import at_home
 from ..run import Run
@@ -18,20 +19,21 @@ if TYPE_CHECKING:
 
 def run_many(
     model: Model,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[Prompt] | Prompt,
     *,
     bos: bool | None = None,
     budget: int = 512 * 2**20,
     job: Job | None = None,
 ) -> list[Run]:
-    """One Run per prompt, in the order given; a Run of this model is returned as it is.
+    """One Run per prompt, in the order given; a Run of this model (or a result, for its run) is returned as it is.
 
     Prompts of equal length go through the model together, as many at a time as ``budget`` bytes of recording and
     attention allow. A padded row would shift learned positions and can change what a rotation is scaled by: without
     padding every number is that of the prompt alone, up to the order of sums in a matrix product.
 
     Args:
-        bos: as for :meth:`.Model.run`.
+        prompts: several, or one that is no text: token ids, chat messages, a Run or a result.
+        bos: as for :meth:`..model.Model.run`.
         job: told how many prompts are done after every pass, and asked whether to stop.
 
     Raises:
@@ -42,10 +44,10 @@ def run_many(
     """
     if isinstance(prompts, str):
         raise PositionError("One text is not a list of prompts.", "Write model.run(...), or put it in a list.")
-    prompts = list(prompts)
+    given = [_run_of(p) for p in several.prompts(prompts)]
     found: dict[int, Run] = {}
     waiting: dict[int, list[tuple[int, list[int]]]] = {}
-    for number, prompt in enumerate(prompts):
+    for number, prompt in enumerate(given):
         try:
             if isinstance(prompt, Run) and bos is None:
                 found[number] = at_home(prompt, model)
@@ -55,7 +57,7 @@ def run_many(
             raise type(reason)(f"Prompt {number}: {reason.message}", reason.hint) from reason
         waiting.setdefault(len(ids), []).append((number, ids))
     needed = sum(estimate(model, length) * len(rows) for length, rows in waiting.items())
-    require(model, needed, f"{len(prompts) - len(found)} prompts together")
+    require(model, needed, f"{len(given) - len(found)} prompts together")
     for length, rows in sorted(waiting.items()):
         # the attention of an eager model holds two [head, n, n] tensors while a layer runs
         passing = 2 * model.n_heads * length**2 * model.dtype.itemsize
@@ -63,10 +65,16 @@ def run_many(
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
             if job is not None:
-                job.progress(len(found), len(prompts), f"{length} tokens each")
+                job.progress(len(found), len(given), f"{length} tokens each")
             for (number, ids), recording in zip(chunk, record_many(model, [i for _, i in chunk]), strict=True):
-                text = model.text_of(prompts[number], ids)
+                text = model.text_of(given[number], ids)
                 found[number] = Run(model, ids, text, recording=recording)
     if job is not None:
-        job.progress(len(prompts), len(prompts))
-    return [found[number] for number in range(len(prompts))]
+        job.progress(len(given), len(given))
+    return [found[number] for number in range(len(given))]
+
+
+def _run_of(prompt: Any) -> Any:
+    """The run behind a result; a prompt as it is."""
+    run = getattr(prompt, "run", None)
+    return run if isinstance(run, Run) else prompt

@@ -104,12 +104,17 @@ def refuse_rebuilt(model: Model, edited: Iterable[str] = ()) -> None:
     place later would run unseen.
 
     Raises:
-        AnatomyError: one of them, or what it runs, was replaced since the model was loaded.
+        AnatomyError: one of them, or what it runs, was replaced since the model was loaded, or layers came or went.
     """
     a, root = model.anatomy, model.traced
     layers, wrapped = find(model.hf, a.layers), root.get(a.layers)
+    if isinstance(layers, nn.ModuleList) and len(layers) != model.n_layers:
+        raise AnatomyError(
+            f"{model.name} has {len(layers)} layers now and was loaded with {model.n_layers}.",
+            "Load it again: aw.load(model, ...).",
+        )
     pairs = [(p, find(model.hf, p), root.get(p)) for p in (a.final_norm, a.unembed, a.pos) if p]
-    if isinstance(layers, nn.ModuleList) and len(layers) == len(wrapped):
+    if isinstance(layers, nn.ModuleList):
         read = {"attn_in", *KEPT, *edited}
         paths = dict.fromkeys(row.path for row in ports(model) if row.site in read)
         for i, (layer, block) in enumerate(zip(layers, wrapped, strict=True)):

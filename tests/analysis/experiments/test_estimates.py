@@ -167,6 +167,17 @@ def test_estimated_total_effects(pair):
     assert zero[aw.component("L1H1")] == pytest.approx(expected, abs=1e-5)
 
 
+def test_estimated_total_effects_against_another_token(pair):
+    _, clean, corrupted, _ = pair("gpt2")
+    a = aw.attribute(clean, 5)
+    difference = aw.attribute(clean, aw.logit_diff(5, 9))
+    for given in (None, corrupted):
+        found = aw.estimated_effects(a, given, against=9)
+        assert found == aw.estimated_effects(difference, given) != aw.estimated_effects(a, given)
+    with pytest.raises(aw.TargetError, match="already"):
+        aw.estimated_effects(difference, against=7)
+
+
 def test_weights_get_no_gradient_and_frozen_ones_stay_frozen():
     hf = families.build("llama").requires_grad_(False)
     model = aw.load(hf, tokenizer=families.tokenizer("llama"))

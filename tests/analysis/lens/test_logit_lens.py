@@ -151,6 +151,7 @@ def test_a_prompt_and_its_model_will_do(demo):
         (lambda run: aw.logit_lens(run, " Paris and Rome"), aw.TargetError, "3 tokens|tokens here"),
         (lambda run: aw.logit_lens(run, 10**9), aw.TargetError, "outside the vocabulary"),
         (lambda run: aw.logit_lens(run, aw.logit_diff(" Paris", " Rome")), aw.TargetError, "follows one token"),
+        (lambda run: aw.logit_lens(run, " Paris", against=" Rome"), aw.TargetError, r"no rival.*against=.*buildup\(\)"),
         (lambda run: aw.logit_lens(run, aw.logit([" Paris", " Rome"])), aw.TargetError, "follows one token"),
         (lambda run: aw.logit_lens(run, aw.score("L1H1")), aw.TargetError, "follows one token"),
         (lambda run: aw.logit_lens(run, k=0), aw.AttribError, "number of predictions"),

@@ -103,13 +103,15 @@ def test_what_cannot_be_opened_is_refused(family_model):
     sae = identity("L1.mlp", model.d_model)
     for row, message in {
         "L9": "has no layer 9.*0 to 2",
-        "L1.attn": "through one of its heads.*L1H0",
+        "L1.attn": r"^L1\.attn is opened through one of its heads.*L1H0",
+        "L1.z": r"^L1\.z is opened through one of its heads.*L1H0",
+        "L1H0.q": "L1H0.q has no dictionary",
         "embed": "no dictionary",
     }.items():
         with pytest.raises(aw.ComponentError, match=message):
             a.features(row, sae)
     below = aw.attribute(a.run, aw.score("L1H0", query=-1, key=1))
-    with pytest.raises(aw.ComponentError, match="L1 lies behind"):
+    with pytest.raises(aw.ComponentError, match=r"L1\.post lies behind"):
         below.features("L1", sae)
     with pytest.raises(aw.ComponentError, match="cannot be a dict"):
         a.features("L1.mlp", {})

@@ -237,6 +237,11 @@ def test_errors(pair):
     _, clean, corrupted, token = pair("gpt2")
     with pytest.raises(aw.AttribError, match="no gap"):
         aw.verify(aw.attribute(clean, token), clean)
+    for wrong in (clean, "a prompt", [clean], []):
+        with pytest.raises(aw.AttribError, match=r"verify takes an attribution.*aw\.attribute\(run"):
+            aw.verify(wrong, corrupted)
+    with pytest.raises(aw.AttribError, match="this is a Run"):
+        aw.verify(clean, corrupted)
     with pytest.raises(aw.AttribError, match="score"):
         aw.verify(aw.attribute(clean, aw.score("L1H0")), corrupted)
     with pytest.raises(aw.ComponentError, match="candidates"):

@@ -13,7 +13,7 @@ import { longest, Pager, useGrid, useWidth } from "../parts/grid";
 import { Token } from "../parts/names";
 
 const SITES: Record<string, string> = {
-  stream: "residual stream before each layer",
+  stream: "residual stream before each layer, and behind the last",
   attn: "attention output",
   mlp: "MLP output",
   z: "heads",
