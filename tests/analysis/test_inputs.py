@@ -112,8 +112,19 @@ def test_a_record_is_read_with_the_weights_that_made_it():
 
 def test_by_position_measures_its_rounding_too(a, monkeypatch):
     read_out = type(a.model).read_out
-    monkeypatch.setattr(type(a.model), "read_out", lambda model, x: tuple(1.1 * t for t in read_out(model, x)))
+
+    def off(by):
+        return lambda model, x: tuple(t * by[: len(t), None] for t in read_out(model, x))
+
+    # Off where nothing was printed to compare with: the rows of by_position do not add up to it.
+    rows = torch.full((a.run.n_positions,), 1.1)
+    rows[-1] = 1.0
+    monkeypatch.setattr(type(a.model), "read_out", off(rows))
     with pytest.raises(aw.GranularityError, match="read-out"):
+        a.by_position()
+    # Off everywhere: it is seen by what was printed.
+    monkeypatch.setattr(type(a.model), "read_out", off(torch.full((a.run.n_positions,), 1.1)))
+    with pytest.raises(aw.ModelError, match="other logits"):
         a.by_position()
 
 

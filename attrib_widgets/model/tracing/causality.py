@@ -1,4 +1,5 @@
-"""Does what stands later change what stands before it? Asked once at load, of the model as it runs here.
+"""Does what stands later change what stands before it? Asked of the model as it runs here: at load, and again
+once a setting, a hook or its attention changed.
 
 A decoder is causal by its mask, and a mask can be missing: a setting that makes attention look both ways, an attention
 function of one's own that is given none. What an experiment may leave out depends on it.

@@ -279,4 +279,5 @@ def test_another_attention_code_is_tried_anew():
     there, there_source = runs(model, "llama")
     assert sweep(there, everything(there, there_source, [5])[4:7]).forwards == first
     model.hf.set_attn_implementation(before)
-    assert sweep(base, rows).forwards < first, "what is known of the first still holds"
+    assert sweep(base, rows).forwards == first, "a setting changed in between: nothing known is taken over"
+    assert sweep(base, rows).forwards < first
