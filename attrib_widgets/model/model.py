@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +12,14 @@ import torch
 from torch import nn
 
 from ..result import slots
-from ..words.components import whole
-from ..words.errors import AttribError, PositionError, TokenizerError
+from ..words.errors import AttribError, PositionError, TokenizerError, warn
 from ..words.several import listed
 from .anatomy.anatomy import Anatomy
 from .identity.belonging import at_home
-from .identity.stamp import Stamp
+from .identity.stamp import Stamp, changes, is_of, weight_keys
 from .loading import ModelCard, move, read_card, read_checkpoint
 from .network import Network
-from .run import Run
+from .run import Run, counted
 from .running.batch import run_many
 from .running.generate import generated_ids
 from .running.memory import estimate, readable, require
@@ -83,26 +81,25 @@ class Model(Network, Tokens):
             self.traced = traced or wrapped(hf, copy.deepcopy(tokenizer))
             self.check: SelfCheck
             self.anatomy, self.geometry, self.check = check_model(self, anatomy)
-            self._settled: Stamp | None = self.stamp()
+            self._settled = self.stamp()
         if self.check.remark:
-            warnings.warn(self.check.remark, stacklevel=3)
+            warn(self.check.remark)
 
     def settle(self, now: Stamp) -> None:
         """Look again whether later tokens matter, and what shortcuts were exact, once more than weights changed.
 
         Attention of another kind, a hook or a setting decides that; the numbers of weights do not.
         """
-        since = getattr(self, "_settled", None)
-        if since is None or since is now:
+        if self._settled is None or self._settled is now:
             return
-        weights = {tuple(path.rpartition(".")[::2]) for path, _ in self.hf.named_parameters(remove_duplicate=False)}
-        if any(key not in weights for key in self.changed(since)):
-            self._settled = None  # what follows runs the model, too
+        weights = weight_keys(self.hf)
+        if not all(is_of(key, weights) for key in changes(self._settled, now, self._moving)):
             self.forget()
             self.check = causal_check(self, self.check)
             if not self.check.causal:
-                warnings.warn(AHEAD, stacklevel=3)
-        self._settled = self.stamp()
+                warn(AHEAD)
+            now = self.stamp()  # what the check ran may have written to a table
+        self._settled = now
 
     # -- what it is ----------------------------------------------------------------------------------------
     @property
@@ -261,15 +258,4 @@ def _kept_positions(positions: Any, count: int) -> list[int]:
     given = listed(positions)
     if not given:
         raise PositionError("There are no positions to keep.", "Leave out positions= to keep the last one's logits.")
-    found = []
-    for position in given:
-        number = whole(position)
-        if number is None:
-            raise PositionError(f"{position!r} is not a position.", "Count tokens from 0, or from the end with −1.")
-        if not -count <= number < count:
-            raise PositionError(
-                f"Position {number} is outside the prompt of {count} tokens.",
-                f"Use 0 to {count - 1}, or −1 for the last.",
-            )
-        found.append(number % count)
-    return found
+    return [counted(position, count) for position in given]

@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..words.errors import AnatomyError, GranularityError
+from ..words.errors import AnatomyError, GranularityError, ModelError
 from .anatomy.anatomy import Anatomy, bias_of, find, parallel, text_config, weight_in_out
 from .anatomy.geometry import Geometry
 from .anatomy.norms import FrozenNorm, read_norm
-from .identity.stamp import Key, Stamp, changes, samples, stamp_of, writable
+from .identity.stamp import Key, Stamp, changes, is_of, named, stamp_of, weight_keys, writable
 
 if TYPE_CHECKING:
     from .run import Run
@@ -49,6 +49,7 @@ class Network:
         self.lock = FORWARD_LOCK
         self._cache: dict[Any, tuple[Any, Any]] = {}
         self._stamp: Stamp = {}
+        self._settled: Stamp | None = None  # what the model was when it was last checked
         self._moving: set[Key] = set()  # what the model itself writes to while it runs, a rotary table say
         self._facts: dict[Any, Any] = {}
         self._of_runs: WeakKeyDictionary[Run, dict[Any, Any]] = WeakKeyDictionary()
@@ -196,11 +197,23 @@ class Network:
 
     @contextmanager
     def passing(self) -> Iterator[None]:
-        """A pass of the library's own: the buffers and attributes that it leaves changed are the model's to write."""
+        """A pass of the library's own: the buffers and attributes that it leaves changed are the model's to write.
+
+        Raises:
+            ModelError: a weight was written to meanwhile, by a training step in another thread, say.
+        """
         before = self.stamp()
         self.settle(before)
         yield
-        self._moving.update(writable(changes(before, self.stamp())))
+        moved, weights = changes(before, self.stamp()), weight_keys(self.hf)
+        trained = [key for key in moved if is_of(key, weights)]
+        if trained and self._settled is not None:  # while it is loaded, its first pass may still lay its weights out
+            raise ModelError(
+                f"{named(trained[0])} of {self.name} was written to while the model ran: part of it was computed with "
+                "other weights than the rest.",
+                "Let what trains it rest meanwhile, and run the prompt again.",
+            )
+        self._moving.update(key for key in writable(moved) if not is_of(key, weights))
 
     def settle(self, now: Stamp) -> None:
         """What was found out about the network holds for ``now`` as well, or is found out again."""
@@ -231,8 +244,8 @@ class Network:
     @property
     def unembed_lengths(self) -> Float[Tensor, "vocab"]:
         """Length of every token's row of the unembedding (kept)."""
-        weight = self.unembed_weight
-        return self._kept("unembed", _mark(weight), lambda: _lengths(weight))
+        module = self.module(self.anatomy.unembed)
+        return self._kept("unembed", stamp_of(module), lambda: _lengths(weight_in_out(module)))
 
     @property
     def unembed_bias(self) -> Float[Tensor, "vocab"] | None:
@@ -248,9 +261,8 @@ class Network:
 
     def out_lengths(self, layer: int) -> Float[Tensor, "d_model"]:
         """Length of every column of W_O (kept)."""
-        weight = self.module(self.anatomy.attn_out, layer).weight
-        assert isinstance(weight, Tensor)
-        return self._kept(("out", layer), _mark(weight), lambda: _lengths(self.out_weight(layer)[0]))
+        module = self.module(self.anatomy.attn_out, layer)
+        return self._kept(("out", layer), stamp_of(module), lambda: _lengths(self.weights(module)[0]))
 
     def down_weight(self, layer: int) -> tuple[Float[Tensor, "neuron d_model"], Float[Tensor, "d_model"] | None]:
         """(W_down, bias) of the MLP of ``layer`` in float32."""
@@ -311,12 +323,6 @@ class Network:
             precap = self.scaled(self.call(self.module(self.anatomy.unembed), normed))
         cap = self.softcap
         return precap, precap if cap is None else torch.tanh(precap / cap) * cap
-
-
-def _mark(weight: Tensor) -> tuple[Any, ...]:
-    """Another one whenever ``weight`` is replaced or written to, through ``.data`` too."""
-    version = -1 if weight.is_inference() else weight._version
-    return weight.data_ptr(), version, weight.dtype, samples([(0, weight)])
 
 
 def _lengths(weight: Float[Tensor, "in out"]) -> Float[Tensor, "out"]:

@@ -147,18 +147,7 @@ class Run:
         Raises:
             PositionError: outside the prompt.
         """
-        number = whole(position)
-        if number is None:
-            raise PositionError(
-                f"{position!r} is not a position.",
-                "Count tokens from 0, or from the end with −1; attribute(...).by_position() explains all of them.",
-            )
-        if not -self.n_positions <= number < self.n_positions:
-            raise PositionError(
-                f"Position {position} is outside the prompt, which has {self.n_positions} tokens.",
-                f"Use 0 to {self.n_positions - 1}, or −1 for the last.",
-            )
-        return number % self.n_positions
+        return counted(position, self.n_positions)
 
     def raw_logits(self, position: int = -1) -> tuple[Float[Tensor, "vocab"], Float[Tensor, "vocab"]]:
         """(before the soft cap, as printed), in the model's dtype, at one position.
@@ -211,3 +200,22 @@ class Run:
             f"Run of {self.model.name}: {more}{shown}  ({self.n_positions} tokens), "
             f"next {visible(best.text)} {100 * best.probability:.1f} %"
         )
+
+
+def counted(position: Any, n: int) -> int:
+    """A position of a prompt of ``n`` tokens, counted from 0.
+
+    Raises:
+        PositionError: it is none, or outside the prompt.
+    """
+    number = whole(position)
+    if number is None:
+        raise PositionError(
+            f"{position!r} is not a position.",
+            "Count tokens from 0, or from the end with −1; attribute(...).by_position() explains all of them.",
+        )
+    if not -n <= number < n:
+        raise PositionError(
+            f"Position {number} is outside the prompt, which has {n} tokens.", f"Use 0 to {n - 1}, or −1 for the last."
+        )
+    return number % n

@@ -1,6 +1,9 @@
-"""Errors that name the input and the remedy."""
+"""Errors that name the input and the remedy, and warnings that point at the line that brought them about."""
 
 from __future__ import annotations
+
+import sys
+import warnings
 
 
 class AttribError(ValueError):
@@ -45,3 +48,11 @@ class ModelError(AttribError):
 
 class NumberError(AttribError):
     """The model itself produced NaN or infinite values."""
+
+
+def warn(said: str) -> None:
+    """A warning at the caller's own line, however many frames of this library and of contexts lie between."""
+    ours, level, frame = __package__.partition(".")[0], 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in (ours, "contextlib"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(said, stacklevel=level + 1)

@@ -75,7 +75,9 @@ def moved(base: Run, found: Float[Tensor, "*position d_model"], position: int | 
     """
     model, streams = base.model, base.record.streams
     expected = streams[-1][position].float()
-    size = torch.stack([s[position].float().abs().to(expected.device) for s in streams]).amax(0)
+    size = torch.zeros_like(expected)
+    for stream in streams:
+        size = torch.maximum(size, stream[position].float().abs().to(expected.device))
     size = (size + size.median(-1, keepdim=True).values).clamp_min(1e-30)
     error = float(((found.to(expected.device).float() - expected).abs() / size).max())
     depth = max(1.0, model.n_layers / 12) ** 0.5

@@ -6,9 +6,10 @@ autograd saw them written to, some of their numbers (an edit through ``.data`` l
 forwards, plain attributes of modules (scales, flags, active adapters) and the config. Training flags do not matter:
 the library always runs in eval mode.
 
-What it cannot see: an edit through ``.data`` of numbers that are not among the sampled ones, what a hook or a function
-keeps outside of the modules, and a patched library. Experiments compare their unchanged row with the recording for
-those (see :mod:`..tracing.sweep`).
+What it cannot see: an edit through ``.data`` of numbers that are not among the sampled ones, tensors inside of lists
+and of objects that are no modules, what a hook or a function keeps outside of the modules, and a patched library.
+Experiments compare their unchanged row with the recording for those (see :mod:`..tracing.sweep`). What it sees and need
+not: a long text of the user's own that makes a model write to its tables (rotary ones of a dynamic length).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _OWN |= {"gradient_checkpointing", "_gradient_checkpointing_func", "_require_gra
 # Hooks that only look: transformers puts them in when hidden states or attentions are asked for, and leaves them.
 _OWN |= {"_output_capturing_hooks_installed"}
 _LOOKING = "transformers.utils.output_capturing"
-_OWN |= {"name_or_path", "_previous_max_cache_length", "_compiled_call_impl"}
+_OWN |= {"name_or_path", "_previous_max_cache_length", "_compiled_call_impl", "_is_torch_compile"}
 # Fields of a config that say what is returned, saved or generated, not what is computed.
 _OF_CONFIG = {"use_cache", "name_or_path", "_name_or_path", "transformers_version", "dtype", "torch_dtype"}
 _OF_CONFIG |= {"architectures", "pad_token_id", "bos_token_id", "eos_token_id", "output_hidden_states"}
@@ -48,39 +49,51 @@ def stamp_of(hf: nn.Module) -> dict[Key, Any]:
     from transformers import PretrainedConfig
 
     found: dict[Key, Any] = {("", "global hook"): tuple(_alien(_global_hooks()))}
-    tensors: list[tuple[Key, Tensor]] = []
+    weights: list[tuple[Key, Tensor]] = []
+    others: list[tuple[Key, Tensor]] = []
     configs: set[int] = set()  # most modules hold the config of the whole
     for path, module in hf.named_modules():
         kind, held = type(module), vars(module)
         found[path, "type"] = (kind, kind.forward)
         own = held.get("forward")
         if own is not None and not type(own).__module__.startswith("nnsight"):
-            found[path, "forward"] = id(own)
+            found[path, "forward"] = own
         for name in _HOOKS:
             if held[name] and (alien := tuple(_alien(held[name].items()))):
                 found[path, "hook"] = (*found.get((path, "hook"), ()), *alien)
         for name, value in held["_parameters"].items():
-            if value is not None:
-                found[path, name] = (value.data_ptr(), _version(value), value.dtype)
-                tensors.append(((path, name), value))
+            weights += [] if value is None else _inner((path, name), value)
         for name, value in held["_buffers"].items():
-            if value is not None:  # a small one may be made anew by every forward: its numbers count
-                found[path, name] = value.dtype if value.numel() <= WHOLE else (value.data_ptr(), _version(value))
-                tensors.append(((path, name), value))
+            others += [] if value is None else _inner((path, name), value)
         for name, value in held.items():
             if name in _OWN:
                 continue
             if isinstance(value, Tensor):
-                tensors.append(((path, name), value))
+                others += _inner((path, name), value)
             elif isinstance(value, PretrainedConfig):
                 if id(value) not in configs:
                     configs.add(id(value))
                     found |= {(path, f"{name}.{k}"): v for k, v in _of_config(value)}
             elif (mark := _plain(value)) is not _SKIPPED:
                 found[path, name] = mark
-    for key, numbers in samples(tensors).items():
-        found[key] = (found.get(key), numbers)
+    numbers = samples([*weights, *others])
+    for key, value in weights:
+        found[key] = (_memory(value), numbers.get(key))
+    for key, value in others:  # a small one may be made anew by every forward: its numbers count, where they are read
+        told = value.numel() <= WHOLE and key in numbers
+        found[key] = (value.dtype if told else _memory(value), numbers.get(key))
     return found
+
+
+def weight_keys(hf: nn.Module) -> set[Key]:
+    """Where the parameters of a model stand in its stamp (see :func:`is_of`)."""
+    found = (path.rpartition(".") for path, _ in hf.named_parameters(remove_duplicate=False))
+    return {(path, name) for path, _, name in found}
+
+
+def is_of(key: Key, keys: set[Key]) -> bool:
+    """Whether ``key`` is one of ``keys``, or of a tensor inside one of them."""
+    return (key[0], key[1].partition(".")[0]) in keys
 
 
 def changes(before: Stamp, now: Stamp, but: Iterable[Key] = ()) -> list[Key]:
@@ -112,7 +125,9 @@ def samples(tensors: Iterable[tuple[Any, Tensor]]) -> dict[Any, bytes]:
         for key, tensor in tensors:
             try:
                 taken = _sampled(tensor)
-            except (RuntimeError, NotImplementedError, TypeError):
+            except (RuntimeError, NotImplementedError, TypeError):  # its memory and version are compared all the same
+                continue
+            if taken.is_meta:
                 continue
             groups.setdefault((taken.device, taken.dtype), []).append((key, taken))
         found: dict[Any, bytes] = {}
@@ -143,8 +158,22 @@ def _places(count: int, device: torch.device) -> Tensor:
     return ((steps % 1) * count).long().to(device)
 
 
-def _version(tensor: Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version
+def _inner(key: Key, tensor: Tensor) -> list[tuple[Key, Tensor]]:
+    """A tensor; or those that one of another kind, a quantized one say, is made of."""
+    parts = getattr(tensor, "__tensor_flatten__", None)
+    if parts is None:
+        return [(key, tensor)]
+    path, name = key
+    return [each for part in parts()[0] for each in _inner((path, f"{name}.{part}"), getattr(tensor, part))]
+
+
+def _memory(tensor: Tensor) -> tuple[int | None, int, torch.dtype]:
+    """(where it begins, how often autograd saw it written to, dtype); a sparse tensor begins nowhere."""
+    try:
+        place = tensor.data_ptr()
+    except (RuntimeError, NotImplementedError):
+        place = None
+    return place, -1 if tensor.is_inference() else tensor._version, tensor.dtype
 
 
 def _global_hooks() -> Iterator[tuple[Any, Any]]:
@@ -182,7 +211,7 @@ def _plain(value: Any, depth: int = 4) -> Any:
     if isinstance(value, float):
         return value if value == value else "nan"
     if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType, functools.partial)):
-        return id(value)
+        return value  # itself: its number would be another one's once it is gone
     if depth and isinstance(value, (list, tuple, set, frozenset)):
         ordered = sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value
         return tuple(v for v in (_plain(each, depth - 1) for each in ordered) if v is not _SKIPPED)

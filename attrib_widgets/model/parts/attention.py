@@ -18,6 +18,7 @@ from torch import Tensor
 from ...words.errors import AttribError, GranularityError
 from ..anatomy.rounding import half_ulp, projection_error, refuse_above, worst
 from ..running.memory import require
+from .listen import Attended as Attended
 from .listen import heard
 from .projections import Projected, kv_head, normed_input, project, projection_weight, rotation
 from .scores import eager, looks
@@ -30,19 +31,6 @@ if TYPE_CHECKING:
 # Allowed miss of pattern @ v against the recorded z, relative to what the pattern takes from the values' magnitudes.
 LIMITS = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 _GONE = "the attention of layer {}, recomputed, is not what its heads wrote"
-
-
-@dataclass
-class Attended:
-    """The attention of one layer on one prompt.
-
-    ``pattern`` rows are as the model has them: where it has sinks they sum to 1 minus ``sink``. ``v`` are the values
-    of every query head.
-    """
-
-    pattern: Float[Tensor, "head destination source"]
-    v: Float[Tensor, "head position d_head"]
-    sink: Float[Tensor, "head destination"] | None
 
 
 @dataclass
@@ -104,8 +92,7 @@ def _fits(model: Model, rec: Recording, layer: int) -> None:
 
 
 def _heard(model: Model, rec: Recording, layer: int) -> Attended | None:
-    found = heard(model, rec, layer, normed_input(model, rec, layer))
-    return None if found is None else Attended(found.pattern, found.v, found.sink)
+    return heard(model, rec, layer, normed_input(model, rec, layer))
 
 
 def key_heads(

@@ -36,8 +36,11 @@ _PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.b
 
 
 @dataclass
-class Heard:
-    """Patterns, values and what sinks took, per query head, in float32."""
+class Attended:
+    """The attention of one layer on one prompt, per query head, in float32.
+
+    ``pattern`` rows are as the model has them: where it has sinks they sum to 1 minus ``sink``.
+    """
 
     pattern: Float[Tensor, "head destination source"]
     v: Float[Tensor, "head position d_head"]
@@ -100,7 +103,7 @@ def _kept(value: Any, width: int) -> Any:
     return STREAM if wide and value.is_floating_point() else value
 
 
-def heard(model: Model, rec: Recording, layer: int, x: Float[Tensor, "position d_model"]) -> Heard | None:
+def heard(model: Model, rec: Recording, layer: int, x: Float[Tensor, "position d_model"]) -> Attended | None:
     """The attention of ``layer`` on its normalised input ``x``, or None where its module does not let it be heard."""
     module = model.module(model.anatomy.attn, layer)
     listener = _Listener(len(x))
@@ -117,7 +120,7 @@ def heard(model: Model, rec: Recording, layer: int, x: Float[Tensor, "position d
     if found is None or not _fits(model, rec, layer, found):
         return None
     sink = None if found.sink is None else found.sink.to(model.home)
-    return Heard(found.pattern.to(model.home), found.v.to(model.home), sink)
+    return Attended(found.pattern.to(model.home), found.v.to(model.home), sink)
 
 
 def _moved(value: Any, stream: Tensor, device: torch.device) -> Any:
@@ -128,7 +131,7 @@ def _moved(value: Any, stream: Tensor, device: torch.device) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-def _of_fused(given: Mapping[str, Any]) -> Heard | None:
+def _of_fused(given: Mapping[str, Any]) -> Attended | None:
     """What torch's fused attention computes, in float32."""
     q, k, v = (_heads(given[name]) for name in ("query", "key", "value"))
     if len(q) % len(k) or len(q) % len(v):
@@ -142,10 +145,10 @@ def _of_fused(given: Mapping[str, Any]) -> Heard | None:
     if given.get("is_causal"):
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(later, -torch.inf)
-    return Heard(scores.softmax(-1), v, None)
+    return Attended(scores.softmax(-1), v, None)
 
 
-def _of_softmax(listener: _Listener) -> Heard | None:
+def _of_softmax(listener: _Listener) -> Attended | None:
     """What a softmax gave, as it met the values."""
     if listener.taken is None:
         return None
@@ -153,14 +156,14 @@ def _of_softmax(listener: _Listener) -> Heard | None:
     if len(pattern) % len(v):
         return None
     sink = None if listener.sink is None else listener.sink.float().reshape(len(pattern), -1)
-    return Heard(pattern, v.repeat_interleave(len(pattern) // len(v), 0), sink)
+    return Attended(pattern, v.repeat_interleave(len(pattern) // len(v), 0), sink)
 
 
 def _heads(tensor: Tensor) -> Float[Tensor, "head row column"]:
     return tensor.float().reshape(-1, *tensor.shape[-2:])
 
 
-def _fits(model: Model, rec: Recording, layer: int, found: Heard) -> bool:
+def _fits(model: Model, rec: Recording, layer: int, found: Attended) -> bool:
     """Whether what was heard has the shape of this layer's heads."""
     n, z = len(rec.streams[layer]), rec.z[layer]
     heads = model.heads_of(layer)

@@ -21,8 +21,6 @@ from ..anatomy.rounding import projection_error, refuse_above
 if TYPE_CHECKING:
     from ..network import Network
 
-SIDES = ("gate", "up")
-
 
 @dataclass(frozen=True)
 class InputProjection:

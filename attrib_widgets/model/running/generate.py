@@ -48,7 +48,7 @@ def generated_ids(
     if temperature:
         options |= {"do_sample": True, "temperature": float(temperature), "top_k": 0, "top_p": 1.0}
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with model.quiet(), _plain(hf), torch.random.fork_rng(devices, enabled=bool(temperature)):
+    with model.quiet(), model.passing(), _plain(hf), torch.random.fork_rng(devices, enabled=bool(temperature)):
         if temperature and seed is not None:
             torch.manual_seed(seed)
         out = hf.generate(tokens, attention_mask=torch.ones_like(tokens), **options)

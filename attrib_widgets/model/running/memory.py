@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import TYPE_CHECKING
 
 import torch
 
-from ...words.errors import PositionError
+from ...words.errors import PositionError, warn
 
 if TYPE_CHECKING:
     from ..network import Network
@@ -79,4 +78,4 @@ def require(model: Network, size: int, what: str, use: str = "for its record") -
     hint = "Shorten it, load the model in bfloat16, or free memory."
     if size > free:
         raise PositionError(said, hint)
-    warnings.warn(said, stacklevel=4)
+    warn(said)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..anatomy.rounding import half_ulp
+from ..anatomy.rounding import half_ulp, worst
 from ..identity.belonging import LIMITS
 from .record import forward_options
 
@@ -49,9 +49,9 @@ def causality_error(model: Model, ids: Sequence[int]) -> float:
         noise = (before[0] - before[2]).abs().max()
         size = before[0].abs().max()
         bound = 8 * noise + 4 * depth * half_ulp(size, x.dtype)
-        found = max(found, float((before[0] - before[1]).abs().max() / bound))
+        found = max(found, worst((before[0] - before[1]).abs().max(), bound))
         left_out = (before[0] - part[0].double()).abs().max()
-        found = max(found, float(left_out / (limit * size).clamp_min(1e-30)))
+        found = max(found, worst(left_out, (limit * size).clamp_min(1e-30)))
         if not found <= 1:
             break
     return found

@@ -73,7 +73,7 @@ def collect(model: Model, ids: Int[Tensor, "row position"], sites: Sequence[AnyS
 
         return change
 
-    with model.quiet(), ExitStack() as stack:
+    with model.quiet(), model.passing(), ExitStack() as stack:
         for site in sites:
             stack.enter_context(replaced(model, site, keep(site)))
         model.hf(ids.to(model.device), use_cache=False)
@@ -83,7 +83,7 @@ def collect(model: Model, ids: Int[Tensor, "row position"], sites: Sequence[AnyS
 @torch.no_grad()
 def losses(model: Model, ids: Int[Tensor, "row position"]) -> Float[Tensor, "row position"]:
     """Nats of every next token but the first (position 0 has no history, and its activations are unlike others)."""
-    with model.quiet():
+    with model.quiet(), model.passing():
         logits: Tensor = model.hf(ids.to(model.device), use_cache=False).logits
     logs = logits[:, 1:-1].float().log_softmax(-1)
     return -logs.gather(-1, ids[:, 2:, None].to(logs.device))[..., 0]

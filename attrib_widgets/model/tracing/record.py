@@ -234,7 +234,8 @@ def _prompt(rec: Recording, row: int, count: int, each: int, model: Model) -> Re
     for given in rec.attn_inputs:
         for name, value in given.items():
             shared = anatomy.qkv is not None and name == anatomy.qkv.penalty and anatomy.qkv.penalty_of == "all"
-            moved.setdefault(id(value), _given(value, row, 1 if shared else count, home))
+            if id(value) not in moved:
+                moved[id(value)] = _given(value, row, 1 if shared else count, home)
     found.attn_inputs = [{k: moved[id(v)] for k, v in given.items()} for given in rec.attn_inputs]
     found.mlp_entered = [None if t is None else own(t) for t in rec.mlp_entered]
     found.precap, found.logits = ((t[row] if count == 1 else t[row].clone()).to(home) for t in (rec.precap, rec.logits))

@@ -25,7 +25,7 @@ from ..running.worker import Cancelled
 from .edits import Edit, Intervention, Site, relevant
 from .ports import require
 from .schedule import Extent, budget_of, grouped, out_of_memory, rows_that_fit
-from .sweep_pass import Pass, has_prefix, last_needed, recorded_rows
+from .sweep_pass import Pass, Reads, has_prefix, last_needed, recorded_rows
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -77,9 +77,8 @@ class _Known:
 
     def steps(self) -> list[tuple[bool, bool]]:
         """(narrow, records_keys) to be tried, from what is in use now."""
-        every = [(True, False), (False, False), (False, True), (True, True)]
         now = (self.narrow, self.records_keys)
-        return [now, *(e for e in every[:3] if e != now)]
+        return [now, *(e for e in ((True, False), (False, False), (False, True)) if e != now)]
 
 
 def sweep(
@@ -149,14 +148,14 @@ def _work(
             size = max(1, len(part) // 2)
             continue
         swept.streams[part], swept.done[part] = found[1:], True
-        for place, value in read.items():
-            swept.reads[place][part] = value
+        for place, (joined, value) in read.items():
+            swept.reads[place][torch.tensor(part)[joined]] = value
         todo = todo[size:]
         if job is not None:
             job.progress(int(swept.done.sum()), len(rows), f"{int(swept.done.sum())} of {len(rows)}")
 
 
-_Found: TypeAlias = "tuple[Float[Tensor, 'row d_model'], dict[tuple[str, int], Tensor]]"
+_Found: TypeAlias = "tuple[Float[Tensor, 'row d_model'], Reads]"
 
 
 def _computed(base: Run, rows: list[list[Edit]], start: int, target: int, swept: Swept) -> _Found:

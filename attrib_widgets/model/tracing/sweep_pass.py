@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import nnsight
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...words.errors import ComponentError, GranularityError
@@ -33,6 +33,8 @@ def last_needed(base: Run, target: int) -> int:
     return target if base.model.check.causal else base.n_positions - 1
 
 
+#: What was read of the interventions with these numbers, by (site, layer).
+Reads: TypeAlias = "dict[tuple[str, int], tuple[Int[Tensor, 'joined'], Float[Tensor, 'joined position width']]]"
 READ = ("pre", "attn_in", "z", "attn", "mid", "mlp_in", "mlp")
 
 
@@ -86,8 +88,11 @@ class Pass:
         self.edits = flattened([rows[i] for i in order], start, self.model.device)
         self.tokens = sum(self.alive[self.first : last]) * self.n // last
 
-    def run(self) -> tuple[Float[Tensor, "row d_model"], dict[tuple[str, int], Tensor]]:
-        """(what the final norm reads at the target position: row 0 and the interventions, what was to be read)."""
+    def run(self) -> tuple[Float[Tensor, "row d_model"], Reads]:
+        """(what the final norm reads at the target position: row 0 and the interventions, what was to be read).
+
+        Of a row that had not joined yet nothing is read: the place held there what was recorded.
+        """
         model, root, rec = self.model, self.model.traced, self.base.record
         wanted = set(self.reads.values())
         anatomy, here = model.anatomy, slice(self.start, self.end + 1)
@@ -144,15 +149,8 @@ class Pass:
         found = torch.empty_like(kept["final"])
         found[0], found[self.order + 1] = kept["final"][0], kept["final"][1:]
         found = found.to(model.home)
-        return found, {asked: self._placed(at, kept.get(at)) for asked, at in self.reads.items()}
-
-    def _placed(self, at: tuple[str, int], rows: Tensor | None) -> Tensor:
-        """Read rows in the order of the interventions; those that had not joined yet held what was recorded."""
-        out = recorded_rows(self.base, *at, self.end, self.count)
-        if rows is None:
-            return out
-        out[self.order[: len(rows) - 1], self.start :] = rows[1:].to(out.device)
-        return out
+        read = {asked: kept[at][1:].to(model.home) for asked, at in self.reads.items() if at in kept}
+        return found, {asked: (self.order[: len(rows)], rows) for asked, rows in read.items()}
 
     # -- shapes: every tensor of the pass as [row, position, width] ----------------------------------------------
     def _rows(self, x: Tensor, layer: int) -> Tensor:

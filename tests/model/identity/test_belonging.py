@@ -519,35 +519,6 @@ def test_no_family_changes_by_running(family_model, name):
     assert run.fresh
 
 
-def test_a_table_that_the_model_writes_itself_is_no_change():
-    """LongRoPE puts other frequencies in place for a long prompt, and its own back for a short one."""
-    import transformers as tf
-
-    rope = {"rope_type": "longrope", "long_factor": [4.0] * 4, "short_factor": [1.0] * 4, "rope_theta": 10000.0}
-    rope["original_max_position_embeddings"] = 16
-    torch.manual_seed(0)
-    config = tf.LlamaConfig(
-        vocab_size=len(families.tokenizer("llama")),
-        hidden_size=32,
-        num_attention_heads=4,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        max_position_embeddings=64,
-        rope_parameters=rope,
-        bos_token_id=0,
-        eos_token_id=1,
-    )
-    model = aw.load(tf.LlamaForCausalLM(config).eval(), tokenizer=families.tokenizer("llama"))
-    run = model.run(CLEAN)
-    before = aw.attribute(run, TARGET).values
-    long = model.run(families.LONG_PROMPT)
-    assert long.n_positions > 16 and run.fresh
-    assert torch.equal(aw.attribute(run, TARGET).values, before)
-    assert aw.attribute(long, TARGET).exact
-    patched = aw.patch(model, run, CORRUPTED, TARGET).values
-    assert torch.isfinite(patched).all()
-
-
 def test_the_explorer_asks_again_after_a_change():
     given = Given()
     explorer = aw.explore(given.model, CLEAN, TARGET, corrupted=CORRUPTED)
