@@ -100,6 +100,50 @@ describe("a test", () => {
     expect(sent.at(-1)).toMatchObject({ op: "verify", args: { components: ["L3H1"] } });
   });
 
+  it("says of a bar that is the same in both prompts no more than was found", async () => {
+    const { made, verdicts } = tested();
+    const of = (id: string, damage: number, recovery: number) => ({ ...verdicts.findings[2]!, id, damage, recovery });
+    const { one, model } = show(state(made), "explorer", { tested: { ...verdicts, findings: [of("L3H1", 1, 0), of("L3.mlp", 0, 0.3), of("L1.mlp", 0.01, -0.02)] } });
+    const found = async (id: string) => {
+      model.set("selected", id);
+      await tick();
+      return one('[data-part="verdict"]')?.textContent ?? "";
+    };
+    for (const id of ["L3H1", "L3.mlp"]) {
+      expect(await found(id)).toMatch(/Its direct \S+ is much the same in both prompts\./);
+      expect(await found(id)).not.toContain("what they differ in");
+    }
+    expect(await found("L1.mlp")).toMatch(/Its direct \S+ is much the same in both prompts: what they differ in is not what it writes/);
+  });
+
+  it("is of the question that it was asked on", async () => {
+    const { made } = tested();
+    made.header.corrupted = null;
+    const { model, one, click, sent, answer } = show(state(made));
+    const next = (version: number, question: number) => model.set("state", state({ ...made, header: { ...made.header, version, question } }));
+    const takeOut = async () => {
+      await click('[data-part="test"]');
+      [...document.querySelectorAll<HTMLElement>('[data-part="ask-corrupted"] button')].find((b) => b.textContent?.startsWith("Only take it out"))?.click();
+      await tick();
+      expect(sent.at(-1)).toMatchObject({ op: "ablate", args: { id: "L3H1" } });
+    };
+    const found = { data: { base: 14.54, change: -1.25, unit: "logits" } };
+    await takeOut();
+    const asked = sent.at(-1)?.id;
+    next(2, 1); // from Python, while it runs
+    await tick();
+    expect(sent.at(-1)).toMatchObject({ op: "cancel", id: asked });
+    expect(one('[data-part="testing"]')).toBeNull();
+    await answer("result", found);
+    expect(one('[data-part="ablated"]')).toBeNull();
+    await takeOut();
+    next(3, 1); // the same question, drawn again with other dictionaries
+    await tick();
+    expect(one('[data-part="testing"]')).not.toBeNull();
+    await answer("result", found);
+    expect(one('[data-part="ablated"]')?.textContent).toContain("Without L3H1");
+  });
+
   it("does not outlive its question", async () => {
     const { made, verdicts } = tested();
     const { model, all } = show(state(made), "explorer", { tested: verdicts });
@@ -138,6 +182,7 @@ describe("total effects", () => {
     const width = Number.parseFloat(row?.querySelector<HTMLElement>(".aw-stem")?.style.width ?? "0");
     const whole = Number.parseFloat(one(".aw-sum .aw-whole")?.style.width ?? "0");
     expect(width / whole).toBeCloseTo(4 / Number(one('[data-part="sum"] b')?.textContent), 2);
+    expect(one('[data-part="legend"]')?.textContent).toContain("perhaps through other parts; test it");
   });
 
   it("are asked for where they are dear", async () => {
@@ -147,6 +192,40 @@ describe("total effects", () => {
     expect(sent.some((m) => m.op === "effects")).toBe(false);
     await click('[data-part="estimate"]');
     expect(sent.at(-1)?.op).toBe("effects");
+  });
+
+  it("say what went wrong, and can be asked for again", async () => {
+    const { made } = tested();
+    delete made.arrays["effects"];
+    const { one, all, click, sent, answer } = show(state(made));
+    await click('[data-part="estimate"]');
+    expect(one('[data-part="estimate"]')?.textContent).toContain("Estimating");
+    await answer("error", { message: "No gradients here.", hint: "Load it otherwise." });
+    expect(one('[data-part="estimate"]')).toBeNull();
+    expect(all('[role="alert"]').map((e) => e.textContent)).toEqual(["No gradients here. Load it otherwise.Try again"]);
+    all("button").find((b) => b.textContent === "Try again")?.click();
+    await tick();
+    expect(sent.filter((m) => m.op === "effects")).toHaveLength(2);
+    expect(one('[data-part="estimate"]')?.textContent).toContain("Estimating");
+  });
+
+  it("are asked for one question at a time, and never without a comparison", async () => {
+    const { made } = tested();
+    delete made.arrays["effects"];
+    const { model, one, click, sent } = show(state(made));
+    const asked = () => sent.filter((m) => m.op === "effects").length;
+    const next = async (version: number, changes: object) => {
+      model.set("state", state({ ...made, header: { ...made.header, version, ...changes } }));
+      await tick();
+    };
+    await click('[data-part="estimate"]');
+    await next(2, {}); // drawn again with other dictionaries
+    expect(asked()).toBe(2);
+    await next(3, { corrupted: null });
+    expect(asked()).toBe(2);
+    await next(4, { question: 1 });
+    expect(one('[data-part="estimate"]')?.textContent).toContain("Estimate total effects");
+    expect(asked()).toBe(2);
   });
 });
 

@@ -31,11 +31,16 @@ export class Lab {
     return this.told.value?.findings?.find((f) => f.id === id);
   }
 
-  /** A new question has no verdicts yet. */
-  reset(): void {
+  /** Another state. Another question has no verdicts yet, and what was asked about the one before is not its answer. */
+  reset(another: boolean): void {
     this.ablated.value = {};
     this.failed.value = null;
     this.asking.value = "";
+    if (!another) return;
+    this.cancel();
+    this.#asked = null;
+    this.running.value = null;
+    this.wanted.value = false;
   }
 
   verify(of: string, top: number, say: (text: string) => void): void {

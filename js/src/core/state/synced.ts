@@ -108,15 +108,16 @@ export abstract class Synced {
     try {
       const explorer = this.kind === "explorer" || this.kind === "attribution";
       const reading = explorer ? new Reading(bytes) : null;
-      const version = Number(reading?.header.version ?? decode<{ version?: number }>(bytes).header.version ?? 0);
+      if (!reading) decode(bytes); // what cannot be read is said here, and nothing draws it
+      const another = reading?.header.question !== this.reading.peek()?.header.question;
       batch(() => {
         this.data = new Numbers(reading, this.client, this.fixed.peek());
         this.state.value = bytes;
         this.reading.value = reading;
-        this.version.value = version;
+        this.version.value = reading?.header.version ?? 0;
         this.broken.value = "";
         this.renewed();
-        this.lab.reset();
+        this.lab.reset(another);
         this.#readTested();
       });
       this.settled();

@@ -114,7 +114,8 @@ export function Tested({ row }: { row: Row }) {
         <Evidence of={found} all={told}>
           {Math.abs(found.d) < told.tau && Math.abs(value) >= told.tau * Math.abs(told.gap) && (
             <p class="aw-small">
-              Its {store.reading.value?.signed(value)} is much the same in both prompts: what they differ in is not what it writes, and another comparison may say more.
+              Its direct {store.reading.value?.signed(value)} is much the same in both prompts
+              {Math.max(Math.abs(found.damage), Math.abs(found.recovery)) < told.tau && ": what they differ in is not what it writes, and another comparison may say more"}.
             </p>
           )}
         </Evidence>

@@ -1,8 +1,11 @@
 /** Cumulative bars: every part starts where the one before ended, and the last one ends at the model's number. */
+import type { Signal } from "@preact/signals";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { digitsOfStep, plain, tiny } from "../../core/maths/format";
 import { bySize, sumOf, ticks, waterfall } from "../../core/maths/geometry";
-import { Hidden } from "../parts/awaiting";
+import type { Loaded } from "../../core/state/answers";
+import type { ExplorerHeader } from "../../core/types";
+import { Await, Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { pressed, useRoving } from "../parts/roving";
 import { Chip, sentence } from "./verdict";
@@ -21,7 +24,8 @@ export function Waterfall() {
   const told = lab.told.value;
   const [at, setAt] = useState("");
   const gap = Math.abs(reading?.header.corrupted?.gap ?? 0);
-  const totals = useTotals();
+  const loaded = useTotals()?.value;
+  const totals = loaded?.state === "ready" ? loaded.value : undefined;
   const large = new Set(totals ? bySize(totals).slice(0, TOTALS).filter((i) => Math.abs(totals[i] ?? 0) >= TAU * gap) : []);
   const all = !reading ? [] : inOrder ? reading.values.length : reading.order.length;
   const indices = !reading ? [] : inOrder ? Array.from({ length: all as number }, (_, i) => i) : reading.order;
@@ -149,12 +153,15 @@ export function Waterfall() {
   );
 }
 
-/** The total effect of every row, measured or estimated; undefined where nothing was. */
-function useTotals(): Float32Array | undefined {
+/** Whether there is a comparison against which total effects can be estimated. */
+const comparable = ({ corrupted, test }: ExplorerHeader) => !!corrupted && !!test && !test.never && !test.missing;
+
+/** The estimated total effect of every row; undefined where nobody asked, or nobody can. */
+function useTotals(): Signal<Loaded<Float32Array>> | undefined {
   const { store } = useView();
-  if (!store.reading.value?.arrays["effects"] && !store.lab.wanted.value) return undefined;
-  const loaded = store.data.effects().value;
-  return loaded.state === "ready" ? loaded.value : undefined;
+  const reading = store.reading.value;
+  if (!reading?.arrays["effects"] && !(store.lab.wanted.value && reading && comparable(reading.header))) return undefined;
+  return store.data.effects();
 }
 
 /** The verdict under the pointer or the focus, in words. */
@@ -178,17 +185,22 @@ function Legend() {
   const { store } = useView();
   const header = store.reading.value?.header;
   const totals = useTotals();
-  const test = header?.test;
-  if (!header?.corrupted || !test || test.never || test.missing || store.hides("corrupted")) return null;
-  if (!totals) {
+  if (!header || !comparable(header) || store.hides("corrupted")) return null;
+  const waiting = totals?.value.state === "loading";
+  if (!totals || waiting) {
     if (store.fixed.value) return null;
     return (
       <button class="aw-link" data-part="estimate" onClick={() => (store.lab.wanted.value = true)}>
-        {store.lab.wanted.value ? "Estimating total effects…" : "Estimate total effects · 3 forwards"}
+        {waiting ? "Estimating total effects…" : "Estimate total effects · 3 forwards"}
       </button>
     );
   }
-  const measured = store.lab.told.value;
+  return <Await of={totals}>{() => <Marks />}</Await>;
+}
+
+/** What the marks of total effects mean. */
+function Marks() {
+  const measured = useView().store.lab.told.value;
   return (
     <p class="aw-quiet aw-small" data-part="legend">
       <i class="aw-total-mark" /> total effect from zero, estimated: what the part would bring back in the other prompt.
@@ -198,7 +210,7 @@ function Legend() {
           <i class="aw-total-mark aw-exact" /> measured.
         </>
       )}{" "}
-      Far out on a short bar: it works through other parts.
+      Far out on a short bar: perhaps through other parts; test it.
     </p>
   );
 }
