@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { HostModel } from "../src/core/host/host";
 import { decode } from "../src/core/host/wire";
-import { Lens, windowOf } from "../src/core/state/lens";
+import { windowOf } from "../src/core/maths/geometry";
+import { Lens } from "../src/core/state/lens";
 import { Reading } from "../src/core/state/reading";
 import type { LensHeader } from "../src/core/types";
 import widget from "../src/index";

@@ -500,7 +500,7 @@ describe("a phrase", () => {
     const { one, all } = show(phrase(), "phrase");
     expect(one(".aw-headline")?.textContent).toBe("A phrase has log-probability");
     expect(all('[data-part="spine"] [data-i]').map((e) => e.title)[1]).toBe("·or, position 6: probability 4.0\u00a0%, entropy 3.90 nats");
-    expect(all(".aw-odd").map((e) => e.style.height)[1]).toBe("4%");
+    expect(all(".aw-odds > i:first-child").map((e) => e.style.height)[1]).toBe("4%");
     expect(all(".aw-unsure").map((e) => e.style.bottom)[1]).toBe("96%");
     expect(one('[data-part="token"] .aw-title')?.textContent).toBe("All 4 tokens: 0.58 nats");
     expect(all(".aw-bars li").map((e) => e.textContent)).toEqual(["embed+1.00", "odd\u22120.42"]);

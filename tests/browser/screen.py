@@ -99,7 +99,7 @@ class Screen:
         self.detail.locator(f'[role="tab"][data-tab="{name}"]').click(force=greyed)
         panel = self.detail.locator(f'.aw-panel[data-tab="{name}"]')
         expect(panel).to_be_visible()
-        expect(panel.locator(".aw-wait")).to_have_count(0)
+        expect(panel.locator('[data-part="waiting"]')).to_have_count(0)
         return panel
 
     def features(self) -> Iterator[str]:

@@ -20,7 +20,7 @@ def test_tokens_by_mouse_and_keyboard(demo: Any, offline: Callable[..., Screen],
     spine, detail = screen.part("spine"), screen.part("token")
     assert screen.headline == phrase.title()
     assert spine.get_by_role("option").count() == len(phrase)
-    heights = spine.locator(".aw-odd").evaluate_all(
+    heights = spine.locator(".aw-odds > i:first-child").evaluate_all(
         "all => all.map(e => e.clientHeight / e.parentElement.clientHeight)"
     )
     for i, p in enumerate(phrase.log_probs.exp().tolist()):

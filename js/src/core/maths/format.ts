@@ -42,6 +42,9 @@ export function percent(p: number): string {
   return `${formatter(v < 10 || v > 99 ? 1 : 0).format(v)}\u00a0%`;
 }
 
+/** −12 %: a share of the gap, which may be below zero. */
+export const share = (v: number) => (v < 0 ? MINUS : "") + percent(Math.abs(v));
+
 /** 2e-6: for the gap between two sums. */
 export function tiny(value: number): string {
   if (value === 0) return "0";

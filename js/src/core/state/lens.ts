@@ -58,10 +58,3 @@ export class Lens {
     return `${layers[row]} after ${tokenText(tokens[column] ?? "")}: ${tokenText(this.text(id))} ${percent(p)}; ${own}`;
   }
 }
-
-/** Which of n columns are drawn where `fit` have room: from `from` on, at first those that end with `current`. */
-export function windowOf(n: number, fit: number, from: number, current: number): { first: number; count: number } {
-  const count = Math.max(1, Math.min(n, fit));
-  const wanted = Number.isFinite(from) ? from : current - count + 1;
-  return { first: Math.max(0, Math.min(n - count, wanted)), count };
-}

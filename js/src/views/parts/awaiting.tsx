@@ -29,7 +29,7 @@ export function Hidden({ part, what }: { part: Part; what: string }) {
 export function Await<T>({ of, children }: { of: Signal<Loaded<T>>; children: (value: T) => ComponentChildren }) {
   const loaded = of.value;
   if (loaded.state === "ready") return <>{children(loaded.value)}</>;
-  if (loaded.state === "loading") return <p class="aw-quiet aw-wait">Computing…</p>;
+  if (loaded.state === "loading") return <p class="aw-quiet" data-part="waiting">Computing…</p>;
   return (
     <p class={loaded.state === "error" ? "aw-error" : "aw-quiet"} role={loaded.state === "error" ? "alert" : undefined}>
       {loaded.text}

@@ -2,6 +2,7 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { type Cell, move } from "../../core/host/keyboard";
 import { tokenText } from "../../core/maths/format";
+import { windowOf } from "../../core/maths/geometry";
 
 export function useWidth(): [{ current: HTMLDivElement | null }, number] {
   const ref = useRef<HTMLDivElement>(null);
@@ -62,8 +63,28 @@ export function useGrid({ rows, width, start, at, setAt, pick }: GridKeys) {
   };
 }
 
+/** The columns of a grid that have room, the cell that is pointed at, and how that cell and the pager move them. */
+export function usePages(n: number, fit: number, current: number) {
+  const [at, setAt] = useState<Cell | null>(null);
+  const [from, setFrom] = useState(Infinity);
+  const { first, count } = windowOf(n, fit, from, current);
+  const last = first + count - 1;
+  return {
+    at,
+    setAt: (to: Cell | null) => {
+      setAt(to);
+      if (to && to.column < first) setFrom(to.column);
+      if (to && to.column > last) setFrom(to.column - count + 1);
+    },
+    columns: Array.from({ length: count }, (_, i) => first + i),
+    /** a column, or the drawn one that is nearest to it */
+    inside: (column: number) => Math.min(Math.max(column, first), last),
+    pager: <Pager n={n} first={first} count={count} go={setFrom} />,
+  };
+}
+
 /** Leads along the columns that have no room beside each other. */
-export function Pager({ n, first, count, go }: { n: number; first: number; count: number; go(first: number): void }) {
+function Pager({ n, first, count, go }: { n: number; first: number; count: number; go(first: number): void }) {
   if (count >= n) return null;
   return (
     <p class="aw-quiet aw-small">

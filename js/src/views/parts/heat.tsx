@@ -29,8 +29,7 @@ export interface HeatProps {
 
 /** Up to this many tokens, cells are elements with printed numbers; beyond it, a canvas. */
 export const SMALL = 14;
-const LABEL = 11; 
-// px
+const LABEL = 11; // px
 const GAP = 13; // px between labels
 
 export function colourOf(palette: Palette, scale: HeatProps["scale"], value: number, most: number): RGB {

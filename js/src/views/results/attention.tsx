@@ -1,12 +1,12 @@
 /** Patterns of one or more heads: small pictures to choose from, one in focus. */
 import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { type Container, Triangle } from "../../core/host/wire";
-import { tokenText } from "../../core/maths/format";
+import { percent, tokenText } from "../../core/maths/format";
 import { largest } from "../../core/maths/geometry";
 import type { AttentionHeader } from "../../core/types";
 import { useView } from "../parts/context";
 import { colourOf, Heat, type HeatProps, readOut } from "../parts/heat";
-import { useRoving } from "../parts/roving";
+import { pressed, useRoving } from "../parts/roving";
 
 const SCALE: Record<string, HeatProps["scale"]> = { probability: "probability", value: "magnitude", contribution: "signed" };
 
@@ -48,7 +48,7 @@ export function AttentionView({ data }: { data: Container<AttentionHeader> }) {
       )}
       {sink !== undefined && (
         <p class="aw-quiet aw-small">
-          Sink: {(100 * sink).toFixed(0)} % of what {tokenText(header.tokens[n - 1] ?? "")} could read goes to no token.
+          Sink: {percent(sink)} of what {tokenText(header.tokens[n - 1] ?? "")} could read goes to no token.
         </p>
       )}
     </div>
@@ -103,11 +103,7 @@ function Thumb({ id, i, on, tabIndex, triangle, scale }: ThumbProps) {
       aria-selected={on}
       tabIndex={tabIndex}
       onClick={pick}
-      onKeyDown={(event) => {
-        if (event.key !== "Enter" && event.key !== " ") return;
-        event.preventDefault();
-        pick();
-      }}
+      onKeyDown={pressed(pick)}
     >
       <canvas ref={canvas} width={size} height={size} aria-hidden="true" />
       <span class="aw-name">{id}</span>

@@ -1,15 +1,13 @@
 /** Grids of experiments: one cell, one place that was patched. The cone of the selected cell is what it can be linked to. */
-import { useState } from "preact/hooks";
 import type { Cell } from "../../core/host/keyboard";
 import type { Container } from "../../core/host/wire";
 import { css, inkOn, mix, sign } from "../../core/maths/colour";
 import { linked, type Place } from "../../core/maths/cone";
-import { percent, plain, signed, tokenText } from "../../core/maths/format";
+import { plain, share, signed, tokenText } from "../../core/maths/format";
 import { largest } from "../../core/maths/geometry";
-import { windowOf } from "../../core/state/lens";
 import type { PatchGrid, PatchingHeader } from "../../core/types";
 import { useView } from "../parts/context";
-import { longest, Pager, useGrid, useWidth } from "../parts/grid";
+import { longest, useGrid, usePages, useWidth } from "../parts/grid";
 import { Token } from "../parts/names";
 
 const SITES: Record<string, string> = {
@@ -64,13 +62,12 @@ interface GridProps {
 function Grid({ grid, header, values, known, most }: GridProps) {
   const { store, palette } = useView();
   const { rows, columns, positions, layers, cells, site } = grid;
-  const [at, setAt] = useState<Cell | null>(null);
-  const [from, setFrom] = useState(Infinity);
   const [box, width] = useWidth();
   const n = columns.length;
   const side = 7.6 * longest([...rows, "token"]) + 12;
-  const { first, count } = windowOf(n, Math.max(1, Math.floor((width - side) / (positions ? 30 : 26))), from, positions ? Math.max(0, positions.indexOf(header.position)) : n - 1);
-  const cell = Math.floor(Math.min(72, (width - side) / count - 3));
+  const current = positions ? Math.max(0, positions.indexOf(header.position)) : n - 1;
+  const { at, setAt, columns: shown, inside, pager } = usePages(n, Math.floor((width - side) / (positions ? 30 : 26)), current);
+  const cell = Math.floor(Math.min(72, (width - side) / shown.length - 3));
   // layers grow upwards over tokens, as in the lens, and downwards elsewhere, as in the map
   const up = positions !== null && new Set(layers).size === rows.length;
   const real = (row: number) => (up ? rows.length - 1 - row : row);
@@ -92,21 +89,9 @@ function Grid({ grid, header, values, known, most }: GridProps) {
     const again = isPicked(row, column);
     store.select(again ? "" : owner(name), again ? -1 : (positions?.[column] ?? -1));
   };
-  const start = { row: up ? rows.length - 1 : 0, column: first };
-  const use = useGrid({
-    rows: rows.length,
-    width: () => n,
-    start,
-    at,
-    setAt: (to) => {
-      setAt(to);
-      if (to && to.column < first) setFrom(to.column);
-      if (to && to.column >= first + count) setFrom(to.column - count + 1);
-    },
-    pick,
-  });
-  const shown = Array.from({ length: count }, (_, i) => first + i);
-  const stop = at && shown.includes(at.column) ? at : start;
+  const start = { row: up ? rows.length - 1 : 0, column: shown[0] ?? 0 };
+  const use = useGrid({ rows: rows.length, width: () => n, start, at, setAt, pick });
+  const stop = at && at.column === inside(at.column) ? at : start;
   const chars = longest(shown.map((c) => columns[c] ?? ""));
   const upright = chars * 6.8 > cell + 2;
   const tell = (row: number, column: number) => {
@@ -115,7 +100,7 @@ function Grid({ grid, header, values, known, most }: GridProps) {
     if (!name) return "no such cell";
     const where = positions ? ` at ${tokenText(columns[column] ?? "")} (position ${positions[column]})` : "";
     const value = values[i] ?? 0;
-    return known[i] ? `${name}${where}: ${header.share} ${signed(value, 2)}, ${value < 0 ? "\u2212" : ""}${percent(Math.abs(value))} of the gap` : `${name}${where}: not computed`;
+    return known[i] ? `${name}${where}: ${header.share} ${signed(value, 2)}, ${share(value)} of the gap` : `${name}${where}: not computed`;
   };
   const heads = (
     <div role="row" class="aw-contents">
@@ -138,7 +123,7 @@ function Grid({ grid, header, values, known, most }: GridProps) {
           class={`aw-heat aw-patches ${up ? "aw-lens" : ""} ${upright ? "aw-upright" : ""}`}
           role="grid"
           aria-label={`${header.share} of ${SITES[site] ?? site}`}
-          style={{ gridTemplateColumns: `${side - 3}px repeat(${count}, ${cell}px)`, "--aw-head": `${Math.min(90, chars * 7 + 8)}px` }}
+          style={{ gridTemplateColumns: `${side - 3}px repeat(${shown.length}, ${cell}px)`, "--aw-head": `${Math.min(90, chars * 7 + 8)}px` }}
         >
           {!up && heads}
           {rows.map((_, r) => (
@@ -173,7 +158,7 @@ function Grid({ grid, header, values, known, most }: GridProps) {
           {up && heads}
         </div>
       </div>
-      <Pager n={n} first={first} count={count} go={setFrom} />
+      {pager}
       <p class="aw-readout" aria-live="polite">
         {at || chosen ? tell((at ?? chosen)?.row ?? 0, (at ?? chosen)?.column ?? 0) : <span class="aw-quiet">Blue {header.share === "recovery" ? "brings the answer back" : "takes it away"}, orange the opposite. Click a cell: what it cannot influence, or hear of, pales.</span>}
       </p>

@@ -43,7 +43,7 @@ export function PhraseView({ data }: { data: Container<PhraseHeader> }) {
           about: `: probability ${percent(prob)}, entropy ${plain(entropy)} nats`,
           above: (
             <span class="aw-odds" aria-hidden="true">
-              <i class="aw-odd" style={{ height: `${100 * prob}%` }} />
+              <i style={{ height: `${100 * prob}%` }} />
               <i class="aw-unsure" style={{ bottom: `${(96 * entropy) / unsure}%` }} />
             </span>
           ),

@@ -1,12 +1,10 @@
 /** Attribution against patching: where every tested part stands, in the regions that give it its verdict. */
-import { percent } from "../../core/maths/format";
+import { share } from "../../core/maths/format";
 import { ticks } from "../../core/maths/geometry";
 import type { VerdictsHeader } from "../../core/types";
 import { Chip, Evidence, sentence, short } from "../explorer/verdict";
 import { useView } from "../parts/context";
 import { pressed, useRoving } from "../parts/roving";
-
-const share = (v: number) => (v < 0 ? "\u2212" : "") + percent(Math.abs(v));
 
 export function ScatterView({ header }: { header: VerdictsHeader }) {
   const { store } = useView();

@@ -5,11 +5,11 @@ import type { Container } from "../../core/host/wire";
 import { css, inkOn, sequential } from "../../core/maths/colour";
 import { cellNumber, digitsFor, percent, plain, tokenText } from "../../core/maths/format";
 import { diverging, largest } from "../../core/maths/geometry";
-import { Lens, type Show, windowOf } from "../../core/state/lens";
+import { Lens, type Show } from "../../core/state/lens";
 import type { LensHeader } from "../../core/types";
 import { Await, Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
-import { longest, Pager, useGrid, useWidth } from "../parts/grid";
+import { longest, useGrid, usePages, useWidth } from "../parts/grid";
 import { TargetName, Token } from "../parts/names";
 
 const TIGHT = 46; // px of a column where that makes room for all
@@ -63,9 +63,7 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
   const unit = store.reading.value?.header.target.unit;
   const { layers, tokens, target } = lens.header;
   const show = store.screen.lens.value;
-  const [at, setAt] = useState<Cell | null>(null);
   const [kept, keep] = useState<Cell | null>(null);
-  const [from, setFrom] = useState(Infinity);
   const [box, width] = useWidth();
   const n = tokens.length;
   const last = layers.length - 1;
@@ -74,22 +72,10 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
   const beside = build ? (width < 460 ? 78 : 116) : 0; // px of the build-up
   const side = 7.6 * longest(layers) + 12;
   const room = width - side - beside;
-  const { first, count } = windowOf(n, Math.floor(room / (room >= n * TIGHT ? TIGHT : COLUMN)), from, current);
-  const cell = Math.floor(Math.min(88, room / count - 3));
-  const inside = (column: number) => Math.min(Math.max(column, first), first + count - 1);
+  const { at, setAt, columns, inside, pager } = usePages(n, Math.floor(room / (room >= n * TIGHT ? TIGHT : COLUMN)), current);
+  const cell = Math.floor(Math.min(88, room / columns.length - 3));
   const start = { row: 0, column: inside(current) };
-  const grid = useGrid({
-    rows: layers.length,
-    width: () => n,
-    start,
-    at,
-    setAt: (to) => {
-      setAt(to);
-      if (to && to.column < first) setFrom(to.column);
-      if (to && to.column >= first + count) setFrom(to.column - count + 1);
-    },
-    pick: keep,
-  });
+  const grid = useGrid({ rows: layers.length, width: () => n, start, at, setAt, pick: keep });
   const stop = at && at.column === inside(at.column) ? at : start;
   const name = <Token text={target.text} />;
   const low = show === "rank" ? "last" : "0";
@@ -103,7 +89,6 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
   ];
   const told = at ?? kept;
   const { spans, zero } = diverging(build ?? []);
-  const columns = Array.from({ length: count }, (_, i) => first + i);
   const chars = longest(columns.map((c) => tokens[c] ?? ""));
   const [, mode, meaning] = modes.find(([mode]) => mode === show) ?? [];
   return (
@@ -129,7 +114,7 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
           role="grid"
           aria-label={`Logit lens: ${mode} by layer and position`}
           aria-colcount={n + 1}
-          style={{ gridTemplateColumns: `${side - 3}px repeat(${count}, ${cell}px)${build ? ` ${beside - 3}px` : ""}`, "--aw-head": `${Math.min(90, chars * 7 + 8)}px` }}
+          style={{ gridTemplateColumns: `${side - 3}px repeat(${columns.length}, ${cell}px)${build ? ` ${beside - 3}px` : ""}`, "--aw-head": `${Math.min(90, chars * 7 + 8)}px` }}
         >
           {layers.map((_, r) => {
             const row = flip(r);
@@ -197,7 +182,7 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
       <div class={`aw-readout aw-told ${told ? "aw-stuck" : ""}`} aria-live="polite">
         {told ? <Told lens={lens} row={flip(told.row)} column={told.column} /> : <span class="aw-quiet">Point at a cell, or use the arrow keys; a click or Enter keeps it.</span>}
       </div>
-      <Pager n={n} first={first} count={count} go={setFrom} />
+      {pager}
       {ask && kept && <Ask lens={lens} row={flip(kept.row)} column={kept.column} ask={ask} />}
       {build && <Build build={build} />}
     </div>
