@@ -108,6 +108,8 @@ class Dictionaries(MutableMapping[Place, SAE]):
     def __init__(self, folder: Path | None = None, model: Model | None = None) -> None:
         self.folder = folder
         self.version = 0
+        """Another number whenever dictionaries or texts came or went. One whose tensors are written to in place is
+        the same dictionary still: what was encoded with it stays as it was, until it is given again."""
         self.passed_over: dict[str, str] = {}
         """Folders that hold a dictionary which cannot be read here or does not fit the model, and why."""
         self._model = model
@@ -394,12 +396,22 @@ class Dictionaries(MutableMapping[Place, SAE]):
         """Call a method whenever dictionaries or texts come or go, for as long as its object lives."""
         self._listeners.append(WeakMethod(listener))
 
+    def off_change(self, listener: Callable[[], object]) -> None:
+        """Call a method no longer."""
+        self._listeners = [known for known in self._listeners if known() not in (None, listener)]
+
     def _changed(self) -> None:
         self.version += 1
         self._listeners = [known for known in self._listeners if known() is not None]
-        for known in self._listeners:
-            if (listener := known()) is not None:
-                listener()
+        errors: list[Exception] = []
+        for known in list(self._listeners):
+            try:
+                if (listener := known()) is not None:
+                    listener()
+            except Exception as error:  # the others hear of it all the same
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
 
 def open_folder(model: Model, place: Place, folder: Path | str) -> Opened:

@@ -342,6 +342,28 @@ def test_who_listens_hears_of_changes_and_is_not_kept(model):
     model.saes.contexts = None
 
 
+def test_one_that_fails_to_hear_keeps_no_other_from_hearing(model):
+    class Listener:
+        heard = 0
+
+        def fail(self) -> None:
+            raise ValueError("mine")
+
+        def hear(self) -> None:
+            self.heard += 1
+
+    one, other = Listener(), Listener()
+    model.saes.on_change(one.fail)
+    model.saes.on_change(other.hear)
+    with pytest.raises(ValueError, match="mine"):
+        model.saes["L1.mlp"] = random_sae("L1.mlp", model.d_model)
+    assert "L1.mlp" in model.saes and other.heard == 1
+    model.saes.off_change(one.fail)
+    model.saes.off_change(one.fail)
+    del model.saes["L1.mlp"]
+    assert other.heard == 2
+
+
 def test_without_a_model_nothing_is_compared(tmp_path: Path):
     write_sae(random_sae("L7.mlp", 5), tmp_path / "L7.mlp")
     found = Dictionaries(tmp_path)
