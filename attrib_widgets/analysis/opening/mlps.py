@@ -82,11 +82,23 @@ def neurons(a: Attribution, layer: int) -> Contributions:
 
 @torch.no_grad()
 def neurons_of(a: Attribution, layers: Sequence[int]) -> dict[int, Contributions]:
-    """Neuron contributions of several MLPs from one forward pass."""
+    """Neuron contributions of several MLPs from one forward pass.
+
+    What was recorded is kept beside the run, at the last position that was asked for: a number a neuron, far less than
+    the run's own record.
+    """
     for layer in layers:
         a.model.down_weight(layer)  # refuses an MLP without a down-projection before anything runs
-    acts = record_neurons(a.model, a.run.ids, layers, [a.reading.position])
-    return {layer: _neurons(a, layer, acts[layer][0].float()) for layer in layers}
+    at = a.reading.position
+    kept: dict[int, dict[int, Tensor]] = a.model.kept("neurons", dict, a.run)
+    acts = kept.get(at, {})
+    if missing := [layer for layer in layers if layer not in acts]:
+        made = record_neurons(a.model, a.run.ids, missing, [at])
+        acts = {**acts, **{layer: rows[0] for layer, rows in made.items()}}
+    found = {layer: _neurons(a, layer, acts[layer].float()) for layer in layers}
+    kept.clear()
+    kept[at] = acts  # they add up
+    return found
 
 
 def _neurons(a: Attribution, layer: int, acts: Float[Tensor, "neuron"]) -> Contributions:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
+from attrib_widgets.analysis.opening import mlps
 from fixtures import families
 
 ALL = families.FAMILIES + families.VARIANTS
@@ -181,6 +182,46 @@ def test_neurons_twin(attribution, twin, name):
             "float32 rounds nothing visible"
         )
     assert torch.equal(a.neurons("L1.mlp").values, a.neurons(1).values)
+
+
+def test_the_neurons_of_a_run_are_recorded_once(family_model, monkeypatch):
+    model = family_model("llama")
+    run = model.run(families.PROMPT)
+    passes = []
+
+    def counted(model, ids, layers, positions):
+        passes.append((list(layers), list(positions)))
+        return record_neurons(model, ids, layers, positions)
+
+    record_neurons = mlps.record_neurons
+    monkeypatch.setattr(mlps, "record_neurons", counted)
+    every, end = range(model.n_layers), run.n_positions - 1
+    aw.attribute(run, " Paris").neurons(1)
+    first = mlps.neurons_of(aw.attribute(run, " Paris"), every)
+    other = mlps.neurons_of(aw.attribute(run, " Rome"), every)
+    assert passes == [([1], [end]), ([n for n in every if n != 1], [end])]
+    monkeypatch.undo()
+    fresh = mlps.neurons_of(aw.attribute(model.run(families.PROMPT), " Rome"), every)
+    assert all(torch.equal(other[n].values, fresh[n].values) for n in every)
+    assert not torch.equal(other[1].values, first[1].values)
+    monkeypatch.setattr(mlps, "record_neurons", counted)
+    aw.attribute(run, " Paris", position=2).neurons(1)
+    aw.attribute(run, " Paris").neurons(1)
+    assert passes[2:] == [([1], [2]), ([1], [end])], "one position of a run is kept"
+
+
+def test_neurons_that_do_not_add_up_are_not_kept(family_model):
+    model = family_model("llama")
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    expected = aw.attribute(model.run(families.PROMPT), " Paris").neurons(1)
+    inner = model.hf.get_submodule("model.layers.1.mlp.act_fn")
+    hook = inner.register_forward_hook(lambda module, args, out: out * 2)
+    try:
+        with pytest.raises(aw.AttribError):
+            a.neurons(1)
+    finally:
+        hook.remove()
+    assert torch.equal(a.neurons(1).values, expected.values)
 
 
 @pytest.mark.parametrize("wrong", [3, -1, 99, "L9.mlp", "embed"])
