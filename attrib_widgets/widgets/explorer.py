@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -17,19 +16,15 @@ from ..model.run import Run
 from ..model.running.worker import Job
 from ..result import Table
 from ..words.components import Component, ComponentLike, component
-from ..words.errors import AttribError, ComponentError, PositionError
-from .question import Explanation, Question, asked, asked_from_end, blaming, explain, prompt_like, target_of
+from ..words.errors import AttribError, ComponentError, ModelError, PositionError
+from .memory import Memory
+from .question import Explanation, Question, asked, blaming, explain, prompt_like, target_of
 from .shapes import contract, results
 from .shapes.budget import encode
-from .shapes.explorer import lens, target, why
+from .shapes.explorer import lens, why
 from .testing import Tester
 from .transport import wire
 from .transport.view import Operation, Reply, Request
-
-#: Recent answers that going back finds again, and the memory their recordings may take.
-KEPT = 12
-KEPT_BYTES = 256_000_000
-
 
 #: What a person may want to set, and what to write instead.
 _ASKED = {
@@ -56,17 +51,12 @@ class Explorer(Tester):
     ) -> None:
         self._now = explanation
         self._version = 1
-        self._recent: OrderedDict[Question, Explanation] = OrderedDict()
-        self._remember(explanation.question, explanation)
-        self._questions: list[Question] = [explanation.question]
-        self._origins: dict[Question, list[contract.Crumb]] = {}
+        self._memory = Memory(explanation)
         self._screen = kind
         self._listeners: list[Callable[[str], object]] = []
-        self.history: list[Question] = [explanation.question]
-        """The questions that were asked, the oldest first."""
         super().__init__(
             kind,
-            self._container(explanation),
+            self._container(explanation, self._version),
             worker=explanation.run.model.worker,
             hidden=hidden,
         )
@@ -98,6 +88,11 @@ class Explorer(Tester):
     def corrupted(self) -> Run | None:
         """The recorded forward pass of the comparison prompt."""
         return None if self._now.corrupted is None else self._now.corrupted.run
+
+    @property
+    def history(self) -> list[Question]:
+        """The questions that were asked, the oldest first; of runs given long ago only their token ids."""
+        return self._memory.history
 
     def summary(self) -> Table:
         """The attribution's table; while the answer is hidden, the question."""
@@ -228,45 +223,50 @@ class Explorer(Tester):
         return self.attribution
 
     def _ask(self, job: Job, args: Mapping[str, Any]) -> None:
-        number = args.get("restore")
-        if number is None:
-            question = asked(self.model, self._now.question, args)
-        elif isinstance(number, int) and 0 <= number < len(self._questions):
-            question = self._questions[number]
-        else:
-            raise AttribError(f"There is no question number {number!r} to go back to.", "Run the cell again.")
-        if number is None and args.get("neuron") is not None:
-            self._origins.setdefault(question, [*self._origin(self._now.question), self._crumb()])
-        explanation = self._recent.get(question)
-        if explanation is None or not all(run.fresh for run in explanation.runs.values()):
-            runs = {prompt: run for e in self._recent.values() for prompt, run in e.runs.items()}
-            explanation = explain(self.model, question, job, runs)
+        before, number = self._now, args.get("restore")
+        question = asked(self.model, before.question, args) if number is None else self._memory.at(number)
+        explanation = self._memory.find(question)
+        if explanation is None:
+            explanation = explain(self.model, question, job, self._memory.runs())
+            if number is not None:
+                self._memory.refuse_other(number, explanation)
         encode(explanation, job=job)
         job.check()
-        self._show(question, explanation)
+        inside = number is None and args.get("neuron") is not None
+        self._show(question, explanation, before if inside else None)
 
-    def _show(self, question: Question, explanation: Explanation) -> None:
+    def _show(self, question: Question, explanation: Explanation, opened_from: Explanation | None) -> None:
         with self.writing:
-            self._remember(question, explanation)
-            self.history.append(explanation.question)
+            read = self.run.ids == explanation.run.ids and self._reads(explanation.attribution, self.source)
+            self._memory.keep(question, explanation, opened_from)
             self._now = explanation
             self._version += 1
             # One message: the page never sees a selection that its rows do not have.
             with self.hold_sync():
-                self.state = self._container(explanation)
+                self.state = self._container(explanation, self._version)
                 self.tested = dict(self._told(explanation))
                 if self.selected.partition("/")[0] not in explanation.attribution.labels:
                     self.selected = ""
-                if self.source >= self.run.n_positions:
+                if not read:
                     self.source = -1
 
+    @staticmethod
+    def _reads(a: Attribution, source: int) -> bool:
+        """Whether what is explained can have been read from ``source``."""
+        return source <= a.position or not a.model.check.causal
+
     def _redraw(self) -> None:
-        """The same answer with the dictionaries that the model has now."""
-        with self.writing, self.hold_sync():
-            self._version += 1
-            self.state = self._container(self._now)
-            if "/" in self.selected and not self._has_dictionary(self.selected):
-                self.selected = self.selected.partition("/")[0]
+        """The same answer with the dictionaries that the model has now; of a model that has changed, as it was."""
+        with self.writing:
+            try:
+                state = self._container(self._now, self._version + 1)
+            except ModelError:
+                return
+            with self.hold_sync():
+                self._version += 1
+                self.state = state
+                if "/" in self.selected and not self._has_dictionary(self.selected):
+                    self.selected = self.selected.partition("/")[0]
 
     def _has_dictionary(self, feature: str) -> bool:
         try:
@@ -275,44 +275,23 @@ class Explorer(Tester):
             return False
         return True
 
-    def _remember(self, question: Question, explanation: Explanation) -> None:
-        settled = explanation.question
-        for key in (question, settled, asked_from_end(settled, explanation.run)):
-            self._recent[key] = explanation
-            self._recent.move_to_end(key)
-        while len(self._recent) > 1 and self._too_many():
-            self._recent.popitem(last=False)
+    def close(self) -> None:
+        """Cancel what is queued or running and leave the page."""
+        super().close()
+        self.model.saes.off_change(self._redraw)
 
-    def _container(self, explanation: Explanation, complete: bool = False) -> bytes:
+    def _container(self, explanation: Explanation, version: int, complete: bool = False) -> bytes:
         """The state of the screen that shows ``explanation``."""
         question = explanation.question
         explained, arrays = encode(explanation, complete=complete)
         header: contract.ExplorerHeader = {
             **explained,
             "kind": self._screen,
-            "version": self._version,
-            "question": self._numbered(question),
-            "origin": self._origins.get(question, []),
+            "version": version,
+            "question": self._memory.number(question),
+            "origin": self._memory.origin(question),
         }
         return wire.pack(header, arrays)
-
-    def _origin(self, question: Question) -> list[contract.Crumb]:
-        """The questions from which a neuron of ``question`` was opened, the first one first."""
-        return self._origins.get(question, [])
-
-    def _crumb(self) -> contract.Crumb:
-        return {"question": self._numbered(self._now.question), "target": target(self.attribution)}
-
-    def _numbered(self, question: Question) -> int:
-        """The number under which the browser goes back to ``question``."""
-        if question not in self._questions:
-            self._questions.append(question)
-        return self._questions.index(question)
-
-    def _too_many(self) -> bool:
-        kept = list({id(e): e for e in self._recent.values()}.values())
-        runs = {id(run): run for e in kept for run in e.runs.values()}
-        return len(kept) > KEPT or sum(run.record.bytes() for run in runs.values()) > KEPT_BYTES
 
     # requests ---------------------------------------------------------------------------------------------------
     def greeting(self) -> contract.Greeting:
@@ -398,7 +377,8 @@ class Explorer(Tester):
 
     def page_traits(self) -> dict[str, Any]:
         """The offline page holds everything that fits: nobody answers it."""
-        return {**super().page_traits(), "state": self._container(self._now, complete=True), "tested": self.tested}
+        state = self._container(self._now, self._version, complete=True)
+        return {**super().page_traits(), "state": state, "tested": self.tested}
 
 
 def explore(

@@ -45,8 +45,8 @@ class Explanation:
     """The answer to a question; its ``question`` names the target even where the one asked did not.
 
     ``parts`` holds its header and arrays once they were encoded, with and without what only an offline page needs, by
-    the version of the model's dictionaries;
-    ``verdicts`` what experiments have found about it.
+    the version of the model's dictionaries (which an edit of one in place does not change); ``verdicts`` what
+    experiments have found about it.
     """
 
     question: Question

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import traitlets as t
@@ -22,7 +22,8 @@ from .transport.view import Reply, View
 if TYPE_CHECKING:
     from ..analysis.verdicts.findings import Verification
     from ..analysis.verdicts.regions import Thresholds
-    from .question import Explanation, Question
+    from .memory import Memory
+    from .question import Explanation
 
 
 class Tester(View):
@@ -33,7 +34,7 @@ class Tester(View):
 
     tested = t.Dict().tag(sync=True)
     _now: Explanation
-    _numbered: Callable[[Question], int]
+    _memory: Memory
 
     @property
     def verdicts(self) -> Verification | None:
@@ -96,7 +97,7 @@ class Tester(View):
         v = explanation.verdicts
         if v is None:
             return {}
-        told: contract.Verdicts = {**experiments.verdicts(v), "question": self._numbered(explanation.question)}
+        told: contract.Verdicts = {**experiments.verdicts(v), "question": self._memory.number(explanation.question)}
         return cast("contract.Verdicts", wire.plain(told))
 
     def link(self, view: View) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +18,9 @@ from attrib_widgets.analysis.attribution.attribution import Attribution
 from attrib_widgets.analysis.opening.results import Contributions, Writes
 from attrib_widgets.demo import CORRUPTED, PROMPT, TARGET, tasks
 from attrib_widgets.model.running.worker import Job
-from attrib_widgets.widgets import explore
+from attrib_widgets.model.tracing.edits import Edit
+from attrib_widgets.widgets import explore, memory
+from attrib_widgets.widgets import explorer as module
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import AttribError, ComponentError, PositionError, TargetError
 from attrib_widgets.words.targets import log_prob, logit, logit_diff, score
@@ -314,12 +318,83 @@ def test_going_back_asks_the_very_same_question(demo):
     number = header(explorer)["question"]
     explorer.ask(JAPAN, logit_diff([" Tokyo", " Oslo"], " Rome"))
     assert header(explorer)["question"] != number
-    explorer._recent.clear()
+    explorer._memory.recent.clear()
     explorer._ask(Job(lambda job: None), {"restore": number})
     assert explorer.run.ids == ids and explorer.attribution.target == first.target
     assert explorer.attribution.actual == first.actual and header(explorer)["question"] == number
     with pytest.raises(AttribError, match="number 99"):
         explorer._ask(Job(lambda job: None), {"restore": 99})
+    explorer.close()
+
+
+def open_neuron(explorer, neuron):
+    explorer._ask(Job(lambda job: None), {"neuron": neuron})
+
+
+def crumbs(explorer):
+    return [(crumb["question"], crumb["target"]["text"]) for crumb in header(explorer)["origin"]]
+
+
+def test_a_neuron_leads_back_to_the_target_it_was_opened_from(explorer):
+    first = header(explorer)["question"]
+    open_neuron(explorer, "L1N3")
+    inner = header(explorer)["question"]
+    assert crumbs(explorer) == [(first, TARGET)]
+    open_neuron(explorer, "L1N3")
+    assert crumbs(explorer) == [(first, TARGET)], "opened twice, by a double click"
+    explorer.ask(target=" Rome")
+    rome = header(explorer)["question"]
+    assert crumbs(explorer) == []
+    open_neuron(explorer, "L1N3")
+    assert header(explorer)["question"] == inner and crumbs(explorer) == [(rome, " Rome")]
+    open_neuron(explorer, "L0N3")
+    assert [number for number, _ in crumbs(explorer)] == [rome, inner]
+
+
+def test_a_neuron_that_could_not_be_opened_leaves_no_trace(explorer, monkeypatch):
+    first = header(explorer)["question"]
+    job = Job(lambda job: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "explain", refuse)
+        with pytest.raises(AttribError):
+            explorer._ask(job, {"neuron": "L1N3"})
+    explorer.ask(target=aw.neuron("L1N3", position=explorer.attribution.position))
+    assert crumbs(explorer) == [], "asked for from Python, not opened from anything"
+    explorer._ask(job, {"restore": first})
+    assert crumbs(explorer) == []
+
+
+def refuse(*args):
+    raise AttribError("Not now.", "Later.")
+
+
+def test_only_recent_answers_hold_the_runs_that_were_given(demo, monkeypatch):
+    monkeypatch.setattr(memory, "KEPT_BYTES", 0)
+    explorer = explore(demo, demo.run(PROMPT), TARGET, corrupted=demo.run(CORRUPTED))
+    first, ids = header(explorer)["question"], demo.encode(PROMPT)
+    actual, other = explorer.attribution.actual, explorer.corrupted.ids
+    given = weakref.ref(explorer.run), weakref.ref(explorer.corrupted)
+    explorer.ask(JAPAN, corrupted="")
+    gc.collect()
+    assert [ref() for ref in given] == [None, None]
+    assert explorer.history[0].prompt == tuple(ids) and explorer.history[0].corrupted == tuple(other)
+    explorer._ask(Job(lambda job: None), {"restore": first})
+    assert explorer.run.ids == ids and explorer.corrupted.ids == other
+    assert header(explorer)["question"] == first and explorer.attribution.actual == pytest.approx(actual)
+    assert [q.prompt for q in explorer.history] == [tuple(ids), JAPAN, tuple(ids)]
+    explorer.close()
+
+
+def test_an_edited_run_that_is_gone_is_not_replaced_by_its_tokens(demo, monkeypatch):
+    monkeypatch.setattr(memory, "KEPT_BYTES", 0)
+    run = demo.run(PROMPT)
+    edit = Edit("mlp", 1, (run.n_positions - 1,), torch.zeros(1, demo.d_model))
+    explorer = explore(demo, run.edited([edit]), TARGET)
+    before = explorer.attribution.actual
+    explorer.ask(JAPAN)
+    with pytest.raises(AttribError, match=rf"instead of {before:.3f}.*\.ask\(prompt=run\)"):
+        explorer._ask(Job(lambda job: None), {"restore": 0})
+    assert explorer.run.text == JAPAN
     explorer.close()
 
 
@@ -396,6 +471,24 @@ def test_selection_follows_the_rows(explorer):
     explorer.on_select(heard.append)
     explorer.ask("The capital")
     assert explorer.selected == "L1H2" and explorer.source == -1 and heard == []
+
+
+def test_a_source_is_a_token_that_was_read_for_what_is_explained(explorer, monkeypatch):
+    explorer.selected = "L1H2"
+
+    def source_after(**question):
+        explorer.source = 2
+        explorer.ask(**question)
+        return explorer.source
+
+    assert source_after(target=" Rome") == 2 and source_after(corrupted="") == 2, "the same tokens, the same place"
+    assert source_after(position=3) == 2 and source_after(position=2) == 2
+    assert source_after(position=1) == -1, "nothing was read from behind it"
+    assert source_after(position=4) == 2
+    assert source_after(prompt=JAPAN) == -1, "another token stands there"
+    explorer.ask(PROMPT)
+    monkeypatch.setattr(type(explorer.model.check), "causal", False)
+    assert source_after(position=1) == 2, "a model that looks ahead"
 
 
 def test_hidden_and_reveal(demo):

@@ -193,6 +193,28 @@ def test_own_dictionaries_are_opened_like_those_that_a_model_came_with(browser, 
     explorer.close()
 
 
+def test_an_old_answer_of_a_changed_model_stays_as_it_is():
+    model = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
+    old = explore(model, families.PROMPT, " Paris")
+    before = old.state
+    with torch.no_grad():
+        weight = model.hf.get_parameter("transformer.h.1.mlp.c_proj.weight")
+        weight.mul_(1.5)
+    new = explore(model, families.PROMPT, " Paris", saes=chance("L1.mlp", model.d_model))
+    assert old.state == before, "its numbers belong to the model that it showed"
+    assert list(wire.unpack(new.state)[0]["features"]) == ["L1.mlp"]
+    model.saes["L2.mlp"] = chance("L2.mlp", model.d_model)
+    header, _ = wire.unpack(new.state)
+    assert set(header["features"]) == {"L1.mlp", "L2.mlp"} and header["version"] == 2
+    old.ask(target=" Rome")
+    assert wire.unpack(old.state)[0]["version"] == 2, "a version that was not shown is not counted"
+    new.close()
+    del model.saes["L2.mlp"]
+    assert wire.unpack(new.state)[0] == header, "nobody draws what is closed"
+    assert wire.unpack(old.state)[0]["version"] == 3, "what is open is drawn again"
+    old.close()
+
+
 def test_a_result_alone_shows_its_labels(opened):
     found = opened.attribution.features(leading(opened.attribution, "mlp"))
     view = found.view()

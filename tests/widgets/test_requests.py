@@ -197,7 +197,7 @@ def test_a_click_while_a_cell_traces(explorer, demo, browser):
     single = attribute(demo.run(mine), " Mary").values, attribute(demo.run(JAPAN), " Tokyo").values
     talk = browser(explorer)
     for i in range(6):
-        explorer._recent.clear()
+        explorer._memory.recent.clear()
         talk.say(f"e{i}", "explain", prompt=JAPAN, target=" Tokyo", corrupted="")
         while talk.kinds(f"e{i}")[-1:] != ["result"]:
             assert torch.equal(attribute(demo.run(mine), " Mary").values, single[0])

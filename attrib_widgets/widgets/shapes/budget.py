@@ -48,7 +48,8 @@ T = TypeVar("T")
 
 @steady()
 def encode(e: Explanation, *, complete: bool = False, job: Job | None = None) -> explorer.Parts:
-    """Header and arrays of an explanation, kept on it. ``complete`` adds what a live view would ask for."""
+    """Header and arrays of an explanation, kept on it until dictionaries come or go (one that is edited in place does
+    neither). ``complete`` adds what a live view would ask for."""
     key = (complete, e.run.model.saes.version)
     if key not in e.parts:
         e.parts = {kept: parts for kept, parts in e.parts.items() if kept[1] == key[1]}  # of the same dictionaries
