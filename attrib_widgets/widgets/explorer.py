@@ -56,7 +56,7 @@ class Explorer(Tester):
         self._listeners: list[Callable[[str], object]] = []
         super().__init__(
             kind,
-            self._container(explanation, self._version),
+            self._container(explanation),
             worker=explanation.run.model.worker,
             hidden=hidden,
         )
@@ -243,7 +243,7 @@ class Explorer(Tester):
             self._version += 1
             # One message: the page never sees a selection that its rows do not have.
             with self.hold_sync():
-                self.state = self._container(explanation, self._version)
+                self.state = self._container(explanation)
                 self.tested = dict(self._told(explanation))
                 if self.selected.partition("/")[0] not in explanation.attribution.labels:
                     self.selected = ""
@@ -259,12 +259,12 @@ class Explorer(Tester):
         """The same answer with the dictionaries that the model has now; of a model that has changed, as it was."""
         with self.writing:
             try:
-                state = self._container(self._now, self._version + 1)
+                encode(self._now)
             except ModelError:
                 return
             with self.hold_sync():
                 self._version += 1
-                self.state = state
+                self.state = self._container(self._now)
                 if "/" in self.selected and not self._has_dictionary(self.selected):
                     self.selected = self.selected.partition("/")[0]
 
@@ -280,24 +280,20 @@ class Explorer(Tester):
         super().close()
         self.model.saes.off_change(self._redraw)
 
-    def _container(self, explanation: Explanation, version: int, complete: bool = False) -> bytes:
+    def _container(self, explanation: Explanation, complete: bool = False) -> bytes:
         """The state of the screen that shows ``explanation``."""
         question = explanation.question
         explained, arrays = encode(explanation, complete=complete)
         header: contract.ExplorerHeader = {
             **explained,
             "kind": self._screen,
-            "version": version,
+            "version": self._version,
             "question": self._memory.number(question),
             "origin": self._memory.origin(question),
         }
         return wire.pack(header, arrays)
 
     # requests ---------------------------------------------------------------------------------------------------
-    def greeting(self) -> contract.Greeting:
-        """The answer to ``hello``."""
-        return {"model": self.model.name, "version": self._version}
-
     def operations(self) -> Mapping[contract.Op, Operation]:
         """What the page may ask."""
         return {
@@ -326,22 +322,21 @@ class Explorer(Tester):
 
     def _op_explain(self, job: Job, args: Mapping[str, Any]) -> Reply:
         self._ask(job, args)
-        told: contract.Versioned = {"version": self._version}
-        return Reply(told)
+        return Reply()
 
     def _op_head(self, job: Job, args: Mapping[str, Any]) -> Reply:
         label = self._row(args)
         pattern = attention(self.run, label).patterns[0]
-        return Reply({"id": label}, results.head(label, pattern))
+        return Reply(container=results.head(label, pattern))
 
     def _op_through(self, job: Job, args: Mapping[str, Any]) -> Reply:
         label, source = self._row(args), self._position(args, "source")
-        return Reply({"id": label, "source": source}, results.bars(self.attribution.through(label).at(source)))
+        return Reply(container=results.bars(self.attribution.through(label).at(source)))
 
     def _op_why(self, job: Job, args: Mapping[str, Any]) -> Reply:
         label, key = self._row(args), self._position(args, "key")
         query = self.attribution.position if args.get("query") is None else self._position(args, "query")
-        return Reply({"id": label}, why(self.attribution, label, query, key))
+        return Reply(container=why(self.attribution, label, query, key))
 
     def _op_neurons(self, job: Job, args: Mapping[str, Any]) -> Reply:
         return Reply(results.neurons(self._inside(component(self._row(args)))))
@@ -377,8 +372,7 @@ class Explorer(Tester):
 
     def page_traits(self) -> dict[str, Any]:
         """The offline page holds everything that fits: nobody answers it."""
-        state = self._container(self._now, self._version, complete=True)
-        return {**super().page_traits(), "state": state, "tested": self.tested}
+        return {**super().page_traits(), "state": self._container(self._now, complete=True), "tested": self.tested}
 
 
 def explore(

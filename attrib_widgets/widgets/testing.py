@@ -117,7 +117,7 @@ class Tester(View):
             raise AttribError("The request names no components.", "Click a row.")
         listed = [component(self.label_of(c)) for c in given] or self._largest(top)
         found = self._verify(job, listed, top)
-        told: contract.Tested = {"cost": str(found.cost), "title": found.title()}
+        told: contract.Tested = {"title": found.title()}
         return Reply(told)
 
     def _op_ablate(self, job: Job, args: Mapping[str, Any]) -> Reply:
@@ -129,11 +129,9 @@ class Tester(View):
         found = ablate(a.model, a.run, target, components=[component(label)], position=a.position, job=job)
         job.check()
         told: contract.Ablated = {
-            "id": label,
             "base": found.base,
             "change": float(found.values[0]),
             "unit": found.unit,
-            "title": found.title(),
         }
         return Reply(told)
 

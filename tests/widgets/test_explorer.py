@@ -93,7 +93,6 @@ def test_the_header(explorer, demo):
     assert (
         h["model"]["name"] == "demo" and h["model"]["layers"] == demo.n_layers and h["model"]["heads"] == demo.n_heads
     )
-    assert h["model"]["params"] == sum(p.numel() for p in demo.hf.parameters())
     assert h["prompt"] == {"text": PROMPT, "tokens": run.tokens, "special": run.special, "position": a.position}
     assert [c["text"] for c in h["candidates"]] == [p.text for p in run.top(6)]
     assert h["target"]["phrase"] == a.target.words(demo) and h["target"]["id"] == demo.single_token(TARGET)
@@ -111,7 +110,7 @@ def test_the_comparison(explorer, demo):
     other = attribute(demo.run(CORRUPTED), TARGET)
     here = [i for i, (x, y) in enumerate(zip(explorer.run.ids, demo.encode(CORRUPTED), strict=True)) if x != y]
     assert c["aligned"] and c["differs"] == here and len(here) == 1
-    assert c["value"] == other.actual and c["gap"] == pytest.approx(explorer.attribution.actual - other.actual)
+    assert c["gap"] == pytest.approx(explorer.attribution.actual - other.actual)
 
 
 def test_comparison_of_another_length_reads_from_the_end(demo):
@@ -119,7 +118,8 @@ def test_comparison_of_another_length_reads_from_the_end(demo):
     explorer = explore(demo, PROMPT, TARGET, corrupted=longer)
     c = header(explorer)["corrupted"]
     assert not c["aligned"] and c["differs"] == []
-    assert c["value"] == attribute(demo.run(longer), TARGET).actual
+    there = attribute(demo.run(longer), TARGET).actual
+    assert c["gap"] == pytest.approx(explorer.attribution.actual - there)
     explorer.close()
 
 
@@ -539,7 +539,7 @@ def test_half_precision_adds_up_with_its_rounding():
     explorer = explore(model, PROMPT, TARGET)
     h, x = wire.unpack(explorer.state)
     assert h["model"]["dtype"] == "bfloat16" and h["exact"] and h["rows"][-1]["id"] == "rounding"
-    assert h["python"]["load"] == 'aw.load("demo", dtype="bfloat16")'
+    assert 'model = aw.load("demo", dtype="bfloat16")' in h["python"]["setup"]
     t = h["prompt"]["position"]
     bars = (x["patterns"][:, :, t] * x["carry"]).sum(-1) * x["dest"][:, t][:, None] + x["value_bias"]
     slack = 1e-3 * (np.abs(x["carry"]) * x["patterns"][:, :, t]).sum(-1) + 1e-4

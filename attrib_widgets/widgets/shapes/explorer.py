@@ -48,14 +48,11 @@ def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
     return {
         "model": {
             "name": model.name,
-            "family": model.family,
             "layers": model.n_layers,
             "heads": model.n_heads,
             "granularity": model.granularity,
             "reason": model.check.reason,
             "dtype": str(model.dtype).removeprefix("torch."),
-            "params": sum(p.numel() for p in model.hf.parameters()),
-            "max_positions": model.max_positions,
         },
         "prompt": {"text": run.text, "tokens": run.tokens, "special": run.special, "position": a.position},
         "candidates": [
@@ -81,7 +78,6 @@ def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
         "examples": _examples(model),
         "python": {
             "setup": python.lines(a),
-            "load": python.load(model),
             "lens": python.lens(a),
             "verify": "" if e.corrupted is None else python.verify(e.corrupted.run),
         },
@@ -166,7 +162,6 @@ def _corrupted(e: Explanation) -> contract.Corrupted | None:
         "special": there.special,
         "aligned": aligned,
         "differs": [i for i, (a, b) in pairs if a != b] if aligned else [],
-        "value": float(other.actual),
         "gap": float(e.attribution.actual - other.actual),
     }
 

@@ -161,10 +161,6 @@ class View(anywidget.AnyWidget):
         """The requests this view answers, beside ``hello`` and ``cancel``."""
         return {}
 
-    def greeting(self) -> contract.Greeting:
-        """The answer to ``hello``."""
-        return {"model": "", "version": 0}
-
     def label_of(self, value: Any) -> str:
         """``value`` as a selection of this view; ``""`` is none."""
         return "" if value is None else str(value)
@@ -256,7 +252,7 @@ class View(anywidget.AnyWidget):
             return
         self._answer(request.id, "ack")
         if request.op == "hello":
-            self._answer(request.id, "result", data=self.greeting())
+            self._answer(request.id, "result", data={})
             return
         operation = self.operations().get(request.op)  # type: ignore[call-overload]
         if operation is None or self._worker is None:

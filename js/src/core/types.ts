@@ -68,7 +68,6 @@ export interface Corrupted {
   /** as many tokens as the prompt has; only then the places where they differ are known */
   aligned: boolean;
   differs: number[];
-  value: number;
   gap: number;
 }
 
@@ -81,15 +80,12 @@ export interface Leading {
 /** The model under study. */
 export interface About {
   name: string;
-  family: string;
   layers: number;
   heads: number;
   /** heads, sublayers or layers; coarser ones with the reason */
   granularity: string;
   reason: string;
   dtype: string;
-  params: number;
-  max_positions: number | null;
 }
 
 /** The prompt, token by token, and the position that is explained. */
@@ -110,7 +106,6 @@ export interface Rounding {
 /** Lines of Python that make the same again. */
 export interface Code {
   setup: string;
-  load: string;
   lens: string;
   verify: string;
 }
@@ -392,17 +387,14 @@ export interface Testable {
 
 /** An experiment is over; the verdicts themselves come with the trait `tested`. */
 export interface Tested {
-  cost: string;
   title: string;
 }
 
 /** The answer without one part, which needs no second prompt. */
 export interface Ablated {
-  id: string;
   base: number;
   change: number;
   unit: string;
-  title: string;
 }
 
 /** Estimated total effect of every row, in the array `values`. */
@@ -613,34 +605,13 @@ export interface Arguments {
   effects: Nothing;
 }
 
-/** Who answers. */
-export interface Greeting {
-  model: string;
-  version: number;
-}
-
-/** The version of the state that was set before this answer. */
-export interface Versioned {
-  version: number;
-}
-
-/** Whose pattern it is. */
-export interface HeadAnswer {
-  id: string;
-}
-
-/** Through which token. */
-export interface ThroughAnswer extends HeadAnswer {
-  source: number;
-}
-
-/** The data that each operation answers. */
+/** The data that each operation answers. `explain` has set the state before. */
 export interface Answers {
-  hello: Greeting;
-  explain: Versioned;
-  head: HeadAnswer;
-  through: ThroughAnswer;
-  why: HeadAnswer;
+  hello: Nothing;
+  explain: Nothing;
+  head: Nothing;
+  through: Nothing;
+  why: Nothing;
   neurons: Neurons;
   features: Features;
   feature: FeatureCard;

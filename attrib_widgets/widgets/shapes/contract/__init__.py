@@ -57,7 +57,6 @@ from .requests import (
     Arguments,
     Containers,
     Field,
-    Greeting,
     Kind,
     Message,
     Nothing,
@@ -66,7 +65,6 @@ from .requests import (
     Part,
     Said,
     Traits,
-    Versioned,
     Views,
 )
 from .results import AttentionHeader, Bar, BarsHeader, Followed, LensHeader, PhraseHeader, PhraseToken
@@ -98,7 +96,6 @@ __all__ = [
     "Field",
     "Finding",
     "Followed",
-    "Greeting",
     "HeadHeader",
     "Kind",
     "Leading",
@@ -128,7 +125,6 @@ __all__ = [
     "Traits",
     "Verdicts",
     "VerdictsHeader",
-    "Versioned",
     "Views",
     "WhyHeader",
     "Writes",

@@ -56,18 +56,15 @@ class Testable(TypedDict):
 class Tested(TypedDict):
     """An experiment is over; the verdicts themselves come with the trait `tested`."""
 
-    cost: str
     title: str
 
 
 class Ablated(TypedDict):
     """The answer without one part, which needs no second prompt."""
 
-    id: str
     base: float
     change: float
     unit: str
-    title: str
 
 
 class EstimatesHeader(TypedDict):

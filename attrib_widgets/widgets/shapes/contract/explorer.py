@@ -83,7 +83,6 @@ class Corrupted(TypedDict):
     #: as many tokens as the prompt has; only then the places where they differ are known
     aligned: bool
     differs: list[int]
-    value: float
     gap: float
 
 
@@ -98,15 +97,12 @@ class About(TypedDict):
     """The model under study."""
 
     name: str
-    family: str
     layers: int
     heads: int
     #: heads, sublayers or layers; coarser ones with the reason
     granularity: str
     reason: str
     dtype: str
-    params: int
-    max_positions: int | None
 
 
 class Prompt(TypedDict):
@@ -130,7 +126,6 @@ class Code(TypedDict):
     """Lines of Python that make the same again."""
 
     setup: str
-    load: str
     lens: str
     verify: str
 

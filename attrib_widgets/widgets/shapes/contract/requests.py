@@ -169,39 +169,14 @@ class Arguments(TypedDict):
     effects: Nothing
 
 
-class Greeting(TypedDict):
-    """Who answers."""
-
-    model: str
-    version: int
-
-
-class Versioned(TypedDict):
-    """The version of the state that was set before this answer."""
-
-    version: int
-
-
-class HeadAnswer(TypedDict):
-    """Whose pattern it is."""
-
-    id: str
-
-
-class ThroughAnswer(HeadAnswer):
-    """Through which token."""
-
-    source: int
-
-
 class Answers(TypedDict):
-    """The data that each operation answers."""
+    """The data that each operation answers. `explain` has set the state before."""
 
-    hello: Greeting
-    explain: Versioned
-    head: HeadAnswer
-    through: ThroughAnswer
-    why: HeadAnswer
+    hello: Nothing
+    explain: Nothing
+    head: Nothing
+    through: Nothing
+    why: Nothing
     neurons: Neurons
     features: Features
     feature: FeatureCard
