@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -193,8 +194,10 @@ def test_own_dictionaries_are_opened_like_those_that_a_model_came_with(browser, 
     explorer.close()
 
 
-def test_an_old_answer_of_a_changed_model_stays_as_it_is():
+@pytest.mark.parametrize("granularity", ["heads", "sublayers"])
+def test_an_old_answer_of_a_changed_model_stays_as_it_is(granularity):
     model = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
+    model.check = replace(model.check, granularity=granularity)
     old = explore(model, families.PROMPT, " Paris")
     before = old.state
     with torch.no_grad():

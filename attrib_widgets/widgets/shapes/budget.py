@@ -59,6 +59,8 @@ def encode(e: Explanation, *, complete: bool = False, job: Job | None = None) ->
 
 def _encode(e: Explanation, complete: bool, job: Job | None) -> explorer.Parts:
     a, run = e.attribution, e.run
+    for recorded in e.runs.values():
+        recorded.check_fresh()  # before parts that cannot be had are left out with their reasons: this is none
     drawable = run.n_positions <= PATTERN_TOKENS
     table = head_table(a, patterns=drawable) if run.model.granularity == "heads" else None
     header = explorer.header(e, table)
