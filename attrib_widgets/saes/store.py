@@ -199,6 +199,10 @@ class Dictionaries(MutableMapping[Place, SAE]):
             held.made = cards_of(self._model, held.sae, self._contexts)
         return Opened(held.sae, *(held.made or (held.cards, None)))
 
+    def holds(self, place: Place, sae: SAE) -> bool:
+        """Whether the dictionary of a place is this very one; nothing is read to tell."""
+        return place in self._held and self._held[place].sae is sae
+
     def cards(self, place: PlaceLike) -> Cards | None:
         """What the features of a dictionary fire on, where that was computed."""
         return self.opened(place).cards

@@ -56,7 +56,7 @@ class Features(Contributions):
         Without either it is the feature that contributes most, whatever its sign.
 
         Raises:
-            ComponentError: no feature of this dictionary.
+            ComponentError: no feature of this dictionary; ModelError: the model has changed since the run.
         """
         if feature is None:
             if not len(self.numbers) > 2:
@@ -87,8 +87,8 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
     """See :meth:`Attribution.features`."""
     found, name = _opened(which)
     site = _site(a, found, name)
-    own = sae is None
-    read, cards, _ = _dictionary(a, site, sae)
+    first = _dictionary(a, site, sae)
+    read, cards = first.sae, first.cards
     layer, at, rec = site.layer or 0, a.reading.position, a.run.record
     held = {"post": rec.streams[layer + 1], "mlp": rec.mlp_write[layer], "z": rec.z[layer]}[site.site]
     if site.site == "mlp" and a.model.multiplier != 1:  # a dictionary reads what comes before the multiplier
@@ -111,9 +111,12 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
     labels = [f"{site}/{f}" for f in firing]
 
     def opened(feature: int) -> Card:
-        given = a.model.saes.opened(site, make=True) if own else _dictionary(a, site, sae)
+        a.run.check_fresh()
+        # Cards may have come since; those of another dictionary, given for the place meanwhile, are not this one's.
+        own = sae is None and a.model.saes.holds(site, read)
+        now = a.model.saes.opened(site, make=True) if own else first
         here = (a.run.tokens, held)
-        return card_of(a.model, read, given.cards, feature, here, given.text, head, without=GIVE_TEXTS if own else "")
+        return card_of(a.model, read, now.cards, feature, here, now.text, head, without=GIVE_TEXTS if own else "")
 
     leads = "" if best is None else f": {labels[best]} leads with {signed(values[best])}"
     return Features(

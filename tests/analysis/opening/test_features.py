@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -136,6 +137,46 @@ def test_a_folder_will_do_for_a_dictionary(family_model, tmp_path):
         assert torch.equal(found.values, a.features("L1H0", sae).values)
     assert "of L1.z, the outputs of all heads of the layer." in found.note
     assert found.card().through == "L1H0"
+
+
+def own_model(**changes):
+    """A model whose dictionaries and weights no other test sees."""
+    return aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"), **changes)
+
+
+def test_a_click_reads_no_folder_again(tmp_path, monkeypatch):
+    model = own_model()
+    write_sae(random_sae("L1.mlp", model.d_model), tmp_path / "mine")
+    found = aw.attribute(model.run(families.PROMPT), " Paris").features("L1.mlp", tmp_path / "mine")
+    before = found.card().here
+    shutil.rmtree(tmp_path / "mine")
+    assert found.card().here == before
+
+
+def test_cards_are_of_the_dictionary_that_was_opened():
+    """Another one for the place, or none: what was opened keeps its own encoder and its own texts."""
+    model = own_model()
+    site, texts = "L1.mlp", [families.PROMPT, "The capital of Germany is Berlin"]
+    model.saes[site] = random_sae(site, model.d_model)
+    model.saes.contexts = texts
+    found = aw.attribute(model.run(families.PROMPT), " Paris").features(site)
+    own = found.card()
+    assert own.contexts and own.density == own.density and own.missing == ""
+    model.saes[site] = random_sae(site, model.d_model, seed=1)
+    other = found.card()
+    assert other.here == own.here
+    assert not other.contexts and other.density != other.density, "the new one's cards count another encoder's firings"
+    del model.saes[site]
+    assert found.card().here == own.here
+
+
+def test_a_card_of_a_model_that_changed_is_refused():
+    model = own_model()
+    found = aw.attribute(model.run(families.PROMPT), " Paris").features("L1.mlp", random_sae("L1.mlp", model.d_model))
+    with torch.no_grad():
+        model.hf.get_output_embeddings().weight.mul_(1.5)
+    with pytest.raises(aw.ModelError, match="changed"):
+        found.card()
 
 
 def test_the_first_position_was_not_trained_on():
