@@ -277,7 +277,7 @@ def test_a_scatter_names_its_regions_where_they_are(explorer):
     header, _ = wire.unpack(v.view().state)
     low, high = header["window"]
     assert all(low < f["d"] < high and low < f["damage"] < high for f in header["findings"])
-    assert {r["word"] for r in header["regions"]} >= {"mediator", "sole path", "passthrough", "redundant"}
+    assert {r["word"] for r in header["regions"]} >= {"mediator", "sole path", "partly replaced", "redundant"}
     for line in header["lines"]:
         assert all(low - 1e-9 <= v <= high + 1e-9 for point in line["at"] for v in point)
     assert len(header["lines"]) >= 8

@@ -79,7 +79,10 @@ class Erasure(Result):
         left = f"{number(100 * float(self.remaining[-1]), 0)} % of what {self.writer} wrote reaches the final norm"
         if not self.erasers:
             return left
-        return f"{left}: {', '.join(str(e.component) for e in self.erasers[:3])} erased it"
+        # Who takes a little has erased nothing: the word is for a write that is mostly gone.
+        verb, (first, *more) = "erased" if self.flagged else "took", self.erasers[:3]
+        rest = "".join(f", {e.component} {number(100 * e.erased, 0)} %" for e in more)
+        return f"{left}: {first.component} {verb} {number(100 * first.erased, 0)} % of it{rest}"
 
     def summary(self) -> Table:
         shown = self.erasers[:8]

@@ -26,7 +26,7 @@ class Finding:
     its intervals reach: borderline when there are any. ``backups`` are the parts that rise when it is ablated, with
     what they add; ``erasers`` those of them that work against it while it is there, and only stop. ``confirmed``:
     whether it matters once they are out too, ``unbacked`` its damage then. ``rescaled`` is what the final norm gives
-    back (a share of the gap), ``passed`` the share of its contribution that earlier parts had written.
+    back (a share of the gap).
     """
 
     component: Component
@@ -39,7 +39,6 @@ class Finding:
     backups: list[tuple[Component, float]] = field(default_factory=list)
     confirmed: bool | None = None
     unbacked: float | None = None
-    passed: float | None = None
     erasers: list[Component] = field(default_factory=list)
     rescaled: float | None = None
 
@@ -62,8 +61,6 @@ class Finding:
             said.append(f"{state}: damage {number(self.unbacked)} once they are out")
         if self.rescaled is not None and abs(self.rescaled) >= 0.05:
             said.append(f"rescaling by the final norm gives back {number(100 * self.rescaled, 0)} % of the gap")
-        if self.passed is not None:
-            said.append(f"{100 * self.passed:.0f} % of it was written by earlier parts")
         return "; ".join(said)
 
     def __str__(self) -> str:

@@ -18,7 +18,7 @@ class Verdict(Enum):
     MEDIATOR = ("mediator", "it works through other parts")
     SOLE_PATH = ("sole path", "what it writes is needed")
     SOLE_PATH_AND_MEDIATES = ("sole path, and mediates", "needed directly and through others")
-    PASSTHROUGH = ("passthrough", "it hands on earlier work")
+    PARTLY_REPLACED = ("partly replaced", "part of its loss is made up")
     REDUNDANT = ("redundant", "the answer stands without it")
     SUPPRESSION = ("suppression", "it holds the answer back")
     COMPENSATED = ("suppression, compensated", "it holds back; others adjust")
@@ -63,7 +63,7 @@ def verdict(d: float, n: float, s: float, at: Thresholds | None = None) -> Verdi
         if n < at.redundant * d:
             return Verdict.REDUNDANT
         if n < at.sole * d:
-            return Verdict.PASSTHROUGH
+            return Verdict.PARTLY_REPLACED
         return Verdict.SOLE_PATH if n <= at.mediates * d else Verdict.SOLE_PATH_AND_MEDIATES
     if n >= at.tau:
         return Verdict.OPPOSED

@@ -1,8 +1,8 @@
 """From observation to verdict in one call: attribute, patch both ways, compare, and say what each part is.
 
 The workflow: candidates are the parts with the largest direct contributions and those with the largest total effects
-(mediators have no direct share, backups no total effect); each is tested for necessity and sufficiency; redundant ones
-are asked who takes over, passthroughs what they hand on.
+(mediators have no direct share, backups no total effect); each is tested for necessity and sufficiency; of those whose
+loss is made up, wholly or in part, it is asked who takes over.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def verify(
         thresholds: of the verdicts; printed with them.
         exact_up_to: while all heads and MLPs cost at most so many (row, position) pairs, total effects are exact;
             beyond, attribution patching chooses the candidates and only these are patched.
-        backups: look for the parts that take over from redundant ones (one more pass for each).
+        backups: look for the parts that take over from others (one more pass for each that is not missed in full).
         job: a worker's job: told of the progress; when it is cancelled, what is done so far is returned.
 
     Raises:
@@ -201,7 +201,7 @@ def _testable(model: Model, given: ComponentLike) -> Component:
 
 def planned(a: Attribution, top: int, components: int = 0, exact_up_to: int = EXACT_TOKENS) -> int:
     """At most how many plain forwards the experiments of :func:`verify` on one pair stand for (backups apart: two more
-    for each redundant part). They take far fewer passes."""
+    for each part that others make up for). They take far fewer passes."""
     model = a.model
     heads = sum(map(model.heads_of, range(model.n_layers))) if model.granularity == "heads" else model.n_layers
     count = heads + model.n_layers if top else components
@@ -306,7 +306,7 @@ def _intervals(
 
 
 def _add_evidence(result: Verification, run: _Experiment, backups: bool) -> None:
-    """Backups of redundant parts, what passthroughs hand on: on the first pair, where there are several."""
+    """Who makes up for a part that is not missed as much as it wrote: on the first pair, where there are several."""
     a, donor, at = result.attributions[0], RunDonor(*run.pairs[0]), result.thresholds
     for i, f in enumerate(result.findings):
         if run.job is not None:
@@ -314,9 +314,7 @@ def _add_evidence(result: Verification, run: _Experiment, backups: bool) -> None
                 return
             with suppress(Cancelled):
                 run.job.progress(i, len(result.findings), f"evidence on {f.component}")
-        if f.verdict is Verdict.PASSTHROUGH and f.component.kind == "head" and a.model.check.attention_ok:
-            f.passed = _passed(a, f.component)
-        if not backups or f.verdict not in (Verdict.REDUNDANT, Verdict.PASSTHROUGH, Verdict.COMPENSATED):
+        if not backups or f.verdict not in (Verdict.REDUNDANT, Verdict.PARTLY_REPLACED, Verdict.COMPENSATED):
             continue
         found = repair(a, f.component, donor.writes(Cell(parts_of(a.model, f.component), run.where)))
         result.cost.forwards, result.cost.naive = result.cost.forwards + 1, result.cost.naive + 1
@@ -341,11 +339,3 @@ def _confirm(f: Finding, result: Verification, run: _Experiment, donor: RunDonor
     if bool(done.all()):
         f.unbacked = float((values[0] - values[1]) / (ends[0] - ends[1]))
         f.confirmed = verdict(f.direct, f.unbacked, f.sufficiency, result.thresholds) is not f.verdict
-
-
-def _passed(a: Attribution, head: Component) -> float:
-    """The share of a head's contribution that earlier heads and sublayers had written (not the embeddings)."""
-    t = a.through(head)
-    earlier = [i for i, c in enumerate(t.components) if c.writes and not c.is_embedding]
-    total = a[head]
-    return float(t.values[:, earlier].sum()) / total if total else 0.0

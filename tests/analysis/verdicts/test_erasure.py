@@ -25,9 +25,17 @@ def test_an_erased_write_in_closed_form():
     assert [str(x.component) for x in e.erasers] == ["L1H0"]
     assert e.erasers[0].projection == pytest.approx(-cc.ERASED, abs=2e-3)
     assert e.erasers[0].without == pytest.approx(0.0, abs=2e-3)
-    assert e.flagged and "L1H0 erased it" in repr(e) and "test it" in repr(e)
+    assert e.flagged and "L1H0 erased 80 % of it" in repr(e) and "test it" in repr(e)
     # the contribution that direct attribution shows is the unerased one
     assert e.contribution == pytest.approx(cc.READ * 2.0 * cc.ONE / cc.scale(2.0 * (1 - cc.ERASED) + 1.0), rel=1e-3)
+
+
+def test_who_takes_a_little_has_not_erased_it():
+    e = aw.erasure(attributed(lambda: cc.erasure(0.06)), "L0H0")
+    assert [str(x.component) for x in e.erasers] == ["L1H0"] and not e.flagged
+    assert e.title() == "94 % of what L0H0 wrote reaches the final norm: L1H0 took 6 % of it"
+    e.erasers *= 2
+    assert e.title().endswith("L1H0 took 6 % of it, L1H0 6 %")
 
 
 def test_a_part_that_writes_the_opposite_anyway_is_no_eraser():

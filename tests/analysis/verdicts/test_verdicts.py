@@ -43,7 +43,7 @@ def test_every_point_has_exactly_one_verdict(d, n, s, tau, low):
         Verdict.MEDIATOR: small and (abs(n) >= tau or abs(s) >= tau),
         Verdict.SOLE_PATH: up and n > -tau and at.sole <= ratio <= at.mediates,
         Verdict.SOLE_PATH_AND_MEDIATES: up and ratio > at.mediates,
-        Verdict.PASSTHROUGH: up and n > -tau and at.redundant <= ratio < at.sole,
+        Verdict.PARTLY_REPLACED: up and n > -tau and at.redundant <= ratio < at.sole,
         Verdict.REDUNDANT: up and n > -tau and ratio < at.redundant,
         Verdict.SUPPRESSION: down and n < tau and n <= -at.suppression * abs(d),
         Verdict.COMPENSATED: down and n < tau and n > -at.suppression * abs(d),
@@ -95,6 +95,15 @@ def test_redundant_with_its_backup_named():
     assert found.confirmed and found.unbacked == pytest.approx(1.0, abs=1e-2)
     assert found.erasers == []
     assert v["L1H0"].verdict is Verdict.NO_EFFECT
+
+
+def test_what_is_made_up_in_part():
+    """The backup writes half of what the copying head wrote: nothing is said of where that head had it from."""
+    v = aw.verify(aw.attribute(load(lambda: cc.backup(1.0)).run(cc.CLEAN), cc.ANSWER), cc.CORRUPTED)
+    found = v["L0H0"]
+    assert found.necessity / found.direct == pytest.approx(0.5, abs=0.05)
+    assert str(found) == "L0H0: partly replaced: part of its loss is made up"
+    assert [str(c) for c, _ in found.backups] == ["L1H0"] and found.confirmed and "earlier" not in found.evidence
 
 
 def test_suppression():
