@@ -26,7 +26,7 @@ from ...words.targets import TokenSet, rather_than
 from ...words.text import number, others_label, signed
 from .cells import RunDonor
 from .metrics import MetricLike, metric_of
-from .pairs import Direction, as_pairs, ends_of
+from .pairs import Direction, as_pairs, direction_of, ends_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +119,9 @@ def edge_patch(
 
     Raises:
         GranularityError: heads of this model are not exact, or its readers' gradients do not add up to the stream's.
+        TargetError: no such direction.
     """
+    direction_of(direction)
     ((a, b),) = as_pairs(model, clean, corrupted, position)
     found = a.model
     if found.granularity != "heads" or not found.check.scores_ok:

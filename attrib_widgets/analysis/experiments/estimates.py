@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -29,8 +29,8 @@ from ..attribution.attribution import Attribution, rather
 from ..inputs import as_run
 from .cells import MIXED_SITES, Cell, RunDonor, cells_of, held, positions_of
 from .metrics import Metric, MetricLike, frozen_metric, metric_of
-from .pairs import SHARES, Cost, Direction, as_pairs, check_one_length, ends_of
-from .patching import Patching
+from .pairs import Cost, Direction, as_pairs, check_one_length, direction_of, ends_of
+from .patching import FinalNorm, Patching, final_norm_of
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -97,17 +97,22 @@ def attribution_patch(
     direction: Direction = "denoise",
     method: Method = "atp",
     position: int = -1,
-    final_norm: Literal["live", "frozen"] = "live",
+    final_norm: FinalNorm = "live",
 ) -> Estimate:
     """Estimate what :func:`attrib_widgets.patch` would find, from one forward and one backward pass per pair.
 
     Arguments are those of ``patch``. ``method="atp*"`` recomputes attention for queries and keys and averages over
     GradDrop rows (one more row per layer). ``final_norm="frozen"`` keeps the final norm's scale as it is in the base
     run; then the last MLP's estimate is exact.
+
+    Raises:
+        TargetError: no such direction, method or way to read the final norm.
     """
+    direction_of(direction)
+    final_norm_of(final_norm)
+    if method not in get_args(Method):
+        raise TargetError(f"{method!r} is no estimate.", 'Use "atp" or "atp*".')
     pairs = as_pairs(model, clean, corrupted, position)
-    if direction not in SHARES:
-        raise TargetError(f"{direction!r} is not a direction.", 'Use "denoise" or "noise".')
     found = pairs[0][0].model
     names, target = listed(sites), rather_than(target, against)
     if method == "atp" and "pattern" in names:
@@ -233,8 +238,10 @@ def estimated_effects(
     ``against`` is a token (or several) whose logit is subtracted from what is explained.
 
     Raises:
-        TargetError: an attribution of a number inside the model, or one that has no difference from ``against``.
+        TargetError: an attribution of a number inside the model, or one that has no difference from ``against``; no
+            such direction.
     """
+    direction_of(direction)
     a = rather(a, against)
     if not isinstance(a.target, Target):
         raise TargetError(f"The {a.target.words(a.model, a.run)} has no total effects.", "Attribute a token.")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...model.model import load
 from ...model.tracing.sweep import Swept, sweep
-from ...words.errors import PositionError
+from ...words.errors import PositionError, TargetError
 from ...words.several import prompts
 from ...words.text import visible
 from ..inputs import as_run
@@ -50,6 +50,17 @@ class Cost:
     def __str__(self) -> str:
         passes = "1 pass" if self.forwards == 1 else f"{self.forwards} passes"
         return f"{passes} instead of {self.naive} forwards"
+
+
+def direction_of(given: Direction) -> Direction:
+    """``given``, where it is one of the two.
+
+    Raises:
+        TargetError: it is not: one that is misspelt would be taken for the other.
+    """
+    if given not in SHARES:
+        raise TargetError(f"{given!r} is not a direction.", 'Use "denoise" or "noise".')
+    return given
 
 
 def as_pairs(model: Model | str, clean: Any, corrupted: Any, position: int) -> list[tuple[Run, Run]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float
@@ -24,7 +24,7 @@ from ...words.targets import TokenSet, rather_than
 from ...words.text import number, others_label, signed, visible
 from .cells import Cell, RunDonor, cells_from, cells_of, found_in, positions_of
 from .metrics import MetricLike, frozen_metric, metric_of
-from .pairs import SHARES, Cost, Direction, as_pairs, check_one_length, ends_of, run_cells
+from .pairs import SHARES, Cost, Direction, as_pairs, check_one_length, direction_of, ends_of, run_cells
 from .statistics import bootstrap, ratio_of_means, small_gaps
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
     from ...model.running.worker import Job
+
+FinalNorm: TypeAlias = Literal["live", "frozen"]
 
 
 @dataclass(eq=False, repr=False)
@@ -231,7 +233,7 @@ def patch(
     heads: Literal["each", "all"] = "each",
     direction: Direction = "denoise",
     position: int = -1,
-    final_norm: Literal["live", "frozen"] = "live",
+    final_norm: FinalNorm = "live",
     job: Job | None = None,
     budget: int | None = None,
 ) -> Patching:
@@ -259,8 +261,10 @@ def patch(
     Raises:
         PositionError: prompts of a pair that differ in length; pairs that do, where positions are chosen.
         ComponentError: a part that this model does not have, or no part at all.
-        TargetError: a target that is several tokens here.
+        TargetError: a target that is several tokens here; no such direction or way to read the final norm.
     """
+    direction_of(direction)
+    frozen = final_norm_of(final_norm) == "frozen"
     pairs = as_pairs(model, clean, corrupted, position)
     if positions is not None:
         check_one_length(pairs)
@@ -271,11 +275,19 @@ def patch(
         cells = cells_from(pairs[0][0].model, components, places)
     if not cells:
         raise ComponentError("There is nothing to patch.", "Name at least one site and layer, or components=.")
-    if final_norm not in ("live", "frozen"):
-        raise TargetError(f"{final_norm!r} is no way to read the final norm.", 'Use "live" or "frozen".')
-    frozen = final_norm == "frozen"
     target = rather_than(target, against)
     return patch_cells(pairs, cells, target, direction, position, frozen=frozen, job=job, budget=budget)
+
+
+def final_norm_of(given: FinalNorm) -> FinalNorm:
+    """``given``, where it is one of the two.
+
+    Raises:
+        TargetError: it is not.
+    """
+    if given not in get_args(FinalNorm):
+        raise TargetError(f"{given!r} is no way to read the final norm.", 'Use "live" or "frozen".')
+    return given
 
 
 @steady()
@@ -291,8 +303,7 @@ def patch_cells(
     budget: int | None = None,
 ) -> Patching:
     """:func:`patch` once runs and cells are settled."""
-    if direction not in SHARES:
-        raise TargetError(f"{direction!r} is not a direction.", 'Use "denoise" or "noise".')
+    direction_of(direction)
     cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
     patched, ends = (
         torch.zeros(len(pairs), len(cells), dtype=torch.float64),

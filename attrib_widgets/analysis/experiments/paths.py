@@ -27,9 +27,9 @@ from ...words.errors import ComponentError, GranularityError, TargetError
 from ...words.places import Place, PlaceLike, is_place, place
 from ...words.several import named
 from ...words.targets import TokenSet, rather_than
-from .cells import Cell, RunDonor, cells_from, cells_of, exists, z_changed
+from .cells import MIXED_SITES, Cell, RunDonor, cells_from, cells_of, exists, z_changed
 from .metrics import MetricLike, metric_of
-from .pairs import SHARES, Cost, Direction, as_pairs, ends_of, measured
+from .pairs import Cost, Direction, as_pairs, direction_of, ends_of, measured
 from .patching import Patching
 
 if TYPE_CHECKING:
@@ -121,15 +121,17 @@ def path_patch(
 
     Raises:
         ComponentError: an unknown receiver; an MLP together with the logits, which read it already
-            (``mlps="recompute"``).
+            (``mlps="recompute"``); a sender that writes in several layers or is no head and no MLP, or none at all.
         GranularityError: heads of this model are not exact.
+        TargetError: no such direction, or nothing that MLPs can do.
     """
+    direction_of(direction)
+    if mlps not in ("recompute", "freeze"):
+        raise TargetError(f"{mlps!r} is nothing that MLPs can do here.", 'Use "recompute" or "freeze".')
     pairs = as_pairs(model, clean, corrupted, position)
     found = pairs[0][0].model
     if found.granularity != "heads" or not found.check.scores_ok:
         raise GranularityError(f"Paths through {found.name} need exact heads: {found.check.no_scores}.")
-    if direction not in SHARES or mlps not in ("recompute", "freeze"):
-        raise TargetError(f"{direction!r} and {mlps!r} are not a choice.", 'Use "noise" and "recompute", say.')
     readers = [receiver(found, r) for r in named(receivers)]
     if not readers:
         raise ComponentError("There is no receiver.", 'Write "L9H9.q", "L9H9.k", "L9H9.v", "L5.mlp" or "logits".')
@@ -141,13 +143,17 @@ def path_patch(
             "answers, which would count twice.",
             'Use mlps="freeze", or patch each by itself.',
         )
-    last = max(r.layer for r in readers)
     if senders is None:
-        cells = [c for c in cells_of(found, ["z", "mlp"], None, "each", [None]) if c.parts[0].row <= last]
+        every = cells_of(found, ["z", "mlp"], None, "each", [None])
+        cells = [c for c in every if any(_comes_before(found, c.parts[0], r) for r in readers)]
+        if not cells:
+            raise ComponentError(f"No head and no MLP comes before {', '.join(map(str, readers))}.")
     else:
         cells = cells_from(found, senders, [None])
     if not cells:
         raise ComponentError("There is no sender.", "Name senders=, or leave it out: every head and MLP.")
+    for c in cells:
+        _check_sender(c)
     cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
     patched = torch.zeros(len(pairs), len(cells), dtype=torch.float64)
     ends = torch.zeros(2, len(pairs), dtype=torch.float64)
@@ -164,6 +170,24 @@ def path_patch(
     return Paths(*args, receivers=tuple(map(str, readers)))
 
 
+def _comes_before(model: Model, sender: Place, reader: Receiver) -> bool:
+    """Whether ``reader`` can read what ``sender``, a head's z or an MLP, writes."""
+    if sender.row < reader.layer:
+        return True
+    within = reader.side == "mlp" and not model.parallel  # behind the attention of its own layer
+    return within and sender.row == reader.layer and sender.site == "z"
+
+
+def _check_sender(cell: Cell) -> None:
+    """Refuse what cannot send, whether or not the runs of a pair differ there.
+
+    Raises:
+        ComponentError: it is in several layers, or no head and no MLP.
+    """
+    if len({p.row for p in cell.parts}) > 1 or {p.site for p in cell.parts} - {"z", "mlp", *MIXED_SITES}:
+        raise ComponentError(f"{cell} is no sender.", "A sender is a head, an MLP, or several of one layer.")
+
+
 def _paths(
     base: Run,
     source: Run,
@@ -178,7 +202,7 @@ def _paths(
     """(what the final norm reads once each sender's paths are patched, which senders were computed)."""
     donor, target = RunDonor(base, source), base.position(position)
     reads = list(dict.fromkeys(r.read for r in readers))
-    held = [_held(base, c, donor.writes(c), freeze) for c in cells]
+    held = [_held(base, donor.writes(c), freeze) for c in cells]
     first = sweep(base, held, position, job=job, budget=budget, reads=reads)
     cost.add(first, len(cells))
     done = first.done
@@ -203,16 +227,14 @@ def _paths(
     return streams, done & second.done
 
 
-def _held(base: Run, cell: Cell, writes: list[Edit], freeze: bool) -> list[Edit]:
+def _held(base: Run, writes: list[Edit], freeze: bool) -> list[Edit]:
     """The sender's writes, and everything after it that is kept as it was."""
     if not writes:
         return writes
     model, rec = base.model, base.record
-    layer, at = min(w.layer for w in writes), tuple(range(base.n_positions))
+    layer, at = writes[0].layer, tuple(range(base.n_positions))
     taken = {(w.site, w.layer) for w in writes}
     kept = [Edit("attn", i, at, rec.attn_out[i]) for i in range(layer + 1, model.n_layers) if ("z", i) not in taken]
-    if any(w.layer != layer for w in writes) or {w.site for w in writes} - {"z", "mlp"}:
-        raise ComponentError(f"{cell} is no sender.", "A sender is a head, an MLP, or several of one layer.")
     if freeze:
         start = layer if all(w.site == "z" for w in writes) else layer + 1
         kept += [Edit("mlp", i, at, rec.mlp_out[i]) for i in range(start, model.n_layers)]

@@ -191,6 +191,26 @@ def test_weights_get_no_gradient_and_frozen_ones_stay_frozen():
     assert all(p.grad is None for p in hf.parameters())
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda *p: aw.patch(*p, direction="denoising"), "denoise.*noise"),
+        (lambda *p: aw.path_patch(*p, direction="denoising"), "denoise.*noise"),
+        (lambda *p: aw.attribution_patch(*p, direction="denoising"), "denoise.*noise"),
+        (lambda *p: aw.edge_patch(*p, direction="denoising"), "denoise.*noise"),
+        (lambda m, a, b, t: aw.estimated_effects(aw.attribute(a, t), b, "denoising"), "denoise.*noise"),
+        (lambda m, a, b, t: aw.estimated_effects(aw.attribute(a, t), direction="denoising"), "denoise.*noise"),
+        (lambda *p: aw.attribution_patch(*p, method="atp**"), r"'atp\*\*' is no estimate.*\"atp\" or \"atp\*\""),
+        (lambda *p: aw.attribution_patch(*p, final_norm="froze"), "'froze'.*live.*frozen"),
+        (lambda *p: aw.patch(*p, final_norm="froze"), "'froze'.*live.*frozen"),
+        (lambda *p: aw.path_patch(*p, mlps="frozen"), "'frozen' is nothing.*recompute.*freeze"),
+    ],
+)
+def test_an_option_that_is_misspelt_is_no_other(pair, call, said):
+    with pytest.raises(aw.TargetError, match=said):
+        call(*pair("gpt2"))
+
+
 def test_errors(pair):
     model, clean, corrupted, token = pair("gpt2")
     with pytest.raises(aw.PositionError, match="place to cut"):

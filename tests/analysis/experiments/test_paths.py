@@ -90,6 +90,40 @@ def test_one_layer_of_receivers_takes_two_passes_and_each_further_one_more(famil
     assert (one, more) == (2, 3)
 
 
+@pytest.mark.parametrize(
+    ("name", "receivers", "last"),
+    [
+        ("gpt2", "L1H0.q", ["L0H3", "L0.mlp"]),
+        ("gpt2", "L1.mlp", ["L1H2", "L1H3"]),
+        ("gpt_neox", "L1.mlp", ["L0H3", "L0.mlp"]),  # beside its attention, not behind it
+        ("gpt2", ["L1.mlp", "L0H0.v"], ["L1H2", "L1H3"]),
+        ("gpt2", "logits", ["L2H3", "L2.mlp"]),
+    ],
+)
+def test_who_sends_comes_before_a_receiver(family_model, name, receivers, last):
+    model = family_model(name)
+    p = aw.path_patch(model, *prompts(name), TARGET, receivers=receivers)
+    found = [str(c) for c in p.cells]
+    order = [f"L{i}{part}" for i in range(model.n_layers) for part in ("H0", "H1", "H2", "H3", ".mlp")]
+    assert sorted(found, key=order.index)[-2:] == last and len(found) == order.index(last[-1]) + 1
+    assert all(p.values[len(found) // 2 :] != 0), "what cannot be read changes nothing"
+
+
+def test_nothing_comes_before_the_first_layer(family_model):
+    model = family_model("gpt2")
+    with pytest.raises(aw.ComponentError, match=r"No head and no MLP comes before L0H1\.q"):
+        aw.path_patch(model, *prompts("gpt2"), TARGET, receivers="L0H1.q")
+
+
+@pytest.mark.parametrize("sender", [["L0H0", "L1H0"], "L1.attn", "L1", "L1.pre", "embed"])
+def test_who_cannot_send_is_refused_also_where_nothing_differs(family_model, sender):
+    model = family_model("gpt2")
+    clean, corrupted = prompts("gpt2")
+    for other in (corrupted, clean):
+        with pytest.raises(aw.ComponentError, match="is no sender.*of one layer"):
+            aw.path_patch(model, clean, other, TARGET, senders=[sender])
+
+
 def test_errors_and_table(family_model):
     model = family_model("gpt2")
     clean, corrupted = prompts("gpt2")
