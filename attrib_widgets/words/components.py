@@ -199,11 +199,20 @@ def component(spec: ComponentLike) -> Component:
     )
 
 
-# How a dictionary's place is printed: a layer's is the stream behind it, an attention's what its heads hand on.
-_SITES = {"": "post", "attn": "z"}
+# How the place before a "/" is printed: a layer's is the stream behind it, an attention's what its heads hand on.
+_SITES = {"": "post", "attn": "z", "stream": "pre"}
+_WITHOUT_A_LAYER = {"logits": "logits", "embed": "L0.pre"}
+_OF_A_LAYER = re.compile(r"l(\d+)(?:\.(stream|pre|mid|post|attn|z|q|k|v|pattern|attn_in|mlp_in))?")
+_OF_A_HEAD = re.compile(r"l(\d+)\.?(?:(h)(\d+)\.(q|k|v|pattern)|(kv)(\d+)\.([kv]))")
 
 
 def _site(text: str) -> str:
-    """Where a dictionary reads, or the row that it is read through: beside what writes, a stream by its side."""
-    match = re.fullmatch(r"l(\d+)(?:\.(attn|z|pre|mid|post|attn_in|mlp_in))?", text.strip().lower())
-    return f"L{match[1]}.{_SITES.get(match[2] or '', match[2])}" if match else str(component(text))
+    """The place before a "/" as ``places.place`` reads it, which stands above this module (a test holds the two
+    together): beside what writes, what is read."""
+    text = text.strip().lower()
+    if match := _OF_A_LAYER.fullmatch(text):
+        return f"L{int(match[1])}.{_SITES.get(match[2] or '', match[2])}"
+    if match := _OF_A_HEAD.fullmatch(text):
+        layer, which, number, side = (group for group in match.groups() if group is not None)
+        return f"L{int(layer)}{which.upper()}{int(number)}.{side}"
+    return _WITHOUT_A_LAYER.get(text) or str(component(text))

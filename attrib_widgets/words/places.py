@@ -26,8 +26,6 @@ STREAMS = ("pre", "mid", "post")
 OF_HEADS = ("q", "k", "v", "pattern", "z")
 #: What a dictionary reads: the heads' z side by side, what an MLP adds, the stream behind a layer.
 OF_DICTIONARIES = ("z", "mlp", "post")
-#: What a head reads, recomputed from the stream rather than recorded.
-READ_BY_HEADS = ("q", "k", "v", "pattern")
 _SAID = {
     "pre": "the stream before layer {0}",
     "mid": "the stream between the attention and the MLP of layer {0}",
@@ -84,11 +82,6 @@ class Place:
     def is_stream(self) -> bool:
         """Whether it is the residual stream, at one side of a layer."""
         return self.site in STREAMS
-
-    @property
-    def of_heads(self) -> bool:
-        """Whether each head has its own."""
-        return self.site in OF_HEADS
 
     @property
     def stream(self) -> int:
@@ -226,12 +219,20 @@ def _read_by_dictionary(spec: PlaceLike) -> Place:
 
 
 def dictionary_place(spec: PlaceLike) -> Place:
-    """The place of a dictionary: ``"L2"`` is the stream behind layer 2, ``"L3.attn"`` the z of all its heads.
+    """The place of a dictionary: ``"L2"`` is the stream behind layer 2, and so is ``"L3.pre"``; ``"L3.attn"`` is the z
+    of all heads of layer 3.
 
     Raises:
         ComponentError: it names no place, or one that no dictionary reads.
     """
     found = _read_by_dictionary(spec)
+    if found.site == "pre" and found.layer == 0:
+        raise ComponentError(
+            "The stream before layer 0 is behind no layer.",
+            "No dictionary reads L0.pre: take one of a later place.",
+        )
+    if found.site == "pre":
+        found = Place("post", found.stream - 1)
     if found.site not in OF_DICTIONARIES or found.head is not None:
         raise ComponentError(
             f"No dictionary reads {found}.",

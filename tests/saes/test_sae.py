@@ -189,6 +189,23 @@ def test_topk_of_older_files_is_topk(tmp_path: Path, name, key):
     assert int((sae.encode(x) > 0).sum()) > 2 * int((read.encode(x) > 0).sum())
 
 
+@pytest.mark.parametrize("unsaid", [{}, {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4}}])
+def test_the_oldest_files_do_not_say_an_architecture(tmp_path: Path, unsaid):
+    sae, x = old_folder(tmp_path, unsaid), torch.randn(9, 6)
+    config = json.loads((tmp_path / "cfg.json").read_text())
+    del config["architecture"]
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
+    read = read_sae(tmp_path)
+    if unsaid:
+        assert read.architecture == "topk" and read.k == 4
+    else:
+        assert read.architecture == "standard" and torch.equal(read.encode(x), sae.encode(x))
+    for name in ("threshold", "b_gate"):  # what another architecture would need is no part of a standard one
+        old_folder(tmp_path, {"architecture": None}, {name: torch.ones(20)})
+        with pytest.raises(AttribError, match=f"holds {name}"):
+            read_sae(tmp_path)
+
+
 def test_what_the_metadata_says_of_the_arithmetic_is_applied(tmp_path: Path):
     unsaid = {"activation_fn_str": None, "activation_fn_kwargs": None, "apply_b_dec_to_input": None}
     inside = {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4}, "apply_b_dec_to_input": False, "note": "n"}

@@ -68,6 +68,21 @@ def test_any_spelling_of_a_place_is_one_key(model, a):
     assert lines[2].split() == ["L1.mlp", "memory", "none", "20"]
 
 
+def test_the_stream_before_a_layer_is_a_key_too(model, a, tmp_path):
+    sae = random_sae("L1", model.d_model)
+    model.saes["L2.pre"] = sae
+    assert list(model.saes) == [Place("post", 1)] and model.saes["L2.pre"] is model.saes["L1"] is sae
+    assert "L2.pre" in model.saes and random_sae("L2.pre", model.d_model).site == Place("post", 1)
+    found = a.features("L2.pre")
+    assert found.site == "L1.post" and torch.equal(found.values, a.features("L1").values)
+    assert str(found.card("L2.pre/3").feature) == "L1.post/3"
+    write_sae(sae, tmp_path)
+    assert aw.read_sae(tmp_path, site="L3.pre").site == Place("post", 2)
+    for call in (lambda: a.features("L0.pre"), lambda: aw.read_sae(tmp_path, site="L0.pre")):
+        with pytest.raises(ComponentError, match="before layer 0 is behind no layer"):
+            call()
+
+
 def test_what_does_not_fit_is_refused_naming_both(model, monkeypatch):
     d = model.d_model
     for key, sae, said in (

@@ -51,6 +51,17 @@ def test_the_usual_spellings(typed, meant):
     assert place(typed) == meant
 
 
+@given(FEATURES)
+def test_the_place_of_a_feature_is_read_alike_in_both_vocabularies(which):
+    for typed in (str(which), str(which).lower()):
+        assert component(typed) == place(typed).component == which.component
+
+
+@pytest.mark.parametrize("site", ["L2.stream", "L02.q", "L2.H1.q", "l1.kv0.V", "logits", "L2", "m2", "2.1", "embed"])
+def test_other_spellings_of_the_place_of_a_feature_too(site):
+    assert component(f"{site}/5") == place(f"{site}/5").component
+
+
 def test_a_bare_layer_is_refused_with_both_readings():
     for typed in ("L2", Component("layer", 2)):
         with pytest.raises(ComponentError) as caught:
@@ -93,7 +104,14 @@ def test_the_place_of_a_dictionary(typed, meant):
             assert component(f"{spelt}/12") == place(f"{meant}/12").component
 
 
-@pytest.mark.parametrize("typed", ["L0H1", (1, 2), "L2.pre", "L2.mlp_in", "L3N4", "logits", "L2.mlp/3", "notes"])
+@pytest.mark.parametrize("typed", ["L3.pre", "l3.stream", Place("pre", 3)])
+def test_the_stream_before_a_layer_is_the_one_behind_the_layer_before(typed):
+    assert dictionary_place(typed) == Place("post", 2)
+    with pytest.raises(ComponentError, match=r"before layer 0 is behind no layer.*L0\.pre"):
+        dictionary_place("L0.pre")
+
+
+@pytest.mark.parametrize("typed", ["L0H1", (1, 2), "L0.pre", "L2.mid", "L2.mlp_in", "L3N4", "logits", "L2.mlp/3", "notes"])
 def test_where_no_dictionary_reads(typed):
     with pytest.raises(ComponentError):
         dictionary_place(typed)

@@ -24,7 +24,7 @@ from ...saes.sae import SAE
 from ...saes.store import GIVE_TEXTS, Opened, open_folder
 from ...words.components import Component, component
 from ...words.errors import ComponentError
-from ...words.places import Place, PlaceLike, place
+from ...words.places import Place, PlaceLike, dictionary_place, place
 from ...words.text import signed
 from .heads import attention_direction, stream_direction
 from .results import Contributions
@@ -64,7 +64,7 @@ class Features(Contributions):
             feature = self.numbers[int(self.values[:-2].abs().argmax())]
         if not isinstance(feature, int):
             found = component(feature)
-            if found.kind != "feature" or found.site != self.site:
+            if found.kind != "feature" or str(dictionary_place(found.site or "")) != self.site:
                 raise ComponentError(f"{found} is no feature of {self.site}.", f'Write for example "{self.site}/12".')
             feature = found.index or 0
         assert self.opened is not None
@@ -153,7 +153,7 @@ def _note(a: Attribution, sae: SAE, firing: int, share: float) -> str:
 
 def _opened(which: PlaceLike) -> tuple[Component, str]:
     """A row, or a layer for the stream behind it, by any name of a part or a place; and what was named, as printed."""
-    if isinstance(which, str) and which.strip().lower() == "embed":
+    if str(which).strip().lower() == "embed":
         return component("embed"), "embed"
     try:
         found = place(which, layer_means="post")
@@ -162,6 +162,8 @@ def _opened(which: PlaceLike) -> tuple[Component, str]:
             raise
         part = component(which)
         return part, str(part)
+    if found.site == "pre":
+        found = dictionary_place(found)
     if found.site in ("post", "z") and found.head is None:
         return Component("layer" if found.site == "post" else "attn", found.layer), str(found)
     if (written := found.component) is None:

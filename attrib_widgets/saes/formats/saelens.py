@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ...words.errors import AttribError
+from ...words.errors import AttribError, ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place
 from ..sae import ARCHITECTURES, SAE
 from .files import Glance, settings, tensors
@@ -22,6 +22,7 @@ HOLDS = f"{CONFIG} and {WEIGHTS}"
 
 # Names of places in the files of SAELens, which follow TransformerLens.
 _HOOKS = {"post": "blocks.{}.hook_resid_post", "mlp": "blocks.{}.hook_mlp_out", "z": "blocks.{}.attn.hook_z"}
+_READ = {**_HOOKS, "pre": "blocks.{}.hook_resid_pre"}
 
 # What a config may say. Applied: shape, place and arithmetic. Plain: read where nothing is asked for, because what
 # they ask for would change the activations. Idle: how the dictionary was trained, and on what; no number depends on
@@ -74,19 +75,15 @@ def site_of(hook: str) -> Place:
     Raises:
         AttribError: a place that is not read here.
     """
-    for site, form in _HOOKS.items():
+    for site, form in _READ.items():
         found = re.fullmatch(re.escape(form).replace(r"\{\}", r"(\d+)"), hook)
-        if found:
-            return Place(site, int(found[1]))
-    before = re.fullmatch(r"blocks\.(\d+)\.hook_resid_pre", hook)
-    if before and int(before[1]) > 0:  # the stream before a layer is the one behind the layer before
-        return Place("post", int(before[1]) - 1)
-    if before:
-        raise AttribError(
-            f"A dictionary of {hook!r} cannot be read here: the stream before layer 0 is behind no layer.",
-            "Take one of a later place.",
-        )
-    known = ", ".join(form.format("L") for form in _HOOKS.values())
+        if not found:
+            continue
+        try:
+            return dictionary_place(Place(site, int(found[1])))
+        except ComponentError as reason:
+            raise AttribError(f"A dictionary of {hook!r} cannot be read here. {reason.message}", reason.hint) from reason
+    known = ", ".join(form.format("L") for form in _READ.values())
     raise AttribError(
         f"A dictionary of {hook!r} cannot be read here.",
         f"The places are {known}; one that reads the same numbers: aw.read_sae(folder, site=...).",
@@ -229,7 +226,7 @@ def read(folder: Path, site: Place | None = None) -> SAE:
 
 def _architecture(config: dict[str, Any], folder: Path) -> tuple[str, int | None]:
     """(architecture, k). Up to version 5 top-k is a standard dictionary with another activation function."""
-    name = config.get("architecture")
+    name = config.get("architecture") or "standard"  # as SAELens reads the configs that are older than the setting
     if name not in ARCHITECTURES:
         raise AttribError(f"{folder} has architecture {name!r}, which is not read here.", f"Read are {ARCHITECTURES}.")
     kwargs = config.get("activation_fn_kwargs") or {}
