@@ -342,8 +342,11 @@ def as_target(target: TargetLike) -> AnyTarget:
     return logit(target)
 
 
-def rather_than(target: Any, against: TokenSet | None) -> Any:
+def rather_than(target: Any, against: TokenSet | None, number: Callable[[TokenLike], int] | None = None) -> Any:
     """``target`` with the logit of ``against`` subtracted, where there is one: what every ``against=`` means.
+
+    Args:
+        number: the id of a token, where a model is at hand: a text and its id are then one token.
 
     Raises:
         TargetError: no target, one that is not a logit, or a difference from another token.
@@ -355,11 +358,13 @@ def rather_than(target: Any, against: TokenSet | None) -> Any:
     if isinstance(target, Target):
         if target.kind == "logit":
             return logit_diff(target.tokens, against)
-        if target.kind == "logit_diff" and target.against == _set(against):
-            return target
         if target.kind == "logit_diff":
+            one, other = target.against, _set(against)
+            if one == other or (number and sorted(map(number, one)) == sorted(map(number, other))):
+                return target
+            differs = "another" if number else "written otherwise"
             raise TargetError(
-                f"The target is a difference from {_said(target.against)} already, and against={against!r} is another.",
+                f"The target is a difference from {_said(one)} already, and against={against!r} is {differs}.",
                 "Give one of the two.",
             )
     elif isinstance(target, str) or whole(target) is not None:

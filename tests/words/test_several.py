@@ -11,6 +11,7 @@ from attrib_widgets.analysis.verdicts import removal
 from attrib_widgets.words.components import Component
 from attrib_widgets.words.places import Place
 from attrib_widgets.words.several import listed, named, prompts
+from attrib_widgets.words.targets import rather_than
 from fixtures import families
 
 HEAD = Component("head", 1, 2)
@@ -241,6 +242,27 @@ def test_against_is_the_difference_of_two_logits(sides, rivals, call):
             explained(sides, target, against=rival)[call]()
         said.append(str(caught.value))
     assert "nothing to hold against it" in said[0] and "goes with a token" in said[1] and "already" in said[2]
+
+
+@pytest.mark.parametrize("call", TESTED)
+def test_a_rival_is_one_token_by_its_text_and_by_its_id(sides, rivals, call):
+    answer, rival = rivals[0], sides.model.single_token(" Rome")
+    difference = aw.logit_diff(answer, " Rome")
+    expected = explained(sides, difference)[call]()
+    for given in (rival, " Rome", [rival]):
+        assert torch.equal(explained(sides, difference, against=given)[call](), expected)
+    with pytest.raises(aw.TargetError, match=r"difference from ' Rome' already, and against=\d+ is another"):
+        explained(sides, difference, against=rival + 1)[call]()
+
+
+def test_a_rival_of_an_attribution_is_one_token_by_its_text_and_by_its_id(sides, rivals):
+    a = aw.attribute(sides.clean, rivals[0], against=[" Rome", " Paris"])
+    ids = [sides.model.single_token(text) for text in (" Paris", " Rome")]
+    assert aw.verify(a, sides.corrupted, against=ids, top=0, components="L1H2", backups=False).findings
+    assert aw.erasure(a, "L1H2", against=ids).contribution == a["L1H2"]
+    assert rather_than(a.target, [" Rome", " Paris"]) is a.target
+    with pytest.raises(aw.TargetError, match="is written otherwise"):  # without a model nobody knows
+        rather_than(a.target, ids)
 
 
 def test_against_on_an_attribution(sides, rivals):

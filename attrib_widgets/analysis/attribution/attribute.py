@@ -60,11 +60,11 @@ def attribute(
         PositionError: outside the prompt.
         GranularityError: the recorded tensors do not add up on this prompt.
     """
-    target = rather_than(target, against)
     if isinstance(target, Phrase):
-        return attribute_phrase(run, target, position, model)
+        return attribute_phrase(run, rather_than(target, against), position, model)
     run = as_run(run, model, position)
+    asked = rather_than(target, against, run.model.single_token)
     position = run.position(position)
-    if target is None:
-        target = run.top(1, position)[0].id
-    return attribute_resolved(run, as_target(target), position)
+    if asked is None:
+        asked = run.top(1, position)[0].id
+    return attribute_resolved(run, as_target(asked), position)

@@ -21,7 +21,7 @@ from ...words.targets import AnyTarget, TokenSet, rather_than
 from ...words.text import number, signed
 from ..opening.features import Features, features
 from ..opening.heads import sources, through
-from ..opening.mlps import ExpertContributions, experts
+from ..opening.mlps import ExpertContributions, experts, neurons
 from ..opening.results import Contributions, Through, Worked, Writes
 from ..opening.trace import Trace, trace
 from ..opening.vectors import worked, writes
@@ -151,8 +151,6 @@ class Attribution(Sum):
 
     def neurons(self, layer: int | ComponentLike) -> Contributions:
         """What each neuron of an MLP contributed. Costs one more forward pass, up to that layer."""
-        from ..opening.mlps import neurons
-
         return neurons(self, self._mlp(layer))
 
     def experts(self, layer: int | ComponentLike) -> ExpertContributions:
@@ -314,7 +312,7 @@ def attribute_resolved(run: Run, target: AnyTarget, position: int) -> Attributio
 
 def rather(a: Attribution, against: TokenSet | None) -> Attribution:
     """``a`` once more, the logit of ``against`` subtracted from what it explains; ``a`` itself where it is None."""
-    target = rather_than(a.target, against)
+    target = rather_than(a.target, against, a.model.single_token)
     return a if target is a.target else attribute_resolved(a.run, target, a.position)
 
 

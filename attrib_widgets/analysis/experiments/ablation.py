@@ -252,7 +252,7 @@ def ablate(
     if not cells:
         raise ComponentError("There is nothing to take out.", "Name components=, or leave it out: every head and MLP.")
     runs = [as_run(r, base.model) for r in prompts(reference)]
-    metric = metric_of(rather_than(target, against), base, base.position(position))
+    metric = metric_of(rather_than(target, against, base.model.single_token), base, base.position(position))
     cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
     rows: list[Tensor] = []
     for donor in donors_of(base, method, runs, draws, seed):

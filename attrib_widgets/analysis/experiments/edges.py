@@ -127,7 +127,7 @@ def edge_patch(
     if found.granularity != "heads" or not found.check.scores_ok:
         raise GranularityError(f"Edges of {found.name} need exact heads: {found.check.no_scores}.")
     base, source = (b, a) if direction == "denoise" else (a, b)
-    metric = metric_of(rather_than(target, against), a, a.position(position))
+    metric = metric_of(rather_than(target, against, found.single_token), a, a.position(position))
     ends = ends_of(metric, a, b, position)
     gap = float(ends[0] - ends[1])
     places = [(site, i) for i in range(found.n_layers) for site in ("pre", "q", "k", "v", "mlp_in")]

@@ -114,7 +114,7 @@ def attribution_patch(
         raise TargetError(f"{method!r} is no estimate.", 'Use "atp" or "atp*".')
     pairs = as_pairs(model, clean, corrupted, position)
     found = pairs[0][0].model
-    names, target = listed(sites), rather_than(target, against)
+    names, target = listed(sites), rather_than(target, against, found.single_token)
     if method == "atp" and "pattern" in names:
         raise ComponentError("A pattern has no place of its own to differentiate.", 'Use method="atp*", or q and k.')
     if positions is not None:

@@ -114,7 +114,7 @@ def integrated_gradients(
         raise PositionError(f"{cut!r} is no place to cut.", f"Use 0 (the inputs) to {layers} (the final norm).")
     if (whole(steps) or 0) < 1:
         raise PositionError(f"{steps!r} is not a number of steps.", "Use 5, or more for a smaller error.")
-    metric = metric_of(rather_than(target, against), a, a.position(position))
+    metric = metric_of(rather_than(target, against, a.model.single_token), a, a.position(position))
     ends = ends_of(metric, a, b, position)
     start, end = (run.record.streams[cut].float() for run in (b, a))
     along = (torch.arange(steps, device=start.device) + 0.5) / steps

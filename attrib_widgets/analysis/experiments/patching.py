@@ -275,7 +275,7 @@ def patch(
         cells = cells_from(pairs[0][0].model, components, places)
     if not cells:
         raise ComponentError("There is nothing to patch.", "Name at least one site and layer, or components=.")
-    target = rather_than(target, against)
+    target = rather_than(target, against, pairs[0][0].model.single_token)
     return patch_cells(pairs, cells, target, direction, position, frozen=frozen, job=job, budget=budget)
 
 

@@ -135,7 +135,7 @@ def path_patch(
     readers = [receiver(found, r) for r in named(receivers)]
     if not readers:
         raise ComponentError("There is no receiver.", 'Write "L9H9.q", "L9H9.k", "L9H9.v", "L5.mlp" or "logits".')
-    target = rather_than(target, against)
+    target = rather_than(target, against, found.single_token)
     twice = [r for r in readers if r.side == "mlp"]
     if twice and mlps == "recompute" and any(r.side == "logits" for r in readers):
         raise ComponentError(

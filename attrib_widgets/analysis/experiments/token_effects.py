@@ -128,7 +128,7 @@ def token_effects(
         pool = [found.single_token(t) for t in listed(alternatives)]
     if len(set(pool)) < 2:
         raise AttribError("There is nothing to draw from.", "Give at least two alternatives.")
-    metric = metric_of(rather_than(target, against), run, run.position(position))
+    metric = metric_of(rather_than(target, against, found.single_token), run, run.position(position))
     where = run.position(position)
     reach = where + 1 if found.check.causal else run.n_positions
     open_ = [p for p in range(reach) if p not in run.special]
