@@ -106,6 +106,14 @@ def test_a_stream_has_one_name_and_several_spellings(pair):
         aw.patch(model, clean, corrupted, token, sites="mid")
 
 
+@pytest.mark.parametrize("typed", ["L0H0 @", "L0H0@ ", "nothing @", "L0H0 @x", "L0H0 @3,", "L0H0 @3 @4", "@"])
+def test_a_cell_names_its_positions_or_has_no_mark(pair, typed):
+    model = pair("gpt2")[0].model
+    with pytest.raises(ComponentError, match=r"names no positions behind its @.*L0H0 @3,4"):
+        cell(model, typed)
+    assert cell(model, " L0H0 + L1.mlp@3 , 4 ") == Cell((Place("z", 0, 0), Place("mlp", 1)), (3, 4))
+
+
 def test_keys_belong_to_the_head_that_holds_them(pair):
     model = pair("llama")[0].model
     assert cell(model, "L1KV0.k") == Cell((Place("k", 1, 0, True),))

@@ -47,24 +47,24 @@ class Cell:
         return name if self.positions is None else f"{name} @{','.join(map(str, self.positions))}"
 
 
-_CELL = re.compile(r"(.*?)(?:\s*@\s*(\d+(?:\s*,\s*\d+)*)?)?")
+_POSITIONS = re.compile(r"\s*\d+(?:\s*,\s*\d+)*\s*")
 
 
 def cell(model: Model, spec: Any) -> Cell:
     """Read a cell from its label (``"L0H0 @3,4"``, ``"L2.attn + L2.mlp"``, ``"nothing"``), or from what is patched.
 
     Raises:
-        ComponentError: it names no place that can be patched, or none that the model has.
+        ComponentError: it names no place that can be patched, or none that the model has; no position behind its @.
     """
     if isinstance(spec, Cell):
         return spec
     if not isinstance(spec, str):
         return Cell(joint(model, spec))
-    match = _CELL.fullmatch(spec.strip())
-    assert match is not None
-    name, at = match[1], tuple(int(p) for p in match[2].split(",")) if match[2] else ()
-    parts = () if name == "nothing" else tuple(p for n in name.split(" + ") for p in parts_of(model, n))
-    return Cell(parts, at if "@" in spec else None)
+    name, marked, where = spec.partition("@")
+    if marked and not _POSITIONS.fullmatch(where):
+        raise ComponentError(f"{spec!r} names no positions behind its @.", 'Write "L0H0 @3,4"; "L0H0" is everywhere.')
+    parts = () if name.strip() == "nothing" else parts_of(model, name)
+    return Cell(parts, tuple(int(p) for p in where.split(",")) if marked else None)
 
 
 def parts_of(model: Model, spec: Any) -> tuple[Place, ...]:
