@@ -58,10 +58,7 @@ def need_attention(model: Model) -> None:
     Raises:
         GranularityError: with the self-check's reason.
     """
-    if not model.check.attention_ok:
-        raise GranularityError(
-            f"Attention of {model.name} was not shown to be exact: {model.check.reason}.", "See model.check."
-        )
+    _need(model, model.check.attention_ok, model.check.reason)
 
 
 def need_scores(model: Model) -> None:
@@ -70,7 +67,9 @@ def need_scores(model: Model) -> None:
     Raises:
         GranularityError: with the self-check's reason.
     """
-    if not model.check.scores_ok:
-        raise GranularityError(
-            f"Attention of {model.name} was not shown to be exact: {model.check.no_scores}.", "See model.check."
-        )
+    _need(model, model.check.scores_ok, model.check.no_scores)
+
+
+def _need(model: Model, ok: bool, reason: str) -> None:
+    if not ok:
+        raise GranularityError(f"Attention of {model.name} was not shown to be exact: {reason}.", "See model.check.")

@@ -7,7 +7,6 @@ weights (in `files/`), and in words in `model.card`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from functools import cache
 from pathlib import Path
@@ -46,7 +45,9 @@ PROMPT, TARGET, CORRUPTED = tasks["capitals"][0]
 
 def weights_sha256(folder: Path | None = None) -> str:
     """SHA-256 of the weights in a folder (default: the embedded model's), which its tables carry."""
-    return hashlib.sha256(((folder or path()) / "model.safetensors").read_bytes()).hexdigest()
+    from ..saes.formats.files import sha256
+
+    return sha256((folder or path()) / "model.safetensors")
 
 
 @cache

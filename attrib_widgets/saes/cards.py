@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..model.model import Model
+    from ..model.network import Network
 
 LABELS, FIRINGS = "labels.json", "cards.safetensors"
 #: A property is named when at least this share of the strongest firings have it.
@@ -41,6 +42,9 @@ LOOKED_AT, KEPT = 24, 5
 FEWEST = 5
 #: Tokens of an own text that count, and how many texts are run at once.
 LONGEST, AT_ONCE = 128, 32
+
+#: Columns of the unembedding that are read at once.
+PIECE = 16384
 
 #: Where the texts of cards come from: by number the text, or its token ids.
 Text: TypeAlias = Callable[[int], str | list[int]]
@@ -330,6 +334,14 @@ def written_logits(model: Model, sae: SAE, feature: int, head: int | None = None
         row = outlet_of(model, "attn", layer).push(row[rows] @ model.out_weight(layer)[0][rows].float())
     elif sae.site.site == "mlp":  # read behind the MLP's own norm and before the multiplier
         row = row * model.multiplier
-    norm = model.norm(model.anatomy.final_norm)
-    found: Tensor = (norm.push(row) @ model.unembed_weight.float()).cpu() * model.logit_scale
-    return found
+    return unembedded(model, model.norm(model.anatomy.final_norm).push(row))
+
+
+def unembedded(model: Network, normed: Float[Tensor, "d_model"]) -> Float[Tensor, "vocab"]:
+    """A vector behind the final norm as logits, float32 on the CPU, without the unembedding's bias and soft cap.
+
+    A piece of the vocabulary at a time: in half precision the whole matrix would be copied to float32 for one vector.
+    """
+    weight = model.unembed_weight
+    pieces = [normed @ weight[:, start : start + PIECE].float() for start in range(0, weight.shape[1], PIECE)]
+    return torch.cat(pieces).cpu() * model.logit_scale

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from ..words.places import OF_DICTIONARIES, Place, PlaceLike, dictionary_place
 from .cards import FIRINGS, Cards, Text, cards_of
 from .fit import fit, misfit
 from .formats import format_of, read_sae, unknown
-from .formats.files import Glance
+from .formats.files import Glance, sha256
 from .sae import SAE
 
 if TYPE_CHECKING:
@@ -392,7 +391,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
         """SHA-256 of the weights in the model's folder, where they are one file."""
         if self._digest is None and self._model is not None and self._model.folder is not None:
             file = self._model.folder / "model.safetensors"
-            self._digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+            self._digest = sha256(file) if file.is_file() else None
         return self._digest
 
     # who shows it ---------------------------------------------------------------------------------------------
@@ -435,8 +434,13 @@ def _named(folder: Path) -> Place | None:
         found = dictionary_place(folder.name)
     except ComponentError:
         return None
-    old = {"z": f"L{found.layer}.attn", "post": f"L{found.layer}"}.get(found.site)
-    return found if folder.name in (str(found), old) else None
+    return found if folder.name in (str(found), name_of(found)) else None
+
+
+def name_of(place: Place) -> str:
+    """What the folder of a place is called: ``L2`` for the stream behind layer 2, ``L3.attn`` for what its heads hand
+    on; as printed will do too."""
+    return {"z": f"L{place.layer}.attn", "post": f"L{place.layer}"}.get(place.site, str(place))
 
 
 def _reason(error: AttribError, folder: Path) -> str:

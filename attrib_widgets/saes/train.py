@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -167,8 +167,3 @@ def _decode(
     """What the first ``count`` of the active features stand for."""
     few, active = values[:, :count].contiguous(), where[:, :count].contiguous()
     return embedding_bag(active, w_dec, per_sample_weights=few, mode="sum")
-
-
-def settings_of(chosen: SAESettings) -> dict[str, int | float]:
-    """The settings as they are written to a dictionary's file."""
-    return asdict(chosen)

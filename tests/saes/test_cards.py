@@ -13,6 +13,7 @@ import attrib_widgets as aw
 from attrib_widgets.demo.making import concepts
 from attrib_widgets.model.parts.outlet import outlet_of
 from attrib_widgets.model.tracing.hooks import collect
+from attrib_widgets.saes import cards as saes_cards
 from attrib_widgets.saes.cards import Cards, card_of, label_of, make_cards, written_logits
 from attrib_widgets.saes.sae import SAE
 from attrib_widgets.words.components import component
@@ -149,6 +150,27 @@ def test_a_card_shows_firings_and_what_is_written(family_model, site):
     assert "promotes" in repr(card) and len(card.to_dataframe()) == sum(len(f.tokens) for f in card.contexts)
     with pytest.raises(ComponentError, match="20"):
         card_of(model, sae, cards, 20, (run.tokens, x), None)
+
+
+def test_one_vector_does_not_copy_the_whole_unembedding(family_model, monkeypatch):
+    model = family_model("gpt2", torch.bfloat16)
+    sae = SAE(
+        component("L1"), "standard", torch.randn(32, 4), torch.zeros(4), torch.randn(4, 32), torch.zeros(32)
+    )  # fmt: skip
+    expected, widths, whole = written_logits(model, sae, 2), [], model.unembed_weight
+
+    class Watched:
+        shape, dtype, device = whole.shape, whole.dtype, whole.device
+
+        def __getitem__(self, at):
+            widths.append(len(range(*at[1].indices(whole.shape[1]))))
+            return whole[at]
+
+    monkeypatch.setattr(type(model), "unembed_weight", Watched())
+    monkeypatch.setattr(saes_cards, "PIECE", 128)
+    assert torch.allclose(written_logits(model, sae, 2), expected, atol=1e-5)
+    assert len(expected) == sum(widths) == whole.shape[1]
+    assert max(widths) == 128 < whole.shape[1]
 
 
 @pytest.mark.parametrize("family", ["gemma2", "granite"])

@@ -111,7 +111,9 @@ def test_the_stream_before_a_layer_is_the_one_behind_the_layer_before(typed):
         dictionary_place("L0.pre")
 
 
-@pytest.mark.parametrize("typed", ["L0H1", (1, 2), "L0.pre", "L2.mid", "L2.mlp_in", "L3N4", "logits", "L2.mlp/3", "notes"])
+@pytest.mark.parametrize(
+    "typed", ["L0H1", (1, 2), "L0.pre", "L2.mid", "L2.mlp_in", "L3N4", "logits", "L2.mlp/3", "notes"]
+)
 def test_where_no_dictionary_reads(typed):
     with pytest.raises(ComponentError):
         dictionary_place(typed)

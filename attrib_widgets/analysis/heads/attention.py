@@ -152,7 +152,6 @@ def attention(
     """
     run = as_run(run, model)
     need_attention(run.model)
-    run.check_fresh()
     model = run.model
     if heads is None:
         wanted = [head(layer, h) for layer in range(model.n_layers) for h in range(model.heads_of(layer))]

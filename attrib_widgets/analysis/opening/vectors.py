@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.parts.outlet import outlet_of
+from ...saes.cards import unembedded
 from ...words.components import Component
 from ...words.errors import ComponentError
 from ..reading.point import ReadPoint
@@ -85,9 +86,7 @@ def writes(a: Attribution, which: Component, k: int = 8) -> Writes:
     else:
         x = a.run.record.streams[-1][a.reading.position]
         normed = norm.push(written_vector(a.run, which, a.reading.position)) * norm.scale(x)
-    weight = model.unembed_weight
-    parts = [normed @ weight[:, start : start + 16384].float() for start in range(0, weight.shape[1], 16384)]
-    logits = torch.cat(parts).cpu() * model.logit_scale
+    logits = unembedded(model, normed)
     k = min(k, len(logits))
 
     def named(order: Tensor) -> list[tuple[str, int, float]]:

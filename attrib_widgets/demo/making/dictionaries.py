@@ -14,7 +14,7 @@ import argparse
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,8 +32,8 @@ from ...saes.cards import make_cards
 from ...saes.formats import format_of, read_sae
 from ...saes.formats.saelens import write_sae
 from ...saes.sae import SAE
-from ...saes.store import TEXTS
-from ...saes.train import SAESettings, settings_of, train_sae
+from ...saes.store import TEXTS, name_of
+from ...saes.train import SAESettings, train_sae
 from ...words.places import Place, dictionary_place
 from .. import path, weights_sha256
 from . import concepts, corpus
@@ -43,11 +43,6 @@ TRAINED_ON, HELD_OUT = 20_000, 2000
 #: Every so many-th training context serves for means and principal directions.
 FEW = 8
 KS = (1, 2, 4, 8, 16, 32)
-
-
-def name_of(site: Place) -> str:
-    """What the folder of a place and its row of the table are called: ``L2`` is the stream behind layer 2."""
-    return {"z": f"L{site.layer}.attn", "post": f"L{site.layer}"}.get(site.site, str(site))
 
 
 def settings_for(site: Place, layers: int, steps: int) -> SAESettings:
@@ -197,7 +192,7 @@ def recipe(folder: Path, site: Place, layers: int, steps: int) -> dict[str, Any]
         "prepend_bos": True,
         "seqpos_slice": [1, None],
         "weights_sha256": weights_sha256(folder),
-        "settings": settings_of(settings_for(site, layers, steps)),
+        "settings": asdict(settings_for(site, layers, steps)),
     }
 
 

@@ -1,7 +1,9 @@
-"""The two kinds of files that dictionaries come in, read with an error that names the file, and a first look."""
+"""The two kinds of files that dictionaries come in, read with an error that names the file, and a first look; and the
+hash by which one of weights is known."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +35,15 @@ def settings(file: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise AttribError(f"{file} holds a {type(found).__name__}, not settings by name.")
     return found
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of a file, a piece at a time: weights need not fit into memory twice."""
+    found = hashlib.sha256()
+    with file.open("rb") as content:
+        while piece := content.read(1 << 20):
+            found.update(piece)
+    return found.hexdigest()
 
 
 def tensors(file: Path) -> dict[str, Tensor]:

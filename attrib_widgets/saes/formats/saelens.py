@@ -82,7 +82,9 @@ def site_of(hook: str) -> Place:
         try:
             return dictionary_place(Place(site, int(found[1])))
         except ComponentError as reason:
-            raise AttribError(f"A dictionary of {hook!r} cannot be read here. {reason.message}", reason.hint) from reason
+            raise AttribError(
+                f"A dictionary of {hook!r} cannot be read here. {reason.message}", reason.hint
+            ) from reason
     known = ", ".join(form.format("L") for form in _READ.values())
     raise AttribError(
         f"A dictionary of {hook!r} cannot be read here.",

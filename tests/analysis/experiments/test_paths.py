@@ -120,7 +120,7 @@ def test_who_cannot_send_is_refused_also_where_nothing_differs(family_model, sen
     model = family_model("gpt2")
     clean, corrupted = prompts("gpt2")
     for other in (corrupted, clean):
-        with pytest.raises(aw.ComponentError, match="is no sender.*of one layer"):
+        with pytest.raises(aw.ComponentError, match=r"is no sender.*of one layer"):
             aw.path_patch(model, clean, other, TARGET, senders=[sender])
 
 

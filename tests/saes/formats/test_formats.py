@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 
 import attrib_widgets as aw
 from attrib_widgets.saes import formats
-from attrib_widgets.saes.formats.files import Glance
+from attrib_widgets.saes.formats.files import Glance, sha256
 from attrib_widgets.saes.formats.saelens import write_sae
 from attrib_widgets.saes.store import Dictionaries
 from attrib_widgets.words.errors import AttribError, ComponentError
@@ -120,6 +121,13 @@ def test_an_unknown_folder_is_told_what_it_holds_and_what_is_known(tmp_path):
     assert all(said in str(caught.value) for said in ("ae.pt, config.json", "SAELens", "sparsify", "sae.safetensors"))
     with pytest.raises(AttribError, match="There is no folder"):
         aw.read_sae(tmp_path / "nowhere")
+
+
+def test_the_hash_of_a_file_is_that_of_all_its_pieces(tmp_path):
+    for size in (0, 1 << 20, (5 << 19) + 3):
+        content = bytes(i % 251 for i in range(1000)) * (size // 1000 + 1)
+        (tmp_path / "file").write_bytes(content[:size])
+        assert sha256(tmp_path / "file") == hashlib.sha256(content[:size]).hexdigest()
 
 
 def test_a_glance_needs_no_weights_and_refuses_what_the_config_rules_out(tmp_path):
