@@ -139,8 +139,11 @@ class Network:
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
-        """Hold the lock, without gradients and in eval mode; training flags are put back afterwards."""
-        with self.lock, torch.no_grad():
+        """Hold the lock, without gradients and in eval mode; training flags are put back afterwards.
+
+        Also inside ``torch.inference_mode``, whose tensors no later gradient could pass.
+        """
+        with self.lock, torch.inference_mode(False), torch.no_grad():
             training = [m for m in self.hf.modules() if m.training]
             for module in training:
                 module.training = False

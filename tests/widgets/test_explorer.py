@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import shutil
+import sys
 import weakref
 from dataclasses import replace
 
@@ -489,6 +490,23 @@ def test_a_source_is_a_token_that_was_read_for_what_is_explained(explorer, monke
     explorer.ask(PROMPT)
     monkeypatch.setattr(type(explorer.model.check), "causal", False)
     assert source_after(position=1) == 2, "a model that looks ahead"
+
+
+def test_a_constructor_that_fails_says_one_thing(demo, monkeypatch):
+    """Nothing more is printed when what it left is collected."""
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+
+    def fail(*args, **options):
+        raise RuntimeError("no container")
+
+    with pytest.raises(aw.AttribError, match="no part called"):
+        aw.explore(demo, PROMPT, TARGET, hidden=["nonsense"])
+    monkeypatch.setattr(module.Explorer, "_container", fail)
+    with pytest.raises(RuntimeError, match="no container"):
+        aw.explore(demo, PROMPT, TARGET)
+    gc.collect()
+    assert not unraisable
 
 
 def test_hidden_and_reveal(demo):

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.norms import FrozenNorm, no_norm
+from ...model.identity.steady import steady
 from ...model.parts.projections import input_norm, projection_weight
 from ...model.tracing.gradient import Gradients, differentiate
 from ...result import Result, Table, strongest
@@ -102,6 +103,7 @@ class EdgeEstimate(Result):
         )
 
 
+@steady()
 def edge_patch(
     model: Model | str,
     clean: Any,

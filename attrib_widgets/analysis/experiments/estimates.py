@@ -225,6 +225,7 @@ def _product(
     return product.reshape(*product.shape[:2], heads, -1).sum(-1)
 
 
+@steady()
 def estimated_effects(
     a: Attribution, corrupted: Any = None, direction: Direction = "denoise", *, against: TokenSet | None = None
 ) -> dict[Component, float]:

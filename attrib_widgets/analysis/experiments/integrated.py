@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.identity.steady import steady
 from ...model.tracing.gradient import differentiate
 from ...result import Result, Table, strongest
 from ...words.components import whole
@@ -84,6 +85,7 @@ class Integrated(Result):
         return pd.DataFrame({"position": list(n), **tokens, "value": self.values.numpy()})
 
 
+@steady()
 def integrated_gradients(
     model: Model | str,
     clean: Any,

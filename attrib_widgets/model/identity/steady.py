@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
+
 #: What has been looked at in the operation under way, and how it is looked at again; None outside of one.
 _SEEN: ContextVar[dict[int, Callable[[], None]] | None] = ContextVar("looked at", default=None)
 
@@ -13,6 +15,8 @@ _SEEN: ContextVar[dict[int, Callable[[], None]] | None] = ContextVar("looked at"
 @contextmanager
 def steady(end: bool = True) -> Iterator[None]:
     """Inside, :func:`once` looks at each run once. An operation inside another belongs to it.
+
+    It leaves ``torch.inference_mode``, whose tensors no gradient can pass.
 
     Args:
         end: look again at the end; what is over in no time, and runs no model, need not.
@@ -26,7 +30,8 @@ def steady(end: bool = True) -> Iterator[None]:
     seen: dict[int, Callable[[], None]] = {}
     token = _SEEN.set(seen)
     try:
-        yield
+        with torch.inference_mode(False):
+            yield
     finally:
         _SEEN.reset(token)
     for look in seen.values() if end else ():

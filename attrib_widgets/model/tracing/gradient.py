@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nnsight
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..identity.belonging import refuse_moved
 from . import ports as port
@@ -66,7 +67,7 @@ def differentiate(
     tokens = torch.tensor([base.ids], device=model.device).expand(rows, -1)
     blocks, final = root.get(anatomy.layers), root.get(anatomy.final_norm)
     cut = {layer: [r for r, at in enumerate(stopped) if at == layer] for layer in stopped if layer is not None}
-    with model.quiet(), torch.enable_grad():
+    with model.quiet(), _passable(model.hf), torch.enable_grad():
         with root.trace(input_ids=tokens, **forward_options(model, None)) as tracer:
             kept = nnsight.save({})
             for i, block in enumerate(blocks):
@@ -103,6 +104,24 @@ def differentiate(
             for place, g in zip(places, shaped, strict=True)
         },
     )
+
+
+@contextmanager
+def _passable(hf: nn.Module) -> Iterator[None]:
+    """Weights made inside ``torch.inference_mode`` as tensors that gradients may pass meanwhile: the same memory."""
+    replaced: list[tuple[dict[str, Any], str, Tensor]] = []
+    for module in hf.modules():
+        for held in (module._parameters, module._buffers):
+            replaced += [(held, name, t) for name, t in held.items() if t is not None and t.is_inference()]
+    try:
+        for held, name, tensor in replaced:
+            same = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+            same.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
+            held[name] = nn.Parameter(same, requires_grad=False) if isinstance(tensor, nn.Parameter) else same
+        yield
+    finally:
+        for held, name, tensor in replaced:
+            held[name] = tensor
 
 
 def _leaf(streams: Tensor, dtype: torch.dtype) -> Tensor:

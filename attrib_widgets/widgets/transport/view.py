@@ -323,6 +323,10 @@ class View(anywidget.AnyWidget):
             finally:
                 self.from_browser = False
 
+    def __del__(self) -> None:
+        if "_jobs" in vars(self):  # else its constructor failed, and there is nothing to close
+            super().__del__()
+
     def close(self) -> None:
         """Cancel what is queued or running and leave the page."""
         for _, job in self.jobs():

@@ -10,83 +10,9 @@ import torch
 from torch import nn
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.experiments.estimates import estimated_effects
 from attrib_widgets.analysis.heads.all_heads import head_table
 from fixtures import families
-
-CLEAN, CORRUPTED = "The capital of France is", "The capital of Germany is"
-TARGET = " Paris"
-
-
-class Given:
-    """A model with what was recorded and attributed on it."""
-
-    def __init__(self, hf=None):
-        self.model = aw.load(hf or families.build("llama"), tokenizer=families.tokenizer("llama"))
-        self.run, self.other = self.model.run(CLEAN), self.model.run(CORRUPTED)
-        self.a = aw.attribute(self.run, TARGET)
-        self.lens = aw.logit_lens(self.run, TARGET)
-        self.pattern = aw.attention(self.run, "L1H1")
-        self.explorer = aw.explore(self.model, self.run, TARGET, corrupted=self.other)
-
-    def pair(self):
-        return self.model, self.run, self.other, TARGET
-
-
-CALLS = {
-    "attribute": lambda g: aw.attribute(g.run, TARGET).values,
-    "attribute at another position": lambda g: aw.attribute(g.run, TARGET, 2).values,
-    "attribute with model": lambda g: aw.attribute(g.run, TARGET, model=g.model).values,
-    "attribute a result": lambda g: aw.attribute(g.a, " Rome").values,
-    "phrase": lambda g: aw.attribute(g.run, aw.phrase(" Paris, the")).values,
-    "score": lambda g: aw.attribute(g.run, aw.score("L1H1", key=1)).values,
-    "neuron": lambda g: aw.attribute(g.run, aw.neuron("L1N3")).values,
-    "log_prob": lambda g: aw.attribute(g.run, aw.log_prob(TARGET)).values,
-    "sources": lambda g: g.a.sources("L1H1").values,
-    "through": lambda g: g.a.through("L1H1").values,
-    "neurons": lambda g: g.a.neurons(1).values,
-    "worked": lambda g: g.a.worked("L1H1").products,
-    "writes": lambda g: g.a.writes("L1H1").logits,
-    "by_position": lambda g: g.a.by_position().values,
-    "buildup": lambda g: g.a.buildup().values,
-    "trace": lambda g: torch.tensor(g.a.trace().to_dataframe()["value"].to_numpy()),
-    "trace opened": lambda g: torch.tensor(g.a.trace(mlps="frozen").to_dataframe()["value"].to_numpy()),
-    "head_table": lambda g: head_table(g.a).carry,
-    "attention": lambda g: aw.attention(g.run, "L1H1").patterns,
-    "weighted": lambda g: g.pattern.weighted("contribution", TARGET).patterns,
-    "logit_lens": lambda g: aw.logit_lens(g.run, TARGET).log_prob,
-    "logits elsewhere": lambda g: g.run.logits(2),
-    "patch": lambda g: aw.patch(*g.pair()).values,
-    "patch into a text": lambda g: aw.patch(g.model, g.run, CORRUPTED, TARGET).values,
-    "patch a text": lambda g: aw.patch(g.model, CLEAN, g.other, TARGET).values,
-    "patch streams": lambda g: aw.patch(*g.pair(), sites="stream", positions="each").values,
-    "patch patterns": lambda g: aw.patch(*g.pair(), sites="pattern").values,
-    "ablate": lambda g: aw.ablate(g.model, g.run, TARGET).values,
-    "ablate to the mean": lambda g: aw.ablate(g.model, CLEAN, TARGET, method="mean", reference=[g.other]).values,
-    "path_patch": lambda g: aw.path_patch(*g.pair(), senders=["L0H1"]).values,
-    "attribution_patch": lambda g: aw.attribution_patch(*g.pair()).values,
-    "attribution_patch of a text": lambda g: aw.attribution_patch(g.model, g.run, CORRUPTED, TARGET).values,
-    "atp*": lambda g: aw.attribution_patch(*g.pair(), sites="q", method="atp*").values,
-    "edge_patch": lambda g: aw.edge_patch(*g.pair()).values,
-    "integrated_gradients": lambda g: aw.integrated_gradients(*g.pair()).values,
-    "integrated_gradients inside": lambda g: aw.integrated_gradients(*g.pair(), cut=2).values,
-    "estimated_effects": lambda g: torch.tensor(list(estimated_effects(g.a, g.other).values())),
-    "estimated_effects against zero": lambda g: torch.tensor(list(estimated_effects(g.a).values())),
-    "token_effects": lambda g: aw.token_effects(g.model, g.run, TARGET, draws=2).values,
-    "erasure": lambda g: aw.erasure(g.a, "L0H1").remaining,
-    "greedy_removal": lambda g: torch.tensor(
-        [s.margin for s in aw.greedy_removal(aw.attribute(g.run), corrupted=g.other).steps]
-    ),
-    "verify": lambda g: torch.tensor(aw.verify(g.a, g.other).to_dataframe().select_dtypes("number").to_numpy()),
-    "generate": lambda g: torch.tensor(g.run.generate(3).ids),
-    "run elsewhere": lambda g: g.model.run(g.run, positions=[1]).logits(1),
-    "run_many": lambda g: g.model.run_many([g.run, g.other])[1].logits(),
-    "explore": lambda g: aw.explore(g.model, g.run, TARGET, corrupted=g.other).attribution.values,
-    "explorer": lambda g: g.explorer.attribution.values,
-    "explorer verifies": lambda g: torch.tensor(g.explorer.verify().to_dataframe().select_dtypes("number").to_numpy()),
-    "explorer opens": lambda g: g.explorer.attribution.sources("L1H1").values,
-    "recorded results": lambda g: torch.cat([g.a.values, g.lens.log_prob.flatten(), g.pattern.patterns.flatten()]),
-}
+from fixtures.calls import CALLS, CLEAN, CORRUPTED, MEETINGS, TARGET, Given
 
 
 # -- another model's ------------------------------------------------------------------------------------------------
@@ -96,42 +22,6 @@ def nudged():
         for p in hf.parameters():
             p += 0.02 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
     return aw.load(hf, tokenizer=families.tokenizer("llama"))
-
-
-MEETINGS = {
-    "run": lambda m, g: m.run(g.run),
-    "run at positions": lambda m, g: m.run(g.run, positions=[0]),
-    "encode": lambda m, g: m.encode(g.run),
-    "run_many": lambda m, g: m.run_many([CLEAN, g.run]),
-    "generate": lambda m, g: m.generate(g.run, 2),
-    "attribute": lambda m, g: aw.attribute(g.run, TARGET, model=m),
-    "attribute a result": lambda m, g: aw.attribute(g.a, TARGET, model=m),
-    "phrase": lambda m, g: aw.attribute(g.run, aw.phrase(" Paris"), model=m),
-    "attention": lambda m, g: aw.attention(g.run, "L1H1", model=m),
-    "logit_lens": lambda m, g: aw.logit_lens(g.run, model=m),
-    "patch": lambda m, g: aw.patch(m, g.run, CORRUPTED, TARGET),
-    "patch corrupted": lambda m, g: aw.patch(m, CLEAN, g.other, TARGET),
-    "patch pairs": lambda m, g: aw.patch(m, [m.run(CLEAN), g.run], [CORRUPTED, CORRUPTED], TARGET),
-    "patch a result": lambda m, g: aw.patch(m, g.a, CORRUPTED, TARGET),
-    "ablate": lambda m, g: aw.ablate(m, g.run, TARGET),
-    "ablate reference": lambda m, g: aw.ablate(m, CLEAN, TARGET, method="mean", reference=[g.other]),
-    "path_patch": lambda m, g: aw.path_patch(m, g.run, CORRUPTED, TARGET, senders=["L0H1"]),
-    "attribution_patch": lambda m, g: aw.attribution_patch(m, CLEAN, g.other, TARGET),
-    "edge_patch": lambda m, g: aw.edge_patch(m, g.run, g.other, TARGET),
-    "integrated_gradients": lambda m, g: aw.integrated_gradients(m, g.run, CORRUPTED, TARGET),
-    "token_effects": lambda m, g: aw.token_effects(m, g.run, TARGET),
-    "greedy_removal": lambda m, g: aw.greedy_removal(aw.attribute(m.run(CLEAN), TARGET), corrupted=g.other),
-    "greedy_removal reference": lambda m, g: aw.greedy_removal(
-        aw.attribute(m.run(CLEAN), TARGET), method="mean", reference=[g.other]
-    ),
-    "estimated_effects": lambda m, g: estimated_effects(aw.attribute(m.run(CLEAN), TARGET), g.other),
-    "verify": lambda m, g: aw.verify(aw.attribute(m.run(CLEAN), TARGET), g.other),
-    "verify two": lambda m, g: aw.verify([aw.attribute(m.run(CLEAN), TARGET), g.a], CORRUPTED),
-    "explore": lambda m, g: aw.explore(m, g.run, TARGET),
-    "explore corrupted": lambda m, g: aw.explore(m, CLEAN, TARGET, corrupted=g.other),
-    "ask": lambda m, g: aw.explore(m, CLEAN, TARGET).ask(g.run),
-    "ask corrupted": lambda m, g: aw.explore(m, CLEAN, TARGET).ask(corrupted=g.other),
-}
 
 
 @pytest.fixture(scope="module")
