@@ -13,7 +13,8 @@ class AttribError(ValueError):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(f"{message} {hint}".strip() if hint else message)
+        closed = message if not hint or message.endswith((".", "?", "!", ":")) else f"{message}."
+        super().__init__(f"{closed} {hint}".strip() if hint else message)
         self.message = message
         self.hint = hint
 
