@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..words.errors import AttribError
+
 if TYPE_CHECKING:
     from ..saes.store import Dictionaries
 
@@ -36,6 +38,32 @@ def _tasks() -> dict[str, tuple[Task, ...]]:
         ability = row.pop("ability")
         found[ability] = (*found.get(ability, ()), Task(**row))
     return found
+
+
+class Pairs(NamedTuple):
+    """Pairs of prompts, column by column: what ``aw.patch(model, p.clean, p.corrupted, p.target, against=p.against)``
+    takes."""
+
+    clean: list[str]
+    target: list[str]
+    against: list[str]
+    corrupted: list[str]
+
+
+def pairs(name: str, count: int = 20) -> Pairs:
+    """The first pairs of a task, "capitals", "two names" or "induction".
+
+    All prompts of a task have one length; each pair has its own answer, and the comparison's as its rival.
+
+    Raises:
+        AttribError: no such task, or not so many pairs.
+    """
+    tasks = json.loads((path() / "pairs.json").read_text(encoding="utf-8"))
+    if name not in tasks:
+        raise AttribError(f"{name!r} is no task with pairs.", f"The tasks are {', '.join(map(repr, tasks))}.")
+    if not 1 <= count <= len(tasks[name]):
+        raise AttribError(f"{name!r} has {len(tasks[name])} pairs, and {count} were asked for.", "Ask for 1 or more.")
+    return Pairs(*map(list, zip(*tasks[name][:count], strict=True)))
 
 
 #: Example prompts by ability. Every corrupted prompt differs from its clean one in exactly one token.

@@ -129,7 +129,7 @@ class Tester(View):
         found = ablate(a.model, a.run, target, components=[component(label)], position=a.position, job=job)
         job.check()
         told: contract.Ablated = {
-            "base": found.base,
+            "base": float(found.base[0]),
             "change": float(found.values[0]),
             "unit": found.unit,
         }

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import re
 from collections import Counter
 
 import pytest
 
-from attrib_widgets.demo.making import cases, corpus
+from attrib_widgets import demo
+from attrib_widgets.demo.making import cases, corpus, pairs
 from attrib_widgets.demo.making import phrasings as say
 from attrib_widgets.demo.making.facts import (
     BY_NAME,
@@ -180,3 +182,7 @@ def test_cases_are_cut_before_their_target():
 def test_one_seed_one_corpus():
     assert next(corpus.contexts(1)) == next(corpus.contexts(1)) != next(corpus.contexts(2))
     assert corpus.fingerprint(count=20) == corpus.fingerprint(count=20) != corpus.fingerprint(1, count=20)
+
+
+def test_the_pairs_that_are_kept_are_those_that_are_made():
+    assert json.loads((demo.path() / "pairs.json").read_text(encoding="utf-8")) == pairs.kept()

@@ -31,8 +31,7 @@ def measured(model) -> dict:
 
 @pytest.fixture(scope="module")
 def probes(model) -> dict[str, phenomena.Probe]:
-    tasks = {"two names": phenomena.two_names, "capitals": phenomena.capitals, "induction": phenomena.induction}
-    return {name: make(model, FEW) for name, make in tasks.items()}
+    return {task: phenomena.probe(model, task, FEW) for task in ("two names", "capitals", "induction")}
 
 
 def place(label: str) -> tuple[int, int]:

@@ -13,21 +13,23 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from ...model.identity.steady import steady
 from ...model.model import load
 from ...model.tracing.edits import Edit
 from ...result import Result, Table, strongest
 from ...words.components import whole
-from ...words.errors import AttribError, ComponentError
+from ...words.errors import AttribError, ComponentError, PositionError
 from ...words.places import Place, PlaceLike
 from ...words.several import prompts
-from ...words.targets import TokenSet, rather_than
+from ...words.targets import TokenSet
 from ...words.text import number, others_label, signed, visible
 from ..inputs import as_run
 from .cells import MIXED_SITES, Cell, cells_from, cells_of, found_in, held, plain_writes, positions_of
-from .metrics import MetricLike, metric_of
-from .pairs import Cost, run_cells
+from .metrics import Metric, MetricLike, metric_of
+from .pairs import Cost, check_one_length, name_of, run_cells, targets_of, unit_of
+from .statistics import between, interval_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,33 +44,48 @@ DRAWS = 8
 
 @dataclass(eq=False, repr=False)
 class Ablation(Result):
-    """How the metric changed without each part.
+    """How the metric changed without each part, of one prompt or in the mean over several.
 
-    ``ablated[draw, cell]`` is the metric without the part (one draw, except when resampling; only the finished draws
-    where it was cancelled), ``base`` that of the run as it is. ``values`` are the mean changes:
-    negative where the part helped.
+    ``ablated[prompt, draw, cell]`` is the metric without the part (one draw, except when resampling; only the finished
+    draws where it was cancelled; NaN where a prompt has fewer), ``base`` that of the runs as they are. ``values`` are
+    the mean changes: negative where the part helped.
     """
 
-    run: Run
+    runs: list[Run]
     cells: list[Cell]
     method: Method
     metric: str
     unit: str
     position: int
-    ablated: Float[Tensor, "draw cell"]
-    base: float
+    ablated: Float[Tensor, "prompt draw cell"]
+    base: Float[Tensor, "prompt"]
     done: Tensor
     cost: Cost
 
     @property
+    def run(self) -> Run:
+        """The run, the first of several."""
+        return self.runs[0]
+
+    @property
+    def changes(self) -> Float[Tensor, "prompt cell"]:
+        """Change of the metric in every prompt, the mean over draws."""
+        return self.ablated.nanmean(1) - self.base[:, None]
+
+    @property
     def values(self) -> Float[Tensor, "cell"]:
         """Mean change of the metric; NaN where it was not computed."""
-        return torch.where(self.done, (self.ablated - self.base).mean(0), torch.nan).float()
+        return torch.where(self.done, self.changes.mean(0), torch.nan).float()
 
     @property
     def spread(self) -> Float[Tensor, "cell"] | None:
-        """Standard deviation of the change over draws; None for one draw."""
-        return self.ablated.std(0).float() if len(self.ablated) > 1 else None
+        """Standard deviation of the change over draws; None for one draw, and for several prompts."""
+        return self.ablated[0].std(0).float() if len(self.runs) == 1 and self.ablated.shape[1] > 1 else None
+
+    @property
+    def interval(self) -> Float[Tensor, "cell 2"] | None:
+        """95 % interval of :attr:`values` over prompts; None for fewer than eight, NaN where too few show it."""
+        return interval_of(self.changes, torch.ones(len(self.runs)))
 
     @property
     def labels(self) -> list[str]:
@@ -87,31 +104,35 @@ class Ablation(Result):
     def title(self) -> str:
         """The finding in one line."""
         cell, value = self.top(1)[0]
-        return f"Without {cell} the {self.metric} goes from {number(self.base)} to {number(self.base + value)}"
+        base = float(self.base.mean())
+        over = "" if len(self.runs) == 1 else f" (mean of {len(self.runs)} prompts)"
+        return f"Without {cell} the {self.metric} goes from {number(base)} to {number(base + value)}{over}"
 
     def summary(self) -> Table:
         shown = self.top(10)
         rows = [[str(c), signed(v, 3)] for c, v in shown]
+        interval = self.interval
+        if interval is not None:
+            for row, (cell, _) in zip(rows, shown, strict=True):
+                row.insert(1, between(*interval[self.cells.index(cell)].tolist()))
         words = {"zero": "set to zero", "mean": "set to its mean", "resample": "taken from other prompts"}[self.method]
-        note = f"each part {words}, in {' '.join(map(visible, self.run.tokens[-12:]))}"
+        more = "" if len(self.runs) == 1 else f" and {len(self.runs) - 1} more"
+        note = f"each part {words}, in {' '.join(map(visible, self.run.tokens[-12:]))}{more}"
         rest = len(self.cells) - len(shown)
         footer = f"{others_label(rest)} smaller; {self.cost}" if rest > 0 else str(self.cost)
-        return Table(
-            self.title(),
-            ["ablated", f"change, {self.unit}"],
-            rows,
-            [v for _, v in shown],
-            "\n".join([note, *self.cost.notes]),
-            footer,
-        )
+        columns = ["ablated", *(["95 % interval"] if interval is not None else []), f"change, {self.unit}"]
+        return Table(self.title(), columns, rows, [v for _, v in shown], "\n".join([note, *self.cost.notes]), footer)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Columns ``cell``, ``change`` and ``ablated`` (mean over draws)."""
+        """Columns ``cell``, ``change`` and ``ablated`` (mean over prompts and draws), and the interval's ends."""
         import pandas as pd
 
-        return pd.DataFrame(
-            {"cell": self.labels, "change": self.values.numpy(), "ablated": self.ablated.mean(0).numpy()}
-        )
+        ablated = self.ablated.nanmean(1).mean(0).numpy()
+        frame = pd.DataFrame({"cell": self.labels, "change": self.values.numpy(), "ablated": ablated})
+        interval = self.interval
+        if interval is not None:
+            frame["low"], frame["high"] = interval[:, 0].numpy(), interval[:, 1].numpy()
+        return frame
 
 
 class FixedDonor:
@@ -213,9 +234,9 @@ def donors_of(
 def ablate(
     model: Model | str,
     prompt: Any,
-    target: MetricLike | None = None,
+    target: MetricLike | Sequence[MetricLike] | None = None,
     *,
-    against: TokenSet | None = None,
+    against: TokenSet | Sequence[TokenSet] | None = None,
     components: Any = None,
     method: Method = "zero",
     reference: Any = (),
@@ -229,7 +250,8 @@ def ablate(
     """Take parts out of a run, one experiment per cell.
 
     Args:
-        prompt: text, ids or a Run; target, against: as in :func:`attrib_widgets.patch`.
+        prompt: text, ids or a Run, or a list of prompts, over which changes are averaged.
+        target, against: as in :func:`attrib_widgets.patch`, one for all prompts or a list of one for each.
         components: cells, one or several: each a component (a layer is its two writes), or a list of components
             ablated together; None is every head and MLP.
         method: ``"zero"`` (z or the MLP's output becomes 0; the output bias of the attention stays), ``"mean"`` or
@@ -241,8 +263,14 @@ def ablate(
     Raises:
         AttribError: an unknown method, no reference prompts, or no draws.
         ComponentError: nothing to take out, a part that this model does not have, or that writes nothing.
+        PositionError: no prompts; prompts of several lengths, where positions are chosen.
     """
-    base = as_run(prompt, load(model), position)
+    bases = [as_run(p, load(model), position) for p in prompts(prompt)]
+    if not bases:
+        raise PositionError("There are no prompts.", "Give at least one.")
+    if positions is not None:
+        check_one_length(bases)
+    base = bases[0]
     places = positions_of(base, positions)
     if components is None:
         sites = ["z", "mlp"] if base.model.granularity == "heads" else ["attn", "mlp"]
@@ -252,15 +280,25 @@ def ablate(
     if not cells:
         raise ComponentError("There is nothing to take out.", "Name components=, or leave it out: every head and MLP.")
     runs = [as_run(r, base.model) for r in prompts(reference)]
-    metric = metric_of(rather_than(target, against, base.model.single_token), base, base.position(position))
+    targets = targets_of(target, against, prompt, (), base.model.single_token)
     cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
-    rows: list[Tensor] = []
-    for donor in donors_of(base, method, runs, draws, seed):
-        found, finished = run_cells(base, donor, cells, metric, position, cost, job, budget)
-        if rows and not bool(finished.all()):
-            break  # cancelled: the draws before this one are whole
-        rows.append(found)
-        done = finished
-    where = base.position(position)
-    start = float(metric.of(base.record.streams[-1][where][None])[0])
-    return Ablation(base, cells, method, metric.name, metric.unit, where, torch.stack(rows), start, done, cost)
+    metrics: list[Metric] = []
+    starts: list[Tensor] = []
+    drawn: list[Tensor] = []
+    for run, aim in zip(bases, targets, strict=True):
+        metric = metric_of(aim, run, run.position(position))
+        rows: list[Tensor] = []
+        for donor in donors_of(run, method, runs, draws, seed):
+            found, finished = run_cells(run, donor, cells, metric, position, cost, job, budget)
+            if (rows or drawn) and not bool(finished.all()):
+                break  # cancelled: the draws, and the prompts, before this one are whole
+            rows.append(found)
+            done = finished
+        if not rows:
+            break
+        metrics.append(metric)
+        starts.append(metric.of(run.record.streams[-1][run.position(position)][None]))
+        drawn.append(torch.stack(rows))
+    ablated = pad_sequence(drawn, batch_first=True, padding_value=torch.nan)  # resampling: a reference run is a draw
+    name, unit, where = name_of(metrics), unit_of(metrics), base.position(position)
+    return Ablation(bases[: len(drawn)], cells, method, name, unit, where, ablated, torch.cat(starts), done, cost)

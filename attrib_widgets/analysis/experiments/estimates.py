@@ -23,13 +23,24 @@ from ...words.components import Component
 from ...words.errors import ComponentError, TargetError
 from ...words.places import Place
 from ...words.several import listed
-from ...words.targets import Target, TokenSet, rather_than
+from ...words.targets import Target, TokenSet
 from ...words.text import number, signed
 from ..attribution.attribution import Attribution, rather
 from ..inputs import as_run
 from .cells import MIXED_SITES, Cell, RunDonor, cells_of, held, positions_of
 from .metrics import Metric, MetricLike, frozen_metric, metric_of
-from .pairs import Cost, Direction, as_pairs, check_one_length, direction_of, ends_of
+from .pairs import (
+    Cost,
+    Direction,
+    as_pairs,
+    check_one_length,
+    direction_of,
+    ends_of,
+    name_of,
+    skipped,
+    targets_of,
+    unit_of,
+)
 from .patching import FinalNorm, Patching, final_norm_of
 
 if TYPE_CHECKING:
@@ -87,9 +98,9 @@ def attribution_patch(
     model: Model | str,
     clean: Any,
     corrupted: Any,
-    target: MetricLike | None = None,
+    target: MetricLike | Sequence[MetricLike] | None = None,
     *,
-    against: TokenSet | None = None,
+    against: TokenSet | Sequence[TokenSet] | None = None,
     sites: str | Sequence[str] = ("z", "mlp"),
     positions: Any = None,
     layers: int | Sequence[int] | None = None,
@@ -97,6 +108,7 @@ def attribution_patch(
     direction: Direction = "denoise",
     method: Method = "atp",
     position: int = -1,
+    skip: int | Sequence[int] = (),
     final_norm: FinalNorm = "live",
 ) -> Estimate:
     """Estimate what :func:`attrib_widgets.patch` would find, from one forward and one backward pass per pair.
@@ -112,29 +124,31 @@ def attribution_patch(
     final_norm_of(final_norm)
     if method not in get_args(Method):
         raise TargetError(f"{method!r} is no estimate.", 'Use "atp" or "atp*".')
-    pairs = as_pairs(model, clean, corrupted, position)
+    left_out = skipped(skip, clean)
+    pairs = as_pairs(model, clean, corrupted, position, left_out)
     found = pairs[0][0].model
-    names, target = listed(sites), rather_than(target, against, found.single_token)
+    names, targets = listed(sites), targets_of(target, against, clean, left_out, found.single_token)
     if method == "atp" and "pattern" in names:
         raise ComponentError("A pattern has no place of its own to differentiate.", 'Use method="atp*", or q and k.')
     if positions is not None:
-        check_one_length(pairs)
+        check_one_length([run for run, _ in pairs])
     cells = cells_of(found, names, layers, heads, positions_of(pairs[0][0], positions))
     patched = torch.zeros(len(pairs), len(cells), dtype=torch.float64)
     ends, cost = torch.zeros(2, len(pairs), dtype=torch.float64), Cost()
-    metric = None
-    for i, (a, b) in enumerate(pairs):
+    metrics = []
+    for i, ((a, b), aim) in enumerate(zip(pairs, targets, strict=True)):
         base, source = (b, a) if direction == "denoise" else (a, b)
-        metric = metric_of(target, a, a.position(position))
+        metric = metric_of(aim, a, a.position(position))
         if final_norm == "frozen":
-            metric = frozen_metric(target, base, a.position(position))
+            metric = frozen_metric(aim, base, a.position(position))
+        metrics.append(metric)
         ends[:, i] = ends_of(metric, a, b, position)
         start = ends[1 if direction == "denoise" else 0, i]
         patched[i] = start + estimates(RunDonor(base, source), cells, metric, position, method, cost)
-    assert metric is not None
+    name, unit = name_of(metrics), unit_of(metrics)
     where, done = pairs[0][0].position(position), torch.ones(len(cells), dtype=torch.bool)
-    args = (list(pairs), cells, direction, metric.name, metric.unit, where, patched, ends[0], ends[1], done, cost)
-    return Estimate(*args, method=method)
+    args = (list(pairs), cells, direction, name, unit, where, patched, ends[0], ends[1], done, cost)
+    return Estimate(*args, left_out=left_out, method=method)
 
 
 def estimates(

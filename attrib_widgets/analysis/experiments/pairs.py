@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,12 +12,14 @@ from torch import Tensor
 
 from ...model.model import load
 from ...model.tracing.sweep import Swept, sweep
+from ...words.components import whole
 from ...words.errors import PositionError, TargetError
-from ...words.several import prompts
+from ...words.several import listed, prompts
+from ...words.targets import TokenLike, TokenSet, rather_than
 from ...words.text import visible
 from ..inputs import as_run
 from .cells import Cell, Donor
-from .metrics import Metric
+from .metrics import Metric, MetricLike
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -63,19 +65,24 @@ def direction_of(given: Direction) -> Direction:
     return given
 
 
-def as_pairs(model: Model | str, clean: Any, corrupted: Any, position: int) -> list[tuple[Run, Run]]:
-    """Pairs of runs from two prompts or two lists of prompts.
+def as_pairs(
+    model: Model | str, clean: Any, corrupted: Any, position: int, skip: Sequence[int] = ()
+) -> list[tuple[Run, Run]]:
+    """Pairs of runs from two prompts or two lists of prompts, those of the numbers ``skip`` left out.
 
     Raises:
-        PositionError: lists, or prompts of a pair, of different lengths.
+        PositionError: lists, or prompts of a pair, of different lengths; no pair is left.
     """
     sets = [prompts(given) for given in (clean, corrupted)]
     if len(sets[0]) != len(sets[1]):
         raise PositionError(f"{len(sets[0])} clean and {len(sets[1])} corrupted prompts make no pairs.")
     if not sets[0]:
         raise PositionError("There are no prompts.", "Give at least one pair.")
+    kept = [both for i, both in enumerate(zip(*sets, strict=True)) if i not in skip]
+    if not kept:
+        raise PositionError("Every pair is left out.", "Leave out fewer in skip=.")
     model = load(model)
-    pairs = [(as_run(a, model, position), as_run(b, model, position)) for a, b in zip(*sets, strict=True)]
+    pairs = [(as_run(a, model, position), as_run(b, model, position)) for a, b in kept]
     for a, b in pairs:
         if a.n_positions != b.n_positions:
             raise PositionError(
@@ -86,18 +93,82 @@ def as_pairs(model: Model | str, clean: Any, corrupted: Any, position: int) -> l
     return pairs
 
 
-def check_one_length(pairs: Sequence[tuple[Run, Run]]) -> None:
-    """Positions mean the same place in every pair only where all pairs have one length.
+def skipped(given: int | Sequence[int], clean: Any) -> tuple[int, ...]:
+    """The numbers of the pairs to leave out, of as many as there are clean prompts.
 
     Raises:
-        PositionError: pairs of different lengths.
+        PositionError: there is no pair of that number.
     """
-    lengths = sorted({clean.n_positions for clean, _ in pairs})
+    numbers, count = listed(given), len(prompts(clean))
+    wrong = next((n for n in numbers if (number := whole(n)) is None or not 0 <= number < count), None)
+    if wrong is not None:
+        raise PositionError(f"There is no pair {wrong!r} to leave out.", f"The pairs are 0 to {count - 1}.")
+    return tuple(sorted({int(n) for n in numbers}))
+
+
+def targets_of(
+    target: MetricLike | Sequence[MetricLike] | None,
+    against: TokenSet | Sequence[TokenSet] | None,
+    clean: Any,
+    skip: Sequence[int] = (),
+    number: Callable[[TokenLike], int] | None = None,
+) -> list[MetricLike | None]:
+    """The metric of every pair: one for all of them, or a list of one per pair, ``against`` alike.
+
+    A list that is held against *one* target is a set of tokens, as everywhere.
+
+    Raises:
+        TargetError: lists that are not one per pair.
+    """
+    count = len(prompts(clean))
+    several = isinstance(target, (list, tuple))
+    aims = list(target) if isinstance(target, (list, tuple)) else [target] * count
+    rivals: list[Any] = list(against) if several and isinstance(against, (list, tuple)) else [against] * len(aims)
+    for what, found in (("targets", aims), ("rivals", rivals)):
+        if len(found) != count:
+            raise TargetError(
+                f"{len(found)} {what} for {count} {'pair' if count == 1 else 'pairs'} of prompts.",
+                "Give one for all of them, or a list of one per pair; aw.logit([...]) is a set of tokens.",
+            )
+    both = enumerate(zip(aims, rivals, strict=True))
+    return [rather_than(aim, rival, number) for i, (aim, rival) in both if i not in skip]
+
+
+def name_of(metrics: Sequence[Metric]) -> str:
+    """What the pairs measure, in words: one name, or those of the first pairs."""
+    names = list(dict.fromkeys(m.name for m in metrics))
+    if len(names) == 1:
+        return names[0]
+    return f"target of its own in each pair: {', '.join(names[:2])}" + (" …" if len(names) > 2 else "")
+
+
+def unit_of(metrics: Sequence[Metric]) -> str:
+    """The unit that all pairs share.
+
+    Raises:
+        TargetError: there are several: their mean would be of nothing.
+    """
+    units = list(dict.fromkeys(m.unit for m in metrics))
+    if len(units) > 1:
+        raise TargetError(
+            f"The pairs measure in {' and in '.join(u or 'units of their own' for u in units)}.",
+            "Ask all of them for logits, or all for log-probabilities.",
+        )
+    return units[0]
+
+
+def check_one_length(runs: Sequence[Run]) -> None:
+    """Positions mean the same place in every prompt only where all have one length.
+
+    Raises:
+        PositionError: prompts of different lengths.
+    """
+    lengths = sorted({run.n_positions for run in runs})
     if len(lengths) > 1:
         raise PositionError(
-            f"The pairs have {', '.join(map(str, lengths[:-1]))} and {lengths[-1]} tokens: "
+            f"The prompts have {', '.join(map(str, lengths[:-1]))} and {lengths[-1]} tokens: "
             "a position is not the same place in all of them.",
-            "Leave positions=None, or give pairs of one length.",
+            "Leave positions=None, or give prompts of one length.",
         )
 
 

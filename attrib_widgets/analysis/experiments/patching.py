@@ -9,7 +9,7 @@ the price of a few forward passes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import torch
@@ -20,12 +20,25 @@ from ...model.identity.steady import steady
 from ...result import Result, Table, strongest
 from ...words.errors import ComponentError, TargetError
 from ...words.places import PlaceLike
-from ...words.targets import TokenSet, rather_than
+from ...words.targets import TokenSet
 from ...words.text import number, others_label, signed, visible
 from .cells import Cell, RunDonor, cells_from, cells_of, found_in, positions_of
 from .metrics import MetricLike, frozen_metric, metric_of
-from .pairs import SHARES, Cost, Direction, as_pairs, check_one_length, direction_of, ends_of, run_cells
-from .statistics import bootstrap, ratio_of_means, small_gaps
+from .pairs import (
+    SHARES,
+    Cost,
+    Direction,
+    as_pairs,
+    check_one_length,
+    direction_of,
+    ends_of,
+    name_of,
+    run_cells,
+    skipped,
+    targets_of,
+    unit_of,
+)
+from .statistics import FEWEST, between, interval_of, opposite_gaps, ratio_of_means, small_gaps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +58,7 @@ class Patching(Result):
         pairs: (clean, corrupted) runs; cells: the experiments; position: where the metric is read.
         patched: the metric of every cell; clean, corrupted: that of the two runs.
         done: which cells were computed (all, unless it was cancelled).
+        left_out: numbers of the pairs that were given and left out (``skip=``).
     """
 
     pairs: list[tuple[Run, Run]]
@@ -58,6 +72,7 @@ class Patching(Result):
     corrupted: Float[Tensor, "pair"]
     done: Tensor
     cost: Cost
+    left_out: tuple[int, ...] = ()
 
     @property
     def model(self) -> Model:
@@ -89,8 +104,8 @@ class Patching(Result):
 
     @property
     def interval(self) -> Float[Tensor, "cell 2"] | None:
-        """95 % interval of :attr:`values` (paired bootstrap); None for one pair."""
-        return bootstrap(self.changes, self.gap)
+        """95 % interval of :attr:`values` over pairs; None for fewer than eight, NaN where too few of them show it."""
+        return interval_of(self.changes, self.gap)
 
     @property
     def complete(self) -> bool:
@@ -103,15 +118,36 @@ class Patching(Result):
         return [str(c) for c in self.cells]
 
     @property
+    def counted(self) -> str:
+        """How many pairs: ``"one pair of prompts"``, ``"38 of 40 pairs"``."""
+        count, given = len(self.pairs), len(self.pairs) + len(self.left_out)
+        return (
+            "one pair of prompts" if given == 1 else f"{count} pairs" if count == given else f"{count} of {given} pairs"
+        )
+
+    @property
     def notes(self) -> list[str]:
         """Remarks for the reader."""
-        notes = ["n = 1: one pair of prompts"] if len(self.pairs) == 1 else [f"n = {len(self.pairs)} pairs"]
-        small = small_gaps(self.gap)
+        notes = [f"n = {len(self.pairs)}: {self.counted}"]
+        small, opposite = (self._numbers(find(self.gap)) for find in (small_gaps, opposite_gaps))
         if small:
             notes.append(f"pairs with hardly any gap: {', '.join(map(str, small))}")
+        if opposite:
+            leave = ", ".join(map(str, sorted({*self.left_out, *opposite})))
+            notes.append(
+                f"the gap of {'pair' if len(opposite) == 1 else 'pairs'} {', '.join(map(str, opposite))} has the other "
+                f"sign: skip=[{leave}] leaves {'it' if len(opposite) == 1 else 'them'} out"
+            )
+        if 1 < len(self.pairs) < FEWEST:
+            notes.append(f"no intervals: fewer than {FEWEST} pairs")
         if not self.complete:
             notes.append(f"cancelled: {int(self.done.sum())} of {len(self.cells)} cells computed")
         return notes + self.cost.notes
+
+    def _numbers(self, found: Sequence[int]) -> list[int]:
+        """Pairs by the numbers that they were given with."""
+        given = [n for n in range(len(self.pairs) + len(self.left_out)) if n not in self.left_out]
+        return [given[i] for i in found]
 
     def __getitem__(self, which: PlaceLike | Sequence[PlaceLike] | Cell) -> float:
         return float(self.values[found_in(self.cells, self.model, which, "patching")])
@@ -167,8 +203,10 @@ class Patching(Result):
             return f"Clean and corrupted answer alike: {self.metric} has no gap to explain"
         cell, value = self.top(1)[0]
         verb = "recovers" if self.direction == "denoise" else "costs"
+        over = f" ({self.counted})" if len(self.pairs) + len(self.left_out) > 1 else ""
         return (
-            f"{cell} {verb} most: {number(100 * value, 0)} % of a gap of {number(float(self.gap.mean()))} {self.unit}"
+            f"{cell} {verb} most: {number(100 * value, 0)} % of a gap of {number(float(self.gap.mean()))} "
+            f"{self.unit}{over}"
         )
 
     def summary(self) -> Table:
@@ -178,8 +216,7 @@ class Patching(Result):
         interval = self.interval
         if interval is not None:
             for row, (cell, _) in zip(rows, shown, strict=True):
-                low, high = interval[self.cells.index(cell)].tolist()
-                row.insert(1, f"{signed(low)} to {signed(high)}")
+                row.insert(1, between(*interval[self.cells.index(cell)].tolist()))
         columns = ["patched", *(["95 % interval"] if interval is not None else []), self.share]
         rest = len(self.cells) - len(shown)
         clean, corrupted = float(self.clean.mean()), float(self.corrupted.mean())
@@ -223,9 +260,9 @@ def patch(
     model: Model | str,
     clean: Any,
     corrupted: Any,
-    target: MetricLike | None = None,
+    target: MetricLike | Sequence[MetricLike] | None = None,
     *,
-    against: TokenSet | None = None,
+    against: TokenSet | Sequence[TokenSet] | None = None,
     sites: str | Sequence[str] = "z",
     components: Any = None,
     positions: Any = None,
@@ -233,6 +270,7 @@ def patch(
     heads: Literal["each", "all"] = "each",
     direction: Direction = "denoise",
     position: int = -1,
+    skip: int | Sequence[int] = (),
     final_norm: FinalNorm = "live",
     job: Job | None = None,
     budget: int | None = None,
@@ -242,8 +280,9 @@ def patch(
     Args:
         clean, corrupted: prompts (texts, ids or Runs) of one length, or two lists of prompts: the pairs of a set.
         target: a token, ``aw.logit_diff(...)``, ``aw.log_prob(...)``, ``aw.prob(...)``, ``aw.kl()``, or a function from
-            logits [row, vocab] to [row]; None is the clean run's own answer.
-        against: a token (or several) whose logit is subtracted from the target's.
+            logits [row, vocab] to [row]; None is the clean run's own answer. A list is one for each pair.
+        against: a token (or several) whose logit is subtracted from the target's; where the targets are a list, a list
+            is one for each pair.
         sites: one or several of ``"stream"`` (before every layer, ``L0.pre`` and so on, and behind the last one;
             ``"pre"`` or ``"post"`` is one side of every layer), ``"attn"``, ``"mlp"``, ``"z"`` (what a head writes),
             ``"q"``, ``"k"``, ``"v"`` (of a key and value head: all query heads of its group) and ``"pattern"``.
@@ -254,6 +293,7 @@ def patch(
         heads: ``"each"`` makes one cell per head, ``"all"`` patches a layer's heads together.
         direction: ``"denoise"`` (clean into corrupted: recovery) or ``"noise"`` (corrupted into clean: damage).
         position: where the metric is read.
+        skip: numbers of pairs to leave out, counted from 0: those whose gap has the other sign are named in the notes.
         final_norm: ``"frozen"`` reads a logit with the final norm's scale of the run that is patched.
         job: a worker's job: told of the progress, and asked between passes whether to stop.
         budget: bytes that a pass may take; None asks the device.
@@ -261,13 +301,15 @@ def patch(
     Raises:
         PositionError: prompts of a pair that differ in length; pairs that do, where positions are chosen.
         ComponentError: a part that this model does not have, or no part at all.
-        TargetError: a target that is several tokens here; no such direction or way to read the final norm.
+        TargetError: a target that is several tokens here; a list that is not one per pair; no such direction or way to
+            read the final norm.
     """
     direction_of(direction)
     frozen = final_norm_of(final_norm) == "frozen"
-    pairs = as_pairs(model, clean, corrupted, position)
+    left_out = skipped(skip, clean)
+    pairs = as_pairs(model, clean, corrupted, position, left_out)
     if positions is not None:
-        check_one_length(pairs)
+        check_one_length([run for run, _ in pairs])
     places = positions_of(pairs[0][0], positions)
     if components is None:
         cells = cells_of(pairs[0][0].model, sites, layers, heads, places)
@@ -275,8 +317,9 @@ def patch(
         cells = cells_from(pairs[0][0].model, components, places)
     if not cells:
         raise ComponentError("There is nothing to patch.", "Name at least one site and layer, or components=.")
-    target = rather_than(target, against, pairs[0][0].model.single_token)
-    return patch_cells(pairs, cells, target, direction, position, frozen=frozen, job=job, budget=budget)
+    targets = targets_of(target, against, clean, left_out, pairs[0][0].model.single_token)
+    found = patch_cells(pairs, cells, targets, direction, position, frozen=frozen, job=job, budget=budget)
+    return replace(found, left_out=left_out)
 
 
 def final_norm_of(given: FinalNorm) -> FinalNorm:
@@ -294,7 +337,7 @@ def final_norm_of(given: FinalNorm) -> FinalNorm:
 def patch_cells(
     pairs: Sequence[tuple[Run, Run]],
     cells: Sequence[Cell],
-    target: MetricLike | None,
+    targets: Sequence[MetricLike | None],
     direction: Direction,
     position: int,
     *,
@@ -302,23 +345,26 @@ def patch_cells(
     job: Job | None = None,
     budget: int | None = None,
 ) -> Patching:
-    """:func:`patch` once runs and cells are settled."""
+    """:func:`patch` once runs, cells and the metric of every pair are settled.
+
+    Raises:
+        TargetError: metrics of several units.
+    """
     direction_of(direction)
     cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
     patched, ends = (
         torch.zeros(len(pairs), len(cells), dtype=torch.float64),
         torch.zeros(2, len(pairs), dtype=torch.float64),
     )
-    metric = None
-    for i, (clean, corrupted) in enumerate(pairs):
+    metrics = []
+    for i, ((clean, corrupted), target) in enumerate(zip(pairs, targets, strict=True)):
         base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
         where = clean.position(position)
         metric = frozen_metric(target, base, where) if frozen else metric_of(target, clean, where)
+        metrics.append(metric)
         ends[:, i] = ends_of(metric, clean, corrupted, position)
         found = run_cells(base, RunDonor(base, source), cells, metric, position, cost, job, budget)
         patched[i], done = found[0], done & found[1]
-    assert metric is not None
+    name, unit = name_of(metrics), unit_of(metrics)
     where = pairs[0][0].position(position)
-    return Patching(
-        list(pairs), list(cells), direction, metric.name, metric.unit, where, patched, ends[0], ends[1], done, cost
-    )
+    return Patching(list(pairs), list(cells), direction, name, unit, where, patched, ends[0], ends[1], done, cost)

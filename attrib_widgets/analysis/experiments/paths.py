@@ -26,10 +26,10 @@ from ...model.tracing.sweep import Swept, sweep
 from ...words.errors import ComponentError, GranularityError, TargetError
 from ...words.places import Place, PlaceLike, is_place, place
 from ...words.several import named
-from ...words.targets import TokenSet, rather_than
+from ...words.targets import TokenSet
 from .cells import MIXED_SITES, Cell, RunDonor, cells_from, cells_of, exists, z_changed
 from .metrics import MetricLike, metric_of
-from .pairs import Cost, Direction, as_pairs, direction_of, ends_of, measured
+from .pairs import Cost, Direction, as_pairs, direction_of, ends_of, measured, name_of, skipped, targets_of, unit_of
 from .patching import Patching
 
 if TYPE_CHECKING:
@@ -98,21 +98,22 @@ def path_patch(
     model: Model | str,
     clean: Any,
     corrupted: Any,
-    target: MetricLike | None = None,
+    target: MetricLike | Sequence[MetricLike] | None = None,
     *,
-    against: TokenSet | None = None,
+    against: TokenSet | Sequence[TokenSet] | None = None,
     receivers: PlaceLike | Sequence[PlaceLike] = "logits",
     senders: Any = None,
     mlps: Literal["recompute", "freeze"] = "recompute",
     direction: Direction = "noise",
     position: int = -1,
+    skip: int | Sequence[int] = (),
     job: Job | None = None,
     budget: int | None = None,
 ) -> Paths:
     """Patch the paths from each sender to the receivers.
 
     Args:
-        clean, corrupted, target, against: as in :func:`attrib_widgets.patch`.
+        clean, corrupted, target, against, skip: as in :func:`attrib_widgets.patch`.
         receivers: one or several of ``"L9H9.q"``, ``"L9KV2.k"``, ``"L5.mlp"``, ``"logits"``: patched together.
         senders: one or several, each a part or a list of parts that send together; None is every head and MLP that
             comes before a receiver.
@@ -128,14 +129,15 @@ def path_patch(
     direction_of(direction)
     if mlps not in ("recompute", "freeze"):
         raise TargetError(f"{mlps!r} is nothing that MLPs can do here.", 'Use "recompute" or "freeze".')
-    pairs = as_pairs(model, clean, corrupted, position)
+    left_out = skipped(skip, clean)
+    pairs = as_pairs(model, clean, corrupted, position, left_out)
     found = pairs[0][0].model
     if found.granularity != "heads" or not found.check.scores_ok:
         raise GranularityError(f"Paths through {found.name} need exact heads: {found.check.no_scores}.")
     readers = [receiver(found, r) for r in named(receivers)]
     if not readers:
         raise ComponentError("There is no receiver.", 'Write "L9H9.q", "L9H9.k", "L9H9.v", "L5.mlp" or "logits".')
-    target = rather_than(target, against, found.single_token)
+    targets = targets_of(target, against, clean, left_out, found.single_token)
     twice = [r for r in readers if r.side == "mlp"]
     if twice and mlps == "recompute" and any(r.side == "logits" for r in readers):
         raise ComponentError(
@@ -157,17 +159,18 @@ def path_patch(
     cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
     patched = torch.zeros(len(pairs), len(cells), dtype=torch.float64)
     ends = torch.zeros(2, len(pairs), dtype=torch.float64)
-    metric = None
-    for i, (a, b) in enumerate(pairs):
-        metric = metric_of(target, a, a.position(position))
+    metrics = []
+    for i, ((a, b), aim) in enumerate(zip(pairs, targets, strict=True)):
+        metric = metric_of(aim, a, a.position(position))
+        metrics.append(metric)
         base, source = (b, a) if direction == "denoise" else (a, b)
         ends[:, i] = ends_of(metric, a, b, position)
         streams, finished = _paths(base, source, cells, readers, mlps == "freeze", position, cost, job, budget)
         patched[i], done = measured(metric, base, position, streams), done & finished
-    assert metric is not None
+    name, unit = name_of(metrics), unit_of(metrics)
     where = pairs[0][0].position(position)
-    args = (pairs, cells, direction, metric.name, metric.unit, where, patched, ends[0], ends[1], done, cost)
-    return Paths(*args, receivers=tuple(map(str, readers)))
+    args = (pairs, cells, direction, name, unit, where, patched, ends[0], ends[1], done, cost)
+    return Paths(*args, left_out=left_out, receivers=tuple(map(str, readers)))
 
 
 def _comes_before(model: Model, sender: Place, reader: Receiver) -> bool:

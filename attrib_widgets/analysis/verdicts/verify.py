@@ -28,7 +28,7 @@ from ..experiments.estimates import attribution_patch
 from ..experiments.metrics import metric_of
 from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length, ends_of, run_cells
 from ..experiments.patching import Patching, patch_cells
-from ..experiments.statistics import bootstrap, ratio_of_means
+from ..experiments.statistics import FEWEST, interval_of, ratio_of_means
 from ..inputs import positions_in
 from .backups import repair
 from .findings import Finding, Verification, size_of
@@ -98,7 +98,7 @@ def verify(
     others_of = prompts(corrupted)
     pairs = as_pairs(model, clean_runs, others_of * len(given) if len(others_of) == 1 else others_of, position)
     if positions is not None:
-        check_one_length(pairs)
+        check_one_length([clean for clean, _ in pairs])
     others = [attribute_resolved(c, target, a.position) for a, (_, c) in zip(given, pairs, strict=True)]
     gaps = torch.tensor([a.actual - b.actual for a, b in zip(given, others, strict=True)], dtype=torch.float64)
     if float(gaps.abs().max()) < 1e-6 * (1 + abs(first.actual)):
@@ -123,7 +123,7 @@ def verify(
     d = dict(zip(shares, direct.tolist(), strict=True))
     n, s = (dict(zip(cells, effects[k].values.tolist(), strict=True)) for k in ("noise", "denoise"))
     chosen = _candidates(d, n, s, top, extra)
-    limits = _intervals(shares, gaps, cells, effects) if len(pairs) > 1 else {}
+    limits = _intervals(shares, gaps, cells, effects) if len(pairs) >= FEWEST else {}
     findings = []
     for c, lists in chosen.items():
         if c not in n or n[c] != n[c] or s[c] != s[c]:  # cancelled before it was computed
@@ -238,7 +238,8 @@ class _Experiment:
 
     def patch(self, cells: Sequence[Cell], direction: Direction) -> Patching:
         """All pairs, one direction."""
-        return patch_cells(self.pairs, cells, self.target, direction, self.position, job=self.job, budget=self.budget)
+        targets = [self.target] * len(self.pairs)
+        return patch_cells(self.pairs, cells, targets, direction, self.position, job=self.job, budget=self.budget)
 
 
 def _total_effects(
@@ -294,7 +295,7 @@ def _candidates(
 def _intervals(
     shares: dict[Component, Tensor], gaps: Tensor, cells: list[Component], effects: dict[Direction, Patching]
 ) -> dict[Component, tuple[list[float], list[float], list[float]]]:
-    direct = bootstrap(torch.stack(list(shares.values()), -1), gaps)
+    direct = interval_of(torch.stack(list(shares.values()), -1), gaps)
     assert direct is not None
     by_direct = dict(zip(shares, direct.tolist(), strict=True))
     totals = []
@@ -302,7 +303,8 @@ def _intervals(
         ends = effects[name].interval
         assert ends is not None
         totals.append(ends.tolist())
-    return {c: (by_direct[c], totals[0][i], totals[1][i]) for i, c in enumerate(cells) if c in by_direct}
+    found = {c: (by_direct[c], totals[0][i], totals[1][i]) for i, c in enumerate(cells) if c in by_direct}
+    return {c: ends for c, ends in found.items() if all(low == low for low, _ in ends)}
 
 
 def _add_evidence(result: Verification, run: _Experiment, backups: bool) -> None:

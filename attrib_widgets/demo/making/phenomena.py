@@ -26,8 +26,7 @@ from ...model.tracing.hooks import collect, replaced
 from ...words.components import Component
 from .. import path, weights_sha256
 from . import cases, concepts
-from . import phrasings as say
-from .facts import COUNTRIES
+from .pairs import TASKS
 
 Heads = Float[Tensor, "layer head"]
 Change = Callable[[Tensor], Tensor]
@@ -46,48 +45,14 @@ class Probe(NamedTuple):
     corrupted: Int[Tensor, "row position"]
 
 
-def two_names(model: Model, count: int = 40) -> Probe:
-    """Held-out pairs of names; the corrupted prompt has the other person give."""
-    template = say.TWO_NAME_TEMPLATES[0]
-    asked = cases.two_name_cases(77, count, [template])
-    swapped = [_swap_last(case.prompt, case.label, case.target) for case in asked]
-    return _probe(model, [(c.prompt, c.target, c.label, other) for c, other in zip(asked, swapped, strict=True)])
-
-
-def capitals(model: Model, count: int = 40) -> Probe:
-    """ "The capital of X is", against the capital of another country."""
-    pairs = list(zip(COUNTRIES[::3], COUNTRIES[1::3], strict=False))[:count]
-    return _probe(
-        model,
-        [
-            (f"The capital of {a.name} is", f" {a.capital}", f" {b.capital}", f"The capital of {b.name} is")
-            for a, b in pairs
-        ],
-    )
-
-
-def induction(model: Model, count: int = 40) -> Probe:
-    """Eight words and again seven of them, against a word that stood there instead."""
-    rows: list[tuple[str, str, str, str]] = []
-    for words in (text.split() for text in cases.repeat_cases(78, 10 * count)):
-        if len(words) >= 18 and len(rows) < count:
-            first, other = words[:8], words[8]
-            prompt = " ".join(first + first[:7])
-            rows.append((prompt, f" {first[7]}", f" {other}", " ".join([*first[:7], other, *first[:7]])))
-    return _probe(model, rows)
-
-
-def _swap_last(prompt: str, giver: str, receiver: str) -> str:
-    before, after = prompt.rsplit(giver, 1)
-    return before + receiver + after
-
-
-def _probe(model: Model, rows: Sequence[tuple[str, str, str, str]]) -> Probe:
+def probe(model: Model, task: str, count: int = 40) -> Probe:
+    """The first pairs of a task (see :mod:`.pairs`)."""
+    rows = TASKS[task][0](count)
     return Probe(
-        torch.tensor([model.encode(row[0]) for row in rows]),
-        torch.tensor([model.single_token(row[1]) for row in rows]),
-        torch.tensor([model.single_token(row[2]) for row in rows]),
-        torch.tensor([model.encode(row[3]) for row in rows]),
+        torch.tensor([model.encode(row.clean) for row in rows]),
+        torch.tensor([model.single_token(row.target) for row in rows]),
+        torch.tensor([model.single_token(row.against) for row in rows]),
+        torch.tensor([model.encode(row.corrupted) for row in rows]),
     )
 
 
@@ -325,13 +290,13 @@ def task(model: Model, probe: Probe) -> dict[str, Any]:
 
 def measure(model: Model) -> dict[str, Any]:
     """All phenomena as one table."""
-    asked = capitals(model)
+    asked = probe(model, "capitals")
     return {
         "previous-token attention": _named(previous_token(model)),
         "induction attention": _named(induction_attention(model)),
-        "two names": task(model, two_names(model)),
+        "two names": task(model, probe(model, "two names")),
         "capitals": task(model, asked) | {"mlp at": enrichment(model, asked)},
-        "induction": task(model, induction(model)),
+        "induction": task(model, probe(model, "induction")),
     }
 
 

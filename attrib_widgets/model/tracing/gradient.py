@@ -110,9 +110,9 @@ def differentiate(
 def _passable(hf: nn.Module) -> Iterator[None]:
     """Weights made inside ``torch.inference_mode`` as tensors that gradients may pass meanwhile: the same memory."""
     replaced: list[tuple[dict[str, Any], str, Tensor]] = []
-    for module in hf.modules():
-        for held in (module._parameters, module._buffers):
-            replaced += [(held, name, t) for name, t in held.items() if t is not None and t.is_inference()]
+    tables: Iterator[dict[str, Any]] = (held for m in hf.modules() for held in (m._parameters, m._buffers))
+    for held in tables:
+        replaced += [(held, name, t) for name, t in held.items() if t is not None and t.is_inference()]
     try:
         for held, name, tensor in replaced:
             same = torch.empty(0, dtype=tensor.dtype, device=tensor.device)

@@ -71,12 +71,12 @@ def test_resample(family_model):
     ids = families.ids_of("gpt2")
     others = [[(i + k) % 300 for i in ids] for k in (3, 50, 70)]
     a = aw.ablate(model, ids, TARGET, components=["L1H2", ["L0H0", "L1.mlp"]], method="resample", reference=others)
-    assert a.ablated.shape == (3, 2) and a.spread is not None
+    assert a.ablated.shape == (1, 3, 2) and a.spread is not None
     noised = [aw.patch(model, ids, o, TARGET, components=["L1H2"], direction="noise") for o in others]
-    assert a.ablated[:, 0].tolist() == pytest.approx([float(p.patched[0, 0]) for p in noised], abs=1e-5)
+    assert a.ablated[0, :, 0].tolist() == pytest.approx([float(p.patched[0, 0]) for p in noised], abs=1e-5)
     drawn = aw.ablate(model, ids, TARGET, components=["L1H2"], method="resample", reference=[others[0][:-1]], draws=5)
     again = aw.ablate(model, ids, TARGET, components=["L1H2"], method="resample", reference=[others[0][:-1]], draws=5)
-    assert drawn.ablated.shape == (5, 1) and torch.equal(drawn.ablated, again.ablated)
+    assert drawn.ablated.shape == (1, 5, 1) and torch.equal(drawn.ablated, again.ablated)
 
 
 def test_what_is_not_aligned_leaves_the_first_position_alone(family_model):
@@ -106,8 +106,8 @@ def test_a_cancelled_resampling_keeps_its_finished_draws(family_model):
     job = Job(lambda job: aw.ablate(model, ids, TARGET, job=job, **how), stop_in_the_second)
     job.run()
     kept = job.result
-    assert bool(kept.done.all()) and 1 <= len(kept.ablated) < 3
-    assert torch.allclose(kept.ablated, every.ablated[: len(kept.ablated)])
+    assert bool(kept.done.all()) and 1 <= kept.ablated.shape[1] < 3
+    assert torch.allclose(kept.ablated, every.ablated[:, : kept.ablated.shape[1]])
 
 
 def test_a_whole_attention_layer_keeps_its_bias(family_model):

@@ -102,7 +102,7 @@ def test_ablation_and_words_behind_the_position_count(name):
         handle = module.register_forward_hook(lambda m, a, out: torch.zeros_like(out))
         expected = float(twin.logits()[3, TARGET])
         handle.remove()
-        assert float(plain.ablated[0, 0]) == pytest.approx(expected, abs=5e-5)
+        assert float(plain.ablated[0, 0, 0]) == pytest.approx(expected, abs=5e-5)
     one = aw.token_effects(model, IDS, aw.logit(TARGET), position=2, draws=1, alternatives=[7, 8])
     behind = one.changed[0, 3:]
     assert bool((behind != one.base).all())
