@@ -228,8 +228,8 @@ def dictionary_place(spec: PlaceLike) -> Place:
     found = _read_by_dictionary(spec)
     if found.site == "pre" and found.layer == 0:
         raise ComponentError(
-            "The stream before layer 0 is behind no layer.",
-            "No dictionary reads L0.pre: take one of a later place.",
+            "The stream before layer 0 is behind no layer: no dictionary reads L0.pre.",
+            'Name an MLP ("L2.mlp"), the heads of a layer ("L2.z") or the stream behind one ("L2.post").',
         )
     if found.site == "pre":
         found = Place("post", found.stream - 1)

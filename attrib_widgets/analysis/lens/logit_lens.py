@@ -260,12 +260,12 @@ def _fill(lens: LogitLens, start: int, stop: int) -> None:
     run, at = lens.run, lens.positions[start:stop]
     model, streams = run.model, run.record.streams
     columns, device = slice(start, stop), streams[-1].device
-    printed = _printed(run, at)
-    final = printed.double().log_softmax(-1)
+    printed = _printed(run, at).float()
+    final = _Rows(printed, exact=True)
     for low, high in _chunks(model.n_layers, max(1, CHUNK // (model.vocab_size * len(at)))):
         x = torch.stack([s[at].to(device) for s in streams[low:high]])
-        _reduce(lens, slice(low, high), columns, model.read_out(x)[1], final)
-    _reduce(lens, slice(model.n_layers, None), columns, printed[None], final)
+        _reduce(lens, slice(low, high), columns, _Rows(model.read_out(x)[1].float()), final)
+    _reduce(lens, slice(model.n_layers, None), columns, final, final)
 
 
 def _printed(run: Run, at: list[int]) -> Float[Tensor, "position vocab"]:
@@ -285,28 +285,44 @@ def _printed(run: Run, at: list[int]) -> Float[Tensor, "position vocab"]:
     return logits
 
 
-def _reduce(
-    lens: LogitLens,
-    rows: slice,
-    columns: slice,
-    logits: Float[Tensor, "layer position vocab"],
-    final: Float[Tensor, "position vocab"],
-) -> None:
-    """Everything the lens keeps of some logits; ``final`` are the log-probabilities of the model's output."""
-    logits = logits.float()
-    log_p = logits.double().log_softmax(-1)  # see Run.probabilities
-    p = log_p.exp()
-    best = logits.topk(lens.top_ids.shape[-1])
-    own = logits[..., lens.target, None]
-    lens.top_ids[rows, columns] = best.indices.cpu()
-    lens.top_logits[rows, columns] = best.values.cpu()
-    lens.top_probabilities[rows, columns] = p.gather(-1, best.indices).cpu()
-    lens.probability[rows, columns] = p[..., lens.target].cpu()
-    lens.log_prob[rows, columns] = log_p[..., lens.target].cpu()
-    lens.rank[rows, columns] = 1 + (logits > own).sum(-1).cpu()
-    lens.entropy[rows, columns] = -(p * log_p).sum(-1).cpu()
-    # never negative but for arithmetic
-    lens.kl[rows, columns] = (final.exp() * (final - log_p)).sum(-1).clamp_min(0).cpu()
+class _Rows:
+    """Logits [*row, vocab], their probabilities, and how far every logit is below the row's largest.
+
+    Exponentials are float32's, in one fused pass; what divides them, and all sums, are put right in float64: the pass
+    alone is off by dozens of units in the last place on some processors. ``exact``: in float64 throughout, as
+    :meth:`Run.probabilities` has them, at many times the price.
+    """
+
+    def __init__(self, logits: Float[Tensor, "*row vocab"], exact: bool = False) -> None:
+        self.logits = logits
+        top, index = logits.max(-1, keepdim=True)
+        self.below = logits - top
+        self.p = logits.double().log_softmax(-1).exp().float() if exact else self.below.softmax(-1)
+        self.total = self.p.sum(-1).double()  # 1, but for how the pass rounds
+        if exact:
+            self.total = torch.ones_like(self.total)
+        self.log_p_top = (self.p.gather(-1, index)[..., 0].double() / self.total).log()
+
+    def mean(self, values: Float[Tensor, "*row vocab"]) -> Float[Tensor, "*row"]:
+        """The mean of ``values`` under the probabilities, in float64."""
+        found: Tensor = torch.linalg.vecdot(self.p, values).double() / self.total
+        return found
+
+
+def _reduce(lens: LogitLens, at: slice, columns: slice, rows: _Rows, final: _Rows) -> None:
+    """Everything the lens keeps of some logits [layer, position, vocab]; ``final`` is the model's output."""
+    best = rows.logits.topk(lens.top_ids.shape[-1])
+    own = rows.logits[..., lens.target, None]
+    lens.top_ids[at, columns] = best.indices.cpu()
+    lens.top_logits[at, columns] = best.values.cpu()
+    lens.top_probabilities[at, columns] = (rows.p.gather(-1, best.indices) / rows.total[..., None]).float().cpu()
+    lens.probability[at, columns] = (rows.p[..., lens.target] / rows.total).float().cpu()
+    lens.log_prob[at, columns] = (rows.below[..., lens.target].double() + rows.log_p_top).float().cpu()
+    lens.rank[at, columns] = 1 + (rows.logits > own).sum(-1).cpu()
+    lens.entropy[at, columns] = -(rows.log_p_top + rows.mean(rows.below)).float().cpu()
+    # What the two rows' logits differ by where the model's output is likely, and what divides them.
+    apart = final.mean(final.below - rows.below) + final.log_p_top - rows.log_p_top
+    lens.kl[at, columns] = apart.clamp_min(0).float().cpu()  # never negative but for arithmetic
 
 
 def _jump(p: list[float]) -> int:
