@@ -24,8 +24,10 @@ from ..model.parts.outlet import outlet_of
 from ..model.tracing.hooks import collect
 from ..result import Result, Table
 from ..words.components import Component
+from ..words.errors import AttribError
 from ..words.text import signed, visible
-from .sae import SAE
+from .formats.files import stored
+from .sae import NOT_FINITE, SAE, is_finite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,31 +70,65 @@ class Cards:
     firings: WeakKeyDictionary[Model, dict[int, list[Firing]]] = field(default_factory=WeakKeyDictionary)
 
     def write(self, folder: Path) -> None:
-        """Beside the dictionary, in as few bytes as will do."""
+        """Beside the dictionary, in as few bytes as will hold every number."""
         from safetensors.torch import save_file
 
-        tensors = {
-            "density": self.density.half(),
-            "contexts": self.contexts.to(torch.int16),
-            "positions": self.positions.to(torch.uint8),
-            "activations": self.activations.half(),
+        kept = {
+            "density": _smallest(self.density, torch.float16, torch.float32),
+            "contexts": _smallest(self.contexts, torch.int16, torch.int32, torch.int64),
+            "positions": _smallest(self.positions, torch.uint8, torch.int16, torch.int32, torch.int64),
+            "activations": _smallest(self.activations, torch.float16, torch.float32),
         }
-        save_file({name: t.contiguous() for name, t in tensors.items()}, folder / FIRINGS)
+        save_file({name: t.contiguous() for name, t in kept.items()}, folder / FIRINGS)
         (folder / FIRINGS).chmod(0o644)
         (folder / LABELS).write_text(json.dumps(self.labels, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
 
     @staticmethod
-    def read(folder: Path) -> Cards | None:
-        """The cards of a dictionary's folder; None where it has none."""
-        from safetensors.torch import load_file
+    def read(folder: Path, features: int | None = None) -> Cards | None:
+        """The cards of a dictionary's folder; None where it has none.
 
+        Raises:
+            AttribError: broken files, or cards of a dictionary of another size than ``features``.
+        """
         if not (folder / FIRINGS).is_file():
             return None
-        t = load_file(folder / FIRINGS)
-        labels = json.loads((folder / LABELS).read_text(encoding="utf-8"))
-        return Cards(
-            labels, t["density"].float(), t["contexts"].long(), t["positions"].long(), t["activations"].float()
-        )
+        t = stored(folder / FIRINGS)
+        try:
+            labels = json.loads((folder / LABELS).read_text(encoding="utf-8"))
+            found = Cards(
+                labels, t["density"].float(), t["contexts"].long(), t["positions"].long(), t["activations"].float()
+            )
+        except (OSError, ValueError, KeyError) as reason:
+            raise AttribError(
+                f"The cards in {folder} cannot be read: {reason}.", f"Take {FIRINGS} and {LABELS} from one place."
+            ) from reason
+        counts = {len(labels), *(len(value) for value in t.values())} | ({features} if features else set())
+        if len(counts) > 1:
+            raise AttribError(
+                f"The cards in {folder} are of another dictionary: they count {len(found.density)} features, with "
+                f"{len(labels)} labels{f', and it has {features}' if features else ''}.",
+                f"Take all files from one dictionary, or remove {FIRINGS}.",
+            )
+        return found
+
+
+def _smallest(values: Tensor, *dtypes: torch.dtype) -> Tensor:
+    """Values in the first of these types that holds them: none overflows, and none that fires is stored as 0.
+
+    Raises:
+        AttribError: numbers that are not finite.
+    """
+    if not is_finite(values):
+        raise AttribError("Cards hold numbers that are not finite.", NOT_FINITE)
+    for dtype in dtypes:
+        kept = values.to(dtype)
+        if dtype.is_floating_point:
+            same = bool(kept.isfinite().all()) and torch.equal(kept != 0, values != 0)
+        else:
+            same = torch.equal(kept.to(values.dtype), values)
+        if same:
+            break
+    return kept
 
 
 class Firing(NamedTuple):
@@ -182,7 +218,7 @@ def make_cards(
     order = value.argsort(descending=True, stable=True)
     order = order[feature[order].argsort(stable=True)]
     counts = torch.bincount(feature, minlength=sae.n_features)
-    labels, kept = [], torch.zeros(3, sae.n_features, KEPT)
+    labels, kept = [], torch.zeros(3, sae.n_features, KEPT, dtype=torch.float64)
     for number, rows in enumerate(order.split(counts.tolist())):
         where = [(int(context[r]), int(position[r])) for r in rows[:LOOKED_AT]]
         labels.append(label_of([properties[c][p] for c, p in where], base, total))
@@ -190,8 +226,8 @@ def make_cards(
         for row in rows[: 20 * KEPT].tolist():  # the strongest firing of each of the strongest contexts
             first.setdefault(int(context[row]), row)
         chosen = list(first.values())[:KEPT]
-        kept[:, number, : len(chosen)] = torch.stack([context[chosen].float(), position[chosen].float(), value[chosen]])
-    return Cards(labels, counts / total, kept[0].long(), kept[1].long(), kept[2])
+        kept[:, number, : len(chosen)] = torch.stack([context[chosen], position[chosen], value[chosen].double()])
+    return Cards(labels, counts / total, kept[0].long(), kept[1].long(), kept[2].float())
 
 
 def _firings(sae: SAE, x: Tensor, inside: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -297,7 +333,7 @@ def card_of(
         [(model.token(i), i, float(logits[i])) for i in logits.topk(k).indices.tolist()],
         [(model.token(i), i, float(logits[i])) for i in (-logits).topk(k).indices.tolist()],
         list(here),
-        sae.encode(x)[:, feature].tolist(),
+        sae.column(x, feature).tolist(),
         through if head is None else str(Component("head", sae.site.layer, head)),
         "" if contexts else none,
     )
@@ -311,7 +347,7 @@ def _contexts(model: Model, sae: SAE, cards: Cards, feature: int, text: Text) ->
         return kept.get(feature, [])
     ids = [model.encode(text(number)) for number in cards.contexts[feature, :known].tolist()]
     rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
-    active = sae.encode(collect(model, rows, [sae.site])[sae.site].float())[..., feature]
+    active = sae.column(collect(model, rows, [sae.site])[sae.site], feature)
     active[:, 0] = 0
     positions = cards.positions[feature].tolist()
     kept[feature] = [

@@ -57,6 +57,22 @@ def _another(model: Model, sae: SAE, digest: Callable[[], str | None]) -> str:
     hub = str(getattr(model.hf, "name_or_path", "") or "")
     if model.folder is not None or not hub or not isinstance(name, str) or not name:
         return ""
-    # "gpt2-small" is gpt2, and what was tuned from a model may well be read with its dictionaries.
-    one, other = (re.sub(r"[^a-z0-9]|^meta-", "", text.rsplit("/", 1)[-1].lower()) for text in (name, hub))
+    # What was tuned from a model may well be read with its dictionaries.
+    one, other = _short(name), _short(hub)
     return "" if one.startswith(other) or other.startswith(one) else name
+
+
+def whose(model: Model, sae: SAE, digest: Callable[[], str | None] = lambda: None) -> str:
+    """A sentence where a dictionary that fits says that it was trained on a model of another name; else ""."""
+    made_from, name = sae.metadata.get("weights_sha256"), sae.metadata.get("model_name")
+    if not isinstance(name, str) or not name or _short(name) == _short(model.name):
+        return ""
+    if made_from and made_from == digest():
+        return ""
+    return f"It says that it was trained on {name}, and this is {model.name}."
+
+
+def _short(name: str) -> str:
+    """A model's name without its owner and spelling: "gpt2-small" is "openai-community/gpt2"."""
+    found = re.sub(r"[^a-z0-9]|^meta-", "", name.rstrip("/").rsplit("/", 1)[-1].lower())
+    return "gpt2" if found == "gpt2small" else found

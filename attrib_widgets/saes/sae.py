@@ -14,6 +14,7 @@ from ..words.places import Place, dictionary_place
 
 #: What becomes of the pre-activations.
 ARCHITECTURES = ("standard", "topk", "jumprelu")
+_SHAPES = "W_enc is [d_in, feature], W_dec [feature, d_in], b_enc and threshold [feature], b_dec [d_in]."
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -29,6 +30,10 @@ class SAE:
             ``"jumprelu"`` (those above their ``threshold``; Rajamanoharan et al. 2024, and how BatchTopK is kept).
         subtract: whether ``b_dec`` is subtracted before encoding.
         metadata: whatever else its file said.
+
+    Raises:
+        AttribError: shapes that do not fit together, numbers that are not finite, or a ``k`` or a threshold that the
+            architecture lacks or has no use for.
     """
 
     site: Place
@@ -46,18 +51,29 @@ class SAE:
         object.__setattr__(self, "site", dictionary_place(self.site))
         if self.architecture not in ARCHITECTURES:
             raise AttribError(f"{self.architecture!r} is no architecture known here.", f"Use one of {ARCHITECTURES}.")
+        whose = f"of the dictionary for {self.site}"
+        for name in ("w_enc", "b_enc", "w_dec", "b_dec", "threshold"):
+            object.__setattr__(self, name, _numbers(getattr(self, name), f"{name} {whose}"))
+        if self.w_enc.ndim != 2 or not self.w_enc.numel():
+            raise AttribError(f"w_enc {whose} is {list(self.w_enc.shape)}.", _SHAPES)
         d, features = self.w_enc.shape
-        shapes = {"w_dec": (features, d), "b_enc": (features,), "b_dec": (d,)}
+        if self.threshold is not None and self.threshold.numel() == 1:  # one for all features
+            object.__setattr__(self, "threshold", self.threshold.reshape(1).expand(features))
+        shapes = {"w_dec": (features, d), "b_enc": (features,), "b_dec": (d,), "threshold": (features,)}
         for name, shape in shapes.items():
-            if tuple(getattr(self, name).shape) != shape:
-                raise AttribError(
-                    f"{name} of the dictionary for {self.site} is {tuple(getattr(self, name).shape)}, not {shape}.",
-                    "W_enc is [d_in, feature] and W_dec [feature, d_in].",
-                )
-        if self.architecture == "topk" and not 0 < (self.k or 0) <= features:
-            raise AttribError(f"A topk dictionary of {features} features needs its k.", "Give k=8, for example.")
-        if self.architecture == "jumprelu" and (self.threshold is None or self.threshold.shape != (features,)):
-            raise AttribError("A jumprelu dictionary needs one threshold per feature.")
+            value = getattr(self, name)
+            if value is not None and tuple(value.shape) != shape:
+                raise AttribError(f"{name} {whose} is {list(value.shape)}, not {list(shape)}.", _SHAPES)
+        if self.architecture == "topk":
+            said = "needs its k" if self.k is None else f"cannot have k = {self.k!r}"
+            if type(self.k) is not int or not 0 < self.k <= features:
+                raise AttribError(f"A topk dictionary of {features} features {said}.", "Give k=8, for example.")
+        if (self.architecture == "jumprelu") != (self.threshold is not None):
+            raise AttribError(
+                f"A {self.architecture} dictionary {'needs a' if self.threshold is None else 'has no use for a'} "
+                "threshold.",
+                "One per feature, or one for all, is what makes it jumprelu.",
+            )
 
     @property
     def d_in(self) -> int:
@@ -93,6 +109,14 @@ class SAE:
         active = pre.relu()
         return active if self.threshold is None else active * (pre > self.threshold)
 
+    def column(self, x: Float[Tensor, "*shape d_in"], feature: int) -> Float[Tensor, "*shape"]:
+        """The activations of one feature. Only a topk dictionary has to look at the others for them."""
+        if self.architecture == "topk":
+            return self.encode(x)[..., feature]
+        x = x.float()
+        pre = (x - self.b_dec if self.subtract else x) @ self.w_enc[:, feature] + self.b_enc[feature]
+        return pre.relu() if self.threshold is None else pre.relu() * (pre > self.threshold[feature])
+
     def decode(self, features: Float[Tensor, "*shape feature"]) -> Float[Tensor, "*shape d_in"]:
         """What these activations stand for."""
         return features @ self.w_dec + self.b_dec
@@ -104,6 +128,33 @@ class SAE:
     def __repr__(self) -> str:
         few = f", k = {self.k}" if self.architecture == "topk" else ""
         return f"SAE of {self.site}: {self.n_features} features of {self.d_in} numbers ({self.architecture}{few})"
+
+
+def _numbers(found: Any, name: str) -> Tensor | None:
+    """A tensor of weights as float32, all of them finite; None where there is none.
+
+    Raises:
+        AttribError: it is no tensor of floating point numbers, or some are not finite.
+    """
+    if found is None and name.startswith("threshold"):
+        return None
+    if not isinstance(found, Tensor) or not found.is_floating_point():
+        kind = str(found.dtype) if isinstance(found, Tensor) else type(found).__name__
+        raise AttribError(f"{name} is {kind}, no tensor of floating point numbers.", "Give it as torch.float32.")
+    if not is_finite(found):
+        raise AttribError(f"{name} holds numbers that are not finite.", NOT_FINITE)
+    return found.float()
+
+
+#: What to do about weights that are not numbers.
+NOT_FINITE = "Nothing can be computed with them: fetch or train the dictionary again."
+
+
+def is_finite(t: Tensor) -> bool:
+    """Whether every number of a tensor is one, without a copy of it."""
+    if t.dtype.itemsize == 1:  # eight-bit floats know no order
+        t = t.float()
+    return not t.numel() or all(bool(end.isfinite()) for end in torch.aminmax(t))
 
 
 def keep_largest(pre: Float[Tensor, "*shape feature"], k: int) -> Float[Tensor, "*shape feature"]:

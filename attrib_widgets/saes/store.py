@@ -14,7 +14,7 @@ from ..words.errors import AttribError, ComponentError
 from ..words.places import OF_DICTIONARIES, Place, PlaceLike, dictionary_place
 from .cards import FIRINGS, Cards, Text, cards_of
 from .fit import fit, misfit
-from .formats import format_of, read_sae, unknown
+from .formats import format_of, local, read_sae, unknown
 from .formats.files import Glance, sha256
 from .sae import SAE
 
@@ -191,7 +191,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
         if held.sae is None:
             held.sae = self._read_only(held) if len(held.folders) > 1 else self._read(held.place, held.folders[0])
         if held.has_cards and held.cards is None:
-            held.cards = Cards.read(held.folders[0])
+            held.cards = Cards.read(held.folders[0], held.sae.n_features)
         if held.cards is not None and (held.texts or not self._contexts):
             return Opened(held.sae, held.cards, held.texts)
         if make and held.made is None and self._contexts and self._model is not None:
@@ -246,7 +246,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
         if isinstance(given, SAE):
             self._put(given.site, given)
         elif isinstance(given, (str, Path)):
-            self._add_folder(Path(given))
+            self._add_folder(local(given))
         elif isinstance(given, Mapping):
             for place, one in given.items():
                 self._put(dictionary_place(place), one)
@@ -291,10 +291,10 @@ class Dictionaries(MutableMapping[Place, SAE]):
                     f'If it does read {place}: aw.read_sae(folder, site="{place}").',
                 )
             if self._model is not None:
-                fit(self._model, given, self._sha)
+                fit(self._model, given, self.digest)
             self._held[place] = _Held(place, sae=given)
         elif isinstance(given, (str, Path)):
-            folder = Path(given)
+            folder = local(given)
             self._held[place] = _Held(place, [folder], self._read(place, folder), _texts(folder))
         else:
             raise ComponentError(
@@ -316,7 +316,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
             )
         sae = read_sae(folder, place if told is None else None)
         if self._model is not None:
-            fit(self._model, sae, self._sha)
+            fit(self._model, sae, self.digest)
         return sae
 
     def _read_only(self, held: _Held) -> SAE:
@@ -387,7 +387,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
             raise AttribError(reason)
         return place
 
-    def _sha(self) -> str | None:
+    def digest(self) -> str | None:
         """SHA-256 of the weights in the model's folder, where they are one file."""
         if self._digest is None and self._model is not None and self._model.folder is not None:
             file = self._model.folder / "model.safetensors"

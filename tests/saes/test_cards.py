@@ -17,7 +17,7 @@ from attrib_widgets.saes import cards as saes_cards
 from attrib_widgets.saes.cards import Cards, card_of, label_of, make_cards, written_logits
 from attrib_widgets.saes.sae import SAE
 from attrib_widgets.words.components import component
-from attrib_widgets.words.errors import ComponentError
+from attrib_widgets.words.errors import AttribError, ComponentError
 
 SENTENCES = ["The capital of France is Paris", "The capital of Italy is Rome", "The capital of Spain is Madrid"]
 
@@ -55,6 +55,65 @@ def test_labels_come_from_the_strongest_contexts(toy, tmp_path: Path):
     assert again is not None and again.labels == cards.labels and torch.equal(again.contexts, cards.contexts)
     assert torch.allclose(again.activations, cards.activations, atol=1e-3)
     assert Cards.read(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("contexts", [0, 32767, 32768, 40000, 2**31 + 5]),
+        ("positions", [0, 255, 256, 300, 70000]),
+        ("activations", [0.0, 1.0, 65504.0, 1e5, 1e-9]),
+        ("density", [0.0, 0.5, 1e-3, 3e-9, 1.0]),
+    ],
+)
+def test_no_number_of_a_card_overflows_where_it_is_kept(tmp_path: Path, name, values):
+    """A context number, a position, a strong or a weak activation: what is read is what was written."""
+    for largest in range(2, len(values) + 1):
+        row = torch.tensor([*values[:largest], *[0] * (5 - largest)])
+        fields = {
+            "contexts": torch.arange(5)[None],
+            "positions": torch.arange(5)[None],
+            "activations": torch.ones(1, 5),
+        }
+        if name == "density":
+            cards = Cards([""] * 5, row.float(), *(value.expand(5, 5) for value in fields.values()))
+        else:
+            cards = Cards([""], torch.ones(1), *{**fields, name: row[None]}.values())
+        cards.write(tmp_path)
+        again = Cards.read(tmp_path)
+        for field in ("contexts", "positions"):
+            assert torch.equal(getattr(again, field), getattr(cards, field)), (field, largest)
+        for field in ("activations", "density"):
+            assert torch.allclose(getattr(again, field), getattr(cards, field), rtol=1e-3, atol=0), (field, largest)
+    # What fits is kept in as few bytes as before.
+    from safetensors.torch import load_file
+
+    small = Cards([""], torch.ones(1), torch.arange(5)[None], torch.arange(5)[None], torch.ones(1, 5))
+    small.write(tmp_path)
+    kept = {key: value.dtype for key, value in load_file(tmp_path / "cards.safetensors").items()}
+    assert kept["contexts"] == torch.int16 and kept["positions"] == torch.uint8
+    assert kept["activations"] == kept["density"] == torch.float16
+
+
+def test_cards_that_are_no_numbers_or_of_another_dictionary_are_refused(tmp_path: Path):
+    rows = torch.zeros(3, 5, dtype=torch.long)
+    cards = Cards([""] * 3, torch.ones(3), rows, rows, torch.ones(3, 5))
+    with pytest.raises(AttribError, match="not finite"):
+        Cards([""] * 3, torch.ones(3), rows, rows, torch.full((3, 5), math.nan)).write(tmp_path)
+    cards.write(tmp_path)
+    assert Cards.read(tmp_path, 3) is not None
+    with pytest.raises(AttribError, match=r"another dictionary: they count 3 features.*it has 4"):
+        Cards.read(tmp_path, 4)
+    (tmp_path / "labels.json").write_text('["", ""]')
+    with pytest.raises(AttribError, match="3 features, with 2 labels"):
+        Cards.read(tmp_path)
+    for broken in ("{", None):
+        (tmp_path / "labels.json").unlink() if broken is None else (tmp_path / "labels.json").write_text(broken)
+        with pytest.raises(AttribError, match=r"cards in .* cannot be read.*labels\.json"):
+            Cards.read(tmp_path)
+    (tmp_path / "cards.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(AttribError, match="cannot be read"):
+        Cards.read(tmp_path)
 
 
 def test_what_lies_behind_the_end_does_not_count(toy):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from attrib_widgets.saes import judge
 from attrib_widgets.saes.formats import read_sae
@@ -17,12 +16,7 @@ from attrib_widgets.saes.sae import SAE, keep_largest
 from attrib_widgets.saes.train import SAESettings, train_sae
 from attrib_widgets.words.components import component
 from attrib_widgets.words.errors import AttribError
-
-
-def identity(width: int, site: str = "L1.mlp") -> SAE:
-    """Every number and its negative is a feature: reconstructs anything."""
-    both = torch.cat([torch.eye(width), -torch.eye(width)])
-    return SAE(component(site), "standard", both.T.contiguous(), torch.zeros(2 * width), both, torch.zeros(width))
+from fixtures.dictionaries import identity
 
 
 def planted(samples: int, width: int = 48, features: int = 40, active: int = 3):
@@ -64,13 +58,56 @@ def test_encoding_is_its_formula(architecture, subtract):
 def test_the_shape_of_a_dictionary_is_checked():
     good = identity(4)
     for change, said in [
-        ({"w_dec": good.w_enc}, "w_dec"),
+        ({"w_dec": good.w_enc}, r"w_dec of the dictionary for L1\.mlp is \[4, 8\], not \[8, 4\]"),
+        ({"w_enc": good.w_enc[0]}, r"w_enc of .* is \[8\]"),
+        ({"w_enc": good.w_enc[None]}, r"w_enc of .* is \[1, 4, 8\]"),
+        ({"w_enc": good.w_enc[:, :0]}, r"w_enc of .* is \[4, 0\]"),
+        ({"b_enc": torch.zeros(())}, r"b_enc of .* is \[\]"),
+        ({"b_dec": [0.0] * 4}, "b_dec of .* is list"),
+        ({"b_dec": None}, "b_dec of .* is NoneType"),
+        ({"w_enc": good.w_enc.long()}, r"w_enc of .* is torch\.int64"),
         ({"architecture": "gated"}, "gated"),
-        ({"architecture": "topk"}, "k"),
-        ({"architecture": "jumprelu"}, "threshold"),
+        ({"architecture": "topk"}, "needs its k"),
+        ({"architecture": "topk", "k": 0}, "cannot have k = 0"),
+        ({"architecture": "topk", "k": 9}, "of 8 features cannot have k = 9"),
+        ({"architecture": "topk", "k": "8"}, "cannot have k = '8'"),
+        ({"architecture": "topk", "k": True}, "cannot have k = True"),
+        ({"architecture": "jumprelu"}, "needs a threshold"),
+        ({"threshold": torch.ones(8)}, "standard dictionary has no use for a threshold"),
+        ({"architecture": "jumprelu", "threshold": torch.ones(7)}, r"threshold of .* is \[7\], not \[8\]"),
     ]:
         with pytest.raises(AttribError, match=said):
             replace(good, **change)
+    for name in ("w_enc", "b_enc", "w_dec", "b_dec"):
+        for value in (torch.nan, torch.inf, -torch.inf):
+            with pytest.raises(AttribError, match=f"{name} of .* not finite"):
+                replace(good, **{name: torch.full_like(getattr(good, name), value)})
+        half, x = replace(good, **{name: getattr(good, name).half()}), torch.randn(5, 4)
+        assert getattr(half, name).dtype == torch.float32 and torch.equal(half.encode(x), good.encode(x))
+
+
+@pytest.mark.parametrize("architecture", ["standard", "topk", "jumprelu"])
+@pytest.mark.parametrize("subtract", [True, False])
+def test_one_feature_alone_is_the_column_of_all(architecture, subtract):
+    torch.manual_seed(5)
+    sae = SAE(
+        "L0", architecture, torch.randn(6, 20), torch.randn(20), torch.randn(20, 6), torch.randn(6), 4,
+        torch.rand(20) if architecture == "jumprelu" else None, subtract,
+    )  # fmt: skip
+    x = torch.randn(3, 7, 6)
+    for feature in range(20):
+        assert torch.allclose(sae.column(x, feature), sae.encode(x)[..., feature], atol=1e-6)
+
+
+def test_storage_that_would_overflow_is_refused(tmp_path: Path):
+    """Whatever it is to be written in: the type is named, and nothing is left behind."""
+    for dtype, limit in ((torch.float16, 65504.0), (torch.float8_e4m3fn, 448.0), (torch.float8_e5m2, 57344.0)):
+        good = replace(identity(4), w_dec=identity(4).w_dec * limit)
+        write_sae(good, tmp_path / str(dtype), dtype)
+        assert torch.equal(read_sae(tmp_path / str(dtype)).w_dec, good.w_dec)
+        with pytest.raises(AttribError, match=f"W_dec .*L1.mlp has numbers beyond what {dtype} holds"):
+            write_sae(replace(good, w_dec=good.w_dec * 2), tmp_path / "over", dtype)
+        assert not (tmp_path / "over").exists()
 
 
 @pytest.mark.parametrize("site", ["L0.post", "L3.mlp", "L11.z"])
@@ -117,205 +154,6 @@ def test_eight_bits_are_storage_only(tmp_path: Path):
     big = rows.abs() > 2**-6  # what is smaller is rounded to a fixed grid
     assert float(((again.w_dec - rows) / rows)[big].abs().max()) <= 2**-4
     assert (tmp_path / "sae_weights.safetensors").stat().st_size < 2 * 40 * 24 + 4 * (40 + 24) + 600
-
-
-def test_what_cannot_be_read_is_refused(tmp_path: Path):
-    with pytest.raises(AttribError, match=r"cfg\.json"):
-        read_sae(tmp_path)
-    write_sae(identity(4), tmp_path)
-    config = json.loads((tmp_path / "cfg.json").read_text())
-    unread = {"architecture": "gated", "normalize_activations": "layer_norm", "rescale_acts_by_decoder_norm": True}
-    for key, value in unread.items():
-        (tmp_path / "cfg.json").write_text(json.dumps(config | {key: value}))
-        with pytest.raises(AttribError, match=f"{key}.*{value}.*not read here"):
-            read_sae(tmp_path)
-    contradictions = {"d_in": "d_in = 5.*has 4", "d_sae": "d_sae = 5.*has 8"}
-    for key, message in contradictions.items():
-        (tmp_path / "cfg.json").write_text(json.dumps(config | {key: 5}))
-        with pytest.raises(AttribError, match=message):
-            read_sae(tmp_path)
-    for metadata in ({}, {"hook_name": ""}):
-        (tmp_path / "cfg.json").write_text(json.dumps(config | {"metadata": metadata}))
-        with pytest.raises(AttribError, match="does not say where"):
-            read_sae(tmp_path)
-    # Older files name the place at the top.
-    (tmp_path / "cfg.json").write_text(json.dumps(config | {"metadata": {}, "hook_name": "blocks.1.hook_mlp_out"}))
-    assert str(read_sae(tmp_path).site) == "L1.mlp"
-    for text, message in (("{", "no JSON"), ("[]", "holds a list")):
-        (tmp_path / "cfg.json").write_text(text)
-        with pytest.raises(AttribError, match=message):
-            read_sae(tmp_path)
-    (tmp_path / "cfg.json").write_text(json.dumps(config))
-    weights = load_file(tmp_path / "sae_weights.safetensors")
-    save_file({k: v for k, v in weights.items() if k != "b_enc"}, tmp_path / "sae_weights.safetensors")
-    with pytest.raises(AttribError, match="lacks b_enc"):
-        read_sae(tmp_path)
-    (tmp_path / "sae_weights.safetensors").write_bytes(b"not a file of tensors")
-    with pytest.raises(AttribError, match="cannot be read"):
-        read_sae(tmp_path)
-
-
-def old_folder(folder: Path, changes: dict, tensors: dict | None = None) -> SAE:
-    """A dictionary written to ``folder`` with a config as SAELens 3 to 5 wrote it; returned as it was before."""
-    torch.manual_seed(4)
-    sae = SAE(component("L1"), "standard", torch.randn(6, 20), torch.randn(20), torch.randn(20, 6), torch.randn(6))
-    write_sae(sae, folder)
-    if tensors:
-        path = folder / "sae_weights.safetensors"
-        save_file({**load_file(path), **tensors}, path)
-    config = {
-        "architecture": "standard", "d_in": 6, "d_sae": 20, "dtype": "torch.float32", "device": "cpu",
-        "model_name": "m", "hook_name": "blocks.1.hook_resid_post", "hook_layer": 1, "hook_head_index": None,
-        "prepend_bos": True, "context_size": 128, "dataset_path": "x", "dataset_trust_remote_code": True,
-        "normalize_activations": "none", "activation_fn_str": "relu", "activation_fn_kwargs": {},
-        "apply_b_dec_to_input": True, "finetuning_scaling_factor": False, "sae_lens_training_version": "5.3.0",
-        "model_from_pretrained_kwargs": {}, "seqpos_slice": [None], "l1_coefficient": 1.0, "noise_scale": 0.0,
-    }  # fmt: skip
-    (folder / "cfg.json").write_text(json.dumps(config | changes))
-    return sae
-
-
-@pytest.mark.parametrize("name", ["standard", "topk"])
-@pytest.mark.parametrize("key", ["activation_fn_str", "activation_fn", "activation_fn_name"])
-def test_topk_of_older_files_is_topk(tmp_path: Path, name, key):
-    """Up to version 5 top-k is an activation function, and its k an argument of it."""
-    changes = {"architecture": name, "activation_fn_str": None, key: "topk", "activation_fn_kwargs": {"k": 4}}
-    sae, x = old_folder(tmp_path, changes), torch.randn(9, 6)
-    read = read_sae(tmp_path)
-    assert read.architecture == "topk" and read.k == 4 and str(read.site) == "L1.post"
-    for row, found in zip(sae.pre_activations(x), read.encode(x), strict=True):
-        kept = row.relu().sort(descending=True).indices[:4]
-        assert torch.equal(found[kept], row[kept].relu()) and int((found > 0).sum()) <= 4
-    assert int((sae.encode(x) > 0).sum()) > 2 * int((read.encode(x) > 0).sum())
-
-
-@pytest.mark.parametrize("unsaid", [{}, {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4}}])
-def test_the_oldest_files_do_not_say_an_architecture(tmp_path: Path, unsaid):
-    sae, x = old_folder(tmp_path, unsaid), torch.randn(9, 6)
-    config = json.loads((tmp_path / "cfg.json").read_text())
-    del config["architecture"]
-    (tmp_path / "cfg.json").write_text(json.dumps(config))
-    read = read_sae(tmp_path)
-    if unsaid:
-        assert read.architecture == "topk" and read.k == 4
-    else:
-        assert read.architecture == "standard" and torch.equal(read.encode(x), sae.encode(x))
-    for name in ("threshold", "b_gate"):  # what another architecture would need is no part of a standard one
-        old_folder(tmp_path, {"architecture": None}, {name: torch.ones(20)})
-        with pytest.raises(AttribError, match=f"holds {name}"):
-            read_sae(tmp_path)
-
-
-def test_what_the_metadata_says_of_the_arithmetic_is_applied(tmp_path: Path):
-    unsaid = {"activation_fn_str": None, "activation_fn_kwargs": None, "apply_b_dec_to_input": None}
-    inside = {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4}, "apply_b_dec_to_input": False, "note": "n"}
-    sae = old_folder(tmp_path / "a", {**unsaid, "metadata": inside})
-    read, x = read_sae(tmp_path / "a"), torch.randn(9, 6)
-    assert read.architecture == "topk" and read.k == 4 and not read.subtract
-    assert torch.allclose(read.encode(x), keep_largest(x @ sae.w_enc + sae.b_enc, 4), atol=1e-6)
-    # Written again it says each of them once.
-    assert read.metadata == {"note": "n"}
-    write_sae(read.only(torch.arange(20) < 15), tmp_path / "b")
-    assert read_sae(tmp_path / "b").n_features == 15 and read_sae(tmp_path / "b").k == 4
-
-
-@pytest.mark.parametrize("inside", [True, False])
-def test_the_older_name_of_the_place(tmp_path: Path, inside):
-    for hook, site in (("blocks.1.hook_mlp_out", "L1.mlp"), ("blocks.2.hook_resid_pre", "L1.post")):
-        said = {"hook_point": hook, "hook_point_layer": 1, "hook_point_head_index": None}
-        old_folder(tmp_path / "a", {"hook_name": None, **({"metadata": said} if inside else said)})
-        read = read_sae(tmp_path / "a")
-        assert str(read.site) == site
-        write_sae(read, tmp_path / "b")
-        assert str(read_sae(tmp_path / "b").site) == site
-    old_folder(tmp_path / "a", {"hook_name": None, "hook_point": "blocks.0.hook_resid_pre"})
-    with pytest.raises(AttribError, match="before layer 0"):
-        read_sae(tmp_path / "a")
-    assert str(read_sae(tmp_path / "a", site="L1.post").site) == "L1.post"
-
-
-def test_the_factor_of_finetuned_dictionaries_scales_what_is_decoded(tmp_path: Path):
-    factor = torch.rand(20) + 0.5
-    for name in ("scaling_factor", "finetuning_scaling_factor"):
-        sae = old_folder(tmp_path, {"finetuning_scaling_factor": True}, {name: factor})
-        read, x = read_sae(tmp_path), torch.randn(9, 6)
-        assert torch.equal(read.encode(x), sae.encode(x))
-        assert torch.allclose(read.decode(read.encode(x)), (sae.encode(x) * factor) @ sae.w_dec + sae.b_dec, atol=1e-5)
-    old_folder(tmp_path, {"finetuning_scaling_factor": True})
-    with pytest.raises(AttribError, match="no such factor"):
-        read_sae(tmp_path)
-    old_folder(tmp_path, {}, {"scaling_factor": factor})
-    with pytest.raises(AttribError, match="does not say that it is used"):
-        read_sae(tmp_path)
-    old_folder(tmp_path, {}, {"scaling_factor": torch.ones(20)})
-    assert read_sae(tmp_path).architecture == "standard"
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"activation_fn_str": "tanh-relu"}, "activation_fn_str = 'tanh-relu'"),
-        ({"activation_fn": "topk"}, "activation_fn_str = 'relu'"),
-        ({"activation_fn_str": "topk"}, "needs its k"),
-        ({"k": 4}, "k = 4.*standard dictionary has none"),
-        ({"metadata": {"k": 4}}, "k = 4.*standard dictionary has none"),
-        ({"metadata": {"activation_fn_str": "topk"}}, "activation_fn_str = 'relu', and its metadata.*'topk'"),
-        (
-            {"activation_fn_str": None, "metadata": {"activation_fn_str": "tanh-relu"}},
-            "activation_fn_str = 'tanh-relu'",
-        ),
-        ({"metadata": {"activation_fn_kwargs": {"k": 4}}}, "activation_fn_kwargs"),
-        ({"metadata": {"architecture": "gated"}}, "architecture = 'standard', and its metadata.*'gated'"),
-        ({"architecture": None, "metadata": {"architecture": "gated"}}, "architecture 'gated'"),
-        ({"metadata": {"normalize_activations": "layer_norm"}}, "normalize_activations.*'layer_norm'"),
-        ({"metadata": {"rescale_acts_by_decoder_norm": True}}, "rescale_acts_by_decoder_norm = True"),
-        ({"metadata": {"apply_b_dec_to_input": False}}, "apply_b_dec_to_input = True, and its metadata.*False"),
-        (
-            {"metadata": {"finetuning_scaling_factor": True}},
-            "finetuning_scaling_factor = False, and its metadata.*True",
-        ),
-        ({"metadata": {"reshape_activations": "flat"}}, "reshape_activations = 'flat'"),
-        ({"metadata": {"d_in": 7}}, "d_in = 6, and its metadata.*7"),
-        ({"metadata": {"hook_name": "blocks.0.hook_resid_post"}}, "hook_name = .*, and its metadata"),
-        ({"metadata": {"hook_point": "blocks.0.hook_resid_post"}}, "hook_name = .*resid_post' and hook_point = "),
-        ({"metadata": {"model_from_pretrained_kwargs": {"center_writing_weights": True}}}, "center_writing_weights"),
-        ({"metadata": ["gpt2"]}, "metadata = "),
-        ({"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4, "postact_fn": "identity"}}, "postact_fn"),
-        ({"activation_fn_kwargs": {"k": 4}}, "activation_fn_kwargs"),
-        ({"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4}, "k": 5}, "one k"),
-        ({"activation_fn_str": "topk", "activation_fn_kwargs": {"k": "4"}}, "one k"),
-        ({"hook_head_index": 0}, "hook_head_index = 0"),
-        ({"metadata": {"hook_head_index": 2}}, "hook_head_index = 2"),
-        ({"metadata": {"hook_name_out": "blocks.1.hook_mlp_out"}}, "hook_name_out"),
-        ({"model_from_pretrained_kwargs": {"center_writing_weights": True}}, "center_writing_weights"),
-        ({"apply_b_dec_to_input": "false"}, "apply_b_dec_to_input = 'false'"),
-        ({"reshape_activations": "flat"}, "reshape_activations"),
-        ({"normalize_activations": True}, "normalize_activations = True"),
-        ({"input_gain": 2.0}, "input_gain = 2.0"),
-    ],
-)
-def test_settings_that_change_numbers_are_refused_by_name(tmp_path: Path, changes, said):
-    old_folder(tmp_path, {})
-    assert read_sae(tmp_path).architecture == "standard"
-    old_folder(tmp_path, changes)
-    with pytest.raises(AttribError, match=said):
-        read_sae(tmp_path)
-
-
-def test_settings_that_are_off_and_ways_of_loading_that_change_nothing_here(tmp_path: Path):
-    kwargs = {"fold_value_biases": True, "center_writing_weights": False, "dtype": "bfloat16"}
-    old_folder(tmp_path, {"input_gain": None, "whitened": False, "model_from_pretrained_kwargs": kwargs})
-    assert str(read_sae(tmp_path).site) == "L1.post"
-    old_folder(tmp_path, {"hook_name": "blocks.1.attn.hook_z", "model_from_pretrained_kwargs": kwargs})
-    with pytest.raises(AttribError, match="fold_value_biases"):
-        read_sae(tmp_path)
-
-
-def test_tensors_without_a_use_are_refused(tmp_path: Path):
-    for name in ("W_skip", "threshold", "r_mag"):
-        old_folder(tmp_path, {}, {name: torch.ones(20)})
-        with pytest.raises(AttribError, match=f"holds {name}"):
-            read_sae(tmp_path)
 
 
 def test_a_head_has_no_dictionary_of_its_own(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import shutil
 import weakref
 from dataclasses import replace
@@ -103,6 +104,30 @@ def test_what_does_not_fit_is_refused_naming_both(model, monkeypatch):
     assert len(model.saes) == 1
 
 
+@pytest.mark.parametrize(
+    ("own", "named", "said"),
+    [
+        ("openai-community/gpt2", "gpt2-small", ""),
+        ("openai-community/gpt2", "gpt2", ""),
+        ("meta-llama/Meta-Llama-3-8B", "Llama-3-8B", ""),
+        ("EleutherAI/pythia-70m", "pythia-70m-deduped", "trained on pythia-70m-deduped, and this is .*/pythia-70m"),
+        ("google/gemma-2-2b-it", "gemma-2-2b", "trained on gemma-2-2b, and this is .*-it"),
+        ("somewhere/checkpoints/mine", "gpt2-small", "trained on gpt2-small, and this is .*mine"),
+        ("GPT2LMHeadModel", "pythia-70m", "trained on pythia-70m, and this is GPT2LMHeadModel"),
+        ("gpt2", 5, ""),
+    ],
+)
+def test_a_dictionary_of_a_model_of_another_name_says_so(own, named, said):
+    """What is not known to be another model is read, and told wherever its features are."""
+    model = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
+    model.name = own
+    sae = random_sae("L1.mlp", model.d_model, model_name=named)
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    model.saes["L1.mlp"] = sae
+    for note in (a.features("L1.mlp").note, a.features("L1.mlp", sae).note):
+        assert re.search(said, note) if said else "trained on" not in note
+
+
 def test_weights_with_another_hash_are_another_model(tmp_path):
     shutil.copytree(aw.demo.path(), tmp_path / "m")
     sae_folder = aw.demo.path() / "saes" / "L2.mlp"
@@ -114,6 +139,8 @@ def test_weights_with_another_hash_are_another_model(tmp_path):
     other = aw.load(str(tmp_path / "n"))
     with pytest.raises(ComponentError, match="other weights of demo"):
         other.saes["L2.mlp"] = sae_folder
+    with pytest.raises(ComponentError, match="other weights of demo"):  # given for one call, too
+        aw.attribute(other.run("The capital of France is"), " Paris").features("L2.mlp", aw.read_sae(sae_folder))
     other.saes["L2.mlp"] = replace(aw.read_sae(sae_folder), metadata={})
 
 
@@ -226,7 +253,7 @@ def test_what_cannot_be_read_is_no_candidate(tmp_path, model):
     model.saes.add(tmp_path)
     assert model.saes["L1.mlp"].n_features == 20 and model.saes.given() == {Place("mlp", 1): tmp_path / "c"}
     passed = model.saes.passed_over
-    assert passed["a"] == "has architecture 'gated', which is not read here" and "no JSON" in passed["L1.mlp"]
+    assert passed["a"] == "has architecture = 'gated', which is not read here" and "no JSON" in passed["L1.mlp"]
     assert list(passed) == ["L1.mlp", "a", "b"] and "abstopk" in passed["b"]
 
 

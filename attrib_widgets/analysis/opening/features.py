@@ -7,6 +7,7 @@ rows sum to the bar exactly. The error is measured, never a remainder.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import Tensor
 from ...model.identity.steady import steady
 from ...result import Table, strongest, with_others
 from ...saes.cards import Card, card_of
-from ...saes.fit import fit
+from ...saes.fit import fit, whose
 from ...saes.sae import SAE
 from ...saes.store import GIVE_TEXTS, Opened, open_folder
 from ...words.components import Component, component
@@ -71,7 +72,10 @@ class Features(Contributions):
         return self.opened(feature)
 
     def summary(self) -> Table:
-        rows, bars = with_others(self.values, strongest(self.values, 10), lambda i: [self.labels[i], self.concepts[i]])
+        # What no feature says is told by name, however small: the last two rows.
+        count = len(self.values) - 2
+        order = [*strongest(self.values[:count], 10), count, count + 1]
+        rows, bars = with_others(self.values, order, lambda i: [self.labels[i], self.concepts[i]])
         columns = ["feature", "computed label" if any(self.concepts) else "", self.unit]
         return Table(self.title, columns, rows, bars, self.note, self.footer())
 
@@ -98,15 +102,14 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
     x = held[at].float()
     active = read.encode(x)
     firing = active.nonzero()[:, 0].tolist()
-    error = x.double() - (active.double() @ read.w_dec.double() + read.b_dec.double())
-    values = (active[firing].double() * (read.w_dec[firing].double() @ u)).tolist()
-    values += [float(read.b_dec.double() @ u), float(error @ u)]
+    strengths, decoded = active[firing].double(), read.w_dec[firing].double()  # the others are zero
+    error = x.double() - (strengths @ decoded + read.b_dec.double())
+    values = (strengths * (decoded @ u)).tolist()
+    bias, missed = float(read.b_dec.double() @ u), float(error @ u)
     if found.kind == "layer":  # what had been written up to there, read where it stands
         parent, bar = f"stream behind {found}", float(x.double() @ u)
     else:
         parent, bar = str(found), a[found]
-    size = 1 - float(error.square().sum() / (x.double() - read.b_dec.double()).square().sum().clamp_min(1e-30))
-    best = max(range(len(firing)), key=lambda i: abs(values[i]), default=None)
     concepts = [cards.labels[f] if cards else "" for f in firing]
     labels = [f"{site}/{f}" for f in firing]
 
@@ -118,17 +121,20 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
         here = (a.run.tokens, held)
         return card_of(a.model, read, now.cards, feature, here, now.text, head, without=GIVE_TEXTS if own else "")
 
-    leads = "" if best is None else f": {labels[best]} leads with {signed(values[best])}"
+    note = [f"{len(firing)} of {read.n_features} features fire; {_share(a, read, held, error, at)}"]
+    added = f"{signed(math.fsum(values))} {a.unit} of {signed(bar)}"
+    note.append(f"Along the explained direction they add {added}, and what they miss {signed(missed)}.")
+    note += [said for said in (_untrained(read, at), whose(a.model, read, a.model.saes.digest)) if said]
     return Features(
-        f"{parent} by feature{leads}",
+        f"{parent} by feature{_headline(labels, values, missed)}",
         [*labels, "decoder bias", f"{site}/error"],
         ["feature"] * len(firing) + ["bias", "error"],
-        torch.tensor(values, dtype=torch.float64),
+        torch.tensor([*values, bias, missed], dtype=torch.float64),
         parent,
         bar,
         a.unit,
         axis="feature",
-        note=_note(a, read, len(firing), size),
+        note=" ".join(note),
         site=str(site),
         numbers=[*firing, -1, -1],
         activations=torch.cat([active[firing], torch.zeros(2)]),
@@ -137,18 +143,69 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
     )
 
 
-def _note(a: Attribution, sae: SAE, firing: int, share: float) -> str:
-    """How much of the activations the firing features explain: for a head it is all heads of its layer."""
+def _headline(labels: list[str], values: list[float], missed: float) -> str:
+    """Which feature leads, unless what the dictionary misses outweighs it."""
+    best = max(range(len(values)), key=lambda i: abs(values[i]), default=None)
+    if best is None:
+        return f": none fires, and the error is {signed(missed)}"
+    if abs(missed) >= abs(values[best]):
+        return f": the error, {signed(missed)}, outweighs {labels[best]}, {signed(values[best])}"
+    return f": {labels[best]} leads with {signed(values[best])}"
+
+
+def _share(
+    a: Attribution, sae: SAE, held: Float[Tensor, "position d_in"], error: Float[Tensor, "d_in"], at: int
+) -> str:
+    """How much of the activation the firing features explain, and what it means where that is little.
+
+    For a head it is all heads of its layer.
+    """
     where = f"{sae.site}, the outputs of all heads of the layer" if sae.site.site == "z" else str(sae.site)
-    said = f"{firing} of {sae.n_features} features fire; they explain {100 * share:.1f} % of {where}."
-    seen = sae.metadata.get("seqpos_slice")  # the positions that it was trained on, as SAELens writes them
+    share = _explained(held[at].float(), error, sae)
+    if share >= LOW:
+        return f"they explain {100 * share:.1f} % of {where}."
+    # Is it the position, or the dictionary? The first one is unlike all others in most models, and never asked.
+    others = torch.cat([held[1:at], held[at + 1 :]]).float()
+    said, also = f"{_amount(share)} of {where}", ""
+    if len(others):
+        rest = _explained(others, sae.error(others), sae)
+        if rest >= LOW:
+            return f"{said}. At the other positions they explain {100 * rest:.1f} %: this one is unlike them."
+        also = f", and at the other positions {_amount(rest)}"
+    return (
+        f"{said}{also}. This dictionary does not fit here: it may be of another layer, of another model than "
+        f"{a.model.name}, or of activations that were processed (centred, scaled, biases folded)."
+    )
+
+
+def _amount(share: float) -> str:
+    """A share of the variance that is too small; where the error is the larger, how large it is."""
+    return (
+        f"they explain only {100 * share:.0f} %"
+        if share > 0
+        else f"they miss {math.sqrt(1 - share):.1f} times the size"
+    )
+
+
+#: With less than this share of the variance explained, here and at the other positions, a dictionary does not fit.
+LOW = 0.5
+
+
+def _explained(x: Float[Tensor, "*position d_in"], error: Float[Tensor, "*position d_in"], sae: SAE) -> float:
+    """Share of what is not the decoder's bias that a dictionary explains: 1 - |error|^2 / |x - b_dec|^2."""
+    left = (x.double() - sae.b_dec.double()).square().sum().clamp_min(1e-30)
+    return 1 - float(error.double().square().sum() / left)
+
+
+def _untrained(sae: SAE, position: int) -> str:
+    """What to say of a position that was left out in training, as SAELens writes those; "" of all others."""
+    seen = sae.metadata.get("seqpos_slice")
     first = seen[0] if isinstance(seen, list) and seen else None
-    if isinstance(first, int) and a.reading.position < first:
-        said += (
-            f" Position {a.reading.position}, where activations are unlike all others, was left out when the dictionary"
-            " was trained."
-        )
-    return said
+    if not isinstance(first, int) or position >= first:
+        return ""
+    return (
+        f"Position {position}, where activations are unlike all others, was left out when the dictionary was trained."
+    )
 
 
 def _opened(which: PlaceLike) -> tuple[Component, str]:
@@ -227,7 +284,7 @@ def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | None) -> Op
         raise ComponentError(f"A dictionary cannot be a {type(sae).__name__}.", "Give an aw.SAE, or the folder of one.")
     if sae.site != site:
         raise ComponentError(f"This dictionary is for {sae.site}, and the row needs one for {site}.")
-    fit(a.model, sae)
+    fit(a.model, sae, a.model.saes.digest)
     return Opened(sae)
 
 

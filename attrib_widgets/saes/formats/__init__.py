@@ -5,6 +5,7 @@ Only numpy, torch and safetensors are needed to read them, all of which transfor
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Protocol
 
@@ -31,8 +32,9 @@ class Format(Protocol):
             AttribError: a place, an architecture or a setting that is not read here.
         """
 
-    def read(self, folder: Path, site: Place | None = None) -> SAE:
-        """The dictionary; ``site`` is its place where the format does not say it, or whatever it says.
+    def read(self, folder: Path, site: Place | None = None, scale: float | None = None) -> SAE:
+        """The dictionary; ``site`` is its place where the format does not say it, or whatever it says, and ``scale``
+        what activations were multiplied by, where it says that they were and not by what.
 
         Raises:
             AttribError: broken files, or a setting that is not read here.
@@ -47,22 +49,39 @@ def format_of(folder: Path) -> Format | None:
     return next((known for known in FORMATS.values() if known.reads(folder)), None)
 
 
-def read_sae(folder: Path | str, site: PlaceLike | None = None) -> SAE:
+def read_sae(folder: Path | str, site: PlaceLike | None = None, scale: float | None = None) -> SAE:
     """Read a dictionary in any format that is known here.
 
     Args:
         folder: the folder with its files.
         site: the place that it reads, for a format or a folder that does not say; whatever its files say.
+        scale: what activations were multiplied by before it was trained on them, where its files say that they were
+            and not by what (``normalize_activations: expected_average_only_in`` of SAELens). It is folded into the
+            weights.
 
     Raises:
         AttribError: no such folder, no known format, files that are broken or contradict each other, or a setting
             that is not read here.
     """
-    folder = Path(folder)
+    folder = local(folder)
     found = format_of(folder)
     if found is None:
         raise unknown(folder)
-    return found.read(folder, None if site is None else dictionary_place(site))
+    return found.read(folder, None if site is None else dictionary_place(site), scale)
+
+
+def local(folder: Path | str) -> Path:
+    """A folder of this machine.
+
+    Raises:
+        AttribError: an address; nothing is fetched here.
+    """
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(folder), re.IGNORECASE):
+        raise AttribError(
+            f"{str(folder)!r} is an address, and dictionaries are read from this machine.",
+            "Fetch its folder first, for example with huggingface_hub.snapshot_download, and give the path.",
+        )
+    return Path(folder).expanduser()
 
 
 def unknown(folder: Path) -> AttribError:

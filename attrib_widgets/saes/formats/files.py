@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ...words.errors import AttribError
 from ...words.places import Place
+from ..sae import NOT_FINITE, is_finite
 
 
 class Glance(NamedTuple):
@@ -22,6 +24,16 @@ class Glance(NamedTuple):
     width: int | None = None
 
 
+# A module whose output a dictionary reads, below any wrapper: ``model.layers.8``, ``h.8.mlp``.
+_MODULE = re.compile(r"(?:.+\.)?(?:layers|h|blocks|block)\.(\d+)(\.mlp)?")
+
+
+def module_place(name: str) -> Place | None:
+    """The place that the output of a module is, by the module's name; None where it is no place of a dictionary."""
+    found = _MODULE.fullmatch(name)
+    return None if found is None else Place("mlp" if found[2] else "post", int(found[1]))
+
+
 def settings(file: Path) -> dict[str, Any]:
     """A JSON file of settings by name.
 
@@ -30,7 +42,7 @@ def settings(file: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as reason:
+    except (ValueError, RecursionError) as reason:
         raise AttribError(f"{file} is no JSON: {reason}.", "Write or fetch it again.") from reason
     if not isinstance(found, dict):
         raise AttribError(f"{file} holds a {type(found).__name__}, not settings by name.")
@@ -46,16 +58,41 @@ def sha256(file: Path) -> str:
     return found.hexdigest()
 
 
-def tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, in float32.
+def whole(config: dict[str, Any], key: str, file: Path) -> int | None:
+    """A setting that is a whole number; None where it is not given.
 
     Raises:
-        AttribError: it is none.
+        AttribError: it is something else, such as a number written as text.
+    """
+    value = config.get(key)
+    if value is None or type(value) is int:
+        return value
+    raise AttribError(f"{file} says {key} = {value!r}, which is no whole number.", f'Write it as "{key}": 8.')
+
+
+def tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, in float32, all numbers finite.
+
+    Raises:
+        AttribError: it is none, or holds NaN or infinity.
+    """
+    return {key: value.float() for key, value in stored(file).items()}
+
+
+def stored(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file as they are kept there, all numbers finite.
+
+    Raises:
+        AttribError: it is none, or holds NaN or infinity.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return {key: value.float() for key, value in load_file(file).items()}
+        found = load_file(file)
     except SafetensorError as reason:
         raise AttribError(f"{file} cannot be read: {reason}.", "Write or fetch it again.") from reason
+    for key, value in found.items():
+        if value.is_floating_point() and not is_finite(value):
+            raise AttribError(f"{key} in {file} holds numbers that are not finite.", NOT_FINITE)
+    return found

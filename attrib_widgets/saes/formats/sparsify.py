@@ -13,13 +13,11 @@ from typing import Any
 from ...words.errors import AttribError
 from ...words.places import Place
 from ..sae import SAE
-from .files import Glance, settings, tensors
+from .files import Glance, module_place, settings, tensors, whole
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 HOLDS = f"{CONFIG} and {WEIGHTS}"
 
-# The module whose output is read, below the model's base: ``layers.8``, ``h.8.mlp``.
-_MODULE = re.compile(r"(?:.+\.)?(?:layers|h|blocks|block)\.(\d+)(\.mlp)?")
 # Read and applied; and how the dictionary was trained, which changes no number.
 _APPLIED = ("d_in", "k", "num_latents", "expansion_factor", "activation", "transcode", "skip_connection")
 _IDLE = ("normalize_decoder", "multi_topk")
@@ -37,18 +35,19 @@ def glance(folder: Path) -> Glance:
         AttribError: a module or a setting that is not read here.
     """
     config = _config(folder)
-    width = config.get("d_in")
-    return Glance(_place(folder), _size(config), width if isinstance(width, int) else None)
+    return Glance(_place(folder), _size(config, folder), whole(config, "d_in", folder / CONFIG))
 
 
-def read(folder: Path, site: Place | None = None) -> SAE:
-    """Read a dictionary that sparsify has written.
+def read(folder: Path, site: Place | None = None, scale: float | None = None) -> SAE:
+    """Read a dictionary that sparsify has written. Such are trained on activations as they are, without a ``scale``.
 
     Raises:
         AttribError: broken files, a module that is no place of a dictionary, a transcoder, or an activation or a
             setting that is not read here.
     """
     config = _config(folder)
+    if scale is not None:
+        raise AttribError(f"{folder} was trained on activations as they are.", f"Leave out scale = {scale!r}.")
     place = site or _place(folder)
     if place is None:
         raise AttribError(
@@ -63,9 +62,11 @@ def read(folder: Path, site: Place | None = None) -> SAE:
         )
     metadata = {"module": folder.name} if site is None else {}
     weights = (t["encoder.weight"].T, t["encoder.bias"], t["W_dec"], t["b_dec"])
-    k = config.get("k")
-    sae = SAE(place, "topk", *weights, k=k if isinstance(k, int) else None, metadata=metadata)
-    for key, said, size in (("d_in", config.get("d_in"), sae.d_in), ("features", _size(config), sae.n_features)):
+    sae = SAE(place, "topk", *weights, k=whole(config, "k", folder / CONFIG), metadata=metadata)
+    for key, said, size in (
+        ("d_in", config.get("d_in"), sae.d_in),
+        ("features", _size(config, folder), sae.n_features),
+    ):
         if said not in (None, size):
             raise AttribError(
                 f"{folder / CONFIG} says {key} = {said}, and encoder.weight in {WEIGHTS} has {size}.",
@@ -91,10 +92,10 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _size(config: dict[str, Any]) -> int | None:
+def _size(config: dict[str, Any], folder: Path) -> int | None:
     """``num_latents``, where 0 stands for the width times the expansion."""
-    found = config.get("num_latents") or (config.get("d_in") or 0) * (config.get("expansion_factor") or 0)
-    return found if isinstance(found, int) and found else None
+    said, d_in, factor = (whole(config, key, folder / CONFIG) for key in ("num_latents", "d_in", "expansion_factor"))
+    return said or (d_in or 0) * (factor or 0) or None
 
 
 def _place(folder: Path) -> Place | None:
@@ -104,8 +105,8 @@ def _place(folder: Path) -> Place | None:
         AttribError: a module that is no place of a dictionary here.
     """
     name = folder.resolve().name
-    if found := _MODULE.fullmatch(name):
-        return Place("mlp" if found[2] else "post", int(found[1]))
+    if found := module_place(name):
+        return found
     if re.search(r"\.\d+\.", name):
         raise AttribError(
             f"A dictionary of {name!r} cannot be read here.",

@@ -11,7 +11,10 @@ import torch
 import attrib_widgets as aw
 from attrib_widgets.saes.formats.saelens import write_sae
 from attrib_widgets.saes.sae import SAE
+from attrib_widgets.widgets.shapes import results
+from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.components import component
+from attrib_widgets.words.text import signed
 from fixtures import families
 
 ALL = families.FAMILIES + families.VARIANTS
@@ -135,7 +138,7 @@ def test_a_folder_will_do_for_a_dictionary(family_model, tmp_path):
     for folder in (tmp_path, str(tmp_path)):
         found = a.features("L1H0", folder)
         assert torch.equal(found.values, a.features("L1H0", sae).values)
-    assert "of L1.z, the outputs of all heads of the layer." in found.note
+    assert "of L1.z, the outputs of all heads of the layer" in found.note
     assert found.card().through == "L1H0"
 
 
@@ -188,6 +191,85 @@ def test_the_first_position_was_not_trained_on():
     silent = replace(sae, metadata={**sae.metadata, "seqpos_slice": [None]})
     for given, said in ((sae, True), (silent, False)):
         assert ("left out" in aw.attribute(run, " Paris", position=0).features("L1.mlp", given).note) is said
+
+
+def scaled(sae: SAE, by: float) -> SAE:
+    """A dictionary that misses all but a part of what it explained, or more."""
+    return replace(sae, w_dec=sae.w_dec * by, metadata={})
+
+
+def test_a_title_names_no_leader_that_the_error_outweighs():
+    model = aw.load("demo")
+    seen = set()
+    for prompt, target in ((families.PROMPT, " Paris"), ("The capital of Italy is", " Rome")):
+        a = aw.attribute(model.run(prompt), target)
+        for row in [str(c) for c in a.components if c.kind in ("mlp", "head")] + [f"L{i}" for i in range(5)]:
+            found = a.features(row)
+            best = max(range(len(found) - 2), key=lambda i: abs(float(found.values[i])))
+            outweighs = abs(float(found.values[-1])) >= abs(float(found.values[best]))
+            assert ("leads" in found.title) is not outweighs and ("outweighs" in found.title) is outweighs
+            assert found.labels[best] in found.title and (not outweighs or "the error" in found.title)
+            seen.add(outweighs)
+            # The same in numbers: what the features add and what they miss, along what is explained.
+            added, missed = signed(float(found.values[:-2].sum())), signed(float(found.values[-1]))
+            assert (
+                f"they add {added} logits of {signed(found.parent_value)}, and what they miss {missed}." in found.note
+            )
+            view = contract_of(found)
+            assert view["title"] == found.title and view["note"] == found.note
+            # The table names both of what no feature says.
+            printed = str(found)
+            assert "decoder bias" in printed and f"{found.site}/error" in printed
+    assert seen == {True, False}
+
+
+def contract_of(found) -> dict:
+    """What the browser is told above the bars."""
+    header, _ = wire.unpack(results.bars(found))
+    return header
+
+
+def test_a_dictionary_that_does_not_fit_alarms_with_likely_reasons():
+    """A negative or very low share, here and at the other positions: another layer, model, or other coordinates."""
+    model = aw.load("demo")
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    sae = model.saes["L3.mlp"]
+    torch.manual_seed(0)
+    shuffled = replace(sae, w_enc=torch.randn_like(sae.w_enc), metadata={})
+    other = replace(model.saes["L0.mlp"], site=sae.site, metadata={})
+    weak = scaled(sae, 0.1)
+    for given, how in ((shuffled, "they miss"), (other, "they miss"), (weak, "they explain only")):
+        note = a.features("L3.mlp", given).note
+        assert "does not fit here" in note and how in note and "−" not in note.split(" of L3.mlp")[0]
+        assert all(reason in note for reason in ("another layer", "another model than demo", "processed"))
+    assert (
+        "does not fit" not in a.features("L3.mlp").note and "they explain 83.4 % of L3.mlp" in a.features("L3.mlp").note
+    )
+    held, at = a.run.record.mlp_write[3], a.reading.position
+    error = sae.error(held)[at].double()
+    share = 1 - error.square().sum() / (held[at].double() - sae.b_dec.double()).square().sum()
+    assert float(share) == pytest.approx(0.834, abs=5e-4)
+    times = (shuffled.error(held)[at].double().square().sum() / (held[at].double() - sae.b_dec).square().sum()).sqrt()
+    assert f"they miss {float(times):.1f} times the size of L3.mlp" in a.features("L3.mlp", shuffled).note
+
+
+def test_a_position_unlike_the_others_is_no_misfit():
+    model = aw.load("demo")
+    run = model.run(families.PROMPT)
+    for row, position in (("L3", 0), ("L4", 0)):
+        note = aw.attribute(run, " Paris", position=position).features(row).note
+        assert "does not fit" not in note and ("unlike them" in note or "they explain" in note)
+
+
+def test_of_a_large_dictionary_only_what_fires_is_copied(family_model, monkeypatch):
+    """A click turns no whole decoder into float64."""
+    model = family_model("gpt2", torch.float32)
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    sae = random_sae("L1.mlp", model.d_model, features=4000)
+    sizes, double = [], torch.Tensor.double
+    monkeypatch.setattr(torch.Tensor, "double", lambda self: (sizes.append(self.numel()), double(self))[1])
+    found = a.features("L1.mlp", sae)
+    assert len(found) == 6 + 2 and max(sizes) < sae.w_dec.numel() // 10
 
 
 def test_the_table_and_the_frame(family_model):

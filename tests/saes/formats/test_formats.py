@@ -88,12 +88,46 @@ def test_a_place_that_the_files_do_not_say_is_asked_for(tmp_path):
         ({"d_in": 7, "num_latents": COUNT}, "d_in = 7.*has 6"),
         ({"num_latents": 20}, "features = 20.*has 18"),
         ({"k": None}, "needs its k"),
+        ({"k": "4"}, "k = '4', which is no whole number"),
+        ({"k": True}, "k = True, which is no whole number"),
+        ({"k": 4.0}, "k = 4.0, which is no whole number"),
+        ({"k": 0}, "cannot have k = 0"),
+        ({"k": COUNT + 1}, f"of {COUNT} features cannot have k = {COUNT + 1}"),
+        ({"d_in": "6"}, "d_in = '6', which is no whole number"),
+        ({"num_latents": "18"}, "num_latents = '18', which is no whole number"),
+        ({"expansion_factor": [3]}, r"expansion_factor = \[3\], which is no whole number"),
+        ({"transcode": "false"}, "transcode = 'false'"),
     ],
 )
 def test_what_sparsify_says_and_is_not_read_is_refused(tmp_path, changes, said):
     sparsify(tmp_path / "layers.1", **changes)
     with pytest.raises(AttribError, match=said):
         aw.read_sae(tmp_path / "layers.1")
+
+
+def test_sparsify_is_trained_on_activations_as_they_are(tmp_path):
+    sparsify(tmp_path / "layers.1")
+    with pytest.raises(AttribError, match=r"as they are.*scale = 2\.0"):
+        aw.read_sae(tmp_path / "layers.1", scale=2.0)
+
+
+@pytest.mark.parametrize("name", ["encoder.weight", "encoder.bias", "W_dec", "b_dec"])
+def test_sparsify_weights_that_are_no_numbers_are_named(tmp_path, name):
+    tensors = sparsify(tmp_path / "layers.1")
+    tensors[name].view(-1)[1] = torch.nan
+    save_file(tensors, tmp_path / "layers.1" / "sae.safetensors")
+    with pytest.raises(AttribError, match=f"{name} in .*sae.safetensors holds numbers that are not finite"):
+        aw.read_sae(tmp_path / "layers.1")
+
+
+@pytest.mark.parametrize("address", ["hf://owner/name/folder", "https://host/x", "s3://bucket/sae"])
+def test_an_address_is_no_folder(address):
+    for given in (address, Path(address)):
+        with pytest.raises(AttribError, match=r"is an address.*Fetch its folder first"):
+            aw.read_sae(given)
+        for put in (Dictionaries().add, lambda one: Dictionaries().__setitem__("L1.mlp", one)):
+            with pytest.raises(AttribError, match=r"is an address.*Fetch its folder first"):
+                put(given)
 
 
 def test_a_module_that_is_no_place_is_refused_by_name(tmp_path):
@@ -155,7 +189,7 @@ def test_a_format_is_one_row(tmp_path, monkeypatch):
         HOLDS="mine.txt",
         reads=lambda folder: (folder / "mine.txt").is_file(),
         glance=lambda folder: Glance(Place("mlp", 1), 2 * WIDTH),
-        read=lambda folder, site=None: saelens("L1.mlp"),
+        read=lambda folder, site=None, scale=None: saelens("L1.mlp"),
     )
     monkeypatch.setitem(formats.FORMATS, "mine", mine)
     (tmp_path / "a").mkdir()

@@ -1,0 +1,31 @@
+"""Scalings that a file asks for, folded into the weights: the same dictionary without them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..sae import SAE
+
+#: Rows whose length is within this of 1 are left as they are: what float32 makes of a normed row.
+UNIT = 1e-6
+
+
+def by_decoder_norm(sae: SAE) -> SAE:
+    """Pre-activations times the length of their decoder row, and rows of length 1.
+
+    That is how top-k dictionaries choose whose rows may have any length: by what an activation adds, not by its own
+    size. Where the rows have length 1 already nothing changes, and nothing is copied.
+    """
+    norm = sae.w_dec.norm(dim=1)  # [feature]
+    if bool(((norm - 1).abs() <= UNIT).all()):
+        return sae
+    rows = sae.w_dec / norm.where(norm > 0, 1.0)[:, None]  # a row of zeros writes nothing
+    return replace(sae, w_enc=sae.w_enc * norm, b_enc=sae.b_enc * norm, w_dec=rows)
+
+
+def by_scale(sae: SAE, scale: float) -> SAE:
+    """For the activations of the model, of a dictionary that was trained on ``scale`` times them.
+
+    Its own activations stay the same, and what it writes is divided by ``scale``.
+    """
+    return replace(sae, w_enc=sae.w_enc * scale, w_dec=sae.w_dec / scale, b_dec=sae.b_dec / scale)
