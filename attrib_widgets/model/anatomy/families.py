@@ -119,6 +119,9 @@ _GPTJ = replace(
     qkv=replace(_SPLIT, scaling="/scale_attn", rotary="interleaved", rotary_table="embed_positions", float_scores=True),
     parallel=True,
 )
+_CODEGEN = replace(
+    _GPTJ, qkv=_qkv(_GPTJ, q="qkv_proj", k="qkv_proj", v="qkv_proj", layout="quarters", float_rotary="kept")
+)
 _MPT = Anatomy(
     layers="transformer.blocks",
     final_norm="transformer.norm_f",
@@ -254,8 +257,9 @@ FAMILIES: Mapping[str, tuple[Anatomy, ...]] = {
         replace(_GPTJ, qkv=_qkv(_GPTJ, scaling="scaling", rotary_table="sines_first")),  # since transformers 5.24
     ),
     "codegen": (
-        replace(
-            _GPTJ, qkv=_qkv(_GPTJ, q="qkv_proj", k="qkv_proj", v="qkv_proj", layout="quarters", float_rotary="kept")
+        _CODEGEN,
+        replace(  # since transformers 5.24
+            _CODEGEN, qkv=_qkv(_CODEGEN, scaling="scaling", rotary_table="sines_first", float_rotary=True)
         ),
     ),
     "mpt": (_MPT,),
