@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from newest import newest
 from workbench import (
     CACHE,
     ROOT,
@@ -151,7 +152,14 @@ def layout(bench: Bench) -> None:
 def types(bench: Bench) -> None:
     """Mypy in strict mode, on the package and on this runner."""
     run(bench.bin("mypy"))
-    run(bench.bin("mypy"), "tests/run.py", "tests/workbench.py", "tests/typescript.py", "tests/states.py")
+    run(
+        bench.bin("mypy"),
+        "tests/run.py",
+        "tests/newest.py",
+        "tests/workbench.py",
+        "tests/typescript.py",
+        "tests/states.py",
+    )
 
 
 def contract(bench: Bench) -> None:
@@ -404,15 +412,14 @@ STEPS = [
     Step("benchmarks", benchmarks, asked=True),
     Step("demo-model", demo_model, asked=True),
     Step("colab-tests", on_colab, asked=True),
+    Step("newest", newest, (), asked=True),
 ]
 
 
-def chosen_steps(only: Sequence[str], skip: Sequence[str], colab_too: bool) -> list[Step]:
-    """The steps to run, in order, with what they need."""
+def chosen_steps(only: Sequence[str], skip: Sequence[str], too: Sequence[str]) -> list[Step]:
+    """The steps to run, in order, with what they need; ``too`` beside those of the main run, or beside ``only``."""
     by_name = {step.name: step for step in STEPS}
-    names = set(only) if only else {s.name for s in STEPS if not s.asked} | ({"colab-tests"} if colab_too else set())
-    if colab_too and only:
-        names.add("colab-tests")
+    names = (set(only) or {step.name for step in STEPS if not step.asked}) | set(too)
     names -= set(skip)
     names |= {need for name in names for need in by_name[name].needs}
     return [step for step in STEPS if step.name in names]
@@ -425,6 +432,9 @@ def main() -> int:
     ask.add_argument("--only", action="append", default=[], choices=known, metavar="STEP", help="may be repeated")
     ask.add_argument("--skip", action="append", default=[], choices=known, metavar="STEP", help="may be repeated")
     ask.add_argument("--colab", action="store_true", help="also test with Colab's exact versions (Python 3.13, 5 GB)")
+    ask.add_argument(
+        "--newest", action="store_true", help="test the newest releases alone, and write what came to .github/NEWEST.md"
+    )
     ask.add_argument("--python", metavar="PYTHON", help="the Python to test with (default: 3.11 where there is one)")
     ask.add_argument("--list", action="store_true", help="name the steps and end")
     args = ask.parse_args()
@@ -446,7 +456,9 @@ def main() -> int:
         bench = Bench(found[best], best)
     results: dict[str, tuple[str, str, float]] = {}
     try:
-        for step in chosen_steps(args.only, args.skip, args.colab):
+        only = args.only or (["newest"] if args.newest and not args.colab else [])
+        too = ["colab-tests"] * args.colab + ["newest"] * args.newest
+        for step in chosen_steps(only, args.skip, too):
             print(f"\n{'=' * 100}\n{step.name}: {step.title}\n{'=' * 100}", flush=True)
             started = time.monotonic()
             broken = [need for need in step.needs if results[need][0] == "FAILED"]
