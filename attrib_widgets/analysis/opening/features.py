@@ -165,7 +165,8 @@ def _share(
     if share >= LOW:
         return f"they explain {100 * share:.1f} % of {where}."
     # Is it the position, or the dictionary? The first one is unlike all others in most models, and never asked.
-    others = torch.cat([held[1:at], held[at + 1 :]]).float()
+    others = torch.cat([held[1:at], held[at + 1 :]])
+    others = others[:: max(1, len(others) // ASKED)].float()
     said, also = f"{_amount(share)} of {where}", ""
     if len(others):
         rest = _explained(others, sae.error(others), sae)
@@ -189,6 +190,8 @@ def _amount(share: float) -> str:
 
 #: With less than this share of the variance explained, here and at the other positions, a dictionary does not fit.
 LOW = 0.5
+#: About how many other positions are asked.
+ASKED = 12
 
 
 def _explained(x: Float[Tensor, "*position d_in"], error: Float[Tensor, "*position d_in"], sae: SAE) -> float:
