@@ -20,6 +20,7 @@ LARGEST = 2_000_000
 # Sizes by the names that configs give them; a name that a config lacks is skipped.
 _SIZES: dict[str, Any] = dict(
     vocab_size=VOCABULARY,
+    unpadded_vocab_size=VOCABULARY,
     hidden_size=WIDTH,
     n_embd=WIDTH,
     d_model=WIDTH,
@@ -43,6 +44,9 @@ _SIZES: dict[str, Any] = dict(
     num_key_value_heads=KV_HEADS,
     num_kv_heads=KV_HEADS,
     head_dim=HEAD_DIM,
+    swa_num_attention_heads=HEADS,
+    swa_num_key_value_heads=KV_HEADS,
+    swa_head_dim=HEAD_DIM,
     max_position_embeddings=POSITIONS,
     n_positions=POSITIONS,
     sliding_window=8,
