@@ -225,6 +225,8 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
 
     ``scale`` is the number that the activations were multiplied by in training, where the config says that they were
     (``normalize_activations = expected_average_only_in``): SAELens does not keep it.
+    Weights in half precision are computed with in float32, the inputs unrounded; SAELens computes in the type of the
+    file, which moves its activations by that rounding.
 
     Raises:
         AttribError: no such folder, files that are broken or contradict each other, or an architecture, a scaling, a
