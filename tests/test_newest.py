@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 import newest
+from workbench import pins
 
 
 def row(family: str, exact_per: str = "head", inside: str = "neurons", reason: str = "") -> dict:
@@ -54,3 +55,9 @@ def test_the_tests_that_failed_are_named():
     found = newest.told(report)
     assert found.failed == ["t::bad[x]", "t::broken"]
     assert found.lines[0].startswith("1 passed, 2 failed, 1 skipped: ") and "- failed: `t::bad[x]`" in found.lines
+
+
+def test_of_two_pins_the_first_counts(tmp_path):
+    """The second is for an old Python alone."""
+    (tmp_path / "pins").write_text('a_b==2; python_version >= "3.11"\na_b==1; python_version < "3.11"\nc==3  # said\n')
+    assert pins(tmp_path / "pins") == {"a-b": "2", "c": "3"}
