@@ -177,7 +177,7 @@ def project_table() -> str:
 
 
 def pins(path: Path) -> dict[str, str]:
-    """The ``name==version`` lines of a file, names normalised; of two lines for one name the first, for most Pythons."""
+    """The ``name==version`` lines of a file, names normalised; of two for one name the first counts."""
     lines = (line.split("#")[0].split(";")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()[::-1])
     return {normal(line.split("==")[0]): line.split("==")[1] for line in lines if "==" in line}
 
