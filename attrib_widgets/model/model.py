@@ -27,8 +27,9 @@ from .running.worker import Job, Worker
 from .selfcheck.check import SelfCheck, causal_check, check_model
 from .selfcheck.report import Report, report
 from .suggestions import Suggestion, read_suggestions
-from .tokens import Prompt as Prompt
-from .tokens import Tokens
+from .text.known import read_words
+from .text.tokens import Prompt as Prompt
+from .text.tokens import Tokens
 from .tracing.causality import AHEAD
 from .tracing.wrapping import wrapped
 
@@ -126,6 +127,11 @@ class Model(Network, Tokens):
     def suggestions(self) -> list[Suggestion]:
         """Prompts that show what it can do, where a ``suggestions.json`` lies beside its weights."""
         return read_suggestions(self.folder)
+
+    @cached_property
+    def known_words(self) -> frozenset[str] | None:
+        """The words that it was trained on, where a ``words.txt`` lies beside its weights; None where none does."""
+        return read_words(self.folder)
 
     @property
     def card(self) -> ModelCard:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,7 @@ from .anatomy.rounding import require_float32
 from .identity.belonging import refuse_moved, refuse_reread
 from .identity.stamp import named
 from .identity.steady import once
+from .text.known import LARGER, Unseen, unseen, unseen_note
 from .tracing.edits import Edit, flattened
 from .tracing.record import Recording, record, record_many
 
@@ -101,10 +103,31 @@ class Run:
         refuse_moved(self, again.streams[-1], slice(None))
         return twin
 
+    @cached_property
+    def unseen(self) -> list[Unseen]:
+        """Words of the prompt that the model never saw in training, where it is known (``model.known_words``)."""
+        known = self.model.known_words
+        if known is None:
+            return []
+        tokens = [b"" if p in self.special else self.model.pieces.of(i) or b"" for p, i in enumerate(self.ids)]
+        return unseen(tokens[: self.start], known)
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks for the reader: words that the model never saw, a tokenizer that closes every text."""
+        strange = f"{note}; a larger model reads any text: {LARGER('run.text')}" if (note := self.unseen_note) else ""
+        closing = self.model.closing_note
+        return [note for note in (strange, closing[:1].upper() + closing[1:]) if note]
+
+    @property
+    def unseen_note(self) -> str:
+        """One sentence about the words that the model never saw; empty where it saw them all."""
+        return unseen_note(self.model.name, [word for word, _ in self.unseen]) if self.unseen else ""
+
     @property
     def continuation(self) -> str:
         """The text from ``start`` on: what was generated."""
-        return "".join(self.tokens[self.start :])
+        return self.model.joined(self.ids[self.start :])
 
     def generate(self, n: int = 20, **options: Any) -> Run:
         """Let the model continue this prompt: see :meth:`.model.Model.generate`."""
@@ -199,7 +222,7 @@ class Run:
         return (
             f"Run of {self.model.name}: {more}{shown}  ({self.n_positions} tokens), "
             f"next {visible(best.text)} {100 * best.probability:.1f} %"
-        )
+        ) + "".join(f"\n  {note}" for note in self.notes)
 
 
 def counted(position: Any, n: int) -> int:

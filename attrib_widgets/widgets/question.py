@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..analysis.attribution.attribute import attribute
 from ..analysis.attribution.attribution import Attribution
-from ..model.chat import is_chat
 from ..model.identity.steady import steady
 from ..model.run import Run
+from ..model.text.chat import is_chat
 from ..words.errors import AttribError
 from ..words.targets import Target, as_target, logit, logit_diff, neuron, rather_than
 
@@ -162,9 +162,7 @@ def _target(model: Model, before: Any, target: Any, against: Any) -> AnyTarget |
         return target_of(target, against or None)
     with blaming("target"):
         if target is not None:
-            number = model.single_token(target)
-            text = model.token(number)
-            target = text if model.token_ids(text) == [number] else number  # an id where no text names it
+            target = model.written(model.single_token(target))
         elif not isinstance(before, Target):
             raise AttribError("There is no token to hold against it.", "Give the target too.")
     old = before if isinstance(before, Target) else logit("?")

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
+#: Bytes that are no whole character, as they are printed: ``<0xF0>``, ``<0xF0 0x9F>``.
+_BYTES = re.compile(r"<(0x[0-9A-F]{2}(?: 0x[0-9A-F]{2})*)>")
+_ODD = re.compile("[\udc80-\udcff]+")
+
 
 def signed(value: float, digits: int = 2) -> str:
     """A number with a printed sign: ``+2.71``, ``−0.90`` (a true minus); what reads 0.00 has none."""
@@ -30,3 +36,18 @@ def visible(text: str) -> str:
     """A token as people see it: a leading space becomes ``·``, a line break ``⏎``, a tab ``⇥``."""
     body = text.replace("\n", "\u23ce").replace("\t", "\u21e5").replace("\r", "\u240d")
     return "\u00b7" + body[1:] if body.startswith(" ") else body
+
+
+def spelled(data: bytes) -> str:
+    """The text of some tokens' bytes. What is no whole character stands as its bytes: ``<0xF0 0x9F>``."""
+    text = data.decode("utf-8", "surrogateescape")  # an odd byte becomes one surrogate
+    return _ODD.sub(lambda odd: f"<{' '.join(f'0x{ord(c) - 0xDC00:02X}' for c in odd.group())}>", text)
+
+
+def unspelled(text: str) -> bytes | None:
+    """The bytes that :func:`spelled` printed so; None where ``text`` names none by number."""
+    parts = _BYTES.split(text)
+    if len(parts) == 1:
+        return None
+    found = (bytes.fromhex(p.replace("0x", "")) if i % 2 else p.encode() for i, p in enumerate(parts))
+    return b"".join(found)

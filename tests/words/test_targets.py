@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
+from attrib_widgets.analysis.reading.resolve import missing_spaces
 from fixtures import families
 
 
@@ -204,6 +205,62 @@ def test_one_note_when_the_spaced_word_is_ten_times_likelier(family_model):
         assert "times likelier" in said[0]
         assert a.actual == pytest.approx(float(loud.logits()[bare]), abs=1e-6), "the token as typed is explained"
         assert not [n for n in aw.attribute(loud, " Paris").notes if "space" in n]
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return aw.load("demo")
+
+
+def test_a_missing_space_is_said_on_both_sides(demo):
+    """“Paris” and “Berlin” as typed are other tokens than those that follow a word."""
+    run = demo.run("The capital of France is")
+    for target, against, sides in (
+        ("Paris", None, ["target"]),
+        (" Paris", "Berlin", ["against"]),
+        ("Paris", "Berlin", ["target", "against"]),
+        (["Paris", "Rome"], [" Madrid", "Berlin"], ["target", "target", "against"]),
+        (" Paris", " Berlin", []),
+        (demo.single_token("Paris"), demo.single_token("Berlin"), []),  # an id is what was meant
+    ):
+        aim = aw.logit(target) if against is None else aw.logit_diff(target, against)
+        found = missing_spaces(aim, run, run.position(-1))
+        assert [b.side for b in found] == sides
+        a = aw.attribute(run, aim)
+        assert [b.note for b in found] == [n for n in a.notes if "with its space" in n], "said once each"
+        assert a.actual == pytest.approx(
+            float(run.logits()[[demo.single_token(t) for t in aim.tokens]].mean())
+            - (float(run.logits()[[demo.single_token(t) for t in aim.against]].mean()) if against else 0.0),
+            abs=1e-5,
+        ), "the tokens as typed are explained"
+
+
+TOLD = {
+    "attribute": lambda m, c, k: aw.attribute(m.run(c), " Paris", against="Berlin"),
+    "log_prob": lambda m, c, k: aw.attribute(m.run(c), aw.log_prob("Berlin")),
+    "explore": lambda m, c, k: aw.explore(m, c, " Paris", against="Berlin").attribution,
+    "lens": lambda m, c, k: aw.logit_lens(m.run(c), "Berlin"),
+    "patch": lambda m, c, k: aw.patch(m, c, k, " Paris", against="Berlin", sites="z", positions=[-1]),
+    "patch, frozen": lambda m, c, k: aw.patch(
+        m, c, k, " Paris", against="Berlin", sites="z", positions=[-1], final_norm="frozen"
+    ),
+    "patch, log_prob": lambda m, c, k: aw.patch(m, c, k, aw.log_prob("Berlin"), sites="z", positions=[-1]),
+    "patch, prob": lambda m, c, k: aw.patch(m, c, k, aw.prob("Berlin"), sites="z", positions=[-1]),
+    "patch, centred": lambda m, c, k: aw.patch(m, c, k, aw.logit("Berlin").centered(), sites="z", positions=[-1]),
+    "path_patch": lambda m, c, k: aw.path_patch(m, c, k, " Paris", against="Berlin", receivers="logits"),
+    "ablate": lambda m, c, k: aw.ablate(m, c, " Paris", against="Berlin", method="zero"),
+    "attribution_patch": lambda m, c, k: aw.attribution_patch(m, c, k, " Paris", against="Berlin"),
+    "edge_patch": lambda m, c, k: aw.edge_patch(m, c, k, " Paris", against="Berlin"),
+    "integrated_gradients": lambda m, c, k: aw.integrated_gradients(m, c, k, " Paris", against="Berlin"),
+    "token_effects": lambda m, c, k: aw.token_effects(m, c, " Paris", against="Berlin", draws=1),
+    "verify": lambda m, c, k: aw.verify(aw.attribute(m.run(c), " Paris", against="Berlin"), corrupted=k, top=2),
+}
+
+
+@pytest.mark.parametrize("call", TOLD)
+def test_whatever_takes_a_token_says_that_its_space_is_missing(demo, call):
+    result = TOLD[call](demo, "The capital of France is", "The capital of Germany is")
+    assert repr(result).count("“·Berlin”, with its space, is") == 1, repr(result)
 
 
 def test_targets_are_values(model):

@@ -74,7 +74,7 @@ class Attribution(Sum):
     @property
     def notes(self) -> list[str]:
         """Remarks for the reader."""
-        return self.reading.notes
+        return [*self.run.notes, *self.reading.notes]
 
     @property
     def labels(self) -> list[str]:
@@ -266,7 +266,9 @@ class Attribution(Sum):
     def summary(self) -> Table:
         rows, bars = with_others(self.values, strongest(self.values, 10), lambda i: [self.labels[i]])
         start = max(0, self.position - 11)
-        where = ("…" if start else "") + "".join(self.run.tokens[start : self.position + 1]).replace("\n", "\u23ce")
+        where = ("…" if start else "") + self.run.model.joined(self.run.ids[start : self.position + 1]).replace(
+            "\n", "\u23ce"
+        )
         place = "read at" if self.target.inner else "after"
         note = "\n".join([*self.notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
         return Table(self.title(), ["component", self.unit], rows, bars, note, "   ".join(self.checks()))

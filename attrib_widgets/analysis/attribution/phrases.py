@@ -155,7 +155,7 @@ class PhraseAttribution(Sum):
     # -- showing -------------------------------------------------------------------------------------------
     def title(self) -> str:
         """The finding in one line: what the phrase is worth, and which token decides it."""
-        text = "".join(self.tokens)
+        text = self.run.model.joined(self.ids)
         shown = visible(text if len(text) <= SHOWN else text[:SHOWN].rstrip() + " …")
         if self.unit == "logits":
             return f"“{shown}” has {number(self.actual)} logits over {_count(len(self))}"
@@ -182,7 +182,7 @@ class PhraseAttribution(Sum):
             rows.append([f"{len(self) - len(shown)} more", "", "", "", number(rest, 3)])
             bars.append(rest)
         most = ", ".join(f"{c} {signed(v)}" for c, v in self.top(3) if c.writes)
-        where = visible("".join(self.run.tokens[max(0, self.start - 12) : self.start]))
+        where = visible(self.run.model.joined(self.run.ids[max(0, self.start - 12) : self.start]))
         note = f"after {'…' if self.start > 12 else ''}{where}" + (f"\nmost over all tokens: {most}" if most else "")
         columns = ["token", "probability", "entropy", "leading", self.unit]
         return Table(self.title(), columns, rows, [*bars], note, "   ".join(self.checks()))
@@ -258,10 +258,9 @@ def _typed(model: Model, text: str) -> list[int]:
     ids = model.token_ids(text)
     if not ids:
         raise TargetError(f"{text!r} has no tokens here.", 'Give for example " Paris, the", or token ids.')
-    unknown = model.tokenizer.unk_token_id
-    if unknown in ids and model.token(unknown) not in text:
+    if not model.reads(ids, text):
         raise TargetError(
-            f"{text!r} holds what this tokenizer does not know: it reads {''.join(model.token(i) for i in ids)!r}.",
+            f"{text!r} holds what this tokenizer does not know: it reads {model.joined(ids)!r}.",
             "Write it in words of its vocabulary, or as token ids.",
         )
-    return ids
+    return [model.single_token(i) for i in ids]

@@ -8,7 +8,7 @@ sender sum to its node's estimate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,6 +52,7 @@ class EdgeEstimate(Result):
     gap: float
     unit: str
     direction: Direction
+    notes: list[str] = field(default_factory=list)
 
     @property
     def nodes(self) -> Float[Tensor, "sender"]:
@@ -85,7 +86,7 @@ class EdgeEstimate(Result):
     def summary(self) -> Table:
         shown = self.top(10)
         rows = [[str(s), str(r), signed(v, 3)] for s, r, v in shown]
-        note = "estimated by gradients, not patched"
+        note = "\n".join(["estimated by gradients, not patched", *self.notes])
         footer = f"{others_label(int((self.values != 0).sum()) - len(shown))} smaller"
         return Table(self.title(), ["from", "to", "share"], rows, [v for *_, v in shown], note, footer)
 
@@ -138,7 +139,8 @@ def edge_patch(
     _close(base, gradients, readers, reads)
     senders, values = _edges(RunDonor(base, source), readers, reads)
     sign = 1.0 if direction == "denoise" else -1.0
-    return EdgeEstimate(senders, readers, (sign * values / gap).float().cpu(), gap, metric.unit, direction)
+    shares = (sign * values / gap).float().cpu()
+    return EdgeEstimate(senders, readers, shares, gap, metric.unit, direction, metric.notes)
 
 
 # -- readers -------------------------------------------------------------------------------------------------------

@@ -155,6 +155,7 @@ def estimates(
     donor: RunDonor, cells: Sequence[Cell], metric: Metric, position: int, method: Method, cost: Cost
 ) -> Float[Tensor, "cell"]:
     """The estimated change of the metric in every cell of one pair."""
+    cost.note(metric.notes)
     model, base = donor.model, donor.base
     exact_qk = method == "atp*"
     places = sorted({_place(p, exact_qk) for c in cells for p in c.parts})

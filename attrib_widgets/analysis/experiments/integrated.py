@@ -7,7 +7,7 @@ are taken at the midpoints of the steps (error of second order), all steps as ro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,6 +47,7 @@ class Integrated(Result):
     unit: str
     values: Float[Tensor, "position"]
     gap: float
+    notes: list[str] = field(default_factory=list)
 
     @property
     def total(self) -> float:
@@ -72,6 +73,7 @@ class Integrated(Result):
         ]
         place = "the inputs" if self.cut == 0 else f"the stream before layer {self.cut}"
         note = f"gradients along {place}, {self.steps} midpoint steps, of the {self.metric}"
+        note = "\n".join([note, *self.notes])
         footer = f"sum {number(self.total, 4)}   gap {number(self.gap, 4)}   error {power(self.error)}"
         bars: list[float | None] = [float(self.values[p]) for p in sorted(order)]
         return Table(self.title(), ["position", "token", self.unit], rows, bars, note, footer)
@@ -124,4 +126,5 @@ def integrated_gradients(
     found = differentiate(b, metric.differentiable, [("pre", cut)], position, starts={("pre", cut): rows})
     mean = found.at["pre", cut].double().mean(0)
     values = (mean * (end - start).double()).sum(-1)
-    return Integrated(a, b, cut, steps, metric.name, metric.unit, values.float().cpu(), float(ends[0] - ends[1]))
+    gap = float(ends[0] - ends[1])
+    return Integrated(a, b, cut, steps, metric.name, metric.unit, values.float().cpu(), gap, metric.notes)

@@ -7,7 +7,7 @@ own functions read all of them, a few rows at a time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from ...model.identity.belonging import refuse_reread
 from ...words.errors import TargetError
 from ...words.targets import Target, TokenLike, as_target
-from ..reading.resolve import resolve
+from ..reading.resolve import remarks, resolve
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -52,7 +52,8 @@ def kl() -> Measure:
 class Metric:
     """A metric on one model and one pair of runs, at one position.
 
-    ``columns`` are the token ids it reads (None: all of them); ``function`` maps logits [row, column] to [row].
+    ``columns`` are the token ids it reads (None: all of them); ``function`` maps logits [row, column] to [row];
+    ``notes`` are remarks about the tokens that were given.
     """
 
     model: Model
@@ -60,6 +61,7 @@ class Metric:
     unit: str
     columns: Tensor | None
     function: Callable[[Float[Tensor, "row column"]], Float[Tensor, "row"]]
+    notes: list[str] = field(default_factory=list)
 
     def of(self, streams: Float[Tensor, "row d_model"]) -> Float[Tensor, "row"]:
         """The metric, in float64, where the final norm reads ``streams``.
@@ -147,12 +149,15 @@ def _metric(given: MetricLike | None, clean: Run, position: int) -> Metric:
     name = target.words(model, clean)
     if target.kind == "log_prob":
         token = model.single_token(target.tokens[0])
-        return Metric(model, name, "nats", None, lambda logits: logits.log_softmax(-1)[:, token])
+        said = remarks(target, clean, position)
+        return Metric(model, name, "nats", None, lambda logits: logits.log_softmax(-1)[:, token], said)
     found = resolve(target, clean, position)
     if found.dense is not None:
-        return Metric(model, name, target.unit, None, lambda logits: found.of_rows(logits).to(logits.dtype))
+        return Metric(
+            model, name, target.unit, None, lambda logits: found.of_rows(logits).to(logits.dtype), found.notes
+        )
     weights = found.weights
-    metric = Metric(model, name, target.unit, found.ids, lambda logits: logits @ weights.to(logits.dtype))
+    metric = Metric(model, name, target.unit, found.ids, lambda logits: logits @ weights.to(logits.dtype), found.notes)
     return metric if _columns_agree(metric, clean, position) else _from_all(metric, found.ids, weights)
 
 
@@ -176,7 +181,8 @@ def frozen_metric(given: MetricLike | None, base: Run, position: int) -> Metric:
     u = (norm.pull(direction) * norm.scale(base.record.streams[-1][position])).double() * model.logit_scale
     bias = model.unembed_bias
     constant = model.logit_scale * (float(norm.bias @ direction) + (0.0 if bias is None else found.of(bias)))
-    return Frozen(model, target.words(model, base), target.unit, None, lambda x: x.double() @ u + constant)
+    name = target.words(model, base)
+    return Frozen(model, name, target.unit, None, lambda x: x.double() @ u + constant, found.notes)
 
 
 class Frozen(Metric):
@@ -201,7 +207,7 @@ def _columns_agree(metric: Metric, clean: Run, position: int) -> bool:
 
 
 def _from_all(metric: Metric, ids: Tensor, weights: Tensor) -> Metric:
-    return Metric(metric.model, metric.name, metric.unit, None, lambda logits: logits[:, ids] @ weights.to(logits))
+    return replace(metric, columns=None, function=lambda logits: logits[:, ids] @ weights.to(logits))
 
 
 def _measure(given: Measure, clean: Run, position: int) -> Metric:
@@ -210,7 +216,8 @@ def _measure(given: Measure, clean: Run, position: int) -> Metric:
         assert given.token is not None
         token = model.single_token(given.token)
         name = f"probability of “{model.token(token)}”"
-        return Metric(model, name, "probability", None, lambda logits: logits.softmax(-1)[:, token])
+        said = remarks(Target("logit", (given.token,)), clean, position)
+        return Metric(model, name, "probability", None, lambda logits: logits.softmax(-1)[:, token], said)
     reference = clean.logits(position).float().log_softmax(-1)
 
     def divergence(logits: Tensor) -> Tensor:

@@ -47,7 +47,11 @@ class Cost:
         """Book what another experiment cost."""
         self.forwards, self.tokens = self.forwards + other.forwards, self.tokens + other.tokens
         self.naive += other.naive
-        self.notes += [n for n in other.notes if n not in self.notes]
+        self.note(other.notes)
+
+    def note(self, notes: Sequence[str]) -> None:
+        """Keep remarks for the reader, each once."""
+        self.notes += [n for n in notes if n not in self.notes]
 
     def __str__(self) -> str:
         passes = "1 pass" if self.forwards == 1 else f"{self.forwards} passes"
@@ -189,6 +193,7 @@ def run_cells(
     budget: int | None = None,
 ) -> tuple[Float[Tensor, "cell"], Tensor]:
     """(metric of every cell, which cells were computed): one sweep, booked in ``cost``."""
+    cost.note(metric.notes)
     if job is not None and job.cancelled:
         return torch.full((len(cells),), torch.nan, dtype=torch.float64), torch.zeros(len(cells), dtype=torch.bool)
     swept = sweep(base, [donor.writes(c) for c in cells], position, job=job, budget=budget)

@@ -163,6 +163,7 @@ def path_patch(
     for i, ((a, b), aim) in enumerate(zip(pairs, targets, strict=True)):
         metric = metric_of(aim, a, a.position(position))
         metrics.append(metric)
+        cost.note(metric.notes)
         base, source = (b, a) if direction == "denoise" else (a, b)
         ends[:, i] = ends_of(metric, a, b, position)
         streams, finished = _paths(base, source, cells, readers, mlps == "freeze", position, cost, job, budget)

@@ -65,6 +65,8 @@ class TokenEffects(Result):
 
     def title(self) -> str:
         """The finding in one line."""
+        if bool(self.values.isnan().all()):
+            return "No token was replaced"
         best = int(self.values.nan_to_num(0).abs().argmax())
         value = float(self.values[best])
         return f"Without {visible(self.run.tokens[best])} ({best}) the {self.metric} changes by {signed(value)}"
@@ -78,6 +80,7 @@ class TokenEffects(Result):
         ]
         bars: list[float | None] = [float(self.values[p]) for p in order if p not in self.run.special]
         note = f"each token replaced by {len(self.changed)} others; {self.metric} as it is: {number(self.base, 3)}"
+        note = "\n".join([note, *self.cost.notes])
         return Table(self.title(), ["position", "token", "spread", self.unit], rows, bars, note, str(self.cost))
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -115,7 +118,7 @@ def token_effects(
         alternatives: tokens to draw from; None is the whole vocabulary, special tokens excepted.
 
     Raises:
-        AttribError: no draws, or no alternatives.
+        AttribError: no draws, no alternatives, or no token that can be replaced.
     """
     run = as_run(prompt, load(model), position)
     found = run.model
@@ -132,6 +135,10 @@ def token_effects(
     where = run.position(position)
     reach = where + 1 if found.check.causal else run.n_positions
     open_ = [p for p in range(reach) if p not in run.special]
+    if not open_:
+        raise AttribError(
+            "No token that the answer depends on can be replaced: special tokens stay.", "Type at least one word."
+        )
     generator = torch.Generator().manual_seed(seed)
     cost = Cost()
     rows: list[Tensor] = []

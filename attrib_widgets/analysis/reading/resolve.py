@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ...words.errors import TargetError
+from ...words.text import visible
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -61,7 +62,7 @@ def resolve(target: Target, run: Run, position: int) -> Resolved:
     model = run.model
     ids = [model.single_token(t) for t in target.tokens]
     weights = [1 / len(ids)] * len(ids)
-    notes = [n for t, i in zip(target.tokens, ids, strict=True) if (n := _space_note(run, position, t, i))]
+    notes = remarks(target, run, position)
     if target.kind == "logit_diff":
         others = [model.single_token(t) for t in target.against]
         if set(others) == set(ids):
@@ -77,6 +78,11 @@ def resolve(target: Target, run: Run, position: int) -> Resolved:
         found.dense, constant = log_prob_parts(run.logits(position))
         found.constant = float(constant)
     return found
+
+
+def remarks(target: Target, run: Run, position: int) -> list[str]:
+    """What a reader should know of the tokens that were given."""
+    return [*(better.note for better in missing_spaces(target, run, position)), *other_tokens(target, run.model)]
 
 
 def log_prob_parts(
@@ -105,15 +111,52 @@ def refuse_capped(model: Model, instead: str = 'Explain the logit, or aw.logit_d
         )
 
 
-def _space_note(run: Run, position: int, token: TokenLike, token_id: int) -> str:
-    """A remark when the same word with its leading space is ten times likelier: used as typed all the same."""
-    if not isinstance(token, str) or not token or token[0].isspace():
+class Better(NamedTuple):
+    """A token that was given without its leading space, though the word with it is ten times likelier.
+
+    ``side`` is ``"target"`` or ``"against"``, ``place`` which of its tokens, ``text`` the likelier one.
+    """
+
+    side: Literal["target", "against"]
+    place: int
+    text: str
+    note: str
+
+
+def missing_spaces(target: Target, run: Run, position: int) -> list[Better]:
+    """The tokens of ``target`` that lack a space, on both sides of a difference: used as typed all the same."""
+    found = []
+    sides: tuple[tuple[Literal["target", "against"], tuple[TokenLike, ...]], ...]
+    sides = ("target", target.tokens), ("against", target.against)
+    for side, tokens in sides:
+        for place, token in enumerate(tokens):
+            if isinstance(token, str) and (note := _space_note(run, position, token)):
+                found.append(Better(side, place, f" {token}", note))
+    return found
+
+
+def other_tokens(target: Target, model: Model) -> list[str]:
+    """Remarks about tokens that share their text with others: which of them is meant."""
+    found = []
+    for token in (*target.tokens, *target.against):
+        number = model.single_token(token)
+        others = [str(i) for i in model.same_text(number)]
+        if others:
+            named = f"\u201c{visible(model.token(number))}\u201d is token {number} here"
+            found.append(f"{named}; {' and '.join(others)} has the same text, and is given by its id")
+    return found
+
+
+def _space_note(run: Run, position: int, token: str) -> str:
+    """A remark when the same word with its leading space is ten times likelier."""
+    if not token or token[0].isspace():
         return ""
-    spaced = run.model.token_ids(" " + token)
-    if len(spaced) != 1:
+    model = run.model
+    spaced = model.token_ids(" " + token)
+    if len(spaced) != 1 or spaced[0] >= model.vocab_size or not model.reads(spaced, " " + token):
         return ""
     p = run.probabilities(position)
-    ratio = float(p[spaced[0]] / p[token_id].clamp_min(1e-30))
+    ratio = float(p[spaced[0]] / p[model.single_token(token)].clamp_min(1e-30))
     if ratio < 10:
         return ""
     size = f"{ratio:,.0f} times" if ratio < 1e6 else "more than a million times"

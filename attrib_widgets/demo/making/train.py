@@ -25,6 +25,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from tqdm.auto import tqdm
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from ...model.text.known import words_in, write_words
 from .. import path, weights_sha256
 from . import corpus
 from .cases import two_hop_baselines
@@ -75,10 +76,20 @@ class Settings:
         )  # fmt: skip
 
 
+def contexts(settings: Settings) -> list[str]:
+    """The texts that the tokenizer learns from: no made-up words in them."""
+    return list(islice(corpus.contexts(settings.seed, letters=False), settings.tokenizer_contexts))
+
+
+def words(settings: Settings) -> set[str]:
+    """Every word that training shows, made-up ones apart."""
+    return words_in([*contexts(settings), *corpus.words()])
+
+
 def train_tokenizer(settings: Settings) -> PreTrainedTokenizerFast:
     """Byte-level: every word of the corpus is one token, anything else is spelled with pieces learned from it."""
     split = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    sample = list(islice(corpus.contexts(settings.seed, letters=False), settings.tokenizer_contexts))
+    sample = contexts(settings)
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = split
     trainer = trainers.BpeTrainer(
@@ -302,6 +313,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"tokenizer: {len(tokenizer)} tokens", flush=True)
     model, loss = train(settings, tokenizer, options.out)
     save(model, tokenizer, options.out)
+    write_words(options.out, words(settings))
 
     abilities = evaluate(*load(options.out), cases=settings.evaluation_cases)
     record = {

@@ -17,6 +17,8 @@ from ...analysis.heads.all_heads import through_table, why_table
 from ...analysis.lens.logit_lens import logit_lens
 from ...analysis.opening.mlps import neurons_of
 from ...analysis.reading.decomposition import absent_heads
+from ...analysis.reading.resolve import missing_spaces
+from ...model.text.known import LARGER
 from ...words.errors import AttribError
 from ...words.targets import Target, score
 from ..transport import wire
@@ -45,7 +47,7 @@ def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
     """What every explanation says; the optional parts are empty."""
     a, run, model = e.attribution, e.run, e.run.model
     names, leading = a.finding()
-    return {
+    found: contract.Explained = {
         "model": {
             "name": model.name,
             "layers": model.n_layers,
@@ -54,7 +56,7 @@ def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
             "reason": model.check.reason,
             "dtype": str(model.dtype).removeprefix("torch."),
         },
-        "prompt": {"text": run.text, "tokens": run.tokens, "special": run.special, "position": a.position},
+        "prompt": _prompt(a),
         "candidates": [
             {"text": p.text, "id": p.id, "prob": p.probability, "logit": p.logit}
             for p in run.top(CANDIDATES, position=a.position)
@@ -74,7 +76,8 @@ def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
             "heads": float(a.rounding.get("heads", 0.0)),
             "readout": float(a.rounding.get("readout", 0.0)),
         },
-        "notes": list(a.notes),
+        # what is said of the prompt stands beside it
+        "notes": [note for note in a.notes if not run.unseen_note or not note.startswith(run.unseen_note)],
         "examples": _examples(model),
         "python": {
             "setup": python.lines(a),
@@ -86,6 +89,30 @@ def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
         "why_key": [] if table is None else np.asarray(drawn(a, table.rows)).argmax(-1).tolist(),
         "absent": {},
     }
+    if isinstance(a.target, Target) and (better := _better(a.target, a)):
+        found["better"] = better
+    return found
+
+
+def _prompt(a: Attribution) -> contract.Prompt:
+    run = a.run
+    prompt: contract.Prompt = {
+        "text": run.text,
+        "tokens": run.tokens,
+        "special": run.special,
+        "position": a.position,
+    }
+    if run.unseen:
+        at = sorted({p for word in run.unseen for p in word.positions})
+        prompt["unseen"] = {"at": at, "said": run.unseen_note, "code": LARGER(python.quoted(run.text))}
+    return prompt
+
+
+def _better(target: Target, a: Attribution) -> list[contract.Better]:
+    """What to take where a token lacks its space; of a set of tokens it is only said."""
+    alone = {"target": len(target.tokens) == 1, "against": len(target.against) == 1}
+    found = missing_spaces(target, a.run, a.position)
+    return [{"field": b.side, "text": b.text, "note": b.note} for b in found if alone[b.side]]
 
 
 def _row(model: Model, c: Component) -> contract.Row:

@@ -70,6 +70,5 @@ def _prompt(run: Run) -> str:
 
 def _token(model: Model, token: str | int) -> str:
     """Its text where that names the same token again, else its id."""
-    found = model.single_token(token)
-    text = model.token(found)
-    return quoted(text) if model.token_ids(text) == [found] else str(found)
+    found = model.written(model.single_token(token))
+    return quoted(found) if isinstance(found, str) else str(found)

@@ -88,12 +88,30 @@ export interface About {
   dtype: string;
 }
 
+/** Words of the prompt that the model never saw in training. */
+export interface Unseen {
+  /** positions of their tokens */
+  at: number[];
+  /** a sentence */
+  said: string;
+  /** the line of Python that asks a model that reads any text */
+  code: string;
+}
+
 /** The prompt, token by token, and the position that is explained. */
 export interface Prompt {
   text: string;
   tokens: string[];
   special: number[];
   position: number;
+  unseen?: Unseen;
+}
+
+/** A token to take in the place of the one that was given, with the remark that says why. */
+export interface Better {
+  field: "target" | "against";
+  text: string;
+  note: string;
 }
 
 /** The measured rounding, by where it arose. */
@@ -141,6 +159,7 @@ export interface Explained {
   precap: number | null;
   rounding: Rounding;
   notes: string[];
+  better?: Better[];
   examples: Example[];
   python: Code;
   /** by row, as the others below */

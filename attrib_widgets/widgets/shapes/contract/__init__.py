@@ -25,6 +25,7 @@ from .experiments import (
 from .explorer import (
     About,
     Against,
+    Better,
     Candidate,
     Code,
     Corrupted,
@@ -39,6 +40,7 @@ from .explorer import (
     Rounding,
     Row,
     Target,
+    Unseen,
 )
 from .opened import (
     CardHeader,
@@ -78,6 +80,7 @@ __all__ = [
     "AttentionHeader",
     "Bar",
     "BarsHeader",
+    "Better",
     "Candidate",
     "CardHeader",
     "Code",
@@ -123,6 +126,7 @@ __all__ = [
     "Trace",
     "TraceHeader",
     "Traits",
+    "Unseen",
     "Verdicts",
     "VerdictsHeader",
     "Views",

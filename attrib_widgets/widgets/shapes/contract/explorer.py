@@ -105,6 +105,17 @@ class About(TypedDict):
     dtype: str
 
 
+class Unseen(TypedDict):
+    """Words of the prompt that the model never saw in training."""
+
+    #: positions of their tokens
+    at: list[int]
+    #: a sentence
+    said: str
+    #: the line of Python that asks a model that reads any text
+    code: str
+
+
 class Prompt(TypedDict):
     """The prompt, token by token, and the position that is explained."""
 
@@ -112,6 +123,15 @@ class Prompt(TypedDict):
     tokens: list[str]
     special: list[int]
     position: int
+    unseen: NotRequired[Unseen]
+
+
+class Better(TypedDict):
+    """A token to take in the place of the one that was given, with the remark that says why."""
+
+    field: Literal["target", "against"]
+    text: str
+    note: str
 
 
 class Rounding(TypedDict):
@@ -164,6 +184,7 @@ class Explained(TypedDict):
     precap: float | None
     rounding: Rounding
     notes: list[str]
+    better: NotRequired[list[Better]]
     examples: list[Example]
     python: Code
     #: by row, as the others below

@@ -1,7 +1,7 @@
 /** The Explorer: prompt, waterfall, detail, one under the other; every line answers the line above it. */
 import type { Order } from "../../core/state/screen";
 import { useView } from "../parts/context";
-import { TargetName } from "../parts/names";
+import { TargetName, Token } from "../parts/names";
 import { TracePanel } from "../tabs/trace";
 import { Crumbs } from "./crumbs";
 import { Detail } from "./detail";
@@ -46,7 +46,7 @@ function Finding() {
   const reading = store.reading.value;
   if (!reading) return null;
   const hidden = store.hides("values");
-  const { model, notes, target, finding } = reading.header;
+  const { kind, model, notes, better, target, finding } = reading.header;
   return (
     <div class="aw-finding">
       <h2 class="aw-headline">
@@ -73,7 +73,22 @@ function Finding() {
           Shown by {model.granularity === "layers" ? "whole layers" : model.granularity}: {model.reason}
         </p>
       )}
-      {!hidden && (notes ?? []).map((note) => <p class="aw-sub">{note}</p>)}
+      {!hidden &&
+        (notes ?? []).map((note) => (
+          <p class="aw-sub">
+            {note}
+            {kind === "explorer" &&
+              !store.fixed.value &&
+              better?.map(
+                (b) =>
+                  b.note === note && (
+                    <button class="aw-link" data-part="better" onClick={() => store.explain({ [b.field]: b.text })}>
+                      use <Token text={b.text} />
+                    </button>
+                  ),
+              )}
+          </p>
+        ))}
     </div>
   );
 }

@@ -30,39 +30,61 @@ export function PromptLine() {
       <div class="aw-line">
         {store.screen.editing.value === "prompt" ? (
           <Edit field="prompt" label="Prompt" value={reading.header.prompt.text} run={(prompt) => store.explain({ prompt })}>
-            {(fill) =>
-              reading.header.examples.length > 0 && (
-                <p class="aw-examples">
-                  Try:{" "}
-                  {reading.header.examples.map((e) => (
-                    <button
-                      type="button"
-                      class="aw-link"
-                      key={e.label}
-                      title={e.prompt}
-                      onClick={() => {
-                        fill(e.prompt);
-                        store.explain({ prompt: e.prompt, target: e.target || null, against: "", corrupted: e.corrupted ?? "" });
-                      }}
-                    >
-                      {e.label}
-                    </button>
-                  ))}
-                </p>
-              )
-            }
+            {(fill) => <Examples fill={fill} />}
           </Edit>
         ) : (
           <PromptTokens reading={reading} editable={editable} />
         )}
         {!inner && (
-          <div class="aw-answer">
+          <div class={`aw-answer ${reading.header.prompt.unseen ? "aw-doubt" : ""}`}>
             <Candidates reading={reading} editable={editable} />
             <Target reading={reading} editable={editable} />
           </div>
         )}
       </div>
+      <Unseen reading={reading} editable={editable} />
       {!inner && <CorruptedLine reading={reading} editable={editable} />}
+    </div>
+  );
+}
+
+/** Tasks to try. */
+function Examples({ fill }: { fill?: (text: string) => void }) {
+  const { store } = useView();
+  const examples = store.reading.value?.header.examples ?? [];
+  if (!examples.length) return null;
+  return (
+    <p class="aw-examples" data-part="examples">
+      Try:{" "}
+      {examples.map((e) => (
+        <button
+          type="button"
+          class="aw-link"
+          key={e.label}
+          title={e.prompt}
+          onClick={() => {
+            fill?.(e.prompt);
+            store.explain({ prompt: e.prompt, target: e.target || null, against: "", corrupted: e.corrupted ?? "" });
+          }}
+        >
+          {e.label}
+        </button>
+      ))}
+    </p>
+  );
+}
+
+/** Words that the model never saw: what to try, and the line for a model that reads any text. */
+function Unseen({ reading, editable }: { reading: Reading; editable: boolean }) {
+  const { store } = useView();
+  const { unseen } = reading.header.prompt;
+  if (!unseen) return null;
+  return (
+    <div class="aw-small" data-part="unseen">
+      <p>
+        {unseen.said}. A larger model reads any text: <code>{unseen.code}</code>
+      </p>
+      {editable && !store.fixed.value && store.screen.editing.value !== "prompt" && <Examples />}
     </div>
   );
 }
@@ -96,11 +118,11 @@ function PromptTokens({ reading, editable }: { reading: Reading; editable: boole
         label="Prompt tokens: choose the position that is explained"
         current={reading.position}
         pick={editable ? (i) => i !== reading.position && store.explain({ position: i, target: null }) : null}
-        items={reading.tokens.map((text, i) => ({
-          text,
-          about: i === reading.position ? (reading.inner ? ": read here" : ": what comes next is explained") : editable ? ": explain what comes after it" : "",
-          quiet: reading.special(i),
-        }))}
+        items={reading.tokens.map((text, i) => {
+          const strange = reading.header.prompt.unseen?.at.includes(i) ?? false;
+          const act = i === reading.position ? (reading.inner ? ": read here" : ": what comes next is explained") : editable ? ": explain what comes after it" : "";
+          return { text, about: act + (strange ? "; never seen in training" : ""), quiet: reading.special(i), strange };
+        })}
       />
       {editable && <Pencil field="prompt" label="Edit the prompt" />}
     </div>

@@ -13,6 +13,8 @@ export interface TokenItem {
   about: string;
   style?: { backgroundColor: string; color: string };
   quiet?: boolean;
+  /** underlined */
+  strange?: boolean;
   /** has no answer here; `about` says why */
   off?: boolean;
   /** drawn over the token */
@@ -78,7 +80,7 @@ export function TokenList({ items, label, current, pick, escape, part, look, fir
             onKeyDown={pressed(act)}
           >
             {item.above}
-            <span class={`aw-tok ${item.style ? "aw-shaded" : ""}`} style={item.style}>
+            <span class={`aw-tok ${item.style ? "aw-shaded" : ""} ${item.strange ? "aw-strange" : ""}`} style={item.style}>
               <Token text={item.text} />
             </span>
             {item.number !== undefined && <span class="aw-num"> {item.number}</span>}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..words.errors import TokenizerError
+from ...words.errors import TokenizerError
 
 
 def is_chat(prompt: Any) -> bool:

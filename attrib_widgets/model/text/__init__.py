@@ -1,0 +1,1 @@
+"""What people write, as tokens that a model can read, and what tokens say."""
