@@ -529,3 +529,45 @@ describe("a phrase", () => {
     expect(one('[data-part="spine"] [aria-selected="true"]')?.dataset["i"]).toBe("0");
   });
 });
+
+describe("texts and tokens", () => {
+  const unseen = { at: [2, 3], said: "demo never saw “had” in training", code: 'aw.explore("gpt2", "Mary had")' };
+  const strange = () => {
+    const made = explorer();
+    return state({ ...made, header: { ...made.header, prompt: { ...made.header.prompt, unseen } } });
+  };
+
+  it("underlines words that were never seen, says so, and greys the answer", () => {
+    const { one, all } = show(strange(), "explorer", { options: { hidden: [] } });
+    expect(all('[data-part="prompt-tokens"] .aw-strange').map((e) => e.textContent)).toEqual(explorer().header.prompt.tokens.slice(2, 4).map((t) => t.replace(" ", "·")));
+    expect(one('[data-part="prompt-tokens"] [data-i="2"]')?.title).toContain("never seen in training");
+    expect(one('[data-part="unseen"]')?.textContent).toContain("demo never saw “had” in training. A larger model");
+    expect(one('[data-part="unseen"] code')?.textContent).toBe(unseen.code);
+    expect(one(".aw-answer")?.className).toContain("aw-doubt");
+    expect(show(state()).one(".aw-answer")?.className).not.toContain("aw-doubt");
+  });
+
+  it("offers tasks in place, and not twice while the prompt is edited", async () => {
+    const { all, click } = show(strange(), "explorer", { options: { hidden: [] } });
+    expect(all('[data-part="unseen"] [data-part="examples"] button').map((b) => b.textContent)).toEqual(explorer().header.examples.map((e) => e.label));
+    await click('[data-part="edit-prompt"]');
+    expect(all('[data-part="examples"]')).toHaveLength(1);
+    expect(show(strange()).one('[data-part="unseen"] button'), "an offline page has nobody to ask").toBeNull();
+  });
+
+  it("has a button for the better token beside its remark", async () => {
+    const note = "“·Rome”, with its space, is 20 times likelier";
+    const changes = { notes: ["another remark", note], better: [{ field: "against" as const, text: " Rome", note }] };
+    const sent: { op: string; args: Record<string, unknown> }[] = [];
+    const el = document.createElement("div");
+    document.body.append(el);
+    const model = new HostModel({ kind: "explorer", state: state(explorer(undefined, changes)), selected: "", source: -1, options: { hidden: [] } }, (m) => sent.push(m as never));
+    end = widget.render({ model, el });
+    const [button, ...more] = [...el.querySelectorAll<HTMLElement>('[data-part="better"]')];
+    expect([button?.textContent, button?.parentElement?.textContent, more.length]).toEqual(["use ·Rome", `${note}use ·Rome`, 0]);
+    button?.click();
+    await tick();
+    expect(sent.find((m) => m.op === "explain")?.args).toMatchObject({ against: " Rome", target: null, prompt: null });
+    expect(show(state(explorer(undefined, changes))).one('[data-part="better"]'), "an offline page has nobody to ask").toBeNull();
+  });
+});

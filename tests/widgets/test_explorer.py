@@ -25,6 +25,7 @@ from attrib_widgets.widgets import explorer as module
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import AttribError, ComponentError, PositionError, TargetError
 from attrib_widgets.words.targets import log_prob, logit, logit_diff, score
+from fixtures import tokenizers
 
 JAPAN = "The capital of Japan is"
 
@@ -403,9 +404,20 @@ def test_an_id_that_has_a_text_is_kept_as_its_text(explorer):
     model = explorer.model
     explorer.ask(target=model.single_token(" Rome"))
     assert explorer.attribution.target == logit(" Rome")
-    byte = next(i for i in range(model.vocab_size) if model.token(i) == "\ufffd")  # a part of a longer character
+    byte = model.token_ids("🤗")[0]  # a part of a longer character
     explorer.ask(target=byte)
-    assert explorer.attribution.target == logit(byte)
+    assert explorer.attribution.target == logit("<0xF0>")
+
+
+def test_an_id_without_a_text_of_its_own_is_kept_as_an_id():
+    tokenizer = tokenizers.byte_level(added=[" Paris"])
+    model = tokenizers.model(tokenizer)
+    piece, added = (tokenizer.convert_tokens_to_ids(t) for t in ("ĠParis", " Paris"))
+    other = ({piece, added} - {model.single_token(" Paris")}).pop()
+    explorer = explore(model, "The", " Paris")
+    explorer.ask(target=other)
+    assert explorer.attribution.target == logit(other) and f"aw.logit({other})" in header(explorer)["python"]["setup"]
+    explorer.close()
 
 
 def test_another_model_in_a_folder_called_demo_is_not_the_embedded_one(tmp_path):
@@ -562,4 +574,43 @@ def test_half_precision_adds_up_with_its_rounding():
     bars = (x["patterns"][:, :, t] * x["carry"]).sum(-1) * x["dest"][:, t][:, None] + x["value_bias"]
     slack = 1e-3 * (np.abs(x["carry"]) * x["patterns"][:, :, t]).sum(-1) + 1e-4
     assert (np.abs(bars + x["head_rounding"] - explorer.attribution.heads.numpy()) <= slack).all()
+    explorer.close()
+
+
+# what is said of texts and tokens
+
+
+def test_words_that_were_never_seen_travel_with_the_prompt(demo):
+    explorer = explore(demo, "Mary had a little")
+    said = header(explorer)
+    strange = said["prompt"]["unseen"]
+    assert [said["prompt"]["tokens"][i] for i in strange["at"]] == [" h", "ad", " l", "it", "tle"]
+    assert strange["said"] == explorer.run.unseen_note and strange["said"] not in " ".join(said["notes"])
+    assert strange["code"] == 'aw.explore("gpt2", "Mary had a little")'
+    explorer.ask(prompt=PROMPT)
+    assert "unseen" not in header(explorer)["prompt"]
+    explorer.close()
+
+
+def test_the_better_token_is_one_click_away(demo):
+    """Both fields: what the button sends is the token with its space, and then nothing is left to say."""
+    explorer = explore(demo, PROMPT, "Paris", against="Berlin")
+    better = header(explorer)["better"]
+    assert [(b["field"], b["text"]) for b in better] == [("target", " Paris"), ("against", " Berlin")]
+    assert [b["note"] for b in better] == [n for n in header(explorer)["notes"] if "with its space" in n]
+    for b in better:
+        explorer._op_explain(Job(module._nothing), {b["field"]: b["text"]})
+    assert explorer.attribution.target == logit_diff(" Paris", " Berlin") and "better" not in header(explorer)
+    explorer.ask(target=logit(["Paris", "Rome"]))
+    assert "better" not in header(explorer) and len(header(explorer)["notes"]) == 2, "of a set it is only said"
+    explorer.close()
+
+
+def test_a_byte_that_is_shown_can_be_typed(demo):
+    explorer = explore(demo, PROMPT)
+    explorer._op_explain(Job(module._nothing), {"target": "<0xF0>", "against": "<0x9F>"})
+    said = header(explorer)["target"]
+    assert (said["text"], said["against"]["text"]) == ("<0xF0>", "<0x9F>")
+    assert said["id"] == demo.tokenizer.convert_tokens_to_ids("\u00f0")
+    assert 'aw.logit_diff("<0xF0>", "<0x9F>")' in header(explorer)["python"]["setup"]
     explorer.close()

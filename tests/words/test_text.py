@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrib_widgets.words.text import number, others_label, power, signed, visible
+from attrib_widgets.words.text import number, others_label, power, signed, spelled, unspelled, visible
 
 
 def test_numbers_and_tokens_as_people_read_them():
@@ -26,3 +26,14 @@ def test_the_minus_is_a_true_one_everywhere():
 
 def test_rows_left_out_are_counted():
     assert [others_label(n) for n in (1, 2)] == ["1 other", "2 others"]
+
+
+def test_odd_bytes_are_printed_as_bytes_and_read_back():
+    assert spelled("né 🤗".encode()) == "né 🤗"
+    assert spelled("🤗".encode()[:2]) == "<0xF0 0x9F>"
+    assert spelled(b" \xe4\xbd") == " <0xE4 0xBD>" and spelled(b"\xa4") == "<0xA4>"
+    assert spelled("é".encode() + b"\xf0") == "é<0xF0>"
+    for data in (b"\xf0", b" \xe4\xbd", b"a\xff\xfeb\x80", "é".encode() + b"\xf0"):
+        assert unspelled(spelled(data)) == data
+    for text in (" Paris", "", "<0x>", "<0xf0>", "<0xF0", "0xF0", "<0xF00>"):
+        assert unspelled(text) is None

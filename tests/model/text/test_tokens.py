@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.words.text import spelled, unspelled
+from attrib_widgets.words.text import visible
 from fixtures import families, tokenizers
 
 HARD = [
@@ -45,17 +45,6 @@ def made():
 
 
 # -- printing ------------------------------------------------------------------------------------------------------
-def test_odd_bytes_are_printed_as_bytes_and_read_back():
-    assert spelled("né 🤗".encode()) == "né 🤗"
-    assert spelled("🤗".encode()[:2]) == "<0xF0 0x9F>"
-    assert spelled(b" \xe4\xbd") == " <0xE4 0xBD>" and spelled(b"\xa4") == "<0xA4>"
-    assert spelled("é".encode() + b"\xf0") == "é<0xF0>"
-    for data in (b"\xf0", b" \xe4\xbd", b"a\xff\xfeb\x80", "é".encode() + b"\xf0"):
-        assert unspelled(spelled(data)) == data
-    for text in (" Paris", "", "<0x>", "<0xf0>", "<0xF0", "0xF0", "<0xF00>"):
-        assert unspelled(text) is None
-
-
 @pytest.mark.parametrize("form", tokenizers.FORMS)
 def test_every_token_that_is_printed_can_be_typed(made, form):
     """The whole vocabulary: text to id and back."""
@@ -104,7 +93,7 @@ def test_a_phrase_is_explained_as_typed(made, form, text):
     phrase = aw.attribute(run, aw.phrase(text))
     assert b"".join(model.pieces.of(i) for i in phrase.ids) == text.encode(), phrase.tokens
     assert phrase.run.ids == run.ids + phrase.ids and phrase.exact
-    assert phrase.title().startswith(f"“{aw.words.text.visible(text)}”") or len(text) > 30
+    assert phrase.title().startswith(f"“{visible(text)}”") or len(text) > 30
     assert model.joined(phrase.ids) == text
     assert list(phrase.tokens) == [model.token(i) for i in phrase.ids]
 
