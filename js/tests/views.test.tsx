@@ -564,7 +564,7 @@ describe("texts and tokens", () => {
     const model = new HostModel({ kind: "explorer", state: state(explorer(undefined, changes)), selected: "", source: -1, options: { hidden: [] } }, (m) => sent.push(m as never));
     end = widget.render({ model, el });
     const [button, ...more] = [...el.querySelectorAll<HTMLElement>('[data-part="better"]')];
-    expect([button?.textContent, button?.parentElement?.textContent, more.length]).toEqual(["use ·Rome", `${note}use ·Rome`, 0]);
+    expect([button?.textContent, button?.parentElement?.textContent, more.length]).toEqual(["use ·Rome", `${note} use ·Rome`, 0]);
     button?.click();
     await tick();
     expect(sent.find((m) => m.op === "explain")?.args).toMatchObject({ against: " Rome", target: null, prompt: null });

@@ -587,8 +587,11 @@ def test_words_that_were_never_seen_travel_with_the_prompt(demo):
     assert [said["prompt"]["tokens"][i] for i in strange["at"]] == [" h", "ad", " l", "it", "tle"]
     assert strange["said"] == explorer.run.unseen_note and strange["said"] not in " ".join(said["notes"])
     assert strange["code"] == 'aw.explore("gpt2", "Mary had a little")'
-    explorer.ask(prompt=PROMPT)
+    explorer.ask(prompt=PROMPT, corrupted="The capital of Narnia is")
     assert "unseen" not in header(explorer)["prompt"]
+    other = header(explorer)["corrupted"]
+    assert "".join(other["tokens"][i] for i in other["unseen"]["at"]) == " Narnia"
+    assert other["unseen"]["said"] == explorer.corrupted.unseen_note
     explorer.close()
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ...analysis.attribution.attribution import Attribution
     from ...analysis.heads.all_heads import HeadTable
     from ...model.model import Model
+    from ...model.run import Run
     from ...words.components import Component
     from ..question import Explanation
 
@@ -103,9 +104,13 @@ def _prompt(a: Attribution) -> contract.Prompt:
         "position": a.position,
     }
     if run.unseen:
-        at = sorted({p for word in run.unseen for p in word.positions})
-        prompt["unseen"] = {"at": at, "said": run.unseen_note, "code": LARGER(python.quoted(run.text))}
+        prompt["unseen"] = _unseen(run)
     return prompt
+
+
+def _unseen(run: Run) -> contract.Unseen:
+    at = sorted({p for word in run.unseen for p in word.positions})
+    return {"at": at, "said": run.unseen_note, "code": LARGER(python.quoted(run.text))}
 
 
 def _better(target: Target, a: Attribution) -> list[contract.Better]:
@@ -183,7 +188,7 @@ def _corrupted(e: Explanation) -> contract.Corrupted | None:
     here, there = e.run, other.run
     aligned = here.n_positions == there.n_positions
     pairs = enumerate(zip(here.ids, there.ids, strict=False))
-    return {
+    found: contract.Corrupted = {
         "text": there.text,
         "tokens": there.tokens,
         "special": there.special,
@@ -191,6 +196,9 @@ def _corrupted(e: Explanation) -> contract.Corrupted | None:
         "differs": [i for i, (a, b) in pairs if a != b] if aligned else [],
         "gap": float(e.attribution.actual - other.actual),
     }
+    if there.unseen:
+        found["unseen"] = _unseen(there)
+    return found
 
 
 def _examples(model: Model) -> list[contract.Example]:

@@ -60,6 +60,16 @@ export interface Candidate {
   logit: number;
 }
 
+/** Words of a prompt that the model never saw in training. */
+export interface Unseen {
+  /** positions of their tokens */
+  at: number[];
+  /** a sentence */
+  said: string;
+  /** the line of Python that asks a model that reads any text */
+  code: string;
+}
+
 /** The prompt to compare with. */
 export interface Corrupted {
   text: string;
@@ -69,6 +79,7 @@ export interface Corrupted {
   aligned: boolean;
   differs: number[];
   gap: number;
+  unseen?: Unseen;
 }
 
 /** Who leads, and with how much of what. */
@@ -86,16 +97,6 @@ export interface About {
   granularity: string;
   reason: string;
   dtype: string;
-}
-
-/** Words of the prompt that the model never saw in training. */
-export interface Unseen {
-  /** positions of their tokens */
-  at: number[];
-  /** a sentence */
-  said: string;
-  /** the line of Python that asks a model that reads any text */
-  code: string;
 }
 
 /** The prompt, token by token, and the position that is explained. */

@@ -74,6 +74,17 @@ class Candidate(TypedDict):
     logit: float
 
 
+class Unseen(TypedDict):
+    """Words of a prompt that the model never saw in training."""
+
+    #: positions of their tokens
+    at: list[int]
+    #: a sentence
+    said: str
+    #: the line of Python that asks a model that reads any text
+    code: str
+
+
 class Corrupted(TypedDict):
     """The prompt to compare with."""
 
@@ -84,6 +95,7 @@ class Corrupted(TypedDict):
     aligned: bool
     differs: list[int]
     gap: float
+    unseen: NotRequired[Unseen]
 
 
 class Leading(TypedDict):
@@ -103,17 +115,6 @@ class About(TypedDict):
     granularity: str
     reason: str
     dtype: str
-
-
-class Unseen(TypedDict):
-    """Words of the prompt that the model never saw in training."""
-
-    #: positions of their tokens
-    at: list[int]
-    #: a sentence
-    said: str
-    #: the line of Python that asks a model that reads any text
-    code: str
 
 
 class Prompt(TypedDict):

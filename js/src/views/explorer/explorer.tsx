@@ -76,7 +76,7 @@ function Finding() {
       {!hidden &&
         (notes ?? []).map((note) => (
           <p class="aw-sub">
-            {note}
+            {note}{" "}
             {kind === "explorer" &&
               !store.fixed.value &&
               better?.map(

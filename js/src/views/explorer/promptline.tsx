@@ -2,7 +2,7 @@
 import { percent, plain, tokenText } from "../../core/maths/format";
 import { NEEDS_KERNEL } from "../../core/state/answers";
 import type { Reading } from "../../core/state/reading";
-import type { Field, Named } from "../../core/types";
+import type { Field, Named, Unseen } from "../../core/types";
 import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { Names, namesText, TargetName, Token } from "../parts/names";
@@ -42,7 +42,7 @@ export function PromptLine() {
           </div>
         )}
       </div>
-      <Unseen reading={reading} editable={editable} />
+      <UnseenWords of={reading.header.prompt.unseen ?? reading.header.corrupted?.unseen} editable={editable} />
       {!inner && <CorruptedLine reading={reading} editable={editable} />}
     </div>
   );
@@ -75,14 +75,13 @@ function Examples({ fill }: { fill?: (text: string) => void }) {
 }
 
 /** Words that the model never saw: what to try, and the line for a model that reads any text. */
-function Unseen({ reading, editable }: { reading: Reading; editable: boolean }) {
+function UnseenWords({ of, editable }: { of: Unseen | undefined; editable: boolean }) {
   const { store } = useView();
-  const { unseen } = reading.header.prompt;
-  if (!unseen) return null;
+  if (!of) return null;
   return (
     <div class="aw-small" data-part="unseen">
       <p>
-        {unseen.said}. A larger model reads any text: <code>{unseen.code}</code>
+        {of.said}. A larger model reads any text: <code>{of.code}</code>
       </p>
       {editable && !store.fixed.value && store.screen.editing.value !== "prompt" && <Examples />}
     </div>
@@ -245,7 +244,7 @@ function CorruptedLine({ reading, editable }: { reading: Reading; editable: bool
         <span class="aw-quiet aw-lead">compared with</span>
         <div class="aw-toks">
           {corrupted.tokens.map((token, i) => (
-            <span key={i} ref={i === corrupted.differs[0] ? shown : null} class={`aw-tok ${differs.has(i) ? "aw-differs" : ""} ${corrupted.special.includes(i) ? "aw-special" : ""}`}>
+            <span key={i} ref={i === corrupted.differs[0] ? shown : null} class={`aw-tok ${differs.has(i) ? "aw-differs" : ""} ${corrupted.unseen?.at.includes(i) ? "aw-strange" : ""} ${corrupted.special.includes(i) ? "aw-special" : ""}`}>
               <Token text={token} />
             </span>
           ))}
