@@ -1,8 +1,8 @@
 """The embedded model: where its files are, and prompts that show what it can do.
 
 Nothing heavy is imported here. What the model was taught is in `making/`: `facts`, `phrasings` and `corpus`, what it is
-asked in `cases`, how it was made in `train`. How well it does what it was taught is in `evaluation.json` beside the
-weights (in `files/`), and in words in `model.card`.
+asked in `cases`, how it was made in `train`. In `files/`, beside the weights, `words.txt` lists every word that it was
+shown, and `evaluation.json` says how well it does what it was taught; in words that is in `model.card`.
 """
 
 from __future__ import annotations

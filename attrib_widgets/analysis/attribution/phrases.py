@@ -260,7 +260,7 @@ def _typed(model: Model, text: str) -> list[int]:
         raise TargetError(f"{text!r} has no tokens here.", 'Give for example " Paris, the", or token ids.')
     if not model.reads(ids, text):
         raise TargetError(
-            f"{text!r} holds what this tokenizer does not know: it reads {model.joined(ids)!r}.",
+            f"{text!r} holds what this tokenizer does not know, or writes otherwise: it reads {model.joined(ids)!r}.",
             "Write it in words of its vocabulary, or as token ids.",
         )
     return [model.single_token(i) for i in ids]

@@ -72,13 +72,13 @@ class TokenEffects(Result):
         return f"Without {visible(self.run.tokens[best])} ({best}) the {self.metric} changes by {signed(value)}"
 
     def summary(self) -> Table:
-        order = sorted(strongest(self.values, 12))
+        told = ~self.values.isnan()  # special tokens stay; a cancelled draw did not come
+        order = [p for p in sorted(strongest(self.values, 12)) if told[p]]
         rows = [
             [str(p), visible(self.run.tokens[p]), number(float(self.spread[p])), signed(float(self.values[p]), 3)]
             for p in order
-            if p not in self.run.special
         ]
-        bars: list[float | None] = [float(self.values[p]) for p in order if p not in self.run.special]
+        bars: list[float | None] = [float(self.values[p]) for p in order]
         note = f"each token replaced by {len(self.changed)} others; {self.metric} as it is: {number(self.base, 3)}"
         note = "\n".join([note, *self.cost.notes])
         return Table(self.title(), ["position", "token", "spread", self.unit], rows, bars, note, str(self.cost))

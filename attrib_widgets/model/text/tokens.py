@@ -132,7 +132,8 @@ class Tokens:
     def single_token(self, spec: str | int) -> int:
         """The id of a token given as id or as text: what :meth:`token` prints, bytes such as ``<0xF0>`` included.
 
-        Where several tokens have the same text it is the one that the tokenizer writes.
+        Where several tokens have the same text it is the one that the tokenizer writes. A text that it would write in
+        several tokens is a token all the same where there is one.
 
         Raises:
             TargetError: several tokens (named, with the nearest single-token choices), or an id without a logit.
@@ -145,8 +146,10 @@ class Tokens:
         ids = self.token_ids(spec)
         if len(ids) == 1 and self.reads(ids, spec):
             return self._with_logit(ids[0], f"{spec!r} is token {ids[0]}, which")
-        if (named := self._by_number(spec)) is not None:
-            return self._with_logit(named, f"Token {spec}")
+        # A token that the tokenizer itself never writes (two digits where it takes them one by one), or one by number.
+        named = next(iter(self.pieces.ids(spec.encode())), None)
+        if (named := self._by_number(spec) if named is None else named) is not None:
+            return self._with_logit(named, f"Token {spec!r}")
         if not ids:
             raise TargetError(f"{spec!r} has no tokens.", 'Give the text of one token, for example " Paris".')
         pieces = ", ".join(repr(self.token(i)) for i in ids)

@@ -50,6 +50,22 @@ def test_errors(family_model):
         aw.token_effects(family_model("gpt2"), families.PROMPT, 5, alternatives=[7])
 
 
+def test_a_prompt_of_one_token_prints_a_number_or_a_sentence():
+    model = aw.load("demo")
+    one = aw.token_effects(model, model.run("The", bos=False), " capital", draws=2)
+    assert one.run.n_positions == 1 and "nan" not in repr(one) and one.values.isfinite().all()
+    for prompt, position in ((model.run("", bos=True), -1), (model.run("The capital"), 0)):
+        with pytest.raises(aw.AttribError, match="special tokens stay"):
+            aw.token_effects(model, prompt, " capital", position=position)
+
+
+def test_nothing_finished_is_said_to_be_nothing():
+    model = aw.load("demo")
+    job = Job(lambda job: (job.cancel(), aw.token_effects(model, "The capital", " of", job=job))[1])
+    job.run()
+    assert job.result.title() == "No token was replaced" and "nan" not in repr(job.result)
+
+
 def test_a_cancelled_run_keeps_its_finished_draws(family_model):
     model = family_model("gpt2")
     every = aw.token_effects(model, families.PROMPT, 17, draws=4)
