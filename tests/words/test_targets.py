@@ -237,6 +237,7 @@ def test_a_missing_space_is_said_on_both_sides(demo):
 
 TOLD = {
     "attribute": lambda m, c, k: aw.attribute(m.run(c), " Paris", against="Berlin"),
+    "phrase": lambda m, c, k: aw.attribute(m.run(c), aw.phrase("Berlin, the")),
     "log_prob": lambda m, c, k: aw.attribute(m.run(c), aw.log_prob("Berlin")),
     "explore": lambda m, c, k: aw.explore(m, c, " Paris", against="Berlin").attribution,
     "lens": lambda m, c, k: aw.logit_lens(m.run(c), "Berlin"),

@@ -22,7 +22,7 @@ from ...words.targets import Phrase, Target
 from ...words.text import number, signed, visible
 from ..inputs import as_run
 from ..reading.logits import CHUNK
-from ..reading.resolve import refuse_capped
+from ..reading.resolve import missing_spaces, refuse_capped
 from .attribution import Attribution, assembled, top_rows
 from .many import closed_each
 
@@ -43,12 +43,14 @@ class PhraseAttribution(Sum):
     Attributes:
         run: prompt and continuation, recorded in one pass.
         start: position of the phrase's first token; ``parts[i]`` explains the token at ``start + i``.
+        notes: remarks for the reader.
     """
 
     run: Run
     start: int
     parts: list[Attribution]
     unit: str
+    notes: list[str] = field(default_factory=list)
     _told: tuple[Tensor, Tensor] | None = field(default=None, init=False)
     _likeliest: list[list[tuple[str, float]]] = field(default_factory=list, init=False)
 
@@ -184,6 +186,7 @@ class PhraseAttribution(Sum):
         most = ", ".join(f"{c} {signed(v)}" for c, v in self.top(3) if c.writes)
         where = visible(self.run.model.joined(self.run.ids[max(0, self.start - 12) : self.start]))
         note = f"after {'…' if self.start > 12 else ''}{where}" + (f"\nmost over all tokens: {most}" if most else "")
+        note = "\n".join([note, *self.notes])
         columns = ["token", "probability", "entropy", "leading", self.unit]
         return Table(self.title(), columns, rows, [*bars], note, "   ".join(self.checks()))
 
@@ -236,7 +239,9 @@ def attribute_phrase(
     places = range(start - 1, start - 1 + len(ids))
     found = zip(ids, closed_each(run, ids, places, kind), strict=True)
     parts = [assembled(run, Target(kind, (token,)), reading, rows) for token, (reading, rows) in found]
-    return PhraseAttribution(run, start, parts, target.unit)
+    typed = Target("logit", (run.tokens[start],)) if target.text is not None else None
+    said = [] if typed is None else [better.note for better in missing_spaces(typed, run, start - 1)]
+    return PhraseAttribution(run, start, parts, target.unit, [*run.notes, *said])
 
 
 def _ids(run: Run, target: Phrase, start: int) -> list[int]:

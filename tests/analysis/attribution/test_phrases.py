@@ -204,7 +204,7 @@ def test_a_phrase_is_never_replaced_by_unknown_tokens():
     words = ["The", "capital", "of", "France", "is", "Paris", "<unk>"]
     model = aw.load(families.build("llama"), tokenizer=families.word_tokenizer(words))
     run = model.run("The capital of France is")
-    with pytest.raises(aw.TargetError, match="does not know: it reads '<unk>Paris'"):
+    with pytest.raises(aw.TargetError, match="writes otherwise: it reads '<unk>Paris'"):
         aw.attribute(run, aw.phrase("Atlantis Paris"))
     with pytest.raises(aw.TargetError, match="has no tokens here"):
         aw.attribute(run, aw.phrase(" "))

@@ -83,6 +83,7 @@ def test_it_is_one_sentence_everywhere(model):
     )
     a = aw.attribute(run)
     assert a.notes[0] == note and note in repr(a) and note in repr(run)
+    assert note in repr(aw.attribute(run, aw.phrase(" lamb")))
     assert aw.explore(model, "Mary had a little").attribution.notes == a.notes
     assert unseen_note("x", ["a"]).startswith("x never saw “a” in")
     assert unseen_note("x", ["a", "b", "a", "c", "d", "e"]).startswith("x never saw “a”, “b”, “c” and 2 others in")
