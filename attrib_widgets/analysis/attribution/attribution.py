@@ -23,6 +23,7 @@ from ..opening.features import Features, features
 from ..opening.heads import sources, through
 from ..opening.mlps import ExpertContributions, experts, neurons
 from ..opening.results import Contributions, Through, Worked, Writes
+from ..opening.totals import TokenTotals, token_totals
 from ..opening.trace import Trace, trace
 from ..opening.vectors import worked, writes
 from ..reading.decomposition import Closed, absent_heads, closed, decompose
@@ -218,11 +219,26 @@ class Attribution(Sum):
                 exact in sum, but silent on why the gates were open (a transcoder's answer is of the same kind).
                 Costs one more forward pass per level.
 
+        It is titled with :meth:`token_totals`, its limit when nothing is pruned; how much was is said in its last line.
+
         Raises:
             AttribError: an argument out of range.
             GranularityError: the recorded tensors do not add up on this prompt.
         """
         return trace(self, depth, keep, mlps)
+
+    def token_totals(self, mlps: Literal["stop", "frozen"] = "frozen") -> TokenTotals:
+        """What each token of the prompt put into this number by all paths: the limit of :meth:`trace`, nothing pruned.
+
+        Attention patterns and norm scales are held, and with ``mlps="frozen"`` the gates of MLPs, as in :meth:`trace`;
+        the totals of the embedding at every position, of what is not opened, and the constants (biases) sum to the
+        number. Costs one forward pass (none with ``"stop"``) and one backward pass.
+
+        Raises:
+            AttribError: another way to treat MLPs.
+            GranularityError: the recorded tensors do not add up on this prompt.
+        """
+        return token_totals(self, mlps)
 
     def _head(self, which: ComponentLike) -> Component:
         self._need_heads()
