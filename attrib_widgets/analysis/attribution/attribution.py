@@ -19,6 +19,7 @@ from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import ComponentError, GranularityError
 from ...words.targets import AnyTarget, TokenSet, rather_than
 from ...words.text import number, signed
+from ..opening.choice import Choice, choice
 from ..opening.features import Features, features
 from ..opening.heads import sources, through
 from ..opening.mlps import ExpertContributions, experts, neurons
@@ -149,6 +150,23 @@ class Attribution(Sum):
     def through(self, head: ComponentLike) -> Through:
         """The contribution of ``head`` split over source token and upstream part, pattern and norms frozen."""
         return through(self, self._head(head))
+
+    def choice(self, head: ComponentLike, key: int | None = None, against: int | None = None) -> Choice:
+        """Why ``head`` looked at one key rather than at another: the difference of two scores, by who wrote the keys.
+
+        A row is what a part wrote at ``key`` minus what it wrote at ``against``, each through its own frozen norm, with
+        the query of this attribution's position held. The rows sum to the difference of the two scores (after a soft
+        cap, where there is one), and e to the power of it is how many times the attention ``key`` got.
+
+        Args:
+            key: None is the token that the head read most.
+            against: None is the strongest other key.
+
+        Raises:
+            PositionError: a key after the query or outside the head's window, the same one twice, or no other.
+            GranularityError: scores of this model were not shown to be exact.
+        """
+        return choice(self, self._head(head), key, against)
 
     def neurons(self, layer: int | ComponentLike) -> Contributions:
         """What each neuron of an MLP contributed. Costs one more forward pass, up to that layer."""

@@ -60,8 +60,8 @@ class Erasure(Result):
     """What became of one part's write at one position.
 
     ``remaining[i]`` is the share of it in what layer ``first + i`` reads (the last: the final norm); 1 where nothing
-    was removed, above 1 where it was amplified, below 0 where later parts wrote more against it than it was. ``opposed``
-    are parts that write against it whether it is there or not. ``share`` is the size of its bar over the largest's.
+    was removed, above 1 where it was amplified, below 0 where later parts wrote more against it than it was.
+    ``opposed`` are parts that write against it whether it is there or not; ``share`` is its bar over the largest.
     """
 
     writer: Component
