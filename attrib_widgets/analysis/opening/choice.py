@@ -52,6 +52,7 @@ def choice(a: Attribution, head: Component, key: int | None = None, against: int
 @torch.no_grad()
 def choice_at(run: Run, head: Component, query: int, key: int | None = None, against: int | None = None) -> Choice:
     """The same from any position ``query``, which counts from 0."""
+    run.check_fresh()
     model = run.model
     need_scores(model)
     layer, index = head.layer or 0, head.index or 0
@@ -84,8 +85,8 @@ def choice_at(run: Run, head: Component, query: int, key: int | None = None, aga
         f"score of {tokens[1]} minus that of {tokens[2]}",
         apart,
         "nats",
-        note=f"What was written at {tokens[1]} ({chosen}) minus what was written at {tokens[2]} ({rival}), for one query; "
-        f"before the softmax {signed(one.actual)} minus {signed(other.actual)}: observed, not yet tested.",
+        note=f"What was written at {tokens[1]} ({chosen}) minus what was written at {tokens[2]} ({rival}), for one "
+        f"query; before the softmax {signed(one.actual)} minus {signed(other.actual)}: observed, not yet tested.",
         query=query,
         key=chosen,
         against=rival,
