@@ -24,7 +24,18 @@ from ...words.several import named
 from ...words.targets import TokenSet, rather_than
 from ..experiments.cells import Cell, RunDonor, cell
 from ..experiments.metrics import Metric, MetricLike, metric_of
-from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length, ends_of, measured
+from ..experiments.pairs import (
+    Cost,
+    Direction,
+    as_pairs,
+    check_one_length,
+    ends_of,
+    measured,
+    name_of,
+    skipped,
+    targets_of,
+    unit_of,
+)
 from ..inputs import positions_in
 from .sets import EMBEDDING, Answer, Circuit, Kept, Side
 
@@ -48,13 +59,14 @@ def circuit(
     clean: Any,
     corrupted: Any,
     parts: Any,
-    target: MetricLike | None = None,
+    target: MetricLike | Sequence[MetricLike] | None = None,
     *,
-    against: TokenSet | None = None,
+    against: TokenSet | Sequence[TokenSet] | None = None,
     order: Order = "given",
     halves: int = HALVES,
     tau: float = TAU,
     position: int = -1,
+    skip: int | Sequence[int] = (),
     seed: int = 0,
     job: Job | None = None,
     budget: int | None = None,
@@ -77,6 +89,7 @@ def circuit(
         halves: how many random halves of C are dropped for completeness (those of ``seed``).
         tau: a part is idle where dropping it changes f(C) by less.
         position: where the metric is read.
+        skip: numbers of pairs to leave out, counted from 0.
         job: a worker's job: told of the progress, and asked between passes whether to stop.
         budget: bytes that a pass may take; None asks the device.
 
@@ -91,25 +104,25 @@ def circuit(
     count = whole(halves)
     if count is None or count < 0 or not tau > 0:
         raise AttribError(f"halves={halves!r} and tau={tau!r} are out of range.", "Give 0 or more, and above 0.")
-    pairs = as_pairs(model, clean, corrupted, position)
+    left_out = skipped(skip, clean)
+    pairs = as_pairs(model, clean, corrupted, position, left_out)
     first = pairs[0][0]
     chosen = [_part(first, spec) for spec in named(parts)]
     if not chosen:
         raise ComponentError("There are no parts.", NAMED)
     if any(c.positions is not None for c in chosen):
-        check_one_length(pairs)
-    target = rather_than(target, against, first.model.single_token)
-    metrics, remarks = _questions(pairs, target, position)
-    drops = _drops(len(chosen), count, seed)
+        check_one_length([run for run, _ in pairs])
+    targets = targets_of(target, against, clean, left_out, first.model.single_token)
+    metrics, remarks = _questions(pairs, targets, position)
+    name, unit, drops = name_of(metrics), unit_of(metrics), _drops(len(chosen), count, seed)
     cost, sides = Cost(), {}
     directions: tuple[Direction, Direction] = ("noise", "denoise")
     for direction in directions:
         sides[direction] = _side(pairs, chosen, metrics, direction, drops, order, tau, position, cost, job, budget)
-    same = len({m.name for m in metrics}) == 1
-    name = metrics[0].name if same else "each pair's own answer minus its rival"
     every, where = len(universe(first.model)), first.position(position)
     labels = [_label(c) for c in chosen]
-    return Circuit(pairs, chosen, labels, sides, name, metrics[0].unit, where, every, order, seed, cost, remarks)
+    args = (pairs, chosen, labels, sides, name, unit, where, every, order, seed, cost)
+    return Circuit(*args, remarks=remarks, left_out=left_out)
 
 
 def planned(parts: int, pairs: int = 1, halves: int = HALVES) -> int:
@@ -181,20 +194,19 @@ def _others(run: Run, parts: Sequence[Cell]) -> list[Cell]:
 
 
 def _questions(
-    pairs: Sequence[tuple[Run, Run]], target: MetricLike | None, position: int
+    pairs: Sequence[tuple[Run, Run]], targets: Sequence[MetricLike | None], position: int
 ) -> tuple[list[Metric], list[str]]:
     """What is measured in every pair, and what is to be said of it."""
     metrics, alike = [], []
-    for i, (clean, corrupted) in enumerate(pairs):
-        asked = target
-        if target is None:
+    for i, ((clean, corrupted), asked) in enumerate(zip(pairs, targets, strict=True)):
+        if asked is None:
             answer, rival = (run.top(1, position)[0].id for run in (clean, corrupted))
             asked = answer if answer == rival else rather_than(answer, rival)
             alike += [i] if answer == rival else []
         metrics.append(metric_of(asked, clean, clean.position(position)))
     if not alike:
         return metrics, []
-    which = "both runs" if len(pairs) == 1 else f"both runs of pairs {', '.join(map(str, alike))}"
+    which = "both runs" if len(pairs) == 1 else f"both runs of {len(alike)} of the pairs"
     return metrics, [f"{which} give the same answer, so there is no rival: its own logit is measured"]
 
 

@@ -16,7 +16,7 @@ from ...words.places import Place
 from ...words.text import number, signed, visible
 from ..experiments.cells import Cell
 from ..experiments.pairs import Cost, Direction
-from ..experiments.statistics import ratio_of_means, small_gaps
+from ..experiments.statistics import between, counted, interval_of, ratio_of_means, said_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,6 +99,12 @@ class Side:
         f = ratio_of_means(self.patched - self.other[:, None], self.own - self.other)
         return torch.where(self.done, f, torch.nan)
 
+    def interval(self, kept: Kept) -> tuple[float, float] | None:
+        """95 % interval of f of one set over pairs; None for fewer than eight, NaN where too few of them show it."""
+        at = self.sets.index(kept)
+        found = interval_of((self.patched - self.other[:, None])[:, [at]], self.own - self.other)
+        return None if found is None else (float(found[0, 0]), float(found[0, 1]))
+
     def each_pair(self, kept: Kept) -> Float[Tensor, "pair"]:
         """f of one set in every pair."""
         return (self.patched[:, self.sets.index(kept)] - self.other) / (self.own - self.other)
@@ -177,6 +183,7 @@ class Circuit(Result):
     Attributes:
         pairs: (clean, corrupted) runs; parts: the circuit, one cell a part; position: where the metric is read.
         total: how many parts (heads, MLPs, embedding) the model has.
+        left_out: numbers of the pairs that were given and left out (``skip=``).
         order: how the curve over size orders the parts, ``"given"`` or ``"effect"``.
     """
 
@@ -192,6 +199,7 @@ class Circuit(Result):
     seed: int
     cost: Cost
     remarks: list[str] = field(default_factory=list)
+    left_out: tuple[int, ...] = ()
 
     @property
     def model(self) -> Model:
@@ -250,15 +258,7 @@ class Circuit(Result):
     @property
     def notes(self) -> list[str]:
         """Remarks for the reader."""
-        n = len(self.pairs)
-        first = "n = 1: one pair of prompts" if n == 1 else f"n = {n} pairs"
-        if n > 1:
-            each = [s.each_pair(s.all) for s in self.sides.values()]
-            spans = [f"{number(float(f.min()))} to {number(float(f.max()))}" for f in each]
-            first += f"; pair by pair the set alone has {spans[0]} (clean) and {spans[1]} (corrupted)"
-        notes = [first]
-        if small := small_gaps(self.gap):
-            notes.append(f"pairs with hardly any gap: {', '.join(map(str, small))}")
+        notes = [f"n = {len(self.pairs)}: {counted(len(self.pairs), self.left_out)}", *said_of(self.gap, self.left_out)]
         if self.blind:
             notes.append(
                 "the set has no embedding where the prompts differ: alone it reads the other prompt, so f(C) is 0; "
@@ -274,6 +274,8 @@ class Circuit(Result):
         words = []
         if alone and rest and len(self.pairs) == 1:
             words.append(f"the set alone says {alone[0]}, all but it {rest[0]}")
+        if (spread := side.interval(side.all)) is not None:
+            words.append(f"f(C) {between(*spread)} (95 % interval)")
         if self.blind:
             return f"kept in the {RUNS[side.direction]} run: {'; '.join(words)}" if words else ""
         words.append(

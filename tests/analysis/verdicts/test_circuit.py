@@ -158,9 +158,29 @@ def test_pairs_each_with_its_own_answer():
         gaps = [float(s.own - s.other) for s in each]
         mean = sum(g * s.faithfulness for g, s in zip(gaps, each, strict=True)) / sum(gaps)
         assert side.faithfulness == pytest.approx(mean, abs=1e-6)
-    assert both.metric == "each pair's own answer minus its rival" and "n = 2 pairs" in repr(both)
+    assert both.metric.startswith("target of its own in each pair: logit of “·Paris” minus “·Berlin”")
+    assert "n = 2: 2 pairs" in repr(both) and "no intervals" in repr(both) and side.interval(side.all) is None
+    named = aw.circuit(model, clean, corrupted, parts, [" Paris", " Madrid"], against=[" Berlin", " Tokyo"])
+    assert named.metric == both.metric and named.faithfulness == pytest.approx(both.faithfulness)
+    left = aw.circuit(model, clean, corrupted, parts, skip=1)
+    assert left.faithfulness == pytest.approx(single[0].faithfulness, abs=1e-6) and "1 of 2 pairs" in repr(left)
     alike = aw.circuit(model, CLEAN, "A capital of France is", parts)
     assert alike.metric == "logit of “·Paris”" and "no rival" in repr(alike)
+
+
+def test_a_task_has_an_interval_and_names_its_odd_pairs():
+    model = aw.load("demo")
+    clean, answers, rivals, corrupted = map(list, aw.demo.pairs("capitals", 9))
+    clean[3], corrupted[3] = corrupted[3], clean[3]
+    parts = ["embed", "L0.mlp", "L2H5", "L2H7", "L3H1", "L3H4", "L4.mlp"]
+    c = aw.circuit(model, clean, corrupted, parts, answers, against=rivals)
+    assert "skip=[3] leaves it out" in repr(c)
+    straight = aw.circuit(model, clean, corrupted, parts, answers, against=rivals, skip=[3])
+    assert straight.left_out == (3,) and "8 of 9 pairs" in repr(straight)
+    for side in straight.sides.values():
+        low, high = side.interval(side.all)
+        assert low < side.faithfulness < high < low + 0.5
+        assert f"f(C) {low:+.2f} to {high:+.2f} (95 % interval)" in repr(straight)
 
 
 def test_what_it_costs(family_model):
