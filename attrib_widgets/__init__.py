@@ -46,6 +46,8 @@ _HOMES = {
     "Paths": "analysis.experiments.paths",
     "erasure": "analysis.verdicts.erasure",
     "Erasure": "analysis.verdicts.erasure",
+    "circuit": "analysis.verdicts.circuit",
+    "Circuit": "analysis.verdicts.sets",
     "greedy_removal": "analysis.verdicts.removal",
     "Removal": "analysis.verdicts.removal",
     "token_effects": "analysis.experiments.token_effects",
@@ -159,6 +161,7 @@ if TYPE_CHECKING:
     from .analysis.lens.logit_lens import LogitLens as LogitLens
     from .analysis.lens.logit_lens import logit_lens as logit_lens
     from .analysis.opening.trace import Trace as Trace
+    from .analysis.verdicts.circuit import circuit as circuit
     from .analysis.verdicts.erasure import Erasure as Erasure
     from .analysis.verdicts.erasure import erasure as erasure
     from .analysis.verdicts.findings import Verification as Verification
@@ -166,6 +169,7 @@ if TYPE_CHECKING:
     from .analysis.verdicts.regions import Verdict as Verdict
     from .analysis.verdicts.removal import Removal as Removal
     from .analysis.verdicts.removal import greedy_removal as greedy_removal
+    from .analysis.verdicts.sets import Circuit as Circuit
     from .analysis.verdicts.verify import verify as verify
     from .model.anatomy.anatomy import QKV as QKV
     from .model.anatomy.anatomy import Anatomy as Anatomy

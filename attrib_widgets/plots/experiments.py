@@ -16,6 +16,7 @@ from ..analysis.verdicts.erasure import Erasure
 from ..analysis.verdicts.findings import Verification
 from ..analysis.verdicts.regions import borders
 from ..analysis.verdicts.removal import Removal
+from ..analysis.verdicts.sets import RUNS, Circuit
 from ..words.text import visible
 from .results import MINUS, PLUS, _axes, _bars, _largest, _map, figure_of
 
@@ -126,6 +127,23 @@ def _(result: Removal) -> Figure:
     labels = ["nothing removed", *(f"then {s.component}" for s in result.steps)]
     margins = [result.start, *(s.margin for s in result.steps)]
     return _bars(result.title(), labels, margins, "logit of the answer minus the best other", cumulative=False)
+
+
+@figure_of.register
+def _(result: Circuit) -> Figure:
+    """The curve over size in both directions, and the whole set's f."""
+    figure, axes = _axes(6.5, 4)
+    for side, colour in zip(result.sides.values(), (PLUS, MINUS), strict=True):
+        sizes, f = zip(*side.curve, strict=True)
+        name = f"kept in the {RUNS[side.direction]} run: CPR {side.cpr:.2f}, CMD {side.cmd:.2f}"
+        axes.plot(sizes, f, color=colour, marker="o", markersize=4, label=name)
+    for height in (0, 1):
+        axes.axhline(height, color="0.6", linewidth=0.8)
+    axes.set_xlabel(f"parts kept, in order {result.order}; the model has {result.total}")
+    axes.set_ylabel("f: 0 nothing, 1 everything")
+    axes.legend(frameon=False, fontsize=8)
+    axes.set_title(result.title(), loc="left", fontsize=10, wrap=True)
+    return figure
 
 
 @figure_of.register

@@ -19,6 +19,7 @@ from ..analysis.attribution.positions import PositionAttribution
 from ..analysis.heads.attention import Attention
 from ..analysis.lens.logit_lens import LogitLens
 from ..analysis.opening.results import Contributions, Through, Worked, Writes
+from ..analysis.opening.totals import TokenTotals
 from ..analysis.opening.trace import Node, Trace
 from ..words.text import others_label, signed, visible
 
@@ -159,6 +160,15 @@ def _(result: Through, k: int = 15) -> Figure:
     axes.set_title(f"Through {result.head}: source token and who wrote it ({result.unit})", loc="left", fontsize=10)
     figure.colorbar(image, ax=axes)
     return figure
+
+
+@figure_of.register
+def _(result: TokenTotals) -> Figure:
+    labels = [f"{visible(t)} ({p})" for p, t in enumerate(result.attribution.run.tokens)]
+    fixed = sum(v for _, v in result.constants)
+    return _bars(
+        result.title(), [*labels, "constants"], [*result.positions.tolist(), fixed], result.unit, cumulative=True
+    )
 
 
 @figure_of.register

@@ -299,9 +299,9 @@ def score(
         raise PositionError(f"against={against!r} is not a position.", "Count tokens from 0, or from the end.")
     if side == "key":
         raise TargetError(
-            "On the key side the two scores are read at two positions, so their rows are of different tokens.",
-            f'Explain each: aw.score("{found}", query={where[0]}, key={where[1]}, side="key") and the same with '
-            f"key={other}; one minus the other is the difference.",
+            "On the key side the two scores are read at two positions, so the difference is no single reading.",
+            f'a.choice("{found}", key={where[1]}, against={other}) of an attribution read at position {where[0]} '
+            "gives what was written at the one minus what was written at the other.",
         )
     if other == where[1]:
         raise TargetError("Both keys are the same position.", "Compare two different ones.")

@@ -3,7 +3,7 @@
  * written by tests/states.py), the same with other tokens, and small ones made by hand under the types of the contract.
  */
 import { half } from "../src/core/host/wire";
-import type { ExplorerHeader, FeatureCard, Features, Kind, Row, Trace, TraceHeader, Verdicts, Views } from "../src/core/types";
+import type { ExplorerHeader, FeatureCard, Features, Kind, PatchingHeader, Row, Trace, TraceHeader, Verdicts, Views } from "../src/core/types";
 import { type Given, pack } from "./pack";
 import states from "./states.json";
 
@@ -67,7 +67,7 @@ export function explorer(tokens = TOKENS, changes: Partial<ExplorerHeader> = {})
 /** Arrays for other tokens: patterns of several kinds, and sources that sum to the real bars. */
 function drawn(rows: Row[], valueOf: (id: string) => number, n: number, header: ExplorerHeader): Record<string, Given> {
   const next = random(7);
-  const found: Record<"patterns" | "carry" | "bias" | "norms" | "exact" | "through" | "why" | "whyBias" | "whyScore", number[]> = { patterns: [], carry: [], bias: [], norms: [], exact: [], through: [], why: [], whyBias: [], whyScore: [] };
+  const found: Record<"patterns" | "carry" | "bias" | "norms" | "exact" | "through" | "why" | "whyBias" | "whyScore" | "rival" | "rivalScore" | "choice", number[]> = { patterns: [], carry: [], bias: [], norms: [], exact: [], through: [], why: [], whyBias: [], whyScore: [], rival: [], rivalScore: [], choice: [] };
   header.why_key = [];
   for (let layer = 0; layer < LAYERS; layer++) {
     const keys: number[] = [];
@@ -100,6 +100,11 @@ function drawn(rows: Row[], valueOf: (id: string) => number, n: number, header: 
         found.whyBias.push(layer ? 0.4 : score);
       }
       found.whyScore.push(score);
+      found.rival.push(key ? 0 : 1);
+      found.rivalScore.push(score - 3);
+      const wrote = rows.map((r) => ((r.layer ?? -1) < layer && r.kind !== "norm.bias" ? next() : 0));
+      const all = wrote.reduce((a, b) => a + b, 0) || 1;
+      found.choice.push(...wrote.map((w) => (3 * w) / all));
     }
   }
   const lh = [LAYERS, HEADS];
@@ -114,6 +119,10 @@ function drawn(rows: Row[], valueOf: (id: string) => number, n: number, header: 
     why: { dtype: "f4", shape: [...lh, 2, rows.length], values: found.why },
     why_bias: { dtype: "f4", shape: [...lh, 2], values: found.whyBias },
     why_score: { dtype: "f4", shape: lh, values: found.whyScore },
+    why_rival: { dtype: "i4", shape: lh, values: found.rival },
+    why_rival_score: { dtype: "f4", shape: lh, values: found.rivalScore },
+    why_choice: { dtype: "f4", shape: [...lh, rows.length], values: found.choice },
+    why_choice_bias: { dtype: "f4", shape: lh, values: lh[0] ? found.rival.map(() => 0) : [] },
   };
 }
 
@@ -209,7 +218,7 @@ export const verdicts = (): Uint8Array =>
   view({ kind: "verdicts", ...tested().verdicts, window: [-0.1, 0.6], lines: [{ name: "tau", at: [[0.05, -10], [0.05, 10]] }], regions: [{ word: "sole path, and mediates", d: 0.2, n: 0.5, up: false }] }, {});
 
 /** Layers by positions: cell (layer, position) is worth 0.1 layer + 0.01 position; the last one was not computed. */
-export function patching(n = 6, layers = 4): Uint8Array {
+export function patching(n = 6, layers = 4, changes: Partial<PatchingHeader> = {}): Uint8Array {
   const cells = Array.from({ length: layers * n }, (_, i) => [Math.floor(i / n), i % n] as const);
   const tokens = n === 6 ? TOKENS : longPrompt(n);
   const grid = {
@@ -221,7 +230,7 @@ export function patching(n = 6, layers = 4): Uint8Array {
     cells: cells.map(([l, p]) => `L${l}.mlp @${p}`),
   };
   return view(
-    { kind: "patching", title: "L2.mlp @4 recovers most", share: "recovery", words: "clean parts put into the corrupted run", notes: ["n = 1: one pair of prompts"], cost: "1 pass instead of 24 forwards", gap: GAP, unit: "logits", position: n - 1, parallel: false, grids: [grid] },
+    { kind: "patching", title: "L2.mlp @4 recovers most", share: "recovery", words: "clean parts put into the corrupted run", estimated: false, notes: ["n = 1: one pair of prompts"], cost: "1 pass instead of 24 forwards", gap: GAP, unit: "logits", position: n - 1, parallel: false, grids: [grid], ...changes },
     {
       values: { dtype: "f4", shape: [cells.length], values: cells.map(([l, p]) => 0.1 * l + 0.01 * p) },
       known: { dtype: "i4", shape: [cells.length], values: cells.map((_, i) => Number(i < cells.length - 1)) },

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { cellNumber, digitsFor, digitsOfStep, percent, pieces, plain, signed, tiny, tokenText } from "../src/core/maths/format";
+import { cellNumber, digitsFor, digitsOfStep, percent, pieces, plain, signed, times, tiny, tokenText } from "../src/core/maths/format";
 
 it("prints signs, U+2212 for minus", () => {
   expect(signed(0.744)).toBe("+0.74");
@@ -59,4 +59,15 @@ describe("tokens", () => {
   it("leave other scripts and emoji alone", () => {
     for (const text of ["\u00e9l\u00e8ve", "\u6771\u4eac", "\u05e9\u05dc\u05d5\u05dd", "\u{1f600}", "</script>"]) expect(tokenText(text)).toBe(text);
   });
+});
+
+it("says a difference of scores as a ratio of attention", () => {
+  expect([7.579, 0.2, 0, -0.2, -20, 12].map(times)).toEqual([
+    "1,957 times",
+    "1.2 times",
+    "1.0 times",
+    "82\u00a0% of",
+    "<0.1\u00a0% of",
+    "more than 10,000 times",
+  ]);
 });

@@ -242,6 +242,18 @@ describe("the views of experiments", () => {
     expect(linked(at(1, null), at(2, 0), false)).toBe(true);
   });
 
+  it("says of an estimate that nothing was tested, and of what a grid is", () => {
+    const grid = { site: "parts", rows: ["L0", "L1"], layers: [0, 1], columns: ["H0", "H1"], positions: null, cells: ["L0H0", "L0H1", "L1H0", "L1H1"] };
+    const words = "estimated from gradients, not tested, for clean parts put into the corrupted run";
+    const estimate = show(patching(2, 2, { estimated: true, words, grids: [grid] }), "patching", FIXED);
+    expect(estimate.one('[data-part="patching"]')?.textContent).not.toContain("Tested");
+    expect(estimate.one(".aw-sub")?.textContent).toContain("Estimated from gradients, not tested, for clean parts");
+    expect(estimate.one("h3")?.textContent).toBe("heads, all positions together");
+    const exact = show(patching(2, 2, { grids: [{ ...grid, columns: ["H0", "MLP"] }] }), "patching", FIXED);
+    expect(exact.one(".aw-sub")?.textContent).toContain("Tested: clean parts put into the corrupted run.");
+    expect(exact.one("h3")?.textContent).toBe("heads and MLPs, all positions together");
+  });
+
   it("show a grid with its values, its cone and a selection that goes both ways", async () => {
     const { model, one, all, click } = show(patching(), "patching", FIXED);
     const cells = all('[role="gridcell"]');

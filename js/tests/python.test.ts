@@ -11,6 +11,7 @@ it("follows the selection", () => {
   expect(code({ tab: "pattern" })).toContain('"L3H5").patterns');
   expect(code({ tab: "pattern", weighting: "value" })).toContain('.weighted("value").patterns');
   expect(code({ tab: "pattern", weighting: "contribution" })).toContain('.weighted("contribution", target=a.target).patterns');
+  expect(code({ tab: "why" })).toContain('a.choice("L3H5", key=4)');
   expect(code({ tab: "why" })).toContain('aw.score("L3H5", query=5, key=4, side="query")');
   expect(code({ tab: "writes" })).toContain('a.writes("L3H5")');
   expect(code({ id: "L3.mlp", kind: "mlp", tab: "" })).toContain("a.neurons(3)");

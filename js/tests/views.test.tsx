@@ -75,7 +75,19 @@ describe("the explorer", () => {
   it("has a panel for every tab and every kind of row", async () => {
     const { one, click, model, all } = show(state());
     await click('[role="tab"][data-tab="why"]');
-    expect(one('[data-part="why"]')?.textContent).toContain("before the softmax");
+    expect(one('[data-part="choice"]')?.textContent).toBe(
+      "\u00b7is scores \u00b7France 7.58 above <s>, the strongest other token: 1,957 times its attention",
+    );
+    // One list, which sums to the difference of the two scores; the single score behind it.
+    const list = one('[data-part="why"] > .aw-bars');
+    expect(list?.getAttribute("aria-label")).toBe("Why \u00b7France rather than <s>");
+    expect([...(list?.querySelectorAll(".aw-name") ?? [])].slice(0, 3).map((e) => e.textContent)).toEqual(["L1.mlp", "L2.mlp", "L0.mlp"]);
+    const printed = [...(list?.querySelectorAll(".aw-val") ?? [])].map((e) => Number(e.textContent?.replace("\u2212", "-")));
+    expect(Math.abs(printed.reduce((a, b) => a + b, 0) - 7.58)).toBeLessThan(0.05);
+    expect(one('[data-part="why"] [data-part="sum"]')?.textContent).toContain("scores \u22121.16 minus \u22128.74");
+    const folded = one('[data-part="single"]') as HTMLDetailsElement | null;
+    expect([folded?.open, folded?.querySelectorAll(".aw-bars").length]).toEqual([false, 2]);
+    expect(folded?.querySelector("summary")?.textContent).toContain("by itself: \u22121.16 before the softmax");
     expect(one('[data-part="why"]')?.textContent).not.toContain("Click a token");
     expect(all('[data-part="why"] [aria-disabled="true"]').map((e) => e.dataset["i"])).toEqual(["0", "1", "2", "3", "5"]);
     expect(one('[data-part="why"] [data-i="1"]')?.title).toContain("Needs a running kernel");

@@ -155,6 +155,11 @@ def test_the_offline_page_embeds_the_rest(explorer):
         for side in (0, 1):
             total = x["why"][layer, head, side].sum() + x["why_bias"][layer, head, side]
             assert total == pytest.approx(x["why_score"][layer, head], abs=1e-3)
+        choice = a.choice(label)
+        assert int(x["why_rival"][layer, head]) == choice.against
+        total = x["why_choice"][layer, head].sum() + x["why_choice_bias"][layer, head]
+        assert total == pytest.approx(x["why_score"][layer, head] - x["why_rival_score"][layer, head], abs=1e-3)
+        assert total == pytest.approx(choice.total, abs=1e-3)
 
 
 def test_a_long_prompt_leaves_patterns_out(demo):

@@ -131,6 +131,17 @@ def test_why(explorer, browser):
         assert header["score"] == pytest.approx(s.actual, abs=1e-5)
         assert arrays["values"][i][rows.index("L1H0")] == pytest.approx(s["L1H0"], abs=1e-6)
         assert not arrays["values"][i][rows.index("L3H0")], "a later head cannot have written it"
+    c = explorer.attribution.choice("L2H1", key=3)
+    rival = header["rival"]
+    assert (rival["key"], rival["score"]) == (c.against, pytest.approx(c.scores[1], abs=1e-5))
+    total = arrays["choice"].sum(dtype=np.float64) + rival["bias"]
+    assert total == pytest.approx(c.scores[0] - c.scores[1], abs=1e-4)
+    assert arrays["choice"][rows.index("L1H0")] == pytest.approx(c["L1H0"], abs=1e-6)
+
+
+def test_why_at_the_first_position_there_is_no_rival(explorer, browser):
+    _, (header, arrays) = answer(browser(explorer), "why", id="L2H1", key=0, query=0)
+    assert header["rival"] is None and not arrays["choice"].any()
 
 
 def test_neurons_and_writes(explorer, browser):

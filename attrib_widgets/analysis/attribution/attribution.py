@@ -19,10 +19,12 @@ from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import ComponentError, GranularityError
 from ...words.targets import AnyTarget, TokenSet, rather_than
 from ...words.text import number, signed
+from ..opening.choice import Choice, choice
 from ..opening.features import Features, features
 from ..opening.heads import sources, through
 from ..opening.mlps import ExpertContributions, experts, neurons
 from ..opening.results import Contributions, Through, Worked, Writes
+from ..opening.totals import TokenTotals, token_totals
 from ..opening.trace import Trace, trace
 from ..opening.vectors import worked, writes
 from ..reading.decomposition import Closed, absent_heads, closed, decompose
@@ -149,6 +151,23 @@ class Attribution(Sum):
         """The contribution of ``head`` split over source token and upstream part, pattern and norms frozen."""
         return through(self, self._head(head))
 
+    def choice(self, head: ComponentLike, key: int | None = None, against: int | None = None) -> Choice:
+        """Why ``head`` looked at one key rather than at another: the difference of two scores, by who wrote the keys.
+
+        A row is what a part wrote at ``key`` minus what it wrote at ``against``, each through its own frozen norm, with
+        the query of this attribution's position held. The rows sum to the difference of the two scores (after a soft
+        cap, where there is one), and e to the power of it is how many times the attention ``key`` got.
+
+        Args:
+            key: None is the token that the head read most.
+            against: None is the strongest other key.
+
+        Raises:
+            PositionError: a key after the query or outside the head's window, the same one twice, or no other.
+            GranularityError: scores of this model were not shown to be exact.
+        """
+        return choice(self, self._head(head), key, against)
+
     def neurons(self, layer: int | ComponentLike) -> Contributions:
         """What each neuron of an MLP contributed. Costs one more forward pass, up to that layer."""
         return neurons(self, self._mlp(layer))
@@ -218,11 +237,26 @@ class Attribution(Sum):
                 exact in sum, but silent on why the gates were open (a transcoder's answer is of the same kind).
                 Costs one more forward pass per level.
 
+        It is titled with :meth:`token_totals`, its limit when nothing is pruned; how much was is said in its last line.
+
         Raises:
             AttribError: an argument out of range.
             GranularityError: the recorded tensors do not add up on this prompt.
         """
         return trace(self, depth, keep, mlps)
+
+    def token_totals(self, mlps: Literal["stop", "frozen"] = "frozen") -> TokenTotals:
+        """What each token of the prompt put into this number by all paths: the limit of :meth:`trace`, nothing pruned.
+
+        Attention patterns and norm scales are held, and with ``mlps="frozen"`` the gates of MLPs, as in :meth:`trace`;
+        the totals of the embedding at every position, of what is not opened, and the constants (biases) sum to the
+        number. Costs one forward pass (none with ``"stop"``) and one backward pass.
+
+        Raises:
+            AttribError: another way to treat MLPs.
+            GranularityError: the recorded tensors do not add up on this prompt.
+        """
+        return token_totals(self, mlps)
 
     def _head(self, which: ComponentLike) -> Component:
         self._need_heads()

@@ -63,6 +63,10 @@ class Estimate(Patching):
         """The finding in one line."""
         return f"Estimated by gradients: {super().title()}"
 
+    def words(self) -> str:
+        """What would be put where: nothing was."""
+        return f"estimated from gradients, not tested, for {super().words()}"
+
     def against(self, exact: Patching) -> Agreement:
         """How well the estimate agrees with exact patching, over the cells that both have."""
         shared = [i for i, c in enumerate(self.cells) if c in exact.cells]

@@ -38,7 +38,7 @@ from .pairs import (
     targets_of,
     unit_of,
 )
-from .statistics import FEWEST, between, interval_of, opposite_gaps, ratio_of_means, small_gaps
+from .statistics import between, counted, interval_of, ratio_of_means, said_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,34 +120,15 @@ class Patching(Result):
     @property
     def counted(self) -> str:
         """How many pairs: ``"one pair of prompts"``, ``"38 of 40 pairs"``."""
-        count, given = len(self.pairs), len(self.pairs) + len(self.left_out)
-        return (
-            "one pair of prompts" if given == 1 else f"{count} pairs" if count == given else f"{count} of {given} pairs"
-        )
+        return counted(len(self.pairs), self.left_out)
 
     @property
     def notes(self) -> list[str]:
         """Remarks for the reader."""
-        notes = [f"n = {len(self.pairs)}: {self.counted}"]
-        small, opposite = (self._numbers(find(self.gap)) for find in (small_gaps, opposite_gaps))
-        if small:
-            notes.append(f"pairs with hardly any gap: {', '.join(map(str, small))}")
-        if opposite:
-            leave = ", ".join(map(str, sorted({*self.left_out, *opposite})))
-            notes.append(
-                f"the gap of {'pair' if len(opposite) == 1 else 'pairs'} {', '.join(map(str, opposite))} has the other "
-                f"sign: skip=[{leave}] leaves {'it' if len(opposite) == 1 else 'them'} out"
-            )
-        if 1 < len(self.pairs) < FEWEST:
-            notes.append(f"no intervals: fewer than {FEWEST} pairs")
+        notes = [f"n = {len(self.pairs)}: {self.counted}", *said_of(self.gap, self.left_out)]
         if not self.complete:
             notes.append(f"cancelled: {int(self.done.sum())} of {len(self.cells)} cells computed")
         return notes + self.cost.notes
-
-    def _numbers(self, found: Sequence[int]) -> list[int]:
-        """Pairs by the numbers that they were given with."""
-        given = [n for n in range(len(self.pairs) + len(self.left_out)) if n not in self.left_out]
-        return [given[i] for i in found]
 
     def __getitem__(self, which: PlaceLike | Sequence[PlaceLike] | Cell) -> float:
         return float(self.values[found_in(self.cells, self.model, which, "patching")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import torch
@@ -81,3 +82,29 @@ def opposite_gaps(gap: Float[Tensor, "pair"]) -> list[int]:
     one does, so that recovery and damage change places."""
     total = float(gap.sum())
     return [i for i, g in enumerate(gap.tolist()) if g * total < 0]
+
+
+def counted(pairs: int, left_out: Sequence[int]) -> str:
+    """How many pairs: ``"one pair of prompts"``, ``"38 of 40 pairs"``."""
+    given = pairs + len(left_out)
+    if given == 1:
+        return "one pair of prompts"
+    return f"{pairs} pairs" if pairs == given else f"{pairs} of {given} pairs"
+
+
+def said_of(gap: Float[Tensor, "pair"], left_out: Sequence[int]) -> list[str]:
+    """Remarks on the pairs, by the numbers that they were given with; those of ``left_out`` are not among them."""
+    given = [n for n in range(len(gap) + len(left_out)) if n not in left_out]
+    small, opposite = ([given[i] for i in find(gap)] for find in (small_gaps, opposite_gaps))
+    notes = []
+    if small:
+        notes.append(f"pairs with hardly any gap: {', '.join(map(str, small))}")
+    if opposite:
+        leave = ", ".join(map(str, sorted({*left_out, *opposite})))
+        notes.append(
+            f"the gap of {'pair' if len(opposite) == 1 else 'pairs'} {', '.join(map(str, opposite))} has the other "
+            f"sign: skip=[{leave}] leaves {'it' if len(opposite) == 1 else 'them'} out"
+        )
+    if 1 < len(gap) < FEWEST:
+        notes.append(f"no intervals: fewer than {FEWEST} pairs")
+    return notes

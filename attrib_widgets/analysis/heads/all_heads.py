@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
@@ -17,7 +17,7 @@ from ...words.components import head
 from ..opening.heads import carried, shares
 from ..reading.decomposition import absent_heads, decompose, parts_below
 from ..reading.point import ReadPoint
-from ..reading.scores import read_side
+from ..reading.scores import read_side, strongest_other
 from .attention import unit_writes
 
 if TYPE_CHECKING:
@@ -89,41 +89,62 @@ class WhyTable:
 
     ``values`` run over the parts below the read point (zero at and above the head's layer); with ``constant`` (biases
     of the norm and the projections, position penalty, soft cap, rounding) each side sums to ``score``.
+
+    ``rival`` is the strongest other key of each head (-1 where it sees none). ``choice`` is the key's side less that of
+    the rival, and with ``choice_constant`` it sums to the difference of the two scores: :meth:`Attribution.choice`.
     """
 
     values: Float[Tensor, "layer head side part"]
     constant: Float[Tensor, "layer head side"]
     score: Float[Tensor, "layer head"]
+    rival: Int[Tensor, "layer head"]
+    rival_score: Float[Tensor, "layer head"]
+    choice: Float[Tensor, "layer head part"]
+    choice_constant: Float[Tensor, "layer head"]
 
 
 @torch.no_grad()
 def why_table(a: Attribution, keys: Sequence[Sequence[int]]) -> WhyTable:
     """The scores from the attribution's position to ``keys[layer][head]``, split on the query and on the key side."""
     model, run, query = a.model, a.run, a.reading.position
-    shape = (a.reading.point.attentions, model.n_heads, 2)
-    values = torch.zeros(*shape, len(parts_below(model, a.reading.point)))
-    constant, score = torch.zeros(shape), torch.zeros(shape[:2])
+    shape = (a.reading.point.attentions, model.n_heads)
+    # The query's side, the key's, and the rival's.
+    values = torch.zeros(*shape, 3, len(parts_below(model, a.reading.point)))
+    constant, score, rival = torch.zeros(*shape, 3), torch.zeros(*shape, 3), torch.full(shape, -1)
     for layer in range(a.reading.point.attentions):
-        if not model.heads_of(layer):
+        heads = range(model.heads_of(layer))
+        if not heads:
             continue
         found, norm = scored(model, run.record, layer), input_norm(model, layer)
-        for number, name in enumerate(("query", "key")):
-            sides = [read_side(run, found, layer, h, name, query, keys[layer][h]) for h in range(model.heads_of(layer))]
+        strongest = [strongest_other(run, found, h, query, keys[layer][h]) for h in heads]
+        rival[layer, : len(heads)] = torch.tensor([-1 if r is None else r for r in strongest])
+        # A head that sees no other key is compared with itself, which leaves nothing.
+        others = [keys[layer][h] if r is None else r for h, r in zip(heads, strongest, strict=True)]
+        for number, (name, at) in enumerate((("query", keys[layer]), ("key", keys[layer]), ("key", others))):
+            sides = [read_side(run, found, layer, h, name, query, at[h]) for h in heads]
             places = sorted({s.position for s in sides})
             rows = decompose(run, ReadPoint(layer), norm, torch.stack([s.direction for s in sides]), places)
             for h, s in enumerate(sides):
-                at = places.index(s.position)
-                values[layer, h, number, : rows.values.shape[-1]] = rows.values[h, at].cpu()
+                place = places.index(s.position)
+                values[layer, h, number, : rows.values.shape[-1]] = rows.values[h, place].cpu()
                 before = s.actual if s.precap is None else s.precap
-                read = float(rows.direct[h, at] + rows.constant[h]) + sum(v for _, v in s.constants)
+                read = float(rows.direct[h, place] + rows.constant[h]) + sum(v for _, v in s.constants)
                 what = f"the score of {head(layer, h)} is not the product of its query and key"
                 refuse_above(torch.tensor(before - read), torch.tensor(s.bound), what)
                 constant[layer, h, number] = s.actual - float(
-                    rows.direct[h, at] - rows.stream[h, at] - rows.heads[h, at]
+                    rows.direct[h, place] - rows.stream[h, place] - rows.heads[h, place]
                 )
-                score[layer, h] = s.actual
+                score[layer, h, number] = s.actual
     values, constant, score = (absent_heads(model, t) for t in (values, constant, score))
-    return WhyTable(values, constant, score)
+    return WhyTable(
+        values[:, :, :2],
+        constant[:, :, :2],
+        score[:, :, 1],
+        rival,
+        score[:, :, 2],
+        values[:, :, 1] - values[:, :, 2],
+        constant[:, :, 1] - constant[:, :, 2],
+    )
 
 
 @dataclass

@@ -132,6 +132,14 @@ def recorded_mlps(
     }, missing
 
 
+def held_gates(
+    activations: Float[Tensor, "position neuron"], entered: Float[Tensor, "position neuron"]
+) -> Float[Tensor, "position neuron"]:
+    """Each neuron's activation over the side of it that stays linear: ``act(gate)`` in a gated MLP, ``act(x) / x`` in a
+    plain one; 0 where nothing entered."""
+    return torch.where(entered == 0, 0.0, activations / entered)
+
+
 @torch.no_grad()
 def expand_mlps(run: Run, layer: int, written: Sequence[Written], made: RecordedMLP) -> list[Expanded]:
     """MLPs of one layer with their gates held: rows over the parts upstream at the same position.
@@ -151,7 +159,7 @@ def expand_mlps(run: Run, layer: int, written: Sequence[Written], made: Recorded
     check_projection(model, layer, projection, mlp_input(model, rec, layer)[positions], made.entered)
     missed = missed_by_neurons(run, layer, positions, acts)
     before = made.entered.float()
-    gates = torch.where(before == 0, 0.0, acts / before)
+    gates = held_gates(acts, before)
     scale = norm.scale(point.stream(rec)[positions])
     index = [positions.index(w.at) for w in written]
     through = [pulled_back(run, layer, w.at, w.direction) for w in written]

@@ -25,6 +25,7 @@ from ...words.errors import AttribError
 from ...words.text import number, others_label, signed, visible
 from .heads import stream_direction
 from .step import Expanded, Written, expand_heads, expand_mlps, recorded_mlps
+from .totals import TokenTotals, token_totals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +73,7 @@ class Trace(Sum):
         attribution: what was walked back from.
         root: the explained number; its children are the attribution's rows.
         depth, keep, mlps: as asked; notes: remarks for the reader.
+        totals: what every position holds in the limit of no pruning and no last level; None where that cannot be had.
     """
 
     attribution: Attribution
@@ -80,6 +82,7 @@ class Trace(Sum):
     keep: float
     mlps: str
     notes: list[str] = field(default_factory=list)
+    totals: TokenTotals | None = None
 
     @property
     def unit(self) -> str:
@@ -111,12 +114,7 @@ class Trace(Sum):
     @property
     def exact(self) -> bool:
         """Whether the gap is float32 arithmetic: at most 1e-5 of 1 plus the sum of magnitudes."""
-        return abs(self.gap) <= 1e-5 * (1 + math.fsum(max(abs(n.value), n.size) for n in self.leaves()))
-
-    @property
-    def coverage(self) -> float:
-        """Share of the target that the kept leaves hold (1 with nothing pruned, no biases and no rounding)."""
-        return self._sum("part") / self.actual if self.actual else math.nan
+        return abs(self.gap) <= 1e-5 * (1 + self.size)
 
     @property
     def by_position(self) -> Float[Tensor, "position"]:
@@ -127,22 +125,32 @@ class Trace(Sum):
                 out[n.position] += n.value
         return out.float()
 
+    @property
+    def size(self) -> float:
+        """Sum of the magnitudes of all leaves, dropped rows included."""
+        return math.fsum(max(abs(n.value), n.size) for n in self.leaves())
+
+    @property
+    def dropped(self) -> float:
+        """Sum of the magnitudes of the rows that were dropped: how much the tree does not show."""
+        return math.fsum(n.size for n in self.leaves("pruned"))
+
     def title(self) -> str:
-        """The finding in one line: the token whose leaves hold most, and of what."""
-        held, run = self.by_position, self.attribution.run
+        """The finding in one line: the token that holds most in the limit of no pruning, and of what."""
+        if self.totals is not None:
+            return self.totals.title()
+        held, a = self.by_position, self.attribution
         most = int(held.abs().argmax())
-        phrase = self.attribution.target.words(self.attribution.model, run)
-        of = " ".join([number(self.actual), *([self.unit] if self.unit in ("logits", "nats") else [])])
-        return (
-            f"What was written at {visible(run.tokens[most])} holds {signed(float(held[most]))} of {of}, the {phrase}"
-        )
+        return f"Of the rows that were kept, those at {visible(a.run.tokens[most])} hold {signed(float(held[most]))}"
 
     def balance(self) -> str:
-        """Kept leaves + constants + pruned rows = the target, in one line."""
+        """Kept leaves + constants + pruned rows = the target, in one line, and how much was pruned."""
         kept, names = self.leaves("part"), {"constant": "constants", "pruned": "pruned"}
-        share = f" ({100 * self.coverage:.0f} %)" if abs(self.coverage) <= 10 else ""
-        parts = [f"{len(kept)} leaves {signed(self._sum('part'), 3)}{share}"]
+        parts = [f"{len(kept)} leaves {signed(self._sum('part'), 3)}"]
         parts += [f"{text} {signed(self._sum(kind), 3)}" for kind, text in names.items()]
+        if self.dropped:
+            share = number(100 * self.dropped / self.size, 0)
+            parts[-1] += f" (by size {share} %: {number(self.dropped, 1)} of {number(self.size, 1)})"
         return " \u00b7 ".join([*parts, *self.checks()])
 
     def _where(self, node: Node) -> str:
@@ -204,6 +212,10 @@ def trace(a: Attribution, depth: int | None = 2, keep: float = 24, mlps: MLPs = 
         kept = _prune(found, level, keep)
         done += 1
         level = [] if done == depth else _open(found, kept)
+    try:
+        found.totals = token_totals(a, mlps)
+    except AttribError as reason:  # patterns of all heads may not fit where those of a few did
+        found.notes.append(f"No totals of all paths: {reason.message}")
     return found
 
 

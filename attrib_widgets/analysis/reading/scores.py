@@ -55,6 +55,28 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
     return Reading(point, norm, side.direction, side.position, side.constants, side.actual, side.precap, side.bound)
 
 
+def side_reading(run: Run, found: Scored, layer: int, head: int, side: str, query: int, key: int) -> Reading:
+    """One score, read on one side.
+
+    Raises:
+        PositionError: the head's mask lets nothing through there.
+    """
+    one = read_side(run, found, layer, head, side, query, key)
+    norm, point = input_norm(run.model, layer), ReadPoint(layer)
+    return Reading(point, norm, one.direction, one.position, one.constants, one.actual, one.precap, one.bound)
+
+
+def strongest_other(run: Run, found: Scored, head: int, query: int, key: int) -> int | None:
+    """The key other than ``key`` that ``head`` scores highest from ``query``; None where it sees no other."""
+    scores = found.scores[head, query].clone()
+    scores[found.blocked.expand_as(found.scores)[head, query]] = -torch.inf
+    scores[key] = -torch.inf
+    if run.model.check.causal:
+        scores[query + 1 :] = -torch.inf
+    best = int(scores.argmax())
+    return best if bool(scores[best].isfinite()) else None
+
+
 @dataclass
 class Side:
     """One side of a score: its direction where it reads, the constants beside it, and the score itself."""

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 COLLAPSE = 0.5  # an eraser's projection shrinks at least by this share when the writer is ablated
 LEAST = 0.05  # of what was written: smaller erasures are not named
+SMALL = 0.02  # of the largest bar: a smaller one misleads nobody, and later parts answer it with many times its size
+MANY = 2.0  # from here on shares are said as times
 FLAGGED = 0.5  # what is gone at the end, from which a contribution is flagged as erased
 
 
@@ -58,7 +60,8 @@ class Erasure(Result):
     """What became of one part's write at one position.
 
     ``remaining[i]`` is the share of it in what layer ``first + i`` reads (the last: the final norm); 1 where nothing
-    was removed, above 1 where it was amplified. ``opposed`` are parts that write against it whether it is there or not.
+    was removed, above 1 where it was amplified, below 0 where later parts wrote more against it than it was.
+    ``opposed`` are parts that write against it whether it is there or not; ``share`` is its bar over the largest.
     """
 
     writer: Component
@@ -68,21 +71,38 @@ class Erasure(Result):
     opposed: list[Eraser]
     contribution: float
     unit: str
+    share: float = 1.0
+
+    @property
+    def small(self) -> bool:
+        """Whether its direct contribution is too small to mislead anybody."""
+        return self.share < SMALL
 
     @property
     def flagged(self) -> bool:
         """Whether most of it is gone at the end: then its direct contribution is no guide to its effect."""
-        return float(self.remaining[-1]) <= 1 - FLAGGED
+        return not self.small and float(self.remaining[-1]) <= 1 - FLAGGED
 
     def title(self) -> str:
         """The finding in one line."""
-        left = f"{number(100 * float(self.remaining[-1]), 0)} % of what {self.writer} wrote reaches the final norm"
+        left = self._left()
         if not self.erasers:
             return left
         # Who takes a little has erased nothing: the word is for a write that is mostly gone.
         verb, (first, *more) = "erased" if self.flagged else "took", self.erasers[:3]
-        rest = "".join(f", {e.component} {number(100 * e.erased, 0)} %" for e in more)
-        return f"{left}: {first.component} {verb} {number(100 * first.erased, 0)} % of it{rest}"
+        rest = "".join(f", {e.component} {_amount(e.erased)}" for e in more)
+        much = _amount(first.erased) + (" its size" if first.erased >= MANY else " of it")
+        return f"{left}: {first.component} {verb} {much}{rest}"
+
+    def _left(self) -> str:
+        """What is left of it at the end, in words that a share below 0 or far above 1 does not break."""
+        left, end = float(self.remaining[-1]), "reaches the final norm"
+        if left < 0:
+            more = f"later parts wrote {number(1 - left, 1)} times as much against it"
+            return f"nothing of what {self.writer} wrote {end}, {more}"
+        if left >= MANY:
+            return f"what {self.writer} wrote {end} grown to {_amount(left)} its size"
+        return f"{_amount(left)} of what {self.writer} wrote {end}"
 
     def summary(self) -> Table:
         shown = self.erasers[:8]
@@ -90,6 +110,8 @@ class Erasure(Result):
         left = ", ".join(f"L{self.first + i} {float(r):.2f}" for i, r in enumerate(self.remaining[:-1]))
         note = f"still there in what each layer reads: {left + ', ' if left else ''}final norm {self.remaining[-1]:.2f}"
         marks = [f"its direct contribution is {signed(self.contribution)} {self.unit}"]
+        if self.small:
+            marks.append(f"{number(100 * self.share, 1)} % of the largest, too small to mislead")
         if self.flagged:
             marks.append("most of which was erased later: test it before believing it")
         if self.opposed:
@@ -143,6 +165,7 @@ def erasure(a: Attribution, writer: ComponentLike, *, against: TokenSet | None =
     _, after = along(gone)
     streams = zip(run.record.streams[layer + 1 :], gone.record.streams[layer + 1 :], strict=True)
     remaining = torch.stack([(x[at].float() - y[at].float()) @ unit for x, y in streams]).cpu()
+    largest = max(abs(v) for c, v in zip(a.components, a.values.tolist(), strict=True) if c.is_replaceable)
     later = [
         Eraser(c, p, q)
         for c, p, q in zip(components, before, after, strict=True)
@@ -158,7 +181,13 @@ def erasure(a: Attribution, writer: ComponentLike, *, against: TokenSet | None =
         sorted((e for e in opposed if e not in named), key=lambda e: e.projection),
         a[part],
         a.unit,
+        abs(a[part]) / largest if largest else 0.0,
     )
+
+
+def _amount(share: float) -> str:
+    """``"71 %"``, or ``"3.4 times"`` where a percentage would be read wrongly."""
+    return f"{number(share, 1)} times" if share >= MANY else f"{number(100 * share, 0)} %"
 
 
 def _writes_later(c: Component, writer: Component) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ...analysis.experiments.estimates import estimated_effects
+from ...analysis.experiments.estimates import Estimate, estimated_effects
 from ...analysis.verdicts.regions import Thresholds, borders, verdict
 from ...analysis.verdicts.verify import planned
 from ...words.errors import AttribError
@@ -211,6 +211,7 @@ def patching(p: Patching) -> bytes:
         "title": p.title(),
         "share": p.share,
         "words": p.words(),
+        "estimated": isinstance(p, Estimate),
         "notes": p.notes,
         "cost": str(p.cost),
         "gap": float(p.gap.mean()),

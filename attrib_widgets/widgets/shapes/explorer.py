@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from ...analysis.attribution.attribute import attribute
 from ...analysis.heads.all_heads import through_table, why_table
 from ...analysis.lens.logit_lens import logit_lens
+from ...analysis.opening.choice import choice_at
 from ...analysis.opening.mlps import neurons_of
 from ...analysis.reading.decomposition import absent_heads
 from ...analysis.reading.resolve import missing_spaces
 from ...model.text.known import LARGER
-from ...words.errors import AttribError
+from ...words.components import component
+from ...words.errors import AttribError, PositionError
 from ...words.targets import Target, score
 from ..transport import wire
 from ..transport.wire import Stored
@@ -287,21 +289,49 @@ def why_parts(a: Attribution, head: str, query: int, key: int) -> tuple[NDArray[
 
 
 def why_arrays(a: Attribution, keys: Sequence[Sequence[int]]) -> Arrays:
-    """What made every head look from the explained position to one key: [layer, head, side, row]."""
+    """What made every head look from the explained position to one key: [layer, head, side, row], and what made it
+    prefer that key to its strongest rival."""
     t = why_table(a, keys)
     arrays: Arrays = {
         "why": wire.store(_widened(drawn(a, t.values), len(a.components))),
         "why_bias": wire.store(drawn(a, t.constant)),
         "why_score": wire.store(drawn(a, t.score)),
+        "why_rival": wire.store(t.rival, "i4"),
+        "why_rival_score": wire.store(drawn(a, t.rival_score)),
+        "why_choice": wire.store(_widened(drawn(a, t.choice), len(a.components))),
+        "why_choice_bias": wire.store(drawn(a, t.choice_constant)),
     }
     return arrays
 
 
+def choice_parts(
+    a: Attribution, head: str, query: int, key: int
+) -> tuple[contract.RivalKey | None, NDArray[np.float32]]:
+    """(the strongest other key of ``head`` from ``query``, what made it prefer ``key`` to that one [row])."""
+    values = np.zeros(len(a.components), dtype=np.float32)
+    try:
+        found = choice_at(a.run, component(head), query, key)
+    except PositionError:  # it sees no other key
+        return None, values
+    at, parts = _spread(a, found.labels), np.asarray(found.values)
+    values[at[at >= 0]] = parts[at >= 0]
+    bias = float(parts[at < 0].sum(dtype=np.float64))
+    return {"key": found.against, "score": found.scores[1], "bias": bias}, values
+
+
 def why(a: Attribution, head: str, query: int, key: int) -> bytes:
-    """Kind ``why``: what made ``head`` look from ``query`` to ``key``."""
+    """Kind ``why``: what made ``head`` look from ``query`` to ``key``, and rather there than at its strongest rival."""
     n, causal = a.run.n_positions, a.model.check.causal
     if not (0 <= key < n and 0 <= query < n and (key <= query or not causal)):
         raise AttribError(f"No head looks from position {query} to position {key}.", "A key is at or before its query.")
     values, bias, actual = why_parts(a, head, query, key)
-    header: contract.WhyHeader = {"kind": "why", "id": head, "query": query, "key": key, "score": actual}
-    return wire.pack(header, {"values": wire.store(values), "bias": wire.store(bias)})
+    rival, preferred = choice_parts(a, head, query, key)
+    header: contract.WhyHeader = {
+        "kind": "why",
+        "id": head,
+        "query": query,
+        "key": key,
+        "score": actual,
+        "rival": rival,
+    }
+    return wire.pack(header, {"values": wire.store(values), "bias": wire.store(bias), "choice": wire.store(preferred)})

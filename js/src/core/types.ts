@@ -20,6 +20,10 @@ export type ExplorerArray =
   | "why"
   | "why_bias"
   | "why_score"
+  | "why_rival"
+  | "why_rival_score"
+  | "why_choice"
+  | "why_choice_bias"
   | "through";
 
 /** A bar. */
@@ -276,13 +280,21 @@ export interface HeadHeader {
   id: string;
 }
 
-/** What made a head look from a query to a key: arrays `values` and `bias`, the query's side first. */
+/** The strongest other key of a head: its score, and what in the difference no row wrote. */
+export interface RivalKey {
+  key: number;
+  score: number;
+  bias: number;
+}
+
+/** What made a head look from a query to a key: arrays `values` and `bias`, the query's side first; and rather there than at its rival: the array `choice`, which with the rival's bias sums to the difference of the two scores. */
 export interface WhyHeader {
   kind: "why";
   id: string;
   query: number;
   key: number;
   score: number;
+  rival: RivalKey | null;
 }
 
 /** A row of bars; `concept` is the computed label of a feature, "" for none. */
@@ -463,6 +475,8 @@ export interface PatchingHeader {
   /** recovery or damage */
   share: string;
   words: string;
+  /** by gradients, not by experiment */
+  estimated: boolean;
   notes: string[];
   cost: string;
   gap: number;

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
 import attrib_widgets as aw
 from attrib_widgets.analysis.opening.vectors import written_vector
+from attrib_widgets.analysis.verdicts.erasure import Eraser
 from fixtures import causal_circuits as cc
 from fixtures import families
 from fixtures.twins import Twin
@@ -38,6 +41,43 @@ def test_who_takes_a_little_has_not_erased_it():
     assert e.title().endswith("L1H0 took 6 % of it, L1H0 6 %")
 
 
+@pytest.mark.parametrize(
+    ("remaining", "erased", "title"),
+    [
+        (0.29, 0.71, "29 % of what L0H0 wrote reaches the final norm: L1H0 erased 71 % of it"),
+        (1.7, 0.06, "170 % of what L0H0 wrote reaches the final norm: L1H0 took 6 % of it"),
+        (
+            -7.02,
+            3.4,
+            "nothing of what L0H0 wrote reaches the final norm, later parts wrote 8.0 times as much against it: "
+            "L1H0 erased 3.4 times its size",
+        ),
+        (17.1, 0.2, "what L0H0 wrote reaches the final norm grown to 17.1 times its size: L1H0 took 20 % of it"),
+    ],
+)
+def test_it_is_told_in_words_that_a_share_below_zero_does_not_break(remaining, erased, title):
+    e = aw.erasure(attributed(cc.erasure), "L0H0")
+    e.remaining[-1] = remaining
+    e.erasers = [Eraser(e.erasers[0].component, -erased, 0.0)]
+    assert e.title() == title
+    e.share = 0.001
+    assert e.small and not e.flagged and "0.1 % of the largest, too small to mislead" in repr(e)
+    assert "erased" not in e.title(), "the word is for a bar that would mislead"
+
+
+def test_no_title_on_the_embedded_model_has_a_negative_percentage():
+    """The case that a teacher met: two names, L0H4."""
+    prompt = "When Mary and John went to the park, John gave the bag to"
+    a = aw.attribute(aw.load("demo").run(prompt))
+    found = [aw.erasure(a, c) for c in a.components if c.is_replaceable and c.layer == 0]
+    assert min(float(e.remaining[-1]) for e in found) < -3 and max(float(e.remaining[-1]) for e in found) > 3
+    for e in found:
+        assert "\u2212" not in e.title() and not any(float(n) > 200 for n in re.findall(r"(\d+) %", e.title())), (
+            e.title()
+        )
+        assert not (e.flagged and abs(e.contribution) < 0.04)
+
+
 def test_a_part_that_writes_the_opposite_anyway_is_no_eraser():
     e = aw.erasure(attributed(cc.suppression), "L0H0")
     assert e.erasers == [] and not e.flagged
@@ -66,7 +106,9 @@ def test_what_remains_adds_up(family_model, name):
             parallel_or_mlp = writer.endswith("mlp") or name == "gpt_neox"
             assert float(e.remaining[0]) == pytest.approx(1.0, abs=1e-4) or not parallel_or_mlp
         assert all(x.erased >= 0.05 and x.projection < 0 for x in e.erasers)
-        assert e.flagged == (float(e.remaining[-1]) <= 0.5)
+        bars = [abs(v) for c, v in zip(a.components, a.values.tolist(), strict=True) if c.is_replaceable]
+        assert e.share == pytest.approx(abs(a[writer]) / max(bars)) and e.small == (e.share < 0.02)
+        assert e.flagged == (float(e.remaining[-1]) <= 0.5 and not e.small)
         assert len(e.to_dataframe()) == len(e.erasers) + len(e.opposed)
 
 

@@ -119,6 +119,8 @@ class PatchingHeader(TypedDict):
     #: recovery or damage
     share: str
     words: str
+    #: by gradients, not by experiment
+    estimated: bool
     notes: list[str]
     cost: str
     gap: float

@@ -27,6 +27,10 @@ ExplorerArray = Literal[
     "why",
     "why_bias",
     "why_score",
+    "why_rival",
+    "why_rival_score",
+    "why_choice",
+    "why_choice_bias",
     "through",
 ]
 

@@ -106,11 +106,21 @@ class HeadHeader(TypedDict):
     id: str
 
 
+class RivalKey(TypedDict):
+    """The strongest other key of a head: its score, and what in the difference no row wrote."""
+
+    key: int
+    score: float
+    bias: float
+
+
 class WhyHeader(TypedDict):
-    """What made a head look from a query to a key: arrays `values` and `bias`, the query's side first."""
+    """What made a head look from a query to a key: arrays `values` and `bias`, the query's side first; and rather there
+    than at its rival: the array `choice`, which with the rival's bias sums to the difference of the two scores."""
 
     kind: Literal["why"]
     id: str
     query: int
     key: int
     score: float
+    rival: RivalKey | None

@@ -45,6 +45,14 @@ export function percent(p: number): string {
 /** −12 %: a share of the gap, which may be below zero. */
 export const share = (v: number) => (v < 0 ? MINUS : "") + percent(Math.abs(v));
 
+/** A difference of two scores as a ratio of attention: 1,957 times, 1.2 times, 4 % of. */
+export function times(apart: number): string {
+  const ratio = Math.exp(apart);
+  if (ratio >= 1e4) return "more than 10,000 times";
+  if (ratio >= 10) return `${Math.round(ratio).toLocaleString("en-US")} times`;
+  return ratio >= 1 ? `${plain(ratio, 1)} times` : `${percent(ratio)} of`;
+}
+
 /** 2e-6: for the gap between two sums. */
 export function tiny(value: number): string {
   if (value === 0) return "0";

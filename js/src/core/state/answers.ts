@@ -19,12 +19,22 @@ export interface Through {
   values: Float32Array;
 }
 
+/** What made a head prefer a key to its strongest rival; with the bias the values sum to the difference of the scores. */
+export interface Choice {
+  rival: number;
+  score: number;
+  values: Float32Array;
+  bias: number;
+}
+
 export interface Why {
   query: number;
   key: number;
   score: number;
   values: [Float32Array, Float32Array];
   bias: Float32Array;
+  /** undefined where the head sees no other key, and in states of 0.1 */
+  choice: Choice | undefined;
 }
 
 export class Numbers {
@@ -66,7 +76,10 @@ export class Numbers {
     return this.#load("why", { id, query, key }, embedded, (answer) => {
       const { header, arrays } = container(answer);
       const values = need(arrays["values"]);
-      return { query: header.query, key: header.key, score: header.score, values: [values.at(0), values.at(1)], bias: arrays["bias"]?.at() ?? new Float32Array(2) };
+      const { query, key, score, rival } = header;
+      const preferred = arrays["choice"]?.at();
+      const choice = rival && preferred && { rival: rival.key, score: rival.score, values: preferred, bias: rival.bias };
+      return { query, key, score, values: [values.at(0), values.at(1)], bias: arrays["bias"]?.at() ?? new Float32Array(2), choice: choice ?? undefined };
     });
   }
 

@@ -30,9 +30,9 @@ export function pythonFor(setup: string, place: Place): string {
   else if (place.kind === "head") {
     if (place.tab === "why") {
       lines.push(
-        `score = aw.score(${id}, query=${place.query}, key=${place.key}, side="query")  # or side="key"`,
-        "why = aw.attribute(a.run, score)",
-        "why.top(10)",
+        `a.choice(${id}, key=${place.key})  # rather than the strongest other token; against= names another`,
+        `score = aw.score(${id}, query=${place.query}, key=${place.key}, side="query")  # the score by itself; or side="key"`,
+        "aw.attribute(a.run, score).top(10)",
       );
     } else if (place.tab === "writes") lines.push(`a.writes(${id})`);
     else if (place.tab === "pattern") {

@@ -4,6 +4,7 @@ import { decode, type Stored, Triangle } from "../host/wire";
 import { digitsFor, plain, signed } from "../maths/format";
 import { bySize, largest, sumOf } from "../maths/geometry";
 import type { ExplorerArray, ExplorerHeader, Row } from "../types";
+import type { Why } from "./answers";
 
 export interface Sources {
   /** what each source token contributed through the head, up to the position explained */
@@ -158,14 +159,17 @@ export class Reading {
     return row?.layer == null || row.head == null ? -1 : (this.header.why_key[row.layer]?.[row.head] ?? -1);
   }
 
-  why(id: string): { values: [Float32Array, Float32Array]; bias: Float32Array; score: number } | undefined {
+  why(id: string): Omit<Why, "query" | "key"> | undefined {
     const row = this.row(id);
     const query = row && this.#at("why", row, 0);
     const key = row && this.#at("why", row, 1);
     if (!row || !query || !key) return undefined;
     const bias = this.#at("why_bias", row) ?? new Float32Array(2);
     const score = this.arrays["why_score"] ? this.#scalar("why_score", row) : sumOf(query) + (bias[0] ?? 0);
-    return { values: [query, key], bias, score };
+    const values = this.#at("why_choice", row);
+    const rival = values ? this.#scalar("why_rival", row) : -1;
+    const choice = values && rival >= 0 ? { rival, score: this.#scalar("why_rival_score", row), values, bias: this.#scalar("why_choice_bias", row) } : undefined;
+    return { values: [query, key], bias, score, choice };
   }
 
   /** The source that tells most about a head: the largest contribution in the head's own direction. */

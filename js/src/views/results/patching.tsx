@@ -19,9 +19,20 @@ const SITES: Record<string, string> = {
   k: "keys",
   v: "values",
   pattern: "attention patterns",
-  parts: "heads and MLPs, all positions together",
   joint: "patched together",
 };
+
+/** The same with a capital. */
+const said = (words: string) => words.charAt(0).toUpperCase() + words.slice(1);
+
+/** What a grid is of: heads and MLPs share one, and one of the two may be all there is. */
+function about({ site, columns }: PatchGrid): string {
+  if (site !== "parts") return SITES[site] ?? site;
+  const mlps = columns.includes("MLP");
+  const heads = columns.some((c) => c !== "MLP" && c !== "attn");
+  const what = [heads && "heads", columns.includes("attn") && "attention layers", mlps && "MLPs"].filter(Boolean).join(" and ");
+  return `${what}, all positions together`;
+}
 
 /** The component that a cell belongs to, by the name that the Explorer uses. */
 const owner = (cell: string) => cell.split(" @")[0]?.replace(/\.(q|k|v|pattern)$/, "") ?? "";
@@ -36,7 +47,7 @@ export function PatchingView({ data }: { data: Container<PatchingHeader> }) {
     <div class="aw-card aw-pad" data-part="patching">
       <h2 class="aw-headline">{header.title}</h2>
       <p class="aw-sub">
-        Tested: {header.words}. {header.share === "recovery" ? "Recovery: the share of the gap that comes back" : "Damage: the share of the gap that goes"}; 0 is none of it, 1 all.
+        {header.estimated ? said(header.words) : `Tested: ${header.words}`}. {header.share === "recovery" ? "Recovery: the share of the gap that comes back" : "Damage: the share of the gap that goes"}; 0 is none of it, 1 all.
       </p>
       <p class="aw-sub">
         Gap {plain(header.gap, 2)} {header.unit}; {[...header.notes, header.cost].join("; ")}.
@@ -116,13 +127,13 @@ function Grid({ grid, header, values, known, most }: GridProps) {
   );
   return (
     <section data-part="patch-grid" data-site={site}>
-      <h3 class="aw-subtitle">{SITES[site] ?? site}</h3>
+      <h3 class="aw-subtitle">{about(grid)}</h3>
       <div ref={box} class="aw-scroll aw-tall">
         <div
           {...use}
           class={`aw-heat aw-patches ${up ? "aw-lens" : ""} ${upright ? "aw-upright" : ""}`}
           role="grid"
-          aria-label={`${header.share} of ${SITES[site] ?? site}`}
+          aria-label={`${header.share} of ${about(grid)}`}
           style={{ gridTemplateColumns: `${side - 3}px repeat(${shown.length}, ${cell}px)`, "--aw-head": `${Math.min(90, chars * 7 + 8)}px` }}
         >
           {!up && heads}

@@ -1,0 +1,287 @@
+"""What each token of the prompt put into a number, whatever the way: the walk back with nothing left out.
+
+With attention patterns, the scales of norms and the gates of MLPs held as they were, the network is linear, and the
+number is the sum of what every position's embedding put into it, plus what biases put in. One forward pass records the
+gates, and one backward pass, layer by layer, gives all totals: they are the limit of :mod:`.trace` when no row is
+pruned. The map is the one that Golden 2025 (arXiv 2505.24293, "Large Language Models Are Locally Linear Mappings")
+calls the detached Jacobian. How patterns and gates came about is not part of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...model.anatomy.rounding import refuse_above
+from ...model.identity.steady import steady
+from ...model.parts.attention import attend
+from ...model.parts.closing import head_error, stream_error
+from ...model.parts.experts import mlp_input
+from ...model.parts.mlp import check_projection, mlp_norm
+from ...model.parts.outlet import Outlet, outlet_of
+from ...model.parts.projections import input_norm, projection_weight
+from ...result import Sum, Table, strongest
+from ...words.components import Component, ComponentLike, component
+from ...words.errors import AttribError, ComponentError
+from ...words.text import number, signed, visible
+from ..reading.neurons import mlp_point
+from .heads import stream_direction
+from .mlps import missed_by_neurons
+from .step import RecordedMLP, held_gates, recorded_mlps
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...model.anatomy.norms import FrozenNorm
+    from ..attribution.attribution import Attribution
+
+
+@dataclass(eq=False, repr=False)
+class TokenTotals(Sum):
+    """Exact totals of a held network. Made by :meth:`Attribution.token_totals`.
+
+    Attributes:
+        attribution: what was walked back from.
+        parts: where the walk ends: ``embed``, ``pos`` (learned positions), and what is not opened on the way (MLPs that
+            stop, mixtures of experts, whole layers).
+        values: what each of them put into the number, by the position where it wrote.
+        constants: what nothing in the prompt wrote: biases, corrections, and the measured rounding.
+        mlps: ``"frozen"`` or ``"stop"``; notes: remarks for the reader.
+    """
+
+    attribution: Attribution
+    parts: list[Component]
+    values: Float[Tensor, "position part"]
+    constants: list[tuple[Component, float]]
+    mlps: str
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def unit(self) -> str:
+        """Unit of the target."""
+        return self.attribution.unit
+
+    @property
+    def explained(self) -> float:
+        """The model's own number."""
+        return self.attribution.actual
+
+    @property
+    def positions(self) -> Float[Tensor, "position"]:
+        """The total of every position."""
+        return self.values.double().sum(-1).float()
+
+    def terms(self) -> Float[Tensor, "term"]:
+        """Everything that is summed: all values and all constants."""
+        fixed = torch.tensor([v for _, v in self.constants], dtype=torch.float64)
+        return torch.cat([self.values.double().flatten(), fixed])
+
+    def __getitem__(self, which: int | ComponentLike) -> float:
+        """The total of a position (an int), or of a part at all positions, or a constant by its name."""
+        if isinstance(which, int):
+            return float(self.positions[self.attribution.run.position(which)])
+        wanted, fixed = component(which), dict(self.constants)
+        if wanted in self.parts:
+            return float(self.values[:, self.parts.index(wanted)].double().sum())
+        if wanted not in fixed:
+            names = ", ".join(map(str, [*self.parts, *fixed]))
+            raise ComponentError(f"{wanted} is opened here, or not part of it.", f"Ends are {names}.")
+        return fixed[wanted]
+
+    def leading(self) -> int:
+        """The position with the largest total by size."""
+        return int(self.positions.abs().argmax())
+
+    def title(self) -> str:
+        """The finding in one line: the token that carries most, and of what."""
+        a, most = self.attribution, self.leading()
+        token, value = visible(a.run.tokens[most]), signed(float(self.positions[most]))
+        opened = all(c.is_embedding for c in self.parts)
+        who = f"{token} carries {value}" if opened else f"What was written at {token} holds {value}"
+        of = " ".join([number(a.actual), *([a.unit] if a.unit in ("logits", "nats") else [])])
+        return f"{who} of {of}, the {a.target.words(a.model, a.run)}"
+
+    def summary(self) -> Table:
+        total, tokens = self.positions, self.attribution.run.tokens
+        order = sorted(strongest(total, 10))
+        rows = [[str(p), visible(tokens[p]), signed(float(total[p]), 3)] for p in order]
+        bars: list[float | None] = [float(total[p]) for p in order]
+        rest = sum(float(v) for p, v in enumerate(total) if p not in order)
+        if len(order) < len(total):
+            rows.append(["", f"{len(total) - len(order)} other tokens", signed(rest, 3)])
+            bars.append(rest)
+        fixed = sum(v for _, v in self.constants)
+        rows.append(["", "constants: biases, rounding", signed(fixed, 3)])
+        bars.append(fixed)
+        held = "attention and norms" + (" and the gates of MLPs" if self.mlps == "frozen" else "")
+        note = [*self.notes, f"By all paths, {held} held: exact for this prompt, observed, not yet tested."]
+        columns = ["position", "token", self.unit]
+        return Table(self.title(), columns, rows, bars, "\n".join(note), "   ".join(self.checks()))
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per position and part, then one per constant: ``position``, ``token``, ``component``, ``value``."""
+        import pandas as pd
+
+        rows: list[tuple[int | None, str | None, str, float]] = []
+        for p, token in enumerate(self.attribution.run.tokens):
+            rows += [(p, token, str(c), float(v)) for c, v in zip(self.parts, self.values[p], strict=True)]
+        rows += [(None, None, str(c), v) for c, v in self.constants]
+        frame = pd.DataFrame(rows, columns=["position", "token", "component", "value"])
+        return frame.astype({"position": "Int64"})
+
+
+@steady()
+@torch.no_grad()
+def token_totals(a: Attribution, mlps: str = "frozen") -> TokenTotals:
+    """See :meth:`Attribution.token_totals`."""
+    if mlps not in ("stop", "frozen"):
+        raise AttribError(f"{mlps!r} is not a way to treat MLPs.", 'Use mlps="stop" or mlps="frozen".')
+    return _Walk(a, mlps).back()
+
+
+class _Walk:
+    """The backward pass: ``at`` is the direction of the stream that each position is read along, layer by layer."""
+
+    def __init__(self, a: Attribution, mlps: str) -> None:
+        self.a, self.mlps, self.run, self.model, self.rec = a, mlps, a.run, a.model, a.run.record
+        self.point, self.everywhere = a.reading.point, list(range(a.run.n_positions))
+        u = stream_direction(a)
+        self.at = u.new_zeros(a.run.n_positions, len(u))
+        self.at[a.position] = u
+        self.constants: dict[Component, float] = defaultdict(float)
+        self.ends: list[tuple[Component, Tensor]] = []
+        for c, v in zip(a.components, a.values.double().tolist(), strict=True):
+            if not c.writes:
+                self.constants[c] += v
+        # The roundings of the stream and the heads are measured on the way.
+        self.constants[Component("rounding")] = a.rounding["readout"]
+
+    def back(self) -> TokenTotals:
+        """From the read point to the embedding."""
+        wanted = list(range(self.point.mlps)) if self.mlps == "frozen" and self.model.granularity != "layers" else []
+        recorded, missing = recorded_mlps(self.run, wanted, self.everywhere)
+        for layer in reversed(range(self.point.attentions)):
+            if self.model.granularity == "layers":
+                streams = self.rec.streams
+                self._stop(Component("layer", layer), streams[layer + 1].double() - streams[layer].double())
+            else:
+                self._layer(layer, recorded.get(layer))
+        self._embedding()
+        notes = list(dict.fromkeys(f"Not opened: {reason}" for reason in missing.values()))
+        self.ends.reverse()
+        values = torch.stack([v for _, v in self.ends], -1).float().cpu()
+        fixed = [(c, v) for c, v in self.constants.items() if v or c.kind == "rounding"]
+        return TokenTotals(self.a, [c for c, _ in self.ends], values, fixed, self.mlps, notes)
+
+    # -- bookkeeping: everything along the directions of all positions, in float64 ----------------------------------
+    def _along(self, tensor: Tensor, directions: Tensor) -> Float[Tensor, "position"]:
+        return (tensor.double() * directions.double()).sum(-1)
+
+    def _stop(self, part: Component, written: Tensor) -> None:
+        self.ends.append((part, self._along(written, self.at)))
+
+    def _fixed(self, name: str | Component, value: Tensor | float) -> None:
+        self.constants[name if isinstance(name, Component) else Component(name)] += float(value)
+
+    def _rounded(self, missed: Tensor, directions: Tensor, bound: Tensor | None = None, where: str = "") -> None:
+        if bound is not None:
+            refuse_above(missed, bound, where)
+        self._fixed("rounding", self._along(missed, directions).sum())
+
+    # -- one layer ---------------------------------------------------------------------------------------------------
+    def _layer(self, layer: int, opened: RecordedMLP | None) -> None:
+        rec, model = self.rec, self.model
+        has_mlp, through_mlp = layer < self.point.mlps, torch.zeros_like(self.at)
+        if has_mlp:
+            missed, bound = stream_error(rec, layer, rec.streams[layer].dtype, model.parallel)
+            self._rounded(missed, self.at, bound, f"the sublayers of layer {layer} do not add up to what it writes")
+            if opened is None:
+                self._stop(Component("mlp", layer), rec.mlp_write[layer])
+            else:
+                through_mlp = self._mlp(layer, opened)
+        passed = self.at + through_mlp
+        if has_mlp and model.parallel:
+            written = self.at
+        else:
+            written = passed
+            # What is read between attention and MLP is the sum of two recorded tensors, as the model rounds it.
+            missed = rec.mid(layer).double() - rec.streams[layer].double() - rec.attn_write[layer].double()
+            self._rounded(missed, through_mlp if has_mlp else self.at)
+        self.at = written
+        if model.granularity == "heads":
+            passed = passed + self._attention(layer)
+        else:
+            self._stop(Component("attn", layer), rec.attn_write[layer])
+        self.at = passed
+
+    def _outlet(self, outlet: Outlet, given: Tensor, written: Tensor, where: str) -> tuple[Tensor, Tensor]:
+        """(the directions of all positions at a sublayer's output, what its post-norm's bias writes along them)."""
+        if not outlet.plain:
+            missed, bound = outlet.error(given, written)
+            self._rounded(missed, self.at, bound, where)
+        return outlet.pull(self.at) * outlet.scale(given)[:, None], outlet.constant(self.at).sum()
+
+    def _normed(self, norm: FrozenNorm, x: Tensor, directions: Tensor, read: Tensor) -> Tensor:
+        """Directions of a normed stream as directions of ``x``; ``read`` is what was read along them, less biases."""
+        back = norm.pull(directions) * norm.scale(x)[:, None]
+        biased = (directions @ norm.bias).double()
+        self._fixed("norm.bias", biased.sum())
+        self._fixed("rounding", (read.double() - self._along(x, back) - biased).sum())
+        return back
+
+    def _mlp(self, layer: int, made: RecordedMLP) -> Float[Tensor, "position d_model"]:
+        rec, model, projection = self.rec, self.model, made.projection
+        weight, bias = model.down_weight(layer)
+        check_projection(model, layer, projection, mlp_input(model, rec, layer), made.entered)
+        acts, before = made.activations.float(), made.entered.float()
+        where = f"what the MLP of layer {layer} adds is not what was recorded"
+        down, fixed = self._outlet(outlet_of(model, "mlp", layer), rec.mlp_out[layer], rec.mlp_write[layer], where)
+        self._rounded(missed_by_neurons(self.run, layer, self.everywhere, acts), down)
+        neurons = down @ weight.T
+        held = held_gates(acts, before) * neurons
+        own = torch.zeros(len(held)) if projection.bias is None else (held @ projection.bias).cpu()
+        # An activation of exactly 0 before the gate leaves nothing to hold: what it gives is a constant.
+        self._fixed("neuron.bias", own.double().sum() + ((acts * (before == 0)) * neurons).double().sum().cpu())
+        self._fixed(Component("mlp.bias", layer), fixed + (0.0 if bias is None else (down @ bias).double().sum()))
+        read = self._along(before, held) - own.to(held.device)
+        x = mlp_point(model, layer).stream(rec)
+        return self._normed(mlp_norm(model, layer), x, held @ projection.weight.T, read)
+
+    def _attention(self, layer: int) -> Float[Tensor, "position d_model"]:
+        rec, model = self.rec, self.model
+        where = f"what the attention of layer {layer} adds is not what was recorded"
+        out, fixed = self._outlet(outlet_of(model, "attn", layer), rec.attn_out[layer], rec.attn_write[layer], where)
+        missed, bound = head_error(model, rec, layer)
+        self._rounded(missed, out, bound, f"the heads of layer {layer} do not add up to their output projection")
+        weight, bias = model.out_weight(layer)
+        own = fixed + (0.0 if bias is None else (out @ bias).double().sum())
+        self._fixed(Component("attn.bias", layer), own)
+        heads = model.heads_of(layer)
+        through = (out @ weight.T).view(len(out), heads, -1).transpose(0, 1)  # [head, destination, d_head]
+        found = attend(model, rec, layer)
+        z = rec.z[layer].float().view(len(out), heads, -1).transpose(0, 1)
+        self._rounded(z - found.pattern @ found.v, through)
+        carried = found.pattern.transpose(1, 2) @ through  # [head, source, d_head]
+        read = self._along(found.v, carried).sum(0)
+        shared = carried.unflatten(0, (-1, model.geometry[layer].group)).sum(1).transpose(0, 1).flatten(1)
+        values, value_bias = projection_weight(model, layer, "v")
+        if value_bias is not None:
+            given = (shared @ value_bias).double()
+            self._fixed("value.bias", given.sum())
+            read = read - given
+        return self._normed(input_norm(model, layer), rec.streams[layer], shared @ values, read)
+
+    def _embedding(self) -> None:
+        rec = self.rec
+        if not self.model.anatomy.pos:
+            self._stop(Component("embed"), rec.streams[0])
+            return
+        assert rec.embed is not None and rec.pos is not None
+        self._stop(Component("pos"), rec.pos.expand_as(rec.embed))
+        self._stop(Component("embed"), rec.embed)
+        self._rounded(rec.streams[0].double() - rec.embed.double() - rec.pos.double(), self.at)

@@ -1,0 +1,291 @@
+"""Sets of parts tested as a whole: is a circuit faithful, complete and minimal?
+
+The three questions are those of Wang et al. 2022 (arXiv 2211.00593): does the set alone do what the model does, is
+nothing outside it missed (what a part's loss costs the set, it costs the model), and is nothing in it idle? The curve
+over size and its two areas are those of the Mechanistic Interpretability Benchmark (Mueller et al. 2025, arXiv
+2504.13151), which counts edges where parts are counted here. Every number is exact: what is outside a set is patched
+together, one row of the sweep per set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from ...model.identity.steady import steady
+from ...model.tracing.edits import Edit
+from ...model.tracing.sweep import sweep
+from ...words.components import whole
+from ...words.errors import AttribError, ComponentError, GranularityError
+from ...words.places import Place
+from ...words.several import named
+from ...words.targets import TokenSet, rather_than
+from ..experiments.cells import Cell, RunDonor, cell
+from ..experiments.metrics import Metric, MetricLike, metric_of
+from ..experiments.pairs import (
+    Cost,
+    Direction,
+    as_pairs,
+    check_one_length,
+    ends_of,
+    measured,
+    name_of,
+    skipped,
+    targets_of,
+    unit_of,
+)
+from ..inputs import positions_in
+from .sets import EMBEDDING, Answer, Circuit, Kept, Side
+
+if TYPE_CHECKING:
+    from ...model.model import Model
+    from ...model.run import Run
+    from ...model.running.worker import Job
+
+HALVES = 10
+TAU = 0.05  # a part whose drop changes f by less is called idle
+NAMED = 'Name what writes: "embed", "L1H2", "L1.mlp", "L1H2 @3".'
+EVERY = 12  # up to so many parts the curve has every size
+#: Sizes of the curve beyond that, as shares of the set.
+SHARES = (0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1)
+Order = Literal["given", "effect"]
+
+
+@steady()
+def circuit(
+    model: Model | str,
+    clean: Any,
+    corrupted: Any,
+    parts: Any,
+    target: MetricLike | Sequence[MetricLike] | None = None,
+    *,
+    against: TokenSet | Sequence[TokenSet] | None = None,
+    order: Order = "given",
+    halves: int = HALVES,
+    tau: float = TAU,
+    position: int = -1,
+    skip: int | Sequence[int] = (),
+    seed: int = 0,
+    job: Job | None = None,
+    budget: int | None = None,
+) -> Circuit:
+    """Test a set of parts as a whole, in both directions.
+
+    For a set S, ``f(S) = (m(S) - m(nothing)) / (m(everything) - m(nothing))``: the parts in S run as they do in their
+    own run, everything outside S is held at what it was in the other run. Faithfulness is f(C). Completeness compares
+    f(C without K) with f(everything without K), for K = C, each part, and random halves of C. Minimality drops each
+    part of C. The curve is f of the first 0, 1, 2, ... parts. :func:`planned` says beforehand what it costs.
+
+    Args:
+        clean, corrupted: prompts (texts, ids or Runs) of one length, or two lists of prompts: the pairs of a set.
+        parts: the set: heads, MLPs, attention layers, layers, and ``"embed"`` (the stream before layer 0, positions
+            included), each everywhere or at some positions (``"L1H2 @3"``). A list among them is one part. Without
+            ``"embed"`` the set reads the other prompt's tokens.
+        target, against: what is measured, as in :func:`attrib_widgets.patch`; None is the clean run's answer minus the
+            corrupted run's (for pairs, each its own), or the answer alone where both runs give the same.
+        order: how the curve grows: ``"given"``, or ``"effect"``, largest first by what the part alone costs.
+        halves: how many random halves of C are dropped for completeness (those of ``seed``).
+        tau: a part is idle where dropping it changes f(C) by less.
+        position: where the metric is read.
+        skip: numbers of pairs to leave out, counted from 0.
+        job: a worker's job: told of the progress, and asked between passes whether to stop.
+        budget: bytes that a pass may take; None asks the device.
+
+    Raises:
+        ComponentError: no parts, one named twice, or one that writes nothing.
+        PositionError: prompts of a pair that differ in length; pairs that do, where a part names positions.
+        GranularityError: the parts of this model are not exact.
+        AttribError: an order that is none, or a number of halves or a tau out of range.
+    """
+    if order not in ("given", "effect"):
+        raise AttribError(f"{order!r} is no order of the parts.", 'Use "given" or "effect".')
+    count = whole(halves)
+    if count is None or count < 0 or not tau > 0:
+        raise AttribError(f"halves={halves!r} and tau={tau!r} are out of range.", "Give 0 or more, and above 0.")
+    left_out = skipped(skip, clean)
+    pairs = as_pairs(model, clean, corrupted, position, left_out)
+    first = pairs[0][0]
+    chosen = [_part(first, spec) for spec in named(parts)]
+    if not chosen:
+        raise ComponentError("There are no parts.", NAMED)
+    if any(c.positions is not None for c in chosen):
+        check_one_length([run for run, _ in pairs])
+    targets = targets_of(target, against, clean, left_out, first.model.single_token)
+    metrics, remarks = _questions(pairs, targets, position)
+    name, unit, drops = name_of(metrics), unit_of(metrics), _drops(len(chosen), count, seed)
+    cost, sides = Cost(), {}
+    directions: tuple[Direction, Direction] = ("noise", "denoise")
+    for direction in directions:
+        sides[direction] = _side(pairs, chosen, metrics, direction, drops, order, tau, position, cost, job, budget)
+    every, where = len(universe(first.model)), first.position(position)
+    labels = [_label(c) for c in chosen]
+    args = (pairs, chosen, labels, sides, name, unit, where, every, order, seed, cost)
+    return Circuit(*args, remarks=remarks, left_out=left_out)
+
+
+def planned(parts: int, pairs: int = 1, halves: int = HALVES) -> int:
+    """At most how many plain forwards :func:`circuit` stands for on a set of ``parts`` parts: both directions, every
+    set one row. They take far fewer passes."""
+    drops = len(_drops(parts, halves, 0))
+    curve = len(_sizes(parts))
+    return 2 * pairs * (2 * (drops + 1) + curve + 1)
+
+
+def universe(model: Model) -> list[Place]:
+    """The parts that a circuit is chosen from: the embedding, and every head (or attention layer) and MLP.
+
+    Raises:
+        GranularityError: this model is exact per layer only.
+    """
+    if model.granularity == "layers":
+        raise GranularityError(f"Parts of {model.name} are not exact: {model.check.reason}.", "See model.check.")
+    found = [EMBEDDING]
+    for layer in range(model.n_layers):
+        if model.granularity == "heads":
+            found += [Place("z", layer, h) for h in range(model.heads_of(layer))]
+        else:
+            found.append(Place("attn", layer))
+        found.append(Place("mlp", layer))
+    return found
+
+
+def _part(run: Run, spec: Any) -> Cell:
+    """One part of a circuit as places of :func:`universe`."""
+    model, given = run.model, cell(run.model, spec)
+    known, found = universe(model), []
+    for p in given.parts:
+        whole_layer = p.site in ("attn", "z") and p.head is None and model.granularity == "heads"
+        each = [Place("z", p.layer, h) for h in range(model.heads_of(p.layer or 0))] if whole_layer else [p]
+        if any(e not in known for e in each):
+            raise ComponentError(f"{p} is no part of a circuit.", NAMED)
+        found += each
+    if not found:
+        raise ComponentError(f"{spec!r} names no part.", NAMED)
+    at = None if given.positions is None else tuple(sorted(set(positions_in(run, given.positions))))
+    return Cell(tuple(found), at)
+
+
+def _label(part: Cell) -> str:
+    names = ["embed" if p == EMBEDDING else str(p) for p in part.parts]
+    return " + ".join(names) + ("" if part.positions is None else f" @{','.join(map(str, part.positions))}")
+
+
+def _others(run: Run, parts: Sequence[Cell]) -> list[Cell]:
+    """Everything outside the parts: whole places, and the other positions of those that are named at some.
+
+    Raises:
+        ComponentError: a part is named twice.
+    """
+    taken: dict[Place, set[int]] = {}
+    for part in parts:
+        at = set(range(run.n_positions) if part.positions is None else part.positions)
+        for p in part.parts:
+            if taken.setdefault(p, set()) & at:
+                raise ComponentError(f"{_label(Cell((p,)))} is in the set twice.", "Name each part once.")
+            taken[p] |= at
+    cells: dict[tuple[int, ...] | None, list[Place]] = {}
+    for p in universe(run.model):
+        left = tuple(i for i in range(run.n_positions) if i not in taken.get(p, ()))
+        if left:
+            cells.setdefault(left if p in taken else None, []).append(p)
+    return [Cell(tuple(places), at) for at, places in cells.items()]
+
+
+def _questions(
+    pairs: Sequence[tuple[Run, Run]], targets: Sequence[MetricLike | None], position: int
+) -> tuple[list[Metric], list[str]]:
+    """What is measured in every pair, and what is to be said of it."""
+    metrics, alike = [], []
+    for i, ((clean, corrupted), asked) in enumerate(zip(pairs, targets, strict=True)):
+        if asked is None:
+            answer, rival = (run.top(1, position)[0].id for run in (clean, corrupted))
+            asked = answer if answer == rival else rather_than(answer, rival)
+            alike += [i] if answer == rival else []
+        metrics.append(metric_of(asked, clean, clean.position(position)))
+    if not alike:
+        return metrics, []
+    which = "both runs" if len(pairs) == 1 else f"both runs of {len(alike)} of the pairs"
+    return metrics, [f"{which} give the same answer, so there is no rival: its own logit is measured"]
+
+
+def _drops(count: int, halves: int, seed: int) -> list[tuple[int, ...]]:
+    """The sets K of completeness: the whole circuit, each part, and random halves; none twice."""
+    found = [tuple(range(count)), *((i,) for i in range(count))]
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(halves if count > 3 else 0):  # of fewer parts a half is one part
+        found.append(tuple(sorted(torch.randperm(count, generator=generator)[: count // 2].tolist())))
+    return list(dict.fromkeys(found))
+
+
+def _sizes(count: int) -> list[int]:
+    return list(range(count + 1)) if count <= EVERY else sorted({round(count * s) for s in SHARES})
+
+
+class _Outside:
+    """Puts everything outside a set into the run in which the set stays."""
+
+    def __init__(self, base: Run, source: Run, parts: Sequence[Cell]) -> None:
+        self.donor, self.parts, self.others = RunDonor(base, source), parts, _others(base, parts)
+
+    def writes(self, kept: Kept) -> list[Edit]:
+        """The writes that leave ``kept`` alone."""
+        out = [c for i, c in enumerate(self.parts) if i not in kept.parts] + ([] if kept.others else self.others)
+        return [edit for c in out for edit in self.donor.writes(c)]
+
+
+def _side(
+    pairs: Sequence[tuple[Run, Run]],
+    parts: Sequence[Cell],
+    metrics: Sequence[Metric],
+    direction: Direction,
+    drops: list[tuple[int, ...]],
+    order: Order,
+    tau: float,
+    position: int,
+    cost: Cost,
+    job: Job | None,
+    budget: int | None,
+) -> Side:
+    """All sets of one direction: first those that are known from the start, then those that these choose."""
+    n = len(parts)
+    every, nothing = Kept(frozenset(range(n))), Kept(frozenset())
+    sizes = _sizes(n)
+    ends = torch.stack([ends_of(m, a, b, position) for m, (a, b) in zip(metrics, pairs, strict=True)], 1)
+    own, other = ends if direction == "noise" else ends.flip(0)
+    empty = torch.zeros(len(pairs), 0, dtype=torch.float64)
+    side = Side(
+        direction, n, [], empty, own, other, torch.zeros(0, dtype=torch.bool), list(range(n)), sizes, drops, tau
+    )
+
+    def run(sets: Sequence[Kept]) -> None:
+        """Compute the sets that are not known yet."""
+        new = [s for s in dict.fromkeys(sets) if s not in side.sets]
+        patched, done = torch.zeros(len(pairs), len(new), dtype=torch.float64), torch.ones(len(new), dtype=torch.bool)
+        for i, ((a, b), metric) in enumerate(zip(pairs, metrics, strict=True)):
+            base, source = (a, b) if direction == "noise" else (b, a)
+            if job is not None and job.cancelled:
+                done[:] = False
+                break
+            outside = _Outside(base, source, parts)
+            swept = sweep(base, [outside.writes(s) for s in new], position, job=job, budget=budget)
+            cost.add(swept, len(new))
+            patched[i] = measured(metric, base, position, swept.streams)
+            done &= swept.done
+            for s in {every, nothing.and_others()} & {s for s, ok in zip(new, swept.done.tolist(), strict=True) if ok}:
+                p = base.model.read_out(swept.streams[new.index(s)][None])[1][0].float().softmax(-1)
+                best = int(p.argmax())
+                side.answers.setdefault(s, []).append(Answer(base.model.token(best), float(p[best])))
+        side.sets += new
+        side.patched, side.done = torch.cat([side.patched, patched], 1), torch.cat([side.done, done])
+
+    dropped = [every.without(*k) for k in drops]
+    given = [] if order == "effect" else [Kept(frozenset(range(size))) for size in sizes]
+    run([every, nothing, every.and_others(), *dropped, *(s.and_others() for s in dropped), *given])
+    if order == "effect":
+        alone = [1 - side.f(every.and_others().without(i)) for i in range(n)]
+        side.order = sorted(range(n), key=lambda i: -alone[i])
+    chosen = [Kept(frozenset(side.order[:size])) for size in sizes]
+    run([*chosen, *([every.without(*side.idle)] if len(side.idle) > 1 else [])])
+    return side
