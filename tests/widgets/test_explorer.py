@@ -7,7 +7,6 @@ import json
 import shutil
 import sys
 import weakref
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,6 +24,7 @@ from attrib_widgets.widgets import explorer as module
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import AttribError, ComponentError, PositionError, TargetError
 from attrib_widgets.words.targets import log_prob, logit, logit_diff, score
+from fixtures.levels import coarser
 
 JAPAN = "The capital of Japan is"
 
@@ -523,7 +523,7 @@ def test_hidden_and_reveal(demo):
 @pytest.mark.parametrize("granularity", ["sublayers", "layers"])
 def test_a_coarse_model_says_why(browser, granularity):
     model = aw.load("demo")
-    model.check = replace(model.check, granularity=granularity, attention_ok=False, reason="its heads miss their sum")
+    coarser(model, granularity, "its heads miss their sum")
     explorer = explore(model, PROMPT, TARGET)
     h, x = wire.unpack(explorer.state)
     assert (h["model"]["granularity"], h["model"]["reason"]) == (granularity, "its heads miss their sum")
@@ -542,7 +542,7 @@ def test_a_coarse_model_says_why(browser, granularity):
 
 def test_heads_without_exact_attention(browser):
     model = aw.load("demo")
-    model.check = replace(model.check, attention_ok=False, reason="its attention is not understood")
+    coarser(model, "heads", "its attention is not understood")
     explorer = explore(model, PROMPT, TARGET)
     h, x = wire.unpack(explorer.state)
     assert h["rows"][2]["id"] == "L0H0" and "carry" not in x

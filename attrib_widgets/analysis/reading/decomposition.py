@@ -46,13 +46,14 @@ class Rows:
 
 
 def parts_below(model: Model, point: ReadPoint) -> list[Component]:
-    """The parts that write before ``point``, in model order, at the granularity that is exact."""
+    """The parts that write before ``point``, in model order, each layer as far as it splits exactly."""
     parts = [Component("embed")] + ([Component("pos")] if model.anatomy.pos else [])
     for layer in range(point.attentions):
-        if model.granularity == "layers":
+        level = model.level(layer)
+        if not level.sublayers:
             parts.append(Component("layer", layer))
             continue
-        if model.granularity == "heads":
+        if level.heads:
             parts += [head(layer, h) for h in range(model.heads_of(layer))]
             if has_attention_bias(model, layer):
                 parts.append(Component("attn.bias", layer))
@@ -118,8 +119,9 @@ def decompose(
     else:
         columns.append(read(rec.streams[0][index]))
     for layer in range(point.attentions):
-        if model.granularity == "layers":
-            columns.append(read(rec.streams[layer + 1][index].double() - rec.streams[layer][index].double()))
+        level = model.level(layer)
+        if not level.sublayers:
+            columns.append(read(rec.wrote(layer)[index]))
             continue
         if layer < point.mlps:
             missed, bound = stream_error(rec, layer, rec.streams[layer].dtype, model.parallel, index)
@@ -128,7 +130,7 @@ def decompose(
             before, attn = rec.streams[layer][index].double(), rec.attn_write[layer][index].double()
             missed = x.double() - before - attn
         stream = stream + read(missed)
-        if model.granularity == "heads":
+        if level.heads:
             split, rounded = _head_columns(run, layer, v, index, paired)
             columns += split
             heads = heads + rounded

@@ -37,7 +37,12 @@ def _adapters(root: nn.Module, inside: str) -> list[str]:
 
 def unable(model: Model, ids: list[int]) -> AttribError | None:
     """The error that says why the model itself does not run as it has to; None where it does."""
-    family = type(model.hf).__name__
+    family, plain = type(model.hf).__name__, getattr(model.config, "return_dict", None) is False
+    if plain:
+        return AttribError(
+            f"{family} returns tuples, because its config says return_dict=False, and so its logits are not found.",
+            "Set model.config.return_dict = True.",
+        )
     try:
         with model.quiet():
             out = model.hf(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
@@ -48,12 +53,8 @@ def unable(model: Model, ids: list[int]) -> AttribError | None:
             "Make hf_model(input_ids=...) work first: often parts of it have different dtypes or devices.",
         )
     if not isinstance(getattr(out, "logits", None), torch.Tensor):
-        flag = getattr(model.config, "return_dict", None) is False
-        return AttribError(
-            f"{family} returns a {type(out).__name__} without .logits"
-            + (", because its config says return_dict=False." if flag else "."),
-            "Set model.config.return_dict = True." if flag else "Give a model whose output has .logits.",
-        )
+        kind = type(out).__name__
+        return AttribError(f"{family} returns a {kind} without .logits.", "Give a model whose output has .logits.")
     if not bool(torch.isfinite(out.logits).all()):
         return AttribError(
             f"The logits of {family} on a probe prompt are NaN or infinite.",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ...words.errors import AttribError, GranularityError
 from ..anatomy.rounding import projection_error, worst
 from ..parts.alignment import own_patterns
@@ -15,8 +17,6 @@ from ..parts.outlet import outlet_of
 from ..tracing.ports import port
 from .causes import within
 from .levels import Exact, Level, whole
-
-import torch
 
 if TYPE_CHECKING:
     from ..model import Model

@@ -8,7 +8,7 @@ layer coarse and leaves the others as they are. Whatever splits a layer asks her
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 Split = Literal["sublayers", "heads", "sources", "scores", "inside", "experiments"]
 #: The words for a layer that splits so far, from fine to coarse.
 GRANULARITIES = ("heads", "sublayers", "layers")
+#: What a part or a place of a layer needs to be exact, by its kind or site.
+NEEDED: Mapping[str, Split] = {
+    **dict.fromkeys(("attn", "mlp", "mlp.bias", "neuron", "expert", "attn_in", "mlp_in", "mid"), "sublayers"),
+    **dict.fromkeys(("head", "attn.bias", "z"), "heads"),
+    **dict.fromkeys(("v", "pattern"), "sources"),
+    **dict.fromkeys(("q", "k"), "scores"),
+}
 _AS = {"sublayers": "per sublayer", "layers": "as a whole layer"}
 _MANY = {"sublayers": "per sublayer", "layers": "as whole layers"}
 
@@ -141,7 +148,7 @@ def refusal(model: Model, split: Split, layer: int | None = None) -> Granularity
     levels = model.check.levels
     some = levels if layer is None else levels[layer : layer + 1]
     reason = reasons_of(getattr(level, split).reason for level in some)
-    hint = "See model.check." if layer is None else _instead(layer, some[0].granularity)
+    hint = _parts(model) if layer is None else _instead(layer, some[0].granularity)
     if split in ("sublayers", "heads", "experiments"):
         where = model.name if layer is None else f"Layer {layer} of {model.name}"
         how = words_of(some) if layer is None or some[0].sublayers else "as a whole"
@@ -149,6 +156,16 @@ def refusal(model: Model, split: Split, layer: int | None = None) -> Granularity
     where = model.name if layer is None else f"layer {layer} of {model.name}"
     what = "The inside of the MLPs" if split == "inside" else "Attention"
     return GranularityError(f"{what} of {where} was not shown to be exact: {reason}.", hint)
+
+
+def _parts(model: Model) -> str:
+    """What can be asked of a model none of whose layers splits so far."""
+    kind = model.granularity
+    if kind == "layers":
+        return 'Its parts are its layers, "L0" and so on: see model.check.'
+    if kind == "sublayers":
+        return 'Its parts are "L0.attn", "L0.mlp" and so on: see model.check.'
+    return "See model.check."
 
 
 def _instead(layer: int, grain: str) -> str:

@@ -198,7 +198,7 @@ def _unshared(model: Model) -> str:
     unknown = [i for i in range(model.n_layers) if all(row.site != "attn_in" for row in ports(model, i))]
     if not unknown:
         return ""
-    return f"What {named_layers(unknown)} of {model.name} {"keeps" if len(unknown) == 1 else "keep"} of earlier positions is not known."
+    return f"It is not known what {named_layers(unknown)} of {model.name} read at earlier positions."
 
 
 def _in_full(base: Run, rows: list[list[Edit]], target: int, swept: Swept, reads: Any = ()) -> _Found:

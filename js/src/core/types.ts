@@ -77,15 +77,29 @@ export interface Leading {
   text: string;
 }
 
+/** How far one layer splits. */
+export interface Level {
+  /** heads, sublayers or layers */
+  granularity: string;
+  /** why it does not split as far as what its heads carried from each token; empty where it does */
+  reason: string;
+  /** why it is not known what its heads looked for; empty where it is */
+  unscored: string;
+}
+
 /** The model under study. */
 export interface About {
   name: string;
   layers: number;
   heads: number;
-  /** heads, sublayers or layers; coarser ones with the reason */
+  /** heads, sublayers, layers, or mixed where layers differ; coarser ones with the reason */
   granularity: string;
   reason: string;
   dtype: string;
+  /** the same in words: "per head in 3 of 4 layers, L1 as a whole layer" */
+  words?: string;
+  /** of every layer, where one is not split as far as can be */
+  levels?: Level[];
 }
 
 /** The prompt, token by token, and the position that is explained. */
