@@ -158,10 +158,9 @@ class Explorer(Tester):
     def selected_result(self) -> Any:
         """The result object behind the click: what can be computed further in Python.
 
-        For a head its sources (its pattern, where what it carried is not known), and with a source chosen what reached it
-        from there; for an MLP its neurons, or the
-        experts of a mixture; for a feature its card; for other parts what they write, or their number where they
-        write nothing (``rounding``). With nothing selected, the attribution.
+        For a head its sources (its pattern, where what it carried is not known), and with a source chosen what reached
+        it from there; for an MLP its neurons, or the experts of a mixture; for a feature its card; for other parts what
+        they write, or their number where they write nothing (``rounding``). With nothing selected, the attribution.
         """
         if not self.selected:
             return self.attribution

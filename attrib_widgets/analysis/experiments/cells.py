@@ -202,7 +202,7 @@ def unsplit(model: Model, sites: Any, layers: Any) -> list[str]:
     for split in dict.fromkeys(NEEDED[site] for site in listed(sites) if site in NEEDED) if layers is None else ():
         without = [i for i, level in enumerate(model.check.levels) if not getattr(level, split)]
         if without:
-            reasons = reasons_of(getattr(model.level(i), split).reason for i in without)
+            reasons = reasons_of({i: getattr(model.level(i), split).reason for i in without}, len(without))
             notes[f"left out: {named_layers(without)} ({reasons})"] = None
     return list(notes)
 

@@ -261,7 +261,9 @@ def _product(
 def estimated_effects(
     a: Attribution, corrupted: Any = None, direction: Direction = "denoise", *, against: TokenSet | None = None
 ) -> dict[Component, float]:
-    """The estimated total effect of every part (heads and MLPs, or what is exact instead) on what ``a`` explains, from one backward pass.
+    """The estimated total effect of every part on what ``a`` explains, from one backward pass.
+
+    Parts are heads and MLPs, or the sublayers and whole layers that are exact instead.
 
     With ``corrupted``: what putting the part's output into the corrupted run would bring back (``"denoise"``), or what
     replacing it by its output there would take away (``"noise"``). Without: gradient times output, what setting it

@@ -78,7 +78,8 @@ def head_table(a: Attribution, patterns: bool = True) -> HeadTable | None:
         if patterns:
             full.append(torch.zeros(0, n, n) if found is None else found.pattern.cpu())
         sinks.append(torch.zeros(0, n) if found is None or found.sink is None else found.sink.cpu())
-    none = UnitWrites(*(torch.zeros(*shape) for shape in ((0, n), (n,), (0, n), (n,), (0,), (0,))), None)
+    wide, flat, empty = torch.zeros(0, n), torch.zeros(n), torch.zeros(0)
+    none = UnitWrites(wide, flat, wide, flat, empty, empty, None)
     told = [none if u is None else u for u in units]
     return HeadTable(
         _stacked(model, [u.carry for u in told]),

@@ -108,7 +108,7 @@ class Attention(Result):
 
     @property
     def returned_as(self) -> str:
-        """Where the patterns are those that the model returns, and no more is known of them, a sentence that says so."""
+        """A sentence that says so, where the patterns are those that the model returns and no more is known."""
         if not self.returned:
             return ""
         return f"Patterns as the model returns them; what was carried is not known: {self.returned}."
@@ -177,18 +177,20 @@ def attention(
         if h.kind != "head" or (h.index or 0) >= model.heads_of(h.layer or 0):
             raise ComponentError(f"{h} is not a head of {model.name}.", model.geometry.remedy(h.layer or 0))
     found: dict[int, Attended] = {}
-    kept, sinks, reasons = [], [], []
+    kept: list[Tensor] = []
+    sinks: list[Tensor] = []
+    reasons: dict[int, str] = {}
     for h in wanted:
         layer = h.layer or 0
         if layer not in found:  # one layer at a time: patterns are the large part
             taken, reason = patterns(model, run.record, layer)
-            found, reasons = {layer: taken}, [*reasons, reason]
+            found, reasons[layer] = {layer: taken}, reason
         kept.append(found[layer].pattern[h.index or 0].cpu())
         sink = found[layer].sink
         if sink is not None:
             sinks.append(sink[h.index or 0].cpu())
     both = torch.stack(kept), torch.stack(sinks) if len(sinks) == len(kept) else None
-    return Attention(run, wanted, *both, returned=reasons_of(reasons))
+    return Attention(run, wanted, *both, returned=reasons_of(reasons, len(reasons)))
 
 
 @dataclass

@@ -82,7 +82,12 @@ def stamp_of(hf: nn.Module) -> dict[Key, Any]:
 
 def interventions(root: nn.Module) -> list[Key]:
     """Hooks that are neither nnsight's nor this library's, and replaced forwards, by (path below ``root``, what)."""
-    return [(path, what) for path, module in root.named_modules() for what, _ in _beside(module)]
+    found = []
+    for path, module in root.named_modules():
+        wrapped = getattr(vars(module).get("__nnsight__"), "original", None)  # the forward that nnsight found there
+        own = ["forward"] if wrapped not in (None, type(module).forward) else []
+        found += [(path, what) for what in dict.fromkeys([*own, *(what for what, _ in _beside(module))])]
+    return found
 
 
 def _beside(module: nn.Module) -> Iterator[tuple[str, Any]]:

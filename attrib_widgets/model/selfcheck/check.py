@@ -30,7 +30,7 @@ from ..tracing.order import absent_parts, unordered_parts
 from ..tracing.record import Recording, record
 from .causes import unable
 from .layers import MISFITS, Checked, words
-from .levels import Level, granularity_of, reasons_of, whole, words_of
+from .levels import Level, granularity_of, reasons_of, whole, why, words_of
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -65,7 +65,7 @@ class SelfCheck:
     @property
     def reason(self) -> str:
         """Why a layer is not split as far as the sources of its heads; each kind of reason once."""
-        return reasons_of(level.reason for level in self.levels)
+        return why(self.levels, "sources")
 
     @property
     def attention_ok(self) -> bool:
@@ -80,12 +80,12 @@ class SelfCheck:
     @property
     def scores_reason(self) -> str:
         """Why scores are not known where sources are."""
-        return reasons_of(level.scores.reason for level in self.levels if level.sources)
+        return self._reason_of("scores", "sources")
 
     @property
     def no_scores(self) -> str:
         """Why scores are not known, in words."""
-        return reasons_of(level.scores.reason for level in self.levels)
+        return why(self.levels, "scores")
 
     @property
     def mlp_ok(self) -> bool:
@@ -95,7 +95,12 @@ class SelfCheck:
     @property
     def mlp_reason(self) -> str:
         """Why the inside of an MLP is not known where the MLP is."""
-        return reasons_of(level.inside.reason for level in self.levels if level.sublayers)
+        return self._reason_of("inside", "sublayers")
+
+    def _reason_of(self, split: str, given: str) -> str:
+        """Why ``split`` is not exact in layers where ``given`` is."""
+        found = {i: getattr(level, split).reason for i, level in enumerate(self.levels) if getattr(level, given)}
+        return reasons_of(found, len(self.levels))
 
     @property
     def causal(self) -> bool:
@@ -179,8 +184,9 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
     own = own_family(model.hf)
     for given in candidates(model.hf, override):
         try:
-            anatomy = resolved(given, model.hf)
-            model.anatomy, model.geometry, model.unread = anatomy, geometry(anatomy, model.hf), {}
+            model.anatomy, model.unread = given, {}
+            model.anatomy = anatomy = resolved(given, model.hf)
+            model.geometry = geometry(anatomy, model.hf)
             model.forget()
             found = _check(model, known)
         except AttribError as reason:
@@ -200,8 +206,8 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
         raise _refusal(model, refusals)
     found = best.check
     if best.anatomy.attn is None and refusals:  # whole layers: say what stood in the way of more
-        why = f"{refusals[0].rstrip('.')}, so only whole layers are shown"
-        found = replace(found, levels=tuple(whole(why) for _ in found.levels))
+        coarse = whole(f"{refusals[0].rstrip('.')}, so only whole layers are shown")
+        found = replace(found, levels=(coarse,) * len(found.levels))
     elif as_whole is not None and best.rank[1] and found.granularity == "layers":
         best, found = as_whole, replace(as_whole.check, levels=found.levels)  # nothing inside is worth recording
     model.anatomy, model.geometry, model.unread = best.anatomy, best.geometry, best.unread
@@ -290,6 +296,7 @@ def _record(model: Model, known: dict[Any, Any]) -> Recording:
             known[key] = AnatomyError(f"its parts could not be read in the order of the anatomy ({first})")
     if isinstance(known[key], AnatomyError):
         raise known[key]
+    rec: Recording
     rec, model.unread = known[key]
     return rec
 

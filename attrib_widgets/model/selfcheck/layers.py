@@ -61,7 +61,7 @@ class Checked:
         model, rec = self.model, self.rec
         geo = model.geometry[layer]
         if not geo.n_heads:
-            return geo.trouble or f"layer {layer} has no heads"
+            return geo.trouble or "there are no heads"
         try:
             attn, mlp = outlet_of(model, "attn", layer), outlet_of(model, "mlp", layer)
             found = max(
@@ -73,16 +73,16 @@ class Checked:
             return words(refused)
         if self.note("heads", found):
             return ""
-        return f"the heads of {model.anatomy.attn_out} of layer {layer} and its bias do not add up to its output"
+        return f"the heads of {model.anatomy.attn_out} and its bias do not add up to its output"
 
     def _attention(self, layer: int, inside: Exact) -> Level:
         """The level of a layer whose heads add up."""
         model, rec, more, missed = self.model, self.rec, "", math.inf
         try:
             missed = scores_error(model, rec, layer)
-            reason = f"attention recomputed from queries, keys and values of layer {layer} is not what the heads wrote"
+            reason = "attention recomputed from queries, keys and values is not what the heads wrote"
         except MISFITS as refused:
-            reason, more = f"attention of layer {layer} could not be recomputed ({words(refused)})", NOWHERE
+            reason, more = f"attention could not be recomputed ({words(refused)})", NOWHERE
         if missed <= 1:
             self.note("attention", missed)
             return Level(inside=inside)

@@ -8,7 +8,7 @@ layer coarse and leaves the others as they are. Whatever splits a layer asks her
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -119,12 +119,28 @@ def named_layers(layers: Sequence[int]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""
 
 
-def reasons_of(reasons: Iterable[str]) -> str:
-    """Each kind of reason once, in the words of the first layer that has it."""
-    found: dict[str, str] = {}
-    for reason in filter(None, reasons):
-        found.setdefault(re.sub(r"\d+", "", reason), reason)
-    return "; ".join(found.values())
+def reasons_of(reasons: Mapping[int, str], count: int) -> str:
+    """The reasons of some of ``count`` layers, each kind once in the words of the first layer that has it.
+
+    A kind that not all layers have is told with its layers, unless its own words name one.
+    """
+    first: dict[str, str] = {}
+    layers: dict[str, list[int]] = {}
+    for layer, reason in reasons.items():
+        if reason:
+            kind = re.sub(r"\d+", "", reason)
+            first.setdefault(kind, reason)
+            layers.setdefault(kind, []).append(layer)
+    told = []
+    for kind, reason in first.items():
+        clear = len(layers[kind]) == count or (len(first) == 1 and re.search(r"layer \d", reason))
+        told.append(reason if clear else f"{named_layers(layers[kind])}: {reason}")
+    return "; ".join(told)
+
+
+def why(levels: Sequence[Level], split: str) -> str:
+    """Why ``split`` is not exact in some of ``levels``; each kind of reason once."""
+    return reasons_of({i: getattr(level, split).reason for i, level in enumerate(levels)}, len(levels))
 
 
 def need(model: Model, split: Split, layer: int | None = None, *, everywhere: bool = False) -> None:
@@ -147,7 +163,7 @@ def refusal(model: Model, split: Split, layer: int | None = None) -> Granularity
     """The error that says why ``split`` is not exact in ``layer`` (None: in the whole model)."""
     levels = model.check.levels
     some = levels if layer is None else levels[layer : layer + 1]
-    reason = reasons_of(getattr(level, split).reason for level in some)
+    reason = why(some, split)
     hint = _parts(model) if layer is None else _instead(layer, some[0].granularity)
     if split in ("sublayers", "heads", "experiments"):
         where = model.name if layer is None else f"Layer {layer} of {model.name}"

@@ -33,7 +33,8 @@ class Family:
     """What the self-check said of one family.
 
     ``exact_per`` is ``"head"``, ``"sublayer"``, ``"layer"``, ``"mixed"`` where layers differ (``reason`` then begins
-    with how), ``"refused"``, or ``"not tried"`` where no small model could be built; ``inside`` what the MLPs split into, ``"neurons"``, ``"experts"`` or ``""``; ``known`` whether
+    with how), ``"refused"``, or ``"not tried"`` where no small model could be built;
+    ``inside`` what the MLPs split into, ``"neurons"``, ``"experts"`` or ``""``; ``known`` whether
     the family's anatomy is written down (else it was read off its module names); ``reason`` why it is not finer.
     """
 

@@ -70,6 +70,7 @@ def differentiate(
     with model.quiet(), _passable(model.hf), torch.enable_grad():
         with root.trace(input_ids=tokens, **forward_options(model, None)) as tracer:
             kept = nnsight.save({})
+            began: Tensor | None = None  # what the layer before read
             for i, block in enumerate(blocks):
                 if i - 1 in cut and not model.check.levels[i - 1].sublayers:
                     PRE.put(block, _held(PRE.get(block), began, cut[i - 1], rows))
@@ -134,8 +135,9 @@ def _leaf(streams: Tensor, dtype: torch.dtype) -> Tensor:
     return streams.detach().to(dtype).clone().requires_grad_(True)
 
 
-def _held(behind: Tensor, before: Tensor, rows: list[int], count: int) -> Tensor:
+def _held(behind: Tensor, before: Tensor | None, rows: list[int], count: int) -> Tensor:
     """The stream ``behind`` a layer, with no gradient through what the layer added in some of its ``count`` rows."""
+    assert before is not None
     shaped, start = (x.reshape(count, -1, x.shape[-1]) for x in (behind, before))
     constant = shaped.detach() + (start - start.detach())  # nothing is added to the numbers
     return torch.where(_only(rows, count, shaped), constant, shaped).reshape(behind.shape)

@@ -26,7 +26,7 @@ def absent_parts(model: Model) -> dict[int, str]:
     for layer in range(model.n_layers):
         missing = [row.path for row in _needed(model) if not row.exists(model.layer(layer))]
         if missing:
-            found[layer] = f"layer {layer} has no {missing[0]}"
+            found[layer] = f"there is no {missing[0]}"
     return found
 
 
@@ -64,8 +64,8 @@ def unordered_parts(model: Model, ids: Sequence[int]) -> dict[int, str]:
         wrong = next((row for row in rows if ran.count(row) != 1), None)
         if wrong is not None:
             times = ran.count(wrong)
-            found[layer] = f"{wrong.path} of layer {layer} runs {f'{times} times' if times else 'not at all'}"
+            found[layer] = f"{wrong.path} runs {times} times" if times else f"{wrong.path} does not run"
         elif ran != rows:
             late = next(row for row, other in zip(ran, rows, strict=True) if row is not other)
-            found[layer] = f"{late.path} of layer {layer} does not run in the order of the anatomy"
+            found[layer] = f"{late.path} does not run in the order of the anatomy"
     return found

@@ -42,8 +42,8 @@ class Recording:
     ``attn_write`` and ``mlp_write`` are what was added to the stream; ``attn_out`` and ``mlp_out`` the sublayer
     outputs before a post-norm and a multiplier (the same tensors where there is neither). ``logits`` are as printed,
     ``precap`` the same before the soft cap, both for ``kept`` positions only. ``attn_inputs`` is what the attention
-    modules were given beside the stream, by name. ``mlp_entered`` is filled on request only. Of a layer that is known as
-    a whole only, the tensors of its parts are empty ([position, 0]) and it was given nothing.
+    modules were given beside the stream, by name. ``mlp_entered`` is filled on request only. Of a layer that can be
+    read as a whole only, the tensors of its parts are empty ([position, 0]).
     """
 
     streams: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Recording:
         return self.streams[layer] + self.attn_write[layer]
 
     def wrote(self, layer: int) -> Float[Tensor, "position d_model"]:
-        """What ``layer`` as a whole added to the stream, in float64: no more than the streams' own rounding is in it."""
+        """What ``layer`` as a whole added to the stream, in float64, the streams' own rounding included."""
         return self.streams[layer + 1].double() - self.streams[layer].double()
 
     def at(self, site: str, layer: int) -> Float[Tensor, "position width"]:
