@@ -97,14 +97,16 @@ def granularity_of(levels: Sequence[Level]) -> str:
 def words_of(levels: Sequence[Level]) -> str:
     """How far a model splits, in words: ``"per head"``, ``"per head in 3 of 4 layers, L1 as a whole layer"``."""
     every = granularity_of(levels)
+    blind = [i for i, level in enumerate(levels) if level.heads and not level.sources]
+    without = f", without sources{'' if len(blind) == len(levels) else f' in {named_layers(blind)}'}" if blind else ""
     if every != "mixed":
-        return f"per {every.removesuffix('s')}"
+        return f"per {every.removesuffix('s')}{without}"
     at = {name: [i for i, level in enumerate(levels) if level.granularity == name] for name in GRANULARITIES}
     first, *others = (name for name in GRANULARITIES if at[name])
     said = [f"per {first.removesuffix('s')} in {len(at[first])} of {len(levels)} layers"]
     for name in others:
         said.append(f"{named_layers(at[name])} {(_AS if len(at[name]) == 1 else _MANY)[name]}")
-    return ", ".join(said)
+    return ", ".join(said) + without
 
 
 def named_layers(layers: Sequence[int]) -> str:

@@ -90,12 +90,11 @@ def _about(model: Model) -> contract.About:
         "granularity": model.granularity,
         "reason": check.reason,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "words": check.words,
     }
     if not check.ok:
-        about["levels"] = [
-            {"granularity": v.granularity, "reason": v.reason, "unscored": v.scores.reason} for v in check.levels
-        ]
+        levels = [(v.granularity, v.reason, v.scores.reason) for v in check.levels]
+        about["levels"] = [{"granularity": g, "reason": r, "unscored": u} for g, r, u in levels]
+        about["words"] = check.words
     return about
 
 
@@ -187,8 +186,8 @@ def _examples(model: Model) -> list[contract.Example]:
 
 
 def writes(a: Attribution) -> dict[str, contract.Writes]:
-    """Of every head, MLP and the embedding the tokens that it raises and lowers most."""
-    told = [c for c in a.components if c.kind in ("head", "mlp", "embed")]
+    """Of every part and the embedding the tokens that it raises and lowers most."""
+    told = [c for c in a.components if c.is_replaceable or c.kind == "embed"]
     return {str(c): results.writes(a.writes(c, k=results.WRITES)) for c in told}
 
 

@@ -96,9 +96,8 @@ export interface About {
   granularity: string;
   reason: string;
   dtype: string;
-  /** the same in words: "per head in 3 of 4 layers, L1 as a whole layer" */
+  /** where a layer is not split as far as can be: the same in words, and of every layer */
   words?: string;
-  /** of every layer, where one is not split as far as can be */
   levels?: Level[];
 }
 

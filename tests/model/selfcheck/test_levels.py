@@ -225,6 +225,9 @@ def test_how_far_a_model_splits_in_words():
     assert (
         words_of([coarse, fine, sub, coarse]) == "per head in 1 of 4 layers, L2 per sublayer, L0 and L3 as whole layers"
     )
+    blind = Level(sources=Exact("no"))
+    assert words_of([blind, blind]) == "per head, without sources"
+    assert words_of([blind, fine, coarse]) == "per head in 2 of 3 layers, L2 as a whole layer, without sources in L0"
     assert named_layers([0, 1, 2, 4, 6, 7]) == "L0 to L2, L4, L6 and L7" and named_layers([]) == ""
     assert not coarse.scores and coarse.inside.reason == "no" and sub.inside and not sub.sources
 

@@ -114,9 +114,8 @@ class About(TypedDict):
     granularity: str
     reason: str
     dtype: str
-    #: the same in words: "per head in 3 of 4 layers, L1 as a whole layer"
+    #: where a layer is not split as far as can be: the same in words, and of every layer
     words: NotRequired[str]
-    #: of every layer, where one is not split as far as can be
     levels: NotRequired[list[Level]]
 
 
