@@ -20,7 +20,9 @@ from ...model.anatomy.norms import FrozenNorm
 from ...model.anatomy.rounding import refuse_above
 from ...model.parts.closing import head_error, stream_error
 from ...model.parts.outlet import outlet_of
+from ...model.selfcheck.causes import within
 from ...words.components import Component, head, mlp
+from ...words.errors import GranularityError
 from .point import Reading, ReadPoint
 
 if TYPE_CHECKING:
@@ -125,7 +127,8 @@ def decompose(
             continue
         if layer < point.mlps:
             missed, bound = stream_error(rec, layer, rec.streams[layer].dtype, model.parallel, index)
-            refuse_above(missed, bound, f"the sublayers of layer {layer} do not add up to what it writes")
+            what = f"the sublayers of layer {layer} do not add up to what it writes"
+            _refuse_above(model, layer, missed, bound, what)
         else:  # between attention and MLP: the sum of two recorded tensors, as the model rounds it
             before, attn = rec.streams[layer][index].double(), rec.attn_write[layer][index].double()
             missed = x.double() - before - attn
@@ -146,6 +149,18 @@ def decompose(
         read(x) * scale,
         directions @ norm.bias,
     )
+
+
+def _refuse_above(model: Model, layer: int, missed: Tensor, bound: Tensor, where: str) -> None:
+    """:func:`refuse_above`, with the hook or the adapter that came after the model was loaded."""
+    try:
+        refuse_above(missed, bound, where)
+    except GranularityError as reason:
+        if not (cause := within(model, layer)):
+            raise
+        said = f"{reason.message.rstrip('.')}{cause}."
+        hint = "Load the model again, aw.load(model.hf, model.tokenizer): that layer is then one part, the others stay."
+        raise GranularityError(said, hint) from None
 
 
 def _read(v: Tensor, tensor: Float[Tensor, "position d_model"], paired: bool) -> Float[Tensor, "direction position"]:
@@ -169,7 +184,7 @@ def _head_columns(
     per_head = heads * scale[None, :, None]
     columns = list(per_head.unbind(-1))
     missed, bound = head_error(model, rec, layer, index)
-    refuse_above(missed, bound, f"the heads of layer {layer} do not add up to their output projection")
+    _refuse_above(model, layer, missed, bound, f"the heads of layer {layer} do not add up to their output projection")
     rounded = _read(directions, missed, paired).float() * scale
     if not write.plain:
         missed, bound = write.error(given, written)

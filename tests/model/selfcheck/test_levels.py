@@ -105,6 +105,17 @@ def test_a_hook_that_only_looks_is_no_reason():
     assert model.check.ok and not model.check.reason and seen
 
 
+def test_a_hook_that_came_later_is_named_with_the_remedy():
+    model = family("llama")
+    assert model.check.ok
+    steer(model.hf, 1)
+    with pytest.raises(aw.GranularityError, match=r"layer 1 .*there is a hook on model\.layers\.1") as caught:
+        aw.attribute(model.run(CLEAN), " Paris")
+    assert "aw.load(model.hf, model.tokenizer)" in caught.value.hint
+    again = aw.load(model.hf, model.tokenizer)
+    assert aw.attribute(again.run(CLEAN), " Paris").exact and again.granularity == "mixed"
+
+
 def test_hooks_on_every_layer_are_told_once():
     hf = families.build("llama")
     for layer in range(families.LAYERS):

@@ -55,7 +55,7 @@ export function Detail() {
   const row = reading.row(store.open.value);
   if (!row) return null;
   // What is neither split nor a direction in the stream has no tabs.
-  const split = row.kind !== "head" || reading.arrays["carry"];
+  const split = row.kind !== "head" || reading.arrays["carry"] || reading.header.model.levels;
   const inside = row.mixture ? MIXTURE : row.kind === "head" && !reading.carries(row) ? UNSPLIT : TABS[row.kind];
   const own = (split && inside) || (WRITES.has(row.kind) ? [WRITTEN] : []);
   const tabs = own.length ? [...own, LENS] : own;
