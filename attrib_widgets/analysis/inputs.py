@@ -8,7 +8,7 @@ from ..model.identity.belonging import at_home
 from ..model.model import Model, load
 from ..model.run import Run
 from ..words.components import whole
-from ..words.errors import AttribError, ComponentError, GranularityError, PositionError
+from ..words.errors import AttribError, ComponentError, PositionError
 from ..words.several import listed
 
 
@@ -50,26 +50,3 @@ def positions_in(run: Run, given: Any) -> list[int]:
 def absent(model: Model, part: Any) -> ComponentError:
     """The error that says what the model, or that layer of it, has instead of ``part``."""
     return ComponentError(f"{model.name} has no {part}.", model.geometry.remedy(part.layer or 0))
-
-
-def need_attention(model: Model) -> None:
-    """Refuse what is recomputed from queries, keys and values, where these were not shown to be exact.
-
-    Raises:
-        GranularityError: with the self-check's reason.
-    """
-    _need(model, model.check.attention_ok, model.check.reason)
-
-
-def need_scores(model: Model) -> None:
-    """Refuse what is read from queries and keys, where these were not shown to be exact.
-
-    Raises:
-        GranularityError: with the self-check's reason.
-    """
-    _need(model, model.check.scores_ok, model.check.no_scores)
-
-
-def _need(model: Model, ok: bool, reason: str) -> None:
-    if not ok:
-        raise GranularityError(f"Attention of {model.name} was not shown to be exact: {reason}.", "See model.check.")

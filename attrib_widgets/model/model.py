@@ -25,6 +25,7 @@ from .running.generate import generated_ids
 from .running.memory import estimate, readable, require
 from .running.worker import Job, Worker
 from .selfcheck.check import SelfCheck, causal_check, check_model
+from .selfcheck.levels import Level
 from .selfcheck.report import Report, report
 from .suggestions import Suggestion, read_suggestions
 from .text.known import read_words
@@ -105,8 +106,19 @@ class Model(Network, Tokens):
     # -- what it is ----------------------------------------------------------------------------------------
     @property
     def granularity(self) -> str:
-        """Finest exact split: ``"heads"``, ``"sublayers"`` or ``"layers"``."""
+        """How far its layers split exactly: ``"heads"``, ``"sublayers"``, ``"layers"``, or ``"mixed"``: see
+        ``check.levels``."""
         return self.check.granularity
+
+    def level(self, layer: int) -> Level:
+        """How far one layer splits exactly, and why not further."""
+        return self.check.levels[layer]
+
+    def heads_of(self, layer: int) -> int:
+        """Number of query heads of ``layer`` that are shown: 0 where it has none, or they are not exact, or there is no
+        such layer."""
+        shown = 0 <= layer < self.n_layers and bool(self.level(layer).heads)
+        return self.geometry[layer].n_heads if shown else 0
 
     @property
     def folder(self) -> Path | None:
@@ -154,7 +166,7 @@ class Model(Network, Tokens):
     def __repr__(self) -> str:
         return (
             f"{self.name} ({self.family}): {self.n_layers} layers x {self.geometry.words}, width {self.d_model}, "
-            f"{str(self.dtype).removeprefix('torch.')}, exact per {self.granularity.rstrip('s')}"
+            f"{str(self.dtype).removeprefix('torch.')}, exact {self.check.words}"
             + (f" ({self.check.reason})" if self.check.reason else "")
             + f", {readable(self.memory_estimate(1000))} for a run of 1,000 tokens"
         )

@@ -6,7 +6,7 @@ It knows where its parts are (its anatomy) and no tokens; what helpers below :cl
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -35,18 +35,21 @@ class Network:
 
     Attributes:
         hf: the transformers model, untouched; traced: the same one as nnsight runs it.
-        anatomy: where its parts are; geometry: their numbers and widths.
+        anatomy: where its parts are; geometry: their numbers and widths; unread: the layers that can be read as a whole
+            only, because parts of the anatomy are missing there or run otherwise, with the reasons.
         lock: the lock that every forward pass takes.
     """
 
     traced: Any
     anatomy: Anatomy
     geometry: Geometry
+    unread: Mapping[int, str]
 
     def __init__(self, hf: nn.Module, name: str | None = None) -> None:
         self.hf = hf
         self.name = name or str(getattr(hf, "name_or_path", "") or type(hf).__name__)
         self.lock = FORWARD_LOCK
+        self.unread = {}
         self._cache: dict[Any, tuple[Any, Any]] = {}
         self._stamp: Stamp = {}
         self._settled: Stamp | None = None  # what the model was when it was last checked
@@ -72,12 +75,8 @@ class Network:
 
     @property
     def n_heads(self) -> int:
-        """Number of query heads per layer; of the layer that has most, where they differ (``heads_of``)."""
+        """Number of query heads per layer; of the layer that has most, where they differ."""
         return self.geometry.n_heads
-
-    def heads_of(self, layer: int) -> int:
-        """Number of query heads of ``layer``: 0 where it has none, or there is no such layer."""
-        return self.geometry[layer].n_heads if 0 <= layer < self.n_layers else 0
 
     @property
     def d_model(self) -> int:

@@ -158,9 +158,9 @@ class Explorer(Tester):
     def selected_result(self) -> Any:
         """The result object behind the click: what can be computed further in Python.
 
-        For a head its sources, and with a source chosen what reached it from there; for an MLP its neurons, or the
-        experts of a mixture; for a feature its card; for other parts what they write, or their number where they
-        write nothing (``rounding``). With nothing selected, the attribution.
+        For a head its sources (its pattern, where what it carried is not known), and with a source chosen what reached
+        it from there; for an MLP its neurons, or the experts of a mixture; for a feature its card; for other parts what
+        they write, or their number where they write nothing (``rounding``). With nothing selected, the attribution.
         """
         if not self.selected:
             return self.attribution
@@ -168,6 +168,8 @@ class Explorer(Tester):
         if part.kind == "feature":
             return self.attribution.features(opened_row(self.attribution, part)).card(part.index or 0)
         if part.kind == "head":
+            if not self.attribution.model.level(part.layer or 0).sources:  # what it carried is not known
+                return attention(self.run, part)
             if self.source >= 0:
                 return self.attribution.through(part).at(self.source)
             return self.attribution.sources(part)

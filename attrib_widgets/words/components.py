@@ -84,8 +84,8 @@ class Component:
 
     @property
     def is_replaceable(self) -> bool:
-        """A head or a whole sublayer: what an experiment can take out by itself."""
-        return self.kind in ("head", "mlp", "attn")
+        """A head, a sublayer, or a layer that is not split: what an experiment can take out by itself."""
+        return self.kind in ("head", "mlp", "attn", "layer")
 
 
 def whole(value: object) -> int | None:

@@ -35,6 +35,7 @@ _SAID = {
     "attn": "what the attention of layer {0} writes",
     "mlp_in": "what the MLP of layer {0} reads",
     "mlp": "what the MLP of layer {0} writes",
+    "layer": "what layer {0} as a whole writes",
 }
 
 
@@ -43,7 +44,8 @@ class Place:
     """A place in the model.
 
     Attributes:
-        site: one of :data:`SITES`; ``"logits"`` (what the unembedding reads, without a layer) or ``"feature"``.
+        site: one of :data:`SITES`; ``"logits"`` (what the unembedding reads, without a layer), ``"feature"``, or
+            ``"layer"``: what a layer that is not split writes as a whole.
         layer: counts from 0; None for the logits.
         head: of the sites in :data:`OF_HEADS`; None is all heads of the layer.
         grouped: ``head`` counts key-value heads, each of which serves several query heads.
@@ -67,6 +69,8 @@ class Place:
             return f"L{self.layer}N{self.index}"
         if self.site == "expert":
             return f"L{self.layer}.mlp/E{self.index}"
+        if self.site == "layer":
+            return f"L{self.layer}"
         if self.head is None:
             return f"L{self.layer}.{self.site}"
         if self.grouped:
@@ -122,7 +126,7 @@ class Place:
             return Component("feature", index=self.index, site=str(self.of))
         if self.site in ("neuron", "expert"):
             return Component(self.site, self.layer, self.index)
-        return Component(self.site, self.layer) if self.site in ("mlp", "attn") else None
+        return Component(self.site, self.layer) if self.site in ("mlp", "attn", "layer") else None
 
 
 def stream_place(number: int, n_layers: int) -> Place:

@@ -242,6 +242,24 @@ describe("the explorer", () => {
     expect(all('[data-part="pattern"] [role="gridcell"]')).toHaveLength(1);
   });
 
+  it("says of each layer how far it splits, and shows no zeros for what is not known", () => {
+    const made = explorer();
+    const fine = { granularity: "heads", reason: "", unscored: "" };
+    const blind = { granularity: "heads", reason: "its attention is not understood", unscored: "its attention is not understood" };
+    const levels = Array.from({ length: made.header.model.layers }, (_, i) => (i === 3 ? blind : fine));
+    const about = { ...made.header.model, words: "per head, without sources in L3", reason: "L3: its attention is not understood", levels };
+    const { one, all, el, model } = show(state({ ...made, header: { ...made.header, model: about } }));
+    expect(one('[data-part="coarse"]')?.textContent).toBe("Exact per head, without sources in L3: L3: its attention is not understood");
+    expect(one('[data-part="detail"]')?.getAttribute("data-open")).not.toMatch(/^L3/);
+    model.set("selected", "L3H2");
+    return tick().then(() => {
+      expect(one(".aw-sentence")?.textContent).toContain("Not split further: its attention is not understood.");
+      expect(all('[data-part="tabs"] [role="tab"]').map((tab) => tab.textContent)).toEqual(["Pattern", "Features", "Writes", "Lens"]);
+      expect(one('[data-part="tokens"]')).toBeNull();
+      expect(el.textContent).toContain("as the model returns it");
+    });
+  });
+
   it("says why it is coarse, and shows an attribution without inputs", () => {
     const made = explorer();
     const model = { ...made.header.model, granularity: "sublayers", reason: "The heads do not add up." };

@@ -7,7 +7,6 @@ import json
 import shutil
 import sys
 import weakref
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +25,7 @@ from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import AttribError, ComponentError, PositionError, TargetError
 from attrib_widgets.words.targets import log_prob, logit, logit_diff, score
 from fixtures import tokenizers
+from fixtures.levels import coarser
 
 JAPAN = "The capital of Japan is"
 
@@ -540,12 +540,12 @@ def test_hidden_and_reveal(demo):
 @pytest.mark.parametrize("granularity", ["sublayers", "layers"])
 def test_a_coarse_model_says_why(browser, granularity):
     model = aw.load("demo")
-    model.check = replace(model.check, granularity=granularity, attention_ok=False, reason="its heads miss their sum")
+    coarser(model, granularity, "its heads miss their sum")
     explorer = explore(model, PROMPT, TARGET)
     h, x = wire.unpack(explorer.state)
     assert (h["model"]["granularity"], h["model"]["reason"]) == (granularity, "its heads miss their sum")
-    assert set(x) == {"values", "lens", *(["effects"] if granularity == "sublayers" else [])} and h["why_key"] == []
-    assert bool(h["test"]["never"]) == (granularity == "layers")
+    assert set(x) == {"values", "lens", "effects"} and h["why_key"] == []
+    assert not h["test"]["never"] and h["test"]["kinds"] == (["layer"] if granularity == "layers" else ["attn", "mlp"])
     assert bool(h["neurons"]) == (granularity == "sublayers")
     assert h["rows"][2]["id"] == ("L0.attn" if granularity == "sublayers" else "L0")
     talk = browser(explorer)
@@ -557,15 +557,52 @@ def test_a_coarse_model_says_why(browser, granularity):
     explorer.close()
 
 
+def test_a_model_whose_layers_differ_says_which_and_why(browser):
+    """One layer as a whole, one whose heads carried what is not known: each row by its own level."""
+    model = coarser(aw.load("demo"), "layers", "a hook is there", [1])
+    coarser(model, "heads", "its attention is not understood", [3])
+    explorer = explore(model, PROMPT, TARGET, corrupted=CORRUPTED)
+    h, x = wire.unpack(explorer.state)
+    about = h["model"]
+    assert about["granularity"] == "mixed"
+    assert about["words"] == "per head in 4 of 5 layers, L1 as a whole layer, without sources in L3"
+    assert about["reason"] == "L1: a hook is there; L3: its attention is not understood"
+    assert [(v["granularity"], v["reason"]) for v in about["levels"]] == [
+        ("heads", ""),
+        ("layers", "a hook is there"),
+        ("heads", ""),
+        ("heads", "its attention is not understood"),
+        ("heads", ""),
+    ]
+    assert "L1" in [row["id"] for row in h["rows"]] and "L1H0" not in [row["id"] for row in h["rows"]]
+    assert set(h["test"]["kinds"]) == {"head", "mlp", "layer"} and not h["test"]["never"]
+    assert all(bool(np.isfinite(stored).all()) for stored in x.values())
+    assert not x["patterns"][1].any() and not x["carry"][3].any()
+    own = aw.attention(explorer.run, "L3H2").patterns[0].numpy()
+    assert np.allclose(x["patterns"][3, 2], own, atol=1e-2), "patterns are there where sources are not"
+    assert x["effects"][[row["id"] for row in h["rows"]].index("L1")] != 0
+    explorer.selected = "L1"
+    assert isinstance(explorer.selected_result(), Writes)
+    explorer.selected = "L3H2"
+    assert explorer.selected_result().returned == "its attention is not understood"
+    assert explorer.verify(["L1"]).findings[0].component.label == "L1"
+    talk = browser(explorer)
+    talk.say("a", "through", id="L3H2", source=1)
+    assert "its attention is not understood" in talk.last("a")["message"]
+    explorer.close()
+
+
 def test_heads_without_exact_attention(browser):
     model = aw.load("demo")
-    model.check = replace(model.check, attention_ok=False, reason="its attention is not understood")
+    coarser(model, "heads", "its attention is not understood")
     explorer = explore(model, PROMPT, TARGET)
     h, x = wire.unpack(explorer.state)
-    assert h["rows"][2]["id"] == "L0H0" and "carry" not in x
+    assert h["rows"][2]["id"] == "L0H0" and "carry" not in x and "patterns" in x
     talk = browser(explorer)
     talk.say("a", "head", id="L0H0")
-    assert "its attention is not understood" in talk.last("a")["message"]
+    assert talk.last("a")["kind"] == "result", "its pattern is known"
+    talk.say("b", "through", id="L0H0", source=1)
+    assert "its attention is not understood" in talk.last("b")["message"]
     explorer.close()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from attrib_widgets.widgets import explore
 from attrib_widgets.widgets.shapes import budget, results
 from attrib_widgets.widgets.transport import wire
 from fixtures import families
+from fixtures.levels import coarser
 
 MIXTURES = ("mixtral", "qwen2_moe")
 
@@ -197,7 +197,8 @@ def test_own_dictionaries_are_opened_like_those_that_a_model_came_with(browser, 
 @pytest.mark.parametrize("granularity", ["heads", "sublayers"])
 def test_an_old_answer_of_a_changed_model_stays_as_it_is(granularity):
     model = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
-    model.check = replace(model.check, granularity=granularity)
+    if granularity != "heads":
+        coarser(model, granularity)
     old = explore(model, families.PROMPT, " Paris")
     before = old.state
     with torch.no_grad():

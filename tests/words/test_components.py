@@ -151,4 +151,4 @@ def test_what_a_component_is_it_says_itself():
     assert [str(c) for c in found if c.writes] == names[:7]
     assert [str(c) for c in found if c.is_embedding] == ["embed", "pos"]
     assert [str(c) for c in found if c.is_attention] == ["L1H2", "L1.attn", "L1.attn.bias"]
-    assert [str(c) for c in found if c.is_replaceable] == ["L1H2", "L1.attn", "L1.mlp"]
+    assert [str(c) for c in found if c.is_replaceable] == ["L1H2", "L1.attn", "L1.mlp", "L1"]

@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.selfcheck.levels import NEEDED, need, refusal
 from ...result import Sum, Table, strongest, with_others
 from ...words.components import Component, ComponentLike, component, whole
-from ...words.errors import ComponentError, GranularityError
+from ...words.errors import AttribError, ComponentError
 from ...words.targets import AnyTarget, TokenSet, rather_than
 from ...words.text import number, signed
 from ..opening.choice import Choice, choice
@@ -104,24 +105,30 @@ class Attribution(Sum):
     def _row(self, which: ComponentLike) -> int:
         wanted = component(which)
         if wanted not in self.components:
-            layer, model = wanted.layer or 0, self.model
-            known = wanted.kind == "head" and model.granularity == "heads" and layer < model.n_layers
-            if known and (wanted.index or 0) >= model.heads_of(layer):
-                raise ComponentError(f"{wanted} is not a row of this attribution.", model.geometry.remedy(layer))
-            raise ComponentError(
-                f"{wanted} is not a row of this attribution.",
-                f"Its rows run from {self.components[0]} to {self.components[-1]}: see .labels.",
-            )
+            raise self._missing(wanted)
         return self.components.index(wanted)
+
+    def _missing(self, wanted: Component) -> AttribError:
+        """Why there is no such row: its layer does not split so far, or there is no such part."""
+        layer, model = wanted.layer, self.model
+        said = f"{wanted} is not a row of this attribution."
+        if layer is not None and layer < self.reading.point.attentions:
+            split = NEEDED.get(wanted.kind)
+            if split is not None and not getattr(model.level(layer), split):
+                return refusal(model, split, layer if model.granularity == "mixed" else None)
+            if wanted.kind == "head" and (wanted.index or 0) >= model.heads_of(layer):
+                return ComponentError(said, model.geometry.remedy(layer))
+        return ComponentError(said, f"Its rows run from {self.components[0]} to {self.components[-1]}: see .labels.")
 
     @property
     def heads(self) -> Float[Tensor, "layer head"]:
-        """Contributions of the heads; zero in layers above the read point, NaN where a layer has no such head.
+        """Contributions of the heads; zero in layers above the read point, NaN where a layer has no such head, or its
+        heads are not exact.
 
         Raises:
-            GranularityError: heads are not exact on this model; the reason is in the message.
+            GranularityError: heads are exact in no layer of this model; the reason is in the message.
         """
-        self._need_heads()
+        need(self.model, "heads")
         out = absent_heads(self.model, torch.zeros(self.model.n_layers, self.model.n_heads))
         for c, value in zip(self.components, self.values, strict=True):
             if c.kind == "head":
@@ -130,9 +137,13 @@ class Attribution(Sum):
 
     @property
     def mlps(self) -> Float[Tensor, "layer"]:
-        """Contributions of the MLPs, their output biases included."""
-        self._need_sublayers()
-        out = torch.zeros(self.model.n_layers)
+        """Contributions of the MLPs, their output biases included; NaN where a layer is exact as a whole only.
+
+        Raises:
+            GranularityError: sublayers are exact in no layer of this model; the reason is in the message.
+        """
+        need(self.model, "sublayers")
+        out = torch.tensor([0.0 if level.sublayers else torch.nan for level in self.model.check.levels])
         for c, value in zip(self.components, self.values, strict=True):
             if c.kind == "mlp":
                 out[c.layer] = value
@@ -181,7 +192,7 @@ class Attribution(Sum):
         return experts(self, self._mlp(layer))
 
     def _mlp(self, layer: int | ComponentLike) -> int:
-        self._need_sublayers()
+        need(self.model, "sublayers")
         number = whole(layer)
         if number is None:
             found = component(layer)  # type: ignore[arg-type]
@@ -189,6 +200,7 @@ class Attribution(Sum):
         if number is None or not 0 <= number < self.reading.point.mlps:
             last = self.reading.point.mlps - 1
             raise ComponentError(f"{layer!r} is no MLP below the read point.", f"Use 0 to {last}.")
+        need(self.model, "sublayers", number)
         return number
 
     def features(self, which: PlaceLike, sae: SAE | Path | str | None = None) -> Features:
@@ -259,25 +271,11 @@ class Attribution(Sum):
         return token_totals(self, mlps)
 
     def _head(self, which: ComponentLike) -> Component:
-        self._need_heads()
+        need(self.model, "heads")
         found = self.components[self._row(which)]
         if found.kind != "head":
             raise ComponentError(f"{found} is not a head.", 'Name one as "L7H4".')
         return found
-
-    def _need_sublayers(self) -> None:
-        if self.model.granularity == "layers":
-            raise GranularityError(
-                f"{self.model.name} is exact per layer only: {self.model.check.reason}.", "See model.check."
-            )
-
-    def _need_heads(self) -> None:
-        check = self.model.check
-        if self.model.granularity != "heads":
-            raise GranularityError(
-                f"{self.model.name} is exact per {self.model.granularity.rstrip('s')} only: {check.reason}.",
-                "See model.check.",
-            )
 
     # -- showing -------------------------------------------------------------------------------------------
     def finding(self) -> tuple[list[str], str]:

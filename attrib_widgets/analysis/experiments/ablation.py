@@ -26,7 +26,7 @@ from ...words.several import prompts
 from ...words.targets import TokenSet
 from ...words.text import number, others_label, signed, visible
 from ..inputs import as_run
-from .cells import MIXED_SITES, Cell, cells_from, cells_of, found_in, held, plain_writes, positions_of
+from .cells import MIXED_SITES, Cell, cells_from, every_part, found_in, held, plain_writes, positions_of
 from .metrics import Metric, MetricLike, metric_of
 from .pairs import Cost, check_one_length, name_of, run_cells, targets_of, unit_of
 from .statistics import between, interval_of
@@ -155,14 +155,14 @@ class FixedDonor:
         for part in cell.parts:
             if part.site in MIXED_SITES or part.is_stream:
                 raise ComponentError(f"{part} cannot be ablated.", "Ablate what a part writes: a head or a sublayer.")
-            if part.site == "attn" and self.base.model.granularity == "heads":
+            if part.site == "attn" and self.base.model.level(part.layer or 0).heads:
                 part = Place("z", part.layer)  # all of its heads, so that its output bias stays here too
             found += plain_writes(self.base.model, part, at, self.value(part, at))
         return found
 
 
 def zero_donor(base: Run) -> FixedDonor:
-    """Zero z (the bias of the output projection stays) or a zero MLP output."""
+    """Zero z (the bias of the output projection stays), a zero MLP output, or a layer that adds nothing."""
 
     def value(part: Place, at: tuple[int, ...]) -> Tensor:
         return torch.zeros_like(held(base.record, part)[list(at)])
@@ -252,9 +252,11 @@ def ablate(
     Args:
         prompt: text, ids or a Run, or a list of prompts, over which changes are averaged.
         target, against: as in :func:`attrib_widgets.patch`, one for all prompts or a list of one for each.
-        components: cells, one or several: each a component (a layer is its two writes), or a list of components
-            ablated together; None is every head and MLP.
-        method: ``"zero"`` (z or the MLP's output becomes 0; the output bias of the attention stays), ``"mean"`` or
+        components: cells, one or several: each a component (a layer is its two writes, or one that is exact as a whole
+            only what it adds to the stream), or a list of components ablated together; None is every part that the
+            model splits into: heads and MLPs, or what is exact instead.
+        method: ``"zero"`` (z or the MLP's output becomes 0, and the output bias of the attention stays; a whole
+            sublayer or layer adds nothing), ``"mean"`` or
             ``"resample"`` over ``reference``, a list of prompts. Where these have not all the length of ``prompt``,
             positions are not matched, and the first position is left alone.
         positions: None ablates every position together, ``"each"`` makes one cell per position, a list these together.
@@ -264,6 +266,7 @@ def ablate(
         AttribError: an unknown method, no reference prompts, or no draws.
         ComponentError: nothing to take out, a part that this model does not have, or that writes nothing.
         PositionError: no prompts; prompts of several lengths, where positions are chosen.
+        GranularityError: a part of a layer that does not split so far exactly.
     """
     bases = [as_run(p, load(model), position) for p in prompts(prompt)]
     if not bases:
@@ -273,12 +276,13 @@ def ablate(
     base = bases[0]
     places = positions_of(base, positions)
     if components is None:
-        sites = ["z", "mlp"] if base.model.granularity == "heads" else ["attn", "mlp"]
-        cells = cells_of(base.model, sites, None, "each", places)
+        cells = every_part(base.model, places)
     else:
         cells = cells_from(base.model, components, places)
     if not cells:
-        raise ComponentError("There is nothing to take out.", "Name components=, or leave it out: every head and MLP.")
+        raise ComponentError(
+            "There is nothing to take out.", "Name components=, or leave it out: every part of the model."
+        )
     runs = [as_run(r, base.model) for r in prompts(reference)]
     targets = targets_of(target, against, prompt, (), base.model.single_token)
     cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)

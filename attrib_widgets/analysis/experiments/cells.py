@@ -17,9 +17,10 @@ from torch import Tensor
 
 from ...model.parts.attention import Attended, Scored, attend, scored
 from ...model.parts.scores import looks
+from ...model.selfcheck.levels import NEEDED, named_layers, need, reasons_of
 from ...model.tracing.edits import Edit
 from ...words.components import component, whole
-from ...words.errors import ComponentError, GranularityError, PositionError
+from ...words.errors import ComponentError, PositionError
 from ...words.places import Place, is_place, place, place_of, stream_place
 from ...words.several import listed, named
 from ..inputs import absent, positions_in
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 SITES = ("stream", "pre", "post", "attn", "mlp", "z", "q", "k", "v", "pattern")
 HEAD_SITES = ("z", "q", "k", "v", "pattern")
 MIXED_SITES = ("q", "k", "v", "pattern")
-PATCHED = 'Patch a head ("L7H4"), an MLP ("L8.mlp"), an attention layer or a stream ("L8.pre").'
+PATCHED = 'Patch a head ("L7H4"), an MLP ("L8.mlp"), an attention layer, a layer ("L8") or a stream ("L8.pre").'
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,10 @@ def parts_of(model: Model, spec: Any) -> tuple[Place, ...]:
             raise
         return (settled(model, place(spec)),)
     if found.kind == "layer":  # all that the layer writes
-        return tuple(settled(model, Place(site, found.layer)) for site in ("attn", "mlp"))
+        exists(model, Place("layer", found.layer))
+        split = model.level(found.layer or 0).experiments
+        sites = ("attn", "mlp") if split else ("layer",)
+        return tuple(settled(model, Place(site, found.layer)) for site in sites)
     if not (found.is_replaceable or found.kind == "embed"):
         raise ComponentError(f"{found} cannot be patched by itself.", PATCHED)
     return (settled(model, place_of(found)),)
@@ -94,14 +98,16 @@ def joint(model: Model, given: Any) -> tuple[Place, ...]:
 
 
 def exists(model: Model, which: Place) -> Place:
-    """``which``, once it is known that the model has it.
+    """``which``, once it is known that the model has it, and that its layer splits so far.
 
     Raises:
-        ComponentError: no such layer or head.
+        ComponentError: no such layer or head. GranularityError: the layer does not split so far exactly.
     """
     layer = which.layer or 0
     if layer >= model.n_layers:
         raise absent(model, which)
+    if which.site in NEEDED:
+        need(model, NEEDED[which.site], layer)
     heads = model.geometry[layer].n_kv_heads if which.grouped else model.heads_of(layer)
     if which.head is not None and which.head >= heads:
         raise absent(model, which)
@@ -121,7 +127,7 @@ def settled(model: Model, which: Place) -> Place:
             f'Patch the streams at the sides of the layer, "{replace(which, site="pre")}" and '
             f'"{replace(which, site="post")}", or what is added in between: "{replace(which, site="attn")}".',
         )
-    if which.site not in SITES:
+    if which.site not in (*SITES, "layer"):
         raise ComponentError(f"{which} cannot be patched by itself.", PATCHED)
     exists(model, which)
     if which.is_stream:
@@ -147,9 +153,11 @@ def cells_of(
 ) -> list[Cell]:
     """One cell per site, layer, head (``heads="each"``) and entry of ``positions``.
 
+    ``layers`` None is every layer that splits so far exactly: see :func:`unsplit` for the others.
+
     Raises:
         ComponentError: an unknown site or layer.
-        GranularityError: heads were not shown to be exact on this model.
+        GranularityError: a chosen layer, or all of them, do not split so far.
     """
     if heads not in ("each", "all"):
         raise ComponentError(f"{heads!r} is not a choice of heads.", 'Use "each" or "all".')
@@ -157,25 +165,56 @@ def cells_of(
     for site in listed(sites):
         if site == "mid":
             settled(model, Place("mid", 0))  # says why not
-        if site not in SITES:
-            raise ComponentError(f"{site!r} cannot be patched.", f"The sites are {', '.join(SITES)}.")
+        if site not in (*SITES, "layer"):
+            raise ComponentError(f"{site!r} cannot be patched.", f"The sites are {', '.join(SITES)} and layer.")
         count = model.n_layers + (site == "stream")
-        chosen = [_layer(n, count) for n in (range(count) if layers is None else listed(layers))]
-        known = {"q": model.check.scores_ok, "k": model.check.scores_ok}.get(site, model.check.attention_ok)
-        if site in HEAD_SITES and not (model.granularity == "heads" and (site == "z" or known)):
-            raise GranularityError(f"Heads of {model.name} cannot be patched: {model.check.no_scores}.")
+        chosen = list(range(count)) if layers is None else [_layer(n, count) for n in listed(layers)]
+        split = NEEDED.get(site)
+        if split is not None and layers is None:
+            need(model, split)
+            chosen = [layer for layer in chosen if getattr(model.level(layer), split)]
         for layer in chosen:
-            numbers: list[int | None] = [None]
-            geo = model.geometry[min(layer, model.n_layers - 1)]
-            if site in HEAD_SITES and heads == "each":
-                numbers = list(range(geo.n_kv_heads if site in ("k", "v") else geo.n_heads))
+            if split is not None:
+                need(model, split, layer)
+            if site == "layer":
+                cells += [Cell(parts_of(model, f"L{layer}"), at) for at in positions]
+                continue
             if site in ("stream", "pre", "post"):
                 found = [stream_place(layer + (site == "post"), model.n_layers)]
             else:
-                grouped = site in ("k", "v") and geo.group > 1 and numbers != [None]
-                found = [Place(site, layer, h, grouped) for h in numbers]
+                found = _of_layer(model, site, layer, each=heads == "each")
             cells += [Cell((p,), at) for p in found for at in positions]
     return cells
+
+
+def _of_layer(model: Model, site: str, layer: int, each: bool) -> list[Place]:
+    """The places of a site in one layer: one a head where the site has heads and ``each`` is asked for."""
+    if site not in HEAD_SITES or not each:
+        return [Place(site, layer)]
+    geo = model.geometry[layer]
+    grouped = site in ("k", "v") and geo.group > 1
+    return [Place(site, layer, h, grouped) for h in range(geo.n_kv_heads if site in ("k", "v") else geo.n_heads)]
+
+
+def unsplit(model: Model, sites: Any, layers: Any) -> list[str]:
+    """What :func:`cells_of` leaves out where no layers were chosen, in words."""
+    notes: dict[str, None] = {}
+    for split in dict.fromkeys(NEEDED[site] for site in listed(sites) if site in NEEDED) if layers is None else ():
+        without = [i for i, level in enumerate(model.check.levels) if not getattr(level, split)]
+        if without:
+            reasons = reasons_of({i: getattr(model.level(i), split).reason for i in without}, len(without))
+            notes[f"left out: {named_layers(without)} ({reasons})"] = None
+    return list(notes)
+
+
+def every_part(model: Model, positions: Sequence[tuple[int, ...] | None], *, layers: bool = True) -> list[Cell]:
+    """One cell per part of the model as it splits: heads and MLPs, else the two sublayers, else (unless ``layers`` is
+    False) whole layers."""
+    levels = list(enumerate(model.check.levels))
+    found = [p for i, v in levels if v.sublayers for p in _of_layer(model, "z" if v.heads else "attn", i, each=True)]
+    found += [Place("mlp", i) for i, v in levels if v.sublayers]
+    found += [Place("layer", i) for i, v in levels if layers and not v.sublayers]
+    return [Cell((p,), at) for p in found for at in positions]
 
 
 def cells_from(model: Model, given: Any, positions: Sequence[tuple[int, ...] | None]) -> list[Cell]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from ...model.anatomy.norms import FrozenNorm, no_norm
 from ...model.identity.steady import steady
 from ...model.parts.projections import input_norm, projection_weight
+from ...model.selfcheck.levels import need
 from ...model.tracing.gradient import Gradients, differentiate
 from ...result import Result, Table, strongest
 from ...words.components import Component, ComponentLike, component, head
@@ -121,14 +122,13 @@ def edge_patch(
         clean, corrupted, target, against: as in :func:`attrib_widgets.patch`, one pair of prompts.
 
     Raises:
-        GranularityError: heads of this model are not exact, or its readers' gradients do not add up to the stream's.
+        GranularityError: heads of some layer are not exact, or its readers' gradients do not add up to the stream's.
         TargetError: no such direction.
     """
     direction_of(direction)
     ((a, b),) = as_pairs(model, clean, corrupted, position)
     found = a.model
-    if found.granularity != "heads" or not found.check.scores_ok:
-        raise GranularityError(f"Edges of {found.name} need exact heads: {found.check.no_scores}.")
+    need(found, "scores", everywhere=True)  # every reader has to be known
     base, source = (b, a) if direction == "denoise" else (a, b)
     metric = metric_of(rather_than(target, against, found.single_token), a, a.position(position))
     ends = ends_of(metric, a, b, position)

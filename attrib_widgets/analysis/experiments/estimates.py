@@ -9,7 +9,7 @@ passes that each leave out one layer, where direct and indirect effects cancel.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -27,7 +27,7 @@ from ...words.targets import Target, TokenSet
 from ...words.text import number, signed
 from ..attribution.attribution import Attribution, rather
 from ..inputs import as_run
-from .cells import MIXED_SITES, Cell, RunDonor, cells_of, held, positions_of
+from .cells import MIXED_SITES, Cell, RunDonor, cells_of, every_part, held, positions_of, unsplit
 from .metrics import Metric, MetricLike, frozen_metric, metric_of
 from .pairs import (
     Cost,
@@ -137,13 +137,29 @@ def attribution_patch(
     if positions is not None:
         check_one_length([run for run, _ in pairs])
     cells = cells_of(found, names, layers, heads, positions_of(pairs[0][0], positions))
+    made = estimate_cells(pairs, cells, targets, direction, position, method, frozen=final_norm == "frozen")
+    made.cost.notes[:0] = unsplit(found, names, layers)
+    return replace(made, left_out=left_out)
+
+
+def estimate_cells(
+    pairs: Sequence[tuple[Run, Run]],
+    cells: Sequence[Cell],
+    targets: Sequence[MetricLike | None],
+    direction: Direction,
+    position: int,
+    method: Method = "atp",
+    *,
+    frozen: bool = False,
+) -> Estimate:
+    """:func:`attribution_patch` once runs and cells are settled."""
     patched = torch.zeros(len(pairs), len(cells), dtype=torch.float64)
     ends, cost = torch.zeros(2, len(pairs), dtype=torch.float64), Cost()
     metrics = []
     for i, ((a, b), aim) in enumerate(zip(pairs, targets, strict=True)):
         base, source = (b, a) if direction == "denoise" else (a, b)
         metric = metric_of(aim, a, a.position(position))
-        if final_norm == "frozen":
+        if frozen:
             metric = frozen_metric(aim, base, a.position(position))
         metrics.append(metric)
         ends[:, i] = ends_of(metric, a, b, position)
@@ -151,8 +167,8 @@ def attribution_patch(
         patched[i] = start + estimates(RunDonor(base, source), cells, metric, position, method, cost)
     name, unit = name_of(metrics), unit_of(metrics)
     where, done = pairs[0][0].position(position), torch.ones(len(cells), dtype=torch.bool)
-    args = (list(pairs), cells, direction, name, unit, where, patched, ends[0], ends[1], done, cost)
-    return Estimate(*args, left_out=left_out, method=method)
+    args = (list(pairs), list(cells), direction, name, unit, where, patched, ends[0], ends[1], done, cost)
+    return Estimate(*args, method=method)
 
 
 def estimates(
@@ -180,6 +196,8 @@ def estimates(
 
 def _place(part: Place, exact_qk: bool) -> tuple[str, int]:
     site, layer = part.slot
+    if site == "layer":  # what is added there is added to the stream behind it
+        return "pre", layer + 1
     return ("z" if exact_qk and site in MIXED_SITES else site, layer)
 
 
@@ -238,7 +256,7 @@ def _product(
         heads = geo.n_heads if part.site == "q" else geo.n_kv_heads
     else:
         change = held(source, part).double() - held(base, part).double()
-        gradient = gradients.at[part.slot]
+        gradient = gradients.at[_place(part, False)]
         heads = geo.n_heads if part.site == "z" else 1
     product = gradient.double() * change
     return product.reshape(*product.shape[:2], heads, -1).sum(-1)
@@ -248,7 +266,9 @@ def _product(
 def estimated_effects(
     a: Attribution, corrupted: Any = None, direction: Direction = "denoise", *, against: TokenSet | None = None
 ) -> dict[Component, float]:
-    """The estimated total effect of every head and MLP on what ``a`` explains, from one backward pass.
+    """The estimated total effect of every part on what ``a`` explains, from one backward pass.
+
+    Parts are heads and MLPs, or the sublayers and whole layers that are exact instead.
 
     With ``corrupted``: what putting the part's output into the corrupted run would bring back (``"denoise"``), or what
     replacing it by its output there would take away (``"noise"``). Without: gradient times output, what setting it
@@ -267,14 +287,13 @@ def estimated_effects(
         raise TargetError(f"The {a.target.words(a.model, a.run)} has no total effects.", "Attribute a token.")
     model, run = a.model, a.run
     metric = metric_of(a.target, run, a.position)
-    sites = ["z", "mlp"] if model.granularity == "heads" else ["attn", "mlp"]
-    cells = cells_of(model, sites, None, "each", [None])
+    cells = every_part(model, [None])
     if corrupted is not None:
         other = as_run(corrupted, model)
         donor = RunDonor(run, other) if direction == "noise" else RunDonor(other, run)
         values = estimates(donor, cells, metric, a.position, "atp", Cost()) * (-1 if direction == "noise" else 1)
     else:
-        places = sorted({c.parts[0].slot for c in cells})
+        places = sorted({_place(c.parts[0], False) for c in cells})
         gradients = differentiate(run, metric.differentiable, places, a.position)
         values = torch.stack([_against_zero(run, c.parts[0], gradients) for c in cells]).cpu()
     named = ((c.parts[0].component, float(v)) for c, v in zip(cells, values, strict=True))
@@ -283,7 +302,7 @@ def estimated_effects(
 
 def _against_zero(run: Run, part: Place, gradients: Gradients) -> Tensor:
     own = held(run.record, part).double()
-    product = own * gradients.at[part.slot][0].double()
+    product = own * gradients.at[_place(part, False)][0].double()
     if part.head is None:
         return product.sum()
     d = run.model.geometry[part.row].d_head

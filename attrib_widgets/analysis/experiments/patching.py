@@ -17,12 +17,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.identity.steady import steady
+from ...model.selfcheck.levels import NEEDED
 from ...result import Result, Table, strongest
 from ...words.errors import ComponentError, TargetError
 from ...words.places import PlaceLike
 from ...words.targets import TokenSet
 from ...words.text import number, others_label, signed, visible
-from .cells import Cell, RunDonor, cells_from, cells_of, found_in, positions_of
+from .cells import Cell, RunDonor, cells_from, cells_of, found_in, positions_of, unsplit
 from .metrics import MetricLike, frozen_metric, metric_of
 from .pairs import (
     SHARES,
@@ -136,11 +137,14 @@ class Patching(Result):
     def grid(self, site: str | None = None) -> Tensor:
         """Values of one site as an array: [layer], [layer, head], [layer, position] or [layer, head, position].
 
+        NaN where a layer has no such head. The layers are those with cells; all of them, NaN where the site is not
+        exact, once every layer where it is has cells.
+
         Raises:
             ComponentError: cells of several sites, and no ``site``; or joint cells, which have no place in an array.
         """
         chosen = self._single(site)
-        layers = sorted({c.parts[0].row for _, c in chosen})
+        layers = self._layers({c.parts[0].row for _, c in chosen}, chosen[0][1].parts[0].site)
         heads = sorted({c.parts[0].head for _, c in chosen if c.parts[0].head is not None})
         places = sorted({c.positions for _, c in chosen if c.positions is not None})
         out = torch.full((len(layers), max(1, len(heads)), max(1, len(places))), torch.nan)
@@ -152,6 +156,15 @@ class Patching(Result):
         if len(places) < 2:
             out = out[..., 0]
         return out if heads else out[:, 0]
+
+    def _layers(self, rows: set[int], site: str) -> list[int]:
+        """The layers of a grid with cells in ``rows``: all, where only those are left out that have no such cells."""
+        split = NEEDED.get(site)
+        if split is None:
+            return sorted(rows)
+        levels = self.model.check.levels
+        known = {i for i, level in enumerate(levels) if getattr(level, split)}
+        return list(range(len(levels))) if rows == known else sorted(rows)
 
     def _single(self, site: str | None) -> list[tuple[int, Cell]]:
         single = [(i, c) for i, c in enumerate(self.cells) if len(c.parts) == 1]
@@ -266,11 +279,13 @@ def patch(
             is one for each pair.
         sites: one or several of ``"stream"`` (before every layer, ``L0.pre`` and so on, and behind the last one;
             ``"pre"`` or ``"post"`` is one side of every layer), ``"attn"``, ``"mlp"``, ``"z"`` (what a head writes),
-            ``"q"``, ``"k"``, ``"v"`` (of a key and value head: all query heads of its group) and ``"pattern"``.
-        components: cells instead of ``sites``, one or several: each a component (a layer is its two writes), a place
-            such as ``"L2.pre"``, or a list of them patched together.
+            ``"q"``, ``"k"``, ``"v"`` (of a key and value head: all query heads of its group), ``"pattern"``, and
+            ``"layer"`` (all that a layer writes).
+        components: cells instead of ``sites``, one or several: each a component (a layer is its two writes, or one that
+            is exact as a whole only what it adds to the stream), a place such as ``"L2.pre"``, or a list of them
+            patched together.
         positions: None patches every position together, ``"each"`` makes one cell per position, a list these together.
-        layers: only these; None is all.
+        layers: only these; None is every layer where the sites are exact (``notes`` say which are not, and why).
         heads: ``"each"`` makes one cell per head, ``"all"`` patches a layer's heads together.
         direction: ``"denoise"`` (clean into corrupted: recovery) or ``"noise"`` (corrupted into clean: damage).
         position: where the metric is read.
@@ -282,6 +297,8 @@ def patch(
     Raises:
         PositionError: prompts of a pair that differ in length; pairs that do, where positions are chosen.
         ComponentError: a part that this model does not have, or no part at all.
+        GranularityError: a site, or a part, of a layer that does not split so far; the message says which, why, and
+            what can be patched instead.
         TargetError: a target that is several tokens here; a list that is not one per pair; no such direction or way to
             read the final norm.
     """
@@ -300,6 +317,7 @@ def patch(
         raise ComponentError("There is nothing to patch.", "Name at least one site and layer, or components=.")
     targets = targets_of(target, against, clean, left_out, pairs[0][0].model.single_token)
     found = patch_cells(pairs, cells, targets, direction, position, frozen=frozen, job=job, budget=budget)
+    found.cost.notes[:0] = unsplit(found.model, sites, layers) if components is None else []
     return replace(found, left_out=left_out)
 
 

@@ -21,13 +21,14 @@ from ...model.identity.steady import steady
 from ...model.parts.attention import scored
 from ...model.parts.projections import normed, project
 from ...model.parts.scores import looks
+from ...model.selfcheck.levels import need
 from ...model.tracing.edits import Edit
 from ...model.tracing.sweep import Swept, sweep
 from ...words.errors import ComponentError, GranularityError, TargetError
 from ...words.places import Place, PlaceLike, is_place, place
 from ...words.several import named
 from ...words.targets import TokenSet
-from .cells import MIXED_SITES, Cell, RunDonor, cells_from, cells_of, exists, z_changed
+from .cells import MIXED_SITES, Cell, RunDonor, cells_from, every_part, exists, z_changed
 from .metrics import MetricLike, metric_of
 from .pairs import Cost, Direction, as_pairs, direction_of, ends_of, measured, name_of, skipped, targets_of, unit_of
 from .patching import Patching
@@ -75,6 +76,7 @@ def receiver(model: Model, spec: PlaceLike) -> Receiver:
     exists(model, which)
     if which.site in ("mlp", "mlp_in"):
         return Receiver(Place("mlp", which.layer), which.layer)
+    need(model, "scores", which.layer)  # whichever side it is: a pattern is made of the others
     group = model.geometry[which.layer].group if which.grouped else 1
     first, last = (
         (0, model.heads_of(which.layer)) if which.head is None else (which.head * group, (which.head + 1) * group)
@@ -115,15 +117,16 @@ def path_patch(
     Args:
         clean, corrupted, target, against, skip: as in :func:`attrib_widgets.patch`.
         receivers: one or several of ``"L9H9.q"``, ``"L9KV2.k"``, ``"L5.mlp"``, ``"logits"``: patched together.
-        senders: one or several, each a part or a list of parts that send together; None is every head and MLP that
-            comes before a receiver.
+        senders: one or several, each a part or a list of parts that send together; None is every part (heads and MLPs,
+            or what is exact instead) that comes before a receiver.
         mlps: ``"recompute"`` lets the change pass through MLPs on its way to the receivers, ``"freeze"`` does not.
         direction: ``"noise"`` puts the corrupted sender into the clean run, ``"denoise"`` the other way round.
 
     Raises:
         ComponentError: an unknown receiver; an MLP together with the logits, which read it already
-            (``mlps="recompute"``); a sender that writes in several layers or is no head and no MLP, or none at all.
-        GranularityError: heads of this model are not exact.
+            (``mlps="recompute"``); a sender that writes in several layers or is no part that writes, or none at all.
+        GranularityError: a sender or receiver in a layer that does not split so far exactly; with
+            ``mlps="recompute"`` a layer on the way that is exact as a whole only.
         TargetError: no such direction, or nothing that MLPs can do.
     """
     direction_of(direction)
@@ -132,8 +135,6 @@ def path_patch(
     left_out = skipped(skip, clean)
     pairs = as_pairs(model, clean, corrupted, position, left_out)
     found = pairs[0][0].model
-    if found.granularity != "heads" or not found.check.scores_ok:
-        raise GranularityError(f"Paths through {found.name} need exact heads: {found.check.no_scores}.")
     readers = [receiver(found, r) for r in named(receivers)]
     if not readers:
         raise ComponentError("There is no receiver.", 'Write "L9H9.q", "L9H9.k", "L9H9.v", "L5.mlp" or "logits".')
@@ -146,16 +147,18 @@ def path_patch(
             'Use mlps="freeze", or patch each by itself.',
         )
     if senders is None:
-        every = cells_of(found, ["z", "mlp"], None, "each", [None])
+        every = every_part(found, [None])
         cells = [c for c in every if any(_comes_before(found, c.parts[0], r) for r in readers)]
         if not cells:
-            raise ComponentError(f"No head and no MLP comes before {', '.join(map(str, readers))}.")
+            raise ComponentError(f"No part comes before {', '.join(map(str, readers))}.")
     else:
         cells = cells_from(found, senders, [None])
     if not cells:
-        raise ComponentError("There is no sender.", "Name senders=, or leave it out: every head and MLP.")
+        raise ComponentError("There is no sender.", "Name senders=, or leave it out: every part.")
     for c in cells:
         _check_sender(c)
+    if mlps == "recompute":
+        _check_between(found, cells, readers)
     cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
     patched = torch.zeros(len(pairs), len(cells), dtype=torch.float64)
     ends = torch.zeros(2, len(pairs), dtype=torch.float64)
@@ -179,17 +182,35 @@ def _comes_before(model: Model, sender: Place, reader: Receiver) -> bool:
     if sender.row < reader.layer:
         return True
     within = reader.side == "mlp" and not model.parallel  # behind the attention of its own layer
-    return within and sender.row == reader.layer and sender.site == "z"
+    return within and sender.row == reader.layer and sender.site in ("z", "attn")
 
 
 def _check_sender(cell: Cell) -> None:
     """Refuse what cannot send, whether or not the runs of a pair differ there.
 
     Raises:
-        ComponentError: it is in several layers, or no head and no MLP.
+        ComponentError: it is in several layers, or no part that writes.
     """
-    if len({p.row for p in cell.parts}) > 1 or {p.site for p in cell.parts} - {"z", "mlp", *MIXED_SITES}:
+    sites = {"z", "attn", "mlp", "layer", *MIXED_SITES}
+    if len({p.row for p in cell.parts}) > 1 or {p.site for p in cell.parts} - sites:
         raise ComponentError(f"{cell} is no sender.", "A sender is a head, an MLP, or several of one layer.")
+
+
+def _check_between(model: Model, cells: Sequence[Cell], readers: Sequence[Receiver]) -> None:
+    """In a layer between a sender and a receiver the attention is held while the MLP answers.
+
+    Raises:
+        GranularityError: one of them is exact as a whole only.
+    """
+    first, last = min((c.parts[0].row for c in cells if c.parts), default=0), max(r.layer for r in readers)
+    whole = next((i for i in range(first + 1, last) if not model.level(i).experiments), None)
+    if whole is not None:
+        reason = model.level(whole).experiments.reason
+        raise GranularityError(
+            f"L{whole} of {model.name}, on the way to the receivers, is exact as a whole only: {reason}. "
+            "Its attention cannot be held while its MLP answers.",
+            'Use mlps="freeze", which holds all that it writes, or choose senders behind it.',
+        )
 
 
 def _paths(
@@ -238,10 +259,13 @@ def _held(base: Run, writes: list[Edit], freeze: bool) -> list[Edit]:
     model, rec = base.model, base.record
     layer, at = writes[0].layer, tuple(range(base.n_positions))
     taken = {(w.site, w.layer) for w in writes}
-    kept = [Edit("attn", i, at, rec.attn_out[i]) for i in range(layer + 1, model.n_layers) if ("z", i) not in taken]
+    split = [i for i in range(model.n_layers) if model.level(i).experiments]
+    kept = [Edit("attn", i, at, rec.attn_out[i]) for i in split if i > layer and ("z", i) not in taken]
     if freeze:
-        start = layer if all(w.site == "z" for w in writes) else layer + 1
-        kept += [Edit("mlp", i, at, rec.mlp_out[i]) for i in range(start, model.n_layers)]
+        start = layer if all(w.site in ("z", "attn") for w in writes) else layer + 1
+        kept += [Edit("mlp", i, at, rec.mlp_out[i]) for i in split if i >= start]
+        whole = [i for i in range(layer + 1, model.n_layers) if i not in split]
+        kept += [Edit("layer", i, at, rec.wrote(i)) for i in whole]
     return [*writes, *kept]
 
 

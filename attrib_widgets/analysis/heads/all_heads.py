@@ -12,16 +12,20 @@ from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
 from ...model.parts.attention import attend, scored
+from ...model.parts.attention import patterns as patterns_of
 from ...model.parts.projections import input_norm
+from ...model.selfcheck.levels import need
 from ...words.components import head
 from ..opening.heads import carried, shares
 from ..reading.decomposition import absent_heads, decompose, parts_below
 from ..reading.point import ReadPoint
 from ..reading.scores import read_side, strongest_other
-from .attention import unit_writes
+from .attention import UnitWrites, unit_writes
 
 if TYPE_CHECKING:
     from ...model.model import Model
+    from ...model.parts.attention import Attended
+    from ...model.selfcheck.levels import Split
     from ..attribution.attribution import Attribution
 
 
@@ -46,34 +50,47 @@ class HeadTable:
 
 
 def head_table(a: Attribution, patterns: bool = True) -> HeadTable | None:
-    """One pass over the layers below the read point; None where attention was not shown to be exact.
+    """One pass over the layers below the read point; None where heads are exact in none of them.
+
+    NaN where a layer's heads are not exact; where they are and only what they carried is not known, ``rows`` and
+    ``patterns`` alone are there, as the model returns them.
 
     Args:
         patterns: False keeps only the pattern row of the attribution's position.
     """
-    model = a.model
-    if not model.check.attention_ok or a.reading.point.attentions == 0:
+    model, at = a.model, a.reading.position
+    if not any(map(model.heads_of, range(a.reading.point.attentions))):
         return None
-    units, rows, full, sinks = [], [], [], []
+    n = a.run.n_positions
+    units: list[UnitWrites | None] = []
+    rows: list[Tensor] = []
+    full: list[Tensor] = []
+    sinks: list[Tensor] = []
     for layer in range(a.reading.point.attentions):
-        unit = unit_writes(a, layer)
+        unit = unit_writes(a, layer) if model.level(layer).sources else None
+        if unit is not None:
+            found: Attended | None = unit.attended
+            del unit.attended
+        else:
+            found = patterns_of(model, a.run.record, layer)[0] if model.heads_of(layer) else None
         units.append(unit)
-        rows.append(unit.attended.pattern[:, a.reading.position].cpu())
+        rows.append(torch.zeros(0, n) if found is None else found.pattern[:, at].cpu())
         if patterns:
-            full.append(unit.attended.pattern.cpu())
-        if unit.attended.sink is not None:
-            sinks.append(unit.attended.sink.cpu())
-        del unit.attended
+            full.append(torch.zeros(0, n, n) if found is None else found.pattern.cpu())
+        sinks.append(torch.zeros(0, n) if found is None or found.sink is None else found.sink.cpu())
+    wide, flat, empty = torch.zeros(0, n), torch.zeros(n), torch.zeros(0)
+    none = UnitWrites(wide, flat, wide, flat, empty, empty, None)
+    told = [none if u is None else u for u in units]
     return HeadTable(
-        _stacked(model, [u.carry for u in units]),
-        torch.stack([u.dest for u in units]),
-        _stacked(model, [u.norms for u in units]),
-        torch.stack([u.post for u in units]),
-        _stacked(model, [u.value_bias for u in units]),
-        _stacked(model, [u.rounding for u in units]),
+        _stacked(model, [u.carry for u in told]),
+        torch.stack([u.dest for u in told]),
+        _stacked(model, [u.norms for u in told]),
+        torch.stack([u.post for u in told]),
+        _stacked(model, [u.value_bias for u in told]),
+        _stacked(model, [u.rounding for u in told]),
         _stacked(model, rows),
         _stacked(model, full) if full else None,
-        _stacked(model, sinks) if sinks else None,
+        _stacked(model, sinks) if any(map(len, sinks)) else None,
     )
 
 
@@ -81,6 +98,14 @@ def _stacked(model: Model, layers: Sequence[Float[Tensor, "head *more"]]) -> Flo
     """One table of all layers, NaN where a layer has no such head."""
     most = model.n_heads
     return torch.stack([torch.cat([t, t.new_full((most - len(t), *t.shape[1:]), torch.nan)]) for t in layers])
+
+
+def _known(model: Model, table: Tensor, split: Split) -> Float[Tensor, "layer head *more"]:
+    """``table`` with NaN where a layer has no such head, or ``split`` is not exact."""
+    for layer in range(len(table)):
+        if not getattr(model.level(layer), split):
+            table[layer] = torch.nan
+    return absent_heads(model, table)
 
 
 @dataclass
@@ -105,7 +130,12 @@ class WhyTable:
 
 @torch.no_grad()
 def why_table(a: Attribution, keys: Sequence[Sequence[int]]) -> WhyTable:
-    """The scores from the attribution's position to ``keys[layer][head]``, split on the query and on the key side."""
+    """The scores from the attribution's position to ``keys[layer][head]``, split on the query and on the key side.
+
+    Raises:
+        GranularityError: scores are exact in no layer.
+    """
+    need(a.model, "scores")
     model, run, query = a.model, a.run, a.reading.position
     shape = (a.reading.point.attentions, model.n_heads)
     # The query's side, the key's, and the rival's.
@@ -113,7 +143,7 @@ def why_table(a: Attribution, keys: Sequence[Sequence[int]]) -> WhyTable:
     constant, score, rival = torch.zeros(*shape, 3), torch.zeros(*shape, 3), torch.full(shape, -1)
     for layer in range(a.reading.point.attentions):
         heads = range(model.heads_of(layer))
-        if not heads:
+        if not model.level(layer).scores:
             continue
         found, norm = scored(model, run.record, layer), input_norm(model, layer)
         strongest = [strongest_other(run, found, h, query, keys[layer][h]) for h in heads]
@@ -135,7 +165,7 @@ def why_table(a: Attribution, keys: Sequence[Sequence[int]]) -> WhyTable:
                     rows.direct[h, place] - rows.stream[h, place] - rows.heads[h, place]
                 )
                 score[layer, h, number] = s.actual
-    values, constant, score = (absent_heads(model, t) for t in (values, constant, score))
+    values, constant, score = (_known(model, t, "scores") for t in (values, constant, score))
     return WhyTable(
         values[:, :, :2],
         constant[:, :, :2],
@@ -162,14 +192,19 @@ class ThroughTable:
 
 @torch.no_grad()
 def through_table(a: Attribution) -> ThroughTable:
-    """:meth:`Attribution.through` for all heads."""
+    """:meth:`Attribution.through` for all heads.
+
+    Raises:
+        GranularityError: what heads carried is exact in no layer.
+    """
+    need(a.model, "sources")
     model, run = a.model, a.run
     shape = (a.reading.point.attentions, model.n_heads, run.n_positions)
     out = ThroughTable(
         torch.zeros(*shape, len(parts_below(model, a.reading.point))), torch.zeros(shape), torch.zeros(shape)
     )
     for layer in range(a.reading.point.attentions):
-        if not model.heads_of(layer):
+        if not model.level(layer).sources:
             continue
         found = attend(model, run.record, layer)
         taken = [carried(a, head(layer, h), found) for h in range(model.heads_of(layer))]
@@ -180,5 +215,5 @@ def through_table(a: Attribution) -> ThroughTable:
             out.values[layer, h, :, : parts.shape[-1]] = parts.cpu()
             out.norm_bias[layer, h], out.rounding[layer, h] = constant.cpu(), rounded.cpu()
     for part in (out.values, out.norm_bias, out.rounding):
-        absent_heads(model, part)
+        _known(model, part, "sources")
     return out

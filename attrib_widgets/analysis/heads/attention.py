@@ -15,16 +15,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
-from ...model.parts.attention import attend
+from ...model.parts.attention import attend, patterns
 from ...model.parts.outlet import outlet_of
 from ...model.parts.projections import projection_weight
+from ...model.selfcheck.levels import need, reasons_of
 from ...result import Result, Table, strongest
 from ...words.components import Component, ComponentLike, component, head
 from ...words.errors import ComponentError, TargetError
 from ...words.several import named
 from ...words.text import number, visible
 from ..attribution.attribute import attribute
-from ..inputs import as_run, need_attention
+from ..inputs import as_run
 from ..opening.heads import attention_direction
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class Attention(Result):
             never renormalised.
         sink: the share of each row that a learned sink took; None where the model has none.
         weighting: ``"probability"``, ``"value"`` or ``"contribution"``.
+        returned: where pattern times values is not known to be what the heads wrote, why: the patterns are then those
+            that the model's own softmax gives (and returns, asked for its attentions).
     """
 
     run: Run
@@ -57,6 +60,7 @@ class Attention(Result):
     sink: Float[Tensor, "head destination"] | None
     weighting: str = "probability"
     unit: str = "probability"
+    returned: str = ""
 
     def __getitem__(self, which: ComponentLike) -> Float[Tensor, "destination source"]:
         wanted = component(which)
@@ -100,7 +104,14 @@ class Attention(Result):
     @property
     def note(self) -> str:
         """How to read it."""
-        return f"Each row is a reader, each column what it reads ({self.unit})."
+        return f"Each row is a reader, each column what it reads ({self.unit}). {self.returned_as}".strip()
+
+    @property
+    def returned_as(self) -> str:
+        """A sentence that says so, where the patterns are those that the model returns and no more is known."""
+        if not self.returned:
+            return ""
+        return f"Patterns as the model returns them; what was carried is not known: {self.returned}."
 
     def summary(self) -> Table:
         rows = []
@@ -111,8 +122,8 @@ class Attention(Result):
             sink = f"  (sink {float(self.sink[i, -1]):.2f})" if self.sink is not None else ""
             rows.append([str(h), read + sink])
         more = f"and {len(self.heads) - 10} more heads" if len(self.heads) > 10 else ""
-        last = visible(self.run.tokens[-1])
-        return Table(f"What {last} attends to ({self.unit})", ["head", "reads most from"], rows, footer=more)
+        last, told = visible(self.run.tokens[-1]), self.returned_as
+        return Table(f"What {last} attends to ({self.unit})", ["head", "reads most from"], rows, note=told, footer=more)
 
     @property
     def ahead(self) -> bool:
@@ -141,18 +152,19 @@ def attention(
 ) -> Attention:
     """The attention patterns of one head, several, or (None) all of them.
 
-    Recomputed from the recorded stream, whatever attention implementation the model was loaded with.
+    Recomputed from the recorded stream, whatever attention implementation the model was loaded with. Where heads are
+    exact and only what they carried is not, the patterns are those that the model itself returns (``returned``).
 
     Args:
-        run: a Run, or a prompt together with ``model``.
+        run: a Run, or a prompt together with ``model``. None for the heads leaves out layers whose heads are not exact.
 
     Raises:
-        GranularityError: attention was not shown to be exact on this model.
+        GranularityError: heads were not shown to be exact on this model, or in that layer.
         ComponentError: no such head.
     """
     run = as_run(run, model)
-    need_attention(run.model)
     model = run.model
+    need(model, "heads")
     if heads is None:
         wanted = [head(layer, h) for layer in range(model.n_layers) for h in range(model.heads_of(layer))]
     else:
@@ -160,19 +172,25 @@ def attention(
         if not wanted:
             raise ComponentError("There are no heads.", "Name one or several, or leave them out: all.")
     for h in wanted:
+        if h.kind == "head":
+            need(model, "heads", h.layer)
         if h.kind != "head" or (h.index or 0) >= model.heads_of(h.layer or 0):
             raise ComponentError(f"{h} is not a head of {model.name}.", model.geometry.remedy(h.layer or 0))
     found: dict[int, Attended] = {}
-    patterns, sinks = [], []
+    kept: list[Tensor] = []
+    sinks: list[Tensor] = []
+    reasons: dict[int, str] = {}
     for h in wanted:
         layer = h.layer or 0
-        if layer not in found:
-            found = {layer: attend(model, run.record, layer)}  # one layer at a time: patterns are the large part
-        patterns.append(found[layer].pattern[h.index or 0].cpu())
+        if layer not in found:  # one layer at a time: patterns are the large part
+            taken, reason = patterns(model, run.record, layer)
+            found, reasons[layer] = {layer: taken}, reason
+        kept.append(found[layer].pattern[h.index or 0].cpu())
         sink = found[layer].sink
         if sink is not None:
             sinks.append(sink[h.index or 0].cpu())
-    return Attention(run, wanted, torch.stack(patterns), torch.stack(sinks) if sinks else None)
+    both = torch.stack(kept), torch.stack(sinks) if len(sinks) == len(kept) else None
+    return Attention(run, wanted, *both, returned=reasons_of(reasons, len(reasons)))
 
 
 @dataclass
@@ -191,7 +209,7 @@ class UnitWrites:
     post: Float[Tensor, "destination"]
     value_bias: Float[Tensor, "head"]
     rounding: Float[Tensor, "head"]
-    attended: Attended
+    attended: Attended | None
 
 
 @torch.no_grad()

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...model.parts.attention import scored
+from ...model.selfcheck.levels import need
 from ...words.components import Component
 from ...words.errors import PositionError
 from ...words.text import number, signed, visible
-from ..inputs import need_scores
 from ..reading.decomposition import closed, decompose
 from ..reading.scores import side_reading, strongest_other
 from .results import Contributions
@@ -54,7 +54,7 @@ def choice_at(run: Run, head: Component, query: int, key: int | None = None, aga
     """The same from any position ``query``, which counts from 0."""
     run.check_fresh()
     model = run.model
-    need_scores(model)
+    need(model, "scores", head.layer or 0)
     layer, index = head.layer or 0, head.index or 0
     found = scored(model, run.record, layer)
     chosen = int(found.pattern[index, query].argmax()) if key is None else run.position(key)

@@ -93,8 +93,8 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
     site = _site(a, found, name)
     first = _dictionary(a, site, sae)
     read, cards = first.sae, first.cards
-    layer, at, rec = site.layer or 0, a.reading.position, a.run.record
-    held = {"post": rec.streams[layer + 1], "mlp": rec.mlp_write[layer], "z": rec.z[layer]}[site.site]
+    at, rec = a.reading.position, a.run.record
+    held = rec.at("mlp_added" if site.site == "mlp" else site.slot[0], site.slot[1])
     if site.site == "mlp" and a.model.multiplier != 1:  # a dictionary reads what comes before the multiplier
         held = held.float() / a.model.multiplier
     u = _direction(a, found)

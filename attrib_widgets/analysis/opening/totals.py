@@ -163,12 +163,12 @@ class _Walk:
 
     def back(self) -> TokenTotals:
         """From the read point to the embedding."""
-        wanted = list(range(self.point.mlps)) if self.mlps == "frozen" and self.model.granularity != "layers" else []
+        split = [layer for layer in range(self.point.mlps) if self.model.level(layer).sublayers]
+        wanted = split if self.mlps == "frozen" else []
         recorded, missing = recorded_mlps(self.run, wanted, self.everywhere)
         for layer in reversed(range(self.point.attentions)):
-            if self.model.granularity == "layers":
-                streams = self.rec.streams
-                self._stop(Component("layer", layer), streams[layer + 1].double() - streams[layer].double())
+            if not self.model.level(layer).sublayers:
+                self._stop(Component("layer", layer), self.rec.wrote(layer))
             else:
                 self._layer(layer, recorded.get(layer))
         self._embedding()
@@ -213,7 +213,7 @@ class _Walk:
             missed = rec.mid(layer).double() - rec.streams[layer].double() - rec.attn_write[layer].double()
             self._rounded(missed, through_mlp if has_mlp else self.at)
         self.at = written
-        if model.granularity == "heads":
+        if model.level(layer).sources:
             passed = passed + self._attention(layer)
         else:
             self._stop(Component("attn", layer), rec.attn_write[layer])

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.identity.steady import steady
+from ...model.selfcheck.levels import reasons_of
 from ...result import Sum, Table
 from ...words.components import Component, whole
 from ...words.errors import AttribError
@@ -284,9 +285,13 @@ def _open(found: Trace, kept: list[tuple[Node, Written]]) -> list[tuple[Node, Ex
             groups.setdefault((w.part.kind, w.part.layer or 0), []).append((node, w))
     layers = sorted(layer for kind, layer in groups if kind == "mlp")
     recorded, missing = recorded_mlps(run, layers, sorted({w.at for _, w in kept if w.part.kind == "mlp"}))
-    found.notes += [note for reason in missing.values() if (note := f"Not opened: {reason}") not in found.notes]
+    shut = {layer: run.model.level(layer).sources.reason for kind, layer in groups if kind == "head"}
+    told = [*filter(None, [reasons_of(shut, run.model.n_layers)]), *missing.values()]
+    found.notes += [note for reason in told if (note := f"Not opened: {reason}") not in found.notes]
     for (kind, layer), members in groups.items():
         nodes, written = [n for n, _ in members], [w for _, w in members]
+        if kind == "head" and not run.model.level(layer).sources:
+            continue
         if kind == "head":
             expanded = list(expand_heads(run, layer, written))
         elif layer in recorded:

@@ -20,7 +20,9 @@ from ...model.anatomy.norms import FrozenNorm
 from ...model.anatomy.rounding import refuse_above
 from ...model.parts.closing import head_error, stream_error
 from ...model.parts.outlet import outlet_of
+from ...model.selfcheck.causes import within
 from ...words.components import Component, head, mlp
+from ...words.errors import GranularityError
 from .point import Reading, ReadPoint
 
 if TYPE_CHECKING:
@@ -46,13 +48,14 @@ class Rows:
 
 
 def parts_below(model: Model, point: ReadPoint) -> list[Component]:
-    """The parts that write before ``point``, in model order, at the granularity that is exact."""
+    """The parts that write before ``point``, in model order, each layer as far as it splits exactly."""
     parts = [Component("embed")] + ([Component("pos")] if model.anatomy.pos else [])
     for layer in range(point.attentions):
-        if model.granularity == "layers":
+        level = model.level(layer)
+        if not level.sublayers:
             parts.append(Component("layer", layer))
             continue
-        if model.granularity == "heads":
+        if level.heads:
             parts += [head(layer, h) for h in range(model.heads_of(layer))]
             if has_attention_bias(model, layer):
                 parts.append(Component("attn.bias", layer))
@@ -118,17 +121,19 @@ def decompose(
     else:
         columns.append(read(rec.streams[0][index]))
     for layer in range(point.attentions):
-        if model.granularity == "layers":
-            columns.append(read(rec.streams[layer + 1][index].double() - rec.streams[layer][index].double()))
+        level = model.level(layer)
+        if not level.sublayers:
+            columns.append(read(rec.wrote(layer)[index]))
             continue
         if layer < point.mlps:
             missed, bound = stream_error(rec, layer, rec.streams[layer].dtype, model.parallel, index)
-            refuse_above(missed, bound, f"the sublayers of layer {layer} do not add up to what it writes")
+            what = f"the sublayers of layer {layer} do not add up to what it writes"
+            _refuse_above(model, layer, missed, bound, what)
         else:  # between attention and MLP: the sum of two recorded tensors, as the model rounds it
             before, attn = rec.streams[layer][index].double(), rec.attn_write[layer][index].double()
             missed = x.double() - before - attn
         stream = stream + read(missed)
-        if model.granularity == "heads":
+        if level.heads:
             split, rounded = _head_columns(run, layer, v, index, paired)
             columns += split
             heads = heads + rounded
@@ -144,6 +149,18 @@ def decompose(
         read(x) * scale,
         directions @ norm.bias,
     )
+
+
+def _refuse_above(model: Model, layer: int, missed: Tensor, bound: Tensor, where: str) -> None:
+    """:func:`refuse_above`, with the hook or the adapter that came after the model was loaded."""
+    try:
+        refuse_above(missed, bound, where)
+    except GranularityError as reason:
+        if not (cause := within(model, layer)):
+            raise
+        said = f"{reason.message.rstrip('.')}{cause}."
+        hint = "Load the model again, aw.load(model.hf, model.tokenizer): that layer is then one part, the others stay."
+        raise GranularityError(said, hint) from None
 
 
 def _read(v: Tensor, tensor: Float[Tensor, "position d_model"], paired: bool) -> Float[Tensor, "direction position"]:
@@ -167,7 +184,7 @@ def _head_columns(
     per_head = heads * scale[None, :, None]
     columns = list(per_head.unbind(-1))
     missed, bound = head_error(model, rec, layer, index)
-    refuse_above(missed, bound, f"the heads of layer {layer} do not add up to their output projection")
+    _refuse_above(model, layer, missed, bound, f"the heads of layer {layer} do not add up to their output projection")
     rounded = _read(directions, missed, paired).float() * scale
     if not write.plain:
         missed, bound = write.error(given, written)

@@ -17,9 +17,10 @@ from torch import Tensor
 from ...model.anatomy.rounding import dot_bound
 from ...model.parts.experts import mlp_input
 from ...model.parts.mlp import InputProjection, check_projection, input_projection, mlp_norm
+from ...model.selfcheck.levels import need
 from ...model.tracing.record import record_inside
 from ...words.components import Component
-from ...words.errors import ComponentError, GranularityError
+from ...words.errors import ComponentError
 from ...words.targets import NeuronTarget
 from .point import Reading, ReadPoint
 
@@ -38,7 +39,7 @@ def read_neuron(run: Run, target: NeuronTarget) -> Reading:
 
     Raises:
         ComponentError: no such neuron. PositionError: outside the prompt.
-        GranularityError: a mixture of experts, an MLP without that side, or a model that is exact per layer only.
+        GranularityError: a mixture of experts, an MLP without that side, or a layer that is exact as a whole only.
     """
     model, layer, position = run.model, target.neuron.layer or 0, run.position(target.position)
     found, index = _projection(run, target)
@@ -70,8 +71,7 @@ def _projection(run: Run, target: NeuronTarget) -> tuple[InputProjection, int]:
     model, layer, index = run.model, target.neuron.layer or 0, target.neuron.index or 0
     if layer >= model.n_layers:
         raise ComponentError(f"{model.name} has no {target.neuron}.", f"It has {model.n_layers} layers, from 0.")
-    if model.granularity == "layers":
-        raise GranularityError(f"{model.name} is exact per layer only: {model.check.reason}.", "See model.check.")
+    need(model, "sublayers", layer)
     found = input_projection(model, layer, target.side)
     count = found.weight.shape[1]
     if index >= count:

@@ -16,10 +16,11 @@ from torch import Tensor
 from ...model.anatomy.rounding import dot_bound
 from ...model.parts.attention import score_direction, scored
 from ...model.parts.projections import input_norm, normed_input
+from ...model.selfcheck.levels import need
 from ...words.components import Component
 from ...words.errors import PositionError
 from ...words.targets import ScoreTarget
-from ..inputs import absent, need_scores
+from ..inputs import absent
 from .point import Reading, ReadPoint
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
         PositionError: a position outside the prompt, or a key after its query (unless the model looks ahead).
     """
     model = run.model
-    need_scores(model)
     layer, head = target.head.layer or 0, target.head.index or 0
-    if head >= model.heads_of(layer):
+    if layer >= model.n_layers or head >= (model.heads_of(layer) or head + 1):
         raise absent(model, target.head)
+    need(model, "scores", layer)
     query = run.position(target.query)
     keys = [run.position(key) for key in (target.key, target.against) if key is not None]
     if len(set(keys)) < len(keys):

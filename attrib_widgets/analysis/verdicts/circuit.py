@@ -18,11 +18,11 @@ from ...model.identity.steady import steady
 from ...model.tracing.edits import Edit
 from ...model.tracing.sweep import sweep
 from ...words.components import whole
-from ...words.errors import AttribError, ComponentError, GranularityError
+from ...words.errors import AttribError, ComponentError
 from ...words.places import Place
 from ...words.several import named
 from ...words.targets import TokenSet, rather_than
-from ..experiments.cells import Cell, RunDonor, cell
+from ..experiments.cells import Cell, RunDonor, cell, every_part
 from ..experiments.metrics import Metric, MetricLike, metric_of
 from ..experiments.pairs import (
     Cost,
@@ -96,7 +96,6 @@ def circuit(
     Raises:
         ComponentError: no parts, one named twice, or one that writes nothing.
         PositionError: prompts of a pair that differ in length; pairs that do, where a part names positions.
-        GranularityError: the parts of this model are not exact.
         AttribError: an order that is none, or a number of halves or a tau out of range.
     """
     if order not in ("given", "effect"):
@@ -134,21 +133,10 @@ def planned(parts: int, pairs: int = 1, halves: int = HALVES) -> int:
 
 
 def universe(model: Model) -> list[Place]:
-    """The parts that a circuit is chosen from: the embedding, and every head (or attention layer) and MLP.
-
-    Raises:
-        GranularityError: this model is exact per layer only.
-    """
-    if model.granularity == "layers":
-        raise GranularityError(f"Parts of {model.name} are not exact: {model.check.reason}.", "See model.check.")
-    found = [EMBEDDING]
-    for layer in range(model.n_layers):
-        if model.granularity == "heads":
-            found += [Place("z", layer, h) for h in range(model.heads_of(layer))]
-        else:
-            found.append(Place("attn", layer))
-        found.append(Place("mlp", layer))
-    return found
+    """The parts that a circuit is chosen from: the embedding, and every part that the model is split into."""
+    order = {"z": 0, "attn": 0, "mlp": 1, "layer": 2}
+    found = [p for c in every_part(model, [None]) for p in c.parts]
+    return [EMBEDDING, *sorted(found, key=lambda p: (p.layer or 0, order[p.site], p.head or 0))]
 
 
 def _part(run: Run, spec: Any) -> Cell:
@@ -156,7 +144,7 @@ def _part(run: Run, spec: Any) -> Cell:
     model, given = run.model, cell(run.model, spec)
     known, found = universe(model), []
     for p in given.parts:
-        whole_layer = p.site in ("attn", "z") and p.head is None and model.granularity == "heads"
+        whole_layer = p.site in ("attn", "z") and p.head is None and bool(model.level(p.layer or 0).heads)
         each = [Place("z", p.layer, h) for h in range(model.heads_of(p.layer or 0))] if whole_layer else [p]
         if any(e not in known for e in each):
             raise ComponentError(f"{p} is no part of a circuit.", NAMED)

@@ -19,12 +19,12 @@ from torch import Tensor
 from ...model.identity.steady import steady
 from ...model.running.worker import Cancelled
 from ...words.components import Component, ComponentLike, component
-from ...words.errors import AttribError, ComponentError, GranularityError, PositionError, TargetError
+from ...words.errors import AttribError, ComponentError, PositionError, TargetError
 from ...words.several import named, prompts
 from ...words.targets import Target, TokenSet
 from ..attribution.attribution import Attribution, attribute_resolved, rather
-from ..experiments.cells import Cell, RunDonor, cells_of, parts_of
-from ..experiments.estimates import attribution_patch
+from ..experiments.cells import Cell, RunDonor, every_part, parts_of
+from ..experiments.estimates import estimate_cells
 from ..experiments.metrics import metric_of
 from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length, ends_of, run_cells
 from ..experiments.patching import Patching, patch_cells
@@ -79,9 +79,9 @@ def verify(
         TargetError: attributions of different targets.
         PositionError: prompts of a pair of different lengths; pairs that are, where positions are chosen; attributions
             that were read at different places.
-        GranularityError: the model is exact per layer only.
-        ComponentError: one of ``components`` is not in the model, or is neither a head (an attention layer, where
-            heads are not exact) nor an MLP.
+        GranularityError: one of ``components`` is a part of a layer that does not split so far exactly.
+        ComponentError: one of ``components`` is not in the model, or is no part that it is split into (heads and MLPs,
+            or the attention layers and whole layers that are exact instead).
     """
     given = [rather(a, against) for a in _attributions(attribution)]
     first, at = given[0], thresholds or Thresholds()
@@ -91,8 +91,6 @@ def verify(
             f"The {target.words(first.model, first.run)} has no experiment here.", "Verify the attribution of a token."
         )
     model, position = first.model, _one_question(given)
-    if model.granularity == "layers":
-        raise GranularityError(f"Parts of {model.name} cannot be tested one by one: {model.check.reason}.")
     extra = [_testable(model, c) for c in named(components)]
     clean_runs = [a.run for a in given]
     others_of = prompts(corrupted)
@@ -188,12 +186,12 @@ def _asked(a: Attribution) -> tuple[Any, ...]:
 
 def _testable(model: Model, given: ComponentLike) -> Component:
     """``given`` as a component whose effects :func:`verify` measures."""
-    found, kinds = component(given), ("head" if model.granularity == "heads" else "attn", "mlp")
-    parts_of(model, found)
-    if found.kind not in kinds:
+    found = component(given)
+    places = parts_of(model, found)
+    if places not in [c.parts for c in every_part(model, [None])]:
         raise ComponentError(
             f"{found} gets no verdict of its own here.",
-            f"Verdicts are on {'heads' if 'head' in kinds else 'attention layers'} and MLPs; "
+            f"Verdicts are on the parts that the model is split into, for example {every_part(model, [None])[0]}; "
             f'aw.patch(..., components=["{found}"]) patches it.',
         )
     return found
@@ -202,9 +200,7 @@ def _testable(model: Model, given: ComponentLike) -> Component:
 def planned(a: Attribution, top: int, components: int = 0, exact_up_to: int = EXACT_TOKENS) -> int:
     """At most how many plain forwards the experiments of :func:`verify` on one pair stand for (backups apart: two more
     for each part that others make up for). They take far fewer passes."""
-    model = a.model
-    heads = sum(map(model.heads_of, range(model.n_layers))) if model.granularity == "heads" else model.n_layers
-    count = heads + model.n_layers if top else components
+    count = len(every_part(a.model, [None])) if top else components
     fits = count * a.run.n_positions <= exact_up_to
     return 2 * (count if fits else min(count, 3 * top + 8 + components) + 2)
 
@@ -252,14 +248,13 @@ def _total_effects(
     """Exact effects in both directions: of every head and MLP where that is affordable, else of the candidates."""
     first, notes = run.first, []
     model = first.model
-    sites = ["z", "mlp"] if model.granularity == "heads" else ["attn", "mlp"]
-    cells = cells_of(model, sites, None, "each", [run.where])
+    cells = every_part(model, [run.where])
     if not top:
         asked = {parts_of(model, c) for c in components}
         cells = [c for c in cells if c.parts in asked]
     elif len(cells) * first.run.n_positions * len(run.pairs) > exact_up_to:
-        clean, corrupted = zip(*run.pairs, strict=True)
-        estimate = attribution_patch(model, list(clean), list(corrupted), run.target, position=run.position)
+        every, aims = every_part(model, [None]), [run.target] * len(run.pairs)
+        estimate = estimate_cells(run.pairs, every, aims, "denoise", run.position)
         size = {str(c): abs(float(v)) for c, v in zip(estimate.cells, estimate.values, strict=True)}
         by_direct = sorted(shares, key=lambda c: -float(shares[c].mean().abs()))[: top + 8]
         keep = {*sorted(size, key=lambda c: -size[c])[: 2 * top], *map(str, by_direct), *map(str, components)}

@@ -182,13 +182,14 @@ def resolved(anatomy: Anatomy, model: nn.Module) -> Anatomy:
         for name in ("layers", "final_norm", "unembed", "embed", "pos")
         if (path := getattr(anatomy, name))
     }
-    for name in ("attn", "attn_out", "attn_norm", "attn_post_norm", "mlp", "mlp_post_norm", "mlp_output"):
+    layer = _layer_with(anatomy, layers)
+    for name in _INSIDE:
         if path := getattr(anatomy, name):
-            changes[name] = path_of(layers[0], path)
+            changes[name] = path_of(layer, path)
     if anatomy.mlp_norm:
-        changes["mlp_norm"] = path_of(layers[0], anatomy.mlp_norm) if find(layers[0], anatomy.mlp_norm) else None
+        changes["mlp_norm"] = path_of(layer, anatomy.mlp_norm) if find(layer, anatomy.mlp_norm) else None
     if anatomy.qkv is not None and anatomy.attn is not None:
-        attention = find(layers[0], anatomy.attn)
+        attention = find(layer, anatomy.attn)
         assert attention is not None
         norms: dict[str, Any] = {
             name: path_of(attention, path) if find(attention, path) is not None else None
@@ -209,16 +210,18 @@ def missing(anatomy: Anatomy, model: nn.Module) -> list[str]:
     layers = find(model, anatomy.layers)
     if not isinstance(layers, nn.ModuleList) or not len(layers):
         return absent or [anatomy.layers]
-    inside = [
-        anatomy.attn,
-        anatomy.attn_out,
-        anatomy.attn_norm,
-        anatomy.attn_post_norm,
-        anatomy.mlp,
-        anatomy.mlp_post_norm,
-        anatomy.mlp_output,
-    ]
-    return absent + [p for p in inside if p and find(layers[0], p) is None]
+    layer = _layer_with(anatomy, layers)
+    return absent + [p for name in _INSIDE if (p := getattr(anatomy, name)) and find(layer, p) is None]
+
+
+#: The parts that a layer has to have.
+_INSIDE = ("attn", "attn_out", "attn_norm", "attn_post_norm", "mlp", "mlp_post_norm", "mlp_output")
+
+
+def _layer_with(anatomy: Anatomy, layers: nn.ModuleList) -> nn.Module:
+    """The first layer that has all parts of ``anatomy``, or else the first: some models mix layers of several kinds."""
+    paths = [p for name in _INSIDE if (p := getattr(anatomy, name))]
+    return next((layer for layer in layers if all(find(layer, p) is not None for p in paths)), layers[0])
 
 
 def with_changes(base: Anatomy, changes: Mapping[str, Any]) -> Anatomy:

@@ -40,8 +40,7 @@ def candidates(model: nn.Module, override: Anatomy | Mapping[str, Any] | None) -
     Raises:
         AnatomyError: the model's stream, read-out or layers cannot even be named, or its family is refused.
     """
-    config = getattr(model, "config", None)
-    own = list(FAMILIES.get(str(getattr(config, "model_type", "")), ()))
+    config, own = getattr(model, "config", None), own_family(model)
     for anatomy in own:
         for name, value, reason in anatomy.refused:
             if getattr(config, name, None) == value:
@@ -65,6 +64,11 @@ def candidates(model: nn.Module, override: Anatomy | Mapping[str, Any] | None) -
         f"{', '.join(missing(nearest, model))}.",
         "Pass aw.load(model, anatomy=aw.Anatomy(...)) with the paths of this model's parts.",
     )
+
+
+def own_family(model: nn.Module) -> list[Anatomy]:
+    """The anatomies that are written down for the model's own family."""
+    return list(FAMILIES.get(str(getattr(getattr(model, "config", None), "model_type", "")), ()))
 
 
 def whole_layers(model: nn.Module) -> Anatomy | None:
@@ -118,7 +122,8 @@ def discovered(model: nn.Module) -> list[Anatomy]:
         return []
     layers = find(model, base.layers)
     assert isinstance(layers, nn.ModuleList)
-    layer = layers[0]
+    # Layers may differ: the first that has all of it tells what the parts are called.
+    layer = next((each for each in layers if _has_parts(each)), layers[0])
     attn, mlp = _first(layer, _ATTN), _first(layer, _MLP)
     out = attn and _first(layer, _OUT, attn)
     if not (attn and out and mlp):
@@ -150,6 +155,11 @@ def discovered(model: nn.Module) -> list[Anatomy]:
         for parallel in (False, True)
         for qkv, kv in _projections(find(layer, attn))
     ]
+
+
+def _has_parts(layer: nn.Module) -> bool:
+    attn = _first(layer, _ATTN)
+    return bool(attn and _first(layer, _OUT, attn) and _first(layer, _MLP))
 
 
 def _first(root: nn.Module, names: str, below: str = "") -> str | None:

@@ -14,12 +14,13 @@ from .anatomy import LAYOUTS, QKV, Anatomy, entry, find, text_config, weight_in_
 
 @dataclass(frozen=True)
 class LayerHeads:
-    """Head counts and widths of one layer; zeros where it has no heads."""
+    """Head counts and widths of one layer; zeros where it has no heads, or ``trouble`` says why they are not known."""
 
     n_heads: int = 0
     n_kv_heads: int = 0
     d_head: int = 0
     rows: dict[str, Int[Tensor, "heads d_head"]] = field(repr=False, default_factory=dict)
+    trouble: str = ""
 
     @property
     def group(self) -> int:
@@ -65,14 +66,23 @@ def geometry(anatomy: Anatomy, model: nn.Module) -> Geometry:
     """Read head counts and the order of the fused projections' rows, layer by layer.
 
     Raises:
-        AnatomyError: the counts do not divide the output projection.
+        AnatomyError: the counts do not divide the output projection of any layer.
     """
     layers = find(model, anatomy.layers)
     assert isinstance(layers, nn.ModuleList)
     unembed = find(model, anatomy.unembed)
     assert unembed is not None
     stream = weight_in_out(unembed).shape[0]
-    return Geometry(stream, tuple(_heads(anatomy, model, layer, i, stream) for i, layer in enumerate(layers)))
+    found, refused = [], []
+    for number, layer in enumerate(layers):
+        try:
+            found.append(_heads(anatomy, model, layer, number, stream))
+        except AnatomyError as reason:
+            refused.append(reason)
+            found.append(LayerHeads(trouble=reason.message.rstrip(".")))
+    if refused and not any(layer.n_heads for layer in found):
+        raise refused[0]
+    return Geometry(stream, tuple(found))
 
 
 def _heads(anatomy: Anatomy, model: nn.Module, layer: nn.Module, number: int, stream: int) -> LayerHeads:

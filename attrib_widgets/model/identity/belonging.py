@@ -46,11 +46,7 @@ def at_home(run: Run, model: Model) -> Run:
         return run
     refuse_foreign(run, model)
     own = run.model
-    if (own.anatomy, own.granularity, own.check.attention_ok) == (
-        model.anatomy,
-        model.granularity,
-        model.check.attention_ok,
-    ):
+    if (own.anatomy, own.unread, own.check.levels) == (model.anatomy, model.unread, model.check.levels):
         twin = copy.copy(run)
         twin.model = model
         return twin

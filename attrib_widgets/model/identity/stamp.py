@@ -55,12 +55,7 @@ def stamp_of(hf: nn.Module) -> dict[Key, Any]:
     for path, module in hf.named_modules():
         kind, held = type(module), vars(module)
         found[path, "type"] = (kind, kind.forward)
-        own = held.get("forward")
-        if own is not None and not type(own).__module__.startswith("nnsight"):
-            found[path, "forward"] = own
-        for name in _HOOKS:
-            if held[name] and (alien := tuple(_alien(held[name].items()))):
-                found[path, "hook"] = (*found.get((path, "hook"), ()), *alien)
+        found |= {(path, what): value for what, value in _beside(module)}
         for name, value in held["_parameters"].items():
             weights += [] if value is None else _inner((path, name), value)
         for name, value in held["_buffers"].items():
@@ -83,6 +78,26 @@ def stamp_of(hf: nn.Module) -> dict[Key, Any]:
         told = value.numel() <= WHOLE and key in numbers
         found[key] = (value.dtype if told else _memory(value), numbers.get(key))
     return found
+
+
+def interventions(root: nn.Module) -> list[Key]:
+    """Hooks that are neither nnsight's nor this library's, and replaced forwards, by (path below ``root``, what)."""
+    found = []
+    for path, module in root.named_modules():
+        wrapped = getattr(vars(module).get("__nnsight__"), "original", None)  # the forward that nnsight found there
+        own = ["forward"] if wrapped not in (None, type(module).forward) else []
+        found += [(path, what) for what in dict.fromkeys([*own, *(what for what, _ in _beside(module))])]
+    return found
+
+
+def _beside(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """What a module does beside its class: ("forward", another one), ("hook", the numbers of foreign hooks)."""
+    held = vars(module)
+    own = held.get("forward")
+    if own is not None and not type(own).__module__.startswith("nnsight"):
+        yield "forward", own
+    if alien := tuple(number for name in _HOOKS if held[name] for number in _alien(held[name].items())):
+        yield "hook", alien
 
 
 def weight_keys(hf: nn.Module) -> set[Key]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from ...words.errors import AttribError, GranularityError
 from ..anatomy.rounding import half_ulp, projection_error, refuse_above, worst
 from ..running.memory import require
+from ..selfcheck.levels import need
 from .listen import Attended as Attended
 from .listen import heard
 from .projections import Projected, kv_head, normed_input, project, projection_weight, rotation
@@ -58,16 +59,35 @@ def attend(model: Model, rec: Recording, layer: int) -> Attended:
             were not shown to be exact at all.
         PositionError: the scores and patterns of all its heads exceed the free memory.
     """
-    if not model.check.attention_ok:
-        raise GranularityError(f"Attention of {model.name} was not shown to be exact: {model.check.reason}.")
+    need(model, "sources", layer)
     _fits(model, rec, layer)
     found = _heard(model, rec, layer)
     if found is None or not worst(*_miss(model, rec, layer, found)) <= 1:
-        if model.check.scores_ok or found is None:
+        if model.level(layer).scores or found is None:
             return scored(model, rec, layer)
         refuse_above(*_miss(model, rec, layer, found), _GONE.format(layer))
     _refuse_adapter(model, rec, layer, "v", normed_input(model, rec, layer), key_heads(model, layer, found.v))
     return found
+
+
+def patterns(model: Model, rec: Recording, layer: int) -> tuple[Attended, str]:
+    """The patterns of ``layer``, and "" where pattern times values is what its heads wrote; else why that is not known.
+
+    They are then what the layer's own softmax gives on its recorded input: the patterns that the model returns.
+
+    Raises:
+        GranularityError: its heads are not exact, or what it does cannot be heard any more.
+        PositionError: the scores and patterns of all its heads exceed the free memory.
+    """
+    level = model.level(layer)
+    if level.sources:
+        return attend(model, rec, layer), ""
+    need(model, "heads", layer)
+    _fits(model, rec, layer)
+    found = _heard(model, rec, layer)
+    if found is None:
+        raise GranularityError(f"The attention of layer {layer} of {model.name} cannot be heard on this prompt.")
+    return found, level.sources.reason
 
 
 def scored(model: Model, rec: Recording, layer: int) -> Scored:
@@ -77,8 +97,7 @@ def scored(model: Model, rec: Recording, layer: int) -> Scored:
         GranularityError: it is not what the heads wrote on this prompt, or was not known from the start.
         PositionError: the scores and patterns of all its heads exceed the free memory.
     """
-    if not model.check.scores_ok:
-        raise GranularityError(f"Scores of {model.name} were not shown to be exact: {model.check.no_scores}.")
+    need(model, "scores", layer)
     _fits(model, rec, layer)
     found = _recompute(model, rec, layer)
     refuse_above(*_miss(model, rec, layer, found), _GONE.format(layer))
@@ -87,7 +106,9 @@ def scored(model: Model, rec: Recording, layer: int) -> Scored:
 
 def _fits(model: Model, rec: Recording, layer: int) -> None:
     n = len(rec.streams[layer])
-    held = 4 * 4 * model.heads_of(layer) * n * n  # scores, logits, pattern, and the softmax between them, in float32
+    held = (
+        4 * 4 * model.geometry[layer].n_heads * n * n
+    )  # scores, logits, pattern, and the softmax between them, in float32
     require(model, held, f"The attention of layer {layer} over {n:,} tokens", "for its scores and patterns")
 
 
@@ -133,7 +154,7 @@ def heard_error(model: Model, rec: Recording, layer: int) -> tuple[float, float]
 
 def _miss(model: Model, rec: Recording, layer: int, found: Attended) -> tuple[Tensor, Tensor]:
     """(recorded z - pattern @ v, bound) per position, head and number."""
-    z = rec.z[layer].float().view(-1, model.heads_of(layer), model.geometry[layer].d_head).transpose(0, 1)
+    z = rec.z[layer].float().view(-1, model.geometry[layer].n_heads, model.geometry[layer].d_head).transpose(0, 1)
     size = found.pattern @ found.v.abs()
     limit = LIMITS.get(model.dtype, LIMITS[torch.bfloat16])
     if eager(model):  # recomputed in the model's own arithmetic, up to the order of its sums

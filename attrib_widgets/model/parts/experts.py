@@ -68,15 +68,21 @@ def mixture(model: Network, rec: Recording, layer: int, positions: Any = slice(N
     device = next((p.device for p in experts.parameters()), model.home)
     with model.quiet():
         x = x.to(device)
-        chosen = router(x)
-        if not (isinstance(chosen, tuple) and len(chosen) == 3):
+        try:
+            chosen = router(x)
+            if not (isinstance(chosen, tuple) and len(chosen) == 3):
+                raise GranularityError(
+                    f"The router of layer {layer} does not return scores, weights and indices.",
+                    "Experts can be told apart with transformers 5.15 or newer.",
+                )
+            _, weights, indices = chosen
+            slots = [experts(x, indices[:, i : i + 1], weights[:, i : i + 1]) for i in range(indices.shape[1])]
+            shared = _shared(model, where, layer, x)
+        except TypeError as reason:  # they want to be given more
             raise GranularityError(
-                f"The router of layer {layer} does not return scores, weights and indices.",
-                "Experts can be told apart with transformers 5.15 or newer.",
-            )
-        _, weights, indices = chosen
-        slots = [experts(x, indices[:, i : i + 1], weights[:, i : i + 1]) for i in range(indices.shape[1])]
-        shared = _shared(model, where, layer, x)
+                f"The router and the experts of layer {layer} cannot be called with what its MLP reads alone.",
+                f"The MLP as a whole is exact: L{layer}.mlp.",
+            ) from reason
     home = model.home
     parts = torch.stack(slots, 1).to(home)
     return Mixture(indices.to(home), weights.to(home).float(), parts, None if shared is None else shared.to(home))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: Stands in what an attention module was given for the stream itself, which the recording has already.
 STREAM = "the stream"
 
-_FUSED = F.scaled_dot_product_attention
+FUSED = F.scaled_dot_product_attention
 _FUSED_NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
 _SOFTMAX = {F.softmax, torch.softmax, Tensor.softmax}
 _PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm}
@@ -47,7 +47,7 @@ class Attended:
     sink: Float[Tensor, "head destination"] | None
 
 
-class _Listener(TorchFunctionMode):
+class Listener(TorchFunctionMode):
     """Keeps what the attention over ``count`` positions is computed from; ``told`` is how often it was heard."""
 
     def __init__(self, count: int) -> None:
@@ -63,7 +63,7 @@ class _Listener(TorchFunctionMode):
     ) -> Any:
         given = kwargs or {}
         out = func(*args, **given)
-        if func is _FUSED:
+        if func is FUSED:
             self.told += 1
             self.fused = {**dict(zip(_FUSED_NAMES, args, strict=False)), **given}
         elif func in _SOFTMAX and out.shape[-1] in (self.count, self.count + 1) and self.count in out.shape[-2:-1]:
@@ -105,15 +105,9 @@ def _kept(value: Any, width: int) -> Any:
 
 def heard(model: Model, rec: Recording, layer: int, x: Float[Tensor, "position d_model"]) -> Attended | None:
     """The attention of ``layer`` on its normalised input ``x``, or None where its module does not let it be heard."""
-    module = model.module(model.anatomy.attn, layer)
-    listener = _Listener(len(x))
-    device = next((p.device for p in module.parameters()), model.home)
-    given = {name: _moved(value, rec.streams[layer][None], device) for name, value in rec.attn_inputs[layer].items()}
-    try:
-        with model.quiet(), listener:
-            module(**{_names(module)[0]: x[None].to(device)}, **given)
-    except (AttribError, RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError):
-        return None  # it wants something that was not kept
+    listener = Listener(len(x))
+    if not call(model, rec, layer, x, listener):
+        return None
     if listener.told != 1:
         return None
     found = _of_fused(listener.fused) if listener.fused else _of_softmax(listener)
@@ -121,6 +115,19 @@ def heard(model: Model, rec: Recording, layer: int, x: Float[Tensor, "position d
         return None
     sink = None if found.sink is None else found.sink.to(model.home)
     return Attended(found.pattern.to(model.home), found.v.to(model.home), sink)
+
+
+def call(model: Model, rec: Recording, layer: int, x: Float[Tensor, "position d_model"], listener: Listener) -> bool:
+    """Call the attention of ``layer`` on its normalised input while ``listener`` hears; False where it cannot be."""
+    module = model.module(model.anatomy.attn, layer)
+    device = next((p.device for p in module.parameters()), model.home)
+    given = {name: _moved(value, rec.streams[layer][None], device) for name, value in rec.attn_inputs[layer].items()}
+    try:
+        with model.quiet(), listener:
+            module(**{_names(module)[0]: x[None].to(device)}, **given)
+    except (AttribError, RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError):
+        return False  # it wants something that was not kept
+    return True
 
 
 def _moved(value: Any, stream: Tensor, device: torch.device) -> Any:
@@ -148,7 +155,7 @@ def _of_fused(given: Mapping[str, Any]) -> Attended | None:
     return Attended(scores.softmax(-1), v, None)
 
 
-def _of_softmax(listener: _Listener) -> Attended | None:
+def _of_softmax(listener: Listener) -> Attended | None:
     """What a softmax gave, as it met the values."""
     if listener.taken is None:
         return None
@@ -166,5 +173,5 @@ def _heads(tensor: Tensor) -> Float[Tensor, "head row column"]:
 def _fits(model: Model, rec: Recording, layer: int, found: Attended) -> bool:
     """Whether what was heard has the shape of this layer's heads."""
     n, z = len(rec.streams[layer]), rec.z[layer]
-    heads = model.heads_of(layer)
+    heads = model.geometry[layer].n_heads
     return found.pattern.shape == (heads, n, n) and found.v.shape == (heads, n, z.shape[-1] // heads)

@@ -55,7 +55,7 @@ def position_penalty(model: Network, rec: Recording, layer: int, keys: int) -> F
     given = rec.attn_inputs[layer].get(qkv_of(model).penalty)
     if not isinstance(given, Tensor):
         return None
-    given = given.reshape(model.heads_of(layer), 1, -1)
+    given = given.reshape(model.geometry[layer].n_heads, 1, -1)
     return given[..., -keys:] if qkv_of(model).penalty_of == "all" else given[..., :keys]
 
 

@@ -3,9 +3,9 @@
 Five questions, each answered with the worst element in units of its own rounding bound:
 stream (before + attention + MLP = after), heads (their writes and the bias = the recorded sublayer output),
 attention (recomputed from q, k, v, or heard in the layer's own module, = the recorded z), read-out (norm and
-unembedding = the printed logits), causality (later tokens change nothing before them). What fails of the first three
-is shown coarsely with the reason; a model whose read-out fails is refused; on one that looks ahead, nothing relies on
-causality.
+unembedding = the printed logits), causality (later tokens change nothing before them). The first three are asked layer
+by layer (:mod:`.layers`): a layer that fails one is shown coarsely with the reason, the others as they are. A model
+whose read-out fails is refused; on one that looks ahead, nothing relies on causality.
 """
 
 from __future__ import annotations
@@ -13,65 +13,94 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...result import Table, render_text
-from ...words.errors import AnatomyError, AttribError, GranularityError
+from ...words.errors import AnatomyError, AttribError
 from ..anatomy.anatomy import Anatomy, resolved
-from ..anatomy.discovery import candidates
+from ..anatomy.discovery import candidates, own_family
 from ..anatomy.geometry import Geometry, geometry
-from ..anatomy.rounding import accumulation, half_ulp, projection_error, require_float32, worst
-from ..parts.attention import heard_error, scores_error
-from ..parts.closing import head_error, stream_error
-from ..parts.experts import mixture, mlp_input
-from ..parts.outlet import outlet_of
+from ..anatomy.rounding import accumulation, half_ulp, require_float32, worst
 from ..parts.scores import score_cap
 from ..tracing.causality import AHEAD, causality_error
-from ..tracing.ports import port
+from ..tracing.order import absent_parts, unordered_parts
 from ..tracing.record import Recording, record
+from .causes import unable
+from .layers import MISFITS, Checked, words
+from .levels import Level, granularity_of, reasons_of, whole, why, words_of
 
 if TYPE_CHECKING:
     from ..model import Model
 
 PROBE_TOKENS = 9
-GRANULARITIES = ("heads", "sublayers", "layers")
+KNOWN_AS_A_WHOLE = "only its layers, its norm and its unembedding are known"
 
 
 @dataclass(frozen=True)
 class SelfCheck:
     """What was found exact on the loaded model.
 
-    ``granularity`` is ``"heads"``, ``"sublayers"`` or ``"layers"``; ``reason`` says in words why it is not finer, and
-    ``remark`` something to know about a model that is exact all the same; ``scores_reason`` and ``mlp_reason`` say why
-    scores and the inside of the MLPs are not exact where the rest is. ``numbers`` maps each question to its worst
-    element in units of the rounding bound (at most 1 passes).
+    ``levels`` has one :class:`.levels.Level` for every layer: what it splits into, and why not further. ``remark`` is
+    something to know about a model that is exact all the same. ``numbers`` maps each question to its worst element over
+    the layers in units of the rounding bound (at most 1 passes). The other attributes sum the levels up.
     """
 
-    granularity: str
-    attention_ok: bool
-    reason: str = ""
+    levels: tuple[Level, ...]
     numbers: dict[str, float] = field(default_factory=dict)
     remark: str = ""
-    mlp_reason: str = ""
-    scores_reason: str = ""
+
+    @property
+    def granularity(self) -> str:
+        """``"heads"``, ``"sublayers"`` or ``"layers"`` where all layers split alike, else ``"mixed"``."""
+        return granularity_of(self.levels)
+
+    @property
+    def words(self) -> str:
+        """How far the model splits: ``"per head"``, ``"per head in 3 of 4 layers, L1 as a whole layer"``."""
+        return words_of(self.levels)
+
+    @property
+    def reason(self) -> str:
+        """Why a layer is not split as far as the sources of its heads; each kind of reason once."""
+        return why(self.levels, "sources")
+
+    @property
+    def attention_ok(self) -> bool:
+        """Patterns, values and sources are exact in every layer."""
+        return all(level.sources for level in self.levels)
 
     @property
     def scores_ok(self) -> bool:
-        """Queries, keys and scores are known exactly, not patterns and values alone."""
-        return self.attention_ok and not self.scores_reason
+        """Queries, keys and scores are known exactly in every layer, not patterns and values alone."""
+        return all(level.scores for level in self.levels)
+
+    @property
+    def scores_reason(self) -> str:
+        """Why scores are not known where sources are."""
+        return self._reason_of("scores", "sources")
 
     @property
     def no_scores(self) -> str:
         """Why scores are not known, in words."""
-        return self.scores_reason or self.reason
+        return why(self.levels, "scores")
 
     @property
     def mlp_ok(self) -> bool:
-        """What the MLPs read is known exactly, and experts add up to them."""
+        """What the MLPs read is known exactly, and experts add up to them, wherever there is an MLP to be shown."""
         return not self.mlp_reason
+
+    @property
+    def mlp_reason(self) -> str:
+        """Why the inside of an MLP is not known where the MLP is."""
+        return self._reason_of("inside", "sublayers")
+
+    def _reason_of(self, split: str, given: str) -> str:
+        """Why ``split`` is not exact in layers where ``given`` is."""
+        found = {i: getattr(level, split).reason for i, level in enumerate(self.levels) if getattr(level, given)}
+        return reasons_of(found, len(self.levels))
 
     @property
     def causal(self) -> bool:
@@ -79,29 +108,35 @@ class SelfCheck:
         return self.numbers.get("causality", 0.0) <= 1
 
     @property
-    def rank(self) -> tuple[int, int, float]:
-        """Smaller is better: granularity, how much of the inside is not exact, and how far the rest is off.
+    def missed(self) -> int:
+        """How many splits are not exact, over all layers, the coarse ones counting most."""
+        weights = {"sublayers": 10_000, "heads": 1_000, "sources": 3, "scores": 2, "inside": 2}
+        return sum(w for level in self.levels for split, w in weights.items() if not getattr(level, split))
+
+    @property
+    def furthest(self) -> float:
+        """How far off it is: the worst of its numbers.
 
         Attention that could not be recomputed at all is further off than any number: the reason is then that of the
         likeliest anatomy, not of one that does not fit.
         """
-        inside = (self.attention_ok, self.scores_ok, self.mlp_ok)
-        finest = GRANULARITIES.index(self.granularity), sum(not ok for ok in inside)
-        if finest == (0, 0):
-            return *finest, 0.0
-        untold = self.granularity == "sublayers" and "attention" not in self.numbers
+        if self.ok and self.mlp_ok:
+            return 0.0
+        coarse = any(level.sublayers and not level.heads for level in self.levels)
+        untold = coarse and "attention" not in self.numbers
         untold |= bool(self.scores_reason) and "scores" not in self.numbers
-        return *finest, math.inf if untold else max(self.numbers.values(), default=0.0)
+        untold |= "stream" not in self.numbers
+        return math.inf if untold else max(self.numbers.values(), default=0.0)
 
     @property
     def ok(self) -> bool:
-        """Everything is exact, per head."""
-        return self.granularity == "heads" and self.scores_ok
+        """Everything is exact, per head, in every layer."""
+        return self.scores_ok
 
     def __repr__(self) -> str:
         rows = [[name, f"{value:.2f}", "passes" if value <= 1 else "FAILS"] for name, value in self.numbers.items()]
         table = Table(
-            f"Self-check: exact per {self.granularity.rstrip('s')}",
+            f"Self-check: exact {self.words}",
             ["question", "worst element, in its rounding bound", ""],
             rows,
             footer=self.reason or self.scores_reason or self.remark,
@@ -135,50 +170,72 @@ def cap_error(model: Model, record: Recording) -> tuple[Tensor, Tensor]:
 def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> tuple[Anatomy, Geometry, SelfCheck]:
     """Try the anatomies that fit ``model`` and keep the one that is exact at the finest granularity.
 
+    Of two that are exact equally far, the family's own is kept, then the one that misses least: the reasons are its.
+
     Raises:
-        AnatomyError: no anatomy explains the printed logits.
+        AnatomyError: no anatomy explains the printed logits, or the model does not run.
         NumberError: a setting of torch takes float32 away.
     """
     require_float32()
-    best: tuple[Anatomy, Geometry, SelfCheck] | None = None
+    best: _Found | None = None
+    as_whole: _Found | None = None
     refusals: list[str] = []
-    recordings: dict[Any, Recording] = {}
-    for anatomy in candidates(model.hf, override):
+    known: dict[Any, Any] = {}
+    own = own_family(model.hf)
+    for given in candidates(model.hf, override):
         try:
-            anatomy = resolved(anatomy, model.hf)
-            model.anatomy, model.geometry = anatomy, geometry(anatomy, model.hf)
+            model.anatomy, model.unread = given, {}
+            model.anatomy = anatomy = resolved(given, model.hf)
+            model.geometry = geometry(anatomy, model.hf)
             model.forget()
-            found = _check(model, recordings)
+            found = _check(model, known)
         except AttribError as reason:
             refusals.append(reason.message)
             continue
-        except (
-            RuntimeError,
-            IndexError,
-            AttributeError,
-            TypeError,
-            ValueError,
-        ) as reason:  # parts of the wrong kind or shape
-            first = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
-            refusals.append(f"a part named by the anatomy has the wrong shape or kind ({first})")
+        except MISFITS as reason:  # parts of the wrong kind or shape
+            refusals.append(f"a part named by the anatomy has the wrong shape or kind ({words(reason)})")
             continue
-        if best is None or found.rank < best[2].rank:
-            best = (anatomy, model.geometry, found)
+        rank = (found.missed, override is None and given not in own, found.furthest)
+        this = _Found(rank, anatomy, model.geometry, found, model.unread)
+        best = this if best is None or rank < best.rank else best
+        as_whole = this if anatomy.attn is None else as_whole
         if found.ok and found.mlp_ok:
             break
     if best is None:
         model.forget()
-        raise AnatomyError(
-            f"{type(model.hf).__name__} does not add up: {refusals[0].rstrip(chr(46))}.",
-            "Nothing is shown rather than something wrong. Pass anatomy= if its parts are elsewhere.",
-        )
-    if best[0].attn is None and refusals:  # whole layers: say what stood in the way of more
-        best = (*best[:2], replace(best[2], reason=f"{refusals[0].rstrip(chr(46))}, so only whole layers are shown"))
-    model.anatomy, model.geometry = best[:2]
+        raise _refusal(model, refusals)
+    found = best.check
+    if best.anatomy.attn is None and refusals:  # whole layers: say what stood in the way of more
+        coarse = whole(f"{refusals[0].rstrip('.')}, so only whole layers are shown")
+        found = replace(found, levels=(coarse,) * len(found.levels))
+    elif as_whole is not None and best.rank[1] and found.granularity == "layers":
+        best, found = as_whole, replace(as_whole.check, levels=found.levels)  # nothing inside is worth recording
+    model.anatomy, model.geometry, model.unread = best.anatomy, best.geometry, best.unread
     model.forget()
-    found = causal_check(model, best[2])
+    found = causal_check(model, found)
     model.forget()
-    return (*best[:2], found)
+    return model.anatomy, model.geometry, found
+
+
+class _Found(NamedTuple):
+    """What one anatomy came to. The smallest ``rank`` is kept: (how much is not exact, is it a stranger's, how far off
+    it is)."""
+
+    rank: tuple[int, bool, float]
+    anatomy: Anatomy
+    geometry: Geometry
+    check: SelfCheck
+    unread: Mapping[int, str]
+
+
+def _refusal(model: Model, refusals: list[str]) -> AnatomyError:
+    """The error of a model that no anatomy explains: often it cannot run at all."""
+    if (cause := unable(model, probe_ids(model))) is not None:
+        return AnatomyError(cause.message, cause.hint)
+    return AnatomyError(
+        f"{type(model.hf).__name__} does not add up: {refusals[0].rstrip(chr(46))}.",
+        "Nothing is shown rather than something wrong. Pass anatomy= if its parts are elsewhere.",
+    )
 
 
 def causal_check(model: Model, found: SelfCheck) -> SelfCheck:
@@ -197,144 +254,75 @@ def probe_ids(model: Model) -> list[int]:
     return ids or [0]
 
 
-def _check(model: Model, recordings: dict[Any, Recording]) -> SelfCheck:
-    anatomy, numbers = model.anatomy, {}
-    rec = _record(model, recordings)
+def _check(model: Model, known: dict[Any, Any]) -> SelfCheck:
+    anatomy = model.anatomy
+    rec = _record(model, known)
     if not bool(torch.isfinite(rec.logits).all()):
         raise AnatomyError("its logits on a probe prompt are NaN or infinite")
-    numbers["read-out"] = max(worst(*readout_error(model, rec)), worst(*cap_error(model, rec)))
-    if not numbers["read-out"] <= 1:
+    found = Checked(model, rec, known)
+    if not found.note("read-out", max(worst(*readout_error(model, rec)), worst(*cap_error(model, rec)))):
         raise AnatomyError(
             f"the printed logits are not the unembedding ({anatomy.unembed}) of the final norm "
-            f"({anatomy.final_norm}) of the stream (off by {numbers['read-out']:.0e} times its rounding)"
+            f"({anatomy.final_norm}) of the stream (off by {found.numbers['read-out']:.0e} times its rounding)"
         )
     model.norm(anatomy.final_norm)
     if anatomy.pos:
         assert rec.embed is not None and rec.pos is not None
         total = rec.embed.double() + rec.pos.double()
-        numbers["embedding"] = worst(rec.streams[0].double() - total, half_ulp(total, rec.streams[0].dtype))
-        if not numbers["embedding"] <= 1:
+        missed = worst(rec.streams[0].double() - total, half_ulp(total, rec.streams[0].dtype))
+        if not found.note("embedding", missed):
             raise AnatomyError(f"{anatomy.embed} and {anatomy.pos} do not add up to what layer 0 reads")
     if anatomy.attn is None:
-        return SelfCheck("layers", False, "only its layers, its norm and its unembedding are known", numbers)
-    stream = [worst(*stream_error(rec, i, rec.streams[i].dtype, model.parallel)) for i in range(model.n_layers)]
-    numbers["stream"] = max(stream)
-    if not numbers["stream"] <= 1:
-        layer = next(i for i, v in enumerate(stream) if not v <= 1)
-        reason = (
-            f"{port(model, 'attn_added').path} and {port(model, 'mlp_added').path} of layer {layer} "
-            "do not add up to what the layer writes, so only whole layers are shown"
-        )
-        return SelfCheck("layers", False, reason, numbers)
-    mlp_reason = _mlp_check(model, rec, numbers)
-    coarse = SelfCheck("sublayers", False, numbers=numbers, mlp_reason=mlp_reason)
-    try:
-        numbers["heads"] = max(_head_check(model, rec, i) for i in range(model.n_layers))
-    except (AttribError, RuntimeError) as refused:
-        return replace(coarse, reason=_words(refused))
-    if not numbers["heads"] <= 1:
-        reason = f"the heads of {anatomy.attn_out} and its bias do not add up to its output, so heads are not shown"
-        return replace(coarse, reason=reason)
-    more = ""
-    try:
-        numbers["attention"] = max(scores_error(model, rec, i) for i in range(model.n_layers))
-        reason = "attention recomputed from queries, keys and values is not what the heads wrote"
-    except (AttribError, RuntimeError, AttributeError, TypeError) as refused:
-        reason, more = f"attention could not be recomputed ({_words(refused)})", "; pass anatomy= to say where it is"
-    if numbers.get("attention", math.inf) <= 1:
-        return SelfCheck("heads", True, "", numbers, _ignored_cap(model), mlp_reason)
-    return _heard_check(model, rec, replace(coarse, reason=f"{reason}, so heads are not shown{more}"), reason + more)
+        return SelfCheck((whole(KNOWN_AS_A_WHOLE),) * model.n_layers, found.numbers)
+    levels = tuple(found.level(layer) for layer in range(model.n_layers))
+    known_scores = next((i for i, level in enumerate(levels) if level.scores), None)
+    return SelfCheck(levels, found.numbers, "" if known_scores is None else _ignored_cap(model, known_scores))
 
 
-def _heard_check(model: Model, rec: Recording, coarse: SelfCheck, reason: str) -> SelfCheck:
-    """What is exact where the anatomy's ``q``, ``k`` and what follows them are not: what the layers themselves do."""
-    found = [heard_error(model, rec, i) for i in range(model.n_layers)]
-    missed, values = (max(numbers) for numbers in zip(*found, strict=True))
-    if not missed <= 1:
-        return coarse
-    numbers = {name: value for name, value in coarse.numbers.items() if name != "attention"}
-    numbers["attention"] = missed
-    if "attention" in coarse.numbers:
-        numbers["scores"] = coarse.numbers["attention"]
-    if not values <= 1:
-        why = f"its heads' values are no projection of what its layers read ({reason})"
-        return replace(coarse, granularity="heads", numbers=numbers, reason=why)
-    numbers["values"] = values
-    return SelfCheck("heads", True, "", numbers, "", coarse.mlp_reason, reason)
+def _record(model: Model, known: dict[Any, Any]) -> Recording:
+    """The probe prompt, recorded once for all anatomies that look in the same places.
 
-
-def _words(refused: Exception) -> str:
-    """An error as part of a sentence."""
-    text = refused.message if isinstance(refused, AttribError) else (str(refused).splitlines() or ["unknown"])[0]
-    return text.rstrip(".")
-
-
-def _mlp_check(model: Model, rec: Recording, numbers: dict[str, float]) -> str:
-    """Why neurons' inputs or experts are not exact; "" when they are. Adds the worst errors to ``numbers``."""
-    reasons = []
-    for layer in range(model.n_layers):
-        try:
-            if model.has_experts(layer):
-                where = f"the experts of layer {layer} do not add up to its MLP"
-                name, found = "experts", worst(*mixture(model, rec, layer).error(rec.mlp_out[layer]))
-            else:
-                where = f"the MLP of layer {layer} does not read {model.anatomy.mlp_norm or 'the stream'}"
-                name, found = "MLP input", _mlp_input_error(model, rec, layer)
-        except (AttribError, RuntimeError, AttributeError, TypeError, ValueError) as refused:
-            reasons.append(_words(refused))
-            continue
-        numbers[name] = max(numbers.get(name, 0.0), found)
-        if not found <= 1:
-            reasons.append(where)
-    return reasons[0] if reasons else ""
-
-
-def _mlp_input_error(model: Model, rec: Recording, layer: int) -> float:
-    """The recorded output of the MLP's input projection against its product with what the anatomy says it reads."""
-    path = model.anatomy.mlp_in
-    if path is None or not rec.mlp_entered or rec.mlp_entered[layer] is None:
-        raise GranularityError(f"the MLP of layer {layer} has no input projection {path!r}")
-    module = model.module(path, layer)
-    weight, bias = model.weights(module)
-    lengths = torch.linalg.vector_norm(weight, dim=0)
-    given = rec.mlp_entered[layer]
-    assert given is not None
-    return worst(*projection_error(mlp_input(model, rec, layer), weight, bias, given, lengths))
-
-
-def _record(model: Model, known: dict[Any, Recording]) -> Recording:
-    """The probe prompt, recorded once for all anatomies that look in the same places."""
+    Layers whose parts are missing, or do not run as the anatomy says, are left out (``model.unread``).
+    """
     a = model.anatomy
     inside = (a.attn, a.attn_out, a.attn_post_norm, a.mlp, a.mlp_in, a.mlp_output, a.mlp_post_norm, a.multiplier)
     given = () if a.qkv is None else (*a.qkv.arguments.values(), a.qkv.penalty_of)
-    key = (a.layers, a.final_norm, a.unembed, a.embed, a.pos, *inside, *given, a.logit_scale, a.softcap)
+    key = ("record", a.layers, a.final_norm, a.unembed, a.embed, a.pos, *inside, *given, a.logit_scale, a.softcap)
+    if key not in known:
+        try:
+            known[key] = _recorded(model)
+        except Exception as reason:  # whatever the tracer says of a path it cannot read there
+            first = (str(reason).strip().splitlines() or [type(reason).__name__])[-1]
+            known[key] = AnatomyError(f"its parts could not be read in the order of the anatomy ({first})")
+    if isinstance(known[key], AnatomyError):
+        raise known[key]
+    rec: Recording
+    rec, model.unread = known[key]
+    return rec
+
+
+def _recorded(model: Model) -> tuple[Recording, dict[int, str]]:
+    ids = probe_ids(model)
+    model.unread = absent_parts(model)
     try:
-        if key not in known:
-            try:
-                known[key] = record(model, probe_ids(model), inside=True)
-            except Exception:  # the MLP's input projection is not where the anatomy says: the rest may be
-                known[key] = record(model, probe_ids(model))
-        return known[key]
-    except Exception as reason:  # whatever the tracer says of a path it cannot read there
-        first = (str(reason).strip().splitlines() or [type(reason).__name__])[-1]
-        raise AnatomyError(f"its parts could not be read in the order of the anatomy ({first})") from reason
+        return record(model, ids, inside=True), model.unread
+    except Exception:  # the MLP's input projection is not where the anatomy says, or a layer runs otherwise
+        pass
+    try:
+        return record(model, ids), model.unread
+    except Exception:
+        model.unread = unordered_parts(model, ids)
+        if len(model.unread) == model.n_layers:
+            raise
+    return record(model, ids), model.unread
 
 
-def _ignored_cap(model: Model) -> str:
+def _ignored_cap(model: Model, layer: int) -> str:
     qkv, attn = model.anatomy.qkv, model.anatomy.attn
-    capped = qkv and attn and qkv.softcap and getattr(model.module(attn, 0), qkv.softcap, None)
-    if not capped or score_cap(model, 0) is not None:
+    capped = qkv and attn and qkv.softcap and getattr(model.module(attn, layer), qkv.softcap, None)
+    if not capped or score_cap(model, layer) is not None:
         return ""
     return (
         f"{model.name} was trained with its attention scores capped at {capped:g} and runs here without the cap, "
         "because torch's fused attention has none: load it with attn_implementation='eager' to have it back"
-    )
-
-
-def _head_check(model: Model, rec: Recording, layer: int) -> float:
-    attn, mlp = outlet_of(model, "attn", layer), outlet_of(model, "mlp", layer)
-    return max(
-        worst(*head_error(model, rec, layer)),
-        worst(*attn.error(rec.attn_out[layer], rec.attn_write[layer])),
-        worst(*mlp.error(rec.mlp_out[layer], rec.mlp_write[layer])),
     )

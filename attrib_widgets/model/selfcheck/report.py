@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...result import Result, Table
 from ..running.memory import readable
+from .levels import named_layers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,17 +80,28 @@ def report(model: Model) -> Report:
         f"{model.n_layers} layers of {model.geometry.words}, width {model.d_model}; "
         f"a run of 1,000 tokens keeps {readable(model.memory_estimate(1000))}",
     ]
-    counts = [model.heads_of(layer) for layer in range(model.n_layers)]
+    counts = [layer.n_heads for layer in model.geometry.layers]
     if len(set(counts)) > 1:
         facts.append("heads of its layers: " + ", ".join(f"L{i} {n or 'none'}" for i, n in enumerate(counts)))
-    if check.ok:
-        inside = "experts" if any(model.has_experts(i) for i in range(model.n_layers)) else "neurons"
-        facts.append("exact: heads, sources, attention scores" + (f", {inside}" if check.mlp_ok else ""))
-    elif check.attention_ok:
-        facts.append("exact: heads, sources")
+    facts += _exact(model)
     reasons = [f"not finer because {check.reason}"] if check.reason else []
     reasons += [f"no attention scores because {check.scores_reason}"] if check.scores_reason else []
     reasons += [f"no neurons or experts because {check.mlp_reason}"] if check.mlp_reason else []
     reasons += [check.remark] if check.remark else []
-    title = f"{model.name} adds up, exact per {model.granularity.removesuffix('s')}"
+    title = f"{model.name} adds up, exact {check.words}"
     return Report(title, facts, dict(check.numbers), reasons)
+
+
+def _exact(model: Model) -> list[str]:
+    """What is exact, in one line; one a group of layers where these differ."""
+    inside = "experts" if any(model.has_experts(i) for i in range(model.n_layers)) else "neurons"
+    names = {"heads": "heads", "sources": "sources", "scores": "attention scores", "inside": inside}
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for layer, level in enumerate(model.check.levels):
+        found = [name for split, name in names.items() if getattr(level, split)]
+        if level.sublayers and not level.heads:
+            found.insert(0, "attention and MLP")
+        groups.setdefault(tuple(found or ["the layer as a whole"]), []).append(layer)
+    if len(groups) == 1:
+        return [f"exact: {', '.join(next(iter(groups)))}"]
+    return [f"exact in {named_layers(layers)}: {', '.join(found)}" for found, layers in groups.items()]

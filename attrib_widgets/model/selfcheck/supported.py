@@ -32,8 +32,9 @@ NOT_TRIED = "not tried"
 class Family:
     """What the self-check said of one family.
 
-    ``exact_per`` is ``"head"``, ``"sublayer"``, ``"layer"``, ``"refused"``, or ``"not tried"`` where no small model
-    could be built; ``inside`` what the MLPs split into, ``"neurons"``, ``"experts"`` or ``""``; ``known`` whether
+    ``exact_per`` is ``"head"``, ``"sublayer"``, ``"layer"``, ``"mixed"`` where layers differ (``reason`` then begins
+    with how), ``"refused"``, or ``"not tried"`` where no small model could be built;
+    ``inside`` what the MLPs split into, ``"neurons"``, ``"experts"`` or ``""``; ``known`` whether
     the family's anatomy is written down (else it was read off its module names); ``reason`` why it is not finer.
     """
 
@@ -61,15 +62,17 @@ class Supported(Result):
         return found
 
     def exact_per(self, granularity: str) -> list[str]:
-        """The families that are exact per ``"head"``, ``"sublayer"`` or ``"layer"``."""
+        """The families that are exact per ``"head"``, ``"sublayer"`` or ``"layer"``, or ``"mixed"``."""
         return [row.family for row in self.rows if row.exact_per == granularity]
 
     def summary(self) -> Table:
         rows = []
-        for name in ("head", "sublayer", "layer", "refused", NOT_TRIED):
+        for name in ("head", "mixed", "sublayer", "layer", "refused", NOT_TRIED):
             found = self.exact_per(name)
+            if name == "mixed" and not found:
+                continue
             shown = ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "")
-            rows.append([name if name in ("refused", NOT_TRIED) else f"per {name}", shown, str(len(found))])
+            rows.append([f"per {name}" if name in ("head", "sublayer", "layer") else name, shown, str(len(found))])
         return Table(
             f"Families of transformers {self.transformers}: exact at which granularity",
             ["exact", "families", ""],
@@ -108,7 +111,7 @@ def checked(family: str, hf: Any) -> Model:
             refusals.append(reason)
     if not found:
         raise refusals[0]
-    return min(found, key=lambda model: model.check.rank)
+    return min(found, key=lambda model: (model.check.missed, model.check.furthest))
 
 
 def tried(family: str) -> Family:
@@ -123,9 +126,10 @@ def tried(family: str) -> Family:
     except AttribError as reason:
         return Family(family, "refused", known=known, reason=reason.message)
     inside = ""
-    if model.check.mlp_ok and model.granularity != "layers":
+    if model.check.mlp_ok and any(level.sublayers for level in model.check.levels):
         inside = "experts" if any(model.has_experts(i) for i in range(model.n_layers)) else "neurons"
     why = model.check.reason or model.check.scores_reason or model.check.mlp_reason
+    why = f"{model.check.words}: {why}" if model.granularity == "mixed" else why
     return Family(family, model.granularity.removesuffix("s"), inside, known, why)
 
 

@@ -26,7 +26,8 @@ class Edit:
     Sites are those of :mod:`.ports`: ``"pre"`` (also ``"stream"``) is what the layer reads (layer ``n_layers``: what
     the final norm reads), ``"mid"`` the stream between attention and MLP, ``"attn_in"`` and ``"mlp_in"`` what the
     sublayers read and ``"attn"`` and ``"mlp"`` what they give (before a post-norm), ``"z"`` what the output projection
-    reads, of one ``head``, ``"neuron"`` what the down-projection reads.
+    reads, of one ``head``, ``"neuron"`` what the down-projection reads; ``"layer"`` is what the layer as a whole adds
+    to the stream that it reads by then.
     """
 
     site: Site
@@ -68,6 +69,20 @@ def edited(tensor: Tensor, edit: tuple[Tensor, Tensor, Tensor, Tensor], n_heads:
     position, head, value = (t.to(heads.device) for t in (position, head, value))
     heads[position, head] = value.to(heads.dtype)
     return heads.reshape(tensor.shape)
+
+
+def rewritten(
+    behind: Float[Tensor, "*row position d_model"],
+    before: Float[Tensor, "*row position d_model"],
+    edit: tuple[Tensor, Tensor, Tensor, Tensor],
+) -> Tensor:
+    """The stream behind a layer, with one row's writes in place of what the layer added to the stream ``before`` it."""
+    _, position, _, value = edit
+    rows = behind.reshape(-1, behind.shape[-1]).clone()
+    position, value = position.to(rows.device), value.to(rows.device)
+    start = before.reshape(-1, before.shape[-1]).to(rows.device)[position]
+    rows[position] = (start.double() + value.double()).to(rows.dtype)
+    return rows.reshape(behind.shape)
 
 
 def flattened(rows: Sequence[list[Edit]], start: int, device: torch.device) -> Edits:

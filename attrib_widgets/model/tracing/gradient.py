@@ -70,13 +70,18 @@ def differentiate(
     with model.quiet(), _passable(model.hf), torch.enable_grad():
         with root.trace(input_ids=tokens, **forward_options(model, None)) as tracer:
             kept = nnsight.save({})
+            began: Tensor | None = None  # what the layer before read
             for i, block in enumerate(blocks):
-                for row in ports(model):
+                if i - 1 in cut and not model.check.levels[i - 1].sublayers:
+                    PRE.put(block, _held(PRE.get(block), began, cut[i - 1], rows))
+                for row in ports(model, i):
                     place = (row.site, i)
                     if place == (PRE.site, 0) or place in given:
                         # A leaf: the weights of the embedding need no gradient, frozen ones give none.
                         row.put(block, _leaf(given.get(place, row.get(block)).to(row.get(block).device), model.dtype))
-                    if row.site in ("attn", "mlp") and i in cut:
+                    if row.site == PRE.site and i in cut:
+                        began = row.get(block)
+                    if row.site in ("attn", "mlp") and i in cut and model.check.levels[i].sublayers:
                         row.put(block, _stopped(row.get(block), cut[i], rows))
                     if place not in wanted:
                         continue
@@ -84,6 +89,8 @@ def differentiate(
                     if row.aside:
                         kept[place] = kept[place].view_as(kept[place])
                         row.put(block, kept[place])
+            if last[1] - 1 in cut and not model.check.levels[-1].sublayers:
+                PRE.put(final, _held(PRE.get(final), began, cut[last[1] - 1], rows))
             if last in given:
                 PRE.put(final, _leaf(given[last], model.dtype))
             kept[last] = PRE.get(final)
@@ -128,9 +135,21 @@ def _leaf(streams: Tensor, dtype: torch.dtype) -> Tensor:
     return streams.detach().to(dtype).clone().requires_grad_(True)
 
 
+def _held(behind: Tensor, before: Tensor | None, rows: list[int], count: int) -> Tensor:
+    """The stream ``behind`` a layer, with no gradient through what the layer added in some of its ``count`` rows."""
+    assert before is not None
+    shaped, start = (x.reshape(count, -1, x.shape[-1]) for x in (behind, before))
+    constant = shaped.detach() + (start - start.detach())  # nothing is added to the numbers
+    return torch.where(_only(rows, count, shaped), constant, shaped).reshape(behind.shape)
+
+
 def _stopped(tensor: Tensor, rows: list[int], count: int) -> Tensor:
     """``tensor`` without a gradient in some of its ``count`` rows."""
     shaped = tensor.reshape(count, -1, tensor.shape[-1])
-    mask = torch.zeros(count, 1, 1, dtype=torch.bool, device=tensor.device)
+    return torch.where(_only(rows, count, shaped), shaped.detach(), shaped).reshape(tensor.shape)
+
+
+def _only(rows: list[int], count: int, like: Tensor) -> Tensor:
+    mask = torch.zeros(count, 1, 1, dtype=torch.bool, device=like.device)
     mask[rows] = True
-    return torch.where(mask, shaped.detach(), shaped).reshape(tensor.shape)
+    return mask

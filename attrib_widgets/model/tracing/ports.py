@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
     from ..model import Model
+    from ..network import Network
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ def with_tensor(value: Any, tensor: Tensor) -> Any:
 
 PRE = Port("pre", "", "input")  # of the final norm as of a layer: what enters it
 POST = Port("post", "", "output")
+#: No port: what a layer adds to the stream as a whole, between the stream before it and the one behind it.
+WRITE = "layer"
 
 
 @lru_cache(maxsize=256)
@@ -148,9 +151,10 @@ def table(anatomy: Anatomy, is_parallel: bool) -> tuple[Port, ...]:
     return (*rows, Port("mlp", writer, "output"), Port("mlp_added", a.mlp_post_norm or writer, "output"), POST)
 
 
-def ports(model: Model) -> tuple[Port, ...]:
-    """The table of ``model``."""
-    return table(model.anatomy, model.parallel)
+def ports(model: Network, layer: int | None = None) -> tuple[Port, ...]:
+    """The table of ``model``; of a ``layer`` that can be read as a whole only, its two ends."""
+    rows = table(model.anatomy, model.parallel)
+    return (PRE, POST) if layer in model.unread else rows
 
 
 def port(model: Model, site: str) -> Port:
@@ -182,9 +186,13 @@ def require(model: Model, places: Iterable[tuple[str, int]], *, written: bool = 
         ComponentError: one of them cannot.
     """
     for site, layer in places:
-        row, last = port(model, site), model.n_layers - (site != "pre")
-        if not 0 <= layer <= last:
+        if not 0 <= layer <= model.n_layers - (site != "pre"):
             raise ComponentError(f"{model.name} has no layer {layer}.", f"Its layers are 0 to {model.n_layers - 1}.")
+        if site == WRITE:
+            continue
+        row = port(model, site)
+        if layer in model.unread and row not in ports(model, layer):
+            raise ComponentError(f"Layer {layer} of {model.name} has no {site!r}: {model.unread[layer]}.")
         if layer < model.n_layers and not row.exists(model.layer(layer)):
             raise ComponentError(f"Layer {layer} of {model.name} has no {site!r}: it has no {row.path}.")
         if written and not row.written:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from ...words.errors import AnatomyError, ComponentError
 from ..anatomy.anatomy import find
 from ..parts.listen import given_to
-from .edits import Edits, edited
-from .ports import PRE, Port, port, ports, require, tensor_of
+from .edits import Edits, edited, rewritten
+from .ports import PRE, WRITE, Port, port, ports, require, tensor_of
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -30,6 +30,8 @@ KEPT = {
     "mlp": "mlp_out",
     "mlp_added": "mlp_write",
 }
+#: What a recording reads in every layer that has the parts of the anatomy.
+READ_ALWAYS = {"attn_in", *KEPT}
 
 
 @dataclass
@@ -40,7 +42,8 @@ class Recording:
     ``attn_write`` and ``mlp_write`` are what was added to the stream; ``attn_out`` and ``mlp_out`` the sublayer
     outputs before a post-norm and a multiplier (the same tensors where there is neither). ``logits`` are as printed,
     ``precap`` the same before the soft cap, both for ``kept`` positions only. ``attn_inputs`` is what the attention
-    modules were given beside the stream, by name. ``mlp_entered`` is filled on request only.
+    modules were given beside the stream, by name. ``mlp_entered`` is filled on request only. Of a layer that can be
+    read as a whole only, the tensors of its parts are empty ([position, 0]).
     """
 
     streams: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
@@ -61,6 +64,10 @@ class Recording:
         """The stream between attention and MLP of a sequential ``layer``, rounded as the model rounds it."""
         return self.streams[layer] + self.attn_write[layer]
 
+    def wrote(self, layer: int) -> Float[Tensor, "position d_model"]:
+        """What ``layer`` as a whole added to the stream, in float64, the streams' own rounding included."""
+        return self.streams[layer + 1].double() - self.streams[layer].double()
+
     def at(self, site: str, layer: int) -> Float[Tensor, "position width"]:
         """What a site of ``layer`` held (see :mod:`.ports`), where it is recorded or the sum of what is.
 
@@ -69,8 +76,10 @@ class Recording:
         """
         if site == "mid":
             return self.mid(layer)
+        if site == WRITE:
+            return self.wrote(layer)
         if site not in KEPT:
-            raise ComponentError(f"A recording holds no {site!r}.", f"It holds {', '.join(KEPT)} and mid.")
+            raise ComponentError(f"A recording holds no {site!r}.", f"It holds {', '.join(KEPT)}, mid and {WRITE}.")
         found: Float[Tensor, "position width"] = getattr(self, KEPT[site])[layer]
         return found
 
@@ -115,7 +124,7 @@ def refuse_rebuilt(model: Model, edited: Iterable[str] = ()) -> None:
         )
     pairs = [(p, find(model.hf, p), root.get(p)) for p in (a.final_norm, a.unembed, a.pos) if p]
     if isinstance(layers, nn.ModuleList):
-        read = {"attn_in", *KEPT, *edited}
+        read = {*READ_ALWAYS, *edited}
         paths = dict.fromkeys(row.path for row in ports(model) if row.site in read)
         for i, (layer, block) in enumerate(zip(layers, wrapped, strict=True)):
             pairs.append((f"{a.layers}.{i}", layer, block))
@@ -176,6 +185,7 @@ def record_many(
     options = forward_options(model, keep)
     unembed = root.get(anatomy.unembed)
     blocks, final = root.get(anatomy.layers), root.get(anatomy.final_norm)
+    last = model.n_layers - 1
     read = {row.site: KEPT[row.site] for row in ports(model) if row.site in KEPT and not _same(model, row.site)}
     with model.quiet(), model.passing(), root.trace(input_ids=tokens, **options):
         rec: Recording = nnsight.save(Recording())
@@ -183,9 +193,11 @@ def record_many(
             rec.embed = _rows(root.get(anatomy.embed).output, count)
             rec.pos = _rows(root.get(anatomy.pos).output, count)
         for i, block in enumerate(blocks):
-            for row in ports(model):
+            for row in ports(model, i):
+                if row.site == PRE.site and (WRITE, i - 1) in edits:
+                    row.put(block, rewritten(row.get(block), rec.streams[i - 1], edits[WRITE, i - 1]))
                 if (row.site, i) in edits:
-                    heads = model.heads_of(i) if row.site == "z" else 1
+                    heads = model.geometry[i].n_heads if row.site == "z" else 1
                     row.put(block, edited(row.get(block), edits[row.site, i], heads))
                 if row.site in read:
                     getattr(rec, read[row.site]).append(_rows(row.get(block), count))
@@ -194,6 +206,10 @@ def record_many(
                     rec.attn_inputs.append(given_to(inner._module, inner.inputs, rec.streams[i].shape[-1]))
                 if row.site == "entered" and inside:
                     rec.mlp_entered.append(_rows(row.get(block), count) if row.exists(block) else None)
+            if i in model.unread:  # known as a whole: the lists run over all layers
+                _skip(rec, [name for site, name in read.items() if site != PRE.site])
+        if (WRITE, last) in edits:
+            PRE.put(final, rewritten(PRE.get(final), rec.streams[last], edits[WRITE, last]))
         if (PRE.site, len(blocks)) in edits:
             PRE.put(final, edited(PRE.get(final), edits[PRE.site, len(blocks)]))
         rec.streams.append(_rows(PRE.get(final), count))
@@ -207,6 +223,14 @@ def record_many(
     rec.precap = rec.logits if model.softcap is None else model.scaled(rec.precap)
     rec.kept = [each - 1] if keep is None else [int(k) for k in keep]
     return [_prompt(rec, row, len(prompts), each, model) for row in range(len(prompts))]
+
+
+def _skip(rec: Recording, names: Sequence[str]) -> None:
+    """Nothing was read inside of the layer that ran last."""
+    for name in names:
+        getattr(rec, name).append(rec.streams[-1].new_empty(len(rec.streams[-1]), 0))
+    rec.attn_inputs.append({})
+    rec.mlp_entered.append(None)
 
 
 def _same(model: Model, site: str) -> bool:

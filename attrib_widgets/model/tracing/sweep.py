@@ -22,8 +22,9 @@ from torch import Tensor
 
 from ..identity.belonging import LIMITS, moved, refuse_moved
 from ..running.worker import Cancelled
+from ..selfcheck.levels import named_layers
 from .edits import Edit, Intervention, Site, relevant
-from .ports import require
+from .ports import ports, require
 from .schedule import Extent, budget_of, grouped, out_of_memory, rows_that_fit
 from .sweep_pass import Pass, Reads, has_prefix, last_needed, recorded_rows
 
@@ -101,7 +102,7 @@ def sweep(
     """
     base.check_fresh()
     model, target = base.model, base.position(position)
-    causal, end = model.check.causal, last_needed(base, target)
+    shared, end = not _unshared(model), last_needed(base, target)
     require(model, {(w.site, w.layer) for writes in interventions for w in writes}, written=True)
     rows = [relevant(model, writes, target) for writes in interventions]
     busy = [i for i, writes in enumerate(rows) if writes]
@@ -113,7 +114,7 @@ def sweep(
     )
     extents = [
         Extent(
-            min(w.layer for w in rows[i]), 0 if reads or not causal else min(p for w in rows[i] for p in w.positions)
+            min(w.layer for w in rows[i]), 0 if reads or not shared else min(p for w in rows[i] for p in w.positions)
         )
         for i in busy
     ]
@@ -167,7 +168,7 @@ def _computed(base: Run, rows: list[list[Edit]], start: int, target: int, swept:
     model, reads = base.model, tuple(swept.reads)
     known = _known(model)
     last = start == target and start > 0
-    reasons = [] if model.check.causal else [f"{model.name} looks ahead."]
+    reasons = [why] if (why := _unshared(model)) else []
     refused = {}
     for kind in () if reasons else ("packed", "suffix") if last else ("suffix",):
         if kind in known.refused:
@@ -188,6 +189,16 @@ def _computed(base: Run, rows: list[list[Edit]], start: int, target: int, swept:
     known.refused |= refused  # the model is as recorded: it is the shortcut that is not exact
     _noted(swept, [*reasons, "Recomputed in full."])
     return found
+
+
+def _unshared(model: Model) -> str:
+    """Why rows cannot share what stands before the first position that they change; "" where they can be tried."""
+    if not model.check.causal:
+        return f"{model.name} looks ahead."
+    unknown = [i for i in range(model.n_layers) if all(row.site != "attn_in" for row in ports(model, i))]
+    if not unknown:
+        return ""
+    return f"It is not known what {named_layers(unknown)} of {model.name} read at earlier positions."
 
 
 def _in_full(base: Run, rows: list[list[Edit]], target: int, swept: Swept, reads: Any = ()) -> _Found:
@@ -226,7 +237,7 @@ def _tried(
     except Exception as trouble:  # whatever a family's own code says of inputs that it does not expect
         if isinstance(trouble, RuntimeError) and out_of_memory(trouble):
             raise
-        return None, (str(trouble).strip().splitlines() or [type(trouble).__name__])[-1][:120]
+        return None, f"{model.name} does not run on them"
     if missed := moved(base, found[0][0], target):
         return None, f"a row that changes nothing came out changed: {missed}"
     if not known.covers(kind, len(rows), target):

@@ -21,7 +21,7 @@ from ..parts.experts import mlp_input
 from ..parts.projections import normed_input, project
 from ..parts.scores import allowed_keys, position_penalty
 from .edits import Edit, flattened
-from .ports import PRE, place, ports, require
+from .ports import PRE, WRITE, place, ports, require
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -108,14 +108,17 @@ class Pass:
         narrow = self.narrow and not alone and not any(w == last for _, w in wanted)
         with model.quiet(), root.trace(input_ids=tokens, **options) as tracer:
             kept, middle = nnsight.save({}), nnsight.save({})
+            began: dict[int, Tensor] = {}  # what layers read whose write is replaced as a whole
             for i, block in enumerate(blocks):
                 if i < self.first:
                     given = rec.streams[i + 1][here][None]
                     block.skip((given,) if wraps else given)
                     continue
                 short = False
-                for row in ports(model):
+                for row in ports(model, i):
                     if row.site == "pre":
+                        if (WRITE, i - 1) in self.edits:
+                            row.put(block, self._rewritten(row.get(block), began.pop(i - 1), i - 1))
                         entered = row.get(block)  # from here on the layer before has run
                         if ("mid", i - 1) in self.edits:
                             middle[i - 1].append(self._last(entered, i - 1))
@@ -132,8 +135,12 @@ class Pass:
                         kept[row.site, i] = self._rows(row.get(block), i).clone()
                     if (row.site, i) in self.edits:
                         row.put(block, self._written(row.get(block), row.site, i, short))
+                    if row.site == "pre" and (WRITE, i) in self.edits:
+                        began[i] = self._rows(row.get(block), i).clone()
                     if ("mid", i) in self.edits and row.site in ("mid", "mlp_added"):
                         middle.setdefault(i, []).append(self._last(row.get(block), i))
+            if (WRITE, last) in self.edits:
+                PRE.put(final, self._rewritten(PRE.get(final), began.pop(last), last))
             if ("mid", last) in self.edits:
                 middle[last].append(self._last(PRE.get(final), last))
             if self.joins[last + 1]:
@@ -175,10 +182,18 @@ class Pass:
             position = torch.zeros_like(position)
         row, position, head, value = (t.to(rows.device) for t in (row, position, head, value))
         if site == "z":
-            heads = rows.view(*rows.shape[:2], self.model.heads_of(layer), -1)
+            heads = rows.view(*rows.shape[:2], self.model.geometry[layer].n_heads, -1)
             heads[row, position, head] = value.to(heads.dtype)
         else:
             rows[row, position] = value.to(rows.dtype)
+        return rows.reshape(x.shape)
+
+    def _rewritten(self, x: Tensor, before: Float[Tensor, "row position d_model"], layer: int) -> Tensor:
+        """The stream behind ``layer``, what it wrote replaced where this pass does so."""
+        row, position, _, value = self.edits[WRITE, layer]
+        rows = self._rows(x, layer).clone()
+        row, position, value = (t.to(rows.device) for t in (row, position, value))
+        rows[row, position] = (before[row, position].double() + value.double()).to(rows.dtype)
         return rows.reshape(x.shape)
 
     def _narrowed(self, x: Tensor) -> Tensor:

@@ -62,10 +62,10 @@ def _encode(e: Explanation, complete: bool, job: Job | None) -> explorer.Parts:
     for recorded in e.runs.values():
         recorded.check_fresh()  # before parts that cannot be had are left out with their reasons: this is none
     drawable = run.n_positions <= PATTERN_TOKENS
-    table = head_table(a, patterns=drawable) if run.model.granularity == "heads" else None
+    table, levels = head_table(a, patterns=drawable), run.model.check.levels
     header = explorer.header(e, table)
     arrays: explorer.Arrays = {"values": wire.store(a.values)}
-    if table is not None:
+    if table is not None and any(level.sources for level in levels):
         arrays |= explorer.head_arrays(a, table)
     filler = _Filler(header, arrays, job)
     test, other = header["test"], e.corrupted
@@ -74,13 +74,13 @@ def _encode(e: Explanation, complete: bool, job: Job | None) -> explorer.Parts:
     unembedding = run.model.d_model * run.model.vocab_size
     size = unembedding * len(a.components)
     if table is not None and drawable:
-        filler.add("patterns", lambda: results.patterns(explorer.drawn(a, table.patterns), filler.left))
+        filler.add("patterns", lambda: results.patterns(explorer.drawn(table.patterns), filler.left))
     if complete or unembedding * (run.model.n_layers + 1) * run.n_positions <= LIVE_WORK:
         filler.add("lens", lambda: explorer.embedded_lens(a, filler.left))
     thorough = complete or size <= LIVE_WORK
     if thorough:
         header["writes"] = filler.text("writes", lambda: explorer.writes(a))
-    if run.model.granularity != "layers":
+    if any(level.sublayers for level in levels):
         header["neurons"] = filler.text("neurons", lambda: explorer.neurons(a, header["absent"]))
         if found := filler.text("features", lambda: _features(a, header["absent"], None if complete else LEADING)):
             header["features"] = found

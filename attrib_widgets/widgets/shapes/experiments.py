@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ...analysis.experiments.cells import every_part
 from ...analysis.experiments.estimates import Estimate, estimated_effects
 from ...analysis.verdicts.regions import Thresholds, borders, verdict
 from ...analysis.verdicts.verify import planned
@@ -125,12 +126,11 @@ def testable(a: Attribution, corrupted: Run | None) -> contract.Testable:
     ``suggested`` is a comparison prompt for a prompt that the model suggests.
     """
     model = a.model
-    split = {"heads": ["head", "mlp"], "sublayers": ["attn", "mlp"]}.get(model.granularity, [])
+    parts = (cell.parts[0].component for cell in every_part(model, [None]))
+    split = list(dict.fromkeys(c.kind for c in parts if c is not None))
     never, missing = "", ""
     if not isinstance(a.target, Target):
         never = "A number inside the model has no experiment here: go back to a token."
-    elif not split:
-        never = f"Parts of {model.name} cannot be tested one by one: {model.check.reason}."
     elif corrupted is not None and corrupted.n_positions != a.run.n_positions:
         missing = (
             f"The comparison has {corrupted.n_positions} tokens and this prompt {a.run.n_positions}: "
@@ -230,7 +230,7 @@ def _panels(p: Patching) -> dict[str, list[tuple[int, Cell]]]:
         one = c.parts[0] if len(c.parts) == 1 else None
         if one is None:
             name = "joint"
-        elif c.positions is None and one.site in ("z", "mlp", "attn"):
+        elif c.positions is None and one.site in ("z", "mlp", "attn", "layer"):
             name = "parts"
         else:
             name = one.grid

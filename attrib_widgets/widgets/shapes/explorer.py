@@ -17,7 +17,6 @@ from ...analysis.heads.all_heads import through_table, why_table
 from ...analysis.lens.logit_lens import logit_lens
 from ...analysis.opening.choice import choice_at
 from ...analysis.opening.mlps import neurons_of
-from ...analysis.reading.decomposition import absent_heads
 from ...analysis.reading.resolve import missing_spaces
 from ...model.text.known import LARGER
 from ...words.components import component
@@ -51,14 +50,7 @@ def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
     a, run, model = e.attribution, e.run, e.run.model
     names, leading = a.finding()
     found: contract.Explained = {
-        "model": {
-            "name": model.name,
-            "layers": model.n_layers,
-            "heads": model.n_heads,
-            "granularity": model.granularity,
-            "reason": model.check.reason,
-            "dtype": str(model.dtype).removeprefix("torch."),
-        },
+        "model": _about(model),
         "prompt": _prompt(a),
         "candidates": [
             {"text": p.text, "id": p.id, "prob": p.probability, "logit": p.logit}
@@ -89,7 +81,7 @@ def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
         },
         "neurons": {},
         "writes": {},
-        "why_key": [] if table is None else np.asarray(drawn(a, table.rows)).argmax(-1).tolist(),
+        "why_key": [] if table is None else np.asarray(drawn(table.rows)).argmax(-1).tolist(),
         "absent": {},
     }
     if isinstance(a.target, Target) and (better := _better(a.target, a)):
@@ -122,6 +114,24 @@ def _better(target: Target, a: Attribution) -> list[contract.Better]:
     return [{"field": b.side, "text": b.text, "note": b.note} for b in found if alone[b.side]]
 
 
+def _about(model: Model) -> contract.About:
+    """The model, and how far each of its layers splits where one of them does not in full."""
+    check = model.check
+    about: contract.About = {
+        "name": model.name,
+        "layers": model.n_layers,
+        "heads": model.n_heads,
+        "granularity": model.granularity,
+        "reason": check.reason,
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+    if not check.ok:
+        levels = [(v.granularity, v.reason, v.scores.reason) for v in check.levels]
+        about["levels"] = [{"granularity": g, "reason": r, "unscored": u} for g, r, u in levels]
+        about["words"] = check.words
+    return about
+
+
 def _row(model: Model, c: Component) -> contract.Row:
     """A bar's name; ``mixture``: its MLP splits into experts, not neurons."""
     row: contract.Row = {
@@ -138,27 +148,26 @@ def _row(model: Model, c: Component) -> contract.Row:
 def head_arrays(a: Attribution, t: HeadTable) -> Arrays:
     """Of all heads what multiplies their patterns, and what each token brought to the explained position."""
     found: Arrays = {
-        "carry": wire.store(drawn(a, t.carry)),
+        "carry": wire.store(drawn(t.carry)),
         "dest": wire.store(t.dest),
-        "norms": wire.store(drawn(a, t.norms)),
+        "norms": wire.store(drawn(t.norms)),
         "post": wire.store(t.post),
-        "value_bias": wire.store(drawn(a, t.value_bias)),
+        "value_bias": wire.store(drawn(t.value_bias)),
     }
     if t.sink is not None:
-        found["sink"] = wire.store(drawn(a, t.sink))
-    found["tokens"] = wire.store(drawn(a, t.rows * t.carry))  # the printed digits: packed patterns would not add up
+        found["sink"] = wire.store(drawn(t.sink))
+    found["tokens"] = wire.store(drawn(t.rows * t.carry))  # the printed digits: packed patterns would not add up
     if a.model.dtype not in (torch.float32, torch.float64):
-        found["head_rounding"] = wire.store(drawn(a, t.rounding))
+        found["head_rounding"] = wire.store(drawn(t.rounding))
     return found
 
 
 Tables = TypeVar("Tables", torch.Tensor, "torch.Tensor | None")
 
 
-def drawn(a: Attribution, values: Tables) -> Tables:
-    """A table [layer, head, ...] without its NaNs of heads that do not exist: no row of the header reads there."""
-    even = all(layer.n_heads == a.model.n_heads for layer in a.model.geometry.layers)
-    return values if even or values is None else absent_heads(a.model, values.clone(), 0.0)
+def drawn(values: Tables) -> Tables:
+    """A table [layer, head, ...] without its NaNs of heads that are not there or not split: nothing reads there."""
+    return None if values is None else values.nan_to_num(0.0)
 
 
 def target(a: Attribution) -> contract.Target:
@@ -214,8 +223,8 @@ def _examples(model: Model) -> list[contract.Example]:
 
 
 def writes(a: Attribution) -> dict[str, contract.Writes]:
-    """Of every head, MLP and the embedding the tokens that it raises and lowers most."""
-    told = [c for c in a.components if c.kind in ("head", "mlp", "embed")]
+    """Of every part and the embedding the tokens that it raises and lowers most."""
+    told = [c for c in a.components if c.is_replaceable or c.kind == "embed"]
     return {str(c): results.writes(a.writes(c, k=results.WRITES)) for c in told}
 
 
@@ -260,10 +269,10 @@ def through(a: Attribution, budget: int) -> Stored | None:
     if 4 * np.prod(shape) > budget:
         return None
     t = through_table(a)
-    found = _widened(drawn(a, t.values), shape[-1])
+    found = _widened(drawn(t.values), shape[-1])
     for name, column in (("norm.bias", t.norm_bias), ("rounding", t.rounding)):
         if name in a.labels:
-            found[..., a.labels.index(name)] = drawn(a, column).numpy()
+            found[..., a.labels.index(name)] = drawn(column).numpy()
     return wire.store(found)
 
 
@@ -293,13 +302,13 @@ def why_arrays(a: Attribution, keys: Sequence[Sequence[int]]) -> Arrays:
     prefer that key to its strongest rival."""
     t = why_table(a, keys)
     arrays: Arrays = {
-        "why": wire.store(_widened(drawn(a, t.values), len(a.components))),
-        "why_bias": wire.store(drawn(a, t.constant)),
-        "why_score": wire.store(drawn(a, t.score)),
+        "why": wire.store(_widened(drawn(t.values), len(a.components))),
+        "why_bias": wire.store(drawn(t.constant)),
+        "why_score": wire.store(drawn(t.score)),
         "why_rival": wire.store(t.rival, "i4"),
-        "why_rival_score": wire.store(drawn(a, t.rival_score)),
-        "why_choice": wire.store(_widened(drawn(a, t.choice), len(a.components))),
-        "why_choice_bias": wire.store(drawn(a, t.choice_constant)),
+        "why_rival_score": wire.store(drawn(t.rival_score)),
+        "why_choice": wire.store(_widened(drawn(t.choice), len(a.components))),
+        "why_choice_bias": wire.store(drawn(t.choice_constant)),
     }
     return arrays
 

@@ -81,7 +81,7 @@ def attention(a: Attention) -> bytes:
     header: contract.AttentionHeader = {
         "kind": "attention",
         "title": a.title,
-        "note": "Each row is a token that reads, each column a token that is read.",
+        "note": f"Each row is a token that reads, each column a token that is read. {a.returned_as}".strip(),
         "tokens": a.run.tokens,
         "special": a.run.special,
         "heads": [str(c) for c in a.heads],

@@ -92,15 +92,28 @@ export interface Leading {
   text: string;
 }
 
+/** How far one layer splits. */
+export interface Level {
+  /** heads, sublayers or layers */
+  granularity: string;
+  /** why it does not split as far as what its heads carried from each token; empty where it does */
+  reason: string;
+  /** why it is not known what its heads looked for; empty where it is */
+  unscored: string;
+}
+
 /** The model under study. */
 export interface About {
   name: string;
   layers: number;
   heads: number;
-  /** heads, sublayers or layers; coarser ones with the reason */
+  /** heads, sublayers, layers, or mixed where layers differ; coarser ones with the reason */
   granularity: string;
   reason: string;
   dtype: string;
+  /** where a layer is not split as far as can be: the same in words, and of every layer */
+  words?: string;
+  levels?: Level[];
 }
 
 /** The prompt, token by token, and the position that is explained. */

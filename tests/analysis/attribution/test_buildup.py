@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 import attrib_widgets as aw
 from fixtures import families
+from fixtures.levels import coarser
 
 ALL = families.FAMILIES + families.VARIANTS
 
@@ -64,7 +63,7 @@ def test_in_half_precision_the_streams_differ_by_the_measured_rounding(family_mo
 @pytest.mark.parametrize("granularity", ["sublayers", "layers"])
 def test_coarse_models_build_up_by_what_is_exact(granularity):
     model = aw.load(families.build("llama"), tokenizer=families.tokenizer("llama"))
-    model.check = replace(model.check, granularity=granularity, reason="chosen by this test")
+    coarser(model, granularity)
     a = aw.attribute(model.run(families.PROMPT), 17)
     b = a.buildup()
     parts = ("",) if granularity == "layers" else (".attn", ".mlp")

@@ -107,7 +107,7 @@ def test_nothing_is_left_behind(family_model, monkeypatch):
 
 def test_other_threads_are_not_heard():
     found = []
-    with listen._Listener(3) as listener:
+    with listen.Listener(3) as listener:
         other = threading.Thread(target=lambda: found.append(F.softmax(torch.zeros(2, 3, 3), -1)))
         other.start()
         other.join()

@@ -65,9 +65,19 @@ def refused(make, finer_than="heads"):
     assert not model.check.ok
     run = model.run(families.PROMPT)
     a = aw.attribute(run, " Paris")
-    with pytest.raises(aw.GranularityError) as caught:
-        _ = a.heads
-    assert model.check.reason in str(caught.value), "the error does not give the reason"
+    coarse = [i for i, level in enumerate(model.check.levels) if not level.heads]
+    assert coarse and all(model.check.levels[i].reason for i in coarse)
+    for layer in coarse:
+        with pytest.raises(aw.GranularityError) as caught:
+            a.sources((layer, 0))
+        reason = model.check.reason if len(coarse) == model.n_layers else model.check.levels[layer].reason
+        assert reason in str(caught.value), "the error does not give the reason"
+    if len(coarse) < model.n_layers:
+        assert a.heads.isnan().all(-1).nonzero().flatten().tolist() == coarse
+    else:
+        with pytest.raises(aw.GranularityError) as caught:
+            _ = a.heads
+        assert model.check.reason in str(caught.value), "the error does not give the reason"
     assert a.exact, f"coarse rows must still add up: {a.total} for {a.actual} ({model.check.reason})"
     return model
 
@@ -87,10 +97,10 @@ def heads_alone(make, values=True):
 
     with pytest.raises(aw.GranularityError) as caught:
         aw.attribute(run, aw.score("L1H1"))
-    assert check.no_scores in str(caught.value), "the error does not give the reason"
+    assert check.levels[1].scores.reason in str(caught.value), "the error does not give the reason"
     for site in ("q", "k"):
         with pytest.raises(aw.GranularityError):
-            aw.patch(model, families.LONG_PROMPT, families.LONG_PROMPT, " Paris", sites=[site])
+            aw.patch(model, families.LONG_PROMPT, families.LONG_PROMPT, " Paris", sites=[site], layers=[1])
     if not values:
         with pytest.raises(aw.GranularityError, match="no projection"):
             a.sources("L1H1")
@@ -274,7 +284,9 @@ def hide(hf, path, size):
 )
 def test_dropped_output_bias(name, path, size, dtype):
     model = refused(lambda: load(name, dtype, lambda hf: hide(hf, path, size)))
-    assert model is None or model.granularity == "sublayers", "whole sublayers are still known"
+    layer = int(path.split(".layers.")[1][0])
+    levels = ["sublayers" if i == layer else "heads" for i in range(families.LAYERS)]
+    assert model is not None and [level.granularity for level in model.check.levels] == levels
 
 
 @BOTH
@@ -362,7 +374,8 @@ def test_scaled_residual_addition(factor, dtype):
         )
 
     model = refused(lambda: load("llama", dtype, change))
-    assert model is None or model.granularity == "layers"
+    assert model is not None and [level.granularity for level in model.check.levels] == ["heads", "layers", "heads"]
+    assert "the forward of model.layers.1.self_attn was replaced" in model.check.reason
 
 
 @BOTH

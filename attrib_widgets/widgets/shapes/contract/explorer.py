@@ -109,16 +109,30 @@ class Leading(TypedDict):
     text: str
 
 
+class Level(TypedDict):
+    """How far one layer splits."""
+
+    #: heads, sublayers or layers
+    granularity: str
+    #: why it does not split as far as what its heads carried from each token; empty where it does
+    reason: str
+    #: why it is not known what its heads looked for; empty where it is
+    unscored: str
+
+
 class About(TypedDict):
     """The model under study."""
 
     name: str
     layers: int
     heads: int
-    #: heads, sublayers or layers; coarser ones with the reason
+    #: heads, sublayers, layers, or mixed where layers differ; coarser ones with the reason
     granularity: str
     reason: str
     dtype: str
+    #: where a layer is not split as far as can be: the same in words, and of every layer
+    words: NotRequired[str]
+    levels: NotRequired[list[Level]]
 
 
 class Prompt(TypedDict):

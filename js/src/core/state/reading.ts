@@ -74,8 +74,22 @@ export class Reading {
 
   /** The component whose detail opens by itself: the largest head, else the largest row. */
   get lead(): string {
-    const heads = this.order.filter((i) => this.header.rows[i]?.kind === "head" && this.arrays["carry"]);
+    const heads = this.order.filter((i) => {
+      const row = this.header.rows[i];
+      return row?.kind === "head" && this.carries(row);
+    });
     return this.header.rows[heads[0] ?? this.order[0] ?? -1]?.id ?? "";
+  }
+
+  /** Why a row is not split further; empty where it is split as far as can be. */
+  reason(row: Row): string {
+    const { levels, reason } = this.header.model;
+    return levels && row.layer !== null ? (levels[row.layer]?.reason ?? "") : reason;
+  }
+
+  /** Whether what a head carried from each token is known. */
+  carries(row: Row): boolean {
+    return Boolean(this.arrays["carry"]) && !(this.header.model.levels && this.reason(row));
   }
 
   special(position: number): boolean {
@@ -105,7 +119,7 @@ export class Reading {
   /** What each token contributed through a head: pattern x carry x scale. Needs the head's pattern. */
   sources(id: string, pattern: Triangle | undefined): Sources | undefined {
     const row = this.row(id);
-    if (!row) return undefined;
+    if (!row || !this.carries(row)) return undefined;
     const exact = this.#at("tokens", row);
     // Later tokens carry nothing, unless the model looks ahead.
     const later = exact?.subarray(this.position + 1).some((v) => v !== 0);
@@ -151,7 +165,7 @@ export class Reading {
 
   through(id: string, source: number): Float32Array | undefined {
     const row = this.row(id);
-    return row && this.#at("through", row, source);
+    return row && this.carries(row) ? this.#at("through", row, source) : undefined;
   }
 
   whyKey(id: string): number {
@@ -161,6 +175,7 @@ export class Reading {
 
   why(id: string): Omit<Why, "query" | "key"> | undefined {
     const row = this.row(id);
+    if (row?.layer != null && this.header.model.levels?.[row.layer]?.unscored) return undefined;
     const query = row && this.#at("why", row, 0);
     const key = row && this.#at("why", row, 1);
     if (!row || !query || !key) return undefined;

@@ -33,6 +33,9 @@ const TABS: Record<string, [string, string][]> = {
   ],
 };
 
+/** A head whose pattern is known, and not what it carried. */
+const UNSPLIT: [string, string][] = [["pattern", "Pattern"], FEATURES, WRITTEN];
+
 const MIXTURE: [string, string][] = [["neurons", "Experts"], ...(TABS["mlp"] ?? []).slice(1)];
 
 /** Rows that are directions in the stream, so that one may ask which tokens they raise. */
@@ -52,8 +55,8 @@ export function Detail() {
   const row = reading.row(store.open.value);
   if (!row) return null;
   // What is neither split nor a direction in the stream has no tabs.
-  const split = row.kind !== "head" || reading.arrays["carry"];
-  const inside = row.mixture ? MIXTURE : TABS[row.kind];
+  const split = row.kind !== "head" || reading.arrays["carry"] || reading.header.model.levels;
+  const inside = row.mixture ? MIXTURE : row.kind === "head" && !reading.carries(row) ? UNSPLIT : TABS[row.kind];
   const own = (split && inside) || (WRITES.has(row.kind) ? [WRITTEN] : []);
   const tabs = own.length ? [...own, LENS] : own;
   const wanted = store.feature.value >= 0 ? "features" : store.screen.tab.value;
@@ -133,7 +136,10 @@ function Sentence({ row, reading }: { row: Row; reading: Reading }) {
   return row.kind === "head" ? <HeadSentence row={row} reading={reading} /> : <>{sentence(row, reading)}</>;
 }
 
-function sentence({ kind, layer }: Row, { header: { model, target } }: Reading): string {
+function sentence(row: Row, reading: Reading): string {
+  const { kind, layer } = row;
+  const { model, target } = reading.header;
+  const why = stop(reading.reason(row));
   const always = "the same for every prompt";
   switch (kind) {
     case "mlp":
@@ -143,9 +149,9 @@ function sentence({ kind, layer }: Row, { header: { model, target } }: Reading):
     case "pos":
       return "The position embedding: what the place in the prompt says, whatever the token.";
     case "attn":
-      return `All attention of layer ${layer} together. ${model.reason}`;
+      return `All attention of layer ${layer} together. ${why}`;
     case "layer":
-      return `Everything layer ${layer} wrote, attention and MLP together. ${model.reason}`;
+      return `Everything layer ${layer} wrote, attention and MLP together. ${why}`;
     case "attn.bias":
     case "mlp.bias":
       return `The output bias of the ${kind === "mlp.bias" ? "MLP" : "attention"} in layer ${layer}: ${always} before the last norm scales it.`;
@@ -166,9 +172,13 @@ function sentence({ kind, layer }: Row, { header: { model, target } }: Reading):
   }
 }
 
+/** A reason as a sentence of its own. */
+const stop = (reason: string) => (reason ? `Not split further: ${reason.replace(/\.$/, "")}.` : "");
+
 function HeadSentence({ row, reading }: { row: Row; reading: Reading }) {
   const { store } = useView();
-  if (!reading.arrays["carry"]) return <>This head was not split here. {reading.header.model.reason}</>;
+  if (!reading.header.model.levels && !reading.arrays["carry"]) return <>This head was not split here. {reading.header.model.reason}</>;
+  if (!reading.carries(row)) return <>What this head read is known, and not what it carried. {stop(reading.reason(row))}</>;
   const loaded = store.data.pattern(row.id).value;
   const pattern = loaded.state === "ready" ? loaded.value : undefined;
   const sources = reading.sources(row.id, pattern);

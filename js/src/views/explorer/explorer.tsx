@@ -70,7 +70,7 @@ function Finding() {
       <Mark />
       {model.reason && (
         <p class="aw-sub" data-part="coarse">
-          Shown by {model.granularity === "layers" ? "whole layers" : model.granularity}: {model.reason}
+          {model.words ? `Exact ${model.words}` : `Shown by ${model.granularity === "layers" ? "whole layers" : model.granularity}`}: {model.reason}
         </p>
       )}
       {!hidden &&

@@ -20,10 +20,11 @@ export function HeadPattern({ row, compact = false }: { row: Row; compact?: bool
   const { store } = useView();
   const reading = store.reading.value;
   if (!reading) return null;
-  const weighting = compact ? "probability" : store.screen.weighting.value;
+  const alone = !reading.carries(row);
+  const weighting = compact || alone ? "probability" : store.screen.weighting.value;
   return (
     <div class={compact ? "aw-under" : ""}>
-      {!compact && (
+      {!compact && !alone && (
         <div class="aw-seg" role="group" aria-label="Weighting of the pattern">
           {NAMES.map(([name, text]) => (
             <button key={name} aria-pressed={name === weighting} onClick={() => (store.screen.weighting.value = name)}>
@@ -34,7 +35,8 @@ export function HeadPattern({ row, compact = false }: { row: Row; compact?: bool
       )}
       <p class="aw-caption">
         {row.id}: {NAMES.find(([name]) => name === weighting)?.[2]}
-        {weighting === "contribution" && reading.unit}.
+        {weighting === "contribution" && reading.unit}
+        {alone && ", as the model returns it"}.
       </p>
       <Await of={store.data.pattern(row.id)}>
         {(pattern) => <Weighted row={row} reading={reading} pattern={pattern} weighting={weighting} compact={compact} />}
@@ -83,10 +85,14 @@ function Weighted({ row, reading, pattern, weighting, compact }: WeightedProps) 
         current={position}
         label={`Attention pattern of ${row.id}, ${weighting}`}
         tell={(t, s) => readOut(tokens, t, s, get(t, s), weighting, unit)}
-        pick={(s) => {
-          store.openTab("tokens");
-          store.select(row.id, s);
-        }}
+        pick={
+          reading.carries(row)
+            ? (s) => {
+                store.openTab("tokens");
+                store.select(row.id, s);
+              }
+            : undefined
+        }
         picked={store.source.value}
         compact={compact}
       />

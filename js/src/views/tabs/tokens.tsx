@@ -24,7 +24,7 @@ export function Tokens({ row }: { row: Row }) {
     <Await of={store.data.pattern(row.id)}>
       {(pattern) => {
         const sources = reading.sources(row.id, pattern);
-        return sources ? <Panel row={row} sources={sources} /> : <p class="aw-quiet">{reading.header.model.reason}</p>;
+        return sources ? <Panel row={row} sources={sources} /> : <p class="aw-quiet">{reading.reason(row)}</p>;
       }}
     </Await>
   );
