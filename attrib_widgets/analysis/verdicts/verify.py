@@ -187,14 +187,19 @@ def _asked(a: Attribution) -> tuple[Any, ...]:
 def _testable(model: Model, given: ComponentLike) -> Component:
     """``given`` as a component whose effects :func:`verify` measures."""
     found = component(given)
-    places = parts_of(model, found)
-    if places not in [c.parts for c in every_part(model, [None])]:
+    every = every_part(model, [None])
+    if parts_of(model, found) not in [c.parts for c in every]:
+        kinds = dict.fromkeys(c.kind for cell in every if (c := cell.parts[0].component) is not None)
         raise ComponentError(
             f"{found} gets no verdict of its own here.",
-            f"Verdicts are on the parts that the model is split into, for example {every_part(model, [None])[0]}; "
+            f"Verdicts are on {' and '.join(_KINDS[kind] for kind in kinds)}; "
             f'aw.patch(..., components=["{found}"]) patches it.',
         )
     return found
+
+
+#: What verdicts are on, by the kinds of the parts that a model is split into.
+_KINDS = {"head": "heads", "attn": "attention layers", "mlp": "MLPs", "layer": "whole layers"}
 
 
 def planned(a: Attribution, top: int, components: int = 0, exact_up_to: int = EXACT_TOKENS) -> int:

@@ -104,11 +104,11 @@ def test_a_whole_layer_ablated(loaded, name):
     drawn = aw.ablate(model, base, " Paris", components=names, method="resample", reference=others)
     writes = [LayerTwin(model.hf, r.ids).writes for r in others]
     for cell, layer in enumerate(layers):
-        close(zero.ablated[0, cell], twin.run({layer: torch.zeros_like(twin.writes[layer])})[-1, token])
+        close(zero.ablated[0, 0, cell], twin.run({layer: torch.zeros_like(twin.writes[layer])})[-1, token])
         middle = torch.stack([w[layer] for w in writes]).mean(0)
-        close(mean.ablated[0, cell], twin.run({layer: middle})[-1, token])
+        close(mean.ablated[0, 0, cell], twin.run({layer: middle})[-1, token])
         for draw, w in enumerate(writes):
-            close(drawn.ablated[draw, cell], twin.run({layer: w[layer]})[-1, token])
+            close(drawn.ablated[0, draw, cell], twin.run({layer: w[layer]})[-1, token])
     every = aw.ablate(model, base, " Paris")
     assert set(names) <= set(every.labels) and bool(every.values.isfinite().all())
 
