@@ -14,7 +14,7 @@ from ..analysis.experiments.patching import Patching
 from ..analysis.experiments.token_effects import TokenEffects
 from ..analysis.verdicts.erasure import Erasure
 from ..analysis.verdicts.findings import Verification
-from ..analysis.verdicts.regions import borders
+from ..analysis.verdicts.reach import borders
 from ..analysis.verdicts.removal import Removal
 from ..words.text import visible
 from .results import MINUS, PLUS, _axes, _bars, _largest, _map, figure_of

@@ -21,7 +21,7 @@ from .transport.view import Reply, View
 
 if TYPE_CHECKING:
     from ..analysis.verdicts.findings import Verification
-    from ..analysis.verdicts.regions import Thresholds
+    from ..analysis.verdicts.rules import Thresholds
     from .memory import Memory
     from .question import Explanation
 

@@ -191,10 +191,10 @@ def zero_donor(base: Run) -> FixedDonor:
     return FixedDonor(base, value)
 
 
-def mean_donor(base: Run, reference: Sequence[Run]) -> FixedDonor:
-    """The mean over reference runs: position by position where all have the length of ``base``; otherwise over all
-    positions except the first, put everywhere but there."""
-    aligned = all(r.n_positions == base.n_positions for r in reference)
+def mean_donor(base: Run, reference: Sequence[Run], pooled: bool = False) -> FixedDonor:
+    """The mean over reference runs: position by position where all have the length of ``base``; otherwise, or
+    ``pooled``, over all positions except the first, put everywhere but there."""
+    aligned = not pooled and all(r.n_positions == base.n_positions for r in reference)
     kept: dict[tuple[str, int], Tensor] = {}
 
     def value(part: Place, at: tuple[int, ...]) -> Tensor:

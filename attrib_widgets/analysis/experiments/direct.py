@@ -20,7 +20,7 @@ from ...model.tracing.edits import Edit
 from ...words.errors import ComponentError
 from .cells import MIXED_SITES, Cell, RunDonor
 from .metrics import MetricLike, metric_of
-from .pairs import Cost, Direction, direction_of, ends_of, measured
+from .pairs import Cost, Direction, direction_of, ends_of, measured, name_of, unit_of
 from .patching import Patching
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _WRITERS: dict[str, Literal["attn", "mlp"]] = {"z": "attn", "attn": "attn", "mlp
 def direct_cells(
     pairs: Sequence[tuple[Run, Run]],
     cells: Sequence[Cell],
-    target: MetricLike | None,
+    targets: Sequence[MetricLike | None],
     direction: Direction,
     position: int,
 ) -> Patching:
@@ -46,23 +46,34 @@ def direct_cells(
 
     Raises:
         ComponentError: a cell that is a stream inside the model: what it holds was written by others.
-        TargetError: no such direction, or a target that is several tokens here.
+        TargetError: no such direction, a target that is several tokens here, or metrics of several units.
     """
     direction_of(direction)
     patched = torch.zeros(len(pairs), len(cells), dtype=torch.float64)
     ends = torch.zeros(2, len(pairs), dtype=torch.float64)
-    metric = None
-    for i, (clean, corrupted) in enumerate(pairs):
+    metrics = []
+    for i, ((clean, corrupted), target) in enumerate(zip(pairs, targets, strict=True)):
         base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
         where = clean.position(position)
         metric = metric_of(target, clean, where)
+        metrics.append(metric)
         ends[:, i] = ends_of(metric, clean, corrupted, position)
         donor = RunDonor(base, source)
         arrived = reached(base, [_at_target(donor, c, where) for c in cells], where)
         patched[i] = measured(metric, base, where, arrived)
-    assert metric is not None
     done, where = torch.ones(len(cells), dtype=torch.bool), pairs[0][0].position(position)
-    args = (list(pairs), list(cells), direction, metric.name, metric.unit, where, patched, ends[0], ends[1], done)
+    args = (
+        list(pairs),
+        list(cells),
+        direction,
+        name_of(metrics),
+        unit_of(metrics),
+        where,
+        patched,
+        ends[0],
+        ends[1],
+        done,
+    )
     return Patching(*args, Cost())
 
 

@@ -107,6 +107,7 @@ QUANTITIES: dict[str, Quantity] = {
         lambda v: np.maximum(np.abs(1 - v["changed_n"]), np.abs(1 - v["changed_s"])),
     ),
     "joint": _plain("joint", "damage once the backups are out, too"),
+    "unerased": _plain("unerased", "damage once those that erase it are out, too"),
     "set_n": _plain("set_n", "damage of all of them together"),
     "set_s": _plain("set_s", "recovery by all of them together"),
     "most_n": _plain("most_n", "the largest damage of one of them"),
@@ -115,7 +116,7 @@ QUANTITIES: dict[str, Quantity] = {
     "least_s": _plain("least_s", "the smallest recovery by one of them"),
     "mean": _plain("mean", "damage once it is set to its mean"),
     "|mean|": Quantity("the size of the damage once it is set to its mean", ("mean",), lambda v: np.abs(v["mean"])),
-    "largest": _plain("largest", "the largest damage of a part with a word of its own"),
+    "largest": _plain("largest", "the largest damage of a part with a word of its own, or of one of these"),
     "set_most": Quantity(
         "the larger effect of all of them together",
         ("set_n", "set_s"),
@@ -123,7 +124,7 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "risen": _plain("risen", "what the part that rises most adds"),
     "other words": _plain("other words", "the number of other verdicts within reach"),
-    "pairs": _plain("pairs", "the number of pairs"),
+    "intervals": _plain("intervals", "the number of intervals over pairs that it has"),
 }
 
 _SIGNS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
@@ -150,8 +151,9 @@ class Bound:
 
     def limit(self, values: Values, at: Thresholds) -> Any:
         """What the quantity is held against."""
-        sign, name = (-1, self.factor[1:]) if str(self.factor).startswith("-") else (1, self.factor)
-        factor = sign * getattr(at, str(name)) if isinstance(self.factor, str) else self.factor
+        factor = self.factor
+        if isinstance(factor, str):
+            factor = (-1 if factor.startswith("-") else 1) * float(getattr(at, factor.removeprefix("-")))
         return factor * QUANTITIES[self.unit].of(values) if self.unit else factor
 
     def holds(self, values: Values, at: Thresholds) -> Any:
@@ -233,7 +235,9 @@ _LISTS = {
     "either": "set",
     "both": "set",
     "count": "set",
+    "these": "set",
     "names": "set",
+    "erasers": "erasers",
     "risers": "risers",
     "words": "words",
 }
@@ -248,5 +252,10 @@ class _Told(dict[str, str]):
             return percent(float(QUANTITIES[name].of(self.m.values)))
         names = self.m.names[_LISTS[name]]
         one, all_of = ("either", "both") if len(names) == 2 else ("any one", "all")
-        said = {"either": f"{one} of {listed(names)}", "both": f"{all_of} of {listed(names)}", "count": str(len(names))}
+        said = {
+            "either": f"{one} of {listed(names)}",
+            "both": f"{all_of} of {listed(names)}",
+            "count": str(len(names)),
+            "these": "this part" if len(names) == 1 else f"these {len(names)} parts",
+        }
         return said.get(name) or listed(names, 3 if name == "names" else 99)

@@ -16,7 +16,8 @@ _LOW_HIGH = "direct effect low, total effect high: it works through others"
 _LOW_LOW = "direct effect low, total effect low"
 _NEGATIVE = "negative: it holds the answer back"
 
-LATER = "works through later parts"
+SAME = 1e-5  # the share of its size by which a write may differ, as rounding lets it, and be the same
+LATER, LITTLE = "works through later parts", "little alone"
 _THROUGH = ("works through later parts", "work through later parts")
 _NEEDED = ("is needed", "are needed")
 _SPARED = ("can be spared alone", "can each be spared alone")
@@ -34,7 +35,7 @@ VERDICTS: tuple[Verdict, ...] = (
         "same",
         "not tested here",
         "it writes the same in both prompts, and this comparison cannot test it",
-        (Bound("differs", "<=", 0),),
+        (Bound("differs", "<=", SAME), Bound("most", "<", "tau")),
         "no row: the experiment does not touch it",
     ),
     Verdict(
@@ -107,7 +108,7 @@ VERDICTS: tuple[Verdict, ...] = (
         "holds back through",
         LATER,
         "it holds the answer back: without it the gap grows by {-n}; directly {d_n}",
-        (*_MEDIATES, Bound("n", "<=", "-tau"), Bound("s", "<", "needed")),
+        (*_MEDIATES[:2], Bound("n", "<=", "-tau"), Bound("s", "<", "needed")),
         _NEGATIVE,
         _THROUGH,
     ),
@@ -122,8 +123,8 @@ VERDICTS: tuple[Verdict, ...] = (
     Verdict(
         "redundant",
         "redundant",
-        "confirmed with {backups}: what it writes is worth {d_n} of the gap, without it {n} goes, and once {backups} "
-        "can no longer stand in {joint}",
+        "confirmed with {backups}: what it writes is worth {d_n} of the gap, and without it {n} goes, but {joint} once "
+        "{backups} can no longer stand in",
         (
             _FOR,
             Bound("n", ">", "-tau"),
@@ -141,6 +142,20 @@ VERDICTS: tuple[Verdict, ...] = (
         (_FOR, Bound("n", ">=", "spared", "d_n"), Bound("n", "<", "needed", "d_n")),
         "between direct effect high, total effect high and low",
         ("is partly replaced", "are partly replaced"),
+    ),
+    Verdict(
+        "erased",
+        "can be spared alone",
+        "what it writes is worth {d_n} of the gap, and without it {n} goes: {erasers} erases it, and it is worth "
+        "{unerased} once {erasers} cannot",
+        (
+            _FOR,
+            Bound("n", ">", "-tau"),
+            Bound("n", "<", "spared", "d_n"),
+            Bound("unerased", ">=", "needed", "d_n"),
+        ),
+        _HIGH_LOW,
+        _SPARED,
     ),
     Verdict(
         "spared",
@@ -187,9 +202,16 @@ VERDICTS: tuple[Verdict, ...] = (
         "counts there",
         "can be spared alone",
         "without it {n} of the gap goes; in the other prompt what it writes is worth {d_s}, and it brings back {s}",
-        (*_DIRECT, Bound("|n|", "<", "tau"), Bound("there", ">=", "tau")),
+        (*_DIRECT, Bound("|n|", "<", "tau"), Bound("there", ">=", "tau"), Bound("there", ">=", "spared")),
         _HIGH_LOW,
         _SPARED,
+    ),
+    Verdict(
+        "little here",
+        LITTLE,
+        "without it {n} of the gap goes; in the other prompt what it writes is worth {d_s}, and it brings back {s}",
+        (*_DIRECT, Bound("|n|", "<", "tau"), Bound("there", ">=", "tau"), Bound("there", "<", "spared")),
+        _LOW_LOW,
     ),
     Verdict(
         "against there",
@@ -201,10 +223,10 @@ VERDICTS: tuple[Verdict, ...] = (
     ),
     Verdict(
         "below",
-        "little alone",
+        LITTLE,
         "in none of the four experiments it moves more than {most} of the gap: alone it hardly tells the two prompts "
         "apart",
-        (Bound("most", "<", "tau"), Bound("differs", ">", 0)),
+        (Bound("most", "<", "tau"), Bound("differs", ">", SAME)),
         _LOW_LOW,
     ),
 )
@@ -253,24 +275,27 @@ REMARKS: tuple[Verdict, ...] = (
         "borderline for tau",
         "",
         "borderline: with a tau a little smaller or larger it would be called {words}",
-        (Bound("pairs", "<=", 1), Bound("other words", ">=", 1)),
+        (Bound("intervals", "<=", 0), Bound("other words", ">=", 1)),
     ),
     Verdict(
         "borderline over pairs",
         "",
         "borderline: the intervals over pairs reach {words}",
-        (Bound("pairs", ">", 1), Bound("other words", ">=", 1)),
+        (Bound("intervals", ">", 0), Bound("other words", ">=", 1)),
     ),
 )
 
+
+#: The order of the words in a title.
+ORDER = ("needed", "redundant", "partly replaced", "can be spared alone", LATER, "suppresses")
 
 #: What is said of several parts, all of which were out at once; ``word`` names them.
 TITLES: tuple[Verdict, ...] = (
     Verdict(
         "not together",
-        "all that can be spared",
-        "not together: without all {count} of them {set_n} of the gap goes",
-        (Bound("set_n", ">=", "tau"),),
+        "all that are not missed alone",
+        "{count} of these are not missed alone, but together: without them {set_n} of the gap goes",
+        (Bound("set_n", ">=", "tau"), Bound("set_n", ">", 1, "largest")),
     ),
     Verdict(
         "no part alone",
@@ -287,7 +312,7 @@ TITLES: tuple[Verdict, ...] = (
     Verdict(
         "together",
         "",
-        "without these {count} parts {set_n} of the gap goes, by themselves they bring back {set_s}",
+        "without {these} {set_n} of the gap goes; put into the other prompt {set_s} comes back",
         (Bound("set_most", ">=", 0),),
     ),
 )

@@ -39,7 +39,7 @@ def test_path_patching_to_the_logits(family_model, name, way):
         slow = aw.path_patch(
             model, clean, corrupted, target, senders=[list(c.parts) for c in cells], mlps="freeze", direction=way
         )
-        fast = direct_cells(pairs, cells, target, way, -1)
+        fast = direct_cells(pairs, cells, [target], way, -1)
         assert fast.patched == pytest.approx(slow.patched, abs=2e-5)
         assert fast.values == pytest.approx(slow.values, abs=1e-3)
         assert float(fast.values.abs().max()) > 0.01
@@ -56,7 +56,7 @@ def test_behind_the_last_mlp_there_is_nothing_else(family_model, name, way):
     if model.parallel:
         last.append(f"L{model.n_layers - 1}H0")
     for target in targets(model):
-        direct = direct_cells(pairs, cells_from(model, last, [None]), target, way, -1).values
+        direct = direct_cells(pairs, cells_from(model, last, [None]), [target], way, -1).values
         total = aw.patch(model, clean, corrupted, target, components=last, direction=way).values
         assert direct == pytest.approx(total, abs=1e-4)
 
@@ -65,14 +65,14 @@ def test_behind_the_last_mlp_there_is_nothing_else(family_model, name, way):
 def test_what_is_not_written_at_the_target_has_no_direct_effect(family_model, name):
     model = family_model(name)
     pairs = as_pairs(model, *prompts(name), -1)
-    elsewhere = direct_cells(pairs, cells_of(model, ["z", "mlp", "attn"], None, "each", [(2, 3)]), 17, "noise", -1)
+    elsewhere = direct_cells(pairs, cells_of(model, ["z", "mlp", "attn"], None, "each", [(2, 3)]), [17], "noise", -1)
     assert torch.equal(elsewhere.values, torch.zeros(len(elsewhere.cells)))
     # a part that writes the same in both prompts: here all of them, before the first token that differs
-    same = direct_cells(pairs, cells_of(model, ["z", "mlp"], None, "each", [(0, 1)]), 17, "noise", -1)
+    same = direct_cells(pairs, cells_of(model, ["z", "mlp"], None, "each", [(0, 1)]), [17], "noise", -1)
     assert torch.equal(same.values, torch.zeros(len(same.cells)))
     # at the target alone is as good as everywhere
     whole, there = (
-        direct_cells(pairs, cells_of(model, ["z", "mlp"], None, "each", [at]), 17, "noise", -1).patched
+        direct_cells(pairs, cells_of(model, ["z", "mlp"], None, "each", [at]), [17], "noise", -1).patched
         for at in (None, (model.run(prompts(name)[0]).n_positions - 1,))
     )
     assert torch.equal(whole, there)
@@ -86,11 +86,11 @@ def test_all_writes_together_are_the_other_run(family_model):
     parts = tuple(p for c in cells_of(model, ["z", "mlp"], None, "all", [None]) for p in c.parts)
     embed = cells_from(model, ["embed"], [None])[0].parts
     for way in WAYS:
-        found = direct_cells(pairs, [Cell((*parts, *embed))], 17, way, -1)
+        found = direct_cells(pairs, [Cell((*parts, *embed))], [17], way, -1)
         assert float(found.values[0]) == pytest.approx(1.0, abs=1e-4)
 
 
 def test_streams_inside_the_model_write_nothing_themselves(family_model):
     model = family_model("gpt2")
     with pytest.raises(aw.ComponentError, match="writes nothing of its own"):
-        direct_cells(as_pairs(model, *prompts("gpt2"), -1), cells_from(model, ["L1.pre"], [None]), 17, "noise", -1)
+        direct_cells(as_pairs(model, *prompts("gpt2"), -1), cells_from(model, ["L1.pre"], [None]), [17], "noise", -1)
