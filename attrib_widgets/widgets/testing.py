@@ -52,7 +52,7 @@ class Tester(View):
 
         Args:
             components: one component, or several; None tests the largest bars, and those with the largest direct and
-                total share of the difference to the comparison prompt.
+                total effects against the comparison prompt.
             top: how many of the largest to test too; 10 where no components are named.
             thresholds: of the verdicts; those with other thresholds are dropped.
 
@@ -129,9 +129,9 @@ class Tester(View):
         found = ablate(a.model, a.run, target, components=[component(label)], position=a.position, job=job)
         job.check()
         told: contract.Ablated = {
-            "base": float(found.base[0]),
-            "change": float(found.values[0]),
-            "unit": found.unit,
+            "told": f"{found.title()}; the model then says {found.answer_of(component(label))}",
+            "note": "The smaller experiment, n = 1: zero is further off than anything the model has seen. "
+            "A verdict needs a second prompt.",
         }
         return Reply(told)
 

@@ -150,7 +150,7 @@ def _confirm(
     """What a part is worth once others are out: D(others and part) − D(others)."""
     wanted = {out for c, b in [*sets, *erased] for out in ((*b, c), b)}
     rows = {out: run.swap(out) for out in sorted(wanted, key=str) if len(out) > 1 or out[0] not in known}
-    damage = {out: e.share for out, e in run.measure("noise", rows).items()}
+    damage = {out: e.share for out, e in run.measure("noise", rows, "without the backups").items()}
     damage |= {(c,): v for c, v in known.items()}
     for f in findings:
         found = {b: damage[(*b, c)] - damage[b] for c, b in sets if c == f.component and (*b, c) in damage}

@@ -92,19 +92,20 @@ class Experiment:
         cell = self.cell([part])
         return lambda donor: mean_donor(donor.base, [donor.base, donor.source], pooled=True).writes(cell)
 
-    def measure(self, direction: Direction, rows: Mapping[Key, Row], job: Job | None = None) -> dict[Key, Effect]:
+    def measure(self, direction: Direction, rows: Mapping[Key, Row], note: str) -> dict[Key, Effect]:
         """Damage or recovery of every row, and what the model says then: a sweep per pair. Rows that were not computed
         because the job was cancelled are missing."""
         if not rows or self.cancelled:
             return {}
         ends, patched, said, done = [], [], [], torch.ones(len(rows), dtype=torch.bool)
+        job = self.job and self.job.stage(0, len(rows), f"evidence: {note}")
         for clean, corrupted in self.pairs:
             base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
             where = clean.position(self.position)
             metric, donor = metric_of(self.target, clean, where), RunDonor(base, source)
             ends.append(ends_of(metric, clean, corrupted, self.position))
             writes = [row(donor) for row in rows.values()]
-            found = run_writes(base, writes, metric, self.position, self.cost, job or self.job, self.budget)
+            found = run_writes(base, writes, metric, self.position, self.cost, job, self.budget)
             start = ends[-1][1 if direction == "denoise" else 0]
             patched.append(found[0] - start if direction == "denoise" else start - found[0])
             done &= found[1]

@@ -245,6 +245,16 @@ class Verification(Result):
         return [text for key, text in self.together(group).items() if key != "together"]
 
     @property
+    def of_pairs(self) -> str:
+        """How many pairs of prompts it rests on."""
+        return f"n = {self.pairs}" + (" pair of prompts" if self.pairs == 1 else " pairs of prompts")
+
+    @property
+    def rule(self) -> str:
+        """What the shares are of, and from where a word is used."""
+        return f"shares of a gap of {number(self.gap)} {self.attributions[0].unit}; {self.thresholds}"
+
+    @property
     def shared(self) -> str:
         """How much of the gap the direct effects of all parts add up to."""
         if self.live is None:
@@ -265,10 +275,10 @@ class Verification(Result):
             label = f"{self.label(g)} ({len(g.parts)})"
             rows.append([label, "", signed(g.necessity), "", signed(g.sufficiency), "", "", g.then])
             bars.append(g.necessity)
-        note = [f"n = {self.pairs}" + (" pair of prompts" if self.pairs == 1 else " pairs")]
+        note = [self.of_pairs]
         if self.pairs == 1 and self.said[0]:
             note[0] += f"; the model says {self.said[0][0]}, and after the other prompt {self.said[1][0]}"
-        note += [f"shares of a gap of {number(self.gap)} {self.attributions[0].unit}; {self.thresholds}", *self.notes]
+        note += [self.rule, *self.notes]
         told = ["; ".join([str(f), *f.remarks]) for f in self.findings[:12] if f.named]
         told += [f"{self.label(g)}: {self.together(g)['together']}" for g in self.groups]
         footer = "\n".join([*told, *([self.shared] if self.shared else []), str(self.cost)])

@@ -28,12 +28,15 @@ def most_rows(tested: int) -> int:
     return groups + max(min(tested, MEANS), 1) + 2 * min(tested, CARRIERS) + pairs + 2 * sets
 
 
-def test_together(findings: Sequence[Finding], run: Experiment, every: Sequence[Component]) -> list[Group]:
+def test_together(
+    findings: Sequence[Finding], run: Experiment, every: Sequence[Component], searched: bool
+) -> list[Group]:
     """Two sweeps, one in each direction; what they find is added to the findings, and to groups of parts.
 
-    ``every``: all parts of the model that could have been tested.
+    ``every``: all parts of the model that could have been tested. ``searched``: the findings are candidates, so that
+    those without a word of their own belong to the others.
     """
-    named = {f.component for f in findings if f.named}
+    named = {f.component for f in findings if f.named or not searched}
     kinds = {
         OTHERS: [c for c in every if c not in named],
         SPARED: [f.component for f in findings if _not_missed(f)],
@@ -56,9 +59,8 @@ def test_together(findings: Sequence[Finding], run: Experiment, every: Sequence[
         little = [f for f in findings if f.verdict.key in ("same", "below")]
         for f in sorted(little, key=lambda f: -abs(f.bar))[:MEANS]:
             noise["mean", f.component] = run.mean(f.component)
-    run.progress(0, 1, "evidence: parts together")
-    damage = run.measure("noise", noise)
-    recovery = run.measure("denoise", denoise)
+    damage = run.measure("noise", noise, "parts together, needed?")
+    recovery = run.measure("denoise", denoise, "parts together, sufficient?")
     for f in findings:
         c = f.component
         if ("mean", c) in damage:

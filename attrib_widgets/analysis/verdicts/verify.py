@@ -135,7 +135,7 @@ def verify(
     live, said = None, _said(run)
     if top:
         live = float(direct["noise"].values.sum()) + float(run.direct([run.cell([EMBED])], "noise").values[0])
-    groups = [] if not findings or run.cancelled else test_together(findings, run, every)
+    groups = [] if not findings or run.cancelled else test_together(findings, run, every, bool(top))
     if backups:
         search(findings, run, gap, total["n"])
     _borderline(findings, run, effects, direct, cells, every if top else cells)

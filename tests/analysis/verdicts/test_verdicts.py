@@ -118,7 +118,7 @@ def test_pairs_have_intervals(pair):
     others = [[(i + k) % 300 if n in (2, 3) else i for n, i in enumerate(clean.ids)] for k in (11, 31, 57)]
     runs = [model.run(o) for o in others]
     v = aw.verify([aw.attribute(clean, token)] * 4, [corrupted, *runs])
-    assert v.pairs == 4 and "n = 4 pairs" in repr(v)
+    assert v.pairs == 4 and "n = 4 pairs of prompts" in repr(v)
     one = aw.verify(aw.attribute(clean, token), corrupted)
     assert "n = 1 pair" in repr(one)
     frame = v.to_dataframe()

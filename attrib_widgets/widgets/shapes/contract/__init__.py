@@ -19,6 +19,7 @@ from .experiments import (
     Region,
     Testable,
     Tested,
+    Together,
     Verdicts,
     VerdictsHeader,
 )
@@ -120,6 +121,7 @@ __all__ = [
     "Target",
     "Testable",
     "Tested",
+    "Together",
     "Trace",
     "TraceHeader",
     "Traits",
