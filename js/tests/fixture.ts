@@ -192,6 +192,7 @@ export function tested(question = 0) {
     recovery,
     back: d,
     word,
+    chip: word.replace("works ", ""),
     told: `${word}: ${said}`,
     remarks,
     then: "Without it the model says ·Berlin 71 %, ·Paris 13 %",

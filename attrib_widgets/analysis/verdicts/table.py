@@ -224,8 +224,7 @@ VERDICTS: tuple[Verdict, ...] = (
     Verdict(
         "below",
         LITTLE,
-        "in none of the four experiments it moves more than {most} of the gap: alone it hardly tells the two prompts "
-        "apart",
+        "none of the four experiments moves more than {most} of the gap: alone it hardly tells the two prompts apart",
         (Bound("most", "<", "tau"), Bound("differs", ">", SAME)),
         _LOW_LOW,
     ),
@@ -285,6 +284,13 @@ REMARKS: tuple[Verdict, ...] = (
     ),
 )
 
+
+#: Words that are too long for a chip beside a bar.
+SHORT = {
+    LATER: "through later parts",
+    "carries the changed word": "changed word",
+    "can be spared alone": "can be spared",
+}
 
 #: The order of the words in a title.
 ORDER = ("needed", "redundant", "partly replaced", "can be spared alone", LATER, "suppresses")

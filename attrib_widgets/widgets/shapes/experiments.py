@@ -11,7 +11,7 @@ import torch
 from ...analysis.experiments.estimates import estimated_effects
 from ...analysis.verdicts.reach import borders
 from ...analysis.verdicts.rules import Measured, Thresholds
-from ...analysis.verdicts.table import verdict
+from ...analysis.verdicts.table import SHORT, verdict
 from ...analysis.verdicts.verify import planned
 from ...words.errors import AttribError
 from ...words.places import stream_place
@@ -48,6 +48,7 @@ def finding(f: Finding) -> contract.Finding:
         "recovery": f.sufficiency,
         "back": f.direct_back,
         "word": f.word,
+        "chip": SHORT.get(f.word, f.word),
         "told": f"{f.word}: {f.sentence}",
         "remarks": f.remarks,
         "then": f"Without it the model says {f.then}" if f.then else "",

@@ -352,6 +352,8 @@ export interface Finding {
   recovery: number;
   back: number | null;
   word: string;
+  /** the word as it fits beside a bar */
+  chip: string;
   /** the word and its sentence */
   told: string;
   /** what else may be said */

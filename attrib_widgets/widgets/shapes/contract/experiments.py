@@ -18,6 +18,8 @@ class Finding(TypedDict):
     recovery: float
     back: float | None
     word: str
+    #: the word as it fits beside a bar
+    chip: str
     #: the word and its sentence
     told: str
     #: what else may be said

@@ -22,6 +22,7 @@ export function retold<V extends Verdicts>(told: V): V {
   const findings = (told.findings as unknown as OldFinding[]).map((f) => ({
     ...f,
     back: null,
+    chip: f.word.replace(", and mediates", " +").replace("suppression, ", ""),
     told: `${f.word}: ${f.plain}`,
     remarks: f.evidence ? [f.evidence] : [],
     then: "",

@@ -11,9 +11,11 @@ const forwards = (n: number) => `${n} forward${n === 1 ? "" : "s"}`;
 export function Chip({ of }: { of: Finding }) {
   return (
     <span class="aw-verdict" data-word={of.word} data-named={of.named} title={of.told}>
-      {of.word}
-      {of.borderline && "?"}
-      <span class="aw-sr">{of.told.slice(of.word.length)}</span>
+      <span aria-hidden="true">
+        {of.chip}
+        {of.borderline && "?"}
+      </span>
+      <span class="aw-sr">{of.told}</span>
     </span>
   );
 }
@@ -121,9 +123,11 @@ export function Evidence({ of, all }: { of: Finding; all: Verdicts }) {
       )}
       <details class="aw-small" data-part="decided">
         <summary>How was this decided?</summary>
-        {[of.decided, all.pairs, all.rule, all.shared, ...all.notes, all.cost].filter(Boolean).map((text) => (
-          <p>{text}</p>
-        ))}
+        <ul>
+          {[of.decided, all.pairs, all.rule, all.shared, ...all.notes, all.cost].filter(Boolean).map((text) => (
+            <li>{text}</li>
+          ))}
+        </ul>
       </details>
     </div>
   );
