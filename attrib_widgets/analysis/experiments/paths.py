@@ -173,8 +173,8 @@ def path_patch(
     name, unit = name_of(metrics), unit_of(metrics)
     where = pairs[0][0].position(position)
     args = (pairs, cells, direction, name, unit, where, patched, ends[0], ends[1], done, cost)
-    said = {"streams": tuple(kept) if sum(s.nbytes for s in kept) <= KEPT else (), "asked": tuple(asked)}
-    return Paths(*args, left_out=left_out, receivers=tuple(map(str, readers)), **said)
+    streams_kept = tuple(kept) if sum(s.nbytes for s in kept) <= KEPT else ()
+    return Paths(*args, left_out, streams_kept, tuple(asked), receivers=tuple(map(str, readers)))
 
 
 def _comes_before(model: Model, sender: Place, reader: Receiver) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +12,8 @@ import torch
 import attrib_widgets as aw
 from attrib_widgets.analysis.experiments.cells import Cell, RunDonor, parts_of
 from attrib_widgets.analysis.verdicts.backups import repair
-from attrib_widgets.analysis.verdicts.findings import OTHERS
+from attrib_widgets.analysis.verdicts.findings import OTHERS, SPARED
+from attrib_widgets.analysis.verdicts.table import VERDICTS
 from attrib_widgets.analysis.verdicts.verify import planned
 from attrib_widgets.model.running.worker import Job
 from attrib_widgets.model.tracing.edits import Edit
@@ -115,15 +118,16 @@ def test_the_change_of_an_ablated_run_splits_exactly(pair, name):
 def test_pairs_have_intervals(pair):
     _, clean, corrupted, token = pair("gpt2")
     model = clean.model
-    others = [[(i + k) % 300 if n in (2, 3) else i for n, i in enumerate(clean.ids)] for k in (11, 31, 57)]
+    more = (11, 31, 57, 71, 90, 101, 113)
+    others = [[(i + k) % 300 if n in (2, 3) else i for n, i in enumerate(clean.ids)] for k in more]
     runs = [model.run(o) for o in others]
-    v = aw.verify([aw.attribute(clean, token)] * 4, [corrupted, *runs])
-    assert v.pairs == 4 and "n = 4 pairs of prompts" in repr(v)
+    v = aw.verify([aw.attribute(clean, token)] * 8, [corrupted, *runs])
+    assert v.pairs == 8 and "n = 8 pairs of prompts" in repr(v)
     one = aw.verify(aw.attribute(clean, token), corrupted)
     assert "n = 1 pair" in repr(one)
     frame = v.to_dataframe()
     assert set(frame.columns) >= {"component", "bar", "damage", "direct_damage", "verdict", "sentence", "borderline"}
-    assert all(text.startswith("another answer in ") and text.endswith(" of 4") for text in frame["answer"])
+    assert all(text.startswith("another answer in ") and text.endswith(" of 8") for text in frame["answer"])
     assert any("the intervals over pairs reach" in text for text in frame["remarks"][frame["borderline"]])
 
 
@@ -208,3 +212,16 @@ def test_one_name_will_do(name):
     patched = aw.patch(a.model, a.run, cc.CORRUPTED, cc.ANSWER, components=name)
     assert patched.labels == ["L1H0"]
     assert len(aw.ablate(a.model, a.run, cc.ANSWER, components=name).labels) == 1
+
+
+def test_the_readme_tells_its_example_as_it_is(demo):
+    """The words and numbers that README prints of its own call."""
+    text = (Path(__file__).parents[3] / "README.md").read_text()
+    a = aw.attribute(demo.run("The capital of France is"), " Paris")
+    v = aw.verify(a, corrupted="The capital of Germany is", against=" Berlin")
+    assert f"v.title()            # {v.title()}\n" in text and f"# {v['L4.mlp']}\n" in text
+    assert f"# {v['L4.mlp'].then}: what the model says without it" in text
+    told = {word for row in re.findall(r"^\| ([a-z ,]+) \|", text, re.M) for word in row.split(", ")}
+    assert {row.word for row in VERDICTS} <= told
+    (missed,) = [g for g in aw.verify(a, corrupted="The capital of Germany is").groups if g.kind == SPARED]
+    assert len(missed.parts) == 8 and missed.then.startswith("·Berlin 98 %")
