@@ -81,9 +81,8 @@ class Tester(View):
             )
             missing.field = "corrupted"  # type: ignore[attr-defined]
             raise missing
-        found = verify(
-            now.attribution, now.corrupted.run, top=top, components=components, thresholds=thresholds, job=job
-        )
+        how: dict[str, Any] = {"top": top, "components": components, "thresholds": thresholds, "job": job}
+        found = verify(now.attribution, now.corrupted.run, against=(), **how)  # what the screen shows
         job.check()
         with self.writing:
             before = now.verdicts

@@ -57,7 +57,7 @@ def test_test_this_is_verify_and_sets_the_trait(explorer, browser):
     assert last["kind"] == "result" and last["data"]["title"]
     told = explorer.tested
     (found,) = told["findings"]
-    expected = aw.verify(explorer.attribution, explorer.corrupted, top=0, components=["L0H4"])["L0H4"]
+    expected = aw.verify(explorer.attribution, explorer.corrupted, against=(), top=0, components=["L0H4"])["L0H4"]
     assert found["id"] == "L0H4" and found["word"] == expected.word
     assert found["told"] == f"{expected.word}: {expected.sentence}" and found["decided"] == expected.decided
     assert found["then"] == f"Without it the model says {expected.then}" and found["remarks"] == expected.remarks
@@ -80,7 +80,7 @@ def test_the_top_ten_in_one_request(explorer, browser):
     a = explorer.attribution
     bars = [c for c, _ in sorted(zip(a.components, a.values, strict=True), key=lambda row: -abs(float(row[1])))]
     bars = [c for c in bars if c.kind in ("head", "mlp")][:10]
-    v = aw.verify(a, explorer.corrupted, components=bars)
+    v = aw.verify(a, explorer.corrupted, against=(), components=bars)
     assert [f["id"] for f in explorer.tested["findings"]] == v.labels
     assert {str(c) for c in bars} <= set(v.labels), "no large bar is left untested"
     assert v.cost.naive <= planned(explorer.attribution, 10) + 2 * len(v.findings)

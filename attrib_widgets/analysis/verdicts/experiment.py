@@ -45,7 +45,7 @@ class Experiment:
     """The pairs of one verification, and how they are measured."""
 
     pairs: list[tuple[Run, Run]]
-    target: Target
+    targets: list[Target]
     first: Attribution
     position: int
     where: tuple[int, ...] | None
@@ -71,12 +71,11 @@ class Experiment:
 
     def patch(self, cells: Sequence[Cell], direction: Direction, job: Job | None) -> Patching:
         """Total effects, all pairs, one direction."""
-        targets = [self.target] * len(self.pairs)
-        return patch_cells(self.pairs, cells, targets, direction, self.position, job=job, budget=self.budget)
+        return patch_cells(self.pairs, cells, self.targets, direction, self.position, job=job, budget=self.budget)
 
     def direct(self, cells: Sequence[Cell], direction: Direction) -> Patching:
         """Direct effects, all pairs, one direction."""
-        return direct_cells(self.pairs, cells, [self.target] * len(self.pairs), direction, self.position)
+        return direct_cells(self.pairs, cells, self.targets, direction, self.position)
 
     def cell(self, parts: Sequence[Component]) -> Cell:
         """These parts together, where the verification patches."""
@@ -99,20 +98,43 @@ class Experiment:
             return {}
         ends, patched, said, done = [], [], [], torch.ones(len(rows), dtype=torch.bool)
         job = self.job and self.job.stage(0, len(rows), f"evidence: {note}")
-        for clean, corrupted in self.pairs:
+        for (clean, corrupted), target in zip(self.pairs, self.targets, strict=True):
             base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
             where = clean.position(self.position)
-            metric, donor = metric_of(self.target, clean, where), RunDonor(base, source)
+            metric, donor = metric_of(target, clean, where), RunDonor(base, source)
             ends.append(ends_of(metric, clean, corrupted, self.position))
             writes = [row(donor) for row in rows.values()]
             found = run_writes(base, writes, metric, self.position, self.cost, job, self.budget)
             start = ends[-1][1 if direction == "denoise" else 0]
             patched.append(found[0] - start if direction == "denoise" else start - found[0])
             done &= found[1]
-            said.append(answers(self.model, found[2], asked_token(self.target, clean, where)))
+            said.append(answers(self.model, found[2], asked_token(target, clean, where)))
         gap = torch.stack(ends)[:, 0] - torch.stack(ends)[:, 1]
         shares = ratio_of_means(torch.stack(patched), gap).tolist()
         return {key: Effect(shares[i], [one[i] for one in said]) for i, key in enumerate(rows) if bool(done[i])}
+
+    def said(self) -> tuple[list[Answer], list[Answer]]:
+        """What the model answers to the clean and to the corrupted prompts."""
+        found: tuple[list[Answer], list[Answer]] = ([], [])
+        for pair, target in zip(self.pairs, self.targets, strict=True):
+            where = pair[0].position(self.position)
+            asked = asked_token(target, pair[0], where)
+            for r, told in zip(pair, found, strict=True):
+                told += answers(self.model, r.record.streams[-1][where][None], asked)
+        return found
+
+    def common(self, gap: float) -> float | None:
+        """The share of the gap that is common to all tokens: by how much their mean logit changes. None where a target
+        is no single logit, of which that is no part."""
+        if any(t.kind != "logit" or t.centre or t.against for t in self.targets):
+            return None
+        moved = 0.0
+        for clean, corrupted in self.pairs:
+            where = clean.position(self.position)
+            ends = torch.stack([r.record.streams[-1][where] for r in (clean, corrupted)])
+            means = self.model.read_out(ends)[1].double().mean(-1)
+            moved += float(means[0] - means[1]) / len(self.pairs)
+        return moved / gap
 
     def changed(self) -> tuple[int, ...] | None:
         """Where the prompts differ, if that is the same in all pairs; None where it is not, or parts are patched

@@ -196,7 +196,8 @@ class Verification(Result):
         Raises:
             AttribError: other thresholds, another question or other pairs.
         """
-        same = [a is b for a, b in zip(self.attributions, earlier.attributions, strict=False)]
+        both = zip(self.attributions, earlier.attributions, strict=False)
+        same = [(a.run, a.target, a.position) == (b.run, b.target, b.position) for a, b in both]
         if not all(same) or (self.pairs, self.thresholds, self.gap) != (earlier.pairs, earlier.thresholds, earlier.gap):
             raise AttribError("These verdicts answer different questions.", "Join those of one attribution and pair.")
         cost = Cost()
@@ -252,7 +253,8 @@ class Verification(Result):
     @property
     def rule(self) -> str:
         """What the shares are of, and from where a word is used."""
-        return f"shares of a gap of {number(self.gap)} {self.attributions[0].unit}; {self.thresholds}"
+        measure = self.effects["noise"]
+        return f"shares of a gap of {number(self.gap)} {measure.unit} in the {measure.metric}; {self.thresholds}"
 
     @property
     def shared(self) -> str:

@@ -323,6 +323,16 @@ TITLES: tuple[Verdict, ...] = (
     ),
 )
 
+#: What is said of the gap itself.
+GAPS: tuple[Verdict, ...] = (
+    Verdict(
+        "common",
+        "",
+        "{common} of this gap is common to all tokens, whose logits change as much in the mean",
+        (Bound("|common|", ">=", "tau"),),
+    ),
+)
+
 
 def verdict(m: Measured, at: Thresholds | None = None) -> Verdict:
     """The word on a part: the first row that may be said of it.
@@ -335,6 +345,11 @@ def verdict(m: Measured, at: Thresholds | None = None) -> Verdict:
         if row.may_be_said(m, at):
             return row
     raise ValueError(f"Nothing can be said of {dict(m.values)}: the four experiments say something always.")
+
+
+def gaps(m: Measured, at: Thresholds | None = None) -> list[str]:
+    """What may be said of the gap between the two prompts."""
+    return [row.said(m) for row in GAPS if row.may_be_said(m, at or Thresholds())]
 
 
 def titles(m: Measured, at: Thresholds | None = None) -> dict[str, str]:

@@ -18,8 +18,9 @@ from ...words.components import Component, ComponentLike, component
 from ...words.errors import AttribError, ComponentError, GranularityError, PositionError, TargetError
 from ...words.several import named, prompts
 from ...words.targets import Target, TokenSet
+from ...words.text import visible
 from ..attribution.attribution import Attribution, attribute_resolved, rather
-from ..experiments.answers import Answer, answers, asked_token
+from ..experiments.answers import Answer, answers
 from ..experiments.cells import cells_of, parts_of
 from ..experiments.estimates import attribution_patch
 from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length
@@ -31,10 +32,12 @@ from .experiment import Experiment
 from .findings import Finding, Verification
 from .reach import over_intervals, over_tau
 from .rules import Measured, Thresholds
+from .table import gaps as gaps_said
 from .together import most_rows, test_together
 
 if TYPE_CHECKING:
     from ...model.model import Model
+    from ...model.run import Run
     from ...model.running.worker import Job
 
 EXACT_TOKENS = 60_000  # (row, position) pairs up to which every head and MLP is patched exactly
@@ -63,7 +66,8 @@ def verify(
     Args:
         attribution: of the clean run (or one per pair of a set of pairs, all of one target).
         corrupted: the prompt (or prompts) to compare with, of as many tokens.
-        against: a token (or several) whose logit is subtracted from what is explained.
+        against: a token (or several) whose logit is subtracted from what is explained; None takes what the model says
+            after the corrupted prompt, where a plain logit is explained, and ``()`` nothing.
         top: how many of the largest contributions, direct and total effects to test; 0 tests ``components`` only.
         components: one or several further ones to test.
         positions: where parts are patched; None is everywhere.
@@ -84,23 +88,21 @@ def verify(
         ComponentError: one of ``components`` is not in the model, or is neither a head (an attention layer, where
             heads are not exact) nor an MLP.
     """
-    given = [rather(a, against) for a in _attributions(attribution)]
-    first, at = given[0], thresholds or Thresholds()
-    target = first.target
-    if not isinstance(target, Target):
-        raise AttribError(
-            f"The {target.words(first.model, first.run)} has no experiment here.", "Verify the attribution of a token."
-        )
-    model, position = first.model, _one_question(given)
+    asked = _attributions(attribution)
+    model, at, position = asked[0].model, thresholds or Thresholds(), _one_question(asked)
     if model.granularity == "layers":
         raise GranularityError(f"Parts of {model.name} cannot be tested one by one: {model.check.reason}.")
     extra = [_testable(model, c) for c in named(components)]
-    clean_runs = [a.run for a in given]
     others_of = prompts(corrupted)
-    pairs = as_pairs(model, clean_runs, others_of * len(given) if len(others_of) == 1 else others_of, position)
+    clean_runs = [a.run for a in asked]
+    pairs = as_pairs(model, clean_runs, others_of * len(asked) if len(others_of) == 1 else others_of, position)
     if positions is not None:
         check_one_length([clean for clean, _ in pairs])
-    others = [attribute_resolved(c, target, a.position) for a, (_, c) in zip(given, pairs, strict=True)]
+    rivals, chosen = _rivals(asked, pairs, against)
+    given = [rather(a, rival) for a, rival in zip(asked, rivals, strict=True)]
+    first, targets = given[0], [a.target for a in given if isinstance(a.target, Target)]
+    ends = zip(given, targets, pairs, strict=True)
+    others = [attribute_resolved(c, target, a.position) for a, target, (_, c) in ends]
     gaps = torch.tensor([a.actual - b.actual for a, b in zip(given, others, strict=True)], dtype=torch.float64)
     if float(gaps.abs().max()) < 1e-6 * (1 + abs(first.actual)):
         raise AttribError(
@@ -113,7 +115,7 @@ def verify(
         )
     where = None if positions is None else tuple(sorted(set(positions_in(first.run, positions))))
     cost = Cost()
-    run = Experiment(pairs, target, first, position, where, cost, job, budget)
+    run = Experiment(pairs, targets, first, position, where, cost, job, budget)
     bars = _bars(given)
     every = _testables(model)
     cells, effects, notes = _total_effects(run, every, bars, top, extra, exact_up_to)
@@ -132,7 +134,7 @@ def verify(
         values["differs"] = run.differs(c)
         findings.append(Finding(c, bars[c], Measured(values), at, lists, _answers(effects["noise"], cells.index(c))))
     findings.sort(key=lambda f: -f.size)
-    live, said = None, _said(run)
+    live, said = None, run.said()
     if top:
         live = float(direct["noise"].values.sum()) + float(run.direct([run.cell([EMBED])], "noise").values[0])
     groups = [] if not findings or run.cancelled else test_together(findings, run, every, bool(top))
@@ -141,6 +143,8 @@ def verify(
     _borderline(findings, run, effects, direct, cells, every if top else cells)
     if where is not None:
         notes.insert(0, f"patched at position{'s' * (len(where) > 1)} {', '.join(map(str, where))} only")
+    common = run.common(gap)
+    notes = [*chosen, *([] if common is None else gaps_said(Measured({"common": common}), at)), *notes]
     notes += [n for n in cost.notes if n not in notes]
     return Verification(
         given, findings, at, effects, direct, groups, gap, len(pairs), cost, complete, notes, live, said, bool(top)
@@ -165,10 +169,16 @@ def _one_question(given: Sequence[Attribution]) -> int:
     """The position that all attributions explain, counted from the end where their prompts differ in length.
 
     Raises:
+        AttribError: they explain no token.
         TargetError: they explain different targets: their gaps would be measured by the first.
         PositionError: they are read at different places.
     """
     first = given[0]
+    if not isinstance(first.target, Target):
+        raise AttribError(
+            f"The {first.target.words(first.model, first.run)} has no experiment here.",
+            "Verify the attribution of a token.",
+        )
     for number, a in enumerate(given[1:], 1):
         if not isinstance(a.target, Target) or _asked(a) != _asked(first):
             texts = [x.target.words(x.model, x.run) for x in (first, a)]
@@ -186,6 +196,30 @@ def _one_question(given: Sequence[Attribution]) -> int:
         f"The attributions are read at positions {', '.join(str(a.position) for a in given)}: no place that all share.",
         "Explain the same position in all of them.",
     )
+
+
+def _rivals(
+    asked: Sequence[Attribution], pairs: Sequence[tuple[Run, Run]], against: TokenSet | None
+) -> tuple[list[TokenSet | None], list[str]]:
+    """(what is held against the answer in every pair, remarks on that).
+
+    Without ``against`` it is the likeliest other token after the corrupted prompt, where a plain logit is explained: a
+    single logit goes up and down with all the others. Where a pair is answered alike, no contrast is made up.
+    """
+    if against is not None:
+        return [against or None] * len(asked), []
+    target = asked[0].target
+    if not isinstance(target, Target) or target.kind != "logit" or target.centre:
+        return [None] * len(asked), []
+    answer = {asked[0].model.single_token(t) for t in target.tokens}
+    tops = [c.top(1, clean.position(a.position))[0] for a, (clean, c) in zip(asked, pairs, strict=True)]
+    alike = [i for i, top in enumerate(tops) if top.id in answer]
+    if alike:
+        which = "both prompts" if len(pairs) == 1 else f"both prompts of pair {', '.join(map(str, alike))}"
+        return [None] * len(asked), [f"{which} are answered by {visible(tops[alike[0]].text)}: there is no rival"]
+    names = ", ".join(dict.fromkeys(visible(top.text) for top in tops[:3])) + (" …" if len(tops) > 3 else "")
+    said = f"against {names}, the answer to the other prompt; against=() verifies the logit by itself"
+    return [top.id for top in tops], [said]
 
 
 def _asked(a: Attribution) -> tuple[Any, ...]:
@@ -244,7 +278,7 @@ def _total_effects(
         chosen = [c for c in every if c in components]
     elif len(every) * first.run.n_positions * len(run.pairs) > exact_up_to:
         clean, corrupted = zip(*run.pairs, strict=True)
-        estimate = attribution_patch(run.model, list(clean), list(corrupted), run.target, position=run.position)
+        estimate = attribution_patch(run.model, list(clean), list(corrupted), run.targets, position=run.position)
         size = {c.parts[0].component: abs(float(v)) for c, v in zip(estimate.cells, estimate.values, strict=True)}
         direct = run.direct([run.cell([c]) for c in every], "noise").values.abs().tolist()
         keep = {*sorted(every, key=lambda c: -size.get(c, 0.0))[: 2 * top], *components}
@@ -286,17 +320,6 @@ def _candidates(
 def _answers(effect: Patching, index: int) -> list[Answer]:
     """What the model says with a cell patched, a pair each; nothing where streams were too many to be kept."""
     return [answers(effect.model, s[index][None], t)[0] for s, t in zip(effect.streams, effect.asked, strict=False)]
-
-
-def _said(run: Experiment) -> tuple[list[Answer], list[Answer]]:
-    """What the model answers to the clean and to the corrupted prompts."""
-    found: tuple[list[Answer], list[Answer]] = ([], [])
-    for pair in run.pairs:
-        where = pair[0].position(run.position)
-        asked = asked_token(run.target, pair[0], where)
-        for r, said in zip(pair, found, strict=True):
-            said += answers(run.model, r.record.streams[-1][where][None], asked)
-    return found
 
 
 def _borderline(

@@ -10,8 +10,9 @@ from fixtures import circuits
 
 
 def verified(model, target=cc.ANSWER, **options):
+    """Of the target by itself, as the closed forms have it."""
     loaded = aw.load(model, tokenizer=cc.tokenizer())
-    return aw.verify(aw.attribute(loaded.run(cc.CLEAN), target), cc.CORRUPTED, **options)
+    return aw.verify(aw.attribute(loaded.run(cc.CLEAN), target), cc.CORRUPTED, against=(), **options)
 
 
 def numbers(v, part):
@@ -43,7 +44,7 @@ def test_a_chain():
 
 def test_the_previous_token_head_of_the_induction_circuit():
     model = aw.load(circuits.induction(), tokenizer=circuits.tokenizer())
-    v = aw.verify(aw.attribute(model.run(circuits.PROMPT), "w11"), "w3 w8 w11 w2 w9 w7")
+    v = aw.verify(aw.attribute(model.run(circuits.PROMPT), "w11"), "w3 w8 w11 w2 w9 w7", against=())
     assert v["L0H0"].verdict.key == "needed and enough" and "total" in v["L0H0"].lists
     assert v["L0H0"].sufficiency == pytest.approx(1.0, abs=1e-4) and v["L0H0"].direct == pytest.approx(0.0, abs=0.01)
     assert v["L1H3"].word == "not tested here" or v["L1H3"].word == "little alone"

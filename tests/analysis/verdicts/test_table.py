@@ -15,7 +15,7 @@ import pytest
 from attrib_widgets.analysis.verdicts import table
 from attrib_widgets.analysis.verdicts.reach import over_intervals, over_tau
 from attrib_widgets.analysis.verdicts.rules import QUANTITIES, Bound, Measured, Thresholds, Verdict
-from attrib_widgets.analysis.verdicts.table import REMARKS, TITLES, VERDICTS, remarks, verdict
+from attrib_widgets.analysis.verdicts.table import GAPS, REMARKS, TITLES, VERDICTS, remarks, verdict
 
 TUPLES = 10_000
 USUAL = Thresholds()
@@ -82,6 +82,8 @@ def tuples(count, seed):
             if rng.random() < 0.3:
                 values |= {"set_n": 0.06 + rng.normal() * 0.1}
         if rng.random() < 0.5:
+            values["common"] = float(rng.normal() * 0.1)
+        if rng.random() < 0.5:
             values["other words"] = float(rng.integers(0, 3))
         for what, (name, listed) in NAMES.items():
             if what in values:
@@ -141,6 +143,7 @@ def allowed(m, at):
         "no part alone": has["set_n"] and g("set_n") >= tau and g("largest") <= 0,
         "outweighed": has["set_n"] and g("set_n") >= tau and g("largest") > 0 and g("set_n") > g("largest"),
         "together": has["set_n"],
+        "common": "common" in v and abs(v["common"]) >= tau,
     }
 
 
@@ -160,10 +163,10 @@ def disagrees(row, count, seed, at):
 def check(count, seed, at):
     """Fails where the table says what it may not, or does not say what it may."""
     seen = set()
-    for row in (*VERDICTS, *REMARKS, *TITLES):
+    for row in (*VERDICTS, *REMARKS, *TITLES, *GAPS):
         assert disagrees(row, count, seed, at) is None, row.key
     for m, expected in cases(count, seed, at):
-        for row in (*VERDICTS, *REMARKS, *TITLES):
+        for row in (*VERDICTS, *REMARKS, *TITLES, *GAPS):
             if expected[row.key]:
                 seen.add(row.key)
                 text = row.said(m)
@@ -181,7 +184,7 @@ def check(count, seed, at):
 
 
 def test_nothing_is_said_outside_its_inequality_and_nothing_is_missing():
-    assert check(TUPLES, 0, USUAL) == {row.key for row in (*VERDICTS, *REMARKS, *TITLES)}, "every row comes up"
+    assert check(TUPLES, 0, USUAL) == {row.key for row in (*VERDICTS, *REMARKS, *TITLES, *GAPS)}, "every row comes up"
     for at in UNUSUAL:
         check(TUPLES, 0, at)
 
@@ -197,7 +200,7 @@ def mutants(row):
             yield replace(row, when=tuple(kept if change is None else [*kept, change]))
 
 
-@pytest.mark.parametrize("row", [*VERDICTS, *REMARKS, *TITLES], ids=lambda row: row.key)
+@pytest.mark.parametrize("row", [*VERDICTS, *REMARKS, *TITLES, *GAPS], ids=lambda row: row.key)
 def test_a_changed_inequality_is_noticed(row):
     if row.key == "together":
         pytest.skip("of any size: its one bound says that both effects were measured")
@@ -208,7 +211,7 @@ def test_a_changed_inequality_is_noticed(row):
 def test_there_are_few_words_and_each_row_answers_to_the_book():
     assert {row.word for row in VERDICTS} == CHIPS
     assert all(row.book for row in VERDICTS) and {row.word for row in VERDICTS if row.parts} == set(table.ORDER)
-    keys = [row.key for row in (*VERDICTS, *REMARKS, *TITLES)]
+    keys = [row.key for row in (*VERDICTS, *REMARKS, *TITLES, *GAPS)]
     assert len(keys) == len(set(keys))
 
 

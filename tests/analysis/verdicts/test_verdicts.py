@@ -47,7 +47,7 @@ def pair(family_model):
 @pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS)
 def test_the_four_numbers_are_those_of_patching(pair, name):
     model, clean, corrupted, token = pair(name)
-    v = aw.verify(aw.attribute(clean, token), corrupted, top=4, backups=False)
+    v = aw.verify(aw.attribute(clean, token), corrupted, against=(), top=4, backups=False)
     parts = [f.component for f in v.findings]
     for way, total, direct in (("noise", "necessity", "direct"), ("denoise", "sufficiency", "direct_back")):
         p = aw.patch(model, clean, corrupted, token, components=parts, direction=way)
@@ -66,7 +66,7 @@ def test_the_four_numbers_are_those_of_patching(pair, name):
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "mixtral"])
 def test_the_others_are_patched_together(pair, name):
     model, clean, corrupted, token = pair(name)
-    v = aw.verify(aw.attribute(clean, token), corrupted, top=3)
+    v = aw.verify(aw.attribute(clean, token), corrupted, against=(), top=3)
     (others,) = [g for g in v.groups if g.kind == OTHERS]
     named = {f.component for f in v.findings if f.named}
     every = model.n_layers * (model.n_heads + 1)
@@ -86,7 +86,7 @@ def test_what_it_costs(demo):
         assert v.cost.naive <= 1.6 * sum(c.naive for c in patched)
         assert v.cost.forwards <= sum(c.forwards for c in patched) + 3
         assert v.cost.naive <= planned(v.attributions[0], 10)
-    one = aw.verify(aw.attribute(run, " Paris"), "The capital of Germany is", components="L1.mlp", top=0)
+    one = aw.verify(aw.attribute(run, " Paris"), "The capital of Germany is", against=(), components="L1.mlp", top=0)
     assert one.cost.naive <= planned(one.attributions[0], 0, 1) == 7 and one.cost.forwards <= 5
     assert one["L1.mlp"].word == "little alone" and one.title() == "L1.mlp: little alone"
     other = one.effects["noise"].pairs[0][1]
@@ -121,7 +121,7 @@ def test_pairs_have_intervals(pair):
     more = (11, 31, 57, 71, 90, 101, 113)
     others = [[(i + k) % 300 if n in (2, 3) else i for n, i in enumerate(clean.ids)] for k in more]
     runs = [model.run(o) for o in others]
-    v = aw.verify([aw.attribute(clean, token)] * 8, [corrupted, *runs])
+    v = aw.verify([aw.attribute(clean, token)] * 8, [corrupted, *runs], against=())
     assert v.pairs == 8 and "n = 8 pairs of prompts" in repr(v)
     one = aw.verify(aw.attribute(clean, token), corrupted)
     assert "n = 1 pair" in repr(one)
@@ -153,8 +153,8 @@ def test_pairs_of_different_lengths_are_read_at_their_ends(pair):
     model = clean.model
     longer = [model.run([7, 9, *r.ids]) for r in (clean, corrupted)]
     ones = [aw.attribute(r, token) for r in (clean, longer[0])]
-    both = aw.verify(ones, [corrupted, longer[1]], top=3)
-    each = [aw.verify(a, c, top=3) for a, c in zip(ones, (corrupted, longer[1]), strict=True)]
+    both = aw.verify(ones, [corrupted, longer[1]], against=(), top=3)
+    each = [aw.verify(a, c, against=(), top=3) for a, c in zip(ones, (corrupted, longer[1]), strict=True)]
     assert both.gap == pytest.approx(sum(v.gap for v in each) / 2, abs=1e-6)
     assert float(both.effects["noise"].gap.mean()) == pytest.approx(both.gap, abs=1e-4)
     for way in ("noise", "denoise"):
@@ -218,10 +218,39 @@ def test_the_readme_tells_its_example_as_it_is(demo):
     """The words and numbers that README prints of its own call."""
     text = (Path(__file__).parents[3] / "README.md").read_text()
     a = aw.attribute(demo.run("The capital of France is"), " Paris")
-    v = aw.verify(a, corrupted="The capital of Germany is", against=" Berlin")
+    v = aw.verify(a, corrupted="The capital of Germany is")
     assert f"v.title()            # {v.title()}\n" in text and f"# {v['L4.mlp']}\n" in text
     assert f"# {v['L4.mlp'].then}: what the model says without it" in text
     told = {word for row in re.findall(r"^\| ([a-z ,]+) \|", text, re.M) for word in row.split(", ")}
     assert {row.word for row in VERDICTS} <= told
-    (missed,) = [g for g in aw.verify(a, corrupted="The capital of Germany is").groups if g.kind == SPARED]
+    plain = aw.verify(a, corrupted="The capital of Germany is", against=())
+    (missed,) = [g for g in plain.groups if g.kind == SPARED]
     assert len(missed.parts) == 8 and missed.then.startswith("·Berlin 98 %")
+
+
+def test_the_question_is_the_answer_against_that_of_the_other_prompt(demo):
+    a, other = aw.attribute(demo.run("The capital of France is"), " Paris"), "The capital of Germany is"
+    v, named, plain = (aw.verify(a, other, top=2, **more) for more in ({}, {"against": " Berlin"}, {"against": ()}))
+    assert v.gap == pytest.approx(named.gap) and v.title() == named.title() and v.labels == named.labels
+    assert v.notes[0].startswith("against ·Berlin, the answer to the other prompt") and "minus “·Berlin”" in v.rule
+    assert plain.gap == pytest.approx(
+        float(v.effects["noise"].pairs[0][0].logits()[demo.single_token(" Paris")]) - 9.894, abs=1e-2
+    )
+    share = sum(r.logits().mean() * sign for r, sign in zip(plain.effects["noise"].pairs[0], (1, -1), strict=True))
+    told = f"{100 * float(share) / plain.gap:.0f} % of this gap is common to all tokens"
+    assert plain.notes[0].startswith(told) and not any("common to all" in note for note in v.notes)
+    alike = aw.verify(a, "A capital of France is", top=1)
+    assert alike.notes[0] == "both prompts are answered by ·Paris: there is no rival"
+    assert "minus" not in alike.rule
+    for target in (aw.log_prob(" Paris"), aw.logit(" Paris").centered(), aw.logit_diff(" Paris", " Rome")):
+        same = aw.verify(aw.attribute(a.run, target), other, top=1)
+        assert same.attributions[0].target == target, "no rival where none is missing"
+    clean, more = (
+        ["The capital of France is", "The capital of Spain is"],
+        ["The capital of Germany is", "The capital of Italy is"],
+    )
+    both = aw.verify([aw.attribute(demo.run(c), " Paris") for c in clean], more, top=1)
+    assert [a.target.against for a in both.attributions] == [
+        (demo.single_token(" Berlin"),),
+        (demo.single_token(" Rome"),),
+    ]
