@@ -33,8 +33,8 @@ _HOMES = {
     "Patching": "analysis.experiments.patching",
     "verify": "analysis.verdicts.verify",
     "Verification": "analysis.verdicts.findings",
-    "Verdict": "analysis.verdicts.regions",
-    "Thresholds": "analysis.verdicts.regions",
+    "Verdict": "analysis.verdicts.rules",
+    "Thresholds": "analysis.verdicts.rules",
     "attribution_patch": "analysis.experiments.estimates",
     "Estimate": "analysis.experiments.estimates",
     "estimated_effects": "analysis.experiments.estimates",
@@ -165,10 +165,10 @@ if TYPE_CHECKING:
     from .analysis.verdicts.erasure import Erasure as Erasure
     from .analysis.verdicts.erasure import erasure as erasure
     from .analysis.verdicts.findings import Verification as Verification
-    from .analysis.verdicts.regions import Thresholds as Thresholds
-    from .analysis.verdicts.regions import Verdict as Verdict
     from .analysis.verdicts.removal import Removal as Removal
     from .analysis.verdicts.removal import greedy_removal as greedy_removal
+    from .analysis.verdicts.rules import Thresholds as Thresholds
+    from .analysis.verdicts.rules import Verdict as Verdict
     from .analysis.verdicts.sets import Circuit as Circuit
     from .analysis.verdicts.verify import verify as verify
     from .model.anatomy.anatomy import QKV as QKV

@@ -14,7 +14,7 @@ from ..analysis.experiments.patching import Patching
 from ..analysis.experiments.token_effects import TokenEffects
 from ..analysis.verdicts.erasure import Erasure
 from ..analysis.verdicts.findings import Verification
-from ..analysis.verdicts.regions import borders
+from ..analysis.verdicts.reach import borders
 from ..analysis.verdicts.removal import Removal
 from ..analysis.verdicts.sets import RUNS, Circuit
 from ..words.text import visible
@@ -62,7 +62,7 @@ def _(result: Patching, site: str | None = None, k: int = 15) -> Figure:
 
 @figure_of.register
 def _(result: Verification) -> Figure:
-    """Direct share against damage, each point with its verdict's region around it."""
+    """Direct damage against damage, each point with its word, and the borders between words."""
     figure, axes = _axes(6.5, 6)
     d = np.array([f.direct for f in result.findings])
     n = np.array([f.necessity for f in result.findings])
@@ -73,13 +73,13 @@ def _(result: Verification) -> Figure:
     axes.axline((0, 0), slope=1, color="0.6", linewidth=0.8, linestyle=":")
     axes.scatter(d, n, c=[MINUS if f.direct < 0 else PLUS for f in result.findings], s=28, zorder=2)
     for f in result.findings:
-        if max(abs(f.direct), abs(f.necessity), abs(f.sufficiency)) >= result.thresholds.tau:
-            text = f"{f.component} {f.verdict.word}"
+        if f.named:
+            text = f"{f.component} {f.word}"
             axes.annotate(text, (f.direct, f.necessity), xytext=(4, 4), textcoords="offset points", fontsize=8)
     axes.set_xlim(low - room, high + 2 * room)
     axes.set_ylim(low - room, high + room)
-    axes.set_xlabel("direct share of the gap (observed)")
-    axes.set_ylabel("damage when replaced (experiment)")
+    axes.set_xlabel("direct damage (its write replaced for the logits alone)")
+    axes.set_ylabel("damage (its write replaced for all)")
     axes.set_title(f"{result.title()}\n{result.thresholds}", loc="left", fontsize=9, wrap=True)
     return figure
 

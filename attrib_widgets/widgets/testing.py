@@ -21,7 +21,7 @@ from .transport.view import Reply, View
 
 if TYPE_CHECKING:
     from ..analysis.verdicts.findings import Verification
-    from ..analysis.verdicts.regions import Thresholds
+    from ..analysis.verdicts.rules import Thresholds
     from .memory import Memory
     from .question import Explanation
 
@@ -52,7 +52,7 @@ class Tester(View):
 
         Args:
             components: one component, or several; None tests the largest bars, and those with the largest direct and
-                total share of the difference to the comparison prompt.
+                total effects against the comparison prompt.
             top: how many of the largest to test too; 10 where no components are named.
             thresholds: of the verdicts; those with other thresholds are dropped.
 
@@ -81,9 +81,8 @@ class Tester(View):
             )
             missing.field = "corrupted"  # type: ignore[attr-defined]
             raise missing
-        found = verify(
-            now.attribution, now.corrupted.run, top=top, components=components, thresholds=thresholds, job=job
-        )
+        how: dict[str, Any] = {"top": top, "components": components, "thresholds": thresholds, "job": job}
+        found = verify(now.attribution, now.corrupted.run, against=(), **how)  # what the screen shows
         job.check()
         with self.writing:
             before = now.verdicts
@@ -129,9 +128,9 @@ class Tester(View):
         found = ablate(a.model, a.run, target, components=[component(label)], position=a.position, job=job)
         job.check()
         told: contract.Ablated = {
-            "base": float(found.base[0]),
-            "change": float(found.values[0]),
-            "unit": found.unit,
+            "told": f"{found.title()}; the model then says {found.answer_of(component(label))}",
+            "note": "The smaller experiment, n = 1: zero is further off than anything the model has seen. "
+            "A verdict needs a second prompt.",
         }
         return Reply(told)
 

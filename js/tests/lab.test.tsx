@@ -46,7 +46,7 @@ describe("a test", () => {
     const { model, one, all, click, sent, answer } = show(state(made));
     expect(one('[data-part="mark"]')?.textContent).toContain("Observed, not yet tested");
     expect(all(".aw-verdict")).toHaveLength(0);
-    expect(one('[data-part="test"]')?.textContent).toBe("Test this · 2 forwards");
+    expect(one('[data-part="test"]')?.textContent).toBe("Test this · ≤ 2 forwards");
     expect(one('[data-part="test-top"]')?.textContent).toBe("Test the top ten · ≤ 72 forwards");
     await click('[data-part="test"]');
     expect(sent.at(-1)).toMatchObject({ op: "verify", args: { components: ["L3H1"] } });
@@ -57,11 +57,16 @@ describe("a test", () => {
     await answer("result", { data: { title: verdicts.title } });
     expect(one('[data-part="testing"]')).toBeNull();
     const chip = one('[data-part="waterfall"] [data-id="L3H1"] .aw-verdict');
-    expect(chip?.title).toBe("redundant: the answer stands without it");
-    expect(one('[data-part="mark"]')?.textContent).toContain("Tested: 1 redundant: L3H1");
-    expect(one('[data-part="mark"]')?.textContent).toContain("n = 1 pair of prompts");
+    expect(chip?.title).toBe("redundant: confirmed with L2H6: without it 1 % goes");
+    expect(chip?.querySelector(".aw-sr")?.textContent).toBe(chip?.title);
+    expect(one('[data-part="waterfall"] [data-id="L0H6"] .aw-verdict')?.textContent).toContain("through later parts");
+    expect(one(".aw-headline")?.textContent).toBe("L3H1 is redundant; L0H6 works through later parts");
+    expect(one('[data-part="observed"]')?.textContent).toContain("Observed: ");
+    expect(one('[data-part="mark"]')?.textContent).toContain("Tested: n = 1 pair of prompts");
+    expect(one('[data-part="together"]')?.textContent).toBe("all others together (35): without these 35 parts 4 % of the gap goes; put into the other prompt 30 % comes back. Then the model says ·Paris 100 %.");
+    expect(one('[data-part="decided"]')?.hasAttribute("open")).toBe(false);
     const found = one('[data-part="verdict"]')?.textContent ?? "";
-    for (const said of ["redundant: the answer stands", "+0.09", "+0.20", "rises: L2H6 +0.80", "tau 0.05", "9.31 logits", "2 passes instead of 72 forwards"]) expect(found).toContain(said);
+    for (const said of ["redundant: confirmed with L2H6", "Without it the model says ·Berlin 71 %", "+0.09", "+0.20", "more comes from L2H6", "below 0.80", "(tau)", "9.31 logits", "add up to 43 %", "2 passes instead of 72 forwards"]) expect(found).toContain(said);
     expect(one('[data-part="copy"]')).not.toBeNull();
   });
 
@@ -91,8 +96,8 @@ describe("a test", () => {
     expect(document.activeElement?.textContent).toContain("The capital of Germany is");
     all('[data-part="ask-corrupted"] button').find((b) => b.textContent?.startsWith("Only take it out"))?.click();
     expect(sent[asked]).toMatchObject({ op: "ablate", args: { id: "L3H1" } });
-    await answer("result", { data: { base: 14.54, change: -1.25, unit: "logits" } });
-    expect(one('[data-part="ablated"]')?.textContent).toContain("it is 13.29 instead of 14.54: −1.25 logits");
+    await answer("result", { data: { told: "Without L3H1 the logit of “·Paris” goes from 14.54 to 13.29", note: "n = 1" } });
+    expect(one('[data-part="ablated"]')?.textContent).toBe("Without L3H1 the logit of “·Paris” goes from 14.54 to 13.29. n = 1");
     await click('[data-part="test"]');
     await click('[data-part="ask-corrupted"] button');
     expect(sent.at(-1)).toMatchObject({ op: "explain", args: { corrupted: "The capital of Germany is" } });
@@ -100,20 +105,17 @@ describe("a test", () => {
     expect(sent.at(-1)).toMatchObject({ op: "verify", args: { components: ["L3H1"] } });
   });
 
-  it("says of a bar that is the same in both prompts no more than was found", async () => {
+  it("says nothing about a result that Python did not say", async () => {
     const { made, verdicts } = tested();
-    const of = (id: string, damage: number, recovery: number) => ({ ...verdicts.findings[2]!, id, damage, recovery });
-    const { one, model } = show(state(made), "explorer", { tested: { ...verdicts, findings: [of("L3H1", 1, 0), of("L3.mlp", 0, 0.3), of("L1.mlp", 0.01, -0.02)] } });
-    const found = async (id: string) => {
+    const { one, model } = show(state(made), "explorer", { tested: verdicts });
+    const known = JSON.stringify(verdicts);
+    for (const { id } of verdicts.findings) {
       model.set("selected", id);
       await tick();
-      return one('[data-part="verdict"]')?.textContent ?? "";
-    };
-    for (const id of ["L3H1", "L3.mlp"]) {
-      expect(await found(id)).toMatch(/Its direct \S+ is much the same in both prompts\./);
-      expect(await found(id)).not.toContain("what they differ in");
+      const said = [...(one('[data-part="verdict"]')?.querySelectorAll("p, .aw-remarks li, details li") ?? [])].map((p) => p.textContent ?? "");
+      expect(said.length).toBeGreaterThan(6);
+      for (const text of said) expect(known).toContain(text.replace(/\.$/, ""));
     }
-    expect(await found("L1.mlp")).toMatch(/Its direct \S+ is much the same in both prompts: what they differ in is not what it writes/);
   });
 
   it("is of the question that it was asked on", async () => {
@@ -127,7 +129,7 @@ describe("a test", () => {
       await tick();
       expect(sent.at(-1)).toMatchObject({ op: "ablate", args: { id: "L3H1" } });
     };
-    const found = { data: { base: 14.54, change: -1.25, unit: "logits" } };
+    const found = { data: { told: "Without L3H1 it is another", note: "" } };
     await takeOut();
     const asked = sent.at(-1)?.id;
     next(2, 1); // from Python, while it runs
@@ -283,11 +285,11 @@ describe("the views of experiments", () => {
     expect(dots.map((d) => d.dataset["id"])).toEqual(["L0H6", "L3H1", "L2H5"]);
     expect(Number.parseFloat(dots[1]!.style.left)).toBeCloseTo((100 * 0.19) / 0.7, 4);
     expect(Number.parseFloat(dots[1]!.style.bottom)).toBeCloseTo((100 * 0.11) / 0.7, 4);
-    expect(one(".aw-region")?.textContent).toBe("sole path +");
+    expect(one(".aw-region")?.textContent).toBe("needed");
     dots[1]!.click();
     await tick();
     expect(model.get("selected")).toBe("L3H1");
-    expect(one('[data-part="verdict"]')?.textContent).toContain("redundant: the answer stands");
+    expect(one('[data-part="verdict"]')?.textContent).toContain("redundant: confirmed with L2H6");
     dots[2]!.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
     await tick();
     expect(model.get("selected")).toBe("L2H5");

@@ -41,11 +41,18 @@ def test_test_this(notebook: Notebook, explored: Screen) -> None:
     expect(explored.part("mark")).to_contain_text("Observed, not yet tested")
     explored.part("test").click()
     expect(chip(explored, head)).to_be_visible()
-    word, plain = notebook.value(f'(lambda v: (v.word, v.plain))(ex.verdicts["{head}"].verdict)')
-    assert chip(explored, head).get_attribute("title") == f"{word}: {plain}"
+    word, sentence, then = notebook.value(f'(lambda f: (f.word, f.sentence, f.then))(ex.verdicts["{head}"])')
+    assert chip(explored, head).get_attribute("title") == f"{word}: {sentence}"
+    expect(explored.root.locator(".aw-headline")).to_have_text(notebook.value("ex.verdicts.title()"))
+    expect(explored.part("then")).to_have_text(f"Without it the model says {then}.")
+    explored.part("decided").locator("summary").click()
+    decided = notebook.value(f'ex.verdicts["{head}"].decided')
+    expect(explored.part("decided").locator("li").first).to_have_text(decided)
     expect(explored.part("mark")).to_contain_text("Tested:")
     shown = explored.part("verdict").locator(".aw-val").all_inner_texts()
-    numbers = notebook.value(f'(lambda f: (f.direct, f.necessity, f.sufficiency))(ex.verdicts["{head}"])')
+    numbers = notebook.value(
+        f'(lambda f: (f.necessity, f.direct, f.sufficiency, f.direct_back))(ex.verdicts["{head}"])'
+    )
     assert all(agree(text, value) for text, value in zip(shown, numbers, strict=True))
     expect(explored.part("verdict")).to_contain_text("n = 1")
     explored.ask("prompt", "The capital of Japan is")  # another question: the verdict is gone
@@ -59,11 +66,13 @@ def test_the_top_ten(notebook: Notebook, explored: Screen) -> None:
     expect(explored.part("waterfall").locator(".aw-verdict").first).to_be_visible()
     print(f"top ten, from click to chips: {time.perf_counter() - began:.2f} s")
     assert notebook.value("len(ex.verdicts.findings)") >= 10
-    mediators = notebook.value("[str(f.component) for f in ex.verdicts.findings if f.verdict.word == 'mediator']")
-    for label in mediators:  # small bars, and never among the others
-        expect(chip(explored, label)).to_have_text("mediator: it works through other parts")
-    explored.row(mediators[0]).hover()
-    expect(explored.part("told")).to_contain_text(f"{mediators[0]} mediator: it works through other parts")
+    told = notebook.value("{str(f.component): f'{f.word}: {f.sentence}' for f in ex.verdicts.findings if f.named}")
+    for label, text in told.items():  # also on small bars, which never are among the others
+        expect(chip(explored, label).locator(".aw-sr")).to_have_text(text)
+    label = next(iter(told))
+    explored.row(label).hover()
+    expect(explored.part("told")).to_have_text(f"{label} {told[label]}")
+    expect(explored.part("together")).to_contain_text("all others together")
     notebook.cell('v = ex.verify("L3H7")')  # from Python: the same chips
     expect(explored.part("mark")).to_be_visible()
     explored.show("order")
@@ -112,7 +121,7 @@ def test_a_second_prompt_in_place(notebook: Notebook) -> None:
     ask = screen.part("ask-corrupted")
     expect(ask).to_contain_text("An experiment needs a second prompt")
     ask.get_by_role("button", name="Only take it out").click()
-    expect(screen.part("ablated")).to_contain_text(f"Without {head} (set to zero)")
+    expect(screen.part("ablated")).to_contain_text(f"Without {head} the logit of")
     screen.part("test").click()
     ask.get_by_role("button", name="Use").click()
     screen.expect_version(2)
@@ -126,7 +135,7 @@ def test_an_offline_page_shows_embedded_verdicts(demo: Any, offline: Callable[..
     screen = offline(explorer)
     screen.show("order")
     for f in v.findings:
-        assert chip(screen, str(f.component)).get_attribute("title") == f"{f.verdict.word}: {f.verdict.plain}"
+        assert chip(screen, str(f.component)).get_attribute("title") == f"{f.word}: {f.sentence}"
     untested = next(label for label in screen.labels("head") if label not in v.labels)
     screen.open(untested)
     assert screen.part("test").get_attribute("aria-disabled") == "true"
@@ -167,4 +176,4 @@ def test_a_point_opens_its_verdict(demo: Any, offline: Callable[..., Screen]) ->
         assert low < x < high and low < y < high
     found = v.findings[1]
     plane.locator(f'[data-id="{found.component}"]').click()
-    expect(screen.part("verdict")).to_contain_text(f"{found.verdict.word}: {found.verdict.plain}")
+    expect(screen.part("verdict")).to_contain_text(f"{found.word}: {found.sentence}")

@@ -26,6 +26,7 @@ from ...words.several import prompts
 from ...words.targets import TokenSet
 from ...words.text import number, others_label, signed, visible
 from ..inputs import as_run
+from .answers import KEPT, Answer, asked_token, mean_answer
 from .cells import MIXED_SITES, Cell, cells_from, every_part, found_in, held, plain_writes, positions_of
 from .metrics import Metric, MetricLike, metric_of
 from .pairs import Cost, check_one_length, name_of, run_cells, targets_of, unit_of
@@ -48,7 +49,8 @@ class Ablation(Result):
 
     ``ablated[prompt, draw, cell]`` is the metric without the part (one draw, except when resampling; only the finished
     draws where it was cancelled; NaN where a prompt has fewer), ``base`` that of the runs as they are. ``values`` are
-    the mean changes: negative where the part helped.
+    the mean changes: negative where the part helped. ``streams[prompt][draw]`` is what the final norm read, where these
+    were few enough to be kept; ``asked`` the token that was asked about, a prompt each.
     """
 
     runs: list[Run]
@@ -61,6 +63,8 @@ class Ablation(Result):
     base: Float[Tensor, "prompt"]
     done: Tensor
     cost: Cost
+    streams: tuple[tuple[Float[Tensor, "cell d_model"], ...], ...] = ()
+    asked: tuple[int, ...] = ()
 
     @property
     def run(self) -> Run:
@@ -95,6 +99,19 @@ class Ablation(Result):
     def __getitem__(self, which: PlaceLike | Sequence[PlaceLike] | Cell) -> float:
         return float(self.values[found_in(self.cells, self.run.model, which, "ablation")])
 
+    def answer_of(self, which: PlaceLike | Sequence[PlaceLike] | Cell, prompt: int = 0) -> Answer:
+        """What the model says without that cell (the probabilities of several draws averaged).
+
+        Raises:
+            ComponentError: no such cell, or too many cells for their streams to be kept.
+        """
+        return self._answer(found_in(self.cells, self.run.model, which, "ablation"), prompt)
+
+    def _answer(self, index: int, prompt: int) -> Answer:
+        if not self.streams:
+            raise ComponentError("The answers of these cells were not kept.", "Ablate fewer of them, with components=.")
+        return mean_answer(self.run.model, [s[index] for s in self.streams[prompt]], self.asked[prompt])
+
     def top(self, k: int = 10) -> list[tuple[Cell, float]]:
         """The ``k`` largest changes by magnitude, with their signs."""
         values = self.values
@@ -121,6 +138,10 @@ class Ablation(Result):
         rest = len(self.cells) - len(shown)
         footer = f"{others_label(rest)} smaller; {self.cost}" if rest > 0 else str(self.cost)
         columns = ["ablated", *(["95 % interval"] if interval is not None else []), f"change, {self.unit}"]
+        if self.streams and len(self.runs) == 1:
+            columns.append("the model then says")
+            for row, (c, _) in zip(rows, shown, strict=True):
+                row.append(str(self._answer(self.cells.index(c), 0)))
         return Table(self.title(), columns, rows, [v for _, v in shown], "\n".join([note, *self.cost.notes]), footer)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -170,10 +191,10 @@ def zero_donor(base: Run) -> FixedDonor:
     return FixedDonor(base, value)
 
 
-def mean_donor(base: Run, reference: Sequence[Run]) -> FixedDonor:
-    """The mean over reference runs: position by position where all have the length of ``base``; otherwise over all
-    positions except the first, put everywhere but there."""
-    aligned = all(r.n_positions == base.n_positions for r in reference)
+def mean_donor(base: Run, reference: Sequence[Run], pooled: bool = False) -> FixedDonor:
+    """The mean over reference runs: position by position where all have the length of ``base``; otherwise, or
+    ``pooled``, over all positions except the first, put everywhere but there."""
+    aligned = not pooled and all(r.n_positions == base.n_positions for r in reference)
     kept: dict[tuple[str, int], Tensor] = {}
 
     def value(part: Place, at: tuple[int, ...]) -> Tensor:
@@ -289,20 +310,27 @@ def ablate(
     metrics: list[Metric] = []
     starts: list[Tensor] = []
     drawn: list[Tensor] = []
+    streams: list[tuple[Tensor, ...]] = []
     for run, aim in zip(bases, targets, strict=True):
         metric = metric_of(aim, run, run.position(position))
         rows: list[Tensor] = []
+        read: list[Tensor] = []
         for donor in donors_of(run, method, runs, draws, seed):
-            found, finished = run_cells(run, donor, cells, metric, position, cost, job, budget)
+            found, finished, final = run_cells(run, donor, cells, metric, position, cost, job, budget)
             if (rows or drawn) and not bool(finished.all()):
                 break  # cancelled: the draws, and the prompts, before this one are whole
             rows.append(found)
+            read.append(final)
             done = finished
         if not rows:
             break
         metrics.append(metric)
         starts.append(metric.of(run.record.streams[-1][run.position(position)][None]))
         drawn.append(torch.stack(rows))
+        streams.append(tuple(read))
     ablated = pad_sequence(drawn, batch_first=True, padding_value=torch.nan)  # resampling: a reference run is a draw
     name, unit, where = name_of(metrics), unit_of(metrics), base.position(position)
-    return Ablation(bases[: len(drawn)], cells, method, name, unit, where, ablated, torch.cat(starts), done, cost)
+    fits = sum(s.nbytes for read in streams for s in read) <= KEPT
+    asked = tuple(asked_token(aim, r, r.position(position)) for r, aim in zip(bases, targets, strict=True))
+    args = (bases[: len(drawn)], cells, method, name, unit, where, ablated, torch.cat(starts), done, cost)
+    return Ablation(*args, tuple(streams) if fits else (), asked)

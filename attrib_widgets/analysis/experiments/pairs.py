@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.model import load
+from ...model.tracing.edits import Intervention
 from ...model.tracing.sweep import Swept, sweep
 from ...words.components import whole
 from ...words.errors import PositionError, TargetError
@@ -191,14 +192,29 @@ def run_cells(
     cost: Cost,
     job: Job | None = None,
     budget: int | None = None,
-) -> tuple[Float[Tensor, "cell"], Tensor]:
-    """(metric of every cell, which cells were computed): one sweep, booked in ``cost``."""
+) -> tuple[Float[Tensor, "cell"], Tensor, Float[Tensor, "cell d_model"]]:
+    """(metric of every cell, which cells were computed, what the final norm reads): one sweep, booked in ``cost``."""
+    return run_writes(base, [donor.writes(c) for c in cells], metric, position, cost, job, budget)
+
+
+def run_writes(
+    base: Run,
+    writes: Sequence[Intervention],
+    metric: Metric,
+    position: int,
+    cost: Cost,
+    job: Job | None = None,
+    budget: int | None = None,
+) -> tuple[Float[Tensor, "row"], Tensor, Float[Tensor, "row d_model"]]:
+    """:func:`run_cells` once it is known what every row writes."""
     cost.note(metric.notes)
     if job is not None and job.cancelled:
-        return torch.full((len(cells),), torch.nan, dtype=torch.float64), torch.zeros(len(cells), dtype=torch.bool)
-    swept = sweep(base, [donor.writes(c) for c in cells], position, job=job, budget=budget)
-    cost.add(swept, len(cells))
-    return measured(metric, base, position, swept.streams), swept.done
+        nothing = base.record.streams[-1][base.position(position)].expand(len(writes), -1)
+        missing = torch.full((len(writes),), torch.nan, dtype=torch.float64)
+        return missing, torch.zeros(len(writes), dtype=torch.bool), nothing
+    swept = sweep(base, writes, position, job=job, budget=budget)
+    cost.add(swept, len(writes))
+    return measured(metric, base, position, swept.streams), swept.done, swept.streams
 
 
 def measured(metric: Metric, base: Run, position: int, streams: Float[Tensor, "row d_model"]) -> Float[Tensor, "row"]:

@@ -23,6 +23,7 @@ from ...words.errors import ComponentError, TargetError
 from ...words.places import PlaceLike
 from ...words.targets import TokenSet
 from ...words.text import number, others_label, signed, visible
+from .answers import KEPT, Answer, answers, asked_token
 from .cells import Cell, RunDonor, cells_from, cells_of, found_in, positions_of, unsplit
 from .metrics import MetricLike, frozen_metric, metric_of
 from .pairs import (
@@ -60,6 +61,8 @@ class Patching(Result):
         patched: the metric of every cell; clean, corrupted: that of the two runs.
         done: which cells were computed (all, unless it was cancelled).
         left_out: numbers of the pairs that were given and left out (``skip=``).
+        streams: what the final norm read in every cell, a pair each, where they were few enough to be kept.
+        asked: the token that was asked about, a pair each.
     """
 
     pairs: list[tuple[Run, Run]]
@@ -74,6 +77,8 @@ class Patching(Result):
     done: Tensor
     cost: Cost
     left_out: tuple[int, ...] = ()
+    streams: tuple[Float[Tensor, "cell d_model"], ...] = ()
+    asked: tuple[int, ...] = ()
 
     @property
     def model(self) -> Model:
@@ -133,6 +138,24 @@ class Patching(Result):
 
     def __getitem__(self, which: PlaceLike | Sequence[PlaceLike] | Cell) -> float:
         return float(self.values[found_in(self.cells, self.model, which, "patching")])
+
+    def answer_of(self, which: PlaceLike | Sequence[PlaceLike] | Cell, pair: int = 0) -> Answer:
+        """What the model says with that cell patched: its likeliest token, and the one that was asked about.
+
+        Raises:
+            ComponentError: no such cell; too many cells for their streams to be kept, or none were.
+        """
+        return self._answers([found_in(self.cells, self.model, which, "patching")], pair)[0]
+
+    def answers(self, k: int = 10, pair: int = 0) -> list[tuple[Cell, Answer]]:
+        """:meth:`answer_of` the ``k`` largest cells."""
+        chosen = strongest(self.values, k)
+        return list(zip([self.cells[i] for i in chosen], self._answers(chosen, pair), strict=True))
+
+    def _answers(self, chosen: list[int], pair: int) -> list[Answer]:
+        if not self.streams:
+            raise ComponentError("The answers of these cells were not kept.", "Patch fewer of them, with components=.")
+        return answers(self.model, self.streams[pair][chosen], self.asked[pair])
 
     def grid(self, site: str | None = None) -> Tensor:
         """Values of one site as an array: [layer], [layer, head], [layer, position] or [layer, head, position].
@@ -212,6 +235,10 @@ class Patching(Result):
             for row, (cell, _) in zip(rows, shown, strict=True):
                 row.insert(1, between(*interval[self.cells.index(cell)].tolist()))
         columns = ["patched", *(["95 % interval"] if interval is not None else []), self.share]
+        if self.streams and len(self.pairs) == 1:
+            columns.append("the model then says")
+            for row, (_, said) in zip(rows, self.answers(10), strict=True):
+                row.append(str(said))
         rest = len(self.cells) - len(shown)
         clean, corrupted = float(self.clean.mean()), float(self.corrupted.mean())
         footer = f"{self.metric}: clean {number(clean, 3)}, corrupted {number(corrupted, 3)}; {self.cost}"
@@ -355,7 +382,9 @@ def patch_cells(
         torch.zeros(len(pairs), len(cells), dtype=torch.float64),
         torch.zeros(2, len(pairs), dtype=torch.float64),
     )
-    metrics = []
+    metrics, streams, asked = [], [], []
+    width = pairs[0][0].model.d_model * pairs[0][0].record.streams[-1].element_size()
+    keeps = len(pairs) * len(cells) * width <= KEPT
     for i, ((clean, corrupted), target) in enumerate(zip(pairs, targets, strict=True)):
         base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
         where = clean.position(position)
@@ -364,6 +393,9 @@ def patch_cells(
         ends[:, i] = ends_of(metric, clean, corrupted, position)
         found = run_cells(base, RunDonor(base, source), cells, metric, position, cost, job, budget)
         patched[i], done = found[0], done & found[1]
+        asked.append(asked_token(target, clean, where))
+        streams += [found[2]] if keeps else []
     name, unit = name_of(metrics), unit_of(metrics)
     where = pairs[0][0].position(position)
-    return Patching(list(pairs), list(cells), direction, name, unit, where, patched, ends[0], ends[1], done, cost)
+    args = (list(pairs), list(cells), direction, name, unit, where, patched, ends[0], ends[1], done, cost)
+    return Patching(*args, streams=tuple(streams), asked=tuple(asked))

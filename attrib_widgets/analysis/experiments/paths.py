@@ -28,6 +28,7 @@ from ...words.errors import ComponentError, GranularityError, TargetError
 from ...words.places import Place, PlaceLike, is_place, place
 from ...words.several import named
 from ...words.targets import TokenSet
+from .answers import KEPT, asked_token
 from .cells import MIXED_SITES, Cell, RunDonor, cells_from, every_part, exists, z_changed
 from .metrics import MetricLike, metric_of
 from .pairs import Cost, Direction, as_pairs, direction_of, ends_of, measured, name_of, skipped, targets_of, unit_of
@@ -162,7 +163,7 @@ def path_patch(
     cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
     patched = torch.zeros(len(pairs), len(cells), dtype=torch.float64)
     ends = torch.zeros(2, len(pairs), dtype=torch.float64)
-    metrics = []
+    metrics, kept, asked = [], [], []
     for i, ((a, b), aim) in enumerate(zip(pairs, targets, strict=True)):
         metric = metric_of(aim, a, a.position(position))
         metrics.append(metric)
@@ -171,10 +172,13 @@ def path_patch(
         ends[:, i] = ends_of(metric, a, b, position)
         streams, finished = _paths(base, source, cells, readers, mlps == "freeze", position, cost, job, budget)
         patched[i], done = measured(metric, base, position, streams), done & finished
+        kept.append(streams)
+        asked.append(asked_token(aim, a, a.position(position)))
     name, unit = name_of(metrics), unit_of(metrics)
     where = pairs[0][0].position(position)
     args = (pairs, cells, direction, name, unit, where, patched, ends[0], ends[1], done, cost)
-    return Paths(*args, left_out=left_out, receivers=tuple(map(str, readers)))
+    streams_kept = tuple(kept) if sum(s.nbytes for s in kept) <= KEPT else ()
+    return Paths(*args, left_out, streams_kept, tuple(asked), receivers=tuple(map(str, readers)))
 
 
 def _comes_before(model: Model, sender: Place, reader: Receiver) -> bool:

@@ -147,7 +147,7 @@ def token_effects(
         ids = [_other(run.ids[p], pool, generator) if p in open_ else run.ids[p] for p in range(run.n_positions)]
         donor = RunDonor(run, found.run(ids))  # the embedding of every replacement, from one run of them all
         cells = [Cell((Place("pre", 0),), (p,)) for p in open_]
-        values, done = run_cells(run, donor, cells, metric, position, cost, job)
+        values, done, _ = run_cells(run, donor, cells, metric, position, cost, job)
         if rows and not bool(done.all()):
             break  # cancelled: the draws before this one are whole
         row = torch.full((run.n_positions,), torch.nan, dtype=torch.float64)

@@ -1,7 +1,8 @@
-"""What the experiments of a verification found: one component at a time, and all of them together."""
+"""What the experiments of a verification found: of one part, of several together, and all of it in a table."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -10,77 +11,170 @@ from ...words.components import Component, ComponentLike, component
 from ...words.errors import AttribError, ComponentError
 from ...words.text import number, signed
 from ..attribution.attribution import Attribution
+from ..experiments.answers import Answer
 from ..experiments.pairs import Cost, Direction
 from ..experiments.patching import Patching
-from .regions import Thresholds, Verdict
+from .rules import Measured, Thresholds, Verdict, listed, percent
+from .table import ORDER, VERDICTS, remarks, titles, verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
+OTHERS, SPARED = "all others together", "all that are not missed alone, together"
+
+
+def answered(said: Sequence[Answer]) -> str:
+    """What the model says afterwards: of one pair the answer itself, of several in how many it is another."""
+    if len(said) == 1:
+        return str(said[0])
+    return f"another answer in {sum(not a.stays for a in said)} of {len(said)}" if said else ""
+
 
 @dataclass
 class Finding:
-    """One tested component: its three numbers, the verdict and its evidence.
+    """One tested component: what was measured of it (shares of the gap), and what may be said of that.
 
-    ``lists`` says where it came from: ``"direct"``, ``"total"`` or both. ``alternatives`` are the other verdicts that
-    its intervals reach: borderline when there are any. ``backups`` are the parts that rise when it is ablated, with
-    what they add; ``erasers`` those of them that work against it while it is there, and only stop. ``confirmed``:
-    whether it matters once they are out too, ``unbacked`` its damage then. ``rescaled`` is what the final norm gives
-    back (a share of the gap).
+    ``bar`` is its contribution in the clean run, in the target's unit: observed, and no measurement of an effect.
+    ``lists`` says where it came from: ``"bar"``, ``"direct"``, ``"total"``, ``"asked"``. ``answers`` is what the model
+    says without it, a pair each. ``risers`` are the parts that write more when it is out, with how much (a share of the
+    gap), ``erasers`` those of them that work against it while it is there.
     """
 
     component: Component
-    direct: float
-    necessity: float
-    sufficiency: float
-    verdict: Verdict
+    bar: float
+    measured: Measured
+    thresholds: Thresholds
     lists: tuple[str, ...]
-    alternatives: tuple[Verdict, ...] = ()
-    backups: list[tuple[Component, float]] = field(default_factory=list)
-    confirmed: bool | None = None
-    unbacked: float | None = None
+    answers: list[Answer] = field(default_factory=list)
+    risers: list[tuple[Component, float]] = field(default_factory=list)
     erasers: list[Component] = field(default_factory=list)
-    rescaled: float | None = None
+
+    @property
+    def necessity(self) -> float:
+        """Damage: what goes when its write of the corrupted run takes its place in the clean run."""
+        return float(self.measured.values["n"])
+
+    @property
+    def direct(self) -> float:
+        """Direct damage: the same write, read by the logits alone."""
+        return float(self.measured.values["d_n"])
+
+    @property
+    def sufficiency(self) -> float:
+        """Recovery: what comes back when its write of the clean run is put into the corrupted run."""
+        return float(self.measured.values["s"])
+
+    @property
+    def direct_back(self) -> float:
+        """Direct recovery: the same write, read by the logits alone."""
+        return float(self.measured.values["d_s"])
+
+    @property
+    def size(self) -> float:
+        """The largest of the four effects."""
+        return max(map(abs, (self.necessity, self.direct, self.sufficiency, self.direct_back)))
+
+    @property
+    def verdict(self) -> Verdict:
+        """The row of the table that is said of it."""
+        return verdict(self.measured, self.thresholds)
+
+    @property
+    def word(self) -> str:
+        """For example ``"needed"``."""
+        return self.verdict.word
+
+    @property
+    def sentence(self) -> str:
+        """The sentence of its verdict, with its numbers."""
+        return self.verdict.said(self.measured)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What else may be said of it."""
+        return [row.said(self.measured) for row in remarks(self.measured, self.thresholds)]
+
+    @property
+    def named(self) -> bool:
+        """Whether it has a word that says that it does something, or could."""
+        return self.verdict.parts is not None or self.verdict.key == "carries"
+
+    @property
+    def alternatives(self) -> tuple[str, ...]:
+        """The other words within reach: for another tau, or of the intervals over pairs."""
+        return tuple(self.measured.names.get("words", ()))
 
     @property
     def borderline(self) -> bool:
-        """Whether its interval touches a border."""
+        """Whether another word is within reach."""
         return bool(self.alternatives)
 
     @property
-    def evidence(self) -> str:
-        """What stands behind the verdict, in words."""
-        said = []
-        if self.backups:
-            names = ", ".join(
-                f"{c} {signed(v)}" + (" (erases less)" if c in self.erasers else "") for c, v in self.backups
-            )
-            said.append(f"rises: {names}")
-        if self.unbacked is not None:
-            state = "confirmed" if self.confirmed else "not confirmed"
-            said.append(f"{state}: damage {number(self.unbacked)} once they are out")
-        if self.rescaled is not None and abs(self.rescaled) >= 0.05:
-            said.append(f"rescaling by the final norm gives back {number(100 * self.rescaled, 0)} % of the gap")
-        return "; ".join(said)
+    def then(self) -> str:
+        """What the model says without it."""
+        return answered(self.answers)
+
+    @property
+    def decided(self) -> str:
+        """The rule behind its word, with its numbers."""
+        row = self.verdict
+        book = f" Of the book's table (15.10.3) it is the row “{row.book}”." if row.book else ""
+        return row.decided(self.measured, self.thresholds) + book
+
+    def learn(self, names: dict[str, tuple[str, ...]] | None = None, **values: float) -> None:
+        """Add what was measured."""
+        before = self.measured
+        self.measured = Measured({**before.values, **values}, {**before.names, **(names or {})})
 
     def __str__(self) -> str:
-        word = self.verdict.word + (f" (borderline: {self.alternatives[0].word})" if self.borderline else "")
-        return f"{self.component}: {word}: {self.verdict.plain}"
+        return f"{self.component}: {self.word}{' (borderline)' if self.borderline else ''}: {self.sentence}"
+
+
+@dataclass
+class Group:
+    """Several parts that were patched together: what goes without them, what they bring back, what the model then
+    says. ``kind`` is ``OTHERS`` (every part without a word of its own) or ``SPARED``."""
+
+    kind: str
+    parts: list[Component]
+    necessity: float
+    sufficiency: float
+    answers: list[Answer] = field(default_factory=list)
+
+    @property
+    def then(self) -> str:
+        """What the model says without them."""
+        return answered(self.answers)
+
+    def measured(self, largest: float) -> Measured:
+        """For the table; ``largest`` is the largest damage of a part with a word of its own."""
+        values = {"set_n": self.necessity, "set_s": self.sufficiency, "largest": largest}
+        return Measured(values, {"set": tuple(map(str, self.parts))})
 
 
 @dataclass(eq=False, repr=False)
 class Verification(Result):
-    """The verdicts, the largest effects first. ``effects`` are all total effects that were computed on the way."""
+    """The verdicts, the largest effects first.
+
+    ``effects`` are all total effects that were computed on the way, ``direct`` all direct ones, ``groups`` the parts
+    that were patched together. ``live`` is the sum of all direct damages (None where not all were computed), ``said``
+    what the model answers to the clean and to the corrupted prompt. ``searched``: candidates were looked for.
+    """
 
     attributions: list[Attribution]
     findings: list[Finding]
     thresholds: Thresholds
     effects: dict[Direction, Patching]
+    direct: dict[Direction, Patching]
+    groups: list[Group]
     gap: float
     pairs: int
     cost: Cost
     complete: bool
     notes: list[str]
+    live: float | None = None
+    said: tuple[list[Answer], list[Answer]] = ((), ())  # type: ignore[assignment]
+    searched: bool = True
 
     def __getitem__(self, which: ComponentLike) -> Finding:
         wanted = component(which)
@@ -97,49 +191,110 @@ class Verification(Result):
     def joined(self, earlier: Verification) -> Verification:
         """These verdicts, and those of an ``earlier`` verification of the same question on other components.
 
+        What was patched together stays with the one that searched, or tested more.
+
         Raises:
             AttribError: other thresholds, another question or other pairs.
         """
-        same = [a is b for a, b in zip(self.attributions, earlier.attributions, strict=False)]
+        both = zip(self.attributions, earlier.attributions, strict=False)
+        same = [(a.run, a.target, a.position) == (b.run, b.target, b.position) for a, b in both]
         if not all(same) or (self.pairs, self.thresholds, self.gap) != (earlier.pairs, earlier.thresholds, earlier.gap):
             raise AttribError("These verdicts answer different questions.", "Join those of one attribution and pair.")
         cost = Cost()
         for one in (earlier, self):
             cost.include(one.cost)
         kept = [f for f in earlier.findings if f.component not in {g.component for g in self.findings}]
-        findings = sorted([*self.findings, *kept], key=size_of)
+        findings = sorted([*self.findings, *kept], key=lambda f: -f.size)
         notes = list(dict.fromkeys([*earlier.notes, *self.notes]))
-        widest = max((earlier, self), key=lambda v: len(v.effects["noise"].cells)).effects
+        widest = max((earlier, self), key=lambda v: (v.searched, len(v.effects["noise"].cells)))
         complete = self.complete and earlier.complete
-        return replace(self, findings=findings, effects=widest, cost=cost, complete=complete, notes=notes)
+        return replace(widest, findings=findings, cost=cost, complete=complete, notes=notes)
+
+    def label(self, group: Group) -> str:
+        """The name of a group: its kind, or which parts it leaves out where these are not those with a word."""
+        if group.kind != OTHERS:
+            return group.kind
+        left = [f for f in self.findings if f.component not in group.parts]
+        if all(f.named for f in left) and not any(f.named for f in self.findings if f not in left):
+            return OTHERS
+        return f"all but {listed([str(f.component) for f in left], 3)} together"
+
+    def together(self, group: Group) -> dict[str, str]:
+        """What may be said of a group, by the key of its row in the table."""
+        rivals = [f for f in self.findings if group.kind == OTHERS or f.component in group.parts]
+        largest = max((abs(f.necessity) for f in rivals if f.verdict.parts is not None), default=0.0)
+        found = titles(group.measured(largest), self.thresholds)
+        mine = ("not together",) if group.kind == SPARED else ("no part alone", "outweighed")
+        apart = self.label(group) == group.kind and self.searched
+        return {key: text for key, text in found.items() if key == "together" or (apart and key in mine)}
 
     def title(self) -> str:
-        """The finding in one line."""
+        """The finding in one line: what was found of the parts with a word of their own, and what the others do."""
         if not self.findings:
             return "Nothing was tested"
-        needed = [f for f in self.findings if f.verdict in (Verdict.SOLE_PATH, Verdict.SOLE_PATH_AND_MEDIATES)]
-        redundant = [f for f in self.findings if f.verdict is Verdict.REDUNDANT]
-        mediators = [f for f in self.findings if f.verdict is Verdict.MEDIATOR]
-        parts = [
-            f"{len(found)} {word}: {', '.join(str(f.component) for f in found[:3])}"
-            for word, found in (("needed", needed), ("redundant", redundant), ("mediating", mediators))
-            if found
-        ]
-        return "; ".join(parts) or f"{self.findings[0]}"
+        said = []
+        phrases = {row.word: row.parts for row in VERDICTS if row.parts}
+        for word in ORDER:
+            found = [str(f.component) for f in self.findings if f.word == word]
+            if found:
+                said.append(f"{listed(found, 3)} {phrases[word][len(found) > 1]}")
+        others = [text for kind in (SPARED, OTHERS) for g in self.groups if g.kind == kind for text in self._title(g)]
+        first = self.findings[0]
+        return "; ".join([*said, *others]) or f"{first.component}: {first.word}"
+
+    def _title(self, group: Group) -> list[str]:
+        return [text for key, text in self.together(group).items() if key != "together"]
+
+    @property
+    def of_pairs(self) -> str:
+        """How many pairs of prompts it rests on."""
+        return f"n = {self.pairs}" + (" pair of prompts" if self.pairs == 1 else " pairs of prompts")
+
+    @property
+    def rule(self) -> str:
+        """What the shares are of, and from where a word is used."""
+        measure = self.effects["noise"]
+        return f"shares of a gap of {number(self.gap)} {measure.unit} in the {measure.metric}; {self.thresholds}"
+
+    @property
+    def shared(self) -> str:
+        """How much of the gap the direct effects of all parts add up to."""
+        if self.live is None:
+            return ""
+        return (
+            f"the direct effects of all parts, one at a time, add up to {percent(self.live)} of the gap; the rest is "
+            "shared between parts and the norm"
+        )
 
     def summary(self) -> Table:
         rows, bars = [], []
         for f in self.findings[:12]:
-            word = f.verdict.word + (" (borderline)" if f.borderline else "")
-            rows.append(
-                [str(f.component), signed(f.direct), signed(f.necessity), signed(f.sufficiency), word, f.verdict.plain]
-            )
+            word = f.word + (" (borderline)" if f.borderline else "")
+            numbers = [signed(v) for v in (f.bar, f.necessity, f.direct, f.sufficiency, f.direct_back)]
+            rows.append([str(f.component), *numbers, word, f.then])
             bars.append(f.necessity)
-        note = [f"n = {self.pairs}" + (" pair of prompts" if self.pairs == 1 else " pairs"), str(self.thresholds)]
-        evidence = [f"{f.component}: {f.evidence}" for f in self.findings[:12] if f.evidence]
-        footer = "\n".join([*evidence, f"gap {number(self.gap)} {self.attributions[0].unit}; {self.cost}"])
-        columns = ["component", "direct", "damage", "recovery", "verdict", ""]
-        return Table(self.title(), columns, rows, list(bars), "\n".join([*note, *self.notes]), footer)
+        for g in self.groups:
+            label = f"{self.label(g)} ({len(g.parts)})"
+            rows.append([label, "", signed(g.necessity), "", signed(g.sufficiency), "", "", g.then])
+            bars.append(g.necessity)
+        note = [self.of_pairs]
+        if self.pairs == 1 and self.said[0]:
+            note[0] += f"; the model says {self.said[0][0]}, and after the other prompt {self.said[1][0]}"
+        note += [self.rule, *self.notes]
+        told = ["; ".join([str(f), *f.remarks]) for f in self.findings[:12] if f.named]
+        told += [f"{self.label(g)}: {self.together(g)['together']}" for g in self.groups]
+        footer = "\n".join([*told, *([self.shared] if self.shared else []), str(self.cost)])
+        columns = [
+            "component",
+            "bar",
+            "damage",
+            "of it direct",
+            "recovery",
+            "of it direct",
+            "verdict",
+            "without it the model says",
+        ]
+        return Table(self.title(), columns, rows, list(bars), "\n".join(note), footer)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per tested component."""
@@ -148,17 +303,16 @@ class Verification(Result):
         return pd.DataFrame(
             {
                 "component": self.labels,
-                "direct": [f.direct for f in self.findings],
+                "bar": [f.bar for f in self.findings],
                 "damage": [f.necessity for f in self.findings],
+                "direct_damage": [f.direct for f in self.findings],
                 "recovery": [f.sufficiency for f in self.findings],
-                "verdict": [f.verdict.word for f in self.findings],
+                "direct_recovery": [f.direct_back for f in self.findings],
+                "verdict": [f.word for f in self.findings],
+                "sentence": [f.sentence for f in self.findings],
+                "remarks": ["; ".join(f.remarks) for f in self.findings],
                 "borderline": [f.borderline for f in self.findings],
                 "from": [" and ".join(f.lists) for f in self.findings],
-                "evidence": [f.evidence for f in self.findings],
+                "answer": [f.then for f in self.findings],
             }
         )
-
-
-def size_of(finding: Finding) -> float:
-    """Sorts the largest effects first."""
-    return -max(abs(finding.direct), abs(finding.necessity), abs(finding.sufficiency))

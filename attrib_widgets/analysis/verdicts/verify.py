@@ -1,38 +1,39 @@
 """From observation to verdict in one call: attribute, patch both ways, compare, and say what each part is.
 
-The workflow: candidates are the parts with the largest direct contributions and those with the largest total effects
-(mediators have no direct share, backups no total effect); each is tested for necessity and sufficiency; of those whose
-loss is made up, wholly or in part, it is asked who takes over.
+The workflow: candidates are the parts with the largest contributions, direct and total effects (mediators have no
+direct effect, backups no total one); each is tested for necessity and sufficiency, and so is its write on its way to
+the read-out alone; then what single experiments do not show is tried: the others together, suspects in pairs, backups,
+the changed words. What may be said of all that is in :mod:`.table`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from ...model.identity.steady import steady
-from ...model.running.worker import Cancelled
 from ...words.components import Component, ComponentLike, component
 from ...words.errors import AttribError, ComponentError, PositionError, TargetError
 from ...words.several import named, prompts
 from ...words.targets import Target, TokenSet
+from ...words.text import visible
 from ..attribution.attribution import Attribution, attribute_resolved, rather
-from ..experiments.cells import Cell, RunDonor, every_part, parts_of
+from ..experiments.answers import Answer, answers
+from ..experiments.cells import every_part, parts_of
 from ..experiments.estimates import estimate_cells
-from ..experiments.metrics import metric_of
-from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length, ends_of, run_cells
-from ..experiments.patching import Patching, patch_cells
-from ..experiments.statistics import FEWEST, interval_of, ratio_of_means
+from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length
+from ..experiments.patching import Patching
+from ..experiments.statistics import FEWEST
 from ..inputs import positions_in
-from .backups import repair
-from .findings import Finding, Verification, size_of
-from .regions import Thresholds, Verdict, verdict, within
+from .backups import search
+from .experiment import Experiment
+from .findings import Finding, Verification
+from .reach import over_intervals, over_tau
+from .rules import Measured, Thresholds
+from .table import gaps as gaps_said
+from .together import most_rows, test_together
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
     from ...model.running.worker import Job
 
 EXACT_TOKENS = 60_000  # (row, position) pairs up to which every head and MLP is patched exactly
-BACKUPS = 3
+WAYS: tuple[Direction, ...] = ("noise", "denoise")
+NAMES: tuple[tuple[str, Direction], ...] = (("n", "noise"), ("s", "denoise"))
+EMBED = component("embed")
 
 
 @steady()
@@ -63,14 +66,16 @@ def verify(
     Args:
         attribution: of the clean run (or one per pair of a set of pairs, all of one target).
         corrupted: the prompt (or prompts) to compare with, of as many tokens.
-        against: a token (or several) whose logit is subtracted from what is explained.
-        top: how many of the largest direct and of the largest total effects to test; 0 tests ``components`` only.
+        against: a token (or several) whose logit is subtracted from what is explained; None takes what the model says
+            after the corrupted prompt, where a plain logit is explained, and ``()`` nothing.
+        top: how many of the largest contributions, direct and total effects to test; 0 tests ``components`` only.
         components: one or several further ones to test.
         positions: where parts are patched; None is everywhere.
         thresholds: of the verdicts; printed with them.
         exact_up_to: while all heads and MLPs cost at most so many (row, position) pairs, total effects are exact;
             beyond, attribution patching chooses the candidates and only these are patched.
-        backups: look for the parts that take over from others (one more pass for each that is not missed in full).
+        backups: look for the parts that take over from others (a pass for each that is not missed in full, and more to
+            confirm).
         job: a worker's job: told of the progress; when it is cancelled, what is done so far is returned.
 
     Raises:
@@ -83,21 +88,19 @@ def verify(
         ComponentError: one of ``components`` is not in the model, or is no part that it is split into (heads and MLPs,
             or the attention layers and whole layers that are exact instead).
     """
-    given = [rather(a, against) for a in _attributions(attribution)]
-    first, at = given[0], thresholds or Thresholds()
-    target = first.target
-    if not isinstance(target, Target):
-        raise AttribError(
-            f"The {target.words(first.model, first.run)} has no experiment here.", "Verify the attribution of a token."
-        )
-    model, position = first.model, _one_question(given)
+    asked = _attributions(attribution)
+    model, at, position = asked[0].model, thresholds or Thresholds(), _one_question(asked)
     extra = [_testable(model, c) for c in named(components)]
-    clean_runs = [a.run for a in given]
     others_of = prompts(corrupted)
-    pairs = as_pairs(model, clean_runs, others_of * len(given) if len(others_of) == 1 else others_of, position)
+    clean_runs = [a.run for a in asked]
+    pairs = as_pairs(model, clean_runs, others_of * len(asked) if len(others_of) == 1 else others_of, position)
     if positions is not None:
         check_one_length([clean for clean, _ in pairs])
-    others = [attribute_resolved(c, target, a.position) for a, (_, c) in zip(given, pairs, strict=True)]
+    rivals, chosen = _rivals(asked, pairs, against)
+    given = [rather(a, rival) for a, rival in zip(asked, rivals, strict=True)]
+    first, targets = given[0], [a.target for a in given if isinstance(a.target, Target)]
+    ends = zip(given, targets, pairs, strict=True)
+    others = [attribute_resolved(c, target, a.position) for a, target, (_, c) in ends]
     gaps = torch.tensor([a.actual - b.actual for a, b in zip(given, others, strict=True)], dtype=torch.float64)
     if float(gaps.abs().max()) < 1e-6 * (1 + abs(first.actual)):
         raise AttribError(
@@ -108,31 +111,42 @@ def verify(
             "The gaps of the pairs cancel: there is no mean gap to explain.",
             "Order every pair alike: the clean prompt is the one that gives the answer.",
         )
-    shares = _direct_shares(given, others)
     where = None if positions is None else tuple(sorted(set(positions_in(first.run, positions))))
     cost = Cost()
-    run = _Experiment(pairs, target, first, position, where, job, budget)
-    cells, effects, notes = _total_effects(run, shares, top, extra, exact_up_to)
+    run = Experiment(pairs, targets, first, position, where, cost, job, budget)
+    bars = _bars(given)
+    every = _testables(model)
+    cells, effects, notes = _total_effects(run, every, bars, top, extra, exact_up_to)
+    direct = {way: run.direct([run.cell([c]) for c in (every if top else cells)], way) for way in WAYS}
     for p in effects.values():
         cost.include(p.cost)
-    notes += [n for n in cost.notes if n not in notes]
     complete = all(p.complete for p in effects.values())
-    direct = ratio_of_means(torch.stack(list(shares.values()), -1), gaps)
-    d = dict(zip(shares, direct.tolist(), strict=True))
-    n, s = (dict(zip(cells, effects[k].values.tolist(), strict=True)) for k in ("noise", "denoise"))
-    chosen = _candidates(d, n, s, top, extra)
-    limits = _intervals(shares, gaps, cells, effects) if len(pairs) >= FEWEST else {}
+    gap = float(gaps.mean())
+    total = {k: dict(zip(cells, effects[way].values.tolist(), strict=True)) for k, way in NAMES}
+    alone = {k: dict(zip(every if top else cells, direct[way].values.tolist(), strict=True)) for k, way in NAMES}
     findings = []
-    for c, lists in chosen.items():
-        if c not in n or n[c] != n[c] or s[c] != s[c]:  # cancelled before it was computed
+    for c, lists in _candidates(bars, total, alone, top, extra).items():
+        if any(v[c] != v[c] for v in total.values()):  # cancelled before it was computed
             continue
-        word = verdict(d[c], n[c], s[c], at)
-        reach = within(*limits[c], at) if c in limits else ()
-        findings.append(Finding(c, d[c], n[c], s[c], word, lists, tuple(v for v in reach if v is not word)))
-    findings.sort(key=size_of)
-    result = Verification(given, findings, at, effects, float(gaps.mean()), len(pairs), cost, complete, notes)
-    _add_evidence(result, run, backups)
-    return result
+        values = {"n": total["n"][c], "d_n": alone["n"][c], "s": total["s"][c], "d_s": alone["s"][c]}
+        values["differs"] = run.differs(c)
+        findings.append(Finding(c, bars[c], Measured(values), at, lists, _answers(effects["noise"], cells.index(c))))
+    findings.sort(key=lambda f: -f.size)
+    live, said = None, run.said()
+    if top:
+        live = float(direct["noise"].values.sum()) + float(run.direct([run.cell([EMBED])], "noise").values[0])
+    groups = [] if not findings or run.cancelled else test_together(findings, run, every, bool(top))
+    if backups:
+        search(findings, run, gap, total["n"])
+    _borderline(findings, run, effects, direct, cells, every if top else cells)
+    if where is not None:
+        notes.insert(0, f"patched at position{'s' * (len(where) > 1)} {', '.join(map(str, where))} only")
+    common = run.common(gap)
+    notes = [*chosen, *([] if common is None else gaps_said(Measured({"common": common}), at)), *notes]
+    notes += [n for n in cost.notes if n not in notes]
+    return Verification(
+        given, findings, at, effects, direct, groups, gap, len(pairs), cost, complete, notes, live, said, bool(top)
+    )
 
 
 def _attributions(given: Any) -> list[Attribution]:
@@ -153,10 +167,16 @@ def _one_question(given: Sequence[Attribution]) -> int:
     """The position that all attributions explain, counted from the end where their prompts differ in length.
 
     Raises:
+        AttribError: they explain no token.
         TargetError: they explain different targets: their gaps would be measured by the first.
         PositionError: they are read at different places.
     """
     first = given[0]
+    if not isinstance(first.target, Target):
+        raise AttribError(
+            f"The {first.target.words(first.model, first.run)} has no experiment here.",
+            "Verify the attribution of a token.",
+        )
     for number, a in enumerate(given[1:], 1):
         if not isinstance(a.target, Target) or _asked(a) != _asked(first):
             texts = [x.target.words(x.model, x.run) for x in (first, a)]
@@ -174,6 +194,30 @@ def _one_question(given: Sequence[Attribution]) -> int:
         f"The attributions are read at positions {', '.join(str(a.position) for a in given)}: no place that all share.",
         "Explain the same position in all of them.",
     )
+
+
+def _rivals(
+    asked: Sequence[Attribution], pairs: Sequence[tuple[Run, Run]], against: TokenSet | None
+) -> tuple[list[TokenSet | None], list[str]]:
+    """(what is held against the answer in every pair, remarks on that).
+
+    Without ``against`` it is the likeliest other token after the corrupted prompt, where a plain logit is explained: a
+    single logit goes up and down with all the others. Where a pair is answered alike, no contrast is made up.
+    """
+    if against is not None:
+        return [against or None] * len(asked), []
+    target = asked[0].target
+    if not isinstance(target, Target) or target.kind != "logit" or target.centre:
+        return [None] * len(asked), []
+    answer = {asked[0].model.single_token(t) for t in target.tokens}
+    tops = [c.top(1, clean.position(a.position))[0] for a, (clean, c) in zip(asked, pairs, strict=True)]
+    alike = [i for i, top in enumerate(tops) if top.id in answer]
+    if alike:
+        which = "both prompts" if len(pairs) == 1 else f"both prompts of pair {', '.join(map(str, alike))}"
+        return [None] * len(asked), [f"{which} are answered by {visible(tops[alike[0]].text)}: there is no rival"]
+    names = ", ".join(dict.fromkeys(visible(top.text) for top in tops[:3])) + (" …" if len(tops) > 3 else "")
+    said = f"against {names}, the answer to the other prompt; against=() verifies the logit by itself"
+    return [top.id for top in tops], [said]
 
 
 def _asked(a: Attribution) -> tuple[Any, ...]:
@@ -203,141 +247,106 @@ _KINDS = {"head": "heads", "attn": "attention layers", "mlp": "MLPs", "layer": "
 
 
 def planned(a: Attribution, top: int, components: int = 0, exact_up_to: int = EXACT_TOKENS) -> int:
-    """At most how many plain forwards the experiments of :func:`verify` on one pair stand for (backups apart: two more
-    for each part that others make up for). They take far fewer passes."""
-    count = len(every_part(a.model, [None])) if top else components
-    fits = count * a.run.n_positions <= exact_up_to
-    return 2 * (count if fits else min(count, 3 * top + 8 + components) + 2)
+    """At most how many plain forwards the experiments of :func:`verify` on one pair stand for (backups apart, which are
+    looked for only where something can be spared). They take far fewer passes."""
+    every = len(every_part(a.model, [None]))
+    count = every if top else components
+    if top and every * a.run.n_positions > exact_up_to:
+        count = min(every, 2 * top + 2 * (top // 2 + 4) + components)
+    return 2 * count + most_rows(min(count, 3 * top + components))
 
 
-def _direct_shares(
-    clean: Sequence[Attribution], corrupted: Sequence[Attribution]
-) -> dict[Component, Float[Tensor, "pair"]]:
-    """Contribution in the clean run minus that in the corrupted run, each with its own norm, per row and pair."""
-    rows = dict.fromkeys(c for a in (*clean, *corrupted) for c in a.components)
-
-    def of(a: Attribution, c: Component) -> float:
-        return a[c] if c in a.components else 0.0
-
-    return {
-        c: torch.tensor([of(a, c) - of(b, c) for a, b in zip(clean, corrupted, strict=True)], dtype=torch.float64)
-        for c in rows
-    }
+def _testables(model: Model) -> list[Component]:
+    """Every part that can be tested: what the model is split into."""
+    return [c for cell in every_part(model, [None]) if (c := cell.parts[0].component) is not None]
 
 
-@dataclass
-class _Experiment:
-    """What all experiments of one verification share."""
-
-    pairs: list[tuple[Run, Run]]
-    target: Target
-    first: Attribution
-    position: int
-    where: tuple[int, ...] | None
-    job: Job | None
-    budget: int | None
-
-    def patch(self, cells: Sequence[Cell], direction: Direction) -> Patching:
-        """All pairs, one direction."""
-        targets = [self.target] * len(self.pairs)
-        return patch_cells(self.pairs, cells, targets, direction, self.position, job=self.job, budget=self.budget)
+def _bars(given: Sequence[Attribution]) -> dict[Component, float]:
+    """Every row's contribution in the clean run, the mean over pairs."""
+    return {c: sum(float(a[c]) for a in given) / len(given) for c in given[0].components}
 
 
 def _total_effects(
-    run: _Experiment,
-    shares: dict[Component, Tensor],
+    run: Experiment,
+    every: Sequence[Component],
+    bars: dict[Component, float],
     top: int,
     components: Sequence[Component],
     exact_up_to: int,
 ) -> tuple[list[Component], dict[Direction, Patching], list[str]]:
-    """Exact effects in both directions: of every head and MLP where that is affordable, else of the candidates."""
-    first, notes = run.first, []
-    model = first.model
-    cells = every_part(model, [run.where])
+    """Exact effects in both directions: of every part where that is affordable, else of the candidates."""
+    first, notes, chosen = run.first, [], list(every)
     if not top:
-        asked = {parts_of(model, c) for c in components}
-        cells = [c for c in cells if c.parts in asked]
-    elif len(cells) * first.run.n_positions * len(run.pairs) > exact_up_to:
-        every, aims = every_part(model, [None]), [run.target] * len(run.pairs)
-        estimate = estimate_cells(run.pairs, every, aims, "denoise", run.position)
-        size = {str(c): abs(float(v)) for c, v in zip(estimate.cells, estimate.values, strict=True)}
-        by_direct = sorted(shares, key=lambda c: -float(shares[c].mean().abs()))[: top + 8]
-        keep = {*sorted(size, key=lambda c: -size[c])[: 2 * top], *map(str, by_direct), *map(str, components)}
-        cells = [c for c in cells if str(Cell(c.parts)) in keep]
-        notes.append(f"total effects chosen by attribution patching, {len(cells)} of them patched exactly")
+        chosen = [c for c in every if c in components]
+    elif len(every) * first.run.n_positions * len(run.pairs) > exact_up_to:
+        estimate = estimate_cells(run.pairs, every_part(run.model, [None]), run.targets, "denoise", run.position)
+        size = {c.parts[0].component: abs(float(v)) for c, v in zip(estimate.cells, estimate.values, strict=True)}
+        direct = run.direct([run.cell([c]) for c in every], "noise").values.abs().tolist()
+        keep = {*sorted(every, key=lambda c: -size.get(c, 0.0))[: 2 * top], *components}
+        keep |= {c for _, c in sorted(zip(direct, every, strict=True), key=lambda pair: -pair[0])[: top // 2 + 4]}
+        keep |= set(sorted(every, key=lambda c: -abs(bars[c]))[: top // 2 + 4])
+        chosen = [c for c in every if c in keep]
+        notes.append(f"total effects chosen by attribution patching, {len(chosen)} of them patched exactly")
     words: tuple[tuple[Direction, str], ...] = (("noise", "is it necessary?"), ("denoise", "is it sufficient?"))
     effects: dict[Direction, Patching] = {}
     for i, (way, note) in enumerate(words):
-        stage = run.job and run.job.stage(i * len(cells), 2 * len(cells), note)
-        effects[way] = replace(run, job=stage).patch(cells, way)
-    return [c for c in (cell.parts[0].component for cell in cells) if c is not None], effects, notes
+        stage = run.job and run.job.stage(i * len(chosen), 2 * len(chosen), note)
+        effects[way] = run.patch([run.cell([c]) for c in chosen], way, stage)
+    return chosen, effects, notes
 
 
 def _candidates(
-    d: dict[Component, float],
-    n: dict[Component, float],
-    s: dict[Component, float],
+    bars: dict[Component, float],
+    total: dict[str, dict[Component, float]],
+    direct: dict[str, dict[Component, float]],
     top: int,
     extra: Sequence[Component],
 ) -> dict[Component, tuple[str, ...]]:
-    """The union of the largest direct and the largest total effects, and which list each came from."""
-    tested = [c for c in n if c in d]
-    by_direct = sorted(tested, key=lambda c: -abs(d[c]))[:top]
-    total = {c: max(abs(n[c]), abs(s[c])) for c in tested}
-    by_total = sorted(tested, key=lambda c: -(total[c] if total[c] == total[c] else -1.0))[:top]
+    """The union of the largest bars, direct and total effects, and which list each came from."""
+    tested = list(total["n"])
+    sizes = {
+        "bar": {c: abs(bars[c]) for c in tested},
+        "direct": {c: max(abs(direct[k][c]) for k in direct) for c in tested},
+        "total": {c: max(abs(total[k][c]) for k in total) for c in tested},
+    }
     lists: dict[Component, tuple[str, ...]] = {}
-    for name, found in (("direct", by_direct), ("total", by_total), ("asked", extra)):
-        for c in found:
+    for name, size in sizes.items():
+        for c in sorted(tested, key=lambda c: -(size[c] if size[c] == size[c] else -1.0))[:top]:
             lists[c] = (*lists.get(c, ()), name)
+    for c in extra:
+        lists[c] = (*lists.get(c, ()), "asked")
     return lists
 
 
-def _intervals(
-    shares: dict[Component, Tensor], gaps: Tensor, cells: list[Component], effects: dict[Direction, Patching]
-) -> dict[Component, tuple[list[float], list[float], list[float]]]:
-    direct = interval_of(torch.stack(list(shares.values()), -1), gaps)
-    assert direct is not None
-    by_direct = dict(zip(shares, direct.tolist(), strict=True))
-    totals = []
-    for name in ("noise", "denoise"):
-        ends = effects[name].interval
-        assert ends is not None
-        totals.append(ends.tolist())
-    found = {c: (by_direct[c], totals[0][i], totals[1][i]) for i, c in enumerate(cells) if c in by_direct}
-    return {c: ends for c, ends in found.items() if all(low == low for low, _ in ends)}
+def _answers(effect: Patching, index: int) -> list[Answer]:
+    """What the model says with a cell patched, a pair each; nothing where streams were too many to be kept."""
+    return [answers(effect.model, s[index][None], t)[0] for s, t in zip(effect.streams, effect.asked, strict=False)]
 
 
-def _add_evidence(result: Verification, run: _Experiment, backups: bool) -> None:
-    """Who makes up for a part that is not missed as much as it wrote: on the first pair, where there are several."""
-    a, donor, at = result.attributions[0], RunDonor(*run.pairs[0]), result.thresholds
-    for i, f in enumerate(result.findings):
-        if run.job is not None:
-            if run.job.cancelled:
-                return
-            with suppress(Cancelled):
-                run.job.progress(i, len(result.findings), f"evidence on {f.component}")
-        if not backups or f.verdict not in (Verdict.REDUNDANT, Verdict.PARTLY_REPLACED, Verdict.COMPENSATED):
-            continue
-        found = repair(a, f.component, donor.writes(Cell(parts_of(a.model, f.component), run.where)))
-        result.cost.forwards, result.cost.naive = result.cost.forwards + 1, result.cost.naive + 1
-        f.rescaled = found.rescaling / result.gap
-        least = at.tau * abs(result.gap)
-        f.backups = [(c, v) for c, v in found.top(BACKUPS) if abs(v) >= least and c.is_replaceable]
-        # What worked against the part by as much as half of its rise did not take over: it stopped.
-        f.erasers = [c for c, v in f.backups if a[c] * a[f.component] < 0 and abs(a[c]) >= abs(v) / 2]
-        if f.backups:
-            _confirm(f, result, run, donor)
-
-
-def _confirm(f: Finding, result: Verification, run: _Experiment, donor: RunDonor) -> None:
-    """Take the backups out, with and without the part: does it matter once nobody can take over?"""
-    clean, corrupted = run.pairs[0]
-    position = clean.position(run.position)
-    metric = metric_of(run.target, clean, position)
-    out = tuple(p for c, _ in f.backups for p in parts_of(clean.model, c))
-    cells = [Cell(out, run.where), Cell((*parts_of(clean.model, f.component), *out), run.where)]
-    values, done = run_cells(clean, donor, cells, metric, position, result.cost, run.job, run.budget)
-    ends = ends_of(metric, clean, corrupted, position)
-    if bool(done.all()):
-        f.unbacked = float((values[0] - values[1]) / (ends[0] - ends[1]))
-        f.confirmed = verdict(f.direct, f.unbacked, f.sufficiency, result.thresholds) is not f.verdict
+def _borderline(
+    findings: Sequence[Finding],
+    run: Experiment,
+    effects: dict[Direction, Patching],
+    direct: dict[Direction, Patching],
+    total: Sequence[Component],
+    alone: Sequence[Component],
+) -> None:
+    """The other words within reach: in the intervals over pairs, or, without any, for another tau."""
+    limits: dict[str, dict[Component, list[float]]] = {}
+    if len(run.pairs) >= FEWEST:
+        for (n, way), d in zip(NAMES, ("d_n", "d_s"), strict=True):
+            for name, found, parts in ((n, effects[way], total), (d, direct[way], alone)):
+                interval = found.interval
+                assert interval is not None
+                limits[name] = dict(zip(parts, interval.tolist(), strict=True))
+    for f in findings:
+        ends = {k: v[f.component] for k, v in limits.items()}
+        wide = bool(ends) and all(low == low for low, _ in ends.values())
+        f.learn(intervals=float(wide))
+        if wide:
+            reached = over_intervals(f.measured, ends, f.thresholds)
+        else:
+            reached = over_tau(f.measured, f.thresholds)
+        others = tuple(word for word in reached if word != f.word)
+        if others:
+            f.learn({"words": tuple(f"“{word}”" for word in others)}, **{"other words": float(len(others))})

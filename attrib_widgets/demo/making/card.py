@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...analysis.verdicts.regions import Thresholds
+from ...analysis.verdicts.rules import Thresholds
 from .. import path
 from .phenomena import LARGEST_DIRECT
 
@@ -141,7 +141,7 @@ circuit in which one head does back up another is built by hand in the tests of 
 
 def _redundant(rows: Sequence[Mapping[str, Any]]) -> str:
     """Which of the strongest writers are dispensable, and what makes up for them."""
-    share, least = Thresholds.redundant, _percent(Thresholds.redundant)
+    share, least = Thresholds.spared, _percent(Thresholds.spared)
     found = [row for row in rows if row["ratio"] < share]
     if not found:
         return f"None of these {len(rows)} is dispensable: without it at least {least} of direct is lost."

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ... import load, logit_lens
-from ...analysis.verdicts.regions import Verdict, verdict
+from ...analysis.verdicts.rules import Thresholds
 from ...model.model import Model
 from ...model.parts.attention import attend
 from ...model.tracing.hooks import collect, replaced
@@ -165,16 +165,14 @@ def _attention(model: Model, texts: Sequence[str], pairs: Callable[[int], list[t
 
 
 def mediators(share: Heads, damage: Heads) -> dict[str, dict[str, float]]:
-    """Heads that the library's rule calls mediators, with a direct share that is small beside the damage as well.
-
-    The rule alone would let a head pass that writes just below its threshold and damages just above it.
+    """Heads with a damage that is read (tau), and a direct share that is not, and small beside the damage as well: that
+    alone would let a head pass that writes just below the threshold and damages just above it.
     """
     found = {}
     for label, n in _named(damage, damage.numel()).items():
         layer, head = label[1:].split("H")
         d = float(share[int(layer), int(head)])
-        # Sufficiency was not measured: the damage alone decides.
-        if verdict(d, n, s=0.0) is Verdict.MEDIATOR and abs(d) <= LARGEST_DIRECT * n:
+        if abs(d) < Thresholds.tau <= n and abs(d) <= LARGEST_DIRECT * n:
             found[label] = {"damage": n, "direct": d}
     return found
 

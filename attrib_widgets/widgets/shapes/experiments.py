@@ -10,7 +10,9 @@ import torch
 
 from ...analysis.experiments.cells import every_part
 from ...analysis.experiments.estimates import Estimate, estimated_effects
-from ...analysis.verdicts.regions import Thresholds, borders, verdict
+from ...analysis.verdicts.reach import borders
+from ...analysis.verdicts.rules import Measured, Thresholds
+from ...analysis.verdicts.table import SHORT, verdict
 from ...analysis.verdicts.verify import planned
 from ...words.errors import AttribError
 from ...words.places import stream_place
@@ -39,17 +41,22 @@ Segment = tuple[tuple[float, float], tuple[float, float]]
 
 
 def finding(f: Finding) -> contract.Finding:
-    """One verdict, with its numbers and its evidence."""
+    """One verdict, with its numbers and what may be said of them."""
     return {
         "id": str(f.component),
         "d": f.direct,
         "damage": f.necessity,
         "recovery": f.sufficiency,
-        "word": f.verdict.word,
-        "plain": f.verdict.plain,
-        "borderline": [v.word for v in f.alternatives],
+        "back": f.direct_back,
+        "word": f.word,
+        "chip": SHORT.get(f.word, f.word),
+        "told": f"{f.word}: {f.sentence}",
+        "remarks": f.remarks,
+        "then": f"Without it the model says {f.then}" if f.then else "",
+        "decided": f.decided,
+        "borderline": f.borderline,
+        "named": f.named,
         "lists": list(f.lists),
-        "evidence": f.evidence,
     }
 
 
@@ -57,19 +64,27 @@ def verdicts(v: Verification) -> contract.Verdicts:
     """All verdicts, with what they rest on: pairs, thresholds, gap and cost."""
     return {
         "title": v.title(),
-        "n": v.pairs,
-        "rule": str(v.thresholds),
+        "pairs": v.of_pairs,
+        "rule": v.rule,
         "tau": v.thresholds.tau,
         "gap": v.gap,
-        "unit": v.attributions[0].unit,
+        "shared": v.shared,
         "cost": str(v.cost),
         "notes": v.notes,
+        "together": [
+            {
+                "name": f"{v.label(g)} ({len(g.parts)})",
+                "told": v.together(g)["together"],
+                "then": f"Then the model says {g.then}" if g.then else "",
+            }
+            for g in v.groups
+        ],
         "findings": [finding(f) for f in v.findings],
     }
 
 
 def scatter(v: Verification) -> bytes:
-    """Kind ``verdicts``: direct share against damage, in a window that holds every point, with the regions' borders."""
+    """Kind ``verdicts``: direct damage against damage, in a window that holds every point, with the words' borders."""
     points = [(f.direct, f.necessity) for f in v.findings] or [(0.0, 0.0)]
     low, high = min(0.0, *map(min, points)), max(4 * v.thresholds.tau, *map(max, points))
     room = MARGIN * (high - low)
@@ -103,10 +118,11 @@ def _clipped(line: Sequence[tuple[float, float]], low: float, high: float) -> Se
 def regions(low: float, high: float, at: Thresholds) -> list[contract.Region]:
     """Where in a square of the (d, n) plane the name of each verdict has room: across, else upwards, else nowhere.
 
-    Recovery is taken as 0; what lies in the middle is *no effect* only while it is below tau too.
+    Recovery is taken as 0, and nothing more as measured: what is in the middle does little alone only while that is
+    below tau, too.
     """
     ticks = np.linspace(low, high, _SAMPLES)
-    words = np.array([[verdict(float(d), float(n), 0.0, at).word for d in ticks] for n in ticks])
+    words = np.array([[verdict(_point(float(d), float(n)), at).word for d in ticks] for n in ticks])
     found: list[contract.Region] = []
     for word in dict.fromkeys(words.flat):
         inside = words == word
@@ -118,6 +134,10 @@ def regions(low: float, high: float, at: Thresholds) -> list[contract.Region]:
                 found.append({"word": str(word), "d": float(ticks[column]), "n": float(ticks[row]), "up": up})
                 break
     return found
+
+
+def _point(d: float, n: float) -> Measured:
+    return Measured({"n": n, "d_n": d, "s": 0.0, "d_s": 0.0, "differs": 1.0})
 
 
 def testable(a: Attribution, corrupted: Run | None) -> contract.Testable:

@@ -54,7 +54,7 @@ def lens(a: Attribution) -> str:
 
 def verify(corrupted: Run) -> str:
     """The beginning of what tests ``a`` against a comparison prompt."""
-    return f"aw.verify(a, {_prompt(corrupted)}"
+    return f"aw.verify(a, {_prompt(corrupted)}, against=()"
 
 
 def quoted(text: str) -> str:

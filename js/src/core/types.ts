@@ -388,17 +388,37 @@ export interface PhraseHeader {
   gap: number;
 }
 
-/** The verdict on one component: shares of the gap, a word, and what stands behind it. */
+/** The verdict on one component: a word, sentences as the table of verdicts has them, and shares of the gap. */
 export interface Finding {
   id: string;
+  /** direct damage, damage, recovery, direct recovery */
   d: number;
   damage: number;
   recovery: number;
+  back: number | null;
   word: string;
-  plain: string;
-  borderline: string[];
+  /** the word as it fits beside a bar */
+  chip: string;
+  /** the word and its sentence */
+  told: string;
+  /** what else may be said */
+  remarks: string[];
+  /** what the model says without it */
+  then: string;
+  /** the rule behind the word, with its numbers */
+  decided: string;
+  /** another word is within reach */
+  borderline: boolean;
+  /** its word says that it does something */
+  named: boolean;
   lists: string[];
-  evidence: string;
+}
+
+/** Parts that were out at once. */
+export interface Together {
+  name: string;
+  told: string;
+  then: string;
 }
 
 /** All verdicts on a question. */
@@ -406,14 +426,17 @@ export interface Verdicts {
   /** the number of the question that they answer */
   question?: number;
   title: string;
-  /** pairs of prompts */
-  n: number;
+  /** how many pairs of prompts, in words */
+  pairs: string;
+  /** what the shares are of, and from where a word is used */
   rule: string;
   tau: number;
   gap: number;
-  unit: string;
+  /** how much the direct effects add up to */
+  shared: string;
   cost: string;
   notes: string[];
+  together: Together[];
   findings: Finding[];
 }
 
@@ -435,11 +458,10 @@ export interface Tested {
   title: string;
 }
 
-/** The answer without one part, which needs no second prompt. */
+/** The answer without one part, which needs no second prompt, and what that is worth. */
 export interface Ablated {
-  base: number;
-  change: number;
-  unit: string;
+  told: string;
+  note: string;
 }
 
 /** Estimated total effect of every row, in the array `values`. */

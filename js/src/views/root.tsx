@@ -3,6 +3,7 @@ import { effect, signal } from "@preact/signals";
 import { type JSX, render as draw } from "preact";
 import type { Model } from "../core/host/host";
 import { guardKeys } from "../core/host/keyboard";
+import { retold } from "../core/host/legacy";
 import { applyTheme, onceAttached, watchTheme } from "../core/host/theme";
 import { type Container, decode } from "../core/host/wire";
 import { Store } from "../core/state/store";
@@ -63,7 +64,7 @@ const ALONE: { [K in Alone]: (data: Container<Views[K]>) => JSX.Element } = {
   patching: (data) => <PatchingView data={data} />,
   phrase: (data) => <PhraseView data={data} />,
   trace: ({ header }) => <TraceView header={header} />,
-  verdicts: ({ header }) => <ScatterView header={header} />,
+  verdicts: ({ header }) => <ScatterView header={retold(header)} />,
 };
 
 function View({ store }: { store: Store }) {

@@ -1,132 +1,35 @@
-"""Circuits whose story is known get the verdict that is known, and the regions partition the plane."""
+"""Verifications on every family: what they measure, over pairs, what they cost, and what they refuse."""
 
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import attrib_widgets as aw
 from attrib_widgets.analysis.experiments.cells import Cell, RunDonor, parts_of
 from attrib_widgets.analysis.verdicts.backups import repair
-from attrib_widgets.analysis.verdicts.regions import Thresholds, Verdict, verdict, within
+from attrib_widgets.analysis.verdicts.findings import OTHERS, SPARED
+from attrib_widgets.analysis.verdicts.table import VERDICTS
+from attrib_widgets.analysis.verdicts.verify import planned
 from attrib_widgets.model.running.worker import Job
+from attrib_widgets.model.tracing.edits import Edit
 from fixtures import causal_circuits as cc
-from fixtures import circuits, families
-
-number = st.floats(-3, 3, allow_nan=False)
+from fixtures import families
 
 
 def load(build):
     return aw.load(build(), tokenizer=cc.tokenizer())
 
 
-def clean_gap(*outputs):
-    """Metric of the answer where the output holds these lengths of it, clean minus corrupted (it holds another)."""
-    return cc.logit(*outputs) - cc.logit(0.0, *outputs)
+@pytest.fixture(scope="module")
+def demo():
+    return aw.load("demo")
 
 
-# -- the regions ---------------------------------------------------------------------------------------------------
-@settings(max_examples=400, deadline=None)
-@given(number, number, number, st.floats(0.01, 0.3), st.floats(0.05, 0.5))
-def test_every_point_has_exactly_one_verdict(d, n, s, tau, low):
-    """The rules of the design, each written out by itself: exactly one of them holds, and it is the one returned."""
-    at = Thresholds(tau=tau, redundant=low)
-    small = abs(d) < tau
-    up, down = d >= tau, d <= -tau
-    ratio = n / d if not small else 0.0
-    rules = {
-        Verdict.NO_EFFECT: small and abs(n) < tau and abs(s) < tau,
-        Verdict.MEDIATOR: small and (abs(n) >= tau or abs(s) >= tau),
-        Verdict.SOLE_PATH: up and n > -tau and at.sole <= ratio <= at.mediates,
-        Verdict.SOLE_PATH_AND_MEDIATES: up and ratio > at.mediates,
-        Verdict.PARTLY_REPLACED: up and n > -tau and at.redundant <= ratio < at.sole,
-        Verdict.REDUNDANT: up and n > -tau and ratio < at.redundant,
-        Verdict.SUPPRESSION: down and n < tau and n <= -at.suppression * abs(d),
-        Verdict.COMPENSATED: down and n < tau and n > -at.suppression * abs(d),
-        Verdict.OPPOSED: (up and n <= -tau) or (down and n >= tau),
-    }
-    holding = [v for v, holds in rules.items() if holds]
-    found = verdict(d, n, s, at)
-    near = min(abs(ratio - r) for r in (at.sole, at.mediates, at.redundant, at.suppression)) < 1e-9
-    assert len(holding) == 1 or near, f"({d}, {n}, {s}) is in {holding}"
-    assert found in holding or near
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.tuples(number, number), st.tuples(number, number), st.tuples(number, number), st.data())
-def test_an_interval_reaches_every_verdict_inside_it(d, n, s, data):
-    reached = within(d, n, s)
-    point = [data.draw(st.floats(min(x), max(x))) for x in (d, n, s)]
-    if verdict(*point) not in reached:  # only a sliver between two slanted borders may be missed by the cut points
-        jitter = [verdict(point[0] + e, point[1] + f, point[2]) for e in (-0.05, 0, 0.05) for f in (-0.05, 0, 0.05)]
-        assert set(jitter) & set(reached)
-
-
-def test_a_region_that_no_corner_of_the_box_touches_is_reached():
-    """Along a wide interval of the direct share, with the damage known: sole path lies between n / 1.25 and n / 0.8."""
-    assert Verdict.SOLE_PATH in within((0.0, 3.0), (1.0, 1.0), (0.0, 0.0))
-
-
-# -- circuits ------------------------------------------------------------------------------------------------------
-def test_mediator():
-    """The previous-token head writes nothing to the answer, which is gone without it."""
-    model = aw.load(circuits.induction(), tokenizer=circuits.tokenizer())
-    v = aw.verify(aw.attribute(model.run(circuits.PROMPT), "w11"), "w3 w8 w11 w2 w9 w7")
-    assert v["L0H0"].verdict is Verdict.MEDIATOR
-    assert v["L0H0"].direct == pytest.approx(0.0, abs=1e-6)
-    assert v["L0H0"].sufficiency == pytest.approx(1.0, abs=1e-4)
-    assert "total" in v["L0H0"].lists
-    assert v["L1H3"].verdict is Verdict.NO_EFFECT
-    assert v["L1H2"].direct == pytest.approx(-circuits.COPY["L1H2"] / -4.0, abs=1e-3)
-
-
-def test_redundant_with_its_backup_named():
-    v = aw.verify(aw.attribute(load(cc.backup).run(cc.CLEAN), cc.ANSWER), cc.CORRUPTED)
-    found = v["L0H0"]
-    assert found.verdict is Verdict.REDUNDANT
-    assert found.direct == pytest.approx(1.0, abs=5e-3) and found.necessity == pytest.approx(0.0, abs=5e-3)
-    assert [str(c) for c, _ in found.backups] == ["L1H0"]
-    # the backup writes two of the answer where before it wrote two of the first token
-    assert found.backups[0][1] == pytest.approx(cc.READ * 2.0 / cc.scale(2.0, 2.0), rel=1e-2)
-    assert found.confirmed and found.unbacked == pytest.approx(1.0, abs=1e-2)
-    assert found.erasers == []
-    assert v["L1H0"].verdict is Verdict.NO_EFFECT
-
-
-def test_what_is_made_up_in_part():
-    """The backup writes half of what the copying head wrote: nothing is said of where that head had it from."""
-    v = aw.verify(aw.attribute(load(lambda: cc.backup(1.0)).run(cc.CLEAN), cc.ANSWER), cc.CORRUPTED)
-    found = v["L0H0"]
-    assert found.necessity / found.direct == pytest.approx(0.5, abs=0.05)
-    assert str(found) == "L0H0: partly replaced: part of its loss is made up"
-    assert [str(c) for c, _ in found.backups] == ["L1H0"] and found.confirmed and "earlier" not in found.evidence
-
-
-def test_suppression():
-    v = aw.verify(aw.attribute(load(cc.suppression).run(cc.CLEAN), cc.ANSWER), cc.CORRUPTED)
-    for head, weight in {"L0H0": 3.0, "L0H1": 2.0, "L1H0": -2.0}.items():
-        assert v[head].direct == pytest.approx(weight / 3.0, abs=5e-3)
-        assert v[head].necessity == pytest.approx(weight / 3.0, abs=1e-2)
-    assert v["L0H0"].verdict is Verdict.SOLE_PATH and v["L1H0"].verdict is Verdict.SUPPRESSION
-
-
-def test_erased_contributions_are_not_needed():
-    """Most of what L0H0 wrote is erased: its damage is what is left, and the eraser is named."""
-    v = aw.verify(aw.attribute(load(cc.erasure).run(cc.CLEAN), cc.ANSWER), cc.CORRUPTED)
-    left = 2.0 * (1 - cc.ERASED)
-    assert v["L0H0"].direct == pytest.approx(2.0 / (left + 1.0), abs=5e-3)
-    assert v["L0H0"].necessity == pytest.approx(left / (left + 1.0), abs=5e-3)
-    assert v["L0H0"].verdict is Verdict.REDUNDANT
-    assert [str(c) for c in v["L0H0"].erasers] == ["L1H0"]
-    assert "erases less" in v["L0H0"].evidence
-    assert v["L1H0"].verdict is Verdict.SUPPRESSION and v["L1H1"].verdict is Verdict.SOLE_PATH
-
-
-# -- identities on every family --------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def pair(family_model):
     def make(name):
@@ -142,25 +45,58 @@ def pair(family_model):
 
 
 @pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS)
-def test_direct_shares_sum_to_one(pair, name):
-    _, clean, corrupted, token = pair(name)
-    a, b = aw.attribute(clean, token), aw.attribute(corrupted, token)
-    total = sum(a[c] for c in a.components) - sum(b[c] for c in b.components)
-    assert total / (a.actual - b.actual) == pytest.approx(1.0, abs=1e-4)
-    v = aw.verify(a, corrupted, top=30, backups=False)
-    heads_and_mlps = sum(f.direct for f in v.findings)
-    rest = sum(a[c] - b[c] for c in a.components if c.kind not in ("head", "mlp")) / (a.actual - b.actual)
-    assert heads_and_mlps + rest == pytest.approx(1.0, abs=1e-4)
-
-
-@pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS)
-def test_damage_and_recovery_are_those_of_patching(pair, name):
+def test_the_four_numbers_are_those_of_patching(pair, name):
     model, clean, corrupted, token = pair(name)
-    v = aw.verify(aw.attribute(clean, token), corrupted, top=4)
+    v = aw.verify(aw.attribute(clean, token), corrupted, against=(), top=4, backups=False)
+    parts = [f.component for f in v.findings]
+    for way, total, direct in (("noise", "necessity", "direct"), ("denoise", "sufficiency", "direct_back")):
+        p = aw.patch(model, clean, corrupted, token, components=parts, direction=way)
+        assert [getattr(f, total) for f in v.findings] == pytest.approx(p.values.tolist(), abs=1e-5)
+        if not model.check.scores_ok:
+            continue
+        alone = aw.path_patch(model, clean, corrupted, token, senders=parts, mlps="freeze", direction=way)
+        assert [getattr(f, direct) for f in v.findings] == pytest.approx(alone.values.tolist(), abs=1e-4)
+    (last,) = [f for f in v.findings if f.component == aw.component(f"L{model.n_layers - 1}.mlp")] or [v.findings[0]]
+    if last.component.kind == "mlp" and last.component.layer == model.n_layers - 1:
+        assert (last.direct, last.direct_back) == pytest.approx((last.necessity, last.sufficiency), abs=1e-4)
     for f in v.findings:
-        for direction, value in (("noise", f.necessity), ("denoise", f.sufficiency)):
-            p = aw.patch(model, clean, corrupted, token, components=[f.component], direction=direction)
-            assert float(p.values[0]) == pytest.approx(value, abs=1e-5)
+        assert f.bar == pytest.approx(v.attributions[0][f.component])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gemma2", "mixtral"])
+def test_the_others_are_patched_together(pair, name):
+    model, clean, corrupted, token = pair(name)
+    v = aw.verify(aw.attribute(clean, token), corrupted, against=(), top=3)
+    (others,) = [g for g in v.groups if g.kind == OTHERS]
+    named = {f.component for f in v.findings if f.named}
+    every = model.n_layers * (model.n_heads + 1)
+    assert named.isdisjoint(others.parts) and len(named) + len(others.parts) == every
+    for way, value in (("noise", others.necessity), ("denoise", others.sufficiency)):
+        p = aw.patch(model, clean, corrupted, token, components=[others.parts], direction=way)
+        assert float(p.values[0]) == pytest.approx(value, abs=1e-5)
+    assert others.then and f"all others together ({len(others.parts)})" in repr(v)
+
+
+def test_what_it_costs(demo):
+    """At most 1.6 times the rows of patching every part both ways, and three passes more; single parts a few rows."""
+    run = demo.run("The capital of France is")
+    for target in (" Paris", aw.logit_diff(" Paris", " Berlin")):
+        v = aw.verify(aw.attribute(run, target), "The capital of Germany is")
+        patched = [v.effects[way].cost for way in ("noise", "denoise")]
+        assert v.cost.naive <= 1.6 * sum(c.naive for c in patched)
+        assert v.cost.forwards <= sum(c.forwards for c in patched) + 3
+        assert v.cost.naive <= planned(v.attributions[0], 10)
+    one = aw.verify(aw.attribute(run, " Paris"), "The capital of Germany is", against=(), components="L1.mlp", top=0)
+    assert one.cost.naive <= planned(one.attributions[0], 0, 1) == 7 and one.cost.forwards <= 5
+    assert one["L1.mlp"].word == "little alone" and one.title() == "L1.mlp: little alone"
+    other = one.effects["noise"].pairs[0][1]
+    mean = torch.cat([r.record.mlp_out[1][1:] for r in (run, other)]).mean(0)
+    last = run.n_positions - 1
+    without = run.edited([Edit("mlp", 1, tuple(range(1, last + 1)), mean.expand(last, -1))])
+    token = demo.single_token(" Paris")
+    share = float(run.logits()[token] - without.logits()[token]) / one.gap
+    assert one["L1.mlp"].measured.values["mean"] == pytest.approx(share, abs=1e-5) and share > 0.2
+    assert "it may matter, but for both alike" in one["L1.mlp"].remarks[0]
 
 
 @pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS)
@@ -182,13 +118,17 @@ def test_the_change_of_an_ablated_run_splits_exactly(pair, name):
 def test_pairs_have_intervals(pair):
     _, clean, corrupted, token = pair("gpt2")
     model = clean.model
-    others = [[(i + k) % 300 if n in (2, 3) else i for n, i in enumerate(clean.ids)] for k in (11, 31, 57)]
+    more = (11, 31, 57, 71, 90, 101, 113)
+    others = [[(i + k) % 300 if n in (2, 3) else i for n, i in enumerate(clean.ids)] for k in more]
     runs = [model.run(o) for o in others]
-    v = aw.verify([aw.attribute(clean, token)] * 4, [corrupted, *runs])
-    assert v.pairs == 4 and "n = 4 pairs" in repr(v)
+    v = aw.verify([aw.attribute(clean, token)] * 8, [corrupted, *runs], against=())
+    assert v.pairs == 8 and "n = 8 pairs of prompts" in repr(v)
     one = aw.verify(aw.attribute(clean, token), corrupted)
-    assert not any(f.borderline for f in one.findings) and "n = 1 pair" in repr(one)
-    assert set(v.to_dataframe().columns) >= {"component", "direct", "damage", "recovery", "verdict", "borderline"}
+    assert "n = 1 pair" in repr(one)
+    frame = v.to_dataframe()
+    assert set(frame.columns) >= {"component", "bar", "damage", "direct_damage", "verdict", "sentence", "borderline"}
+    assert all(text.startswith("another answer in ") and text.endswith(" of 8") for text in frame["answer"])
+    assert any("the intervals over pairs reach" in text for text in frame["remarks"][frame["borderline"]])
 
 
 def test_pairs_share_a_target_and_a_place(pair):
@@ -213,8 +153,8 @@ def test_pairs_of_different_lengths_are_read_at_their_ends(pair):
     model = clean.model
     longer = [model.run([7, 9, *r.ids]) for r in (clean, corrupted)]
     ones = [aw.attribute(r, token) for r in (clean, longer[0])]
-    both = aw.verify(ones, [corrupted, longer[1]], top=3)
-    each = [aw.verify(a, c, top=3) for a, c in zip(ones, (corrupted, longer[1]), strict=True)]
+    both = aw.verify(ones, [corrupted, longer[1]], against=(), top=3)
+    each = [aw.verify(a, c, against=(), top=3) for a, c in zip(ones, (corrupted, longer[1]), strict=True)]
     assert both.gap == pytest.approx(sum(v.gap for v in each) / 2, abs=1e-6)
     assert float(both.effects["noise"].gap.mean()) == pytest.approx(both.gap, abs=1e-4)
     for way in ("noise", "denoise"):
@@ -226,7 +166,7 @@ def test_candidates_by_estimate_when_exact_is_too_dear(pair):
     _, clean, corrupted, token = pair("llama")
     a = aw.attribute(clean, token)
     exact, cheap = aw.verify(a, corrupted, top=3), aw.verify(a, corrupted, top=3, exact_up_to=0)
-    assert "attribution patching" in cheap.notes[0]
+    assert any("chosen by attribution patching" in note for note in cheap.notes)
     assert len(cheap.effects["noise"].cells) < len(exact.effects["noise"].cells)
     for f in cheap.findings:
         if f.component in [g.component for g in exact.findings]:
@@ -272,3 +212,45 @@ def test_one_name_will_do(name):
     patched = aw.patch(a.model, a.run, cc.CORRUPTED, cc.ANSWER, components=name)
     assert patched.labels == ["L1H0"]
     assert len(aw.ablate(a.model, a.run, cc.ANSWER, components=name).labels) == 1
+
+
+def test_the_readme_tells_its_example_as_it_is(demo):
+    """The words and numbers that README prints of its own call."""
+    text = (Path(__file__).parents[3] / "README.md").read_text()
+    a = aw.attribute(demo.run("The capital of France is"), " Paris")
+    v = aw.verify(a, corrupted="The capital of Germany is")
+    assert f"v.title()            # {v.title()}\n" in text and f"# {v['L4.mlp']}\n" in text
+    assert f"# {v['L4.mlp'].then}: what the model says without it" in text
+    told = {word for row in re.findall(r"^\| ([a-z ,]+) \|", text, re.M) for word in row.split(", ")}
+    assert {row.word for row in VERDICTS} <= told
+    plain = aw.verify(a, corrupted="The capital of Germany is", against=())
+    (missed,) = [g for g in plain.groups if g.kind == SPARED]
+    assert len(missed.parts) == 8 and missed.then.startswith("·Berlin 98 %")
+
+
+def test_the_question_is_the_answer_against_that_of_the_other_prompt(demo):
+    a, other = aw.attribute(demo.run("The capital of France is"), " Paris"), "The capital of Germany is"
+    v, named, plain = (aw.verify(a, other, top=2, **more) for more in ({}, {"against": " Berlin"}, {"against": ()}))
+    assert v.gap == pytest.approx(named.gap) and v.title() == named.title() and v.labels == named.labels
+    assert v.notes[0].startswith("against ·Berlin, the answer to the other prompt") and "minus “·Berlin”" in v.rule
+    assert plain.gap == pytest.approx(
+        float(v.effects["noise"].pairs[0][0].logits()[demo.single_token(" Paris")]) - 9.894, abs=1e-2
+    )
+    share = sum(r.logits().mean() * sign for r, sign in zip(plain.effects["noise"].pairs[0], (1, -1), strict=True))
+    told = f"{100 * float(share) / plain.gap:.0f} % of this gap is common to all tokens"
+    assert plain.notes[0].startswith(told) and not any("common to all" in note for note in v.notes)
+    alike = aw.verify(a, "A capital of France is", top=1)
+    assert alike.notes[0] == "both prompts are answered by ·Paris: there is no rival"
+    assert "minus" not in alike.rule
+    for target in (aw.log_prob(" Paris"), aw.logit(" Paris").centered(), aw.logit_diff(" Paris", " Rome")):
+        same = aw.verify(aw.attribute(a.run, target), other, top=1)
+        assert same.attributions[0].target == target, "no rival where none is missing"
+    clean, more = (
+        ["The capital of France is", "The capital of Spain is"],
+        ["The capital of Germany is", "The capital of Italy is"],
+    )
+    both = aw.verify([aw.attribute(demo.run(c), " Paris") for c in clean], more, top=1)
+    assert [a.target.against for a in both.attributions] == [
+        (demo.single_token(" Berlin"),),
+        (demo.single_token(" Rome"),),
+    ]

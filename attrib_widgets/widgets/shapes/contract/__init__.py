@@ -19,6 +19,7 @@ from .experiments import (
     Region,
     Testable,
     Tested,
+    Together,
     Verdicts,
     VerdictsHeader,
 )
@@ -127,6 +128,7 @@ __all__ = [
     "Target",
     "Testable",
     "Tested",
+    "Together",
     "Trace",
     "TraceHeader",
     "Traits",

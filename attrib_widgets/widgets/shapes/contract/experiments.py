@@ -9,17 +9,38 @@ if TYPE_CHECKING:
 
 
 class Finding(TypedDict):
-    """The verdict on one component: shares of the gap, a word, and what stands behind it."""
+    """The verdict on one component: a word, sentences as the table of verdicts has them, and shares of the gap."""
 
     id: str
+    #: direct damage, damage, recovery, direct recovery
     d: float
     damage: float
     recovery: float
+    back: float | None
     word: str
-    plain: str
-    borderline: list[str]
+    #: the word as it fits beside a bar
+    chip: str
+    #: the word and its sentence
+    told: str
+    #: what else may be said
+    remarks: list[str]
+    #: what the model says without it
+    then: str
+    #: the rule behind the word, with its numbers
+    decided: str
+    #: another word is within reach
+    borderline: bool
+    #: its word says that it does something
+    named: bool
     lists: list[str]
-    evidence: str
+
+
+class Together(TypedDict):
+    """Parts that were out at once."""
+
+    name: str
+    told: str
+    then: str
 
 
 class Verdicts(TypedDict):
@@ -28,14 +49,17 @@ class Verdicts(TypedDict):
     #: the number of the question that they answer
     question: NotRequired[int]
     title: str
-    #: pairs of prompts
-    n: int
+    #: how many pairs of prompts, in words
+    pairs: str
+    #: what the shares are of, and from where a word is used
     rule: str
     tau: float
     gap: float
-    unit: str
+    #: how much the direct effects add up to
+    shared: str
     cost: str
     notes: list[str]
+    together: list[Together]
     findings: list[Finding]
 
 
@@ -60,11 +84,10 @@ class Tested(TypedDict):
 
 
 class Ablated(TypedDict):
-    """The answer without one part, which needs no second prompt."""
+    """The answer without one part, which needs no second prompt, and what that is worth."""
 
-    base: float
-    change: float
-    unit: str
+    told: str
+    note: str
 
 
 class EstimatesHeader(TypedDict):

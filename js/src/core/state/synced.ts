@@ -5,7 +5,7 @@
  */
 import { batch, computed, signal } from "@preact/signals";
 import type { Heard, Model } from "../host/host";
-import { renamedPart } from "../host/legacy";
+import { renamedPart, retold } from "../host/legacy";
 import { Client } from "../host/protocol";
 import { decode } from "../host/wire";
 import type { Options, Verdicts } from "../types";
@@ -100,7 +100,7 @@ export abstract class Synced {
 
   #readTested(): void {
     const told = this.#model.get("tested") as Verdicts | undefined;
-    this.lab.told.value = told?.findings && told.question === this.reading.peek()?.header.question ? told : null;
+    this.lab.told.value = told?.findings && told.question === this.reading.peek()?.header.question ? retold(told) : null;
   }
 
   #readState(): void {

@@ -46,6 +46,7 @@ function Finding() {
   const reading = store.reading.value;
   if (!reading) return null;
   const hidden = store.hides("values");
+  const tested = store.lab.told.value;
   const { kind, model, notes, better, target, finding } = reading.header;
   return (
     <div class="aw-finding">
@@ -54,6 +55,8 @@ function Finding() {
           <>
             Which parts wrote <TargetName />?
           </>
+        ) : tested ? (
+          tested.title
         ) : (
           <>
             {finding.names.join(" and ")} {finding.text} for {reading.inner ? `the ${target.phrase}` : <TargetName />}
@@ -67,6 +70,11 @@ function Finding() {
           </button>
         ))}
       </div>
+      {tested && !hidden && (
+        <p class="aw-sub" data-part="observed">
+          Observed: {finding.names.join(" and ")} {finding.text} for {reading.inner ? `the ${target.phrase}` : <TargetName />}.
+        </p>
+      )}
       <Mark />
       {model.reason && (
         <p class="aw-sub" data-part="coarse">

@@ -6,7 +6,6 @@ import { signed } from "../../core/maths/format";
 import { largest } from "../../core/maths/geometry";
 import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
-import { sentence } from "./verdict";
 import { Sum } from "./waterfall";
 
 interface Spot {
@@ -119,7 +118,7 @@ export function ComponentMap() {
         {told && (
           <>
             <b>{told.id}</b> {reading.signed(told.value)} {unit}
-            {verdict && `; ${sentence(verdict)}`}
+            {verdict && `; ${verdict.told}`}
           </>
         )}{" "}
         <span class="aw-quiet">Blue adds, orange takes away; click to open.</span>

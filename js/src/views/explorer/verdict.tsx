@@ -1,7 +1,5 @@
 /** From observation to experiment: the button that tests, the question for a second prompt, and the verdict with its numbers. */
-import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { digitsFor, plain, signed } from "../../core/maths/format";
 import { NEEDS_KERNEL } from "../../core/state/answers";
 import { TOP } from "../../core/state/lab";
 import type { Finding, Row, Verdicts } from "../../core/types";
@@ -10,17 +8,14 @@ import { useView } from "../parts/context";
 
 const forwards = (n: number) => `${n} forward${n === 1 ? "" : "s"}`;
 
-/** "sole path, and mediates" is too long for a bar. */
-export const short = (word: string) => word.replace(", and mediates", " +").replace("suppression, ", "");
-
-export const sentence = (f: Finding) => `${f.word}: ${f.plain}${f.borderline.length ? ` (borderline: ${f.borderline.join(", ")})` : ""}`;
-
 export function Chip({ of }: { of: Finding }) {
   return (
-    <span class="aw-verdict" data-word={of.word} title={sentence(of)}>
-      {short(of.word)}
-      {of.borderline.length > 0 && "?"}
-      <span class="aw-sr">: {of.plain}</span>
+    <span class="aw-verdict" data-word={of.word} data-named={of.named} title={of.told}>
+      <span aria-hidden="true">
+        {of.chip}
+        {of.borderline && "?"}
+      </span>
+      <span class="aw-sr">{of.told}</span>
     </span>
   );
 }
@@ -37,13 +32,7 @@ export function Mark() {
     <>
       <p class="aw-sub" data-part="mark">
         Direct contributions{reading.unit}; click one to open it.{" "}
-        {told && !store.hides("values") ? (
-          <>
-            <b>Tested:</b> {told.title} ({pairs(told)}). The other bars are observed, not tested.
-          </>
-        ) : (
-          "Observed, not yet tested: a high bar is a suspect, not a cause."
-        )}{" "}
+        {told && !store.hides("values") ? `Tested: ${told.pairs}. The other bars are observed, not tested.` : "Observed, not yet tested: a high bar is a suspect, not a cause."}{" "}
         {test && !test.never && !store.hides("values") && !told?.findings.some((f) => f.lists.includes("direct")) && <TestButton of={TOP} name={`Test the top ${test.top === 10 ? "ten" : test.top}`} cost={`≤ ${forwards(test.all)}`} />}
       </p>
       <Under of={TOP} />
@@ -88,7 +77,7 @@ export function TestThis({ row }: { row: Row }) {
   const test = store.reading.value?.header.test;
   if (!test || store.hides("values") || (test.kinds.length > 0 && !test.kinds.includes(row.kind))) return null;
   if (store.lab.of(row.id)) return <Chip of={store.lab.of(row.id) as Finding} />;
-  return <TestButton of={row.id} name="Test this" cost={forwards(test.one)} />;
+  return <TestButton of={row.id} name="Test this" cost={`≤ ${forwards(test.one)}`} />;
 }
 
 /** Under the detail's first sentence: the test while it runs, and what it found. */
@@ -96,61 +85,67 @@ export function Tested({ row }: { row: Row }) {
   const { store } = useView();
   const found = store.lab.of(row.id);
   const told = store.lab.told.value;
-  const value = store.reading.value?.value(row.id) ?? 0;
   const out = store.lab.ablated.value[row.id];
   return (
     <>
       <Under of={row.id} />
       {out && !store.hides("values") && (
         <p class="aw-found" data-part="ablated">
-          <b>
-            Without {row.id} (set to zero) it is {plain(out.base + out.change, digitsFor(out.base))} instead of {plain(out.base, digitsFor(out.base))}:{" "}
-            {signed(out.change, digitsFor(out.base))} {out.unit}
-          </b>
-          <span class="aw-quiet aw-small"> The smaller experiment, n = 1: zero is further off than anything the model has seen. A verdict needs a second prompt.</span>
+          <b>{out.told}.</b> <span class="aw-quiet aw-small">{out.note}</span>
         </p>
       )}
-      {found && told && !store.hides("values") && (
-        <Evidence of={found} all={told}>
-          {Math.abs(found.d) < told.tau && Math.abs(value) >= told.tau * Math.abs(told.gap) && (
-            <p class="aw-small">
-              Its direct {store.reading.value?.signed(value)} is much the same in both prompts
-              {Math.max(Math.abs(found.damage), Math.abs(found.recovery)) < told.tau && ": what they differ in is not what it writes, and another comparison may say more"}.
-            </p>
-          )}
-        </Evidence>
-      )}
+      {found && told && !store.hides("values") && <Evidence of={found} all={told} />}
     </>
   );
 }
 
-/** The three numbers behind a verdict, its evidence, and the rule. */
-export function Evidence({ of, all, children }: { of: Finding; all: Verdicts; children?: ComponentChildren }) {
+/** The sentence of a verdict, the four numbers behind it, and on demand the rule. */
+export function Evidence({ of, all }: { of: Finding; all: Verdicts }) {
   const rows = [
-    { key: "d", label: "direct", title: "its direct contribution, as a share of the gap: observed", value: of.d },
     { key: "n", label: "damage", title: "the share of the gap that goes when the comparison's output takes its place", value: of.damage },
+    { key: "d", label: "· directly", title: "the same, if only the logits read that: all else is held as it was", value: of.d },
     { key: "s", label: "recovery", title: "the share of the gap that comes back when its output is put into the comparison", value: of.recovery },
+    ...(of.back === null ? [] : [{ key: "b", label: "· directly", title: "the same, if only the logits read that: all else is held as it was", value: of.back }]),
   ];
   return (
     <div class="aw-found" data-part="verdict">
       <p>
-        <b>{of.word}</b>: {of.plain}. <span class="aw-quiet">{pairs(all)}</span>
-        {of.borderline.length > 0 && <span class="aw-quiet">, borderline: {of.borderline.join(", ")}</span>}
+        <b>{of.told}.</b>
       </p>
-      <Bars label={`The verdict on ${of.id}, in shares of the gap`} rows={rows} scale={[0, 1, of.d, of.damage, of.recovery]} />
-      {children}
-      {of.evidence && <p class="aw-small">{of.evidence}.</p>}
-      <p class="aw-quiet aw-small">
-        Shares of the gap of {plain(all.gap, digitsFor(all.gap))} {all.unit} between the two prompts: written directly; lost without it; back with it alone. Rule: {all.rule}. {all.cost}.
-      </p>
-      {all.notes.map((note) => (
-        <p class="aw-quiet aw-small">{note}</p>
-      ))}
+      {of.then && <p data-part="then">{of.then}.</p>}
+      <Bars label={`The verdict on ${of.id}, in shares of the gap`} rows={rows} scale={[0, 1, ...rows.map((r) => r.value)]} />
+      {of.remarks.length > 0 && (
+        <ul class="aw-small aw-remarks">
+          {of.remarks.map((remark) => (
+            <li>{remark}</li>
+          ))}
+        </ul>
+      )}
+      <details class="aw-small" data-part="decided">
+        <summary>How was this decided?</summary>
+        <ul>
+          {[of.decided, all.pairs, all.rule, all.shared, ...all.notes, all.cost].filter(Boolean).map((text) => (
+            <li>{text}</li>
+          ))}
+        </ul>
+      </details>
     </div>
   );
 }
 
-const pairs = ({ n }: Verdicts) => `n = ${n} pair${n === 1 ? "" : "s"} of prompts`;
+/** What was found of several parts at once. */
+export function Together({ of }: { of: Verdicts }) {
+  if (!of.together.length) return null;
+  return (
+    <ul class="aw-small aw-together" data-part="together" aria-label="Parts that were out at once">
+      {of.together.map(({ name, told, then }) => (
+        <li>
+          <b>{name}</b>: {told}.{then && ` ${then}.`}
+        </li>
+      ))}
+    </ul>
+  );
+}
 
 /** What belongs to a test that is on its way: progress, what went wrong, the question for a second prompt. */
 function Under({ of }: { of: string }) {

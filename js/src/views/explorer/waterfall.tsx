@@ -8,7 +8,7 @@ import type { ExplorerHeader } from "../../core/types";
 import { Await, Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { pressed, useRoving } from "../parts/roving";
-import { Chip, sentence } from "./verdict";
+import { Chip, Together } from "./verdict";
 
 const TOP = 13;
 /** Total effects that keep a row in sight: so many, if they are at least this share of the gap. */
@@ -33,7 +33,7 @@ export function Waterfall() {
   // The open component is never among the others, nor is one that acts through other parts.
   const kept = (i: number, at: number) => {
     const id = reading?.header.rows[i]?.id ?? "";
-    return expanded || at < TOP || id === open || large.has(i) || (lab.of(id)?.word ?? "no effect") !== "no effect";
+    return expanded || at < TOP || id === open || large.has(i) || lab.of(id)?.named;
   };
   const shown = indices.filter(kept);
   const rest = indices.filter((i, at) => !kept(i, at));
@@ -148,6 +148,7 @@ export function Waterfall() {
       )}
       <Sum bar={{ left: pct(Math.min(chart.zero, chart.total)), width: pct(Math.abs(chart.total - chart.zero)) }} />
       {told && <ReadOut id={lab.of(at) ? at : open} />}
+      {told && <Together of={told} />}
       <Legend />
     </div>
   );
@@ -172,7 +173,7 @@ function ReadOut({ id }: { id: string }) {
     <p class="aw-readout" data-part="told" aria-live="polite">
       {found ? (
         <>
-          <b>{id}</b> {sentence(found)}
+          <b>{id}</b> {found.told}
         </>
       ) : (
         <span class="aw-quiet">Point at a verdict to read it in words.</span>

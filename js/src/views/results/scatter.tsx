@@ -2,13 +2,13 @@
 import { share } from "../../core/maths/format";
 import { ticks } from "../../core/maths/geometry";
 import type { VerdictsHeader } from "../../core/types";
-import { Chip, Evidence, sentence, short } from "../explorer/verdict";
+import { Chip, Evidence, Together } from "../explorer/verdict";
 import { useView } from "../parts/context";
 import { pressed, useRoving } from "../parts/roving";
 
 export function ScatterView({ header }: { header: VerdictsHeader }) {
   const { store } = useView();
-  const { findings, window, lines, regions, tau } = header;
+  const { findings, window, lines, regions } = header;
   const [low, high] = window;
   const place = (v: number) => (100 * (v - low)) / (high - low);
   const pct = (v: number) => `${place(v)}%`;
@@ -22,7 +22,7 @@ export function ScatterView({ header }: { header: VerdictsHeader }) {
   return (
     <div class="aw-card aw-pad" data-part="verdicts">
       <h2 class="aw-headline">{header.title}</h2>
-      <p class="aw-sub">Across: what was observed, the direct share of the gap. Up: what the experiment found, the damage without it. Click a point.</p>
+      <p class="aw-sub">Across: direct damage, its write replaced for the logits alone. Up: damage, its write replaced for every part. Click a point.</p>
       <div class="aw-sides">
         <div>
           <div class="aw-plane" role="listbox" aria-label="Tested parts, the largest effects first" {...rove.list}>
@@ -33,7 +33,7 @@ export function ScatterView({ header }: { header: VerdictsHeader }) {
             </svg>
             {regions.map((r) => (
               <span class={`aw-region ${r.up ? "aw-upwards" : ""}`} aria-hidden="true" style={{ left: pct(r.d), bottom: pct(r.n) }}>
-                {short(r.word)}
+                {r.word}
               </span>
             ))}
             {marks.map((v) => (
@@ -48,7 +48,7 @@ export function ScatterView({ header }: { header: VerdictsHeader }) {
             ))}
             {findings.map((f, i) => {
               const spot = { x: place(f.d), y: place(f.damage) };
-              const large = Math.max(Math.abs(f.d), Math.abs(f.damage), Math.abs(f.recovery)) >= tau;
+              const large = f.named;
               const free = large && named.every((o) => Math.abs(o.x - spot.x) > 16 || Math.abs(o.y - spot.y) > 5);
               if (free) named.push(spot);
               return (
@@ -59,7 +59,7 @@ export function ScatterView({ header }: { header: VerdictsHeader }) {
                   data-id={f.id}
                   data-i={i}
                   aria-selected={i === chosen}
-                  title={`${f.id} ${sentence(f)}`}
+                  title={`${f.id} ${f.told}`}
                   tabIndex={rove.tabIndex(i)}
                   style={{ left: `${spot.x}%`, bottom: `${spot.y}%` }}
                   onClick={() => pick(f.id)}
@@ -68,7 +68,7 @@ export function ScatterView({ header }: { header: VerdictsHeader }) {
                   <span class={free || i === chosen ? "aw-name" : "aw-sr"}>{f.id}</span>
                   <span class="aw-sr">
                     {" "}
-                    {sentence(f)}; direct {share(f.d)}, damage {share(f.damage)}, recovery {share(f.recovery)}
+                    {f.told}; direct damage {share(f.d)}, damage {share(f.damage)}, recovery {share(f.recovery)}
                   </span>
                 </div>
               );
@@ -86,11 +86,12 @@ export function ScatterView({ header }: { header: VerdictsHeader }) {
             {findings.map((f) => (
               <li key={f.id}>
                 <button class="aw-brow aw-vrow" aria-current={f === found} onClick={() => pick(f.id)}>
-                  <span class="aw-name">{f.id}</span> <span class="aw-small">{f.plain}</span> <Chip of={f} />
+                  <span class="aw-name">{f.id}</span> <span class="aw-small">{f.then}</span> <Chip of={f} />
                 </button>
               </li>
             ))}
           </ul>
+          <Together of={header} />
         </div>
       </div>
     </div>

@@ -1,0 +1,144 @@
+"""Direct effects, measured: what the answer becomes when a part's write is replaced on its way to the read-out alone.
+
+Everything else is held as it was recorded; the write passes its own post-norm and multiplier, the final norm, the cap
+and the softmax, all of them live, and is read by the same metric as every other experiment. This is
+``path_patch(receivers="logits", mlps="freeze")`` without a forward pass: the final stream of the run is recorded, so a
+part costs one read-out. (The additive contribution of an attribution holds the norm's scale, and stops before a cap.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...model.identity.steady import steady
+from ...model.tracing.edits import Edit
+from ...words.errors import ComponentError
+from .cells import MIXED_SITES, Cell, RunDonor
+from .metrics import MetricLike, metric_of
+from .pairs import Cost, Direction, direction_of, ends_of, measured, name_of, unit_of
+from .patching import Patching
+
+if TYPE_CHECKING:
+    from ...model.model import Model
+    from ...model.run import Run
+
+#: What writes to the stream, by the site of an edit; the stream that enters layer 0 is the embedding's own write.
+_WRITERS: dict[str, Literal["attn", "mlp"]] = {"z": "attn", "attn": "attn", "mlp": "mlp"}
+
+
+@steady()
+def direct_cells(
+    pairs: Sequence[tuple[Run, Run]],
+    cells: Sequence[Cell],
+    targets: Sequence[MetricLike | None],
+    direction: Direction,
+    position: int,
+) -> Patching:
+    """The direct effect of every cell, as :func:`.patching.patch_cells` gives the total one.
+
+    ``values`` are shares of the gap: what is lost in the clean run (``"noise"``) or comes back in the corrupted one
+    (``"denoise"``). A cell that is not patched at the position of the metric has none.
+
+    Raises:
+        ComponentError: a cell that is a stream inside the model: what it holds was written by others.
+        TargetError: no such direction, a target that is several tokens here, or metrics of several units.
+    """
+    direction_of(direction)
+    patched = torch.zeros(len(pairs), len(cells), dtype=torch.float64)
+    ends = torch.zeros(2, len(pairs), dtype=torch.float64)
+    metrics = []
+    for i, ((clean, corrupted), target) in enumerate(zip(pairs, targets, strict=True)):
+        base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+        where = clean.position(position)
+        metric = metric_of(target, clean, where)
+        metrics.append(metric)
+        ends[:, i] = ends_of(metric, clean, corrupted, position)
+        donor = RunDonor(base, source)
+        arrived = reached(base, [_at_target(donor, c, where) for c in cells], where)
+        patched[i] = measured(metric, base, where, arrived)
+    done, where = torch.ones(len(cells), dtype=torch.bool), pairs[0][0].position(position)
+    args = (
+        list(pairs),
+        list(cells),
+        direction,
+        name_of(metrics),
+        unit_of(metrics),
+        where,
+        patched,
+        ends[0],
+        ends[1],
+        done,
+    )
+    return Patching(*args, Cost())
+
+
+def _at_target(donor: RunDonor, cell: Cell, target: int) -> list[Edit]:
+    """The writes of ``cell`` at the target position. Queries, keys and patterns elsewhere move them, too."""
+    if any(p.site in MIXED_SITES for p in cell.parts):
+        return donor.writes(cell)
+    return donor.writes(Cell(cell.parts, (target,))) if target in donor.positions(cell) else []
+
+
+@torch.no_grad()
+def reached(base: Run, rows: Sequence[Sequence[Edit]], target: int) -> Float[Tensor, "row d_model"]:
+    """What the final norm of ``base`` reads at ``target`` where each row's writes reach it and nothing else.
+
+    Raises:
+        ComponentError: a write that is no part's own.
+    """
+    rec, model = base.record, base.model
+    final = rec.streams[-1][target]
+    change = final.new_zeros(len(rows), len(final), dtype=torch.float32)
+    given: dict[tuple[Literal["attn", "mlp"], int], dict[int, Tensor]] = {}
+    mixed: dict[int, dict[int, Tensor]] = {}
+    for row, writes in enumerate(rows):
+        for w in writes:
+            if target not in w.positions:
+                continue
+            value = w.value[w.positions.index(target)].to(final.device)
+            if (w.site, w.layer) == ("pre", 0):
+                change[row] += value.float() - rec.streams[0][target].float()
+            elif w.site == "z":
+                z = mixed.setdefault(w.layer, {}).setdefault(row, rec.z[w.layer][target].float().clone())
+                start = (w.head or 0) * len(value)
+                z[start : start + len(value)] = value.float()
+            elif w.site == "layer":
+                change[row] += value.float() - rec.wrote(w.layer)[target].float()
+            elif w.site in _WRITERS:
+                given.setdefault((_WRITERS[w.site], w.layer), {})[row] = value.float()
+            else:
+                raise ComponentError(f"{w.site} of layer {w.layer} writes nothing of its own to the logits.")
+    for layer, found in mixed.items():
+        weight, out = model.out_weight(layer)[0], rec.attn_out[layer][target].float()
+        here = given.setdefault(("attn", layer), {})
+        for row, z in found.items():  # a whole layer that is written as well stands behind its heads
+            here.setdefault(row, out + (z - rec.z[layer][target].float()) @ weight)
+    for (sublayer, layer), values in given.items():
+        recorded = (rec.attn_out if sublayer == "attn" else rec.mlp_out)[layer][target]
+        moved = _let_out(model, sublayer, layer, recorded, torch.stack(list(values.values())))
+        change[list(values)] += moved
+    same = (change == 0).all(-1, keepdim=True)
+    return torch.where(same, final, (final.float() + change).to(final.dtype))
+
+
+def _let_out(
+    model: Model,
+    sublayer: Literal["attn", "mlp"],
+    layer: int,
+    recorded: Float[Tensor, "d_model"],
+    values: Float[Tensor, "row d_model"],
+) -> Float[Tensor, "row d_model"]:
+    """What replacing the sublayer's output by ``values`` adds to the stream: its post-norm live, and its multiplier."""
+    path = getattr(model.anatomy, f"{sublayer}_post_norm")
+    before = recorded.float()
+    if path is not None:
+        with model.quiet():
+            norm = model.module(path, layer)
+            values, before = (model.call(norm, x.to(recorded.dtype)).float() for x in (values, recorded[None]))
+    moved: Tensor = (values - before) * model.multiplier
+    return moved

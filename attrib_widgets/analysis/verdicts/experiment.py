@@ -1,0 +1,170 @@
+"""What all experiments of one verification share: the pairs, the metric, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+import torch
+
+from ...model.running.worker import Cancelled
+from ...model.tracing.edits import Edit
+from ...words.components import Component
+from ...words.targets import Target
+from ..attribution.attribution import Attribution
+from ..experiments.ablation import mean_donor
+from ..experiments.answers import Answer, answers, asked_token
+from ..experiments.cells import Cell, RunDonor, held, parts_of
+from ..experiments.direct import direct_cells
+from ..experiments.metrics import metric_of
+from ..experiments.pairs import Cost, Direction, ends_of, run_writes
+from ..experiments.patching import Patching, patch_cells
+from ..experiments.statistics import ratio_of_means
+
+if TYPE_CHECKING:
+    from ...model.model import Model
+    from ...model.run import Run
+    from ...model.running.worker import Job
+
+Key = TypeVar("Key", bound=Hashable)
+Row: TypeAlias = Callable[[RunDonor], "list[Edit]"]
+
+
+@dataclass
+class Effect:
+    """What one experiment did: a share of the gap, and what the model said then, a pair each."""
+
+    share: float
+    answers: list[Answer] = field(default_factory=list)
+
+
+@dataclass
+class Experiment:
+    """The pairs of one verification, and how they are measured."""
+
+    pairs: list[tuple[Run, Run]]
+    targets: list[Target]
+    first: Attribution
+    position: int
+    where: tuple[int, ...] | None
+    cost: Cost
+    job: Job | None
+    budget: int | None
+
+    @property
+    def model(self) -> Model:
+        """The model that ran."""
+        return self.first.model
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nothing more is to be begun."""
+        return self.job is not None and self.job.cancelled
+
+    def progress(self, done: int, total: int, note: str) -> None:
+        """Tell the job, if there is one."""
+        if self.job is not None:
+            with suppress(Cancelled):
+                self.job.progress(done, total, note)
+
+    def patch(self, cells: Sequence[Cell], direction: Direction, job: Job | None) -> Patching:
+        """Total effects, all pairs, one direction."""
+        return patch_cells(self.pairs, cells, self.targets, direction, self.position, job=job, budget=self.budget)
+
+    def direct(self, cells: Sequence[Cell], direction: Direction) -> Patching:
+        """Direct effects, all pairs, one direction."""
+        return direct_cells(self.pairs, cells, self.targets, direction, self.position)
+
+    def cell(self, parts: Sequence[Component]) -> Cell:
+        """These parts together, where the verification patches."""
+        return Cell(tuple(p for c in parts for p in parts_of(self.model, c)), self.where)
+
+    def swap(self, parts: Sequence[Component], at: tuple[int, ...] | None = None) -> Row:
+        """Their writes of the other run."""
+        cell = self.cell(parts)
+        return lambda donor: donor.writes(cell if at is None else Cell(cell.parts, at))
+
+    def mean(self, part: Component) -> Row:
+        """Its mean over the words of both prompts."""
+        cell = self.cell([part])
+        return lambda donor: mean_donor(donor.base, [donor.base, donor.source], pooled=True).writes(cell)
+
+    def measure(self, direction: Direction, rows: Mapping[Key, Row], note: str) -> dict[Key, Effect]:
+        """Damage or recovery of every row, and what the model says then: a sweep per pair. Rows that were not computed
+        because the job was cancelled are missing."""
+        if not rows or self.cancelled:
+            return {}
+        ends, patched, said, done = [], [], [], torch.ones(len(rows), dtype=torch.bool)
+        job = self.job and self.job.stage(0, len(rows), f"evidence: {note}")
+        for (clean, corrupted), target in zip(self.pairs, self.targets, strict=True):
+            base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
+            where = clean.position(self.position)
+            metric, donor = metric_of(target, clean, where), RunDonor(base, source)
+            ends.append(ends_of(metric, clean, corrupted, self.position))
+            writes = [row(donor) for row in rows.values()]
+            found = run_writes(base, writes, metric, self.position, self.cost, job, self.budget)
+            start = ends[-1][1 if direction == "denoise" else 0]
+            patched.append(found[0] - start if direction == "denoise" else start - found[0])
+            done &= found[1]
+            said.append(answers(self.model, found[2], asked_token(target, clean, where)))
+        gap = torch.stack(ends)[:, 0] - torch.stack(ends)[:, 1]
+        shares = ratio_of_means(torch.stack(patched), gap).tolist()
+        return {key: Effect(shares[i], [one[i] for one in said]) for i, key in enumerate(rows) if bool(done[i])}
+
+    def said(self) -> tuple[list[Answer], list[Answer]]:
+        """What the model answers to the clean and to the corrupted prompts."""
+        found: tuple[list[Answer], list[Answer]] = ([], [])
+        for pair, target in zip(self.pairs, self.targets, strict=True):
+            where = pair[0].position(self.position)
+            asked = asked_token(target, pair[0], where)
+            for r, told in zip(pair, found, strict=True):
+                told += answers(self.model, r.record.streams[-1][where][None], asked)
+        return found
+
+    def common(self, gap: float) -> float | None:
+        """The share of the gap that is common to all tokens: by how much their mean logit changes. None where a target
+        is no single logit, of which that is no part."""
+        if any(t.kind != "logit" or t.centre or t.against for t in self.targets):
+            return None
+        moved = 0.0
+        for clean, corrupted in self.pairs:
+            where = clean.position(self.position)
+            ends = torch.stack([r.record.streams[-1][where] for r in (clean, corrupted)])
+            means = self.model.read_out(ends)[1].double().mean(-1)
+            moved += float(means[0] - means[1]) / len(self.pairs)
+        return moved / gap
+
+    def changed(self) -> tuple[int, ...] | None:
+        """Where the prompts differ, if that is the same in all pairs; None where it is not, or parts are patched
+        elsewhere."""
+        places = {
+            tuple(i for i, (a, b) in enumerate(zip(clean.ids, corrupted.ids, strict=True)) if a != b)
+            for clean, corrupted in self.pairs
+        }
+        found = places.pop()
+        return found if not places and (self.where is None or set(found) <= set(self.where)) else None
+
+    def differs(self, part: Component) -> float:
+        """How far its writes in the two runs differ, in shares of their size: 0 where they are the same everywhere."""
+        most = 0.0
+        for clean, corrupted in self.pairs:
+            donor = RunDonor(clean, corrupted)
+            for place in parts_of(self.model, part):
+                at = list(donor.positions(Cell((place,), self.where)))
+                own, other = (_of(self.model, place, r)[at].float() for r in (clean, corrupted))
+                if at:
+                    size = float(torch.maximum(own.abs(), other.abs()).max())
+                    most = max(most, float((own - other).abs().max()) / size if size else 0.0)
+        return most
+
+
+def _of(model: Model, place: object, run: Run) -> torch.Tensor:
+    """What a place held, of its own head alone."""
+    value = held(run.record, place)  # type: ignore[arg-type]
+    head, layer = getattr(place, "head", None), getattr(place, "layer", 0)
+    if head is None:
+        return value
+    width = model.geometry[layer].d_head
+    return value[:, head * width : (head + 1) * width]
