@@ -22,6 +22,7 @@ from ...words.errors import AttribError, ComponentError
 from ...words.places import Place
 from ...words.several import named
 from ...words.targets import TokenSet, rather_than
+from ..experiments.answers import answers, asked_token
 from ..experiments.cells import Cell, RunDonor, cell, every_part
 from ..experiments.metrics import Metric, MetricLike, metric_of
 from ..experiments.pairs import (
@@ -37,7 +38,7 @@ from ..experiments.pairs import (
     unit_of,
 )
 from ..inputs import positions_in
-from .sets import EMBEDDING, Answer, Circuit, Kept, Side
+from .sets import EMBEDDING, Circuit, Kept, Side
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -112,12 +113,14 @@ def circuit(
     if any(c.positions is not None for c in chosen):
         check_one_length([run for run, _ in pairs])
     targets = targets_of(target, against, clean, left_out, first.model.single_token)
-    metrics, remarks = _questions(pairs, targets, position)
+    metrics, tokens, remarks = _questions(pairs, targets, position)
     name, unit, drops = name_of(metrics), unit_of(metrics), _drops(len(chosen), count, seed)
     cost, sides = Cost(), {}
     directions: tuple[Direction, Direction] = ("noise", "denoise")
     for direction in directions:
-        sides[direction] = _side(pairs, chosen, metrics, direction, drops, order, tau, position, cost, job, budget)
+        sides[direction] = _side(
+            pairs, chosen, metrics, tokens, direction, drops, order, tau, position, cost, job, budget
+        )
     every, where = len(universe(first.model)), first.position(position)
     labels = [_label(c) for c in chosen]
     args = (pairs, chosen, labels, sides, name, unit, where, every, order, seed, cost)
@@ -183,19 +186,20 @@ def _others(run: Run, parts: Sequence[Cell]) -> list[Cell]:
 
 def _questions(
     pairs: Sequence[tuple[Run, Run]], targets: Sequence[MetricLike | None], position: int
-) -> tuple[list[Metric], list[str]]:
-    """What is measured in every pair, and what is to be said of it."""
-    metrics, alike = [], []
+) -> tuple[list[Metric], list[int], list[str]]:
+    """What is measured in every pair, the token whose probability is told, and what is to be said of it."""
+    metrics, tokens, alike = [], [], []
     for i, ((clean, corrupted), asked) in enumerate(zip(pairs, targets, strict=True)):
         if asked is None:
             answer, rival = (run.top(1, position)[0].id for run in (clean, corrupted))
             asked = answer if answer == rival else rather_than(answer, rival)
             alike += [i] if answer == rival else []
         metrics.append(metric_of(asked, clean, clean.position(position)))
+        tokens.append(asked_token(asked, clean, clean.position(position)))
     if not alike:
-        return metrics, []
+        return metrics, tokens, []
     which = "both runs" if len(pairs) == 1 else f"both runs of {len(alike)} of the pairs"
-    return metrics, [f"{which} give the same answer, so there is no rival: its own logit is measured"]
+    return metrics, tokens, [f"{which} give the same answer, so there is no rival: its own logit is measured"]
 
 
 def _drops(count: int, halves: int, seed: int) -> list[tuple[int, ...]]:
@@ -227,6 +231,7 @@ def _side(
     pairs: Sequence[tuple[Run, Run]],
     parts: Sequence[Cell],
     metrics: Sequence[Metric],
+    tokens: Sequence[int],
     direction: Direction,
     drops: list[tuple[int, ...]],
     order: Order,
@@ -251,7 +256,7 @@ def _side(
         """Compute the sets that are not known yet."""
         new = [s for s in dict.fromkeys(sets) if s not in side.sets]
         patched, done = torch.zeros(len(pairs), len(new), dtype=torch.float64), torch.ones(len(new), dtype=torch.bool)
-        for i, ((a, b), metric) in enumerate(zip(pairs, metrics, strict=True)):
+        for i, ((a, b), metric, token) in enumerate(zip(pairs, metrics, tokens, strict=True)):
             base, source = (a, b) if direction == "noise" else (b, a)
             if job is not None and job.cancelled:
                 done[:] = False
@@ -262,9 +267,8 @@ def _side(
             patched[i] = measured(metric, base, position, swept.streams)
             done &= swept.done
             for s in {every, nothing.and_others()} & {s for s, ok in zip(new, swept.done.tolist(), strict=True) if ok}:
-                p = base.model.read_out(swept.streams[new.index(s)][None])[1][0].float().softmax(-1)
-                best = int(p.argmax())
-                side.answers.setdefault(s, []).append(Answer(base.model.token(best), float(p[best])))
+                told = answers(base.model, swept.streams[new.index(s)][None], token)
+                side.answers.setdefault(s, []).extend(told)
         side.sets += new
         side.patched, side.done = torch.cat([side.patched, patched], 1), torch.cat([side.done, done])
 

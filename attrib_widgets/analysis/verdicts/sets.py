@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ...result import Result, Table
 from ...words.places import Place
-from ...words.text import number, signed, visible
+from ...words.text import number, signed
+from ..experiments.answers import Answer
 from ..experiments.cells import Cell
 from ..experiments.pairs import Cost, Direction
 from ..experiments.statistics import between, counted, interval_of, ratio_of_means, said_of
@@ -43,17 +44,6 @@ class Kept:
     def and_others(self) -> Kept:
         """The same with everything outside the circuit."""
         return Kept(self.parts, True)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The likeliest next token and its probability, and the metric, once a set alone is in its own run."""
-
-    token: str
-    probability: float
-
-    def __str__(self) -> str:
-        return f"{visible(self.token)} {100 * self.probability:.0f} %"
 
 
 @dataclass(frozen=True)
