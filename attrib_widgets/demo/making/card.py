@@ -136,7 +136,7 @@ corrupted ones.
 
 Margin lost is direct, minus made up by others, minus by the norm. Only these few heads were tried, on these tasks. A
 circuit in which one head does back up another is built by hand in the tests of the repository: `backup` in
-`tests/fixtures/causal_circuits.py`, found out by `aw.verify` in `tests/analysis/verdicts/test_verdicts.py`."""
+`tests/fixtures/causal_circuits.py`, found out by `aw.verify` in `tests/analysis/verdicts/test_circuits.py`."""
 
 
 def _redundant(rows: Sequence[Mapping[str, Any]]) -> str:
