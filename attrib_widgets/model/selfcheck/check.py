@@ -10,8 +10,9 @@ causality.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,9 @@ from ...result import Table, render_text
 from ...words.errors import AnatomyError, AttribError, GranularityError
 from ..anatomy.anatomy import Anatomy, resolved
 from ..anatomy.discovery import candidates
-from ..anatomy.geometry import Geometry, geometry
-from ..anatomy.rounding import accumulation, half_ulp, projection_error, require_float32, worst
+from ..anatomy.geometry import Geometry, geometry, projections
+from ..anatomy.linear import watched, widths
+from ..anatomy.rounding import accumulation, half_ulp, require_float32, worst
 from ..parts.attention import heard_error, scores_error
 from ..parts.closing import head_error, stream_error
 from ..parts.experts import mixture, mlp_input
@@ -114,13 +116,14 @@ def readout_error(model: Model, record: Recording) -> tuple[Tensor, Tensor]:
     x = record.streams[-1][record.kept]
     with model.quiet():
         y = model.call(model.module(model.anatomy.final_norm), x).float()
-    weight, scale = model.unembed_weight.float(), model.logit_scale
-    bias = model.unembed_bias
-    total = ((y @ weight).double() + (0 if bias is None else bias.double())) * scale
-    spread = (y.square() @ weight.square()).sqrt().double() * abs(scale)
+    unembed, scale = model.unembedding, model.logit_scale
+    unembed.show(record.streams[-1])
+    bias = unembed.bias
+    total = (unembed.product(y).double() + (0 if bias is None else bias.double())) * scale
+    spread = unembed.sizes(y).double() * abs(scale)
     out = record.precap.double()
     rounded = half_ulp(torch.maximum(out.abs(), spread), record.precap.dtype)
-    bound = (2 if scale == 1 else 3) * rounded + accumulation(y.shape[-1]) * spread
+    bound = (2 if scale == 1 else 3) * rounded + (accumulation(y.shape[-1]) + 8 * unembed.noise) * spread
     return out - total, bound
 
 
@@ -143,7 +146,10 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
     best: tuple[Anatomy, Geometry, SelfCheck] | None = None
     refusals: list[str] = []
     recordings: dict[Any, Recording] = {}
-    for anatomy in candidates(model.hf, override):
+    tried = candidates(model.hf, override)
+    model.anatomy = tried[0]  # until one was looked at
+    _watch(model, tried)
+    for anatomy in tried:
         try:
             anatomy = resolved(anatomy, model.hf)
             model.anatomy, model.geometry = anatomy, geometry(anatomy, model.hf)
@@ -159,8 +165,7 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
             TypeError,
             ValueError,
         ) as reason:  # parts of the wrong kind or shape
-            first = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
-            refusals.append(f"a part named by the anatomy has the wrong shape or kind ({first})")
+            refusals.append(f"a part named by the anatomy has the wrong shape or kind ({_first(reason)})")
             continue
         if best is None or found.rank < best[2].rank:
             best = (anatomy, model.geometry, found)
@@ -168,6 +173,7 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
             break
     if best is None:
         model.forget()
+        refuse_broken(model)
         raise AnatomyError(
             f"{type(model.hf).__name__} does not add up: {refusals[0].rstrip(chr(46))}.",
             "Nothing is shown rather than something wrong. Pass anatomy= if its parts are elsewhere.",
@@ -179,6 +185,44 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
     found = causal_check(model, best[2])
     model.forget()
     return (*best[:2], found)
+
+
+def refuse_broken(model: Model) -> None:
+    """A model that does not run at all is no matter of anatomy.
+
+    Raises:
+        AnatomyError: it does not.
+    """
+    if getattr(model.hf.config, "return_dict", True) is False:
+        raise AnatomyError(
+            f"This {model.family} returns a tuple, without logits by name.",
+            "model.config.return_dict = True, and load it again.",
+        )
+    tokens = torch.tensor([probe_ids(model)], device=model.device)
+    try:
+        with model.quiet():
+            model.hf(tokens, use_cache=False)
+    except Exception as reason:  # whatever it says
+        held = sorted({str(p.dtype).removeprefix("torch.") for p in model.hf.parameters() if p.is_floating_point()})
+        raise AnatomyError(
+            f"This {model.family} does not run on a prompt, with this library or without: {_first(reason)}.",
+            f"Its parts are {' and '.join(held)}: model.to(torch.float32) makes them one."
+            if len(held) > 1
+            else "It has to print model(torch.tensor([[1, 2, 3]])).logits before they can be explained.",
+        ) from reason
+
+
+def _first(reason: Exception) -> str:
+    return (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")
+
+
+def _watch(model: Model, anatomies: Sequence[Anatomy]) -> None:
+    """Let projections that do not say how wide they are be seen at work: packed weights have no shape to go by."""
+    named = {module for anatomy in anatomies for module in projections(anatomy, model.hf) if widths(module) is None}
+    if named:
+        tokens = torch.tensor([probe_ids(model)], device=model.device)
+        with model.quiet(), watched(named), contextlib.suppress(Exception):  # what does not run is found out later
+            model.hf(tokens, use_cache=False)
 
 
 def causal_check(model: Model, found: SelfCheck) -> SelfCheck:
@@ -294,12 +338,9 @@ def _mlp_input_error(model: Model, rec: Recording, layer: int) -> float:
     path = model.anatomy.mlp_in
     if path is None or not rec.mlp_entered or rec.mlp_entered[layer] is None:
         raise GranularityError(f"the MLP of layer {layer} has no input projection {path!r}")
-    module = model.module(path, layer)
-    weight, bias = model.weights(module)
-    lengths = torch.linalg.vector_norm(weight, dim=0)
     given = rec.mlp_entered[layer]
     assert given is not None
-    return worst(*projection_error(mlp_input(model, rec, layer), weight, bias, given, lengths))
+    return worst(*model.projection(path, layer).called(mlp_input(model, rec, layer), given))
 
 
 def _record(model: Model, known: dict[Any, Recording]) -> Recording:
