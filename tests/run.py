@@ -9,6 +9,7 @@ Chromium, then runs all steps in order. A failed step does not stop the others; 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import re
@@ -48,7 +49,9 @@ STATIC = ROOT / "attrib_widgets" / "static"
 NOTEBOOKS = ROOT / "notebooks"
 COLAB = ROOT / "tests" / "colab.txt"
 COLAB_PYTHON = "3.13"
-UNIT = ["-m", "not browser and not benchmark", "--ignore=tests/browser", "--ignore=tests/benchmarks", "tests"]
+QUANTISED = ROOT / "tests" / "quantised.txt"
+OTHERS = [f"--ignore=tests/{name}" for name in ("browser", "benchmarks", "quantised")]
+UNIT = ["-m", "not browser and not benchmark", *OTHERS, "tests"]
 CORES = ["-n", "logical", "--dist", "worksteal"]
 # Tests that need neither torch nor anything but pytest: they run on every Python that this machine has.
 PURE = [
@@ -375,6 +378,34 @@ def on_colab(bench: Bench) -> None:
     bench.pytest(*CORES, *UNIT, folder=folder)
 
 
+def quantised(bench: Bench) -> None:
+    """Real bitsandbytes, torchao and PEFT models, in an environment of their own; writes .github/QUANTISED.md."""
+    folder, pinned = CACHE / f"quantised-env-{bench.version}", ["-c", "tests/constraints.txt"]
+    stamp = digest(
+        bench.version, project_table(), (ROOT / "tests/constraints.txt").read_bytes(), QUANTISED.read_bytes()
+    )
+    make_environment(bench.python, folder, stamp, [[*pinned, "-r", QUANTISED, "-e", ".[test]"]])
+    with scratch() as place:
+        env = environment(ATTRIB_WIDGETS_QUANTISED=str(place / "rows.json"))
+        run(bench.bin("pytest", folder), "tests/quantised", env=env)
+        rows = json.loads((place / "rows.json").read_text(encoding="utf-8"))
+    versions = ", ".join(f"{name} {version}" for name, version in pins(QUANTISED).items())
+    lines = ["| model | stream | rounds to | exact per | W_O differs by | rows differ by |", "|" + " --- |" * 6]
+    for row in rows:
+        off = ["" if row[name] is None else f"{row[name]:.1e}" for name in ("W_O off by", "rows off by")]
+        lines.append("| " + " | ".join([row["model"], row["stream"], row["inside"], row["exact per"], *off]) + " |")
+    page = ROOT / ".github" / "QUANTISED.md"
+    head = (
+        "# Quantised models and adapters\n\nWritten by `python3 tests/run.py --quantised` on "
+        f"{datetime.date.today():%d %B %Y}, on a CPU, with {versions}:\n"
+        "small random models, held against the same with plain weights (dequantised, merged): W_O as it is read, by\n"
+        "its largest number; rows by the sum of their sizes. A model that rounds inside computes something a little\n"
+        "different, so its rows differ by that; they add up to what it printed itself.\n\n"
+    )
+    page.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+    print(f"{len(rows)} rows written to {page.relative_to(ROOT)}")
+
+
 # ---------------------------------------------------------------- the run
 
 
@@ -413,6 +444,7 @@ STEPS = [
     Step("demo-model", demo_model, asked=True),
     Step("colab-tests", on_colab, asked=True),
     Step("newest", newest, (), asked=True),
+    Step("quantised", quantised, (), asked=True),
 ]
 
 
@@ -435,6 +467,7 @@ def main() -> int:
     ask.add_argument(
         "--newest", action="store_true", help="test the newest releases alone, and write what came to .github/NEWEST.md"
     )
+    ask.add_argument("--quantised", action="store_true", help="test real quantised models and adapters alone")
     ask.add_argument("--python", metavar="PYTHON", help="the Python to test with (default: 3.11 where there is one)")
     ask.add_argument("--list", action="store_true", help="name the steps and end")
     args = ask.parse_args()
@@ -456,8 +489,9 @@ def main() -> int:
         bench = Bench(found[best], best)
     results: dict[str, tuple[str, str, float]] = {}
     try:
-        only = args.only or (["newest"] if args.newest and not args.colab else [])
-        too = ["colab-tests"] * args.colab + ["newest"] * args.newest
+        alone = ["newest"] * args.newest + ["quantised"] * args.quantised
+        only = args.only or ([] if args.colab else alone)
+        too = ["colab-tests"] * args.colab + alone
         for step in chosen_steps(only, args.skip, too):
             print(f"\n{'=' * 100}\n{step.name}: {step.title}\n{'=' * 100}", flush=True)
             started = time.monotonic()

@@ -1,7 +1,12 @@
-"""Reading checkpoints: the embedded model's, a folder's, or a hub id's. (:func:`.model.load` puts them under study.)"""
+"""Reading checkpoints: the embedded model's, a folder's, or a hub id's; and the model inside of what was put around it.
+
+:func:`.model.load` puts them under study.
+"""
 
 from __future__ import annotations
 
+import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,53 @@ from ..words.errors import AttribError
 
 #: What ``"demo"`` names: the folder of the model that ships with the library.
 DEMO = Path(__file__).parent.parent / "demo" / "files"
+
+#: What holds a model as it is, by the name of its class: where it keeps it.
+WRAPPERS = {
+    "OptimizedModule": "_orig_mod",  # torch.compile
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "DeepSpeedEngine": "module",
+    "AutoModelForCausalLMWithValueHead": "pretrained_model",
+}
+#: What reads the weights of a quantised checkpoint, by its ``quant_method``, where the package has another name.
+PACKAGES = {
+    "awq": "gptqmodel",
+    "bitsandbytes": "bitsandbytes accelerate",
+    "eetq": "kernels accelerate",
+    "fp8": "accelerate kernels",
+    "gptq": "optimum gptqmodel",
+    "mxfp4": "accelerate kernels",
+    "quanto": "optimum-quanto",
+}
+
+
+def unwrapped(source: Any) -> Any:
+    """The transformers model inside of compiled, parallel and adapter wrappers; its adapters stay as they are.
+
+    Raises:
+        AttribError: the wrapper changes what the model reads, or holds pieces of its weights.
+    """
+    while True:
+        kinds = [kind.__name__ for kind in type(source).__mro__]
+        if "FullyShardedDataParallel" in kinds:
+            raise AttribError(
+                "FullyShardedDataParallel holds pieces of the model's weights, not the model.",
+                "Give the model as it was before it was sharded, or load it again on one device.",
+            )
+        if "PeftModel" in kinds or "PeftMixedModel" in kinds:
+            config = getattr(source, "active_peft_config", None)
+            if getattr(config, "is_prompt_learning", False):
+                raise AttribError(
+                    f"This {kinds[0]} puts learned vectors in front of the prompt (or its keys), which are no tokens.",
+                    "Give its base model, model.get_base_model(), which runs without them.",
+                )
+            source = source.get_base_model()
+            continue
+        name = next((WRAPPERS[kind] for kind in kinds if kind in WRAPPERS), None)
+        if name is None or not isinstance(getattr(source, name, None), nn.Module):
+            return source
+        source = getattr(source, name)
 
 
 def read_checkpoint(source: str, tokenizer: Any, dtype: str | torch.dtype | None) -> tuple[Any, Any, str]:
@@ -39,20 +91,48 @@ def read_checkpoint(source: str, tokenizer: Any, dtype: str | torch.dtype | None
     try:
         if source == "demo":
             logging.disable_progress_bar()  # it is loaded before a bar could be read
-        if getattr(AutoConfig.from_pretrained(folder), "attn_logit_softcapping", None):
+        base = _adapted(folder) or folder
+        if getattr(AutoConfig.from_pretrained(base), "attn_logit_softcapping", None):
             options["attn_implementation"] = "eager"  # torch's fused attention would leave the cap out
         hf = AutoModelForCausalLM.from_pretrained(folder, **options)
-        tokenizer = tokenizer or AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as reason:
-        first = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
-        raise AttribError(
-            f"{source!r} could not be loaded: {first}",
-            "Give a folder written by save_pretrained, a hub id that this machine can reach, or 'demo'.",
-        ) from reason
+        own = (Path(folder) / "tokenizer_config.json").is_file()
+        tokenizer = tokenizer or AutoTokenizer.from_pretrained(folder if own else base)
+    except (OSError, ValueError, ImportError, NotImplementedError, RuntimeError) as reason:
+        first = (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")
+        raise AttribError(f"{source!r} could not be loaded: {first}.", _remedy(folder, reason)) from reason
     finally:
         if bar:
             logging.enable_progress_bar()
     return hf, tokenizer, name
+
+
+def _adapted(folder: str) -> str:
+    """The model that a folder's adapter was made for; "" where it holds a model of its own."""
+    file = Path(folder) / "adapter_config.json"
+    if not file.is_file() or (Path(folder) / "config.json").is_file():
+        return ""
+    if find_spec("peft") is None:
+        raise ImportError("it is an adapter, and peft is not installed", name="peft")
+    return str(json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") or "")
+
+
+def _remedy(folder: str, reason: Exception) -> str:
+    """What to do about a checkpoint that could not be loaded."""
+    from transformers import PretrainedConfig
+
+    try:
+        settings = PretrainedConfig.get_config_dict(folder)[0].get("quantization_config") or {}
+    except (OSError, ValueError):
+        settings = {}
+    method = str(settings.get("quant_method", "")) if isinstance(settings, dict) else ""
+    if isinstance(reason, ImportError):
+        package = PACKAGES.get(method, method) or getattr(reason, "name", "") or ""
+        package += " accelerate" if "accelerate" in str(reason).lower() and "accelerate" not in package else ""
+        what = f"Its weights are quantised ({method}): " if method else ""
+        return f"{what}pip install {package}, and load it again." if package else "Install it, and load it again."
+    if method:
+        return f"Its weights are quantised ({method}): load a checkpoint that is not, or use the device it asks for."
+    return "Give a folder written by save_pretrained, a hub id that this machine can reach, or 'demo'."
 
 
 def _dtype(name: str | torch.dtype) -> torch.dtype:

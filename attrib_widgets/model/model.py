@@ -17,7 +17,7 @@ from ..words.several import listed
 from .anatomy.anatomy import Anatomy
 from .identity.belonging import at_home
 from .identity.stamp import Stamp, changes, is_of, weight_keys
-from .loading import ModelCard, move, read_card, read_checkpoint
+from .loading import ModelCard, move, read_card, read_checkpoint, unwrapped
 from .network import Network
 from .run import Run, counted
 from .running.batch import run_many
@@ -58,7 +58,9 @@ class Model(Network, Tokens):
         anatomy: Anatomy | Mapping[str, Any] | None = None,
     ) -> None:
         traced = source if hasattr(source, "trace") and hasattr(source, "_module") else None
-        hf = traced._module if traced is not None else source
+        hf = unwrapped(traced._module if traced is not None else source)
+        if traced is not None and hf is not traced._module:
+            tokenizer, traced = tokenizer or getattr(traced, "tokenizer", None), None
         tokenizer = tokenizer or getattr(traced, "tokenizer", None)
         if not isinstance(hf, nn.Module):
             raise AttribError(
@@ -246,7 +248,8 @@ def load(
 
     Args:
         source: ``"demo"`` (the small model that ships with this library), a hub id such as ``"gpt2"``, a local
-            folder written by ``save_pretrained``, a transformers model, an nnsight model, or a Model.
+            folder written by ``save_pretrained``, a transformers model (compiled, parallel, with PEFT adapters or
+            quantised, too), an nnsight model, or a Model.
         tokenizer: needed with a transformers model; otherwise the source's own. It is copied, never changed.
         dtype: for example ``"float32"`` or ``torch.bfloat16``; None keeps the checkpoint's.
         device: for example ``"cuda"``; None leaves the model where it is.

@@ -6,7 +6,7 @@ It knows where its parts are (its anatomy) and no tokens; what helpers below :cl
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -16,8 +16,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..words.errors import AnatomyError, GranularityError, ModelError
-from .anatomy.anatomy import Anatomy, bias_of, find, parallel, text_config, weight_in_out
+from .anatomy.anatomy import Anatomy, find, parallel, text_config
 from .anatomy.geometry import Geometry
+from .anatomy.linear import Projection, bias_of, device_of, exact_weight, shown_weight, widths
 from .anatomy.norms import FrozenNorm, read_norm
 from .identity.stamp import Key, Stamp, changes, is_of, named, stamp_of, weight_keys, writable
 
@@ -51,6 +52,9 @@ class Network:
         self.lock = FORWARD_LOCK
         self.unread = {}
         self._cache: dict[Any, tuple[Any, Any]] = {}
+        self._through: dict[Any, tuple[Any, Projection]] = {}  # projections that may be more than a weight
+        declared = next((p.dtype for p in hf.parameters() if p.is_floating_point()), torch.float32)
+        self._dtypes = dict.fromkeys(("stream", "inside", "logits"), declared)  # until something is recorded
         self._stamp: Stamp = {}
         self._settled: Stamp | None = None  # what the model was when it was last checked
         self._moving: set[Key] = set()  # what the model itself writes to while it runs, a rotary table say
@@ -85,9 +89,27 @@ class Network:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype of the weights; where the layers and the unembedding differ, the coarser of the two."""
-        both = (self.unembed_weight.dtype, next(self.layer(0).parameters()).dtype)
-        return max(both, key=lambda dtype: torch.finfo(dtype).eps)
+        """The coarsest dtype of what was recorded last: streams, sublayers, printed logits."""
+        return _coarsest(self._dtypes.values())
+
+    @property
+    def stream_dtype(self) -> torch.dtype:
+        """Dtype of the streams that were recorded last."""
+        return self._dtypes["stream"]
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The dtype whose rounding explains what the model computes: :attr:`dtype`, or a coarser one to which
+        projections round that are read through their modules (packed weights often meet bfloat16 in a float32 stream).
+        """
+        noise = max((found.noise for *_, found in self.through_modules), default=0.0)
+        inside = torch.float32 if noise <= 4e-6 else torch.float16 if noise <= 1e-3 else torch.bfloat16
+        return self.dtype if inside is torch.float32 else _coarsest((self.dtype, inside))
+
+    def saw(self, streams: Sequence[Tensor], inside: Sequence[Tensor], logits: Tensor) -> None:
+        """The dtypes of a recording: of the streams, of what sublayers read and give, of what was printed."""
+        found = {"stream": streams[0].dtype, "inside": _coarsest(t.dtype for t in inside or streams)}
+        self._dtypes = {**found, "logits": logits.dtype}
 
     @property
     def device(self) -> torch.device:
@@ -97,18 +119,12 @@ class Network:
     @property
     def home(self) -> torch.device:
         """Where the unembedding lives: a recording is brought there, and so are weights that meet it."""
-        return self.unembed_weight.device
+        return device_of(self.module(self.anatomy.unembed), self.device)
 
     def call(self, module: nn.Module, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape d_out"]:
         """A part of the model called on its own device, the result brought :attr:`home`."""
-        device = next((p.device for p in module.parameters()), self.home)
-        out: Tensor = module(x.to(device))
+        out: Tensor = module(x.to(device_of(module, self.home)))
         return out.to(self.home)
-
-    def weights(self, module: nn.Module) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
-        """(weight, bias) of a projection in float32, at :attr:`home`."""
-        bias = bias_of(module)
-        return weight_in_out(module).to(self.home).float(), None if bias is None else bias.to(self.home).float()
 
     @property
     def parallel(self) -> bool:
@@ -120,13 +136,16 @@ class Network:
         """Number of rows of the unembedding."""
         unembed = find(self.hf, self.anatomy.unembed)
         assert unembed is not None
-        return int(weight_in_out(unembed).shape[1])
+        found = widths(unembed)
+        assert found is not None  # the geometry was read from it
+        return found[1]
 
     @property
     def n_embeddings(self) -> int:
         """Rows of the token embedding."""
         table = find(self.hf, self.anatomy.embed)
-        return int(getattr(table, "num_embeddings", self.vocab_size))
+        size = getattr(table, "num_embeddings", None)
+        return self.vocab_size if size is None else int(size)
 
     @property
     def max_positions(self) -> int | None:
@@ -238,38 +257,107 @@ class Network:
         self._facts.clear()
         self._of_runs.clear()
 
+    # -- its projections -----------------------------------------------------------------------------------
+    def projection(self, path: str | None, layer: int | None = None) -> Projection:
+        """The projection at ``path`` (inside ``layer``), read as its weight or through its module.
+
+        Raises:
+            AnatomyError: no module there that says how wide it is.
+        """
+        module = self.module(path, layer)
+        weight = exact_weight(module)
+        if weight is not None:
+            return self._projection(module, path, layer, len(weight), weight)
+        sizes = widths(module)
+        if sizes is None:
+            raise AnatomyError(f"{path} ({type(module).__name__}) does not say how many numbers it reads and gives.")
+        dtype = self.dtype if layer is None else self._dtypes["inside"]
+        stamp = (stamp_of(module), dtype, self.home)
+        kept = self._through.get((path, layer))
+        if kept is None or kept[0] != stamp or kept[1].module is not module:
+            with self.quiet():
+                weight = shown_weight(module, dtype)
+            kept = stamp, self._projection(module, path, layer, sizes[0], weight, dtype)
+            self._through[path, layer] = kept
+        return kept[1]
+
+    def _projection(
+        self,
+        module: nn.Module,
+        path: str | None,
+        layer: int | None,
+        d_in: int,
+        weight: Tensor | None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Projection:
+        def call(rows: Tensor) -> Tensor:
+            with self.quiet():
+                return self.call(module, rows.to(dtype)[None])[0]
+
+        name, home = f"{path}" if layer is None else f"{path} of layer {layer}", self.home
+        bias = bias_of(module)
+        if weight is not None:
+            return Projection(name, module, d_in, home, weight, None if bias is None else bias.to(home).float(), call)
+        zero = call(torch.zeros(1, d_in, device=home))[0].float()
+        own = zero if bias is not None or bool(zero.any()) else None
+        block = max((heads.d_head for heads in self.geometry.layers), default=0) or 64
+        return Projection(name, module, d_in, home, None, own, call, zero, dtype, block)
+
+    @property
+    def through_modules(self) -> list[tuple[str, int | None, Projection]]:
+        """(path, layer, projection) of those that are read through their modules, as far as they were met."""
+        return [(path, layer, p) for (path, layer), (_, p) in self._through.items() if not p.plain]
+
+    @property
+    def unembedding(self) -> Projection:
+        """The unembedding."""
+        return self.projection(self.anatomy.unembed)
+
     @property
     def unembed_weight(self) -> Float[Tensor, "d_model vocab"]:
-        """The unembedding, in the model's dtype."""
-        return weight_in_out(self.module(self.anatomy.unembed))
+        """All of the unembedding, in the model's dtype where it is a tensor (:attr:`unembedding` reads parts)."""
+        found = self.unembedding
+        return found.rows(0, found.d_in) if found.weight is None else found.weight
 
     @property
     def unembed_lengths(self) -> Float[Tensor, "vocab"]:
         """Length of every token's row of the unembedding (kept)."""
-        module = self.module(self.anatomy.unembed)
-        return self._kept("unembed", stamp_of(module), lambda: _lengths(weight_in_out(module)))
+        return self._lengths(self.anatomy.unembed)
 
     @property
     def unembed_bias(self) -> Float[Tensor, "vocab"] | None:
         """The unembedding's bias, where it has one."""
-        return bias_of(self.module(self.anatomy.unembed))
+        return self.unembedding.bias
+
+    def out(self, layer: int) -> Projection:
+        """The attention's output projection of ``layer``, W_O and b_O."""
+        return self.projection(self.anatomy.attn_out, layer)
 
     def out_weight(
         self, layer: int
     ) -> tuple[Float[Tensor, "heads_times_d_head d_model"], Float[Tensor, "d_model"] | None]:
-        """(W_O, b_O) of ``layer`` in float32."""
-        module = self.module(self.anatomy.attn_out, layer)
-        return self.weights(module)
+        """(W_O, b_O) of ``layer`` in float32, all of it: :meth:`out` reads what is needed."""
+        found = self.out(layer)
+        return found.rows(0, found.d_in), found.bias
 
     def out_lengths(self, layer: int) -> Float[Tensor, "d_model"]:
         """Length of every column of W_O (kept)."""
-        module = self.module(self.anatomy.attn_out, layer)
-        return self._kept(("out", layer), stamp_of(module), lambda: _lengths(self.weights(module)[0]))
+        return self._lengths(self.anatomy.attn_out, layer)
 
-    def down_weight(self, layer: int) -> tuple[Float[Tensor, "neuron d_model"], Float[Tensor, "d_model"] | None]:
-        """(W_down, bias) of the MLP of ``layer`` in float32."""
+    def _lengths(self, path: str | None, layer: int | None = None) -> Float[Tensor, "out"]:
+        found = self.projection(path, layer)
+        if not found.plain:
+            return found.lengths()  # kept with what was found out about it
+        return self._kept(("lengths", path, layer), stamp_of(found.module), found.lengths)
+
+    def down(self, layer: int) -> Projection:
+        """The down-projection of the MLP of ``layer``.
+
+        Raises:
+            GranularityError: it has none.
+        """
         module = find(self.layer(layer), self.anatomy.mlp_down)
-        if module is None or getattr(module, "weight", None) is None or getattr(module.weight, "ndim", 0) != 2:
+        if widths(module) is None:
             if self.has_experts(layer):
                 raise GranularityError(
                     f"The MLP of layer {layer} is a mixture of experts: it has no neurons of its own.",
@@ -279,7 +367,7 @@ class Network:
                 f"The MLP of layer {layer} has no down-projection {self.anatomy.mlp_down!r}: it has no plain neurons.",
                 "Pass anatomy={'mlp_down': ...} with its down-projection.",
             )
-        return self.weights(module)
+        return self.projection(self.anatomy.mlp_down, layer)
 
     def has_experts(self, layer: int) -> bool:
         """Whether the MLP of ``layer`` is a mixture of experts whose parts are known."""
@@ -327,6 +415,5 @@ class Network:
         return precap, precap if cap is None else torch.tanh(precap / cap) * cap
 
 
-def _lengths(weight: Float[Tensor, "in out"]) -> Float[Tensor, "out"]:
-    lengths: Tensor = torch.linalg.vector_norm(weight, dim=0, dtype=torch.float32)
-    return lengths
+def _coarsest(dtypes: Iterable[torch.dtype]) -> torch.dtype:
+    return max(dtypes, key=lambda dtype: torch.finfo(dtype).eps)

@@ -367,7 +367,7 @@ def written_logits(model: Model, sae: SAE, feature: int, head: int | None = None
     if sae.site.site == "z":
         d = model.geometry[layer].d_head
         rows = slice(None) if head is None else slice(head * d, (head + 1) * d)
-        row = outlet_of(model, "attn", layer).push(row[rows] @ model.out_weight(layer)[0][rows].float())
+        row = outlet_of(model, "attn", layer).push(row[rows] @ model.out(layer).rows(*rows.indices(len(row))[:2]))
     elif sae.site.site == "mlp":  # read behind the MLP's own norm and before the multiplier
         row = row * model.multiplier
     return unembedded(model, model.norm(model.anatomy.final_norm).push(row))
@@ -378,6 +378,8 @@ def unembedded(model: Network, normed: Float[Tensor, "d_model"]) -> Float[Tensor
 
     A piece of the vocabulary at a time: in half precision the whole matrix would be copied to float32 for one vector.
     """
+    if not model.unembedding.plain:
+        return model.unembedding.apply(normed).cpu() * model.logit_scale
     weight = model.unembed_weight
     pieces = [normed @ weight[:, start : start + PIECE].float() for start in range(0, weight.shape[1], PIECE)]
     return torch.cat(pieces).cpu() * model.logit_scale

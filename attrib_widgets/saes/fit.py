@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..model.anatomy.anatomy import weight_in_out
 from ..words.errors import AttribError, ComponentError
 from ..words.places import Place
 from .sae import SAE
@@ -23,7 +22,7 @@ def misfit(model: Model, place: Place, width: int | None) -> str:
     own = model.d_model
     if place.site == "z":
         try:
-            own = int(weight_in_out(model.module(model.anatomy.attn_out, layer)).shape[0])
+            own = model.out(layer).d_in
         except AttribError:
             return f"is for {place}, and layer {layer} of {model.name} has no heads"
     return "" if width in (None, own) else f"reads {width} numbers, and {place} of {model.name} has {own}"

@@ -114,10 +114,10 @@ def reached(base: Run, rows: Sequence[Sequence[Edit]], target: int) -> Float[Ten
             else:
                 raise ComponentError(f"{w.site} of layer {w.layer} writes nothing of its own to the logits.")
     for layer, found in mixed.items():
-        weight, out = model.out_weight(layer)[0], rec.attn_out[layer][target].float()
+        linear, out = model.out(layer), rec.attn_out[layer][target].float()
         here = given.setdefault(("attn", layer), {})
         for row, z in found.items():  # a whole layer that is written as well stands behind its heads
-            here.setdefault(row, out + (z - rec.z[layer][target].float()) @ weight)
+            here.setdefault(row, out + linear.product(z - rec.z[layer][target].float()))
     for (sublayer, layer), values in given.items():
         recorded = (rec.attn_out if sublayer == "attn" else rec.mlp_out)[layer][target]
         moved = _let_out(model, sublayer, layer, recorded, torch.stack(list(values.values())))

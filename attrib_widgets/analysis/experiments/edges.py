@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...model.anatomy.norms import FrozenNorm, no_norm
 from ...model.identity.steady import steady
-from ...model.parts.projections import input_norm, projection_weight
+from ...model.parts.projections import input_norm, qkv_projection
 from ...model.selfcheck.levels import need
 from ...model.tracing.gradient import Gradients, differentiate
 from ...result import Result, Table, strongest
@@ -154,14 +154,12 @@ def _reads(base: Run, gradients: Gradients) -> tuple[list[Place], Float[Tensor, 
         directions: list[Tensor] = []
         geo = model.geometry[layer]
         for side in "qkv":
-            weight, _ = projection_weight(model, layer, side)
-            rows = geo.rows[side].flatten().to(weight.device)
+            rows = geo.rows[side].flatten().to(model.home)
             gradient = gradients.at[side, layer][0][:, rows].float()
             count = geo.n_heads if side == "q" else geo.n_kv_heads
-            for h in range(count):
-                part = slice(h * geo.d_head, (h + 1) * geo.d_head)
-                directions.append(gradient[:, part] @ weight[part])
-                readers.append(Place(side, layer, h, side != "q" and geo.group > 1))
+            by_head = gradient.view(-1, count, geo.d_head).transpose(0, 1)
+            directions += qkv_projection(model, layer, side).pull_heads(by_head)
+            readers += [Place(side, layer, h, side != "q" and geo.group > 1) for h in range(count)]
         found.append(pulled(input_norm(model, layer), stream, torch.stack(directions)))
         mid = stream if model.parallel else base.record.mid(layer).float()
         path = model.anatomy.mlp_norm
@@ -217,10 +215,9 @@ def _edges(
     senders, rows = [Component("embed")], [_read(other.streams[0].double() - own.streams[0].double(), reads)]
     for layer in range(model.n_layers):
         heads = model.heads_of(layer)
-        weight, _ = model.out_weight(layer)
         change = (other.z[layer].float() - own.z[layer].float()).view(donor.base.n_positions, heads, -1)
-        shaped = weight.view(heads, -1, weight.shape[-1])
-        written = torch.einsum("phd,hdm->hpm", change, shaped)
+        by_head = zip(change.unbind(1), model.out(layer).by_head(heads), strict=True)
+        written = torch.stack([z @ rows for z, rows in by_head])
         written = _after(model, model.anatomy.attn_post_norm, layer, own.attn_out[layer], written)
         after_attention = torch.tensor(
             [_after_attention(r, layer) and (r.layer != layer or not model.parallel) for r in readers]

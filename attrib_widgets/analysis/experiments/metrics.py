@@ -98,9 +98,13 @@ class Metric:
 def columns_of(model: Model, streams: Float[Tensor, "row d_model"], columns: Any) -> Float[Tensor, "row column"]:
     """Printed logits of a few tokens."""
     y = model.call(model.module(model.anatomy.final_norm), streams)
-    logits: Tensor = y.float() @ model.unembed_weight[:, columns].float()
-    bias = model.unembed_bias
-    logits = model.scaled(logits if bias is None else logits + bias[columns].float())
+    unembed = model.unembedding
+    if unembed.weight is None:  # one call gives all of them
+        logits: Tensor = model.call(unembed.module, y)[:, columns].float()
+    else:
+        logits = y.float() @ unembed.weight[:, columns].float()
+        logits = logits if unembed.bias is None else logits + unembed.bias[columns]
+    logits = model.scaled(logits)
     cap = model.softcap
     return logits if cap is None else torch.tanh(logits / cap) * cap
 
@@ -177,7 +181,7 @@ def frozen_metric(given: MetricLike | None, base: Run, position: int) -> Metric:
     if not isinstance(target, Target) or target.kind == "log_prob" or model.softcap is not None:
         raise TargetError("Only an uncapped logit is linear once the final norm is frozen.", "Give a token.")
     found = resolve(target, base, position)
-    norm, direction = model.norm(model.anatomy.final_norm), found.direction(model.unembed_weight)
+    norm, direction = model.norm(model.anatomy.final_norm), found.direction(model.unembedding)
     u = (norm.pull(direction) * norm.scale(base.record.streams[-1][position])).double() * model.logit_scale
     bias = model.unembed_bias
     constant = model.logit_scale * (float(norm.bias @ direction) + (0.0 if bias is None else found.of(bias)))
@@ -203,7 +207,7 @@ def _columns_agree(metric: Metric, clean: Run, position: int) -> bool:
     with clean.model.quiet():  # a module that is called while another thread traces would count as that trace's own
         found = metric._columns(clean.record.streams[-1][position][None])[0].float()
     size = 1 + float(printed.abs().max())
-    return float((found - printed).abs().max()) <= 16 * torch.finfo(clean.model.dtype).eps * size + 1e-4 * size
+    return float((found - printed).abs().max()) <= 16 * torch.finfo(clean.model.precision).eps * size + 1e-4 * size
 
 
 def _from_all(metric: Metric, ids: Tensor, weights: Tensor) -> Metric:

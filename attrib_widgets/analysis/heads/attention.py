@@ -17,7 +17,7 @@ from torch import Tensor
 from ...model.anatomy.rounding import refuse_above
 from ...model.parts.attention import attend, patterns
 from ...model.parts.outlet import outlet_of
-from ...model.parts.projections import projection_weight
+from ...model.parts.projections import qkv_projection
 from ...model.selfcheck.levels import need, reasons_of
 from ...result import Result, Table, strongest
 from ...words.components import Component, ComponentLike, component, head
@@ -228,9 +228,13 @@ def unit_writes(a: Attribution, layer: int) -> UnitWrites:
     geo = model.geometry[layer]
     u = attention_direction(a, layer)  # first of all: refuses a stale run
     found = attend(model, rec, layer)
-    weight = model.out_weight(layer)[0].view(geo.n_heads, geo.d_head, -1)
-    through = weight @ u
-    bias = projection_weight(model, layer, "v")[1]
+    write = outlet_of(model, "attn", layer)
+    pieces, lengths = [], []
+    for v, rows in zip(found.v, model.out(layer).by_head(geo.n_heads), strict=True):  # a head at a time
+        pieces.append(rows @ u)
+        lengths.append(write.push(v @ rows).norm(dim=-1))
+    through = torch.stack(pieces)
+    bias = qkv_projection(model, layer, "v").bias
     if bias is None:
         constant = through.new_zeros(geo.n_heads)
     else:
@@ -238,10 +242,9 @@ def unit_writes(a: Attribution, layer: int) -> UnitWrites:
     carry = (found.v @ through[..., None])[..., 0] - constant[:, None]
     reading = a.reading
     dest = reading.norm.scale(reading.point.stream(rec))
-    write = outlet_of(model, "attn", layer)
     post = write.scale(rec.attn_out[layer])
     dest = dest * post
-    norms = torch.stack([write.push(v @ w).norm(dim=-1) for v, w in zip(found.v, weight, strict=True)]) * post[at]
+    norms = torch.stack(lengths) * post[at]
     value_bias = constant * found.pattern[:, at].sum(-1)
     relative = post / post[at]
     z = rec.z[layer][at].float().view(geo.n_heads, geo.d_head)

@@ -296,8 +296,8 @@ def _direction(a: Attribution, which: Component) -> Float[Tensor, "d_in"]:
     if which.kind != "head":
         return stream_direction(a).double() * (a.model.multiplier if which.kind == "mlp" else 1)
     layer, d = which.layer or 0, a.model.geometry[which.layer or 0].d_head
-    through = a.model.out_weight(layer)[0].double() @ attention_direction(a, layer).double()
-    own = torch.zeros_like(through)
-    rows = slice((which.index or 0) * d, ((which.index or 0) + 1) * d)
-    own[rows] = through[rows]
+    out, rows = a.model.out(layer), slice((which.index or 0) * d, ((which.index or 0) + 1) * d)
+    direction = attention_direction(a, layer).double()
+    own = direction.new_zeros(out.d_in)
+    own[rows] = out.rows(rows.start, rows.stop).double() @ direction
     return own

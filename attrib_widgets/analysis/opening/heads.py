@@ -12,7 +12,7 @@ from torch import Tensor
 from ...model.anatomy.rounding import dot_bound, refuse_above
 from ...model.parts.attention import attend, value_direction
 from ...model.parts.outlet import outlet_of
-from ...model.parts.projections import input_norm, normed_input, projection_weight
+from ...model.parts.projections import input_norm, kv_head, normed_input, qkv_projection
 from ...words.components import Component
 from ...words.text import signed, visible
 from ..reading.decomposition import Rows, decompose
@@ -48,7 +48,8 @@ def output_direction(run: Run, layer: int, at: int, u: Float[Tensor, "d_model"])
 class Carried:
     """What one head took from each source: pattern row, value part and value bias of the contribution.
 
-    ``direction`` is the explained one, seen from the normalised stream that the head's values read.
+    ``direction`` is the explained one, seen from the normalised stream that the head's values read; ``through`` the
+    same among the values.
     """
 
     pattern: Float[Tensor, "source"]
@@ -56,6 +57,7 @@ class Carried:
     value_bias: float
     rounding: float
     direction: Float[Tensor, "d_model"]
+    through: Float[Tensor, "d_head"]
 
 
 def carried(a: Attribution, head: Component, found: Attended | None = None) -> Carried:
@@ -84,11 +86,11 @@ def carried_along(
     bar, parent = torch.tensor(value), z @ through
     slack = 1e-4 * (z.norm() * through.norm()) + 1e-12
     refuse_above(bar - parent.cpu(), slack.cpu(), f"{head} no longer writes what its bar says")
-    return Carried(pattern, values, float(pattern.sum()) * bias, float(missed @ through), direction)
+    return Carried(pattern, values, float(pattern.sum()) * bias, float(missed @ through), direction, through)
 
 
 def _half(a: Attribution) -> bool:
-    return a.model.dtype not in (torch.float32, torch.float64)
+    return a.model.precision not in (torch.float32, torch.float64)
 
 
 @torch.no_grad()
@@ -98,7 +100,7 @@ def sources(a: Attribution, head: Component) -> Contributions:
     labels, kinds = list(a.run.tokens), ["token"] * a.run.n_positions
     values = found.values.tolist()
     layer = head.layer or 0
-    if projection_weight(a.model, layer, "v")[1] is not None:
+    if qkv_projection(a.model, layer, "v").bias is not None:
         labels.append("value bias")
         kinds.append("bias")
         values.append(found.value_bias)
@@ -157,7 +159,9 @@ def shares(
     # What the value projection rounded, and the measured rounding of the stream it read.
     missed = taken.values - (rows.direct[number] + rows.constant[number]) * weight
     read = normed_input(run.model, run.record, head.layer or 0)
-    bound = weight.double() * dot_bound(run.model.dtype, read, taken.direction.expand_as(read)) + 1e-12
+    own = qkv_projection(run.model, head.layer or 0, "v", kv_head(run.model, head.layer or 0, head.index or 0))
+    bound = dot_bound(run.model.precision, read, taken.direction.expand_as(read)) + own.slack(read, taken.through)
+    bound = weight.double() * bound + 1e-12
     refuse_above(missed, bound, f"the values of {head} are not the linear map of the stream they read")
     rounded = missed + (rows.stream[number] + rows.heads[number]) * weight
     return rows.values[number] * weight[:, None], constant, rounded

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.anatomy.rounding import projection_error, refuse_above
+from ...model.anatomy.rounding import refuse_above
 from ...model.parts.experts import mixture
 from ...model.parts.outlet import outlet_of
 from ...model.tracing.record import record_neurons
@@ -60,16 +60,19 @@ def pulled_back(run: Run, layer: int, at: int, v: Float[Tensor, "d_model"]) -> P
 
 
 def missed_by_neurons(
-    run: Run, layer: int, positions: Sequence[int], acts: Float[Tensor, "position neuron"]
+    run: Run,
+    layer: int,
+    positions: Sequence[int],
+    acts: Float[Tensor, "position neuron"],
+    product: Float[Tensor, "position d_model"],
 ) -> Float[Tensor, "position d_model"]:
-    """The recorded outputs of an MLP minus the sum over its neurons and its bias, float64.
+    """The recorded outputs of an MLP minus the sum over its neurons (``product``) and its bias, float64.
 
     Raises:
         GranularityError: more than rounding.
     """
-    weight, bias = run.model.down_weight(layer)
     out = run.record.mlp_out[layer][list(positions)]
-    missed, bound = projection_error(acts, weight, bias, out, weight.norm(dim=0))
+    missed, bound = run.model.down(layer).missed(acts, out, product)
     refuse_above(missed, bound, f"the neurons of layer {layer} do not add up to its MLP")
     return missed
 
@@ -88,7 +91,7 @@ def neurons_of(a: Attribution, layers: Sequence[int]) -> dict[int, Contributions
     the run's own record.
     """
     for layer in layers:
-        a.model.down_weight(layer)  # refuses an MLP without a down-projection before anything runs
+        a.model.down(layer)  # refuses an MLP without a down-projection before anything runs
     at = a.reading.position
     kept: dict[int, dict[int, Tensor]] = a.model.kept("neurons", dict, a.run)
     acts = kept.get(at, {})
@@ -103,24 +106,26 @@ def neurons_of(a: Attribution, layers: Sequence[int]) -> dict[int, Contributions
 
 def _neurons(a: Attribution, layer: int, acts: Float[Tensor, "neuron"]) -> Contributions:
     model, at = a.model, a.reading.position
-    weight, bias = model.down_weight(layer)
-    if weight.shape != (len(acts), model.d_model):
+    down = model.down(layer)
+    if (down.d_in, down.d_out) != (len(acts), model.d_model):
         raise GranularityError(
             f"{model.anatomy.mlp_down} of layer {layer} is not a projection of neurons to the stream.",
             "Pass anatomy={'mlp_down': ...} with its down-projection.",
         )
     here = pulled_back(a.run, layer, at, stream_direction(a))
-    values = (acts * (weight @ here.direction)).tolist()
+    product, through = down.read(acts[None], here.direction[None])
+    missed = missed_by_neurons(a.run, layer, [at], acts[None], product)
+    values = (acts * through[0]).tolist()
     labels = [str(Component("neuron", layer, n)) for n in range(len(acts))]
     kinds = ["neuron"] * len(acts)
-    fixed = here.constant + (0.0 if bias is None else float(bias @ here.direction))
-    if bias is not None or fixed:
+    fixed = here.constant + (0.0 if down.bias is None else float(down.bias @ here.direction))
+    if down.bias is not None or fixed:
         labels.append(str(Component("mlp.bias", layer)))
         kinds.append("bias")
         values.append(fixed)
     labels.append("rounding")
     kinds.append("rounding")
-    values.append(here.rounding(missed_by_neurons(a.run, layer, [at], acts[None])[0]))
+    values.append(here.rounding(missed[0]))
     part = torch.tensor(values).float()
     best = int(part[: len(acts)].abs().argmax())
     site = Component("mlp", layer)

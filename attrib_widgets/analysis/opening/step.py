@@ -153,34 +153,35 @@ def expand_mlps(run: Run, layer: int, written: Sequence[Written], made: Recorded
     """
     model, rec = run.model, run.record
     projection, positions = made.projection, made.positions
-    weight, bias = model.down_weight(layer)
+    down = model.down(layer)
     norm, point = mlp_norm(model, layer), mlp_point(model, layer)
     acts = made.activations.float()
     check_projection(model, layer, projection, mlp_input(model, rec, layer)[positions], made.entered)
-    missed = missed_by_neurons(run, layer, positions, acts)
     before = made.entered.float()
     gates = held_gates(acts, before)
     scale = norm.scale(point.stream(rec)[positions])
     index = [positions.index(w.at) for w in written]
     through = [pulled_back(run, layer, w.at, w.direction) for w in written]
-    held = [gates[row] * (weight @ here.direction) for here, row in zip(through, index, strict=True)]
-    directions = torch.stack(held) @ projection.weight.T
+    product, backs = down.read(acts, torch.stack([here.direction for here in through]))
+    missed = missed_by_neurons(run, layer, positions, acts, product)
+    held = [gates[row] * back for back, row in zip(backs, index, strict=True)]
+    directions = projection.linear.pull(torch.stack(held))
     rows = decompose(run, point, norm, directions, [w.at for w in written], paired=True)
     expanded = []
     for number, (w, row) in enumerate(zip(written, index, strict=True)):
         here, gate = through[number], held[number]
-        entered = 0.0 if projection.bias is None else float(projection.bias @ gate)
+        entered = 0.0 if projection.linear.bias is None else float(projection.linear.bias @ gate)
         read = float(rows.direct[0, number] + rows.constant[number]) + entered
         entry = float(before[row].double() @ gate.double()) - read  # what the input projection rounded
         rounding = here.rounding(missed[row]) + entry
         constants = {
             "neuron.bias": entered,
             "norm.bias": float(rows.constant[number]),
-            "mlp.bias": here.constant + (0.0 if bias is None else float(bias @ here.direction)),
+            "mlp.bias": here.constant + (0.0 if down.bias is None else float(down.bias @ here.direction)),
             "rounding": rounding + float(rows.stream[0, number] + rows.heads[0, number]),
         }
         # An activation of exactly 0 before the gate leaves nothing to hold: what it gives is a constant.
-        constants["neuron.bias"] += float((acts[row] * (before[row] == 0)) @ (weight @ here.direction))
+        constants["neuron.bias"] += float((acts[row] * (before[row] == 0)) @ backs[number])
         values, pulled = rows.values[:, number], norm.pull(directions[number])
         named = _constants(constants, layer)
         expanded.append(Expanded(rows.components, [w.at], values, scale[row : row + 1], pulled, named))

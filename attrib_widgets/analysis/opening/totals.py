@@ -20,11 +20,11 @@ from torch import Tensor
 from ...model.anatomy.rounding import refuse_above
 from ...model.identity.steady import steady
 from ...model.parts.attention import attend
-from ...model.parts.closing import head_error, stream_error
+from ...model.parts.closing import stream_error
 from ...model.parts.experts import mlp_input
 from ...model.parts.mlp import check_projection, mlp_norm
 from ...model.parts.outlet import Outlet, outlet_of
-from ...model.parts.projections import input_norm, projection_weight
+from ...model.parts.projections import input_norm, qkv_projection
 from ...result import Sum, Table, strongest
 from ...words.components import Component, ComponentLike, component
 from ...words.errors import AttribError, ComponentError
@@ -236,45 +236,49 @@ class _Walk:
 
     def _mlp(self, layer: int, made: RecordedMLP) -> Float[Tensor, "position d_model"]:
         rec, model, projection = self.rec, self.model, made.projection
-        weight, bias = model.down_weight(layer)
+        outputs, linear = model.down(layer), projection.linear
         check_projection(model, layer, projection, mlp_input(model, rec, layer), made.entered)
         acts, before = made.activations.float(), made.entered.float()
         where = f"what the MLP of layer {layer} adds is not what was recorded"
         down, fixed = self._outlet(outlet_of(model, "mlp", layer), rec.mlp_out[layer], rec.mlp_write[layer], where)
-        self._rounded(missed_by_neurons(self.run, layer, self.everywhere, acts), down)
-        neurons = down @ weight.T
+        product, neurons = outputs.read(acts, down)
+        self._rounded(missed_by_neurons(self.run, layer, self.everywhere, acts, product), down)
         held = held_gates(acts, before) * neurons
-        own = torch.zeros(len(held)) if projection.bias is None else (held @ projection.bias).cpu()
+        own = torch.zeros(len(held)) if linear.bias is None else (held @ linear.bias).cpu()
         # An activation of exactly 0 before the gate leaves nothing to hold: what it gives is a constant.
         self._fixed("neuron.bias", own.double().sum() + ((acts * (before == 0)) * neurons).double().sum().cpu())
-        self._fixed(Component("mlp.bias", layer), fixed + (0.0 if bias is None else (down @ bias).double().sum()))
+        self._fixed(
+            Component("mlp.bias", layer),
+            fixed + (0.0 if outputs.bias is None else (down @ outputs.bias).double().sum()),
+        )
         read = self._along(before, held) - own.to(held.device)
         x = mlp_point(model, layer).stream(rec)
-        return self._normed(mlp_norm(model, layer), x, held @ projection.weight.T, read)
+        return self._normed(mlp_norm(model, layer), x, linear.pull(held), read)
 
     def _attention(self, layer: int) -> Float[Tensor, "position d_model"]:
         rec, model = self.rec, self.model
         where = f"what the attention of layer {layer} adds is not what was recorded"
         out, fixed = self._outlet(outlet_of(model, "attn", layer), rec.attn_out[layer], rec.attn_write[layer], where)
-        missed, bound = head_error(model, rec, layer)
+        projection = model.out(layer)
+        product, pulled = projection.read(rec.z[layer].float(), out)
+        missed, bound = projection.missed(rec.z[layer].float(), rec.attn_out[layer], product, model.out_lengths(layer))
         self._rounded(missed, out, bound, f"the heads of layer {layer} do not add up to their output projection")
-        weight, bias = model.out_weight(layer)
-        own = fixed + (0.0 if bias is None else (out @ bias).double().sum())
+        own = fixed + (0.0 if projection.bias is None else (out @ projection.bias).double().sum())
         self._fixed(Component("attn.bias", layer), own)
         heads = model.heads_of(layer)
-        through = (out @ weight.T).view(len(out), heads, -1).transpose(0, 1)  # [head, destination, d_head]
+        through = pulled.view(len(out), heads, -1).transpose(0, 1)  # [head, destination, d_head]
         found = attend(model, rec, layer)
         z = rec.z[layer].float().view(len(out), heads, -1).transpose(0, 1)
         self._rounded(z - found.pattern @ found.v, through)
         carried = found.pattern.transpose(1, 2) @ through  # [head, source, d_head]
         read = self._along(found.v, carried).sum(0)
         shared = carried.unflatten(0, (-1, model.geometry[layer].group)).sum(1).transpose(0, 1).flatten(1)
-        values, value_bias = projection_weight(model, layer, "v")
-        if value_bias is not None:
-            given = (shared @ value_bias).double()
+        values = qkv_projection(model, layer, "v")
+        if values.bias is not None:
+            given = (shared @ values.bias).double()
             self._fixed("value.bias", given.sum())
             read = read - given
-        return self._normed(input_norm(model, layer), rec.streams[layer], shared @ values, read)
+        return self._normed(input_norm(model, layer), rec.streams[layer], values.pull(shared), read)
 
     def _embedding(self) -> None:
         rec = self.rec

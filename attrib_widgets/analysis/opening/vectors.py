@@ -28,7 +28,7 @@ def worked(a: Attribution, head: Component) -> Worked:
     d = model.geometry[layer].d_head
     rows = slice(index * d, (index + 1) * d)
     z = a.run.record.z[layer][a.reading.position, rows].float()
-    weight = model.out_weight(layer)[0][rows]
+    weight = model.out(layer).rows(rows.start, rows.stop)
     written, u = z @ weight, attention_direction(a, layer)
     return Worked(
         head,
@@ -62,13 +62,13 @@ def written_vector(run: Run, which: Component, at: int) -> Float[Tensor, "d_mode
     if which.kind == "layer":
         return rec.streams[layer + 1][at].float() - rec.streams[layer][at].float()
     if which.kind in ("head", "attn.bias"):
-        weight, bias = model.out_weight(layer)
+        projection = model.out(layer)
         if which.kind == "head":
             d = model.geometry[layer].d_head
             rows = slice((which.index or 0) * d, ((which.index or 0) + 1) * d)
-            out = rec.z[layer][at, rows].float() @ weight[rows]
+            out = rec.z[layer][at, rows].float() @ projection.rows(rows.start, rows.stop)
         else:
-            out = torch.zeros(model.d_model, device=weight.device) if bias is None else bias
+            out = torch.zeros(model.d_model, device=model.home) if projection.bias is None else projection.bias
         write = outlet_of(model, "attn", layer)
         out = write.push(out) * write.scale(rec.attn_out[layer][at : at + 1])
         return out + write.bias if which.kind == "attn.bias" and write.bias is not None else out

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...model.anatomy.norms import FrozenNorm
 from ...model.anatomy.rounding import refuse_above
-from ...model.parts.closing import head_error, stream_error
+from ...model.parts.closing import stream_error
 from ...model.parts.outlet import outlet_of
 from ...model.selfcheck.causes import within
 from ...words.components import Component, head, mlp
@@ -77,7 +77,7 @@ def absent_heads(
 
 def has_attention_bias(model: Model, layer: int) -> bool:
     """Whether the attention of ``layer`` writes a constant of its own."""
-    return outlet_of(model, "attn", layer).bias is not None or model.out_weight(layer)[1] is not None
+    return outlet_of(model, "attn", layer).bias is not None or model.out(layer).bias is not None
 
 
 @torch.no_grad()
@@ -177,13 +177,13 @@ def _head_columns(
     write = outlet_of(model, "attn", layer)
     given, written = rec.attn_out[layer][index], rec.attn_write[layer][index]
     directions, scale = write.pull(v), write.scale(given)
-    weight, bias = model.out_weight(layer)
-    z = rec.z[layer][index].float().view(len(index), model.heads_of(layer), -1)
-    through = (directions @ weight.T).view(len(v), model.heads_of(layer), -1)
+    out, z = model.out(layer), rec.z[layer][index].float()
+    product, pulled = out.read(z, directions)
+    missed, bound = out.missed(z, given, product, model.out_lengths(layer))
+    z, through = (t.view(len(t), model.heads_of(layer), -1) for t in (z, pulled))
     heads = (z * through).sum(-1)[None] if paired else torch.einsum("phd,khd->kph", z, through)
     per_head = heads * scale[None, :, None]
     columns = list(per_head.unbind(-1))
-    missed, bound = head_error(model, rec, layer, index)
     _refuse_above(model, layer, missed, bound, f"the heads of layer {layer} do not add up to their output projection")
     rounded = _read(directions, missed, paired).float() * scale
     if not write.plain:
@@ -192,7 +192,7 @@ def _head_columns(
         rounded = rounded + _read(v, missed, paired).float()
     if has_attention_bias(model, layer):
         constant = write.constant(v)
-        inside = directions @ bias if bias is not None else torch.zeros_like(constant)
+        inside = directions @ out.bias if out.bias is not None else torch.zeros_like(constant)
         # [direction] stands for every position, or it is paired with them
         columns.append((inside * scale + constant)[None] if paired else inside[:, None] * scale + constant[:, None])
     return columns, rounded

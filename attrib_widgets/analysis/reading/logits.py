@@ -64,7 +64,7 @@ def read_resolved(
     else:
         actual = found.of_rows(printed)
     norm = model.norm(model.anatomy.final_norm)
-    directions = (found.direction(model.unembed_weight) * model.logit_scale).expand(count, -1)
+    directions = (found.direction(model.unembedding) * model.logit_scale).expand(count, -1)
     before = found.of_rows(precap) if model.softcap is not None else None
     bound = readout_bound(model, found, run.record.streams[-1][list(positions)], printed)
     return [
@@ -88,12 +88,12 @@ def readout_bound(
 ) -> Float[Tensor, "row"]:
     """Rounding of the final norm and of the unembedding, for the tokens that the target weighs, at some positions."""
     normed = model.norm(model.anatomy.final_norm)(x)
-    eps = torch.finfo(model.dtype).eps
+    eps = torch.finfo(model.precision).eps
     size = printed.float().abs()
     scale = abs(model.logit_scale)
     ids = found.ids.expand(len(x), -1)
-    rows = model.unembed_weight.T[ids].float() * scale
-    each = dot_bound(model.dtype, normed[:, None].expand(rows.shape), rows)
+    rows = model.unembedding.outputs(ids) * scale
+    each = dot_bound(model.precision, normed[:, None].expand(rows.shape), rows)
     total = (each + eps * size.gather(1, ids)) @ found.weights.abs().double()
     if found.dense is not None:
         total = total + (logit_bound(model, x, printed) * found.dense.abs()).sum(-1)
@@ -104,7 +104,7 @@ def logit_bound(
     model: Model, x: Float[Tensor, "row d_model"], printed: Float[Tensor, "row vocab"]
 ) -> Float[Tensor, "row vocab"]:
     """Rounding of every logit, by the length of its token's row of the unembedding: no products are formed."""
-    eps = torch.finfo(model.dtype).eps
+    eps = torch.finfo(model.precision).eps
     normed = model.norm(model.anatomy.final_norm)(x)
     spread = normed.norm(dim=-1, keepdim=True) * model.unembed_lengths * abs(model.logit_scale) / model.d_model**0.5
     bound: Tensor = 16 * eps * spread + 5 * eps * printed.float().abs() + accumulation(model.d_model) * spread

@@ -44,9 +44,9 @@ def read_neuron(run: Run, target: NeuronTarget) -> Reading:
     model, layer, position = run.model, target.neuron.layer or 0, run.position(target.position)
     found, index = _projection(run, target)
     actual, bound = pre_activation(run, target, [position])
-    constants = [] if found.bias is None else [(Component("neuron.bias"), float(found.bias[index]))]
+    constants = [] if found.linear.bias is None else [(Component("neuron.bias"), float(found.linear.bias[index]))]
     point, norm = mlp_point(model, layer), mlp_norm(model, layer)
-    direction = found.weight[:, index]
+    direction = found.linear.outputs(index)
     return Reading(point, norm, direction, position, constants, float(actual[0]), None, float(bound[0]))
 
 
@@ -60,10 +60,11 @@ def pre_activation(
     (out,) = record_inside(model, run.ids, [layer], index, [(found.path, "output")])[layer]
     out, x = out[:, found.columns], mlp_input(model, run.record, layer)[index]
     check_projection(model, layer, found, x, out)
-    actual, fixed = out[:, number].double(), 0.0 if found.bias is None else abs(float(found.bias[number]))
-    direction = found.weight[:, number]
-    bound = dot_bound(model.dtype, x.float(), direction.expand(len(x), -1))
-    return actual, bound + 2 * torch.finfo(model.dtype).eps * (actual.abs() + fixed) + 1e-12
+    actual, fixed = out[:, number].double(), 0.0 if found.linear.bias is None else abs(float(found.linear.bias[number]))
+    direction = found.linear.outputs(number)
+    bound = dot_bound(model.precision, x.float(), direction.expand(len(x), -1))
+    bound = bound + found.linear.select([number]).slack(x.float(), torch.ones(1, device=x.device))
+    return actual, bound + 2 * torch.finfo(model.precision).eps * (actual.abs() + fixed) + 1e-12
 
 
 def _projection(run: Run, target: NeuronTarget) -> tuple[InputProjection, int]:
@@ -73,7 +74,7 @@ def _projection(run: Run, target: NeuronTarget) -> tuple[InputProjection, int]:
         raise ComponentError(f"{model.name} has no {target.neuron}.", f"It has {model.n_layers} layers, from 0.")
     need(model, "sublayers", layer)
     found = input_projection(model, layer, target.side)
-    count = found.weight.shape[1]
+    count = found.linear.d_out
     if index >= count:
         raise ComponentError(f"{model.name} has no {target.neuron}.", f"Its MLPs have {count} neurons, from 0.")
     return found, index

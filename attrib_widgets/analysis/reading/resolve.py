@@ -13,6 +13,7 @@ from ...words.errors import TargetError
 from ...words.text import visible
 
 if TYPE_CHECKING:
+    from ...model.anatomy.linear import Projection
     from ...model.model import Model
     from ...model.run import Run
     from ...words.targets import Target, TokenLike
@@ -43,14 +44,10 @@ class Resolved:
         total = values.gather(1, self.ids.expand(len(values), -1)) @ self.weights.double()
         return total if self.dense is None else total + (values * self.dense.double()).sum(-1)
 
-    def direction(self, weight: Float[Tensor, "d_model vocab"]) -> Float[Tensor, "*rows d_model"]:
+    def direction(self, unembed: Projection) -> Float[Tensor, "*rows d_model"]:
         """The direction of the normalised stream, float32."""
-        w = (weight.T[self.ids].float() * self.weights[:, None]).sum(-2)
-        if self.dense is not None:
-            # in float32, a slice at a time: no second copy of a large half-precision unembedding
-            for start in range(0, weight.shape[1], 16384):
-                w = w + self.dense[..., start : start + 16384] @ weight[:, start : start + 16384].T.float()
-        return w
+        w = (unembed.outputs(self.ids) * self.weights[:, None]).sum(-2)
+        return w if self.dense is None else w + unembed.pull(self.dense)
 
 
 def resolve(target: Target, run: Run, position: int) -> Resolved:
@@ -68,7 +65,7 @@ def resolve(target: Target, run: Run, position: int) -> Resolved:
         if set(others) == set(ids):
             raise TargetError("Both sides of the difference are the same token.", "Compare two different ones.")
         ids, weights = ids + others, weights + [-1 / len(others)] * len(others)
-    device = model.unembed_weight.device
+    device = model.home
     found = Resolved(torch.tensor(ids, device=device), torch.tensor(weights, device=device), notes=notes)
     size = model.vocab_size
     if target.centre:

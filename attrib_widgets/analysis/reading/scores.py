@@ -115,13 +115,13 @@ def read_side(run: Run, found: Scored, layer: int, head: int, side: str, query: 
         raise PositionError(f"L{layer}H{head} cannot see position {key} from {query}: its window is shorter.")
     here, other = (query, key) if side == "query" else (key, query)
     this, held = (found.q, found.k) if side == "query" else (found.k, found.q)
-    direction, bias = score_direction(model, run.record, found, layer, head, side, here, other)
+    direction, bias, slack = score_direction(model, run.record, found, layer, head, side, here, other)
     constants: list[tuple[Component, float]] = [(Component(f"{side}.bias"), bias)] if bias else []
     if found.alibi is not None:
         constants.append((Component("alibi"), float(found.alibi[head, query, key])))
     score = float(found.scores[head, query, key])
     actual = score if found.cap is None else float((found.scores[head, query, key] / found.cap).tanh() * found.cap)
-    bound = dot_bound(model.dtype, normed_input(model, run.record, layer)[here].float(), direction)
-    bound = bound + dot_bound(model.dtype, this.final[head, here], held.final[head, other] * found.scaling)
-    bound = bound + 2 * torch.finfo(model.dtype).eps * sum(abs(v) for _, v in constants)
+    bound = slack + dot_bound(model.precision, normed_input(model, run.record, layer)[here].float(), direction)
+    bound = bound + dot_bound(model.precision, this.final[head, here], held.final[head, other] * found.scaling)
+    bound = bound + 2 * torch.finfo(model.precision).eps * sum(abs(v) for _, v in constants)
     return Side(direction, here, constants, actual, None if found.cap is None else score, float(bound))

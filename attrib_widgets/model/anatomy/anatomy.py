@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
 from ...words.errors import AnatomyError
 
@@ -260,17 +260,3 @@ def entry(config: Any, name: str | int | None, layer: int = 0) -> int | None:
     if isinstance(value, (list, tuple)):
         value = value[layer] if layer < len(value) else None
     return int(value) if value is not None else None
-
-
-def weight_in_out(module: nn.Module) -> Tensor:
-    """The weight of a projection as [in, out]: Conv1D keeps it so, Linear the other way round."""
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    weight = weight.detach()
-    return weight if type(module).__name__ == "Conv1D" else weight.T
-
-
-def bias_of(module: nn.Module) -> Tensor | None:
-    """The bias of a projection, or None."""
-    bias = getattr(module, "bias", None)
-    return bias.detach() if isinstance(bias, Tensor) else None

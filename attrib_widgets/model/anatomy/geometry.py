@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -9,7 +10,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError
-from .anatomy import LAYOUTS, QKV, Anatomy, entry, find, text_config, weight_in_out
+from .anatomy import LAYOUTS, QKV, Anatomy, entry, find, text_config
+from .linear import widths
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def geometry(anatomy: Anatomy, model: nn.Module) -> Geometry:
     assert isinstance(layers, nn.ModuleList)
     unembed = find(model, anatomy.unembed)
     assert unembed is not None
-    stream = weight_in_out(unembed).shape[0]
+    stream = _widths(unembed, anatomy.unembed)[0]
     found, refused = [], []
     for number, layer in enumerate(layers):
         try:
@@ -93,7 +95,7 @@ def _heads(anatomy: Anatomy, model: nn.Module, layer: nn.Module, number: int, st
     out = find(layer, anatomy.attn_out)
     if out is None:
         return LayerHeads()
-    width, d_model = weight_in_out(out).shape
+    width, d_model = _widths(out, anatomy.attn_out)
     if d_model != stream:
         raise AnatomyError(
             f"{anatomy.attn_out} writes {d_model} numbers, but the stream that {anatomy.unembed} reads has {stream}.",
@@ -139,11 +141,26 @@ def _own_key_heads(qkv: QKV, attention: nn.Module | None, n_heads: int, d_head: 
 
 def _outputs(path: str, attention: nn.Module | None) -> int | None:
     """How many numbers a projection of ``attention`` gives; None where there is none."""
-    module = None if attention is None else find(attention, path)
-    weight = getattr(module, "weight", None)
-    if module is None or not isinstance(weight, Tensor) or weight.dim() != 2:
-        return None
-    return int(weight_in_out(module).shape[1])
+    found = widths(None if attention is None else find(attention, path))
+    return None if found is None else found[1]
+
+
+def projections(anatomy: Anatomy, model: nn.Module) -> Iterator[nn.Module]:
+    """The projections that ``anatomy`` names and ``model`` has."""
+    a, layers = anatomy, find(model, anatomy.layers)
+    inside = [a.attn_out, a.mlp_in, a.mlp_mul, a.mlp_down]
+    inside += [f"{a.attn}.{path}" for path in (a.qkv.q, a.qkv.k, a.qkv.v)] if a.qkv is not None and a.attn else []
+    found = [find(model, a.unembed)]
+    if isinstance(layers, nn.ModuleList):
+        found += [find(layer, path) for layer in layers for path in dict.fromkeys(inside)]
+    yield from dict.fromkeys(module for module in found if module is not None)
+
+
+def _widths(module: nn.Module, path: str) -> tuple[int, int]:
+    found = widths(module)
+    if found is None:
+        raise AnatomyError(f"{path} ({type(module).__name__}) does not say how many numbers it reads and gives.")
+    return found
 
 
 def _rows(layout: str, n_heads: int, n_kv: int, d_head: int) -> dict[str, Int[Tensor, "heads d_head"]]:

@@ -52,25 +52,6 @@ def dot_bound(
     return eps * products.sum(-1).abs() + (4 * eps + accumulation(a.shape[-1])) * spread
 
 
-def projection_error(
-    x: Float[Tensor, "position in"],
-    weight: Float[Tensor, "in d_model"],
-    bias: Float[Tensor, "d_model"] | None,
-    out: Float[Tensor, "position d_model"],
-    lengths: Float[Tensor, "d_model"],
-) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
-    """(recorded output of a projection - its float32 product - bias, rounding bound), in float64.
-
-    ``lengths`` are the lengths of the weight's columns, from which the size of the summed terms is bounded.
-    """
-    x = x.float()
-    total = (x @ weight).double()
-    spread = x.abs().amax(-1, keepdim=True).double() * lengths.double()
-    recorded = out.double()
-    bound = half_ulp(recorded, out.dtype) + half_ulp(total, out.dtype) + accumulation(x.shape[-1]) * spread
-    return recorded - total - (0 if bias is None else bias.double()), bound
-
-
 def require_float32() -> None:
     """The sums here are float32 sums, which settings of torch can take away.
 

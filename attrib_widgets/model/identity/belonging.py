@@ -77,7 +77,7 @@ def moved(base: Run, found: Float[Tensor, "*position d_model"], position: int | 
     size = (size + size.median(-1, keepdim=True).values).clamp_min(1e-30)
     error = float(((found.to(expected.device).float() - expected).abs() / size).max())
     depth = max(1.0, model.n_layers / 12) ** 0.5
-    return "" if error <= depth * LIMITS.get(model.dtype, 1e-1) else f"off by {error:.0e} of its size"
+    return "" if error <= depth * LIMITS.get(model.precision, 1e-1) else f"off by {error:.0e} of its size"
 
 
 def refuse_reread(run: Run, read: Float[Tensor, "column"], row: int, columns: Any = slice(None)) -> None:
@@ -89,7 +89,7 @@ def refuse_reread(run: Run, read: Float[Tensor, "column"], row: int, columns: An
     printed = run.record.logits[row].float()
     size = printed.abs().mean() + printed[columns].abs()
     missed = (read.float().to(printed.device) - printed[columns]).abs() / size.clamp_min(1e-30)
-    if not float(missed.max()) <= LIMITS.get(run.model.dtype, 1e-1):
+    if not float(missed.max()) <= LIMITS.get(run.model.precision, 1e-1):
         raise ModelError(
             f"{run.model.name} reads other logits from this run than it printed (off by {float(missed.max()):.0e} of "
             "their size): was its norm or its unembedding changed?",

@@ -16,12 +16,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...words.errors import AttribError, GranularityError
-from ..anatomy.rounding import half_ulp, projection_error, refuse_above, worst
+from ..anatomy.rounding import half_ulp, refuse_above, worst
 from ..running.memory import require
 from ..selfcheck.levels import need
 from .listen import Attended as Attended
 from .listen import heard
-from .projections import Projected, kv_head, normed_input, project, projection_weight, rotation
+from .projections import Projected, kv_head, normed_input, project, qkv_projection, rotation
 from .scores import eager, looks
 
 if TYPE_CHECKING:
@@ -156,9 +156,9 @@ def _miss(model: Model, rec: Recording, layer: int, found: Attended) -> tuple[Te
     """(recorded z - pattern @ v, bound) per position, head and number."""
     z = rec.z[layer].float().view(-1, model.geometry[layer].n_heads, model.geometry[layer].d_head).transpose(0, 1)
     size = found.pattern @ found.v.abs()
-    limit = LIMITS.get(model.dtype, LIMITS[torch.bfloat16])
+    limit = LIMITS.get(model.precision, LIMITS[torch.bfloat16])
     if eager(model):  # recomputed in the model's own arithmetic, up to the order of its sums
-        limit = min(limit, max(1e-4, 2 * torch.finfo(model.dtype).eps))
+        limit = min(limit, max(1e-4, 2 * torch.finfo(model.precision).eps))
     return z - found.pattern @ found.v, limit * size.double() + half_ulp(z, rec.z[layer].dtype)
 
 
@@ -181,10 +181,8 @@ def _refuse_adapter(model: Model, rec: Recording, layer: int, which: str, x: Ten
 def _projected_miss(
     model: Model, rec: Recording, layer: int, which: str, x: Tensor, out: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """(``out`` - its projection by weight and bias, bound)."""
-    weight, bias = projection_weight(model, layer, which)
-    lengths = torch.linalg.vector_norm(weight, dim=1)
-    return projection_error(x, weight.T, bias, out.to(rec.z[layer].dtype), lengths)
+    """(``out`` - its projection by weight and bias, bound); through its module where that is how it is read."""
+    return qkv_projection(model, layer, which).called(x, out.to(rec.z[layer].dtype))
 
 
 def value_direction(
@@ -195,20 +193,20 @@ def value_direction(
     Returns (direction in the normalised stream, direction among the head's values, value bias . direction).
     """
     d = model.geometry[layer].d_head
-    through = model.out_weight(layer)[0][head * d : (head + 1) * d] @ u
-    weight, bias = projection_weight(model, layer, "v")
-    rows = slice(kv_head(model, layer, head) * d, (kv_head(model, layer, head) + 1) * d)
-    constant = 0.0 if bias is None else float(bias[rows] @ through)
-    return weight[rows].T @ through, through, constant
+    through = model.out(layer).rows(head * d, (head + 1) * d) @ u
+    values = qkv_projection(model, layer, "v", kv_head(model, layer, head))
+    constant = 0.0 if values.bias is None else float(values.bias @ through)
+    return values.pull(through), through, constant
 
 
 def score_direction(
     model: Model, rec: Recording, found: Scored, layer: int, head: int, side: str, position: int, other: int
-) -> tuple[Float[Tensor, "d_model"], float]:
+) -> tuple[Float[Tensor, "d_model"], float, float]:
     """One side of the score of ``head`` between a query and a key, the other side held fixed.
 
     ``position`` is where this side reads, ``other`` the position of the held side. A query or key norm keeps the
-    scale it had. Returns (direction in the normalised stream at ``position``, constant from the biases).
+    scale it had. Returns (direction in the normalised stream at ``position``, constant from the biases, how far the
+    projection's own rounding may move the score).
     """
     this, held = (found.q, found.k) if side == "query" else (found.k, found.q)
     which = "q" if side == "query" else "k"
@@ -219,8 +217,8 @@ def score_direction(
         direction = turn.at(position)(direction, back=True)
     d = model.geometry[layer].d_head
     rows = slice(index * d, (index + 1) * d)
-    weight, bias = projection_weight(model, layer, which)
-    full = torch.zeros(weight.shape[0], device=weight.device)
+    projection = qkv_projection(model, layer, which)
+    full = torch.zeros(projection.d_out, device=direction.device)
     constant = 0.0
     if this.norm is None:
         full[rows] = direction
@@ -232,6 +230,7 @@ def score_direction(
         full[rows] = direction
         constant += float(this.norm.bias @ full)
         full = this.norm.pull(full) * this.norm.scale(this.raw[position])
-    if bias is not None:
-        constant += float(bias @ full)
-    return weight.T @ full, constant
+    if projection.bias is not None:
+        constant += float(projection.bias @ full)
+    slack = projection.slack(normed_input(model, rec, layer)[position].float(), full)
+    return projection.pull(full), constant, float(slack)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..anatomy.rounding import half_ulp, projection_error
+from ..anatomy.rounding import half_ulp
 
 if TYPE_CHECKING:
     from ..network import Network
@@ -36,7 +36,10 @@ def stream_error(
 def head_error(
     model: Network, record: Recording, layer: int, positions: Any = slice(None)
 ) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
-    """(recorded output projection - heads - bias, its rounding bound) of one layer, in float64."""
-    weight, bias = model.out_weight(layer)
+    """(recorded output projection - heads - bias, its rounding bound) of one layer, in float64.
+
+    Raises:
+        GranularityError: the projection is no linear map.
+    """
     z, out = record.z[layer][positions], record.attn_out[layer][positions]
-    return projection_error(z, weight, bias, out, model.out_lengths(layer))
+    return model.out(layer).missed(z, out, lengths=model.out_lengths(layer))

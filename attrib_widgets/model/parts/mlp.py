@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ...words.errors import GranularityError
 from ..anatomy.anatomy import find, path_of
+from ..anatomy.linear import Projection, widths
 from ..anatomy.norms import FrozenNorm, no_norm
-from ..anatomy.rounding import projection_error, refuse_above
+from ..anatomy.rounding import refuse_above
 
 if TYPE_CHECKING:
     from ..network import Network
@@ -24,12 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InputProjection:
-    """One side of an MLP's input projection, in float32: its module's path in the layer and its outputs there."""
+    """One side of an MLP's input projection: its module's path in the layer, its outputs there, what it does."""
 
     path: str
     columns: slice
-    weight: Float[Tensor, "d_model neuron"]
-    bias: Float[Tensor, "neuron"] | None
+    linear: Projection
 
 
 def gated(model: Network) -> bool:
@@ -53,26 +52,21 @@ def input_projection(model: Network, layer: int, side: str = "gate") -> InputPro
     if name is None and side == "up":
         raise GranularityError(f"The MLPs of {model.name} are not gated.", 'Leave out side="up".')
     module = find(block, name)
-    if module is None or getattr(module, "weight", None) is None:
+    sizes = widths(module)
+    if sizes is None:
         raise GranularityError(
             f"The MLP of layer {layer} has no input projection {name!r}.",
             "Pass anatomy={'mlp_in': ...} with the projection in front of its activation function.",
         )
-    weight, bias = model.weights(module)
-    count = model.down_weight(layer)[0].shape[0]
+    count = model.down(layer).d_in
     fused = anatomy.mlp_mul == anatomy.mlp_in
-    if weight.shape != (model.d_model, count * (1 + fused)):
+    if sizes != (model.d_model, count * (1 + fused)):
         raise GranularityError(
             f"{name} of layer {layer} is not a projection of the stream to {count} neurons.",
             "Pass anatomy={'mlp_in': ..., 'mlp_mul': ...} with the projections in front of its activation function.",
         )
     columns = slice(count, None) if fused and side == "up" else slice(0, count)
-    return InputProjection(
-        path_of(block, name or ""),
-        columns,
-        weight[:, columns],
-        None if bias is None else bias[columns],
-    )
+    return InputProjection(path_of(block, name or ""), columns, model.projection(name, layer).select(columns))
 
 
 def mlp_norm(model: Network, layer: int) -> FrozenNorm:
@@ -89,6 +83,5 @@ def check_projection(
     Raises:
         GranularityError: they are not (an adapter, or an anatomy that names the wrong norm or projection).
     """
-    lengths = torch.linalg.vector_norm(found.weight, dim=0)
-    missed, bound = projection_error(x, found.weight, found.bias, out, lengths)
+    missed, bound = found.linear.called(x, out)
     refuse_above(missed, bound, f"{found.path} of layer {layer} is not the linear map of what its MLP reads")

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError, GranularityError
-from ..anatomy.anatomy import QKV, bias_of, weight_in_out
+from ..anatomy.anatomy import QKV
+from ..anatomy.linear import Projection
 from ..anatomy.norms import FrozenNorm, no_norm
 
 if TYPE_CHECKING:
@@ -166,13 +167,11 @@ def _head_norm(model: Network, layer: int, path: str, module: nn.Module) -> Froz
 
 
 # -- the linear maps between a head and the normalised stream it reads ------------------------------------
-def projection_weight(model: Network, layer: int, which: str) -> tuple[Float[Tensor, "width d_model"], Tensor | None]:
-    """(weight, bias) of the q, k or v projection in float32, rows head by head."""
-    module = model.module(f"{model.anatomy.attn}.{getattr(qkv_of(model), which)}", layer)
-    weight = weight_in_out(module).to(model.home)
-    rows = model.geometry[layer].rows[which].flatten().to(weight.device)
-    bias = bias_of(module)
-    return weight[:, rows].T.float(), None if bias is None else bias.to(model.home)[rows].float()
+def qkv_projection(model: Network, layer: int, which: str, head: int | None = None) -> Projection:
+    """The q, k or v projection, its outputs head by head; those of one of its heads alone."""
+    found = model.projection(f"{model.anatomy.attn}.{getattr(qkv_of(model), which)}", layer)
+    rows = model.geometry[layer].rows[which]
+    return found.select((rows if head is None else rows[head]).flatten().to(model.home))
 
 
 def kv_head(model: Network, layer: int, head: int) -> int:

@@ -42,7 +42,7 @@ def estimate(model: Network, n_tokens: int, kept: int = 1) -> int:
     heads = sum(layer.n_heads * layer.d_head for layer in geo.layers) if anatomy.attn else 0
     per_token = streams * geo.d_model + heads
     logits = kept * model.vocab_size * (1 if model.softcap is None else 2)
-    return (n_tokens * per_token + logits) * model.dtype.itemsize
+    return (n_tokens * per_token + logits) * model.stream_dtype.itemsize
 
 
 def available(device: torch.device) -> int | None:

@@ -10,8 +10,9 @@ whose read-out fails is refused; on one that looks ahead, nothing relies on caus
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +23,8 @@ from ...result import Table, render_text
 from ...words.errors import AnatomyError, AttribError
 from ..anatomy.anatomy import Anatomy, resolved
 from ..anatomy.discovery import candidates, own_family
-from ..anatomy.geometry import Geometry, geometry
+from ..anatomy.geometry import Geometry, geometry, projections
+from ..anatomy.linear import watched, widths
 from ..anatomy.rounding import accumulation, half_ulp, require_float32, worst
 from ..parts.scores import score_cap
 from ..tracing.causality import AHEAD, causality_error
@@ -149,13 +151,14 @@ def readout_error(model: Model, record: Recording) -> tuple[Tensor, Tensor]:
     x = record.streams[-1][record.kept]
     with model.quiet():
         y = model.call(model.module(model.anatomy.final_norm), x).float()
-    weight, scale = model.unembed_weight.float(), model.logit_scale
-    bias = model.unembed_bias
-    total = ((y @ weight).double() + (0 if bias is None else bias.double())) * scale
-    spread = (y.square() @ weight.square()).sqrt().double() * abs(scale)
+    unembed, scale = model.unembedding, model.logit_scale
+    unembed.show(record.streams[-1])
+    bias = unembed.bias
+    total = (unembed.product(y).double() + (0 if bias is None else bias.double())) * scale
+    spread = unembed.sizes(y).double() * abs(scale)
     out = record.precap.double()
     rounded = half_ulp(torch.maximum(out.abs(), spread), record.precap.dtype)
-    bound = (2 if scale == 1 else 3) * rounded + accumulation(y.shape[-1]) * spread
+    bound = (2 if scale == 1 else 3) * rounded + (accumulation(y.shape[-1]) + 8 * unembed.noise) * spread
     return out - total, bound
 
 
@@ -181,8 +184,10 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
     as_whole: _Found | None = None
     refusals: list[str] = []
     known: dict[Any, Any] = {}
-    own = own_family(model.hf)
-    for given in candidates(model.hf, override):
+    own, tried = own_family(model.hf), candidates(model.hf, override)
+    model.anatomy = tried[0]  # until one was looked at
+    _watch(model, tried)
+    for given in tried:
         try:
             model.anatomy, model.unread = given, {}
             model.anatomy = anatomy = resolved(given, model.hf)
@@ -236,6 +241,15 @@ def _refusal(model: Model, refusals: list[str]) -> AnatomyError:
         f"{type(model.hf).__name__} does not add up: {refusals[0].rstrip(chr(46))}.",
         "Nothing is shown rather than something wrong. Pass anatomy= if its parts are elsewhere.",
     )
+
+
+def _watch(model: Model, anatomies: Sequence[Anatomy]) -> None:
+    """Let projections that do not say how wide they are be seen at work: packed weights have no shape to go by."""
+    named = {module for anatomy in anatomies for module in projections(anatomy, model.hf) if widths(module) is None}
+    if named:
+        tokens = torch.tensor([probe_ids(model)], device=model.device)
+        with model.quiet(), watched(named), contextlib.suppress(Exception):  # what does not run is found out later
+            model.hf(tokens, use_cache=False)
 
 
 def causal_check(model: Model, found: SelfCheck) -> SelfCheck:

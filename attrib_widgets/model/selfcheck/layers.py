@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ...words.errors import AttribError, GranularityError
-from ..anatomy.rounding import projection_error, worst
+from ..anatomy.rounding import worst
 from ..parts.alignment import own_patterns
 from ..parts.attention import heard_error, scores_error
 from ..parts.closing import head_error, stream_error
@@ -138,9 +136,6 @@ def _mlp_input_error(model: Model, rec: Recording, layer: int) -> float:
     path = model.anatomy.mlp_in
     if path is None or not rec.mlp_entered or rec.mlp_entered[layer] is None:
         raise GranularityError(f"the MLP of layer {layer} has no input projection {path!r}")
-    module = model.module(path, layer)
-    weight, bias = model.weights(module)
-    lengths = torch.linalg.vector_norm(weight, dim=0)
     given = rec.mlp_entered[layer]
     assert given is not None
-    return worst(*projection_error(mlp_input(model, rec, layer), weight, bias, given, lengths))
+    return worst(*model.projection(path, layer).called(mlp_input(model, rec, layer), given))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...result import Result, Table
+from ..anatomy.geometry import projections
+from ..anatomy.linear import widths
 from ..running.memory import readable
 from .levels import named_layers
 
@@ -72,14 +74,15 @@ class Report(Result):
 def report(model: Model) -> Report:
     """See :meth:`Model.report`."""
     check, config = model.check, model.config
-    size = sum(p.numel() for p in model.hf.parameters())
+    hf: Any = model.hf
+    size = int(hf.num_parameters())  # of packed weights, too
     implementation = getattr(config, "_attn_implementation", None) or "unknown"
     facts = [
-        f"{model.family}, {size:,} parameters in {str(model.dtype).removeprefix('torch.')} on {model.device}, "
-        f"attention: {implementation}",
+        f"{model.family}, {size:,} parameters in {_short(model.dtype)} on {model.device}, attention: {implementation}",
         f"{model.n_layers} layers of {model.geometry.words}, width {model.d_model}; "
         f"a run of 1,000 tokens keeps {readable(model.memory_estimate(1000))}",
     ]
+    facts += through_modules(model)
     counts = [layer.n_heads for layer in model.geometry.layers]
     if len(set(counts)) > 1:
         facts.append("heads of its layers: " + ", ".join(f"L{i} {n or 'none'}" for i, n in enumerate(counts)))
@@ -105,3 +108,28 @@ def _exact(model: Model) -> list[str]:
     if len(groups) == 1:
         return [f"exact: {', '.join(next(iter(groups)))}"]
     return [f"exact in {named_layers(layers)}: {', '.join(found)}" for found, layers in groups.items()]
+
+
+def through_modules(model: Model) -> list[str]:
+    """Which projections hold no plain weight, and what it costs to read them through their modules."""
+    met = model.through_modules
+    if not met:
+        return []
+    kinds = {path: found.kind for path, _, found in met}
+    named = ", ".join(f"{path} ({kind})" for path, kind in kinds.items())
+    rounds = "" if model.precision == model.dtype else f"; they round to {_short(model.precision)} inside"
+    said = [f"no plain weight, read through their modules: {named}{rounds}"]
+    outs = [found for path, _, found in met if path == model.anatomy.attn_out and not found.shown.why]
+    if outs:
+        calls, rows = sum(-(-found.d_in // found.block) for found in outs), sum(found.d_in for found in outs)
+        sizes = [d_in * d_out for d_in, d_out in filter(None, map(widths, projections(model.anatomy, model.hf)))]
+        tokens = sum(found.d_in**2 * found.d_out for found in outs) / sum(sizes)
+        said.append(
+            f"its price: an attribution calls output projections {calls:,} times more, with {rows:,} rows in all, "
+            f"about as much as a forward pass of {tokens:,.0f} tokens"
+        )
+    return said
+
+
+def _short(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -43,7 +43,7 @@ def causality_error(model: Model, ids: Sequence[int]) -> float:
         shorter = _streams(model, [list(ids[:-1])])
     except Exception:  # whatever a family's own code says of inputs that it does not expect
         return torch.inf
-    limit, found = LIMITS.get(model.dtype, LIMITS[torch.bfloat16]), 0.0
+    limit, found = LIMITS.get(model.precision, LIMITS[torch.bfloat16]), 0.0
     for depth, (x, part) in enumerate(zip(rows, shorter, strict=True), 1):
         before = x[:, :-1].double()
         noise = (before[0] - before[2]).abs().max()

@@ -52,8 +52,10 @@ def differentiate(
 
     Raises:
         ModelError: the model has changed since the run.
+        AttribError: the model runs with flex attention.
     """
     base.check_fresh()
+    port.refuse_flex(base.model)
     model, root = base.model, base.model.traced
     # Where streams are put in, one more row is the run itself.
     recorded = base.record.streams
@@ -78,7 +80,8 @@ def differentiate(
                     place = (row.site, i)
                     if place == (PRE.site, 0) or place in given:
                         # A leaf: the weights of the embedding need no gradient, frozen ones give none.
-                        row.put(block, _leaf(given.get(place, row.get(block)).to(row.get(block).device), model.dtype))
+                        entered = row.get(block)
+                        row.put(block, _leaf(given.get(place, entered).to(entered.device), model.stream_dtype))
                     if row.site == PRE.site and i in cut:
                         began = row.get(block)
                     if row.site in ("attn", "mlp") and i in cut and model.check.levels[i].sublayers:
@@ -92,7 +95,7 @@ def differentiate(
             if last[1] - 1 in cut and not model.check.levels[-1].sublayers:
                 PRE.put(final, _held(PRE.get(final), began, cut[last[1] - 1], rows))
             if last in given:
-                PRE.put(final, _leaf(given[last], model.dtype))
+                PRE.put(final, _leaf(given[last], model.stream_dtype))
             kept[last] = PRE.get(final)
             tracer.stop()
         final_rows = kept[last].reshape(rows, count, -1)[:, target]

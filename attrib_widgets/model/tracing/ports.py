@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from ...words.errors import AnatomyError, ComponentError
+from ...words.errors import AnatomyError, AttribError, ComponentError
 from ..anatomy.anatomy import Anatomy, find
 
 if TYPE_CHECKING:
@@ -200,6 +200,20 @@ def require(model: Model, places: Iterable[tuple[str, int]], *, written: bool = 
                 f"{site!r} can be read but not replaced.",
                 'Replace what a sublayer reads or gives, "z" or "neuron" (aw.patch finds the z of other q, k and v).',
             )
+
+
+def refuse_flex(model: Model) -> None:
+    """Flex attention is compiled for the masks and shapes of a plain pass: others read memory that is not theirs, which
+    can end the process, and it has no gradients on a CPU.
+
+    Raises:
+        AttribError: ``model`` runs with it now.
+    """
+    if "flex_attention" in str(getattr(model.config, "_attn_implementation", None) or ""):
+        raise AttribError(
+            f"{model.name} runs with flex_attention, which takes no edited passes and gives no gradients.",
+            "For experiments: model.hf.set_attn_implementation('sdpa') (or 'eager'), and run the prompt again.",
+        )
 
 
 def mixes_before(site: str) -> bool:

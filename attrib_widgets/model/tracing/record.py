@@ -16,7 +16,7 @@ from ...words.errors import AnatomyError, ComponentError
 from ..anatomy.anatomy import find
 from ..parts.listen import given_to
 from .edits import Edits, edited, rewritten
-from .ports import PRE, WRITE, Port, port, ports, require, tensor_of
+from .ports import PRE, WRITE, Port, port, ports, refuse_flex, require, tensor_of
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -174,6 +174,8 @@ def record_many(
     refuse_rebuilt(model, (site for site, _ in edits or ()))
     anatomy, root, each, edits = model.anatomy, model.traced, len(prompts[0]), edits or {}
     require(model, edits, written=True)
+    if edits:
+        refuse_flex(model)
     middle = next((layer for site, layer in edits if site == "mid"), None)
     if middle is not None:
         raise ComponentError(
@@ -215,6 +217,7 @@ def record_many(
         rec.streams.append(_rows(PRE.get(final), count))
         rec.precap = tensor_of(unembed.output).detach().clone()
         rec.logits = root.output.logits.detach().clone()
+    model.saw(rec.streams, [*rec.z, *rec.attn_out, *rec.mlp_out], rec.logits)
     rec.attn_write = _added(rec.attn_write or rec.attn_out, model.multiplier)
     rec.mlp_write = _added(rec.mlp_write or rec.mlp_out, model.multiplier)
     if "logits_to_keep" not in options:  # an older forward prints every position: keep what was asked for

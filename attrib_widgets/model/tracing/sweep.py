@@ -24,7 +24,7 @@ from ..identity.belonging import LIMITS, moved, refuse_moved
 from ..running.worker import Cancelled
 from ..selfcheck.levels import named_layers
 from .edits import Edit, Intervention, Site, relevant
-from .ports import ports, require
+from .ports import ports, refuse_flex, require
 from .schedule import Extent, budget_of, grouped, out_of_memory, rows_that_fit
 from .sweep_pass import Pass, Reads, has_prefix, last_needed, recorded_rows
 
@@ -99,8 +99,12 @@ def sweep(
         budget: bytes that the rows of a pass may take; None asks the device. Halved when memory runs out all the same.
         reads: (site, layer), sites as in :mod:`.ports` but for q, k, v and neurons: also return what these held in
             every row (as it was before this intervention's own write there).
+
+    Raises:
+        AttribError: the model runs with flex attention.
     """
     base.check_fresh()
+    refuse_flex(base.model)
     model, target = base.model, base.position(position)
     shared, end = not _unshared(model), last_needed(base, target)
     require(model, {(w.site, w.layer) for writes in interventions for w in writes}, written=True)
@@ -255,4 +259,4 @@ def _missed(model: Model, found: Tensor, expected: Tensor) -> str:
     """Empty, or by how much ``found`` misses ``expected``."""
     size = expected.float().abs().max()
     error = float((found.float() - expected.float()).abs().max() / size.clamp_min(1e-30))
-    return "" if error <= LIMITS.get(model.dtype, 1e-1) else f"off by {error:.0e} of its size"
+    return "" if error <= LIMITS.get(model.precision, 1e-1) else f"off by {error:.0e} of its size"

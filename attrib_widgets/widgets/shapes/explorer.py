@@ -157,7 +157,7 @@ def head_arrays(a: Attribution, t: HeadTable) -> Arrays:
     if t.sink is not None:
         found["sink"] = wire.store(drawn(t.sink))
     found["tokens"] = wire.store(drawn(t.rows * t.carry))  # the printed digits: packed patterns would not add up
-    if a.model.dtype not in (torch.float32, torch.float64):
+    if a.model.precision not in (torch.float32, torch.float64):
         found["head_rounding"] = wire.store(drawn(t.rounding))
     return found
 

@@ -164,14 +164,25 @@ def test_what_has_no_plain_neurons_is_refused_by_name(family_model):
 
 
 @pytest.mark.parametrize("size", [0.5, 0.1])
-def test_an_adapter_in_front_of_the_neurons_is_refused(family_model, size):
-    hf = families.build("llama")
+def test_an_adapter_in_front_of_the_neurons_is_read(size):
+    """What the projection does is read, not what its weight says; a bend in it is refused."""
+    hf, merged = families.build("llama"), families.build("llama")
     inner = hf.model.layers[1].mlp.gate_proj
     plain = inner.forward
     extra = size * torch.randn(inner.weight.shape, generator=torch.Generator().manual_seed(3)) / 6
     inner.forward = lambda x: plain(x) + x @ extra.T
-    model = aw.load(hf, tokenizer=families.tokenizer("llama"))
-    with pytest.raises(aw.GranularityError):
+    with torch.no_grad():
+        merged.model.layers[1].mlp.gate_proj.weight += extra
+    a, b = (
+        aw.attribute(aw.load(m, tokenizer=families.tokenizer("llama")).run(families.PROMPT), aw.neuron("L1N0"))
+        for m in (hf, merged)
+    )
+    assert a.exact and a.labels == b.labels and torch.allclose(a.values, b.values, atol=1e-5)
+    bent = families.build("llama")
+    true = bent.model.layers[1].mlp.gate_proj.forward
+    bent.model.layers[1].mlp.gate_proj.forward = lambda x: true(x) + size * torch.tanh(true(x))
+    model = aw.load(bent, tokenizer=families.tokenizer("llama"))
+    with pytest.raises(aw.GranularityError, match="no linear map"):
         aw.attribute(model.run(families.PROMPT), aw.neuron("L1N0"))
 
 

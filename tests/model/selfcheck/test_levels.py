@@ -200,20 +200,6 @@ def test_layers_of_another_kind_are_whole_and_the_others_are_split():
     assert [c.kind for c in a.components if c.layer == 0] == ["layer"]
 
 
-# -- a model that cannot run ---------------------------------------------------------------------------------------
-def test_a_model_that_does_not_run_is_not_said_to_miss_its_sum():
-    hf = families.build("llama").to(torch.bfloat16)
-    hf.lm_head.float()
-    with pytest.raises(aw.AnatomyError, match="does not run by itself") as caught:
-        aw.load(hf, tokenizer=families.tokenizer("llama"))
-    assert "dtype" in str(caught.value) and "anatomy=" not in str(caught.value)
-    hf = families.build("llama")
-    hf.config.return_dict = False
-    with pytest.raises(aw.AnatomyError, match="return_dict") as caught:
-        aw.load(hf, tokenizer=families.tokenizer("llama"))
-    assert "model.config.return_dict = True" in caught.value.hint
-
-
 def test_a_value_error_in_one_check_does_not_throw_the_anatomy_away(monkeypatch):
     from attrib_widgets.model.selfcheck import layers
 

@@ -15,7 +15,7 @@ from torch import nn
 
 import attrib_widgets as aw
 from attrib_widgets.model.anatomy.families import FAMILIES
-from fixtures import families
+from fixtures import families, packed
 
 BOTH = pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 
@@ -250,26 +250,10 @@ def test_the_message_names_what_was_expected():
 
 
 # -- a model that does something its modules do not tell --------------------------------------------------------------
-class Hidden(nn.Module):
-    """A projection that looks like its own weight and bias and adds something: an adapter, a forgotten bias."""
-
-    def __init__(self, inner: nn.Module, size: float, seed: int = 7) -> None:
-        super().__init__()
-        self.inner = inner
-        shown = inner.weight
-        self.weight, self.bias = shown, getattr(inner, "bias", None)
-        width = shown.shape[-1] if type(inner).__name__ == "Conv1D" else shown.shape[0]
-        extra = size * torch.randn(width, generator=torch.Generator().manual_seed(seed))
-        self.register_buffer("extra", extra.to(shown.dtype))
-
-    def forward(self, x):
-        return self.inner(x) + self.extra
-
-
-def hide(hf, path, size):
+def hide(hf, path, make):
     owner, _, name = path.rpartition(".")
     parent = hf.get_submodule(owner)
-    setattr(parent, name, Hidden(getattr(parent, name), size))
+    setattr(parent, name, make(getattr(parent, name)))
 
 
 @BOTH
@@ -278,54 +262,48 @@ def hide(hf, path, size):
     ("name", "path"),
     [
         ("llama", "model.layers.1.self_attn.o_proj"),
+        ("llama", "model.layers.1.self_attn.v_proj"),
+        ("llama", "model.layers.1.mlp.down_proj"),
         ("gemma2", "model.layers.1.self_attn.o_proj"),
         ("gpt_neox", "gpt_neox.layers.2.attention.dense"),
+        ("llama", "lm_head"),
     ],
 )
-def test_dropped_output_bias(name, path, size, dtype):
-    model = refused(lambda: load(name, dtype, lambda hf: hide(hf, path, size)))
-    layer = int(path.split(".layers.")[1][0])
-    levels = ["sublayers" if i == layer else "heads" for i in range(families.LAYERS)]
-    assert model is not None and [level.granularity for level in model.check.levels] == levels
+def test_a_constant_that_no_bias_shows_is_a_bias(name, path, size, dtype):
+    """What a module gives for zero is what it adds: rows, sources and neurons have it where a bias would be."""
+    short = families.DTYPES[dtype]
+    hf = families.build(name, short)
+    hide(hf, path, lambda linear: packed.Shifted(linear, size))
+    model, plain = (aw.load(m, tokenizer=families.tokenizer(name)) for m in (hf, packed.dense(hf)))
+    assert model.check.ok, model.check
+    a, b = (aw.attribute(m.run(families.PROMPT), " Paris") for m in (model, plain))
+    assert a.exact
+    for read in (lambda a: a, lambda a: a.sources("L1H1"), lambda a: a.through("L1H1"), lambda a: a.neurons(1)):
+        one, two = read(a), read(b)
+        assert getattr(one, "labels", None) == getattr(two, "labels", None)
+        scale = 1 + float(two.values.abs().sum())
+        assert float((one.values - two.values).abs().max()) <= 16 * torch.finfo(short).eps * scale
 
 
 @BOTH
-def test_dropped_value_bias(dtype):
-    """Heads stay right, because z is recorded; what reads the values' weights must not hide the difference."""
-    model = load("llama", dtype, lambda hf: hide(hf, "model.layers.1.self_attn.v_proj", 0.5))
+@pytest.mark.parametrize(
+    "path", ["model.layers.1.self_attn.o_proj", "model.layers.1.self_attn.v_proj", "model.layers.1.mlp.down_proj"]
+)
+def test_a_bend_that_no_weight_shows(path, dtype):
+    """What is no linear map is never split; the rest is shown, and closes."""
+    model = load("llama", dtype, lambda hf: hide(hf, path, packed.Bent))
     a = aw.attribute(model.run(families.PROMPT), " Paris")
     assert a.exact
-    try:
-        c, t = a.sources("L1H1"), a.through("L1H1")
-    except aw.AttribError:
-        return
-    assert abs(c.gap) <= 1e-5 * (1 + float(c.values.abs().sum())), "sources do not sum to their head"
-    hidden = float(t.values[:, [str(x) for x in t.components].index("rounding")].abs().max())
-    size = 1 + float(t.values.abs().sum(-1).max())
-    assert hidden <= 2 * torch.finfo(families.DTYPES[dtype]).eps * size, f"{hidden:.3f} booked as rounding"
+    assert (model.granularity == "sublayers") == path.endswith("o_proj")
+    refuses = (lambda: a.neurons(1)) if "mlp" in path else (lambda: a.sources("L1H1"))
+    with pytest.raises(aw.GranularityError):
+        refuses()
 
 
 @BOTH
-def test_dropped_down_projection_bias(dtype):
-    model = load("llama", dtype, lambda hf: hide(hf, "model.layers.1.mlp.down_proj", 0.5))
-    a = aw.attribute(model.run(families.PROMPT), " Paris")
-    assert a.exact
-    try:
-        c = a.neurons(1)
-    except aw.AttribError:
-        return
-    rounding = dict(zip(c.labels, c.values.tolist(), strict=True)).get("rounding", 0.0)
-    missing = abs(c.parent_value - float(c.values.sum()))
-    assert missing > 1e-3 or abs(rounding) > 1e-3, "test model hides nothing"
-    pytest.fail(
-        f"neurons shown although a bias of the MLP is unknown (rounding row {rounding:+.3f}, missing {missing:.3f})"
-    )
-
-
-@BOTH
-def test_adapter_on_the_unembedding(dtype):
-    with pytest.raises(aw.AnatomyError):
-        load("llama", dtype, lambda hf: hide(hf, "lm_head", 0.5))
+def test_an_unembedding_that_is_not_linear(dtype):
+    with pytest.raises(aw.AnatomyError, match="no linear map"):
+        load("llama", dtype, lambda hf: hide(hf, "lm_head", packed.Bent))
 
 
 class Scale(nn.Module):

@@ -1,0 +1,459 @@
+"""A projection read as what it does: ``y = x @ W + b``, whatever holds W.
+
+Mostly W is a plain tensor, and is read as it is. Packed weights, adapters beside a weight, and whatever else stands in
+a projection's place are read through the module itself: rows of the identity go in, a few at a time, and what comes out
+beside the output for zero are rows of W. They are met with what was asked for at once, so that no more than one block
+of W is ever held. That such a module is linear is not assumed: it is shown on recorded inputs (:func:`linearity`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ...words.errors import GranularityError
+from .rounding import accumulation, half_ulp
+
+#: Outputs that are met at a time where all of them are: a second copy of a large unembedding would not fit.
+CHUNK = 16384
+#: Prompts' worth of recorded inputs on which linearity is shown.
+PAIRS = 8
+#: A module whose parts add up worse than this, relative to its outputs, does not add up (or 1.5 units in the last place
+#: of its outputs): multiplied in bfloat16 inside they do to 0.004.
+LEAST = 0.006
+#: Numbers that stand beside one that is this many times larger must not vanish (quantised inputs round them to zero).
+SPIKE = 512
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_WIDTHS = (("in_features", "out_features"), ("infeatures", "outfeatures"), ("input_size", "output_size"), ("nx", "nf"))
+
+
+def bias_of(module: nn.Module) -> Tensor | None:
+    """The bias that a projection holds, or None."""
+    bias = getattr(module, "bias", None)
+    return bias.detach() if isinstance(bias, Tensor) else None
+
+
+def device_of(module: nn.Module, otherwise: torch.device) -> torch.device:
+    """Where a module's numbers are."""
+    return next((t.device for held in (module.parameters(), module.buffers()) for t in held), otherwise)
+
+
+def widths(module: nn.Module | None) -> tuple[int, int] | None:
+    """(numbers that a projection reads, numbers that it gives); None where that is not known (see :func:`watched`)."""
+    if module is None:
+        return None
+    weight = exact_weight(module)
+    if weight is not None:
+        return weight.shape[0], weight.shape[1]
+    for one, other in _WIDTHS:
+        d_in, d_out = getattr(module, one, None), getattr(module, other, None)
+        if isinstance(d_in, int) and isinstance(d_out, int):
+            return d_in, d_out
+    return _SEEN.get(module)
+
+
+#: What modules that do not say it were seen to read and give.
+_SEEN: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()
+
+
+@contextmanager
+def watched(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Inside the block a forward pass tells the :func:`widths` of ``modules``."""
+
+    def look(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
+        read = next((x for x in (*given, *named.values()) if isinstance(x, Tensor)), None)
+        if read is not None and isinstance(out, Tensor):
+            _SEEN[module] = read.shape[-1], out.shape[-1]
+
+    handles = [module.register_forward_hook(look, with_kwargs=True) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _numbers(weight: Tensor) -> bool:
+    """Whether a tensor is its numbers, and no packing of them."""
+    return weight.dtype in _FLOATS and type(weight) in (Tensor, nn.Parameter)
+
+
+def _in_out(module: Any, weight: Tensor) -> Tensor:
+    """A weight as [in, out]: Conv1D keeps it so, Linear the other way round."""
+    return weight if type(module).__name__ == "Conv1D" else weight.T
+
+
+def exact_weight(module: nn.Module) -> Float[Tensor, "d_in d_out"] | None:
+    """The weight of a module whose class is known to be a weight and a bias and nothing else; else None."""
+    weight, kind = getattr(module, "weight", None), type(module)
+    if not isinstance(weight, Tensor) or weight.dim() != 2 or not _numbers(weight):
+        return None
+    known = kind.forward is nn.Linear.forward or kind.__name__ == "Conv1D"
+    return _in_out(module, weight.detach()) if known and _runs_its_class(module) else None
+
+
+def _runs_its_class(module: nn.Module) -> bool:
+    """Whether nobody put another ``forward`` in the place of the class's, also not before the model was traced."""
+    held, own = vars(module), type(module).forward
+    forward = held.get("forward", own)
+    if type(forward).__module__.startswith("nnsight"):  # the tracer's, which runs what it found
+        forward = getattr(held.get("__nnsight__"), "original", own)
+    return getattr(forward, "__func__", forward) is own and "_hf_hook" not in held
+
+
+def shown_weight(module: nn.Module, dtype: torch.dtype) -> Float[Tensor, "d_in d_out"] | None:
+    """The weight of a module of another class that does what its ``weight`` says, on numbers of ``dtype``, or None."""
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, Tensor) or weight.dim() != 2 or not _numbers(weight):
+        return None
+    weight = weight.detach()
+    return next((found for found in (weight.T, weight) if _says(module, found, dtype)), None)
+
+
+def _says(module: nn.Module, weight: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a module gives the product with ``weight`` and its bias: to the bit, or it holds nothing else."""
+    x = torch.randn(3, weight.shape[0], generator=torch.Generator().manual_seed(0)).to(weight.device, dtype)
+    bias = bias_of(module)
+    try:
+        found, expected = module(x[None])[0], F.linear(x, weight.T, bias)
+    except (RuntimeError, TypeError, ValueError):
+        return False
+    if not isinstance(found, Tensor) or found.shape != expected.shape:
+        return False
+    if torch.equal(found, expected):
+        return True
+    held = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
+    if any(True for _ in module.children()) or held - {"weight", "bias"}:
+        return False
+    size = (x.double().square() @ weight.double().square()).sqrt()
+    product = expected.double() - (0 if bias is None else bias.double())
+    bound = half_ulp(found, dtype) + half_ulp(expected, dtype) + half_ulp(product, dtype)
+    return bool(((found.double() - expected.double()).abs() <= bound + accumulation(x.shape[1]) * size).all())
+
+
+@dataclass
+class Shown:
+    """What was found out about a module that is read through itself.
+
+    ``noise``: how far its parts are from adding up, relative to what it gives: its own rounding. ``why``: why it is no
+    linear map, or "". ``step``: what the rows of the identity are multiplied by, a power of two, so that a large bias
+    does not round them away. ``calls`` and ``rows``: how often it was called, and with how many rows.
+    """
+
+    noise: float | None = None
+    why: str = ""
+    step: float | None = None
+    calls: int = 0
+    rows: int = 0
+    lengths: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A projection, in float32 on the device ``home``: its ``name``, its module and its bias.
+
+    ``weight`` is the tensor itself, in the model's dtype where it lives; None where the module is read through itself:
+    ``call`` then maps rows [n, d_in] to its outputs [n, d_out] in ``dtype``, ``block`` at a time, and ``zero`` is what
+    it gives for zero. ``index`` picks outputs and puts them in order.
+    """
+
+    name: str
+    module: nn.Module
+    d_in: int
+    home: torch.device
+    weight: Float[Tensor, "d_in d_out"] | None
+    bias: Float[Tensor, "d_out"] | None
+    call: Callable[[Float[Tensor, "row d_in"]], Float[Tensor, "row d_out"]]
+    zero: Float[Tensor, "out"] | None = None
+    dtype: torch.dtype = torch.float32
+    block: int = 64
+    index: Any = None
+    shown: Shown = field(default_factory=Shown)
+
+    @property
+    def plain(self) -> bool:
+        """Whether the weight is a tensor that can be read as it is."""
+        return self.weight is not None
+
+    @property
+    def noise(self) -> float:
+        """Rounding inside of the module, relative to what it gives, as far as it was measured."""
+        return self.shown.noise or 0.0
+
+    def select(self, index: Any) -> Projection:
+        """The same with the outputs ``index`` alone, in that order."""
+        weight = None if self.weight is None else self.weight.to(self.home)[:, index]
+        bias = None if self.bias is None else self.bias[index]
+        if self.weight is not None or self.zero is None:
+            return replace(self, weight=weight, bias=bias)
+        every = torch.arange(len(self.zero), device=self.home)
+        return replace(self, bias=bias, index=(every if self.index is None else every[self.index])[index])
+
+    @property
+    def kind(self) -> str:
+        """What holds its weight, by package and name."""
+        weight = getattr(self.module, "weight", None)
+        holder = self.module if type(self.module) is not nn.Linear or weight is None else weight
+        return f"{type(holder).__module__.partition('.')[0]}.{type(holder).__name__}"
+
+    @property
+    def d_out(self) -> int:
+        """Numbers that it gives."""
+        if self.weight is not None:
+            return int(self.weight.shape[1])
+        assert self.zero is not None
+        return len(self.zero if self.index is None else self.zero[self.index])
+
+    # -- pieces of W ------------------------------------------------------------------------------------------------
+    def rows(self, start: int, stop: int) -> Float[Tensor, "row d_out"]:
+        """What single inputs write: rows of W."""
+        if self.weight is not None:
+            return self.weight[start:stop].to(self.home).float()
+        return torch.cat([self._through(a, min(a + self.block, stop)) for a in range(start, stop, self.block)])
+
+    def parts(self) -> Iterator[tuple[slice, Float[Tensor, "row d_out"]]]:
+        """All rows of W: in one piece where it is a tensor, else block by block."""
+        if self.weight is not None:
+            yield slice(0, self.d_in), self.weight.to(self.home).float()
+            return
+        for start in range(0, self.d_in, self.block):
+            stop = min(start + self.block, self.d_in)
+            yield slice(start, stop), self._through(start, stop)
+
+    def by_head(self, count: int) -> Iterator[Float[Tensor, "d_head d_out"]]:
+        """The rows of ``count`` heads that stand side by side in what it reads."""
+        size = self.d_in // count
+        if self.weight is not None:
+            yield from self.rows(0, self.d_in).view(count, size, -1)
+            return
+        for head in range(count):
+            yield self.rows(head * size, (head + 1) * size)
+
+    def outputs(self, ids: Any) -> Float[Tensor, "*ids d_in"]:
+        """The directions that the outputs ``ids`` read: columns of W."""
+        if self.weight is not None:
+            found: Tensor = self.weight.T[ids].float()
+            return found
+        return torch.cat([rows.T[ids] for _, rows in self.parts()], -1)
+
+    # -- what meets it ----------------------------------------------------------------------------------------------
+    def product(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape d_out"]:
+        """``x @ W``: what ``x`` writes, without the bias."""
+        return self.read(x, None)[0]
+
+    def pull(self, directions: Float[Tensor, "*shape d_out"]) -> Float[Tensor, "*shape d_in"]:
+        """Directions of its output as directions of what it reads: ``directions @ W.T``."""
+        if self.weight is not None and self.weight.shape[1] > CHUNK:
+            total = directions.new_zeros(*directions.shape[:-1], self.d_in)
+            for start in range(0, self.weight.shape[1], CHUNK):
+                part = self.weight[:, start : start + CHUNK].to(self.home).float()
+                total = total + directions[..., start : start + CHUNK] @ part.T
+            return total
+        return torch.cat([directions @ rows.T for _, rows in self.parts()], -1)
+
+    def read(
+        self, x: Float[Tensor, "*shape d_in"], directions: Float[Tensor, "k d_out"] | None
+    ) -> tuple[Float[Tensor, "*shape d_out"], Float[Tensor, "k d_in"]]:
+        """(:meth:`product` of ``x``, :meth:`pull` of ``directions``), for the price of one."""
+        x, total, through = x.float(), None, []
+        for part, rows in self.parts():
+            written = x[..., part] @ rows
+            total = written if total is None else total + written
+            if directions is not None:
+                through.append(directions @ rows.T)
+        assert total is not None
+        return total, torch.cat(through, -1) if through else total
+
+    def pull_heads(self, directions: Float[Tensor, "head k d_head"]) -> Float[Tensor, "head k d_in"]:
+        """:meth:`pull` of directions of single heads that stand side by side in its outputs."""
+        heads, _, size = directions.shape
+        return torch.cat(
+            [torch.einsum("hkd,ihd->hki", directions, rows.view(-1, heads, size)) for _, rows in self.parts()], -1
+        )
+
+    def apply(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape d_out"]:
+        """``x @ W`` as the module computes it where it is read through itself: in its own precision, in one call."""
+        if self.weight is not None:
+            return self.product(x)
+        found = self._called(x.reshape(-1, self.d_in)).reshape(*x.shape[:-1], -1)
+        return found if self.bias is None else found - self.bias
+
+    # -- sizes and bounds -------------------------------------------------------------------------------------------
+    def lengths(self) -> Float[Tensor, "d_out"]:
+        """Length of every column of W."""
+        if self.weight is not None:
+            return column_lengths(self.weight).to(self.home)
+        if self.shown.lengths is None:
+            total = sum(rows.square().sum(0) for _, rows in replace(self, index=None).parts())
+            assert isinstance(total, Tensor)
+            self.shown.lengths = total.sqrt()
+        return self.shown.lengths if self.index is None else self.shown.lengths[self.index]
+
+    def sizes(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape d_out"]:
+        """Root of the summed squares of the terms of :meth:`product`."""
+        squares = x.float().square()
+        total = sum(squares[..., part] @ rows.square() for part, rows in self.parts())
+        assert isinstance(total, Tensor)
+        return total.sqrt()
+
+    def missed(
+        self,
+        x: Float[Tensor, "position d_in"],
+        out: Float[Tensor, "position d_out"],
+        product: Float[Tensor, "position d_out"] | None = None,
+        lengths: Float[Tensor, "d_out"] | None = None,
+    ) -> tuple[Float[Tensor, "position d_out"], Float[Tensor, "position d_out"]]:
+        """(recorded output ``out`` - product with ``x`` - bias, its rounding bound), in float64.
+
+        ``product`` and ``lengths``, where they are at hand, save another reading.
+
+        Raises:
+            GranularityError: it is read through its module, which is not linear.
+        """
+        self.show(x)
+        x = x.float()
+        total = (self.product(x) if product is None else product).double()
+        spread = x.abs().amax(-1, keepdim=True).double() * (self.lengths() if lengths is None else lengths).double()
+        recorded = out.double()
+        bound = half_ulp(recorded, out.dtype) + half_ulp(total, out.dtype)
+        bound = bound + accumulation(x.shape[-1]) * spread + 4 * self.noise * (spread + self._constant())
+        return recorded - total - (0 if self.bias is None else self.bias.double()), bound
+
+    def called(
+        self, x: Float[Tensor, "position d_in"], out: Float[Tensor, "position d_out"]
+    ) -> tuple[Float[Tensor, "position d_out"], Float[Tensor, "position d_out"]]:
+        """:meth:`missed` where nothing is split: of a module that is read through itself, its own answer will do.
+
+        Raises:
+            GranularityError: it is not linear.
+        """
+        if self.weight is not None:
+            return self.missed(x, out)
+        self.show(x)
+        own, recorded = self._called(x).double(), out.double()
+        size = _rms(own)
+        bound = half_ulp(recorded, out.dtype) + half_ulp(own, out.dtype)
+        return recorded - own, bound + (accumulation(self.d_in) + 8 * self.noise) * size
+
+    def slack(self, x: Float[Tensor, "*shape d_in"], direction: Float[Tensor, "d_out"]) -> Float[Tensor, "*shape"]:
+        """How far the module's own rounding may move what ``x`` writes along ``direction``; 0 for a plain weight."""
+        if self.weight is not None:
+            return x.new_zeros(x.shape[:-1], dtype=torch.float64)
+        size = x.abs().amax(-1, keepdim=True).double() * self.lengths().double() + self._constant()
+        return 4 * self.noise * (direction.double() * size).square().sum(-1).sqrt()
+
+    def _constant(self) -> Float[Tensor, "d_out"] | float:
+        """Size of what is added to every product, and of what is added typically, in float64."""
+        if self.bias is None:
+            return 0.0
+        bias = self.bias.double()
+        return bias.abs() + _rms(bias)
+
+    # -- through the module -----------------------------------------------------------------------------------------
+    def show(self, x: Float[Tensor, "position d_in"]) -> None:
+        """A module that is read through itself is linear on the recorded inputs ``x``; looked at once.
+
+        Raises:
+            GranularityError: it is not.
+        """
+        if self.weight is not None:
+            return
+        if self.shown.noise is None:
+            eps = torch.finfo(self.dtype).eps
+            self.shown.noise, self.shown.why = linearity(x, lambda rows: self._called(rows, whole=True), eps)
+        if self.shown.why:
+            raise GranularityError(
+                f"{self.name} ({self.kind}) is no linear map: {self.shown.why}.",
+                "What is written through it cannot be split.",
+            )
+
+    def _called(self, x: Float[Tensor, "row d_in"], whole: bool = False) -> Float[Tensor, "row d_out"]:
+        self.shown.calls, self.shown.rows = self.shown.calls + 1, self.shown.rows + len(x)
+        found = self.call(x).float()
+        return found if whole or self.index is None else found[:, self.index]
+
+    def _through(self, start: int, stop: int) -> Float[Tensor, "row d_out"]:
+        """Rows of W, from rows of the identity."""
+        assert self.zero is not None
+        zero = self.zero if self.index is None else self.zero[self.index]
+        rows = torch.zeros(stop - start, self.d_in, device=self.home)
+        rows[:, start:stop].fill_diagonal_(1)
+        if self.shown.step is None:
+            found = self._called(rows, whole=True) - self.zero
+            size, offset = float(found.square().mean().sqrt()), float(self.zero.abs().max())
+            self.shown.step = _power(4 * offset / max(size, 1e-30))
+        return (self._called(rows * self.shown.step) - zero) / self.shown.step
+
+
+def column_lengths(weight: Float[Tensor, "d_in d_out"]) -> Float[Tensor, "d_out"]:
+    """Length of every column, in float32."""
+    lengths: Tensor = torch.linalg.vector_norm(weight, dim=0, dtype=torch.float32)
+    return lengths
+
+
+@torch.no_grad()
+def linearity(
+    x: Float[Tensor, "position d_in"], call: Callable[[Tensor], Tensor], eps: float = 0.0
+) -> tuple[float, str]:
+    """(rounding of a module relative to what it gives, why it is no linear map or "").
+
+    Halves of recorded inputs are put together: the output for two parts is the sum of their outputs, beside the output
+    for zero, up to what is rounded inside (``eps`` is that of its outputs), which the same inputs times 1.5, an exact
+    product, show as well. And what stands beside one large number is not lost: a module that rounds its inputs to whole
+    steps of the largest one loses it.
+    """
+    x = x[: PAIRS + 1].float()
+    x = x[x.abs().amax(-1) > 0]
+    if not len(x):
+        return 0.0, ""
+    short = _shortened(x)
+    even = torch.arange(x.shape[1], device=x.device) % 2 == 0
+    a, b = short * even, short.roll(1, 0) * ~even
+    zero = call(torch.zeros_like(x[:1]))
+
+    def of(rows: Tensor) -> Tensor:
+        return call(rows) - zero
+
+    both = of(a + b)
+    size = _rms(both + zero).clamp_min(1e-30)  # its constant is rounded with the rest
+    parts = _rms(both - of(a) - of(b)) / size
+    rounded = max(_rms(of(1.5 * (a + b)) / 1.5 - both), _rms(of(1.5 * x) / 1.5 - of(x))) / size
+    noise = float(max(parts, rounded))
+    if not noise <= max(LEAST, 1.5 * eps):
+        return noise, f"the outputs for two inputs miss the output for their sum by {100 * noise:.1f} %"
+    typical = float(_rms(both) / _rms((a + b).norm(dim=-1)))  # of a weight
+    raised = _power(float(zero.abs().max()) / max(typical, 1e-30))  # a large constant rounds small outputs away
+    for largest in dict.fromkeys((raised, raised * _power(float(x.abs().max()) / 2))):
+        spike = torch.zeros_like(x)
+        spike[torch.arange(len(x)), x.abs().argmax(-1)] = largest
+        small = largest / SPIKE
+        beside = torch.where(spike == 0, torch.sign(x), 0.0)
+        alone, found = of(beside) * small, of(spike + beside * small) - of(spike)
+        kept = float((found * alone).sum() / alone.square().sum().clamp_min(1e-30))  # what is rounded averages out
+        if not abs(kept - 1) <= 0.3:
+            return noise, f"beside one large input {100 * abs(kept - 1):.0f} % of what small ones give is lost"
+    return noise, ""
+
+
+def _power(size: float) -> float:
+    """The power of two at or above ``size``: at least 1, at most 1024."""
+    return 2.0 ** min(max(math.ceil(math.log2(size)), 0), 10) if size > 0 else 1.0
+
+
+def _rms(values: Tensor) -> Tensor:
+    return values.square().mean().sqrt()
+
+
+def _shortened(x: Tensor) -> Tensor:
+    """Numbers of six binary digits: they and half as much again are exact in every format."""
+    mantissa, exponent = torch.frexp(x)
+    return torch.ldexp((mantissa * 64).round() / 64, exponent)
