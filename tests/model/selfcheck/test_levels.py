@@ -91,7 +91,7 @@ def test_the_reason_is_that_of_its_own_anatomy_and_names_the_hook(loaded):
     )
     assert "attention.dense and mlp of layer 2" in loaded("hook on gpt_neox").check.reason
     assert "there is no self_attn.o_proj" in loaded("own attention").check.reason
-    assert "do not add up to its output" in loaded("hidden bias").check.reason
+    assert "is no linear map" in loaded("bent output").check.reason
     assert "self_attention.dense and mlp.dense_4h_to_h of layer 0" in loaded("whole bloom").check.reason
     assert loaded("no attention known").check.reason == "only its layers, its norm and its unembedding are known"
 
