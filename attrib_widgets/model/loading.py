@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..words.errors import AttribError
+from ..words.errors import AttribError, TokenizerError
 
 #: What ``"demo"`` names: the folder of the model that ships with the library.
 DEMO = Path(__file__).parent.parent / "demo" / "files"
@@ -133,6 +133,24 @@ def _remedy(folder: str, reason: Exception) -> str:
     if method:
         return f"Its weights are quantised ({method}): load a checkpoint that is not, or use the device it asks for."
     return "Give a folder written by save_pretrained, a hub id that this machine can reach, or 'demo'."
+
+
+def read_tokenizer(source: str) -> Any:
+    """The tokenizer of ``"demo"``, of a folder, or of a hub id.
+
+    Raises:
+        TokenizerError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(str(DEMO) if source == "demo" else source)
+    except (OSError, ValueError, TypeError) as reason:
+        first = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
+        raise TokenizerError(
+            f"The tokenizer {source!r} could not be loaded: {first}",
+            "Give one that is loaded, its folder, or a hub id that this machine can reach.",
+        ) from reason
 
 
 def _dtype(name: str | torch.dtype) -> torch.dtype:

@@ -17,7 +17,7 @@ from ..words.several import listed
 from .anatomy.anatomy import Anatomy
 from .identity.belonging import at_home
 from .identity.stamp import Stamp, changes, is_of, weight_keys
-from .loading import ModelCard, move, read_card, read_checkpoint, unwrapped
+from .loading import ModelCard, move, read_card, read_checkpoint, read_tokenizer, unwrapped
 from .network import Network
 from .run import Run, counted
 from .running.batch import run_many
@@ -250,7 +250,8 @@ def load(
         source: ``"demo"`` (the small model that ships with this library), a hub id such as ``"gpt2"``, a local
             folder written by ``save_pretrained``, a transformers model (compiled, parallel, with PEFT adapters or
             quantised, too), an nnsight model, or a Model.
-        tokenizer: needed with a transformers model; otherwise the source's own. It is copied, never changed.
+        tokenizer: needed with a transformers model; otherwise the source's own. It is copied, never changed; a name is
+            loaded.
         dtype: for example ``"float32"`` or ``torch.bfloat16``; None keeps the checkpoint's.
         device: for example ``"cuda"``; None leaves the model where it is.
         anatomy: paths of the model's parts, where the library does not know its family.
@@ -263,6 +264,8 @@ def load(
     if isinstance(source, Model):
         return source
     name = source if isinstance(source, str) else None
+    if isinstance(tokenizer, (str, Path)):
+        tokenizer = read_tokenizer(str(tokenizer))
     if isinstance(source, (str, Path)):
         source, tokenizer, name = read_checkpoint(str(source), tokenizer, dtype)
     elif dtype is not None:

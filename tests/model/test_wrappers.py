@@ -178,3 +178,42 @@ def test_a_model_that_reads_images_too_is_loaded_in_silence(capfd):
     printed = "".join(capfd.readouterr())
     assert "Supported models are" not in printed and len(printed) < 500
     assert logger.filters == before
+
+
+SMALL = dict(hidden_size=32, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda size: tf.BertModel(tf.BertConfig(vocab_size=size, **SMALL)), "prints no logits of tokens"),
+        (
+            lambda size: tf.LlamaForSequenceClassification(tf.LlamaConfig(vocab_size=size, **SMALL)),
+            "prints no logits of tokens",
+        ),
+        (
+            lambda size: tf.T5ForConditionalGeneration(
+                tf.T5Config(vocab_size=size, d_model=32, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+            ),
+            "reads through an encoder",
+        ),
+    ],
+)
+def test_a_model_that_continues_no_text_says_so(make, said):
+    with pytest.raises(aw.AnatomyError, match=f"{said}.*continues a text.*AutoModelForCausalLM"):
+        aw.load(make(len(TOKENIZER)), tokenizer=TOKENIZER)
+
+
+def test_a_tokenizer_by_its_name():
+    model = aw.load("demo", tokenizer="demo")
+    assert model.encode("The capital") == aw.load("demo").encode("The capital")
+    with pytest.raises(aw.TokenizerError, match="'nowhere/at-all' could not be loaded"):
+        aw.load("demo", tokenizer="nowhere/at-all")
+
+
+@pytest.mark.parametrize("kind", [None, "pt", "np"])
+def test_what_a_tokenizer_returns_is_a_prompt(kind):
+    model = aw.load("demo")
+    given = model.tokenizer("The capital of France is", return_tensors=kind)
+    assert model.run(given).ids == model.run("The capital of France is").ids
+    assert aw.attribute(given, " Paris", model=model).exact

@@ -300,6 +300,8 @@ def _refuse_halves(text: str, kind: type[AttribError]) -> None:
 
 
 def _listed(prompt: Any) -> list[Any]:
+    if isinstance(prompt, Mapping) and "input_ids" in prompt:  # what a tokenizer returns
+        prompt = prompt["input_ids"]
     found = prompt.tolist() if hasattr(prompt, "tolist") else prompt  # torch and numpy
     if isinstance(found, (Mapping, bytes)) or not hasattr(found, "__iter__"):
         raise PositionError(f"A {type(prompt).__name__} is not a prompt.", "Give a text or a list of token ids.")

@@ -27,6 +27,13 @@ def wrapped(hf: nn.Module, tokenizer: Any) -> Any:
             if inner is None
             else f"Give the one inside of it: model.{inner}.",
         )
+    headless, encodes = hf.get_output_embeddings() is None, getattr(hf.config, "is_encoder_decoder", False)
+    if headless or encodes:
+        raise AnatomyError(
+            f"{type(hf).__name__} {'prints no logits of tokens' if headless else 'reads through an encoder'}: "
+            "it is no model that continues a text.",
+            "Give one made by AutoModelForCausalLM, its folder, or its hub id.",
+        )
     logger = logging.getLogger(base.__name__)
     logger.addFilter(_told)
     try:
