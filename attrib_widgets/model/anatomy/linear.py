@@ -84,7 +84,7 @@ def watched(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 def _numbers(weight: Tensor) -> bool:
     """Whether a tensor is its numbers, and no packing of them."""
-    return weight.dtype in _FLOATS and type(weight) in (Tensor, nn.Parameter)
+    return weight.dtype in _FLOATS and type(weight).__torch_dispatch__ == Tensor.__torch_dispatch__
 
 
 def _in_out(module: Any, weight: Tensor) -> Tensor:
@@ -98,6 +98,8 @@ def exact_weight(module: nn.Module) -> Float[Tensor, "d_in d_out"] | None:
     if not isinstance(weight, Tensor) or weight.dim() != 2 or not _numbers(weight):
         return None
     known = kind.forward is nn.Linear.forward or kind.__name__ == "Conv1D"
+    if isinstance(module, nn.Linear) and weight.shape != (module.out_features, module.in_features):
+        return None  # whole rows of bytes, stored as numbers of another kind
     return _in_out(module, weight.detach()) if known and _runs_its_class(module) else None
 
 
@@ -396,7 +398,8 @@ class Projection:
 
 def column_lengths(weight: Float[Tensor, "d_in d_out"]) -> Float[Tensor, "d_out"]:
     """Length of every column, in float32."""
-    lengths: Tensor = torch.linalg.vector_norm(weight, dim=0, dtype=torch.float32)
+    fine = weight.float() if weight.dtype is torch.float64 else weight  # a shorter one is not copied whole
+    lengths: Tensor = torch.linalg.vector_norm(fine, dim=0, dtype=torch.float32)
     return lengths
 
 
@@ -434,7 +437,7 @@ def linearity(
     raised = _power(float(zero.abs().max()) / max(typical, 1e-30))  # a large constant rounds small outputs away
     for largest in dict.fromkeys((raised, raised * _power(float(x.abs().max()) / 2))):
         spike = torch.zeros_like(x)
-        spike[torch.arange(len(x)), x.abs().argmax(-1)] = largest
+        spike[torch.arange(len(x), device=x.device), x.abs().argmax(-1)] = largest
         small = largest / SPIKE
         beside = torch.where(spike == 0, torch.sign(x), 0.0)
         alone, found = of(beside) * small, of(spike + beside * small) - of(spike)

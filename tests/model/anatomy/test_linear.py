@@ -113,3 +113,5 @@ def test_what_a_plain_weight_is():
     stored = copy.deepcopy(plain)
     stored.weight = nn.Parameter(bits, requires_grad=False)
     assert exact_weight(stored) is None and widths(stored) == (6, 4)
+    stored.weight = nn.Parameter(torch.zeros(12, 1))  # whole rows of bytes, stored as numbers of another kind
+    assert exact_weight(stored) is None and widths(stored) == (6, 4)
