@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ...model.identity.steady import steady
 from ...words.components import Component, ComponentLike, component
@@ -25,7 +27,7 @@ from ..experiments.cells import every_part, parts_of
 from ..experiments.estimates import estimate_cells
 from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length
 from ..experiments.patching import Patching
-from ..experiments.statistics import FEWEST
+from ..experiments.statistics import FEWEST, opposite_gaps
 from ..inputs import positions_in
 from .backups import search
 from .experiment import Experiment
@@ -51,7 +53,7 @@ def verify(
     attribution: Attribution | Sequence[Attribution],
     corrupted: Any,
     *,
-    against: TokenSet | None = None,
+    against: TokenSet | Sequence[TokenSet] | None = None,
     top: int = 10,
     components: ComponentLike | Sequence[ComponentLike] = (),
     positions: int | Sequence[int] | None = None,
@@ -64,10 +66,11 @@ def verify(
     """Test the leading parts of an attribution by experiment.
 
     Args:
-        attribution: of the clean run (or one per pair of a set of pairs, all of one target).
+        attribution: of the clean run, or one per pair of a set of pairs, each of its own token.
         corrupted: the prompt (or prompts) to compare with, of as many tokens.
         against: a token (or several) whose logit is subtracted from what is explained; None takes what the model says
-            after the corrupted prompt, where a plain logit is explained, and ``()`` nothing.
+            after the corrupted prompt, where a plain logit is explained, and ``()`` nothing. For several pairs a list
+            is one for each.
         top: how many of the largest contributions, direct and total effects to test; 0 tests ``components`` only.
         components: one or several further ones to test.
         positions: where parts are patched; None is everywhere.
@@ -81,7 +84,7 @@ def verify(
     Raises:
         AttribError: no attribution; clean and corrupted answer alike (in the mean over pairs), or an attribution of a
             score.
-        TargetError: attributions of different targets.
+        TargetError: attributions of different kinds of target; rivals that are not one per pair.
         PositionError: prompts of a pair of different lengths; pairs that are, where positions are chosen; attributions
             that were read at different places.
         GranularityError: one of ``components`` is a part of a layer that does not split so far exactly.
@@ -142,11 +145,26 @@ def verify(
     if where is not None:
         notes.insert(0, f"patched at position{'s' * (len(where) > 1)} {', '.join(map(str, where))} only")
     common = run.common(gap)
-    notes = [*chosen, *([] if common is None else gaps_said(Measured({"common": common}), at)), *notes]
+    notes = [
+        *chosen,
+        *_opposite(gaps),
+        *([] if common is None else gaps_said(Measured({"common": common}), at)),
+        *notes,
+    ]
     notes += [n for n in cost.notes if n not in notes]
     return Verification(
         given, findings, at, effects, direct, groups, gap, len(pairs), cost, complete, notes, live, said, bool(top)
     )
+
+
+def _opposite(gaps: Float[Tensor, "pair"]) -> list[str]:
+    """What to leave out, where some pairs say the answer more after the other prompt."""
+    found = opposite_gaps(gaps)
+    if not found:
+        return []
+    which = f"pair{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
+    it = "them" if len(found) > 1 else "it"
+    return [f"the gap of {which} has the other sign: leave {it} out, or turn {it} round"]
 
 
 def _attributions(given: Any) -> list[Attribution]:
@@ -168,7 +186,7 @@ def _one_question(given: Sequence[Attribution]) -> int:
 
     Raises:
         AttribError: they explain no token.
-        TargetError: they explain different targets: their gaps would be measured by the first.
+        TargetError: they explain numbers of different kinds, whose gaps have no mean.
         PositionError: they are read at different places.
     """
     first = given[0]
@@ -178,12 +196,12 @@ def _one_question(given: Sequence[Attribution]) -> int:
             "Verify the attribution of a token.",
         )
     for number, a in enumerate(given[1:], 1):
-        if not isinstance(a.target, Target) or _asked(a) != _asked(first):
+        if not isinstance(a.target, Target) or _kind(a.target) != _kind(first.target):
             texts = [x.target.words(x.model, x.run) for x in (first, a)]
             raise TargetError(
-                f"The pairs of one verification share a target: pair 0 explains the {texts[0]}, and pair {number} the "
-                f"{texts[1]}.",
-                "Explain one target in all of them, or verify each pair by itself.",
+                f"The pairs of one verification share a kind of target: pair 0 explains the {texts[0]}, and pair "
+                f"{number} the {texts[1]}.",
+                "Explain a logit in all of them, or a difference, or a log-probability.",
             )
     ends = {a.position - a.run.n_positions for a in given}
     if len({a.position for a in given}) == 1:
@@ -197,21 +215,31 @@ def _one_question(given: Sequence[Attribution]) -> int:
 
 
 def _rivals(
-    asked: Sequence[Attribution], pairs: Sequence[tuple[Run, Run]], against: TokenSet | None
+    asked: Sequence[Attribution], pairs: Sequence[tuple[Run, Run]], against: TokenSet | Sequence[TokenSet] | None
 ) -> tuple[list[TokenSet | None], list[str]]:
     """(what is held against the answer in every pair, remarks on that).
 
     Without ``against`` it is the likeliest other token after the corrupted prompt, where a plain logit is explained: a
     single logit goes up and down with all the others. Where a pair is answered alike, no contrast is made up.
+
+    Raises:
+        TargetError: a list of rivals that is not one per pair.
     """
     if against is not None:
-        return [against or None] * len(asked), []
-    target = asked[0].target
-    if not isinstance(target, Target) or target.kind != "logit" or target.centre:
+        several = len(asked) > 1 and isinstance(against, (list, tuple)) and len(against) > 0
+        given: list[Any] = list(against) if several else [against] * len(asked)  # type: ignore[arg-type]
+        if len(given) != len(asked):
+            raise TargetError(
+                f"{len(given)} rivals for {len(asked)} pairs of prompts.",
+                "Give one for all of them, or a list of one per pair; a list in it is a set of tokens.",
+            )
+        return [rival if rival != () else None for rival in given], []
+    targets = [a.target for a in asked if isinstance(a.target, Target)]
+    if targets[0].kind != "logit" or targets[0].centre:
         return [None] * len(asked), []
-    answer = {asked[0].model.single_token(t) for t in target.tokens}
+    answers_of = [{asked[0].model.single_token(t) for t in target.tokens} for target in targets]
     tops = [c.top(1, clean.position(a.position))[0] for a, (clean, c) in zip(asked, pairs, strict=True)]
-    alike = [i for i, top in enumerate(tops) if top.id in answer]
+    alike = [i for i, (top, answer) in enumerate(zip(tops, answers_of, strict=True)) if top.id in answer]
     if alike:
         which = "both prompts" if len(pairs) == 1 else f"both prompts of pair {', '.join(map(str, alike))}"
         return [None] * len(asked), [f"{which} are answered by {visible(tops[alike[0]].text)}: there is no rival"]
@@ -220,12 +248,9 @@ def _rivals(
     return [top.id for top in tops], [said]
 
 
-def _asked(a: Attribution) -> tuple[Any, ...]:
-    """What a target measures, whether its tokens were given as texts or as ids."""
-    t, model = a.target, a.model
-    assert isinstance(t, Target)
-    ids = [sorted(model.single_token(token) for token in tokens) for tokens in (t.tokens, t.against)]
-    return t.kind, t.centre, ids
+def _kind(target: Target) -> tuple[Any, ...]:
+    """What the pairs of one verification have in common, whatever their tokens."""
+    return target.kind, target.centre
 
 
 def _testable(model: Model, given: ComponentLike) -> Component:

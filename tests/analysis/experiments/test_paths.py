@@ -111,17 +111,28 @@ def test_who_sends_comes_before_a_receiver(family_model, name, receivers, last):
 
 def test_nothing_comes_before_the_first_layer(family_model):
     model = family_model("gpt2")
-    with pytest.raises(aw.ComponentError, match=r"No head and no MLP comes before L0H1\.q"):
+    with pytest.raises(aw.ComponentError, match=r"No part comes before L0H1\.q"):
         aw.path_patch(model, *prompts("gpt2"), TARGET, receivers="L0H1.q")
 
 
-@pytest.mark.parametrize("sender", [["L0H0", "L1H0"], "L1.attn", "L1", "L1.pre", "embed"])
+@pytest.mark.parametrize("sender", [["L0H0", "L1H0"], "L1.pre", "embed"])
 def test_who_cannot_send_is_refused_also_where_nothing_differs(family_model, sender):
     model = family_model("gpt2")
     clean, corrupted = prompts("gpt2")
     for other in (corrupted, clean):
         with pytest.raises(aw.ComponentError, match=r"is no sender.*of one layer"):
             aw.path_patch(model, clean, other, TARGET, senders=[sender])
+
+
+@pytest.mark.parametrize("mlps", ["recompute", "freeze"])
+@pytest.mark.parametrize("name", ["gpt2", "gemma2", "gpt_neox"])
+def test_a_sublayer_sends_what_its_parts_send_together(family_model, name, mlps):
+    model = family_model(name)
+    heads = [f"L1H{h}" for h in range(model.n_heads)]
+    senders = ["L1.attn", heads, "L1", [*heads, "L1.mlp"]]
+    found = aw.path_patch(model, *prompts(name), TARGET, receivers=["L2H1.q", "logits"], senders=senders, mlps=mlps)
+    attn, together, layer, all_of_it = found.values.tolist()
+    assert attn == pytest.approx(together, abs=1e-5) and layer == pytest.approx(all_of_it, abs=1e-5)
 
 
 def test_errors_and_table(family_model):

@@ -131,21 +131,42 @@ def test_pairs_have_intervals(pair):
     assert any("the intervals over pairs reach" in text for text in frame["remarks"][frame["borderline"]])
 
 
-def test_pairs_share_a_target_and_a_place(pair):
-    """A gap of one target must not be measured by another one."""
+def test_pairs_share_a_kind_of_target_and_a_place(pair):
     _, clean, corrupted, token = pair("gpt2")
-    model, text = clean.model, clean.model.token(token)
+    model = clean.model
     second = model.run([*clean.ids[:3], 5, *clean.ids[4:]])
-    one, other = (aw.attribute(r, t) for r, t in ((clean, token), (second, token + 1)))
-    with pytest.raises(aw.TargetError, match=r"pair 0 explains the logit of .*and pair 1 the logit of"):
-        aw.verify([one, other], [corrupted, corrupted])
-    with pytest.raises(aw.TargetError, match="centred"):
+    one = aw.attribute(clean, token)
+    with pytest.raises(aw.TargetError, match=r"pair 0 explains the logit of .*and pair 1 the centred logit of"):
         aw.verify([one, aw.attribute(second, aw.logit(token).centered())], corrupted)
+    with pytest.raises(aw.TargetError, match="log-probability"):
+        aw.verify([one, aw.attribute(second, aw.log_prob(token))], corrupted)
     with pytest.raises(aw.PositionError, match="no place that all share"):
         aw.verify([one, aw.attribute(second, token, -2)], corrupted)
-    # An id and its text are one target.
-    same = aw.attribute(second, text if model.single_token(text) == token else token)
-    assert aw.verify([one, same], corrupted, top=1).pairs == 2
+    with pytest.raises(aw.TargetError, match="3 rivals for 2 pairs"):
+        aw.verify([one, aw.attribute(second, token)], corrupted, against=[1, 2, 3])
+
+
+def test_each_pair_is_verified_by_its_own_target():
+    """The standard set of a task: every prompt with its own answer and rival."""
+    model, p = aw.load("demo"), aw.demo.pairs("capitals", 3)
+    asked = [aw.attribute(model.run(text), token) for text, token in zip(p.clean, p.target, strict=True)]
+    parts = ["L3H1", "L4.mlp", "L1.mlp"]
+    named = aw.verify(asked, p.corrupted, against=p.against, top=0, components=parts)
+    found = aw.verify(asked, p.corrupted, top=0, components=parts)  # the rivals are what the others answer
+    singles = [
+        aw.verify(a, other, against=rival, top=0, components=parts)
+        for a, other, rival in zip(asked, p.corrupted, p.against, strict=True)
+    ]
+    gap = sum(v.gap for v in singles)
+    assert named.gap == pytest.approx(gap / 3, abs=1e-6) and found.gap == pytest.approx(named.gap, abs=1e-9)
+    assert "target of its own in each pair" in repr(named)
+    for part in parts:
+        for number in ("necessity", "sufficiency"):
+            each = sum(getattr(v[part], number) * v.gap for v in singles) / gap
+            assert getattr(named[part], number) == pytest.approx(each, abs=1e-6), (part, number)
+    asked[2] = aw.attribute(model.run(p.corrupted[2]), p.target[2])
+    turned = aw.verify(asked, [*p.corrupted[:2], p.clean[2]], against=p.against, top=0, components=parts)
+    assert "the gap of pair 2 has the other sign: leave it out, or turn it round" in turned.notes
 
 
 def test_pairs_of_different_lengths_are_read_at_their_ends(pair):
