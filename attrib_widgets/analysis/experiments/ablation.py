@@ -67,6 +67,18 @@ class Ablation(Result):
     asked: tuple[int, ...] = ()
 
     @property
+    def complete(self) -> bool:
+        """Whether every part was taken out of every prompt (it was not cancelled)."""
+        return bool(self.done.all()) and len(self.runs) == len(self.asked)
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks for the reader."""
+        count = len(self.asked)
+        cut = "cancelled" if len(self.runs) == count else f"cancelled: {len(self.runs)} of {count} prompts"
+        return [*([] if self.complete else [cut]), *self.cost.notes]
+
+    @property
     def run(self) -> Run:
         """The run, the first of several."""
         return self.runs[0]
@@ -142,7 +154,7 @@ class Ablation(Result):
             columns.append("the model then says")
             for row, (c, _) in zip(rows, shown, strict=True):
                 row.append(str(self._answer(self.cells.index(c), 0)))
-        return Table(self.title(), columns, rows, [v for _, v in shown], "\n".join([note, *self.cost.notes]), footer)
+        return Table(self.title(), columns, rows, [v for _, v in shown], "\n".join([note, *self.notes]), footer)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``cell``, ``change`` and ``ablated`` (mean over prompts and draws), and the interval's ends."""

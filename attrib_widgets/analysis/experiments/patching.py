@@ -111,7 +111,8 @@ class Patching(Result):
     @property
     def interval(self) -> Float[Tensor, "cell 2"] | None:
         """95 % interval of :attr:`values` over pairs; None for fewer than eight, NaN where too few of them show it."""
-        return interval_of(self.changes, self.gap)
+        found = interval_of(self.changes, self.gap)
+        return None if found is None else torch.where(self.done[:, None], found, torch.nan)
 
     @property
     def complete(self) -> bool:
@@ -217,7 +218,8 @@ class Patching(Result):
         if not bool(self.done.any()):
             return "Cancelled before the first cell was computed"
         if bool(self.values.isnan().all()):
-            return f"Clean and corrupted answer alike: {self.metric} has no gap to explain"
+            why = "The gaps of the pairs cancel" if bool(self.gap.any()) else "Clean and corrupted answer alike"
+            return f"{why}: {self.metric} has no gap to explain"
         cell, value = self.top(1)[0]
         verb = "recovers" if self.direction == "denoise" else "costs"
         over = f" ({self.counted})" if len(self.pairs) + len(self.left_out) > 1 else ""
@@ -233,7 +235,8 @@ class Patching(Result):
         interval = self.interval
         if interval is not None:
             for row, (cell, _) in zip(rows, shown, strict=True):
-                row.insert(1, between(*interval[self.cells.index(cell)].tolist()))
+                at = self.cells.index(cell)
+                row.insert(1, between(*interval[at].tolist()) if bool(self.done[at]) else "not computed")
         columns = ["patched", *(["95 % interval"] if interval is not None else []), self.share]
         if self.streams and len(self.pairs) == 1:
             columns.append("the model then says")

@@ -80,7 +80,7 @@ def small_gaps(gap: Float[Tensor, "pair"]) -> list[int]:
 def opposite_gaps(gap: Float[Tensor, "pair"]) -> list[int]:
     """Pairs whose gap has the other sign than the mean gap: the comparison prompt says the answer more than the clean
     one does, so that recovery and damage change places."""
-    total = float(gap.sum())
+    total = float(gap.sum()) or float(gap[0])  # where they cancel, the first tells
     return [i for i, g in enumerate(gap.tolist()) if g * total < 0]
 
 

@@ -98,7 +98,8 @@ def search(findings: Sequence[Finding], run: Experiment, gap: float, known: Mapp
         # What worked against the part by as much as half of its rise did not take over: it stopped.
         f.erasers = [c for c, v in rising[:NAMED] if a[c] * a[f.component] < 0 and abs(a[c]) >= abs(v) / 2]
         if f.risers:
-            told = tuple(f"{c} (by {percent(v)})" for c, v in f.risers)
+            place = " in the first pair" if len(run.pairs) > 1 else ""
+            told = tuple(f"{c} (by {percent(v)}{place})" for c, v in f.risers)
             f.learn({"risers": told}, risen=max(abs(v) for _, v in f.risers))
             if f.verdict.key in ("spared", "erased"):
                 open_[f.component] = [c for c, _ in f.risers if c not in f.erasers]

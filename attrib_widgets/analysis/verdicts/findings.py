@@ -261,10 +261,11 @@ class Verification(Result):
         """How much of the gap the direct effects of all parts add up to."""
         if self.live is None:
             return ""
-        return (
-            f"the direct effects of all parts, one at a time, add up to {percent(self.live)} of the gap; the rest is "
-            "shared between parts and the norm"
-        )
+        kind = self.attributions[0].target.kind
+        said = f"the direct effects of all parts, one at a time, add up to {percent(self.live)} of the gap"
+        if not 0 <= self.live <= 1:
+            return f"{said}: what they do together is another number"
+        return f"{said}; the rest is shared between parts and the {'softmax' if kind == 'log_prob' else 'norm'}"
 
     def summary(self) -> Table:
         rows, bars = [], []

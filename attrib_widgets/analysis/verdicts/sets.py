@@ -90,8 +90,11 @@ class Side:
         return torch.where(self.done, f, torch.nan)
 
     def interval(self, kept: Kept) -> tuple[float, float] | None:
-        """95 % interval of f of one set over pairs; None for fewer than eight, NaN where too few of them show it."""
+        """95 % interval of f of one set over pairs: None for fewer than eight, and where it was not computed; NaN where
+        too few of them show it."""
         at = self.sets.index(kept)
+        if not self.done[at]:
+            return None
         found = interval_of((self.patched - self.other[:, None])[:, [at]], self.own - self.other)
         return None if found is None else (float(found[0, 0]), float(found[0, 1]))
 
@@ -134,7 +137,9 @@ class Side:
 
     @property
     def idle(self) -> list[int]:
-        """The parts whose drop changes f by less than tau."""
+        """The parts whose drop changes f by less than tau; none where there is no such f to change."""
+        if not abs(self.faithfulness) >= self.tau:
+            return []
         return [i for i, change in enumerate(self.minimality) if abs(change) < self.tau]
 
     @property

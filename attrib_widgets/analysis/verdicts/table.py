@@ -184,7 +184,7 @@ VERDICTS: tuple[Verdict, ...] = (
     Verdict(
         "suppresses, made up",
         "suppresses",
-        "it writes against the answer ({d_n} of the gap), but without it only {n} of the gap goes",
+        "it writes against the answer ({d_n} of the gap), but without it the gap changes by only {-n}",
         (_AGAINST, Bound("n", ">", "spared", "d_n"), Bound("n", "<", "tau")),
         _NEGATIVE,
         _SUPPRESSES,

@@ -123,7 +123,6 @@ def verify(
     direct = {way: run.direct([run.cell([c]) for c in (every if top else cells)], way) for way in WAYS}
     for p in effects.values():
         cost.include(p.cost)
-    complete = all(p.complete for p in effects.values())
     gap = float(gaps.mean())
     total = {k: dict(zip(cells, effects[way].values.tolist(), strict=True)) for k, way in NAMES}
     alone = {k: dict(zip(every if top else cells, direct[way].values.tolist(), strict=True)) for k, way in NAMES}
@@ -136,7 +135,7 @@ def verify(
         findings.append(Finding(c, bars[c], Measured(values), at, lists, _answers(effects["noise"], cells.index(c))))
     findings.sort(key=lambda f: -f.size)
     live, said = None, run.said()
-    if top:
+    if top and where is None:  # patched at some positions, the rest of the gap is that of the others
         live = float(direct["noise"].values.sum()) + float(run.direct([run.cell([EMBED])], "noise").values[0])
     groups = [] if not findings or run.cancelled else test_together(findings, run, every, bool(top))
     if backups:
@@ -152,6 +151,9 @@ def verify(
         *notes,
     ]
     notes += [n for n in cost.notes if n not in notes]
+    complete = all(p.complete for p in effects.values()) and not run.cancelled
+    if not complete:
+        notes.insert(0, "cancelled: what is missing could change these words")
     return Verification(
         given, findings, at, effects, direct, groups, gap, len(pairs), cost, complete, notes, live, said, bool(top)
     )
@@ -160,6 +162,9 @@ def verify(
 def _opposite(gaps: Float[Tensor, "pair"]) -> list[str]:
     """What to leave out, where some pairs say the answer more after the other prompt."""
     found = opposite_gaps(gaps)
+    if float(gaps.mean()) < 0:
+        more = "the gap is negative: the other prompt says more of it, and damage and recovery change places"
+        return [more if len(gaps) == 1 else f"in the mean {more}"]
     if not found:
         return []
     which = f"pair{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
@@ -239,10 +244,15 @@ def _rivals(
         return [None] * len(asked), []
     answers_of = [{asked[0].model.single_token(t) for t in target.tokens} for target in targets]
     tops = [c.top(1, clean.position(a.position))[0] for a, (clean, c) in zip(asked, pairs, strict=True)]
-    alike = [i for i, (top, answer) in enumerate(zip(tops, answers_of, strict=True)) if top.id in answer]
-    if alike:
-        which = "both prompts" if len(pairs) == 1 else f"both prompts of pair {', '.join(map(str, alike))}"
-        return [None] * len(asked), [f"{which} are answered by {visible(tops[alike[0]].text)}: there is no rival"]
+    own = [clean.top(1, clean.position(a.position))[0] for a, (clean, _) in zip(asked, pairs, strict=True)]
+    without = [i for i, (top, answer) in enumerate(zip(tops, answers_of, strict=True)) if top.id in answer]
+    without += [i for i, (top, said) in enumerate(zip(tops, own, strict=True)) if top.id == said.id]
+    if without:
+        first = min(without)
+        what = "is answered alike" if own[first].id == tops[first].id else "is answered by what is explained"
+        where = "the other prompt" if len(pairs) == 1 else f"the other prompt of pair {first}"
+        others = "" if len(pairs) == 1 else " in any pair"
+        return [None] * len(asked), [f"{where} {what}, {visible(tops[first].text)}: no rival is taken{others}"]
     names = ", ".join(dict.fromkeys(visible(top.text) for top in tops[:3])) + (" …" if len(tops) > 3 else "")
     said = f"against {names}, the answer to the other prompt; against=() verifies the logit by itself"
     return [top.id for top in tops], [said]

@@ -26,6 +26,8 @@ from ..anatomy.discovery import candidates, own_family
 from ..anatomy.geometry import Geometry, geometry, projections
 from ..anatomy.linear import watched, widths
 from ..anatomy.rounding import accumulation, half_ulp, require_float32, worst
+from ..identity.belonging import LIMITS
+from ..identity.stamp import interventions
 from ..parts.scores import score_cap
 from ..tracing.causality import AHEAD, causality_error
 from ..tracing.order import absent_parts, unordered_parts
@@ -253,11 +255,38 @@ def _watch(model: Model, anatomies: Sequence[Anatomy]) -> None:
 
 
 def causal_check(model: Model, found: SelfCheck) -> SelfCheck:
-    """``found`` with one number and, where it fails, one remark more."""
+    """``found`` with one number and, where it fails, one remark more.
+
+    Raises:
+        AnatomyError: a hook on the whole model changes its logits.
+    """
+    _refuse_changed_logits(model)
     numbers = {**found.numbers, "causality": causality_error(model, probe_ids(model))}
     others = [r for r in found.remark.split("; ") if r and r != AHEAD]
     looked = replace(found, numbers=numbers)
     return replace(looked, remark="; ".join(others if looked.causal else [*others, AHEAD]))
+
+
+def _refuse_changed_logits(model: Model) -> None:
+    """A hook on the whole model runs behind whatever traces it: it has to give back what the unembedding gave."""
+    if not any(path == "" for path, _ in interventions(model.hf)):
+        return
+    seen: list[Tensor] = []
+    handle = model.module(model.anatomy.unembed).register_forward_hook(lambda _, given, out: seen.append(out))
+    try:
+        with model.quiet():
+            tokens = torch.tensor([probe_ids(model)], device=model.device)
+            given = model.hf(input_ids=tokens, use_cache=False).logits[0, -1]
+    finally:
+        handle.remove()
+    own, cap = model.scaled(seen[-1][0, -1]).double(), model.softcap
+    recorded = own if cap is None else cap * torch.tanh(own / cap)
+    missed = (given.double().to(recorded.device) - recorded).abs() / (recorded.abs().mean() + recorded.abs())
+    if not float(missed.max()) <= LIMITS.get(model.precision, 1e-1):
+        raise AnatomyError(
+            f"A hook on the whole {type(model.hf).__name__} changes the logits that its unembedding gave.",
+            "Remove it: what it does is no part of any sum here.",
+        )
 
 
 def probe_ids(model: Model) -> list[int]:

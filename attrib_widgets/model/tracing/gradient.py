@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ...words.errors import AttribError
 from ..identity.belonging import refuse_moved
 from . import ports as port
 from .ports import PRE, ports
@@ -19,6 +20,10 @@ from .record import forward_options
 
 if TYPE_CHECKING:
     from ..run import Run
+
+
+#: Sites that write to the stream, or are it.
+_WRITES = ("pre", "z", "attn", "mlp", "layer")
 
 
 @dataclass
@@ -52,6 +57,7 @@ def differentiate(
 
     Raises:
         ModelError: the model has changed since the run.
+        AttribError: a part of the model lets no gradient pass.
         AttribError: the model runs with flex attention.
     """
     base.check_fresh()
@@ -102,10 +108,21 @@ def differentiate(
         refuse_moved(base, final_rows[-1].detach(), target)
         values = metric(final_rows)
         held = [kept[place] for place in asked]
-        found = torch.autograd.grad(values.sum(), held, allow_unused=True)
-    shaped = [
-        torch.zeros_like(h) if g is None else g for h, g in zip(held, found, strict=True)
-    ]  # nothing of it reaches the target
+        blocked = [place for place, h in zip(asked, held, strict=True) if not h.requires_grad]
+        blocked += [] if values.requires_grad else [last]
+        found: tuple[Tensor | None, ...] = ()
+        if not blocked:
+            found = torch.autograd.grad(values.sum(), held, allow_unused=True)
+    # What a part writes always reaches the end; what it reads may be read by nobody (keys of a shared cache, say).
+    blocked += [place for place, g in zip(asked, found, strict=False) if g is None and place[0] in _WRITES]
+    if blocked:
+        site, layer = blocked[0]
+        raise AttribError(
+            f"No gradient passes {model.name} from {site} of layer {layer} to its answer: a part behind it runs "
+            "without gradients (a hook that detaches, a forward under torch.no_grad).",
+            "aw.patch is exact and needs none; attributions need none either.",
+        )
+    shaped = [torch.zeros_like(h) if g is None else g for h, g in zip(held, found, strict=True)]
     real = rows - bool(starts)  # without the row that is the run itself
     return Gradients(
         values.detach().double().cpu()[:real],

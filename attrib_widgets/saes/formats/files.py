@@ -74,9 +74,16 @@ def tensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file, in float32, all numbers finite.
 
     Raises:
-        AttribError: it is none, or holds NaN or infinity.
+        AttribError: it is none, or holds NaN or infinity, or numbers of another kind.
     """
-    return {key: value.float() for key, value in stored(file).items()}
+    found = stored(file)
+    kind = next(((key, value.dtype) for key, value in found.items() if not value.is_floating_point()), None)
+    if kind is not None:
+        raise AttribError(
+            f"{kind[0]} in {file} is {str(kind[1]).removeprefix('torch.')}, no floating point numbers.",
+            "Nothing is known of how it is to be read: write it as float32.",
+        )
+    return {key: value.float() for key, value in found.items()}
 
 
 def stored(file: Path) -> dict[str, Tensor]:

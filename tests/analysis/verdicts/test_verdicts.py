@@ -261,7 +261,7 @@ def test_the_question_is_the_answer_against_that_of_the_other_prompt(demo):
     told = f"{100 * float(share) / plain.gap:.0f} % of this gap is common to all tokens"
     assert plain.notes[0].startswith(told) and not any("common to all" in note for note in v.notes)
     alike = aw.verify(a, "A capital of France is", top=1)
-    assert alike.notes[0] == "both prompts are answered by ·Paris: there is no rival"
+    assert alike.notes[0] == "the other prompt is answered alike, ·Paris: no rival is taken"
     assert "minus" not in alike.rule
     for target in (aw.log_prob(" Paris"), aw.logit(" Paris").centered(), aw.logit_diff(" Paris", " Rome")):
         same = aw.verify(aw.attribute(a.run, target), other, top=1)

@@ -237,3 +237,25 @@ def test_reasons_are_told_once_a_kind():
         reasons_of({**same, 1: "there is no o_proj"}, 3) == "L0 and L2: o_proj of layer 0 fails; L1: there is no o_proj"
     )
     assert reasons_of({0: "", 1: ""}, 2) == ""
+
+
+def test_a_hook_on_the_whole_model_that_changes_its_logits_is_refused():
+    def doubled(module, args, output):
+        output.logits = output.logits * 2
+        return output
+
+    hf = families.build("llama")
+    handle = hf.register_forward_hook(doubled)
+    with pytest.raises(aw.AnatomyError, match="hook on the whole LlamaForCausalLM changes the logits"):
+        aw.load(hf, tokenizer=families.tokenizer("llama"))
+    handle.remove()
+    model = aw.load(hf, tokenizer=families.tokenizer("llama"))
+    hf.register_forward_hook(doubled)
+    with pytest.raises(aw.AnatomyError, match="changes the logits"):
+        model.run(CLEAN)
+
+
+def test_a_hook_on_the_whole_model_that_only_looks_is_none():
+    hf, seen = families.build("llama"), []
+    hf.register_forward_hook(lambda module, args, output: seen.append(output.logits.shape))
+    assert aw.load(hf, tokenizer=families.tokenizer("llama")).check.ok and seen

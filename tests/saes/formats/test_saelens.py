@@ -279,6 +279,15 @@ def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path: Path, name, v
             read_sae(tmp_path)
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int8, torch.bool, torch.complex64])
+@pytest.mark.parametrize("name", ["W_enc", "b_dec"])
+def test_weights_that_are_no_floats_are_refused_by_name(tmp_path: Path, name, dtype):
+    old_folder(tmp_path, {"architecture": "standard"})
+    rewritten(tmp_path, lambda t: t.update({name: t[name].to(dtype)}))
+    with pytest.raises(AttribError, match=f"{name} in .*{str(dtype).removeprefix('torch.')}, no floating point"):
+        read_sae(tmp_path)
+
+
 def test_one_threshold_for_all_features(tmp_path: Path):
     x = torch.randn(30, 6)
     for threshold in (torch.tensor(0.7), torch.tensor([0.7])):
