@@ -345,7 +345,13 @@ def attribute_resolved(run: Run, target: AnyTarget, position: int) -> Attributio
 
 
 def rather(a: Attribution, against: TokenSet | None) -> Attribution:
-    """``a`` once more, the logit of ``against`` subtracted from what it explains; ``a`` itself where it is None."""
+    """``a`` once more, the logit of ``against`` subtracted from what it explains; ``a`` itself where it is None.
+
+    Raises:
+        AttribError: it is no attribution.
+    """
+    if not isinstance(a, Attribution):
+        raise AttribError(f"A {type(a).__name__} is no attribution.", "Write aw.attribute(run, target) first.")
     target = rather_than(a.target, against, a.model.single_token)
     return a if target is a.target else attribute_resolved(a.run, target, a.position)
 

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
 
-SUM_LIMIT = 1e-3  # readers' gradients against the stream's, relative
+#: Readers' gradients against the stream's, relative; the rounding of a coarser dtype is allowed, where it is more.
+SUM_LIMIT = 1e-3
 
 
 @dataclass(eq=False, repr=False)
@@ -199,7 +200,7 @@ def _close(base: Run, gradients: Gradients, readers: list[Place], reads: Tensor)
         later = [i for i, r in enumerate(readers) if r.layer is None or r.layer >= layer]
         total, stream = reads[later].double().sum(0), gradients.at["pre", layer][0].double()
         missed = float((total - stream).norm() / stream.norm().clamp_min(1e-30))
-        if not missed <= SUM_LIMIT and float(stream.norm()) > 0:
+        if not missed <= max(SUM_LIMIT, torch.finfo(base.model.precision).eps) and float(stream.norm()) > 0:
             raise GranularityError(
                 f"The readers of {base.model.name} from layer {layer} on are not all that reads the stream "
                 f"(they miss {missed:.0e} of its gradient).",

@@ -14,7 +14,7 @@ from ...model.model import load
 from ...model.tracing.edits import Intervention
 from ...model.tracing.sweep import Swept, sweep
 from ...words.components import whole
-from ...words.errors import PositionError, TargetError
+from ...words.errors import NumberError, PositionError, TargetError
 from ...words.several import listed, prompts
 from ...words.targets import TokenLike, TokenSet, rather_than
 from ...words.text import visible
@@ -178,9 +178,20 @@ def check_one_length(runs: Sequence[Run]) -> None:
 
 
 def ends_of(metric: Metric, clean: Run, corrupted: Run, position: int) -> Float[Tensor, "2"]:
-    """The metric of the clean and of the corrupted run, read like every patched one."""
+    """The metric of the clean and of the corrupted run, read like every patched one.
+
+    Raises:
+        NumberError: it is NaN or infinite.
+    """
     where = clean.position(position)
-    return torch.cat([metric.of(r.record.streams[-1][where][None]) for r in (clean, corrupted)])
+    ends = torch.cat([metric.of(r.record.streams[-1][where][None]) for r in (clean, corrupted)])
+    if not bool(ends.isfinite().all()):
+        which = "clean" if not bool(ends[0].isfinite()) else "corrupted"
+        raise NumberError(
+            f"The {metric.name or 'metric'} of the {which} run is NaN or infinite.",
+            "Load the model in float32 or bfloat16, or check its weights.",
+        )
+    return ends
 
 
 def run_cells(

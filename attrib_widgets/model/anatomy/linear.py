@@ -84,7 +84,11 @@ def watched(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 def _numbers(weight: Tensor) -> bool:
     """Whether a tensor is its numbers, and no packing of them."""
-    return weight.dtype in _FLOATS and type(weight).__torch_dispatch__ == Tensor.__torch_dispatch__
+    return (
+        weight.dtype in _FLOATS
+        and weight.layout is torch.strided
+        and type(weight).__torch_dispatch__ == Tensor.__torch_dispatch__
+    )
 
 
 def _in_out(module: Any, weight: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...words.errors import ModelError
-from .stamp import changes, stamp_of
+from .stamp import changes, interventions, named, stamp_of
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -108,7 +108,9 @@ def refuse_moved(base: Run, found: Float[Tensor, "*position d_model"], position:
         short = isinstance(position, int) and position < base.n_positions - 1
         why = "was it changed since the run"
         why += ", or does this position depend on later ones?" if short else "?"
+        hooks = interventions(base.model.hf)
+        else_ = f" If that does not help, {named(hooks[0])} depends on what else is run, or on chance." if hooks else ""
         raise ModelError(
             f"{base.model.name} answers this prompt differently now ({missed}): {why}",
-            "Run the prompt again: model.run(run.ids).",
+            f"Run the prompt again: model.run(run.ids).{else_}",
         )

@@ -76,6 +76,10 @@ def local(folder: Path | str) -> Path:
     Raises:
         AttribError: an address; nothing is fetched here.
     """
+    if not isinstance(folder, (str, Path)):
+        raise AttribError(
+            f"A {type(folder).__name__} is no folder.", "Give the folder of a dictionary as text or a Path."
+        )
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(folder), re.IGNORECASE):
         raise AttribError(
             f"{str(folder)!r} is an address, and dictionaries are read from this machine.",

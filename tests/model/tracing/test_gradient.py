@@ -49,3 +49,9 @@ def test_experiments_on_a_float64_model():
     torch.testing.assert_close(aw.patch(model, CLEAN, CORRUPTED, TARGET).values, expected, rtol=1e-3, atol=1e-4)
     assert aw.attribution_patch(model, CLEAN, CORRUPTED, TARGET).complete
     assert aw.ablate(model, CLEAN, TARGET).complete and aw.verify(aw.attribute(model.run(CLEAN), TARGET), CORRUPTED)
+
+
+def test_edges_of_a_bfloat16_model():
+    single, half = (aw.load("demo", dtype=dtype) for dtype in ("float32", "bfloat16"))
+    expected, found = (aw.edge_patch(m, CLEAN, CORRUPTED, TARGET).values for m in (single, half))
+    assert float((found - expected).abs().max()) <= 0.1 * float(expected.abs().max())
