@@ -215,7 +215,6 @@ export function tested(question = 0) {
     title: "L3H1 is redundant; L0H6 works through later parts",
     pairs: "n = 1 pair of prompts",
     rule: "shares of a gap of 9.31 logits; nothing is read below 5 % of the gap (tau)",
-    tau: 0.05,
     gap: GAP,
     shared: "the direct effects of all parts add up to 43 % of the gap",
     cost: "2 passes instead of 72 forwards",

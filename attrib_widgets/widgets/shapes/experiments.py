@@ -66,7 +66,6 @@ def verdicts(v: Verification) -> contract.Verdicts:
         "title": v.title(),
         "pairs": v.of_pairs,
         "rule": v.rule,
-        "tau": v.thresholds.tau,
         "gap": v.gap,
         "shared": v.shared,
         "cost": str(v.cost),

@@ -430,7 +430,6 @@ export interface Verdicts {
   pairs: string;
   /** what the shares are of, and from where a word is used */
   rule: string;
-  tau: number;
   gap: number;
   /** how much the direct effects add up to */
   shared: string;

@@ -53,7 +53,6 @@ class Verdicts(TypedDict):
     pairs: str
     #: what the shares are of, and from where a word is used
     rule: str
-    tau: float
     gap: float
     #: how much the direct effects add up to
     shared: str

@@ -48,6 +48,11 @@ function Finding() {
   const hidden = store.hides("values");
   const tested = store.lab.told.value;
   const { kind, model, notes, better, target, finding } = reading.header;
+  const observed = (
+    <>
+      {finding.names.join(" and ")} {finding.text} for {reading.inner ? `the ${target.phrase}` : <TargetName />}
+    </>
+  );
   return (
     <div class="aw-finding">
       <h2 class="aw-headline">
@@ -55,12 +60,8 @@ function Finding() {
           <>
             Which parts wrote <TargetName />?
           </>
-        ) : tested ? (
-          tested.title
         ) : (
-          <>
-            {finding.names.join(" and ")} {finding.text} for {reading.inner ? `the ${target.phrase}` : <TargetName />}
-          </>
+          tested?.title ?? observed
         )}
       </h2>
       <div class="aw-seg" role="group" aria-label="How to show the contributions">
@@ -72,7 +73,7 @@ function Finding() {
       </div>
       {tested && !hidden && (
         <p class="aw-sub" data-part="observed">
-          Observed: {finding.names.join(" and ")} {finding.text} for {reading.inner ? `the ${target.phrase}` : <TargetName />}.
+          Observed: {observed}.
         </p>
       )}
       <Mark />

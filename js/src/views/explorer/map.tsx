@@ -118,7 +118,7 @@ export function ComponentMap() {
         {told && (
           <>
             <b>{told.id}</b> {reading.signed(told.value)} {unit}
-            {verdict && `; ${verdict.told}`}
+            {verdict && `; ${verdict.told}`}.
           </>
         )}{" "}
         <span class="aw-quiet">Blue adds, orange takes away; click to open.</span>

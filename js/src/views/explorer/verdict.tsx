@@ -101,11 +101,12 @@ export function Tested({ row }: { row: Row }) {
 
 /** The sentence of a verdict, the four numbers behind it, and on demand the rule. */
 export function Evidence({ of, all }: { of: Finding; all: Verdicts }) {
+  const directly = { label: "· directly", title: "the same, if only the logits read that: all else is held as it was" };
   const rows = [
     { key: "n", label: "damage", title: "the share of the gap that goes when the comparison's output takes its place", value: of.damage },
-    { key: "d", label: "· directly", title: "the same, if only the logits read that: all else is held as it was", value: of.d },
+    { key: "d", ...directly, value: of.d },
     { key: "s", label: "recovery", title: "the share of the gap that comes back when its output is put into the comparison", value: of.recovery },
-    ...(of.back === null ? [] : [{ key: "b", label: "· directly", title: "the same, if only the logits read that: all else is held as it was", value: of.back }]),
+    ...(of.back === null ? [] : [{ key: "b", ...directly, value: of.back }]),
   ];
   return (
     <div class="aw-found" data-part="verdict">

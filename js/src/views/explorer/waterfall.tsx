@@ -30,7 +30,7 @@ export function Waterfall() {
   const all = !reading ? [] : inOrder ? reading.values.length : reading.order.length;
   const indices = !reading ? [] : inOrder ? Array.from({ length: all as number }, (_, i) => i) : reading.order;
   const expanded = inOrder || store.screen.expanded.value || indices.length <= TOP + 1;
-  // The open component is never among the others, nor is one that acts through other parts.
+  // The open component is never among the others, nor is one with a large total effect or of which something was found.
   const kept = (i: number, at: number) => {
     const id = reading?.header.rows[i]?.id ?? "";
     return expanded || at < TOP || id === open || large.has(i) || lab.of(id)?.named;
