@@ -218,7 +218,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
     def contexts(self, texts: Sequence[str] | Path | None) -> None:
         if isinstance(texts, (Path, str)):
             texts = read_texts(Path(texts))
-        found = None if texts is None else list(texts)
+        found = None if texts is None else list(texts) if isinstance(texts, Iterable) else []
         if found is not None and not (found and all(isinstance(text, str) for text in found)):
             raise AttribError("Contexts are texts.", 'Give a list of them: ["...", "..."], or the file that holds it.')
         self._contexts = found

@@ -347,7 +347,7 @@ def test_texts_given_make_the_cards_of_a_dictionary_without(model, a, tmp_path):
     (tmp_path / "lines.txt").write_text("\n".join(TEXTS_GIVEN))
     model.saes.contexts = tmp_path / "lines.txt"
     assert model.saes.contexts == TEXTS_GIVEN
-    for wrong in ([], [3], "The capital of"):
+    for wrong in ([], [3], 3, "The capital of"):
         with pytest.raises(AttribError, match="list"):
             model.saes.contexts = wrong
 
