@@ -10,6 +10,7 @@ calls the detached Jacobian. How patterns and gates came about is not part of it
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -24,7 +25,7 @@ from ...model.parts.closing import stream_error
 from ...model.parts.mlp import mlp_norm
 from ...model.parts.projections import input_norm, qkv_projection
 from ...result import Sum, Table, strongest
-from ...words.components import Component, ComponentLike, component
+from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.text import number, signed, visible
 from ..reading.neurons import mlp_point
@@ -39,6 +40,11 @@ if TYPE_CHECKING:
     from ..attribution.attribution import Attribution
 
 MLPs = Literal["stop", "frozen"]
+#: What is held, and what becomes of MLPs.
+HELD: Mapping[MLPs, str] = {
+    "stop": "attention and norms held, MLPs whole where they wrote",
+    "frozen": "attention, norms and the gates of MLPs held",
+}
 #: Recorded MLPs by layer, and why others are not opened.
 Opened: TypeAlias = tuple[dict[int, RecordedMLP], dict[int, str]]
 
@@ -60,7 +66,7 @@ class TokenTotals(Sum):
     parts: list[Component]
     values: Float[Tensor, "position part"]
     constants: list[tuple[Component, float]]
-    mlps: str
+    mlps: MLPs
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -85,8 +91,8 @@ class TokenTotals(Sum):
 
     def __getitem__(self, which: int | ComponentLike) -> float:
         """The total of a position (an int), or of a part at all positions, or a constant by its name."""
-        if isinstance(which, int):
-            return float(self.positions[self.attribution.run.position(which)])
+        if isinstance(which, int) or whole(which) is not None:
+            return float(self.positions[self.attribution.run.position(which)])  # type: ignore[arg-type]
         wanted, fixed = component(which), dict(self.constants)
         if wanted in self.parts:
             return float(self.values[:, self.parts.index(wanted)].double().sum())
@@ -120,8 +126,7 @@ class TokenTotals(Sum):
         fixed = sum(v for _, v in self.constants)
         rows.append(["", "constants: biases, rounding", signed(fixed, 3)])
         bars.append(fixed)
-        held = "attention and norms" + (" and the gates of MLPs" if self.mlps == "frozen" else "")
-        note = [*self.notes, f"By all paths, {held} held: exact for this prompt, observed, not yet tested."]
+        note = [*self.notes, f"By all paths, {HELD[self.mlps]}: exact for this prompt, observed, not yet tested."]
         columns = ["position", "token", self.unit]
         return Table(self.title(), columns, rows, bars, "\n".join(note), "   ".join(self.checks()))
 

@@ -26,8 +26,8 @@ from ...words.errors import AttribError
 from ...words.text import number, others_label, signed, visible
 from .heads import stream_direction
 from .step import Expanded, Written, expand_heads, expand_mlps
+from .totals import HELD, Opened, TokenTotals, opened_mlps, token_totals, way
 from .totals import MLPs as MLPs
-from .totals import Opened, TokenTotals, opened_mlps, token_totals, way
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +81,7 @@ class Trace(Sum):
     root: Node
     depth: int | None
     keep: float
-    mlps: str
+    mlps: MLPs
     notes: list[str] = field(default_factory=list)
     totals: TokenTotals | None = None
 
@@ -171,7 +171,8 @@ class Trace(Sum):
         lines = [(n, depth) for n, depth in every if id(n) in shown]
         rows = [["\u00a0\u00a0" * (depth - 1) + n.label, self._where(n), signed(n.value, 3)] for n, depth in lines]
         bars: list[float | None] = [n.value for n, _ in lines]
-        note = "\n".join([*self.notes, "Direct paths, attention and norms held: observed, not yet tested."])
+        paths = "Direct paths" if self.totals is None else "Direct paths, and in the title all of them"
+        note = "\n".join([*self.notes, f"{paths}; {HELD[self.mlps]}: observed, not yet tested."])
         return Table(self.title(), ["part", "written at", self.unit], rows, bars, note, self.balance())
 
     def to_dataframe(self) -> pd.DataFrame:
