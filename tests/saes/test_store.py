@@ -15,8 +15,9 @@ import torch
 
 import attrib_widgets as aw
 from attrib_widgets.saes.cards import make_cards
+from attrib_widgets.saes.folders import TEXTS
 from attrib_widgets.saes.formats.saelens import write_sae
-from attrib_widgets.saes.store import TEXTS, Dictionaries
+from attrib_widgets.saes.store import Dictionaries
 from attrib_widgets.words.errors import AttribError, ComponentError
 from attrib_widgets.words.places import Place, place
 from fixtures import families
