@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..words.components import whole
 from ..words.errors import AttribError
 
 if TYPE_CHECKING:
@@ -59,11 +60,14 @@ def pairs(name: str, count: int = 20) -> Pairs:
         AttribError: no such task, or not so many pairs.
     """
     tasks = json.loads((path() / "pairs.json").read_text(encoding="utf-8"))
-    if name not in tasks:
+    if name not in list(tasks):
         raise AttribError(f"{name!r} is no task with pairs.", f"The tasks are {', '.join(map(repr, tasks))}.")
-    if not 1 <= count <= len(tasks[name]):
-        raise AttribError(f"{name!r} has {len(tasks[name])} pairs, and {count} were asked for.", "Ask for 1 or more.")
-    return Pairs(*map(list, zip(*tasks[name][:count], strict=True)))
+    kept, wanted = tasks[name], whole(count) or 0
+    if not 1 <= wanted <= len(kept):
+        raise AttribError(
+            f"{name!r} has {len(kept)} pairs, and {count!r} were asked for.", f"Ask for 1 to {len(kept)}."
+        )
+    return Pairs(*map(list, zip(*kept[:wanted], strict=True)))
 
 
 #: Example prompts by ability. Every corrupted prompt differs from its clean one in exactly one token.

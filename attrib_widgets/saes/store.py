@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,17 +12,17 @@ from ..result import Table, render_text
 from ..words.errors import AttribError, ComponentError
 from ..words.places import OF_DICTIONARIES, Place, PlaceLike, dictionary_place
 from .cards import FIRINGS, Cards, Text, cards_of
-from .fit import fit, misfit
+from .fit import fit
+from .folders import Texts, named_after, read_texts, reason_for, search, texts_of
 from .formats import format_of, local, read_sae, unknown
-from .formats.files import Glance, sha256
+from .formats.files import sha256
 from .sae import SAE
 
 if TYPE_CHECKING:
     from ..model.model import Model
 
-#: The folder beside a model's weights that its dictionaries are in, one folder each; and, in it or in one of them,
-#: the texts that the cards' numbers count.
-FOLDER, TEXTS = "saes", "contexts.json"
+#: The folder beside a model's weights that its dictionaries are in, one folder each.
+FOLDER = "saes"
 #: How a model's texts are given.
 GIVE_TEXTS = 'Give some that it may fire on: model.saes.contexts = ["...", "..."].'
 
@@ -34,44 +33,6 @@ class Opened(NamedTuple):
     sae: SAE
     cards: Cards | None = None
     text: Text | None = None
-
-
-class Texts:
-    """Texts by number, out of a JSON list that is read when the first is asked for."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self._read: list[str] | None = None
-
-    def __call__(self, number: int) -> str:
-        if self._read is None:
-            self._read = read_texts(self.file)
-        if not 0 <= number < len(self._read):
-            raise AttribError(
-                f"{self.file} has {len(self._read)} texts, and a card asks for number {number}.",
-                "The texts and the cards do not belong together: take both from one folder.",
-            )
-        return self._read[number]
-
-
-def read_texts(file: Path) -> list[str]:
-    """The texts of a file: a JSON list, or one text a line.
-
-    Raises:
-        AttribError: it is neither.
-    """
-    try:
-        content = file.read_text(encoding="utf-8")
-        found = (
-            json.loads(content) if file.suffix == ".json" else [line for line in content.splitlines() if line.strip()]
-        )
-    except (OSError, ValueError) as reason:
-        raise AttribError(
-            f"{file} cannot be read as texts: {reason}.", "It is a JSON list, or one text a line."
-        ) from reason
-    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
-        raise AttribError(f"{file} is no list of texts.", "It is a JSON list of strings, or one text a line.")
-    return found
 
 
 @dataclass(eq=False)
@@ -218,7 +179,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
     def contexts(self, texts: Sequence[str] | Path | None) -> None:
         if isinstance(texts, (Path, str)):
             texts = read_texts(Path(texts))
-        found = None if texts is None else list(texts)
+        found = None if texts is None else list(texts) if isinstance(texts, Iterable) else []
         if found is not None and not (found and all(isinstance(text, str) for text in found)):
             raise AttribError("Contexts are texts.", 'Give a list of them: ["...", "..."], or the file that holds it.')
         self._contexts = found
@@ -266,7 +227,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
                 reasons = "; ".join(f"{name}: {why}" for name, why in passed.items())
                 raise AttribError(f"No dictionary in {folder} can be used: {reasons}.") if passed else unknown(folder)
             return
-        place = _named(folder) or known.glance(folder).place
+        place = named_after(folder) or known.glance(folder).place
         if place is None:
             raise AttribError(
                 f"{folder} does not say where its dictionary reads.", f'Say it: model.saes["L8.mlp"] = "{folder}".'
@@ -295,7 +256,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
             self._held[place] = _Held(place, sae=given)
         elif isinstance(given, (str, Path)):
             folder = local(given)
-            self._held[place] = _Held(place, [folder], self._read(place, folder), _texts(folder))
+            self._held[place] = _Held(place, [folder], self._read(place, folder), texts_of(folder))
         else:
             raise ComponentError(
                 f"A dictionary cannot be a {type(given).__name__}.", "Give an aw.SAE, or the folder of one."
@@ -331,7 +292,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
             try:
                 readable.append((folder, self._read(held.place, folder)))
             except AttribError as error:
-                reasons[folder] = _reason(error, folder)
+                reasons[folder] = reason_for(error, folder)
             if len(readable) > 1:
                 raise AttribError(
                     f"Several folders are for {held.place}: {', '.join(map(str, held.folders))}.",
@@ -341,51 +302,20 @@ class Dictionaries(MutableMapping[Place, SAE]):
             said = "; ".join(f"{folder}: {why}" for folder, why in reasons.items())
             raise AttribError(f"No dictionary for {held.place} can be read: {said}.")
         [(folder, sae)] = readable
-        held.folders, held.texts = [folder], _texts(folder)
+        held.folders, held.texts = [folder], texts_of(folder)
         self.passed_over |= {other.name: why for other, why in reasons.items()}
         return sae
 
     def _list(self, root: Path) -> tuple[int, dict[str, str]]:
-        """Find the dictionaries in the folders of a folder: how many places have one, and what is passed over and why.
-
-        A folder is for the place that it is named after, else for the one that is said in it.
-        """
-        found: dict[Place, list[tuple[bool, Path, int | None]]] = {}
-        passed: dict[str, str] = {}
-        for folder in sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else ():
-            if (known := format_of(folder)) is None:
-                continue
-            named = _named(folder)
-            try:
-                seen = known.glance(folder)
-                place = self._place(named, seen)
-            except AttribError as error:
-                passed[folder.name] = _reason(error, folder)
-            else:
-                self.passed_over.pop(folder.name, None)
-                found.setdefault(place, []).append((named is not None, folder, seen.features))
-        for place, claims in found.items():
-            best = [claim for claim in claims if claim[0]] or claims
-            folders = [folder for _, folder, _ in best]
-            features = best[0][2] if len(best) == 1 else None
-            self._held[place] = _Held(place, folders, texts=_texts(*folders), features=features)
-        self.passed_over |= passed
-        return len(found), passed
-
-    def _place(self, named: Place | None, seen: Glance) -> Place:
-        """Where the dictionary of a folder belongs, by its name and a first look.
-
-        Raises:
-            AttribError: the two contradict each other or neither says it, or it cannot fit the model.
-        """
-        place = named or seen.place
-        if place is None:
-            raise AttribError("it does not say where it reads")
-        if seen.place not in (None, place):
-            raise AttribError(f"is for {seen.place}, and its folder is named after {place}")
-        if self._model is not None and (reason := misfit(self._model, place, seen.width)):
-            raise AttribError(reason)
-        return place
+        """Hold what is in the folders of a folder: how many places have one, and what is passed over and why."""
+        found = search(root, self._model)
+        self._held |= {
+            place: _Held(place, one.folders, texts=texts_of(*one.folders), features=one.features)
+            for place, one in found.places.items()
+        }
+        known = {name: why for name, why in self.passed_over.items() if name not in found.usable}
+        self.passed_over = known | found.passed
+        return len(found.places), found.passed
 
     def digest(self) -> str | None:
         """SHA-256 of the weights in the model's folder, where they are one file."""
@@ -426,29 +356,3 @@ def open_folder(model: Model, place: Place, folder: Path | str) -> Opened:
     found = Dictionaries(model=model)
     found[place] = folder
     return found.opened(place)
-
-
-def _named(folder: Path) -> Place | None:
-    """The place that a folder is named after, as it is printed or as it used to be; None for any other folder."""
-    try:
-        found = dictionary_place(folder.name)
-    except ComponentError:
-        return None
-    return found if folder.name in (str(found), name_of(found)) else None
-
-
-def name_of(place: Place) -> str:
-    """What the folder of a place is called: ``L2`` for the stream behind layer 2, ``L3.attn`` for what its heads hand
-    on; as printed will do too."""
-    return {"z": f"L{place.layer}.attn", "post": f"L{place.layer}"}.get(place.site, str(place))
-
-
-def _reason(error: AttribError, folder: Path) -> str:
-    """What is said of a folder, behind its name."""
-    return error.message.removeprefix(f"{folder} ").removesuffix(".")
-
-
-def _texts(*folders: Path) -> Texts | None:
-    """The texts in a dictionary's folder, or beside it."""
-    beside = [file for folder in folders for file in (folder / TEXTS, folder.parent / TEXTS)]
-    return next((Texts(file) for file in beside if file.is_file()), None)

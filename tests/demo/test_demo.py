@@ -201,3 +201,11 @@ def test_a_quick_run_writes_loadable_files(tmp_path: Path, capsys: pytest.Captur
     again = train.Settings(**written["settings"])
     weights = train.train(again, train.train_tokenizer(again))[0].to(torch.float16).state_dict()
     assert all(torch.equal(weights[name].float(), value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("count", [0, 64, 2.5, "3", None, True])
+def test_so_many_pairs_as_there_are_not_are_refused(count):
+    with pytest.raises(aw.AttribError, match=r"has 63 pairs.*Ask for 1 to 63"):
+        demo.pairs("capitals", count)
+    with pytest.raises(aw.AttribError, match="is no task"):
+        demo.pairs([count])

@@ -15,8 +15,9 @@ import torch
 
 import attrib_widgets as aw
 from attrib_widgets.saes.cards import make_cards
+from attrib_widgets.saes.folders import TEXTS
 from attrib_widgets.saes.formats.saelens import write_sae
-from attrib_widgets.saes.store import TEXTS, Dictionaries
+from attrib_widgets.saes.store import Dictionaries
 from attrib_widgets.words.errors import AttribError, ComponentError
 from attrib_widgets.words.places import Place, place
 from fixtures import families
@@ -347,7 +348,7 @@ def test_texts_given_make_the_cards_of_a_dictionary_without(model, a, tmp_path):
     (tmp_path / "lines.txt").write_text("\n".join(TEXTS_GIVEN))
     model.saes.contexts = tmp_path / "lines.txt"
     assert model.saes.contexts == TEXTS_GIVEN
-    for wrong in ([], [3], "The capital of"):
+    for wrong in ([], [3], 3, "The capital of"):
         with pytest.raises(AttribError, match="list"):
             model.saes.contexts = wrong
 

@@ -247,9 +247,10 @@ class Attribution(Sum):
                 of the level's summed magnitude that is kept, at most 1,000 rows. What is dropped is summed at its node.
             mlps: ``"stop"`` leaves MLPs whole. ``"frozen"`` opens them too, with every neuron's gate held as it was:
                 exact in sum, but silent on why the gates were open (a transcoder's answer is of the same kind).
-                Costs one more forward pass per level.
+                Costs one more forward pass.
 
-        It is titled with :meth:`token_totals`, its limit when nothing is pruned; how much was is said in its last line.
+        It is titled with the :meth:`token_totals` of the same ``mlps``, its limit when nothing is pruned; how much was
+        is said in its last line.
 
         Raises:
             AttribError: an argument out of range.

@@ -288,8 +288,8 @@ def _printed(run: Run, at: list[int]) -> Float[Tensor, "position vocab"]:
 class _Rows:
     """Logits [*row, vocab], their probabilities, and how far every logit is below the row's largest.
 
-    Exponentials are float32's, in one fused pass; what divides them, and all sums, are put right in float64: the pass
-    alone is off by dozens of units in the last place on some processors. ``exact``: in float64 throughout, as
+    Exponentials are float32's, in one fused pass that is off by dozens of units in the last place on some processors:
+    ``total`` is what they do sum to, and divides whatever is made of them. ``exact``: float64's, rounded once, as
     :meth:`Run.probabilities` has them, at many times the price.
     """
 
@@ -297,14 +297,16 @@ class _Rows:
         self.logits = logits
         top, index = logits.max(-1, keepdim=True)
         self.below = logits - top
-        self.p = logits.double().log_softmax(-1).exp().float() if exact else self.below.softmax(-1)
-        self.total = self.p.sum(-1).double()  # 1, but for how the pass rounds
         if exact:
-            self.total = torch.ones_like(self.total)
+            self.p = logits.double().log_softmax(-1).exp().float()
+            self.total = torch.ones_like(top[..., 0], dtype=torch.float64)
+        else:
+            self.p = self.below.softmax(-1)
+            self.total = self.p.sum(-1).double()
         self.log_p_top = (self.p.gather(-1, index)[..., 0].double() / self.total).log()
 
     def mean(self, values: Float[Tensor, "*row vocab"]) -> Float[Tensor, "*row"]:
-        """The mean of ``values`` under the probabilities, in float64."""
+        """The mean of ``values`` under the probabilities."""
         found: Tensor = torch.linalg.vecdot(self.p, values).double() / self.total
         return found
 

@@ -18,7 +18,7 @@ from ...words.components import Component
 from ...words.errors import PositionError
 from ...words.text import number, signed, visible
 from ..reading.decomposition import closed, decompose
-from ..reading.scores import side_reading, strongest_other
+from ..reading.scores import read_side, strongest_other
 from .results import Contributions
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def choice_at(run: Run, head: Component, query: int, key: int | None = None, aga
         raise PositionError(
             f"Position {query} cannot look at {max(chosen, rival)}: attention reads backwards.", "Name earlier keys."
         )
-    one, other = (side_reading(run, found, layer, index, "key", query, k) for k in (chosen, rival))
+    sides = [read_side(run, found, layer, index, "key", query, k) for k in (chosen, rival)]
+    one, other = (side.reading(model, layer) for side in sides)
     directions = torch.stack([one.direction, other.direction])
     rows = decompose(run, one.point, one.norm, directions, [chosen, rival], paired=True)
     difference: dict[Component, float] = {}

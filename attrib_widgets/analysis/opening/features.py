@@ -23,7 +23,7 @@ from ...saes.cards import Card, card_of
 from ...saes.fit import fit, whose
 from ...saes.sae import SAE
 from ...saes.store import GIVE_TEXTS, Opened, open_folder
-from ...words.components import Component, component
+from ...words.components import Component, component, whole
 from ...words.errors import ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place, place
 from ...words.text import signed
@@ -63,13 +63,14 @@ class Features(Contributions):
             if not len(self.numbers) > 2:
                 raise ComponentError(f"No feature of {self.site} fires here.", "Name one by its number.")
             feature = self.numbers[int(self.values[:-2].abs().argmax())]
-        if not isinstance(feature, int):
-            found = component(feature)
+        number = whole(feature)
+        if number is None:
+            found = component(feature)  # type: ignore[arg-type]
             if found.kind != "feature" or str(dictionary_place(found.site or "")) != self.site:
                 raise ComponentError(f"{found} is no feature of {self.site}.", f'Write for example "{self.site}/12".')
-            feature = found.index or 0
+            number = found.index or 0
         assert self.opened is not None
-        return self.opened(feature)
+        return self.opened(number)
 
     def summary(self) -> Table:
         # What no feature says is told by name, however small: the last two rows.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
 from ...model.parts.experts import mixture
-from ...model.parts.outlet import outlet_of
+from ...model.parts.outlet import Sublayer, outlet_of
 from ...model.tracing.record import record_neurons
 from ...words.components import Component
 from ...words.errors import GranularityError
@@ -29,34 +29,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pulled:
-    """A direction of the stream pulled back to the output of one MLP at one position, its post-norm frozen.
+    """Directions of the stream pulled back to the output of one sublayer, each at its own position, post-norm frozen.
 
-    ``constant`` is what that norm's bias writes along the direction; ``after`` the rounding between the MLP's output
-    and what was added to the stream.
+    ``constant`` is what that norm's bias writes along them; ``after`` the rounding between the sublayer's output and
+    what was added to the stream.
     """
 
-    direction: Float[Tensor, "d_model"]
-    constant: float
-    after: float
+    directions: Float[Tensor, "row d_model"]
+    constant: Float[Tensor, "row"]
+    after: Float[Tensor, "row"]
 
-    def rounding(self, missed: Float[Tensor, "d_model"]) -> float:
-        """All rounding along the direction, ``missed`` being the output minus the sum of what it is split into."""
-        return float(missed @ self.direction.double()) + self.after
+    def rounding(self, missed: Float[Tensor, "row d_model"]) -> Float[Tensor, "row"]:
+        """All rounding along them, ``missed`` being the outputs minus the sums of what they are split into, float64."""
+        return (missed * self.directions.double()).sum(-1) + self.after
 
 
-def pulled_back(run: Run, layer: int, at: int, v: Float[Tensor, "d_model"]) -> Pulled:
-    """``v``, a direction of the stream, at the output of the MLP of ``layer`` at position ``at``.
+def pulled_back(run: Run, sublayer: Sublayer, layer: int, at: Sequence[int], v: Float[Tensor, "row d_model"]) -> Pulled:
+    """``v``, directions of the stream at the positions ``at``, seen from the output of a sublayer of ``layer``.
 
     Raises:
         GranularityError: what was added to the stream is not that output, normed and scaled.
     """
-    outlet, out = outlet_of(run.model, "mlp", layer), run.record.mlp_out[layer][at : at + 1]
-    after = 0.0
+    outlet, rec, index = outlet_of(run.model, sublayer, layer), run.record, list(at)
+    mlp = sublayer == "mlp"
+    out = (rec.mlp_out if mlp else rec.attn_out)[layer][index]
+    after = torch.zeros(len(v), dtype=torch.float64, device=v.device)
     if not outlet.plain:
-        missed, bound = outlet.error(out, run.record.mlp_write[layer][at : at + 1])
-        refuse_above(missed, bound, f"what the MLP of layer {layer} adds is not what was recorded")
-        after = float(missed[0] @ v.double())
-    return Pulled(outlet.pull(v) * outlet.scale(out)[0], float(outlet.constant(v[None])[0]), after)
+        missed, bound = outlet.error(out, (rec.mlp_write if mlp else rec.attn_write)[layer][index])
+        name = "MLP" if mlp else "attention"
+        refuse_above(missed, bound, f"what the {name} of layer {layer} adds is not what was recorded")
+        after = (missed * v.double()).sum(-1)
+    return Pulled(outlet.pull(v) * outlet.scale(out)[:, None], outlet.constant(v), after)
 
 
 def missed_by_neurons(
@@ -112,20 +115,20 @@ def _neurons(a: Attribution, layer: int, acts: Float[Tensor, "neuron"]) -> Contr
             f"{model.anatomy.mlp_down} of layer {layer} is not a projection of neurons to the stream.",
             "Pass anatomy={'mlp_down': ...} with its down-projection.",
         )
-    here = pulled_back(a.run, layer, at, stream_direction(a))
-    product, through = down.read(acts[None], here.direction[None])
+    here = pulled_back(a.run, "mlp", layer, [at], stream_direction(a)[None])
+    product, through = down.read(acts[None], here.directions)
     missed = missed_by_neurons(a.run, layer, [at], acts[None], product)
     values = (acts * through[0]).tolist()
     labels = [str(Component("neuron", layer, n)) for n in range(len(acts))]
     kinds = ["neuron"] * len(acts)
-    fixed = here.constant + (0.0 if down.bias is None else float(down.bias @ here.direction))
+    fixed = float(here.constant) + (0.0 if down.bias is None else float(here.directions @ down.bias))
     if down.bias is not None or fixed:
         labels.append(str(Component("mlp.bias", layer)))
         kinds.append("bias")
         values.append(fixed)
     labels.append("rounding")
     kinds.append("rounding")
-    values.append(here.rounding(missed[0]))
+    values.append(float(here.rounding(missed)))
     part = torch.tensor(values).float()
     best = int(part[: len(acts)].abs().argmax())
     site = Component("mlp", layer)
@@ -160,8 +163,8 @@ def experts(a: Attribution, layer: int) -> ExpertContributions:
     out = rec.mlp_out[layer][at : at + 1]
     missed, bound = found.error(out)
     refuse_above(missed, bound, f"the experts of layer {layer} do not add up to its MLP")
-    here = pulled_back(a.run, layer, at, stream_direction(a))
-    u = here.direction
+    here = pulled_back(a.run, "mlp", layer, [at], stream_direction(a)[None])
+    u = here.directions[0]
 
     site = str(Component("mlp", layer))
     indices, weights = found.indices[0].tolist(), found.weights[0].tolist()
@@ -172,9 +175,9 @@ def experts(a: Attribution, layer: int) -> ExpertContributions:
         values.append(float(found.shared[0].float() @ u))
     if outlet_of(model, "mlp", layer).bias is not None:
         rows.append((str(Component("mlp.bias", layer)), "bias", float("nan")))
-        values.append(here.constant)
+        values.append(float(here.constant))
     rows.append(("rounding", "rounding", float("nan")))
-    values.append(here.rounding(missed[0]))
+    values.append(float(here.rounding(missed)))
 
     part = torch.tensor(values).float()
     best = int(part[: len(indices)].abs().argmax())

@@ -66,9 +66,9 @@ class Expanded:
         return Written(part, at, self.weights[position] * self.pulled, value)
 
 
-def _named(constants: dict[str, float]) -> list[tuple[Component, float]]:
+def _present(constants: list[tuple[Component, float]]) -> list[tuple[Component, float]]:
     """The constants that are there; rounding always is."""
-    return [(Component(name), value) for name, value in constants.items() if value or name == "rounding"]
+    return [(name, value) for name, value in constants if value or name.kind == "rounding"]
 
 
 @torch.no_grad()
@@ -91,29 +91,26 @@ def expand_heads(run: Run, layer: int, written: Sequence[Written]) -> Iterator[E
         rows = decompose(run, ReadPoint(layer), norm, torch.stack([t.direction for t in taken]), everywhere)
         for number, (w, carried) in enumerate(zip(some, taken, strict=True)):
             parts, constant, rounded = shares(run, w.part, carried, rows, number)
-            constants = {
-                "value.bias": carried.value_bias,
-                "norm.bias": float(constant.double().sum()),
-                "rounding": float(rounded.double().sum()) + carried.rounding,
-            }
+            constants = [
+                (Component("value.bias"), carried.value_bias),
+                (Component("norm.bias"), float(constant.double().sum())),
+                (Component("rounding"), float(rounded.double().sum()) + carried.rounding),
+            ]
             weights = carried.pattern * scale
             pulled = norm.pull(carried.direction)
-            yield Expanded(rows.components, everywhere, parts, weights, pulled, _named(constants))
+            yield Expanded(rows.components, everywhere, parts, weights, pulled, _present(constants))
 
 
 @dataclass(frozen=True)
 class RecordedMLP:
-    """An input projection, its outputs and the neurons' activations at ``positions``, in the model's dtype."""
+    """An input projection, its outputs and the neurons' activations at all positions, in the model's dtype."""
 
     projection: InputProjection
-    positions: list[int]
     entered: Float[Tensor, "position neuron"]
     activations: Float[Tensor, "position neuron"]
 
 
-def recorded_mlps(
-    run: Run, layers: Sequence[int], positions: list[int]
-) -> tuple[dict[int, RecordedMLP], dict[int, str]]:
+def recorded_mlps(run: Run, layers: Sequence[int]) -> tuple[dict[int, RecordedMLP], dict[int, str]]:
     """The MLPs of some layers from one forward pass, and why those are missing that have no plain neurons."""
     model, side = run.model, "up" if gated(run.model) else "gate"
     found: dict[int, InputProjection] = {}
@@ -126,23 +123,27 @@ def recorded_mlps(
     if not found:
         return {}, missing
     places = [(next(iter(found.values())).path, "output"), (model.anatomy.mlp_down, "input")]
-    made = record_inside(model, run.ids, list(found), positions, places)
-    return {
-        layer: RecordedMLP(p, positions, made[layer][0][:, p.columns], made[layer][1]) for layer, p in found.items()
-    }, missing
+    made = record_inside(model, run.ids, list(found), range(run.n_positions), places)
+    return {layer: RecordedMLP(p, made[layer][0][:, p.columns], made[layer][1]) for layer, p in found.items()}, missing
 
 
-def held_gates(
-    activations: Float[Tensor, "position neuron"], entered: Float[Tensor, "position neuron"]
-) -> Float[Tensor, "position neuron"]:
-    """Each neuron's activation over the side of it that stays linear: ``act(gate)`` in a gated MLP, ``act(x) / x`` in a
-    plain one; 0 where nothing entered."""
-    return torch.where(entered == 0, 0.0, activations / entered)
+@dataclass(frozen=True)
+class HeldMLP:
+    """MLPs of one layer with their gates held, each along a direction of the stream at its own position.
+
+    ``read`` is what came out of the stream along ``directions``, which are of what the MLP reads (its norm applied);
+    with ``neuron_bias``, ``mlp_bias`` and ``rounding`` it sums to what the MLP wrote along the direction given.
+    """
+
+    directions: Float[Tensor, "row d_model"]
+    read: Float[Tensor, "row"]
+    neuron_bias: Float[Tensor, "row"]
+    mlp_bias: Float[Tensor, "row"]
+    rounding: Float[Tensor, "row"]
 
 
-@torch.no_grad()
-def expand_mlps(run: Run, layer: int, written: Sequence[Written], made: RecordedMLP) -> list[Expanded]:
-    """MLPs of one layer with their gates held: rows over the parts upstream at the same position.
+def held_mlps(run: Run, layer: int, at: Sequence[int], v: Float[Tensor, "row d_model"], made: RecordedMLP) -> HeldMLP:
+    """The MLPs of ``layer`` at the positions ``at``, along ``v``, directions of the stream there.
 
     A neuron's activation is a gate times something linear in the stream: in gated MLPs ``act(gate) * up``, with
     ``act(gate)`` held; in plain ones ``(act(x) / x) * x``, with the ratio held (a ReLU's 0 or 1). What the MLP
@@ -151,44 +152,56 @@ def expand_mlps(run: Run, layer: int, written: Sequence[Written], made: Recorded
     Raises:
         GranularityError: the neurons do not add up on this prompt.
     """
-    model, rec = run.model, run.record
-    projection, positions = made.projection, made.positions
-    down = model.down(layer)
-    norm, point = mlp_norm(model, layer), mlp_point(model, layer)
-    acts = made.activations.float()
-    check_projection(model, layer, projection, mlp_input(model, rec, layer)[positions], made.entered)
-    before = made.entered.float()
-    gates = held_gates(acts, before)
-    scale = norm.scale(point.stream(rec)[positions])
-    index = [positions.index(w.at) for w in written]
-    through = [pulled_back(run, layer, w.at, w.direction) for w in written]
-    product, backs = down.read(acts, torch.stack([here.direction for here in through]))
-    missed = missed_by_neurons(run, layer, positions, acts, product)
-    held = [gates[row] * back for back, row in zip(backs, index, strict=True)]
-    directions = projection.linear.pull(torch.stack(held))
-    rows = decompose(run, point, norm, directions, [w.at for w in written], paired=True)
-    expanded = []
-    for number, (w, row) in enumerate(zip(written, index, strict=True)):
-        here, gate = through[number], held[number]
-        entered = 0.0 if projection.linear.bias is None else float(projection.linear.bias @ gate)
-        read = float(rows.direct[0, number] + rows.constant[number]) + entered
-        entry = float(before[row].double() @ gate.double()) - read  # what the input projection rounded
-        rounding = here.rounding(missed[row]) + entry
-        constants = {
-            "neuron.bias": entered,
-            "norm.bias": float(rows.constant[number]),
-            "mlp.bias": here.constant + (0.0 if down.bias is None else float(down.bias @ here.direction)),
-            "rounding": rounding + float(rows.stream[0, number] + rows.heads[0, number]),
-        }
+    model, down, linear = run.model, run.model.down(layer), made.projection.linear
+    places = sorted(set(at))
+    row = [places.index(p) for p in at]
+    entered, acts = made.entered[places], made.activations[places].float()
+    check_projection(model, layer, made.projection, mlp_input(model, run.record, layer)[places], entered)
+    here = pulled_back(run, "mlp", layer, at, v)
+    product, neurons = down.read(acts, here.directions)
+    missed = missed_by_neurons(run, layer, places, acts, product)[row]
+    acts, before = acts[row], entered.float()[row]
+    held = torch.where(before == 0, 0.0, acts / before) * neurons
+    own = here.after.new_zeros(len(v)) if linear.bias is None else (held @ linear.bias).double()
+    fixed = here.constant.double()
+    return HeldMLP(
+        linear.pull(held),
+        (before.double() * held.double()).sum(-1) - own,
         # An activation of exactly 0 before the gate leaves nothing to hold: what it gives is a constant.
-        constants["neuron.bias"] += float((acts[row] * (before[row] == 0)) @ backs[number])
-        values, pulled = rows.values[:, number], norm.pull(directions[number])
-        named = _constants(constants, layer)
-        expanded.append(Expanded(rows.components, [w.at], values, scale[row : row + 1], pulled, named))
-    return expanded
+        own + (acts * (before == 0) * neurons).double().sum(-1),
+        fixed if down.bias is None else fixed + (here.directions @ down.bias).double(),
+        here.rounding(missed),
+    )
 
 
-def _constants(constants: dict[str, float], layer: int) -> list[tuple[Component, float]]:
+@torch.no_grad()
+def expand_mlps(run: Run, layer: int, written: Sequence[Written], made: RecordedMLP) -> list[Expanded]:
+    """MLPs of one layer, gates held (see :func:`held_mlps`): rows over the parts upstream at the same position.
+
+    Raises:
+        GranularityError: the neurons do not add up on this prompt.
+    """
+    norm, point, at = mlp_norm(run.model, layer), mlp_point(run.model, layer), [w.at for w in written]
+    held = held_mlps(run, layer, at, torch.stack([w.direction for w in written]), made)
+    scale, pulled = norm.scale(point.stream(run.record)[at]), norm.pull(held.directions)
+    rows = decompose(run, point, norm, held.directions, at, paired=True)
+    # What the input projection rounded, and the measured rounding of the stream it read.
+    entry = held.read - rows.direct[0].double() - rows.constant.double()
+    rounding = held.rounding + entry + rows.stream[0] + rows.heads[0]
+    named = [
+        (Component("neuron.bias"), held.neuron_bias),
+        (Component("norm.bias"), rows.constant),
+        (Component("mlp.bias", layer), held.mlp_bias),
+        (Component("rounding"), rounding),
+    ]
     return [
-        (Component("mlp.bias", layer) if name.kind == "mlp.bias" else name, value) for name, value in _named(constants)
+        Expanded(
+            rows.components,
+            [w.at],
+            rows.values[:, i],
+            scale[i : i + 1],
+            pulled[i],
+            _present([(name, float(value[i])) for name, value in named]),
+        )
+        for i, w in enumerate(written)
     ]

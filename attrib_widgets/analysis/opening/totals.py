@@ -10,8 +10,9 @@ calls the detached Jacobian. How patterns and gates came about is not part of it
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float
@@ -21,24 +22,31 @@ from ...model.anatomy.rounding import refuse_above
 from ...model.identity.steady import steady
 from ...model.parts.attention import attend
 from ...model.parts.closing import stream_error
-from ...model.parts.experts import mlp_input
-from ...model.parts.mlp import check_projection, mlp_norm
-from ...model.parts.outlet import Outlet, outlet_of
+from ...model.parts.mlp import mlp_norm
 from ...model.parts.projections import input_norm, qkv_projection
 from ...result import Sum, Table, strongest
-from ...words.components import Component, ComponentLike, component
+from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.text import number, signed, visible
 from ..reading.neurons import mlp_point
 from .heads import stream_direction
-from .mlps import missed_by_neurons
-from .step import RecordedMLP, held_gates, recorded_mlps
+from .mlps import pulled_back
+from .step import RecordedMLP, held_mlps, recorded_mlps
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ...model.anatomy.norms import FrozenNorm
     from ..attribution.attribution import Attribution
+
+MLPs = Literal["stop", "frozen"]
+#: What is held, and what becomes of MLPs.
+HELD: Mapping[MLPs, str] = {
+    "stop": "attention and norms held, MLPs whole where they wrote",
+    "frozen": "attention, norms and the gates of MLPs held",
+}
+#: Recorded MLPs by layer, and why others are not opened.
+Opened: TypeAlias = tuple[dict[int, RecordedMLP], dict[int, str]]
 
 
 @dataclass(eq=False, repr=False)
@@ -58,7 +66,7 @@ class TokenTotals(Sum):
     parts: list[Component]
     values: Float[Tensor, "position part"]
     constants: list[tuple[Component, float]]
-    mlps: str
+    mlps: MLPs
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -83,8 +91,8 @@ class TokenTotals(Sum):
 
     def __getitem__(self, which: int | ComponentLike) -> float:
         """The total of a position (an int), or of a part at all positions, or a constant by its name."""
-        if isinstance(which, int):
-            return float(self.positions[self.attribution.run.position(which)])
+        if isinstance(which, int) or whole(which) is not None:
+            return float(self.positions[self.attribution.run.position(which)])  # type: ignore[arg-type]
         wanted, fixed = component(which), dict(self.constants)
         if wanted in self.parts:
             return float(self.values[:, self.parts.index(wanted)].double().sum())
@@ -118,8 +126,7 @@ class TokenTotals(Sum):
         fixed = sum(v for _, v in self.constants)
         rows.append(["", "constants: biases, rounding", signed(fixed, 3)])
         bars.append(fixed)
-        held = "attention and norms" + (" and the gates of MLPs" if self.mlps == "frozen" else "")
-        note = [*self.notes, f"By all paths, {held} held: exact for this prompt, observed, not yet tested."]
+        note = [*self.notes, f"By all paths, {HELD[self.mlps]}: exact for this prompt, observed, not yet tested."]
         columns = ["position", "token", self.unit]
         return Table(self.title(), columns, rows, bars, "\n".join(note), "   ".join(self.checks()))
 
@@ -135,19 +142,36 @@ class TokenTotals(Sum):
         return frame.astype({"position": "Int64"})
 
 
+def way(mlps: Any) -> MLPs:
+    """``mlps`` as a way to treat MLPs.
+
+    Raises:
+        AttribError: it is none.
+    """
+    if mlps not in get_args(MLPs):
+        raise AttribError(f"{mlps!r} is not a way to treat MLPs.", 'Use mlps="stop" or mlps="frozen".')
+    found: MLPs = mlps
+    return found
+
+
+def opened_mlps(a: Attribution, mlps: MLPs) -> Opened:
+    """The MLPs below the read point that are opened, and why others are not. ``"frozen"`` costs one forward pass."""
+    below = range(a.reading.point.mlps) if mlps == "frozen" else ()
+    return recorded_mlps(a.run, [layer for layer in below if a.model.level(layer).sublayers])
+
+
 @steady()
 @torch.no_grad()
-def token_totals(a: Attribution, mlps: str = "frozen") -> TokenTotals:
-    """See :meth:`Attribution.token_totals`."""
-    if mlps not in ("stop", "frozen"):
-        raise AttribError(f"{mlps!r} is not a way to treat MLPs.", 'Use mlps="stop" or mlps="frozen".')
-    return _Walk(a, mlps).back()
+def token_totals(a: Attribution, mlps: MLPs = "frozen", opened: Opened | None = None) -> TokenTotals:
+    """See :meth:`Attribution.token_totals`; ``opened`` is what :func:`opened_mlps` gave, if at hand."""
+    return _Walk(a, way(mlps), opened or opened_mlps(a, mlps)).back()
 
 
 class _Walk:
     """The backward pass: ``at`` is the direction of the stream that each position is read along, layer by layer."""
 
-    def __init__(self, a: Attribution, mlps: str) -> None:
+    def __init__(self, a: Attribution, mlps: MLPs, opened: Opened) -> None:
+        self.opened = opened
         self.a, self.mlps, self.run, self.model, self.rec = a, mlps, a.run, a.model, a.run.record
         self.point, self.everywhere = a.reading.point, list(range(a.run.n_positions))
         u = stream_direction(a)
@@ -163,9 +187,7 @@ class _Walk:
 
     def back(self) -> TokenTotals:
         """From the read point to the embedding."""
-        split = [layer for layer in range(self.point.mlps) if self.model.level(layer).sublayers]
-        wanted = split if self.mlps == "frozen" else []
-        recorded, missing = recorded_mlps(self.run, wanted, self.everywhere)
+        recorded, missing = self.opened
         for layer in reversed(range(self.point.attentions)):
             if not self.model.level(layer).sublayers:
                 self._stop(Component("layer", layer), self.rec.wrote(layer))
@@ -188,9 +210,7 @@ class _Walk:
     def _fixed(self, name: str | Component, value: Tensor | float) -> None:
         self.constants[name if isinstance(name, Component) else Component(name)] += float(value)
 
-    def _rounded(self, missed: Tensor, directions: Tensor, bound: Tensor | None = None, where: str = "") -> None:
-        if bound is not None:
-            refuse_above(missed, bound, where)
+    def _rounded(self, missed: Tensor, directions: Tensor) -> None:
         self._fixed("rounding", self._along(missed, directions).sum())
 
     # -- one layer ---------------------------------------------------------------------------------------------------
@@ -199,7 +219,8 @@ class _Walk:
         has_mlp, through_mlp = layer < self.point.mlps, torch.zeros_like(self.at)
         if has_mlp:
             missed, bound = stream_error(rec, layer, rec.streams[layer].dtype, model.parallel)
-            self._rounded(missed, self.at, bound, f"the sublayers of layer {layer} do not add up to what it writes")
+            refuse_above(missed, bound, f"the sublayers of layer {layer} do not add up to what it writes")
+            self._rounded(missed, self.at)
             if opened is None:
                 self._stop(Component("mlp", layer), rec.mlp_write[layer])
             else:
@@ -219,13 +240,6 @@ class _Walk:
             self._stop(Component("attn", layer), rec.attn_write[layer])
         self.at = passed
 
-    def _outlet(self, outlet: Outlet, given: Tensor, written: Tensor, where: str) -> tuple[Tensor, Tensor]:
-        """(the directions of all positions at a sublayer's output, what its post-norm's bias writes along them)."""
-        if not outlet.plain:
-            missed, bound = outlet.error(given, written)
-            self._rounded(missed, self.at, bound, where)
-        return outlet.pull(self.at) * outlet.scale(given)[:, None], outlet.constant(self.at).sum()
-
     def _normed(self, norm: FrozenNorm, x: Tensor, directions: Tensor, read: Tensor) -> Tensor:
         """Directions of a normed stream as directions of ``x``; ``read`` is what was read along them, less biases."""
         back = norm.pull(directions) * norm.scale(x)[:, None]
@@ -235,34 +249,21 @@ class _Walk:
         return back
 
     def _mlp(self, layer: int, made: RecordedMLP) -> Float[Tensor, "position d_model"]:
-        rec, model, projection = self.rec, self.model, made.projection
-        outputs, linear = model.down(layer), projection.linear
-        check_projection(model, layer, projection, mlp_input(model, rec, layer), made.entered)
-        acts, before = made.activations.float(), made.entered.float()
-        where = f"what the MLP of layer {layer} adds is not what was recorded"
-        down, fixed = self._outlet(outlet_of(model, "mlp", layer), rec.mlp_out[layer], rec.mlp_write[layer], where)
-        product, neurons = outputs.read(acts, down)
-        self._rounded(missed_by_neurons(self.run, layer, self.everywhere, acts, product), down)
-        held = held_gates(acts, before) * neurons
-        own = torch.zeros(len(held)) if linear.bias is None else (held @ linear.bias).cpu()
-        # An activation of exactly 0 before the gate leaves nothing to hold: what it gives is a constant.
-        self._fixed("neuron.bias", own.double().sum() + ((acts * (before == 0)) * neurons).double().sum().cpu())
-        self._fixed(
-            Component("mlp.bias", layer),
-            fixed + (0.0 if outputs.bias is None else (down @ outputs.bias).double().sum()),
-        )
-        read = self._along(before, held) - own.to(held.device)
-        x = mlp_point(model, layer).stream(rec)
-        return self._normed(mlp_norm(model, layer), x, linear.pull(held), read)
+        held = held_mlps(self.run, layer, self.everywhere, self.at, made)
+        self._fixed("neuron.bias", held.neuron_bias.sum())
+        self._fixed(Component("mlp.bias", layer), held.mlp_bias.sum())
+        self._fixed("rounding", held.rounding.sum())
+        x = mlp_point(self.model, layer).stream(self.rec)
+        return self._normed(mlp_norm(self.model, layer), x, held.directions, held.read)
 
     def _attention(self, layer: int) -> Float[Tensor, "position d_model"]:
-        rec, model = self.rec, self.model
-        where = f"what the attention of layer {layer} adds is not what was recorded"
-        out, fixed = self._outlet(outlet_of(model, "attn", layer), rec.attn_out[layer], rec.attn_write[layer], where)
-        projection = model.out(layer)
+        rec, model, projection = self.rec, self.model, self.model.out(layer)
+        here = pulled_back(self.run, "attn", layer, self.everywhere, self.at)
+        out, fixed = here.directions, here.constant.double().sum()
         product, pulled = projection.read(rec.z[layer].float(), out)
         missed, bound = projection.missed(rec.z[layer].float(), rec.attn_out[layer], product, model.out_lengths(layer))
-        self._rounded(missed, out, bound, f"the heads of layer {layer} do not add up to their output projection")
+        refuse_above(missed, bound, f"the heads of layer {layer} do not add up to their output projection")
+        self._fixed("rounding", here.rounding(missed).sum())
         own = fixed + (0.0 if projection.bias is None else (out @ projection.bias).double().sum())
         self._fixed(Component("attn.bias", layer), own)
         heads = model.heads_of(layer)

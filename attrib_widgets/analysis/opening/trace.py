@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -25,8 +25,9 @@ from ...words.components import Component, whole
 from ...words.errors import AttribError
 from ...words.text import number, others_label, signed, visible
 from .heads import stream_direction
-from .step import Expanded, Written, expand_heads, expand_mlps, recorded_mlps
-from .totals import TokenTotals, token_totals
+from .step import Expanded, Written, expand_heads, expand_mlps
+from .totals import HELD, Opened, TokenTotals, opened_mlps, token_totals, way
+from .totals import MLPs as MLPs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 #: Most rows of one level where a share was asked for; a number of rows is taken at its word.
 MOST = 1_000
-MLPs = Literal["stop", "frozen"]
 
 
 @dataclass(eq=False)
@@ -81,7 +81,7 @@ class Trace(Sum):
     root: Node
     depth: int | None
     keep: float
-    mlps: str
+    mlps: MLPs
     notes: list[str] = field(default_factory=list)
     totals: TokenTotals | None = None
 
@@ -171,7 +171,8 @@ class Trace(Sum):
         lines = [(n, depth) for n, depth in every if id(n) in shown]
         rows = [["\u00a0\u00a0" * (depth - 1) + n.label, self._where(n), signed(n.value, 3)] for n, depth in lines]
         bars: list[float | None] = [n.value for n, _ in lines]
-        note = "\n".join([*self.notes, "Direct paths, attention and norms held: observed, not yet tested."])
+        paths = "Direct paths" if self.totals is None else "Direct paths, and in the title all of them"
+        note = "\n".join([*self.notes, f"{paths}; {HELD[self.mlps]}: observed, not yet tested."])
         return Table(self.title(), ["part", "written at", self.unit], rows, bars, note, self.balance())
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -204,17 +205,15 @@ def trace(a: Attribution, depth: int | None = 2, keep: float = 24, mlps: MLPs = 
         raise AttribError(
             f"{keep!r} neither counts rows nor is a share.", "Give rows of a level (24) or a share of it (0.9)."
         )
-    if mlps not in ("stop", "frozen"):
-        raise AttribError(f"{mlps!r} is not a way to treat MLPs.", 'Use mlps="stop" or mlps="frozen".')
-    found = Trace(a, Node(None, a.position, a.actual), depth, keep, mlps)
+    found = Trace(a, Node(None, a.position, a.actual), depth, keep, way(mlps))
     level = [(found.root, _first(a))]
-    done = 0
+    opened, done = opened_mlps(a, mlps), 0
     while level:
         kept = _prune(found, level, keep)
         done += 1
-        level = [] if done == depth else _open(found, kept)
+        level = [] if done == depth else _open(found, kept, opened)
     try:
-        found.totals = token_totals(a, mlps)
+        found.totals = token_totals(a, mlps, opened)
     except AttribError as reason:  # patterns of all heads may not fit where those of a few did
         found.notes.append(f"No totals of all paths: {reason.message}")
     return found
@@ -275,7 +274,7 @@ def _prune(found: Trace, level: list[tuple[Node, Expanded]], keep: float) -> lis
     return kept
 
 
-def _open(found: Trace, kept: list[tuple[Node, Written]]) -> list[tuple[Node, Expanded]]:
+def _open(found: Trace, kept: list[tuple[Node, Written]], opened: Opened) -> list[tuple[Node, Expanded]]:
     """The next level: every head that was kept, and every MLP where these are opened."""
     run, level = found.attribution.run, []
     kinds = ("head", "mlp") if found.mlps == "frozen" else ("head",)
@@ -283,10 +282,10 @@ def _open(found: Trace, kept: list[tuple[Node, Written]]) -> list[tuple[Node, Ex
     for node, w in kept:
         if w.part.kind in kinds:
             groups.setdefault((w.part.kind, w.part.layer or 0), []).append((node, w))
-    layers = sorted(layer for kind, layer in groups if kind == "mlp")
-    recorded, missing = recorded_mlps(run, layers, sorted({w.at for _, w in kept if w.part.kind == "mlp"}))
+    recorded, missing = opened
+    whole_mlps = [missing[layer] for kind, layer in sorted(groups) if kind == "mlp" and layer in missing]
     shut = {layer: run.model.level(layer).sources.reason for kind, layer in groups if kind == "head"}
-    told = [*filter(None, [reasons_of(shut, run.model.n_layers)]), *missing.values()]
+    told = [*filter(None, [reasons_of(shut, run.model.n_layers)]), *whole_mlps]
     found.notes += [note for reason in told if (note := f"Not opened: {reason}") not in found.notes]
     for (kind, layer), members in groups.items():
         nodes, written = [n for n, _ in members], [w for _, w in members]

@@ -24,6 +24,7 @@ from ..inputs import absent
 from .point import Reading, ReadPoint
 
 if TYPE_CHECKING:
+    from ...model.model import Model
     from ...model.parts.attention import Scored
     from ...model.run import Run
 
@@ -52,19 +53,7 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
     side, *other = [read_side(run, found, layer, head, target.side, query, key) for key in keys]
     for second in other:
         side = side - second
-    norm, point = input_norm(model, layer), ReadPoint(layer)
-    return Reading(point, norm, side.direction, side.position, side.constants, side.actual, side.precap, side.bound)
-
-
-def side_reading(run: Run, found: Scored, layer: int, head: int, side: str, query: int, key: int) -> Reading:
-    """One score, read on one side.
-
-    Raises:
-        PositionError: the head's mask lets nothing through there.
-    """
-    one = read_side(run, found, layer, head, side, query, key)
-    norm, point = input_norm(run.model, layer), ReadPoint(layer)
-    return Reading(point, norm, one.direction, one.position, one.constants, one.actual, one.precap, one.bound)
+    return side.reading(model, layer)
 
 
 def strongest_other(run: Run, found: Scored, head: int, query: int, key: int) -> int | None:
@@ -88,6 +77,11 @@ class Side:
     actual: float
     precap: float | None
     bound: float
+
+    def reading(self, model: Model, layer: int) -> Reading:
+        """It as what the norm of ``layer`` reads."""
+        norm, where = input_norm(model, layer), ReadPoint(layer)
+        return Reading(where, norm, self.direction, self.position, self.constants, self.actual, self.precap, self.bound)
 
     def __sub__(self, other: Side) -> Side:
         """The difference of two scores that are read at one position."""

@@ -29,10 +29,10 @@ from ...model.tracing.hooks import Activation, collect
 from ...model.tracing.record import record_neurons
 from ...saes import judge
 from ...saes.cards import make_cards
+from ...saes.folders import TEXTS, name_of
 from ...saes.formats import format_of, read_sae
 from ...saes.formats.saelens import write_sae
 from ...saes.sae import SAE
-from ...saes.store import TEXTS, name_of
 from ...saes.train import SAESettings, train_sae
 from ...words.places import Place, dictionary_place
 from .. import path, weights_sha256

@@ -128,6 +128,8 @@ def test_what_cannot_be_opened_is_refused(family_model):
     found = a.features("L1.mlp", identity("L1.mlp", model.d_model))
     with pytest.raises(aw.ComponentError, match="no feature"):
         found.card("L2.mlp/3")
+    with pytest.raises(aw.ComponentError, match="True does not name"):
+        found.card(True)
 
 
 def test_a_folder_will_do_for_a_dictionary(family_model, tmp_path):

@@ -82,6 +82,9 @@ def test_a_walk_is_titled_with_its_limit_and_says_how_much_it_pruned():
     stopped = a.trace()
     assert stopped.title() == a.token_totals("stop").title()
     assert stopped.title().startswith("What was written at ·is holds +9.83"), "its MLPs are whole"
+    for mlps, held in (("stop", "norms held, MLPs whole"), ("frozen", "norms and the gates of MLPs held")):
+        for result in (a.trace(mlps=mlps), a.token_totals(mlps)):
+            assert held in repr(result), "two titles name two tokens, and the note says why"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
+from attrib_widgets.analysis.opening import step
 from fixtures import families
 
 ALL = families.FAMILIES + families.VARIANTS
@@ -162,6 +163,16 @@ def test_paris_comes_from_france():
     assert float(held.max()) > 0.4 * t.actual
     ends = [n for n in t.leaves("part") if n.component.kind == "embed"]
     assert ends and all(n.position is not None for n in ends)
+
+
+@pytest.mark.parametrize(("mlps", "count"), [("stop", 0), ("frozen", 1)])
+def test_whatever_its_depth_a_walk_costs_one_more_pass(family_model, monkeypatch, mlps, count):
+    a = aw.attribute(family_model("llama").run(families.PROMPT), " Paris")
+    passes, record = [], step.record_inside
+    monkeypatch.setattr(step, "record_inside", lambda *args: passes.append(args) or record(*args))
+    t = a.trace(depth=None, mlps=mlps)
+    assert t.totals is not None and len(passes) == count
+    assert max(depth for _, depth in t.root.walk()) > 3, "several levels were opened"
 
 
 def test_a_mixture_of_experts_stays_whole(family_model):
