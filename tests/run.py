@@ -71,6 +71,8 @@ WHEEL = [
     r"attrib_widgets/demo/files/saes/L2\.mlp/sae_weights\.safetensors",
     r"attrib_widgets/demo/files/saes/contexts\.json",
     r"attrib_widgets/demo/files/suggestions\.json",
+    r"attrib_widgets/demo/files/pairs\.json",
+    r"attrib_widgets/demo/files/words\.txt",
     r"attrib_widgets/notebooks/00_tour\.ipynb",
     r"attrib_widgets/py\.typed",
 ]

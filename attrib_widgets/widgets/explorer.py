@@ -10,7 +10,7 @@ from ..analysis.attribution.attribution import Attribution
 from ..analysis.heads.attention import attention
 from ..analysis.opening.features import opened_row
 from ..analysis.opening.results import Contributions
-from ..analysis.opening.trace import MLPs
+from ..analysis.opening.totals import MLPs
 from ..model.model import Model, load
 from ..model.run import Run
 from ..model.running.worker import Job

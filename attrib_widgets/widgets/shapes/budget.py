@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from ...analysis.heads.all_heads import head_table
-from ...analysis.opening.trace import MLPs
+from ...analysis.opening.totals import MLPs
 from ...model.identity.steady import steady
 from ...result import strongest
 from ...words.errors import AttribError, ComponentError

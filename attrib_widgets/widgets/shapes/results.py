@@ -10,6 +10,7 @@ import torch
 
 from ...analysis.opening.features import Features
 from ...analysis.opening.mlps import ExpertContributions
+from ...analysis.opening.totals import HELD
 from ...words.errors import AttribError
 from ..transport import wire
 from . import contract
@@ -269,7 +270,13 @@ def trace(t: Trace) -> contract.Trace:
 
 def traced(t: Trace) -> bytes:
     """Kind ``trace``: a trace standing alone."""
-    header: contract.TraceHeader = {"kind": "trace", "tokens": t.attribution.run.tokens, "unit": t.unit, **trace(t)}
+    header: contract.TraceHeader = {
+        "kind": "trace",
+        "tokens": t.attribution.run.tokens,
+        "unit": t.unit,
+        "held": HELD[t.mlps],
+        **trace(t),
+    }
     return wire.pack(header, {})
 
 

@@ -285,6 +285,8 @@ export interface TraceHeader extends Trace {
   kind: "trace";
   tokens: string[];
   unit: string;
+  /** what is held while the answer is followed; saved by 0.1 without it */
+  held?: string;
 }
 
 /** A head's pattern, in the array `pattern`. */

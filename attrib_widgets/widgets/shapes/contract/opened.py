@@ -97,6 +97,8 @@ class TraceHeader(Trace):
     kind: Literal["trace"]
     tokens: list[str]
     unit: str
+    #: what is held while the answer is followed; saved by 0.1 without it
+    held: NotRequired[str]
 
 
 class HeadHeader(TypedDict):

@@ -146,7 +146,7 @@ export function TraceView({ header }: { header: TraceHeader }) {
     <div class="aw-card aw-pad" data-part="trace">
       <h2 class="aw-headline">{header.title}</h2>
       <p class="aw-sub">
-        Who wrote it, who had written what they read, and so on, in {header.unit}. Attention and norms held: observed, not yet tested.
+        Who wrote it, who had written what they read, and so on, in {header.unit}; {header.held ?? "attention and norms held"}: observed, not yet tested.
       </p>
       <Tree trace={header} tokens={header.tokens} />
     </div>
