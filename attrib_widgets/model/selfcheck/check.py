@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...result import Table, render_text
 from ...words.errors import AnatomyError, AttribError
@@ -187,11 +187,10 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
     refusals: list[str] = []
     known: dict[Any, Any] = {}
     own, tried = own_family(model.hf), candidates(model.hf, override)
-    model.anatomy = tried[0]  # until one was looked at
-    _watch(model, tried)
     for given in tried:
+        model.anatomy, model.unread = given, {}
+        _watch(model, known)
         try:
-            model.anatomy, model.unread = given, {}
             model.anatomy = anatomy = resolved(given, model.hf)
             model.geometry = geometry(anatomy, model.hf)
             model.forget()
@@ -245,10 +244,12 @@ def _refusal(model: Model, refusals: list[str]) -> AnatomyError:
     )
 
 
-def _watch(model: Model, anatomies: Sequence[Anatomy]) -> None:
-    """Let projections that do not say how wide they are be seen at work: packed weights have no shape to go by."""
-    named = {module for anatomy in anatomies for module in projections(anatomy, model.hf) if widths(module) is None}
+def _watch(model: Model, known: dict[Any, Any]) -> None:
+    """Let projections that do not say how wide they are be seen at work, once: packed ones have no shape."""
+    seen: set[nn.Module] = known.setdefault("watched", set())
+    named = {module for module in projections(model.anatomy, model.hf) if widths(module) is None} - seen
     if named:
+        seen |= named
         tokens = torch.tensor([probe_ids(model)], device=model.device)
         with model.quiet(), watched(named), contextlib.suppress(Exception):  # what does not run is found out later
             model.hf(tokens, use_cache=False)
