@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ...result import Table, render_text
-from ...words.errors import AnatomyError, AttribError
+from ...words.errors import AnatomyError, AttribError, clause
 from ..anatomy.anatomy import Anatomy, resolved
 from ..anatomy.discovery import candidates, own_family
 from ..anatomy.geometry import Geometry, geometry, projections
@@ -33,7 +33,7 @@ from ..tracing.causality import AHEAD, causality_error
 from ..tracing.order import absent_parts, unordered_parts
 from ..tracing.record import Recording, record
 from .causes import unable
-from .layers import MISFITS, Checked, words
+from .layers import MISFITS, Checked
 from .levels import Level, granularity_of, reasons_of, whole, why, words_of
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
             refusals.append(reason.message)
             continue
         except MISFITS as reason:  # parts of the wrong kind or shape
-            refusals.append(f"a part named by the anatomy has the wrong shape or kind ({words(reason)})")
+            refusals.append(f"a part named by the anatomy has the wrong shape or kind ({clause(reason)})")
             continue
         rank = (found.missed, override is None and given not in own, found.furthest)
         this = _Found(rank, anatomy, model.geometry, found, model.unread)
