@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from ..words.errors import AnatomyError, GranularityError, ModelError
 from .anatomy.anatomy import Anatomy, find, parallel, text_config
 from .anatomy.geometry import Geometry
-from .anatomy.linear import Projection, bias_of, device_of, exact_weight, shown_weight, widths
+from .anatomy.linear import Projection
 from .anatomy.norms import FrozenNorm, read_norm
+from .anatomy.weights import bias_of, device_of, exact_weight, shown_weight, widths
 from .identity.stamp import Key, Stamp, changes, is_of, named, stamp_of, weight_keys, writable
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from ...words.errors import AnatomyError, AttribError, clause
 from ..anatomy.anatomy import Anatomy, resolved
 from ..anatomy.discovery import candidates, own_family
 from ..anatomy.geometry import Geometry, geometry, projections
-from ..anatomy.linear import watched, widths
 from ..anatomy.rounding import accumulation, half_ulp, require_float32, worst
+from ..anatomy.weights import watched, widths
 from ..identity.belonging import LIMITS
 from ..identity.stamp import interventions
 from ..parts.scores import score_cap
