@@ -120,11 +120,11 @@ class Network:
     @property
     def home(self) -> torch.device:
         """Where the unembedding lives: a recording is brought there, and so are weights that meet it."""
-        return device_of(self.module(self.anatomy.unembed), self.device)
+        return device_of(self.module(self.anatomy.unembed)) or self.device
 
     def call(self, module: nn.Module, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape d_out"]:
         """A part of the model called on its own device, the result brought :attr:`home`."""
-        out: Tensor = module(x.to(device_of(module, self.home)))
+        out: Tensor = module(x.to(device_of(module) or self.home))
         return out.to(self.home)
 
     @property
@@ -227,7 +227,8 @@ class Network:
         before = self.stamp()
         self.settle(before)
         yield
-        moved, weights = changes(before, self.stamp()), weight_keys(self.hf)
+        moved = changes(before, self.stamp())
+        weights = weight_keys(self.hf) if moved else set()
         trained = [key for key in moved if is_of(key, weights)]
         if trained and self._settled is not None:  # while it is loaded, its first pass may still lay its weights out
             raise ModelError(

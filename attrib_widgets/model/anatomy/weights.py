@@ -28,9 +28,9 @@ def bias_of(module: nn.Module) -> Tensor | None:
     return bias.detach() if isinstance(bias, Tensor) else None
 
 
-def device_of(module: nn.Module, otherwise: torch.device) -> torch.device:
-    """Where a module's numbers are."""
-    return next((t.device for held in (module.parameters(), module.buffers()) for t in held), otherwise)
+def device_of(module: nn.Module) -> torch.device | None:
+    """Where a module's numbers are, packed ones too; None where it has none."""
+    return next((t.device for held in (module.parameters(), module.buffers()) for t in held), None)
 
 
 def widths(module: nn.Module | None) -> tuple[int, int] | None:
