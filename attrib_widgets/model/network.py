@@ -21,7 +21,7 @@ from .anatomy.geometry import Geometry
 from .anatomy.linear import Projection
 from .anatomy.norms import FrozenNorm, read_norm
 from .anatomy.weights import bias_of, device_of, exact_weight, shown_weight, widths
-from .identity.stamp import Key, Stamp, changes, is_of, named, stamp_of, weight_keys, writable
+from .identity.stamp import Key, Stamp, changes, is_of, mark_of, named, stamp_of, weight_keys, writable
 
 if TYPE_CHECKING:
     from .run import Run
@@ -348,9 +348,9 @@ class Network:
 
     def _lengths(self, path: str | None, layer: int | None = None) -> Float[Tensor, "out"]:
         found = self.projection(path, layer)
-        if not found.plain:
+        if found.weight is None:
             return found.lengths()  # kept with what was found out about it
-        return self._kept(("lengths", path, layer), stamp_of(found.module), found.lengths)
+        return self._kept(("lengths", path, layer), mark_of(found.weight), found.lengths)
 
     def down(self, layer: int) -> Projection:
         """The down-projection of the MLP of ``layer``.
