@@ -42,7 +42,7 @@ TESTS = (
     "tests/widgets",
 )
 #: From the finest on; what was never tried has no place.
-ORDER = ("head", "sublayer", "layer", "refused")
+ORDER = ("head", "mixed", "sublayer", "layer", "refused")
 SECONDS = 5400
 CHECK = """import json, sys, torch
 from transformers.utils import logging

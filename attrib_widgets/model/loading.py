@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..words.errors import AttribError, TokenizerError
+from ..words.errors import AttribError, TokenizerError, clause
 
 #: What ``"demo"`` names: the folder of the model that ships with the library.
 DEMO = Path(__file__).parent.parent / "demo" / "files"
@@ -97,9 +97,8 @@ def read_checkpoint(source: str, tokenizer: Any, dtype: str | torch.dtype | None
         hf = AutoModelForCausalLM.from_pretrained(folder, **options)
         own = (Path(folder) / "tokenizer_config.json").is_file()
         tokenizer = tokenizer or AutoTokenizer.from_pretrained(folder if own else base)
-    except (OSError, ValueError, ImportError, NotImplementedError, RuntimeError) as reason:
-        first = (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")
-        raise AttribError(f"{source!r} could not be loaded: {first}.", _remedy(folder, reason)) from reason
+    except Exception as reason:  # whatever is said of files that are damaged, or of another kind
+        raise AttribError(f"{source!r} could not be loaded: {clause(reason)}.", _remedy(folder, reason)) from reason
     finally:
         if bar:
             logging.enable_progress_bar()
@@ -121,10 +120,9 @@ def _remedy(folder: str, reason: Exception) -> str:
     from transformers import PretrainedConfig
 
     try:
-        settings = PretrainedConfig.get_config_dict(folder)[0].get("quantization_config") or {}
-    except (OSError, ValueError):
-        settings = {}
-    method = str(settings.get("quant_method", "")) if isinstance(settings, dict) else ""
+        method = str(PretrainedConfig.get_config_dict(folder)[0]["quantization_config"]["quant_method"])
+    except Exception:  # no config, a damaged one, or one of weights that are not quantised
+        method = ""
     if isinstance(reason, ImportError):
         package = PACKAGES.get(method, method) or getattr(reason, "name", "") or ""
         package += " accelerate" if "accelerate" in str(reason).lower() and "accelerate" not in package else ""
@@ -145,10 +143,9 @@ def read_tokenizer(source: str) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(str(DEMO) if source == "demo" else source)
-    except (OSError, ValueError, TypeError) as reason:
-        first = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
+    except Exception as reason:  # whatever is said of files that are damaged, or of another kind
         raise TokenizerError(
-            f"The tokenizer {source!r} could not be loaded: {first}",
+            f"The tokenizer {source!r} could not be loaded: {clause(reason)}.",
             "Give one that is loaded, its folder, or a hub id that this machine can reach.",
         ) from reason
 
@@ -169,8 +166,9 @@ def move(hf: nn.Module, device: str | torch.device) -> None:
     try:
         hf.to(device)
     except (RuntimeError, AssertionError) as reason:
-        first = str(reason).strip().splitlines()[0]
-        raise AttribError(f"The model could not be moved to {device!r}: {first}", "Leave device out.") from reason
+        raise AttribError(
+            f"The model could not be moved to {device!r}: {clause(reason)}.", "Leave device out."
+        ) from reason
 
 
 class ModelCard(str):

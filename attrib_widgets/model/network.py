@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from ..words.errors import AnatomyError, GranularityError, ModelError
 from .anatomy.anatomy import Anatomy, find, parallel, text_config
 from .anatomy.geometry import Geometry
-from .anatomy.linear import Projection, bias_of, device_of, exact_weight, shown_weight, widths
+from .anatomy.linear import Projection
 from .anatomy.norms import FrozenNorm, read_norm
-from .identity.stamp import Key, Stamp, changes, is_of, named, stamp_of, weight_keys, writable
+from .anatomy.weights import bias_of, device_of, exact_weight, shown_weight, widths
+from .identity.stamp import Key, Stamp, changes, is_of, mark_of, named, stamp_of, weight_keys, writable
 
 if TYPE_CHECKING:
     from .run import Run
@@ -119,11 +120,11 @@ class Network:
     @property
     def home(self) -> torch.device:
         """Where the unembedding lives: a recording is brought there, and so are weights that meet it."""
-        return device_of(self.module(self.anatomy.unembed), self.device)
+        return device_of(self.module(self.anatomy.unembed)) or self.device
 
     def call(self, module: nn.Module, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape d_out"]:
         """A part of the model called on its own device, the result brought :attr:`home`."""
-        out: Tensor = module(x.to(device_of(module, self.home)))
+        out: Tensor = module(x.to(device_of(module) or self.home))
         return out.to(self.home)
 
     @property
@@ -226,7 +227,8 @@ class Network:
         before = self.stamp()
         self.settle(before)
         yield
-        moved, weights = changes(before, self.stamp()), weight_keys(self.hf)
+        moved = changes(before, self.stamp())
+        weights = weight_keys(self.hf) if moved else set()
         trained = [key for key in moved if is_of(key, weights)]
         if trained and self._settled is not None:  # while it is loaded, its first pass may still lay its weights out
             raise ModelError(
@@ -346,9 +348,9 @@ class Network:
 
     def _lengths(self, path: str | None, layer: int | None = None) -> Float[Tensor, "out"]:
         found = self.projection(path, layer)
-        if not found.plain:
+        if found.weight is None:
             return found.lengths()  # kept with what was found out about it
-        return self._kept(("lengths", path, layer), stamp_of(found.module), found.lengths)
+        return self._kept(("lengths", path, layer), mark_of(found.weight), found.lengths)
 
     def down(self, layer: int) -> Projection:
         """The down-projection of the MLP of ``layer``.

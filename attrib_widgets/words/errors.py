@@ -51,6 +51,15 @@ class NumberError(AttribError):
     """The model itself produced NaN or infinite values."""
 
 
+def clause(reason: BaseException) -> str:
+    """An error as part of a sentence: the message of one of ours, the first line of what another says."""
+    if isinstance(reason, AttribError):
+        return reason.message.rstrip(".")
+    first = (str(reason).strip().splitlines() or [""])[0].rstrip(".:! ")
+    # A lookup says only what it did not find.
+    return f"{type(reason).__name__} {first}".rstrip() if isinstance(reason, LookupError) or not first else first
+
+
 def warn(said: str) -> None:
     """A warning at the caller's own line, however many frames of this library and of contexts lie between."""
     ours, level, frame = __package__.partition(".")[0], 1, sys._getframe(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from importlib.util import find_spec
 
 import pytest
@@ -12,7 +13,7 @@ import transformers as tf
 from torch import nn
 
 import attrib_widgets as aw
-from attrib_widgets.model.loading import unwrapped
+from attrib_widgets.model.loading import DEMO, unwrapped
 from fixtures import families
 
 TOKENIZER = families.tokenizer("llama")
@@ -209,6 +210,25 @@ def test_a_tokenizer_by_its_name():
     assert model.encode("The capital") == aw.load("demo").encode("The capital")
     with pytest.raises(aw.TokenizerError, match="'nowhere/at-all' could not be loaded"):
         aw.load("demo", tokenizer="nowhere/at-all")
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("model.safetensors", b""),
+        ("config.json", b"3"),
+        ("config.json", b'{"model_type": "gpt2", "n_layer": "five"}'),
+        ("config.json", b'{"model_type": "gpt2", "activation_function": "nope"}'),
+        ("config.json", b'{"model_type": "gpt2", "quantization_config": ["x"]}'),
+        ("tokenizer.json", b"{}"),
+    ],
+)
+def test_a_folder_with_a_damaged_file_is_refused_by_name(tmp_path, name, held):
+    folder = tmp_path / "mine"
+    shutil.copytree(DEMO, folder)
+    (folder / name).write_bytes(held)
+    with pytest.raises(aw.AttribError, match=r"mine' could not be loaded: .*[^.]\. Give a folder"):
+        aw.load(str(folder))
 
 
 @pytest.mark.parametrize("kind", [None, "pt", "np"])

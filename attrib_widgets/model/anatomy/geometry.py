@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...words.errors import AnatomyError
 from .anatomy import LAYOUTS, QKV, Anatomy, entry, find, text_config
-from .linear import widths
+from .weights import widths
 
 
 @dataclass(frozen=True)

@@ -3,147 +3,26 @@
 Mostly W is a plain tensor, and is read as it is. Packed weights, adapters beside a weight, and whatever else stands in
 a projection's place are read through the module itself: rows of the identity go in, a few at a time, and what comes out
 beside the output for zero are rows of W. They are met with what was asked for at once, so that no more than one block
-of W is ever held. That such a module is linear is not assumed: it is shown on recorded inputs (:func:`linearity`).
+of W is ever held. That such a module is linear is not assumed: it is shown on recorded inputs (:mod:`.linearity`).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...words.errors import GranularityError
+from .linearity import linearity, power, rms
 from .rounding import accumulation, half_ulp
+from .weights import column_lengths
 
 #: Outputs that are met at a time where all of them are: a second copy of a large unembedding would not fit.
 CHUNK = 16384
-#: Prompts' worth of recorded inputs on which linearity is shown.
-PAIRS = 8
-#: A module whose parts add up worse than this, relative to its outputs, does not add up (or 1.5 units in the last place
-#: of its outputs): multiplied in bfloat16 inside they do to 0.004.
-LEAST = 0.006
-#: Numbers that stand beside one that is this many times larger must not vanish (quantised inputs round them to zero).
-SPIKE = 512
-_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-_WIDTHS = (("in_features", "out_features"), ("infeatures", "outfeatures"), ("input_size", "output_size"), ("nx", "nf"))
-
-
-def bias_of(module: nn.Module) -> Tensor | None:
-    """The bias that a projection holds, or None."""
-    bias = getattr(module, "bias", None)
-    return bias.detach() if isinstance(bias, Tensor) else None
-
-
-def device_of(module: nn.Module, otherwise: torch.device) -> torch.device:
-    """Where a module's numbers are."""
-    return next((t.device for held in (module.parameters(), module.buffers()) for t in held), otherwise)
-
-
-def widths(module: nn.Module | None) -> tuple[int, int] | None:
-    """(numbers that a projection reads, numbers that it gives); None where that is not known (see :func:`watched`)."""
-    if module is None:
-        return None
-    weight = exact_weight(module)
-    if weight is not None:
-        return weight.shape[0], weight.shape[1]
-    for one, other in _WIDTHS:
-        d_in, d_out = getattr(module, one, None), getattr(module, other, None)
-        if isinstance(d_in, int) and isinstance(d_out, int):
-            return d_in, d_out
-    return _SEEN.get(module)
-
-
-#: What modules that do not say it were seen to read and give.
-_SEEN: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()
-
-
-@contextmanager
-def watched(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Inside the block a forward pass tells the :func:`widths` of ``modules``."""
-
-    def look(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
-        read = next((x for x in (*given, *named.values()) if isinstance(x, Tensor)), None)
-        if read is not None and isinstance(out, Tensor):
-            _SEEN[module] = read.shape[-1], out.shape[-1]
-
-    handles = [module.register_forward_hook(look, with_kwargs=True) for module in modules]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _numbers(weight: Tensor) -> bool:
-    """Whether a tensor is its numbers, and no packing of them."""
-    return (
-        weight.dtype in _FLOATS
-        and weight.layout is torch.strided
-        and type(weight).__torch_dispatch__ == Tensor.__torch_dispatch__
-    )
-
-
-def _in_out(module: Any, weight: Tensor) -> Tensor:
-    """A weight as [in, out]: Conv1D keeps it so, Linear the other way round."""
-    return weight if type(module).__name__ == "Conv1D" else weight.T
-
-
-def exact_weight(module: nn.Module) -> Float[Tensor, "d_in d_out"] | None:
-    """The weight of a module whose class is known to be a weight and a bias and nothing else; else None."""
-    weight, kind = getattr(module, "weight", None), type(module)
-    if not isinstance(weight, Tensor) or weight.dim() != 2 or not _numbers(weight):
-        return None
-    known = kind.forward is nn.Linear.forward or kind.__name__ == "Conv1D"
-    if isinstance(module, nn.Linear) and weight.shape != (module.out_features, module.in_features):
-        return None  # whole rows of bytes, stored as numbers of another kind
-    return _in_out(module, weight.detach()) if known and _runs_its_class(module) else None
-
-
-def _runs_its_class(module: nn.Module) -> bool:
-    """Whether nobody put another ``forward`` in the place of the class's, also not before the model was traced."""
-    held, own = vars(module), type(module).forward
-    forward = held.get("forward", own)
-    if type(forward).__module__.startswith("nnsight"):  # the tracer's, which runs what it found
-        forward = getattr(held.get("__nnsight__"), "original", own)
-    return getattr(forward, "__func__", forward) is own and "_hf_hook" not in held
-
-
-def shown_weight(module: nn.Module, dtype: torch.dtype) -> Float[Tensor, "d_in d_out"] | None:
-    """The weight of a module of another class that does what its ``weight`` says, on numbers of ``dtype``, or None."""
-    weight = getattr(module, "weight", None)
-    if not isinstance(weight, Tensor) or weight.dim() != 2 or not _numbers(weight):
-        return None
-    weight = weight.detach()
-    return next((found for found in (weight.T, weight) if _says(module, found, dtype)), None)
-
-
-def _says(module: nn.Module, weight: Tensor, dtype: torch.dtype) -> bool:
-    """Whether a module gives the product with ``weight`` and its bias: to the bit, or it holds nothing else."""
-    x = torch.randn(3, weight.shape[0], generator=torch.Generator().manual_seed(0)).to(weight.device, dtype)
-    bias = bias_of(module)
-    try:
-        found, expected = module(x[None])[0], F.linear(x, weight.T, bias)
-    except (RuntimeError, TypeError, ValueError):
-        return False
-    if not isinstance(found, Tensor) or found.shape != expected.shape:
-        return False
-    if torch.equal(found, expected):
-        return True
-    held = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
-    if any(True for _ in module.children()) or held - {"weight", "bias"}:
-        return False
-    size = (x.double().square() @ weight.double().square()).sqrt()
-    product = expected.double() - (0 if bias is None else bias.double())
-    bound = half_ulp(found, dtype) + half_ulp(expected, dtype) + half_ulp(product, dtype)
-    return bool(((found.double() - expected.double()).abs() <= bound + accumulation(x.shape[1]) * size).all())
 
 
 @dataclass
@@ -346,7 +225,7 @@ class Projection:
             return self.missed(x, out)
         self.show(x)
         own, recorded = self._called(x).double(), out.double()
-        size = _rms(own)
+        size = rms(own)
         bound = half_ulp(recorded, out.dtype) + half_ulp(own, out.dtype)
         return recorded - own, bound + (accumulation(self.d_in) + 8 * self.noise) * size
 
@@ -362,7 +241,7 @@ class Projection:
         if self.bias is None:
             return 0.0
         bias = self.bias.double()
-        return bias.abs() + _rms(bias)
+        return bias.abs() + rms(bias)
 
     # -- through the module -----------------------------------------------------------------------------------------
     def show(self, x: Float[Tensor, "position d_in"]) -> None:
@@ -396,71 +275,5 @@ class Projection:
         if self.shown.step is None:
             found = self._called(rows, whole=True) - self.zero
             size, offset = float(found.square().mean().sqrt()), float(self.zero.abs().max())
-            self.shown.step = _power(4 * offset / max(size, 1e-30))
+            self.shown.step = power(4 * offset / max(size, 1e-30))
         return (self._called(rows * self.shown.step) - zero) / self.shown.step
-
-
-def column_lengths(weight: Float[Tensor, "d_in d_out"]) -> Float[Tensor, "d_out"]:
-    """Length of every column, in float32."""
-    fine = weight.float() if weight.dtype is torch.float64 else weight  # a shorter one is not copied whole
-    lengths: Tensor = torch.linalg.vector_norm(fine, dim=0, dtype=torch.float32)
-    return lengths
-
-
-@torch.no_grad()
-def linearity(
-    x: Float[Tensor, "position d_in"], call: Callable[[Tensor], Tensor], eps: float = 0.0
-) -> tuple[float, str]:
-    """(rounding of a module relative to what it gives, why it is no linear map or "").
-
-    Halves of recorded inputs are put together: the output for two parts is the sum of their outputs, beside the output
-    for zero, up to what is rounded inside (``eps`` is that of its outputs), which the same inputs times 1.5, an exact
-    product, show as well. And what stands beside one large number is not lost: a module that rounds its inputs to whole
-    steps of the largest one loses it.
-    """
-    x = x[: PAIRS + 1].float()
-    x = x[x.abs().amax(-1) > 0]
-    if not len(x):
-        return 0.0, ""
-    short = _shortened(x)
-    even = torch.arange(x.shape[1], device=x.device) % 2 == 0
-    a, b = short * even, short.roll(1, 0) * ~even
-    zero = call(torch.zeros_like(x[:1]))
-
-    def of(rows: Tensor) -> Tensor:
-        return call(rows) - zero
-
-    both = of(a + b)
-    size = _rms(both + zero).clamp_min(1e-30)  # its constant is rounded with the rest
-    parts = _rms(both - of(a) - of(b)) / size
-    rounded = max(_rms(of(1.5 * (a + b)) / 1.5 - both), _rms(of(1.5 * x) / 1.5 - of(x))) / size
-    noise = float(max(parts, rounded))
-    if not noise <= max(LEAST, 1.5 * eps):
-        return noise, f"the outputs for two inputs miss the output for their sum by {100 * noise:.1f} %"
-    typical = float(_rms(both) / _rms((a + b).norm(dim=-1)))  # of a weight
-    raised = _power(float(zero.abs().max()) / max(typical, 1e-30))  # a large constant rounds small outputs away
-    for largest in dict.fromkeys((raised, raised * _power(float(x.abs().max()) / 2))):
-        spike = torch.zeros_like(x)
-        spike[torch.arange(len(x), device=x.device), x.abs().argmax(-1)] = largest
-        small = largest / SPIKE
-        beside = torch.where(spike == 0, torch.sign(x), 0.0)
-        alone, found = of(beside) * small, of(spike + beside * small) - of(spike)
-        kept = float((found * alone).sum() / alone.square().sum().clamp_min(1e-30))  # what is rounded averages out
-        if not abs(kept - 1) <= 0.3:
-            return noise, f"beside one large input {100 * abs(kept - 1):.0f} % of what small ones give is lost"
-    return noise, ""
-
-
-def _power(size: float) -> float:
-    """The power of two at or above ``size``: at least 1, at most 1024."""
-    return 2.0 ** min(max(math.ceil(math.log2(size)), 0), 10) if size > 0 else 1.0
-
-
-def _rms(values: Tensor) -> Tensor:
-    return values.square().mean().sqrt()
-
-
-def _shortened(x: Tensor) -> Tensor:
-    """Numbers of six binary digits: they and half as much again are exact in every format."""
-    mantissa, exponent = torch.frexp(x)
-    return torch.ldexp((mantissa * 64).round() / 64, exponent)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError
+from .weights import device_of
 
 PROBE_SIZE = 1e4  # large enough that no epsilon matters
 FIT_TOLERANCE = 1e-4
@@ -66,7 +67,7 @@ def read_norm(module: nn.Module, width: int, name: str = "norm", device: torch.d
     """
     twin = copy.deepcopy(module)
     twin.__dict__.pop("forward", None)  # a traced module carries its tracer's wrapper; the copy needs none
-    device = device or next((p.device for p in module.parameters()), torch.device("cpu"))
+    device = device or device_of(module) or torch.device("cpu")
     twin = twin.to(device).float().eval().requires_grad_(False)
     if width % 2:
         raise AnatomyError(f"{name} has an odd width ({width}), which the probe cannot read.")

@@ -80,6 +80,11 @@ def stamp_of(hf: nn.Module) -> dict[Key, Any]:
     return found
 
 
+def mark_of(tensor: Tensor) -> Any:
+    """What a stamp says of one tensor, without the rest of its module."""
+    return _memory(tensor), samples([("", tensor)])
+
+
 def interventions(root: nn.Module) -> list[Key]:
     """Hooks that are neither nnsight's nor this library's, and replaced forwards, by (path below ``root``, what)."""
     found = []

@@ -106,9 +106,7 @@ def scored(model: Model, rec: Recording, layer: int) -> Scored:
 
 def _fits(model: Model, rec: Recording, layer: int) -> None:
     n = len(rec.streams[layer])
-    held = (
-        4 * 4 * model.geometry[layer].n_heads * n * n
-    )  # scores, logits, pattern, and the softmax between them, in float32
+    held = 4 * 4 * model.geometry[layer].n_heads * n * n  # scores, logits, pattern, and the softmax, in float32
     require(model, held, f"The attention of layer {layer} over {n:,} tokens", "for its scores and patterns")
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...words.errors import GranularityError
 from ..anatomy.anatomy import Experts, find
 from ..anatomy.rounding import accumulation, half_ulp
+from ..anatomy.weights import device_of
 
 if TYPE_CHECKING:
     from ..network import Network
@@ -65,7 +66,7 @@ def mixture(model: Network, rec: Recording, layer: int, positions: Any = slice(N
         raise GranularityError(f"The MLP of layer {layer} is no mixture of experts.", f"a.neurons({layer}) splits it.")
     x = mlp_input(model, rec, layer)[positions]
     router, experts = model.module(where.router, layer), model.module(where.experts, layer)
-    device = next((p.device for p in experts.parameters()), model.home)
+    device = device_of(experts) or model.home
     with model.quiet():
         x = x.to(device)
         try:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ...words.errors import AttribError
+from ..anatomy.weights import device_of
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -120,7 +121,7 @@ def heard(model: Model, rec: Recording, layer: int, x: Float[Tensor, "position d
 def call(model: Model, rec: Recording, layer: int, x: Float[Tensor, "position d_model"], listener: Listener) -> bool:
     """Call the attention of ``layer`` on its normalised input while ``listener`` hears; False where it cannot be."""
     module = model.module(model.anatomy.attn, layer)
-    device = next((p.device for p in module.parameters()), model.home)
+    device = device_of(module) or model.home
     given = {name: _moved(value, rec.streams[layer][None], device) for name, value in rec.attn_inputs[layer].items()}
     try:
         with model.quiet(), listener:

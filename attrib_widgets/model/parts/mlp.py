@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ...words.errors import GranularityError
 from ..anatomy.anatomy import find, path_of
-from ..anatomy.linear import Projection, widths
+from ..anatomy.linear import Projection
 from ..anatomy.norms import FrozenNorm, no_norm
 from ..anatomy.rounding import refuse_above
+from ..anatomy.weights import widths
 
 if TYPE_CHECKING:
     from ..network import Network

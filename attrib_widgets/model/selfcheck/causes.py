@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ...words.errors import AttribError
+from ...words.errors import AttribError, clause
 from ..identity.stamp import interventions
 
 if TYPE_CHECKING:
@@ -47,10 +47,9 @@ def unable(model: Model, ids: list[int]) -> AttribError | None:
         with model.quiet():
             out = model.hf(input_ids=torch.tensor([ids], device=model.device), use_cache=False)
     except Exception as trouble:  # whatever the model's own code says
-        first = (str(trouble).strip().splitlines() or [type(trouble).__name__])[0]
         held = sorted({str(p.dtype).removeprefix("torch.") for p in model.hf.parameters() if p.is_floating_point()})
         return AttribError(
-            f"{family} does not run by itself on {len(ids)} tokens: {first.rstrip('.')}.",
+            f"{family} does not run by itself on {len(ids)} tokens: {clause(trouble)}.",
             f"Its parts are {' and '.join(held)}: model.to(torch.float32) makes them one."
             if len(held) > 1
             else "Make hf_model(input_ids=...) work first: often parts of it are on different devices.",

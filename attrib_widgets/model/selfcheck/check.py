@@ -12,20 +12,20 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...result import Table, render_text
-from ...words.errors import AnatomyError, AttribError
+from ...words.errors import AnatomyError, AttribError, clause
 from ..anatomy.anatomy import Anatomy, resolved
 from ..anatomy.discovery import candidates, own_family
 from ..anatomy.geometry import Geometry, geometry, projections
-from ..anatomy.linear import watched, widths
 from ..anatomy.rounding import accumulation, half_ulp, require_float32, worst
+from ..anatomy.weights import watched, widths
 from ..identity.belonging import LIMITS
 from ..identity.stamp import interventions
 from ..parts.scores import score_cap
@@ -33,7 +33,7 @@ from ..tracing.causality import AHEAD, causality_error
 from ..tracing.order import absent_parts, unordered_parts
 from ..tracing.record import Recording, record
 from .causes import unable
-from .layers import MISFITS, Checked, words
+from .layers import MISFITS, Checked
 from .levels import Level, granularity_of, reasons_of, whole, why, words_of
 
 if TYPE_CHECKING:
@@ -187,11 +187,10 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
     refusals: list[str] = []
     known: dict[Any, Any] = {}
     own, tried = own_family(model.hf), candidates(model.hf, override)
-    model.anatomy = tried[0]  # until one was looked at
-    _watch(model, tried)
     for given in tried:
+        model.anatomy, model.unread = given, {}
+        _watch(model, known)
         try:
-            model.anatomy, model.unread = given, {}
             model.anatomy = anatomy = resolved(given, model.hf)
             model.geometry = geometry(anatomy, model.hf)
             model.forget()
@@ -200,7 +199,7 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
             refusals.append(reason.message)
             continue
         except MISFITS as reason:  # parts of the wrong kind or shape
-            refusals.append(f"a part named by the anatomy has the wrong shape or kind ({words(reason)})")
+            refusals.append(f"a part named by the anatomy has the wrong shape or kind ({clause(reason)})")
             continue
         rank = (found.missed, override is None and given not in own, found.furthest)
         this = _Found(rank, anatomy, model.geometry, found, model.unread)
@@ -245,10 +244,12 @@ def _refusal(model: Model, refusals: list[str]) -> AnatomyError:
     )
 
 
-def _watch(model: Model, anatomies: Sequence[Anatomy]) -> None:
-    """Let projections that do not say how wide they are be seen at work: packed weights have no shape to go by."""
-    named = {module for anatomy in anatomies for module in projections(anatomy, model.hf) if widths(module) is None}
+def _watch(model: Model, known: dict[Any, Any]) -> None:
+    """Let projections that do not say how wide they are be seen at work, once: packed ones have no shape."""
+    seen: set[nn.Module] = known.setdefault("watched", set())
+    named = {module for module in projections(model.anatomy, model.hf) if widths(module) is None} - seen
     if named:
+        seen |= named
         tokens = torch.tensor([probe_ids(model)], device=model.device)
         with model.quiet(), watched(named), contextlib.suppress(Exception):  # what does not run is found out later
             model.hf(tokens, use_cache=False)
@@ -276,13 +277,17 @@ def _refuse_changed_logits(model: Model) -> None:
     try:
         with model.quiet():
             tokens = torch.tensor([probe_ids(model)], device=model.device)
-            given = model.hf(input_ids=tokens, use_cache=False).logits[0, -1]
+            given: Any = getattr(model.hf(input_ids=tokens, use_cache=False), "logits", None)
     finally:
         handle.remove()
-    own, cap = model.scaled(seen[-1][0, -1]).double(), model.softcap
+    own, cap = model.scaled(seen[-1]).double().flatten(0, -2), model.softcap
     recorded = own if cap is None else cap * torch.tanh(own / cap)
-    missed = (given.double().to(recorded.device) - recorded).abs() / (recorded.abs().mean() + recorded.abs())
-    if not float(missed.max()) <= LIMITS.get(model.precision, 1e-1):
+    same = isinstance(given, Tensor) and given.numel() == recorded.numel()
+    if same:
+        missed = (given.double().to(recorded.device).reshape(recorded.shape) - recorded).abs()
+        size = recorded.abs().mean(-1, keepdim=True) + recorded.abs()
+        same = bool((missed <= LIMITS.get(model.precision, 1e-1) * size).all())
+    if not same:
         raise AnatomyError(
             f"A hook on the whole {type(model.hf).__name__} changes the logits that its unembedding gave.",
             "Remove it: what it does is no part of any sum here.",

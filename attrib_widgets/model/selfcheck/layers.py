@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ...words.errors import AttribError, GranularityError
+from ...words.errors import AttribError, GranularityError, clause
 from ..anatomy.rounding import worst
 from ..parts.alignment import own_patterns
 from ..parts.attention import heard_error, scores_error
@@ -68,7 +68,7 @@ class Checked:
                 worst(*mlp.error(rec.mlp_out[layer], rec.mlp_write[layer])),
             )
         except MISFITS as refused:
-            return words(refused)
+            return clause(refused)
         if self.note("heads", found):
             return ""
         return f"the heads of {model.anatomy.attn_out} and its bias do not add up to its output"
@@ -80,7 +80,7 @@ class Checked:
             missed = scores_error(model, rec, layer)
             reason = "attention recomputed from queries, keys and values is not what the heads wrote"
         except MISFITS as refused:
-            reason, more = f"attention could not be recomputed ({words(refused)})", NOWHERE
+            reason, more = f"attention could not be recomputed ({clause(refused)})", NOWHERE
         if missed <= 1:
             self.note("attention", missed)
             return Level(inside=inside)
@@ -121,14 +121,8 @@ class Checked:
                 where = f"the MLP of layer {layer} does not read {model.anatomy.mlp_norm or 'the stream'}"
                 name, found = "MLP input", _mlp_input_error(model, rec, layer)
         except MISFITS as refused:
-            return words(refused)
+            return clause(refused)
         return "" if self.note(name, found) else f"{where}{within(model, layer)}"
-
-
-def words(refused: Exception) -> str:
-    """An error as part of a sentence."""
-    text = refused.message if isinstance(refused, AttribError) else (str(refused).splitlines() or ["unknown"])[0]
-    return text.rstrip(".") or type(refused).__name__
 
 
 def _mlp_input_error(model: Model, rec: Recording, layer: int) -> float:

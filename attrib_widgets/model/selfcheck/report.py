@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...result import Result, Table
 from ..anatomy.geometry import projections
-from ..anatomy.linear import widths
+from ..anatomy.weights import widths
 from ..running.memory import readable
 from .levels import named_layers
 

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from attrib_widgets.model.anatomy.linear import Projection, exact_weight, linearity, shown_weight, widths
+from attrib_widgets.model.anatomy.linear import Projection
+from attrib_widgets.model.anatomy.linearity import linearity
+from attrib_widgets.model.anatomy.weights import exact_weight, shown_weight, widths
 from fixtures import packed
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]

@@ -255,6 +255,21 @@ def test_a_hook_on_the_whole_model_that_changes_its_logits_is_refused():
         model.run(CLEAN)
 
 
+@pytest.mark.parametrize("kind", ["one position", "a tuple", "nothing"])
+def test_a_hook_on_the_whole_model_that_changes_anything_of_its_logits_is_refused(kind):
+    def changed(module, args, output):
+        if kind == "a tuple":
+            return (output.logits,)
+        first = output.logits * (torch.arange(output.logits.shape[1]) > 0)[:, None]
+        output.logits = first if kind == "one position" else None
+        return output
+
+    hf = families.build("llama")
+    hf.register_forward_hook(changed)
+    with pytest.raises(aw.AnatomyError, match="hook on the whole LlamaForCausalLM changes the logits"):
+        aw.load(hf, tokenizer=families.tokenizer("llama"))
+
+
 def test_a_hook_on_the_whole_model_that_only_looks_is_none():
     hf, seen = families.build("llama"), []
     hf.register_forward_hook(lambda module, args, output: seen.append(output.logits.shape))
