@@ -93,7 +93,7 @@ def _written(model: Model, found: Activations, u: Float[Tensor, "row d_model"]) 
     """What the heads of every layer, and then its MLP, wrote along ``u`` at the last position."""
     layers = []
     for layer in range(model.n_layers):
-        through = u @ model.out_weight(layer)[0].T
+        through = model.out(layer).pull(u)
         heads = (found[Component("attn", layer)][:, -1] * through).view(len(u), model.n_heads, -1).sum(-1)
         mlp = (found[Component("mlp", layer)][:, -1] * u).sum(1, keepdim=True)
         layers.append(torch.cat([heads, mlp], 1))
