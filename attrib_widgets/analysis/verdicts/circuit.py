@@ -21,18 +21,20 @@ from ...words.components import whole
 from ...words.errors import AttribError, ComponentError
 from ...words.places import Place
 from ...words.several import named
-from ...words.targets import TokenSet, rather_than
-from ..experiments.answers import answers, asked_token
+from ...words.targets import TokenSet
+from ..experiments.answers import answers
 from ..experiments.cells import Cell, RunDonor, cell, every_part
-from ..experiments.metrics import Metric, MetricLike, metric_of
+from ..experiments.metrics import MetricLike
 from ..experiments.pairs import (
     Cost,
     Direction,
+    Question,
     as_pairs,
     check_one_length,
-    ends_of,
     measured,
     name_of,
+    questions,
+    settled,
     skipped,
     targets_of,
     unit_of,
@@ -84,8 +86,7 @@ def circuit(
         parts: the set: heads, MLPs, attention layers, layers, and ``"embed"`` (the stream before layer 0, positions
             included), each everywhere or at some positions (``"L1H2 @3"``). A list among them is one part. Without
             ``"embed"`` the set reads the other prompt's tokens.
-        target, against: what is measured, as in :func:`attrib_widgets.patch`; None is the clean run's answer minus the
-            corrupted run's (for pairs, each its own), or the answer alone where both runs give the same.
+        target, against: what is measured, as in :func:`attrib_widgets.patch`.
         order: how the curve grows: ``"given"``, or ``"effect"``, largest first by what the part alone costs.
         halves: how many random halves of C are dropped for completeness (those of ``seed``).
         tau: a part is idle where dropping it changes f(C) by less.
@@ -112,15 +113,15 @@ def circuit(
         raise ComponentError("There are no parts.", NAMED)
     if any(c.positions is not None for c in chosen):
         check_one_length([run for run, _ in pairs])
-    targets = targets_of(target, against, clean, left_out, first.model.single_token)
-    metrics, tokens, remarks = _questions(pairs, targets, position)
+    given = targets_of(target, against, clean, left_out, first.model.single_token)
+    targets, remarks = settled(pairs, given, position, left_out)
+    asked = questions(pairs, targets, position)
+    metrics = [q.metric for q in asked]
     name, unit, drops = name_of(metrics), unit_of(metrics), _drops(len(chosen), count, seed)
     cost, sides = Cost(), {}
     directions: tuple[Direction, Direction] = ("noise", "denoise")
     for direction in directions:
-        sides[direction] = _side(
-            pairs, chosen, metrics, tokens, direction, drops, order, tau, position, cost, job, budget
-        )
+        sides[direction] = _side(asked, chosen, direction, drops, order, tau, position, cost, job, budget)
     every, where = len(universe(first.model)), first.position(position)
     labels = [_label(c) for c in chosen]
     args = (pairs, chosen, labels, sides, name, unit, where, every, order, seed, cost)
@@ -184,24 +185,6 @@ def _others(run: Run, parts: Sequence[Cell]) -> list[Cell]:
     return [Cell(tuple(places), at) for at, places in cells.items()]
 
 
-def _questions(
-    pairs: Sequence[tuple[Run, Run]], targets: Sequence[MetricLike | None], position: int
-) -> tuple[list[Metric], list[int], list[str]]:
-    """What is measured in every pair, the token whose probability is told, and what is to be said of it."""
-    metrics, tokens, alike = [], [], []
-    for i, ((clean, corrupted), asked) in enumerate(zip(pairs, targets, strict=True)):
-        if asked is None:
-            answer, rival = (run.top(1, position)[0].id for run in (clean, corrupted))
-            asked = answer if answer == rival else rather_than(answer, rival)
-            alike += [i] if answer == rival else []
-        metrics.append(metric_of(asked, clean, clean.position(position)))
-        tokens.append(asked_token(asked, clean, clean.position(position)))
-    if not alike:
-        return metrics, tokens, []
-    which = "both runs" if len(pairs) == 1 else f"both runs of {len(alike)} of the pairs"
-    return metrics, tokens, [f"{which} give the same answer, so there is no rival: its own logit is measured"]
-
-
 def _drops(count: int, halves: int, seed: int) -> list[tuple[int, ...]]:
     """The sets K of completeness: the whole circuit, each part, and random halves; none twice."""
     found = [tuple(range(count)), *((i,) for i in range(count))]
@@ -228,10 +211,8 @@ class _Outside:
 
 
 def _side(
-    pairs: Sequence[tuple[Run, Run]],
+    asked: Sequence[Question],
     parts: Sequence[Cell],
-    metrics: Sequence[Metric],
-    tokens: Sequence[int],
     direction: Direction,
     drops: list[tuple[int, ...]],
     order: Order,
@@ -245,9 +226,9 @@ def _side(
     n = len(parts)
     every, nothing = Kept(frozenset(range(n))), Kept(frozenset())
     sizes = _sizes(n)
-    ends = torch.stack([ends_of(m, a, b, position) for m, (a, b) in zip(metrics, pairs, strict=True)], 1)
+    ends = torch.stack([q.ends for q in asked], 1)
     own, other = ends if direction == "noise" else ends.flip(0)
-    empty = torch.zeros(len(pairs), 0, dtype=torch.float64)
+    empty = torch.zeros(len(asked), 0, dtype=torch.float64)
     side = Side(
         direction, n, [], empty, own, other, torch.zeros(0, dtype=torch.bool), list(range(n)), sizes, drops, tau
     )
@@ -255,19 +236,19 @@ def _side(
     def run(sets: Sequence[Kept]) -> None:
         """Compute the sets that are not known yet."""
         new = [s for s in dict.fromkeys(sets) if s not in side.sets]
-        patched, done = torch.zeros(len(pairs), len(new), dtype=torch.float64), torch.ones(len(new), dtype=torch.bool)
-        for i, ((a, b), metric, token) in enumerate(zip(pairs, metrics, tokens, strict=True)):
-            base, source = (a, b) if direction == "noise" else (b, a)
+        patched, done = torch.zeros(len(asked), len(new), dtype=torch.float64), torch.ones(len(new), dtype=torch.bool)
+        for i, q in enumerate(asked):
+            base, source = q.between(direction)
             if job is not None and job.cancelled:
                 done[:] = False
                 break
             outside = _Outside(base, source, parts)
             swept = sweep(base, [outside.writes(s) for s in new], position, job=job, budget=budget)
             cost.add(swept, len(new))
-            patched[i] = measured(metric, base, position, swept.streams)
+            patched[i] = measured(q.metric, base, position, swept.streams)
             done &= swept.done
             for s in {every, nothing.and_others()} & {s for s, ok in zip(new, swept.done.tolist(), strict=True) if ok}:
-                told = answers(base.model, swept.streams[new.index(s)][None], token)
+                told = answers(base.model, swept.streams[new.index(s)][None], q.asked)
                 side.answers.setdefault(s, []).extend(told)
         side.sets += new
         side.patched, side.done = torch.cat([side.patched, patched], 1), torch.cat([side.done, done])

@@ -17,6 +17,7 @@ from attrib_widgets.analysis.verdicts.table import VERDICTS
 from attrib_widgets.analysis.verdicts.verify import planned
 from attrib_widgets.model.running.worker import Job
 from attrib_widgets.model.tracing.edits import Edit
+from attrib_widgets.words.text import visible
 from fixtures import causal_circuits as cc
 from fixtures import families
 
@@ -263,6 +264,10 @@ def test_the_question_is_the_answer_against_that_of_the_other_prompt(demo):
     alike = aw.verify(a, "A capital of France is", top=1)
     assert alike.notes[0] == "the other prompt is answered alike, ·Paris: no rival is taken"
     assert "minus" not in alike.rule
+    turned = aw.verify(aw.attribute(a.run, " Berlin"), other, top=1)  # what the other prompt says itself is no rival
+    second = demo.run(other).top(2)[1]
+    assert [demo.single_token(t) for t in turned.attributions[0].target.against] == [second.id]
+    assert turned.notes[0].startswith(f"against {visible(second.text)}, the likeliest but what is explained after the")
     for target in (aw.log_prob(" Paris"), aw.logit(" Paris").centered(), aw.logit_diff(" Paris", " Rome")):
         same = aw.verify(aw.attribute(a.run, target), other, top=1)
         assert same.attributions[0].target == target, "no rival where none is missing"
