@@ -17,7 +17,7 @@ import torch
 from ...model.identity.steady import steady
 from ...model.tracing.edits import Edit
 from ...model.tracing.sweep import sweep
-from ...words.components import whole
+from ...words.components import component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.places import Place
 from ...words.several import named
@@ -123,7 +123,7 @@ def circuit(
     for direction in directions:
         sides[direction] = _side(asked, chosen, direction, drops, order, tau, position, cost, job, budget)
     every, where = len(universe(first.model)), first.position(position)
-    labels = [_label(c) for c in chosen]
+    labels = [_label(first.model, spec, c) for spec, c in zip(named(parts), chosen, strict=True)]
     args = (pairs, chosen, labels, sides, name, unit, where, every, order, seed, cost)
     return Circuit(*args, remarks=remarks, left_out=left_out)
 
@@ -159,9 +159,19 @@ def _part(run: Run, spec: Any) -> Cell:
     return Cell(tuple(found), at)
 
 
-def _label(part: Cell) -> str:
-    names = ["embed" if p == EMBEDDING else str(p) for p in part.parts]
-    return " + ".join(names) + ("" if part.positions is None else f" @{','.join(map(str, part.positions))}")
+def _label(model: Model, spec: Any, part: Cell) -> str:
+    """``part`` as it was named: "L1" or "L1.attn", and not all of its heads."""
+    shown: list[str] = []
+    for one in spec.partition("@")[0].split(" + ") if isinstance(spec, str) else named(spec):
+        try:
+            shown.append(str(component(one)))
+        except ComponentError:  # a place, or a cell
+            shown += [_name(p) for p in cell(model, one).parts]
+    return " + ".join(shown) + ("" if part.positions is None else f" @{','.join(map(str, part.positions))}")
+
+
+def _name(part: Place) -> str:
+    return "embed" if part == EMBEDDING else str(part)
 
 
 def _others(run: Run, parts: Sequence[Cell]) -> list[Cell]:
@@ -175,7 +185,7 @@ def _others(run: Run, parts: Sequence[Cell]) -> list[Cell]:
         at = set(range(run.n_positions) if part.positions is None else part.positions)
         for p in part.parts:
             if taken.setdefault(p, set()) & at:
-                raise ComponentError(f"{_label(Cell((p,)))} is in the set twice.", "Name each part once.")
+                raise ComponentError(f"{_name(p)} is in the set twice.", "Name each part once.")
             taken[p] |= at
     cells: dict[tuple[int, ...] | None, list[Place]] = {}
     for p in universe(run.model):
