@@ -132,13 +132,15 @@ class Ablation(Result):
 
     def title(self) -> str:
         """The finding in one line."""
+        if not bool(self.done.any()):
+            return "Cancelled before the first part was taken out"
         cell, value = self.top(1)[0]
         base = float(self.base.mean())
         over = "" if len(self.runs) == 1 else f" (mean of {len(self.runs)} prompts)"
         return f"Without {cell} the {self.metric} goes from {number(base)} to {number(base + value)}{over}"
 
     def summary(self) -> Table:
-        shown = self.top(10)
+        shown = [(c, v) for c, v in self.top(10) if v == v]  # what was not computed has no row
         rows = [[str(c), signed(v, 3)] for c, v in shown]
         interval = self.interval
         if interval is not None:
@@ -147,7 +149,7 @@ class Ablation(Result):
         words = {"zero": "set to zero", "mean": "set to its mean", "resample": "taken from other prompts"}[self.method]
         more = "" if len(self.runs) == 1 else f" and {len(self.runs) - 1} more"
         note = f"each part {words}, in {' '.join(map(visible, self.run.tokens[-12:]))}{more}"
-        rest = len(self.cells) - len(shown)
+        rest = int((~self.values.isnan()).sum()) - len(shown)
         footer = f"{others_label(rest)} smaller; {self.cost}" if rest > 0 else str(self.cost)
         columns = ["ablated", *(["95 % interval"] if interval is not None else []), f"change, {self.unit}"]
         if self.streams and len(self.runs) == 1:

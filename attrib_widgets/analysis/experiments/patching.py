@@ -233,20 +233,19 @@ class Patching(Result):
         )
 
     def summary(self) -> Table:
-        shown = self.top(10)
+        shown = [(c, v) for c, v in self.top(10) if v == v]  # what was not computed, or has no gap, has no row
         rows = [[str(c), signed(v, 3)] for c, v in shown]
         bars: list[float | None] = [v for _, v in shown]
         interval = self.interval
         if interval is not None:
             for row, (cell, _) in zip(rows, shown, strict=True):
-                at = self.cells.index(cell)
-                row.insert(1, between(*interval[at].tolist()) if bool(self.done[at]) else "not computed")
+                row.insert(1, between(*interval[self.cells.index(cell)].tolist()))
         columns = ["patched", *(["95 % interval"] if interval is not None else []), self.share]
         if self.streams and len(self.pairs) == 1:
             columns.append("the model then says")
-            for row, (_, said) in zip(rows, self.answers(10), strict=True):
+            for row, (_, said) in zip(rows, self.answers(len(shown)), strict=True):
                 row.append(str(said))
-        rest = len(self.cells) - len(shown)
+        rest = int((~self.values.isnan()).sum()) - len(shown)
         clean, corrupted = float(self.clean.mean()), float(self.corrupted.mean())
         footer = f"{self.metric}: clean {number(clean, 3)}, corrupted {number(corrupted, 3)}; {self.cost}"
         footer = f"{others_label(rest)} smaller; {footer}" if rest > 0 else footer
