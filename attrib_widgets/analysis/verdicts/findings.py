@@ -287,11 +287,11 @@ class Verification(Result):
         footer = "\n".join([*told, *([self.shared] if self.shared else []), str(self.cost)])
         columns = [
             "component",
-            "bar",
+            f"bar, {self.effects['noise'].unit}",
             "damage",
-            "of it direct",
+            "direct damage",
             "recovery",
-            "of it direct",
+            "direct recovery",
             "verdict",
             "without it the model says",
         ]
