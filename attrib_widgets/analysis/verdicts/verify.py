@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.identity.steady import steady
-from ...words.components import Component, ComponentLike, component
+from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError, PositionError, TargetError
 from ...words.several import named, prompts
 from ...words.targets import Target, TokenSet
@@ -82,8 +82,8 @@ def verify(
         job: a worker's job: told of the progress; when it is cancelled, what is done so far is returned.
 
     Raises:
-        AttribError: no attribution; clean and corrupted answer alike (in the mean over pairs), or an attribution of a
-            score.
+        AttribError: no attribution, or one of a score; a ``top`` below 0; clean and corrupted answer alike (in the mean
+            over pairs).
         TargetError: attributions of different kinds of target; rivals that are not one per pair.
         PositionError: prompts of a pair of different lengths; pairs that are, where positions are chosen; attributions
             that were read at different places.
@@ -91,6 +91,8 @@ def verify(
         ComponentError: one of ``components`` is not in the model, or is no part that it is split into (heads and MLPs,
             or the attention layers and whole layers that are exact instead).
     """
+    if (count := whole(top)) is None or count < 0:
+        raise AttribError(f"top={top!r} is not a number of parts.", "Give 0 or more: 0 tests components= only.")
     asked = _attributions(attribution)
     model, at, position = asked[0].model, thresholds or Thresholds(), _one_question(asked)
     extra = [_testable(model, c) for c in named(components)]

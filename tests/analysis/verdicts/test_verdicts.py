@@ -213,6 +213,9 @@ def test_errors(pair):
             aw.verify(wrong, corrupted)
     with pytest.raises(aw.AttribError, match="this is a Run"):
         aw.verify(clean, corrupted)
+    for top in (-1, 2.5):
+        with pytest.raises(aw.AttribError, match="is not a number of parts"):
+            aw.verify(aw.attribute(clean, token), corrupted, top=top)
     with pytest.raises(aw.AttribError, match="score"):
         aw.verify(aw.attribute(clean, aw.score("L1H0")), corrupted)
     with pytest.raises(aw.ComponentError, match="candidates"):
