@@ -323,7 +323,13 @@ TITLES: tuple[Verdict, ...] = (
         "not together",
         "all that are not missed alone",
         "{count} of these are not missed alone, but together: without them {set_n} of the gap goes",
-        (Bound("set_n", ">=", "tau"), Bound("set_n", ">", 1, "largest")),
+        (Bound("set_n", ">=", "tau"), Bound("largest", "<", "tau")),
+    ),
+    Verdict(
+        "more together",
+        "all that are not missed alone",
+        "{count} of these move at most {largest} of the gap each, but more together: without them {set_n} goes",
+        (Bound("largest", ">=", "tau"), Bound("set_n", ">", 1, "largest")),
     ),
     Verdict(
         "no part alone",

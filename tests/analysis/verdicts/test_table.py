@@ -15,7 +15,7 @@ import pytest
 from attrib_widgets.analysis.verdicts import table
 from attrib_widgets.analysis.verdicts.reach import over_intervals, over_tau
 from attrib_widgets.analysis.verdicts.rules import QUANTITIES, Bound, Measured, Thresholds, Verdict
-from attrib_widgets.analysis.verdicts.table import GAPS, REMARKS, TITLES, VERDICTS, remarks, verdict
+from attrib_widgets.analysis.verdicts.table import GAPS, REMARKS, TITLES, VERDICTS, remarks, titles, verdict
 from attrib_widgets.words.errors import AttribError
 
 TUPLES = 10_000
@@ -79,7 +79,7 @@ def tuples(count, seed):
             low, high = {"most": most, "least": most - 0.1}, {"most": least + 0.1, "least": least}
             for name, found in (("n", high if both else low), ("s", low if both else high)):
                 values |= {f"most_{name}": found["most"], f"least_{name}": found["least"]}
-            values["largest"] = float(rng.choice([0.0, 0.02, 0.7, 0.9]))
+            values["largest"] = float(rng.choice([0.0, 0.02, 0.1, 0.2, 0.7, 0.9]))
             if rng.random() < 0.3:
                 values |= {"set_n": 0.06 + rng.normal() * 0.1}
         if rng.random() < 0.5:
@@ -148,7 +148,8 @@ def allowed(m, at):
         "not confirmed": has["joint"] and up and n < low * d and g("joint") < ok * d,
         "borderline for tau": has["other words"] and g("other words") >= 1 and v["intervals"] <= 0,
         "borderline over pairs": has["other words"] and g("other words") >= 1 and v["intervals"] > 0,
-        "not together": has["set_n"] and g("set_n") >= tau and g("set_n") > g("largest"),
+        "not together": has["set_n"] and g("set_n") >= tau > g("largest"),
+        "more together": has["set_n"] and g("set_n") > g("largest") >= tau,
         "no part alone": has["set_n"] and g("set_n") >= tau and g("largest") <= 0,
         "outweighed": has["set_n"] and g("set_n") >= tau and g("largest") > 0 and g("set_n") > g("largest"),
         "together": has["set_n"],
@@ -264,6 +265,17 @@ def test_numbers_that_speak_against_the_word_are_told():
     ]
     key, _, more = told(n=0.25, d_n=0.9)
     assert key == "spared" and "spared is meant beside what it writes: 25 % of the gap is missed all the same" in more
+
+
+def test_what_is_missed_alone_is_not_said_not_to_be():
+    def told(largest):
+        return titles(Measured({"set_n": 0.9, "set_s": 0.0, "largest": largest}, {"set": ("L1H0", "L2H1")}))
+
+    assert told(0.04)["not together"].startswith("2 of these are not missed alone, but together")
+    assert "not together" not in told(0.25)
+    assert told(0.25)["more together"] == (
+        "2 of these move at most 25 % of the gap each, but more together: without them 90 % goes"
+    )
 
 
 # -- what is within reach ------------------------------------------------------------------------------------------
