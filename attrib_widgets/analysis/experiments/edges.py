@@ -28,7 +28,7 @@ from ...words.targets import TokenSet, rather_than
 from ...words.text import number, others_label, signed
 from .cells import RunDonor
 from .metrics import MetricLike
-from .pairs import Direction, as_pairs, direction_of, questions, settled
+from .pairs import Direction, as_pair, direction_of, questions, settled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,11 +127,11 @@ def edge_patch(
         TargetError: no such direction.
     """
     direction_of(direction)
-    pairs = as_pairs(model, clean, corrupted, position)
-    found = pairs[0][0].model
+    pair = as_pair(model, clean, corrupted, position)
+    found = pair[0].model
     need(found, "scores", everywhere=True)  # every reader has to be known
-    targets, remarks = settled(pairs, [rather_than(target, against, found.single_token)], position)
-    (asked,) = questions(pairs, targets, position)  # one pair
+    targets, remarks = settled([pair], [rather_than(target, against, found.single_token)], position)
+    (asked,) = questions([pair], targets, position)
     (base, source), metric = asked.between(direction), asked.metric
     gap = float(asked.ends[0] - asked.ends[1])
     places = [(site, i) for i in range(found.n_layers) for site in ("pre", "q", "k", "v", "mlp_in")]

@@ -22,7 +22,7 @@ from ...words.errors import PositionError
 from ...words.targets import TokenSet, rather_than
 from ...words.text import number, power, signed, visible
 from .metrics import MetricLike
-from .pairs import as_pairs, questions, settled
+from .pairs import as_pair, questions, settled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,14 +112,14 @@ def integrated_gradients(
     Raises:
         PositionError: prompts of different lengths, no such cut, or no steps.
     """
-    ((a, b),) = pairs = as_pairs(model, clean, corrupted, position)
+    a, b = pair = as_pair(model, clean, corrupted, position)
     layers = a.model.n_layers
     if (number_of := whole(cut)) is None or not 0 <= number_of <= layers:
         raise PositionError(f"{cut!r} is no place to cut.", f"Use 0 (the inputs) to {layers} (the final norm).")
     if (whole(steps) or 0) < 1:
         raise PositionError(f"{steps!r} is not a number of steps.", "Use 5, or more for a smaller error.")
-    targets, remarks = settled(pairs, [rather_than(target, against, a.model.single_token)], position)
-    (asked,) = questions(pairs, targets, position)
+    targets, remarks = settled([pair], [rather_than(target, against, a.model.single_token)], position)
+    (asked,) = questions([pair], targets, position)
     metric = asked.metric
     start, end = (run.record.streams[cut].float() for run in (b, a))
     along = (torch.arange(steps, device=start.device) + 0.5) / steps

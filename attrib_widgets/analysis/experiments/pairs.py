@@ -99,6 +99,18 @@ def as_pairs(
     return pairs
 
 
+def as_pair(model: Model | str, clean: Any, corrupted: Any, position: int) -> tuple[Run, Run]:
+    """The runs of one pair of prompts.
+
+    Raises:
+        PositionError: several pairs, or prompts of different lengths.
+    """
+    pairs = as_pairs(model, clean, corrupted, position)
+    if len(pairs) > 1:
+        raise PositionError(f"This takes one pair of prompts, and these are {len(pairs)}.", "Call it once for each.")
+    return pairs[0]
+
+
 def skipped(given: int | Sequence[int], clean: Any) -> tuple[int, ...]:
     """The numbers of the pairs to leave out, of as many as there are clean prompts.
 

@@ -119,6 +119,12 @@ def test_without_a_target_it_is_the_answer_rather_than_the_rival(demo, capitals,
         assert "minus" not in mixed.metric
 
 
+@pytest.mark.parametrize("call", [aw.edge_patch, aw.integrated_gradients])
+def test_one_pair_is_one_pair(demo, capitals, call):
+    with pytest.raises(aw.PositionError, match=f"one pair of prompts, and these are {FEW}"):
+        call(demo, capitals.clean, capitals.corrupted)
+
+
 def test_a_frozen_norm_asks_the_same_question(demo):
     prompts = "The capital of France is", "The capital of Germany is"
     for way in ("noise", "denoise"):
