@@ -13,6 +13,7 @@ import torch
 from ...model.running.worker import Cancelled
 from ...model.tracing.edits import Edit
 from ...words.components import Component
+from ...words.places import Place
 from ...words.targets import Target
 from ..attribution.attribution import Attribution
 from ..experiments.ablation import mean_donor
@@ -154,18 +155,17 @@ class Experiment:
             donor = RunDonor(clean, corrupted)
             for place in parts_of(self.model, part):
                 at = list(donor.positions(Cell((place,), self.where)))
-                own, other = (_of(self.model, place, r)[at].float() for r in (clean, corrupted))
+                own, other = (_of(place, r)[at].float() for r in (clean, corrupted))
                 if at:
                     size = float(torch.maximum(own.abs(), other.abs()).max())
                     most = max(most, float((own - other).abs().max()) / size if size else 0.0)
         return most
 
 
-def _of(model: Model, place: object, run: Run) -> torch.Tensor:
+def _of(place: Place, run: Run) -> torch.Tensor:
     """What a place held, of its own head alone."""
-    value = held(run.record, place)  # type: ignore[arg-type]
-    head, layer = getattr(place, "head", None), getattr(place, "layer", 0)
-    if head is None:
+    value = held(run.record, place)
+    if place.head is None:
         return value
-    width = model.geometry[layer].d_head
-    return value[:, head * width : (head + 1) * width]
+    width = run.model.geometry[place.row].d_head
+    return value[:, place.head * width : (place.head + 1) * width]

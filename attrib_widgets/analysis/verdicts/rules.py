@@ -84,7 +84,7 @@ def _plain(name: str, words: str) -> Quantity:
     return Quantity(words, (name,), lambda v: v[name])
 
 
-_FOUR = ("n", "d_n", "s", "d_s")
+FOUR = ("n", "d_n", "s", "d_s")
 QUANTITIES: dict[str, Quantity] = {
     "n": _plain("n", "damage"),
     "d_n": _plain("d_n", "direct damage"),
@@ -102,7 +102,7 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "later": Quantity(
         "the larger difference of a total and a direct effect",
-        _FOUR,
+        FOUR,
         lambda v: np.maximum(np.abs(v["n"] - v["d_n"]), np.abs(v["s"] - v["d_s"])),
     ),
     "there": Quantity(
@@ -112,7 +112,7 @@ QUANTITIES: dict[str, Quantity] = {
         "the smaller of recovery and direct recovery", ("s", "d_s"), lambda v: np.minimum(v["s"], v["d_s"])
     ),
     "most": Quantity(
-        "the largest of the four effects", _FOUR, lambda v: np.max([np.abs(v[name]) for name in _FOUR], axis=0)
+        "the largest of the four effects", FOUR, lambda v: np.max([np.abs(v[name]) for name in FOUR], axis=0)
     ),
     "differs": _plain("differs", "how far the part's writes in the two prompts differ"),
     "changed_n": _plain("changed_n", "damage of the part at the changed words alone"),

@@ -202,6 +202,9 @@ def test_cancelled_half_way(pair):
     job.run()
     v = job.result
     assert not v.complete and all(not math.isnan(f.necessity) for f in v.findings)
+    job.cancel()
+    nothing = aw.verify(a, corrupted, job=job)
+    assert nothing.title() == "Nothing was tested" and nothing.plot().axes
 
 
 def test_errors(pair):
