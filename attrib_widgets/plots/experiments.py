@@ -66,7 +66,7 @@ def _(result: Verification) -> Figure:
     figure, axes = _axes(6.5, 6)
     d = np.array([f.direct for f in result.findings])
     n = np.array([f.necessity for f in result.findings])
-    low, high = min(0.0, float(d.min()), float(n.min())), max(0.0, float(d.max()), float(n.max()))
+    low, high = (float(end(np.concatenate([[0.0], d, n]))) for end in (np.min, np.max))  # also of no findings
     room = MARGIN * (high - low or 1.0)
     for _, line in borders(result.thresholds):
         axes.plot(*zip(*line, strict=True), color="0.8", linewidth=0.8, zorder=0)

@@ -28,7 +28,7 @@ from ...words.text import number, others_label, signed, visible
 from ..inputs import as_run
 from .answers import KEPT, Answer, asked_token, mean_answer
 from .cells import MIXED_SITES, Cell, cells_from, every_part, found_in, held, plain_writes, positions_of
-from .metrics import Metric, MetricLike, metric_of
+from .metrics import MetricLike, metric_of
 from .pairs import Cost, check_one_length, name_of, run_cells, targets_of, unit_of
 from .statistics import between, interval_of
 
@@ -132,13 +132,15 @@ class Ablation(Result):
 
     def title(self) -> str:
         """The finding in one line."""
+        if not bool(self.done.any()):
+            return "Cancelled before the first part was taken out"
         cell, value = self.top(1)[0]
         base = float(self.base.mean())
         over = "" if len(self.runs) == 1 else f" (mean of {len(self.runs)} prompts)"
         return f"Without {cell} the {self.metric} goes from {number(base)} to {number(base + value)}{over}"
 
     def summary(self) -> Table:
-        shown = self.top(10)
+        shown = [(c, v) for c, v in self.top(10) if v == v]  # what was not computed has no row
         rows = [[str(c), signed(v, 3)] for c, v in shown]
         interval = self.interval
         if interval is not None:
@@ -147,7 +149,7 @@ class Ablation(Result):
         words = {"zero": "set to zero", "mean": "set to its mean", "resample": "taken from other prompts"}[self.method]
         more = "" if len(self.runs) == 1 else f" and {len(self.runs) - 1} more"
         note = f"each part {words}, in {' '.join(map(visible, self.run.tokens[-12:]))}{more}"
-        rest = len(self.cells) - len(shown)
+        rest = int((~self.values.isnan()).sum()) - len(shown)
         footer = f"{others_label(rest)} smaller; {self.cost}" if rest > 0 else str(self.cost)
         columns = ["ablated", *(["95 % interval"] if interval is not None else []), f"change, {self.unit}"]
         if self.streams and len(self.runs) == 1:
@@ -319,12 +321,12 @@ def ablate(
     runs = [as_run(r, base.model) for r in prompts(reference)]
     targets = targets_of(target, against, prompt, (), base.model.single_token)
     cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
-    metrics: list[Metric] = []
+    metrics = [metric_of(aim, run, run.position(position)) for run, aim in zip(bases, targets, strict=True)]
+    name, unit, where = name_of(metrics), unit_of(metrics), base.position(position)
     starts: list[Tensor] = []
     drawn: list[Tensor] = []
     streams: list[tuple[Tensor, ...]] = []
-    for run, aim in zip(bases, targets, strict=True):
-        metric = metric_of(aim, run, run.position(position))
+    for run, metric in zip(bases, metrics, strict=True):
         rows: list[Tensor] = []
         read: list[Tensor] = []
         for donor in donors_of(run, method, runs, draws, seed):
@@ -336,12 +338,10 @@ def ablate(
             done = finished
         if not rows:
             break
-        metrics.append(metric)
         starts.append(metric.of(run.record.streams[-1][run.position(position)][None]))
         drawn.append(torch.stack(rows))
         streams.append(tuple(read))
     ablated = pad_sequence(drawn, batch_first=True, padding_value=torch.nan)  # resampling: a reference run is a draw
-    name, unit, where = name_of(metrics), unit_of(metrics), base.position(position)
     fits = sum(s.nbytes for read in streams for s in read) <= KEPT
     asked = tuple(asked_token(aim, r, r.position(position)) for r, aim in zip(bases, targets, strict=True))
     args = (bases[: len(drawn)], cells, method, name, unit, where, ablated, torch.cat(starts), done, cost)

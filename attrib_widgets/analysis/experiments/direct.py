@@ -19,9 +19,9 @@ from ...model.identity.steady import steady
 from ...model.tracing.edits import Edit
 from ...words.errors import ComponentError
 from .cells import MIXED_SITES, Cell, RunDonor
-from .metrics import MetricLike, metric_of
-from .pairs import Cost, Direction, direction_of, ends_of, measured, name_of, unit_of
-from .patching import Patching
+from .metrics import MetricLike
+from .pairs import Cost, Direction, Question, measured
+from .patching import Patching, Rows, over_pairs
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -48,33 +48,14 @@ def direct_cells(
         ComponentError: a cell that is a stream inside the model: what it holds was written by others.
         TargetError: no such direction, a target that is several tokens here, or metrics of several units.
     """
-    direction_of(direction)
-    patched = torch.zeros(len(pairs), len(cells), dtype=torch.float64)
-    ends = torch.zeros(2, len(pairs), dtype=torch.float64)
-    metrics = []
-    for i, ((clean, corrupted), target) in enumerate(zip(pairs, targets, strict=True)):
-        base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
-        where = clean.position(position)
-        metric = metric_of(target, clean, where)
-        metrics.append(metric)
-        ends[:, i] = ends_of(metric, clean, corrupted, position)
-        donor = RunDonor(base, source)
-        arrived = reached(base, [_at_target(donor, c, where) for c in cells], where)
-        patched[i] = measured(metric, base, where, arrived)
-    done, where = torch.ones(len(cells), dtype=torch.bool), pairs[0][0].position(position)
-    args = (
-        list(pairs),
-        list(cells),
-        direction,
-        name_of(metrics),
-        unit_of(metrics),
-        where,
-        patched,
-        ends[0],
-        ends[1],
-        done,
-    )
-    return Patching(*args, Cost())
+    done = torch.ones(len(cells), dtype=torch.bool)
+
+    def run(q: Question, donor: RunDonor) -> Rows:
+        where = donor.base.position(position)
+        arrived = reached(donor.base, [_at_target(donor, c, where) for c in cells], where)
+        return measured(q.metric, donor.base, where, arrived), done, None
+
+    return over_pairs(Patching, pairs, cells, targets, direction, position, Cost(), run)
 
 
 def _at_target(donor: RunDonor, cell: Cell, target: int) -> list[Edit]:

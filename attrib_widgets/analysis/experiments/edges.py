@@ -27,8 +27,8 @@ from ...words.places import Place, PlaceLike, place
 from ...words.targets import TokenSet, rather_than
 from ...words.text import number, others_label, signed
 from .cells import RunDonor
-from .metrics import MetricLike, metric_of
-from .pairs import Direction, as_pairs, direction_of, ends_of
+from .metrics import MetricLike
+from .pairs import Direction, as_pair, direction_of, questions, settled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,13 +127,13 @@ def edge_patch(
         TargetError: no such direction.
     """
     direction_of(direction)
-    ((a, b),) = as_pairs(model, clean, corrupted, position)
-    found = a.model
+    pair = as_pair(model, clean, corrupted, position)
+    found = pair[0].model
     need(found, "scores", everywhere=True)  # every reader has to be known
-    base, source = (b, a) if direction == "denoise" else (a, b)
-    metric = metric_of(rather_than(target, against, found.single_token), a, a.position(position))
-    ends = ends_of(metric, a, b, position)
-    gap = float(ends[0] - ends[1])
+    targets, remarks = settled([pair], [rather_than(target, against, found.single_token)], position)
+    (asked,) = questions([pair], targets, position)
+    (base, source), metric = asked.between(direction), asked.metric
+    gap = float(asked.ends[0] - asked.ends[1])
     places = [(site, i) for i in range(found.n_layers) for site in ("pre", "q", "k", "v", "mlp_in")]
     gradients = differentiate(base, metric.differentiable, [*places, ("pre", found.n_layers)], position)
     readers, reads = _reads(base, gradients)
@@ -141,7 +141,7 @@ def edge_patch(
     senders, values = _edges(RunDonor(base, source), readers, reads)
     sign = 1.0 if direction == "denoise" else -1.0
     shares = (sign * values / gap).float().cpu()
-    return EdgeEstimate(senders, readers, shares, gap, metric.unit, direction, metric.notes)
+    return EdgeEstimate(senders, readers, shares, gap, metric.unit, direction, [*remarks, *metric.notes])
 
 
 # -- readers -------------------------------------------------------------------------------------------------------

@@ -28,20 +28,19 @@ from ...words.text import number, signed
 from ..attribution.attribution import Attribution, rather
 from ..inputs import as_run
 from .cells import MIXED_SITES, Cell, RunDonor, cells_of, every_part, held, positions_of, unsplit
-from .metrics import Metric, MetricLike, frozen_metric, metric_of
+from .metrics import Metric, MetricLike, metric_of
 from .pairs import (
     Cost,
     Direction,
+    Question,
     as_pairs,
     check_one_length,
     direction_of,
-    ends_of,
-    name_of,
+    settled,
     skipped,
     targets_of,
-    unit_of,
 )
-from .patching import FinalNorm, Patching, final_norm_of
+from .patching import FinalNorm, Patching, Rows, final_norm_of, over_pairs
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -131,14 +130,15 @@ def attribution_patch(
     left_out = skipped(skip, clean)
     pairs = as_pairs(model, clean, corrupted, position, left_out)
     found = pairs[0][0].model
-    names, targets = listed(sites), targets_of(target, against, clean, left_out, found.single_token)
+    names, given = listed(sites), targets_of(target, against, clean, left_out, found.single_token)
+    targets, remarks = settled(pairs, given, position, left_out)
     if method == "atp" and "pattern" in names:
         raise ComponentError("A pattern has no place of its own to differentiate.", 'Use method="atp*", or q and k.')
     if positions is not None:
         check_one_length([run for run, _ in pairs])
     cells = cells_of(found, names, layers, heads, positions_of(pairs[0][0], positions))
     made = estimate_cells(pairs, cells, targets, direction, position, method, frozen=final_norm == "frozen")
-    made.cost.notes[:0] = unsplit(found, names, layers)
+    made.cost.notes[:0] = [*remarks, *unsplit(found, names, layers)]
     return replace(made, left_out=left_out)
 
 
@@ -153,29 +153,19 @@ def estimate_cells(
     frozen: bool = False,
 ) -> Estimate:
     """:func:`attribution_patch` once runs and cells are settled."""
-    patched = torch.zeros(len(pairs), len(cells), dtype=torch.float64)
-    ends, cost = torch.zeros(2, len(pairs), dtype=torch.float64), Cost()
-    metrics = []
-    for i, ((a, b), aim) in enumerate(zip(pairs, targets, strict=True)):
-        base, source = (b, a) if direction == "denoise" else (a, b)
-        metric = metric_of(aim, a, a.position(position))
-        if frozen:
-            metric = frozen_metric(aim, base, a.position(position))
-        metrics.append(metric)
-        ends[:, i] = ends_of(metric, a, b, position)
-        start = ends[1 if direction == "denoise" else 0, i]
-        patched[i] = start + estimates(RunDonor(base, source), cells, metric, position, method, cost)
-    name, unit = name_of(metrics), unit_of(metrics)
-    where, done = pairs[0][0].position(position), torch.ones(len(cells), dtype=torch.bool)
-    args = (list(pairs), list(cells), direction, name, unit, where, patched, ends[0], ends[1], done, cost)
-    return Estimate(*args, method=method)
+    cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
+
+    def run(q: Question, donor: RunDonor) -> Rows:
+        start = q.ends[1 if direction == "denoise" else 0]
+        return start + estimates(donor, cells, q.metric, position, method, cost), done, None
+
+    return over_pairs(Estimate, pairs, cells, targets, direction, position, cost, run, frozen=frozen, method=method)
 
 
 def estimates(
     donor: RunDonor, cells: Sequence[Cell], metric: Metric, position: int, method: Method, cost: Cost
 ) -> Float[Tensor, "cell"]:
     """The estimated change of the metric in every cell of one pair."""
-    cost.note(metric.notes)
     model, base = donor.model, donor.base
     exact_qk = method == "atp*"
     places = sorted({_place(p, exact_qk) for c in cells for p in c.parts})

@@ -21,8 +21,8 @@ from ...words.components import whole
 from ...words.errors import PositionError
 from ...words.targets import TokenSet, rather_than
 from ...words.text import number, power, signed, visible
-from .metrics import MetricLike, metric_of
-from .pairs import as_pairs, ends_of
+from .metrics import MetricLike
+from .pairs import as_pair, questions, settled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,26 +105,27 @@ def integrated_gradients(
     the error stays, however many steps.
 
     Args:
-        against: a token (or several) whose logit is subtracted from the target's.
+        target, against: as in :func:`attrib_widgets.patch`.
         cut: 0 is the inputs (embeddings, learned positions included), ``n_layers`` what the final norm reads.
         steps: midpoint steps: more of them where ``error`` is too large (sharp attention at the inputs, say).
 
     Raises:
         PositionError: prompts of different lengths, no such cut, or no steps.
     """
-    ((a, b),) = as_pairs(model, clean, corrupted, position)
+    a, b = pair = as_pair(model, clean, corrupted, position)
     layers = a.model.n_layers
     if (number_of := whole(cut)) is None or not 0 <= number_of <= layers:
         raise PositionError(f"{cut!r} is no place to cut.", f"Use 0 (the inputs) to {layers} (the final norm).")
     if (whole(steps) or 0) < 1:
         raise PositionError(f"{steps!r} is not a number of steps.", "Use 5, or more for a smaller error.")
-    metric = metric_of(rather_than(target, against, a.model.single_token), a, a.position(position))
-    ends = ends_of(metric, a, b, position)
+    targets, remarks = settled([pair], [rather_than(target, against, a.model.single_token)], position)
+    (asked,) = questions([pair], targets, position)
+    metric = asked.metric
     start, end = (run.record.streams[cut].float() for run in (b, a))
     along = (torch.arange(steps, device=start.device) + 0.5) / steps
     rows = start + along[:, None, None] * (end - start)
     found = differentiate(b, metric.differentiable, [("pre", cut)], position, starts={("pre", cut): rows})
     mean = found.at["pre", cut].double().mean(0)
     values = (mean * (end - start).double()).sum(-1)
-    gap = float(ends[0] - ends[1])
-    return Integrated(a, b, cut, steps, metric.name, metric.unit, values.float().cpu(), gap, metric.notes)
+    gap, notes = float(asked.ends[0] - asked.ends[1]), [*remarks, *metric.notes]
+    return Integrated(a, b, cut, steps, metric.name, metric.unit, values.float().cpu(), gap, notes)

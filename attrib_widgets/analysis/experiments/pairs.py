@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,8 +19,9 @@ from ...words.several import listed, prompts
 from ...words.targets import TokenLike, TokenSet, rather_than
 from ...words.text import visible
 from ..inputs import as_run
+from .answers import asked_token
 from .cells import Cell, Donor
-from .metrics import Metric, MetricLike
+from .metrics import Metric, MetricLike, frozen_metric, metric_of
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -98,6 +99,18 @@ def as_pairs(
     return pairs
 
 
+def as_pair(model: Model | str, clean: Any, corrupted: Any, position: int) -> tuple[Run, Run]:
+    """The runs of one pair of prompts.
+
+    Raises:
+        PositionError: several pairs, or prompts of different lengths.
+    """
+    pairs = as_pairs(model, clean, corrupted, position)
+    if len(pairs) > 1:
+        raise PositionError(f"This takes one pair of prompts, and these are {len(pairs)}.", "Call it once for each.")
+    return pairs[0]
+
+
 def skipped(given: int | Sequence[int], clean: Any) -> tuple[int, ...]:
     """The numbers of the pairs to leave out, of as many as there are clean prompts.
 
@@ -137,6 +150,75 @@ def targets_of(
             )
     both = enumerate(zip(aims, rivals, strict=True))
     return [rather_than(aim, rival, number) for i, (aim, rival) in both if i not in skip]
+
+
+def rivals_of(
+    pairs: Sequence[tuple[Run, Run]], position: int, answers: Sequence[Collection[int]], skip: Sequence[int] = ()
+) -> tuple[list[int] | None, str]:
+    """What is held against the answer of every pair where nothing is named: the likeliest token other than it after the
+    corrupted prompt. None, and why, where a pair is answered alike: no contrast is made up."""
+    found = []
+    given = [n for n in range(len(pairs) + len(skip)) if n not in skip]
+    for number, (clean, corrupted), own in zip(given, pairs, answers, strict=True):
+        best = corrupted.top(len(own) + 1, position)
+        if clean.top(1, position)[0].id == best[0].id:
+            where, others = ("", "") if len(pairs) == 1 else (f" of pair {number}", " in any pair")
+            text = visible(best[0].text)
+            return None, f"the other prompt{where} is answered alike, {text}: no rival is taken{others}"
+        found.append(next(t.id for t in best if t.id not in own))
+    return found, ""
+
+
+def settled(
+    pairs: Sequence[tuple[Run, Run]], targets: Sequence[MetricLike | None], position: int, skip: Sequence[int] = ()
+) -> tuple[list[MetricLike], list[str]]:
+    """The metrics of the pairs, where None asks the usual question: the clean run's answer rather than its rival
+    (:func:`rivals_of`); and what is to be said of that."""
+    if not any(target is None for target in targets):
+        return [target for target in targets if target is not None], []
+    answers = [clean.top(1, position)[0].id for clean, _ in pairs]
+    rivals, said = rivals_of(pairs, position, [{answer} for answer in answers], skip)
+    usual = answers if rivals is None else [rather_than(a, r) for a, r in zip(answers, rivals, strict=True)]
+    return [u if target is None else target for u, target in zip(usual, targets, strict=True)], [said] if said else []
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of one pair of runs: the metric, what it is in the (clean, corrupted) run, and the token whose
+    probability is told."""
+
+    clean: Run
+    corrupted: Run
+    metric: Metric
+    ends: Float[Tensor, "2"]
+    asked: int
+
+    def between(self, direction: Direction) -> tuple[Run, Run]:
+        """(the run that is patched, the run whose tensors are put into it)."""
+        return (self.corrupted, self.clean) if direction == "denoise" else (self.clean, self.corrupted)
+
+
+def questions(
+    pairs: Sequence[tuple[Run, Run]],
+    targets: Sequence[MetricLike | None],
+    position: int,
+    frozen: Direction | None = None,
+) -> list[Question]:
+    """What is asked of every pair. ``frozen``: the final norm keeps the scale that it has in the run that is patched in
+    that direction.
+
+    Raises:
+        NumberError: a metric is NaN or infinite.
+    """
+    found = []
+    for (clean, corrupted), target in zip(pairs, targets, strict=True):
+        where = clean.position(position)
+        metric = metric_of(target, clean, where)
+        if frozen is not None:
+            metric = frozen_metric(target, corrupted if frozen == "denoise" else clean, where)
+        ends = ends_of(metric, clean, corrupted, position)
+        found.append(Question(clean, corrupted, metric, ends, asked_token(target, clean, where)))
+    return found
 
 
 def name_of(metrics: Sequence[Metric]) -> str:

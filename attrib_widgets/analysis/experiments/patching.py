@@ -8,9 +8,9 @@ the price of a few forward passes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, get_args
 
 import torch
 from jaxtyping import Float
@@ -23,19 +23,21 @@ from ...words.errors import ComponentError, TargetError
 from ...words.places import PlaceLike
 from ...words.targets import TokenSet
 from ...words.text import number, others_label, signed, visible
-from .answers import KEPT, Answer, answers, asked_token
+from .answers import KEPT, Answer, answers
 from .cells import Cell, RunDonor, cells_from, cells_of, found_in, positions_of, unsplit
-from .metrics import MetricLike, frozen_metric, metric_of
+from .metrics import MetricLike
 from .pairs import (
     SHARES,
     Cost,
     Direction,
+    Question,
     as_pairs,
     check_one_length,
     direction_of,
-    ends_of,
     name_of,
+    questions,
     run_cells,
+    settled,
     skipped,
     targets_of,
     unit_of,
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
     from ...model.running.worker import Job
 
 FinalNorm: TypeAlias = Literal["live", "frozen"]
+#: Of one pair: the metric of every cell, which were computed, and what the final norm read (None where it is not kept).
+Rows: TypeAlias = "tuple[Tensor, Tensor, Tensor | None]"
 
 
 @dataclass(eq=False, repr=False)
@@ -229,20 +233,19 @@ class Patching(Result):
         )
 
     def summary(self) -> Table:
-        shown = self.top(10)
+        shown = [(c, v) for c, v in self.top(10) if v == v]  # what was not computed, or has no gap, has no row
         rows = [[str(c), signed(v, 3)] for c, v in shown]
         bars: list[float | None] = [v for _, v in shown]
         interval = self.interval
         if interval is not None:
             for row, (cell, _) in zip(rows, shown, strict=True):
-                at = self.cells.index(cell)
-                row.insert(1, between(*interval[at].tolist()) if bool(self.done[at]) else "not computed")
+                row.insert(1, between(*interval[self.cells.index(cell)].tolist()))
         columns = ["patched", *(["95 % interval"] if interval is not None else []), self.share]
         if self.streams and len(self.pairs) == 1:
             columns.append("the model then says")
-            for row, (_, said) in zip(rows, self.answers(10), strict=True):
+            for row, (_, said) in zip(rows, self.answers(len(shown)), strict=True):
                 row.append(str(said))
-        rest = len(self.cells) - len(shown)
+        rest = int((~self.values.isnan()).sum()) - len(shown)
         clean, corrupted = float(self.clean.mean()), float(self.corrupted.mean())
         footer = f"{self.metric}: clean {number(clean, 3)}, corrupted {number(corrupted, 3)}; {self.cost}"
         footer = f"{others_label(rest)} smaller; {footer}" if rest > 0 else footer
@@ -304,7 +307,8 @@ def patch(
     Args:
         clean, corrupted: prompts (texts, ids or Runs) of one length, or two lists of prompts: the pairs of a set.
         target: a token, ``aw.logit_diff(...)``, ``aw.log_prob(...)``, ``aw.prob(...)``, ``aw.kl()``, or a function from
-            logits [row, vocab] to [row]; None is the clean run's own answer. A list is one for each pair.
+            logits [row, vocab] to [row]; None is the clean run's answer minus the likeliest other one of the corrupted
+            run, or the answer alone where both runs give the same. A list is one for each pair.
         against: a token (or several) whose logit is subtracted from the target's; where the targets are a list, a list
             is one for each pair.
         sites: one or several of ``"stream"`` (before every layer, ``L0.pre`` and so on, and behind the last one;
@@ -345,9 +349,10 @@ def patch(
         cells = cells_from(pairs[0][0].model, components, places)
     if not cells:
         raise ComponentError("There is nothing to patch.", "Name at least one site and layer, or components=.")
-    targets = targets_of(target, against, clean, left_out, pairs[0][0].model.single_token)
+    given = targets_of(target, against, clean, left_out, pairs[0][0].model.single_token)
+    targets, remarks = settled(pairs, given, position, left_out)
     found = patch_cells(pairs, cells, targets, direction, position, frozen=frozen, job=job, budget=budget)
-    found.cost.notes[:0] = unsplit(found.model, sites, layers) if components is None else []
+    found.cost.notes[:0] = [*remarks, *(unsplit(found.model, sites, layers) if components is None else [])]
     return replace(found, left_out=left_out)
 
 
@@ -360,6 +365,9 @@ def final_norm_of(given: FinalNorm) -> FinalNorm:
     if given not in get_args(FinalNorm):
         raise TargetError(f"{given!r} is no way to read the final norm.", 'Use "live" or "frozen".')
     return given
+
+
+P = TypeVar("P", bound=Patching)
 
 
 @steady()
@@ -379,26 +387,58 @@ def patch_cells(
     Raises:
         TargetError: metrics of several units.
     """
+    cost = Cost()
+
+    def run(q: Question, donor: RunDonor) -> Rows:
+        return run_cells(donor.base, donor, cells, q.metric, position, cost, job, budget)
+
+    return over_pairs(Patching, pairs, cells, targets, direction, position, cost, run, frozen=frozen)
+
+
+def over_pairs(
+    kind: Callable[..., P],
+    pairs: Sequence[tuple[Run, Run]],
+    cells: Sequence[Cell],
+    targets: Sequence[MetricLike | None],
+    direction: Direction,
+    position: int,
+    cost: Cost,
+    run: Callable[[Question, RunDonor], Rows],
+    *,
+    frozen: bool = False,
+    **more: Any,
+) -> P:
+    """The result, a ``kind`` of :class:`Patching`, of what ``run`` finds in each pair; ``more`` are fields of its own.
+
+    Raises:
+        TargetError: no such direction; metrics of several units.
+    """
     direction_of(direction)
-    cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
-    patched, ends = (
-        torch.zeros(len(pairs), len(cells), dtype=torch.float64),
-        torch.zeros(2, len(pairs), dtype=torch.float64),
-    )
-    metrics, streams, asked = [], [], []
-    width = pairs[0][0].model.d_model * pairs[0][0].record.streams[-1].element_size()
-    keeps = len(pairs) * len(cells) * width <= KEPT
-    for i, ((clean, corrupted), target) in enumerate(zip(pairs, targets, strict=True)):
-        base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
-        where = clean.position(position)
-        metric = frozen_metric(target, base, where) if frozen else metric_of(target, clean, where)
-        metrics.append(metric)
-        ends[:, i] = ends_of(metric, clean, corrupted, position)
-        found = run_cells(base, RunDonor(base, source), cells, metric, position, cost, job, budget)
-        patched[i], done = found[0], done & found[1]
-        asked.append(asked_token(target, clean, where))
-        streams += [found[2]] if keeps else []
+    asked = questions(pairs, targets, position, direction if frozen else None)
+    metrics = [q.metric for q in asked]
     name, unit = name_of(metrics), unit_of(metrics)
-    where = pairs[0][0].position(position)
-    args = (list(pairs), list(cells), direction, name, unit, where, patched, ends[0], ends[1], done, cost)
-    return Patching(*args, streams=tuple(streams), asked=tuple(asked))
+    stream = pairs[0][0].record.streams[-1]
+    keeps = len(pairs) * len(cells) * stream.shape[-1] * stream.element_size() <= KEPT
+    patched, streams, done = [], [], torch.ones(len(cells), dtype=torch.bool)
+    for q in asked:
+        cost.note(q.metric.notes)
+        values, finished, read = run(q, RunDonor(*q.between(direction)))
+        patched.append(values)
+        done &= finished
+        streams += [read] if keeps and read is not None else []
+    return kind(
+        pairs=list(pairs),
+        cells=list(cells),
+        direction=direction,
+        metric=name,
+        unit=unit,
+        position=pairs[0][0].position(position),
+        patched=torch.stack(patched),
+        clean=torch.stack([q.ends[0] for q in asked]),
+        corrupted=torch.stack([q.ends[1] for q in asked]),
+        done=done,
+        cost=cost,
+        streams=tuple(streams),
+        asked=tuple(q.asked for q in asked),
+        **more,
+    )

@@ -28,11 +28,10 @@ from ...words.errors import ComponentError, GranularityError, TargetError
 from ...words.places import Place, PlaceLike, is_place, place
 from ...words.several import named
 from ...words.targets import TokenSet
-from .answers import KEPT, asked_token
 from .cells import MIXED_SITES, Cell, RunDonor, cells_from, every_part, exists, z_changed
-from .metrics import MetricLike, metric_of
-from .pairs import Cost, Direction, as_pairs, direction_of, ends_of, measured, name_of, skipped, targets_of, unit_of
-from .patching import Patching
+from .metrics import MetricLike
+from .pairs import Cost, Direction, Question, as_pairs, direction_of, measured, settled, skipped, targets_of
+from .patching import Patching, Rows, over_pairs
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -139,7 +138,8 @@ def path_patch(
     readers = [receiver(found, r) for r in named(receivers)]
     if not readers:
         raise ComponentError("There is no receiver.", 'Write "L9H9.q", "L9H9.k", "L9H9.v", "L5.mlp" or "logits".')
-    targets = targets_of(target, against, clean, left_out, found.single_token)
+    given = targets_of(target, against, clean, left_out, found.single_token)
+    targets, remarks = settled(pairs, given, position, left_out)
     twice = [r for r in readers if r.side == "mlp"]
     if twice and mlps == "recompute" and any(r.side == "logits" for r in readers):
         raise ComponentError(
@@ -160,25 +160,14 @@ def path_patch(
         _check_sender(c)
     if mlps == "recompute":
         _check_between(found, cells, readers)
-    cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
-    patched = torch.zeros(len(pairs), len(cells), dtype=torch.float64)
-    ends = torch.zeros(2, len(pairs), dtype=torch.float64)
-    metrics, kept, asked = [], [], []
-    for i, ((a, b), aim) in enumerate(zip(pairs, targets, strict=True)):
-        metric = metric_of(aim, a, a.position(position))
-        metrics.append(metric)
-        cost.note(metric.notes)
-        base, source = (b, a) if direction == "denoise" else (a, b)
-        ends[:, i] = ends_of(metric, a, b, position)
-        streams, finished = _paths(base, source, cells, readers, mlps == "freeze", position, cost, job, budget)
-        patched[i], done = measured(metric, base, position, streams), done & finished
-        kept.append(streams)
-        asked.append(asked_token(aim, a, a.position(position)))
-    name, unit = name_of(metrics), unit_of(metrics)
-    where = pairs[0][0].position(position)
-    args = (pairs, cells, direction, name, unit, where, patched, ends[0], ends[1], done, cost)
-    streams_kept = tuple(kept) if sum(s.nbytes for s in kept) <= KEPT else ()
-    return Paths(*args, left_out, streams_kept, tuple(asked), receivers=tuple(map(str, readers)))
+    cost = Cost(notes=remarks)
+
+    def run(q: Question, donor: RunDonor) -> Rows:
+        streams, finished = _paths(donor, cells, readers, mlps == "freeze", position, cost, job, budget)
+        return measured(q.metric, donor.base, position, streams), finished, streams
+
+    names = tuple(map(str, readers))
+    return over_pairs(Paths, pairs, cells, targets, direction, position, cost, run, left_out=left_out, receivers=names)
 
 
 def _comes_before(model: Model, sender: Place, reader: Receiver) -> bool:
@@ -218,8 +207,7 @@ def _check_between(model: Model, cells: Sequence[Cell], readers: Sequence[Receiv
 
 
 def _paths(
-    base: Run,
-    source: Run,
+    donor: RunDonor,
     cells: Sequence[Cell],
     readers: Sequence[Receiver],
     freeze: bool,
@@ -229,7 +217,7 @@ def _paths(
     budget: int | None,
 ) -> tuple[Float[Tensor, "sender d_model"], Tensor]:
     """(what the final norm reads once each sender's paths are patched, which senders were computed)."""
-    donor, target = RunDonor(base, source), base.position(position)
+    base, target = donor.base, donor.base.position(position)
     reads = list(dict.fromkeys(r.read for r in readers))
     held = [_held(base, donor.writes(c), freeze) for c in cells]
     first = sweep(base, held, position, job=job, budget=budget, reads=reads)

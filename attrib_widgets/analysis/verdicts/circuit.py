@@ -17,22 +17,24 @@ import torch
 from ...model.identity.steady import steady
 from ...model.tracing.edits import Edit
 from ...model.tracing.sweep import sweep
-from ...words.components import whole
+from ...words.components import component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.places import Place
 from ...words.several import named
-from ...words.targets import TokenSet, rather_than
-from ..experiments.answers import answers, asked_token
+from ...words.targets import TokenSet
+from ..experiments.answers import answers
 from ..experiments.cells import Cell, RunDonor, cell, every_part
-from ..experiments.metrics import Metric, MetricLike, metric_of
+from ..experiments.metrics import MetricLike
 from ..experiments.pairs import (
     Cost,
     Direction,
+    Question,
     as_pairs,
     check_one_length,
-    ends_of,
     measured,
     name_of,
+    questions,
+    settled,
     skipped,
     targets_of,
     unit_of,
@@ -84,8 +86,7 @@ def circuit(
         parts: the set: heads, MLPs, attention layers, layers, and ``"embed"`` (the stream before layer 0, positions
             included), each everywhere or at some positions (``"L1H2 @3"``). A list among them is one part. Without
             ``"embed"`` the set reads the other prompt's tokens.
-        target, against: what is measured, as in :func:`attrib_widgets.patch`; None is the clean run's answer minus the
-            corrupted run's (for pairs, each its own), or the answer alone where both runs give the same.
+        target, against: what is measured, as in :func:`attrib_widgets.patch`.
         order: how the curve grows: ``"given"``, or ``"effect"``, largest first by what the part alone costs.
         halves: how many random halves of C are dropped for completeness (those of ``seed``).
         tau: a part is idle where dropping it changes f(C) by less.
@@ -112,17 +113,17 @@ def circuit(
         raise ComponentError("There are no parts.", NAMED)
     if any(c.positions is not None for c in chosen):
         check_one_length([run for run, _ in pairs])
-    targets = targets_of(target, against, clean, left_out, first.model.single_token)
-    metrics, tokens, remarks = _questions(pairs, targets, position)
+    given = targets_of(target, against, clean, left_out, first.model.single_token)
+    targets, remarks = settled(pairs, given, position, left_out)
+    asked = questions(pairs, targets, position)
+    metrics = [q.metric for q in asked]
     name, unit, drops = name_of(metrics), unit_of(metrics), _drops(len(chosen), count, seed)
     cost, sides = Cost(), {}
     directions: tuple[Direction, Direction] = ("noise", "denoise")
     for direction in directions:
-        sides[direction] = _side(
-            pairs, chosen, metrics, tokens, direction, drops, order, tau, position, cost, job, budget
-        )
+        sides[direction] = _side(asked, chosen, direction, drops, order, tau, position, cost, job, budget)
     every, where = len(universe(first.model)), first.position(position)
-    labels = [_label(c) for c in chosen]
+    labels = [_label(first.model, spec, c) for spec, c in zip(named(parts), chosen, strict=True)]
     args = (pairs, chosen, labels, sides, name, unit, where, every, order, seed, cost)
     return Circuit(*args, remarks=remarks, left_out=left_out)
 
@@ -158,9 +159,19 @@ def _part(run: Run, spec: Any) -> Cell:
     return Cell(tuple(found), at)
 
 
-def _label(part: Cell) -> str:
-    names = ["embed" if p == EMBEDDING else str(p) for p in part.parts]
-    return " + ".join(names) + ("" if part.positions is None else f" @{','.join(map(str, part.positions))}")
+def _label(model: Model, spec: Any, part: Cell) -> str:
+    """``part`` as it was named: "L1" or "L1.attn", and not all of its heads."""
+    shown: list[str] = []
+    for one in spec.partition("@")[0].split(" + ") if isinstance(spec, str) else named(spec):
+        try:
+            shown.append(str(component(one)))
+        except ComponentError:  # a place, or a cell
+            shown += [_name(p) for p in cell(model, one).parts]
+    return " + ".join(shown) + ("" if part.positions is None else f" @{','.join(map(str, part.positions))}")
+
+
+def _name(part: Place) -> str:
+    return "embed" if part == EMBEDDING else str(part)
 
 
 def _others(run: Run, parts: Sequence[Cell]) -> list[Cell]:
@@ -174,7 +185,7 @@ def _others(run: Run, parts: Sequence[Cell]) -> list[Cell]:
         at = set(range(run.n_positions) if part.positions is None else part.positions)
         for p in part.parts:
             if taken.setdefault(p, set()) & at:
-                raise ComponentError(f"{_label(Cell((p,)))} is in the set twice.", "Name each part once.")
+                raise ComponentError(f"{_name(p)} is in the set twice.", "Name each part once.")
             taken[p] |= at
     cells: dict[tuple[int, ...] | None, list[Place]] = {}
     for p in universe(run.model):
@@ -182,24 +193,6 @@ def _others(run: Run, parts: Sequence[Cell]) -> list[Cell]:
         if left:
             cells.setdefault(left if p in taken else None, []).append(p)
     return [Cell(tuple(places), at) for at, places in cells.items()]
-
-
-def _questions(
-    pairs: Sequence[tuple[Run, Run]], targets: Sequence[MetricLike | None], position: int
-) -> tuple[list[Metric], list[int], list[str]]:
-    """What is measured in every pair, the token whose probability is told, and what is to be said of it."""
-    metrics, tokens, alike = [], [], []
-    for i, ((clean, corrupted), asked) in enumerate(zip(pairs, targets, strict=True)):
-        if asked is None:
-            answer, rival = (run.top(1, position)[0].id for run in (clean, corrupted))
-            asked = answer if answer == rival else rather_than(answer, rival)
-            alike += [i] if answer == rival else []
-        metrics.append(metric_of(asked, clean, clean.position(position)))
-        tokens.append(asked_token(asked, clean, clean.position(position)))
-    if not alike:
-        return metrics, tokens, []
-    which = "both runs" if len(pairs) == 1 else f"both runs of {len(alike)} of the pairs"
-    return metrics, tokens, [f"{which} give the same answer, so there is no rival: its own logit is measured"]
 
 
 def _drops(count: int, halves: int, seed: int) -> list[tuple[int, ...]]:
@@ -228,10 +221,8 @@ class _Outside:
 
 
 def _side(
-    pairs: Sequence[tuple[Run, Run]],
+    asked: Sequence[Question],
     parts: Sequence[Cell],
-    metrics: Sequence[Metric],
-    tokens: Sequence[int],
     direction: Direction,
     drops: list[tuple[int, ...]],
     order: Order,
@@ -245,9 +236,9 @@ def _side(
     n = len(parts)
     every, nothing = Kept(frozenset(range(n))), Kept(frozenset())
     sizes = _sizes(n)
-    ends = torch.stack([ends_of(m, a, b, position) for m, (a, b) in zip(metrics, pairs, strict=True)], 1)
+    ends = torch.stack([q.ends for q in asked], 1)
     own, other = ends if direction == "noise" else ends.flip(0)
-    empty = torch.zeros(len(pairs), 0, dtype=torch.float64)
+    empty = torch.zeros(len(asked), 0, dtype=torch.float64)
     side = Side(
         direction, n, [], empty, own, other, torch.zeros(0, dtype=torch.bool), list(range(n)), sizes, drops, tau
     )
@@ -255,19 +246,19 @@ def _side(
     def run(sets: Sequence[Kept]) -> None:
         """Compute the sets that are not known yet."""
         new = [s for s in dict.fromkeys(sets) if s not in side.sets]
-        patched, done = torch.zeros(len(pairs), len(new), dtype=torch.float64), torch.ones(len(new), dtype=torch.bool)
-        for i, ((a, b), metric, token) in enumerate(zip(pairs, metrics, tokens, strict=True)):
-            base, source = (a, b) if direction == "noise" else (b, a)
+        patched, done = torch.zeros(len(asked), len(new), dtype=torch.float64), torch.ones(len(new), dtype=torch.bool)
+        for i, q in enumerate(asked):
+            base, source = q.between(direction)
             if job is not None and job.cancelled:
                 done[:] = False
                 break
             outside = _Outside(base, source, parts)
             swept = sweep(base, [outside.writes(s) for s in new], position, job=job, budget=budget)
             cost.add(swept, len(new))
-            patched[i] = measured(metric, base, position, swept.streams)
+            patched[i] = measured(q.metric, base, position, swept.streams)
             done &= swept.done
             for s in {every, nothing.and_others()} & {s for s, ok in zip(new, swept.done.tolist(), strict=True) if ok}:
-                told = answers(base.model, swept.streams[new.index(s)][None], token)
+                told = answers(base.model, swept.streams[new.index(s)][None], q.asked)
                 side.answers.setdefault(s, []).extend(told)
         side.sets += new
         side.patched, side.done = torch.cat([side.patched, patched], 1), torch.cat([side.done, done])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import torch
@@ -12,14 +13,14 @@ import torch
 from ...model.running.worker import Cancelled
 from ...model.tracing.edits import Edit
 from ...words.components import Component
+from ...words.places import Place
 from ...words.targets import Target
 from ..attribution.attribution import Attribution
 from ..experiments.ablation import mean_donor
-from ..experiments.answers import Answer, answers, asked_token
+from ..experiments.answers import Answer, answers
 from ..experiments.cells import Cell, RunDonor, held, parts_of
 from ..experiments.direct import direct_cells
-from ..experiments.metrics import metric_of
-from ..experiments.pairs import Cost, Direction, ends_of, run_writes
+from ..experiments.pairs import Cost, Direction, Question, questions, run_writes
 from ..experiments.patching import Patching, patch_cells
 from ..experiments.statistics import ratio_of_means
 
@@ -63,6 +64,11 @@ class Experiment:
         """Whether nothing more is to be begun."""
         return self.job is not None and self.job.cancelled
 
+    @cached_property
+    def asked(self) -> list[Question]:
+        """What is asked of every pair."""
+        return questions(self.pairs, self.targets, self.position)
+
     def progress(self, done: int, total: int, note: str) -> None:
         """Tell the job, if there is one."""
         if self.job is not None:
@@ -96,31 +102,27 @@ class Experiment:
         because the job was cancelled are missing."""
         if not rows or self.cancelled:
             return {}
-        ends, patched, said, done = [], [], [], torch.ones(len(rows), dtype=torch.bool)
+        patched, said, done = [], [], torch.ones(len(rows), dtype=torch.bool)
         job = self.job and self.job.stage(0, len(rows), f"evidence: {note}")
-        for (clean, corrupted), target in zip(self.pairs, self.targets, strict=True):
-            base, source = (corrupted, clean) if direction == "denoise" else (clean, corrupted)
-            where = clean.position(self.position)
-            metric, donor = metric_of(target, clean, where), RunDonor(base, source)
-            ends.append(ends_of(metric, clean, corrupted, self.position))
+        for q in self.asked:
+            donor = RunDonor(*q.between(direction))
             writes = [row(donor) for row in rows.values()]
-            found = run_writes(base, writes, metric, self.position, self.cost, job, self.budget)
-            start = ends[-1][1 if direction == "denoise" else 0]
+            found = run_writes(donor.base, writes, q.metric, self.position, self.cost, job, self.budget)
+            start = q.ends[1 if direction == "denoise" else 0]
             patched.append(found[0] - start if direction == "denoise" else start - found[0])
             done &= found[1]
-            said.append(answers(self.model, found[2], asked_token(target, clean, where)))
-        gap = torch.stack(ends)[:, 0] - torch.stack(ends)[:, 1]
+            said.append(answers(self.model, found[2], q.asked))
+        gap = torch.stack([q.ends[0] - q.ends[1] for q in self.asked])
         shares = ratio_of_means(torch.stack(patched), gap).tolist()
         return {key: Effect(shares[i], [one[i] for one in said]) for i, key in enumerate(rows) if bool(done[i])}
 
     def said(self) -> tuple[list[Answer], list[Answer]]:
         """What the model answers to the clean and to the corrupted prompts."""
         found: tuple[list[Answer], list[Answer]] = ([], [])
-        for pair, target in zip(self.pairs, self.targets, strict=True):
-            where = pair[0].position(self.position)
-            asked = asked_token(target, pair[0], where)
-            for r, told in zip(pair, found, strict=True):
-                told += answers(self.model, r.record.streams[-1][where][None], asked)
+        for q in self.asked:
+            where = q.clean.position(self.position)
+            for r, told in zip((q.clean, q.corrupted), found, strict=True):
+                told += answers(self.model, r.record.streams[-1][where][None], q.asked)
         return found
 
     def common(self, gap: float) -> float | None:
@@ -153,18 +155,17 @@ class Experiment:
             donor = RunDonor(clean, corrupted)
             for place in parts_of(self.model, part):
                 at = list(donor.positions(Cell((place,), self.where)))
-                own, other = (_of(self.model, place, r)[at].float() for r in (clean, corrupted))
+                own, other = (_of(place, r)[at].float() for r in (clean, corrupted))
                 if at:
                     size = float(torch.maximum(own.abs(), other.abs()).max())
                     most = max(most, float((own - other).abs().max()) / size if size else 0.0)
         return most
 
 
-def _of(model: Model, place: object, run: Run) -> torch.Tensor:
+def _of(place: Place, run: Run) -> torch.Tensor:
     """What a place held, of its own head alone."""
-    value = held(run.record, place)  # type: ignore[arg-type]
-    head, layer = getattr(place, "head", None), getattr(place, "layer", 0)
-    if head is None:
+    value = held(run.record, place)
+    if place.head is None:
         return value
-    width = model.geometry[layer].d_head
-    return value[:, head * width : (head + 1) * width]
+    width = run.model.geometry[place.row].d_head
+    return value[:, place.head * width : (place.head + 1) * width]

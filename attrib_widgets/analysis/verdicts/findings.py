@@ -224,7 +224,7 @@ class Verification(Result):
         rivals = [f for f in self.findings if group.kind == OTHERS or f.component in group.parts]
         largest = max((abs(f.necessity) for f in rivals if f.verdict.parts is not None), default=0.0)
         found = titles(group.measured(largest), self.thresholds)
-        mine = ("not together",) if group.kind == SPARED else ("no part alone", "outweighed")
+        mine = ("not together", "more together") if group.kind == SPARED else ("no part alone", "outweighed")
         apart = self.label(group) == group.kind and self.searched
         return {key: text for key, text in found.items() if key == "together" or (apart and key in mine)}
 
@@ -287,11 +287,11 @@ class Verification(Result):
         footer = "\n".join([*told, *([self.shared] if self.shared else []), str(self.cost)])
         columns = [
             "component",
-            "bar",
+            f"bar, {self.effects['noise'].unit}",
             "damage",
-            "of it direct",
+            "direct damage",
             "recovery",
-            "of it direct",
+            "direct recovery",
             "verdict",
             "without it the model says",
         ]

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .rules import Measured, Thresholds
+from .rules import FOUR, Measured, Thresholds
 from .table import VERDICTS, verdict
 
-FOUR = ("n", "d_n", "s", "d_s")
 Interval = Sequence[float]
 
 

@@ -9,14 +9,17 @@ shares of the gap between the two prompts. The four experiments on a part:
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from ...words.errors import AttribError
 from ...words.text import number
 
 Values = Mapping[str, Any]
@@ -26,11 +29,23 @@ Values = Mapping[str, Any]
 class Thresholds:
     """``tau`` is the share of the gap below which nothing is read; ``needed`` and ``spared`` are shares of the direct
     effect, or, of a part that works through others, of the gap. A single pair's verdict is borderline where another
-    holds for a tau between 0.6 and 1.6 times as large."""
+    holds for a tau between 0.6 and 1.6 times as large.
+
+    Raises:
+        AttribError: a threshold that is not above 0, or no number; ``spared`` above ``needed``.
+    """
 
     tau: float = 0.05
     needed: float = 0.8
     spared: float = 0.3
+
+    def __post_init__(self) -> None:
+        numbers = all(isinstance(x, Real) for x in (self.tau, self.needed, self.spared))
+        if not (numbers and 0 < self.tau < math.inf and 0 < self.spared <= self.needed < math.inf):
+            raise AttribError(
+                f"tau={self.tau!r}, needed={self.needed!r} and spared={self.spared!r} are no thresholds.",
+                "Give a tau above 0, and needed at least as large as spared, which is above 0.",
+            )
 
     def __str__(self) -> str:
         return (
@@ -69,13 +84,14 @@ def _plain(name: str, words: str) -> Quantity:
     return Quantity(words, (name,), lambda v: v[name])
 
 
-_FOUR = ("n", "d_n", "s", "d_s")
+FOUR = ("n", "d_n", "s", "d_s")
 QUANTITIES: dict[str, Quantity] = {
     "n": _plain("n", "damage"),
     "d_n": _plain("d_n", "direct damage"),
     "s": _plain("s", "recovery"),
     "d_s": _plain("d_s", "direct recovery"),
     "-n": Quantity("minus the damage", ("n",), lambda v: -v["n"]),
+    "-d_n": Quantity("minus the direct damage", ("d_n",), lambda v: -v["d_n"]),
     "|n|": Quantity("the size of the damage", ("n",), lambda v: np.abs(v["n"])),
     "|d_n|": Quantity("the size of the direct damage", ("d_n",), lambda v: np.abs(v["d_n"])),
     "|d_s|": Quantity("the size of the direct recovery", ("d_s",), lambda v: np.abs(v["d_s"])),
@@ -86,7 +102,7 @@ QUANTITIES: dict[str, Quantity] = {
     ),
     "later": Quantity(
         "the larger difference of a total and a direct effect",
-        _FOUR,
+        FOUR,
         lambda v: np.maximum(np.abs(v["n"] - v["d_n"]), np.abs(v["s"] - v["d_s"])),
     ),
     "there": Quantity(
@@ -96,7 +112,7 @@ QUANTITIES: dict[str, Quantity] = {
         "the smaller of recovery and direct recovery", ("s", "d_s"), lambda v: np.minimum(v["s"], v["d_s"])
     ),
     "most": Quantity(
-        "the largest of the four effects", _FOUR, lambda v: np.max([np.abs(v[name]) for name in _FOUR], axis=0)
+        "the largest of the four effects", FOUR, lambda v: np.max([np.abs(v[name]) for name in FOUR], axis=0)
     ),
     "differs": _plain("differs", "how far the part's writes in the two prompts differ"),
     "changed_n": _plain("changed_n", "damage of the part at the changed words alone"),

@@ -52,6 +52,7 @@ VERDICTS: tuple[Verdict, ...] = (
         "{either} is enough: without it alone {n} of the gap goes, without all of them {set_n}",
         (
             *_MEDIATES,
+            Bound("n", ">", "-tau"),
             Bound("most_n", "<", "spared"),
             Bound("least_s", ">=", "needed"),
             Bound("set_n", ">=", "needed"),
@@ -92,8 +93,17 @@ VERDICTS: tuple[Verdict, ...] = (
         "enough",
         LATER,
         "enough by itself: " + _TOTAL_TEXT,
-        (*_MEDIATES, Bound("n", "<", "needed"), Bound("s", ">=", "needed")),
+        (*_MEDIATES, Bound("n", "<", "needed"), Bound("n", ">", "-tau"), Bound("s", ">=", "needed")),
         _LOW_HIGH,
+        _THROUGH,
+    ),
+    Verdict(
+        "enough there",
+        LATER,
+        "enough by itself in the other prompt, where it brings back {s} of the gap ({d_s} directly), and yet here it "
+        "holds the answer back: without it the gap grows by {-n} ({-d_n} directly)",
+        (*_MEDIATES[:2], Bound("n", "<=", "-tau"), Bound("s", ">=", "needed")),
+        _NEGATIVE,
         _THROUGH,
     ),
     Verdict(
@@ -184,7 +194,7 @@ VERDICTS: tuple[Verdict, ...] = (
     Verdict(
         "suppresses, made up",
         "suppresses",
-        "it writes against the answer ({d_n} of the gap), but without it the gap changes by only {-n}",
+        "it writes against the answer ({d_n} of the gap), but without it the gap changes by {-n}",
         (_AGAINST, Bound("n", ">", "spared", "d_n"), Bound("n", "<", "tau")),
         _NEGATIVE,
         _SUPPRESSES,
@@ -252,6 +262,18 @@ REMARKS: tuple[Verdict, ...] = (
         (Bound("|d_n|", ">=", "tau"), Bound("|s-d_s|", ">=", "tau")),
     ),
     Verdict(
+        "direct there",
+        "",
+        "put into the other prompt not through later parts alone: {d_s} of the gap directly",
+        (*_MEDIATES[:2], Bound("|d_s|", ">=", "tau")),
+    ),
+    Verdict(
+        "still missed",
+        "",
+        "spared is meant beside what it writes: {n} of the gap is missed all the same",
+        (Bound("n", ">=", "tau"), Bound("n", "<", "spared", "d_n")),
+    ),
+    Verdict(
         "mean matters",
         "",
         "set to its mean over the words of both prompts, {mean} of the gap goes: it may matter, but for both alike",
@@ -301,7 +323,13 @@ TITLES: tuple[Verdict, ...] = (
         "not together",
         "all that are not missed alone",
         "{count} of these are not missed alone, but together: without them {set_n} of the gap goes",
-        (Bound("set_n", ">=", "tau"), Bound("set_n", ">", 1, "largest")),
+        (Bound("set_n", ">=", "tau"), Bound("largest", "<", "tau")),
+    ),
+    Verdict(
+        "more together",
+        "all that are not missed alone",
+        "{count} of these move at most {largest} of the gap each, but more together: without them {set_n} goes",
+        (Bound("largest", ">=", "tau"), Bound("set_n", ">", 1, "largest")),
     ),
     Verdict(
         "no part alone",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...words.components import Component
@@ -70,8 +70,8 @@ def test_together(
     for f in spared:
         joint = {(g.component,): _pair(damage, f.component, g.component) for g in spared if g is not f}
         confirmed(f, {b: v - _necessity(spared, b[0]) for b, v in joint.items() if v is not None})
-    _settle(either, damage, "set_n", lambda found: found >= findings[0].thresholds.needed)
-    _settle(both, recovery, "set_s", lambda found: found >= findings[0].thresholds.needed)
+    _settle(either, damage, "set_n")
+    _settle(both, recovery, "set_s")
     return [
         Group(k, parts, damage[k,].share, recovery[k,].share, damage[k,].answers)
         for k, parts in kinds.items()
@@ -119,17 +119,12 @@ def _necessity(findings: Sequence[Finding], part: Component) -> float:
     return next(f.necessity for f in findings if f.component == part)
 
 
-def _settle(
-    suspects: Sequence[Finding],
-    found: Mapping[tuple[Any, ...], Effect],
-    quantity: str,
-    does: Callable[[float], bool],
-) -> None:
+def _settle(suspects: Sequence[Finding], found: Mapping[tuple[Any, ...], Effect], quantity: str) -> None:
     """Of the mediators of one kind: the smallest set with each of them that does it all."""
     by_name = {f.component: f for f in suspects}
-    sets = [s for s in _sets(list(by_name)) if s in found and does(found[s].share)]
+    sets = [s for s in _sets(list(by_name)) if s in found]
     for f in suspects:
-        mine = [s for s in sets if f.component in s]
+        mine = [s for s in sets if f.component in s and found[s].share >= f.thresholds.needed]
         if not mine:
             continue
         best = min(mine, key=lambda s: (len(s), -found[s].share))

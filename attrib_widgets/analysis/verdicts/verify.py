@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.identity.steady import steady
-from ...words.components import Component, ComponentLike, component
+from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError, PositionError, TargetError
 from ...words.several import named, prompts
 from ...words.targets import Target, TokenSet
@@ -25,7 +25,7 @@ from ..attribution.attribution import Attribution, attribute_resolved, rather
 from ..experiments.answers import Answer, answers
 from ..experiments.cells import every_part, parts_of
 from ..experiments.estimates import estimate_cells
-from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length
+from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length, rivals_of
 from ..experiments.patching import Patching
 from ..experiments.statistics import FEWEST, opposite_gaps
 from ..inputs import positions_in
@@ -68,9 +68,9 @@ def verify(
     Args:
         attribution: of the clean run, or one per pair of a set of pairs, each of its own token.
         corrupted: the prompt (or prompts) to compare with, of as many tokens.
-        against: a token (or several) whose logit is subtracted from what is explained; None takes what the model says
-            after the corrupted prompt, where a plain logit is explained, and ``()`` nothing. For several pairs a list
-            is one for each.
+        against: a token (or several) whose logit is subtracted from what is explained; None takes, where a plain logit
+            is explained, the likeliest other token after the corrupted prompt (nothing where a pair is answered alike),
+            and ``()`` nothing. For several pairs a list is one for each.
         top: how many of the largest contributions, direct and total effects to test; 0 tests ``components`` only.
         components: one or several further ones to test.
         positions: where parts are patched; None is everywhere.
@@ -82,8 +82,8 @@ def verify(
         job: a worker's job: told of the progress; when it is cancelled, what is done so far is returned.
 
     Raises:
-        AttribError: no attribution; clean and corrupted answer alike (in the mean over pairs), or an attribution of a
-            score.
+        AttribError: no attribution, or one of a score; a ``top`` below 0; clean and corrupted answer alike (in the mean
+            over pairs).
         TargetError: attributions of different kinds of target; rivals that are not one per pair.
         PositionError: prompts of a pair of different lengths; pairs that are, where positions are chosen; attributions
             that were read at different places.
@@ -91,6 +91,8 @@ def verify(
         ComponentError: one of ``components`` is not in the model, or is no part that it is split into (heads and MLPs,
             or the attention layers and whole layers that are exact instead).
     """
+    if (count := whole(top)) is None or count < 0:
+        raise AttribError(f"top={top!r} is not a number of parts.", "Give 0 or more: 0 tests components= only.")
     asked = _attributions(attribution)
     model, at, position = asked[0].model, thresholds or Thresholds(), _one_question(asked)
     extra = [_testable(model, c) for c in named(components)]
@@ -99,7 +101,7 @@ def verify(
     pairs = as_pairs(model, clean_runs, others_of * len(asked) if len(others_of) == 1 else others_of, position)
     if positions is not None:
         check_one_length([clean for clean, _ in pairs])
-    rivals, chosen = _rivals(asked, pairs, against)
+    rivals, chosen = _rivals(asked, pairs, against, position)
     given = [rather(a, rival) for a, rival in zip(asked, rivals, strict=True)]
     first, targets = given[0], [a.target for a in given if isinstance(a.target, Target)]
     ends = zip(given, targets, pairs, strict=True)
@@ -220,12 +222,15 @@ def _one_question(given: Sequence[Attribution]) -> int:
 
 
 def _rivals(
-    asked: Sequence[Attribution], pairs: Sequence[tuple[Run, Run]], against: TokenSet | Sequence[TokenSet] | None
+    asked: Sequence[Attribution],
+    pairs: Sequence[tuple[Run, Run]],
+    against: TokenSet | Sequence[TokenSet] | None,
+    position: int,
 ) -> tuple[list[TokenSet | None], list[str]]:
     """(what is held against the answer in every pair, remarks on that).
 
-    Without ``against`` it is the likeliest other token after the corrupted prompt, where a plain logit is explained: a
-    single logit goes up and down with all the others. Where a pair is answered alike, no contrast is made up.
+    Without ``against`` they are those of :func:`..experiments.pairs.rivals_of`, where a plain logit is explained: a
+    single logit goes up and down with all the others.
 
     Raises:
         TargetError: a list of rivals that is not one per pair.
@@ -242,20 +247,15 @@ def _rivals(
     targets = [a.target for a in asked if isinstance(a.target, Target)]
     if targets[0].kind != "logit" or targets[0].centre:
         return [None] * len(asked), []
-    answers_of = [{asked[0].model.single_token(t) for t in target.tokens} for target in targets]
-    tops = [c.top(1, clean.position(a.position))[0] for a, (clean, c) in zip(asked, pairs, strict=True)]
-    own = [clean.top(1, clean.position(a.position))[0] for a, (clean, _) in zip(asked, pairs, strict=True)]
-    without = [i for i, (top, answer) in enumerate(zip(tops, answers_of, strict=True)) if top.id in answer]
-    without += [i for i, (top, said) in enumerate(zip(tops, own, strict=True)) if top.id == said.id]
-    if without:
-        first = min(without)
-        what = "is answered alike" if own[first].id == tops[first].id else "is answered by what is explained"
-        where = "the other prompt" if len(pairs) == 1 else f"the other prompt of pair {first}"
-        others = "" if len(pairs) == 1 else " in any pair"
-        return [None] * len(asked), [f"{where} {what}, {visible(tops[first].text)}: no rival is taken{others}"]
-    names = ", ".join(dict.fromkeys(visible(top.text) for top in tops[:3])) + (" …" if len(tops) > 3 else "")
-    said = f"against {names}, the answer to the other prompt; against=() verifies the logit by itself"
-    return [top.id for top in tops], [said]
+    model = asked[0].model
+    answers_of = [{model.single_token(t) for t in target.tokens} for target in targets]
+    found, why = rivals_of(pairs, position, answers_of)
+    if found is None:
+        return [None] * len(asked), [why]
+    tops = [c.top(1, position)[0].id for _, c in pairs]
+    names = ", ".join(dict.fromkeys(visible(model.token(i)) for i in found[:3])) + (" …" if len(found) > 3 else "")
+    which = "the answer to" if tops == found else "the likeliest but what is explained after"
+    return list(found), [f"against {names}, {which} the other prompt; against=() verifies the logit by itself"]
 
 
 def _kind(target: Target) -> tuple[Any, ...]:

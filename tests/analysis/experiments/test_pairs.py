@@ -89,11 +89,47 @@ def test_ablation_of_many_prompts(demo, capitals):
         assert all(one.interval is None for one in alone)
 
 
-def test_without_a_target_each_pair_has_its_own_answer(demo, capitals):
-    p = capitals
-    found = aw.patch(demo, p.clean, p.corrupted, sites="mlp")
-    torch.testing.assert_close(found.patched, aw.patch(demo, p.clean, p.corrupted, p.target, sites="mlp").patched)
-    assert found.metric.startswith("target of its own in each pair: logit of") and p.target[0].strip() in found.metric
+USUAL = {
+    "patch": lambda *prompts: aw.patch(*prompts, sites="mlp"),
+    "attribution_patch": lambda *prompts: aw.attribution_patch(*prompts, sites="mlp"),
+    "path_patch": lambda *prompts: aw.path_patch(*prompts, senders="L1.mlp"),
+    "circuit": lambda *prompts: aw.circuit(*prompts, "L1.mlp"),
+    "edge_patch": aw.edge_patch,
+    "integrated_gradients": aw.integrated_gradients,
+}
+
+
+@pytest.mark.parametrize("name", USUAL)
+def test_without_a_target_it_is_the_answer_rather_than_the_rival(demo, capitals, name):
+    call, p = USUAL[name], capitals
+    one = "edge_patch", "integrated_gradients"
+    clean, corrupted = (p.clean[0], p.corrupted[0]) if name in one else (p.clean, p.corrupted)
+    found = call(demo, clean, corrupted)
+    ends = [(demo.run(a).logits(), demo.run(b).logits()) for a, b in zip(p.clean, p.corrupted, strict=True)]
+    rivals = [(int(a.argmax()), int(b.argmax())) for a, b in ends]
+    gaps = [float((a[i] - a[j]) - (b[i] - b[j])) for (a, b), (i, j) in zip(ends, rivals, strict=True)]
+    expected = gaps[0] if name in one else gaps
+    assert (found.gap if name in one else found.gap.tolist()) == pytest.approx(expected, abs=1e-4)
+    both = call(demo, "The capital of France is", "A capital of France is")
+    said = "the other prompt is answered alike, ·Paris: no rival is taken"
+    assert said in repr(both) and (name == "edge_patch" or "logit of “·Paris”" in repr(both))
+    if name not in one:
+        mixed = call(demo, [p.clean[1], "The capital of France is"], [p.corrupted[1], "A capital of France is"])
+        assert "prompt of pair 1 is answered alike, ·Paris: no rival is taken in any pair" in repr(mixed)
+        assert "minus" not in mixed.metric
+
+
+@pytest.mark.parametrize("call", [aw.edge_patch, aw.integrated_gradients])
+def test_one_pair_is_one_pair(demo, capitals, call):
+    with pytest.raises(aw.PositionError, match=f"one pair of prompts, and these are {FEW}"):
+        call(demo, capitals.clean, capitals.corrupted)
+
+
+def test_a_frozen_norm_asks_the_same_question(demo):
+    prompts = "The capital of France is", "The capital of Germany is"
+    for way in ("noise", "denoise"):
+        frozen, live = (aw.patch(demo, *prompts, direction=way, final_norm=norm) for norm in ("frozen", "live"))
+        assert frozen.metric == live.metric == "logit of “·Paris” minus “·Berlin”"
 
 
 def test_a_list_of_rivals_of_one_target_is_a_set(demo, capitals):

@@ -194,3 +194,15 @@ def test_errors_name_the_remedy(pair):
     assert p["L1H2"] == float(p.heads[1, 2])
     assert list(p.to_dataframe().columns[:3]) == ["cell", "site", "layer"]
     assert "recover" in repr(p)
+
+
+def test_what_has_no_number_has_no_row(family_model):
+    model = family_model("gpt2")
+    ids = families.ids_of("gpt2")
+    alike = aw.patch(model, ids, ids, 17)
+    assert "no gap to explain" in alike.title() and alike.summary().rows == [] and "nan" not in repr(alike)
+    job = Job(lambda job: None)
+    job.cancel()
+    other = [*ids[:3], 5, *ids[4:]]
+    for cancelled in (aw.patch(model, ids, other, 17, job=job), aw.ablate(model, ids, 17, job=job)):
+        assert cancelled.title().startswith("Cancelled before the first") and "nan" not in repr(cancelled)

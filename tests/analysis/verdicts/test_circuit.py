@@ -247,6 +247,15 @@ def test_arguments_out_of_range(family_model, wrong):
     assert caught.value.hint
 
 
+def test_parts_are_called_as_they_were_named():
+    model = aw.load("demo")
+    given = ["embed", "L4.attn @3,4", ["L3H1", (3, 2)], "L2", "L1.attn + L1.mlp", aw.component("L0H1")]
+    c = aw.circuit(model, CLEAN, CORRUPTED, given, halves=0)
+    assert c.labels == ["embed", "L4.attn @3,4", "L3H1 + L3H2", "L2", "L1.attn + L1.mlp", "L0H1"]
+    again = aw.circuit(model, CLEAN, CORRUPTED, c.labels, halves=0)
+    assert again.labels == c.labels and again.parts == c.parts
+
+
 def test_torch_is_left_as_it_was(family_model):
     model, clean, corrupted = pair(family_model, "gpt2")
     before = torch.get_rng_state()

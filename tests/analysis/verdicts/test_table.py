@@ -15,7 +15,8 @@ import pytest
 from attrib_widgets.analysis.verdicts import table
 from attrib_widgets.analysis.verdicts.reach import over_intervals, over_tau
 from attrib_widgets.analysis.verdicts.rules import QUANTITIES, Bound, Measured, Thresholds, Verdict
-from attrib_widgets.analysis.verdicts.table import GAPS, REMARKS, TITLES, VERDICTS, remarks, verdict
+from attrib_widgets.analysis.verdicts.table import GAPS, REMARKS, TITLES, VERDICTS, remarks, titles, verdict
+from attrib_widgets.words.errors import AttribError
 
 TUPLES = 10_000
 USUAL = Thresholds()
@@ -78,7 +79,7 @@ def tuples(count, seed):
             low, high = {"most": most, "least": most - 0.1}, {"most": least + 0.1, "least": least}
             for name, found in (("n", high if both else low), ("s", low if both else high)):
                 values |= {f"most_{name}": found["most"], f"least_{name}": found["least"]}
-            values["largest"] = float(rng.choice([0.0, 0.02, 0.7, 0.9]))
+            values["largest"] = float(rng.choice([0.0, 0.02, 0.1, 0.2, 0.7, 0.9]))
             if rng.random() < 0.3:
                 values |= {"set_n": 0.06 + rng.normal() * 0.1}
         if rng.random() < 0.5:
@@ -107,11 +108,17 @@ def allowed(m, at):
     return {
         "same": v["differs"] <= 1e-5 and most < tau,
         "carries": has["changed_n"] and abs(d) < tau and abs(e) < tau and wide < tau,
-        "either": has["set_n"] and through and g("most_n") < low and g("least_s") >= ok and g("set_n") >= ok,
+        "either": has["set_n"]
+        and through
+        and n > -tau
+        and g("most_n") < low
+        and g("least_s") >= ok
+        and g("set_n") >= ok,
         "all": has["set_n"] and through and g("least_n") >= ok and g("most_s") < low and g("set_s") >= ok,
         "needed and enough": through and n >= ok and s >= ok,
         "needed through": through and n >= ok and s < ok,
-        "enough": through and n < ok and s >= ok,
+        "enough": through and -tau < n < ok and s >= ok,
+        "enough there": through and n <= -tau and s >= ok,
         "through": through and -tau < n < ok and s < ok,
         "holds back through": through and n <= -tau and s < ok,
         "turned against": up and n <= -tau,
@@ -133,13 +140,16 @@ def allowed(m, at):
         "more against through later": down and d - n >= tau,
         "made up": up and d - n >= tau,
         "later there": abs(d) >= tau and abs(s - e) >= tau,
+        "direct there": through and abs(e) >= tau,
+        "still missed": up and tau <= n < low * d,
         "mean matters": has["mean"] and most < tau and abs(g("mean")) >= tau,
         "mean is little": has["mean"] and most < tau and abs(g("mean")) < tau,
         "rises": has["risen"] and g("risen") >= tau,
         "not confirmed": has["joint"] and up and n < low * d and g("joint") < ok * d,
         "borderline for tau": has["other words"] and g("other words") >= 1 and v["intervals"] <= 0,
         "borderline over pairs": has["other words"] and g("other words") >= 1 and v["intervals"] > 0,
-        "not together": has["set_n"] and g("set_n") >= tau and g("set_n") > g("largest"),
+        "not together": has["set_n"] and g("set_n") >= tau > g("largest"),
+        "more together": has["set_n"] and g("set_n") > g("largest") >= tau,
         "no part alone": has["set_n"] and g("set_n") >= tau and g("largest") <= 0,
         "outweighed": has["set_n"] and g("set_n") >= tau and g("largest") > 0 and g("set_n") > g("largest"),
         "together": has["set_n"],
@@ -233,6 +243,39 @@ def test_the_rule_is_told_with_its_numbers():
     )
     assert all(q.words for q in QUANTITIES.values())
     assert isinstance(VERDICTS[0], Verdict) and isinstance(VERDICTS[0].when[0], Bound)
+
+
+@pytest.mark.parametrize("wrong", [{"tau": float("nan")}, {"tau": 0}, {"needed": 0.2}, {"spared": -1}, {"tau": "0.05"}])
+def test_thresholds_that_decide_nothing_are_refused(wrong):
+    with pytest.raises(AttribError, match="are no thresholds") as caught:
+        Thresholds(**wrong)
+    assert caught.value.hint
+
+
+def test_numbers_that_speak_against_the_word_are_told():
+    def told(**values):
+        m = Measured({"n": 0.0, "d_n": 0.0, "s": 0.0, "d_s": 0.0, "differs": 1.0, **values})
+        return verdict(m).key, verdict(m).said(m), [r.said(m) for r in remarks(m)]
+
+    key, said, _ = told(n=-1.49, s=0.9)
+    assert key == "enough there" and said.endswith("without it the gap grows by 149 % (0 % directly)")
+    key, _, more = told(s=0.6, d_s=0.5)
+    assert key == "through" and more == [
+        "put into the other prompt not through later parts alone: 50 % of the gap directly"
+    ]
+    key, _, more = told(n=0.25, d_n=0.9)
+    assert key == "spared" and "spared is meant beside what it writes: 25 % of the gap is missed all the same" in more
+
+
+def test_what_is_missed_alone_is_not_said_not_to_be():
+    def told(largest):
+        return titles(Measured({"set_n": 0.9, "set_s": 0.0, "largest": largest}, {"set": ("L1H0", "L2H1")}))
+
+    assert told(0.04)["not together"].startswith("2 of these are not missed alone, but together")
+    assert "not together" not in told(0.25)
+    assert told(0.25)["more together"] == (
+        "2 of these move at most 25 % of the gap each, but more together: without them 90 % goes"
+    )
 
 
 # -- what is within reach ------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from attrib_widgets.analysis.verdicts.table import VERDICTS
 from attrib_widgets.analysis.verdicts.verify import planned
 from attrib_widgets.model.running.worker import Job
 from attrib_widgets.model.tracing.edits import Edit
+from attrib_widgets.words.text import visible
 from fixtures import causal_circuits as cc
 from fixtures import families
 
@@ -201,6 +202,9 @@ def test_cancelled_half_way(pair):
     job.run()
     v = job.result
     assert not v.complete and all(not math.isnan(f.necessity) for f in v.findings)
+    job.cancel()
+    nothing = aw.verify(a, corrupted, job=job)
+    assert nothing.title() == "Nothing was tested" and nothing.plot().axes
 
 
 def test_errors(pair):
@@ -212,6 +216,9 @@ def test_errors(pair):
             aw.verify(wrong, corrupted)
     with pytest.raises(aw.AttribError, match="this is a Run"):
         aw.verify(clean, corrupted)
+    for top in (-1, 2.5):
+        with pytest.raises(aw.AttribError, match="is not a number of parts"):
+            aw.verify(aw.attribute(clean, token), corrupted, top=top)
     with pytest.raises(aw.AttribError, match="score"):
         aw.verify(aw.attribute(clean, aw.score("L1H0")), corrupted)
     with pytest.raises(aw.ComponentError, match="candidates"):
@@ -263,6 +270,10 @@ def test_the_question_is_the_answer_against_that_of_the_other_prompt(demo):
     alike = aw.verify(a, "A capital of France is", top=1)
     assert alike.notes[0] == "the other prompt is answered alike, ·Paris: no rival is taken"
     assert "minus" not in alike.rule
+    turned = aw.verify(aw.attribute(a.run, " Berlin"), other, top=1)  # what the other prompt says itself is no rival
+    second = demo.run(other).top(2)[1]
+    assert [demo.single_token(t) for t in turned.attributions[0].target.against] == [second.id]
+    assert turned.notes[0].startswith(f"against {visible(second.text)}, the likeliest but what is explained after the")
     for target in (aw.log_prob(" Paris"), aw.logit(" Paris").centered(), aw.logit_diff(" Paris", " Rome")):
         same = aw.verify(aw.attribute(a.run, target), other, top=1)
         assert same.attributions[0].target == target, "no rival where none is missing"
