@@ -118,7 +118,7 @@ class Finding:
     def decided(self) -> str:
         """The rule behind its word, with its numbers."""
         row = self.verdict
-        book = f" Of the book's table (15.10.3) it is the row “{row.book}”." if row.book else ""
+        book = f" In the chapter “Attribution” (table 15.10.3) it is the row “{row.book}”." if row.book else ""
         return row.decided(self.measured, self.thresholds) + book
 
     def learn(self, names: dict[str, tuple[str, ...]] | None = None, **values: float) -> None:

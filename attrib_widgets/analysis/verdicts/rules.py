@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ...words.errors import AttribError
-from ...words.text import number
+from ...words.text import number, power
 
 Values = Mapping[str, Any]
 
@@ -181,8 +181,8 @@ class Bound:
     def told(self, values: Values, at: Thresholds) -> str:
         """In words, with the numbers."""
         what = QUANTITIES[self.quantity]
-        told = f"{what.words} ({number(float(what.of(values)))}) is {_SIGNS[self.sign][0]} "
-        told += number(float(self.limit(values, at)))
+        told = f"{what.words} ({_exactly(float(what.of(values)))}) is {_SIGNS[self.sign][0]} "
+        told += _exactly(float(self.limit(values, at)))
         if self.unit and isinstance(self.factor, str):
             told += f" ({getattr(at, self.factor):g} times the {QUANTITIES[self.unit].words})"
         return told
@@ -232,6 +232,11 @@ class Verdict:
         """The rule in words, with the numbers of the part."""
         because = "; ".join(b.told(m.values, at) for b in self.when)
         return f"“{self.word}”: {because}." if because else ""
+
+
+def _exactly(value: float) -> str:
+    """A number, as a power of ten where it would read as 0."""
+    return power(value) if 0 < abs(value) < 0.005 else number(value)
 
 
 def percent(value: float) -> str:

@@ -234,7 +234,7 @@ VERDICTS: tuple[Verdict, ...] = (
     Verdict(
         "below",
         LITTLE,
-        "none of the four experiments moves more than {most} of the gap: alone it hardly tells the two prompts apart",
+        "the largest of the four effects is {most} of the gap: alone it hardly tells the two prompts apart",
         (Bound("most", "<", "tau"), Bound("differs", ">", SAME)),
         _LOW_LOW,
     ),
