@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from typing import Any, get_args
 
@@ -52,7 +53,8 @@ def printed_alike(a: str, b: str) -> bool:
     """Up to one unit of the last digit; of what is nothing but rounding, only that it is small."""
     x, y = (float(text.replace("\u2212", "-")) for text in (a, b))
     if "e" in a or "e" in b:
-        return max(abs(x), abs(y)) < 1e-3
+        larger = max(abs(x), abs(y))
+        return larger < 1e-3 or abs(x - y) < 1.01 * 10 ** math.floor(math.log10(larger))
     digits = len(a.partition(".")[2])
     return digits == len(b.partition(".")[2]) and abs(x - y) < 1.01 * 10**-digits
 
