@@ -141,6 +141,21 @@ describe("a new question", () => {
     expect(store.version.value).toBe(1);
   });
 
+  it("closes the field that asked, and keeps one that was opened, or typed into, meanwhile", async () => {
+    const { store, answer } = setup();
+    const asked = async (sent: "prompt" | "", editing: "prompt" | "target") => {
+      store.screen.editing.value = editing;
+      store.screen.sent.value = sent;
+      store.explain({ prompt: "Another" });
+      answer("result");
+      await settle();
+      return store.screen.editing.value;
+    };
+    expect(await asked("prompt", "prompt")).toBe("");
+    expect(await asked("prompt", "target")).toBe("target");
+    expect(await asked("", "prompt")).toBe("prompt");
+  });
+
   it("cancels the one before and ignores its late words", async () => {
     const { model, store, sent } = setup();
     store.explain({ target: " A" });

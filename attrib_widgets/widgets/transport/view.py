@@ -1,9 +1,11 @@
 """The one widget class. Everything else in this package decides what it shows and what it answers.
 
 State travels in five traits; ``state`` is one binary container (see :mod:`.wire`). Requests travel as messages
-``{v, id, op, args}`` and are answered by id with ``ack``, then ``progress``, and one of ``result``, ``error`` or
+``{v, id, op, args, got}`` and are answered by id with ``ack``, then ``progress``, and one of ``result``, ``error`` or
 ``cancelled``. The message handler never computes: it acknowledges, hands the work to the model's worker and
-returns, so that a cancel gets through while work runs, whichever thread the kernel calls it on.
+returns, so that a cancel gets through while work runs, whichever thread the kernel calls it on. What the worker
+sends is numbered ``n`` and sent again by a handler until the page has ``got`` it (see :mod:`.outbox`); while a
+request is open the page says ``poll`` now and then, so that there is a handler.
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -23,6 +26,7 @@ from ...result import Table, render_html, render_text
 from ...words.errors import AttribError
 from ..shapes import contract
 from . import assets, page, wire
+from .outbox import Outbox
 
 if TYPE_CHECKING:
     from ...model.running.worker import Job, Worker
@@ -45,6 +49,7 @@ class Request:
     id: str | int
     op: str
     args: Mapping[str, Any]
+    got: Any = None
 
     @classmethod
     def read(cls, content: Any) -> Request:
@@ -68,7 +73,7 @@ class Request:
             args = {}
         if not isinstance(args, Mapping):
             raise RequestError(f"The arguments of {op!r} are not an object.", RELOAD)
-        return cls(id, op, args)
+        return cls(id, op, args, content.get("got"))
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,8 @@ class View(anywidget.AnyWidget):
         self._table = table
         self._worker = worker
         self._jobs: dict[str | int, tuple[str, Job]] = {}
+        self.outbox = Outbox()
+        """What a worker thread sent and the page has not confirmed."""
         self.from_browser = False
         super().__init__(
             kind=kind,
@@ -245,12 +252,22 @@ class View(anywidget.AnyWidget):
         try:
             request = Request.read(content)
         except RequestError as error:
-            self._answer(content.get("id") if isinstance(content, Mapping) else None, "error", **_explained(error))
+            with _handling():
+                self._answer(content.get("id") if isinstance(content, Mapping) else None, "error", **_explained(error))
             return
-        if request.op == "cancel":
-            self._cancel(request.id)
+        with _handling():
+            self.outbox.got(request.got)
+            if request.op == "cancel":
+                self._cancel(request.id)
+            else:
+                self._answer(request.id, "ack")
+                self._take(request)
+            self._send_again()
+
+    def _take(self, request: Request) -> None:
+        """Answer, or hand to the worker, what was acknowledged."""
+        if request.op == "poll":
             return
-        self._answer(request.id, "ack")
         if request.op == "hello":
             self._answer(request.id, "result", data={})
             return
@@ -309,12 +326,30 @@ class View(anywidget.AnyWidget):
         if self.comm is None:
             return
         message = wire.plain({"v": PROTOCOL, "id": id, "kind": kind, **more})
-        self.send(message, buffers=None if container is None else [container])
+        buffers = None if container is None else [container]
+        self.send(message if _arrives() else self.outbox.keep(message, buffers), buffers=buffers)
+
+    def send_state(self, key: Any = None) -> None:
+        """Send traits to the page; those that a worker thread changed are sent again until the page has them."""
+        super().send_state(key)
+        if key is None or _arrives() or self.comm is None:
+            return
+        number = self.outbox.changed([key] if isinstance(key, str) else key)
+        self.send({"v": PROTOCOL, "id": None, "kind": "traits", "n": number})
+
+    def _send_again(self) -> None:
+        """Send what the page has not confirmed, oldest first."""
+        for number, sent in self.outbox.rest():
+            if sent.message is None:
+                super().send_state(set(sent.traits))
+                self.send({"v": PROTOCOL, "id": None, "kind": "traits", "n": number})
+            else:
+                self.send(sent.message, buffers=sent.buffers)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take over what the browser wrote: a selection. What does not fit this state is answered with it."""
         ours = ("kind", "state", "options", "tested", "_esm", "_css")
-        with self.writing:
+        with self.writing, _handling():
             self.from_browser = True
             try:
                 super().set_state({name: value for name, value in sync_data.items() if name not in ours})
@@ -332,6 +367,24 @@ class View(anywidget.AnyWidget):
         for _, job in self.jobs():
             job.cancel()
         super().close()
+
+
+_thread = threading.local()
+
+
+@contextmanager
+def _handling() -> Iterator[None]:
+    """A message from the page is being handled on this thread: what is sent meanwhile arrives."""
+    before, _thread.handling = _arrives(), True
+    try:
+        yield
+    finally:
+        _thread.handling = before
+
+
+def _arrives() -> bool:
+    """Whether what this thread sends arrives in every host: while a cell runs, or a message is handled."""
+    return threading.current_thread() is threading.main_thread() or getattr(_thread, "handling", False)
 
 
 def _parts(parts: Iterable[str]) -> list[contract.Part]:

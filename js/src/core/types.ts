@@ -596,7 +596,7 @@ export interface Traits {
   tested?: Verdicts | Nothing;
 }
 
-/** What a view may be asked, beside `cancel`. */
+/** What a view may be asked, beside `cancel` and `poll`. */
 export type Op =
   | "hello"
   | "explain"
@@ -702,14 +702,16 @@ export interface Containers {
   effects: EstimatesHeader;
 }
 
-/** The answers to a request, in this order: one ack, any progress, one of the others. */
-export type Said = "ack" | "progress" | "result" | "error" | "cancelled";
+/** The answers to a request, in this order: one ack, any progress, one of the others; of no request: traits changed. */
+export type Said = "ack" | "progress" | "result" | "error" | "cancelled" | "traits";
 
 /** One answer. */
 export interface Message {
   v: number;
   id: string | number | null;
   kind: Said;
+  /** of what came from a worker thread, and may have to be sent again */
+  n?: number;
   /** of a result */
   data?: Record<string, unknown>;
   /** of an error */

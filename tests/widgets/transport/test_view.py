@@ -78,7 +78,7 @@ def test_acknowledged_before_any_work(view, browser):
     kinds = talk.kinds("a")
     assert kinds[0] == "ack" and kinds[-1] == "result" and set(kinds[1:-1]) == {"progress"}
     step = talk.answers("a")[1]
-    assert step == {"v": 1, "id": "a", "kind": "progress", "done": 0, "total": 500, "note": "waiting"}
+    assert step == {"v": 1, "id": "a", "n": 1, "kind": "progress", "done": 0, "total": 500, "note": "waiting"}
 
 
 def test_handler_returns_while_a_slow_job_runs(view, browser):
@@ -118,6 +118,7 @@ def test_a_refusal_carries_hint_and_field(view, browser):
     assert talk.last(7) == {
         "v": 1,
         "id": 7,
+        "n": 1,
         "kind": "error",
         "message": "' Foo' is two tokens.",
         "hint": "Try ' F'.",

@@ -81,7 +81,7 @@ class Traits(TypedDict):
 
 # requests --------------------------------------------------------------------------------------------------------
 
-#: What a view may be asked, beside `cancel`.
+#: What a view may be asked, beside `cancel` and `poll`.
 Op = Literal[
     "hello",
     "explain",
@@ -198,8 +198,8 @@ class Containers(TypedDict):
     effects: EstimatesHeader
 
 
-#: The answers to a request, in this order: one ack, any progress, one of the others.
-Said = Literal["ack", "progress", "result", "error", "cancelled"]
+#: The answers to a request, in this order: one ack, any progress, one of the others; of no request: traits changed.
+Said = Literal["ack", "progress", "result", "error", "cancelled", "traits"]
 
 
 class Message(TypedDict):
@@ -208,6 +208,8 @@ class Message(TypedDict):
     v: int
     id: str | int | None
     kind: Said
+    #: of what came from a worker thread, and may have to be sent again
+    n: NotRequired[int]
     #: of a result
     data: NotRequired[dict[str, Any]]
     #: of an error

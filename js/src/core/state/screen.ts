@@ -22,6 +22,8 @@ export class Screen {
   /** the key that "Why there" explains; -1: the one the head reads most */
   readonly key = signal(-1);
   readonly editing = signal<Field | "">("");
+  /** the field whose text was asked as it stands: its answer closes it, and no other field */
+  readonly sent = signal<Field | "">("");
   readonly problem = signal<Problem | null>(null);
   readonly busy = signal<Progress | null>(null);
   /** for the polite live region */

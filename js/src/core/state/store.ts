@@ -109,7 +109,8 @@ export class Store extends Synced {
     return asked.result.then(
       () =>
         over(() => {
-          this.screen.editing.value = "";
+          if (this.screen.editing.peek() === this.screen.sent.peek()) this.screen.editing.value = "";
+          this.screen.sent.value = "";
           const entry = restore === null ? undefined : this.history.past.peek()[restore];
           if (entry && restore !== null) this.#restore(restore, entry);
           return true;

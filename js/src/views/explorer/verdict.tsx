@@ -1,5 +1,6 @@
 /** From observation to experiment: the button that tests, the question for a second prompt, and the verdict with its numbers. */
 import { useEffect, useRef } from "preact/hooks";
+import { LIVE } from "../../core/host/protocol";
 import { NEEDS_KERNEL } from "../../core/state/answers";
 import { TOP } from "../../core/state/lab";
 import type { Finding, Row, Verdicts } from "../../core/types";
@@ -163,7 +164,7 @@ function Under({ of }: { of: string }) {
     return (
       <p class="aw-testing" data-part="testing" role="status">
         {now.total > 0 ? <progress class="aw-progress" value={now.done} max={now.total} aria-label="progress of the test" /> : <span class="aw-spin" aria-hidden="true" />}
-        <span>{store.live.value === "waiting" ? "Waiting for the kernel." : `Testing: ${now.note || "reading the comparison"}`}</span>
+        <span>{LIVE[store.live.value] || `Testing: ${now.note || "reading the comparison"}`}</span>
         <button class="aw-btn" data-part="cancel-test" onClick={() => store.lab.cancel()}>
           Cancel
         </button>
