@@ -88,9 +88,11 @@ _HOMES = {
     "ModelError": "words.errors",
     "NumberError": "words.errors",
 }
+#: Modules that are used by name: ``aw.show.bars(...)``.
+_MODULES = {"show": "analysis.show"}
 _ROOMS = ("analysis", "demo", "model", "plots", "saes", "widgets")
 
-__all__ = ["__version__", "demo", *sorted(_HOMES)]
+__all__ = ["__version__", "demo", *sorted(_HOMES), *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
@@ -98,6 +100,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
         globals()[name] = value
         return value
+    if name in _MODULES:
+        return import_module(f".{_MODULES[name]}", __name__)
     if name in _ROOMS:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -135,6 +139,7 @@ _slots.view, _slots.figure, _slots.dictionaries = _view, _figure, _dictionaries
 
 if TYPE_CHECKING:
     from . import demo as demo
+    from .analysis import show as show
     from .analysis.attribution.attribute import attribute as attribute
     from .analysis.attribution.attribution import Attribution as Attribution
     from .analysis.attribution.phrases import PhraseAttribution as PhraseAttribution

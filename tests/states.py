@@ -34,9 +34,13 @@ def results(model: Any) -> dict[contract.Kind, Any]:
         "bars": features,
         "card": features.card(features.numbers[0]),
         "effects": aw.token_effects(model, run, TARGET),
+        "grid": aw.show.grid(
+            a.heads, [f"L{i}" for i in range(5)], [f"H{i}" for i in range(8)], title="Heads", unit="logits"
+        ),
         "lens": aw.logit_lens(run),
         "patching": aw.patch(model, run, CORRUPTED, TARGET, sites="mlp"),
         "phrase": aw.attribute(run, aw.phrase(TARGET)),
+        "tokens": aw.show.tokens(run.tokens, aw.attention(run, "L3H1").patterns[0, -1], title="Read by L3H1"),
         "trace": a.trace(),
         "verdicts": aw.verify(a, CORRUPTED, components=["L3.mlp"]),
     }

@@ -10,13 +10,14 @@ from ..analysis.heads.attention import Attention
 from ..analysis.lens.logit_lens import LogitLens
 from ..analysis.opening.results import Contributions
 from ..analysis.opening.trace import Trace
+from ..analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens
 from ..analysis.verdicts.findings import Verification
 from ..result import view_of
 from ..saes.cards import Card
 from .explorer import Explorer
 from .phrase import PhraseView
 from .question import Explanation, Question
-from .shapes import experiments, results
+from .shapes import experiments, own, results
 from .transport.view import View
 
 
@@ -69,3 +70,23 @@ def _verdicts(result: Verification) -> View:
 @view_of.register
 def _effects(result: TokenEffects) -> View:
     return View("effects", experiments.token_effects(result), result.summary())
+
+
+@view_of.register
+def _own_bars(result: ShownBars) -> View:
+    return View("bars", own.bars(result), result.summary())
+
+
+@view_of.register
+def _own_tokens(result: ShownTokens) -> View:
+    return View("tokens", own.tokens(result), result.summary())
+
+
+@view_of.register
+def _own_attention(result: ShownAttention) -> View:
+    return View("attention", own.attention(result), result.summary())
+
+
+@view_of.register
+def _own_grid(result: ShownGrid) -> View:
+    return View("grid", own.grid(result), result.summary())

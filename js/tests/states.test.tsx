@@ -40,9 +40,11 @@ const DRAWN: Record<Exclude<Kind, "attribution">, [string, RegExp]> = {
   bars: ['[data-part="sum"]', /L1H2|L2\.mlp/],
   card: ['[data-part="feature"]', /Computed label of/],
   effects: ['[role="listbox"]', /·France/],
+  grid: ['[role="grid"]', /L1.*H3/],
   lens: ['[role="grid"]', /·Paris/],
   patching: ['[role="grid"]', /recovery/],
   phrase: ['[data-part="spine"]', /·Paris/],
+  tokens: ['[role="listbox"]', /·France/],
   trace: ['[role="tree"]', /L1\.mlp/],
   verdicts: ['[role="listbox"]', /L3\.mlp/],
 };

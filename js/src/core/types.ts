@@ -328,9 +328,29 @@ export interface BarsHeader {
   unit: string;
   rows: Bar[];
   total: number;
+  /** "" for an array of one's own without a total: there is then no gap */
   parent: string;
   parent_value: number;
-  gap: number;
+  gap: number | null;
+  /** an array of one's own: nothing was observed */
+  own?: boolean;
+}
+
+/** Tokens with a number each, in the array `values`. */
+export interface TokensHeader {
+  kind: "tokens";
+  title: string;
+  unit: string;
+  tokens: string[];
+}
+
+/** A map of numbers, in the array `values`, with named rows and columns. */
+export interface GridHeader {
+  kind: "grid";
+  title: string;
+  unit: string;
+  rows: string[];
+  columns: string[];
 }
 
 /** Heads with their `patterns`, and the weight that a `sink` takes. */
@@ -341,7 +361,8 @@ export interface AttentionHeader {
   tokens: string[];
   special: number[];
   heads: string[];
-  weighting: "probability" | "value" | "contribution";
+  /** "own" of numbers that are no probabilities and came from outside */
+  weighting: "probability" | "value" | "contribution" | "own";
   unit: string;
 }
 
@@ -546,9 +567,11 @@ export type Kind =
   | "bars"
   | "card"
   | "effects"
+  | "grid"
   | "lens"
   | "patching"
   | "phrase"
+  | "tokens"
   | "trace"
   | "verdicts";
 
@@ -560,9 +583,11 @@ export interface Views {
   bars: BarsHeader;
   card: CardHeader;
   effects: EffectsHeader;
+  grid: GridHeader;
   lens: LensHeader;
   patching: PatchingHeader;
   phrase: PhraseHeader;
+  tokens: TokensHeader;
   trace: TraceHeader;
   verdicts: VerdictsHeader;
 }

@@ -13,7 +13,8 @@ import { Status } from "./explorer/status";
 import { Context } from "./parts/context";
 import { AttentionView } from "./results/attention";
 import { BarsView } from "./results/bars";
-import { EffectsView } from "./results/effects";
+import { EffectsView, TokensView } from "./results/effects";
+import { GridView } from "./results/grid";
 import { PatchingView } from "./results/patching";
 import { PhraseView } from "./results/phrase";
 import { ScatterView } from "./results/scatter";
@@ -60,9 +61,11 @@ const ALONE: { [K in Alone]: (data: Container<Views[K]>) => JSX.Element } = {
   bars: (data) => <BarsView data={data} />,
   card: ({ header }) => <CardView header={header} />,
   effects: ({ header }) => <EffectsView header={header} />,
+  grid: (data) => <GridView data={data} />,
   lens: (data) => <LensView data={data} />,
   patching: (data) => <PatchingView data={data} />,
   phrase: (data) => <PhraseView data={data} />,
+  tokens: (data) => <TokensView data={data} />,
   trace: ({ header }) => <TraceView header={header} />,
   verdicts: ({ header }) => <ScatterView header={retold(header)} />,
 };

@@ -72,7 +72,17 @@ from .requests import (
     Traits,
     Views,
 )
-from .results import AttentionHeader, Bar, BarsHeader, Followed, LensHeader, PhraseHeader, PhraseToken
+from .results import (
+    AttentionHeader,
+    Bar,
+    BarsHeader,
+    Followed,
+    GridHeader,
+    LensHeader,
+    PhraseHeader,
+    PhraseToken,
+    TokensHeader,
+)
 
 __all__ = [
     "Ablated",
@@ -102,6 +112,7 @@ __all__ = [
     "Field",
     "Finding",
     "Followed",
+    "GridHeader",
     "HeadHeader",
     "Kind",
     "Leading",
@@ -129,6 +140,7 @@ __all__ = [
     "Testable",
     "Tested",
     "Together",
+    "TokensHeader",
     "Trace",
     "TraceHeader",
     "Traits",

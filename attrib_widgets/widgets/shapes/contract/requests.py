@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from .experiments import Ablated, EffectsHeader, EstimatesHeader, PatchingHeader, Tested, Verdicts, VerdictsHeader
 from .explorer import ExplorerHeader
 from .opened import CardHeader, FeatureCard, Features, HeadHeader, Neurons, Trace, TraceHeader, WhyHeader, Writes
-from .results import AttentionHeader, BarsHeader, LensHeader, PhraseHeader
+from .results import AttentionHeader, BarsHeader, GridHeader, LensHeader, PhraseHeader, TokensHeader
 
 if TYPE_CHECKING:
     from typing import NotRequired
@@ -22,9 +22,11 @@ Kind = Literal[
     "bars",
     "card",
     "effects",
+    "grid",
     "lens",
     "patching",
     "phrase",
+    "tokens",
     "trace",
     "verdicts",
 ]
@@ -39,9 +41,11 @@ class Views(TypedDict):
     bars: BarsHeader
     card: CardHeader
     effects: EffectsHeader
+    grid: GridHeader
     lens: LensHeader
     patching: PatchingHeader
     phrase: PhraseHeader
+    tokens: TokensHeader
     trace: TraceHeader
     verdicts: VerdictsHeader
 
