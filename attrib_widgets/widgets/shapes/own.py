@@ -53,7 +53,7 @@ def attention(shown: ShownAttention) -> bytes:
     header: contract.AttentionHeader = {
         "kind": "attention",
         "title": shown.title,
-        "note": "Each row is a token that reads, each column a token that is read.",
+        "note": "",
         "tokens": shown.tokens,
         "special": [],
         "heads": shown.heads,

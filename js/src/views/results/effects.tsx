@@ -54,7 +54,7 @@ export function TokensView({ data: { header, arrays } }: { data: Container<Token
       <Shaded label={title} tokens={tokens} values={values} about={about} special={[]} />
       <p class="aw-readout" aria-live="polite">
         {values[at] === undefined ? (
-          <span class="aw-quiet">Blue is above zero, orange below. Click a token for its number.</span>
+          <span class="aw-quiet">Blue is above zero, orange below{unit && `, in ${unit}`}. Click a token for its number.</span>
         ) : (
           <>
             <Token text={tokens[at] ?? ""} />, position {at}

@@ -72,7 +72,7 @@ export function GridView({ data: { header, arrays } }: { data: Container<GridHea
       </div>
       {pager}
       <p class="aw-readout" aria-live="polite">
-        {at ? tell(at.row, at.column) : <span class="aw-quiet">Blue is above zero, orange below. Point at a cell, or use the arrow keys.</span>}
+        {at ? tell(at.row, at.column) : <span class="aw-quiet">Blue is above zero, orange below{unit && `, in ${unit}`}. Point at a cell, or use the arrow keys.</span>}
       </p>
     </div>
   );
