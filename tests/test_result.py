@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
 from html.parser import HTMLParser
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attrib_widgets.result import MAX_STATIC_BYTES, Result, Slots, Table, render_html, render_text, slots, view_of
+from attrib_widgets.result.table import spans
+from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import AttribError
 from attrib_widgets.words.text import signed
 
@@ -108,15 +111,41 @@ def test_repr_is_the_table_and_starts_nothing():
     assert made._view is None
 
 
-def test_a_result_without_a_view_is_its_table():
+def test_a_result_without_a_view_of_its_own_shows_its_table():
     made = Made()
-    bundle = made._repr_mimebundle_()
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    data, _ = made._repr_mimebundle_()
     assert data["text/plain"] == render_text(table()), "nothing failed, so there is nothing to explain"
     assert data["text/html"] == render_html(table())
-    assert "application/vnd.jupyter.widget-view+json" not in data
-    with pytest.raises(AttribError, match="Made"):
-        view_of(made)
+    header, _ = wire.unpack(made.view().state)
+    assert (header["title"], header["notes"], header["footer"]) == (table().title, ["a note"], ["sum +1.00"])
+    assert (header["rows"], header["bars"]) == (table().rows, table().bars)
+
+
+def test_what_is_no_result_has_no_view():
+    with pytest.raises(AttribError, match="int has no widget view"):
+        view_of(1)
+
+
+def test_without_styles_sign_order_and_indentation_are_there():
+    """As GitHub and an untrusted notebook show it: no style, no class."""
+    made = Table("t", ["part", "value"], [["L1.mlp", "+2"], ["  L0.mlp", "\u22121"]], [2.0, -1.0], "one\ntwo", "a   b")
+    html = render_html(made)
+    assert "<td>\u00a0\u00a0L0.mlp</td>" in html and html.index("L1.mlp") < html.index("L0.mlp")
+    assert ">\u22121</td>" in html and "<p>one</p><p>two</p>" in html and "a\u00a0\u00a0 b" in html
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6), st.just(float("nan"))), max_size=8))
+def test_bars_start_or_end_at_one_zero_line(bars):
+    drawn = spans(bars)
+    assert [s is None for s in drawn] == [b is None or b != b or b == 0 for b in bars]
+    zeros = {
+        round(left + width if b < 0 else left, 9) for b, s in zip(bars, drawn, strict=True) if s for left, width in [s]
+    }
+    assert len(zeros) <= 1
+    for b, s in zip(bars, drawn, strict=True):
+        if s:
+            scale = max(abs(x) for x in bars if x is not None and x == x)
+            assert 0 <= s[0] <= s[0] + s[1] <= 1 + 1e-9 and s[1] >= abs(b) / (2 * scale) - 1e-9
 
 
 class Fake:
@@ -148,7 +177,8 @@ def test_the_view_is_made_once_and_its_metadata_passes_through():
 
 def test_with_empty_slots_a_result_is_its_table(monkeypatch):
     empty = Slots()
-    monkeypatch.setattr(slots, "view", empty.view)
+    bare = singledispatch(view_of.dispatch(object))  # as before any view was registered
+    monkeypatch.setattr(slots, "view", lambda: bare)
     monkeypatch.setattr(slots, "figure", empty.figure)
     made = Made()
     assert set(made._repr_mimebundle_()) == {"text/plain", "text/html"}

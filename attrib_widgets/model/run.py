@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..result import Table, render_text
+from ..result import Result, Table
 from ..words.components import whole
 from ..words.errors import AttribError, ModelError, NumberError, PositionError
-from ..words.text import visible
+from ..words.text import number, visible
 from .anatomy.rounding import require_float32
 from .identity.belonging import refuse_moved, refuse_reread
 from .identity.stamp import named
@@ -25,6 +25,8 @@ from .tracing.edits import Edit, flattened
 from .tracing.record import Recording, record, record_many
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .model import Model
 
 
@@ -38,12 +40,20 @@ class Prediction:
     logit: float
 
 
-class Predictions(list[Prediction]):
+class Predictions(Result, list[Prediction]):
     """The likeliest next tokens, the likeliest first."""
 
-    def __repr__(self) -> str:
-        rows = [[visible(p.text), str(p.id), f"{p.logit:.3f}", f"{100 * p.probability:.1f} %"] for p in self]
-        return render_text(Table("What comes next", ["token", "id", "logit", "probability"], rows))
+    def summary(self) -> Table:
+        rows = [[visible(p.text), str(p.id), number(p.logit, 3), f"{100 * p.probability:.1f} %"] for p in self]
+        bars: list[float | None] = [p.probability for p in self]
+        return Table("What comes next", ["token", "id", "logit", "probability"], rows, bars)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Columns ``token``, ``id``, ``logit`` and ``probability``."""
+        import pandas as pd
+
+        rows = [(p.text, p.id, p.logit, p.probability) for p in self]
+        return pd.DataFrame(rows, columns=["token", "id", "logit", "probability"])
 
 
 class Run:

@@ -12,13 +12,20 @@ from ..analysis.opening.results import Contributions
 from ..analysis.opening.trace import Trace
 from ..analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens
 from ..analysis.verdicts.findings import Verification
-from ..result import view_of
+from ..result import Result, view_of
 from ..saes.cards import Card
 from .explorer import Explorer
 from .phrase import PhraseView
 from .question import Explanation, Question
 from .shapes import experiments, own, results
 from .transport.view import View
+
+
+@view_of.register
+def _result(result: Result) -> View:
+    """What has no view of its own: its table, to be sorted."""
+    table = result.summary()
+    return View("table", results.table(table), table)
 
 
 @view_of.register

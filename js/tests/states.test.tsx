@@ -44,6 +44,7 @@ const DRAWN: Record<Exclude<Kind, "attribution">, [string, RegExp]> = {
   lens: ['[role="grid"]', /·Paris/],
   patching: ['[role="grid"]', /recovery/],
   phrase: ['[data-part="spine"]', /·Paris/],
+  table: ["table", /L1\.mlp/],
   tokens: ['[role="listbox"]', /·France/],
   trace: ['[role="tree"]', /L1\.mlp/],
   verdicts: ['[role="listbox"]', /L3\.mlp/],

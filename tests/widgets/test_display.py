@@ -228,7 +228,7 @@ def test_hostile_tokens_stay_text(demo, tmp_path):
     hostile = explore(demo, f"The {HOSTILE} of <!-- France & \u202e\u2028 \x00 is", corrupted=f"a {HOSTILE}")
     data, _ = hostile._repr_mimebundle_()
     assert {tag for tag, _ in Tags(data["text/html"]).tags} <= {
-        "div", "style", "p", "table", "caption", "thead", "tbody", "tr", "td", "th", "i",
+        "div", "style", "p", "b", "table", "thead", "tbody", "tr", "td", "th", "i",
     }  # fmt: skip
     text = hostile.to_html(tmp_path / "hostile.html").read_text(encoding="utf-8")
     tags = Tags(text)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ...analysis.lens.logit_lens import LogitLens
     from ...analysis.opening.results import Contributions, Writes
     from ...analysis.opening.trace import Trace
+    from ...result import Table
     from ...saes.cards import Card, Firing
 
 NEURONS = 12
@@ -171,6 +172,21 @@ def phrase(p: PhraseAttribution) -> bytes:
         "gap": p.gap,
     }
     return wire.pack(header, {name: wire.store(t) for name, t in tables.items()})
+
+
+def table(t: Table) -> bytes:
+    """Kind ``table``: a result as its table prints it."""
+    bars = [None if b is None or b != b else float(b) for b in t.bars]
+    header: contract.TableHeader = {
+        "kind": "table",
+        "title": t.title,
+        "notes": t.note.splitlines(),
+        "columns": t.columns,
+        "rows": t.rows,
+        "bars": [*bars, *[None] * (len(t.rows) - len(bars))] if bars else [],
+        "footer": t.footer.splitlines(),
+    }
+    return wire.pack(header, {})
 
 
 def neurons(c: Contributions) -> contract.Neurons:

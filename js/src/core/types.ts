@@ -353,6 +353,18 @@ export interface GridHeader {
   columns: string[];
 }
 
+/** Any result as its table: the cells as they are printed, and a bar for each row that has one. */
+export interface TableHeader {
+  kind: "table";
+  title: string;
+  notes: string[];
+  columns: string[];
+  rows: string[][];
+  /** [] where no row has one */
+  bars: (number | null)[];
+  footer: string[];
+}
+
 /** Heads with their `patterns`, and the weight that a `sink` takes. */
 export interface AttentionHeader {
   kind: "attention";
@@ -571,6 +583,7 @@ export type Kind =
   | "lens"
   | "patching"
   | "phrase"
+  | "table"
   | "tokens"
   | "trace"
   | "verdicts";
@@ -587,6 +600,7 @@ export interface Views {
   lens: LensHeader;
   patching: PatchingHeader;
   phrase: PhraseHeader;
+  table: TableHeader;
   tokens: TokensHeader;
   trace: TraceHeader;
   verdicts: VerdictsHeader;

@@ -18,6 +18,7 @@ import { GridView } from "./results/grid";
 import { PatchingView } from "./results/patching";
 import { PhraseView } from "./results/phrase";
 import { ScatterView } from "./results/scatter";
+import { TableView } from "./results/table";
 import { CardView } from "./tabs/features";
 import { LensView } from "./tabs/lens";
 import { TraceView } from "./tabs/trace";
@@ -65,6 +66,7 @@ const ALONE: { [K in Alone]: (data: Container<Views[K]>) => JSX.Element } = {
   lens: (data) => <LensView data={data} />,
   patching: (data) => <PatchingView data={data} />,
   phrase: (data) => <PhraseView data={data} />,
+  table: ({ header }) => <TableView header={header} />,
   tokens: (data) => <TokensView data={data} />,
   trace: ({ header }) => <TraceView header={header} />,
   verdicts: ({ header }) => <ScatterView header={retold(header)} />,

@@ -81,6 +81,7 @@ from .results import (
     LensHeader,
     PhraseHeader,
     PhraseToken,
+    TableHeader,
     TokensHeader,
 )
 
@@ -136,6 +137,7 @@ __all__ = [
     "Rounding",
     "Row",
     "Said",
+    "TableHeader",
     "Target",
     "Testable",
     "Tested",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from .experiments import Ablated, EffectsHeader, EstimatesHeader, PatchingHeader, Tested, Verdicts, VerdictsHeader
 from .explorer import ExplorerHeader
 from .opened import CardHeader, FeatureCard, Features, HeadHeader, Neurons, Trace, TraceHeader, WhyHeader, Writes
-from .results import AttentionHeader, BarsHeader, GridHeader, LensHeader, PhraseHeader, TokensHeader
+from .results import AttentionHeader, BarsHeader, GridHeader, LensHeader, PhraseHeader, TableHeader, TokensHeader
 
 if TYPE_CHECKING:
     from typing import NotRequired
@@ -26,6 +26,7 @@ Kind = Literal[
     "lens",
     "patching",
     "phrase",
+    "table",
     "tokens",
     "trace",
     "verdicts",
@@ -45,6 +46,7 @@ class Views(TypedDict):
     lens: LensHeader
     patching: PatchingHeader
     phrase: PhraseHeader
+    table: TableHeader
     tokens: TokensHeader
     trace: TraceHeader
     verdicts: VerdictsHeader

@@ -53,6 +53,19 @@ class GridHeader(TypedDict):
     columns: list[str]
 
 
+class TableHeader(TypedDict):
+    """Any result as its table: the cells as they are printed, and a bar for each row that has one."""
+
+    kind: Literal["table"]
+    title: str
+    notes: list[str]
+    columns: list[str]
+    rows: list[list[str]]
+    #: [] where no row has one
+    bars: list[float | None]
+    footer: list[str]
+
+
 class AttentionHeader(TypedDict):
     """Heads with their `patterns`, and the weight that a `sink` takes."""
 

@@ -6,96 +6,18 @@ fills: the ``widgets`` package registers a view for each result type in :func:`v
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
-from .words.errors import AttribError
-from .words.text import number, others_label, power, signed
+from ..words.errors import AttribError
+from ..words.text import number, others_label, power, signed
+from .table import Table, render_html, render_text
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-MAX_STATIC_BYTES = 20_000
-
-
-@dataclass(frozen=True)
-class Table:
-    """A small table: what ``repr`` prints and the static HTML shows.
-
-    ``bars`` holds one number per row (drawn as a signed bar in HTML) or None for rows without one.
-    """
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    bars: list[float | None] = field(default_factory=list)
-    note: str = ""
-    footer: str = ""
-
-
-def render_text(table: Table) -> str:
-    """The table as aligned plain text; the last column is right-aligned."""
-    lines = [table.title]
-    if table.note:
-        lines.append(table.note)
-    cells = [table.columns, *table.rows] if any(table.columns) else table.rows
-    if cells:
-        widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-        last = len(widths) - 1
-        for row in cells:
-            parts = [c.rjust(w) if i == last else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-            lines.append("  " + "  ".join(parts).rstrip())
-    if table.footer:
-        lines.append(table.footer)
-    return "\n".join(lines)
-
-
-_STYLE = (
-    "<style>.aw-static{--p:#0067A5;--m:#B84E00;font:14px/1.5 system-ui,sans-serif;color:inherit;max-width:46em}"
-    ".aw-static table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
-    ".aw-static caption{text-align:left;font-weight:600}"
-    ".aw-static td,.aw-static th{padding:1px 10px 1px 0;text-align:left;font-weight:400;border:0}"
-    ".aw-static td:nth-last-child(2),.aw-static th:nth-last-child(2){text-align:right}"
-    ".aw-static i{display:inline-block;height:10px;border-radius:2px;vertical-align:middle}"
-    ".aw-static p{margin:2px 0}"
-    "@media(prefers-color-scheme:dark){.aw-static{--p:#56B4E9;--m:#E69F00}}</style>"
-)
-
-
-def render_html(table: Table) -> str:
-    """The table as script-free, themed HTML of at most 20 kB. Every text is escaped."""
-    top = max((abs(b) for b in table.bars if b is not None), default=0.0) or 1.0
-    head = "".join(f"<th scope='col'>{html.escape(c)}</th>" for c in table.columns)
-    body: list[str] = []
-    for i, row in enumerate(table.rows):
-        bar = table.bars[i] if i < len(table.bars) else None
-        cell = ""
-        if bar is not None:
-            colour = "m" if bar < 0 else "p"
-            cell = f"<i style='width:{max(1.0, 120 * abs(bar) / top):.0f}px;background:var(--{colour})'></i>"
-        body.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + f"<td>{cell}</td></tr>")
-    caption = f"<caption>{html.escape(table.title)}</caption>"
-    thead = f"<thead><tr>{head}<td></td></tr></thead>" if any(table.columns) else ""
-
-    def page(rows: list[str], cut: str = "") -> str:
-        return (
-            f"<div class='aw-static'>{_STYLE}"
-            + (f"<p>{html.escape(table.note)}</p>" if table.note else "")
-            + f"<table>{caption}{thead}<tbody>{''.join(rows)}</tbody></table>"
-            + (f"<p>{html.escape(table.footer)}</p>" if table.footer else "")
-            + cut
-            + "</div>"
-        )
-
-    text = page(body)
-    while len(text.encode()) > MAX_STATIC_BYTES and body:
-        body = body[: len(body) * 3 // 4]
-        text = page(body, f"<p>first {len(body)} of {len(table.rows)} rows</p>")
-    return text if len(text.encode()) <= MAX_STATIC_BYTES else ""
 
 
 @singledispatch

@@ -1,0 +1,18 @@
+"""What every result shares: its table as text, static HTML and rows of a DataFrame, and where its view comes from."""
+
+from .results import Result, Slots, Sum, slots, strongest, view_of, with_others
+from .table import MAX_STATIC_BYTES, Table, render_html, render_text
+
+__all__ = [
+    "MAX_STATIC_BYTES",
+    "Result",
+    "Slots",
+    "Sum",
+    "Table",
+    "render_html",
+    "render_text",
+    "slots",
+    "strongest",
+    "view_of",
+    "with_others",
+]

@@ -1,0 +1,126 @@
+"""A small table, as aligned text and as script-free HTML."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+MAX_STATIC_BYTES = 20_000
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table: what ``repr`` prints and the static HTML shows.
+
+    ``bars`` holds one number per row (drawn as a signed bar in HTML) or None for rows without one.
+    """
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    bars: list[float | None] = field(default_factory=list)
+    note: str = ""
+    footer: str = ""
+
+
+def render_text(table: Table) -> str:
+    """The table as aligned plain text; the last column is right-aligned."""
+    lines = [table.title]
+    if table.note:
+        lines.append(table.note)
+    cells = [table.columns, *table.rows] if any(table.columns) else table.rows
+    if cells:
+        widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+        last = len(widths) - 1
+        for row in cells:
+            parts = [c.rjust(w) if i == last else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+            lines.append("  " + "  ".join(parts).rstrip())
+    if table.footer:
+        lines.append(table.footer)
+    return "\n".join(lines)
+
+
+# Twice the class: JupyterLab aligns every cell of an output to the right, and its rule comes later.
+_OWN = ".aw-static.aw-static"
+_STYLE = (
+    f"<style>{_OWN}{{--p:#0067A5;--m:#B84E00;font:14px/1.5 system-ui,sans-serif;color:inherit;overflow-x:auto}}"
+    f"{_OWN} table{{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:4px 0}}"
+    f"{_OWN} td,{_OWN} th{{padding:1px 14px 1px 0;text-align:left;font-weight:400;border:0;background:none;white-space:nowrap}}"
+    f"{_OWN} .n{{text-align:right}}"
+    f"{_OWN} .b{{width:160px;min-width:80px;padding:0}}"
+    f"{_OWN} i{{display:block;height:10px;border-radius:2px}}"
+    f"{_OWN} p{{margin:2px 0;max-width:60em}}"
+    f"@media(prefers-color-scheme:dark){{{_OWN}{{--p:#56B4E9;--m:#E69F00}}}}</style>"
+)
+
+
+def spans(bars: Sequence[float | None]) -> list[tuple[float, float] | None]:
+    """Where each bar begins and how long it is, in shares of the width, about one zero line; None for 0 and none."""
+    values = [b for b in bars if b is not None and b == b]
+    low, high = min(0.0, *values, 0.0), max(0.0, *values, 0.0)
+    whole = (high - low) or 1.0
+    found: list[tuple[float, float] | None] = []
+    for b in bars:
+        drawn = b is not None and b == b and b != 0
+        found.append(((min(b, 0.0) - low) / whole, abs(b) / whole) if drawn and b is not None else None)
+    return found
+
+
+def _cell(text: str, numeric: bool) -> str:
+    # Leading spaces are indentation; where styles are stripped only characters keep it.
+    body = text.lstrip(" ")
+    return f"<td{' class=n' if numeric else ''}>{chr(160) * (len(text) - len(body))}{html.escape(body)}</td>"
+
+
+def render_html(table: Table) -> str:
+    """The table as script-free, themed HTML of at most 20 kB. Every text is escaped.
+
+    The finding, the note, the table, the footer, in this order; signs, order and indentation are characters, so that
+    they are there where a host strips styles.
+    """
+    numeric = [bool(table.rows) and all(_number(row[i]) for row in table.rows) for i in range(len(table.columns))]
+    if table.columns:  # the last column is right-aligned in text too
+        numeric[-1] = True
+    head = "".join(
+        f"<th scope='col'{' class=n' if n else ''}>{html.escape(c)}</th>"
+        for c, n in zip(table.columns, numeric, strict=True)
+    )
+    drawn = spans([table.bars[i] if i < len(table.bars) else None for i in range(len(table.rows))])
+    body: list[str] = []
+    for row, span, bar in zip(table.rows, drawn, [*table.bars, *[None] * len(table.rows)], strict=False):
+        cells = "".join(_cell(c, n) for c, n in zip(row, numeric or [False] * len(row), strict=True))
+        mark = ""
+        if span is not None and bar is not None:
+            left, width = (100 * part for part in span)
+            colour = "m" if bar < 0 else "p"
+            mark = f"<i style='margin-left:{left:.1f}%;width:{width:.1f}%;background:var(--{colour})'></i>"
+        body.append(f"<tr>{cells}<td class=b>{mark}</td></tr>" if table.bars else f"<tr>{cells}</tr>")
+    thead = f"<thead><tr>{head}{'<td></td>' if table.bars else ''}</tr></thead>" if any(table.columns) else ""
+    title = html.escape(table.title)
+
+    def page(rows: list[str], cut: str = "") -> str:
+        return (
+            f"<div class='aw-static'>{_STYLE}<p><b>{title}</b></p>"
+            + _paragraphs(table.note)
+            + (f"<table aria-label='{title}'>{thead}<tbody>{''.join(rows)}</tbody></table>" if rows else "")
+            + _paragraphs(table.footer)
+            + cut
+            + "</div>"
+        )
+
+    text = page(body)
+    while len(text.encode()) > MAX_STATIC_BYTES and body:
+        body = body[: len(body) * 3 // 4]
+        text = page(body, f"<p>first {len(body)} of {len(table.rows)} rows</p>")
+    return text if len(text.encode()) <= MAX_STATIC_BYTES else ""
+
+
+def _paragraphs(text: str) -> str:
+    # Spaces that set parts of a line apart would collapse to one.
+    return "".join(f"<p>{html.escape(line).replace('  ', chr(160) * 2)}</p>" for line in text.splitlines())
+
+
+def _number(text: str) -> bool:
+    """Whether a cell is a number, or empty."""
+    return not text.strip() or text.lstrip("+\u2212-<>").replace(".", "", 1).rstrip(" %").isdigit()
