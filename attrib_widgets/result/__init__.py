@@ -1,5 +1,6 @@
 """What every result shares: its table as text, static HTML and rows of a DataFrame, and where its view comes from."""
 
+from .drawing import render_svg
 from .results import Result, Slots, Sum, slots, strongest, view_of, with_others
 from .table import MAX_STATIC_BYTES, Table, render_html, render_text
 
@@ -10,6 +11,7 @@ __all__ = [
     "Sum",
     "Table",
     "render_html",
+    "render_svg",
     "render_text",
     "slots",
     "strongest",

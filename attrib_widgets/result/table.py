@@ -45,8 +45,10 @@ def render_text(table: Table) -> str:
 _OWN = ".aw-static.aw-static"
 _STYLE = (
     f"<style>{_OWN}{{--p:#0067A5;--m:#B84E00;font:14px/1.5 system-ui,sans-serif;color:inherit;overflow-x:auto}}"
-    f"{_OWN} table{{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:4px 0}}"
-    f"{_OWN} td,{_OWN} th{{padding:1px 14px 1px 0;text-align:left;font-weight:400;border:0;background:none;white-space:nowrap}}"
+    f"{_OWN} table{{font:inherit;border-collapse:collapse;font-variant-numeric:tabular-nums;margin:4px 0}}"
+    f"{_OWN} td,{_OWN} th{{padding:1px 14px 1px 0;text-align:left;font-weight:400;border:0;background:none}}"
+    f"{_OWN} td{{white-space:nowrap}}"
+    f"{_OWN} th{{vertical-align:bottom}}"
     f"{_OWN} .n{{text-align:right}}"
     f"{_OWN} .b{{width:160px;min-width:80px;padding:0}}"
     f"{_OWN} i{{display:block;height:10px;border-radius:2px}}"
@@ -67,6 +69,12 @@ def spans(bars: Sequence[float | None]) -> list[tuple[float, float] | None]:
     return found
 
 
+def numeric_columns(table: Table) -> list[bool]:
+    """Which columns are set to the right: those of numbers, and the last one, as in text."""
+    last = len(table.columns) - 1
+    return [i == last or all(_number(row[i]) for row in table.rows) for i in range(len(table.columns))]
+
+
 def _cell(text: str, numeric: bool) -> str:
     # Leading spaces are indentation; where styles are stripped only characters keep it.
     body = text.lstrip(" ")
@@ -79,9 +87,7 @@ def render_html(table: Table) -> str:
     The finding, the note, the table, the footer, in this order; signs, order and indentation are characters, so that
     they are there where a host strips styles.
     """
-    numeric = [bool(table.rows) and all(_number(row[i]) for row in table.rows) for i in range(len(table.columns))]
-    if table.columns:  # the last column is right-aligned in text too
-        numeric[-1] = True
+    numeric = numeric_columns(table)
     head = "".join(
         f"<th scope='col'{' class=n' if n else ''}>{html.escape(c)}</th>"
         for c, n in zip(table.columns, numeric, strict=True)

@@ -24,8 +24,7 @@ from .transport.view import View
 @view_of.register
 def _result(result: Result) -> View:
     """What has no view of its own: its table, to be sorted."""
-    table = result.summary()
-    return View("table", results.table(table), table)
+    return View("table", results.table(result.summary()), result)
 
 
 @view_of.register
@@ -36,17 +35,17 @@ def _attribution(result: Attribution) -> Explorer:
 
 @view_of.register
 def _attention(result: Attention) -> View:
-    return View("attention", results.attention(result), result.summary())
+    return View("attention", results.attention(result), result)
 
 
 @view_of.register
 def _trace(result: Trace) -> View:
-    return View("trace", results.traced(result), result.summary())
+    return View("trace", results.traced(result), result)
 
 
 @view_of.register
 def _lens(result: LogitLens) -> View:
-    return View("lens", results.lens(result), result.summary())
+    return View("lens", results.lens(result), result)
 
 
 @view_of.register
@@ -56,44 +55,44 @@ def _phrase(result: PhraseAttribution) -> PhraseView:
 
 @view_of.register
 def _card(result: Card) -> View:
-    return View("card", results.carded(result), result.summary())
+    return View("card", results.carded(result), result)
 
 
 @view_of.register
 def _bars(result: Contributions) -> View:
-    return View("bars", results.bars(result), result.summary())
+    return View("bars", results.bars(result), result)
 
 
 @view_of.register
 def _patching(result: Patching) -> View:
-    return View("patching", experiments.patching(result), result.summary())
+    return View("patching", experiments.patching(result), result)
 
 
 @view_of.register
 def _verdicts(result: Verification) -> View:
-    return View("verdicts", experiments.scatter(result), result.summary())
+    return View("verdicts", experiments.scatter(result), result)
 
 
 @view_of.register
 def _effects(result: TokenEffects) -> View:
-    return View("effects", experiments.token_effects(result), result.summary())
+    return View("effects", experiments.token_effects(result), result)
 
 
 @view_of.register
 def _own_bars(result: ShownBars) -> View:
-    return View("bars", own.bars(result), result.summary())
+    return View("bars", own.bars(result), result)
 
 
 @view_of.register
 def _own_tokens(result: ShownTokens) -> View:
-    return View("tokens", own.tokens(result), result.summary())
+    return View("tokens", own.tokens(result), result)
 
 
 @view_of.register
 def _own_attention(result: ShownAttention) -> View:
-    return View("attention", own.attention(result), result.summary())
+    return View("attention", own.attention(result), result)
 
 
 @view_of.register
 def _own_grid(result: ShownGrid) -> View:
-    return View("grid", own.grid(result), result.summary())
+    return View("grid", own.grid(result), result)

@@ -14,7 +14,7 @@ from ..analysis.opening.totals import MLPs
 from ..model.model import Model, load
 from ..model.run import Run
 from ..model.running.worker import Job
-from ..result import Table
+from ..result import Result, Table
 from ..words.components import Component, ComponentLike, component
 from ..words.errors import AttribError, ComponentError, ModelError, PositionError
 from .memory import Memory
@@ -103,6 +103,10 @@ class Explorer(Tester):
         if self.verdicts is None:
             return table
         return replace(table, note=f"{table.note}\nTested (n = {self.verdicts.pairs}): {self.verdicts.title()}.")
+
+    def shown(self) -> Result | Table:
+        """The attribution; while the answer is hidden, the question."""
+        return self.summary() if {"candidates", "values"} & set(self.hidden) else self.attribution
 
     # selection --------------------------------------------------------------------------------------------------
     def label_of(self, value: ComponentLike | None) -> str:

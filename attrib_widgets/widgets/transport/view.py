@@ -22,16 +22,18 @@ from typing import TYPE_CHECKING, Any, get_args
 import anywidget
 import traitlets as t
 
-from ...result import Table, render_html, render_text
+from ...result import Result, Table, render_html, render_text
 from ...words.errors import AttribError
 from ..shapes import contract
-from . import assets, page, wire
+from . import assets, page, saving, wire
 from .outbox import Outbox
 
 if TYPE_CHECKING:
     from ...model.running.worker import Job, Worker
 
 PROTOCOL = 1
+#: Bytes of a form that an offline page carries.
+LARGEST_SAVED = 60_000
 RELOAD = "Reload the page, then run the cell again."
 PARTS: tuple[contract.Part, ...] = get_args(contract.Part)
 #: What parts were called before.
@@ -135,7 +137,7 @@ class View(anywidget.AnyWidget):
         self,
         kind: contract.Kind,
         state: bytes,
-        table: Table | None = None,
+        shown: Result | Table | None = None,
         *,
         worker: Worker | None = None,
         hidden: Iterable[str] = (),
@@ -146,7 +148,7 @@ class View(anywidget.AnyWidget):
         self.writing = threading.RLock()
         self.last_error = ""
         """The traceback of the last request that failed, as text."""
-        self._table = table
+        self._shown = shown
         self._worker = worker
         self._jobs: dict[str | int, tuple[str, Job]] = {}
         self.outbox = Outbox()
@@ -178,7 +180,17 @@ class View(anywidget.AnyWidget):
 
     def summary(self) -> Table:
         """What a place without widgets shows."""
-        return self._table or Table(title=self.kind, columns=[], rows=[])
+        if self._shown is None:
+            return Table(title=self.kind, columns=[], rows=[])
+        return self._shown if isinstance(self._shown, Table) else self._shown.summary()
+
+    def shown(self) -> Result | Table:
+        """What is on the screen: what is saved as a table."""
+        return self.summary() if self._shown is None else self._shown
+
+    def in_words(self) -> str:
+        """What was asked, what came, and with which versions: a paragraph for a report."""
+        return saving.paragraph(self.shown())
 
     # hidden parts -----------------------------------------------------------------------------------------------
 
@@ -243,8 +255,30 @@ class View(anywidget.AnyWidget):
             "state": self.state,
             "selected": self.selected,
             "source": self.source,
-            "options": {**self.options, "static": True},
+            "options": {**self.options, "static": True, "saved": self._saved_for_page()},
         }
+
+    def _saved_for_page(self) -> dict[str, contract.Saved]:
+        """What the offline page lets one save, as far as it is small; nothing of what is hidden."""
+        if self.hidden:
+            return {}
+        found: dict[str, contract.Saved] = {}
+        for form in ("svg", "csv", "txt"):
+            try:
+                made = self.saved(form)
+            except AttribError:  # no pandas
+                continue
+            if len(made["text"]) <= LARGEST_SAVED:
+                found[form] = made
+        return found
+
+    def saved(self, form: contract.Form) -> contract.Saved:
+        """The view as a file: ``"svg"`` its picture, ``"csv"`` all its rows, ``"txt"`` a paragraph, ``"html"`` a page.
+
+        Raises:
+            AttribError: another form, or no pandas for a table.
+        """
+        return saving.saved(self.shown(), self.summary(), form, self.in_words, self.frozen_page)
 
     # requests ---------------------------------------------------------------------------------------------------
 
@@ -271,6 +305,9 @@ class View(anywidget.AnyWidget):
         if request.op == "hello":
             self._answer(request.id, "result", data={})
             return
+        if request.op == "save":
+            self._save(request)
+            return
         operation = self.operations().get(request.op)  # type: ignore[call-overload]
         if operation is None or self._worker is None:
             unknown = RequestError(f"This view does not know the operation {request.op!r}.", RELOAD)
@@ -278,6 +315,14 @@ class View(anywidget.AnyWidget):
             return
         self.before(request)
         self._start(self._worker, request, operation)
+
+    def _save(self, request: Request) -> None:
+        # No model runs for it: what is on the screen is there.
+        try:
+            self._answer(request.id, "result", data=self.saved(request.args.get("form")))  # type: ignore[arg-type]
+        except Exception as error:
+            self.keep(error)
+            self._answer(request.id, "error", **_explained(error))
 
     def before(self, request: Request) -> None:
         """A place to cancel what ``request`` makes pointless."""

@@ -616,6 +616,8 @@ export interface Options {
   height?: number;
   /** no kernel: an offline page */
   static?: boolean;
+  /** of an offline page: what can be saved without Python, by form */
+  saved?: Record<string, Saved>;
 }
 
 /** An empty object. */
@@ -650,7 +652,11 @@ export type Op =
   | "lens"
   | "verify"
   | "ablate"
-  | "effects";
+  | "effects"
+  | "save";
+
+/** What a view is saved as: picture, table, a paragraph, offline page. */
+export type Form = "svg" | "csv" | "txt" | "html";
 
 /** The part of a question that an error is about. */
 export type Field = "prompt" | "target" | "against" | "corrupted";
@@ -696,6 +702,17 @@ export interface VerifyArgs {
   top?: number;
 }
 
+/** How a view is saved. */
+export interface SaveArgs {
+  form: Form;
+}
+
+/** A file to keep. */
+export interface Saved {
+  name: string;
+  text: string;
+}
+
 /** What each operation takes. */
 export interface Arguments {
   hello: Nothing;
@@ -712,6 +729,7 @@ export interface Arguments {
   verify: VerifyArgs;
   ablate: RowArgs;
   effects: Nothing;
+  save: SaveArgs;
 }
 
 /** The data that each operation answers. `explain` has set the state before. */
@@ -730,6 +748,7 @@ export interface Answers {
   verify: Tested;
   ablate: Ablated;
   effects: Nothing;
+  save: Saved;
 }
 
 /** The header of the container that comes with the answer to these. */

@@ -11,6 +11,7 @@ import type { ExplorerHeader, Kind, Views } from "../core/types";
 import { Explorer } from "./explorer/explorer";
 import { Status } from "./explorer/status";
 import { Context } from "./parts/context";
+import { Foot } from "./parts/foot";
 import { AttentionView } from "./results/attention";
 import { BarsView } from "./results/bars";
 import { EffectsView, TokensView } from "./results/effects";
@@ -36,6 +37,7 @@ export function mount(model: Model, host: HTMLElement, kind: string): () => void
   draw(
     <Context.Provider value={{ store, palette }}>
       <View store={store} />
+      <Foot />
     </Context.Provider>,
     root,
   );

@@ -64,6 +64,8 @@ class Options(TypedDict):
     height: NotRequired[int]
     #: no kernel: an offline page
     static: NotRequired[bool]
+    #: of an offline page: what can be saved without Python, by form
+    saved: NotRequired[dict[str, Saved]]
 
 
 class Nothing(TypedDict):
@@ -103,7 +105,11 @@ Op = Literal[
     "verify",
     "ablate",
     "effects",
+    "save",
 ]
+
+#: What a view is saved as: picture, table, a paragraph, offline page.
+Form = Literal["svg", "csv", "txt", "html"]
 
 #: The part of a question that an error is about.
 Field = Literal["prompt", "target", "against", "corrupted"]
@@ -156,6 +162,19 @@ class VerifyArgs(TypedDict):
     top: NotRequired[int]
 
 
+class SaveArgs(TypedDict):
+    """How a view is saved."""
+
+    form: Form
+
+
+class Saved(TypedDict):
+    """A file to keep."""
+
+    name: str
+    text: str
+
+
 class Arguments(TypedDict):
     """What each operation takes."""
 
@@ -173,6 +192,7 @@ class Arguments(TypedDict):
     verify: VerifyArgs
     ablate: RowArgs
     effects: Nothing
+    save: SaveArgs
 
 
 class Answers(TypedDict):
@@ -192,6 +212,7 @@ class Answers(TypedDict):
     verify: Tested
     ablate: Ablated
     effects: Nothing
+    save: Saved
 
 
 class Containers(TypedDict):
