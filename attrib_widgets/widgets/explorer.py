@@ -23,7 +23,7 @@ from .shapes import contract, results
 from .shapes.budget import encode
 from .shapes.explorer import lens, why
 from .testing import Tester
-from .transport import wire
+from .transport import saving, wire
 from .transport.view import Operation, Reply, Request
 
 #: What a person may want to set, and what to write instead.
@@ -107,6 +107,12 @@ class Explorer(Tester):
     def shown(self) -> Result | Table:
         """The attribution; while the answer is hidden, the question."""
         return self.summary() if {"candidates", "values"} & set(self.hidden) else self.attribution
+
+    def in_words(self) -> str:
+        """The answer on the screen in a few sentences, what was tested among them, with model and versions."""
+        if isinstance(self.shown(), Table):
+            return saving.paragraph(self.shown())
+        return f"{self.attribution.in_words(self.verdicts)} Model: {self.model!r}. Computed with {saving.versions()}."
 
     # selection --------------------------------------------------------------------------------------------------
     def label_of(self, value: ComponentLike | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -33,6 +33,7 @@ from ..reading.point import Reading
 from ..reading.readers import read
 from .buildup import Buildup, buildup
 from .positions import PositionAttribution, by_position
+from .words import in_words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -295,6 +296,16 @@ class Attribution(Sum):
         """The finding in one line."""
         names, text = self.finding()
         return f"{' and '.join(names)} {text}, the {self.target.words(self.model, self.run)}"
+
+    def in_words(self, verdicts: Any = None) -> str:
+        """The answer in a few sentences: what comes next and how surely, what wrote it, from which words, which
+        concept, what was tested, and how much is not named; each with its number.
+
+        Args:
+            verdicts: what :func:`attrib_widgets.verify` found about this attribution; without it nothing is called a
+                cause.
+        """
+        return " ".join(in_words(self, *(("", "") if verdicts is None else verdicts.in_words())))
 
     def summary(self) -> Table:
         rows, bars = with_others(self.values, strongest(self.values, 10), lambda i: [self.labels[i]])

@@ -245,6 +245,12 @@ class Verification(Result):
     def _title(self, group: Group) -> list[str]:
         return [text for key, text in self.together(group).items() if key != "together"]
 
+    def in_words(self) -> tuple[str, str]:
+        """The finding with its number of pairs, and what the model says without the part that it misses most."""
+        told = f"{self.title()} ({self.of_pairs}; {self.rule})"
+        heaviest = max((f for f in self.findings if f.verdict.parts), key=lambda f: f.necessity, default=None)
+        return told, "" if heaviest is None else f"without {heaviest.component} the model says {heaviest.then}"
+
     @property
     def of_pairs(self) -> str:
         """How many pairs of prompts it rests on."""
