@@ -52,7 +52,7 @@ export function Foot() {
   };
   const offered = WORDS.filter(([kind]) => !fixed || kept?.[kind === "png" ? "svg" : kind]);
   return (
-    <div class="aw-foot" data-part="foot" ref={box}>
+    <div class="aw-take" data-part="foot" ref={box}>
       <Large large={large} />
       {offered.length > 0 && (
         <button class="aw-link" data-part="save" aria-expanded={open} onClick={() => setOpen(!open)}>
@@ -71,7 +71,7 @@ export function Foot() {
       <span class="aw-quiet aw-small" role="status">
         {said}
       </span>
-      {open && text && <textarea class="aw-kept" data-part="kept" readOnly rows={5} aria-label="What is saved" value={text} />}
+      {open && text && <textarea class="aw-kept" data-part="kept" readOnly rows={8} aria-label="What is saved" value={text} />}
     </div>
   );
 }
