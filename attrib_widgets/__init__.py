@@ -56,6 +56,7 @@ _HOMES = {
     "kl": "analysis.experiments.metrics",
     "logit_lens": "analysis.lens.logit_lens",
     "LogitLens": "analysis.lens.logit_lens",
+    "glossary": "result.glossary",
     "component": "words.components",
     "Component": "words.components",
     "place": "words.places",
@@ -182,6 +183,7 @@ if TYPE_CHECKING:
     from .model.model import load as load
     from .model.run import Run as Run
     from .model.selfcheck.supported import supported as supported
+    from .result.glossary import glossary as glossary
     from .saes.formats import read_sae as read_sae
     from .saes.sae import SAE as SAE
     from .widgets.explorer import Explorer as Explorer

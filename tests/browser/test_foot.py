@@ -88,3 +88,14 @@ def test_nothing_hidden_is_saved(demo: Any, offline: Show) -> None:
     screen = offline(aw.explore(demo, hidden=["candidates"]))
     expect(screen.part("large")).to_be_visible()
     expect(screen.part("save")).to_have_count(0)
+
+
+def test_the_words_on_the_screen(demo: Any, offline: Show) -> None:
+    """Those that stand there, and no others."""
+    a = aw.attribute(demo.run("The capital of France is"), " Paris")
+    screen = offline(aw.erasure(a, "L1.mlp").view())
+    screen.part("what").click()
+    names = screen.part("words").locator("dt").all_inner_texts()
+    assert {"MLP", "contribution", "final norm"} <= set(names) and not {"damage", "feature", "tau"} & set(names)
+    screen.part("what").click()
+    expect(screen.part("words")).to_have_count(0)

@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from ...result import Result, Table, render_svg
 from ...words.errors import AttribError
+from ...words.glossary import TERMS
 from ..shapes import contract
 
 FORMS: tuple[contract.Form, ...] = get_args(contract.Form)
@@ -79,6 +80,11 @@ def named(table: Table, ending: str) -> str:
     """A file name from the finding."""
     words = re.sub(r"[^0-9A-Za-z]+", "-", table.title).strip("-").lower()
     return f"{words[:60].rstrip('-') or 'attrib'}.{ending}"
+
+
+def meanings() -> contract.Meanings:
+    """The glossary, for the page to look up the words that stand on it."""
+    return {"terms": [{"name": t.name, "also": [*t.also], "means": t.means, "read": t.read} for t in TERMS]}
 
 
 def saved(

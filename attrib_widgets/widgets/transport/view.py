@@ -255,7 +255,7 @@ class View(anywidget.AnyWidget):
             "state": self.state,
             "selected": self.selected,
             "source": self.source,
-            "options": {**self.options, "static": True, "saved": self._saved_for_page()},
+            "options": {**self.options, "static": True, "saved": self._saved_for_page(), "words": saving.meanings()},
         }
 
     def _saved_for_page(self) -> dict[str, contract.Saved]:
@@ -304,6 +304,9 @@ class View(anywidget.AnyWidget):
             return
         if request.op == "hello":
             self._answer(request.id, "result", data={})
+            return
+        if request.op == "words":
+            self._answer(request.id, "result", data=saving.meanings())
             return
         if request.op == "save":
             self._save(request)

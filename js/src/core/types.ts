@@ -618,6 +618,8 @@ export interface Options {
   static?: boolean;
   /** of an offline page: what can be saved without Python, by form */
   saved?: Record<string, Saved>;
+  /** of an offline page: the glossary */
+  words?: Meanings;
 }
 
 /** An empty object. */
@@ -653,7 +655,8 @@ export type Op =
   | "verify"
   | "ablate"
   | "effects"
-  | "save";
+  | "save"
+  | "words";
 
 /** What a view is saved as: picture, table, a paragraph, offline page. */
 export type Form = "svg" | "csv" | "txt" | "html";
@@ -713,6 +716,19 @@ export interface Saved {
   text: string;
 }
 
+/** A word of the glossary, other words that are printed for it, what it means, and how to read a number of it. */
+export interface Meaning {
+  name: string;
+  also: string[];
+  means: string;
+  read: string;
+}
+
+/** The glossary. */
+export interface Meanings {
+  terms: Meaning[];
+}
+
 /** What each operation takes. */
 export interface Arguments {
   hello: Nothing;
@@ -730,6 +746,7 @@ export interface Arguments {
   ablate: RowArgs;
   effects: Nothing;
   save: SaveArgs;
+  words: Nothing;
 }
 
 /** The data that each operation answers. `explain` has set the state before. */
@@ -749,6 +766,7 @@ export interface Answers {
   ablate: Ablated;
   effects: Nothing;
   save: Saved;
+  words: Meanings;
 }
 
 /** The header of the container that comes with the answer to these. */

@@ -13,6 +13,7 @@ import attrib_widgets as aw
 from attrib_widgets.result import Table, render_svg
 from attrib_widgets.widgets.transport import saving
 from attrib_widgets.words.errors import AttribError
+from attrib_widgets.words.glossary import TERMS
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -138,3 +139,12 @@ def test_in_words_adds_up(demo):
         if hasattr(a, "__len__")
         else f"other {len(a.values) - count} rows" in told
     )
+
+
+def test_the_page_gets_the_whole_glossary(results, browser):
+    view = results["buildup"].view()
+    talk = browser(view)
+    talk.say("w", "words")
+    terms = talk.last("w")["data"]["terms"]
+    assert [t["name"] for t in terms] == [t.name for t in TERMS]
+    assert view.page_traits()["options"]["words"]["terms"] == terms

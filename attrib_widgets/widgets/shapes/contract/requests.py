@@ -66,6 +66,8 @@ class Options(TypedDict):
     static: NotRequired[bool]
     #: of an offline page: what can be saved without Python, by form
     saved: NotRequired[dict[str, Saved]]
+    #: of an offline page: the glossary
+    words: NotRequired[Meanings]
 
 
 class Nothing(TypedDict):
@@ -106,6 +108,7 @@ Op = Literal[
     "ablate",
     "effects",
     "save",
+    "words",
 ]
 
 #: What a view is saved as: picture, table, a paragraph, offline page.
@@ -175,6 +178,21 @@ class Saved(TypedDict):
     text: str
 
 
+class Meaning(TypedDict):
+    """A word of the glossary, other words that are printed for it, what it means, and how to read a number of it."""
+
+    name: str
+    also: list[str]
+    means: str
+    read: str
+
+
+class Meanings(TypedDict):
+    """The glossary."""
+
+    terms: list[Meaning]
+
+
 class Arguments(TypedDict):
     """What each operation takes."""
 
@@ -193,6 +211,7 @@ class Arguments(TypedDict):
     ablate: RowArgs
     effects: Nothing
     save: SaveArgs
+    words: Nothing
 
 
 class Answers(TypedDict):
@@ -213,6 +232,7 @@ class Answers(TypedDict):
     ablate: Ablated
     effects: Nothing
     save: Saved
+    words: Meanings
 
 
 class Containers(TypedDict):

@@ -1,9 +1,10 @@
 /** Under every view: open it large, and take it away as a picture, a table, a paragraph or a page. */
 import { useRef, useState } from "preact/hooks";
 import { RequestError } from "../../core/host/protocol";
-import type { Form, Saved } from "../../core/types";
+import type { Form, Meaning, Saved } from "../../core/types";
 import { toClipboard } from "./clipboard";
 import { useView } from "./context";
+import { termsIn, Words } from "./words";
 
 /** What a person saves: a form of Python's, or the picture drawn again as pixels. */
 type Kept = Form | "png";
@@ -24,12 +25,13 @@ export function Foot() {
   const [open, setOpen] = useState(false);
   const [said, setSaid] = useState("");
   const [text, setText] = useState("");
+  const [words, setWords] = useState<Meaning[]>([]);
   const large = useLarge();
   const box = useRef<HTMLDivElement>(null);
   const fixed = store.fixed.value;
   const kept = store.options.value.saved;
   // hidden answers are not given away
-  if (store.options.value.hidden.length > 0) return <Large large={large} />;
+  const secret = store.options.value.hidden.length > 0;
   const get = async (form: Form): Promise<Saved> => kept?.[form] ?? (await store.client.request("save", { form }).result).data;
   const save = async (kind: Kept, type: string) => {
     setSaid("");
@@ -50,7 +52,17 @@ export function Foot() {
       setSaid(error instanceof RequestError ? `${error.message} ${error.hint}` : (error as Error).message);
     }
   };
-  const offered = WORDS.filter(([kind]) => !fixed || kept?.[kind === "png" ? "svg" : kind]);
+  const explain = async () => {
+    if (words.length) return setWords([]);
+    const view = box.current?.closest(".aw")?.querySelector<HTMLElement>(".aw-card");
+    try {
+      const all = store.options.value.words ?? (await store.client.request("words", {}).result).data;
+      setWords(termsIn(view?.innerText ?? view?.textContent ?? "", all.terms));
+    } catch (error) {
+      setSaid((error as Error).message);
+    }
+  };
+  const offered = WORDS.filter(([kind]) => !secret && (!fixed || kept?.[kind === "png" ? "svg" : kind]));
   return (
     <div class="aw-take" data-part="foot" ref={box}>
       <Large large={large} />
@@ -68,9 +80,18 @@ export function Foot() {
           ))}
         </span>
       )}
+      <button
+        class="aw-link"
+        data-part="what"
+        aria-expanded={words.length > 0}
+        onClick={() => void explain()}
+      >
+        What do the words mean?
+      </button>
       <span class="aw-quiet aw-small" role="status">
         {said}
       </span>
+      {words.length > 0 && <Words terms={words} />}
       {open && text && <textarea class="aw-kept" data-part="kept" readOnly rows={8} aria-label="What is saved" value={text} />}
     </div>
   );
