@@ -27,6 +27,12 @@ TERMS: tuple[Term, ...] = (
         ("logits",),
     ),
     Term(
+        "probability",
+        "How likely the model holds a token to be the next one: the softmax of all logits.",
+        "·Paris 99.8 %: of a thousand such continuations it would write two otherwise.",
+        ("top prediction", "entropy", "rank"),
+    ),
+    Term(
         "contribution",
         "What one part adds to the logit by itself, through the final norm as it was in this run.",
         "L3H1 +1.47 of 19.45: without that summand alone, and nothing else changed, the sum would be 1.47 smaller.",
