@@ -23,6 +23,8 @@ __version__ = "0.2.0"
 _HOMES = {
     "attribute": "analysis.attribution.attribute",
     "Attribution": "analysis.attribution.attribution",
+    "compare": "analysis.attribution.compare",
+    "Comparison": "analysis.attribution.compare",
     "attention": "analysis.heads.attention",
     "Attention": "analysis.heads.attention",
     "head_table": "analysis.heads.all_heads",
@@ -143,6 +145,8 @@ if TYPE_CHECKING:
     from .analysis import show as show
     from .analysis.attribution.attribute import attribute as attribute
     from .analysis.attribution.attribution import Attribution as Attribution
+    from .analysis.attribution.compare import Comparison as Comparison
+    from .analysis.attribution.compare import compare as compare
     from .analysis.attribution.phrases import PhraseAttribution as PhraseAttribution
     from .analysis.experiments.ablation import Ablation as Ablation
     from .analysis.experiments.ablation import ablate as ablate

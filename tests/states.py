@@ -33,6 +33,7 @@ def results(model: Any) -> dict[contract.Kind, Any]:
         "attention": aw.attention(run, [aw.component("L1H2"), aw.component("L3H5")]),
         "bars": features,
         "card": features.card(features.numbers[0]),
+        "comparison": aw.compare(a, aw.attribute(run, " Berlin")),
         "effects": aw.token_effects(model, run, TARGET),
         "grid": aw.show.grid(
             a.heads, [f"L{i}" for i in range(5)], [f"H{i}" for i in range(8)], title="Heads", unit="logits"

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..analysis.attribution.attribution import Attribution
 from ..analysis.attribution.buildup import Buildup
+from ..analysis.attribution.compare import Comparison
 from ..analysis.attribution.phrases import PhraseAttribution
 from ..analysis.attribution.positions import PositionAttribution
 from ..analysis.heads.attention import Attention
@@ -89,6 +90,12 @@ def _largest(labels: list[str], values: list[float], k: int) -> tuple[list[str],
 def _(result: Attribution, k: int = 12) -> Figure:
     labels, values = _largest(result.labels, result.values.tolist(), k)
     return _bars(result.title(), labels, values, f"{result.unit}, adding up to {result.actual:.2f}", cumulative=True)
+
+
+@figure_of.register
+def _(result: Comparison, k: int = 15) -> Figure:
+    labels, values = _largest(result.labels, result.difference.tolist(), k)
+    return _bars(result.title(), labels, values, f"B − A, in {result.unit}", cumulative=False)
 
 
 @figure_of.register

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..analysis.attribution.attribution import Attribution
+from ..analysis.attribution.compare import Comparison
 from ..analysis.attribution.phrases import PhraseAttribution
 from ..analysis.experiments.patching import Patching
 from ..analysis.experiments.token_effects import TokenEffects
@@ -56,6 +57,11 @@ def _phrase(result: PhraseAttribution) -> PhraseView:
 @view_of.register
 def _card(result: Card) -> View:
     return View("card", results.carded(result), result)
+
+
+@view_of.register
+def _comparison(result: Comparison) -> View:
+    return View("comparison", results.comparison(result), result)
 
 
 @view_of.register

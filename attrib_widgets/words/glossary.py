@@ -172,10 +172,16 @@ TERMS: tuple[Term, ...] = (
         ("corrupted", "compared with", "other prompt", "clean"),
     ),
     Term(
+        "observed",
+        "Read off a run as it was; only a test, which changes something, can say what the answer depends on.",
+        "The largest bar, +4.78, may cost nothing when it is replaced: observed is not tested.",
+        ("tested", "suspect"),
+    ),
+    Term(
         "patching",
         "An experiment: a part gets what it wrote on the other prompt, and everything behind it is computed again.",
         "One cell is one such run.",
-        ("patch", "activation patching", "tested"),
+        ("patch", "activation patching"),
     ),
     Term(
         "ablation",

@@ -16,6 +16,7 @@ from ..transport import wire
 from . import contract
 
 if TYPE_CHECKING:
+    from ...analysis.attribution.compare import Comparison
     from ...analysis.attribution.phrases import PhraseAttribution
     from ...analysis.heads.attention import Attention, Weighting
     from ...analysis.lens.logit_lens import LogitLens
@@ -187,6 +188,19 @@ def table(t: Table) -> bytes:
         "footer": t.footer.splitlines(),
     }
     return wire.pack(header, {})
+
+
+def comparison(c: Comparison) -> bytes:
+    """Kind ``comparison``: two attributions by part."""
+    header: contract.ComparisonHeader = {
+        "kind": "comparison",
+        "title": c.title(),
+        "notes": c.notes(),
+        "unit": c.unit,
+        "labels": c.labels,
+        "checks": c.checks(),
+    }
+    return wire.pack(header, {"values": wire.store(torch.cat([c.values, c.difference[None]]))})
 
 
 def neurons(c: Contributions) -> contract.Neurons:

@@ -365,6 +365,17 @@ export interface TableHeader {
   footer: string[];
 }
 
+/** Two attributions; the array `values` has A, B and B − A for every part, NaN where one has no such part. */
+export interface ComparisonHeader {
+  kind: "comparison";
+  title: string;
+  notes: string[];
+  unit: string;
+  labels: string[];
+  /** sum, the model's number and their difference, of each */
+  checks: string[];
+}
+
 /** Heads with their `patterns`, and the weight that a `sink` takes. */
 export interface AttentionHeader {
   kind: "attention";
@@ -578,6 +589,7 @@ export type Kind =
   | "attention"
   | "bars"
   | "card"
+  | "comparison"
   | "effects"
   | "grid"
   | "lens"
@@ -595,6 +607,7 @@ export interface Views {
   attention: AttentionHeader;
   bars: BarsHeader;
   card: CardHeader;
+  comparison: ComparisonHeader;
   effects: EffectsHeader;
   grid: GridHeader;
   lens: LensHeader;

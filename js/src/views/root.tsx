@@ -14,6 +14,7 @@ import { Context } from "./parts/context";
 import { Foot } from "./parts/foot";
 import { AttentionView } from "./results/attention";
 import { BarsView } from "./results/bars";
+import { ComparisonView } from "./results/comparison";
 import { EffectsView, TokensView } from "./results/effects";
 import { GridView } from "./results/grid";
 import { PatchingView } from "./results/patching";
@@ -63,6 +64,7 @@ const ALONE: { [K in Alone]: (data: Container<Views[K]>) => JSX.Element } = {
   attention: (data) => <AttentionView data={data} />,
   bars: (data) => <BarsView data={data} />,
   card: ({ header }) => <CardView header={header} />,
+  comparison: (data) => <ComparisonView data={data} />,
   effects: ({ header }) => <EffectsView header={header} />,
   grid: (data) => <GridView data={data} />,
   lens: (data) => <LensView data={data} />,

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from .experiments import Ablated, EffectsHeader, EstimatesHeader, PatchingHeader, Tested, Verdicts, VerdictsHeader
 from .explorer import ExplorerHeader
 from .opened import CardHeader, FeatureCard, Features, HeadHeader, Neurons, Trace, TraceHeader, WhyHeader, Writes
-from .results import AttentionHeader, BarsHeader, GridHeader, LensHeader, PhraseHeader, TableHeader, TokensHeader
+from .results import (
+    AttentionHeader,
+    BarsHeader,
+    ComparisonHeader,
+    GridHeader,
+    LensHeader,
+    PhraseHeader,
+    TableHeader,
+    TokensHeader,
+)
 
 if TYPE_CHECKING:
     from typing import NotRequired
@@ -21,6 +30,7 @@ Kind = Literal[
     "attention",
     "bars",
     "card",
+    "comparison",
     "effects",
     "grid",
     "lens",
@@ -41,6 +51,7 @@ class Views(TypedDict):
     attention: AttentionHeader
     bars: BarsHeader
     card: CardHeader
+    comparison: ComparisonHeader
     effects: EffectsHeader
     grid: GridHeader
     lens: LensHeader

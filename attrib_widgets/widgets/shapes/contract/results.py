@@ -66,6 +66,18 @@ class TableHeader(TypedDict):
     footer: list[str]
 
 
+class ComparisonHeader(TypedDict):
+    """Two attributions; the array `values` has A, B and B − A for every part, NaN where one has no such part."""
+
+    kind: Literal["comparison"]
+    title: str
+    notes: list[str]
+    unit: str
+    labels: list[str]
+    #: sum, the model's number and their difference, of each
+    checks: list[str]
+
+
 class AttentionHeader(TypedDict):
     """Heads with their `patterns`, and the weight that a `sink` takes."""
 

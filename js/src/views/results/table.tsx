@@ -57,7 +57,7 @@ export function TableView({ header }: { header: TableHeader }) {
                   {rows[i]?.map((cell, c) => (
                     <td class={right[c]}>{cell}</td>
                   ))}
-                  {bars.length > 0 && <Bar value={bars[i] ?? 0} span={spans[i]} zero={zero} />}
+                  {bars.length > 0 && <BarCell value={bars[i] ?? 0} span={spans[i]} zero={zero} />}
                 </tr>
               ))}
             </tbody>
@@ -71,7 +71,7 @@ export function TableView({ header }: { header: TableHeader }) {
   );
 }
 
-function Bar({ value, span, zero }: { value: number; span: { left: number; width: number } | undefined; zero: number }) {
+export function BarCell({ value, span, zero }: { value: number; span: { left: number; width: number } | undefined; zero: number }) {
   return (
     <td class="aw-tbar" aria-hidden="true">
       <span class="aw-track">
