@@ -116,17 +116,22 @@ def _no_dictionaries() -> Any:
     raise TypeError("Nothing here knows dictionaries.")
 
 
+def _no_circuits() -> Any:
+    raise TypeError("Nothing here was built by hand.")
+
+
 @dataclass
 class Slots:
     """Where the floors above leave word: ``view`` and ``figure`` return a function of a result, dispatched by its type.
 
     ``view`` is asked for the one that makes widgets, ``figure`` for the one that draws, ``dictionaries`` for what makes
-    the dictionaries of a model.
+    the dictionaries of a model, ``circuits`` for the models that were built by hand.
     """
 
     view: Callable[[], Any] = lambda: view_of
     figure: Callable[[], Any] = _no_figures
     dictionaries: Callable[[], Any] = _no_dictionaries
+    circuits: Callable[[], Any] = _no_circuits
 
 
 slots = Slots()

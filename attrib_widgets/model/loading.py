@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..result import slots
 from ..words.errors import AttribError, TokenizerError, clause
+from .built import PREFIX, Built
 
 #: What ``"demo"`` names: the folder of the model that ships with the library.
 DEMO = Path(__file__).parent.parent / "demo" / "files"
@@ -67,11 +69,14 @@ def unwrapped(source: Any) -> Any:
 
 
 def read_checkpoint(source: str, tokenizer: Any, dtype: str | torch.dtype | None) -> tuple[Any, Any, str]:
-    """(transformers model, tokenizer, name) of ``"demo"``, a folder, or a hub id.
+    """(transformers model, tokenizer, name) of ``"demo"``, a circuit that was built by hand, a folder, or a hub id.
 
     Raises:
         AttribError: nothing can be loaded from ``source``.
     """
+    if source.startswith(PREFIX):
+        hf, own = slots.circuits().build(source)
+        return hf if dtype is None else hf.to(_dtype(dtype)), tokenizer or own, source
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -103,6 +108,13 @@ def read_checkpoint(source: str, tokenizer: Any, dtype: str | torch.dtype | None
         if bar:
             logging.enable_progress_bar()
     return hf, tokenizer, name
+
+
+def built(hf: Any) -> Built | None:
+    """The story of a model that was built by hand; None of any other."""
+    source = str(getattr(hf, "name_or_path", "") or "")
+    found: Built | None = slots.circuits().find(source) if source.startswith(PREFIX) else None
+    return found
 
 
 def _adapted(folder: str) -> str:
@@ -183,7 +195,7 @@ def read_card(folder: str, name: str) -> ModelCard:
     """The ``README.md`` of a model's folder.
 
     Raises:
-        AttribError: there is none.
+        AttribError: there is none, or it is no text.
     """
     file = Path(folder) / "README.md"
     if not folder or not file.is_file():

@@ -147,6 +147,7 @@ def verify(
         notes.insert(0, f"patched at position{'s' * (len(where) > 1)} {', '.join(map(str, where))} only")
     common = run.common(gap)
     notes = [
+        *([] if model.built is None else [model.built.called]),
         *chosen,
         *_opposite(gaps),
         *([] if common is None else gaps_said(Measured({"common": common}), at)),
