@@ -98,7 +98,7 @@ class Explorer(Tester):
         """The attribution's table; while the answer is hidden, the question. A model that was built by hand is named."""
         table = self._question_or_answer()
         built = self.model.built
-        return table if built is None else replace(table, title=f"{built.called}: {table.title}")
+        return table if built is None else replace(table, title=f"{built.called} \u00b7 {table.title}")
 
     def _question_or_answer(self) -> Table:
         if {"candidates", "values"} & set(self.hidden):

@@ -91,7 +91,7 @@ def test_gates_in_closed_form(kind):
     model = aw.load(f"demo:{kind}")
     one = ["embed", "L0H0", "L0.mlp"]
     c = aw.circuit(model, cc.CLEAN, cc.CORRUPTED, [*one, "L0H1"], cc.ANSWER)
-    assert float(c.gap) == pytest.approx(cc.READ * 2.0 * cc.ONE / cc.scale(2.0), abs=0.01)
+    assert float(c.gap) == pytest.approx(cc.READ * 2.0 * cc.ONE / cc.scale(2.0), rel=0.01)
     wide = {("or", "noise"): 1.0, ("or", "denoise"): 0.0, ("and", "noise"): 0.0, ("and", "denoise"): 1.0}
     for direction in SIDES:
         enough = wide[kind, direction]

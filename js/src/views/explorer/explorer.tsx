@@ -56,7 +56,7 @@ function Finding() {
   return (
     <div class="aw-finding">
       <h2 class="aw-headline">
-        {model.built && <span data-part="built">{model.built.called}: </span>}
+        {model.built && <span data-part="built">{model.built.called} · </span>}
         {hidden ? (
           <>
             Which parts wrote <TargetName />?
