@@ -77,7 +77,11 @@ def parser() -> argparse.ArgumentParser:
         help='one token exactly as the model would write it, such as " Paris" (default: its top prediction)',
     )
     ask.add_argument("-o", "--output", type=Path, default=Path(PAGE), metavar="FILE", help=f"default: {PAGE}")
-    ask.add_argument("--model", default="demo", help="demo (default), a circuit built by hand such as demo:backup, a model folder, or a hub id such as gpt2")
+    ask.add_argument(
+        "--model",
+        default="demo",
+        help="demo (default), a circuit built by hand such as demo:backup, a model folder, or a hub id such as gpt2",
+    )
     ask.add_argument("--against", metavar="TOKEN", help="explain TARGET rather than this token (logit difference)")
     ask.add_argument(
         "--corrupted", "--compare", metavar="PROMPT", help="a second prompt to compare with, kept in the page"

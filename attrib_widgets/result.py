@@ -13,7 +13,7 @@ from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
 from .words.errors import AttribError
-from .words.text import number, others_label, power, signed
+from .words.text import kind_of, number, others_label, power, signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +105,7 @@ def view_of(result: Any) -> Any:
     Raises:
         AttribError: no view is registered for this type.
     """
-    raise AttribError(f"A {type(result).__name__} has no widget view.", "Display it as a table, or use .plot().")
+    raise AttribError(f"{kind_of(result, start=True)} has no widget view.", "Display it as a table, or use .plot().")
 
 
 def _no_figures() -> Any:

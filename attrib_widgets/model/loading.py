@@ -15,6 +15,7 @@ from torch import nn
 
 from ..result import slots
 from ..words.errors import AttribError, TokenizerError, clause
+from ..words.files import read_text
 from .built import PREFIX, Built
 
 #: What ``"demo"`` names: the folder of the model that ships with the library.
@@ -124,7 +125,7 @@ def _adapted(folder: str) -> str:
         return ""
     if find_spec("peft") is None:
         raise ImportError("it is an adapter, and peft is not installed", name="peft")
-    return str(json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") or "")
+    return str(json.loads(read_text(file)).get("base_model_name_or_path") or "")
 
 
 def _remedy(folder: str, reason: Exception) -> str:
@@ -195,9 +196,9 @@ def read_card(folder: str, name: str) -> ModelCard:
     """The ``README.md`` of a model's folder.
 
     Raises:
-        AttribError: there is none, or it is no text.
+        AttribError: there is none, or it is no text in UTF-8.
     """
     file = Path(folder) / "README.md"
     if not folder or not file.is_file():
         raise AttribError(f"{name} has no model card.", "A card is the README.md in the folder it is loaded from.")
-    return ModelCard(file.read_text(encoding="utf-8"))
+    return ModelCard(read_text(file))

@@ -95,7 +95,7 @@ class Explorer(Tester):
         return self._memory.history
 
     def summary(self) -> Table:
-        """The attribution's table; while the answer is hidden, the question. A model that was built by hand is named."""
+        """The attribution's table; while the answer is hidden, the question. A model built by hand is named."""
         table = self._question_or_answer()
         built = self.model.built
         return table if built is None else replace(table, title=f"{built.called} \u00b7 {table.title}")

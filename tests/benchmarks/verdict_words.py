@@ -3,9 +3,9 @@
     python tests/benchmarks/verdict_words.py [--capitals 14] [--names 40] [--threads 1]
 
 Every pair is verified by itself, by the question that ``verify`` asks on its own. All parts of a pair that are called
-spared or without effect (*can be spared alone*, *little alone*, *not tested here*) are then patched together, apart from
-the verification. Where that does more than their own damages add up to, by tau of the gap or more, a row of the table
-that holds them must say at least as much; a pair where none does is listed, and the script ends with 1.
+spared or without effect (*can be spared alone*, *little alone*, *not tested here*) are then patched together, outside
+of the verification. Where that does more than their own damages add up to, by tau of the gap or more, a row of the
+table that holds them must say at least as much; a pair where none does is listed, and the script ends with 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ QUIET = ("can be spared alone", "little alone", "not tested here")
 
 @dataclass(frozen=True)
 class Quiet:
-    """What the parts with a small word do: together, in the sum of their own damages, and in the rows that hold them."""
+    """What the parts with a small word do: together, in the sum of their damages, and in the rows that hold them."""
 
     prompt: str
     count: int
@@ -94,7 +94,7 @@ def main() -> int:
         print(f"  {', '.join(QUIET)}, patched together, {sum(q.count for q in pairs) / count:.1f} parts a pair:")
         print(f"    mean {sum(q.together for q in pairs) / count:.2f} of the gap, alone they add up to ", end="")
         print(f"{sum(q.alone for q in pairs) / count:.2f}; most {most.together:.2f} ({most.prompt})")
-        print(f"    more together by tau or more: {len(more)} pairs, none of them unsaid" if not secret else "    UNSAID:")
+        print(f"    more together by tau or more: {len(more)} pairs, of which {len(secret)} with no row that says so")
         for q in secret:
             print(f"      {q.prompt}: {q.count} parts {q.together:.2f}, alone {q.alone:.2f}, printed {q.printed:.2f}")
         hidden += bool(secret)

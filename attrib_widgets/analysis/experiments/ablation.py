@@ -24,7 +24,7 @@ from ...words.errors import AttribError, ComponentError, PositionError
 from ...words.places import Place, PlaceLike
 from ...words.several import prompts
 from ...words.targets import TokenSet
-from ...words.text import number, others_label, signed, visible
+from ...words.text import indefinite, number, others_label, signed, visible
 from ..inputs import as_run
 from .answers import KEPT, Answer, asked_token, mean_answer
 from .cells import MIXED_SITES, Cell, cells_from, every_part, found_in, held, plain_writes, positions_of
@@ -284,7 +284,10 @@ def donors_of(
     if (whole(draws) or 0) < 1:
         raise AttribError(f"{draws!r} is not a number of draws.", "Use 1 or more.")
     if not reference or all(r.n_positions == 1 for r in reference):
-        raise AttribError(f"A {method} needs prompts to take it from.", "Pass reference=[...], prompts like this one.")
+        raise AttribError(
+            f"{indefinite(method, start=True)} needs prompts to take it from.",
+            "Pass reference=[...], prompts like this one.",
+        )
     return [mean_donor(base, reference)] if method == "mean" else resample_donors(base, reference, draws, seed)
 
 

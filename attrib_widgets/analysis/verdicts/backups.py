@@ -54,8 +54,8 @@ class Repair:
         return [(self.components[i], float(self.risen[i])) for i in order if float(self.risen[i]) * sign > 0]
 
     def erases(self, other: Component, risen: float, a: Attribution) -> bool:
-        """Whether half of the rise of ``other`` or more is that it works against the part as before: it wrote a share of
-        minus the part's write, and writes that share of minus the other write in its place. So it did not take over.
+        """Whether half of the rise of ``other`` or more is that it works against the part as before: it took away a
+        share of the part's write, and takes away that share of the write in its place. So it did not take over.
 
         ``a`` is the attribution of the run before.
         """
@@ -138,9 +138,7 @@ def search(findings: Sequence[Finding], run: Experiment, gap: float, known: Mapp
         open_ = left
 
 
-def _risers(
-    run: Experiment, found: Repair, out: Sequence[Component], least: float
-) -> list[tuple[Component, float]]:
+def _risers(run: Experiment, found: Repair, out: Sequence[Component], least: float) -> list[tuple[Component, float]]:
     """What rises by at least ``least`` when ``out`` is out."""
     run.cost.forwards, run.cost.naive = run.cost.forwards + 1, run.cost.naive + 1
     return [(c, v) for c, v in found.top(NAMED + len(out)) if abs(v) >= least and c.is_replaceable and c not in out]

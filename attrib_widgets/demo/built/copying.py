@@ -54,9 +54,7 @@ def scale(*output: float) -> float:
 
 def network(layers: int, activation: str = "gelu_new") -> Any:
     """The embeddings and the read-out that all of these circuits share, and nothing between them."""
-    model = blank(
-        layers, HEADS, width=WIDTH, vocab=VOCAB, positions=POSITIONS, epsilon=EPSILON, activation=activation
-    )
+    model = blank(layers, HEADS, width=WIDTH, vocab=VOCAB, positions=POSITIONS, epsilon=EPSILON, activation=activation)
     with torch.no_grad():
         model.transformer.wte.weight[:, TOKEN] = centred(VOCAB)
         model.transformer.wpe.weight[:, POSITION] = centred(POSITIONS)

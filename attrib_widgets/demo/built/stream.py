@@ -1,4 +1,4 @@
-"""What circuits are written with: a tokenizer of a few words, a GPT-2 without a weight in it, and one head at a time."""
+"""What circuits are written with: a tokenizer of a few words, a GPT-2 of zeros, and one head at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNKNOWN = "<unk>"
 
 
 def word_tokenizer(words: Sequence[str]) -> tf.PreTrainedTokenizerFast:
-    """One token per word, ids in the order given, with their leading spaces; no BOS. The last one is the unknown word's."""
+    """One token per word, ids in the order given, with their leading spaces; no BOS. The last is the unknown word's."""
     pieces = {word.replace(" ", "\u0120"): number for number, word in enumerate(words)}
     tokenizer = Tokenizer(models.WordLevel(pieces, unk_token=words[-1]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

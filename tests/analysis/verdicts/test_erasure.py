@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.demo.built import copying as cc
 from attrib_widgets.analysis.opening.vectors import written_vector
 from attrib_widgets.analysis.verdicts.erasure import Eraser
+from attrib_widgets.demo.built import copying as cc
 from fixtures import families
 from fixtures.twins import Twin
 
