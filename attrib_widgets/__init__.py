@@ -137,7 +137,14 @@ def _dictionaries() -> Any:
     return Dictionaries.of
 
 
-_slots.view, _slots.figure, _slots.dictionaries = _view, _figure, _dictionaries
+def _circuits() -> Any:
+    """The models that were built by hand, by name: loading knows nothing of the embedded models but their names."""
+    from .demo import circuits
+
+    return circuits
+
+
+_slots.view, _slots.figure, _slots.dictionaries, _slots.circuits = _view, _figure, _dictionaries, _circuits
 
 
 if TYPE_CHECKING:

@@ -64,7 +64,12 @@ def parser() -> argparse.ArgumentParser:
         help="explain one prediction",
         description="Prints which parts of the model wrote a prediction, and writes the same as one offline page.",
     )
-    ask.add_argument("prompt", metavar="PROMPT", help='what the model reads, such as "The capital of France is"')
+    ask.add_argument(
+        "prompt",
+        metavar="PROMPT",
+        nargs="?",
+        help='what the model reads, such as "The capital of France is" (default: the first that the model suggests)',
+    )
     ask.add_argument(
         "target",
         metavar="TARGET",
@@ -72,7 +77,11 @@ def parser() -> argparse.ArgumentParser:
         help='one token exactly as the model would write it, such as " Paris" (default: its top prediction)',
     )
     ask.add_argument("-o", "--output", type=Path, default=Path(PAGE), metavar="FILE", help=f"default: {PAGE}")
-    ask.add_argument("--model", default="demo", help="demo (default), a model folder, or a hub id such as gpt2")
+    ask.add_argument(
+        "--model",
+        default="demo",
+        help="demo (default), a circuit built by hand such as demo:backup, a model folder, or a hub id such as gpt2",
+    )
     ask.add_argument("--against", metavar="TOKEN", help="explain TARGET rather than this token (logit difference)")
     ask.add_argument(
         "--corrupted", "--compare", metavar="PROMPT", help="a second prompt to compare with, kept in the page"
@@ -117,7 +126,7 @@ def lab(args: argparse.Namespace) -> int:
 
 def write_page(
     source: str,
-    prompt: str,
+    prompt: str | None,
     target: str | None,
     path: Path,
     *,

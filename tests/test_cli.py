@@ -60,7 +60,7 @@ def test_help(command: Command, argv: tuple[str, ...]) -> None:
     assert "attrib-widgets" in out
 
 
-@pytest.mark.parametrize("argv", [(), ("course",), ("explain",), ("explain", "a", "b", "c"), ("lab", "x")])
+@pytest.mark.parametrize("argv", [(), ("course",), ("explain", "a", "b", "c"), ("lab", "x")])
 def test_wrong_command_is_refused(command: Command, argv: tuple[str, ...]) -> None:
     code, _, err = command(*argv)
     assert code == 2
@@ -86,6 +86,20 @@ def test_explain_takes_the_top_prediction_when_no_target_is_given(command: Comma
     code, out, err = command("explain", prompt)
     assert (code, err) == (0, "")
     assert f"{aw.load('demo').run(prompt).top(1)[0].logit:.2f}" in out.split("model")[-1]
+
+
+@pytest.mark.parametrize("name", ["demo", "demo:backup"])
+def test_explain_asks_the_first_question_of_the_model_when_none_is_given(command: Command, name: str) -> None:
+    code, out, err = command("explain", "--model", name)
+    assert (code, err) == (0, "")
+    first = aw.load(name).suggestions[0]
+    assert f"{aw.attribute(first.prompt, first.target, model=aw.load(name)).actual:.2f}" in out
+    assert ("built by hand: demo:backup" in out) == (name == "demo:backup")
+
+
+def test_explain_names_the_circuits_there_are(command: Command) -> None:
+    code, _, err = command("explain", "--model", "demo:nonsense")
+    assert code == 2 and "demo:nonsense" in err and "demo:suppression" in err
 
 
 @pytest.mark.parametrize("option", ["--corrupted", "--compare"])

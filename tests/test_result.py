@@ -122,7 +122,7 @@ def test_a_result_without_a_view_of_its_own_shows_its_table():
 
 
 def test_what_is_no_result_has_no_view():
-    with pytest.raises(AttribError, match="int has no widget view"):
+    with pytest.raises(AttribError, match="An int has no widget view"):
         view_of(1)
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from ..result import Result, Table, strongest, with_others
 from ..words.errors import AttribError
-from ..words.text import number, power, signed, visible
+from ..words.text import kind_of, number, power, signed, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -261,7 +261,7 @@ def _array(given: Any, name: str, axes: tuple[int, ...], wanted: str) -> Float[n
 def _texts(given: Any, name: str, count: int | None = None, of: str = "") -> list[str]:
     """``given`` as a list of texts, as many as ``count``."""
     if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray):
-        raise AttribError(f"{name} is {type(given).__name__}, not a list of texts.", f'Write {name}=["a", "b"].')
+        raise AttribError(f"{name} is {kind_of(given)}, not a list of texts.", f'Write {name}=["a", "b"].')
     found = [str(text) for text in given]
     if not found:
         raise AttribError(f"{name} is empty.", "Give at least one.")

@@ -124,10 +124,12 @@ class Run:
 
     @property
     def notes(self) -> list[str]:
-        """Remarks for the reader: words that the model never saw, a tokenizer that closes every text."""
+        """Remarks for the reader: that the model was built by hand, words that it never saw, a tokenizer that closes
+        every text."""
+        built = "" if self.model.built is None else self.model.built.note
         strange = f"{note}; a larger model reads any text: {LARGER('run.text')}" if (note := self.unseen_note) else ""
         closing = self.model.closing_note
-        return [note for note in (strange, closing[:1].upper() + closing[1:]) if note]
+        return [note for note in (built, strange, closing[:1].upper() + closing[1:]) if note]
 
     @property
     def unseen_note(self) -> str:

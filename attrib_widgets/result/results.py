@@ -12,7 +12,7 @@ from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
 from ..words.errors import AttribError
-from ..words.text import number, others_label, power, signed
+from ..words.text import kind_of, number, others_label, power, signed
 from .table import Table, render_html, render_text
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def view_of(result: Any) -> Any:
     Raises:
         AttribError: no view is registered for this type.
     """
-    raise AttribError(f"A {type(result).__name__} has no widget view.", "Display it as a table, or use .plot().")
+    raise AttribError(f"{kind_of(result, start=True)} has no widget view.", "Display it as a table, or use .plot().")
 
 
 def _no_figures() -> Any:
@@ -38,17 +38,22 @@ def _no_dictionaries() -> Any:
     raise TypeError("Nothing here knows dictionaries.")
 
 
+def _no_circuits() -> Any:
+    raise TypeError("Nothing here was built by hand.")
+
+
 @dataclass
 class Slots:
     """Where the floors above leave word: ``view`` and ``figure`` return a function of a result, dispatched by its type.
 
     ``view`` is asked for the one that makes widgets, ``figure`` for the one that draws, ``dictionaries`` for what makes
-    the dictionaries of a model.
+    the dictionaries of a model, ``circuits`` for the models that were built by hand.
     """
 
     view: Callable[[], Any] = lambda: view_of
     figure: Callable[[], Any] = _no_figures
     dictionaries: Callable[[], Any] = _no_dictionaries
+    circuits: Callable[[], Any] = _no_circuits
 
 
 slots = Slots()

@@ -25,6 +25,7 @@ from ..model.tracing.hooks import collect
 from ..result import Result, Table
 from ..words.components import Component
 from ..words.errors import AttribError
+from ..words.files import read_text
 from ..words.text import signed, visible
 from .formats.files import stored
 from .sae import NOT_FINITE, SAE, is_finite
@@ -94,11 +95,11 @@ class Cards:
             return None
         t = stored(folder / FIRINGS)
         try:
-            labels = json.loads((folder / LABELS).read_text(encoding="utf-8"))
+            labels = json.loads(read_text(folder / LABELS))
             found = Cards(
                 labels, t["density"].float(), t["contexts"].long(), t["positions"].long(), t["activations"].float()
             )
-        except (OSError, ValueError, KeyError) as reason:
+        except (ValueError, KeyError) as reason:
             raise AttribError(
                 f"The cards in {folder} cannot be read: {reason}.", f"Take {FIRINGS} and {LABELS} from one place."
             ) from reason

@@ -95,7 +95,12 @@ class Explorer(Tester):
         return self._memory.history
 
     def summary(self) -> Table:
-        """The attribution's table; while the answer is hidden, the question."""
+        """The attribution's table; while the answer is hidden, the question. A model built by hand is named."""
+        table = self._question_or_answer()
+        built = self.model.built
+        return table if built is None else replace(table, title=f"{built.called} \u00b7 {table.title}")
+
+    def _question_or_answer(self) -> Table:
         if {"candidates", "values"} & set(self.hidden):
             title = f"What comes after \u201c{self.run.text}\u201d?"
             return Table(title, [], [], note="Make your prediction first; .reveal() shows the answer.")

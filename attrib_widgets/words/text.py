@@ -6,6 +6,8 @@ import re
 
 #: Bytes that are no whole character, as they are printed: ``<0xF0>``, ``<0xF0 0x9F>``.
 _BYTES = re.compile(r"<(0x[0-9A-F]{2}(?: 0x[0-9A-F]{2})*)>")
+#: How a word begins that is spoken with a vowel: not unit, ufunc, user, one or euro, but ndarray.
+_VOWEL = re.compile(r"(?!(?i:eu|uni(?!n)|ui|ub|uf|uu|us[ae]|ut[ei])|(?i:one)(?![a-z]))(?i:[aeiou]|nd)")
 _ODD = re.compile("[\udc80-\udcff]+")
 
 
@@ -30,6 +32,20 @@ def power(value: float) -> str:
 def others_label(count: int) -> str:
     """The name of the row that stands for ``count`` rows left out."""
     return "1 other" if count == 1 else f"{count} others"
+
+
+def indefinite(noun: str, *, start: bool = False) -> str:
+    """A noun with its article, as it is spoken: ``an int``, ``a Tensor``, ``a ufunc``, ``an SAE``. ``start``: of a
+    sentence."""
+    letters = noun[:2].isupper() and len(noun) > 1  # spelled letter by letter
+    vowel = noun[:1] in "AEFHILMNORSX" if letters else bool(_VOWEL.match(noun))
+    found = f"an {noun}" if vowel else f"a {noun}"
+    return found[:1].upper() + found[1:] if start else found
+
+
+def kind_of(value: object, *, start: bool = False) -> str:
+    """The type of a value with its article: ``an int``. ``start``: of a sentence."""
+    return indefinite(type(value).__name__, start=start)
 
 
 def visible(text: str) -> str:

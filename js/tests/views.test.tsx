@@ -260,6 +260,19 @@ describe("the explorer", () => {
     });
   });
 
+  it("names a model that was built by hand, and keeps its story while the answer is hidden", () => {
+    const made = explorer();
+    const model = { ...made.header.model, built: { called: "built by hand: demo:backup", story: "L0H0 copies." } };
+    const built = state({ ...made, header: { ...made.header, model } });
+    const shown = show(built);
+    expect(shown.one(".aw-headline")?.textContent).toBe("built by hand: demo:backup · L1.mlp and L0.mlp lead: +7.10 of 19.45 logits for ·Paris");
+    expect(shown.one('[data-part="story"]')?.textContent).toBe("L0H0 copies.");
+    const asked = show(built, "explorer", { options: { hidden: ["values"] } });
+    expect(asked.one(".aw-headline")?.textContent).toMatch(/^built by hand: demo:backup · Which parts wrote/);
+    expect(asked.one('[data-part="story"]')).toBeNull();
+    expect(show(state()).one('[data-part="built"]')).toBeNull();
+  });
+
   it("says why it is coarse, and shows an attribution without inputs", () => {
     const made = explorer();
     const model = { ...made.header.model, granularity: "sublayers", reason: "The heads do not add up." };

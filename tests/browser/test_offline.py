@@ -159,6 +159,21 @@ def test_hidden_parts_have_their_own_button(demo: Any, offline: Show, watched: W
     silent(watched)
 
 
+def test_a_model_that_was_built_by_hand_is_named(offline: Show, watched: Watched) -> None:
+    """In the headline, before and after the test, and in the page's title; how it works is told with the answer."""
+    story, view = aw.demo.circuits["backup"], aw.explore("demo:backup")
+    screen = offline(view)
+    assert screen.headline.startswith(f"{story.called} \u00b7 L0H0 leads")
+    assert screen.part("story").inner_text() == story.story
+    assert watched.page.title().startswith(f"{story.called} \u00b7 ")
+    view.verify()
+    assert offline(view).headline == f"{story.called} \u00b7 L0H0 is redundant"
+    screen = offline(aw.explore("demo:backup", hidden=["candidates", "values"]))
+    assert screen.headline.startswith(story.called)
+    expect(screen.part("story")).to_have_count(0)
+    silent(watched)
+
+
 def test_a_hidden_answer_is_nowhere_else(demo: Any, offline: Show, watched: Watched) -> None:
     """Neither in the title of the page nor in the tables that stand in for the view."""
     view = aw.explore(demo, hidden=["candidates", "values"])

@@ -19,7 +19,7 @@ from ...result import Sum, Table, strongest, with_others
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.targets import AnyTarget, TokenSet, rather_than
-from ...words.text import number, signed
+from ...words.text import kind_of, number, signed
 from ..opening.choice import Choice, choice
 from ..opening.features import Features, features
 from ..opening.heads import sources, through
@@ -363,7 +363,7 @@ def rather(a: Attribution, against: TokenSet | None) -> Attribution:
         AttribError: it is no attribution.
     """
     if not isinstance(a, Attribution):
-        raise AttribError(f"A {type(a).__name__} is no attribution.", "Write aw.attribute(run, target) first.")
+        raise AttribError(f"{kind_of(a, start=True)} is no attribution.", "Write aw.attribute(run, target) first.")
     target = rather_than(a.target, against, a.model.single_token)
     return a if target is a.target else attribute_resolved(a.run, target, a.position)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...result import Result, Table, strongest
 from ...words.errors import AttribError
-from ...words.text import others_label, signed, visible
+from ...words.text import kind_of, others_label, signed, visible
 from .attribution import Attribution
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _attribution(given: Any) -> Attribution:
     found = given if isinstance(given, Attribution) else getattr(given, "attribution", None)
     if not isinstance(found, Attribution):
         raise AttribError(
-            f"{type(given).__name__} is no attribution.", "Give aw.attribute(run, target), or an Explorer."
+            f"{kind_of(given, start=True)} is no attribution.", "Give aw.attribute(run, target), or an Explorer."
         )
     return found
 

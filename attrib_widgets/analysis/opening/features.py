@@ -26,7 +26,7 @@ from ...saes.store import GIVE_TEXTS, Opened, open_folder
 from ...words.components import Component, component, whole
 from ...words.errors import ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place, place
-from ...words.text import signed
+from ...words.text import kind_of, signed
 from .heads import attention_direction, stream_direction
 from .results import Contributions
 
@@ -285,7 +285,7 @@ def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | None) -> Op
     if isinstance(sae, str | Path):
         return open_folder(a.model, site, sae)
     if not isinstance(sae, SAE):
-        raise ComponentError(f"A dictionary cannot be a {type(sae).__name__}.", "Give an aw.SAE, or the folder of one.")
+        raise ComponentError(f"A dictionary cannot be {kind_of(sae)}.", "Give an aw.SAE, or the folder of one.")
     if sae.site != site:
         raise ComponentError(f"This dictionary is for {sae.site}, and the row needs one for {site}.")
     fit(a.model, sae, a.model.saes.digest)

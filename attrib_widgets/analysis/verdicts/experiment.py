@@ -93,7 +93,8 @@ class Experiment:
         return lambda donor: donor.writes(cell if at is None else Cell(cell.parts, at))
 
     def mean(self, part: Component) -> Row:
-        """Its mean over the words of both prompts."""
+        """Its mean over the words (all positions but the first) of both prompts, at all of these. Position by position
+        it would be the very write where a part writes the same in both, which is what this is asked about."""
         cell = self.cell([part])
         return lambda donor: mean_donor(donor.base, [donor.base, donor.source], pooled=True).writes(cell)
 

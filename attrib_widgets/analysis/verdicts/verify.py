@@ -20,7 +20,7 @@ from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError, PositionError, TargetError
 from ...words.several import named, prompts
 from ...words.targets import Target, TokenSet
-from ...words.text import visible
+from ...words.text import kind_of, visible
 from ..attribution.attribution import Attribution, attribute_resolved, rather
 from ..experiments.answers import Answer, answers
 from ..experiments.cells import every_part, parts_of
@@ -147,6 +147,7 @@ def verify(
         notes.insert(0, f"patched at position{'s' * (len(where) > 1)} {', '.join(map(str, where))} only")
     common = run.common(gap)
     notes = [
+        *([] if model.built is None else [model.built.called]),
         *chosen,
         *_opposite(gaps),
         *([] if common is None else gaps_said(Measured({"common": common}), at)),
@@ -181,7 +182,7 @@ def _attributions(given: Any) -> list[Attribution]:
     found = list(given) if hasattr(given, "__iter__") or hasattr(given, "__getitem__") else [given]
     wrong = next((a for a in found if not isinstance(a, Attribution)), None)
     if wrong is not None or not found:
-        what = "" if wrong is None or found != [wrong] else f", and this is a {type(wrong).__name__}"
+        what = "" if wrong is None or found != [wrong] else f", and this is {kind_of(wrong)}"
         raise AttribError(
             f"verify takes an attribution{what}.", "Write aw.verify(aw.attribute(run, target), corrupted)."
         )

@@ -135,8 +135,8 @@ corrupted ones.
 - *by the norm*: what the new scale of the final norm adds to what is left.
 
 Margin lost is direct, minus made up by others, minus by the norm. Only these few heads were tried, on these tasks. A
-circuit in which one head does back up another is built by hand in the tests of the repository: `backup` in
-`tests/fixtures/causal_circuits.py`, found out by `aw.verify` in `tests/analysis/verdicts/test_circuits.py`."""
+circuit in which one head does back up another is built by hand: `aw.load("demo:backup")`, in which `aw.verify` finds
+the redundant head and its backup."""
 
 
 def _redundant(rows: Sequence[Mapping[str, Any]]) -> str:

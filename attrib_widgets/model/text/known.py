@@ -12,6 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
+from ...words.files import read_text
 from ...words.text import others_label, spelled
 
 FILE = "words.txt"
@@ -40,9 +41,13 @@ def write_words(folder: Path, words: Iterable[str]) -> None:
 
 
 def read_words(folder: Path | None) -> frozenset[str] | None:
-    """The list in a model's folder; None where it has none."""
+    """The list in a model's folder; None where it has none.
+
+    Raises:
+        AttribError: it is no text in UTF-8.
+    """
     file = None if folder is None else folder / FILE
-    return frozenset(file.read_text(encoding="utf-8").split()) if file is not None and file.is_file() else None
+    return frozenset(read_text(file).split()) if file is not None and file.is_file() else None
 
 
 def unseen(tokens: Sequence[bytes], known: frozenset[str]) -> list[Unseen]:

@@ -71,8 +71,8 @@ def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
             "heads": float(a.rounding.get("heads", 0.0)),
             "readout": float(a.rounding.get("readout", 0.0)),
         },
-        # what is said of the prompt stands beside it
-        "notes": [note for note in a.notes if not run.unseen_note or not note.startswith(run.unseen_note)],
+        # what is said of the model and of the prompt stands beside them
+        "notes": [note for note in a.notes if not note.startswith(tuple(_told_apart(run)))],
         "examples": _examples(model),
         "python": {
             "setup": python.lines(a),
@@ -87,6 +87,12 @@ def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
     if isinstance(a.target, Target) and (better := _better(a.target, a)):
         found["better"] = better
     return found
+
+
+def _told_apart(run: Run) -> list[str]:
+    """Beginnings of the notes that have a place of their own."""
+    built = run.model.built
+    return [note for note in (run.unseen_note, "" if built is None else built.note) if note]
 
 
 def _prompt(a: Attribution) -> contract.Prompt:
@@ -125,6 +131,8 @@ def _about(model: Model) -> contract.About:
         "reason": check.reason,
         "dtype": str(model.dtype).removeprefix("torch."),
     }
+    if model.built is not None:
+        about["built"] = {"called": model.built.called, "story": model.built.story}
     if not check.ok:
         levels = [(v.granularity, v.reason, v.scores.reason) for v in check.levels]
         about["levels"] = [{"granularity": g, "reason": r, "unscored": u} for g, r, u in levels]

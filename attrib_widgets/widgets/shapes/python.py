@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 def load(model: Model) -> str:
     """The expression that loads the model. Every text is quoted as a literal."""
     dtype = str(model.dtype).removeprefix("torch.")
-    if model.folder is not None and model.folder == demo.path():
-        return 'aw.load("demo")' if dtype == "float32" else f'aw.load("demo", dtype="{dtype}")'
+    embedded = model.folder is not None and model.folder == demo.path()
+    if embedded or model.built is not None:
+        name = "demo" if model.built is None else model.built.source
+        return f'aw.load("{name}")' if dtype == "float32" else f'aw.load("{name}", dtype="{dtype}")'
     source = str(getattr(model.hf, "name_or_path", "") or "")
     if not source:
         return "aw.load(hf_model, tokenizer=tokenizer)"

@@ -102,6 +102,12 @@ export interface Level {
   unscored: string;
 }
 
+/** A model that was built by hand: what it is called, and how it works. */
+export interface Built {
+  called: string;
+  story: string;
+}
+
 /** The model under study. */
 export interface About {
   name: string;
@@ -114,6 +120,8 @@ export interface About {
   /** where a layer is not split as far as can be: the same in words, and of every layer */
   words?: string;
   levels?: Level[];
+  /** only of one that was built by hand */
+  built?: Built;
 }
 
 /** The prompt, token by token, and the position that is explained. */

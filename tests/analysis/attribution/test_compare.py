@@ -71,5 +71,5 @@ def test_an_explorer_is_its_attribution(demo, paris):
 def test_what_does_not_fit_says_why(demo, paris):
     with pytest.raises(AttribError, match="logits, the other in nats"):
         aw.compare(paris, aw.attribute(paris.run, aw.log_prob(" Paris")))
-    with pytest.raises(AttribError, match="Run is no attribution"):
+    with pytest.raises(AttribError, match="A Run is no attribution"):
         aw.compare(paris, paris.run)

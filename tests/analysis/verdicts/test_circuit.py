@@ -11,8 +11,8 @@ import torch
 import attrib_widgets as aw
 from attrib_widgets.analysis.verdicts.circuit import planned, universe
 from attrib_widgets.analysis.verdicts.sets import Kept
+from attrib_widgets.demo.built import copying as cc
 from attrib_widgets.model.running.worker import Job
-from fixtures import causal_circuits as cc
 from fixtures import families
 from fixtures.patching_twin import PatchTwin
 
@@ -88,10 +88,10 @@ def test_every_set_is_what_one_forward_with_hooks_says(family_model, name):
 def test_gates_in_closed_form(kind):
     """Of an OR one head is enough and the other is missed; of an AND each is needed. In the other direction the two
     change places: one corrupted head is enough to close an AND."""
-    model = aw.load(cc.gate(kind), tokenizer=cc.tokenizer())
+    model = aw.load(f"demo:{kind}")
     one = ["embed", "L0H0", "L0.mlp"]
     c = aw.circuit(model, cc.CLEAN, cc.CORRUPTED, [*one, "L0H1"], cc.ANSWER)
-    assert float(c.gap) == pytest.approx(cc.logit(2.0), abs=0.01)
+    assert float(c.gap) == pytest.approx(cc.READ * 2.0 * cc.ONE / cc.scale(2.0), rel=0.01)
     wide = {("or", "noise"): 1.0, ("or", "denoise"): 0.0, ("and", "noise"): 0.0, ("and", "denoise"): 1.0}
     for direction in SIDES:
         enough = wide[kind, direction]

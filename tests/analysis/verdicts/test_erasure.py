@@ -10,7 +10,7 @@ import torch
 import attrib_widgets as aw
 from attrib_widgets.analysis.opening.vectors import written_vector
 from attrib_widgets.analysis.verdicts.erasure import Eraser
-from fixtures import causal_circuits as cc
+from attrib_widgets.demo.built import copying as cc
 from fixtures import families
 from fixtures.twins import Twin
 

@@ -18,12 +18,7 @@ from attrib_widgets.analysis.verdicts.verify import planned
 from attrib_widgets.model.running.worker import Job
 from attrib_widgets.model.tracing.edits import Edit
 from attrib_widgets.words.text import visible
-from fixtures import causal_circuits as cc
 from fixtures import families
-
-
-def load(build):
-    return aw.load(build(), tokenizer=cc.tokenizer())
 
 
 @pytest.fixture(scope="module")
@@ -235,11 +230,12 @@ def test_errors(pair):
 
 @pytest.mark.parametrize("name", ["L1H0", (1, 0), ["L1H0"]])
 def test_one_name_will_do(name):
-    a = aw.attribute(load(cc.backup).run(cc.CLEAN), cc.ANSWER)
-    assert [str(f.component) for f in aw.verify(a, cc.CORRUPTED, components=name, top=0).findings] == ["L1H0"]
-    patched = aw.patch(a.model, a.run, cc.CORRUPTED, cc.ANSWER, components=name)
+    model, story = aw.load("demo:backup"), aw.demo.circuits["backup"]
+    a = aw.attribute(model.run(story.prompt), story.target)
+    assert [str(f.component) for f in aw.verify(a, story.corrupted, components=name, top=0).findings] == ["L1H0"]
+    patched = aw.patch(a.model, a.run, story.corrupted, story.target, components=name)
     assert patched.labels == ["L1H0"]
-    assert len(aw.ablate(a.model, a.run, cc.ANSWER, components=name).labels) == 1
+    assert len(aw.ablate(a.model, a.run, story.target, components=name).labels) == 1
 
 
 def test_the_readme_tells_its_example_as_it_is(demo):

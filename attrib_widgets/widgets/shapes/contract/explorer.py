@@ -120,6 +120,13 @@ class Level(TypedDict):
     unscored: str
 
 
+class Built(TypedDict):
+    """A model that was built by hand: what it is called, and how it works."""
+
+    called: str
+    story: str
+
+
 class About(TypedDict):
     """The model under study."""
 
@@ -133,6 +140,8 @@ class About(TypedDict):
     #: where a layer is not split as far as can be: the same in words, and of every layer
     words: NotRequired[str]
     levels: NotRequired[list[Level]]
+    #: only of one that was built by hand
+    built: NotRequired[Built]
 
 
 class Prompt(TypedDict):

@@ -56,6 +56,7 @@ function Finding() {
   return (
     <div class="aw-finding">
       <h2 class="aw-headline">
+        {model.built && <span data-part="built">{model.built.called} · </span>}
         {hidden ? (
           <>
             Which parts wrote <TargetName />?
@@ -71,6 +72,7 @@ function Finding() {
           </button>
         ))}
       </div>
+      {model.built && !hidden && <p class="aw-sub" data-part="story">{model.built.story}</p>}
       {tested && !hidden && (
         <p class="aw-sub" data-part="observed">
           Observed: {observed}.
