@@ -30,6 +30,8 @@ def refresh(path: Path) -> None:
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET, None)
             output.get("metadata", {}).clear()
+        if "outputs" in cell:  # the picture of a view is an output of its own
+            cell["outputs"] = [o for o in cell["outputs"] if o.output_type != "display_data" or o.data]
     nbformat.write(notebook, path)
 
 

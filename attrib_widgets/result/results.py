@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..words.errors import AttribError
 from ..words.text import kind_of, number, others_label, power, signed
+from . import still
 from .table import Table, render_html, render_text
 
 if TYPE_CHECKING:
@@ -85,6 +86,14 @@ class Result:
         if self._view is None:
             object.__setattr__(self, "_view", slots.view()(self))
         return self._view
+
+    def _ipython_display_(self, **kwargs: Any) -> None:
+        try:
+            live = self.view()._ipython_display_
+        except Exception:  # no view: the bundle says why
+            still.show(self._repr_mimebundle_(), "")
+        else:
+            live(**kwargs)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         table = self.summary()

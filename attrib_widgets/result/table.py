@@ -41,19 +41,22 @@ def render_text(table: Table) -> str:
     return "\n".join(lines)
 
 
+#: Pixels of the widest bar's column, and the colours of a bar above and below zero.
+WIDTH, COLOURS = 160, {"p": "#0067A5", "m": "#B84E00"}
 # Twice the class: JupyterLab aligns every cell of an output to the right, and its rule comes later.
 _OWN = ".aw-static.aw-static"
 _STYLE = (
-    f"<style>{_OWN}{{--p:#0067A5;--m:#B84E00;font:14px/1.5 system-ui,sans-serif;color:inherit;overflow-x:auto}}"
+    f"<style>{_OWN}{{font:14px/1.5 system-ui,sans-serif;color:inherit;overflow-x:auto}}"
     f"{_OWN} table{{font:inherit;border-collapse:collapse;font-variant-numeric:tabular-nums;margin:4px 0}}"
     f"{_OWN} td,{_OWN} th{{padding:1px 14px 1px 0;text-align:left;font-weight:400;border:0;background:none}}"
     f"{_OWN} td{{white-space:nowrap}}"
     f"{_OWN} th{{vertical-align:bottom}}"
     f"{_OWN} .n{{text-align:right}}"
     f"{_OWN} .b{{width:160px;min-width:80px;padding:0}}"
-    f"{_OWN} i{{display:block;height:10px;border-radius:2px}}"
+    f"{_OWN} i{{border-radius:2px}}"
     f"{_OWN} p{{margin:2px 0;max-width:60em}}"
-    f"@media(prefers-color-scheme:dark){{{_OWN}{{--p:#56B4E9;--m:#E69F00}}}}</style>"
+    f"@media(prefers-color-scheme:dark){{{_OWN} .p{{background-color:#56B4E9!important}}"
+    f"{_OWN} .m{{background-color:#E69F00!important}}}}</style>"
 )
 
 
@@ -100,7 +103,10 @@ def render_html(table: Table) -> str:
         if span is not None and bar is not None:
             left, width = (100 * part for part in span)
             colour = "m" if bar < 0 else "p"
-            mark = f"<i style='margin-left:{left:.1f}%;width:{width:.1f}%;background:var(--{colour})'></i>"
+            # Inline, in pixels and plain colours: all that JupyterLab leaves to a notebook that it does not trust.
+            place = f"margin-left:{WIDTH * left / 100:.0f}px;width:{max(1.0, WIDTH * width / 100):.0f}px"
+            look = f"background-color:{COLOURS[colour]};height:10px;display:block"
+            mark = f"<i class={colour} style='{place};{look}'></i>"
         body.append(f"<tr>{cells}<td class=b>{mark}</td></tr>" if table.bars else f"<tr>{cells}</tr>")
     thead = f"<thead><tr>{head}{'<td></td>' if table.bars else ''}</tr></thead>" if any(table.columns) else ""
     title = html.escape(table.title)

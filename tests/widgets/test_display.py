@@ -70,16 +70,55 @@ def test_mime_bundle(explorer):
     html = data["text/html"]
     assert len(html.encode()) <= 20_000 and "<script" not in html and "onerror" not in html
     assert str(explorer.attribution.top(1)[0][0]) in html
-    assert explorer._ipython_display_ is None
 
 
-def test_ipython_shows_all_three(explorer):
+@pytest.fixture
+def published(monkeypatch):
+    """What a cell displays, and what is drawn again in its place, in order."""
+    ipython = pytest.importorskip("IPython.display")
+    found = []
+
+    class Handle:
+        def update(self, data, raw):
+            assert raw
+            found.append(("again", data))
+
+    def display(data, metadata, raw, display_id):
+        assert raw
+        found.append((display_id, data))
+        return Handle() if display_id else None
+
+    monkeypatch.setattr(ipython, "display", display)
+    return found
+
+
+def test_a_cell_has_the_view_and_its_picture_apart(explorer, published):
     """Also under ipywidgets 7, which would display the widget alone."""
     formatters = pytest.importorskip("IPython.core.formatters")
-    formatter = formatters.DisplayFormatter()
-    assert not formatter.ipython_display_formatter(explorer)
-    data, _ = formatter.format(explorer)
-    assert set(data) == {"text/plain", "text/html", WIDGET}
+    assert formatters.DisplayFormatter().ipython_display_formatter(explorer)
+    (live, widget), (kept, picture) = published
+    assert (live, kept) == (False, True) and set(widget) == {WIDGET} and set(picture) == {"text/plain", "text/html"}
+    mark = f"aw-still-{explorer.options['still']}"
+    assert mark in picture["text/html"] and len(picture["text/html"]) <= 60_000
+    assert "still" not in explorer.page_traits()["options"]
+
+
+def test_the_picture_follows_the_screen(explorer, published):
+    explorer._ipython_display_()
+    explorer.ask("The capital of Japan is")
+    explorer.ask(corrupted="The capital of Italy is")
+    explorer.verify(["L3.mlp"])
+    again = [data for kind, data in published if kind == "again"]
+    assert "\u00b7Tokyo" in again[0]["text/html"] and "Tested (n = 1)" in again[-1]["text/html"]
+    assert explorer.last_error == ""
+
+
+def test_a_result_is_displayed_as_its_view(demo, published):
+    shown = attribute(demo.run(PROMPT), TARGET).buildup()
+    shown._ipython_display_()
+    shown._ipython_display_()
+    assert [kind for kind, _ in published] == [False, True] * 2
+    assert published[0][1][WIDGET]["model_id"] == shown.view().model_id
 
 
 def test_metadata_of_anywidget_passes_through(explorer, monkeypatch):
@@ -209,7 +248,9 @@ def test_page_is_complete_and_offline(explorer, tmp_path):
     assert policy == page.POLICY and "default-src 'none'" in policy
     assert "<title>" in text and "background:#fff" in text and "prefers-color-scheme:dark" in text
     traits = embedded(text)
-    assert traits["selected"] == "L1H2" and traits["options"] == {"hidden": [], "static": True}
+    options = traits["options"]
+    assert traits["selected"] == "L1H2" and (options["hidden"], options["static"]) == ([], True)
+    assert set(options) == {"hidden", "static", "saved", "words"}
     state = base64.b64decode(traits["state"])
     header, _ = wire.unpack(state)
     assert len(text) <= 2_000_000 and {"patterns", "through", "why"} <= set(header["arrays"])

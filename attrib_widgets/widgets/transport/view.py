@@ -13,16 +13,18 @@ from __future__ import annotations
 import os
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, get_args
 
 import anywidget
 import traitlets as t
 
-from ...result import Result, Table, render_html, render_text
+from ...result import Result, Table, render_html, render_text, still
 from ...words.errors import AttribError
 from ..shapes import contract
 from . import assets, page, saving, wire
@@ -124,9 +126,6 @@ class View(anywidget.AnyWidget):
 
     _esm = assets.script("attrib_widgets.js")
     _css = assets.style("attrib_widgets.css")
-    # ipywidgets 7 displays through this method and would ignore the fallbacks of _repr_mimebundle_.
-    _ipython_display_ = None
-
     kind = t.Unicode().tag(sync=True)
     state = t.Bytes().tag(sync=True)
     selected = Selected().tag(sync=True)
@@ -157,12 +156,14 @@ class View(anywidget.AnyWidget):
         super().__init__(
             kind=kind,
             state=state,
-            options={"hidden": _parts(hidden)},
+            options={"hidden": _parts(hidden), "still": token_hex(4)},
             # One id for all subclasses, so that a notebook holds one copy of the style sheet.
             _anywidget_id="attrib_widgets.View",
             **traits,
         )
         self.on_msg(self._receive)
+        self._stills: deque[Any] = deque(maxlen=8)
+        self.observe(self._renew_stills, [name for name in ("state", "tested") if self.has_trait(name)])
 
     # what subclasses fill in ------------------------------------------------------------------------------------
 
@@ -213,6 +214,22 @@ class View(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return render_text(self.summary())
 
+    def _ipython_display_(self, **kwargs: Any) -> None:
+        """Two outputs: the view, and the picture that stands for it in a notebook without its kernel."""
+        self._stills.append(still.show(self._repr_mimebundle_(), self.options["still"]))
+
+    def _renew_stills(self, _change: Any) -> None:
+        """The picture follows the screen, so that a saved notebook shows it as it last stood."""
+        if not self._stills:
+            return
+        try:
+            table = self.summary()
+            data = {"text/plain": render_text(table), "text/html": render_html(table)}
+            for handle in self._stills:
+                still.renew(handle, data, self.options["still"])
+        except Exception as error:  # a picture that is late costs nobody his answer
+            self.keep(error)
+
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         data: dict[str, Any] = {}
         metadata: dict[str, Any] = {}
@@ -250,12 +267,13 @@ class View(anywidget.AnyWidget):
 
     def page_traits(self) -> dict[str, Any]:
         """The traits that the offline page starts from."""
+        options = {name: value for name, value in self.options.items() if name != "still"}
         return {
             "kind": self.kind,
             "state": self.state,
             "selected": self.selected,
             "source": self.source,
-            "options": {**self.options, "static": True, "saved": self._saved_for_page(), "words": saving.meanings()},
+            "options": {**options, "static": True, "saved": self._saved_for_page(), "words": saving.meanings()},
         }
 
     def _saved_for_page(self) -> dict[str, contract.Saved]:

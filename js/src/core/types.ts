@@ -635,6 +635,8 @@ export interface Options {
   hidden: Part[];
   /** pixels that the bars may take before they scroll */
   height?: number;
+  /** what marks the static picture that the view stands for, and hides while it lives */
+  still?: string;
   /** no kernel: an offline page */
   static?: boolean;
   /** of an offline page: what can be saved without Python, by form */

@@ -35,6 +35,7 @@ export function mount(model: Model, host: HTMLElement, kind: string): () => void
   const stopTheme = watchTheme(paint);
   const stopWaiting = onceAttached(root, paint);
   const stopKeys = guardKeys(host);
+  const showStill = hideStill(store.options.peek().still);
   draw(
     <Context.Provider value={{ store, palette }}>
       <View store={store} />
@@ -52,10 +53,22 @@ export function mount(model: Model, host: HTMLElement, kind: string): () => void
     stopTheme();
     stopWaiting();
     stopKeys();
+    showStill();
     draw(null, root);
     store.close();
     root.remove();
   };
+}
+
+/** The static picture in the output below is for a notebook without its kernel: it is not seen beside the view. */
+function hideStill(still: string | undefined): () => void {
+  const style = document.createElement("style");
+  if (still) {
+    const own = `.aw-still-${CSS.escape(still)}`;
+    style.textContent = `${own},.jp-OutputArea-child:has(${own}){display:none}`;
+    document.head.append(style);
+  }
+  return () => style.remove();
 }
 
 /** What draws each kind of state. The Explorer reads its own, once for all its views. */

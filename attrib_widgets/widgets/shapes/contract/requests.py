@@ -73,6 +73,8 @@ class Options(TypedDict):
     hidden: list[Part]
     #: pixels that the bars may take before they scroll
     height: NotRequired[int]
+    #: what marks the static picture that the view stands for, and hides while it lives
+    still: NotRequired[str]
     #: no kernel: an offline page
     static: NotRequired[bool]
     #: of an offline page: what can be saved without Python, by form
