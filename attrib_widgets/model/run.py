@@ -15,7 +15,7 @@ from torch import Tensor
 from ..result import Table, render_text
 from ..words.components import whole
 from ..words.errors import AttribError, ModelError, NumberError, PositionError
-from ..words.text import visible
+from ..words.text import percent, visible
 from .anatomy.rounding import require_float32
 from .identity.belonging import refuse_moved, refuse_reread
 from .identity.stamp import named
@@ -42,7 +42,7 @@ class Predictions(list[Prediction]):
     """The likeliest next tokens, the likeliest first."""
 
     def __repr__(self) -> str:
-        rows = [[visible(p.text), str(p.id), f"{p.logit:.3f}", f"{100 * p.probability:.1f} %"] for p in self]
+        rows = [[visible(p.text), str(p.id), f"{p.logit:.3f}", percent(p.probability)] for p in self]
         return render_text(Table("What comes next", ["token", "id", "logit", "probability"], rows))
 
 
@@ -221,7 +221,7 @@ class Run:
         more = "…|" if self.n_positions > 12 else ""
         return (
             f"Run of {self.model.name}: {more}{shown}  ({self.n_positions} tokens), "
-            f"next {visible(best.text)} {100 * best.probability:.1f} %"
+            f"next {visible(best.text)} {percent(best.probability)}"
         ) + "".join(f"\n  {note}" for note in self.notes)
 
 

@@ -28,6 +28,7 @@ from ...words.text import number, others_label, signed, visible
 from ..inputs import as_run
 from .answers import KEPT, Answer, asked_token, mean_answer
 from .cells import MIXED_SITES, Cell, cells_from, every_part, found_in, held, plain_writes, positions_of
+from .common import change_said
 from .metrics import MetricLike, metric_of
 from .pairs import Cost, check_one_length, name_of, run_cells, targets_of, unit_of
 from .statistics import between, interval_of
@@ -345,4 +346,9 @@ def ablate(
     fits = sum(s.nbytes for read in streams for s in read) <= KEPT
     asked = tuple(asked_token(aim, r, r.position(position)) for r, aim in zip(bases, targets, strict=True))
     args = (bases[: len(drawn)], cells, method, name, unit, where, ablated, torch.cat(starts), done, cost)
-    return Ablation(*args, tuple(streams) if fits else (), asked)
+    found_all = Ablation(*args, tuple(streams) if fits else (), asked)
+    if streams and len(bases) == 1 and bool(done.any()):  # of the change that the title names
+        best = cells.index(found_all.top(1)[0][0])
+        read_then = torch.stack([draw[best] for draw in streams[0]])
+        cost.note(change_said(base, targets[0], where, read_then, str(cells[best])))
+    return found_all

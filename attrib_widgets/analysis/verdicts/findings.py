@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component
 from ...words.errors import AttribError, ComponentError
-from ...words.text import number, signed
+from ...words.text import number, share, signed
 from ..attribution.attribution import Attribution
 from ..experiments.answers import Answer
 from ..experiments.pairs import Cost, Direction
 from ..experiments.patching import Patching
-from .rules import Measured, Thresholds, Verdict, listed, percent
+from .rules import Measured, Thresholds, Verdict, listed
 from .table import ORDER, VERDICTS, remarks, titles, verdict
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ class Verification(Result):
         if self.live is None:
             return ""
         kind = self.attributions[0].target.kind
-        said = f"the direct effects of all parts, one at a time, add up to {percent(self.live)} of the gap"
+        said = f"the direct effects of all parts, one at a time, add up to {share(self.live)} of the gap"
         if not 0 <= self.live <= 1:
             return f"{said}: what they do together is another number"
         return f"{said}; the rest is shared between parts and the {'softmax' if kind == 'log_prob' else 'norm'}"

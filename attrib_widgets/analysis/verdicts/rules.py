@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ...words.errors import AttribError
-from ...words.text import number, power
+from ...words.text import number, power, share
 
 Values = Mapping[str, Any]
 
@@ -49,8 +49,8 @@ class Thresholds:
 
     def __str__(self) -> str:
         return (
-            f"nothing is read below {percent(self.tau)} of the gap (tau); needed from {percent(self.needed)} of the "
-            f"direct effect, spared below {percent(self.spared)}"
+            f"nothing is read below {share(self.tau)} of the gap (tau); needed from {share(self.needed)} of the "
+            f"direct effect, spared below {share(self.spared)}"
         )
 
     @property
@@ -239,11 +239,6 @@ def _exactly(value: float) -> str:
     return power(value) if 0 < abs(value) < 0.005 else number(value)
 
 
-def percent(value: float) -> str:
-    """A share of the gap: ``"43 %"``."""
-    return f"{number(100 * value, 0)} %"
-
-
 def listed(names: Sequence[str], most: int = 99) -> str:
     """``"A"``, ``"A and B"``, ``"A, B and C"``, ``"A, B, C and 2 more"``."""
     shown = list(names[:most])
@@ -272,7 +267,7 @@ class _Told(dict[str, str]):
 
     def __missing__(self, name: str) -> str:
         if name in QUANTITIES:
-            return percent(float(QUANTITIES[name].of(self.m.values)))
+            return share(float(QUANTITIES[name].of(self.m.values)))
         names = self.m.names[_LISTS[name]]
         one, all_of = ("either", "both") if len(names) == 2 else ("any one", "all")
         said = {

@@ -8,6 +8,7 @@ only make a word stronger. See :mod:`.rules` for what a row is.
 
 from __future__ import annotations
 
+from ..experiments.common import OF_GAP
 from .rules import Bound, Measured, Thresholds, Verdict
 
 _HIGH_HIGH = "direct effect high, total effect high: it matters"
@@ -356,7 +357,7 @@ GAPS: tuple[Verdict, ...] = (
     Verdict(
         "common",
         "",
-        "{common} of this gap is common to all tokens, whose logits change as much in the mean",
+        OF_GAP,
         (Bound("|common|", ">=", "tau"),),
     ),
 )

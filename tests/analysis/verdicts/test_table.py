@@ -258,13 +258,13 @@ def test_numbers_that_speak_against_the_word_are_told():
         return verdict(m).key, verdict(m).said(m), [r.said(m) for r in remarks(m)]
 
     key, said, _ = told(n=-1.49, s=0.9)
-    assert key == "enough there" and said.endswith("without it the gap grows by 149 % (0 % directly)")
+    assert key == "enough there" and said.endswith("without it the gap grows by 149\u00a0% (0\u00a0% directly)")
     key, _, more = told(s=0.6, d_s=0.5)
     assert key == "through" and more == [
-        "put into the other prompt not through later parts alone: 50 % of the gap directly"
+        "put into the other prompt not through later parts alone: 50\u00a0% of the gap directly"
     ]
     key, _, more = told(n=0.25, d_n=0.9)
-    assert key == "spared" and "spared is meant beside what it writes: 25 % of the gap is missed all the same" in more
+    assert key == "spared" and "spared is meant beside what it writes: 25\u00a0% of the gap is missed all the same" in more
 
 
 def test_what_is_missed_alone_is_not_said_not_to_be():
@@ -274,7 +274,7 @@ def test_what_is_missed_alone_is_not_said_not_to_be():
     assert told(0.04)["not together"].startswith("2 of these are not missed alone, but together")
     assert "not together" not in told(0.25)
     assert told(0.25)["more together"] == (
-        "2 of these move at most 25 % of the gap each, but more together: without them 90 % goes"
+        "2 of these move at most 25\u00a0% of the gap each, but more together: without them 90\u00a0% goes"
     )
 
 

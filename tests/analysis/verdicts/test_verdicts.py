@@ -253,7 +253,7 @@ def test_the_readme_tells_its_example_as_it_is(demo):
     assert {row.word for row in VERDICTS} <= told
     plain = aw.verify(a, corrupted="The capital of Germany is", against=())
     (missed,) = [g for g in plain.groups if g.kind == SPARED]
-    assert len(missed.parts) == 8 and missed.then.startswith("·Berlin 98 %")
+    assert len(missed.parts) == 8 and missed.then.startswith("·Berlin 98\u00a0%")
 
 
 def test_the_question_is_the_answer_against_that_of_the_other_prompt(demo):
@@ -265,7 +265,7 @@ def test_the_question_is_the_answer_against_that_of_the_other_prompt(demo):
         float(v.effects["noise"].pairs[0][0].logits()[demo.single_token(" Paris")]) - 9.894, abs=1e-2
     )
     share = sum(r.logits().mean() * sign for r, sign in zip(plain.effects["noise"].pairs[0], (1, -1), strict=True))
-    told = f"{100 * float(share) / plain.gap:.0f} % of this gap is common to all tokens"
+    told = f"{100 * float(share) / plain.gap:.0f}\u00a0% of this gap is common to all tokens"
     assert plain.notes[0].startswith(told) and not any("common to all" in note for note in v.notes)
     alike = aw.verify(a, "A capital of France is", top=1)
     assert alike.notes[0] == "the other prompt is answered alike, ·Paris: no rival is taken"
