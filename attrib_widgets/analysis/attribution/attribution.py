@@ -112,8 +112,8 @@ class Attribution(Sum):
         return torch.tensor([alone.get(c, 0.0) for c in self.components])
 
     def shared(self, k: int = 3) -> list[Shared]:
-        """The ``k`` parts that write most for both answers alike, the smaller of the two amounts, the largest first; none
-        where nothing is held against the target. What is shared does not choose between the two."""
+        """The ``k`` parts that write most for both answers alike (the smaller of the two amounts), the largest first;
+        none where nothing is held against the target. What is shared does not choose between the two."""
         if self.rival is None:
             return []
         own = self.values + self.rival
@@ -344,8 +344,8 @@ class Attribution(Sum):
         return " or ".join(visible(self.model.token(self.model.single_token(t))) for t in against)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Columns ``component``, ``kind``, ``layer``, ``index``, ``value``, in model order, and ``rival`` where the target
-        is held against one: what the row writes for that alone."""
+        """Columns ``component``, ``kind``, ``layer``, ``index``, ``value``, in model order, and ``rival`` where the
+        target is held against one: what the row writes for that alone."""
         import pandas as pd
 
         frame = pd.DataFrame(

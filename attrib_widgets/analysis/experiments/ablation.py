@@ -135,10 +135,14 @@ class Ablation(Result):
         """The finding in one line."""
         if not bool(self.done.any()):
             return "Cancelled before the first part was taken out"
-        cell, value = self.top(1)[0]
-        base = float(self.base.mean())
+        cell = self.top(1)[0][0]
         over = "" if len(self.runs) == 1 else f" (mean of {len(self.runs)} prompts)"
-        return f"Without {cell} the {self.metric} goes from {number(base)} to {number(base + value)}{over}"
+        return f"Without {cell} {self.moved(cell)}{over}"
+
+    def moved(self, which: PlaceLike | Sequence[PlaceLike] | Cell) -> str:
+        """From where to where the metric goes without that cell, in words."""
+        base = float(self.base.mean())
+        return f"the {self.metric} goes from {number(base)} to {number(base + self[which])}"
 
     def summary(self) -> Table:
         shown = [(c, v) for c, v in self.top(10) if v == v]  # what was not computed has no row

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...words.errors import AttribError
-from ...words.targets import Target, as_target
+from ...words.targets import AnyTarget, Target, as_target
 from ...words.text import share
 from .metrics import Measure, MetricLike
 
@@ -25,13 +25,13 @@ OF_CHANGE = "{common} of what {cell} changes is common to all tokens, whose logi
 LEAST = 0.05
 
 
-def single_logit(target: MetricLike | None) -> Target | None:
+def single_logit(target: MetricLike | AnyTarget | None) -> Target | None:
     """``target`` as the logit of a token by itself; None where it is no such thing (a difference, a probability, a
     centred logit, a function)."""
     if target is None or isinstance(target, Measure) or callable(target):
         return None
     try:
-        found = as_target(target)
+        found: AnyTarget = as_target(target)
     except AttribError:  # said where it is measured
         return None
     return found if isinstance(found, Target) and found.kind == "logit" and not found.centre else None
@@ -53,7 +53,7 @@ def common_share(pairs: Sequence[tuple[Run, Run]], targets: Sequence[MetricLike 
         target = single_logit(given)
         if target is None:
             return None
-        streams = torch.stack([r.record.streams[-1][clean.position(position)] for r in (clean, corrupted)])
+        streams = torch.stack([r.record.streams[-1][r.position(position)] for r in (clean, corrupted)])
         found = means(clean.model, streams, target).cpu()
         moved += found[0] - found[1]
     return float(moved[0] / moved[1]) if float(moved[1]) else None

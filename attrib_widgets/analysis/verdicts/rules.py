@@ -133,6 +133,7 @@ QUANTITIES: dict[str, Quantity] = {
     "mean": _plain("mean", "damage once it is set to its mean"),
     "|mean|": Quantity("the size of the damage once it is set to its mean", ("mean",), lambda v: np.abs(v["mean"])),
     "largest": _plain("largest", "the largest damage of a part with a word of its own, or of one of these"),
+    "|set_n|": Quantity("the size of the damage of all of them together", ("set_n",), lambda v: np.abs(v["set_n"])),
     "set_most": Quantity(
         "the larger effect of all of them together",
         ("set_n", "set_s"),
@@ -253,6 +254,10 @@ _LISTS = {
     "either": "set",
     "both": "set",
     "count": "set",
+    "others": "set",
+    "answer": "answer",
+    "reason": "reason",
+    "change": "change",
     "these": "set",
     "names": "set",
     "erasers": "erasers",
@@ -274,6 +279,7 @@ class _Told(dict[str, str]):
             "either": f"{one} of {listed(names)}",
             "both": f"{all_of} of {listed(names)}",
             "count": str(len(names)),
+            "others": f"{len(names)} {'others' if self.m.names.get('before') else 'parts'}",
             "these": "this part" if len(names) == 1 else f"these {len(names)} parts",
         }
         return said.get(name) or listed(names, 3 if name == "names" else 99)

@@ -323,25 +323,25 @@ TITLES: tuple[Verdict, ...] = (
     Verdict(
         "not together",
         "all that are not missed alone",
-        "{count} of these are not missed alone, but together: without them {set_n} of the gap goes",
+        "{others} only together ({set_n} of the gap)",
         (Bound("set_n", ">=", "tau"), Bound("largest", "<", "tau")),
     ),
     Verdict(
         "more together",
         "all that are not missed alone",
-        "{count} of these move at most {largest} of the gap each, but more together: without them {set_n} goes",
+        "{others} more together than each ({set_n} of the gap)",
         (Bound("largest", ">=", "tau"), Bound("set_n", ">", 1, "largest")),
     ),
     Verdict(
         "no part alone",
         "all others together",
-        "no part alone, but all {count} together: without them {set_n} of the gap goes",
+        "no part alone, all {count} together ({set_n} of the gap)",
         (Bound("set_n", ">=", "tau"), Bound("largest", "<=", 0)),
     ),
     Verdict(
         "outweighed",
         "all others together",
-        "all {count} others together do more than any of these: without them {set_n} of the gap goes",
+        "all {others} more than any of these ({set_n} of the gap)",
         (Bound("set_n", ">=", "tau"), Bound("largest", ">", 0), Bound("set_n", ">", 1, "largest")),
     ),
     Verdict(
@@ -350,6 +350,18 @@ TITLES: tuple[Verdict, ...] = (
         "without {these} {set_n} of the gap goes; put into the other prompt {set_s} comes back",
         (Bound("set_most", ">=", 0),),
     ),
+)
+
+#: What is said of parts that somebody chose and that were out at once: the first row that holds.
+CHOSEN: tuple[Verdict, ...] = (
+    Verdict(
+        "chosen",
+        "",
+        "without {these}: {answer}; {set_n} of the gap goes",
+        (Bound("|set_n|", ">=", 0),),
+    ),
+    Verdict("chosen, zero", "", "with {these} set to zero ({reason}): {answer}; {change}", ()),
+    Verdict("chosen, no gap", "", "without {these}: {answer}", ()),
 )
 
 #: What is said of the gap itself.
@@ -379,6 +391,11 @@ def verdict(m: Measured, at: Thresholds | None = None) -> Verdict:
 def gaps(m: Measured, at: Thresholds | None = None) -> list[str]:
     """What may be said of the gap between the two prompts."""
     return [row.said(m) for row in GAPS if row.may_be_said(m, at or Thresholds())]
+
+
+def chosen(m: Measured, at: Thresholds | None = None) -> str:
+    """What is said of chosen parts that were out at once."""
+    return next(row.said(m) for row in CHOSEN if row.may_be_said(m, at or Thresholds()))
 
 
 def titles(m: Measured, at: Thresholds | None = None) -> dict[str, str]:

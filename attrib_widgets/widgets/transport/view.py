@@ -125,6 +125,8 @@ class View(anywidget.AnyWidget):
     selected = Selected().tag(sync=True)
     source = Source(-1).tag(sync=True)
     options = t.Dict().tag(sync=True)
+    #: traits that the browser writes, too
+    checked: tuple[str, ...] = ("selected", "source")
 
     def __init__(
         self,
@@ -313,13 +315,13 @@ class View(anywidget.AnyWidget):
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take over what the browser wrote: a selection. What does not fit this state is answered with it."""
-        ours = ("kind", "state", "options", "tested", "_esm", "_css")
+        ours = ("kind", "state", "options", "tested", "without", "_esm", "_css")
         with self.writing:
             self.from_browser = True
             try:
                 super().set_state({name: value for name, value in sync_data.items() if name not in ours})
             except (AttribError, t.TraitError):
-                self.send_state(["selected", "source"])
+                self.send_state(list(self.checked))
             finally:
                 self.from_browser = False
 

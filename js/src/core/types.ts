@@ -6,6 +6,7 @@
 /** The arrays of its container; `values` is always there. */
 export type ExplorerArray =
   | "values"
+  | "rival"
   | "carry"
   | "dest"
   | "norms"
@@ -84,6 +85,24 @@ export interface Corrupted {
   differs: number[];
   gap: number;
   unseen?: Unseen;
+}
+
+/** What the comparison offers to hold against a single logit. */
+export interface Contrast {
+  /** its likeliest token other than what is explained */
+  rival: Against | null;
+  /** whether it is held against it, for want of another */
+  taken: boolean;
+  /** a sentence: which rival was taken, why there is none, or how much of the gap is common to all tokens */
+  told: string;
+  /** a prompt like this one that is answered otherwise; "" where none is asked for, or known */
+  matched: string;
+}
+
+/** A part that writes much for both answers alike. */
+export interface Shared {
+  id: string;
+  told: string;
 }
 
 /** Who leads, and with how much of what. */
@@ -178,6 +197,9 @@ export interface Explained {
   rounding: Rounding;
   notes: string[];
   better?: Better[];
+  contrast?: Contrast;
+  /** where something is held against the target, whose own part of every row is the array `rival` */
+  shared?: Shared[];
   examples: Example[];
   python: Code;
   /** by row, as the others below */
@@ -465,6 +487,13 @@ export interface Ablated {
   note: string;
 }
 
+/** What the model says without all of some components, and of which question. */
+export interface Without {
+  question: number;
+  components: string[];
+  told: string;
+}
+
 /** Estimated total effect of every row, in the array `values`. */
 export interface EstimatesHeader {
   kind: "estimates";
@@ -582,7 +611,7 @@ export interface Options {
 /** An empty object. */
 export type Nothing = Record<string, never>;
 
-/** What is synced. `selected` and `source` are written from both sides, the others by Python. */
+/** What is synced. `selected`, `source` and `chosen` are written from both sides, the others by Python. */
 export interface Traits {
   kind: Kind;
   /** one container */
@@ -594,6 +623,9 @@ export interface Traits {
   options: Options;
   /** the Explorer's verdicts */
   tested?: Verdicts | Nothing;
+  /** components that are taken out together, and what the model says then */
+  chosen?: string[];
+  without?: Without | Nothing;
 }
 
 /** What a view may be asked, beside `cancel`. */
@@ -611,7 +643,8 @@ export type Op =
   | "lens"
   | "verify"
   | "ablate"
-  | "effects";
+  | "effects"
+  | "without";
 
 /** The part of a question that an error is about. */
 export type Field = "prompt" | "target" | "against" | "corrupted";
@@ -621,7 +654,7 @@ export interface ExplainArgs {
   prompt: string | null;
   /** exact text, or an id */
   target: string | number | null;
-  against: string | null;
+  against: string | number | null;
   position: number | null;
   corrupted: string | null;
   /** a neuron to explain at this place */
@@ -657,6 +690,11 @@ export interface VerifyArgs {
   top?: number;
 }
 
+/** Components by name, which are taken out together. */
+export interface WithoutArgs {
+  components: string[];
+}
+
 /** What each operation takes. */
 export interface Arguments {
   hello: Nothing;
@@ -673,9 +711,10 @@ export interface Arguments {
   verify: VerifyArgs;
   ablate: RowArgs;
   effects: Nothing;
+  without: WithoutArgs;
 }
 
-/** The data that each operation answers. `explain` has set the state before. */
+/** The data that each operation answers. `explain` has set the state before, `without` the trait of that name. */
 export interface Answers {
   hello: Nothing;
   explain: Nothing;
@@ -691,6 +730,7 @@ export interface Answers {
   verify: Tested;
   ablate: Ablated;
   effects: Nothing;
+  without: Nothing;
 }
 
 /** The header of the container that comes with the answer to these. */

@@ -22,6 +22,7 @@ from .experiments import (
     Together,
     Verdicts,
     VerdictsHeader,
+    Without,
 )
 from .explorer import (
     About,
@@ -29,6 +30,7 @@ from .explorer import (
     Better,
     Candidate,
     Code,
+    Contrast,
     Corrupted,
     Crumb,
     Example,
@@ -41,6 +43,7 @@ from .explorer import (
     Prompt,
     Rounding,
     Row,
+    Shared,
     Target,
     Unseen,
 )
@@ -89,6 +92,7 @@ __all__ = [
     "Code",
     "Containers",
     "Context",
+    "Contrast",
     "Corrupted",
     "Crumb",
     "EffectsHeader",
@@ -125,6 +129,7 @@ __all__ = [
     "Rounding",
     "Row",
     "Said",
+    "Shared",
     "Target",
     "Testable",
     "Tested",
@@ -137,5 +142,6 @@ __all__ = [
     "VerdictsHeader",
     "Views",
     "WhyHeader",
+    "Without",
     "Writes",
 ]
