@@ -67,9 +67,8 @@ def contrast_of(
     own = {model.single_token(t) for t in plain.tokens}
     found, said = rivals_of([(run, other)], back, [own])
     if found is None:
-        common = "".join(common_said([(run, other)], [plain], back))
         matched = _matched(run, position)
-        return target, Contrast(None, False, False, said if matched else f"{said}. {GOOD}", common, matched)
+        return target, Contrast(None, False, False, said if matched else f"{said}. {GOOD}", matched=matched)
     rival = model.written(found[0])
     leads = other.top(1, back)[0].id == found[0]
     if alone:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from attrib_widgets.words.text import number, others_label, power, signed, spelled, unspelled, visible
+import json
+from pathlib import Path
+
+from attrib_widgets.words.text import (
+    number,
+    others_label,
+    percent,
+    power,
+    share,
+    signed,
+    spelled,
+    unspelled,
+    visible,
+)
 
 
 def test_numbers_and_tokens_as_people_read_them():
@@ -22,6 +35,16 @@ def test_the_minus_is_a_true_one_everywhere():
     assert number(-0.9) == "−0.90"
     assert number(2.714, 1) == "2.7"
     assert power(-4.2e-7) == "−4e-07"
+
+
+def test_percents_are_printed_as_the_page_prints_them():
+    """The page's test reads the same file."""
+    table = json.loads((Path(__file__).parents[2] / "js" / "tests" / "percents.json").read_text(encoding="utf-8"))
+    for value, part, of in table:
+        assert (percent(value), share(value)) == (part, of), value
+        assert "\u00a0%" in part and " " not in part, "the space does not break"
+    assert percent(float("nan")) == "n/a"
+    assert share(0.8342, 1) == "83.4\u00a0%"
 
 
 def test_rows_left_out_are_counted():

@@ -95,16 +95,19 @@ def test_either_is_enough():
     for head in ("L0H0", "L0H1"):
         assert numbers(v, head) == close(0, 0, 1, 0) and v[head].word == "works through later parts"
         assert v[head].sentence == (
-            "either of L0H0 and L0H1 is enough: without it alone 0\u00a0% of the gap goes, without all of them 100\u00a0%"
+            "either of L0H0 and L0H1 is enough: without it alone 0\u00a0% of the gap goes, "
+            "without all of them 100\u00a0%"
         )
-    assert "2 of these are not missed alone, but together: without them 100\u00a0% of the gap goes" in v.title()
+    assert "2 parts only together (100\u00a0% of the gap)" in v.title()
 
 
 def test_both_are_needed():
     v = verified(cc.gate("and"))
     for head in ("L0H0", "L0H1"):
         assert numbers(v, head) == close(1, 0, 0, 0) and v[head].word == "works through later parts"
-        assert v[head].sentence.startswith("both of L0H0 and L0H1 are needed: by itself it brings back 0\u00a0% of the gap")
+        assert v[head].sentence.startswith(
+            "both of L0H0 and L0H1 are needed: by itself it brings back 0\u00a0% of the gap"
+        )
 
 
 def test_what_is_erased():
@@ -156,9 +159,9 @@ def test_many_equal_parts_are_named_together():
     v = verified(cc.many())
     assert v.findings and all(f.word == "little alone" for f in v.findings if "H" in str(f.component))
     assert numbers(v, "L0H0") == close(*[1 / 32] * 4)
-    assert v.title() == "no part alone, but all 48 together: without them 100\u00a0% of the gap goes"
+    assert v.title() == "no part alone, all 48 together (100\u00a0% of the gap)"
     (others,) = v.groups
-    assert (others.necessity, others.sufficiency) == close(1, 1) and others.then == "w8 24\u00a0%, w3 4\u00a0%"
+    assert (others.necessity, others.sufficiency) == close(1, 1) and others.then == "w8 24\u00a0%, w3 4.1\u00a0%"
     assert "all others together (48)" in repr(v)
 
 
@@ -177,5 +180,5 @@ def test_what_the_model_says_then():
             v.effects["noise"].model, cc.CLEAN, cc.CORRUPTED, cc.ANSWER, components=[f.component], direction="noise"
         )
         assert f.then == str(p.answer_of(f.component))
-    assert v["L1H0"].then == "w3 48\u00a0%" and v["L0H0"].then == "w8 22\u00a0%, w3 4\u00a0%"
-    assert "the model says w3 22\u00a0%, and after the other prompt w8 22\u00a0%, w3 4\u00a0%" in v.summary().note
+    assert v["L1H0"].then == "w3 48\u00a0%" and v["L0H0"].then == "w8 22\u00a0%, w3 4.1\u00a0%"
+    assert "the model says w3 22\u00a0%, and after the other prompt w8 22\u00a0%, w3 4.1\u00a0%" in v.summary().note

@@ -264,7 +264,9 @@ def test_numbers_that_speak_against_the_word_are_told():
         "put into the other prompt not through later parts alone: 50\u00a0% of the gap directly"
     ]
     key, _, more = told(n=0.25, d_n=0.9)
-    assert key == "spared" and "spared is meant beside what it writes: 25\u00a0% of the gap is missed all the same" in more
+    assert (
+        key == "spared" and "spared is meant beside what it writes: 25\u00a0% of the gap is missed all the same" in more
+    )
 
 
 def test_what_is_missed_alone_is_not_said_not_to_be():
@@ -273,9 +275,7 @@ def test_what_is_missed_alone_is_not_said_not_to_be():
 
     assert told(0.04)["not together"].startswith("2 of these are not missed alone, but together")
     assert "not together" not in told(0.25)
-    assert told(0.25)["more together"] == (
-        "2 of these move at most 25\u00a0% of the gap each, but more together: without them 90\u00a0% goes"
-    )
+    assert told(0.25)["more together"] == ("2 parts more together than each (90\u00a0% of the gap)")
 
 
 # -- what is within reach ------------------------------------------------------------------------------------------

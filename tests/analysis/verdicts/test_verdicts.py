@@ -245,13 +245,16 @@ def test_one_name_will_do(name):
 def test_the_readme_tells_its_example_as_it_is(demo):
     """The words and numbers that README prints of its own call."""
     text = (Path(__file__).parents[3] / "README.md").read_text()
-    a = aw.attribute(demo.run("The capital of France is"), " Paris")
+    a = aw.attribute(demo.run("The capital of France is"), " Paris", against=" Berlin")
     v = aw.verify(a, corrupted="The capital of Germany is")
     assert f"v.title()            # {v.title()}\n" in text and f"# {v['L4.mlp']}\n" in text
     assert f"# {v['L4.mlp'].then}: what the model says without it" in text
     told = {word for row in re.findall(r"^\| ([a-z ,]+) \|", text, re.M) for word in row.split(", ")}
     assert {row.word for row in VERDICTS} <= told
-    plain = aw.verify(a, corrupted="The capital of Germany is", against=())
+    alone = aw.attribute(a.run, " Paris")
+    plain = aw.verify(alone, corrupted="The capital of Germany is", against=())
+    assert plain.title() == "L4.mlp is needed; 8 others only together (81\u00a0% of the gap)"
+    assert f"`{plain.title()}`" in text
     (missed,) = [g for g in plain.groups if g.kind == SPARED]
     assert len(missed.parts) == 8 and missed.then.startswith("·Berlin 98\u00a0%")
 
