@@ -15,7 +15,17 @@ import pytest
 from attrib_widgets.analysis.verdicts import table
 from attrib_widgets.analysis.verdicts.reach import over_intervals, over_tau
 from attrib_widgets.analysis.verdicts.rules import QUANTITIES, Bound, Measured, Thresholds, Verdict
-from attrib_widgets.analysis.verdicts.table import GAPS, REMARKS, TITLES, VERDICTS, remarks, titles, verdict
+from attrib_widgets.analysis.verdicts.table import (
+    CHOSEN,
+    GAPS,
+    REMARKS,
+    TITLES,
+    VERDICTS,
+    chosen,
+    remarks,
+    titles,
+    verdict,
+)
 from attrib_widgets.words.errors import AttribError
 
 TUPLES = 10_000
@@ -223,6 +233,19 @@ def test_there_are_few_words_and_each_row_answers_to_the_book():
     assert all(row.book for row in VERDICTS) and {row.word for row in VERDICTS if row.parts} == set(table.ORDER)
     keys = [row.key for row in (*VERDICTS, *REMARKS, *TITLES, *GAPS)]
     assert len(keys) == len(set(keys))
+
+
+def test_of_chosen_parts_is_said_what_was_measured():
+    names = {"set": ("L1H0", "L2H1"), "answer": ("·Berlin 71\u00a0%, ·Paris 13\u00a0%",)}
+    without = "without these 2 parts: ·Berlin 71\u00a0%, ·Paris 13\u00a0%"
+    assert chosen(Measured({"set_n": 0.93}, names)) == f"{without}; 93\u00a0% of the gap goes"
+    assert chosen(Measured({"set_n": -0.07}, names)).endswith("; \u22127\u00a0% of the gap goes")
+    assert chosen(Measured({}, names)) == without, "there is no gap to have a share of"
+    assert chosen(Measured({}, {**names, "set": ("L1H0",)})).startswith("without this part: ")
+    zero = {**names, "reason": ("why",), "change": ("it goes from 2 to 1",)}
+    said = "with these 2 parts set to zero (why): ·Berlin 71\u00a0%, ·Paris 13\u00a0%; it goes from 2 to 1"
+    assert chosen(Measured({}, zero)) == said
+    assert [row.key for row in CHOSEN if row.may_be_said(Measured({}, names), USUAL)] == ["chosen, no gap"]
 
 
 def test_what_a_sentence_names_must_have_been_measured():
