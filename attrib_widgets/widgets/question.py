@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..analysis.attribution.attribute import attribute
-from ..analysis.attribution.attribution import Attribution
+from ..analysis.attribution.attribution import Attribution, attribute_resolved
 from ..model.identity.steady import steady
 from ..model.run import Run
 from ..model.text.chat import is_chat
@@ -121,7 +121,7 @@ def explain(model: Model, question: Question, job: Job, known: Mapping[PromptLik
     if other is not None:
         with blaming("corrupted"):
             there = counterpart(run, other, a.position)
-            corrupted = attribute(other, target.moved(there), position=there)
+            corrupted = attribute_resolved(other, target.moved(there), there)  # of its rival nothing is shown
     job.progress(total - 1, total, "drawing")
     settled = replace(question, target=plain, position=a.position)
     return Explanation(settled, a, corrupted, contrast=contrast)

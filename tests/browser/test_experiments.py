@@ -81,7 +81,8 @@ def test_the_top_ten(notebook: Notebook, explored: Screen) -> None:
 
 def test_rows_taken_out_together(notebook: Notebook, explored: Screen) -> None:
     """By Shift+click and by Shift+Enter; the sentence is Python's, and the set can be had there."""
-    first, second, third = explored.labels("head")[:3]
+    first, second = explored.labels("head")[:2]
+    third = explored.labels()[explored.labels().index(second) + 1]
     expect(explored.part("choose")).to_contain_text("Shift+click")
     explored.row(first).click(modifiers=["Shift"])
     told = explored.part("without")
@@ -115,7 +116,7 @@ def test_the_rival_can_be_dropped_and_taken(notebook: Notebook, explored: Screen
     explored.part("drop-against").click()
     explored.expect_version(2)
     expect(explored.part("contrast")).to_contain_text("of this gap is common to all tokens")
-    assert notebook.value("ex.attribution.target") == notebook.value("aw.logit(' Paris')")
+    assert notebook.value("ex.attribution.target == aw.logit(' Paris')")
     explored.part("take-rival").click()
     explored.expect_version(3)
     expect(explored.root.locator(".aw-headline")).to_contain_text("·Paris over ·Berlin")

@@ -49,6 +49,7 @@ class Finding:
     answers: list[Answer] = field(default_factory=list)
     risers: list[tuple[Component, float]] = field(default_factory=list)
     erasers: list[Component] = field(default_factory=list)
+    _said: tuple[Measured, Thresholds, Verdict] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def necessity(self) -> float:
@@ -78,7 +79,10 @@ class Finding:
     @property
     def verdict(self) -> Verdict:
         """The row of the table that is said of it."""
-        return verdict(self.measured, self.thresholds)
+        known = self._said
+        if known is None or known[0] is not self.measured or known[1] is not self.thresholds:
+            self._said = known = (self.measured, self.thresholds, verdict(self.measured, self.thresholds))
+        return known[2]
 
     @property
     def word(self) -> str:
