@@ -120,8 +120,9 @@ def test_the_rival_can_be_dropped_and_taken(notebook: Notebook, explored: Screen
     explored.part("take-rival").click()
     explored.expect_version(3)
     expect(explored.root.locator(".aw-headline")).to_contain_text("·Paris over ·Berlin")
-    explored.ask("corrupted", "A capital of France is")
-    explored.part("drop-against").click()
+    notebook.cell(
+        "ex.ask('The capital of Japan is')\nex.ask('The capital of France is', corrupted='A capital of France is')"
+    )
     expect(explored.part("contrast")).to_contain_text("The other prompt is answered alike, ·Paris")
     explored.part("matched").click()
     expect(explored.root.locator(".aw-headline")).to_contain_text("·Paris over ·Berlin")
