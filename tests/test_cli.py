@@ -87,7 +87,7 @@ def test_explain_takes_the_top_prediction_when_no_target_is_given(command: Comma
     assert (code, err) == (0, "")
     first, rival = aw.load("demo").run(prompt).top(1)[0], " Berlin"  # the suggested comparison's answer
     a = aw.attribute(prompt, first.id, against=rival, model=aw.load("demo"))
-    assert f"{a.actual:.2f}" in out.split("model")[-1] and "Rather than \u00b7Berlin" in out
+    assert f"model {a.actual:.4f}" in out and "Rather than \u00b7Berlin" in out
 
 
 @pytest.mark.parametrize("option", ["--corrupted", "--compare"])
