@@ -144,7 +144,7 @@ def write_page(
     explorer = aw.explore(aw.load(source), prompt, target, against=against, corrupted=corrupted, saes=saes)
     print(explorer.run.top(5))
     print()
-    print(explorer.attribution)
+    print(explorer)
     explorer.to_html(path)
 
 

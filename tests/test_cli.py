@@ -85,7 +85,9 @@ def test_explain_takes_the_top_prediction_when_no_target_is_given(command: Comma
     prompt = "The capital of France is"
     code, out, err = command("explain", prompt)
     assert (code, err) == (0, "")
-    assert f"{aw.load('demo').run(prompt).top(1)[0].logit:.2f}" in out.split("model")[-1]
+    first, rival = aw.load("demo").run(prompt).top(1)[0], " Berlin"  # the suggested comparison's answer
+    a = aw.attribute(prompt, first.id, against=rival, model=aw.load("demo"))
+    assert f"model {a.actual:.4f}" in out and "Rather than \u00b7Berlin" in out
 
 
 @pytest.mark.parametrize("name", ["demo", "demo:backup"])

@@ -71,6 +71,14 @@ def pairs(name: str, count: int = 20) -> Pairs:
     return Pairs(*map(list, zip(*kept[:wanted], strict=True)))
 
 
+def prompts() -> list[str]:
+    """Every prompt of the tasks and of their pairs, each once."""
+    rows = json.loads((path() / "pairs.json").read_text(encoding="utf-8"))
+    found = [text for group in tasks.values() for task in group for text in (task.prompt, task.corrupted)]
+    found += [text for pairs_of in rows.values() for clean, _, _, corrupted in pairs_of for text in (clean, corrupted)]
+    return list(dict.fromkeys(found))
+
+
 #: Example prompts by ability. Every corrupted prompt differs from its clean one in exactly one token.
 tasks = _tasks()
 PROMPT, TARGET, CORRUPTED = tasks["capitals"][0]

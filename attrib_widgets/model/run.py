@@ -15,7 +15,7 @@ from torch import Tensor
 from ..result import Result, Table
 from ..words.components import whole
 from ..words.errors import AttribError, ModelError, NumberError, PositionError
-from ..words.text import number, visible
+from ..words.text import number, percent, visible
 from .anatomy.rounding import require_float32
 from .identity.belonging import refuse_moved, refuse_reread
 from .identity.stamp import named
@@ -44,7 +44,7 @@ class Predictions(Result, list[Prediction]):
     """The likeliest next tokens, the likeliest first."""
 
     def summary(self) -> Table:
-        rows = [[visible(p.text), str(p.id), number(p.logit, 3), f"{100 * p.probability:.1f} %"] for p in self]
+        rows = [[visible(p.text), str(p.id), number(p.logit, 3), percent(p.probability)] for p in self]
         bars: list[float | None] = [p.probability for p in self]
         return Table("What comes next", ["token", "id", "logit", "probability"], rows, bars)
 
@@ -233,7 +233,7 @@ class Run:
         more = "…|" if self.n_positions > 12 else ""
         return (
             f"Run of {self.model.name}: {more}{shown}  ({self.n_positions} tokens), "
-            f"next {visible(best.text)} {100 * best.probability:.1f} %"
+            f"next {visible(best.text)} {percent(best.probability)}"
         ) + "".join(f"\n  {note}" for note in self.notes)
 
 

@@ -23,7 +23,7 @@ from ..analysis.opening.results import Contributions, Through, Worked, Writes
 from ..analysis.opening.totals import TokenTotals
 from ..analysis.opening.trace import Node, Trace
 from ..analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens
-from ..words.text import others_label, signed, visible
+from ..words.text import others_label, percent, signed, visible
 
 PLUS, MINUS = "#0067A5", "#B84E00"
 #: Maps say the sign as bars do: with the colours of the bars, over white at zero.
@@ -267,7 +267,7 @@ def _(result: PositionAttribution, k: int = 25) -> Figure:
 
 @figure_of.register
 def _(result: PhraseAttribution, k: int = 25) -> Figure:
-    labels = [f"{visible(t)} {100 * p:.0f} %" for t, p in zip(result.tokens, result.log_probs.exp(), strict=True)]
+    labels = [f"{visible(t)} {percent(p)}" for t, p in zip(result.tokens, result.log_probs.exp().tolist(), strict=True)]
     return _by_token(f"{result.title()} ({result.unit})", labels, result.labels, result.values, k)
 
 

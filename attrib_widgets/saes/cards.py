@@ -172,7 +172,7 @@ class Card(Result):
             )
         without = "no label was computed" if math.isnan(self.density) else "it fires too rarely for a label"
         said = f"computed label: {self.label}" if self.label else without
-        often = "" if math.isnan(self.density) else f": fires on {100 * self.density:.2g} % of tokens"
+        often = "" if math.isnan(self.density) else f": fires on {100 * self.density:.2g}\u00a0% of tokens"
         return Table(f"{self.feature}{often}", ["", ""], rows, [], said, self.missing)
 
     def to_dataframe(self) -> pd.DataFrame:

@@ -17,8 +17,9 @@ from ..model.running.worker import Job
 from ..result import Result, Table
 from ..words.components import Component, ComponentLike, component
 from ..words.errors import AttribError, ComponentError, ModelError, PositionError
+from ..words.targets import Target
 from .memory import Memory
-from .question import Explanation, Question, asked, blaming, explain, prompt_like, target_of
+from .question import Explanation, Question, asked, blaming, empty, explain, prompt_like, target_of
 from .shapes import contract, results
 from .shapes.budget import encode
 from .shapes.explorer import lens, why
@@ -105,9 +106,12 @@ class Explorer(Tester):
             title = f"What comes after \u201c{self.run.text}\u201d?"
             return Table(title, [], [], note="Make your prediction first; .reveal() shows the answer.")
         table = self.attribution.summary()
-        if self.verdicts is None:
-            return table
-        return replace(table, note=f"{table.note}\nTested (n = {self.verdicts.pairs}): {self.verdicts.title()}.")
+        contrast, v = self._now.contrast, self.verdicts
+        said = [contrast.told] if contrast is not None and contrast.told else []
+        if contrast is not None and contrast.taken:
+            said = [f"{contrast.told}; against=() asks the logit by itself"]
+        said += [] if v is None else [f"Tested (n = {v.pairs}): {v.title()}."]
+        return replace(table, note="\n".join([table.note, *said]))
 
     def shown(self) -> Result | Table:
         """The attribution; while the answer is hidden, the question."""
@@ -226,7 +230,7 @@ class Explorer(Tester):
             prompt: text or ids; with a new prompt, or another position, and no target, the model's top prediction
                 there is explained.
             target: token text or id, or a target object.
-            against: the token to hold against it; "" removes it.
+            against: the token to hold against it; "" or () asks for the target by itself.
             position: where the prediction is read; -1 is the last token.
             corrupted: the comparison prompt; "" removes it.
 
@@ -262,6 +266,8 @@ class Explorer(Tester):
             with self.hold_sync():
                 self.state = self._container(explanation)
                 self.tested = dict(self._told(explanation))
+                self.without = {}
+                self.chosen = [c for c in self.chosen if c in explanation.attribution.labels]
                 if self.selected.partition("/")[0] not in explanation.attribution.labels:
                     self.selected = ""
                 if not read:
@@ -327,15 +333,18 @@ class Explorer(Tester):
             "verify": self._op_verify,
             "ablate": self._op_ablate,
             "effects": self._op_effects,
+            "without": self._op_without,
         }
 
     def before(self, request: Request) -> None:
-        """A new question makes the ones still waiting or running pointless."""
-        if request.op == "explain":
-            overtaken: tuple[contract.Op, ...] = ("explain", "verify", "ablate")
-            for op in overtaken:
-                for _, job in self.jobs(op):
-                    job.cancel()
+        """A new question makes the ones still waiting or running pointless, another set of parts the one before."""
+        overtaken: dict[str, tuple[contract.Op, ...]] = {
+            "explain": ("explain", "verify", "ablate", "without"),
+            "without": ("without",),
+        }
+        for op in overtaken.get(request.op, ()):
+            for _, job in self.jobs(op):
+                job.cancel()
 
     def _op_explain(self, job: Job, args: Mapping[str, Any]) -> Reply:
         self._ask(job, args)
@@ -389,7 +398,15 @@ class Explorer(Tester):
 
     def page_traits(self) -> dict[str, Any]:
         """The offline page holds everything that fits: nobody answers it."""
-        return {**super().page_traits(), "state": self._container(self._now, complete=True), "tested": self.tested}
+        if (
+            self.chosen
+            and self.without.get("components") != self.chosen
+            and isinstance(self._now.attribution.target, Target)
+        ):
+            self.chosen_result()
+        state = self._container(self._now, complete=True)
+        told = {"tested": self.tested, "chosen": self.chosen, "without": self.without}
+        return {**super().page_traits(), "state": state, **told}
 
 
 def explore(
@@ -409,7 +426,9 @@ def explore(
         model: a Model, or anything :func:`attrib_widgets.load` takes; None is the embedded model.
         prompt: text, token ids, or a Run; None is the first that the model suggests, as the embedded one does.
         target: token text or id, or a target object; None is the model's top prediction.
-        against: a token to hold against the target.
+        against: a token to hold against the target; None takes, beside a comparison and where the target is a plain
+            logit, the comparison's likeliest token other than it (nothing where the two are answered alike, and the
+            screen says so); ``()`` asks for the logit by itself.
         corrupted: a comparison prompt; None is none, except for the first prompt that the model suggests.
         position: where the prediction is read; -1 is the last token.
         hidden: parts to cover until ``reveal()``, of candidates, values, detail, map, corrupted, sum.
@@ -434,9 +453,9 @@ def explore(
     if corrupted is None and first is not None and prompt == first.prompt:
         corrupted = first.corrupted
     with blaming("target"):
-        aim = target_of(target, against)
+        aim = target_of(target, None if empty(against) else against)
     other = None if corrupted is None or corrupted == "" else prompt_like(corrupted, model)
-    question = Question(prompt_like(prompt, model), aim, position, other)
+    question = Question(prompt_like(prompt, model), aim, position, other, empty(against))
     return Explorer(explain(model, question, Job(_nothing), {}), hidden=hidden)
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 import traitlets as t
 
 from ..analysis.experiments.ablation import ablate
+from ..analysis.verdicts.chosen import Without, said, without
 from ..analysis.verdicts.verify import verify
 from ..model.running.worker import Job
 from ..result import strongest
 from ..words.components import Component, ComponentLike, component
-from ..words.errors import AttribError
+from ..words.errors import AttribError, ComponentError
 from ..words.several import named
 from ..words.targets import Target
 from .shapes import contract, experiments
@@ -26,13 +27,32 @@ if TYPE_CHECKING:
     from .question import Explanation
 
 
+class Chosen(t.List):  # type: ignore[type-arg]
+    """Labels of components that are taken out together; checked and written like the selection."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """The labels as the view spells them, each once."""
+        given = named(value) if isinstance(value, (str, tuple, list, Component)) else value
+        return super().validate(obj, obj.rows_of(given))
+
+    def set(self, obj: Any, value: Any) -> None:
+        """Write under the view's lock."""
+        with obj.writing:
+            super().set(obj, value)
+
+
 class Tester(View):
     """A view of one explanation whose components can be tested, by Python or by a click.
 
     The trait ``tested`` holds the verdicts as the page draws them, with the number of the question that they answer.
+    ``chosen`` are the components that Shift+click gathered, by label, and can be set; the page then says what the model
+    answers without all of them, which is :meth:`chosen_result`, and ``without`` holds the sentence.
     """
 
     tested = t.Dict().tag(sync=True)
+    chosen = Chosen().tag(sync=True)
+    without = t.Dict().tag(sync=True)
+    checked = ("selected", "source", "chosen")
     _now: Explanation
     _memory: Memory
 
@@ -62,6 +82,57 @@ class Tester(View):
         asked = [] if components is None else [component(c) for c in named(components)]
         count = (0 if asked else experiments.TOP) if top is None else top
         return self._verify(Job(lambda job: None), asked or self._largest(count), count, thresholds)
+
+    # parts that were chosen ---------------------------------------------------------------------------------------
+    def rows_of(self, given: Any) -> list[str]:
+        """``given`` as labels of rows that can be taken out, each once.
+
+        Raises:
+            ComponentError: no such row, or one that cannot be taken out.
+        """
+        listed = [component(c) for c in given]
+        if not listed:
+            return []
+        a = self._now.attribution
+        kinds = experiments.testable(a, None)["kinds"]
+        for part in listed:
+            if part not in a.components or part.kind not in kinds:
+                raise ComponentError(
+                    f"{part} is no row that can be taken out.", f"Choose among rows of kind {', '.join(kinds)}."
+                )
+        return list(dict.fromkeys(map(str, listed)))
+
+    def chosen_result(self) -> Without:
+        """What the model says without all that is ``chosen``: a patching from the comparison prompt as one cell, or,
+        where there is none of this length, an ablation to zero. ``answer_of(result.cells[0])`` is its answer.
+
+        Raises:
+            ComponentError: nothing is chosen.
+            AttribError: a number inside the model is explained.
+        """
+        return self._without(Job(lambda job: None), list(self.chosen))
+
+    def _without(self, job: Job, labels: list[str]) -> Without:
+        now = self._now
+        other = None if now.corrupted is None else now.corrupted.run
+        found = without(now.attribution, labels, other, job)
+        job.check()
+        told: contract.Without = {
+            "question": self._memory.number(now.question),
+            "components": labels,
+            "told": said(found, labels, other),
+        }
+        with self.writing:
+            if self._now is now:
+                self.without = dict(told)
+        return found
+
+    def _op_without(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        given = args.get("components")
+        if not isinstance(given, list):
+            raise AttribError("The request names no components.", "Shift+click rows.")
+        self._without(job, self.rows_of(given))
+        return Reply()
 
     def _largest(self, count: int) -> list[Component]:
         """The largest bars of what can be tested."""

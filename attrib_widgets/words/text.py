@@ -24,6 +24,25 @@ def number(value: float, digits: int = 2) -> str:
     return signed(value, digits).removeprefix("+")
 
 
+def percent(p: float) -> str:
+    """A probability, or another part of a whole: ``85 %``, ``0.3 %``, ``<0.1 %``, ``>99.9 %``; only all or nothing
+    reads 100 or 0. The space does not break. The page prints the same (``percent`` in format.ts)."""
+    v = 100 * p
+    if not v > 0:  # NaN included
+        return "0\u00a0%" if v <= 0 else "n/a"
+    if v < 0.1:
+        return "<0.1\u00a0%"
+    if v >= 99.95:
+        return "100\u00a0%" if v >= 100 else ">99.9\u00a0%"
+    return f"{v:.{1 if v < 10 or v > 99 else 0}f}\u00a0%"
+
+
+def share(value: float, digits: int = 0) -> str:
+    """A share that may lie below 0 or above 1, such as one of a gap: ``43 %``, ``−12 %``, ``149 %``. The space does not
+    break."""
+    return f"{number(100 * value, digits)}\u00a0%"
+
+
 def power(value: float) -> str:
     """A number as one digit and a power of ten: ``−4e-07`` (a true minus), for gaps."""
     return ("\u2212" if value < 0 else "") + f"{abs(value):.0e}"

@@ -70,12 +70,12 @@ def test_a_neuron_opens_and_leads_back(notebook: Notebook, explored: Screen) -> 
     explored.show("trace")
     expect(explored.part("trace").get_by_role("tree")).to_be_visible()
     crumbs = explored.part("crumbs").locator(".aw-crumb")
-    assert crumbs.all_inner_texts() == ["\u00b7Paris", name, head]
+    assert crumbs.all_inner_texts() == ["\u00b7Paris over \u00b7Berlin", name, head]
     crumbs.first.click()
     explored.expect_version(3)
     explored.show("size")
     assert explored.headline == headline
-    assert notebook.value("ex.attribution.target.kind") == "logit"
+    assert notebook.value("ex.attribution.target.kind") == "logit_diff"
 
 
 def test_a_slow_answer_says_so_and_can_be_cancelled(notebook: Notebook, explored: Screen) -> None:

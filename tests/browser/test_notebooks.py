@@ -88,7 +88,7 @@ def test_a_new_prompt(notebook: Notebook, explored: Screen) -> None:
     assert explored.tokens() == [printed(t) for t in notebook.value("ex.run.tokens")]
     assert explored.headline != before
     top = notebook.value("ex.run.top(1)[0].text")
-    assert explored.headline.endswith(printed(top))
+    assert f"for {printed(top)}" in explored.headline
     assert agree(explored.total, notebook.value("ex.attribution.total"))
     assert notebook.value("ex.attribution.exact") is True
     expect(explored.part("edit-prompt")).to_be_focused()  # the keyboard stays where it was
@@ -132,7 +132,7 @@ def test_another_prediction(notebook: Notebook, explored: Screen) -> None:
     chip.click()
     explored.expect_version(2)
     expect(explored.root.locator('[data-part="candidate"][aria-pressed="true"]')).to_contain_text(name)
-    assert explored.headline.endswith(name)
+    assert f"for {name}" in explored.headline
     assert printed(notebook.value("ex.model.token(ex.model.single_token(ex.attribution.target.tokens[0]))")) == name
     assert agree(explored.total, notebook.value("ex.attribution.total"))
 
@@ -153,7 +153,7 @@ def test_another_position(notebook: Notebook, explored: Screen) -> None:
     assert notebook.value("ex.attribution.position") == 3
     expect(explored.token(3, "prompt-tokens")).to_have_attribute("aria-selected", "true")
     top = notebook.value("ex.run.top(1, position=3)[0].text")
-    assert explored.headline.endswith(printed(top))
+    assert f"for {printed(top)}" in explored.headline
     assert agree(explored.total, notebook.value("ex.attribution.total"))
 
 
@@ -266,7 +266,7 @@ def test_hidden_until_revealed(notebook: Notebook) -> None:
     notebook.cell("ex.reveal()")
     expect(screen.part("waterfall")).to_be_visible()
     expect(screen.root.locator(".aw-hidden")).to_have_count(0)
-    assert screen.headline.endswith(answer)
+    assert f"for {answer}" in screen.headline
 
 
 def test_dark_theme(notebook: Notebook, explored: Screen) -> None:

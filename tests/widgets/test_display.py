@@ -66,7 +66,8 @@ def test_mime_bundle(explorer):
     data, metadata = explorer._repr_mimebundle_()
     assert set(data) == {"text/plain", "text/html", WIDGET} and metadata == {}
     assert data[WIDGET]["model_id"] == explorer.model_id
-    assert data["text/plain"] == repr(explorer.attribution)
+    question = "Rather than ·Berlin, the answer to the other prompt; against=() asks the logit by itself\n"
+    assert question in data["text/plain"] and data["text/plain"].replace(question, "") == repr(explorer.attribution)
     html = data["text/html"]
     assert len(html.encode()) <= 20_000 and "<script" not in html and "onerror" not in html
     assert str(explorer.attribution.top(1)[0][0]) in html
@@ -203,7 +204,7 @@ def test_a_closed_explorer_is_freed(demo):
 def test_what_every_instance_syncs(explorer):
     state = explorer.get_state()
     names = {n for n in state if not n.startswith("_")} - {"layout", "tabbable", "tooltip"}
-    assert names == {"kind", "state", "selected", "source", "options", "tested"}
+    assert names == {"kind", "state", "selected", "source", "options", "tested", "chosen", "without"}
     assert state["_anywidget_id"] == "attrib_widgets.View"
     assert len(state["_esm"]) + len(state["_css"]) <= 100_000
 
@@ -319,7 +320,7 @@ def test_setup_makes_the_same_number(explorer):
     assert text.splitlines()[2:] == [
         'model = aw.load("demo")',
         'run = model.run("The capital of France is")',
-        'a = aw.attribute(run, aw.logit(" Paris"))',
+        'a = aw.attribute(run, aw.logit_diff(" Paris", " Berlin"))',
     ]
     names = execute(text, "<setup>")
     assert names["a"].total == explorer.attribution.total and names["a"].labels == explorer.attribution.labels

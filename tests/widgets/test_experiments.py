@@ -66,7 +66,7 @@ def test_test_this_is_verify_and_sets_the_trait(explorer, browser):
     assert found["damage"] == pytest.approx(expected.necessity, abs=1e-6)
     assert found["recovery"] == pytest.approx(expected.sufficiency, abs=1e-6)
     assert told["question"] == wire.unpack(explorer.state)[0]["question"]
-    assert told["pairs"] == "n = 1 pair of prompts" and "below 5 % of the gap (tau)" in told["rule"]
+    assert told["pairs"] == "n = 1 pair of prompts" and "below 5\u00a0% of the gap (tau)" in told["rule"]
     assert "pass" in told["cost"] and "add up to" not in told["shared"], "not all parts were tested"
     json.dumps(told, allow_nan=False)
     assert explorer.verdicts["L0H4"].verdict is expected.verdict

@@ -40,7 +40,7 @@ def header(explorer):
 def test_the_first_screen(explorer, demo):
     assert explorer.model is demo
     assert explorer.run.text == PROMPT and explorer.corrupted.text == CORRUPTED
-    assert explorer.attribution.target == logit(TARGET)
+    assert explorer.attribution.target == logit_diff(TARGET, " Berlin")
     assert (explorer.selected, explorer.source, explorer.hidden) == ("", -1, ())
     assert [q.prompt for q in explorer.history] == [PROMPT]
 
@@ -53,18 +53,20 @@ def test_a_prompt_without_a_target_is_its_top_prediction(demo):
 
 
 def test_targets_of_every_kind(demo):
-    for target, against, kind in [
-        (TARGET, None, "logit"),
-        (TARGET, " Rome", "logit_diff"),
-        (log_prob(TARGET), None, "log_prob"),
-        (logit(TARGET).centered(), None, "logit"),
-        (demo.single_token(TARGET), None, "logit"),
+    for target, against, kind, rival in [
+        (TARGET, None, "logit_diff", " Berlin"),
+        (TARGET, (), "logit", None),
+        (TARGET, "", "logit", None),
+        (TARGET, " Rome", "logit_diff", " Rome"),
+        (log_prob(TARGET), None, "log_prob", None),
+        (logit(TARGET).centered(), None, "logit", None),
+        (demo.single_token(TARGET), None, "logit_diff", " Berlin"),
     ]:
         explorer = explore(demo, PROMPT, target, against=against)
         shown = header(explorer)["target"]
         assert (shown["kind"], shown["text"]) == (kind, TARGET)
         assert shown["unit"] == explorer.attribution.unit
-        assert (shown["against"] or {}).get("text") == against
+        assert (shown["against"] or {}).get("text") == rival
         explorer.close()
 
 
@@ -109,7 +111,7 @@ def test_the_header(explorer, demo):
 
 def test_the_comparison(explorer, demo):
     c = header(explorer)["corrupted"]
-    other = attribute(demo.run(CORRUPTED), TARGET)
+    other = attribute(demo.run(CORRUPTED), TARGET, against=" Berlin")
     here = [i for i, (x, y) in enumerate(zip(explorer.run.ids, demo.encode(CORRUPTED), strict=True)) if x != y]
     assert c["aligned"] and c["differs"] == here and len(here) == 1
     assert c["gap"] == pytest.approx(explorer.attribution.actual - other.actual)
@@ -120,7 +122,7 @@ def test_comparison_of_another_length_reads_from_the_end(demo):
     explorer = explore(demo, PROMPT, TARGET, corrupted=longer)
     c = header(explorer)["corrupted"]
     assert not c["aligned"] and c["differs"] == []
-    there = attribute(demo.run(longer), TARGET).actual
+    there = attribute(demo.run(longer), TARGET, against=demo.run(longer).top(1)[0].text).actual
     assert c["gap"] == pytest.approx(explorer.attribution.actual - there)
     explorer.close()
 
@@ -233,7 +235,7 @@ def test_an_impossible_click_is_answered_with_the_selection(explorer):
     sent = []
     explorer.send_state = lambda key=None: sent.append(key)
     explorer.set_state({"selected": "L99H0", "source": 2})
-    assert explorer.selected == "L1H2" and sent[-1] == ["selected", "source"]
+    assert explorer.selected == "L1H2" and sent[-1] == ["selected", "source", "chosen"]
 
 
 def test_a_listener_that_fails_on_a_click_is_kept(explorer):
@@ -269,7 +271,7 @@ def test_selected_result(explorer):
 
 def test_ask_changes_one_thing_at_a_time(explorer):
     explorer.ask(target=" Rome")
-    assert explorer.attribution.target == logit(" Rome") and explorer.corrupted.text == CORRUPTED
+    assert explorer.attribution.target == logit_diff(" Rome", " Berlin") and explorer.corrupted.text == CORRUPTED
     explorer.ask(against=TARGET)
     assert explorer.attribution.target == logit_diff(" Rome", TARGET)
     explorer.ask(against="")
@@ -408,7 +410,10 @@ def test_an_edited_run_that_is_gone_is_not_replaced_by_its_tokens(demo, monkeypa
 def test_an_id_that_has_a_text_is_kept_as_its_text(explorer):
     model = explorer.model
     explorer.ask(target=model.single_token(" Rome"))
-    assert explorer.attribution.target == logit(" Rome")
+    assert explorer.attribution.target == logit_diff(" Rome", " Berlin")
+    explorer.ask(against=model.single_token(" Oslo"))
+    assert explorer.attribution.target == logit_diff(" Rome", " Oslo")
+    explorer.ask(against="")
     byte = model.token_ids("🤗")[0]  # a part of a longer character
     explorer.ask(target=byte)
     assert explorer.attribution.target == logit("<0xF0>")
@@ -544,7 +549,7 @@ def test_a_coarse_model_says_why(browser, granularity):
     explorer = explore(model, PROMPT, TARGET)
     h, x = wire.unpack(explorer.state)
     assert (h["model"]["granularity"], h["model"]["reason"]) == (granularity, "its heads miss their sum")
-    assert set(x) == {"values", "lens", "effects"} and h["why_key"] == []
+    assert set(x) == {"values", "rival", "lens", "effects"} and h["why_key"] == []
     assert not h["test"]["never"] and h["test"]["kinds"] == (["layer"] if granularity == "layers" else ["attn", "mlp"])
     assert bool(h["neurons"]) == (granularity == "sublayers")
     assert h["rows"][2]["id"] == ("L0.attn" if granularity == "sublayers" else "L0")

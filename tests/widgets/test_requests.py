@@ -43,7 +43,9 @@ def test_explain_sets_the_state_before_it_answers(explorer, browser):
     assert order and order[0] < len(talk.sent), "the state travels before the result"
     progress = [m for m in talk.answers(talk.sent[0][0]["id"]) if m["kind"] == "progress"]
     assert [p["done"] for p in progress] == sorted(p["done"] for p in progress) and progress[0]["note"]
-    np.testing.assert_array_equal(arrays["values"], attribute(explorer.model.run(JAPAN), None).values.numpy())
+    expected = attribute(explorer.model.run(JAPAN), " Tokyo", against=" Berlin")  # the comparison stays, and its answer
+    np.testing.assert_array_equal(arrays["values"], expected.values.numpy())
+    np.testing.assert_array_equal(arrays["rival"], attribute(expected.run, " Berlin").values.numpy())
 
 
 def test_explain_and_ask_are_one_path(explorer, demo, browser):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter, OrderedDict, UserDict
 from pathlib import Path
@@ -15,7 +16,9 @@ from attrib_widgets.words.text import (
     kind_of,
     number,
     others_label,
+    percent,
     power,
+    share,
     signed,
     spelled,
     unspelled,
@@ -40,6 +43,16 @@ def test_the_minus_is_a_true_one_everywhere():
     assert number(-0.9) == "−0.90"
     assert number(2.714, 1) == "2.7"
     assert power(-4.2e-7) == "−4e-07"
+
+
+def test_percents_are_printed_as_the_page_prints_them():
+    """The page's test reads the same file."""
+    table = json.loads((Path(__file__).parents[2] / "js" / "tests" / "percents.json").read_text(encoding="utf-8"))
+    for value, part, of in table:
+        assert (percent(value), share(value)) == (part, of), value
+        assert "\u00a0%" in part and " " not in part, "the space does not break"
+    assert percent(float("nan")) == "n/a"
+    assert share(0.8342, 1) == "83.4\u00a0%"
 
 
 def test_rows_left_out_are_counted():

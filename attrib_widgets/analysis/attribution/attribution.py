@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -18,8 +19,8 @@ from ...model.selfcheck.levels import NEEDED, need, refusal
 from ...result import Sum, Table, strongest, with_others
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
-from ...words.targets import AnyTarget, TokenSet, rather_than
-from ...words.text import kind_of, number, signed
+from ...words.targets import AnyTarget, Target, TokenSet, logit, rather_than
+from ...words.text import kind_of, number, signed, visible
 from ..opening.choice import Choice, choice
 from ..opening.features import Features, features
 from ..opening.heads import sources, through
@@ -33,6 +34,7 @@ from ..reading.point import Reading
 from ..reading.readers import read
 from .buildup import Buildup, buildup
 from .positions import PositionAttribution, by_position
+from .shared import Shared, shared
 from .words import in_words
 
 if TYPE_CHECKING:
@@ -99,6 +101,26 @@ class Attribution(Sum):
     def explained(self) -> float:
         """The model's own number."""
         return self.actual
+
+    @cached_property
+    def rival(self) -> Float[Tensor, "component"] | None:
+        """What every row writes for the rival alone, where the target is held against one: the answer's own part is
+        ``values + rival``. None where nothing is held against it."""
+        if not isinstance(self.target, Target) or not self.target.against:
+            return None
+        found = attribute_resolved(self.run, logit(self.target.against), self.position)
+        alone = dict(zip(found.components, found.values.tolist(), strict=True))
+        return torch.tensor([alone.get(c, 0.0) for c in self.components])
+
+    def shared(self, k: int = 3) -> list[Shared]:
+        """The ``k`` parts that write most for both answers alike (the smaller of the two amounts), the largest first;
+        none where nothing is held against the target. What is shared does not choose between the two."""
+        if self.rival is None:
+            return []
+        own = self.values + self.rival
+        both = shared(own, self.rival)
+        order = [i for i in strongest(both) if self.components[i].writes and float(both[i])]
+        return [Shared(self.components[i], float(own[i]), float(self.rival[i]), self.actual) for i in order[:k]]
 
     def __getitem__(self, which: ComponentLike) -> float:
         return float(self.values[self._row(which)])
@@ -308,20 +330,36 @@ class Attribution(Sum):
         return " ".join(in_words(self, *(("", "") if verdicts is None else verdicts.in_words())))
 
     def summary(self) -> Table:
-        rows, bars = with_others(self.values, strongest(self.values, 10), lambda i: [self.labels[i]])
+        order, rival = strongest(self.values, 10), self.rival
+        columns, notes = ["component", self.unit], list(self.notes)
+        if rival is None:
+            rows, bars = with_others(self.values, order, lambda i: [self.labels[i]])
+        else:
+            rows, bars = with_others(self.values, order, lambda i: [self.labels[i], signed(float(rival[i]), 3)])
+            if len(rows) > len(order):
+                rows[-1][1] = signed(float(rival.double().sum() - rival[order].double().sum()), 3)
+            columns.insert(1, f"for {self.rival_name}")
         start = max(0, self.position - 11)
         where = ("…" if start else "") + self.run.model.joined(self.run.ids[start : self.position + 1]).replace(
             "\n", "\u23ce"
         )
         place = "read at" if self.target.inner else "after"
-        note = "\n".join([*self.notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
-        return Table(self.title(), ["component", self.unit], rows, bars, note, "   ".join(self.checks()))
+        note = "\n".join([*notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
+        alike = [f"the same for both: {'; '.join(map(str, self.shared()))}"] if self.shared() else []
+        return Table(self.title(), columns, rows, bars, note, "\n".join([*alike, "   ".join(self.checks())]))
+
+    @property
+    def rival_name(self) -> str:
+        """The tokens that are held against the answer, as they are printed; "" without any."""
+        against = self.target.against if isinstance(self.target, Target) else ()
+        return " or ".join(visible(self.model.token(self.model.single_token(t))) for t in against)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Columns ``component``, ``kind``, ``layer``, ``index``, ``value``, in model order."""
+        """Columns ``component``, ``kind``, ``layer``, ``index``, ``value``, in model order, and ``rival`` where the
+        target is held against one: what the row writes for that alone."""
         import pandas as pd
 
-        return pd.DataFrame(
+        frame = pd.DataFrame(
             {
                 "component": self.labels,
                 "kind": [c.kind for c in self.components],
@@ -330,6 +368,9 @@ class Attribution(Sum):
                 "value": self.values.numpy(),
             }
         )
+        if self.rival is not None:
+            frame["rival"] = self.rival.numpy()
+        return frame
 
 
 def top_rows(

@@ -28,6 +28,7 @@ from ...words.text import indefinite, number, others_label, signed, visible
 from ..inputs import as_run
 from .answers import KEPT, Answer, asked_token, mean_answer
 from .cells import MIXED_SITES, Cell, cells_from, every_part, found_in, held, plain_writes, positions_of
+from .common import change_said
 from .metrics import MetricLike, metric_of
 from .pairs import Cost, check_one_length, name_of, run_cells, targets_of, unit_of
 from .statistics import between, interval_of
@@ -136,10 +137,14 @@ class Ablation(Result):
         """The finding in one line."""
         if not bool(self.done.any()):
             return "Cancelled before the first part was taken out"
-        cell, value = self.top(1)[0]
-        base = float(self.base.mean())
+        cell = self.top(1)[0][0]
         over = "" if len(self.runs) == 1 else f" (mean of {len(self.runs)} prompts)"
-        return f"Without {cell} the {self.metric} goes from {number(base)} to {number(base + value)}{over}"
+        return f"Without {cell} {self.moved(cell)}{over}"
+
+    def moved(self, which: PlaceLike | Sequence[PlaceLike] | Cell) -> str:
+        """From where to where the metric goes without that cell, in words."""
+        base = float(self.base.mean())
+        return f"the {self.metric} goes from {number(base)} to {number(base + self[which])}"
 
     def summary(self) -> Table:
         shown = [(c, v) for c, v in self.top(10) if v == v]  # what was not computed has no row
@@ -372,4 +377,9 @@ def ablate(
     fits = sum(s.nbytes for read in streams for s in read) <= KEPT
     asked = tuple(asked_token(aim, r, r.position(position)) for r, aim in zip(bases, targets, strict=True))
     args = (bases[: len(drawn)], cells, method, name, unit, where, ablated, torch.cat(starts), done, cost)
-    return Ablation(*args, tuple(streams) if fits else (), asked, source_of(bases, method, runs, draws))
+    found_all = Ablation(*args, tuple(streams) if fits else (), asked, source_of(bases, method, runs, draws))
+    if streams and len(bases) == 1 and bool(done.any()):  # of the change that the title names
+        best = cells.index(found_all.top(1)[0][0])
+        read_then = torch.stack([draw[best] for draw in streams[0]])
+        cost.note(change_said(base, targets[0], where, read_then, str(cells[best])))
+    return found_all

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ...model.tracing.edits import Edit
 from ...words.components import Component, component
+from ...words.text import share
 from ..experiments.cells import RunDonor
 from ..reading.decomposition import decompose
-from .rules import percent
 
 if TYPE_CHECKING:
     from ...model.run import Run
@@ -108,7 +108,7 @@ def search(findings: Sequence[Finding], run: Experiment, gap: float, known: Mapp
         f.erasers = [c for c, v in rising[:NAMED] if found.erases(c, v, a)]
         if f.risers:
             place = " in the first pair" if len(run.pairs) > 1 else ""
-            told = tuple(f"{c} (by {percent(v)}{place})" for c, v in f.risers)
+            told = tuple(f"{c} (by {share(v)}{place})" for c, v in f.risers)
             f.learn({"risers": told}, risen=max(abs(v) for _, v in f.risers))
             if f.verdict.key in ("spared", "erased"):
                 open_[f.component] = [c for c, _ in f.risers if c not in f.erasers]

@@ -24,6 +24,7 @@ from ...words.text import kind_of, visible
 from ..attribution.attribution import Attribution, attribute_resolved, rather
 from ..experiments.answers import Answer, answers
 from ..experiments.cells import every_part, parts_of
+from ..experiments.common import common_share
 from ..experiments.estimates import estimate_cells
 from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length, rivals_of
 from ..experiments.patching import Patching
@@ -145,7 +146,7 @@ def verify(
     _borderline(findings, run, effects, direct, cells, every if top else cells)
     if where is not None:
         notes.insert(0, f"patched at position{'s' * (len(where) > 1)} {', '.join(map(str, where))} only")
-    common = run.common(gap)
+    common = common_share(pairs, targets, position)
     notes = [
         *([] if model.built is None else [model.built.called]),
         *chosen,

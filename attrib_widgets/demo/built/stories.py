@@ -47,7 +47,7 @@ STORIES: tuple[Built, ...] = (
         " Smith",
         " Jones",
         "see John Smith and Mary Jones then Mary",
-        "L1H0 and L1H1 are needed; L0H0 works through later parts; L1H2 suppresses the answer",
+        "L1H0 and L1H1 are needed; L0H0 works through later parts",
         "L0H0 has no bar, and the induction heads find nothing without what it wrote.",
     ),
     Built(
@@ -82,8 +82,7 @@ STORIES: tuple[Built, ...] = (
         'L0H0 and L0H1 each say whether the second word is "Paris"; L0.mlp says "Paris" as soon as one of them does, '
         'else "nothing".',
         *_GATE,
-        "L0.mlp is needed; L0H0 and L0H1 work through later parts; 2 of these are not missed alone, but together: "
-        "without them 100 % of the gap goes",
+        "L0.mlp is needed; 2 others only together (100\u00a0% of the gap)",
         "Taken out one at a time neither head is missed, and put into the other prompt each brings all of it back.",
     ),
     Built(
@@ -109,7 +108,7 @@ STORIES: tuple[Built, ...] = (
         "L0H0 copies the second word to the output, L1H0 takes 80 % of whatever is there away again, and L1H1 copies "
         "the word anew, half as strongly.",
         *_COPY,
-        "L1H1 is needed; L0H0 can be spared alone; L1H0 suppresses the answer",
+        "L1H1 is needed; L0H0 can be spared alone",
         "L0H0 has the largest bar, and a fifth of it is left when the answer is read: L1H0 erases the rest, and would "
         "have nothing to erase without L0H0. That is no backup: nobody takes over.",
     ),
@@ -118,7 +117,7 @@ STORIES: tuple[Built, ...] = (
         "no part alone, all of them together",
         "32 heads in 16 layers copy the second word to the output, each a 32nd of it.",
         *_COPY,
-        "no part alone, but all 48 together: without them 100 % of the gap goes",
+        "no part alone, all 48 together (100\u00a0% of the gap)",
         "Each head is worth 3 % of the gap, less than anything is read from, and only all of them out at once show "
         "where the answer comes from.",
     ),

@@ -77,13 +77,22 @@ def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
         "python": {
             "setup": python.lines(a),
             "lens": python.lens(a),
-            "verify": "" if e.corrupted is None else python.verify(e.corrupted.run),
+            "verify": "" if e.corrupted is None else python.verify(a, e.corrupted.run),
         },
         "neurons": {},
         "writes": {},
         "why_key": [] if table is None else np.asarray(drawn(table.rows)).argmax(-1).tolist(),
         "absent": {},
     }
+    if e.contrast is not None:
+        found["contrast"] = {
+            "rival": None if e.contrast.rival is None else _named(model, [e.contrast.rival]),
+            "taken": e.contrast.taken,
+            "told": e.contrast.told,
+            "matched": e.contrast.matched,
+        }
+    if a.rival is not None:
+        found["shared"] = [{"id": str(s.component), "told": str(s)} for s in a.shared()]
     if isinstance(a.target, Target) and (better := _better(a.target, a)):
         found["better"] = better
     return found
@@ -182,11 +191,6 @@ def target(a: Attribution) -> contract.Target:
     """The target as the browser names it; a number inside the model has no token id."""
     aim, model = a.target, a.model
 
-    def named(tokens: Sequence[str | int]) -> contract.Against:
-        ids = [model.single_token(t) for t in tokens]
-        texts = [model.token(i) for i in ids]
-        return {"text": " or ".join(texts), "texts": texts, "id": ids[0]}
-
     shown: contract.Target = {
         "kind": aim.kind,
         "text": aim.short(model),
@@ -196,8 +200,15 @@ def target(a: Attribution) -> contract.Target:
         "phrase": aim.words(model, a.run),
     }
     if isinstance(aim, Target):
-        shown = {**shown, **named(aim.tokens), "against": named(aim.against) if aim.against else None}
+        against = _named(model, aim.against) if aim.against else None
+        shown = {**shown, **_named(model, aim.tokens), "against": against}
     return shown
+
+
+def _named(model: Model, tokens: Sequence[str | int]) -> contract.Against:
+    ids = [model.single_token(t) for t in tokens]
+    texts = [model.token(i) for i in ids]
+    return {"text": " or ".join(texts), "texts": texts, "id": ids[0]}
 
 
 def _corrupted(e: Explanation) -> contract.Corrupted | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ... import demo
+from ...analysis.experiments.common import single_logit
 from ...words.targets import Target
 
 if TYPE_CHECKING:
@@ -54,9 +55,10 @@ def lens(a: Attribution) -> str:
     return f"aw.logit_lens(a.run{followed})"
 
 
-def verify(corrupted: Run) -> str:
+def verify(a: Attribution, corrupted: Run) -> str:
     """The beginning of what tests ``a`` against a comparison prompt."""
-    return f"aw.verify(a, {_prompt(corrupted)}, against=()"
+    alone = ", against=()" if single_logit(a.target) is not None else ""  # the others have no rival to take
+    return f"aw.verify(a, {_prompt(corrupted)}{alone}"
 
 
 def quoted(text: str) -> str:

@@ -294,7 +294,7 @@ def trace(t: Trace) -> contract.Trace:
         "kinds": [n.kind for n, _ in rows],
         "at": [-1 if n.position is None else n.position for n, _ in rows],
         "depth": [depth for _, depth in rows],
-        "values": [float(f"{n.value:.5g}") for n, _ in rows],
+        "values": [float(f"{n.value:.7g}") for n, _ in rows],
     }
 
 

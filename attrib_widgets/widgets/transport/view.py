@@ -131,6 +131,8 @@ class View(anywidget.AnyWidget):
     selected = Selected().tag(sync=True)
     source = Source(-1).tag(sync=True)
     options = t.Dict().tag(sync=True)
+    #: traits that the browser writes, too
+    checked: tuple[str, ...] = ("selected", "source")
 
     def __init__(
         self,
@@ -163,7 +165,7 @@ class View(anywidget.AnyWidget):
         )
         self.on_msg(self._receive)
         self._stills: deque[Any] = deque(maxlen=8)
-        self.observe(self._renew_stills, [name for name in ("state", "tested") if self.has_trait(name)])
+        self.observe(self._renew_stills, [name for name in ("state", "tested", "without") if self.has_trait(name)])
 
     # what subclasses fill in ------------------------------------------------------------------------------------
 
@@ -414,13 +416,13 @@ class View(anywidget.AnyWidget):
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take over what the browser wrote: a selection. What does not fit this state is answered with it."""
-        ours = ("kind", "state", "options", "tested", "_esm", "_css")
+        ours = ("kind", "state", "options", "tested", "without", "_esm", "_css")
         with self.writing, _handling():
             self.from_browser = True
             try:
                 super().set_state({name: value for name, value in sync_data.items() if name not in ours})
             except (AttribError, t.TraitError):
-                self.send_state(["selected", "source"])
+                self.send_state(list(self.checked))
             finally:
                 self.from_browser = False
 

@@ -6,6 +6,7 @@
 /** The arrays of its container; `values` is always there. */
 export type ExplorerArray =
   | "values"
+  | "rival"
   | "carry"
   | "dest"
   | "norms"
@@ -84,6 +85,24 @@ export interface Corrupted {
   differs: number[];
   gap: number;
   unseen?: Unseen;
+}
+
+/** What the comparison offers to hold against a single logit. */
+export interface Contrast {
+  /** its likeliest token other than what is explained */
+  rival: Against | null;
+  /** whether it is held against it, for want of another */
+  taken: boolean;
+  /** a sentence: which rival was taken, why there is none, or how much of the gap is common to all tokens */
+  told: string;
+  /** a prompt like this one that is answered otherwise; "" where none is asked for, or known */
+  matched: string;
+}
+
+/** A part that writes much for both answers alike. */
+export interface Shared {
+  id: string;
+  told: string;
 }
 
 /** Who leads, and with how much of what. */
@@ -186,6 +205,9 @@ export interface Explained {
   rounding: Rounding;
   notes: string[];
   better?: Better[];
+  contrast?: Contrast;
+  /** where something is held against the target, whose own part of every row is the array `rival` */
+  shared?: Shared[];
   examples: Example[];
   python: Code;
   /** by row, as the others below */
@@ -517,6 +539,13 @@ export interface Ablated {
   note: string;
 }
 
+/** What the model says without all of some components, and of which question. */
+export interface Without {
+  question: number;
+  components: string[];
+  told: string;
+}
+
 /** Estimated total effect of every row, in the array `values`. */
 export interface EstimatesHeader {
   kind: "estimates";
@@ -648,7 +677,7 @@ export interface Options {
 /** An empty object. */
 export type Nothing = Record<string, never>;
 
-/** What is synced. `selected` and `source` are written from both sides, the others by Python. */
+/** What is synced. `selected`, `source` and `chosen` are written from both sides, the others by Python. */
 export interface Traits {
   kind: Kind;
   /** one container */
@@ -660,6 +689,9 @@ export interface Traits {
   options: Options;
   /** the Explorer's verdicts */
   tested?: Verdicts | Nothing;
+  /** components that are taken out together, and what the model says then */
+  chosen?: string[];
+  without?: Without | Nothing;
 }
 
 /** What a view may be asked, beside `cancel` and `poll`. */
@@ -678,6 +710,7 @@ export type Op =
   | "verify"
   | "ablate"
   | "effects"
+  | "without"
   | "save"
   | "words";
 
@@ -692,7 +725,7 @@ export interface ExplainArgs {
   prompt: string | null;
   /** exact text, or an id */
   target: string | number | null;
-  against: string | null;
+  against: string | number | null;
   position: number | null;
   corrupted: string | null;
   /** a neuron to explain at this place */
@@ -752,6 +785,11 @@ export interface Meanings {
   terms: Meaning[];
 }
 
+/** Components by name, which are taken out together. */
+export interface WithoutArgs {
+  components: string[];
+}
+
 /** What each operation takes. */
 export interface Arguments {
   hello: Nothing;
@@ -768,11 +806,12 @@ export interface Arguments {
   verify: VerifyArgs;
   ablate: RowArgs;
   effects: Nothing;
+  without: WithoutArgs;
   save: SaveArgs;
   words: Nothing;
 }
 
-/** The data that each operation answers. `explain` has set the state before. */
+/** The data that each operation answers. `explain` has set the state before, `without` the trait of that name. */
 export interface Answers {
   hello: Nothing;
   explain: Nothing;
@@ -788,6 +827,7 @@ export interface Answers {
   verify: Tested;
   ablate: Ablated;
   effects: Nothing;
+  without: Nothing;
   save: Saved;
   words: Meanings;
 }

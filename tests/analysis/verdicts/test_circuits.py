@@ -48,14 +48,14 @@ def test_a_sole_path():
         "“needed”: direct damage (1.00) is at least 0.05; damage (1.00) is at least 0.80"
     )
     assert "matters" in v["L0H0"].decided, "and its row of the book"
-    assert v.live == pytest.approx(1, abs=0.01) and "add up to 100 % of the gap" in v.shared
+    assert v.live == pytest.approx(1, abs=0.01) and "add up to 100\u00a0% of the gap" in v.shared
 
 
 def test_a_chain():
     v = verified("chain")
     assert numbers(v, "L0H0") == close(1, 0, 1, 0) and numbers(v, "L0.mlp") == close(1, 1, 1, 1)
     assert v["L0H0"].word == "works through later parts" and v["L0.mlp"].word == "needed"
-    assert v["L0H0"].sentence.startswith("needed, and enough by itself: without it 100 % of the gap goes")
+    assert v["L0H0"].sentence.startswith("needed, and enough by itself: without it 100\u00a0% of the gap goes")
 
 
 def test_the_previous_token_head_of_the_induction_circuit():
@@ -72,7 +72,7 @@ def test_a_full_backup_is_named():
     assert f.word == "redundant" and f.measured.names["backups"] == ("L1H0",)
     assert f.measured.values["joint"] == pytest.approx(1, abs=0.01)
     assert f.sentence.startswith(
-        "confirmed with L1H0: what it writes is worth 100 % of the gap, and without it 0 % goes"
+        "confirmed with L1H0: what it writes is worth 100\u00a0% of the gap, and without it 0\u00a0% goes"
     )
     # the backup writes two of the answer where before it wrote nothing: one of 18 words that are copied
     assert [str(c) for c, _ in f.risers] == ["L1H0"] and f.erasers == []
@@ -84,7 +84,7 @@ def test_a_full_backup_is_named():
 def test_half_a_backup():
     f = verified("half-backup")["L0H0"]
     assert (f.necessity, f.direct) == close(0.5, 1) and f.word == "partly replaced"
-    assert "later parts make up for 50 %" in f.remarks and "joint" not in f.measured.values
+    assert "later parts make up for 50\u00a0%" in f.remarks and "joint" not in f.measured.values
     assert f.remarks[-1].startswith("without it more comes from L1H0 (by ")
 
 
@@ -110,16 +110,19 @@ def test_either_is_enough():
     for head in ("L0H0", "L0H1"):
         assert numbers(v, head) == close(0, 0, 1, 0) and v[head].word == "works through later parts"
         assert v[head].sentence == (
-            "either of L0H0 and L0H1 is enough: without it alone 0 % of the gap goes, without all of them 100 %"
+            "either of L0H0 and L0H1 is enough: without it alone 0\u00a0% of the gap goes, "
+            "without all of them 100\u00a0%"
         )
-    assert "2 of these are not missed alone, but together: without them 100 % of the gap goes" in v.title()
+    assert v.title() == "L0.mlp is needed; 2 others only together (100\u00a0% of the gap)"
 
 
 def test_both_are_needed():
     v = verified("and")
     for head in ("L0H0", "L0H1"):
         assert numbers(v, head) == close(1, 0, 0, 0) and v[head].word == "works through later parts"
-        assert v[head].sentence.startswith("both of L0H0 and L0H1 are needed: by itself it brings back 0 % of the gap")
+        assert v[head].sentence.startswith(
+            "both of L0H0 and L0H1 are needed: by itself it brings back 0\u00a0% of the gap"
+        )
 
 
 def test_what_is_erased():
@@ -129,7 +132,7 @@ def test_what_is_erased():
     assert numbers(v, "L0H0") == close(left / (left + 1), 2 / (left + 1), left / (left + 1), 2 / (left + 1))
     f = v["L0H0"]
     assert f.word == "can be spared alone" and [str(c) for c in f.erasers] == ["L1H0"]
-    assert f.sentence.endswith("without it 29 % goes: L1H0 erases it, and it is worth 143 % once L1H0 cannot")
+    assert f.sentence.endswith("without it 29\u00a0% goes: L1H0 erases it, and it is worth 143\u00a0% once L1H0 cannot")
     assert v["L1H0"].word == "suppresses" and v["L1H1"].word == "needed"
 
 
@@ -147,7 +150,7 @@ def test_a_constant_in_runs_of_different_norm():
     v = verified("constant")
     assert v["L0.mlp"].bar > 1, "and yet there is nothing to patch"
     assert numbers(v, "L0.mlp") == (0, 0, 0, 0) and v["L0.mlp"].word == "not tested here"
-    assert v["L0.mlp"].remarks == ["set to its mean over the words of both prompts, 0 % of the gap goes"]
+    assert v["L0.mlp"].remarks == ["set to its mean over the words of both prompts, 0\u00a0% of the gap goes"]
     assert "L0.mlp" not in v.title()
 
 
@@ -164,16 +167,18 @@ def test_a_nearly_certain_log_probability():
     v = verified("sole-path", aw.log_prob(cc.ANSWER), hf)
     assert numbers(v, "L0H0") == close(1, 1, 1, 1) and v["L0H0"].word == "needed"
     assert abs(v["L0H0"].bar) < 0.01 * v.gap, "where p is nearly 1 the bar vanishes"
-    assert v["L0H0"].then == "·Berlin 100 %, ·Paris 0 %"
+    assert v["L0H0"].then == "·Berlin 100\u00a0%, ·Paris <0.1\u00a0%"
 
 
 def test_many_equal_parts_are_named_together():
     v = verified("many-hands")
     assert v.findings and all(f.word == "little alone" for f in v.findings if "H" in str(f.component))
     assert numbers(v, "L0H0") == close(*[1 / 32] * 4)
-    assert v.title() == "no part alone, but all 48 together: without them 100 % of the gap goes"
+    assert v.title() == "no part alone, all 48 together (100\u00a0% of the gap)"
     (others,) = v.groups
-    assert (others.necessity, others.sufficiency) == close(1, 1) and others.then == "·Berlin 100 %, ·Paris 0 %"
+    assert (others.necessity, others.sufficiency) == close(
+        1, 1
+    ) and others.then == "·Berlin >99.9\u00a0%, ·Paris <0.1\u00a0%"
     assert "all others together (48)" in repr(v)
 
 
@@ -191,5 +196,8 @@ def test_what_the_model_says_then():
     for f in v.findings:
         p = aw.patch(pair[0].model, *pair, cc.ANSWER, components=[f.component], direction="noise")
         assert f.then == str(p.answer_of(f.component))
-    assert v["L1H0"].then == "·Paris 100 %" and v["L0H1"].then == "·Berlin 98 %, ·Paris 1 %"
-    assert "the model says ·Paris 100 %, and after the other prompt ·Berlin 100 %, ·Paris 0 %" in v.summary().note
+    assert v["L1H0"].then == "·Paris 100\u00a0%" and v["L0H1"].then == "·Berlin 98\u00a0%, ·Paris 1.4\u00a0%"
+    assert (
+        "the model says ·Paris 100\u00a0%, and after the other prompt ·Berlin 100\u00a0%, ·Paris <0.1\u00a0%"
+        in v.summary().note
+    )

@@ -152,6 +152,10 @@ def test_the_explorer_sends_the_header_that_is_declared(explorer):
     explorer.verify(["L3.mlp"])
     assert wrong(explorer.tested, of("Traits", "tested"), "tested") == []
     assert explorer.tested["findings"]
+    explorer.chosen = ["L3.mlp", "L3H1"]
+    explorer.chosen_result()
+    for trait in ("chosen", "without"):
+        assert wrong(getattr(explorer, trait), of("Traits", trait), trait) == [] and getattr(explorer, trait)
 
 
 def test_targets_inside_the_model_and_sets_of_tokens_have_their_shape(demo):
@@ -177,6 +181,7 @@ ASKED = {
     "verify": {"components": ["L3.mlp"]},
     "ablate": {"id": "L3.mlp"},
     "effects": {},
+    "without": {"components": ["L3.mlp", "L3H1"]},
     "save": {"form": "csv"},
     "words": {},
 }

@@ -22,6 +22,7 @@ from .experiments import (
     Together,
     Verdicts,
     VerdictsHeader,
+    Without,
 )
 from .explorer import (
     About,
@@ -30,6 +31,7 @@ from .explorer import (
     Built,
     Candidate,
     Code,
+    Contrast,
     Corrupted,
     Crumb,
     Example,
@@ -42,6 +44,7 @@ from .explorer import (
     Prompt,
     Rounding,
     Row,
+    Shared,
     Target,
     Unseen,
 )
@@ -109,6 +112,7 @@ __all__ = [
     "ComparisonHeader",
     "Containers",
     "Context",
+    "Contrast",
     "Corrupted",
     "Crumb",
     "EffectsHeader",
@@ -151,6 +155,7 @@ __all__ = [
     "Said",
     "SaveArgs",
     "Saved",
+    "Shared",
     "TableHeader",
     "Target",
     "Testable",
@@ -165,5 +170,6 @@ __all__ = [
     "VerdictsHeader",
     "Views",
     "WhyHeader",
+    "Without",
     "Writes",
 ]

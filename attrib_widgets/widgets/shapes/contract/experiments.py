@@ -89,6 +89,14 @@ class Ablated(TypedDict):
     note: str
 
 
+class Without(TypedDict):
+    """What the model says without all of some components, and of which question."""
+
+    question: int
+    components: list[str]
+    told: str
+
+
 class EstimatesHeader(TypedDict):
     """Estimated total effect of every row, in the array `values`."""
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 #: The arrays of its container; `values` is always there.
 ExplorerArray = Literal[
     "values",
+    "rival",
     "carry",
     "dest",
     "norms",
@@ -100,6 +101,26 @@ class Corrupted(TypedDict):
     differs: list[int]
     gap: float
     unseen: NotRequired[Unseen]
+
+
+class Contrast(TypedDict):
+    """What the comparison offers to hold against a single logit."""
+
+    #: its likeliest token other than what is explained
+    rival: Against | None
+    #: whether it is held against it, for want of another
+    taken: bool
+    #: a sentence: which rival was taken, why there is none, or how much of the gap is common to all tokens
+    told: str
+    #: a prompt like this one that is answered otherwise; "" where none is asked for, or known
+    matched: str
+
+
+class Shared(TypedDict):
+    """A part that writes much for both answers alike."""
+
+    id: str
+    told: str
 
 
 class Leading(TypedDict):
@@ -213,6 +234,9 @@ class Explained(TypedDict):
     rounding: Rounding
     notes: list[str]
     better: NotRequired[list[Better]]
+    contrast: NotRequired[Contrast]
+    #: where something is held against the target, whose own part of every row is the array `rival`
+    shared: NotRequired[list[Shared]]
     examples: list[Example]
     python: Code
     #: by row, as the others below

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from .experiments import Ablated, EffectsHeader, EstimatesHeader, PatchingHeader, Tested, Verdicts, VerdictsHeader
+from .experiments import (
+    Ablated,
+    EffectsHeader,
+    EstimatesHeader,
+    PatchingHeader,
+    Tested,
+    Verdicts,
+    VerdictsHeader,
+    Without,
+)
 from .explorer import ExplorerHeader
 from .opened import CardHeader, FeatureCard, Features, HeadHeader, Neurons, Trace, TraceHeader, WhyHeader, Writes
 from .results import (
@@ -88,7 +97,7 @@ class Nothing(TypedDict):
 
 
 class Traits(TypedDict):
-    """What is synced. `selected` and `source` are written from both sides, the others by Python."""
+    """What is synced. `selected`, `source` and `chosen` are written from both sides, the others by Python."""
 
     kind: Kind
     #: one container
@@ -100,6 +109,9 @@ class Traits(TypedDict):
     options: Options
     #: the Explorer's verdicts
     tested: NotRequired[Verdicts | Nothing]
+    #: components that are taken out together, and what the model says then
+    chosen: NotRequired[list[str]]
+    without: NotRequired[Without | Nothing]
 
 
 # requests --------------------------------------------------------------------------------------------------------
@@ -120,6 +132,7 @@ Op = Literal[
     "verify",
     "ablate",
     "effects",
+    "without",
     "save",
     "words",
 ]
@@ -137,7 +150,7 @@ class ExplainArgs(TypedDict):
     prompt: str | None
     #: exact text, or an id
     target: str | int | None
-    against: str | None
+    against: str | int | None
     position: int | None
     corrupted: str | None
     #: a neuron to explain at this place
@@ -206,6 +219,12 @@ class Meanings(TypedDict):
     terms: list[Meaning]
 
 
+class WithoutArgs(TypedDict):
+    """Components by name, which are taken out together."""
+
+    components: list[str]
+
+
 class Arguments(TypedDict):
     """What each operation takes."""
 
@@ -223,12 +242,13 @@ class Arguments(TypedDict):
     verify: VerifyArgs
     ablate: RowArgs
     effects: Nothing
+    without: WithoutArgs
     save: SaveArgs
     words: Nothing
 
 
 class Answers(TypedDict):
-    """The data that each operation answers. `explain` has set the state before."""
+    """The data that each operation answers. `explain` has set the state before, `without` the trait of that name."""
 
     hello: Nothing
     explain: Nothing
@@ -244,6 +264,7 @@ class Answers(TypedDict):
     verify: Tested
     ablate: Ablated
     effects: Nothing
+    without: Nothing
     save: Saved
     words: Meanings
 

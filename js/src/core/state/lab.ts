@@ -1,7 +1,7 @@
 /** Experiments from the page: what runs, what was found, and for which question. */
 import { signal } from "@preact/signals";
 import { type Answer, Cancelled, type Client, Gone, type Progress, RequestError } from "../host/protocol";
-import type { Ablated, Arguments, Finding, Verdicts } from "../types";
+import type { Ablated, Arguments, Finding, Verdicts, Without } from "../types";
 
 export interface Running extends Progress {
   /** the component that is tested, or TOP */
@@ -20,8 +20,15 @@ export class Lab {
   readonly asking = signal("");
   /** whether total effects were asked for where they are not embedded */
   readonly wanted = signal(false);
+  /** the trait: what the model says without the components that were chosen */
+  readonly without = signal<Without | null>(null);
+  /** whether that is being measured, and what went wrong */
+  readonly measuring = signal(false);
+  readonly unmeasured = signal("");
   #client: Client;
   #asked: { cancel(): void } | null = null;
+  #set: { cancel(): void } | null = null;
+  #of = "";
 
   constructor(client: Client) {
     this.#client = client;
@@ -49,6 +56,30 @@ export class Lab {
 
   ablate(of: string): void {
     this.#run(of, "ablate", { id: of }, (data) => (this.ablated.value = { ...this.ablated.value, [of]: data }));
+  }
+
+  /** Measure what the model says without all of these; what was asked of another set is no longer wanted. */
+  leaveOut(components: string[], question?: number): void {
+    const of = `${question} ${components}`;
+    if (this.#set && of === this.#of) return;
+    this.#of = of;
+    this.#set?.cancel();
+    this.#set = null;
+    this.unmeasured.value = "";
+    this.measuring.value = components.length > 0;
+    if (!components.length) return;
+    const asked = this.#client.request("without", { components });
+    this.#set = asked;
+    const over = (said: string) => {
+      if (this.#set !== asked) return;
+      this.#set = null;
+      this.measuring.value = false;
+      this.unmeasured.value = said;
+    };
+    asked.result.then(
+      () => over(""),
+      (error: Error) => over(error instanceof Cancelled ? "" : error instanceof RequestError ? `${error.message} ${error.hint}` : error.message),
+    );
   }
 
   cancel(): void {

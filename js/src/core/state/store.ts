@@ -58,6 +58,29 @@ export class Store extends Synced {
     this.#record();
   }
 
+  /** Whether a component can be taken out, with others, to see what the model says then. */
+  leavable(id: string): boolean {
+    const header = this.reading.peek()?.header;
+    const kind = this.reading.peek()?.row(id)?.kind;
+    return !!header?.test && !header.test.never && kind !== undefined && header.test.kinds.includes(kind);
+  }
+
+  /** Put a component into the set that is taken out, or take it from there. */
+  choose(id: string): void {
+    if (this.fixed.peek()) this.explain({});
+    else if (!this.leavable(id)) this.say(`${id} cannot be taken out.`);
+    else {
+      const before = this.chosen.peek();
+      this.choseAll(before.includes(id) ? before.filter((c) => c !== id) : [...before, id]);
+    }
+  }
+
+  choseAll(ids: string[]): void {
+    this.chosen.value = ids;
+    this.lab.without.value = null;
+    this.saveChosen();
+  }
+
   /** Back to what a new question shows. */
   home(): void {
     this.screen.tab.value = "";

@@ -7,7 +7,9 @@ import type { Loaded } from "../../core/state/answers";
 import type { ExplorerHeader } from "../../core/types";
 import { Await, Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
+import { RivalName } from "../parts/names";
 import { pressed, useRoving } from "../parts/roving";
+import { ChosenSet } from "./chosen";
 import { Chip, Together } from "./verdict";
 
 const TOP = 13;
@@ -22,6 +24,7 @@ export function Waterfall() {
   const open = store.open.value;
   const { lab } = store;
   const told = lab.told.value;
+  const chosen = store.chosen.value;
   const [at, setAt] = useState("");
   const gap = Math.abs(reading?.header.corrupted?.gap ?? 0);
   const loaded = useTotals()?.value;
@@ -33,7 +36,7 @@ export function Waterfall() {
   // The open component is never among the others, nor is one with a large total effect or of which something was found.
   const kept = (i: number, at: number) => {
     const id = reading?.header.rows[i]?.id ?? "";
-    return expanded || at < TOP || id === open || large.has(i) || lab.of(id)?.named;
+    return expanded || at < TOP || id === open || large.has(i) || lab.of(id)?.named || chosen.includes(id);
   };
   const shown = indices.filter(kept);
   const rest = indices.filter((i, at) => !kept(i, at));
@@ -46,14 +49,15 @@ export function Waterfall() {
   });
   if (!reading) return null;
   if (store.hides("values")) return <Hidden part="values" what="the contributions" />;
-  const { header, values } = reading;
+  const { header, values, rival } = reading;
   const bars = shown.map((i) => values[i] ?? 0);
   const restSum = sumOf(rest.map((i) => values[i] ?? 0));
   const totalOf = (i: number) => {
     const found = lab.of(header.rows[i]?.id ?? "");
     return found && told ? found.recovery * told.gap : totals?.[i] || undefined;
   };
-  const chart = waterfall(rest.length ? [...bars, restSum] : bars, header.actual, ...shown.map((i) => totalOf(i) ?? 0));
+  const restRival = rival && sumOf(rest.map((i) => rival[i] ?? 0));
+  const chart = waterfall(rest.length ? [...bars, restSum] : bars, header.actual, ...shown.map((i) => totalOf(i) ?? 0), ...shown.map((i) => rival?.[i] ?? 0));
   const names = shown.map((i) => header.rows[i]?.id ?? "");
   const width = Math.max(8, ...names.map((n) => n.length), rest.length ? `${rest.length} others`.length + 2 : 0);
   const unit = header.target.unit;
@@ -66,6 +70,8 @@ export function Waterfall() {
     const i = shown[at] ?? -1;
     const total = many ? undefined : totalOf(i);
     const end = chart.place(total ?? 0);
+    const ghost = many ? undefined : rival?.[i];
+    const tip = chart.place(ghost ?? 0);
     return (
       <span class="aw-track" aria-hidden="true">
         <i
@@ -73,6 +79,7 @@ export function Waterfall() {
           style={{ left: pct(span?.left ?? 0), width: pct(span?.width ?? 0) }}
         />
         <i class="aw-joint" style={{ left: pct(span?.end ?? 0) }} />
+        {ghost !== undefined && <i class={`aw-ghost ${ghost < 0 ? "aw-neg" : "aw-pos"}`} style={{ left: pct(Math.min(chart.zero, tip)), width: pct(Math.abs(tip - chart.zero)) }} />}
         {total !== undefined && (
           <i class="aw-stem" style={{ left: pct(Math.min(chart.zero, end)), width: pct(Math.abs(end - chart.zero)) }}>
             <i class={`aw-total-mark ${lab.of(header.rows[i]?.id ?? "") ? "aw-exact" : ""}`} style={total < 0 ? { left: 0 } : { left: "100%" }} />
@@ -83,7 +90,7 @@ export function Waterfall() {
   };
 
   return (
-    <div ref={chartBox} class={`aw-waterfall ${told ? "aw-tested" : ""}`} data-part="waterfall" style={{ "--aw-namew": `${Math.ceil(7.6 * width + 2)}px` }}>
+    <div ref={chartBox} class={`aw-waterfall ${told ? "aw-tested" : ""} ${rival ? "aw-two" : ""}`} data-part="waterfall" style={{ "--aw-namew": `${Math.ceil(7.6 * width + 2)}px` }}>
       <div class="aw-axis aw-wrow" aria-hidden="true">
         <span />
         <span class="aw-track">
@@ -94,6 +101,11 @@ export function Waterfall() {
           ))}
         </span>
         <span class="aw-val">{unit.length < 9 && unit}</span>
+        {rival && (
+          <span class="aw-rival">
+            <RivalName />
+          </span>
+        )}
       </div>
       <div class="aw-scroll" style={store.options.value.height ? { maxHeight: `${store.options.value.height}px` } : {}}>
         <div class="aw-rows">
@@ -111,7 +123,8 @@ export function Waterfall() {
               const row = header.rows[i];
               const value = values[i] ?? 0;
               const id = row?.id ?? "";
-              const pick = () => store.select(id);
+              const pick = (event: MouseEvent | KeyboardEvent) => (event.shiftKey ? store.choose(id) : store.select(id));
+              const out = chosen.includes(id);
               const found = lab.of(id);
               return (
                 <div
@@ -120,14 +133,30 @@ export function Waterfall() {
                   class="aw-wrow aw-row"
                   data-id={id}
                   data-i={at}
+                  data-chosen={out}
                   aria-selected={id === open}
                   tabIndex={rove.tabIndex(at)}
                   onClick={pick}
+                  onMouseDown={(event) => {
+                    if (!event.shiftKey) return;
+                    event.preventDefault(); // no text is marked
+                    event.currentTarget.focus();
+                  }}
                   onKeyDown={pressed(pick)}
                   {...(told && { onPointerEnter: () => setAt(id), onFocusIn: () => setAt(id) })}
                 >
                   <span class="aw-name">{id}</span> {bar(at, value)}
                   <span class="aw-val">{reading.signed(value)}</span>
+                  {rival && (
+                    <span class="aw-rival">
+                      <span class="aw-sr">
+                        {" "}
+                        for <RivalName />{" "}
+                      </span>
+                      {reading.signed(rival[i] ?? 0)}
+                    </span>
+                  )}
+                  {out && <span class="aw-sr">, taken out</span>}
                   {found && <Chip of={found} />}
                 </div>
               );
@@ -137,6 +166,7 @@ export function Waterfall() {
             <button class="aw-wrow aw-row aw-others" aria-expanded="false" onClick={() => (store.screen.expanded.value = true)}>
               <span class="aw-name">{rest.length} others ▸</span> {bar(shown.length, restSum, true)}
               <span class="aw-val">{reading.signed(restSum)}</span>
+              {restRival !== undefined && <span class="aw-rival">{reading.signed(restRival)}</span>}
             </button>
           )}
         </div>
@@ -147,9 +177,34 @@ export function Waterfall() {
         </button>
       )}
       <Sum bar={{ left: pct(Math.min(chart.zero, chart.total)), width: pct(Math.abs(chart.total - chart.zero)) }} />
+      {!inOrder && <Alike />}
+      <ChosenSet />
       {told && <ReadOut id={lab.of(at) ? at : open} />}
       {told && <Together of={told} />}
       <Legend />
+    </div>
+  );
+}
+
+/** The parts that write most for both answers: long pale bars. */
+function Alike() {
+  const { store } = useView();
+  const shared = store.reading.value?.header.shared;
+  if (!shared?.length) return null;
+  return (
+    <div class="aw-small" data-part="alike">
+      <p class="aw-quiet">
+        <i class="aw-swatch" /> pale: what a part writes for <RivalName />, from zero. The same for both:
+      </p>
+      <ul class="aw-alike">
+        {shared.map(({ id, told }) => (
+          <li key={id}>
+            <button class="aw-link" onClick={() => store.select(id)}>
+              {told}
+            </button>
+          </li>
+        ))}
+      </ul>
     </div>
   );
 }
