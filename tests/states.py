@@ -55,7 +55,7 @@ def states() -> dict[str, dict[str, Any]]:
     for kind, result in results(model).items():
         if kind != "attribution":  # the Explorer's again
             view = view_of(result)
-            made[kind] = _read(view.state)
+            made[kind] = _read(view.container)
             view.close()
     return made
 

@@ -127,7 +127,7 @@ def test_explain_with_dictionaries_of_ones_own(command: Command, tmp_path: Path,
     assert command(*given, str(tmp_path / "mine"))[0] == 0
     page = (tmp_path / cli.PAGE).read_text(encoding="utf-8")
     block = re.search(r"<script[^>]*application/json[^>]*>(.*?)</script>", page, re.DOTALL)
-    header, _ = wire.unpack(base64.b64decode(json.loads(block[1])["state"]))
+    header, _ = wire.unpack(base64.b64decode(json.loads(block[1])["container"]))
     assert list(header["features"]) == ["L0.mlp"]
     code, _, err = command(*given, str(aw.demo.path() / "saes" / "L0.mlp"))
     assert code == 2 and "reads 128 numbers" in err

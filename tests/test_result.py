@@ -116,7 +116,7 @@ def test_a_result_without_a_view_of_its_own_shows_its_table():
     data, _ = made._repr_mimebundle_()
     assert data["text/plain"] == render_text(table()), "nothing failed, so there is nothing to explain"
     assert data["text/html"] == render_html(table())
-    header, _ = wire.unpack(made.view().state)
+    header, _ = wire.unpack(made.view().container)
     assert (header["title"], header["notes"], header["footer"]) == (table().title, ["a note"], ["sum +1.00"])
     assert (header["rows"], header["bars"]) == (table().rows, table().bars)
 

@@ -264,7 +264,7 @@ class Explorer(Tester):
             self._version += 1
             # One message: the page never sees a selection that its rows do not have.
             with self.hold_sync():
-                self.state = self._container(explanation)
+                self.container = self._container(explanation)
                 self.tested = dict(self._told(explanation))
                 self.without = {}
                 self.chosen = [c for c in self.chosen if c in explanation.attribution.labels]
@@ -287,7 +287,7 @@ class Explorer(Tester):
                 return
             with self.hold_sync():
                 self._version += 1
-                self.state = self._container(self._now)
+                self.container = self._container(self._now)
                 if "/" in self.selected and not self._has_dictionary(self.selected):
                     self.selected = self.selected.partition("/")[0]
 
@@ -406,7 +406,7 @@ class Explorer(Tester):
             self.chosen_result()
         state = self._container(self._now, complete=True)
         told = {"tested": self.tested, "chosen": self.chosen, "without": self.without}
-        return {**super().page_traits(), "state": state, **told}
+        return {**super().page_traits(), "container": state, **told}
 
 
 def explore(

@@ -22,7 +22,7 @@ function show(bytes: Uint8Array, kind = "explorer", traits: Record<string, unkno
   const el = document.createElement("div");
   document.body.append(el);
   const sent: Sent[] = [];
-  const model = new HostModel({ kind, state: bytes, selected: "", source: -1, options: { hidden: [] }, ...traits }, (m) => sent.push(m as Sent));
+  const model = new HostModel({ kind, container: bytes, selected: "", source: -1, options: { hidden: [] }, ...traits }, (m) => sent.push(m as Sent));
   end = widget.render({ model, el });
   const one = (selector: string) => el.querySelector<HTMLElement>(selector);
   const click = async (selector: string) => {
@@ -122,7 +122,7 @@ describe("a test", () => {
     const { made } = tested();
     made.header.corrupted = null;
     const { model, one, click, sent, answer } = show(state(made));
-    const next = (version: number, question: number) => model.set("state", state({ ...made, header: { ...made.header, version, question } }));
+    const next = (version: number, question: number) => model.set("container", state({ ...made, header: { ...made.header, version, question } }));
     const takeOut = async () => {
       await click('[data-part="test"]');
       [...document.querySelectorAll<HTMLElement>('[data-part="ask-corrupted"] button')].find((b) => b.textContent?.startsWith("Only take it out"))?.click();
@@ -150,7 +150,7 @@ describe("a test", () => {
     const { made, verdicts } = tested();
     const { model, all } = show(state(made), "explorer", { tested: verdicts });
     expect(all('[data-part="waterfall"] .aw-verdict')).toHaveLength(3);
-    model.set("state", state(explorer(undefined, { question: 1, version: 2 })));
+    model.set("container", state(explorer(undefined, { question: 1, version: 2 })));
     await tick();
     expect(all(".aw-verdict")).toHaveLength(0);
   });
@@ -217,7 +217,7 @@ describe("total effects", () => {
     const { model, one, click, sent } = show(state(made));
     const asked = () => sent.filter((m) => m.op === "effects").length;
     const next = async (version: number, changes: object) => {
-      model.set("state", state({ ...made, header: { ...made.header, version, ...changes } }));
+      model.set("container", state({ ...made, header: { ...made.header, version, ...changes } }));
       await tick();
     };
     await click('[data-part="estimate"]');

@@ -29,7 +29,7 @@ function embedded(bytes = lens(6, LAYERS), made: Made = explorer()): Made {
 function show(bytes: Uint8Array, kind: string, options: Record<string, unknown> = { static: true }) {
   const el = document.createElement("div");
   document.body.append(el);
-  const model = new HostModel({ kind, state: bytes, selected: "", source: -1, options: { hidden: [], ...options } });
+  const model = new HostModel({ kind, container: bytes, selected: "", source: -1, options: { hidden: [], ...options } });
   const sent: { op: string; args: Record<string, unknown> }[] = [];
   model.send = (content) => void sent.push(content as never);
   end = widget.render({ model, el });
@@ -215,7 +215,7 @@ describe("the explorer's tab", () => {
     await press("ArrowLeft");
     await press("Enter");
     const shorter = embedded(lens(3, LAYERS), explorer(["<s>", "The", " capital"]));
-    model.set("state", pack({ ...shorter.header, version: 2 }, shorter.arrays));
+    model.set("container", pack({ ...shorter.header, version: 2 }, shorter.arrays));
     await tick();
     expect(told()).toContain("Point at a cell");
     expect(one('[data-part="ask"]')).toBeNull();

@@ -25,7 +25,7 @@ function show(bytes: Uint8Array, traits: Record<string, unknown> = {}) {
   const el = document.createElement("div");
   document.body.append(el);
   const sent: Sent[] = [];
-  const model = new HostModel({ kind: "explorer", state: bytes, selected: "", source: -1, options: { hidden: [] }, chosen: [], without: {}, ...traits }, (m) => sent.push(m as Sent));
+  const model = new HostModel({ kind: "explorer", container: bytes, selected: "", source: -1, options: { hidden: [] }, chosen: [], without: {}, ...traits }, (m) => sent.push(m as Sent));
   end = widget.render({ model, el });
   const one = (selector: string) => el.querySelector<HTMLElement>(selector);
   const all = (selector: string) => [...el.querySelectorAll<HTMLElement>(selector)];
@@ -182,7 +182,7 @@ describe("a set of rows that is taken out", () => {
     model.set("chosen", ["L3H1", "L4.mlp"]);
     await tick();
     expect(asked().at(-1)?.args).toEqual({ components: ["L3H1", "L4.mlp"] });
-    model.set("state", state({ ...made, header: { ...header, question: 5, version: 2 } }));
+    model.set("container", state({ ...made, header: { ...header, question: 5, version: 2 } }));
     await tick();
     expect(asked()).toHaveLength(3);
   });

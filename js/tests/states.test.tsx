@@ -51,7 +51,7 @@ const DRAWN: Record<Exclude<Kind, "attribution">, [string, RegExp]> = {
   verdicts: ['[role="listbox"]', /L3\.mlp/],
 };
 
-const NOW = Object.fromEntries(Object.entries(SENT).map(([kind, state]) => [kind, { kind, state, selected: "", source: -1, options: { hidden: [], static: true } }]));
+const NOW = Object.fromEntries(Object.entries(SENT).map(([kind, state]) => [kind, { kind, container: state, selected: "", source: -1, options: { hidden: [], static: true } }]));
 const OLD = Object.fromEntries(Object.entries(saved).map(([kind, traits]) => [kind, readEmbedded(JSON.stringify(traits))]));
 
 /** The kinds of version 0.1: what it saved is drawn for ever, and nothing is added to it. */

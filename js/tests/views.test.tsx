@@ -14,7 +14,7 @@ afterEach(() => {
 function show(bytes: Uint8Array, kind = "explorer", traits: Record<string, unknown> = {}) {
   const el = document.createElement("div");
   document.body.append(el);
-  const model = new HostModel({ kind, state: bytes, selected: "", source: -1, options: { hidden: [], static: true }, ...traits });
+  const model = new HostModel({ kind, container: bytes, selected: "", source: -1, options: { hidden: [], static: true }, ...traits });
   end = widget.render({ model, el });
   const one = (selector: string) => el.querySelector<HTMLElement>(selector);
   const click = async (selector: string) => {
@@ -154,7 +154,7 @@ describe("the explorer", () => {
     const sent: { op: string; args: Record<string, unknown> }[] = [];
     const el = document.createElement("div");
     document.body.append(el);
-    const model = new HostModel({ kind: "explorer", state: state(), selected: "", source: -1, options: {} }, (m) => sent.push(m as never));
+    const model = new HostModel({ kind: "explorer", container: state(), selected: "", source: -1, options: {} }, (m) => sent.push(m as never));
     end = widget.render({ model, el });
     el.querySelectorAll<HTMLElement>('[data-part="candidate"]')[1]?.click();
     expect(sent.at(-1)).toMatchObject({ op: "explain", args: { target: 2224 } });
@@ -199,7 +199,7 @@ describe("the explorer", () => {
     const sent: { op: string; args: Record<string, unknown> }[] = [];
     const el = document.createElement("div");
     document.body.append(el);
-    const model = new HostModel({ kind: "explorer", state: state(), selected: "", source: -1, options: {} }, (m) => sent.push(m as never));
+    const model = new HostModel({ kind: "explorer", container: state(), selected: "", source: -1, options: {} }, (m) => sent.push(m as never));
     end = widget.render({ model, el });
     el.querySelector<HTMLElement>('[data-part="edit-prompt"]')?.click();
     await tick();
@@ -432,7 +432,7 @@ describe("features", () => {
     const sent: { op: string; args: Record<string, unknown> }[] = [];
     const el = document.createElement("div");
     document.body.append(el);
-    const model = new HostModel({ kind: "explorer", state: state(), selected: "L3H1/7", source: -1, options: {} }, (m) => sent.push(m as never));
+    const model = new HostModel({ kind: "explorer", container: state(), selected: "L3H1/7", source: -1, options: {} }, (m) => sent.push(m as never));
     end = widget.render({ model, el });
     await tick();
     model.set("selected", "L3.mlp");
@@ -520,7 +520,7 @@ it("says so when it has no view of that name", () => {
 it("leaves nothing behind, by its own end or by the host's signal", () => {
   const el = document.createElement("div");
   document.body.append(el);
-  const model = new HostModel({ kind: "explorer", state: state(), selected: "", source: -1, options: {} });
+  const model = new HostModel({ kind: "explorer", container: state(), selected: "", source: -1, options: {} });
   widget.render({ model, el })();
   const abort = new AbortController();
   widget.render({ model, el, signal: abort.signal });
@@ -534,8 +534,8 @@ it("reads the traits of an offline page", () => {
   const bytes = state();
   let binary = "";
   for (const b of bytes) binary += String.fromCharCode(b);
-  const traits = readEmbedded(JSON.stringify({ kind: "explorer", state: btoa(binary), options: { static: true } }));
-  expect(new Uint8Array((traits["state"] as DataView).buffer)).toEqual(bytes);
+  const traits = readEmbedded(JSON.stringify({ kind: "explorer", container: btoa(binary), options: { static: true } }));
+  expect(new Uint8Array((traits["container"] as DataView).buffer)).toEqual(bytes);
 });
 
 describe("a phrase", () => {
@@ -604,7 +604,7 @@ describe("texts and tokens", () => {
     const sent: { op: string; args: Record<string, unknown> }[] = [];
     const el = document.createElement("div");
     document.body.append(el);
-    const model = new HostModel({ kind: "explorer", state: state(explorer(undefined, changes)), selected: "", source: -1, options: { hidden: [] } }, (m) => sent.push(m as never));
+    const model = new HostModel({ kind: "explorer", container: state(explorer(undefined, changes)), selected: "", source: -1, options: { hidden: [] } }, (m) => sent.push(m as never));
     end = widget.render({ model, el });
     const [button, ...more] = [...el.querySelectorAll<HTMLElement>('[data-part="better"]')];
     expect([button?.textContent, button?.parentElement?.textContent, more.length]).toEqual(["use ·Rome", `${note} use ·Rome`, 0]);

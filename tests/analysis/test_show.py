@@ -24,7 +24,7 @@ KINDS = [
 
 
 def sent(result):
-    return wire.unpack(result.view().state)
+    return wire.unpack(result.view().container)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -165,7 +165,7 @@ def test_results_show_themselves(demo):
         shown = result.view()
         assert shown is result.view(), "made once, shown again"
         assert data[WIDGET]["model_id"] == shown.model_id and shown.kind == kind
-        header, arrays = wire.unpack(shown.state)
+        header, arrays = wire.unpack(shown.container)
         assert header["kind"] == kind and len(data["text/html"]) <= 20_000
         if kind == "bars":
             np.testing.assert_array_equal(arrays["values"], result.values.numpy())
@@ -179,7 +179,7 @@ def test_results_show_themselves(demo):
 
 def test_a_score_shows_itself(demo):
     a = attribute(demo.run(PROMPT), aw.score("L2H1", query=-1, key=3))
-    header, arrays = wire.unpack(view_of(a).state)
+    header, arrays = wire.unpack(view_of(a).container)
     assert header["target"]["unit"] == "score" and "L2H1" in header["target"]["phrase"]
     np.testing.assert_array_equal(arrays["values"], a.values.numpy())
 
@@ -204,7 +204,7 @@ def test_a_closed_explorer_is_freed(demo):
 def test_what_every_instance_syncs(explorer):
     state = explorer.get_state()
     names = {n for n in state if not n.startswith("_")} - {"layout", "tabbable", "tooltip"}
-    assert names == {"kind", "state", "selected", "source", "options", "tested", "chosen", "without"}
+    assert names == {"kind", "container", "selected", "source", "options", "tested", "chosen", "without"}
     assert state["_anywidget_id"] == "attrib_widgets.View"
     assert len(state["_esm"]) + len(state["_css"]) <= 100_000
 
@@ -252,7 +252,7 @@ def test_page_is_complete_and_offline(explorer, tmp_path):
     options = traits["options"]
     assert traits["selected"] == "L1H2" and (options["hidden"], options["static"]) == ([], True)
     assert set(options) == {"hidden", "static", "saved", "words"}
-    state = base64.b64decode(traits["state"])
+    state = base64.b64decode(traits["container"])
     header, _ = wire.unpack(state)
     assert len(text) <= 2_000_000 and {"patterns", "through", "why"} <= set(header["arrays"])
     assert header["writes"] and header["neurons"]
@@ -278,7 +278,7 @@ def test_hostile_tokens_stay_text(demo, tmp_path):
     assert len(tags.named("script")) == 2
     # Nothing of the prompt outside the JSON block (the title is escaped); inside it no "<" at all.
     assert "<" not in tags.scripts[0]
-    assert wire.unpack(base64.b64decode(embedded(text)["state"]))[0]["prompt"]["text"] == hostile.run.text
+    assert wire.unpack(base64.b64decode(embedded(text)["container"]))[0]["prompt"]["text"] == hostile.run.text
     frame = Tags(hostile.freeze()._repr_html_())
     assert [tag for tag, _ in frame.tags] == ["iframe", "script"]
     assert frame.named("iframe")[0]["srcdoc"] == hostile.frozen_page(framed=True)
@@ -300,7 +300,7 @@ def test_freeze_is_sandboxed(explorer):
 
 
 def test_lone_surrogates_reach_the_file(tmp_path):
-    text = page.page("a \ud800 title", {"kind": "bars", "state": b"", "selected": "\ud800"})
+    text = page.page("a \ud800 title", {"kind": "bars", "container": b"", "selected": "\ud800"})
     back = page.write(text, tmp_path / "page.html").read_text(encoding="utf-8")
     assert embedded(back)["selected"] == "\ud800" and "a ? title" in back
 
@@ -316,7 +316,7 @@ def execute(source, name, **names):
 
 
 def test_setup_makes_the_same_number(explorer):
-    text = wire.unpack(explorer.state)[0]["python"]["setup"]
+    text = wire.unpack(explorer.container)[0]["python"]["setup"]
     assert text.splitlines()[2:] == [
         'model = aw.load("demo")',
         'run = model.run("The capital of France is")',

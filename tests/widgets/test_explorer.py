@@ -31,7 +31,7 @@ JAPAN = "The capital of Japan is"
 
 
 def header(explorer):
-    return wire.unpack(explorer.state)[0]
+    return wire.unpack(explorer.container)[0]
 
 
 # what it starts from
@@ -91,7 +91,7 @@ def test_refusals_name_the_part(demo):
 
 
 def test_the_header(explorer, demo):
-    h, arrays = wire.unpack(explorer.state)
+    h, arrays = wire.unpack(explorer.container)
     a, run = explorer.attribution, explorer.run
     assert (h["kind"], h["version"]) == ("explorer", 1)
     assert (
@@ -128,7 +128,7 @@ def test_comparison_of_another_length_reads_from_the_end(demo):
 
 
 def test_every_head_bar_is_the_sum_of_what_is_embedded(explorer):
-    h, x = wire.unpack(explorer.state)
+    h, x = wire.unpack(explorer.container)
     t = h["prompt"]["position"]
     pattern = x["patterns"][:, :, t]
     bars = (pattern * x["carry"]).sum(-1) * x["dest"][:, t][:, None] + x["value_bias"]
@@ -140,10 +140,10 @@ def test_every_head_bar_is_the_sum_of_what_is_embedded(explorer):
 
 def test_the_offline_page_embeds_the_rest(explorer):
     explorer.frozen_page()
-    h, x = wire.unpack(explorer.page_traits()["state"])
+    h, x = wire.unpack(explorer.page_traits()["container"])
     a, rows = explorer.attribution, [r["id"] for r in h["rows"]]
     assert {"patterns", "through", "why"} <= set(x) and h["writes"] and h["neurons"]
-    assert len(explorer.page_traits()["state"]) <= 2_000_000
+    assert len(explorer.page_traits()["container"]) <= 2_000_000
     t = h["prompt"]["position"]
     for label in (str(c) for c, _ in a.top(6) if c.kind == "head"):
         layer, head = a.components[rows.index(label)].layer, a.components[rows.index(label)].index
@@ -169,10 +169,10 @@ def test_a_long_prompt_leaves_patterns_out(demo):
     explorer = explore(demo, words)
     n = explorer.run.n_positions
     h = header(explorer)
-    assert len(explorer.state) <= 2_000_000
+    assert len(explorer.container) <= 2_000_000
     weights = demo.n_layers * demo.n_heads * n * (n + 1) // 2
     assert ("patterns" in h["arrays"]) == (n <= 300 and weights <= 1_400_000)
-    assert len(explorer.page_traits()["state"]) <= 2_000_000
+    assert len(explorer.page_traits()["container"]) <= 2_000_000
     explorer.close()
 
 
@@ -300,7 +300,7 @@ def test_a_log_probability_stays_one(demo):
 
 
 def test_a_failed_question_changes_nothing(explorer):
-    before = explorer.state, explorer.attribution, explorer.run, list(explorer.history)
+    before = explorer.container, explorer.attribution, explorer.run, list(explorer.history)
     explorer.selected = "L1H2"
     for question, part in [
         ({"target": " Paris and more"}, "target"),
@@ -315,7 +315,7 @@ def test_a_failed_question_changes_nothing(explorer):
             explorer.ask(**question)
         assert caught.value.hint
         assert getattr(caught.value, "field", None) == part, question
-        assert (explorer.state, explorer.attribution, explorer.run, explorer.history) == before
+        assert (explorer.container, explorer.attribution, explorer.run, explorer.history) == before
         assert explorer.selected == "L1H2"
 
 
@@ -473,7 +473,7 @@ def test_a_file_of_suggestions_that_is_broken_is_named(tmp_path):
 
 def test_a_score_opens_like_a_logit(demo):
     run = demo.run(PROMPT)
-    h, x = wire.unpack(aw.attribute(run, score("L2H0", query=-1, key=2)).view().state)
+    h, x = wire.unpack(aw.attribute(run, score("L2H0", query=-1, key=2)).view().container)
     assert h["target"]["kind"] == "score" and "before the softmax" in h["target"]["phrase"]
     assert x["carry"].shape[0] == 2 and {"through", "why"} <= set(x)
 
@@ -547,7 +547,7 @@ def test_a_coarse_model_says_why(browser, granularity):
     model = aw.load("demo")
     coarser(model, granularity, "its heads miss their sum")
     explorer = explore(model, PROMPT, TARGET)
-    h, x = wire.unpack(explorer.state)
+    h, x = wire.unpack(explorer.container)
     assert (h["model"]["granularity"], h["model"]["reason"]) == (granularity, "its heads miss their sum")
     assert set(x) == {"values", "rival", "lens", "effects"} and h["why_key"] == []
     assert not h["test"]["never"] and h["test"]["kinds"] == (["layer"] if granularity == "layers" else ["attn", "mlp"])
@@ -567,7 +567,7 @@ def test_a_model_whose_layers_differ_says_which_and_why(browser):
     model = coarser(aw.load("demo"), "layers", "a hook is there", [1])
     coarser(model, "heads", "its attention is not understood", [3])
     explorer = explore(model, PROMPT, TARGET, corrupted=CORRUPTED)
-    h, x = wire.unpack(explorer.state)
+    h, x = wire.unpack(explorer.container)
     about = h["model"]
     assert about["granularity"] == "mixed"
     assert about["words"] == "per head in 4 of 5 layers, L1 as a whole layer, without sources in L3"
@@ -601,7 +601,7 @@ def test_heads_without_exact_attention(browser):
     model = aw.load("demo")
     coarser(model, "heads", "its attention is not understood")
     explorer = explore(model, PROMPT, TARGET)
-    h, x = wire.unpack(explorer.state)
+    h, x = wire.unpack(explorer.container)
     assert h["rows"][2]["id"] == "L0H0" and "carry" not in x and "patterns" in x
     talk = browser(explorer)
     talk.say("a", "head", id="L0H0")
@@ -614,7 +614,7 @@ def test_heads_without_exact_attention(browser):
 def test_half_precision_adds_up_with_its_rounding():
     model = aw.load("demo", dtype="bfloat16")
     explorer = explore(model, PROMPT, TARGET)
-    h, x = wire.unpack(explorer.state)
+    h, x = wire.unpack(explorer.container)
     assert h["model"]["dtype"] == "bfloat16" and h["exact"] and h["rows"][-1]["id"] == "rounding"
     assert 'model = aw.load("demo", dtype="bfloat16")' in h["python"]["setup"]
     t = h["prompt"]["position"]

@@ -18,7 +18,7 @@ ALIKE = "A capital of France is"
 
 
 def header(explorer):
-    return wire.unpack(explorer.state)[0]
+    return wire.unpack(explorer.container)[0]
 
 
 # the rival
@@ -29,7 +29,7 @@ def test_beside_a_comparison_the_rival_is_that_of_every_experiment(explorer, dem
     found, _ = rivals_of([(explorer.run, other)], -1, [{demo.single_token(TARGET)}])
     assert a.target == logit_diff(TARGET, demo.token(found[0]))
     assert explorer.history[0].target == logit(TARGET), "the rival belongs to the comparison"
-    h, arrays = wire.unpack(explorer.state)
+    h, arrays = wire.unpack(explorer.container)
     assert h["contrast"] == {
         "rival": {"text": " Berlin", "texts": [" Berlin"], "id": found[0]},
         "taken": True,
@@ -45,7 +45,7 @@ def test_beside_a_comparison_the_rival_is_that_of_every_experiment(explorer, dem
 
 def test_without_a_comparison_nothing_is_held_against_it(demo):
     explorer = explore(demo, PROMPT, TARGET, corrupted="")
-    h, arrays = wire.unpack(explorer.state)
+    h, arrays = wire.unpack(explorer.container)
     assert explorer.attribution.target == logit(TARGET) and "rival" not in arrays
     assert "contrast" not in h and "shared" not in h
     explorer.ask(corrupted=CORRUPTED)

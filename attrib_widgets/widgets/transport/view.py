@@ -1,6 +1,6 @@
 """The one widget class. Everything else in this package decides what it shows and what it answers.
 
-State travels in five traits; ``state`` is one binary container (see :mod:`.wire`). Requests travel as messages
+State travels in five traits; ``container`` holds all numbers in one (see :mod:`.wire`). Requests travel as messages
 ``{v, id, op, args, got}`` and are answered by id with ``ack``, then ``progress``, and one of ``result``, ``error`` or
 ``cancelled``. The message handler never computes: it acknowledges, hands the work to the model's worker and
 returns, so that a cancel gets through while work runs, whichever thread the kernel calls it on. What the worker
@@ -120,14 +120,14 @@ class Source(t.Int):  # type: ignore[type-arg]
 class View(anywidget.AnyWidget):
     """A view of a result.
 
-    ``kind`` names the root component of the bundle and ``state`` holds its numbers. ``selected`` and ``source``
+    ``kind`` names the root component of the bundle and ``container`` holds its numbers. ``selected`` and ``source``
     are written by the person's clicks and by Python alike.
     """
 
     _esm = assets.script("attrib_widgets.js")
     _css = assets.style("attrib_widgets.css")
     kind = t.Unicode().tag(sync=True)
-    state = t.Bytes().tag(sync=True)
+    container = t.Bytes().tag(sync=True)
     selected = Selected().tag(sync=True)
     source = Source(-1).tag(sync=True)
     options = t.Dict().tag(sync=True)
@@ -137,7 +137,7 @@ class View(anywidget.AnyWidget):
     def __init__(
         self,
         kind: contract.Kind,
-        state: bytes,
+        container: bytes,
         shown: Result | Table | None = None,
         *,
         worker: Worker | None = None,
@@ -157,7 +157,7 @@ class View(anywidget.AnyWidget):
         self.from_browser = False
         super().__init__(
             kind=kind,
-            state=state,
+            container=container,
             options={"hidden": _parts(hidden), "still": token_hex(4)},
             # One id for all subclasses, so that a notebook holds one copy of the style sheet.
             _anywidget_id="attrib_widgets.View",
@@ -165,7 +165,7 @@ class View(anywidget.AnyWidget):
         )
         self.on_msg(self._receive)
         self._stills: deque[Any] = deque(maxlen=8)
-        self.observe(self._renew_stills, [name for name in ("state", "tested", "without") if self.has_trait(name)])
+        self.observe(self._renew_stills, [name for name in ("container", "tested", "without") if self.has_trait(name)])
 
     # what subclasses fill in ------------------------------------------------------------------------------------
 
@@ -272,7 +272,7 @@ class View(anywidget.AnyWidget):
         options = {name: value for name, value in self.options.items() if name != "still"}
         return {
             "kind": self.kind,
-            "state": self.state,
+            "container": self.container,
             "selected": self.selected,
             "source": self.source,
             "options": {**options, "static": True, "saved": self._saved_for_page(), "words": saving.meanings()},
@@ -416,7 +416,7 @@ class View(anywidget.AnyWidget):
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take over what the browser wrote: a selection. What does not fit this state is answered with it."""
-        ours = ("kind", "state", "options", "tested", "without", "_esm", "_css")
+        ours = ("kind", "container", "options", "tested", "without", "_esm", "_css")
         with self.writing, _handling():
             self.from_browser = True
             try:

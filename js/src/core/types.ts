@@ -680,8 +680,8 @@ export type Nothing = Record<string, never>;
 /** What is synced. `selected`, `source` and `chosen` are written from both sides, the others by Python. */
 export interface Traits {
   kind: Kind;
-  /** one container */
-  state: unknown;
+  /** all numbers in one, see wire.ts */
+  container: unknown;
   /** a component's label; "" for none */
   selected: string;
   /** a token inside the selected part; -1 for none */

@@ -48,7 +48,7 @@ def test_two_answers_are_their_difference(demo, paris):
 
 def test_the_page_gets_both_sides(paris):
     found = aw.compare(paris, aw.attribute(paris.run, " Berlin"))
-    header, arrays = wire.unpack(found.view().state)
+    header, arrays = wire.unpack(found.view().container)
     assert header["labels"] == found.labels and header["checks"] == found.checks()
     assert torch.equal(torch.tensor(arrays["values"][2]), found.difference)
     assert found.plot().axes

@@ -138,7 +138,7 @@ def test_every_view_sends_the_header_that_is_declared(demo):
     for kind, result in results(demo).items():
         view = view_of(result)
         assert view.kind == kind
-        assert wrong(told(view.state), of("Views", kind), kind) == []
+        assert wrong(told(view.container), of("Views", kind), kind) == []
         seen.add(kind)
         view.close()
     assert seen | {"explorer"} == set(get_args(contract.Kind))
@@ -162,7 +162,7 @@ def test_targets_inside_the_model_and_sets_of_tokens_have_their_shape(demo):
     targets = [aw.neuron("L2N7", position=-1), aw.score("L2H1", query=5, key=3), aw.log_prob(TARGET)]
     for target in [*targets, aw.logit_diff([TARGET, " Rome"], " Berlin")]:
         ex = explore(demo, PROMPT, target)
-        assert wrong(told(ex.state), of("Views", "explorer"), "explorer") == []
+        assert wrong(told(ex.container), of("Views", "explorer"), "explorer") == []
         ex.close()
 
 
@@ -206,7 +206,7 @@ def test_every_answer_has_the_shape_that_is_declared(explorer, browser):
 
 def test_a_wrong_shape_is_seen(explorer):
     """The check itself: a missing, a misspelt and a mistyped key, each by its place."""
-    header = told(explorer.state)
+    header = told(explorer.container)
     row = {**header["rows"][0], "head": "1", "Layer": 0}
     del row["id"]
     found = wrong({**header, "rows": [row]}, of("Views", "explorer"), "e")

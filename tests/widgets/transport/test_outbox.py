@@ -68,7 +68,7 @@ def test_a_question_a_test_and_features_arrive(lossy: Lossy):
     view.selected = "L3H1"
     assert lossy.traits["selected"] == "L3H1", "a cell's own writes arrive"
     assert lossy.ask("q", "explain", prompt=JAPAN)["kind"] == "result"
-    header, _ = wire.unpack(lossy.traits["state"])
+    header, _ = wire.unpack(lossy.traits["container"])
     assert view.run.text == JAPAN and header["version"] == view._version
     assert lossy.lost > 0, "the host lost nothing, and nothing was tested"
     assert lossy.ask("f", "features", id="L3H1")["data"]["numbers"]
@@ -138,6 +138,6 @@ def test_a_page_that_went_away_costs_no_memory():
     kept = outbox.Outbox()
     for i in range(3 * outbox.LARGEST):
         kept.keep({"id": i, "kind": "result"}, [b"x"])
-        kept.changed(["state"])
+        kept.changed(["container"])
     assert len(kept) == outbox.LARGEST
     assert max(n for n, _ in kept.rest()) == 6 * outbox.LARGEST

@@ -212,9 +212,9 @@ def test_a_closed_view_is_freed():
 
 
 def test_browser_writes_selection_only(view):
-    state = view.state
-    view.set_state({"state": b"x", "kind": "other", "options": {"hidden": []}, "selected": "L1H1", "source": 2})
-    assert (view.state, view.kind, view.selected, view.source) == (state, "test", "L1H1", 2)
+    state = view.container
+    view.set_state({"container": b"x", "kind": "other", "options": {"hidden": []}, "selected": "L1H1", "source": 2})
+    assert (view.container, view.kind, view.selected, view.source) == (state, "test", "L1H1", 2)
 
 
 def test_hidden_parts(view):

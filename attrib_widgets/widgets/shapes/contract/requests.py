@@ -100,8 +100,8 @@ class Traits(TypedDict):
     """What is synced. `selected`, `source` and `chosen` are written from both sides, the others by Python."""
 
     kind: Kind
-    #: one container
-    state: bytes
+    #: all numbers in one, see wire.ts
+    container: bytes
     #: a component's label; "" for none
     selected: str
     #: a token inside the selected part; -1 for none

@@ -1,5 +1,5 @@
 /**
- * What is synced with Python: state, options, selected, source, tested, chosen, without.
+ * What is synced with Python: container, options, selected, source, tested, chosen, without.
  *
  * Traits are written on gestures only, one save per gesture, and a value that comes back as an echo changes nothing.
  */
@@ -50,7 +50,7 @@ export abstract class Synced {
   /** Read everything, and from now on what changes. Last in a constructor: it calls what a subclass has filled in. */
   protected follow(): void {
     this.#listen("change:options", () => this.#readOptions());
-    this.#listen("change:state", () => this.#readState());
+    this.#listen("change:container", () => this.#readState());
     this.#listen("change:tested", () => this.#readTested());
     this.#listen("change:selected", () => this.#readSelection());
     this.#listen("change:source", () => this.#readSelection());
@@ -135,7 +135,7 @@ export abstract class Synced {
   }
 
   #readState(): void {
-    const bytes = this.#model.get("state");
+    const bytes = this.#model.get("container");
     try {
       const explorer = this.kind === "explorer" || this.kind === "attribution";
       const reading = explorer ? new Reading(bytes) : null;
