@@ -79,7 +79,7 @@ _HOMES = {
     "read_sae": "saes.formats",
     "Anatomy": "model.anatomy.anatomy",
     "QKV": "model.anatomy.anatomy",
-    "explore": "widgets.explorer",
+    "explore": "widgets.explore",
     "Explorer": "widgets.explorer",
     "AttribError": "words.errors",
     "ComponentError": "words.errors",
@@ -197,8 +197,8 @@ if TYPE_CHECKING:
     from .result.glossary import glossary as glossary
     from .saes.formats import read_sae as read_sae
     from .saes.sae import SAE as SAE
+    from .widgets.explore import explore as explore
     from .widgets.explorer import Explorer as Explorer
-    from .widgets.explorer import explore as explore
     from .words.components import Component as Component
     from .words.components import component as component
     from .words.errors import AnatomyError as AnatomyError

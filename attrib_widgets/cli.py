@@ -89,6 +89,11 @@ def parser() -> argparse.ArgumentParser:
     ask.add_argument(
         "--saes", type=Path, metavar="FOLDER", help="dictionaries of features: the folder of one, or of one folder each"
     )
+    ask.add_argument(
+        "--state",
+        metavar="LINE",
+        help="a screen as a line (ex.state, or Copy state on a page), instead of PROMPT and TARGET",
+    )
     return top
 
 
@@ -97,7 +102,14 @@ def explain(args: argparse.Namespace) -> int:
     output: Path = args.output
     _writable(output)
     write_page(
-        args.model, args.prompt, args.target, output, against=args.against, corrupted=args.corrupted, saes=args.saes
+        args.model,
+        args.prompt,
+        args.target,
+        output,
+        against=args.against,
+        corrupted=args.corrupted,
+        saes=args.saes,
+        state=args.state,
     )
     print(f"\nOpen in a browser (works offline): {output.resolve()}")
     return 0
@@ -133,6 +145,7 @@ def write_page(
     against: str | None = None,
     corrupted: str | None = None,
     saes: Path | None = None,
+    state: str | None = None,
 ) -> None:
     """Print the contributions to a prediction and write the Explorer to ``path`` (replaced if it exists)."""
     import transformers
@@ -141,7 +154,9 @@ def write_page(
 
     if source == "demo" or Path(source).is_dir():  # a download keeps its progress bar
         transformers.utils.logging.disable_progress_bar()
-    explorer = aw.explore(aw.load(source), prompt, target, against=against, corrupted=corrupted, saes=saes)
+    # A state names its model; another one is loaded only where it is asked for.
+    model = None if state is not None and source == "demo" else aw.load(source)
+    explorer = aw.explore(model, prompt, target, against=against, corrupted=corrupted, saes=saes, state=state)
     print(explorer.run.top(5))
     print()
     print(explorer)

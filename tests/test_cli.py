@@ -115,6 +115,17 @@ def test_explain_against_another_token(command: Command, tmp_path: Path, option:
     assert (tmp_path / cli.PAGE).is_file()
 
 
+def test_explain_opens_a_state(command: Command, tmp_path: Path) -> None:
+    line = "model=demo&prompt=The+capital+of+Japan+is&answer=+Tokyo&part=L3H4&mode=map"
+    code, out, err = command("explain", "--state", line)
+    assert (code, err) == (0, "") and "Japan" in out
+    page = (tmp_path / cli.PAGE).read_text(encoding="utf-8")
+    assert '"selected": "L3H4"' in page.replace('":"', '": "') and '"map"' in page
+    code, _, err = command("explain", "--state", "prompt=a&sort=size")
+    assert code == 2 and "'sort'" in err and "mode" in err
+    assert command("explain", "A prompt", "--state", line)[0] == 2
+
+
 def test_explain_with_dictionaries_of_ones_own(command: Command, tmp_path: Path, trained_folder: Path) -> None:
     from attrib_widgets.saes.formats.saelens import write_sae
     from attrib_widgets.widgets.transport import wire

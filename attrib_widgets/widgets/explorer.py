@@ -1,4 +1,4 @@
-"""The Explorer: why a model said something, by clicking."""
+"""The Explorer: why a model said something, by clicking. Opened by :func:`attrib_widgets.explore`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
+import traitlets as t
+
 from ..analysis.attribution.attribution import Attribution
 from ..analysis.heads.attention import attention
 from ..analysis.opening.features import opened_row
 from ..analysis.opening.results import Contributions
 from ..analysis.opening.totals import MLPs
-from ..model.model import Model, load
+from ..model.model import Model
 from ..model.run import Run
 from ..model.running.worker import Job
 from ..result import Result, Table
 from ..words.components import Component, ComponentLike, component
 from ..words.errors import AttribError, ComponentError, ModelError, PositionError
 from ..words.targets import Target
+from .address import Address
+from .address import asked as asked_of
 from .memory import Memory
-from .question import Explanation, Question, asked, blaming, empty, explain, prompt_like, target_of
+from .question import Explanation, Question, asked, explain
 from .shapes import contract, results
 from .shapes.budget import encode
 from .shapes.explorer import lens, why
@@ -41,8 +45,10 @@ class Explorer(Tester):
 
     ``selected`` is the component that was clicked (``""`` is none) and ``source`` the token inside it (-1 is none);
     both can be set. ``attribution`` is the result on the screen and :meth:`selected_result` the one behind the click.
-    :meth:`verify` tests what it shows, and ``verdicts`` is what that has found.
+    :meth:`verify` tests what it shows, and ``verdicts`` is what that has found. ``state`` is the screen as a line.
     """
+
+    showing = t.Dict({"tab": "", "mode": "size"}).tag(sync=True)
 
     def __init__(
         self,
@@ -122,6 +128,41 @@ class Explorer(Tester):
         if isinstance(self.shown(), Table):
             return saving.paragraph(self.shown())
         return f"{self.attribution.in_words(self.verdicts)} Model: {self.model!r}. Computed with {saving.versions()}."
+
+    @property
+    def state(self) -> str:
+        """The screen as a line to read, edit and open again: what was asked and where one looks, without numbers."""
+        return self._address().line()
+
+    @state.setter
+    def state(self, line: str) -> None:
+        address = Address.read(line)
+        address.check()
+        before = self.state
+        self.ask(**address.question(self.model))
+        try:
+            self.look(address)
+        except AttribError:  # no such part in this question
+            self.state = before
+            raise
+
+    def _address(self) -> Address:
+        looking = {
+            "part": self.selected,
+            "source": "" if self.source < 0 else str(self.source),
+            "tab": str(self.showing.get("tab") or ""),
+            "mode": "" if self.showing.get("mode") in (None, "size") else str(self.showing["mode"]),
+            "pins": ",".join(self.chosen),
+        }
+        return Address({**asked_of(self._now).fields, **looking})
+
+    def look(self, address: Address) -> None:
+        """Go where a line looks: part, source token, tab, mode, and the rows that were gathered."""
+        with self.writing, self.hold_sync():
+            self.selected = address.fields.get("part", "")
+            self.source = address.source()
+            self.showing = {"tab": address.fields.get("tab", ""), "mode": address.mode()}
+            self.chosen = address.pins()
 
     # selection --------------------------------------------------------------------------------------------------
     def label_of(self, value: ComponentLike | None) -> str:
@@ -313,6 +354,7 @@ class Explorer(Tester):
             "version": self._version,
             "question": self._memory.number(question),
             "origin": self._memory.origin(question),
+            "address": asked_of(explanation).line(),
         }
         return wire.pack(header, arrays)
 
@@ -405,58 +447,8 @@ class Explorer(Tester):
         ):
             self.chosen_result()
         state = self._container(self._now, complete=True)
-        told = {"tested": self.tested, "chosen": self.chosen, "without": self.without}
+        told = {"tested": self.tested, "chosen": self.chosen, "without": self.without, "showing": self.showing}
         return {**super().page_traits(), "container": state, **told}
-
-
-def explore(
-    model: Any = None,
-    prompt: Any = None,
-    target: Any = None,
-    *,
-    against: Any = None,
-    corrupted: Any = None,
-    position: int = -1,
-    hidden: Iterable[str] = (),
-    saes: Any = None,
-) -> Explorer:
-    """Look at why a model said something.
-
-    Args:
-        model: a Model, or anything :func:`attrib_widgets.load` takes; None is the embedded model.
-        prompt: text, token ids, or a Run; None is the first that the model suggests, as the embedded one does.
-        target: token text or id, or a target object; None is the model's top prediction.
-        against: a token to hold against the target; None takes, beside a comparison and where the target is a plain
-            logit, the comparison's likeliest token other than it (nothing where the two are answered alike, and the
-            screen says so); ``()`` asks for the logit by itself.
-        corrupted: a comparison prompt; None is none, except for the first prompt that the model suggests.
-        position: where the prediction is read; -1 is the last token.
-        hidden: parts to cover until ``reveal()``, of candidates, values, detail, map, corrupted, sum.
-        saes: dictionaries to give to the model first: an aw.SAE, the folder of one or of several, a dict of places,
-            or a list of these; see ``model.saes``.
-
-    Raises:
-        AttribError: with what to type instead.
-    """
-
-    if isinstance(prompt, Run) and model is None:
-        model = prompt.model
-    model = load("demo" if model is None else model)
-    if saes is not None:
-        model.saes.add(saes)
-    first = next(iter(model.suggestions), None)
-    if prompt is None:
-        if first is None:
-            raise AttribError("There is no prompt.", 'Write aw.explore(model, "The capital of France is").')
-        prompt = first.prompt
-        target = first.target if target is None else target
-    if corrupted is None and first is not None and prompt == first.prompt:
-        corrupted = first.corrupted
-    with blaming("target"):
-        aim = target_of(target, None if empty(against) else against)
-    other = None if corrupted is None or corrupted == "" else prompt_like(corrupted, model)
-    question = Question(prompt_like(prompt, model), aim, position, other, empty(against))
-    return Explorer(explain(model, question, Job(_nothing), {}), hidden=hidden)
 
 
 def _nothing(job: Job) -> None:

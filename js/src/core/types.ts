@@ -232,6 +232,8 @@ export interface ExplorerHeader extends Explained {
   question: number;
   /** the questions through which this one was opened, the first one first */
   origin?: Crumb[];
+  /** the question as a line that `aw.explore(state=...)` opens */
+  address?: string;
 }
 
 /** What an MLP splits into: its neurons, or the experts of a mixture with their router weights. */
@@ -677,6 +679,15 @@ export interface Options {
 /** An empty object. */
 export type Nothing = Record<string, never>;
 
+/** How contributions are shown. */
+export type Mode = "size" | "order" | "map" | "trace";
+
+/** Where one looks beside the selection: the open tab, "" for the first, and the mode. */
+export interface Showing {
+  tab: string;
+  mode: Mode;
+}
+
 /** What is synced. `selected`, `source` and `chosen` are written from both sides, the others by Python. */
 export interface Traits {
   kind: Kind;
@@ -687,6 +698,8 @@ export interface Traits {
   /** a token inside the selected part; -1 for none */
   source: number;
   options: Options;
+  /** the Explorer's tab and mode, written from both sides */
+  showing?: Showing;
   /** the Explorer's verdicts */
   tested?: Verdicts | Nothing;
   /** components that are taken out together, and what the model says then */

@@ -262,3 +262,5 @@ class ExplorerHeader(Explained):
     question: int
     #: the questions through which this one was opened, the first one first
     origin: NotRequired[list[Crumb]]
+    #: the question as a line that `aw.explore(state=...)` opens
+    address: NotRequired[str]

@@ -96,6 +96,17 @@ class Nothing(TypedDict):
     """An empty object."""
 
 
+#: How contributions are shown.
+Mode = Literal["size", "order", "map", "trace"]
+
+
+class Showing(TypedDict):
+    """Where one looks beside the selection: the open tab, "" for the first, and the mode."""
+
+    tab: str
+    mode: Mode
+
+
 class Traits(TypedDict):
     """What is synced. `selected`, `source` and `chosen` are written from both sides, the others by Python."""
 
@@ -107,6 +118,8 @@ class Traits(TypedDict):
     #: a token inside the selected part; -1 for none
     source: int
     options: Options
+    #: the Explorer's tab and mode, written from both sides
+    showing: NotRequired[Showing]
     #: the Explorer's verdicts
     tested: NotRequired[Verdicts | Nothing]
     #: components that are taken out together, and what the model says then

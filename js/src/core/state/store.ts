@@ -7,6 +7,7 @@ import { batch, computed } from "@preact/signals";
 import type { Model } from "../host/host";
 import { Cancelled, Gone, RequestError } from "../host/protocol";
 import type { ExplainArgs, Part } from "../types";
+import { follow, goToHash } from "./address";
 import { NEEDS_KERNEL } from "./answers";
 import { type Entry, History } from "./history";
 import { Screen } from "./screen";
@@ -29,10 +30,18 @@ export class Store extends Synced {
   });
   #running: { cancel(): void } | null = null;
   #restoring: number | null = null;
+  #stop: () => void;
 
   constructor(model: Model, kind: string) {
     super(model, kind);
     this.follow();
+    this.#stop = follow(this, model);
+    if (this.fixed.peek()) goToHash(this, location.hash);
+  }
+
+  override close(): void {
+    this.#stop();
+    super.close();
   }
 
   hides(part: Part): boolean {

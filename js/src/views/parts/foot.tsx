@@ -1,6 +1,7 @@
 /** Under every view: open it large, and take it away as a picture, a table, a paragraph or a page. */
 import { useRef, useState } from "preact/hooks";
 import { RequestError } from "../../core/host/protocol";
+import { addressOf } from "../../core/state/address";
 import type { Form, Meaning, Saved } from "../../core/types";
 import { toClipboard } from "./clipboard";
 import { useView } from "./context";
@@ -52,6 +53,14 @@ export function Foot() {
       setSaid(error instanceof RequestError ? `${error.message} ${error.hint}` : (error as Error).message);
     }
   };
+  const address = secret ? "" : addressOf(store);
+  const copyState = async () => {
+    setOpen(true);
+    setText(address);
+    // the page's own address then leads to this screen
+    if (fixed && window.parent === window) history.replaceState(null, "", `#${address}`);
+    setSaid((await toClipboard(address, box.current as HTMLElement)) ? "Copied." : "To be copied:");
+  };
   const explain = async () => {
     if (words.length) return setWords([]);
     const view = box.current?.closest(".aw")?.querySelector<HTMLElement>(".aw-card");
@@ -79,6 +88,11 @@ export function Foot() {
             </button>
           ))}
         </span>
+      )}
+      {address && (
+        <button class="aw-link" data-part="copy-state" title={'Python opens it again: aw.explore(state="…")'} onClick={() => void copyState()}>
+          Copy state
+        </button>
       )}
       <button
         class="aw-link"

@@ -1,0 +1,207 @@
+"""A screen as a line to read and edit: ``model=demo&prompt=The+capital+of+France+is&answer=+Paris&part=L3H1``.
+
+It says what was asked and where one looks, and holds no numbers: they are computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, get_args
+from urllib.parse import parse_qsl, urlencode
+
+from ..model.run import Run
+from ..words.components import component
+from ..words.errors import AttribError
+from ..words.targets import AnyTarget, NeuronTarget, ScoreTarget, Target, TokenLike, logit_diff, neuron, score
+from .shapes import contract
+
+if TYPE_CHECKING:
+    from ..model.model import Model
+    from .question import Explanation, PromptLike
+
+#: Every field, in the order in which it is written.
+FIELDS = (
+    *("model", "prompt", "ids", "position", "answer", "rival", "unit", "neuron", "score", "compared", "compared_ids"),
+    *("part", "source", "tab", "mode", "pins"),
+)
+MODES = get_args(contract.Mode)
+#: Units of the answer that are not a plain logit, or a difference of two.
+UNITS = {"log_prob": "nats", "centred": "centred logits"}
+
+
+@dataclass(frozen=True)
+class Address:
+    """The fields of a line, read; what it does not name is left to the defaults of :func:`explore`."""
+
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, text: Any) -> Address:
+        """Read a line, with or without a leading ``?`` or ``#``.
+
+        Raises:
+            AttribError: no text, or a field that there is not, with those there are.
+        """
+        if not isinstance(text, str):
+            raise AttribError(f"{text!r} is no state.", 'Write "model=demo&prompt=The+capital+of+France+is".')
+        rows = parse_qsl(text.strip().lstrip("?#"), keep_blank_values=True)
+        if unknown := [name for name, _ in rows if name not in FIELDS]:
+            raise AttribError(f"A state has no field {unknown[0]!r}.", f"The fields are {', '.join(FIELDS)}.")
+        if not rows:
+            raise AttribError(f"{text!r} is no state.", 'Write "model=demo&prompt=The+capital+of+France+is".')
+        return cls(dict(rows))
+
+    def line(self) -> str:
+        """The fields as a line, in their order."""
+        return urlencode([(name, self.fields[name]) for name in FIELDS if self.fields.get(name, "") != ""])
+
+    def check(self) -> None:
+        """Refuse what cannot be read, before anything is asked.
+
+        Raises:
+            AttribError: a number that is none, or another mode.
+        """
+        self.mode(), self.source(), self.position()
+
+    # where one looks ----------------------------------------------------------------------------------------------
+    def source(self) -> int:
+        """The token inside the open part; -1 for none."""
+        return self.number("source", self.fields.get("source") or "-1")
+
+    def mode(self) -> contract.Mode:
+        """How the contributions are shown.
+
+        Raises:
+            AttribError: another word.
+        """
+        mode = self.fields.get("mode") or "size"
+        if mode not in MODES:
+            raise AttribError(f"There is no mode {mode!r}.", f"The modes are {', '.join(MODES)}.")
+        return mode  # type: ignore[return-value]
+
+    def pins(self) -> list[str]:
+        """Rows that were gathered."""
+        return [label for label in self.fields.get("pins", "").split(",") if label]
+
+    # what is asked ------------------------------------------------------------------------------------------------
+    def prompt(self, name: str = "prompt", ids: str = "ids") -> PromptLike | None:
+        """The prompt, or the one to compare with, as text or ids; None where the line has none."""
+        if ids in self.fields:
+            return tuple(self.number(ids, i) for i in self.fields[ids].split(","))
+        return self.fields.get(name)
+
+    def position(self) -> int:
+        """Where the prediction is read; -1 is the last token."""
+        return self.number("position", self.fields.get("position", "-1"))
+
+    def target(self) -> Any:
+        """The target as :func:`explore` takes it: a token, or a target object; None is the model's own."""
+        if "neuron" in self.fields:
+            return neuron(component(self.fields["neuron"]), position=self.position())
+        if "score" in self.fields:
+            head, query, key, side, *rest = [*self.fields["score"].split(","), ""]
+            return score(
+                head, query=self.number("score", query), key=self.number("score", key), side=side, **_rest(rest)
+            )
+        tokens = _tokens(self.fields.get("answer"))
+        if not tokens:
+            return None
+        kind = next((k for k, unit in UNITS.items() if unit == self.fields.get("unit")), "")
+        if rivals := _tokens(self.fields.get("rival")):
+            return logit_diff(tokens, rivals)
+        if kind == "centred":
+            return Target("logit", tokens, centre=True)
+        return Target("log_prob", tokens) if kind else tokens[0] if len(tokens) == 1 else Target("logit", tokens)
+
+    def question(self, model: Model) -> dict[str, Any]:
+        """The arguments of :func:`explore` and :meth:`Explorer.ask` that ask it of ``model``."""
+        prompt = self.prompt()
+        if prompt is None:
+            first = next(iter(model.suggestions), None)
+            prompt = None if first is None else first.prompt
+        return {
+            "prompt": prompt,
+            "target": self.target(),
+            "against": () if "answer" in self.fields and "rival" not in self.fields else None,
+            "corrupted": self.prompt("compared", "compared_ids") or "",
+            "position": self.position(),
+        }
+
+    def number(self, name: str, text: str) -> int:
+        """A whole number of a field.
+
+        Raises:
+            AttribError: something else.
+        """
+        try:
+            return int(text)
+        except ValueError:
+            raise AttribError(
+                f"{name}={self.fields[name]} holds {text!r}, no whole number.", "Edit the state."
+            ) from None
+
+
+def asked(explanation: Explanation) -> Address:
+    """What a question asks, without where one looks.
+
+    A target that no field names (a set of numbers inside the model) is left out, so that the line still leads to the
+    prompt.
+    """
+    a = explanation.attribution
+    found: dict[str, str] = {"model": _loadable(a.model)}
+    found |= _prompt(a.run, "prompt", "ids")
+    if a.position != a.run.n_positions - 1:
+        found["position"] = str(a.position)
+    found |= _target(a.model, a.target)
+    if explanation.corrupted is not None:
+        found |= _prompt(explanation.corrupted.run, "compared", "compared_ids")
+    return Address(found)
+
+
+def _loadable(model: Model) -> str:
+    return str(model.name) if model.built is None else str(model.built.source)
+
+
+def _prompt(run: Run, text: str, ids: str) -> dict[str, str]:
+    """Text, where it gives the same ids again; else the ids."""
+    model = run.model
+    try:
+        same = list(model.encode(run.text)) == run.ids
+    except AttribError:
+        same = False
+    return {text: run.text} if same and run.text else {ids: ",".join(map(str, run.ids))}
+
+
+def _target(model: Model, target: AnyTarget) -> dict[str, str]:
+    if isinstance(target, NeuronTarget) and target.side == "gate":
+        return {"neuron": str(target.neuron)}
+    if isinstance(target, ScoreTarget):
+        parts = [target.head, target.query, target.key, target.side]
+        return {"score": ",".join(map(str, [*parts, *([] if target.against is None else [target.against])]))}
+    if not isinstance(target, Target):
+        return {}
+    unit = UNITS.get("centred" if target.centre else target.kind, "")
+    return {"answer": _written(model, target.tokens), "rival": _written(model, target.against), "unit": unit}
+
+
+#: Between several tokens: no token of a text holds it.
+_AND = "\x1f"
+
+
+#: Before the number of a token whose text names another one.
+_ID = "id:"
+
+
+def _written(model: Model, tokens: tuple[TokenLike, ...]) -> str:
+    named = (model.written(model.single_token(t)) for t in tokens)
+    return _AND.join(f"{_ID}{name}" if isinstance(name, int) else name for name in named)
+
+
+def _tokens(text: str | None) -> tuple[TokenLike, ...]:
+    parts = text.split(_AND) if text else []
+    return tuple(int(p[len(_ID) :]) if p.startswith(_ID) and p[len(_ID) :].isdigit() else p for p in parts)
+
+
+def _rest(rest: list[str]) -> dict[str, int]:
+    return {"against": int(rest[0])} if rest and rest[0] else {}
