@@ -135,11 +135,16 @@ class Tester(View):
         return Reply()
 
     def _largest(self, count: int) -> list[Component]:
-        """The largest bars of what can be tested."""
+        """The largest bars of what can be tested; the last of several makes room for the part that writes most for both
+        answers, of which one asks first whether it matters."""
         a = self._now.attribution
         kinds = experiments.testable(a, None)["kinds"]
         order = strongest(a.values)
-        return [a.components[i] for i in order if a.components[i].kind in kinds][:count]
+        largest = [a.components[i] for i in order if a.components[i].kind in kinds][:count]
+        alike = [s.component for s in a.shared() if s.component.kind in kinds][:1]
+        if count > 1 and alike and alike[0] not in largest:
+            largest[-1:] = alike
+        return largest
 
     def _verify(
         self, job: Job, components: Sequence[Component], top: int, thresholds: Thresholds | None = None

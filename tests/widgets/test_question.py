@@ -176,7 +176,7 @@ def test_the_answer_without_a_set_is_one_patch_of_one_pass(explorer, browser, de
     expected = aw.patch(demo, PROMPT, CORRUPTED, TARGET, against=" Berlin", components=[FIVE], direction="noise")
     assert expected.cost.forwards == 1
     answer, share = expected.answer_of(expected.cells[0]), round(100 * float(expected.values[0]))
-    told = f"without these 5 parts: {answer}; {share}\u00a0% of the gap goes"
+    told = f"without these 5 parts, each as in the other prompt: {answer}; {share}\u00a0% of the gap goes"
     assert explorer.without == {"question": header(explorer)["question"], "components": FIVE, "told": told}
     assert torch.equal(explorer.chosen_result().values, expected.values)
 

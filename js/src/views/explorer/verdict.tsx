@@ -33,7 +33,7 @@ export function Mark() {
     <>
       <p class="aw-sub" data-part="mark">
         Direct contributions{reading.unit}; click one to open it.{" "}
-        {told && !store.hides("values") ? `Tested: ${told.pairs}. The other bars are observed, not tested.` : "Observed, not yet tested: a high bar is a suspect, not a cause."}{" "}
+        {told && !store.hides("values") ? `Tested: ${told.pairs}. Bars without a word are observed${told.together.length ? ", and tested only together" : ", not tested"}.` : "Observed, not yet tested: a high bar is a suspect, not a cause."}{" "}
         {test && !test.never && !store.hides("values") && !told?.findings.some((f) => f.lists.includes("direct")) && <TestButton of={TOP} name={`Test the top ${test.top === 10 ? "ten" : test.top}`} cost={`≤ ${forwards(test.all)}`} />}
       </p>
       <Under of={TOP} />
