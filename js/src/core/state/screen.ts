@@ -16,6 +16,8 @@ export interface Problem {
 export class Screen {
   readonly order = signal<Order>("size");
   readonly expanded = signal(false);
+  /** rows by what they bring back, instead of by their bars */
+  readonly byEffect = signal(false);
   readonly tab = signal("");
   readonly weighting = signal<Weighting>("probability");
   readonly lens = signal<Show>("top");

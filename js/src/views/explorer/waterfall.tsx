@@ -1,7 +1,7 @@
 /** Cumulative bars: every part starts where the one before ended, and the last one ends at the model's number. */
 import type { Signal } from "@preact/signals";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { digitsOfStep, plain, tiny } from "../../core/maths/format";
+import { digitsOfStep, plain, share, tiny } from "../../core/maths/format";
 import { bySize, sumOf, ticks, waterfall } from "../../core/maths/geometry";
 import type { Loaded } from "../../core/state/answers";
 import type { ExplorerHeader } from "../../core/types";
@@ -31,7 +31,21 @@ export function Waterfall() {
   const totals = loaded?.state === "ready" ? loaded.value : undefined;
   const large = new Set(totals ? bySize(totals).slice(0, TOTALS).filter((i) => Math.abs(totals[i] ?? 0) >= TAU * gap) : []);
   const all = !reading ? [] : inOrder ? reading.values.length : reading.order.length;
-  const indices = !reading ? [] : inOrder ? Array.from({ length: all as number }, (_, i) => i) : reading.order;
+  const byEffect = !inOrder && store.screen.byEffect.value && totals !== undefined;
+  /** what putting a row's part into the other prompt brings back, as a share of the gap: measured, or estimated */
+  const back = (i: number): [number, boolean] | undefined => {
+    const found = lab.of(reading?.header.rows[i]?.id ?? "");
+    if (found && told) return [found.recovery, true];
+    return totals?.[i] && gap ? [(totals[i] ?? 0) / gap, false] : undefined;
+  };
+  const sized = reading?.order ?? [];
+  const indices = !reading
+    ? []
+    : inOrder
+      ? Array.from({ length: all as number }, (_, i) => i)
+      : byEffect
+        ? [...sized].sort((i, j) => Math.abs(back(j)?.[0] ?? 0) - Math.abs(back(i)?.[0] ?? 0))
+        : sized;
   const expanded = inOrder || store.screen.expanded.value || indices.length <= TOP + 1;
   // The open component is never among the others, nor is one with a large total effect or of which something was found.
   const kept = (i: number, at: number) => {
@@ -52,15 +66,12 @@ export function Waterfall() {
   const { header, values, rival } = reading;
   const bars = shown.map((i) => values[i] ?? 0);
   const restSum = sumOf(rest.map((i) => values[i] ?? 0));
-  const totalOf = (i: number) => {
-    const found = lab.of(header.rows[i]?.id ?? "");
-    return found && told ? found.recovery * told.gap : totals?.[i] || undefined;
-  };
   const restRival = rival && sumOf(rest.map((i) => rival[i] ?? 0));
-  const chart = waterfall(rest.length ? [...bars, restSum] : bars, header.actual, ...shown.map((i) => totalOf(i) ?? 0), ...shown.map((i) => rival?.[i] ?? 0));
+  const chart = waterfall(rest.length ? [...bars, restSum] : bars, header.actual, ...shown.map((i) => rival?.[i] ?? 0));
   const names = shown.map((i) => header.rows[i]?.id ?? "");
   const width = Math.max(8, ...names.map((n) => n.length), rest.length ? `${rest.length} others`.length + 2 : 0);
   const unit = header.target.unit;
+  const effects = totals !== undefined;
   const pct = (v: number) => `${100 * v}%`;
   const lines = ticks(chart.low, chart.high, 4);
   const digits = digitsOfStep((lines[1] ?? 0) - (lines[0] ?? 0));
@@ -68,8 +79,6 @@ export function Waterfall() {
   const bar = (at: number, value: number, many = false) => {
     const span = chart.spans[at];
     const i = shown[at] ?? -1;
-    const total = many ? undefined : totalOf(i);
-    const end = chart.place(total ?? 0);
     const ghost = many ? undefined : rival?.[i];
     const tip = chart.place(ghost ?? 0);
     return (
@@ -80,17 +89,12 @@ export function Waterfall() {
         />
         <i class="aw-joint" style={{ left: pct(span?.end ?? 0) }} />
         {ghost !== undefined && <i class={`aw-ghost ${ghost < 0 ? "aw-neg" : "aw-pos"}`} style={{ left: pct(Math.min(chart.zero, tip)), width: pct(Math.abs(tip - chart.zero)) }} />}
-        {total !== undefined && (
-          <i class="aw-stem" style={{ left: pct(Math.min(chart.zero, end)), width: pct(Math.abs(end - chart.zero)) }}>
-            <i class={`aw-total-mark ${lab.of(header.rows[i]?.id ?? "") ? "aw-exact" : ""}`} style={total < 0 ? { left: 0 } : { left: "100%" }} />
-          </i>
-        )}
       </span>
     );
   };
 
   return (
-    <div ref={chartBox} class={`aw-waterfall ${told ? "aw-tested" : ""} ${rival ? "aw-two" : ""}`} data-part="waterfall" style={{ "--aw-namew": `${Math.ceil(7.6 * width + 2)}px` }}>
+    <div ref={chartBox} class={`aw-waterfall ${told ? "aw-tested" : ""} ${rival ? "aw-two" : ""} ${effects ? "aw-effects" : ""}`} data-part="waterfall" style={{ "--aw-namew": `${Math.ceil(7.6 * width + 2)}px` }}>
       <div class="aw-axis aw-wrow" aria-hidden="true">
         <span />
         <span class="aw-track">
@@ -106,6 +110,7 @@ export function Waterfall() {
             <RivalName />
           </span>
         )}
+        {effects && <span class="aw-back">recovery</span>}
       </div>
       <div class="aw-scroll" style={store.options.value.height ? { maxHeight: `${store.options.value.height}px` } : {}}>
         <div class="aw-rows">
@@ -156,6 +161,7 @@ export function Waterfall() {
                       {reading.signed(rival[i] ?? 0)}
                     </span>
                   )}
+                  {effects && <Back of={back(i)} />}
                   {out && <span class="aw-sr">, taken out</span>}
                   {found && <Chip of={found} />}
                 </div>
@@ -167,6 +173,7 @@ export function Waterfall() {
               <span class="aw-name">{rest.length} others ▸</span> {bar(shown.length, restSum, true)}
               <span class="aw-val">{reading.signed(restSum)}</span>
               {restRival !== undefined && <span class="aw-rival">{reading.signed(restRival)}</span>}
+              {effects && <span />}
             </button>
           )}
         </div>
@@ -183,6 +190,19 @@ export function Waterfall() {
       {told && <Together of={told} />}
       <Legend />
     </div>
+  );
+}
+
+/** The share of the gap that a part brings back: in ink where it was measured, pale and with a tilde where it is estimated. */
+function Back({ of }: { of: [number, boolean] | undefined }) {
+  if (!of) return <span />;
+  const [value, measured] = of;
+  return (
+    <span class={`aw-back ${measured ? "aw-measured" : ""}`}>
+      <span class="aw-sr">, recovery {measured ? "" : "(estimated) "}</span>
+      {measured ? "" : "~"}
+      {share(value)}
+    </span>
   );
 }
 
@@ -254,19 +274,19 @@ function Legend() {
   return <Await of={totals}>{() => <Marks />}</Await>;
 }
 
-/** What the marks of total effects mean. */
+/** What the column of total effects means, and the order by it. */
 function Marks() {
-  const measured = useView().store.lab.told.value;
+  const { store } = useView();
+  const measured = store.lab.told.value;
+  const by = store.screen.byEffect.value;
   return (
     <p class="aw-quiet aw-small" data-part="legend">
-      <i class="aw-total-mark" /> total effect from zero, estimated: what the part would bring back in the other prompt.
-      {measured && (
-        <>
-          {" "}
-          <i class="aw-total-mark aw-exact" /> measured.
-        </>
-      )}{" "}
-      Far out on a short bar: perhaps through other parts; test it.
+      Recovery: the share of the gap that the part brings back in the other prompt, {measured ? "measured, or with ~ estimated" : "estimated"} by gradients. Much of it beside a short bar: perhaps through other parts; test it.{" "}
+      {store.screen.order.value === "size" && (
+        <button class="aw-link" data-part="by-effect" aria-pressed={by} onClick={() => (store.screen.byEffect.value = !by)}>
+          {by ? "Sort by the bars" : "Sort by it"}
+        </button>
+      )}
     </p>
   );
 }
