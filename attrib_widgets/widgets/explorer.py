@@ -11,25 +11,21 @@ import traitlets as t
 from ..analysis.attribution.attribution import Attribution
 from ..analysis.heads.attention import attention
 from ..analysis.opening.features import opened_row
-from ..analysis.opening.results import Contributions
-from ..analysis.opening.totals import MLPs
-from ..model.model import Model
 from ..model.run import Run
 from ..model.running.worker import Job
 from ..result import Result, Table
-from ..words.components import Component, ComponentLike, component
+from ..words.components import ComponentLike, component
 from ..words.errors import AttribError, ComponentError, ModelError, PositionError
 from ..words.targets import Target
 from .address import Address
 from .address import asked as asked_of
+from .answering import Answering
 from .memory import Memory
 from .question import Explanation, Question, asked, explain
-from .shapes import contract, results
+from .shapes import contract
 from .shapes.budget import encode
-from .shapes.explorer import lens, why
-from .testing import Tester
 from .transport import saving, wire
-from .transport.view import Operation, Reply, Request
+from .transport.requests import Operation, Reply, Request
 
 #: What a person may want to set, and what to write instead.
 _ASKED = {
@@ -40,7 +36,7 @@ _ASKED = {
 }
 
 
-class Explorer(Tester):
+class Explorer(Answering):
     """A prompt, a prediction, and the parts that wrote it, to click through. Made by :func:`explore`.
 
     ``selected`` is the component that was clicked (``""`` is none) and ``source`` the token inside it (-1 is none);
@@ -76,21 +72,6 @@ class Explorer(Tester):
         super().__setattr__(name, value)
 
     # what is on the screen ------------------------------------------------------------------------------------
-    @property
-    def model(self) -> Model:
-        """The model under study."""
-        return self.run.model
-
-    @property
-    def run(self) -> Run:
-        """The recorded forward pass of the prompt."""
-        return self._now.run
-
-    @property
-    def attribution(self) -> Attribution:
-        """The result that the bars show."""
-        return self._now.attribution
-
     @property
     def corrupted(self) -> Run | None:
         """The recorded forward pass of the comparison prompt."""
@@ -240,11 +221,6 @@ class Explorer(Tester):
         except ComponentError:
             return self.attribution[part]
 
-    def _inside(self, part: Component) -> Contributions:
-        """What an MLP splits into: the experts of a mixture, else neurons."""
-        mixture = part.kind == "mlp" and self.model.has_experts(part.layer or 0)
-        return self.attribution.experts(part) if mixture else self.attribution.neurons(part)
-
     def _selection_changed(self, change: Mapping[str, Any]) -> None:
         if not self.from_browser:  # a source belongs to its head; the browser sends both together
             self.source = -1
@@ -361,22 +337,7 @@ class Explorer(Tester):
     # requests ---------------------------------------------------------------------------------------------------
     def operations(self) -> Mapping[contract.Op, Operation]:
         """What the page may ask."""
-        return {
-            "explain": self._op_explain,
-            "head": self._op_head,
-            "through": self._op_through,
-            "why": self._op_why,
-            "neurons": self._op_neurons,
-            "features": self._op_features,
-            "feature": self._op_feature,
-            "writes": self._op_writes,
-            "trace": self._op_trace,
-            "lens": self._op_lens,
-            "verify": self._op_verify,
-            "ablate": self._op_ablate,
-            "effects": self._op_effects,
-            "without": self._op_without,
-        }
+        return {"explain": self._op_explain, **super().operations()}
 
     def before(self, request: Request) -> None:
         """A new question makes the ones still waiting or running pointless, another set of parts the one before."""
@@ -391,52 +352,6 @@ class Explorer(Tester):
     def _op_explain(self, job: Job, args: Mapping[str, Any]) -> Reply:
         self._ask(job, args)
         return Reply()
-
-    def _op_head(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        label = self._row(args)
-        pattern = attention(self.run, label).patterns[0]
-        return Reply(container=results.head(label, pattern))
-
-    def _op_through(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        label, source = self._row(args), self._position(args, "source")
-        return Reply(container=results.bars(self.attribution.through(label).at(source)))
-
-    def _op_why(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        label, key = self._row(args), self._position(args, "key")
-        query = self.attribution.position if args.get("query") is None else self._position(args, "query")
-        return Reply(container=why(self.attribution, label, query, key))
-
-    def _op_neurons(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(results.neurons(self._inside(component(self._row(args)))))
-
-    def _op_features(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(results.features(self.attribution.features(self._row(args))))
-
-    def _op_feature(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        part = component(self._row(args))
-        return Reply(results.card(self.attribution.features(opened_row(self.attribution, part)).card(part.index or 0)))
-
-    def _op_writes(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(results.writes(self.attribution.writes(self._row(args), k=results.WRITES)))
-
-    def _op_trace(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        mlps: MLPs = "frozen" if args.get("mlps") == "frozen" else "stop"
-        return Reply(results.trace(self.attribution.trace(depth=None, mlps=mlps)))
-
-    def _op_lens(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(container=lens(self.attribution))
-
-    def _row(self, args: Mapping[str, Any]) -> str:
-        label = self.label_of(args.get("id"))
-        if not label:
-            raise ComponentError("The request names no component.", "Click a row.")
-        return label
-
-    def _position(self, args: Mapping[str, Any], name: str) -> int:
-        value = args.get(name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise PositionError(f"{name} {value!r} is not a position.", "Click a token.")
-        return self.run.position(value)
 
     def page_traits(self) -> dict[str, Any]:
         """The offline page holds everything that fits: nobody answers it."""

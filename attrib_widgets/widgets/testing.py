@@ -18,7 +18,8 @@ from ..words.several import named
 from ..words.targets import Target
 from .shapes import contract, experiments
 from .transport import wire
-from .transport.view import Reply, View
+from .transport.requests import Reply
+from .transport.view import View
 
 if TYPE_CHECKING:
     from ..analysis.verdicts.findings import Verification

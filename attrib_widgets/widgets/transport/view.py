@@ -14,9 +14,8 @@ import os
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, get_args
@@ -29,92 +28,17 @@ from ...words.errors import AttribError
 from ..shapes import contract
 from . import assets, page, saving, wire
 from .outbox import Outbox
+from .requests import PROTOCOL, RELOAD, Operation, Reply, Request, RequestError, explained, short
+from .traits import Selected, Source
 
 if TYPE_CHECKING:
     from ...model.running.worker import Job, Worker
 
-PROTOCOL = 1
 #: Bytes of a form that an offline page carries.
 LARGEST_SAVED = 60_000
-RELOAD = "Reload the page, then run the cell again."
 PARTS: tuple[contract.Part, ...] = get_args(contract.Part)
 #: What parts were called before.
 RENAMED: dict[str, contract.Part] = {"compare": "corrupted"}
-
-
-class RequestError(AttribError):
-    """A message from the browser that does not follow the protocol."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """One message from the browser, checked."""
-
-    id: str | int
-    op: str
-    args: Mapping[str, Any]
-    got: Any = None
-
-    @classmethod
-    def read(cls, content: Any) -> Request:
-        """Check a message.
-
-        Raises:
-            RequestError: not an object, another protocol version, or a missing id, name or argument object.
-        """
-        if not isinstance(content, Mapping):
-            raise RequestError("The message is not an object.", RELOAD)
-        if content.get("v") != PROTOCOL:
-            raise RequestError(
-                f"The page speaks protocol version {content.get('v')!r}, this package version {PROTOCOL}.", RELOAD
-            )
-        id, op, args = content.get("id"), content.get("op"), content.get("args")
-        if not isinstance(id, (str, int)) or isinstance(id, bool):
-            raise RequestError("The message has no id.", RELOAD)
-        if not isinstance(op, str):
-            raise RequestError("The message names no operation.", RELOAD)
-        if args is None:
-            args = {}
-        if not isinstance(args, Mapping):
-            raise RequestError(f"The arguments of {op!r} are not an object.", RELOAD)
-        return cls(id, op, args, content.get("got"))
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What an operation answers: plain data, and a container when numbers travel with it."""
-
-    data: Mapping[str, Any] = field(default_factory=dict)
-    container: bytes | None = None
-
-
-Operation = Callable[["Job", Mapping[str, Any]], Reply]
-
-
-class Selected(t.Unicode):  # type: ignore[type-arg]
-    """A component label. The view checks it, and a write waits for a write from another thread."""
-
-    def validate(self, obj: Any, value: Any) -> Any:
-        """The label as the view spells it."""
-        return super().validate(obj, obj.label_of(value))
-
-    def set(self, obj: Any, value: Any) -> None:
-        """Write under the view's lock."""
-        with obj.writing:
-            super().set(obj, value)
-
-
-class Source(t.Int):  # type: ignore[type-arg]
-    """A source position inside the selected head, or -1; checked and written like the selection."""
-
-    def validate(self, obj: Any, value: Any) -> Any:
-        """The position, when the view has it."""
-        return obj.source_of(super().validate(obj, value))
-
-    def set(self, obj: Any, value: Any) -> None:
-        """Write under the view's lock."""
-        with obj.writing:
-            super().set(obj, value)
 
 
 class View(anywidget.AnyWidget):
@@ -241,7 +165,7 @@ class View(anywidget.AnyWidget):
             widget, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
             data.update(widget)
         except Exception as error:
-            problems.append(f"no interactive view: {_short(error)}")
+            problems.append(f"no interactive view: {short(error)}")
         try:
             table = self.summary()
             data["text/plain"] = render_text(table)
@@ -249,7 +173,7 @@ class View(anywidget.AnyWidget):
             if static:
                 data["text/html"] = static
         except Exception as error:
-            problems.append(f"no table: {_short(error)}")
+            problems.append(f"no table: {short(error)}")
         if problems:
             reason = f"({'; '.join(problems)})"
             data["text/plain"] = "\n".join([data.get("text/plain", self.kind), reason])
@@ -307,7 +231,7 @@ class View(anywidget.AnyWidget):
             request = Request.read(content)
         except RequestError as error:
             with _handling():
-                self._answer(content.get("id") if isinstance(content, Mapping) else None, "error", **_explained(error))
+                self._answer(content.get("id") if isinstance(content, Mapping) else None, "error", **explained(error))
             return
         with _handling():
             self.outbox.got(request.got)
@@ -334,7 +258,7 @@ class View(anywidget.AnyWidget):
         operation = self.operations().get(request.op)  # type: ignore[call-overload]
         if operation is None or self._worker is None:
             unknown = RequestError(f"This view does not know the operation {request.op!r}.", RELOAD)
-            self._answer(request.id, "error", **_explained(unknown))
+            self._answer(request.id, "error", **explained(unknown))
             return
         self.before(request)
         self._start(self._worker, request, operation)
@@ -345,7 +269,7 @@ class View(anywidget.AnyWidget):
             self._answer(request.id, "result", data=self.saved(request.args.get("form")))  # type: ignore[arg-type]
         except Exception as error:
             self.keep(error)
-            self._answer(request.id, "error", **_explained(error))
+            self._answer(request.id, "error", **explained(error))
 
     def before(self, request: Request) -> None:
         """A place to cancel what ``request`` makes pointless."""
@@ -373,7 +297,7 @@ class View(anywidget.AnyWidget):
             self._answer(id, "cancelled")
         elif job.error is not None:
             self.keep(job.error)
-            self._answer(id, "error", **_explained(job.error))
+            self._answer(id, "error", **explained(job.error))
         else:
             reply: Reply = job.result
             self._answer(id, "result", data=reply.data, container=reply.container)
@@ -463,15 +387,3 @@ def _parts(parts: Iterable[str]) -> list[contract.Part]:
             raise AttribError(f"There is no part called {given!r} to hide.", f"The parts are: {', '.join(PARTS)}.")
         names.append(name)
     return names
-
-
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _explained(error: BaseException) -> dict[str, Any]:
-    if not isinstance(error, AttribError):
-        return {"message": _short(error), "hint": "In Python, print(view.last_error) shows where it came from."}
-    answer: dict[str, Any] = {"message": error.message, "hint": error.hint}
-    field = getattr(error, "field", None)
-    return answer if field is None else {**answer, "field": field}

@@ -12,7 +12,8 @@ import pytest
 from attrib_widgets.model.running.worker import Worker
 from attrib_widgets.result import Table
 from attrib_widgets.widgets.transport import wire
-from attrib_widgets.widgets.transport.view import Reply, View
+from attrib_widgets.widgets.transport.requests import Reply
+from attrib_widgets.widgets.transport.view import View
 from attrib_widgets.words.errors import AttribError, TargetError
 
 
