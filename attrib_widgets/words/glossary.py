@@ -127,7 +127,7 @@ TERMS: tuple[Term, ...] = (
     Term(
         "neuron",
         "One hidden unit of an MLP, with what it writes when it fires.",
-        "L1.mlp.n37 +0.42: its activation times what its output row adds to the logit.",
+        "L1N37 +0.42: its activation times what its output row adds to the logit.",
         ("neurons", "pre-activation"),
     ),
     Term(
@@ -210,7 +210,7 @@ TERMS: tuple[Term, ...] = (
     Term(
         "total effect",
         "What changes in the answer by all ways when a part changes.",
-        "Estimated by gradients on the bars (a diamond), measured by a test.",
+        "~12 % beside a bar is estimated by gradients, 14 % was measured by a test.",
         ("estimated", "attribution patching"),
     ),
     Term(
