@@ -35,7 +35,7 @@ from ..reading.readers import read
 from .buildup import Buildup, buildup
 from .positions import PositionAttribution, by_position
 from .shared import Shared, shared
-from .words import in_words
+from .words import in_words, tested_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -324,10 +324,13 @@ class Attribution(Sum):
         concept, what was tested, and how much is not named; each with its number.
 
         Args:
-            verdicts: what :func:`attrib_widgets.verify` found about this attribution; without it nothing is called a
-                cause.
+            verdicts: what :func:`attrib_widgets.verify` found about this attribution (held against a rival or not);
+                without it nothing is called a cause.
+
+        Raises:
+            AttribError: something else, or verdicts on another prompt, token or position.
         """
-        return " ".join(in_words(self, *(("", "") if verdicts is None else verdicts.in_words())))
+        return " ".join(in_words(self, *tested_of(self, verdicts)))
 
     def summary(self) -> Table:
         order, rival = strongest(self.values, 10), self.rival
