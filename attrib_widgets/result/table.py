@@ -6,6 +6,8 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..words.text import safe
+
 MAX_STATIC_BYTES = 20_000
 
 
@@ -13,7 +15,8 @@ MAX_STATIC_BYTES = 20_000
 class Table:
     """A small table: what ``repr`` prints and the static HTML shows.
 
-    ``bars`` holds one number per row (drawn as a signed bar in HTML) or None for rows without one.
+    ``bars`` holds one number per row (drawn as a signed bar in HTML) or None for rows without one. A cell is one line;
+    what would break it, and every other control character, stands as its sign or its code.
     """
 
     title: str
@@ -22,6 +25,13 @@ class Table:
     bars: list[float | None] = field(default_factory=list)
     note: str = ""
     footer: str = ""
+
+    def __post_init__(self) -> None:
+        # Names and tokens are other people's: none may break its row, colour a terminal, or be without an encoding.
+        for name in ("title", "note", "footer"):
+            object.__setattr__(self, name, "\n".join(map(safe, getattr(self, name).split("\n"))))
+        object.__setattr__(self, "columns", list(map(safe, self.columns)))
+        object.__setattr__(self, "rows", [list(map(safe, row)) for row in self.rows])
 
 
 def render_text(table: Table) -> str:

@@ -18,6 +18,7 @@ from attrib_widgets.words.text import (
     others_label,
     percent,
     power,
+    safe,
     share,
     signed,
     spelled,
@@ -101,3 +102,11 @@ def test_no_message_guesses_the_article_of_a_type():
     guessed = re.compile(r"\b[Aa]n? \{(type\(|[a-z_.]*(kind|method|architecture)\})")
     for path in Path(attrib_widgets.__file__).parent.rglob("*.py"):
         assert not guessed.search(path.read_text(encoding="utf-8")), path
+
+
+def test_what_cannot_be_seen_is_its_code():
+    assert visible("\x1b[31m") == "\\u001b[31m" and visible("a\u200bb\u202e") == "a\\u200bb\\u202e"
+    assert visible("\U000e0041") == "\\u{e0041}" and visible("\ud800") == "\\ud800"
+    assert visible("né 中 👍 e\u0301") == "né 中 👍 e\u0301"
+    assert safe("a\nb\x0cc\u2028d") == "a⏎b\\u000cc\\u2028d"
+    assert safe("👨\u200d👩 85\u00a0%") == "👨\u200d👩 85\u00a0%", "what joins and what keeps together stays"

@@ -20,7 +20,7 @@ from ...result import Sum, Table, strongest, with_others
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.targets import AnyTarget, Target, TokenSet, logit, rather_than
-from ...words.text import kind_of, number, signed, visible
+from ...words.text import kind_of, number, safe, signed, visible
 from ..opening.choice import Choice, choice
 from ..opening.features import Features, features
 from ..opening.heads import sources, through
@@ -343,9 +343,7 @@ class Attribution(Sum):
                 rows[-1][1] = signed(float(rival.double().sum() - rival[order].double().sum()), 3)
             columns.insert(1, f"for {self.rival_name}")
         start = max(0, self.position - 11)
-        where = ("…" if start else "") + self.run.model.joined(self.run.ids[start : self.position + 1]).replace(
-            "\n", "\u23ce"
-        )
+        where = ("…" if start else "") + safe(self.run.model.joined(self.run.ids[start : self.position + 1]))
         place = "read at" if self.target.inner else "after"
         note = "\n".join([*notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
         alike = [f"the same for both: {'; '.join(map(str, self.shared()))}"] if self.shared() else []

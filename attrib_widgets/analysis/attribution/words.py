@@ -121,7 +121,8 @@ def _concept(a: Attribution) -> str:
 def _tested(tested: str, without: str) -> str:
     if not tested:
         return "Nothing was tested: these are observations, not causes."
-    return f"Tested: {tested}{f'; {without}' if without else ''}. Of what was not tested nothing is said but what was observed."
+    found = f"{tested}; {without}" if without else tested
+    return f"Tested: {found}. What was not tested is observed only."
 
 
 def _rest(a: Attribution) -> str:

@@ -103,8 +103,8 @@ class TokenTotals(Sum):
 
     @property
     def opened(self) -> bool:
-        """Whether the walk ends at the tokens alone, so that a total is of its token; else what a part wrote that is not
-        opened counts at the position where it wrote it."""
+        """Whether the walk ends at the tokens alone, so that a total is of its token; what a part that is not opened
+        wrote counts at the position where it wrote it."""
         return all(c.is_embedding for c in self.parts)
 
     def leading(self) -> int:

@@ -61,7 +61,8 @@ def store(values: Any, dtype: DType = "f4", *, tril: bool = False, missing: bool
     ``f2``).
 
     Raises:
-        WireError: NaN (unless ``missing``) or infinite numbers, float16 overflow, ``u1`` outside 0 to 1, or ``tril`` on a non-square.
+        WireError: NaN (unless ``missing``) or infinite numbers, float16 overflow, ``u1`` outside 0 to 1, or ``tril`` on
+            a non-square.
     """
     array = np.asarray(values)
     if dtype != "i4":
