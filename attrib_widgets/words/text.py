@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 #: Bytes that are no whole character, as they are printed: ``<0xF0>``, ``<0xF0 0x9F>``.
@@ -25,6 +26,18 @@ def signed(value: float, digits: int = 2) -> str:
 def number(value: float, digits: int = 2) -> str:
     """A number without a plus sign: ``2.71``, ``−0.90`` (a true minus)."""
     return signed(value, digits).removeprefix("+")
+
+
+def digits_for(most: float, least: int = 2) -> int:
+    """Digits after the point for a list whose largest number is this: ``least``, and more where all would read 0.00."""
+    if not 0 < abs(most) < 0.02:
+        return least
+    return max(least, min(12, 1 - math.floor(math.log10(abs(most)))))
+
+
+def gap_said(value: float, unit: str) -> str:
+    """``a gap of 9.56 logits``: with as many digits as it takes not to read 0.00."""
+    return f"a gap of {number(value, digits_for(value))} {unit}".rstrip()
 
 
 def percent(p: float) -> str:

@@ -12,6 +12,8 @@ import pytest
 
 import attrib_widgets
 from attrib_widgets.words.text import (
+    digits_for,
+    gap_said,
     indefinite,
     kind_of,
     number,
@@ -110,3 +112,14 @@ def test_what_cannot_be_seen_is_its_code():
     assert visible("né 中 👍 e\u0301") == "né 中 👍 e\u0301"
     assert safe("a\nb\x0cc\u2028d") == "a⏎b\\u000cc\\u2028d"
     assert safe("👨\u200d👩 85\u00a0%") == "👨\u200d👩 85\u00a0%", "what joins and what keeps together stays"
+
+
+def test_digits_are_enough_for_the_largest_and_no_gap_reads_zero():
+    for most in (5.0, 0.02, 0.0, 0.004, 3e-6, 9.99e-5, 1e-30):
+        text = signed(most, digits_for(most))
+        assert (text.strip("+0.") != "") == (most >= 1e-12), (most, text)
+    assert digits_for(0.5) == 2 and digits_for(0.5, least=3) == 3 and digits_for(float("nan")) == 2
+    assert (
+        gap_said(9.563, "logits") == "a gap of 9.56 logits"
+        and gap_said(-0.0041, "nats") == "a gap of \u22120.0041 nats"
+    )
