@@ -21,7 +21,7 @@ from attrib_widgets.result import (
     slots,
     view_of,
 )
-from attrib_widgets.result.table import spans
+from attrib_widgets.result.table import numeric_columns, spans
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import AttribError
 from attrib_widgets.words.text import signed
@@ -235,3 +235,12 @@ def test_no_text_breaks_its_row_its_terminal_or_its_file():
     cells = [e.text for e in ElementTree.fromstring(drawn).iter() if e.tag.endswith("text")]
     assert [c.strip() for row in table.rows for c in row] == cells[6 : 6 + 16], "the picture has the table's characters"
     assert page.count("<tr>") == 1 + len(BREAKING) and "onload='" not in page
+
+
+@pytest.mark.parametrize(
+    "cell", ["85\u00a0%", "<0.1\u00a0%", ">99.9\u00a0%", "\u22120.90", "4e-07", "1,957", "+0.5", "7"]
+)
+def test_a_column_of_printed_numbers_is_set_to_the_right(cell):
+    """In the middle too; and words, tokens and labels are not."""
+    assert numeric_columns(Table("", ["", "x", "y"], [["a", cell, "b"]])) == [False, True, True]
+    assert numeric_columns(Table("", ["", "x", "y"], [["a", f"L{cell}", "b"]])) == [False, False, True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -68,6 +69,10 @@ _STYLE = (
     f"@media(prefers-color-scheme:dark){{{_OWN} .p{{background-color:#56B4E9!important}}"
     f"{_OWN} .m{{background-color:#E69F00!important}}}}</style>"
 )
+
+
+#: A number as it is printed; the page knows the same (``numberIn`` in table.tsx).
+_NUMBER = re.compile(r"[<>]?[+\u2212-]?[\d.,]*\d(e[+-]?\d+)?\s?%?")
 
 
 def spans(bars: Sequence[float | None]) -> list[tuple[float, float] | None]:
@@ -145,4 +150,4 @@ def _paragraphs(text: str) -> str:
 
 def _number(text: str) -> bool:
     """Whether a cell is a number, or empty."""
-    return not text.strip() or text.lstrip("+\u2212-<>").replace(".", "", 1).rstrip(" %").isdigit()
+    return not text.strip() or bool(_NUMBER.fullmatch(text.strip()))
