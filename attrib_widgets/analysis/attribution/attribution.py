@@ -398,14 +398,23 @@ def attribute_resolved(run: Run, target: AnyTarget, position: int) -> Attributio
     return assembled(run, target, reading, closed(reading, rows))
 
 
+def refuse_other(given: Any) -> None:
+    """Nothing where ``given`` is an attribution.
+
+    Raises:
+        AttribError: it is none.
+    """
+    if not isinstance(given, Attribution):
+        raise AttribError(f"{kind_of(given, start=True)} is no attribution.", "Write aw.attribute(run, target) first.")
+
+
 def rather(a: Attribution, against: TokenSet | None) -> Attribution:
     """``a`` once more, the logit of ``against`` subtracted from what it explains; ``a`` itself where it is None.
 
     Raises:
         AttribError: it is no attribution.
     """
-    if not isinstance(a, Attribution):
-        raise AttribError(f"{kind_of(a, start=True)} is no attribution.", "Write aw.attribute(run, target) first.")
+    refuse_other(a)
     target = rather_than(a.target, against, a.model.single_token)
     return a if target is a.target else attribute_resolved(a.run, target, a.position)
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...result import Result, Table, strongest
 from ...words.errors import AttribError
-from ...words.text import kind_of, others_label, signed, visible
-from .attribution import Attribution
+from ...words.text import others_label, signed, visible
+from .attribution import Attribution, refuse_other
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,12 +147,10 @@ def _told(x: Attribution) -> dict[str, str]:
 
 
 def _attribution(given: Any) -> Attribution:
-    found = given if isinstance(given, Attribution) else getattr(given, "attribution", None)
-    if not isinstance(found, Attribution):
-        raise AttribError(
-            f"{kind_of(given, start=True)} is no attribution.", "Give aw.attribute(run, target), or an Explorer."
-        )
-    return found
+    found = given if isinstance(given, Attribution) else getattr(given, "attribution", given)
+    refuse_other(found)
+    attribution: Attribution = found
+    return attribution
 
 
 def _cell(value: float) -> str:
