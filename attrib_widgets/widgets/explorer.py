@@ -18,6 +18,7 @@ from ..result import Result, Table
 from ..words.components import Component, ComponentLike, component
 from ..words.errors import AttribError, ComponentError, ModelError, PositionError
 from ..words.targets import Target
+from ..words.text import safe
 from .memory import Memory
 from .question import Explanation, Question, asked, blaming, empty, explain, prompt_like, target_of
 from .shapes import contract, results
@@ -103,7 +104,7 @@ class Explorer(Tester):
 
     def _question_or_answer(self) -> Table:
         if {"candidates", "values"} & set(self.hidden):
-            title = f"What comes after \u201c{self.run.text}\u201d?"
+            title = f"What comes after \u201c{safe(self.run.text)}\u201d?"
             return Table(title, [], [], note="Make your prediction first; .reveal() shows the answer.")
         table = self.attribution.summary()
         contrast, v = self._now.contrast, self.verdicts

@@ -277,3 +277,19 @@ def test_a_picture_that_is_too_large_for_a_notebook_is_its_text():
     view._stills.append(handle)
     view.hidden = ["sum"]
     assert set(handle.shown) == {"text/plain"} and view.last_error == ""
+
+
+def test_a_comparison_with_the_same_tokens_is_the_prompt_itself(demo):
+    for same in (PROMPT, demo.run(PROMPT), demo.run(PROMPT).ids):
+        with pytest.raises(aw.AttribError, match="the prompt itself"):
+            explore(demo, PROMPT, corrupted=same)
+
+
+def test_a_prompt_of_several_lines_stays_in_its_sentence(family_model):
+    model = family_model("gpt2")
+    explorer = explore(model, "The capital\n\nof\x1b[31m", hidden=["values"])
+    assert "\n" not in explorer.summary().title
+    explorer.reveal()
+    for text in (explorer.in_words(), explorer.saved("txt")["text"], *aw.compare(explorer, explorer).names()):
+        assert "⏎" in text and not any(ord(c) < 32 for c in text)
+    explorer.close()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...result import Result, Table, strongest
 from ...words.errors import AttribError
-from ...words.text import others_label, signed, visible
+from ...words.text import others_label, safe, signed, visible
 from .attribution import Attribution, refuse_other
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _told(x: Attribution) -> dict[str, str]:
     return {
         "model": x.model.name,
         "dtype": str(x.model.dtype).removeprefix("torch."),
-        "prompt": f"\u201c{x.run.text}\u201d",
+        "prompt": f"\u201c{safe(x.run.text)}\u201d",
         "target": visible(x.target.short(x.model)),
         "words": x.target.words(x.model, x.run),
         "place": f"position {x.position}",

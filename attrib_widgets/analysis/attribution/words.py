@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...result import strongest
 from ...words.errors import AttribError
 from ...words.targets import Target
-from ...words.text import kind_of, number, percent, signed, visible
+from ...words.text import kind_of, number, percent, safe, signed, visible
 from ..opening.totals import HELD
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _subject(a: Attribution) -> tuple[Any, ...]:
 
 def _asked(a: Attribution) -> str:
     before = "".join(t for i, t in enumerate(a.run.tokens[: a.position + 1]) if i not in a.run.special).strip()
-    where = f"After “{before}”" if before else "At the beginning"
+    where = f"After “{safe(before)}”" if before else "At the beginning"
     what = f"the {a.target.words(a.model, a.run)} is {number(a.actual)}"
     if not isinstance(a.target, Target) or a.target.inner:  # its unit is its name
         return f"{where} {what}."

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from ...result import Result, Table, render_svg
 from ...words.errors import AttribError
 from ...words.glossary import TERMS
+from ...words.text import safe
 from ..shapes import contract
 
 FORMS: tuple[contract.Form, ...] = get_args(contract.Form)
@@ -34,7 +35,7 @@ def asked(result: Any) -> tuple[str, str]:
     """The model and the prompt that a result is about; "" where it has none."""
     run = getattr(result, "run", None) or getattr(getattr(result, "attribution", None), "run", None)
     model = getattr(result, "model", None) or getattr(run, "model", None)
-    return str(getattr(model, "name", "") or ""), str(getattr(run, "text", "") or "")
+    return safe(str(getattr(model, "name", "") or "")), safe(str(getattr(run, "text", "") or ""))
 
 
 def foot(result: Any) -> str:
