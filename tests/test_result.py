@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from functools import singledispatch
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attrib_widgets.result import MAX_STATIC_BYTES, Result, Slots, Table, render_html, render_text, slots, view_of
-from attrib_widgets.result.table import spans
+from attrib_widgets.result import (
+    MAX_STATIC_BYTES,
+    Result,
+    Slots,
+    Table,
+    render_html,
+    render_svg,
+    render_text,
+    slots,
+    view_of,
+)
+from attrib_widgets.result.table import numeric_columns, spans
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import AttribError
 from attrib_widgets.words.text import signed
@@ -206,3 +217,30 @@ def test_a_broken_view_never_breaks_the_table():
 def test_results_without_a_table_say_so():
     with pytest.raises((TypeError, NotImplementedError)):
         Result().summary()
+
+
+BREAKING = ["\ud800", "a\nb", "\x1b[31mred", "\u202ecba", "\x00\x0c", "\u2028x\x85y", "<i onload='x'>\"", "👨\u200d👩"]
+
+
+def test_no_text_breaks_its_row_its_terminal_or_its_file():
+    table = Table(
+        BREAKING[1], ["row", "\x1b["], [[t, "+1.00"] for t in BREAKING], [1.0] * 8, "one\ntwo\x07", BREAKING[0]
+    )
+    text, page, drawn = render_text(table), render_html(table), render_svg(table, BREAKING[2])
+    lines = text.split("\n")
+    assert len(lines) == 2 + 2 + 1 + len(BREAKING) + 1 and len(text.splitlines()) == len(lines)
+    for made in (text, page, drawn):
+        made.encode()
+        assert not any(ord(c) < 32 and c != "\n" for c in made) and "\u202e" not in made and "\u2028" not in made
+    cells = [e.text for e in ElementTree.fromstring(drawn).iter() if e.tag.endswith("text")]
+    assert [c.strip() for row in table.rows for c in row] == cells[6 : 6 + 16], "the picture has the table's characters"
+    assert page.count("<tr>") == 1 + len(BREAKING) and "onload='" not in page
+
+
+@pytest.mark.parametrize(
+    "cell", ["85\u00a0%", "<0.1\u00a0%", ">99.9\u00a0%", "\u22120.90", "4e-07", "1,957", "+0.5", "7"]
+)
+def test_a_column_of_printed_numbers_is_set_to_the_right(cell):
+    """In the middle too; and words, tokens and labels are not."""
+    assert numeric_columns(Table("", ["", "x", "y"], [["a", cell, "b"]])) == [False, True, True]
+    assert numeric_columns(Table("", ["", "x", "y"], [["a", f"L{cell}", "b"]])) == [False, False, True]

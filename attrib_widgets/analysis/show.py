@@ -1,11 +1,12 @@
 """Arrays of one's own in the views of this package, without a model: ``aw.show.attention(tokens, weights)``.
 
-Numbers are numpy arrays, torch tensors of any precision, or lists; they are shown as given, never normalised.
+Numbers are numpy arrays, torch tensors of any precision, or lists; they are shown as given (in float32), never
+normalised.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from jaxtyping import Float
 
 from ..result import Result, Table, strongest, with_others
 from ..words.errors import AttribError
-from ..words.text import kind_of, number, power, signed, visible
+from ..words.text import digits_for, kind_of, number, percent, power, signed, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,10 +47,11 @@ class ShownBars(Result):
 
     def summary(self) -> Table:
         order = strongest(torch.from_numpy(self.values), ROWS)
-        rows, bars = with_others(torch.from_numpy(self.values), order, lambda i: [self.names[i]])
-        footer = f"sum {number(self.sum, 4)}"
+        rows, bars = with_others(torch.from_numpy(self.values), order, lambda i: [self.names[i]], _digits(self.values))
+        digits = _digits(self.values) + 1
+        footer = f"sum {number(self.sum, digits)}"
         if self.total is not None and self.gap is not None:
-            footer += f" · total {number(self.total, 4)} · gap {power(self.gap)}"
+            footer += f" · total {number(self.total, digits)} · gap {power(self.gap)}"
         return Table(self.title, ["", self.unit or "value"], rows, bars, footer=footer)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -71,7 +73,7 @@ class ShownTokens(Result):
     def summary(self) -> Table:
         values = torch.from_numpy(self.values)
         order = sorted(strongest(values, ROWS))
-        rows, bars = with_others(values, order, lambda i: [str(i), visible(self.tokens[i])])
+        rows, bars = with_others(values, order, lambda i: [str(i), visible(self.tokens[i])], _digits(self.values))
         return Table(self.title, ["", "token", self.unit or "value"], rows, bars)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -97,11 +99,14 @@ class ShownAttention(Result):
         w = self.weights
         return bool((w >= 0).all() and (w <= 1 + 1e-3).all() and (w.sum(-1) <= 1 + 1e-2).all())
 
+    def _said(self, weight: float) -> str:
+        return percent(weight) if self.probabilities else signed(weight, _digits(self.weights))
+
     def summary(self) -> Table:
         last = self.weights[:, -1]
         best = np.abs(last).argmax(1)
         rows = [
-            [head, visible(self.tokens[s]), signed(float(last[h, s]), 3)]
+            [head, visible(self.tokens[s]), self._said(float(last[h, s]))]
             for h, (head, s) in enumerate(zip(self.heads[:ROWS], best[:ROWS], strict=True))
         ]
         more = len(self.heads) - len(rows)
@@ -132,7 +137,11 @@ class ShownGrid(Result):
         flat = torch.from_numpy(self.values.reshape(-1))
         width = len(self.columns)
         order = strongest(flat, ROWS)
-        rows, bars = with_others(flat, order, lambda i: [self.rows[i // width], visible(self.columns[i % width])])
+
+        def cells(i: int) -> list[str]:
+            return [self.rows[i // width], visible(self.columns[i % width])]
+
+        rows, bars = with_others(flat, order, cells, _digits(self.values))
         return Table(self.title, ["row", "column", self.unit or "value"], rows, bars)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -245,29 +254,42 @@ def grid(
 
 def _array(given: Any, name: str, axes: tuple[int, ...], wanted: str) -> Float[np.ndarray, "..."]:
     """``given`` in float32, with a number of axes that is wanted and numbers that can be drawn."""
+    remedy = f"Give {wanted}." if axes == (0,) else f"Give an array {wanted}."
     try:
-        found = given.detach().float().cpu().numpy() if isinstance(given, torch.Tensor) else np.asarray(given)
-        found = np.ascontiguousarray(found, dtype=np.float32).reshape(np.shape(found))
-    except (TypeError, ValueError) as reason:
-        raise AttribError(f"{name} are no numbers: {str(reason).rstrip('.')}.", f"Give an array {wanted}.") from None
+        found = given.detach().resolve_conj().cpu() if isinstance(given, torch.Tensor) else given
+        if isinstance(found, torch.Tensor):
+            found = found.numpy() if found.is_complex() or not found.is_floating_point() else found.double().numpy()
+        found = np.asarray(found)
+        if found.dtype.kind not in "biufO":
+            raise TypeError(f"their type is {found.dtype}")
+        found = np.ascontiguousarray(found, dtype=np.float64).reshape(np.shape(found))
+    except (TypeError, ValueError, RuntimeError) as reason:  # NotImplementedError of a meta tensor among them
+        raise AttribError(f"{name} are no numbers: {str(reason).rstrip('.!')}.", remedy) from None
     if found.ndim not in axes or not found.size:
-        raise AttribError(f"{name} has shape {_shape(found)}.", f"Give {wanted}, with at least one number.")
-    if not np.isfinite(found).all():
-        count = int((~np.isfinite(found)).sum())
-        raise AttribError(f"{count} of {name} are NaN or infinite.", f"Try np.nan_to_num({name}), or leave them out.")
-    return found
+        more = "" if axes == (0,) else ", with at least one number"
+        raise AttribError(f"{name} has shape {_shape(found)}.", f"Give {wanted}{more}.")
+    wrong = int((~np.isfinite(found)).sum())
+    if wrong:
+        raise AttribError(f"{wrong} of {name} are NaN or infinite.", f"Try np.nan_to_num({name}), or leave them out.")
+    if np.abs(found).max() > np.finfo(np.float32).max:
+        raise AttribError(f"{name} has numbers beyond float32.", "Give them in another unit.")
+    return found.astype(np.float32)
 
 
 def _texts(given: Any, name: str, count: int | None = None, of: str = "") -> list[str]:
-    """``given`` as a list of texts, as many as ``count``."""
-    if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray):
+    """``given`` as a list of texts, as many as ``count``; half a surrogate pair, which nothing can write, is U+FFFD."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise AttribError(f"{name} is {kind_of(given)}, not a list of texts.", f'Write {name}=["a", "b"].')
-    found = [str(text) for text in given]
+    found = [str(text).encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in given]
     if not found:
         raise AttribError(f"{name} is empty.", "Give at least one.")
     if count is not None and len(found) != count:
         raise AttribError(f"There are {len(found)} {name} and {count} {of}.", "Give one for each.")
     return found
+
+
+def _digits(values: Float[np.ndarray, "..."]) -> int:
+    return digits_for(float(np.abs(values).max()), least=3)
 
 
 def _shape(given: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import unicodedata
 
+from ..words.text import safe
 from .table import Table, numeric_columns, spans
 
 _SIZE, _LINE, _PAD = 13, 21, 18
@@ -118,6 +119,5 @@ def _wrapped(text: str, width: int = _WIDE) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    # XML knows fewer characters than a token may hold.
-    known = "".join(c if c.isprintable() or c in " \t\xa0" else "\ufffd" for c in text)
-    return html.escape(known).replace("  ", "\xa0\xa0")
+    # XML has no place for two characters that a text may hold.
+    return html.escape(safe(text).replace("\ufffe", "\ufffd").replace("\uffff", "\ufffd")).replace("  ", "\xa0\xa0")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from ..words.text import safe
 
 MAX_STATIC_BYTES = 20_000
 
@@ -13,7 +16,8 @@ MAX_STATIC_BYTES = 20_000
 class Table:
     """A small table: what ``repr`` prints and the static HTML shows.
 
-    ``bars`` holds one number per row (drawn as a signed bar in HTML) or None for rows without one.
+    ``bars`` holds one number per row (drawn as a signed bar in HTML) or None for rows without one. A cell is one line;
+    what would break it, and every other control character, stands as its sign or its code.
     """
 
     title: str
@@ -22,6 +26,13 @@ class Table:
     bars: list[float | None] = field(default_factory=list)
     note: str = ""
     footer: str = ""
+
+    def __post_init__(self) -> None:
+        # Names and tokens are other people's: none may break its row, colour a terminal, or be without an encoding.
+        for name in ("title", "note", "footer"):
+            object.__setattr__(self, name, "\n".join(map(safe, getattr(self, name).split("\n"))))
+        object.__setattr__(self, "columns", list(map(safe, self.columns)))
+        object.__setattr__(self, "rows", [list(map(safe, row)) for row in self.rows])
 
 
 def render_text(table: Table) -> str:
@@ -58,6 +69,10 @@ _STYLE = (
     f"@media(prefers-color-scheme:dark){{{_OWN} .p{{background-color:#56B4E9!important}}"
     f"{_OWN} .m{{background-color:#E69F00!important}}}}</style>"
 )
+
+
+#: A number as it is printed; the page knows the same (``numberIn`` in table.tsx).
+_NUMBER = re.compile(r"[<>]?[+\u2212-]?[\d.,]*\d(e[+-]?\d+)?\s?%?")
 
 
 def spans(bars: Sequence[float | None]) -> list[tuple[float, float] | None]:
@@ -135,4 +150,4 @@ def _paragraphs(text: str) -> str:
 
 def _number(text: str) -> bool:
     """Whether a cell is a number, or empty."""
-    return not text.strip() or text.lstrip("+\u2212-<>").replace(".", "", 1).rstrip(" %").isdigit()
+    return not text.strip() or bool(_NUMBER.fullmatch(text.strip()))

@@ -26,7 +26,7 @@ from ..result import Result, Table
 from ..words.components import Component
 from ..words.errors import AttribError
 from ..words.files import read_text
-from ..words.text import signed, visible
+from ..words.text import safe, signed, visible
 from .formats.files import stored
 from .sae import NOT_FINITE, SAE, is_finite
 
@@ -192,7 +192,7 @@ def _shaded(tokens: Sequence[str], activations: Sequence[float], end: int, width
     start = max(0, end - width + 1)
     shown = zip(tokens[start : end + 1], activations[start : end + 1], strict=True)
     text = "".join(f"[{token}]" if value > 0 else token for token, value in shown)
-    return ("…" if start else "") + text.replace("\n", "\u23ce")
+    return ("…" if start else "") + safe(text)
 
 
 def make_cards(

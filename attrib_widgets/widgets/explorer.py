@@ -17,6 +17,7 @@ from ..result import Result, Table
 from ..words.components import ComponentLike, component
 from ..words.errors import AttribError, ComponentError, ModelError, PositionError
 from ..words.targets import Target
+from ..words.text import safe
 from .address import Address
 from .address import asked as asked_of
 from .answering import Answering
@@ -90,7 +91,7 @@ class Explorer(Answering):
 
     def _question_or_answer(self) -> Table:
         if {"candidates", "values"} & set(self.hidden):
-            title = f"What comes after \u201c{self.run.text}\u201d?"
+            title = f"What comes after \u201c{safe(self.run.text)}\u201d?"
             return Table(title, [], [], note="Make your prediction first; .reveal() shows the answer.")
         table = self.attribution.summary()
         contrast, v = self._now.contrast, self.verdicts

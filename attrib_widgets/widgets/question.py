@@ -113,6 +113,8 @@ def explain(model: Model, question: Question, job: Job, known: Mapping[PromptLik
                     model.single_token(token)
         with blaming("corrupted"):
             other = _run(model, question.corrupted, known)
+            if other.ids == run.ids:
+                raise _itself()
             target, contrast = contrast_of(run, other, plain, position, question.alone)
     job.progress(total - 2, total, "adding up")
     with blaming("target"):
@@ -224,8 +226,12 @@ def _corrupted(model: Model, question: Question, corrupted: Any) -> PromptLike |
     if corrupted == "":
         return None
     if _text(corrupted) == _text(question.prompt):
-        raise AttribError("The comparison is the prompt itself.", "Change one word of it.")
+        raise _itself()
     return prompt_like(corrupted, model)
+
+
+def _itself() -> AttribError:
+    return AttribError("The comparison is the prompt itself.", "Change one word of it.")
 
 
 def _text(prompt: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import traitlets as t
@@ -16,6 +16,7 @@ from ..words.components import Component, ComponentLike, component
 from ..words.errors import AttribError, ComponentError
 from ..words.several import named
 from ..words.targets import Target
+from ..words.text import kind_of
 from .shapes import contract, experiments
 from .transport import wire
 from .transport.requests import Reply
@@ -34,6 +35,8 @@ class Chosen(t.List):  # type: ignore[type-arg]
     def validate(self, obj: Any, value: Any) -> Any:
         """The labels as the view spells them, each once."""
         given = named(value) if isinstance(value, (str, tuple, list, Component)) else value
+        if not isinstance(given, Iterable):
+            raise ComponentError(f"{kind_of(given, start=True)} names no rows.", 'Name some: ["L3H1", "L2.mlp"].')
         return super().validate(obj, obj.rows_of(given))
 
     def set(self, obj: Any, value: Any) -> None:
@@ -105,7 +108,8 @@ class Tester(View):
 
     def chosen_result(self) -> Without:
         """What the model says without all that is ``chosen``: a patching from the comparison prompt as one cell, or,
-        where there is none of this length, an ablation to zero. ``answer_of(result.cells[0])`` is its answer.
+        where there is none of this length, or they write the same there, an ablation to zero.
+        ``answer_of(result.cells[0])`` is its answer.
 
         Raises:
             ComponentError: nothing is chosen.

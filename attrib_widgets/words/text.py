@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 #: Bytes that are no whole character, as they are printed: ``<0xF0>``, ``<0xF0 0x9F>``.
 _BYTES = re.compile(r"<(0x[0-9A-F]{2}(?: 0x[0-9A-F]{2})*)>")
 #: How a word begins that is spoken with a vowel: not unit, ufunc, user, one or euro, but ndarray.
 _VOWEL = re.compile(r"(?!(?i:eu|uni(?!n)|ui|ub|uf|uu|us[ae]|ut[ei])|(?i:one)(?![a-z]))(?i:[aeiou]|nd)")
+#: What ends a line, moves the cursor or a terminal's colours, turns the direction of what follows, or has no encoding.
+_BREAKING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_SIGNS = {"\n": "\u23ce", "\t": "\u21e5", "\r": "\u240d"}
 _ODD = re.compile("[\udc80-\udcff]+")
 
 
@@ -22,6 +26,18 @@ def signed(value: float, digits: int = 2) -> str:
 def number(value: float, digits: int = 2) -> str:
     """A number without a plus sign: ``2.71``, ``−0.90`` (a true minus)."""
     return signed(value, digits).removeprefix("+")
+
+
+def digits_for(most: float, least: int = 2) -> int:
+    """Digits after the point for a list whose largest number is this: ``least``, and more where all would read 0.00."""
+    if not 0 < abs(most) < 0.02:
+        return least
+    return max(least, min(12, 1 - math.floor(math.log10(abs(most)))))
+
+
+def gap_said(value: float, unit: str) -> str:
+    """``a gap of 9.56 logits``: with as many digits as it takes not to read 0.00."""
+    return f"a gap of {number(value, digits_for(value))} {unit}".rstrip()
 
 
 def percent(p: float) -> str:
@@ -67,10 +83,21 @@ def kind_of(value: object, *, start: bool = False) -> str:
     return indefinite(type(value).__name__, start=start)
 
 
+def safe(text: str) -> str:
+    r"""A text as one line that stays where it is put: what would break it is shown as its sign or code, ``\u001b``."""
+    return _BREAKING.sub(lambda found: _sign(found.group()), text)
+
+
 def visible(text: str) -> str:
-    """A token as people see it: a leading space becomes ``·``, a line break ``⏎``, a tab ``⇥``."""
-    body = text.replace("\n", "\u23ce").replace("\t", "\u21e5").replace("\r", "\u240d")
+    r"""A token as people see it: a leading space becomes ``·``, a line break ``⏎``, a tab ``⇥``, and whatever
+    else cannot be seen its code, ``\u200b``, as on the page (``mark`` in format.ts)."""
+    body = "".join(c if c == " " or c.isprintable() else _sign(c) for c in text)
     return "\u00b7" + body[1:] if body.startswith(" ") else body
+
+
+def _sign(char: str) -> str:
+    code = ord(char)
+    return _SIGNS.get(char) or (f"\\u{{{code:x}}}" if code > 0xFFFF else f"\\u{code:04x}")
 
 
 def spelled(data: bytes) -> str:

@@ -79,6 +79,14 @@ def test_a_page_needs_no_model(tmp_path):
         (lambda: aw.show.bars(["a"], ["x"]), "no numbers"),
         (lambda: aw.show.bars(["a"], [float("nan")]), "NaN or infinite.*nan_to_num"),
         (lambda: aw.show.bars([], []), "at least one"),
+        (lambda: aw.show.bars(["a"], [1 + 2j]), "no numbers: their type is complex128"),
+        (lambda: aw.show.bars(["a"], torch.tensor([1 + 2j])), "no numbers: their type is complex64"),
+        (lambda: aw.show.bars(["a"], np.array(["2020"], dtype="M8[D]")), "no numbers"),
+        (lambda: aw.show.bars(["a"], torch.empty(1, device="meta")), "no numbers.*no data"),
+        (lambda: aw.show.bars(["a"], [1e300]), "beyond float32"),
+        (lambda: aw.show.bars(b"a", [1]), "a bytes, not a list"),
+        (lambda: aw.show.bars({"a": 1}, [1]), "a dict, not a list"),
+        (lambda: aw.show.bars(["a"], [1], total=[1]), r"shape \[1\]. Give one number.$"),
         (lambda: aw.show.tokens(TOKENS, [1, 2]), "3 tokens and 2 values"),
         (lambda: aw.show.attention(TOKENS, np.ones((2, 2))), r"shape \[2, 2\].*3 tokens.*\[3, 3\]"),
         (lambda: aw.show.attention(TOKENS, np.ones((1, 1, 3, 3))), r"\[head, destination, source\]"),
@@ -92,3 +100,27 @@ def test_a_page_needs_no_model(tmp_path):
 def test_what_cannot_be_shown_says_why(call, match):
     with pytest.raises(AttribError, match=match):
         call()
+
+
+def test_small_numbers_do_not_read_zero_and_zero_does():
+    shown = aw.show.bars(["a", "b"], [3e-6, -1.26e-5], total=-1e-5)
+    assert "a  +0.000003" in repr(shown) and "b  \u22120.000013" in repr(shown)
+    assert "sum \u22120.0000096 · total \u22120.0000100" in repr(shown)
+    assert "0.00002" in repr(aw.show.grid([[2e-5, 0]])) and "0.00002" in repr(aw.show.tokens(["x"], [2e-5]))
+    assert "a  0.000\n" in repr(aw.show.bars(["a"], [0]))
+
+
+def test_probabilities_print_as_percentages_and_other_weights_do_not():
+    assert "mat  33\u00a0%".replace("mat  ", "") in repr(aw.show.attention(TOKENS, np.full((3, 3), 1 / 3)))
+    assert "%" not in repr(aw.show.attention(TOKENS, np.full((3, 3), -1 / 3)))
+
+
+def test_names_may_come_in_any_list_and_be_any_text():
+    import pandas as pd
+
+    for names in (pd.Series(["a", "b"]), pd.Index(["a", "b"]), {"a": 1, "b": 2}.keys(), (c for c in "ab")):
+        assert aw.show.bars(names, [1, 2]).names == ["a", "b"]
+    shown = aw.show.bars(["\ud83d\ude00", "\ud800", "a\nb"], [1, 2, 3])
+    assert shown.names == ["\U0001f600", "\ufffd", "a\nb"]
+    for text in (repr(shown), *(shown.view().saved(form)["text"] for form in ("svg", "csv", "txt", "html"))):
+        assert text.encode()

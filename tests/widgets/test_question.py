@@ -199,6 +199,24 @@ def test_without_a_comparison_they_are_set_to_zero_and_that_is_said(demo):
     explorer.close()
 
 
+def test_parts_that_write_the_same_in_both_prompts_are_not_called_out_unless_they_are(demo):
+    """The prompts differ at the country: what is read before it is the same, and a patch would leave everything."""
+    explorer = explore(demo, PROMPT, TARGET, corrupted=CORRUPTED, position=2)
+    explorer.chosen = FIVE
+    found = explorer.chosen_result()
+    told = explorer.without["told"]
+    assert "set to zero (after the prompt to compare with they write the same): " in told
+    expected = aw.ablate(demo, PROMPT, explorer.attribution.target, components=[FIVE], position=2)
+    assert torch.equal(found.values, expected.values) and float(found.values[0]) != 0
+    explorer.close()
+
+
+@pytest.mark.parametrize("wrong", [5, None, 1.5])
+def test_what_is_no_list_of_rows_says_so(explorer, wrong):
+    with pytest.raises(ComponentError, match="names no rows"):
+        explorer.chosen = wrong
+
+
 def test_another_set_cancels_the_one_before_and_another_question_keeps_the_rows(explorer, browser, demo, monkeypatch):
     import threading
 
@@ -228,3 +246,50 @@ def test_the_page_brings_the_answer_along(explorer):
     explorer.chosen = FIVE
     traits = explorer.page_traits()
     assert traits["chosen"] == FIVE and traits["without"]["told"].startswith("without these 5 parts: \u00b7Berlin")
+
+
+class Handle:
+    """An output of a cell that is drawn again."""
+
+    def __init__(self):
+        self.shown = {}
+
+    def update(self, data, raw):
+        assert raw
+        self.shown = data
+
+
+def test_the_picture_follows_what_is_hidden_and_revealed(demo):
+    explorer = explore(demo, PROMPT, TARGET)
+    handle = Handle()
+    explorer._stills.append(handle)
+    explorer.hidden = ["values"]
+    assert "Make your prediction" in handle.shown["text/plain"] and "Paris" not in handle.shown["text/html"]
+    explorer.reveal()
+    assert handle.shown["text/plain"] == repr(explorer) and "Make your prediction" not in handle.shown["text/html"]
+    assert explorer.last_error == ""
+    explorer.close()
+
+
+def test_a_picture_that_is_too_large_for_a_notebook_is_its_text():
+    view = aw.show.bars(["a"], [1], title="x" * 30_000).view()
+    handle = Handle()
+    view._stills.append(handle)
+    view.hidden = ["sum"]
+    assert set(handle.shown) == {"text/plain"} and view.last_error == ""
+
+
+def test_a_comparison_with_the_same_tokens_is_the_prompt_itself(demo):
+    for same in (PROMPT, demo.run(PROMPT), demo.run(PROMPT).ids):
+        with pytest.raises(aw.AttribError, match="the prompt itself"):
+            explore(demo, PROMPT, corrupted=same)
+
+
+def test_a_prompt_of_several_lines_stays_in_its_sentence(family_model):
+    model = family_model("gpt2")
+    explorer = explore(model, "The capital\n\nof\x1b[31m", hidden=["values"])
+    assert "\n" not in explorer.summary().title
+    explorer.reveal()
+    for text in (explorer.in_words(), explorer.saved("txt")["text"], *aw.compare(explorer, explorer).names()):
+        assert "⏎" in text and not any(ord(c) < 32 for c in text)
+    explorer.close()

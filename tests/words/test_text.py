@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 from attrib_widgets.words.text import (
+    digits_for,
+    gap_said,
     number,
     others_label,
     percent,
     power,
+    safe,
     share,
     signed,
     spelled,
@@ -60,3 +63,22 @@ def test_odd_bytes_are_printed_as_bytes_and_read_back():
         assert unspelled(spelled(data)) == data
     for text in (" Paris", "", "<0x>", "<0xf0>", "<0xF0", "0xF0", "<0xF00>"):
         assert unspelled(text) is None
+
+
+def test_what_cannot_be_seen_is_its_code():
+    assert visible("\x1b[31m") == "\\u001b[31m" and visible("a\u200bb\u202e") == "a\\u200bb\\u202e"
+    assert visible("\U000e0041") == "\\u{e0041}" and visible("\ud800") == "\\ud800"
+    assert visible("né 中 👍 e\u0301") == "né 中 👍 e\u0301"
+    assert safe("a\nb\x0cc\u2028d") == "a⏎b\\u000cc\\u2028d"
+    assert safe("👨\u200d👩 85\u00a0%") == "👨\u200d👩 85\u00a0%", "what joins and what keeps together stays"
+
+
+def test_digits_are_enough_for_the_largest_and_no_gap_reads_zero():
+    for most in (5.0, 0.02, 0.0, 0.004, 3e-6, 9.99e-5, 1e-30):
+        text = signed(most, digits_for(most))
+        assert (text.strip("+0.") != "") == (most >= 1e-12), (most, text)
+    assert digits_for(0.5) == 2 and digits_for(0.5, least=3) == 3 and digits_for(float("nan")) == 2
+    assert (
+        gap_said(9.563, "logits") == "a gap of 9.56 logits"
+        and gap_said(-0.0041, "nats") == "a gap of \u22120.0041 nats"
+    )

@@ -20,7 +20,7 @@ from ...result import Sum, Table, strongest, with_others
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.targets import AnyTarget, Target, TokenSet, logit, rather_than
-from ...words.text import kind_of, number, signed, visible
+from ...words.text import kind_of, number, safe, signed, visible
 from ..opening.choice import Choice, choice
 from ..opening.features import Features, features
 from ..opening.heads import sources, through
@@ -35,7 +35,7 @@ from ..reading.readers import read
 from .buildup import Buildup, buildup
 from .positions import PositionAttribution, by_position
 from .shared import Shared, shared
-from .words import in_words
+from .words import in_words, tested_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -324,10 +324,13 @@ class Attribution(Sum):
         concept, what was tested, and how much is not named; each with its number.
 
         Args:
-            verdicts: what :func:`attrib_widgets.verify` found about this attribution; without it nothing is called a
-                cause.
+            verdicts: what :func:`attrib_widgets.verify` found about this attribution (held against a rival or not);
+                without it nothing is called a cause.
+
+        Raises:
+            AttribError: something else, or verdicts on another prompt, token or position.
         """
-        return " ".join(in_words(self, *(("", "") if verdicts is None else verdicts.in_words())))
+        return " ".join(in_words(self, *tested_of(self, verdicts)))
 
     def summary(self) -> Table:
         order, rival = strongest(self.values, 10), self.rival
@@ -340,9 +343,7 @@ class Attribution(Sum):
                 rows[-1][1] = signed(float(rival.double().sum() - rival[order].double().sum()), 3)
             columns.insert(1, f"for {self.rival_name}")
         start = max(0, self.position - 11)
-        where = ("…" if start else "") + self.run.model.joined(self.run.ids[start : self.position + 1]).replace(
-            "\n", "\u23ce"
-        )
+        where = ("…" if start else "") + safe(self.run.model.joined(self.run.ids[start : self.position + 1]))
         place = "read at" if self.target.inner else "after"
         note = "\n".join([*notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
         alike = [f"the same for both: {'; '.join(map(str, self.shared()))}"] if self.shared() else []
@@ -397,14 +398,23 @@ def attribute_resolved(run: Run, target: AnyTarget, position: int) -> Attributio
     return assembled(run, target, reading, closed(reading, rows))
 
 
+def refuse_other(given: Any) -> None:
+    """Nothing where ``given`` is an attribution.
+
+    Raises:
+        AttribError: it is none.
+    """
+    if not isinstance(given, Attribution):
+        raise AttribError(f"{kind_of(given, start=True)} is no attribution.", "Write aw.attribute(run, target) first.")
+
+
 def rather(a: Attribution, against: TokenSet | None) -> Attribution:
     """``a`` once more, the logit of ``against`` subtracted from what it explains; ``a`` itself where it is None.
 
     Raises:
         AttribError: it is no attribution.
     """
-    if not isinstance(a, Attribution):
-        raise AttribError(f"{kind_of(a, start=True)} is no attribution.", "Write aw.attribute(run, target) first.")
+    refuse_other(a)
     target = rather_than(a.target, against, a.model.single_token)
     return a if target is a.target else attribute_resolved(a.run, target, a.position)
 

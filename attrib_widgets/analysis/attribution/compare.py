@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ...result import Result, Table, strongest
 from ...words.errors import AttribError
-from ...words.text import kind_of, others_label, signed, visible
-from .attribution import Attribution
+from ...words.text import others_label, safe, signed, visible
+from .attribution import Attribution, refuse_other
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,13 +48,17 @@ class Comparison(Result):
         return filled[1] - filled[0]
 
     def names(self) -> tuple[str, str]:
-        """What tells the two apart: the model, the prompt, the target, or what was asked of the same."""
-        sides = [(x.model.name, x.run.text, visible(x.target.short(x.model))) for x in (self.a, self.b)]
-        apart = [i for i in range(3) if sides[0][i] != sides[1][i]]
-        if not apart:
-            return f"position {self.a.position}", f"position {self.b.position}"
-        one, other = (" \u2192 ".join(f"\u201c{s[i]}\u201d" if i == 1 else s[i] for i in apart) for s in sides)
-        return one, other
+        """What tells the two apart: model, precision, prompt, target, and where they are read; of two that are alike in
+        all of these, the prompt."""
+        one, other = (_told(x) for x in (self.a, self.b))
+        apart = [name for name in one if one[name] != other[name]]
+        if "target" in apart:  # the longer words for it say no more
+            apart = [name for name in apart if name != "words"]
+        ends = {x.position - x.run.n_positions for x in (self.a, self.b)}
+        if "words" in apart or (len(ends) == 1 and apart != ["place"]):
+            apart = [name for name in apart if name != "place"]
+        first, second = (" \u2192 ".join(side[name] for name in apart or ["prompt"]) for side in (one, other))
+        return first, second
 
     def title(self) -> str:
         """The finding in one line."""
@@ -130,13 +134,23 @@ def compare(a: Any, b: Any) -> Comparison:
     return Comparison(sides[0], sides[1], labels, values)
 
 
+def _told(x: Attribution) -> dict[str, str]:
+    """What may tell an attribution from another, in the order in which it is said."""
+    return {
+        "model": x.model.name,
+        "dtype": str(x.model.dtype).removeprefix("torch."),
+        "prompt": f"\u201c{safe(x.run.text)}\u201d",
+        "target": visible(x.target.short(x.model)),
+        "words": x.target.words(x.model, x.run),
+        "place": f"position {x.position}",
+    }
+
+
 def _attribution(given: Any) -> Attribution:
-    found = given if isinstance(given, Attribution) else getattr(given, "attribution", None)
-    if not isinstance(found, Attribution):
-        raise AttribError(
-            f"{kind_of(given, start=True)} is no attribution.", "Give aw.attribute(run, target), or an Explorer."
-        )
-    return found
+    found = given if isinstance(given, Attribution) else getattr(given, "attribution", given)
+    refuse_other(found)
+    attribution: Attribution = found
+    return attribution
 
 
 def _cell(value: float) -> str:

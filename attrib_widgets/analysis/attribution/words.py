@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...result import strongest
 from ...words.errors import AttribError
 from ...words.targets import Target
-from ...words.text import number, signed, visible
+from ...words.text import kind_of, number, percent, safe, signed, visible
+from ..opening.totals import HELD
 
 if TYPE_CHECKING:
     from .attribution import Attribution
@@ -32,13 +33,39 @@ def in_words(a: Attribution, tested: str = "", without: str = "") -> list[str]:
     ]
 
 
+def tested_of(a: Attribution, verdicts: Any) -> tuple[str, str]:
+    """What a verification says for :func:`in_words`; nothing for None.
+
+    Raises:
+        AttribError: it is none, or none of this attribution.
+    """
+    if verdicts is None:
+        return "", ""
+    explained = getattr(verdicts, "attributions", None)
+    if explained is None or not hasattr(verdicts, "in_words"):
+        raise AttribError(f"{kind_of(verdicts, start=True)} holds no verdicts.", "Give aw.verify(a, corrupted).")
+    if _subject(a) not in map(_subject, explained):
+        raise AttribError(
+            "These verdicts are on another prompt, token or position.", "Verify this one: aw.verify(a, corrupted)."
+        )
+    told: tuple[str, str] = verdicts.in_words()
+    return told
+
+
+def _subject(a: Attribution) -> tuple[Any, ...]:
+    """What verdicts are about, whatever it is held against: model, prompt, position, tokens."""
+    ids = tuple(map(a.model.single_token, a.target.tokens)) if isinstance(a.target, Target) else a.target
+    return id(a.model), tuple(a.run.ids), a.position, ids
+
+
 def _asked(a: Attribution) -> str:
     before = "".join(t for i, t in enumerate(a.run.tokens[: a.position + 1]) if i not in a.run.special).strip()
-    what = f"the {a.target.words(a.model, a.run)} is {number(a.actual)} {a.unit}"
-    if not isinstance(a.target, Target) or a.target.inner:
-        return f"After “{before}” {what}."
+    where = f"After “{safe(before)}”" if before else "At the beginning"
+    what = f"the {a.target.words(a.model, a.run)} is {number(a.actual)}"
+    if not isinstance(a.target, Target) or a.target.inner:  # its unit is its name
+        return f"{where} {what}."
     best = a.run.top(1, position=a.position)[0]
-    return f"After “{before}” the model says {visible(best.text)} ({100 * best.probability:.1f} %); {what}."
+    return f"{where} the model says {visible(best.text)} ({percent(best.probability)}); {what} {a.unit}."
 
 
 def _named(a: Attribution) -> list[int]:
@@ -49,20 +76,27 @@ def _named(a: Attribution) -> list[int]:
 def _wrote(a: Attribution) -> str:
     rows = _named(a)
     parts = [f"{a.labels[i]} {signed(float(a.values[i]))}" for i in rows]
+    if len(rows) == 1:
+        return f"The largest direct contribution is {parts[0]} of {number(a.actual)}."
     together = float(a.values[rows].double().sum())
     return f"The largest direct contributions are {_and(parts)}: {signed(together)} of {number(a.actual)} together."
 
 
 def _words(a: Attribution) -> str:
-    """From which words, by all direct and indirect paths that a held network has."""
+    """From which words, by all direct and indirect paths that a held network has, and what no word wrote. Where a part
+    is not opened (a mixture of experts, a whole layer), what it wrote counts where it wrote it: no word is named."""
     try:
         totals = a.token_totals()
-        values = [(p, float(v)) for p, v in enumerate(totals.positions.tolist())]
     except AttribError:
         return ""
-    large = sorted(values, key=lambda row: -abs(row[1]))[:NAMED]
-    told = [f"{visible(a.run.tokens[p])} {signed(v)}" for p, v in large if abs(v) >= LEAST * abs(a.actual)]
-    return f"By the words it came from, with attention and norms held: {_and(told)}." if told else ""
+    values = [(visible(t), float(v)) for t, v in zip(a.run.tokens, totals.positions, strict=True)]
+    large = sorted((row for row in values if abs(row[1]) >= LEAST * abs(a.actual)), key=lambda row: -abs(row[1]))
+    if not large:
+        return ""
+    fixed = float(sum(value for _, value in totals.constants))
+    named = [*large[:NAMED], *([("constants", fixed)] if abs(fixed) >= LEAST * abs(a.actual) else [])]
+    by = "By the words it came from" if totals.opened else "By where in the prompt it was written"
+    return f"{by}, with {HELD[totals.mlps]}: {_and([f'{t} {signed(v)}' for t, v in named])} of {number(a.actual)}."
 
 
 def _concept(a: Attribution) -> str:
@@ -87,7 +121,8 @@ def _concept(a: Attribution) -> str:
 def _tested(tested: str, without: str) -> str:
     if not tested:
         return "Nothing was tested: these are observations, not causes."
-    return f"Tested: {tested}{f'; {without}' if without else ''}. Every other part is observed only."
+    found = f"{tested}; {without}" if without else tested
+    return f"Tested: {found}. What was not tested is observed only."
 
 
 def _rest(a: Attribution) -> str:

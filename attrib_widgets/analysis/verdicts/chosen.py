@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Without: TypeAlias = "Patching | Ablation"
 NO_PROMPT, OTHER_LENGTH = "there is no prompt to compare with", "the prompt to compare with has another length"
+ALIKE = "after the prompt to compare with they write the same"
 
 
 def without(
@@ -27,7 +28,8 @@ def without(
 ) -> Without:
     """Take parts out of the run together, as one cell of an experiment on what ``a`` explains.
 
-    They are patched from ``corrupted`` where it has as many tokens, and set to zero where it has not, or there is none.
+    They are patched from ``corrupted`` where it has as many tokens and they write something else there; where not, or
+    where there is none, they are set to zero.
 
     Raises:
         ComponentError: no parts, or one that cannot be taken out.
@@ -39,9 +41,11 @@ def without(
         raise ComponentError("No parts were chosen.", 'Name some: ["L3H1", "L2.mlp"].')
     cell, target = [list(parts)], a.target
     if corrupted is not None and corrupted.n_positions == a.run.n_positions:
-        return patch(
+        found = patch(
             a.model, a.run, corrupted, target, components=cell, direction="noise", position=a.position, job=job
         )
+        if found.cost.forwards or not found.complete:  # else nothing of this run would be another: they are not out
+            return found
     return ablate(a.model, a.run, target, components=cell, position=a.position, job=job)
 
 
@@ -52,8 +56,11 @@ def said(found: Without, parts: Sequence[ComponentLike], corrupted: Run | None =
     if isinstance(found, Patching):
         share = float(found.values[0])
         return chosen(Measured({"set_n": share} if share == share else {}, names))
+    reason = NO_PROMPT
+    if corrupted is not None:
+        reason = ALIKE if corrupted.n_positions == found.run.n_positions else OTHER_LENGTH
     names |= {
-        "reason": (NO_PROMPT if corrupted is None else OTHER_LENGTH,),
+        "reason": (reason,),
         "change": (found.moved(cell),),
     }
     return chosen(Measured({}, names))

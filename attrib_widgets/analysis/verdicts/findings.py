@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component
 from ...words.errors import AttribError, ComponentError
-from ...words.text import number, share, signed
+from ...words.text import gap_said, share, signed
 from ..attribution.attribution import Attribution
 from ..experiments.answers import Answer
 from ..experiments.pairs import Cost, Direction
@@ -271,7 +271,7 @@ class Verification(Result):
     def rule(self) -> str:
         """What the shares are of, and from where a word is used."""
         measure = self.effects["noise"]
-        return f"shares of a gap of {number(self.gap)} {measure.unit} in the {measure.metric}; {self.thresholds}"
+        return f"shares of {gap_said(self.gap, measure.unit)} in the {measure.metric}; {self.thresholds}"
 
     @property
     def shared(self) -> str:

@@ -181,9 +181,9 @@ def _attributions(given: Any) -> list[Attribution]:
     if isinstance(given, Attribution):
         return [given]
     found = list(given) if hasattr(given, "__iter__") or hasattr(given, "__getitem__") else [given]
-    wrong = next((a for a in found if not isinstance(a, Attribution)), None)
-    if wrong is not None or not found:
-        what = "" if wrong is None or found != [wrong] else f", and this is {kind_of(wrong)}"
+    wrong = [a for a in found if not isinstance(a, Attribution)]
+    if wrong or not found:
+        what = f", and this is {kind_of(wrong[0])}" if len(found) == len(wrong) == 1 else ""
         raise AttribError(
             f"verify takes an attribution{what}.", "Write aw.verify(aw.attribute(run, target), corrupted)."
         )

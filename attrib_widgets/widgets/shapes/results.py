@@ -200,7 +200,7 @@ def comparison(c: Comparison) -> bytes:
         "labels": c.labels,
         "checks": c.checks(),
     }
-    return wire.pack(header, {"values": wire.store(torch.cat([c.values, c.difference[None]]))})
+    return wire.pack(header, {"values": wire.store(torch.cat([c.values, c.difference[None]]), missing=True)})
 
 
 def neurons(c: Contributions) -> contract.Neurons:

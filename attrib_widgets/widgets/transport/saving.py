@@ -12,6 +12,7 @@ from typing import Any, get_args
 from ...result import Result, Table, render_svg
 from ...words.errors import AttribError
 from ...words.glossary import TERMS
+from ...words.text import safe
 from ..shapes import contract
 
 FORMS: tuple[contract.Form, ...] = get_args(contract.Form)
@@ -34,7 +35,7 @@ def asked(result: Any) -> tuple[str, str]:
     """The model and the prompt that a result is about; "" where it has none."""
     run = getattr(result, "run", None) or getattr(getattr(result, "attribution", None), "run", None)
     model = getattr(result, "model", None) or getattr(run, "model", None)
-    return str(getattr(model, "name", "") or ""), str(getattr(run, "text", "") or "")
+    return safe(str(getattr(model, "name", "") or "")), safe(str(getattr(run, "text", "") or ""))
 
 
 def foot(result: Any) -> str:
@@ -57,8 +58,8 @@ def csv(result: Result | Table) -> str:
             raise AttribError("A table is saved with pandas.", "pip install pandas") from None
         except TypeError:
             return csv(result.summary())
-        named = not str(frame.index.dtype).startswith("int")
-        return str(frame.to_csv(index=named))
+        counted = frame.index.equals(type(frame)(index=range(len(frame))).index)  # 0, 1, 2, ... says nothing
+        return str(frame.to_csv(index=not counted or frame.index.name is not None))
     out = StringIO()
     rows = [result.columns, *result.rows] if any(result.columns) else result.rows
     writer(out, lineterminator="\n").writerows([cell.strip() for cell in row] for row in rows)
@@ -73,7 +74,10 @@ def paragraph(result: Result | Table) -> str:
     after = f"after \u201c{prompt}\u201d" if prompt else ""
     where = " ".join(part for part in (of, after) if part)
     said = [f"{where}: {table.title}" if where else table.title, *table.note.splitlines(), *table.footer.splitlines()]
-    return " ".join(f"{line.rstrip(' .:;')}." for line in said if line.strip()) + f" Computed with {versions()}."
+    ended = (line.rstrip(" .:;") for line in said if line.strip())
+    return (
+        " ".join(line if line.endswith(("?", "!")) else f"{line}." for line in ended) + f" Computed with {versions()}."
+    )
 
 
 def named(table: Table, ending: str) -> str:

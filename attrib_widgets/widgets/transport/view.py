@@ -89,7 +89,8 @@ class View(anywidget.AnyWidget):
         )
         self.on_msg(self._receive)
         self._stills: deque[Any] = deque(maxlen=8)
-        self.observe(self._renew_stills, [name for name in ("container", "tested", "without") if self.has_trait(name)])
+        seen = ("container", "tested", "without", "options")
+        self.observe(self._renew_stills, [name for name in seen if self.has_trait(name)])
 
     # what subclasses fill in ------------------------------------------------------------------------------------
 
@@ -144,13 +145,18 @@ class View(anywidget.AnyWidget):
         """Two outputs: the view, and the picture that stands for it in a notebook without its kernel."""
         self._stills.append(still.show(self._repr_mimebundle_(), self.options["still"]))
 
+    def _still(self) -> dict[str, str]:
+        """The table as text, and as HTML where it is not too large for that."""
+        table = self.summary()
+        static = render_html(table)
+        return {"text/plain": render_text(table), **({"text/html": static} if static else {})}
+
     def _renew_stills(self, _change: Any) -> None:
         """The picture follows the screen, so that a saved notebook shows it as it last stood."""
         if not self._stills:
             return
         try:
-            table = self.summary()
-            data = {"text/plain": render_text(table), "text/html": render_html(table)}
+            data = self._still()
             for handle in self._stills:
                 still.renew(handle, data, self.options["still"])
         except Exception as error:  # a picture that is late costs nobody his answer
@@ -167,11 +173,7 @@ class View(anywidget.AnyWidget):
         except Exception as error:
             problems.append(f"no interactive view: {short(error)}")
         try:
-            table = self.summary()
-            data["text/plain"] = render_text(table)
-            static = render_html(table)
-            if static:
-                data["text/html"] = static
+            data |= self._still()
         except Exception as error:
             problems.append(f"no table: {short(error)}")
         if problems:

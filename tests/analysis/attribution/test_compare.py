@@ -61,6 +61,35 @@ def test_parts_of_one_only_are_blank_and_counted(paris, family_model):
     only = [label for label in found.labels if label not in b.labels]
     assert only and bool(found.values[1, [found.labels.index(x) for x in only]].isnan().all())
     assert float(found.difference.double().sum()) == pytest.approx(b.actual - paris.actual, abs=2e-4)
+    _, arrays = wire.unpack(found.view().container)  # NaN travels: a part that is not there, and no zero
+    assert torch.equal(torch.tensor(arrays["values"][:2]).isnan(), found.values.isnan())
+    assert found.view().saved("csv")["text"].count("\n") == len(found.labels) + 1
+
+
+def test_what_tells_two_apart_is_said(demo, paris, family_model):
+    """And nothing that does not: a position where it is another place, a precision, the whole target."""
+
+    def names(a, b):
+        return aw.compare(a, b).names()
+
+    assert names(paris, paris) == ("“The capital of France is”",) * 2
+    early = aw.attribute(paris.run, " Paris", position=3)
+    assert names(paris, early) == ("position 5", "position 3")
+    longer = aw.attribute(demo.run("In the end the capital of France is"), " Paris")
+    assert all("position" not in name for name in names(paris, longer))  # both read at their end
+    other = aw.attribute(demo.run("The capital of Germany is"), " Paris", position=3)
+    assert names(paris, other) == (
+        "“The capital of France is” → position 5",
+        "“The capital of Germany is” → position 3",
+    )
+    whole, half = (
+        aw.attribute(m.run([1, 2, 3]), 5) for m in (family_model("gpt2"), family_model("gpt2", torch.bfloat16))
+    )
+    assert names(whole, half) == ("float32", "bfloat16")
+    rather = aw.attribute(paris.run, aw.logit_diff(" Paris", " Berlin"))
+    assert names(paris, rather) == ("logit of “·Paris”", "logit of “·Paris” minus “·Berlin”")
+    scores = [aw.attribute(paris.run, aw.score(head, key=4)) for head in ("L3H1", "L3H4")]
+    assert "L3H1" in names(*scores)[0] and "L3H4" in names(*scores)[1]
 
 
 def test_an_explorer_is_its_attribution(demo, paris):

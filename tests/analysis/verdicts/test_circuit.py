@@ -221,7 +221,8 @@ def test_as_table_and_picture(family_model):
     assert len(frame) == sum(len(s.sets) for s in c.sides.values())
     (axes,) = c.plot().axes
     assert [list(line.get_ydata()) for line in axes.lines[:2]] == [[f for _, f in s.curve] for s in c.sides.values()]
-    assert "f(C)" in c._repr_mimebundle_()["text/html"]
+    data, _ = c._repr_mimebundle_()
+    assert "f(C)" in data["text/html"]
 
 
 @pytest.mark.parametrize(

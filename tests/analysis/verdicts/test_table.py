@@ -296,7 +296,7 @@ def test_what_is_missed_alone_is_not_said_not_to_be():
     def told(largest):
         return titles(Measured({"set_n": 0.9, "set_s": 0.0, "largest": largest}, {"set": ("L1H0", "L2H1")}))
 
-    assert told(0.04)["not together"].startswith("2 of these are not missed alone, but together")
+    assert told(0.04)["not together"] == "2 parts only together (90\u00a0% of the gap)"
     assert "not together" not in told(0.25)
     assert told(0.25)["more together"] == ("2 parts more together than each (90\u00a0% of the gap)")
 

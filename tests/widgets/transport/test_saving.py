@@ -148,3 +148,17 @@ def test_the_page_gets_the_whole_glossary(results, browser):
     terms = talk.last("w")["data"]["terms"]
     assert [t["name"] for t in terms] == [t.name for t in TERMS]
     assert view.page_traits()["options"]["words"]["terms"] == terms
+
+
+def test_a_table_is_saved_with_every_column_that_says_something(demo):
+    a = aw.attribute(demo.run("The capital of France is"), " Paris")
+    head = a.top(1, "head")[0][0]
+    rows = saving.csv(a.worked(head)).splitlines()
+    assert rows[0] == "number,written,direction,product" and rows[94].startswith("93,")
+    grid = saving.csv(aw.show.grid([[1, 2], [3, 4]], rows=["7", "8"])).splitlines()
+    assert grid == [",0,1", "7,1.0,2.0", "8,3.0,4.0"]
+    assert saving.csv(aw.show.bars(["a"], [1])).splitlines()[0] == "name,value"
+
+
+def test_a_question_ends_as_one(demo):
+    assert "?." not in aw.explore(demo, hidden=["values"]).in_words()

@@ -3,8 +3,9 @@ import { useState } from "preact/hooks";
 import { diverging } from "../../core/maths/geometry";
 import type { TableHeader } from "../../core/types";
 
-/** The number that a cell prints, or NaN: a sign, digits, and at most a percent sign. */
-const numberIn = (cell: string) => (/^[<>]?[+\u2212-]?[\d.]+(e[+-]?\d+)?\s?%?$/.test(cell.trim()) ? Number.parseFloat(cell.trim().replace("\u2212", "-").replace(/^[<>]/, "")) : Number.NaN);
+/** The number that a cell prints, or NaN: a sign, digits, and at most a percent sign (as `_NUMBER` in table.py). */
+const NUMBER = /^[<>]?[+\u2212-]?[\d.,]*\d(e[+-]?\d+)?\s?%?$/;
+const numberIn = (cell: string) => (NUMBER.test(cell.trim()) ? Number.parseFloat(cell.trim().replace("\u2212", "-").replace(/^[<>]|,/g, "")) : Number.NaN);
 
 /** Largest first, words last. */
 function compared(a: string, b: string): number {
