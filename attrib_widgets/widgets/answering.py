@@ -56,6 +56,7 @@ class Answering(Tester):
             "verify": self._op_verify,
             "ablate": self._op_ablate,
             "without": self._op_without,
+            "circuit": self._op_circuit,
             "effects": self._op_effects,
         }
 

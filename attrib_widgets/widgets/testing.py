@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import traitlets as t
 
 from ..analysis.experiments.ablation import ablate
+from ..analysis.experiments.patching import Patching
 from ..analysis.verdicts.chosen import Without, said, without
+from ..analysis.verdicts.circuit import circuit, planned
 from ..analysis.verdicts.verify import verify
 from ..model.running.worker import Job
 from ..result import strongest
@@ -17,7 +19,7 @@ from ..words.errors import AttribError, ComponentError
 from ..words.several import named
 from ..words.targets import Target
 from ..words.text import kind_of
-from .shapes import contract, experiments
+from .shapes import contract, experiments, results
 from .transport import wire
 from .transport.requests import Reply
 from .transport.view import View
@@ -25,6 +27,7 @@ from .transport.view import View
 if TYPE_CHECKING:
     from ..analysis.verdicts.findings import Verification
     from ..analysis.verdicts.rules import Thresholds
+    from ..analysis.verdicts.sets import Circuit
     from .memory import Memory
     from .question import Explanation
 
@@ -126,11 +129,50 @@ class Tester(View):
             "question": self._memory.number(now.question),
             "components": labels,
             "told": said(found, labels, other),
+            "whole": planned(len(labels) + 1) if isinstance(found, Patching) else 0,
         }
         with self.writing:
             if self._now is now:
                 self.without = dict(told)
         return found
+
+    def circuit(self) -> Circuit:
+        """All that is ``chosen``, with the embedding, as a circuit: is it enough by itself, what is left without it,
+        what does it miss, what in it is idle? See :func:`attrib_widgets.circuit`.
+
+        Raises:
+            ComponentError: nothing is chosen.
+            AttribError: there is no comparison prompt of this length.
+        """
+        return self._circuit(Job(lambda job: None), list(self.chosen))
+
+    def _circuit(self, job: Job, labels: list[str]) -> Circuit:
+        now = self._now
+        if not labels:
+            raise ComponentError("Nothing is chosen.", 'Write ex.chosen = ["L3H1", "L4.mlp"].')
+        if now.corrupted is None:
+            raise self._no_comparison()
+        a = now.attribution
+        if not isinstance(a.target, Target):
+            raise AttribError("A number inside the model has no experiment here.", "Go back to a token.")
+        return circuit(a.model, a.run, now.corrupted.run, ["embed", *labels], a.target, position=a.position, job=job)
+
+    def _op_circuit(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        given = args.get("components")
+        if not isinstance(given, list):
+            raise AttribError("The request names no components.", "Shift+click rows.")
+        found = self._circuit(job, self.rows_of(given))
+        job.check()
+        return Reply(results.printed(found.summary()))
+
+    @staticmethod
+    def _no_comparison() -> AttribError:
+        missing = AttribError(
+            "An experiment needs a prompt to compare with.",
+            'Give one: ex.ask(corrupted="The capital of Germany is").',
+        )
+        missing.field = "corrupted"  # type: ignore[attr-defined]
+        return missing
 
     def _op_without(self, job: Job, args: Mapping[str, Any]) -> Reply:
         given = args.get("components")
@@ -156,12 +198,7 @@ class Tester(View):
     ) -> Verification:
         now = self._now
         if now.corrupted is None:
-            missing = AttribError(
-                "An experiment needs a prompt to compare with.",
-                'Give one: ex.ask(corrupted="The capital of Germany is").',
-            )
-            missing.field = "corrupted"  # type: ignore[attr-defined]
-            raise missing
+            raise self._no_comparison()
         how: dict[str, Any] = {"top": top, "components": components, "thresholds": thresholds, "job": job}
         found = verify(now.attribution, now.corrupted.run, against=(), **how)  # what the screen shows
         job.check()

@@ -259,3 +259,17 @@ def test_a_point_opens_its_verdict(demo: Any, offline: Callable[..., Screen]) ->
     found = v.findings[1]
     plane.locator(f'[data-id="{found.component}"]').click()
     expect(screen.part("verdict")).to_contain_text(f"{found.word}: {found.sentence}")
+
+
+@lab_only
+def test_chosen_rows_as_a_circuit(notebook: Notebook, explored: Screen) -> None:
+    """The cost stands on the button; the table is that of Python."""
+    first, second = explored.labels("head")[:2]
+    for label in (first, second):
+        explored.row(label).click(modifiers=["Shift"])
+    expect(explored.part("without")).to_contain_text("without these 2 parts", ignore_case=True)
+    button = explored.part("circuit")
+    expect(button).to_contain_text("forwards")
+    button.click()
+    table = explored.part("chosen").locator('[data-part="table"]')
+    expect(table.locator("h2")).to_have_text(notebook.value("ex.circuit().title()"), timeout=60_000)

@@ -293,3 +293,27 @@ def test_a_prompt_of_several_lines_stays_in_its_sentence(family_model):
     for text in (explorer.in_words(), explorer.saved("txt")["text"], *aw.compare(explorer, explorer).names()):
         assert "⏎" in text and not any(ord(c) < 32 for c in text)
     explorer.close()
+
+
+def test_a_chosen_set_is_tested_as_a_circuit(explorer, browser):
+    """With the embedding, at the cost that its button says, by the same call as in Python."""
+    explorer.chosen = ["L4.mlp", "L3H1"]
+    explorer.chosen_result()
+    whole = explorer.without["whole"]
+    talk = browser(explorer)
+    talk.say("c", "circuit", components=["L4.mlp", "L3H1"])
+    told = talk.last("c")["data"]
+    found = explorer.circuit()
+    assert found.labels == ["embed", "L4.mlp", "L3H1"]
+    assert told["title"] == found.title() and told["rows"] == found.summary().rows
+    a = explorer.attribution
+    alone = aw.circuit(explorer.model, a.run, explorer.corrupted, ["embed", "L4.mlp", "L3H1"], a.target)
+    assert alone.faithfulness == found.faithfulness
+    assert found.cost.forwards <= whole
+    explorer.chosen = []
+    with pytest.raises(aw.AttribError, match="Nothing is chosen"):
+        explorer.circuit()
+    alone = aw.explore(explorer.model, "The capital of Japan is")
+    alone.chosen = ["L4.mlp"]
+    with pytest.raises(aw.AttribError, match="prompt to compare with"):
+        alone.circuit()

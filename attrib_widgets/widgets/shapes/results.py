@@ -177,8 +177,13 @@ def phrase(p: PhraseAttribution) -> bytes:
 
 def table(t: Table) -> bytes:
     """Kind ``table``: a result as its table prints it."""
+    return wire.pack(printed(t), {})
+
+
+def printed(t: Table) -> contract.TableHeader:
+    """A table as the page draws it."""
     bars = [None if b is None or b != b else float(b) for b in t.bars]
-    header: contract.TableHeader = {
+    return {
         "kind": "table",
         "title": t.title,
         "notes": t.note.splitlines(),
@@ -187,7 +192,6 @@ def table(t: Table) -> bytes:
         "bars": [*bars, *[None] * (len(t.rows) - len(bars))] if bars else [],
         "footer": t.footer.splitlines(),
     }
-    return wire.pack(header, {})
 
 
 def comparison(c: Comparison) -> bytes:

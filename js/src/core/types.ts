@@ -546,6 +546,8 @@ export interface Without {
   question: number;
   components: string[];
   told: string;
+  /** at most so many forwards test them as a circuit; 0 where they cannot be */
+  whole?: number;
 }
 
 /** Estimated total effect of every row, in the array `values`. */
@@ -724,6 +726,7 @@ export type Op =
   | "ablate"
   | "effects"
   | "without"
+  | "circuit"
   | "save"
   | "words";
 
@@ -820,6 +823,7 @@ export interface Arguments {
   ablate: RowArgs;
   effects: Nothing;
   without: WithoutArgs;
+  circuit: WithoutArgs;
   save: SaveArgs;
   words: Nothing;
 }
@@ -841,6 +845,7 @@ export interface Answers {
   ablate: Ablated;
   effects: Nothing;
   without: Nothing;
+  circuit: TableHeader;
   save: Saved;
   words: Meanings;
 }

@@ -182,6 +182,7 @@ ASKED = {
     "ablate": {"id": "L3.mlp"},
     "effects": {},
     "without": {"components": ["L3.mlp", "L3H1"]},
+    "circuit": {"components": ["L3.mlp", "L3H1"]},
     "save": {"form": "csv"},
     "words": {},
 }

@@ -95,6 +95,8 @@ class Without(TypedDict):
     question: int
     components: list[str]
     told: str
+    #: at most so many forwards test them as a circuit; 0 where they cannot be
+    whole: NotRequired[int]
 
 
 class EstimatesHeader(TypedDict):

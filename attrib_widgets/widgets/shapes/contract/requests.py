@@ -146,6 +146,7 @@ Op = Literal[
     "ablate",
     "effects",
     "without",
+    "circuit",
     "save",
     "words",
 ]
@@ -256,6 +257,7 @@ class Arguments(TypedDict):
     ablate: RowArgs
     effects: Nothing
     without: WithoutArgs
+    circuit: WithoutArgs
     save: SaveArgs
     words: Nothing
 
@@ -278,6 +280,7 @@ class Answers(TypedDict):
     ablate: Ablated
     effects: Nothing
     without: Nothing
+    circuit: TableHeader
     save: Saved
     words: Meanings
 

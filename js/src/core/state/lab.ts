@@ -1,7 +1,7 @@
 /** Experiments from the page: what runs, what was found, and for which question. */
 import { signal } from "@preact/signals";
 import { type Answer, Cancelled, type Client, Gone, type Progress, RequestError } from "../host/protocol";
-import type { Ablated, Arguments, Finding, Verdicts, Without } from "../types";
+import type { Ablated, Arguments, Finding, TableHeader, Verdicts, Without } from "../types";
 
 export interface Running extends Progress {
   /** the component that is tested, or TOP */
@@ -9,6 +9,7 @@ export interface Running extends Progress {
 }
 
 export const TOP = "top";
+export const SET = "set";
 
 export class Lab {
   /** the trait: verdicts, and the number of the question that they answer */
@@ -25,6 +26,8 @@ export class Lab {
   /** whether that is being measured, and what went wrong */
   readonly measuring = signal(false);
   readonly unmeasured = signal("");
+  /** what the chosen components do as a circuit, once that was asked */
+  readonly circuit = signal<TableHeader | null>(null);
   #client: Client;
   #asked: { cancel(): void } | null = null;
   #set: { cancel(): void } | null = null;
@@ -63,6 +66,7 @@ export class Lab {
     const of = `${question} ${components}`;
     if (this.#set && of === this.#of) return;
     this.#of = of;
+    this.circuit.value = null;
     this.#set?.cancel();
     this.#set = null;
     this.unmeasured.value = "";
@@ -82,11 +86,16 @@ export class Lab {
     );
   }
 
+  /** Test all of these as a circuit: more forwards than one click should cost unasked. */
+  wholeSet(components: string[]): void {
+    this.#run(SET, "circuit", { components }, (data) => (this.circuit.value = data));
+  }
+
   cancel(): void {
     this.#asked?.cancel();
   }
 
-  #run<O extends "verify" | "ablate">(of: string, op: O, args: Arguments[O], then: (data: Answer<O>["data"]) => void): void {
+  #run<O extends "verify" | "ablate" | "circuit">(of: string, op: O, args: Arguments[O], then: (data: Answer<O>["data"]) => void): void {
     this.cancel();
     this.failed.value = null;
     this.asking.value = "";

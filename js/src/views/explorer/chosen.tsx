@@ -1,5 +1,7 @@
 /** Parts that are taken out together: which, and what the model says then. */
+import { SET } from "../../core/state/lab";
 import { useView } from "../parts/context";
+import { TableView } from "../results/table";
 
 export function ChosenSet() {
   const { store } = useView();
@@ -33,6 +35,37 @@ export function ChosenSet() {
       <p class="aw-first" role="status" data-part="without">
         {told && !store.hides("candidates") ? <b>{told.told}.</b> : lab.measuring.value ? "Measuring…" : <span class="aw-error">{lab.unmeasured.value}</span>}
       </p>
+      <WholeSet forwards={told?.whole ?? 0} />
     </div>
+  );
+}
+
+/** Whether the chosen parts are a circuit: asked for, with what it costs on the button. */
+function WholeSet({ forwards }: { forwards: number }) {
+  const { store } = useView();
+  const { lab } = store;
+  const found = lab.circuit.value;
+  const now = lab.running.value?.of === SET ? lab.running.value : null;
+  const failed = lab.failed.value?.of === SET ? lab.failed.value.text : "";
+  if (found) return <TableView header={found} />;
+  if (now) {
+    return (
+      <p role="status" data-part="circuit-running">
+        <progress class="aw-progress" value={now.done} max={now.total || 1} aria-label="progress" /> {now.note || "Testing the set"}{" "}
+        <button class="aw-btn" onClick={() => lab.cancel()}>
+          Cancel
+        </button>
+      </p>
+    );
+  }
+  return (
+    <>
+      {failed && <p class="aw-error">{failed}</p>}
+      {forwards > 0 && !store.fixed.value && (
+        <button class="aw-btn" data-part="circuit" title="With the embedding: is it enough, what is left without it, what does it miss, what in it is idle?" onClick={() => lab.wholeSet([...store.chosen.value])}>
+          Test as a circuit · ≤ {forwards} forwards
+        </button>
+      )}
+    </>
   );
 }
