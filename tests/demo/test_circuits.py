@@ -49,13 +49,13 @@ def test_each_is_a_small_exact_model_that_asks_its_own_question(story):
 
 def test_it_is_named_wherever_it_is_shown(backup, tmp_path):
     e = aw.explore(backup)
-    assert e.summary().title.startswith(f"{CALLED} · L0H0 leads")
+    assert e.summary().title.startswith(f"{CALLED} · L0H0")
     hidden = aw.explore(backup, hidden=["values"])
     assert hidden.summary().title.startswith(f"{CALLED} · What comes after")
     header = e._container(e._now)
     assert CALLED.encode() in header
     page = e.to_html(tmp_path / "backup.html").read_text(encoding="utf-8")
-    assert f"<title>{CALLED} · L0H0 leads" in page
+    assert f"<title>{CALLED} · L0H0 " in page
     assert any(note.startswith(CALLED) for note in e.run.notes) and CALLED in repr(e.attribution)
     assert CALLED in repr(e.verify())
 

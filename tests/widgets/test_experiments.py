@@ -25,7 +25,7 @@ JAPAN = "The capital of Japan is"
 
 
 def answer(talk, op, **args):
-    id = f"{op}-{len(talk.sent)}"
+    id = talk.fresh(op)
     talk.say(id, op, **args)
     return talk.last(id)
 
@@ -79,7 +79,8 @@ def test_the_top_ten_in_one_request(explorer, browser):
     print(f"top ten: {time.perf_counter() - began:.2f} s, {explorer.verdicts.cost}")
     a = explorer.attribution
     bars = [c for c, _ in sorted(zip(a.components, a.values, strict=True), key=lambda row: -abs(float(row[1])))]
-    bars = [c for c in bars if c.kind in ("head", "mlp")][:10]
+    alike = a.shared()[0].component  # of which one asks first whether it matters
+    bars = [*[c for c in bars if c.kind in ("head", "mlp")][:9], alike]
     v = aw.verify(a, explorer.corrupted, against=(), components=bars)
     assert [f["id"] for f in explorer.tested["findings"]] == v.labels
     assert {str(c) for c in bars} <= set(v.labels), "no large bar is left untested"

@@ -38,7 +38,7 @@ def summed(data):
 
 
 def ask(talk, op, **args):
-    id = f"{op}-{len(talk.sent)}"
+    id = talk.fresh(op)
     talk.say(id, op, **args)
     return talk.last(id)
 
@@ -205,7 +205,7 @@ def test_an_old_answer_of_a_changed_model_stays_as_it_is(granularity):
         weight = model.hf.get_parameter("transformer.h.1.mlp.c_proj.weight")
         weight.mul_(1.5)
     new = explore(model, families.PROMPT, " Paris", saes=chance("L1.mlp", model.d_model))
-    assert old.state == before, "its numbers belong to the model that it showed"
+    assert old.container == before, "its numbers belong to the model that it showed"
     assert list(wire.unpack(new.container)[0]["features"]) == ["L1.mlp"]
     model.saes["L2.mlp"] = chance("L2.mlp", model.d_model)
     header, _ = wire.unpack(new.container)

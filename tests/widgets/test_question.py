@@ -176,8 +176,9 @@ def test_the_answer_without_a_set_is_one_patch_of_one_pass(explorer, browser, de
     expected = aw.patch(demo, PROMPT, CORRUPTED, TARGET, against=" Berlin", components=[FIVE], direction="noise")
     assert expected.cost.forwards == 1
     answer, share = expected.answer_of(expected.cells[0]), round(100 * float(expected.values[0]))
-    told = f"without these 5 parts, each as in the other prompt: {answer}; {share}\u00a0% of the gap goes"
-    assert explorer.without == {"question": header(explorer)["question"], "components": FIVE, "told": told}
+    told = f"without these 5 parts, as in the other prompt: {answer}; {share}\u00a0% of the gap goes"
+    said = {"question": header(explorer)["question"], "components": FIVE, "told": told}
+    assert {name: explorer.without[name] for name in said} == said and explorer.without["whole"] > 0
     assert torch.equal(explorer.chosen_result().values, expected.values)
 
 
@@ -245,7 +246,9 @@ def test_another_set_cancels_the_one_before_and_another_question_keeps_the_rows(
 def test_the_page_brings_the_answer_along(explorer):
     explorer.chosen = FIVE
     traits = explorer.page_traits()
-    assert traits["chosen"] == FIVE and traits["without"]["told"].startswith("without these 5 parts: \u00b7Berlin")
+    assert traits["chosen"] == FIVE and traits["without"]["told"].startswith(
+        "without these 5 parts, as in the other prompt: \u00b7Berlin"
+    )
 
 
 class Handle:

@@ -22,7 +22,7 @@ JAPAN = "The capital of Japan is"
 
 def answer(talk, op, **args):
     """Ask and return (the final answer, its container or None)."""
-    id = f"{op}-{len(talk.sent)}"
+    id = talk.fresh(op)
     talk.say(id, op, **args)
     last = talk.last(id)
     buffers = talk.buffers(id) if last["kind"] == "result" else []

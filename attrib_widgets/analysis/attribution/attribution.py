@@ -34,7 +34,7 @@ from ..reading.point import Reading
 from ..reading.readers import read
 from .buildup import Buildup, buildup
 from .positions import PositionAttribution, by_position
-from .shared import Shared, shared
+from .shared import WORTH, Shared, shared
 from .words import in_words, tested_of
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class Attribution(Sum):
             return []
         own = self.values + self.rival
         both = shared(own, self.rival)
-        order = [i for i in strongest(both) if self.components[i].writes and float(both[i])]
+        order = [i for i in strongest(both) if self.components[i].writes and abs(float(both[i])) >= WORTH]
         return [Shared(self.components[i], float(own[i]), float(self.rival[i]), self.actual) for i in order[:k]]
 
     def __getitem__(self, which: ComponentLike) -> float:

@@ -13,6 +13,8 @@ from ...words.text import signed
 
 #: A difference below this share of what is written for both, and of the whole difference, does not choose.
 LITTLE_OF_BOTH, LITTLE_OF_ALL = 0.1, 0.05
+#: What prints as 0.00 is not written for both.
+WORTH = 0.005
 
 
 @dataclass(frozen=True)

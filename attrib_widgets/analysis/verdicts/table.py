@@ -357,11 +357,11 @@ CHOSEN: tuple[Verdict, ...] = (
     Verdict(
         "chosen",
         "",
-        "without {these}, each as in the other prompt: {answer}; {set_n} of the gap goes",
+        "without {these}, as in the other prompt: {answer}; {set_n} of the gap goes",
         (Bound("|set_n|", ">=", 0),),
     ),
     Verdict("chosen, zero", "", "with {these} set to zero ({reason}): {answer}; {change}", ()),
-    Verdict("chosen, no gap", "", "without {these}, each as in the other prompt: {answer}", ()),
+    Verdict("chosen, no gap", "", "without {these}, as in the other prompt: {answer}", ()),
 )
 
 #: What is said of the gap itself.

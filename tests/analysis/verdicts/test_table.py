@@ -237,11 +237,11 @@ def test_there_are_few_words_and_each_row_answers_to_the_book():
 
 def test_of_chosen_parts_is_said_what_was_measured():
     names = {"set": ("L1H0", "L2H1"), "answer": ("·Berlin 71\u00a0%, ·Paris 13\u00a0%",)}
-    without = "without these 2 parts: ·Berlin 71\u00a0%, ·Paris 13\u00a0%"
+    without = "without these 2 parts, as in the other prompt: ·Berlin 71\u00a0%, ·Paris 13\u00a0%"
     assert chosen(Measured({"set_n": 0.93}, names)) == f"{without}; 93\u00a0% of the gap goes"
     assert chosen(Measured({"set_n": -0.07}, names)).endswith("; \u22127\u00a0% of the gap goes")
     assert chosen(Measured({}, names)) == without, "there is no gap to have a share of"
-    assert chosen(Measured({}, {**names, "set": ("L1H0",)})).startswith("without this part: ")
+    assert chosen(Measured({}, {**names, "set": ("L1H0",)})).startswith("without this part, as in the other prompt: ")
     zero = {**names, "reason": ("why",), "change": ("it goes from 2 to 1",)}
     said = "with these 2 parts set to zero (why): ·Berlin 71\u00a0%, ·Paris 13\u00a0%; it goes from 2 to 1"
     assert chosen(Measured({}, zero)) == said
