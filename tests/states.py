@@ -69,7 +69,14 @@ def _explored(model: Any) -> bytes:
         "features": {row: header["features"][row] for row in KEPT},
         "cards": {name: header["cards"][name] for name in leading.values()},
     }
-    shown: contract.ExplorerHeader = {**header, "kind": "explorer", "version": 1, "question": 0, "origin": []}
+    shown: contract.ExplorerHeader = {
+        **header,
+        "kind": "explorer",
+        "version": 1,
+        "question": 0,
+        "origin": [],
+        "address": explorer.state,
+    }
     explorer.close()
     return wire.pack(shown, arrays)
 
