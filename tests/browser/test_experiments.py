@@ -99,7 +99,7 @@ def test_rows_taken_out_together(notebook: Notebook, explored: Screen) -> None:
     p = "aw.patch(model, ex.run, ex.corrupted, ex.attribution.target, components=[ex.chosen], direction='noise')"
     answer = notebook.value(f"(lambda p: str(p.answer_of(p.cells[0])))({p})")
     expect(told).to_have_text(
-        f"without these 3 parts: {answer}; {notebook.value('ex.without')['told'].split('; ')[-1]}."
+        f"without these 3 parts, as in the other prompt: {answer}; {notebook.value('ex.without')['told'].split('; ')[-1]}."
     )
     explored.part("chosen").get_by_role("button", name=f"Put {first} back").click()
     expect(told).to_contain_text("without these 2 parts", ignore_case=True)
