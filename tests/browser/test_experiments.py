@@ -98,9 +98,8 @@ def test_rows_taken_out_together(notebook: Notebook, explored: Screen) -> None:
     assert notebook.value("ex.chosen") == [first, second, third]
     p = "aw.patch(model, ex.run, ex.corrupted, ex.attribution.target, components=[ex.chosen], direction='noise')"
     answer = notebook.value(f"(lambda p: str(p.answer_of(p.cells[0])))({p})")
-    expect(told).to_have_text(
-        f"without these 3 parts, as in the other prompt: {answer}; {notebook.value('ex.without')['told'].split('; ')[-1]}."
-    )
+    gone = notebook.value("ex.without")["told"].split("; ")[-1]
+    expect(told).to_have_text(f"without these 3 parts, as in the other prompt: {answer}; {gone}.")
     explored.part("chosen").get_by_role("button", name=f"Put {first} back").click()
     expect(told).to_contain_text("without these 2 parts", ignore_case=True)
     notebook.cell(f"ex.chosen = ['{third}']")  # from Python: the page measures it
