@@ -162,7 +162,7 @@ def test_a_model_that_was_built_by_hand_is_named(offline: Show, watched: Watched
     """In the headline, before and after the test, and in the page's title; how it works is told with the answer."""
     story, view = aw.demo.circuits["backup"], aw.explore("demo:backup")
     screen = offline(view)
-    assert screen.headline.startswith(f"{story.called} \u00b7 L0H0 leads")
+    assert screen.headline.startswith(f"{story.called} \u00b7 L0H0 ")
     assert screen.part("story").inner_text() == story.story
     assert watched.page.title().startswith(f"{story.called} \u00b7 ")
     view.verify()
