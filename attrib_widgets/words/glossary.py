@@ -69,7 +69,7 @@ TERMS: tuple[Term, ...] = (
     Term(
         "embed",
         "The row of the token itself, which starts the residual stream.",
-        "embed −0.01: the word by itself says next to nothing about what comes next.",
+        "embed −0.01: the word itself adds next to nothing directly; what parts read from it is theirs.",
         ("embedding", "pos"),
     ),
     Term(
@@ -139,7 +139,7 @@ TERMS: tuple[Term, ...] = (
     Term(
         "error",
         "What a dictionary misses of what it describes; it is a row like the features.",
-        "L4.mlp/error +1.26 of 1.31: here the dictionary explains nothing, and no feature is named.",
+        "L4.mlp/error +1.26 of 1.31: the dictionary explains next to nothing here, and no feature is named.",
     ),
     Term(
         "computed label",
@@ -150,7 +150,7 @@ TERMS: tuple[Term, ...] = (
     Term(
         "logit lens",
         "What the model would say if it stopped after a layer: final norm and unembedding of the stream there.",
-        "Paris .82 behind layer 2: from here on the answer can be read.",
+        "Paris .82 behind layer 2: read there, the stream gives the answer already.",
         ("lens", "tuned lens"),
     ),
     Term(
@@ -186,7 +186,7 @@ TERMS: tuple[Term, ...] = (
     Term(
         "ablation",
         "An experiment: a part's write is set to zero or to a mean, and everything behind it is computed again.",
-        "Without L1.mlp 19.45 → 15.63: zero is further off than anything the model has seen.",
+        "Without L1.mlp 19.45 → 15.63: zero may be further off than what the part ever writes.",
         ("ablate", "take it out"),
     ),
     Term(
@@ -250,7 +250,7 @@ TERMS: tuple[Term, ...] = (
     Term(
         "interval",
         "Where the mean over pairs of prompts may lie: Student's, 95 %, from eight pairs on.",
-        "0.45 (0.38 to 0.52), n = 12: another dozen pairs would hardly leave it.",
+        "0.45 (0.38 to 0.52), n = 12: of a hundred such intervals about 95 hold the mean over all pairs.",
         ("n",),
     ),
 )
