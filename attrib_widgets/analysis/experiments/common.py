@@ -18,9 +18,17 @@ if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
 
-#: What is said of a gap, by the table of verdicts as well, and of the change that an ablation makes.
-OF_GAP = "{common} of this gap is common to all tokens, whose logits change as much in the mean"
-OF_CHANGE = "{common} of what {cell} changes is common to all tokens, whose logits change as much in the mean"
+#: What is said of a gap, by the table of verdicts as well, and of the change that an ablation makes: where the mean of
+#: all logits goes with that of the token, and where it goes the other way.
+OF_GAP = (
+    "{common} of this gap is common to all tokens, whose logits change as much in the mean",
+    "nothing of this gap is common to all tokens, whose logits change the other way in the mean, by {-common} of it",
+)
+OF_CHANGE = (
+    "{common} of what {cell} changes is common to all tokens, whose logits change as much in the mean",
+    "nothing of what {cell} changes is common to all tokens, whose logits change the other way in the mean, by "
+    "{-common} of it",
+)
 #: The share from which it is said (the tau of verdicts).
 LEAST = 0.05
 
@@ -61,8 +69,13 @@ def common_share(pairs: Sequence[tuple[Run, Run]], targets: Sequence[MetricLike 
 
 def common_said(pairs: Sequence[tuple[Run, Run]], targets: Sequence[MetricLike | None], position: int) -> list[str]:
     """:func:`common_share` in a sentence, from 5 % on."""
-    common = common_share(pairs, targets, position)
-    return [] if common is None or abs(common) < LEAST else [OF_GAP.format(common=share(common))]
+    return _said(OF_GAP, common_share(pairs, targets, position))
+
+
+def _said(sentences: tuple[str, str], common: float | None, **names: str) -> list[str]:
+    if common is None or abs(common) < LEAST:
+        return []
+    return [sentences[common < 0].format_map({"common": share(common), "-common": share(-common), **names})]
 
 
 def change_said(
@@ -77,6 +90,4 @@ def change_said(
         means(run.model, streams, target).mean(0) - means(run.model, run.record.streams[-1][position][None], target)[0]
     )
     common, own = moved.tolist()
-    if not own or abs(common / own) < LEAST:
-        return []
-    return [OF_CHANGE.format(common=share(common / own), cell=cell)]
+    return _said(OF_CHANGE, common / own if own else None, cell=cell)

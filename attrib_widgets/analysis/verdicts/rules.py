@@ -142,7 +142,7 @@ QUANTITIES: dict[str, Quantity] = {
     "risen": _plain("risen", "what the part that rises most adds"),
     "other words": _plain("other words", "the number of other verdicts within reach"),
     "common": _plain("common", "the share of the gap by which the mean of all logits changes"),
-    "|common|": Quantity("the size of that share", ("common",), lambda v: np.abs(v["common"])),
+    "-common": Quantity("minus that share", ("common",), lambda v: -v["common"]),
     "intervals": _plain("intervals", "the number of intervals over pairs that it has"),
 }
 

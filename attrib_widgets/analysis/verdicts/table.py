@@ -366,12 +366,8 @@ CHOSEN: tuple[Verdict, ...] = (
 
 #: What is said of the gap itself.
 GAPS: tuple[Verdict, ...] = (
-    Verdict(
-        "common",
-        "",
-        OF_GAP,
-        (Bound("|common|", ">=", "tau"),),
-    ),
+    Verdict("common", "", OF_GAP[0], (Bound("common", ">=", "tau"),)),
+    Verdict("common, turned", "", OF_GAP[1], (Bound("common", "<=", "-tau"),)),
 )
 
 

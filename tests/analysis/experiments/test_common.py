@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.experiments.common import common_share
+from attrib_widgets.analysis.experiments.common import common_said, common_share
 from attrib_widgets.words.text import share
 
 CLEAN, CORRUPTED = "The capital of France is", "The capital of Germany is"
@@ -32,6 +32,16 @@ def test_of_one_logit_and_of_nothing_else(demo, name):
     assert said in notes and sum("common to all" in note for note in notes) == 1
     for target in (None, aw.logit_diff(" Paris", " Berlin"), aw.logit(" Paris").centered(), aw.log_prob(" Paris")):
         assert not any("common to all" in note for note in CALLS[name](demo, target)), target
+
+
+def test_where_all_logits_go_the_other_way_nothing_is_common(demo):
+    pair = [(demo.run(CLEAN), demo.run(CORRUPTED))]
+    against = common_share(pair, [" Berlin"], -1)
+    assert against < -0.05 < 0.05 < common_share(pair, [" Paris"], -1)
+    (said,) = common_said(pair, [" Berlin"], -1)
+    assert said.startswith("nothing of this gap is common to all tokens") and f"by {share(-against)} of it" in said
+    v = aw.verify(aw.attribute(pair[0][0], " Berlin"), CORRUPTED, against=(), top=1)
+    assert said in v.notes
 
 
 def test_the_share_is_of_the_mean_gap_over_pairs(demo):

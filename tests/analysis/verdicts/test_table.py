@@ -163,7 +163,8 @@ def allowed(m, at):
         "no part alone": has["set_n"] and g("set_n") >= tau and g("largest") <= 0,
         "outweighed": has["set_n"] and g("set_n") >= tau and g("largest") > 0 and g("set_n") > g("largest"),
         "together": has["set_n"],
-        "common": "common" in v and abs(v["common"]) >= tau,
+        "common": "common" in v and v["common"] >= tau,
+        "common, turned": "common" in v and v["common"] <= -tau,
     }
 
 
