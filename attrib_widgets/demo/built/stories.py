@@ -100,7 +100,7 @@ STORIES: tuple[Built, ...] = (
         "L0H0 and L0H1 copy the second word to the output with weights 3 and 2, and L1H0 takes 2 of it away.",
         *_COPY,
         "L0H0 and L0H1 are needed; L1H0 suppresses the answer",
-        "Without L1H0 the answer is likelier: its damage is negative, in both directions.",
+        "Without L1H0 the answer is likelier: its damage and its recovery are negative.",
     ),
     Built(
         "erasure",
