@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...result import strongest
 from ...words.errors import AttribError
 from ...words.targets import Target
-from ...words.text import kind_of, number, percent, safe, signed, visible
+from ...words.text import digits_for, kind_of, number, percent, safe, signed, visible
 from ..opening.totals import HELD
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _subject(a: Attribution) -> tuple[Any, ...]:
 def _asked(a: Attribution) -> str:
     before = "".join(t for i, t in enumerate(a.run.tokens[: a.position + 1]) if i not in a.run.special).strip()
     where = f"After “{safe(before)}”" if before else "At the beginning"
-    what = f"the {a.target.words(a.model, a.run)} is {number(a.actual)}"
+    what = f"the {a.target.words(a.model, a.run)} is {_plain(a, a.actual)}"
     if not isinstance(a.target, Target) or a.target.inner:  # its unit is its name
         return f"{where} {what}."
     best = a.run.top(1, position=a.position)[0]
@@ -69,17 +69,20 @@ def _asked(a: Attribution) -> str:
 
 
 def _named(a: Attribution) -> list[int]:
-    rows = [i for i in strongest(a.values) if a.components[i].kind not in ("rounding",)]
+    """The rows of the parts that wrote most: what was never written (an entropy, a soft cap, rounding) is not one."""
+    rows = [i for i in strongest(a.values) if a.components[i].writes]
     return [i for i in rows[:NAMED] if abs(float(a.values[i])) >= LEAST * abs(a.actual)] or rows[:1]
 
 
 def _wrote(a: Attribution) -> str:
     rows = _named(a)
-    parts = [f"{a.labels[i]} {signed(float(a.values[i]))}" for i in rows]
+    parts = [f"{a.labels[i]} {_signed(a, float(a.values[i]))}" for i in rows]
     if len(rows) == 1:
-        return f"The largest direct contribution is {parts[0]} of {number(a.actual)}."
+        return f"The largest direct contribution is {parts[0]} of {_plain(a, a.actual)}."
     together = float(a.values[rows].double().sum())
-    return f"The largest direct contributions are {_and(parts)}: {signed(together)} of {number(a.actual)} together."
+    return (
+        f"The largest direct contributions are {_and(parts)}: {_signed(a, together)} of {_plain(a, a.actual)} together."
+    )
 
 
 def _words(a: Attribution) -> str:
@@ -96,7 +99,9 @@ def _words(a: Attribution) -> str:
     fixed = float(sum(value for _, value in totals.constants))
     named = [*large[:NAMED], *([("constants", fixed)] if abs(fixed) >= LEAST * abs(a.actual) else [])]
     by = "By the words it came from" if totals.opened else "By where in the prompt it was written"
-    return f"{by}, with {HELD[totals.mlps]}: {_and([f'{t} {signed(v)}' for t, v in named])} of {number(a.actual)}."
+    return (
+        f"{by}, with {HELD[totals.mlps]}: {_and([f'{t} {_signed(a, v)}' for t, v in named])} of {_plain(a, a.actual)}."
+    )
 
 
 def _concept(a: Attribution) -> str:
@@ -112,7 +117,7 @@ def _concept(a: Attribution) -> str:
         rows = [j for j in strongest(found.values) if found.kinds[j] in ("feature", "error")]
         if not rows or found.kinds[rows[0]] == "error" or not found.concepts[rows[0]]:
             continue
-        value, of = signed(float(found.values[rows[0]])), signed(float(a.values[i]))
+        value, of = _signed(a, float(found.values[rows[0]])), _signed(a, float(a.values[i]))
         label = f"“{visible(found.concepts[rows[0]])}”"
         return f"Inside {part} the largest feature of its dictionary is {label} (computed label): {value} of {of}."
     return ""
@@ -130,9 +135,18 @@ def _rest(a: Attribution) -> str:
     rest = [i for i in range(len(a.values)) if i not in named]
     others = float(a.values[rest].double().sum())
     return (
-        f"The other {len(rest)} rows add {signed(others)}; all rows sum to {number(a.total, 4)}, and the model's own "
-        f"number is {number(a.actual, 4)}."
+        f"The other {len(rest)} rows add {_signed(a, others)}; all rows sum to {_plain(a, a.total, 4)}, and the "
+        f"model's own number is {_plain(a, a.actual, 4)}."
     )
+
+
+def _plain(a: Attribution, value: float, least: int = 2) -> str:
+    """A number, with as many digits as it takes for what is explained not to read 0.00."""
+    return number(value, digits_for(a.actual, least))
+
+
+def _signed(a: Attribution, value: float) -> str:
+    return signed(value, digits_for(a.actual))
 
 
 def _and(parts: list[str]) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 import attrib_widgets as aw
 from attrib_widgets.words.errors import AttribError
+from attrib_widgets.words.text import digits_for, number
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,14 @@ def test_of_a_part_that_is_not_opened_no_word_is_named(family_model):
 def test_a_number_inside_the_model_is_not_so_many_of_itself(family_model, target):
     a = aw.attribute(family_model("gpt2").run([1, 2, 3]), target)
     assert f"is {f'{a.actual:.2f}'.replace('-', chr(0x2212))}. The largest" in a.in_words()
+
+
+def test_what_was_never_written_is_not_what_wrote_it(demo):
+    sure = aw.attribute(demo.run("The capital of France is"), aw.log_prob(" Paris"))
+    assert str(sure.top(1)[0][0]) == "entropy" and "entropy" not in sure.in_words()
+    assert (
+        f"is {number(sure.actual, digits_for(sure.actual))} nats" in sure.in_words() and "0.00 " not in sure.in_words()
+    )
 
 
 def test_probabilities_read_as_everywhere_and_a_beginning_has_no_prompt(family_model):
