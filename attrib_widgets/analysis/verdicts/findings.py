@@ -280,6 +280,8 @@ class Verification(Result):
             return ""
         kind = self.attributions[0].target.kind
         said = f"the direct effects of all parts, one at a time, add up to {share(self.live)} of the gap"
+        if share(self.live) == share(1):  # as printed: nothing is left, and nothing is too much
+            return said
         if not 0 <= self.live <= 1:
             return f"{said}: what they do together is another number"
         return f"{said}; the rest is shared between parts and the {'softmax' if kind == 'log_prob' else 'norm'}"
