@@ -21,7 +21,7 @@ from ...words.errors import AttribError, ComponentError, PositionError, TargetEr
 from ...words.several import named, prompts
 from ...words.targets import Target, TokenSet
 from ...words.text import kind_of, visible
-from ..attribution.attribution import Attribution, attribute_resolved, rather
+from ..attribution.attribution import Attribution, rather
 from ..experiments.answers import Answer, answers
 from ..experiments.cells import every_part, parts_of
 from ..experiments.common import common_share
@@ -30,6 +30,7 @@ from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length, riv
 from ..experiments.patching import Patching
 from ..experiments.statistics import FEWEST, opposite_gaps
 from ..inputs import positions_in
+from ..reading.readers import read
 from .backups import search
 from .experiment import Experiment
 from .findings import Finding, Verification
@@ -106,8 +107,8 @@ def verify(
     given = [rather(a, rival) for a, rival in zip(asked, rivals, strict=True)]
     first, targets = given[0], [a.target for a in given if isinstance(a.target, Target)]
     ends = zip(given, targets, pairs, strict=True)
-    others = [attribute_resolved(c, target, a.position) for a, target, (_, c) in ends]
-    gaps = torch.tensor([a.actual - b.actual for a, b in zip(given, others, strict=True)], dtype=torch.float64)
+    there = [read(c, target, a.position).actual for a, target, (_, c) in ends]
+    gaps = torch.tensor([a.actual - b for a, b in zip(given, there, strict=True)], dtype=torch.float64)
     if float(gaps.abs().max()) < 1e-6 * (1 + abs(first.actual)):
         raise AttribError(
             "Clean and corrupted run answer alike: there is no gap to explain.", "Change the prompt more."
