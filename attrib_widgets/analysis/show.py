@@ -46,9 +46,9 @@ class ShownBars(Result):
         return None if self.total is None else self.total - self.sum
 
     def summary(self) -> Table:
-        order = strongest(torch.from_numpy(self.values), ROWS)
-        rows, bars = with_others(torch.from_numpy(self.values), order, lambda i: [self.names[i]], _digits(self.values))
-        digits = _digits(self.values) + 1
+        values, digits = torch.from_numpy(self.values), _digits(self.values)
+        rows, bars = with_others(values, strongest(values, ROWS), lambda i: [self.names[i]], digits)
+        digits += 1
         footer = f"sum {number(self.sum, digits)}"
         if self.total is not None and self.gap is not None:
             footer += f" · total {number(self.total, digits)} · gap {power(self.gap)}"
@@ -197,9 +197,8 @@ def tokens(tokens: Sequence[str], values: Any, *, title: str = "", unit: str = "
     Raises:
         AttribError: another shape, or numbers that are not finite.
     """
-    names = _texts(tokens, "tokens")
     found = _array(values, "values", (1,), "[token]")
-    _texts(names, "tokens", len(found), "values")
+    names = _texts(tokens, "tokens", len(found), "values")
     return ShownTokens(title or "Numbers by token", names, found, unit)
 
 
