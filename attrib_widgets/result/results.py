@@ -164,14 +164,22 @@ def strongest(values: Any, k: int | None = None) -> list[int]:
 
 
 def with_others(
-    values: Any, order: Sequence[int], cells: Callable[[int], list[str]], digits: int = 3
+    values: Any, order: Sequence[int], cells: Callable[[int], list[str]], digits: int = 3, beside: Sequence[Any] = ()
 ) -> tuple[list[list[str]], list[float | None]]:
-    """Rows and bars of a table: the rows in ``order`` with what ``cells`` says of each, and one for all others."""
-    rows = [[*cells(i), signed(float(values[i]), digits)] for i in order]
+    """Rows and bars of a table: the rows in ``order`` with what ``cells`` says of each, and one for all others.
+
+    ``beside`` are further tensors of a number a row, told before its own; NaN is blank, and nothing in a sum.
+    """
+
+    def told(sums: Sequence[Any]) -> list[str]:
+        return ["" if v != v else signed(v, digits) for v in map(float, sums)]
+
+    columns = [*beside, values]
+    rows = [[*cells(i), *told([c[i] for c in columns])] for i in order]
     bars: list[float | None] = [float(values[i]) for i in order]
     rest = sorted(set(range(len(values))) - set(order))
     if rest and rows:
-        others = float(values[rest].double().sum())
-        rows.append([others_label(len(rest)), *[""] * (len(rows[0]) - 2), signed(others, digits)])
-        bars.append(others)
+        sums = told([c[rest].double().nan_to_num(0).sum() for c in beside] + [values[rest].double().sum()])
+        rows.append([others_label(len(rest)), *[""] * (len(rows[0]) - 1 - len(sums)), *sums])
+        bars.append(float(values[rest].double().sum()))
     return rows, bars

@@ -333,20 +333,16 @@ class Attribution(Sum):
         return " ".join(in_words(self, *tested_of(self, verdicts)))
 
     def summary(self) -> Table:
-        order, rival = strongest(self.values, 10), self.rival
-        columns, notes = ["component", self.unit], list(self.notes)
-        if rival is None:
-            rows, bars = with_others(self.values, order, lambda i: [self.labels[i]])
-        else:
-            rows, bars = with_others(self.values, order, lambda i: [self.labels[i], signed(float(rival[i]), 3)])
-            if len(rows) > len(order):
-                rows[-1][1] = signed(float(rival.double().sum() - rival[order].double().sum()), 3)
-            columns.insert(1, f"for {self.rival_name}")
+        beside = [] if self.rival is None else [self.rival]
+        order = strongest(self.values, 10)
+        rows, bars = with_others(self.values, order, lambda i: [self.labels[i]], beside=beside)
+        columns = ["component", *(f"for {self.rival_name}" for _ in beside), self.unit]
         start = max(0, self.position - 11)
         where = ("…" if start else "") + safe(self.run.model.joined(self.run.ids[start : self.position + 1]))
         place = "read at" if self.target.inner else "after"
-        note = "\n".join([*notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
-        alike = [f"the same for both: {'; '.join(map(str, self.shared()))}"] if self.shared() else []
+        note = "\n".join([*self.notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
+        shared = "; ".join(map(str, self.shared()))
+        alike = [f"the same for both: {shared}"] if shared else []
         return Table(self.title(), columns, rows, bars, note, "\n".join([*alike, "   ".join(self.checks())]))
 
     @property

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...result import Result, Table, strongest
+from ...result import Result, Table, strongest, with_others
 from ...words.errors import AttribError
-from ...words.text import others_label, safe, signed, visible
+from ...words.text import safe, signed, visible
 from .attribution import Attribution, refuse_other
 
 if TYPE_CHECKING:
@@ -80,21 +80,10 @@ class Comparison(Result):
 
     def summary(self) -> Table:
         difference = self.difference
-        order = strongest(difference, ROWS)
-        rest = [i for i in range(len(self.labels)) if i not in order]
-        rows = [
-            [self.labels[i], *(_cell(float(v)) for v in self.values[:, i]), _cell(float(difference[i]))] for i in order
-        ]
-        bars: list[float | None] = [float(difference[i]) for i in order]
-        if rest:
-            sums = [
-                *self.values[:, rest].nan_to_num(0).double().sum(1).tolist(),
-                float(difference[rest].double().sum()),
-            ]
-            rows.append([others_label(len(rest)), *map(_cell, sums)])
-            bars.append(sums[-1])
-        total = [self.a.total, self.b.total, self.b.total - self.a.total]
-        rows.append(["sum", *map(_cell, total)])
+        order, sides = strongest(difference, ROWS), list(self.values)
+        rows, bars = with_others(difference, order, lambda i: [self.labels[i]], beside=sides)
+        total = (self.a.total, self.b.total, self.b.total - self.a.total)
+        rows.append(["sum", *(signed(v, 3) for v in total)])
         headings = ["component", f"A, {self.unit}", "B", "B − A"]
         return Table(self.title(), headings, rows, [*bars, None], "\n".join(self.notes()), "\n".join(self.checks()))
 
@@ -151,7 +140,3 @@ def _attribution(given: Any) -> Attribution:
     refuse_other(found)
     attribution: Attribution = found
     return attribution
-
-
-def _cell(value: float) -> str:
-    return "" if value != value else signed(value, 3)
