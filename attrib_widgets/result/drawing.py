@@ -6,7 +6,7 @@ import html
 import unicodedata
 
 from ..words.text import safe
-from .table import Table, numeric_columns, spans
+from .table import Table, numeric_columns, spans, zero_line
 
 _SIZE, _LINE, _PAD = 13, 21, 18
 _BARS = 220
@@ -40,7 +40,7 @@ def render_svg(table: Table, foot: str = "") -> str:
     running = [*_wrapped(table.note), *_wrapped(table.footer), *_wrapped(foot)]
     titles = _wrapped(table.title, 80)
     whole = max(
-        bars_at + (_BARS if any(b is not None for b in table.bars) else 0),
+        bars_at + (_BARS if any(b is not None for b in table.row_bars) else 0),
         *(_width(line) for line in running),
         *(1.12 * _width(line) * _TITLE / _SIZE for line in titles),
         0.0,
@@ -61,20 +61,17 @@ def render_svg(table: Table, foot: str = "") -> str:
     if any(table.columns):
         y += _LINE
         out += [_cell(name, starts[c], widths[c], y, right[c], "q") for c, name in enumerate(table.columns)]
-    drawn = spans([table.bars[i] if i < len(table.bars) else None for i in range(len(table.rows))])
-    top = y
-    for i, row in enumerate(table.rows):
+    bars, top = table.row_bars, y
+    drawn = spans(bars)
+    for row, span, bar in zip(table.rows, drawn, bars, strict=True):
         y += _LINE
         out += [_cell(cell, starts[c], widths[c], y, right[c], "") for c, cell in enumerate(row)]
-        span, bar = drawn[i], table.bars[i] if i < len(table.bars) else None
         if span is not None and bar is not None:
             left, width = (_BARS * part for part in span)
             mark = f"x='{bars_at + left:.1f}' y='{y - 11:.0f}' width='{max(width, 0.5):.1f}' height='12' rx='2'"
             out.append(f"<rect {mark} class='{'m' if bar < 0 else 'p'}'/>")
-    if any(span for span in drawn):
-        low = min(0.0, *(b for b in table.bars if b is not None and b == b), 0.0)
-        high = max(0.0, *(b for b in table.bars if b is not None and b == b), 0.0)
-        zero = bars_at + _BARS * (-low) / (high - low)
+    if any(drawn):
+        zero = bars_at + _BARS * zero_line(bars)[0]
         out.append(f"<line x1='{zero:.1f}' x2='{zero:.1f}' y1='{top + 6:.0f}' y2='{y + 5:.0f}' class='z'/>")
     y += 6
     for line in (*_wrapped(table.footer), *_wrapped(foot)):

@@ -34,6 +34,11 @@ class Table:
         object.__setattr__(self, "columns", list(map(safe, self.columns)))
         object.__setattr__(self, "rows", [list(map(safe, row)) for row in self.rows])
 
+    @property
+    def row_bars(self) -> list[float | None]:
+        """The bar of every row; None where ``bars`` has none for it."""
+        return [self.bars[i] if i < len(self.bars) else None for i in range(len(self.rows))]
+
 
 def render_text(table: Table) -> str:
     """The table as aligned plain text; the last column is right-aligned."""
@@ -75,16 +80,17 @@ _STYLE = (
 _NUMBER = re.compile(r"[<>]?[+\u2212-]?[\d.,]*\d(e[+-]?\d+)?\s?%?")
 
 
+def zero_line(bars: Sequence[float | None]) -> tuple[float, float]:
+    """Where 0 is, as a share of the width that all bars take together, and that width in their unit."""
+    values = [0.0, *(b for b in bars if b is not None and b == b)]
+    whole = (max(values) - min(values)) or 1.0
+    return -min(values) / whole, whole
+
+
 def spans(bars: Sequence[float | None]) -> list[tuple[float, float] | None]:
     """Where each bar begins and how long it is, in shares of the width, about one zero line; None for 0 and none."""
-    values = [b for b in bars if b is not None and b == b]
-    low, high = min(0.0, *values, 0.0), max(0.0, *values, 0.0)
-    whole = (high - low) or 1.0
-    found: list[tuple[float, float] | None] = []
-    for b in bars:
-        drawn = b is not None and b == b and b != 0
-        found.append(((min(b, 0.0) - low) / whole, abs(b) / whole) if drawn and b is not None else None)
-    return found
+    zero, whole = zero_line(bars)
+    return [(zero + min(b, 0.0) / whole, abs(b) / whole) if b and b == b else None for b in bars]
 
 
 def numeric_columns(table: Table) -> list[bool]:
@@ -110,9 +116,8 @@ def render_html(table: Table) -> str:
         f"<th scope='col'{' class=n' if n else ''}>{html.escape(c)}</th>"
         for c, n in zip(table.columns, numeric, strict=True)
     )
-    drawn = spans([table.bars[i] if i < len(table.bars) else None for i in range(len(table.rows))])
     body: list[str] = []
-    for row, span, bar in zip(table.rows, drawn, [*table.bars, *[None] * len(table.rows)], strict=False):
+    for row, span, bar in zip(table.rows, spans(table.row_bars), table.row_bars, strict=True):
         cells = "".join(_cell(c, n) for c, n in zip(row, numeric or [False] * len(row), strict=True))
         mark = ""
         if span is not None and bar is not None:
