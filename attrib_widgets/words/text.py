@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 #: Bytes that are no whole character, as they are printed: ``<0xF0>``, ``<0xF0 0x9F>``.
 _BYTES = re.compile(r"<(0x[0-9A-F]{2}(?: 0x[0-9A-F]{2})*)>")
@@ -67,6 +68,14 @@ def power(value: float) -> str:
 def others_label(count: int) -> str:
     """The name of the row that stands for ``count`` rows left out."""
     return "1 other" if count == 1 else f"{count} others"
+
+
+def enumerated(names: Sequence[str], most: int = 99) -> str:
+    """``"A"``, ``"A and B"``, ``"A, B and C"``, ``"A, B, C and 2 more"``."""
+    shown = list(names[:most])
+    rest = len(names) - len(shown)
+    last = [f"{rest} more"] if rest else [shown.pop()] if len(shown) > 1 else []
+    return " and ".join([", ".join(shown), *last])
 
 
 def indefinite(noun: str, *, start: bool = False) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from attrib_widgets.words.text import (
     digits_for,
+    enumerated,
     gap_said,
     number,
     others_label,
@@ -82,3 +85,11 @@ def test_digits_are_enough_for_the_largest_and_no_gap_reads_zero():
         gap_said(9.563, "logits") == "a gap of 9.56 logits"
         and gap_said(-0.0041, "nats") == "a gap of \u22120.0041 nats"
     )
+
+
+@pytest.mark.parametrize(
+    ("names", "most", "said"),
+    [([], 9, ""), (["A"], 9, "A"), (["A", "B"], 9, "A and B"), (list("ABCDE"), 3, "A, B, C and 2 more")],
+)
+def test_names_in_a_sentence(names, most, said):
+    assert enumerated(names, most) == said

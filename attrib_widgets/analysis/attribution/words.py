@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...result import strongest
 from ...words.errors import AttribError
 from ...words.targets import Target
-from ...words.text import digits_for, kind_of, number, percent, safe, signed, visible
+from ...words.text import digits_for, enumerated, kind_of, number, percent, safe, signed, visible
 from ..opening.totals import HELD
 
 if TYPE_CHECKING:
@@ -80,9 +80,8 @@ def _wrote(a: Attribution) -> str:
     if len(rows) == 1:
         return f"The largest direct contribution is {parts[0]} of {_plain(a, a.actual)}."
     together = float(a.values[rows].double().sum())
-    return (
-        f"The largest direct contributions are {_and(parts)}: {_signed(a, together)} of {_plain(a, a.actual)} together."
-    )
+    told = f"{enumerated(parts)}: {_signed(a, together)} of {_plain(a, a.actual)} together"
+    return f"The largest direct contributions are {told}."
 
 
 def _words(a: Attribution) -> str:
@@ -99,9 +98,8 @@ def _words(a: Attribution) -> str:
     fixed = float(sum(value for _, value in totals.constants))
     named = [*large[:NAMED], *([("constants", fixed)] if abs(fixed) >= LEAST * abs(a.actual) else [])]
     by = "By the words it came from" if totals.opened else "By where in the prompt it was written"
-    return (
-        f"{by}, with {HELD[totals.mlps]}: {_and([f'{t} {_signed(a, v)}' for t, v in named])} of {_plain(a, a.actual)}."
-    )
+    told = enumerated([f"{t} {_signed(a, v)}" for t, v in named])
+    return f"{by}, with {HELD[totals.mlps]}: {told} of {_plain(a, a.actual)}."
 
 
 def _concept(a: Attribution) -> str:
@@ -147,7 +145,3 @@ def _plain(a: Attribution, value: float, least: int = 2) -> str:
 
 def _signed(a: Attribution, value: float) -> str:
     return signed(value, digits_for(a.actual))
-
-
-def _and(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component
 from ...words.errors import AttribError, ComponentError
-from ...words.text import gap_said, share, signed
+from ...words.text import enumerated, gap_said, share, signed
 from ..attribution.attribution import Attribution
 from ..experiments.answers import Answer
 from ..experiments.pairs import Cost, Direction
 from ..experiments.patching import Patching
-from .rules import Measured, Thresholds, Verdict, listed
+from .rules import Measured, Thresholds, Verdict
 from .table import ORDER, VERDICTS, remarks, titles, verdict
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class Verification(Result):
         left = [f for f in self.findings if f.component not in group.parts]
         if all(f.named for f in left) and not any(f.named for f in self.findings if f not in left):
             return OTHERS
-        return f"all but {listed([str(f.component) for f in left], 3)} together"
+        return f"all but {enumerated([str(f.component) for f in left], 3)} together"
 
     def together(self, group: Group, before: Sequence[str] = ()) -> dict[str, str]:
         """What may be said of a group, by the key of its row in the table; ``before`` are parts named before it."""
@@ -246,7 +246,7 @@ class Verification(Result):
         for word in ORDER:
             found = [str(f.component) for f in self.findings if f.word == word and f.component not in jointly]
             if found and len(said) < PHRASES:
-                said.append(f"{listed(found, 3)} {phrases[word][len(found) > 1]}")
+                said.append(f"{enumerated(found, 3)} {phrases[word][len(found) > 1]}")
                 named += found
         groups = [g for kind in (SPARED, OTHERS) for g in self.groups if g.kind == kind]
         others = [text for g in groups for text in self._title(g, named)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Real
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ...words.errors import AttribError
-from ...words.text import number, power, share
+from ...words.text import enumerated, number, power, share
 
 Values = Mapping[str, Any]
 
@@ -240,14 +240,6 @@ def _exactly(value: float) -> str:
     return power(value) if 0 < abs(value) < 0.005 else number(value)
 
 
-def listed(names: Sequence[str], most: int = 99) -> str:
-    """``"A"``, ``"A and B"``, ``"A, B and C"``, ``"A, B, C and 2 more"``."""
-    shown = list(names[:most])
-    rest = len(names) - len(shown)
-    last = [f"{rest} more"] if rest else [shown.pop()] if len(shown) > 1 else []
-    return " and ".join([", ".join(shown), *last])
-
-
 #: Lists of names that a sentence may name, and what is measured by that name.
 _LISTS = {
     "backups": "backups",
@@ -276,10 +268,10 @@ class _Told(dict[str, str]):
         names = self.m.names[_LISTS[name]]
         one, all_of = ("either", "both") if len(names) == 2 else ("any one", "all")
         said = {
-            "either": f"{one} of {listed(names)}",
-            "both": f"{all_of} of {listed(names)}",
+            "either": f"{one} of {enumerated(names)}",
+            "both": f"{all_of} of {enumerated(names)}",
             "count": str(len(names)),
             "others": f"{len(names)} {'others' if self.m.names.get('before') else 'parts'}",
             "these": "this part" if len(names) == 1 else f"these {len(names)} parts",
         }
-        return said.get(name) or listed(names, 3 if name == "names" else 99)
+        return said.get(name) or enumerated(names, 3 if name == "names" else 99)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...words.files import read_text
-from ...words.text import others_label, spelled
+from ...words.text import enumerated, others_label, spelled
 
 FILE = "words.txt"
 _WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
@@ -70,6 +70,4 @@ def unseen_note(name: str, words: Sequence[str]) -> str:
     """One sentence about the ``words`` that the model called ``name`` never saw."""
     named = [f"\u201c{word}\u201d" for word in dict.fromkeys(words)]
     more = [others_label(len(named) - SHOWN)] if len(named) > SHOWN else []
-    *first, last = [*named[:SHOWN], *more]
-    said = f"{', '.join(first)} and {last}" if first else last
-    return f"{name} never saw {said} in training, so its answer means little here"
+    return f"{name} never saw {enumerated([*named[:SHOWN], *more])} in training, so its answer means little here"
