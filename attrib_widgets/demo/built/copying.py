@@ -21,7 +21,6 @@ WORDS = (
     *(" Lisbon", " Dublin", " Prague", " Warsaw", " Cairo", " Tokyo", " Delhi", " Lima", " nothing", UNKNOWN),
 )
 CLEAN, CORRUPTED = "Say Paris once more", "Say Berlin once more"
-SILENT = "Say nothing once more"
 ANSWER, OTHER, NOTHING = " Paris", " Berlin", " nothing"
 VOCAB, POSITIONS, LENGTH = len(WORDS), 10, len(CLEAN.split())
 HEADS, SIZE = 2, 32
