@@ -8,7 +8,7 @@ from typing import Any
 from ..model.model import load
 from ..model.run import Run
 from ..model.running.worker import Job
-from ..words.errors import AttribError, warn
+from ..words.errors import AttribError
 from .address import Address
 from .explorer import Explorer
 from .question import Question, blaming, empty, explain, prompt_like, target_of
@@ -73,13 +73,11 @@ def explore(
 
 def _opened(address: Address, model: Any, hidden: Iterable[str], saes: Any) -> Explorer:
     """The screen of a line."""
-    named = address.fields.get("model", "demo")
-    model = load(named if model is None else model)
-    if model.name != named and (model.built is None or model.built.source != named):
-        warn(f"This state is of {named!r}; it is opened with {model.name}.")
-    address.check()
-    asked = address.question(model)
-    explorer = explore(model, saes=saes, hidden=hidden, **{**asked, "corrupted": asked["corrupted"] or ""})
+    model = load((address.fields.get("model") or "demo") if model is None else model)
+    if saes is not None:
+        model.saes.add(saes)
+    address.warn_of_another(model)
+    explorer = Explorer(explain(model, address.question(model), Job(_nothing), {}), hidden=hidden)
     explorer.look(address)
     return explorer
 

@@ -119,14 +119,14 @@ class Explorer(Answering):
     @state.setter
     def state(self, line: str) -> None:
         address = Address.read(line)
-        address.check()
-        before = self.state
-        self.ask(**address.question(self.model))
-        try:
+        address.warn_of_another(self.model)
+        question = address.question(self.model)
+        explanation = self._answered(question, Job(_nothing))
+        a = explanation.attribution
+        self.label_of(address.part(), a), self.source_of(address.source(), a), self.rows_of(address.pins(), a)
+        with self.writing, self.hold_sync():
+            self._show(question, explanation, None)
             self.look(address)
-        except AttribError:  # no such part in this question
-            self.state = before
-            raise
 
     def _address(self) -> Address:
         looking = {
@@ -141,23 +141,26 @@ class Explorer(Answering):
     def look(self, address: Address) -> None:
         """Go where a line looks: part, source token, tab, mode, and the rows that were gathered."""
         with self.writing, self.hold_sync():
-            self.selected = address.fields.get("part", "")
+            self.selected = address.part()
             self.source = address.source()
             self.showing = {"tab": address.fields.get("tab", ""), "mode": address.mode()}
             self.chosen = address.pins()
 
     # selection --------------------------------------------------------------------------------------------------
-    def label_of(self, value: ComponentLike | None) -> str:
+    def label_of(self, value: ComponentLike | None, of: Attribution | None = None) -> str:
         """``value`` as a row of this attribution, or as a feature of one: ``L2.mlp/12``, for a head ``L3H5/12``.
+
+        Args:
+            of: another attribution than the one on the screen.
 
         Raises:
             ComponentError: no such component, or none in these rows.
         """
         if value is None or value == "":
             return ""
-        part = component(value)
-        label = str(opened_row(self.attribution, part) if part.kind == "feature" else part)
-        rows = self.attribution.labels
+        part, a = component(value), of or self.attribution
+        label = str(opened_row(a, part) if part.kind == "feature" else part)
+        rows = a.labels
         if label not in rows:
             if part.kind == "feature":  # of a stream: the bars beside it are what was written, not where it stands
                 raise ComponentError(
@@ -170,16 +173,17 @@ class Explorer(Answering):
             )
         return f"{label}/{part.index}" if part.kind == "feature" else label
 
-    def source_of(self, value: int) -> int:
-        """``value`` as a source position, or -1 for none.
+    def source_of(self, value: int, of: Attribution | None = None) -> int:
+        """``value`` as a source position (of another attribution: ``of``), or -1 for none.
 
         Raises:
             PositionError: outside the prompt.
         """
-        if not -1 <= value < self.run.n_positions:
+        n = (of or self.attribution).run.n_positions
+        if not -1 <= value < n:
             raise PositionError(
-                f"Source {value} is outside the prompt, which has {self.run.n_positions} tokens.",
-                f"Use 0 to {self.run.n_positions - 1}, or −1 for none.",
+                f"Source {value} is outside the prompt, which has {n} tokens.",
+                f"Use 0 to {n - 1}, or −1 for none.",
             )
         return value
 
@@ -264,6 +268,12 @@ class Explorer(Answering):
     def _ask(self, job: Job, args: Mapping[str, Any]) -> None:
         before, number = self._now, args.get("restore")
         question = asked(self.model, before.question, args) if number is None else self._memory.at(number)
+        explanation = self._answered(question, job, number)
+        inside = number is None and args.get("neuron") is not None
+        self._show(question, explanation, before if inside else None)
+
+    def _answered(self, question: Question, job: Job, number: int | None = None) -> Explanation:
+        """The answer, drawn and not shown; ``number``: it was asked before under that one."""
         explanation = self._memory.find(question)
         if explanation is None:
             explanation = explain(self.model, question, job, self._memory.runs())
@@ -271,8 +281,7 @@ class Explorer(Answering):
                 self._memory.refuse_other(number, explanation)
         encode(explanation, job=job)
         job.check()
-        inside = number is None and args.get("neuron") is not None
-        self._show(question, explanation, before if inside else None)
+        return explanation
 
     def _show(self, question: Question, explanation: Explanation, opened_from: Explanation | None) -> None:
         with self.writing:

@@ -25,6 +25,7 @@ from .transport.requests import Reply
 from .transport.view import View
 
 if TYPE_CHECKING:
+    from ..analysis.attribution.attribution import Attribution
     from ..analysis.verdicts.findings import Verification
     from ..analysis.verdicts.rules import Thresholds
     from ..analysis.verdicts.sets import Circuit
@@ -91,8 +92,8 @@ class Tester(View):
         return self._verify(Job(lambda job: None), asked or self._largest(count), count, thresholds)
 
     # parts that were chosen ---------------------------------------------------------------------------------------
-    def rows_of(self, given: Any) -> list[str]:
-        """``given`` as labels of rows that can be taken out, each once.
+    def rows_of(self, given: Any, of: Attribution | None = None) -> list[str]:
+        """``given`` as labels of rows (of another attribution: ``of``) that can be taken out, each once.
 
         Raises:
             ComponentError: no such row, or one that cannot be taken out.
@@ -100,7 +101,7 @@ class Tester(View):
         listed = [component(c) for c in given]
         if not listed:
             return []
-        a = self._now.attribution
+        a = of or self._now.attribution
         kinds = experiments.testable(a, None)["kinds"]
         for part in listed:
             if part not in a.components or part.kind not in kinds:
