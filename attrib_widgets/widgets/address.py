@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import parse_qsl, urlencode
 
@@ -15,7 +16,7 @@ from ..words.components import component
 from ..words.errors import AttribError, warn
 from ..words.targets import AnyTarget, NeuronTarget, ScoreTarget, Target, TokenLike, logit_diff, neuron, score
 from .question import Question
-from .shapes import contract
+from .shapes import contract, python
 
 if TYPE_CHECKING:
     from ..model.model import Model
@@ -62,8 +63,8 @@ class Address:
     def warn_of_another(self, model: Model) -> None:
         """Say that it names another model than the one that it is opened with."""
         named = self.fields.get("model")
-        if named and named != _loadable(model):
-            warn(f"This state is of {named!r}; it is opened with {_loadable(model)}.")
+        if named and model.name not in (named, Path(named).name) and named != python.source(model):
+            warn(f"This state is of {named!r}; it is opened with {model.name}.")
 
     # where one looks ----------------------------------------------------------------------------------------------
     def part(self) -> str:
@@ -167,7 +168,7 @@ def asked(explanation: Explanation) -> Address:
     prompt.
     """
     a = explanation.attribution
-    found: dict[str, str] = {"model": _loadable(a.model)}
+    found: dict[str, str] = {"model": python.source(a.model) or a.model.name}
     found |= _prompt(a.run, "prompt", "ids")
     if a.position != a.run.n_positions - 1:
         found["position"] = str(a.position)
@@ -175,10 +176,6 @@ def asked(explanation: Explanation) -> Address:
     if explanation.corrupted is not None:
         found |= _prompt(explanation.corrupted.run, "compared", "compared_ids")
     return Address(found)
-
-
-def _loadable(model: Model) -> str:
-    return str(model.name) if model.built is None else str(model.built.source)
 
 
 def _prompt(run: Run, text: str, ids: str) -> dict[str, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from urllib.parse import parse_qs
+import warnings
+from urllib.parse import parse_qs, quote_plus
 
 import pytest
 
@@ -78,6 +79,18 @@ def test_it_can_be_set_and_edited(demo):
 def test_a_circuit_built_by_hand_is_loaded_by_its_name():
     line = aw.explore("demo:backup").state
     assert line.startswith("model=demo%3Abackup&") and aw.explore(state=line).state == line
+
+
+def test_a_folder_is_loaded_by_its_path(tmp_path, family_model, monkeypatch):
+    model = family_model("gpt2")
+    monkeypatch.setattr(model.hf, "name_or_path", str(tmp_path))
+    assert f"model={quote_plus(str(tmp_path))}&" in aw.explore(model, "The capital").state
+    monkeypatch.chdir(tmp_path.parent)
+    line = aw.explore(model, "The capital").state
+    assert line.startswith(f"model={tmp_path.name}&")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert aw.explore(model, state=line).state == line
 
 
 def test_another_model_is_said(demo):
