@@ -254,10 +254,11 @@ class View(anywidget.AnyWidget):
         if request.op == "words":
             self._answer(request.id, "result", data=saving.meanings())
             return
-        if request.op == "save":
+        # A page and a paragraph may run the model; the others are on the screen, and need not wait for a test.
+        if request.op == "save" and (self._worker is None or request.args.get("form") not in ("html", "txt")):
             self._save(request)
             return
-        operation = self.operations().get(request.op)  # type: ignore[call-overload]
+        operation = self._op_save if request.op == "save" else self.operations().get(request.op)  # type: ignore[call-overload]
         if operation is None or self._worker is None:
             unknown = RequestError(f"This view does not know the operation {request.op!r}.", RELOAD)
             self._answer(request.id, "error", **explained(unknown))
@@ -266,12 +267,14 @@ class View(anywidget.AnyWidget):
         self._start(self._worker, request, operation)
 
     def _save(self, request: Request) -> None:
-        # No model runs for it: what is on the screen is there.
         try:
             self._answer(request.id, "result", data=self.saved(request.args.get("form")))  # type: ignore[arg-type]
         except Exception as error:
             self.keep(error)
             self._answer(request.id, "error", **explained(error))
+
+    def _op_save(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(self.saved(args["form"]))
 
     def before(self, request: Request) -> None:
         """A place to cancel what ``request`` makes pointless."""
