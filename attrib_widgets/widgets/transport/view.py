@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 #: Bytes of a form that an offline page carries.
 LARGEST_SAVED = 60_000
 PARTS: tuple[contract.Part, ...] = get_args(contract.Part)
+#: Traits that the static picture shows.
+PICTURED = frozenset({"container", "tested", "options"})
 #: What parts were called before.
 RENAMED: dict[str, contract.Part] = {"compare": "corrupted"}
 
@@ -79,6 +81,7 @@ class View(anywidget.AnyWidget):
         self.outbox = Outbox()
         """What a worker thread sent and the page has not confirmed."""
         self.from_browser = False
+        self._stills: deque[Any] = deque(maxlen=8)
         super().__init__(
             kind=kind,
             container=container,
@@ -88,9 +91,6 @@ class View(anywidget.AnyWidget):
             **traits,
         )
         self.on_msg(self._receive)
-        self._stills: deque[Any] = deque(maxlen=8)
-        seen = ("container", "tested", "without", "options")
-        self.observe(self._renew_stills, [name for name in seen if self.has_trait(name)])
 
     # what subclasses fill in ------------------------------------------------------------------------------------
 
@@ -151,10 +151,8 @@ class View(anywidget.AnyWidget):
         static = render_html(table)
         return {"text/plain": render_text(table), **({"text/html": static} if static else {})}
 
-    def _renew_stills(self, _change: Any) -> None:
+    def _renew_stills(self) -> None:
         """The picture follows the screen, so that a saved notebook shows it as it last stood."""
-        if not self._stills:
-            return
         try:
             data = self._still()
             for handle in self._stills:
@@ -329,6 +327,8 @@ class View(anywidget.AnyWidget):
     def send_state(self, key: Any = None) -> None:
         """Send traits to the page; those that a worker thread changed are sent again until the page has them."""
         super().send_state(key)
+        if self._stills and PICTURED & ({key} if isinstance(key, str) else set(key or ())):
+            self._renew_stills()  # here, and not trait by trait: what changes together is drawn once
         if key is None or _arrives() or self.comm is None:
             return
         number = self.outbox.changed([key] if isinstance(key, str) else key)
