@@ -352,8 +352,8 @@ class Explorer(Answering):
     def before(self, request: Request) -> None:
         """A new question makes the ones still waiting or running pointless, another set of parts the one before."""
         overtaken: dict[str, tuple[contract.Op, ...]] = {
-            "explain": ("explain", "verify", "ablate", "without"),
-            "without": ("without",),
+            "explain": ("explain", "verify", "ablate", "without", "circuit"),
+            "without": ("without", "circuit"),
         }
         for op in overtaken.get(request.op, ()):
             for _, job in self.jobs(op):
