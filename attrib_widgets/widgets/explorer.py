@@ -25,6 +25,7 @@ from .memory import Memory
 from .question import Explanation, Question, asked, explain
 from .shapes import contract
 from .shapes.budget import encode
+from .testing import from_python
 from .transport import saving, wire
 from .transport.requests import Operation, Reply, Request
 
@@ -90,25 +91,29 @@ class Explorer(Answering):
         return table if built is None else replace(table, title=f"{built.called} \u00b7 {table.title}")
 
     def _question_or_answer(self) -> Table:
-        if {"candidates", "values"} & set(self.hidden):
+        if self._covered:
             title = f"What comes after \u201c{safe(self.run.text)}\u201d?"
             return Table(title, [], [], note="Make your prediction first; .reveal() shows the answer.")
         table = self.attribution.summary()
         contrast, v = self._now.contrast, self.verdicts
         said = [contrast.told] if contrast is not None and contrast.told else []
         if contrast is not None and contrast.taken:
-            said = [f"{contrast.told}; against=() asks the logit by itself"]
+            said[0] += "; against=() asks the logit by itself"
         said += [] if v is None else [f"Tested (n = {v.pairs}): {v.title()}."]
         return replace(table, note="\n".join([table.note, *said]))
 
     def shown(self) -> Result | Table:
         """The attribution; while the answer is hidden, the question."""
-        return self.summary() if {"candidates", "values"} & set(self.hidden) else self.attribution
+        return self.summary() if self._covered else self.attribution
+
+    @property
+    def _covered(self) -> bool:
+        return not {"candidates", "values"}.isdisjoint(self.hidden)
 
     def in_words(self) -> str:
         """The answer on the screen in a few sentences, what was tested among them, with model and versions."""
-        if isinstance(self.shown(), Table):
-            return saving.paragraph(self.shown())
+        if self._covered:
+            return saving.paragraph(self.summary())
         return f"{self.attribution.in_words(self.verdicts)} Model: {self.model!r}. Computed with {saving.versions()}."
 
     @property
@@ -121,7 +126,7 @@ class Explorer(Answering):
         address = Address.read(line)
         address.warn_of_another(self.model)
         question = address.question(self.model)
-        explanation = self._answered(question, Job(_nothing))
+        explanation = self._answered(question, from_python())
         a = explanation.attribution
         self.label_of(address.part(), a), self.source_of(address.source(), a), self.rows_of(address.pins(), a)
         with self.writing, self.hold_sync():
@@ -262,7 +267,7 @@ class Explorer(Answering):
         if prompt is None and isinstance(position, int) and -self.run.n_positions <= position < 0:
             position += self.run.n_positions  # the same place is the same question
         args = {"prompt": prompt, "target": target, "against": against, "position": position, "corrupted": corrupted}
-        self._ask(Job(_nothing), args)
+        self._ask(from_python(), args)
         return self.attribution
 
     def _ask(self, job: Job, args: Mapping[str, Any]) -> None:
@@ -374,7 +379,3 @@ class Explorer(Answering):
         state = self._container(self._now, complete=True)
         told = {"tested": self.tested, "chosen": self.chosen, "without": self.without, "showing": self.showing}
         return {**super().page_traits(), "container": state, **told}
-
-
-def _nothing(job: Job) -> None:
-    """The work of a job that only carries progress and cancel, for questions asked from Python."""

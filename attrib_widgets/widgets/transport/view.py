@@ -338,7 +338,8 @@ class View(anywidget.AnyWidget):
         """Send what the page has not confirmed, oldest first."""
         for number, sent in self.outbox.rest():
             if sent.message is None:
-                super().send_state(set(sent.traits))
+                with self.writing:  # what a worker is about to change together is sent together
+                    super().send_state(set(sent.traits))
                 self.send({"v": PROTOCOL, "id": None, "kind": "traits", "n": number})
             else:
                 self.send(sent.message, buffers=sent.buffers)
