@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import parse_qsl, urlencode
 
 from ..model.run import Run
 from ..words.components import component
-from ..words.errors import AttribError
+from ..words.errors import AttribError, warn
 from ..words.targets import AnyTarget, NeuronTarget, ScoreTarget, Target, TokenLike, logit_diff, neuron, score
-from .shapes import contract
+from .question import Question
+from .shapes import contract, python
 
 if TYPE_CHECKING:
     from ..model.model import Model
@@ -41,7 +43,7 @@ class Address:
         """Read a line, with or without a leading ``?`` or ``#``.
 
         Raises:
-            AttribError: no text, or a field that there is not, with those there are.
+            AttribError: no text, a field that there is not, with those there are, or one that cannot be read.
         """
         if not isinstance(text, str):
             raise AttribError(f"{text!r} is no state.", 'Write "model=demo&prompt=The+capital+of+France+is".')
@@ -50,21 +52,25 @@ class Address:
             raise AttribError(f"A state has no field {unknown[0]!r}.", f"The fields are {', '.join(FIELDS)}.")
         if not rows:
             raise AttribError(f"{text!r} is no state.", 'Write "model=demo&prompt=The+capital+of+France+is".')
-        return cls(dict(rows))
+        found = cls(dict(rows))
+        found.mode(), found.source(), found.position(), found.target()  # before anything is asked
+        return found
 
     def line(self) -> str:
         """The fields as a line, in their order."""
         return urlencode([(name, self.fields[name]) for name in FIELDS if self.fields.get(name, "") != ""])
 
-    def check(self) -> None:
-        """Refuse what cannot be read, before anything is asked.
-
-        Raises:
-            AttribError: a number that is none, or another mode.
-        """
-        self.mode(), self.source(), self.position()
+    def warn_of_another(self, model: Model) -> None:
+        """Say that it names another model than the one that it is opened with."""
+        named = self.fields.get("model")
+        if named and model.name not in (named, Path(named).name) and named != python.source(model):
+            warn(f"This state is of {named!r}; it is opened with {model.name}.")
 
     # where one looks ----------------------------------------------------------------------------------------------
+    def part(self) -> str:
+        """The open part; "" for none."""
+        return self.fields.get("part", "")
+
     def source(self) -> int:
         """The token inside the open part; -1 for none."""
         return self.number("source", self.fields.get("source") or "-1")
@@ -95,38 +101,51 @@ class Address:
         """Where the prediction is read; -1 is the last token."""
         return self.number("position", self.fields.get("position", "-1"))
 
-    def target(self) -> Any:
-        """The target as :func:`explore` takes it: a token, or a target object; None is the model's own."""
+    def target(self) -> AnyTarget | None:
+        """The target; None is the model's own.
+
+        Raises:
+            AttribError: another unit, a rival of no answer, or what is no part of this kind.
+        """
         if "neuron" in self.fields:
             return neuron(component(self.fields["neuron"]), position=self.position())
         if "score" in self.fields:
-            head, query, key, side, *rest = [*self.fields["score"].split(","), ""]
-            return score(
-                head, query=self.number("score", query), key=self.number("score", key), side=side, **_rest(rest)
-            )
-        tokens = _tokens(self.fields.get("answer"))
+            return self._score(self.fields["score"])
+        tokens, rivals = _tokens(self.fields.get("answer")), _tokens(self.fields.get("rival"))
+        unit = self.fields.get("unit") or ""
+        if unit and unit not in UNITS.values():
+            raise AttribError(f"There is no unit {unit!r}.", f"The units are {', '.join(UNITS.values())}.")
+        if rivals and not tokens:
+            raise AttribError("A state with a rival names its answer, too.", "Add answer=.")
         if not tokens:
             return None
-        kind = next((k for k, unit in UNITS.items() if unit == self.fields.get("unit")), "")
-        if rivals := _tokens(self.fields.get("rival")):
+        if rivals:
             return logit_diff(tokens, rivals)
-        if kind == "centred":
-            return Target("logit", tokens, centre=True)
-        return Target("log_prob", tokens) if kind else tokens[0] if len(tokens) == 1 else Target("logit", tokens)
+        kind = "log_prob" if unit == UNITS["log_prob"] else "logit"
+        return Target(kind, tokens, centre=unit == UNITS["centred"])
 
-    def question(self, model: Model) -> dict[str, Any]:
-        """The arguments of :func:`explore` and :meth:`Explorer.ask` that ask it of ``model``."""
+    def _score(self, text: str) -> AnyTarget:
+        head, *rest = text.split(",")
+        if len(rest) not in (3, 4):
+            raise AttribError(f"score={text} is no score.", "Write head, query, key, side: score=L3H1,5,4,query.")
+        query, key, *against = (self.number("score", n) for n in (*rest[:2], *rest[3:]))
+        return score(head, query=query, key=key, side=rest[2], against=against[0] if against else None)
+
+    def question(self, model: Model) -> Question:
+        """What it asks of ``model``.
+
+        Raises:
+            AttribError: neither the line nor the model has a prompt.
+        """
         prompt = self.prompt()
         if prompt is None:
             first = next(iter(model.suggestions), None)
-            prompt = None if first is None else first.prompt
-        return {
-            "prompt": prompt,
-            "target": self.target(),
-            "against": () if "answer" in self.fields and "rival" not in self.fields else None,
-            "corrupted": self.prompt("compared", "compared_ids") or "",
-            "position": self.position(),
-        }
+            if first is None:
+                raise AttribError("There is no prompt.", 'Add one: "prompt=The+capital+of+France+is".')
+            prompt = first.prompt
+        alone = bool(self.fields.get("answer")) and not self.fields.get("rival")
+        other = self.prompt("compared", "compared_ids") or None
+        return Question(prompt, self.target(), self.position(), other, alone)
 
     def number(self, name: str, text: str) -> int:
         """A whole number of a field.
@@ -149,7 +168,7 @@ def asked(explanation: Explanation) -> Address:
     prompt.
     """
     a = explanation.attribution
-    found: dict[str, str] = {"model": _loadable(a.model)}
+    found: dict[str, str] = {"model": python.source(a.model) or a.model.name}
     found |= _prompt(a.run, "prompt", "ids")
     if a.position != a.run.n_positions - 1:
         found["position"] = str(a.position)
@@ -157,10 +176,6 @@ def asked(explanation: Explanation) -> Address:
     if explanation.corrupted is not None:
         found |= _prompt(explanation.corrupted.run, "compared", "compared_ids")
     return Address(found)
-
-
-def _loadable(model: Model) -> str:
-    return str(model.name) if model.built is None else str(model.built.source)
 
 
 def _prompt(run: Run, text: str, ids: str) -> dict[str, str]:
@@ -201,7 +216,3 @@ def _written(model: Model, tokens: tuple[TokenLike, ...]) -> str:
 def _tokens(text: str | None) -> tuple[TokenLike, ...]:
     parts = text.split(_AND) if text else []
     return tuple(int(p[len(_ID) :]) if p.startswith(_ID) and p[len(_ID) :].isdigit() else p for p in parts)
-
-
-def _rest(rest: list[str]) -> dict[str, int]:
-    return {"against": int(rest[0])} if rest and rest[0] else {}

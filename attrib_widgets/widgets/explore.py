@@ -7,11 +7,11 @@ from typing import Any
 
 from ..model.model import load
 from ..model.run import Run
-from ..model.running.worker import Job
-from ..words.errors import AttribError, warn
+from ..words.errors import AttribError
 from .address import Address
 from .explorer import Explorer
 from .question import Question, blaming, empty, explain, prompt_like, target_of
+from .testing import from_python
 
 
 def explore(
@@ -68,21 +68,15 @@ def explore(
         aim = target_of(target, None if empty(against) else against)
     other = None if corrupted is None or corrupted == "" else prompt_like(corrupted, model)
     question = Question(prompt_like(prompt, model), aim, position, other, empty(against))
-    return Explorer(explain(model, question, Job(_nothing), {}), hidden=hidden)
+    return Explorer(explain(model, question, from_python(), {}), hidden=hidden)
 
 
 def _opened(address: Address, model: Any, hidden: Iterable[str], saes: Any) -> Explorer:
     """The screen of a line."""
-    named = address.fields.get("model", "demo")
-    model = load(named if model is None else model)
-    if model.name != named and (model.built is None or model.built.source != named):
-        warn(f"This state is of {named!r}; it is opened with {model.name}.")
-    address.check()
-    asked = address.question(model)
-    explorer = explore(model, saes=saes, hidden=hidden, **{**asked, "corrupted": asked["corrupted"] or ""})
+    model = load((address.fields.get("model") or "demo") if model is None else model)
+    if saes is not None:
+        model.saes.add(saes)
+    address.warn_of_another(model)
+    explorer = Explorer(explain(model, address.question(model), from_python(), {}), hidden=hidden)
     explorer.look(address)
     return explorer
-
-
-def _nothing(job: Job) -> None:
-    """The work of a job that only carries progress and cancel, for questions asked from Python."""

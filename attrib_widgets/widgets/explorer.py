@@ -25,6 +25,7 @@ from .memory import Memory
 from .question import Explanation, Question, asked, explain
 from .shapes import contract
 from .shapes.budget import encode
+from .testing import from_python
 from .transport import saving, wire
 from .transport.requests import Operation, Reply, Request
 
@@ -90,25 +91,29 @@ class Explorer(Answering):
         return table if built is None else replace(table, title=f"{built.called} \u00b7 {table.title}")
 
     def _question_or_answer(self) -> Table:
-        if {"candidates", "values"} & set(self.hidden):
+        if self._covered:
             title = f"What comes after \u201c{safe(self.run.text)}\u201d?"
             return Table(title, [], [], note="Make your prediction first; .reveal() shows the answer.")
         table = self.attribution.summary()
         contrast, v = self._now.contrast, self.verdicts
         said = [contrast.told] if contrast is not None and contrast.told else []
         if contrast is not None and contrast.taken:
-            said = [f"{contrast.told}; against=() asks the logit by itself"]
+            said[0] += "; against=() asks the logit by itself"
         said += [] if v is None else [f"Tested (n = {v.pairs}): {v.title()}."]
         return replace(table, note="\n".join([table.note, *said]))
 
     def shown(self) -> Result | Table:
         """The attribution; while the answer is hidden, the question."""
-        return self.summary() if {"candidates", "values"} & set(self.hidden) else self.attribution
+        return self.summary() if self._covered else self.attribution
+
+    @property
+    def _covered(self) -> bool:
+        return not {"candidates", "values"}.isdisjoint(self.hidden)
 
     def in_words(self) -> str:
         """The answer on the screen in a few sentences, what was tested among them, with model and versions."""
-        if isinstance(self.shown(), Table):
-            return saving.paragraph(self.shown())
+        if self._covered:
+            return saving.paragraph(self.summary())
         return f"{self.attribution.in_words(self.verdicts)} Model: {self.model!r}. Computed with {saving.versions()}."
 
     @property
@@ -119,14 +124,14 @@ class Explorer(Answering):
     @state.setter
     def state(self, line: str) -> None:
         address = Address.read(line)
-        address.check()
-        before = self.state
-        self.ask(**address.question(self.model))
-        try:
+        address.warn_of_another(self.model)
+        question = address.question(self.model)
+        explanation = self._answered(question, from_python())
+        a = explanation.attribution
+        self.label_of(address.part(), a), self.source_of(address.source(), a), self.rows_of(address.pins(), a)
+        with self.writing, self.hold_sync():
+            self._show(question, explanation, None)
             self.look(address)
-        except AttribError:  # no such part in this question
-            self.state = before
-            raise
 
     def _address(self) -> Address:
         looking = {
@@ -141,23 +146,26 @@ class Explorer(Answering):
     def look(self, address: Address) -> None:
         """Go where a line looks: part, source token, tab, mode, and the rows that were gathered."""
         with self.writing, self.hold_sync():
-            self.selected = address.fields.get("part", "")
+            self.selected = address.part()
             self.source = address.source()
             self.showing = {"tab": address.fields.get("tab", ""), "mode": address.mode()}
             self.chosen = address.pins()
 
     # selection --------------------------------------------------------------------------------------------------
-    def label_of(self, value: ComponentLike | None) -> str:
+    def label_of(self, value: ComponentLike | None, of: Attribution | None = None) -> str:
         """``value`` as a row of this attribution, or as a feature of one: ``L2.mlp/12``, for a head ``L3H5/12``.
+
+        Args:
+            of: another attribution than the one on the screen.
 
         Raises:
             ComponentError: no such component, or none in these rows.
         """
         if value is None or value == "":
             return ""
-        part = component(value)
-        label = str(opened_row(self.attribution, part) if part.kind == "feature" else part)
-        rows = self.attribution.labels
+        part, a = component(value), of or self.attribution
+        label = str(opened_row(a, part) if part.kind == "feature" else part)
+        rows = a.labels
         if label not in rows:
             if part.kind == "feature":  # of a stream: the bars beside it are what was written, not where it stands
                 raise ComponentError(
@@ -170,16 +178,17 @@ class Explorer(Answering):
             )
         return f"{label}/{part.index}" if part.kind == "feature" else label
 
-    def source_of(self, value: int) -> int:
-        """``value`` as a source position, or -1 for none.
+    def source_of(self, value: int, of: Attribution | None = None) -> int:
+        """``value`` as a source position (of another attribution: ``of``), or -1 for none.
 
         Raises:
             PositionError: outside the prompt.
         """
-        if not -1 <= value < self.run.n_positions:
+        n = (of or self.attribution).run.n_positions
+        if not -1 <= value < n:
             raise PositionError(
-                f"Source {value} is outside the prompt, which has {self.run.n_positions} tokens.",
-                f"Use 0 to {self.run.n_positions - 1}, or −1 for none.",
+                f"Source {value} is outside the prompt, which has {n} tokens.",
+                f"Use 0 to {n - 1}, or −1 for none.",
             )
         return value
 
@@ -258,12 +267,18 @@ class Explorer(Answering):
         if prompt is None and isinstance(position, int) and -self.run.n_positions <= position < 0:
             position += self.run.n_positions  # the same place is the same question
         args = {"prompt": prompt, "target": target, "against": against, "position": position, "corrupted": corrupted}
-        self._ask(Job(_nothing), args)
+        self._ask(from_python(), args)
         return self.attribution
 
     def _ask(self, job: Job, args: Mapping[str, Any]) -> None:
         before, number = self._now, args.get("restore")
         question = asked(self.model, before.question, args) if number is None else self._memory.at(number)
+        explanation = self._answered(question, job, number)
+        inside = number is None and args.get("neuron") is not None
+        self._show(question, explanation, before if inside else None)
+
+    def _answered(self, question: Question, job: Job, number: int | None = None) -> Explanation:
+        """The answer, drawn and not shown; ``number``: it was asked before under that one."""
         explanation = self._memory.find(question)
         if explanation is None:
             explanation = explain(self.model, question, job, self._memory.runs())
@@ -271,8 +286,7 @@ class Explorer(Answering):
                 self._memory.refuse_other(number, explanation)
         encode(explanation, job=job)
         job.check()
-        inside = number is None and args.get("neuron") is not None
-        self._show(question, explanation, before if inside else None)
+        return explanation
 
     def _show(self, question: Question, explanation: Explanation, opened_from: Explanation | None) -> None:
         with self.writing:
@@ -343,8 +357,8 @@ class Explorer(Answering):
     def before(self, request: Request) -> None:
         """A new question makes the ones still waiting or running pointless, another set of parts the one before."""
         overtaken: dict[str, tuple[contract.Op, ...]] = {
-            "explain": ("explain", "verify", "ablate", "without"),
-            "without": ("without",),
+            "explain": ("explain", "verify", "ablate", "without", "circuit"),
+            "without": ("without", "circuit"),
         }
         for op in overtaken.get(request.op, ()):
             for _, job in self.jobs(op):
@@ -365,7 +379,3 @@ class Explorer(Answering):
         state = self._container(self._now, complete=True)
         told = {"tested": self.tested, "chosen": self.chosen, "without": self.without, "showing": self.showing}
         return {**super().page_traits(), "container": state, **told}
-
-
-def _nothing(job: Job) -> None:
-    """The work of a job that only carries progress and cancel, for questions asked from Python."""

@@ -25,11 +25,17 @@ from .transport.requests import Reply
 from .transport.view import View
 
 if TYPE_CHECKING:
+    from ..analysis.attribution.attribution import Attribution
     from ..analysis.verdicts.findings import Verification
     from ..analysis.verdicts.rules import Thresholds
     from ..analysis.verdicts.sets import Circuit
     from .memory import Memory
     from .question import Explanation
+
+
+def from_python() -> Job:
+    """A job that only carries progress and cancel, for what is asked from Python."""
+    return Job(lambda job: None)
 
 
 class Chosen(t.List):  # type: ignore[type-arg]
@@ -88,11 +94,11 @@ class Tester(View):
         """
         asked = [] if components is None else [component(c) for c in named(components)]
         count = (0 if asked else experiments.TOP) if top is None else top
-        return self._verify(Job(lambda job: None), asked or self._largest(count), count, thresholds)
+        return self._verify(from_python(), asked or self._largest(count), count, thresholds)
 
     # parts that were chosen ---------------------------------------------------------------------------------------
-    def rows_of(self, given: Any) -> list[str]:
-        """``given`` as labels of rows that can be taken out, each once.
+    def rows_of(self, given: Any, of: Attribution | None = None) -> list[str]:
+        """``given`` as labels of rows (of another attribution: ``of``) that can be taken out, each once.
 
         Raises:
             ComponentError: no such row, or one that cannot be taken out.
@@ -100,7 +106,7 @@ class Tester(View):
         listed = [component(c) for c in given]
         if not listed:
             return []
-        a = self._now.attribution
+        a = of or self._now.attribution
         kinds = experiments.testable(a, None)["kinds"]
         for part in listed:
             if part not in a.components or part.kind not in kinds:
@@ -118,7 +124,7 @@ class Tester(View):
             ComponentError: nothing is chosen.
             AttribError: a number inside the model is explained.
         """
-        return self._without(Job(lambda job: None), list(self.chosen))
+        return self._without(from_python(), list(self.chosen))
 
     def _without(self, job: Job, labels: list[str]) -> Without:
         now = self._now
@@ -144,7 +150,7 @@ class Tester(View):
             ComponentError: nothing is chosen.
             AttribError: there is no comparison prompt of this length.
         """
-        return self._circuit(Job(lambda job: None), list(self.chosen))
+        return self._circuit(from_python(), list(self.chosen))
 
     def _circuit(self, job: Job, labels: list[str]) -> Circuit:
         now = self._now
@@ -158,10 +164,7 @@ class Tester(View):
         return circuit(a.model, a.run, now.corrupted.run, ["embed", *labels], a.target, position=a.position, job=job)
 
     def _op_circuit(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        given = args.get("components")
-        if not isinstance(given, list):
-            raise AttribError("The request names no components.", "Shift+click rows.")
-        found = self._circuit(job, self.rows_of(given))
+        found = self._circuit(job, self._chosen_of(args))
         job.check()
         return Reply(results.printed(found.summary()))
 
@@ -175,11 +178,14 @@ class Tester(View):
         return missing
 
     def _op_without(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        self._without(job, self._chosen_of(args))
+        return Reply()
+
+    def _chosen_of(self, args: Mapping[str, Any]) -> list[str]:
         given = args.get("components")
         if not isinstance(given, list):
             raise AttribError("The request names no components.", "Shift+click rows.")
-        self._without(job, self.rows_of(given))
-        return Reply()
+        return self.rows_of(given)
 
     def _largest(self, count: int) -> list[Component]:
         """The largest bars of what can be tested; the last of several makes room for the part that writes most for both

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from urllib.parse import parse_qs
+import warnings
+from urllib.parse import parse_qs, quote_plus
 
 import pytest
 
@@ -80,9 +81,24 @@ def test_a_circuit_built_by_hand_is_loaded_by_its_name():
     assert line.startswith("model=demo%3Abackup&") and aw.explore(state=line).state == line
 
 
+def test_a_folder_is_loaded_by_its_path(tmp_path, family_model, monkeypatch):
+    model = family_model("gpt2")
+    monkeypatch.setattr(model.hf, "name_or_path", str(tmp_path))
+    assert f"model={quote_plus(str(tmp_path))}&" in aw.explore(model, "The capital").state
+    monkeypatch.chdir(tmp_path.parent)
+    line = aw.explore(model, "The capital").state
+    assert line.startswith(f"model={tmp_path.name}&")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert aw.explore(model, state=line).state == line
+
+
 def test_another_model_is_said(demo):
     with pytest.warns(UserWarning, match=r"of 'gpt2'; it is opened with demo"):
         aw.explore(demo, state="model=gpt2&prompt=The+capital+of+France+is")
+    explorer = aw.explore(demo)
+    with pytest.warns(UserWarning, match=r"of 'gpt2'; it is opened with demo"):
+        explorer.state = "model=gpt2&prompt=The+capital+of+France+is"
 
 
 @pytest.mark.parametrize(
@@ -95,6 +111,12 @@ def test_another_model_is_said(demo):
         ("prompt=The+capital&position=last", "'last', no whole number"),
         ("prompt=The+capital&part=L9H9", "not a row"),
         ("ids=1,x", "no whole number"),
+        ("prompt=The+capital&score=L3H1", "no score.*head, query, key, side"),
+        ("prompt=The+capital&score=L3H1,1,0,query,x", "'x', no whole number"),
+        ("prompt=The+capital&answer=+of&unit=bits", "no unit 'bits'.*nats, centred logits"),
+        ("prompt=The+capital&rival=+of", "names its answer, too"),
+        ("prompt=The+capital&pins=embed", "no row that can be taken out"),
+        ("prompt=The+capital&source=9", "outside the prompt"),
     ],
 )
 def test_what_cannot_be_read_changes_nothing(demo, line, match):
@@ -104,7 +126,19 @@ def test_what_cannot_be_read_changes_nothing(demo, line, match):
         aw.explore(demo, state=line)
     with pytest.raises(AttribError, match=match):
         explorer.state = line
-    assert explorer.state == before
+    assert explorer.state == before and len(explorer.history) == 1
+
+
+def test_what_a_line_leaves_out_is_not_taken_from_the_screen(demo):
+    lines = (
+        f"prompt={PROMPT}&position=3",
+        f"prompt={PROMPT}&answer=+Paris",
+        f"prompt={PROMPT}&answer=+Paris&unit=nats",
+    )
+    for before, line in itertools.permutations(lines, 2):
+        explorer = aw.explore(demo, state=before)
+        explorer.state = line
+        assert explorer.state == aw.explore(demo, state=line).state
 
 
 def test_a_state_stands_alone(demo):

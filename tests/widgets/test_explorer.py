@@ -649,7 +649,7 @@ def test_the_better_token_is_one_click_away(demo):
     assert [(b["field"], b["text"]) for b in better] == [("target", " Paris"), ("against", " Berlin")]
     assert [b["note"] for b in better] == [n for n in header(explorer)["notes"] if "with its space" in n]
     for b in better:
-        explorer._op_explain(Job(module._nothing), {b["field"]: b["text"]})
+        explorer._op_explain(Job(lambda job: None), {b["field"]: b["text"]})
     assert explorer.attribution.target == logit_diff(" Paris", " Berlin") and "better" not in header(explorer)
     explorer.ask(target=logit(["Paris", "Rome"]))
     assert "better" not in header(explorer) and len(header(explorer)["notes"]) == 2, "of a set it is only said"
@@ -658,7 +658,7 @@ def test_the_better_token_is_one_click_away(demo):
 
 def test_a_byte_that_is_shown_can_be_typed(demo):
     explorer = explore(demo, PROMPT)
-    explorer._op_explain(Job(module._nothing), {"target": "<0xF0>", "against": "<0x9F>"})
+    explorer._op_explain(Job(lambda job: None), {"target": "<0xF0>", "against": "<0x9F>"})
     said = header(explorer)["target"]
     assert (said["text"], said["against"]["text"]) == ("<0xF0>", "<0x9F>")
     assert said["id"] == demo.tokenizer.convert_tokens_to_ids("\u00f0")

@@ -256,10 +256,12 @@ class Handle:
 
     def __init__(self):
         self.shown = {}
+        self.times = 0
 
     def update(self, data, raw):
         assert raw
         self.shown = data
+        self.times += 1
 
 
 def test_the_picture_follows_what_is_hidden_and_revealed(demo):
@@ -271,6 +273,18 @@ def test_the_picture_follows_what_is_hidden_and_revealed(demo):
     explorer.reveal()
     assert handle.shown["text/plain"] == repr(explorer) and "Make your prediction" not in handle.shown["text/html"]
     assert explorer.last_error == ""
+    explorer.close()
+
+
+def test_the_picture_is_drawn_once_for_what_changes_together(demo):
+    explorer = explore(demo, PROMPT, TARGET, corrupted="The capital of Germany is")
+    explorer.verify("L3H1")
+    explorer.chosen = ["L3H1"]
+    explorer.chosen_result()
+    handle = Handle()
+    explorer._stills.append(handle)
+    explorer.ask("The capital of Japan is")
+    assert handle.times == 1 and handle.shown["text/plain"] == repr(explorer)
     explorer.close()
 
 

@@ -279,3 +279,13 @@ def test_a_neuron_is_a_question_with_a_way_back(explorer, browser):
     assert wire.unpack(explorer.container)[0]["origin"] == []
     refused = answer(talk, "explain", neuron="L2H7")[0]
     assert refused["kind"] == "error" and refused["hint"]
+
+
+@pytest.mark.parametrize("op", ["without", "explain"])
+def test_a_circuit_is_not_tested_further_when_another_set_is_chosen_or_another_question_asked(explorer, browser, op):
+    talk, gate = browser(explorer), threading.Event()
+    busy = explorer.model.worker.submit(lambda job: gate.wait(30))
+    talk.say("c", "circuit", components=["L3H1"])
+    talk.say("n", op, **({"components": ["L3H4"]} if op == "without" else {"prompt": "The capital of Japan is"}))
+    gate.set()
+    assert busy.wait(30) and talk.last("c")["kind"] == "cancelled" and talk.last("n")["kind"] == "result"

@@ -15,19 +15,25 @@ if TYPE_CHECKING:
     from ...model.run import Run
 
 
+def source(model: Model) -> str:
+    """What :func:`attrib_widgets.load` takes for the model; "" for one that came as an object."""
+    if model.built is not None:
+        return model.built.source
+    if model.folder is not None and model.folder == demo.path():
+        return "demo"
+    name = str(getattr(model.hf, "name_or_path", "") or "")
+    if name and Path(name).is_dir() and Path(name).resolve().is_relative_to(Path.cwd()):
+        name = str(Path(name).resolve().relative_to(Path.cwd()))
+    return name
+
+
 def load(model: Model) -> str:
     """The expression that loads the model. Every text is quoted as a literal."""
-    dtype = str(model.dtype).removeprefix("torch.")
-    embedded = model.folder is not None and model.folder == demo.path()
-    if embedded or model.built is not None:
-        name = "demo" if model.built is None else model.built.source
-        return f'aw.load("{name}")' if dtype == "float32" else f'aw.load("{name}", dtype="{dtype}")'
-    source = str(getattr(model.hf, "name_or_path", "") or "")
-    if not source:
+    dtype, name = str(model.dtype).removeprefix("torch."), source(model)
+    if not name:
         return "aw.load(hf_model, tokenizer=tokenizer)"
-    if Path(source).is_dir() and Path(source).resolve().is_relative_to(Path.cwd()):
-        source = str(Path(source).resolve().relative_to(Path.cwd()))
-    return f'aw.load({quoted(source)}, dtype="{dtype}")'
+    own = dtype == "float32" and (name == "demo" or model.built is not None)
+    return f"aw.load({quoted(name)})" if own else f'aw.load({quoted(name)}, dtype="{dtype}")'
 
 
 def lines(a: Attribution) -> str:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 #: Bytes of a form that an offline page carries.
 LARGEST_SAVED = 60_000
 PARTS: tuple[contract.Part, ...] = get_args(contract.Part)
+#: Traits that the static picture shows.
+PICTURED = frozenset({"container", "tested", "options"})
 #: What parts were called before.
 RENAMED: dict[str, contract.Part] = {"compare": "corrupted"}
 
@@ -79,6 +81,7 @@ class View(anywidget.AnyWidget):
         self.outbox = Outbox()
         """What a worker thread sent and the page has not confirmed."""
         self.from_browser = False
+        self._stills: deque[Any] = deque(maxlen=8)
         super().__init__(
             kind=kind,
             container=container,
@@ -88,9 +91,6 @@ class View(anywidget.AnyWidget):
             **traits,
         )
         self.on_msg(self._receive)
-        self._stills: deque[Any] = deque(maxlen=8)
-        seen = ("container", "tested", "without", "options")
-        self.observe(self._renew_stills, [name for name in seen if self.has_trait(name)])
 
     # what subclasses fill in ------------------------------------------------------------------------------------
 
@@ -151,10 +151,8 @@ class View(anywidget.AnyWidget):
         static = render_html(table)
         return {"text/plain": render_text(table), **({"text/html": static} if static else {})}
 
-    def _renew_stills(self, _change: Any) -> None:
+    def _renew_stills(self) -> None:
         """The picture follows the screen, so that a saved notebook shows it as it last stood."""
-        if not self._stills:
-            return
         try:
             data = self._still()
             for handle in self._stills:
@@ -254,10 +252,11 @@ class View(anywidget.AnyWidget):
         if request.op == "words":
             self._answer(request.id, "result", data=saving.meanings())
             return
-        if request.op == "save":
+        # A page and a paragraph may run the model; the others are on the screen, and need not wait for a test.
+        if request.op == "save" and (self._worker is None or request.args.get("form") not in ("html", "txt")):
             self._save(request)
             return
-        operation = self.operations().get(request.op)  # type: ignore[call-overload]
+        operation = self._op_save if request.op == "save" else self.operations().get(request.op)  # type: ignore[call-overload]
         if operation is None or self._worker is None:
             unknown = RequestError(f"This view does not know the operation {request.op!r}.", RELOAD)
             self._answer(request.id, "error", **explained(unknown))
@@ -266,12 +265,14 @@ class View(anywidget.AnyWidget):
         self._start(self._worker, request, operation)
 
     def _save(self, request: Request) -> None:
-        # No model runs for it: what is on the screen is there.
         try:
             self._answer(request.id, "result", data=self.saved(request.args.get("form")))  # type: ignore[arg-type]
         except Exception as error:
             self.keep(error)
             self._answer(request.id, "error", **explained(error))
+
+    def _op_save(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(self.saved(args["form"]))
 
     def before(self, request: Request) -> None:
         """A place to cancel what ``request`` makes pointless."""
@@ -326,6 +327,8 @@ class View(anywidget.AnyWidget):
     def send_state(self, key: Any = None) -> None:
         """Send traits to the page; those that a worker thread changed are sent again until the page has them."""
         super().send_state(key)
+        if self._stills and PICTURED & ({key} if isinstance(key, str) else set(key or ())):
+            self._renew_stills()  # here, and not trait by trait: what changes together is drawn once
         if key is None or _arrives() or self.comm is None:
             return
         number = self.outbox.changed([key] if isinstance(key, str) else key)
@@ -335,7 +338,8 @@ class View(anywidget.AnyWidget):
         """Send what the page has not confirmed, oldest first."""
         for number, sent in self.outbox.rest():
             if sent.message is None:
-                super().send_state(set(sent.traits))
+                with self.writing:  # what a worker is about to change together is sent together
+                    super().send_state(set(sent.traits))
                 self.send({"v": PROTOCOL, "id": None, "kind": "traits", "n": number})
             else:
                 self.send(sent.message, buffers=sent.buffers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import threading
 from xml.etree import ElementTree
 
 import pytest
@@ -98,6 +99,22 @@ def test_the_page_asks_for_it(results, browser):
     assert talk.last("s")["data"]["text"] == results["through"].view().saved("csv")["text"]
     talk.say("w", "save", form="exe")
     assert talk.last("w")["kind"] == "error" and "exe" in talk.last("w")["message"]
+
+
+@pytest.mark.parametrize(("form", "start"), [("html", "<!doctype html>"), ("txt", "After ")])
+def test_what_runs_the_model_is_made_by_the_worker_and_the_rest_waits_for_nothing(demo, browser, form, start):
+    explorer = aw.explore(demo)
+    talk, gate = browser(explorer), threading.Event()
+    busy = demo.worker.submit(lambda job: gate.wait(30))
+    try:
+        talk.say("p", "save", form=form)
+        talk.say("c", "save", form="csv")
+        assert [m["kind"] for m, _ in talk.sent if m["id"] == "p"] == ["ack"], "the handler computed it"
+        assert [m["kind"] for m, _ in talk.sent if m["id"] == "c"] == ["ack", "result"]
+    finally:
+        gate.set()
+    busy.wait()
+    assert talk.last("p")["data"]["text"].startswith(start)
 
 
 def test_an_offline_page_carries_what_is_small_and_nothing_hidden(demo):
