@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { linked } from "../src/core/maths/cone";
+import { share } from "../src/core/maths/format";
 import { effects, explorer, patching, state, tested, verdicts } from "./fixture";
 import { close, FIXED, show, tick } from "./show";
 
@@ -162,6 +163,25 @@ describe("total effects", () => {
     expect(sent.some((m) => m.op === "effects")).toBe(false);
     await click('[data-part="estimate"]');
     expect(sent.at(-1)?.op).toBe("effects");
+  });
+
+  it("are shares of the gap, also where the other prompt says more of it", () => {
+    const { made } = tested();
+    const { header, arrays } = made;
+    const totals = Array.from(arrays["effects"]?.values ?? []);
+    const { corrupted } = header;
+    for (const gap of [17, -17]) {
+      const { one, all } = show(state({ ...made, header: { ...header, corrupted: corrupted && { ...corrupted, gap } } }));
+      const back = (id: string) => one(`[data-part="waterfall"] [data-id="${id}"] .aw-back`)?.textContent;
+      const shown = all('[data-part="waterfall"] [data-id]').map((r) => r.dataset["id"] ?? "");
+      const large = header.rows.filter((_, i) => Math.abs(totals[i] ?? 0) >= 0.1 * 17).map((r) => r.id);
+      expect(large.length).toBeGreaterThan(0);
+      for (const id of large) {
+        expect(shown).toContain(id);
+        expect(back(id)).toBe(`, recovery (estimated) ~${share((totals[header.rows.findIndex((r) => r.id === id)] ?? 0) / gap)}`);
+      }
+      close();
+    }
   });
 
   it("say what went wrong, and can be asked for again", async () => {
