@@ -149,6 +149,34 @@ describe("a set of rows that is taken out", () => {
     expect(asked()).toHaveLength(0);
   });
 
+  it("is tested as a circuit with its cost on the button, and the answer stands under its own set alone", async () => {
+    const told = { question: header.question, told: "without them: ·Berlin 71\u00a0%", whole: 12 };
+    const page = show(state(made), { chosen: ["L3H1"], without: { ...told, components: ["L3H1"] } });
+    const { model, one, click, sent, shift, answer } = page;
+    const whole = () => one('[data-part="chosen"] [data-part="table"]');
+    const of = (...components: string[]) => model.set("without", { ...told, components });
+    expect(one('[data-part="circuit"]')?.textContent).toBe("Test as a circuit · ≤ 12 forwards");
+    await click('[data-part="circuit"]');
+    const first = sent.at(-1);
+    expect(first).toMatchObject({ op: "circuit", args: { components: ["L3H1"] } });
+    expect(one('[data-part="circuit-running"]')).not.toBeNull();
+    await shift("L3H4");
+    expect(sent.some((m) => m.op === "cancel" && m.id === first?.id)).toBe(true);
+    expect(one('[data-part="circuit-running"]')).toBeNull();
+    of("L3H1", "L3H4");
+    const table = { kind: "table", title: "This part alone", notes: [], columns: [], rows: [], bars: [], footer: [] };
+    await answer("result", { data: table }, first?.id);
+    expect(whole(), "it came too late for another set").toBeNull();
+    expect(one('[data-part="circuit"]')).not.toBeNull();
+    await shift("L3H4");
+    of("L3H1");
+    await tick();
+    expect(whole()?.textContent).toBe("This part alone");
+    model.set("container", state({ ...made, header: { ...header, question: 5, version: 2 } }));
+    await tick();
+    expect(whole()).toBeNull();
+  });
+
   it("is read from Python, and measured anew for another question", async () => {
     const { model, row, asked } = show(state(made), { chosen: ["L3H1"] });
     await tick();

@@ -4,12 +4,13 @@ import { type Answer, Cancelled, type Client, Gone, type Progress, RequestError 
 import type { Ablated, Arguments, Finding, TableHeader, Verdicts, Without } from "../types";
 
 export interface Running extends Progress {
-  /** the component that is tested, or TOP */
+  /** the component that is tested, TOP, or a set as `setOf` names it */
   of: string;
 }
 
 export const TOP = "top";
-export const SET = "set";
+const SET = "set ";
+export const setOf = (components: string[]) => SET + components;
 
 export class Lab {
   /** the trait: verdicts, and the number of the question that they answer */
@@ -26,8 +27,8 @@ export class Lab {
   /** whether that is being measured, and what went wrong */
   readonly measuring = signal(false);
   readonly unmeasured = signal("");
-  /** what the chosen components do as a circuit, once that was asked */
-  readonly circuit = signal<TableHeader | null>(null);
+  /** what a set of components does as a circuit, once that was asked, and which set */
+  readonly circuit = signal<{ of: string; table: TableHeader } | null>(null);
   #client: Client;
   #asked: { cancel(): void } | null = null;
   #set: { cancel(): void } | null = null;
@@ -51,6 +52,7 @@ export class Lab {
     this.#asked = null;
     this.running.value = null;
     this.wanted.value = false;
+    this.circuit.value = null;
   }
 
   verify(of: string, top: number, say: (text: string) => void): void {
@@ -66,7 +68,8 @@ export class Lab {
     const of = `${question} ${components}`;
     if (this.#set && of === this.#of) return;
     this.#of = of;
-    this.circuit.value = null;
+    const testing = this.running.peek()?.of ?? "";
+    if (testing.startsWith(SET) && testing !== setOf(components)) this.cancel();
     this.#set?.cancel();
     this.#set = null;
     this.unmeasured.value = "";
@@ -88,7 +91,8 @@ export class Lab {
 
   /** Test all of these as a circuit: more forwards than one click should cost unasked. */
   wholeSet(components: string[]): void {
-    this.#run(SET, "circuit", { components }, (data) => (this.circuit.value = data));
+    const of = setOf(components);
+    this.#run(of, "circuit", { components }, (table) => (this.circuit.value = { of, table }));
   }
 
   cancel(): void {
