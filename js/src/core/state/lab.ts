@@ -1,6 +1,6 @@
 /** Experiments from the page: what runs, what was found, and for which question. */
 import { signal } from "@preact/signals";
-import { type Answer, Cancelled, type Client, Gone, type Progress, RequestError } from "../host/protocol";
+import { type Answer, Cancelled, type Client, Gone, inWords, type Progress } from "../host/protocol";
 import type { Ablated, Arguments, Finding, TableHeader, Verdicts, Without } from "../types";
 
 export interface Running extends Progress {
@@ -85,7 +85,7 @@ export class Lab {
     };
     asked.result.then(
       () => over(""),
-      (error: Error) => over(error instanceof Cancelled ? "" : error instanceof RequestError ? `${error.message} ${error.hint}` : error.message),
+      (error: Error) => over(error instanceof Cancelled ? "" : inWords(error)),
     );
   }
 
@@ -120,7 +120,7 @@ export class Lab {
       ({ data }) => over() && then(data),
       (error: Error) => {
         if (!over() || error instanceof Cancelled || error instanceof Gone) return;
-        this.failed.value = { of, text: error instanceof RequestError ? `${error.message} ${error.hint}` : error.message };
+        this.failed.value = { of, text: inWords(error) };
       },
     );
   }
