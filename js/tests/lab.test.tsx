@@ -1,44 +1,10 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { HostModel } from "../src/core/host/host";
 import { linked } from "../src/core/maths/cone";
-import widget from "../src/index";
+import { share } from "../src/core/maths/format";
 import { effects, explorer, patching, state, tested, verdicts } from "./fixture";
+import { close, FIXED, show, tick } from "./show";
 
-let end: (() => void) | undefined;
-afterEach(() => {
-  end?.();
-  end = undefined;
-  document.body.replaceChildren();
-});
-const tick = () => new Promise((done) => setTimeout(done, 5));
-
-interface Sent {
-  id: string;
-  op: string;
-  args: Record<string, unknown>;
-}
-
-function show(bytes: Uint8Array, kind = "explorer", traits: Record<string, unknown> = {}) {
-  const el = document.createElement("div");
-  document.body.append(el);
-  const sent: Sent[] = [];
-  const model = new HostModel({ kind, container: bytes, selected: "", source: -1, options: { hidden: [] }, ...traits }, (m) => sent.push(m as Sent));
-  end = widget.render({ model, el });
-  const one = (selector: string) => el.querySelector<HTMLElement>(selector);
-  const click = async (selector: string) => {
-    const target = one(selector);
-    if (!target) throw new Error(`nothing matches ${selector}`);
-    target.click();
-    await tick();
-  };
-  const answer = async (kind: string, more: object = {}) => {
-    const id = sent.filter((m) => m.op !== "cancel").at(-1)?.id;
-    model.emit("msg:custom", { v: 1, id, kind, ...more }, []);
-    await tick();
-  };
-  return { el, model, sent, one, click, answer, all: (selector: string) => [...el.querySelectorAll<HTMLElement>(selector)] };
-}
-const FIXED = { options: { hidden: [], static: true } };
+afterEach(close);
 
 describe("a test", () => {
   it("states its cost, shows its progress, and puts the verdict on the bar", async () => {
@@ -197,6 +163,25 @@ describe("total effects", () => {
     expect(sent.some((m) => m.op === "effects")).toBe(false);
     await click('[data-part="estimate"]');
     expect(sent.at(-1)?.op).toBe("effects");
+  });
+
+  it("are shares of the gap, also where the other prompt says more of it", () => {
+    const { made } = tested();
+    const { header, arrays } = made;
+    const totals = Array.from(arrays["effects"]?.values ?? []);
+    const { corrupted } = header;
+    for (const gap of [17, -17]) {
+      const { one, all } = show(state({ ...made, header: { ...header, corrupted: corrupted && { ...corrupted, gap } } }));
+      const back = (id: string) => one(`[data-part="waterfall"] [data-id="${id}"] .aw-back`)?.textContent;
+      const shown = all('[data-part="waterfall"] [data-id]').map((r) => r.dataset["id"] ?? "");
+      const large = header.rows.filter((_, i) => Math.abs(totals[i] ?? 0) >= 0.1 * 17).map((r) => r.id);
+      expect(large.length).toBeGreaterThan(0);
+      for (const id of large) {
+        expect(shown).toContain(id);
+        expect(back(id)).toBe(`, recovery (estimated) ~${share((totals[header.rows.findIndex((r) => r.id === id)] ?? 0) / gap)}`);
+      }
+      close();
+    }
   });
 
   it("say what went wrong, and can be asked for again", async () => {

@@ -1,47 +1,23 @@
 /** The question on the page: a rival beside the answer, what both get alike, and a set of rows that is taken out. */
 import { afterEach, describe, expect, it } from "vitest";
-import { HostModel } from "../src/core/host/host";
 import { percent, share } from "../src/core/maths/format";
 import { waterfall } from "../src/core/maths/geometry";
-import widget from "../src/index";
 import { explorer, state } from "./fixture";
 import percents from "./percents.json";
+import { close, FIXED, press, show as showKind, tick } from "./show";
 
-let end: (() => void) | undefined;
-afterEach(() => {
-  end?.();
-  end = undefined;
-  document.body.replaceChildren();
-});
-const tick = () => new Promise((done) => setTimeout(done, 5));
-
-interface Sent {
-  id: string;
-  op: string;
-  args: Record<string, unknown>;
-}
+afterEach(close);
 
 function show(bytes: Uint8Array, traits: Record<string, unknown> = {}) {
-  const el = document.createElement("div");
-  document.body.append(el);
-  const sent: Sent[] = [];
-  const model = new HostModel({ kind: "explorer", container: bytes, selected: "", source: -1, options: { hidden: [] }, chosen: [], without: {}, ...traits }, (m) => sent.push(m as Sent));
-  end = widget.render({ model, el });
-  const one = (selector: string) => el.querySelector<HTMLElement>(selector);
-  const all = (selector: string) => [...el.querySelectorAll<HTMLElement>(selector)];
-  const row = (id: string) => one(`[data-part="waterfall"] [data-id="${id}"]`);
+  const page = showKind(bytes, "explorer", { chosen: [], without: {}, ...traits });
+  const row = (id: string) => page.one(`[data-part="waterfall"] [data-id="${id}"]`);
   const shift = async (id: string) => {
     row(id)?.dispatchEvent(new MouseEvent("click", { bubbles: true, shiftKey: true }));
     await tick();
   };
-  const asked = () => sent.filter((m) => m.op === "without");
-  const answer = async (id: string, kind: string, more: object = {}) => {
-    model.emit("msg:custom", { v: 1, id, kind, ...more }, []);
-    await tick();
-  };
-  return { el, model, sent, one, all, row, shift, asked, answer };
+  const asked = () => page.sent.filter((m) => m.op === "without");
+  return { ...page, row, shift, asked };
 }
-const STATIC = { options: { hidden: [], static: true } };
 const made = explorer();
 const { header } = made;
 const array = (name: string) => Array.from(made.arrays[name]?.values ?? []);
@@ -58,7 +34,7 @@ describe("percents", () => {
 
 describe("a contrast", () => {
   it("is a second bar and a second number of every row; the first alone is summed and placed", () => {
-    const { one, all, row } = show(state(made), STATIC);
+    const { one, all, row } = show(state(made), FIXED);
     const values = array("values");
     const rival = array("rival");
     expect(values.reduce((a, b) => a + b, 0)).toBeCloseTo(header.actual, 4);
@@ -83,7 +59,7 @@ describe("a contrast", () => {
   });
 
   it("names the three parts that write most for both, in Python's words, and opens them", async () => {
-    const { one, all, model } = show(state(made), STATIC);
+    const { one, all, model } = show(state(made), FIXED);
     const told = all('[data-part="alike"] li').map((li) => li.textContent);
     expect(told).toEqual(header.shared?.map((s) => s.told));
     expect(told).toHaveLength(3);
@@ -98,7 +74,7 @@ describe("a contrast", () => {
     expect(one('[data-part="edit-against"]')?.title).toContain("Rather than ·Berlin, the answer to the other prompt");
     one('[data-part="drop-against"]')?.click();
     expect(sent.at(-1)).toMatchObject({ op: "explain", args: { against: "" } });
-    end?.();
+    close();
     const contrast = { rival: { text: " Berlin", texts: [" Berlin"], id: 7 }, taken: false, told: "62\u00a0% of this gap is common to all tokens", matched: "" };
     const alone = explorer(undefined, { contrast, target: { ...header.target, against: null } });
     const again = show(state(alone));
@@ -125,7 +101,7 @@ describe("a contrast", () => {
   it("is no part of a state without one", () => {
     const plain = explorer(undefined, { shared: [], target: { ...header.target, against: null } });
     delete plain.arrays["rival"];
-    const { one, all, row } = show(state(plain), STATIC);
+    const { one, all, row } = show(state(plain), FIXED);
     expect(one('[data-part="alike"]')).toBeNull();
     expect(all(".aw-ghost, .aw-rival")).toHaveLength(0);
     expect(row("L3H1")?.textContent).toBe("L3H1 +1.11");
@@ -142,8 +118,7 @@ describe("a set of rows that is taken out", () => {
     expect(asked().at(-1)?.args).toEqual({ components: ["L3H1"] });
     expect(row("L3H1")?.dataset["chosen"]).toBe("true");
     expect(row("L3H1")?.textContent).toContain("taken out");
-    row("L3H4")?.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", shiftKey: true, bubbles: true, cancelable: true }));
-    await tick();
+    await press(row("L3H4"), "Enter", { shiftKey: true });
     expect(model.get("chosen")).toEqual(["L3H1", "L3H4"]);
     expect(asked()).toHaveLength(2);
     expect(sent.some((m) => m.op === "cancel" && m.id === asked()[0]?.id)).toBe(true);
@@ -152,12 +127,12 @@ describe("a set of rows that is taken out", () => {
     model.set("without", { question: header.question, components: ["L3H1"], told: "of another set" });
     expect(one('[data-part="without"]')?.textContent).not.toContain("another set");
     model.set("without", { question: header.question, components: ["L3H1", "L3H4"], told });
-    await answer(asked()[1]?.id ?? "", "result", { data: {} });
+    await answer("result", { data: {} }, asked()[1]?.id);
     expect(one('[data-part="without"]')?.textContent).toBe(`${told}.`);
     await shift("L3H1"); // out of the set again
     expect(model.get("chosen")).toEqual(["L3H4"]);
     expect(one('[data-part="without"]')?.textContent).toBe("Measuring…");
-    await answer(asked().at(-1)?.id ?? "", "error", { message: "No.", hint: "Yes." });
+    await answer("error", { message: "No.", hint: "Yes." }, asked().at(-1)?.id);
     expect(one('[data-part="without"]')?.textContent).toBe("No. Yes.");
     one('[data-part="clear"]')?.click();
     await tick();
@@ -172,6 +147,34 @@ describe("a set of rows that is taken out", () => {
     await shift("embed");
     expect(model.get("chosen")).toEqual([]);
     expect(asked()).toHaveLength(0);
+  });
+
+  it("is tested as a circuit with its cost on the button, and the answer stands under its own set alone", async () => {
+    const told = { question: header.question, told: "without them: ·Berlin 71\u00a0%", whole: 12 };
+    const page = show(state(made), { chosen: ["L3H1"], without: { ...told, components: ["L3H1"] } });
+    const { model, one, click, sent, shift, answer } = page;
+    const whole = () => one('[data-part="chosen"] [data-part="table"]');
+    const of = (...components: string[]) => model.set("without", { ...told, components });
+    expect(one('[data-part="circuit"]')?.textContent).toBe("Test as a circuit · ≤ 12 forwards");
+    await click('[data-part="circuit"]');
+    const first = sent.at(-1);
+    expect(first).toMatchObject({ op: "circuit", args: { components: ["L3H1"] } });
+    expect(one('[data-part="circuit-running"]')).not.toBeNull();
+    await shift("L3H4");
+    expect(sent.some((m) => m.op === "cancel" && m.id === first?.id)).toBe(true);
+    expect(one('[data-part="circuit-running"]')).toBeNull();
+    of("L3H1", "L3H4");
+    const table = { kind: "table", title: "This part alone", notes: [], columns: [], rows: [], bars: [], footer: [] };
+    await answer("result", { data: table }, first?.id);
+    expect(whole(), "it came too late for another set").toBeNull();
+    expect(one('[data-part="circuit"]')).not.toBeNull();
+    await shift("L3H4");
+    of("L3H1");
+    await tick();
+    expect(whole()?.textContent).toBe("This part alone");
+    model.set("container", state({ ...made, header: { ...header, question: 5, version: 2 } }));
+    await tick();
+    expect(whole()).toBeNull();
   });
 
   it("is read from Python, and measured anew for another question", async () => {
@@ -189,7 +192,7 @@ describe("a set of rows that is taken out", () => {
 
   it("is told in a page without a kernel, and cannot be changed there", async () => {
     const without = { question: header.question, components: ["L3H1"], told: "without this part: ·Paris 99.7\u00a0%; 11\u00a0% of the gap goes" };
-    const { model, one, shift, asked } = show(state(made), { ...STATIC, chosen: ["L3H1"], without });
+    const { model, one, shift, asked } = show(state(made), { ...FIXED, chosen: ["L3H1"], without });
     expect(one('[data-part="without"]')?.textContent).toBe(`${without.told}.`);
     await shift("L3H4");
     expect(model.get("chosen")).toEqual(["L3H1"]);

@@ -3,35 +3,13 @@
  * (saved-0.1.json: the traits of its offline pages, written once and for ever).
  */
 import { afterEach, describe, expect, it } from "vitest";
-import { HostModel, readEmbedded } from "../src/core/host/host";
+import { readEmbedded } from "../src/core/host/host";
 import type { Kind } from "../src/core/types";
-import widget from "../src/index";
 import { SENT } from "./fixture";
 import saved from "./saved-0.1.json";
+import { close, draw, tick } from "./show";
 
-let end: (() => void) | undefined;
-afterEach(() => {
-  end?.();
-  end = undefined;
-  document.body.replaceChildren();
-});
-const tick = () => new Promise((done) => setTimeout(done, 5));
-
-function show(traits: object, changes: object = {}) {
-  const el = document.createElement("div");
-  document.body.append(el);
-  const model = new HostModel({ ...traits, ...changes });
-  end = widget.render({ model, el });
-  const one = (selector: string) => el.querySelector<HTMLElement>(selector);
-  const all = (selector: string) => [...el.querySelectorAll<HTMLElement>(selector)];
-  const click = async (selector: string) => {
-    const target = one(selector);
-    if (!target) throw new Error(`nothing matches ${selector}`);
-    target.click();
-    await tick();
-  };
-  return { el, model, one, all, click };
-}
+afterEach(close);
 
 /** By kind, what must be on the screen: where, and a text that stands there. */
 const DRAWN: Record<Exclude<Kind, "attribution">, [string, RegExp]> = {
@@ -66,7 +44,7 @@ for (const [when, all] of [["sent now", NOW], ["saved by version 0.1", OLD]] as 
 
     for (const [kind, [where, said]] of Object.entries(DRAWN).filter(([name]) => when === "sent now" || AT_0_1.includes(name))) {
       it(`draws: ${kind}`, () => {
-        const shown = show(all[kind] ?? {});
+        const shown = draw(all[kind] ?? {});
         expect(shown.one(where)?.textContent).toMatch(said);
         expect(shown.all('.aw-error, [role="alert"]')).toHaveLength(0);
         expect(shown.el.textContent).not.toMatch(/undefined|NaN|Needs a running kernel/);
@@ -77,7 +55,7 @@ for (const [when, all] of [["sent now", NOW], ["saved by version 0.1", OLD]] as 
 
 describe("saved by version 0.1", () => {
   it("keeps the comparison, verdicts and every tab", async () => {
-    const { one, all, click, model, el } = show(OLD["explorer"] ?? {});
+    const { one, all, click, model, el } = draw(OLD["explorer"] ?? {});
     expect(one('[data-part="corrupted-line"]')?.textContent).toContain("1 token differs");
     expect(all('[data-part="waterfall"] .aw-verdict').length).toBeGreaterThan(0);
     for (const [row, tabs] of [["L1H2", ["pattern", "why", "writes", "tokens", "lens"]], ["L1.mlp", ["neurons", "features", "writes"]]] as const) {
@@ -96,7 +74,7 @@ describe("saved by version 0.1", () => {
   });
 
   it("covers the comparison by its old name", () => {
-    const { one } = show(OLD["explorer"] ?? {}, { options: { hidden: ["compare"], static: true } });
+    const { one } = draw({ ...OLD["explorer"], options: { hidden: ["compare"], static: true } });
     expect(one('[data-part="hidden-corrupted"]')).not.toBeNull();
     expect(one('[data-part="corrupted-line"]')).toBeNull();
   });

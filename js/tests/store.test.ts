@@ -2,12 +2,7 @@ import { describe, expect, it } from "vitest";
 import { HostModel } from "../src/core/host/host";
 import { Store } from "../src/core/state/store";
 import { explorer, state } from "./fixture";
-
-interface Sent {
-  id: string;
-  op: string;
-  args: Record<string, unknown>;
-}
+import type { Sent } from "./show";
 
 function setup(options: object = {}, values: object = {}) {
   const sent: Sent[] = [];

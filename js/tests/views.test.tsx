@@ -3,33 +3,12 @@ import { HostModel, readEmbedded } from "../src/core/host/host";
 import type { BarsHeader, CardHeader } from "../src/core/types";
 import widget from "../src/index";
 import { attention, bars, explorer, HOSTILE, longPrompt, phrase, state, trace, view, walk } from "./fixture";
+import { close, FIXED, press, show as showLive, tick } from "./show";
 
-let end: (() => void) | undefined;
-afterEach(() => {
-  end?.();
-  end = undefined;
-  document.body.replaceChildren();
-});
+afterEach(close);
 
-function show(bytes: Uint8Array, kind = "explorer", traits: Record<string, unknown> = {}) {
-  const el = document.createElement("div");
-  document.body.append(el);
-  const model = new HostModel({ kind, container: bytes, selected: "", source: -1, options: { hidden: [], static: true }, ...traits });
-  end = widget.render({ model, el });
-  const one = (selector: string) => el.querySelector<HTMLElement>(selector);
-  const click = async (selector: string) => {
-    const target = one(selector);
-    if (!target) throw new Error(`nothing matches ${selector}`);
-    target.click();
-    await tick();
-  };
-  return { el, model, one, click, all: (selector: string) => [...el.querySelectorAll<HTMLElement>(selector)] };
-}
-const tick = () => new Promise((done) => setTimeout(done, 5));
-const press = async (el: Element | null | undefined, key: string) => {
-  el?.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
-  await tick();
-};
+/** As an offline page shows it. */
+const show = (bytes: Uint8Array, kind = "explorer", traits: Record<string, unknown> = {}) => showLive(bytes, kind, { ...FIXED, ...traits });
 
 describe("the explorer", () => {
   it("states the finding, adds up, and opens on the leading head", () => {
@@ -151,11 +130,7 @@ describe("the explorer", () => {
   });
 
   it("asks for a prediction by its id", async () => {
-    const sent: { op: string; args: Record<string, unknown> }[] = [];
-    const el = document.createElement("div");
-    document.body.append(el);
-    const model = new HostModel({ kind: "explorer", container: state(), selected: "", source: -1, options: {} }, (m) => sent.push(m as never));
-    end = widget.render({ model, el });
+    const { el, sent } = showLive(state());
     el.querySelectorAll<HTMLElement>('[data-part="candidate"]')[1]?.click();
     expect(sent.at(-1)).toMatchObject({ op: "explain", args: { target: 2224 } });
   });
@@ -196,11 +171,7 @@ describe("the explorer", () => {
   });
 
   it("edits the prompt when there is a kernel", async () => {
-    const sent: { op: string; args: Record<string, unknown> }[] = [];
-    const el = document.createElement("div");
-    document.body.append(el);
-    const model = new HostModel({ kind: "explorer", container: state(), selected: "", source: -1, options: {} }, (m) => sent.push(m as never));
-    end = widget.render({ model, el });
+    const { el, sent } = showLive(state());
     el.querySelector<HTMLElement>('[data-part="edit-prompt"]')?.click();
     await tick();
     const input = el.querySelector<HTMLInputElement>('input[data-part="prompt"]')!;
@@ -429,11 +400,7 @@ describe("features", () => {
   });
 
   it("asks the kernel for what was not embedded", async () => {
-    const sent: { op: string; args: Record<string, unknown> }[] = [];
-    const el = document.createElement("div");
-    document.body.append(el);
-    const model = new HostModel({ kind: "explorer", container: state(), selected: "L3H1/7", source: -1, options: {} }, (m) => sent.push(m as never));
-    end = widget.render({ model, el });
+    const { el, model, sent } = showLive(state(), "explorer", { selected: "L3H1/7" });
     await tick();
     model.set("selected", "L3.mlp");
     await tick();
@@ -492,7 +459,7 @@ it("opens a neuron, and names the way back", async () => {
   const before = show(state(), "explorer", { ...live, selected: "L2.mlp" });
   const button = '[data-part="neurons"] button[title^="Why L2N"]';
   expect(await asked(before.model, tick().then(() => before.click(button)))).toMatchObject({ neuron: expect.stringMatching(/^L2N\d+$/) });
-  end?.();
+  close();
   const token = { kind: "logit", text: " Paris", id: 100, against: null, unit: "logits", phrase: "" } as const;
   const target = { ...token, kind: "neuron", text: "L2N22", id: null, unit: "pre-activation", phrase: "pre-activation of L2N22 at “·is” (5)" } as const;
   const made = explorer(undefined, { question: 1, target, origin: [{ question: 0, target: token }] });
@@ -513,7 +480,7 @@ it("says so when it has no view of that name", () => {
   for (const kind of ["surprise", "toString"]) {
     const { one } = show(bars(), kind);
     expect(one('[data-part="unknown"]')?.textContent).toBe(`This page has no view called \u201c${kind}\u201d. Reload it, then run the cell again.`);
-    end?.();
+    close();
   }
 });
 
@@ -601,12 +568,8 @@ describe("texts and tokens", () => {
   it("has a button for the better token beside its remark", async () => {
     const note = "“·Rome”, with its space, is 20 times likelier";
     const changes = { notes: ["another remark", note], better: [{ field: "against" as const, text: " Rome", note }] };
-    const sent: { op: string; args: Record<string, unknown> }[] = [];
-    const el = document.createElement("div");
-    document.body.append(el);
-    const model = new HostModel({ kind: "explorer", container: state(explorer(undefined, changes)), selected: "", source: -1, options: { hidden: [] } }, (m) => sent.push(m as never));
-    end = widget.render({ model, el });
-    const [button, ...more] = [...el.querySelectorAll<HTMLElement>('[data-part="better"]')];
+    const { all, sent } = showLive(state(explorer(undefined, changes)));
+    const [button, ...more] = all('[data-part="better"]');
     expect([button?.textContent, button?.parentElement?.textContent, more.length]).toEqual(["use ·Rome", `${note} use ·Rome`, 0]);
     button?.click();
     await tick();

@@ -37,6 +37,10 @@ export class RequestError extends Error {
     this.field = field;
   }
 }
+
+/** An error as it is told: what is wrong, and what can be done. */
+export const inWords = (error: Error) => (error instanceof RequestError ? `${error.message} ${error.hint}` : error.message);
+
 export class Cancelled extends Error {}
 export class Gone extends Error {}
 

@@ -1,15 +1,16 @@
 /** Experiments from the page: what runs, what was found, and for which question. */
 import { signal } from "@preact/signals";
-import { type Answer, Cancelled, type Client, Gone, type Progress, RequestError } from "../host/protocol";
+import { type Answer, Cancelled, type Client, Gone, inWords, type Progress } from "../host/protocol";
 import type { Ablated, Arguments, Finding, TableHeader, Verdicts, Without } from "../types";
 
 export interface Running extends Progress {
-  /** the component that is tested, or TOP */
+  /** the component that is tested, TOP, or a set as `setOf` names it */
   of: string;
 }
 
 export const TOP = "top";
-export const SET = "set";
+const SET = "set ";
+export const setOf = (components: string[]) => SET + components;
 
 export class Lab {
   /** the trait: verdicts, and the number of the question that they answer */
@@ -26,8 +27,8 @@ export class Lab {
   /** whether that is being measured, and what went wrong */
   readonly measuring = signal(false);
   readonly unmeasured = signal("");
-  /** what the chosen components do as a circuit, once that was asked */
-  readonly circuit = signal<TableHeader | null>(null);
+  /** what a set of components does as a circuit, once that was asked, and which set */
+  readonly circuit = signal<{ of: string; table: TableHeader } | null>(null);
   #client: Client;
   #asked: { cancel(): void } | null = null;
   #set: { cancel(): void } | null = null;
@@ -51,6 +52,7 @@ export class Lab {
     this.#asked = null;
     this.running.value = null;
     this.wanted.value = false;
+    this.circuit.value = null;
   }
 
   verify(of: string, top: number, say: (text: string) => void): void {
@@ -66,7 +68,8 @@ export class Lab {
     const of = `${question} ${components}`;
     if (this.#set && of === this.#of) return;
     this.#of = of;
-    this.circuit.value = null;
+    const testing = this.running.peek()?.of ?? "";
+    if (testing.startsWith(SET) && testing !== setOf(components)) this.cancel();
     this.#set?.cancel();
     this.#set = null;
     this.unmeasured.value = "";
@@ -82,13 +85,14 @@ export class Lab {
     };
     asked.result.then(
       () => over(""),
-      (error: Error) => over(error instanceof Cancelled ? "" : error instanceof RequestError ? `${error.message} ${error.hint}` : error.message),
+      (error: Error) => over(error instanceof Cancelled ? "" : inWords(error)),
     );
   }
 
   /** Test all of these as a circuit: more forwards than one click should cost unasked. */
   wholeSet(components: string[]): void {
-    this.#run(SET, "circuit", { components }, (data) => (this.circuit.value = data));
+    const of = setOf(components);
+    this.#run(of, "circuit", { components }, (table) => (this.circuit.value = { of, table }));
   }
 
   cancel(): void {
@@ -116,7 +120,7 @@ export class Lab {
       ({ data }) => over() && then(data),
       (error: Error) => {
         if (!over() || error instanceof Cancelled || error instanceof Gone) return;
-        this.failed.value = { of, text: error instanceof RequestError ? `${error.message} ${error.hint}` : error.message };
+        this.failed.value = { of, text: inWords(error) };
       },
     );
   }

@@ -1,5 +1,5 @@
 /** Parts that are taken out together: which, and what the model says then. */
-import { SET } from "../../core/state/lab";
+import { setOf } from "../../core/state/lab";
 import { useView } from "../parts/context";
 import { TableView } from "../results/table";
 
@@ -44,10 +44,10 @@ export function ChosenSet() {
 function WholeSet({ forwards }: { forwards: number }) {
   const { store } = useView();
   const { lab } = store;
-  const found = lab.circuit.value;
-  const now = lab.running.value?.of === SET ? lab.running.value : null;
-  const failed = lab.failed.value?.of === SET ? lab.failed.value.text : "";
-  if (found) return <TableView header={found} />;
+  const of = setOf(store.chosen.value);
+  const now = lab.running.value?.of === of ? lab.running.value : null;
+  const failed = lab.failed.value?.of === of ? lab.failed.value.text : "";
+  if (lab.circuit.value?.of === of) return <TableView header={lab.circuit.value.table} />;
   if (now) {
     return (
       <p role="status" data-part="circuit-running">

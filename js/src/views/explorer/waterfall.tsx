@@ -26,23 +26,23 @@ export function Waterfall() {
   const told = lab.told.value;
   const chosen = store.chosen.value;
   const [at, setAt] = useState("");
-  const gap = Math.abs(reading?.header.corrupted?.gap ?? 0);
+  const gap = reading?.header.corrupted?.gap ?? 0; // below zero where the other prompt says more of it
   const loaded = useTotals()?.value;
   const totals = loaded?.state === "ready" ? loaded.value : undefined;
-  const large = new Set(totals ? bySize(totals).slice(0, TOTALS).filter((i) => Math.abs(totals[i] ?? 0) >= TAU * gap) : []);
-  const all = !reading ? [] : inOrder ? reading.values.length : reading.order.length;
-  const byEffect = !inOrder && store.screen.byEffect.value && totals !== undefined;
+  const large = new Set(totals ? bySize(totals).slice(0, TOTALS).filter((i) => Math.abs(totals[i] ?? 0) >= TAU * Math.abs(gap)) : []);
+  const effects = totals !== undefined;
+  const byEffect = !inOrder && store.screen.byEffect.value && effects;
   /** what putting a row's part into the other prompt brings back, as a share of the gap: measured, or estimated */
   const back = (i: number): [number, boolean] | undefined => {
     const found = lab.of(reading?.header.rows[i]?.id ?? "");
-    if (found && told) return [found.recovery, true];
+    if (found) return [found.recovery, true];
     return totals?.[i] && gap ? [(totals[i] ?? 0) / gap, false] : undefined;
   };
   const sized = reading?.order ?? [];
   const indices = !reading
     ? []
     : inOrder
-      ? Array.from({ length: all as number }, (_, i) => i)
+      ? Array.from(reading.values, (_, i) => i)
       : byEffect
         ? [...sized].sort((i, j) => Math.abs(back(j)?.[0] ?? 0) - Math.abs(back(i)?.[0] ?? 0))
         : sized;
@@ -71,7 +71,6 @@ export function Waterfall() {
   const names = shown.map((i) => header.rows[i]?.id ?? "");
   const width = Math.max(8, ...names.map((n) => n.length), rest.length ? `${rest.length} others`.length + 2 : 0);
   const unit = header.target.unit;
-  const effects = totals !== undefined;
   const pct = (v: number) => `${100 * v}%`;
   const lines = ticks(chart.low, chart.high, 4);
   const digits = digitsOfStep((lines[1] ?? 0) - (lines[0] ?? 0));

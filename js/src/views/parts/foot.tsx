@@ -1,6 +1,6 @@
 /** Under every view: open it large, and take it away as a picture, a table, a paragraph or a page. */
 import { useRef, useState } from "preact/hooks";
-import { RequestError } from "../../core/host/protocol";
+import { inWords } from "../../core/host/protocol";
 import { addressOf } from "../../core/state/address";
 import type { Form, Meaning, Saved } from "../../core/types";
 import { toClipboard } from "./clipboard";
@@ -50,7 +50,7 @@ export function Foot() {
         setSaid("Saved.");
       }
     } catch (error) {
-      setSaid(error instanceof RequestError ? `${error.message} ${error.hint}` : (error as Error).message);
+      setSaid(inWords(error as Error));
     }
   };
   const address = secret ? "" : addressOf(store);
@@ -68,7 +68,7 @@ export function Foot() {
       const all = store.options.value.words ?? (await store.client.request("words", {}).result).data;
       setWords(termsIn(view?.innerText ?? view?.textContent ?? "", all.terms));
     } catch (error) {
-      setSaid((error as Error).message);
+      setSaid(inWords(error as Error));
     }
   };
   const offered = WORDS.filter(([kind]) => !secret && (!fixed || kept?.[kind === "png" ? "svg" : kind]));
@@ -94,12 +94,7 @@ export function Foot() {
           Copy state
         </button>
       )}
-      <button
-        class="aw-link"
-        data-part="what"
-        aria-expanded={words.length > 0}
-        onClick={() => void explain()}
-      >
+      <button class="aw-link" data-part="what" aria-expanded={words.length > 0} onClick={() => void explain()}>
         What do the words mean?
       </button>
       <span class="aw-quiet aw-small" role="status">

@@ -20,8 +20,7 @@ export function ComparisonView({ data: { header, arrays } }: { data: Container<C
   const rest = order.slice(shown.length);
   const drawn = [...shown.map((i) => known.map((side) => side[i] ?? 0)), ...(rest.length ? [known.map((side) => sumOf(rest.map((i) => side[i] ?? 0)))] : [])];
   const digits = digitsFor(largest(drawn.flat()));
-  const { zero } = diverging([], drawn.flat());
-  const spans = drawn.map((row) => diverging(row, drawn.flat()).spans);
+  const { spans, zero } = diverging(drawn.flat());
   const sums = known.map((side) => sumOf(side));
   const cell = (i: number | undefined, side: number, value: number) => (i !== undefined && Number.isNaN(sides[side]?.[i] ?? 0) ? "" : signed(value, digits));
   return (
@@ -56,7 +55,7 @@ export function ComparisonView({ data: { header, arrays } }: { data: Container<C
                 {row.map((value, side) => (
                   <>
                     <td class="aw-right">{cell(shown[r], side, value)}</td>
-                    <BarCell value={value} span={spans[r]?.[side]} zero={zero} />
+                    <BarCell value={value} span={spans[NAMES.length * r + side]} zero={zero} />
                   </>
                 ))}
               </tr>
