@@ -253,7 +253,7 @@ class Tester(View):
         job.check()
         told: contract.Ablated = {
             "told": f"{found.title()}; the model then says {found.answer_of(component(label))}",
-            "note": "The smaller experiment, n = 1: zero is further off than anything the model has seen. "
+            "note": "The smaller experiment, n = 1: zero may be nothing that this part ever writes. "
             "A verdict needs a second prompt.",
         }
         return Reply(told)

@@ -182,14 +182,14 @@ def table(t: Table) -> bytes:
 
 def printed(t: Table) -> contract.TableHeader:
     """A table as the page draws it."""
-    bars = [None if b is None or b != b else float(b) for b in t.bars]
+    bars = [None if b is None or b != b else float(b) for b in t.row_bars]
     return {
         "kind": "table",
         "title": t.title,
         "notes": t.note.splitlines(),
         "columns": t.columns,
         "rows": t.rows,
-        "bars": [*bars, *[None] * (len(t.rows) - len(bars))] if bars else [],
+        "bars": bars if t.bars else [],
         "footer": t.footer.splitlines(),
     }
 

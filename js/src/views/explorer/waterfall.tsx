@@ -80,14 +80,16 @@ export function Waterfall() {
     const i = shown[at] ?? -1;
     const ghost = many ? undefined : rival?.[i];
     const tip = chart.place(ghost ?? 0);
+    // what prints as 0.00 is not drawn; other bars are seen however short they are
+    const least = (v: number) => (/[1-9]/.test(reading.signed(v)) ? {} : { minWidth: 0 });
     return (
       <span class="aw-track" aria-hidden="true">
         <i
           class={`aw-bar ${value < 0 ? "aw-neg" : "aw-pos"} ${many ? "aw-many" : ""}`}
-          style={{ left: pct(span?.left ?? 0), width: pct(span?.width ?? 0) }}
+          style={{ left: pct(span?.left ?? 0), width: pct(span?.width ?? 0), ...least(value) }}
         />
         <i class="aw-joint" style={{ left: pct(span?.end ?? 0) }} />
-        {ghost !== undefined && <i class={`aw-ghost ${ghost < 0 ? "aw-neg" : "aw-pos"}`} style={{ left: pct(Math.min(chart.zero, tip)), width: pct(Math.abs(tip - chart.zero)) }} />}
+        {ghost !== undefined && <i class={`aw-ghost ${ghost < 0 ? "aw-neg" : "aw-pos"}`} style={{ left: pct(Math.min(chart.zero, tip)), width: pct(Math.abs(tip - chart.zero)), ...least(ghost) }} />}
       </span>
     );
   };
