@@ -13,11 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from browser.chromium import FLAGS, program
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
 import attrib_widgets as aw
+from browser.chromium import FLAGS, program
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH, SCALE = 1060, 2
