@@ -17,7 +17,8 @@ class Table:
     """A small table: what ``repr`` prints and the static HTML shows.
 
     ``bars`` holds one number per row (drawn as a signed bar in HTML) or None for rows without one. A cell is one line;
-    what would break it, and every other control character, stands as its sign or its code.
+    what would break it, and every other control character, stands as its sign or its code. The ``last`` rows sum up the
+    others and stay under them, however one sorts.
     """
 
     title: str
@@ -26,6 +27,7 @@ class Table:
     bars: list[float | None] = field(default_factory=list)
     note: str = ""
     footer: str = ""
+    last: int = 0
 
     def __post_init__(self) -> None:
         # Names and tokens are other people's: none may break its row, colour a terminal, or be without an encoding.

@@ -74,7 +74,9 @@ class Contributions(Split):
         rows, bars = with_others(
             self.values, sorted(shown) if self.axis == "source" else shown, lambda i: [self._name(i)]
         )
-        return Table(self.title, [self.axis, self.unit], rows, bars, self.note, self.footer())
+        return Table(
+            self.title, [self.axis, self.unit], rows, bars, self.note, self.footer(), last=len(rows) - len(shown)
+        )
 
     def _name(self, row: int) -> str:
         return visible(self.labels[row]) if self.kinds[row] == "token" else self.labels[row]
@@ -203,10 +205,10 @@ class Worked(Sum):
         return self.products
 
     def summary(self) -> Table:
-        factors = (self.written, self.direction)
+        factors, order = (self.written, self.direction), strongest(self.products, 6)
         rows, bars = with_others(
             self.products,
-            strongest(self.products, 6),
+            order,
             lambda i: [str(i), *(signed(float(f[i]), 4) for f in factors)],
             digits=4,
         )
@@ -225,6 +227,7 @@ class Worked(Sum):
             bars,
             note,
             footer,
+            last=len(rows) - len(order),
         )
 
     def to_dataframe(self) -> pd.DataFrame:
