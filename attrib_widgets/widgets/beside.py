@@ -179,6 +179,13 @@ class Beside(Answering):
         self._sides = self._now, (beside, swapped), found
         return found
 
+    def seen_beside(self) -> Comparison | None:
+        """The two columns, where the screen shows them and they were computed: picture and table are then of them."""
+        if self._sides is None or self.showing.get("mode") != "sides":
+            return None
+        now, asked, found = self._sides
+        return found if now is self._now and asked == (self._beside(), bool(self.showing.get("swapped"))) else None
+
     def _other(self, beside: str, job: Job) -> tuple[Attribution, str]:
         """(what stands beside, its own line)."""
         if not beside:

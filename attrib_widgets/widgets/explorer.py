@@ -95,6 +95,8 @@ class Explorer(Beside):
         if self._covered:
             title = f"What comes after \u201c{safe(self.run.text)}\u201d?"
             return Table(title, [], [], note="Make your prediction first; .reveal() shows the answer.")
+        if (sides := self.seen_beside()) is not None:
+            return sides.summary()
         table = self.attribution.summary()
         contrast, v = self._now.contrast, self.verdicts
         said = [contrast.told] if contrast is not None and contrast.told else []
@@ -104,8 +106,8 @@ class Explorer(Beside):
         return replace(table, note="\n".join([table.note, *said]))
 
     def shown(self) -> Result | Table:
-        """The attribution; while the answer is hidden, the question."""
-        return self.summary() if self._covered else self.attribution
+        """The attribution, or what stands side by side; while the answer is hidden, the question."""
+        return self.summary() if self._covered else self.seen_beside() or self.attribution
 
     @property
     def _covered(self) -> bool:

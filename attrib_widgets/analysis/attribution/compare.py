@@ -125,7 +125,7 @@ def compare(a: Any, b: Any) -> Comparison:
             f"One is in {units[0]}, the other in {units[1]}.", "Compare logits with logits: aw.attribute(run, target)."
         )
     labels = list(dict.fromkeys([*sides[0].labels, *sides[1].labels]))
-    if not {*sides[0].labels} & {*sides[1].labels} - {"embed", "rounding"}:
+    if not {c for c in sides[0].components if c.layer is not None} & {*sides[1].components}:
         raise AttribError(
             f"{sides[0].model.name} and {sides[1].model.name} have no part in common.", "Compare models of one shape."
         )
