@@ -121,7 +121,11 @@ class Explorer(Beside):
 
     @property
     def state(self) -> str:
-        """The screen as a line to read, edit and open again: what was asked and where one looks, without numbers."""
+        """The screen as a line to read, edit and open again: what was asked and where one looks, without numbers.
+
+        A model from a folder is named from the working folder where it lies there or beside it, else by its whole path:
+        give another machine's model with the line, ``aw.explore(model, state=line)``.
+        """
         return self._address().line()
 
     @state.setter
