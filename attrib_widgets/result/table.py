@@ -38,8 +38,9 @@ class Table:
 
     @property
     def row_bars(self) -> list[float | None]:
-        """The bar of every row; None where ``bars`` has none for it."""
-        return [self.bars[i] if i < len(self.bars) else None for i in range(len(self.rows))]
+        """The bar of every row; None where ``bars`` has none for it, and where the number beside it reads 0.000."""
+        given = [*self.bars, *[None] * (len(self.rows) - len(self.bars))]
+        return [None if _reads_zero(row[-1]) else bar for row, bar in zip(self.rows, given, strict=False)]
 
 
 def render_text(table: Table) -> str:
@@ -153,6 +154,10 @@ def render_html(table: Table) -> str:
 def _paragraphs(text: str) -> str:
     # Spaces that set parts of a line apart would collapse to one.
     return "".join(f"<p>{html.escape(line).replace('  ', chr(160) * 2)}</p>" for line in text.splitlines())
+
+
+def _reads_zero(text: str) -> bool:
+    return bool(text.strip()) and _number(text) and not re.search("[1-9]", text)
 
 
 def _number(text: str) -> bool:

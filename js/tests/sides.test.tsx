@@ -53,11 +53,11 @@ describe("two columns", () => {
     const { all: every } = show(pack({ ...header }, { values: { dtype: "f4", shape: [3, 1], values: [1, 2, 1] }, carried: { dtype: "f4", shape: [3, 3], values: carried } }), "comparison", FIXED);
     const rows = every(".aw-bywords tr").map((r) => [...r.querySelectorAll("td")].map((e) => e.textContent));
     expect(rows).toEqual([
-      ["The", "\u00b7x", "\u00b7is", "biases", "all heads"],
-      ["The", "nothing", "\u00b7was", "", ""],
-      ["+1.00", "\u22122.00", "+3.00", "+0.50", "+2.50"],
-      ["+1.00", "", "+4.00", "+0.25", "+5.25"],
-      ["0.00", "+2.00", "+1.00", "\u22120.25", "+2.75"],
+      ["all heads", "The", "\u00b7x", "\u00b7is", "biases"],
+      ["", "The", "nothing", "\u00b7was", ""],
+      ["+2.50", "+1.00", "\u22122.00", "+3.00", "+0.50"],
+      ["+5.25", "+1.00", "", "+4.00", "+0.25"],
+      ["+2.75", "0.00", "+2.00", "+1.00", "\u22120.25"],
     ]);
     expect(every(".aw-bywords .aw-changed")).toHaveLength(4);
   });

@@ -72,7 +72,7 @@ function Switch({ of: { names = [], lines } }: { of: ComparisonHeader }) {
       {names.map((name, i) => {
         const on = (i === 1) === swapped;
         return (
-          <button key={i} data-side={"AB"[i]} aria-pressed={on} aria-disabled={!on && !can} title={on ? "Its detail is open" : can ? "Open the parts of this one" : "Only the first can be opened here"} onClick={() => !on && can && void turn()}>
+          <button key={i} data-side={"AB"[i]} aria-pressed={on} aria-disabled={!on && !can} title={`${name}: ${on ? "its detail is open" : can ? "open its parts" : "only the other can be opened here"}`} onClick={() => !on && can && void turn()}>
             <b>{"AB"[i]}</b> {name}
           </button>
         );

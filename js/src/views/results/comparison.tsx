@@ -98,7 +98,7 @@ export function ByPart({ data: { header, arrays }, open = "", pick }: { data: Co
                   {row.map((value, side) => (
                     <>
                       <td class="aw-right">{cell(shown[r], side, value)}</td>
-                      <BarCell value={value} span={spans[NAMES.length * r + side]} zero={zero} />
+                      <BarCell value={/[1-9]/.test(signed(value, digits)) ? value : 0} span={spans[NAMES.length * r + side]} zero={zero} />
                     </>
                   ))}
                 </tr>
@@ -136,17 +136,13 @@ export function ByWord({ data: { header, arrays } }: { data: Compared }) {
   const line = (name: string, texts: (string | null)[]) => (
     <tr>
       <th scope="row">{name}</th>
+      {rest && <td class="aw-quiet">{name === "B" ? "" : "all heads"}</td>}
       {texts.map((text, i) => (
         <td key={i} class={same[i] ? "" : "aw-changed"}>
           {text === null ? <span class="aw-sr">nothing</span> : <Token text={text} />}
         </td>
       ))}
-      {rest && (
-        <>
-          {biases && <td class="aw-quiet">{name === "B" ? "" : "biases"}</td>}
-          <td class="aw-quiet">{name === "B" ? "" : "all heads"}</td>
-        </>
-      )}
+      {biases && <td class="aw-quiet">{name === "B" ? "" : "biases"}</td>}
     </tr>
   );
   return (
@@ -158,11 +154,11 @@ export function ByWord({ data: { header, arrays } }: { data: Compared }) {
           {carried?.map((side, i) => (
             <tr key={i} class={i === 0 ? "aw-sumrow" : ""}>
               <th scope="row">{i === 0 ? `heads carried, A` : i === 1 ? "B" : NAMES[i]}</th>
+              <td class="aw-strong">{prints(sumOf(side.filter((v) => !Number.isNaN(v))) + (rest?.[i] ?? 0))}</td>
               {side.map((v) => (
                 <td class={/[1-9]/.test(prints(v)) ? (v < 0 ? "aw-minus" : "aw-plus") : "aw-quiet"}>{prints(v)}</td>
               ))}
               {biases && <td class="aw-quiet">{prints(rest?.[i])}</td>}
-              <td class="aw-strong">{prints(sumOf(side.filter((v) => !Number.isNaN(v))) + (rest?.[i] ?? 0))}</td>
             </tr>
           ))}
         </tbody>
