@@ -38,9 +38,11 @@ class Table:
 
     @property
     def row_bars(self) -> list[float | None]:
-        """The bar of every row; None where ``bars`` has none for it, and where the number beside it reads 0.000."""
+        """The bar of every row; None where ``bars`` has none for it, 0 where the number beside it reads 0.000."""
         given = [*self.bars, *[None] * (len(self.rows) - len(self.bars))]
-        return [None if _reads_zero(row[-1]) else bar for row, bar in zip(self.rows, given, strict=False)]
+        return [
+            0.0 if bar is not None and _reads_zero(row[-1]) else bar for row, bar in zip(self.rows, given, strict=False)
+        ]
 
 
 def render_text(table: Table) -> str:
