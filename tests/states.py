@@ -76,6 +76,8 @@ def _explored(model: Any) -> bytes:
         "question": 0,
         "origin": [],
         "address": explorer.state,
+        "pin": explorer.pins_of([explorer])[0],
+        "besides": explorer.besides(),
     }
     explorer.close()
     return wire.pack(shown, arrays)

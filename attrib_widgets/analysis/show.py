@@ -47,12 +47,13 @@ class ShownBars(Result):
 
     def summary(self) -> Table:
         values, digits = torch.from_numpy(self.values), _digits(self.values)
-        rows, bars = with_others(values, strongest(values, ROWS), lambda i: [self.names[i]], digits)
+        order = strongest(values, ROWS)
+        rows, bars = with_others(values, order, lambda i: [self.names[i]], digits)
         digits += 1
         footer = f"sum {number(self.sum, digits)}"
         if self.total is not None and self.gap is not None:
             footer += f" · total {number(self.total, digits)} · gap {power(self.gap)}"
-        return Table(self.title, ["", self.unit or "value"], rows, bars, footer=footer)
+        return Table(self.title, ["", self.unit or "value"], rows, bars, footer=footer, last=len(rows) - len(order))
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``name`` and ``value``, in the order given."""
@@ -74,7 +75,7 @@ class ShownTokens(Result):
         values = torch.from_numpy(self.values)
         order = sorted(strongest(values, ROWS))
         rows, bars = with_others(values, order, lambda i: [str(i), visible(self.tokens[i])], _digits(self.values))
-        return Table(self.title, ["", "token", self.unit or "value"], rows, bars)
+        return Table(self.title, ["", "token", self.unit or "value"], rows, bars, last=len(rows) - len(order))
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``position``, ``token`` and ``value``."""
@@ -142,7 +143,7 @@ class ShownGrid(Result):
             return [self.rows[i // width], visible(self.columns[i % width])]
 
         rows, bars = with_others(flat, order, cells, _digits(self.values))
-        return Table(self.title, ["row", "column", self.unit or "value"], rows, bars)
+        return Table(self.title, ["row", "column", self.unit or "value"], rows, bars, last=len(rows) - len(order))
 
     def to_dataframe(self) -> pd.DataFrame:
         """The map itself: an index of rows, a column for each column."""

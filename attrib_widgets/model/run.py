@@ -46,7 +46,10 @@ class Predictions(Result, list[Prediction]):
     def summary(self) -> Table:
         rows = [[visible(p.text), str(p.id), number(p.logit, 3), percent(p.probability)] for p in self]
         bars: list[float | None] = [p.probability for p in self]
-        return Table("What comes next", ["token", "id", "logit", "probability"], rows, bars)
+        said = ", ".join(f"{visible(p.text)} {percent(p.probability)}" for p in self[:2])
+        footer = f"these {len(self)} together {percent(sum(p.probability for p in self))}" if len(self) > 1 else ""
+        title = f"What comes next: {said}" if said else "What comes next"
+        return Table(title, ["token", "id", "logit", "probability"], rows, bars, footer=footer)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``token``, ``id``, ``logit`` and ``probability``."""

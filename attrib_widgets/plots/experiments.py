@@ -34,7 +34,7 @@ def _(result: Patching, site: str | None = None, k: int = 15) -> Figure:
     flat = grid.ndim == 1  # one number per layer
     grid = grid[:, None] if flat else grid
     cells = [c for _, c in result._single(site)]
-    if grid.ndim == 3:  # layer, head, position: heads of all layers below one another
+    if grid.ndim == 3:  # layer, head, position: heads of all layers above one another
         layers = sorted({c.parts[0].row for c in cells})
         there = {(c.parts[0].row, c.parts[0].head) for c in cells}
         heads = sorted({h for _, h in there if h is not None})
@@ -46,7 +46,7 @@ def _(result: Patching, site: str | None = None, k: int = 15) -> Figure:
         names = [str(rows[row]) if rows[row].is_stream else f"L{row}" for row in sorted(rows)]
     places = {c.positions for c in cells}
     figure, axes = _axes(1.8 + 0.36 * grid.shape[1], 1.2 + 0.22 * grid.shape[0])
-    image = _map(axes, grid, True)
+    image = _map(axes, grid, True, upwards=True)
     axes.set_yticks(range(len(names)), names, fontsize=7 if len(names) > 40 else 9)
     if len(places) > 1:
         tokens = result.pairs[0][0].tokens
@@ -89,7 +89,7 @@ def _(result: EdgeEstimate, k: int = 20) -> Figure:
     rows = result.values.abs().sum(1).argsort(descending=True)[:k].sort().values.tolist()
     columns = result.values.abs().sum(0).argsort(descending=True)[:k].sort().values.tolist()
     figure, axes = _axes(2 + 0.34 * len(columns), 1.4 + 0.28 * len(rows))
-    image = _map(axes, result.values[rows][:, columns].numpy(), True)
+    image = _map(axes, result.values[rows][:, columns].numpy(), True, upwards=True)
     axes.set_xticks(range(len(columns)), [str(result.readers[i]) for i in columns], rotation=90)
     axes.set_yticks(range(len(rows)), [str(result.senders[i]) for i in rows])
     axes.set_title(f"{result.title()} (estimated)", loc="left", fontsize=10, wrap=True)

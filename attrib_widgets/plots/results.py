@@ -23,7 +23,9 @@ from ..analysis.opening.results import Contributions, Through, Worked, Writes
 from ..analysis.opening.totals import TokenTotals
 from ..analysis.opening.trace import Node, Trace
 from ..analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens
-from ..words.text import others_label, percent, signed, visible
+from ..model.run import Predictions
+from ..words.errors import AttribError
+from ..words.text import kind_of, others_label, percent, signed, visible
 
 PLUS, MINUS = "#0067A5", "#B84E00"
 #: Maps say the sign as bars do: with the colours of the bars, over white at zero.
@@ -45,9 +47,9 @@ def figure_of(result: Any, **options: Any) -> Figure:
     """A figure of ``result``.
 
     Raises:
-        TypeError: this type of result has no figure.
+        AttribError: this type of result has no figure: it is words, or a table of them.
     """
-    raise TypeError(f"There is no figure of {type(result).__name__}; its numbers are in .to_dataframe().")
+    raise AttribError(f"{kind_of(result, start=True)} has no figure.", "Display it, or read .to_dataframe().")
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:
@@ -126,10 +128,20 @@ def _(result: Worked, k: int = 20) -> Figure:
     return _bars(f"{result.head}: written x direction, by number of the stream", labels, values, result.unit, False)
 
 
-def _map(axes: Axes, values: np.ndarray[Any, Any], signs: bool) -> Any:
+@figure_of.register
+def _(result: Predictions) -> Figure:
+    labels = [visible(p.text) for p in result]
+    return _bars(result.summary().title, labels, [p.probability for p in result], "probability", cumulative=False)
+
+
+def _map(axes: Axes, values: np.ndarray[Any, Any], signs: bool, upwards: bool = False) -> Any:
+    """A map in colour; ``upwards``: the first row at the bottom, as everywhere where rows are layers."""
     top = float(np.nanmax(np.abs(values))) or 1.0
     low = -top if signs else 0.0
-    return axes.imshow(values, cmap=SIGNED if signs else "Blues", vmin=low, vmax=top, aspect="auto")
+    image = axes.imshow(values, cmap=SIGNED if signs else "Blues", vmin=low, vmax=top, aspect="auto")
+    if upwards:
+        axes.invert_yaxis()
+    return image
 
 
 @figure_of.register

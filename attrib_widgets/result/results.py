@@ -168,7 +168,8 @@ def with_others(
 ) -> tuple[list[list[str]], list[float | None]]:
     """Rows and bars of a table: the rows in ``order`` with what ``cells`` says of each, and one for all others.
 
-    ``beside`` are further tensors of a number a row, told before its own; NaN is blank, and nothing in a sum.
+    ``beside`` are further tensors of a number a row, told before its own; NaN is blank, and nothing in a sum. What is
+    one row more than ``order`` has is the table's ``last``: it stays under the others.
     """
 
     def told(sums: Sequence[Any]) -> list[str]:

@@ -17,7 +17,8 @@ class Table:
     """A small table: what ``repr`` prints and the static HTML shows.
 
     ``bars`` holds one number per row (drawn as a signed bar in HTML) or None for rows without one. A cell is one line;
-    what would break it, and every other control character, stands as its sign or its code.
+    what would break it, and every other control character, stands as its sign or its code. The ``last`` rows sum up the
+    others and stay under them, however one sorts.
     """
 
     title: str
@@ -26,6 +27,7 @@ class Table:
     bars: list[float | None] = field(default_factory=list)
     note: str = ""
     footer: str = ""
+    last: int = 0
 
     def __post_init__(self) -> None:
         # Names and tokens are other people's: none may break its row, colour a terminal, or be without an encoding.
@@ -36,8 +38,11 @@ class Table:
 
     @property
     def row_bars(self) -> list[float | None]:
-        """The bar of every row; None where ``bars`` has none for it."""
-        return [self.bars[i] if i < len(self.bars) else None for i in range(len(self.rows))]
+        """The bar of every row; None where ``bars`` has none for it, 0 where the number beside it reads 0.000."""
+        given = [*self.bars, *[None] * (len(self.rows) - len(self.bars))]
+        return [
+            0.0 if bar is not None and _reads_zero(row[-1]) else bar for row, bar in zip(self.rows, given, strict=False)
+        ]
 
 
 def render_text(table: Table) -> str:
@@ -151,6 +156,10 @@ def render_html(table: Table) -> str:
 def _paragraphs(text: str) -> str:
     # Spaces that set parts of a line apart would collapse to one.
     return "".join(f"<p>{html.escape(line).replace('  ', chr(160) * 2)}</p>" for line in text.splitlines())
+
+
+def _reads_zero(text: str) -> bool:
+    return bool(text.strip()) and _number(text) and not re.search("[1-9]", text)
 
 
 def _number(text: str) -> bool:

@@ -15,18 +15,22 @@ from ..model.run import Run
 from ..words.components import component
 from ..words.errors import AttribError, warn
 from ..words.targets import AnyTarget, NeuronTarget, ScoreTarget, Target, TokenLike, logit_diff, neuron, score
+from ..words.text import safe, visible
 from .question import Question
 from .shapes import contract, python
 
 if TYPE_CHECKING:
+    from ..analysis.attribution.attribution import Attribution
     from ..model.model import Model
     from .question import Explanation, PromptLike
 
 #: Every field, in the order in which it is written.
 FIELDS = (
     *("model", "prompt", "ids", "position", "answer", "rival", "unit", "neuron", "score", "compared", "compared_ids"),
-    *("part", "source", "tab", "mode", "pins"),
+    *("part", "source", "tab", "mode", "pins", "beside", "side", "pinned"),
 )
+#: Of these what asks; the others say where one looks.
+ASKING = FIELDS[: FIELDS.index("part")]
 MODES = get_args(contract.Mode)
 #: Units of the answer that are not a plain logit, or a difference of two.
 UNITS = {"log_prob": "nats", "centred": "centred logits"}
@@ -37,6 +41,8 @@ class Address:
     """The fields of a line, read; what it does not name is left to the defaults of :func:`explore`."""
 
     fields: Mapping[str, str] = field(default_factory=dict)
+    pinned: tuple[str, ...] = ()
+    """Questions that were pinned, each as a line of its own."""
 
     @classmethod
     def read(cls, text: Any) -> Address:
@@ -52,13 +58,41 @@ class Address:
             raise AttribError(f"A state has no field {unknown[0]!r}.", f"The fields are {', '.join(FIELDS)}.")
         if not rows:
             raise AttribError(f"{text!r} is no state.", 'Write "model=demo&prompt=The+capital+of+France+is".')
-        found = cls(dict(rows))
-        found.mode(), found.source(), found.position(), found.target()  # before anything is asked
+        found = cls({k: v for k, v in rows if k != "pinned"}, tuple(v for k, v in rows if k == "pinned"))
+        found.mode(), found.source(), found.position(), found.target(), found.swapped()  # before anything is asked
+        for line in (*found.pinned, *([found.beside()] if found.beside() not in ("", "compared") else [])):
+            cls.read(line)
         return found
 
     def line(self) -> str:
         """The fields as a line, in their order."""
-        return urlencode([(name, self.fields[name]) for name in FIELDS if self.fields.get(name, "") != ""])
+        rows = [(name, self.fields[name]) for name in FIELDS if self.fields.get(name, "") != ""]
+        return urlencode([*rows, *(("pinned", line) for line in self.pinned)])
+
+    def question_alone(self) -> Address:
+        """What it asks, without the model and where one looks."""
+        return Address({k: v for k, v in self.fields.items() if k in ASKING and k != "model"})
+
+    def name(self) -> str:
+        """The question in a few words: ``·Paris over ·Berlin after “The capital of France is”``."""
+        f = self.fields
+        said = (
+            f.get("neuron")
+            or f.get("score", "").split(",")[0]
+            or " over ".join(
+                " or ".join(map(visible, f[side].split(_AND))) for side in ("answer", "rival") if f.get(side)
+            )
+        )
+        prompt = f.get("prompt", f"tokens {f['ids']}" if "ids" in f else "")
+        where = f" at {f['position']}" if "position" in f else ""
+        unit = f" in {f['unit']}" if f.get("unit") else ""
+        return safe(f"{said or 'what comes next'}{unit} after “{prompt}”{where}")
+
+    @staticmethod
+    def of_answer(model: Model, token: int) -> contract.Pin:
+        """The same question about another answer."""
+        written = _written(model, (token,))
+        return {"line": urlencode({"answer": written}), "name": visible(written)}
 
     def warn_of_another(self, model: Model) -> None:
         """Say that it names another model than the one that it is opened with."""
@@ -89,6 +123,21 @@ class Address:
     def pins(self) -> list[str]:
         """Rows that were gathered."""
         return [label for label in self.fields.get("pins", "").split(",") if label]
+
+    def beside(self) -> str:
+        """What stands beside the question: "compared", or the line of another; "" for what is offered first."""
+        return self.fields.get("beside", "")
+
+    def swapped(self) -> bool:
+        """Whether the question itself is B, and what stands beside it A.
+
+        Raises:
+            AttribError: another letter.
+        """
+        side = self.fields.get("side") or "A"
+        if side not in ("A", "B"):
+            raise AttribError(f"There is no side {side!r}.", "The sides are A and B.")
+        return side == "B"
 
     # what is asked ------------------------------------------------------------------------------------------------
     def prompt(self, name: str = "prompt", ids: str = "ids") -> PromptLike | None:
@@ -167,14 +216,18 @@ def asked(explanation: Explanation) -> Address:
     A target that no field names (a set of numbers inside the model) is left out, so that the line still leads to the
     prompt.
     """
-    a = explanation.attribution
+    return about(explanation.attribution, None if explanation.corrupted is None else explanation.corrupted.run)
+
+
+def about(a: Attribution, corrupted: Run | None) -> Address:
+    """What an attribution is about, and what it is compared with."""
     found: dict[str, str] = {"model": python.source(a.model) or a.model.name}
     found |= _prompt(a.run, "prompt", "ids")
     if a.position != a.run.n_positions - 1:
         found["position"] = str(a.position)
     found |= _target(a.model, a.target)
-    if explanation.corrupted is not None:
-        found |= _prompt(explanation.corrupted.run, "compared", "compared_ids")
+    if corrupted is not None:
+        found |= _prompt(corrupted, "compared", "compared_ids")
     return Address(found)
 
 

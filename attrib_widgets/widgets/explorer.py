@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 import traitlets as t
 
 from ..analysis.attribution.attribution import Attribution
@@ -20,7 +21,7 @@ from ..words.targets import Target
 from ..words.text import safe
 from .address import Address
 from .address import asked as asked_of
-from .answering import Answering
+from .beside import Beside
 from .memory import Memory
 from .question import Explanation, Question, asked, explain
 from .shapes import contract
@@ -38,7 +39,7 @@ _ASKED = {
 }
 
 
-class Explorer(Answering):
+class Explorer(Beside):
     """A prompt, a prediction, and the parts that wrote it, to click through. Made by :func:`explore`.
 
     ``selected`` is the component that was clicked (``""`` is none) and ``source`` the token inside it (-1 is none);
@@ -94,6 +95,8 @@ class Explorer(Answering):
         if self._covered:
             title = f"What comes after \u201c{safe(self.run.text)}\u201d?"
             return Table(title, [], [], note="Make your prediction first; .reveal() shows the answer.")
+        if (sides := self.seen_beside()) is not None:
+            return sides.summary()
         table = self.attribution.summary()
         contrast, v = self._now.contrast, self.verdicts
         said = [contrast.told] if contrast is not None and contrast.told else []
@@ -103,8 +106,8 @@ class Explorer(Answering):
         return replace(table, note="\n".join([table.note, *said]))
 
     def shown(self) -> Result | Table:
-        """The attribution; while the answer is hidden, the question."""
-        return self.summary() if self._covered else self.attribution
+        """The attribution, or what stands side by side; while the answer is hidden, the question."""
+        return self.summary() if self._covered else self.seen_beside() or self.attribution
 
     @property
     def _covered(self) -> bool:
@@ -118,7 +121,11 @@ class Explorer(Answering):
 
     @property
     def state(self) -> str:
-        """The screen as a line to read, edit and open again: what was asked and where one looks, without numbers."""
+        """The screen as a line to read, edit and open again: what was asked and where one looks, without numbers.
+
+        A model from a folder is named from the working folder where it lies there or beside it, else by its whole path:
+        give another machine's model with the line, ``aw.explore(model, state=line)``.
+        """
         return self._address().line()
 
     @state.setter
@@ -140,16 +147,25 @@ class Explorer(Answering):
             "tab": str(self.showing.get("tab") or ""),
             "mode": "" if self.showing.get("mode") in (None, "size") else str(self.showing["mode"]),
             "pins": ",".join(self.chosen),
+            "beside": str(self.showing.get("beside") or ""),
+            "side": "B" if self.showing.get("swapped") else "",
         }
-        return Address({**asked_of(self._now).fields, **looking})
+        return Address({**asked_of(self._now).fields, **looking}, tuple(pin["line"] for pin in self.pinned))
 
     def look(self, address: Address) -> None:
         """Go where a line looks: part, source token, tab, mode, and the rows that were gathered."""
         with self.writing, self.hold_sync():
             self.selected = address.part()
             self.source = address.source()
-            self.showing = {"tab": address.fields.get("tab", ""), "mode": address.mode()}
+            beside, swapped = address.beside(), address.swapped()
+            showing: dict[str, Any] = {"tab": address.fields.get("tab", ""), "mode": address.mode()}
+            if beside:
+                showing["beside"] = beside
+            if swapped:
+                showing["swapped"] = True
+            self.showing = showing
             self.chosen = address.pins()
+            self.take_pins(address.pinned)
 
     # selection --------------------------------------------------------------------------------------------------
     def label_of(self, value: ComponentLike | None, of: Attribution | None = None) -> str:
@@ -272,7 +288,13 @@ class Explorer(Answering):
 
     def _ask(self, job: Job, args: Mapping[str, Any]) -> None:
         before, number = self._now, args.get("restore")
-        question = asked(self.model, before.question, args) if number is None else self._memory.at(number)
+        question = (
+            self._memory.at(number)
+            if number is not None
+            else self.asked_line(args["line"])
+            if args.get("line")
+            else asked(self.model, before.question, args)
+        )
         explanation = self._answered(question, job, number)
         inside = number is None and args.get("neuron") is not None
         self._show(question, explanation, before if inside else None)
@@ -337,7 +359,7 @@ class Explorer(Answering):
 
     def _container(self, explanation: Explanation, complete: bool = False) -> bytes:
         """The state of the screen that shows ``explanation``."""
-        question = explanation.question
+        question, address = explanation.question, asked_of(explanation)
         explained, arrays = encode(explanation, complete=complete)
         header: contract.ExplorerHeader = {
             **explained,
@@ -345,8 +367,12 @@ class Explorer(Answering):
             "version": self._version,
             "question": self._memory.number(question),
             "origin": self._memory.origin(question),
-            "address": asked_of(explanation).line(),
+            "address": address.line(),
+            "pin": {"line": address.question_alone().line(), "name": address.name()},
+            "besides": self.besides(),
         }
+        if complete and not self.hidden and self.showing.get("mode") == "sides":
+            arrays = {**arrays, "sides": self._embedded_sides()}
         return wire.pack(header, arrays)
 
     # requests ---------------------------------------------------------------------------------------------------
@@ -368,6 +394,10 @@ class Explorer(Answering):
         self._ask(job, args)
         return Reply()
 
+    def _embedded_sides(self) -> wire.Stored:
+        container = self.sides(self._beside(), bool(self.showing.get("swapped")), from_python())
+        return wire.store(np.frombuffer(container, dtype="<i4"), "i4")
+
     def page_traits(self) -> dict[str, Any]:
         """The offline page holds everything that fits: nobody answers it."""
         if (
@@ -377,5 +407,6 @@ class Explorer(Answering):
         ):
             self.chosen_result()
         state = self._container(self._now, complete=True)
-        told = {"tested": self.tested, "chosen": self.chosen, "without": self.without, "showing": self.showing}
+        told = {"tested": self.tested, "chosen": self.chosen, "without": self.without}
+        told |= {"showing": self.showing, "pinned": self.pinned}
         return {**super().page_traits(), "container": state, **told}

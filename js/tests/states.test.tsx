@@ -17,7 +17,7 @@ const DRAWN: Record<Exclude<Kind, "attribution">, [string, RegExp]> = {
   attention: ['[data-part="heads"]', /L1H2.*L3H5/],
   bars: ['[data-part="sum"]', /L1H2|L2\.mlp/],
   card: ['[data-part="feature"]', /Computed label of/],
-  comparison: ["table", /L3H1/],
+  comparison: [".aw-three", /L3H1/],
   effects: ['[role="listbox"]', /·France/],
   grid: ['[role="grid"]', /L1.*H3/],
   lens: ['[role="grid"]', /·Paris/],

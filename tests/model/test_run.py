@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
+from attrib_widgets.words.text import percent
 from fixtures import families
 
 
@@ -93,7 +94,7 @@ def test_predictions(model, run):
             assert prediction.text == model.token(prediction.id)
     assert len(run.top(3)) == 3
     assert len(run.top(10**6)) == model.vocab_size
-    assert repr(run.top(2)).count("%") == 2
+    assert [row[-1] for row in run.top(2).summary().rows] == [percent(t.probability) for t in run.top(2)]
 
 
 def test_all_positions_from_the_record(model, run):

@@ -36,6 +36,8 @@ def test_a_grid_shows_every_cell(model, options):
     shown = np.asarray(axes.images[0].get_array())
     np.testing.assert_allclose(shown.flatten(), p.grid().numpy().flatten(), atol=1e-6)
     assert len(axes.get_yticklabels()) == shown.shape[0]
+    low, high = axes.get_ylim()
+    assert low < high, "layers upwards, as in the lens and on the page"
 
 
 def test_mixed_cells_are_bars(model):

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import attrib_widgets as aw
+from attrib_widgets.words.errors import AttribError
 
 
 @pytest.fixture(scope="module")
@@ -94,5 +95,6 @@ def test_the_lens_figure_names_what_it_can_show(a):
 def test_what_has_no_figure_says_where_its_numbers_are():
     from attrib_widgets.plots.results import figure_of
 
-    with pytest.raises(TypeError, match="to_dataframe"):
-        figure_of(object())
+    for one in (object(), aw.glossary(), aw.supported()):
+        with pytest.raises(AttribError, match=r"has no figure.*to_dataframe"):
+            figure_of(one)

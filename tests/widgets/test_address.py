@@ -85,6 +85,10 @@ def test_a_folder_is_loaded_by_its_path(tmp_path, family_model, monkeypatch):
     model = family_model("gpt2")
     monkeypatch.setattr(model.hf, "name_or_path", str(tmp_path))
     assert f"model={quote_plus(str(tmp_path))}&" in aw.explore(model, "The capital").state
+    beside = tmp_path.parent / "notebooks"
+    beside.mkdir()
+    monkeypatch.chdir(beside)
+    assert aw.explore(model, "The capital").state.startswith(f"model={quote_plus('../' + tmp_path.name)}&")
     monkeypatch.chdir(tmp_path.parent)
     line = aw.explore(model, "The capital").state
     assert line.startswith(f"model={tmp_path.name}&")

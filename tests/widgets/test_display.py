@@ -204,7 +204,18 @@ def test_a_closed_explorer_is_freed(demo):
 def test_what_every_instance_syncs(explorer):
     state = explorer.get_state()
     names = {n for n in state if not n.startswith("_")} - {"layout", "tabbable", "tooltip"}
-    assert names == {"kind", "container", "selected", "source", "options", "tested", "chosen", "without", "showing"}
+    assert names == {
+        "kind",
+        "container",
+        "selected",
+        "source",
+        "options",
+        "tested",
+        "chosen",
+        "without",
+        "showing",
+        "pinned",
+    }
     assert state["_anywidget_id"] == "attrib_widgets.View"
     assert len(state["_esm"]) + len(state["_css"]) <= 100_000 and state["_css"] == "\n", "the style is in the script"
 

@@ -343,7 +343,8 @@ class Attribution(Sum):
         note = "\n".join([*self.notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
         shared = "; ".join(map(str, self.shared()))
         alike = [f"the same for both: {shared}"] if shared else []
-        return Table(self.title(), columns, rows, bars, note, "\n".join([*alike, "   ".join(self.checks())]))
+        foot = "\n".join([*alike, "   ".join(self.checks())])
+        return Table(self.title(), columns, rows, bars, note, foot, last=len(rows) - len(order))
 
     @property
     def rival_name(self) -> str:

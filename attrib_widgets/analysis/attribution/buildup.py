@@ -81,7 +81,9 @@ class Buildup(Result):
         a = self.attribution
         footer = f"ends at {number(float(self.values[-1]), 4)}   model {number(a.actual, 4)}"
         note = "One direction throughout, the scale of its norm held: sums of contributions."
-        return Table(self.title(), ["after", "added", f"{self.unit} so far"], rows, bars, note, footer)
+        return Table(
+            self.title(), ["after", "added", f"{self.unit} so far"], rows, bars, note, footer, last=int(rest > 0)
+        )
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``step``, ``constant``, ``added``, ``value``, in model order."""

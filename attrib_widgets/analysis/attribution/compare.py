@@ -12,6 +12,7 @@ from torch import Tensor
 from ...result import Result, Table, strongest, with_others
 from ...words.errors import AttribError
 from ...words.text import safe, signed, visible
+from .aligned import AlignedTokens, aligned
 from .attribution import Attribution, refuse_other
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Comparison(Result):
     b: Attribution
     labels: list[str]
     values: Float[Tensor, "side part"]
+    _tokens: AlignedTokens | None = None
 
     @property
     def unit(self) -> str:
@@ -74,6 +76,13 @@ class Comparison(Result):
         """What the two are, and that nothing was tested."""
         return [*(f"{x}: {name}" for x, name in zip("AB", self.names(), strict=True)), "Observed, not tested."]
 
+    def tokens(self) -> AlignedTokens:
+        """The words of both prompts under each other, and what all heads together carried from each in A, in B, and
+        B − A: exact, where the heads of both and what they carried are."""
+        if self._tokens is None:
+            self._tokens = aligned(self.a, self.b)
+        return self._tokens
+
     def checks(self) -> list[str]:
         """The check line of each."""
         return [f"{x}: {'   '.join(a.checks())}" for x, a in zip("AB", (self.a, self.b), strict=True)]
@@ -85,7 +94,10 @@ class Comparison(Result):
         total = (self.a.total, self.b.total, self.b.total - self.a.total)
         rows.append(["sum", *(signed(v, 3) for v in total)])
         headings = ["component", f"A, {self.unit}", "B", "B − A"]
-        return Table(self.title(), headings, rows, [*bars, None], "\n".join(self.notes()), "\n".join(self.checks()))
+        last = len(rows) - len(order)
+        return Table(
+            self.title(), headings, rows, [*bars, None], "\n".join(self.notes()), "\n".join(self.checks()), last=last
+        )
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``component``, ``a``, ``b`` and ``difference``; NaN where one has no such part."""
@@ -113,7 +125,7 @@ def compare(a: Any, b: Any) -> Comparison:
             f"One is in {units[0]}, the other in {units[1]}.", "Compare logits with logits: aw.attribute(run, target)."
         )
     labels = list(dict.fromkeys([*sides[0].labels, *sides[1].labels]))
-    if not {*sides[0].labels} & {*sides[1].labels} - {"embed", "rounding"}:
+    if not {c for c in sides[0].components if c.layer is not None} & {*sides[1].components}:
         raise AttribError(
             f"{sides[0].model.name} and {sides[1].model.name} have no part in common.", "Compare models of one shape."
         )

@@ -55,11 +55,23 @@ class PositionAttribution(Result):
             lead = f"{self.components[best]} {signed(float(self.values[p, best]))}"
             rows.append([visible(self.run.tokens[p]), visible(self.targets[p]), lead, number(float(self.actual[p]), 3)])
         worst = float((self.actual - self.total).abs().max())
+        best = int(self.actual.abs().argmax())
+        where = "at" if self.inner else "after"
+        said = (
+            "Attribution at every position"
+            if len(set(self.targets)) > 1
+            else (
+                f"{visible(self.targets[best])} is largest {where} {visible(self.run.tokens[best])} ({best}): "
+                f"{number(float(self.actual[best]))} {self.unit}"
+            )
+        )
         return Table(
-            "Attribution at every position",
-            ["read at" if self.inner else "after", "of", "leading", self.unit],
+            said,
+            [f"read {where}" if self.inner else where, "of", "leading", self.unit],
             rows,
-            footer=f"largest gap {worst:.0e}",
+            self.actual[-len(rows) :].tolist(),
+            "The same question at every position, and the part that leads there. Observed, not yet tested.",
+            f"largest gap {worst:.0e}",
         )
 
     def to_dataframe(self) -> pd.DataFrame:

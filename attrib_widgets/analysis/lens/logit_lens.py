@@ -145,7 +145,7 @@ class LogitLens(Result):
         p = self.probability[:, -1].tolist()
         jump = _jump(p)
         rows = []
-        shown = _spread(len(p), [0, len(p) - 1, jump - 1, jump])
+        shown = _spread(len(p), [0, len(p) - 1, jump - 1, jump])[::-1]  # layers upwards, as on the page
         for i in shown:
             best = visible(self.model.token(int(self.top_ids[i, -1, 0])))
             sure = number(float(self.top_probabilities[i, -1, 0]))
@@ -154,7 +154,7 @@ class LogitLens(Result):
         columns = ["after", "top prediction", "its probability", f"of {name}", "rank"]
         where = f"Read after {place} (position {self.positions[-1]}), the final norm recomputed for every row."
         left = len(p) - len(shown)
-        footer = "The last row is the model's own output." + (f" {left} rows are left out." if left else "")
+        footer = "The first row is the model's own output." + (f" {left} rows are left out." if left else "")
         return Table(self.title(), columns, rows, [p[i] for i in shown], "\n".join([*self.notes, where]), footer)
 
     def to_dataframe(self) -> pd.DataFrame:

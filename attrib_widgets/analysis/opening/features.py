@@ -78,7 +78,7 @@ class Features(Contributions):
         order = [*strongest(self.values[:count], 10), count, count + 1]
         rows, bars = with_others(self.values, order, lambda i: [self.labels[i], self.concepts[i]])
         columns = ["feature", "computed label" if any(self.concepts) else "", self.unit]
-        return Table(self.title, columns, rows, bars, self.note, self.footer())
+        return Table(self.title, columns, rows, bars, self.note, self.footer(), last=len(rows) - len(order))
 
     def to_dataframe(self) -> Any:
         """Columns ``row``, ``label``, ``kind``, ``value``, ``feature``, ``activation``, ``concept``."""

@@ -36,6 +36,12 @@ class Split(Sum):
         return f"sum {signed(self.total, 4)} {self.unit}   {parent}   gap {power(self.gap)}"
 
 
+#: What every contribution says of itself.
+OBSERVED = "Observed, not yet tested."
+#: Tokens of either sign in the table of what a part writes.
+TOKENS = 6
+
+
 @dataclass(eq=False, repr=False)
 class Contributions(Split):
     """Signed rows that sum to one parent number.
@@ -74,7 +80,8 @@ class Contributions(Split):
         rows, bars = with_others(
             self.values, sorted(shown) if self.axis == "source" else shown, lambda i: [self._name(i)]
         )
-        return Table(self.title, [self.axis, self.unit], rows, bars, self.note, self.footer())
+        note, last = self.note or OBSERVED, len(rows) - len(shown)
+        return Table(self.title, [self.axis, self.unit], rows, bars, note, self.footer(), last=last)
 
     def _name(self, row: int) -> str:
         return visible(self.labels[row]) if self.kinds[row] == "token" else self.labels[row]
@@ -145,18 +152,19 @@ class Through(Split):
         flat = self.values.flatten()
         order = strongest(flat, 10)
         width = len(self.components)
-        rows = [
-            [visible(self.tokens[i // width]), str(self.components[i % width]), signed(float(flat[i]), 3)]
-            for i in order
-        ]
-        bars: list[float | None] = [float(flat[i]) for i in order]
+        rows, bars = with_others(
+            flat, order, lambda i: [visible(self.tokens[i // width]), str(self.components[i % width])]
+        )
+        source, component, most = *rows[0][:2], float(flat[order[0]])
         return Table(
-            f"Through {self.head}: source token and who wrote it",
+            f"What {component} wrote at {source} leads through {self.head}: {signed(most)} of "
+            f"{signed(self.parent_value)} {self.unit}",
             ["source", "component", self.unit],
             rows,
             bars,
-            "",
+            f"By source token and who wrote it there, attention and norms held. {OBSERVED}",
             self.footer(),
+            last=len(rows) - len(order),
         )
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -203,10 +211,10 @@ class Worked(Sum):
         return self.products
 
     def summary(self) -> Table:
-        factors = (self.written, self.direction)
+        factors, order = (self.written, self.direction), strongest(self.products, 6)
         rows, bars = with_others(
             self.products,
-            strongest(self.products, 6),
+            order,
             lambda i: [str(i), *(signed(float(f[i]), 4) for f in factors)],
             digits=4,
         )
@@ -214,17 +222,18 @@ class Worked(Sum):
         cosine = self.total / (length * other) if length * other else 0.0
         note = (
             f"written = z [{len(self.z)}] @ W_O [{len(self.z)} x {len(self.written)}]: length {length:.3f}\n"
-            f"direction of the {self.target}: length {other:.3f}, cosine with written {cosine:+.3f}"
+            f"direction of the {self.target}: length {other:.3f}, cosine with written {cosine:+.3f}\n{OBSERVED}"
         )
         footer = f"{length:.3f} x {other:.3f} x {signed(cosine, 3)} = {signed(self.total, 4)} {self.unit}"
         footer += f"   bar {signed(self.value, 4)}"
         return Table(
-            f"{self.head}, worked out: written . direction",
+            f"{self.head} worked out: {length:.2f} x {other:.2f} x {signed(cosine)} = {signed(self.total)} {self.unit}",
             ["number", "written", "direction", "product"],
             rows,
             bars,
             note,
             footer,
+            last=len(rows) - len(order),
         )
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -248,11 +257,17 @@ class Writes(Result):
     logits: Float[Tensor, "vocab"] = field(default_factory=lambda: torch.empty(0))
 
     def summary(self) -> Table:
-        def cell(entry: tuple[str, int, float]) -> str:
-            return f"{visible(entry[0])} {signed(entry[2])}"
-
-        rows = [[cell(a), cell(b)] for a, b in zip(self.promoted, self.suppressed, strict=True)]
-        return Table(f"What {self.component} writes, in logits of the next token", ["promotes", "suppresses"], rows)
+        entries = [*self.promoted[:TOKENS], *self.suppressed[:TOKENS][::-1]]
+        rows = [[visible(text), signed(value, 3)] for text, _, value in entries]
+        raised, lowered = (f"{visible(e[0])} most ({signed(e[2])})" for e in (self.promoted[0], self.suppressed[0]))
+        return Table(
+            f"{self.component} raises {raised} and lowers {lowered}",
+            ["token", "logits"],
+            rows,
+            [value for _, _, value in entries],
+            f"What it adds to the logits of the next token, the final norm held. {OBSERVED}",
+            f"the {len(entries)} largest of the vocabulary",
+        )
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``token``, ``id``, ``logits``, promoted first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,19 @@ if TYPE_CHECKING:
 
 
 def source(model: Model) -> str:
-    """What :func:`attrib_widgets.load` takes for the model; "" for one that came as an object."""
+    """What :func:`attrib_widgets.load` takes for the model; "" for one that came as an object. A folder under the
+    working folder, or beside it, is named from there, one elsewhere by its whole path."""
     if model.built is not None:
         return model.built.source
     if model.folder is not None and model.folder == demo.path():
         return "demo"
     name = str(getattr(model.hf, "name_or_path", "") or "")
-    if name and Path(name).is_dir() and Path(name).resolve().is_relative_to(Path.cwd()):
-        name = str(Path(name).resolve().relative_to(Path.cwd()))
+    if not name or not Path(name).is_dir():
+        return name
+    folder, here = Path(name).resolve(), Path.cwd()
+    for near in (here, here.parent):  # a path that holds on another machine, too
+        if near != near.parent and folder.is_relative_to(near):
+            return os.path.relpath(folder, here)
     return name
 
 

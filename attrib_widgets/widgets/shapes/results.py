@@ -16,6 +16,7 @@ from ..transport import wire
 from . import contract
 
 if TYPE_CHECKING:
+    from ...analysis.attribution.aligned import AlignedTokens
     from ...analysis.attribution.compare import Comparison
     from ...analysis.attribution.phrases import PhraseAttribution
     from ...analysis.heads.attention import Attention, Weighting
@@ -185,6 +186,7 @@ def printed(t: Table) -> contract.TableHeader:
     bars = [None if b is None or b != b else float(b) for b in t.row_bars]
     return {
         "kind": "table",
+        "last": t.last,
         "title": t.title,
         "notes": t.note.splitlines(),
         "columns": t.columns,
@@ -194,8 +196,13 @@ def printed(t: Table) -> contract.TableHeader:
     }
 
 
-def comparison(c: Comparison) -> bytes:
-    """Kind ``comparison``: two attributions by part."""
+def comparison(c: Comparison, lines: list[str] | None = None, beside: str = "") -> bytes:
+    """Kind ``comparison``: two attributions by part, and their prompts word under word.
+
+    Args:
+        lines: the two questions, where they stand in an Explorer, and what was asked for there.
+    """
+    words, arrays = _words(c.tokens())
     header: contract.ComparisonHeader = {
         "kind": "comparison",
         "title": c.title(),
@@ -203,8 +210,22 @@ def comparison(c: Comparison) -> bytes:
         "unit": c.unit,
         "labels": c.labels,
         "checks": c.checks(),
+        "ends": [{"total": x.total, "actual": x.actual, "gap": x.gap, "exact": bool(x.exact)} for x in (c.a, c.b)],
+        "names": list(c.names()),
+        "words": words,
     }
-    return wire.pack(header, {"values": wire.store(torch.cat([c.values, c.difference[None]]), missing=True)})
+    if lines is not None:
+        header["lines"], header["beside"] = lines, beside
+    return wire.pack(header, {"values": wire.store(torch.cat([c.values, c.difference[None]]), missing=True), **arrays})
+
+
+def _words(t: AlignedTokens) -> tuple[contract.AlignedWords, dict[str, wire.Stored]]:
+    one, other = t.texts
+    words: contract.AlignedWords = {"a": one, "b": other, "same": t.same}
+    if t.values is None or t.rest is None or t.difference is None:
+        return words, {}
+    words["rest"] = [*t.rest.tolist(), float(t.rest[1] - t.rest[0])]
+    return words, {"carried": wire.store(torch.cat([t.values, t.difference[None]]), missing=True)}
 
 
 def neurons(c: Contributions) -> contract.Neurons:

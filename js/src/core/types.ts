@@ -25,7 +25,8 @@ export type ExplorerArray =
   | "why_rival_score"
   | "why_choice"
   | "why_choice_bias"
-  | "through";
+  | "through"
+  | "sides";
 
 /** A bar. */
 export interface Row {
@@ -224,6 +225,12 @@ export interface Explained {
   absent: Record<string, string>;
 }
 
+/** A question: as a line, which may leave out what is as on the screen, and in words. */
+export interface Pin {
+  line: string;
+  name: string;
+}
+
 /** An explanation on the screen. */
 export interface ExplorerHeader extends Explained {
   kind: "explorer" | "attribution";
@@ -234,6 +241,10 @@ export interface ExplorerHeader extends Explained {
   origin?: Crumb[];
   /** the question as a line that `aw.explore(state=...)` opens */
   address?: string;
+  /** the same as it is pinned */
+  pin?: Pin;
+  /** what may be set beside it: the comparison, other answers */
+  besides?: Pin[];
 }
 
 /** What an MLP splits into: its neurons, or the experts of a mixture with their router weights. */
@@ -395,6 +406,24 @@ export interface TableHeader {
   /** [] where no row has one */
   bars: (number | null)[];
   footer: string[];
+  /** so many rows at the end are others in one, or a sum: they stay there however one sorts */
+  last?: number;
+}
+
+/** What a column sums to, the model's own number, and their difference. */
+export interface Ends {
+  total: number;
+  actual: number;
+  gap: number;
+  exact: boolean;
+}
+
+/** Two prompts word under word, null for a gap. Where `rest` is there (of A, B and B − A), the array `carried` has what all heads together carried from each word, and both sum to what all heads contributed. */
+export interface AlignedWords {
+  a: (string | null)[];
+  b: (string | null)[];
+  same: boolean[];
+  rest?: number[];
 }
 
 /** Two attributions; the array `values` has A, B and B − A for every part, NaN where one has no such part. */
@@ -406,6 +435,14 @@ export interface ComparisonHeader {
   labels: string[];
   /** sum, the model's number and their difference, of each */
   checks: string[];
+  /** the same of A and B as numbers */
+  ends?: Ends[];
+  /** what tells the two apart */
+  names?: string[];
+  words?: AlignedWords;
+  /** beside an explanation: the two questions as lines */
+  lines?: string[];
+  beside?: string;
 }
 
 /** Heads with their `patterns`, and the weight that a `sink` takes. */
@@ -682,12 +719,16 @@ export interface Options {
 export type Nothing = Record<string, never>;
 
 /** How contributions are shown. */
-export type Mode = "size" | "order" | "map" | "trace";
+export type Mode = "size" | "order" | "map" | "trace" | "sides";
 
 /** Where one looks beside the selection: the open tab, "" for the first, and the mode. */
 export interface Showing {
   tab: string;
   mode: Mode;
+  /** what stands side by side with the question: "compared", or the line of another */
+  beside?: string;
+  /** the question itself is B */
+  swapped?: boolean;
 }
 
 /** What is synced. `selected`, `source` and `chosen` are written from both sides, the others by Python. */
@@ -707,6 +748,8 @@ export interface Traits {
   /** components that are taken out together, and what the model says then */
   chosen?: string[];
   without?: Without | Nothing;
+  /** questions that were pinned */
+  pinned?: Pin[];
 }
 
 /** What a view may be asked, beside `cancel` and `poll`. */
@@ -727,6 +770,7 @@ export type Op =
   | "effects"
   | "without"
   | "circuit"
+  | "beside"
   | "save"
   | "words";
 
@@ -748,6 +792,8 @@ export interface ExplainArgs {
   neuron?: string;
   /** the number of an earlier question, instead of all these */
   restore?: number;
+  /** a question as a line, instead of all these */
+  line?: string;
 }
 
 /** A row, or a feature of one: L2.mlp/29. */
@@ -775,6 +821,12 @@ export interface TraceArgs {
 export interface VerifyArgs {
   components?: string[];
   top?: number;
+}
+
+/** What is set beside the question, and whether the question is then B. */
+export interface BesideArgs {
+  beside: string;
+  swapped: boolean;
 }
 
 /** How a view is saved. */
@@ -824,6 +876,7 @@ export interface Arguments {
   effects: Nothing;
   without: WithoutArgs;
   circuit: WithoutArgs;
+  beside: BesideArgs;
   save: SaveArgs;
   words: Nothing;
 }
@@ -846,6 +899,7 @@ export interface Answers {
   effects: Nothing;
   without: Nothing;
   circuit: TableHeader;
+  beside: Nothing;
   save: Saved;
   words: Meanings;
 }
@@ -857,6 +911,7 @@ export interface Containers {
   why: WhyHeader;
   lens: LensHeader;
   effects: EstimatesHeader;
+  beside: ComparisonHeader;
 }
 
 /** The answers to a request, in this order: one ack, any progress, one of the others; of no request: traits changed. */

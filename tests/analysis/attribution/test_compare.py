@@ -8,6 +8,8 @@ import torch
 import attrib_widgets as aw
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import AttribError
+from fixtures import families
+from fixtures.levels import coarser
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +104,54 @@ def test_what_does_not_fit_says_why(demo, paris):
         aw.compare(paris, aw.attribute(paris.run, aw.log_prob(" Paris")))
     with pytest.raises(AttribError, match="A Run is no attribution"):
         aw.compare(paris, paris.run)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "bloom", "mistral", "qwen3", "deepseek_v2"])
+def test_every_family_is_like_itself(family_model, name):
+    """Asked twice, since a thing compared with the same object proves little; words included."""
+    model = family_model(name)
+    one, other = (aw.attribute(model.run([1, 2, 3, 4]), 5) for _ in range(2))
+    for same in (aw.compare(one, one), aw.compare(one, other)):
+        assert not same.difference.any() and not same.values.isnan().any()
+        assert all(row[-1] == "0.000" for row in same.summary().rows)
+        words = same.tokens()
+        assert all(words.same) and (words.difference is None or not words.difference.any())
+
+
+def test_two_precisions_of_one_model(family_model):
+    whole, half = (
+        aw.attribute(m.run([1, 2, 3, 4]), 5) for m in (family_model("gpt2"), family_model("gpt2", torch.bfloat16))
+    )
+    found = aw.compare(whole, half)
+    assert found.names() == ("float32", "bfloat16") and found.labels == whole.labels
+    assert float(found.difference.double().sum()) == pytest.approx(half.total - whole.total, abs=1e-4)
+    assert found.difference.any() and all("ok" in line for line in found.checks())
+
+
+def test_base_and_tuned(family_model):
+    """A model and the same with one head's output weights changed: that head differs, and nothing below it."""
+    base = family_model("gpt2")
+    changed = families.build("gpt2")
+    with torch.no_grad():
+        width = changed.config.n_embd // changed.config.n_head
+        changed.transformer.h[1].attn.c_proj.weight[:width] *= 1.5
+    tuned = aw.load(changed, tokenizer=families.tokenizer("gpt2"))
+    found = aw.compare(*(aw.attribute(m.run([1, 2, 3, 4]), 5, position=-1) for m in (base, tuned)))
+    moved = dict(zip(found.labels, found.difference.tolist(), strict=True))
+    scale = float(found.values.abs().max())
+    untouched = [label for label in found.labels if label.startswith("L0")]
+    norms = [float(found.values[1][found.labels.index(x)] / found.values[0][found.labels.index(x)]) for x in untouched]
+    assert norms == pytest.approx(
+        [norms[0]] * len(norms), rel=1e-3
+    )  # below the change only the last norm's scale moves
+    assert abs(moved["L1H0"]) > 1e-3 * scale
+    assert found.names()[0] == found.names()[1] or "gpt2" in str(found.names())
+
+
+def test_other_vocabularies_and_no_part_in_common(family_model, paris):
+    found = aw.compare(paris, aw.attribute(family_model("llama").run([1, 2, 3]), 5))
+    assert found.unit == "logits" and None in (*found.tokens().texts[0], *found.tokens().texts[1])
+    whole = coarser(aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2")), "layers")
+    sides = [aw.attribute(model.run([1, 2, 3]), 5) for model in (whole, family_model("gpt2"))]
+    with pytest.raises(AttribError, match=r"no part in common. Compare models of one shape"):
+        aw.compare(*sides)

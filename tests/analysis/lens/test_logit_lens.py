@@ -218,7 +218,7 @@ def test_the_title_states_the_finding(demo):
 
 def test_the_table_has_ten_rows_and_the_frame_all(demo):
     lens = aw.logit_lens(demo.run("The capital of France is"), " Paris")
-    assert [row[0] for row in lens.summary().rows] == lens.layers
+    assert [row[0] for row in lens.summary().rows] == lens.layers[::-1]  # upwards, as on the page
     frame = lens.to_dataframe()
     assert len(frame) == lens.probability.numel()
     row = frame[(frame.layer == "L2.post") & (frame.position == 5)].iloc[0]

@@ -183,6 +183,7 @@ ASKED = {
     "effects": {},
     "without": {"components": ["L3.mlp", "L3H1"]},
     "circuit": {"components": ["L3.mlp", "L3H1"]},
+    "beside": {"beside": "compared", "swapped": False},
     "save": {"form": "csv"},
     "words": {},
 }

@@ -33,6 +33,7 @@ ExplorerArray = Literal[
     "why_choice",
     "why_choice_bias",
     "through",
+    "sides",
 ]
 
 
@@ -253,6 +254,13 @@ class Explained(TypedDict):
     absent: dict[str, str]
 
 
+class Pin(TypedDict):
+    """A question: as a line, which may leave out what is as on the screen, and in words."""
+
+    line: str
+    name: str
+
+
 class ExplorerHeader(Explained):
     """An explanation on the screen."""
 
@@ -264,3 +272,7 @@ class ExplorerHeader(Explained):
     origin: NotRequired[list[Crumb]]
     #: the question as a line that `aw.explore(state=...)` opens
     address: NotRequired[str]
+    #: the same as it is pinned
+    pin: NotRequired[Pin]
+    #: what may be set beside it: the comparison, other answers
+    besides: NotRequired[list[Pin]]

@@ -14,7 +14,7 @@ from .experiments import (
     VerdictsHeader,
     Without,
 )
-from .explorer import ExplorerHeader
+from .explorer import ExplorerHeader, Pin
 from .opened import CardHeader, FeatureCard, Features, HeadHeader, Neurons, Trace, TraceHeader, WhyHeader, Writes
 from .results import (
     AttentionHeader,
@@ -97,7 +97,7 @@ class Nothing(TypedDict):
 
 
 #: How contributions are shown.
-Mode = Literal["size", "order", "map", "trace"]
+Mode = Literal["size", "order", "map", "trace", "sides"]
 
 
 class Showing(TypedDict):
@@ -105,6 +105,10 @@ class Showing(TypedDict):
 
     tab: str
     mode: Mode
+    #: what stands side by side with the question: "compared", or the line of another
+    beside: NotRequired[str]
+    #: the question itself is B
+    swapped: NotRequired[bool]
 
 
 class Traits(TypedDict):
@@ -125,6 +129,8 @@ class Traits(TypedDict):
     #: components that are taken out together, and what the model says then
     chosen: NotRequired[list[str]]
     without: NotRequired[Without | Nothing]
+    #: questions that were pinned
+    pinned: NotRequired[list[Pin]]
 
 
 # requests --------------------------------------------------------------------------------------------------------
@@ -147,6 +153,7 @@ Op = Literal[
     "effects",
     "without",
     "circuit",
+    "beside",
     "save",
     "words",
 ]
@@ -171,6 +178,8 @@ class ExplainArgs(TypedDict):
     neuron: NotRequired[str]
     #: the number of an earlier question, instead of all these
     restore: NotRequired[int]
+    #: a question as a line, instead of all these
+    line: NotRequired[str]
 
 
 class RowArgs(TypedDict):
@@ -203,6 +212,13 @@ class VerifyArgs(TypedDict):
 
     components: NotRequired[list[str]]
     top: NotRequired[int]
+
+
+class BesideArgs(TypedDict):
+    """What is set beside the question, and whether the question is then B."""
+
+    beside: str
+    swapped: bool
 
 
 class SaveArgs(TypedDict):
@@ -258,6 +274,7 @@ class Arguments(TypedDict):
     effects: Nothing
     without: WithoutArgs
     circuit: WithoutArgs
+    beside: BesideArgs
     save: SaveArgs
     words: Nothing
 
@@ -281,6 +298,7 @@ class Answers(TypedDict):
     effects: Nothing
     without: Nothing
     circuit: TableHeader
+    beside: Nothing
     save: Saved
     words: Meanings
 
@@ -293,6 +311,7 @@ class Containers(TypedDict):
     why: WhyHeader
     lens: LensHeader
     effects: EstimatesHeader
+    beside: ComparisonHeader
 
 
 #: The answers to a request, in this order: one ack, any progress, one of the others; of no request: traits changed.

@@ -64,6 +64,27 @@ class TableHeader(TypedDict):
     #: [] where no row has one
     bars: list[float | None]
     footer: list[str]
+    #: so many rows at the end are others in one, or a sum: they stay there however one sorts
+    last: NotRequired[int]
+
+
+class Ends(TypedDict):
+    """What a column sums to, the model's own number, and their difference."""
+
+    total: float
+    actual: float
+    gap: float
+    exact: bool
+
+
+class AlignedWords(TypedDict):
+    """Two prompts word under word, null for a gap. Where `rest` is there (of A, B and B − A), the array `carried` has
+    what all heads together carried from each word, and both sum to what all heads contributed."""
+
+    a: list[str | None]
+    b: list[str | None]
+    same: list[bool]
+    rest: NotRequired[list[float]]
 
 
 class ComparisonHeader(TypedDict):
@@ -76,6 +97,14 @@ class ComparisonHeader(TypedDict):
     labels: list[str]
     #: sum, the model's number and their difference, of each
     checks: list[str]
+    #: the same of A and B as numbers
+    ends: NotRequired[list[Ends]]
+    #: what tells the two apart
+    names: NotRequired[list[str]]
+    words: NotRequired[AlignedWords]
+    #: beside an explanation: the two questions as lines
+    lines: NotRequired[list[str]]
+    beside: NotRequired[str]
 
 
 class AttentionHeader(TypedDict):

@@ -1,10 +1,10 @@
 /** A screen as a line that a person can read and edit; Python writes the question, this adds where one looks. */
 import { batch, effect } from "@preact/signals";
 import type { Model } from "../host/host";
-import type { Mode } from "../types";
+import type { Mode, Showing } from "../types";
 import type { Store } from "./store";
 
-const MODES: Mode[] = ["size", "order", "map", "trace"];
+const MODES: Mode[] = ["size", "order", "map", "trace", "sides"];
 
 /** The line of what is on the screen; "" where there is no question. */
 export function addressOf(store: Store): string {
@@ -18,28 +18,35 @@ export function addressOf(store: Store): string {
     tab: screen.tab.value,
     mode: screen.order.value === "size" ? "" : screen.order.value,
     pins: chosen.value.join(","),
+    beside: screen.beside.value,
+    side: screen.swapped.value ? "B" : "",
   };
   for (const [name, value] of Object.entries(looking)) if (value) line.set(name, value);
+  for (const pin of store.pinned.value) line.append("pinned", pin.line);
   return line.toString();
 }
 
-/** Keep tab and mode in step with Python. Returns what ends it. */
+const same = (a: Showing, b: Showing) => (a.tab || "") === (b.tab || "") && (a.mode || "size") === (b.mode || "size") && (a.beside || "") === (b.beside || "") && !a.swapped === !b.swapped;
+
+/** Keep tab and mode, and what stands side by side, in step with Python. Returns what ends it. */
 export function follow(store: Store, model: Model): () => void {
   const { screen } = store;
   const read = () => {
-    const { tab = "", mode = "size" } = (model.get("showing") ?? {}) as { tab?: string; mode?: Mode };
+    const { tab = "", mode = "size", beside = "", swapped = false } = (model.get("showing") ?? {}) as Partial<Showing>;
     batch(() => {
       screen.tab.value = tab;
       screen.order.value = MODES.includes(mode) ? mode : "size";
+      screen.beside.value = beside;
+      screen.swapped.value = swapped;
     });
   };
   if (model.get("showing") === undefined) return () => undefined;
   read();
   model.on("change:showing", read);
   const stop = effect(() => {
-    const now = { tab: screen.tab.value, mode: screen.order.value };
-    const was = model.get("showing") as typeof now;
-    if (now.tab === (was.tab ?? "") && now.mode === (was.mode ?? "size")) return;
+    const [beside, swapped] = [screen.beside.value, screen.swapped.value];
+    const now: Showing = { tab: screen.tab.value, mode: screen.order.value, ...(beside && { beside }), ...(swapped && { swapped }) };
+    if (same(now, model.get("showing") as Showing)) return;
     model.set("showing", now);
     model.save_changes();
   });
@@ -62,6 +69,8 @@ export function goToHash(store: Store, hash: string): void {
   batch(() => {
     if (MODES.includes(mode)) store.screen.order.value = mode;
     store.screen.tab.value = line.get("tab") ?? "";
+    store.screen.beside.value = line.get("beside") ?? "";
+    store.screen.swapped.value = line.get("side") === "B";
     if (others.length) store.screen.problem.value = { message: `This page holds another ${others.join(", ")}.`, hint: "It shows what it holds.", field: "" };
   });
 }

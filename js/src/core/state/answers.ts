@@ -2,7 +2,7 @@
 import { signal, type Signal } from "@preact/signals";
 import { type Answer, type Client, Gone, RequestError } from "../host/protocol";
 import { type Container, decode, type Stored, Triangle, WireError } from "../host/wire";
-import type { Arguments, Containers, FeatureCard, Features, LensHeader, Neurons, Op, Trace, TraceArgs, Writes } from "../types";
+import type { Arguments, ComparisonHeader, Containers, FeatureCard, Features, LensHeader, Neurons, Op, Trace, TraceArgs, Writes } from "../types";
 import { Lens } from "./lens";
 import type { Reading } from "./reading";
 
@@ -108,6 +108,16 @@ export class Numbers {
   /** Estimated total effect of every row. */
   effects(): Signal<Loaded<Float32Array>> {
     return this.#load("effects", {}, () => this.#reading?.arrays["effects"]?.at(), (answer) => need(container(answer).arrays["values"]).at());
+  }
+
+  /** The explanation and what stands beside it. */
+  sides(beside: string, swapped: boolean): Signal<Loaded<Container<ComparisonHeader>>> {
+    const embedded = () => {
+      const stored = this.#reading?.arrays["sides"];
+      const found = stored && decode<ComparisonHeader>(stored.bytes);
+      return found?.header.beside === beside ? found : undefined;
+    };
+    return this.#load("beside", { beside, swapped }, embedded, (answer) => container(answer));
   }
 
   lens(): Signal<Loaded<Lens>> {

@@ -1,10 +1,10 @@
 /** What is only on screen: it never leaves the browser, and a saved page opens without it. */
 import { signal } from "@preact/signals";
 import type { Progress } from "../host/protocol";
-import type { Field, Part } from "../types";
+import type { Field, Mode, Part } from "../types";
 import type { Show } from "./lens";
 
-export type Order = "size" | "order" | "map" | "trace";
+export type Order = Mode;
 export type Weighting = "probability" | "value" | "contribution";
 
 export interface Problem {
@@ -15,6 +15,9 @@ export interface Problem {
 
 export class Screen {
   readonly order = signal<Order>("size");
+  /** what stands side by side with the question, "" for what is offered first; and whether the question is B */
+  readonly beside = signal("");
+  readonly swapped = signal(false);
   readonly expanded = signal(false);
   /** rows by what they bring back, instead of by their bars */
   readonly byEffect = signal(false);

@@ -8,7 +8,7 @@ import type { Heard, Model } from "../host/host";
 import { renamedPart, retold } from "../host/legacy";
 import { Client } from "../host/protocol";
 import { decode } from "../host/wire";
-import type { Options, Verdicts, Without } from "../types";
+import type { Options, Pin, Verdicts, Without } from "../types";
 import { Numbers } from "./answers";
 import { Lab } from "./lab";
 import { Reading } from "./reading";
@@ -23,6 +23,8 @@ export abstract class Synced {
   readonly source = signal(-1);
   /** components that are taken out together */
   readonly chosen = signal<string[]>([]);
+  /** questions to come back to */
+  readonly pinned = signal<Pin[]>([]);
   readonly fixed = computed(() => this.options.value.static === true);
   readonly live = computed(() => (this.fixed.value ? "static" : this.client.live.value));
 
@@ -55,9 +57,11 @@ export abstract class Synced {
     this.#listen("change:selected", () => this.#readSelection());
     this.#listen("change:source", () => this.#readSelection());
     this.#listen("change:chosen", () => this.#readChosen());
+    this.#listen("change:pinned", () => this.#readPinned());
     this.#listen("change:without", () => this.#readWithout());
     this.#readOptions();
     this.#readSelection();
+    this.#readPinned();
     this.#readState();
     if (!this.fixed.value) this.client.ping();
   }
@@ -81,6 +85,19 @@ export abstract class Synced {
     this.#writing = false;
     this.#model.save_changes();
     this.#leaveOut();
+  }
+
+  /** Pin the question on the screen, or let go of one. */
+  pin(one: Pin): void {
+    const before = this.pinned.peek();
+    const left = before.filter(({ line }) => line !== one.line);
+    this.pinned.value = left.length < before.length ? left : [...before, one];
+    this.#model.set("pinned", this.pinned.peek());
+    this.#model.save_changes();
+  }
+
+  #readPinned(): void {
+    this.pinned.value = (this.#model.get("pinned") as Pin[] | undefined) ?? [];
   }
 
   #leaveOut(): void {

@@ -1,4 +1,5 @@
 /** Where one is, how to go back, and the same numbers as Python. */
+import { batch } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { pythonFor } from "../../core/state/python";
@@ -6,6 +7,45 @@ import { toClipboard } from "../parts/clipboard";
 import { useView } from "../parts/context";
 import { TargetName, Token } from "../parts/names";
 import { featureName } from "../tabs/features";
+
+/** Questions to come back to; two of them are set side by side. */
+function Pins() {
+  const { store } = useView();
+  const here = store.reading.value?.header.pin;
+  const pins = store.pinned.value;
+  if (!here || store.fixed.value) return null;
+  const [a, b] = pins.slice(-2);
+  const compare = async () => {
+    if (!a || !b || (a.line !== here.line && !(await store.explain({ line: a.line })))) return;
+    batch(() => {
+      store.screen.order.value = "sides";
+      store.screen.beside.value = b.line;
+      store.screen.swapped.value = false;
+    });
+  };
+  return (
+    <span class="aw-chips" data-part="pins" role="group" aria-label="Pinned questions">
+      <button class="aw-link" data-part="pin" aria-pressed={pins.some(({ line }) => line === here.line)} title="Keep this question, to come back to it or to set it beside another" onClick={() => store.pin(here)}>
+        {pins.some(({ line }) => line === here.line) ? "Unpin" : "Pin"}
+      </button>
+      {pins.map((pin) => (
+        <span key={pin.line} class="aw-chip aw-pinned" data-on={pin.line === here.line}>
+          <button title={pin.name} onClick={() => pin.line !== here.line && void store.explain({ line: pin.line })}>
+            {pin.name}
+          </button>
+          <button class="aw-edit" aria-label={`Unpin ${pin.name}`} onClick={() => store.pin(pin)}>
+            ×
+          </button>
+        </span>
+      ))}
+      {a && b && (
+        <button class="aw-btn" data-part="compare" title={`${a.name} beside ${b.name}`} onClick={() => void compare()}>
+          {pins.length > 2 ? "Compare the last two" : "Compare"}
+        </button>
+      )}
+    </span>
+  );
+}
 
 export function Crumbs() {
   const { store } = useView();
@@ -80,6 +120,7 @@ export function Crumbs() {
             )}
           </>
         ))}
+        {reading.header.kind === "explorer" && !secret && <Pins />}
       </nav>
       {!secret && (
         <button class="aw-btn" data-part="copy" aria-expanded={code !== ""} onClick={copy}>

@@ -7,6 +7,7 @@ import { Crumbs } from "./crumbs";
 import { Detail } from "./detail";
 import { ComponentMap } from "./map";
 import { PromptLine } from "./promptline";
+import { SideBySide } from "./sides";
 import { Status } from "./status";
 import { Mark } from "./verdict";
 import { Waterfall } from "./waterfall";
@@ -22,9 +23,9 @@ export function Explorer() {
       <Status />
       <div class={`aw-body ${busy ? "aw-stale" : ""}`} aria-busy={busy}>
         <Finding />
-        <div class={`aw-cols ${reading.rival && store.lab.told.value ? "aw-wide" : ""}`}>
+        <div class={`aw-cols ${(reading.rival && store.lab.told.value) || store.screen.order.value === "sides" ? "aw-wide" : ""}`}>
           <section class="aw-main" aria-label="Contributions">
-            {store.screen.order.value === "map" ? <ComponentMap /> : store.screen.order.value === "trace" ? <TracePanel /> : <Waterfall />}
+            {store.screen.order.value === "map" ? <ComponentMap /> : store.screen.order.value === "trace" ? <TracePanel /> : store.screen.order.value === "sides" ? <SideBySide /> : <Waterfall />}
           </section>
           <Detail />
         </div>
@@ -39,6 +40,7 @@ const ORDERS: [Order, string][] = [
   ["order", "in order"],
   ["map", "map"],
   ["trace", "trace"],
+  ["sides", "side by side"],
 ];
 
 function Finding() {
@@ -67,7 +69,7 @@ function Finding() {
         )}
       </h2>
       <div class="aw-seg" role="group" aria-label="How to show the contributions">
-        {ORDERS.map(([order, label]) => (
+        {ORDERS.filter(([order]) => order !== "sides" || reading.header.besides).map(([order, label]) => (
           <button key={order} data-order={order} aria-pressed={store.screen.order.value === order} onClick={() => (store.screen.order.value = order)}>
             {label}
           </button>

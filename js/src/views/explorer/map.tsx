@@ -40,7 +40,8 @@ export function ComponentMap() {
     }
   });
   const columns = [...new Set([...layers.values()].flat().map((s) => s.column))].sort((a, b) => Number(a in COLUMN_ORDER) - Number(b in COLUMN_ORDER) || (COLUMN_ORDER[a] ?? Number(a)) - (COLUMN_ORDER[b] ?? Number(b)));
-  const grid = [...layers.keys()].sort((a, b) => a - b).map((layer) => ({
+  // layers upwards, as in the lens and in every grid
+  const grid = [...layers.keys()].sort((a, b) => b - a).map((layer) => ({
     layer,
     spots: columns.map((c) => layers.get(layer)?.find((s) => s.column === c)),
   }));

@@ -103,7 +103,7 @@ export function Bars({ rows, label, scale }: { rows: BarRow[]; label: string; sc
               <i class="aw-zero" style={{ left: `${100 * zero}%` }} />
               <i
                 class={`aw-bar ${row.value < 0 ? "aw-neg" : "aw-pos"} ${row.quiet ? "aw-many" : ""}`}
-                style={{ left: `${100 * (span?.left ?? 0)}%`, width: `${100 * (span?.width ?? 0)}%` }}
+                style={{ left: `${100 * (span?.left ?? 0)}%`, width: `${100 * (span?.width ?? 0)}%`, ...(!/[1-9]/.test(signed(row.value, digits)) && { minWidth: 0 }) }}
               />
             </span>
             <span class="aw-val">{signed(row.value, digits)}</span>

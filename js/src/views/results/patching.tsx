@@ -79,9 +79,8 @@ function Grid({ grid, header, values, known, most }: GridProps) {
   const current = positions ? Math.max(0, positions.indexOf(header.position)) : n - 1;
   const { at, setAt, columns: shown, inside, pager } = usePages(n, Math.floor((width - side) / (positions ? 30 : 26)), current);
   const cell = Math.floor(Math.min(72, (width - side) / shown.length - 3));
-  // layers grow upwards over tokens, as in the lens, and downwards elsewhere, as in the map
-  const up = positions !== null && new Set(layers).size === rows.length;
-  const real = (row: number) => (up ? rows.length - 1 - row : row);
+  // layers grow upwards, as in the lens and in the map
+  const real = (row: number) => rows.length - 1 - row;
   const index = (row: number, column: number) => real(row) * n + column;
   const place = (row: number, column: number): Place => {
     const whole = site === "parts" ? (columns[column] === "MLP" ? "mlp" : "z") : site;
@@ -100,7 +99,7 @@ function Grid({ grid, header, values, known, most }: GridProps) {
     const again = isPicked(row, column);
     store.select(again ? "" : owner(name), again ? -1 : (positions?.[column] ?? -1));
   };
-  const start = { row: up ? rows.length - 1 : 0, column: shown[0] ?? 0 };
+  const start = { row: rows.length - 1, column: shown[0] ?? 0 };
   const use = useGrid({ rows: rows.length, width: () => n, start, at, setAt, pick });
   const stop = at && at.column === inside(at.column) ? at : start;
   const chars = longest(shown.map((c) => columns[c] ?? ""));
@@ -131,12 +130,11 @@ function Grid({ grid, header, values, known, most }: GridProps) {
       <div ref={box} class="aw-scroll aw-tall">
         <div
           {...use}
-          class={`aw-heat aw-patches ${up ? "aw-lens" : ""} ${upright ? "aw-upright" : ""}`}
+          class={`aw-heat aw-patches aw-lens ${upright ? "aw-upright" : ""}`}
           role="grid"
           aria-label={`${header.share} of ${about(grid)}`}
           style={{ gridTemplateColumns: `${side - 3}px repeat(${shown.length}, ${cell}px)`, "--aw-head": `${Math.min(90, chars * 7 + 8)}px` }}
         >
-          {!up && heads}
           {rows.map((_, r) => (
             <div role="row" class="aw-contents" key={r}>
               <span role="rowheader" class={`aw-vhead ${at?.row === r ? "aw-on" : ""}`}>
@@ -166,7 +164,7 @@ function Grid({ grid, header, values, known, most }: GridProps) {
               })}
             </div>
           ))}
-          {up && heads}
+          {heads}
         </div>
       </div>
       {pager}

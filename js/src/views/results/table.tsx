@@ -20,8 +20,11 @@ const isNumeric = ({ columns, rows }: TableHeader, c: number) => c === columns.l
 export function TableView({ header }: { header: TableHeader }) {
   const { title, notes, columns, rows, bars, footer } = header;
   const [{ column, back }, setSorted] = useState({ column: -1, back: false });
-  const order = rows.map((_, i) => i);
+  // others in one, and sums, stay under what they sum up
+  const end = rows.length - (header.last ?? 0);
+  const order = rows.map((_, i) => i).slice(0, end);
   if (column >= 0) order.sort((i, j) => (back ? -1 : 1) * compared(rows[i]?.[column] ?? "", rows[j]?.[column] ?? "") || i - j);
+  for (let i = end; i < rows.length; i++) order.push(i);
   const { spans, zero } = diverging(bars.map((b) => b ?? 0));
   const right = columns.map((_, c) => (isNumeric(header, c) ? "aw-right" : ""));
   // one way, the other way, as it came
@@ -54,7 +57,7 @@ export function TableView({ header }: { header: TableHeader }) {
             )}
             <tbody>
               {order.map((i) => (
-                <tr key={i}>
+                <tr key={i} class={i === end && i > 0 ? "aw-sumrow" : ""}>
                   {rows[i]?.map((cell, c) => (
                     <td class={right[c]}>{cell}</td>
                   ))}
