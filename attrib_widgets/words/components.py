@@ -83,6 +83,11 @@ class Component:
         return self.kind in ("head", "attn", "attn.bias")
 
     @property
+    def is_vector(self) -> bool:
+        """Whether it is a direction in the stream, or behind its norm: its row is a dot product."""
+        return self.writes or self.kind in ("norm.bias", "expert")
+
+    @property
     def is_replaceable(self) -> bool:
         """A head, a sublayer, or a layer that is not split: what an experiment can take out by itself."""
         return self.kind in ("head", "mlp", "attn", "layer")
