@@ -123,7 +123,13 @@ def _(result: Writes) -> Figure:
 @figure_of.register
 def _(result: Worked, k: int = 20) -> Figure:
     labels, values = _largest([str(i) for i in range(len(result.products))], result.products.tolist(), k)
-    return _bars(f"{result.component}: what it writes, scaled, x direction, by number of the stream", labels, values, result.unit, False)
+    return _bars(
+        f"{result.component} worked out, by number of the stream",
+        labels,
+        values,
+        result.unit,
+        False,
+    )
 
 
 def _map(axes: Axes, values: np.ndarray[Any, Any], signs: bool) -> Any:

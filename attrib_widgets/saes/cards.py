@@ -26,7 +26,7 @@ from ..result import Result, Table
 from ..words.components import Component
 from ..words.errors import AttribError
 from ..words.files import read_text
-from ..words.text import number, safe, signed, visible
+from ..words.text import safe, signed, significant, visible
 from .arithmetic import Arithmetic
 from .formats.files import stored
 from .sae import NOT_FINITE, SAE, is_finite
@@ -149,8 +149,8 @@ class Card(Result):
     tokens that it fires on; without cards they are "" and NaN. ``promoted`` and ``suppressed`` list (token text, id,
     logits per unit of activation that it adds directly, before the final norm's scale); for a feature of the heads'
     outputs ``through`` names the head that this is read through. ``here`` has the activation on each of ``tokens``,
-    those of the prompt. ``missing`` says why there are no contexts, and how to give some. ``arithmetic`` is what it adds
-    to what is explained; None where it does not fire.
+    those of the prompt. ``missing`` says why there are no contexts, and how to give some. ``arithmetic`` is what it
+    adds to what is explained; None where it does not fire.
     """
 
     feature: Component
@@ -167,7 +167,7 @@ class Card(Result):
 
     def summary(self) -> Table:
         rows = [
-            [f"fires at {number(c.activations[c.position])}", _shaded(c.tokens, c.activations, c.position)]
+            [f"fires at {significant(c.activations[c.position])}", _shaded(c.tokens, c.activations, c.position)]
             for c in self.contexts
         ]
         rows.append(["in this prompt", _shaded(self.tokens, self.here, len(self.tokens) - 1)])

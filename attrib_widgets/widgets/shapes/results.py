@@ -263,9 +263,8 @@ def card(c: Card, alone: bool = False) -> contract.FeatureCard:
     if c.missing:
         shown["missing"] = c.missing
     if c.arithmetic is not None:
-        a = c.arithmetic
-        named = {"fires": a.fires, "unit": a.unit, "before": a.before, "norm": a.norm, "value": a.value, "reads": a.reads}
-        shown["arithmetic"] = cast("contract.Arithmetic", {**named, **({"target": a.target} if alone else {})})
+        told = {name: text for name, text in c.arithmetic._asdict().items() if alone or name != "target"}
+        shown["arithmetic"] = cast("contract.Arithmetic", told)
     return shown
 
 

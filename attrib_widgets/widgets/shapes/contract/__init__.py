@@ -49,6 +49,7 @@ from .explorer import (
     Unseen,
 )
 from .opened import (
+    Arithmetic,
     CardHeader,
     Context,
     FeatureCard,
@@ -75,6 +76,8 @@ from .requests import (
     Nothing,
     Op,
     Options,
+    PanelHelp,
+    PanelName,
     Part,
     Said,
     SaveArgs,
@@ -103,6 +106,7 @@ __all__ = [
     "Against",
     "Answers",
     "Arguments",
+    "Arithmetic",
     "AttentionHeader",
     "Bar",
     "BarsHeader",
@@ -145,6 +149,8 @@ __all__ = [
     "Nothing",
     "Op",
     "Options",
+    "PanelHelp",
+    "PanelName",
     "Part",
     "PatchGrid",
     "PatchingHeader",

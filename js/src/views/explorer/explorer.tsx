@@ -1,6 +1,7 @@
 /** The Explorer: prompt, waterfall, detail, one under the other; every line answers the line above it. */
 import type { Order } from "../../core/state/screen";
 import { useView } from "../parts/context";
+import { Help } from "../parts/help";
 import { TargetName, Token } from "../parts/names";
 import { TracePanel } from "../tabs/trace";
 import { Crumbs } from "./crumbs";
@@ -46,6 +47,7 @@ function Finding() {
   const reading = store.reading.value;
   if (!reading) return null;
   const hidden = store.hides("values");
+  const shown = store.screen.order.value;
   const tested = store.lab.told.value;
   const { kind, model, notes, better, target, finding, contrast } = reading.header;
   const live = kind === "explorer" && !store.fixed.value;
@@ -66,12 +68,15 @@ function Finding() {
           tested?.title ?? observed
         )}
       </h2>
-      <div class="aw-seg" role="group" aria-label="How to show the contributions">
-        {ORDERS.map(([order, label]) => (
-          <button key={order} data-order={order} aria-pressed={store.screen.order.value === order} onClick={() => (store.screen.order.value = order)}>
-            {label}
-          </button>
-        ))}
+      <div class="aw-ways">
+        <div class="aw-seg" role="group" aria-label="How to show the contributions">
+          {ORDERS.map(([order, label]) => (
+            <button key={order} data-order={order} aria-pressed={shown === order} onClick={() => (store.screen.order.value = order)}>
+              {label}
+            </button>
+          ))}
+        </div>
+        <Help of={shown === "map" || shown === "trace" ? shown : "contributions"} />
       </div>
       {model.built && !hidden && <p class="aw-sub" data-part="story">{model.built.story}</p>}
       {tested && !hidden && (

@@ -3,6 +3,7 @@ import type { Signal } from "@preact/signals";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { digitsOfStep, plain, share, tiny } from "../../core/maths/format";
 import { bySize, sumOf, ticks, waterfall } from "../../core/maths/geometry";
+import { described } from "../../core/maths/names";
 import type { Loaded } from "../../core/state/answers";
 import type { ExplorerHeader } from "../../core/types";
 import { Await, Hidden } from "../parts/awaiting";
@@ -138,6 +139,7 @@ export function Waterfall() {
                   role="option"
                   class="aw-wrow aw-row"
                   data-id={id}
+                  title={described(id)}
                   data-i={at}
                   data-chosen={out}
                   aria-selected={id === open}

@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import type { Container } from "../../core/host/wire";
 import { digitsFor, signed } from "../../core/maths/format";
 import { bySize, diverging, largest, sumOf } from "../../core/maths/geometry";
+import { described } from "../../core/maths/names";
 import type { ComparisonHeader } from "../../core/types";
 import { BarCell } from "./table";
 
@@ -51,7 +52,7 @@ export function ComparisonView({ data: { header, arrays } }: { data: Container<C
           <tbody>
             {drawn.map((row, r) => (
               <tr key={shown[r] ?? "rest"}>
-                <td>{r < shown.length ? <span class="aw-name">{labels[shown[r] ?? 0]}</span> : <span class="aw-quiet">{rest.length} others</span>}</td>
+                <td>{r < shown.length ? <span class="aw-name" title={described(labels[shown[r] ?? 0] ?? "")}>{labels[shown[r] ?? 0]}</span> : <span class="aw-quiet">{rest.length} others</span>}</td>
                 {row.map((value, side) => (
                   <>
                     <td class="aw-right">{cell(shown[r], side, value)}</td>

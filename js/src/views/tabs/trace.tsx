@@ -2,6 +2,7 @@
 import { useRef, useState } from "preact/hooks";
 import { digitsFor, signed, tokenText } from "../../core/maths/format";
 import { diverging, largest } from "../../core/maths/geometry";
+import { described } from "../../core/maths/names";
 import type { Trace, TraceArgs, TraceHeader } from "../../core/types";
 import { Await, Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
@@ -76,7 +77,7 @@ function Tree({ trace, tokens, pick }: { trace: Trace; tokens: string[]; pick?: 
               onClick={() => toggle(i)}
               onKeyDown={pressed(() => toggle(i))}
             >
-              <span class="aw-name aw-node" title={`${labels[i]}${place >= 0 ? ` ${tokenText(tokens[place] ?? "")} ${place}` : ""}`} style={{ paddingLeft: `${14 * ((depth[i] ?? 1) - 1)}px` }}>
+              <span class="aw-name aw-node" title={`${described(labels[i] ?? "") ?? labels[i]}${place >= 0 ? `, at ${tokenText(tokens[place] ?? "")} ${place}` : ""}`} style={{ paddingLeft: `${14 * ((depth[i] ?? 1) - 1)}px` }}>
                 <i class="aw-twist" />
                 {labels[i]}{" "}
                 {place >= 0 && (
