@@ -58,7 +58,7 @@ describe("the explorer", () => {
       "\u00b7is scores \u00b7France 7.58 above <s>, the strongest other token: 1,957 times its attention",
     );
     // One list, which sums to the difference of the two scores; the single score behind it.
-    const list = one('[data-part="why"] > .aw-bars');
+    const list = one('[data-part="why"] > .aw-held > .aw-bars');
     expect(list?.getAttribute("aria-label")).toBe("Why \u00b7France rather than <s>");
     expect([...(list?.querySelectorAll(".aw-name") ?? [])].slice(0, 3).map((e) => e.textContent)).toEqual(["L1.mlp", "L2.mlp", "L0.mlp"]);
     const printed = [...(list?.querySelectorAll(".aw-val") ?? [])].map((e) => Number(e.textContent?.replace("\u2212", "-")));

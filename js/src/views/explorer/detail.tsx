@@ -191,9 +191,10 @@ function HeadSentence({ row, reading }: { row: Row; reading: Reading }) {
   if (!reading.header.model.levels && !reading.arrays["carry"]) return <>This head was not split here. {reading.header.model.reason}</>;
   if (!reading.carries(row)) return <>What this head read is known, and not what it carried. {stop(reading.reason(row))}</>;
   const loaded = store.data.pattern(row.id).value;
+  if (loaded.state === "loading") return <span>What it reads is being fetched.</span>;
   const pattern = loaded.state === "ready" ? loaded.value : undefined;
   const sources = reading.sources(row.id, pattern);
-  if (!sources) return loaded.state === "loading" ? <>What it reads is being fetched.</> : null;
+  if (!sources) return null;
   const lead = reading.leadSource(sources, reading.value(row.id));
   const weights = pattern?.row(reading.position);
   const weight = (at: number) => weights?.[at] ?? 0;

@@ -4,7 +4,7 @@ import { sequential, shade } from "../../core/maths/colour";
 import { MINUS, percent, plain } from "../../core/maths/format";
 import { largest, sumOf } from "../../core/maths/geometry";
 import type { CardHeader, Arithmetic as Factors, FeatureCard, Row } from "../../core/types";
-import { Await } from "../parts/awaiting";
+import { Await, sidesHeight, textHeight } from "../parts/awaiting";
 import { type BarRow, Bars, Check, Sides } from "../parts/bars";
 import { useView } from "../parts/context";
 import { Prose, TargetName, Token } from "../parts/names";
@@ -44,7 +44,7 @@ function List({ row }: { row: Row }) {
   const reading = store.reading.value;
   if (!reading) return null;
   return (
-    <Await of={store.data.features(row.id)}>
+    <Await of={store.data.features(row.id)} hold={(width) => 15 * 40 + 30 + textHeight(620, width)}>
       {(f) => {
         let off = "";
         const rows: BarRow[] = f.numbers.map((number, i) => {
@@ -104,7 +104,7 @@ function Opened({ row, feature }: { row: Row; feature: number }) {
       >
         All features of {row.id}
       </button>
-      <Await of={store.data.feature(row.id, feature)}>{(card) => <Read row={row} name={name} card={card} />}</Await>
+      <Await of={store.data.feature(row.id, feature)} hold={(width) => 260 + textHeight(120, width) + 5 * (5 + textHeight(200, width)) + sidesHeight(8, width)}>{(card) => <Read row={row} name={name} card={card} />}</Await>
     </div>
   );
 }

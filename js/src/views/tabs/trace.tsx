@@ -4,7 +4,7 @@ import { digitsFor, signed, tokenText } from "../../core/maths/format";
 import { diverging, largest } from "../../core/maths/geometry";
 import { described } from "../../core/maths/names";
 import type { Trace, TraceArgs, TraceHeader } from "../../core/types";
-import { Await, Hidden } from "../parts/awaiting";
+import { Await, Hidden, textHeight } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { Token } from "../parts/names";
 import { pressed, useRoving } from "../parts/roving";
@@ -129,7 +129,7 @@ export function TracePanel() {
           </button>
         ))}
       </div>
-      <Await of={store.data.trace(mlps)}>
+      <Await of={store.data.trace(mlps)} hold={(width) => 540 + 2 * textHeight(130, width)}>
         {(trace) => (
           <>
             <p class="aw-caption">{trace.title}</p>

@@ -1,6 +1,6 @@
 /** Folded under every part that is a vector: its bar as a dot product, in the rows that Python prints. */
 import type { Row } from "../../core/types";
-import { Await } from "../parts/awaiting";
+import { Await, textHeight } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { TableBody } from "../results/table";
 
@@ -15,10 +15,11 @@ export function WorkItOut({ row }: { row: Row }) {
     <div class="aw-out" data-part="worked">
       <button class="aw-link" aria-expanded={open} onClick={() => (store.screen.worked.value = !open)}>
         Work it out
-      </button>
+      </button>{" "}
+      <span class="aw-quiet aw-small">{row.id} as a dot product</span>
       {open && (
         <div class="aw-worked">
-          <Await of={store.data.worked(row.id)}>{(table) => <TableBody key={row.id} header={table} nested />}</Await>
+          <Await of={store.data.worked(row.id)} hold={(width) => 282 + 3 * textHeight(72, width)}>{(table) => <TableBody key={row.id} header={table} nested />}</Await>
         </div>
       )}
     </div>

@@ -3,7 +3,7 @@ import { plain, tokenText } from "../../core/maths/format";
 import { sumOf } from "../../core/maths/geometry";
 import { described } from "../../core/maths/names";
 import type { Row } from "../../core/types";
-import { Await } from "../parts/awaiting";
+import { Await, barsHeight, sidesHeight, textHeight } from "../parts/awaiting";
 import { type BarRow, Bars, Sides } from "../parts/bars";
 import { useView } from "../parts/context";
 import { TargetName, Token } from "../parts/names";
@@ -11,7 +11,7 @@ import { TargetName, Token } from "../parts/names";
 export function Written({ row }: { row: Row }) {
   const { store } = useView();
   return (
-    <Await of={store.data.writes(row.id)}>
+    <Await of={store.data.writes(row.id)} hold={(width) => 6 + textHeight(72, width) + sidesHeight(8, width)}>
       {({ up, down }) => (
         <div data-part="writes">
           <p class="aw-caption">The tokens whose logits {row.id} raises and lowers most here, in logits.</p>
@@ -31,7 +31,7 @@ export const words = (name: string, pairs: [string, number][]) => ({
 export function Neurons({ row }: { row: Row }) {
   const { store } = useView();
   return (
-    <Await of={store.data.neurons(row.id)}>
+    <Await of={store.data.neurons(row.id)} hold={(width) => 16 + barsHeight(15) + textHeight(180, width)}>
       {(n) => {
         const more: [string, number | null][] = [
           [`${n.rest_count} others`, n.rest_count && n.rest],
