@@ -20,7 +20,8 @@ pytestmark = lab_only
 LATE = """
 import time
 from attrib_widgets.widgets.shapes import budget
-kept = {name: getattr(budget, name) for name in ("LIVE_WORK", "LIVE_EFFECTS", "PATTERN_TOKENS", "LEADING", "PAGE_HEADS")}
+names = "LIVE_WORK LIVE_EFFECTS PATTERN_TOKENS LEADING PAGE_HEADS".split()
+kept = {name: getattr(budget, name) for name in names}
 for name in kept:
     setattr(budget, name, 0)
 neurons, budget.explorer.neurons = budget.explorer.neurons, lambda a, absent: {}
@@ -109,10 +110,18 @@ def test_nothing_moves_by_itself(notebook: Notebook, width: int) -> None:
         for tab in ("pattern", "why", "features", "writes", "lens"):
             click(tab, screen.detail.locator(f'[role="tab"][data-tab="{tab}"]'), panel.locator(":scope > *").first)
         click("features again", screen.detail.locator('[role="tab"][data-tab="features"]'), panel)
-        click("a feature", screen.part("features").locator("button.aw-brow").first, screen.part("feature").locator(".aw-bars").first)
+        click(
+            "a feature",
+            screen.part("features").locator("button.aw-brow").first,
+            screen.part("feature").locator(".aw-bars").first,
+        )
         click("worked out", screen.part("worked").locator("button"), screen.part("worked").locator("table"))
         click("an MLP", screen.row("L4.mlp"), panel)
-        click("its neurons", screen.detail.locator('[role="tab"][data-tab="neurons"]'), screen.part("neurons").locator(".aw-bars"))
+        click(
+            "its neurons",
+            screen.detail.locator('[role="tab"][data-tab="neurons"]'),
+            screen.part("neurons").locator(".aw-bars"),
+        )
         click("help", screen.root.locator('[data-help="neurons"]'), screen.part("help"))
         click("the trace", screen.root.locator('[data-order="trace"]'), screen.root.get_by_role("tree"))
         click("the map", screen.root.locator('[data-order="map"]'), screen.part("map"))

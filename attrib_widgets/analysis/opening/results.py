@@ -220,7 +220,7 @@ class Worked(Sum):
         columns = ["number", "writes"]
         factors = [self.written]
         if self.divided_by:
-            columns.append(f"\u00f7 {self.divisor:.4g}")
+            columns.append("\u00f7 norm")
             factors.append(scaled)
         rows, bars = with_others(
             self.products,
@@ -232,7 +232,7 @@ class Worked(Sum):
         cosine = self.total / (length * other) if length * other else 0.0
         note = [f"writes: {self._origin()}"]
         if self.divided_by:
-            note.append(f"\u00f7 {self.divisor:.4g}: what {self.divided_by} divided by in this run")
+            note.append(f"\u00f7 norm: {self.divisor:.4g}, what {self.divided_by} divided by in this run")
         note.append(
             f"direction: that of the {self.target}{', the gain of the norm folded in' if self.divided_by else ''}"
         )

@@ -84,7 +84,9 @@ def test_the_printed_arithmetic_of_a_card_resolves(family_model, name, target):
             for number, value, fires in zip(found.numbers[:-2], found.values, found.activations, strict=False):
                 said = found.card(number).arithmetic
                 digits = len(said.value.partition(".")[2])
-                assert said.value == signed(float(value), digits) and (digits > 2 or abs(float(value)) >= 0.02 or value == 0)
+                assert said.value == signed(float(value), digits) and (
+                    digits > 2 or abs(float(value)) >= 0.02 or value == 0
+                )
                 assert signed(read_number(said.fires) * read_number(said.unit), digits) == said.value
                 if said.norm:
                     undivided = read_number(said.before) / read_number(said.norm)
