@@ -68,6 +68,7 @@ def _explored(model: Any) -> bytes:
         **header,
         "features": {row: header["features"][row] for row in KEPT},
         "cards": {name: header["cards"][name] for name in leading.values()},
+        "worked": {row: header["worked"][row] for row in KEPT},
     }
     shown: contract.ExplorerHeader = {
         **header,

@@ -125,7 +125,13 @@ def _(result: Writes) -> Figure:
 @figure_of.register
 def _(result: Worked, k: int = 20) -> Figure:
     labels, values = _largest([str(i) for i in range(len(result.products))], result.products.tolist(), k)
-    return _bars(f"{result.head}: written x direction, by number of the stream", labels, values, result.unit, False)
+    return _bars(
+        f"{result.component} worked out, by number of the stream",
+        labels,
+        values,
+        result.unit,
+        False,
+    )
 
 
 @figure_of.register

@@ -26,7 +26,8 @@ from ..result import Result, Table
 from ..words.components import Component
 from ..words.errors import AttribError
 from ..words.files import read_text
-from ..words.text import safe, signed, visible
+from ..words.text import safe, signed, significant, visible
+from .arithmetic import Arithmetic
 from .formats.files import stored
 from .sae import NOT_FINITE, SAE, is_finite
 
@@ -148,7 +149,8 @@ class Card(Result):
     tokens that it fires on; without cards they are "" and NaN. ``promoted`` and ``suppressed`` list (token text, id,
     logits per unit of activation that it adds directly, before the final norm's scale); for a feature of the heads'
     outputs ``through`` names the head that this is read through. ``here`` has the activation on each of ``tokens``,
-    those of the prompt. ``missing`` says why there are no contexts, and how to give some.
+    those of the prompt. ``missing`` says why there are no contexts, and how to give some. ``arithmetic`` is what it
+    adds to what is explained; None where it does not fire.
     """
 
     feature: Component
@@ -161,9 +163,13 @@ class Card(Result):
     here: list[float]
     through: str = ""
     missing: str = ""
+    arithmetic: Arithmetic | None = None
 
     def summary(self) -> Table:
-        rows = [["fires on", _shaded(c.tokens, c.activations, c.position)] for c in self.contexts]
+        rows = [
+            [f"fires at {significant(c.activations[c.position])}", _shaded(c.tokens, c.activations, c.position)]
+            for c in self.contexts
+        ]
         rows.append(["in this prompt", _shaded(self.tokens, self.here, len(self.tokens) - 1)])
         through = f" through {self.through}" if self.through else ""
         for name, entries in (("promotes", self.promoted), ("suppresses", self.suppressed)):
@@ -171,9 +177,10 @@ class Card(Result):
                 [name + through, "  ".join(f"{visible(text)} {signed(value)}" for text, _, value in entries[:5])]
             )
         without = "no label was computed" if math.isnan(self.density) else "it fires too rarely for a label"
-        said = f"computed label: {self.label}" if self.label else without
-        often = "" if math.isnan(self.density) else f": fires on {100 * self.density:.2g}\u00a0% of tokens"
-        return Table(f"{self.feature}{often}", ["", ""], rows, [], said, self.missing)
+        often = "" if math.isnan(self.density) else f" fires on {100 * self.density:.2g}\u00a0% of tokens"
+        name = f"computed label of {self.feature}" if self.label else f"{self.feature}: {without}"
+        said = [f"{name};{often}" if often else name, *([] if self.arithmetic is None else [self.arithmetic.line()])]
+        return Table(self.label or str(self.feature), ["", ""], rows, [], "\n".join(said), self.missing)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``context``, ``position``, ``token``, ``activation``: every token of the strongest contexts."""
@@ -191,8 +198,14 @@ def _shaded(tokens: Sequence[str], activations: Sequence[float], end: int, width
     """The last tokens up to ``end``; those that fire stand in brackets."""
     start = max(0, end - width + 1)
     shown = zip(tokens[start : end + 1], activations[start : end + 1], strict=True)
-    text = "".join(f"[{token}]" if value > 0 else token for token, value in shown)
+    text = "".join(_bracketed(token) if value > 0 else token for token, value in shown)
     return ("…" if start else "") + safe(text)
+
+
+def _bracketed(token: str) -> str:
+    """A token in brackets, the space before it outside of them."""
+    word = token.lstrip(" ")
+    return f"{token[: len(token) - len(word)]}[{word}]"
 
 
 def make_cards(

@@ -51,6 +51,7 @@ class Answering(Tester):
             "features": self._op_features,
             "feature": self._op_feature,
             "writes": self._op_writes,
+            "worked": self._op_worked,
             "trace": self._op_trace,
             "lens": self._op_lens,
             "verify": self._op_verify,
@@ -91,6 +92,9 @@ class Answering(Tester):
 
     def _op_writes(self, job: Job, args: Mapping[str, Any]) -> Reply:
         return Reply(results.writes(self.attribution.writes(self._row(args), k=results.WRITES)))
+
+    def _op_worked(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(results.printed(self.attribution.worked(self._row(args)).summary()))
 
     def _op_trace(self, job: Job, args: Mapping[str, Any]) -> Reply:
         mlps: MLPs = "frozen" if args.get("mlps") == "frozen" else "stop"

@@ -83,9 +83,56 @@ class Component:
         return self.kind in ("head", "attn", "attn.bias")
 
     @property
+    def is_vector(self) -> bool:
+        """Whether it is a direction in the stream, or behind its norm: its row is a dot product."""
+        return self.writes or self.kind in ("norm.bias", "expert")
+
+    @property
     def is_replaceable(self) -> bool:
         """A head, a sublayer, or a layer that is not split: what an experiment can take out by itself."""
         return self.kind in ("head", "mlp", "attn", "layer")
+
+
+_OF_A_HEAD_ROW = re.compile(r"L(\d+)H\d+")
+#: What a kind is, after its name; ``{layer}``, ``{index}`` and ``{site}`` as in its label.
+_MEANINGS: dict[str, str] = {
+    "head": "head {index} of layer {layer}, the chapter\u2019s Head {layer}.{index}; counting from 0",
+    "neuron": "neuron {index} of the MLP of layer {layer}; counting from 0",
+    "mlp": "the MLP of layer {layer}, the chapter\u2019s MLP {layer}; counting from 0",
+    "attn": "all heads of layer {layer} together; counting from 0",
+    "layer": "layer {layer} as a whole, attention and MLP; counting from 0",
+    "attn.bias": "the constant that the attention of layer {layer} adds whatever it reads; counting from 0",
+    "mlp.bias": "the constant that the MLP of layer {layer} adds whatever it reads; counting from 0",
+    "expert": "expert {index} of the mixture in layer {layer}; counting from 0",
+    "feature": "feature {index} of the dictionary of {site}",
+    "error": "what the dictionary of {site} misses",
+    "embed": "the embedding of the token that is read last, before any layer",
+    "pos": "the embedding of its position",
+    "norm.bias": "the constant that the norm in front of what is explained adds",
+    "neuron.bias": "the constant in front of a neuron",
+    "value.bias": "the constant that a head carries wherever it looks",
+    "query.bias": "the constant of a head\u2019s queries",
+    "key.bias": "the constant of a head\u2019s keys",
+    "alibi": "what distance takes from a score",
+    "unembed.bias": "the constant of this token in the unembedding",
+    "rounding": "what the model\u2019s arithmetic rounded, measured",
+    "softcap": "what the soft cap takes",
+    "entropy": "what turns logits into the log-probability",
+}
+
+
+def described(label: str) -> str:
+    """A name that explains itself: ``L3H1: head 1 of layer 3, the chapter's Head 3.1; counting from 0``.
+
+    ``described`` in names.ts says the same on the page. "" of what names no part.
+    """
+    try:
+        part = component(label)
+    except ComponentError:
+        return ""
+    if (of := _OF_A_HEAD_ROW.fullmatch(part.site or "")) is not None:
+        return f"{part}: feature {part.index} of the dictionary of L{of[1]}.z, read through {part.site}"
+    return f"{part}: {_MEANINGS[part.kind].format(layer=part.layer, index=part.index, site=part.site)}"
 
 
 def whole(value: object) -> int | None:

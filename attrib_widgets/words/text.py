@@ -36,6 +36,17 @@ def digits_for(most: float, least: int = 2) -> int:
     return max(least, min(12, 1 - math.floor(math.log10(abs(most)))))
 
 
+def significant(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits, and no power of ten: ``8.09``, ``0.161``, ``−0.00320``."""
+    size = math.floor(math.log10(abs(value))) if value else 0
+    return number(value, max(0, digits - 1 - size))
+
+
+def read_number(text: str) -> float:
+    """A printed number: ``−0.90`` with its true minus."""
+    return float(text.replace("\u2212", "-"))
+
+
 def gap_said(value: float, unit: str) -> str:
     """``a gap of 9.56 logits``: with as many digits as it takes not to read 0.00."""
     return f"a gap of {number(value, digits_for(value))} {unit}".rstrip()

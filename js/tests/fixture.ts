@@ -57,7 +57,7 @@ export function explorer(tokens = TOKENS, changes: Partial<ExplorerHeader> = {})
     ...REAL,
     ...(tokens !== TOKENS && { prompt: { ...REAL.prompt, text: tokens.slice(1).join(""), tokens, position: n - 1 }, corrupted: null }),
     features: Object.fromEntries(["L2.mlp", "L3H1"].map((id) => [id, features(id, valueOf(id))])),
-    cards: { "L2.mlp/29": card(n), "L3H1/29": { ...card(n), label: "", through: "L3H1" } },
+    cards: { "L2.mlp/29": card(n), "L3H1/29": { ...card(n), label: "", through: "L3H1", arithmetic: { ...card(n).arithmetic!, reads: "L3.z is read through the slice of W_O of L3H1" } } },
     trace: { stop: walk, frozen: { ...walk, title: "with gates held" } },
     ...changes,
   };
@@ -173,6 +173,7 @@ const card = (n: number): FeatureCard => ({
   up: [[" Paris", 1.2], [" Lyon", 0.4]],
   down: [[" Rome", -0.9]],
   here: Array.from({ length: n }, (_, i) => (i === n - 1 ? 8.88 : 0)),
+  arithmetic: { fires: "8.88", unit: "0.103", before: "0.466", norm: "4.54", value: "+0.91", reads: "" },
 });
 
 /** A small walk back: two heads open down to tokens, the second inside the first. */

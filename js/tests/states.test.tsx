@@ -16,7 +16,7 @@ const DRAWN: Record<Exclude<Kind, "attribution">, [string, RegExp]> = {
   explorer: [".aw-finding", /lead: \+2\.15 of 9\.54 logits for ·Paris over ·Berlin|lead: \+7\.10 of 19\.45 logits for ·Paris/],
   attention: ['[data-part="heads"]', /L1H2.*L3H5/],
   bars: ['[data-part="sum"]', /L1H2|L2\.mlp/],
-  card: ['[data-part="feature"]', /Computed label of/],
+  card: ['[data-part="feature"]', /Computed label; fires on/],
   comparison: [".aw-three", /L3H1/],
   effects: ['[role="listbox"]', /·France/],
   grid: ['[role="grid"]', /L1.*H3/],

@@ -58,7 +58,7 @@ describe("the explorer", () => {
       "\u00b7is scores \u00b7France 7.58 above <s>, the strongest other token: 1,957 times its attention",
     );
     // One list, which sums to the difference of the two scores; the single score behind it.
-    const list = one('[data-part="why"] > .aw-bars');
+    const list = one('[data-part="why"] > .aw-held > .aw-bars');
     expect(list?.getAttribute("aria-label")).toBe("Why \u00b7France rather than <s>");
     expect([...(list?.querySelectorAll(".aw-name") ?? [])].slice(0, 3).map((e) => e.textContent)).toEqual(["L1.mlp", "L2.mlp", "L0.mlp"]);
     const printed = [...(list?.querySelectorAll(".aw-val") ?? [])].map((e) => Number(e.textContent?.replace("\u2212", "-")));
@@ -369,7 +369,9 @@ describe("features", () => {
     expect(model.get("selected")).toBe("L2.mlp/29");
     expect(at().textContent).toBe("All features of L2.mlp");
     const card = one('[data-part="feature"]')!;
-    expect(card.textContent).toContain("Computed label of L2.mlp/29. It fires on 1.2\u00a0% of tokens, here at 8.88");
+    expect(card.textContent).toContain("Computed label; fires on 1.2\u00a0% of tokens.");
+    expect(one('[data-part="arithmetic"]')?.textContent).toBe("fires at 8.88 × promotes ·Paris over ·Berlin 0.103 per unit (0.466 ÷ norm 4.54) = +0.91");
+    expect(card.querySelector(".aw-context")?.textContent).toBe("<s>The capital of France (4.50) is (9.00)…");
     expect([...card.querySelectorAll("mark")].map((m) => m.title)).toEqual(["activation 4.50", "activation 9.00", "activation 8.00"]);
     expect(card.querySelectorAll(".aw-carried .aw-shaded")).toHaveLength(1);
     expect(card.textContent).toContain("Promotes·Paris+1.20");
@@ -392,6 +394,7 @@ describe("features", () => {
   it("opens where Python says, names a head's dictionary, and needs no label", async () => {
     const { model, one, all } = show(state(), "explorer", { selected: "L3H1/29" });
     expect(one('[data-part="feature"] .aw-subtitle')?.textContent).toBe("L3.z/29");
+    expect(one('[data-part="arithmetic"]')?.textContent).toContain("; L3.z is read through the slice of W_O of L3H1");
     expect(one('[data-part="feature"]')?.textContent).toContain("It fires too rarely for a label");
     expect(all(".aw-crumb").map((c) => c.textContent)).toEqual(["·Paris over ·Berlin", "L3H1", "L3.z/29"]);
     model.set("selected", "L2.mlp/311");
@@ -421,7 +424,7 @@ describe("features", () => {
   it("shows a card alone", () => {
     const header: CardHeader = { kind: "card", name: "L2.mlp/29", tokens: HOSTILE, ...explorer().header.cards!["L2.mlp/29"]! };
     const { one, el } = show(view(header, {}), "card");
-    expect(one(".aw-caption")?.textContent).toBe("Computed label of L2.mlp/29. It fires on 1.2\u00a0% of tokens.");
+    expect(one(".aw-caption")?.textContent).toBe("Computed label; fires on 1.2\u00a0% of tokens.");
     const bare = show(view({ ...header, label: "", density: null, contexts: [] }, {}), "card");
     expect(bare.one(".aw-caption")?.textContent?.trim()).toBe("No label was computed.");
     expect(bare.el.textContent).not.toContain("Fires most");

@@ -36,6 +36,16 @@ def states(screen: Screen) -> Iterator[str]:
     screen.tab("neurons")
     yield "neurons"
     yield from screen.features()
+    screen.part("worked").locator("button").first.click()
+    expect(screen.part("worked").locator("table")).to_be_visible()
+    yield "a row worked out"
+    for panel in ("contributions", "detail"):
+        screen.root.locator(f'[data-help="{panel}"]').click()
+        expect(screen.part("help")).to_contain_text("Does not say")
+        yield f"help on {panel}"
+    screen.root.locator('[data-help="detail"]').press("Escape")
+    expect(screen.part("help")).to_have_count(0)
+    expect(screen.root.locator('[data-help="detail"]')).to_be_focused()
     screen.part("copy").click()
     expect(screen.part("code")).to_be_visible()
     yield "code"

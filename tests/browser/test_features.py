@@ -14,7 +14,7 @@ import attrib_widgets as aw
 from browser.chromium import Watched
 from browser.conftest import lab_only
 from browser.notebook import Notebook
-from browser.screen import Screen, agree
+from browser.screen import Screen, agree, number
 from fixtures import families
 
 Show = Callable[..., Screen]
@@ -58,13 +58,20 @@ def test_three_clicks_without_a_kernel(explorer: Any, offline: Show, watched: Wa
     panel.locator("button.aw-brow").first.click()  # 3
 
     card, shown = found.card(found.numbers[first]), screen.part("feature")
-    expect(shown.locator(".aw-subtitle")).to_have_text(card.label)
-    expect(shown).to_contain_text(f"Computed label of {found.labels[first]}")
+    expect(shown.locator(".aw-subtitle")).to_have_text(f"{card.label}{found.labels[first]}")
+    expect(shown).to_contain_text("Computed label; fires on")
+    said = screen.part("arithmetic").inner_text()
+    fires, unit, value = screen.part("arithmetic").locator("b").all_inner_texts()
+    assert f"{number(fires) * number(unit):.2f}" == f"{number(value):.2f}" and agree(value, found.values[first])
+    assert " ".join(said.split()) == " ".join(card.arithmetic.line().split())
     expect(shown.locator(".aw-context")).to_have_count(len(card.contexts))
     for i, firing in enumerate(card.contexts):
         strong = firing.tokens[firing.position].strip()
-        marks = shown.locator(".aw-context").nth(i).locator("mark bdi").all_inner_texts()
-        assert strong in {text.removeprefix("\u00b7") for text in marks}
+        marks = (
+            shown.locator(".aw-context").nth(i).locator("mark").evaluate_all("all => all.map(m => m.firstChild.data)")
+        )
+        assert strong in marks
+        assert "\u00b7" not in shown.locator(".aw-context").nth(i).inner_text()  # prose
     numbers = shown.locator(".aw-carried .aw-num").all_inner_texts()
     assert len(numbers) == len(card.here)
     for text, activation in zip(numbers, card.here, strict=True):

@@ -58,6 +58,19 @@ def test_the_features_of_a_row_sum_to_its_bar(opened, browser, kind):
         assert activation == pytest.approx(float(found.activations[found.numbers.index(number)]), rel=1e-3)
 
 
+def test_the_page_shows_the_table_of_python(opened, browser):
+    """Every row that is a vector, asked or embedded in a page; the others have none."""
+    a, talk = opened.attribution, browser(opened)
+    header, _ = budget.encode(opened._now, complete=True)
+    largest = sorted((c for c in a.components if c.is_vector), key=lambda c: -abs(a[c]))[: budget.WORKED]
+    assert list(header["worked"]) == [str(c) for c in largest]
+    for part in largest:
+        wanted = wire.plain(results.printed(a.worked(part).summary()))
+        assert wire.plain(header["worked"][str(part)]) == wanted
+    assert ask(talk, "worked", id=str(largest[0]))["data"] == wire.plain(header["worked"][str(largest[0])])
+    assert ask(talk, "worked", id="rounding")["kind"] == "error"
+
+
 def test_more_features_than_are_drawn_are_summed(opened, monkeypatch):
     monkeypatch.setattr(results, "FEATURES", 2)
     row = leading(opened.attribution, "mlp")

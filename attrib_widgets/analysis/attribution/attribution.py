@@ -239,9 +239,19 @@ class Attribution(Sum):
         """
         return features(self, which, sae)
 
-    def worked(self, head: ComponentLike) -> Worked:
-        """The contribution of ``head`` as a dot product of two vectors, step by step."""
-        return worked(self, self._head(head))
+    def worked(self, which: ComponentLike) -> Worked:
+        """A row as a dot product, number by number: what the part wrote, divided by what the norm divided by in this
+        run, times the direction of what is asked.
+
+        Args:
+            which: a head, an MLP, the embedding, a bias that is added to the stream (or by the norm), a whole layer, or
+                an expert, ``"L1.mlp/E3"``.
+
+        Raises:
+            ComponentError: no such row, or one that is no vector of the stream (rounding, soft cap, entropy).
+        """
+        part = component(which)
+        return worked(self, part if part.kind == "expert" else self.components[self._row(part)])
 
     def writes(self, which: ComponentLike, k: int = 8) -> Writes:
         """What a component adds to the logits of the whole vocabulary, through the frozen final norm."""

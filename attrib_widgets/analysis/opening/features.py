@@ -18,7 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.identity.steady import steady
+from ...model.parts.outlet import outlet_of
 from ...result import Table, strongest, with_others
+from ...saes.arithmetic import arithmetic
 from ...saes.cards import Card, card_of
 from ...saes.fit import fit, whose
 from ...saes.sae import SAE
@@ -26,7 +28,7 @@ from ...saes.store import GIVE_TEXTS, Opened, open_folder
 from ...words.components import Component, component, whole
 from ...words.errors import ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place, place
-from ...words.text import kind_of, share, signed
+from ...words.text import kind_of, share, signed, visible
 from .heads import attention_direction, stream_direction
 from .results import Contributions
 
@@ -111,6 +113,7 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
         parent, bar = f"stream behind {found}", float(x.double() @ u)
     else:
         parent, bar = str(found), a[found]
+    divisor, reads = _way(a, found, site)
     concepts = [cards.labels[f] if cards else "" for f in firing]
     labels = [f"{site}/{f}" for f in firing]
 
@@ -120,7 +123,12 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
         own = sae is None and a.model.saes.holds(site, read)
         now = a.model.saes.opened(site, make=True) if own else first
         here = (a.run.tokens, held)
-        return card_of(a.model, read, now.cards, feature, here, now.text, head, without=GIVE_TEXTS if own else "")
+        card = card_of(a.model, read, now.cards, feature, here, now.text, head, without=GIVE_TEXTS if own else "")
+        if feature in firing:
+            i = firing.index(feature)
+            fires = float(strengths[i])
+            card.arithmetic = arithmetic(fires, values[i] / fires, divisor, values[i], _asked(a), reads)
+        return card
 
     note = [f"{len(firing)} of {read.n_features} features fire; {_share(a, read, held, error, at)}"]
     added = f"{signed(math.fsum(values))} {a.unit} of {signed(bar)}"
@@ -142,6 +150,26 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
         concepts=[*concepts, "", ""],
         opened=opened,
     )
+
+
+def _way(a: Attribution, which: Component, site: Place) -> tuple[float, str]:
+    """(what the norms between a dictionary's place and what is explained divide by, what it is read through)."""
+    scale = float(a.reading.norm.scale(a.reading.point.stream(a.run.record)[a.reading.position]))
+    if which.kind == "layer":
+        return 1 / scale, f"read where it stands in the stream, {site}"
+    if which.kind != "head":
+        return 1 / scale, ""
+    layer = which.layer or 0
+    write = outlet_of(a.model, "attn", layer)
+    scale *= float(write.scale(a.run.record.attn_out[layer][a.reading.position : a.reading.position + 1]))
+    behind = "" if write.norm is None else " and the norm behind the attention"
+    return 1 / scale, f"{site} is read through the slice of W_O of {which}{behind}"
+
+
+def _asked(a: Attribution) -> str:
+    """What is explained, in few words."""
+    kind = "log p of " if a.target.kind == "log_prob" else ""
+    return f"{kind}{visible(a.target.short(a.model))}{f' over {a.rival_name}' if a.rival_name else ''}"
 
 
 def _headline(labels: list[str], values: list[float], missed: float) -> str:

@@ -184,26 +184,39 @@ class Through(Split):
 
 @dataclass(eq=False, repr=False)
 class Worked(Sum):
-    """One head's contribution worked out as a dot product, step by step.
+    """One row worked out as a dot product, number by number of the stream.
 
-    ``z`` (what the head gathered) times ``weight`` (its slice of W_O) is ``written``, a vector of the stream;
-    ``direction`` is the target pulled back through the frozen norms; ``products`` multiplies the two number by
-    number, and their sum is the contribution.
+    ``written`` is what the part added to the stream at the position that is read; divided by ``divisor``, which is the
+    norm's of this run, and multiplied with ``unembedding``, the direction of what is asked (the norm's gain folded in),
+    it gives ``products``, and their sum is the row. For a head ``written`` is ``z`` (what it gathered) times ``weight``
+    (its slice of W_O), and then through the norm behind its attention where there is one (not ``plain``).
     """
 
-    head: Component
+    component: Component
     target: str
-    z: Float[Tensor, "d_head"]
-    weight: Float[Tensor, "d_head d_model"]
     written: Float[Tensor, "d_model"]
-    direction: Float[Tensor, "d_model"]
-    products: Float[Tensor, "d_model"]
+    divisor: float
+    unembedding: Float[Tensor, "d_model"]
     value: float
     unit: str
+    z: Float[Tensor, "d_head"] | None = None
+    weight: Float[Tensor, "d_head d_model"] | None = None
+    plain: bool = True
+    divided_by: str = ""
+
+    @property
+    def direction(self) -> Float[Tensor, "d_model"]:
+        """The direction of what is asked in the stream as it stands: ``unembedding / divisor``."""
+        return self.unembedding / self.divisor
+
+    @property
+    def products(self) -> Float[Tensor, "d_model"]:
+        """What every number of the stream gives."""
+        return (self.written.double() / self.divisor * self.unembedding.double()).float()
 
     @property
     def explained(self) -> float:
-        """The head's contribution."""
+        """The row of the attribution."""
         return self.value
 
     def terms(self) -> Float[Tensor, "d_model"]:
@@ -211,36 +224,59 @@ class Worked(Sum):
         return self.products
 
     def summary(self) -> Table:
-        factors, order = (self.written, self.direction), strongest(self.products, 6)
+        scaled, across = self.written / self.divisor, self.unembedding
+        order = strongest(self.products, 6)
+        columns = ["number", "writes"]
+        factors = [self.written]
+        if self.divided_by:
+            columns.append("\u00f7 norm")
+            factors.append(scaled)
         rows, bars = with_others(
             self.products,
             order,
-            lambda i: [str(i), *(signed(float(f[i]), 4) for f in factors)],
+            lambda i: [str(i), *(signed(float(f[i]), 4) for f in (*factors, across))],
             digits=4,
         )
-        length, other = float(self.written.norm()), float(self.direction.norm())
+        length, other = float(scaled.norm()), float(across.norm())
         cosine = self.total / (length * other) if length * other else 0.0
-        note = (
-            f"written = z [{len(self.z)}] @ W_O [{len(self.z)} x {len(self.written)}]: length {length:.3f}\n"
-            f"direction of the {self.target}: length {other:.3f}, cosine with written {cosine:+.3f}\n{OBSERVED}"
+        note = [f"writes: {self._origin()}"]
+        if self.divided_by:
+            note.append(f"\u00f7 norm: {self.divisor:.4g}, what {self.divided_by} divided by in this run")
+        note.append(
+            f"direction: that of the {self.target}{', the gain of the norm folded in' if self.divided_by else ''}"
         )
-        footer = f"{length:.3f} x {other:.3f} x {signed(cosine, 3)} = {signed(self.total, 4)} {self.unit}"
-        footer += f"   bar {signed(self.value, 4)}"
+        footer = (
+            f"length {length:.3f} \u00d7 length {other:.3f} \u00d7 cosine {signed(cosine, 3)} = "
+            f"{signed(self.total, 4)} {self.unit}"
+        )
         return Table(
-            f"{self.head} worked out: {length:.2f} x {other:.2f} x {signed(cosine)} = {signed(self.total)} {self.unit}",
-            ["number", "written", "direction", "product"],
+            f"{self.component} worked out: {len(across)} products that sum to {signed(self.value)}",
+            [*columns, "\u00d7 direction", "product"],
             rows,
             bars,
-            note,
-            footer,
+            "\n".join(note),
+            f"{footer}\nsum of all {len(across)} {signed(self.total, 4)}   bar {signed(self.value, 4)}",
             last=len(rows) - len(order),
         )
 
+    def _origin(self) -> str:
+        size = len(self.written)
+        if self.z is None:
+            return f"the {size} numbers that {self.component} added to the stream"
+        behind = "" if self.plain else ", through what follows the attention"
+        return f"z [{len(self.z)}] @ W_O [{len(self.z)} x {size}]{behind}, added to the stream"
+
     def to_dataframe(self) -> pd.DataFrame:
-        """One row per ``number`` of the stream: ``written``, ``direction``, ``product``."""
+        """One row per ``number`` of the stream: ``written``, ``scaled``, ``direction``, ``product``; ``scaled`` is what
+        is written divided by the norm's divisor."""
         import pandas as pd
 
-        columns = {"written": self.written, "direction": self.direction, "product": self.products}
+        columns = {
+            "written": self.written,
+            "scaled": self.written / self.divisor,
+            "direction": self.unembedding,
+            "product": self.products,
+        }
         return pd.DataFrame({"number": range(len(self.written)), **{name: v.numpy() for name, v in columns.items()}})
 
 

@@ -1,4 +1,4 @@
-"""A row as a vector: what a part wrote, a head's dot product worked out, and what it says of every token."""
+"""A row as a vector: what a part wrote, its dot product worked out, and what it says of every token."""
 
 from __future__ import annotations
 
@@ -8,39 +8,57 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.parts.experts import mixture
 from ...model.parts.outlet import outlet_of
 from ...saes.cards import unembedded
 from ...words.components import Component
 from ...words.errors import ComponentError
 from ..reading.point import ReadPoint
-from .heads import attention_direction
 from .results import Worked, Writes
 
 if TYPE_CHECKING:
+    from ...model.model import Model
     from ...model.run import Run
     from ..attribution.attribution import Attribution
 
 
 @torch.no_grad()
-def worked(a: Attribution, head: Component) -> Worked:
+def worked(a: Attribution, part: Component) -> Worked:
     """See :meth:`Attribution.worked`."""
-    model, layer, index = a.model, head.layer or 0, head.index or 0
-    d = model.geometry[layer].d_head
-    rows = slice(index * d, (index + 1) * d)
-    z = a.run.record.z[layer][a.reading.position, rows].float()
-    weight = model.out(layer).rows(rows.start, rows.stop)
-    written, u = z @ weight, attention_direction(a, layer)
-    return Worked(
-        head,
-        a.target.words(model, a.run),
-        z.cpu(),
-        weight.cpu(),
-        written.cpu(),
-        u.cpu(),
-        (written * u).cpu(),
-        a[head],
-        a.unit,
-    )
+    a.run.check_fresh()
+    model, reading, at = a.model, a.reading, a.reading.position
+    norm, target = reading.norm, a.target.words(model, a.run)
+    if part.kind == "norm.bias":  # it comes behind the division
+        return Worked(part, target, norm.bias.cpu(), 1.0, reading.direction.cpu(), a[part], a.unit)
+    if part.kind == "expert":
+        value = a.experts(part.layer or 0)[str(part)]
+        written = _expert_vector(a.run, part, at)
+    else:
+        value, written = a[part], written_vector(a.run, part, at)
+    divisor = float(norm.scale(reading.point.stream(a.run.record)[at]).reciprocal())
+    found = Worked(part, target, written.cpu(), divisor, norm.pull(reading.direction).cpu(), value, a.unit)
+    found.divided_by = "the final norm" if reading.point == ReadPoint(model.n_layers) else "the norm in front of it"
+    if part.kind == "head":
+        layer, rows = part.layer or 0, _slice(model, part)
+        found.z = a.run.record.z[layer][at, rows].float().cpu()
+        found.weight = model.out(layer).rows(rows.start, rows.stop).cpu()
+        found.plain = outlet_of(model, "attn", layer).plain
+    return found
+
+
+def _slice(model: Model, head: Component) -> slice:
+    """The numbers of z that are a head's own."""
+    d = model.geometry[head.layer or 0].d_head
+    return slice((head.index or 0) * d, ((head.index or 0) + 1) * d)
+
+
+def _expert_vector(run: Run, which: Component, at: int) -> Float[Tensor, "d_model"]:
+    """What one expert of a mixture, weighted by the router, added to the stream."""
+    layer = which.layer or 0
+    found = mixture(run.model, run.record, layer, slice(at, at + 1))
+    part = found.parts[0][found.indices[0].tolist().index(which.index or 0)].float()
+    write = outlet_of(run.model, "mlp", layer)
+    return write.push(part) * write.scale(run.record.mlp_out[layer][at : at + 1])
 
 
 def written_vector(run: Run, which: Component, at: int) -> Float[Tensor, "d_model"]:
@@ -60,12 +78,11 @@ def written_vector(run: Run, which: Component, at: int) -> Float[Tensor, "d_mode
     if which.kind == "attn":
         return rec.attn_write[layer][at].float()
     if which.kind == "layer":
-        return rec.streams[layer + 1][at].float() - rec.streams[layer][at].float()
+        return rec.wrote(layer)[at].float()
     if which.kind in ("head", "attn.bias"):
         projection = model.out(layer)
         if which.kind == "head":
-            d = model.geometry[layer].d_head
-            rows = slice((which.index or 0) * d, ((which.index or 0) + 1) * d)
+            rows = _slice(model, which)
             out = rec.z[layer][at, rows].float() @ projection.rows(rows.start, rows.stop)
         else:
             out = torch.zeros(model.d_model, device=model.home) if projection.bias is None else projection.bias

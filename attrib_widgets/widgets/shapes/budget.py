@@ -40,6 +40,8 @@ PAGE_HEADS = 400
 LEADING = 8
 #: Features of each of them that a page can open: a card takes a forward pass over its contexts, once for all heads.
 CARDS = 8
+#: Largest rows whose dot product a page brings along.
+WORKED = 64
 #: How a view walks back through MLPs.
 TRACED: tuple[MLPs, ...] = ("stop", "frozen")
 
@@ -93,6 +95,8 @@ def _encode(e: Explanation, complete: bool, job: Job | None) -> explorer.Parts:
         filler.add("through", lambda: explorer.through(a, filler.left))
         if complete:
             header["trace"] = filler.text("trace", lambda: _traces(a))
+    if complete:
+        header["worked"] = filler.text("worked", lambda: _worked(a))
     return header, arrays
 
 
@@ -169,6 +173,13 @@ def _cards(a: Attribution) -> dict[str, contract.FeatureCard]:
         for number in [opened.numbers[i] for i in leading[:CARDS].tolist()]:
             found[f"{c}/{number}"] = results.card(opened.card(number))
     return found
+
+
+def _worked(a: Attribution) -> dict[str, contract.TableHeader]:
+    """The dot products of the largest rows that are vectors of the stream."""
+    rows = [a.components[i] for i in strongest(a.values)]
+    vectors = [c for c in rows if c.is_vector][:WORKED]
+    return {str(c): results.printed(a.worked(c).summary()) for c in vectors}
 
 
 def _traces(a: Attribution) -> dict[str, contract.Trace]:

@@ -267,8 +267,11 @@ def features(f: Features) -> contract.Features:
     }
 
 
-def card(c: Card) -> contract.FeatureCard:
-    """What a feature fires on, around each strongest firing; what it writes; its activation on every prompt token."""
+def card(c: Card, alone: bool = False) -> contract.FeatureCard:
+    """What a feature fires on, around each strongest firing; what it writes; its activation on every prompt token.
+
+    ``alone`` names what is explained, which the Explorer knows (and may hide).
+    """
     shown: contract.FeatureCard = {
         "label": c.label,
         "density": c.density,
@@ -280,12 +283,15 @@ def card(c: Card) -> contract.FeatureCard:
     }
     if c.missing:
         shown["missing"] = c.missing
+    if c.arithmetic is not None:
+        told = {name: text for name, text in c.arithmetic._asdict().items() if alone or name != "target"}
+        shown["arithmetic"] = cast("contract.Arithmetic", told)
     return shown
 
 
 def carded(c: Card) -> bytes:
     """Kind ``card``: a feature standing alone."""
-    header: contract.CardHeader = {"kind": "card", "name": str(c.feature), "tokens": c.tokens, **card(c)}
+    header: contract.CardHeader = {"kind": "card", "name": str(c.feature), "tokens": c.tokens, **card(c, alone=True)}
     return wire.pack(header, {})
 
 

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from ...result import Result, Table, render_svg
 from ...words.errors import AttribError
 from ...words.glossary import TERMS
+from ...words.panels import Panel, panel
 from ...words.text import safe
 from ..shapes import contract
 
@@ -87,8 +88,15 @@ def named(table: Table, ending: str) -> str:
 
 
 def meanings() -> contract.Meanings:
-    """The glossary, for the page to look up the words that stand on it."""
-    return {"terms": [{"name": t.name, "also": [*t.also], "means": t.means, "read": t.read} for t in TERMS]}
+    """The glossary, for the page to look up the words that stand on it, and what each of its panels is."""
+    return {
+        "terms": [{"name": t.name, "also": [*t.also], "means": t.means, "read": t.read} for t in TERMS],
+        "panels": {name: _helped(panel(name)) for name in get_args(contract.PanelName)},
+    }
+
+
+def _helped(p: Panel) -> contract.PanelHelp:
+    return {"shows": p.shows, "read": p.read, "cannot": p.cannot, "next": p.next}
 
 
 def saved(

@@ -215,6 +215,8 @@ export interface Explained {
   neurons: Record<string, Neurons>;
   writes: Record<string, Writes>;
   features?: Record<string, Features>;
+  /** by row, of an offline page: the dot product */
+  worked?: Record<string, TableHeader>;
   /** by row and number: L2.mlp/29, L3H5/29 */
   cards?: Record<string, FeatureCard>;
   /** by how MLPs are treated: stop, frozen */
@@ -289,6 +291,21 @@ export interface Context {
   cut: boolean[];
 }
 
+/** What a feature adds here, as printed numbers whose product is the bar's. */
+export interface Arithmetic {
+  fires: string;
+  /** what one unit adds */
+  unit: string;
+  /** the same before the norms divide it, and by how much they do; "" where none does */
+  before: string;
+  norm: string;
+  value: string;
+  /** what it is read through */
+  reads: string;
+  /** what it adds to, of a card standing alone */
+  target?: string;
+}
+
 /** One feature: what it fires on, what it writes, and its activation on every token of the prompt. */
 export interface FeatureCard extends Writes {
   label: string;
@@ -298,6 +315,8 @@ export interface FeatureCard extends Writes {
   here: number[];
   /** the head, or the heads, that what it writes is read through; "" where it writes by itself */
   through: string;
+  /** where something is explained to which it adds */
+  arithmetic?: Arithmetic;
   /** where there are no contexts: why, and how to give some */
   missing?: string;
 }
@@ -763,6 +782,7 @@ export type Op =
   | "features"
   | "feature"
   | "writes"
+  | "worked"
   | "trace"
   | "lens"
   | "verify"
@@ -848,9 +868,46 @@ export interface Meaning {
   read: string;
 }
 
-/** The glossary. */
+/** What a person can ask about: parts of the Explorer, tabs of its detail, results standing alone. */
+export type PanelName =
+  | "contributions"
+  | "map"
+  | "trace"
+  | "detail"
+  | "tokens"
+  | "pattern"
+  | "why"
+  | "neurons"
+  | "experts"
+  | "features"
+  | "feature"
+  | "writes"
+  | "lens"
+  | "attention"
+  | "bars"
+  | "comparison"
+  | "effects"
+  | "grid"
+  | "patching"
+  | "phrase"
+  | "table"
+  | "values"
+  | "verdicts";
+
+/** A panel: what it shows, how to read it, what it cannot show, what to look at next. */
+export interface PanelHelp {
+  shows: string;
+  /** {part}, {value}, {total} stand for what is on the screen */
+  read: string;
+  cannot: string;
+  next: string;
+}
+
+/** The glossary, and what every panel is. */
 export interface Meanings {
   terms: Meaning[];
+  /** of pages saved by 0.1 without it */
+  panels?: Record<PanelName, PanelHelp>;
 }
 
 /** Components by name, which are taken out together. */
@@ -869,6 +926,7 @@ export interface Arguments {
   features: RowArgs;
   feature: RowArgs;
   writes: RowArgs;
+  worked: RowArgs;
   trace: TraceArgs;
   lens: Nothing;
   verify: VerifyArgs;
@@ -892,6 +950,7 @@ export interface Answers {
   features: Features;
   feature: FeatureCard;
   writes: Writes;
+  worked: TableHeader;
   trace: Trace;
   lens: Nothing;
   verify: Tested;

@@ -7,11 +7,12 @@ import { retold } from "../core/host/legacy";
 import { applyTheme, onceAttached, watchTheme } from "../core/host/theme";
 import { type Container, decode } from "../core/host/wire";
 import { Store } from "../core/state/store";
-import type { ExplorerHeader, Kind, Views } from "../core/types";
+import type { ExplorerHeader, Kind, PanelName, Views } from "../core/types";
 import { Explorer } from "./explorer/explorer";
 import { Status } from "./explorer/status";
 import { Context } from "./parts/context";
 import { Foot } from "./parts/foot";
+import { Help } from "./parts/help";
 import { AttentionView } from "./results/attention";
 import { BarsView } from "./results/bars";
 import { ComparisonView } from "./results/comparison";
@@ -89,12 +90,22 @@ const ALONE: { [K in Alone]: (data: Container<Views[K]>) => JSX.Element } = {
   verdicts: ({ header }) => <ScatterView header={retold(header)} />,
 };
 
+/** Panels that are called otherwise. */
+const HELP: Record<string, PanelName> = { card: "feature", tokens: "values" };
+
 function View({ store }: { store: Store }) {
   const state = store.state.value;
   if (store.broken.value || !state) return <Status />;
   if (store.reading.value) return <Explorer />;
   // a name from outside: it may be one that this bundle does not have
-  if (Object.hasOwn(ALONE, store.kind)) return ALONE[store.kind as Alone](decode<never>(state));
+  if (Object.hasOwn(ALONE, store.kind)) {
+    return (
+      <div class="aw-alone">
+        {ALONE[store.kind as Alone](decode<never>(state))}
+        <Help of={HELP[store.kind] ?? (store.kind as Exclude<Alone, "card">)} />
+      </div>
+    );
+  }
   return (
     <p class="aw-error" data-part="unknown" role="alert">
       This page has no view called “{store.kind}”. Reload it, then run the cell again.

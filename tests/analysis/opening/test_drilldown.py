@@ -7,6 +7,7 @@ import torch
 
 import attrib_widgets as aw
 from attrib_widgets.analysis.opening import mlps
+from attrib_widgets.model.parts.outlet import outlet_of
 from fixtures import families
 
 ALL = families.FAMILIES + families.VARIANTS
@@ -234,8 +235,11 @@ def test_neurons_of_no_layer(attribution, wrong):
 def test_worked_step_by_step(attribution, twin, name):
     a, slow = attribution(name), twin(name)
     w = a.worked("L1H3")
-    assert torch.allclose(w.z @ w.weight, w.written, atol=1e-6)
+    write = outlet_of(a.model, "attn", 1)
+    behind = write.push(w.z @ w.weight) * write.scale(a.run.record.attn_out[1][-1:])
+    assert w.plain == write.plain and torch.allclose(behind, w.written, atol=1e-6)
     assert torch.allclose(w.written * w.direction, w.products, atol=1e-7)
+    assert torch.allclose(w.written / w.divisor * w.unembedding, w.products, atol=1e-7)
     assert w.total == pytest.approx(w.value, abs=1e-5)
     assert w.value == a["L1H3"]
     z = slow.kept["z", 1][-1, 3 * slow.head_size : 4 * slow.head_size]
@@ -267,7 +271,59 @@ def test_writes_of_a_correction_row(attribution):
         attribution("gpt2").writes("rounding")
 
 
-@pytest.mark.parametrize("call", ["sources", "through", "worked"])
+@pytest.mark.parametrize("dtype", families.DTYPES)
+@pytest.mark.parametrize("name", ALL)
+def test_every_row_that_is_a_vector_is_worked_out(attribution, name, dtype):
+    a = attribution(name, dtype)
+    told = 0
+    for part, value in zip(a.components, a.values.tolist(), strict=True):
+        if not part.is_vector:
+            with pytest.raises(aw.ComponentError):
+                a.worked(part)
+            continue
+        w, told = a.worked(part), told + 1
+        assert w.total == pytest.approx(value, abs=1e-5 * (1 + float(w.products.abs().sum()))), f"{name} {dtype} {part}"
+        x = a.run.record.streams[-1][-1].float()
+        if part.kind != "norm.bias":
+            normed = a.model.norm(a.model.anatomy.final_norm)(x) - a.reading.norm.bias
+            assert torch.allclose(a.reading.norm.push(x) / w.divisor, normed, atol=1e-4)
+    assert told >= 2 + 2 * a.model.n_layers
+
+
+def test_the_printed_factors_of_a_row_multiply(attribution):
+    w = attribution("llama").worked("L1H3")
+    table = w.summary()
+    for row in table.rows[:-1]:
+        _, written, scaled, direction, product = (text.replace("\u2212", "-") for text in row)
+        assert float(scaled) == pytest.approx(float(written) / w.divisor, abs=1e-4)
+        assert float(scaled) * float(direction) == pytest.approx(float(product), abs=3e-4)
+    assert sum(b for b in table.row_bars if b is not None) == pytest.approx(w.value, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen2_moe"])
+def test_an_expert_is_worked_out(attribution, name):
+    a = attribution(name)
+    found = a.experts(1)
+    chosen = [label for label in found.labels if "/E" in label]
+    assert chosen
+    for label in chosen:
+        assert a.worked(label).total == pytest.approx(found[label], abs=1e-5)
+    absent = next(i for i in range(99) if f"L1.mlp/E{i}" not in found.labels)
+    with pytest.raises(aw.ComponentError):
+        a.worked(f"L1.mlp/E{absent}")
+
+
+def test_what_is_asked_inside_is_worked_out_through_its_own_norm(family_model):
+    run = family_model("gpt2").run(families.PROMPT)
+    for target in (aw.score("L2H1", query=4, key=2, side="key"), aw.neuron("L1N3", position=3)):
+        a = aw.attribute(run, target)
+        for part in ("embed", "L0H1", "L0.mlp", "norm.bias"):
+            w = a.worked(part)
+            assert w.total == pytest.approx(a[part], abs=1e-5)
+            assert "final" not in str(w)
+
+
+@pytest.mark.parametrize("call", ["sources", "through"])
 @pytest.mark.parametrize("wrong", ["L1.mlp", "embed", "L9H9", "nonsense"])
 def test_only_heads_have_sources(attribution, call, wrong):
     with pytest.raises(aw.ComponentError):

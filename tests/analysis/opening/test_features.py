@@ -9,12 +9,13 @@ import pytest
 import torch
 
 import attrib_widgets as aw
+from attrib_widgets.saes.cards import written_logits
 from attrib_widgets.saes.formats.saelens import write_sae
 from attrib_widgets.saes.sae import SAE
 from attrib_widgets.widgets.shapes import results
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.components import component
-from attrib_widgets.words.text import signed
+from attrib_widgets.words.text import read_number, signed
 from fixtures import families
 
 ALL = families.FAMILIES + families.VARIANTS
@@ -57,6 +58,69 @@ def test_rows_sum_to_the_bar(family_model, name, dtype):
     assert abs(stream.total - sum(a[c] for c in written)) <= slack * (1 + sum(abs(a[c]) for c in written))
     assert abs(stream.gap) <= 1e-6 * (1 + float(stream.values.abs().sum()))
     assert stream.site == "L1.post" and stream.labels[-1] == "L1.post/error"
+
+
+TARGETS = {
+    "logit": aw.logit(" Paris"),
+    "difference": aw.logit_diff(" Paris", " Rome"),
+    "log-probability": aw.log_prob(" Paris"),
+    "centred": aw.logit(" Paris").centered(),
+}
+
+
+MADE_UP = ["gpt2", "llama", "gemma2", "gemma3", "olmo2", "granite", "gpt_neox"]
+#: Capped logits have no log-probability that is a sum.
+ASKED = [(name, target) for name in MADE_UP for target in TARGETS if (name, target) != ("gemma2", "log-probability")]
+
+
+@pytest.mark.parametrize(("name", "target"), ASKED)
+def test_the_printed_arithmetic_of_a_card_resolves(family_model, name, target):
+    """Of every feature of a list: heads, MLPs and streams, in dictionaries of several kinds, whatever norms follow."""
+    model = family_model(name)
+    a = aw.attribute(model.run(families.PROMPT), TARGETS[target])
+    for row, site in (("L1.mlp", "L1.mlp"), ("L1H2", "L1.attn"), ("L1", "L1")):
+        for sae in (random_sae(site, widths(model)[site]), identity(site, widths(model)[site])):
+            found = a.features(row, sae)
+            for number, value, fires in zip(found.numbers[:-2], found.values, found.activations, strict=False):
+                said = found.card(number).arithmetic
+                digits = len(said.value.partition(".")[2])
+                assert said.value == signed(float(value), digits) and (
+                    digits > 2 or abs(float(value)) >= 0.02 or value == 0
+                )
+                assert signed(read_number(said.fires) * read_number(said.unit), digits) == said.value
+                if said.norm:
+                    undivided = read_number(said.before) / read_number(said.norm)
+                    assert signed(read_number(said.fires) * undivided, digits) == said.value
+                assert read_number(said.fires) == pytest.approx(float(fires), rel=0.006)
+                line = said.line()
+                assert all(part in line for part in (said.fires, said.unit, said.before, said.norm, said.value))
+                assert ("W_O of L1H2" in line) == (row == "L1H2") and ("stream, L1.post" in line) == (row == "L1")
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gemma2", "granite"])
+def test_a_unit_is_what_the_card_says_it_promotes(family_model, name):
+    """Before the norms divide it, the factor is the logit that the card lists; of a difference, that of both tokens."""
+    model = family_model(name)
+    run = model.run(families.PROMPT)
+    for against in ((), (" Rome",)):
+        target = aw.logit_diff(" Paris", *against) if against else aw.logit(" Paris")
+        a = aw.attribute(run, target)
+        for row, site, head in (("L1.mlp", "L1.mlp", None), ("L1H2", "L1.attn", 2), ("L1", "L1", None)):
+            sae = random_sae(site, widths(model)[site])
+            found = a.features(row, sae)
+            for number in found.numbers[:-2]:
+                logits = written_logits(model, sae, number, head)
+                wanted = float(logits[model.single_token(" Paris")])
+                wanted -= sum(float(logits[model.single_token(t)]) for t in against)
+                assert read_number(found.card(number).arithmetic.before) == pytest.approx(wanted, rel=6e-3, abs=1e-6)
+
+
+def test_a_feature_that_does_not_fire_adds_nothing(family_model):
+    model = family_model("gpt2")
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    found = a.features("L1.mlp", random_sae("L1.mlp", model.d_model))
+    silent = next(i for i in range(50) if i not in found.numbers)
+    assert found.card(silent).arithmetic is None and "fires at" not in repr(found.card(silent)).split("in this")[0]
 
 
 def test_the_identity_dictionary_has_no_error_and_its_features_are_neurons_of_the_stream(family_model):

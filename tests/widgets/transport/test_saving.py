@@ -171,7 +171,7 @@ def test_a_table_is_saved_with_every_column_that_says_something(demo):
     a = aw.attribute(demo.run("The capital of France is"), " Paris")
     head = a.top(1, "head")[0][0]
     rows = saving.csv(a.worked(head)).splitlines()
-    assert rows[0] == "number,written,direction,product" and rows[94].startswith("93,")
+    assert rows[0] == "number,written,scaled,direction,product" and rows[94].startswith("93,")
     grid = saving.csv(aw.show.grid([[1, 2], [3, 4]], rows=["7", "8"])).splitlines()
     assert grid == [",0,1", "7,1.0,2.0", "8,3.0,4.0"]
     assert saving.csv(aw.show.bars(["a"], [1])).splitlines()[0] == "name,value"

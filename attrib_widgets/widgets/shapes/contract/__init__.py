@@ -50,6 +50,7 @@ from .explorer import (
     Unseen,
 )
 from .opened import (
+    Arithmetic,
     CardHeader,
     Context,
     FeatureCard,
@@ -76,6 +77,8 @@ from .requests import (
     Nothing,
     Op,
     Options,
+    PanelHelp,
+    PanelName,
     Part,
     Said,
     SaveArgs,
@@ -107,6 +110,7 @@ __all__ = [
     "AlignedWords",
     "Answers",
     "Arguments",
+    "Arithmetic",
     "AttentionHeader",
     "Bar",
     "BarsHeader",
@@ -150,6 +154,8 @@ __all__ = [
     "Nothing",
     "Op",
     "Options",
+    "PanelHelp",
+    "PanelName",
     "Part",
     "PatchGrid",
     "PatchingHeader",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 from .experiments import Testable
 from .opened import FeatureCard, Features, Neurons, Trace, Writes
+from .results import TableHeader
 
 if TYPE_CHECKING:
     from typing import NotRequired
@@ -244,6 +245,8 @@ class Explained(TypedDict):
     neurons: dict[str, Neurons]
     writes: dict[str, Writes]
     features: NotRequired[dict[str, Features]]
+    #: by row, of an offline page: the dot product
+    worked: NotRequired[dict[str, TableHeader]]
     #: by row and number: L2.mlp/29, L3H5/29
     cards: NotRequired[dict[str, FeatureCard]]
     #: by how MLPs are treated: stop, frozen

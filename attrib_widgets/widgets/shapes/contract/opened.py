@@ -54,6 +54,22 @@ class Context(TypedDict):
     cut: list[bool]
 
 
+class Arithmetic(TypedDict):
+    """What a feature adds here, as printed numbers whose product is the bar's."""
+
+    fires: str
+    #: what one unit adds
+    unit: str
+    #: the same before the norms divide it, and by how much they do; "" where none does
+    before: str
+    norm: str
+    value: str
+    #: what it is read through
+    reads: str
+    #: what it adds to, of a card standing alone
+    target: NotRequired[str]
+
+
 class FeatureCard(Writes):
     """One feature: what it fires on, what it writes, and its activation on every token of the prompt."""
 
@@ -64,6 +80,8 @@ class FeatureCard(Writes):
     here: list[float]
     #: the head, or the heads, that what it writes is read through; "" where it writes by itself
     through: str
+    #: where something is explained to which it adds
+    arithmetic: NotRequired[Arithmetic]
     #: where there are no contexts: why, and how to give some
     missing: NotRequired[str]
 

@@ -146,6 +146,7 @@ Op = Literal[
     "features",
     "feature",
     "writes",
+    "worked",
     "trace",
     "lens",
     "verify",
@@ -243,10 +244,50 @@ class Meaning(TypedDict):
     read: str
 
 
+#: What a person can ask about: parts of the Explorer, tabs of its detail, results standing alone.
+PanelName = Literal[
+    "contributions",
+    "map",
+    "trace",
+    "detail",
+    "tokens",
+    "pattern",
+    "why",
+    "neurons",
+    "experts",
+    "features",
+    "feature",
+    "writes",
+    "lens",
+    "attention",
+    "bars",
+    "comparison",
+    "effects",
+    "grid",
+    "patching",
+    "phrase",
+    "table",
+    "values",
+    "verdicts",
+]
+
+
+class PanelHelp(TypedDict):
+    """A panel: what it shows, how to read it, what it cannot show, what to look at next."""
+
+    shows: str
+    #: {part}, {value}, {total} stand for what is on the screen
+    read: str
+    cannot: str
+    next: str
+
+
 class Meanings(TypedDict):
-    """The glossary."""
+    """The glossary, and what every panel is."""
 
     terms: list[Meaning]
+    #: of pages saved by 0.1 without it
+    panels: NotRequired[dict[PanelName, PanelHelp]]
 
 
 class WithoutArgs(TypedDict):
@@ -267,6 +308,7 @@ class Arguments(TypedDict):
     features: RowArgs
     feature: RowArgs
     writes: RowArgs
+    worked: RowArgs
     trace: TraceArgs
     lens: Nothing
     verify: VerifyArgs
@@ -291,6 +333,7 @@ class Answers(TypedDict):
     features: Features
     feature: FeatureCard
     writes: Writes
+    worked: TableHeader
     trace: Trace
     lens: Nothing
     verify: Tested

@@ -2,7 +2,7 @@
 import { signal, type Signal } from "@preact/signals";
 import { type Answer, type Client, Gone, RequestError } from "../host/protocol";
 import { type Container, decode, type Stored, Triangle, WireError } from "../host/wire";
-import type { Arguments, ComparisonHeader, Containers, FeatureCard, Features, LensHeader, Neurons, Op, Trace, TraceArgs, Writes } from "../types";
+import type { Arguments, ComparisonHeader, Containers, FeatureCard, Features, LensHeader, Neurons, Op, TableHeader, Trace, TraceArgs, Writes } from "../types";
 import { Lens } from "./lens";
 import type { Reading } from "./reading";
 
@@ -89,6 +89,11 @@ export class Numbers {
 
   writes(id: string): Signal<Loaded<Writes>> {
     return this.#load("writes", { id }, () => this.#reading?.header.writes?.[id], (answer) => answer.data);
+  }
+
+  /** Its bar as a dot product. */
+  worked(id: string): Signal<Loaded<TableHeader>> {
+    return this.#load("worked", { id }, () => this.#reading?.header.worked?.[id], (answer) => answer.data);
   }
 
   features(id: string): Signal<Loaded<Features>> {

@@ -1,7 +1,7 @@
 /** What is only on screen: it never leaves the browser, and a saved page opens without it. */
 import { signal } from "@preact/signals";
 import type { Progress } from "../host/protocol";
-import type { Field, Mode, Part } from "../types";
+import type { Field, Mode, PanelName, Part } from "../types";
 import type { Show } from "./lens";
 
 export type Order = Mode;
@@ -31,6 +31,10 @@ export class Screen {
   readonly sent = signal<Field | "">("");
   readonly problem = signal<Problem | null>(null);
   readonly busy = signal<Progress | null>(null);
+  /** the panel that is being explained */
+  readonly help = signal<PanelName | "">("");
+  /** whether the dot product under the detail is open */
+  readonly worked = signal(false);
   /** for the polite live region */
   readonly said = signal("");
   /** hidden parts that the person has uncovered in a page without a kernel */

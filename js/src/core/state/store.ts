@@ -6,7 +6,7 @@
 import { batch, computed } from "@preact/signals";
 import type { Model } from "../host/host";
 import { Cancelled, Gone, RequestError } from "../host/protocol";
-import type { ExplainArgs, Part } from "../types";
+import type { ExplainArgs, Meanings, Part } from "../types";
 import { follow, goToHash } from "./address";
 import { NEEDS_KERNEL } from "./answers";
 import { type Entry, History } from "./history";
@@ -28,6 +28,7 @@ export class Store extends Synced {
     if (reading.has(row)) return row;
     return this.hides("values") || this.hides("detail") ? "" : reading.lead;
   });
+  #meanings: Promise<Meanings> | undefined;
   #running: { cancel(): void } | null = null;
   #restoring: number | null = null;
   #stop: () => void;
@@ -168,6 +169,15 @@ export class Store extends Synced {
     else if (corrupted === undefined || (await this.explain({ corrupted }))) {
       this.lab.verify(of, this.reading.peek()?.header.test?.top ?? 0, (text) => this.say(text));
     }
+  }
+
+  /** The glossary, and what the panels are: in the page, or asked for once. */
+  meanings(): Promise<Meanings> {
+    const kept = this.options.peek().words;
+    if (kept) return Promise.resolve(kept);
+    const asked = (this.#meanings ??= this.client.request("words", {}).result.then(({ data }) => data));
+    asked.catch(() => (this.#meanings = undefined));
+    return asked;
   }
 
   /** Text for the polite live region. */

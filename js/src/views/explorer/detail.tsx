@@ -2,23 +2,27 @@
 import { percent, signed, tokenText } from "../../core/maths/format";
 import { bySize } from "../../core/maths/geometry";
 import type { Reading } from "../../core/state/reading";
-import type { Row } from "../../core/types";
+import { described } from "../../core/maths/names";
+import type { PanelName, Row } from "../../core/types";
 import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
+import { Help } from "../parts/help";
 import { TargetName, Token } from "../parts/names";
 import { FeaturesTab } from "../tabs/features";
 import { LensTab } from "../tabs/lens";
 import { HeadPattern } from "../tabs/pattern";
 import { Tokens } from "../tabs/tokens";
 import { WhyThere } from "../tabs/why";
+import { WorkItOut } from "../tabs/worked";
 import { Neurons, Written } from "../tabs/writes";
 import { Tested, TestThis } from "./verdict";
 
-const FEATURES: [string, string] = ["features", "Features"];
-const WRITTEN: [string, string] = ["writes", "Writes"];
+type Tab = [Exclude<PanelName, "contributions">, string];
+const FEATURES: Tab = ["features", "Features"];
+const WRITTEN: Tab = ["writes", "Writes"];
 /** The whole model's predictions through depth: the same whichever row is open. */
-const LENS: [string, string] = ["lens", "Lens"];
-const TABS: Record<string, [string, string][]> = {
+const LENS: Tab = ["lens", "Lens"];
+const TABS: Record<string, Tab[]> = {
   head: [
     ["tokens", "Tokens"],
     ["pattern", "Pattern"],
@@ -34,9 +38,9 @@ const TABS: Record<string, [string, string][]> = {
 };
 
 /** A head whose pattern is known, and not what it carried. */
-const UNSPLIT: [string, string][] = [["pattern", "Pattern"], FEATURES, WRITTEN];
+const UNSPLIT: Tab[] = [["pattern", "Pattern"], FEATURES, WRITTEN];
 
-const MIXTURE: [string, string][] = [["neurons", "Experts"], ...(TABS["mlp"] ?? []).slice(1)];
+const MIXTURE: Tab[] = [["neurons", "Experts"], ...(TABS["mlp"] ?? []).slice(1)];
 
 /** Rows that are directions in the stream, so that one may ask which tokens they raise. */
 const WRITES = new Set(["head", "embed", "pos", "attn", "layer", "attn.bias", "mlp.bias"]);
@@ -65,16 +69,22 @@ export function Detail() {
   return (
     <section class="aw-detail" data-part="detail" data-open={row.id} aria-label={`Detail of ${row.id}`}>
       <div class="aw-dhead">
-        <h3 class="aw-title">
+        <h3 class="aw-title" title={described(row.id)}>
           <Title row={row} reading={reading} />
         </h3>
         <TestThis row={row} />
+        <Help of="detail" />
       </div>
       <p class="aw-sentence">
         <Sentence row={row} reading={reading} />
       </p>
       <Tested row={row} />
-      {many && <TabList tabs={tabs} tab={tab} />}
+      {many && (
+        <div class="aw-tabrow">
+          <TabList tabs={tabs} tab={tab} />
+          <Help of={row.mixture && tab === "neurons" ? "experts" : store.feature.value >= 0 ? "feature" : tab || "detail"} />
+        </div>
+      )}
       <div role={many ? "tabpanel" : undefined} class="aw-panel" data-tab={tab} aria-label={many ? name : undefined}>
         {tab === "tokens" && <Tokens row={row} />}
         {tab === "pattern" && <HeadPattern row={row} />}
@@ -84,11 +94,12 @@ export function Detail() {
         {tab === "writes" && <Written row={row} />}
         {tab === "lens" && <LensTab />}
       </div>
+      <WorkItOut row={row} />
     </section>
   );
 }
 
-function TabList({ tabs, tab }: { tabs: [string, string][]; tab: string }) {
+function TabList({ tabs, tab }: { tabs: Tab[]; tab: string }) {
   const { store } = useView();
   const without = store.reading.value?.header.absent?.["features"];
   const walk = (event: KeyboardEvent) => {
@@ -180,9 +191,10 @@ function HeadSentence({ row, reading }: { row: Row; reading: Reading }) {
   if (!reading.header.model.levels && !reading.arrays["carry"]) return <>This head was not split here. {reading.header.model.reason}</>;
   if (!reading.carries(row)) return <>What this head read is known, and not what it carried. {stop(reading.reason(row))}</>;
   const loaded = store.data.pattern(row.id).value;
+  if (loaded.state === "loading") return <span>What it reads is being fetched.</span>;
   const pattern = loaded.state === "ready" ? loaded.value : undefined;
   const sources = reading.sources(row.id, pattern);
-  if (!sources) return loaded.state === "loading" ? <>What it reads is being fetched.</> : null;
+  if (!sources) return null;
   const lead = reading.leadSource(sources, reading.value(row.id));
   const weights = pattern?.row(reading.position);
   const weight = (at: number) => weights?.[at] ?? 0;

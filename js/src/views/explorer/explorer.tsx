@@ -1,6 +1,8 @@
 /** The Explorer: prompt, waterfall, detail, one under the other; every line answers the line above it. */
 import type { Order } from "../../core/state/screen";
+import type { PanelName } from "../../core/types";
 import { useView } from "../parts/context";
+import { Help } from "../parts/help";
 import { TargetName, Token } from "../parts/names";
 import { TracePanel } from "../tabs/trace";
 import { Crumbs } from "./crumbs";
@@ -43,11 +45,15 @@ const ORDERS: [Order, string][] = [
   ["sides", "side by side"],
 ];
 
+/** The panels that explain the others; by size and in order show contributions. */
+const HELP: Partial<Record<Order, PanelName>> = { map: "map", trace: "trace", sides: "comparison" };
+
 function Finding() {
   const { store } = useView();
   const reading = store.reading.value;
   if (!reading) return null;
   const hidden = store.hides("values");
+  const shown = store.screen.order.value;
   const tested = store.lab.told.value;
   const { kind, model, notes, better, target, finding, contrast } = reading.header;
   const live = kind === "explorer" && !store.fixed.value;
@@ -68,12 +74,15 @@ function Finding() {
           tested?.title ?? observed
         )}
       </h2>
-      <div class="aw-seg" role="group" aria-label="How to show the contributions">
-        {ORDERS.filter(([order]) => order !== "sides" || reading.header.besides).map(([order, label]) => (
-          <button key={order} data-order={order} aria-pressed={store.screen.order.value === order} onClick={() => (store.screen.order.value = order)}>
-            {label}
-          </button>
-        ))}
+      <div class="aw-ways">
+        <div class="aw-seg" role="group" aria-label="How to show the contributions">
+          {ORDERS.filter(([order]) => order !== "sides" || reading.header.besides).map(([order, label]) => (
+            <button key={order} data-order={order} aria-pressed={shown === order} onClick={() => (store.screen.order.value = order)}>
+              {label}
+            </button>
+          ))}
+        </div>
+        <Help of={HELP[shown] ?? "contributions"} />
       </div>
       {model.built && !hidden && <p class="aw-sub" data-part="story">{model.built.story}</p>}
       {tested && !hidden && (

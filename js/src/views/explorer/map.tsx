@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import { move } from "../../core/host/keyboard";
 import { css, inkOn, sign } from "../../core/maths/colour";
 import { signed } from "../../core/maths/format";
+import { described } from "../../core/maths/names";
 import { largest } from "../../core/maths/geometry";
 import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
@@ -102,6 +103,7 @@ export function ComponentMap() {
                     role="gridcell"
                     class="aw-spot"
                     data-id={spot.id}
+                    title={described(spot.id)}
                     aria-selected={spot.id === open}
                     tabIndex={here.row === r && here.column === c ? 0 : -1}
                     style={{ backgroundColor: css(colour), color: css(inkOn(palette.value, colour)) }}
@@ -136,7 +138,7 @@ export function ComponentMap() {
       </p>
       <div class="aw-mapmore">
         {single.map((s) => (
-          <button class="aw-pill" key={s.id} data-id={s.id} aria-pressed={s.id === open} onClick={() => store.select(s.id)}>
+          <button class="aw-pill" key={s.id} data-id={s.id} title={described(s.id)} aria-pressed={s.id === open} onClick={() => store.select(s.id)}>
             <span class="aw-name">{s.id}</span> {reading.signed(s.value)}
           </button>
         ))}

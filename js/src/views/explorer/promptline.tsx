@@ -44,6 +44,11 @@ export function PromptLine() {
       </div>
       <UnseenWords of={reading.header.prompt.unseen ?? reading.header.corrupted?.unseen} editable={editable} />
       {!inner && <CorruptedLine reading={reading} editable={editable} />}
+      {editable && store.fixed.value && (
+        <p class="aw-quiet aw-small" data-part="fixed">
+          A page without Python: what is grey needs the notebook. Open it and run the cell to ask something else.
+        </p>
+      )}
     </div>
   );
 }

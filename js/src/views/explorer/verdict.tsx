@@ -53,7 +53,7 @@ function TestButton({ of, name, cost }: ButtonProps) {
   const test = header?.test;
   if (!test || store.lab.running.value?.of === of) return null;
   const off = store.fixed.value ? NEEDS_KERNEL : test.never || (header.corrupted && test.missing);
-  return (
+  const button = (
     <button
       class="aw-btn"
       data-part={of === TOP ? "test-top" : "test"}
@@ -67,8 +67,18 @@ function TestButton({ of, name, cost }: ButtonProps) {
       }
       onClick={() => (off && !store.fixed.value ? store.say(off) : store.test(of))}
     >
-      {name} · {cost}
+      {name} · {store.fixed.value ? "needs the notebook" : cost}
     </button>
+  );
+  if (!off || store.fixed.value) return button;
+  return (
+    <>
+      {button}
+      <span class="aw-quiet aw-small" data-part="why-not">
+        {" "}
+        {off}
+      </span>
+    </>
   );
 }
 

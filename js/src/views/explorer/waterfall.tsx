@@ -3,6 +3,7 @@ import type { Signal } from "@preact/signals";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { digitsOfStep, plain, share, tiny } from "../../core/maths/format";
 import { bySize, sumOf, ticks, waterfall } from "../../core/maths/geometry";
+import { described } from "../../core/maths/names";
 import type { Loaded } from "../../core/state/answers";
 import type { ExplorerHeader } from "../../core/types";
 import { Await, Hidden } from "../parts/awaiting";
@@ -30,8 +31,9 @@ export function Waterfall() {
   const loaded = useTotals()?.value;
   const totals = loaded?.state === "ready" ? loaded.value : undefined;
   const large = new Set(totals ? bySize(totals).slice(0, TOTALS).filter((i) => Math.abs(totals[i] ?? 0) >= TAU * Math.abs(gap)) : []);
-  const effects = totals !== undefined;
-  const byEffect = !inOrder && store.screen.byEffect.value && effects;
+  // the column is there as soon as it is asked for
+  const effects = totals !== undefined || loaded?.state === "loading";
+  const byEffect = !inOrder && store.screen.byEffect.value && totals !== undefined;
   /** what putting a row's part into the other prompt brings back, as a share of the gap: measured, or estimated */
   const back = (i: number): [number, boolean] | undefined => {
     const found = lab.of(reading?.header.rows[i]?.id ?? "");
@@ -138,6 +140,7 @@ export function Waterfall() {
                   role="option"
                   class="aw-wrow aw-row"
                   data-id={id}
+                  title={described(id)}
                   data-i={at}
                   data-chosen={out}
                   aria-selected={id === open}
@@ -267,12 +270,18 @@ function Legend() {
   if (!totals || waiting) {
     if (store.fixed.value) return null;
     return (
-      <button class="aw-link" data-part="estimate" onClick={() => (store.lab.wanted.value = true)}>
-        {waiting ? "Estimating total effects…" : "Estimate total effects · 3 forwards"}
-      </button>
+      <div class="aw-legends">
+        <button class="aw-link" data-part="estimate" onClick={() => (store.lab.wanted.value = true)}>
+          {waiting ? "Estimating total effects…" : "Estimate total effects · 3 forwards"}
+        </button>
+      </div>
     );
   }
-  return <Await of={totals}>{() => <Marks />}</Await>;
+  return (
+    <div class="aw-legends">
+      <Await of={totals}>{() => <Marks />}</Await>
+    </div>
+  );
 }
 
 /** What the column of total effects means, and the order by it. */

@@ -65,8 +65,7 @@ export function Foot() {
     if (words.length) return setWords([]);
     const view = box.current?.closest(".aw")?.querySelector<HTMLElement>(".aw-card");
     try {
-      const all = store.options.value.words ?? (await store.client.request("words", {}).result).data;
-      setWords(termsIn(view?.innerText ?? view?.textContent ?? "", all.terms));
+      setWords(termsIn(view?.innerText ?? view?.textContent ?? "", (await store.meanings()).terms));
     } catch (error) {
       setSaid(inWords(error as Error));
     }

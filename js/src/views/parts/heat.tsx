@@ -4,6 +4,7 @@ import type { Cell } from "../../core/host/keyboard";
 import { css, inkOn, type Palette, type RGB, sequential, sign } from "../../core/maths/colour";
 import { cellNumber, digitsFor, percent, signed, tokenText } from "../../core/maths/format";
 import { placeLabels } from "../../core/maths/geometry";
+import { textHeight } from "./awaiting";
 import { useView } from "./context";
 import { type GridKeys, longest, useGrid, useWidth } from "./grid";
 import { Token } from "./names";
@@ -35,6 +36,21 @@ const GAP = 13; // px between labels
 export function colourOf(palette: Palette, scale: HeatProps["scale"], value: number, most: number): RGB {
   if (scale === "signed") return sign(palette, value, most);
   return sequential(palette, scale === "probability" ? value : most > 0 ? Math.max(0, value) / most : 0);
+}
+
+const guttered = (chars: number) => Math.min(120, chars * 7 + 10);
+const cellOf = (width: number, chars: number, n: number, compact?: boolean) => Math.floor(Math.max(20, Math.min(compact ? 74 : 84, (width - guttered(chars) - 4) / n - 3)));
+const sized = (width: number, chars: number, n: number, compact?: boolean) => {
+  const gutter = Math.min(96, Math.min(14, chars) * 6.8 + 8);
+  return [gutter, Math.max(120, Math.min(compact ? 400 : 620, width - gutter - 6, n * 24))] as const;
+};
+
+/** How high a pattern of these tokens is drawn. */
+export function heatHeight(tokens: string[], width: number, compact?: boolean): number {
+  const [n, chars] = [tokens.length, longest(tokens)];
+  const [gutter, size] = sized(width, chars, n, compact);
+  const head = chars * 6.8 > cellOf(width, chars, n, compact) + 2 ? Math.min(90, chars * 7 + 8) : compact ? 25 : 28;
+  return (n <= SMALL ? head + n * (compact ? 28 : 31) : gutter + size) + 6 + textHeight(88, width);
 }
 
 export function Heat(props: HeatProps) {
@@ -78,8 +94,8 @@ function Cells(props: Drawn) {
   const grid = useGrid(keys(props));
   const n = tokens.length;
   const chars = longest(tokens);
-  const gutter = Math.min(120, chars * 7 + 10);
-  const cell = Math.floor(Math.max(20, Math.min(compact ? 74 : 84, (width - gutter - 4) / n - 3)));
+  const gutter = guttered(chars);
+  const cell = cellOf(width, chars, n, compact);
   const height = compact ? 25 : 28;
   const upright = chars * 6.8 > cell + 2;
   const stop = at ?? { row: current, column: 0 };
@@ -138,8 +154,7 @@ function Picture(props: Drawn) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const grid = useGrid(keys(props));
   const n = tokens.length;
-  const gutter = Math.min(96, Math.min(14, longest(tokens)) * 6.8 + 8);
-  const size = Math.max(120, Math.min(compact ? 400 : 620, width - gutter - 6, n * 24));
+  const [gutter, size] = sized(width, longest(tokens), n, compact);
   const cell = size / n;
   const colours = palette.value;
   useLayoutEffect(() => {

@@ -12,6 +12,11 @@ export function Token({ text }: { text: string }) {
   );
 }
 
+/** A token inside running text: spaces are spaces; what cannot be seen is still a mark. */
+export function Prose({ text }: { text: string }) {
+  return <>{pieces(text).map((p) => (p.mark ? p.text.split(/(\u00b7+)/).map((t) => (t.startsWith("\u00b7") ? " ".repeat(t.length) : t && <span class="aw-mark">{t}</span>)) : p.text))}</>;
+}
+
 const OR = 3;
 
 /** A token, or the first of a set of them. */

@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import type { Container } from "../../core/host/wire";
 import { digitsFor, signed, tiny } from "../../core/maths/format";
 import { bySize, diverging, largest, sumOf } from "../../core/maths/geometry";
+import { described } from "../../core/maths/names";
 import type { ComparisonHeader } from "../../core/types";
 import { Token } from "../parts/names";
 import { BarCell } from "./table";
@@ -88,11 +89,13 @@ export function ByPart({ data: { header, arrays }, open = "", pick }: { data: Co
                     {name === undefined ? (
                       <span class="aw-quiet">{rest.length} others</span>
                     ) : act ? (
-                      <button class="aw-name" title={`Open ${name}`}>
+                      <button class="aw-name" title={described(name)}>
                         {name}
                       </button>
                     ) : (
-                      <span class="aw-name">{name}</span>
+                      <span class="aw-name" title={described(name)}>
+                        {name}
+                      </span>
                     )}
                   </td>
                   {row.map((value, side) => (

@@ -1,6 +1,7 @@
 /** Any result as its table: the cells as they are printed, bars about one zero line, rows sorted by a click on a heading. */
 import { useState } from "preact/hooks";
 import { diverging } from "../../core/maths/geometry";
+import { described } from "../../core/maths/names";
 import type { TableHeader } from "../../core/types";
 
 /** The number that a cell prints, or NaN: a sign, digits, and at most a percent sign (as `_NUMBER` in table.py). */
@@ -18,6 +19,15 @@ function compared(a: string, b: string): number {
 const isNumeric = ({ columns, rows }: TableHeader, c: number) => c === columns.length - 1 || rows.every((r) => !r[c]?.trim() || !Number.isNaN(numberIn(r[c])));
 
 export function TableView({ header }: { header: TableHeader }) {
+  return (
+    <div class="aw-card aw-pad" data-part="table">
+      <TableBody header={header} />
+    </div>
+  );
+}
+
+/** The table without its card; `nested` inside another view, which has the larger title. */
+export function TableBody({ header, nested }: { header: TableHeader; nested?: boolean }) {
   const { title, notes, columns, rows, bars, footer } = header;
   const [{ column, back }, setSorted] = useState({ column: -1, back: false });
   // others in one, and sums, stay under what they sum up
@@ -30,8 +40,8 @@ export function TableView({ header }: { header: TableHeader }) {
   // one way, the other way, as it came
   const sort = (c: number) => setSorted(column !== c ? { column: c, back: false } : back ? { column: -1, back: false } : { column: c, back: true });
   return (
-    <div class="aw-card aw-pad" data-part="table">
-      <h2 class="aw-headline">{title}</h2>
+    <>
+      {nested ? <h4 class="aw-subtitle">{title}</h4> : <h2 class="aw-headline">{title}</h2>}
       {notes.map((line) => (
         <p class="aw-sub">{line}</p>
       ))}
@@ -59,7 +69,9 @@ export function TableView({ header }: { header: TableHeader }) {
               {order.map((i) => (
                 <tr key={i} class={i === end && i > 0 ? "aw-sumrow" : ""}>
                   {rows[i]?.map((cell, c) => (
-                    <td class={right[c]}>{cell}</td>
+                    <td class={right[c]} title={c ? undefined : described(cell.trim())}>
+                      {cell}
+                    </td>
                   ))}
                   {bars.length > 0 && <BarCell value={bars[i] ?? 0} span={spans[i]} zero={zero} />}
                 </tr>
@@ -71,7 +83,7 @@ export function TableView({ header }: { header: TableHeader }) {
       {footer.map((line) => (
         <p class="aw-quiet aw-small aw-line-under">{line}</p>
       ))}
-    </div>
+    </>
   );
 }
 

@@ -1,13 +1,13 @@
 /** What a component wrote, as features of a dictionary; a click opens a feature: what it fires on, what it writes. */
 import type { ComponentChildren } from "preact";
 import { sequential, shade } from "../../core/maths/colour";
-import { percent, plain, signed } from "../../core/maths/format";
+import { MINUS, percent, plain } from "../../core/maths/format";
 import { largest, sumOf } from "../../core/maths/geometry";
-import type { CardHeader, FeatureCard, Row } from "../../core/types";
-import { Await } from "../parts/awaiting";
+import type { CardHeader, Arithmetic as Factors, FeatureCard, Row } from "../../core/types";
+import { Await, sidesHeight, textHeight } from "../parts/awaiting";
 import { type BarRow, Bars, Check, Sides } from "../parts/bars";
 import { useView } from "../parts/context";
-import { TargetName, Token } from "../parts/names";
+import { Prose, TargetName, Token } from "../parts/names";
 import { words } from "./writes";
 
 /** A longer prompt is drawn as running text, without numbers. */
@@ -44,7 +44,7 @@ function List({ row }: { row: Row }) {
   const reading = store.reading.value;
   if (!reading) return null;
   return (
-    <Await of={store.data.features(row.id)}>
+    <Await of={store.data.features(row.id)} hold={(width) => 15 * 40 + 30 + textHeight(620, width)}>
       {(f) => {
         let off = "";
         const rows: BarRow[] = f.numbers.map((number, i) => {
@@ -104,27 +104,24 @@ function Opened({ row, feature }: { row: Row; feature: number }) {
       >
         All features of {row.id}
       </button>
-      <Await of={store.data.feature(row.id, feature)}>{(card) => <Read row={row} feature={feature} name={name} card={card} />}</Await>
+      <Await of={store.data.feature(row.id, feature)} hold={(width) => 260 + textHeight(120, width) + 5 * (5 + textHeight(200, width)) + sidesHeight(8, width)}>{(card) => <Read row={row} name={name} card={card} />}</Await>
     </div>
   );
 }
 
 /** A card, as read at the place that the Explorer explains. */
-function Read({ row, feature, name, card }: { row: Row; feature: number; name: string; card: FeatureCard }) {
+function Read({ row, name, card }: { row: Row; name: string; card: FeatureCard }) {
   const { store } = useView();
   const reading = store.reading.value;
-  const list = store.data.features(row.id).value;
   if (!reading) return null;
-  const at = list.state === "ready" ? list.value.numbers.indexOf(feature) : -1;
-  const value = list.state === "ready" ? list.value.values[at] : undefined;
-  const here = card.here[reading.position] ?? 0;
   return (
     <Card name={name} card={card} tokens={reading.tokens}>
-      , {here > 0 ? `here at ${plain(here)}` : "not here"}
-      {value !== undefined && (
-        <>
-          , and adds {signed(value)} through {row.id} to <TargetName />
-        </>
+      {store.hides("values") ? null : card.arithmetic ? (
+        <Arithmetic of={card.arithmetic}>
+          <TargetName />
+        </Arithmetic>
+      ) : (
+        !(card.here[reading.position] ?? 0) && `It does not fire here, and adds nothing through ${row.id}.`
       )}
     </Card>
   );
@@ -132,11 +129,24 @@ function Read({ row, feature, name, card }: { row: Row; feature: number; name: s
 
 /** A card standing alone. */
 export function CardView({ header }: { header: CardHeader }) {
+  const { arithmetic } = header;
   return (
     <div class="aw-card aw-pad" data-part="feature">
-      <h2 class="aw-headline">{header.name}</h2>
-      <Card name={header.name} card={header} tokens={header.tokens} alone />
+      <Card name={header.name} card={header} tokens={header.tokens} alone>
+        {arithmetic && <Arithmetic of={arithmetic}>{arithmetic.target}</Arithmetic>}
+      </Card>
     </div>
+  );
+}
+
+/** What it adds here, in one line that multiplies out as it is printed (`Arithmetic` in saes/arithmetic.py). */
+function Arithmetic({ of, children }: { of: Factors; children: ComponentChildren }) {
+  return (
+    <>
+      fires at <b>{of.fires}</b> × {of.unit.startsWith(MINUS) ? "suppresses" : "promotes"} {children} <b>{of.unit}</b> per unit
+      {of.norm && ` (${of.before} \u00f7 norm ${of.norm})`} = <b class={of.value.startsWith(MINUS) ? "aw-minus" : "aw-plus"}>{of.value}</b>
+      {of.reads && <span class="aw-quiet">; {of.reads}</span>}
+    </>
   );
 }
 
@@ -146,6 +156,7 @@ interface CardProps {
   /** those of the prompt */
   tokens: string[];
   alone?: boolean;
+  /** what it adds here */
   children?: ComponentChildren;
 }
 
@@ -157,32 +168,39 @@ function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
   const text = (tokens: string[], values: number[]) =>
     tokens.map((token, i) => {
       const v = values[i] ?? 0;
+      const word = v > 0 ? token.replace(/^ +/, "") : token;
       return (
         <>
-          {/^\s/.test(token) && <wbr />}
+          {token.slice(0, token.length - word.length)}
           {v > 0 ? (
             <mark class="aw-shaded" style={colour(v)} title={`activation ${plain(v)}`}>
-              <Token text={token} />
+              <Prose text={word} />
               <span class="aw-sr"> ({plain(v)})</span>
             </mark>
           ) : (
-            <Token text={token} />
+            <Prose text={word} />
           )}
         </>
       );
     });
+  const title = (
+    <>
+      {card.label || name}
+      {card.label && <span class="aw-below">{name}</span>}
+    </>
+  );
   return (
     <>
-      {alone ? card.label && <h3 class="aw-subtitle">{card.label}</h3> : <h4 class="aw-subtitle">{card.label || name}</h4>}
+      {alone ? <h2 class="aw-headline">{title}</h2> : <h4 class="aw-subtitle">{title}</h4>}
       <p class="aw-caption">
-        {card.label ? `Computed label of ${name}` : card.density === null ? "No label was computed" : "It fires too rarely for a label"}.{" "}
-        {(card.density !== null || children) && (
-          <>
-            It fires{card.density !== null && ` on ${percent(card.density)} of tokens`}
-            {children}.
-          </>
-        )}
+        {card.label ? "Computed label" : card.density === null ? "No label was computed" : "It fires too rarely for a label"}
+        {card.density !== null && `; fires on ${percent(card.density)} of tokens`}.
       </p>
+      {children && (
+        <p class="aw-sum-line" data-part="arithmetic">
+          {children}
+        </p>
+      )}
       <h4 class="aw-sidetitle">Activation on this prompt</h4>
       {prompt.length > MANY ? (
         <p class="aw-context aw-scroll" tabIndex={0} role="group" aria-label="The prompt">

@@ -7,7 +7,7 @@ import { cellNumber, digitsFor, percent, plain, tokenText } from "../../core/mat
 import { diverging, largest } from "../../core/maths/geometry";
 import { Lens, type Show } from "../../core/state/lens";
 import type { LensHeader } from "../../core/types";
-import { Await, Hidden } from "../parts/awaiting";
+import { Await, Hidden, textHeight } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { longest, useGrid, usePages, useWidth } from "../parts/grid";
 import { TargetName, Token } from "../parts/names";
@@ -38,7 +38,7 @@ export function LensTab() {
   if (part) return <Hidden part={part} what="the lens" />;
   const ask = store.fixed.value ? undefined : (position: number, target: number) => store.explain({ position, target });
   return (
-    <Await of={store.data.lens()}>
+    <Await of={store.data.lens()} hold={(width) => 205 + Math.min(90, 7 * longest(reading.tokens)) + textHeight(340, width) + 29 * (reading.header.model.layers + 1)}>
       {(lens) => (
         <>
           <h4 class="aw-subtitle">{lens.header.title}</h4>

@@ -5,9 +5,9 @@ import { percent, signed } from "../../core/maths/format";
 import type { Reading } from "../../core/state/reading";
 import type { Weighting } from "../../core/state/screen";
 import type { Row } from "../../core/types";
-import { Await } from "../parts/awaiting";
+import { Await, textHeight } from "../parts/awaiting";
 import { useView } from "../parts/context";
-import { Heat, readOut } from "../parts/heat";
+import { Heat, heatHeight, readOut } from "../parts/heat";
 import { Token } from "../parts/names";
 
 const NAMES: [Weighting, string, string][] = [
@@ -38,7 +38,7 @@ export function HeadPattern({ row, compact = false }: { row: Row; compact?: bool
         {weighting === "contribution" && reading.unit}
         {alone && ", as the model returns it"}.
       </p>
-      <Await of={store.data.pattern(row.id)}>
+      <Await of={store.data.pattern(row.id)} hold={(width) => heatHeight(reading.tokens, width, compact) + (reading.sink(row.id) ? textHeight(90, width) : 0)}>
         {(pattern) => <Weighted row={row} reading={reading} pattern={pattern} weighting={weighting} compact={compact} />}
       </Await>
     </div>

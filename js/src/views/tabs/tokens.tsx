@@ -4,10 +4,11 @@ import { digitsFor, signed, tokenText } from "../../core/maths/format";
 import { bySize, sumOf } from "../../core/maths/geometry";
 import type { Sources } from "../../core/state/reading";
 import type { Row } from "../../core/types";
-import { Await } from "../parts/awaiting";
+import { Await, barsHeight, textHeight } from "../parts/awaiting";
 import { Bars, opens, ranked } from "../parts/bars";
 import { useView } from "../parts/context";
 import { Token } from "../parts/names";
+import { heatHeight } from "../parts/heat";
 import { TokenList } from "../parts/tokens";
 import { HeadPattern } from "./pattern";
 
@@ -21,7 +22,7 @@ export function Tokens({ row }: { row: Row }) {
   const embedded = reading.sources(row.id, undefined);
   if (embedded) return <Panel row={row} sources={embedded} />;
   return (
-    <Await of={store.data.pattern(row.id)}>
+    <Await of={store.data.pattern(row.id)} hold={(width) => 190 + heatHeight(reading.tokens, width, true)}>
       {(pattern) => {
         const sources = reading.sources(row.id, pattern);
         return sources ? <Panel row={row} sources={sources} /> : <p class="aw-quiet">{reading.reason(row)}</p>;
@@ -92,7 +93,7 @@ function ThroughPanel({ row, source, carried, least }: { row: Row; source: numbe
       <h4 class="aw-subtitle">
         Who wrote the {signed(carried, digits)} that <Token text={token} /> carried?
       </h4>
-      <Await of={store.data.through(row.id, source)}>
+      <Await of={store.data.through(row.id, source)} hold={(width) => barsHeight(11) + textHeight(100, width)}>
         {({ labels, values }) => (
           <>
             <Bars label={`Parts that wrote what ${tokenText(token)} carried`} rows={ranked(values, 10, (i) => opens(store, labels[i] ?? ""))} />

@@ -2,8 +2,9 @@
 import { useRef, useState } from "preact/hooks";
 import { digitsFor, signed, tokenText } from "../../core/maths/format";
 import { diverging, largest } from "../../core/maths/geometry";
+import { described } from "../../core/maths/names";
 import type { Trace, TraceArgs, TraceHeader } from "../../core/types";
-import { Await, Hidden } from "../parts/awaiting";
+import { Await, Hidden, textHeight } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { Token } from "../parts/names";
 import { pressed, useRoving } from "../parts/roving";
@@ -76,7 +77,7 @@ function Tree({ trace, tokens, pick }: { trace: Trace; tokens: string[]; pick?: 
               onClick={() => toggle(i)}
               onKeyDown={pressed(() => toggle(i))}
             >
-              <span class="aw-name aw-node" title={`${labels[i]}${place >= 0 ? ` ${tokenText(tokens[place] ?? "")} ${place}` : ""}`} style={{ paddingLeft: `${14 * ((depth[i] ?? 1) - 1)}px` }}>
+              <span class="aw-name aw-node" title={`${described(labels[i] ?? "") ?? labels[i]}${place >= 0 ? `, at ${tokenText(tokens[place] ?? "")} ${place}` : ""}`} style={{ paddingLeft: `${14 * ((depth[i] ?? 1) - 1)}px` }}>
                 <i class="aw-twist" />
                 {labels[i]}{" "}
                 {place >= 0 && (
@@ -128,7 +129,7 @@ export function TracePanel() {
           </button>
         ))}
       </div>
-      <Await of={store.data.trace(mlps)}>
+      <Await of={store.data.trace(mlps)} hold={(width) => 540 + 2 * textHeight(130, width)}>
         {(trace) => (
           <>
             <p class="aw-caption">{trace.title}</p>

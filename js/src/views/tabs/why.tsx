@@ -5,7 +5,7 @@ import { largest, sumOf } from "../../core/maths/geometry";
 import type { Choice, Why } from "../../core/state/answers";
 import type { Store } from "../../core/state/store";
 import type { Row } from "../../core/types";
-import { Await } from "../parts/awaiting";
+import { Await, barsHeight, textHeight } from "../parts/awaiting";
 import { type BarRow, Bars, Check, opens, ranked, Sides } from "../parts/bars";
 import { useView } from "../parts/context";
 import { Token } from "../parts/names";
@@ -48,7 +48,7 @@ export function WhyThere({ row }: { row: Row }) {
           };
         })}
       />
-      <Await of={store.data.why(row.id, key)}>
+      <Await of={store.data.why(row.id, key)} hold={(width) => barsHeight(TOP + 4) + 70 + 2 * textHeight(110, width)}>
         {(why) => (why.choice ? <Preferred why={why} choice={why.choice} /> : <Single why={why} heading />)}
       </Await>
     </div>

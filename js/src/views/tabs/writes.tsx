@@ -1,8 +1,9 @@
 /** What a component writes into the stream, read as tokens; and which neurons of an MLP did it. */
 import { plain, tokenText } from "../../core/maths/format";
 import { sumOf } from "../../core/maths/geometry";
+import { described } from "../../core/maths/names";
 import type { Row } from "../../core/types";
-import { Await } from "../parts/awaiting";
+import { Await, barsHeight, sidesHeight, textHeight } from "../parts/awaiting";
 import { type BarRow, Bars, Sides } from "../parts/bars";
 import { useView } from "../parts/context";
 import { TargetName, Token } from "../parts/names";
@@ -10,7 +11,7 @@ import { TargetName, Token } from "../parts/names";
 export function Written({ row }: { row: Row }) {
   const { store } = useView();
   return (
-    <Await of={store.data.writes(row.id)}>
+    <Await of={store.data.writes(row.id)} hold={(width) => 6 + textHeight(72, width) + sidesHeight(8, width)}>
       {({ up, down }) => (
         <div data-part="writes">
           <p class="aw-caption">The tokens whose logits {row.id} raises and lowers most here, in logits.</p>
@@ -30,7 +31,7 @@ export const words = (name: string, pairs: [string, number][]) => ({
 export function Neurons({ row }: { row: Row }) {
   const { store } = useView();
   return (
-    <Await of={store.data.neurons(row.id)}>
+    <Await of={store.data.neurons(row.id)} hold={(width) => 16 + barsHeight(15) + textHeight(180, width)}>
       {(n) => {
         const more: [string, number | null][] = [
           [`${n.rest_count} others`, n.rest_count && n.rest],
@@ -43,7 +44,8 @@ export function Neurons({ row }: { row: Row }) {
           key: label,
           label: row.mixture ? <Expert name={label} weight={n.weights?.[i]} /> : label,
           value: n.values[i] ?? 0,
-          ...(ask && { title: `Why ${label} fired`, act: () => store.explain({ neuron: label }) }),
+          title: described(label) ?? "",
+          ...(ask && { title: `Why ${label} fired; ${described(label)}`, act: () => store.explain({ neuron: label }) }),
         }));
         for (const [label, value] of more) if (value) rows.push({ key: label, label, value, quiet: true });
         const sum = sumOf(rows.map((r) => r.value));

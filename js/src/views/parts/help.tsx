@@ -1,0 +1,61 @@
+/** "?" on a panel: what it shows, how to read it, what it cannot show, what to look at next. The text comes on the click. */
+import { useId, useState } from "preact/hooks";
+import { inWords } from "../../core/host/protocol";
+import type { Reading } from "../../core/state/reading";
+import type { PanelHelp, PanelName } from "../../core/types";
+import { useView } from "./context";
+
+const HEADS: [keyof PanelHelp, string][] = [
+  ["shows", "Shows"],
+  ["read", "Read it"],
+  ["cannot", "Does not say"],
+  ["next", "Next"],
+];
+
+export function Help({ of }: { of: PanelName }) {
+  const { store } = useView();
+  const id = useId();
+  const [said, setSaid] = useState<PanelHelp | string>("");
+  const open = store.screen.help.value === of;
+  const toggle = async () => {
+    store.screen.help.value = open ? "" : of;
+    if (open) return;
+    try {
+      setSaid((await store.meanings()).panels?.[of] ?? "This page was saved without it.");
+    } catch (error) {
+      setSaid(inWords(error as Error));
+    }
+  };
+  const keys = (event: KeyboardEvent) => {
+    if (event.key !== "Escape" || !open) return;
+    event.preventDefault(); // the view stays large
+    store.screen.help.value = "";
+    (event.currentTarget as HTMLElement).querySelector("button")?.focus();
+  };
+  return (
+    <span class="aw-helps" onKeyDown={keys}>
+      <button class="aw-help" data-help={of} aria-label="What is this, and how is it read?" title="What is this, and how is it read?" aria-expanded={open} aria-controls={open ? id : undefined} onClick={() => void toggle()}>
+        ?
+      </button>
+      {open && (
+        <span class="aw-helped" id={id} role="note" data-part="help">
+          {typeof said === "string"
+            ? said || "…"
+            : HEADS.map(([part, head]) => (
+                <span key={part}>
+                  <b>{head}</b> {filled(said[part], store.hides("values") ? null : store.reading.value, store.open.value)}
+                </span>
+              ))}
+        </span>
+      )}
+    </span>
+  );
+}
+
+/** A text with the numbers of this screen. */
+function filled(text: string, reading: Reading | null, open: string): string {
+  const values: Record<string, string> = reading
+    ? { part: open, value: reading.signed(reading.value(open)), total: reading.plain(reading.header.actual) }
+    : { part: "a part", value: "its number", total: "the model\u2019s own number" };
+  return text.replace(/\{(\w+)\}/g, (all, name: string) => values[name] ?? all);
+}
