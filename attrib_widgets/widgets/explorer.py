@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-import traitlets as t
-
 from ..analysis.attribution.attribution import Attribution
 from ..analysis.heads.attention import attention
 from ..analysis.opening.features import opened_row
@@ -20,14 +18,16 @@ from ..words.targets import Target
 from ..words.text import safe
 from .address import Address
 from .address import asked as asked_of
-from .answering import Answering
 from .memory import Memory
-from .question import Explanation, Question, asked, explain
+from .passage import Passage, Passages
+from .question import Explanation, Question, explain
 from .shapes import contract
 from .shapes.budget import encode
+from .shapes.text import with_passage
 from .testing import from_python
 from .transport import saving, wire
 from .transport.requests import Operation, Reply, Request
+from .writing import Writing, shown
 
 #: What a person may want to set, and what to write instead.
 _ASKED = {
@@ -38,23 +38,24 @@ _ASKED = {
 }
 
 
-class Explorer(Answering):
+class Explorer(Writing):
     """A prompt, a prediction, and the parts that wrote it, to click through. Made by :func:`explore`.
 
     ``selected`` is the component that was clicked (``""`` is none) and ``source`` the token inside it (-1 is none);
     both can be set. ``attribution`` is the result on the screen and :meth:`selected_result` the one behind the click.
     :meth:`verify` tests what it shows, and ``verdicts`` is what that has found. ``state`` is the screen as a line.
+    :meth:`generate` lets the model go on, and ``word`` is the word of the text that is explained.
     """
-
-    showing = t.Dict({"tab": "", "mode": "size"}).tag(sync=True)
 
     def __init__(
         self,
         explanation: Explanation,
         kind: Literal["explorer", "attribution"] = "explorer",
         hidden: Iterable[str] = (),
+        passage: Passage | None = None,
     ) -> None:
         self._now = explanation
+        self._passages = Passages(passage)
         self._version = 1
         self._memory = Memory(explanation)
         self._screen = kind
@@ -64,6 +65,7 @@ class Explorer(Answering):
             self._container(explanation),
             worker=explanation.run.model.worker,
             hidden=hidden,
+            showing=shown(passage is not None),
         )
         self.observe(self._selection_changed, "selected")
         self.model.saes.on_change(self._redraw)
@@ -94,6 +96,8 @@ class Explorer(Answering):
         if self._covered:
             title = f"What comes after \u201c{safe(self.run.text)}\u201d?"
             return Table(title, [], [], note="Make your prediction first; .reveal() shows the answer.")
+        if self._all is not None:
+            return self._all.summary()
         table = self.attribution.summary()
         contrast, v = self._now.contrast, self.verdicts
         said = [contrast.told] if contrast is not None and contrast.told else []
@@ -104,7 +108,7 @@ class Explorer(Answering):
 
     def shown(self) -> Result | Table:
         """The attribution; while the answer is hidden, the question."""
-        return self.summary() if self._covered else self.attribution
+        return self.summary() if self._covered else self._all or self.attribution
 
     @property
     def _covered(self) -> bool:
@@ -114,6 +118,8 @@ class Explorer(Answering):
         """The answer on the screen in a few sentences, what was tested among them, with model and versions."""
         if self._covered:
             return saving.paragraph(self.summary())
+        if self._all is not None:
+            return saving.paragraph(self._all)
         return f"{self.attribution.in_words(self.verdicts)} Model: {self.model!r}. Computed with {saving.versions()}."
 
     @property
@@ -125,7 +131,9 @@ class Explorer(Answering):
     def state(self, line: str) -> None:
         address = Address.read(line)
         address.warn_of_another(self.model)
-        question = address.question(self.model)
+        question, passage = address.question(self.model)
+        if passage is not None:
+            self._passages.keep(passage)
         explanation = self._answered(question, from_python())
         a = explanation.attribution
         self.label_of(address.part(), a), self.source_of(address.source(), a), self.rows_of(address.pins(), a)
@@ -141,14 +149,16 @@ class Explorer(Answering):
             "mode": "" if self.showing.get("mode") in (None, "size") else str(self.showing["mode"]),
             "pins": ",".join(self.chosen),
         }
-        return Address({**asked_of(self._now).fields, **looking})
+        found = Address({**asked_of(self._now, self._passage).fields, **looking})
+        return found if self._all is None else found.of_all()
 
     def look(self, address: Address) -> None:
         """Go where a line looks: part, source token, tab, mode, and the rows that were gathered."""
         with self.writing, self.hold_sync():
             self.selected = address.part()
             self.source = address.source()
-            self.showing = {"tab": address.fields.get("tab", ""), "mode": address.mode()}
+            looking = {"tab": address.fields.get("tab", ""), "mode": address.mode()}
+            self.showing = shown(self._passage is not None and address.all(), looking)
             self.chosen = address.pins()
 
     # selection --------------------------------------------------------------------------------------------------
@@ -211,8 +221,11 @@ class Explorer(Answering):
 
         For a head its sources (its pattern, where what it carried is not known), and with a source chosen what reached
         it from there; for an MLP its neurons, or the experts of a mixture; for a feature its card; for other parts what
-        they write, or their number where they write nothing (``rounding``). With nothing selected, the attribution.
+        they write, or their number where they write nothing (``rounding``). With nothing selected, the attribution; of
+        all words that follow the prompt, that of the phrase.
         """
+        if self._all is not None:
+            return self._all
         if not self.selected:
             return self.attribution
         part = component(self.selected)
@@ -272,7 +285,7 @@ class Explorer(Answering):
 
     def _ask(self, job: Job, args: Mapping[str, Any]) -> None:
         before, number = self._now, args.get("restore")
-        question = asked(self.model, before.question, args) if number is None else self._memory.at(number)
+        question = self._next(job, args) if number is None else self._memory.at(number)
         explanation = self._answered(question, job, number)
         inside = number is None and args.get("neuron") is not None
         self._show(question, explanation, before if inside else None)
@@ -281,7 +294,7 @@ class Explorer(Answering):
         """The answer, drawn and not shown; ``number``: it was asked before under that one."""
         explanation = self._memory.find(question)
         if explanation is None:
-            explanation = explain(self.model, question, job, self._memory.runs())
+            explanation = explain(self.model, question, job, {**self._memory.runs(), **self._passages.runs()})
             if number is not None:
                 self._memory.refuse_other(number, explanation)
         encode(explanation, job=job)
@@ -299,6 +312,7 @@ class Explorer(Answering):
                 self.container = self._container(explanation)
                 self.tested = dict(self._told(explanation))
                 self.without = {}
+                self.showing = shown(False, self.showing)
                 self.chosen = [c for c in self.chosen if c in explanation.attribution.labels]
                 if self.selected.partition("/")[0] not in explanation.attribution.labels:
                     self.selected = ""
@@ -338,14 +352,17 @@ class Explorer(Answering):
     def _container(self, explanation: Explanation, complete: bool = False) -> bytes:
         """The state of the screen that shows ``explanation``."""
         question = explanation.question
-        explained, arrays = encode(explanation, complete=complete)
+        a, passage = explanation.attribution, self._passages.of(question)
+        explained, arrays = with_passage(encode(explanation, complete=complete), a, passage)
+        if said := self._passages.told(question):
+            explained = {**explained, "notes": [*explained["notes"], said]}
         header: contract.ExplorerHeader = {
             **explained,
             "kind": self._screen,
             "version": self._version,
             "question": self._memory.number(question),
             "origin": self._memory.origin(question),
-            "address": asked_of(explanation).line(),
+            "address": asked_of(explanation, passage).line(),
         }
         return wire.pack(header, arrays)
 

@@ -25,7 +25,8 @@ export type ExplorerArray =
   | "why_rival_score"
   | "why_choice"
   | "why_choice_bias"
-  | "through";
+  | "through"
+  | "phrase";
 
 /** A bar. */
 export interface Row {
@@ -55,6 +56,9 @@ export interface Target extends Named {
   against: Against | null;
   unit: string;
   phrase: string;
+  /** of one token: its probability where it is read, and its place among all tokens */
+  prob?: number;
+  rank?: number;
 }
 
 /** What the model may say next. */
@@ -159,6 +163,30 @@ export interface Better {
   note: string;
 }
 
+/** A word of the text that is explained where it stands. */
+export interface Word {
+  /** its position */
+  at: number;
+  /** a sentence: how likely the model found it, and what it found likelier */
+  told: string;
+}
+
+/** What follows the prompt, and is explained word by word: the array `phrase` is the state of a phrase's view. */
+export interface Passage {
+  /** the prompt that was given, as it is edited */
+  prompt: string;
+  /** the same of the prompt compared with; "" without one */
+  compared: string;
+  /** position of the first word that follows */
+  start: number;
+  /** how many tokens the model was asked to write; null where the words were given */
+  n: number | null;
+  /** of what was sampled; null for the likeliest tokens */
+  seed: number | null;
+  /** lines of Python that make the attribution of all words, `p` */
+  code: string;
+}
+
 /** The measured rounding, by where it arose. */
 export interface Rounding {
   stream: number;
@@ -220,6 +248,10 @@ export interface Explained {
   trace?: Record<string, Trace>;
   /** by layer and head: the key that `why` is about */
   why_key: number[][];
+  /** where a word of the text itself is explained */
+  word?: Word;
+  /** what follows the prompt, if anything does */
+  passage?: Passage;
   /** what this model cannot give at all, and why, by operation; also "neurons L0.mlp" */
   absent: Record<string, string>;
 }
@@ -442,11 +474,22 @@ export interface LensHeader {
   notes: string[];
 }
 
+/** A token of the prompt before a phrase, with its odds where they are known: nothing predicts the first one. */
+export interface GivenToken {
+  text: string;
+  special: boolean;
+  prob: number | null;
+  entropy: number | null;
+  rank: number | null;
+}
+
 /** A token of a phrase, with its odds. */
 export interface PhraseToken {
   text: string;
   prob: number;
   entropy: number;
+  /** its place among all tokens; 1 is the likeliest */
+  rank?: number;
   likeliest: [string, number][];
   actual: number;
   gap: number;
@@ -461,6 +504,8 @@ export interface PhraseHeader {
   /** position of the first token */
   start: number;
   labels: string[];
+  /** in an Explorer, the prompt */
+  given?: GivenToken[];
   tokens: PhraseToken[];
   actual: number;
   gap: number;
@@ -688,6 +733,8 @@ export type Mode = "size" | "order" | "map" | "trace";
 export interface Showing {
   tab: string;
   mode: Mode;
+  /** all words of what follows the prompt together, not one of them */
+  all?: boolean;
 }
 
 /** What is synced. `selected`, `source` and `chosen` are written from both sides, the others by Python. */
@@ -736,6 +783,14 @@ export type Form = "svg" | "csv" | "txt" | "html";
 /** The part of a question that an error is about. */
 export type Field = "prompt" | "target" | "against" | "corrupted";
 
+/** What the model shall write behind the prompt. */
+export interface WritingArgs {
+  /** tokens; 0 takes away what it wrote */
+  n: number;
+  /** to sample; null takes the likeliest */
+  seed: number | null;
+}
+
 /** The next question. null keeps what is there; "" means none. */
 export interface ExplainArgs {
   prompt: string | null;
@@ -748,6 +803,10 @@ export interface ExplainArgs {
   neuron?: string;
   /** the number of an earlier question, instead of all these */
   restore?: number;
+  /** the position of a word of the text: why this one? */
+  word?: number;
+  /** to let the model go on first */
+  write?: WritingArgs;
 }
 
 /** A row, or a feature of one: L2.mlp/29. */

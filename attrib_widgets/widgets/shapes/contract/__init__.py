@@ -41,12 +41,14 @@ from .explorer import (
     Leading,
     Level,
     Named,
+    Passage,
     Prompt,
     Rounding,
     Row,
     Shared,
     Target,
     Unseen,
+    Word,
 )
 from .opened import (
     CardHeader,
@@ -82,6 +84,7 @@ from .requests import (
     Showing,
     Traits,
     Views,
+    WritingArgs,
 )
 from .results import (
     AttentionHeader,
@@ -89,6 +92,7 @@ from .results import (
     BarsHeader,
     ComparisonHeader,
     Followed,
+    GivenToken,
     GridHeader,
     LensHeader,
     PhraseHeader,
@@ -129,6 +133,7 @@ __all__ = [
     "Finding",
     "Followed",
     "Form",
+    "GivenToken",
     "GridHeader",
     "HeadHeader",
     "Kind",
@@ -146,6 +151,7 @@ __all__ = [
     "Op",
     "Options",
     "Part",
+    "Passage",
     "PatchGrid",
     "PatchingHeader",
     "PhraseHeader",
@@ -175,5 +181,7 @@ __all__ = [
     "Views",
     "WhyHeader",
     "Without",
+    "Word",
     "Writes",
+    "WritingArgs",
 ]

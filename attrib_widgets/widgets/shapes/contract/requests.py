@@ -105,6 +105,8 @@ class Showing(TypedDict):
 
     tab: str
     mode: Mode
+    #: all words of what follows the prompt together, not one of them
+    all: NotRequired[bool]
 
 
 class Traits(TypedDict):
@@ -158,6 +160,15 @@ Form = Literal["svg", "csv", "txt", "html"]
 Field = Literal["prompt", "target", "against", "corrupted"]
 
 
+class WritingArgs(TypedDict):
+    """What the model shall write behind the prompt."""
+
+    #: tokens; 0 takes away what it wrote
+    n: int
+    #: to sample; null takes the likeliest
+    seed: int | None
+
+
 class ExplainArgs(TypedDict):
     """The next question. null keeps what is there; "" means none."""
 
@@ -171,6 +182,10 @@ class ExplainArgs(TypedDict):
     neuron: NotRequired[str]
     #: the number of an earlier question, instead of all these
     restore: NotRequired[int]
+    #: the position of a word of the text: why this one?
+    word: NotRequired[int]
+    #: to let the model go on first
+    write: NotRequired[WritingArgs]
 
 
 class RowArgs(TypedDict):

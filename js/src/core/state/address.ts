@@ -1,7 +1,7 @@
 /** A screen as a line that a person can read and edit; Python writes the question, this adds where one looks. */
 import { batch, effect } from "@preact/signals";
 import type { Model } from "../host/host";
-import type { Mode } from "../types";
+import type { Mode, Showing } from "../types";
 import type { Store } from "./store";
 
 const MODES: Mode[] = ["size", "order", "map", "trace"];
@@ -19,6 +19,12 @@ export function addressOf(store: Store): string {
     mode: screen.order.value === "size" ? "" : screen.order.value,
     pins: chosen.value.join(","),
   };
+  const { all } = screen;
+  if (all.value) {
+    for (const name of ["position", "answer", "rival"]) line.delete(name);
+    line.set("word", "all");
+    looking.part = looking.source = "";
+  }
   for (const [name, value] of Object.entries(looking)) if (value) line.set(name, value);
   return line.toString();
 }
@@ -27,19 +33,20 @@ export function addressOf(store: Store): string {
 export function follow(store: Store, model: Model): () => void {
   const { screen } = store;
   const read = () => {
-    const { tab = "", mode = "size" } = (model.get("showing") ?? {}) as { tab?: string; mode?: Mode };
+    const { tab = "", mode = "size", all = false } = (model.get("showing") ?? {}) as Partial<Showing>;
     batch(() => {
       screen.tab.value = tab;
       screen.order.value = MODES.includes(mode) ? mode : "size";
+      screen.all.value = all;
     });
   };
   if (model.get("showing") === undefined) return () => undefined;
   read();
   model.on("change:showing", read);
   const stop = effect(() => {
-    const now = { tab: screen.tab.value, mode: screen.order.value };
-    const was = model.get("showing") as typeof now;
-    if (now.tab === (was.tab ?? "") && now.mode === (was.mode ?? "size")) return;
+    const now = { tab: screen.tab.value, mode: screen.order.value, ...(screen.all.value && { all: true }) };
+    const was = model.get("showing") as Partial<Showing>;
+    if (now.tab === (was.tab ?? "") && now.mode === (was.mode ?? "size") && !!now.all === !!was.all) return;
     model.set("showing", now);
     model.save_changes();
   });
@@ -55,6 +62,8 @@ export function goToHash(store: Store, hash: string): void {
   if (!reading || hash.length < 2) return;
   const line = new URLSearchParams(hash.slice(1));
   const asked = new URLSearchParams(reading.header.address ?? "");
+  const all = line.get("word") === "all" && !!reading.header.passage;
+  if (all) line.delete("word");
   const others = [...line.keys()].filter((name) => asked.has(name) && asked.get(name) !== line.get(name));
   const part = line.get("part") ?? "";
   if (reading.has(part.replace(/\/\d+$/, ""))) store.select(part, Number(line.get("source") ?? -1));
@@ -62,6 +71,7 @@ export function goToHash(store: Store, hash: string): void {
   batch(() => {
     if (MODES.includes(mode)) store.screen.order.value = mode;
     store.screen.tab.value = line.get("tab") ?? "";
+    store.screen.all.value = all;
     if (others.length) store.screen.problem.value = { message: `This page holds another ${others.join(", ")}.`, hint: "It shows what it holds.", field: "" };
   });
 }

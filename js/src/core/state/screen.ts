@@ -19,6 +19,8 @@ export class Screen {
   /** rows by what they bring back, instead of by their bars */
   readonly byEffect = signal(false);
   readonly tab = signal("");
+  /** all words that follow the prompt together, not one of them */
+  readonly all = signal(false);
   readonly weighting = signal<Weighting>("probability");
   readonly lens = signal<Show>("top");
   /** the key that "Why there" explains; -1: the one the head reads most */
@@ -28,6 +30,12 @@ export class Screen {
   readonly sent = signal<Field | "">("");
   readonly problem = signal<Problem | null>(null);
   readonly busy = signal<Progress | null>(null);
+  /** how many tokens the model shall write, and from which seed where it samples */
+  readonly n = signal<number | undefined>(undefined);
+  /** null: the likeliest tokens; undefined: as before */
+  readonly seed = signal<number | null | undefined>(undefined);
+  /** a word of the text of which a page without a kernel shows the bars alone; -1 for none */
+  readonly glance = signal(-1);
   /** for the polite live region */
   readonly said = signal("");
   /** hidden parts that the person has uncovered in a page without a kernel */

@@ -157,6 +157,26 @@ export class Store extends Synced {
     );
   }
 
+  /** Why this word, where it stands in the text? A page without a kernel knows its bars alone. */
+  askWord(at: number): void {
+    const reading = this.reading.peek();
+    if (!reading) return;
+    const here = at === reading.header.word?.at;
+    const glance = !here && this.fixed.peek() && at >= (reading.header.passage?.start ?? Infinity);
+    if (here || glance) {
+      batch(() => {
+        this.screen.all.value = false;
+        this.screen.glance.value = glance ? at : -1;
+      });
+    } else if (at > 0) void this.explain({ word: at });
+  }
+
+  /** Let the model go on by n tokens; 0 takes away what it wrote. */
+  async write(n: number, seed: number | null): Promise<void> {
+    const done = await this.explain({ write: { n, seed } });
+    if (done) this.screen.n.value = this.screen.seed.value = undefined;
+  }
+
   cancel(): void {
     this.#running?.cancel();
   }

@@ -5,6 +5,7 @@ import { TargetName, Token } from "../parts/names";
 import { TracePanel } from "../tabs/trace";
 import { Crumbs } from "./crumbs";
 import { Detail } from "./detail";
+import { Words } from "./goon";
 import { ComponentMap } from "./map";
 import { PromptLine } from "./promptline";
 import { Status } from "./status";
@@ -21,16 +22,25 @@ export function Explorer() {
       <PromptLine />
       <Status />
       <div class={`aw-body ${busy ? "aw-stale" : ""}`} aria-busy={busy}>
-        <Finding />
-        <div class={`aw-cols ${reading.rival && store.lab.told.value ? "aw-wide" : ""}`}>
-          <section class="aw-main" aria-label="Contributions">
-            {store.screen.order.value === "map" ? <ComponentMap /> : store.screen.order.value === "trace" ? <TracePanel /> : <Waterfall />}
-          </section>
-          <Detail />
-        </div>
+        {reading.phrase && (store.screen.all.value || store.screen.glance.value >= 0) ? <Words reading={reading} /> : <Answer />}
       </div>
       <Crumbs />
     </div>
+  );
+}
+
+function Answer() {
+  const { store } = useView();
+  return (
+    <>
+      <Finding />
+      <div class={`aw-cols ${store.reading.value?.rival && store.lab.told.value ? "aw-wide" : ""}`}>
+        <section class="aw-main" aria-label="Contributions">
+          {store.screen.order.value === "map" ? <ComponentMap /> : store.screen.order.value === "trace" ? <TracePanel /> : <Waterfall />}
+        </section>
+        <Detail />
+      </div>
+    </>
   );
 }
 
@@ -47,7 +57,7 @@ function Finding() {
   if (!reading) return null;
   const hidden = store.hides("values");
   const tested = store.lab.told.value;
-  const { kind, model, notes, better, target, finding, contrast } = reading.header;
+  const { kind, model, notes, better, target, finding, contrast, word } = reading.header;
   const live = kind === "explorer" && !store.fixed.value;
   const observed = (
     <>
@@ -77,6 +87,11 @@ function Finding() {
       {tested && !hidden && (
         <p class="aw-sub" data-part="observed">
           Observed: {observed}.
+        </p>
+      )}
+      {word && !hidden && !store.hides("candidates") && (
+        <p class="aw-sub" data-part="word">
+          {word.told}
         </p>
       )}
       <Mark />
