@@ -159,6 +159,10 @@ class Address:
         kept = {name: value for name, value in self.fields.items() if name not in one}
         return Address({**kept, "word": ALL})
 
+    def unanswered(self) -> Address:
+        """The same without the answer and its rival, which the model then gives."""
+        return Address({name: value for name, value in self.fields.items() if name not in ("answer", "rival", "unit")})
+
     def word(self) -> int | None:
         """The word of the text that is explained; None for another one than the text has, or for all.
 

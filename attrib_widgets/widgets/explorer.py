@@ -18,6 +18,7 @@ from ..words.targets import Target
 from ..words.text import safe
 from .address import Address
 from .address import asked as asked_of
+from .guessing import Guessing
 from .memory import Memory
 from .passage import Passage, Passages
 from .question import Explanation, Question, explain
@@ -38,7 +39,7 @@ _ASKED = {
 }
 
 
-class Explorer(Writing):
+class Explorer(Writing, Guessing):
     """A prompt, a prediction, and the parts that wrote it, to click through. Made by :func:`explore`.
 
     ``selected`` is the component that was clicked (``""`` is none) and ``source`` the token inside it (-1 is none);
@@ -59,6 +60,8 @@ class Explorer(Writing):
         self._version = 1
         self._memory = Memory(explanation)
         self._screen = kind
+        self.guesses = []
+        """What was guessed before it was revealed, the oldest first."""
         self._listeners: list[Callable[[str], object]] = []
         super().__init__(
             kind,
@@ -68,6 +71,7 @@ class Explorer(Writing):
             showing=shown(passage is not None),
         )
         self.observe(self._selection_changed, "selected")
+        self.observe(self._uncovered, "options")
         self.model.saes.on_change(self._redraw)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -124,7 +128,8 @@ class Explorer(Writing):
 
     @property
     def state(self) -> str:
-        """The screen as a line to read, edit and open again: what was asked and where one looks, without numbers."""
+        """The screen as a line to read, edit and open again: what was asked and where one looks, without numbers; and
+        without the answer while that is hidden."""
         return self._address().line()
 
     @state.setter
@@ -150,6 +155,8 @@ class Explorer(Writing):
             "pins": ",".join(self.chosen),
         }
         found = Address({**asked_of(self._now, self._passage).fields, **looking})
+        if "candidates" in self.hidden:
+            found = found.unanswered()
         return found if self._all is None else found.of_all()
 
     def look(self, address: Address) -> None:
@@ -244,6 +251,9 @@ class Explorer(Writing):
         except ComponentError:
             return self.attribution[part]
 
+    def _uncovered(self, change: Mapping[str, Any]) -> None:
+        self._revealed(set((change["old"] or {}).get("hidden", ())), set(self.hidden))
+
     def _selection_changed(self, change: Mapping[str, Any]) -> None:
         if not self.from_browser:  # a source belongs to its head; the browser sends both together
             self.source = -1
@@ -312,6 +322,7 @@ class Explorer(Writing):
                 self.container = self._container(explanation)
                 self.tested = dict(self._told(explanation))
                 self.without = {}
+                self.guessed = {}
                 self.showing = shown(False, self.showing)
                 self.chosen = [c for c in self.chosen if c in explanation.attribution.labels]
                 if self.selected.partition("/")[0] not in explanation.attribution.labels:
@@ -394,5 +405,11 @@ class Explorer(Writing):
         ):
             self.chosen_result()
         state = self._container(self._now, complete=True)
-        told = {"tested": self.tested, "chosen": self.chosen, "without": self.without, "showing": self.showing}
+        told = {
+            "tested": self.tested,
+            "chosen": self.chosen,
+            "without": self.without,
+            "showing": self.showing,
+            "guessed": self.guessed,
+        }
         return {**super().page_traits(), "container": state, **told}

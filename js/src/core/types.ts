@@ -737,6 +737,19 @@ export interface Showing {
   all?: boolean;
 }
 
+/** The word, by its position, that a head is said to read. */
+export interface ReadBy {
+  of: string;
+  at: number;
+}
+
+/** What a person says is behind the blanks: the part that leads, the next token, the word that a head reads. */
+export interface Guessed {
+  part?: string;
+  token?: string;
+  word?: ReadBy;
+}
+
 /** What is synced. `selected`, `source` and `chosen` are written from both sides, the others by Python. */
 export interface Traits {
   kind: Kind;
@@ -749,6 +762,8 @@ export interface Traits {
   options: Options;
   /** the Explorer's tab and mode, written from both sides */
   showing?: Showing;
+  /** the Explorer's guesses, written from both sides */
+  guessed?: Guessed;
   /** the Explorer's verdicts */
   tested?: Verdicts | Nothing;
   /** components that are taken out together, and what the model says then */
@@ -775,7 +790,8 @@ export type Op =
   | "without"
   | "circuit"
   | "save"
-  | "words";
+  | "words"
+  | "reveal";
 
 /** What a view is saved as: picture, table, a paragraph, offline page. */
 export type Form = "svg" | "csv" | "txt" | "html";
@@ -865,6 +881,11 @@ export interface WithoutArgs {
   components: string[];
 }
 
+/** What is uncovered. */
+export interface RevealArgs {
+  parts: Part[];
+}
+
 /** What each operation takes. */
 export interface Arguments {
   hello: Nothing;
@@ -885,6 +906,7 @@ export interface Arguments {
   circuit: WithoutArgs;
   save: SaveArgs;
   words: Nothing;
+  reveal: RevealArgs;
 }
 
 /** The data that each operation answers. `explain` has set the state before, `without` the trait of that name. */
@@ -907,6 +929,7 @@ export interface Answers {
   circuit: TableHeader;
   save: Saved;
   words: Meanings;
+  reveal: Nothing;
 }
 
 /** The header of the container that comes with the answer to these. */

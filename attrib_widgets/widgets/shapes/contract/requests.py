@@ -109,6 +109,21 @@ class Showing(TypedDict):
     all: NotRequired[bool]
 
 
+class ReadBy(TypedDict):
+    """The word, by its position, that a head is said to read."""
+
+    of: str
+    at: int
+
+
+class Guessed(TypedDict):
+    """What a person says is behind the blanks: the part that leads, the next token, the word that a head reads."""
+
+    part: NotRequired[str]
+    token: NotRequired[str]
+    word: NotRequired[ReadBy]
+
+
 class Traits(TypedDict):
     """What is synced. `selected`, `source` and `chosen` are written from both sides, the others by Python."""
 
@@ -122,6 +137,8 @@ class Traits(TypedDict):
     options: Options
     #: the Explorer's tab and mode, written from both sides
     showing: NotRequired[Showing]
+    #: the Explorer's guesses, written from both sides
+    guessed: NotRequired[Guessed]
     #: the Explorer's verdicts
     tested: NotRequired[Verdicts | Nothing]
     #: components that are taken out together, and what the model says then
@@ -151,6 +168,7 @@ Op = Literal[
     "circuit",
     "save",
     "words",
+    "reveal",
 ]
 
 #: What a view is saved as: picture, table, a paragraph, offline page.
@@ -254,6 +272,12 @@ class WithoutArgs(TypedDict):
     components: list[str]
 
 
+class RevealArgs(TypedDict):
+    """What is uncovered."""
+
+    parts: list[Part]
+
+
 class Arguments(TypedDict):
     """What each operation takes."""
 
@@ -275,6 +299,7 @@ class Arguments(TypedDict):
     circuit: WithoutArgs
     save: SaveArgs
     words: Nothing
+    reveal: RevealArgs
 
 
 class Answers(TypedDict):
@@ -298,6 +323,7 @@ class Answers(TypedDict):
     circuit: TableHeader
     save: Saved
     words: Meanings
+    reveal: Nothing
 
 
 class Containers(TypedDict):

@@ -200,6 +200,11 @@ export class Reading {
 
   /** The source that tells most about a head: the largest contribution in the head's own direction. */
   leadSource(sources: Sources, value: number): number {
-    return bySize(sources.tokens.map((v) => (Math.sign(v) === Math.sign(value) ? v : v / 1e3)))[0] ?? -1;
+    return this.sourcesBySize(sources, value)[0] ?? -1;
+  }
+
+  /** All sources, those that tell most first. */
+  sourcesBySize(sources: Sources, value: number): number[] {
+    return bySize(sources.tokens.map((v) => (Math.sign(v) === Math.sign(value) ? v : v / 1e3)));
   }
 }

@@ -48,8 +48,11 @@ export class Store extends Synced {
     return this.options.value.hidden.includes(part) && !this.screen.shown.value.has(part);
   }
 
-  show(part: Part): void {
-    this.screen.shown.value = new Set([...this.screen.shown.value, part]);
+  /** Uncover: Python learns of it, and compares what was guessed; where nobody is there, the page does it alone. */
+  reveal(parts: Part[]): void {
+    const show = () => (this.screen.shown.value = new Set([...this.screen.shown.peek(), ...parts]));
+    if (this.fixed.peek()) show();
+    else this.client.request("reveal", { parts }).result.catch(show);
   }
 
   // gestures ------------------------------------------------------------------------------------------------------
@@ -186,7 +189,7 @@ export class Store extends Synced {
     if (this.fixed.peek()) this.explain({});
     else if (corrupted === undefined && !this.reading.peek()?.header.corrupted) this.lab.asking.value = of;
     else if (corrupted === undefined || (await this.explain({ corrupted }))) {
-      this.lab.verify(of, this.reading.peek()?.header.test?.top ?? 0, (text) => this.say(text));
+      this.lab.verify(of, this.reading.peek()?.header.test?.top ?? 0, (text) => this.say(this.hides("candidates") ? "Tested." : text));
     }
   }
 

@@ -8,7 +8,7 @@ import type { Heard, Model } from "../host/host";
 import { renamedPart, retold } from "../host/legacy";
 import { Client } from "../host/protocol";
 import { decode } from "../host/wire";
-import type { Options, Verdicts, Without } from "../types";
+import type { Guessed, Options, Verdicts, Without } from "../types";
 import { Numbers } from "./answers";
 import { Lab } from "./lab";
 import { Reading } from "./reading";
@@ -23,6 +23,8 @@ export abstract class Synced {
   readonly source = signal(-1);
   /** components that are taken out together */
   readonly chosen = signal<string[]>([]);
+  /** what the person says is behind the blanks */
+  readonly guessed = signal<Guessed>({});
   readonly fixed = computed(() => this.options.value.static === true);
   readonly live = computed(() => (this.fixed.value ? "static" : this.client.live.value));
 
@@ -55,8 +57,10 @@ export abstract class Synced {
     this.#listen("change:selected", () => this.#readSelection());
     this.#listen("change:source", () => this.#readSelection());
     this.#listen("change:chosen", () => this.#readChosen());
+    this.#listen("change:guessed", () => this.#readGuessed());
     this.#listen("change:without", () => this.#readWithout());
     this.#readOptions();
+    this.#readGuessed();
     this.#readSelection();
     this.#readState();
     if (!this.fixed.value) this.client.ping();
@@ -81,6 +85,17 @@ export abstract class Synced {
     this.#writing = false;
     this.#model.save_changes();
     this.#leaveOut();
+  }
+
+  /** Mark what is behind a blank. */
+  guess(said: Guessed): void {
+    this.#model.set("guessed", { ...this.guessed.peek(), ...said });
+    this.#model.save_changes();
+    this.#readGuessed();
+  }
+
+  #readGuessed(): void {
+    this.guessed.value = (this.#model.get("guessed") as Guessed | undefined) ?? {};
   }
 
   #leaveOut(): void {

@@ -5,7 +5,9 @@ import type { Reading } from "../../core/state/reading";
 import type { Row } from "../../core/types";
 import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
+import { Asking, Compared } from "../parts/guess";
 import { TargetName, Token } from "../parts/names";
+import { TokenList } from "../parts/tokens";
 import { FeaturesTab } from "../tabs/features";
 import { LensTab } from "../tabs/lens";
 import { HeadPattern } from "../tabs/pattern";
@@ -46,9 +48,10 @@ export function Detail() {
   const reading = store.reading.value;
   if (!reading) return null;
   if (store.hides("detail")) {
+    const head = reading.row(store.open.value || (store.hides("values") ? "" : reading.lead));
     return (
       <section class="aw-detail" data-part="detail" aria-label="Detail">
-        <Hidden part="detail" what="the detail" />
+        {head && head.kind === "head" && reading.arrays["tokens"] && reading.carries(head) && reading.position > 0 ? <WordBlank row={head} reading={reading} /> : <Hidden part="detail" what="the detail" />}
       </section>
     );
   }
@@ -62,6 +65,7 @@ export function Detail() {
   const wanted = store.feature.value >= 0 ? "features" : store.screen.tab.value;
   const [tab, name] = tabs.find(([name]) => name === wanted) ?? tabs[0] ?? ["", ""];
   const many = tabs.length > 1;
+  const secret = store.hides("candidates");
   return (
     <section class="aw-detail" data-part="detail" data-open={row.id} aria-label={`Detail of ${row.id}`}>
       <div class="aw-dhead">
@@ -73,6 +77,7 @@ export function Detail() {
       <p class="aw-sentence">
         <Sentence row={row} reading={reading} />
       </p>
+      <Compared kind="word" row={row} />
       <Tested row={row} />
       {many && <TabList tabs={tabs} tab={tab} />}
       <div role={many ? "tabpanel" : undefined} class="aw-panel" data-tab={tab} aria-label={many ? name : undefined}>
@@ -80,11 +85,28 @@ export function Detail() {
         {tab === "pattern" && <HeadPattern row={row} />}
         {tab === "why" && <WhyThere row={row} />}
         {tab === "neurons" && <Neurons row={row} />}
-        {tab === "features" && <FeaturesTab row={row} />}
-        {tab === "writes" && <Written row={row} />}
+        {tab === "features" && (secret ? <Hidden part="candidates" what="tokens and concepts" /> : <FeaturesTab row={row} />)}
+        {tab === "writes" && (secret ? <Hidden part="candidates" what="tokens" /> : <Written row={row} />)}
         {tab === "lens" && <LensTab />}
       </div>
     </section>
+  );
+}
+
+/** Which word does the head read? */
+function WordBlank({ row, reading }: { row: Row; reading: Reading }) {
+  const { store } = useView();
+  const said = store.guessed.value.word;
+  return (
+    <Asking parts={["detail"]} question={`Which word does ${row.id} read?`}>
+      <TokenList
+        look="aw-carried"
+        label={`Which word does ${row.id} read? Choose one`}
+        current={said?.of === row.id ? said.at : -1}
+        pick={(at) => store.guess({ word: { of: row.id, at } })}
+        items={reading.tokens.slice(0, reading.position + 1).map((text) => ({ text, about: "" }))}
+      />
+    </Asking>
   );
 }
 
@@ -194,7 +216,7 @@ function HeadSentence({ row, reading }: { row: Row; reading: Reading }) {
   );
   return (
     <>
-      {row.id === reading.lead && "The largest head. "}It reads {weights && percent(weight(lead))} from {what(lead)}
+      {row.id === reading.lead && !store.hides("values") && "The largest head. "}It reads {weights && percent(weight(lead))} from {what(lead)}
       {most !== lead && weight(most) > 2 * weight(lead) && (
         <>
           {" "}

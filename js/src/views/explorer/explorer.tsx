@@ -1,6 +1,7 @@
 /** The Explorer: prompt, waterfall, detail, one under the other; every line answers the line above it. */
 import type { Order } from "../../core/state/screen";
 import { useView } from "../parts/context";
+import { Compared } from "../parts/guess";
 import { TargetName, Token } from "../parts/names";
 import { TracePanel } from "../tabs/trace";
 import { Crumbs } from "./crumbs";
@@ -36,7 +37,7 @@ function Answer() {
       <Finding />
       <div class={`aw-cols ${store.reading.value?.rival && store.lab.told.value ? "aw-wide" : ""}`}>
         <section class="aw-main" aria-label="Contributions">
-          {store.screen.order.value === "map" ? <ComponentMap /> : store.screen.order.value === "trace" ? <TracePanel /> : <Waterfall />}
+          {store.screen.order.value === "trace" ? <TracePanel /> : store.screen.order.value === "map" || store.hides("values") ? <ComponentMap /> : <Waterfall />}
         </section>
         <Detail />
       </div>
@@ -56,6 +57,7 @@ function Finding() {
   const reading = store.reading.value;
   if (!reading) return null;
   const hidden = store.hides("values");
+  const secret = store.hides("candidates");
   const tested = store.lab.told.value;
   const { kind, model, notes, better, target, finding, contrast, word } = reading.header;
   const live = kind === "explorer" && !store.fixed.value;
@@ -73,7 +75,7 @@ function Finding() {
             Which parts wrote <TargetName />?
           </>
         ) : (
-          tested?.title ?? observed
+          (!secret && tested?.title) || observed
         )}
       </h2>
       <div class="aw-seg" role="group" aria-label="How to show the contributions">
@@ -83,19 +85,20 @@ function Finding() {
           </button>
         ))}
       </div>
-      {model.built && !hidden && <p class="aw-sub" data-part="story">{model.built.story}</p>}
+      {!hidden && <Compared kind="part" />}
+      {model.built && !hidden && !secret && <p class="aw-sub" data-part="story">{model.built.story}</p>}
       {tested && !hidden && (
         <p class="aw-sub" data-part="observed">
           Observed: {observed}.
         </p>
       )}
-      {word && !hidden && !store.hides("candidates") && (
+      {word && !hidden && !secret && (
         <p class="aw-sub" data-part="word">
           {word.told}
         </p>
       )}
       <Mark />
-      {contrast && !contrast.taken && contrast.told && !hidden && !store.hides("candidates") && (
+      {contrast && !contrast.taken && contrast.told && !hidden && !secret && (
         <p class="aw-sub" data-part="contrast">
           {contrast.told}{/[.!?]$/.test(contrast.told) ? " " : ". "}
           {live && contrast.rival && (
@@ -117,6 +120,7 @@ function Finding() {
         </p>
       )}
       {!hidden &&
+        !secret &&
         (notes ?? []).map((note) => (
           <p class="aw-sub">
             {note}{" "}

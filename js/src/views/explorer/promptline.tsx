@@ -5,6 +5,7 @@ import type { Reading } from "../../core/state/reading";
 import type { Field, Named, Unseen } from "../../core/types";
 import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
+import { Asking, Compared, TokenBlank } from "../parts/guess";
 import { Names, namesText, TargetName, Token } from "../parts/names";
 import { TokenList } from "../parts/tokens";
 import { Edit } from "./edit";
@@ -45,6 +46,7 @@ export function PromptLine() {
           </div>
         )}
       </div>
+      {!store.hides("candidates") && <Compared kind="token" />}
       <UnseenWords of={reading.header.prompt.unseen ?? reading.header.corrupted?.unseen} editable={editable} />
       {!inner && !whole && <CorruptedLine reading={reading} editable={editable} />}
     </div>
@@ -133,7 +135,13 @@ function PromptTokens({ reading, editable }: { reading: Reading; editable: boole
 
 function Candidates({ reading, editable }: { reading: Reading; editable: boolean }) {
   const { store } = useView();
-  if (store.hides("candidates")) return <Hidden part="candidates" what="the predictions" />;
+  if (store.hides("candidates")) {
+    return (
+      <Asking parts={["candidates"]} question="Which token comes next?">
+        {reading.header.candidates.length > 1 && <TokenBlank />}
+      </Asking>
+    );
+  }
   const { candidates, target, word } = reading.header;
   const own = { text: target.text, id: target.id ?? -1, prob: target.prob ?? 0, logit: reading.header.actual };
   const rare = target.prob !== undefined && !candidates.some((c) => c.id === target.id);

@@ -3,7 +3,7 @@ import type { Signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import type { Loaded } from "../../core/state/answers";
 import type { Part } from "../../core/types";
-import { useView } from "./context";
+import { Asking } from "./guess";
 
 /** What every view of an attribution says of itself. */
 export const Observed = () => (
@@ -12,19 +12,8 @@ export const Observed = () => (
   </p>
 );
 
-export function Hidden({ part, what }: { part: Part; what: string }) {
-  const { store } = useView();
-  return (
-    <div class="aw-hidden" data-part={`hidden-${part}`}>
-      <p>Hidden: make your prediction first.</p>
-      {store.fixed.value && (
-        <button class="aw-btn" onClick={() => store.show(part)}>
-          Show {what}
-        </button>
-      )}
-    </div>
-  );
-}
+/** What is hidden, where it is no question of its own. */
+export const Hidden = ({ part, what }: { part: Part; what: string }) => <Asking parts={[part]} question={`(${what})`} />;
 
 export function Await<T>({ of, children }: { of: Signal<Loaded<T>>; children: (value: T) => ComponentChildren }) {
   const loaded = of.value;

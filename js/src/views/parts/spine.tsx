@@ -80,7 +80,7 @@ export function WordBars({ data, at, whole }: { data: Container<PhraseHeader>; a
             <Token text={token.text} />: {worth} {unit}
           </>
         ) : (
-          `All ${tokens.length} tokens: ${worth} ${unit}`
+          `${tokens.length > 1 ? `All ${tokens.length} tokens` : "1 token"}: ${worth} ${unit}`
         )}
       </h3>
       {token && (
