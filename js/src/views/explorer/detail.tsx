@@ -98,7 +98,7 @@ function WordBlank({ row, reading }: { row: Row; reading: Reading }) {
   const { store } = useView();
   const said = store.guessed.value.word;
   return (
-    <Asking parts={["detail"]} question={`Which word does ${row.id} read?`}>
+    <Asking parts={["detail"]} question={`Which word does ${row.id} read?`} tall>
       <TokenList
         look="aw-carried"
         label={`Which word does ${row.id} read? Choose one`}

@@ -124,7 +124,7 @@ export function ComponentMap() {
   );
   if (blank) {
     return (
-      <Asking parts={[...hidden]} question="Which part leads?">
+      <Asking parts={[...hidden]} question="Which part leads?" tall>
         {drawn}
         <p class="aw-readout" aria-live="polite">
           {guess ? `You say ${guess}.` : told?.id}

@@ -13,7 +13,7 @@ export const Observed = () => (
 );
 
 /** What is hidden, where it is no question of its own. */
-export const Hidden = ({ part, what }: { part: Part; what: string }) => <Asking parts={[part]} question={`(${what})`} />;
+export const Hidden = ({ part, what }: { part: Part; what: string }) => <Asking parts={[part]} what={what} />;
 
 export function Await<T>({ of, children }: { of: Signal<Loaded<T>>; children: (value: T) => ComponentChildren }) {
   const loaded = of.value;

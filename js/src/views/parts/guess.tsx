@@ -9,15 +9,15 @@ const LEADS = new Set(["embed", "pos", "head", "attn", "attn.bias", "mlp", "laye
 const TOLD = 6;
 
 /** Stands where something is hidden: the question, blanks, and the way out. */
-export function Asking({ parts, question, children }: { parts: Part[]; question: string; children?: ComponentChildren }) {
+export function Asking({ parts, question = "", what = "", tall = false, children }: { parts: Part[]; question?: string; what?: string; tall?: boolean; children?: ComponentChildren }) {
   const { store } = useView();
   const [first] = parts;
   return (
-    <div class="aw-hidden" data-part={`hidden-${first}`} role="group" aria-label={question}>
+    <div class={`aw-hidden ${tall ? "aw-blanks" : ""}`} data-part={`hidden-${first}`} role="group" aria-label={question || `Hidden: ${what}`}>
       <p>Hidden: make your prediction first. {question}</p>
       {children}
       <button class="aw-btn" data-part="reveal" onClick={() => store.reveal(parts)}>
-        Reveal
+        Reveal {what}
       </button>
     </div>
   );
