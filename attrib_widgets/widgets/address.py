@@ -6,7 +6,7 @@ It says what was asked and where one looks, and holds no numbers: they are compu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import parse_qsl, urlencode
@@ -14,24 +14,41 @@ from urllib.parse import parse_qsl, urlencode
 from ..model.run import Run
 from ..words.components import component
 from ..words.errors import AttribError, warn
-from ..words.targets import AnyTarget, NeuronTarget, ScoreTarget, Target, TokenLike, logit_diff, neuron, score
+from ..words.targets import (
+    AnyTarget,
+    NeuronTarget,
+    ScoreTarget,
+    Target,
+    TokenLike,
+    logit,
+    logit_diff,
+    neuron,
+    phrase,
+    score,
+)
 from ..words.text import safe, visible
+from .passage import given, word_of, written
 from .question import Question
 from .shapes import contract, python
+from .testing import from_python
 
 if TYPE_CHECKING:
     from ..analysis.attribution.attribution import Attribution
     from ..model.model import Model
+    from .passage import Passage
     from .question import Explanation, PromptLike
 
 #: Every field, in the order in which it is written.
 FIELDS = (
     *("model", "prompt", "ids", "position", "answer", "rival", "unit", "neuron", "score", "compared", "compared_ids"),
+    *("n", "seed", "phrase", "phrase_ids", "word"),
     *("part", "source", "tab", "mode", "pins", "beside", "side", "pinned"),
 )
 #: Of these what asks; the others say where one looks.
 ASKING = FIELDS[: FIELDS.index("part")]
 MODES = get_args(contract.Mode)
+#: The word in focus, where it is none of them.
+ALL = "all"
 #: Units of the answer that are not a plain logit, or a difference of two.
 UNITS = {"log_prob": "nats", "centred": "centred logits"}
 
@@ -60,6 +77,7 @@ class Address:
             raise AttribError(f"{text!r} is no state.", 'Write "model=demo&prompt=The+capital+of+France+is".')
         found = cls({k: v for k, v in rows if k != "pinned"}, tuple(v for k, v in rows if k == "pinned"))
         found.mode(), found.source(), found.position(), found.target(), found.swapped()  # before anything is asked
+        found.word()
         for line in (*found.pinned, *([found.beside()] if found.beside() not in ("", "compared") else [])):
             cls.read(line)
         return found
@@ -180,8 +198,34 @@ class Address:
         query, key, *against = (self.number("score", n) for n in (*rest[:2], *rest[3:]))
         return score(head, query=query, key=key, side=rest[2], against=against[0] if against else None)
 
-    def question(self, model: Model) -> Question:
-        """What it asks of ``model``.
+    def all(self) -> bool:
+        """Whether all words that follow the prompt are shown together."""
+        return self.fields.get("word") == ALL
+
+    def of_all(self) -> Address:
+        """The same of all words that follow the prompt."""
+        one = ("answer", "rival", "position", "part", "source")
+        kept = {name: value for name, value in self.fields.items() if name not in one}
+        return replace(self, fields={**kept, "word": ALL})
+
+    def unanswered(self) -> Address:
+        """The same without the answer and its rival, which the model then gives."""
+        kept = {name: value for name, value in self.fields.items() if name not in ("answer", "rival", "unit")}
+        return replace(self, fields=kept)
+
+    def word(self) -> int | None:
+        """The word of the text that is explained; None for another one than the text has, or for all.
+
+        Raises:
+            AttribError: it is no number, or there are no words behind the prompt to show together.
+        """
+        follows = any(name in self.fields for name in ("n", "phrase", "phrase_ids"))
+        if self.all() and not follows:
+            raise AttribError("word=all is of the words that follow a prompt.", "Add n= or phrase=.")
+        return self.number("word", self.fields["word"]) if "word" in self.fields and not self.all() else None
+
+    def question(self, model: Model) -> tuple[Question, Passage | None]:
+        """(what it asks of ``model``, the words that follow the prompt).
 
         Raises:
             AttribError: neither the line nor the model has a prompt.
@@ -194,7 +238,28 @@ class Address:
             prompt = first.prompt
         alone = bool(self.fields.get("answer")) and not self.fields.get("rival")
         other = self.prompt("compared", "compared_ids") or None
-        return Question(prompt, self.target(), self.position(), other, alone)
+        passage = self._passage(model, prompt, other)
+        word, target = self.word(), self.target()
+        if passage is not None:
+            at = self.position() if "position" in self.fields else passage.phrase.start - 1
+            question, _ = passage.question(at if word is None else word_of(passage.phrase.run, word) - 1, target)
+            return replace(question, alone=alone), passage
+        if word is None:
+            return Question(prompt, target, self.position(), other, alone), None
+        run = model.run(prompt)
+        at = word_of(run, word)
+        return Question(prompt, target or logit(model.written(run.ids[at])), at - 1, other, alone), None
+
+    def _passage(self, model: Model, prompt: PromptLike, other: PromptLike | None) -> Passage | None:
+        unit = "nats" if self.fields.get("unit") == "nats" else "logits"
+        if "n" in self.fields:
+            n, seed = self.number("n", self.fields["n"]), self.fields.get("seed")
+            run, sampled = model.run(prompt), None if seed is None else self.number("seed", seed)
+            found = written(run, Question(prompt, corrupted=other), n, sampled, unit, from_python())
+            found.compared = None if other is None else tuple(model.encode(other))
+            return found
+        words: Any = self.prompt("phrase", "phrase_ids")
+        return None if words is None else given(model, prompt, phrase(words, unit=unit), other)
 
     def number(self, name: str, text: str) -> int:
         """A whole number of a field.
@@ -210,35 +275,63 @@ class Address:
             ) from None
 
 
-def asked(explanation: Explanation) -> Address:
+def asked(explanation: Explanation, passage: Passage | None = None) -> Address:
     """What a question asks, without where one looks.
 
     A target that no field names (a set of numbers inside the model) is left out, so that the line still leads to the
-    prompt.
+    prompt. A word of the text is named by its position, unless it is asked without the rival that it could have.
     """
-    return about(explanation.attribution, None if explanation.corrupted is None else explanation.corrupted.run)
+    a, question = explanation.attribution, explanation.question
+    other = None if explanation.corrupted is None else explanation.corrupted.run
+    if passage is None:
+        return about(a, other)
+    found = {"model": python.source(a.model) or a.model.name, **_follows(passage)}
+    at = a.position + 1
+    if at < a.run.n_positions and question.target == passage.target(at) and not question.alone:
+        return Address({**found, "word": str(at), "unit": UNITS["log_prob"] if passage.phrase.unit == "nats" else ""})
+    return Address({**found, **_read_at(a)})
 
 
 def about(a: Attribution, corrupted: Run | None) -> Address:
     """What an attribution is about, and what it is compared with."""
     found: dict[str, str] = {"model": python.source(a.model) or a.model.name}
-    found |= _prompt(a.run, "prompt", "ids")
-    if a.position != a.run.n_positions - 1:
-        found["position"] = str(a.position)
-    found |= _target(a.model, a.target)
+    found |= _prompt(a.run, "prompt", "ids") | _read_at(a)
     if corrupted is not None:
         found |= _prompt(corrupted, "compared", "compared_ids")
     return Address(found)
 
 
+def _read_at(a: Attribution) -> dict[str, str]:
+    at = {} if a.position == a.run.n_positions - 1 else {"position": str(a.position)}
+    return at | _target(a.model, a.target)
+
+
+def _follows(passage: Passage) -> dict[str, str]:
+    """The prompt, and how to get the words that follow it."""
+    model, start = passage.phrase.run.model, passage.phrase.start
+    found = _text(model, passage.prompt, list(passage.ids[:start]), "prompt", "ids")
+    if passage.n is not None:
+        found |= {"n": str(passage.n), "seed": "" if passage.seed is None else str(passage.seed)}
+    else:
+        text, ids = passage.phrase.run.continuation, passage.phrase.ids
+        same = model.token_ids(text) == ids and model.reads(ids, text)
+        found |= {"phrase": text} if same else {"phrase_ids": ",".join(map(str, ids))}
+    if passage.compared is not None:
+        found |= _text(model, passage.compared_text, list(passage.compared), "compared", "compared_ids")
+    return found
+
+
 def _prompt(run: Run, text: str, ids: str) -> dict[str, str]:
+    return _text(run.model, run.text, run.ids, text, ids)
+
+
+def _text(model: Model, typed: str, found: list[int], text: str, ids: str) -> dict[str, str]:
     """Text, where it gives the same ids again; else the ids."""
-    model = run.model
     try:
-        same = list(model.encode(run.text)) == run.ids
+        same = list(model.encode(typed)) == found
     except AttribError:
         same = False
-    return {text: run.text} if same and run.text else {ids: ",".join(map(str, run.ids))}
+    return {text: typed} if same and typed else {ids: ",".join(map(str, found))}
 
 
 def _target(model: Model, target: AnyTarget) -> dict[str, str]:

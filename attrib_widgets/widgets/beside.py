@@ -114,7 +114,7 @@ class Beside(Answering):
         Raises:
             AttribError: it has not.
         """
-        question = address.question(self.model)
+        question = address.question(self.model)[0]
         if not isinstance(question.prompt, str) or question.prompt:
             self.model.encode(question.prompt)
         if isinstance(question.target, Target):
@@ -220,7 +220,7 @@ class Beside(Answering):
         for e in reversed(self._memory.recent.values()):
             if self.line_of(e) == wanted:
                 return e.question
-        return Address.read(line).question(self.model)
+        return Address.read(line).question(self.model)[0]
 
     def _explained(self, line: str, job: Job) -> Explanation:
         question = self.asked_line(line)

@@ -8,8 +8,10 @@ from typing import Any
 from ..model.model import load
 from ..model.run import Run
 from ..words.errors import AttribError
+from ..words.targets import Phrase
 from .address import Address
 from .explorer import Explorer
+from .passage import Passage, given
 from .question import Question, blaming, empty, explain, prompt_like, target_of
 from .testing import from_python
 
@@ -31,7 +33,8 @@ def explore(
     Args:
         model: a Model, or anything :func:`attrib_widgets.load` takes; None is the embedded model.
         prompt: text, token ids, or a Run; None is the first that the model suggests, as the embedded one does.
-        target: token text or id, or a target object; None is the model's top prediction.
+        target: token text or id, or a target object; None is the model's top prediction. With ``aw.phrase(...)`` every
+            word of what follows is explained: all of them together at first, one by a click or ``ex.word``.
         against: a token to hold against the target; None takes, beside a comparison and where the target is a plain
             logit, the comparison's likeliest token other than it (nothing where the two are answered alike, and the
             screen says so); ``()`` asks for the logit by itself.
@@ -64,11 +67,31 @@ def explore(
         target = first.target if target is None else target
     if corrupted is None and first is not None and prompt == first.prompt:
         corrupted = first.corrupted
+    if isinstance(target, Phrase):
+        return _followed(model, prompt, target, against, corrupted, hidden)
     with blaming("target"):
         aim = target_of(target, None if empty(against) else against)
     other = None if corrupted is None or corrupted == "" else prompt_like(corrupted, model)
     question = Question(prompt_like(prompt, model), aim, position, other, empty(against))
     return Explorer(explain(model, question, from_python(), {}), hidden=hidden)
+
+
+def _followed(model: Any, prompt: Any, phrase: Phrase, against: Any, corrupted: Any, hidden: Iterable[str]) -> Explorer:
+    """The words that follow a prompt, all together."""
+    if against is not None:
+        raise AttribError("A phrase is held against nothing.", "Ask for one of its words: ex.word = ...")
+    other = None if corrupted is None or corrupted == "" else prompt_like(corrupted, model)
+    passage = given(model, prompt_like(prompt, model), phrase, other)
+    return _of_passage(model, passage.question(passage.phrase.start - 1)[0], passage, hidden)
+
+
+def _of_passage(model: Any, question: Question, passage: Passage, hidden: Iterable[str]) -> Explorer:
+    if "candidates" in (hidden := tuple(hidden)):
+        raise AttribError(
+            "Words that follow the prompt are on the screen.", "Hide other parts: values, detail, map, sum."
+        )
+    found = explain(model, question, from_python(), {passage.ids: passage.phrase.run})
+    return Explorer(found, hidden=hidden, passage=passage)
 
 
 def _opened(address: Address, model: Any, hidden: Iterable[str], saes: Any) -> Explorer:
@@ -77,6 +100,10 @@ def _opened(address: Address, model: Any, hidden: Iterable[str], saes: Any) -> E
     if saes is not None:
         model.saes.add(saes)
     address.warn_of_another(model)
-    explorer = Explorer(explain(model, address.question(model), from_python(), {}), hidden=hidden)
+    question, passage = address.question(model)
+    if passage is None:
+        explorer = Explorer(explain(model, question, from_python(), {}), hidden=hidden)
+    else:
+        explorer = _of_passage(model, question, passage, hidden)
     explorer.look(address)
     return explorer

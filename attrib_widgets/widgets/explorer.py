@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-import traitlets as t
 
 from ..analysis.attribution.attribution import Attribution
 from ..analysis.heads.attention import attention
@@ -21,14 +20,17 @@ from ..words.targets import Target
 from ..words.text import safe
 from .address import Address
 from .address import asked as asked_of
-from .beside import Beside
+from .guessing import Guessing
 from .memory import Memory
-from .question import Explanation, Question, asked, explain
+from .passage import Passage, Passages
+from .question import Explanation, Question, explain
 from .shapes import contract
 from .shapes.budget import encode
+from .shapes.text import with_passage
 from .testing import from_python
 from .transport import saving, wire
 from .transport.requests import Operation, Reply, Request
+from .writing import Writing, shown
 
 #: What a person may want to set, and what to write instead.
 _ASKED = {
@@ -39,34 +41,39 @@ _ASKED = {
 }
 
 
-class Explorer(Beside):
+class Explorer(Writing, Guessing):
     """A prompt, a prediction, and the parts that wrote it, to click through. Made by :func:`explore`.
 
     ``selected`` is the component that was clicked (``""`` is none) and ``source`` the token inside it (-1 is none);
     both can be set. ``attribution`` is the result on the screen and :meth:`selected_result` the one behind the click.
     :meth:`verify` tests what it shows, and ``verdicts`` is what that has found. ``state`` is the screen as a line.
+    :meth:`generate` lets the model go on, and ``word`` is the word of the text that is explained.
     """
-
-    showing = t.Dict({"tab": "", "mode": "size"}).tag(sync=True)
 
     def __init__(
         self,
         explanation: Explanation,
         kind: Literal["explorer", "attribution"] = "explorer",
         hidden: Iterable[str] = (),
+        passage: Passage | None = None,
     ) -> None:
         self._now = explanation
+        self._passages = Passages(passage)
         self._version = 1
         self._memory = Memory(explanation)
         self._screen = kind
+        self.guesses = []
+        """What was guessed before it was revealed, the oldest first."""
         self._listeners: list[Callable[[str], object]] = []
         super().__init__(
             kind,
             self._container(explanation),
             worker=explanation.run.model.worker,
             hidden=hidden,
+            showing=shown(passage is not None),
         )
         self.observe(self._selection_changed, "selected")
+        self.observe(self._uncovered, "options")
         self.model.saes.on_change(self._redraw)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -95,6 +102,8 @@ class Explorer(Beside):
         if self._covered:
             title = f"What comes after \u201c{safe(self.run.text)}\u201d?"
             return Table(title, [], [], note="Make your prediction first; .reveal() shows the answer.")
+        if self._all is not None:
+            return self._all.summary()
         if (sides := self.seen_beside()) is not None:
             return sides.summary()
         table = self.attribution.summary()
@@ -106,8 +115,8 @@ class Explorer(Beside):
         return replace(table, note="\n".join([table.note, *said]))
 
     def shown(self) -> Result | Table:
-        """The attribution, or what stands side by side; while the answer is hidden, the question."""
-        return self.summary() if self._covered else self.seen_beside() or self.attribution
+        """The attribution, all words together, or what stands beside it; while the answer is hidden, the question."""
+        return self.summary() if self._covered else self._all or self.seen_beside() or self.attribution
 
     @property
     def _covered(self) -> bool:
@@ -117,11 +126,14 @@ class Explorer(Beside):
         """The answer on the screen in a few sentences, what was tested among them, with model and versions."""
         if self._covered:
             return saving.paragraph(self.summary())
+        if self._all is not None:
+            return saving.paragraph(self._all)
         return f"{self.attribution.in_words(self.verdicts)} Model: {self.model!r}. Computed with {saving.versions()}."
 
     @property
     def state(self) -> str:
-        """The screen as a line to read, edit and open again: what was asked and where one looks, without numbers.
+        """The screen as a line to read, edit and open again: what was asked and where one looks, without numbers; and
+        without the answer while that is hidden.
 
         A model from a folder is named from the working folder where it lies there or beside it, else by its whole path:
         give another machine's model with the line, ``aw.explore(model, state=line)``.
@@ -132,7 +144,9 @@ class Explorer(Beside):
     def state(self, line: str) -> None:
         address = Address.read(line)
         address.warn_of_another(self.model)
-        question = address.question(self.model)
+        question, passage = address.question(self.model)
+        if passage is not None:
+            self._passages.keep(passage)
         explanation = self._answered(question, from_python())
         a = explanation.attribution
         self.label_of(address.part(), a), self.source_of(address.source(), a), self.rows_of(address.pins(), a)
@@ -150,7 +164,11 @@ class Explorer(Beside):
             "beside": str(self.showing.get("beside") or ""),
             "side": "B" if self.showing.get("swapped") else "",
         }
-        return Address({**asked_of(self._now).fields, **looking}, tuple(pin["line"] for pin in self.pinned))
+        pinned = tuple(pin["line"] for pin in self.pinned)
+        found = Address({**asked_of(self._now, self._passage).fields, **looking}, pinned)
+        if "candidates" in self.hidden:
+            found = found.unanswered()
+        return found if self._all is None else found.of_all()
 
     def look(self, address: Address) -> None:
         """Go where a line looks: part, source token, tab, mode, and the rows that were gathered."""
@@ -163,7 +181,7 @@ class Explorer(Beside):
                 showing["beside"] = beside
             if swapped:
                 showing["swapped"] = True
-            self.showing = showing
+            self.showing = shown(self._passage is not None and address.all(), showing)
             self.chosen = address.pins()
             self.take_pins(address.pinned)
 
@@ -227,8 +245,11 @@ class Explorer(Beside):
 
         For a head its sources (its pattern, where what it carried is not known), and with a source chosen what reached
         it from there; for an MLP its neurons, or the experts of a mixture; for a feature its card; for other parts what
-        they write, or their number where they write nothing (``rounding``). With nothing selected, the attribution.
+        they write, or their number where they write nothing (``rounding``). With nothing selected, the attribution; of
+        all words that follow the prompt, that of the phrase.
         """
+        if self._all is not None:
+            return self._all
         if not self.selected:
             return self.attribution
         part = component(self.selected)
@@ -246,6 +267,9 @@ class Explorer(Beside):
             return self.attribution.writes(part)
         except ComponentError:
             return self.attribution[part]
+
+    def _uncovered(self, change: Mapping[str, Any]) -> None:
+        self._revealed(set((change["old"] or {}).get("hidden", ())), set(self.hidden))
 
     def _selection_changed(self, change: Mapping[str, Any]) -> None:
         if not self.from_browser:  # a source belongs to its head; the browser sends both together
@@ -288,13 +312,7 @@ class Explorer(Beside):
 
     def _ask(self, job: Job, args: Mapping[str, Any]) -> None:
         before, number = self._now, args.get("restore")
-        question = (
-            self._memory.at(number)
-            if number is not None
-            else self.asked_line(args["line"])
-            if args.get("line")
-            else asked(self.model, before.question, args)
-        )
+        question = self._next(job, args) if number is None else self._memory.at(number)
         explanation = self._answered(question, job, number)
         inside = number is None and args.get("neuron") is not None
         self._show(question, explanation, before if inside else None)
@@ -303,7 +321,7 @@ class Explorer(Beside):
         """The answer, drawn and not shown; ``number``: it was asked before under that one."""
         explanation = self._memory.find(question)
         if explanation is None:
-            explanation = explain(self.model, question, job, self._memory.runs())
+            explanation = explain(self.model, question, job, {**self._memory.runs(), **self._passages.runs()})
             if number is not None:
                 self._memory.refuse_other(number, explanation)
         encode(explanation, job=job)
@@ -321,6 +339,8 @@ class Explorer(Beside):
                 self.container = self._container(explanation)
                 self.tested = dict(self._told(explanation))
                 self.without = {}
+                self.guessed = {}
+                self.showing = shown(False, self.showing)
                 self.chosen = [c for c in self.chosen if c in explanation.attribution.labels]
                 if self.selected.partition("/")[0] not in explanation.attribution.labels:
                     self.selected = ""
@@ -360,14 +380,17 @@ class Explorer(Beside):
     def _container(self, explanation: Explanation, complete: bool = False) -> bytes:
         """The state of the screen that shows ``explanation``."""
         question, address = explanation.question, asked_of(explanation)
-        explained, arrays = encode(explanation, complete=complete)
+        a, passage = explanation.attribution, self._passages.of(question)
+        explained, arrays = with_passage(encode(explanation, complete=complete), a, passage)
+        if said := self._passages.told(question):
+            explained = {**explained, "notes": [*explained["notes"], said]}
         header: contract.ExplorerHeader = {
             **explained,
             "kind": self._screen,
             "version": self._version,
             "question": self._memory.number(question),
             "origin": self._memory.origin(question),
-            "address": address.line(),
+            "address": asked_of(explanation, passage).line(),
             "pin": {"line": address.question_alone().line(), "name": address.name()},
             "besides": self.besides(),
         }
@@ -408,5 +431,5 @@ class Explorer(Beside):
             self.chosen_result()
         state = self._container(self._now, complete=True)
         told = {"tested": self.tested, "chosen": self.chosen, "without": self.without}
-        told |= {"showing": self.showing, "pinned": self.pinned}
+        told |= {"showing": self.showing, "pinned": self.pinned, "guessed": self.guessed}
         return {**super().page_traits(), "container": state, **told}

@@ -6,7 +6,7 @@ from ..analysis.attribution.attribution import Attribution
 from ..analysis.attribution.phrases import PhraseAttribution
 from ..words.components import whole
 from ..words.errors import PositionError
-from .shapes import results
+from .shapes.text import phrase
 from .transport.view import View
 
 
@@ -15,7 +15,7 @@ class PhraseView(View):
 
     def __init__(self, result: PhraseAttribution) -> None:
         self.result = result
-        super().__init__("phrase", results.phrase(result), result)
+        super().__init__("phrase", phrase(result), result)
 
     @property
     def token(self) -> int | None:

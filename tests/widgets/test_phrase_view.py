@@ -7,7 +7,7 @@ import pytest
 
 import attrib_widgets as aw
 from attrib_widgets.result import view_of
-from attrib_widgets.widgets.shapes import results
+from attrib_widgets.widgets.shapes import results, text
 from attrib_widgets.widgets.transport import wire
 
 
@@ -58,8 +58,8 @@ def test_it_shows_itself_and_writes_a_page(phrase, view, tmp_path):
     data, _ = phrase._repr_mimebundle_()
     assert data["text/plain"] == repr(phrase) and len(data["text/html"]) <= 20_000
     assert phrase.view() is phrase.view()
-    text = view.to_html(tmp_path / "phrase.html").read_text(encoding="utf-8")
-    assert phrase.title() in text
+    page = view.to_html(tmp_path / "phrase.html").read_text(encoding="utf-8")
+    assert phrase.title() in page
     token = view_of(phrase[2])
     assert token.kind == "attribution", "a token opens in an Explorer of its own"
     token.close()
@@ -68,7 +68,7 @@ def test_it_shows_itself_and_writes_a_page(phrase, view, tmp_path):
 def test_more_than_a_notebook_should_carry(phrase, monkeypatch):
     monkeypatch.setattr(results, "LARGEST", 1000)
     with pytest.raises(aw.AttribError, match="fewer tokens"):
-        results.phrase(phrase)
+        text.phrase(phrase)
 
 
 def test_a_figure(phrase):

@@ -36,6 +36,61 @@ if TYPE_CHECKING:
 SHOWN = 40  # characters of the phrase in a title
 
 
+@dataclass(frozen=True)
+class Odds:
+    """What the model gave to the tokens of a text, each before it saw it.
+
+    Attributes:
+        log_probs: [token] log-probability given the tokens before it, in nats.
+        entropies: [token] entropy of the prediction, in nats.
+        ranks: its place among all tokens; 1 is the likeliest.
+        likeliest: the three likeliest tokens there, with their probabilities.
+    """
+
+    log_probs: Float[Tensor, "token"]
+    entropies: Float[Tensor, "token"]
+    ranks: list[int]
+    likeliest: list[list[tuple[str, float]]]
+
+
+@torch.no_grad()
+def odds(run: Run, start: int, stop: int) -> Odds:
+    """The odds of the tokens from position ``start`` (1 or more: nothing predicts the first one) up to ``stop``."""
+    found: list[Tensor] = []
+    ranks: list[int] = []
+    likeliest: list[list[tuple[str, float]]] = []
+    for begin in range(start, stop, CHUNK):
+        ids = run.ids[begin : min(begin + CHUNK, stop)]
+        logs = run.logit_rows(range(begin - 1, begin - 1 + len(ids)))[1].double().log_softmax(-1)
+        chosen = logs.gather(1, torch.tensor(ids, device=logs.device)[:, None])
+        p = logs.exp()
+        found.append(torch.stack([chosen[:, 0], -torch.special.xlogy(p, p).sum(-1)]).float().cpu())
+        ranks += (1 + (logs > chosen).sum(-1)).tolist()
+        best = p.topk(min(3, p.shape[-1]))
+        for values, tokens in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+            likeliest.append(list(zip([run.model.token(t) for t in tokens], values, strict=True)))
+    told = torch.cat(found, 1) if found else torch.empty(2, 0)
+    return Odds(told[0], told[1], ranks, likeliest)
+
+
+def chance(run: Run, position: int, token: int) -> tuple[float, int]:
+    """(probability of a token after ``position``, its place among all tokens; 1 is the likeliest)."""
+    logits = run.logits(position).double()
+    return float(logits.softmax(-1)[token]), 1 + int((logits > logits[token]).sum())
+
+
+def in_place(run: Run, position: int) -> str:
+    """What the model made of the token at a position (1 or more) before it saw it, in a sentence."""
+    o = odds(run, position, position + 1)
+    (best, most), rank = o.likeliest[0][0], o.ranks[0]
+    token, given = visible(run.tokens[position]), percent(float(o.log_probs.exp()[0]))
+    said = f"\u201c{token}\u201d stands here: the model gave it {given}"
+    if rank == 1:
+        return f"{said}, more than any other token."
+    of = f"rank {rank:,} of {run.model.vocab_size:,}"
+    return f"{said}, {of}; likeliest was \u201c{visible(best)}\u201d, {percent(most)}."
+
+
 @dataclass(eq=False, repr=False)
 class PhraseAttribution(Sum):
     """One attribution per token of a continuation. Made by :func:`attrib_widgets.attribute` with a phrase.
@@ -51,8 +106,7 @@ class PhraseAttribution(Sum):
     parts: list[Attribution]
     unit: str
     notes: list[str] = field(default_factory=list)
-    _told: tuple[Tensor, Tensor] | None = field(default=None, init=False)
-    _likeliest: list[list[tuple[str, float]]] = field(default_factory=list, init=False)
+    _odds: Odds | None = field(default=None, init=False)
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -102,38 +156,26 @@ class PhraseAttribution(Sum):
         return self.values.double().sum(0).float()
 
     @property
+    def odds(self) -> Odds:
+        """What the model gave to every token before it saw it."""
+        if self._odds is None:
+            self._odds = odds(self.run, self.start, self.start + len(self))
+        return self._odds
+
+    @property
     def log_probs(self) -> Float[Tensor, "token"]:
         """The model's log-probability of every token given those before it, in nats."""
-        return self._per_token()[0]
+        return self.odds.log_probs
 
     @property
     def entropies(self) -> Float[Tensor, "token"]:
         """Entropy of the model's prediction before it saw the token, in nats."""
-        return self._per_token()[1]
+        return self.odds.entropies
 
     @property
     def likeliest(self) -> list[list[tuple[str, float]]]:
         """The three likeliest tokens where every token stands, with their probabilities."""
-        self._per_token()
-        return self._likeliest
-
-    def _per_token(self) -> tuple[Tensor, Tensor]:
-        if self._told is None:
-            found = []
-            for start in range(0, len(self), CHUNK):
-                ids = self.ids[start : start + CHUNK]
-                first = self.start - 1 + start
-                logs = self.run.logit_rows(range(first, first + len(ids)))[1].double().log_softmax(-1)
-                chosen = logs.gather(1, torch.tensor(ids, device=logs.device)[:, None])[:, 0]
-                p = logs.exp()
-                found.append(torch.stack([chosen, -torch.special.xlogy(p, p).sum(-1)]).float().cpu())
-                best = p.topk(min(3, p.shape[-1]))
-                for odds, tokens in zip(best.values.tolist(), best.indices.tolist(), strict=True):
-                    named = [self.run.model.token(t) for t in tokens]
-                    self._likeliest.append(list(zip(named, odds, strict=True)))
-            told = torch.cat(found, 1)
-            self._told = told[0], told[1]
-        return self._told
+        return self.odds.likeliest
 
     @property
     def actual(self) -> float:

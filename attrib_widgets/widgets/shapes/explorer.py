@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...analysis.attribution.attribute import attribute
+from ...analysis.attribution.phrases import chance
 from ...analysis.heads.all_heads import through_table, why_table
 from ...analysis.lens.logit_lens import logit_lens
 from ...analysis.opening.choice import choice_at
@@ -24,7 +25,7 @@ from ...words.errors import AttribError, PositionError
 from ...words.targets import Target, score
 from ..transport import wire
 from ..transport.wire import Stored
-from . import contract, experiments, python, results
+from . import contract, experiments, python, results, text
 
 if TYPE_CHECKING:
     from ...analysis.attribution.attribution import Attribution
@@ -93,6 +94,8 @@ def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
         }
     if a.rival is not None:
         found["shared"] = [{"id": str(s.component), "told": str(s)} for s in a.shared()]
+    if told := text.word(a):
+        found["word"] = told
     if isinstance(a.target, Target) and (better := _better(a.target, a)):
         found["better"] = better
     return found
@@ -202,6 +205,8 @@ def target(a: Attribution) -> contract.Target:
     if isinstance(aim, Target):
         against = _named(model, aim.against) if aim.against else None
         shown = {**shown, **_named(model, aim.tokens), "against": against}
+        if len(aim.tokens) == 1:
+            shown["prob"], shown["rank"] = chance(a.run, a.position, model.single_token(aim.tokens[0]))
     return shown
 
 

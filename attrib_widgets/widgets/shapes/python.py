@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ...analysis.attribution.attribution import Attribution
     from ...model.model import Model
     from ...model.run import Run
+    from ..passage import Passage
 
 
 def source(model: Model) -> str:
@@ -44,17 +45,43 @@ def load(model: Model) -> str:
 
 def lines(a: Attribution) -> str:
     """From the import to ``a = aw.attribute(...)``."""
+    return "\n".join([*_begin(a.model), f"run = model.run({_prompt(a.run)})", _attribute(a, "run")])
+
+
+def passage(p: Passage) -> str:
+    """From the import to ``p = aw.attribute(...)``, the words that follow a prompt."""
+    model, start = p.phrase.run.model, p.phrase.start
+    given = _typed(model, p.prompt, p.phrase.run.ids[:start])
+    unit = "" if p.phrase.unit == "nats" else 'unit="logits"'
+    if p.n is not None:
+        sampled = "" if p.seed is None else f", temperature=1, seed={p.seed}"
+        run, named = f"model.generate({given}, {p.n}{sampled})", unit
+    else:
+        ids, text = p.phrase.ids, p.phrase.run.continuation
+        said = quoted(text) if model.token_ids(text) == ids and model.reads(ids, text) else repr(ids)
+        run, named = f"model.run({given})", ", ".join(part for part in (said, unit) if part)
+    return "\n".join([*_begin(model), f"run = {run}", f"p = aw.attribute(run, aw.phrase({named}))"])
+
+
+def of_passage(p: Passage, a: Attribution) -> str:
+    """The line that makes ``a`` from the words ``p``."""
+    i = a.position + 1 - p.phrase.start
+    return f"a = p[{i}]" if 0 <= i < len(p.phrase) and a.target == p.target(a.position + 1) else _attribute(a, "p.run")
+
+
+def _begin(model: Model) -> list[str]:
+    given = model.saes.given().items()
+    return [
+        "import attrib_widgets as aw",
+        "",
+        f"model = {load(model)}",
+        *(f'model.saes["{site}"] = {_source(folder)}' for site, folder in given),
+    ]
+
+
+def _attribute(a: Attribution, run: str) -> str:
     place = "" if a.position == a.run.n_positions - 1 else f", position={a.position}"
-    return "\n".join(
-        [
-            "import attrib_widgets as aw",
-            "",
-            f"model = {load(a.model)}",
-            *(f'model.saes["{site}"] = {_source(folder)}' for site, folder in a.model.saes.given().items()),
-            f"run = model.run({_prompt(a.run)})",
-            f"a = aw.attribute(run, {a.target.code(lambda t: _token(a.model, t))}{place})",
-        ]
-    )
+    return f"a = aw.attribute({run}, {a.target.code(lambda t: _token(a.model, t))}{place})"
 
 
 def _source(folder: Path | None) -> str:
@@ -80,8 +107,12 @@ def quoted(text: str) -> str:
 
 
 def _prompt(run: Run) -> str:
+    return _typed(run.model, run.text, run.ids)
+
+
+def _typed(model: Model, text: str, ids: list[int]) -> str:
     """The text, or the ids where the text alone would be read differently."""
-    return quoted(run.text) if run.model.encode(run.text) == run.ids else repr(run.ids)
+    return quoted(text) if model.encode(text) == ids else repr(ids)
 
 
 def _token(model: Model, token: str | int) -> str:

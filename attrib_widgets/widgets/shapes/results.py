@@ -18,7 +18,6 @@ from . import contract
 if TYPE_CHECKING:
     from ...analysis.attribution.aligned import AlignedTokens
     from ...analysis.attribution.compare import Comparison
-    from ...analysis.attribution.phrases import PhraseAttribution
     from ...analysis.heads.attention import Attention, Weighting
     from ...analysis.lens.logit_lens import LogitLens
     from ...analysis.opening.results import Contributions, Writes
@@ -142,38 +141,6 @@ def lens(found: LogitLens, position: int | None = None) -> bytes:
 def lens_bytes(predictions: int, cells: int) -> int:
     """About how many bytes :func:`lens` makes at most: id, probability and word of every prediction, four numbers."""
     return 32 * predictions + 16 * cells
-
-
-def phrase(p: PhraseAttribution) -> bytes:
-    """Kind ``phrase``: the tokens of a continuation with their odds, and what contributed to each.
-
-    Raises:
-        AttribError: more than a notebook should carry.
-    """
-    tables = {"values": p.values, "sums": p.sums}
-    size = sum(t.numel() * 4 for t in tables.values())
-    if size > LARGEST:
-        raise AttribError(
-            f"{len(p)} tokens with {len(p.labels)} parts each take {size / 1e6:.0f} MB, too much to draw.",
-            "Explain fewer tokens, or read .to_dataframe().",
-        )
-    told = zip(p.tokens, p.log_probs.exp().tolist(), p.entropies.tolist(), p.likeliest, p.parts, strict=True)
-    table = p.summary()
-    header: contract.PhraseHeader = {
-        "kind": "phrase",
-        "title": table.title,
-        "note": table.note.splitlines()[0],
-        "unit": p.unit,
-        "start": p.start,
-        "labels": p.labels,
-        "tokens": [
-            {"text": text, "prob": prob, "entropy": entropy, "likeliest": best, "actual": a.actual, "gap": a.gap}
-            for text, prob, entropy, best, a in told
-        ],
-        "actual": p.actual,
-        "gap": p.gap,
-    }
-    return wire.pack(header, {name: wire.store(t) for name, t in tables.items()})
 
 
 def table(t: Table) -> bytes:

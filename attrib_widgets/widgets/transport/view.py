@@ -249,6 +249,11 @@ class View(anywidget.AnyWidget):
         if request.op == "hello":
             self._answer(request.id, "result", data={})
             return
+        if request.op == "reveal":
+            given = request.args.get("parts") or ()
+            self.hidden = [part for part in self.hidden if part not in given]
+            self._answer(request.id, "result", data={})
+            return
         if request.op == "words":
             self._answer(request.id, "result", data=saving.meanings())
             return

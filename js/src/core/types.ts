@@ -26,7 +26,8 @@ export type ExplorerArray =
   | "why_choice"
   | "why_choice_bias"
   | "through"
-  | "sides";
+  | "sides"
+  | "phrase";
 
 /** A bar. */
 export interface Row {
@@ -56,6 +57,9 @@ export interface Target extends Named {
   against: Against | null;
   unit: string;
   phrase: string;
+  /** of one token: its probability where it is read, and its place among all tokens */
+  prob?: number;
+  rank?: number;
 }
 
 /** What the model may say next. */
@@ -160,6 +164,30 @@ export interface Better {
   note: string;
 }
 
+/** A word of the text that is explained where it stands. */
+export interface Word {
+  /** its position */
+  at: number;
+  /** a sentence: how likely the model found it, and what it found likelier */
+  told: string;
+}
+
+/** What follows the prompt, and is explained word by word: the array `phrase` is the state of a phrase's view. */
+export interface Passage {
+  /** the prompt that was given, as it is edited */
+  prompt: string;
+  /** the same of the prompt compared with; "" without one */
+  compared: string;
+  /** position of the first word that follows */
+  start: number;
+  /** how many tokens the model was asked to write; null where the words were given */
+  n: number | null;
+  /** of what was sampled; null for the likeliest tokens */
+  seed: number | null;
+  /** lines of Python that make the attribution of all words, `p` */
+  code: string;
+}
+
 /** The measured rounding, by where it arose. */
 export interface Rounding {
   stream: number;
@@ -223,6 +251,10 @@ export interface Explained {
   trace?: Record<string, Trace>;
   /** by layer and head: the key that `why` is about */
   why_key: number[][];
+  /** where a word of the text itself is explained */
+  word?: Word;
+  /** what follows the prompt, if anything does */
+  passage?: Passage;
   /** what this model cannot give at all, and why, by operation; also "neurons L0.mlp" */
   absent: Record<string, string>;
 }
@@ -498,11 +530,22 @@ export interface LensHeader {
   notes: string[];
 }
 
+/** A token of the prompt before a phrase, with its odds where they are known: nothing predicts the first one. */
+export interface GivenToken {
+  text: string;
+  special: boolean;
+  prob: number | null;
+  entropy: number | null;
+  rank: number | null;
+}
+
 /** A token of a phrase, with its odds. */
 export interface PhraseToken {
   text: string;
   prob: number;
   entropy: number;
+  /** its place among all tokens; 1 is the likeliest */
+  rank?: number;
   likeliest: [string, number][];
   actual: number;
   gap: number;
@@ -517,6 +560,8 @@ export interface PhraseHeader {
   /** position of the first token */
   start: number;
   labels: string[];
+  /** in an Explorer, the prompt */
+  given?: GivenToken[];
   tokens: PhraseToken[];
   actual: number;
   gap: number;
@@ -748,6 +793,21 @@ export interface Showing {
   beside?: string;
   /** the question itself is B */
   swapped?: boolean;
+  /** all words of what follows the prompt together, not one of them */
+  all?: boolean;
+}
+
+/** The word, by its position, that a head is said to read. */
+export interface ReadBy {
+  of: string;
+  at: number;
+}
+
+/** What a person says is behind the blanks: the part that leads, the next token, the word that a head reads. */
+export interface Guessed {
+  part?: string;
+  token?: string;
+  word?: ReadBy;
 }
 
 /** What is synced. `selected`, `source` and `chosen` are written from both sides, the others by Python. */
@@ -762,6 +822,8 @@ export interface Traits {
   options: Options;
   /** the Explorer's tab and mode, written from both sides */
   showing?: Showing;
+  /** the Explorer's guesses, written from both sides */
+  guessed?: Guessed;
   /** the Explorer's verdicts */
   tested?: Verdicts | Nothing;
   /** components that are taken out together, and what the model says then */
@@ -792,13 +854,22 @@ export type Op =
   | "circuit"
   | "beside"
   | "save"
-  | "words";
+  | "words"
+  | "reveal";
 
 /** What a view is saved as: picture, table, a paragraph, offline page. */
 export type Form = "svg" | "csv" | "txt" | "html";
 
 /** The part of a question that an error is about. */
 export type Field = "prompt" | "target" | "against" | "corrupted";
+
+/** What the model shall write behind the prompt. */
+export interface WritingArgs {
+  /** tokens; 0 takes away what it wrote */
+  n: number;
+  /** to sample; null takes the likeliest */
+  seed: number | null;
+}
 
 /** The next question. null keeps what is there; "" means none. */
 export interface ExplainArgs {
@@ -814,6 +885,10 @@ export interface ExplainArgs {
   restore?: number;
   /** a question as a line, instead of all these */
   line?: string;
+  /** the position of a word of the text: why this one? */
+  word?: number;
+  /** to let the model go on first */
+  write?: WritingArgs;
 }
 
 /** A row, or a feature of one: L2.mlp/29. */
@@ -915,6 +990,11 @@ export interface WithoutArgs {
   components: string[];
 }
 
+/** What is uncovered. */
+export interface RevealArgs {
+  parts: Part[];
+}
+
 /** What each operation takes. */
 export interface Arguments {
   hello: Nothing;
@@ -937,6 +1017,7 @@ export interface Arguments {
   beside: BesideArgs;
   save: SaveArgs;
   words: Nothing;
+  reveal: RevealArgs;
 }
 
 /** The data that each operation answers. `explain` has set the state before, `without` the trait of that name. */
@@ -961,6 +1042,7 @@ export interface Answers {
   beside: Nothing;
   save: Saved;
   words: Meanings;
+  reveal: Nothing;
 }
 
 /** The header of the container that comes with the answer to these. */

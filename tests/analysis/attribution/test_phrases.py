@@ -192,7 +192,7 @@ def test_what_cannot_be_a_phrase_is_named_with_its_remedy(family_model):
         (lambda: model.generate(families.PROMPT, 3, temperature=-1), "temperature"),
         (lambda: model.generate(families.PROMPT, 3, temperature="hot"), "temperature"),
         (lambda: model.generate(families.PROMPT, 99), "at most"),
-        (lambda: aw.explore(model, families.PROMPT, aw.phrase(" Paris")), "aw.phrase"),
+        (lambda: aw.explore(model, families.PROMPT).ask(target=aw.phrase(" Paris")), "aw.phrase"),
     ]
     for call, says in refused:
         with pytest.raises(aw.AttribError) as caught:

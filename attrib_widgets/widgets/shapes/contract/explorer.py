@@ -35,6 +35,7 @@ ExplorerArray = Literal[
     "why_choice_bias",
     "through",
     "sides",
+    "phrase",
 ]
 
 
@@ -70,6 +71,9 @@ class Target(Named):
     against: Against | None
     unit: str
     phrase: str
+    #: of one token: its probability where it is read, and its place among all tokens
+    prob: NotRequired[float]
+    rank: NotRequired[int]
 
 
 class Candidate(TypedDict):
@@ -185,6 +189,32 @@ class Better(TypedDict):
     note: str
 
 
+class Word(TypedDict):
+    """A word of the text that is explained where it stands."""
+
+    #: its position
+    at: int
+    #: a sentence: how likely the model found it, and what it found likelier
+    told: str
+
+
+class Passage(TypedDict):
+    """What follows the prompt, and is explained word by word: the array `phrase` is the state of a phrase's view."""
+
+    #: the prompt that was given, as it is edited
+    prompt: str
+    #: the same of the prompt compared with; "" without one
+    compared: str
+    #: position of the first word that follows
+    start: int
+    #: how many tokens the model was asked to write; null where the words were given
+    n: int | None
+    #: of what was sampled; null for the likeliest tokens
+    seed: int | None
+    #: lines of Python that make the attribution of all words, `p`
+    code: str
+
+
 class Rounding(TypedDict):
     """The measured rounding, by where it arose."""
 
@@ -253,6 +283,10 @@ class Explained(TypedDict):
     trace: NotRequired[dict[str, Trace]]
     #: by layer and head: the key that `why` is about
     why_key: list[list[int]]
+    #: where a word of the text itself is explained
+    word: NotRequired[Word]
+    #: what follows the prompt, if anything does
+    passage: NotRequired[Passage]
     #: what this model cannot give at all, and why, by operation; also "neurons L0.mlp"
     absent: dict[str, str]
 

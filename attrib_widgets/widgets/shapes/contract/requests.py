@@ -109,6 +109,23 @@ class Showing(TypedDict):
     beside: NotRequired[str]
     #: the question itself is B
     swapped: NotRequired[bool]
+    #: all words of what follows the prompt together, not one of them
+    all: NotRequired[bool]
+
+
+class ReadBy(TypedDict):
+    """The word, by its position, that a head is said to read."""
+
+    of: str
+    at: int
+
+
+class Guessed(TypedDict):
+    """What a person says is behind the blanks: the part that leads, the next token, the word that a head reads."""
+
+    part: NotRequired[str]
+    token: NotRequired[str]
+    word: NotRequired[ReadBy]
 
 
 class Traits(TypedDict):
@@ -124,6 +141,8 @@ class Traits(TypedDict):
     options: Options
     #: the Explorer's tab and mode, written from both sides
     showing: NotRequired[Showing]
+    #: the Explorer's guesses, written from both sides
+    guessed: NotRequired[Guessed]
     #: the Explorer's verdicts
     tested: NotRequired[Verdicts | Nothing]
     #: components that are taken out together, and what the model says then
@@ -157,6 +176,7 @@ Op = Literal[
     "beside",
     "save",
     "words",
+    "reveal",
 ]
 
 #: What a view is saved as: picture, table, a paragraph, offline page.
@@ -164,6 +184,15 @@ Form = Literal["svg", "csv", "txt", "html"]
 
 #: The part of a question that an error is about.
 Field = Literal["prompt", "target", "against", "corrupted"]
+
+
+class WritingArgs(TypedDict):
+    """What the model shall write behind the prompt."""
+
+    #: tokens; 0 takes away what it wrote
+    n: int
+    #: to sample; null takes the likeliest
+    seed: int | None
 
 
 class ExplainArgs(TypedDict):
@@ -181,6 +210,10 @@ class ExplainArgs(TypedDict):
     restore: NotRequired[int]
     #: a question as a line, instead of all these
     line: NotRequired[str]
+    #: the position of a word of the text: why this one?
+    word: NotRequired[int]
+    #: to let the model go on first
+    write: NotRequired[WritingArgs]
 
 
 class RowArgs(TypedDict):
@@ -296,6 +329,12 @@ class WithoutArgs(TypedDict):
     components: list[str]
 
 
+class RevealArgs(TypedDict):
+    """What is uncovered."""
+
+    parts: list[Part]
+
+
 class Arguments(TypedDict):
     """What each operation takes."""
 
@@ -319,6 +358,7 @@ class Arguments(TypedDict):
     beside: BesideArgs
     save: SaveArgs
     words: Nothing
+    reveal: RevealArgs
 
 
 class Answers(TypedDict):
@@ -344,6 +384,7 @@ class Answers(TypedDict):
     beside: Nothing
     save: Saved
     words: Meanings
+    reveal: Nothing
 
 
 class Containers(TypedDict):

@@ -144,12 +144,24 @@ class LensHeader(TypedDict):
     notes: list[str]
 
 
+class GivenToken(TypedDict):
+    """A token of the prompt before a phrase, with its odds where they are known: nothing predicts the first one."""
+
+    text: str
+    special: bool
+    prob: float | None
+    entropy: float | None
+    rank: int | None
+
+
 class PhraseToken(TypedDict):
     """A token of a phrase, with its odds."""
 
     text: str
     prob: float
     entropy: float
+    #: its place among all tokens; 1 is the likeliest
+    rank: NotRequired[int]
     likeliest: list[tuple[str, float]]
     actual: float
     gap: float
@@ -165,6 +177,8 @@ class PhraseHeader(TypedDict):
     #: position of the first token
     start: int
     labels: list[str]
+    #: in an Explorer, the prompt
+    given: NotRequired[list[GivenToken]]
     tokens: list[PhraseToken]
     actual: float
     gap: float

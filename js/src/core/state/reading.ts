@@ -1,9 +1,9 @@
 /** The numbers of one explorer state, asked for by name. */
 import { renamed } from "../host/legacy";
-import { decode, type Stored, Triangle } from "../host/wire";
+import { type Container, decode, type Stored, Triangle } from "../host/wire";
 import { digitsFor, plain, signed } from "../maths/format";
 import { bySize, largest, sumOf } from "../maths/geometry";
-import type { ExplorerArray, ExplorerHeader, Row } from "../types";
+import type { ExplorerArray, ExplorerHeader, PhraseHeader, Row } from "../types";
 import type { Why } from "./answers";
 
 export interface Sources {
@@ -23,6 +23,8 @@ export class Reading {
   /** what every row writes for the rival alone; undefined where nothing is held against the target, and in states of 0.1 */
   readonly rival: Float32Array | undefined;
   readonly tokens: string[];
+  /** the words that follow the prompt, as the view of a phrase has them */
+  readonly phrase: Container<PhraseHeader> | undefined;
   readonly position: number;
   readonly order: number[];
   /** digits after the point on this screen, from its largest bar */
@@ -38,6 +40,8 @@ export class Reading {
     this.values = arrays["values"]?.at() ?? new Float32Array(header.rows.length);
     this.rival = arrays["rival"]?.at();
     this.tokens = header.prompt.tokens;
+    const words = arrays["phrase"];
+    this.phrase = words && decode<PhraseHeader>(words.bytes);
     this.position = header.prompt.position;
     this.order = bySize(this.values);
     this.digits = digitsFor(largest(this.values));
@@ -196,6 +200,11 @@ export class Reading {
 
   /** The source that tells most about a head: the largest contribution in the head's own direction. */
   leadSource(sources: Sources, value: number): number {
-    return bySize(sources.tokens.map((v) => (Math.sign(v) === Math.sign(value) ? v : v / 1e3)))[0] ?? -1;
+    return this.sourcesBySize(sources, value)[0] ?? -1;
+  }
+
+  /** All sources, those that tell most first. */
+  sourcesBySize(sources: Sources, value: number): number[] {
+    return bySize(sources.tokens.map((v) => (Math.sign(v) === Math.sign(value) ? v : v / 1e3)));
   }
 }

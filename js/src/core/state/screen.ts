@@ -22,6 +22,8 @@ export class Screen {
   /** rows by what they bring back, instead of by their bars */
   readonly byEffect = signal(false);
   readonly tab = signal("");
+  /** all words that follow the prompt together, not one of them */
+  readonly all = signal(false);
   readonly weighting = signal<Weighting>("probability");
   readonly lens = signal<Show>("top");
   /** the key that "Why there" explains; -1: the one the head reads most */
@@ -35,6 +37,12 @@ export class Screen {
   readonly help = signal<PanelName | "">("");
   /** whether the dot product under the detail is open */
   readonly worked = signal(false);
+  /** how many tokens the model shall write, and from which seed where it samples */
+  readonly n = signal<number | undefined>(undefined);
+  /** null: the likeliest tokens; undefined: as before */
+  readonly seed = signal<number | null | undefined>(undefined);
+  /** a word of the text of which a page without a kernel shows the bars alone; -1 for none */
+  readonly glance = signal(-1);
   /** for the polite live region */
   readonly said = signal("");
   /** hidden parts that the person has uncovered in a page without a kernel */

@@ -49,8 +49,11 @@ export class Store extends Synced {
     return this.options.value.hidden.includes(part) && !this.screen.shown.value.has(part);
   }
 
-  show(part: Part): void {
-    this.screen.shown.value = new Set([...this.screen.shown.value, part]);
+  /** Uncover: Python learns of it, and compares what was guessed; where nobody is there, the page does it alone. */
+  reveal(parts: Part[]): void {
+    const show = () => (this.screen.shown.value = new Set([...this.screen.shown.peek(), ...parts]));
+    if (this.fixed.peek()) show();
+    else this.client.request("reveal", { parts }).result.catch(show);
   }
 
   // gestures ------------------------------------------------------------------------------------------------------
@@ -158,6 +161,26 @@ export class Store extends Synced {
     );
   }
 
+  /** Why this word, where it stands in the text? A page without a kernel knows its bars alone. */
+  askWord(at: number): void {
+    const reading = this.reading.peek();
+    if (!reading) return;
+    const here = at === reading.header.word?.at;
+    const glance = !here && this.fixed.peek() && at >= (reading.header.passage?.start ?? Infinity);
+    if (here || glance) {
+      batch(() => {
+        this.screen.all.value = false;
+        this.screen.glance.value = glance ? at : -1;
+      });
+    } else if (at > 0) void this.explain({ word: at });
+  }
+
+  /** Let the model go on by n tokens; 0 takes away what it wrote. */
+  async write(n: number, seed: number | null): Promise<void> {
+    const done = await this.explain({ write: { n, seed } });
+    if (done) this.screen.n.value = this.screen.seed.value = undefined;
+  }
+
   cancel(): void {
     this.#running?.cancel();
   }
@@ -167,7 +190,7 @@ export class Store extends Synced {
     if (this.fixed.peek()) this.explain({});
     else if (corrupted === undefined && !this.reading.peek()?.header.corrupted) this.lab.asking.value = of;
     else if (corrupted === undefined || (await this.explain({ corrupted }))) {
-      this.lab.verify(of, this.reading.peek()?.header.test?.top ?? 0, (text) => this.say(text));
+      this.lab.verify(of, this.reading.peek()?.header.test?.top ?? 0, (text) => this.say(this.hides("candidates") ? "Tested." : text));
     }
   }
 

@@ -8,7 +8,7 @@ import type { Heard, Model } from "../host/host";
 import { renamedPart, retold } from "../host/legacy";
 import { Client } from "../host/protocol";
 import { decode } from "../host/wire";
-import type { Options, Pin, Verdicts, Without } from "../types";
+import type { Guessed, Options, Pin, Verdicts, Without } from "../types";
 import { Numbers } from "./answers";
 import { Lab } from "./lab";
 import { Reading } from "./reading";
@@ -25,6 +25,8 @@ export abstract class Synced {
   readonly chosen = signal<string[]>([]);
   /** questions to come back to */
   readonly pinned = signal<Pin[]>([]);
+  /** what the person says is behind the blanks */
+  readonly guessed = signal<Guessed>({});
   readonly fixed = computed(() => this.options.value.static === true);
   readonly live = computed(() => (this.fixed.value ? "static" : this.client.live.value));
 
@@ -58,8 +60,10 @@ export abstract class Synced {
     this.#listen("change:source", () => this.#readSelection());
     this.#listen("change:chosen", () => this.#readChosen());
     this.#listen("change:pinned", () => this.#readPinned());
+    this.#listen("change:guessed", () => this.#readGuessed());
     this.#listen("change:without", () => this.#readWithout());
     this.#readOptions();
+    this.#readGuessed();
     this.#readSelection();
     this.#readPinned();
     this.#readState();
@@ -98,6 +102,17 @@ export abstract class Synced {
 
   #readPinned(): void {
     this.pinned.value = (this.#model.get("pinned") as Pin[] | undefined) ?? [];
+  }
+
+  /** Mark what is behind a blank. */
+  guess(said: Guessed): void {
+    this.#model.set("guessed", { ...this.guessed.peek(), ...said });
+    this.#model.save_changes();
+    this.#readGuessed();
+  }
+
+  #readGuessed(): void {
+    this.guessed.value = (this.#model.get("guessed") as Guessed | undefined) ?? {};
   }
 
   #leaveOut(): void {

@@ -47,7 +47,7 @@ function WholeSet({ forwards }: { forwards: number }) {
   const of = setOf(store.chosen.value);
   const now = lab.running.value?.of === of ? lab.running.value : null;
   const failed = lab.failed.value?.of === of ? lab.failed.value.text : "";
-  if (lab.circuit.value?.of === of) return <TableView header={lab.circuit.value.table} />;
+  if (lab.circuit.value?.of === of && !store.hides("candidates")) return <TableView header={lab.circuit.value.table} />;
   if (now) {
     return (
       <p role="status" data-part="circuit-running">

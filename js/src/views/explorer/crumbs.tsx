@@ -62,18 +62,21 @@ export function Crumbs() {
     <TargetName of={from.target} />,
     () => store.explain({ restore: from.question }),
   ]);
-  path.push([<TargetName />, () => store.home()]);
+  const { all, glance } = store.screen;
+  const words = reading.header.passage && (all.value || glance.value >= 0) ? reading.header.passage : null;
+  path.push([words ? "words" : <TargetName />, () => store.home()]);
   const feature = store.feature.value;
-  if (row && store.selected.value) path.push([id, () => store.select(id)]);
-  if (row && feature >= 0) path.push([featureName(row, feature), () => {}]);
-  if (source >= 0 && row?.kind === "head") path.push([<Token text={reading.tokens[source] ?? ""} />, () => {}]);
+  if (!words && row && store.selected.value) path.push([id, () => store.select(id)]);
+  if (!words && row && feature >= 0) path.push([featureName(row, feature), () => {}]);
+  if (!words && source >= 0 && row?.kind === "head") path.push([<Token text={reading.tokens[source] ?? ""} />, () => {}]);
   const copy = async (event: MouseEvent) => {
     if (code) {
       setCode("");
       return;
     }
     const whyKey = reading.whyKey(id);
-    const text = pythonFor(reading.header.python.setup, {
+    const one = all.value ? "" : `[${glance.value - (words?.start ?? 0)}]`;
+    const text = words ? `${words.code}\n\np${one}.top(10)\n` : pythonFor(reading.header.python.setup, {
       id,
       kind: row?.kind ?? "",
       layer: row?.layer ?? null,

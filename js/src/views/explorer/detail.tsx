@@ -6,8 +6,10 @@ import { described } from "../../core/maths/names";
 import type { PanelName, Row } from "../../core/types";
 import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
+import { Asking, Compared } from "../parts/guess";
 import { Help } from "../parts/help";
 import { TargetName, Token } from "../parts/names";
+import { TokenList } from "../parts/tokens";
 import { FeaturesTab } from "../tabs/features";
 import { LensTab } from "../tabs/lens";
 import { HeadPattern } from "../tabs/pattern";
@@ -50,9 +52,10 @@ export function Detail() {
   const reading = store.reading.value;
   if (!reading) return null;
   if (store.hides("detail")) {
+    const head = reading.row(store.open.value || (store.hides("values") ? "" : reading.lead));
     return (
       <section class="aw-detail" data-part="detail" aria-label="Detail">
-        <Hidden part="detail" what="the detail" />
+        {head && head.kind === "head" && reading.arrays["tokens"] && reading.carries(head) && reading.position > 0 ? <WordBlank row={head} reading={reading} /> : <Hidden part="detail" what="the detail" />}
       </section>
     );
   }
@@ -66,6 +69,7 @@ export function Detail() {
   const wanted = store.feature.value >= 0 ? "features" : store.screen.tab.value;
   const [tab, name] = tabs.find(([name]) => name === wanted) ?? tabs[0] ?? ["", ""];
   const many = tabs.length > 1;
+  const secret = store.hides("candidates");
   return (
     <section class="aw-detail" data-part="detail" data-open={row.id} aria-label={`Detail of ${row.id}`}>
       <div class="aw-dhead">
@@ -78,6 +82,7 @@ export function Detail() {
       <p class="aw-sentence">
         <Sentence row={row} reading={reading} />
       </p>
+      <Compared kind="word" row={row} />
       <Tested row={row} />
       {many && (
         <div class="aw-tabrow">
@@ -90,12 +95,29 @@ export function Detail() {
         {tab === "pattern" && <HeadPattern row={row} />}
         {tab === "why" && <WhyThere row={row} />}
         {tab === "neurons" && <Neurons row={row} />}
-        {tab === "features" && <FeaturesTab row={row} />}
-        {tab === "writes" && <Written row={row} />}
+        {tab === "features" && (secret ? <Hidden part="candidates" what="tokens and concepts" /> : <FeaturesTab row={row} />)}
+        {tab === "writes" && (secret ? <Hidden part="candidates" what="tokens" /> : <Written row={row} />)}
         {tab === "lens" && <LensTab />}
       </div>
       <WorkItOut row={row} />
     </section>
+  );
+}
+
+/** Which word does the head read? */
+function WordBlank({ row, reading }: { row: Row; reading: Reading }) {
+  const { store } = useView();
+  const said = store.guessed.value.word;
+  return (
+    <Asking parts={["detail"]} question={`Which word does ${row.id} read?`} tall>
+      <TokenList
+        look="aw-carried"
+        label={`Which word does ${row.id} read? Choose one`}
+        current={said?.of === row.id ? said.at : -1}
+        pick={(at) => store.guess({ word: { of: row.id, at } })}
+        items={reading.tokens.slice(0, reading.position + 1).map((text) => ({ text, about: "" }))}
+      />
+    </Asking>
   );
 }
 
@@ -206,7 +228,7 @@ function HeadSentence({ row, reading }: { row: Row; reading: Reading }) {
   );
   return (
     <>
-      {row.id === reading.lead && "The largest head. "}It reads {weights && percent(weight(lead))} from {what(lead)}
+      {row.id === reading.lead && !store.hides("values") && "The largest head. "}It reads {weights && percent(weight(lead))} from {what(lead)}
       {most !== lead && weight(most) > 2 * weight(lead) && (
         <>
           {" "}

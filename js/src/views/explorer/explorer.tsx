@@ -2,11 +2,13 @@
 import type { Order } from "../../core/state/screen";
 import type { PanelName } from "../../core/types";
 import { useView } from "../parts/context";
+import { Compared } from "../parts/guess";
 import { Help } from "../parts/help";
 import { TargetName, Token } from "../parts/names";
 import { TracePanel } from "../tabs/trace";
 import { Crumbs } from "./crumbs";
 import { Detail } from "./detail";
+import { Words } from "./goon";
 import { ComponentMap } from "./map";
 import { PromptLine } from "./promptline";
 import { SideBySide } from "./sides";
@@ -24,16 +26,34 @@ export function Explorer() {
       <PromptLine />
       <Status />
       <div class={`aw-body ${busy ? "aw-stale" : ""}`} aria-busy={busy}>
-        <Finding />
-        <div class={`aw-cols ${(reading.rival && store.lab.told.value) || store.screen.order.value === "sides" ? "aw-wide" : ""}`}>
-          <section class="aw-main" aria-label="Contributions">
-            {store.screen.order.value === "map" ? <ComponentMap /> : store.screen.order.value === "trace" ? <TracePanel /> : store.screen.order.value === "sides" ? <SideBySide /> : <Waterfall />}
-          </section>
-          <Detail />
-        </div>
+        {reading.phrase && (store.screen.all.value || store.screen.glance.value >= 0) ? <Words reading={reading} /> : <Answer />}
       </div>
       <Crumbs />
     </div>
+  );
+}
+
+function Answer() {
+  const { store } = useView();
+  const order = store.screen.order.value;
+  return (
+    <>
+      <Finding />
+      <div class={`aw-cols ${(store.reading.value?.rival && store.lab.told.value) || order === "sides" ? "aw-wide" : ""}`}>
+        <section class="aw-main" aria-label="Contributions">
+          {order === "trace" ? (
+            <TracePanel />
+          ) : order === "map" || store.hides("values") ? (
+            <ComponentMap />
+          ) : order === "sides" ? (
+            <SideBySide />
+          ) : (
+            <Waterfall />
+          )}
+        </section>
+        <Detail />
+      </div>
+    </>
   );
 }
 
@@ -54,8 +74,9 @@ function Finding() {
   if (!reading) return null;
   const hidden = store.hides("values");
   const shown = store.screen.order.value;
+  const secret = store.hides("candidates");
   const tested = store.lab.told.value;
-  const { kind, model, notes, better, target, finding, contrast } = reading.header;
+  const { kind, model, notes, better, target, finding, contrast, word } = reading.header;
   const live = kind === "explorer" && !store.fixed.value;
   const observed = (
     <>
@@ -71,7 +92,7 @@ function Finding() {
             Which parts wrote <TargetName />?
           </>
         ) : (
-          tested?.title ?? observed
+          (!secret && tested?.title) || observed
         )}
       </h2>
       <div class="aw-ways">
@@ -84,14 +105,20 @@ function Finding() {
         </div>
         <Help of={HELP[shown] ?? "contributions"} />
       </div>
-      {model.built && !hidden && <p class="aw-sub" data-part="story">{model.built.story}</p>}
+      {!hidden && <Compared kind="part" />}
+      {model.built && !hidden && !secret && <p class="aw-sub" data-part="story">{model.built.story}</p>}
       {tested && !hidden && (
         <p class="aw-sub" data-part="observed">
           Observed: {observed}.
         </p>
       )}
+      {word && !hidden && !secret && (
+        <p class="aw-sub" data-part="word">
+          {word.told}
+        </p>
+      )}
       <Mark />
-      {contrast && !contrast.taken && contrast.told && !hidden && !store.hides("candidates") && (
+      {contrast && !contrast.taken && contrast.told && !hidden && !secret && (
         <p class="aw-sub" data-part="contrast">
           {contrast.told}{/[.!?]$/.test(contrast.told) ? " " : ". "}
           {live && contrast.rival && (
@@ -113,6 +140,7 @@ function Finding() {
         </p>
       )}
       {!hidden &&
+        !secret &&
         (notes ?? []).map((note) => (
           <p class="aw-sub">
             {note}{" "}

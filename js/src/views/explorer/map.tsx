@@ -7,6 +7,7 @@ import { described } from "../../core/maths/names";
 import { largest } from "../../core/maths/geometry";
 import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
+import { Asking } from "../parts/guess";
 import { RivalName } from "../parts/names";
 import { ChosenSet } from "./chosen";
 import { Sum } from "./waterfall";
@@ -24,7 +25,7 @@ export function ComponentMap() {
   const reading = store.reading.value;
   const [at, setAt] = useState<{ row: number; column: number } | null>(null);
   if (!reading) return null;
-  if (store.hides("values") || store.hides("map")) return <Hidden part={store.hides("map") ? "map" : "values"} what="the map" />;
+  const hidden = (["values", "map"] as const).filter((part) => store.hides(part));
   const { header, values } = reading;
   const unit = header.target.unit;
   const layers = new Map<number, Spot[]>();
@@ -46,8 +47,12 @@ export function ComponentMap() {
     layer,
     spots: columns.map((c) => layers.get(layer)?.find((s) => s.column === c)),
   }));
+  if (hidden.length && [...layers.values()].flat().length < 2) return <Hidden part={hidden[0] ?? "map"} what="the map" />;
+  const blank = hidden.length > 0;
+  const guess = store.guessed.value.part;
   const most = largest([...layers.values()].flat().map((s) => s.value));
-  const open = store.open.value;
+  const open = blank ? (guess ?? "") : store.open.value;
+  const pick = (id: string, shift: boolean) => (blank ? store.guess({ part: id }) : shift ? store.choose(id) : store.select(id));
   const openRow = grid.findIndex((r) => r.spots.some((s) => s?.id === open));
   const here = at ?? { row: Math.max(0, openRow), column: Math.max(0, grid[openRow]?.spots.findIndex((s) => s?.id === open) ?? 0) };
   const told = grid[here.row]?.spots[here.column];
@@ -56,25 +61,23 @@ export function ComponentMap() {
   const small = columns.length > (reading.digits > 2 ? 9 : 13);
   const keys = (event: KeyboardEvent) => {
     const to = move(event.key, here, grid.length, () => columns.length, event.ctrlKey || event.metaKey);
-    const pick = grid[here.row]?.spots[here.column];
+    const spot = grid[here.row]?.spots[here.column];
     if (to) {
       event.preventDefault();
       setAt(to);
       const cells = (event.currentTarget as HTMLElement).querySelectorAll<HTMLElement>('[role="gridcell"]');
       cells[to.row * columns.length + to.column]?.focus();
-    } else if ((event.key === "Enter" || event.key === " ") && pick) {
+    } else if ((event.key === "Enter" || event.key === " ") && spot) {
       event.preventDefault();
-      if (event.shiftKey) store.choose(pick.id);
-      else store.select(pick.id);
+      pick(spot.id, event.shiftKey);
     }
   };
-  return (
-    <div data-part="map">
-      <div class="aw-mapscroll">
+  const drawn = (
+    <div class="aw-mapscroll">
         <div
           class={`aw-map ${small ? "aw-dense" : ""}`}
           role="grid"
-          aria-label={`Contribution of every component${reading.unit}`}
+          aria-label={blank ? "Which part leads? Choose one" : `Contribution of every component${reading.unit}`}
           style={{ gridTemplateColumns: `auto repeat(${columns.length}, minmax(${small ? 18 : 26}px, 1fr))` }}
           onKeyDown={keys}
           onPointerLeave={() => setAt(null)}
@@ -96,8 +99,8 @@ export function ComponentMap() {
               </span>
               {spots.map((spot, c) => {
                 if (!spot) return <span role="gridcell" class="aw-spot aw-none" tabIndex={-1} aria-label="none" />;
-                const colour = sign(palette.value, spot.value, most, 0.5);
-                const text = !small && Math.abs(spot.value) >= 0.04 * most ? signed(spot.value, columns.length < 10 ? reading.digits : Math.abs(spot.value) >= 9.95 ? 0 : 1) : "";
+                const colour = sign(palette.value, blank ? 0 : spot.value, most, 0.5);
+                const text = blank ? (spot.id === guess ? "✓" : "") : !small && Math.abs(spot.value) >= 0.04 * most ? signed(spot.value, columns.length < 10 ? reading.digits : Math.abs(spot.value) >= 9.95 ? 0 : 1) : "";
                 return (
                   <span
                     role="gridcell"
@@ -110,10 +113,10 @@ export function ComponentMap() {
                     onPointerEnter={() => setAt({ row: r, column: c })}
                     onFocusIn={() => setAt({ row: r, column: c })}
                     data-chosen={store.chosen.value.includes(spot.id)}
-                    onClick={(event) => (event.shiftKey ? store.choose(spot.id) : store.select(spot.id))}
+                    onClick={(event) => pick(spot.id, event.shiftKey)}
                   >
                     <span aria-hidden="true">{text}</span>
-                    <span class="aw-sr">{`${spot.id} ${reading.signed(spot.value)} ${unit}${store.chosen.value.includes(spot.id) ? ", taken out" : ""}`}</span>
+                    <span class="aw-sr">{blank ? `${spot.id}: a blank${spot.id === guess ? ", your guess" : ""}` : `${spot.id} ${reading.signed(spot.value)} ${unit}${store.chosen.value.includes(spot.id) ? ", taken out" : ""}`}</span>
                   </span>
                 );
               })}
@@ -121,6 +124,20 @@ export function ComponentMap() {
           ))}
         </div>
       </div>
+  );
+  if (blank) {
+    return (
+      <Asking parts={[...hidden]} question="Which part leads?" tall>
+        {drawn}
+        <p class="aw-readout" aria-live="polite">
+          {guess ? `You say ${guess}.` : told?.id}
+        </p>
+      </Asking>
+    );
+  }
+  return (
+    <div data-part="map">
+      {drawn}
       <p class="aw-readout" aria-live="polite">
         {told && (
           <>

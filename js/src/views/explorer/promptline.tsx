@@ -5,9 +5,11 @@ import type { Reading } from "../../core/state/reading";
 import type { Field, Named, Unseen } from "../../core/types";
 import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
+import { Asking, Compared, TokenBlank } from "../parts/guess";
 import { Names, namesText, TargetName, Token } from "../parts/names";
 import { TokenList } from "../parts/tokens";
 import { Edit } from "./edit";
+import { GoOn, TextLine } from "./goon";
 
 /** how many predictions are shown; the explained one always is */
 const CHIPS = 3;
@@ -25,25 +27,28 @@ export function PromptLine() {
   const editable = reading.header.kind === "explorer";
   // A score and a neuron belong to no prediction.
   const { inner } = reading;
+  const whole = !!reading.phrase && (store.screen.all.value || store.screen.glance.value >= 0);
   return (
     <div class="aw-top">
       <div class="aw-line">
         {store.screen.editing.value === "prompt" ? (
-          <Edit field="prompt" label="Prompt" value={reading.header.prompt.text} run={(prompt) => store.explain({ prompt })}>
+          <Edit field="prompt" label="Prompt" value={reading.header.passage?.prompt ?? reading.header.prompt.text} run={(prompt) => store.explain({ prompt })}>
             {(fill) => <Examples fill={fill} />}
           </Edit>
         ) : (
           <PromptTokens reading={reading} editable={editable} />
         )}
-        {!inner && (
+        {!inner && store.screen.editing.value !== "prompt" && <GoOn reading={reading} />}
+        {!inner && !whole && (
           <div class={`aw-answer ${reading.header.prompt.unseen ? "aw-doubt" : ""}`}>
             <Candidates reading={reading} editable={editable} />
             <Target reading={reading} editable={editable} />
           </div>
         )}
       </div>
+      {!store.hides("candidates") && <Compared kind="token" />}
       <UnseenWords of={reading.header.prompt.unseen ?? reading.header.corrupted?.unseen} editable={editable} />
-      {!inner && <CorruptedLine reading={reading} editable={editable} />}
+      {!inner && !whole && <CorruptedLine reading={reading} editable={editable} />}
       {editable && store.fixed.value && (
         <p class="aw-quiet aw-small" data-part="fixed">
           A page without Python: what is grey needs the notebook. Open it and run the cell to ask something else.
@@ -116,18 +121,18 @@ function PromptTokens({ reading, editable }: { reading: Reading; editable: boole
   const { store } = useView();
   return (
     <div class="aw-prompt">
-      <TokenList
+      {reading.phrase ? <TextLine reading={reading} /> : <TokenList
         look="aw-toks"
         part="prompt-tokens"
         label="Prompt tokens: choose the position that is explained"
         current={reading.position}
-        pick={editable ? (i) => i !== reading.position && store.explain({ position: i, target: null }) : null}
+        pick={editable ? (i, event) => (event.shiftKey && i ? store.askWord(i) : i !== reading.position && store.explain({ position: i, target: null })) : null}
         items={reading.tokens.map((text, i) => {
           const strange = reading.header.prompt.unseen?.at.includes(i) ?? false;
-          const act = i === reading.position ? (reading.inner ? ": read here" : ": what comes next is explained") : editable ? ": explain what comes after it" : "";
+          const act = i === reading.position ? (reading.inner ? ": read here" : ": what comes next is explained") : editable ? `: explain what comes after it${i ? "; with Shift, why it stands here" : ""}` : "";
           return { text, about: act + (strange ? "; never seen in training" : ""), quiet: reading.special(i), strange };
         })}
-      />
+      />}
       {editable && <Pencil field="prompt" label="Edit the prompt" />}
     </div>
   );
@@ -135,14 +140,23 @@ function PromptTokens({ reading, editable }: { reading: Reading; editable: boole
 
 function Candidates({ reading, editable }: { reading: Reading; editable: boolean }) {
   const { store } = useView();
-  if (store.hides("candidates")) return <Hidden part="candidates" what="the predictions" />;
-  const { candidates, target } = reading.header;
+  if (store.hides("candidates")) {
+    return (
+      <Asking parts={["candidates"]} question="Which token comes next?">
+        {reading.header.candidates.length > 1 && <TokenBlank />}
+      </Asking>
+    );
+  }
+  const { candidates, target, word } = reading.header;
+  const own = { text: target.text, id: target.id ?? -1, prob: target.prob ?? 0, logit: reading.header.actual };
+  const rare = target.prob !== undefined && !candidates.some((c) => c.id === target.id);
+  const written = reading.tokens[reading.position + 1];
   const after = reading.position < reading.tokens.length - 1;
   return (
     <div class="aw-next">
       <span class="aw-quiet">{after ? "next here:" : "next:"}</span>
       <div class="aw-chips" role="group" aria-label="What the model predicts next">
-        {candidates.filter((c, i) => i < CHIPS || c.id === target.id).map((c) => {
+        {[...candidates, ...(rare ? [own] : [])].filter((c, i) => i < CHIPS || c.id === target.id).map((c) => {
           const on = c.id === target.id;
           const off = store.fixed.value;
           const inside = (
@@ -174,6 +188,11 @@ function Candidates({ reading, editable }: { reading: Reading; editable: boolean
           );
         })}
       </div>
+      {editable && written !== undefined && !word && (
+        <button class="aw-link" data-part="as-written" aria-disabled={store.fixed.value} onClick={() => store.askWord(reading.position + 1)}>
+          why <Token text={written} />, as it stands?
+        </button>
+      )}
     </div>
   );
 }
@@ -226,8 +245,8 @@ function Target({ reading, editable }: { reading: Reading; editable: boolean }) 
 
 function CorruptedLine({ reading, editable }: { reading: Reading; editable: boolean }) {
   const { store } = useView();
-  const { corrupted, target, prompt } = reading.header;
-  const value = corrupted?.text ?? prompt.text;
+  const { corrupted, target, prompt, passage } = reading.header;
+  const value = passage?.compared || corrupted?.text || passage?.prompt || prompt.text;
   if (store.screen.editing.value === "corrupted") {
     return (
       <div class="aw-line">

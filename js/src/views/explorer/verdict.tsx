@@ -97,15 +97,16 @@ export function Tested({ row }: { row: Row }) {
   const found = store.lab.of(row.id);
   const told = store.lab.told.value;
   const out = store.lab.ablated.value[row.id];
+  const secret = store.hides("candidates"); // what the model then says names the answer
   return (
     <>
       <Under of={row.id} />
-      {out && !store.hides("values") && (
+      {out && !store.hides("values") && !secret && (
         <p class="aw-found" data-part="ablated">
           <b>{out.told}.</b> <span class="aw-quiet aw-small">{out.note}</span>
         </p>
       )}
-      {found && told && !store.hides("values") && <Evidence of={found} all={told} />}
+      {found && told && !store.hides("values") && !secret && <Evidence of={found} all={told} />}
     </>
   );
 }
@@ -147,7 +148,7 @@ export function Evidence({ of, all }: { of: Finding; all: Verdicts }) {
 
 /** What was found of several parts at once. */
 export function Together({ of }: { of: Verdicts }) {
-  if (!of.together.length) return null;
+  if (!of.together.length || useView().store.hides("candidates")) return null;
   return (
     <ul class="aw-small aw-together" data-part="together" aria-label="Parts that were out at once">
       {of.together.map(({ name, told, then }) => (

@@ -4,7 +4,7 @@ import type { ComponentChildren } from "preact";
 import { useRef } from "preact/hooks";
 import type { Loaded } from "../../core/state/answers";
 import type { Part } from "../../core/types";
-import { useView } from "./context";
+import { Asking } from "./guess";
 import { useWidth } from "./grid";
 
 /** What every view of an attribution says of itself. */
@@ -14,19 +14,8 @@ export const Observed = () => (
   </p>
 );
 
-export function Hidden({ part, what }: { part: Part; what: string }) {
-  const { store } = useView();
-  return (
-    <div class="aw-hidden" data-part={`hidden-${part}`}>
-      <p>Hidden: make your prediction first.</p>
-      {store.fixed.value && (
-        <button class="aw-btn" onClick={() => store.show(part)}>
-          Show {what}
-        </button>
-      )}
-    </div>
-  );
-}
+/** What is hidden, where it is no question of its own. */
+export const Hidden = ({ part, what }: { part: Part; what: string }) => <Asking parts={[part]} what={what} />;
 
 interface AwaitProps<T> {
   of: Signal<Loaded<T>>;

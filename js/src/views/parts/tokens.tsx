@@ -17,6 +17,10 @@ export interface TokenItem {
   strange?: boolean;
   /** has no answer here; `about` says why */
   off?: boolean;
+  /** follows the prompt */
+  new?: boolean;
+  /** what a screen reader says more */
+  said?: string;
   /** drawn over the token */
   above?: ComponentChildren;
 }
@@ -25,7 +29,7 @@ interface TokenListProps {
   items: TokenItem[];
   label: string;
   current: number;
-  pick: ((i: number) => void) | null;
+  pick: ((i: number, event: MouseEvent | KeyboardEvent) => void) | null;
   escape?: () => void;
   part?: string;
   /** class of the list: aw-toks on the prompt line, aw-carried for shaded tokens, aw-flow when there are many */
@@ -60,17 +64,17 @@ export function TokenList({ items, label, current, pick, escape, part, look, fir
       onKeyDown={(event) => {
         if (event.key === "Escape" && escape) return escape();
         list.onKeyDown(event);
-        if (follow && event.defaultPrevented) pick?.(Number(box.current?.querySelector<HTMLElement>(":focus")?.dataset["i"] ?? current));
+        if (follow && event.defaultPrevented) pick?.(Number(box.current?.querySelector<HTMLElement>(":focus")?.dataset["i"] ?? current), event);
       }}
     >
       {items.map((item, i) => {
         const about = `${tokenText(item.text)}, position ${start + i}${item.about}`;
-        const act = () => pick?.(i);
+        const act = (event: MouseEvent | KeyboardEvent) => pick?.(i, event);
         return (
           <div
             key={i}
             role="option"
-            class={`aw-pick ${item.quiet ? "aw-special" : ""}`}
+            class={`aw-pick ${item.quiet ? "aw-special" : ""} ${item.new ? "aw-new" : ""}`}
             data-i={i}
             aria-selected={i === current}
             aria-disabled={item.off}
@@ -84,7 +88,7 @@ export function TokenList({ items, label, current, pick, escape, part, look, fir
               <Token text={item.text} />
             </span>
             {item.number !== undefined && <span class="aw-num"> {item.number}</span>}
-            <span class="aw-sr">, position {start + i}</span>
+            <span class="aw-sr">, position {start + i}{item.said}</span>
           </div>
         );
       })}

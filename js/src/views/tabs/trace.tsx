@@ -119,7 +119,8 @@ export function TracePanel() {
   const [mlps, setMlps] = useState<TraceArgs["mlps"]>("stop");
   const reading = store.reading.value;
   if (!reading) return null;
-  if (store.hides("values")) return <Hidden part="values" what="the contributions" />;
+  const part = (["candidates", "values"] as const).find((p) => store.hides(p));
+  if (part) return <Hidden part={part} what="the trace" />;
   return (
     <div data-part="trace">
       <div class="aw-seg" role="group" aria-label="What happens at an MLP">
