@@ -1,5 +1,5 @@
 /** "?" on a panel: what it shows, how to read it, what it cannot show, what to look at next. The text comes on the click. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { inWords } from "../../core/host/protocol";
 import type { Reading } from "../../core/state/reading";
 import type { PanelHelp, PanelName } from "../../core/types";
@@ -27,7 +27,7 @@ export function Help({ of }: { of: PanelName }) {
     }
   };
   // a click anywhere else closes it
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!open) return;
     const away = (event: Event) => {
       if (box.current && !event.composedPath().includes(box.current)) store.screen.help.value = "";
