@@ -43,9 +43,9 @@ def states(screen: Screen) -> Iterator[str]:
         screen.root.locator(f'[data-help="{panel}"]').click()
         expect(screen.part("help")).to_contain_text("Does not say")
         yield f"help on {panel}"
-    screen.root.locator('[data-help="detail"]').press("Escape")
-    expect(screen.part("help")).to_have_count(0)
-    expect(screen.root.locator('[data-help="detail"]')).to_be_focused()
+        screen.root.locator(f'[data-help="{panel}"]').press("Escape")
+        expect(screen.part("help")).to_have_count(0)
+        expect(screen.root.locator(f'[data-help="{panel}"]')).to_be_focused()
     screen.part("copy").click()
     expect(screen.part("code")).to_be_visible()
     yield "code"
