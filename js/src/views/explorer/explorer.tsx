@@ -68,7 +68,7 @@ function Finding() {
           tested?.title ?? observed
         )}
       </h2>
-      <div class="aw-ways">
+      <>
         <div class="aw-seg" role="group" aria-label="How to show the contributions">
           {ORDERS.map(([order, label]) => (
             <button key={order} data-order={order} aria-pressed={shown === order} onClick={() => (store.screen.order.value = order)}>
@@ -77,7 +77,7 @@ function Finding() {
           ))}
         </div>
         <Help of={shown === "map" || shown === "trace" ? shown : "contributions"} />
-      </div>
+      </>
       {model.built && !hidden && <p class="aw-sub" data-part="story">{model.built.story}</p>}
       {tested && !hidden && (
         <p class="aw-sub" data-part="observed">
