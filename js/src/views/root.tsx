@@ -101,8 +101,8 @@ function View({ store }: { store: Store }) {
   if (Object.hasOwn(ALONE, store.kind)) {
     return (
       <div class="aw-alone">
-        {ALONE[store.kind as Alone](decode<never>(state))}
         <Help of={HELP[store.kind] ?? (store.kind as Exclude<Alone, "card">)} />
+        {ALONE[store.kind as Alone](decode<never>(state))}
       </div>
     );
   }

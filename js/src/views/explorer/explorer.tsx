@@ -95,7 +95,7 @@ function Finding() {
           (!secret && tested?.title) || observed
         )}
       </h2>
-      <div class="aw-ways">
+      <>
         <div class="aw-seg" role="group" aria-label="How to show the contributions">
           {ORDERS.filter(([order]) => order !== "sides" || reading.header.besides).map(([order, label]) => (
             <button key={order} data-order={order} aria-pressed={shown === order} onClick={() => (store.screen.order.value = order)}>
@@ -104,7 +104,7 @@ function Finding() {
           ))}
         </div>
         <Help of={HELP[shown] ?? "contributions"} />
-      </div>
+      </>
       {!hidden && <Compared kind="part" />}
       {model.built && !hidden && !secret && <p class="aw-sub" data-part="story">{model.built.story}</p>}
       {tested && !hidden && (

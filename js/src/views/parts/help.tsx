@@ -1,5 +1,5 @@
 /** "?" on a panel: what it shows, how to read it, what it cannot show, what to look at next. The text comes on the click. */
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { inWords } from "../../core/host/protocol";
 import type { Reading } from "../../core/state/reading";
 import type { PanelHelp, PanelName } from "../../core/types";
@@ -14,7 +14,6 @@ const HEADS: [keyof PanelHelp, string][] = [
 
 export function Help({ of }: { of: PanelName }) {
   const { store } = useView();
-  const box = useRef<HTMLSpanElement>(null);
   const [said, setSaid] = useState<PanelHelp | string>("");
   const open = store.screen.help.value === of;
   const toggle = async () => {
@@ -26,15 +25,6 @@ export function Help({ of }: { of: PanelName }) {
       setSaid(inWords(error as Error));
     }
   };
-  // a click anywhere else closes it
-  useLayoutEffect(() => {
-    if (!open) return;
-    const away = (event: Event) => {
-      if (box.current && !event.composedPath().includes(box.current)) store.screen.help.value = "";
-    };
-    document.addEventListener("pointerdown", away);
-    return () => document.removeEventListener("pointerdown", away);
-  }, [open]);
   const keys = (event: KeyboardEvent) => {
     if (event.key !== "Escape" || !open) return;
     event.preventDefault(); // the view stays large
@@ -42,12 +32,12 @@ export function Help({ of }: { of: PanelName }) {
     (event.currentTarget as HTMLElement).querySelector("button")?.focus();
   };
   return (
-    <span ref={box} class="aw-helps" onKeyDown={keys}>
+    <span class="aw-helps" onKeyDown={keys}>
       <button class="aw-help" data-help={of} aria-label="What is this, and how is it read?" title="What is this, and how is it read?" aria-expanded={open} onClick={() => void toggle()}>
         ?
       </button>
       {open && (
-        <span class="aw-helped" role="note" data-part="help">
+        <span class={`aw-helped ${store.fixed.value ? "" : "aw-roomy"}`} role="note" data-part="help">
           {typeof said === "string"
             ? said || "…"
             : HEADS.map(([part, head]) => (

@@ -183,6 +183,7 @@ function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
         </>
       );
     });
+  const Part = alone ? "h3" : "h4";
   const title = (
     <>
       {card.label || name}
@@ -201,7 +202,7 @@ function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
           {children}
         </p>
       )}
-      <h4 class="aw-sidetitle">Activation on this prompt</h4>
+      <Part class="aw-sidetitle">Activation on this prompt</Part>
       {prompt.length > MANY ? (
         <p class="aw-context aw-scroll" tabIndex={0} role="group" aria-label="The prompt">
           {text(prompt, card.here)}
@@ -221,7 +222,7 @@ function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
           })}
         </div>
       )}
-      {card.contexts.length > 0 && <h4 class="aw-sidetitle">Fires most in these texts</h4>}
+      {card.contexts.length > 0 && <Part class="aw-sidetitle">Fires most in these texts</Part>}
       <ul class="aw-contexts">
         {card.contexts.map(({ tokens, values, cut }) => (
           <li class="aw-context">
