@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import parse_qsl, urlencode
 
+import traitlets as t
+
 from ..model.run import Run
 from ..words.components import component
 from ..words.errors import AttribError, warn
@@ -28,6 +30,7 @@ FIELDS = (
     *("part", "source", "tab", "mode", "pins"),
 )
 MODES = get_args(contract.Mode)
+TABS = get_args(contract.Tab)
 #: Units of the answer that are not a plain logit, or a difference of two.
 UNITS = {"log_prob": "nats", "centred": "centred logits"}
 
@@ -53,7 +56,7 @@ class Address:
         if not rows:
             raise AttribError(f"{text!r} is no state.", 'Write "model=demo&prompt=The+capital+of+France+is".')
         found = cls(dict(rows))
-        found.mode(), found.source(), found.position(), found.target()  # before anything is asked
+        found.looking(), found.source(), found.position(), found.target()  # before anything is asked
         return found
 
     def line(self) -> str:
@@ -75,16 +78,13 @@ class Address:
         """The token inside the open part; -1 for none."""
         return self.number("source", self.fields.get("source") or "-1")
 
-    def mode(self) -> contract.Mode:
-        """How the contributions are shown.
+    def looking(self) -> contract.Showing:
+        """The open tab, and how the contributions are shown.
 
         Raises:
             AttribError: another word.
         """
-        mode = self.fields.get("mode") or "size"
-        if mode not in MODES:
-            raise AttribError(f"There is no mode {mode!r}.", f"The modes are {', '.join(MODES)}.")
-        return mode  # type: ignore[return-value]
+        return _looking(self.fields)
 
     def pins(self) -> list[str]:
         """Rows that were gathered."""
@@ -159,6 +159,32 @@ class Address:
             raise AttribError(
                 f"{name}={self.fields[name]} holds {text!r}, no whole number.", "Edit the state."
             ) from None
+
+
+class Looking(t.Dict):  # type: ignore[type-arg]
+    """The open tab and the mode, ``{"tab": "why", "mode": "map"}``; checked and written like the selection."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Both, with words that a screen has."""
+        given = super().validate(obj, value)
+        if unknown := [name for name in given if name not in ("tab", "mode")]:
+            raise AttribError(f"A screen shows no {unknown[0]!r}.", "It shows a tab and a mode.")
+        return dict(_looking(given))
+
+    def set(self, obj: Any, value: Any) -> None:
+        """Write under the view's lock."""
+        with obj.writing:
+            super().set(obj, value)
+
+
+def _looking(fields: Mapping[str, Any]) -> contract.Showing:
+    """``tab`` and ``mode``; what is missing is what a new screen shows."""
+    tab, mode = fields.get("tab") or "", fields.get("mode") or "size"
+    if tab not in TABS:
+        raise AttribError(f"There is no tab {tab!r}.", f"The tabs are {', '.join(TABS[1:])}.")
+    if mode not in MODES:
+        raise AttribError(f"There is no mode {mode!r}.", f"The modes are {', '.join(MODES)}.")
+    return {"tab": tab, "mode": mode}
 
 
 def asked(explanation: Explanation) -> Address:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-import traitlets as t
-
 from ..analysis.attribution.attribution import Attribution
 from ..analysis.heads.attention import attention
 from ..analysis.opening.features import opened_row
@@ -18,7 +16,7 @@ from ..words.components import ComponentLike, component
 from ..words.errors import AttribError, ComponentError, ModelError, PositionError
 from ..words.targets import Target
 from ..words.text import safe
-from .address import Address
+from .address import Address, Looking
 from .address import asked as asked_of
 from .answering import Answering
 from .memory import Memory
@@ -46,7 +44,8 @@ class Explorer(Answering):
     :meth:`verify` tests what it shows, and ``verdicts`` is what that has found. ``state`` is the screen as a line.
     """
 
-    showing = t.Dict({"tab": "", "mode": "size"}).tag(sync=True)
+    showing = Looking({"tab": "", "mode": "size"}).tag(sync=True)
+    checked = (*Answering.checked, "showing")
 
     def __init__(
         self,
@@ -137,8 +136,8 @@ class Explorer(Answering):
         looking = {
             "part": self.selected,
             "source": "" if self.source < 0 else str(self.source),
-            "tab": str(self.showing.get("tab") or ""),
-            "mode": "" if self.showing.get("mode") in (None, "size") else str(self.showing["mode"]),
+            "tab": self.showing["tab"],
+            "mode": "" if self.showing["mode"] == "size" else self.showing["mode"],
             "pins": ",".join(self.chosen),
         }
         return Address({**asked_of(self._now).fields, **looking})
@@ -148,7 +147,7 @@ class Explorer(Answering):
         with self.writing, self.hold_sync():
             self.selected = address.part()
             self.source = address.source()
-            self.showing = {"tab": address.fields.get("tab", ""), "mode": address.mode()}
+            self.showing = dict(address.looking())
             self.chosen = address.pins()
 
     # selection --------------------------------------------------------------------------------------------------

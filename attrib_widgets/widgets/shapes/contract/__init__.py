@@ -80,6 +80,7 @@ from .requests import (
     SaveArgs,
     Saved,
     Showing,
+    Tab,
     Traits,
     Views,
 )
@@ -160,6 +161,7 @@ __all__ = [
     "Saved",
     "Shared",
     "Showing",
+    "Tab",
     "TableHeader",
     "Target",
     "Testable",

@@ -1,10 +1,9 @@
 /** What is only on screen: it never leaves the browser, and a saved page opens without it. */
 import { signal } from "@preact/signals";
 import type { Progress } from "../host/protocol";
-import type { Field, Part } from "../types";
+import type { Field, Mode, Part, Tab } from "../types";
 import type { Show } from "./lens";
 
-export type Order = "size" | "order" | "map" | "trace";
 export type Weighting = "probability" | "value" | "contribution";
 
 export interface Problem {
@@ -14,11 +13,11 @@ export interface Problem {
 }
 
 export class Screen {
-  readonly order = signal<Order>("size");
+  readonly order = signal<Mode>("size");
   readonly expanded = signal(false);
   /** rows by what they bring back, instead of by their bars */
   readonly byEffect = signal(false);
-  readonly tab = signal("");
+  readonly tab = signal<Tab>("");
   readonly weighting = signal<Weighting>("probability");
   readonly lens = signal<Show>("top");
   /** the key that "Why there" explains; -1: the one the head reads most */

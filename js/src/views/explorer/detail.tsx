@@ -2,7 +2,7 @@
 import { percent, signed, tokenText } from "../../core/maths/format";
 import { bySize } from "../../core/maths/geometry";
 import type { Reading } from "../../core/state/reading";
-import type { Row } from "../../core/types";
+import type { Row, Tab } from "../../core/types";
 import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { TargetName, Token } from "../parts/names";
@@ -14,11 +14,11 @@ import { WhyThere } from "../tabs/why";
 import { Neurons, Written } from "../tabs/writes";
 import { Tested, TestThis } from "./verdict";
 
-const FEATURES: [string, string] = ["features", "Features"];
-const WRITTEN: [string, string] = ["writes", "Writes"];
+const FEATURES: [Tab, string] = ["features", "Features"];
+const WRITTEN: [Tab, string] = ["writes", "Writes"];
 /** The whole model's predictions through depth: the same whichever row is open. */
-const LENS: [string, string] = ["lens", "Lens"];
-const TABS: Record<string, [string, string][]> = {
+const LENS: [Tab, string] = ["lens", "Lens"];
+const TABS: Record<string, [Tab, string][]> = {
   head: [
     ["tokens", "Tokens"],
     ["pattern", "Pattern"],
@@ -34,9 +34,9 @@ const TABS: Record<string, [string, string][]> = {
 };
 
 /** A head whose pattern is known, and not what it carried. */
-const UNSPLIT: [string, string][] = [["pattern", "Pattern"], FEATURES, WRITTEN];
+const UNSPLIT: [Tab, string][] = [["pattern", "Pattern"], FEATURES, WRITTEN];
 
-const MIXTURE: [string, string][] = [["neurons", "Experts"], ...(TABS["mlp"] ?? []).slice(1)];
+const MIXTURE: [Tab, string][] = [["neurons", "Experts"], ...(TABS["mlp"] ?? []).slice(1)];
 
 /** Rows that are directions in the stream, so that one may ask which tokens they raise. */
 const WRITES = new Set(["head", "embed", "pos", "attn", "layer", "attn.bias", "mlp.bias"]);
@@ -88,7 +88,7 @@ export function Detail() {
   );
 }
 
-function TabList({ tabs, tab }: { tabs: [string, string][]; tab: string }) {
+function TabList({ tabs, tab }: { tabs: [Tab, string][]; tab: Tab }) {
   const { store } = useView();
   const without = store.reading.value?.header.absent?.["features"];
   const walk = (event: KeyboardEvent) => {

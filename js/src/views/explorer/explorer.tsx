@@ -1,5 +1,5 @@
 /** The Explorer: prompt, waterfall, detail, one under the other; every line answers the line above it. */
-import type { Order } from "../../core/state/screen";
+import type { Mode } from "../../core/types";
 import { useView } from "../parts/context";
 import { TargetName, Token } from "../parts/names";
 import { TracePanel } from "../tabs/trace";
@@ -34,7 +34,7 @@ export function Explorer() {
   );
 }
 
-const ORDERS: [Order, string][] = [
+const ORDERS: [Mode, string][] = [
   ["size", "by size"],
   ["order", "in order"],
   ["map", "map"],
