@@ -36,8 +36,9 @@ class Table:
 
     @property
     def row_bars(self) -> list[float | None]:
-        """The bar of every row; None where ``bars`` has none for it."""
-        return [self.bars[i] if i < len(self.bars) else None for i in range(len(self.rows))]
+        """The bar of every row; None where ``bars`` has none for it, or where its number reads 0.00."""
+        bars = [*self.bars, *[None] * (len(self.rows) - len(self.bars))]
+        return [None if b and _reads_zero(b, row) else b for b, row in zip(bars, self.rows, strict=False)]
 
 
 def render_text(table: Table) -> str:
@@ -97,6 +98,18 @@ def numeric_columns(table: Table) -> list[bool]:
     """Which columns are set to the right: those of numbers, and the last one, as in text."""
     last = len(table.columns) - 1
     return [i == last or all(_number(row[i]) for row in table.rows) for i in range(len(table.columns))]
+
+
+def _reads_zero(bar: float, row: Sequence[str]) -> bool:
+    """Whether the cells that can be this number, to their last digit, all read 0: a bar would say more than they do."""
+    texts = [text.strip() for text in row if _number(text) and text.strip()[:1] not in ("", "<", ">")]
+    said = []
+    for text in texts:
+        digits, _, power = text.strip("+%\u00a0 ").replace("\u2212", "-").replace(",", "").partition("e")
+        unit = 10.0 ** (int(power or 0) - len(digits.partition(".")[2])) / (100 if text.endswith("%") else 1)
+        value = float(f"{digits}e{power or 0}") / (100 if text.endswith("%") else 1)
+        said += [value] if abs(value - bar) <= 0.500001 * unit else []
+    return bool(said) and not any(said)
 
 
 def _cell(text: str, numeric: bool) -> str:

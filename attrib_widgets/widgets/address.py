@@ -161,12 +161,12 @@ class Address:
             ) from None
 
 
-class Looking(t.Dict):  # type: ignore[type-arg]
+class Looking(t.Dict):
     """The open tab and the mode, ``{"tab": "why", "mode": "map"}``; checked and written like the selection."""
 
     def validate(self, obj: Any, value: Any) -> Any:
         """Both, with words that a screen has."""
-        given = super().validate(obj, value)
+        given: dict[str, Any] = super().validate(obj, value) or {}
         if unknown := [name for name in given if name not in ("tab", "mode")]:
             raise AttribError(f"A screen shows no {unknown[0]!r}.", "It shows a tab and a mode.")
         return dict(_looking(given))
@@ -184,7 +184,7 @@ def _looking(fields: Mapping[str, Any]) -> contract.Showing:
         raise AttribError(f"There is no tab {tab!r}.", f"The tabs are {', '.join(TABS[1:])}.")
     if mode not in MODES:
         raise AttribError(f"There is no mode {mode!r}.", f"The modes are {', '.join(MODES)}.")
-    return {"tab": tab, "mode": mode}
+    return {"tab": tab, "mode": mode}  # type: ignore[typeddict-item]
 
 
 def asked(explanation: Explanation) -> Address:

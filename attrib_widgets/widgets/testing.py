@@ -65,7 +65,7 @@ class Tester(View):
     tested = t.Dict().tag(sync=True)
     chosen = Chosen().tag(sync=True)
     without = t.Dict().tag(sync=True)
-    checked = ("selected", "source", "chosen")
+    checked: tuple[str, ...] = ("selected", "source", "chosen")
     _now: Explanation
     _memory: Memory
 

@@ -55,7 +55,7 @@ export function ComparisonView({ data: { header, arrays } }: { data: Container<C
                 {row.map((value, side) => (
                   <>
                     <td class="aw-right">{cell(shown[r], side, value)}</td>
-                    <BarCell value={value} span={spans[NAMES.length * r + side]} zero={zero} />
+                    <BarCell value={value} printed={cell(shown[r], side, value)} span={spans[NAMES.length * r + side]} zero={zero} />
                   </>
                 ))}
               </tr>
