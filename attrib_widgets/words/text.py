@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 #: Bytes that are no whole character, as they are printed: ``<0xF0>``, ``<0xF0 0x9F>``.
 _BYTES = re.compile(r"<(0x[0-9A-F]{2}(?: 0x[0-9A-F]{2})*)>")
@@ -34,6 +34,12 @@ def digits_for(most: float, least: int = 2) -> int:
     if not 0 < abs(most) < 0.02:
         return least
     return max(least, min(12, 1 - math.floor(math.log10(abs(most)))))
+
+
+def digits_of(values: Iterable[float]) -> int:
+    """Digits after the point for a column of numbers: two, and more where its largest is below 0.2 (as on the page)."""
+    most = max((abs(v) for v in values if v == v), default=0.0)
+    return min(12, 2 + math.ceil(math.log10(0.2 / most))) if 0 < most < 0.2 else 2
 
 
 def gap_said(value: float, unit: str) -> str:

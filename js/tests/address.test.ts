@@ -55,7 +55,7 @@ describe("line, screen, line", () => {
           }
         }
       }
-    });
+    }, 60_000);
   }
 });
 

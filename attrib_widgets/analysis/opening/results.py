@@ -12,7 +12,7 @@ from torch import Tensor
 from ...result import Result, Sum, Table, strongest, with_others
 from ...words.components import Component
 from ...words.errors import ComponentError, PositionError
-from ...words.text import power, signed, visible
+from ...words.text import digits_of, power, signed, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,10 +143,11 @@ class Through(Split):
 
     def summary(self) -> Table:
         flat = self.values.flatten()
+        digits = digits_of(flat.tolist())
         order = strongest(flat, 10)
         width = len(self.components)
         rows = [
-            [visible(self.tokens[i // width]), str(self.components[i % width]), signed(float(flat[i]), 3)]
+            [visible(self.tokens[i // width]), str(self.components[i % width]), signed(float(flat[i]), digits)]
             for i in order
         ]
         bars: list[float | None] = [float(flat[i]) for i in order]
