@@ -48,7 +48,7 @@ class ShownBars(Result):
     def summary(self) -> Table:
         values, digits = torch.from_numpy(self.values), _digits(self.values)
         rows, bars = with_others(values, strongest(values, ROWS), lambda i: [self.names[i]], digits)
-        digits += 1
+        digits = max(4, digits + 1)
         footer = f"sum {number(self.sum, digits)}"
         if self.total is not None and self.gap is not None:
             footer += f" · total {number(self.total, digits)} · gap {power(self.gap)}"

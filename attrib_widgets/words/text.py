@@ -39,7 +39,7 @@ def digits_for(most: float, least: int = 2) -> int:
 def digits_of(values: Iterable[float]) -> int:
     """Digits after the point for a column of numbers: two, and more where its largest is below 0.2 (as on the page)."""
     most = max((abs(v) for v in values if v == v), default=0.0)
-    return min(12, 2 + math.ceil(math.log10(0.2 / most))) if 0 < most < 0.2 else 2
+    return 3 if 0.02 <= most < 0.2 else 4 if 0.002 <= most < 0.02 else digits_for(most)
 
 
 def gap_said(value: float, unit: str) -> str:
