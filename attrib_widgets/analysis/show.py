@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from ..result import Result, Table, strongest, with_others
 from ..words.errors import AttribError
-from ..words.text import digits_for, kind_of, number, percent, power, signed, visible
+from ..words.text import digits_of, kind_of, number, percent, power, signed, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +75,7 @@ class ShownTokens(Result):
         values = torch.from_numpy(self.values)
         order = sorted(strongest(values, ROWS))
         rows, bars = with_others(values, order, lambda i: [str(i), visible(self.tokens[i])], _digits(self.values))
-        return Table(self.title, ["", "token", self.unit or "value"], rows, bars, last=len(rows) - len(order))
+        return Table(self.title, ["position", "token", self.unit or "value"], rows, bars, last=len(rows) - len(order))
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``position``, ``token`` and ``value``."""
@@ -289,7 +289,7 @@ def _texts(given: Any, name: str, count: int | None = None, of: str = "") -> lis
 
 
 def _digits(values: Float[np.ndarray, "..."]) -> int:
-    return digits_for(float(np.abs(values).max()), least=3)
+    return digits_of(values.flatten().tolist())
 
 
 def _shape(given: Any) -> str:

@@ -12,7 +12,7 @@ from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
 from ..words.errors import AttribError
-from ..words.text import kind_of, number, others_label, power, signed
+from ..words.text import digits_of, kind_of, number, others_label, power, signed
 from . import still
 from .table import Table, render_html, render_text
 
@@ -164,18 +164,20 @@ def strongest(values: Any, k: int | None = None) -> list[int]:
 
 
 def with_others(
-    values: Any, order: Sequence[int], cells: Callable[[int], list[str]], digits: int = 3, beside: Sequence[Any] = ()
+    values: Any, order: Sequence[int], cells: Callable[[int], list[str]], digits: int = 0, beside: Sequence[Any] = ()
 ) -> tuple[list[list[str]], list[float | None]]:
     """Rows and bars of a table: the rows in ``order`` with what ``cells`` says of each, and one for all others.
 
     ``beside`` are further tensors of a number a row, told before its own; NaN is blank, and nothing in a sum. What is
     one row more than ``order`` has is the table's ``last``: it stays under the others.
+    ``digits`` after the point, 0 for as many as the largest number asks for.
     """
+    columns = [*beside, values]
+    digits = digits or digits_of(v for c in columns for v in c.flatten().tolist())
 
     def told(sums: Sequence[Any]) -> list[str]:
         return ["" if v != v else signed(v, digits) for v in map(float, sums)]
 
-    columns = [*beside, values]
     rows = [[*cells(i), *told([c[i] for c in columns])] for i in order]
     bars: list[float | None] = [float(values[i]) for i in order]
     rest = sorted(set(range(len(values))) - set(order))

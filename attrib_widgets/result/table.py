@@ -38,11 +38,9 @@ class Table:
 
     @property
     def row_bars(self) -> list[float | None]:
-        """The bar of every row; None where ``bars`` has none for it, 0 where the number beside it reads 0.000."""
-        given = [*self.bars, *[None] * (len(self.rows) - len(self.bars))]
-        return [
-            0.0 if bar is not None and _reads_zero(row[-1]) else bar for row, bar in zip(self.rows, given, strict=False)
-        ]
+        """The bar of every row; None where ``bars`` has none for it, 0 where its number reads 0.00."""
+        bars = [*self.bars, *[None] * (len(self.rows) - len(self.bars))]
+        return [0.0 if b and _reads_zero(b, row) else b for b, row in zip(bars, self.rows, strict=False)]
 
 
 def render_text(table: Table) -> str:
@@ -104,6 +102,18 @@ def numeric_columns(table: Table) -> list[bool]:
     return [i == last or all(_number(row[i]) for row in table.rows) for i in range(len(table.columns))]
 
 
+def _reads_zero(bar: float, row: Sequence[str]) -> bool:
+    """Whether the cells that can be this number, to their last digit, all read 0: a bar would say more than they do."""
+    texts = [text.strip() for text in row if _number(text) and text.strip()[:1] not in ("", "<", ">")]
+    said = []
+    for text in texts:
+        digits, _, power = text.strip("+%\u00a0 ").replace("\u2212", "-").replace(",", "").partition("e")
+        unit = 10.0 ** (int(power or 0) - len(digits.partition(".")[2])) / (100 if text.endswith("%") else 1)
+        value = float(f"{digits}e{power or 0}") / (100 if text.endswith("%") else 1)
+        said += [value] if abs(value - bar) <= 0.500001 * unit else []
+    return bool(said) and not any(said)
+
+
 def _cell(text: str, numeric: bool) -> str:
     # Leading spaces are indentation; where styles are stripped only characters keep it.
     body = text.lstrip(" ")
@@ -156,10 +166,6 @@ def render_html(table: Table) -> str:
 def _paragraphs(text: str) -> str:
     # Spaces that set parts of a line apart would collapse to one.
     return "".join(f"<p>{html.escape(line).replace('  ', chr(160) * 2)}</p>" for line in text.splitlines())
-
-
-def _reads_zero(text: str) -> bool:
-    return bool(text.strip()) and _number(text) and not re.search("[1-9]", text)
 
 
 def _number(text: str) -> bool:

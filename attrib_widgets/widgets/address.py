@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import parse_qsl, urlencode
 
+import traitlets as t
+
 from ..model.run import Run
 from ..words.components import component
 from ..words.errors import AttribError, warn
@@ -49,6 +51,7 @@ ASKING = FIELDS[: FIELDS.index("part")]
 MODES = get_args(contract.Mode)
 #: The word in focus, where it is none of them.
 ALL = "all"
+TABS = get_args(contract.Tab)
 #: Units of the answer that are not a plain logit, or a difference of two.
 UNITS = {"log_prob": "nats", "centred": "centred logits"}
 
@@ -76,7 +79,7 @@ class Address:
         if not rows:
             raise AttribError(f"{text!r} is no state.", 'Write "model=demo&prompt=The+capital+of+France+is".')
         found = cls({k: v for k, v in rows if k != "pinned"}, tuple(v for k, v in rows if k == "pinned"))
-        found.mode(), found.source(), found.position(), found.target(), found.swapped()  # before anything is asked
+        found.looking(), found.source(), found.position(), found.target()  # before anything is asked
         found.word()
         for line in (*found.pinned, *([found.beside()] if found.beside() not in ("", "compared") else [])):
             cls.read(line)
@@ -127,16 +130,20 @@ class Address:
         """The token inside the open part; -1 for none."""
         return self.number("source", self.fields.get("source") or "-1")
 
-    def mode(self) -> contract.Mode:
-        """How the contributions are shown.
+    def looking(self) -> contract.Showing:
+        """The open tab, how the contributions are shown, and what stands beside them.
 
         Raises:
             AttribError: another word.
         """
-        mode = self.fields.get("mode") or "size"
-        if mode not in MODES:
-            raise AttribError(f"There is no mode {mode!r}.", f"The modes are {', '.join(MODES)}.")
-        return mode  # type: ignore[return-value]
+        found, side = _looking(self.fields), self.fields.get("side") or "A"
+        if side not in ("A", "B"):
+            raise AttribError(f"There is no side {side!r}.", "The sides are A and B.")
+        if self.beside():
+            found["beside"] = self.beside()
+        if side == "B":
+            found["swapped"] = True
+        return found
 
     def pins(self) -> list[str]:
         """Rows that were gathered."""
@@ -145,17 +152,6 @@ class Address:
     def beside(self) -> str:
         """What stands beside the question: "compared", or the line of another; "" for what is offered first."""
         return self.fields.get("beside", "")
-
-    def swapped(self) -> bool:
-        """Whether the question itself is B, and what stands beside it A.
-
-        Raises:
-            AttribError: another letter.
-        """
-        side = self.fields.get("side") or "A"
-        if side not in ("A", "B"):
-            raise AttribError(f"There is no side {side!r}.", "The sides are A and B.")
-        return side == "B"
 
     # what is asked ------------------------------------------------------------------------------------------------
     def prompt(self, name: str = "prompt", ids: str = "ids") -> PromptLike | None:
@@ -273,6 +269,36 @@ class Address:
             raise AttribError(
                 f"{name}={self.fields[name]} holds {text!r}, no whole number.", "Edit the state."
             ) from None
+
+
+class Looking(t.Dict):
+    """Where one looks, ``{"tab": "why", "mode": "map"}`` and what else :class:`contract.Showing` has.
+
+    It is checked and written like the selection.
+    """
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """Tab and mode with words that a screen has, and of the rest what is not as on a new screen."""
+        given: dict[str, Any] = super().validate(obj, value) or {}
+        if unknown := [name for name in given if name not in contract.Showing.__annotations__]:
+            raise AttribError(f"A screen shows no {unknown[0]!r}.", "It shows a tab and a mode.")
+        rest = {name: given[name] for name in ("beside", "swapped", "all") if given.get(name)}
+        return {**_looking(given), **rest}
+
+    def set(self, obj: Any, value: Any) -> None:
+        """Write under the view's lock."""
+        with obj.writing:
+            super().set(obj, value)
+
+
+def _looking(fields: Mapping[str, Any]) -> contract.Showing:
+    """``tab`` and ``mode``; what is missing is what a new screen shows."""
+    tab, mode = fields.get("tab") or "", fields.get("mode") or "size"
+    if tab not in TABS:
+        raise AttribError(f"There is no tab {tab!r}.", f"The tabs are {', '.join(TABS[1:])}.")
+    if mode not in MODES:
+        raise AttribError(f"There is no mode {mode!r}.", f"The modes are {', '.join(MODES)}.")
+    return {"tab": tab, "mode": mode}  # type: ignore[typeddict-item]
 
 
 def asked(explanation: Explanation, passage: Passage | None = None) -> Address:

@@ -18,7 +18,7 @@ from ..words.components import ComponentLike, component
 from ..words.errors import AttribError, ComponentError, ModelError, PositionError
 from ..words.targets import Target
 from ..words.text import safe
-from .address import Address
+from .address import Address, Looking
 from .address import asked as asked_of
 from .guessing import Guessing
 from .memory import Memory
@@ -49,6 +49,9 @@ class Explorer(Writing, Guessing):
     :meth:`verify` tests what it shows, and ``verdicts`` is what that has found. ``state`` is the screen as a line.
     :meth:`generate` lets the model go on, and ``word`` is the word of the text that is explained.
     """
+
+    showing = Looking({"tab": "", "mode": "size"}).tag(sync=True)
+    checked = (*Writing.checked, "showing")
 
     def __init__(
         self,
@@ -158,8 +161,8 @@ class Explorer(Writing, Guessing):
         looking = {
             "part": self.selected,
             "source": "" if self.source < 0 else str(self.source),
-            "tab": str(self.showing.get("tab") or ""),
-            "mode": "" if self.showing.get("mode") in (None, "size") else str(self.showing["mode"]),
+            "tab": self.showing["tab"],
+            "mode": "" if self.showing["mode"] == "size" else self.showing["mode"],
             "pins": ",".join(self.chosen),
             "beside": str(self.showing.get("beside") or ""),
             "side": "B" if self.showing.get("swapped") else "",
@@ -175,13 +178,7 @@ class Explorer(Writing, Guessing):
         with self.writing, self.hold_sync():
             self.selected = address.part()
             self.source = address.source()
-            beside, swapped = address.beside(), address.swapped()
-            showing: dict[str, Any] = {"tab": address.fields.get("tab", ""), "mode": address.mode()}
-            if beside:
-                showing["beside"] = beside
-            if swapped:
-                showing["swapped"] = True
-            self.showing = shown(self._passage is not None and address.all(), showing)
+            self.showing = shown(self._passage is not None and address.all(), dict(address.looking()))
             self.chosen = address.pins()
             self.take_pins(address.pinned)
 

@@ -181,13 +181,13 @@ TERMS: tuple[Term, ...] = (
         "patching",
         "An experiment: a part gets what it wrote on the other prompt, and everything behind it is computed again.",
         "One cell is one such run.",
-        ("patch", "activation patching"),
+        ("patch", "patched", "activation patching"),
     ),
     Term(
         "ablation",
         "An experiment: a part's write is set to zero or to a mean, and everything behind it is computed again.",
         "Without L1.mlp 18.40 → 14.55: zero may be further off than what the part ever writes.",
-        ("ablate", "take it out"),
+        ("ablate", "ablated", "take it out"),
     ),
     Term(
         "damage",
@@ -235,6 +235,7 @@ TERMS: tuple[Term, ...] = (
         "erasure",
         "How much of what a part wrote is still there at the end, once later parts have written over it.",
         "67 % reaches the final norm: L4.mlp took 17 % of it.",
+        ("eraser", "erased"),
     ),
     Term(
         "circuit",
@@ -246,6 +247,42 @@ TERMS: tuple[Term, ...] = (
         "chat template",
         "The frame of special tokens that a chat model expects around messages.",
         "Messages are framed before they run; plain text is not.",
+    ),
+    Term(
+        "nats",
+        "The unit of log-probabilities, as logits are of scores: the natural logarithm of a share.",
+        "−0.69 nats is a probability of 50 %, −4.6 nats one of 1 %; 0 is certain.",
+        ("log-probability", "log p"),
+    ),
+    Term(
+        "KL divergence",
+        "How far one prediction is from another over the whole vocabulary, in nats.",
+        "0 is the same prediction; a row of the lens with 2.4 is still far from the model's own.",
+        ("KL",),
+    ),
+    Term(
+        "forward pass",
+        "One reading of one prompt by the model: what an experiment costs is counted in them.",
+        "Test this · ≤ 7 forwards: at most as long as seven runs of this prompt.",
+        ("forward", "forwards", "passes"),
+    ),
+    Term(
+        "gradient",
+        "How fast the answer changes when a number inside the model is moved a little; an estimate goes on from there.",
+        "Estimated by gradients 166 %, tested 100 %: far from the run an estimate may be wrong.",
+        ("gradients", "integrated gradients", "midpoint"),
+    ),
+    Term(
+        "mixture of experts",
+        "A layer with several MLPs, of which a router chooses a few for every token.",
+        "The router chose E2 0.64, E1 0.36: the weights with which two experts count here.",
+        ("mixture", "expert", "experts", "router"),
+    ),
+    Term(
+        "sublayer",
+        "The attention or the MLP of one layer, as a whole: what reads the stream and adds to it once.",
+        "L3.attn is all heads of layer 3 together, and L3.mlp its MLP.",
+        ("layer",),
     ),
     Term(
         "interval",

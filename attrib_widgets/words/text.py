@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 #: Bytes that are no whole character, as they are printed: ``<0xF0>``, ``<0xF0 0x9F>``.
 _BYTES = re.compile(r"<(0x[0-9A-F]{2}(?: 0x[0-9A-F]{2})*)>")
@@ -45,6 +45,12 @@ def significant(value: float, digits: int = 3) -> str:
 def read_number(text: str) -> float:
     """A printed number: ``−0.90`` with its true minus."""
     return float(text.replace("\u2212", "-"))
+
+
+def digits_of(values: Iterable[float]) -> int:
+    """Digits after the point for a column of numbers: two, and more where its largest is below 0.2 (as on the page)."""
+    most = max((abs(v) for v in values if v == v), default=0.0)
+    return 3 if 0.02 <= most < 0.2 else 4 if 0.002 <= most < 0.02 else digits_for(most)
 
 
 def gap_said(value: float, unit: str) -> str:

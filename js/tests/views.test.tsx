@@ -20,7 +20,7 @@ describe("the explorer", () => {
     expect(one('[data-part="waterfall"] .aw-others')?.textContent).toContain("41 others");
     expect(one('[aria-selected="true"][data-id]')?.dataset["id"]).toBe("L3H1");
     expect(one(".aw-title")?.textContent).toBe("L3H1 adds +1.11 to ·Paris over ·Berlin");
-    expect(one(".aw-sentence")?.textContent).toBe("The largest head. It reads >99.9\u00a0% from ·France, which carries +1.10.");
+    expect(one(".aw-sentence")?.textContent).toBe("The largest head. It reads 99.9\u00a0% from ·France, which carries +1.10.");
     expect(one('[data-part="pattern"]')).not.toBeNull();
     expect(el.textContent).toContain("a suspect, not a cause");
   });

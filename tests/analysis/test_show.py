@@ -34,7 +34,7 @@ def test_any_kind_of_array(kind):
         assert shown.values.tolist() == values
         assert sent(shown)[1]["values"].tolist() == values
         assert shown.to_dataframe()["value"].tolist() == values
-        assert "−2.250" in repr(shown) and shown.plot().axes
+        assert "−2.25" in repr(shown) and shown.plot().axes
     grid = aw.show.grid(kind([values, values]), ["x", "y"])
     assert sent(grid)[1]["values"].tolist() == [values, values]
     assert grid.to_dataframe().loc["y", "1"] == -2.25
@@ -107,7 +107,7 @@ def test_small_numbers_do_not_read_zero_and_zero_does():
     assert "a  +0.000003" in repr(shown) and "b  \u22120.000013" in repr(shown)
     assert "sum \u22120.0000096 · total \u22120.0000100" in repr(shown)
     assert "0.00002" in repr(aw.show.grid([[2e-5, 0]])) and "0.00002" in repr(aw.show.tokens(["x"], [2e-5]))
-    assert "a  0.000\n" in repr(aw.show.bars(["a"], [0]))
+    assert "a   0.00\n" in repr(aw.show.bars(["a"], [0]))
 
 
 def test_probabilities_print_as_percentages_and_other_weights_do_not():

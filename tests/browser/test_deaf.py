@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 from browser.conftest import lab_only
 from browser.notebook import Notebook
 from browser.screen import Screen, agree
+from browser.test_kernel import SLOW
 
 pytestmark = lab_only
 
@@ -78,6 +79,18 @@ def test_a_host_that_loses_what_threads_send(notebook: Notebook, explored: Scree
     explored.part("test-top").click()
     expect(explored.root.locator(".aw-verdict").first).to_be_visible(timeout=60_000)
     assert notebook.value("len(ex.verdicts.findings)") >= 10
+    before = explored.version
+    notebook.cell(SLOW)
+    explored.ask("prompt", "The capital of Japan is")
+    explored.part("cancel").click()
+    notebook.cell("gate.set()")
+    expect(explored.part("cancel")).to_have_count(0)
+    expect(explored.root.locator(".aw-stale")).to_have_count(0)
+    assert (explored.version, notebook.value("ex.run.text")) == (before, "The capital of Spain is")
+    notebook.cell("del model.run")
+    another = explored.another_head()  # and it still hears and is heard
+    explored.open(another)
+    notebook.expect("ex.selected", another)
     assert notebook.value("lost") > 3, "nothing was lost, and nothing was tested"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import attrib_widgets as aw
 from attrib_widgets.demo import CORRUPTED, PROMPT
-from attrib_widgets.widgets.address import FIELDS, MODES, Address
+from attrib_widgets.widgets.address import FIELDS, MODES, TABS, Address
 from attrib_widgets.words.errors import AttribError
 
 QUESTIONS = {
@@ -43,19 +43,42 @@ def test_a_question_opens_again(demo, name):
         assert again.corrupted.ids == first.corrupted.ids
 
 
-def test_every_mode_tab_part_and_pin(demo):
-    explorer = aw.explore(demo)
+COMPARISONS = ("the first one", "no comparison", "the logit alone", "another rival", "nats", "another position")
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_every_mode_tab_part_and_pin(demo, name):
+    """A screen is opened from its line, and every other screen on the same question is gone to by its line."""
+    explorer = QUESTIONS[name](demo)
     number = explorer.attribution.features("L3H1").numbers[0]
-    places = [("", -1), ("L3H1", -1), ("L3H1", 4), ("L1.mlp", -1), ("embed", -1), (f"L3H1/{number}", -1)]
-    tabs = ("", "tokens", "pattern", "why", "neurons", "features", "writes", "lens")
-    for (part, source), tab, mode, pins in itertools.product(places, tabs, MODES, ([], ["L3H1", "L4.mlp"])):
+    places = [("", -1), ("L3H1", -1), ("L3H1", 3), ("L1.mlp", -1), ("embed", -1), (f"L3H1/{number}", -1)]
+    again = None
+    for (part, source), tab, mode, pins in itertools.product(places, TABS, MODES, ([], ["L3H1", "L4.mlp"])):
         explorer.selected, explorer.source = part, source
         explorer.showing, explorer.chosen = {"tab": tab, "mode": mode}, pins
         line = explorer.state
-        explorer.selected, explorer.showing, explorer.chosen = "", {"tab": "", "mode": "size"}, []
-        explorer.look(Address.read(line))
-        assert (explorer.selected, explorer.source, explorer.chosen) == (part, source, pins)
-        assert (explorer.showing, explorer.state) == ({"tab": tab, "mode": mode}, line)
+        again = again or aw.explore(demo, state=line)
+        again.look(Address.read(line))
+        assert (again.selected, again.source, again.chosen) == (part, source, pins)
+        assert (again.showing, again.state) == ({"tab": tab, "mode": mode}, line)
+
+
+@pytest.mark.parametrize(
+    ("showing", "match"),
+    [
+        ({"tab": "zzz"}, "no tab 'zzz'.*tokens, pattern, why"),
+        ({"mode": "tree"}, "no mode 'tree'"),
+        ({"order": "map"}, "no 'order'.*a tab and a mode"),
+    ],
+)
+def test_what_is_shown_is_checked_from_both_sides(demo, showing, match):
+    explorer = aw.explore(demo)
+    explorer.showing = {"tab": "why"}
+    assert explorer.showing == {"tab": "why", "mode": "size"}
+    with pytest.raises(AttribError, match=match):
+        explorer.showing = showing
+    explorer.set_state({"showing": showing})
+    assert explorer.showing == {"tab": "why", "mode": "size"}
 
 
 def test_it_is_written_to_be_read(demo):
@@ -112,6 +135,7 @@ def test_another_model_is_said(demo):
         (7, "no state"),
         ("prompt=a&Part=L3H1", "no field 'Part'.*part"),
         ("prompt=The+capital&mode=tree", "no mode 'tree'.*size, order, map, trace"),
+        ("prompt=The+capital&tab=zzz", "no tab 'zzz'.*tokens, pattern, why"),
         ("prompt=The+capital&position=last", "'last', no whole number"),
         ("prompt=The+capital&part=L9H9", "not a row"),
         ("ids=1,x", "no whole number"),

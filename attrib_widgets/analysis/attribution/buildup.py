@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...result import Result, Table, strongest
 from ...words.components import Component
-from ...words.text import number, others_label, signed
+from ...words.text import digits_of, number, others_label, signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,12 +71,15 @@ class Buildup(Result):
 
     def summary(self) -> Table:
         keep = sorted(strongest(self.added, TABLE_ROWS))
-        rows = [[self.steps[i], signed(float(self.added[i]), 3), number(float(self.values[i]), 3)] for i in keep]
+        digits = digits_of(self.added.tolist())
+        rows = [
+            [self.steps[i], signed(float(self.added[i]), digits), number(float(self.values[i]), digits)] for i in keep
+        ]
         bars: list[float | None] = [float(self.added[i]) for i in keep]
         rest = len(self.steps) - len(keep)
         if rest > 0:
             others = float(self.added.double().sum() - self.added[keep].double().sum())
-            rows.append([others_label(rest), signed(others, 3), ""])
+            rows.append([others_label(rest), signed(others, digits), ""])
             bars.append(others)
         a = self.attribution
         footer = f"ends at {number(float(self.values[-1]), 4)}   model {number(a.actual, 4)}"

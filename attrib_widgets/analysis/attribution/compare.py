@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...result import Result, Table, strongest, with_others
 from ...words.errors import AttribError
-from ...words.text import safe, signed, visible
+from ...words.text import digits_of, safe, signed, visible
 from .aligned import AlignedTokens, aligned
 from .attribution import Attribution, refuse_other
 
@@ -92,7 +92,7 @@ class Comparison(Result):
         order, sides = strongest(difference, ROWS), list(self.values)
         rows, bars = with_others(difference, order, lambda i: [self.labels[i]], beside=sides)
         total = (self.a.total, self.b.total, self.b.total - self.a.total)
-        rows.append(["sum", *(signed(v, 3) for v in total)])
+        rows.append(["sum", *(signed(v, digits_of(self.values.flatten().tolist())) for v in total)])
         headings = ["component", f"A, {self.unit}", "B", "B − A"]
         last = len(rows) - len(order)
         return Table(

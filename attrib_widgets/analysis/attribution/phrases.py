@@ -19,7 +19,7 @@ from ...result import Sum, Table
 from ...words.components import Component, whole
 from ...words.errors import GranularityError, PositionError, TargetError
 from ...words.targets import Phrase, Target
-from ...words.text import number, percent, signed, visible
+from ...words.text import digits_of, number, percent, signed, visible
 from ..inputs import as_run
 from ..reading.logits import CHUNK
 from ..reading.resolve import missing_spaces, refuse_capped
@@ -214,16 +214,17 @@ class PhraseAttribution(Sum):
         p = self.log_probs.exp()
         rows, bars = [], []
         shown = range(len(self)) if len(self) <= 12 else range(10)
+        digits = digits_of(self.sums.tolist())
         for i in shown:
             a = self.parts[i]
             lead, size = next((c, v) for c, v in a.top(len(a.components)) if c.writes)
             leading = f"{lead} {signed(size)}" if abs(size) >= 0.005 else ""  # a token that was certain has no rivals
             chance, unsure = percent(float(p[i])), number(float(self.entropies[i]))
-            rows.append([visible(self.tokens[i]), chance, unsure, leading, number(a.actual, 3)])
+            rows.append([visible(self.tokens[i]), chance, unsure, leading, number(a.actual, digits)])
             bars.append(a.actual)
         if len(shown) < len(self):
             rest = self.actual - sum(self.parts[i].actual for i in shown)
-            rows.append([f"{len(self) - len(shown)} more", "", "", "", number(rest, 3)])
+            rows.append([f"{len(self) - len(shown)} more", "", "", "", number(rest, digits)])
             bars.append(rest)
         most = ", ".join(f"{c} {signed(v)}" for c, v in self.top(3) if c.writes)
         where = visible(self.run.model.joined(self.run.ids[max(0, self.start - 12) : self.start]))

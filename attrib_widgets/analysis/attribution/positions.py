@@ -14,7 +14,7 @@ from ...result import Result, Table
 from ...words.components import Component
 from ...words.errors import TargetError
 from ...words.targets import Target
-from ...words.text import indefinite, number, signed, visible
+from ...words.text import digits_of, indefinite, number, signed, visible
 from ..reading.decomposition import decompose
 from ..reading.readers import numbers
 from .many import closed_each
@@ -49,11 +49,18 @@ class PositionAttribution(Result):
         return self.values.double().sum(-1).float()
 
     def summary(self) -> Table:
-        rows = []
+        rows, digits = [], digits_of(self.actual.tolist())
         for p in list(range(len(self.targets)))[-10:]:
             best = int(self.values[p].abs().argmax())
             lead = f"{self.components[best]} {signed(float(self.values[p, best]))}"
-            rows.append([visible(self.run.tokens[p]), visible(self.targets[p]), lead, number(float(self.actual[p]), 3)])
+            rows.append(
+                [
+                    visible(self.run.tokens[p]),
+                    visible(self.targets[p]),
+                    lead,
+                    number(float(self.actual[p]), digits),
+                ]
+            )
         worst = float((self.actual - self.total).abs().max())
         best = int(self.actual.abs().argmax())
         where = "at" if self.inner else "after"

@@ -24,7 +24,7 @@ from ...words.errors import AttribError, ComponentError, PositionError
 from ...words.places import Place, PlaceLike
 from ...words.several import prompts
 from ...words.targets import TokenSet
-from ...words.text import indefinite, number, others_label, signed, visible
+from ...words.text import digits_of, indefinite, number, others_label, signed, visible
 from ..inputs import as_run
 from .answers import KEPT, Answer, asked_token, mean_answer
 from .cells import MIXED_SITES, Cell, cells_from, every_part, found_in, held, plain_writes, positions_of
@@ -148,7 +148,7 @@ class Ablation(Result):
 
     def summary(self) -> Table:
         shown = [(c, v) for c, v in self.top(10) if v == v]  # what was not computed has no row
-        rows = [[str(c), signed(v, 3)] for c, v in shown]
+        rows = [[str(c), signed(v, digits_of(v for _, v in shown))] for c, v in shown]
         interval = self.interval
         if interval is not None:
             for row, (cell, _) in zip(rows, shown, strict=True):

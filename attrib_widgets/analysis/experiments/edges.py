@@ -85,7 +85,7 @@ class EdgeEstimate(Result):
 
     def summary(self) -> Table:
         shown = self.top(10)
-        rows = [[str(s), str(r), signed(v, 3)] for s, r, v in shown]
+        rows = [[str(s), str(r), signed(v)] for s, r, v in shown]
         note = "\n".join(["estimated by gradients, not patched", *self.notes])
         footer = f"{others_label(int((self.values != 0).sum()) - len(shown))} smaller"
         return Table(self.title(), ["from", "to", "share"], rows, [v for *_, v in shown], note, footer)

@@ -20,7 +20,7 @@ from ...result import Result, Table, strongest
 from ...words.components import whole
 from ...words.errors import PositionError
 from ...words.targets import TokenSet, rather_than
-from ...words.text import gap_said, number, power, signed, visible
+from ...words.text import digits_of, gap_said, number, power, signed, visible
 from .metrics import MetricLike
 from .pairs import as_pair, questions, settled
 
@@ -66,9 +66,13 @@ class Integrated(Result):
         return f"Position {best} ({token}) accounts for {signed(value)} of {gap_said(self.gap, self.unit)}"
 
     def summary(self) -> Table:
-        order = strongest(self.values, 10)
+        order, digits = strongest(self.values, 10), digits_of(self.values.tolist())
         rows = [
-            [str(p), f"{visible(self.corrupted.tokens[p])} to {visible(self.clean.tokens[p])}", signed(float(v), 3)]
+            [
+                str(p),
+                f"{visible(self.corrupted.tokens[p])} to {visible(self.clean.tokens[p])}",
+                signed(float(v), digits),
+            ]
             for p, v in ((p, self.values[p]) for p in sorted(order))
         ]
         place = "the inputs" if self.cut == 0 else f"the stream before layer {self.cut}"

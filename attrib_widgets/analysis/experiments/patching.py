@@ -231,7 +231,7 @@ class Patching(Result):
 
     def summary(self) -> Table:
         shown = [(c, v) for c, v in self.top(10) if v == v]  # what was not computed, or has no gap, has no row
-        rows = [[str(c), signed(v, 3)] for c, v in shown]
+        rows = [[str(c), signed(v)] for c, v in shown]
         bars: list[float | None] = [v for _, v in shown]
         interval = self.interval
         if interval is not None:

@@ -23,7 +23,7 @@ from ...words.errors import AttribError
 from ...words.places import Place
 from ...words.several import listed
 from ...words.targets import TokenLike, TokenSet, rather_than
-from ...words.text import number, signed, visible
+from ...words.text import digits_of, number, signed, visible
 from ..inputs import as_run
 from .cells import Cell, RunDonor
 from .metrics import MetricLike, metric_of
@@ -74,8 +74,14 @@ class TokenEffects(Result):
     def summary(self) -> Table:
         told = ~self.values.isnan()  # special tokens stay; a cancelled draw did not come
         order = [p for p in sorted(strongest(self.values, 12)) if told[p]]
+        digits = digits_of(self.values.tolist())
         rows = [
-            [str(p), visible(self.run.tokens[p]), number(float(self.spread[p])), signed(float(self.values[p]), 3)]
+            [
+                str(p),
+                visible(self.run.tokens[p]),
+                number(float(self.spread[p]), digits),
+                signed(float(self.values[p]), digits),
+            ]
             for p in order
         ]
         bars: list[float | None] = [float(self.values[p]) for p in order]

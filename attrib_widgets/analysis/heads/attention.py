@@ -23,7 +23,7 @@ from ...result import Result, Table, strongest
 from ...words.components import Component, ComponentLike, component, head
 from ...words.errors import ComponentError, TargetError
 from ...words.several import named
-from ...words.text import number, visible
+from ...words.text import number, percent, visible
 from ..attribution.attribute import attribute
 from ..inputs import as_run
 from ..opening.heads import attention_direction
@@ -118,12 +118,14 @@ class Attention(Result):
         for i, h in enumerate(self.heads[:10]):
             row = self.patterns[i, -1]
             order = strongest(row, 3)
-            read = ", ".join(f"{visible(self.run.tokens[s])} {number(float(row[s]))}" for s in order)
+            told = percent if self.weighting == "probability" else number
+            read = ", ".join(f"{visible(self.run.tokens[s])} {told(float(row[s]))}" for s in order)
             sink = f"  (sink {float(self.sink[i, -1]):.2f})" if self.sink is not None else ""
             rows.append([str(h), read + sink])
         more = f"and {len(self.heads) - 10} more heads" if len(self.heads) > 10 else ""
-        last, told = visible(self.run.tokens[-1]), self.returned_as
-        return Table(f"What {last} attends to ({self.unit})", ["head", "reads most from"], rows, note=told, footer=more)
+        last = visible(self.run.tokens[-1])
+        title = f"What {last} attends to ({self.unit})"
+        return Table(title, ["head", "reads most from"], rows, note=self.returned_as, footer=more)
 
     @property
     def ahead(self) -> bool:

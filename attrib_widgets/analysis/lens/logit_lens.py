@@ -23,7 +23,7 @@ from ...words.components import whole
 from ...words.errors import AttribError, ComponentError, NumberError, PositionError, TargetError
 from ...words.places import Place, PlaceLike, place
 from ...words.targets import Target, TargetLike, TokenSet, as_target, logit
-from ...words.text import number, visible
+from ...words.text import number, percent, visible
 from ..inputs import as_run, positions_in
 from ..reading.logits import logit_bound
 from ..reading.resolve import resolve
@@ -148,8 +148,8 @@ class LogitLens(Result):
         shown = _spread(len(p), [0, len(p) - 1, jump - 1, jump])[::-1]  # layers upwards, as on the page
         for i in shown:
             best = visible(self.model.token(int(self.top_ids[i, -1, 0])))
-            sure = number(float(self.top_probabilities[i, -1, 0]))
-            rows.append([self.layers[i], best, sure, number(p[i]), str(int(self.rank[i, -1]))])
+            sure = percent(float(self.top_probabilities[i, -1, 0]))
+            rows.append([self.layers[i], best, sure, percent(p[i]), str(int(self.rank[i, -1]))])
         name, place = visible(self.token), visible(self.run.tokens[self.positions[-1]])
         columns = ["after", "top prediction", "its probability", f"of {name}", "rank"]
         where = f"Read after {place} (position {self.positions[-1]}), the final norm recomputed for every row."

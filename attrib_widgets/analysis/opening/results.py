@@ -12,7 +12,7 @@ from torch import Tensor
 from ...result import Result, Sum, Table, strongest, with_others
 from ...words.components import Component
 from ...words.errors import ComponentError, PositionError
-from ...words.text import power, signed, visible
+from ...words.text import digits_of, power, signed, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,10 +150,11 @@ class Through(Split):
 
     def summary(self) -> Table:
         flat = self.values.flatten()
+        digits = digits_of(flat.tolist())
         order = strongest(flat, 10)
         width = len(self.components)
         rows, bars = with_others(
-            flat, order, lambda i: [visible(self.tokens[i // width]), str(self.components[i % width])]
+            flat, order, lambda i: [visible(self.tokens[i // width]), str(self.components[i % width])], digits
         )
         source, component, most = *rows[0][:2], float(flat[order[0]])
         return Table(

@@ -27,7 +27,7 @@ from ...model.parts.projections import input_norm, qkv_projection
 from ...result import Sum, Table, strongest
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
-from ...words.text import number, signed, visible
+from ...words.text import digits_of, number, signed, visible
 from ..reading.neurons import mlp_point
 from .heads import stream_direction
 from .mlps import pulled_back
@@ -122,14 +122,15 @@ class TokenTotals(Sum):
     def summary(self) -> Table:
         total, tokens = self.positions, self.attribution.run.tokens
         order = sorted(strongest(total, 10))
-        rows = [[str(p), visible(tokens[p]), signed(float(total[p]), 3)] for p in order]
+        digits = digits_of(total.tolist())
+        rows = [[str(p), visible(tokens[p]), signed(float(total[p]), digits)] for p in order]
         bars: list[float | None] = [float(total[p]) for p in order]
         rest = sum(float(v) for p, v in enumerate(total) if p not in order)
         if len(order) < len(total):
-            rows.append(["", f"{len(total) - len(order)} other tokens", signed(rest, 3)])
+            rows.append(["", f"{len(total) - len(order)} other tokens", signed(rest, digits)])
             bars.append(rest)
         fixed = sum(v for _, v in self.constants)
-        rows.append(["", "constants: biases, rounding", signed(fixed, 3)])
+        rows.append(["", "constants: biases, rounding", signed(fixed, digits)])
         bars.append(fixed)
         note = [*self.notes, f"By all paths, {HELD[self.mlps]}: exact for this prompt, observed, not yet tested."]
         columns = ["position", "token", self.unit]

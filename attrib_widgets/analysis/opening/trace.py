@@ -23,7 +23,7 @@ from ...model.selfcheck.levels import reasons_of
 from ...result import Sum, Table
 from ...words.components import Component, whole
 from ...words.errors import AttribError
-from ...words.text import number, others_label, share, signed, visible
+from ...words.text import digits_of, number, others_label, share, signed, visible
 from .heads import stream_direction
 from .step import Expanded, Written, expand_heads, expand_mlps
 from .totals import HELD, Opened, TokenTotals, opened_mlps, token_totals, way
@@ -169,7 +169,8 @@ class Trace(Sum):
                 break
             shown |= {id(p) for p in path}
         lines = [(n, depth) for n, depth in every if id(n) in shown]
-        rows = [["\u00a0\u00a0" * (depth - 1) + n.label, self._where(n), signed(n.value, 3)] for n, depth in lines]
+        digits = digits_of(n.value for n, _ in every)
+        rows = [["\u00a0\u00a0" * (depth - 1) + n.label, self._where(n), signed(n.value, digits)] for n, depth in lines]
         bars: list[float | None] = [n.value for n, _ in lines]
         paths = "Direct paths" if self.totals is None else "Direct paths, and in the title all of them"
         note = "\n".join([*self.notes, f"{paths}; {HELD[self.mlps]}: observed, not yet tested."])

@@ -120,7 +120,8 @@ class Erasure(Result):
         return Table(self.title(), columns, rows, [-e.erased for e in shown], note, "; ".join(marks))
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Columns ``component``, ``projection``, ``without``, ``erased`` and ``named`` (as an eraser)."""
+        """Columns ``component``, ``projection``, ``without``, ``removed`` (the first minus the second, as printed) and
+        ``named`` (as an eraser)."""
         import pandas as pd
 
         every = [*((e, True) for e in self.erasers), *((e, False) for e in self.opposed)]
@@ -129,7 +130,7 @@ class Erasure(Result):
                 "component": [str(e.component) for e, _ in every],
                 "projection": [e.projection for e, _ in every],
                 "without": [e.without for e, _ in every],
-                "erased": [e.erased for e, _ in every],
+                "removed": [-e.erased for e, _ in every],
                 "named": [named for _, named in every],
             }
         )

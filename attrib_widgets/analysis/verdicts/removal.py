@@ -16,7 +16,7 @@ from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import ComponentError, TargetError
 from ...words.several import named, prompts
 from ...words.targets import Target, TokenSet
-from ...words.text import number, signed, visible
+from ...words.text import digits_of, number, signed, visible
 from ..attribution.attribution import Attribution, rather
 from ..experiments.ablation import Method, donors_of
 from ..experiments.cells import Cell, Donor, RunDonor, parts_of
@@ -81,10 +81,10 @@ class Removal(Result):
         return f"Without {names} the answer is {visible(self.steps[-1].leader)}"
 
     def summary(self) -> Table:
-        rows = [[str(s.component), visible(s.leader), signed(s.margin, 3)] for s in self.steps]
-        note = (
-            f"greedy: each time the part whose removal costs most; {self.how}; margin {number(self.start, 3)} at first"
-        )
+        digits = digits_of([self.start, *(s.margin for s in self.steps)])
+        rows = [[str(s.component), visible(s.leader), signed(s.margin, digits)] for s in self.steps]
+        first = number(self.start, digits)
+        note = f"greedy: each time the part whose removal costs most; {self.how}; margin {first} at first"
         margins: list[float | None] = [s.margin for s in self.steps]
         return Table(self.title(), ["removed", "then leads", "margin"], rows, margins, note, str(self.cost))
 

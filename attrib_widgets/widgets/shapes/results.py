@@ -32,6 +32,9 @@ BEFORE, BEHIND = 24, 6
 WRITES = 8
 #: Below this many bytes patterns travel as float16, above it as one byte per weight.
 FINE_PATTERNS = 1_000_000
+#: The same for patterns as they were computed.
+FULL_PATTERNS = 200_000
+_PRECISIONS: tuple[tuple[int, wire.DType], ...] = ((4, "f4"), (2, "f2"), (1, "u1"))
 #: Most bytes that a view of attention alone may send.
 LARGEST = 5_000_000
 
@@ -61,11 +64,12 @@ def patterns(values: Any, budget: int | None = None) -> wire.Stored | None:
     shape, tril = np.shape(values), triangular(values)
     weights = int(np.prod(shape, dtype=np.int64))
     weights = weights * (shape[-1] + 1) // (2 * shape[-1]) if tril else weights
-    fine = 2 * weights <= FINE_PATTERNS
-    if budget is not None and weights * (2 if fine else 1) > budget:
+    # In full where that is small: rounded to two bytes, 99.9 % would be printed as >99.9 %.
+    size, kind = _PRECISIONS[0 if 4 * weights <= FULL_PATTERNS else 1 if 2 * weights <= FINE_PATTERNS else 2]
+    if budget is not None and weights * size > budget:
         return None
     # Softmax may print a last bit above 1.
-    return wire.store(np.clip(np.asarray(values), 0, 1), "f2" if fine else "u1", tril=tril)
+    return wire.store(np.clip(np.asarray(values), 0, 1), kind, tril=tril)
 
 
 def triangular(values: Any) -> bool:

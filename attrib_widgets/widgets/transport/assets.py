@@ -98,5 +98,20 @@ def packed(text: str) -> str:
     return _UNPACK % base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
 
 
+# A page of its own allows inline scripts and no address at all, so what is unpacked becomes one.
+_UNPACK_INLINE = """const bytes = Uint8Array.from(atob("%s"), (c) => c.charCodeAt(0));
+const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+const script = document.createElement("script");
+script.type = "module";
+script.textContent = await new Response(plain).text();
+document.head.append(script);
+"""
+
+
+def packed_inline(text: str) -> str:
+    """A module for an inline script that unpacks the module ``text`` and runs it."""
+    return _UNPACK_INLINE % base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
+
+
 def _watched() -> bool:
     return os.environ.get("ANYWIDGET_HMR") == "1"

@@ -56,7 +56,7 @@ def page(title: str, traits: Mapping[str, Any], *, framed: bool = False) -> str:
         f"<style>{_GROUND}{_TITLE}{'' if framed else _MARGINS}\n{assets.read(assets.STYLE)}</style></head>\n"
         f'<body><main><h1 class="aw-page-title">{html.escape(title)}</h1><div id="aw-root"></div></main>\n'
         f'<script type="application/json" id="aw-state">{_json(data)}</script>\n'
-        f'<script type="module">{_script(assets.read("page.js"))}</script>\n'
+        f'<script type="module">{assets.packed_inline(assets.read("page.js"))}</script>\n'
         f"{report}</body></html>\n"
     )
 
@@ -101,8 +101,3 @@ def _text(value: Any) -> Any:
 def _json(data: Mapping[str, Any]) -> str:
     # Escaped "<" keeps any text from closing the script element; JSON reads it back as the same character.
     return json.dumps(data).replace("<", "\\u003c")
-
-
-def _script(text: str) -> str:
-    # The HTML parser ends a script at "</script" and changes mode at "<!--", even inside a string.
-    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")

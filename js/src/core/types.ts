@@ -785,9 +785,12 @@ export type Nothing = Record<string, never>;
 /** How contributions are shown. */
 export type Mode = "size" | "order" | "map" | "trace" | "sides";
 
-/** Where one looks beside the selection: the open tab, "" for the first, and the mode. */
+/** What the detail of a part shows; "" is the first that it has. */
+export type Tab = "" | "tokens" | "pattern" | "why" | "neurons" | "features" | "writes" | "lens";
+
+/** Where one looks beside the selection: the open tab and the mode. */
 export interface Showing {
-  tab: string;
+  tab: Tab;
   mode: Mode;
   /** what stands side by side with the question: "compared", or the line of another */
   beside?: string;

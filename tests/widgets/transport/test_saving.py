@@ -56,7 +56,7 @@ def test_a_picture_has_every_cell_of_the_table(results, name):
     for cell in cells:
         at = next(i for i, text in enumerate(texts) if i > at and text.strip(" ") == cell)
     assert texts[-1] == "the foot" and texts[0].split()[0] == table.title.split()[0]
-    bars = [b for b in table.bars if b]
+    bars = [b for b in table.row_bars if b]
     marks = re.findall(
         r"<rect x='[^']*' y='[^']*' width='([^']*)' height='12' rx='2' class='([pm])'/>", texts and render_svg(table)
     )

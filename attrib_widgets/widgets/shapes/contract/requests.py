@@ -99,11 +99,14 @@ class Nothing(TypedDict):
 #: How contributions are shown.
 Mode = Literal["size", "order", "map", "trace", "sides"]
 
+#: What the detail of a part shows; "" is the first that it has.
+Tab = Literal["", "tokens", "pattern", "why", "neurons", "features", "writes", "lens"]
+
 
 class Showing(TypedDict):
-    """Where one looks beside the selection: the open tab, "" for the first, and the mode."""
+    """Where one looks beside the selection: the open tab and the mode."""
 
-    tab: str
+    tab: Tab
     mode: Mode
     #: what stands side by side with the question: "compared", or the line of another
     beside: NotRequired[str]

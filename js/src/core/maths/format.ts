@@ -25,11 +25,14 @@ export function plain(value: number, digits = 2): string {
 /** Digits for round numbers that are a step apart: 0.05 takes two, 20 none. */
 export const digitsOfStep = (step: number) => Math.max(0, Math.ceil(-Math.log10(step) - 1e-9));
 
+/** Whether a printed number reads 0.00: it has no sign, and no bar. */
+export const readsZero = (text: string) => !/[1-9]/.test(text);
+
 /** +0.74, −0.48. What reads 0.00 has no sign. */
 export function signed(value: number, digits = 2): string {
   if (!Number.isFinite(value)) return "n/a";
   const text = digits > 4 ? tiny(Math.abs(value)) : formatter(digits).format(Math.abs(value));
-  return /[1-9]/.test(text) ? (value < 0 ? MINUS : "+") + text : text;
+  return readsZero(text) ? text : (value < 0 ? MINUS : "+") + text;
 }
 
 /** 85 %, 0.3 %, <0.1 %, with a space that does not break. */

@@ -1,10 +1,14 @@
 /** A screen as a line that a person can read and edit; Python writes the question, this adds where one looks. */
 import { batch, effect } from "@preact/signals";
 import type { Model } from "../host/host";
-import type { Mode, Showing } from "../types";
+import type { Mode, Showing, Tab } from "../types";
 import type { Store } from "./store";
 
-const MODES: Mode[] = ["size", "order", "map", "trace", "sides"];
+/** As records, so that a name that the contract has and this has not is an error of the compiler. */
+const MODES: Record<Mode, 1> = { size: 1, order: 1, map: 1, trace: 1, sides: 1 };
+const TABS: Record<Tab, 1> = { "": 1, tokens: 1, pattern: 1, why: 1, neurons: 1, features: 1, writes: 1, lens: 1 };
+const isMode = (name: string): name is Mode => Object.hasOwn(MODES, name);
+const isTab = (name: string): name is Tab => Object.hasOwn(TABS, name);
 
 /** The line of what is on the screen; "" where there is no question. */
 export function addressOf(store: Store): string {
@@ -40,8 +44,8 @@ export function follow(store: Store, model: Model): () => void {
   const read = () => {
     const { tab = "", mode = "size", beside = "", swapped = false, all = false } = (model.get("showing") ?? {}) as Partial<Showing>;
     batch(() => {
-      screen.tab.value = tab;
-      screen.order.value = MODES.includes(mode) ? mode : "size";
+      screen.tab.value = isTab(tab) ? tab : "";
+      screen.order.value = isMode(mode) ? mode : "size";
       screen.beside.value = beside;
       screen.swapped.value = swapped;
       screen.all.value = all;
@@ -66,21 +70,37 @@ export function follow(store: Store, model: Model): () => void {
 /** An offline page goes where its own address says, and says what it cannot show. */
 export function goToHash(store: Store, hash: string): void {
   const reading = store.reading.peek();
-  if (!reading || hash.length < 2) return;
+  if (!reading || !hash.includes("=")) return;
   const line = new URLSearchParams(hash.slice(1));
   const asked = new URLSearchParams(reading.header.address ?? "");
-  const all = line.get("word") === "all" && !!reading.header.passage;
+  const take = (name: string, initial: string) => {
+    const found = line.get(name) || initial;
+    line.delete(name);
+    return found;
+  };
+  const [part, source, tab, mode, pins] = [take("part", ""), Number(take("source", "-1")), take("tab", ""), take("mode", "size"), take("pins", "")];
+  const [beside, side, all] = [take("beside", ""), take("side", "A"), line.get("word") === "all" && !!reading.header.passage];
+  const pinned = line.getAll("pinned");
+  line.delete("pinned");
   if (all) line.delete("word");
-  const others = [...line.keys()].filter((name) => asked.has(name) && asked.get(name) !== line.get(name));
-  const part = line.get("part") ?? "";
-  if (reading.has(part.replace(/\/\d+$/, ""))) store.select(part, Number(line.get("source") ?? -1));
-  const mode = line.get("mode") as Mode;
+  const wrong: string[] = [];
+  // "" and what is as it was asked differ from nothing
+  for (const [name, value] of line) {
+    if (!asked.has(name) && value) wrong.push(`This page holds no ${name}.`);
+    else if (asked.has(name) && value !== asked.get(name)) wrong.push(`This page holds another ${name}.`);
+  }
+  if (pins && pins !== String(store.chosen.peek())) wrong.push("This page holds other pins.");
+  if (pinned.some((one) => store.pinned.peek().every(({ line }) => line !== one))) wrong.push("This page holds other pinned questions.");
+  if (!part || reading.has(part.replace(/\/\d+$/, ""))) store.select(part, source >= 0 && source < reading.tokens.length ? source : -1);
+  else wrong.push(`There is no part “${part}”.`);
   batch(() => {
-    if (MODES.includes(mode)) store.screen.order.value = mode;
-    store.screen.tab.value = line.get("tab") ?? "";
-    store.screen.beside.value = line.get("beside") ?? "";
-    store.screen.swapped.value = line.get("side") === "B";
+    if (isMode(mode)) store.screen.order.value = mode;
+    else wrong.push(`There is no mode “${mode}”.`);
+    if (isTab(tab)) store.screen.tab.value = tab;
+    else wrong.push(`There is no tab “${tab}”.`);
+    store.screen.beside.value = beside;
+    store.screen.swapped.value = side === "B";
     store.screen.all.value = all;
-    if (others.length) store.screen.problem.value = { message: `This page holds another ${others.join(", ")}.`, hint: "It shows what it holds.", field: "" };
+    if (wrong.length) store.screen.problem.value = { message: wrong.join(" "), hint: "It shows what it holds.", field: "" };
   });
 }

@@ -1,12 +1,13 @@
 /** Where the person has been: questions and selections, to go back and forward through. */
 import { batch, signal } from "@preact/signals";
+import type { Tab } from "../types";
 
 export interface Entry {
   /** the header's number of the question, by which Python knows it */
   question: number;
   selected: string;
   source: number;
-  tab: string;
+  tab: Tab;
 }
 
 const KEPT = 100;

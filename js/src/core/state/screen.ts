@@ -1,10 +1,9 @@
 /** What is only on screen: it never leaves the browser, and a saved page opens without it. */
 import { signal } from "@preact/signals";
 import type { Progress } from "../host/protocol";
-import type { Field, Mode, PanelName, Part } from "../types";
+import type { Field, Mode, PanelName, Part, Tab } from "../types";
 import type { Show } from "./lens";
 
-export type Order = Mode;
 export type Weighting = "probability" | "value" | "contribution";
 
 export interface Problem {
@@ -14,14 +13,14 @@ export interface Problem {
 }
 
 export class Screen {
-  readonly order = signal<Order>("size");
+  readonly order = signal<Mode>("size");
   /** what stands side by side with the question, "" for what is offered first; and whether the question is B */
   readonly beside = signal("");
   readonly swapped = signal(false);
   readonly expanded = signal(false);
   /** rows by what they bring back, instead of by their bars */
   readonly byEffect = signal(false);
-  readonly tab = signal("");
+  readonly tab = signal<Tab>("");
   /** all words that follow the prompt together, not one of them */
   readonly all = signal(false);
   readonly weighting = signal<Weighting>("probability");

@@ -6,7 +6,7 @@
 import { batch, computed } from "@preact/signals";
 import type { Model } from "../host/host";
 import { Cancelled, Gone, RequestError } from "../host/protocol";
-import type { ExplainArgs, Meanings, Part } from "../types";
+import type { ExplainArgs, Meanings, Part, Tab } from "../types";
 import { follow, goToHash } from "./address";
 import { NEEDS_KERNEL } from "./answers";
 import { type Entry, History } from "./history";
@@ -101,7 +101,7 @@ export class Store extends Synced {
     this.select("");
   }
 
-  openTab(tab: string): void {
+  openTab(tab: Tab): void {
     if (this.feature.peek() >= 0) this.select(this.open.peek());
     this.screen.tab.value = tab;
     const entry = this.history.peek();

@@ -3,7 +3,7 @@ import { percent, signed, tokenText } from "../../core/maths/format";
 import { bySize } from "../../core/maths/geometry";
 import type { Reading } from "../../core/state/reading";
 import { described } from "../../core/maths/names";
-import type { PanelName, Row } from "../../core/types";
+import type { Row, Tab } from "../../core/types";
 import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { Asking, Compared } from "../parts/guess";
@@ -19,12 +19,11 @@ import { WorkItOut } from "../tabs/worked";
 import { Neurons, Written } from "../tabs/writes";
 import { Tested, TestThis } from "./verdict";
 
-type Tab = [Exclude<PanelName, "contributions">, string];
-const FEATURES: Tab = ["features", "Features"];
-const WRITTEN: Tab = ["writes", "Writes"];
+const FEATURES: [Tab, string] = ["features", "Features"];
+const WRITTEN: [Tab, string] = ["writes", "Writes"];
 /** The whole model's predictions through depth: the same whichever row is open. */
-const LENS: Tab = ["lens", "Lens"];
-const TABS: Record<string, Tab[]> = {
+const LENS: [Tab, string] = ["lens", "Lens"];
+const TABS: Record<string, [Tab, string][]> = {
   head: [
     ["tokens", "Tokens"],
     ["pattern", "Pattern"],
@@ -40,9 +39,9 @@ const TABS: Record<string, Tab[]> = {
 };
 
 /** A head whose pattern is known, and not what it carried. */
-const UNSPLIT: Tab[] = [["pattern", "Pattern"], FEATURES, WRITTEN];
+const UNSPLIT: [Tab, string][] = [["pattern", "Pattern"], FEATURES, WRITTEN];
 
-const MIXTURE: Tab[] = [["neurons", "Experts"], ...(TABS["mlp"] ?? []).slice(1)];
+const MIXTURE: [Tab, string][] = [["neurons", "Experts"], ...(TABS["mlp"] ?? []).slice(1)];
 
 /** Rows that are directions in the stream, so that one may ask which tokens they raise. */
 const WRITES = new Set(["head", "embed", "pos", "attn", "layer", "attn.bias", "mlp.bias"]);
@@ -121,7 +120,7 @@ function WordBlank({ row, reading }: { row: Row; reading: Reading }) {
   );
 }
 
-function TabList({ tabs, tab }: { tabs: Tab[]; tab: string }) {
+function TabList({ tabs, tab }: { tabs: [Tab, string][]; tab: Tab }) {
   const { store } = useView();
   const without = store.reading.value?.header.absent?.["features"];
   const walk = (event: KeyboardEvent) => {

@@ -1,6 +1,5 @@
 /** The Explorer: prompt, waterfall, detail, one under the other; every line answers the line above it. */
-import type { Order } from "../../core/state/screen";
-import type { PanelName } from "../../core/types";
+import type { Mode, PanelName } from "../../core/types";
 import { useView } from "../parts/context";
 import { Compared } from "../parts/guess";
 import { Help } from "../parts/help";
@@ -57,7 +56,7 @@ function Answer() {
   );
 }
 
-const ORDERS: [Order, string][] = [
+const ORDERS: [Mode, string][] = [
   ["size", "by size"],
   ["order", "in order"],
   ["map", "map"],
@@ -66,7 +65,7 @@ const ORDERS: [Order, string][] = [
 ];
 
 /** The panels that explain the others; by size and in order show contributions. */
-const HELP: Partial<Record<Order, PanelName>> = { map: "map", trace: "trace", sides: "comparison" };
+const HELP: Partial<Record<Mode, PanelName>> = { map: "map", trace: "trace", sides: "comparison" };
 
 function Finding() {
   const { store } = useView();

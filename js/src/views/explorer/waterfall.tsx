@@ -1,7 +1,7 @@
 /** Cumulative bars: every part starts where the one before ended, and the last one ends at the model's number. */
 import type { Signal } from "@preact/signals";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { digitsOfStep, plain, share, tiny } from "../../core/maths/format";
+import { digitsOfStep, plain, readsZero, share, tiny } from "../../core/maths/format";
 import { bySize, sumOf, ticks, waterfall } from "../../core/maths/geometry";
 import { described } from "../../core/maths/names";
 import type { Loaded } from "../../core/state/answers";
@@ -83,7 +83,7 @@ export function Waterfall() {
     const ghost = many ? undefined : rival?.[i];
     const tip = chart.place(ghost ?? 0);
     // what prints as 0.00 is not drawn; other bars are seen however short they are
-    const least = (v: number) => (/[1-9]/.test(reading.signed(v)) ? {} : { minWidth: 0 });
+    const least = (v: number) => (readsZero(reading.signed(v)) ? { minWidth: 0 } : {});
     return (
       <span class="aw-track" aria-hidden="true">
         <i

@@ -1,6 +1,6 @@
 /** Bars around a common zero, and the line that says what they sum to. */
 import type { ComponentChildren } from "preact";
-import { digitsFor, plain, signed, tiny } from "../../core/maths/format";
+import { digitsFor, plain, readsZero, signed, tiny } from "../../core/maths/format";
 import { bySize, diverging, largest, sumOf } from "../../core/maths/geometry";
 import { described } from "../../core/maths/names";
 import type { Store } from "../../core/state/store";
@@ -88,6 +88,27 @@ export function Check({ total, name, value, gap, unit, most }: CheckProps) {
   );
 }
 
+interface TrackProps {
+  value: number;
+  /** the number as it stands beside the bar */
+  printed: string;
+  span: { left: number; width: number } | undefined;
+  /** where 0 is, as a share */
+  zero: number;
+  many?: boolean | undefined;
+}
+
+/** One bar about a zero line; none where the number beside it reads 0.00. */
+export function Track({ value, printed, span, zero, many }: TrackProps) {
+  const at = (x: number) => `${100 * x}%`;
+  return (
+    <span class="aw-track" aria-hidden="true">
+      <i class="aw-zero" style={{ left: at(zero) }} />
+      {span && !readsZero(printed) && <i class={`aw-bar ${value < 0 ? "aw-neg" : "aw-pos"} ${many ? "aw-many" : ""}`} style={{ left: at(span.left), width: at(span.width) }} />}
+    </span>
+  );
+}
+
 /** Bars around a common zero, with names and printed numbers. `scale`: all values that share it, when there are more. */
 export function Bars({ rows, label, scale }: { rows: BarRow[]; label: string; scale?: number[] }) {
   const values = rows.map((r) => r.value);
@@ -96,18 +117,12 @@ export function Bars({ rows, label, scale }: { rows: BarRow[]; label: string; sc
   return (
     <ul class="aw-bars" aria-label={label}>
       {rows.map((row, i) => {
-        const span = spans[i];
+        const printed = signed(row.value, digits);
         const inside = (
           <>
             <span class="aw-name">{row.label}</span>
-            <span class="aw-track" aria-hidden="true">
-              <i class="aw-zero" style={{ left: `${100 * zero}%` }} />
-              <i
-                class={`aw-bar ${row.value < 0 ? "aw-neg" : "aw-pos"} ${row.quiet ? "aw-many" : ""}`}
-                style={{ left: `${100 * (span?.left ?? 0)}%`, width: `${100 * (span?.width ?? 0)}%`, ...(!/[1-9]/.test(signed(row.value, digits)) && { minWidth: 0 }) }}
-              />
-            </span>
-            <span class="aw-val">{signed(row.value, digits)}</span>
+            <Track value={row.value} printed={printed} span={spans[i]} zero={zero} many={row.quiet} />
+            <span class="aw-val">{printed}</span>
           </>
         );
         return (

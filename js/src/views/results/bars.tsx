@@ -18,10 +18,12 @@ export function BarsView({ data }: { data: Container<BarsHeader> }) {
   const { header, arrays } = data;
   const values = arrays["values"]?.at() ?? new Float32Array();
   const most = largest(values);
-  const natural = !header.own && (header.rows.length <= TOP || header.rows.every((r) => r.token || r.kind === "bias" || r.kind === "rounding"));
-  const order = natural ? header.rows.map((_, i) => i) : bySize(values);
+  const natural = !header.own && (header.rows.every((r) => r.token || r.kind === "bias" || r.kind === "rounding"));
+  // of a dictionary, what no feature says stands last, however small, as in its table
+  const features = header.rows.length - (header.rows.some((r) => r.kind === "error") ? 2 : 0);
+  const order = natural ? header.rows.map((_, i) => i) : bySize(values).filter((i) => i < features);
   const count = expanded ? MOST : natural ? Math.max(TOP, 60) : TOP;
-  const shown = order.slice(0, count);
+  const shown = [...order.slice(0, count), ...(natural ? [] : header.rows.map((_, i) => i).slice(features))];
   const named = header.rows.some((r) => r.concept);
   const rest = order.slice(count);
   return (

@@ -101,7 +101,7 @@ export function ByPart({ data: { header, arrays }, open = "", pick }: { data: Co
                   {row.map((value, side) => (
                     <>
                       <td class="aw-right">{cell(shown[r], side, value)}</td>
-                      <BarCell value={/[1-9]/.test(signed(value, digits)) ? value : 0} span={spans[NAMES.length * r + side]} zero={zero} />
+                      <BarCell value={value} printed={cell(shown[r], side, value)} span={spans[NAMES.length * r + side]} zero={zero} />
                     </>
                   ))}
                 </tr>

@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import { diverging } from "../../core/maths/geometry";
 import { described } from "../../core/maths/names";
 import type { TableHeader } from "../../core/types";
+import { Track } from "../parts/bars";
 
 /** The number that a cell prints, or NaN: a sign, digits, and at most a percent sign (as `_NUMBER` in table.py). */
 const NUMBER = /^[<>]?[+\u2212-]?[\d.,]*\d(e[+-]?\d+)?\s?%?$/;
@@ -87,13 +88,18 @@ export function TableBody({ header, nested }: { header: TableHeader; nested?: bo
   );
 }
 
-export function BarCell({ value, span, zero }: { value: number; span: { left: number; width: number } | undefined; zero: number }) {
+interface BarCellProps {
+  value: number;
+  /** the number beside it, where the bar is of what a cell prints */
+  printed?: string;
+  span: { left: number; width: number } | undefined;
+  zero: number;
+}
+
+export function BarCell({ value, printed = String(value), span, zero }: BarCellProps) {
   return (
-    <td class="aw-tbar" aria-hidden="true">
-      <span class="aw-track">
-        <i class="aw-zero" style={{ left: `${100 * zero}%` }} />
-        {value !== 0 && span && <i class={`aw-bar ${value < 0 ? "aw-neg" : "aw-pos"}`} style={{ left: `${100 * span.left}%`, width: `${100 * span.width}%` }} />}
-      </span>
+    <td class="aw-tbar">
+      <Track value={value} printed={printed} span={span} zero={zero} />
     </td>
   );
 }

@@ -8,6 +8,7 @@ import { diverging, largest } from "../../core/maths/geometry";
 import { Lens, type Show } from "../../core/state/lens";
 import type { LensHeader } from "../../core/types";
 import { Await, Hidden, textHeight } from "../parts/awaiting";
+import { Track } from "../parts/bars";
 import { useView } from "../parts/context";
 import { longest, useGrid, usePages, useWidth } from "../parts/grid";
 import { TargetName, Token } from "../parts/names";
@@ -89,6 +90,7 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
   ];
   const told = at ?? kept;
   const { spans, zero } = diverging(build ?? []);
+  const built = (row: number) => plain(build?.[row] ?? 0, Math.min(2, digitsFor(largest(build ?? []))));
   const chars = longest(columns.map((c) => tokens[c] ?? ""));
   const [, mode, meaning] = modes.find(([mode]) => mode === show) ?? [];
   return (
@@ -149,14 +151,8 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
                 })}
                 {build && (
                   <span class="aw-build" aria-hidden="true">
-                    <span class="aw-track">
-                      <i class="aw-zero" style={{ left: `${100 * zero}%` }} />
-                      <i
-                        class={`aw-bar ${(build[row] ?? 0) < 0 ? "aw-neg" : "aw-pos"}`}
-                        style={{ left: `${100 * (span?.left ?? 0)}%`, width: `${100 * (span?.width ?? 0)}%` }}
-                      />
-                    </span>
-                    <span class="aw-val">{plain(build[row] ?? 0, Math.min(2, digitsFor(largest(build))))}</span>
+                    <Track value={build[row] ?? 0} printed={built(row)} span={span} zero={zero} />
+                    <span class="aw-val">{built(row)}</span>
                   </span>
                 )}
               </div>

@@ -5,6 +5,7 @@ import { diverging, largest } from "../../core/maths/geometry";
 import { described } from "../../core/maths/names";
 import type { Trace, TraceArgs, TraceHeader } from "../../core/types";
 import { Await, Hidden, textHeight } from "../parts/awaiting";
+import { Track } from "../parts/bars";
 import { useView } from "../parts/context";
 import { Token } from "../parts/names";
 import { pressed, useRoving } from "../parts/roving";
@@ -86,13 +87,7 @@ function Tree({ trace, tokens, pick }: { trace: Trace; tokens: string[]; pick?: 
                   </span>
                 )}
               </span>{" "}
-              <span class="aw-track" aria-hidden="true">
-                <i class="aw-zero" style={{ left: `${100 * zero}%` }} />
-                <i
-                  class={`aw-bar ${value < 0 ? "aw-neg" : "aw-pos"} ${kinds[i] === "part" ? "" : "aw-many"}`}
-                  style={{ left: `${100 * (spans[i]?.left ?? 0)}%`, width: `${100 * (spans[i]?.width ?? 0)}%` }}
-                />
-              </span>{" "}
+              <Track value={value} printed={signed(value, digits)} span={spans[i]} zero={zero} many={kinds[i] !== "part"} />{" "}
               <span class="aw-val">{signed(value, digits)}</span>
             </div>
           );
