@@ -18,7 +18,7 @@ from ..words.components import ComponentLike, component
 from ..words.errors import AttribError, ComponentError, ModelError, PositionError
 from ..words.targets import Target
 from ..words.text import safe
-from .address import Address, Looking
+from .address import Address
 from .address import asked as asked_of
 from .guessing import Guessing
 from .memory import Memory
@@ -50,8 +50,7 @@ class Explorer(Writing, Guessing):
     :meth:`generate` lets the model go on, and ``word`` is the word of the text that is explained.
     """
 
-    showing = Looking({"tab": "", "mode": "size"}).tag(sync=True)
-    checked = (*Writing.checked, "showing")
+    checked = tuple(dict.fromkeys((*Writing.checked, *Guessing.checked)))
 
     def __init__(
         self,

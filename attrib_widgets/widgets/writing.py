@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import traitlets as t
-
 from ..words.errors import AttribError
 from ..words.targets import Target, logit
+from .address import Looking
 from .beside import Beside
 from .passage import WRITTEN, Passages, left_out, word_of, written
 from .question import Question, asked
@@ -35,7 +34,8 @@ class Writing(Beside):
     ``phrase`` is what follows the prompt, if anything does; ``word`` the word that is explained.
     """
 
-    showing: Any = t.Dict({"tab": "", "mode": "size"}).tag(sync=True)
+    showing = Looking({"tab": "", "mode": "size"}).tag(sync=True)
+    checked = (*Beside.checked, "showing")
     _passages: Passages
 
     @property
