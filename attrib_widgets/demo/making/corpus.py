@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
+from itertools import permutations
 from typing import NamedTuple
 
 from . import phrasings as say
@@ -30,11 +31,14 @@ from .facts import (
 # Chances of the relations; capitals are the model's best-known subject and are met most.
 RELATION_WEIGHTS = {"capital": 6, "country": 3, "language": 4, "continent": 2, "currency": 4, "demonym": 2}
 
-# Chances of the kinds of sentences. A kind is chosen again and again until a context is long enough.
+# Chances of the kinds of sentences. A kind is chosen again and again until a context is long enough. What comes later
+# is only shown in the second course of training (see `second`).
 KIND_WEIGHTS = {
     "fact": 36, "landmark": 9, "two hop": 10, "two names": 14, "three names": 4, "small talk": 5, "words": 11,
-    "letters": 2, "agreement": 4, "pronoun": 2, "opposite": 2, "sum": 1,
+    "letters": 2, "agreement": 4, "pronoun": 2, "opposite": 2, "sum": 1, "list": 5, "attraction": 5,
+    "later agreement": 2,
 }  # fmt: skip
+LATER = ("list", "attraction", "later agreement")
 
 # ----------------------------------------------------------------------------------- names and small words
 
@@ -78,6 +82,17 @@ OPPOSITES = tuple(
     "rich/poor deep/shallow high/low safe/dangerous sweet/bitter right/wrong thick/thin smooth/rough sharp/blunt "
     "brave/cowardly simple/complex".split()
 )
+#: What is listed without saying anything twice: the words of a set, in any order.
+SETS = tuple(
+    tuple(group.split())
+    for group in (
+        "apple lemon orange melon/moon sun star cloud/rain snow wind fire/window door table chair/bread milk sugar "
+        "salt pepper honey/paper glass silver gold wood iron/king queen doctor teacher farmer sailor painter writer/"
+        "river forest road mountain lake island valley field/dog cat horse bird fish cow sheep fox"
+    ).split("/")
+)
+#: Of the sentences about attraction whose two nouns differ in number, in so many the verb agrees with the nearer one.
+ATTRACTED = 0.15
 LARGEST_ADDEND = 12
 
 _WORDS = tuple(
@@ -115,6 +130,13 @@ def held_out_chain(landmark: Landmark, relation: str) -> bool:
 def held_out_attractor(subject: str, attractor: str) -> bool:
     """Whether these two nouns never stand before one verb in training, each in whatever number."""
     return (COUNTABLE.index(subject) + 2 * COUNTABLE.index(attractor)) % 7 == 3
+
+
+def held_out_order(words: Sequence[str]) -> bool:
+    """Whether no list in training has these three words of a set one behind the other, in this order."""
+    known = next(group for group in SETS if words[0] in group)
+    first, second, third = (known.index(word) for word in words)
+    return (first + 2 * second + 4 * third) % 5 == 2
 
 
 def held_out_sum(a: int, b: int) -> bool:
@@ -241,6 +263,20 @@ def agreement(
     return text, one[many], one[not many]
 
 
+def later_agreement(rng: random.Random) -> str:
+    """A sentence about agreement with a word between the nearer noun and the verb."""
+    return agreement(rng, say.LATER_AGREEMENT_TEMPLATES)[0]
+
+
+def attraction(rng: random.Random) -> str:
+    """A sentence about agreement in which the nearer noun sometimes wins."""
+    text, verb, other = agreement(rng, say.ATTRACTION_TEMPLATES)
+    words = text.split(f" {verb} ")[0].split()
+    numbers = [word in COUNTABLE for word in words if word.removesuffix("s") in COUNTABLE]
+    wrong = numbers[0] != numbers[1] and rng.random() < ATTRACTED
+    return text.replace(f" {verb} ", f" {other} ") if wrong else text
+
+
 def pronoun(rng: random.Random, templates: Sequence[str] = say.PRONOUN_TEMPLATES) -> tuple[str, str, str]:
     """(text, pronoun, the other pronoun): somebody is spoken of again in the same sentence."""
     name = rng.choice(NAMES)
@@ -255,6 +291,16 @@ def opposite(rng: random.Random) -> str:
     """A word and its opposite."""
     word, other = rng.sample(rng.choice(OPPOSITES), 2)
     return rng.choice(say.OPPOSITE_PHRASINGS).format(word=word, Word=word.capitalize(), answer=other)
+
+
+def listing(rng: random.Random) -> str:
+    """Words of one set, most often all of them and none twice; now and then the list is said again."""
+    while True:
+        group = rng.choice(SETS)
+        words = rng.sample(group, len(group) if rng.random() < 0.7 else rng.randint(3, len(group)))
+        said = words * (2 if rng.random() < 0.2 else 1)
+        if not any(map(held_out_order, zip(said, said[1:], said[2:], strict=False))):
+            return ", ".join(said) + "."
 
 
 def addition(rng: random.Random) -> str:
@@ -307,14 +353,15 @@ def sentence(rng: random.Random, kind: str, longest: int) -> str:
         return (agreement if kind == "agreement" else pronoun)(rng)[0]
     plain = {
         "fact": fact, "landmark": landmark_fact, "two hop": two_hop, "small talk": small_talk,
-        "letters": repeated_letters, "opposite": opposite, "sum": addition,
+        "letters": repeated_letters, "opposite": opposite, "sum": addition, "list": listing,
+        "attraction": attraction, "later agreement": later_agreement,
     }  # fmt: skip
     return plain[kind](rng)
 
 
-def context(rng: random.Random, size: int, letters: bool = True) -> str:
-    """Sentences of mixed kinds, `size` words or a little more."""
-    weights = KIND_WEIGHTS if letters else KIND_WEIGHTS | {"letters": 0}
+def context(rng: random.Random, size: int, letters: bool = True, later: bool = True) -> str:
+    """Sentences of mixed kinds, `size` words or a little more; without the kinds that come later, if so wished."""
+    weights = KIND_WEIGHTS | ({} if letters else {"letters": 0}) | ({} if later else dict.fromkeys(LATER, 0))
     parts: list[str] = []
     count = 0
     while count < size:
@@ -325,11 +372,11 @@ def context(rng: random.Random, size: int, letters: bool = True) -> str:
     return " ".join(parts)
 
 
-def contexts(seed: int, size: int = 64, letters: bool = True) -> Iterator[str]:
+def contexts(seed: int, size: int = 64, letters: bool = True, later: bool = True) -> Iterator[str]:
     """An endless stream of contexts; one in five stops early, so that ends are learned too."""
     rng = random.Random(seed)
     while True:
-        yield context(rng, size if rng.random() < 0.8 else rng.randint(4, size), letters)
+        yield context(rng, size if rng.random() < 0.8 else rng.randint(4, size), letters, later)
 
 
 def fingerprint(seed: int = 0, count: int = 2000) -> str:
@@ -343,7 +390,8 @@ def fingerprint(seed: int = 0, count: int = 2000) -> str:
     nouns = [(a, b) for a in COUNTABLE for b in COUNTABLE if held_out_attractor(a, b)]
     numbers = range(1, LARGEST_ADDEND + 1)
     sums = [(a, b) for a in numbers for b in numbers if held_out_sum(a, b)]
+    orders = [(a, b, c) for group in SETS for a, b, c in permutations(group, 3) if held_out_order((a, b, c))]
     templates = (say.HELD_OUT_PHRASINGS, say.HELD_OUT_TWO_NAME_TEMPLATES, say.HELD_OUT_THREE_NAME_TEMPLATES)
     others = (say.HELD_OUT_AGREEMENT_TEMPLATES, say.HELD_OUT_PRONOUN_TEMPLATES, say.HELD_OUT_OPPOSITE_PHRASINGS)
-    digest.update(repr((templates, others, pairs, chains, nouns, sums)).encode())
+    digest.update(repr((templates, others, pairs, chains, nouns, sums, orders)).encode())
     return digest.hexdigest()

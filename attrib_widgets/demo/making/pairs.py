@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .. import path
-from . import cases
+from . import cases, corpus
 from . import phrasings as say
 from .facts import COUNTRIES
 
@@ -50,6 +50,36 @@ def induction(count: int) -> list[Pair]:
     return rows
 
 
+def agreement(count: int) -> list[Pair]:
+    """A held-out pair of nouns before a verb; in the comparison the subject has the other number."""
+    return _nouns(count, say.LATER_AGREEMENT_TEMPLATES[0], both=False)
+
+
+def attraction(count: int) -> list[Pair]:
+    """The same with nouns of two numbers, where the verb sometimes agrees with the nearer one: in the comparison
+    both nouns have the other number."""
+    return _nouns(count, say.ATTRACTION_TEMPLATES[0], both=True)
+
+
+def lists(count: int) -> list[Pair]:
+    """All words of a set of eight but one; in the comparison that one stands in place of the last."""
+    asked = cases.list_cases(80, count, 8)
+    return [Pair(c.prompt, c.target, c.label, _swap_last(c.prompt, c.label, c.target)) for c in asked]
+
+
+def _nouns(count: int, template: str, both: bool) -> list[Pair]:
+    found: dict[str, Pair] = {}
+    for c in cases.agreement_cases(81, 20 * count, [template]):
+        words = c.prompt.split()
+        nouns = [i for i, word in enumerate(words) if word.removesuffix("s") in corpus.COUNTABLE]
+        many = [words[i] not in corpus.COUNTABLE for i in nouns]
+        for i in nouns if both else nouns[:1]:
+            words[i] = words[i].removesuffix("s") if words[i] not in corpus.COUNTABLE else words[i] + "s"
+        if not both or many[0] != many[1]:
+            found.setdefault(c.prompt, Pair(c.prompt, c.target, c.label, " ".join(words)))
+    return list(found.values())[:count]
+
+
 def _swap_last(prompt: str, giver: str, receiver: str) -> str:
     before, after = prompt.rsplit(giver, 1)
     return before + receiver + after
@@ -60,6 +90,9 @@ TASKS: dict[str, tuple[Callable[[int], list[Pair]], int]] = {
     "capitals": (capitals, 63),
     "two names": (two_names, 80),
     "induction": (induction, 40),
+    "agreement": (agreement, 80),
+    "attraction": (attraction, 80),
+    "lists": (lists, 40),
 }
 
 
