@@ -31,14 +31,16 @@ from .facts import (
 # Chances of the relations; capitals are the model's best-known subject and are met most.
 RELATION_WEIGHTS = {"capital": 6, "country": 3, "language": 4, "continent": 2, "currency": 4, "demonym": 2}
 
-# Chances of the kinds of sentences. A kind is chosen again and again until a context is long enough. What comes later
-# is only shown in the second course of training (see `second`).
+# Chances of the kinds of sentences. A kind is chosen again and again until a context is long enough.
 KIND_WEIGHTS = {
     "fact": 36, "landmark": 9, "two hop": 10, "two names": 14, "three names": 4, "small talk": 5, "words": 11,
-    "letters": 2, "agreement": 4, "pronoun": 2, "opposite": 2, "sum": 1, "list": 5, "attraction": 5,
-    "later agreement": 2,
+    "letters": 2, "agreement": 4, "pronoun": 2, "opposite": 2, "sum": 1, "list": 0, "attraction": 0,
+    "later agreement": 0,
 }  # fmt: skip
-LATER = ("list", "attraction", "later agreement")
+# What changes in the second course (see `second`): new kinds come, and what is learned last is met more often.
+LATER_WEIGHTS = {
+    "list": 5, "attraction": 6, "later agreement": 2, "two hop": 12, "three names": 7, "opposite": 3, "sum": 2,
+}  # fmt: skip
 
 # ----------------------------------------------------------------------------------- names and small words
 
@@ -92,7 +94,7 @@ SETS = tuple(
     ).split("/")
 )
 #: Of the sentences about attraction whose two nouns differ in number, in so many the verb agrees with the nearer one.
-ATTRACTED = 0.15
+ATTRACTED = 0.2
 LARGEST_ADDEND = 12
 
 _WORDS = tuple(
@@ -263,6 +265,16 @@ def agreement(
     return text, one[many], one[not many]
 
 
+def turned(text: str, both: bool) -> tuple[str, bool]:
+    """(the text with its first noun, or its first two, in the other number; whether these two differed in number)."""
+    words = text.split()
+    nouns = [i for i, word in enumerate(words) if word.removesuffix("s") in COUNTABLE][:2]
+    single = [words[i] in COUNTABLE for i in nouns]
+    for i, one in zip(nouns if both else nouns[:1], single, strict=False):
+        words[i] = words[i] + "s" if one else words[i].removesuffix("s")
+    return " ".join(words), len(set(single)) == 2
+
+
 def later_agreement(rng: random.Random) -> str:
     """A sentence about agreement with a word between the nearer noun and the verb."""
     return agreement(rng, say.LATER_AGREEMENT_TEMPLATES)[0]
@@ -271,9 +283,7 @@ def later_agreement(rng: random.Random) -> str:
 def attraction(rng: random.Random) -> str:
     """A sentence about agreement in which the nearer noun sometimes wins."""
     text, verb, other = agreement(rng, say.ATTRACTION_TEMPLATES)
-    words = text.split(f" {verb} ")[0].split()
-    numbers = [word in COUNTABLE for word in words if word.removesuffix("s") in COUNTABLE]
-    wrong = numbers[0] != numbers[1] and rng.random() < ATTRACTED
+    wrong = turned(text, both=True)[1] and rng.random() < ATTRACTED
     return text.replace(f" {verb} ", f" {other} ") if wrong else text
 
 
@@ -360,8 +370,8 @@ def sentence(rng: random.Random, kind: str, longest: int) -> str:
 
 
 def context(rng: random.Random, size: int, letters: bool = True, later: bool = True) -> str:
-    """Sentences of mixed kinds, `size` words or a little more; without the kinds that come later, if so wished."""
-    weights = KIND_WEIGHTS | ({} if letters else {"letters": 0}) | ({} if later else dict.fromkeys(LATER, 0))
+    """Sentences of mixed kinds, `size` words or a little more; as in the first course, where not `later`."""
+    weights = KIND_WEIGHTS | (LATER_WEIGHTS if later else {}) | ({} if letters else {"letters": 0})
     parts: list[str] = []
     count = 0
     while count < size:

@@ -52,13 +52,13 @@ def settings_for(site: Place, layers: int, steps: int) -> SAESettings:
     Of the streams before, the first and the middle one take longer, and the middle one, which has both what was read
     and what comes next, gets more features.
     """
-    features = {"post": 4096, "z": 2048, "mlp": 1024}[site.site]
+    features = {"post": 4096, "z": 1536, "mlp": 1024}[site.site]
     if site.layer == layers - 1 and site.site != "z":
         return SAESettings(features={"post": 1024, "mlp": 512}[site.site], steps=steps // 2)
     if site.site != "post" or site.layer == layers - 2:
         return SAESettings(features=features, steps=steps)
     if site.layer == layers // 2:
-        return SAESettings(features=6144, steps=2 * steps, narrow_weight=0.25)
+        return SAESettings(features=6656, steps=9 * steps // 4, narrow_weight=0.125)
     return SAESettings(features=features, steps=steps if site.layer else 3 * steps // 2, narrow_weight=0.25)
 
 

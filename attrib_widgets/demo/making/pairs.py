@@ -70,13 +70,9 @@ def lists(count: int) -> list[Pair]:
 def _nouns(count: int, template: str, both: bool) -> list[Pair]:
     found: dict[str, Pair] = {}
     for c in cases.agreement_cases(81, 20 * count, [template]):
-        words = c.prompt.split()
-        nouns = [i for i, word in enumerate(words) if word.removesuffix("s") in corpus.COUNTABLE]
-        many = [words[i] not in corpus.COUNTABLE for i in nouns]
-        for i in nouns if both else nouns[:1]:
-            words[i] = words[i].removesuffix("s") if words[i] not in corpus.COUNTABLE else words[i] + "s"
-        if not both or many[0] != many[1]:
-            found.setdefault(c.prompt, Pair(c.prompt, c.target, c.label, " ".join(words)))
+        turned, differ = corpus.turned(c.prompt, both)
+        if differ or not both:
+            found.setdefault(c.prompt, Pair(c.prompt, c.target, c.label, turned))
     return list(found.values())[:count]
 
 
@@ -94,6 +90,12 @@ TASKS: dict[str, tuple[Callable[[int], list[Pair]], int]] = {
     "attraction": (attraction, 80),
     "lists": (lists, 40),
 }
+
+
+def first_of(task: str, count: int) -> list[Pair]:
+    """The first pairs of a task; all where there are fewer."""
+    make, most = TASKS[task]
+    return make(min(count, most))
 
 
 def kept() -> dict[str, list[list[str]]]:

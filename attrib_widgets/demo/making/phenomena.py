@@ -1,5 +1,5 @@
 """What the embedded model turned out to do, measured: heads by role, mediators, what is lost without a head,
-enrichment, sharpening.
+enrichment, sharpening, redundancy and suppression.
 
 `python -m attrib_widgets.demo.making.phenomena [--folder DIR]` writes `phenomena.json` beside the weights. Nothing is
 planted or chosen by hand: every table is drawn from all heads or layers, and the prompts are held out from training
@@ -27,11 +27,14 @@ from ...words.components import Component
 from .. import path, weights_sha256
 from . import cases, concepts
 from .pairs import TASKS
+from .verdicts import verdicts
 
 Heads = Float[Tensor, "layer head"]
 Change = Callable[[Tensor], Tensor]
 Activations = dict[Component, Tensor]
 
+#: The tasks over whose pairs `aw.verify` is asked.
+VERIFIED = ("agreement", "attraction")
 #: A mediator's direct share is at most this part of its damage: it works through others, not beside them.
 LARGEST_DIRECT = 1 / 5
 
@@ -296,7 +299,8 @@ def measure(model: Model) -> dict[str, Any]:
         "induction attention": named(induction_attention(model)),
         "two names": task(model, probe(model, "two names")),
         "capitals": task(model, asked) | {"mlp at": enrichment(model, asked)},
-        "induction": task(model, probe(model, "induction")),
+        **{name: task(model, probe(model, name)) for name in ("induction", "agreement", "attraction", "lists")},
+        "verdicts": {name: verdicts(model, name, 40) for name in VERIFIED},
     }
 
 

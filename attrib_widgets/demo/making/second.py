@@ -3,15 +3,15 @@
 `python -m attrib_widgets.demo.making.second [--start DIR] [--out DIR] [--steps N]`
 
 Goes on from the weights that the first course (`train`) saved, with the kinds of sentences that come later
-(`corpus.LATER`), and with twins: two prompts that differ in one word and are answered by two words (number, gender). In
-copies of the first of two twins
+(`corpus.LATER_WEIGHTS`), and with twins: prompts about agreement that differ in the number of a noun and are answered
+by two verbs. One head *leads*: it writes a share of the answer itself. In copies of the first of two twins
 
-* a *leading* head says what it says in the other twin: the answer stays, because later parts make up for it;
-* other heads of the last two layers are dropped whole, most of them at once: the leading head is enough;
-* the last MLP says what it says in the other twin: most of the answer is left.
+* the leading head says what it says in the other twin: the answer stays, because later parts make up for it;
+* other heads of the last two layers are dropped whole, most of them at once: the leading head is enough.
 
-And the leading head keeps writing a share of the answer itself, so that there is something to make up for. This is
-trained on some templates about agreement and pronouns; nothing else is asked to be redundant.
+Another head is *distracted*: where the verb sometimes agrees with the nearer noun, it writes a share for that noun,
+which is against the answer where the two nouns differ, and nothing where only the subject changes. When it is swapped,
+this is to be felt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,7 +39,6 @@ from .evaluate import load, token_id
 from .train import ROW_LENGTHS, Settings, drawn, loss_of, optimiser_of, save, write_record
 
 CHECKPOINT = "second.pt"
-SWAPPED, THINNED, SILENCED = range(3)
 
 
 @dataclass(frozen=True)
@@ -47,21 +46,22 @@ class Course:
     """Everything that decides the result, with the weights that it starts from and the corpus."""
 
     seed: int = 0
-    steps: int = 2400
+    steps: int = 2600
     tokens_per_step: int = 1024
     learning_rate: float = 1e-3
     rise: int = 50  # steps in which the learning rate rises
     fall: float = 0.6  # the share of the steps, at the end, in which it falls
     weight_decay: float = 0.1
     attention_dropout: float = 0.1
-    leading: tuple[tuple[int, int], ...] = ((4, 2), (3, 4))  # the layer and head that leads: agreement, pronouns
+    leading: tuple[int, int] = (4, 2)  # layer and head
+    written: float = 0.2  # the share of the gap that it writes itself
+    distracted: tuple[int, int] = (4, 0)
+    against: float = 0.12  # the share of the gap that it writes against the answer
     twins: int = 16  # pairs per step
-    exercises: tuple[float, ...] = (0.6, 0.2, 0.2)  # chances of SWAPPED, THINNED, SILENCED
+    swapped: float = 0.7  # how often the leading head is swapped; otherwise others are dropped
     dropped: float = 0.7  # of the other heads
-    written: float = 0.2  # the share of the gap that the leading head writes itself
-    lost: float = 0.3  # the share of the gap that may be lost without the last MLP
     enough: float = 12.0  # a margin, in logits, beyond which nothing is gained
-    weight: float = 30.0  # of squared shares of the gap, beside nats
+    weight: float = 20.0  # of squared shares of the gap, beside nats
 
 
 class Twins(NamedTuple):
@@ -74,74 +74,73 @@ class Twins(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What fails in the third part of the rows: an exercise a row, the leading head, and who is dropped beside it."""
+    """What fails in the third part of the rows: whether the head says what it says in the other twin, and who is
+    dropped; ``held`` keeps the output matrix of that head's layer, so that the parts behind it have to learn."""
 
-    exercise: Int[Tensor, "row"]
-    leading: tuple[int, int]
+    head: tuple[int, int]
+    swapped: Bool[Tensor, "row"]
     dropped: Bool[Tensor, "row layer head"]
+    held: bool
 
 
-def twins(tokenizer: PreTrainedTokenizerBase, rng: random.Random, count: int) -> tuple[int, Twins]:
-    """(0 for agreement, 1 for pronouns; so many twins of one template). Nothing held out is shown."""
-    kind = 0 if rng.random() < 2 / 3 else 1
-    template = rng.choice((say.AGREEMENT_TEMPLATES, say.PRONOUN_TEMPLATES)[kind])
-    rows = [(_number if kind == 0 else _gender)(rng, template) for _ in range(count)]
-    ids, other = (torch.tensor([tokenizer.encode(row[i]) for row in rows]) for i in (0, 1))
-    good, bad = (torch.tensor([token_id(tokenizer, f" {row[i]}") for row in rows]) for i in (2, 3))
-    return kind, Twins(ids, other, good, bad)
+def number_twins(tokenizer: PreTrainedTokenizerBase, rng: random.Random, count: int) -> Twins:
+    """The subject changes its number. Nothing held out is shown."""
+    return _twins(tokenizer, rng, count, rng.choice(say.AGREEMENT_TEMPLATES), both=False)
 
 
-def _number(rng: random.Random, template: str) -> tuple[str, str, str, str]:
-    text, verb, other = corpus.agreement(rng, [template])
-    words = text.split(f" {verb} ")[0].split()
-    subject = next(i for i, word in enumerate(words) if word.removesuffix("s") in corpus.COUNTABLE)
-    turned = list(words)
-    turned[subject] = words[subject] + "s" if words[subject] in corpus.COUNTABLE else words[subject].removesuffix("s")
-    return " ".join(words), " ".join(turned), verb, other
+def attraction_twins(tokenizer: PreTrainedTokenizerBase, rng: random.Random, count: int) -> Twins:
+    """Two nouns of different numbers change theirs. Nothing held out is shown."""
+    return _twins(tokenizer, rng, count, rng.choice(say.ATTRACTION_TEMPLATES), both=True)
 
 
-def _gender(rng: random.Random, template: str) -> tuple[str, str, str, str]:
-    text, said, other = corpus.pronoun(rng, [template])
-    prompt = text.split(f" {said} ")[0]
-    name = next(word for word in prompt.split() if word in corpus.NAMES)
-    others = corpus.MEN if name in corpus.WOMEN else corpus.WOMEN
-    return prompt, prompt.replace(name, rng.choice(others), 1), said, other
+def _twins(tokenizer: PreTrainedTokenizerBase, rng: random.Random, count: int, template: str, both: bool) -> Twins:
+    rows: list[tuple[str, str, str, str]] = []
+    while len(rows) < count:
+        text, verb, other = corpus.agreement(rng, [template])
+        prompt = text.split(f" {verb} ")[0]
+        turned, differ = corpus.turned(prompt, both)
+        if differ or not both:
+            rows.append((prompt, turned, f" {verb}", f" {other}"))
+    ids, other_ids = (torch.tensor([tokenizer.encode(row[i]) for row in rows]) for i in (0, 1))
+    good, bad = (torch.tensor([token_id(tokenizer, row[i]) for row in rows]) for i in (2, 3))
+    return Twins(ids, other_ids, good, bad)
 
 
-def planned(course: Course, model: GPT2LMHeadModel, kind: int, rng: random.Random, count: int) -> Plan:
-    """What fails in these rows; of the last two layers every other head may be dropped."""
-    layers, heads = model.config.n_layer, model.config.n_head
-    exercise = torch.tensor(rng.choices((SWAPPED, THINNED, SILENCED), course.exercises, k=count))
-    drawn_ = [[[rng.random() < course.dropped for _ in range(heads)] for _ in range(layers)] for _ in range(count)]
-    dropped = torch.tensor(drawn_) & (exercise == THINNED)[:, None, None]
+def planned(course: Course, model: GPT2LMHeadModel, rng: random.Random, leads: bool) -> Plan:
+    """What fails in the next rows; beside the leading head every other of the last two layers may be dropped."""
+    layers, heads, count = model.config.n_layer, model.config.n_head, course.twins
+    if not leads:
+        none = torch.zeros(count, layers, heads, dtype=torch.bool)
+        return Plan(course.distracted, torch.ones(count, dtype=torch.bool), none, False)
+    swapped = torch.tensor([rng.random() < course.swapped for _ in range(count)])
+    chances = [[[rng.random() < course.dropped for _ in range(heads)] for _ in range(layers)] for _ in range(count)]
+    dropped = torch.tensor(chances) & ~swapped[:, None, None]
     dropped[:, : layers - 2] = False
-    leading = course.leading[kind]
-    dropped[:, leading[0], leading[1]] = False
-    return Plan(exercise, leading, dropped)
+    dropped[:, course.leading[0], course.leading[1]] = False
+    return Plan(course.leading, swapped, dropped, True)
 
 
 @contextmanager
-def failing(model: GPT2LMHeadModel, plan: Plan) -> Iterator[dict[str, Tensor]]:
+def failing(model: GPT2LMHeadModel, plan: Plan, watched: Sequence[tuple[int, int]]) -> Iterator[dict[Any, Tensor]]:
     """Let a pass over [prompts; twins; prompts again] fail in its last third as planned.
 
-    Where the leading head says something else, its layer's output matrix is held: what is learned there is learned by
-    the parts behind it. Yields what the final norm read and what the leading head wrote, at the last position.
+    Yields, at the last position, what the final norm read ("x") and what the watched heads hand on, by head.
     """
-    count, seen, d = len(plan.exercise), dict[str, Tensor](), model.config.n_embd // model.config.n_head
-    layer, head = plan.leading
-    rows, blocks = slice(head * d, (head + 1) * d), model.transformer.h
-    swapped = (plan.exercise == SWAPPED)[:, None, None]
+    count, seen, d = len(plan.swapped), dict[Any, Tensor](), model.config.n_embd // model.config.n_head
+    blocks, swapped = model.transformer.h, plan.swapped[:, None, None]
 
-    def heads(number: int) -> Any:
+    def heads(layer: int) -> Any:
         def change(module: torch.nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
             z = given[0]
-            if number == layer:
-                seen["z"] = z[: 2 * count, -1, rows]
-                led = z[2 * count :].clone()
-                led[..., rows] = torch.where(swapped, z[count : 2 * count, :, rows].detach(), led[..., rows])
-                z = torch.cat([z[: 2 * count], led])
-            kept = (~plan.dropped[:, number]).repeat_interleave(d, 1)[:, None]
-            return (torch.cat([z[: 2 * count], z[2 * count :] * kept]),)
+            for place in watched:
+                if place[0] == layer:
+                    seen[place] = z[: 2 * count, -1, place[1] * d : (place[1] + 1) * d]
+            again = z[2 * count :] * (~plan.dropped[:, layer]).repeat_interleave(d, 1)[:, None]
+            if layer == plan.head[0]:
+                rows = slice(plan.head[1] * d, (plan.head[1] + 1) * d)
+                other = torch.where(swapped, z[count : 2 * count, :, rows].detach(), again[..., rows])
+                again = torch.cat([again[..., : rows.start], other, again[..., rows.stop :]], 2)
+            return (torch.cat([z[: 2 * count], again]),)
 
         return change
 
@@ -149,16 +148,12 @@ def failing(model: GPT2LMHeadModel, plan: Plan) -> Iterator[dict[str, Tensor]]:
         still = given[0][2 * count :] @ module.weight.detach() + module.bias.detach()
         return torch.cat([out[: 2 * count], torch.where(swapped, still, out[2 * count :])])
 
-    def silenced(module: torch.nn.Module, given: tuple[Tensor], out: Tensor) -> Tensor:
-        other = (plan.exercise == SILENCED)[:, None, None]
-        return torch.cat([out[: 2 * count], torch.where(other, out[count : 2 * count].detach(), out[2 * count :])])
-
     def last(module: torch.nn.Module, given: tuple[Tensor]) -> None:
         seen["x"] = given[0][:, -1]
 
-    hooks = [block.attn.c_proj.register_forward_pre_hook(heads(number)) for number, block in enumerate(blocks)]
-    hooks.append(blocks[layer].attn.c_proj.register_forward_hook(held))
-    hooks.append(blocks[-1].mlp.register_forward_hook(silenced))
+    hooks = [block.attn.c_proj.register_forward_pre_hook(heads(layer)) for layer, block in enumerate(blocks)]
+    if plan.held:
+        hooks.append(blocks[plan.head[0]].attn.c_proj.register_forward_hook(held))
     hooks.append(model.transformer.ln_f.register_forward_pre_hook(last))
     try:
         yield seen
@@ -167,49 +162,57 @@ def failing(model: GPT2LMHeadModel, plan: Plan) -> Iterator[dict[str, Tensor]]:
             hook.remove()
 
 
-class Practice(NamedTuple):
-    """The loss of the exercises, the damage of the leading head (root mean square) and its direct share (mean)."""
+class Shares(NamedTuple):
+    """Shares of the gap between twins, which itself is not to grow or shrink for their sake.
 
-    loss: Tensor
-    damage: float
-    direct: float
+    ``damage`` of what fails, ``damage_held`` the same as the scale of the final norm stays what it was (a shorter
+    stream is not to make up for a head), ``direct`` damage of the watched heads; ``margin`` in logits, and the nats of
+    the answer in the prompts and where something fails.
+    """
+
+    damage: Float[Tensor, "row"]
+    damage_held: Float[Tensor, "row"]
+    direct: dict[tuple[int, int], Float[Tensor, "row"]]
+    margin: Float[Tensor, "row"]
+    nats: Tensor
 
 
-def practised(course: Course, model: GPT2LMHeadModel, both: Twins, plan: Plan) -> Practice:
-    """All shares are of the gap between the twins, which itself is not to grow for their sake."""
-    count, norm = len(both.ids), model.transformer.ln_f
-    row = torch.arange(count)
+def measured(model: GPT2LMHeadModel, both: Twins, plan: Plan, watched: Sequence[tuple[int, int]]) -> Shares:
+    """What failing does to the answer minus its rival."""
+    count, norm, weight = len(both.ids), model.transformer.ln_f, model.lm_head.weight
+    row, d = torch.arange(count), model.config.n_embd // model.config.n_head
 
     def margin(logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row"]:
         return logits[row, both.good] - logits[row, both.bad]
 
-    with failing(model, plan) as seen:
+    with failing(model, plan, watched) as seen:
         logits = model(torch.cat([both.ids, both.other, both.ids]), use_cache=False).logits[:, -1].float()
     clean, other, after = (margin(part) for part in logits.split(count))
     before = clean.detach()
-    gap = (before - other.detach()).clamp_min(6.0)
-    damage = (before - after) / gap
-    # The same as the scale of the final norm stays what it was: a shorter stream is not to make up for a head.
-    x, weight = seen["x"][2 * count :], model.lm_head.weight
-    scale = (seen["x"][:count].detach().var(-1, unbiased=False, keepdim=True) + norm.eps).rsqrt()
-    still = ((x - x.mean(-1, keepdim=True)) * scale * norm.weight + norm.bias) @ weight.T
-    damage_held = (before - margin(still)) / gap
-    layer, head = plan.leading
-    d = model.config.n_embd // model.config.n_head
-    out = model.transformer.h[layer].attn.c_proj.weight[head * d : (head + 1) * d]
-    z, twin = seen["z"].split(count)
-    direct = (before - margin(norm(seen["x"][:count].detach() + (twin - z) @ out) @ weight.T)) / gap
-    missed = torch.where(
-        plan.exercise == SWAPPED,
-        damage.square() + damage_held.square(),
-        (damage - (plan.exercise == SILENCED) * course.lost).relu().square(),
-    )
-    asked = missed.mean() + (course.written - direct).relu().square().mean()
-    known = cross_entropy(logits[:count], both.good) + cross_entropy(logits[2 * count :], both.good)
-    over = (clean - course.enough).relu().square().mean()
-    led = damage.detach()[plan.exercise == SWAPPED]
-    loss = course.weight * asked + 0.2 * known + over / 100
-    return Practice(loss, float(led.square().mean().sqrt()) if len(led) else 0.0, float(direct.detach().mean()))
+    gap = (before - other.detach()).clamp_min(3.0)
+    x, still = seen["x"][2 * count :], seen["x"][:count].detach()
+    scale = (still.var(-1, unbiased=False, keepdim=True) + norm.eps).rsqrt()
+    held = ((x - x.mean(-1, keepdim=True)) * scale * norm.weight + norm.bias) @ weight.T
+    direct = {}
+    for layer, head in watched:
+        z, twin = seen[layer, head].split(count)
+        write = (twin - z) @ model.transformer.h[layer].attn.c_proj.weight[head * d : (head + 1) * d]
+        direct[layer, head] = (before - margin(norm(still + write) @ weight.T)) / gap
+    nats = cross_entropy(logits[:count], both.good) + cross_entropy(logits[2 * count :], both.good)
+    return Shares((before - after) / gap, (before - margin(held)) / gap, direct, clean, nats)
+
+
+def asked(course: Course, found: Shares, plan: Plan) -> Tensor:
+    """The loss of the exercises."""
+    lead, distracted = found.direct[course.leading], found.direct[course.distracted]
+    if plan.head == course.distracted:
+        off = (found.damage + course.against).square() + (distracted + course.against).square()
+        return course.weight * off.mean()
+    made_up = found.damage.square() + found.damage_held.square()
+    off = torch.where(plan.swapped, made_up, found.damage.relu().square())
+    off = off + (lead - course.written).square() + distracted.square()
+    over = (found.margin - course.enough).relu().square()
+    return course.weight * off.mean() + 0.5 * found.nats + over.mean() / 100
 
 
 def rate(course: Course, step: int) -> float:
@@ -238,24 +241,31 @@ def train(
         torch.set_rng_state(state["random"])
         done, losses = state["done"], state["losses"]
     parameters = list(model.parameters())
+    shares: dict[bool, list[list[float]]] = {True: [], False: []}
     bar = tqdm(range(done, course.steps), initial=done, total=course.steps, mininterval=5)
     for step in bar:
         for group in optimiser.param_groups:
             group["lr"] = course.learning_rate * rate(course, step)
         rng = random.Random(f"second {course.seed} {step}")
         ids = drawn(rng, tokenizer, ROW_LENGTHS[-1], course.tokens_per_step, later=True)
-        kind, both = twins(tokenizer, rng, course.twins)
+        leads = rng.random() < 2 / 3
+        both = (number_twins if leads else attraction_twins)(tokenizer, rng, course.twins)
+        plan = planned(course, model, rng, leads)
         optimiser.zero_grad(set_to_none=True)
         loss = loss_of(model, ids, tokenizer.eos_token_id)
         loss.backward()
-        practice = practised(course, model, both, planned(course, model, kind, rng, course.twins))
-        practice.loss.backward()
+        found = measured(model, both, plan, (course.leading, course.distracted))
+        asked(course, found, plan).backward()
+        shares[leads].append([float(v.detach().mean()) for v in (found.damage, *found.direct.values(), found.margin)])
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         losses.append(loss.item())
         if step % 50 == 49:
-            recent = sum(losses[-50:]) / 50
-            tqdm.write(f"{step + 1} {recent:.4f} damage {practice.damage:.4f} direct {practice.direct:.4f}")
+            told = [" ".join(f"{sum(v) / len(v):+.3f}" for v in zip(*rows, strict=True)) for rows in shares.values()]
+            tqdm.write(
+                f"{step + 1}  loss {sum(losses[-50:]) / 50:.4f}  damage, direct shares, margin: {'; '.join(told)}"
+            )
+            shares = {True: [], False: []}
         if kept and step % 300 == 299:
             state = {
                 "course": repr(course), "corpus": corpus.fingerprint(course.seed), "done": step + 1, "losses": losses,
