@@ -1,8 +1,8 @@
 """The embedded model: where its files are, and prompts that show what it can do.
 
 Nothing heavy is imported here. What the model was taught is in `making/`: `facts`, `phrasings` and `corpus`, what it is
-asked in `cases`, how it was made in `train`. In `files/`, beside the weights, `words.txt` lists every word that it was
-shown, and `evaluation.json` says how well it does what it was taught; in words that is in `model.card`.
+asked in `cases`, how it was made in `train` and `second`. In `files/`, beside the weights, `words.txt` lists every word
+that it was shown, and `evaluation.json` says how well it does what it was taught; in words that is in `model.card`.
 """
 
 from __future__ import annotations
@@ -52,9 +52,10 @@ class Pairs(NamedTuple):
 
 
 def pairs(name: str, count: int = 20) -> Pairs:
-    """The first pairs of a task, "capitals", "two names" or "induction".
+    """The first pairs of a task: "capitals", "two names", "induction", "agreement", "attraction" or "lists".
 
-    All prompts of a task have one length; each pair has its own answer, and the comparison's as its rival.
+    All prompts of a task have one length; each pair has its own answer, and the comparison's as its rival. The two
+    prompts of a pair differ in one token, in two where the task is "attraction".
 
     Raises:
         AttribError: no such task, or not so many pairs.

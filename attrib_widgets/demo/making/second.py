@@ -39,6 +39,7 @@ from .evaluate import load, token_id
 from .train import ROW_LENGTHS, Settings, drawn, loss_of, optimiser_of, save, write_record
 
 CHECKPOINT = "second.pt"
+SAVED = 300  # steps after which everything that goes on is saved
 
 
 @dataclass(frozen=True)
@@ -266,7 +267,7 @@ def train(
                 f"{step + 1}  loss {sum(losses[-50:]) / 50:.4f}  damage, direct shares, margin: {'; '.join(told)}"
             )
             shares = {True: [], False: []}
-        if kept and step % 300 == 299:
+        if kept and step % SAVED == SAVED - 1:
             state = {
                 "course": repr(course), "corpus": corpus.fingerprint(course.seed), "done": step + 1, "losses": losses,
                 "model": model.state_dict(), "optimiser": optimiser.state_dict(), "random": torch.get_rng_state(),
