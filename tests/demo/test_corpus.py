@@ -181,7 +181,7 @@ def test_lists_say_nothing_twice_but_all_of_it_and_no_held_out_order_occurs(text
         assert corpus.held_out_order((before, last, case.target.strip()))
 
 
-def test_in_a_fifth_of_the_sentences_about_attraction_the_nearer_noun_wins():
+def test_in_some_sentences_about_attraction_the_nearer_noun_wins():
     rng, wrong, differ = random.Random(6), 0, 0
     for _ in range(3000):
         words = corpus.attraction(rng).split()
@@ -189,7 +189,7 @@ def test_in_a_fifth_of_the_sentences_about_attraction_the_nearer_noun_wins():
         agrees = any(word in ("is", "was") for word in words) == one[0]
         assert agrees or one[0] != one[1]
         wrong, differ = wrong + (not agrees), differ + (one[0] != one[1])
-    assert wrong / differ == pytest.approx(corpus.ATTRACTED, abs=0.03)
+    assert wrong / differ == pytest.approx(corpus.ATTRACTED, abs=0.02)
     assert corpus.turned("Today the keys near the table then", both=True) == (
         "Today the key near the tables then",
         True,

@@ -94,7 +94,7 @@ SETS = tuple(
     ).split("/")
 )
 #: Of the sentences about attraction whose two nouns differ in number, in so many the verb agrees with the nearer one.
-ATTRACTED = 0.2
+ATTRACTED = 0.05
 LARGEST_ADDEND = 12
 
 _WORDS = tuple(
