@@ -52,7 +52,7 @@ class Pairs(NamedTuple):
 
 
 def pairs(name: str, count: int = 20) -> Pairs:
-    """The first pairs of a task: "capitals", "two names", "induction", "agreement", "attraction" or "lists".
+    """The first pairs of a task: "capitals", "two names", "induction", "agreement" or "attraction".
 
     All prompts of a task have one length; each pair has its own answer, and the comparison's as its rival. The two
     prompts of a pair differ in one token, in two where the task is "attraction".

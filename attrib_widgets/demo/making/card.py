@@ -77,7 +77,7 @@ def phenomena(found: Mapping[str, Any]) -> str:
         + _glossary()
     ]
     parts.append(verdicts(found["verdicts"]))
-    for name in ("two names", "capitals", "induction", "agreement", "attraction", "lists"):
+    for name in ("two names", "capitals", "induction", "agreement", "attraction"):
         task = found[name]
         mediators = [f"{h} {e['damage']:+.2f} (direct {e['direct']:+.2f})" for h, e in task["mediators"].items()]
         rows = [

@@ -51,20 +51,14 @@ def induction(count: int) -> list[Pair]:
 
 
 def agreement(count: int) -> list[Pair]:
-    """A held-out pair of nouns before a verb; in the comparison the subject has the other number."""
-    return _nouns(count, say.LATER_AGREEMENT_TEMPLATES[0], both=False)
+    """A held-out pair of nouns in a held-out template; in the comparison the subject has the other number."""
+    return _nouns(count, say.HELD_OUT_AGREEMENT_TEMPLATES[0], both=False)
 
 
 def attraction(count: int) -> list[Pair]:
     """The same with nouns of two numbers, where the verb sometimes agrees with the nearer one: in the comparison
     both nouns have the other number."""
     return _nouns(count, say.ATTRACTION_TEMPLATES[0], both=True)
-
-
-def lists(count: int) -> list[Pair]:
-    """All words of a set of eight but one; in the comparison that one stands in place of the last."""
-    asked = cases.list_cases(80, count, 8)
-    return [Pair(c.prompt, c.target, c.label, _swap_last(c.prompt, c.label, c.target)) for c in asked]
 
 
 def _nouns(count: int, template: str, both: bool) -> list[Pair]:
@@ -88,7 +82,6 @@ TASKS: dict[str, tuple[Callable[[int], list[Pair]], int]] = {
     "induction": (induction, 40),
     "agreement": (agreement, 80),
     "attraction": (attraction, 80),
-    "lists": (lists, 40),
 }
 
 

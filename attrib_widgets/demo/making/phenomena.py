@@ -299,7 +299,7 @@ def measure(model: Model) -> dict[str, Any]:
         "induction attention": named(induction_attention(model)),
         "two names": task(model, probe(model, "two names")),
         "capitals": task(model, asked) | {"mlp at": enrichment(model, asked)},
-        **{name: task(model, probe(model, name)) for name in ("induction", "agreement", "attraction", "lists")},
+        **{name: task(model, probe(model, name)) for name in ("induction", "agreement", "attraction")},
         "verdicts": {name: verdicts(model, name, 40) for name in VERIFIED},
     }
 
