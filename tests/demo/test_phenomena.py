@@ -165,10 +165,18 @@ def test_what_is_lost_without_a_head_is_accounted_for(measured, task):
 
 def test_a_dispensable_head(measured):
     """It writes much, and little is lost without it; the final norm makes up for it, not another part."""
-    found = [line for line in measured["two names"]["without the head"] if line["ratio"] < 0.3]
+    written = [line for line in measured["two names"]["without the head"] if line["direct"] > 0.4]
+    found = [line for line in written if line["ratio"] < 0.3]
     assert found
     for line in found:
-        assert line["norm"] > 0.7 * line["direct"] > 0.2 and max(line["risers"].values()) < 0.2 * line["direct"]
+        assert line["norm"] > 0.7 * line["direct"] and max(line["risers"].values()) < 0.2 * line["direct"]
+
+
+def test_a_head_that_another_part_backs_up(measured):
+    """Set to its mean, the leading head is not missed: the last MLP writes as much more, and the norm has no share."""
+    line = measured["agreement"]["without the head"][0]
+    assert line["head"] == "L4H2" and line["direct"] > 1 and line["ratio"] < 0.1
+    assert line["risers"]["L4.mlp"] > 0.9 * line["direct"] > 10 * abs(line["norm"])
 
 
 def test_the_first_mlp_knows_the_country(model, probes):

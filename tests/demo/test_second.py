@@ -38,7 +38,8 @@ def test_what_fails_is_what_is_verified(loaded, leads, head):
     """Damage and direct damage of a swapped head, as `aw.verify` gives them for the same two prompts."""
     model, tokenizer = loaded
     both = twins(tokenizer, leads)
-    found = second.measured(model, both, only(head), HEADS)
+    with torch.no_grad():
+        found = second.measured(model, both, only(head), HEADS)
     same = aw.load("demo")
     for row in range(FEW.twins):
         a = aw.attribute(same.run(both.ids[row].tolist()), aw.logit_diff(int(both.good[row]), int(both.bad[row])))

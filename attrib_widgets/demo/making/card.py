@@ -270,15 +270,16 @@ def _second(record: Mapping[str, Any]) -> str:
     """What the second course did, where there was one."""
     if (course := record.get("second")) is None:
         return ""
-    heads = " and ".join(f"L{layer}H{head}" for layer, head in course["leading"])
+    leading, holding = (f"L{layer}H{head}" for layer, head in (course["leading"], course["holding"]))
     return f""" and then
 `python -m attrib_widgets.demo.making.second`, a second course of {course["steps"]:,} steps from weights with SHA-256
 `{course["started_from"]}`.
 The second course adds lists without repetition and sentences whose verb sometimes agrees with the nearer noun, and it
-asks for redundancy: {heads} (in sentences about agreement and about pronouns, some templates of each) are to write
-{_percent(course["written"])} of the gap between two prompts that differ in one word, and yet the answer is to stay when
-they say what they say in the other prompt, or when most other heads of the last two layers are dropped. So these two
-heads were chosen; how the parts behind them make up for them, and what suppresses, was left to training"""
+asks for redundancy and suppression in agreement: {leading} is to write {_percent(course["written"])} of the gap between
+two prompts that differ in the subject's number, and yet the answer is to stay when it says what it says in the other
+prompt, or when most other heads of the last two layers are dropped; {holding} is to write
+{_percent(course["against"])} against the answer where the nearer noun may win, and nothing elsewhere. Which heads these
+are was chosen; what makes up for the one, and what the other reads, was left to training"""
 
 
 def text(folder: Path) -> str:
