@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 class Task(NamedTuple):
-    """A prompt, the token it should continue with, and the same prompt with one token changed."""
+    """A prompt, the token it should continue with, and the same prompt with one token changed (two where it is about
+    attraction: both nouns change their number)."""
 
     prompt: str
     target: str
@@ -71,7 +72,7 @@ def pairs(name: str, count: int = 20) -> Pairs:
     return Pairs(*map(list, zip(*kept[:wanted], strict=True)))
 
 
-#: Example prompts by ability. Every corrupted prompt differs from its clean one in exactly one token.
+#: Example prompts by ability. Every corrupted prompt differs from its clean one in one token, of attraction in two.
 tasks = _tasks()
 PROMPT, TARGET, CORRUPTED = tasks["capitals"][0]
 
