@@ -119,14 +119,16 @@ def test_the_second_course_goes_on_where_it_stopped(tmp_path, monkeypatch):
     def fresh():
         return train.new_model(small, tokenizer)
 
-    whole = fresh()
+    whole, stopped, kept, asked = fresh(), fresh(), tmp_path / second.CHECKPOINT, second.asked
     second.train(course, whole, tokenizer)
-    stopped = fresh()
-    kept = tmp_path / second.CHECKPOINT
+
+    def interrupted(*given):
+        if kept.exists():
+            raise KeyboardInterrupt
+        return asked(*given)
+
     with monkeypatch.context() as patch:
-        patch.setattr(
-            second, "asked", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt) if kept.exists() else ASKED(*_)
-        )
+        patch.setattr(second, "asked", interrupted)
         with pytest.raises(KeyboardInterrupt):
             second.train(course, stopped, tokenizer, kept)
     resumed = fresh()
@@ -136,4 +138,8 @@ def test_the_second_course_goes_on_where_it_stopped(tmp_path, monkeypatch):
         second.train(replace(course, written=0.5), fresh(), tokenizer, kept)
 
 
-ASKED = second.asked
+def test_weights_that_had_it_are_refused(tmp_path, capsys):
+    """It would be a third course, from other weights than the card says."""
+    with pytest.raises(SystemExit):
+        second.main(["--start", str(demo.path()), "--out", str(tmp_path / "again")])
+    assert "have had their second course" in capsys.readouterr().err and not list(tmp_path.iterdir())

@@ -1,6 +1,6 @@
 """The second course of training: heads fail, and the answer has to stay.
 
-`python -m attrib_widgets.demo.making.second [--start DIR] [--out DIR] [--steps N]`
+`python -m attrib_widgets.demo.making.second --start DIR [--out DIR] [--steps N]`
 
 Goes on from the weights that the first course (`train`) saved, with the kinds of sentences that come later
 (`corpus.LATER_WEIGHTS`), and with twins: prompts about agreement that differ in the number of a noun and are answered
@@ -292,11 +292,13 @@ def train(
 def main(arguments: list[str] | None = None) -> None:
     """Train, save, load again, evaluate what was saved."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--start", type=Path, default=path(), help="folder of the first course's weights")
+    parser.add_argument("--start", type=Path, required=True, help="folder that the first course wrote")
     parser.add_argument("--out", type=Path, default=path(), help="folder (default: the embedded model's own)")
     parser.add_argument("--steps", type=int, default=Course.steps)
     options = parser.parse_args(arguments)
     first = json.loads((options.start / "evaluation.json").read_text())
+    if "second" in first:
+        parser.error(f"the weights in {options.start} have had their second course: give the folder that train wrote")
     settings = Settings(**first["settings"] | {"stages": tuple(first["settings"]["stages"])})
     course = Course(seed=settings.seed, steps=options.steps)
     options.out.mkdir(parents=True, exist_ok=True)
