@@ -244,7 +244,7 @@ def make_cards(
             also = rows[(context[rows] == context[row]) & (rows != row)]
             weaker.append((position[also], value[also] / value[row]))
         weaker += [(position[:0], value[:0])] * (KEPT - len(chosen))
-    beside = Weaker.of(weaker, (sae.n_features, KEPT))
+    beside = Weaker.of(weaker, (sae.n_features, KEPT), x.shape[1])
     return Cards(labels, counts / total, kept[0].long(), kept[1].long(), kept[2].float(), beside)
 
 
@@ -366,6 +366,7 @@ def _contexts(model: Model, sae: SAE, cards: Cards, feature: int, text: Text) ->
         return kept.get(feature, [])
     ids = [model.encode(text(number)) for number in cards.contexts[feature, :known].tolist()]
     if cards.weaker is not None:
+        ids = [row[: cards.weaker.read] for row in ids]
         kept[feature] = [
             Firing([model.token(i) for i in row], *cards.stored(feature, rank, len(row)))
             for rank, row in enumerate(ids)

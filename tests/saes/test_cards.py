@@ -139,11 +139,11 @@ def test_weaker_firings_that_do_not_belong_together_are_refused(tmp_path: Path):
 
     rows, weaker = (
         torch.arange(2)[None],
-        Weaker.of([(torch.tensor([300, 2]), torch.tensor([1.0, 1e-9])), WITHOUT], (1, 2)),
+        Weaker.of([(torch.tensor([300, 2]), torch.tensor([1.0, 1e-9])), WITHOUT], (1, 2), 400),
     )
     Cards([""], torch.ones(1), rows, rows, torch.ones(1, 2), weaker).write(tmp_path)
     again = Cards.read(tmp_path, 1).weaker
-    assert all(map(torch.equal, again, weaker)) and again.row(0, 0)[0] == [300, 2]
+    assert all(map(torch.equal, again[:3], weaker[:3])) and again.read == 400 and again.row(0, 0)[0] == [300, 2]
     assert again.row(0, 0)[1] == pytest.approx([1.0, 1 / 255])
     assert again.row(0, 1) == ([], [])
     kept = load_file(tmp_path / "cards.safetensors")
