@@ -23,6 +23,8 @@ __version__ = "0.2.0"
 _HOMES = {
     "attribute": "analysis.attribution.attribute",
     "Attribution": "analysis.attribution.attribution",
+    "compare": "analysis.attribution.compare",
+    "Comparison": "analysis.attribution.compare",
     "attention": "analysis.heads.attention",
     "Attention": "analysis.heads.attention",
     "head_table": "analysis.heads.all_heads",
@@ -56,6 +58,7 @@ _HOMES = {
     "kl": "analysis.experiments.metrics",
     "logit_lens": "analysis.lens.logit_lens",
     "LogitLens": "analysis.lens.logit_lens",
+    "glossary": "result.glossary",
     "component": "words.components",
     "Component": "words.components",
     "place": "words.places",
@@ -76,7 +79,7 @@ _HOMES = {
     "read_sae": "saes.formats",
     "Anatomy": "model.anatomy.anatomy",
     "QKV": "model.anatomy.anatomy",
-    "explore": "widgets.explorer",
+    "explore": "widgets.explore",
     "Explorer": "widgets.explorer",
     "AttribError": "words.errors",
     "ComponentError": "words.errors",
@@ -88,9 +91,11 @@ _HOMES = {
     "ModelError": "words.errors",
     "NumberError": "words.errors",
 }
+#: Modules that are used by name: ``aw.show.bars(...)``.
+_MODULES = {"show": "analysis.show"}
 _ROOMS = ("analysis", "demo", "model", "plots", "saes", "widgets")
 
-__all__ = ["__version__", "demo", *sorted(_HOMES)]
+__all__ = ["__version__", "demo", *sorted(_HOMES), *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
@@ -98,6 +103,8 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
         globals()[name] = value
         return value
+    if name in _MODULES:
+        return import_module(f".{_MODULES[name]}", __name__)
     if name in _ROOMS:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -130,13 +137,23 @@ def _dictionaries() -> Any:
     return Dictionaries.of
 
 
-_slots.view, _slots.figure, _slots.dictionaries = _view, _figure, _dictionaries
+def _circuits() -> Any:
+    """The models that were built by hand, by name: loading knows nothing of the embedded models but their names."""
+    from .demo import circuits
+
+    return circuits
+
+
+_slots.view, _slots.figure, _slots.dictionaries, _slots.circuits = _view, _figure, _dictionaries, _circuits
 
 
 if TYPE_CHECKING:
     from . import demo as demo
+    from .analysis import show as show
     from .analysis.attribution.attribute import attribute as attribute
     from .analysis.attribution.attribution import Attribution as Attribution
+    from .analysis.attribution.compare import Comparison as Comparison
+    from .analysis.attribution.compare import compare as compare
     from .analysis.attribution.phrases import PhraseAttribution as PhraseAttribution
     from .analysis.experiments.ablation import Ablation as Ablation
     from .analysis.experiments.ablation import ablate as ablate
@@ -177,10 +194,11 @@ if TYPE_CHECKING:
     from .model.model import load as load
     from .model.run import Run as Run
     from .model.selfcheck.supported import supported as supported
+    from .result.glossary import glossary as glossary
     from .saes.formats import read_sae as read_sae
     from .saes.sae import SAE as SAE
+    from .widgets.explore import explore as explore
     from .widgets.explorer import Explorer as Explorer
-    from .widgets.explorer import explore as explore
     from .words.components import Component as Component
     from .words.components import component as component
     from .words.errors import AnatomyError as AnatomyError

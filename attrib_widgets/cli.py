@@ -64,7 +64,12 @@ def parser() -> argparse.ArgumentParser:
         help="explain one prediction",
         description="Prints which parts of the model wrote a prediction, and writes the same as one offline page.",
     )
-    ask.add_argument("prompt", metavar="PROMPT", help='what the model reads, such as "The capital of France is"')
+    ask.add_argument(
+        "prompt",
+        metavar="PROMPT",
+        nargs="?",
+        help='what the model reads, such as "The capital of France is" (default: the first that the model suggests)',
+    )
     ask.add_argument(
         "target",
         metavar="TARGET",
@@ -72,13 +77,22 @@ def parser() -> argparse.ArgumentParser:
         help='one token exactly as the model would write it, such as " Paris" (default: its top prediction)',
     )
     ask.add_argument("-o", "--output", type=Path, default=Path(PAGE), metavar="FILE", help=f"default: {PAGE}")
-    ask.add_argument("--model", default="demo", help="demo (default), a model folder, or a hub id such as gpt2")
+    ask.add_argument(
+        "--model",
+        default="demo",
+        help="demo (default), a circuit built by hand such as demo:backup, a model folder, or a hub id such as gpt2",
+    )
     ask.add_argument("--against", metavar="TOKEN", help="explain TARGET rather than this token (logit difference)")
     ask.add_argument(
         "--corrupted", "--compare", metavar="PROMPT", help="a second prompt to compare with, kept in the page"
     )
     ask.add_argument(
         "--saes", type=Path, metavar="FOLDER", help="dictionaries of features: the folder of one, or of one folder each"
+    )
+    ask.add_argument(
+        "--state",
+        metavar="LINE",
+        help="a screen as a line (ex.state, or Copy state on a page), instead of PROMPT and TARGET",
     )
     return top
 
@@ -88,7 +102,14 @@ def explain(args: argparse.Namespace) -> int:
     output: Path = args.output
     _writable(output)
     write_page(
-        args.model, args.prompt, args.target, output, against=args.against, corrupted=args.corrupted, saes=args.saes
+        args.model,
+        args.prompt,
+        args.target,
+        output,
+        against=args.against,
+        corrupted=args.corrupted,
+        saes=args.saes,
+        state=args.state,
     )
     print(f"\nOpen in a browser (works offline): {output.resolve()}")
     return 0
@@ -117,13 +138,14 @@ def lab(args: argparse.Namespace) -> int:
 
 def write_page(
     source: str,
-    prompt: str,
+    prompt: str | None,
     target: str | None,
     path: Path,
     *,
     against: str | None = None,
     corrupted: str | None = None,
     saes: Path | None = None,
+    state: str | None = None,
 ) -> None:
     """Print the contributions to a prediction and write the Explorer to ``path`` (replaced if it exists)."""
     import transformers
@@ -132,10 +154,12 @@ def write_page(
 
     if source == "demo" or Path(source).is_dir():  # a download keeps its progress bar
         transformers.utils.logging.disable_progress_bar()
-    explorer = aw.explore(aw.load(source), prompt, target, against=against, corrupted=corrupted, saes=saes)
+    # A state names its model; another one is loaded only where it is asked for.
+    model = None if state is not None and source == "demo" else aw.load(source)
+    explorer = aw.explore(model, prompt, target, against=against, corrupted=corrupted, saes=saes, state=state)
     print(explorer.run.top(5))
     print()
-    print(explorer.attribution)
+    print(explorer)
     explorer.to_html(path)
 
 

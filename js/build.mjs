@@ -13,7 +13,7 @@ import * as esbuild from "esbuild";
 const here = fileURLToPath(new URL(".", import.meta.url));
 const out = fileURLToPath(new URL("../attrib_widgets/static/", import.meta.url));
 const BUDGET = 100_000; // bytes synced, script and style together; tests/widgets hold the exact sum to it
-const UNPACKER = 429; // what the unpacking module adds
+const UNPACKER = 843; // what the unpacking module adds
 
 const common = {
   absWorkingDir: here,

@@ -8,6 +8,7 @@ their place, where the static table that stands beside them is always readable.
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -30,6 +31,10 @@ def refresh(path: Path) -> None:
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET, None)
             output.get("metadata", {}).clear()
+            if html := output.get("data", {}).get("text/html"):  # the mark of a view that is not saved
+                output["data"]["text/html"] = re.sub(r" aw-still-\w+", "", html)
+        if "outputs" in cell:  # the picture of a view is an output of its own
+            cell["outputs"] = [o for o in cell["outputs"] if o.output_type != "display_data" or o.data]
     nbformat.write(notebook, path)
 
 

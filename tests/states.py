@@ -20,7 +20,7 @@ from attrib_widgets.widgets.transport import wire
 
 STATES = Path(__file__).resolve().parent.parent / "js" / "tests" / "states.json"
 #: Rows of the Explorer whose features are kept, each with the card of the largest: the file stays small.
-KEPT = ("L1.mlp", "L3H1")
+KEPT = ("L4.mlp", "L3H1")
 
 
 def results(model: Any) -> dict[contract.Kind, Any]:
@@ -33,10 +33,16 @@ def results(model: Any) -> dict[contract.Kind, Any]:
         "attention": aw.attention(run, [aw.component("L1H2"), aw.component("L3H5")]),
         "bars": features,
         "card": features.card(features.numbers[0]),
+        "comparison": aw.compare(a, aw.attribute(run, " Berlin")),
         "effects": aw.token_effects(model, run, TARGET),
+        "grid": aw.show.grid(
+            a.heads, [f"L{i}" for i in range(5)], [f"H{i}" for i in range(8)], title="Heads", unit="logits"
+        ),
         "lens": aw.logit_lens(run),
         "patching": aw.patch(model, run, CORRUPTED, TARGET, sites="mlp"),
         "phrase": aw.attribute(run, aw.phrase(TARGET)),
+        "table": a.buildup(),
+        "tokens": aw.show.tokens(run.tokens, aw.attention(run, "L3H1").patterns[0, -1], title="Read by L3H1"),
         "trace": a.trace(),
         "verdicts": aw.verify(a, CORRUPTED, components=["L3.mlp"]),
     }
@@ -49,7 +55,7 @@ def states() -> dict[str, dict[str, Any]]:
     for kind, result in results(model).items():
         if kind != "attribution":  # the Explorer's again
             view = view_of(result)
-            made[kind] = _read(view.state)
+            made[kind] = _read(view.container)
             view.close()
     return made
 
@@ -63,7 +69,14 @@ def _explored(model: Any) -> bytes:
         "features": {row: header["features"][row] for row in KEPT},
         "cards": {name: header["cards"][name] for name in leading.values()},
     }
-    shown: contract.ExplorerHeader = {**header, "kind": "explorer", "version": 1, "question": 0, "origin": []}
+    shown: contract.ExplorerHeader = {
+        **header,
+        "kind": "explorer",
+        "version": 1,
+        "question": 0,
+        "origin": [],
+        "address": explorer.state,
+    }
     explorer.close()
     return wire.pack(shown, arrays)
 

@@ -60,7 +60,7 @@ def test_help(command: Command, argv: tuple[str, ...]) -> None:
     assert "attrib-widgets" in out
 
 
-@pytest.mark.parametrize("argv", [(), ("course",), ("explain",), ("explain", "a", "b", "c"), ("lab", "x")])
+@pytest.mark.parametrize("argv", [(), ("course",), ("explain", "a", "b", "c"), ("lab", "x")])
 def test_wrong_command_is_refused(command: Command, argv: tuple[str, ...]) -> None:
     code, _, err = command(*argv)
     assert code == 2
@@ -85,7 +85,23 @@ def test_explain_takes_the_top_prediction_when_no_target_is_given(command: Comma
     prompt = "The capital of France is"
     code, out, err = command("explain", prompt)
     assert (code, err) == (0, "")
-    assert f"{aw.load('demo').run(prompt).top(1)[0].logit:.2f}" in out.split("model")[-1]
+    first, rival = aw.load("demo").run(prompt).top(1)[0], " Berlin"  # the suggested comparison's answer
+    a = aw.attribute(prompt, first.id, against=rival, model=aw.load("demo"))
+    assert f"model {a.actual:.4f}" in out and "Rather than \u00b7Berlin" in out
+
+
+@pytest.mark.parametrize("name", ["demo", "demo:backup"])
+def test_explain_asks_the_first_question_of_the_model_when_none_is_given(command: Command, name: str) -> None:
+    code, out, err = command("explain", "--model", name)
+    assert (code, err) == (0, "")
+    first = aw.load(name).suggestions[0]
+    assert f"{aw.attribute(first.prompt, first.target, model=aw.load(name)).actual:.2f}" in out
+    assert ("built by hand: demo:backup" in out) == (name == "demo:backup")
+
+
+def test_explain_names_the_circuits_there_are(command: Command) -> None:
+    code, _, err = command("explain", "--model", "demo:nonsense")
+    assert code == 2 and "demo:nonsense" in err and "demo:suppression" in err
 
 
 @pytest.mark.parametrize("option", ["--corrupted", "--compare"])
@@ -97,6 +113,17 @@ def test_explain_against_another_token(command: Command, tmp_path: Path, option:
     a = aw.attribute(prompt, aw.logit_diff(" Paris", " Rome"), model=aw.load("demo"))
     assert f"{a.actual:.2f}" in out
     assert (tmp_path / cli.PAGE).is_file()
+
+
+def test_explain_opens_a_state(command: Command, tmp_path: Path) -> None:
+    line = "model=demo&prompt=The+capital+of+Japan+is&answer=+Tokyo&part=L3H4&mode=map"
+    code, out, err = command("explain", "--state", line)
+    assert (code, err) == (0, "") and "Japan" in out
+    page = (tmp_path / cli.PAGE).read_text(encoding="utf-8")
+    assert '"selected": "L3H4"' in page.replace('":"', '": "') and '"map"' in page
+    code, _, err = command("explain", "--state", "prompt=a&sort=size")
+    assert code == 2 and "'sort'" in err and "mode" in err
+    assert command("explain", "A prompt", "--state", line)[0] == 2
 
 
 def test_explain_with_dictionaries_of_ones_own(command: Command, tmp_path: Path, trained_folder: Path) -> None:
@@ -111,7 +138,7 @@ def test_explain_with_dictionaries_of_ones_own(command: Command, tmp_path: Path,
     assert command(*given, str(tmp_path / "mine"))[0] == 0
     page = (tmp_path / cli.PAGE).read_text(encoding="utf-8")
     block = re.search(r"<script[^>]*application/json[^>]*>(.*?)</script>", page, re.DOTALL)
-    header, _ = wire.unpack(base64.b64decode(json.loads(block[1])["state"]))
+    header, _ = wire.unpack(base64.b64decode(json.loads(block[1])["container"]))
     assert list(header["features"]) == ["L0.mlp"]
     code, _, err = command(*given, str(aw.demo.path() / "saes" / "L0.mlp"))
     assert code == 2 and "reads 128 numbers" in err

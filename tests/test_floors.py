@@ -20,7 +20,7 @@ FLOORS = (
     ("result",),
     ("model",),
     ("saes",),
-    ("analysis.inputs",),
+    ("analysis.inputs", "analysis.show"),
     ("analysis.reading",),
     ("analysis.opening",),
     ("analysis.attribution",),

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from functools import singledispatch
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attrib_widgets.result import MAX_STATIC_BYTES, Result, Slots, Table, render_html, render_text, slots, view_of
+from attrib_widgets.result import (
+    MAX_STATIC_BYTES,
+    Result,
+    Slots,
+    Table,
+    render_html,
+    render_svg,
+    render_text,
+    slots,
+    view_of,
+)
+from attrib_widgets.result.table import numeric_columns, spans
+from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.errors import AttribError
 from attrib_widgets.words.text import signed
 
@@ -108,15 +122,41 @@ def test_repr_is_the_table_and_starts_nothing():
     assert made._view is None
 
 
-def test_a_result_without_a_view_is_its_table():
+def test_a_result_without_a_view_of_its_own_shows_its_table():
     made = Made()
-    bundle = made._repr_mimebundle_()
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    data, _ = made._repr_mimebundle_()
     assert data["text/plain"] == render_text(table()), "nothing failed, so there is nothing to explain"
     assert data["text/html"] == render_html(table())
-    assert "application/vnd.jupyter.widget-view+json" not in data
-    with pytest.raises(AttribError, match="Made"):
-        view_of(made)
+    header, _ = wire.unpack(made.view().container)
+    assert (header["title"], header["notes"], header["footer"]) == (table().title, ["a note"], ["sum +1.00"])
+    assert (header["rows"], header["bars"]) == (table().rows, table().bars)
+
+
+def test_what_is_no_result_has_no_view():
+    with pytest.raises(AttribError, match="An int has no widget view"):
+        view_of(1)
+
+
+def test_without_styles_sign_order_and_indentation_are_there():
+    """As GitHub and an untrusted notebook show it: no style, no class."""
+    made = Table("t", ["part", "value"], [["L1.mlp", "+2"], ["  L0.mlp", "\u22121"]], [2.0, -1.0], "one\ntwo", "a   b")
+    html = render_html(made)
+    assert "<td>\u00a0\u00a0L0.mlp</td>" in html and html.index("L1.mlp") < html.index("L0.mlp")
+    assert ">\u22121</td>" in html and "<p>one</p><p>two</p>" in html and "a\u00a0\u00a0 b" in html
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6), st.just(float("nan"))), max_size=8))
+def test_bars_start_or_end_at_one_zero_line(bars):
+    drawn = spans(bars)
+    assert [s is None for s in drawn] == [b is None or b != b or b == 0 for b in bars]
+    zeros = {
+        round(left + width if b < 0 else left, 9) for b, s in zip(bars, drawn, strict=True) if s for left, width in [s]
+    }
+    assert len(zeros) <= 1
+    for b, s in zip(bars, drawn, strict=True):
+        if s:
+            scale = max(abs(x) for x in bars if x is not None and x == x)
+            assert 0 <= s[0] <= s[0] + s[1] <= 1 + 1e-9 and s[1] >= abs(b) / (2 * scale) - 1e-9
 
 
 class Fake:
@@ -148,7 +188,8 @@ def test_the_view_is_made_once_and_its_metadata_passes_through():
 
 def test_with_empty_slots_a_result_is_its_table(monkeypatch):
     empty = Slots()
-    monkeypatch.setattr(slots, "view", empty.view)
+    bare = singledispatch(view_of.dispatch(object))  # as before any view was registered
+    monkeypatch.setattr(slots, "view", lambda: bare)
     monkeypatch.setattr(slots, "figure", empty.figure)
     made = Made()
     assert set(made._repr_mimebundle_()) == {"text/plain", "text/html"}
@@ -176,3 +217,30 @@ def test_a_broken_view_never_breaks_the_table():
 def test_results_without_a_table_say_so():
     with pytest.raises((TypeError, NotImplementedError)):
         Result().summary()
+
+
+BREAKING = ["\ud800", "a\nb", "\x1b[31mred", "\u202ecba", "\x00\x0c", "\u2028x\x85y", "<i onload='x'>\"", "👨\u200d👩"]
+
+
+def test_no_text_breaks_its_row_its_terminal_or_its_file():
+    table = Table(
+        BREAKING[1], ["row", "\x1b["], [[t, "+1.00"] for t in BREAKING], [1.0] * 8, "one\ntwo\x07", BREAKING[0]
+    )
+    text, page, drawn = render_text(table), render_html(table), render_svg(table, BREAKING[2])
+    lines = text.split("\n")
+    assert len(lines) == 2 + 2 + 1 + len(BREAKING) + 1 and len(text.splitlines()) == len(lines)
+    for made in (text, page, drawn):
+        made.encode()
+        assert not any(ord(c) < 32 and c != "\n" for c in made) and "\u202e" not in made and "\u2028" not in made
+    cells = [e.text for e in ElementTree.fromstring(drawn).iter() if e.tag.endswith("text")]
+    assert [c.strip() for row in table.rows for c in row] == cells[6 : 6 + 16], "the picture has the table's characters"
+    assert page.count("<tr>") == 1 + len(BREAKING) and "onload='" not in page
+
+
+@pytest.mark.parametrize(
+    "cell", ["85\u00a0%", "<0.1\u00a0%", ">99.9\u00a0%", "\u22120.90", "4e-07", "1,957", "+0.5", "7"]
+)
+def test_a_column_of_printed_numbers_is_set_to_the_right(cell):
+    """In the middle too; and words, tokens and labels are not."""
+    assert numeric_columns(Table("", ["", "x", "y"], [["a", cell, "b"]])) == [False, True, True]
+    assert numeric_columns(Table("", ["", "x", "y"], [["a", f"L{cell}", "b"]])) == [False, False, True]

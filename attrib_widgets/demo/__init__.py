@@ -1,4 +1,4 @@
-"""The embedded model: where its files are, and prompts that show what it can do.
+"""The embedded model: where its files are, and prompts that show what it can do; and circuits that were built by hand.
 
 Nothing heavy is imported here. What the model was taught is in `making/`: `facts`, `phrasings` and `corpus`, what it is
 asked in `cases`, how it was made in `train` and `second`. In `files/`, beside the weights, `words.txt` lists every word
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..words.components import whole
 from ..words.errors import AttribError
+from .built import Circuits
 
 if TYPE_CHECKING:
     from ..saes.store import Dictionaries
@@ -72,9 +73,19 @@ def pairs(name: str, count: int = 20) -> Pairs:
     return Pairs(*map(list, zip(*kept[:wanted], strict=True)))
 
 
+def prompts() -> list[str]:
+    """Every prompt of the tasks and of their pairs, each once."""
+    rows = json.loads((path() / "pairs.json").read_text(encoding="utf-8"))
+    found = [text for group in tasks.values() for task in group for text in (task.prompt, task.corrupted)]
+    found += [text for pairs_of in rows.values() for clean, _, _, corrupted in pairs_of for text in (clean, corrupted)]
+    return list(dict.fromkeys(found))
+
+
 #: Example prompts by ability. Every corrupted prompt differs from its clean one in one token, of attraction in two.
 tasks = _tasks()
 PROMPT, TARGET, CORRUPTED = tasks["capitals"][0]
+#: Pure cases: small models built by hand, whose causal story is known; ``aw.load("demo:backup")`` loads one.
+circuits = Circuits()
 
 
 def weights_sha256(folder: Path | None = None) -> str:

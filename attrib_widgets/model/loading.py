@@ -13,7 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..result import slots
 from ..words.errors import AttribError, TokenizerError, clause
+from ..words.files import read_text
+from .built import PREFIX, Built
 
 #: What ``"demo"`` names: the folder of the model that ships with the library.
 DEMO = Path(__file__).parent.parent / "demo" / "files"
@@ -67,11 +70,14 @@ def unwrapped(source: Any) -> Any:
 
 
 def read_checkpoint(source: str, tokenizer: Any, dtype: str | torch.dtype | None) -> tuple[Any, Any, str]:
-    """(transformers model, tokenizer, name) of ``"demo"``, a folder, or a hub id.
+    """(transformers model, tokenizer, name) of ``"demo"``, a circuit that was built by hand, a folder, or a hub id.
 
     Raises:
         AttribError: nothing can be loaded from ``source``.
     """
+    if source.startswith(PREFIX):
+        hf, own = slots.circuits().build(source)
+        return hf if dtype is None else hf.to(_dtype(dtype)), tokenizer or own, source
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -105,6 +111,13 @@ def read_checkpoint(source: str, tokenizer: Any, dtype: str | torch.dtype | None
     return hf, tokenizer, name
 
 
+def built(hf: Any) -> Built | None:
+    """The story of a model that was built by hand; None of any other."""
+    source = str(getattr(hf, "name_or_path", "") or "")
+    found: Built | None = slots.circuits().find(source) if source.startswith(PREFIX) else None
+    return found
+
+
 def _adapted(folder: str) -> str:
     """The model that a folder's adapter was made for; "" where it holds a model of its own."""
     file = Path(folder) / "adapter_config.json"
@@ -112,7 +125,7 @@ def _adapted(folder: str) -> str:
         return ""
     if find_spec("peft") is None:
         raise ImportError("it is an adapter, and peft is not installed", name="peft")
-    return str(json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") or "")
+    return str(json.loads(read_text(file)).get("base_model_name_or_path") or "")
 
 
 def _remedy(folder: str, reason: Exception) -> str:
@@ -183,9 +196,9 @@ def read_card(folder: str, name: str) -> ModelCard:
     """The ``README.md`` of a model's folder.
 
     Raises:
-        AttribError: there is none.
+        AttribError: there is none, or it is no text in UTF-8.
     """
     file = Path(folder) / "README.md"
     if not folder or not file.is_file():
         raise AttribError(f"{name} has no model card.", "A card is the README.md in the folder it is loaded from.")
-    return ModelCard(file.read_text(encoding="utf-8"))
+    return ModelCard(read_text(file))

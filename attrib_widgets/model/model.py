@@ -15,9 +15,10 @@ from ..result import slots
 from ..words.errors import AttribError, PositionError, TokenizerError, warn
 from ..words.several import listed
 from .anatomy.anatomy import Anatomy
+from .built import Built
 from .identity.belonging import at_home
 from .identity.stamp import Stamp, changes, is_of, weight_keys
-from .loading import ModelCard, move, read_card, read_checkpoint, read_tokenizer, unwrapped
+from .loading import ModelCard, built, move, read_card, read_checkpoint, read_tokenizer, unwrapped
 from .network import Network
 from .run import Run, counted
 from .running.batch import run_many
@@ -129,6 +130,16 @@ class Model(Network, Tokens):
         return Path(source) if source and Path(source).is_dir() else None
 
     @cached_property
+    def built(self) -> Built | None:
+        """What is known of a model that was built by hand (``aw.demo.circuits``); None of any other."""
+        return built(self.hf)
+
+    @property
+    def called(self) -> str:
+        """Its name, and that it was built by hand where it was."""
+        return self.name if self.built is None else self.built.called
+
+    @cached_property
     def saes(self) -> Dictionaries:
         """Its dictionaries of features by place: those in the folder ``saes`` beside its weights, and what is added.
 
@@ -139,8 +150,9 @@ class Model(Network, Tokens):
 
     @cached_property
     def suggestions(self) -> list[Suggestion]:
-        """Prompts that show what it can do, where a ``suggestions.json`` lies beside its weights."""
-        return read_suggestions(self.folder)
+        """Prompts that show what it can do, where a ``suggestions.json`` lies beside its weights, or it was built for
+        one."""
+        return read_suggestions(self.folder) if self.built is None else [self.built.suggestion]
 
     @cached_property
     def known_words(self) -> frozenset[str] | None:
@@ -149,11 +161,14 @@ class Model(Network, Tokens):
 
     @property
     def card(self) -> ModelCard:
-        """The model card that lies beside the weights; a notebook shows it formatted.
+        """The model card that lies beside the weights, or the story of a model that was built by hand; a notebook shows
+        it formatted.
 
         Raises:
             AttribError: the model was not loaded from a folder with a README.md.
         """
+        if self.built is not None:
+            return ModelCard(self.built.card)
         return read_card(str(getattr(self.hf, "name_or_path", "") or ""), self.name)
 
     def report(self) -> Report:
@@ -167,7 +182,7 @@ class Model(Network, Tokens):
 
     def __repr__(self) -> str:
         return (
-            f"{self.name} ({self.family}): {self.n_layers} layers x {self.geometry.words}, width {self.d_model}, "
+            f"{self.called} ({self.family}): {self.n_layers} layers x {self.geometry.words}, width {self.d_model}, "
             f"{str(self.dtype).removeprefix('torch.')}, exact {self.check.words}"
             + (f" ({self.check.reason})" if self.check.reason else "")
             + f", {readable(self.memory_estimate(1000))} for a run of 1,000 tokens"
@@ -247,9 +262,10 @@ def load(
     """Put a model under study.
 
     Args:
-        source: ``"demo"`` (the small model that ships with this library), a hub id such as ``"gpt2"``, a local
-            folder written by ``save_pretrained``, a transformers model (compiled, parallel, with PEFT adapters or
-            quantised, too), an nnsight model, or a Model.
+        source: ``"demo"`` (the small model that ships with this library), ``"demo:backup"`` or another circuit that
+            was built by hand (``aw.demo.circuits`` lists them), a hub id such as ``"gpt2"``, a local folder written by
+            ``save_pretrained``, a transformers model (compiled, parallel, with PEFT adapters or quantised, too), an
+            nnsight model, or a Model.
         tokenizer: needed with a transformers model; otherwise the source's own. It is copied, never changed; a name is
             loaded.
         dtype: for example ``"float32"`` or ``torch.bfloat16``; None keeps the checkpoint's.

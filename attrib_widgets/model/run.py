@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..result import Table, render_text
+from ..result import Result, Table
 from ..words.components import whole
 from ..words.errors import AttribError, ModelError, NumberError, PositionError
-from ..words.text import visible
+from ..words.text import number, percent, visible
 from .anatomy.rounding import require_float32
 from .identity.belonging import refuse_moved, refuse_reread
 from .identity.stamp import named
@@ -25,6 +25,8 @@ from .tracing.edits import Edit, flattened
 from .tracing.record import Recording, record, record_many
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .model import Model
 
 
@@ -38,12 +40,20 @@ class Prediction:
     logit: float
 
 
-class Predictions(list[Prediction]):
+class Predictions(Result, list[Prediction]):
     """The likeliest next tokens, the likeliest first."""
 
-    def __repr__(self) -> str:
-        rows = [[visible(p.text), str(p.id), f"{p.logit:.3f}", f"{100 * p.probability:.1f} %"] for p in self]
-        return render_text(Table("What comes next", ["token", "id", "logit", "probability"], rows))
+    def summary(self) -> Table:
+        rows = [[visible(p.text), str(p.id), number(p.logit, 3), percent(p.probability)] for p in self]
+        bars: list[float | None] = [p.probability for p in self]
+        return Table("What comes next", ["token", "id", "logit", "probability"], rows, bars)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Columns ``token``, ``id``, ``logit`` and ``probability``."""
+        import pandas as pd
+
+        rows = [(p.text, p.id, p.logit, p.probability) for p in self]
+        return pd.DataFrame(rows, columns=["token", "id", "logit", "probability"])
 
 
 class Run:
@@ -114,10 +124,12 @@ class Run:
 
     @property
     def notes(self) -> list[str]:
-        """Remarks for the reader: words that the model never saw, a tokenizer that closes every text."""
+        """Remarks for the reader: that the model was built by hand, words that it never saw, a tokenizer that closes
+        every text."""
+        built = "" if self.model.built is None else self.model.built.note
         strange = f"{note}; a larger model reads any text: {LARGER('run.text')}" if (note := self.unseen_note) else ""
         closing = self.model.closing_note
-        return [note for note in (strange, closing[:1].upper() + closing[1:]) if note]
+        return [note for note in (built, strange, closing[:1].upper() + closing[1:]) if note]
 
     @property
     def unseen_note(self) -> str:
@@ -221,7 +233,7 @@ class Run:
         more = "…|" if self.n_positions > 12 else ""
         return (
             f"Run of {self.model.name}: {more}{shown}  ({self.n_positions} tokens), "
-            f"next {visible(best.text)} {100 * best.probability:.1f} %"
+            f"next {visible(best.text)} {percent(best.probability)}"
         ) + "".join(f"\n  {note}" for note in self.notes)
 
 

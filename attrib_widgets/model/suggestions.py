@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..words.errors import AttribError
+from ..words.files import read_text
 
 FILE = "suggestions.json"
 
@@ -24,13 +25,14 @@ def read_suggestions(folder: Path | None) -> list[Suggestion]:
     """The suggestions in a model's folder; none where it has none.
 
     Raises:
-        AttribError: the file is no list of suggestions.
+        AttribError: the file is no list of suggestions, or no text in UTF-8.
     """
     file = None if folder is None else folder / FILE
     if file is None or not file.is_file():
         return []
+    content = read_text(file)
     try:
-        found = [Suggestion(**row) for row in json.loads(file.read_text(encoding="utf-8"))]
+        found = [Suggestion(**row) for row in json.loads(content)]
         if not all(isinstance(text, str) for row in found for text in row):
             raise ValueError("not all of them are texts")
     except (ValueError, TypeError) as reason:

@@ -17,7 +17,7 @@ from ..analysis.verdicts.findings import Verification
 from ..analysis.verdicts.reach import borders
 from ..analysis.verdicts.removal import Removal
 from ..analysis.verdicts.sets import RUNS, Circuit
-from ..words.text import visible
+from ..words.text import share, visible
 from .results import MINUS, PLUS, _axes, _bars, _largest, _map, figure_of
 
 MARGIN = 0.15  # around the points of a scatter, as a share of its span
@@ -100,7 +100,7 @@ def _(result: EdgeEstimate, k: int = 20) -> Figure:
 @figure_of.register
 def _(result: Integrated) -> Figure:
     labels = [f"{visible(t)} ({p})" for p, t in enumerate(result.clean.tokens)]
-    title = f"{result.title()}; completeness error {100 * result.error:.1f} %"
+    title = f"{result.title()}; completeness error {share(result.error, 1)}"
     return _bars(title, labels, result.values.tolist(), result.unit, cumulative=False)
 
 

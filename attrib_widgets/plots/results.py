@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..analysis.attribution.attribution import Attribution
 from ..analysis.attribution.buildup import Buildup
+from ..analysis.attribution.compare import Comparison
 from ..analysis.attribution.phrases import PhraseAttribution
 from ..analysis.attribution.positions import PositionAttribution
 from ..analysis.heads.attention import Attention
@@ -21,7 +22,8 @@ from ..analysis.lens.logit_lens import LogitLens
 from ..analysis.opening.results import Contributions, Through, Worked, Writes
 from ..analysis.opening.totals import TokenTotals
 from ..analysis.opening.trace import Node, Trace
-from ..words.text import others_label, signed, visible
+from ..analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens
+from ..words.text import others_label, percent, signed, visible
 
 PLUS, MINUS = "#0067A5", "#B84E00"
 #: Maps say the sign as bars do: with the colours of the bars, over white at zero.
@@ -91,6 +93,12 @@ def _(result: Attribution, k: int = 12) -> Figure:
 
 
 @figure_of.register
+def _(result: Comparison, k: int = 15) -> Figure:
+    labels, values = _largest(result.labels, result.difference.tolist(), k)
+    return _bars(result.title(), labels, values, f"B − A, in {result.unit}", cumulative=False)
+
+
+@figure_of.register
 def _(result: Buildup) -> Figure:
     unit = f"{result.unit} so far, ending at {result.attribution.actual:.2f}"
     return _bars(result.title(), result.steps, result.added.tolist(), unit, cumulative=True)
@@ -126,27 +134,69 @@ def _map(axes: Axes, values: np.ndarray[Any, Any], signs: bool) -> Any:
 
 @figure_of.register
 def _(result: Attention) -> Figure:
-    count = len(result.heads)
+    patterns = result.patterns.numpy()
+    hidden = np.triu(np.full(patterns.shape[1:], not result.ahead), 1)
+    signs = result.weighting == "contribution"
+    names = [str(head) for head in result.heads]
+    return _patterns(
+        f"{result.title} ({result.unit})", result.run.tokens, names, np.where(hidden, np.nan, patterns), signs
+    )
+
+
+@figure_of.register
+def _(result: ShownAttention) -> Figure:
+    w = result.weights
+    hidden = np.triu(np.full(w.shape[1:], not np.triu(w, 1).any()), 1)
+    title = f"{result.title} ({result.unit})" if result.unit else result.title
+    return _patterns(title, result.tokens, result.heads, np.where(hidden, np.nan, w), bool((w < 0).any()))
+
+
+def _patterns(title: str, texts: list[str], heads: list[str], values: np.ndarray[Any, Any], signs: bool) -> Figure:
+    """One map a head, [head, destination, source]; NaN is left white."""
+    count = len(heads)
     columns = min(count, 8)
     lines = -(-count // columns)
-    tokens = [visible(t) for t in result.run.tokens]
+    tokens = [visible(t) for t in texts]
     size = 1.5 if count > 1 else max(3.5, 0.32 * len(tokens))
     figure = Plot(figsize=(size * columns + 1.2, size * lines + 0.8), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False)
-    hidden = np.triu(np.full((len(tokens), len(tokens)), not result.ahead), 1)
     for i, axes in enumerate(grid.flat):
         if i >= count:
             axes.set_visible(False)
             continue
-        _map(axes, np.where(hidden, np.nan, result.patterns[i].numpy()), result.weighting == "contribution")
-        axes.set_title(str(result.heads[i]), fontsize=8)
+        _map(axes, values[i], signs)
+        axes.set_title(heads[i], fontsize=8)
         if count == 1 and len(tokens) <= 60:
             axes.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8)
             axes.set_yticks(range(len(tokens)), tokens, fontsize=8)
         else:
             axes.set_xticks([])
             axes.set_yticks([])
-    figure.suptitle(f"{result.title} ({result.unit})", fontsize=10)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+@figure_of.register
+def _(result: ShownBars, k: int = 20) -> Figure:
+    labels, values = _largest(result.names, result.values.tolist(), k)
+    return _bars(result.title, labels, values, result.unit, cumulative=False)
+
+
+@figure_of.register
+def _(result: ShownTokens) -> Figure:
+    return _bars(
+        result.title, [visible(t) for t in result.tokens], result.values.tolist(), result.unit, cumulative=False
+    )
+
+
+@figure_of.register
+def _(result: ShownGrid) -> Figure:
+    figure, axes = _axes(1.8 + 0.34 * len(result.columns), 1.2 + 0.3 * len(result.rows))
+    image = _map(axes, result.values, bool((result.values < 0).any()))
+    axes.set_xticks(range(len(result.columns)), [visible(c) for c in result.columns], rotation=90)
+    axes.set_yticks(range(len(result.rows)), [visible(r) for r in result.rows])
+    axes.set_title(result.title, loc="left", fontsize=10, wrap=True)
+    figure.colorbar(image, ax=axes, label=result.unit)
     return figure
 
 
@@ -217,7 +267,7 @@ def _(result: PositionAttribution, k: int = 25) -> Figure:
 
 @figure_of.register
 def _(result: PhraseAttribution, k: int = 25) -> Figure:
-    labels = [f"{visible(t)} {100 * p:.0f} %" for t, p in zip(result.tokens, result.log_probs.exp(), strict=True)]
+    labels = [f"{visible(t)} {percent(p)}" for t, p in zip(result.tokens, result.log_probs.exp().tolist(), strict=True)]
     return _by_token(f"{result.title()} ({result.unit})", labels, result.labels, result.values, k)
 
 

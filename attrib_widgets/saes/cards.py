@@ -25,7 +25,8 @@ from ..model.tracing.hooks import collect
 from ..result import Result, Table
 from ..words.components import Component
 from ..words.errors import AttribError
-from ..words.text import signed, visible
+from ..words.files import read_text
+from ..words.text import safe, signed, visible
 from .formats.files import stored
 from .sae import SAE
 from .weaker import PER_FIRING, Weaker, smallest
@@ -118,7 +119,7 @@ class Cards:
             return None
         t = stored(folder / FIRINGS)
         try:
-            labels = json.loads((folder / LABELS).read_text(encoding="utf-8"))
+            labels = json.loads(read_text(folder / LABELS))
             weaker = Weaker.unpacked(t)
             found = Cards(
                 labels,
@@ -128,7 +129,7 @@ class Cards:
                 t["activations"].float(),
                 weaker,
             )
-        except (OSError, ValueError, KeyError) as reason:
+        except (ValueError, KeyError) as reason:
             raise AttribError(
                 f"The cards in {folder} cannot be read: {reason}.", f"Take {FIRINGS} and {LABELS} from one place."
             ) from reason
@@ -183,7 +184,7 @@ class Card(Result):
             )
         without = "no label was computed" if math.isnan(self.density) else "it fires too rarely for a label"
         said = f"computed label: {self.label}" if self.label else without
-        often = "" if math.isnan(self.density) else f": fires on {100 * self.density:.2g} % of tokens"
+        often = "" if math.isnan(self.density) else f": fires on {100 * self.density:.2g}\u00a0% of tokens"
         return Table(f"{self.feature}{often}", ["", ""], rows, [], said, self.missing)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -203,7 +204,7 @@ def _shaded(tokens: Sequence[str], activations: Sequence[float], end: int, width
     start = max(0, end - width + 1)
     shown = zip(tokens[start : end + 1], activations[start : end + 1], strict=True)
     text = "".join(f"[{token}]" if value > 0 else token for token, value in shown)
-    return ("…" if start else "") + text.replace("\n", "\u23ce")
+    return ("…" if start else "") + safe(text)
 
 
 def make_cards(

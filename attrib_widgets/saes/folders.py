@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..words.errors import AttribError, ComponentError
+from ..words.files import read_text
 from ..words.places import Place, dictionary_place
 from .fit import misfit
 from .formats import format_of
@@ -41,17 +42,16 @@ def read_texts(file: Path) -> list[str]:
     """The texts of a file: a JSON list, or one text a line.
 
     Raises:
-        AttribError: it is neither.
+        AttribError: it is neither, or cannot be read as UTF-8.
     """
+    remedy = "It is a JSON list, or one text a line."
+    content = read_text(file, remedy)
     try:
-        content = file.read_text(encoding="utf-8")
         found = (
             json.loads(content) if file.suffix == ".json" else [line for line in content.splitlines() if line.strip()]
         )
-    except (OSError, ValueError) as reason:
-        raise AttribError(
-            f"{file} cannot be read as texts: {reason}.", "It is a JSON list, or one text a line."
-        ) from reason
+    except ValueError as reason:
+        raise AttribError(f"{file} cannot be read as texts: {reason}.", remedy) from reason
     if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
         raise AttribError(f"{file} is no list of texts.", "It is a JSON list of strings, or one text a line.")
     return found

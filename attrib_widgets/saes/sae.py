@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..words.errors import AttribError, ComponentError
 from ..words.places import Place, dictionary_place
+from ..words.text import indefinite
 
 #: What becomes of the pre-activations.
 ARCHITECTURES = ("standard", "topk", "jumprelu")
@@ -70,7 +71,8 @@ class SAE:
                 raise AttribError(f"A topk dictionary of {features} features {said}.", "Give k=8, for example.")
         if (self.architecture == "jumprelu") != (self.threshold is not None):
             raise AttribError(
-                f"A {self.architecture} dictionary {'needs a' if self.threshold is None else 'has no use for a'} "
+                f"{indefinite(self.architecture, start=True)} dictionary "
+                f"{'needs a' if self.threshold is None else 'has no use for a'} "
                 "threshold.",
                 "One per feature, or one for all, is what makes it jumprelu.",
             )

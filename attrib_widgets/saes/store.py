@@ -11,6 +11,7 @@ from weakref import WeakMethod
 from ..result import Table, render_text
 from ..words.errors import AttribError, ComponentError
 from ..words.places import OF_DICTIONARIES, Place, PlaceLike, dictionary_place
+from ..words.text import kind_of
 from .cards import FIRINGS, Cards, Text, cards_of
 from .fit import fit
 from .folders import Texts, named_after, read_texts, reason_for, search, texts_of
@@ -216,7 +217,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
                 self._add(one)
         else:
             raise AttribError(
-                f"A {type(given).__name__} holds no dictionaries.", "Give a folder, an aw.SAE, or a dict of places."
+                f"{kind_of(given, start=True)} holds no dictionaries.", "Give a folder, an aw.SAE, or a dict of places."
             )
 
     def _add_folder(self, folder: Path) -> None:
@@ -258,9 +259,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
             folder = local(given)
             self._held[place] = _Held(place, [folder], self._read(place, folder), texts_of(folder))
         else:
-            raise ComponentError(
-                f"A dictionary cannot be a {type(given).__name__}.", "Give an aw.SAE, or the folder of one."
-            )
+            raise ComponentError(f"A dictionary cannot be {kind_of(given)}.", "Give an aw.SAE, or the folder of one.")
 
     def _read(self, place: Place, folder: Path) -> SAE:
         """The dictionary of a folder, which has to be for this place.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..analysis.attribution.attribution import Attribution
+from ..analysis.attribution.compare import Comparison
 from ..analysis.attribution.phrases import PhraseAttribution
 from ..analysis.experiments.patching import Patching
 from ..analysis.experiments.token_effects import TokenEffects
@@ -10,14 +11,21 @@ from ..analysis.heads.attention import Attention
 from ..analysis.lens.logit_lens import LogitLens
 from ..analysis.opening.results import Contributions
 from ..analysis.opening.trace import Trace
+from ..analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens
 from ..analysis.verdicts.findings import Verification
-from ..result import view_of
+from ..result import Result, view_of
 from ..saes.cards import Card
 from .explorer import Explorer
 from .phrase import PhraseView
 from .question import Explanation, Question
-from .shapes import experiments, results
+from .shapes import experiments, own, results
 from .transport.view import View
+
+
+@view_of.register
+def _result(result: Result) -> View:
+    """What has no view of its own: its table, to be sorted."""
+    return View("table", results.table(result.summary()), result)
 
 
 @view_of.register
@@ -28,17 +36,17 @@ def _attribution(result: Attribution) -> Explorer:
 
 @view_of.register
 def _attention(result: Attention) -> View:
-    return View("attention", results.attention(result), result.summary())
+    return View("attention", results.attention(result), result)
 
 
 @view_of.register
 def _trace(result: Trace) -> View:
-    return View("trace", results.traced(result), result.summary())
+    return View("trace", results.traced(result), result)
 
 
 @view_of.register
 def _lens(result: LogitLens) -> View:
-    return View("lens", results.lens(result), result.summary())
+    return View("lens", results.lens(result), result)
 
 
 @view_of.register
@@ -48,24 +56,49 @@ def _phrase(result: PhraseAttribution) -> PhraseView:
 
 @view_of.register
 def _card(result: Card) -> View:
-    return View("card", results.carded(result), result.summary())
+    return View("card", results.carded(result), result)
+
+
+@view_of.register
+def _comparison(result: Comparison) -> View:
+    return View("comparison", results.comparison(result), result)
 
 
 @view_of.register
 def _bars(result: Contributions) -> View:
-    return View("bars", results.bars(result), result.summary())
+    return View("bars", results.bars(result), result)
 
 
 @view_of.register
 def _patching(result: Patching) -> View:
-    return View("patching", experiments.patching(result), result.summary())
+    return View("patching", experiments.patching(result), result)
 
 
 @view_of.register
 def _verdicts(result: Verification) -> View:
-    return View("verdicts", experiments.scatter(result), result.summary())
+    return View("verdicts", experiments.scatter(result), result)
 
 
 @view_of.register
 def _effects(result: TokenEffects) -> View:
-    return View("effects", experiments.token_effects(result), result.summary())
+    return View("effects", experiments.token_effects(result), result)
+
+
+@view_of.register
+def _own_bars(result: ShownBars) -> View:
+    return View("bars", own.bars(result), result)
+
+
+@view_of.register
+def _own_tokens(result: ShownTokens) -> View:
+    return View("tokens", own.tokens(result), result)
+
+
+@view_of.register
+def _own_attention(result: ShownAttention) -> View:
+    return View("attention", own.attention(result), result)
+
+
+@view_of.register
+def _own_grid(result: ShownGrid) -> View:
+    return View("grid", own.grid(result), result)

@@ -1,4 +1,4 @@
-"""The Explorer: why a model said something, by clicking."""
+"""The Explorer: why a model said something, by clicking. Opened by :func:`attrib_widgets.explore`."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
+import traitlets as t
+
 from ..analysis.attribution.attribution import Attribution
 from ..analysis.heads.attention import attention
 from ..analysis.opening.features import opened_row
-from ..analysis.opening.results import Contributions
-from ..analysis.opening.totals import MLPs
-from ..model.model import Model, load
 from ..model.run import Run
 from ..model.running.worker import Job
-from ..result import Table
-from ..words.components import Component, ComponentLike, component
+from ..result import Result, Table
+from ..words.components import ComponentLike, component
 from ..words.errors import AttribError, ComponentError, ModelError, PositionError
+from ..words.targets import Target
+from ..words.text import safe
+from .address import Address
+from .address import asked as asked_of
+from .answering import Answering
 from .memory import Memory
-from .question import Explanation, Question, asked, blaming, explain, prompt_like, target_of
-from .shapes import contract, results
+from .question import Explanation, Question, asked, explain
+from .shapes import contract
 from .shapes.budget import encode
-from .shapes.explorer import lens, why
-from .testing import Tester
-from .transport import wire
-from .transport.view import Operation, Reply, Request
+from .testing import from_python
+from .transport import saving, wire
+from .transport.requests import Operation, Reply, Request
 
 #: What a person may want to set, and what to write instead.
 _ASKED = {
@@ -35,13 +38,15 @@ _ASKED = {
 }
 
 
-class Explorer(Tester):
+class Explorer(Answering):
     """A prompt, a prediction, and the parts that wrote it, to click through. Made by :func:`explore`.
 
     ``selected`` is the component that was clicked (``""`` is none) and ``source`` the token inside it (-1 is none);
     both can be set. ``attribution`` is the result on the screen and :meth:`selected_result` the one behind the click.
-    :meth:`verify` tests what it shows, and ``verdicts`` is what that has found.
+    :meth:`verify` tests what it shows, and ``verdicts`` is what that has found. ``state`` is the screen as a line.
     """
+
+    showing = t.Dict({"tab": "", "mode": "size"}).tag(sync=True)
 
     def __init__(
         self,
@@ -70,21 +75,6 @@ class Explorer(Tester):
 
     # what is on the screen ------------------------------------------------------------------------------------
     @property
-    def model(self) -> Model:
-        """The model under study."""
-        return self.run.model
-
-    @property
-    def run(self) -> Run:
-        """The recorded forward pass of the prompt."""
-        return self._now.run
-
-    @property
-    def attribution(self) -> Attribution:
-        """The result that the bars show."""
-        return self._now.attribution
-
-    @property
     def corrupted(self) -> Run | None:
         """The recorded forward pass of the comparison prompt."""
         return None if self._now.corrupted is None else self._now.corrupted.run
@@ -95,27 +85,87 @@ class Explorer(Tester):
         return self._memory.history
 
     def summary(self) -> Table:
-        """The attribution's table; while the answer is hidden, the question."""
-        if {"candidates", "values"} & set(self.hidden):
-            title = f"What comes after \u201c{self.run.text}\u201d?"
+        """The attribution's table; while the answer is hidden, the question. A model built by hand is named."""
+        table = self._question_or_answer()
+        built = self.model.built
+        return table if built is None else replace(table, title=f"{built.called} \u00b7 {table.title}")
+
+    def _question_or_answer(self) -> Table:
+        if self._covered:
+            title = f"What comes after \u201c{safe(self.run.text)}\u201d?"
             return Table(title, [], [], note="Make your prediction first; .reveal() shows the answer.")
         table = self.attribution.summary()
-        if self.verdicts is None:
-            return table
-        return replace(table, note=f"{table.note}\nTested (n = {self.verdicts.pairs}): {self.verdicts.title()}.")
+        contrast, v = self._now.contrast, self.verdicts
+        said = [contrast.told] if contrast is not None and contrast.told else []
+        if contrast is not None and contrast.taken:
+            said[0] += "; against=() asks the logit by itself"
+        said += [] if v is None else [f"Tested (n = {v.pairs}): {v.title()}."]
+        return replace(table, note="\n".join([table.note, *said]))
+
+    def shown(self) -> Result | Table:
+        """The attribution; while the answer is hidden, the question."""
+        return self.summary() if self._covered else self.attribution
+
+    @property
+    def _covered(self) -> bool:
+        return not {"candidates", "values"}.isdisjoint(self.hidden)
+
+    def in_words(self) -> str:
+        """The answer on the screen in a few sentences, what was tested among them, with model and versions."""
+        if self._covered:
+            return saving.paragraph(self.summary())
+        return f"{self.attribution.in_words(self.verdicts)} Model: {self.model!r}. Computed with {saving.versions()}."
+
+    @property
+    def state(self) -> str:
+        """The screen as a line to read, edit and open again: what was asked and where one looks, without numbers."""
+        return self._address().line()
+
+    @state.setter
+    def state(self, line: str) -> None:
+        address = Address.read(line)
+        address.warn_of_another(self.model)
+        question = address.question(self.model)
+        explanation = self._answered(question, from_python())
+        a = explanation.attribution
+        self.label_of(address.part(), a), self.source_of(address.source(), a), self.rows_of(address.pins(), a)
+        with self.writing, self.hold_sync():
+            self._show(question, explanation, None)
+            self.look(address)
+
+    def _address(self) -> Address:
+        looking = {
+            "part": self.selected,
+            "source": "" if self.source < 0 else str(self.source),
+            "tab": str(self.showing.get("tab") or ""),
+            "mode": "" if self.showing.get("mode") in (None, "size") else str(self.showing["mode"]),
+            "pins": ",".join(self.chosen),
+        }
+        return Address({**asked_of(self._now).fields, **looking})
+
+    def look(self, address: Address) -> None:
+        """Go where a line looks: part, source token, tab, mode, and the rows that were gathered."""
+        with self.writing, self.hold_sync():
+            self.selected = address.part()
+            self.source = address.source()
+            self.showing = {"tab": address.fields.get("tab", ""), "mode": address.mode()}
+            self.chosen = address.pins()
 
     # selection --------------------------------------------------------------------------------------------------
-    def label_of(self, value: ComponentLike | None) -> str:
+    def label_of(self, value: ComponentLike | None, of: Attribution | None = None) -> str:
         """``value`` as a row of this attribution, or as a feature of one: ``L2.mlp/12``, for a head ``L3H5/12``.
+
+        Args:
+            of: another attribution than the one on the screen.
 
         Raises:
             ComponentError: no such component, or none in these rows.
         """
         if value is None or value == "":
             return ""
-        part = component(value)
-        label = str(opened_row(self.attribution, part) if part.kind == "feature" else part)
-        rows = self.attribution.labels
+        part, a = component(value), of or self.attribution
+        label = str(opened_row(a, part) if part.kind == "feature" else part)
+        rows = a.labels
         if label not in rows:
             if part.kind == "feature":  # of a stream: the bars beside it are what was written, not where it stands
                 raise ComponentError(
@@ -128,16 +178,17 @@ class Explorer(Tester):
             )
         return f"{label}/{part.index}" if part.kind == "feature" else label
 
-    def source_of(self, value: int) -> int:
-        """``value`` as a source position, or -1 for none.
+    def source_of(self, value: int, of: Attribution | None = None) -> int:
+        """``value`` as a source position (of another attribution: ``of``), or -1 for none.
 
         Raises:
             PositionError: outside the prompt.
         """
-        if not -1 <= value < self.run.n_positions:
+        n = (of or self.attribution).run.n_positions
+        if not -1 <= value < n:
             raise PositionError(
-                f"Source {value} is outside the prompt, which has {self.run.n_positions} tokens.",
-                f"Use 0 to {self.run.n_positions - 1}, or −1 for none.",
+                f"Source {value} is outside the prompt, which has {n} tokens.",
+                f"Use 0 to {n - 1}, or −1 for none.",
             )
         return value
 
@@ -180,11 +231,6 @@ class Explorer(Tester):
         except ComponentError:
             return self.attribution[part]
 
-    def _inside(self, part: Component) -> Contributions:
-        """What an MLP splits into: the experts of a mixture, else neurons."""
-        mixture = part.kind == "mlp" and self.model.has_experts(part.layer or 0)
-        return self.attribution.experts(part) if mixture else self.attribution.neurons(part)
-
     def _selection_changed(self, change: Mapping[str, Any]) -> None:
         if not self.from_browser:  # a source belongs to its head; the browser sends both together
             self.source = -1
@@ -211,7 +257,7 @@ class Explorer(Tester):
             prompt: text or ids; with a new prompt, or another position, and no target, the model's top prediction
                 there is explained.
             target: token text or id, or a target object.
-            against: the token to hold against it; "" removes it.
+            against: the token to hold against it; "" or () asks for the target by itself.
             position: where the prediction is read; -1 is the last token.
             corrupted: the comparison prompt; "" removes it.
 
@@ -221,12 +267,18 @@ class Explorer(Tester):
         if prompt is None and isinstance(position, int) and -self.run.n_positions <= position < 0:
             position += self.run.n_positions  # the same place is the same question
         args = {"prompt": prompt, "target": target, "against": against, "position": position, "corrupted": corrupted}
-        self._ask(Job(_nothing), args)
+        self._ask(from_python(), args)
         return self.attribution
 
     def _ask(self, job: Job, args: Mapping[str, Any]) -> None:
         before, number = self._now, args.get("restore")
         question = asked(self.model, before.question, args) if number is None else self._memory.at(number)
+        explanation = self._answered(question, job, number)
+        inside = number is None and args.get("neuron") is not None
+        self._show(question, explanation, before if inside else None)
+
+    def _answered(self, question: Question, job: Job, number: int | None = None) -> Explanation:
+        """The answer, drawn and not shown; ``number``: it was asked before under that one."""
         explanation = self._memory.find(question)
         if explanation is None:
             explanation = explain(self.model, question, job, self._memory.runs())
@@ -234,8 +286,7 @@ class Explorer(Tester):
                 self._memory.refuse_other(number, explanation)
         encode(explanation, job=job)
         job.check()
-        inside = number is None and args.get("neuron") is not None
-        self._show(question, explanation, before if inside else None)
+        return explanation
 
     def _show(self, question: Question, explanation: Explanation, opened_from: Explanation | None) -> None:
         with self.writing:
@@ -245,8 +296,10 @@ class Explorer(Tester):
             self._version += 1
             # One message: the page never sees a selection that its rows do not have.
             with self.hold_sync():
-                self.state = self._container(explanation)
+                self.container = self._container(explanation)
                 self.tested = dict(self._told(explanation))
+                self.without = {}
+                self.chosen = [c for c in self.chosen if c in explanation.attribution.labels]
                 if self.selected.partition("/")[0] not in explanation.attribution.labels:
                     self.selected = ""
                 if not read:
@@ -266,7 +319,7 @@ class Explorer(Tester):
                 return
             with self.hold_sync():
                 self._version += 1
-                self.state = self._container(self._now)
+                self.container = self._container(self._now)
                 if "/" in self.selected and not self._has_dictionary(self.selected):
                     self.selected = self.selected.partition("/")[0]
 
@@ -292,138 +345,37 @@ class Explorer(Tester):
             "version": self._version,
             "question": self._memory.number(question),
             "origin": self._memory.origin(question),
+            "address": asked_of(explanation).line(),
         }
         return wire.pack(header, arrays)
 
     # requests ---------------------------------------------------------------------------------------------------
     def operations(self) -> Mapping[contract.Op, Operation]:
         """What the page may ask."""
-        return {
-            "explain": self._op_explain,
-            "head": self._op_head,
-            "through": self._op_through,
-            "why": self._op_why,
-            "neurons": self._op_neurons,
-            "features": self._op_features,
-            "feature": self._op_feature,
-            "writes": self._op_writes,
-            "trace": self._op_trace,
-            "lens": self._op_lens,
-            "verify": self._op_verify,
-            "ablate": self._op_ablate,
-            "effects": self._op_effects,
-        }
+        return {"explain": self._op_explain, **super().operations()}
 
     def before(self, request: Request) -> None:
-        """A new question makes the ones still waiting or running pointless."""
-        if request.op == "explain":
-            overtaken: tuple[contract.Op, ...] = ("explain", "verify", "ablate")
-            for op in overtaken:
-                for _, job in self.jobs(op):
-                    job.cancel()
+        """A new question makes the ones still waiting or running pointless, another set of parts the one before."""
+        overtaken: dict[str, tuple[contract.Op, ...]] = {
+            "explain": ("explain", "verify", "ablate", "without", "circuit"),
+            "without": ("without", "circuit"),
+        }
+        for op in overtaken.get(request.op, ()):
+            for _, job in self.jobs(op):
+                job.cancel()
 
     def _op_explain(self, job: Job, args: Mapping[str, Any]) -> Reply:
         self._ask(job, args)
         return Reply()
 
-    def _op_head(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        label = self._row(args)
-        pattern = attention(self.run, label).patterns[0]
-        return Reply(container=results.head(label, pattern))
-
-    def _op_through(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        label, source = self._row(args), self._position(args, "source")
-        return Reply(container=results.bars(self.attribution.through(label).at(source)))
-
-    def _op_why(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        label, key = self._row(args), self._position(args, "key")
-        query = self.attribution.position if args.get("query") is None else self._position(args, "query")
-        return Reply(container=why(self.attribution, label, query, key))
-
-    def _op_neurons(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(results.neurons(self._inside(component(self._row(args)))))
-
-    def _op_features(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(results.features(self.attribution.features(self._row(args))))
-
-    def _op_feature(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        part = component(self._row(args))
-        return Reply(results.card(self.attribution.features(opened_row(self.attribution, part)).card(part.index or 0)))
-
-    def _op_writes(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(results.writes(self.attribution.writes(self._row(args), k=results.WRITES)))
-
-    def _op_trace(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        mlps: MLPs = "frozen" if args.get("mlps") == "frozen" else "stop"
-        return Reply(results.trace(self.attribution.trace(depth=None, mlps=mlps)))
-
-    def _op_lens(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(container=lens(self.attribution))
-
-    def _row(self, args: Mapping[str, Any]) -> str:
-        label = self.label_of(args.get("id"))
-        if not label:
-            raise ComponentError("The request names no component.", "Click a row.")
-        return label
-
-    def _position(self, args: Mapping[str, Any], name: str) -> int:
-        value = args.get(name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise PositionError(f"{name} {value!r} is not a position.", "Click a token.")
-        return self.run.position(value)
-
     def page_traits(self) -> dict[str, Any]:
         """The offline page holds everything that fits: nobody answers it."""
-        return {**super().page_traits(), "state": self._container(self._now, complete=True), "tested": self.tested}
-
-
-def explore(
-    model: Any = None,
-    prompt: Any = None,
-    target: Any = None,
-    *,
-    against: Any = None,
-    corrupted: Any = None,
-    position: int = -1,
-    hidden: Iterable[str] = (),
-    saes: Any = None,
-) -> Explorer:
-    """Look at why a model said something.
-
-    Args:
-        model: a Model, or anything :func:`attrib_widgets.load` takes; None is the embedded model.
-        prompt: text, token ids, or a Run; None is the first that the model suggests, as the embedded one does.
-        target: token text or id, or a target object; None is the model's top prediction.
-        against: a token to hold against the target.
-        corrupted: a comparison prompt; None is none, except for the first prompt that the model suggests.
-        position: where the prediction is read; -1 is the last token.
-        hidden: parts to cover until ``reveal()``, of candidates, values, detail, map, corrupted, sum.
-        saes: dictionaries to give to the model first: an aw.SAE, the folder of one or of several, a dict of places,
-            or a list of these; see ``model.saes``.
-
-    Raises:
-        AttribError: with what to type instead.
-    """
-
-    if isinstance(prompt, Run) and model is None:
-        model = prompt.model
-    model = load("demo" if model is None else model)
-    if saes is not None:
-        model.saes.add(saes)
-    first = next(iter(model.suggestions), None)
-    if prompt is None:
-        if first is None:
-            raise AttribError("There is no prompt.", 'Write aw.explore(model, "The capital of France is").')
-        prompt = first.prompt
-        target = first.target if target is None else target
-    if corrupted is None and first is not None and prompt == first.prompt:
-        corrupted = first.corrupted
-    with blaming("target"):
-        aim = target_of(target, against)
-    other = None if corrupted is None or corrupted == "" else prompt_like(corrupted, model)
-    question = Question(prompt_like(prompt, model), aim, position, other)
-    return Explorer(explain(model, question, Job(_nothing), {}), hidden=hidden)
-
-
-def _nothing(job: Job) -> None:
-    """The work of a job that only carries progress and cancel, for questions asked from Python."""
+        if (
+            self.chosen
+            and self.without.get("components") != self.chosen
+            and isinstance(self._now.attribution.target, Target)
+        ):
+            self.chosen_result()
+        state = self._container(self._now, complete=True)
+        told = {"tested": self.tested, "chosen": self.chosen, "without": self.without, "showing": self.showing}
+        return {**super().page_traits(), "container": state, **told}

@@ -15,7 +15,7 @@ class PhraseView(View):
 
     def __init__(self, result: PhraseAttribution) -> None:
         self.result = result
-        super().__init__("phrase", results.phrase(result), result.summary())
+        super().__init__("phrase", results.phrase(result), result)
 
     @property
     def token(self) -> int | None:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..analysis.attribution.attribute import attribute
-from ..analysis.attribution.attribution import Attribution
+from ..analysis.attribution.attribution import Attribution, attribute_resolved
 from ..model.identity.steady import steady
 from ..model.run import Run
 from ..model.text.chat import is_chat
 from ..words.errors import AttribError
 from ..words.targets import Target, as_target, logit, logit_diff, neuron, rather_than
+from .contrast import Contrast, contrast_of
 
 if TYPE_CHECKING:
     from ..analysis.verdicts.findings import Verification
@@ -32,17 +33,20 @@ PromptLike = str | tuple[int, ...] | Run
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked. A ``target`` of None is the model's own top prediction at ``position``."""
+    """What is asked. A ``target`` of None is the model's own top prediction at ``position``. Beside a comparison a
+    plain logit is held against what the model says there, unless it is asked ``alone``."""
 
     prompt: PromptLike
     target: AnyTarget | None = None
     position: int = -1
     corrupted: PromptLike | None = None
+    alone: bool = False
 
 
 @dataclass
 class Explanation:
-    """The answer to a question; its ``question`` names the target even where the one asked did not.
+    """The answer to a question; its ``question`` names the target even where the one asked did not, and ``contrast``
+    what the comparison offered to hold against that (None without one, and where something is held against it already).
 
     ``parts`` holds its header and arrays once they were encoded, with and without what only an offline page needs, by
     the version of the model's dictionaries (which an edit of one in place does not change); ``verdicts`` what
@@ -54,6 +58,7 @@ class Explanation:
     corrupted: Attribution | None = None
     parts: dict[tuple[bool, int], Parts] = field(default_factory=dict)
     verdicts: Verification | None = None
+    contrast: Contrast | None = None
 
     @property
     def run(self) -> Run:
@@ -98,19 +103,30 @@ def explain(model: Model, question: Question, job: Job, known: Mapping[PromptLik
     with blaming("prompt"):
         run = _run(model, question.prompt, known)
         position = run.position(question.position)
-    target = question.target or logit(run.top(1, position=position)[0].id)
-    job.progress(1, total, "adding up")
+    plain = question.target or logit(run.top(1, position=position)[0].id)
+    target, contrast, other = plain, None, None
+    if question.corrupted is not None:
+        job.progress(1, total, "running the comparison")
+        with blaming("target"):
+            if isinstance(plain, Target):
+                for token in plain.tokens:
+                    model.single_token(token)
+        with blaming("corrupted"):
+            other = _run(model, question.corrupted, known)
+            if other.ids == run.ids:
+                raise _itself()
+            target, contrast = contrast_of(run, other, plain, position, question.alone)
+    job.progress(total - 2, total, "adding up")
     with blaming("target"):
         a = attribute(run, target, position=position)
     corrupted: Attribution | None = None
-    if question.corrupted is not None:
-        job.progress(2, total, "running the comparison")
+    if other is not None:
         with blaming("corrupted"):
-            other = _run(model, question.corrupted, known)
             there = counterpart(run, other, a.position)
-            corrupted = attribute(other, target.moved(there), position=there)
+            corrupted = attribute_resolved(other, target.moved(there), there)  # of its rival nothing is shown
     job.progress(total - 1, total, "drawing")
-    return Explanation(replace(question, target=a.target, position=a.position), a, corrupted)
+    settled = replace(question, target=plain, position=a.position)
+    return Explanation(settled, a, corrupted, contrast=contrast)
 
 
 def counterpart(run: Run, other: Run, position: int) -> int:
@@ -123,8 +139,8 @@ def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
 
     ``args`` has any of prompt, target, against, position, corrupted, or a neuron alone, whose pre-activation is then
     explained at the same place. None keeps what was there; an empty ``against`` or ``corrupted`` removes it. A new
-    prompt or another position without a target asks for the model's top prediction there, against nothing; a new
-    prompt is read at its end.
+    prompt or another position without a target asks for the model's top prediction there, against what the model says
+    after the comparison; a new prompt is read at its end.
     """
     if args.get("neuron") is not None:
         return replace(before, target=neuron(args["neuron"], position=before.position))
@@ -141,12 +157,19 @@ def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
         with blaming("prompt"):
             moved = replace(question, position=_index(position))
         if moved.position != question.position and target is None:
-            moved = replace(moved, target=None)
+            moved = replace(moved, target=None, alone=False)
         question = moved
     if corrupted is not None:
         with blaming("corrupted"):
             question = replace(question, corrupted=_corrupted(model, question, corrupted))
-    return replace(question, target=_target(model, question.target, target, against))
+    alone = question.alone if against is None else empty(against)
+    against = "" if empty(against) else against
+    return replace(question, target=_target(model, question.target, target, against), alone=alone)
+
+
+def empty(against: Any) -> bool:
+    """Whether ``against`` names nothing, and says so: "" or ()."""
+    return isinstance(against, (str, tuple, list)) and len(against) == 0
 
 
 def target_of(target: Any, against: Any = None) -> AnyTarget | None:
@@ -167,10 +190,9 @@ def _target(model: Model, before: Any, target: Any, against: Any) -> AnyTarget |
             raise AttribError("There is no token to hold against it.", "Give the target too.")
     old = before if isinstance(before, Target) else logit("?")
     tokens = old.tokens if target is None else (target,)
-    rivals = old.against if against is None else (against,) if against else ()
+    rivals = old.against if against is None else () if empty(against) else (against,)
     with blaming("against"):
-        for rival in rivals:
-            model.single_token(rival)
+        rivals = tuple(model.written(model.single_token(rival)) for rival in rivals)
     if rivals:
         return logit_diff(tokens, rivals)
     # A log-probability stays one, and a centred logit stays centred.
@@ -204,8 +226,12 @@ def _corrupted(model: Model, question: Question, corrupted: Any) -> PromptLike |
     if corrupted == "":
         return None
     if _text(corrupted) == _text(question.prompt):
-        raise AttribError("The comparison is the prompt itself.", "Change one word of it.")
+        raise _itself()
     return prompt_like(corrupted, model)
+
+
+def _itself() -> AttribError:
+    return AttribError("The comparison is the prompt itself.", "Change one word of it.")
 
 
 def _text(prompt: Any) -> Any:

@@ -2,37 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import traitlets as t
 
 from ..analysis.experiments.ablation import ablate
+from ..analysis.experiments.patching import Patching
+from ..analysis.verdicts.chosen import Without, said, without
+from ..analysis.verdicts.circuit import circuit, planned
 from ..analysis.verdicts.verify import verify
 from ..model.running.worker import Job
 from ..result import strongest
 from ..words.components import Component, ComponentLike, component
-from ..words.errors import AttribError
+from ..words.errors import AttribError, ComponentError
 from ..words.several import named
 from ..words.targets import Target
-from .shapes import contract, experiments
+from ..words.text import kind_of
+from .shapes import contract, experiments, results
 from .transport import wire
-from .transport.view import Reply, View
+from .transport.requests import Reply
+from .transport.view import View
 
 if TYPE_CHECKING:
+    from ..analysis.attribution.attribution import Attribution
     from ..analysis.verdicts.findings import Verification
     from ..analysis.verdicts.rules import Thresholds
+    from ..analysis.verdicts.sets import Circuit
     from .memory import Memory
     from .question import Explanation
+
+
+def from_python() -> Job:
+    """A job that only carries progress and cancel, for what is asked from Python."""
+    return Job(lambda job: None)
+
+
+class Chosen(t.List):  # type: ignore[type-arg]
+    """Labels of components that are taken out together; checked and written like the selection."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """The labels as the view spells them, each once."""
+        given = named(value) if isinstance(value, (str, tuple, list, Component)) else value
+        if not isinstance(given, Iterable):
+            raise ComponentError(f"{kind_of(given, start=True)} names no rows.", 'Name some: ["L3H1", "L2.mlp"].')
+        return super().validate(obj, obj.rows_of(given))
+
+    def set(self, obj: Any, value: Any) -> None:
+        """Write under the view's lock."""
+        with obj.writing:
+            super().set(obj, value)
 
 
 class Tester(View):
     """A view of one explanation whose components can be tested, by Python or by a click.
 
     The trait ``tested`` holds the verdicts as the page draws them, with the number of the question that they answer.
+    ``chosen`` are the components that Shift+click gathered, by label, and can be set; the page then says what the model
+    answers without all of them, which is :meth:`chosen_result`, and ``without`` holds the sentence.
     """
 
     tested = t.Dict().tag(sync=True)
+    chosen = Chosen().tag(sync=True)
+    without = t.Dict().tag(sync=True)
+    checked = ("selected", "source", "chosen")
     _now: Explanation
     _memory: Memory
 
@@ -61,26 +94,117 @@ class Tester(View):
         """
         asked = [] if components is None else [component(c) for c in named(components)]
         count = (0 if asked else experiments.TOP) if top is None else top
-        return self._verify(Job(lambda job: None), asked or self._largest(count), count, thresholds)
+        return self._verify(from_python(), asked or self._largest(count), count, thresholds)
+
+    # parts that were chosen ---------------------------------------------------------------------------------------
+    def rows_of(self, given: Any, of: Attribution | None = None) -> list[str]:
+        """``given`` as labels of rows (of another attribution: ``of``) that can be taken out, each once.
+
+        Raises:
+            ComponentError: no such row, or one that cannot be taken out.
+        """
+        listed = [component(c) for c in given]
+        if not listed:
+            return []
+        a = of or self._now.attribution
+        kinds = experiments.testable(a, None)["kinds"]
+        for part in listed:
+            if part not in a.components or part.kind not in kinds:
+                raise ComponentError(
+                    f"{part} is no row that can be taken out.", f"Choose among rows of kind {', '.join(kinds)}."
+                )
+        return list(dict.fromkeys(map(str, listed)))
+
+    def chosen_result(self) -> Without:
+        """What the model says without all that is ``chosen``: a patching from the comparison prompt as one cell, or,
+        where there is none of this length, or they write the same there, an ablation to zero.
+        ``answer_of(result.cells[0])`` is its answer.
+
+        Raises:
+            ComponentError: nothing is chosen.
+            AttribError: a number inside the model is explained.
+        """
+        return self._without(from_python(), list(self.chosen))
+
+    def _without(self, job: Job, labels: list[str]) -> Without:
+        now = self._now
+        other = None if now.corrupted is None else now.corrupted.run
+        found = without(now.attribution, labels, other, job)
+        job.check()
+        told: contract.Without = {
+            "question": self._memory.number(now.question),
+            "components": labels,
+            "told": said(found, labels, other),
+            "whole": planned(len(labels) + 1) if isinstance(found, Patching) else 0,
+        }
+        with self.writing:
+            if self._now is now:
+                self.without = dict(told)
+        return found
+
+    def circuit(self) -> Circuit:
+        """All that is ``chosen``, with the embedding, as a circuit: is it enough by itself, what is left without it,
+        what does it miss, what in it is idle? See :func:`attrib_widgets.circuit`.
+
+        Raises:
+            ComponentError: nothing is chosen.
+            AttribError: there is no comparison prompt of this length.
+        """
+        return self._circuit(from_python(), list(self.chosen))
+
+    def _circuit(self, job: Job, labels: list[str]) -> Circuit:
+        now = self._now
+        if not labels:
+            raise ComponentError("Nothing is chosen.", 'Write ex.chosen = ["L3H1", "L4.mlp"].')
+        if now.corrupted is None:
+            raise self._no_comparison()
+        a = now.attribution
+        if not isinstance(a.target, Target):
+            raise AttribError("A number inside the model has no experiment here.", "Go back to a token.")
+        return circuit(a.model, a.run, now.corrupted.run, ["embed", *labels], a.target, position=a.position, job=job)
+
+    def _op_circuit(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        found = self._circuit(job, self._chosen_of(args))
+        job.check()
+        return Reply(results.printed(found.summary()))
+
+    @staticmethod
+    def _no_comparison() -> AttribError:
+        missing = AttribError(
+            "An experiment needs a prompt to compare with.",
+            'Give one: ex.ask(corrupted="The capital of Germany is").',
+        )
+        missing.field = "corrupted"  # type: ignore[attr-defined]
+        return missing
+
+    def _op_without(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        self._without(job, self._chosen_of(args))
+        return Reply()
+
+    def _chosen_of(self, args: Mapping[str, Any]) -> list[str]:
+        given = args.get("components")
+        if not isinstance(given, list):
+            raise AttribError("The request names no components.", "Shift+click rows.")
+        return self.rows_of(given)
 
     def _largest(self, count: int) -> list[Component]:
-        """The largest bars of what can be tested."""
+        """The largest bars of what can be tested; the last of several makes room for the part that writes most for both
+        answers, of which one asks first whether it matters."""
         a = self._now.attribution
         kinds = experiments.testable(a, None)["kinds"]
         order = strongest(a.values)
-        return [a.components[i] for i in order if a.components[i].kind in kinds][:count]
+        largest = [a.components[i] for i in order if a.components[i].kind in kinds][:count]
+        alike = [s.component for s in a.shared() if s.component.kind in kinds][:1]
+        if count > 1 and alike and alike[0] not in largest:
+            largest[-1:] = alike
+        return largest
 
     def _verify(
         self, job: Job, components: Sequence[Component], top: int, thresholds: Thresholds | None = None
     ) -> Verification:
         now = self._now
         if now.corrupted is None:
-            missing = AttribError(
-                "An experiment needs a prompt to compare with.",
-                'Give one: ex.ask(corrupted="The capital of Germany is").',
-            )
-            missing.field = "corrupted"  # type: ignore[attr-defined]
-            raise missing
+            raise self._no_comparison()
         how: dict[str, Any] = {"top": top, "components": components, "thresholds": thresholds, "job": job}
         found = verify(now.attribution, now.corrupted.run, against=(), **how)  # what the screen shows
         job.check()
@@ -129,7 +253,7 @@ class Tester(View):
         job.check()
         told: contract.Ablated = {
             "told": f"{found.title()}; the model then says {found.answer_of(component(label))}",
-            "note": "The smaller experiment, n = 1: zero is further off than anything the model has seen. "
+            "note": "The smaller experiment, n = 1: zero may be nothing that this part ever writes. "
             "A verdict needs a second prompt.",
         }
         return Reply(told)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from .components import Component, ComponentLike, component, whole
 from .errors import ComponentError, PositionError, TargetError
-from .text import visible
+from .text import indefinite, visible
 
 if TYPE_CHECKING:
     from ..model.model import Model
@@ -82,7 +82,9 @@ class Target(AnyTarget):
             TargetError: for differences and log-probabilities, which centring does not change.
         """
         if self.kind != "logit":
-            raise TargetError(f"A {self.kind} is the same centred or not.", "Leave out .centered().")
+            raise TargetError(
+                f"{indefinite(self.kind, start=True)} is the same centred or not.", "Leave out .centered()."
+            )
         return replace(self, centre=True)
 
     @property

@@ -1,44 +1,10 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { HostModel } from "../src/core/host/host";
 import { linked } from "../src/core/maths/cone";
-import widget from "../src/index";
+import { share } from "../src/core/maths/format";
 import { effects, explorer, patching, state, tested, verdicts } from "./fixture";
+import { close, FIXED, show, tick } from "./show";
 
-let end: (() => void) | undefined;
-afterEach(() => {
-  end?.();
-  end = undefined;
-  document.body.replaceChildren();
-});
-const tick = () => new Promise((done) => setTimeout(done, 5));
-
-interface Sent {
-  id: string;
-  op: string;
-  args: Record<string, unknown>;
-}
-
-function show(bytes: Uint8Array, kind = "explorer", traits: Record<string, unknown> = {}) {
-  const el = document.createElement("div");
-  document.body.append(el);
-  const sent: Sent[] = [];
-  const model = new HostModel({ kind, state: bytes, selected: "", source: -1, options: { hidden: [] }, ...traits }, (m) => sent.push(m as Sent));
-  end = widget.render({ model, el });
-  const one = (selector: string) => el.querySelector<HTMLElement>(selector);
-  const click = async (selector: string) => {
-    const target = one(selector);
-    if (!target) throw new Error(`nothing matches ${selector}`);
-    target.click();
-    await tick();
-  };
-  const answer = async (kind: string, more: object = {}) => {
-    const id = sent.filter((m) => m.op !== "cancel").at(-1)?.id;
-    model.emit("msg:custom", { v: 1, id, kind, ...more }, []);
-    await tick();
-  };
-  return { el, model, sent, one, click, answer, all: (selector: string) => [...el.querySelectorAll<HTMLElement>(selector)] };
-}
-const FIXED = { options: { hidden: [], static: true } };
+afterEach(close);
 
 describe("a test", () => {
   it("states its cost, shows its progress, and puts the verdict on the bar", async () => {
@@ -122,7 +88,7 @@ describe("a test", () => {
     const { made } = tested();
     made.header.corrupted = null;
     const { model, one, click, sent, answer } = show(state(made));
-    const next = (version: number, question: number) => model.set("state", state({ ...made, header: { ...made.header, version, question } }));
+    const next = (version: number, question: number) => model.set("container", state({ ...made, header: { ...made.header, version, question } }));
     const takeOut = async () => {
       await click('[data-part="test"]');
       [...document.querySelectorAll<HTMLElement>('[data-part="ask-corrupted"] button')].find((b) => b.textContent?.startsWith("Only take it out"))?.click();
@@ -150,7 +116,7 @@ describe("a test", () => {
     const { made, verdicts } = tested();
     const { model, all } = show(state(made), "explorer", { tested: verdicts });
     expect(all('[data-part="waterfall"] .aw-verdict')).toHaveLength(3);
-    model.set("state", state(explorer(undefined, { question: 1, version: 2 })));
+    model.set("container", state(explorer(undefined, { question: 1, version: 2 })));
     await tick();
     expect(all(".aw-verdict")).toHaveLength(0);
   });
@@ -175,16 +141,19 @@ describe("a test", () => {
 
 describe("total effects", () => {
   it("stand beside the bars, and keep a mediator out of the others", () => {
-    const { one, all } = show(state(tested().made));
+    const { one, all, click } = show(state(tested().made));
     const row = one('[data-part="waterfall"] [data-id="L0H6"]');
-    expect(row?.querySelector(".aw-total-mark")).not.toBeNull();
-    expect(row?.querySelector(".aw-exact")).toBeNull();
+    expect(row?.querySelector(".aw-back")?.textContent).toMatch(/^, recovery \(estimated\) ~\d+\u00a0%$/);
+    expect(row?.querySelector(".aw-measured")).toBeNull();
     expect(one('[data-part="legend"]')?.textContent).toContain("estimated");
     expect(all('[data-part="waterfall"] [data-id]')).toHaveLength(14);
-    const width = Number.parseFloat(row?.querySelector<HTMLElement>(".aw-stem")?.style.width ?? "0");
-    const whole = Number.parseFloat(one(".aw-sum .aw-whole")?.style.width ?? "0");
-    expect(width / whole).toBeCloseTo(4 / Number(one('[data-part="sum"] b')?.textContent), 2);
     expect(one('[data-part="legend"]')?.textContent).toContain("perhaps through other parts; test it");
+    // sorted by it, the one that brings back most comes first, and the bars still end at the sum
+    return click('[data-part="by-effect"]').then(() => {
+      const shares = all('[data-part="waterfall"] [data-id] .aw-back').map((e) => Number(/~(.*?)\u00a0%/.exec((e.textContent ?? "").replace("\u2212", "-"))?.[1]));
+      expect(shares.length).toBeGreaterThan(1);
+      expect(shares.map(Math.abs)).toEqual([...shares.map(Math.abs)].sort((a, b) => b - a));
+    });
   });
 
   it("are asked for where they are dear", async () => {
@@ -194,6 +163,25 @@ describe("total effects", () => {
     expect(sent.some((m) => m.op === "effects")).toBe(false);
     await click('[data-part="estimate"]');
     expect(sent.at(-1)?.op).toBe("effects");
+  });
+
+  it("are shares of the gap, also where the other prompt says more of it", () => {
+    const { made } = tested();
+    const { header, arrays } = made;
+    const totals = Array.from(arrays["effects"]?.values ?? []);
+    const { corrupted } = header;
+    for (const gap of [17, -17]) {
+      const { one, all } = show(state({ ...made, header: { ...header, corrupted: corrupted && { ...corrupted, gap } } }));
+      const back = (id: string) => one(`[data-part="waterfall"] [data-id="${id}"] .aw-back`)?.textContent;
+      const shown = all('[data-part="waterfall"] [data-id]').map((r) => r.dataset["id"] ?? "");
+      const large = header.rows.filter((_, i) => Math.abs(totals[i] ?? 0) >= 0.1 * 17).map((r) => r.id);
+      expect(large.length).toBeGreaterThan(0);
+      for (const id of large) {
+        expect(shown).toContain(id);
+        expect(back(id)).toBe(`, recovery (estimated) ~${share((totals[header.rows.findIndex((r) => r.id === id)] ?? 0) / gap)}`);
+      }
+      close();
+    }
   });
 
   it("say what went wrong, and can be asked for again", async () => {
@@ -217,7 +205,7 @@ describe("total effects", () => {
     const { model, one, click, sent } = show(state(made));
     const asked = () => sent.filter((m) => m.op === "effects").length;
     const next = async (version: number, changes: object) => {
-      model.set("state", state({ ...made, header: { ...made.header, version, ...changes } }));
+      model.set("container", state({ ...made, header: { ...made.header, version, ...changes } }));
       await tick();
     };
     await click('[data-part="estimate"]');

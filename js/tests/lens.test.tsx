@@ -1,22 +1,14 @@
 import { afterEach, describe, expect, it } from "vitest";
-import { HostModel } from "../src/core/host/host";
 import { decode } from "../src/core/host/wire";
 import { windowOf } from "../src/core/maths/geometry";
 import { Lens } from "../src/core/state/lens";
 import { Reading } from "../src/core/state/reading";
 import type { LensHeader } from "../src/core/types";
-import widget from "../src/index";
 import { explorer, HOSTILE, lens, type Made, state } from "./fixture";
 import { pack } from "./pack";
+import { close, press, show as showKind, tick } from "./show";
 
-let end: (() => void) | undefined;
-afterEach(() => {
-  end?.();
-  end = undefined;
-  document.body.replaceChildren();
-});
-
-const tick = () => new Promise((done) => setTimeout(done, 5));
+afterEach(close);
 
 const LAYERS = ["embed", "L0", "L1", "L2", "L3", "L4"];
 
@@ -27,26 +19,9 @@ function embedded(bytes = lens(6, LAYERS), made: Made = explorer()): Made {
 }
 
 function show(bytes: Uint8Array, kind: string, options: Record<string, unknown> = { static: true }) {
-  const el = document.createElement("div");
-  document.body.append(el);
-  const model = new HostModel({ kind, state: bytes, selected: "", source: -1, options: { hidden: [], ...options } });
-  const sent: { op: string; args: Record<string, unknown> }[] = [];
-  model.send = (content) => void sent.push(content as never);
-  end = widget.render({ model, el });
-  const one = (selector: string) => el.querySelector<HTMLElement>(selector);
-  const all = (selector: string) => [...el.querySelectorAll<HTMLElement>(selector)];
-  const click = async (selector: string) => {
-    const target = one(selector);
-    if (!target) throw new Error(`nothing matches ${selector}`);
-    target.click();
-    await tick();
-  };
-  const press = async (key: string, more = {}) => {
-    one('[role="grid"]')?.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, ...more }));
-    await tick();
-  };
-  const told = () => one(".aw-told")?.textContent ?? "";
-  return { el, model, sent, one, all, click, press, told };
+  const page = showKind(bytes, kind, { options: { hidden: [], ...options } });
+  const told = () => page.one(".aw-told")?.textContent ?? "";
+  return { ...page, press: (key: string, more = {}) => press(page.one('[role="grid"]'), key, more), told };
 }
 
 describe("the numbers", () => {
@@ -190,7 +165,7 @@ describe("the explorer's tab", () => {
     const page = show(state(), "explorer");
     await page.click('[data-tab="lens"]');
     expect(page.one(".aw-panel")?.textContent).toContain("Needs a running kernel");
-    end?.();
+    close();
     const live = show(state(), "explorer", {});
     await live.click('[data-tab="lens"]');
     expect(live.sent.map((m) => m.op)).toContain("lens");
@@ -215,7 +190,7 @@ describe("the explorer's tab", () => {
     await press("ArrowLeft");
     await press("Enter");
     const shorter = embedded(lens(3, LAYERS), explorer(["<s>", "The", " capital"]));
-    model.set("state", pack({ ...shorter.header, version: 2 }, shorter.arrays));
+    model.set("container", pack({ ...shorter.header, version: 2 }, shorter.arrays));
     await tick();
     expect(told()).toContain("Point at a cell");
     expect(one('[data-part="ask"]')).toBeNull();

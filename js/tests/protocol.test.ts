@@ -1,12 +1,13 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { HostModel } from "../src/core/host/host";
-import { Cancelled, Client, Gone, type Progress, RequestError } from "../src/core/host/protocol";
+import { Cancelled, Client, GONE, Gone, type Progress, RequestError, UNHEARD } from "../src/core/host/protocol";
 
 interface Sent {
   v: number;
   id: string;
   op: string;
   args?: unknown;
+  got?: number[];
 }
 
 function setup(status?: string) {
@@ -30,7 +31,7 @@ afterEach(() => {
 it("sends a request and resolves it with its data and buffers", async () => {
   const { sent, client, answer } = setup();
   const asked = client.request("head", { id: "L3H5" });
-  expect(sent[0]).toEqual({ v: 1, id: asked.id, op: "head", args: { id: "L3H5" } });
+  expect(sent[0]).toEqual({ v: 1, id: asked.id, op: "head", args: { id: "L3H5" }, got: [] });
   answer(asked.id, "ack");
   const bytes = new Uint8Array([1]);
   answer(asked.id, "result", { data: { a: 1 } }, [bytes]);
@@ -60,7 +61,7 @@ it("reports progress, errors with hint and field, and cancels by the same id", a
   answer(a.id, "progress", { done: 1, total: 4, note: "layer 1" });
   expect(seen).toEqual([{ done: 1, total: 4, note: "layer 1" }]);
   a.cancel();
-  expect(sent[1]).toEqual({ v: 1, id: a.id, op: "cancel" });
+  expect(sent[1]).toEqual({ v: 1, id: a.id, op: "cancel", got: [] });
   answer(a.id, "cancelled");
   await expect(a.result).rejects.toBeInstanceOf(Cancelled);
   const b = client.request("effects", {});
@@ -72,29 +73,40 @@ it("reports progress, errors with hint and field, and cancels by the same id", a
   expect(sent.filter((m) => m.op === "cancel")).toHaveLength(1);
 });
 
-it("says gone after three silent seconds of an idle kernel, and live again when it answers", async () => {
+it("says after three silent seconds of an idle kernel that nobody listens, and live again when it answers", async () => {
   const { client, answer } = setup("idle");
   const asked = client.request("hello", {});
   vi.advanceTimersByTime(2900);
   expect(client.live.value).toBe("live");
   vi.advanceTimersByTime(200);
-  expect(client.live.value).toBe("gone");
-  await expect(asked.result).rejects.toBeInstanceOf(Gone);
+  expect(client.live.value).toBe("unheard");
+  const error = (await asked.result.catch((e: unknown) => e)) as Gone;
+  expect([error instanceof Gone, error.message]).toEqual([true, UNHEARD]);
   const again = client.request("hello", {});
   answer(again.id, "ack");
   expect(client.live.value).toBe("live");
 });
 
-it("waits for a busy kernel and for one whose state is unknown", async () => {
+it("calls only a dead kernel gone", async () => {
+  const { client, kernel } = setup("idle");
+  const asked = client.request("hello", {});
+  kernel.status = "dead";
+  vi.advanceTimersByTime(3100);
+  expect(client.live.value).toBe("gone");
+  await expect(asked.result).rejects.toThrow(GONE);
+});
+
+it("waits for a busy kernel and for one whose state is unknown, and says for which", async () => {
   const busy = setup("busy");
   busy.client.request("hello", {});
   vi.advanceTimersByTime(30_000);
-  expect(busy.client.live.value).toBe("waiting");
+  expect(busy.client.live.value).toBe("busy");
   busy.kernel.status = "idle";
   vi.advanceTimersByTime(2000);
   expect(busy.client.live.value).toBe("waiting");
   vi.advanceTimersByTime(2000);
-  expect(busy.client.live.value).toBe("gone");
+  expect(busy.client.live.value).toBe("unheard");
+  busy.client.close();
 
   const unknown = setup();
   const asked = unknown.client.request("hello", {});
@@ -102,8 +114,8 @@ it("waits for a busy kernel and for one whose state is unknown", async () => {
   expect(unknown.client.live.value).toBe("waiting");
   unknown.answer(asked.id, "ack");
   expect(unknown.client.live.value).toBe("live");
-  expect(vi.getTimerCount()).toBe(1);
-  vi.advanceTimersByTime(1000);
+  unknown.answer(asked.id, "result");
+  vi.advanceTimersByTime(3000);
   expect(vi.getTimerCount()).toBe(0);
 });
 
@@ -117,4 +129,36 @@ it("takes a closed connection for a gone kernel and leaves nothing behind", () =
   client.close();
   expect(model.listeners).toBe(0);
   expect(vi.getTimerCount()).toBe(0);
+});
+
+it("polls while a request is open: one at a time, first after half a second, never more than two seconds apart", () => {
+  const { sent, client, answer } = setup();
+  const polls = () => sent.filter((m) => m.op === "poll");
+  const asked = client.request("trace", { mlps: "stop" });
+  answer(asked.id, "ack");
+  vi.advanceTimersByTime(499);
+  expect(polls()).toHaveLength(0);
+  vi.advanceTimersByTime(1);
+  expect(polls()).toHaveLength(1);
+  vi.advanceTimersByTime(10_000); // the first was not taken yet: the kernel is busy with a cell
+  expect(polls()).toHaveLength(1);
+  answer(polls()[0]?.id, "ack");
+  vi.advanceTimersByTime(2000);
+  expect(polls()).toHaveLength(2);
+  answer(polls()[1]?.id, "ack");
+  answer(asked.id, "result");
+  vi.advanceTimersByTime(10_000);
+  expect(polls()).toHaveLength(2);
+});
+
+it("confirms the numbered messages that it got with the next thing it sends, once", () => {
+  const { sent, client, answer } = setup();
+  const seen: Progress[] = [];
+  const asked = client.request("trace", { mlps: "stop" }, (p) => seen.push(p));
+  answer(asked.id, "progress", { n: 4, done: 1, total: 2, note: "" });
+  answer(undefined, "traits", { n: 5 });
+  asked.cancel();
+  client.request("hello", {});
+  expect(sent.map((m) => m.got)).toEqual([[], [4, 5], []]);
+  expect(seen).toHaveLength(1);
 });

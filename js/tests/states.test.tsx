@@ -3,51 +3,33 @@
  * (saved-0.1.json: the traits of its offline pages, written once and for ever).
  */
 import { afterEach, describe, expect, it } from "vitest";
-import { HostModel, readEmbedded } from "../src/core/host/host";
+import { readEmbedded } from "../src/core/host/host";
 import type { Kind } from "../src/core/types";
-import widget from "../src/index";
 import { SENT } from "./fixture";
 import saved from "./saved-0.1.json";
+import { close, draw, tick } from "./show";
 
-let end: (() => void) | undefined;
-afterEach(() => {
-  end?.();
-  end = undefined;
-  document.body.replaceChildren();
-});
-const tick = () => new Promise((done) => setTimeout(done, 5));
-
-function show(traits: object, changes: object = {}) {
-  const el = document.createElement("div");
-  document.body.append(el);
-  const model = new HostModel({ ...traits, ...changes });
-  end = widget.render({ model, el });
-  const one = (selector: string) => el.querySelector<HTMLElement>(selector);
-  const all = (selector: string) => [...el.querySelectorAll<HTMLElement>(selector)];
-  const click = async (selector: string) => {
-    const target = one(selector);
-    if (!target) throw new Error(`nothing matches ${selector}`);
-    target.click();
-    await tick();
-  };
-  return { el, model, one, all, click };
-}
+afterEach(close);
 
 /** By kind, what must be on the screen: where, and a text that stands there. */
 const DRAWN: Record<Exclude<Kind, "attribution">, [string, RegExp]> = {
-  explorer: [".aw-finding", /lead: \+7\.10 of 19\.45 logits for ·Paris/],
+  explorer: [".aw-finding", /lead: \+2\.15 of 9\.54 logits for ·Paris over ·Berlin|lead: \+7\.10 of 19\.45 logits for ·Paris/],
   attention: ['[data-part="heads"]', /L1H2.*L3H5/],
   bars: ['[data-part="sum"]', /L1H2|L2\.mlp/],
   card: ['[data-part="feature"]', /Computed label of/],
+  comparison: ["table", /L3H1/],
   effects: ['[role="listbox"]', /·France/],
+  grid: ['[role="grid"]', /L1.*H3/],
   lens: ['[role="grid"]', /·Paris/],
   patching: ['[role="grid"]', /recovery/],
   phrase: ['[data-part="spine"]', /·Paris/],
+  table: ["table", /L1\.mlp/],
+  tokens: ['[role="listbox"]', /·France/],
   trace: ['[role="tree"]', /L1\.mlp/],
   verdicts: ['[role="listbox"]', /L3\.mlp/],
 };
 
-const NOW = Object.fromEntries(Object.entries(SENT).map(([kind, state]) => [kind, { kind, state, selected: "", source: -1, options: { hidden: [], static: true } }]));
+const NOW = Object.fromEntries(Object.entries(SENT).map(([kind, state]) => [kind, { kind, container: state, selected: "", source: -1, options: { hidden: [], static: true } }]));
 const OLD = Object.fromEntries(Object.entries(saved).map(([kind, traits]) => [kind, readEmbedded(JSON.stringify(traits))]));
 
 /** The kinds of version 0.1: what it saved is drawn for ever, and nothing is added to it. */
@@ -62,7 +44,7 @@ for (const [when, all] of [["sent now", NOW], ["saved by version 0.1", OLD]] as 
 
     for (const [kind, [where, said]] of Object.entries(DRAWN).filter(([name]) => when === "sent now" || AT_0_1.includes(name))) {
       it(`draws: ${kind}`, () => {
-        const shown = show(all[kind] ?? {});
+        const shown = draw(all[kind] ?? {});
         expect(shown.one(where)?.textContent).toMatch(said);
         expect(shown.all('.aw-error, [role="alert"]')).toHaveLength(0);
         expect(shown.el.textContent).not.toMatch(/undefined|NaN|Needs a running kernel/);
@@ -73,7 +55,7 @@ for (const [when, all] of [["sent now", NOW], ["saved by version 0.1", OLD]] as 
 
 describe("saved by version 0.1", () => {
   it("keeps the comparison, verdicts and every tab", async () => {
-    const { one, all, click, model, el } = show(OLD["explorer"] ?? {});
+    const { one, all, click, model, el } = draw(OLD["explorer"] ?? {});
     expect(one('[data-part="corrupted-line"]')?.textContent).toContain("1 token differs");
     expect(all('[data-part="waterfall"] .aw-verdict').length).toBeGreaterThan(0);
     for (const [row, tabs] of [["L1H2", ["pattern", "why", "writes", "tokens", "lens"]], ["L1.mlp", ["neurons", "features", "writes"]]] as const) {
@@ -92,7 +74,7 @@ describe("saved by version 0.1", () => {
   });
 
   it("covers the comparison by its old name", () => {
-    const { one } = show(OLD["explorer"] ?? {}, { options: { hidden: ["compare"], static: true } });
+    const { one } = draw({ ...OLD["explorer"], options: { hidden: ["compare"], static: true } });
     expect(one('[data-part="hidden-corrupted"]')).not.toBeNull();
     expect(one('[data-part="corrupted-line"]')).toBeNull();
   });

@@ -2,16 +2,11 @@ import { describe, expect, it } from "vitest";
 import { HostModel } from "../src/core/host/host";
 import { Store } from "../src/core/state/store";
 import { explorer, state } from "./fixture";
-
-interface Sent {
-  id: string;
-  op: string;
-  args: Record<string, unknown>;
-}
+import type { Sent } from "./show";
 
 function setup(options: object = {}, values: object = {}) {
   const sent: Sent[] = [];
-  const model = new HostModel({ kind: "explorer", state: state(), selected: "", source: -1, options: { hidden: [], ...options }, ...values }, (m) => sent.push(m as Sent));
+  const model = new HostModel({ kind: "explorer", container: state(), selected: "", source: -1, options: { hidden: [], ...options }, ...values }, (m) => sent.push(m as Sent));
   const store = new Store(model, "explorer");
   const answer = (kind: string, more: object = {}) => model.emit("msg:custom", { v: 1, id: sent.filter((m) => m.op !== "cancel").at(-1)?.id, kind, ...more }, []);
   return { model, store, sent, answer };
@@ -93,12 +88,12 @@ describe("the history", () => {
   it("asks Python for an earlier question and puts its selection back", async () => {
     const { model, store, sent, answer } = setup();
     store.select("L3H5");
-    model.set("state", version(2, { question: 1 }));
+    model.set("container", version(2, { question: 1 }));
     store.select("L0.mlp");
     store.go(-2);
     expect(store.screen.busy.value).not.toBeNull();
     expect(sent.at(-1)).toMatchObject({ op: "explain", args: { restore: 0, prompt: null, target: null } });
-    model.set("state", version(3));
+    model.set("container", version(3));
     answer("result", { data: { version: 3 } });
     await settle();
     expect(store.selected.value).toBe("L3H5");
@@ -123,7 +118,7 @@ describe("a new question", () => {
     answer("progress", { done: 1, total: 2, note: "half" });
     expect(store.screen.busy.value).toEqual({ done: 1, total: 2, note: "half" });
     expect(store.reading.value?.header.version).toBe(1);
-    model.set("state", version(2));
+    model.set("container", version(2));
     answer("result", { data: { version: 2 } });
     await settle();
     expect(store.version.value).toBe(2);
@@ -139,6 +134,21 @@ describe("a new question", () => {
     expect(store.screen.problem.value).toEqual({ message: "Two tokens.", hint: "Try “ Paris”.", field: "target" });
     expect(store.screen.editing.value).toBe("target");
     expect(store.version.value).toBe(1);
+  });
+
+  it("closes the field that asked, and keeps one that was opened, or typed into, meanwhile", async () => {
+    const { store, answer } = setup();
+    const asked = async (sent: "prompt" | "", editing: "prompt" | "target") => {
+      store.screen.editing.value = editing;
+      store.screen.sent.value = sent;
+      store.explain({ prompt: "Another" });
+      answer("result");
+      await settle();
+      return store.screen.editing.value;
+    };
+    expect(await asked("prompt", "prompt")).toBe("");
+    expect(await asked("prompt", "target")).toBe("target");
+    expect(await asked("", "prompt")).toBe("prompt");
   });
 
   it("cancels the one before and ignores its late words", async () => {
@@ -164,7 +174,7 @@ describe("a new question", () => {
 
 it("says what is wrong with a broken state and keeps the last good one", () => {
   const { model, store } = setup();
-  model.set("state", new Uint8Array([1, 2, 3]));
+  model.set("container", new Uint8Array([1, 2, 3]));
   expect(store.broken.value).toContain("not an attrib_widgets state");
   expect(store.reading.value).not.toBeNull();
 });
@@ -198,7 +208,7 @@ describe("numbers from somewhere", () => {
   it("are not asked for where the model cannot give them, which is said instead", async () => {
     const made = { neurons: {}, absent: { neurons: "A mixture of experts is shown as one part." } };
     for (const options of [{}, { static: true }]) {
-      const { store, sent } = setup(options, { state: version(1, made) });
+      const { store, sent } = setup(options, { container: version(1, made) });
       expect(store.data.neurons("L1.mlp").value).toMatchObject({ state: "absent", text: made.absent.neurons, retry: null });
       await settle();
       expect(sent.filter((m) => m.op === "neurons")).toHaveLength(0);

@@ -3,54 +3,33 @@ import { HostModel, readEmbedded } from "../src/core/host/host";
 import type { BarsHeader, CardHeader } from "../src/core/types";
 import widget from "../src/index";
 import { attention, bars, explorer, HOSTILE, longPrompt, phrase, state, trace, view, walk } from "./fixture";
+import { close, FIXED, press, show as showLive, tick } from "./show";
 
-let end: (() => void) | undefined;
-afterEach(() => {
-  end?.();
-  end = undefined;
-  document.body.replaceChildren();
-});
+afterEach(close);
 
-function show(bytes: Uint8Array, kind = "explorer", traits: Record<string, unknown> = {}) {
-  const el = document.createElement("div");
-  document.body.append(el);
-  const model = new HostModel({ kind, state: bytes, selected: "", source: -1, options: { hidden: [], static: true }, ...traits });
-  end = widget.render({ model, el });
-  const one = (selector: string) => el.querySelector<HTMLElement>(selector);
-  const click = async (selector: string) => {
-    const target = one(selector);
-    if (!target) throw new Error(`nothing matches ${selector}`);
-    target.click();
-    await tick();
-  };
-  return { el, model, one, click, all: (selector: string) => [...el.querySelectorAll<HTMLElement>(selector)] };
-}
-const tick = () => new Promise((done) => setTimeout(done, 5));
-const press = async (el: Element | null | undefined, key: string) => {
-  el?.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
-  await tick();
-};
+/** As an offline page shows it. */
+const show = (bytes: Uint8Array, kind = "explorer", traits: Record<string, unknown> = {}) => showLive(bytes, kind, { ...FIXED, ...traits });
 
 describe("the explorer", () => {
   it("states the finding, adds up, and opens on the leading head", () => {
     const { el, one, all } = show(state());
     expect(one(".aw")?.dataset).toMatchObject({ ready: "1", version: "1", live: "static", awTheme: "light" });
-    expect(one(".aw-headline")?.textContent).toBe("L1.mlp and L0.mlp lead: +7.10 of 19.45 logits for ·Paris");
-    expect(one('[data-part="sum"]')?.textContent).toContain("model 19.45");
+    expect(one(".aw-headline")?.textContent).toBe("L3H1 and L3H4 lead: +2.15 of 9.54 logits for ·Paris over ·Berlin");
+    expect(one('[data-part="sum"]')?.textContent).toContain("model 9.54");
     expect(all('[data-part="waterfall"] [data-id]')).toHaveLength(13);
     expect(one('[data-part="waterfall"] .aw-others')?.textContent).toContain("41 others");
     expect(one('[aria-selected="true"][data-id]')?.dataset["id"]).toBe("L3H1");
-    expect(one(".aw-title")?.textContent).toBe("L3H1 adds +1.47 to ·Paris");
-    expect(one(".aw-sentence")?.textContent).toBe("The largest head. It reads >99.9\u00a0% from ·France, which carries +1.47.");
+    expect(one(".aw-title")?.textContent).toBe("L3H1 adds +1.11 to ·Paris over ·Berlin");
+    expect(one(".aw-sentence")?.textContent).toBe("The largest head. It reads >99.9\u00a0% from ·France, which carries +1.10.");
     expect(one('[data-part="pattern"]')).not.toBeNull();
     expect(el.textContent).toContain("a suspect, not a cause");
   });
 
   it("selects by click and by key, opens the others, and shows every order", async () => {
     const { model, one, all, click } = show(state());
-    await click('[data-id="L1.mlp"]');
-    expect([model.get("selected"), model.saves]).toEqual(["L1.mlp", 1]);
-    expect(one(".aw-title")?.textContent).toContain("L1.mlp adds +4.78");
+    await click('[data-id="L0.mlp"]');
+    expect([model.get("selected"), model.saves]).toEqual(["L0.mlp", 1]);
+    expect(one(".aw-title")?.textContent).toContain("L0.mlp adds +0.91");
     await press(one('[data-id="L2.mlp"]'), "Enter");
     expect(model.get("selected")).toBe("L2.mlp");
     await click(".aw-others");
@@ -66,7 +45,7 @@ describe("the explorer", () => {
     const { model, one, click } = show(state());
     await click('[data-part="tokens"] [data-i="4"]');
     expect([model.get("selected"), model.get("source")]).toEqual(["L3H1", 4]);
-    expect(one('[data-part="through"]')?.textContent).toContain("Who wrote the +1.47 that ·France carried?");
+    expect(one('[data-part="through"]')?.textContent).toContain("Who wrote the +1.10 that ·France carried?");
     expect(one('[data-part="crumbs"]')?.textContent).toContain("·France");
     await click('[data-part="back"]');
     expect(one('[data-part="through"]')).toBeNull();
@@ -129,17 +108,17 @@ describe("the explorer", () => {
   it("says where one is, and goes back to how it opened", async () => {
     const { one, all, click, model } = show(state());
     const crumbs = () => all('[data-part="crumbs"] .aw-crumb').map((e) => `${e.tagName} ${e.textContent} ${e.getAttribute("aria-current")}`);
-    expect(crumbs()).toEqual(["SPAN \u00b7Paris location"]);
+    expect(crumbs()).toEqual(["SPAN \u00b7Paris over \u00b7Berlin location"]);
     await click('[data-id="L2H5"]');
     await click('[data-tab="why"]');
-    expect(crumbs()).toEqual(["BUTTON \u00b7Paris null", "SPAN L2H5 location"]);
+    expect(crumbs()).toEqual(["BUTTON \u00b7Paris over \u00b7Berlin null", "SPAN L2H5 location"]);
     await click('[data-tab="tokens"]');
     await click('[data-part="tokens"] [data-i="2"]');
-    expect(crumbs()).toEqual(["BUTTON \u00b7Paris null", "BUTTON L2H5 null", "SPAN \u00b7capital location"]);
+    expect(crumbs()).toEqual(["BUTTON \u00b7Paris over \u00b7Berlin null", "BUTTON L2H5 null", "SPAN \u00b7capital location"]);
     await click('[data-tab="why"]');
     await click('[data-part="crumbs"] .aw-crumb');
-    expect(crumbs()).toEqual(["SPAN \u00b7Paris location"]);
-    expect([model.get("selected"), one(".aw-title")?.textContent, one(".aw-panel")?.dataset["tab"]]).toEqual(["", "L3H1 adds +1.47 to \u00b7Paris", "tokens"]);
+    expect(crumbs()).toEqual(["SPAN \u00b7Paris over \u00b7Berlin location"]);
+    expect([model.get("selected"), one(".aw-title")?.textContent, one(".aw-panel")?.dataset["tab"]]).toEqual(["", "L3H1 adds +1.11 to \u00b7Paris over \u00b7Berlin", "tokens"]);
     expect(document.activeElement).toBe(one('[data-part="back"]'));
   });
 
@@ -147,15 +126,11 @@ describe("the explorer", () => {
     const { all } = show(state());
     const row = all('[role="option"][data-id]')[0];
     expect(row?.hasAttribute("aria-label")).toBe(false);
-    expect(row?.textContent).toBe("L1.mlp +4.78");
+    expect(row?.textContent).toBe("L3H1 +1.11 for ·Berlin +0.36");
   });
 
   it("asks for a prediction by its id", async () => {
-    const sent: { op: string; args: Record<string, unknown> }[] = [];
-    const el = document.createElement("div");
-    document.body.append(el);
-    const model = new HostModel({ kind: "explorer", state: state(), selected: "", source: -1, options: {} }, (m) => sent.push(m as never));
-    end = widget.render({ model, el });
+    const { el, sent } = showLive(state());
     el.querySelectorAll<HTMLElement>('[data-part="candidate"]')[1]?.click();
     expect(sent.at(-1)).toMatchObject({ op: "explain", args: { target: 2224 } });
   });
@@ -167,11 +142,11 @@ describe("the explorer", () => {
       made.arrays[name] = { ...array, values: Array.from(array.values, (v) => v / 100) };
     }
     const { one, all } = show(state(made));
-    expect(all('[data-part="waterfall"] [data-id] .aw-val').slice(0, 2).map((e) => e.textContent)).toEqual(["+0.048", "+0.023"]);
+    expect(all('[data-part="waterfall"] [data-id] .aw-val').slice(0, 2).map((e) => e.textContent)).toEqual(["+0.0111", "+0.0104"]);
     const axis = all(".aw-tick").map((e) => e.textContent);
     expect(new Set(axis).size).toBe(axis.length);
-    expect(one(".aw-title")?.textContent).toContain("+0.015");
-    expect(one('[data-part="sum"]')?.textContent).toContain("model \u22120.010");
+    expect(one(".aw-title")?.textContent).toContain("+0.0111");
+    expect(one('[data-part="sum"]')?.textContent).toContain("model \u22120.0098");
   });
 
   it("prints a set of tokens one by one", () => {
@@ -187,8 +162,8 @@ describe("the explorer", () => {
     const made = explorer(undefined, { kind: "attribution", target: { kind: "score", text: "the score", id: null, against: null, unit: "score", phrase } });
     delete made.arrays["carry"];
     const { one, el, model } = show(state(made), "attribution");
-    expect(one(".aw-headline")?.textContent).toBe(`L1.mlp and L0.mlp lead: +7.10 of 19.45 logits for the ${phrase}`);
-    expect(one(".aw-title")?.textContent).toBe("L1.mlp adds +4.78 to the score");
+    expect(one(".aw-headline")?.textContent).toBe(`L3H1 and L3H4 lead: +2.15 of 9.54 logits for the ${phrase}`);
+    expect(one(".aw-title")?.textContent).toBe("L3H1 adds +1.11 to the score");
     for (const gone of [".aw-chip", ".aw-ask", '[data-part="compare-line"]']) expect(one(gone)).toBeNull();
     expect(el.textContent).not.toContain("\u2205");
     model.set("selected", "L3H1");
@@ -196,11 +171,7 @@ describe("the explorer", () => {
   });
 
   it("edits the prompt when there is a kernel", async () => {
-    const sent: { op: string; args: Record<string, unknown> }[] = [];
-    const el = document.createElement("div");
-    document.body.append(el);
-    const model = new HostModel({ kind: "explorer", state: state(), selected: "", source: -1, options: {} }, (m) => sent.push(m as never));
-    end = widget.render({ model, el });
+    const { el, sent } = showLive(state());
     el.querySelector<HTMLElement>('[data-part="edit-prompt"]')?.click();
     await tick();
     const input = el.querySelector<HTMLInputElement>('input[data-part="prompt"]')!;
@@ -223,7 +194,7 @@ describe("the explorer", () => {
   it("hides what a teacher hides, and names nothing that would give it away", () => {
     const { el, one } = show(state(), "explorer", { options: { hidden: ["candidates", "values", "detail", "corrupted"] } });
     expect(el.textContent).not.toContain("Paris");
-    expect(el.textContent).not.toContain("19.45");
+    expect(el.textContent).not.toContain("9.54");
     expect(one('[data-part="crumbs"]')?.textContent).not.toMatch(/L\d/);
     expect(one('[data-part="hidden-detail"]')).not.toBeNull();
     expect(one('[data-part="hidden-values"]')?.textContent).toBe("Hidden: make your prediction first.");
@@ -258,6 +229,19 @@ describe("the explorer", () => {
       expect(one('[data-part="tokens"]')).toBeNull();
       expect(el.textContent).toContain("as the model returns it");
     });
+  });
+
+  it("names a model that was built by hand, and keeps its story while the answer is hidden", () => {
+    const made = explorer();
+    const model = { ...made.header.model, built: { called: "built by hand: demo:backup", story: "L0H0 copies." } };
+    const built = state({ ...made, header: { ...made.header, model } });
+    const shown = show(built);
+    expect(shown.one(".aw-headline")?.textContent).toBe("built by hand: demo:backup · L3H1 and L3H4 lead: +2.15 of 9.54 logits for ·Paris over ·Berlin");
+    expect(shown.one('[data-part="story"]')?.textContent).toBe("L0H0 copies.");
+    const asked = show(built, "explorer", { options: { hidden: ["values"] } });
+    expect(asked.one(".aw-headline")?.textContent).toMatch(/^built by hand: demo:backup · Which parts wrote/);
+    expect(asked.one('[data-part="story"]')).toBeNull();
+    expect(show(state()).one('[data-part="built"]')).toBeNull();
   });
 
   it("says why it is coarse, and shows an attribution without inputs", () => {
@@ -390,7 +374,7 @@ describe("features", () => {
     expect(card.querySelectorAll(".aw-carried .aw-shaded")).toHaveLength(1);
     expect(card.textContent).toContain("Promotes·Paris+1.20");
     expect(el.querySelector("img")).toBeNull();
-    expect(all(".aw-crumb").map((c) => c.textContent)).toEqual(["·Paris", "L2.mlp", "L2.mlp/29"]);
+    expect(all(".aw-crumb").map((c) => c.textContent)).toEqual(["·Paris over ·Berlin", "L2.mlp", "L2.mlp/29"]);
     expect(one('[data-id="L2.mlp"][aria-selected="true"]')).not.toBeNull();
     await click('[data-part="copy"]');
     await tick();
@@ -409,18 +393,14 @@ describe("features", () => {
     const { model, one, all } = show(state(), "explorer", { selected: "L3H1/29" });
     expect(one('[data-part="feature"] .aw-subtitle')?.textContent).toBe("L3.z/29");
     expect(one('[data-part="feature"]')?.textContent).toContain("It fires too rarely for a label");
-    expect(all(".aw-crumb").map((c) => c.textContent)).toEqual(["·Paris", "L3H1", "L3.z/29"]);
+    expect(all(".aw-crumb").map((c) => c.textContent)).toEqual(["·Paris over ·Berlin", "L3H1", "L3.z/29"]);
     model.set("selected", "L2.mlp/311");
     await tick();
     expect(one('[data-part="feature"]')?.textContent).toContain("Needs a running kernel");
   });
 
   it("asks the kernel for what was not embedded", async () => {
-    const sent: { op: string; args: Record<string, unknown> }[] = [];
-    const el = document.createElement("div");
-    document.body.append(el);
-    const model = new HostModel({ kind: "explorer", state: state(), selected: "L3H1/7", source: -1, options: {} }, (m) => sent.push(m as never));
-    end = widget.render({ model, el });
+    const { el, model, sent } = showLive(state(), "explorer", { selected: "L3H1/7" });
     await tick();
     model.set("selected", "L3.mlp");
     await tick();
@@ -479,7 +459,7 @@ it("opens a neuron, and names the way back", async () => {
   const before = show(state(), "explorer", { ...live, selected: "L2.mlp" });
   const button = '[data-part="neurons"] button[title^="Why L2N"]';
   expect(await asked(before.model, tick().then(() => before.click(button)))).toMatchObject({ neuron: expect.stringMatching(/^L2N\d+$/) });
-  end?.();
+  close();
   const token = { kind: "logit", text: " Paris", id: 100, against: null, unit: "logits", phrase: "" } as const;
   const target = { ...token, kind: "neuron", text: "L2N22", id: null, unit: "pre-activation", phrase: "pre-activation of L2N22 at “·is” (5)" } as const;
   const made = explorer(undefined, { question: 1, target, origin: [{ question: 0, target: token }] });
@@ -500,14 +480,14 @@ it("says so when it has no view of that name", () => {
   for (const kind of ["surprise", "toString"]) {
     const { one } = show(bars(), kind);
     expect(one('[data-part="unknown"]')?.textContent).toBe(`This page has no view called \u201c${kind}\u201d. Reload it, then run the cell again.`);
-    end?.();
+    close();
   }
 });
 
 it("leaves nothing behind, by its own end or by the host's signal", () => {
   const el = document.createElement("div");
   document.body.append(el);
-  const model = new HostModel({ kind: "explorer", state: state(), selected: "", source: -1, options: {} });
+  const model = new HostModel({ kind: "explorer", container: state(), selected: "", source: -1, options: {} });
   widget.render({ model, el })();
   const abort = new AbortController();
   widget.render({ model, el, signal: abort.signal });
@@ -521,8 +501,8 @@ it("reads the traits of an offline page", () => {
   const bytes = state();
   let binary = "";
   for (const b of bytes) binary += String.fromCharCode(b);
-  const traits = readEmbedded(JSON.stringify({ kind: "explorer", state: btoa(binary), options: { static: true } }));
-  expect(new Uint8Array((traits["state"] as DataView).buffer)).toEqual(bytes);
+  const traits = readEmbedded(JSON.stringify({ kind: "explorer", container: btoa(binary), options: { static: true } }));
+  expect(new Uint8Array((traits["container"] as DataView).buffer)).toEqual(bytes);
 });
 
 describe("a phrase", () => {
@@ -588,12 +568,8 @@ describe("texts and tokens", () => {
   it("has a button for the better token beside its remark", async () => {
     const note = "“·Rome”, with its space, is 20 times likelier";
     const changes = { notes: ["another remark", note], better: [{ field: "against" as const, text: " Rome", note }] };
-    const sent: { op: string; args: Record<string, unknown> }[] = [];
-    const el = document.createElement("div");
-    document.body.append(el);
-    const model = new HostModel({ kind: "explorer", state: state(explorer(undefined, changes)), selected: "", source: -1, options: { hidden: [] } }, (m) => sent.push(m as never));
-    end = widget.render({ model, el });
-    const [button, ...more] = [...el.querySelectorAll<HTMLElement>('[data-part="better"]')];
+    const { all, sent } = showLive(state(explorer(undefined, changes)));
+    const [button, ...more] = all('[data-part="better"]');
     expect([button?.textContent, button?.parentElement?.textContent, more.length]).toEqual(["use ·Rome", `${note} use ·Rome`, 0]);
     button?.click();
     await tick();

@@ -79,6 +79,87 @@ def test_the_top_ten(notebook: Notebook, explored: Screen) -> None:
     expect(chip(explored, "L3H7")).to_be_visible()
 
 
+def test_rows_taken_out_together(notebook: Notebook, explored: Screen) -> None:
+    """By Shift+click and by Shift+Enter; the sentence is Python's, and the set can be had there."""
+    first, second = explored.labels("head")[:2]
+    third = explored.labels()[explored.labels().index(second) + 1]
+    expect(explored.part("choose")).to_contain_text("Shift+click")
+    explored.row(first).click(modifiers=["Shift"])
+    told = explored.part("without")
+    expect(told).to_contain_text("without this part", ignore_case=True)
+    now = explored.detail.get_attribute("data-open")
+    explored.row(second).click(modifiers=["Shift"])
+    expect(told).to_contain_text("without these 2 parts", ignore_case=True)
+    assert explored.detail.get_attribute("data-open") == now, "nothing else is opened"
+    explored.row(second).focus()
+    explored.root.page.keyboard.press("ArrowDown")
+    explored.root.page.keyboard.press("Shift+Enter")
+    expect(told).to_contain_text("without these 3 parts", ignore_case=True)
+    assert notebook.value("ex.chosen") == [first, second, third]
+    p = "aw.patch(model, ex.run, ex.corrupted, ex.attribution.target, components=[ex.chosen], direction='noise')"
+    answer = notebook.value(f"(lambda p: str(p.answer_of(p.cells[0])))({p})")
+    gone = notebook.value("ex.without")["told"].split("; ")[-1]
+    expect(told).to_have_text(f"without these 3 parts, as in the other prompt: {answer}; {gone}.")
+    explored.part("chosen").get_by_role("button", name=f"Put {first} back").click()
+    expect(told).to_contain_text("without these 2 parts", ignore_case=True)
+    notebook.cell(f"ex.chosen = ['{third}']")  # from Python: the page measures it
+    expect(told).to_contain_text("without this part", ignore_case=True)
+    explored.part("clear").click()
+    expect(explored.part("chosen")).to_have_count(0)
+    assert notebook.value("ex.chosen") == []
+
+
+@lab_only
+def test_the_rival_can_be_dropped_and_taken(notebook: Notebook, explored: Screen) -> None:
+    expect(explored.root.locator(".aw-headline")).to_contain_text("·Paris over ·Berlin")
+    explored.part("drop-against").click()
+    explored.expect_version(2)
+    expect(explored.part("contrast")).to_contain_text("of this gap is common to all tokens")
+    assert notebook.value("ex.attribution.target == aw.logit(' Paris')")
+    explored.part("take-rival").click()
+    explored.expect_version(3)
+    expect(explored.root.locator(".aw-headline")).to_contain_text("·Paris over ·Berlin")
+    notebook.cell(
+        "ex.ask('The capital of Japan is')\nex.ask('The capital of France is', corrupted='A capital of France is')"
+    )
+    expect(explored.part("contrast")).to_contain_text("The other prompt is answered alike, ·Paris")
+    explored.part("matched").click()
+    expect(explored.root.locator(".aw-headline")).to_contain_text("·Paris over ·Berlin")
+    assert notebook.value("ex.corrupted.text") == "The capital of Germany is"
+
+
+@pytest.mark.parametrize("width", [700, 1100, 1500])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_two_tones_fit_and_add_up(demo: Any, offline: Callable[..., Screen], width: int, scheme: Any) -> None:
+    explorer = aw.explore(demo)
+    explorer.chosen = ["L3H1", "L4.mlp"]
+    explorer.verify()
+    screen = offline(explorer)
+    page = screen.root.page
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.emulate_media(color_scheme=scheme)
+    a = explorer.attribution
+    assert agree(screen.total, float(a.total))
+    for label in screen.labels():
+        row = screen.row(label)
+        assert agree(screen.value(label), a[label])
+        rival = row.locator(".aw-rival").inner_text().split()[-1]
+        assert agree(rival, float(a.rival[a.labels.index(label)]))
+        track, number, beside = (row.locator(name).bounding_box() for name in (".aw-track", ".aw-val", ".aw-rival"))
+        assert track["width"] > 90 and track["x"] + track["width"] <= number["x"] + 1
+        assert number["x"] + number["width"] <= beside["x"] + 1, "the numbers stand side by side"
+        for tone in (".aw-bar", ".aw-ghost"):
+            drawn = row.locator(tone).bounding_box()
+            assert drawn["x"] >= track["x"] - 3 and drawn["x"] + drawn["width"] <= track["x"] + track["width"] + 3
+    dark, pale = (
+        screen.style(screen.row("L3H1").locator(tone), "background-color") for tone in (".aw-bar", ".aw-ghost")
+    )
+    assert dark != pale
+    assert screen.part("alike").locator("li").all_inner_texts() == [str(s) for s in a.shared()]
+    expect(screen.part("without")).to_have_text(explorer.without["told"] + ".")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_cancel_between_passes(notebook: Notebook, explored: Screen) -> None:
     notebook.cell(SLOW)
     try:
@@ -177,3 +258,17 @@ def test_a_point_opens_its_verdict(demo: Any, offline: Callable[..., Screen]) ->
     found = v.findings[1]
     plane.locator(f'[data-id="{found.component}"]').click()
     expect(screen.part("verdict")).to_contain_text(f"{found.word}: {found.sentence}")
+
+
+@lab_only
+def test_chosen_rows_as_a_circuit(notebook: Notebook, explored: Screen) -> None:
+    """The cost stands on the button; the table is that of Python."""
+    first, second = explored.labels("head")[:2]
+    for label in (first, second):
+        explored.row(label).click(modifiers=["Shift"])
+    expect(explored.part("without")).to_contain_text("without these 2 parts", ignore_case=True)
+    button = explored.part("circuit")
+    expect(button).to_contain_text("forwards")
+    button.click()
+    table = explored.part("chosen").locator('[data-part="table"]')
+    expect(table.locator("h2")).to_have_text(notebook.value("ex.circuit().title()"), timeout=60_000)

@@ -73,7 +73,7 @@ def test_three_clicks_without_a_kernel(explorer: Any, offline: Show, watched: Wa
     promoted = shown.locator(".aw-sides > div").first.locator(".aw-name").all_inner_texts()
     assert promoted == [text.replace(" ", "\u00b7") for text, _, _ in card.promoted]
     crumbs = screen.part("crumbs").locator(".aw-crumb").all_inner_texts()
-    assert crumbs == ["\u00b7Paris", row, found.labels[first]]
+    assert crumbs == ["\u00b7Paris over \u00b7Berlin", row, found.labels[first]]
     expect(shown.locator("button").first).to_be_focused()
     screen.part("crumbs").get_by_role("button", name=row).click()
     expect(screen.part("features")).to_be_visible()

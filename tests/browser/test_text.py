@@ -38,7 +38,7 @@ def test_words_never_seen_are_underlined_and_a_task_leads_out(notebook: Notebook
     expect(said).to_have_count(0)
     expect(tokens.locator(".aw-strange")).to_have_count(0)
     assert explored.style(chip, "color") != muted
-    assert notebook.value("ex.attribution.target == aw.logit(' Mary')") is True
+    assert notebook.value("ex.attribution.target == aw.logit_diff(' Mary', ' John')") is True
 
 
 @lab_only
@@ -69,7 +69,7 @@ def test_a_character_of_several_tokens_is_shown_and_typed_as_bytes(notebook: Not
     explored.part("target").press("Enter")
     explored.expect_version(3)
     assert "<0xF0>" in explored.headline
-    assert notebook.value("ex.attribution.target == aw.logit('<0xF0>')") is True
+    assert notebook.value("ex.attribution.target == aw.logit_diff('<0xF0>', ' Berlin')") is True
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

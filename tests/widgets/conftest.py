@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import pytest
 
 class Browser:
     """Sends requests to ``view`` as the front end does, on the calling thread, and records the answers."""
+
+    numbers = itertools.count()
 
     def __init__(self, view: Any) -> None:
         self.view = view
@@ -32,6 +35,10 @@ class Browser:
     def say(self, id: str | int, op: str, /, **args: Any) -> None:
         """Send a well-formed request."""
         self.raw({"v": 1, "id": id, "op": op, "args": args})
+
+    def fresh(self, op: str) -> str:
+        """An id that no other request has, of whatever page: what one did not confirm is sent to the next."""
+        return f"{op}-{next(self.numbers)}"
 
     def answers(self, id: str | int) -> list[dict[str, Any]]:
         return [m for m, _ in list(self.sent) if m["id"] == id]

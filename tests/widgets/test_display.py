@@ -66,20 +66,60 @@ def test_mime_bundle(explorer):
     data, metadata = explorer._repr_mimebundle_()
     assert set(data) == {"text/plain", "text/html", WIDGET} and metadata == {}
     assert data[WIDGET]["model_id"] == explorer.model_id
-    assert data["text/plain"] == repr(explorer.attribution)
+    question = "Rather than ·Berlin, the answer to the other prompt; against=() asks the logit by itself\n"
+    assert question in data["text/plain"] and data["text/plain"].replace(question, "") == repr(explorer.attribution)
     html = data["text/html"]
     assert len(html.encode()) <= 20_000 and "<script" not in html and "onerror" not in html
     assert str(explorer.attribution.top(1)[0][0]) in html
-    assert explorer._ipython_display_ is None
 
 
-def test_ipython_shows_all_three(explorer):
+@pytest.fixture
+def published(monkeypatch):
+    """What a cell displays, and what is drawn again in its place, in order."""
+    ipython = pytest.importorskip("IPython.display")
+    found = []
+
+    class Handle:
+        def update(self, data, raw):
+            assert raw
+            found.append(("again", data))
+
+    def display(data, metadata, raw, display_id):
+        assert raw
+        found.append((display_id, data))
+        return Handle() if display_id else None
+
+    monkeypatch.setattr(ipython, "display", display)
+    return found
+
+
+def test_a_cell_has_the_view_and_its_picture_apart(explorer, published):
     """Also under ipywidgets 7, which would display the widget alone."""
     formatters = pytest.importorskip("IPython.core.formatters")
-    formatter = formatters.DisplayFormatter()
-    assert not formatter.ipython_display_formatter(explorer)
-    data, _ = formatter.format(explorer)
-    assert set(data) == {"text/plain", "text/html", WIDGET}
+    assert formatters.DisplayFormatter().ipython_display_formatter(explorer)
+    (live, widget), (kept, picture) = published
+    assert (live, kept) == (False, True) and set(widget) == {WIDGET} and set(picture) == {"text/plain", "text/html"}
+    mark = f"aw-still-{explorer.options['still']}"
+    assert mark in picture["text/html"] and len(picture["text/html"]) <= 60_000
+    assert "still" not in explorer.page_traits()["options"]
+
+
+def test_the_picture_follows_the_screen(explorer, published):
+    explorer._ipython_display_()
+    explorer.ask("The capital of Japan is")
+    explorer.ask(corrupted="The capital of Italy is")
+    explorer.verify(["L3.mlp"])
+    again = [data for kind, data in published if kind == "again"]
+    assert "\u00b7Tokyo" in again[0]["text/html"] and "Tested (n = 1)" in again[-1]["text/html"]
+    assert explorer.last_error == ""
+
+
+def test_a_result_is_displayed_as_its_view(demo, published):
+    shown = attribute(demo.run(PROMPT), TARGET).buildup()
+    shown._ipython_display_()
+    shown._ipython_display_()
+    assert [kind for kind, _ in published] == [False, True] * 2
+    assert published[0][1][WIDGET]["model_id"] == shown.view().model_id
 
 
 def test_metadata_of_anywidget_passes_through(explorer, monkeypatch):
@@ -125,7 +165,7 @@ def test_results_show_themselves(demo):
         shown = result.view()
         assert shown is result.view(), "made once, shown again"
         assert data[WIDGET]["model_id"] == shown.model_id and shown.kind == kind
-        header, arrays = wire.unpack(shown.state)
+        header, arrays = wire.unpack(shown.container)
         assert header["kind"] == kind and len(data["text/html"]) <= 20_000
         if kind == "bars":
             np.testing.assert_array_equal(arrays["values"], result.values.numpy())
@@ -139,7 +179,7 @@ def test_results_show_themselves(demo):
 
 def test_a_score_shows_itself(demo):
     a = attribute(demo.run(PROMPT), aw.score("L2H1", query=-1, key=3))
-    header, arrays = wire.unpack(view_of(a).state)
+    header, arrays = wire.unpack(view_of(a).container)
     assert header["target"]["unit"] == "score" and "L2H1" in header["target"]["phrase"]
     np.testing.assert_array_equal(arrays["values"], a.values.numpy())
 
@@ -164,7 +204,7 @@ def test_a_closed_explorer_is_freed(demo):
 def test_what_every_instance_syncs(explorer):
     state = explorer.get_state()
     names = {n for n in state if not n.startswith("_")} - {"layout", "tabbable", "tooltip"}
-    assert names == {"kind", "state", "selected", "source", "options", "tested"}
+    assert names == {"kind", "container", "selected", "source", "options", "tested", "chosen", "without", "showing"}
     assert state["_anywidget_id"] == "attrib_widgets.View"
     assert len(state["_esm"]) + len(state["_css"]) <= 100_000
 
@@ -209,8 +249,10 @@ def test_page_is_complete_and_offline(explorer, tmp_path):
     assert policy == page.POLICY and "default-src 'none'" in policy
     assert "<title>" in text and "background:#fff" in text and "prefers-color-scheme:dark" in text
     traits = embedded(text)
-    assert traits["selected"] == "L1H2" and traits["options"] == {"hidden": [], "static": True}
-    state = base64.b64decode(traits["state"])
+    options = traits["options"]
+    assert traits["selected"] == "L1H2" and (options["hidden"], options["static"]) == ([], True)
+    assert set(options) == {"hidden", "static", "saved", "words"}
+    state = base64.b64decode(traits["container"])
     header, _ = wire.unpack(state)
     assert len(text) <= 2_000_000 and {"patterns", "through", "why"} <= set(header["arrays"])
     assert header["writes"] and header["neurons"]
@@ -228,7 +270,7 @@ def test_hostile_tokens_stay_text(demo, tmp_path):
     hostile = explore(demo, f"The {HOSTILE} of <!-- France & \u202e\u2028 \x00 is", corrupted=f"a {HOSTILE}")
     data, _ = hostile._repr_mimebundle_()
     assert {tag for tag, _ in Tags(data["text/html"]).tags} <= {
-        "div", "style", "p", "table", "caption", "thead", "tbody", "tr", "td", "th", "i",
+        "div", "style", "p", "b", "table", "thead", "tbody", "tr", "td", "th", "i",
     }  # fmt: skip
     text = hostile.to_html(tmp_path / "hostile.html").read_text(encoding="utf-8")
     tags = Tags(text)
@@ -236,7 +278,7 @@ def test_hostile_tokens_stay_text(demo, tmp_path):
     assert len(tags.named("script")) == 2
     # Nothing of the prompt outside the JSON block (the title is escaped); inside it no "<" at all.
     assert "<" not in tags.scripts[0]
-    assert wire.unpack(base64.b64decode(embedded(text)["state"]))[0]["prompt"]["text"] == hostile.run.text
+    assert wire.unpack(base64.b64decode(embedded(text)["container"]))[0]["prompt"]["text"] == hostile.run.text
     frame = Tags(hostile.freeze()._repr_html_())
     assert [tag for tag, _ in frame.tags] == ["iframe", "script"]
     assert frame.named("iframe")[0]["srcdoc"] == hostile.frozen_page(framed=True)
@@ -258,7 +300,7 @@ def test_freeze_is_sandboxed(explorer):
 
 
 def test_lone_surrogates_reach_the_file(tmp_path):
-    text = page.page("a \ud800 title", {"kind": "bars", "state": b"", "selected": "\ud800"})
+    text = page.page("a \ud800 title", {"kind": "bars", "container": b"", "selected": "\ud800"})
     back = page.write(text, tmp_path / "page.html").read_text(encoding="utf-8")
     assert embedded(back)["selected"] == "\ud800" and "a ? title" in back
 
@@ -274,11 +316,11 @@ def execute(source, name, **names):
 
 
 def test_setup_makes_the_same_number(explorer):
-    text = wire.unpack(explorer.state)[0]["python"]["setup"]
+    text = wire.unpack(explorer.container)[0]["python"]["setup"]
     assert text.splitlines()[2:] == [
         'model = aw.load("demo")',
         'run = model.run("The capital of France is")',
-        'a = aw.attribute(run, aw.logit(" Paris"))',
+        'a = aw.attribute(run, aw.logit_diff(" Paris", " Berlin"))',
     ]
     names = execute(text, "<setup>")
     assert names["a"].total == explorer.attribution.total and names["a"].labels == explorer.attribution.labels

@@ -25,7 +25,7 @@ JAPAN = "The capital of Japan is"
 
 
 def answer(talk, op, **args):
-    id = f"{op}-{len(talk.sent)}"
+    id = talk.fresh(op)
     talk.say(id, op, **args)
     return talk.last(id)
 
@@ -65,8 +65,8 @@ def test_test_this_is_verify_and_sets_the_trait(explorer, browser):
     assert told["together"][0]["name"] == "all but L0H4 together (44)" or expected.named
     assert found["damage"] == pytest.approx(expected.necessity, abs=1e-6)
     assert found["recovery"] == pytest.approx(expected.sufficiency, abs=1e-6)
-    assert told["question"] == wire.unpack(explorer.state)[0]["question"]
-    assert told["pairs"] == "n = 1 pair of prompts" and "below 5 % of the gap (tau)" in told["rule"]
+    assert told["question"] == wire.unpack(explorer.container)[0]["question"]
+    assert told["pairs"] == "n = 1 pair of prompts" and "below 5\u00a0% of the gap (tau)" in told["rule"]
     assert "pass" in told["cost"] and "add up to" not in told["shared"], "not all parts were tested"
     json.dumps(told, allow_nan=False)
     assert explorer.verdicts["L0H4"].verdict is expected.verdict
@@ -79,7 +79,8 @@ def test_the_top_ten_in_one_request(explorer, browser):
     print(f"top ten: {time.perf_counter() - began:.2f} s, {explorer.verdicts.cost}")
     a = explorer.attribution
     bars = [c for c, _ in sorted(zip(a.components, a.values, strict=True), key=lambda row: -abs(float(row[1])))]
-    bars = [c for c in bars if c.kind in ("head", "mlp")][:10]
+    alike = a.shared()[0].component  # of which one asks first whether it matters
+    bars = [*[c for c in bars if c.kind in ("head", "mlp")][:9], alike]
     v = aw.verify(a, explorer.corrupted, against=(), components=bars)
     assert [f["id"] for f in explorer.tested["findings"]] == v.labels
     assert {str(c) for c in bars} <= set(v.labels), "no large bar is left untested"
@@ -184,7 +185,7 @@ def test_a_trait_from_the_page_is_not_taken(explorer):
 def test_without_a_comparison(demo, browser):
     explorer = explore(demo, corrupted="")
     talk = browser(explorer)
-    header = wire.unpack(explorer.state)[0]
+    header = wire.unpack(explorer.container)[0]
     assert header["corrupted"] is None and header["test"]["suggested"] == CORRUPTED
     last = answer(talk, "verify", components=["L0H4"])
     assert (last["kind"], last["field"]) == ("error", "corrupted") and "ask(corrupted=" in last["hint"]
@@ -197,10 +198,10 @@ def test_without_a_comparison(demo, browser):
 
 def test_what_cannot_be_tested_says_why(demo, explorer, browser):
     longer = explore(demo, corrupted="The capital of the old Germany is")
-    assert "needs as many" in wire.unpack(longer.state)[0]["test"]["missing"]
+    assert "needs as many" in wire.unpack(longer.container)[0]["test"]["missing"]
     assert answer(browser(longer), "verify", top=10)["kind"] == "error"
     explorer.ask(target=aw.neuron("L2N7"))
-    assert "go back to a token" in wire.unpack(explorer.state)[0]["test"]["never"]
+    assert "go back to a token" in wire.unpack(explorer.container)[0]["test"]["never"]
     talk = browser(explorer)
     for args in (
         {"components": ["L99H0"]},
@@ -215,7 +216,7 @@ def test_what_cannot_be_tested_says_why(demo, explorer, browser):
 
 
 def test_estimates_stand_in_the_state_where_they_are_cheap(explorer, browser, monkeypatch):
-    _, arrays = wire.unpack(explorer.state)
+    _, arrays = wire.unpack(explorer.container)
     a, other = explorer.attribution, explorer.corrupted
     estimate = aw.attribution_patch(a.model, a.run, other, a.target, position=a.position)
     gap = float(estimate.gap[0])
@@ -223,11 +224,11 @@ def test_estimates_stand_in_the_state_where_they_are_cheap(explorer, browser, mo
         assert value == pytest.approx(estimate[c] * gap if c.kind in ("head", "mlp") else 0, abs=1e-4)
     monkeypatch.setattr(budget, "LIVE_EFFECTS", 0)
     explorer.ask(prompt=JAPAN, corrupted="The capital of Kenya is")
-    assert "effects" not in wire.unpack(explorer.state)[1]
+    assert "effects" not in wire.unpack(explorer.container)[1]
     talk = browser(explorer)
     answer(talk, "effects")
     assert np.abs(wire.unpack(talk.buffers(talk.sent[0][0]["id"])[0])[1]["values"]).max() > 0.1
-    assert "effects" in wire.unpack(explorer.page_traits()["state"])[1], "an offline page asks nobody"
+    assert "effects" in wire.unpack(explorer.page_traits()["container"])[1], "an offline page asks nobody"
 
 
 def test_the_page_embeds_the_verdicts(explorer, tmp_path):
@@ -265,7 +266,7 @@ def test_a_linked_selection_goes_both_ways(explorer):
 )
 def test_a_patching_is_its_grids(demo, options, shape):
     p = aw.patch(demo, PROMPT, CORRUPTED, TARGET, **options)
-    header, arrays = wire.unpack(p.view().state)
+    header, arrays = wire.unpack(p.view().container)
     assert header["kind"] == "patching" and header["share"] == "recovery"
     size = {"layers": demo.n_layers, "heads": demo.n_heads, "tokens": demo.run(PROMPT).n_positions}
     expected = {site: tuple(eval(axis, size) for axis in axes) for site, axes in shape.items()}
@@ -280,7 +281,7 @@ def test_a_patching_is_its_grids(demo, options, shape):
 
 def test_a_scatter_names_its_regions_where_they_are(explorer):
     v = explorer.verify()
-    header, _ = wire.unpack(v.view().state)
+    header, _ = wire.unpack(v.view().container)
     low, high = header["window"]
     assert all(low < f["d"] < high and low < f["damage"] < high for f in header["findings"])
     words = {"works through later parts", "needed", "partly replaced", "can be spared alone"}
@@ -296,7 +297,7 @@ def test_a_scatter_names_its_regions_where_they_are(explorer):
 
 def test_token_effects_as_a_view(demo):
     t = aw.token_effects(demo, PROMPT, TARGET, draws=2)
-    header, _ = wire.unpack(t.view().state)
+    header, _ = wire.unpack(t.view().container)
     assert header["kind"] == "effects" and header["tokens"] == t.run.tokens
     assert header["values"][0] is None and header["special"] == [0]
     assert header["values"][1:] == pytest.approx(t.values[1:].tolist())

@@ -31,7 +31,7 @@ JAPAN = "The capital of Japan is"
 
 
 def header(explorer):
-    return wire.unpack(explorer.state)[0]
+    return wire.unpack(explorer.container)[0]
 
 
 # what it starts from
@@ -40,7 +40,7 @@ def header(explorer):
 def test_the_first_screen(explorer, demo):
     assert explorer.model is demo
     assert explorer.run.text == PROMPT and explorer.corrupted.text == CORRUPTED
-    assert explorer.attribution.target == logit(TARGET)
+    assert explorer.attribution.target == logit_diff(TARGET, " Berlin")
     assert (explorer.selected, explorer.source, explorer.hidden) == ("", -1, ())
     assert [q.prompt for q in explorer.history] == [PROMPT]
 
@@ -53,18 +53,20 @@ def test_a_prompt_without_a_target_is_its_top_prediction(demo):
 
 
 def test_targets_of_every_kind(demo):
-    for target, against, kind in [
-        (TARGET, None, "logit"),
-        (TARGET, " Rome", "logit_diff"),
-        (log_prob(TARGET), None, "log_prob"),
-        (logit(TARGET).centered(), None, "logit"),
-        (demo.single_token(TARGET), None, "logit"),
+    for target, against, kind, rival in [
+        (TARGET, None, "logit_diff", " Berlin"),
+        (TARGET, (), "logit", None),
+        (TARGET, "", "logit", None),
+        (TARGET, " Rome", "logit_diff", " Rome"),
+        (log_prob(TARGET), None, "log_prob", None),
+        (logit(TARGET).centered(), None, "logit", None),
+        (demo.single_token(TARGET), None, "logit_diff", " Berlin"),
     ]:
         explorer = explore(demo, PROMPT, target, against=against)
         shown = header(explorer)["target"]
         assert (shown["kind"], shown["text"]) == (kind, TARGET)
         assert shown["unit"] == explorer.attribution.unit
-        assert (shown["against"] or {}).get("text") == against
+        assert (shown["against"] or {}).get("text") == rival
         explorer.close()
 
 
@@ -89,7 +91,7 @@ def test_refusals_name_the_part(demo):
 
 
 def test_the_header(explorer, demo):
-    h, arrays = wire.unpack(explorer.state)
+    h, arrays = wire.unpack(explorer.container)
     a, run = explorer.attribution, explorer.run
     assert (h["kind"], h["version"]) == ("explorer", 1)
     assert (
@@ -109,7 +111,7 @@ def test_the_header(explorer, demo):
 
 def test_the_comparison(explorer, demo):
     c = header(explorer)["corrupted"]
-    other = attribute(demo.run(CORRUPTED), TARGET)
+    other = attribute(demo.run(CORRUPTED), TARGET, against=" Berlin")
     here = [i for i, (x, y) in enumerate(zip(explorer.run.ids, demo.encode(CORRUPTED), strict=True)) if x != y]
     assert c["aligned"] and c["differs"] == here and len(here) == 1
     assert c["gap"] == pytest.approx(explorer.attribution.actual - other.actual)
@@ -120,13 +122,13 @@ def test_comparison_of_another_length_reads_from_the_end(demo):
     explorer = explore(demo, PROMPT, TARGET, corrupted=longer)
     c = header(explorer)["corrupted"]
     assert not c["aligned"] and c["differs"] == []
-    there = attribute(demo.run(longer), TARGET).actual
+    there = attribute(demo.run(longer), TARGET, against=demo.run(longer).top(1)[0].text).actual
     assert c["gap"] == pytest.approx(explorer.attribution.actual - there)
     explorer.close()
 
 
 def test_every_head_bar_is_the_sum_of_what_is_embedded(explorer):
-    h, x = wire.unpack(explorer.state)
+    h, x = wire.unpack(explorer.container)
     t = h["prompt"]["position"]
     pattern = x["patterns"][:, :, t]
     bars = (pattern * x["carry"]).sum(-1) * x["dest"][:, t][:, None] + x["value_bias"]
@@ -138,10 +140,10 @@ def test_every_head_bar_is_the_sum_of_what_is_embedded(explorer):
 
 def test_the_offline_page_embeds_the_rest(explorer):
     explorer.frozen_page()
-    h, x = wire.unpack(explorer.page_traits()["state"])
+    h, x = wire.unpack(explorer.page_traits()["container"])
     a, rows = explorer.attribution, [r["id"] for r in h["rows"]]
     assert {"patterns", "through", "why"} <= set(x) and h["writes"] and h["neurons"]
-    assert len(explorer.page_traits()["state"]) <= 2_000_000
+    assert len(explorer.page_traits()["container"]) <= 2_000_000
     t = h["prompt"]["position"]
     for label in (str(c) for c, _ in a.top(6) if c.kind == "head"):
         layer, head = a.components[rows.index(label)].layer, a.components[rows.index(label)].index
@@ -167,10 +169,10 @@ def test_a_long_prompt_leaves_patterns_out(demo):
     explorer = explore(demo, words)
     n = explorer.run.n_positions
     h = header(explorer)
-    assert len(explorer.state) <= 2_000_000
+    assert len(explorer.container) <= 2_000_000
     weights = demo.n_layers * demo.n_heads * n * (n + 1) // 2
     assert ("patterns" in h["arrays"]) == (n <= 300 and weights <= 1_400_000)
-    assert len(explorer.page_traits()["state"]) <= 2_000_000
+    assert len(explorer.page_traits()["container"]) <= 2_000_000
     explorer.close()
 
 
@@ -233,7 +235,7 @@ def test_an_impossible_click_is_answered_with_the_selection(explorer):
     sent = []
     explorer.send_state = lambda key=None: sent.append(key)
     explorer.set_state({"selected": "L99H0", "source": 2})
-    assert explorer.selected == "L1H2" and sent[-1] == ["selected", "source"]
+    assert explorer.selected == "L1H2" and sent[-1] == ["selected", "source", "chosen"]
 
 
 def test_a_listener_that_fails_on_a_click_is_kept(explorer):
@@ -269,7 +271,7 @@ def test_selected_result(explorer):
 
 def test_ask_changes_one_thing_at_a_time(explorer):
     explorer.ask(target=" Rome")
-    assert explorer.attribution.target == logit(" Rome") and explorer.corrupted.text == CORRUPTED
+    assert explorer.attribution.target == logit_diff(" Rome", " Berlin") and explorer.corrupted.text == CORRUPTED
     explorer.ask(against=TARGET)
     assert explorer.attribution.target == logit_diff(" Rome", TARGET)
     explorer.ask(against="")
@@ -298,7 +300,7 @@ def test_a_log_probability_stays_one(demo):
 
 
 def test_a_failed_question_changes_nothing(explorer):
-    before = explorer.state, explorer.attribution, explorer.run, list(explorer.history)
+    before = explorer.container, explorer.attribution, explorer.run, list(explorer.history)
     explorer.selected = "L1H2"
     for question, part in [
         ({"target": " Paris and more"}, "target"),
@@ -313,7 +315,7 @@ def test_a_failed_question_changes_nothing(explorer):
             explorer.ask(**question)
         assert caught.value.hint
         assert getattr(caught.value, "field", None) == part, question
-        assert (explorer.state, explorer.attribution, explorer.run, explorer.history) == before
+        assert (explorer.container, explorer.attribution, explorer.run, explorer.history) == before
         assert explorer.selected == "L1H2"
 
 
@@ -408,7 +410,10 @@ def test_an_edited_run_that_is_gone_is_not_replaced_by_its_tokens(demo, monkeypa
 def test_an_id_that_has_a_text_is_kept_as_its_text(explorer):
     model = explorer.model
     explorer.ask(target=model.single_token(" Rome"))
-    assert explorer.attribution.target == logit(" Rome")
+    assert explorer.attribution.target == logit_diff(" Rome", " Berlin")
+    explorer.ask(against=model.single_token(" Oslo"))
+    assert explorer.attribution.target == logit_diff(" Rome", " Oslo")
+    explorer.ask(against="")
     byte = model.token_ids("🤗")[0]  # a part of a longer character
     explorer.ask(target=byte)
     assert explorer.attribution.target == logit("<0xF0>")
@@ -468,7 +473,7 @@ def test_a_file_of_suggestions_that_is_broken_is_named(tmp_path):
 
 def test_a_score_opens_like_a_logit(demo):
     run = demo.run(PROMPT)
-    h, x = wire.unpack(aw.attribute(run, score("L2H0", query=-1, key=2)).view().state)
+    h, x = wire.unpack(aw.attribute(run, score("L2H0", query=-1, key=2)).view().container)
     assert h["target"]["kind"] == "score" and "before the softmax" in h["target"]["phrase"]
     assert x["carry"].shape[0] == 2 and {"through", "why"} <= set(x)
 
@@ -542,9 +547,9 @@ def test_a_coarse_model_says_why(browser, granularity):
     model = aw.load("demo")
     coarser(model, granularity, "its heads miss their sum")
     explorer = explore(model, PROMPT, TARGET)
-    h, x = wire.unpack(explorer.state)
+    h, x = wire.unpack(explorer.container)
     assert (h["model"]["granularity"], h["model"]["reason"]) == (granularity, "its heads miss their sum")
-    assert set(x) == {"values", "lens", "effects"} and h["why_key"] == []
+    assert set(x) == {"values", "rival", "lens", "effects"} and h["why_key"] == []
     assert not h["test"]["never"] and h["test"]["kinds"] == (["layer"] if granularity == "layers" else ["attn", "mlp"])
     assert bool(h["neurons"]) == (granularity == "sublayers")
     assert h["rows"][2]["id"] == ("L0.attn" if granularity == "sublayers" else "L0")
@@ -562,7 +567,7 @@ def test_a_model_whose_layers_differ_says_which_and_why(browser):
     model = coarser(aw.load("demo"), "layers", "a hook is there", [1])
     coarser(model, "heads", "its attention is not understood", [3])
     explorer = explore(model, PROMPT, TARGET, corrupted=CORRUPTED)
-    h, x = wire.unpack(explorer.state)
+    h, x = wire.unpack(explorer.container)
     about = h["model"]
     assert about["granularity"] == "mixed"
     assert about["words"] == "per head in 4 of 5 layers, L1 as a whole layer, without sources in L3"
@@ -596,7 +601,7 @@ def test_heads_without_exact_attention(browser):
     model = aw.load("demo")
     coarser(model, "heads", "its attention is not understood")
     explorer = explore(model, PROMPT, TARGET)
-    h, x = wire.unpack(explorer.state)
+    h, x = wire.unpack(explorer.container)
     assert h["rows"][2]["id"] == "L0H0" and "carry" not in x and "patterns" in x
     talk = browser(explorer)
     talk.say("a", "head", id="L0H0")
@@ -609,7 +614,7 @@ def test_heads_without_exact_attention(browser):
 def test_half_precision_adds_up_with_its_rounding():
     model = aw.load("demo", dtype="bfloat16")
     explorer = explore(model, PROMPT, TARGET)
-    h, x = wire.unpack(explorer.state)
+    h, x = wire.unpack(explorer.container)
     assert h["model"]["dtype"] == "bfloat16" and h["exact"] and h["rows"][-1]["id"] == "rounding"
     assert 'model = aw.load("demo", dtype="bfloat16")' in h["python"]["setup"]
     t = h["prompt"]["position"]
@@ -644,7 +649,7 @@ def test_the_better_token_is_one_click_away(demo):
     assert [(b["field"], b["text"]) for b in better] == [("target", " Paris"), ("against", " Berlin")]
     assert [b["note"] for b in better] == [n for n in header(explorer)["notes"] if "with its space" in n]
     for b in better:
-        explorer._op_explain(Job(module._nothing), {b["field"]: b["text"]})
+        explorer._op_explain(Job(lambda job: None), {b["field"]: b["text"]})
     assert explorer.attribution.target == logit_diff(" Paris", " Berlin") and "better" not in header(explorer)
     explorer.ask(target=logit(["Paris", "Rome"]))
     assert "better" not in header(explorer) and len(header(explorer)["notes"]) == 2, "of a set it is only said"
@@ -653,7 +658,7 @@ def test_the_better_token_is_one_click_away(demo):
 
 def test_a_byte_that_is_shown_can_be_typed(demo):
     explorer = explore(demo, PROMPT)
-    explorer._op_explain(Job(module._nothing), {"target": "<0xF0>", "against": "<0x9F>"})
+    explorer._op_explain(Job(lambda job: None), {"target": "<0xF0>", "against": "<0x9F>"})
     said = header(explorer)["target"]
     assert (said["text"], said["against"]["text"]) == ("<0xF0>", "<0x9F>")
     assert said["id"] == demo.tokenizer.convert_tokens_to_ids("\u00f0")

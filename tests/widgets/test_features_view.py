@@ -40,7 +40,7 @@ def summed(data):
 
 
 def ask(talk, op, **args):
-    id = f"{op}-{len(talk.sent)}"
+    id = talk.fresh(op)
     talk.say(id, op, **args)
     return talk.last(id)
 
@@ -139,9 +139,9 @@ def test_requests_that_name_no_feature_are_answered(opened, browser):
 
 def test_a_page_brings_the_cards_of_the_leading_rows(opened):
     a = opened.attribution
-    live, _ = wire.unpack(opened.state)
+    live, _ = wire.unpack(opened.container)
     assert len(live["features"]) == budget.LEADING and "cards" not in live
-    header, _ = wire.unpack(opened.page_traits()["state"])
+    header, _ = wire.unpack(opened.page_traits()["container"])
     rows = [str(c) for c in a.components if c.kind in ("head", "mlp")]
     assert sorted(header["features"]) == sorted(rows)
     for row in (leading(a, "mlp"), leading(a, "head")):
@@ -154,7 +154,7 @@ def test_a_page_brings_the_cards_of_the_leading_rows(opened):
 
 def test_without_dictionaries_the_reason_travels(family_model, browser):
     explorer = explore(family_model("gpt2"), families.PROMPT, " Paris")
-    header, _ = wire.unpack(explorer.state)
+    header, _ = wire.unpack(explorer.container)
     assert "features" not in header and "without dictionaries" in header["absent"]["features"]
     assert "read_sae" in header["absent"]["features"]
     last = ask(browser(explorer), "features", id="L1.mlp")
@@ -174,7 +174,7 @@ def test_own_dictionaries_are_opened_like_those_that_a_model_came_with(browser, 
     model = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
     own = chance("L1.mlp", model.d_model)
     explorer = explore(model, families.PROMPT, " Paris", saes=own)
-    header, _ = wire.unpack(explorer.state)
+    header, _ = wire.unpack(explorer.container)
     assert list(header["features"]) == ["L1.mlp"] and "no dictionary for L0.mlp" in header["absent"]["features L0.mlp"]
     assert summed(header["features"]["L1.mlp"]) == pytest.approx(explorer.attribution["L1.mlp"], abs=1e-5)
     explorer.selected = "m1/12"
@@ -185,7 +185,7 @@ def test_own_dictionaries_are_opened_like_those_that_a_model_came_with(browser, 
     # Given later, and with texts: what is on the screen follows.
     write_sae(chance("L0.z", model.d_model), tmp_path / "z")
     model.saes["L0.attn"] = tmp_path / "z"
-    later, _ = wire.unpack(explorer.state)
+    later, _ = wire.unpack(explorer.container)
     assert later["version"] > header["version"] and explorer.selected == "L1.mlp/12"
     heads = [row for row in later["features"] if row != "L1.mlp"]
     assert "L1.mlp" in later["features"] and heads and all(row.startswith("L0H") for row in heads)
@@ -194,11 +194,11 @@ def test_own_dictionaries_are_opened_like_those_that_a_model_came_with(browser, 
     card = explorer.attribution.features("L1.mlp").card()
     data = ask(browser(explorer), "feature", id=str(card.feature))["data"]
     assert len(data["contexts"]) == len(card.contexts) and ("missing" in data) is not bool(card.contexts)
-    page, _ = wire.unpack(explorer.page_traits()["state"])
+    page, _ = wire.unpack(explorer.page_traits()["container"])
     assert any(one["contexts"] for one in page["cards"].values())
     explorer.selected = "L0H1/3"
     del model.saes["L0.z"]
-    assert explorer.selected == "L0H1" and list(wire.unpack(explorer.state)[0]["features"]) == ["L1.mlp"]
+    assert explorer.selected == "L0H1" and list(wire.unpack(explorer.container)[0]["features"]) == ["L1.mlp"]
     explorer.close()
 
 
@@ -208,29 +208,29 @@ def test_an_old_answer_of_a_changed_model_stays_as_it_is(granularity):
     if granularity != "heads":
         coarser(model, granularity)
     old = explore(model, families.PROMPT, " Paris")
-    before = old.state
+    before = old.container
     with torch.no_grad():
         weight = model.hf.get_parameter("transformer.h.1.mlp.c_proj.weight")
         weight.mul_(1.5)
     new = explore(model, families.PROMPT, " Paris", saes=chance("L1.mlp", model.d_model))
-    assert old.state == before, "its numbers belong to the model that it showed"
-    assert list(wire.unpack(new.state)[0]["features"]) == ["L1.mlp"]
+    assert old.container == before, "its numbers belong to the model that it showed"
+    assert list(wire.unpack(new.container)[0]["features"]) == ["L1.mlp"]
     model.saes["L2.mlp"] = chance("L2.mlp", model.d_model)
-    header, _ = wire.unpack(new.state)
+    header, _ = wire.unpack(new.container)
     assert set(header["features"]) == {"L1.mlp", "L2.mlp"} and header["version"] == 2
     old.ask(target=" Rome")
-    assert wire.unpack(old.state)[0]["version"] == 2, "a version that was not shown is not counted"
+    assert wire.unpack(old.container)[0]["version"] == 2, "a version that was not shown is not counted"
     new.close()
     del model.saes["L2.mlp"]
-    assert wire.unpack(new.state)[0] == header, "nobody draws what is closed"
-    assert wire.unpack(old.state)[0]["version"] == 3, "what is open is drawn again"
+    assert wire.unpack(new.container)[0] == header, "nobody draws what is closed"
+    assert wire.unpack(old.container)[0]["version"] == 3, "what is open is drawn again"
     old.close()
 
 
 def test_a_result_alone_shows_its_labels(opened):
     found = opened.attribution.features(leading(opened.attribution, "mlp"))
     view = found.view()
-    header, arrays = wire.unpack(view.state)
+    header, arrays = wire.unpack(view.container)
     assert view.kind == "bars" and [row["concept"] for row in header["rows"]] == found.concepts
     assert [row["label"] for row in header["rows"]] == found.labels and any(found.concepts)
     assert float(arrays["values"].sum()) == pytest.approx(header["parent_value"], abs=1e-4)
@@ -240,7 +240,7 @@ def test_a_card_alone(opened):
     row = leading(opened.attribution, "mlp")
     found = opened.attribution.features(row)
     card = found.card(found.numbers[0])
-    header, _ = wire.unpack(card.view().state)
+    header, _ = wire.unpack(card.view().container)
     assert header["kind"] == "card" and header["name"] == found.labels[0] and header["tokens"] == card.tokens
     assert {key: header[key] for key in ("label", "here", "up")} == {
         key: wire.plain(results.card(card))[key] for key in ("label", "here", "up")
@@ -252,7 +252,7 @@ def test_a_mixture_opens_into_experts(family_model, browser, name):
     model = family_model(name)
     explorer = explore(model, families.PROMPT, " Paris")
     a = explorer.attribution
-    header, _ = wire.unpack(explorer.state)
+    header, _ = wire.unpack(explorer.container)
     mixtures = [r["id"] for r in header["rows"] if r.get("mixture")]
     assert mixtures == [f"L{layer}.mlp" for layer in range(model.n_layers) if model.has_experts(layer)] != []
     row = mixtures[-1]
@@ -284,11 +284,11 @@ def test_layers_of_either_kind_stand_side_by_side(family_model, monkeypatch):
         raise aw.GranularityError("no router here", "look elsewhere")
 
     explorer = explore(model, families.PROMPT, " Paris")
-    header, _ = wire.unpack(explorer.state)
+    header, _ = wire.unpack(explorer.container)
     assert len(header["neurons"]) == model.n_layers
     monkeypatch.setattr(Attribution, "experts", refuse)
     again = explore(model, families.PROMPT, " Paris")
-    header, _ = wire.unpack(again.state)
+    header, _ = wire.unpack(again.container)
     mixed = [f"L{layer}.mlp" for layer in range(model.n_layers) if model.has_experts(layer)]
     assert all("no router here" in header["absent"][f"neurons {row}"] for row in mixed)
     assert len(header["neurons"]) == model.n_layers - len(mixed) > 0

@@ -94,7 +94,7 @@ def hear(client, done):
         body = got["content"]
         if got["msg_type"] == "comm_msg" and body["data"]["method"] == "custom":
             kinds.append(body["data"]["content"]["kind"])
-        elif got["msg_type"] == "comm_msg" and ["state"] in body["data"].get("buffer_paths", []):
+        elif got["msg_type"] == "comm_msg" and ["container"] in body["data"].get("buffer_paths", []):
             assert "result" not in kinds, "the state arrives before the result"
             updates += 1
         elif got["msg_type"] == "stream":

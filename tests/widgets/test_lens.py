@@ -36,7 +36,7 @@ def test_a_result_shows_itself(demo):
     lens = aw.logit_lens(demo.run(PROMPT), TARGET, positions=[2, 5], k=3)
     view = lens.view()
     assert view.kind == "lens" and repr(view) == repr(lens)
-    header = check(view.state, lens)
+    header = check(view.container, lens)
     assert header["tokens"] == [lens.run.tokens[2], lens.run.tokens[5]]
     assert view_of(lens) is not view and lens.view() is view
     view.close()
@@ -93,7 +93,7 @@ def test_its_title_is_about_the_position_that_is_explained(demo):
 )
 def test_what_it_follows_and_the_python_that_makes_it(demo, target, follows):
     explorer = aw.explore(demo, PROMPT, target)
-    header, arrays = wire.unpack(explorer.state)
+    header, arrays = wire.unpack(explorer.container)
     lens = eval(header["python"]["lens"], {"aw": aw, "a": explorer.attribution})
     assert lens.token == (follows or explorer.run.top(1)[0].text)
     check(arrays["lens"].tobytes(), lens)

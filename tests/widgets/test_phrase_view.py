@@ -24,7 +24,7 @@ def view(phrase):
 
 
 def test_the_state_holds_the_numbers(phrase, view):
-    header, arrays = wire.unpack(view.state)
+    header, arrays = wire.unpack(view.container)
     assert view.kind == header["kind"] == "phrase"
     np.testing.assert_array_equal(arrays["values"], phrase.values.numpy())
     np.testing.assert_allclose(arrays["sums"], phrase.values.double().sum(0).numpy(), rtol=1e-6, atol=1e-6)

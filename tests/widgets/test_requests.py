@@ -22,7 +22,7 @@ JAPAN = "The capital of Japan is"
 
 def answer(talk, op, **args):
     """Ask and return (the final answer, its container or None)."""
-    id = f"{op}-{len(talk.sent)}"
+    id = talk.fresh(op)
     talk.say(id, op, **args)
     last = talk.last(id)
     buffers = talk.buffers(id) if last["kind"] == "result" else []
@@ -35,22 +35,24 @@ def test_hello(explorer, browser):
 
 def test_explain_sets_the_state_before_it_answers(explorer, browser):
     talk, order = browser(explorer), []
-    explorer.observe(lambda change: order.append(len(talk.sent)), "state")
+    explorer.observe(lambda change: order.append(len(talk.sent)), "container")
     last, _ = answer(talk, "explain", prompt=JAPAN, target=None, against=None, position=None, corrupted=None)
     assert last["data"] == {}
-    header, arrays = wire.unpack(explorer.state)
+    header, arrays = wire.unpack(explorer.container)
     assert header["version"] == 2 and header["prompt"]["text"] == JAPAN
     assert order and order[0] < len(talk.sent), "the state travels before the result"
     progress = [m for m in talk.answers(talk.sent[0][0]["id"]) if m["kind"] == "progress"]
     assert [p["done"] for p in progress] == sorted(p["done"] for p in progress) and progress[0]["note"]
-    np.testing.assert_array_equal(arrays["values"], attribute(explorer.model.run(JAPAN), None).values.numpy())
+    expected = attribute(explorer.model.run(JAPAN), " Tokyo", against=" Berlin")  # the comparison stays, and its answer
+    np.testing.assert_array_equal(arrays["values"], expected.values.numpy())
+    np.testing.assert_array_equal(arrays["rival"], attribute(expected.run, " Berlin").values.numpy())
 
 
 def test_explain_and_ask_are_one_path(explorer, demo, browser):
     other = explore(demo)
     answer(browser(explorer), "explain", target=" Rome", against=TARGET, corrupted="")
     other.ask(target=" Rome", against=TARGET, corrupted="")
-    assert explorer.state == other.state
+    assert explorer.container == other.container
     other.close()
 
 
@@ -73,11 +75,11 @@ def test_the_comparison_may_be_called_as_version_0_1_did(explorer, browser):
     ],
 )
 def test_refusals_keep_the_state(explorer, browser, args, field):
-    before = explorer.state, explorer.attribution
+    before = explorer.container, explorer.attribution
     last, _ = answer(browser(explorer), "explain", **args)
     assert (last["kind"], last.get("field")) == ("error", field)
     assert last["message"] and last["hint"]
-    assert (explorer.state, explorer.attribution) == before
+    assert (explorer.container, explorer.attribution) == before
 
 
 def test_odd_arguments_are_answered(explorer, browser):
@@ -179,14 +181,14 @@ def test_cancel_between_the_steps_of_an_explanation(explorer, browser, monkeypat
         return run(self, prompt, **options)
 
     monkeypatch.setattr(type(model), "run", slow)
-    state = explorer.state
+    state = explorer.container
     talk.say("e", "explain", prompt=JAPAN)
     assert inside.wait(10)
     talk.say("e", "cancel")
     assert talk.kinds("e")[-1] == "progress", "a forward is not interrupted"
     gate.set()
     assert talk.last("e")["kind"] == "cancelled"
-    assert explorer.state == state and explorer.run.text == PROMPT
+    assert explorer.container == state and explorer.run.text == PROMPT
 
 
 def test_the_handler_does_not_wait_for_the_model(explorer, browser):
@@ -248,17 +250,17 @@ def test_trace_is_the_method(explorer, browser):
         np.testing.assert_allclose(rows["values"], [n.value for n, _ in nodes], rtol=1e-4)
         assert (rows["title"], rows["balance"]) == (t.title(), t.balance())
     explorer.frozen_page()
-    embedded = wire.unpack(explorer.page_traits()["state"])[0]["trace"]
+    embedded = wire.unpack(explorer.page_traits()["container"])[0]["trace"]
     assert embedded["frozen"] == rows
 
 
 def test_a_neuron_is_a_question_with_a_way_back(explorer, browser):
     talk, demo = browser(explorer), explorer.model
-    assert wire.unpack(explorer.state)[0].get("origin", []) == []
+    assert wire.unpack(explorer.container)[0].get("origin", []) == []
     answer(talk, "explain", neuron="L2N7")
     a = explorer.attribution
     assert a.target == neuron("L2N7", position=a.position) and a.exact
-    header, arrays = wire.unpack(explorer.state)
+    header, arrays = wire.unpack(explorer.container)
     assert header["version"] == 2
     assert (header["target"]["kind"], header["target"]["text"], header["target"]["id"]) == ("neuron", "L2N7", None)
     assert [o["target"]["text"] for o in header["origin"]] == [TARGET]
@@ -267,13 +269,23 @@ def test_a_neuron_is_a_question_with_a_way_back(explorer, browser):
     there = attribute(demo.run(CORRUPTED), neuron("L2N7", position=a.position)).actual
     assert header["corrupted"]["gap"] == pytest.approx(a.actual - there)
     answer(talk, "explain", neuron="L1N3")
-    chain = wire.unpack(explorer.state)[0]["origin"]
+    chain = wire.unpack(explorer.container)[0]["origin"]
     assert [o["target"]["text"] for o in chain] == [TARGET, "L2N7"]
     answer(talk, "explain", restore=chain[1]["question"])
     assert explorer.attribution.target.neuron == a.target.neuron
-    assert len(wire.unpack(explorer.state)[0]["origin"]) == 1
+    assert len(wire.unpack(explorer.container)[0]["origin"]) == 1
     answer(talk, "explain", restore=chain[0]["question"])
     assert explorer.attribution.target.tokens == (TARGET,)
-    assert wire.unpack(explorer.state)[0]["origin"] == []
+    assert wire.unpack(explorer.container)[0]["origin"] == []
     refused = answer(talk, "explain", neuron="L2H7")[0]
     assert refused["kind"] == "error" and refused["hint"]
+
+
+@pytest.mark.parametrize("op", ["without", "explain"])
+def test_a_circuit_is_not_tested_further_when_another_set_is_chosen_or_another_question_asked(explorer, browser, op):
+    talk, gate = browser(explorer), threading.Event()
+    busy = explorer.model.worker.submit(lambda job: gate.wait(30))
+    talk.say("c", "circuit", components=["L3H1"])
+    talk.say("n", op, **({"components": ["L3H4"]} if op == "without" else {"prompt": "The capital of Japan is"}))
+    gate.set()
+    assert busy.wait(30) and talk.last("c")["kind"] == "cancelled" and talk.last("n")["kind"] == "result"

@@ -67,4 +67,6 @@ def attribute(
     position = run.position(position)
     if asked is None:
         asked = run.top(1, position)[0].id
-    return attribute_resolved(run, as_target(asked), position)
+    found = attribute_resolved(run, as_target(asked), position)
+    found.rival  # noqa: B018 - while the model is the one that was recorded: tables print it later, too
+    return found

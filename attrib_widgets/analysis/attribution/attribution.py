@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -18,8 +19,8 @@ from ...model.selfcheck.levels import NEEDED, need, refusal
 from ...result import Sum, Table, strongest, with_others
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
-from ...words.targets import AnyTarget, TokenSet, rather_than
-from ...words.text import number, signed
+from ...words.targets import AnyTarget, Target, TokenSet, logit, rather_than
+from ...words.text import kind_of, number, safe, signed, visible
 from ..opening.choice import Choice, choice
 from ..opening.features import Features, features
 from ..opening.heads import sources, through
@@ -33,6 +34,8 @@ from ..reading.point import Reading
 from ..reading.readers import read
 from .buildup import Buildup, buildup
 from .positions import PositionAttribution, by_position
+from .shared import WORTH, Shared, shared
+from .words import in_words, tested_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,6 +101,26 @@ class Attribution(Sum):
     def explained(self) -> float:
         """The model's own number."""
         return self.actual
+
+    @cached_property
+    def rival(self) -> Float[Tensor, "component"] | None:
+        """What every row writes for the rival alone, where the target is held against one: the answer's own part is
+        ``values + rival``. None where nothing is held against it."""
+        if not isinstance(self.target, Target) or not self.target.against:
+            return None
+        found = attribute_resolved(self.run, logit(self.target.against), self.position)
+        alone = dict(zip(found.components, found.values.tolist(), strict=True))
+        return torch.tensor([alone.get(c, 0.0) for c in self.components])
+
+    def shared(self, k: int = 3) -> list[Shared]:
+        """The ``k`` parts that write most for both answers alike (the smaller of the two amounts), the largest first;
+        none where nothing is held against the target. What is shared does not choose between the two."""
+        if self.rival is None:
+            return []
+        own = self.values + self.rival
+        both = shared(own, self.rival)
+        order = [i for i in strongest(both) if self.components[i].writes and abs(float(both[i])) >= WORTH]
+        return [Shared(self.components[i], float(own[i]), float(self.rival[i]), self.actual) for i in order[:k]]
 
     def __getitem__(self, which: ComponentLike) -> float:
         return float(self.values[self._row(which)])
@@ -296,21 +319,44 @@ class Attribution(Sum):
         names, text = self.finding()
         return f"{' and '.join(names)} {text}, the {self.target.words(self.model, self.run)}"
 
+    def in_words(self, verdicts: Any = None) -> str:
+        """The answer in a few sentences: what comes next and how surely, what wrote it, from which words, which
+        concept, what was tested, and how much is not named; each with its number.
+
+        Args:
+            verdicts: what :func:`attrib_widgets.verify` found about this attribution (held against a rival or not);
+                without it nothing is called a cause.
+
+        Raises:
+            AttribError: something else, or verdicts on another prompt, token or position.
+        """
+        return " ".join(in_words(self, *tested_of(self, verdicts)))
+
     def summary(self) -> Table:
-        rows, bars = with_others(self.values, strongest(self.values, 10), lambda i: [self.labels[i]])
+        beside = [] if self.rival is None else [self.rival]
+        order = strongest(self.values, 10)
+        rows, bars = with_others(self.values, order, lambda i: [self.labels[i]], beside=beside)
+        columns = ["component", *(f"for {self.rival_name}" for _ in beside), self.unit]
         start = max(0, self.position - 11)
-        where = ("…" if start else "") + self.run.model.joined(self.run.ids[start : self.position + 1]).replace(
-            "\n", "\u23ce"
-        )
+        where = ("…" if start else "") + safe(self.run.model.joined(self.run.ids[start : self.position + 1]))
         place = "read at" if self.target.inner else "after"
         note = "\n".join([*self.notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
-        return Table(self.title(), ["component", self.unit], rows, bars, note, "   ".join(self.checks()))
+        shared = "; ".join(map(str, self.shared()))
+        alike = [f"the same for both: {shared}"] if shared else []
+        return Table(self.title(), columns, rows, bars, note, "\n".join([*alike, "   ".join(self.checks())]))
+
+    @property
+    def rival_name(self) -> str:
+        """The tokens that are held against the answer, as they are printed; "" without any."""
+        against = self.target.against if isinstance(self.target, Target) else ()
+        return " or ".join(visible(self.model.token(self.model.single_token(t))) for t in against)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Columns ``component``, ``kind``, ``layer``, ``index``, ``value``, in model order."""
+        """Columns ``component``, ``kind``, ``layer``, ``index``, ``value``, in model order, and ``rival`` where the
+        target is held against one: what the row writes for that alone."""
         import pandas as pd
 
-        return pd.DataFrame(
+        frame = pd.DataFrame(
             {
                 "component": self.labels,
                 "kind": [c.kind for c in self.components],
@@ -319,6 +365,9 @@ class Attribution(Sum):
                 "value": self.values.numpy(),
             }
         )
+        if self.rival is not None:
+            frame["rival"] = self.rival.numpy()
+        return frame
 
 
 def top_rows(
@@ -345,14 +394,23 @@ def attribute_resolved(run: Run, target: AnyTarget, position: int) -> Attributio
     return assembled(run, target, reading, closed(reading, rows))
 
 
+def refuse_other(given: Any) -> None:
+    """Nothing where ``given`` is an attribution.
+
+    Raises:
+        AttribError: it is none.
+    """
+    if not isinstance(given, Attribution):
+        raise AttribError(f"{kind_of(given, start=True)} is no attribution.", "Write aw.attribute(run, target) first.")
+
+
 def rather(a: Attribution, against: TokenSet | None) -> Attribution:
     """``a`` once more, the logit of ``against`` subtracted from what it explains; ``a`` itself where it is None.
 
     Raises:
         AttribError: it is no attribution.
     """
-    if not isinstance(a, Attribution):
-        raise AttribError(f"A {type(a).__name__} is no attribution.", "Write aw.attribute(run, target) first.")
+    refuse_other(a)
     target = rather_than(a.target, against, a.model.single_token)
     return a if target is a.target else attribute_resolved(a.run, target, a.position)
 

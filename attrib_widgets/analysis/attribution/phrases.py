@@ -19,7 +19,7 @@ from ...result import Sum, Table
 from ...words.components import Component, whole
 from ...words.errors import GranularityError, PositionError, TargetError
 from ...words.targets import Phrase, Target
-from ...words.text import number, signed, visible
+from ...words.text import number, percent, signed, visible
 from ..inputs import as_run
 from ..reading.logits import CHUNK
 from ..reading.resolve import missing_spaces, refuse_capped
@@ -176,7 +176,7 @@ class PhraseAttribution(Sum):
             a = self.parts[i]
             lead, size = next((c, v) for c, v in a.top(len(a.components)) if c.writes)
             leading = f"{lead} {signed(size)}" if abs(size) >= 0.005 else ""  # a token that was certain has no rivals
-            chance, unsure = f"{100 * float(p[i]):.1f} %", number(float(self.entropies[i]))
+            chance, unsure = percent(float(p[i])), number(float(self.entropies[i]))
             rows.append([visible(self.tokens[i]), chance, unsure, leading, number(a.actual, 3)])
             bars.append(a.actual)
         if len(shown) < len(self):

@@ -14,7 +14,7 @@ from ...result import Result, Table
 from ...words.components import Component
 from ...words.errors import TargetError
 from ...words.targets import Target
-from ...words.text import number, signed, visible
+from ...words.text import indefinite, number, signed, visible
 from ..reading.decomposition import decompose
 from ..reading.readers import numbers
 from .many import closed_each
@@ -83,7 +83,9 @@ def by_position(a: Attribution, target: Literal["next"] | None = None) -> Positi
     if target not in (None, "next"):
         raise TargetError(f"{target!r} is not a choice here.", 'Use None (the same target) or "next".')
     if target == "next" and a.target.inner:
-        raise TargetError(f"A {a.target.kind} is no prediction of the next token.", "Leave out the argument.")
+        raise TargetError(
+            f"{indefinite(a.target.kind, start=True)} is no prediction of the next token.", "Leave out the argument."
+        )
     if isinstance(a.target, Target) and (target == "next" or a.target.kind == "log_prob"):
         return _own_directions(a, a.target, target == "next")
     return _same_direction(a)

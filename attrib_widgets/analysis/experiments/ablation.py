@@ -24,10 +24,11 @@ from ...words.errors import AttribError, ComponentError, PositionError
 from ...words.places import Place, PlaceLike
 from ...words.several import prompts
 from ...words.targets import TokenSet
-from ...words.text import number, others_label, signed, visible
+from ...words.text import indefinite, number, others_label, signed, visible
 from ..inputs import as_run
 from .answers import KEPT, Answer, asked_token, mean_answer
 from .cells import MIXED_SITES, Cell, cells_from, every_part, found_in, held, plain_writes, positions_of
+from .common import change_said
 from .metrics import MetricLike, metric_of
 from .pairs import Cost, check_one_length, name_of, run_cells, targets_of, unit_of
 from .statistics import between, interval_of
@@ -50,7 +51,8 @@ class Ablation(Result):
     ``ablated[prompt, draw, cell]`` is the metric without the part (one draw, except when resampling; only the finished
     draws where it was cancelled; NaN where a prompt has fewer), ``base`` that of the runs as they are. ``values`` are
     the mean changes: negative where the part helped. ``streams[prompt][draw]`` is what the final norm read, where these
-    were few enough to be kept; ``asked`` the token that was asked about, a prompt each.
+    were few enough to be kept; ``asked`` the token that was asked about, a prompt each; ``source`` says what a part was
+    replaced by, where that came from reference prompts.
     """
 
     runs: list[Run]
@@ -65,6 +67,7 @@ class Ablation(Result):
     cost: Cost
     streams: tuple[tuple[Float[Tensor, "cell d_model"], ...], ...] = ()
     asked: tuple[int, ...] = ()
+    source: str = ""
 
     @property
     def complete(self) -> bool:
@@ -134,10 +137,14 @@ class Ablation(Result):
         """The finding in one line."""
         if not bool(self.done.any()):
             return "Cancelled before the first part was taken out"
-        cell, value = self.top(1)[0]
-        base = float(self.base.mean())
+        cell = self.top(1)[0][0]
         over = "" if len(self.runs) == 1 else f" (mean of {len(self.runs)} prompts)"
-        return f"Without {cell} the {self.metric} goes from {number(base)} to {number(base + value)}{over}"
+        return f"Without {cell} {self.moved(cell)}{over}"
+
+    def moved(self, which: PlaceLike | Sequence[PlaceLike] | Cell) -> str:
+        """From where to where the metric goes without that cell, in words."""
+        base = float(self.base.mean())
+        return f"the {self.metric} goes from {number(base)} to {number(base + self[which])}"
 
     def summary(self) -> Table:
         shown = [(c, v) for c, v in self.top(10) if v == v]  # what was not computed has no row
@@ -146,8 +153,9 @@ class Ablation(Result):
         if interval is not None:
             for row, (cell, _) in zip(rows, shown, strict=True):
                 row.insert(1, between(*interval[self.cells.index(cell)].tolist()))
-        words = {"zero": "set to zero", "mean": "set to its mean", "resample": "taken from other prompts"}[self.method]
+        words = {"zero": "set to zero", "mean": "set to its mean", "resample": "taken"}[self.method]
         more = "" if len(self.runs) == 1 else f" and {len(self.runs) - 1} more"
+        words = f"{words} {self.source}".rstrip()
         note = f"each part {words}, in {' '.join(map(visible, self.run.tokens[-12:]))}{more}"
         rest = int((~self.values.isnan()).sum()) - len(shown)
         footer = f"{others_label(rest)} smaller; {self.cost}" if rest > 0 else str(self.cost)
@@ -208,20 +216,40 @@ def zero_donor(base: Run) -> FixedDonor:
 def mean_donor(base: Run, reference: Sequence[Run], pooled: bool = False) -> FixedDonor:
     """The mean over reference runs: position by position where all have the length of ``base``; otherwise, or
     ``pooled``, over all positions except the first, put everywhere but there."""
-    aligned = not pooled and all(r.n_positions == base.n_positions for r in reference)
+    matched = not pooled and aligned(base, reference)
     kept: dict[tuple[str, int], Tensor] = {}
 
     def value(part: Place, at: tuple[int, ...]) -> Tensor:
         key = part.slot
         if key not in kept:
             tensors = [held(r.record, part).float() for r in reference]
-            if aligned:
+            if matched:
                 kept[key] = torch.stack(tensors).mean(0)
             else:
                 kept[key] = torch.cat([t[1:] for t in tensors]).mean(0).expand(base.n_positions, -1)
         return kept[key][list(at)]
 
-    return FixedDonor(base, value, first=0 if aligned else 1)
+    return FixedDonor(base, value, first=0 if matched else 1)
+
+
+def source_of(bases: Sequence[Run], method: Method, reference: Sequence[Run], draws: int) -> str:
+    """Where what replaces a part comes from, in words; empty for zero."""
+    if method == "zero":
+        return ""
+    of = f"{len(reference)} reference prompt{'s' * (len(reference) != 1)}"
+    each = f"{'over' if method == 'mean' else 'from'} {of}, position by position"
+    pooled = f"over all positions but the first of {of}"
+    if method == "resample":
+        pooled = f"from random positions of {of}, never the first, in {draws} draws"
+    matched = {aligned(base, reference) for base in bases}
+    if len(matched) > 1:
+        return f"{each}, where the lengths agree, and else {pooled}"
+    return each if True in matched else pooled
+
+
+def aligned(base: Run, reference: Sequence[Run]) -> bool:
+    """Whether positions are matched: all prompts have the length of ``base``."""
+    return all(r.n_positions == base.n_positions for r in reference)
 
 
 def resample_donors(base: Run, reference: Sequence[Run], draws: int, seed: int) -> list[FixedDonor]:
@@ -231,7 +259,7 @@ def resample_donors(base: Run, reference: Sequence[Run], draws: int, seed: int) 
     def from_run(run: Run) -> FixedDonor:
         return FixedDonor(base, lambda part, at: held(run.record, part)[list(at)])
 
-    if all(r.n_positions == base.n_positions for r in reference):
+    if aligned(base, reference):
         return [from_run(r) for r in reference]
     generator = torch.Generator().manual_seed(seed)
     total = sum(r.n_positions - 1 for r in reference)
@@ -261,7 +289,10 @@ def donors_of(
     if (whole(draws) or 0) < 1:
         raise AttribError(f"{draws!r} is not a number of draws.", "Use 1 or more.")
     if not reference or all(r.n_positions == 1 for r in reference):
-        raise AttribError(f"A {method} needs prompts to take it from.", "Pass reference=[...], prompts like this one.")
+        raise AttribError(
+            f"{indefinite(method, start=True)} needs prompts to take it from.",
+            "Pass reference=[...], prompts like this one.",
+        )
     return [mean_donor(base, reference)] if method == "mean" else resample_donors(base, reference, draws, seed)
 
 
@@ -292,8 +323,9 @@ def ablate(
             model splits into: heads and MLPs, or what is exact instead.
         method: ``"zero"`` (z or the MLP's output becomes 0, and the output bias of the attention stays; a whole
             sublayer or layer adds nothing), ``"mean"`` or
-            ``"resample"`` over ``reference``, a list of prompts. Where these have not all the length of ``prompt``,
-            positions are not matched, and the first position is left alone.
+            ``"resample"`` over ``reference``, a list of prompts. Where all of these have the length of ``prompt``, the
+            mean is taken (and drawn from) position by position; otherwise over all of their positions but the first,
+            and the first position of ``prompt`` is left alone. The table says which.
         positions: None ablates every position together, ``"each"`` makes one cell per position, a list these together.
         draws, seed: of resampling from prompts of other lengths.
 
@@ -345,4 +377,9 @@ def ablate(
     fits = sum(s.nbytes for read in streams for s in read) <= KEPT
     asked = tuple(asked_token(aim, r, r.position(position)) for r, aim in zip(bases, targets, strict=True))
     args = (bases[: len(drawn)], cells, method, name, unit, where, ablated, torch.cat(starts), done, cost)
-    return Ablation(*args, tuple(streams) if fits else (), asked)
+    found_all = Ablation(*args, tuple(streams) if fits else (), asked, source_of(bases, method, runs, draws))
+    if streams and len(bases) == 1 and bool(done.any()):  # of the change that the title names
+        best = cells.index(found_all.top(1)[0][0])
+        read_then = torch.stack([draw[best] for draw in streams[0]])
+        cost.note(change_said(base, targets[0], where, read_then, str(cells[best])))
+    return found_all

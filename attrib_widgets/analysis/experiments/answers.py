@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...words.targets import Target, as_target
-from ...words.text import number, visible
+from ...words.text import percent, visible
 from .metrics import FULL_ROWS, Measure, MetricLike
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Answer:
         said = [(self.token, self.probability)]
         if not self.stays:
             said.append((self.asked, self.asked_probability))
-        return ", ".join(f"{visible(t)} {number(100 * p, 0 if p >= 0.01 or p < 1e-4 else 2)} %" for t, p in said)
+        return ", ".join(f"{visible(t)} {percent(p)}" for t, p in said)
 
 
 def asked_token(target: MetricLike | None, clean: Run, position: int) -> int:

@@ -25,7 +25,7 @@ from ...words.components import Component, ComponentLike, component, head
 from ...words.errors import ComponentError, GranularityError
 from ...words.places import Place, PlaceLike, place
 from ...words.targets import TokenSet, rather_than
-from ...words.text import number, others_label, signed
+from ...words.text import gap_said, others_label, share, signed
 from .cells import RunDonor
 from .metrics import MetricLike
 from .pairs import Direction, as_pair, direction_of, questions, settled
@@ -81,9 +81,7 @@ class EdgeEstimate(Result):
     def title(self) -> str:
         """The finding in one line."""
         sender, reader, value = self.top(1)[0]
-        return (
-            f"{sender} to {reader} carries most: {number(100 * value, 0)} % of a gap of {number(self.gap)} {self.unit}"
-        )
+        return f"{sender} to {reader} carries most: {share(value)} of {gap_said(self.gap, self.unit)}"
 
     def summary(self) -> Table:
         shown = self.top(10)

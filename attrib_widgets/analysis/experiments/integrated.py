@@ -20,7 +20,7 @@ from ...result import Result, Table, strongest
 from ...words.components import whole
 from ...words.errors import PositionError
 from ...words.targets import TokenSet, rather_than
-from ...words.text import number, power, signed, visible
+from ...words.text import gap_said, number, power, signed, visible
 from .metrics import MetricLike
 from .pairs import as_pair, questions, settled
 
@@ -63,7 +63,7 @@ class Integrated(Result):
         """The finding in one line."""
         best = int(self.values.abs().argmax())
         token, value = visible(self.clean.tokens[best]), float(self.values[best])
-        return f"Position {best} ({token}) accounts for {signed(value)} of a gap of {number(self.gap)} {self.unit}"
+        return f"Position {best} ({token}) accounts for {signed(value)} of {gap_said(self.gap, self.unit)}"
 
     def summary(self) -> Table:
         order = strongest(self.values, 10)

@@ -21,6 +21,7 @@ from ...words.text import visible
 from ..inputs import as_run
 from .answers import asked_token
 from .cells import Cell, Donor
+from .common import common_said
 from .metrics import Metric, MetricLike, frozen_metric, metric_of
 
 if TYPE_CHECKING:
@@ -173,13 +174,14 @@ def settled(
     pairs: Sequence[tuple[Run, Run]], targets: Sequence[MetricLike | None], position: int, skip: Sequence[int] = ()
 ) -> tuple[list[MetricLike], list[str]]:
     """The metrics of the pairs, where None asks the usual question: the clean run's answer rather than its rival
-    (:func:`rivals_of`); and what is to be said of that."""
+    (:func:`rivals_of`); and what is to be said of that, and of a question about single logits."""
     if not any(target is None for target in targets):
-        return [target for target in targets if target is not None], []
+        return [target for target in targets if target is not None], common_said(pairs, targets, position)
     answers = [clean.top(1, position)[0].id for clean, _ in pairs]
     rivals, said = rivals_of(pairs, position, [{answer} for answer in answers], skip)
     usual = answers if rivals is None else [rather_than(a, r) for a, r in zip(answers, rivals, strict=True)]
-    return [u if target is None else target for u, target in zip(usual, targets, strict=True)], [said] if said else []
+    found = [u if target is None else target for u, target in zip(usual, targets, strict=True)]
+    return found, [*([said] if said else []), *common_said(pairs, found, position)]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ...result import Result, Table, strongest
 from ...words.errors import ComponentError, TargetError
 from ...words.places import PlaceLike
 from ...words.targets import TokenSet
-from ...words.text import number, others_label, signed, visible
+from ...words.text import gap_said, number, others_label, share, signed, visible
 from .answers import KEPT, Answer, answers
 from .cells import Cell, RunDonor, cells_from, cells_of, found_in, positions_of, unsplit
 from .metrics import MetricLike
@@ -227,10 +227,7 @@ class Patching(Result):
         cell, value = self.top(1)[0]
         verb = "recovers" if self.direction == "denoise" else "costs"
         over = f" ({self.counted})" if len(self.pairs) + len(self.left_out) > 1 else ""
-        return (
-            f"{cell} {verb} most: {number(100 * value, 0)} % of a gap of {number(float(self.gap.mean()))} "
-            f"{self.unit}{over}"
-        )
+        return f"{cell} {verb} most: {share(value)} of {gap_said(float(self.gap.mean()), self.unit)}{over}"
 
     def summary(self) -> Table:
         shown = [(c, v) for c, v in self.top(10) if v == v]  # what was not computed, or has no gap, has no row

@@ -57,7 +57,13 @@ def head_table(a: Attribution, patterns: bool = True) -> HeadTable | None:
 
     Args:
         patterns: False keeps only the pattern row of the attribution's position.
+
+    Raises:
+        AttribError: ``a`` is no attribution.
     """
+    from ..attribution.attribution import refuse_other
+
+    refuse_other(a)
     model, at = a.model, a.reading.position
     if not any(map(model.heads_of, range(a.reading.point.attentions))):
         return None

@@ -16,7 +16,7 @@ from ...model.parts.attention import scored
 from ...model.selfcheck.levels import need
 from ...words.components import Component
 from ...words.errors import PositionError
-from ...words.text import number, signed, visible
+from ...words.text import number, share, signed, visible
 from ..reading.decomposition import closed, decompose
 from ..reading.scores import read_side, strongest_other
 from .results import Contributions
@@ -111,4 +111,4 @@ def times(apart: float) -> str:
         return "more than 10,000 times" if ratio > 1 else "less than a thousandth of"
     if ratio >= 10:
         return f"{ratio:,.0f} times"
-    return f"{number(ratio, 1)} times" if ratio >= 1 else f"{number(100 * ratio, 1)} % of"
+    return f"{number(ratio, 1)} times" if ratio >= 1 else f"{share(ratio, 1)} of"

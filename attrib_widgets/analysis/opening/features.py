@@ -26,7 +26,7 @@ from ...saes.store import GIVE_TEXTS, Opened, open_folder
 from ...words.components import Component, component, whole
 from ...words.errors import ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place, place
-from ...words.text import signed
+from ...words.text import kind_of, share, signed
 from .heads import attention_direction, stream_direction
 from .results import Contributions
 
@@ -162,17 +162,17 @@ def _share(
     For a head it is all heads of its layer.
     """
     where = f"{sae.site}, the outputs of all heads of the layer" if sae.site.site == "z" else str(sae.site)
-    share = _explained(held[at].float(), error, sae)
-    if share >= LOW:
-        return f"they explain {100 * share:.1f} % of {where}."
+    known = _explained(held[at].float(), error, sae)
+    if known >= LOW:
+        return f"they explain {share(known, 1)} of {where}."
     # Is it the position, or the dictionary? The first one is unlike all others in most models, and never asked.
     others = torch.cat([held[1:at], held[at + 1 :]])
     others = others[:: max(1, len(others) // ASKED)].float()
-    said, also = f"{_amount(share)} of {where}", ""
+    said, also = f"{_amount(known)} of {where}", ""
     if len(others):
         rest = _explained(others, sae.error(others), sae)
         if rest >= LOW:
-            return f"{said}. At the other positions they explain {100 * rest:.1f} %: this one is unlike them."
+            return f"{said}. At the other positions they explain {share(rest, 1)}: this one is unlike them."
         also = f", and at the other positions {_amount(rest)}"
     return (
         f"{said}{also}. This dictionary does not fit here: it may be of another layer, of another model than "
@@ -180,13 +180,9 @@ def _share(
     )
 
 
-def _amount(share: float) -> str:
+def _amount(known: float) -> str:
     """A share of the variance that is too small; where the error is the larger, how large it is."""
-    return (
-        f"they explain only {100 * share:.0f} %"
-        if share > 0
-        else f"they miss {math.sqrt(1 - share):.1f} times the size"
-    )
+    return f"they explain only {share(known)}" if known > 0 else f"they miss {math.sqrt(1 - known):.1f} times the size"
 
 
 #: With less than this share of the variance explained, here and at the other positions, a dictionary does not fit.
@@ -285,7 +281,7 @@ def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | None) -> Op
     if isinstance(sae, str | Path):
         return open_folder(a.model, site, sae)
     if not isinstance(sae, SAE):
-        raise ComponentError(f"A dictionary cannot be a {type(sae).__name__}.", "Give an aw.SAE, or the folder of one.")
+        raise ComponentError(f"A dictionary cannot be {kind_of(sae)}.", "Give an aw.SAE, or the folder of one.")
     if sae.site != site:
         raise ComponentError(f"This dictionary is for {sae.site}, and the row needs one for {site}.")
     fit(a.model, sae, a.model.saes.digest)

@@ -14,7 +14,7 @@ from ...model.parts.attention import attend, value_direction
 from ...model.parts.outlet import outlet_of
 from ...model.parts.projections import input_norm, kv_head, normed_input, qkv_projection
 from ...words.components import Component
-from ...words.text import signed, visible
+from ...words.text import percent, signed, visible
 from ..reading.decomposition import Rows, decompose
 from ..reading.point import ReadPoint
 from .results import Contributions, Through
@@ -110,8 +110,8 @@ def sources(a: Attribution, head: Component) -> Contributions:
         values.append(found.rounding)
     best = int(found.values.abs().argmax())
     token, part = visible(a.run.tokens[best]), float(found.values[best])
-    share = 100 * float(found.pattern[best])
-    title = f"{head} by source token: reads {share:.0f} % from {token}, which carries {signed(part)}"
+    reads = percent(float(found.pattern[best]))
+    title = f"{head} by source token: reads {reads} from {token}, which carries {signed(part)}"
     return Contributions(
         title,
         labels,

@@ -228,12 +228,11 @@ class Worked(Sum):
         )
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row per number of the stream: ``written``, ``direction``, ``product``."""
+        """One row per ``number`` of the stream: ``written``, ``direction``, ``product``."""
         import pandas as pd
 
-        return pd.DataFrame(
-            {"written": self.written.numpy(), "direction": self.direction.numpy(), "product": self.products.numpy()}
-        )
+        columns = {"written": self.written, "direction": self.direction, "product": self.products}
+        return pd.DataFrame({"number": range(len(self.written)), **{name: v.numpy() for name, v in columns.items()}})
 
 
 @dataclass(eq=False, repr=False)

@@ -101,6 +101,12 @@ class TokenTotals(Sum):
             raise ComponentError(f"{wanted} is opened here, or not part of it.", f"Ends are {names}.")
         return fixed[wanted]
 
+    @property
+    def opened(self) -> bool:
+        """Whether the walk ends at the tokens alone, so that a total is of its token; what a part that is not opened
+        wrote counts at the position where it wrote it."""
+        return all(c.is_embedding for c in self.parts)
+
     def leading(self) -> int:
         """The position with the largest total by size."""
         return int(self.positions.abs().argmax())
@@ -109,8 +115,7 @@ class TokenTotals(Sum):
         """The finding in one line: the token that carries most, and of what."""
         a, most = self.attribution, self.leading()
         token, value = visible(a.run.tokens[most]), signed(float(self.positions[most]))
-        opened = all(c.is_embedding for c in self.parts)
-        who = f"{token} carries {value}" if opened else f"What was written at {token} holds {value}"
+        who = f"{token} carries {value}" if self.opened else f"What was written at {token} holds {value}"
         of = " ".join([number(a.actual), *([a.unit] if a.unit in ("logits", "nats") else [])])
         return f"{who} of {of}, the {a.target.words(a.model, a.run)}"
 

@@ -23,7 +23,7 @@ from ...model.selfcheck.levels import reasons_of
 from ...result import Sum, Table
 from ...words.components import Component, whole
 from ...words.errors import AttribError
-from ...words.text import number, others_label, signed, visible
+from ...words.text import number, others_label, share, signed, visible
 from .heads import stream_direction
 from .step import Expanded, Written, expand_heads, expand_mlps
 from .totals import HELD, Opened, TokenTotals, opened_mlps, token_totals, way
@@ -150,8 +150,8 @@ class Trace(Sum):
         parts = [f"{len(kept)} leaves {signed(self._sum('part'), 3)}"]
         parts += [f"{text} {signed(self._sum(kind), 3)}" for kind, text in names.items()]
         if self.dropped:
-            share = number(100 * self.dropped / self.size, 0)
-            parts[-1] += f" (by size {share} %: {number(self.dropped, 1)} of {number(self.size, 1)})"
+            gone = share(self.dropped / self.size)
+            parts[-1] += f" (by size {gone}: {number(self.dropped, 1)} of {number(self.size, 1)})"
         return " \u00b7 ".join([*parts, *self.checks()])
 
     def _where(self, node: Node) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...words.errors import TargetError
 from ...words.targets import AnyTarget, NeuronTarget, ScoreTarget, Target
+from ...words.text import kind_of
 from .logits import printed_at, read_target
 from .neurons import pre_activation, read_neuron
 from .point import Reading
@@ -62,7 +63,7 @@ def reader_of(target: AnyTarget) -> Reader:
     """
     if type(target) not in READERS:
         raise TargetError(
-            f"Nothing says how a {type(target).__name__} is read.",
+            f"Nothing says how {kind_of(target)} is read.",
             "Add its row to READERS in analysis/reading/readers.py.",
         )
     return READERS[type(target)]

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ...model.tracing.edits import Edit
 from ...words.components import Component, component
+from ...words.text import share
 from ..experiments.cells import RunDonor
 from ..reading.decomposition import decompose
-from .rules import percent
 
 if TYPE_CHECKING:
     from ...model.run import Run
@@ -52,6 +52,15 @@ class Repair:
         sign = -1.0 if self.direct > 0 else 1.0
         order = (self.risen * sign).argsort(descending=True, stable=True)[:k].tolist()
         return [(self.components[i], float(self.risen[i])) for i in order if float(self.risen[i]) * sign > 0]
+
+    def erases(self, other: Component, risen: float, a: Attribution) -> bool:
+        """Whether half of the rise of ``other`` or more is that it works against the part as before: it took away a
+        share of the part's write, and takes away that share of the write in its place. So it did not take over.
+
+        ``a`` is the attribution of the run before.
+        """
+        own, against = float(a[self.part]), float(a[other])
+        return own * against < 0 and abs(against * self.direct) >= abs(own * risen) / 2
 
 
 @torch.no_grad()
@@ -93,13 +102,13 @@ def search(findings: Sequence[Finding], run: Experiment, gap: float, known: Mapp
         if run.cancelled:
             return
         run.progress(i, len(asked), f"evidence on {f.component}")
-        rising = _risers(run, a, donor, f.component, [f.component], f.thresholds.tau * abs(gap))
+        found = repair(a, f.component, donor.writes(run.cell([f.component])))
+        rising = _risers(run, found, [f.component], f.thresholds.tau * abs(gap))
         f.risers = [(c, v / abs(gap)) for c, v in rising[:NAMED]]
-        # What worked against the part by as much as half of its rise did not take over: it stopped.
-        f.erasers = [c for c, v in rising[:NAMED] if a[c] * a[f.component] < 0 and abs(a[c]) >= abs(v) / 2]
+        f.erasers = [c for c, v in rising[:NAMED] if found.erases(c, v, a)]
         if f.risers:
             place = " in the first pair" if len(run.pairs) > 1 else ""
-            told = tuple(f"{c} (by {percent(v)}{place})" for c, v in f.risers)
+            told = tuple(f"{c} (by {share(v)}{place})" for c, v in f.risers)
             f.learn({"risers": told}, risen=max(abs(v) for _, v in f.risers))
             if f.verdict.key in ("spared", "erased"):
                 open_[f.component] = [c for c, _ in f.risers if c not in f.erasers]
@@ -119,7 +128,9 @@ def search(findings: Sequence[Finding], run: Experiment, gap: float, known: Mapp
             out = [f.component, *rise]
             fresh = [
                 c
-                for c, _ in _risers(run, a, donor, f.component, out, f.thresholds.tau * abs(gap))
+                for c, _ in _risers(
+                    run, repair(a, f.component, donor.writes(run.cell(out))), out, f.thresholds.tau * abs(gap)
+                )
                 if c not in out and c not in f.erasers
             ]
             if fresh:
@@ -127,11 +138,8 @@ def search(findings: Sequence[Finding], run: Experiment, gap: float, known: Mapp
         open_ = left
 
 
-def _risers(
-    run: Experiment, a: Attribution, donor: RunDonor, part: Component, out: Sequence[Component], least: float
-) -> list[tuple[Component, float]]:
+def _risers(run: Experiment, found: Repair, out: Sequence[Component], least: float) -> list[tuple[Component, float]]:
     """What rises by at least ``least`` when ``out`` is out."""
-    found = repair(a, part, donor.writes(run.cell(out)))
     run.cost.forwards, run.cost.naive = run.cost.forwards + 1, run.cost.naive + 1
     return [(c, v) for c, v in found.top(NAMED + len(out)) if abs(v) >= least and c.is_replaceable and c not in out]
 

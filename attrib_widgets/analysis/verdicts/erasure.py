@@ -20,7 +20,7 @@ from ...result import Result, Table
 from ...words.components import Component, ComponentLike
 from ...words.errors import ComponentError
 from ...words.targets import TokenSet
-from ...words.text import number, signed
+from ...words.text import number, share, signed
 from ..attribution.attribution import Attribution, rather
 from ..experiments.ablation import zero_donor
 from ..experiments.cells import Cell, parts_of
@@ -111,7 +111,7 @@ class Erasure(Result):
         note = f"still there in what each layer reads: {left + ', ' if left else ''}final norm {self.remaining[-1]:.2f}"
         marks = [f"its direct contribution is {signed(self.contribution)} {self.unit}"]
         if self.small:
-            marks.append(f"{number(100 * self.share, 1)} % of the largest, too small to mislead")
+            marks.append(f"{share(self.share, 1)} of the largest, too small to mislead")
         if self.flagged:
             marks.append("most of which was erased later: test it before believing it")
         if self.opposed:
@@ -185,9 +185,9 @@ def erasure(a: Attribution, writer: ComponentLike, *, against: TokenSet | None =
     )
 
 
-def _amount(share: float) -> str:
+def _amount(kept: float) -> str:
     """``"71 %"``, or ``"3.4 times"`` where a percentage would be read wrongly."""
-    return f"{number(share, 1)} times" if share >= MANY else f"{number(100 * share, 0)} %"
+    return f"{number(kept, 1)} times" if kept >= MANY else share(kept)
 
 
 def _writes_later(c: Component, writer: Component) -> bool:

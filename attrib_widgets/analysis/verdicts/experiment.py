@@ -93,7 +93,8 @@ class Experiment:
         return lambda donor: donor.writes(cell if at is None else Cell(cell.parts, at))
 
     def mean(self, part: Component) -> Row:
-        """Its mean over the words of both prompts."""
+        """Its mean over the words (all positions but the first) of both prompts, at all of these. Position by position
+        it would be the very write where a part writes the same in both, which is what this is asked about."""
         cell = self.cell([part])
         return lambda donor: mean_donor(donor.base, [donor.base, donor.source], pooled=True).writes(cell)
 
@@ -124,19 +125,6 @@ class Experiment:
             for r, told in zip((q.clean, q.corrupted), found, strict=True):
                 told += answers(self.model, r.record.streams[-1][where][None], q.asked)
         return found
-
-    def common(self, gap: float) -> float | None:
-        """The share of the gap that is common to all tokens: by how much their mean logit changes. None where a target
-        is no single logit, of which that is no part."""
-        if any(t.kind != "logit" or t.centre or t.against for t in self.targets):
-            return None
-        moved = 0.0
-        for clean, corrupted in self.pairs:
-            where = clean.position(self.position)
-            ends = torch.stack([r.record.streams[-1][where] for r in (clean, corrupted)])
-            means = self.model.read_out(ends)[1].double().mean(-1)
-            moved += float(means[0] - means[1]) / len(self.pairs)
-        return moved / gap
 
     def changed(self) -> tuple[int, ...] | None:
         """Where the prompts differ, if that is the same in all pairs; None where it is not, or parts are patched

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component
 from ...words.errors import AttribError, ComponentError
-from ...words.text import number, signed
+from ...words.text import enumerated, gap_said, share, signed
 from ..attribution.attribution import Attribution
 from ..experiments.answers import Answer
 from ..experiments.pairs import Cost, Direction
 from ..experiments.patching import Patching
-from .rules import Measured, Thresholds, Verdict, listed, percent
+from .rules import Measured, Thresholds, Verdict
 from .table import ORDER, VERDICTS, remarks, titles, verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
+PHRASES = 2  # so many words are said in a title, the first of their order
 OTHERS, SPARED = "all others together", "all that are not missed alone, together"
 
 
@@ -48,6 +49,7 @@ class Finding:
     answers: list[Answer] = field(default_factory=list)
     risers: list[tuple[Component, float]] = field(default_factory=list)
     erasers: list[Component] = field(default_factory=list)
+    _said: tuple[Measured, Thresholds, Verdict] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def necessity(self) -> float:
@@ -77,7 +79,10 @@ class Finding:
     @property
     def verdict(self) -> Verdict:
         """The row of the table that is said of it."""
-        return verdict(self.measured, self.thresholds)
+        known = self._said
+        if known is None or known[0] is not self.measured or known[1] is not self.thresholds:
+            self._said = known = (self.measured, self.thresholds, verdict(self.measured, self.thresholds))
+        return known[2]
 
     @property
     def word(self) -> str:
@@ -146,10 +151,11 @@ class Group:
         """What the model says without them."""
         return answered(self.answers)
 
-    def measured(self, largest: float) -> Measured:
-        """For the table; ``largest`` is the largest damage of a part with a word of its own."""
+    def measured(self, largest: float, before: Sequence[str] = ()) -> Measured:
+        """For the table; ``largest`` is the largest damage of a part with a word of its own, ``before`` are the parts
+        that were named before these."""
         values = {"set_n": self.necessity, "set_s": self.sufficiency, "largest": largest}
-        return Measured(values, {"set": tuple(map(str, self.parts))})
+        return Measured(values, {"set": tuple(map(str, self.parts)), "before": tuple(before)})
 
 
 @dataclass(eq=False, repr=False)
@@ -217,33 +223,44 @@ class Verification(Result):
         left = [f for f in self.findings if f.component not in group.parts]
         if all(f.named for f in left) and not any(f.named for f in self.findings if f not in left):
             return OTHERS
-        return f"all but {listed([str(f.component) for f in left], 3)} together"
+        return f"all but {enumerated([str(f.component) for f in left], 3)} together"
 
-    def together(self, group: Group) -> dict[str, str]:
-        """What may be said of a group, by the key of its row in the table."""
+    def together(self, group: Group, before: Sequence[str] = ()) -> dict[str, str]:
+        """What may be said of a group, by the key of its row in the table; ``before`` are parts named before it."""
         rivals = [f for f in self.findings if group.kind == OTHERS or f.component in group.parts]
         largest = max((abs(f.necessity) for f in rivals if f.verdict.parts is not None), default=0.0)
-        found = titles(group.measured(largest), self.thresholds)
+        found = titles(group.measured(largest, before), self.thresholds)
         mine = ("not together", "more together") if group.kind == SPARED else ("no part alone", "outweighed")
         apart = self.label(group) == group.kind and self.searched
         return {key: text for key, text in found.items() if key == "together" or (apart and key in mine)}
 
     def title(self) -> str:
-        """The finding in one line: what was found of the parts with a word of their own, and what the others do."""
+        """The verdict in one line: the first words that were found, and what the others do together; of parts that are
+        not missed alone, and are together, only that."""
         if not self.findings:
             return "Nothing was tested"
-        said = []
+        said: list[str] = []
+        named: list[str] = []
         phrases = {row.word: row.parts for row in VERDICTS if row.parts}
+        jointly = {c for g in self.groups if g.kind == SPARED and self._title(g) for c in g.parts}
         for word in ORDER:
-            found = [str(f.component) for f in self.findings if f.word == word]
-            if found:
-                said.append(f"{listed(found, 3)} {phrases[word][len(found) > 1]}")
-        others = [text for kind in (SPARED, OTHERS) for g in self.groups if g.kind == kind for text in self._title(g)]
+            found = [str(f.component) for f in self.findings if f.word == word and f.component not in jointly]
+            if found and len(said) < PHRASES:
+                said.append(f"{enumerated(found, 3)} {phrases[word][len(found) > 1]}")
+                named += found
+        groups = [g for kind in (SPARED, OTHERS) for g in self.groups if g.kind == kind]
+        others = [text for g in groups for text in self._title(g, named)]
         first = self.findings[0]
         return "; ".join([*said, *others]) or f"{first.component}: {first.word}"
 
-    def _title(self, group: Group) -> list[str]:
-        return [text for key, text in self.together(group).items() if key != "together"]
+    def _title(self, group: Group, before: Sequence[str] = ()) -> list[str]:
+        return [text for key, text in self.together(group, before).items() if key != "together"]
+
+    def in_words(self) -> tuple[str, str]:
+        """The finding with its number of pairs, and what the model says without the part that it misses most."""
+        told = f"{self.title()} ({self.of_pairs}; {self.rule})"
+        heaviest = max((f for f in self.findings if f.verdict.parts), key=lambda f: f.necessity, default=None)
+        return told, "" if heaviest is None else f"without {heaviest.component} the model says {heaviest.then}"
 
     @property
     def of_pairs(self) -> str:
@@ -254,7 +271,7 @@ class Verification(Result):
     def rule(self) -> str:
         """What the shares are of, and from where a word is used."""
         measure = self.effects["noise"]
-        return f"shares of a gap of {number(self.gap)} {measure.unit} in the {measure.metric}; {self.thresholds}"
+        return f"shares of {gap_said(self.gap, measure.unit)} in the {measure.metric}; {self.thresholds}"
 
     @property
     def shared(self) -> str:
@@ -262,7 +279,9 @@ class Verification(Result):
         if self.live is None:
             return ""
         kind = self.attributions[0].target.kind
-        said = f"the direct effects of all parts, one at a time, add up to {percent(self.live)} of the gap"
+        said = f"the direct effects of all parts, one at a time, add up to {share(self.live)} of the gap"
+        if share(self.live) == share(1):  # as printed: nothing is left, and nothing is too much
+            return said
         if not 0 <= self.live <= 1:
             return f"{said}: what they do together is another number"
         return f"{said}; the rest is shared between parts and the {'softmax' if kind == 'log_prob' else 'norm'}"

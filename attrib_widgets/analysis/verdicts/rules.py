@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Real
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ...words.errors import AttribError
-from ...words.text import number, power
+from ...words.text import enumerated, number, power, share
 
 Values = Mapping[str, Any]
 
@@ -49,8 +49,8 @@ class Thresholds:
 
     def __str__(self) -> str:
         return (
-            f"nothing is read below {percent(self.tau)} of the gap (tau); needed from {percent(self.needed)} of the "
-            f"direct effect, spared below {percent(self.spared)}"
+            f"nothing is read below {share(self.tau)} of the gap (tau); needed from {share(self.needed)} of the "
+            f"direct effect, spared below {share(self.spared)}"
         )
 
     @property
@@ -133,6 +133,7 @@ QUANTITIES: dict[str, Quantity] = {
     "mean": _plain("mean", "damage once it is set to its mean"),
     "|mean|": Quantity("the size of the damage once it is set to its mean", ("mean",), lambda v: np.abs(v["mean"])),
     "largest": _plain("largest", "the largest damage of a part with a word of its own, or of one of these"),
+    "|set_n|": Quantity("the size of the damage of all of them together", ("set_n",), lambda v: np.abs(v["set_n"])),
     "set_most": Quantity(
         "the larger effect of all of them together",
         ("set_n", "set_s"),
@@ -141,7 +142,7 @@ QUANTITIES: dict[str, Quantity] = {
     "risen": _plain("risen", "what the part that rises most adds"),
     "other words": _plain("other words", "the number of other verdicts within reach"),
     "common": _plain("common", "the share of the gap by which the mean of all logits changes"),
-    "|common|": Quantity("the size of that share", ("common",), lambda v: np.abs(v["common"])),
+    "-common": Quantity("minus that share", ("common",), lambda v: -v["common"]),
     "intervals": _plain("intervals", "the number of intervals over pairs that it has"),
 }
 
@@ -239,25 +240,16 @@ def _exactly(value: float) -> str:
     return power(value) if 0 < abs(value) < 0.005 else number(value)
 
 
-def percent(value: float) -> str:
-    """A share of the gap: ``"43 %"``."""
-    return f"{number(100 * value, 0)} %"
-
-
-def listed(names: Sequence[str], most: int = 99) -> str:
-    """``"A"``, ``"A and B"``, ``"A, B and C"``, ``"A, B, C and 2 more"``."""
-    shown = list(names[:most])
-    rest = len(names) - len(shown)
-    last = [f"{rest} more"] if rest else [shown.pop()] if len(shown) > 1 else []
-    return " and ".join([", ".join(shown), *last])
-
-
 #: Lists of names that a sentence may name, and what is measured by that name.
 _LISTS = {
     "backups": "backups",
     "either": "set",
     "both": "set",
     "count": "set",
+    "others": "set",
+    "answer": "answer",
+    "reason": "reason",
+    "change": "change",
     "these": "set",
     "names": "set",
     "erasers": "erasers",
@@ -272,13 +264,14 @@ class _Told(dict[str, str]):
 
     def __missing__(self, name: str) -> str:
         if name in QUANTITIES:
-            return percent(float(QUANTITIES[name].of(self.m.values)))
+            return share(float(QUANTITIES[name].of(self.m.values)))
         names = self.m.names[_LISTS[name]]
         one, all_of = ("either", "both") if len(names) == 2 else ("any one", "all")
         said = {
-            "either": f"{one} of {listed(names)}",
-            "both": f"{all_of} of {listed(names)}",
+            "either": f"{one} of {enumerated(names)}",
+            "both": f"{all_of} of {enumerated(names)}",
             "count": str(len(names)),
+            "others": f"{len(names)} {'others' if self.m.names.get('before') else 'parts'}",
             "these": "this part" if len(names) == 1 else f"these {len(names)} parts",
         }
-        return said.get(name) or listed(names, 3 if name == "names" else 99)
+        return said.get(name) or enumerated(names, 3 if name == "names" else 99)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...result import Result, Table
 from ...words.places import Place
-from ...words.text import number, signed
+from ...words.text import gap_said, number, share, signed
 from ..experiments.answers import Answer
 from ..experiments.cells import Cell
 from ..experiments.pairs import Cost, Direction
@@ -244,11 +244,11 @@ class Circuit(Result):
             return "Cancelled before the set was computed"
         one = len(self.parts) == 1
         who, it = (self.labels[0], "it") if one else (f"These {len(self.parts)} parts", "them")
-        keep, left = number(100 * self.faithfulness, 0), number(100 * self.without, 0)
-        gap_said = f"of a gap of {number(gap)} {self.unit}"
+        keep, left = share(self.faithfulness), share(self.without)
+        of = f"of {gap_said(gap, self.unit)}"
         if self.blind:
-            return f"Without {self.labels[0] if one else f'these {len(self.parts)} parts'} {left} % {gap_said} is left"
-        return f"{who} alone {'keeps' if one else 'keep'} {keep} % {gap_said}; without {it} {left} % is left"
+            return f"Without {self.labels[0] if one else f'these {len(self.parts)} parts'} {left} {of} is left"
+        return f"{who} alone {'keeps' if one else 'keep'} {keep} {of}; without {it} {left} is left"
 
     @property
     def notes(self) -> list[str]:

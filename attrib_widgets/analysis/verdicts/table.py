@@ -8,6 +8,7 @@ only make a word stronger. See :mod:`.rules` for what a row is.
 
 from __future__ import annotations
 
+from ..experiments.common import OF_GAP
 from .rules import Bound, Measured, Thresholds, Verdict
 
 _HIGH_HIGH = "direct effect high, total effect high: it matters"
@@ -322,25 +323,25 @@ TITLES: tuple[Verdict, ...] = (
     Verdict(
         "not together",
         "all that are not missed alone",
-        "{count} of these are not missed alone, but together: without them {set_n} of the gap goes",
+        "{others} only together ({set_n} of the gap)",
         (Bound("set_n", ">=", "tau"), Bound("largest", "<", "tau")),
     ),
     Verdict(
         "more together",
         "all that are not missed alone",
-        "{count} of these move at most {largest} of the gap each, but more together: without them {set_n} goes",
+        "{others} more together than each ({set_n} of the gap)",
         (Bound("largest", ">=", "tau"), Bound("set_n", ">", 1, "largest")),
     ),
     Verdict(
         "no part alone",
         "all others together",
-        "no part alone, but all {count} together: without them {set_n} of the gap goes",
+        "no part alone, all {count} together ({set_n} of the gap)",
         (Bound("set_n", ">=", "tau"), Bound("largest", "<=", 0)),
     ),
     Verdict(
         "outweighed",
         "all others together",
-        "all {count} others together do more than any of these: without them {set_n} of the gap goes",
+        "all {others} more than any of these ({set_n} of the gap)",
         (Bound("set_n", ">=", "tau"), Bound("largest", ">", 0), Bound("set_n", ">", 1, "largest")),
     ),
     Verdict(
@@ -351,14 +352,22 @@ TITLES: tuple[Verdict, ...] = (
     ),
 )
 
+#: What is said of parts that somebody chose and that were out at once: the first row that holds.
+CHOSEN: tuple[Verdict, ...] = (
+    Verdict(
+        "chosen",
+        "",
+        "without {these}, as in the other prompt: {answer}; {set_n} of the gap goes",
+        (Bound("|set_n|", ">=", 0),),
+    ),
+    Verdict("chosen, zero", "", "with {these} set to zero ({reason}): {answer}; {change}", ()),
+    Verdict("chosen, no gap", "", "without {these}, as in the other prompt: {answer}", ()),
+)
+
 #: What is said of the gap itself.
 GAPS: tuple[Verdict, ...] = (
-    Verdict(
-        "common",
-        "",
-        "{common} of this gap is common to all tokens, whose logits change as much in the mean",
-        (Bound("|common|", ">=", "tau"),),
-    ),
+    Verdict("common", "", OF_GAP[0], (Bound("common", ">=", "tau"),)),
+    Verdict("common, turned", "", OF_GAP[1], (Bound("common", "<=", "-tau"),)),
 )
 
 
@@ -378,6 +387,11 @@ def verdict(m: Measured, at: Thresholds | None = None) -> Verdict:
 def gaps(m: Measured, at: Thresholds | None = None) -> list[str]:
     """What may be said of the gap between the two prompts."""
     return [row.said(m) for row in GAPS if row.may_be_said(m, at or Thresholds())]
+
+
+def chosen(m: Measured, at: Thresholds | None = None) -> str:
+    """What is said of chosen parts that were out at once."""
+    return next(row.said(m) for row in CHOSEN if row.may_be_said(m, at or Thresholds()))
 
 
 def titles(m: Measured, at: Thresholds | None = None) -> dict[str, str]:

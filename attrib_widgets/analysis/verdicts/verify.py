@@ -20,15 +20,17 @@ from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError, PositionError, TargetError
 from ...words.several import named, prompts
 from ...words.targets import Target, TokenSet
-from ...words.text import visible
-from ..attribution.attribution import Attribution, attribute_resolved, rather
+from ...words.text import kind_of, visible
+from ..attribution.attribution import Attribution, rather
 from ..experiments.answers import Answer, answers
 from ..experiments.cells import every_part, parts_of
+from ..experiments.common import common_share
 from ..experiments.estimates import estimate_cells
 from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length, rivals_of
 from ..experiments.patching import Patching
 from ..experiments.statistics import FEWEST, opposite_gaps
 from ..inputs import positions_in
+from ..reading.readers import read
 from .backups import search
 from .experiment import Experiment
 from .findings import Finding, Verification
@@ -105,8 +107,8 @@ def verify(
     given = [rather(a, rival) for a, rival in zip(asked, rivals, strict=True)]
     first, targets = given[0], [a.target for a in given if isinstance(a.target, Target)]
     ends = zip(given, targets, pairs, strict=True)
-    others = [attribute_resolved(c, target, a.position) for a, target, (_, c) in ends]
-    gaps = torch.tensor([a.actual - b.actual for a, b in zip(given, others, strict=True)], dtype=torch.float64)
+    there = [read(c, target, a.position).actual for a, target, (_, c) in ends]
+    gaps = torch.tensor([a.actual - b for a, b in zip(given, there, strict=True)], dtype=torch.float64)
     if float(gaps.abs().max()) < 1e-6 * (1 + abs(first.actual)):
         raise AttribError(
             "Clean and corrupted run answer alike: there is no gap to explain.", "Change the prompt more."
@@ -145,8 +147,9 @@ def verify(
     _borderline(findings, run, effects, direct, cells, every if top else cells)
     if where is not None:
         notes.insert(0, f"patched at position{'s' * (len(where) > 1)} {', '.join(map(str, where))} only")
-    common = run.common(gap)
+    common = common_share(pairs, targets, position)
     notes = [
+        *([] if model.built is None else [model.built.called]),
         *chosen,
         *_opposite(gaps),
         *([] if common is None else gaps_said(Measured({"common": common}), at)),
@@ -179,9 +182,9 @@ def _attributions(given: Any) -> list[Attribution]:
     if isinstance(given, Attribution):
         return [given]
     found = list(given) if hasattr(given, "__iter__") or hasattr(given, "__getitem__") else [given]
-    wrong = next((a for a in found if not isinstance(a, Attribution)), None)
-    if wrong is not None or not found:
-        what = "" if wrong is None or found != [wrong] else f", and this is a {type(wrong).__name__}"
+    wrong = [a for a in found if not isinstance(a, Attribution)]
+    if wrong or not found:
+        what = f", and this is {kind_of(wrong[0])}" if len(found) == len(wrong) == 1 else ""
         raise AttribError(
             f"verify takes an attribution{what}.", "Write aw.verify(aw.attribute(run, target), corrupted)."
         )

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...words.text import share
+
 #: Prompts' worth of recorded inputs on which linearity is shown.
 PAIRS = 8
 #: A module whose parts add up worse than this, relative to its outputs, does not add up (or 1.5 units in the last place
@@ -47,7 +49,7 @@ def linearity(
     rounded = max(rms(of(1.5 * (a + b)) / 1.5 - both), rms(of(1.5 * x) / 1.5 - of(x))) / size
     noise = float(max(parts, rounded))
     if not noise <= max(LEAST, 1.5 * eps):
-        return noise, f"the outputs for two inputs miss the output for their sum by {100 * noise:.1f} %"
+        return noise, f"the outputs for two inputs miss the output for their sum by {share(noise, 1)}"
     typical = float(rms(both) / rms((a + b).norm(dim=-1)))  # of a weight
     raised = power(float(zero.abs().max()) / max(typical, 1e-30))  # a large constant rounds small outputs away
     for largest in dict.fromkeys((raised, raised * power(float(x.abs().max()) / 2))):
@@ -58,7 +60,7 @@ def linearity(
         alone, found = of(beside) * small, of(spike + beside * small) - of(spike)
         kept = float((found * alone).sum() / alone.square().sum().clamp_min(1e-30))  # what is rounded averages out
         if not abs(kept - 1) <= 0.3:
-            return noise, f"beside one large input {100 * abs(kept - 1):.0f} % of what small ones give is lost"
+            return noise, f"beside one large input {share(abs(kept - 1))} of what small ones give is lost"
     return noise, ""
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ...words.errors import AttribError, clause
+from ...words.text import kind_of
 from ..identity.stamp import interventions
 
 if TYPE_CHECKING:
@@ -55,8 +56,9 @@ def unable(model: Model, ids: list[int]) -> AttribError | None:
             else "Make hf_model(input_ids=...) work first: often parts of it are on different devices.",
         )
     if not isinstance(getattr(out, "logits", None), torch.Tensor):
-        kind = type(out).__name__
-        return AttribError(f"{family} returns a {kind} without .logits.", "Give a model whose output has .logits.")
+        return AttribError(
+            f"{family} returns {kind_of(out)} without .logits.", "Give a model whose output has .logits."
+        )
     if not bool(torch.isfinite(out.logits).all()):
         return AttribError(
             f"The logits of {family} on a probe prompt are NaN or infinite.",

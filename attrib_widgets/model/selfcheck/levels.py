@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ...words.errors import GranularityError
+from ...words.text import enumerated
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -118,7 +119,7 @@ def named_layers(layers: Sequence[int]) -> str:
         else:
             runs.append([layer])
     parts = [p for r in runs for p in ([f"L{r[0]} to L{r[-1]}"] if len(r) > 2 else [f"L{i}" for i in r])]
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""
+    return enumerated(parts)
 
 
 def reasons_of(reasons: Mapping[int, str], count: int) -> str:

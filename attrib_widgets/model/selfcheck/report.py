@@ -91,7 +91,7 @@ def report(model: Model) -> Report:
     reasons += [f"no attention scores because {check.scores_reason}"] if check.scores_reason else []
     reasons += [f"no neurons or experts because {check.mlp_reason}"] if check.mlp_reason else []
     reasons += [check.remark] if check.remark else []
-    title = f"{model.name} adds up, exact {check.words}"
+    title = f"{model.called} adds up, exact {check.words}"
     return Report(title, facts, dict(check.numbers), reasons)
 
 

@@ -12,7 +12,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from ...words.text import others_label, spelled
+from ...words.files import read_text
+from ...words.text import enumerated, others_label, spelled
 
 FILE = "words.txt"
 _WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
@@ -40,9 +41,13 @@ def write_words(folder: Path, words: Iterable[str]) -> None:
 
 
 def read_words(folder: Path | None) -> frozenset[str] | None:
-    """The list in a model's folder; None where it has none."""
+    """The list in a model's folder; None where it has none.
+
+    Raises:
+        AttribError: it is no text in UTF-8.
+    """
     file = None if folder is None else folder / FILE
-    return frozenset(file.read_text(encoding="utf-8").split()) if file is not None and file.is_file() else None
+    return frozenset(read_text(file).split()) if file is not None and file.is_file() else None
 
 
 def unseen(tokens: Sequence[bytes], known: frozenset[str]) -> list[Unseen]:
@@ -65,6 +70,4 @@ def unseen_note(name: str, words: Sequence[str]) -> str:
     """One sentence about the ``words`` that the model called ``name`` never saw."""
     named = [f"\u201c{word}\u201d" for word in dict.fromkeys(words)]
     more = [others_label(len(named) - SHOWN)] if len(named) > SHOWN else []
-    *first, last = [*named[:SHOWN], *more]
-    said = f"{', '.join(first)} and {last}" if first else last
-    return f"{name} never saw {said} in training, so its answer means little here"
+    return f"{name} never saw {enumerated([*named[:SHOWN], *more])} in training, so its answer means little here"

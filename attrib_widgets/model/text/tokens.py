@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...words.components import whole
 from ...words.errors import AttribError, PositionError, TargetError, TokenizerError, warn
-from ...words.text import spelled, unspelled
+from ...words.text import kind_of, spelled, unspelled
 from ..identity.belonging import refuse_foreign
 from ..run import Run
 from .chat import chat_text, is_chat
@@ -304,5 +304,5 @@ def _listed(prompt: Any) -> list[Any]:
         prompt = prompt["input_ids"]
     found = prompt.tolist() if hasattr(prompt, "tolist") else prompt  # torch and numpy
     if isinstance(found, (Mapping, bytes)) or not hasattr(found, "__iter__"):
-        raise PositionError(f"A {type(prompt).__name__} is not a prompt.", "Give a text or a list of token ids.")
+        raise PositionError(f"{kind_of(prompt, start=True)} is not a prompt.", "Give a text or a list of token ids.")
     return list(found)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ...words.errors import AttribError
 from ...words.places import Place, PlaceLike, dictionary_place
+from ...words.text import kind_of
 from ..sae import SAE
 from . import saelens, sparsify
 from .files import Glance
@@ -78,7 +79,7 @@ def local(folder: Path | str) -> Path:
     """
     if not isinstance(folder, (str, Path)):
         raise AttribError(
-            f"A {type(folder).__name__} is no folder.", "Give the folder of a dictionary as text or a Path."
+            f"{kind_of(folder, start=True)} is no folder.", "Give the folder of a dictionary as text or a Path."
         )
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(folder), re.IGNORECASE):
         raise AttribError(

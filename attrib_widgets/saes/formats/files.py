@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ...words.errors import AttribError
+from ...words.files import read_text
 from ...words.places import Place
+from ...words.text import kind_of
 from ..sae import NOT_FINITE, is_finite
 
 
@@ -38,14 +40,15 @@ def settings(file: Path) -> dict[str, Any]:
     """A JSON file of settings by name.
 
     Raises:
-        AttribError: it is none.
+        AttribError: it is none, or no text in UTF-8.
     """
+    content = read_text(file)
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(content)
     except (ValueError, RecursionError) as reason:
         raise AttribError(f"{file} is no JSON: {reason}.", "Write or fetch it again.") from reason
     if not isinstance(found, dict):
-        raise AttribError(f"{file} holds a {type(found).__name__}, not settings by name.")
+        raise AttribError(f"{file} holds {kind_of(found)}, not settings by name.")
     return found
 
 

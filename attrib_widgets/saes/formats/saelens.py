@@ -16,6 +16,7 @@ import torch
 
 from ...words.errors import AttribError, ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place
+from ...words.text import indefinite
 from ..sae import ARCHITECTURES, SAE
 from .files import Glance, module_place, settings, tensors, whole
 from .folding import by_decoder_norm, by_scale
@@ -275,7 +276,12 @@ def _architecture(config: dict[str, Any], folder: Path) -> tuple[str, int | None
     top = "topk" in asked.values()
     fits = {"standard": ("topk",) if top else ("relu",), "topk": ("topk",), "jumprelu": ("relu", "jumprelu")}[name]
     if wrong := [key for key, value in asked.items() if value not in fits]:
-        raise _unread(folder, wrong[0], asked[wrong[0]], f"A {name} dictionary is read with {' or '.join(fits)}.")
+        raise _unread(
+            folder,
+            wrong[0],
+            asked[wrong[0]],
+            f"{indefinite(name, start=True)} dictionary is read with {' or '.join(fits)}.",
+        )
     if top:
         name = "topk"
     if name == "standard" and not _empty(config.get("k")):
@@ -386,7 +392,8 @@ def _weights(folder: Path, architecture: str) -> dict[str, torch.Tensor]:
         raise AttribError(f"{folder / WEIGHTS} lacks {', '.join(missing)}.", f"It has {', '.join(sorted(found))}.")
     if extra := sorted(set(found) - needed - set(_FACTORS)):
         raise AttribError(
-            f"{folder / WEIGHTS} holds {', '.join(extra)}, which a {architecture} dictionary has no use for here.",
+            f"{folder / WEIGHTS} holds {', '.join(extra)}, "
+            f"which {indefinite(architecture)} dictionary has no use for here.",
             f"Read are {', '.join(sorted(needed))}.",
         )
     return found

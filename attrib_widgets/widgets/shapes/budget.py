@@ -65,6 +65,8 @@ def _encode(e: Explanation, complete: bool, job: Job | None) -> explorer.Parts:
     table, levels = head_table(a, patterns=drawable), run.model.check.levels
     header = explorer.header(e, table)
     arrays: explorer.Arrays = {"values": wire.store(a.values)}
+    if a.rival is not None:
+        arrays["rival"] = wire.store(a.rival)
     if table is not None and any(level.sources for level in levels):
         arrays |= explorer.head_arrays(a, table)
     filler = _Filler(header, arrays, job)

@@ -71,22 +71,37 @@ def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
             "heads": float(a.rounding.get("heads", 0.0)),
             "readout": float(a.rounding.get("readout", 0.0)),
         },
-        # what is said of the prompt stands beside it
-        "notes": [note for note in a.notes if not run.unseen_note or not note.startswith(run.unseen_note)],
+        # what is said of the model and of the prompt stands beside them
+        "notes": [note for note in a.notes if not note.startswith(tuple(_told_apart(run)))],
         "examples": _examples(model),
         "python": {
             "setup": python.lines(a),
             "lens": python.lens(a),
-            "verify": "" if e.corrupted is None else python.verify(e.corrupted.run),
+            "verify": "" if e.corrupted is None else python.verify(a, e.corrupted.run),
         },
         "neurons": {},
         "writes": {},
         "why_key": [] if table is None else np.asarray(drawn(table.rows)).argmax(-1).tolist(),
         "absent": {},
     }
+    if e.contrast is not None:
+        found["contrast"] = {
+            "rival": None if e.contrast.rival is None else _named(model, [e.contrast.rival]),
+            "taken": e.contrast.taken,
+            "told": e.contrast.told,
+            "matched": e.contrast.matched,
+        }
+    if a.rival is not None:
+        found["shared"] = [{"id": str(s.component), "told": str(s)} for s in a.shared()]
     if isinstance(a.target, Target) and (better := _better(a.target, a)):
         found["better"] = better
     return found
+
+
+def _told_apart(run: Run) -> list[str]:
+    """Beginnings of the notes that have a place of their own."""
+    built = run.model.built
+    return [note for note in (run.unseen_note, "" if built is None else built.note) if note]
 
 
 def _prompt(a: Attribution) -> contract.Prompt:
@@ -125,6 +140,8 @@ def _about(model: Model) -> contract.About:
         "reason": check.reason,
         "dtype": str(model.dtype).removeprefix("torch."),
     }
+    if model.built is not None:
+        about["built"] = {"called": model.built.called, "story": model.built.story}
     if not check.ok:
         levels = [(v.granularity, v.reason, v.scores.reason) for v in check.levels]
         about["levels"] = [{"granularity": g, "reason": r, "unscored": u} for g, r, u in levels]
@@ -174,11 +191,6 @@ def target(a: Attribution) -> contract.Target:
     """The target as the browser names it; a number inside the model has no token id."""
     aim, model = a.target, a.model
 
-    def named(tokens: Sequence[str | int]) -> contract.Against:
-        ids = [model.single_token(t) for t in tokens]
-        texts = [model.token(i) for i in ids]
-        return {"text": " or ".join(texts), "texts": texts, "id": ids[0]}
-
     shown: contract.Target = {
         "kind": aim.kind,
         "text": aim.short(model),
@@ -188,8 +200,15 @@ def target(a: Attribution) -> contract.Target:
         "phrase": aim.words(model, a.run),
     }
     if isinstance(aim, Target):
-        shown = {**shown, **named(aim.tokens), "against": named(aim.against) if aim.against else None}
+        against = _named(model, aim.against) if aim.against else None
+        shown = {**shown, **_named(model, aim.tokens), "against": against}
     return shown
+
+
+def _named(model: Model, tokens: Sequence[str | int]) -> contract.Against:
+    ids = [model.single_token(t) for t in tokens]
+    texts = [model.token(i) for i in ids]
+    return {"text": " or ".join(texts), "texts": texts, "id": ids[0]}
 
 
 def _corrupted(e: Explanation) -> contract.Corrupted | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ... import demo
+from ...analysis.experiments.common import single_logit
 from ...words.targets import Target
 
 if TYPE_CHECKING:
@@ -14,17 +15,25 @@ if TYPE_CHECKING:
     from ...model.run import Run
 
 
+def source(model: Model) -> str:
+    """What :func:`attrib_widgets.load` takes for the model; "" for one that came as an object."""
+    if model.built is not None:
+        return model.built.source
+    if model.folder is not None and model.folder == demo.path():
+        return "demo"
+    name = str(getattr(model.hf, "name_or_path", "") or "")
+    if name and Path(name).is_dir() and Path(name).resolve().is_relative_to(Path.cwd()):
+        name = str(Path(name).resolve().relative_to(Path.cwd()))
+    return name
+
+
 def load(model: Model) -> str:
     """The expression that loads the model. Every text is quoted as a literal."""
-    dtype = str(model.dtype).removeprefix("torch.")
-    if model.folder is not None and model.folder == demo.path():
-        return 'aw.load("demo")' if dtype == "float32" else f'aw.load("demo", dtype="{dtype}")'
-    source = str(getattr(model.hf, "name_or_path", "") or "")
-    if not source:
+    dtype, name = str(model.dtype).removeprefix("torch."), source(model)
+    if not name:
         return "aw.load(hf_model, tokenizer=tokenizer)"
-    if Path(source).is_dir() and Path(source).resolve().is_relative_to(Path.cwd()):
-        source = str(Path(source).resolve().relative_to(Path.cwd()))
-    return f'aw.load({quoted(source)}, dtype="{dtype}")'
+    own = dtype == "float32" and (name == "demo" or model.built is not None)
+    return f"aw.load({quoted(name)})" if own else f'aw.load({quoted(name)}, dtype="{dtype}")'
 
 
 def lines(a: Attribution) -> str:
@@ -52,9 +61,10 @@ def lens(a: Attribution) -> str:
     return f"aw.logit_lens(a.run{followed})"
 
 
-def verify(corrupted: Run) -> str:
+def verify(a: Attribution, corrupted: Run) -> str:
     """The beginning of what tests ``a`` against a comparison prompt."""
-    return f"aw.verify(a, {_prompt(corrupted)}, against=()"
+    alone = ", against=()" if single_logit(a.target) is not None else ""  # the others have no rival to take
+    return f"aw.verify(a, {_prompt(corrupted)}{alone}"
 
 
 def quoted(text: str) -> str:

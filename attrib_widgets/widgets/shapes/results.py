@@ -16,11 +16,13 @@ from ..transport import wire
 from . import contract
 
 if TYPE_CHECKING:
+    from ...analysis.attribution.compare import Comparison
     from ...analysis.attribution.phrases import PhraseAttribution
     from ...analysis.heads.attention import Attention, Weighting
     from ...analysis.lens.logit_lens import LogitLens
     from ...analysis.opening.results import Contributions, Writes
     from ...analysis.opening.trace import Trace
+    from ...result import Table
     from ...saes.cards import Card, Firing
 
 NEURONS = 12
@@ -173,6 +175,38 @@ def phrase(p: PhraseAttribution) -> bytes:
     return wire.pack(header, {name: wire.store(t) for name, t in tables.items()})
 
 
+def table(t: Table) -> bytes:
+    """Kind ``table``: a result as its table prints it."""
+    return wire.pack(printed(t), {})
+
+
+def printed(t: Table) -> contract.TableHeader:
+    """A table as the page draws it."""
+    bars = [None if b is None or b != b else float(b) for b in t.row_bars]
+    return {
+        "kind": "table",
+        "title": t.title,
+        "notes": t.note.splitlines(),
+        "columns": t.columns,
+        "rows": t.rows,
+        "bars": bars if t.bars else [],
+        "footer": t.footer.splitlines(),
+    }
+
+
+def comparison(c: Comparison) -> bytes:
+    """Kind ``comparison``: two attributions by part."""
+    header: contract.ComparisonHeader = {
+        "kind": "comparison",
+        "title": c.title(),
+        "notes": c.notes(),
+        "unit": c.unit,
+        "labels": c.labels,
+        "checks": c.checks(),
+    }
+    return wire.pack(header, {"values": wire.store(torch.cat([c.values, c.difference[None]]), missing=True)})
+
+
 def neurons(c: Contributions) -> contract.Neurons:
     """The largest neurons of an MLP by magnitude and the sum of the others; of a mixture its experts, with weights."""
     values = np.asarray(c.values, dtype=np.float64)
@@ -264,7 +298,7 @@ def trace(t: Trace) -> contract.Trace:
         "kinds": [n.kind for n, _ in rows],
         "at": [-1 if n.position is None else n.position for n, _ in rows],
         "depth": [depth for _, depth in rows],
-        "values": [float(f"{n.value:.5g}") for n, _ in rows],
+        "values": [float(f"{n.value:.7g}") for n, _ in rows],
     }
 
 

@@ -15,9 +15,10 @@ from typing import Any
 
 STATIC = Path(__file__).parents[2] / "static"
 
-# anywidget calls a default export that is a function. A blob: address is how anywidget imports `_esm` itself, so this
-# works wherever that does; every browser new enough for the style sheet has DecompressionStream.
-_UNPACK = """export default async () => {
+# anywidget 0.11 never speaks again to a module that is not ready within two seconds, and a slow browser needs longer to
+# unpack: the module is ready at once, and unpacks when it has to draw. A blob: address is how anywidget imports `_esm`
+# itself, so this works wherever that does; every browser new enough for the style sheet has DecompressionStream.
+_UNPACK = """const load = async () => {
   const bytes = Uint8Array.from(atob("%s"), (c) => c.charCodeAt(0));
   const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   const script = new Blob([await new Response(plain).arrayBuffer()], { type: "text/javascript" });
@@ -27,6 +28,23 @@ _UNPACK = """export default async () => {
   } finally {
     URL.revokeObjectURL(url);
   }
+};
+let once;
+export default {
+  async render(props) {
+    const note = document.createElement("p");
+    note.textContent = "Opening the view\\u2026";
+    props.el.append(note);
+    try {
+      const widget = await (once ??= load());
+      return props.signal?.aborted ? undefined : widget.render(props);
+    } catch (error) {
+      once = undefined;
+      throw error;
+    } finally {
+      note.remove();
+    }
+  },
 };
 """
 
@@ -58,7 +76,7 @@ def style(name: str) -> Any:
 
 
 def packed(text: str) -> str:
-    """A module that unpacks the module ``text`` in the browser and gives its default export."""
+    """A module that unpacks the module ``text`` in the browser, once, when it is first asked to draw."""
     return _UNPACK % base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
 
 

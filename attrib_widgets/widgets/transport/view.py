@@ -1,9 +1,11 @@
 """The one widget class. Everything else in this package decides what it shows and what it answers.
 
-State travels in five traits; ``state`` is one binary container (see :mod:`.wire`). Requests travel as messages
-``{v, id, op, args}`` and are answered by id with ``ack``, then ``progress``, and one of ``result``, ``error`` or
+State travels in five traits; ``container`` holds all numbers in one (see :mod:`.wire`). Requests travel as messages
+``{v, id, op, args, got}`` and are answered by id with ``ack``, then ``progress``, and one of ``result``, ``error`` or
 ``cancelled``. The message handler never computes: it acknowledges, hands the work to the model's worker and
-returns, so that a cancel gets through while work runs, whichever thread the kernel calls it on.
+returns, so that a cancel gets through while work runs, whichever thread the kernel calls it on. What the worker
+sends is numbered ``n`` and sent again by a handler until the page has ``got`` it (see :mod:`.outbox`); while a
+request is open the page says ``poll`` now and then, so that there is a handler.
 """
 
 from __future__ import annotations
@@ -11,126 +13,58 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any, get_args
 
 import anywidget
 import traitlets as t
 
-from ...result import Table, render_html, render_text
+from ...result import Result, Table, render_html, render_text, still
 from ...words.errors import AttribError
 from ..shapes import contract
-from . import assets, page, wire
+from . import assets, page, saving, wire
+from .outbox import Outbox
+from .requests import PROTOCOL, RELOAD, Operation, Reply, Request, RequestError, explained, short
+from .traits import Selected, Source
 
 if TYPE_CHECKING:
     from ...model.running.worker import Job, Worker
 
-PROTOCOL = 1
-RELOAD = "Reload the page, then run the cell again."
+#: Bytes of a form that an offline page carries.
+LARGEST_SAVED = 60_000
 PARTS: tuple[contract.Part, ...] = get_args(contract.Part)
+#: Traits that the static picture shows.
+PICTURED = frozenset({"container", "tested", "options"})
 #: What parts were called before.
 RENAMED: dict[str, contract.Part] = {"compare": "corrupted"}
-
-
-class RequestError(AttribError):
-    """A message from the browser that does not follow the protocol."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """One message from the browser, checked."""
-
-    id: str | int
-    op: str
-    args: Mapping[str, Any]
-
-    @classmethod
-    def read(cls, content: Any) -> Request:
-        """Check a message.
-
-        Raises:
-            RequestError: not an object, another protocol version, or a missing id, name or argument object.
-        """
-        if not isinstance(content, Mapping):
-            raise RequestError("The message is not an object.", RELOAD)
-        if content.get("v") != PROTOCOL:
-            raise RequestError(
-                f"The page speaks protocol version {content.get('v')!r}, this package version {PROTOCOL}.", RELOAD
-            )
-        id, op, args = content.get("id"), content.get("op"), content.get("args")
-        if not isinstance(id, (str, int)) or isinstance(id, bool):
-            raise RequestError("The message has no id.", RELOAD)
-        if not isinstance(op, str):
-            raise RequestError("The message names no operation.", RELOAD)
-        if args is None:
-            args = {}
-        if not isinstance(args, Mapping):
-            raise RequestError(f"The arguments of {op!r} are not an object.", RELOAD)
-        return cls(id, op, args)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What an operation answers: plain data, and a container when numbers travel with it."""
-
-    data: Mapping[str, Any] = field(default_factory=dict)
-    container: bytes | None = None
-
-
-Operation = Callable[["Job", Mapping[str, Any]], Reply]
-
-
-class Selected(t.Unicode):  # type: ignore[type-arg]
-    """A component label. The view checks it, and a write waits for a write from another thread."""
-
-    def validate(self, obj: Any, value: Any) -> Any:
-        """The label as the view spells it."""
-        return super().validate(obj, obj.label_of(value))
-
-    def set(self, obj: Any, value: Any) -> None:
-        """Write under the view's lock."""
-        with obj.writing:
-            super().set(obj, value)
-
-
-class Source(t.Int):  # type: ignore[type-arg]
-    """A source position inside the selected head, or -1; checked and written like the selection."""
-
-    def validate(self, obj: Any, value: Any) -> Any:
-        """The position, when the view has it."""
-        return obj.source_of(super().validate(obj, value))
-
-    def set(self, obj: Any, value: Any) -> None:
-        """Write under the view's lock."""
-        with obj.writing:
-            super().set(obj, value)
 
 
 class View(anywidget.AnyWidget):
     """A view of a result.
 
-    ``kind`` names the root component of the bundle and ``state`` holds its numbers. ``selected`` and ``source``
+    ``kind`` names the root component of the bundle and ``container`` holds its numbers. ``selected`` and ``source``
     are written by the person's clicks and by Python alike.
     """
 
     _esm = assets.script("attrib_widgets.js")
     _css = assets.style("attrib_widgets.css")
-    # ipywidgets 7 displays through this method and would ignore the fallbacks of _repr_mimebundle_.
-    _ipython_display_ = None
-
     kind = t.Unicode().tag(sync=True)
-    state = t.Bytes().tag(sync=True)
+    container = t.Bytes().tag(sync=True)
     selected = Selected().tag(sync=True)
     source = Source(-1).tag(sync=True)
     options = t.Dict().tag(sync=True)
+    #: traits that the browser writes, too
+    checked: tuple[str, ...] = ("selected", "source")
 
     def __init__(
         self,
         kind: contract.Kind,
-        state: bytes,
-        table: Table | None = None,
+        container: bytes,
+        shown: Result | Table | None = None,
         *,
         worker: Worker | None = None,
         hidden: Iterable[str] = (),
@@ -141,14 +75,17 @@ class View(anywidget.AnyWidget):
         self.writing = threading.RLock()
         self.last_error = ""
         """The traceback of the last request that failed, as text."""
-        self._table = table
+        self._shown = shown
         self._worker = worker
         self._jobs: dict[str | int, tuple[str, Job]] = {}
+        self.outbox = Outbox()
+        """What a worker thread sent and the page has not confirmed."""
         self.from_browser = False
+        self._stills: deque[Any] = deque(maxlen=8)
         super().__init__(
             kind=kind,
-            state=state,
-            options={"hidden": _parts(hidden)},
+            container=container,
+            options={"hidden": _parts(hidden), "still": token_hex(4)},
             # One id for all subclasses, so that a notebook holds one copy of the style sheet.
             _anywidget_id="attrib_widgets.View",
             **traits,
@@ -171,7 +108,17 @@ class View(anywidget.AnyWidget):
 
     def summary(self) -> Table:
         """What a place without widgets shows."""
-        return self._table or Table(title=self.kind, columns=[], rows=[])
+        if self._shown is None:
+            return Table(title=self.kind, columns=[], rows=[])
+        return self._shown if isinstance(self._shown, Table) else self._shown.summary()
+
+    def shown(self) -> Result | Table:
+        """What is on the screen: what is saved as a table."""
+        return self.summary() if self._shown is None else self._shown
+
+    def in_words(self) -> str:
+        """What was asked, what came, and with which versions: a paragraph for a report."""
+        return saving.paragraph(self.shown())
 
     # hidden parts -----------------------------------------------------------------------------------------------
 
@@ -194,6 +141,25 @@ class View(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return render_text(self.summary())
 
+    def _ipython_display_(self, **kwargs: Any) -> None:
+        """Two outputs: the view, and the picture that stands for it in a notebook without its kernel."""
+        self._stills.append(still.show(self._repr_mimebundle_(), self.options["still"]))
+
+    def _still(self) -> dict[str, str]:
+        """The table as text, and as HTML where it is not too large for that."""
+        table = self.summary()
+        static = render_html(table)
+        return {"text/plain": render_text(table), **({"text/html": static} if static else {})}
+
+    def _renew_stills(self) -> None:
+        """The picture follows the screen, so that a saved notebook shows it as it last stood."""
+        try:
+            data = self._still()
+            for handle in self._stills:
+                still.renew(handle, data, self.options["still"])
+        except Exception as error:  # a picture that is late costs nobody his answer
+            self.keep(error)
+
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         data: dict[str, Any] = {}
         metadata: dict[str, Any] = {}
@@ -203,15 +169,11 @@ class View(anywidget.AnyWidget):
             widget, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
             data.update(widget)
         except Exception as error:
-            problems.append(f"no interactive view: {_short(error)}")
+            problems.append(f"no interactive view: {short(error)}")
         try:
-            table = self.summary()
-            data["text/plain"] = render_text(table)
-            static = render_html(table)
-            if static:
-                data["text/html"] = static
+            data |= self._still()
         except Exception as error:
-            problems.append(f"no table: {_short(error)}")
+            problems.append(f"no table: {short(error)}")
         if problems:
             reason = f"({'; '.join(problems)})"
             data["text/plain"] = "\n".join([data.get("text/plain", self.kind), reason])
@@ -231,13 +193,36 @@ class View(anywidget.AnyWidget):
 
     def page_traits(self) -> dict[str, Any]:
         """The traits that the offline page starts from."""
+        options = {name: value for name, value in self.options.items() if name != "still"}
         return {
             "kind": self.kind,
-            "state": self.state,
+            "container": self.container,
             "selected": self.selected,
             "source": self.source,
-            "options": {**self.options, "static": True},
+            "options": {**options, "static": True, "saved": self._saved_for_page(), "words": saving.meanings()},
         }
+
+    def _saved_for_page(self) -> dict[str, contract.Saved]:
+        """What the offline page lets one save, as far as it is small; nothing of what is hidden."""
+        if self.hidden:
+            return {}
+        found: dict[str, contract.Saved] = {}
+        for form in ("svg", "csv", "txt"):
+            try:
+                made = self.saved(form)
+            except AttribError:  # no pandas
+                continue
+            if len(made["text"]) <= LARGEST_SAVED:
+                found[form] = made
+        return found
+
+    def saved(self, form: contract.Form) -> contract.Saved:
+        """The view as a file: ``"svg"`` its picture, ``"csv"`` all its rows, ``"txt"`` a paragraph, ``"html"`` a page.
+
+        Raises:
+            AttribError: another form, or no pandas for a table.
+        """
+        return saving.saved(self.shown(), self.summary(), form, self.in_words, self.frozen_page)
 
     # requests ---------------------------------------------------------------------------------------------------
 
@@ -245,22 +230,49 @@ class View(anywidget.AnyWidget):
         try:
             request = Request.read(content)
         except RequestError as error:
-            self._answer(content.get("id") if isinstance(content, Mapping) else None, "error", **_explained(error))
+            with _handling():
+                self._answer(content.get("id") if isinstance(content, Mapping) else None, "error", **explained(error))
             return
-        if request.op == "cancel":
-            self._cancel(request.id)
+        with _handling():
+            self.outbox.got(request.got)
+            if request.op == "cancel":
+                self._cancel(request.id)
+            else:
+                self._answer(request.id, "ack")
+                self._take(request)
+            self._send_again()
+
+    def _take(self, request: Request) -> None:
+        """Answer, or hand to the worker, what was acknowledged."""
+        if request.op == "poll":
             return
-        self._answer(request.id, "ack")
         if request.op == "hello":
             self._answer(request.id, "result", data={})
             return
-        operation = self.operations().get(request.op)  # type: ignore[call-overload]
+        if request.op == "words":
+            self._answer(request.id, "result", data=saving.meanings())
+            return
+        # A page and a paragraph may run the model; the others are on the screen, and need not wait for a test.
+        if request.op == "save" and (self._worker is None or request.args.get("form") not in ("html", "txt")):
+            self._save(request)
+            return
+        operation = self._op_save if request.op == "save" else self.operations().get(request.op)  # type: ignore[call-overload]
         if operation is None or self._worker is None:
             unknown = RequestError(f"This view does not know the operation {request.op!r}.", RELOAD)
-            self._answer(request.id, "error", **_explained(unknown))
+            self._answer(request.id, "error", **explained(unknown))
             return
         self.before(request)
         self._start(self._worker, request, operation)
+
+    def _save(self, request: Request) -> None:
+        try:
+            self._answer(request.id, "result", data=self.saved(request.args.get("form")))  # type: ignore[arg-type]
+        except Exception as error:
+            self.keep(error)
+            self._answer(request.id, "error", **explained(error))
+
+    def _op_save(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(self.saved(args["form"]))
 
     def before(self, request: Request) -> None:
         """A place to cancel what ``request`` makes pointless."""
@@ -288,7 +300,7 @@ class View(anywidget.AnyWidget):
             self._answer(id, "cancelled")
         elif job.error is not None:
             self.keep(job.error)
-            self._answer(id, "error", **_explained(job.error))
+            self._answer(id, "error", **explained(job.error))
         else:
             reply: Reply = job.result
             self._answer(id, "result", data=reply.data, container=reply.container)
@@ -309,17 +321,38 @@ class View(anywidget.AnyWidget):
         if self.comm is None:
             return
         message = wire.plain({"v": PROTOCOL, "id": id, "kind": kind, **more})
-        self.send(message, buffers=None if container is None else [container])
+        buffers = None if container is None else [container]
+        self.send(message if _arrives() else self.outbox.keep(message, buffers), buffers=buffers)
+
+    def send_state(self, key: Any = None) -> None:
+        """Send traits to the page; those that a worker thread changed are sent again until the page has them."""
+        super().send_state(key)
+        if self._stills and PICTURED & ({key} if isinstance(key, str) else set(key or ())):
+            self._renew_stills()  # here, and not trait by trait: what changes together is drawn once
+        if key is None or _arrives() or self.comm is None:
+            return
+        number = self.outbox.changed([key] if isinstance(key, str) else key)
+        self.send({"v": PROTOCOL, "id": None, "kind": "traits", "n": number})
+
+    def _send_again(self) -> None:
+        """Send what the page has not confirmed, oldest first."""
+        for number, sent in self.outbox.rest():
+            if sent.message is None:
+                with self.writing:  # what a worker is about to change together is sent together
+                    super().send_state(set(sent.traits))
+                self.send({"v": PROTOCOL, "id": None, "kind": "traits", "n": number})
+            else:
+                self.send(sent.message, buffers=sent.buffers)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take over what the browser wrote: a selection. What does not fit this state is answered with it."""
-        ours = ("kind", "state", "options", "tested", "_esm", "_css")
-        with self.writing:
+        ours = ("kind", "container", "options", "tested", "without", "_esm", "_css")
+        with self.writing, _handling():
             self.from_browser = True
             try:
                 super().set_state({name: value for name, value in sync_data.items() if name not in ours})
             except (AttribError, t.TraitError):
-                self.send_state(["selected", "source"])
+                self.send_state(list(self.checked))
             finally:
                 self.from_browser = False
 
@@ -334,6 +367,24 @@ class View(anywidget.AnyWidget):
         super().close()
 
 
+_thread = threading.local()
+
+
+@contextmanager
+def _handling() -> Iterator[None]:
+    """A message from the page is being handled on this thread: what is sent meanwhile arrives."""
+    before, _thread.handling = _arrives(), True
+    try:
+        yield
+    finally:
+        _thread.handling = before
+
+
+def _arrives() -> bool:
+    """Whether what this thread sends arrives in every host: while a cell runs, or a message is handled."""
+    return threading.current_thread() is threading.main_thread() or getattr(_thread, "handling", False)
+
+
 def _parts(parts: Iterable[str]) -> list[contract.Part]:
     names: list[contract.Part] = []
     for given in [parts] if isinstance(parts, str) else parts:
@@ -342,15 +393,3 @@ def _parts(parts: Iterable[str]) -> list[contract.Part]:
             raise AttribError(f"There is no part called {given!r} to hide.", f"The parts are: {', '.join(PARTS)}.")
         names.append(name)
     return names
-
-
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _explained(error: BaseException) -> dict[str, Any]:
-    if not isinstance(error, AttribError):
-        return {"message": _short(error), "hint": "In Python, print(view.last_error) shows where it came from."}
-    answer: dict[str, Any] = {"message": error.message, "hint": error.hint}
-    field = getattr(error, "field", None)
-    return answer if field is None else {**answer, "field": field}

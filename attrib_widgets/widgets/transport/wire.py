@@ -53,19 +53,22 @@ class Stored:
         return _aligned(self.data.nbytes)
 
 
-def store(values: Any, dtype: DType = "f4", *, tril: bool = False) -> Stored:
+def store(values: Any, dtype: DType = "f4", *, tril: bool = False, missing: bool = False) -> Stored:
     """Prepare ``values`` (anything numpy reads, a CPU tensor included) for the container.
 
     With ``tril`` the last two axes must be square; only their lower triangle, diagonal included, is kept.
-    ``u1`` holds probabilities: ``round(255 * sqrt(p))``.
+    ``u1`` holds probabilities: ``round(255 * sqrt(p))``. With ``missing`` NaN stands for what is not there (``f4`` and
+    ``f2``).
 
     Raises:
-        WireError: NaN or infinite numbers, float16 overflow, ``u1`` outside 0 to 1, or ``tril`` on a non-square.
+        WireError: NaN (unless ``missing``) or infinite numbers, float16 overflow, ``u1`` outside 0 to 1, or ``tril`` on
+            a non-square.
     """
     array = np.asarray(values)
     if dtype != "i4":
         array = np.asarray(array, dtype=np.float32)
-        if not np.isfinite(array).all():
+        allowed = np.isfinite(array) | np.isnan(array) if missing and dtype != "u1" else np.isfinite(array)
+        if not allowed.all():
             raise WireError("NaN or infinite numbers cannot be shown.")
     shape = array.shape
     if tril:
@@ -77,7 +80,7 @@ def store(values: Any, dtype: DType = "f4", *, tril: bool = False) -> Stored:
         if array.size and (array.min() < 0 or array.max() > 1 + 1e-3):
             raise WireError("Only probabilities are stored as one byte.")
         array = np.rint(255 * np.sqrt(np.minimum(array, 1)))
-    if dtype == "f2" and array.size and np.abs(array).max() > np.finfo(np.float16).max:
+    if dtype == "f2" and array.size and np.nanmax(np.abs(array), initial=0) > np.finfo(np.float16).max:
         raise WireError("Numbers beyond 65504 do not fit float16.")
     flat = np.ascontiguousarray(array, dtype=np.dtype("<" + dtype)).reshape(-1)
     return Stored(flat, shape, dtype, tril)

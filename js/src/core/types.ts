@@ -6,6 +6,7 @@
 /** The arrays of its container; `values` is always there. */
 export type ExplorerArray =
   | "values"
+  | "rival"
   | "carry"
   | "dest"
   | "norms"
@@ -86,6 +87,24 @@ export interface Corrupted {
   unseen?: Unseen;
 }
 
+/** What the comparison offers to hold against a single logit. */
+export interface Contrast {
+  /** its likeliest token other than what is explained */
+  rival: Against | null;
+  /** whether it is held against it, for want of another */
+  taken: boolean;
+  /** a sentence: which rival was taken, why there is none, or how much of the gap is common to all tokens */
+  told: string;
+  /** a prompt like this one that is answered otherwise; "" where none is asked for, or known */
+  matched: string;
+}
+
+/** A part that writes much for both answers alike. */
+export interface Shared {
+  id: string;
+  told: string;
+}
+
 /** Who leads, and with how much of what. */
 export interface Leading {
   names: string[];
@@ -102,6 +121,12 @@ export interface Level {
   unscored: string;
 }
 
+/** A model that was built by hand: what it is called, and how it works. */
+export interface Built {
+  called: string;
+  story: string;
+}
+
 /** The model under study. */
 export interface About {
   name: string;
@@ -114,6 +139,8 @@ export interface About {
   /** where a layer is not split as far as can be: the same in words, and of every layer */
   words?: string;
   levels?: Level[];
+  /** only of one that was built by hand */
+  built?: Built;
 }
 
 /** The prompt, token by token, and the position that is explained. */
@@ -178,6 +205,9 @@ export interface Explained {
   rounding: Rounding;
   notes: string[];
   better?: Better[];
+  contrast?: Contrast;
+  /** where something is held against the target, whose own part of every row is the array `rival` */
+  shared?: Shared[];
   examples: Example[];
   python: Code;
   /** by row, as the others below */
@@ -202,6 +232,8 @@ export interface ExplorerHeader extends Explained {
   question: number;
   /** the questions through which this one was opened, the first one first */
   origin?: Crumb[];
+  /** the question as a line that `aw.explore(state=...)` opens */
+  address?: string;
 }
 
 /** What an MLP splits into: its neurons, or the experts of a mixture with their router weights. */
@@ -328,9 +360,52 @@ export interface BarsHeader {
   unit: string;
   rows: Bar[];
   total: number;
+  /** "" for an array of one's own without a total: there is then no gap */
   parent: string;
   parent_value: number;
-  gap: number;
+  gap: number | null;
+  /** an array of one's own: nothing was observed */
+  own?: boolean;
+}
+
+/** Tokens with a number each, in the array `values`. */
+export interface TokensHeader {
+  kind: "tokens";
+  title: string;
+  unit: string;
+  tokens: string[];
+}
+
+/** A map of numbers, in the array `values`, with named rows and columns. */
+export interface GridHeader {
+  kind: "grid";
+  title: string;
+  unit: string;
+  rows: string[];
+  columns: string[];
+}
+
+/** Any result as its table: the cells as they are printed, and a bar for each row that has one. */
+export interface TableHeader {
+  kind: "table";
+  title: string;
+  notes: string[];
+  columns: string[];
+  rows: string[][];
+  /** [] where no row has one */
+  bars: (number | null)[];
+  footer: string[];
+}
+
+/** Two attributions; the array `values` has A, B and B − A for every part, NaN where one has no such part. */
+export interface ComparisonHeader {
+  kind: "comparison";
+  title: string;
+  notes: string[];
+  unit: string;
+  labels: string[];
+  /** sum, the model's number and their difference, of each */
+  checks: string[];
 }
 
 /** Heads with their `patterns`, and the weight that a `sink` takes. */
@@ -341,7 +416,8 @@ export interface AttentionHeader {
   tokens: string[];
   special: number[];
   heads: string[];
-  weighting: "probability" | "value" | "contribution";
+  /** "own" of numbers that are no probabilities and came from outside */
+  weighting: "probability" | "value" | "contribution" | "own";
   unit: string;
 }
 
@@ -465,6 +541,15 @@ export interface Ablated {
   note: string;
 }
 
+/** What the model says without all of some components, and of which question. */
+export interface Without {
+  question: number;
+  components: string[];
+  told: string;
+  /** at most so many forwards test them as a circuit; 0 where they cannot be */
+  whole?: number;
+}
+
 /** Estimated total effect of every row, in the array `values`. */
 export interface EstimatesHeader {
   kind: "estimates";
@@ -545,10 +630,14 @@ export type Kind =
   | "attention"
   | "bars"
   | "card"
+  | "comparison"
   | "effects"
+  | "grid"
   | "lens"
   | "patching"
   | "phrase"
+  | "table"
+  | "tokens"
   | "trace"
   | "verdicts";
 
@@ -559,10 +648,14 @@ export interface Views {
   attention: AttentionHeader;
   bars: BarsHeader;
   card: CardHeader;
+  comparison: ComparisonHeader;
   effects: EffectsHeader;
+  grid: GridHeader;
   lens: LensHeader;
   patching: PatchingHeader;
   phrase: PhraseHeader;
+  table: TableHeader;
+  tokens: TokensHeader;
   trace: TraceHeader;
   verdicts: VerdictsHeader;
 }
@@ -575,28 +668,48 @@ export interface Options {
   hidden: Part[];
   /** pixels that the bars may take before they scroll */
   height?: number;
+  /** what marks the static picture that the view stands for, and hides while it lives */
+  still?: string;
   /** no kernel: an offline page */
   static?: boolean;
+  /** of an offline page: what can be saved without Python, by form */
+  saved?: Record<string, Saved>;
+  /** of an offline page: the glossary */
+  words?: Meanings;
 }
 
 /** An empty object. */
 export type Nothing = Record<string, never>;
 
-/** What is synced. `selected` and `source` are written from both sides, the others by Python. */
+/** How contributions are shown. */
+export type Mode = "size" | "order" | "map" | "trace";
+
+/** Where one looks beside the selection: the open tab, "" for the first, and the mode. */
+export interface Showing {
+  tab: string;
+  mode: Mode;
+}
+
+/** What is synced. `selected`, `source` and `chosen` are written from both sides, the others by Python. */
 export interface Traits {
   kind: Kind;
-  /** one container */
-  state: unknown;
+  /** all numbers in one, see wire.ts */
+  container: unknown;
   /** a component's label; "" for none */
   selected: string;
   /** a token inside the selected part; -1 for none */
   source: number;
   options: Options;
+  /** the Explorer's tab and mode, written from both sides */
+  showing?: Showing;
   /** the Explorer's verdicts */
   tested?: Verdicts | Nothing;
+  /** components that are taken out together, and what the model says then */
+  chosen?: string[];
+  without?: Without | Nothing;
 }
 
-/** What a view may be asked, beside `cancel`. */
+/** What a view may be asked, beside `cancel` and `poll`. */
 export type Op =
   | "hello"
   | "explain"
@@ -611,7 +724,14 @@ export type Op =
   | "lens"
   | "verify"
   | "ablate"
-  | "effects";
+  | "effects"
+  | "without"
+  | "circuit"
+  | "save"
+  | "words";
+
+/** What a view is saved as: picture, table, a paragraph, offline page. */
+export type Form = "svg" | "csv" | "txt" | "html";
 
 /** The part of a question that an error is about. */
 export type Field = "prompt" | "target" | "against" | "corrupted";
@@ -621,7 +741,7 @@ export interface ExplainArgs {
   prompt: string | null;
   /** exact text, or an id */
   target: string | number | null;
-  against: string | null;
+  against: string | number | null;
   position: number | null;
   corrupted: string | null;
   /** a neuron to explain at this place */
@@ -657,6 +777,35 @@ export interface VerifyArgs {
   top?: number;
 }
 
+/** How a view is saved. */
+export interface SaveArgs {
+  form: Form;
+}
+
+/** A file to keep. */
+export interface Saved {
+  name: string;
+  text: string;
+}
+
+/** A word of the glossary, other words that are printed for it, what it means, and how to read a number of it. */
+export interface Meaning {
+  name: string;
+  also: string[];
+  means: string;
+  read: string;
+}
+
+/** The glossary. */
+export interface Meanings {
+  terms: Meaning[];
+}
+
+/** Components by name, which are taken out together. */
+export interface WithoutArgs {
+  components: string[];
+}
+
 /** What each operation takes. */
 export interface Arguments {
   hello: Nothing;
@@ -673,9 +822,13 @@ export interface Arguments {
   verify: VerifyArgs;
   ablate: RowArgs;
   effects: Nothing;
+  without: WithoutArgs;
+  circuit: WithoutArgs;
+  save: SaveArgs;
+  words: Nothing;
 }
 
-/** The data that each operation answers. `explain` has set the state before. */
+/** The data that each operation answers. `explain` has set the state before, `without` the trait of that name. */
 export interface Answers {
   hello: Nothing;
   explain: Nothing;
@@ -691,6 +844,10 @@ export interface Answers {
   verify: Tested;
   ablate: Ablated;
   effects: Nothing;
+  without: Nothing;
+  circuit: TableHeader;
+  save: Saved;
+  words: Meanings;
 }
 
 /** The header of the container that comes with the answer to these. */
@@ -702,14 +859,16 @@ export interface Containers {
   effects: EstimatesHeader;
 }
 
-/** The answers to a request, in this order: one ack, any progress, one of the others. */
-export type Said = "ack" | "progress" | "result" | "error" | "cancelled";
+/** The answers to a request, in this order: one ack, any progress, one of the others; of no request: traits changed. */
+export type Said = "ack" | "progress" | "result" | "error" | "cancelled" | "traits";
 
 /** One answer. */
 export interface Message {
   v: number;
   id: string | number | null;
   kind: Said;
+  /** of what came from a worker thread, and may have to be sent again */
+  n?: number;
   /** of a result */
   data?: Record<string, unknown>;
   /** of an error */

@@ -11,12 +11,16 @@ import type { ExplorerHeader, Kind, Views } from "../core/types";
 import { Explorer } from "./explorer/explorer";
 import { Status } from "./explorer/status";
 import { Context } from "./parts/context";
+import { Foot } from "./parts/foot";
 import { AttentionView } from "./results/attention";
 import { BarsView } from "./results/bars";
-import { EffectsView } from "./results/effects";
+import { ComparisonView } from "./results/comparison";
+import { EffectsView, TokensView } from "./results/effects";
+import { GridView } from "./results/grid";
 import { PatchingView } from "./results/patching";
 import { PhraseView } from "./results/phrase";
 import { ScatterView } from "./results/scatter";
+import { TableView } from "./results/table";
 import { CardView } from "./tabs/features";
 import { LensView } from "./tabs/lens";
 import { TraceView } from "./tabs/trace";
@@ -31,9 +35,11 @@ export function mount(model: Model, host: HTMLElement, kind: string): () => void
   const stopTheme = watchTheme(paint);
   const stopWaiting = onceAttached(root, paint);
   const stopKeys = guardKeys(host);
+  const showStill = hideStill(store.options.peek().still);
   draw(
     <Context.Provider value={{ store, palette }}>
       <View store={store} />
+      <Foot />
     </Context.Provider>,
     root,
   );
@@ -47,10 +53,22 @@ export function mount(model: Model, host: HTMLElement, kind: string): () => void
     stopTheme();
     stopWaiting();
     stopKeys();
+    showStill();
     draw(null, root);
     store.close();
     root.remove();
   };
+}
+
+/** The static picture in the output below is for a notebook without its kernel: it is not seen beside the view. */
+function hideStill(still: string | undefined): () => void {
+  const style = document.createElement("style");
+  if (still) {
+    const own = `.aw-still-${CSS.escape(still)}`;
+    style.textContent = `${own},.jp-OutputArea-child:has(${own}){display:none}`;
+    document.head.append(style);
+  }
+  return () => style.remove();
 }
 
 /** What draws each kind of state. The Explorer reads its own, once for all its views. */
@@ -59,10 +77,14 @@ const ALONE: { [K in Alone]: (data: Container<Views[K]>) => JSX.Element } = {
   attention: (data) => <AttentionView data={data} />,
   bars: (data) => <BarsView data={data} />,
   card: ({ header }) => <CardView header={header} />,
+  comparison: (data) => <ComparisonView data={data} />,
   effects: ({ header }) => <EffectsView header={header} />,
+  grid: (data) => <GridView data={data} />,
   lens: (data) => <LensView data={data} />,
   patching: (data) => <PatchingView data={data} />,
   phrase: (data) => <PhraseView data={data} />,
+  table: ({ header }) => <TableView header={header} />,
+  tokens: (data) => <TokensView data={data} />,
   trace: ({ header }) => <TraceView header={header} />,
   verdicts: ({ header }) => <ScatterView header={retold(header)} />,
 };

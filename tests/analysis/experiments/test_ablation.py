@@ -54,6 +54,7 @@ def test_means(family_model, name):
 
     a = aw.ablate(model, families.PROMPT, TARGET, components=["L1H2"], method="mean", reference=others)
     assert a.base + float(a.values[0]) == pytest.approx(replaced(name, families.PROMPT, 1, 2, aligned), abs=2e-5)
+    assert "each part set to its mean over 2 reference prompts, position by position, in" in repr(a)
 
     shorter = [others[0], others[1][:-1]]
     runs = [Twin(name, families.build(name, attn="eager"), o) for o in shorter]
@@ -64,6 +65,12 @@ def test_means(family_model, name):
 
     a = aw.ablate(model, families.PROMPT, TARGET, components=["L1H2"], method="mean", reference=shorter)
     assert a.base + float(a.values[0]) == pytest.approx(replaced(name, families.PROMPT, 1, 2, pooled), abs=2e-5)
+    assert "each part set to its mean over all positions but the first of 2 reference prompts, in" in repr(a)
+    both = aw.ablate(model, [ids, ids[:-1]], TARGET, components=["L1H2"], method="mean", reference=[others[0]])
+    said = (
+        "1 reference prompt, position by position, where the lengths agree, and else over all positions but the first"
+    )
+    assert said in repr(both)
 
 
 def test_resample(family_model):

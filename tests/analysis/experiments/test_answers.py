@@ -51,6 +51,6 @@ def test_they_stand_in_the_table_and_can_be_too_many(family_model, monkeypatch):
 
 def test_how_it_reads():
     said = patching.Answer(" Berlin", 0.706, " Paris", 0.126, False)
-    assert str(said) == "·Berlin 71 %, ·Paris 13 %"
-    assert str(patching.Answer(" Paris", 0.998, " Paris", 0.998, True)) == "·Paris 100 %"
-    assert str(patching.Answer(" Berlin", 0.99, " Paris", 0.0042, False)) == "·Berlin 99 %, ·Paris 0.42 %"
+    assert str(said) == "·Berlin 71\u00a0%, ·Paris 13\u00a0%"
+    assert str(patching.Answer(" Paris", 0.998, " Paris", 0.998, True)) == "·Paris 99.8\u00a0%"
+    assert str(patching.Answer(" Berlin", 0.99, " Paris", 0.0042, False)) == "·Berlin 99\u00a0%, ·Paris 0.4\u00a0%"

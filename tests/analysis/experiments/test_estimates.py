@@ -102,14 +102,12 @@ def test_values_are_linear_and_positions_add_up(pair, name):
 
 def test_a_saturated_pattern_hides_its_gradient():
     """Queries that are fully decided have no gradient: the plain estimate is blind, the corrected one is not."""
-    from fixtures import circuits
-
-    model = aw.load(circuits.induction(), tokenizer=circuits.tokenizer())
-    clean, corrupted = circuits.PROMPT, "w3 w7 w11 w2 w9 w2"
+    model = aw.load("demo:induction")
+    clean, corrupted = aw.demo.circuits["induction"].prompt, "see Mary Smith and John Jones then and"
     options = dict(sites=["q", "k"], direction="noise")
-    exact = aw.patch(model, clean, corrupted, "w11", **options)
-    plain = aw.attribution_patch(model, clean, corrupted, "w11", **options)
-    corrected = aw.attribution_patch(model, clean, corrupted, "w11", method="atp*", **options)
+    exact = aw.patch(model, clean, corrupted, " Smith", **options)
+    plain = aw.attribution_patch(model, clean, corrupted, " Smith", **options)
+    corrected = aw.attribution_patch(model, clean, corrupted, " Smith", method="atp*", **options)
     assert exact["L1H0.q"] > 0.1
     assert abs(plain["L1H0.q"]) < 1e-3
     assert corrected["L1H0.q"] > 0.1

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from fixtures import circuits, families
+from fixtures import families
 from fixtures.path_twin import FROZEN, SENDERS, SETS, PathTwin
 
 ALL = families.TWINS + families.VARIANTS
@@ -55,11 +55,11 @@ def test_clean_into_clean(family_model, name):
 
 def test_the_induction_circuit_path_by_path():
     """The previous-token head reaches the answer through the keys of the induction heads, and nothing else."""
-    model = aw.load(circuits.induction(), tokenizer=circuits.tokenizer())
-    clean, corrupted = circuits.PROMPT, "w3 w8 w11 w2 w9 w7"
+    model, story = aw.load("demo:induction"), aw.demo.circuits["induction"]
+    clean, corrupted = story.prompt, "see Lucy Smith and John Jones then Mary"
 
     def damage(*receivers):
-        p = aw.path_patch(model, clean, corrupted, "w11", receivers=list(receivers), senders=["L0H0"])
+        p = aw.path_patch(model, clean, corrupted, story.target, receivers=list(receivers), senders=["L0H0"])
         return float(p.values[0])
 
     assert damage("L1H0.k", "L1H1.k", "L1H2.k") > 0.9

@@ -21,6 +21,13 @@ def test_a_run_is_no_attribution():
     run = aw.load("demo").run(CLEAN)
     with pytest.raises(aw.AttribError, match=r"A Run is no attribution.*aw\.attribute"):
         aw.estimated_effects(run, CORRUPTED)
+    for given in (run, None, "x", 5):
+        with pytest.raises(aw.AttribError, match="is no attribution"):
+            aw.head_table(given)
+        with pytest.raises(aw.AttribError, match="is no attribution"):
+            aw.compare(given, given)
+        with pytest.raises(aw.AttribError, match="verify takes an attribution, and this is a"):
+            aw.verify(given, CORRUPTED)
 
 
 def test_a_hook_that_depends_on_the_batch_is_named():

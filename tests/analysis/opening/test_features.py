@@ -245,7 +245,8 @@ def test_a_dictionary_that_does_not_fit_alarms_with_likely_reasons():
         assert "does not fit here" in note and how in note and "−" not in note.split(" of L3.mlp")[0]
         assert all(reason in note for reason in ("another layer", "another model than demo", "processed"))
     assert (
-        "does not fit" not in a.features("L3.mlp").note and "they explain 83.4 % of L3.mlp" in a.features("L3.mlp").note
+        "does not fit" not in a.features("L3.mlp").note
+        and "they explain 83.4\u00a0% of L3.mlp" in a.features("L3.mlp").note
     )
     held, at = a.run.record.mlp_write[3], a.reading.position
     error = sae.error(held)[at].double()

@@ -76,7 +76,7 @@ def test_a_walk_is_titled_with_its_limit_and_says_how_much_it_pruned():
     pruned = math.fsum(n.size for n in short.leaves("pruned"))
     kept = math.fsum(abs(n.value) for n in short.leaves() if n.kind != "pruned")
     assert short.dropped == pytest.approx(pruned) and short.size == pytest.approx(pruned + kept)
-    share = f"by size {100 * pruned / (pruned + kept):.0f} %: {pruned:.1f} of {pruned + kept:.1f}"
+    share = f"by size {100 * pruned / (pruned + kept):.0f}\u00a0%: {pruned:.1f} of {pruned + kept:.1f}"
     assert share in short.balance() and pruned / (pruned + kept) > 0.2
     assert "pruned 0.000 · sum" in a.trace(depth=1, keep=1000).balance()
     stopped = a.trace()

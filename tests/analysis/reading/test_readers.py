@@ -67,7 +67,7 @@ def test_a_row_makes_a_kind_known_everywhere(run, monkeypatch):
         a.by_position()
     with pytest.raises(aw.TargetError, match="half is no prediction"):
         a.by_position("next")
-    shown = wire.unpack(a.view().state)[0]["target"]
+    shown = wire.unpack(a.view().container)[0]["target"]
     assert (shown["kind"], shown["text"], shown["id"]) == ("half", "half a logit", None)
 
 

@@ -10,7 +10,7 @@ import torch
 import attrib_widgets as aw
 from attrib_widgets.analysis.opening.vectors import written_vector
 from attrib_widgets.analysis.verdicts.erasure import Eraser
-from fixtures import causal_circuits as cc
+from attrib_widgets.demo.built import copying as cc
 from fixtures import families
 from fixtures.twins import Twin
 
@@ -28,7 +28,7 @@ def test_an_erased_write_in_closed_form():
     assert [str(x.component) for x in e.erasers] == ["L1H0"]
     assert e.erasers[0].projection == pytest.approx(-cc.ERASED, abs=2e-3)
     assert e.erasers[0].without == pytest.approx(0.0, abs=2e-3)
-    assert e.flagged and "L1H0 erased 80 % of it" in repr(e) and "test it" in repr(e)
+    assert e.flagged and "L1H0 erased 80\u00a0% of it" in repr(e) and "test it" in repr(e)
     # the contribution that direct attribution shows is the unerased one
     assert e.contribution == pytest.approx(cc.READ * 2.0 * cc.ONE / cc.scale(2.0 * (1 - cc.ERASED) + 1.0), rel=1e-3)
 
@@ -36,23 +36,23 @@ def test_an_erased_write_in_closed_form():
 def test_who_takes_a_little_has_not_erased_it():
     e = aw.erasure(attributed(lambda: cc.erasure(0.06)), "L0H0")
     assert [str(x.component) for x in e.erasers] == ["L1H0"] and not e.flagged
-    assert e.title() == "94 % of what L0H0 wrote reaches the final norm: L1H0 took 6 % of it"
+    assert e.title() == "94\u00a0% of what L0H0 wrote reaches the final norm: L1H0 took 6\u00a0% of it"
     e.erasers *= 2
-    assert e.title().endswith("L1H0 took 6 % of it, L1H0 6 %")
+    assert e.title().endswith("L1H0 took 6\u00a0% of it, L1H0 6\u00a0%")
 
 
 @pytest.mark.parametrize(
     ("remaining", "erased", "title"),
     [
-        (0.29, 0.71, "29 % of what L0H0 wrote reaches the final norm: L1H0 erased 71 % of it"),
-        (1.7, 0.06, "170 % of what L0H0 wrote reaches the final norm: L1H0 took 6 % of it"),
+        (0.29, 0.71, "29\u00a0% of what L0H0 wrote reaches the final norm: L1H0 erased 71\u00a0% of it"),
+        (1.7, 0.06, "170\u00a0% of what L0H0 wrote reaches the final norm: L1H0 took 6\u00a0% of it"),
         (
             -7.02,
             3.4,
             "nothing of what L0H0 wrote reaches the final norm, later parts wrote 8.0 times as much against it: "
             "L1H0 erased 3.4 times its size",
         ),
-        (17.1, 0.2, "what L0H0 wrote reaches the final norm grown to 17.1 times its size: L1H0 took 20 % of it"),
+        (17.1, 0.2, "what L0H0 wrote reaches the final norm grown to 17.1 times its size: L1H0 took 20\u00a0% of it"),
     ],
 )
 def test_it_is_told_in_words_that_a_share_below_zero_does_not_break(remaining, erased, title):
@@ -61,7 +61,7 @@ def test_it_is_told_in_words_that_a_share_below_zero_does_not_break(remaining, e
     e.erasers = [Eraser(e.erasers[0].component, -erased, 0.0)]
     assert e.title() == title
     e.share = 0.001
-    assert e.small and not e.flagged and "0.1 % of the largest, too small to mislead" in repr(e)
+    assert e.small and not e.flagged and "0.1\u00a0% of the largest, too small to mislead" in repr(e)
     assert "erased" not in e.title(), "the word is for a bar that would mislead"
 
 

@@ -15,7 +15,17 @@ import pytest
 from attrib_widgets.analysis.verdicts import table
 from attrib_widgets.analysis.verdicts.reach import over_intervals, over_tau
 from attrib_widgets.analysis.verdicts.rules import QUANTITIES, Bound, Measured, Thresholds, Verdict
-from attrib_widgets.analysis.verdicts.table import GAPS, REMARKS, TITLES, VERDICTS, remarks, titles, verdict
+from attrib_widgets.analysis.verdicts.table import (
+    CHOSEN,
+    GAPS,
+    REMARKS,
+    TITLES,
+    VERDICTS,
+    chosen,
+    remarks,
+    titles,
+    verdict,
+)
 from attrib_widgets.words.errors import AttribError
 
 TUPLES = 10_000
@@ -153,7 +163,8 @@ def allowed(m, at):
         "no part alone": has["set_n"] and g("set_n") >= tau and g("largest") <= 0,
         "outweighed": has["set_n"] and g("set_n") >= tau and g("largest") > 0 and g("set_n") > g("largest"),
         "together": has["set_n"],
-        "common": "common" in v and abs(v["common"]) >= tau,
+        "common": "common" in v and v["common"] >= tau,
+        "common, turned": "common" in v and v["common"] <= -tau,
     }
 
 
@@ -225,6 +236,19 @@ def test_there_are_few_words_and_each_row_answers_to_the_book():
     assert len(keys) == len(set(keys))
 
 
+def test_of_chosen_parts_is_said_what_was_measured():
+    names = {"set": ("L1H0", "L2H1"), "answer": ("·Berlin 71\u00a0%, ·Paris 13\u00a0%",)}
+    without = "without these 2 parts, as in the other prompt: ·Berlin 71\u00a0%, ·Paris 13\u00a0%"
+    assert chosen(Measured({"set_n": 0.93}, names)) == f"{without}; 93\u00a0% of the gap goes"
+    assert chosen(Measured({"set_n": -0.07}, names)).endswith("; \u22127\u00a0% of the gap goes")
+    assert chosen(Measured({}, names)) == without, "there is no gap to have a share of"
+    assert chosen(Measured({}, {**names, "set": ("L1H0",)})).startswith("without this part, as in the other prompt: ")
+    zero = {**names, "reason": ("why",), "change": ("it goes from 2 to 1",)}
+    said = "with these 2 parts set to zero (why): ·Berlin 71\u00a0%, ·Paris 13\u00a0%; it goes from 2 to 1"
+    assert chosen(Measured({}, zero)) == said
+    assert [row.key for row in CHOSEN if row.may_be_said(Measured({}, names), USUAL)] == ["chosen, no gap"]
+
+
 def test_what_a_sentence_names_must_have_been_measured():
     four = Measured(dict.fromkeys(FOUR, 0.5) | {"n": 0.1, "differs": 1.0})
     assert verdict(four).key == "spared"
@@ -258,24 +282,24 @@ def test_numbers_that_speak_against_the_word_are_told():
         return verdict(m).key, verdict(m).said(m), [r.said(m) for r in remarks(m)]
 
     key, said, _ = told(n=-1.49, s=0.9)
-    assert key == "enough there" and said.endswith("without it the gap grows by 149 % (0 % directly)")
+    assert key == "enough there" and said.endswith("without it the gap grows by 149\u00a0% (0\u00a0% directly)")
     key, _, more = told(s=0.6, d_s=0.5)
     assert key == "through" and more == [
-        "put into the other prompt not through later parts alone: 50 % of the gap directly"
+        "put into the other prompt not through later parts alone: 50\u00a0% of the gap directly"
     ]
     key, _, more = told(n=0.25, d_n=0.9)
-    assert key == "spared" and "spared is meant beside what it writes: 25 % of the gap is missed all the same" in more
+    assert (
+        key == "spared" and "spared is meant beside what it writes: 25\u00a0% of the gap is missed all the same" in more
+    )
 
 
 def test_what_is_missed_alone_is_not_said_not_to_be():
     def told(largest):
         return titles(Measured({"set_n": 0.9, "set_s": 0.0, "largest": largest}, {"set": ("L1H0", "L2H1")}))
 
-    assert told(0.04)["not together"].startswith("2 of these are not missed alone, but together")
+    assert told(0.04)["not together"] == "2 parts only together (90\u00a0% of the gap)"
     assert "not together" not in told(0.25)
-    assert told(0.25)["more together"] == (
-        "2 of these move at most 25 % of the gap each, but more together: without them 90 % goes"
-    )
+    assert told(0.25)["more together"] == ("2 parts more together than each (90\u00a0% of the gap)")
 
 
 # -- what is within reach ------------------------------------------------------------------------------------------

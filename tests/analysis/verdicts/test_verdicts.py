@@ -18,12 +18,7 @@ from attrib_widgets.analysis.verdicts.verify import planned
 from attrib_widgets.model.running.worker import Job
 from attrib_widgets.model.tracing.edits import Edit
 from attrib_widgets.words.text import visible
-from fixtures import causal_circuits as cc
 from fixtures import families
-
-
-def load(build):
-    return aw.load(build(), tokenizer=cc.tokenizer())
 
 
 @pytest.fixture(scope="module")
@@ -235,25 +230,29 @@ def test_errors(pair):
 
 @pytest.mark.parametrize("name", ["L1H0", (1, 0), ["L1H0"]])
 def test_one_name_will_do(name):
-    a = aw.attribute(load(cc.backup).run(cc.CLEAN), cc.ANSWER)
-    assert [str(f.component) for f in aw.verify(a, cc.CORRUPTED, components=name, top=0).findings] == ["L1H0"]
-    patched = aw.patch(a.model, a.run, cc.CORRUPTED, cc.ANSWER, components=name)
+    model, story = aw.load("demo:backup"), aw.demo.circuits["backup"]
+    a = aw.attribute(model.run(story.prompt), story.target)
+    assert [str(f.component) for f in aw.verify(a, story.corrupted, components=name, top=0).findings] == ["L1H0"]
+    patched = aw.patch(a.model, a.run, story.corrupted, story.target, components=name)
     assert patched.labels == ["L1H0"]
-    assert len(aw.ablate(a.model, a.run, cc.ANSWER, components=name).labels) == 1
+    assert len(aw.ablate(a.model, a.run, story.target, components=name).labels) == 1
 
 
 def test_the_readme_tells_its_example_as_it_is(demo):
     """The words and numbers that README prints of its own call."""
     text = (Path(__file__).parents[3] / "README.md").read_text()
-    a = aw.attribute(demo.run("The capital of France is"), " Paris")
+    a = aw.attribute(demo.run("The capital of France is"), " Paris", against=" Berlin")
     v = aw.verify(a, corrupted="The capital of Germany is")
     assert f"v.title()            # {v.title()}\n" in text and f"# {v['L4.mlp']}\n" in text
     assert f"# {v['L4.mlp'].then}: what the model says without it" in text
     told = {word for row in re.findall(r"^\| ([a-z ,]+) \|", text, re.M) for word in row.split(", ")}
     assert {row.word for row in VERDICTS} <= told
-    plain = aw.verify(a, corrupted="The capital of Germany is", against=())
+    alone = aw.attribute(a.run, " Paris")
+    plain = aw.verify(alone, corrupted="The capital of Germany is", against=())
+    assert plain.title() == "L4.mlp is needed; 8 others only together (81\u00a0% of the gap)"
+    assert f"`{plain.title()}`" in text
     (missed,) = [g for g in plain.groups if g.kind == SPARED]
-    assert len(missed.parts) == 7 and missed.then.startswith("·Berlin 96 %")
+    assert len(missed.parts) == 8 and missed.then.startswith("·Berlin 98\u00a0%")
 
 
 def test_the_question_is_the_answer_against_that_of_the_other_prompt(demo):
@@ -265,7 +264,7 @@ def test_the_question_is_the_answer_against_that_of_the_other_prompt(demo):
         float(v.effects["noise"].pairs[0][0].logits()[demo.single_token(" Paris")]) - 8.313, abs=1e-2
     )
     share = sum(r.logits().mean() * sign for r, sign in zip(plain.effects["noise"].pairs[0], (1, -1), strict=True))
-    told = f"{100 * float(share) / plain.gap:.0f} % of this gap is common to all tokens"
+    told = f"{100 * float(share) / plain.gap:.0f}\u00a0% of this gap is common to all tokens"
     assert plain.notes[0].startswith(told) and not any("common to all" in note for note in v.notes)
     alike = aw.verify(a, "A capital of France is", top=1)
     assert alike.notes[0] == "the other prompt is answered alike, ·Paris: no rival is taken"

@@ -167,7 +167,7 @@ def test_what_is_not_there_is_refused_by_name(asked, name):
 def test_the_explorer_draws_what_is_there(asked, name):
     model, _, _ = asked(name)
     explorer = aw.explore(model, families.PROMPT, " Paris")
-    header, arrays = wire.unpack(explorer.state)
+    header, arrays = wire.unpack(explorer.container)
     explorer.close()
     counts = families.heads_of(name)
     drawn = [r["id"] for r in header["rows"] if r["kind"] == "head"]

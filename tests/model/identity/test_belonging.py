@@ -13,6 +13,7 @@ import attrib_widgets as aw
 from attrib_widgets.analysis.heads.all_heads import head_table
 from fixtures import families
 from fixtures.calls import CALLS, CLEAN, CORRUPTED, MEETINGS, TARGET, Given
+from fixtures.patching_twin import given_up
 
 
 # -- another model's ------------------------------------------------------------------------------------------------
@@ -324,12 +325,12 @@ def test_a_stale_run_does_not_make_the_model_slow():
     given = Given()
     steering = Steering(given.model.hf.model.layers[1])
     run, other = given.model.run(CLEAN), given.model.run(CORRUPTED)
-    assert not aw.patch(given.model, run, other, TARGET).cost.notes
+    assert not given_up(aw.patch(given.model, run, other, TARGET).cost)
     steering.strength[0] = 1.0
     with pytest.raises(aw.ModelError, match="differently now"):
         aw.patch(given.model, run, other, TARGET)
     run, other = given.model.run(run.ids), given.model.run(other.ids)
-    assert not aw.patch(given.model, run, other, TARGET).cost.notes
+    assert not given_up(aw.patch(given.model, run, other, TARGET).cost)
 
 
 # -- what does not matter ----------------------------------------------------------------------------------------------

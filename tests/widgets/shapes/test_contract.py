@@ -130,7 +130,7 @@ def test_the_traits_are_those_of_the_widget(explorer):
 
 
 def test_the_explorer_answers_exactly_what_the_contract_names(explorer):
-    assert {"hello", *explorer.operations()} == set(get_args(contract.Op))
+    assert {"hello", "save", "words", *explorer.operations()} == set(get_args(contract.Op))
 
 
 def test_every_view_sends_the_header_that_is_declared(demo):
@@ -138,7 +138,7 @@ def test_every_view_sends_the_header_that_is_declared(demo):
     for kind, result in results(demo).items():
         view = view_of(result)
         assert view.kind == kind
-        assert wrong(told(view.state), of("Views", kind), kind) == []
+        assert wrong(told(view.container), of("Views", kind), kind) == []
         seen.add(kind)
         view.close()
     assert seen | {"explorer"} == set(get_args(contract.Kind))
@@ -152,13 +152,17 @@ def test_the_explorer_sends_the_header_that_is_declared(explorer):
     explorer.verify(["L3.mlp"])
     assert wrong(explorer.tested, of("Traits", "tested"), "tested") == []
     assert explorer.tested["findings"]
+    explorer.chosen = ["L3.mlp", "L3H1"]
+    explorer.chosen_result()
+    for trait in ("chosen", "without"):
+        assert wrong(getattr(explorer, trait), of("Traits", trait), trait) == [] and getattr(explorer, trait)
 
 
 def test_targets_inside_the_model_and_sets_of_tokens_have_their_shape(demo):
     targets = [aw.neuron("L2N7", position=-1), aw.score("L2H1", query=5, key=3), aw.log_prob(TARGET)]
     for target in [*targets, aw.logit_diff([TARGET, " Rome"], " Berlin")]:
         ex = explore(demo, PROMPT, target)
-        assert wrong(told(ex.state), of("Views", "explorer"), "explorer") == []
+        assert wrong(told(ex.container), of("Views", "explorer"), "explorer") == []
         ex.close()
 
 
@@ -177,6 +181,10 @@ ASKED = {
     "verify": {"components": ["L3.mlp"]},
     "ablate": {"id": "L3.mlp"},
     "effects": {},
+    "without": {"components": ["L3.mlp", "L3H1"]},
+    "circuit": {"components": ["L3.mlp", "L3H1"]},
+    "save": {"form": "csv"},
+    "words": {},
 }
 
 
@@ -199,7 +207,7 @@ def test_every_answer_has_the_shape_that_is_declared(explorer, browser):
 
 def test_a_wrong_shape_is_seen(explorer):
     """The check itself: a missing, a misspelt and a mistyped key, each by its place."""
-    header = told(explorer.state)
+    header = told(explorer.container)
     row = {**header["rows"][0], "head": "1", "Layer": 0}
     del row["id"]
     found = wrong({**header, "rows": [row]}, of("Views", "explorer"), "e")

@@ -12,7 +12,8 @@ import pytest
 from attrib_widgets.model.running.worker import Worker
 from attrib_widgets.result import Table
 from attrib_widgets.widgets.transport import wire
-from attrib_widgets.widgets.transport.view import Reply, View
+from attrib_widgets.widgets.transport.requests import Reply
+from attrib_widgets.widgets.transport.view import View
 from attrib_widgets.words.errors import AttribError, TargetError
 
 
@@ -78,7 +79,7 @@ def test_acknowledged_before_any_work(view, browser):
     kinds = talk.kinds("a")
     assert kinds[0] == "ack" and kinds[-1] == "result" and set(kinds[1:-1]) == {"progress"}
     step = talk.answers("a")[1]
-    assert step == {"v": 1, "id": "a", "kind": "progress", "done": 0, "total": 500, "note": "waiting"}
+    assert step == {"v": 1, "id": "a", "n": 1, "kind": "progress", "done": 0, "total": 500, "note": "waiting"}
 
 
 def test_handler_returns_while_a_slow_job_runs(view, browser):
@@ -118,6 +119,7 @@ def test_a_refusal_carries_hint_and_field(view, browser):
     assert talk.last(7) == {
         "v": 1,
         "id": 7,
+        "n": 1,
         "kind": "error",
         "message": "' Foo' is two tokens.",
         "hint": "Try ' F'.",
@@ -211,9 +213,9 @@ def test_a_closed_view_is_freed():
 
 
 def test_browser_writes_selection_only(view):
-    state = view.state
-    view.set_state({"state": b"x", "kind": "other", "options": {"hidden": []}, "selected": "L1H1", "source": 2})
-    assert (view.state, view.kind, view.selected, view.source) == (state, "test", "L1H1", 2)
+    state = view.container
+    view.set_state({"container": b"x", "kind": "other", "options": {"hidden": []}, "selected": "L1H1", "source": 2})
+    assert (view.container, view.kind, view.selected, view.source) == (state, "test", "L1H1", 2)
 
 
 def test_hidden_parts(view):

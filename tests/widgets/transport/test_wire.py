@@ -113,3 +113,16 @@ def test_tensors_are_read():
     torch = pytest.importorskip("torch")
     _, back = wire.unpack(wire.pack({}, {"a": wire.store(torch.arange(3.0))}))
     assert back["a"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f2"])
+def test_what_is_missing_travels_as_nan_where_that_is_asked_for(dtype):
+    values = np.array([1.0, math.nan, -2.0], dtype=np.float32)
+    with pytest.raises(wire.WireError, match="NaN"):
+        wire.store(values, dtype)
+    _, arrays = wire.unpack(wire.pack({}, {"x": wire.store(values, dtype, missing=True)}))
+    assert np.array_equal(arrays["x"], values, equal_nan=True)
+    with pytest.raises(wire.WireError, match="infinite"):
+        wire.store([math.inf, math.nan], dtype, missing=True)
+    with pytest.raises(wire.WireError):
+        wire.store([0.5, math.nan], "u1", missing=True)

@@ -89,6 +89,16 @@ class Ablated(TypedDict):
     note: str
 
 
+class Without(TypedDict):
+    """What the model says without all of some components, and of which question."""
+
+    question: int
+    components: list[str]
+    told: str
+    #: at most so many forwards test them as a circuit; 0 where they cannot be
+    whole: NotRequired[int]
+
+
 class EstimatesHeader(TypedDict):
     """Estimated total effect of every row, in the array `values`."""
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 #: The arrays of its container; `values` is always there.
 ExplorerArray = Literal[
     "values",
+    "rival",
     "carry",
     "dest",
     "norms",
@@ -102,6 +103,26 @@ class Corrupted(TypedDict):
     unseen: NotRequired[Unseen]
 
 
+class Contrast(TypedDict):
+    """What the comparison offers to hold against a single logit."""
+
+    #: its likeliest token other than what is explained
+    rival: Against | None
+    #: whether it is held against it, for want of another
+    taken: bool
+    #: a sentence: which rival was taken, why there is none, or how much of the gap is common to all tokens
+    told: str
+    #: a prompt like this one that is answered otherwise; "" where none is asked for, or known
+    matched: str
+
+
+class Shared(TypedDict):
+    """A part that writes much for both answers alike."""
+
+    id: str
+    told: str
+
+
 class Leading(TypedDict):
     """Who leads, and with how much of what."""
 
@@ -120,6 +141,13 @@ class Level(TypedDict):
     unscored: str
 
 
+class Built(TypedDict):
+    """A model that was built by hand: what it is called, and how it works."""
+
+    called: str
+    story: str
+
+
 class About(TypedDict):
     """The model under study."""
 
@@ -133,6 +161,8 @@ class About(TypedDict):
     #: where a layer is not split as far as can be: the same in words, and of every layer
     words: NotRequired[str]
     levels: NotRequired[list[Level]]
+    #: only of one that was built by hand
+    built: NotRequired[Built]
 
 
 class Prompt(TypedDict):
@@ -204,6 +234,9 @@ class Explained(TypedDict):
     rounding: Rounding
     notes: list[str]
     better: NotRequired[list[Better]]
+    contrast: NotRequired[Contrast]
+    #: where something is held against the target, whose own part of every row is the array `rival`
+    shared: NotRequired[list[Shared]]
     examples: list[Example]
     python: Code
     #: by row, as the others below
@@ -229,3 +262,5 @@ class ExplorerHeader(Explained):
     question: int
     #: the questions through which this one was opened, the first one first
     origin: NotRequired[list[Crumb]]
+    #: the question as a line that `aw.explore(state=...)` opens
+    address: NotRequired[str]

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from .experiments import Ablated, EffectsHeader, EstimatesHeader, PatchingHeader, Tested, Verdicts, VerdictsHeader
+from .experiments import (
+    Ablated,
+    EffectsHeader,
+    EstimatesHeader,
+    PatchingHeader,
+    Tested,
+    Verdicts,
+    VerdictsHeader,
+    Without,
+)
 from .explorer import ExplorerHeader
 from .opened import CardHeader, FeatureCard, Features, HeadHeader, Neurons, Trace, TraceHeader, WhyHeader, Writes
-from .results import AttentionHeader, BarsHeader, LensHeader, PhraseHeader
+from .results import (
+    AttentionHeader,
+    BarsHeader,
+    ComparisonHeader,
+    GridHeader,
+    LensHeader,
+    PhraseHeader,
+    TableHeader,
+    TokensHeader,
+)
 
 if TYPE_CHECKING:
     from typing import NotRequired
@@ -21,10 +39,14 @@ Kind = Literal[
     "attention",
     "bars",
     "card",
+    "comparison",
     "effects",
+    "grid",
     "lens",
     "patching",
     "phrase",
+    "table",
+    "tokens",
     "trace",
     "verdicts",
 ]
@@ -38,10 +60,14 @@ class Views(TypedDict):
     attention: AttentionHeader
     bars: BarsHeader
     card: CardHeader
+    comparison: ComparisonHeader
     effects: EffectsHeader
+    grid: GridHeader
     lens: LensHeader
     patching: PatchingHeader
     phrase: PhraseHeader
+    table: TableHeader
+    tokens: TokensHeader
     trace: TraceHeader
     verdicts: VerdictsHeader
 
@@ -56,32 +82,54 @@ class Options(TypedDict):
     hidden: list[Part]
     #: pixels that the bars may take before they scroll
     height: NotRequired[int]
+    #: what marks the static picture that the view stands for, and hides while it lives
+    still: NotRequired[str]
     #: no kernel: an offline page
     static: NotRequired[bool]
+    #: of an offline page: what can be saved without Python, by form
+    saved: NotRequired[dict[str, Saved]]
+    #: of an offline page: the glossary
+    words: NotRequired[Meanings]
 
 
 class Nothing(TypedDict):
     """An empty object."""
 
 
+#: How contributions are shown.
+Mode = Literal["size", "order", "map", "trace"]
+
+
+class Showing(TypedDict):
+    """Where one looks beside the selection: the open tab, "" for the first, and the mode."""
+
+    tab: str
+    mode: Mode
+
+
 class Traits(TypedDict):
-    """What is synced. `selected` and `source` are written from both sides, the others by Python."""
+    """What is synced. `selected`, `source` and `chosen` are written from both sides, the others by Python."""
 
     kind: Kind
-    #: one container
-    state: bytes
+    #: all numbers in one, see wire.ts
+    container: bytes
     #: a component's label; "" for none
     selected: str
     #: a token inside the selected part; -1 for none
     source: int
     options: Options
+    #: the Explorer's tab and mode, written from both sides
+    showing: NotRequired[Showing]
     #: the Explorer's verdicts
     tested: NotRequired[Verdicts | Nothing]
+    #: components that are taken out together, and what the model says then
+    chosen: NotRequired[list[str]]
+    without: NotRequired[Without | Nothing]
 
 
 # requests --------------------------------------------------------------------------------------------------------
 
-#: What a view may be asked, beside `cancel`.
+#: What a view may be asked, beside `cancel` and `poll`.
 Op = Literal[
     "hello",
     "explain",
@@ -97,7 +145,14 @@ Op = Literal[
     "verify",
     "ablate",
     "effects",
+    "without",
+    "circuit",
+    "save",
+    "words",
 ]
+
+#: What a view is saved as: picture, table, a paragraph, offline page.
+Form = Literal["svg", "csv", "txt", "html"]
 
 #: The part of a question that an error is about.
 Field = Literal["prompt", "target", "against", "corrupted"]
@@ -109,7 +164,7 @@ class ExplainArgs(TypedDict):
     prompt: str | None
     #: exact text, or an id
     target: str | int | None
-    against: str | None
+    against: str | int | None
     position: int | None
     corrupted: str | None
     #: a neuron to explain at this place
@@ -150,6 +205,40 @@ class VerifyArgs(TypedDict):
     top: NotRequired[int]
 
 
+class SaveArgs(TypedDict):
+    """How a view is saved."""
+
+    form: Form
+
+
+class Saved(TypedDict):
+    """A file to keep."""
+
+    name: str
+    text: str
+
+
+class Meaning(TypedDict):
+    """A word of the glossary, other words that are printed for it, what it means, and how to read a number of it."""
+
+    name: str
+    also: list[str]
+    means: str
+    read: str
+
+
+class Meanings(TypedDict):
+    """The glossary."""
+
+    terms: list[Meaning]
+
+
+class WithoutArgs(TypedDict):
+    """Components by name, which are taken out together."""
+
+    components: list[str]
+
+
 class Arguments(TypedDict):
     """What each operation takes."""
 
@@ -167,10 +256,14 @@ class Arguments(TypedDict):
     verify: VerifyArgs
     ablate: RowArgs
     effects: Nothing
+    without: WithoutArgs
+    circuit: WithoutArgs
+    save: SaveArgs
+    words: Nothing
 
 
 class Answers(TypedDict):
-    """The data that each operation answers. `explain` has set the state before."""
+    """The data that each operation answers. `explain` has set the state before, `without` the trait of that name."""
 
     hello: Nothing
     explain: Nothing
@@ -186,6 +279,10 @@ class Answers(TypedDict):
     verify: Tested
     ablate: Ablated
     effects: Nothing
+    without: Nothing
+    circuit: TableHeader
+    save: Saved
+    words: Meanings
 
 
 class Containers(TypedDict):
@@ -198,8 +295,8 @@ class Containers(TypedDict):
     effects: EstimatesHeader
 
 
-#: The answers to a request, in this order: one ack, any progress, one of the others.
-Said = Literal["ack", "progress", "result", "error", "cancelled"]
+#: The answers to a request, in this order: one ack, any progress, one of the others; of no request: traits changed.
+Said = Literal["ack", "progress", "result", "error", "cancelled", "traits"]
 
 
 class Message(TypedDict):
@@ -208,6 +305,8 @@ class Message(TypedDict):
     v: int
     id: str | int | None
     kind: Said
+    #: of what came from a worker thread, and may have to be sent again
+    n: NotRequired[int]
     #: of a result
     data: NotRequired[dict[str, Any]]
     #: of an error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from typing import NotRequired
 
 
 class Bar(TypedDict):
@@ -23,9 +26,56 @@ class BarsHeader(TypedDict):
     unit: str
     rows: list[Bar]
     total: float
+    #: "" for an array of one's own without a total: there is then no gap
     parent: str
     parent_value: float
-    gap: float
+    gap: float | None
+    #: an array of one's own: nothing was observed
+    own: NotRequired[bool]
+
+
+class TokensHeader(TypedDict):
+    """Tokens with a number each, in the array `values`."""
+
+    kind: Literal["tokens"]
+    title: str
+    unit: str
+    tokens: list[str]
+
+
+class GridHeader(TypedDict):
+    """A map of numbers, in the array `values`, with named rows and columns."""
+
+    kind: Literal["grid"]
+    title: str
+    unit: str
+    rows: list[str]
+    columns: list[str]
+
+
+class TableHeader(TypedDict):
+    """Any result as its table: the cells as they are printed, and a bar for each row that has one."""
+
+    kind: Literal["table"]
+    title: str
+    notes: list[str]
+    columns: list[str]
+    rows: list[list[str]]
+    #: [] where no row has one
+    bars: list[float | None]
+    footer: list[str]
+
+
+class ComparisonHeader(TypedDict):
+    """Two attributions; the array `values` has A, B and B − A for every part, NaN where one has no such part."""
+
+    kind: Literal["comparison"]
+    title: str
+    notes: list[str]
+    unit: str
+    labels: list[str]
+    #: sum, the model's number and their difference, of each
+    checks: list[str]
 
 
 class AttentionHeader(TypedDict):
@@ -37,7 +87,8 @@ class AttentionHeader(TypedDict):
     tokens: list[str]
     special: list[int]
     heads: list[str]
-    weighting: Literal["probability", "value", "contribution"]
+    #: "own" of numbers that are no probabilities and came from outside
+    weighting: Literal["probability", "value", "contribution", "own"]
     unit: str
 
 

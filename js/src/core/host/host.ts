@@ -70,10 +70,10 @@ export class HostModel implements Model {
 /** The traits as an offline page embeds them: JSON, with the state as base64 text. */
 export function readEmbedded(text: string): Record<string, unknown> {
   const traits = JSON.parse(text) as Record<string, unknown>;
-  const state = traits["state"];
+  const state = traits["container"] ?? traits["state"]; // as version 0.1 called it
   if (typeof state === "string") {
     const binary = atob(state);
-    traits["state"] = new DataView(Uint8Array.from(binary, (c) => c.charCodeAt(0)).buffer);
+    traits["container"] = new DataView(Uint8Array.from(binary, (c) => c.charCodeAt(0)).buffer);
   }
   return traits;
 }

@@ -2,7 +2,10 @@
  * Requests to Python, matched to answers by id.
  *
  * A request is acknowledged at once, whatever the model is doing. No acknowledgement within three seconds of an idle
- * kernel means that nobody is there; while the kernel is busy, or its state cannot be known, it means waiting.
+ * kernel means that nobody listens there; while the kernel is busy, or its state cannot be known, it means waiting.
+ *
+ * Some hosts lose what a worker thread sends (Colab). While a request is open the page therefore says `poll` now and
+ * then, one at a time; with whatever it sends goes which numbered messages it got, and Python sends the others again.
  */
 import { signal, type Signal } from "@preact/signals";
 import type { Answers, Arguments, Field, Message, Op } from "../types";
@@ -11,9 +14,19 @@ import type { Model } from "./host";
 export const VERSION = 1;
 export const ACK_SECONDS = 3;
 
-export const GONE = "The kernel is gone: run the cell again.";
+/** milliseconds to the first poll, and the longest time between two */
+export const POLL = [500, 2000] as const;
 
-export type Live = "live" | "waiting" | "gone" | "static";
+export const GONE = "The kernel is gone: run the cell again.";
+export const UNHEARD = "Python does not answer this view: run the cell again.";
+export const RUNNING = "Waiting for the cell that is running: Python answers clicks after it.";
+export const WAITING = "Waiting for the kernel.";
+
+/** `unheard`: the kernel is there and idle, and nothing comes back; `busy`: a cell is running */
+export type Live = "live" | "waiting" | "busy" | "unheard" | "gone" | "static";
+
+/** what to say of it; "" while all is well */
+export const LIVE: Record<Live, string> = { live: "", static: "", waiting: WAITING, busy: RUNNING, unheard: UNHEARD, gone: GONE };
 
 export class RequestError extends Error {
   readonly hint: string;
@@ -24,12 +37,12 @@ export class RequestError extends Error {
     this.field = field;
   }
 }
+
+/** An error as it is told: what is wrong, and what can be done. */
+export const inWords = (error: Error) => (error instanceof RequestError ? `${error.message} ${error.hint}` : error.message);
+
 export class Cancelled extends Error {}
-export class Gone extends Error {
-  constructor() {
-    super(GONE);
-  }
-}
+export class Gone extends Error {}
 
 export interface Answer<O extends Op = Op> {
   data: Answers[O];
@@ -59,6 +72,9 @@ export function kernelStatus(model: Model): string {
   return kernel.isDisposed ? "dead" : (kernel.status ?? "");
 }
 
+/** Whether nobody is there to ask. */
+export const lost = (live: Live) => live === "gone" || live === "unheard";
+
 function uuid(): string {
   // randomUUID exists only in secure contexts; a notebook may be served over plain http
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -72,6 +88,11 @@ export class Client {
   #model: Model;
   #pending = new Map<string, Pending>();
   #timer: ReturnType<typeof setInterval> | undefined;
+  #poll: ReturnType<typeof setTimeout> | undefined;
+  /** the poll that was not acknowledged yet */
+  #polling = "";
+  /** numbers of what came from a worker thread, to be confirmed */
+  #got: number[] = [];
   #listen = (message: Message, buffers?: unknown[]) => this.#receive(message, buffers ?? []);
 
   constructor(model: Model) {
@@ -87,10 +108,11 @@ export class Client {
     // A rejection that nobody awaits (the view moved on) is no error of the page.
     result.catch(() => undefined);
     try {
-      this.#model.send({ v: VERSION, id, op, args });
+      this.#send({ id, op, args });
       this.#timer ??= setInterval(() => this.#tick(), 1000);
+      this.#pollIn(POLL[0]);
     } catch {
-      this.#lost(id);
+      this.#lost(id, "gone");
     }
     return { id, result, cancel: () => this.#cancel(id) };
   }
@@ -103,23 +125,48 @@ export class Client {
   close(): void {
     this.#model.off("msg:custom", this.#listen);
     if (this.#timer !== undefined) clearInterval(this.#timer);
+    clearTimeout(this.#poll);
     this.#pending.clear();
+  }
+
+  #send(message: { id: string; op: string; args?: unknown }): void {
+    this.#model.send({ v: VERSION, ...message, got: this.#got });
+    this.#got = [];
+  }
+
+  #pollIn(after: number): void {
+    clearTimeout(this.#poll);
+    const next = () => {
+      this.#poll = undefined;
+      if (!this.#pending.size) return;
+      if (!this.#polling) {
+        this.#polling = uuid();
+        try {
+          this.#send({ id: this.#polling, op: "poll" });
+        } catch {
+          this.#polling = "";
+        }
+      }
+      this.#pollIn(Math.min(1.5 * after, POLL[1]));
+    };
+    this.#poll = setTimeout(next, after);
   }
 
   #cancel(id: string): void {
     if (!this.#pending.has(id)) return;
     try {
-      this.#model.send({ v: VERSION, id, op: "cancel" });
+      this.#send({ id, op: "cancel" });
     } catch {
-      this.#lost(id);
+      this.#lost(id, "gone");
     }
   }
 
-  #lost(id: string): void {
+  #lost(id: string, live: "gone" | "unheard"): void {
     const pending = this.#pending.get(id);
     this.#pending.delete(id);
-    this.live.value = "gone";
-    pending?.reject(new Gone());
+    this.#polling = "";
+    this.live.value = live;
+    pending?.reject(new Gone(LIVE[live]));
   }
 
   #tick(): void {
@@ -130,11 +177,11 @@ export class Client {
       const status = kernelStatus(this.#model);
       p.idle = status === "idle" ? p.idle + 1 : 0;
       if (p.idle >= ACK_SECONDS || (status === "dead" && p.waited >= ACK_SECONDS)) {
-        this.#lost(id);
+        this.#lost(id, status === "dead" ? "gone" : "unheard");
         continue;
       }
       open = true;
-      if (p.waited >= ACK_SECONDS && this.live.value !== "gone") this.live.value = "waiting";
+      if (p.waited >= ACK_SECONDS && !lost(this.live.value)) this.live.value = status === "busy" ? "busy" : "waiting";
     }
     if (!open && this.#timer !== undefined) {
       clearInterval(this.#timer);
@@ -143,7 +190,10 @@ export class Client {
   }
 
   #receive(message: Message | null, buffers: unknown[]): void {
-    if (!message || message.v !== VERSION || typeof message.id !== "string") return;
+    if (!message || message.v !== VERSION) return;
+    if (message.n !== undefined) this.#got.push(message.n);
+    if (message.id === this.#polling) this.#polling = "";
+    if (typeof message.id !== "string") return;
     const pending = this.#pending.get(message.id);
     if (!pending) return;
     // Any word from Python about our request says that it is there, also when the acknowledgement comes last.

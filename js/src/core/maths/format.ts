@@ -42,8 +42,8 @@ export function percent(p: number): string {
   return `${formatter(v < 10 || v > 99 ? 1 : 0).format(v)}\u00a0%`;
 }
 
-/** −12 %: a share of the gap, which may be below zero. */
-export const share = (v: number) => (v < 0 ? MINUS : "") + percent(Math.abs(v));
+/** 43 %, −12 %, 149 %: a share of the gap, which may lie below 0 or above 1. */
+export const share = (v: number) => (Number.isFinite(v) ? `${plain(100 * v, 0)}\u00a0%` : "n/a");
 
 /** A difference of two scores as a ratio of attention: 1,957 times, 1.2 times, 4 % of. */
 export function times(apart: number): string {

@@ -1,14 +1,16 @@
 /** Experiments from the page: what runs, what was found, and for which question. */
 import { signal } from "@preact/signals";
-import { type Answer, Cancelled, type Client, Gone, type Progress, RequestError } from "../host/protocol";
-import type { Ablated, Arguments, Finding, Verdicts } from "../types";
+import { type Answer, Cancelled, type Client, Gone, inWords, type Progress } from "../host/protocol";
+import type { Ablated, Arguments, Finding, TableHeader, Verdicts, Without } from "../types";
 
 export interface Running extends Progress {
-  /** the component that is tested, or TOP */
+  /** the component that is tested, TOP, or a set as `setOf` names it */
   of: string;
 }
 
 export const TOP = "top";
+const SET = "set ";
+export const setOf = (components: string[]) => SET + components;
 
 export class Lab {
   /** the trait: verdicts, and the number of the question that they answer */
@@ -20,8 +22,17 @@ export class Lab {
   readonly asking = signal("");
   /** whether total effects were asked for where they are not embedded */
   readonly wanted = signal(false);
+  /** the trait: what the model says without the components that were chosen */
+  readonly without = signal<Without | null>(null);
+  /** whether that is being measured, and what went wrong */
+  readonly measuring = signal(false);
+  readonly unmeasured = signal("");
+  /** what a set of components does as a circuit, once that was asked, and which set */
+  readonly circuit = signal<{ of: string; table: TableHeader } | null>(null);
   #client: Client;
   #asked: { cancel(): void } | null = null;
+  #set: { cancel(): void } | null = null;
+  #of = "";
 
   constructor(client: Client) {
     this.#client = client;
@@ -41,6 +52,7 @@ export class Lab {
     this.#asked = null;
     this.running.value = null;
     this.wanted.value = false;
+    this.circuit.value = null;
   }
 
   verify(of: string, top: number, say: (text: string) => void): void {
@@ -51,11 +63,43 @@ export class Lab {
     this.#run(of, "ablate", { id: of }, (data) => (this.ablated.value = { ...this.ablated.value, [of]: data }));
   }
 
+  /** Measure what the model says without all of these; what was asked of another set is no longer wanted. */
+  leaveOut(components: string[], question?: number): void {
+    const of = `${question} ${components}`;
+    if (this.#set && of === this.#of) return;
+    this.#of = of;
+    const testing = this.running.peek()?.of ?? "";
+    if (testing.startsWith(SET) && testing !== setOf(components)) this.cancel();
+    this.#set?.cancel();
+    this.#set = null;
+    this.unmeasured.value = "";
+    this.measuring.value = components.length > 0;
+    if (!components.length) return;
+    const asked = this.#client.request("without", { components });
+    this.#set = asked;
+    const over = (said: string) => {
+      if (this.#set !== asked) return;
+      this.#set = null;
+      this.measuring.value = false;
+      this.unmeasured.value = said;
+    };
+    asked.result.then(
+      () => over(""),
+      (error: Error) => over(error instanceof Cancelled ? "" : inWords(error)),
+    );
+  }
+
+  /** Test all of these as a circuit: more forwards than one click should cost unasked. */
+  wholeSet(components: string[]): void {
+    const of = setOf(components);
+    this.#run(of, "circuit", { components }, (table) => (this.circuit.value = { of, table }));
+  }
+
   cancel(): void {
     this.#asked?.cancel();
   }
 
-  #run<O extends "verify" | "ablate">(of: string, op: O, args: Arguments[O], then: (data: Answer<O>["data"]) => void): void {
+  #run<O extends "verify" | "ablate" | "circuit">(of: string, op: O, args: Arguments[O], then: (data: Answer<O>["data"]) => void): void {
     this.cancel();
     this.failed.value = null;
     this.asking.value = "";
@@ -76,7 +120,7 @@ export class Lab {
       ({ data }) => over() && then(data),
       (error: Error) => {
         if (!over() || error instanceof Cancelled || error instanceof Gone) return;
-        this.failed.value = { of, text: error instanceof RequestError ? `${error.message} ${error.hint}` : error.message };
+        this.failed.value = { of, text: inWords(error) };
       },
     );
   }

@@ -20,6 +20,8 @@ export class Reading {
   readonly header: ExplorerHeader;
   readonly arrays: Partial<Record<ExplorerArray, Stored>>;
   readonly values: Float32Array;
+  /** what every row writes for the rival alone; undefined where nothing is held against the target, and in states of 0.1 */
+  readonly rival: Float32Array | undefined;
   readonly tokens: string[];
   readonly position: number;
   readonly order: number[];
@@ -34,6 +36,7 @@ export class Reading {
     this.header = header;
     this.arrays = arrays;
     this.values = arrays["values"]?.at() ?? new Float32Array(header.rows.length);
+    this.rival = arrays["rival"]?.at();
     this.tokens = header.prompt.tokens;
     this.position = header.prompt.position;
     this.order = bySize(this.values);
@@ -47,6 +50,10 @@ export class Reading {
 
   value(id: string): number {
     return this.values[this.#index.get(id) ?? -1] ?? 0;
+  }
+
+  rivalOf(id: string): number | undefined {
+    return this.rival?.[this.#index.get(id) ?? -1];
   }
 
   has(id: string): boolean {

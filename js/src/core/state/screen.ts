@@ -16,12 +16,16 @@ export interface Problem {
 export class Screen {
   readonly order = signal<Order>("size");
   readonly expanded = signal(false);
+  /** rows by what they bring back, instead of by their bars */
+  readonly byEffect = signal(false);
   readonly tab = signal("");
   readonly weighting = signal<Weighting>("probability");
   readonly lens = signal<Show>("top");
   /** the key that "Why there" explains; -1: the one the head reads most */
   readonly key = signal(-1);
   readonly editing = signal<Field | "">("");
+  /** the field whose text was asked as it stands: its answer closes it, and no other field */
+  readonly sent = signal<Field | "">("");
   readonly problem = signal<Problem | null>(null);
   readonly busy = signal<Progress | null>(null);
   /** for the polite live region */

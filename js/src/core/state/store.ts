@@ -7,6 +7,7 @@ import { batch, computed } from "@preact/signals";
 import type { Model } from "../host/host";
 import { Cancelled, Gone, RequestError } from "../host/protocol";
 import type { ExplainArgs, Part } from "../types";
+import { follow, goToHash } from "./address";
 import { NEEDS_KERNEL } from "./answers";
 import { type Entry, History } from "./history";
 import { Screen } from "./screen";
@@ -29,10 +30,18 @@ export class Store extends Synced {
   });
   #running: { cancel(): void } | null = null;
   #restoring: number | null = null;
+  #stop: () => void;
 
   constructor(model: Model, kind: string) {
     super(model, kind);
     this.follow();
+    this.#stop = follow(this, model);
+    if (this.fixed.peek()) goToHash(this, location.hash);
+  }
+
+  override close(): void {
+    this.#stop();
+    super.close();
   }
 
   hides(part: Part): boolean {
@@ -56,6 +65,29 @@ export class Store extends Synced {
     });
     this.save();
     this.#record();
+  }
+
+  /** Whether a component can be taken out, with others, to see what the model says then. */
+  leavable(id: string): boolean {
+    const header = this.reading.peek()?.header;
+    const kind = this.reading.peek()?.row(id)?.kind;
+    return !!header?.test && !header.test.never && kind !== undefined && header.test.kinds.includes(kind);
+  }
+
+  /** Put a component into the set that is taken out, or take it from there. */
+  choose(id: string): void {
+    if (this.fixed.peek()) this.explain({});
+    else if (!this.leavable(id)) this.say(`${id} cannot be taken out.`);
+    else {
+      const before = this.chosen.peek();
+      this.choseAll(before.includes(id) ? before.filter((c) => c !== id) : [...before, id]);
+    }
+  }
+
+  choseAll(ids: string[]): void {
+    this.chosen.value = ids;
+    this.lab.without.value = null;
+    this.saveChosen();
   }
 
   /** Back to what a new question shows. */
@@ -109,7 +141,8 @@ export class Store extends Synced {
     return asked.result.then(
       () =>
         over(() => {
-          this.screen.editing.value = "";
+          if (this.screen.editing.peek() === this.screen.sent.peek()) this.screen.editing.value = "";
+          this.screen.sent.value = "";
           const entry = restore === null ? undefined : this.history.past.peek()[restore];
           if (entry && restore !== null) this.#restore(restore, entry);
           return true;

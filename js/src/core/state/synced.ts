@@ -1,5 +1,5 @@
 /**
- * What is synced with Python: state, options, selected, source, tested.
+ * What is synced with Python: container, options, selected, source, tested, chosen, without.
  *
  * Traits are written on gestures only, one save per gesture, and a value that comes back as an echo changes nothing.
  */
@@ -8,7 +8,7 @@ import type { Heard, Model } from "../host/host";
 import { renamedPart, retold } from "../host/legacy";
 import { Client } from "../host/protocol";
 import { decode } from "../host/wire";
-import type { Options, Verdicts } from "../types";
+import type { Options, Verdicts, Without } from "../types";
 import { Numbers } from "./answers";
 import { Lab } from "./lab";
 import { Reading } from "./reading";
@@ -21,6 +21,8 @@ export abstract class Synced {
   readonly options = signal<Options>({ hidden: [] });
   readonly selected = signal("");
   readonly source = signal(-1);
+  /** components that are taken out together */
+  readonly chosen = signal<string[]>([]);
   readonly fixed = computed(() => this.options.value.static === true);
   readonly live = computed(() => (this.fixed.value ? "static" : this.client.live.value));
 
@@ -48,10 +50,12 @@ export abstract class Synced {
   /** Read everything, and from now on what changes. Last in a constructor: it calls what a subclass has filled in. */
   protected follow(): void {
     this.#listen("change:options", () => this.#readOptions());
-    this.#listen("change:state", () => this.#readState());
+    this.#listen("change:container", () => this.#readState());
     this.#listen("change:tested", () => this.#readTested());
     this.#listen("change:selected", () => this.#readSelection());
     this.#listen("change:source", () => this.#readSelection());
+    this.#listen("change:chosen", () => this.#readChosen());
+    this.#listen("change:without", () => this.#readWithout());
     this.#readOptions();
     this.#readSelection();
     this.#readState();
@@ -68,6 +72,19 @@ export abstract class Synced {
     this.#model.save_changes();
     // A restarted kernel takes no notice of a trait: unless it was just heard, ask whether anybody is there.
     if (!this.fixed.peek() && Date.now() - this.client.heard > 1_000) this.client.ping();
+  }
+
+  /** Write the set that is taken out, and ask what the model says then. */
+  protected saveChosen(): void {
+    this.#writing = true;
+    this.#model.set("chosen", this.chosen.peek());
+    this.#writing = false;
+    this.#model.save_changes();
+    this.#leaveOut();
+  }
+
+  #leaveOut(): void {
+    this.lab.leaveOut(this.chosen.peek(), this.reading.peek()?.header.question);
   }
 
   close(): void {
@@ -98,13 +115,27 @@ export abstract class Synced {
     this.settled();
   }
 
+  #readChosen(): void {
+    if (this.#writing) return;
+    this.chosen.value = (this.#model.get("chosen") as string[] | undefined) ?? [];
+    this.#readWithout();
+    if (!this.fixed.peek() && !this.lab.without.peek()) this.#leaveOut();
+  }
+
+  /** What was measured, if it is of this question and this set. */
+  #readWithout(): void {
+    const told = this.#model.get("without") as Without | undefined;
+    const mine = told?.told && told.question === this.reading.peek()?.header.question && String(told.components) === String(this.chosen.peek());
+    this.lab.without.value = mine ? told : null;
+  }
+
   #readTested(): void {
     const told = this.#model.get("tested") as Verdicts | undefined;
     this.lab.told.value = told?.findings && told.question === this.reading.peek()?.header.question ? retold(told) : null;
   }
 
   #readState(): void {
-    const bytes = this.#model.get("state");
+    const bytes = this.#model.get("container");
     try {
       const explorer = this.kind === "explorer" || this.kind === "attribution";
       const reading = explorer ? new Reading(bytes) : null;
@@ -120,6 +151,7 @@ export abstract class Synced {
         this.lab.reset(another);
         this.#readTested();
       });
+      this.#readChosen();
       this.settled();
     } catch (error) {
       this.broken.value = (error as Error).message;

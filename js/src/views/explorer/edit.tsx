@@ -49,6 +49,7 @@ export function Edit({ field, label, value, token = false, run, children }: Prop
       class={`aw-form ${token ? "aw-short" : ""}`}
       onSubmit={(event) => {
         event.preventDefault();
+        store.screen.sent.value = field;
         run(typed());
       }}
       onKeyDown={(event) => {
@@ -66,7 +67,10 @@ export function Edit({ field, label, value, token = false, run, children }: Prop
         autocomplete="off"
         autocapitalize="off"
         dir="auto"
-        onInput={(event) => setText(event.currentTarget.value)}
+        onInput={(event) => {
+          store.screen.sent.value = "";
+          setText(event.currentTarget.value);
+        }}
       />
       <button type="submit" class="aw-btn aw-run">
         Run
@@ -77,7 +81,10 @@ export function Edit({ field, label, value, token = false, run, children }: Prop
       <p class="aw-quiet aw-small aw-formhint">
         {token ? `${DOT} stands for the space before a word.` : "Enter runs, Escape puts it back."}
       </p>
-      {children?.(setText)}
+      {children?.((filled) => {
+        store.screen.sent.value = field;
+        setText(filled);
+      })}
       {failed && <Problem />}
     </form>
   );

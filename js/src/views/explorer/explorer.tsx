@@ -22,7 +22,7 @@ export function Explorer() {
       <Status />
       <div class={`aw-body ${busy ? "aw-stale" : ""}`} aria-busy={busy}>
         <Finding />
-        <div class="aw-cols">
+        <div class={`aw-cols ${reading.rival && store.lab.told.value ? "aw-wide" : ""}`}>
           <section class="aw-main" aria-label="Contributions">
             {store.screen.order.value === "map" ? <ComponentMap /> : store.screen.order.value === "trace" ? <TracePanel /> : <Waterfall />}
           </section>
@@ -47,7 +47,8 @@ function Finding() {
   if (!reading) return null;
   const hidden = store.hides("values");
   const tested = store.lab.told.value;
-  const { kind, model, notes, better, target, finding } = reading.header;
+  const { kind, model, notes, better, target, finding, contrast } = reading.header;
+  const live = kind === "explorer" && !store.fixed.value;
   const observed = (
     <>
       {finding.names.join(" and ")} {finding.text} for {reading.inner ? `the ${target.phrase}` : <TargetName />}
@@ -56,6 +57,7 @@ function Finding() {
   return (
     <div class="aw-finding">
       <h2 class="aw-headline">
+        {model.built && <span data-part="built">{model.built.called} · </span>}
         {hidden ? (
           <>
             Which parts wrote <TargetName />?
@@ -71,12 +73,29 @@ function Finding() {
           </button>
         ))}
       </div>
+      {model.built && !hidden && <p class="aw-sub" data-part="story">{model.built.story}</p>}
       {tested && !hidden && (
         <p class="aw-sub" data-part="observed">
           Observed: {observed}.
         </p>
       )}
       <Mark />
+      {contrast && !contrast.taken && contrast.told && !hidden && !store.hides("candidates") && (
+        <p class="aw-sub" data-part="contrast">
+          {contrast.told}{/[.!?]$/.test(contrast.told) ? " " : ". "}
+          {live && contrast.rival && (
+            <button class="aw-link" data-part="take-rival" onClick={() => store.explain({ against: contrast.rival?.id ?? null })}>
+              Ask rather than <Token text={contrast.rival.text} />
+            </button>
+          )}
+          {!live && contrast.matched && `Compare with “${contrast.matched}”.`}
+          {live && contrast.matched && (
+            <button class="aw-link" data-part="matched" onClick={() => store.explain({ corrupted: contrast.matched })}>
+              Compare with “{contrast.matched}”
+            </button>
+          )}
+        </p>
+      )}
       {model.reason && (
         <p class="aw-sub" data-part="coarse">
           {model.words ? `Exact ${model.words}` : `Shown by ${model.granularity === "layers" ? "whole layers" : model.granularity}`}: {model.reason}
@@ -86,8 +105,7 @@ function Finding() {
         (notes ?? []).map((note) => (
           <p class="aw-sub">
             {note}{" "}
-            {kind === "explorer" &&
-              !store.fixed.value &&
+            {live &&
               better?.map(
                 (b) =>
                   b.note === note && (

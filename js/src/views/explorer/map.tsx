@@ -6,6 +6,8 @@ import { signed } from "../../core/maths/format";
 import { largest } from "../../core/maths/geometry";
 import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
+import { RivalName } from "../parts/names";
+import { ChosenSet } from "./chosen";
 import { Sum } from "./waterfall";
 
 interface Spot {
@@ -60,7 +62,8 @@ export function ComponentMap() {
       cells[to.row * columns.length + to.column]?.focus();
     } else if ((event.key === "Enter" || event.key === " ") && pick) {
       event.preventDefault();
-      store.select(pick.id);
+      if (event.shiftKey) store.choose(pick.id);
+      else store.select(pick.id);
     }
   };
   return (
@@ -103,10 +106,11 @@ export function ComponentMap() {
                     style={{ backgroundColor: css(colour), color: css(inkOn(palette.value, colour)) }}
                     onPointerEnter={() => setAt({ row: r, column: c })}
                     onFocusIn={() => setAt({ row: r, column: c })}
-                    onClick={() => store.select(spot.id)}
+                    data-chosen={store.chosen.value.includes(spot.id)}
+                    onClick={(event) => (event.shiftKey ? store.choose(spot.id) : store.select(spot.id))}
                   >
                     <span aria-hidden="true">{text}</span>
-                    <span class="aw-sr">{`${spot.id} ${reading.signed(spot.value)} ${unit}`}</span>
+                    <span class="aw-sr">{`${spot.id} ${reading.signed(spot.value)} ${unit}${store.chosen.value.includes(spot.id) ? ", taken out" : ""}`}</span>
                   </span>
                 );
               })}
@@ -118,6 +122,12 @@ export function ComponentMap() {
         {told && (
           <>
             <b>{told.id}</b> {reading.signed(told.value)} {unit}
+            {reading.rival && (
+              <>
+                {" "}
+                ({reading.signed(reading.rivalOf(told.id) ?? 0)} for <RivalName />)
+              </>
+            )}
             {verdict && `; ${verdict.told}`}.
           </>
         )}{" "}
@@ -147,6 +157,7 @@ export function ComponentMap() {
         ))}
       </div>
       <Sum />
+      <ChosenSet />
     </div>
   );
 }

@@ -64,7 +64,7 @@ function Examples({ fill }: { fill?: (text: string) => void }) {
           title={e.prompt}
           onClick={() => {
             fill?.(e.prompt);
-            store.explain({ prompt: e.prompt, target: e.target || null, against: "", corrupted: e.corrupted ?? "" });
+            store.explain({ prompt: e.prompt, target: e.target || null, against: null, corrupted: e.corrupted ?? "" });
           }}
         >
           {e.label}
@@ -175,7 +175,7 @@ function Candidates({ reading, editable }: { reading: Reading; editable: boolean
 
 function Target({ reading, editable }: { reading: Reading; editable: boolean }) {
   const { store } = useView();
-  const { target } = reading.header;
+  const { target, contrast } = reading.header;
   const editing = store.screen.editing.value;
   if (store.hides("candidates")) return null;
   const slot = (field: "target" | "against", named: Named | null) => {
@@ -199,7 +199,7 @@ function Target({ reading, editable }: { reading: Reading; editable: boolean }) 
         data-part={`edit-${field}`}
         aria-disabled={off}
         aria-label={`${field === "target" ? "Explain" : "Rather than"} ${named ? namesText(named) : "nothing"}: change`}
-        title={off ? NEEDS_KERNEL : "Click to type another token"}
+        title={off ? NEEDS_KERNEL : `${field === "against" && contrast?.taken ? `${contrast.told}. ` : ""}Click to type another token`}
         onClick={() => (off ? store.explain({}) : (store.screen.editing.value = field))}
       >
         {inside}
@@ -210,6 +210,11 @@ function Target({ reading, editable }: { reading: Reading; editable: boolean }) 
     <div class="aw-ask">
       <span class="aw-quiet">why</span> {slot("target", target)} <span class="aw-quiet">rather than</span>{" "}
       {slot("against", target.against)}
+      {editable && !store.fixed.value && target.against && editing !== "against" && (
+        <button class="aw-edit" data-part="drop-against" aria-label="Rather than nothing" title="Rather than nothing: the answer by itself" onClick={() => store.explain({ against: "" })}>
+          ×
+        </button>
+      )}
     </div>
   );
 }

@@ -1,5 +1,5 @@
 /** What is going on: progress with a way to stop it, a kernel that does not answer, an error without a field. */
-import { GONE } from "../../core/host/protocol";
+import { LIVE, lost } from "../../core/host/protocol";
 import { useView } from "../parts/context";
 
 export function Status() {
@@ -14,16 +14,16 @@ export function Status() {
       {busy && (
         <p>
           {busy.total > 0 ? <progress class="aw-progress" value={busy.done} max={busy.total} aria-label="progress" /> : <span class="aw-spin" aria-hidden="true" />}
-          <span>{live === "waiting" ? "Waiting for the kernel." : busy.note || "Computing; the old numbers stay until the new ones are complete."}</span>
+          <span>{LIVE[live] || busy.note || "Computing; the old numbers stay until the new ones are complete."}</span>
           <button type="button" class="aw-btn" data-part="cancel" onClick={() => store.cancel()}>
             Cancel
           </button>
         </p>
       )}
-      {!busy && live === "waiting" && <p>Waiting for the kernel; if it is idle, run the cell again. What is embedded keeps working.</p>}
-      {live === "gone" && (
+      {!busy && LIVE[live] && !lost(live) && <p>{LIVE[live]} What is embedded keeps working.</p>}
+      {lost(live) && (
         <p class="aw-warn">
-          {GONE} What is embedded keeps working.
+          {LIVE[live]} What is embedded keeps working.
           <button type="button" class="aw-link" onClick={() => store.client.ping()}>
             Try again
           </button>

@@ -1,5 +1,6 @@
 /** From observation to experiment: the button that tests, the question for a second prompt, and the verdict with its numbers. */
 import { useEffect, useRef } from "preact/hooks";
+import { LIVE } from "../../core/host/protocol";
 import { NEEDS_KERNEL } from "../../core/state/answers";
 import { TOP } from "../../core/state/lab";
 import type { Finding, Row, Verdicts } from "../../core/types";
@@ -32,7 +33,7 @@ export function Mark() {
     <>
       <p class="aw-sub" data-part="mark">
         Direct contributions{reading.unit}; click one to open it.{" "}
-        {told && !store.hides("values") ? `Tested: ${told.pairs}. The other bars are observed, not tested.` : "Observed, not yet tested: a high bar is a suspect, not a cause."}{" "}
+        {told && !store.hides("values") ? `Tested: ${told.pairs}. Bars without a word are observed${told.together.length ? ", and tested only together" : ", not tested"}.` : "Observed, not yet tested: a high bar is a suspect, not a cause."}{" "}
         {test && !test.never && !store.hides("values") && !told?.findings.some((f) => f.lists.includes("direct")) && <TestButton of={TOP} name={`Test the top ${test.top === 10 ? "ten" : test.top}`} cost={`≤ ${forwards(test.all)}`} />}
       </p>
       <Under of={TOP} />
@@ -163,7 +164,7 @@ function Under({ of }: { of: string }) {
     return (
       <p class="aw-testing" data-part="testing" role="status">
         {now.total > 0 ? <progress class="aw-progress" value={now.done} max={now.total} aria-label="progress of the test" /> : <span class="aw-spin" aria-hidden="true" />}
-        <span>{store.live.value === "waiting" ? "Waiting for the kernel." : `Testing: ${now.note || "reading the comparison"}`}</span>
+        <span>{LIVE[store.live.value] || `Testing: ${now.note || "reading the comparison"}`}</span>
         <button class="aw-btn" data-part="cancel-test" onClick={() => store.lab.cancel()}>
           Cancel
         </button>

@@ -1,13 +1,15 @@
 /** Cumulative bars: every part starts where the one before ended, and the last one ends at the model's number. */
 import type { Signal } from "@preact/signals";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { digitsOfStep, plain, tiny } from "../../core/maths/format";
+import { digitsOfStep, plain, share, tiny } from "../../core/maths/format";
 import { bySize, sumOf, ticks, waterfall } from "../../core/maths/geometry";
 import type { Loaded } from "../../core/state/answers";
 import type { ExplorerHeader } from "../../core/types";
 import { Await, Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
+import { RivalName } from "../parts/names";
 import { pressed, useRoving } from "../parts/roving";
+import { ChosenSet } from "./chosen";
 import { Chip, Together } from "./verdict";
 
 const TOP = 13;
@@ -22,18 +24,33 @@ export function Waterfall() {
   const open = store.open.value;
   const { lab } = store;
   const told = lab.told.value;
+  const chosen = store.chosen.value;
   const [at, setAt] = useState("");
-  const gap = Math.abs(reading?.header.corrupted?.gap ?? 0);
+  const gap = reading?.header.corrupted?.gap ?? 0; // below zero where the other prompt says more of it
   const loaded = useTotals()?.value;
   const totals = loaded?.state === "ready" ? loaded.value : undefined;
-  const large = new Set(totals ? bySize(totals).slice(0, TOTALS).filter((i) => Math.abs(totals[i] ?? 0) >= TAU * gap) : []);
-  const all = !reading ? [] : inOrder ? reading.values.length : reading.order.length;
-  const indices = !reading ? [] : inOrder ? Array.from({ length: all as number }, (_, i) => i) : reading.order;
+  const large = new Set(totals ? bySize(totals).slice(0, TOTALS).filter((i) => Math.abs(totals[i] ?? 0) >= TAU * Math.abs(gap)) : []);
+  const effects = totals !== undefined;
+  const byEffect = !inOrder && store.screen.byEffect.value && effects;
+  /** what putting a row's part into the other prompt brings back, as a share of the gap: measured, or estimated */
+  const back = (i: number): [number, boolean] | undefined => {
+    const found = lab.of(reading?.header.rows[i]?.id ?? "");
+    if (found) return [found.recovery, true];
+    return totals?.[i] && gap ? [(totals[i] ?? 0) / gap, false] : undefined;
+  };
+  const sized = reading?.order ?? [];
+  const indices = !reading
+    ? []
+    : inOrder
+      ? Array.from(reading.values, (_, i) => i)
+      : byEffect
+        ? [...sized].sort((i, j) => Math.abs(back(j)?.[0] ?? 0) - Math.abs(back(i)?.[0] ?? 0))
+        : sized;
   const expanded = inOrder || store.screen.expanded.value || indices.length <= TOP + 1;
   // The open component is never among the others, nor is one with a large total effect or of which something was found.
   const kept = (i: number, at: number) => {
     const id = reading?.header.rows[i]?.id ?? "";
-    return expanded || at < TOP || id === open || large.has(i) || lab.of(id)?.named;
+    return expanded || at < TOP || id === open || large.has(i) || lab.of(id)?.named || chosen.includes(id);
   };
   const shown = indices.filter(kept);
   const rest = indices.filter((i, at) => !kept(i, at));
@@ -46,14 +63,11 @@ export function Waterfall() {
   });
   if (!reading) return null;
   if (store.hides("values")) return <Hidden part="values" what="the contributions" />;
-  const { header, values } = reading;
+  const { header, values, rival } = reading;
   const bars = shown.map((i) => values[i] ?? 0);
   const restSum = sumOf(rest.map((i) => values[i] ?? 0));
-  const totalOf = (i: number) => {
-    const found = lab.of(header.rows[i]?.id ?? "");
-    return found && told ? found.recovery * told.gap : totals?.[i] || undefined;
-  };
-  const chart = waterfall(rest.length ? [...bars, restSum] : bars, header.actual, ...shown.map((i) => totalOf(i) ?? 0));
+  const restRival = rival && sumOf(rest.map((i) => rival[i] ?? 0));
+  const chart = waterfall(rest.length ? [...bars, restSum] : bars, header.actual, ...shown.map((i) => rival?.[i] ?? 0));
   const names = shown.map((i) => header.rows[i]?.id ?? "");
   const width = Math.max(8, ...names.map((n) => n.length), rest.length ? `${rest.length} others`.length + 2 : 0);
   const unit = header.target.unit;
@@ -64,26 +78,24 @@ export function Waterfall() {
   const bar = (at: number, value: number, many = false) => {
     const span = chart.spans[at];
     const i = shown[at] ?? -1;
-    const total = many ? undefined : totalOf(i);
-    const end = chart.place(total ?? 0);
+    const ghost = many ? undefined : rival?.[i];
+    const tip = chart.place(ghost ?? 0);
+    // what prints as 0.00 is not drawn; other bars are seen however short they are
+    const least = (v: number) => (/[1-9]/.test(reading.signed(v)) ? {} : { minWidth: 0 });
     return (
       <span class="aw-track" aria-hidden="true">
         <i
           class={`aw-bar ${value < 0 ? "aw-neg" : "aw-pos"} ${many ? "aw-many" : ""}`}
-          style={{ left: pct(span?.left ?? 0), width: pct(span?.width ?? 0) }}
+          style={{ left: pct(span?.left ?? 0), width: pct(span?.width ?? 0), ...least(value) }}
         />
         <i class="aw-joint" style={{ left: pct(span?.end ?? 0) }} />
-        {total !== undefined && (
-          <i class="aw-stem" style={{ left: pct(Math.min(chart.zero, end)), width: pct(Math.abs(end - chart.zero)) }}>
-            <i class={`aw-total-mark ${lab.of(header.rows[i]?.id ?? "") ? "aw-exact" : ""}`} style={total < 0 ? { left: 0 } : { left: "100%" }} />
-          </i>
-        )}
+        {ghost !== undefined && <i class={`aw-ghost ${ghost < 0 ? "aw-neg" : "aw-pos"}`} style={{ left: pct(Math.min(chart.zero, tip)), width: pct(Math.abs(tip - chart.zero)), ...least(ghost) }} />}
       </span>
     );
   };
 
   return (
-    <div ref={chartBox} class={`aw-waterfall ${told ? "aw-tested" : ""}`} data-part="waterfall" style={{ "--aw-namew": `${Math.ceil(7.6 * width + 2)}px` }}>
+    <div ref={chartBox} class={`aw-waterfall ${told ? "aw-tested" : ""} ${rival ? "aw-two" : ""} ${effects ? "aw-effects" : ""}`} data-part="waterfall" style={{ "--aw-namew": `${Math.ceil(7.6 * width + 2)}px` }}>
       <div class="aw-axis aw-wrow" aria-hidden="true">
         <span />
         <span class="aw-track">
@@ -94,6 +106,12 @@ export function Waterfall() {
           ))}
         </span>
         <span class="aw-val">{unit.length < 9 && unit}</span>
+        {rival && (
+          <span class="aw-rival">
+            <RivalName />
+          </span>
+        )}
+        {effects && <span class="aw-back">recovery</span>}
       </div>
       <div class="aw-scroll" style={store.options.value.height ? { maxHeight: `${store.options.value.height}px` } : {}}>
         <div class="aw-rows">
@@ -111,7 +129,8 @@ export function Waterfall() {
               const row = header.rows[i];
               const value = values[i] ?? 0;
               const id = row?.id ?? "";
-              const pick = () => store.select(id);
+              const pick = (event: MouseEvent | KeyboardEvent) => (event.shiftKey ? store.choose(id) : store.select(id));
+              const out = chosen.includes(id);
               const found = lab.of(id);
               return (
                 <div
@@ -120,14 +139,31 @@ export function Waterfall() {
                   class="aw-wrow aw-row"
                   data-id={id}
                   data-i={at}
+                  data-chosen={out}
                   aria-selected={id === open}
                   tabIndex={rove.tabIndex(at)}
                   onClick={pick}
+                  onMouseDown={(event) => {
+                    if (!event.shiftKey) return;
+                    event.preventDefault(); // no text is marked
+                    event.currentTarget.focus();
+                  }}
                   onKeyDown={pressed(pick)}
                   {...(told && { onPointerEnter: () => setAt(id), onFocusIn: () => setAt(id) })}
                 >
                   <span class="aw-name">{id}</span> {bar(at, value)}
                   <span class="aw-val">{reading.signed(value)}</span>
+                  {rival && (
+                    <span class="aw-rival">
+                      <span class="aw-sr">
+                        {" "}
+                        for <RivalName />{" "}
+                      </span>
+                      {reading.signed(rival[i] ?? 0)}
+                    </span>
+                  )}
+                  {effects && <Back of={back(i)} />}
+                  {out && <span class="aw-sr">, taken out</span>}
                   {found && <Chip of={found} />}
                 </div>
               );
@@ -137,6 +173,8 @@ export function Waterfall() {
             <button class="aw-wrow aw-row aw-others" aria-expanded="false" onClick={() => (store.screen.expanded.value = true)}>
               <span class="aw-name">{rest.length} others ▸</span> {bar(shown.length, restSum, true)}
               <span class="aw-val">{reading.signed(restSum)}</span>
+              {restRival !== undefined && <span class="aw-rival">{reading.signed(restRival)}</span>}
+              {effects && <span />}
             </button>
           )}
         </div>
@@ -147,9 +185,47 @@ export function Waterfall() {
         </button>
       )}
       <Sum bar={{ left: pct(Math.min(chart.zero, chart.total)), width: pct(Math.abs(chart.total - chart.zero)) }} />
+      {!inOrder && <Alike />}
+      <ChosenSet />
       {told && <ReadOut id={lab.of(at) ? at : open} />}
       {told && <Together of={told} />}
       <Legend />
+    </div>
+  );
+}
+
+/** The share of the gap that a part brings back: in ink where it was measured, pale and with a tilde where it is estimated. */
+function Back({ of }: { of: [number, boolean] | undefined }) {
+  if (!of) return <span />;
+  const [value, measured] = of;
+  return (
+    <span class={`aw-back ${measured ? "aw-measured" : ""}`}>
+      <span class="aw-sr">, recovery {measured ? "" : "(estimated) "}</span>
+      {measured ? "" : "~"}
+      {share(value)}
+    </span>
+  );
+}
+
+/** The parts that write most for both answers: long pale bars. */
+function Alike() {
+  const { store } = useView();
+  const shared = store.reading.value?.header.shared;
+  if (!shared?.length) return null;
+  return (
+    <div class="aw-small" data-part="alike">
+      <p class="aw-quiet">
+        <i class="aw-swatch" /> pale: what a part writes for <RivalName />, from zero. The same for both:
+      </p>
+      <ul class="aw-alike">
+        {shared.map(({ id, told }) => (
+          <li key={id}>
+            <button class="aw-link" onClick={() => store.select(id)}>
+              {told}
+            </button>
+          </li>
+        ))}
+      </ul>
     </div>
   );
 }
@@ -199,19 +275,19 @@ function Legend() {
   return <Await of={totals}>{() => <Marks />}</Await>;
 }
 
-/** What the marks of total effects mean. */
+/** What the column of total effects means, and the order by it. */
 function Marks() {
-  const measured = useView().store.lab.told.value;
+  const { store } = useView();
+  const measured = store.lab.told.value;
+  const by = store.screen.byEffect.value;
   return (
     <p class="aw-quiet aw-small" data-part="legend">
-      <i class="aw-total-mark" /> total effect from zero, estimated: what the part would bring back in the other prompt.
-      {measured && (
-        <>
-          {" "}
-          <i class="aw-total-mark aw-exact" /> measured.
-        </>
-      )}{" "}
-      Far out on a short bar: perhaps through other parts; test it.
+      Recovery: the share of the gap that the part brings back in the other prompt, {measured ? "measured, or with ~ estimated" : "estimated"} by gradients. Much of it beside a short bar: perhaps through other parts; test it.{" "}
+      {store.screen.order.value === "size" && (
+        <button class="aw-link" data-part="by-effect" aria-pressed={by} onClick={() => (store.screen.byEffect.value = !by)}>
+          {by ? "Sort by the bars" : "Sort by it"}
+        </button>
+      )}
     </p>
   );
 }

@@ -58,10 +58,11 @@ export function Sides({ sides }: { sides: Side[] }) {
 
 interface CheckProps {
   total: number;
-  /** what the sum is held against, and its number as printed */
+  /** what the sum is held against, and its number as printed; "" for nothing */
   name: string;
   value: string;
-  gap: number;
+  /** null where there is nothing to hold it against */
+  gap: number | null;
   unit: string;
   /** the largest bar, which says how many digits to print */
   most: number;
@@ -80,7 +81,7 @@ export function Check({ total, name, value, gap, unit, most }: CheckProps) {
         </span>
       )}
       <span>
-        gap {tiny(Math.abs(gap))} · {unit}
+        {gap === null ? unit : `gap ${tiny(Math.abs(gap))} · ${unit}`}
       </span>
     </p>
   );

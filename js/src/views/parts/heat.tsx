@@ -224,6 +224,7 @@ function Picture(props: Drawn) {
 export function readOut(tokens: string[], t: number, s: number, value: number, weighting: string, unit: string): string {
   const reads = `${tokenText(tokens[t] ?? "")} (position ${t}) reads ${tokenText(tokens[s] ?? "")} (position ${s})`;
   if (weighting === "probability") return `${reads}: ${percent(value)}`;
+  if (weighting === "own") return `${reads}: ${signed(value, Math.max(2, digitsFor(Math.abs(value))))} ${unit}`;
   if (weighting === "value") return `${reads}: writes a vector of norm ${value.toFixed(2)}`;
   return `${reads}: carries ${signed(value, Math.max(3, digitsFor(Math.abs(value))))} ${unit}`;
 }

@@ -36,6 +36,13 @@ export function namesText(of: Named): string {
   return all.slice(0, OR).map(tokenText).join(" or ") + (all.length > OR ? " …" : "");
 }
 
+/** The name of what is held against the target, or a stand-in while the answer is hidden. */
+export function RivalName() {
+  const { store } = useView();
+  const against = store.reading.value?.header.target.against;
+  return against && !store.hides("candidates") ? <Names of={against} /> : <>the other</>;
+}
+
 /** The name of the target, or a stand-in while the answer is hidden. */
 export function TargetName({ of }: { of?: Target }) {
   const { store } = useView();

@@ -26,8 +26,8 @@ export function useRoving(current: number, sideways = false) {
   return { tabIndex, list };
 }
 
-export const pressed = (act: () => void) => (event: KeyboardEvent) => {
+export const pressed = (act: (event: KeyboardEvent) => void) => (event: KeyboardEvent) => {
   if (event.key !== "Enter" && event.key !== " ") return;
   event.preventDefault();
-  act();
+  act(event);
 };

@@ -8,7 +8,7 @@ import { useView } from "../parts/context";
 import { colourOf, Heat, type HeatProps, readOut } from "../parts/heat";
 import { pressed, useRoving } from "../parts/roving";
 
-const SCALE: Record<string, HeatProps["scale"]> = { probability: "probability", value: "magnitude", contribution: "signed" };
+const SCALE: Record<string, HeatProps["scale"]> = { probability: "probability", value: "magnitude", contribution: "signed", own: "signed" };
 
 export function AttentionView({ data }: { data: Container<AttentionHeader> }) {
   const { store } = useView();

@@ -17,7 +17,7 @@ export function BarsView({ data }: { data: Container<BarsHeader> }) {
   const { header, arrays } = data;
   const values = arrays["values"]?.at() ?? new Float32Array();
   const most = largest(values);
-  const natural = header.rows.length <= TOP || header.rows.every((r) => r.token || r.kind === "bias" || r.kind === "rounding");
+  const natural = !header.own && (header.rows.length <= TOP || header.rows.every((r) => r.token || r.kind === "bias" || r.kind === "rounding"));
   const order = natural ? header.rows.map((_, i) => i) : bySize(values);
   const count = expanded ? MOST : natural ? Math.max(TOP, 60) : TOP;
   const shown = order.slice(0, count);
@@ -27,7 +27,7 @@ export function BarsView({ data }: { data: Container<BarsHeader> }) {
     <div class="aw-card aw-pad" data-part="bars">
       <h2 class="aw-headline">{header.title}</h2>
       {header.note && <p class="aw-sub">{header.note}</p>}
-      <Observed />
+      {!header.own && <Observed />}
       <div class={`aw-scroll aw-tall ${named ? "aw-concepts" : ""}`} tabIndex={0} role="group" aria-label={header.title}>
         <Bars
           label={header.title}
@@ -51,7 +51,7 @@ export function BarsView({ data }: { data: Container<BarsHeader> }) {
         total={header.total}
         name={header.parent}
         value={signed(header.parent_value, digitsFor(most))}
-        gap={header.gap ?? 0}
+        gap={header.own ? header.gap : (header.gap ?? 0)}
         unit={header.unit}
         most={most}
       />

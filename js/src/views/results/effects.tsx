@@ -1,8 +1,9 @@
-/** Which words of the prompt matter: its tokens, shaded by what happens to the answer when others take their place. */
+/** Tokens shaded by a number each: what happens to the answer when others take their place, or numbers of one's own. */
+import type { Container } from "../../core/host/wire";
 import { shade, sign } from "../../core/maths/colour";
 import { digitsFor, plain, signed } from "../../core/maths/format";
 import { largest } from "../../core/maths/geometry";
-import type { EffectsHeader } from "../../core/types";
+import type { EffectsHeader, TokensHeader } from "../../core/types";
 import { useView } from "../parts/context";
 import { Token } from "../parts/names";
 import { TokenList } from "../parts/tokens";
@@ -10,7 +11,7 @@ import { TokenList } from "../parts/tokens";
 const MANY = 24;
 
 export function EffectsView({ header }: { header: EffectsHeader }) {
-  const { store, palette } = useView();
+  const { store } = useView();
   const { tokens, values, spread, special, unit, base, draws, metric } = header;
   const most = largest(values.map((v) => v ?? 0));
   const digits = digitsFor(most);
@@ -24,22 +25,7 @@ export function EffectsView({ header }: { header: EffectsHeader }) {
         Total effect of every token, tested: each replaced by {draws} others, the rest of the prompt as it is. The {metric} is {plain(base, digits)} as it stands; a minus
         (orange) means that the token holds it up.
       </p>
-      <TokenList
-        look={`aw-carried ${tokens.length > MANY ? "aw-flow" : ""}`}
-        label={`Tokens by their total effect, in ${unit}`}
-        current={at}
-        pick={(i) => store.select("", i === at ? -1 : i)}
-        items={tokens.map((text, i) => {
-          const value = values[i] ?? 0;
-          return {
-            text,
-            number: values[i] == null || (tokens.length > MANY && Math.abs(value) < most / 10) ? undefined : signed(value, digits),
-            about: about(i),
-            style: shade(palette.value, sign(palette.value, value * 0.85, most)),
-            quiet: special.includes(i),
-          };
-        })}
-      />
+      <Shaded label={`Tokens by their total effect, in ${unit}`} tokens={tokens} values={values} about={about} special={special} />
       <p class="aw-readout" aria-live="polite">
         {told === undefined ? (
           <span class="aw-quiet">Click a token for its spread over the draws. {header.cost}.</span>
@@ -51,5 +37,65 @@ export function EffectsView({ header }: { header: EffectsHeader }) {
         )}
       </p>
     </div>
+  );
+}
+
+/** Numbers of one's own. */
+export function TokensView({ data: { header, arrays } }: { data: Container<TokensHeader> }) {
+  const { store } = useView();
+  const { tokens, unit, title } = header;
+  const values = [...(arrays["values"]?.at() ?? [])];
+  const digits = digitsFor(largest(values));
+  const at = store.source.value;
+  const about = (i: number) => `: ${signed(values[i] ?? 0, digits)} ${unit}`;
+  return (
+    <div class="aw-card aw-pad" data-part="shown-tokens">
+      <h2 class="aw-headline">{title}</h2>
+      <Shaded label={title} tokens={tokens} values={values} about={about} special={[]} />
+      <p class="aw-readout" aria-live="polite">
+        {values[at] === undefined ? (
+          <span class="aw-quiet">Blue is above zero, orange below{unit && `, in ${unit}`}. Click a token for its number.</span>
+        ) : (
+          <>
+            <Token text={tokens[at] ?? ""} />, position {at}
+            {about(at)}
+          </>
+        )}
+      </p>
+    </div>
+  );
+}
+
+interface ShadedProps {
+  label: string;
+  tokens: string[];
+  values: (number | null | undefined)[];
+  about(i: number): string;
+  special: number[];
+}
+
+function Shaded({ label, tokens, values, about, special }: ShadedProps) {
+  const { store, palette } = useView();
+  const most = largest(values.map((v) => v ?? 0));
+  const digits = digitsFor(most);
+  const at = store.source.value;
+  const many = tokens.length > MANY;
+  return (
+    <TokenList
+      look={`aw-carried ${many ? "aw-flow" : ""}`}
+      label={label}
+      current={at}
+      pick={(i) => store.select("", i === at ? -1 : i)}
+      items={tokens.map((text, i) => {
+        const value = values[i] ?? 0;
+        return {
+          text,
+          number: values[i] == null || (many && Math.abs(value) < most / 10) ? undefined : signed(value, digits),
+          about: about(i),
+          style: shade(palette.value, sign(palette.value, value * 0.85, most)),
+          quiet: special.includes(i),
+        };
+      })}
+    />
   );
 }

@@ -1,6 +1,6 @@
 /** A walk back to the tokens: a tree whose rows open, every node the sum of what is below it. */
 import { useRef, useState } from "preact/hooks";
-import { digitsFor, signed } from "../../core/maths/format";
+import { digitsFor, signed, tokenText } from "../../core/maths/format";
 import { diverging, largest } from "../../core/maths/geometry";
 import type { Trace, TraceArgs, TraceHeader } from "../../core/types";
 import { Await, Hidden } from "../parts/awaiting";
@@ -76,7 +76,7 @@ function Tree({ trace, tokens, pick }: { trace: Trace; tokens: string[]; pick?: 
               onClick={() => toggle(i)}
               onKeyDown={pressed(() => toggle(i))}
             >
-              <span class="aw-name aw-node" style={{ paddingLeft: `${14 * ((depth[i] ?? 1) - 1)}px` }}>
+              <span class="aw-name aw-node" title={`${labels[i]}${place >= 0 ? ` ${tokenText(tokens[place] ?? "")} ${place}` : ""}`} style={{ paddingLeft: `${14 * ((depth[i] ?? 1) - 1)}px` }}>
                 <i class="aw-twist" />
                 {labels[i]}{" "}
                 {place >= 0 && (

@@ -6,96 +6,19 @@ fills: the ``widgets`` package registers a view for each result type in :func:`v
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
-from .words.errors import AttribError
-from .words.text import number, others_label, power, signed
+from ..words.errors import AttribError
+from ..words.text import kind_of, number, others_label, power, signed
+from . import still
+from .table import Table, render_html, render_text
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-MAX_STATIC_BYTES = 20_000
-
-
-@dataclass(frozen=True)
-class Table:
-    """A small table: what ``repr`` prints and the static HTML shows.
-
-    ``bars`` holds one number per row (drawn as a signed bar in HTML) or None for rows without one.
-    """
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    bars: list[float | None] = field(default_factory=list)
-    note: str = ""
-    footer: str = ""
-
-
-def render_text(table: Table) -> str:
-    """The table as aligned plain text; the last column is right-aligned."""
-    lines = [table.title]
-    if table.note:
-        lines.append(table.note)
-    cells = [table.columns, *table.rows] if any(table.columns) else table.rows
-    if cells:
-        widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-        last = len(widths) - 1
-        for row in cells:
-            parts = [c.rjust(w) if i == last else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-            lines.append("  " + "  ".join(parts).rstrip())
-    if table.footer:
-        lines.append(table.footer)
-    return "\n".join(lines)
-
-
-_STYLE = (
-    "<style>.aw-static{--p:#0067A5;--m:#B84E00;font:14px/1.5 system-ui,sans-serif;color:inherit;max-width:46em}"
-    ".aw-static table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
-    ".aw-static caption{text-align:left;font-weight:600}"
-    ".aw-static td,.aw-static th{padding:1px 10px 1px 0;text-align:left;font-weight:400;border:0}"
-    ".aw-static td:nth-last-child(2),.aw-static th:nth-last-child(2){text-align:right}"
-    ".aw-static i{display:inline-block;height:10px;border-radius:2px;vertical-align:middle}"
-    ".aw-static p{margin:2px 0}"
-    "@media(prefers-color-scheme:dark){.aw-static{--p:#56B4E9;--m:#E69F00}}</style>"
-)
-
-
-def render_html(table: Table) -> str:
-    """The table as script-free, themed HTML of at most 20 kB. Every text is escaped."""
-    top = max((abs(b) for b in table.bars if b is not None), default=0.0) or 1.0
-    head = "".join(f"<th scope='col'>{html.escape(c)}</th>" for c in table.columns)
-    body: list[str] = []
-    for i, row in enumerate(table.rows):
-        bar = table.bars[i] if i < len(table.bars) else None
-        cell = ""
-        if bar is not None:
-            colour = "m" if bar < 0 else "p"
-            cell = f"<i style='width:{max(1.0, 120 * abs(bar) / top):.0f}px;background:var(--{colour})'></i>"
-        body.append("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + f"<td>{cell}</td></tr>")
-    caption = f"<caption>{html.escape(table.title)}</caption>"
-    thead = f"<thead><tr>{head}<td></td></tr></thead>" if any(table.columns) else ""
-
-    def page(rows: list[str], cut: str = "") -> str:
-        return (
-            f"<div class='aw-static'>{_STYLE}"
-            + (f"<p>{html.escape(table.note)}</p>" if table.note else "")
-            + f"<table>{caption}{thead}<tbody>{''.join(rows)}</tbody></table>"
-            + (f"<p>{html.escape(table.footer)}</p>" if table.footer else "")
-            + cut
-            + "</div>"
-        )
-
-    text = page(body)
-    while len(text.encode()) > MAX_STATIC_BYTES and body:
-        body = body[: len(body) * 3 // 4]
-        text = page(body, f"<p>first {len(body)} of {len(table.rows)} rows</p>")
-    return text if len(text.encode()) <= MAX_STATIC_BYTES else ""
 
 
 @singledispatch
@@ -105,7 +28,7 @@ def view_of(result: Any) -> Any:
     Raises:
         AttribError: no view is registered for this type.
     """
-    raise AttribError(f"A {type(result).__name__} has no widget view.", "Display it as a table, or use .plot().")
+    raise AttribError(f"{kind_of(result, start=True)} has no widget view.", "Display it as a table, or use .plot().")
 
 
 def _no_figures() -> Any:
@@ -116,17 +39,22 @@ def _no_dictionaries() -> Any:
     raise TypeError("Nothing here knows dictionaries.")
 
 
+def _no_circuits() -> Any:
+    raise TypeError("Nothing here was built by hand.")
+
+
 @dataclass
 class Slots:
     """Where the floors above leave word: ``view`` and ``figure`` return a function of a result, dispatched by its type.
 
     ``view`` is asked for the one that makes widgets, ``figure`` for the one that draws, ``dictionaries`` for what makes
-    the dictionaries of a model.
+    the dictionaries of a model, ``circuits`` for the models that were built by hand.
     """
 
     view: Callable[[], Any] = lambda: view_of
     figure: Callable[[], Any] = _no_figures
     dictionaries: Callable[[], Any] = _no_dictionaries
+    circuits: Callable[[], Any] = _no_circuits
 
 
 slots = Slots()
@@ -158,6 +86,14 @@ class Result:
         if self._view is None:
             object.__setattr__(self, "_view", slots.view()(self))
         return self._view
+
+    def _ipython_display_(self, **kwargs: Any) -> None:
+        try:
+            live = self.view()._ipython_display_
+        except Exception:  # no view: the bundle says why
+            still.show(self._repr_mimebundle_(), "")
+        else:
+            live(**kwargs)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         table = self.summary()
@@ -228,14 +164,22 @@ def strongest(values: Any, k: int | None = None) -> list[int]:
 
 
 def with_others(
-    values: Any, order: Sequence[int], cells: Callable[[int], list[str]], digits: int = 3
+    values: Any, order: Sequence[int], cells: Callable[[int], list[str]], digits: int = 3, beside: Sequence[Any] = ()
 ) -> tuple[list[list[str]], list[float | None]]:
-    """Rows and bars of a table: the rows in ``order`` with what ``cells`` says of each, and one for all others."""
-    rows = [[*cells(i), signed(float(values[i]), digits)] for i in order]
+    """Rows and bars of a table: the rows in ``order`` with what ``cells`` says of each, and one for all others.
+
+    ``beside`` are further tensors of a number a row, told before its own; NaN is blank, and nothing in a sum.
+    """
+
+    def told(sums: Sequence[Any]) -> list[str]:
+        return ["" if v != v else signed(v, digits) for v in map(float, sums)]
+
+    columns = [*beside, values]
+    rows = [[*cells(i), *told([c[i] for c in columns])] for i in order]
     bars: list[float | None] = [float(values[i]) for i in order]
     rest = sorted(set(range(len(values))) - set(order))
     if rest and rows:
-        others = float(values[rest].double().sum())
-        rows.append([others_label(len(rest)), *[""] * (len(rows[0]) - 2), signed(others, digits)])
-        bars.append(others)
+        sums = told([c[rest].double().nan_to_num(0).sum() for c in beside] + [values[rest].double().sum()])
+        rows.append([others_label(len(rest)), *[""] * (len(rows[0]) - 1 - len(sums)), *sums])
+        bars.append(float(values[rest].double().sum()))
     return rows, bars

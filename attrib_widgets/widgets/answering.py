@@ -1,0 +1,112 @@
+"""What the page may ask about an attribution while one looks into it: one operation each, answered by results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..analysis.heads.attention import attention
+from ..analysis.opening.features import opened_row
+from ..analysis.opening.results import Contributions
+from ..analysis.opening.totals import MLPs
+from ..words.components import Component, component
+from ..words.errors import ComponentError, PositionError
+from .shapes import contract, results
+from .shapes.explorer import lens, why
+from .testing import Tester
+from .transport.requests import Operation, Reply
+
+if TYPE_CHECKING:
+    from ..analysis.attribution.attribution import Attribution
+    from ..model.model import Model
+    from ..model.run import Run
+    from ..model.running.worker import Job
+
+
+class Answering(Tester):
+    """A tester whose rows can be opened."""
+
+    @property
+    def attribution(self) -> Attribution:
+        """The result that the bars show."""
+        return self._now.attribution
+
+    @property
+    def run(self) -> Run:
+        """The recorded forward pass of the prompt."""
+        return self._now.run
+
+    @property
+    def model(self) -> Model:
+        """The model under study."""
+        return self.run.model
+
+    def operations(self) -> Mapping[contract.Op, Operation]:
+        """What the page may ask."""
+        return {
+            "head": self._op_head,
+            "through": self._op_through,
+            "why": self._op_why,
+            "neurons": self._op_neurons,
+            "features": self._op_features,
+            "feature": self._op_feature,
+            "writes": self._op_writes,
+            "trace": self._op_trace,
+            "lens": self._op_lens,
+            "verify": self._op_verify,
+            "ablate": self._op_ablate,
+            "without": self._op_without,
+            "circuit": self._op_circuit,
+            "effects": self._op_effects,
+        }
+
+    def _inside(self, part: Component) -> Contributions:
+        """What an MLP splits into: the experts of a mixture, else neurons."""
+        mixture = part.kind == "mlp" and self.model.has_experts(part.layer or 0)
+        return self.attribution.experts(part) if mixture else self.attribution.neurons(part)
+
+    def _op_head(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        label = self._row(args)
+        pattern = attention(self.run, label).patterns[0]
+        return Reply(container=results.head(label, pattern))
+
+    def _op_through(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        label, source = self._row(args), self._position(args, "source")
+        return Reply(container=results.bars(self.attribution.through(label).at(source)))
+
+    def _op_why(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        label, key = self._row(args), self._position(args, "key")
+        query = self.attribution.position if args.get("query") is None else self._position(args, "query")
+        return Reply(container=why(self.attribution, label, query, key))
+
+    def _op_neurons(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(results.neurons(self._inside(component(self._row(args)))))
+
+    def _op_features(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(results.features(self.attribution.features(self._row(args))))
+
+    def _op_feature(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        part = component(self._row(args))
+        return Reply(results.card(self.attribution.features(opened_row(self.attribution, part)).card(part.index or 0)))
+
+    def _op_writes(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(results.writes(self.attribution.writes(self._row(args), k=results.WRITES)))
+
+    def _op_trace(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        mlps: MLPs = "frozen" if args.get("mlps") == "frozen" else "stop"
+        return Reply(results.trace(self.attribution.trace(depth=None, mlps=mlps)))
+
+    def _op_lens(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(container=lens(self.attribution))
+
+    def _row(self, args: Mapping[str, Any]) -> str:
+        label = self.label_of(args.get("id"))
+        if not label:
+            raise ComponentError("The request names no component.", "Click a row.")
+        return label
+
+    def _position(self, args: Mapping[str, Any], name: str) -> int:
+        value = args.get(name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise PositionError(f"{name} {value!r} is not a position.", "Click a token.")
+        return self.run.position(value)

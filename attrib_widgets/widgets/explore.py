@@ -1,0 +1,82 @@
+"""Opening an Explorer: :func:`attrib_widgets.explore`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..model.model import load
+from ..model.run import Run
+from ..words.errors import AttribError
+from .address import Address
+from .explorer import Explorer
+from .question import Question, blaming, empty, explain, prompt_like, target_of
+from .testing import from_python
+
+
+def explore(
+    model: Any = None,
+    prompt: Any = None,
+    target: Any = None,
+    *,
+    against: Any = None,
+    corrupted: Any = None,
+    position: int = -1,
+    hidden: Iterable[str] = (),
+    saes: Any = None,
+    state: str | None = None,
+) -> Explorer:
+    """Look at why a model said something.
+
+    Args:
+        model: a Model, or anything :func:`attrib_widgets.load` takes; None is the embedded model.
+        prompt: text, token ids, or a Run; None is the first that the model suggests, as the embedded one does.
+        target: token text or id, or a target object; None is the model's top prediction.
+        against: a token to hold against the target; None takes, beside a comparison and where the target is a plain
+            logit, the comparison's likeliest token other than it (nothing where the two are answered alike, and the
+            screen says so); ``()`` asks for the logit by itself.
+        corrupted: a comparison prompt; None is none, except for the first prompt that the model suggests.
+        position: where the prediction is read; -1 is the last token.
+        hidden: parts to cover until ``reveal()``, of candidates, values, detail, map, corrupted, sum.
+        saes: dictionaries to give to the model first: an aw.SAE, the folder of one or of several, a dict of places,
+            or a list of these; see ``model.saes``.
+        state: a screen as a line (``ex.state``), instead of prompt, target, against, corrupted and position; its model
+            is loaded where none is given.
+
+    Raises:
+        AttribError: with what to type instead.
+    """
+    if state is not None:
+        if not all(x is None for x in (prompt, target, against, corrupted)) or position != -1:
+            raise AttribError("A state names its own question.", "Give state= alone, or with a model.")
+        return _opened(Address.read(state), model, hidden, saes)
+
+    if isinstance(prompt, Run) and model is None:
+        model = prompt.model
+    model = load("demo" if model is None else model)
+    if saes is not None:
+        model.saes.add(saes)
+    first = next(iter(model.suggestions), None)
+    if prompt is None:
+        if first is None:
+            raise AttribError("There is no prompt.", 'Write aw.explore(model, "The capital of France is").')
+        prompt = first.prompt
+        target = first.target if target is None else target
+    if corrupted is None and first is not None and prompt == first.prompt:
+        corrupted = first.corrupted
+    with blaming("target"):
+        aim = target_of(target, None if empty(against) else against)
+    other = None if corrupted is None or corrupted == "" else prompt_like(corrupted, model)
+    question = Question(prompt_like(prompt, model), aim, position, other, empty(against))
+    return Explorer(explain(model, question, from_python(), {}), hidden=hidden)
+
+
+def _opened(address: Address, model: Any, hidden: Iterable[str], saes: Any) -> Explorer:
+    """The screen of a line."""
+    model = load((address.fields.get("model") or "demo") if model is None else model)
+    if saes is not None:
+        model.saes.add(saes)
+    address.warn_of_another(model)
+    explorer = Explorer(explain(model, address.question(model), from_python(), {}), hidden=hidden)
+    explorer.look(address)
+    return explorer

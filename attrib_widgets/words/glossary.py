@@ -1,0 +1,270 @@
+"""What the words on the screen mean: one sentence each, and how to read them with a number.
+
+The page, docstrings and notebooks explain a word from this one table.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .errors import AttribError
+
+
+class Term(NamedTuple):
+    """A word: what it means, how to read a number of it, and other words that are printed for the same."""
+
+    name: str
+    means: str
+    read: str
+    also: tuple[str, ...] = ()
+
+
+TERMS: tuple[Term, ...] = (
+    Term(
+        "logit",
+        "The score of a token as the next one, before the softmax turns scores into probabilities.",
+        "+1 logit multiplies the odds of a token against every other by 2.7; only differences between tokens decide.",
+        ("logits",),
+    ),
+    Term(
+        "probability",
+        "How likely the model holds a token to be the next one: the softmax of all logits.",
+        "·Paris 99.8 %: of a thousand such continuations it would write two otherwise.",
+        ("top prediction", "entropy", "rank"),
+    ),
+    Term(
+        "contribution",
+        "What one part adds to the logit by itself, through the final norm as it was in this run.",
+        "L3H1 +1.47 of 19.45: without that summand alone, and nothing else changed, the sum would be 1.47 smaller.",
+        ("direct contribution", "bar", "writes"),
+    ),
+    Term(
+        "attribution",
+        "The list of all contributions to one number; its rows sum to that number exactly.",
+        "sum 19.4536, model 19.4536, gap 1e-06: nothing is missing and nothing is counted twice.",
+    ),
+    Term(
+        "gap",
+        "The model's own number minus the sum of the rows: rounding, or else the rows are wrong and are refused.",
+        "1e-06 of 19 logits is float32 arithmetic; of an experiment, the gap is the change between the two prompts.",
+    ),
+    Term(
+        "head",
+        "One attention head: it reads earlier tokens with weights of its own and writes what it gathered.",
+        "L3H1 is head 1 of layer 3 (the chapter's Head 3.1), both counted from 0.",
+        ("heads",),
+    ),
+    Term(
+        "MLP",
+        "The feed-forward part of a layer: it reads one position and writes to the same position.",
+        "L1.mlp is that of layer 1, counted from 0.",
+        ("MLPs",),
+    ),
+    Term(
+        "residual stream",
+        "The running sum that every part reads and adds to; the final norm and the unembedding turn it into logits.",
+        "L2.pre is the stream before layer 2, L2.post behind it.",
+        ("stream",),
+    ),
+    Term(
+        "embed",
+        "The row of the token itself, which starts the residual stream.",
+        "embed −0.01: the word itself adds next to nothing directly; what parts read from it is theirs.",
+        ("embedding", "pos"),
+    ),
+    Term(
+        "bias",
+        "A constant that a part adds whatever the prompt is; it belongs to no token.",
+        "value bias +0.01: the head writes that much wherever it looks.",
+        ("attn.bias", "norm.bias", "value bias", "decoder bias", "constants"),
+    ),
+    Term(
+        "rounding",
+        "What floating-point sums lose; measured from recorded tensors, never the rest of a subtraction.",
+        "A few millionths in float32; more than half a unit in the last place is refused.",
+    ),
+    Term(
+        "final norm",
+        "The last normalisation before the unembedding; contributions take its scale as it was in this run.",
+        "Experiments let it act (live): a part that shrinks the stream changes every other part's share.",
+        ("norm",),
+    ),
+    Term(
+        "soft cap",
+        "A last squeeze of the logits in some models (Gemma 2); rows split the number before it.",
+        "before the cap 31.2, behind it 24.6: the rows sum to 31.2.",
+        ("cap",),
+    ),
+    Term(
+        "attention probability",
+        "How much of a head's weight a token gets from one reader; a reader's row sums to 1.",
+        ">99.9 % at ·France: the head reads hardly anything else; what it carries from there is another question.",
+        ("pattern", "attention pattern", "attention"),
+    ),
+    Term(
+        "sink",
+        "Attention that goes to a first or special token, or to no token, and carries next to nothing.",
+        "74 % on <s> with +0.00 carried: the head is at rest.",
+    ),
+    Term(
+        "source",
+        "The token that a head read from, and what it carried from there to the number that is explained.",
+        "·France +1.47: nearly all that L3H1 contributed came from there.",
+        ("sources", "carried"),
+    ),
+    Term(
+        "trace",
+        "The contributions followed upstream: who wrote what a head carried, and so on to the embeddings.",
+        "pruned +0.05 (by size 15 %): branches too small to draw, by their sum and by their size.",
+        ("through", "pruned", "leaves"),
+    ),
+    Term(
+        "token totals",
+        "What each token of the prompt put into the number by all paths, patterns, norms and gates held.",
+        "·France carries +12.15 of 19.45: an exact sum of a network that is held, no experiment.",
+        ("held", "by all paths"),
+    ),
+    Term(
+        "neuron",
+        "One hidden unit of an MLP, with what it writes when it fires.",
+        "L1N37 +0.42: its activation times what its output row adds to the logit.",
+        ("neurons", "pre-activation"),
+    ),
+    Term(
+        "feature",
+        "A direction of a sparse dictionary (SAE) that stands for something, with how strongly it fires here.",
+        "L3.z/1444 “about France” +1.30 of 1.47: activation times what the direction adds to the logit.",
+        ("features", "SAE", "dictionary", "concept"),
+    ),
+    Term(
+        "error",
+        "What a dictionary misses of what it describes; it is a row like the features.",
+        "L4.mlp/error +1.26 of 1.31: the dictionary explains next to nothing here, and no feature is named.",
+    ),
+    Term(
+        "computed label",
+        "A name that a rule gave to a feature from the contexts where it fires most; nobody checked it by hand.",
+        "“after ·capital, before a capital”: read the contexts before trusting it.",
+        ("label",),
+    ),
+    Term(
+        "logit lens",
+        "What the model would say if it stopped after a layer: final norm and unembedding of the stream there.",
+        "Paris .82 behind layer 2: read there, the stream gives the answer already.",
+        ("lens", "tuned lens"),
+    ),
+    Term(
+        "target",
+        "The token whose score is explained.",
+        "·Paris: the dot stands for the space before the word.",
+        ("answer",),
+    ),
+    Term(
+        "rival",
+        "The token that the answer is held against: of an experiment, what the other prompt makes likeliest.",
+        "L1.mlp +4.78 for ·Paris and +4.64 for ·Berlin: it makes a capital likely, and does not choose which.",
+        ("rather than", "against"),
+    ),
+    Term(
+        "comparison prompt",
+        "A second prompt of the same length with something changed, from which parts are taken in an experiment.",
+        "France becomes Germany: what stays the same cannot be tested by it.",
+        ("corrupted", "compared with", "other prompt", "clean"),
+    ),
+    Term(
+        "observed",
+        "Read off a run as it was; only a test, which changes something, can say what the answer depends on.",
+        "The largest bar, +4.78, may cost nothing when it is replaced: observed is not tested.",
+        ("tested", "suspect"),
+    ),
+    Term(
+        "patching",
+        "An experiment: a part gets what it wrote on the other prompt, and everything behind it is computed again.",
+        "One cell is one such run.",
+        ("patch", "activation patching"),
+    ),
+    Term(
+        "ablation",
+        "An experiment: a part's write is set to zero or to a mean, and everything behind it is computed again.",
+        "Without L1.mlp 19.45 → 15.63: zero may be further off than what the part ever writes.",
+        ("ablate", "take it out"),
+    ),
+    Term(
+        "damage",
+        "The share of the gap that goes when a part gets its write from the other prompt.",
+        "+0.45: without it 45 % of what tells the two prompts apart is gone; 1 is all of it.",
+        ("necessity",),
+    ),
+    Term(
+        "recovery",
+        "The share of the gap that comes back when a part's write is put into the other prompt.",
+        "+0.43: by itself it brings 43 % of it.",
+        ("sufficiency",),
+    ),
+    Term(
+        "direct damage",
+        "The damage by the way to the logits alone: later parts keep what they had.",
+        "+0.07 of a damage of +0.10: the rest goes through later parts.",
+        ("direct recovery", "direct effect"),
+    ),
+    Term(
+        "total effect",
+        "What changes in the answer by all ways when a part changes.",
+        "~12 % beside a bar is estimated by gradients, 14 % was measured by a test.",
+        ("estimated", "attribution patching"),
+    ),
+    Term(
+        "tau",
+        "The share of the gap below which nothing is read out of an effect; 5 % unless you set it.",
+        "An effect of 0.04 is called little.",
+        ("borderline",),
+    ),
+    Term(
+        "verdict",
+        "The word that an experiment allows for a part, with the inequality under which it may be said.",
+        "needed, partly replaced, works through later parts, suppresses: “how was this decided?” opens the rule.",
+        ("needed", "works through later parts", "suppresses"),
+    ),
+    Term(
+        "redundant",
+        "A part whose loss others make up for: its effect shows once they are out too.",
+        "can be spared alone, confirmed with L3H4: alone 1 %, the two together 30 %.",
+        ("backup", "spared alone"),
+    ),
+    Term(
+        "erasure",
+        "How much of what a part wrote is still there at the end, once later parts have written over it.",
+        "67 % reaches the final norm: L4.mlp took 17 % of it.",
+    ),
+    Term(
+        "circuit",
+        "A set of parts that does the work by itself: everything outside comes from the other prompt.",
+        "faithfulness 0.92: the set alone gives back 92 % of the gap.",
+        ("faithfulness", "completeness", "minimality"),
+    ),
+    Term(
+        "chat template",
+        "The frame of special tokens that a chat model expects around messages.",
+        "Messages are framed before they run; plain text is not.",
+    ),
+    Term(
+        "interval",
+        "Where the mean over pairs of prompts may lie: Student's, 95 %, from eight pairs on.",
+        "0.45 (0.38 to 0.52), n = 12: of a hundred such intervals about 95 hold the mean over all pairs.",
+        ("n",),
+    ),
+)
+
+_BY_NAME = {name.lower(): term for term in TERMS for name in (*term.also, term.name)}
+
+
+def term(name: str) -> Term:
+    """The entry of a word, or of another word for the same.
+
+    Raises:
+        AttribError: no such word, with those there are.
+    """
+    found = _BY_NAME.get(str(name).strip().lower())
+    if found is None:
+        raise AttribError(f"The glossary has no {name!r}.", f"It has {', '.join(t.name for t in TERMS)}.")
+    return found
