@@ -206,16 +206,19 @@ def test_what_every_instance_syncs(explorer):
     names = {n for n in state if not n.startswith("_")} - {"layout", "tabbable", "tooltip"}
     assert names == {"kind", "container", "selected", "source", "options", "tested", "chosen", "without", "showing"}
     assert state["_anywidget_id"] == "attrib_widgets.View"
-    assert len(state["_esm"]) + len(state["_css"]) <= 100_000
+    assert len(state["_esm"]) + len(state["_css"]) <= 100_000 and state["_css"] == "\n", "the style is in the script"
 
 
 def test_the_script_travels_packed_and_whole(explorer):
     """What the browser unpacks is the committed bundle; test_package searches that for addresses and text as code."""
     sent = explorer.get_state()["_esm"]
     payload = re.search(r'atob\("([A-Za-z0-9+/=]+)"\)', sent)[1]
-    plain = (assets.STATIC / "attrib_widgets.js").read_bytes()
-    assert zlib.decompress(base64.b64decode(payload)) == plain
-    assert len(sent) < len(plain) * 0.6
+    plain, style = (assets.read(name) for name in (assets.SCRIPT, assets.STYLE))
+    unpacked = zlib.decompress(base64.b64decode(payload)).decode()
+    assert unpacked.startswith(plain)
+    name, told = unpacked[len(plain) :].split("=", 1)
+    assert name == "\nexport const style " and json.loads(told.rstrip(";\n")) + "\n" == style
+    assert len(sent) < (len(plain) + len(style)) * 0.6
     loader = sent.replace(payload, "")
     assert "\n" in loader and "//" not in loader and loader.isascii()
     assert re.findall(r"import\((\w+)\)", loader) == ["url"]
@@ -224,13 +227,13 @@ def test_the_script_travels_packed_and_whole(explorer):
 def test_while_developing_the_files_are_watched(monkeypatch):
     """Plain files, that anywidget loads again when they change."""
     monkeypatch.setenv("ANYWIDGET_HMR", "1")
-    assert assets.script("attrib_widgets.js") == assets.STATIC / "attrib_widgets.js"
-    assert assets.style("attrib_widgets.css") == assets.STATIC / "attrib_widgets.css"
+    assert assets.script() == assets.STATIC / "attrib_widgets.js"
+    assert assets.style() == assets.STATIC / "attrib_widgets.css"
 
 
 def test_an_unbuilt_bundle_says_how_to_build_it():
     with pytest.raises(FileNotFoundError, match="npm run build"):
-        assets.script("missing.js")
+        assets.read("missing.js")
 
 
 # pages

@@ -1,19 +1,21 @@
-"""The built bundle: its files as text, and the script in the form that travels with every widget.
+"""The built bundle: its files as text, and script and style in the form that travels with every widget.
 
 anywidget syncs ``_esm`` and ``_css`` with every instance, and a notebook saved with its widgets keeps a copy of each.
-So the script travels compressed, at half its size, in a module that unpacks it in the browser. The files in static/
-stay plain: they can be read, searched and compared byte for byte, whichever zlib is at hand.
+So script and style travel compressed, at less than half their size, in one module that unpacks them in the browser. The
+files in static/ stay plain: they can be read, searched and compared byte for byte, whichever zlib is at hand.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import os
 import zlib
 from pathlib import Path
 from typing import Any
 
 STATIC = Path(__file__).parents[2] / "static"
+SCRIPT, STYLE = "attrib_widgets.js", "attrib_widgets.css"
 
 # anywidget 0.11 never speaks again to a module that is not ready within two seconds, and a slow browser needs longer to
 # unpack: the module is ready at once, and unpacks when it has to draw. A blob: address is how anywidget imports `_esm`
@@ -24,10 +26,19 @@ _UNPACK = """const load = async () => {
   const script = new Blob([await new Response(plain).arrayBuffer()], { type: "text/javascript" });
   const url = URL.createObjectURL(script);
   try {
-    return (await import(url)).default;
+    return await import(url);
   } finally {
     URL.revokeObjectURL(url);
   }
+};
+const dress = (el, text) => {
+  const root = el.getRootNode();
+  const home = root instanceof ShadowRoot ? root : el.ownerDocument.head;
+  if ([...home.querySelectorAll("style.aw-style")].some((style) => style.textContent === text)) return;
+  const style = el.ownerDocument.createElement("style");
+  style.className = "aw-style";
+  style.textContent = text;
+  home.append(style);
 };
 let once;
 export default {
@@ -37,7 +48,9 @@ export default {
     props.el.append(note);
     try {
       const widget = await (once ??= load());
-      return props.signal?.aborted ? undefined : widget.render(props);
+      if (props.signal?.aborted) return undefined;
+      dress(props.el, widget.style);
+      return widget.default.render(props);
     } catch (error) {
       once = undefined;
       throw error;
@@ -64,19 +77,24 @@ def read(name: str) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def script(name: str) -> Any:
-    """A script as ``_esm``: packed, or its path while developing (``ANYWIDGET_HMR=1``), to be watched."""
-    return STATIC / name if _watched() else packed(read(name))
+def script() -> Any:
+    """``_esm``: script and style, packed; while developing (``ANYWIDGET_HMR=1``) the script's path, to be watched."""
+    if _watched():
+        return STATIC / SCRIPT
+    return packed(f"{read(SCRIPT)}\nexport const style = {json.dumps(read(STYLE).rstrip())};\n")
 
 
-def style(name: str) -> Any:
-    """A style sheet as ``_css``: its text, or its path while developing."""
+def style() -> Any:
+    """``_css``: nothing, for the style is in the script; while developing the style sheet's path."""
     # anywidget takes a single line for a file name: the line break says that this is the text itself.
-    return STATIC / name if _watched() else f"{read(name).rstrip()}\n"
+    return STATIC / STYLE if _watched() else "\n"
 
 
 def packed(text: str) -> str:
-    """A module that unpacks the module ``text`` in the browser, once, when it is first asked to draw."""
+    """A module that unpacks the module ``text`` in the browser, once, when it is first asked to draw.
+
+    ``text`` exports the widget and, for the page or the shadow root that the view is drawn in, its ``style``.
+    """
     return _UNPACK % base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
 
 

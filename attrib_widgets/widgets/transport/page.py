@@ -53,7 +53,7 @@ def page(title: str, traits: Mapping[str, Any], *, framed: bool = False) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{html.escape(title)}</title>"
-        f"<style>{_GROUND}{_TITLE}{'' if framed else _MARGINS}\n{assets.read('attrib_widgets.css')}</style></head>\n"
+        f"<style>{_GROUND}{_TITLE}{'' if framed else _MARGINS}\n{assets.read(assets.STYLE)}</style></head>\n"
         f'<body><main><h1 class="aw-page-title">{html.escape(title)}</h1><div id="aw-root"></div></main>\n'
         f'<script type="application/json" id="aw-state">{_json(data)}</script>\n'
         f'<script type="module">{_script(assets.read("page.js"))}</script>\n'

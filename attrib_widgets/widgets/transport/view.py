@@ -50,8 +50,8 @@ class View(anywidget.AnyWidget):
     are written by the person's clicks and by Python alike.
     """
 
-    _esm = assets.script("attrib_widgets.js")
-    _css = assets.style("attrib_widgets.css")
+    _esm = assets.script()
+    _css = assets.style()
     kind = t.Unicode().tag(sync=True)
     container = t.Bytes().tag(sync=True)
     selected = Selected().tag(sync=True)
