@@ -35,13 +35,13 @@ TERMS: tuple[Term, ...] = (
     Term(
         "contribution",
         "What one part adds to the logit by itself, through the final norm as it was in this run.",
-        "L3H1 +1.47 of 19.45: without that summand alone, and nothing else changed, the sum would be 1.47 smaller.",
+        "L3H1 +1.30 of 18.40: without that summand alone, and nothing else changed, the sum would be 1.30 smaller.",
         ("direct contribution", "bar", "writes"),
     ),
     Term(
         "attribution",
         "The list of all contributions to one number; its rows sum to that number exactly.",
-        "sum 19.4536, model 19.4536, gap 1e-06: nothing is missing and nothing is counted twice.",
+        "sum 18.4017, model 18.4017, gap 9e-07: nothing is missing and nothing is counted twice.",
     ),
     Term(
         "gap",
@@ -121,7 +121,7 @@ TERMS: tuple[Term, ...] = (
     Term(
         "token totals",
         "What each token of the prompt put into the number by all paths, patterns, norms and gates held.",
-        "·France carries +12.15 of 19.45: an exact sum of a network that is held, no experiment.",
+        "·France carries +11.07 of 18.40: an exact sum of a network that is held, no experiment.",
         ("held", "by all paths"),
     ),
     Term(
@@ -162,7 +162,7 @@ TERMS: tuple[Term, ...] = (
     Term(
         "rival",
         "The token that the answer is held against: of an experiment, what the other prompt makes likeliest.",
-        "L1.mlp +4.78 for ·Paris and +4.64 for ·Berlin: it makes a capital likely, and does not choose which.",
+        "L1.mlp +3.96 for ·Paris and +3.56 for ·Berlin: it makes a capital likely, and hardly chooses which.",
         ("rather than", "against"),
     ),
     Term(
@@ -174,7 +174,7 @@ TERMS: tuple[Term, ...] = (
     Term(
         "observed",
         "Read off a run as it was; only a test, which changes something, can say what the answer depends on.",
-        "The largest bar, +4.78, may cost nothing when it is replaced: observed is not tested.",
+        "The largest bar, +3.96, may cost nothing when it is replaced: observed is not tested.",
         ("tested", "suspect"),
     ),
     Term(
@@ -186,13 +186,13 @@ TERMS: tuple[Term, ...] = (
     Term(
         "ablation",
         "An experiment: a part's write is set to zero or to a mean, and everything behind it is computed again.",
-        "Without L1.mlp 19.45 → 15.63: zero may be further off than what the part ever writes.",
+        "Without L1.mlp 18.40 → 14.55: zero may be further off than what the part ever writes.",
         ("ablate", "take it out"),
     ),
     Term(
         "damage",
         "The share of the gap that goes when a part gets its write from the other prompt.",
-        "+0.45: without it 45 % of what tells the two prompts apart is gone; 1 is all of it.",
+        "+0.49: without it 49 % of what tells the two prompts apart is gone; 1 is all of it.",
         ("necessity",),
     ),
     Term(
