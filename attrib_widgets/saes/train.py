@@ -133,7 +133,12 @@ def _seeds(pool: Samples, wanted: int, generator: torch.Generator) -> Float[Tens
 
 
 def _on(
-    start: SAE, pool: Samples, mean: Float[Tensor, "d_in"], scale: float, chosen: SAESettings, generator: torch.Generator
+    start: SAE,
+    pool: Samples,
+    mean: Float[Tensor, "d_in"],
+    scale: float,
+    chosen: SAESettings,
+    generator: torch.Generator,
 ) -> list[Tensor]:
     """The weights of ``start`` for samples on this scale, as many features as are wanted.
 
