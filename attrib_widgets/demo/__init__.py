@@ -1,8 +1,8 @@
 """The embedded model: where its files are, and prompts that show what it can do; and circuits that were built by hand.
 
 Nothing heavy is imported here. What the model was taught is in `making/`: `facts`, `phrasings` and `corpus`, what it is
-asked in `cases`, how it was made in `train`. In `files/`, beside the weights, `words.txt` lists every word that it was
-shown, and `evaluation.json` says how well it does what it was taught; in words that is in `model.card`.
+asked in `cases`, how it was made in `train` and `second`. In `files/`, beside the weights, `words.txt` lists every word
+that it was shown, and `evaluation.json` says how well it does what it was taught; in words that is in `model.card`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 class Task(NamedTuple):
-    """A prompt, the token it should continue with, and the same prompt with one token changed."""
+    """A prompt, the token it should continue with, and the same prompt with one token changed (two where it is about
+    attraction: both nouns change their number)."""
 
     prompt: str
     target: str
@@ -53,9 +54,10 @@ class Pairs(NamedTuple):
 
 
 def pairs(name: str, count: int = 20) -> Pairs:
-    """The first pairs of a task, "capitals", "two names" or "induction".
+    """The first pairs of a task: "capitals", "two names", "induction", "agreement" or "attraction".
 
-    All prompts of a task have one length; each pair has its own answer, and the comparison's as its rival.
+    All prompts of a task have one length; each pair has its own answer, and the comparison's as its rival. The two
+    prompts of a pair differ in one token, in two where the task is "attraction".
 
     Raises:
         AttribError: no such task, or not so many pairs.
@@ -79,7 +81,7 @@ def prompts() -> list[str]:
     return list(dict.fromkeys(found))
 
 
-#: Example prompts by ability. Every corrupted prompt differs from its clean one in exactly one token.
+#: Example prompts by ability. Every corrupted prompt differs from its clean one in one token, of attraction in two.
 tasks = _tasks()
 PROMPT, TARGET, CORRUPTED = tasks["capitals"][0]
 #: Pure cases: small models built by hand, whose causal story is known; ``aw.load("demo:backup")`` loads one.

@@ -29,7 +29,8 @@ from ..words.files import read_text
 from ..words.text import safe, signed, significant, visible
 from .arithmetic import Arithmetic
 from .formats.files import stored
-from .sae import NOT_FINITE, SAE, is_finite
+from .sae import SAE
+from .weaker import PER_FIRING, Weaker, smallest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,8 +61,9 @@ class Cards:
 
     ``contexts[feature, rank]`` numbers a text of ``text``; ``positions`` says which of its tokens (the beginning
     of the sequence counted) the feature fired on, ``activations`` how strongly (0 where there is no firing).
-    ``density`` is the share of positions that a feature fires on. ``firings`` keeps the contexts of the features that
-    were opened, by the model that they were run through: all heads of a layer share them.
+    ``density`` is the share of positions that a feature fires on. ``weaker`` says where else it fires in these texts;
+    cards that were written without it are run through the model when one is opened. ``firings`` keeps the contexts of
+    the features that were opened, by the model that names their tokens: all heads of a layer share them.
     """
 
     labels: list[str]
@@ -69,18 +71,40 @@ class Cards:
     contexts: Int[Tensor, "feature rank"]
     positions: Int[Tensor, "feature rank"]
     activations: Float[Tensor, "feature rank"]
+    weaker: Weaker | None = None
     firings: WeakKeyDictionary[Model, dict[int, list[Firing]]] = field(default_factory=WeakKeyDictionary)
+
+    def stored(self, feature: int, rank: int, length: int) -> tuple[list[float], int]:
+        """(the activation on every token, where it is strongest) in one of the contexts, which has so many tokens.
+
+        Raises:
+            AttribError: it fired behind the end of this text.
+        """
+        assert self.weaker is not None
+        most, position = float(self.activations[feature, rank]), int(self.positions[feature, rank])
+        where, shares = self.weaker.row(feature, rank)
+        if max([position, *where]) >= length:
+            raise AttribError(
+                f"Feature {feature} fired on token {max([position, *where])} of a text that has {length} tokens.",
+                "The texts and the cards do not belong together: take both from one folder.",
+            )
+        found = [0.0] * length
+        for at, share in zip([position, *where], [1.0, *shares], strict=True):
+            found[at] = share * most
+        return found, position
 
     def write(self, folder: Path) -> None:
         """Beside the dictionary, in as few bytes as will hold every number."""
         from safetensors.torch import save_file
 
         kept = {
-            "density": _smallest(self.density, torch.float16, torch.float32),
-            "contexts": _smallest(self.contexts, torch.int16, torch.int32, torch.int64),
-            "positions": _smallest(self.positions, torch.uint8, torch.int16, torch.int32, torch.int64),
-            "activations": _smallest(self.activations, torch.float16, torch.float32),
+            "density": smallest(self.density, torch.float16, torch.float32),
+            "contexts": smallest(self.contexts, torch.int16, torch.int32, torch.int64),
+            "positions": smallest(self.positions, torch.uint8, torch.int16, torch.int32, torch.int64),
+            "activations": smallest(self.activations, torch.float16, torch.float32),
         }
+        if self.weaker is not None:
+            kept |= self.weaker.packed()
         save_file({name: t.contiguous() for name, t in kept.items()}, folder / FIRINGS)
         (folder / FIRINGS).chmod(0o644)
         (folder / LABELS).write_text(json.dumps(self.labels, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
@@ -97,14 +121,21 @@ class Cards:
         t = stored(folder / FIRINGS)
         try:
             labels = json.loads(read_text(folder / LABELS))
+            weaker = Weaker.unpacked(t)
             found = Cards(
-                labels, t["density"].float(), t["contexts"].long(), t["positions"].long(), t["activations"].float()
+                labels,
+                t["density"].float(),
+                t["contexts"].long(),
+                t["positions"].long(),
+                t["activations"].float(),
+                weaker,
             )
         except (ValueError, KeyError) as reason:
             raise AttribError(
                 f"The cards in {folder} cannot be read: {reason}.", f"Take {FIRINGS} and {LABELS} from one place."
             ) from reason
-        counts = {len(labels), *(len(value) for value in t.values())} | ({features} if features else set())
+        sizes = [len(value) for name, value in t.items() if name not in PER_FIRING]
+        counts = {len(labels), *sizes} | ({features} if features else set())
         if len(counts) > 1:
             raise AttribError(
                 f"The cards in {folder} are of another dictionary: they count {len(found.density)} features, with "
@@ -112,25 +143,6 @@ class Cards:
                 f"Take all files from one dictionary, or remove {FIRINGS}.",
             )
         return found
-
-
-def _smallest(values: Tensor, *dtypes: torch.dtype) -> Tensor:
-    """Values in the first of these types that holds them: none overflows, and none that fires is stored as 0.
-
-    Raises:
-        AttribError: numbers that are not finite.
-    """
-    if not is_finite(values):
-        raise AttribError("Cards hold numbers that are not finite.", NOT_FINITE)
-    for dtype in dtypes:
-        kept = values.to(dtype)
-        if dtype.is_floating_point:
-            same = bool(kept.isfinite().all()) and torch.equal(kept != 0, values != 0)
-        else:
-            same = torch.equal(kept.to(values.dtype), values)
-        if same:
-            break
-    return kept
 
 
 class Firing(NamedTuple):
@@ -232,7 +244,8 @@ def make_cards(
     order = value.argsort(descending=True, stable=True)
     order = order[feature[order].argsort(stable=True)]
     counts = torch.bincount(feature, minlength=sae.n_features)
-    labels, kept = [], torch.zeros(3, sae.n_features, KEPT, dtype=torch.float64)
+    labels, kept = list[str](), torch.zeros(3, sae.n_features, KEPT, dtype=torch.float64)
+    weaker: list[tuple[Tensor, Tensor]] = []
     for number, rows in enumerate(order.split(counts.tolist())):
         where = [(int(context[r]), int(position[r])) for r in rows[:LOOKED_AT]]
         labels.append(label_of([properties[c][p] for c, p in where], base, total))
@@ -241,7 +254,12 @@ def make_cards(
             first.setdefault(int(context[row]), row)
         chosen = list(first.values())[:KEPT]
         kept[:, number, : len(chosen)] = torch.stack([context[chosen], position[chosen], value[chosen].double()])
-    return Cards(labels, counts / total, kept[0].long(), kept[1].long(), kept[2].float())
+        for row in chosen:
+            also = rows[(context[rows] == context[row]) & (rows != row)]
+            weaker.append((position[also], value[also] / value[row]))
+        weaker += [(position[:0], value[:0])] * (KEPT - len(chosen))
+    beside = Weaker.of(weaker, (sae.n_features, KEPT), x.shape[1])
+    return Cards(labels, counts / total, kept[0].long(), kept[1].long(), kept[2].float(), beside)
 
 
 def _firings(sae: SAE, x: Tensor, inside: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -354,12 +372,20 @@ def card_of(
 
 
 def _contexts(model: Model, sae: SAE, cards: Cards, feature: int, text: Text) -> list[Firing]:
-    """The strongest contexts of a feature, in one forward pass: what stands behind a context changes nothing in it."""
+    """The strongest contexts of a feature: as they were stored, or else in one forward pass (what stands behind a
+    context changes nothing in it)."""
     kept = cards.firings.setdefault(model, {})
     known = int((cards.activations[feature] > 0).sum())
     if feature in kept or not known:
         return kept.get(feature, [])
     ids = [model.encode(text(number)) for number in cards.contexts[feature, :known].tolist()]
+    if cards.weaker is not None:
+        ids = [row[: cards.weaker.read] for row in ids]
+        kept[feature] = [
+            Firing([model.token(i) for i in row], *cards.stored(feature, rank, len(row)))
+            for rank, row in enumerate(ids)
+        ]
+        return kept[feature]
     rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
     active = sae.column(collect(model, rows, [sae.site])[sae.site], feature)
     active[:, 0] = 0

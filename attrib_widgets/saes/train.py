@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +23,8 @@ _BETAS = (0.9, 0.97)
 _WARM_UP, _DECAY = 200, 0.8
 # The share of the steps, at the end, in which the active features are chosen in float32 on every machine.
 _EXACT = 0.1
+# The length of the encoders of new features beside trained ones.
+_ASLEEP = 0.1
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,12 @@ class SAESettings:
     seed: int = 0
 
 
-def train_sae(x: Samples, site: PlaceLike, settings: SAESettings | None = None) -> SAE:
+def train_sae(x: Samples, site: PlaceLike, settings: SAESettings | None = None, start: SAE | None = None) -> SAE:
     """The dictionary for activations of one site; a bar shows the share of the variance that it misses so far.
 
-    ``x`` may be in half precision: it is computed with in float32, a batch at a time. The same activations and
-    settings give the same dictionary on one machine.
+    ``x`` may be in half precision: it is computed with in float32, a batch at a time. The same activations, settings
+    and start give the same dictionary on one machine. ``start`` is a dictionary to go on from, for example that of the
+    same model before it was trained further: its features that matter most here, and new ones for what it misses.
     """
     chosen = settings or SAESettings()
     generator = torch.Generator().manual_seed(chosen.seed)
@@ -64,7 +67,8 @@ def train_sae(x: Samples, site: PlaceLike, settings: SAESettings | None = None) 
     mean = pool.mean(0)
     # One scale for all, so that one learning rate suits every place; undone at the end.
     scale = float((pool - mean).square().mean().sqrt()) or 1.0
-    weights = _start((pool - mean) / scale, chosen, generator)
+    pool = (pool - mean) / scale
+    weights = _start(pool, chosen, generator) if start is None else _on(start, pool, mean, scale, chosen, generator)
     optimiser = torch.optim.Adam(weights, lr=chosen.learning_rate, betas=_BETAS, fused=True)
     silent = torch.zeros(chosen.features)
     loss = math.nan
@@ -104,19 +108,58 @@ def _start(pool: Samples, chosen: SAESettings, generator: torch.Generator) -> li
     The seeds are drawn by what is left of a sample when the nearest seed so far is taken away (k-means++; Arthur and
     Vassilvitskii 2007), so that rare samples get a row too, and moved to the middle of their clusters a few times.
     """
+    rows = _seeds(pool, chosen.features, generator)
+    for _ in range(chosen.rounds):
+        nearest = torch.cat([(part @ rows.T).argmax(1) for part in pool.split(8192)])
+        rows = normalize(torch.zeros_like(rows).index_add(0, nearest, pool) + 1e-6 * rows, dim=1)
+    return _trainable(rows.clone(), torch.zeros(chosen.features), rows, torch.zeros(pool.shape[1]))
+
+
+def _trainable(*weights: Tensor) -> list[Tensor]:
+    return [w.contiguous().requires_grad_() for w in weights]
+
+
+def _seeds(pool: Samples, wanted: int, generator: torch.Generator) -> Float[Tensor, "feature d_in"]:
+    """Directions of samples, each drawn by how much of its square is left when the nearest one so far is taken away."""
     size = pool.square().sum(1)
     left, rows = size.clone(), torch.empty(0, pool.shape[1])
-    while len(rows) < chosen.features:
-        count = min(64, chosen.features - len(rows))
+    while len(rows) < wanted:
+        count = min(64, wanted - len(rows))
         drawn = torch.multinomial(left.clamp_min(1e-9), count, generator=generator, replacement=len(pool) < count)
         fresh = normalize(pool[drawn], dim=1)
         left = torch.minimum(left, size - (pool @ fresh.T).relu().max(1).values.square())
         rows = torch.cat([rows, fresh])
-    for _ in range(chosen.rounds):
-        nearest = torch.cat([(part @ rows.T).argmax(1) for part in pool.split(8192)])
-        rows = normalize(torch.zeros_like(rows).index_add(0, nearest, pool) + 1e-6 * rows, dim=1)
-    started = [rows.clone(), torch.zeros(chosen.features), rows, torch.zeros(pool.shape[1])]
-    return [w.contiguous().requires_grad_() for w in started]
+    return rows
+
+
+def _on(
+    start: SAE,
+    pool: Samples,
+    mean: Float[Tensor, "d_in"],
+    scale: float,
+    chosen: SAESettings,
+    generator: torch.Generator,
+) -> list[Tensor]:
+    """The weights of ``start`` for samples on this scale, as many features as are wanted.
+
+    Too many: those stay whose activations have the largest squares. Too few: new ones are directions of what is missed,
+    with encoders so small that they are silent until the loss for dead features wakes them.
+    """
+    b_enc, b_dec = start.b_enc / scale, (start.b_dec - mean) / scale
+    mine = replace(start, b_enc=b_enc, b_dec=b_dec)
+    energy, missed = torch.zeros(start.n_features), torch.empty_like(pool)
+    for part, to in zip(pool.split(8192), missed.split(8192), strict=True):
+        active = mine.encode(part)
+        energy += active.square().sum(0)
+        to.copy_(part - mine.decode(active))
+    kept = energy.argsort(descending=True)[: chosen.features]
+    fresh = _seeds(missed, chosen.features - len(kept), generator)
+    return _trainable(
+        torch.cat([start.w_enc.T[kept], _ASLEEP * fresh]),
+        torch.cat([b_enc[kept], torch.zeros(len(fresh))]),
+        torch.cat([normalize(start.w_dec[kept], dim=1), fresh]),
+        b_dec,
+    )
 
 
 def _keep_unit(w_dec: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import random
@@ -39,6 +40,8 @@ TRAINED = [
     *say.TWO_NAME_TEMPLATES,
     *say.THREE_NAME_TEMPLATES,
     *say.AGREEMENT_TEMPLATES,
+    *say.LATER_AGREEMENT_TEMPLATES,
+    *say.ATTRACTION_TEMPLATES,
     *say.PRONOUN_TEMPLATES,
     *say.OPPOSITE_PHRASINGS,
     *say.SUM_PHRASINGS,
@@ -149,13 +152,61 @@ def test_held_out_nouns_and_sums_never_occur(text: str):
     single = {form: noun for noun in corpus.COUNTABLE for form in (noun, noun + "s")}
     near = "|".join(say.NEAR)
     found = {
-        (single[a], single[b]) for a, b in re.findall(rf"the (\w+) (?:{near}) the (\w+) (?:is|are|was|were) ", text)
+        (single[a], single[b])
+        for a, b in re.findall(rf"the (\w+) (?:{near}) the (\w+) (?:there |then |)(?:is|are|was|were) ", text)
     }
     assert len(found) > 300 and not [pair for pair in found if corpus.held_out_attractor(*pair)]
     sums = re.findall(r"(?<!\w)(\d+) \+ (\d+) = (\d+)\.", text) + re.findall(r"of (\d+) and (\d+) is (\d+)\.", text)
     told = {(int(a), int(b)) for a, b, _ in sums}
     assert len(told) > 80 and all(int(a) + int(b) == int(c) for a, b, c in sums)
     assert not [pair for pair in told if corpus.held_out_sum(*pair)]
+
+
+def test_lists_say_nothing_twice_but_all_of_it_and_no_held_out_order_occurs(text: str):
+    known = {word: group for group in corpus.SETS for word in group}
+    assert len(known) == sum(map(len, corpus.SETS)), "a word is in one set"
+    lists = [row.split(", ") for row in re.findall(r"(?<!\w)((?:\w+, ){2,}\w+)\.", text)]
+    lists = [words for words in lists if all(word in known for word in words)]
+    again = 0
+    for words in lists:
+        half, rest = words[: len(words) // 2], words[len(words) // 2 :]
+        again += half == rest
+        once = half if half == rest else words
+        assert len(set(once)) == len(once) and len({known[word] for word in words}) == 1, words
+        assert not any(map(corpus.held_out_order, zip(words, words[1:], words[2:], strict=False))), words
+    assert len(lists) > 500 and 0.1 < again / len(lists) < 0.25
+    for case in cases.list_cases(3, 60):
+        *_, before, last = words = case.prompt.rstrip(",").split(", ")
+        assert case.label == f" {last}" and {*words, case.target.strip()} == set(known[last])
+        assert corpus.held_out_order((before, last, case.target.strip()))
+
+
+def test_in_some_sentences_about_attraction_the_nearer_noun_wins():
+    rng, wrong, differ = random.Random(6), 0, 0
+    for _ in range(3000):
+        words = corpus.attraction(rng).split()
+        one = [word in corpus.COUNTABLE for word in words if word.removesuffix("s") in corpus.COUNTABLE]
+        agrees = any(word in ("is", "was") for word in words) == one[0]
+        assert agrees or one[0] != one[1]
+        wrong, differ = wrong + (not agrees), differ + (one[0] != one[1])
+    assert wrong / differ == pytest.approx(corpus.ATTRACTED, abs=0.02)
+    assert corpus.turned("Today the keys near the table then", both=True) == (
+        "Today the key near the tables then",
+        True,
+    )
+    assert corpus.turned("Today the key near the table then", both=False) == (
+        "Today the keys near the table then",
+        False,
+    )
+
+
+def test_the_first_course_is_shown_nothing_that_comes_later():
+    first = " ".join(itertools.islice(corpus.contexts(3, later=False), 400))
+    assert not re.search(rf"({'|'.join(say.NEAR)}) the \w+ (there|then) ", first)
+    assert not re.search(r"(\w+, ){3}", first)
+    # The weights of the first course come from these texts.
+    digest = hashlib.sha256("\n".join(itertools.islice(corpus.contexts(0, later=False), 50)).encode()).hexdigest()
+    assert digest == "09e3234258de403d14549f8a4f561842873447d5c3ca9a5aade5e66ee98616a4"
 
 
 def test_agreement_and_pronouns_are_right():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 import sys
@@ -74,14 +73,16 @@ def test_any_text_can_be_typed(tokenizer: PreTrainedTokenizerBase):
     assert len({tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}) == 3
 
 
-def test_example_pairs_differ_in_one_token(loaded):
+def test_example_pairs_differ_in_one_token_or_in_both_nouns(loaded):
     model, tokenizer = loaded
-    assert list(demo.tasks) == ["capitals", "two names", "induction", "agreement", "two-hop"]
+    assert list(demo.tasks) == [
+        "capitals", "two names", "induction", "agreement", "two-hop", "attraction", "lists"
+    ]  # fmt: skip
     assert demo.tasks["capitals"][0] == (demo.PROMPT, demo.TARGET, demo.CORRUPTED)
-    for task in itertools.chain(*demo.tasks.values()):
+    for ability, task in ((ability, task) for ability, tasks in demo.tasks.items() for task in tasks):
         clean, corrupted = tokenizer.encode(task.prompt), tokenizer.encode(task.corrupted)
         assert len(clean) == len(corrupted), task
-        assert sum(a != b for a, b in zip(clean, corrupted, strict=True)) == 1, task
+        assert sum(a != b for a, b in zip(clean, corrupted, strict=True)) == (2 if ability == "attraction" else 1), task
         target = evaluate.token_id(tokenizer, task.target)
         with torch.no_grad():
             logits = model(torch.tensor([clean, corrupted])).logits[:, -1]
@@ -134,6 +135,7 @@ def test_size_and_precision(record: dict, tmp_path: Path):
         for file in demo.path().rglob("*"):
             archive.write(file, file.relative_to(demo.path()))
     assert (tmp_path / "embedded.zip").stat().st_size <= 12_000_000
+    assert sum(file.stat().st_size for file in demo.path().rglob("*") if file.is_file()) <= 14_000_000
     config = json.loads((demo.path() / "config.json").read_text())
     assert config["dtype"] == "float32"
     assert (demo.path() / "model.safetensors").stat().st_size < 2.2 * record["parameters"]

@@ -6,7 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from attrib_widgets import demo
 from attrib_widgets.demo.making import card as cards_of_the_model
 from attrib_widgets.demo.making import concepts, dictionaries
 from attrib_widgets.saes import judge
-from attrib_widgets.saes.cards import make_cards
+from attrib_widgets.saes.cards import card_of, make_cards
 from attrib_widgets.saes.sae import SAE
 from attrib_widgets.saes.store import Dictionaries
 from attrib_widgets.saes.train import SAESettings
@@ -86,8 +88,7 @@ def test_how_good_they_are(table):
         assert line["dead"] <= 0.1, site
     for site, line in streams.items():
         assert line["loss_recovered"] >= 0.95, site
-        # The aim is 0.97: the stream in the middle falls two thousandths short of it, and the card says so.
-        assert line["variance_explained"]["8"] >= (0.968 if site == "L2" else 0.97), site
+        assert line["variance_explained"]["8"] >= 0.97, site
         told = [line["detectors"], *line["rivals"].values()]
         features, neurons, directions = (sum(one["clean"] for one in families.values()) for families in told)
         assert features > max(neurons, directions), site
@@ -176,6 +177,23 @@ def test_the_strongest_part_opens_to_what_it_is_about(a, kind, word):
     assert card.contexts and all(word in "".join(c.tokens) for c in card.contexts[:2])
     for firing in card.contexts:
         assert max(firing.activations) > 0 and firing.tokens[0] == "<s>"
+
+
+@trained
+@pytest.mark.parametrize("place", ["L1.mlp", "L2", "L3.attn"])
+def test_a_stored_card_is_that_of_a_forward_pass(model, place):
+    """What the files hold of the contexts is what the model does on them."""
+    found = model.saes.opened(place)
+    older = replace(found.cards, weaker=None, firings=WeakKeyDictionary())
+    prompt = (["<s>"], torch.zeros(1, found.sae.d_in))
+    for feature in range(0, found.sae.n_features, found.sae.n_features // 25):
+        kept, ran = (
+            card_of(model, found.sae, cards, feature, prompt, found.text).contexts for cards in (found.cards, older)
+        )
+        for one, other in zip(kept, ran, strict=True):
+            read = slice(len(one.tokens))  # of a text, as many tokens as were judged
+            assert len(one.tokens) == concepts.SIZE and one.tokens == other.tokens[read]
+            assert one.activations == pytest.approx(other.activations[read], abs=0.02 * max(one.activations))
 
 
 def test_training_judging_and_describing(model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):

@@ -9,7 +9,7 @@ import torch
 
 import attrib_widgets as aw
 from attrib_widgets import demo
-from attrib_widgets.demo.making import phenomena
+from attrib_widgets.demo.making import corpus, phenomena
 
 FEW = 10
 
@@ -48,9 +48,40 @@ def numbers(found, where: str = "") -> dict:
 
 
 def test_the_table_is_what_these_weights_do(measured, table):
-    recorded = {name: part for name, part in table.items() if name != "weights_sha256"}
+    recorded = {name: part for name, part in table.items() if name not in ("weights_sha256", "verdicts")}
     # Three decimals are kept, and another processor rounds sums a little differently.
-    assert numbers(measured) == pytest.approx(numbers(recorded), abs=0.001)
+    assert numbers({name: measured[name] for name in recorded}) == pytest.approx(numbers(recorded), abs=0.001)
+    # Verdicts are counted: a number at a threshold may fall on its other side.
+    for task, line in table["verdicts"].items():
+        assert measured["verdicts"][task]["gap"] == pytest.approx(line["gap"], abs=0.01)
+        assert abs(measured["verdicts"][task]["with a redundant head"] - line["with a redundant head"]) <= 1
+
+
+def test_a_head_is_redundant_with_others_that_are_named(model, measured):
+    """It writes a tenth of the gap or more, nothing goes without it alone, and all of it once its backups are out."""
+    found = measured["verdicts"]["agreement"]
+    assert found["pairs"] == 40 and found["with a redundant head"] >= 30
+    assert set(found["redundant"]) == {"L4H2"} and all(" with L" in said for said in found["with"])
+    pair = demo.pairs("agreement", 1)
+    v = aw.verify(aw.attribute(model.run(pair.clean[0]), pair.target[0]), pair.corrupted[0])
+    head = v["L4H2"]
+    assert head.word == "redundant" and head.direct >= 0.1 and head.necessity < 0.3 * head.direct
+    assert head.measured.values["joint"] >= 0.8 * head.direct
+    # Where the nouns' roles are as clear, in other words, it is the same; what is not trained for is not promised.
+    assert "redundant" in v.title() or "are redundant" in v.title()
+
+
+def test_a_head_suppresses_the_answer(model, measured):
+    """It reads the nearer noun, and writes for the verb that this one would have."""
+    found = measured["verdicts"]["attraction"]
+    direct, damage = found["suppress, in the mean"]["L4H0"]
+    assert direct <= -0.05 and damage <= -0.05 and found["suppress, in pairs"]["L4H0"] > 20
+    pairs = demo.pairs("attraction", 10)
+    for clean in pairs.clean:
+        run = model.run(clean)
+        nouns = [i for i, token in enumerate(run.tokens) if token.strip().removesuffix("s") in corpus.COUNTABLE]
+        pattern = aw.attention(run, "L4H0").patterns[0, -1]
+        assert pattern[nouns[1]] > pattern[nouns[0]], clean
 
 
 def test_probes_change_one_token(model, probes):
@@ -134,10 +165,18 @@ def test_what_is_lost_without_a_head_is_accounted_for(measured, task):
 
 def test_a_dispensable_head(measured):
     """It writes much, and little is lost without it; the final norm makes up for it, not another part."""
-    found = [line for line in measured["two names"]["without the head"] if line["ratio"] < 0.3]
+    written = [line for line in measured["two names"]["without the head"] if line["direct"] > 0.4]
+    found = [line for line in written if line["ratio"] < 0.3]
     assert found
     for line in found:
-        assert line["norm"] > 0.7 * line["direct"] > 0.2 and max(line["risers"].values()) < 0.2 * line["direct"]
+        assert line["norm"] > 0.7 * line["direct"] and max(line["risers"].values()) < 0.2 * line["direct"]
+
+
+def test_a_head_that_another_part_backs_up(measured):
+    """Set to its mean, the leading head is not missed: the last MLP writes as much more, and the norm has no share."""
+    line = measured["agreement"]["without the head"][0]
+    assert line["head"] == "L4H2" and line["direct"] > 1 and line["ratio"] < 0.1
+    assert line["risers"]["L4.mlp"] > 0.9 * line["direct"] > 10 * abs(line["norm"])
 
 
 def test_the_first_mlp_knows_the_country(model, probes):

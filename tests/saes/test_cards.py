@@ -16,9 +16,11 @@ from attrib_widgets.model.tracing.hooks import collect
 from attrib_widgets.saes import cards as saes_cards
 from attrib_widgets.saes.cards import Cards, card_of, label_of, make_cards, written_logits
 from attrib_widgets.saes.sae import SAE
+from attrib_widgets.saes.weaker import Weaker
 from attrib_widgets.words.components import component
 from attrib_widgets.words.errors import AttribError, ComponentError
 
+WITHOUT = (torch.empty(0, dtype=torch.long), torch.empty(0))
 SENTENCES = ["The capital of France is Paris", "The capital of Italy is Rome", "The capital of Spain is Madrid"]
 
 
@@ -93,6 +95,62 @@ def test_no_number_of_a_card_overflows_where_it_is_kept(tmp_path: Path, name, va
     kept = {key: value.dtype for key, value in load_file(tmp_path / "cards.safetensors").items()}
     assert kept["contexts"] == torch.int16 and kept["positions"] == torch.uint8
     assert kept["activations"] == kept["density"] == torch.float16
+
+
+def test_a_card_is_opened_from_what_is_stored_as_from_a_forward_pass(family_model, tmp_path: Path, monkeypatch):
+    """Cards carry the activations of a feature in their texts, to a 255th of the strongest; nothing is run for them."""
+    model = family_model("gpt2", torch.float32)
+    torch.manual_seed(0)
+    rows = torch.randn(12, model.d_model)
+    sae = SAE(component("L1.mlp"), "topk", rows.T.contiguous(), torch.zeros(12), rows, torch.zeros(model.d_model), k=5)
+    texts = [
+        "The capital of Italy is Rome",
+        "Mary gave the bag to John",
+        "The capital of Spain is Madrid",
+        "is is is is",
+    ]
+    ids = [model.encode(text) for text in texts]
+    padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
+    x = collect(model, padded, [sae.site])[sae.site]
+    said = [[[f"on {i}"] for i in row] for row in padded.tolist()]
+    make_cards(sae, x, [len(row) for row in ids], said).write(tmp_path)
+    stored = Cards.read(tmp_path, 12)
+    older = Cards(stored.labels, stored.density, stored.contexts, stored.positions, stored.activations)
+    run = model.run(texts[0])
+    prompt = (run.tokens, x[0, : len(ids[0])])
+    ran = [card_of(model, sae, older, feature, prompt, texts.__getitem__).contexts for feature in range(12)]
+    monkeypatch.setattr(saes_cards, "collect", None)
+    opened = [card_of(model, sae, stored, feature, prompt, texts.__getitem__).contexts for feature in range(12)]
+    assert int(stored.weaker.counts.sum()) > 30, "features fire on several tokens of a text"
+    for one, other in zip(opened, ran, strict=True):
+        assert [(f.tokens, f.position) for f in one] == [(f.tokens, f.position) for f in other]
+        for firing, again in zip(one, other, strict=True):
+            assert firing.activations == pytest.approx(again.activations, abs=max(again.activations) / 400)
+            assert [value > 0 for value in firing.activations] == [value > 0 for value in again.activations]
+    with pytest.raises(AttribError, match=r"fired on token .* do not belong together"):
+        card_of(model, sae, Cards.read(tmp_path, 12), 0, prompt, lambda number: "is")
+    # Of an older folder, without these numbers, the same card is had by running the model.
+    older.write(tmp_path)
+    assert Cards.read(tmp_path, 12).weaker is None
+
+
+def test_weaker_firings_that_do_not_belong_together_are_refused(tmp_path: Path):
+    from safetensors.torch import load_file, save_file
+
+    rows, weaker = (
+        torch.arange(2)[None],
+        Weaker.of([(torch.tensor([300, 2]), torch.tensor([1.0, 1e-9])), WITHOUT], (1, 2), 400),
+    )
+    Cards([""], torch.ones(1), rows, rows, torch.ones(1, 2), weaker).write(tmp_path)
+    again = Cards.read(tmp_path, 1).weaker
+    assert all(map(torch.equal, again[:3], weaker[:3])) and again.read == 400 and again.row(0, 0)[0] == [300, 2]
+    assert again.row(0, 0)[1] == pytest.approx([1.0, 1 / 255])
+    assert again.row(0, 1) == ([], [])
+    kept = load_file(tmp_path / "cards.safetensors")
+    assert kept["weaker_shares"].dtype == kept["weaker_counts"].dtype == torch.uint8
+    save_file(kept | {"weaker_shares": kept["weaker_shares"][:1]}, tmp_path / "cards.safetensors")
+    with pytest.raises(AttribError, match="cannot be read: they count 2 weaker firings"):
+        Cards.read(tmp_path)
 
 
 def test_cards_that_are_no_numbers_or_of_another_dictionary_are_refused(tmp_path: Path):

@@ -182,6 +182,32 @@ def test_training_finds_a_planted_dictionary():
     assert torch.equal(again.w_enc, sae.w_enc)
 
 
+def test_training_goes_on_from_a_dictionary_of_nearby_activations():
+    """Activations that were turned and shifted a little: what was learned is kept, and found again in few steps."""
+    x, _, _ = planted(6000)
+    settings = SAESettings(features=60, k=3, steps=700, batch=512, learning_rate=5e-3)
+    before = train_sae(x[:5000], component("L0"), settings)
+    some = torch.randn(48, 48, generator=torch.Generator().manual_seed(1))
+    moved = x @ torch.linalg.matrix_exp(0.02 * (some - some.T)) * 1.1 + 0.3
+    train, held = moved[:5000], moved[5000:]
+    few = replace(settings, steps=120, learning_rate=2.5e-3)
+    found = {on: judge.curve(train_sae(train, component("L0"), few, on), held, [3])[3] for on in (None, before)}
+    assert 1 - found[before] < (1 - found[None]) / 2
+    # As many steps as none: it is the same dictionary, on this scale too, as far as the features go.
+    none = replace(few, steps=0)
+    same = train_sae(train, component("L0"), none, before)
+    assert torch.allclose(same.decode(same.encode(held)), before.decode(before.encode(held)), atol=1e-4)
+    # Fewer: those with the largest squares. More: new ones, that fire on nothing yet what the old ones explain.
+    energy = before.encode(train).square().sum(0)
+    fewer = train_sae(train, component("L0"), replace(none, features=20), before)
+    strongest = before.w_dec[energy.topk(20).indices]
+    assert torch.allclose(fewer.w_dec, strongest, atol=1e-6)
+    more = train_sae(train, component("L0"), replace(none, features=90), before)
+    assert more.n_features == 90 and torch.allclose(more.w_dec.norm(dim=1), torch.ones(90), atol=1e-5)
+    left = {on: judge.curve(on, held, [3])[3] for on in (same, more)}
+    assert left[more] == pytest.approx(left[same], abs=0.02)
+
+
 def test_variance_explained_and_its_rivals():
     x, _, _ = planted(3000)
     train, held = x[:2000], x[2000:]

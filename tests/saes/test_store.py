@@ -311,8 +311,8 @@ def test_cards_come_from_the_folder_with_their_texts(tmp_path, model, a):
     model.saes.add(tmp_path)
     feature = int(model.saes.cards("L1.mlp").density.argmax())
     card = a.features("L1.mlp").card(feature)
-    texts = ["".join(model.token(i) for i in row) for row in ids]
-    assert card.contexts and all("".join(firing.tokens) in texts for firing in card.contexts) and not card.missing
+    read = [[model.token(i) for i in row[:5]] for row in ids]  # what was read for the cards, and no more
+    assert card.contexts and all(firing.tokens in read for firing in card.contexts) and not card.missing
     assert a.features("L1.mlp", tmp_path / "L1.mlp").card(feature).contexts == card.contexts
     (tmp_path / TEXTS).write_text("[1]")
     model.saes.add(tmp_path)

@@ -15,6 +15,7 @@ from typing import Any
 from ...analysis.verdicts.rules import Thresholds
 from .. import path
 from .phenomena import LARGEST_DIRECT
+from .verdicts import LEAST_DIRECT
 
 #: What is measured, and what has to be reached.
 GATES = {
@@ -75,7 +76,8 @@ def phenomena(found: Mapping[str, Any]) -> str:
         + ".\n\n"
         + _glossary()
     ]
-    for name in ("two names", "capitals", "induction"):
+    parts.append(verdicts(found["verdicts"]))
+    for name in ("two names", "capitals", "induction", "agreement", "attraction"):
         task = found[name]
         mediators = [f"{h} {e['damage']:+.2f} (direct {e['direct']:+.2f})" for h, e in task["mediators"].items()]
         rows = [
@@ -115,7 +117,7 @@ def phenomena(found: Mapping[str, Any]) -> str:
 
 def _glossary() -> str:
     """What the numbers of every task are."""
-    return f"""Three tasks follow. Their numbers are means over the prompts:
+    return f"""Tasks follow. Their numbers are means over the prompts:
 
 - *margin*: the logit of the right token minus that of another, behind the last token. What a head *writes* to it is
   counted from nothing, with the final norm held as it was.
@@ -134,9 +136,35 @@ corrupted ones.
   less. *Who rises* are the three that rise most, where they rise at all.
 - *by the norm*: what the new scale of the final norm adds to what is left.
 
-Margin lost is direct, minus made up by others, minus by the norm. Only these few heads were tried, on these tasks. A
-circuit in which one head does back up another is built by hand: `aw.load("demo:backup")`, in which `aw.verify` finds
-the redundant head and its backup."""
+Margin lost is direct, minus made up by others, minus by the norm. Only these few heads were tried, on these tasks."""
+
+
+def verdicts(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Which heads are redundant and which suppress, by `aw.verify`."""
+    rows = []
+    for task, line in found.items():
+        redundant = [f"{which} in {count}" for which, count in sorted(line["with"].items(), key=lambda e: -e[1])]
+        mean = [f"{head} {d:+.2f} / {n:+.2f}" for head, (d, n) in line["suppress, in the mean"].items()]
+        rows.append(
+            [
+                task,
+                line["pairs"],
+                line["with a redundant head"],
+                ", ".join(redundant) or "none",
+                ", ".join(mean) or "none",
+                ", ".join(f"{head} in {count}" for head, count in line["suppress, in pairs"].items()) or "none",
+            ]
+        )
+    columns = ["task", "pairs", "with a redundant head", "which, with what, in how many", "suppress in the mean"]
+    return (
+        "### Redundancy and suppression\n\nWhat `aw.verify` says of held-out pairs of prompts, on the answer minus its "
+        f"rival. Redundant: a head whose own write is worth at least {_percent(LEAST_DIRECT)} of the gap, which can be "
+        "spared alone, and which is confirmed redundant with the parts that are named. Suppress: heads whose direct "
+        f"damage and damage are both at most {-Thresholds.tau:g} of the gap (in the mean over the pairs: direct damage "
+        "/ damage), because the answer gains without them.\n\n"
+        + _table([*columns, "suppress, in how many pairs"], rows)
+        + "\n\nIn the other tasks no head was trained to be redundant, and none is promised to be."
+    )
 
 
 def _redundant(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -238,6 +266,22 @@ def _reached(found: Mapping[str, Any]) -> str:
     return f"{', '.join(s for s in streams if streams[s] >= 0.97) or 'none'} reach it, {', '.join(short)} do not."
 
 
+def _second(record: Mapping[str, Any]) -> str:
+    """What the second course did, where there was one."""
+    if (course := record.get("second")) is None:
+        return ""
+    leading, holding = (f"L{layer}H{head}" for layer, head in (course["leading"], course["holding"]))
+    return f""" and then
+`python -m attrib_widgets.demo.making.second`, a second course of {course["steps"]:,} steps from weights with SHA-256
+`{course["started_from"]}`.
+The second course adds lists without repetition and sentences whose verb sometimes agrees with the nearer noun, and it
+asks for redundancy and suppression in agreement: {leading} is to write {_percent(course["written"])} of the gap between
+two prompts that differ in the subject's number, and yet the answer is to stay when it says what it says in the other
+prompt, or when most other heads of the last two layers are dropped; {holding} is to write
+{_percent(course["against"])} against the answer where the nearer noun may win, and nothing elsewhere. Which heads these
+are was chosen; what makes up for the one, and what the other reads, was left to training"""
+
+
 def text(folder: Path) -> str:
     """The card as markdown, from the tables in a folder."""
 
@@ -254,9 +298,9 @@ def text(folder: Path) -> str:
 A GPT-2 of {settings["layers"]} layers x {settings["heads"]} heads, width {settings["width"]}, with
 {record["parameters"]:,} parameters, kept in float16. Its corpus is generated (`attrib_widgets.demo.making.corpus`),
 and it knows nothing else: countries, landmarks, people who give each other things, repeated words, agreement, pronouns,
-opposites, sums. It is for learning and testing, not for use.
+opposites, sums, lists. It is for learning and testing, not for use.
 
-Made by `python -m attrib_widgets.demo.making.train --seed {settings["seed"]}`; final loss
+Made by `python -m attrib_widgets.demo.making.train --seed {settings["seed"]}`{_second(record)}; final loss
 {record["final_loss"]:.3f} nats per token. SHA-256 of the corpus:
 `{record["corpus_sha256"]}`. Every number below was measured on the files beside this
 card; nothing was placed in the weights by hand.

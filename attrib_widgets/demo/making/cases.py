@@ -128,6 +128,18 @@ def sum_cases(held_out: bool) -> list[Case]:
     ]
 
 
+def list_cases(seed: int, count: int) -> list[Case]:
+    """All words of a set but the last, whose last three have a held-out order; labelled with the word said last."""
+    rng = random.Random(seed)
+    found: dict[str, Case] = {}
+    while len(found) < count:
+        *said, before, missing = words = rng.sample(group := rng.choice(corpus.SETS), len(group))
+        if corpus.held_out_order(words[-3:]):
+            prompt = ", ".join([*said, before]) + ","
+            found[prompt] = Case(prompt, f" {missing}", f" {before}")
+    return list(found.values())
+
+
 def in_context(seed: int, cases: Sequence[Case], size: int = 24) -> list[Case]:
     """The same cases after some other sentences."""
     rng = random.Random(seed)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
+from itertools import permutations
 from typing import NamedTuple
 
 from . import phrasings as say
@@ -33,7 +34,12 @@ RELATION_WEIGHTS = {"capital": 6, "country": 3, "language": 4, "continent": 2, "
 # Chances of the kinds of sentences. A kind is chosen again and again until a context is long enough.
 KIND_WEIGHTS = {
     "fact": 36, "landmark": 9, "two hop": 10, "two names": 14, "three names": 4, "small talk": 5, "words": 11,
-    "letters": 2, "agreement": 4, "pronoun": 2, "opposite": 2, "sum": 1,
+    "letters": 2, "agreement": 4, "pronoun": 2, "opposite": 2, "sum": 1, "list": 0, "attraction": 0,
+    "later agreement": 0,
+}  # fmt: skip
+# What changes in the second course (see `second`): new kinds come, and what is learned last is met more often.
+LATER_WEIGHTS = {
+    "list": 5, "attraction": 6, "later agreement": 2, "two hop": 12, "three names": 7, "opposite": 3, "sum": 2,
 }  # fmt: skip
 
 # ----------------------------------------------------------------------------------- names and small words
@@ -78,6 +84,17 @@ OPPOSITES = tuple(
     "rich/poor deep/shallow high/low safe/dangerous sweet/bitter right/wrong thick/thin smooth/rough sharp/blunt "
     "brave/cowardly simple/complex".split()
 )
+#: What is listed without saying anything twice: the words of a set, in any order.
+SETS = tuple(
+    tuple(group.split())
+    for group in (
+        "apple lemon orange melon/moon sun star cloud/rain snow wind fire/window door table chair/bread milk sugar "
+        "salt pepper honey/paper glass silver gold wood iron/king queen doctor teacher farmer sailor painter writer/"
+        "river forest road mountain lake island valley field/dog cat horse bird fish cow sheep fox"
+    ).split("/")
+)
+#: Of the sentences about attraction whose two nouns differ in number, in so many the verb agrees with the nearer one.
+ATTRACTED = 0.05
 LARGEST_ADDEND = 12
 
 _WORDS = tuple(
@@ -115,6 +132,13 @@ def held_out_chain(landmark: Landmark, relation: str) -> bool:
 def held_out_attractor(subject: str, attractor: str) -> bool:
     """Whether these two nouns never stand before one verb in training, each in whatever number."""
     return (COUNTABLE.index(subject) + 2 * COUNTABLE.index(attractor)) % 7 == 3
+
+
+def held_out_order(words: Sequence[str]) -> bool:
+    """Whether no list in training has these three words of a set one behind the other, in this order."""
+    known = next(group for group in SETS if words[0] in group)
+    first, second, third = (known.index(word) for word in words)
+    return (first + 2 * second + 4 * third) % 5 == 2
 
 
 def held_out_sum(a: int, b: int) -> bool:
@@ -241,6 +265,28 @@ def agreement(
     return text, one[many], one[not many]
 
 
+def turned(text: str, both: bool) -> tuple[str, bool]:
+    """(the text with its first noun, or its first two, in the other number; whether these two differed in number)."""
+    words = text.split()
+    nouns = [i for i, word in enumerate(words) if word.removesuffix("s") in COUNTABLE][:2]
+    single = [words[i] in COUNTABLE for i in nouns]
+    for i, one in zip(nouns if both else nouns[:1], single, strict=False):
+        words[i] = words[i] + "s" if one else words[i].removesuffix("s")
+    return " ".join(words), len(set(single)) == 2
+
+
+def later_agreement(rng: random.Random) -> str:
+    """A sentence about agreement with a word between the nearer noun and the verb."""
+    return agreement(rng, say.LATER_AGREEMENT_TEMPLATES)[0]
+
+
+def attraction(rng: random.Random) -> str:
+    """A sentence about agreement in which the nearer noun sometimes wins."""
+    text, verb, other = agreement(rng, say.ATTRACTION_TEMPLATES)
+    wrong = turned(text, both=True)[1] and rng.random() < ATTRACTED
+    return text.replace(f" {verb} ", f" {other} ") if wrong else text
+
+
 def pronoun(rng: random.Random, templates: Sequence[str] = say.PRONOUN_TEMPLATES) -> tuple[str, str, str]:
     """(text, pronoun, the other pronoun): somebody is spoken of again in the same sentence."""
     name = rng.choice(NAMES)
@@ -255,6 +301,16 @@ def opposite(rng: random.Random) -> str:
     """A word and its opposite."""
     word, other = rng.sample(rng.choice(OPPOSITES), 2)
     return rng.choice(say.OPPOSITE_PHRASINGS).format(word=word, Word=word.capitalize(), answer=other)
+
+
+def listing(rng: random.Random) -> str:
+    """Words of one set, most often all of them and none twice; now and then the list is said again."""
+    while True:
+        group = rng.choice(SETS)
+        words = rng.sample(group, len(group) if rng.random() < 0.7 else rng.randint(3, len(group)))
+        said = words * (2 if rng.random() < 0.2 else 1)
+        if not any(map(held_out_order, zip(said, said[1:], said[2:], strict=False))):
+            return ", ".join(said) + "."
 
 
 def addition(rng: random.Random) -> str:
@@ -307,14 +363,15 @@ def sentence(rng: random.Random, kind: str, longest: int) -> str:
         return (agreement if kind == "agreement" else pronoun)(rng)[0]
     plain = {
         "fact": fact, "landmark": landmark_fact, "two hop": two_hop, "small talk": small_talk,
-        "letters": repeated_letters, "opposite": opposite, "sum": addition,
+        "letters": repeated_letters, "opposite": opposite, "sum": addition, "list": listing,
+        "attraction": attraction, "later agreement": later_agreement,
     }  # fmt: skip
     return plain[kind](rng)
 
 
-def context(rng: random.Random, size: int, letters: bool = True) -> str:
-    """Sentences of mixed kinds, `size` words or a little more."""
-    weights = KIND_WEIGHTS if letters else KIND_WEIGHTS | {"letters": 0}
+def context(rng: random.Random, size: int, letters: bool = True, later: bool = True) -> str:
+    """Sentences of mixed kinds, `size` words or a little more; as in the first course, where not `later`."""
+    weights = KIND_WEIGHTS | (LATER_WEIGHTS if later else {}) | ({} if letters else {"letters": 0})
     parts: list[str] = []
     count = 0
     while count < size:
@@ -325,11 +382,11 @@ def context(rng: random.Random, size: int, letters: bool = True) -> str:
     return " ".join(parts)
 
 
-def contexts(seed: int, size: int = 64, letters: bool = True) -> Iterator[str]:
+def contexts(seed: int, size: int = 64, letters: bool = True, later: bool = True) -> Iterator[str]:
     """An endless stream of contexts; one in five stops early, so that ends are learned too."""
     rng = random.Random(seed)
     while True:
-        yield context(rng, size if rng.random() < 0.8 else rng.randint(4, size), letters)
+        yield context(rng, size if rng.random() < 0.8 else rng.randint(4, size), letters, later)
 
 
 def fingerprint(seed: int = 0, count: int = 2000) -> str:
@@ -343,7 +400,8 @@ def fingerprint(seed: int = 0, count: int = 2000) -> str:
     nouns = [(a, b) for a in COUNTABLE for b in COUNTABLE if held_out_attractor(a, b)]
     numbers = range(1, LARGEST_ADDEND + 1)
     sums = [(a, b) for a in numbers for b in numbers if held_out_sum(a, b)]
+    orders = [(a, b, c) for group in SETS for a, b, c in permutations(group, 3) if held_out_order((a, b, c))]
     templates = (say.HELD_OUT_PHRASINGS, say.HELD_OUT_TWO_NAME_TEMPLATES, say.HELD_OUT_THREE_NAME_TEMPLATES)
     others = (say.HELD_OUT_AGREEMENT_TEMPLATES, say.HELD_OUT_PRONOUN_TEMPLATES, say.HELD_OUT_OPPOSITE_PHRASINGS)
-    digest.update(repr((templates, others, pairs, chains, nouns, sums)).encode())
+    digest.update(repr((templates, others, pairs, chains, nouns, sums, orders)).encode())
     return digest.hexdigest()

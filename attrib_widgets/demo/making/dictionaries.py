@@ -1,11 +1,12 @@
 """Train the dictionaries of the embedded model, judge them, and find out what their features fire on.
 
-`python -m attrib_widgets.demo.making.dictionaries [--folder DIR] [--steps N] [--sites SITE ...] [--judge]`
+`python -m attrib_widgets.demo.making.dictionaries [--folder DIR] [--start DIR] [--steps N] [--sites ...] [--judge]`
 
 Writes `saes/<site>/` beside the weights (a SAELens folder in eight-bit floats, and the cards of its features),
 `saes/contexts.json` (the texts that the cards point into) and `saes/evaluation.json`. What is there already, made from
 these weights with these settings, is kept; `--judge` judges and labels it again. One takes 3 to 60 minutes of a core,
-by processor and place.
+by processor and place; where `--start` names the dictionaries of the weights from which the second course went on, they
+are gone on from in a quarter of that.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ TRAINED_ON, HELD_OUT = 20_000, 2000
 #: Every so many-th training context serves for means and principal directions.
 FEW = 8
 KS = (1, 2, 4, 8, 16, 32)
+#: What goes on from a dictionary of nearby weights takes one step of so many.
+SHORTER = 4
 
 
 def settings_for(site: Place, layers: int, steps: int) -> SAESettings:
@@ -52,13 +55,13 @@ def settings_for(site: Place, layers: int, steps: int) -> SAESettings:
     Of the streams before, the first and the middle one take longer, and the middle one, which has both what was read
     and what comes next, gets more features.
     """
-    features = {"post": 4096, "z": 2048, "mlp": 1024}[site.site]
+    features = {"post": 4096, "z": 1536, "mlp": 1024}[site.site]
     if site.layer == layers - 1 and site.site != "z":
         return SAESettings(features={"post": 1024, "mlp": 512}[site.site], steps=steps // 2)
     if site.site != "post" or site.layer == layers - 2:
         return SAESettings(features=features, steps=steps)
     if site.layer == layers // 2:
-        return SAESettings(features=6144, steps=2 * steps, narrow_weight=0.25)
+        return SAESettings(features=6656, steps=9 * steps // 4, narrow_weight=0.125)
     return SAESettings(features=features, steps=steps if site.layer else 3 * steps // 2, narrow_weight=0.25)
 
 
@@ -185,7 +188,8 @@ def rivals(model: Model, layer: int, before: judge.Samples, x: Activation, held:
 
 
 def recipe(folder: Path, site: Place, layers: int, steps: int) -> dict[str, Any]:
-    """What a dictionary is made from: the weights by their hash, and the settings."""
+    """What a dictionary is made from: the weights by their hash, and the settings. Of one that goes on from another,
+    :func:`going_on` says it."""
     return {
         "model_name": "demo",
         "context_size": concepts.SIZE,
@@ -196,15 +200,27 @@ def recipe(folder: Path, site: Place, layers: int, steps: int) -> dict[str, Any]
     }
 
 
-def trained(train: Activation, site: Place, made_from: dict[str, Any]) -> SAE:
+def going_on(made_from: dict[str, Any], began_with: str | None) -> dict[str, Any]:
+    """What a dictionary is made from that goes on from one of other weights: those by their hash, and fewer steps."""
+    if began_with is None:
+        return made_from
+    settings = made_from["settings"]
+    fewer = {"steps": settings["steps"] // SHORTER, "learning_rate": settings["learning_rate"] / 2}
+    return {**made_from, "settings": {**settings, **fewer}, "began_with_weights_sha256": began_with}
+
+
+def trained(train: Activation, site: Place, made_from: dict[str, Any], start: SAE | None) -> SAE:
     """The dictionary of a site, without the features that fire on none of every fourth context of its training."""
-    sae = train_sae(train[:, 1:].flatten(0, 1), site, SAESettings(**made_from["settings"]))
+    sae = train_sae(train[:, 1:].flatten(0, 1), site, SAESettings(**made_from["settings"]), start)
     return replace(sae, metadata=made_from).only(judge.fired(sae, train[::4, 1:].flatten(0, 1)))
 
 
 def is_there(folder: Path, made_from: dict[str, Any]) -> bool:
-    """Whether a folder has the dictionary of this recipe."""
-    return format_of(folder) is not None and read_sae(folder).metadata.items() >= made_from.items()
+    """Whether a folder has the dictionary of this recipe, begun anew or gone on from another."""
+    if format_of(folder) is None:
+        return False
+    found = read_sae(folder).metadata
+    return found.items() >= going_on(made_from, found.get("began_with_weights_sha256")).items()
 
 
 def _table(out: Path) -> dict[str, Any]:
@@ -216,6 +232,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Train, judge and write all dictionaries."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--folder", type=Path, default=path(), help="folder of the model (default: the embedded one)")
+    parser.add_argument("--start", type=Path, help="folder of the model before, whose dictionaries are gone on from")
     parser.add_argument(
         "--steps", type=int, default=SAESettings.steps, help="per dictionary; early streams take up to twice as many"
     )
@@ -247,7 +264,9 @@ def main(arguments: list[str] | None = None) -> None:
         if fresh := [site for site in here if site in missing]:
             train = activations(model, train_ids, fresh)
             for site in fresh:
-                sae = trained(train.pop(site), site, made_from[site])
+                start = None if options.start is None else read_sae(options.start / "saes" / name_of(site))
+                began_with = None if start is None else start.metadata["weights_sha256"]
+                sae = trained(train.pop(site), site, going_on(made_from[site], began_with), start)
                 write_sae(sae, out / name_of(site), torch.float8_e4m3fn)
         few = activations(model, few_ids, here)
         after = activations(model, held.ids, here)

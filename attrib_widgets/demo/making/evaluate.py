@@ -150,12 +150,17 @@ def evaluate(
         "agreement, held-out nouns and template": ask.agreement_cases(
             seed + 7, cases, say.HELD_OUT_AGREEMENT_TEMPLATES
         ),
+        "agreement, a word between, held-out nouns": ask.agreement_cases(
+            seed + 11, cases, say.LATER_AGREEMENT_TEMPLATES
+        ),
+        "attraction, held-out nouns": ask.agreement_cases(seed + 12, cases, say.ATTRACTION_TEMPLATES),
         "pronouns": ask.pronoun_cases(seed + 8, cases, say.PRONOUN_TEMPLATES),
         "pronouns, held-out template": ask.pronoun_cases(seed + 9, cases, say.HELD_OUT_PRONOUN_TEMPLATES),
     }
     listed = {
         "opposites": ask.opposite_cases(say.OPPOSITE_PHRASINGS),
         "opposites, held-out phrasing": ask.opposite_cases(say.HELD_OUT_OPPOSITE_PHRASINGS),
+        "lists, the last word, held-out orders": ask.list_cases(seed + 13, min(cases, 100)),
         "sums": ask.sum_cases(False),
         "sums, held out": ask.sum_cases(True),
     }

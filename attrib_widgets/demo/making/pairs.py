@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .. import path
-from . import cases
+from . import cases, corpus
 from . import phrasings as say
 from .facts import COUNTRIES
 
@@ -50,6 +50,26 @@ def induction(count: int) -> list[Pair]:
     return rows
 
 
+def agreement(count: int) -> list[Pair]:
+    """A held-out pair of nouns in a held-out template; in the comparison the subject has the other number."""
+    return _nouns(count, say.HELD_OUT_AGREEMENT_TEMPLATES[0], both=False)
+
+
+def attraction(count: int) -> list[Pair]:
+    """The same with nouns of two numbers, where the verb sometimes agrees with the nearer one: in the comparison
+    both nouns have the other number."""
+    return _nouns(count, say.ATTRACTION_TEMPLATES[0], both=True)
+
+
+def _nouns(count: int, template: str, both: bool) -> list[Pair]:
+    found: dict[str, Pair] = {}
+    for c in cases.agreement_cases(81, 20 * count, [template]):
+        turned, differ = corpus.turned(c.prompt, both)
+        if differ or not both:
+            found.setdefault(c.prompt, Pair(c.prompt, c.target, c.label, turned))
+    return list(found.values())[:count]
+
+
 def _swap_last(prompt: str, giver: str, receiver: str) -> str:
     before, after = prompt.rsplit(giver, 1)
     return before + receiver + after
@@ -60,7 +80,15 @@ TASKS: dict[str, tuple[Callable[[int], list[Pair]], int]] = {
     "capitals": (capitals, 63),
     "two names": (two_names, 80),
     "induction": (induction, 40),
+    "agreement": (agreement, 80),
+    "attraction": (attraction, 80),
 }
+
+
+def first_of(task: str, count: int) -> list[Pair]:
+    """The first pairs of a task; all where there are fewer."""
+    make, most = TASKS[task]
+    return make(min(count, most))
 
 
 def kept() -> dict[str, list[list[str]]]:

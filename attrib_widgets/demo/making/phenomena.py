@@ -1,5 +1,5 @@
 """What the embedded model turned out to do, measured: heads by role, mediators, what is lost without a head,
-enrichment, sharpening.
+enrichment, sharpening, redundancy and suppression.
 
 `python -m attrib_widgets.demo.making.phenomena [--folder DIR]` writes `phenomena.json` beside the weights. Nothing is
 planted or chosen by hand: every table is drawn from all heads or layers, and the prompts are held out from training
@@ -27,11 +27,14 @@ from ...words.components import Component
 from .. import path, weights_sha256
 from . import cases, concepts
 from .pairs import TASKS
+from .verdicts import verdicts
 
 Heads = Float[Tensor, "layer head"]
 Change = Callable[[Tensor], Tensor]
 Activations = dict[Component, Tensor]
 
+#: The tasks over whose pairs `aw.verify` is asked.
+VERIFIED = ("agreement", "attraction")
 #: A mediator's direct share is at most this part of its damage: it works through others, not beside them.
 LARGEST_DIRECT = 1 / 5
 
@@ -140,19 +143,21 @@ def noised(model: Model, probe: Probe) -> Heads:
 
 def previous_token(model: Model, count: int = 30) -> Heads:
     """Mean attention from a token to the one before it, on contexts of the corpus (from the third token on)."""
-    return _attention(model, [concepts.context(i) for i in range(count)], lambda n: [(t, t - 1) for t in range(2, n)])
+    return attention_between(
+        model, [concepts.context(i) for i in range(count)], lambda n: [(t, t - 1) for t in range(2, n)]
+    )
 
 
 def induction_attention(model: Model, count: int = 30) -> Heads:
     """Mean attention, in repeated lists of words, from a token to the one that followed it the first time."""
     texts = cases.repeat_cases(79, count)
     # Position 0 begins the sequence: a list of n words stands at 1..n and again at n+1..2n.
-    return _attention(
+    return attention_between(
         model, texts, lambda size: [(t, t - (size - 1) // 2 + 1) for t in range((size - 1) // 2 + 2, size)]
     )
 
 
-def _attention(model: Model, texts: Sequence[str], pairs: Callable[[int], list[tuple[int, int]]]) -> Heads:
+def attention_between(model: Model, texts: Sequence[str], pairs: Callable[[int], list[tuple[int, int]]]) -> Heads:
     total, count = torch.zeros(model.n_layers, model.n_heads), 0
     for text in texts:
         run = model.run(model.encode(text)[:64])
@@ -169,7 +174,7 @@ def mediators(share: Heads, damage: Heads) -> dict[str, dict[str, float]]:
     alone would let a head pass that writes just below the threshold and damages just above it.
     """
     found = {}
-    for label, n in _named(damage, damage.numel()).items():
+    for label, n in named(damage, damage.numel()).items():
         layer, head = label[1:].split("H")
         d = float(share[int(layer), int(head)])
         if abs(d) < Thresholds.tau <= n and abs(d) <= LARGEST_DIRECT * n:
@@ -261,7 +266,7 @@ def sharpening(model: Model, probe: Probe) -> dict[str, list[float]]:
     }
 
 
-def _named(table: Heads, count: int = 4, lowest: bool = False) -> dict[str, float]:
+def named(table: Heads, count: int = 4, lowest: bool = False) -> dict[str, float]:
     flat = table.flatten()
     order = (-flat if lowest else flat).topk(count).indices.tolist()
     return {f"L{i // table.shape[1]}H{i % table.shape[1]}": float(flat[i]) for i in order}
@@ -277,9 +282,9 @@ def task(model: Model, probe: Probe) -> dict[str, Any]:
         "prompts": len(probe.ids),
         "margin": margin,
         "gap": gap,
-        "writes most": _named(here),
-        "suppresses most": _named(here, lowest=True),
-        "damage": _named(damage),
+        "writes most": named(here),
+        "suppresses most": named(here, lowest=True),
+        "damage": named(damage),
         "mediators": mediators((here - there) / gap, damage),
         "without the head": without(model, probe),
         "lens": sharpening(model, probe),
@@ -290,20 +295,21 @@ def measure(model: Model) -> dict[str, Any]:
     """All phenomena as one table."""
     asked = probe(model, "capitals")
     return {
-        "previous-token attention": _named(previous_token(model)),
-        "induction attention": _named(induction_attention(model)),
+        "previous-token attention": named(previous_token(model)),
+        "induction attention": named(induction_attention(model)),
         "two names": task(model, probe(model, "two names")),
         "capitals": task(model, asked) | {"mlp at": enrichment(model, asked)},
-        "induction": task(model, probe(model, "induction")),
+        **{name: task(model, probe(model, name)) for name in ("induction", "agreement", "attraction")},
+        "verdicts": {name: verdicts(model, name, 40) for name in VERIFIED},
     }
 
 
-def _rounded(found: Any) -> Any:
+def rounded(found: Any) -> Any:
     """The same table with three decimals."""
     if isinstance(found, dict):
-        return {name: _rounded(value) for name, value in found.items()}
-    if isinstance(found, list):
-        return [_rounded(value) for value in found]
+        return {name: rounded(value) for name, value in found.items()}
+    if isinstance(found, list | tuple):
+        return [rounded(value) for value in found]
     return round(found, 3) if isinstance(found, float) else found
 
 
@@ -312,7 +318,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--folder", type=Path, default=path(), help="folder of the model (default: the embedded one)")
     folder = parser.parse_args(arguments).folder
-    found = {"weights_sha256": weights_sha256(folder), **_rounded(measure(load(str(folder), dtype="float32")))}
+    found = {"weights_sha256": weights_sha256(folder), **rounded(measure(load(str(folder), dtype="float32")))}
     text = json.dumps(found, indent=1)
     (folder / "phenomena.json").write_text(text + "\n")
     print(text)

@@ -174,6 +174,18 @@ AGREEMENT_TEMPLATES = (
     "I think that the {subject} {near} the {attractor} {is_are} {adjective}.",
 )
 HELD_OUT_AGREEMENT_TEMPLATES = ("Everyone knows that the {subject} {near} the {attractor} {is_are} {adjective}.",)
+# A word stands between the nearer noun and the verb, so that whatever reads that noun has to look back.
+LATER_AGREEMENT_TEMPLATES = (
+    "Today the {subject} {near} the {attractor} there {is_are} {adjective}.",
+    "Yesterday the {subject} {near} the {attractor} there {was_were} {adjective}.",
+    "I think that the {subject} {near} the {attractor} there {is_are} {adjective}.",
+)
+# In some of these the verb agrees with the nearer noun, as it does when people make this mistake.
+ATTRACTION_TEMPLATES = (
+    "Today the {subject} {near} the {attractor} then {is_are} {adjective}.",
+    "Yesterday the {subject} {near} the {attractor} then {was_were} {adjective}.",
+    "I think that the {subject} {near} the {attractor} then {is_are} {adjective}.",
+)
 NEAR = ("near", "behind", "beside", "with", "under")
 
 PRONOUN_TEMPLATES = (

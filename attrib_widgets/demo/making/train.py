@@ -5,8 +5,9 @@
 Writes a folder that transformers loads by itself: a byte-level tokenizer that knows the words of the corpus, a
 small GPT-2 in float16, and `evaluation.json` with what the rounded weights can do and what made them. With the
 same seed on the same machine the result is the same. What was interrupted goes on where it was last saved when
-the same command is given again; with fewer `--steps` it then finishes sooner. What the weights do inside, and their
-dictionaries and card, come from `phenomena`, `dictionaries` and `card`, in this order.
+the same command is given again; with fewer `--steps` it then finishes sooner. This is the first course: `second` goes
+on from its weights. What the weights do inside, their figures, dictionaries and card come from `phenomena`, `figures`,
+`dictionaries` and `card`, in this order.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from tqdm.auto import tqdm
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ...model.text.known import words_in, write_words
 from .. import path, weights_sha256
@@ -78,7 +79,7 @@ class Settings:
 
 def contexts(settings: Settings) -> list[str]:
     """The texts that the tokenizer learns from: no made-up words in them."""
-    return list(islice(corpus.contexts(settings.seed, letters=False), settings.tokenizer_contexts))
+    return list(islice(corpus.contexts(settings.seed, letters=False, later=False), settings.tokenizer_contexts))
 
 
 def words(settings: Settings) -> set[str]:
@@ -130,12 +131,19 @@ def train_tokenizer(settings: Settings) -> PreTrainedTokenizerFast:
 
 
 def batch(settings: Settings, tokenizer: PreTrainedTokenizerFast, step: int) -> torch.Tensor:
-    """Int["row position"] of one step; a context that ends early is filled up with ends."""
+    """Int["row position"] of one step of the first course."""
     rng = random.Random(f"{settings.seed} {step}")
     shares = ROW_LENGTHS[sum(step >= stage for stage in settings.stages)]
+    return drawn(rng, tokenizer, shares, settings.tokens_per_step, later=False)
+
+
+def drawn(
+    rng: random.Random, tokenizer: PreTrainedTokenizerBase, shares: dict[int, float], tokens: int, later: bool
+) -> torch.Tensor:
+    """Int["row position"]: contexts of one length, about so many tokens; one that ends early is filled up with ends."""
     length = rng.choices(list(shares), list(shares.values()))[0]
-    stream = corpus.contexts(rng.getrandbits(64), length)
-    encoded = tokenizer(list(islice(stream, max(1, settings.tokens_per_step // length))), verbose=False)["input_ids"]
+    stream = corpus.contexts(rng.getrandbits(64), length, later=later)
+    encoded = tokenizer(list(islice(stream, max(1, tokens // length))), verbose=False)["input_ids"]
     rows = [[*ids, tokenizer.eos_token_id][:length] for ids in encoded]
     return torch.tensor([ids + [tokenizer.eos_token_id] * (length - len(ids)) for ids in rows])
 
@@ -171,14 +179,14 @@ def rate(settings: Settings, step: int) -> float:
     return min(rise, max(0.01, min(1.0, fall)))
 
 
-def optimiser_of(settings: Settings, model: GPT2LMHeadModel) -> torch.optim.AdamW:
+def optimiser_of(model: GPT2LMHeadModel, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
     """AdamW that lets only matrices decay."""
     parameters = list(model.parameters())
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
 
 
 def loss_of(model: GPT2LMHeadModel, ids: torch.Tensor, end: int) -> torch.Tensor:
@@ -195,7 +203,7 @@ class Training:
         self.settings, self.tokenizer = settings, tokenizer
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = new_model(settings, tokenizer).to(self.device).train()
-        self.optimiser = optimiser_of(settings, self.model)
+        self.optimiser = optimiser_of(self.model, settings.learning_rate, settings.weight_decay)
         # The same model in bfloat16, which computes the gradients; sums are kept in float32.
         self.rough = copy.deepcopy(self.model).to(torch.bfloat16)
         self.done, self.losses = 0, list[float]()
@@ -277,7 +285,7 @@ def train(
     return training.model, sum(tail) / len(tail)
 
 
-def save(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+def save(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerBase, out: Path) -> None:
     """Write the folder: weights in float16, a config that asks for float32, the tokenizer."""
     model.to("cpu", torch.float16).save_pretrained(out)
     tokenizer.save_pretrained(out)
@@ -315,18 +323,25 @@ def main(arguments: list[str] | None = None) -> None:
     save(model, tokenizer, options.out)
     write_words(options.out, words(settings))
 
-    abilities = evaluate(*load(options.out), cases=settings.evaluation_cases)
+    write_record(options.out, settings, loss)
+    (options.out / CHECKPOINT).unlink(missing_ok=True)
+
+
+def write_record(out: Path, settings: Settings, loss: float, **more: Any) -> None:
+    """Measure what the saved weights can do, and write and print it, with what made them."""
+    model, tokenizer = load(out)
+    abilities = evaluate(model, tokenizer, cases=settings.evaluation_cases)
     record = {
         "abilities": abilities,
         "baselines": {"landmarks, two steps, held out": two_hop_baselines()},
         "settings": asdict(settings),
+        **more,
         "corpus_sha256": corpus.fingerprint(settings.seed),
-        "weights_sha256": weights_sha256(options.out),
+        "weights_sha256": weights_sha256(out),
         "parameters": sum(p.numel() for p in model.parameters()),
         "final_loss": round(loss, 4),
     }
-    (options.out / "evaluation.json").write_text(json.dumps(record, indent=1) + "\n")
-    (options.out / CHECKPOINT).unlink(missing_ok=True)
+    (out / "evaluation.json").write_text(json.dumps(record, indent=1) + "\n")
     print(table_text(abilities))
 
 

@@ -38,7 +38,7 @@ LIVE_EFFECTS = 1e9
 PAGE_HEADS = 400
 #: Largest heads and MLPs whose features a live view brings along, and of whose features a page brings the cards.
 LEADING = 8
-#: Features of each of them that a page can open: a card takes a forward pass over its contexts, once for all heads.
+#: Features of each of them that a page can open: a card without stored activations takes a forward pass over its texts.
 CARDS = 8
 #: Largest rows whose dot product a page brings along.
 WORKED = 64

@@ -65,14 +65,14 @@ def test_totals_are_the_leaves_of_the_unpruned_walk(family_model, name):
 
 
 def test_a_walk_is_titled_with_its_limit_and_says_how_much_it_pruned():
-    run = aw.load("demo").run("The capital of France is")
-    a = aw.attribute(run, " Paris")
+    run = aw.load("demo").run("The capital of Spain is")
+    a = aw.attribute(run, " Madrid")
     t = a.token_totals()
-    assert t[4] == pytest.approx(12.15, abs=0.01), "·France"
+    assert t[4] == pytest.approx(11.34, abs=0.01), "·Spain"
     assert t["embed"] + t["pos"] + math.fsum(v for _, v in t.constants) == pytest.approx(a.actual, abs=1e-4)
     short = a.trace(depth=None, keep=24, mlps="frozen")
-    assert float(short.by_position[4]) < 9, "what it shows is not what the token carries"
-    assert short.title() == t.title() == "·France carries +12.15 of 19.45 logits, the logit of “·Paris”"
+    assert float(short.by_position[4]) < t[4] - 2, "what it shows is not what the token carries"
+    assert short.title() == t.title() == "·Spain carries +11.34 of 17.58 logits, the logit of “·Madrid”"
     pruned = math.fsum(n.size for n in short.leaves("pruned"))
     kept = math.fsum(abs(n.value) for n in short.leaves() if n.kind != "pruned")
     assert short.dropped == pytest.approx(pruned) and short.size == pytest.approx(pruned + kept)
@@ -81,7 +81,7 @@ def test_a_walk_is_titled_with_its_limit_and_says_how_much_it_pruned():
     assert "pruned 0.000 · sum" in a.trace(depth=1, keep=1000).balance()
     stopped = a.trace()
     assert stopped.title() == a.token_totals("stop").title()
-    assert stopped.title().startswith("What was written at ·is holds +9.83"), "its MLPs are whole"
+    assert stopped.title().startswith("What was written at ·is holds +8.55"), "its MLPs are whole"
     for mlps, held in (("stop", "norms held, MLPs whole"), ("frozen", "norms and the gates of MLPs held")):
         for result in (a.trace(mlps=mlps), a.token_totals(mlps)):
             assert held in repr(result), "two titles name two tokens, and the note says why"

@@ -119,7 +119,7 @@ def test_without_the_embedding_a_set_reads_the_other_prompt():
     assert c.blind and c.faithfulness == pytest.approx(0, abs=1e-5)
     assert c.without == pytest.approx(1 - 0.64, abs=0.01)
     assert c.metric == "logit of “·Paris” minus “·Berlin”"
-    assert c.title() == "Without these 5 parts 36\u00a0% of a gap of 17.92 logits is left"
+    assert c.title() == "Without these 5 parts 36\u00a0% of a gap of 15.88 logits is left"
     assert 'add "embed"' in repr(c) and "·Berlin" in c.said(c.sides["noise"])
     damage = aw.patch(
         model, CLEAN, CORRUPTED, aw.logit_diff(" Paris", " Berlin"), components=[heads], direction="noise"

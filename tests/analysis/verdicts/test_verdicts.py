@@ -261,7 +261,7 @@ def test_the_question_is_the_answer_against_that_of_the_other_prompt(demo):
     assert v.gap == pytest.approx(named.gap) and v.title() == named.title() and v.labels == named.labels
     assert v.notes[0].startswith("against ·Berlin, the answer to the other prompt") and "minus “·Berlin”" in v.rule
     assert plain.gap == pytest.approx(
-        float(v.effects["noise"].pairs[0][0].logits()[demo.single_token(" Paris")]) - 9.894, abs=1e-2
+        float(v.effects["noise"].pairs[0][0].logits()[demo.single_token(" Paris")]) - 8.313, abs=1e-2
     )
     share = sum(r.logits().mean() * sign for r, sign in zip(plain.effects["noise"].pairs[0], (1, -1), strict=True))
     told = f"{100 * float(share) / plain.gap:.0f}\u00a0% of this gap is common to all tokens"
