@@ -86,27 +86,25 @@ def one_head(what: str, tokens: int = 2048) -> Case:
     return Case(forward(hf, a.run.ids), lambda: a.sources("L3H2"), products)
 
 
-def dictionary(model: aw.Model, features: int, k: int | None) -> aw.SAE:
-    """A random dictionary of the MLP of layer 8, of which few features fire."""
+def dictionary(x: torch.Tensor, features: int, k: int | None, fits: bool) -> aw.SAE:
+    """A random dictionary of the MLP of layer 8; one that ``fits`` has the activations ``x`` among its features, and of
+    the others few fire."""
     draw = torch.Generator().manual_seed(0)
-    w_enc = torch.randn(768, features, generator=draw) / 768**0.5
-    return aw.SAE(
-        "L8.mlp",
-        "topk" if k else "standard",
-        w_enc,
-        torch.full((features,), 0.0 if k else -4 * 0.08),
-        w_enc.T.contiguous(),
-        torch.zeros(768),
-        k=k,
-        subtract=False,
-    )
+    w_dec = torch.nn.functional.normalize(torch.randn(features, 768, generator=draw), dim=-1)
+    middle = x.mean(0)
+    bias = 0.0
+    if fits:
+        w_dec[: len(x)] = torch.nn.functional.normalize(x - middle, dim=-1)
+        bias = 0.0 if k else -0.15 * float((x - middle).norm(dim=-1).mean())
+    threshold = torch.full((features,), bias)
+    return aw.SAE("L8.mlp", "topk" if k else "standard", w_dec.T.contiguous(), threshold, w_dec, middle, k=k)
 
 
-def features(count: int, what: str, k: int | None = None, tokens: int = 128) -> Case:
+def features(count: int, what: str, k: int | None = None, fits: bool = True, tokens: int = 128) -> Case:
     hf, model = build()
-    model.saes["L8.mlp"] = sae = dictionary(model, count, k)
     a = aw.attribute(model.run(prompt(tokens)), TARGET)
     x, weight = a.run.record.mlp_write[8], hf.lm_head.weight.detach().T
+    model.saes["L8.mlp"] = sae = dictionary(x, count, k, fits)
     made = a.features("L8.mlp")
     given: dict[str, object] = {}
 
@@ -168,12 +166,16 @@ CASES: dict[str, tuple[str, Callable[[], Case]]] = {
     "attention of a head, the same": ("head", lambda: one_head("attention")),
     "features of a click, 128 tokens, 16,384 of width 768": ("features", lambda: features(16_384, "features")),
     "the same, 65,536": ("features", lambda: features(65_536, "features")),
-    "the same, topk, 16,384": ("features", lambda: features(16_384, "features", 32)),
-    "the same, topk, 65,536": ("features", lambda: features(65_536, "features", 32)),
+    "the same, 65,536, a dictionary that does not fit": (
+        "features",
+        lambda: features(65_536, "features", fits=False),
+    ),
+    "the same, topk, 16,384": ("features", lambda: features(16_384, "features", 8)),
+    "the same, topk, 65,536": ("features", lambda: features(65_536, "features", 8)),
     "card of a feature, 16,384": ("features", lambda: features(16_384, "card")),
     "card of a feature, 65,536": ("features", lambda: features(65_536, "card")),
-    "first card of a run, topk, 16,384": ("features", lambda: features(16_384, "card", 32)),
-    "first card of a run, topk, 65,536": ("features", lambda: features(65_536, "card", 32)),
+    "first card of a run, topk, 16,384": ("features", lambda: features(16_384, "card", 8)),
+    "first card of a run, topk, 65,536": ("features", lambda: features(65_536, "card", 8)),
     "300 short prompts to rows, embedded model": ("many", many),
     "144 head patches, last position, 16 tokens": ("patch", lambda: patch(16, positions=[-1])),
     "144 head patches, last position, 128 tokens": ("patch", lambda: patch(128, positions=[-1])),
