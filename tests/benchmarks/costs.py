@@ -1,4 +1,4 @@
-"""Cost of what a click, a sweep or a table of prompts computes, in forward passes of the same model in the same process.
+"""Cost of what a click, a sweep or a table of prompts computes, in forward passes of the same model and process.
 
     python tests/benchmarks/costs.py [--repeats 7] [--threads 1] [--only lens head features many patch]
 
@@ -63,15 +63,15 @@ def lens(tokens: int, **options: object) -> Case:
     return Case(forward(hf, run.ids), lambda: aw.logit_lens(run, TARGET, **options), products)
 
 
-def narrow(tokens: int) -> tuple[object, aw.Model, aw.Attribution]:
+def narrow(tokens: int) -> tuple[object, aw.Attribution]:
     """Six layers of eight heads, width 256."""
     config = GPT2Config(n_layer=6, n_head=8, n_embd=256, n_positions=2048)
     hf, model = build(config)
-    return hf, model, aw.attribute(model.run(prompt(tokens)), TARGET)
+    return hf, aw.attribute(model.run(prompt(tokens)), TARGET)
 
 
 def one_head(what: str, tokens: int = 2048) -> Case:
-    hf, model, a = narrow(tokens)
+    hf, a = narrow(tokens)
     x, d = torch.randn(tokens, 256), 32
     qkv = torch.randn(256, 768)
     rows = tokens if what == "attention" else 1

@@ -183,8 +183,8 @@ def attention(
         numbers = [h.index or 0 for h in own]
         every = numbers == list(range(model.heads_of(layer)))
         found, reasons[layer] = patterns(model, run.record, layer, None if every else numbers)
-        for number, h in enumerate(own):
-            kept[h] = found.pattern[number].cpu(), None if found.sink is None else found.sink[number].cpu()
+        for i, h in enumerate(own):
+            kept[h] = found.pattern[i].cpu(), None if found.sink is None else found.sink[i].cpu()
     sinks = [sink for _, sink in (kept[h] for h in wanted) if sink is not None]
     shown = [kept[h][0] for h in wanted]
     both = torch.stack(shown), torch.stack(sinks) if len(sinks) == len(wanted) else None

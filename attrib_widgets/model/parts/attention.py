@@ -122,9 +122,7 @@ def scored(model: Model, rec: Recording, layer: int) -> Scored:
     return found
 
 
-def _fits(
-    model: Model, rec: Recording, layer: int, heads: Sequence[int] | None = None, rows: slice = ROWS
-) -> None:
+def _fits(model: Model, rec: Recording, layer: int, heads: Sequence[int] | None = None, rows: slice = ROWS) -> None:
     n, count = len(rec.streams[layer]), model.geometry[layer].n_heads if heads is None else len(heads)
     held = 4 * 4 * count * n * len(range(n)[rows])  # scores, logits, pattern, and the softmax, in float32
     require(model, held, f"The attention of layer {layer} over {n:,} tokens", "for its scores and patterns")
@@ -193,7 +191,8 @@ def _miss(
 
 def _recompute(model: Model, rec: Recording, layer: int) -> Scored:
     x = normed_input(model, rec, layer)
-    q, k, v = (project(model, rec, layer, which, x) for which in "qkv")
+    made: dict[str, Tensor] = {}
+    q, k, v = (project(model, rec, layer, which, x, made) for which in "qkv")
     for which, part in zip("qkv", (q, k, v), strict=True):
         _refuse_adapter(model, rec, layer, which, x, part.raw)
     scores, alibi, pattern, sink, blocked, scaling, cap = looks(model, rec, layer, q.final, k.final)

@@ -192,9 +192,10 @@ def _of_fused(given: Mapping[str, Any], asked: _Asked) -> Attended | None:
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if q.shape[:2] != (asked.count, asked.n) or v.shape[1:] != (asked.n, asked.d_head) or k.shape[1] != asked.n:
         return None
-    q, k, v = (asked.of(t) for t in (q, k, v))
-    if q is None or k is None or v is None:
+    taken = [t for each in (q, k, v) if (t := asked.of(each)) is not None]
+    if len(taken) < 3:
         return None
+    q, k, v = taken
     if mask is not None:
         mask = mask[0] if mask.dim() == 4 else mask
         mask = asked.of(mask) if mask.dim() == 3 and len(mask) > 1 else mask

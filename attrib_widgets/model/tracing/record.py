@@ -180,7 +180,9 @@ def record_at(model: Model, prompts: Sequence[Sequence[int]], position: int) -> 
 
     The axis of positions is that of the prompts. There is nothing of attention in it, which reads other positions.
     """
-    rec, count, each = _recorded(model, prompts, [position]), len(prompts), len(prompts[0])
+    count, each = len(prompts), len(prompts[0])
+    # The last one as :func:`record_many` asks for it: half precision rounds by how it is asked.
+    rec = _recorded(model, prompts, None if position == each - 1 else [position])
     taken: dict[int, Tensor] = {}
 
     def own(tensor: Tensor) -> Tensor:
