@@ -90,7 +90,7 @@ class Features(Contributions):
         return frame.assign(feature=self.numbers, activation=self.activations.numpy(), concept=self.concepts)
 
 
-@steady()
+@steady(end=False)
 @torch.no_grad()
 def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = None) -> Features:
     """See :meth:`Attribution.features`."""
