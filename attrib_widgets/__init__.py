@@ -23,6 +23,8 @@ __version__ = "0.2.0"
 _HOMES = {
     "attribute": "analysis.attribution.attribute",
     "Attribution": "analysis.attribution.attribution",
+    "attribute_many": "analysis.attribution.batched",
+    "Attributions": "analysis.attribution.batched",
     "compare": "analysis.attribution.compare",
     "Comparison": "analysis.attribution.compare",
     "attention": "analysis.heads.attention",
@@ -152,6 +154,8 @@ if TYPE_CHECKING:
     from .analysis import show as show
     from .analysis.attribution.attribute import attribute as attribute
     from .analysis.attribution.attribution import Attribution as Attribution
+    from .analysis.attribution.batched import Attributions as Attributions
+    from .analysis.attribution.batched import attribute_many as attribute_many
     from .analysis.attribution.compare import Comparison as Comparison
     from .analysis.attribution.compare import compare as compare
     from .analysis.attribution.phrases import PhraseAttribution as PhraseAttribution

@@ -51,6 +51,7 @@ class Network:
         self.hf = hf
         self.name = name or str(getattr(hf, "name_or_path", "") or type(hf).__name__)
         self.lock = FORWARD_LOCK
+        self._quiet = 0  # how many blocks of :meth:`quiet` are open, under the lock
         self.unread = {}
         self._cache: dict[Any, tuple[Any, Any]] = {}
         self._through: dict[Any, tuple[Any, Projection]] = {}  # projections that may be more than a weight
@@ -160,15 +161,18 @@ class Network:
     def quiet(self) -> Iterator[None]:
         """Hold the lock, without gradients and in eval mode; training flags are put back afterwards.
 
-        Also inside ``torch.inference_mode``, whose tensors no later gradient could pass.
+        Also inside ``torch.inference_mode``, whose tensors no later gradient could pass. One inside another finds the
+        model quiet already.
         """
         with self.lock, torch.inference_mode(False), torch.no_grad():
-            training = [m for m in self.hf.modules() if m.training]
+            training = [] if self._quiet else [m for m in self.hf.modules() if m.training]
             for module in training:
                 module.training = False
+            self._quiet += 1
             try:
                 yield
             finally:
+                self._quiet -= 1
                 for module in training:
                     module.training = True
 
@@ -325,6 +329,14 @@ class Network:
     def unembed_lengths(self) -> Float[Tensor, "vocab"]:
         """Length of every token's row of the unembedding (kept)."""
         return self._lengths(self.anatomy.unembed)
+
+    @property
+    def unembed_mean(self) -> Float[Tensor, "d_model"]:
+        """The mean over the vocabulary of all tokens' rows of an unembedding that is a tensor (kept)."""
+        found = self.unembedding
+        assert found.weight is not None
+        every = torch.full((1, found.d_out), 1 / found.d_out, device=self.home)
+        return self._kept(("mean", self.anatomy.unembed), mark_of(found.weight), lambda: found.pull(every)[0])
 
     @property
     def unembed_bias(self) -> Float[Tensor, "vocab"] | None:

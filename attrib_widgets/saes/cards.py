@@ -29,7 +29,7 @@ from ..words.files import read_text
 from ..words.text import safe, signed, significant, visible
 from .arithmetic import Arithmetic
 from .formats.files import stored
-from .sae import SAE
+from .sae import SAE, Fired
 from .weaker import PER_FIRING, Weaker, smallest
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ def card_of(
     sae: SAE,
     cards: Cards | None,
     feature: int,
-    prompt: tuple[Sequence[str], Float[Tensor, "position d_in"]],
+    prompt: tuple[Sequence[str], Fired],
     text: Text | None,
     head: int | None = None,
     k: int = 8,
@@ -343,7 +343,7 @@ def card_of(
     """The card of one feature; its contexts are run through the model to find which tokens it fires on.
 
     Args:
-        prompt: the tokens at hand and the activations of the dictionary's site on them.
+        prompt: the tokens at hand and what the dictionary makes of its site on them.
         text: the text of a context by its number, or its token ids; without it no contexts are shown.
         head: what a feature of the heads' outputs writes is read through this head alone; None: through all.
         without: what to say, and to type, where there are no texts.
@@ -354,7 +354,7 @@ def card_of(
     sae.check(feature)
     contexts = _contexts(model, sae, cards, feature, text) if cards is not None and text is not None else []
     logits = written_logits(model, sae, feature, head)
-    here, x = prompt
+    here, fired = prompt
     through = "" if sae.site.site != "z" else f"all heads of L{sae.site.layer}"
     none = without if cards is None or text is None else "It fires in none of the texts."
     return Card(
@@ -363,9 +363,9 @@ def card_of(
         float(cards.density[feature]) if cards else math.nan,
         contexts,
         [(model.token(i), i, float(logits[i])) for i in logits.topk(k).indices.tolist()],
-        [(model.token(i), i, float(logits[i])) for i in (-logits).topk(k).indices.tolist()],
+        [(model.token(i), i, float(logits[i])) for i in logits.topk(k, largest=False).indices.tolist()],
         list(here),
-        sae.column(x, feature).tolist(),
+        fired(feature).tolist(),
         through if head is None else str(Component("head", sae.site.layer, head)),
         "" if contexts else none,
     )

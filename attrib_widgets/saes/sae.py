@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..words.errors import AttribError, ComponentError
@@ -15,6 +16,8 @@ from ..words.text import indefinite
 
 #: What becomes of the pre-activations.
 ARCHITECTURES = ("standard", "topk", "jumprelu")
+#: Pre-activations that are held at once where all of them have to be looked at.
+PIECE = 2**22
 _SHAPES = "W_enc is [d_in, feature], W_dec [feature, d_in], b_enc and threshold [feature], b_dec [d_in]."
 
 
@@ -101,7 +104,9 @@ class SAE:
     def pre_activations(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape feature"]:
         """What the activation function is applied to."""
         x = x.float()
-        return (x - self.b_dec if self.subtract else x) @ self.w_enc + self.b_enc
+        found = (x - self.b_dec if self.subtract else x) @ self.w_enc
+        found += self.b_enc
+        return found
 
     def encode(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape feature"]:
         """Feature activations, none negative."""
@@ -111,16 +116,23 @@ class SAE:
         active = pre.relu()
         return active if self.threshold is None else active * (pre > self.threshold)
 
+    def largest(self, x: Float[Tensor, "*shape d_in"]) -> tuple[Float[Tensor, "*shape k"], Int[Tensor, "*shape k"]]:
+        """(activations, features) of the ``k`` that a topk dictionary keeps, a few positions at a time."""
+        assert self.k is not None
+        rows = x.reshape(-1, self.d_in).split(max(1, PIECE // self.n_features))
+        found = [self.pre_activations(some).topk(self.k, sorted=False) for some in rows]
+        values, where = (torch.cat(parts).unflatten(0, x.shape[:-1]) for parts in zip(*found, strict=True))
+        return values.relu(), where
+
     def column(self, x: Float[Tensor, "*shape d_in"], feature: int) -> Float[Tensor, "*shape"]:
         """The activations of one feature. Only a topk dictionary has to look at the others for them."""
-        if self.architecture == "topk":
-            return self.encode(x)[..., feature]
-        x = x.float()
-        pre = (x - self.b_dec if self.subtract else x) @ self.w_enc[:, feature] + self.b_enc[feature]
-        return pre.relu() if self.threshold is None else pre.relu() * (pre > self.threshold[feature])
+        return Fired(self, x)(feature)
 
     def decode(self, features: Float[Tensor, "*shape feature"]) -> Float[Tensor, "*shape d_in"]:
-        """What these activations stand for."""
+        """What these activations stand for. Where few features fire, no others are read."""
+        firing = features.reshape(-1, self.n_features).any(0).nonzero()[:, 0]
+        if 4 * len(firing) < self.n_features:
+            return features[..., firing] @ self.w_dec[firing] + self.b_dec
         return features @ self.w_dec + self.b_dec
 
     def error(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape d_in"]:
@@ -130,6 +142,31 @@ class SAE:
     def __repr__(self) -> str:
         few = f", k = {self.k}" if self.architecture == "topk" else ""
         return f"SAE of {self.site}: {self.n_features} features of {self.d_in} numbers ({self.architecture}{few})"
+
+
+class Fired:
+    """The activations of a dictionary's features at some positions, one feature at a time.
+
+    Of a topk dictionary all features have to be looked at; that is done once, and what it keeps of every position is
+    remembered: 12 bytes x k a position.
+    """
+
+    def __init__(self, sae: SAE, x: Float[Tensor, "*shape d_in"]) -> None:
+        self.sae, self.x = sae, x
+
+    @cached_property
+    def _largest(self) -> tuple[Tensor, Tensor]:
+        return self.sae.largest(self.x)
+
+    def __call__(self, feature: int) -> Float[Tensor, "*shape"]:
+        """The activations of one feature."""
+        sae = self.sae
+        if sae.architecture == "topk":
+            values, where = self._largest
+            return (values * (where == feature)).sum(-1)
+        x = self.x.float()
+        pre = (x - sae.b_dec if sae.subtract else x) @ sae.w_enc[:, feature] + sae.b_enc[feature]
+        return pre.relu() if sae.threshold is None else pre.relu() * (pre > sae.threshold[feature])
 
 
 def _numbers(found: Any, name: str) -> Tensor | None:

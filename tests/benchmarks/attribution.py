@@ -27,7 +27,8 @@ import attrib_widgets as aw
 VOCAB = 50_257
 
 
-def build() -> tuple[GPT2LMHeadModel, aw.Model]:
+def build(config: GPT2Config | None = None) -> tuple[GPT2LMHeadModel, aw.Model]:
+    """A random model, GPT-2 small unless ``config`` says otherwise, and the same under study."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
 
@@ -36,7 +37,7 @@ def build() -> tuple[GPT2LMHeadModel, aw.Model]:
         tokenizer_object=Tokenizer(WordLevel(words, unk_token="t0")), unk_token="t0", eos_token="t1"
     )
     torch.manual_seed(0)
-    hf = GPT2LMHeadModel(GPT2Config()).eval()
+    hf = GPT2LMHeadModel(config or GPT2Config()).eval()
     return hf, aw.load(hf, tokenizer)
 
 

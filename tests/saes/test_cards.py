@@ -15,7 +15,7 @@ from attrib_widgets.model.parts.outlet import outlet_of
 from attrib_widgets.model.tracing.hooks import collect
 from attrib_widgets.saes import cards as saes_cards
 from attrib_widgets.saes.cards import Cards, card_of, label_of, make_cards, written_logits
-from attrib_widgets.saes.sae import SAE
+from attrib_widgets.saes.sae import SAE, Fired
 from attrib_widgets.saes.weaker import Weaker
 from attrib_widgets.words.components import component
 from attrib_widgets.words.errors import AttribError, ComponentError
@@ -242,13 +242,13 @@ def test_a_card_shows_firings_and_what_is_written(family_model, site):
     cards = Cards(
         ["a"] * 20, torch.full((20,), 0.1), torch.tensor([[1, 0]] * 20), torch.full((20, 2), 3), torch.ones(20, 2)
     )
-    card = card_of(model, sae, cards, 7, (run.tokens, x), texts.__getitem__)
+    card = card_of(model, sae, cards, 7, (run.tokens, Fired(sae, x)), texts.__getitem__)
     assert card.here == pytest.approx(sae.encode(x)[:, 7].tolist()) and card.tokens == run.tokens
     assert ["".join(firing.tokens) for firing in card.contexts] == [texts[1], texts[0]]
     again = collect(model, torch.tensor([model.encode(texts[0])]), [sae.site])[sae.site][0]
     assert card.contexts[1].activations[1:] == pytest.approx(sae.encode(again)[1:, 7].tolist(), abs=1e-4)
     assert card.through == ("all heads of L1" if site == "L1.attn" else "")
-    bare = card_of(model, sae, None, 7, (run.tokens, x), None)
+    bare = card_of(model, sae, None, 7, (run.tokens, Fired(sae, x)), None)
     assert math.isnan(bare.density) and bare.contexts == [] and "%" not in repr(bare)
     # Adding one unit of the feature to the stream moves the logits by what is written, up to the norm's scale.
     row = rows[7] if site != "L1.attn" else rows[7] @ model.out_weight(layer)[0]
@@ -261,12 +261,12 @@ def test_a_card_shows_firings_and_what_is_written(family_model, site):
     if site == "L1.attn":  # all heads together write what each writes alone
         alone = [written_logits(model, sae, 7, head) for head in range(model.n_heads)]
         assert torch.allclose(torch.stack(alone).sum(0), written_logits(model, sae, 7), atol=1e-4)
-        one = card_of(model, sae, cards, 7, (run.tokens, x), None, head=1)
+        one = card_of(model, sae, cards, 7, (run.tokens, Fired(sae, x)), None, head=1)
         assert one.through == "L1H1" and one.promoted[0][2] == pytest.approx(float(alone[1].max()), abs=1e-5)
         assert "promotes through L1H1" in repr(one)
     assert "promotes" in repr(card) and len(card.to_dataframe()) == sum(len(f.tokens) for f in card.contexts)
     with pytest.raises(ComponentError, match="20"):
-        card_of(model, sae, cards, 20, (run.tokens, x), None)
+        card_of(model, sae, cards, 20, (run.tokens, Fired(sae, x)), None)
 
 
 def test_one_vector_does_not_copy_the_whole_unembedding(family_model, monkeypatch):

@@ -67,6 +67,4 @@ def attribute(
     position = run.position(position)
     if asked is None:
         asked = run.top(1, position)[0].id
-    found = attribute_resolved(run, as_target(asked), position)
-    found.rival  # noqa: B018 - while the model is the one that was recorded: tables print it later, too
-    return found
+    return attribute_resolved(run, as_target(asked), position)

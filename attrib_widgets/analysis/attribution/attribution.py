@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -56,6 +55,8 @@ class Attribution(Sum):
         components: the rows; labels: their names; values: float32 on the CPU, in the target's unit.
         actual: the model's own number; precap: the same before a soft cap (None without one).
         rounding: the three measured parts of the rounding row: ``stream``, ``heads``, ``readout``.
+        rival: what every row writes for the rival alone, where the target is held against one: the answer's own part is
+            ``values + rival``. None where nothing is held against it.
         notes: remarks for the reader.
     """
 
@@ -66,6 +67,7 @@ class Attribution(Sum):
     components: list[Component]
     values: Float[Tensor, "component"]
     rounding: dict[str, float]
+    rival: Float[Tensor, "component"] | None = None
 
     @property
     def model(self) -> Model:
@@ -101,16 +103,6 @@ class Attribution(Sum):
     def explained(self) -> float:
         """The model's own number."""
         return self.actual
-
-    @cached_property
-    def rival(self) -> Float[Tensor, "component"] | None:
-        """What every row writes for the rival alone, where the target is held against one: the answer's own part is
-        ``values + rival``. None where nothing is held against it."""
-        if not isinstance(self.target, Target) or not self.target.against:
-            return None
-        found = attribute_resolved(self.run, logit(self.target.against), self.position)
-        alone = dict(zip(found.components, found.values.tolist(), strict=True))
-        return torch.tensor([alone.get(c, 0.0) for c in self.components])
 
     def shared(self, k: int = 3) -> list[Shared]:
         """The ``k`` parts that write most for both answers alike (the smaller of the two amounts), the largest first;
@@ -400,9 +392,17 @@ def top_rows(
 @torch.no_grad()
 def attribute_resolved(run: Run, target: AnyTarget, position: int) -> Attribution:
     """:func:`.attribute.attribute` once the run, the target and the position are settled."""
-    reading = read(run, target, position)
-    rows = decompose(run, reading.point, reading.norm, reading.direction[None], [reading.position])
-    return assembled(run, target, reading, closed(reading, rows))
+    against = target.against if isinstance(target, Target) else ()
+    readings = [read(run, t, position) for t in (target, *([logit(against)] if against else []))]
+    reading = readings[0]
+    directions = torch.stack([r.direction for r in readings])  # both at once: the weights are read once
+    rows = decompose(run, reading.point, reading.norm, directions, [reading.position])
+    found, *beside = (closed(r, rows, direction=i) for i, r in enumerate(readings))
+    made = assembled(run, target, reading, found)
+    for alone in beside:
+        written = dict(zip(alone.components, alone.values.tolist(), strict=True))
+        made.rival = torch.tensor([written.get(c, 0.0) for c in made.components])
+    return made
 
 
 def refuse_other(given: Any) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from ..reading.decomposition import Closed, closed, decompose
 from ..reading.logits import CHUNK, read_resolved
@@ -31,22 +33,43 @@ def closed_each(
         GranularityError: the recorded tensors do not add up on this prompt.
     """
     run.check_fresh()
-    readings = list(_readings(run, tokens, positions, kind))
+    ids = torch.tensor(tokens, device=run.model.home)[:, None]
+    return closed_rows(run, kind, ids, torch.ones(1, device=ids.device), positions)
+
+
+def closed_rows(
+    run: Run,
+    kind: str,
+    ids: Int[Tensor, "row k"],
+    weights: Float[Tensor, "k"],
+    positions: Sequence[int],
+    centre: bool = False,
+) -> list[tuple[Reading, Closed]]:
+    """The same of weighted tokens: each row of ``ids`` at its own position.
+
+    Raises:
+        TargetError: a log-probability under a soft cap.
+        GranularityError: the recorded tensors do not add up on this prompt.
+    """
+    readings = list(_readings(run, kind, ids, weights, positions, centre))
     directions = torch.stack([r.direction for r in readings])
     rows = decompose(run, readings[0].point, readings[0].norm, directions, positions, paired=True)
     return [(reading, closed(reading, rows, i)) for i, reading in enumerate(readings)]
 
 
-def _readings(run: Run, tokens: Sequence[int], positions: Sequence[int], kind: str) -> Iterator[Reading]:
-    """:func:`..reading.logits.read_target` for every pair, a chunk of positions at a time."""
+def _readings(
+    run: Run, kind: str, ids: Tensor, weights: Tensor, positions: Sequence[int], centre: bool
+) -> Iterator[Reading]:
+    """:func:`..reading.logits.read_target` for every row, a chunk of positions at a time."""
     if kind == "log_prob":
         refuse_capped(run.model)
-    for start in range(0, len(tokens), CHUNK):
+    for start in range(0, len(ids), CHUNK):
         index = list(positions[start : start + CHUNK])
         rows = run.logit_rows(index)
         printed = rows[1]
-        ids = torch.tensor(tokens[start : start + CHUNK], device=printed.device)[:, None]
-        found = Resolved(ids, torch.ones(1, device=printed.device))
+        found = Resolved(ids[start : start + CHUNK], weights)
+        if centre:
+            found.dense = printed.new_full(printed.shape[-1:], -1.0 / printed.shape[-1], dtype=torch.float32)
         if kind == "log_prob":
             found.dense, found.constant = log_prob_parts(printed)
         yield from read_resolved(run, kind, found, index, rows)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...words.errors import AttribError
 from ...words.targets import AnyTarget, Target, as_target
 from ...words.text import share
-from .metrics import Measure, MetricLike
+from .metrics import Measure, MetricLike, columns_of
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -48,9 +48,18 @@ def single_logit(target: MetricLike | AnyTarget | None) -> Target | None:
 @torch.no_grad()
 def means(model: Model, streams: Float[Tensor, "row d_model"], target: Target) -> Float[Tensor, "row 2"]:
     """(the mean logit of all tokens, that of the target's tokens) where the final norm reads ``streams``."""
+    ids = [model.single_token(t) for t in target.tokens]
+    fine = model.dtype in (torch.float32, torch.float64)  # half precision rounds every logit before the mean
+    if fine and model.softcap is None and model.unembedding.plain:
+        with model.quiet():
+            normed = model.call(model.module(model.anatomy.final_norm), streams).double()
+            own = columns_of(model, streams, ids).double()
+        bias = model.unembed_bias
+        constant = 0.0 if bias is None else bias.double().mean()
+        common = (normed @ model.unembed_mean.double() + constant) * model.logit_scale
+        return torch.stack([common, own.mean(-1)], -1)
     logits = model.read_out(streams)[1].double()
-    own = logits[:, [model.single_token(t) for t in target.tokens]]
-    return torch.stack([logits.mean(-1), own.mean(-1)], -1)
+    return torch.stack([logits.mean(-1), logits[:, ids].mean(-1)], -1)
 
 
 def common_share(pairs: Sequence[tuple[Run, Run]], targets: Sequence[MetricLike | None], position: int) -> float | None:

@@ -178,20 +178,18 @@ def attention(
             need(model, "heads", h.layer)
         if h.kind != "head" or (h.index or 0) >= model.heads_of(h.layer or 0):
             raise ComponentError(f"{h} is not a head of {model.name}.", model.geometry.remedy(h.layer or 0))
-    found: dict[int, Attended] = {}
-    kept: list[Tensor] = []
-    sinks: list[Tensor] = []
+    kept: dict[Component, tuple[Tensor, Tensor | None]] = {}
     reasons: dict[int, str] = {}
-    for h in wanted:
-        layer = h.layer or 0
-        if layer not in found:  # one layer at a time: patterns are the large part
-            taken, reason = patterns(model, run.record, layer)
-            found, reasons[layer] = {layer: taken}, reason
-        kept.append(found[layer].pattern[h.index or 0].cpu())
-        sink = found[layer].sink
-        if sink is not None:
-            sinks.append(sink[h.index or 0].cpu())
-    both = torch.stack(kept), torch.stack(sinks) if len(sinks) == len(kept) else None
+    for layer in dict.fromkeys(h.layer or 0 for h in wanted):
+        own = [h for h in dict.fromkeys(wanted) if h.layer == layer]
+        numbers = [h.index or 0 for h in own]
+        every = numbers == list(range(model.heads_of(layer)))
+        found, reasons[layer] = patterns(model, run.record, layer, None if every else numbers)
+        for i, h in enumerate(own):
+            kept[h] = found.pattern[i].cpu(), None if found.sink is None else found.sink[i].cpu()
+    sinks = [sink for _, sink in (kept[h] for h in wanted) if sink is not None]
+    shown = [kept[h][0] for h in wanted]
+    both = torch.stack(shown), torch.stack(sinks) if len(sinks) == len(wanted) else None
     return Attention(run, wanted, *both, returned=reasons_of(reasons, len(reasons)))
 
 

@@ -23,7 +23,7 @@ from ...result import Table, strongest, with_others
 from ...saes.arithmetic import arithmetic
 from ...saes.cards import Card, card_of
 from ...saes.fit import fit, whose
-from ...saes.sae import SAE
+from ...saes.sae import SAE, Fired
 from ...saes.store import GIVE_TEXTS, Opened, open_folder
 from ...words.components import Component, component, whole
 from ...words.errors import ComponentError
@@ -34,6 +34,10 @@ from .results import Contributions
 
 if TYPE_CHECKING:
     from ..attribution.attribution import Attribution
+
+
+#: Features whose directions are held in float64 at once.
+PIECE = 1024
 
 
 @dataclass(eq=False, repr=False)
@@ -88,7 +92,7 @@ class Features(Contributions):
         return frame.assign(feature=self.numbers, activation=self.activations.numpy(), concept=self.concepts)
 
 
-@steady()
+@steady(end=False)
 @torch.no_grad()
 def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = None) -> Features:
     """See :meth:`Attribution.features`."""
@@ -104,10 +108,14 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
     head = found.index if found.kind == "head" else None
     x = held[at].float()
     active = read.encode(x)
-    firing = active.nonzero()[:, 0].tolist()
-    strengths, decoded = active[firing].double(), read.w_dec[firing].double()  # the others are zero
-    error = x.double() - (strengths @ decoded + read.b_dec.double())
-    values = (strengths * (decoded @ u)).tolist()
+    where = active.nonzero()[:, 0]
+    firing, decoded, parts = where.tolist(), read.b_dec.double(), []
+    for some in where.split(PIECE):  # the others are zero; of a dictionary that does not fit half may fire
+        strengths, rows = active[some].double(), read.w_dec[some].double()
+        decoded = decoded + strengths @ rows
+        parts.append(strengths * (rows @ u))
+    values = torch.cat(parts).tolist() if parts else []
+    error = x.double() - decoded
     bias, missed = float(read.b_dec.double() @ u), float(error @ u)
     if found.kind == "layer":  # what had been written up to there, read where it stands
         parent, bar = f"stream behind {found}", float(x.double() @ u)
@@ -115,14 +123,17 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
         parent, bar = str(found), a[found]
     divisor, reads = _way(a, found, site)
     concepts = [cards.labels[f] if cards else "" for f in firing]
-    labels = [f"{site}/{f}" for f in firing]
+    place_name = str(site)
+    labels = [f"{place_name}/{f}" for f in firing]
+
+    fired = Fired(read, held)
 
     def opened(feature: int) -> Card:
         a.run.check_fresh()
         # Cards may have come since; those of another dictionary, given for the place meanwhile, are not this one's.
         own = sae is None and a.model.saes.holds(site, read)
         now = a.model.saes.opened(site, make=True) if own else first
-        here = (a.run.tokens, held)
+        here = (a.run.tokens, fired)
         card = card_of(a.model, read, now.cards, feature, here, now.text, head, without=GIVE_TEXTS if own else "")
         if feature in firing:
             i = firing.index(feature)
@@ -195,7 +206,7 @@ def _share(
         return f"they explain {share(known, 1)} of {where}."
     # Is it the position, or the dictionary? The first one is unlike all others in most models, and never asked.
     others = torch.cat([held[1:at], held[at + 1 :]])
-    others = others[:: max(1, len(others) // ASKED)].float()
+    others = others[:: max(1, -(-len(others) // ASKED))].float()
     said, also = f"{_amount(known)} of {where}", ""
     if len(others):
         rest = _explained(others, sae.error(others), sae)
@@ -215,7 +226,7 @@ def _amount(known: float) -> str:
 
 #: With less than this share of the variance explained, here and at the other positions, a dictionary does not fit.
 LOW = 0.5
-#: About how many other positions are asked.
+#: How many other positions are asked at most.
 ASKED = 12
 
 

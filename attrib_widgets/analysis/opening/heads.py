@@ -64,25 +64,35 @@ def carried(a: Attribution, head: Component, found: Attended | None = None) -> C
     """The contribution of ``head`` taken apart by source position; ``found`` is its layer's attention, if at hand."""
     layer = head.layer or 0
     u = attention_direction(a, layer)  # first of all: refuses a stale run
-    found = found or attend(a.model, a.run.record, layer)
-    return carried_along(a.run, head, a.reading.position, u, a[head], found)
+    index, at = head.index or 0, a.reading.position
+    if found is None:  # its row alone
+        found = attend(a.model, a.run.record, layer, [index], slice(at, at + 1))
+        return carried_along(a.run, head, at, u, a[head], found.pattern[0, 0], found.v[0])
+    return carried_along(a.run, head, at, u, a[head], found.pattern[index, at], found.v[index])
 
 
 def carried_along(
-    run: Run, head: Component, at: int, u: Float[Tensor, "d_model"], value: float, found: Attended
+    run: Run,
+    head: Component,
+    at: int,
+    u: Float[Tensor, "d_model"],
+    value: float,
+    pattern: Float[Tensor, "source"],
+    v: Float[Tensor, "source d_head"],
 ) -> Carried:
     """What ``head`` wrote at position ``at`` along ``u`` (see :func:`output_direction`), by source; it is ``value``.
+
+    ``pattern`` is its row there, ``v`` its values.
 
     Raises:
         GranularityError: the head no longer writes ``value``.
     """
     model, layer, index = run.model, head.layer or 0, head.index or 0
     direction, through, bias = value_direction(model, layer, index, u)
-    pattern = found.pattern[index, at]
-    values = pattern * (found.v[index] @ through - bias)
+    values = pattern * (v @ through - bias)
     d = model.geometry[layer].d_head
     z = run.record.z[layer][at, index * d : (index + 1) * d].float()
-    missed = z - pattern @ found.v[index]
+    missed = z - pattern @ v
     bar, parent = torch.tensor(value), z @ through
     slack = 1e-4 * (z.norm() * through.norm()) + 1e-12
     refuse_above(bar - parent.cpu(), slack.cpu(), f"{head} no longer writes what its bar says")

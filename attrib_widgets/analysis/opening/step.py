@@ -87,7 +87,8 @@ def expand_heads(run: Run, layer: int, written: Sequence[Written]) -> Iterator[E
         taken = []
         for w in some:
             u = output_direction(run, layer, w.at, w.direction)
-            taken.append(carried_along(run, w.part, w.at, u, w.value, found))
+            index = w.part.index or 0
+            taken.append(carried_along(run, w.part, w.at, u, w.value, found.pattern[index, w.at], found.v[index]))
         rows = decompose(run, ReadPoint(layer), norm, torch.stack([t.direction for t in taken]), everywhere)
         for number, (w, carried) in enumerate(zip(some, taken, strict=True)):
             parts, constant, rounded = shares(run, w.part, carried, rows, number)

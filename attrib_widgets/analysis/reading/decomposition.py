@@ -210,20 +210,23 @@ class Closed:
     rounding: dict[str, float]
 
 
-def closed(reading: Reading, rows: Rows, row: int = 0) -> Closed:
+def closed(reading: Reading, rows: Rows, row: int = 0, direction: int = 0) -> Closed:
     """The sum of a reading's rows (the ``row``-th of paired ones), closed up to the printed number.
+
+    ``direction`` is which of the directions of ``rows`` is the reading's, where they are not paired.
 
     Raises:
         GranularityError: the printed number is further from the sum than rounding explains.
     """
-    components, values = list(rows.components), rows.values[0, row].double().tolist()
+    components, values = list(rows.components), rows.values[direction, row].double().tolist()
+    constant = float(rows.constant[direction + row])  # of a direction, or of the one that is paired with a position
     if bool(reading.norm.bias.any()):
         components.append(Component("norm.bias"))
-        values.append(float(rows.constant[row]))
+        values.append(constant)
     for name, value in reading.constants:
         components.append(name)
         values.append(value)
-    read = float(rows.direct[0, row]) + float(rows.constant[row]) + sum(v for _, v in reading.constants)
+    read = float(rows.direct[direction, row]) + constant + sum(v for _, v in reading.constants)
     if reading.precap is not None:
         components.append(Component("softcap"))
         values.append(reading.actual - reading.precap)
@@ -233,8 +236,8 @@ def closed(reading: Reading, rows: Rows, row: int = 0) -> Closed:
         "the printed number is not the read-out of the recorded stream",
     )
     rounding = {
-        "stream": float(rows.stream[0, row]),
-        "heads": float(rows.heads[0, row]),
+        "stream": float(rows.stream[direction, row]),
+        "heads": float(rows.heads[direction, row]),
         "readout": reading.before_cap - read,
     }
     components.append(Component("rounding"))

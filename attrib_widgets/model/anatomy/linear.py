@@ -114,6 +114,12 @@ class Projection:
             stop = min(start + self.block, self.d_in)
             yield slice(start, stop), self._through(start, stop)
 
+    def columns(self) -> Iterator[Float[Tensor, "d_in out"]]:
+        """All columns of a W that is a tensor, :data:`CHUNK` at a time: no second copy of all of it is made."""
+        assert self.weight is not None
+        for start in range(0, self.d_out, CHUNK):
+            yield self.weight[:, start : start + CHUNK].to(self.home).float()
+
     def by_head(self, count: int) -> Iterator[Float[Tensor, "d_head d_out"]]:
         """The rows of ``count`` heads that stand side by side in what it reads."""
         size = self.d_in // count
@@ -133,16 +139,16 @@ class Projection:
     # -- what meets it ----------------------------------------------------------------------------------------------
     def product(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape d_out"]:
         """``x @ W``: what ``x`` writes, without the bias."""
+        if self.weight is not None:
+            x = x.float()
+            return torch.cat([x @ part for part in self.columns()], -1)
         return self.read(x, None)[0]
 
     def pull(self, directions: Float[Tensor, "*shape d_out"]) -> Float[Tensor, "*shape d_in"]:
         """Directions of its output as directions of what it reads: ``directions @ W.T``."""
-        if self.weight is not None and self.weight.shape[1] > CHUNK:
-            total = directions.new_zeros(*directions.shape[:-1], self.d_in)
-            for start in range(0, self.weight.shape[1], CHUNK):
-                part = self.weight[:, start : start + CHUNK].to(self.home).float()
-                total = total + directions[..., start : start + CHUNK] @ part.T
-            return total
+        if self.weight is not None:
+            pieces = zip(directions.split(CHUNK, -1), self.columns(), strict=True)
+            return torch.stack([some @ part.T for some, part in pieces]).sum(0)
         return torch.cat([directions @ rows.T for _, rows in self.parts()], -1)
 
     def read(
@@ -186,6 +192,8 @@ class Projection:
     def sizes(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape d_out"]:
         """Root of the summed squares of the terms of :meth:`product`."""
         squares = x.float().square()
+        if self.weight is not None:
+            return torch.cat([squares @ part.square() for part in self.columns()], -1).sqrt()
         total = sum(squares[..., part] @ rows.square() for part, rows in self.parts())
         assert isinstance(total, Tensor)
         return total.sqrt()

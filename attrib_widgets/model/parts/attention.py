@@ -8,6 +8,7 @@ follows, whatever attention implementation the model was loaded with. Everything
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,8 @@ from ...words.errors import AttribError, GranularityError
 from ..anatomy.rounding import half_ulp, refuse_above, worst
 from ..running.memory import require
 from ..selfcheck.levels import need
+from .listen import ROWS, heard
 from .listen import Attended as Attended
-from .listen import heard
 from .projections import Projected, kv_head, normed_input, project, qkv_projection, rotation
 from .scores import eager, looks
 
@@ -51,40 +52,57 @@ class Scored(Attended):
     cap: float | None
 
 
-def attend(model: Model, rec: Recording, layer: int) -> Attended:
+def attend(
+    model: Model, rec: Recording, layer: int, heads: Sequence[int] | None = None, rows: slice = ROWS
+) -> Attended:
     """The patterns and values of ``layer``, recomputed and compared with the recorded z.
+
+    Of ``heads`` alone (None: of all, in order), and their patterns at the destinations ``rows``: one head costs one.
 
     Raises:
         GranularityError: they are not what the heads wrote on this prompt (weights changed since the run, say), or
             were not shown to be exact at all.
-        PositionError: the scores and patterns of all its heads exceed the free memory.
+        PositionError: the patterns exceed the free memory.
     """
     need(model, "sources", layer)
-    _fits(model, rec, layer)
-    found = _heard(model, rec, layer)
-    if found is None or not worst(*_miss(model, rec, layer, found)) <= 1:
+    _fits(model, rec, layer, heads, rows)
+    found = _heard(model, rec, layer, heads, rows)
+    if found is None or not worst(*_miss(model, rec, layer, found, heads, rows)) <= 1:
         if model.level(layer).scores or found is None:
-            return scored(model, rec, layer)
-        refuse_above(*_miss(model, rec, layer, found), _GONE.format(layer))
-    _refuse_adapter(model, rec, layer, "v", normed_input(model, rec, layer), key_heads(model, layer, found.v))
+            return _picked(scored(model, rec, layer), heads, rows)
+        refuse_above(*_miss(model, rec, layer, found, heads, rows), _GONE.format(layer))
+    x = normed_input(model, rec, layer)
+    if heads is None:
+        _refuse_adapter(model, rec, layer, "v", x, key_heads(model, layer, found.v))
+    else:
+        for number, head in enumerate(heads):
+            _refuse_adapter(model, rec, layer, "v", x, found.v[number], kv_head(model, layer, head))
     return found
 
 
-def patterns(model: Model, rec: Recording, layer: int) -> tuple[Attended, str]:
-    """The patterns of ``layer``, and "" where pattern times values is what its heads wrote; else why that is not known.
+def _picked(found: Attended, heads: Sequence[int] | None, rows: slice) -> Attended:
+    """Some heads and destinations of a whole layer's attention."""
+    which = slice(None) if heads is None else list(heads)
+    sink = None if found.sink is None else found.sink[which][:, rows]
+    return found if heads is None and rows == ROWS else Attended(found.pattern[which][:, rows], found.v[which], sink)
+
+
+def patterns(model: Model, rec: Recording, layer: int, heads: Sequence[int] | None = None) -> tuple[Attended, str]:
+    """The patterns of ``layer`` (of some heads), and "" where pattern times values is what its heads wrote; else why
+    that is not known.
 
     They are then what the layer's own softmax gives on its recorded input: the patterns that the model returns.
 
     Raises:
         GranularityError: its heads are not exact, or what it does cannot be heard any more.
-        PositionError: the scores and patterns of all its heads exceed the free memory.
+        PositionError: the patterns exceed the free memory.
     """
     level = model.level(layer)
     if level.sources:
-        return attend(model, rec, layer), ""
+        return attend(model, rec, layer, heads), ""
     need(model, "heads", layer)
-    _fits(model, rec, layer)
-    found = _heard(model, rec, layer)
+    _fits(model, rec, layer, heads)
+    found = _heard(model, rec, layer, heads)
     if found is None:
         raise GranularityError(f"The attention of layer {layer} of {model.name} cannot be heard on this prompt.")
     return found, level.sources.reason
@@ -104,14 +122,16 @@ def scored(model: Model, rec: Recording, layer: int) -> Scored:
     return found
 
 
-def _fits(model: Model, rec: Recording, layer: int) -> None:
-    n = len(rec.streams[layer])
-    held = 4 * 4 * model.geometry[layer].n_heads * n * n  # scores, logits, pattern, and the softmax, in float32
+def _fits(model: Model, rec: Recording, layer: int, heads: Sequence[int] | None = None, rows: slice = ROWS) -> None:
+    n, count = len(rec.streams[layer]), model.geometry[layer].n_heads if heads is None else len(heads)
+    held = 4 * 4 * count * n * len(range(n)[rows])  # scores, logits, pattern, and the softmax, in float32
     require(model, held, f"The attention of layer {layer} over {n:,} tokens", "for its scores and patterns")
 
 
-def _heard(model: Model, rec: Recording, layer: int) -> Attended | None:
-    return heard(model, rec, layer, normed_input(model, rec, layer))
+def _heard(
+    model: Model, rec: Recording, layer: int, heads: Sequence[int] | None = None, rows: slice = ROWS
+) -> Attended | None:
+    return heard(model, rec, layer, normed_input(model, rec, layer), heads, rows)
 
 
 def key_heads(
@@ -150,9 +170,18 @@ def heard_error(model: Model, rec: Recording, layer: int) -> tuple[float, float]
     return missed, values if torch.equal(same, found.v) else math.inf
 
 
-def _miss(model: Model, rec: Recording, layer: int, found: Attended) -> tuple[Tensor, Tensor]:
-    """(recorded z - pattern @ v, bound) per position, head and number."""
-    z = rec.z[layer].float().view(-1, model.geometry[layer].n_heads, model.geometry[layer].d_head).transpose(0, 1)
+def _miss(
+    model: Model,
+    rec: Recording,
+    layer: int,
+    found: Attended,
+    heads: Sequence[int] | None = None,
+    rows: slice = ROWS,
+) -> tuple[Tensor, Tensor]:
+    """(recorded z - pattern @ v, bound) per head, position and number."""
+    geo = model.geometry[layer]
+    z = rec.z[layer][rows].view(-1, geo.n_heads, geo.d_head).transpose(0, 1)
+    z = (z if heads is None else z[list(heads)]).float()
     size = found.pattern @ found.v.abs()
     limit = LIMITS.get(model.precision, LIMITS[torch.bfloat16])
     if eager(model):  # recomputed in the model's own arithmetic, up to the order of its sums
@@ -162,25 +191,28 @@ def _miss(model: Model, rec: Recording, layer: int, found: Attended) -> tuple[Te
 
 def _recompute(model: Model, rec: Recording, layer: int) -> Scored:
     x = normed_input(model, rec, layer)
-    q, k, v = (project(model, rec, layer, which, x) for which in "qkv")
+    made: dict[str, Tensor] = {}
+    q, k, v = (project(model, rec, layer, which, x, made) for which in "qkv")
     for which, part in zip("qkv", (q, k, v), strict=True):
         _refuse_adapter(model, rec, layer, which, x, part.raw)
     scores, alibi, pattern, sink, blocked, scaling, cap = looks(model, rec, layer, q.final, k.final)
     return Scored(pattern, v.final, sink, q, k, scores, alibi, blocked, scaling, cap)
 
 
-def _refuse_adapter(model: Model, rec: Recording, layer: int, which: str, x: Tensor, out: Tensor) -> None:
+def _refuse_adapter(
+    model: Model, rec: Recording, layer: int, which: str, x: Tensor, out: Tensor, head: int | None = None
+) -> None:
     """An adapter adds what the weight does not show."""
-    missed, bound = _projected_miss(model, rec, layer, which, x, out)
+    missed, bound = _projected_miss(model, rec, layer, which, x, out, head)
     where = f"the {which} projection of layer {layer} does more than its weight says"
     refuse_above(missed, bound, where, "Merge adapters into the weights first (PEFT: merge_and_unload).")
 
 
 def _projected_miss(
-    model: Model, rec: Recording, layer: int, which: str, x: Tensor, out: Tensor
+    model: Model, rec: Recording, layer: int, which: str, x: Tensor, out: Tensor, head: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """(``out`` - its projection by weight and bias, bound); through its module where that is how it is read."""
-    return qkv_projection(model, layer, which).called(x, out.to(rec.z[layer].dtype))
+    return qkv_projection(model, layer, which, head).called(x, out.to(rec.z[layer].dtype))
 
 
 def value_direction(

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 #: Stands in what an attention module was given for the stream itself, which the recording has already.
 STREAM = "the stream"
 
+#: Scores that are held at once, and destinations where all of them are meant.
+BLOCK, ROWS = 2**20, slice(None)
 FUSED = F.scaled_dot_product_attention
 _FUSED_NAMES = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
 _SOFTMAX = {F.softmax, torch.softmax, Tensor.softmax}
@@ -49,11 +51,14 @@ class Attended:
 
 
 class Listener(TorchFunctionMode):
-    """Keeps what the attention over ``count`` positions is computed from; ``told`` is how often it was heard."""
+    """Keeps what the attention over ``count`` positions is computed from; ``told`` is how often it was heard.
 
-    def __init__(self, count: int) -> None:
+    ``aside``: the fused function itself is not run, whose answer nobody reads; zeros go on in its place.
+    """
+
+    def __init__(self, count: int, aside: bool = False) -> None:
         super().__init__()
-        self.count, self.told = count, 0
+        self.count, self.told, self.aside = count, 0, aside
         self.fused: dict[str, Any] = {}
         self.taken: tuple[Tensor, Tensor] | None = None
         self.sink: Tensor | None = None
@@ -63,11 +68,16 @@ class Listener(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         given = kwargs or {}
-        out = func(*args, **given)
         if func is FUSED:
             self.told += 1
             self.fused = {**dict(zip(_FUSED_NAMES, args, strict=False)), **given}
-        elif func in _SOFTMAX and out.shape[-1] in (self.count, self.count + 1) and self.count in out.shape[-2:-1]:
+            if self.aside:
+                query, value = self.fused["query"], self.fused["value"]
+                return query.new_zeros(*query.shape[:-1], value.shape[-1])
+        out = func(*args, **given)
+        if func is FUSED:
+            return out
+        if func in _SOFTMAX and out.shape[-1] in (self.count, self.count + 1) and self.count in out.shape[-2:-1]:
             self.told, self._open = self.told + 1, True
             if out.shape[-1] > self.count:  # a sink is one more column
                 self.sink = out[..., -1].clone()
@@ -104,18 +114,54 @@ def _kept(value: Any, width: int) -> Any:
     return STREAM if wide and value.is_floating_point() else value
 
 
-def heard(model: Model, rec: Recording, layer: int, x: Float[Tensor, "position d_model"]) -> Attended | None:
-    """The attention of ``layer`` on its normalised input ``x``, or None where its module does not let it be heard."""
-    listener = Listener(len(x))
+def heard(
+    model: Model,
+    rec: Recording,
+    layer: int,
+    x: Float[Tensor, "position d_model"],
+    heads: Sequence[int] | None = None,
+    rows: slice = ROWS,
+) -> Attended | None:
+    """The attention of ``layer`` on its normalised input ``x``, or None where its module does not let it be heard.
+
+    Of ``heads`` alone (None: all of them, in order), and of the destinations ``rows``.
+    """
+    listener = Listener(len(x), aside=True)
     if not call(model, rec, layer, x, listener):
         return None
     if listener.told != 1:
         return None
-    found = _of_fused(listener.fused) if listener.fused else _of_softmax(listener)
-    if found is None or not _fits(model, rec, layer, found):
+    z, count = rec.z[layer], model.geometry[layer].n_heads
+    taken = _Asked(count, len(x), z.shape[-1] // count, range(count) if heads is None else heads, rows)
+    found = _of_fused(listener.fused, taken) if listener.fused else _of_softmax(listener, taken)
+    if found is None:
         return None
     sink = None if found.sink is None else found.sink.to(model.home)
     return Attended(found.pattern.to(model.home), found.v.to(model.home), sink)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Of ``count`` heads over ``n`` positions, of width ``d_head``: those that are asked for, and for what rows."""
+
+    count: int
+    n: int
+    d_head: int
+    heads: Sequence[int]
+    rows: slice
+
+    def of(self, tensor: Float[Tensor, "some row column"]) -> Float[Tensor, "head row column"] | None:
+        """The asked heads of a tensor over all heads, or over groups of them that share one; None where it has others.
+
+        What lies in one piece is not copied.
+        """
+        if self.count % len(tensor):
+            return None
+        group = self.count // len(tensor)
+        at = [h // group for h in self.heads]
+        if at == list(range(at[0], at[0] + len(at))):
+            return tensor[at[0] : at[0] + len(at)]
+        return tensor[at]
 
 
 def call(model: Model, rec: Recording, layer: int, x: Float[Tensor, "position d_model"], listener: Listener) -> bool:
@@ -139,40 +185,50 @@ def _moved(value: Any, stream: Tensor, device: torch.device) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-def _of_fused(given: Mapping[str, Any]) -> Attended | None:
-    """What torch's fused attention computes, in float32."""
+def _of_fused(given: Mapping[str, Any], asked: _Asked) -> Attended | None:
+    """What torch's fused attention computes, in float32, a block of destinations at a time."""
     q, k, v = (_heads(given[name]) for name in ("query", "key", "value"))
-    if len(q) % len(k) or len(q) % len(v):
-        return None
-    k, v = (t.repeat_interleave(len(q) // len(t), 0) for t in (k, v))
     scale, mask = given.get("scale"), given.get("attn_mask")
-    scores = q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    if q.shape[:2] != (asked.count, asked.n) or v.shape[1:] != (asked.n, asked.d_head) or k.shape[1] != asked.n:
+        return None
+    taken = [t for each in (q, k, v) if (t := asked.of(each)) is not None]
+    if len(taken) < 3:
+        return None
+    q, k, v = taken
     if mask is not None:
         mask = mask[0] if mask.dim() == 4 else mask
-        scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask.float()
-    if given.get("is_causal"):
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-        scores = scores.masked_fill(later, -torch.inf)
-    return Attended(scores.softmax(-1), v, None)
+        mask = asked.of(mask) if mask.dim() == 3 and len(mask) > 1 else mask
+    start, stop, _ = asked.rows.indices(asked.n)
+    pattern = q.new_zeros(len(q), stop - start, asked.n)
+    step = max(1, BLOCK // (len(q) * asked.n))
+    for low in range(start, stop, step):
+        here = slice(low, min(low + step, stop))
+        seen = here.stop if given.get("is_causal") else asked.n  # nobody looks further
+        scores = q[:, here] @ k[:, :seen].transpose(-1, -2) * scale
+        if mask is not None:
+            part = mask[..., here, :] if mask.shape[-2] > 1 else mask
+            scores = scores.masked_fill(~part, -torch.inf) if part.dtype == torch.bool else scores + part.float()
+        if given.get("is_causal"):
+            later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1 + low)
+            scores = scores.masked_fill(later, -torch.inf)
+        pattern[:, low - start : here.stop - start, :seen] = scores.softmax(-1)
+    return Attended(pattern, v, None)
 
 
-def _of_softmax(listener: Listener) -> Attended | None:
+def _of_softmax(listener: Listener, asked: _Asked) -> Attended | None:
     """What a softmax gave, as it met the values."""
     if listener.taken is None:
         return None
-    pattern, v = (_heads(t) for t in listener.taken)
-    if len(pattern) % len(v):
+    pattern, v = (t.reshape(-1, *t.shape[-2:]) for t in listener.taken)
+    if pattern.shape != (asked.count, asked.n, asked.n) or v.shape[1:] != (asked.n, asked.d_head):
         return None
-    sink = None if listener.sink is None else listener.sink.float().reshape(len(pattern), -1)
-    return Attended(pattern, v.repeat_interleave(len(pattern) // len(v), 0), sink)
+    found, values = asked.of(pattern), asked.of(v)
+    if found is None or values is None:
+        return None
+    sink = None if listener.sink is None else listener.sink.float().reshape(asked.count, -1)[list(asked.heads)]
+    return Attended(found[:, asked.rows].float(), values.float(), sink if sink is None else sink[:, asked.rows])
 
 
 def _heads(tensor: Tensor) -> Float[Tensor, "head row column"]:
     return tensor.float().reshape(-1, *tensor.shape[-2:])
-
-
-def _fits(model: Model, rec: Recording, layer: int, found: Attended) -> bool:
-    """Whether what was heard has the shape of this layer's heads."""
-    n, z = len(rec.streams[layer]), rec.z[layer]
-    heads = model.geometry[layer].n_heads
-    return found.pattern.shape == (heads, n, n) and found.v.shape == (heads, n, z.shape[-1] // heads)

@@ -127,12 +127,20 @@ def rotation(model: Network, rec: Recording, layer: int) -> Rotation | None:
     return Rotation(cos, sin, interleaved)
 
 
-def project(model: Network, rec: Recording, layer: int, which: str, x: Tensor) -> Projected:
-    """``which`` is ``"q"``, ``"k"`` or ``"v"``; ``x`` is :func:`normed_input`."""
+def project(
+    model: Network, rec: Recording, layer: int, which: str, x: Tensor, made: dict[str, Tensor] | None = None
+) -> Projected:
+    """``which`` is ``"q"``, ``"k"`` or ``"v"``; ``x`` is :func:`normed_input`.
+
+    ``made`` keeps what modules gave for ``x``, by path: where one projection gives all three, it is called once.
+    """
     geo, qkv = model.geometry[layer], qkv_of(model)
-    rows = geo.rows[which]
+    rows, path = geo.rows[which], str(getattr(qkv, which))
+    made = {} if made is None else made
     with model.quiet():
-        out = model.call(model.module(f"{model.anatomy.attn}.{getattr(qkv, which)}", layer), x)
+        if path not in made:
+            made[path] = model.call(model.module(f"{model.anatomy.attn}.{path}", layer), x)
+        out = made[path]
         if int(rows.max()) >= out.shape[-1] or (qkv.layout == "split" and rows.numel() != out.shape[-1]):
             raise AnatomyError(f"the {which} projection has {out.shape[-1]} outputs, not {rows.numel()}")
         raw = out[:, rows.flatten().to(out.device)]
@@ -143,10 +151,10 @@ def project(model: Network, rec: Recording, layer: int, which: str, x: Tensor) -
                 f"On this prompt the {which} projection of layer {layer} exceeds {limit:g}, where {model.name} cuts it "
                 "off: what remains is no sum of what was read."
             )
-        path = getattr(qkv, f"{which}_norm", None)
-        if path:
-            module = model.module(f"{model.anatomy.attn}.{path}", layer)
-            norm = _head_norm(model, layer, path, module)
+        own = getattr(qkv, f"{which}_norm", None)
+        if own:
+            module = model.module(f"{model.anatomy.attn}.{own}", layer)
+            norm = _head_norm(model, layer, own, module)
             wide = norm.gain.numel() != geo.d_head
             shaped = raw if wide else raw.view(len(raw), -1, geo.d_head)
             final = model.call(module, shaped).reshape(len(raw), -1)

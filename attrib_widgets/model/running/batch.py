@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ...words import several
@@ -46,32 +47,47 @@ def run_many(
         raise PositionError("One text is not a list of prompts.", "Write model.run(...), or put it in a list.")
     given = [_run_of(p) for p in several.prompts(prompts)]
     found: dict[int, Run] = {}
-    waiting: dict[int, list[tuple[int, list[int]]]] = {}
+    waiting: list[tuple[int, list[int]]] = []
     for number, prompt in enumerate(given):
-        try:
+        with numbered(number):
             if isinstance(prompt, Run) and bos is None:
                 found[number] = at_home(prompt, model)
-                continue
-            ids = model.encode(prompt, bos=bos)
-        except AttribError as reason:
-            raise type(reason)(f"Prompt {number}: {reason.message}", reason.hint) from reason
+            else:
+                waiting.append((number, model.encode(prompt, bos=bos)))
+    needed = sum(estimate(model, len(ids)) for _, ids in waiting)
+    require(model, needed, f"{len(waiting)} prompts together")
+    for chunk in together(model, waiting, budget):
+        if job is not None:
+            job.progress(len(found), len(given), f"{len(chunk[0][1])} tokens each")
+        for (number, ids), recording in zip(chunk, record_many(model, [i for _, i in chunk]), strict=True):
+            found[number] = Run(model, ids, model.text_of(given[number], ids), recording=recording)
+    if job is not None:
+        job.progress(len(given), len(given))
+    return [found[number] for number in range(len(given))]
+
+
+@contextmanager
+def numbered(number: int) -> Iterator[None]:
+    """Inside, what is wrong with a prompt of several is said with its number."""
+    try:
+        yield
+    except AttribError as reason:
+        raise type(reason)(f"Prompt {number}: {reason.message}", reason.hint) from reason
+
+
+def together(
+    model: Model, prompts: Sequence[tuple[int, list[int]]], budget: int
+) -> Iterator[list[tuple[int, list[int]]]]:
+    """Prompts (their numbers and ids) of one length, as many at a time as ``budget`` bytes of recording allow."""
+    waiting: dict[int, list[tuple[int, list[int]]]] = {}
+    for number, ids in prompts:
         waiting.setdefault(len(ids), []).append((number, ids))
-    needed = sum(estimate(model, length) * len(rows) for length, rows in waiting.items())
-    require(model, needed, f"{len(given) - len(found)} prompts together")
     for length, rows in sorted(waiting.items()):
         # the attention of an eager model holds two [head, n, n] tensors while a layer runs
         passing = 2 * model.n_heads * length**2 * model.dtype.itemsize
         size = max(1, budget // (estimate(model, length) + passing))
         for start in range(0, len(rows), size):
-            chunk = rows[start : start + size]
-            if job is not None:
-                job.progress(len(found), len(given), f"{length} tokens each")
-            for (number, ids), recording in zip(chunk, record_many(model, [i for _, i in chunk]), strict=True):
-                text = model.text_of(given[number], ids)
-                found[number] = Run(model, ids, text, recording=recording)
-    if job is not None:
-        job.progress(len(given), len(given))
-    return [found[number] for number in range(len(given))]
+            yield rows[start : start + size]
 
 
 def _run_of(prompt: Any) -> Any:

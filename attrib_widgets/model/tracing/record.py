@@ -171,6 +171,44 @@ def record_many(
 
     ``edits`` count their positions through all of the prompts.
     """
+    rec, each = _recorded(model, prompts, keep, inside, edits), len(prompts[0])
+    return [_prompt(rec, row, len(prompts), each, model) for row in range(len(prompts))]
+
+
+def record_at(model: Model, prompts: Sequence[Sequence[int]], position: int) -> Recording:
+    """What the decomposition needs at one ``position`` of every prompt, all of one length, in one forward pass.
+
+    The axis of positions is that of the prompts. There is nothing of attention in it, which reads other positions.
+    """
+    count, each = len(prompts), len(prompts[0])
+    # The last one as :func:`record_many` asks for it: half precision rounds by how it is asked.
+    rec = _recorded(model, prompts, None if position == each - 1 else [position])
+    taken: dict[int, Tensor] = {}
+
+    def own(tensor: Tensor) -> Tensor:
+        if id(tensor) not in taken:
+            alone = len(tensor) == each  # learned positions are looked up once for all prompts
+            rows = tensor[None].expand(count, -1, -1) if alone else tensor.view(count, each, -1)
+            taken[id(tensor)] = rows[:, position].clone().to(model.home)
+        return taken[id(tensor)]
+
+    found = Recording(kept=list(range(count)))
+    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write"):
+        setattr(found, name, [own(t) for t in getattr(rec, name)])
+    found.embed, found.pos = (None if t is None else own(t) for t in (rec.embed, rec.pos))
+    found.logits = rec.logits[:, 0].to(model.home)
+    found.precap = found.logits if rec.precap is rec.logits else rec.precap[:, 0].to(model.home)
+    return found
+
+
+def _recorded(
+    model: Model,
+    prompts: Sequence[Sequence[int]],
+    keep: Sequence[int] | None = None,
+    inside: bool = False,
+    edits: Edits | None = None,
+) -> Recording:
+    """One pass over prompts of equal length: rows of all of them below each other, logits [prompt, kept, vocab]."""
     refuse_rebuilt(model, (site for site, _ in edits or ()))
     anatomy, root, each, edits = model.anatomy, model.traced, len(prompts[0]), edits or {}
     require(model, edits, written=True)
@@ -225,7 +263,7 @@ def record_many(
         rec.precap, rec.logits = rec.precap[:, picked].clone(), rec.logits[:, picked].clone()
     rec.precap = rec.logits if model.softcap is None else model.scaled(rec.precap)
     rec.kept = [each - 1] if keep is None else [int(k) for k in keep]
-    return [_prompt(rec, row, len(prompts), each, model) for row in range(len(prompts))]
+    return rec
 
 
 def _skip(rec: Recording, names: Sequence[str]) -> None:

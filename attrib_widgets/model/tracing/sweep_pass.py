@@ -292,11 +292,13 @@ def _projected_keys(base: Run) -> list[tuple[Tensor, Tensor]]:
     """The layers' own projections of the recorded streams: a tenth of a pass."""
     model, rec = base.model, base.record
     found = []
-    for layer in range(model.n_layers):
-        x = normed_input(model, rec, layer)
-        heads = [project(model, rec, layer, which, x).final[:: model.geometry[layer].group] for which in "kv"]
-        keys, values = (h.to(model.dtype)[None] for h in heads)
-        found.append((keys, values))
+    with model.quiet():
+        for layer in range(model.n_layers):
+            x = normed_input(model, rec, layer)
+            made: dict[str, Tensor] = {}
+            heads = [project(model, rec, layer, which, x, made).final[:: model.geometry[layer].group] for which in "kv"]
+            keys, values = (h.to(model.dtype)[None] for h in heads)
+            found.append((keys, values))
     return found
 
 

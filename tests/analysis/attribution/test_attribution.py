@@ -8,6 +8,7 @@ import torch
 import attrib_widgets as aw
 from attrib_widgets.words.text import number
 from fixtures import families
+from fixtures.made import Made
 
 ALL = families.FAMILIES + families.VARIANTS
 TWINS = families.TWINS + families.VARIANTS
@@ -384,3 +385,18 @@ def test_experts_are_not_shown_as_neurons():
     assert a.exact
     with pytest.raises(aw.AttribError):
         a.neurons(1)
+
+
+@pytest.mark.parametrize("dtype", families.DTYPES)
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
+def test_every_output_projection_is_copied_at_most_once(family_model, name, dtype, monkeypatch):
+    """A rival is read beside the answer; what is a float32 tensor already is read where it is."""
+    monkeypatch.setattr("attrib_widgets.model.identity.stamp.WHOLE", 16)  # stamps of so small weights hold all of them
+    model = family_model(name, families.DTYPES[dtype])
+    run = model.run(families.PROMPT)
+    for options in ({}, {"against": " Rome"}):
+        aw.attribute(run, " Paris", **options)  # what is kept of the weights is made once
+        with Made() as made:
+            aw.attribute(run, " Paris", **options)
+        copies = made.of(model.out(0).d_in * model.d_model)
+        assert copies == (0 if dtype == "float32" else model.n_layers), f"{copies} copies in {model.n_layers} layers"

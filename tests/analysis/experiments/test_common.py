@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.experiments.common import common_said, common_share
+from attrib_widgets.analysis.experiments.common import common_said, common_share, means
 from attrib_widgets.words.text import share
+from fixtures import families
 
 CLEAN, CORRUPTED = "The capital of France is", "The capital of Germany is"
 CALLS = {
@@ -65,3 +67,14 @@ def test_an_ablation_says_it_of_its_largest_change(demo):
     of = float((then.mean() - before.mean()) / (then[token] - before[token]))
     assert f"{share(of)} of what {cell} changes is common to all tokens" in found.notes[0]
     assert not aw.ablate(demo, CLEAN, " Paris", against=" Berlin").notes
+
+
+@pytest.mark.parametrize("dtype", families.DTYPES)
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_the_mean_logit_is_that_of_all_logits(family_model, name, dtype):
+    """One direction where nothing bends or rounds the logits one by one, all of them elsewhere."""
+    model = family_model(name, families.DTYPES[dtype])
+    streams = model.run(families.PROMPT).record.streams[-1][-2:]
+    logits = model.read_out(streams)[1].double()
+    expected = torch.stack([logits.mean(-1), logits[:, 17]], -1)
+    torch.testing.assert_close(means(model, streams, aw.logit(17)), expected, atol=1e-6, rtol=1e-6)

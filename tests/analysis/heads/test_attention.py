@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import attrib_widgets as aw
+from attrib_widgets.model.parts.attention import attend
 from fixtures import families
+from fixtures.made import Made
 
 ALL = families.FAMILIES + families.VARIANTS
 TWINS = families.TWINS + families.VARIANTS
@@ -319,3 +321,46 @@ def test_a_trained_checkpoint_opens_everywhere(trained_folder, dtype, attn):
         for side in ("query", "key"):
             score = aw.attribute(run, aw.score((layer, 3), key=5, side=side))
             assert score.exact, f"L{layer}H3 {side}: gap {score.gap:.1e}"
+
+
+@pytest.mark.parametrize("attn", ["sdpa", "eager"])
+@pytest.mark.parametrize("dtype", families.DTYPES)
+@pytest.mark.parametrize("name", ALL)
+def test_one_head_is_that_of_its_layer(family_model, name, dtype, attn):
+    """Alone, two out of order, or one row of one: what the whole layer's attention has there."""
+    model = family_model(name, families.DTYPES[dtype], attn)
+    run = model.run(families.LONG_PROMPT)
+    layer, at = 1, run.n_positions // 2
+    if not model.level(layer).sources:
+        return
+    every = attend(model, run.record, layer)
+    for heads, rows in (([2], slice(None)), ([3, 0], slice(None)), ([1], slice(at, at + 1))):
+        found = attend(model, run.record, layer, heads, rows)
+        torch.testing.assert_close(found.pattern, every.pattern[heads][:, rows], atol=1e-6, rtol=0)
+        torch.testing.assert_close(found.v, every.v[heads], atol=1e-6, rtol=0)
+        assert (found.sink is None) == (every.sink is None)
+        if found.sink is not None:
+            torch.testing.assert_close(found.sink, every.sink[heads][:, rows], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", families.DTYPES)
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "qwen3"])
+def test_one_head_costs_one_head(family_model, name, dtype, monkeypatch):
+    """No scores of the other heads are made, and for one row no square at all; in blocks it is the same."""
+    model = family_model(name, families.DTYPES[dtype])
+    run = model.run(list(range(2, 62)))  # longer than a head is wide
+    square = run.n_positions**2
+    a, every = aw.attribute(run), aw.attention(run, ["L1H2"])
+    whole = a.sources("L1H2").values
+    monkeypatch.setattr("attrib_widgets.model.parts.listen.BLOCK", 7 * run.n_positions)
+    with Made() as made:
+        shown = aw.attention(run, "L1H2")
+    shapes = [s for s, d in made.tensors if s[-1:] == (run.n_positions,) and d.is_floating_point]
+    assert max(torch.Size(s).numel() for s in shapes) == square, "of one head"
+    assert sum(torch.Size(s).numel() == square for s in shapes) <= 2, "the pattern, and its copy for the result"
+    torch.testing.assert_close(shown.patterns, every.patterns, atol=1e-6, rtol=0)
+    with Made() as made:
+        values = a.sources("L1H2").values
+    shapes = [s for s, d in made.tensors if s[-1:] == (run.n_positions,) and d.is_floating_point]
+    assert max(torch.Size(s).numel() for s in shapes) < square, "one row"
+    torch.testing.assert_close(values, whole, atol=1e-6, rtol=0)

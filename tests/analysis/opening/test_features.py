@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
+from attrib_widgets.analysis.opening.heads import stream_direction
 from attrib_widgets.saes.cards import written_logits
 from attrib_widgets.saes.formats.saelens import write_sae
 from attrib_widgets.saes.sae import SAE
@@ -17,6 +18,7 @@ from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.components import component
 from attrib_widgets.words.text import read_number, signed
 from fixtures import families
+from fixtures.made import Made
 
 ALL = families.FAMILIES + families.VARIANTS
 
@@ -351,3 +353,48 @@ def test_the_table_and_the_frame(family_model):
     largest = max(zip(found.values[:-2].abs().tolist(), found.numbers, strict=False))[1]
     assert found.card().feature.index == largest
     assert card.label == "" and card.contexts == [] and card.here[-1] == pytest.approx(float(found.activations[0]))
+
+
+@pytest.mark.parametrize("dtype", families.DTYPES)
+@pytest.mark.parametrize("name", ["gpt2", "gemma2", "granite"])
+def test_features_are_those_of_the_slow_reading(family_model, name, dtype, monkeypatch):
+    """Few that fire or many, also where they are met in pieces: a_f (d_f . u), all of the dictionary in float64."""
+    monkeypatch.setattr("attrib_widgets.analysis.opening.features.PIECE", 5)
+    model = family_model(name, families.DTYPES[dtype])
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    for sae in (random_sae("L1.mlp", model.d_model), identity("L1.mlp", model.d_model)):
+        found = a.features("L1.mlp", sae)
+        x = a.run.record.mlp_write[1][-1].float() / model.multiplier
+        active = sae.encode(x).double()
+        u = stream_direction(a).double() * model.multiplier
+        values = {int(f): float(active[f] * (sae.w_dec[f].double() @ u)) for f in active.nonzero()[:, 0]}
+        assert found.numbers == [*values, -1, -1]
+        expected = torch.tensor([*values.values()], dtype=torch.float64)
+        torch.testing.assert_close(found.values[:-2], expected, atol=1e-6, rtol=1e-6)
+        error = x.double() - (active @ sae.w_dec.double() + sae.b_dec.double())
+        assert float(found.values[-1]) == pytest.approx(float(error @ u), abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", families.DTYPES)
+def test_a_click_encodes_one_position_and_copies_no_dictionary(family_model, dtype):
+    model, count = family_model("gpt2", families.DTYPES[dtype]), 4000
+    run = model.run(families.LONG_PROMPT)
+    a, x = aw.attribute(run, " Paris"), run.record.mlp_write[1].float()
+    w_dec, bias, own = torch.randn(count, model.d_model), torch.full((count,), -1e3), 7
+    w_dec[own], bias[own] = x[-1] / x[-1].norm(), 0.0  # it fits here: what it says elsewhere is not asked
+    for k in (None, 3):
+        sae = SAE(
+            component("L1.mlp"), "topk" if k else "standard", w_dec.T.contiguous(), bias, w_dec,
+            torch.zeros(model.d_model), k,
+        )  # fmt: skip
+        with Made() as made:
+            found = a.features("L1.mlp", sae)
+        assert "does not fit" not in found.note
+        assert made.largest < model.d_model * count, "a copy of the dictionary"
+        rows = [torch.Size(s).numel() // count for s, _ in made.tensors if s[-1:] == (count,)]
+        assert rows and max(rows) == 1, "one position"
+        first = found.card(own)
+        with Made() as made:
+            again = found.card(own)
+        assert all(s[-1:] != (count,) for s, _ in made.tensors), "what fires here is known"
+        assert again.here == first.here and again.here == pytest.approx(sae.encode(x)[:, own].tolist(), abs=1e-5)

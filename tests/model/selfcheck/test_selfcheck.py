@@ -16,6 +16,7 @@ from torch import nn
 import attrib_widgets as aw
 from attrib_widgets.model.anatomy.families import FAMILIES
 from fixtures import families, packed
+from fixtures.made import Made
 
 BOTH = pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 
@@ -502,3 +503,14 @@ def test_an_unembedding_kept_in_float32():
     model = aw.load(hf, tokenizer=families.tokenizer("llama"))
     assert model.check.ok and model.dtype == torch.bfloat16
     assert aw.attribute(model.run(families.PROMPT), " Paris").exact
+
+
+@pytest.mark.parametrize("dtype", families.DTYPES)
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
+def test_the_check_makes_no_second_unembedding(name, dtype, monkeypatch):
+    """Neither in float32 nor squared: it is met a piece at a time."""
+    monkeypatch.setattr("attrib_widgets.model.anatomy.linear.CHUNK", 64)
+    hf, tokenizer = families.build(name, families.DTYPES[dtype]), families.tokenizer(name)
+    with Made() as made:
+        model = aw.load(hf, tokenizer=tokenizer)
+    assert made.of(model.vocab_size * model.d_model) == 0 < made.of(64 * model.d_model)
