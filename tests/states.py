@@ -20,7 +20,7 @@ from attrib_widgets.widgets.transport import wire
 
 STATES = Path(__file__).resolve().parent.parent / "js" / "tests" / "states.json"
 #: Rows of the Explorer whose features are kept, each with the card of the largest: the file stays small.
-KEPT = ("L4.mlp", "L3H1")
+KEPT = ("L3.mlp", "L3H1")
 
 
 def results(model: Any) -> dict[contract.Kind, Any]:
