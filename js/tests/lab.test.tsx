@@ -9,7 +9,7 @@ afterEach(close);
 describe("a test", () => {
   it("states its cost, shows its progress, and puts the verdict on the bar", async () => {
     const { made, verdicts } = tested();
-    const { model, one, all, click, sent, answer } = show(state(made));
+    const { model, one, all, click, sent, answer } = show(state(made), "explorer", { selected: "L3H1" });
     expect(one('[data-part="mark"]')?.textContent).toContain("Observed, not yet tested");
     expect(all(".aw-verdict")).toHaveLength(0);
     expect(one('[data-part="test"]')?.textContent).toBe("Test this · ≤ 2 forwards");
@@ -54,7 +54,7 @@ describe("a test", () => {
     const { made } = tested();
     made.header.corrupted = null;
     made.header.test.suggested = "The capital of Germany is";
-    const { one, click, sent, answer, all } = show(state(made));
+    const { one, click, sent, answer, all } = show(state(made), "explorer", { selected: "L3H1" });
     await click('[data-part="test"]');
     const asked = sent.length;
     expect(one('[data-part="ask-corrupted"]')?.textContent).toContain("An experiment needs a second prompt");
@@ -87,7 +87,7 @@ describe("a test", () => {
   it("is of the question that it was asked on", async () => {
     const { made } = tested();
     made.header.corrupted = null;
-    const { model, one, click, sent, answer } = show(state(made));
+    const { model, one, click, sent, answer } = show(state(made), "explorer", { selected: "L3H1" });
     const next = (version: number, question: number) => model.set("container", state({ ...made, header: { ...made.header, version, question } }));
     const takeOut = async () => {
       await click('[data-part="test"]');

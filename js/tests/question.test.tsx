@@ -53,9 +53,9 @@ describe("a contrast", () => {
       expect(parseFloat(ghost?.style.width ?? "")).toBeCloseTo(100 * Math.abs(chart.place(rival[at(id)] ?? 0) - chart.zero), 3);
       expect(row(id)?.querySelectorAll(".aw-val")).toHaveLength(1);
     });
-    expect(row("L3H1")?.textContent).toBe("L3H1 +1.11 for ·Berlin +0.36");
+    expect(row("L3H1")?.textContent).toBe("L3H1 +0.84 for ·Berlin +0.45");
     expect(one('[data-part="waterfall"] .aw-axis')?.textContent).toContain("·Berlin");
-    expect(one('[data-part="waterfall"] .aw-others')?.textContent).toMatch(/\+1\.06\+4\.84/);
+    expect(one('[data-part="waterfall"] .aw-others')?.textContent).toMatch(/\+1\.23\+0\.49/);
   });
 
   it("names the three parts that write most for both, in Python's words, and opens them", async () => {
@@ -63,7 +63,7 @@ describe("a contrast", () => {
     const told = all('[data-part="alike"] li').map((li) => li.textContent);
     expect(told).toEqual(header.shared?.map((s) => s.told));
     expect(told).toHaveLength(3);
-    expect(told[0]).toBe("L1.mlp +4.64 for either answer: it does not choose");
+    expect(told[0]).toBe("L1.mlp +3.56 for either answer; the difference is +0.40");
     one('[data-part="alike"] button')?.click();
     await tick();
     expect(model.get("selected")).toBe("L1.mlp");
@@ -104,7 +104,7 @@ describe("a contrast", () => {
     const { one, all, row } = show(state(plain), FIXED);
     expect(one('[data-part="alike"]')).toBeNull();
     expect(all(".aw-ghost, .aw-rival")).toHaveLength(0);
-    expect(row("L3H1")?.textContent).toBe("L3H1 +1.11");
+    expect(row("L3H1")?.textContent).toBe("L3H1 +0.84");
   });
 });
 

@@ -13,7 +13,7 @@ afterEach(close);
 
 /** By kind, what must be on the screen: where, and a text that stands there. */
 const DRAWN: Record<Exclude<Kind, "attribution">, [string, RegExp]> = {
-  explorer: [".aw-finding", /lead: \+2\.15 of 9\.54 logits for ·Paris over ·Berlin|lead: \+7\.10 of 19\.45 logits for ·Paris/],
+  explorer: [".aw-finding", /lead: \+1\.95 of 9\.13 logits for ·Paris over ·Berlin|lead: \+7\.10 of 19\.45 logits for ·Paris/],
   attention: ['[data-part="heads"]', /L1H2.*L3H5/],
   bars: ['[data-part="sum"]', /L1H2|L2\.mlp/],
   card: ['[data-part="feature"]', /Computed label; fires on/],

@@ -17,7 +17,7 @@ const version = (v: number, changes: object = {}) => state(explorer(undefined, {
 describe("the selection", () => {
   it("opens on the leading head without writing anything", () => {
     const { model, store } = setup();
-    expect(store.open.value).toBe("L3H1");
+    expect(store.open.value).toBe("L3H4");
     expect(model.get("selected")).toBe("");
     expect(model.saves).toBe(0);
   });
@@ -38,7 +38,7 @@ describe("the selection", () => {
     model.set("selected", "L0.mlp");
     expect(store.open.value).toBe("L0.mlp");
     model.set("selected", "L99H0");
-    expect(store.open.value).toBe("L3H1");
+    expect(store.open.value).toBe("L3H4");
     expect(model.saves).toBe(0);
   });
 
@@ -79,7 +79,7 @@ describe("the history", () => {
     store.go(1);
     store.go(-1);
     store.go(-1);
-    expect(store.open.value).toBe("L3H1");
+    expect(store.open.value).toBe("L3H4");
     store.select("embed");
     expect(store.history.past.value).toHaveLength(2);
     expect(store.history.at.value).toBe(1);

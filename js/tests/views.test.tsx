@@ -14,13 +14,13 @@ describe("the explorer", () => {
   it("states the finding, adds up, and opens on the leading head", () => {
     const { el, one, all } = show(state());
     expect(one(".aw")?.dataset).toMatchObject({ ready: "1", version: "1", live: "static", awTheme: "light" });
-    expect(one(".aw-headline")?.textContent).toBe("L3H1 and L3H4 lead: +2.15 of 9.54 logits for ·Paris over ·Berlin");
-    expect(one('[data-part="sum"]')?.textContent).toContain("model 9.54");
+    expect(one(".aw-headline")?.textContent).toBe("L3.mlp and L3H4 lead: +1.95 of 9.13 logits for ·Paris over ·Berlin");
+    expect(one('[data-part="sum"]')?.textContent).toContain("model 9.13");
     expect(all('[data-part="waterfall"] [data-id]')).toHaveLength(13);
     expect(one('[data-part="waterfall"] .aw-others')?.textContent).toContain("41 others");
-    expect(one('[aria-selected="true"][data-id]')?.dataset["id"]).toBe("L3H1");
-    expect(one(".aw-title")?.textContent).toBe("L3H1 adds +1.11 to ·Paris over ·Berlin");
-    expect(one(".aw-sentence")?.textContent).toBe("The largest head. It reads 99.9\u00a0% from ·France, which carries +1.10.");
+    expect(one('[aria-selected="true"][data-id]')?.dataset["id"]).toBe("L3H4");
+    expect(one(".aw-title")?.textContent).toBe("L3H4 adds +0.89 to ·Paris over ·Berlin");
+    expect(one(".aw-sentence")?.textContent).toBe("The largest head. It reads >99.9\u00a0% from ·France, which carries +0.89.");
     expect(one('[data-part="pattern"]')).not.toBeNull();
     expect(el.textContent).toContain("a suspect, not a cause");
   });
@@ -29,7 +29,7 @@ describe("the explorer", () => {
     const { model, one, all, click } = show(state());
     await click('[data-id="L0.mlp"]');
     expect([model.get("selected"), model.saves]).toEqual(["L0.mlp", 1]);
-    expect(one(".aw-title")?.textContent).toContain("L0.mlp adds +0.91");
+    expect(one(".aw-title")?.textContent).toContain("L0.mlp adds +0.45");
     await press(one('[data-id="L2.mlp"]'), "Enter");
     expect(model.get("selected")).toBe("L2.mlp");
     await click(".aw-others");
@@ -44,29 +44,29 @@ describe("the explorer", () => {
   it("follows a token upstream and back", async () => {
     const { model, one, click } = show(state());
     await click('[data-part="tokens"] [data-i="4"]');
-    expect([model.get("selected"), model.get("source")]).toEqual(["L3H1", 4]);
-    expect(one('[data-part="through"]')?.textContent).toContain("Who wrote the +1.10 that ·France carried?");
+    expect([model.get("selected"), model.get("source")]).toEqual(["L3H4", 4]);
+    expect(one('[data-part="through"]')?.textContent).toContain("Who wrote the +0.89 that ·France carried?");
     expect(one('[data-part="crumbs"]')?.textContent).toContain("·France");
     await click('[data-part="back"]');
     expect(one('[data-part="through"]')).toBeNull();
   });
 
   it("has a panel for every tab and every kind of row", async () => {
-    const { one, click, model, all } = show(state());
+    const { one, click, model, all } = show(state(), "explorer", { selected: "L3H1" });
     await click('[role="tab"][data-tab="why"]');
     expect(one('[data-part="choice"]')?.textContent).toBe(
-      "\u00b7is scores \u00b7France 7.58 above <s>, the strongest other token: 1,957 times its attention",
+      "\u00b7is scores \u00b7France 8.32 above <s>, the strongest other token: 4,114 times its attention",
     );
     // One list, which sums to the difference of the two scores; the single score behind it.
     const list = one('[data-part="why"] > .aw-held > .aw-bars');
     expect(list?.getAttribute("aria-label")).toBe("Why \u00b7France rather than <s>");
-    expect([...(list?.querySelectorAll(".aw-name") ?? [])].slice(0, 3).map((e) => e.textContent)).toEqual(["L1.mlp", "L2.mlp", "L0.mlp"]);
+    expect([...(list?.querySelectorAll(".aw-name") ?? [])].slice(0, 3).map((e) => e.textContent)).toEqual(["L0.mlp", "L1.mlp", "L2.mlp"]);
     const printed = [...(list?.querySelectorAll(".aw-val") ?? [])].map((e) => Number(e.textContent?.replace("\u2212", "-")));
-    expect(Math.abs(printed.reduce((a, b) => a + b, 0) - 7.58)).toBeLessThan(0.05);
-    expect(one('[data-part="why"] [data-part="sum"]')?.textContent).toContain("scores \u22121.16 minus \u22128.74");
+    expect(Math.abs(printed.reduce((a, b) => a + b, 0) - 8.32)).toBeLessThan(0.05);
+    expect(one('[data-part="why"] [data-part="sum"]')?.textContent).toContain("scores +5.38 minus \u22122.94");
     const folded = one('[data-part="single"]') as HTMLDetailsElement | null;
     expect([folded?.open, folded?.querySelectorAll(".aw-bars").length]).toEqual([false, 2]);
-    expect(folded?.querySelector("summary")?.textContent).toContain("by itself: \u22121.16 before the softmax");
+    expect(folded?.querySelector("summary")?.textContent).toContain("by itself: +5.38 before the softmax");
     expect(one('[data-part="why"]')?.textContent).not.toContain("Click a token");
     expect(all('[data-part="why"] [aria-disabled="true"]').map((e) => e.dataset["i"])).toEqual(["0", "1", "2", "3", "5"]);
     expect(one('[data-part="why"] [data-i="1"]')?.title).toContain("Needs a running kernel");
@@ -101,7 +101,7 @@ describe("the explorer", () => {
     const { one, click } = show(state());
     await click('[data-part="copy"]');
     await tick();
-    expect(one('[data-part="code"]')?.textContent).toContain('a["L3H1"]');
+    expect(one('[data-part="code"]')?.textContent).toContain('a["L3H4"]');
     expect(show(state(), "explorer", { options: { hidden: ["candidates"], static: true } }).one('[data-part="copy"]')).toBeNull();
   });
 
@@ -118,7 +118,7 @@ describe("the explorer", () => {
     await click('[data-tab="why"]');
     await click('[data-part="crumbs"] .aw-crumb');
     expect(crumbs()).toEqual(["SPAN \u00b7Paris over \u00b7Berlin location"]);
-    expect([model.get("selected"), one(".aw-title")?.textContent, one(".aw-panel")?.dataset["tab"]]).toEqual(["", "L3H1 adds +1.11 to \u00b7Paris over \u00b7Berlin", "tokens"]);
+    expect([model.get("selected"), one(".aw-title")?.textContent, one(".aw-panel")?.dataset["tab"]]).toEqual(["", "L3H4 adds +0.89 to \u00b7Paris over \u00b7Berlin", "tokens"]);
     expect(document.activeElement).toBe(one('[data-part="back"]'));
   });
 
@@ -126,13 +126,13 @@ describe("the explorer", () => {
     const { all } = show(state());
     const row = all('[role="option"][data-id]')[0];
     expect(row?.hasAttribute("aria-label")).toBe(false);
-    expect(row?.textContent).toBe("L3H1 +1.11 for ·Berlin +0.36");
+    expect(row?.textContent).toBe("L3.mlp +1.06 for ·Berlin −0.55");
   });
 
   it("asks for a prediction by its id", async () => {
     const { el, sent } = showLive(state());
     el.querySelectorAll<HTMLElement>('[data-part="candidate"]')[1]?.click();
-    expect(sent.at(-1)).toMatchObject({ op: "explain", args: { target: 2224 } });
+    expect(sent.at(-1)).toMatchObject({ op: "explain", args: { target: 1787 } });
   });
 
   it("prints as many digits as its largest bar needs", () => {
@@ -142,10 +142,10 @@ describe("the explorer", () => {
       made.arrays[name] = { ...array, values: Array.from(array.values, (v) => v / 100) };
     }
     const { one, all } = show(state(made));
-    expect(all('[data-part="waterfall"] [data-id] .aw-val').slice(0, 2).map((e) => e.textContent)).toEqual(["+0.0111", "+0.0104"]);
+    expect(all('[data-part="waterfall"] [data-id] .aw-val').slice(0, 2).map((e) => e.textContent)).toEqual(["+0.0106", "+0.0089"]);
     const axis = all(".aw-tick").map((e) => e.textContent);
     expect(new Set(axis).size).toBe(axis.length);
-    expect(one(".aw-title")?.textContent).toContain("+0.0111");
+    expect(one(".aw-title")?.textContent).toContain("+0.0089");
     expect(one('[data-part="sum"]')?.textContent).toContain("model \u22120.0098");
   });
 
@@ -162,8 +162,8 @@ describe("the explorer", () => {
     const made = explorer(undefined, { kind: "attribution", target: { kind: "score", text: "the score", id: null, against: null, unit: "score", phrase } });
     delete made.arrays["carry"];
     const { one, el, model } = show(state(made), "attribution");
-    expect(one(".aw-headline")?.textContent).toBe(`L3H1 and L3H4 lead: +2.15 of 9.54 logits for the ${phrase}`);
-    expect(one(".aw-title")?.textContent).toBe("L3H1 adds +1.11 to the score");
+    expect(one(".aw-headline")?.textContent).toBe(`L3.mlp and L3H4 lead: +1.95 of 9.13 logits for the ${phrase}`);
+    expect(one(".aw-title")?.textContent).toBe("L3.mlp adds +1.06 to the score");
     for (const gone of [".aw-chip", ".aw-ask", '[data-part="compare-line"]']) expect(one(gone)).toBeNull();
     expect(el.textContent).not.toContain("\u2205");
     model.set("selected", "L3H1");
@@ -236,7 +236,7 @@ describe("the explorer", () => {
     const model = { ...made.header.model, built: { called: "built by hand: demo:backup", story: "L0H0 copies." } };
     const built = state({ ...made, header: { ...made.header, model } });
     const shown = show(built);
-    expect(shown.one(".aw-headline")?.textContent).toBe("built by hand: demo:backup · L3H1 and L3H4 lead: +2.15 of 9.54 logits for ·Paris over ·Berlin");
+    expect(shown.one(".aw-headline")?.textContent).toBe("built by hand: demo:backup · L3.mlp and L3H4 lead: +1.95 of 9.13 logits for ·Paris over ·Berlin");
     expect(shown.one('[data-part="story"]')?.textContent).toBe("L0H0 copies.");
     const asked = show(built, "explorer", { options: { hidden: ["values"] } });
     expect(asked.one(".aw-headline")?.textContent).toMatch(/^built by hand: demo:backup · Which parts wrote/);
