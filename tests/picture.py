@@ -39,6 +39,7 @@ def draw(folder: Path) -> None:
             view.goto(page.as_uri())
             shown = view.locator('.aw[data-ready="1"]')
             shown.locator(".aw-verdict").first.wait_for()
+            view.locator('[data-part="fixed"]').evaluate("line => line.remove()")  # a notebook does not say it
             image = Image.open(io.BytesIO(shown.screenshot(animations="disabled"))).convert("RGB")
             image.quantize(COLOURS, dither=Image.Dither.NONE).save(folder / f"picture-{theme}.png", optimize=True)
             context.close()
