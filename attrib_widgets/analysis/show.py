@@ -49,7 +49,7 @@ class ShownBars(Result):
         values, digits = torch.from_numpy(self.values), _digits(self.values)
         order = strongest(values, ROWS)
         rows, bars = with_others(values, order, lambda i: [self.names[i]], digits)
-        digits += 1
+        digits = max(4, digits + 1)
         footer = f"sum {number(self.sum, digits)}"
         if self.total is not None and self.gap is not None:
             footer += f" · total {number(self.total, digits)} · gap {power(self.gap)}"

@@ -285,6 +285,19 @@ TERMS: tuple[Term, ...] = (
         ("layer",),
     ),
     Term(
+        "sampled",
+        "Of text that the model writes: every token is drawn by its probability (temperature 1), where greedy takes the "
+        "likeliest.",
+        "sampled, seed 3: the same seed draws the same text again.",
+        ("sample", "seed", "temperature", "greedy"),
+    ),
+    Term(
+        "pin",
+        "A question that is kept, to come back to it or to set it beside another.",
+        "Two pins stand side by side as A, B and B − A, each column with a sum of its own.",
+        ("pinned", "unpin", "side by side"),
+    ),
+    Term(
         "interval",
         "Where the mean over pairs of prompts may lie: Student's, 95 %, from eight pairs on.",
         "0.45 (0.38 to 0.52), n = 12: of a hundred such intervals about 95 hold the mean over all pairs.",

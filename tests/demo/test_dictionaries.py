@@ -19,7 +19,7 @@ from attrib_widgets.demo.making import card as cards_of_the_model
 from attrib_widgets.demo.making import concepts, dictionaries
 from attrib_widgets.saes import judge
 from attrib_widgets.saes.cards import card_of, make_cards
-from attrib_widgets.saes.sae import SAE
+from attrib_widgets.saes.sae import SAE, Fired
 from attrib_widgets.saes.store import Dictionaries
 from attrib_widgets.saes.train import SAESettings
 from attrib_widgets.words.components import component
@@ -185,7 +185,7 @@ def test_a_stored_card_is_that_of_a_forward_pass(model, place):
     """What the files hold of the contexts is what the model does on them."""
     found = model.saes.opened(place)
     older = replace(found.cards, weaker=None, firings=WeakKeyDictionary())
-    prompt = (["<s>"], torch.zeros(1, found.sae.d_in))
+    prompt = (["<s>"], Fired(found.sae, torch.zeros(1, found.sae.d_in)))
     for feature in range(0, found.sae.n_features, found.sae.n_features // 25):
         kept, ran = (
             card_of(model, found.sae, cards, feature, prompt, found.text).contexts for cards in (found.cards, older)

@@ -211,8 +211,13 @@ def test_attention_that_does_not_fit_is_refused_before_it_is_computed(family_mod
     model = family_model("llama")
     a = aw.attribute(model.run([7] * 40), " Paris")
     monkeypatch.setattr(memory, "SMALL", 0)
-    monkeypatch.setattr(memory, "available", lambda device: 16 * model.n_heads * 40**2 - 1)
-    for ask in (lambda: a.sources("L1H1"), lambda: aw.attribute(a.run, aw.score("L1H1")), lambda: a.trace()):
+    for ask, size in (
+        (lambda: a.sources("L1H1"), 40),  # one head, one row
+        (lambda: aw.attention(a.run, "L1H1"), 40**2),
+        (lambda: aw.attribute(a.run, aw.score("L1H1")), model.n_heads * 40**2),
+        (lambda: a.trace(), model.n_heads * 40),
+    ):
+        monkeypatch.setattr(memory, "available", lambda device, size=size: 16 * size - 1)
         with pytest.raises(aw.PositionError, match=r"attention of layer . over 40 tokens takes .* patterns"):
             ask()
     assert a.exact, "what needs no pattern is still told"

@@ -117,7 +117,7 @@ def test_a_card_is_opened_from_what_is_stored_as_from_a_forward_pass(family_mode
     stored = Cards.read(tmp_path, 12)
     older = Cards(stored.labels, stored.density, stored.contexts, stored.positions, stored.activations)
     run = model.run(texts[0])
-    prompt = (run.tokens, x[0, : len(ids[0])])
+    prompt = (run.tokens, Fired(sae, x[0, : len(ids[0])]))
     ran = [card_of(model, sae, older, feature, prompt, texts.__getitem__).contexts for feature in range(12)]
     monkeypatch.setattr(saes_cards, "collect", None)
     opened = [card_of(model, sae, stored, feature, prompt, texts.__getitem__).contexts for feature in range(12)]

@@ -214,6 +214,7 @@ def test_what_every_instance_syncs(explorer):
         "chosen",
         "without",
         "showing",
+        "guessed",
         "pinned",
     }
     assert state["_anywidget_id"] == "attrib_widgets.View"

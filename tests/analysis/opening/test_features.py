@@ -310,14 +310,11 @@ def test_a_dictionary_that_does_not_fit_alarms_with_likely_reasons():
         note = a.features("L3.mlp", given).note
         assert "does not fit here" in note and how in note and "−" not in note.split(" of L3.mlp")[0]
         assert all(reason in note for reason in ("another layer", "another model than demo", "processed"))
-    assert (
-        "does not fit" not in a.features("L3.mlp").note
-        and "they explain 83.4\u00a0% of L3.mlp" in a.features("L3.mlp").note
-    )
     held, at = a.run.record.mlp_write[3], a.reading.position
     error = sae.error(held)[at].double()
     share = 1 - error.square().sum() / (held[at].double() - sae.b_dec.double()).square().sum()
-    assert float(share) == pytest.approx(0.834, abs=5e-4)
+    note = a.features("L3.mlp").note
+    assert "does not fit" not in note and f"they explain {100 * float(share):.1f}\u00a0% of L3.mlp" in note
     times = (shuffled.error(held)[at].double().square().sum() / (held[at].double() - sae.b_dec).square().sum()).sqrt()
     assert f"they miss {float(times):.1f} times the size of L3.mlp" in a.features("L3.mlp", shuffled).note
 

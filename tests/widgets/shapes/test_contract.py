@@ -130,7 +130,7 @@ def test_the_traits_are_those_of_the_widget(explorer):
 
 
 def test_the_explorer_answers_exactly_what_the_contract_names(explorer):
-    assert {"hello", "save", "words", *explorer.operations()} == set(get_args(contract.Op))
+    assert {"hello", "save", "words", "reveal", *explorer.operations()} == set(get_args(contract.Op))
 
 
 def test_every_view_sends_the_header_that_is_declared(demo):
@@ -186,6 +186,8 @@ ASKED = {
     "beside": {"beside": "compared", "swapped": False},
     "save": {"form": "csv"},
     "words": {},
+    "worked": {"id": "L3H1"},
+    "reveal": {"parts": []},
 }
 
 

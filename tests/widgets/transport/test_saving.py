@@ -87,7 +87,7 @@ def test_a_saved_table_is_the_dataframe(results, name):
 
 def test_file_names_and_forms(results):
     view = results["buildup"].view()
-    assert re.fullmatch(r"l1-mlp-moves-the-logit-of-paris[-0-9a-z]*\.svg", view.saved("svg")["name"])
+    assert re.fullmatch(r"l\d-(mlp|attn)-moves-the-logit-of-paris[-0-9a-z]*\.svg", view.saved("svg")["name"])
     assert view.saved("html")["text"].startswith("<!doctype html>")
     with pytest.raises(AttribError, match=r"'pdf'.*svg, csv, txt, html"):
         view.saved("pdf")
