@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +11,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from attrib_widgets.result.still import parts
-from attrib_widgets.widgets.transport.page import _json, _text
 
 # What anywidget's model does for a view, without a kernel behind it but one that answers every request.
 MANAGER = """<script type="module">
@@ -37,9 +38,9 @@ class Outputs:
     def __init__(self, view: Any, name: str, *, module: str = "/module.js") -> None:
         self.name = name
         mark = view.options["still"]
-        traits = {n: _text(getattr(view, n)) for n in view.trait_names(sync=True) if not n.startswith("_")}
-        shown = {n: traits[n] for n in ("kind", "container", "selected", "source", "options")}
-        self.view = f'<div id="{name}"></div>{MANAGER % (_json(shown), module, name)}'
+        traits = {trait: getattr(view, trait) for trait in ("kind", "container", "selected", "source", "options")}
+        sent = json.dumps(traits, default=lambda data: base64.b64encode(data).decode())
+        self.view = f'<div id="{name}"></div>{MANAGER % (sent, module, name)}'
         self.picture = str(parts(view._repr_mimebundle_(), mark)[-1][0]["text/html"])
 
 
