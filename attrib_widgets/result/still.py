@@ -2,7 +2,10 @@
 
 A front end that can draw widgets takes the widget of an output and, when the notebook is opened again without its
 kernel, says that it is not there, whatever else the output holds. So the picture is an output of its own, which the
-view hides while it lives.
+view hides while it lives: in the view's own document (JupyterLab, Notebook 7; one frame for a notebook in VS Code, one
+for a cell in Colab), and in every frame of the view's origin. The picture carries no script that could hide it, so it
+is seen beside the view where a host draws each output in a frame of an origin of its own, or of none
+(``sandbox`` without ``allow-same-origin``).
 """
 
 from __future__ import annotations

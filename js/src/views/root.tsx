@@ -4,6 +4,7 @@ import { type JSX, render as draw } from "preact";
 import type { Model } from "../core/host/host";
 import { guardKeys } from "../core/host/keyboard";
 import { retold } from "../core/host/legacy";
+import { hideStill } from "../core/host/still";
 import { applyTheme, onceAttached, watchTheme } from "../core/host/theme";
 import { type Container, decode } from "../core/host/wire";
 import { Store } from "../core/state/store";
@@ -59,17 +60,6 @@ export function mount(model: Model, host: HTMLElement, kind: string): () => void
     store.close();
     root.remove();
   };
-}
-
-/** The static picture in the output below is for a notebook without its kernel: it is not seen beside the view. */
-function hideStill(still: string | undefined): () => void {
-  const style = document.createElement("style");
-  if (still) {
-    const own = `.aw-still-${CSS.escape(still)}`;
-    style.textContent = `${own},.jp-OutputArea-child:has(${own}){display:none}`;
-    document.head.append(style);
-  }
-  return () => style.remove();
 }
 
 /** What draws each kind of state. The Explorer reads its own, once for all its views. */

@@ -47,6 +47,16 @@ function Pins() {
   );
 }
 
+/** A step through the history; one that cannot be taken says why. */
+function Arrow({ part, by, off }: { part: "back" | "forward"; by: 1 | -1; off: string | false }) {
+  const { store } = useView();
+  return (
+    <button class="aw-arrow" data-part={part} aria-label={by < 0 ? "Back" : "Forward"} disabled={!!off} {...(off && { title: off, "aria-description": off })} onClick={() => store.go(by)}>
+      {by < 0 ? "‹" : "›"}
+    </button>
+  );
+}
+
 export function Crumbs() {
   const { store } = useView();
   const [code, setCode] = useState("");
@@ -56,6 +66,7 @@ export function Crumbs() {
   const id = store.open.value;
   const row = reading.row(id);
   const source = store.source.value;
+  const at = store.history.at.value;
   // The code names the target.
   const secret = store.hides("candidates");
   const path: [ComponentChildren, () => void][] = (reading.header.origin ?? []).map((from) => [
@@ -96,12 +107,8 @@ export function Crumbs() {
   return (
     <div class="aw-foot">
       <nav class="aw-crumbs" data-part="crumbs" aria-label="Where you are">
-        <button class="aw-arrow" data-part="back" aria-label="Back" disabled={store.history.at.value <= 0} onClick={() => store.go(-1)}>
-          ‹
-        </button>
-        <button class="aw-arrow" data-part="forward" aria-label="Forward" disabled={store.history.at.value >= store.history.past.value.length - 1} onClick={() => store.go(1)}>
-          ›
-        </button>
+        <Arrow part="back" by={-1} off={at <= 0 && "There is nothing earlier to go back to"} />
+        <Arrow part="forward" by={1} off={at >= store.history.past.value.length - 1 && "There is nothing later to go forward to"} />
         {path.map(([name, go], i) => (
           <>
             {i > 0 && <span aria-hidden="true">›</span>}

@@ -2,6 +2,7 @@
 import type { Container } from "../../core/host/wire";
 import { digitsFor, percent, plain, tokenText } from "../../core/maths/format";
 import { largest } from "../../core/maths/geometry";
+import { described } from "../../core/maths/names";
 import type { GivenToken, PhraseHeader, PhraseToken } from "../../core/types";
 import { Bars, Check, ranked } from "./bars";
 import { Token } from "./names";
@@ -100,7 +101,7 @@ export function WordBars({ data, at, whole }: { data: Container<PhraseHeader>; a
       )}
       <Bars
         label={`Contributions to ${token ? tokenText(token.text) : "all tokens"}, in ${unit}`}
-        rows={ranked(values, TOP, (i) => ({ key: labels[i] ?? "", label: labels[i] }))}
+        rows={ranked(values, TOP, (i) => ({ key: labels[i] ?? "", label: labels[i], title: described(labels[i] ?? "") ?? "" }))}
       />
       <Check total={actual - gap} name="model" value={worth} gap={gap} unit={unit} most={most} />
     </div>

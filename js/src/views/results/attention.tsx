@@ -3,6 +3,7 @@ import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { type Container, Triangle } from "../../core/host/wire";
 import { percent, tokenText } from "../../core/maths/format";
 import { largest } from "../../core/maths/geometry";
+import { described } from "../../core/maths/names";
 import type { AttentionHeader } from "../../core/types";
 import { useView } from "../parts/context";
 import { colourOf, Heat, type HeatProps, readOut } from "../parts/heat";
@@ -33,7 +34,9 @@ export function AttentionView({ data }: { data: Container<AttentionHeader> }) {
           ))}
         </div>
       )}
-      {all.length > 1 && <h3 class="aw-title">{header.heads[chosen]}</h3>}
+      {all.length > 1 && <h3 class="aw-title" title={described(header.heads[chosen] ?? "")}>
+          {header.heads[chosen]}
+        </h3>}
       {pattern && (
         <Heat
           tokens={header.tokens}
@@ -100,6 +103,7 @@ function Thumb({ id, i, on, tabIndex, triangle, scale }: ThumbProps) {
       class="aw-thumb"
       data-id={id}
       data-i={i}
+      title={described(id)}
       aria-selected={on}
       tabIndex={tabIndex}
       onClick={pick}

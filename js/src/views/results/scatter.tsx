@@ -1,6 +1,7 @@
 /** Attribution against patching: where every tested part stands, in the regions that give it its verdict. */
 import { share } from "../../core/maths/format";
 import { ticks } from "../../core/maths/geometry";
+import { described } from "../../core/maths/names";
 import type { VerdictsHeader } from "../../core/types";
 import { Chip, Evidence, Together } from "../explorer/verdict";
 import { useView } from "../parts/context";
@@ -59,7 +60,7 @@ export function ScatterView({ header }: { header: VerdictsHeader }) {
                   data-id={f.id}
                   data-i={i}
                   aria-selected={i === chosen}
-                  title={`${f.id} ${f.told}`}
+                  title={`${described(f.id) ?? f.id}; ${f.told}`}
                   tabIndex={rove.tabIndex(i)}
                   style={{ left: `${spot.x}%`, bottom: `${spot.y}%` }}
                   onClick={() => pick(f.id)}
@@ -78,7 +79,9 @@ export function ScatterView({ header }: { header: VerdictsHeader }) {
         <div>
           {found && (
             <>
-              <h3 class="aw-title">{found.id}</h3>
+              <h3 class="aw-title" title={described(found.id)}>
+                {found.id}
+              </h3>
               <Evidence of={found} all={header} />
             </>
           )}
@@ -86,7 +89,9 @@ export function ScatterView({ header }: { header: VerdictsHeader }) {
             {findings.map((f) => (
               <li key={f.id}>
                 <button class="aw-brow aw-vrow" aria-current={f === found} onClick={() => pick(f.id)}>
-                  <span class="aw-name">{f.id}</span> <span class="aw-small">{f.then}</span> <Chip of={f} />
+                  <span class="aw-name" title={described(f.id)}>
+                    {f.id}
+                  </span> <span class="aw-small">{f.then}</span> <Chip of={f} />
                 </button>
               </li>
             ))}
