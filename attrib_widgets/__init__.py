@@ -25,8 +25,8 @@ _HOMES = {
     "Attribution": "analysis.attribution.attribution",
     "attribute_many": "analysis.attribution.batched",
     "Attributions": "analysis.attribution.batched",
-    "compare": "analysis.attribution.compare",
-    "Comparison": "analysis.attribution.compare",
+    "compare": "analysis.comparing.compare",
+    "Comparison": "analysis.comparing.compare",
     "attention": "analysis.heads.attention",
     "Attention": "analysis.heads.attention",
     "head_table": "analysis.heads.all_heads",
@@ -156,9 +156,9 @@ if TYPE_CHECKING:
     from .analysis.attribution.attribution import Attribution as Attribution
     from .analysis.attribution.batched import Attributions as Attributions
     from .analysis.attribution.batched import attribute_many as attribute_many
-    from .analysis.attribution.compare import Comparison as Comparison
-    from .analysis.attribution.compare import compare as compare
     from .analysis.attribution.phrases import PhraseAttribution as PhraseAttribution
+    from .analysis.comparing.compare import Comparison as Comparison
+    from .analysis.comparing.compare import compare as compare
     from .analysis.experiments.ablation import Ablation as Ablation
     from .analysis.experiments.ablation import ablate as ablate
     from .analysis.experiments.edges import EdgeEstimate as EdgeEstimate

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ..analysis.attribution.attribution import Attribution
 from ..analysis.attribution.buildup import Buildup
-from ..analysis.attribution.compare import Comparison
 from ..analysis.attribution.phrases import PhraseAttribution
 from ..analysis.attribution.positions import PositionAttribution
+from ..analysis.comparing.compare import Comparison
 from ..analysis.heads.attention import Attention
 from ..analysis.lens.logit_lens import LogitLens
 from ..analysis.opening.results import Contributions, Through, Worked, Writes

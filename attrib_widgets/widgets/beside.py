@@ -9,7 +9,7 @@ from typing import Any
 import traitlets as t
 
 from ..analysis.attribution.attribution import Attribution
-from ..analysis.attribution.compare import Comparison, compare
+from ..analysis.comparing.compare import Comparison, compare
 from ..model.running.worker import Job
 from ..words.errors import AttribError, warn
 from ..words.targets import Target

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..analysis.attribution.attribution import Attribution
-from ..analysis.attribution.compare import Comparison
 from ..analysis.attribution.phrases import PhraseAttribution
+from ..analysis.comparing.compare import Comparison
 from ..analysis.experiments.patching import Patching
 from ..analysis.experiments.token_effects import TokenEffects
 from ..analysis.heads.attention import Attention

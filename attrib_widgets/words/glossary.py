@@ -286,8 +286,7 @@ TERMS: tuple[Term, ...] = (
     ),
     Term(
         "sampled",
-        "Of text that the model writes: every token is drawn by its probability (temperature 1), where greedy takes the "
-        "likeliest.",
+        "Every token that the model writes is drawn by its probability (temperature 1); greedy takes the likeliest.",
         "sampled, seed 3: the same seed draws the same text again.",
         ("sample", "seed", "temperature", "greedy"),
     ),

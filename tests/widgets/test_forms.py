@@ -102,10 +102,11 @@ def test_a_saved_table_is_the_dataframe(made, name):
 
 
 def values(frame):
-    """Every number of a frame, and the sums of every column by every other: a row may print what several rows hold."""
+    """Every number of a frame, and the sums and means of every column by every other: a row may print what several hold."""
     numeric = frame.select_dtypes("number").astype(float)
-    sums = [numeric.groupby(frame[name].map(repr)).sum() for name in frame.columns]
-    found = np.concatenate([part.to_numpy().flatten() for part in (numeric, *sums)])
+    groups = [numeric.groupby(frame[name].map(repr)) for name in frame.columns]
+    parts = [numeric, *(g.sum() for g in groups), *(g.mean() for g in groups)]
+    found = np.concatenate([part.to_numpy().flatten() for part in parts])
     return found[~np.isnan(found)]
 
 

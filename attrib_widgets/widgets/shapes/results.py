@@ -16,8 +16,8 @@ from ..transport import wire
 from . import contract
 
 if TYPE_CHECKING:
-    from ...analysis.attribution.aligned import AlignedTokens
-    from ...analysis.attribution.compare import Comparison
+    from ...analysis.comparing.aligned import AlignedTokens
+    from ...analysis.comparing.compare import Comparison
     from ...analysis.heads.attention import Attention, Weighting
     from ...analysis.lens.logit_lens import LogitLens
     from ...analysis.opening.results import Contributions, Writes

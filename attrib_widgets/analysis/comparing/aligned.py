@@ -13,11 +13,12 @@ from torch import Tensor
 
 from ...result import Result, Table
 from ...words.text import signed, visible
+from ..heads.all_heads import head_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .attribution import Attribution
+    from ..attribution.attribution import Attribution
 
 Pair = tuple[int | None, int | None]
 
@@ -104,21 +105,26 @@ class AlignedTokens(Result):
 
     def to_dataframe(self) -> pd.DataFrame:
         """A row per pair of words: ``position_a``, ``position_b``, ``token_a``, ``token_b``, ``same``, and, where it is
-        known, what all heads carried from it: ``a``, ``b`` and ``difference``; NaN where one has no such word."""
+        known, what all heads carried from it: ``a``, ``b`` and ``difference``; NaN where one has no such word. The last
+        row, which has no positions, is then what they write whatever they read: ``biases``."""
         import pandas as pd
 
-        texts = self.texts
+        known = self.values is not None and self.difference is not None and self.rest is not None
+        end = [None] if known else []
+        texts = [[*side, *(["biases"] if known else [])] for side in self.texts]
         frame = pd.DataFrame(
             {
-                "position_a": pd.array([i for i, _ in self.pairs], dtype="Int64"),
-                "position_b": pd.array([j for _, j in self.pairs], dtype="Int64"),
+                "position_a": pd.array([*(i for i, _ in self.pairs), *end], dtype="Int64"),
+                "position_b": pd.array([*(j for _, j in self.pairs), *end], dtype="Int64"),
                 "token_a": texts[0],
                 "token_b": texts[1],
-                "same": self.same,
+                "same": [*self.same, *([True] if known else [])],
             }
         )
-        if self.values is not None and self.difference is not None:
-            frame["a"], frame["b"], frame["difference"] = (v.numpy() for v in (*self.values, self.difference))
+        if self.values is not None and self.difference is not None and self.rest is not None:
+            one, other = (torch.cat([v, r[None]]).tolist() for v, r in zip(self.values, self.rest, strict=True))
+            frame["a"], frame["b"] = one, other
+            frame["difference"] = [*self.difference.tolist(), float(self.rest[1] - self.rest[0])]
         return frame
 
 
@@ -168,8 +174,6 @@ def carried(a: Attribution) -> tuple[Float[Tensor, "source"], float] | None:
     """(what all heads together carried from each token to the explained number, what they write whatever they read and
     their measured rounding); both sum to what all heads contributed. None where a layer's heads, or what they carried,
     are not exact."""
-    from ..heads.all_heads import head_table
-
     layers = range(a.reading.point.attentions)
     if not layers or not all(a.model.level(layer).sources for layer in layers):
         return None

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.attribution.aligned import align, carried
+from attrib_widgets.analysis.comparing.aligned import align, carried
 from attrib_widgets.widgets.transport import wire
 from fixtures import families
 from fixtures.levels import coarser

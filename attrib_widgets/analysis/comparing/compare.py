@@ -12,8 +12,8 @@ from torch import Tensor
 from ...result import Result, Table, strongest, with_others
 from ...words.errors import AttribError
 from ...words.text import digits_of, safe, signed, visible
+from ..attribution.attribution import Attribution, refuse_other
 from .aligned import AlignedTokens, aligned
-from .attribution import Attribution, refuse_other
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,1 @@
+"""Two attributions side by side, part by part and word by word."""
