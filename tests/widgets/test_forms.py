@@ -102,7 +102,7 @@ def test_a_saved_table_is_the_dataframe(made, name):
 
 
 def values(frame):
-    """Every number of a frame, and the sums and means of every column by every other: a row may print what several hold."""
+    """Every number of a frame, and sums and means of every column by every other: a row may print what several hold."""
     numeric = frame.select_dtypes("number").astype(float)
     groups = [numeric.groupby(frame[name].map(repr)) for name in frame.columns]
     parts = [numeric, *(g.sum() for g in groups), *(g.mean() for g in groups)]
