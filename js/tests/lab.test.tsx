@@ -50,6 +50,39 @@ describe("a test", () => {
     expect(one('[data-part="test-failed"]')?.textContent).toBe("There is no gap. Change the prompt more.");
   });
 
+  it("keeps the focus while its button is away", async () => {
+    const { made, verdicts } = tested();
+    const { model, one, click, answer } = show(state(made), "explorer", { selected: "L3H1" });
+    const press = async (part: string) => {
+      one(`[data-part="${part}"]`)?.focus();
+      await click(`[data-part="${part}"]`);
+      await tick();
+    };
+    const focused = () => document.activeElement?.getAttribute("data-part") ?? document.activeElement?.className;
+    await press("test");
+    expect(focused()).toBe("cancel-test");
+    await press("cancel-test");
+    await answer("cancelled");
+    await tick();
+    expect(focused()).toBe("test");
+    await press("test-top");
+    expect(focused()).toBe("cancel-test");
+    model.set("tested", verdicts);
+    await answer("result", { data: { title: verdicts.title } });
+    await tick();
+    expect(focused()).toBe("aw-headline");
+  });
+
+  it("takes the focus from nobody who went elsewhere meanwhile", async () => {
+    const { made, verdicts } = tested();
+    const { one, click, answer } = show(state(made), "explorer", { selected: "L3H1" });
+    await click('[data-part="test"]');
+    one('[data-part="edit-prompt"]')?.focus();
+    await answer("result", { data: { title: verdicts.title } });
+    await tick();
+    expect(document.activeElement).toBe(one('[data-part="edit-prompt"]'));
+  });
+
   it("asks for a second prompt in place, or takes the part out alone", async () => {
     const { made } = tested();
     made.header.corrupted = null;

@@ -40,8 +40,18 @@ export function mount(model: Model, host: HTMLElement, kind: string): () => void
   const showStill = hideStill(store.options.peek().still);
   draw(
     <Context.Provider value={{ store, palette }}>
-      <View store={store} />
-      <Foot />
+      {kind === "explorer" ? (
+        // it is taller than most windows: what takes it away stands above it, where nobody has to scroll for it
+        <>
+          <Foot />
+          <View store={store} />
+        </>
+      ) : (
+        <>
+          <View store={store} />
+          <Foot />
+        </>
+      )}
     </Context.Provider>,
     root,
   );

@@ -84,7 +84,7 @@ function Finding() {
   );
   return (
     <div class="aw-finding">
-      <h2 class="aw-headline">
+      <h2 class="aw-headline" tabIndex={-1}>
         {model.built && <span data-part="built">{model.built.called} · </span>}
         {hidden ? (
           <>

@@ -102,7 +102,7 @@ export function Tested({ row }: { row: Row }) {
     <>
       <Under of={row.id} />
       {out && !store.hides("values") && !secret && (
-        <p class="aw-found" data-part="ablated">
+        <p class="aw-found" data-part="ablated" tabIndex={-1}>
           <b>{out.told}.</b> <span class="aw-quiet aw-small">{out.note}</span>
         </p>
       )}
@@ -121,7 +121,7 @@ export function Evidence({ of, all }: { of: Finding; all: Verdicts }) {
     ...(of.back === null ? [] : [{ key: "b", ...directly, value: of.back }]),
   ];
   return (
-    <div class="aw-found" data-part="verdict">
+    <div class="aw-found" data-part="verdict" tabIndex={-1}>
       <p>
         <b>{of.told}.</b>
       </p>
@@ -167,19 +167,29 @@ function Under({ of }: { of: string }) {
   const now = running.value;
   const box = useRef<HTMLDivElement>(null);
   const asked = asking.value === of;
+  const home = useRef<Element | null>(null);
+  const runs = now?.of === of;
+  // the button that was pressed is gone while it runs: the focus waits on Cancel, and goes on at what was found
+  useEffect(() => {
+    const from = home.current;
+    home.current = runs ? (box.current?.closest(".aw-detail, .aw-finding") ?? null) : null;
+    if (document.activeElement !== document.body) return;
+    const after = ['[data-part="verdict"], [data-part="ablated"]', 'button[data-part^="test"]', ".aw-headline"].map((where) => from?.querySelector<HTMLElement>(where)).find(Boolean);
+    (runs ? box.current?.querySelector("button") : after)?.focus({ preventScroll: true });
+  }, [runs]);
   // the button that opened the question stays where it is; the keyboard goes on in the answer
   useEffect(() => {
     if (asked) box.current?.querySelector("button")?.focus();
   }, [asked]);
-  if (now?.of === of) {
+  if (now && runs) {
     return (
-      <p class="aw-testing" data-part="testing" role="status">
+      <div class="aw-testing" data-part="testing" role="status" ref={box}>
         {now.total > 0 ? <progress class="aw-progress" value={now.done} max={now.total} aria-label="progress of the test" /> : <span class="aw-spin" aria-hidden="true" />}
         <span>{LIVE[store.live.value] || `Testing: ${now.note || "reading the comparison"}`}</span>
         <button class="aw-btn" data-part="cancel-test" onClick={() => store.lab.cancel()}>
           Cancel
         </button>
-      </p>
+      </div>
     );
   }
   if (failed.value?.of === of) {

@@ -1,4 +1,4 @@
-/** Under every view: open it large, and take it away as a picture, a table, a paragraph or a page. */
+/** Under every view, above the Explorer: open it large, and take it away as a picture, a table, a paragraph or a page. */
 import { useRef, useState } from "preact/hooks";
 import { inWords } from "../../core/host/protocol";
 import { addressOf } from "../../core/state/address";
@@ -100,7 +100,7 @@ export function Foot() {
         {said}
       </span>
       {words.length > 0 && <Words terms={words} />}
-      {open && text && <textarea class="aw-kept" data-part="kept" readOnly rows={8} aria-label="What is saved" value={text} />}
+      {open && text && <textarea class="aw-kept" data-part="kept" readOnly rows={text.length > 400 ? 8 : 2} aria-label="What is saved" value={text} />}
     </div>
   );
 }
