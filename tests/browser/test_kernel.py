@@ -236,13 +236,13 @@ def test_arrows_walk_the_map_and_the_pattern(notebook: Notebook, explored: Scree
     with unharmed(notebook):
         _focus(grid.locator('[role="gridcell"][tabindex="0"]'))
         notebook.page.keyboard.press("Control+Home")
-        _focused(grid.locator('[data-id="L0H0"]'))
+        _focused(grid.locator('[data-id="L4H0"]'))  # layers run upwards
         notebook.page.keyboard.press("ArrowRight")
         notebook.page.keyboard.press("ArrowDown")
-        _focused(grid.locator('[data-id="L1H1"]'))
-        expect(explored.part("map").locator(".aw-readout")).to_contain_text("L1H1")
+        _focused(grid.locator('[data-id="L3H1"]'))
+        expect(explored.part("map").locator(".aw-readout")).to_contain_text("L3H1")
         notebook.page.keyboard.press("Enter")
-        explored.expect_open("L1H1")
+        explored.expect_open("L3H1")
         for key in COMMANDS:
             notebook.page.keyboard.press(key)
     explored.tab("pattern")
@@ -262,7 +262,7 @@ def test_arrows_walk_the_map_and_the_pattern(notebook: Notebook, explored: Scree
             notebook.page.keyboard.press(key)
         notebook.page.keyboard.press("Enter")  # in the row that is explained: opens that token
         expect(explored.part("through")).to_be_visible()
-    notebook.expect("(ex.selected, ex.source)", ("L1H1", 1))
+    notebook.expect("(ex.selected, ex.source)", ("L3H1", 1))
 
 
 def test_every_key_on_every_kind_of_place(notebook: Notebook, explored: Screen) -> None:

@@ -110,9 +110,9 @@ def test_a_guess_by_keyboard_reaches_python(notebook: Notebook) -> None:
     keys = screen.root.page.keyboard
     keys.press("ArrowDown")
     keys.press("Enter")
-    expect(blanks.locator('[aria-selected="true"]')).to_have_attribute("data-id", "L1H0")
-    notebook.expect("ex.guess.said", "L1H0")
+    expect(blanks.locator('[aria-selected="true"]')).to_have_attribute("data-id", "L3H0")
+    notebook.expect("ex.guess.said", "L3H0")
     assert notebook.value("ex.guess.right") is None
     blanks.get_by_role("button", name="Reveal").press("Enter")
-    expect(screen.part("compared-part")).to_contain_text("You said L1H0; ")
+    expect(screen.part("compared-part")).to_contain_text("You said L3H0; ")
     assert notebook.value("ex.guesses[0].told") == screen.part("compared-part").inner_text()
