@@ -68,6 +68,8 @@ class Writing(Beside):
         Raises:
             AttribError: no such number, or the answer is hidden still.
         """
+        if n == 0:  # on the page it takes the words away again
+            raise AttribError("0 is not a number of tokens.", "Give 1 or more.")
         self._ask(from_python(), {"write": {"n": n, "seed": seed}})
         assert self.phrase is not None
         return self.phrase

@@ -222,6 +222,14 @@ def test_what_python_is_told(explorer):
         explorer.word = None
     with pytest.raises(aw.AttribError, match="not a seed"):
         explorer.generate(3, seed=-1)
+    for n in (0, -1, 1.5):  # 0 takes the words away on the page; here it writes nothing, whether words are there or not
+        with pytest.raises(aw.AttribError, match="not a number of tokens"):
+            explorer.generate(n)
+    there = explorer.generate(2)
+    with pytest.raises(aw.AttribError, match="not a number of tokens"):
+        explorer.generate(0)
+    assert explorer.phrase is there
+    explorer.ask(prompt="The capital of Spain is")
     for line, said in (("prompt=The&word=all", "words that follow"), ("prompt=The&word=x", "no whole number")):
         with pytest.raises(aw.AttribError, match=said):
             explorer.state = line
