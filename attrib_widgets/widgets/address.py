@@ -33,6 +33,7 @@ from .passage import given, word_of, written
 from .question import Question
 from .shapes import contract, python
 from .testing import from_python
+from .transport.traits import Locked
 
 if TYPE_CHECKING:
     from ..analysis.attribution.attribution import Attribution
@@ -271,11 +272,8 @@ class Address:
             ) from None
 
 
-class Looking(t.Dict):
-    """Where one looks, ``{"tab": "why", "mode": "map"}`` and what else :class:`contract.Showing` has.
-
-    It is checked and written like the selection.
-    """
+class Looking(Locked, t.Dict):
+    """Where one looks, ``{"tab": "why", "mode": "map"}`` and what else :class:`contract.Showing` has."""
 
     def validate(self, obj: Any, value: Any) -> Any:
         """Tab and mode with words that a screen has, and of the rest what is not as on a new screen."""
@@ -284,11 +282,6 @@ class Looking(t.Dict):
             raise AttribError(f"A screen shows no {unknown[0]!r}.", "It shows a tab and a mode.")
         rest = {name: given[name] for name in ("beside", "swapped", "all") if given.get(name)}
         return {**_looking(given), **rest}
-
-    def set(self, obj: Any, value: Any) -> None:
-        """Write under the view's lock."""
-        with obj.writing:
-            super().set(obj, value)
 
 
 def _looking(fields: Mapping[str, Any]) -> contract.Showing:

@@ -20,6 +20,7 @@ from .question import Explanation, Question, explain
 from .shapes import contract, results
 from .testing import from_python
 from .transport.requests import Operation, Reply
+from .transport.traits import Locked
 
 #: What stands for the comparison prompt of the question itself.
 COMPARED = "compared"
@@ -27,17 +28,12 @@ COMPARED = "compared"
 OFFERED = 3
 
 
-class Pinned(t.List):  # type: ignore[type-arg]
-    """Questions that were pinned, each with its line and its name; checked and written like the selection."""
+class Pinned(Locked, t.List):  # type: ignore[type-arg]
+    """Questions that were pinned, each with its line and its name."""
 
     def validate(self, obj: Any, value: Any) -> Any:
         """Each once, its name as Python says it."""
         return super().validate(obj, obj.pins_of(value))
-
-    def set(self, obj: Any, value: Any) -> None:
-        """Write under the view's lock."""
-        with obj.writing:
-            super().set(obj, value)
 
 
 class Beside(Answering):

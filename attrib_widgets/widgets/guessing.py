@@ -14,6 +14,7 @@ from ..words.components import component, whole
 from ..words.errors import AttribError, ComponentError, PositionError, TargetError
 from ..words.text import visible
 from .answering import Answering
+from .transport.traits import Locked
 
 if TYPE_CHECKING:
     from .shapes import contract
@@ -54,17 +55,12 @@ class Guess:
     told: str = ""
 
 
-class Guessed(t.Dict):
-    """The guesses that are marked, by kind; checked and written like the selection."""
+class Guessed(Locked, t.Dict):
+    """The guesses that are marked, by kind."""
 
     def validate(self, obj: Any, value: Any) -> Any:
         """The guesses as the view spells them."""
         return obj.guesses_of(super().validate(obj, value))
-
-    def set(self, obj: Any, value: Any) -> None:
-        """Write under the view's lock."""
-        with obj.writing:
-            super().set(obj, value)
 
 
 class Guessing(Answering):

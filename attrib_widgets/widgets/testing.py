@@ -22,6 +22,7 @@ from ..words.text import kind_of
 from .shapes import contract, experiments, results
 from .transport import wire
 from .transport.requests import Reply
+from .transport.traits import Locked
 from .transport.view import View
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def from_python() -> Job:
     return Job(lambda job: None)
 
 
-class Chosen(t.List):  # type: ignore[type-arg]
-    """Labels of components that are taken out together; checked and written like the selection."""
+class Chosen(Locked, t.List):  # type: ignore[type-arg]
+    """Labels of components that are taken out together."""
 
     def validate(self, obj: Any, value: Any) -> Any:
         """The labels as the view spells them, each once."""
@@ -47,11 +48,6 @@ class Chosen(t.List):  # type: ignore[type-arg]
         if not isinstance(given, Iterable):
             raise ComponentError(f"{kind_of(given, start=True)} names no rows.", 'Name some: ["L3H1", "L2.mlp"].')
         return super().validate(obj, obj.rows_of(given))
-
-    def set(self, obj: Any, value: Any) -> None:
-        """Write under the view's lock."""
-        with obj.writing:
-            super().set(obj, value)
 
 
 class Tester(View):
