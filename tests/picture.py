@@ -21,7 +21,7 @@ from browser.chromium import FLAGS, program
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH, SCALE = 1060, 2
-COLOURS = 128  # few hues and flat areas: a palette is a third of the bytes and looks the same
+COLOURS = 255  # few hues and flat areas: a palette is a third of the bytes and looks the same
 
 
 def draw(folder: Path) -> None:
@@ -41,7 +41,9 @@ def draw(folder: Path) -> None:
             shown.locator(".aw-verdict").first.wait_for()
             view.locator('[data-part="fixed"]').evaluate("line => line.remove()")  # a notebook does not say it
             image = Image.open(io.BytesIO(shown.screenshot(animations="disabled"))).convert("RGB")
-            image.quantize(COLOURS, dither=Image.Dither.NONE).save(folder / f"picture-{theme}.png", optimize=True)
+            image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+                folder / f"picture-{theme}.png", optimize=True
+            )
             context.close()
         browser.close()
 
