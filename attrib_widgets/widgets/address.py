@@ -308,7 +308,7 @@ def asked(explanation: Explanation, passage: Passage | None = None) -> Address:
     at = a.position + 1
     if at < a.run.n_positions and question.target == passage.target(at) and not question.alone:
         return Address({**found, "word": str(at), "unit": UNITS["log_prob"] if passage.phrase.unit == "nats" else ""})
-    return Address({**found, **_read_at(a)})
+    return Address({**found, "position": str(a.position), **_target(a.model, a.target)})
 
 
 def about(a: Attribution, corrupted: Run | None) -> Address:

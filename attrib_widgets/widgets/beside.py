@@ -204,8 +204,9 @@ class Beside(Answering):
         if {"prompt", "ids"} & set(address.fields):
             return address
         mine = asked(self._now).question_alone()
-        inner = {"neuron", "score"} & set(address.fields)
-        kept = {k: v for k, v in mine.fields.items() if not (inner and k in ("answer", "rival", "unit"))}
+        inner, outer = {"neuron", "score"}, {"answer", "rival", "unit"}
+        other = (outer if inner & set(address.fields) else set()) | (inner if outer & set(address.fields) else set())
+        kept = {k: v for k, v in mine.fields.items() if k not in other}
         if kept.get("rival") == address.fields.get("answer"):
             kept.pop("rival", None)
         return replace(address, fields={**kept, **address.fields})

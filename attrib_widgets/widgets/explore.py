@@ -68,6 +68,8 @@ def explore(
     if corrupted is None and first is not None and prompt == first.prompt:
         corrupted = first.corrupted
     if isinstance(target, Phrase):
+        if position != -1:
+            raise AttribError("A phrase begins where its prompt ends.", "Leave position out.")
         return _followed(model, prompt, target, against, corrupted, hidden)
     with blaming("target"):
         aim = target_of(target, None if empty(against) else against)

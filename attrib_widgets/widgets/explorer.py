@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from ..words.targets import Target
 from ..words.text import safe
 from .address import Address
 from .address import asked as asked_of
+from .beside import COMPARED
 from .guessing import Guessing
 from .memory import Memory
 from .passage import Passage, Passages
@@ -102,7 +104,9 @@ class Explorer(Writing, Guessing):
 
     def _question_or_answer(self) -> Table:
         if self._covered:
-            title = f"What comes after \u201c{safe(self.run.text)}\u201d?"
+            at = self.attribution.position + 1
+            read = self.run.text if at == self.run.n_positions else self.model.joined(self.run.ids[:at])
+            title = f"What comes after \u201c{safe(read)}\u201d?"
             return Table(title, [], [], note="Make your prediction first; .reveal() shows the answer.")
         if self._all is not None:
             return self._all.summary()
@@ -169,7 +173,9 @@ class Explorer(Writing, Guessing):
         pinned = tuple(pin["line"] for pin in self.pinned)
         found = Address({**asked_of(self._now, self._passage).fields, **looking}, pinned)
         if "candidates" in self.hidden:
-            found = found.unanswered()
+            mine = asked_of(self._now).question_alone()
+            said = (mine.unanswered().line() if line == mine.line() else line for line in pinned)
+            found = replace(found.unanswered(), pinned=tuple(said))
         return found if self._all is None else found.of_all()
 
     def look(self, address: Address) -> None:
@@ -336,7 +342,8 @@ class Explorer(Writing, Guessing):
                 self.tested = dict(self._told(explanation))
                 self.without = {}
                 self.guessed = {}
-                self.showing = shown(False, self.showing)
+                gone = explanation.corrupted is None and self.showing.get("beside") == COMPARED
+                self.showing = shown(False, {**self.showing, "beside": ""} if gone else self.showing)
                 self.chosen = [c for c in self.chosen if c in explanation.attribution.labels]
                 if self.selected.partition("/")[0] not in explanation.attribution.labels:
                     self.selected = ""
@@ -391,7 +398,8 @@ class Explorer(Writing, Guessing):
             "besides": self.besides(),
         }
         if complete and not self.hidden and self.showing.get("mode") == "sides":
-            arrays = {**arrays, "sides": self._embedded_sides()}
+            with suppress(AttribError):  # what cannot be set beside this is no reason not to save the rest
+                arrays = {**arrays, "sides": self._embedded_sides()}
         return wire.pack(header, arrays)
 
     # requests ---------------------------------------------------------------------------------------------------

@@ -144,7 +144,14 @@ class Guessing(Answering):
         return label
 
     def _word(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(said, Mapping):
+            raise AttribError(f"{said!r} names no word.", 'Write {"of": "L3H1", "at": 4}, or ex.guess = 4.')
         at, of = whole(said.get("at")), self.label_of(said.get("of"))
+        part = component(of) if of else None
+        if part is None or part.kind != "head":
+            raise ComponentError(f"Heads read words: {of or repr(of)} is none.", 'Select one: ex.selected = "L3H1".')
+        if not self.model.level(part.layer or 0).sources:
+            raise ComponentError(f"What {of} carried is not known in this model.", "Guess a part or a token.")
         if at is None or not 0 <= at <= self.attribution.position:
             raise PositionError(
                 f"{said.get('at')!r} is no word that {of} can read.", "Give a position up to the last read."

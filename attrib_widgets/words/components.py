@@ -131,7 +131,8 @@ def described(label: str) -> str:
     except ComponentError:
         return ""
     if (of := _OF_A_HEAD_ROW.fullmatch(part.site or "")) is not None:
-        return f"{part}: feature {part.index} of the dictionary of L{of[1]}.z, read through {part.site}"
+        said = _MEANINGS[part.kind].format(index=part.index, site=f"L{of[1]}.z")
+        return f"{part}: {said}, read through {part.site}"
     return f"{part}: {_MEANINGS[part.kind].format(layer=part.layer, index=part.index, site=part.site)}"
 
 

@@ -172,3 +172,13 @@ def test_what_a_line_leaves_out_is_not_taken_from_the_screen(demo):
 def test_a_state_stands_alone(demo):
     with pytest.raises(AttribError, match="names its own question"):
         aw.explore(demo, "Another prompt", state="prompt=a")
+
+
+def test_what_comes_after_the_words_that_follow_is_a_state_of_its_own(demo):
+    explorer = aw.explore(demo, PROMPT, corrupted="")
+    explorer.generate(3)
+    explorer.ask(position=-1)
+    again = aw.explore(demo, state=explorer.state)
+    assert again.state == explorer.state and again.attribution.position == explorer.run.n_positions - 1
+    with pytest.raises(AttribError, match="begins where its prompt ends"):
+        aw.explore(demo, PROMPT, aw.phrase(" Paris"), position=2)

@@ -198,3 +198,21 @@ def test_what_is_saved_is_what_is_side_by_side(explorer):
     assert found.title() in repr(explorer)
     explorer.showing = {"tab": "", "mode": "size"}
     assert "difference" not in explorer.saved("csv")["text"].splitlines()[0]
+
+
+def test_what_no_longer_stands_beside_it_does_not_keep_a_page_from_being_saved(explorer, tmp_path):
+    explorer.showing = {"tab": "", "mode": "sides", "beside": "compared"}
+    explorer.ask(corrupted="")
+    assert explorer.showing == {"tab": "", "mode": "sides"} and explorer.side_by_side().b.run is explorer.run
+    explorer.showing = {"tab": "", "mode": "sides", "beside": urlencode({"answer": likely(explorer)})}
+    explorer.ask(target=aw.neuron("L1N3"))
+    with pytest.raises(AttribError, match="One is in pre-activation, the other in logits"):
+        explorer.side_by_side()
+    assert "sides" not in wire.unpack(explorer.page_traits()["container"])[1]
+
+
+def test_a_pinned_answer_is_not_in_the_state_that_hides_it(explorer):
+    explorer.pin()
+    explorer.hidden = ["candidates"]
+    answer = urlencode({"": explorer.attribution.target.tokens[0]})[1:]
+    assert answer in explorer.pinned[0]["line"] and answer not in explorer.state

@@ -120,3 +120,19 @@ def test_a_hidden_answer_is_in_nothing_that_is_printed_or_saved(demo):
     chips = [f["told"] for f in explorer.tested["findings"]]
     assert chips and not any("Paris" in text or "Berlin" in text for text in chips)
     explorer.close()
+
+
+@pytest.mark.parametrize("word", [{"at": 2}, {"of": "L1.mlp", "at": 2}, 3])
+def test_only_a_head_reads_a_word(asking, word):
+    with pytest.raises(aw.AttribError):
+        asking.guessed = {"word": word}
+    asking.reveal()
+    assert asking.guesses == []
+
+
+def test_the_question_ends_where_it_is_read(demo):
+    made = aw.explore(demo, PROMPT, aw.phrase(" Paris. The"), hidden=["values"])
+    assert "Paris" not in made.summary().title and made.summary().title.endswith("is\u201d?")
+    made.word = made.phrase.start + 1
+    assert made.summary().title.endswith("is Paris\u201d?")
+    made.close()
