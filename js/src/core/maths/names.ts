@@ -12,6 +12,7 @@ const FORMS: [string, string][] = [
   ["L(\\d+)\\.mlp/E(\\d+)", `expert $2 of the mixture in layer $1${ZERO}`],
   ["(L(\\d+)H\\d+)/(\\d+)", "feature $3 of the dictionary of L$2.z, read through $1"],
   ["(.+)/(\\d+)", "feature $2 of the dictionary of $1"],
+  ["(L\\d+)(H\\d+)/error", "what the dictionary of $1.z misses, read through $1$2"],
   ["(.+)/error", "what the dictionary of $1 misses"],
   ["embed", "the embedding of the token that is read last, before any layer"],
   ["pos", "the embedding of its position"],
