@@ -68,6 +68,7 @@ describe("what a page cannot show", () => {
     ["model=gpt2", "This page holds another model."],
     ["promt=a", "This page holds no promt."],
     ["pins=L3H1", "This page holds other pins."],
+    ["side=B", "There is no side “B”."],
     ["position=2", "This page holds no position."],
   ]) {
     it(`is said: ${line}`, () => {

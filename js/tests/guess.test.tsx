@@ -89,7 +89,7 @@ describe("a hidden answer", () => {
       const look = (where: string) => {
         for (const secret of secrets) expect(strings(el), `${secret} in ${where}`).not.toContain(secret);
       };
-      for (const order of ["size", "order", "map", "trace"]) {
+      for (const order of ["size", "order", "map", "trace", "sides"]) {
         await click(`[data-order="${order}"]`);
         look(order);
       }

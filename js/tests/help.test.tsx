@@ -1,12 +1,13 @@
 /** "?" and "Work it out": asked for on the click, filled with this screen, closed by Escape with the focus kept. */
 import { afterEach, expect, it } from "vitest";
+import type { Meanings } from "../src/core/types";
 import { explorer, state, view } from "./fixture";
-import { close, FIXED, press, show } from "./show";
+import { close, FIXED, press, show, tick } from "./show";
 
 afterEach(close);
 
 const PANEL = { shows: "Shows {part}.", read: "It is {value} of {total}.", cannot: "Nothing of it.", next: "Go on." };
-const MEANINGS = { terms: [], panels: { detail: PANEL, contributions: PANEL, tokens: PANEL } };
+const MEANINGS = { terms: [], panels: { detail: PANEL, contributions: PANEL, tokens: PANEL } } as unknown as Meanings;
 
 it("asks once, and speaks of this screen", async () => {
   const { one, all, click, answer, sent } = show(state());
@@ -30,6 +31,24 @@ it("asks once, and speaks of this screen", async () => {
 it("needs no kernel on a page, and gives no hidden number away", async () => {
   const options = { hidden: ["values"], static: true, words: MEANINGS };
   const { one, click } = show(state(), "explorer", { ...FIXED, options });
+  await click('[data-help="contributions"]');
+  expect(one('[data-part="help"]')?.textContent).toContain("It is its number of the model\u2019s own number.");
+});
+
+it("stays filled when its panel goes away and comes back", async () => {
+  const { one, click, model } = show(state(), "explorer", { ...FIXED, options: { hidden: [], static: true, words: MEANINGS } });
+  await click('[data-help="detail"]');
+  const said = one('[data-part="help"]')?.textContent;
+  model.set("options", { hidden: ["detail"], static: true, words: MEANINGS });
+  await tick();
+  expect(one('[data-help="detail"]')).toBeNull();
+  model.set("options", { hidden: [], static: true, words: MEANINGS });
+  await tick();
+  expect(one('[data-part="help"]')?.textContent).toBe(said);
+});
+
+it("tells no sum that is hidden", async () => {
+  const { one, click } = show(state(), "explorer", { ...FIXED, options: { hidden: ["sum"], static: true, words: MEANINGS } });
   await click('[data-help="contributions"]');
   expect(one('[data-part="help"]')?.textContent).toContain("It is its number of the model\u2019s own number.");
 });

@@ -117,10 +117,11 @@ describe("in the Explorer", () => {
   });
 
   it("give nothing away, and say what is missing", () => {
-    for (const part of ["values", "candidates"] as const) {
+    for (const part of ["values", "candidates", "corrupted", "sum", "detail"] as const) {
       const { one } = show(state(), "explorer", { options: { hidden: [part], static: true }, ...SIDES });
       expect(one('[data-part="sides"]')).toBeNull();
       expect(one('[data-part="pins"]')).toBeNull();
+      expect(one(`[data-part="hidden-${part}"]`)).not.toBeNull();
     }
     const none = show(state(explorer(undefined, { besides: [] })), "explorer", { ...FIXED, ...SIDES });
     expect(none.one('[data-part="sides"]')?.textContent).toContain("give a comparison prompt");

@@ -323,6 +323,12 @@ describe("a trace", () => {
     expect(rows()[0]?.hasAttribute("aria-expanded")).toBe(false);
   });
 
+  it.each(["candidates", "values", "detail", "sum"])("tells nothing of what is hidden: %s", (part) => {
+    const { one } = show(state(), "explorer", { showing: { tab: "", mode: "trace" }, options: { hidden: [part], static: true } });
+    expect(one('[data-part="trace"]')).toBeNull();
+    expect(one(`[data-part="hidden-${part}"]`)).not.toBeNull();
+  });
+
   it("is one way to show the contributions, with MLPs shut or open", async () => {
     const { model, one, click, all } = show(state());
     await click('[data-order="trace"]');

@@ -127,3 +127,20 @@ describe("the words that follow", () => {
     expect(one('[data-part="sum"]')?.textContent).toContain("model");
   });
 });
+
+describe("what is hidden", () => {
+  const hiding = (hidden: string[], all: boolean) => show(followed(true), "explorer", { options: { hidden }, showing: { tab: "", mode: "size", ...(all && { all }) } });
+
+  it("is not told by the words that follow the prompt, nor by their odds", () => {
+    const { one, all } = hiding(["candidates"], false);
+    expect(one('[data-part="spine"]')).toBeNull();
+    expect(all('[data-part="prompt-tokens"] [data-i]')).toHaveLength(AT);
+    expect(one('[data-part="hidden-candidates"]')).not.toBeNull();
+  });
+
+  it.each(["values", "candidates", "sum"])("is not told by all words together: %s", (part) => {
+    const { one } = hiding([part], true);
+    expect(one('[data-part="words"]')).toBeNull();
+    expect(one(`[data-part="hidden-${part}"]`)).not.toBeNull();
+  });
+});

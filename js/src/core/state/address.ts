@@ -79,7 +79,7 @@ export function goToHash(store: Store, hash: string): void {
     return found;
   };
   const [part, source, tab, mode, pins] = [take("part", ""), Number(take("source", "-1")), take("tab", ""), take("mode", "size"), take("pins", "")];
-  const [beside, side, all] = [take("beside", ""), take("side", "A"), line.get("word") === "all" && !!reading.header.passage];
+  const [beside, side, all] = [take("beside", ""), take("side", ""), line.get("word") === "all" && !!reading.header.passage];
   const pinned = line.getAll("pinned");
   line.delete("pinned");
   if (all) line.delete("word");
@@ -91,6 +91,8 @@ export function goToHash(store: Store, hash: string): void {
   }
   if (pins && pins !== String(store.chosen.peek())) wrong.push("This page holds other pins.");
   if (pinned.some((one) => store.pinned.peek().every(({ line }) => line !== one))) wrong.push("This page holds other pinned questions.");
+  // which of the two the question is, only Python turns
+  if (side && (side === "B") !== store.screen.swapped.peek()) wrong.push(`There is no side “${side}”.`);
   if (!part || reading.has(part.replace(/\/\d+$/, ""))) store.select(part, source >= 0 && source < reading.tokens.length ? source : -1);
   else wrong.push(`There is no part “${part}”.`);
   batch(() => {
@@ -99,7 +101,6 @@ export function goToHash(store: Store, hash: string): void {
     if (isTab(tab)) store.screen.tab.value = tab;
     else wrong.push(`There is no tab “${tab}”.`);
     store.screen.beside.value = beside;
-    store.screen.swapped.value = side === "B";
     store.screen.all.value = all;
     if (wrong.length) store.screen.problem.value = { message: wrong.join(" "), hint: "It shows what it holds.", field: "" };
   });

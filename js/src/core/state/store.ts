@@ -49,6 +49,11 @@ export class Store extends Synced {
     return this.options.value.hidden.includes(part) && !this.screen.shown.value.has(part);
   }
 
+  /** The first of these parts that is hidden. */
+  covered(...parts: Part[]): Part | undefined {
+    return parts.find((part) => this.hides(part));
+  }
+
   /** Uncover: Python learns of it, and compares what was guessed; where nobody is there, the page does it alone. */
   reveal(parts: Part[]): void {
     const show = () => (this.screen.shown.value = new Set([...this.screen.shown.peek(), ...parts]));

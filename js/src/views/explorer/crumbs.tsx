@@ -98,7 +98,7 @@ export function Crumbs() {
       weighting: store.screen.weighting.value,
       query: reading.position,
       lens: reading.header.python.lens ?? "",
-      verify: (store.lab.of(id) && reading.header.python.verify) ?? "",
+      verify: (!store.hides("corrupted") && store.lab.of(id) && reading.header.python.verify) || "",
       key: store.screen.key.value >= 0 ? store.screen.key.value : Math.max(0, whyKey),
     });
     setCode(text);

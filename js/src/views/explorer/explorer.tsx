@@ -94,16 +94,14 @@ function Finding() {
           (!secret && tested?.title) || observed
         )}
       </h2>
-      <>
-        <div class="aw-seg" role="group" aria-label="How to show the contributions">
-          {ORDERS.filter(([order]) => order !== "sides" || reading.header.besides).map(([order, label]) => (
-            <button key={order} data-order={order} aria-pressed={shown === order} onClick={() => (store.screen.order.value = order)}>
-              {label}
-            </button>
-          ))}
-        </div>
-        <Help of={HELP[shown] ?? "contributions"} />
-      </>
+      <div class="aw-seg" role="group" aria-label="How to show the contributions">
+        {ORDERS.filter(([order]) => order !== "sides" || reading.header.besides).map(([order, label]) => (
+          <button key={order} data-order={order} aria-pressed={shown === order} onClick={() => (store.screen.order.value = order)}>
+            {label}
+          </button>
+        ))}
+      </div>
+      <Help of={HELP[shown] ?? "contributions"} />
       {!hidden && <Compared kind="part" />}
       {model.built && !hidden && !secret && <p class="aw-sub" data-part="story">{model.built.story}</p>}
       {tested && !hidden && (

@@ -1,5 +1,6 @@
 /** More than one word: the model goes on behind the prompt, and every word of the text is a question. */
 import type { Reading } from "../../core/state/reading";
+import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { Spine, WordBars } from "../parts/spine";
 
@@ -23,6 +24,8 @@ export function Words({ reading }: { reading: Reading }) {
   const { phrase } = reading;
   const { all, glance } = store.screen;
   if (!phrase) return null;
+  const part = store.covered("values", "candidates", "sum");
+  if (part) return <Hidden part={part} what="the contributions" />;
   return (
     <section class="aw-pad" data-part="words" aria-label="Contributions to the words">
       <h2 class="aw-headline">{phrase.header.title}</h2>

@@ -119,15 +119,18 @@ function Pencil({ field, label }: { field: Field; label: string }) {
 
 function PromptTokens({ reading, editable }: { reading: Reading; editable: boolean }) {
   const { store } = useView();
+  // the words that follow are the answer, and so are their odds
+  const secret = store.hides("candidates");
+  const tokens = secret && reading.header.passage ? reading.tokens.slice(0, reading.position + 1) : reading.tokens;
   return (
     <div class="aw-prompt">
-      {reading.phrase ? <TextLine reading={reading} /> : <TokenList
+      {reading.phrase && !secret ? <TextLine reading={reading} /> : <TokenList
         look="aw-toks"
         part="prompt-tokens"
         label="Prompt tokens: choose the position that is explained"
         current={reading.position}
         pick={editable ? (i, event) => (event.shiftKey && i ? store.askWord(i) : i !== reading.position && store.explain({ position: i, target: null })) : null}
-        items={reading.tokens.map((text, i) => {
+        items={tokens.map((text, i) => {
           const strange = reading.header.prompt.unseen?.at.includes(i) ?? false;
           const act = i === reading.position ? (reading.inner ? ": read here" : ": what comes next is explained") : editable ? `: explain what comes after it${i ? "; with Shift, why it stands here" : ""}` : "";
           return { text, about: act + (strange ? "; never seen in training" : ""), quiet: reading.special(i), strange };
@@ -265,6 +268,7 @@ function CorruptedLine({ reading, editable }: { reading: Reading; editable: bool
     );
   }
   if (store.hides("corrupted")) return <Hidden part="corrupted" what="the comparison" />;
+  const after = passage && store.hides("candidates") ? reading.tokens.length - 1 - reading.position : 0; // the same words follow it
   const differs = new Set(corrupted.differs);
   const how = corrupted.aligned ? `${differs.size} ${differs.size === 1 ? "token differs" : "tokens differ"}` : "another length";
   return (
@@ -272,7 +276,7 @@ function CorruptedLine({ reading, editable }: { reading: Reading; editable: bool
       <div class="aw-prompt">
         <span class="aw-quiet aw-lead">compared with</span>
         <div class="aw-toks">
-          {corrupted.tokens.map((token, i) => (
+          {corrupted.tokens.slice(0, corrupted.tokens.length - after).map((token, i) => (
             <span key={i} ref={i === corrupted.differs[0] ? shown : null} class={`aw-tok ${differs.has(i) ? "aw-differs" : ""} ${corrupted.unseen?.at.includes(i) ? "aw-strange" : ""} ${corrupted.special.includes(i) ? "aw-special" : ""}`}>
               <Token text={token} />
             </span>

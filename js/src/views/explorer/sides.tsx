@@ -9,7 +9,9 @@ export function SideBySide() {
   const { store } = useView();
   const reading = store.reading.value;
   if (!reading) return null;
-  if (store.hides("values") || store.hides("candidates")) return <Hidden part={store.hides("values") ? "values" : "candidates"} what="the contributions" />;
+  // it names the comparison, sums its columns, and says what heads carried from which word
+  const part = store.covered("values", "candidates", "corrupted", "sum", "detail");
+  if (part) return <Hidden part={part} what="what stands side by side" />;
   const { besides = [], pin } = reading.header;
   const offered = [...besides, ...store.pinned.value.filter(({ line }) => line !== pin?.line)];
   const beside = store.screen.beside.value || besides[0]?.line || "";
@@ -27,7 +29,7 @@ export function SideBySide() {
             onClick={() =>
               batch(() => {
                 store.screen.beside.value = line;
-                store.screen.swapped.value = false;
+                if (!store.fixed.value) store.screen.swapped.value = false; // a page holds one way round
               })
             }
           >

@@ -1,5 +1,5 @@
 /** "?" on a panel: what it shows, how to read it, what it cannot show, what to look at next. The text comes on the click. */
-import { useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import { inWords } from "../../core/host/protocol";
 import type { Reading } from "../../core/state/reading";
 import type { PanelHelp, PanelName } from "../../core/types";
@@ -16,15 +16,20 @@ export function Help({ of }: { of: PanelName }) {
   const { store } = useView();
   const [said, setSaid] = useState<PanelHelp | string>("");
   const open = store.screen.help.value === of;
-  const toggle = async () => {
-    store.screen.help.value = open ? "" : of;
-    if (open) return;
-    try {
-      setSaid((await store.meanings()).panels?.[of] ?? "This page was saved without it.");
-    } catch (error) {
-      setSaid(inWords(error as Error));
-    }
-  };
+  // also where the panel comes back with its help open
+  useLayoutEffect(() => {
+    if (!open) return;
+    let here = true;
+    const say = (text: PanelHelp | string) => here && setSaid(text);
+    setSaid("");
+    store.meanings().then(
+      ({ panels }) => say(panels?.[of] ?? "This page was saved without it."),
+      (error: Error) => say(inWords(error)),
+    );
+    return () => {
+      here = false;
+    };
+  }, [open, of]);
   const keys = (event: KeyboardEvent) => {
     if (event.key !== "Escape" || !open) return;
     event.preventDefault(); // the view stays large
@@ -33,7 +38,7 @@ export function Help({ of }: { of: PanelName }) {
   };
   return (
     <span class="aw-helps" onKeyDown={keys}>
-      <button class="aw-help" data-help={of} aria-label="What is this, and how is it read?" title="What is this, and how is it read?" aria-expanded={open} onClick={() => void toggle()}>
+      <button class="aw-help" data-help={of} aria-label="What is this, and how is it read?" title="What is this, and how is it read?" aria-expanded={open} onClick={() => (store.screen.help.value = open ? "" : of)}>
         ?
       </button>
       {open && (
@@ -42,7 +47,7 @@ export function Help({ of }: { of: PanelName }) {
             ? said || "…"
             : HEADS.map(([part, head]) => (
                 <span key={part}>
-                  <b>{head}</b> {filled(said[part], store.hides("values") ? null : store.reading.value, store.open.value)}
+                  <b>{head}</b> {filled(said[part], store.covered("values", "sum") ? null : store.reading.value, store.open.value)}
                 </span>
               ))}
         </span>

@@ -35,7 +35,7 @@ export function LensTab() {
   const { store } = useView();
   const reading = store.reading.value;
   if (!reading) return null;
-  const part = (["candidates", "values"] as const).find((p) => store.hides(p));
+  const part = store.covered("candidates", "values");
   if (part) return <Hidden part={part} what="the lens" />;
   const ask = store.fixed.value ? undefined : (position: number, target: number) => store.explain({ position, target });
   return (

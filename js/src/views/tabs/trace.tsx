@@ -114,7 +114,8 @@ export function TracePanel() {
   const [mlps, setMlps] = useState<TraceArgs["mlps"]>("stop");
   const reading = store.reading.value;
   if (!reading) return null;
-  const part = (["candidates", "values"] as const).find((p) => store.hides(p));
+  // its leaves are the words that heads read, its balance is the sum
+  const part = store.covered("candidates", "values", "detail", "sum");
   if (part) return <Hidden part={part} what="the trace" />;
   return (
     <div data-part="trace">

@@ -10,7 +10,7 @@ const VECTORS = new Set(["head", "mlp", "embed", "pos", "attn", "layer", "attn.b
 export function WorkItOut({ row }: { row: Row }) {
   const { store } = useView();
   const open = store.screen.worked.value;
-  if (!VECTORS.has(row.kind) || store.hides("values") || store.hides("candidates")) return null;
+  if (!VECTORS.has(row.kind) || store.covered("values", "candidates")) return null;
   return (
     <div class="aw-out" data-part="worked">
       <button class="aw-link" aria-expanded={open} onClick={() => (store.screen.worked.value = !open)}>
