@@ -145,8 +145,12 @@ def _on(
     Too many: those stay whose activations have the largest squares. Too few: new ones are directions of what is missed,
     with encoders so small that they are silent until the loss for dead features wakes them.
     """
-    b_enc, b_dec = start.b_enc / scale, (start.b_dec - mean) / scale
-    mine = replace(start, b_enc=b_enc, b_dec=b_dec)
+    # As what is trained reads: without b_dec, and along rows of length 1.
+    length = start.w_dec.norm(dim=1)
+    w_enc, w_dec, b_dec = start.w_enc * length, normalize(start.w_dec, dim=1), (start.b_dec - mean) / scale
+    b_enc = (start.b_enc if start.subtract else start.b_enc + start.b_dec @ start.w_enc) * length / scale
+    threshold = None if start.threshold is None else start.threshold * length / scale
+    mine = replace(start, w_enc=w_enc, b_enc=b_enc, w_dec=w_dec, b_dec=b_dec, threshold=threshold, subtract=True)
     energy, missed = torch.zeros(start.n_features), torch.empty_like(pool)
     for part, to in zip(pool.split(8192), missed.split(8192), strict=True):
         active = mine.encode(part)
@@ -155,9 +159,9 @@ def _on(
     kept = energy.argsort(descending=True)[: chosen.features]
     fresh = _seeds(missed, chosen.features - len(kept), generator)
     return _trainable(
-        torch.cat([start.w_enc.T[kept], _ASLEEP * fresh]),
+        torch.cat([w_enc.T[kept], _ASLEEP * fresh]),
         torch.cat([b_enc[kept], torch.zeros(len(fresh))]),
-        torch.cat([normalize(start.w_dec[kept], dim=1), fresh]),
+        torch.cat([w_dec[kept], fresh]),
         b_dec,
     )
 

@@ -116,11 +116,14 @@ def test_the_card_is_written_from_the_tables(record: dict):
 
 def test_the_card_says_who_makes_up_for_a_head():
     def line(head: str, ratio: float, rise: float) -> dict:
-        return {"head": head, "direct": 1.0, "ratio": ratio, "norm": 0.8, "risers": {"L1H0": rise, "L2.mlp": -0.1}}
+        risers = {"L1H0": rise, "L2.mlp": -0.1}
+        return {"head": head, "direct": 1.0, "ratio": ratio, "norm": 0.8, "made up": rise - 0.1, "risers": risers}
 
     assert card._redundant([line("L0H0", 0.5, 0.0)]).startswith("None of these 1")
     text = card._redundant([line("L0H0", 0.1, 0.6), line("L0H1", 0.2, 0.0), line("L0H2", 0.5, 0.0)])
     assert "is lost): L0H0, L0H1. Other heads or MLPs back up L0H0. No other head or MLP backs up L0H1:" in text
+    other = card._redundant([line("L0H0", 0.1, 0.6), {**line("L0H3", 0.1, 0.4), "made up": -0.5}])
+    assert "back up L0H0. For L0H3 the three that rise most give back" in other and "other parts fall" in other
     assert "at least 80.0 %" in text
 
 

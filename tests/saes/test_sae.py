@@ -197,6 +197,12 @@ def test_training_goes_on_from_a_dictionary_of_nearby_activations():
     none = replace(few, steps=0)
     same = train_sae(train, component("L0"), none, before)
     assert torch.allclose(same.decode(same.encode(held)), before.decode(before.encode(held)), atol=1e-4)
+    # Also one that encodes without its decoder bias, and whose rows have another length.
+    other = replace(
+        before, w_enc=before.w_enc / 2, b_enc=(before.b_enc - before.b_dec @ before.w_enc) / 2, w_dec=2 * before.w_dec
+    )
+    other = train_sae(train, component("L0"), none, replace(other, subtract=False))
+    assert torch.allclose(other.decode(other.encode(held)), before.decode(before.encode(held)), atol=1e-4)
     # Fewer: those with the largest squares. More: new ones, that fire on nothing yet what the old ones explain.
     energy = before.encode(train).square().sum(0)
     fewer = train_sae(train, component("L0"), replace(none, features=20), before)

@@ -22,8 +22,8 @@ from ...result import Result, Table, strongest, with_others
 from ...words import several
 from ...words.components import Component
 from ...words.errors import AttribError, TargetError
-from ...words.targets import Target, TargetLike, TokenSet, as_target, rather_than
-from ...words.text import power, visible
+from ...words.targets import Target, TargetLike, TokenSet, as_target, logit, rather_than
+from ...words.text import digits_for, power, signed, visible
 from .many import closed_rows
 
 if TYPE_CHECKING:
@@ -70,14 +70,17 @@ class Attributions(Result):
     def summary(self) -> Table:
         mean = self.values.mean(0)
         order = strongest(mean)
-        rows, bars = with_others(mean, order[:10], lambda i: [self.labels[i]])
-        named = dict.fromkeys(visible(t.short(self.model)) for t in self.targets)
+        shown = order[:10]
+        rows, bars = with_others(mean, shown, lambda i: [self.labels[i]])
+        named = dict.fromkeys(_short(t, self.model) for t in self.targets)
         of = next(iter(named)) if len(named) == 1 else f"{len(named)} answers"
         first = next(i for i in order if self.components[i].writes)
-        title = f"{self.labels[first]} writes most for {of} in the mean of {len(self.texts)} prompts"
+        written = f"{signed(float(mean[first]), digits_for(float(mean[first])))} {self.unit} for {of}"
+        title = f"{self.labels[first]} writes most, {written}, in the mean of {len(self.texts)} prompts"
         foot = f"largest gap of a prompt {power(float(self.gaps().abs().max()))}"
         note = "Direct contributions: observed, not yet tested."
-        return Table(title, ["component", f"mean, {self.unit}"], rows, bars, note, foot)
+        columns = ["component", f"mean, {self.unit}"]
+        return Table(title, columns, rows, bars, note, foot, last=len(rows) - len(shown))
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per ``prompt`` (its number) and component: ``text``, ``target``, ``component``, ``value``."""
@@ -161,6 +164,12 @@ def attribute_many(
         torch.stack([rows.values for *_, rows in order]),
         torch.tensor([reading.actual for _, reading, _ in order]),
     )
+
+
+def _short(target: Target, model: Model) -> str:
+    """What is explained, in few words, with what it is held against."""
+    rival = f" over {visible(logit(target.against).short(model))}" if target.against else ""
+    return f"{visible(target.short(model))}{rival}"
 
 
 def _each(given: Any, count: int, what: str) -> list[Any]:

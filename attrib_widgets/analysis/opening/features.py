@@ -137,7 +137,7 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
         card = card_of(a.model, read, now.cards, feature, here, now.text, head, without=GIVE_TEXTS if own else "")
         if feature in firing:
             i = firing.index(feature)
-            fires = float(strengths[i])
+            fires = float(active[feature])
             card.arithmetic = arithmetic(fires, values[i] / fires, divisor, values[i], _asked(a), reads)
         return card
 

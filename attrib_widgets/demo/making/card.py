@@ -173,11 +173,18 @@ def _redundant(rows: Sequence[Mapping[str, Any]]) -> str:
     found = [row for row in rows if row["ratio"] < share]
     if not found:
         return f"None of these {len(rows)} is dispensable: without it at least {least} of direct is lost."
-    backed = [row for row in found if sum(v for v in row["risers"].values() if v > 0) >= share * row["direct"]]
-    others = [row for row in found if row not in backed]
+    risen = [row for row in found if sum(v for v in row["risers"].values() if v > 0) >= share * row["direct"]]
+    backed = [row for row in risen if row["made up"] >= share * row["direct"]]
+    fallen = [row for row in risen if row not in backed]
+    others = [row for row in found if row not in risen]
     text = f"Dispensable (less than {least} of direct is lost): {_heads(found)}."
     if backed:
         text += f" Other heads or MLPs back up {_heads(backed)}."
+    if fallen:
+        text += (
+            f" For {_heads(fallen)} the three that rise most give back at least {least} of direct, but other parts "
+            f"fall, and less than {least} is made up by all of them together."
+        )
     if others:
         norm = min(row["norm"] / row["direct"] for row in others)
         text += (

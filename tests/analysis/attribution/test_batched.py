@@ -8,7 +8,8 @@ import torch
 import attrib_widgets as aw
 from attrib_widgets.model.run import Run
 from attrib_widgets.model.running.worker import Cancelled, Job
-from fixtures import families
+from attrib_widgets.words.text import visible
+from fixtures import families, mixed
 
 ALL = families.FAMILIES + families.VARIANTS
 PROMPTS = ["The capital of France is", "The capital of Germany is", families.LONG_PROMPT, "In Rome they like"]
@@ -57,6 +58,29 @@ def test_every_question(family_model, name, how):
         own = frame[frame["prompt"] == i]
         assert list(own["component"]) == a.labels and list(own["value"]) == found.values[i].tolist()
     assert str(found).splitlines()[0].endswith("in the mean of 4 prompts")
+
+
+@pytest.mark.parametrize("name", mixed.MODELS)
+def test_layers_that_split_otherwise(name):
+    """Whole layers too, of which nothing is read inside."""
+    model = mixed.MODELS[name][0]()
+    found = aw.attribute_many(model, PROMPTS)
+    for i, prompt in enumerate(PROMPTS):
+        a = aw.attribute(model.run(prompt))
+        assert found.labels == a.labels
+        torch.testing.assert_close(found.values[i], a.values, atol=2e-6, rtol=1e-6)
+
+
+def test_a_title_says_the_sign_and_what_is_held_against_the_answer(family_model):
+    model = family_model("gpt2")
+    for target, rival in ((" Paris", " Rome"), (" Rome", " Paris")):
+        found = aw.attribute_many(model, PROMPTS, target, against=rival)
+        table, mean = found.summary(), found.values.mean(0)
+        first = table.title.split()[0]
+        said = table.title.partition("most, ")[2].split()[0]
+        assert float(said.replace("\u2212", "-")) == pytest.approx(float(mean[found.labels.index(first)]), abs=0.006)
+        assert f"for {visible(target)} over {visible(rival)}, in the mean" in table.title
+        assert table.last == 1 and table.rows[-1][0].endswith("others")
 
 
 def test_log_probabilities(family_model):

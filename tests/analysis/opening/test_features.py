@@ -366,6 +366,9 @@ def test_features_are_those_of_the_slow_reading(family_model, name, dtype, monke
         u = stream_direction(a).double() * model.multiplier
         values = {int(f): float(active[f] * (sae.w_dec[f].double() @ u)) for f in active.nonzero()[:, 0]}
         assert found.numbers == [*values, -1, -1]
+        for number in (found.numbers[0], found.numbers[-3]):  # of the first piece and of the last
+            fires = read_number(found.card(number).arithmetic.fires)
+            assert fires == pytest.approx(float(active[number]), rel=0.006)
         expected = torch.tensor([*values.values()], dtype=torch.float64)
         torch.testing.assert_close(found.values[:-2], expected, atol=1e-6, rtol=1e-6)
         error = x.double() - (active @ sae.w_dec.double() + sae.b_dec.double())
