@@ -37,7 +37,7 @@ def draw(folder: Path) -> None:
             )
             view = context.new_page()
             view.goto(page.as_uri())
-            shown = view.locator('.aw[data-ready="1"]')
+            shown = view.locator('.aw[data-ready="1"][data-coming=""]')
             shown.locator(".aw-verdict").first.wait_for()
             view.locator('[data-part="fixed"]').evaluate("line => line.remove()")  # a notebook does not say it
             image = Image.open(io.BytesIO(shown.screenshot(animations="disabled"))).convert("RGB")

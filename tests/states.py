@@ -62,7 +62,7 @@ def states() -> dict[str, dict[str, Any]]:
 
 def _explored(model: Any) -> bytes:
     explorer = aw.explore(model)
-    header, arrays = budget.encode(explorer._now, complete=True)
+    header, arrays = budget.whole(explorer._now)
     leading = {row: f"{row}/{header['features'][row]['numbers'][0]}" for row in KEPT}
     header = {
         **header,

@@ -21,7 +21,8 @@ from .anatomy.geometry import Geometry
 from .anatomy.linear import Projection
 from .anatomy.norms import FrozenNorm, read_norm
 from .anatomy.weights import bias_of, device_of, exact_weight, shown_weight, widths
-from .identity.stamp import Key, Stamp, changes, is_of, mark_of, named, stamp_of, weight_keys, writable
+from .identity.stamp import Key, Stamp, changes, is_of, mark_of, modules_of, named, stamp_of, weight_keys, writable
+from .identity.steady import during
 
 if TYPE_CHECKING:
     from .run import Run
@@ -165,7 +166,7 @@ class Network:
         model quiet already.
         """
         with self.lock, torch.inference_mode(False), torch.no_grad():
-            training = [] if self._quiet else [m for m in self.hf.modules() if m.training]
+            training = [] if self._quiet else [m for _, m in modules_of(self.hf) if m.training]
             for module in training:
                 module.training = False
             self._quiet += 1
@@ -270,6 +271,9 @@ class Network:
         Raises:
             AnatomyError: no module there that says how wide it is.
         """
+        return during(self, ("projection", path, layer), lambda: self._read_projection(path, layer))
+
+    def _read_projection(self, path: str | None, layer: int | None) -> Projection:
         module = self.module(path, layer)
         weight = exact_weight(module)
         if weight is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..model.identity.steady import steady
 from ..model.model import load
 from ..model.run import Run
 from ..words.errors import AttribError
@@ -16,6 +17,7 @@ from .question import Question, blaming, empty, explain, prompt_like, target_of
 from .testing import from_python
 
 
+@steady(end=False)
 def explore(
     model: Any = None,
     prompt: Any = None,

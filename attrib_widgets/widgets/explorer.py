@@ -12,6 +12,7 @@ import numpy as np
 from ..analysis.attribution.attribution import Attribution
 from ..analysis.heads.attention import attention
 from ..analysis.opening.features import opened_row
+from ..model.identity.steady import steady
 from ..model.run import Run
 from ..model.running.worker import Job
 from ..result import Result, Table
@@ -27,7 +28,7 @@ from .memory import Memory
 from .passage import Passage, Passages
 from .question import Explanation, Question, explain
 from .shapes import contract
-from .shapes.budget import encode
+from .shapes.budget import first_draw, whole
 from .shapes.text import with_passage
 from .testing import from_python
 from .transport import saving, wire
@@ -326,7 +327,9 @@ class Explorer(Writing, Guessing):
             explanation = explain(self.model, question, job, {**self._memory.runs(), **self._passages.runs()})
             if number is not None:
                 self._memory.refuse_other(number, explanation)
-        encode(explanation, job=job)
+        if explanation.patterns is None:
+            explanation.patterns = self._memory.patterns(explanation)
+        first_draw(explanation)
         job.check()
         return explanation
 
@@ -334,11 +337,13 @@ class Explorer(Writing, Guessing):
         with self.writing:
             read = self.run.ids == explanation.run.ids and self._reads(explanation.attribution, self.source)
             self._memory.keep(question, explanation, opened_from)
+            self._drop()
             self._now = explanation
             self._version += 1
             # One message: the page never sees a selection that its rows do not have.
             with self.hold_sync():
                 self.container = self._container(explanation)
+                self._known_further()
                 self.tested = dict(self._told(explanation))
                 self.without = {}
                 self.guessed = {}
@@ -349,6 +354,7 @@ class Explorer(Writing, Guessing):
                     self.selected = ""
                 if not read:
                     self.source = -1
+        self._begin()
 
     @staticmethod
     def _reads(a: Attribution, source: int) -> bool:
@@ -359,14 +365,18 @@ class Explorer(Writing, Guessing):
         """The same answer with the dictionaries that the model has now; of a model that has changed, as it was."""
         with self.writing:
             try:
-                encode(self._now)
+                for run in self._now.runs.values():
+                    run.check_fresh()
             except ModelError:
                 return
+            self._drop()
             with self.hold_sync():
                 self._version += 1
                 self.container = self._container(self._now)
+                self._known_further()
                 if "/" in self.selected and not self._has_dictionary(self.selected):
                     self.selected = self.selected.partition("/")[0]
+        self._begin()
 
     def _has_dictionary(self, feature: str) -> bool:
         try:
@@ -384,7 +394,7 @@ class Explorer(Writing, Guessing):
         """The state of the screen that shows ``explanation``."""
         question, address = explanation.question, asked_of(explanation)
         a, passage = explanation.attribution, self._passages.of(question)
-        explained, arrays = with_passage(encode(explanation, complete=complete), a, passage)
+        explained, arrays = with_passage(whole(explanation) if complete else first_draw(explanation), a, passage)
         if said := self._passages.told(question):
             explained = {**explained, "notes": [*explained["notes"], said]}
         header: contract.ExplorerHeader = {
@@ -393,7 +403,7 @@ class Explorer(Writing, Guessing):
             "version": self._version,
             "question": self._memory.number(question),
             "origin": self._memory.origin(question),
-            "address": asked_of(explanation, passage).line(),
+            "address": (address if passage is None else asked_of(explanation, passage)).line(),
             "pin": {"line": address.question_alone().line(), "name": address.name()},
             "besides": self.besides(),
         }
@@ -425,6 +435,7 @@ class Explorer(Writing, Guessing):
         container = self.sides(self._beside(), bool(self.showing.get("swapped")), from_python())
         return wire.store(np.frombuffer(container, dtype="<i4"), "i4")
 
+    @steady()
     def page_traits(self) -> dict[str, Any]:
         """The offline page holds everything that fits: nobody answers it."""
         if (

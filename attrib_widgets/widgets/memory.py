@@ -6,11 +6,13 @@ import math
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
+from ..analysis.heads.held import held_bytes
 from ..model.run import Run
 from ..words.errors import AttribError
 from .question import Explanation, PromptLike, Question, asked_from_end
 from .shapes import contract
 from .shapes.explorer import target
+from .transport.wire import Stored
 
 #: Recent answers that going back finds again, and the memory their recordings may take.
 KEPT = 12
@@ -66,12 +68,19 @@ class Memory:
         """The runs at hand, by the prompts that were given."""
         return {prompt: run for e in self._answers() for prompt, run in e.runs.items()}
 
+    def patterns(self, explanation: Explanation) -> Stored | None:
+        """The patterns of its run as they were sent, if an answer at hand has them: no target changes them."""
+        run, layers = explanation.run, explanation.attribution.reading.point.attentions
+        same = (e for e in self._answers() if e.run is run and e.attribution.reading.point.attentions == layers)
+        return next((e.patterns for e in same if e.patterns is not None), None)
+
     def _answers(self) -> list[Explanation]:
         return list({id(e): e for e in list(self.recent.values())}.values())
 
     def _too_many(self) -> bool:
         runs = {id(run): run for e in self._answers() for run in e.runs.values()}
-        return len(self._answers()) > KEPT or sum(run.record.bytes() for run in runs.values()) > KEPT_BYTES
+        held = sum(run.record.bytes() + held_bytes(run) for run in runs.values())
+        return len(self._answers()) > KEPT or held > KEPT_BYTES
 
     def _let_go(self) -> None:
         """Of a run that was given as a prompt, questions without their answer hold the token ids alone."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from ..analysis.attribution.attribute import attribute
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from ..model.model import Model
     from ..model.running.worker import Job
     from ..words.targets import AnyTarget
+    from .shapes.budget import Further
     from .shapes.contract import Field
     from .shapes.explorer import Parts
+    from .transport.wire import Stored
 
 PromptLike = str | tuple[int, ...] | Run
 
@@ -44,21 +47,35 @@ class Question:
 
 
 @dataclass
+class Encoded:
+    """An explanation as the browser reads it, in the order in which a person looks (see :mod:`.shapes.budget`).
+
+    ``draw`` is by the version of the model's dictionaries, ``rest`` by whether an offline page gets it, too.
+    """
+
+    draw: dict[int, Parts] = field(default_factory=dict)
+    screen: Further | None = None
+    rest: dict[tuple[bool, int], Further] = field(default_factory=dict)
+
+
+@dataclass
 class Explanation:
     """The answer to a question; its ``question`` names the target even where the one asked did not, and ``contrast``
     what the comparison offered to hold against that (None without one, and where something is held against it already).
 
-    ``parts`` holds its header and arrays once they were encoded, with and without what only an offline page needs, by
-    the version of the model's dictionaries (which an edit of one in place does not change); ``verdicts`` what
+    ``parts`` are its header and arrays as far as they were encoded, ``patterns`` those of its run; ``verdicts`` is what
     experiments have found about it.
     """
 
     question: Question
     attribution: Attribution
     corrupted: Attribution | None = None
-    parts: dict[tuple[bool, int], Parts] = field(default_factory=dict)
+    parts: Encoded = field(default_factory=lambda: Encoded())
+    patterns: Stored | None = None
     verdicts: Verification | None = None
     contrast: Contrast | None = None
+    screening: Lock = field(default_factory=Lock)
+    """Held while its first screen is computed."""
 
     @property
     def run(self) -> Run:
@@ -91,7 +108,7 @@ def prompt_like(prompt: Any, model: Model) -> PromptLike:
         raise AttribError(f"{prompt!r} is not a prompt.", "Give text, token ids, or a Run.") from None
 
 
-@steady()
+@steady(end=False)
 def explain(model: Model, question: Question, job: Job, known: Mapping[PromptLike, Run]) -> Explanation:
     """Answer a question, stopping between steps when ``job`` was cancelled. ``known`` are runs not to repeat.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..words.errors import AttribError
 from ..words.targets import Target, logit
 from .address import Looking
-from .beside import Beside
+from .filling import Filling
 from .passage import WRITTEN, Passages, left_out, word_of, written
 from .question import Question, asked
 from .shapes.text import word
@@ -28,14 +28,14 @@ def shown(all: bool, looking: Mapping[str, Any] | None = None) -> dict[str, Any]
     return {**found, "all": True} if all else found
 
 
-class Writing(Beside):
+class Writing(Filling):
     """A view whose prompt can go on, and whose words are questions.
 
     ``phrase`` is what follows the prompt, if anything does; ``word`` the word that is explained.
     """
 
     showing = Looking({"tab": "", "mode": "size"}).tag(sync=True)
-    checked = (*Beside.checked, "showing")
+    checked = (*Filling.checked, "showing")
     _passages: Passages
 
     @property

@@ -29,6 +29,7 @@ class Screen:
     def __init__(self, root: Locator) -> None:
         self.root = root
         expect(root).to_have_attribute("data-ready", "1")
+        expect(root).to_have_attribute("data-coming", "")
 
     @classmethod
     def on(cls, place: Page | FrameLocator) -> Screen:
@@ -138,6 +139,7 @@ class Screen:
     def expect_version(self, version: int) -> None:
         """A later state is drawn, and nothing is running any more."""
         expect(self.root).to_have_attribute("data-version", str(version))
+        expect(self.root).to_have_attribute("data-coming", "")
         expect(self.root.locator(".aw-stale")).to_have_count(0)
         expect(self.part("cancel")).to_have_count(0)
 

@@ -207,6 +207,8 @@ def test_what_every_instance_syncs(explorer):
     assert names == {
         "kind",
         "container",
+        "screen",
+        "rest",
         "selected",
         "source",
         "options",

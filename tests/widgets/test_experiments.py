@@ -20,6 +20,7 @@ from attrib_widgets.model.tracing import sweep as sweeping
 from attrib_widgets.widgets import explore
 from attrib_widgets.widgets.shapes import budget
 from attrib_widgets.widgets.transport import wire
+from fixtures.screens import filled
 
 JAPAN = "The capital of Japan is"
 
@@ -65,7 +66,7 @@ def test_test_this_is_verify_and_sets_the_trait(explorer, browser):
     assert told["together"][0]["name"] == "all but L0H4 together (44)" or expected.named
     assert found["damage"] == pytest.approx(expected.necessity, abs=1e-6)
     assert found["recovery"] == pytest.approx(expected.sufficiency, abs=1e-6)
-    assert told["question"] == wire.unpack(explorer.container)[0]["question"]
+    assert told["question"] == filled(explorer)[0]["question"]
     assert told["pairs"] == "n = 1 pair of prompts" and "below 5\u00a0% of the gap (tau)" in told["rule"]
     assert "pass" in told["cost"] and "add up to" not in told["shared"], "not all parts were tested"
     json.dumps(told, allow_nan=False)
@@ -185,7 +186,7 @@ def test_a_trait_from_the_page_is_not_taken(explorer):
 def test_without_a_comparison(demo, browser):
     explorer = explore(demo, corrupted="")
     talk = browser(explorer)
-    header = wire.unpack(explorer.container)[0]
+    header = filled(explorer)[0]
     assert header["corrupted"] is None and header["test"]["suggested"] == CORRUPTED
     last = answer(talk, "verify", components=["L0H4"])
     assert (last["kind"], last["field"]) == ("error", "corrupted") and "ask(corrupted=" in last["hint"]
@@ -198,10 +199,10 @@ def test_without_a_comparison(demo, browser):
 
 def test_what_cannot_be_tested_says_why(demo, explorer, browser):
     longer = explore(demo, corrupted="The capital of the old Germany is")
-    assert "needs as many" in wire.unpack(longer.container)[0]["test"]["missing"]
+    assert "needs as many" in filled(longer)[0]["test"]["missing"]
     assert answer(browser(longer), "verify", top=10)["kind"] == "error"
     explorer.ask(target=aw.neuron("L2N7"))
-    assert "go back to a token" in wire.unpack(explorer.container)[0]["test"]["never"]
+    assert "go back to a token" in filled(explorer)[0]["test"]["never"]
     talk = browser(explorer)
     for args in (
         {"components": ["L99H0"]},
@@ -216,7 +217,7 @@ def test_what_cannot_be_tested_says_why(demo, explorer, browser):
 
 
 def test_estimates_stand_in_the_state_where_they_are_cheap(explorer, browser, monkeypatch):
-    _, arrays = wire.unpack(explorer.container)
+    _, arrays = filled(explorer)
     a, other = explorer.attribution, explorer.corrupted
     estimate = aw.attribution_patch(a.model, a.run, other, a.target, position=a.position)
     gap = float(estimate.gap[0])
@@ -224,7 +225,7 @@ def test_estimates_stand_in_the_state_where_they_are_cheap(explorer, browser, mo
         assert value == pytest.approx(estimate[c] * gap if c.kind in ("head", "mlp") else 0, abs=1e-4)
     monkeypatch.setattr(budget, "LIVE_EFFECTS", 0)
     explorer.ask(prompt=JAPAN, corrupted="The capital of Kenya is")
-    assert "effects" not in wire.unpack(explorer.container)[1]
+    assert "effects" not in filled(explorer)[1]
     talk = browser(explorer)
     answer(talk, "effects")
     assert np.abs(wire.unpack(talk.buffers(talk.sent[0][0]["id"])[0])[1]["values"]).max() > 0.1

@@ -26,12 +26,13 @@ from attrib_widgets.words.errors import AttribError, ComponentError, PositionErr
 from attrib_widgets.words.targets import log_prob, logit, logit_diff, score
 from fixtures import tokenizers
 from fixtures.levels import coarser
+from fixtures.screens import filled
 
 JAPAN = "The capital of Japan is"
 
 
 def header(explorer):
-    return wire.unpack(explorer.container)[0]
+    return filled(explorer)[0]
 
 
 # what it starts from
@@ -91,7 +92,7 @@ def test_refusals_name_the_part(demo):
 
 
 def test_the_header(explorer, demo):
-    h, arrays = wire.unpack(explorer.container)
+    h, arrays = filled(explorer)
     a, run = explorer.attribution, explorer.run
     assert (h["kind"], h["version"]) == ("explorer", 1)
     assert (
@@ -128,7 +129,7 @@ def test_comparison_of_another_length_reads_from_the_end(demo):
 
 
 def test_every_head_bar_is_the_sum_of_what_is_embedded(explorer):
-    h, x = wire.unpack(explorer.container)
+    h, x = filled(explorer)
     t = h["prompt"]["position"]
     pattern = x["patterns"][:, :, t]
     bars = (pattern * x["carry"]).sum(-1) * x["dest"][:, t][:, None] + x["value_bias"]
@@ -168,8 +169,8 @@ def test_a_long_prompt_leaves_patterns_out(demo):
     words = " ".join(["apple river lamp garden horse"] * 30)
     explorer = explore(demo, words)
     n = explorer.run.n_positions
-    h = header(explorer)
-    assert len(explorer.container) <= 2_000_000
+    h, _ = filled(explorer)
+    assert len(explorer.container) + len(explorer.screen) + len(explorer.rest) <= 2_000_000
     weights = demo.n_layers * demo.n_heads * n * (n + 1) // 2
     assert ("patterns" in h["arrays"]) == (n <= 300 and weights <= 1_400_000)
     assert len(explorer.page_traits()["container"]) <= 2_000_000
@@ -476,7 +477,7 @@ def test_a_file_of_suggestions_that_is_broken_is_named(tmp_path):
 
 def test_a_score_opens_like_a_logit(demo):
     run = demo.run(PROMPT)
-    h, x = wire.unpack(aw.attribute(run, score("L2H0", query=-1, key=2)).view().container)
+    h, x = filled(aw.attribute(run, score("L2H0", query=-1, key=2)).view())
     assert h["target"]["kind"] == "score" and "before the softmax" in h["target"]["phrase"]
     assert x["carry"].shape[0] == 2 and {"through", "why"} <= set(x)
 
@@ -550,11 +551,11 @@ def test_a_coarse_model_says_why(browser, granularity):
     model = aw.load("demo")
     coarser(model, granularity, "its heads miss their sum")
     explorer = explore(model, PROMPT, TARGET)
-    h, x = wire.unpack(explorer.container)
+    h, x = filled(explorer)
     assert (h["model"]["granularity"], h["model"]["reason"]) == (granularity, "its heads miss their sum")
-    assert set(x) == {"values", "rival", "lens", "effects"} and h["why_key"] == []
+    assert set(x) == {"values", "rival", "lens", "effects"} and "why_key" not in h
     assert not h["test"]["never"] and h["test"]["kinds"] == (["layer"] if granularity == "layers" else ["attn", "mlp"])
-    assert bool(h["neurons"]) == (granularity == "sublayers")
+    assert bool(h.get("neurons")) == (granularity == "sublayers")
     assert h["rows"][2]["id"] == ("L0.attn" if granularity == "sublayers" else "L0")
     talk = browser(explorer)
     talk.say("a", "head", id=h["rows"][2]["id"])
@@ -570,7 +571,7 @@ def test_a_model_whose_layers_differ_says_which_and_why(browser):
     model = coarser(aw.load("demo"), "layers", "a hook is there", [1])
     coarser(model, "heads", "its attention is not understood", [3])
     explorer = explore(model, PROMPT, TARGET, corrupted=CORRUPTED)
-    h, x = wire.unpack(explorer.container)
+    h, x = filled(explorer)
     about = h["model"]
     assert about["granularity"] == "mixed"
     assert about["words"] == "per head in 4 of 5 layers, L1 as a whole layer, without sources in L3"
@@ -604,7 +605,7 @@ def test_heads_without_exact_attention(browser):
     model = aw.load("demo")
     coarser(model, "heads", "its attention is not understood")
     explorer = explore(model, PROMPT, TARGET)
-    h, x = wire.unpack(explorer.container)
+    h, x = filled(explorer)
     assert h["rows"][2]["id"] == "L0H0" and "carry" not in x and "patterns" in x
     talk = browser(explorer)
     talk.say("a", "head", id="L0H0")
@@ -617,7 +618,7 @@ def test_heads_without_exact_attention(browser):
 def test_half_precision_adds_up_with_its_rounding():
     model = aw.load("demo", dtype="bfloat16")
     explorer = explore(model, PROMPT, TARGET)
-    h, x = wire.unpack(explorer.container)
+    h, x = filled(explorer)
     assert h["model"]["dtype"] == "bfloat16" and h["exact"] and h["rows"][-1]["id"] == "rounding"
     assert 'model = aw.load("demo", dtype="bfloat16")' in h["python"]["setup"]
     t = h["prompt"]["position"]

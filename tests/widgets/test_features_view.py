@@ -18,6 +18,7 @@ from attrib_widgets.widgets.shapes import budget, results
 from attrib_widgets.widgets.transport import wire
 from fixtures import families
 from fixtures.levels import coarser
+from fixtures.screens import filled
 
 MIXTURES = ("mixtral", "qwen2_moe")
 
@@ -63,7 +64,7 @@ def test_the_features_of_a_row_sum_to_its_bar(opened, browser, kind):
 def test_the_page_shows_the_table_of_python(opened, browser):
     """Every row that is a vector, asked or embedded in a page; the others have none."""
     a, talk = opened.attribution, browser(opened)
-    header, _ = budget.encode(opened._now, complete=True)
+    header, _ = budget.whole(opened._now)
     largest = sorted((c for c in a.components if c.is_vector), key=lambda c: -abs(a[c]))[: budget.WORKED]
     assert list(header["worked"]) == [str(c) for c in largest]
     for part in largest:
@@ -152,7 +153,7 @@ def test_requests_that_name_no_feature_are_answered(opened, browser):
 
 def test_a_page_brings_the_cards_of_the_leading_rows(opened):
     a = opened.attribution
-    live, _ = wire.unpack(opened.container)
+    live, _ = filled(opened)
     assert len(live["features"]) == budget.LEADING and "cards" not in live
     header, _ = wire.unpack(opened.page_traits()["container"])
     rows = [str(c) for c in a.components if c.kind in ("head", "mlp")]
@@ -167,7 +168,7 @@ def test_a_page_brings_the_cards_of_the_leading_rows(opened):
 
 def test_without_dictionaries_the_reason_travels(family_model, browser):
     explorer = explore(family_model("gpt2"), families.PROMPT, " Paris")
-    header, _ = wire.unpack(explorer.container)
+    header, _ = filled(explorer)
     assert "features" not in header and "without dictionaries" in header["absent"]["features"]
     assert "read_sae" in header["absent"]["features"]
     last = ask(browser(explorer), "features", id="L1.mlp")
@@ -187,7 +188,7 @@ def test_own_dictionaries_are_opened_like_those_that_a_model_came_with(browser, 
     model = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
     own = chance("L1.mlp", model.d_model)
     explorer = explore(model, families.PROMPT, " Paris", saes=own)
-    header, _ = wire.unpack(explorer.container)
+    header, _ = filled(explorer)
     assert list(header["features"]) == ["L1.mlp"] and "no dictionary for L0.mlp" in header["absent"]["features L0.mlp"]
     assert summed(header["features"]["L1.mlp"]) == pytest.approx(explorer.attribution["L1.mlp"], abs=1e-5)
     explorer.selected = "m1/12"
@@ -198,7 +199,7 @@ def test_own_dictionaries_are_opened_like_those_that_a_model_came_with(browser, 
     # Given later, and with texts: what is on the screen follows.
     write_sae(chance("L0.z", model.d_model), tmp_path / "z")
     model.saes["L0.attn"] = tmp_path / "z"
-    later, _ = wire.unpack(explorer.container)
+    later, _ = filled(explorer)
     assert later["version"] > header["version"] and explorer.selected == "L1.mlp/12"
     heads = [row for row in later["features"] if row != "L1.mlp"]
     assert "L1.mlp" in later["features"] and heads and all(row.startswith("L0H") for row in heads)
@@ -211,7 +212,7 @@ def test_own_dictionaries_are_opened_like_those_that_a_model_came_with(browser, 
     assert any(one["contexts"] for one in page["cards"].values())
     explorer.selected = "L0H1/3"
     del model.saes["L0.z"]
-    assert explorer.selected == "L0H1" and list(wire.unpack(explorer.container)[0]["features"]) == ["L1.mlp"]
+    assert explorer.selected == "L0H1" and list(filled(explorer)[0]["features"]) == ["L1.mlp"]
     explorer.close()
 
 
@@ -227,16 +228,17 @@ def test_an_old_answer_of_a_changed_model_stays_as_it_is(granularity):
         weight.mul_(1.5)
     new = explore(model, families.PROMPT, " Paris", saes=chance("L1.mlp", model.d_model))
     assert old.container == before, "its numbers belong to the model that it showed"
-    assert list(wire.unpack(new.container)[0]["features"]) == ["L1.mlp"]
+    assert list(filled(new)[0]["features"]) == ["L1.mlp"]
     model.saes["L2.mlp"] = chance("L2.mlp", model.d_model)
-    header, _ = wire.unpack(new.container)
+    header, _ = filled(new)
     assert set(header["features"]) == {"L1.mlp", "L2.mlp"} and header["version"] == 2
+    drawn = new.container, new.screen, new.rest
     old.ask(target=" Rome")
-    assert wire.unpack(old.container)[0]["version"] == 2, "a version that was not shown is not counted"
+    assert filled(old)[0]["version"] == 2, "a version that was not shown is not counted"
     new.close()
     del model.saes["L2.mlp"]
-    assert wire.unpack(new.container)[0] == header, "nobody draws what is closed"
-    assert wire.unpack(old.container)[0]["version"] == 3, "what is open is drawn again"
+    assert (new.container, new.screen, new.rest) == drawn, "nobody draws what is closed"
+    assert filled(old)[0]["version"] == 3, "what is open is drawn again"
     old.close()
 
 
@@ -265,7 +267,7 @@ def test_a_mixture_opens_into_experts(family_model, browser, name):
     model = family_model(name)
     explorer = explore(model, families.PROMPT, " Paris")
     a = explorer.attribution
-    header, _ = wire.unpack(explorer.container)
+    header, _ = filled(explorer)
     mixtures = [r["id"] for r in header["rows"] if r.get("mixture")]
     assert mixtures == [f"L{layer}.mlp" for layer in range(model.n_layers) if model.has_experts(layer)] != []
     row = mixtures[-1]
@@ -297,11 +299,11 @@ def test_layers_of_either_kind_stand_side_by_side(family_model, monkeypatch):
         raise aw.GranularityError("no router here", "look elsewhere")
 
     explorer = explore(model, families.PROMPT, " Paris")
-    header, _ = wire.unpack(explorer.container)
+    header, _ = filled(explorer)
     assert len(header["neurons"]) == model.n_layers
     monkeypatch.setattr(Attribution, "experts", refuse)
     again = explore(model, families.PROMPT, " Paris")
-    header, _ = wire.unpack(again.container)
+    header, _ = filled(again)
     mixed = [f"L{layer}.mlp" for layer in range(model.n_layers) if model.has_experts(layer)]
     assert all("no router here" in header["absent"][f"neurons {row}"] for row in mixed)
     assert len(header["neurons"]) == model.n_layers - len(mixed) > 0

@@ -8,8 +8,10 @@ import pytest
 import attrib_widgets as aw
 from attrib_widgets.demo import PROMPT, TARGET
 from attrib_widgets.result import view_of
+from attrib_widgets.widgets.question import Encoded
 from attrib_widgets.widgets.shapes import budget, results
 from attrib_widgets.widgets.transport import wire
+from fixtures.screens import filled
 
 
 def check(container, lens, position=None):
@@ -28,7 +30,8 @@ def check(container, lens, position=None):
 
 
 def embedded(explorer, complete=False):
-    _, arrays = budget._encode(explorer._now, complete, None)  # afresh: answers are kept
+    explorer._now.parts = Encoded()  # afresh: answers are kept
+    _, arrays = budget.Rest(explorer._now, complete).all()
     return arrays["lens"].data.tobytes() if "lens" in arrays else None
 
 
@@ -58,7 +61,7 @@ def test_where_it_takes_long_a_live_view_asks_and_a_page_holds_it(explorer, monk
 
 def test_a_lens_that_does_not_fit_leaves_the_rest_in_place(explorer, monkeypatch):
     monkeypatch.setattr(results, "lens_bytes", lambda *counts: budget.BUDGET)
-    header, arrays = budget._encode(explorer._now, False, None)
+    header, arrays = filled(explorer)
     assert "lens" not in arrays and "patterns" in arrays and header["writes"]
 
 
@@ -93,7 +96,7 @@ def test_its_title_is_about_the_position_that_is_explained(demo):
 )
 def test_what_it_follows_and_the_python_that_makes_it(demo, target, follows):
     explorer = aw.explore(demo, PROMPT, target)
-    header, arrays = wire.unpack(explorer.container)
+    header, arrays = filled(explorer)
     lens = eval(header["python"]["lens"], {"aw": aw, "a": explorer.attribution})
     assert lens.token == (follows or explorer.run.top(1)[0].text)
     check(arrays["lens"].tobytes(), lens)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
+from ...model.identity.steady import steady
 from ...model.parts.attention import attend, scored
 from ...model.parts.attention import patterns as patterns_of
 from ...model.parts.projections import input_norm
@@ -24,7 +25,6 @@ from .attention import UnitWrites, unit_writes
 
 if TYPE_CHECKING:
     from ...model.model import Model
-    from ...model.parts.attention import Attended
     from ...model.selfcheck.levels import Split
     from ..attribution.attribution import Attribution
 
@@ -49,6 +49,7 @@ class HeadTable:
     sink: Float[Tensor, "layer head destination"] | None
 
 
+@steady(end=False)
 def head_table(a: Attribution, patterns: bool = True) -> HeadTable | None:
     """One pass over the layers below the read point; None where heads are exact in none of them.
 
@@ -71,21 +72,23 @@ def head_table(a: Attribution, patterns: bool = True) -> HeadTable | None:
     units: list[UnitWrites | None] = []
     rows: list[Tensor] = []
     full: list[Tensor] = []
-    sinks: list[Tensor] = []
+    sinks: list[Tensor | None] = []
     for layer in range(a.reading.point.attentions):
-        unit = unit_writes(a, layer) if model.level(layer).sources else None
+        unit = unit_writes(a, layer, patterns) if model.level(layer).sources else None
+        units.append(unit)
         if unit is not None:
-            found: Attended | None = unit.attended
-            del unit.attended
+            row, pattern, sink = unit.row, unit.pattern, unit.sink
+            unit.pattern = None  # not for longer than it is stacked
         else:
             found = patterns_of(model, a.run.record, layer)[0] if model.heads_of(layer) else None
-        units.append(unit)
-        rows.append(torch.zeros(0, n) if found is None else found.pattern[:, at].cpu())
-        if patterns:
-            full.append(torch.zeros(0, n, n) if found is None else found.pattern.cpu())
-        sinks.append(torch.zeros(0, n) if found is None or found.sink is None else found.sink.cpu())
+            row = torch.zeros(0, n) if found is None else found.pattern[:, at].cpu()
+            pattern = torch.zeros(0, n, n) if found is None else found.pattern.cpu()
+            sink = None if found is None or found.sink is None else found.sink.cpu()
+        rows.append(row)
+        full += [pattern] if patterns and pattern is not None else []
+        sinks.append(sink)
     wide, flat, empty = torch.zeros(0, n), torch.zeros(n), torch.zeros(0)
-    none = UnitWrites(wide, flat, wide, flat, empty, empty, None)
+    none = UnitWrites(wide, flat, wide, flat, empty, empty, wide, None)
     told = [none if u is None else u for u in units]
     return HeadTable(
         _stacked(model, [u.carry for u in told]),
@@ -96,7 +99,7 @@ def head_table(a: Attribution, patterns: bool = True) -> HeadTable | None:
         _stacked(model, [u.rounding for u in told]),
         _stacked(model, rows),
         _stacked(model, full) if full else None,
-        _stacked(model, sinks) if any(map(len, sinks)) else None,
+        None if all(s is None for s in sinks) else _stacked(model, [wide if s is None else s for s in sinks]),
     )
 
 
@@ -135,8 +138,10 @@ class WhyTable:
 
 
 @torch.no_grad()
-def why_table(a: Attribution, keys: Sequence[Sequence[int]]) -> WhyTable:
+def why_table(a: Attribution, keys: Sequence[Sequence[int]], layers: Iterable[int] | None = None) -> WhyTable:
     """The scores from the attribution's position to ``keys[layer][head]``, split on the query and on the key side.
+
+    Of ``layers`` alone, where they are given: the other rows are empty, and :func:`joined` puts several together.
 
     Raises:
         GranularityError: scores are exact in no layer.
@@ -147,7 +152,7 @@ def why_table(a: Attribution, keys: Sequence[Sequence[int]]) -> WhyTable:
     # The query's side, the key's, and the rival's.
     values = torch.zeros(*shape, 3, len(parts_below(model, a.reading.point)))
     constant, score, rival = torch.zeros(*shape, 3), torch.zeros(*shape, 3), torch.full(shape, -1)
-    for layer in range(a.reading.point.attentions):
+    for layer in range(a.reading.point.attentions) if layers is None else layers:
         heads = range(model.heads_of(layer))
         if not model.level(layer).scores:
             continue
@@ -197,8 +202,8 @@ class ThroughTable:
 
 
 @torch.no_grad()
-def through_table(a: Attribution) -> ThroughTable:
-    """:meth:`Attribution.through` for all heads.
+def through_table(a: Attribution, layers: Iterable[int] | None = None) -> ThroughTable:
+    """:meth:`Attribution.through` for all heads; of ``layers`` alone as in :func:`why_table`.
 
     Raises:
         GranularityError: what heads carried is exact in no layer.
@@ -209,7 +214,7 @@ def through_table(a: Attribution) -> ThroughTable:
     out = ThroughTable(
         torch.zeros(*shape, len(parts_below(model, a.reading.point))), torch.zeros(shape), torch.zeros(shape)
     )
-    for layer in range(a.reading.point.attentions):
+    for layer in range(a.reading.point.attentions) if layers is None else layers:
         if not model.level(layer).sources:
             continue
         found = attend(model, run.record, layer)
@@ -223,3 +228,13 @@ def through_table(a: Attribution) -> ThroughTable:
     for part in (out.values, out.norm_bias, out.rounding):
         _known(model, part, "sources")
     return out
+
+
+ByLayer = TypeVar("ByLayer", WhyTable, ThroughTable)
+
+
+def joined(tables: Sequence[ByLayer]) -> ByLayer:
+    """One table from the tables of every layer by itself, in order."""
+    kind = type(tables[0])
+    rows = {f.name: torch.stack([getattr(t, f.name)[i] for i, t in enumerate(tables)]) for f in fields(kind)}
+    return kind(**rows)

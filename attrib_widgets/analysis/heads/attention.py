@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
-from ...model.parts.attention import attend, patterns
+from ...model.parts.attention import patterns
 from ...model.parts.outlet import outlet_of
 from ...model.parts.projections import qkv_projection
 from ...model.selfcheck.levels import need, reasons_of
@@ -27,12 +27,12 @@ from ...words.text import number, percent, visible
 from ..attribution.attribute import attribute
 from ..inputs import as_run
 from ..opening.heads import attention_direction
+from .held import held
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ...model.model import Model, Prompt
-    from ...model.parts.attention import Attended
     from ...model.run import Run
     from ...words.targets import TargetLike
     from ..attribution.attribution import Attribution
@@ -200,7 +200,8 @@ class UnitWrites:
     ``carry``: its contribution to the target at the attribution's position, the value bias left out; ``dest``: the
     frozen scales of every destination relative to that position; ``norms``: the length of what is written there, and
     ``post`` the scale of a post-norm at every destination relative to that position (1 without one). ``value_bias`` and
-    ``rounding`` (of pattern times values) complete the head's bar.
+    ``rounding`` (of pattern times values) complete the head's bar. ``row`` is the pattern's at that position, ``sink``
+    what a learned sink took of every row.
     """
 
     carry: Float[Tensor, "head source"]
@@ -209,12 +210,14 @@ class UnitWrites:
     post: Float[Tensor, "destination"]
     value_bias: Float[Tensor, "head"]
     rounding: Float[Tensor, "head"]
-    attended: Attended | None
+    row: Float[Tensor, "head source"]
+    sink: Float[Tensor, "head destination"] | None
+    pattern: Float[Tensor, "head destination source"] | None = None
 
 
 @torch.no_grad()
-def unit_writes(a: Attribution, layer: int) -> UnitWrites:
-    """See :class:`UnitWrites`.
+def unit_writes(a: Attribution, layer: int, patterns: bool = False) -> UnitWrites:
+    """See :class:`UnitWrites`; with the whole ``pattern`` where ``patterns`` are asked for.
 
     Raises:
         ComponentError: the layer writes after the explained number was read.
@@ -227,33 +230,32 @@ def unit_writes(a: Attribution, layer: int) -> UnitWrites:
     model, rec, at = a.model, a.run.record, a.reading.position
     geo = model.geometry[layer]
     u = attention_direction(a, layer)  # first of all: refuses a stale run
-    found = attend(model, rec, layer)
-    write = outlet_of(model, "attn", layer)
-    pieces, lengths = [], []
-    for v, rows in zip(found.v, model.out(layer).by_head(geo.n_heads), strict=True):  # a head at a time
-        pieces.append(rows @ u)
-        lengths.append(write.push(v @ rows).norm(dim=-1))
-    through = torch.stack(pieces)
+    known, pattern = held(a.run, layer, at, patterns)
+    row, write = known.rows[at], outlet_of(model, "attn", layer)
+    through = torch.stack([rows @ u for rows in model.out(layer).by_head(geo.n_heads)])  # a head at a time
     bias = qkv_projection(model, layer, "v").bias
     if bias is None:
         constant = through.new_zeros(geo.n_heads)
     else:
         constant = (bias.view(-1, geo.d_head).repeat_interleave(geo.group, 0) * through).sum(-1)
-    carry = (found.v @ through[..., None])[..., 0] - constant[:, None]
+    carry = (known.v @ through[..., None])[..., 0] - constant[:, None]
     reading = a.reading
     dest = reading.norm.scale(reading.point.stream(rec))
     post = write.scale(rec.attn_out[layer])
     dest = dest * post
-    norms = torch.stack(lengths) * post[at]
-    value_bias = constant * found.pattern[:, at].sum(-1)
+    norms = known.norms * post[at]
+    value_bias = constant * row.sum(-1)
     relative = post / post[at]
     z = rec.z[layer][at].float().view(geo.n_heads, geo.d_head)
-    gathered = torch.einsum("hs,hsd->hd", found.pattern[:, at], found.v)
-    bars = torch.tensor([a[head(layer, h)] for h in range(geo.n_heads)])
+    gathered = torch.einsum("hs,hsd->hd", row, known.v)
+    written = dict(zip(a.components, a.values.tolist(), strict=True))
+    bars = torch.tensor([written[head(layer, h)] for h in range(geo.n_heads)])
     slack = 1e-4 * (z.norm(dim=-1) * through.norm(dim=-1)) + 1e-12
     missed = bars - (z * through).sum(-1).cpu()
     refuse_above(missed, slack.cpu(), f"the heads of layer {layer} no longer write what their bars say")
     rounding = ((z - gathered) * through).sum(-1).cpu()
+    dest, sink = (dest / dest[at]).cpu(), None if known.sink is None else known.sink.cpu()
+    whole = None if pattern is None else pattern.cpu()
     return UnitWrites(
-        carry.cpu(), (dest / dest[at]).cpu(), norms.cpu(), relative.cpu(), value_bias.cpu(), rounding, found
+        carry.cpu(), dest, norms.cpu(), relative.cpu(), value_bias.cpu(), rounding, row.cpu(), sink, whole
     )

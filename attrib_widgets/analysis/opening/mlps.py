@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
 from ...model.parts.experts import mixture
+from ...model.parts.neurons import neurons_at
 from ...model.parts.outlet import Sublayer, outlet_of
-from ...model.tracing.record import record_neurons
 from ...words.components import Component
 from ...words.errors import GranularityError
 from ...words.text import signed
@@ -88,7 +88,7 @@ def neurons(a: Attribution, layer: int) -> Contributions:
 
 @torch.no_grad()
 def neurons_of(a: Attribution, layers: Sequence[int]) -> dict[int, Contributions]:
-    """Neuron contributions of several MLPs from one forward pass.
+    """Neuron contributions of several MLPs.
 
     What was recorded is kept beside the run, at the last position that was asked for: a number a neuron, far less than
     the run's own record.
@@ -99,8 +99,7 @@ def neurons_of(a: Attribution, layers: Sequence[int]) -> dict[int, Contributions
     kept: dict[int, dict[int, Tensor]] = a.model.kept("neurons", dict, a.run)
     acts = kept.get(at, {})
     if missing := [layer for layer in layers if layer not in acts]:
-        made = record_neurons(a.model, a.run.ids, missing, [at])
-        acts = {**acts, **{layer: rows[0] for layer, rows in made.items()}}
+        acts = {**acts, **neurons_at(a.run, missing, at)}
     found = {layer: _neurons(a, layer, acts[layer].float()) for layer in layers}
     kept.clear()
     kept[at] = acts  # they add up

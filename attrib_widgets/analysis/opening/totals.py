@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
-from ...model.identity.steady import steady
+from ...model.identity.steady import during, steady
 from ...model.parts.attention import attend
 from ...model.parts.closing import stream_error
 from ...model.parts.mlp import mlp_norm
@@ -170,7 +170,11 @@ def opened_mlps(a: Attribution, mlps: MLPs) -> Opened:
 @torch.no_grad()
 def token_totals(a: Attribution, mlps: MLPs = "frozen", opened: Opened | None = None) -> TokenTotals:
     """See :meth:`Attribution.token_totals`; ``opened`` is what :func:`opened_mlps` gave, if at hand."""
-    return _Walk(a, way(mlps), opened or opened_mlps(a, mlps)).back()
+
+    def walked() -> TokenTotals:
+        return _Walk(a, way(mlps), opened or opened_mlps(a, mlps)).back()
+
+    return during(a, ("token totals", mlps), walked)
 
 
 class _Walk:

@@ -52,7 +52,7 @@ def stamp_of(hf: nn.Module) -> dict[Key, Any]:
     weights: list[tuple[Key, Tensor]] = []
     others: list[tuple[Key, Tensor]] = []
     configs: set[int] = set()  # most modules hold the config of the whole
-    for path, module in hf.named_modules():
+    for path, module in modules_of(hf):
         kind, held = type(module), vars(module)
         found[path, "type"] = (kind, kind.forward)
         found |= {(path, what): value for what, value in _beside(module)}
@@ -77,6 +77,23 @@ def stamp_of(hf: nn.Module) -> dict[Key, Any]:
     for key, value in others:  # a small one may be made anew by every forward: its numbers count, where they are read
         told = value.numel() <= WHOLE and key in numbers
         found[key] = (value.dtype if told else _memory(value), numbers.get(key))
+    return found
+
+
+def modules_of(root: nn.Module) -> list[tuple[str, nn.Module]]:
+    """``root.named_modules()`` as a list: without a generator for every level that each of them passes through."""
+    found: list[tuple[str, nn.Module]] = []
+    seen: set[int] = set()
+    waiting: list[tuple[str, nn.Module]] = [("", root)]
+    while waiting:
+        path, module = waiting.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        found.append((path, module))
+        below = f"{path}." if path else ""
+        children = [(below + name, child) for name, child in vars(module)["_modules"].items() if child is not None]
+        waiting += reversed(children)
     return found
 
 

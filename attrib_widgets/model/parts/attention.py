@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ...words.errors import AttribError, GranularityError
 from ..anatomy.rounding import half_ulp, refuse_above, worst
+from ..identity.steady import during
 from ..running.memory import require
 from ..selfcheck.levels import need
 from .listen import ROWS, heard
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 # Allowed miss of pattern @ v against the recorded z, relative to what the pattern takes from the values' magnitudes.
 LIMITS = {torch.float64: 1e-4, torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
+#: Bytes of whole layers that one operation remembers, which may come back to them.
+DURING = 256_000_000
 _GONE = "the attention of layer {}, recomputed, is not what its heads wrote"
 
 
@@ -65,13 +68,24 @@ def attend(
         PositionError: the patterns exceed the free memory.
     """
     need(model, "sources", layer)
+    if heads is not None or rows != ROWS:
+        return _attend(model, rec, layer, heads, rows)
+    known: dict[int, Attended] = during(rec, "attended", dict)
+    if layer not in known:
+        known[layer] = _attend(model, rec, layer, None, ROWS)
+        while len(known) > 1 and sum(each.pattern.nbytes + each.v.nbytes for each in known.values()) > DURING:
+            del known[next(iter(known))]
+    return known[layer]
+
+
+def _attend(model: Model, rec: Recording, layer: int, heads: Sequence[int] | None, rows: slice) -> Attended:
     _fits(model, rec, layer, heads, rows)
-    found = _heard(model, rec, layer, heads, rows)
+    x = normed_input(model, rec, layer)
+    found = heard(model, rec, layer, x, heads, rows)
     if found is None or not worst(*_miss(model, rec, layer, found, heads, rows)) <= 1:
         if model.level(layer).scores or found is None:
             return _picked(scored(model, rec, layer), heads, rows)
         refuse_above(*_miss(model, rec, layer, found, heads, rows), _GONE.format(layer))
-    x = normed_input(model, rec, layer)
     if heads is None:
         _refuse_adapter(model, rec, layer, "v", x, key_heads(model, layer, found.v))
     else:

@@ -13,6 +13,7 @@ from ...words.errors import AnatomyError, GranularityError
 from ..anatomy.anatomy import QKV
 from ..anatomy.linear import Projection
 from ..anatomy.norms import FrozenNorm, no_norm
+from ..identity.steady import during
 
 if TYPE_CHECKING:
     from ..network import Network
@@ -55,8 +56,12 @@ def _clip(model: Network) -> float | None:
 
 
 def normed_input(model: Network, rec: Recording, layer: int) -> Float[Tensor, "position d_model"]:
-    """What the attention of ``layer`` reads, in the model's dtype."""
-    return normed(model, layer, rec.streams[layer])
+    """What the attention of ``layer`` reads, in the model's dtype; one layer's is remembered during an operation."""
+    last: dict[int, Tensor] = during(rec, "normed input", dict)
+    if layer not in last:
+        last.clear()
+        last[layer] = normed(model, layer, rec.streams[layer])
+    return last[layer]
 
 
 def normed(model: Network, layer: int, stream: Float[Tensor, "position d_model"]) -> Float[Tensor, "position d_model"]:

@@ -1,5 +1,7 @@
 """One worker thread per model: a message handler hands work over and returns at once.
 
+Idle work is done in pieces while nothing else is asked: a job that comes waits for one piece at most.
+
 Nothing here knows about models. The work takes ``Model.lock`` itself around each forward, so that a cell and the
 worker take turns forward by forward, not request by request.
 """
@@ -10,8 +12,9 @@ import contextvars
 import itertools
 import threading
 import weakref
-from collections.abc import Callable
-from queue import SimpleQueue
+from collections import deque
+from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -138,6 +141,41 @@ class Job:
                 continue
 
 
+class Idle:
+    """Work in pieces that nobody waits for: ``pieces`` is asked for the next one when nothing else is to do.
+
+    ``done`` counts those that ran. An error ends it and is given to ``on_error``.
+    """
+
+    def __init__(self, pieces: Iterator[object], on_error: Callable[[BaseException], object]) -> None:
+        self.done = 0
+        self._pieces: Iterator[object] | None = pieces
+        self._on_error = on_error
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will be done."""
+        return self._pieces is None
+
+    def cancel(self) -> None:
+        """Do no other piece."""
+        self._pieces = None
+
+    def piece(self) -> None:
+        """Do the next piece."""
+        pieces = self._pieces
+        if pieces is None:
+            return
+        try:
+            next(pieces)
+            self.done += 1
+        except StopIteration:
+            self._pieces = None
+        except BaseException as error:  # as of a job: the worker thread outlives it
+            self._pieces = None
+            self._on_error(error)
+
+
 class Worker:
     """A queue and one daemon thread, started on first use; jobs run one at a time in the order they came.
 
@@ -148,6 +186,7 @@ class Worker:
     def __init__(self, name: str = "attrib_widgets") -> None:
         self.name = name
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._idle: deque[Idle] = deque()
         self._start = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -162,17 +201,41 @@ class Worker:
         job = Job(work, on_progress)
         if on_done is not None:
             job.on_done(on_done)
+        self._serve_with(job)
+        return job
+
+    def idle(self, pieces: Iterator[object], on_error: Callable[[BaseException], object]) -> Idle:
+        """Do ``pieces`` one by one while no job waits; returns what counts and cancels them at once."""
+        work = Idle(pieces, on_error)
+        self._idle.append(work)
+        self._serve_with(Job(_nothing))  # wakes the thread
+        return work
+
+    def _serve_with(self, job: Job) -> None:
         with self._start:
             # Also restarts after a fork, which copies the worker but not its thread.
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=_serve, args=(self._queue,), name=self.name, daemon=True)
+                given = (self._queue, self._idle)
+                self._thread = threading.Thread(target=_serve, args=given, name=self.name, daemon=True)
                 self._thread.start()
                 weakref.finalize(self, self._queue.put, None).atexit = False
         self._queue.put(job)
-        return job
 
 
-def _serve(queue: SimpleQueue[Job | None]) -> None:
-    while (job := queue.get()) is not None:
+def _serve(queue: SimpleQueue[Job | None], idle: deque[Idle]) -> None:
+    while True:
+        try:
+            job = queue.get(block=not idle)
+        except Empty:
+            _do_a_piece(idle)
+            continue
+        if job is None:
+            return
         job.run()
         del job  # otherwise this name would keep the last job's result while the thread waits
+
+
+def _do_a_piece(idle: deque[Idle]) -> None:
+    idle[0].piece()
+    if idle[0].over:
+        idle.popleft()

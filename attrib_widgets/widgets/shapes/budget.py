@@ -1,17 +1,18 @@
-"""What an explanation brings along: which parts, in which order, within which bytes and which time.
+"""What an explanation brings along, in the order in which a person looks, within which bytes and which time.
 
-Values, sources and patterns come first; what a head wrote, its neurons and why it looked where it did follow as
-far as the byte budget goes. Live views leave out what takes long to compute: a running kernel answers in time.
-An offline page gets everything that fits.
+First the bars with what is said of them (:func:`first_draw`), then what else stands on the screen: what all heads
+carry, their patterns, estimated effects (:func:`first_screen`), then in pieces what a click is likely to ask for
+(:class:`Rest`). Live views leave out what takes long to compute: a running kernel answers in time. An offline page gets
+everything that fits (:func:`whole`).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from ...analysis.heads.all_heads import head_table
+from ...analysis.heads.all_heads import ThroughTable, WhyTable, head_table, joined, through_table, why_table
 from ...analysis.opening.totals import MLPs
 from ...model.identity.steady import steady
 from ...result import strongest
@@ -46,84 +47,201 @@ WORKED = 64
 TRACED: tuple[MLPs, ...] = ("stop", "frozen")
 
 T = TypeVar("T")
+Further = tuple["contract.Opened", explorer.Arrays]
+
+
+@steady(end=False)
+def first_draw(e: Explanation) -> explorer.Parts:
+    """The bars, their sum, the candidates, the headline; kept on ``e``."""
+    key = e.run.model.saes.version  # the lines of Python name the dictionaries
+    if key not in e.parts.draw:
+        header, arrays = explorer.header(e), {"values": wire.store(e.attribution.values)}
+        if e.attribution.rival is not None:
+            arrays["rival"] = wire.store(e.attribution.rival)
+        header["coming"] = _coming(e, header)
+        e.parts.draw = {key: (header, cast("explorer.Arrays", arrays))}
+    return e.parts.draw[key]
+
+
+def _coming(e: Explanation, header: contract.Explained) -> list[contract.Coming]:
+    """What the first screen adds."""
+    a, found = e.attribution, list[contract.Coming]()
+    if _has_heads(a):
+        found += ["heads"] if any(level.sources for level in a.model.check.levels) else []
+        found += ["patterns"] if _drawable(a) else []
+    if e.corrupted is not None and not _no_effects(header) and cheap(a):
+        found.append("effects")
+    return found
+
+
+def _has_heads(a: Attribution) -> bool:
+    return any(map(a.model.heads_of, range(a.reading.point.attentions)))
+
+
+def _drawable(a: Attribution) -> bool:
+    return a.run.n_positions <= PATTERN_TOKENS
+
+
+def _no_effects(header: contract.Explained) -> bool:
+    return bool(header["test"]["never"] or header["test"]["missing"])
+
+
+def first_screen(e: Explanation, job: Job | None = None) -> Further:
+    """What all heads carry to the explained position, their patterns, and the estimated effects; kept on ``e``."""
+    with e.screening:  # the cell that shows a view, and the page that says hello, may ask at once
+        if e.parts.screen is None:
+            e.parts.screen = _first_screen(e, job)
+        return e.parts.screen
+
+
+def _first_screen(e: Explanation, job: Job | None) -> Further:
+    a, draw = e.attribution, first_draw(e)
+    filler = _Filler(BUDGET - _size(*draw), job)
+    with steady(end=False):  # no forward of the model
+        for recorded in e.runs.values():
+            recorded.check_fresh()  # before parts that cannot be had are left out with their reasons: this is none
+        table = head_table(a, patterns=_drawable(a) and e.patterns is None)
+    if table is not None:
+        filler.header["why_key"] = explorer.why_key(table)
+        if any(level.sources for level in a.model.check.levels):
+            filler.many("heads", lambda: explorer.head_arrays(a, table))
+    other = e.corrupted
+    if other is not None and "effects" in draw[0].get("coming", []):
+        filler.add("effects", lambda: experiments.effects(a, other.run))
+    if table is not None and _drawable(a):
+        if e.patterns is None:
+            e.patterns = results.patterns(explorer.drawn(table.patterns), filler.left)
+        filler.add("patterns", lambda: e.patterns)
+    return filler.header, filler.arrays
+
+
+class Rest:
+    """What a click is likely to ask for, a piece at a time: kept on ``e`` when all are there, until dictionaries come
+    or go (one that is edited in place does neither). ``complete``: everything that a live view would ask for."""
+
+    def __init__(self, e: Explanation, complete: bool = False, job: Job | None = None) -> None:
+        self.e, self.complete, self.job = e, complete, job
+        self._key = (complete, e.run.model.saes.version)
+
+    @property
+    def found(self) -> Further | None:
+        """All of it, once it is there."""
+        return self.e.parts.rest.get(self._key)
+
+    def pieces(self) -> Iterator[None]:
+        """Compute it, stopping after every piece."""
+        if self.found is not None:
+            return
+        e, a = self.e, self.e.attribution
+        filler = _Filler(BUDGET - _size(*first_draw(e)) - _size(*first_screen(e, self.job)), self.job)
+        for piece in self._of(a, filler):
+            with steady(), a.model.quiet():
+                piece()
+            yield
+        rest = {kept: parts for kept, parts in e.parts.rest.items() if kept[1] == self._key[1]}  # the same dictionaries
+        e.parts.rest = {**rest, self._key: (filler.header, filler.arrays)}
+
+    def all(self) -> Further:
+        """All of it, at once."""
+        for _ in self.pieces():
+            pass
+        assert self.found is not None
+        return self.found
+
+    def _of(self, a: Attribution, filler: _Filler) -> Iterator[Callable[[], object]]:
+        e, complete, header, levels = self.e, self.complete, filler.header, a.model.check.levels
+        model, run = a.model, a.run
+        why_key = first_screen(e)[0].get("why_key")
+        other = e.corrupted
+        if complete and other is not None and "effects" not in first_screen(e)[1] and not _no_effects(first_draw(e)[0]):
+            yield lambda: filler.add("effects", lambda: experiments.effects(a, other.run))
+        unembedding = model.d_model * model.vocab_size
+        if complete or unembedding * (model.n_layers + 1) * run.n_positions <= LIVE_WORK:
+            yield lambda: filler.add("lens", lambda: explorer.embedded_lens(a, filler.left))
+        thorough = complete or unembedding * len(a.components) <= LIVE_WORK
+        if thorough:
+            yield lambda: filler.text("writes", lambda: explorer.writes(a))
+        if any(level.sublayers for level in levels):
+            layers, rows = explorer.mlp_layers(a), _leading(a, None if complete else LEADING)
+            for some in [layers] if complete else [[layer] for layer in layers]:
+                neurons = partial(explorer.neurons, a, header["absent"], some)
+                yield partial(filler.text, "neurons", neurons)
+            for row in rows if model.saes else rows[:1]:
+                yield partial(filler.text, "features", partial(_features, a, header["absent"], row))
+        if complete and header.get("features"):
+            yield lambda: filler.text("cards", lambda: _cards(a))
+        if why_key is not None and thorough and model.n_layers * model.n_heads <= PAGE_HEADS:
+            count, whys = a.reading.point.attentions, list[WhyTable]()
+            for layer in range(count):
+                yield partial(filler.gather, "why", whys, partial(why_table, a, why_key, [layer]))
+            yield lambda: filler.many(
+                "why", lambda: explorer.why_arrays(a, joined(whys)) if len(whys) == count else None
+            )
+            throughs = list[ThroughTable]()
+            if explorer.through_bytes(a) <= filler.left:
+                for layer in range(count):
+                    yield partial(filler.gather, "through", throughs, partial(through_table, a, [layer]))
+            yield lambda: filler.add(
+                "through", lambda: explorer.through(a, joined(throughs)) if len(throughs) == count else None
+            )
+            if complete:
+                yield lambda: filler.text("trace", lambda: _traces(a))
+        if complete:
+            yield lambda: filler.text("worked", lambda: _worked(a))
 
 
 @steady()
-def encode(e: Explanation, *, complete: bool = False, job: Job | None = None) -> explorer.Parts:
-    """Header and arrays of an explanation, kept on it until dictionaries come or go (one that is edited in place does
-    neither). ``complete`` adds what a live view would ask for."""
-    key = (complete, e.run.model.saes.version)
-    if key not in e.parts:
-        e.parts = {kept: parts for kept, parts in e.parts.items() if kept[1] == key[1]}  # of the same dictionaries
-        e.parts[key] = _encode(e, complete, job)
-    return e.parts[key]
+def whole(e: Explanation, job: Job | None = None) -> explorer.Parts:
+    """Everything that an offline page holds, in one."""
+    return merged(first_draw(e), first_screen(e, job), Rest(e, True, job).all())
 
 
-def _encode(e: Explanation, complete: bool, job: Job | None) -> explorer.Parts:
-    a, run = e.attribution, e.run
-    for recorded in e.runs.values():
-        recorded.check_fresh()  # before parts that cannot be had are left out with their reasons: this is none
-    drawable = run.n_positions <= PATTERN_TOKENS
-    table, levels = head_table(a, patterns=drawable), run.model.check.levels
-    header = explorer.header(e, table)
-    arrays: explorer.Arrays = {"values": wire.store(a.values)}
-    if a.rival is not None:
-        arrays["rival"] = wire.store(a.rival)
-    if table is not None and any(level.sources for level in levels):
-        arrays |= explorer.head_arrays(a, table)
-    filler = _Filler(header, arrays, job)
-    test, other = header["test"], e.corrupted
-    if other is not None and not (test["never"] or test["missing"]) and (complete or cheap(a)):
-        filler.add("effects", lambda: experiments.effects(a, other.run))
-    unembedding = run.model.d_model * run.model.vocab_size
-    size = unembedding * len(a.components)
-    if table is not None and drawable:
-        filler.add("patterns", lambda: results.patterns(explorer.drawn(table.patterns), filler.left))
-    if complete or unembedding * (run.model.n_layers + 1) * run.n_positions <= LIVE_WORK:
-        filler.add("lens", lambda: explorer.embedded_lens(a, filler.left))
-    thorough = complete or size <= LIVE_WORK
-    if thorough:
-        header["writes"] = filler.text("writes", lambda: explorer.writes(a))
-    if any(level.sublayers for level in levels):
-        header["neurons"] = filler.text("neurons", lambda: explorer.neurons(a, header["absent"]))
-        if found := filler.text("features", lambda: _features(a, header["absent"], None if complete else LEADING)):
-            header["features"] = found
-    if complete and header.get("features"):
-        header["cards"] = filler.text("cards", lambda: _cards(a))
-    if table is not None and thorough and run.model.n_layers * run.model.n_heads <= PAGE_HEADS:
-        filler.many("why", lambda: explorer.why_arrays(a, header["why_key"]))
-        filler.add("through", lambda: explorer.through(a, filler.left))
-        if complete:
-            header["trace"] = filler.text("trace", lambda: _traces(a))
-    if complete:
-        header["worked"] = filler.text("worked", lambda: _worked(a))
-    return header, arrays
+def merged(draw: explorer.Parts, *further: Further) -> explorer.Parts:
+    """A first draw and what came later as one explanation."""
+    header, arrays = dict(draw[0]), dict(draw[1])
+    absent = dict(draw[0]["absent"])
+    header.pop("coming", None)
+    for more, tables in further:
+        absent |= more["absent"]
+        header |= more
+        arrays |= tables
+    return cast("contract.Explained", {**header, "absent": absent}), arrays
+
+
+def _size(header: contract.Explained | contract.Opened, arrays: explorer.Arrays) -> int:
+    # 120 bytes is about what the header says of one array.
+    return len(wire.said(header)) + sum(s.nbytes + 120 for s in arrays.values())
 
 
 class _Filler:
     """Adds optional parts in order of priority while the budget lasts; a part is whole or absent."""
 
-    def __init__(self, header: contract.Explained, arrays: explorer.Arrays, job: Job | None) -> None:
-        self._absent, self._arrays, self._job = header["absent"], arrays, job
-        self.left = BUDGET - len(json.dumps(wire.plain(header))) - sum(s.nbytes for s in arrays.values())
+    def __init__(self, left: int, job: Job | None) -> None:
+        self.header: contract.Opened = {"absent": {}}
+        self.arrays: explorer.Arrays = {}
+        self.left, self._job = left, job
 
     def add(self, name: contract.ExplorerArray, build: Callable[[], Stored | None]) -> None:
         self.many(name, lambda: None if (stored := build()) is None else {name: stored})
 
     def many(self, name: str, build: Callable[[], explorer.Arrays | None]) -> None:
         found = self._build(name, build)
-        # 120 bytes is about what the header says of one array.
         if found and (size := sum(s.nbytes + 120 for s in found.values())) <= self.left:
-            self._arrays.update(found)
+            self.arrays.update(found)
             self.left -= size
 
-    def text(self, name: str, build: Callable[[], dict[str, T]]) -> dict[str, T]:
-        """A part of the header where it fits, else nothing."""
+    def gather(self, name: str, found: list[T], build: Callable[[], T]) -> None:
+        """One layer of a part, put beside those before it."""
+        if (made := self._build(name, build)) is not None:
+            found.append(made)
+
+    def text(self, name: contract.FurtherText, build: Callable[[], dict[str, T]]) -> None:
+        """A part of the header, where it fits."""
         found = self._build(name, build)
-        if not found or (size := len(json.dumps(wire.plain(found)))) > self.left:
-            return {}
-        self.left -= size
-        return found
+        if found and (size := len(wire.said(found))) <= self.left:
+            self.left -= size
+            told = cast("dict[str, dict[str, object]]", self.header)
+            told[name] = {**told.get(name, {}), **found}
 
     def _build(self, name: str, build: Callable[[], T]) -> T | None:
         if self._job is not None:
@@ -131,7 +249,7 @@ class _Filler:
         try:
             return build() if self.left > 0 else None
         except AttribError as reason:  # this model does not split here, with or without a kernel
-            self._absent[name] = str(reason)
+            self.header["absent"][name] = str(reason)
             return None
 
 
@@ -140,26 +258,24 @@ def cheap(a: Attribution) -> bool:
     return sum(p.numel() for p in a.model.hf.parameters()) * a.run.n_positions <= LIVE_EFFECTS
 
 
-def _leading(a: Attribution, count: int | None = None) -> list[Component]:
+def _leading(a: Attribution, count: int | None) -> list[Component]:
     """The heads and MLPs, the largest first."""
     order = strongest(a.values)
     return [a.components[i] for i in order if a.components[i].kind in ("head", "mlp")][:count]
 
 
-def _features(a: Attribution, absent: dict[str, str], count: int | None) -> dict[str, contract.Features]:
-    found, missing = {}, {}
-    for c in _leading(a, count):
-        try:
-            found[str(c)] = results.features(a.features(c))
-        except AttribError as reason:
-            missing[f"features {c}"] = str(reason)
-    if missing and not found and not a.model.saes:
+def _features(a: Attribution, absent: dict[str, str], row: Component) -> dict[str, contract.Features]:
+    """Of one row; where the model has no dictionary at all, that is said once."""
+    if not a.model.saes:
         raise ComponentError(
             f"{a.model.name} comes without dictionaries of features.",
             'Give it one of your own: model.saes["L2.mlp"] = aw.read_sae(folder).',
         )
-    absent |= missing
-    return found
+    try:
+        return {str(row): results.features(a.features(row))}
+    except AttribError as reason:
+        absent[f"features {row}"] = str(reason)
+        return {}
 
 
 def _cards(a: Attribution) -> dict[str, contract.FeatureCard]:

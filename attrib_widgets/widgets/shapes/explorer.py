@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from ...analysis.attribution.attribute import attribute
 from ...analysis.attribution.phrases import chance
-from ...analysis.heads.all_heads import through_table, why_table
 from ...analysis.lens.logit_lens import logit_lens
 from ...analysis.opening.choice import choice_at
 from ...analysis.opening.mlps import neurons_of
@@ -29,7 +28,7 @@ from . import contract, experiments, python, results, text
 
 if TYPE_CHECKING:
     from ...analysis.attribution.attribution import Attribution
-    from ...analysis.heads.all_heads import HeadTable
+    from ...analysis.heads.all_heads import HeadTable, ThroughTable, WhyTable
     from ...model.model import Model
     from ...model.run import Run
     from ...words.components import Component
@@ -46,7 +45,7 @@ Arrays = dict[contract.ExplorerArray, Stored]
 Parts = tuple[contract.Explained, Arrays]
 
 
-def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
+def header(e: Explanation) -> contract.Explained:
     """What every explanation says; the optional parts are empty."""
     a, run, model = e.attribution, e.run, e.run.model
     names, leading = a.finding()
@@ -80,9 +79,6 @@ def header(e: Explanation, table: HeadTable | None) -> contract.Explained:
             "lens": python.lens(a),
             "verify": "" if e.corrupted is None else python.verify(a, e.corrupted.run),
         },
-        "neurons": {},
-        "writes": {},
-        "why_key": [] if table is None else np.asarray(drawn(table.rows)).argmax(-1).tolist(),
         "absent": {},
     }
     if e.contrast is not None:
@@ -163,6 +159,12 @@ def _row(model: Model, c: Component) -> contract.Row:
     if c.kind == "mlp" and model.has_experts(c.layer or 0):
         row["mixture"] = True
     return row
+
+
+def why_key(t: HeadTable) -> list[list[int]]:
+    """By layer and head, the key that it looks at most from the explained position."""
+    found: list[list[int]] = np.asarray(drawn(t.rows)).argmax(-1).tolist()
+    return found
 
 
 def head_arrays(a: Attribution, t: HeadTable) -> Arrays:
@@ -252,9 +254,13 @@ def writes(a: Attribution) -> dict[str, contract.Writes]:
     return {str(c): results.writes(a.writes(c, k=results.WRITES)) for c in told}
 
 
-def neurons(a: Attribution, absent: dict[str, str]) -> dict[str, contract.Neurons]:
-    """Of every MLP its neurons (in one pass), or the experts of its mixture; where neither is known, why."""
-    layers = [c.layer for c in a.components if c.kind == "mlp" and c.layer is not None]
+def mlp_layers(a: Attribution) -> list[int]:
+    """Layers whose MLPs are rows."""
+    return [c.layer for c in a.components if c.kind == "mlp" and c.layer is not None]
+
+
+def neurons(a: Attribution, absent: dict[str, str], layers: Sequence[int]) -> dict[str, contract.Neurons]:
+    """Of the MLPs of ``layers`` their neurons, or the experts of a mixture; where neither is known, why."""
     dense = [layer for layer in layers if not a.model.has_experts(layer)]
     found: dict[str, contract.Neurons] = {}
     for group in (dense, *([layer] for layer in layers if layer not in dense)):
@@ -287,13 +293,14 @@ def _spread(a: Attribution, labels: Sequence[str]) -> NDArray[np.intp]:
     return np.array([rows.get(label, -1) for label in labels], dtype=np.intp)
 
 
-def through(a: Attribution, budget: int) -> Stored | None:
-    """Who wrote what each head carried, [layer, head, source, row]; None where it exceeds ``budget`` bytes."""
-    shape = (a.reading.point.attentions, a.model.n_heads, a.run.n_positions, len(a.components))
-    if 4 * np.prod(shape) > budget:
-        return None
-    t = through_table(a)
-    found = _widened(drawn(t.values), shape[-1])
+def through_bytes(a: Attribution) -> int:
+    """Size of :func:`through`."""
+    return 4 * a.reading.point.attentions * a.model.n_heads * a.run.n_positions * len(a.components)
+
+
+def through(a: Attribution, t: ThroughTable) -> Stored:
+    """Who wrote what each head carried, [layer, head, source, row]."""
+    found = _widened(drawn(t.values), len(a.components))
     for name, column in (("norm.bias", t.norm_bias), ("rounding", t.rounding)):
         if name in a.labels:
             found[..., a.labels.index(name)] = drawn(column).numpy()
@@ -321,10 +328,9 @@ def why_parts(a: Attribution, head: str, query: int, key: int) -> tuple[NDArray[
     return values, bias, actual
 
 
-def why_arrays(a: Attribution, keys: Sequence[Sequence[int]]) -> Arrays:
+def why_arrays(a: Attribution, t: WhyTable) -> Arrays:
     """What made every head look from the explained position to one key: [layer, head, side, row], and what made it
     prefer that key to its strongest rival."""
-    t = why_table(a, keys)
     arrays: Arrays = {
         "why": wire.store(_widened(drawn(t.values), len(a.components))),
         "why_bias": wire.store(drawn(t.constant)),

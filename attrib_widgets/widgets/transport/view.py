@@ -248,6 +248,7 @@ class View(anywidget.AnyWidget):
             return
         if request.op == "hello":
             self._answer(request.id, "result", data={})
+            self.greeted()
             return
         if request.op == "reveal":
             given = request.args.get("parts") or ()
@@ -281,6 +282,9 @@ class View(anywidget.AnyWidget):
 
     def before(self, request: Request) -> None:
         """A place to cancel what ``request`` makes pointless."""
+
+    def greeted(self) -> None:
+        """A page said that it is there."""
 
     def jobs(self, op: str | None = None) -> list[tuple[str | int, Job]]:
         """The requests (of one operation) that are queued or running, oldest first."""
@@ -351,7 +355,7 @@ class View(anywidget.AnyWidget):
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take over what the browser wrote: a selection. What does not fit this state is answered with it."""
-        ours = ("kind", "container", "options", "tested", "without", "_esm", "_css")
+        ours = ("kind", "container", "screen", "rest", "options", "tested", "without", "_esm", "_css")
         with self.writing, _handling():
             self.from_browser = True
             try:

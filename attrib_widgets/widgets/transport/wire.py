@@ -104,8 +104,7 @@ def pack(header: Mapping[str, Any], arrays: Mapping[Name, Stored]) -> bytes:
         table[name] = entry
         offset += stored.nbytes
     # Escaped to ASCII: a lone surrogate, which UTF-8 cannot carry, survives as its escape.
-    text = json.dumps({**plain(header), "v": VERSION, "arrays": table}, allow_nan=False, separators=(",", ":"))
-    head = text.encode("ascii")
+    head = said({**header, "v": VERSION, "arrays": table}).encode("ascii")
     head += b" " * (_aligned(len(head)) - len(head))
     parts = [MAGIC, struct.pack("<I", len(head)), head]
     for stored in arrays.values():
@@ -131,6 +130,14 @@ def unpack(data: bytes | bytearray | memoryview) -> tuple[dict[str, Any], dict[s
         raise WireError(f"The container has version {header.get('v')!r}; this reader knows version {VERSION}.")
     body = view[start:]
     return header, {name: _read(name, entry, body) for name, entry in header["arrays"].items()}
+
+
+def said(value: Mapping[str, Any]) -> str:
+    """``value`` as strict JSON, as :func:`plain` reads it."""
+    try:  # nearly always as it is, in one go
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError):
+        return json.dumps(plain(value), allow_nan=False, separators=(",", ":"))
 
 
 def plain(value: Any) -> Any:

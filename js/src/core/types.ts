@@ -29,6 +29,12 @@ export type ExplorerArray =
   | "sides"
   | "phrase";
 
+/** What the first screen adds to the first draw: the arrays of all heads, their patterns, estimated effects. */
+export type Coming = "heads" | "patterns" | "effects";
+
+/** Parts of a header that may come after the first screen. */
+export type FurtherText = "neurons" | "writes" | "features" | "worked" | "cards" | "trace";
+
 /** A bar. */
 export interface Row {
   id: string;
@@ -216,8 +222,31 @@ export interface Crumb {
   target: Target;
 }
 
-/** An explanation; what is missing is asked for, or cannot be had. */
-export interface Explained {
+/** What opens a row, by row; what is missing is asked for, or cannot be had. */
+export interface Opened {
+  neurons?: Record<string, Neurons>;
+  writes?: Record<string, Writes>;
+  features?: Record<string, Features>;
+  /** of an offline page: the dot product */
+  worked?: Record<string, TableHeader>;
+  /** by row and number: L2.mlp/29, L3H5/29 */
+  cards?: Record<string, FeatureCard>;
+  /** by how MLPs are treated: stop, frozen */
+  trace?: Record<string, Trace>;
+  /** by layer and head: the key that `why` is about */
+  why_key?: number[][];
+  /** what this model cannot give at all, and why, by operation; also "neurons L0.mlp" */
+  absent: Record<string, string>;
+}
+
+/** What comes after the first draw, for the state with the same version. */
+export interface FurtherHeader extends Opened {
+  kind: "further";
+  version: number;
+}
+
+/** An explanation. */
+export interface Explained extends Opened {
   model: About;
   prompt: Prompt;
   candidates: Candidate[];
@@ -239,24 +268,12 @@ export interface Explained {
   shared?: Shared[];
   examples: Example[];
   python: Code;
-  /** by row, as the others below */
-  neurons: Record<string, Neurons>;
-  writes: Record<string, Writes>;
-  features?: Record<string, Features>;
-  /** by row, of an offline page: the dot product */
-  worked?: Record<string, TableHeader>;
-  /** by row and number: L2.mlp/29, L3H5/29 */
-  cards?: Record<string, FeatureCard>;
-  /** by how MLPs are treated: stop, frozen */
-  trace?: Record<string, Trace>;
-  /** by layer and head: the key that `why` is about */
-  why_key: number[][];
   /** where a word of the text itself is explained */
   word?: Word;
   /** what follows the prompt, if anything does */
   passage?: Passage;
-  /** what this model cannot give at all, and why, by operation; also "neurons L0.mlp" */
-  absent: Record<string, string>;
+  /** what is on its way, where it is not here yet */
+  coming?: Coming[];
 }
 
 /** A question: as a line, which may leave out what is as on the screen, and in words. */
@@ -818,6 +835,9 @@ export interface Traits {
   kind: Kind;
   /** all numbers in one, see wire.ts */
   container: unknown;
+  /** what came after it, in the order of a person's looks; "" until then */
+  screen?: unknown;
+  rest?: unknown;
   /** a component's label; "" for none */
   selected: string;
   /** a token inside the selected part; -1 for none */

@@ -59,6 +59,7 @@ export function mount(model: Model, host: HTMLElement, kind: string): () => void
     root.dataset["live"] = store.live.value;
     root.dataset["version"] = String(store.version.value);
     root.dataset["ready"] = "1";
+    root.dataset["coming"] = String(store.reading.value?.header.coming ?? "");
   });
   return () => {
     stopMarks();

@@ -190,25 +190,25 @@ def test_the_neurons_of_a_run_are_recorded_once(family_model, monkeypatch):
     run = model.run(families.PROMPT)
     passes = []
 
-    def counted(model, ids, layers, positions):
-        passes.append((list(layers), list(positions)))
-        return record_neurons(model, ids, layers, positions)
+    def counted(run, layers, position):
+        passes.append((list(layers), position))
+        return neurons_at(run, layers, position)
 
-    record_neurons = mlps.record_neurons
-    monkeypatch.setattr(mlps, "record_neurons", counted)
+    neurons_at = mlps.neurons_at
+    monkeypatch.setattr(mlps, "neurons_at", counted)
     every, end = range(model.n_layers), run.n_positions - 1
     aw.attribute(run, " Paris").neurons(1)
     first = mlps.neurons_of(aw.attribute(run, " Paris"), every)
     other = mlps.neurons_of(aw.attribute(run, " Rome"), every)
-    assert passes == [([1], [end]), ([n for n in every if n != 1], [end])]
+    assert passes == [([1], end), ([n for n in every if n != 1], end)]
     monkeypatch.undo()
     fresh = mlps.neurons_of(aw.attribute(model.run(families.PROMPT), " Rome"), every)
     assert all(torch.equal(other[n].values, fresh[n].values) for n in every)
     assert not torch.equal(other[1].values, first[1].values)
-    monkeypatch.setattr(mlps, "record_neurons", counted)
+    monkeypatch.setattr(mlps, "neurons_at", counted)
     aw.attribute(run, " Paris", position=2).neurons(1)
     aw.attribute(run, " Paris").neurons(1)
-    assert passes[2:] == [([1], [2]), ([1], [end])], "one position of a run is kept"
+    assert passes[2:] == [([1], 2), ([1], end)], "one position of a run is kept"
 
 
 def test_neurons_that_do_not_add_up_are_not_kept(family_model):

@@ -11,8 +11,8 @@ import attrib_widgets as aw
 from attrib_widgets.model.anatomy.anatomy import entry
 from attrib_widgets.model.anatomy.geometry import Geometry, LayerHeads
 from attrib_widgets.model.parts.attention import attend, scored
-from attrib_widgets.widgets.transport import wire
 from fixtures import families
+from fixtures.screens import filled
 
 OTHER = "The capital of Italy is"
 each = pytest.mark.parametrize("name", families.UNEVEN)
@@ -167,7 +167,7 @@ def test_what_is_not_there_is_refused_by_name(asked, name):
 def test_the_explorer_draws_what_is_there(asked, name):
     model, _, _ = asked(name)
     explorer = aw.explore(model, families.PROMPT, " Paris")
-    header, arrays = wire.unpack(explorer.container)
+    header, arrays = filled(explorer)
     explorer.close()
     counts = families.heads_of(name)
     drawn = [r["id"] for r in header["rows"] if r["kind"] == "head"]

@@ -39,6 +39,12 @@ ExplorerArray = Literal[
 ]
 
 
+#: What the first screen adds to the first draw: the arrays of all heads, their patterns, estimated effects.
+Coming = Literal["heads", "patterns", "effects"]
+#: Parts of a header that may come after the first screen.
+FurtherText = Literal["neurons", "writes", "features", "worked", "cards", "trace"]
+
+
 class Row(TypedDict):
     """A bar."""
 
@@ -247,8 +253,33 @@ class Crumb(TypedDict):
     target: Target
 
 
-class Explained(TypedDict):
-    """An explanation; what is missing is asked for, or cannot be had."""
+class Opened(TypedDict):
+    """What opens a row, by row; what is missing is asked for, or cannot be had."""
+
+    neurons: NotRequired[dict[str, Neurons]]
+    writes: NotRequired[dict[str, Writes]]
+    features: NotRequired[dict[str, Features]]
+    #: of an offline page: the dot product
+    worked: NotRequired[dict[str, TableHeader]]
+    #: by row and number: L2.mlp/29, L3H5/29
+    cards: NotRequired[dict[str, FeatureCard]]
+    #: by how MLPs are treated: stop, frozen
+    trace: NotRequired[dict[str, Trace]]
+    #: by layer and head: the key that `why` is about
+    why_key: NotRequired[list[list[int]]]
+    #: what this model cannot give at all, and why, by operation; also "neurons L0.mlp"
+    absent: dict[str, str]
+
+
+class FurtherHeader(Opened):
+    """What comes after the first draw, for the state with the same version."""
+
+    kind: Literal["further"]
+    version: int
+
+
+class Explained(Opened):
+    """An explanation."""
 
     model: About
     prompt: Prompt
@@ -271,24 +302,12 @@ class Explained(TypedDict):
     shared: NotRequired[list[Shared]]
     examples: list[Example]
     python: Code
-    #: by row, as the others below
-    neurons: dict[str, Neurons]
-    writes: dict[str, Writes]
-    features: NotRequired[dict[str, Features]]
-    #: by row, of an offline page: the dot product
-    worked: NotRequired[dict[str, TableHeader]]
-    #: by row and number: L2.mlp/29, L3H5/29
-    cards: NotRequired[dict[str, FeatureCard]]
-    #: by how MLPs are treated: stop, frozen
-    trace: NotRequired[dict[str, Trace]]
-    #: by layer and head: the key that `why` is about
-    why_key: list[list[int]]
     #: where a word of the text itself is explained
     word: NotRequired[Word]
     #: what follows the prompt, if anything does
     passage: NotRequired[Passage]
-    #: what this model cannot give at all, and why, by operation; also "neurons L0.mlp"
-    absent: dict[str, str]
+    #: what is on its way, where it is not here yet
+    coming: NotRequired[list[Coming]]
 
 
 class Pin(TypedDict):

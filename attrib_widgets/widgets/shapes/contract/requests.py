@@ -137,6 +137,9 @@ class Traits(TypedDict):
     kind: Kind
     #: all numbers in one, see wire.ts
     container: bytes
+    #: what came after it, in the order of a person's looks; "" until then
+    screen: NotRequired[bytes]
+    rest: NotRequired[bytes]
     #: a component's label; "" for none
     selected: str
     #: a token inside the selected part; -1 for none

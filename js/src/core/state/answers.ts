@@ -42,11 +42,20 @@ export class Numbers {
   #client: Client;
   #fixed: boolean;
   #cache = new Map<string, Signal<Loaded<unknown>>>();
+  /** what waits for the first screen: looks again, and asks where that did not bring it */
+  #waiting: (() => void)[] = [];
 
   constructor(reading: Reading | null, client: Client, fixed: boolean) {
     this.#reading = reading;
     this.#client = client;
     this.#fixed = fixed;
+  }
+
+  /** The same question with more of its numbers. */
+  adopt(reading: Reading): void {
+    this.#reading = reading;
+    if (reading.header.coming) return;
+    for (const look of this.#waiting.splice(0)) look();
   }
 
   pattern(id: string): Signal<Loaded<Triangle>> {
@@ -126,8 +135,11 @@ export class Numbers {
   }
 
   lens(): Signal<Loaded<Lens>> {
-    const embedded = this.#reading?.arrays["lens"];
-    return this.#load("lens", {}, () => embedded && new Lens(decode<LensHeader>(embedded.bytes)), (answer) => new Lens(container(answer)));
+    const embedded = () => {
+      const stored = this.#reading?.arrays["lens"];
+      return stored && new Lens(decode<LensHeader>(stored.bytes));
+    };
+    return this.#load("lens", {}, embedded, (answer) => new Lens(container(answer)));
   }
 
   #load<O extends Op, T>(op: O, args: Arguments[O], embedded: () => T | undefined, parse: (a: Answer<O>) => T) {
@@ -138,11 +150,19 @@ export class Numbers {
     slot = signal<Loaded<T>>(value === undefined ? { state: "loading" } : { state: "ready", value });
     this.#cache.set(key, slot as Signal<Loaded<unknown>>);
     if (value !== undefined) return slot;
-    const why = this.#reading?.header.absent;
-    const never = why?.[op === "head" ? "patterns" : op] ?? why?.[`${op} ${"id" in args ? args.id : ""}`];
-    if (never || this.#fixed) slot.value = { state: "absent", text: never || NEEDS_KERNEL, retry: null };
-    // asked outside the drawing that found it missing
-    else queueMicrotask(() => this.#ask(slot as Signal<Loaded<T>>, op, args, parse));
+    const part = op === "head" ? "patterns" : op;
+    const found = slot;
+    const look = () => {
+      const now = embedded();
+      const why = this.#reading?.header.absent;
+      const never = why?.[part] ?? why?.[`${op} ${"id" in args ? args.id : ""}`];
+      if (now !== undefined) found.value = { state: "ready", value: now };
+      else if (never || this.#fixed) found.value = { state: "absent", text: never || NEEDS_KERNEL, retry: null };
+      // asked outside the drawing that found it missing
+      else queueMicrotask(() => this.#ask(found, op, args, parse));
+    };
+    if ((part === "patterns" || part === "effects") && this.#reading?.awaits(part)) this.#waiting.push(look);
+    else look();
     return slot;
   }
 

@@ -3,7 +3,7 @@ import { renamed } from "../host/legacy";
 import { type Container, decode, type Stored, Triangle } from "../host/wire";
 import { digitsFor, plain, signed } from "../maths/format";
 import { bySize, largest, sumOf } from "../maths/geometry";
-import type { ExplorerArray, ExplorerHeader, PhraseHeader, Row } from "../types";
+import type { Coming, ExplorerArray, ExplorerHeader, FurtherHeader, PhraseHeader, Row } from "../types";
 import type { Why } from "./answers";
 
 export interface Sources {
@@ -14,6 +14,12 @@ export interface Sources {
   sum: number;
   /** digits after the point: those of the screen, more where a small head would read 0.00 */
   digits: number;
+}
+
+/** What came after a first draw; nothing where there is nothing yet. */
+function further(bytes: unknown): Container<FurtherHeader> | undefined {
+  const size = (bytes as { byteLength?: number } | undefined)?.byteLength ?? 0;
+  return size ? decode<FurtherHeader>(bytes) : undefined;
 }
 
 export class Reading {
@@ -32,9 +38,19 @@ export class Reading {
   #index = new Map<string, number>();
   #patterns = new Map<string, Triangle>();
 
-  constructor(bytes: unknown) {
-    const { header: read, arrays } = decode<ExplorerHeader>(bytes);
-    const header = renamed(read);
+  /** The state, and what came later: the first screen, then what a click is likely to ask for. */
+  constructor(bytes: unknown, screen?: unknown, rest?: unknown) {
+    const { header: read, arrays: drawn } = decode<ExplorerHeader>(bytes);
+    let header = renamed(read);
+    let arrays: Partial<Record<ExplorerArray, Stored>> = drawn;
+    for (const [i, more] of [screen, rest].entries()) {
+      const came = further(more);
+      if (came?.header.version !== header.version) continue;
+      const { version: _, kind: __, absent, ...told } = came.header;
+      header = { ...header, ...told, absent: { ...header.absent, ...absent } };
+      arrays = { ...arrays, ...came.arrays };
+      if (i === 0) delete header.coming;
+    }
     this.header = header;
     this.arrays = arrays;
     this.values = arrays["values"]?.at() ?? new Float32Array(header.rows.length);
@@ -46,6 +62,11 @@ export class Reading {
     this.order = bySize(this.values);
     this.digits = digitsFor(largest(this.values));
     header.rows.forEach((row, i) => this.#index.set(row.id, i));
+  }
+
+  /** Whether the first screen, on its way, brings this. */
+  awaits(what: Coming): boolean {
+    return this.header.coming?.includes(what) ?? false;
   }
 
   row(id: string): Row | undefined {
@@ -100,7 +121,7 @@ export class Reading {
 
   /** Whether what a head carried from each token is known. */
   carries(row: Row): boolean {
-    return Boolean(this.arrays["carry"]) && !(this.header.model.levels && this.reason(row));
+    return (Boolean(this.arrays["carry"]) || this.awaits("heads")) && !(this.header.model.levels && this.reason(row));
   }
 
   special(position: number): boolean {
@@ -181,7 +202,7 @@ export class Reading {
 
   whyKey(id: string): number {
     const row = this.row(id);
-    return row?.layer == null || row.head == null ? -1 : (this.header.why_key[row.layer]?.[row.head] ?? -1);
+    return row?.layer == null || row.head == null ? -1 : (this.header.why_key?.[row.layer]?.[row.head] ?? -1);
   }
 
   why(id: string): Omit<Why, "query" | "key"> | undefined {

@@ -1,5 +1,5 @@
 /**
- * What is synced with Python: container, options, selected, source, tested, chosen, without.
+ * What is synced with Python: container and what comes after it, options, selected, source, tested, chosen, without.
  *
  * Traits are written on gestures only, one save per gesture, and a value that comes back as an echo changes nothing.
  */
@@ -55,6 +55,8 @@ export abstract class Synced {
   protected follow(): void {
     this.#listen("change:options", () => this.#readOptions());
     this.#listen("change:container", () => this.#readState());
+    this.#listen("change:screen", () => this.#readMore());
+    this.#listen("change:rest", () => this.#readMore());
     this.#listen("change:tested", () => this.#readTested());
     this.#listen("change:selected", () => this.#readSelection());
     this.#listen("change:source", () => this.#readSelection());
@@ -166,11 +168,32 @@ export abstract class Synced {
     this.lab.told.value = told?.findings && told.question === this.reading.peek()?.header.question ? retold(told) : null;
   }
 
+  #read(): Reading {
+    return new Reading(this.#model.get("container"), this.#model.get("screen"), this.#model.get("rest"));
+  }
+
+  /** More numbers of the question on the screen: nothing that was clicked or asked for changes. */
+  #readMore(): void {
+    const before = this.reading.peek();
+    if (!before) return;
+    try {
+      const reading = this.#read();
+      // one message may bring another question, whose container is read for itself
+      if (reading.header.version !== before.header.version) return;
+      batch(() => {
+        this.data.adopt(reading);
+        this.reading.value = reading;
+      });
+    } catch (error) {
+      this.broken.value = (error as Error).message;
+    }
+  }
+
   #readState(): void {
     const bytes = this.#model.get("container");
     try {
       const explorer = this.kind === "explorer" || this.kind === "attribution";
-      const reading = explorer ? new Reading(bytes) : null;
+      const reading = explorer ? this.#read() : null;
       if (!reading) decode(bytes); // what cannot be read is said here, and nothing draws it
       const another = reading?.header.question !== this.reading.peek()?.header.question;
       batch(() => {
