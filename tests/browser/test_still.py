@@ -24,7 +24,7 @@ names = "LIVE_WORK LIVE_EFFECTS PATTERN_TOKENS LEADING PAGE_HEADS".split()
 kept = {name: getattr(budget, name) for name in names}
 for name in kept:
     setattr(budget, name, 0)
-neurons, budget.explorer.neurons = budget.explorer.neurons, lambda a, absent: {}
+neurons, budget.explorer.neurons = budget.explorer.neurons, lambda a, absent, layers: {}
 ex = aw.explore(model)
 quick = ex.operations
 def late():

@@ -83,6 +83,8 @@ function uuid(): string {
 
 export class Client {
   readonly live: Signal<Live> = signal<Live>("live");
+  /** whether something comes unasked: a handler has to run for it where a thread's own words are dropped */
+  expecting = () => false;
   /** when Python was last heard, in ms */
   heard = -Infinity;
   #model: Model;
@@ -138,7 +140,7 @@ export class Client {
     clearTimeout(this.#poll);
     const next = () => {
       this.#poll = undefined;
-      if (!this.#pending.size) return;
+      if (!this.#pending.size && (lost(this.live.peek()) || !this.expecting())) return;
       if (!this.#polling) {
         this.#polling = uuid();
         try {

@@ -1,6 +1,6 @@
 /** Numbers from wherever they are: embedded in the state first, then the kernel, else an honest word. */
 import { signal, type Signal } from "@preact/signals";
-import { type Answer, type Client, Gone, RequestError } from "../host/protocol";
+import { type Answer, type Client, Gone, lost, RequestError } from "../host/protocol";
 import { type Container, decode, type Stored, Triangle, WireError } from "../host/wire";
 import type { Arguments, ComparisonHeader, Containers, FeatureCard, Features, LensHeader, Neurons, Op, TableHeader, Trace, TraceArgs, Writes } from "../types";
 import { Lens } from "./lens";
@@ -54,7 +54,11 @@ export class Numbers {
   /** The same question with more of its numbers. */
   adopt(reading: Reading): void {
     this.#reading = reading;
-    if (reading.header.coming) return;
+    if (!reading.header.coming) this.release();
+  }
+
+  /** Nothing more comes by itself. */
+  release(): void {
     for (const look of this.#waiting.splice(0)) look();
   }
 
@@ -161,7 +165,7 @@ export class Numbers {
       // asked outside the drawing that found it missing
       else queueMicrotask(() => this.#ask(found, op, args, parse));
     };
-    if ((part === "patterns" || part === "effects") && this.#reading?.awaits(part)) this.#waiting.push(look);
+    if ((part === "patterns" || part === "effects") && this.#reading?.awaits(part) && !lost(this.#client.live.peek())) this.#waiting.push(look);
     else look();
     return slot;
   }

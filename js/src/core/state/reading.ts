@@ -119,9 +119,14 @@ export class Reading {
     return levels && row.layer !== null ? (levels[row.layer]?.reason ?? "") : reason;
   }
 
+  /** Whether heads are split by what they carried, here or in what comes. */
+  get splits(): boolean {
+    return Boolean(this.arrays["carry"]) || this.awaits("heads");
+  }
+
   /** Whether what a head carried from each token is known. */
   carries(row: Row): boolean {
-    return (Boolean(this.arrays["carry"]) || this.awaits("heads")) && !(this.header.model.levels && this.reason(row));
+    return this.splits && !(this.header.model.levels && this.reason(row));
   }
 
   special(position: number): boolean {

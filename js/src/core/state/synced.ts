@@ -3,10 +3,10 @@
  *
  * Traits are written on gestures only, one save per gesture, and a value that comes back as an echo changes nothing.
  */
-import { batch, computed, signal } from "@preact/signals";
+import { batch, computed, effect, signal } from "@preact/signals";
 import type { Heard, Model } from "../host/host";
 import { renamedPart, retold } from "../host/legacy";
-import { Client } from "../host/protocol";
+import { Client, lost } from "../host/protocol";
 import { decode } from "../host/wire";
 import type { Guessed, Options, Pin, Verdicts, Without } from "../types";
 import { Numbers } from "./answers";
@@ -37,6 +37,7 @@ export abstract class Synced {
   #model: Model;
   #listeners: [Heard, () => void][] = [];
   #writing = false;
+  #released: () => void;
 
   constructor(model: Model, kind: string) {
     this.kind = kind;
@@ -44,6 +45,9 @@ export abstract class Synced {
     this.client = new Client(model);
     this.lab = new Lab(this.client);
     this.data = new Numbers(null, this.client, true);
+    this.client.expecting = () => !!this.reading.peek()?.header.coming;
+    // what was on its way comes no more: it is asked for, and the answer says what to do
+    this.#released = effect(() => void (lost(this.client.live.value) && this.data.release()));
   }
 
   /** Called in one batch with another state or part. */
@@ -123,6 +127,7 @@ export abstract class Synced {
 
   close(): void {
     for (const [name, handler] of this.#listeners) this.#model.off(name, handler);
+    this.#released();
     this.client.close();
   }
 

@@ -54,14 +54,14 @@ export function Detail() {
     const head = reading.row(store.open.value || (store.hides("values") ? "" : reading.lead));
     return (
       <section class="aw-detail" data-part="detail" aria-label="Detail">
-        {head && head.kind === "head" && reading.arrays["tokens"] && reading.carries(head) && reading.position > 0 ? <WordBlank row={head} reading={reading} /> : <Hidden part="detail" what="the detail" />}
+        {head && head.kind === "head" && reading.carries(head) && reading.position > 0 ? <WordBlank row={head} reading={reading} /> : <Hidden part="detail" what="the detail" />}
       </section>
     );
   }
   const row = reading.row(store.open.value);
   if (!row) return null;
   // What is neither split nor a direction in the stream has no tabs.
-  const split = row.kind !== "head" || reading.arrays["carry"] || reading.header.model.levels;
+  const split = row.kind !== "head" || reading.splits || reading.header.model.levels;
   const inside = row.mixture ? MIXTURE : row.kind === "head" && !reading.carries(row) ? UNSPLIT : TABS[row.kind];
   const own = (split && inside) || (WRITES.has(row.kind) ? [WRITTEN] : []);
   const tabs = own.length ? [...own, LENS] : own;
@@ -209,7 +209,7 @@ const stop = (reason: string) => (reason ? `Not split further: ${reason.replace(
 
 function HeadSentence({ row, reading }: { row: Row; reading: Reading }) {
   const { store } = useView();
-  if (!reading.header.model.levels && !reading.arrays["carry"]) return <>This head was not split here. {reading.header.model.reason}</>;
+  if (!reading.header.model.levels && !reading.splits) return <>This head was not split here. {reading.header.model.reason}</>;
   if (!reading.carries(row)) return <>What this head read is known, and not what it carried. {stop(reading.reason(row))}</>;
   const loaded = store.data.pattern(row.id).value;
   if (loaded.state === "loading") return <span>What it reads is being fetched.</span>;

@@ -21,15 +21,17 @@ interface AwaitProps<T> {
   of: Signal<Loaded<T>>;
   /** by the width of its place, the height that is kept free for what comes late, and stays so: nothing jumps */
   hold?: (width: number) => number;
+  /** what is known without it */
+  instead?: ComponentChildren;
   children: (value: T) => ComponentChildren;
 }
 
-export function Await<T>({ of, hold, children }: AwaitProps<T>) {
+export function Await<T>({ of, hold, instead, children }: AwaitProps<T>) {
   const [box, width] = useWidth();
   const late = useRef<unknown>(null);
   const loaded = of.value;
   if (loaded.state === "loading") late.current = of;
-  const inside = loaded.state === "ready" ? <>{children(loaded.value)}</> : <NotYet loaded={loaded} />;
+  const inside = loaded.state === "ready" ? <>{children(loaded.value)}</> : instead ? <>{instead}</> : <NotYet loaded={loaded} />;
   return hold ? (
     <div ref={box} class="aw-held" style={late.current === of ? { minHeight: `${hold(width)}px` } : {}}>
       {inside}

@@ -1,4 +1,5 @@
 /** Tokens shaded by what they carried through a head; a click on one asks who wrote that. */
+import { useRef } from "preact/hooks";
 import { shade, sign } from "../../core/maths/colour";
 import { digitsFor, signed, tokenText } from "../../core/maths/format";
 import { bySize, sumOf } from "../../core/maths/geometry";
@@ -17,12 +18,15 @@ const TOP = 8;
 
 export function Tokens({ row }: { row: Row }) {
   const { store } = useView();
+  const late = useRef("");
   const reading = store.reading.value;
   if (!reading) return null;
   const embedded = reading.sources(row.id, undefined);
-  if (embedded) return <Panel row={row} sources={embedded} />;
+  const panel = embedded && <Panel row={row} sources={embedded} />;
+  if (panel && late.current !== row.id) return panel;
+  late.current = row.id;
   return (
-    <Await of={store.data.pattern(row.id)} hold={(width) => 190 + heatHeight(reading.tokens, width, true)}>
+    <Await of={store.data.pattern(row.id)} hold={(width) => 190 + heatHeight(reading.tokens, width, true)} instead={panel}>
       {(pattern) => {
         const sources = reading.sources(row.id, pattern);
         return sources ? <Panel row={row} sources={sources} /> : <p class="aw-quiet">{reading.reason(row)}</p>;
