@@ -61,7 +61,8 @@ def _marks(axes: Any, parts: list[Component], columns: list[str], group: Group, 
     opacity = FAINT + (1 - FAINT) * np.clip(2 * alike - 1, 0, 1)
     axes.scatter(x, y, s=LARGEST * np.abs(mean) / most, c=colours, alpha=opacity, marker="s", linewidths=0)
     ringed = group.passing()
-    axes.scatter([x[i] for i in ringed], [y[i] for i in ringed], s=1.2 * LARGEST, facecolors="none", edgecolors="0.25")
+    rings = [x[i] for i in ringed], [y[i] for i in ringed]
+    axes.scatter(*rings, s=1.4 * LARGEST, marker="s", facecolors="none", edgecolors="0.25", linewidths=0.9)
 
 
 @figure_of.register

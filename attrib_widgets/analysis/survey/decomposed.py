@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ...model.identity.steady import steady
 from ...model.run import Run, counted
 from ...model.running.batch import together
 from ...model.tracing.record import record_at
@@ -21,8 +22,9 @@ from ...words.components import Component
 from ...words.targets import Target
 from ..attribution.batched import weights_of
 from ..attribution.many import readings_of, weighted
-from ..reading.decomposition import Rows, closed, decompose
+from ..reading.decomposition import Rows, closed, decompose, parts_below
 from ..reading.logits import directions_of
+from ..reading.point import ReadPoint
 from ..reading.resolve import remarks
 from .groups import Case, naming
 
@@ -109,35 +111,14 @@ def decomposed(
         NumberError: the model prints NaN or infinite logits.
         Cancelled: ``job`` was cancelled.
     """
-    tokens, weights = weights_of(model, targets)
-    kind, centre = targets[0].kind, model.vocab_size if targets[0].centre else 0
-    slots, own = zip(*(_answers(tokens, block) for block in blocks), strict=True)
-    ways = [directions_of(model, weighted(tokens[list(s)], weights, centre)) for s in slots]
-    home = {number: (b, i) for b, block in enumerate(blocks) for i, number in enumerate(block)}
+    plan = _plan(model, targets, blocks)
     done: dict[int, tuple[Reading, Closed]] = {}
-    crossed: list[Tensor] = []
     notes: dict[str, None] = {}
     for chunk in together(model, [(i, case.ids) for i, case in enumerate(cases)], budget):
         if job is not None:
             job.progress(len(done), len(cases), f"{len(chunk[0][1])} tokens each")
-        numbers, ids = [n for n, _ in chunk], [i for _, i in chunk]
-        at = counted(position, len(ids[0]))
-        # One run whose positions are the prompts, each by its token there.
-        run = Run(model, [i[at] for i in ids], "", recording=record_at(model, ids, at))
-        readings = list(readings_of(run, kind, tokens[numbers], weights, range(len(numbers)), bool(centre)))
-        notes |= {note: None for i, n in enumerate(numbers) for note in remarks(cases[n].given, run, i)}
-        for b in sorted({home[n][0] for n in numbers}):
-            here = [i for i, n in enumerate(numbers) if home[n][0] == b]
-            rows = decompose(run, readings[0].point, readings[0].norm, ways[b], here)
-            parts = [i for i, c in enumerate(rows.components) if c.is_replaceable]
-            crossed = crossed or [
-                torch.full((len(k), len(parts), len(s)), torch.nan) for k, s in zip(blocks, slots, strict=True)
-            ]
-            for row, i in enumerate(here):
-                _, place = home[numbers[i]]
-                crossed[b][place] = rows.values[:, row, parts].T.cpu()
-                with naming(cases[numbers[i]]):
-                    done[numbers[i]] = readings[i], closed(readings[i], _one(rows, own[b][place], row))
+        with steady():  # of each pass by itself: nothing of it is kept
+            notes |= dict.fromkeys(_pass(model, cases, chunk, position, plan, done))
     if job is not None:
         job.progress(len(cases), len(cases))
     order = [done[number] for number in range(len(cases))]
@@ -145,9 +126,63 @@ def decomposed(
         order[0][1].components,
         torch.stack([rows.values for _, rows in order]),
         torch.tensor([reading.actual for reading, _ in order], dtype=torch.float64),
-        _by_group(cases, blocks, crossed, own),
+        _by_group(cases, blocks, plan.crossed, plan.own),
         _told(list(notes)),
     )
+
+
+@dataclass
+class _Plan:
+    """What is asked: weighted tokens of every prompt; by block the directions of its answers, whose is which, and what
+    is found; the block and the place in it of every prompt; which rows are held against one another."""
+
+    kind: str
+    centre: bool
+    tokens: Int[Tensor, "prompt k"]
+    weights: Float[Tensor, "k"]
+    ways: list[Float[Tensor, "answer d_model"]]
+    own: list[list[int]]
+    crossed: list[Float[Tensor, "prompt part answer"]]
+    home: dict[int, tuple[int, int]]
+    parts: list[int]
+
+
+def _plan(model: Model, targets: Sequence[Target], blocks: Sequence[Sequence[int]]) -> _Plan:
+    tokens, weights = weights_of(model, targets)
+    centre = targets[0].centre
+    slots, own = zip(*(_answers(tokens, block) for block in blocks), strict=True)
+    size = model.vocab_size if centre else 0
+    ways = [directions_of(model, weighted(tokens[which], weights, size)) for which in slots]
+    parts = [i for i, c in enumerate(parts_below(model, ReadPoint(model.n_layers))) if c.is_replaceable]
+    crossed = [torch.full((len(b), len(parts), len(w)), torch.nan) for b, w in zip(blocks, ways, strict=True)]
+    home = {number: (b, i) for b, block in enumerate(blocks) for i, number in enumerate(block)}
+    return _Plan(targets[0].kind, centre, tokens, weights, ways, list(own), crossed, home, parts)
+
+
+def _pass(
+    model: Model,
+    cases: Sequence[Case],
+    chunk: Sequence[tuple[int, list[int]]],
+    position: int,
+    plan: _Plan,
+    done: dict[int, tuple[Reading, Closed]],
+) -> list[str]:
+    """Prompts of one length in one pass: fills in what is ``done`` and crossed, and returns remarks."""
+    numbers, ids = [n for n, _ in chunk], [i for _, i in chunk]
+    at = counted(position, len(ids[0]))
+    # One run whose positions are the prompts, each by its token there.
+    run = Run(model, [i[at] for i in ids], "", recording=record_at(model, ids, at))
+    each = range(len(numbers))
+    readings = list(readings_of(run, plan.kind, plan.tokens[numbers], plan.weights, each, plan.centre))
+    for b in sorted({plan.home[n][0] for n in numbers}):
+        here = [i for i in each if plan.home[numbers[i]][0] == b]
+        rows = decompose(run, readings[0].point, readings[0].norm, plan.ways[b], here)
+        places = [plan.home[numbers[i]][1] for i in here]
+        plan.crossed[b][places] = rows.values[:, :, plan.parts].permute(1, 2, 0).cpu()
+        for row, (i, place) in enumerate(zip(here, places, strict=True)):
+            with naming(cases[numbers[i]]):
+                done[numbers[i]] = readings[i], closed(readings[i], _one(rows, plan.own[b][place], row))
+    return [note for i, n in enumerate(numbers) for note in remarks(cases[n].given, run, i)]
 
 
 def _answers(tokens: Int[Tensor, "prompt k"], block: Sequence[int]) -> tuple[list[int], list[int]]:

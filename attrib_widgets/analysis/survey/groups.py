@@ -1,4 +1,4 @@
-"""What a person gives to a survey, as cases: a prompt with its answer and foil, each in its group."""
+"""What a person gives to a survey, as cases: a prompt with its answer and rival, each in its group."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...model.run import counted
 from ...words import several
 from ...words.errors import AttribError, TargetError
 from ...words.targets import Target, as_target, rather_than
-from ...words.text import visible
+from ...words.text import indefinite, visible
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -57,14 +57,14 @@ def cases_of(prompts: Any, targets: Any, against: Any) -> list[Case]:
     """Every prompt with what is asked of it, group by group.
 
     Raises:
-        AttribError: no prompts, a group of one, targets or foils that are not one for each prompt or for all.
+        AttribError: no prompts, a group of one, targets or rivals that are not one for each prompt or for all.
     """
     grouped = isinstance(prompts, Mapping)
     groups = dict(prompts) if grouped else {ALL: prompts}
     if not groups:
         raise AttribError("There are no groups of prompts.", 'Give {"capitals": [...], "two names": [...]}.')
     aims = _by_group(groups, targets, "targets", grouped)
-    rivals = _by_group(groups, against, "foils", grouped)
+    rivals = _by_group(groups, against, "rivals", grouped)
     return [
         case for name in groups for case in _group(str(name), groups[name], aims[name], rivals[name], alone=not grouped)
     ]
@@ -102,7 +102,7 @@ def _group(name: str, given: Any, target: Any, against: Any, alone: bool) -> lis
     found: list[Any] = [given] if isinstance(given, str) else several.prompts(given)
     if found and all(_is_row(row) for row in found):
         if target is not None or against is not None:
-            raise AttribError(f"The rows{of} bring their answers along.", "Leave out the targets and foils.")
+            raise AttribError(f"The rows{of} bring their answers along.", "Leave out the targets and rivals.")
         _refuse_ragged(found, of)
         found, target, *rest = (list(column) for column in zip(*found, strict=True))
         against = rest[0] if rest else None
@@ -111,12 +111,12 @@ def _group(name: str, given: Any, target: Any, against: Any, alone: bool) -> lis
             f"There {'is one prompt' if found else 'are no prompts'}{of}: a survey compares several.",
             "Give two or more; aw.attribute(model.run(prompt), target) explains one.",
         )
-    aims, rivals = _each(target, found, "targets", of), _each(against, found, "foils", of)
+    aims, rivals = _each(target, found, "targets", of), _each(against, found, "rivals", of)
     return [Case(name, i, *row, alone) for i, row in enumerate(zip(found, aims, rivals, strict=True))]
 
 
 def _is_row(given: Any) -> bool:
-    """A prompt with its answer, and its foil where it has one: ``("The capital of France is", " Paris", " Rome")``."""
+    """A prompt with its answer, and its rival where it has one: ``("The capital of France is", " Paris", " Rome")``."""
     return isinstance(given, tuple) and bool(given) and isinstance(given[0], str)
 
 
@@ -132,7 +132,7 @@ def _refuse_ragged(rows: Sequence[tuple[Any, ...]], of: str) -> None:
     if wrong is not None:
         raise AttribError(
             f"Row {wrong}{of} has {len(rows[wrong])} entries.",
-            "Give each as (prompt, answer), or each as (prompt, answer, foil).",
+            "Give each as (prompt, answer), or each as (prompt, answer, rival).",
         )
 
 
@@ -168,7 +168,7 @@ def encode(model: Model, cases: Sequence[Case], position: int) -> None:
 
 
 def asked(model: Model, case: Case) -> Target:
-    """What is asked of a case, tokens as ids: a difference where there is a foil, a centred logit of a token without.
+    """What is asked of a case, tokens as ids: a difference where there is a rival, a centred logit of a token without.
 
     Raises:
         TargetError: no logit, or difference of two; tokens that the model does not have.
@@ -177,12 +177,12 @@ def asked(model: Model, case: Case) -> Target:
         given = as_target(rather_than(case.target, case.against, model.single_token))
         if not isinstance(given, Target) or given.kind not in ("logit", "logit_diff"):
             raise TargetError(
-                f"A survey is of logits, and this is a {given.kind}.", "Give a token, or a token and a foil."
+                f"A survey is of logits, and this is {indefinite(given.kind)}.", "Give a token, or a token and a rival."
             )
         case.given = given
         tokens, against = (tuple(map(model.single_token, side)) for side in (given.tokens, given.against))
         if against and set(tokens) == set(against):
-            raise TargetError("The answer and its foil are the same token.", "Compare two different ones.")
+            raise TargetError("The answer and its rival are the same token.", "Compare two different ones.")
         plain = not isinstance(case.target, Target) and not against
         return Target(given.kind, tokens, against, given.centre or plain)
 
@@ -206,4 +206,4 @@ def check_one_kind(cases: Sequence[Case], targets: Sequence[Target]) -> None:
         + f" of {len(targets[i].tokens)} against {len(targets[i].against)} tokens"
         for i in (0, other)
     )
-    raise TargetError(f"{a}, and {b[:1].lower()}{b[1:]}.", "Give all prompts a foil or none, and sets of one size.")
+    raise TargetError(f"{a}, and {b[:1].lower()}{b[1:]}.", "Give all prompts a rival or none, and sets of one size.")

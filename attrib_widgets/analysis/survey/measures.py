@@ -73,17 +73,25 @@ def specific(crossed: Crossed, permutations: int, draw: torch.Generator) -> Null
     shares = torch.stack([c / c.sum() for c in counts])[block]
     expected = (values.nan_to_num(0) * shares[:, None]).sum(-1)
     beyond = (values - expected[..., None]).nan_to_num(0).movedim(-1, 1)  # [prompt, answer, part]
-    prompts = torch.arange(len(own))
+    flat, first = beyond.flatten(0, 1), torch.arange(len(own)) * beyond.shape[1]
     base = block.argsort(stable=True)
     best = []
-    each = max(1, AT_ONCE // (beyond.shape[0] * beyond.shape[2]))
+    each = max(1, AT_ONCE // len(own))
     for start in range(0, permutations, each):
         keys = block + torch.rand(min(each, permutations - start), len(own), generator=draw, dtype=torch.float64)
         given = torch.empty_like(keys, dtype=torch.long)
         given[:, base] = own[keys.argsort(-1)]
-        best.append(beyond[prompts, given].mean(1).abs().amax(-1))
+        best.append(_means(flat, first + given).abs().amax(-1))
     orders = math.exp(min(700.0, sum(map(_log_orders, (own[block == b].tolist() for b in range(len(counts)))))))
-    return held_against(beyond[prompts, own].mean(0), torch.cat(best), orders)
+    return held_against(_means(flat, (first + own)[None])[0], torch.cat(best), orders)
+
+
+def _means(
+    table: Float[Tensor, "row part"], rows: Int[Tensor, "permutation prompt"]
+) -> Float[Tensor, "permutation part"]:
+    """The mean of some rows of a table, for every permutation."""
+    found: Tensor = torch.nn.functional.embedding_bag(rows, table, mode="mean")
+    return found
 
 
 def _log_orders(answers: Sequence[int]) -> float:

@@ -28,7 +28,7 @@ def asked(s: Survey) -> str:
         over = f" over {s.answers[0].partition(' over ')[2]}" if first.against else ""
         return f"{'centred ' if first.centre else ''}logit of {s.answers[0].partition(' over ')[0]}{over}"
     if first.against:
-        return "logit of each prompt\u2019s answer over its foil"
+        return "logit of each prompt\u2019s answer over its rival"
     return f"{'centred ' if first.centre else ''}logit of each prompt\u2019s answer"
 
 
@@ -86,9 +86,14 @@ def summary(s: Survey) -> Table:
     columns = ["component", "same sign (permuted)", "spread", "specific", "p", f"mean, {s.unit}"]
     if several:
         columns = ["group", *columns[:-1], "selective", columns[-1]]
-    how = f"p: the best of all {len(s.tested)} parts, answers permuted {s.permutations} times, seed {s.seed}."
-    note = [*s.notes, f"{asked(s)}.", "Direct contributions: observed, not yet tested.", how]
-    note[len(s.notes)] = note[len(s.notes)][:1].upper() + note[len(s.notes)][1:]
+    how = f"p: the best of all {len(s.tested)} parts, answers permuted {s.permutations} times, seed {s.seed}"
+    what = asked(s)
+    note = [
+        *s.notes,
+        f"{what[:1].upper()}{what[1:]}.",
+        "Direct contributions: observed, not yet tested.",
+        f"{how}; spread: the standard deviation.",
+    ]
     return Table(title(s), columns, rows, bars, "\n".join(note), "\n".join(checks(s)))
 
 
@@ -97,11 +102,10 @@ def _counted(count: int, total: int) -> str:
 
 
 def _few(group: Group) -> str:
-    """That so few answers can be permuted in few ways."""
+    """That so few orders of the answers differ that no part can pass."""
     assert group.specific is not None
-    least = 1 / group.specific.orders
     where = "" if group.name == ALL else f" in {group.name}"
-    return f"{group.specific.orders:.0f} orders of the answers differ{where}: p is hardly below {least:.2f}"
+    return f"{group.specific.orders:.0f} orders of the answers differ{where}: too few for p \u2264 {LEVEL:g}"
 
 
 def _between_said(s: Survey) -> list[str]:

@@ -80,7 +80,7 @@ def read(cls: type[Survey], path: Path | str, model: Model | None) -> Survey:
     header, tensors = _content(file)
     try:
         made = _survey(cls, header, tensors, model)
-    except (KeyError, TypeError, ValueError, IndexError) as reason:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as reason:
         raise _broken(file, f"{type(reason).__name__} {reason}") from reason
     if model is not None and fingerprint(model.hf) != made.mark:
         raise ModelError(

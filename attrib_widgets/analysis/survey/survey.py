@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...model.identity.stamp import fingerprint
-from ...model.identity.steady import steady
 from ...model.model import load
 from ...words.components import whole
 from ...words.errors import AttribError
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from ...model.running.worker import Job
 
 
-@steady()
 @torch.no_grad()
 def survey(
     model: Model | str,
@@ -60,11 +58,11 @@ def survey(
     Args:
         prompts: a list, or groups as a dict of lists. In place of a list there may be pairs, as ``aw.demo.pairs``
             returns them (``clean``, ``target`` and ``against``), or rows ``(prompt, answer)``, or
-            ``(prompt, answer, foil)``.
+            ``(prompt, answer, rival)``.
         targets: a token, a logit or a difference of two; a list with one for each prompt; a dict by group. None is the
-            model's own top prediction of each. A token without a foil is asked for its centred logit (minus the mean
+            model's own top prediction of each. A token without a rival is asked for its centred logit (minus the mean
             of the vocabulary); a target object is taken as it is.
-        against: the foil, whose logit is subtracted; one, a list, or a dict by group.
+        against: the rival, whose logit is subtracted; one, a list, or a dict by group.
         position: the position that is explained, of each prompt.
         permutations: how often answers and labels are permuted; p is at least 1 / (permutations + 1).
         seed: where random draws begin; each group draws anew from it.
@@ -72,7 +70,7 @@ def survey(
         job: told how many prompts are done after every pass, and asked whether to stop.
 
     Raises:
-        AttribError: no prompts, one in a group, one that is there twice; targets or foils that are not one for each.
+        AttribError: no prompts, one in a group, one that is there twice; targets or rivals that are not one for each.
         TargetError: something else than logits, several tokens or none of this model (the prompt is named).
         PositionError: a prompt that cannot be run, or without that position.
         GranularityError: the recorded tensors of a prompt do not add up.
@@ -145,6 +143,6 @@ def _hold_apart(made: Survey) -> None:
 
 
 def _answer(model: Model, target: Target) -> str:
-    """The answer as it is printed, over its foil where there is one."""
+    """The answer as it is printed, over its rival where there is one."""
     over = f" over {visible(logit(target.against).short(model))}" if target.against else ""
     return f"{visible(target.short(model))}{over}"
