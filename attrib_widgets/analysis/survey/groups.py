@@ -80,6 +80,7 @@ def _by_group(groups: Mapping[Any, Any], given: Any, what: str, grouped: bool) -
             which = f"There are no {what} of {odd[0]!r}" if missing else f"There is no group {odd[0]!r} for its {what}"
             raise AttribError(f"{which}.", f"The groups are {', '.join(map(repr, groups))}.")
         return dict(given)
+    given = _plain(given)
     if grouped and isinstance(given, list):
         raise AttribError(
             f"The prompts come in groups, and the {what} in one list.",
@@ -97,7 +98,8 @@ def _group(name: str, given: Any, target: Any, against: Any, alone: bool) -> lis
                 f"The pairs{of} bring their answers along.", "Leave out the targets, or give the prompts."
             )
         target = list(given.target)
-        against = list(getattr(given, "against", None) or []) or None if against is None else against
+        if against is None and getattr(given, "against", None) is not None:
+            against = list(given.against)
         given = list(given.clean)
     found: list[Any] = [given] if isinstance(given, str) else several.prompts(given)
     if found and all(_is_row(row) for row in found):
@@ -138,6 +140,7 @@ def _refuse_ragged(rows: Sequence[tuple[Any, ...]], of: str) -> None:
 
 def _each(given: Any, prompts: Sequence[Any], what: str, of: str) -> list[Any]:
     """One for every prompt; what is no list goes for all."""
+    given = _plain(given)
     if not isinstance(given, list):
         return [given] * len(prompts)
     if len(given) != len(prompts):
@@ -145,6 +148,11 @@ def _each(given: Any, prompts: Sequence[Any], what: str, of: str) -> list[Any]:
             f"There are {len(given)} {what} for {len(prompts)} prompts{of}.", "Give one for each, or one for all."
         )
     return given
+
+
+def _plain(given: Any) -> Any:
+    """A column of numpy, torch or pandas as a list, and a single number as that."""
+    return given.tolist() if hasattr(given, "tolist") and hasattr(given, "dtype") else given
 
 
 def encode(model: Model, cases: Sequence[Case], position: int) -> None:
