@@ -61,6 +61,8 @@ def cases_of(prompts: Any, targets: Any, against: Any) -> list[Case]:
     """
     grouped = isinstance(prompts, Mapping)
     groups = dict(prompts) if grouped else {ALL: prompts}
+    if len({str(name) for name in groups}) < len(groups):
+        raise AttribError("Two groups have the same name.", "Name them apart.")
     if not groups:
         raise AttribError("There are no groups of prompts.", 'Give {"capitals": [...], "two names": [...]}.')
     aims = _by_group(groups, targets, "targets", grouped)

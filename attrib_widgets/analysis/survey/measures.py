@@ -49,9 +49,9 @@ class Null:
     orders: float
 
     def threshold(self, level: float) -> float:
-        """What the best part exceeds in at most a share ``level`` of the permutations."""
-        kept = self.best.sort(descending=True).values
-        return float(kept[max(0, math.floor(level * (len(kept) + 1)) - 1)])
+        """Beyond which magnitude a part passes at ``level``; infinite where there are too few permutations for that."""
+        most = math.floor(level * (len(self.best) + 1) * (1 + TIE))
+        return float(self.best.sort(descending=True).values[most - 1]) if most else math.inf
 
 
 def held_against(statistic: Tensor, best: Float[Tensor, "permutation"], orders: float) -> Null:

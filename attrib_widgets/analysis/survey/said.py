@@ -23,13 +23,11 @@ ROWS, EACH = 10, 4
 
 def asked(s: Survey) -> str:
     """What was asked of the prompts, in words."""
-    first = s.targets[0]
+    first, at = s.targets[0], "" if s.position == -1 else f", read at position {s.position}"
+    centred = "centred " if first.centre else ""
     if len(set(s.targets)) == 1:
-        over = f" over {s.answers[0].partition(' over ')[2]}" if first.against else ""
-        return f"{'centred ' if first.centre else ''}logit of {s.answers[0].partition(' over ')[0]}{over}"
-    if first.against:
-        return "logit of each prompt\u2019s answer over its rival"
-    return f"{'centred ' if first.centre else ''}logit of each prompt\u2019s answer"
+        return f"{centred}logit of {s.answers[0]}{at}"
+    return f"{centred}logit of each prompt\u2019s answer{' over its rival' if first.against else ''}{at}"
 
 
 def title(s: Survey) -> str:
@@ -52,13 +50,12 @@ def checks(s: Survey) -> list[str]:
     if s.dtype != "float32":
         most = float(s.values[:, s.components.index(Component("rounding"))].abs().max())
         found.append(f"the model computes in {s.dtype}: rounding is up to {number(most, 4)} of a prompt")
-    steady_order = [
-        f"{number(g.stability)}" + (f" in {name}" if len(s.groups) > 1 else "")
-        for name, g in s.groups.items()
-        if g.stability == g.stability
-    ]
-    if steady_order:
-        found.append(f"order of the parts in random halves, Spearman: {', '.join(steady_order)}")
+    alike = [_named(s, name, g.stability) for name, g in s.groups.items() if g.stability == g.stability]
+    if alike:
+        found.append(f"order of the parts in random halves, Spearman: {', '.join(alike)}")
+    beyond = [_named(s, name, g.specific.threshold(LEVEL)) for name, g in s.groups.items() if g.specific is not None]
+    if beyond:
+        found.append(f"specific at p \u2264 {LEVEL:g}, in {s.unit}: beyond {', '.join(beyond)}")
     found += [f"specific is not asked: {g.specific_why}" for g in s.groups.values() if g.specific_why]
     found += [_few(g) for g in s.groups.values() if g.specific is not None and g.specific.orders * LEVEL < 1]
     if len(s.groups) > 1:
@@ -95,6 +92,11 @@ def summary(s: Survey) -> Table:
         f"{how}; spread: the standard deviation.",
     ]
     return Table(title(s), columns, rows, bars, "\n".join(note), "\n".join(checks(s)))
+
+
+def _named(s: Survey, name: str, value: float) -> str:
+    """A number of a group, with the name of the group where there are several."""
+    return number(value) + (f" in {name}" if len(s.groups) > 1 else "")
 
 
 def _counted(count: int, total: int) -> str:

@@ -53,10 +53,11 @@ def test_the_null_is_over_the_best_of_all_parts():
     each = [measures.specific(Crossed(v, own, torch.zeros(12).long()), 499, drawn()).best for v in (quiet, loud)]
     assert torch.equal(both.best, torch.maximum(*each)), "the same orders for every part, the largest of each"
     assert float(both.p[1]) == (1 + int((both.best >= both.statistic[1].abs() * (1 - 1e-9)).sum())) / 500
-    level = both.threshold(0.05)
-    assert int((both.best >= level).sum()) == 25, (
-        "as many as make p no more than the level, the number itself one of them"
-    )
+    for level in (0.002, 0.05, 0.5):  # what passes is what lies beyond the threshold
+        beyond = torch.linspace(0.5, 1.5, 101, dtype=torch.float64) * both.threshold(level)
+        p = measures.held_against(beyond, both.best, both.orders).p
+        assert ((p <= level) == (beyond > both.threshold(level) * (1 + 1e-6))).all()
+    assert both.threshold(0.001) == float("inf"), "499 permutations know no p of one in a thousand"
 
 
 def test_between_is_what_every_order_says():

@@ -217,6 +217,7 @@ PAIRS = [("The capital of France is", " Paris", " Rome"), ("The capital of Spain
 REFUSED = {
     "nothing": (dict(prompts=[]), aw.AttribError, "There are no prompts: a survey compares several"),
     "one text": (dict(prompts=PROMPTS[0]), aw.AttribError, "There is one prompt.*aw.attribute"),
+    "two names for one group": (dict(prompts={1: PROMPTS, "1": PROMPTS}), aw.AttribError, "same name"),
     "no groups": (dict(prompts={}), aw.AttribError, "no groups"),
     "a group of one": (dict(prompts={"a": PROMPTS, "b": PROMPTS[:1]}), aw.AttribError, "one prompt in 'b'"),
     "too few answers": (dict(prompts=PROMPTS, targets=ANSWERS[:2]), aw.AttribError, "2 targets for 7 prompts"),
