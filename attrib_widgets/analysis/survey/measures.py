@@ -65,15 +65,16 @@ def specific(crossed: Crossed, permutations: int, draw: torch.Generator) -> Null
 
     None where no two prompts that exchange their answers have different ones.
     """
-    values, own, block = crossed.values.double(), crossed.own, crossed.block
+    own, block = crossed.own, crossed.block
+    table = crossed.values.movedim(-1, 1).contiguous().double().nan_to_num_(0)  # [prompt, answer, part]
+    answers = table.shape[1]
     # The mean over all orders: every prompt with each answer of its block, as often as that has it.
-    counts = [torch.bincount(own[block == b], minlength=values.shape[-1]).double() for b in range(int(block.max()) + 1)]
+    counts = [torch.bincount(own[block == b], minlength=answers).double() for b in range(int(block.max()) + 1)]
     if all(int((c > 0).sum()) < 2 for c in counts):
         return None
     shares = torch.stack([c / c.sum() for c in counts])[block]
-    expected = (values.nan_to_num(0) * shares[:, None]).sum(-1)
-    beyond = (values - expected[..., None]).nan_to_num(0).movedim(-1, 1)  # [prompt, answer, part]
-    flat, first = beyond.flatten(0, 1), torch.arange(len(own)) * beyond.shape[1]
+    table -= torch.einsum("iap,ia->ip", table, shares)[:, None]
+    flat, first = table.flatten(0, 1), torch.arange(len(own)) * answers
     base = block.argsort(stable=True)
     best = []
     each = max(1, AT_ONCE // len(own))
