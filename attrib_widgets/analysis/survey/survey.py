@@ -55,6 +55,9 @@ def survey(
     permuted likewise. The methods and their sources are in :mod:`.measures`. This is attribution: observed, no
     experiment.
 
+    Where the answer itself stands in the prompt (the task of two names), hold it against a rival that stands there too:
+    with tied embeddings a part of random weights writes a little of whatever it reads, and over many prompts that shows.
+
     Args:
         prompts: a list, or groups as a dict of lists. In place of a list there may be pairs, as ``aw.demo.pairs``
             returns them (``clean``, ``target`` and ``against``), or rows ``(prompt, answer)``, or
