@@ -56,7 +56,7 @@ def survey(
     experiment.
 
     Where the answer itself stands in the prompt (the task of two names), hold it against a rival that stands there too:
-    with tied embeddings a part of random weights writes a little of whatever it reads, and over many prompts that shows.
+    with tied embeddings a part of random weights writes a little of what it reads, and over many prompts that shows.
 
     Args:
         prompts: a list, or groups as a dict of lists. In place of a list there may be pairs, as ``aw.demo.pairs``

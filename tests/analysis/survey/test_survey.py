@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -57,6 +59,21 @@ def test_a_batch_of_mixed_lengths_is_each_prompt_alone(family_model, positions, 
             other = aw.attribute(run, alone(j)).values[s.tested]
             torch.testing.assert_close(crossed.values[i, :, crossed.own[j]], other, atol=1e-5, rtol=0)
     assert float(s.gaps().abs().max()) <= 1e-5 * (1 + float(s.values.abs().sum(-1).max())), "every row closes"
+
+
+def test_a_prompt_that_does_not_close_is_refused_by_its_number(family_model, monkeypatch):
+    read = decomposed.readings_of
+
+    def wrong(run, *more):
+        for reading, token in zip(read(run, *more), run.ids, strict=True):
+            yield replace(reading, actual=reading.actual + (token == last))
+
+    model = family_model("gpt2")
+    last = model.encode(PROMPTS[4])[-1]
+    assert [model.encode(p)[-1] == last for p in PROMPTS].index(True) == 4
+    monkeypatch.setattr(decomposed, "readings_of", wrong)
+    with pytest.raises(aw.GranularityError, match="Prompt 4: On this prompt the printed number is not"):
+        aw.survey(model, PROMPTS, ANSWERS)
 
 
 @pytest.mark.parametrize("name", ["gemma2", "mixtral", "olmo2"])
