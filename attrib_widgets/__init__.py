@@ -54,6 +54,8 @@ _HOMES = {
     "Circuit": "analysis.verdicts.sets",
     "greedy_removal": "analysis.verdicts.removal",
     "Removal": "analysis.verdicts.removal",
+    "survey": "analysis.survey.survey",
+    "Survey": "analysis.survey.result",
     "token_effects": "analysis.experiments.token_effects",
     "TokenEffects": "analysis.experiments.token_effects",
     "prob": "analysis.experiments.metrics",
@@ -126,10 +128,17 @@ def _view() -> Any:
 
 def _figure() -> Any:
     """What draws a result: importing the plots registers them."""
-    from .plots import experiments  # noqa: F401
+    from .plots import experiments, surveys  # noqa: F401
     from .plots.results import figure_of
 
     return figure_of
+
+
+def _explorer() -> Any:
+    """What opens an Explorer: ``explore`` of the widgets."""
+    from .widgets.explore import explore
+
+    return explore
 
 
 def _dictionaries() -> Any:
@@ -147,6 +156,7 @@ def _circuits() -> Any:
 
 
 _slots.view, _slots.figure, _slots.dictionaries, _slots.circuits = _view, _figure, _dictionaries, _circuits
+_slots.explorer = _explorer
 
 
 if TYPE_CHECKING:
@@ -182,6 +192,8 @@ if TYPE_CHECKING:
     from .analysis.lens.logit_lens import LogitLens as LogitLens
     from .analysis.lens.logit_lens import logit_lens as logit_lens
     from .analysis.opening.trace import Trace as Trace
+    from .analysis.survey.result import Survey as Survey
+    from .analysis.survey.survey import survey as survey
     from .analysis.verdicts.circuit import circuit as circuit
     from .analysis.verdicts.erasure import Erasure as Erasure
     from .analysis.verdicts.erasure import erasure as erasure

@@ -24,7 +24,7 @@ FLOORS = (
     ("analysis.reading",),
     ("analysis.opening",),
     ("analysis.attribution",),
-    ("analysis.heads", "analysis.lens", "analysis.experiments"),
+    ("analysis.heads", "analysis.lens", "analysis.experiments", "analysis.survey"),
     ("analysis.verdicts", "analysis.comparing"),
     # Where the embedded model lies and what it can be asked; to everything below it is a folder like any other.
     ("demo",),

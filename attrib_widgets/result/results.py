@@ -35,6 +35,10 @@ def _no_figures() -> Any:
     raise TypeError("Nothing here draws results.")
 
 
+def _no_explorer() -> Any:
+    raise TypeError("Nothing here opens an Explorer.")
+
+
 def _no_dictionaries() -> Any:
     raise TypeError("Nothing here knows dictionaries.")
 
@@ -47,12 +51,14 @@ def _no_circuits() -> Any:
 class Slots:
     """Where the floors above leave word: ``view`` and ``figure`` return a function of a result, dispatched by its type.
 
-    ``view`` is asked for the one that makes widgets, ``figure`` for the one that draws, ``dictionaries`` for what makes
-    the dictionaries of a model, ``circuits`` for the models that were built by hand.
+    ``view`` is asked for the one that makes widgets, ``figure`` for the one that draws, ``explorer`` for what opens an
+    Explorer, ``dictionaries`` for what makes the dictionaries of a model, ``circuits`` for the models that were built
+    by hand.
     """
 
     view: Callable[[], Any] = lambda: view_of
     figure: Callable[[], Any] = _no_figures
+    explorer: Callable[[], Any] = _no_explorer
     dictionaries: Callable[[], Any] = _no_dictionaries
     circuits: Callable[[], Any] = _no_circuits
 

@@ -302,6 +302,23 @@ TERMS: tuple[Term, ...] = (
         "0.45 (0.38 to 0.52), n = 12: of a hundred such intervals about 95 hold the mean over all pairs.",
         ("n",),
     ),
+    Term(
+        "specific",
+        "What a part writes toward a prompt's own answer over what it writes toward the answers of the other prompts.",
+        "L3H1 +1.15 specific, p 0.001: no part came out so large in 999 permutations of the answers.",
+        ("survey", "permuted", "permutations"),
+    ),
+    Term(
+        "same sign",
+        "The share of prompts in which a part has the sign of its mean; in brackets the same with permuted answers.",
+        "92 % (51 %): steady, and by chance it would be steady in half of them; 98 % (97 %) says nothing.",
+    ),
+    Term(
+        "selective",
+        "How much larger the mean of a part is in one group of prompts than in the mean of the others.",
+        "L3H5 +0.81 selective in two names: it writes there what it does not write in the other groups.",
+        ("selectivity", "between groups", "Spearman"),
+    ),
 )
 
 _BY_NAME = {name.lower(): term for term in TERMS for name in (*term.also, term.name)}

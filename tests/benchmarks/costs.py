@@ -123,7 +123,12 @@ def features(count: int, what: str, k: int | None = None, fits: bool = True, tok
     return Case(forward(hf, a.run.ids), lambda: given["features"].card(7), products, fresh)
 
 
-def many(count: int = 300) -> Case:
+def surveyed(model: aw.Model, given: list[list[int]]) -> object:
+    """Each prompt is asked for its own first token, and for those of the others."""
+    return aw.survey(model, given, [ids[0] for ids in given]).values
+
+
+def many(work: Callable[[aw.Model, list[list[int]]], object] | None = None, count: int = 300) -> Case:
     model = aw.load("demo")
     hf, size = model.hf, model.vocab_size
     draw = torch.Generator().manual_seed(0)
@@ -137,6 +142,8 @@ def many(count: int = 300) -> Case:
                 hf(batch, use_cache=False)
 
     def rows() -> object:
+        if work is not None:
+            return work(model, given)
         if hasattr(aw, "attribute_many"):
             return aw.attribute_many(model, given).values
         return torch.stack([aw.attribute(run).values for run in model.run_many(given)])
@@ -177,6 +184,7 @@ CASES: dict[str, tuple[str, Callable[[], Case]]] = {
     "first card of a run, topk, 16,384": ("features", lambda: features(16_384, "card", 8)),
     "first card of a run, topk, 65,536": ("features", lambda: features(65_536, "card", 8)),
     "300 short prompts to rows, embedded model": ("many", many),
+    "the same as a survey, answers permuted 999 times": ("many", lambda: many(surveyed)),
     "144 head patches, last position, 16 tokens": ("patch", lambda: patch(16, positions=[-1])),
     "144 head patches, last position, 128 tokens": ("patch", lambda: patch(128, positions=[-1])),
     "144 head patches, last position, 512 tokens": ("patch", lambda: patch(512, positions=[-1])),

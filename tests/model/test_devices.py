@@ -80,6 +80,10 @@ def test_layers_on_two_devices_give_the_same_numbers(name, layout):
             assert walk.exact and len(walk.leaves()) == len(other.leaves())
         many = model.run_many([families.PROMPT, families.PROMPT, "The"])
         assert torch.allclose(aw.attribute(many[1], " Paris").values, expected.values, atol=1e-5)
+        asked = [families.PROMPT, families.PROMPT.replace("France", "Japan"), "The"], [5, 6, 7]
+        survey, there = (aw.survey(m, *asked, permutations=9) for m in (model, whole))
+        assert torch.allclose(survey.values, there.values, atol=1e-5)
+        assert torch.allclose(survey.group().beyond, there.group().beyond, atol=1e-5)
         unit = "logits" if name == "gemma2" else "nats"
         phrase = aw.attribute(run, aw.phrase(" Paris. The", unit=unit))
         assert phrase.exact and "".join(phrase.tokens) == " Paris. The" and len(phrase.likeliest) == len(phrase)

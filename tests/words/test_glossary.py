@@ -14,13 +14,13 @@ from attrib_widgets.words.glossary import TERMS, term
 PLAIN = (
     "component token position source number id part written at after added question what is compared row column name "
     "before eraser ablated promotes suppresses word head value sender receiver layer pair site product written "
-    "direction says reads most from without the writer removed model then it"
+    "direction says reads most from without the writer removed model then it group prompts p spread median"
 ).split()
 
 
 def test_terms_are_few_short_and_apart():
     names = [name.lower() for t in TERMS for name in (t.name, *t.also)]
-    assert 30 <= len(TERMS) <= 48 and len(names) == len(set(names))
+    assert 30 <= len(TERMS) <= 52 and len(names) == len(set(names))
     for t in TERMS:
         assert 30 <= len(t.means) <= 125 and t.means.endswith(".") and t.read.rstrip("\u201d").endswith("."), t.name
         assert 20 <= len(t.read) <= 130, t.name
@@ -42,11 +42,13 @@ def printed():
     run = model.run("The capital of France is")
     a = aw.attribute(run, " Paris")
     v = aw.verify(a, "The capital of Germany is", top=3)
+    s = aw.survey(model, {task: aw.demo.pairs(task, 4) for task in ("capitals", "agreement")})
     return [
         *(a, a.sources("L3H1"), a.through("L3H1"), a.neurons(1), a.features("L3H1"), a.buildup(), a.worked("L3H1")),
         *(a.trace(), a.token_totals(), aw.erasure(a, "L1.mlp"), v, aw.logit_lens(run), run.top(3), aw.attention(run)),
         aw.ablate(model, run, " Paris", components=["L1.mlp"]),
         aw.patch(model, run, "The capital of Germany is", sites="mlp"),
+        *(s, s["L3H1"]),
     ]
 
 

@@ -147,7 +147,7 @@ def attribute_many(
         # One run whose positions are the prompts, each by its token there.
         run = Run(model, [i[at] for i in ids], "", recording=record_at(model, ids, at))
         asked = _asked(run, [targets[n] for n in numbers], [rivals[n] for n in numbers])
-        tokens, weights = _weighted(run, asked)
+        tokens, weights = weights_of(model, asked)
         kind, rows = asked[0].kind, range(len(chunk))
         found = closed_rows(run, kind, tokens, weights, rows, asked[0].centre)
         done |= {n: (t, *sums) for n, t, sums in zip(numbers, asked, found, strict=True)}
@@ -200,8 +200,8 @@ def _asked(run: Run, targets: Sequence[Any], rivals: Sequence[Any]) -> list[Targ
     return found
 
 
-def _weighted(run: Run, targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
-    """(token ids [position, k], their weights [k]).
+def weights_of(model: Model, targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
+    """(token ids [target, k], their weights [k]).
 
     Raises:
         TargetError: targets of several kinds or sizes.
@@ -209,11 +209,11 @@ def _weighted(run: Run, targets: Sequence[Target]) -> tuple[Tensor, Tensor]:
     sizes = {(t.kind, t.centre, len(t.tokens), len(t.against)) for t in targets}
     if len(sizes) > 1:
         raise TargetError("The targets are of several kinds or sizes.", "Ask once for each kind.")
-    number = run.model.single_token
+    number = model.single_token
     ids = [[*map(number, t.tokens), *map(number, t.against)] for t in targets]
     if any(set(row[: len(t.tokens)]) == set(row[len(t.tokens) :]) for row, t in zip(ids, targets, strict=True)):
         raise TargetError("Both sides of the difference are the same token.", "Compare two different ones.")
     _, _, many, others = next(iter(sizes))
     weights = [1 / many] * many + [-1 / max(others, 1)] * others
-    home = run.model.home
+    home = model.home
     return torch.tensor(ids, device=home), torch.tensor(weights, device=home)

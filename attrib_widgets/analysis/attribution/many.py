@@ -51,13 +51,13 @@ def closed_rows(
         TargetError: a log-probability under a soft cap.
         GranularityError: the recorded tensors do not add up on this prompt.
     """
-    readings = list(_readings(run, kind, ids, weights, positions, centre))
+    readings = list(readings_of(run, kind, ids, weights, positions, centre))
     directions = torch.stack([r.direction for r in readings])
     rows = decompose(run, readings[0].point, readings[0].norm, directions, positions, paired=True)
     return [(reading, closed(reading, rows, i)) for i, reading in enumerate(readings)]
 
 
-def _readings(
+def readings_of(
     run: Run, kind: str, ids: Tensor, weights: Tensor, positions: Sequence[int], centre: bool
 ) -> Iterator[Reading]:
     """:func:`..reading.logits.read_target` for every row, a chunk of positions at a time."""
@@ -67,9 +67,13 @@ def _readings(
         index = list(positions[start : start + CHUNK])
         rows = run.logit_rows(index)
         printed = rows[1]
-        found = Resolved(ids[start : start + CHUNK], weights)
-        if centre:
-            found.dense = printed.new_full(printed.shape[-1:], -1.0 / printed.shape[-1], dtype=torch.float32)
+        found = weighted(ids[start : start + CHUNK], weights, printed.shape[-1] if centre else 0)
         if kind == "log_prob":
             found.dense, found.constant = log_prob_parts(printed)
         yield from read_resolved(run, kind, found, index, rows)
+
+
+def weighted(ids: Int[Tensor, "row k"], weights: Float[Tensor, "k"], centre: int = 0) -> Resolved:
+    """Weighted tokens, with the mean logit subtracted where ``centre`` is the size of the vocabulary."""
+    dense = weights.new_full((centre,), -1.0 / centre, dtype=torch.float32) if centre else None
+    return Resolved(ids, weights, dense)

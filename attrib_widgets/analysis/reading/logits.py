@@ -64,7 +64,7 @@ def read_resolved(
     else:
         actual = found.of_rows(printed)
     norm = model.norm(model.anatomy.final_norm)
-    directions = (found.direction(model.unembedding) * model.logit_scale).expand(count, -1)
+    directions = directions_of(model, found).expand(count, -1)
     before = found.of_rows(precap) if model.softcap is not None else None
     bound = readout_bound(model, found, run.record.streams[-1][list(positions)], printed)
     return [
@@ -81,6 +81,11 @@ def read_resolved(
         )
         for i, position in enumerate(positions)
     ]
+
+
+def directions_of(model: Model, found: Resolved) -> Float[Tensor, "*rows d_model"]:
+    """What the final norm's output is multiplied with, float32."""
+    return found.direction(model.unembedding) * model.logit_scale
 
 
 def readout_bound(

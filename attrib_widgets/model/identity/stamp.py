@@ -15,6 +15,7 @@ not: a long text of the user's own that makes a model write to its tables (rotar
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -100,6 +101,17 @@ def modules_of(root: nn.Module) -> list[tuple[str, nn.Module]]:
 def mark_of(tensor: Tensor) -> Any:
     """What a stamp says of one tensor, without the rest of its module."""
     return _memory(tensor), samples([("", tensor)])
+
+
+def fingerprint(hf: nn.Module) -> str:
+    """By what weights are known again, in another process and on another device: SHA-256 of the names, shapes and types
+    of all parameters, and of some numbers of each. Another precision is another fingerprint."""
+    parameters = sorted(hf.named_parameters(remove_duplicate=False), key=lambda both: both[0])
+    numbers = samples(parameters)
+    found = hashlib.sha256()
+    for name, tensor in parameters:
+        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode() + numbers.get(name, b""))
+    return found.hexdigest()
 
 
 def interventions(root: nn.Module) -> list[Key]:

@@ -1,0 +1,173 @@
+"""A survey in words and tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from ...result import Table, strongest
+from ...words.components import Component
+from ...words.text import digits_of, enumerated, number, power, share, signed
+from .group import LEVEL, Group
+from .groups import ALL
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .result import Survey
+
+#: Rows of the table for one group, and for each of several.
+ROWS, EACH = 10, 4
+
+
+def asked(s: Survey) -> str:
+    """What was asked of the prompts, in words."""
+    first, at = s.targets[0], "" if s.position == -1 else f", read at position {s.position}"
+    centred = "centred " if first.centre else ""
+    if len(set(s.targets)) == 1:
+        return f"{centred}logit of {s.answers[0]}{at}"
+    return f"{centred}logit of each prompt\u2019s answer{' over its rival' if first.against else ''}{at}"
+
+
+def title(s: Survey) -> str:
+    """Which part writes most, and how many are specific."""
+    total = len(s.tested)
+    if len(s.groups) == 1:
+        group = s.group()
+        first = strongest(group.mean)[0]
+        said = f"{s.parts[first]} writes most, {signed(float(group.mean[first]))} {s.unit}"
+        said += f" in the mean of {len(group)} prompts"
+        return said if group.specific is None else f"{said}; {_counted(len(group.passing()), total)} specific"
+    found = [f"{len(group.passing())} in {name}" for name, group in s.groups.items() if group.specific is not None]
+    said = f"{len(s)} prompts in {len(s.groups)} groups"
+    return f"{said}; of {total} parts are specific: {', '.join(found)}" if found else said
+
+
+def checks(s: Survey) -> list[str]:
+    """What stands below the table: that every prompt closes, rounding, and how steady the order of parts is."""
+    found = [f"largest gap of a prompt {power(float(s.gaps().abs().max()))}"]
+    if s.dtype != "float32":
+        most = float(s.values[:, s.components.index(Component("rounding"))].abs().max())
+        found.append(f"the model computes in {s.dtype}: rounding is up to {number(most, 4)} of a prompt")
+    alike = [_named(s, name, g.stability) for name, g in s.groups.items() if g.stability == g.stability]
+    if alike:
+        found.append(f"order of the parts in random halves, Spearman: {', '.join(alike)}")
+    beyond = [_named(s, name, g.specific.threshold(LEVEL)) for name, g in s.groups.items() if g.specific is not None]
+    if beyond:
+        found.append(f"specific at p \u2264 {LEVEL:g}, in {s.unit}: beyond {', '.join(beyond)}")
+    found += [f"specific is not asked: {g.specific_why}" for g in s.groups.values() if g.specific_why]
+    found += [_few(g) for g in s.groups.values() if g.specific is not None and g.specific.orders * LEVEL < 1]
+    if len(s.groups) > 1:
+        found += _between_said(s)
+    return found
+
+
+def summary(s: Survey) -> Table:
+    several = len(s.groups) > 1
+    rows: list[list[str]] = []
+    bars: list[float | None] = []
+    digits = digits_of(float(v) for g in s.groups.values() for v in g.mean)
+    for name, group in s.groups.items():
+        for i in strongest(group.mean, EACH if several else ROWS):
+            numbers = [group.spread[i], group.beyond[i], group.p[i], group.selectivity[i], group.mean[i]]
+            spread, beyond, p, selective, mean = map(float, numbers)
+            alike = f"{share(float(group.same_sign[i]))}{_permuted(float(group.same_sign_permuted[i]))}"
+            row = [str(s.parts[i]), alike, number(spread, digits), _or_blank(beyond, digits), _p(p)]
+            rows.append(
+                [name, *row, signed(selective, digits), signed(mean, digits)]
+                if several
+                else [*row, signed(mean, digits)]
+            )
+            bars.append(mean)
+    columns = ["component", "same sign (permuted)", "spread", "specific", "p", f"mean, {s.unit}"]
+    if several:
+        columns = ["group", *columns[:-1], "selective", columns[-1]]
+    how = f"p: the best of all {len(s.tested)} parts, answers permuted {s.permutations} times, seed {s.seed}"
+    what = asked(s)
+    note = [
+        *s.notes,
+        f"{what[:1].upper()}{what[1:]}.",
+        "Direct contributions: observed, not yet tested.",
+        f"{how}; spread: the standard deviation.",
+    ]
+    return Table(title(s), columns, rows, bars, "\n".join(note), "\n".join(checks(s)))
+
+
+def _named(s: Survey, name: str, value: float) -> str:
+    """A number of a group, with the name of the group where there are several."""
+    return number(value) + (f" in {name}" if len(s.groups) > 1 else "")
+
+
+def _counted(count: int, total: int) -> str:
+    return f"{count} of {total} parts {'is' if count == 1 else 'are'}"
+
+
+def _few(group: Group) -> str:
+    """That so few orders of the answers differ that no part can pass."""
+    assert group.specific is not None
+    where = "" if group.name == ALL else f" in {group.name}"
+    return f"{group.specific.orders:.0f} orders of the answers differ{where}: too few for p \u2264 {LEVEL:g}"
+
+
+def _between_said(s: Survey) -> list[str]:
+    """Which groups differ in which parts, and why others are not compared so."""
+    said: list[str] = []
+    why: dict[str, list[str]] = {}
+    for name, group in s.groups.items():
+        names = [name, *group.beside]
+        if group.between is None:
+            why.setdefault(group.between_why, []).append(name)
+        elif names == [n for n in s.groups if n in names]:  # told once, of the first of them
+            nulls = [n for g in (s.groups[n] for n in names) if (n := g.between) is not None]
+            least = torch.stack([n.p for n in nulls]).amin(0)
+            order = strongest(torch.stack([n.statistic for n in nulls]).abs().amax(0))
+            differ = [str(s.parts[i]) for i in order if float(least[i]) <= LEVEL]
+            found = enumerated(differ, 5) if differ else "no part"
+            said.append(f"between {enumerated(names)}, labels permuted: {found} at p \u2264 {LEVEL:g}")
+    return [*said, *(f"between groups is not asked of {enumerated(names)}: {reason}" for reason, names in why.items())]
+
+
+def _permuted(value: float) -> str:
+    return f" ({share(value)})" if value == value else ""
+
+
+def _or_blank(value: float, digits: int) -> str:
+    return signed(value, digits) if value == value else ""
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value == value else ""
+
+
+def frame(s: Survey, name: str) -> pd.DataFrame:
+    """Everything that was measured of one group, a row per part."""
+    import pandas as pd
+
+    group = s.groups[name]
+    none = torch.full_like(group.mean, torch.nan)
+    columns = {
+        "mean": group.mean,
+        "spread": group.spread,
+        "same_sign": group.same_sign,
+        "same_sign_permuted": group.same_sign_permuted,
+        "specific": group.beyond,
+        "p_specific": group.p,
+        "selectivity": group.selectivity,
+        "between": none if group.between is None else group.between.statistic,
+        "p_between": none if group.between is None else group.between.p,
+        "rank": group.rank,
+        "rank_low": group.rank_range[0],
+        "rank_high": group.rank_range[1],
+    }
+    return pd.DataFrame(
+        {
+            "group": name,
+            "component": [str(c) for c in s.parts],
+            "kind": [c.kind for c in s.parts],
+            "layer": pd.array([c.layer for c in s.parts], dtype="Int64"),
+            "index": pd.array([c.index for c in s.parts], dtype="Int64"),
+            "prompts": len(group),
+            **{column: values.numpy() for column, values in columns.items()},
+        }
+    )
