@@ -106,20 +106,24 @@ def features(count: int, what: str, k: int | None = None, fits: bool = True, tok
     x, weight = a.run.record.mlp_write[8], hf.lm_head.weight.detach().T
     model.saes["L8.mlp"] = sae = dictionary(x, count, k, fits)
     made = a.features("L8.mlp")
-    given: dict[str, object] = {}
+    given: dict[str, object] = {"bars": a}
 
     def fresh() -> None:
+        again = what == "features again"
+        given["bars"] = a if fits or again else aw.attribute(model.run(a.run.ids), TARGET)
         given["features"] = aw.attribute(model.run(a.run.ids), TARGET).features("L8.mlp") if k else made
 
     def products() -> None:
-        if what == "features":
+        if what != "card":
             x[-1] @ sae.w_enc
+            if not fits:
+                sae.w_dec[::2] @ x[-1]
         else:
             (x if k else x[-1]) @ sae.w_enc[:, :: 1 if k else count]
             x[-1] @ weight
 
-    if what == "features":
-        return Case(forward(hf, a.run.ids), lambda: a.features("L8.mlp"), products)
+    if what != "card":
+        return Case(forward(hf, a.run.ids), lambda: given["bars"].features("L8.mlp"), products, fresh)
     return Case(forward(hf, a.run.ids), lambda: given["features"].card(7), products, fresh)
 
 
@@ -166,10 +170,11 @@ CASES: dict[str, tuple[str, Callable[[], Case]]] = {
     "attention of a head, the same": ("head", lambda: one_head("attention")),
     "features of a click, 128 tokens, 16,384 of width 768": ("features", lambda: features(16_384, "features")),
     "the same, 65,536": ("features", lambda: features(65_536, "features")),
-    "the same, 65,536, a dictionary that does not fit": (
+    "the same, 65,536, a dictionary that does not fit: first click of a run": (
         "features",
         lambda: features(65_536, "features", fits=False),
     ),
+    "the same, the next click": ("features", lambda: features(65_536, "features again", fits=False)),
     "the same, topk, 16,384": ("features", lambda: features(16_384, "features", 8)),
     "the same, topk, 65,536": ("features", lambda: features(65_536, "features", 8)),
     "card of a feature, 16,384": ("features", lambda: features(16_384, "card")),
