@@ -166,6 +166,7 @@ def patch(tokens: int, **options: object) -> Case:
 
 CASES: dict[str, tuple[str, Callable[[], Case]]] = {
     "logit lens, 128 positions": ("lens", lambda: lens(128)),
+    "the same, entropy=False": ("lens", lambda: lens(128, entropy=False)),
     "sources of a head, 2,048 tokens, 6 layers x 8 heads, width 256": ("head", lambda: one_head("sources")),
     "attention of a head, the same": ("head", lambda: one_head("attention")),
     "features of a click, 128 tokens, 16,384 of width 768": ("features", lambda: features(16_384, "features")),
