@@ -104,9 +104,7 @@ class SAE:
         if not 0 <= feature < self.n_features:
             raise ComponentError(f"{self!r} has no feature {feature}.", f"Its features are 0 to {self.n_features - 1}.")
 
-    def pre_activations(
-        self, x: Float[Tensor, "*shape d_in"], some: slice = ALL
-    ) -> Float[Tensor, "*shape feature"]:
+    def pre_activations(self, x: Float[Tensor, "*shape d_in"], some: slice = ALL) -> Float[Tensor, "*shape feature"]:
         """What the activation function is applied to, of all features or some."""
         x = x.float()
         found = (x - self.b_dec if self.subtract else x) @ self.w_enc[:, some]
@@ -124,7 +122,9 @@ class SAE:
     def largest(self, x: Float[Tensor, "*shape d_in"]) -> tuple[Float[Tensor, "*shape k"], Int[Tensor, "*shape k"]]:
         """(activations, features) of the ``k`` that a topk dictionary keeps, some features at a time."""
         rows = x.reshape(-1, self.d_in).split(ROWS)
-        values, where = (torch.cat(parts).unflatten(0, x.shape[:-1]) for parts in zip(*map(self._best, rows), strict=True))
+        values, where = (
+            torch.cat(parts).unflatten(0, x.shape[:-1]) for parts in zip(*map(self._best, rows), strict=True)
+        )
         return values.relu(), where
 
     def _best(self, x: Float[Tensor, "row d_in"]) -> tuple[Float[Tensor, "row k"], Int[Tensor, "row k"]]:

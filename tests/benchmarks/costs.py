@@ -71,19 +71,25 @@ def narrow(tokens: int) -> tuple[object, aw.Attribution]:
 
 
 def one_head(what: str, tokens: int = 2048) -> Case:
+    """One head of layer 3: where it looks, what it carries from every token, and why it looks there."""
     hf, a = narrow(tokens)
     x, d = torch.randn(tokens, 256), 32
     qkv = torch.randn(256, 768)
     rows = tokens if what == "attention" else 1
+    score = aw.score("L3H2", query=-1, key=7)
+    work = {
+        "attention": lambda: aw.attention(a.run, "L3H2"),
+        "sources": lambda: a.sources("L3H2"),
+        "score": lambda: aw.attribute(a.run, score),
+        "choice": lambda: a.choice("L3H2"),
+    }
 
     def products() -> None:
         q, k, v = (x @ qkv).split(256, 1)
         pattern = torch.cat([part @ k[:, :d].T for part in q[-rows:, :d].split(256)])
         pattern @ v[:, :d]
 
-    if what == "attention":
-        return Case(forward(hf, a.run.ids), lambda: aw.attention(a.run, "L3H2"), products)
-    return Case(forward(hf, a.run.ids), lambda: a.sources("L3H2"), products)
+    return Case(forward(hf, a.run.ids), work[what], products)
 
 
 def dictionary(x: torch.Tensor, features: int, k: int | None, fits: bool) -> aw.SAE:
@@ -169,6 +175,8 @@ CASES: dict[str, tuple[str, Callable[[], Case]]] = {
     "the same, entropy=False": ("lens", lambda: lens(128, entropy=False)),
     "sources of a head, 2,048 tokens, 6 layers x 8 heads, width 256": ("head", lambda: one_head("sources")),
     "attention of a head, the same": ("head", lambda: one_head("attention")),
+    "score of a head, the same": ("head", lambda: one_head("score")),
+    "choice of a head, the same": ("head", lambda: one_head("choice")),
     "features of a click, 128 tokens, 16,384 of width 768": ("features", lambda: features(16_384, "features")),
     "the same, 65,536": ("features", lambda: features(65_536, "features")),
     "the same, 65,536, a dictionary that does not fit: first click of a run": (
