@@ -316,6 +316,8 @@ def _(result: LogitLens, show: str = "top") -> Figure:
     if show not in LENS:
         raise TypeError(f"There is no lens figure of {show!r}: use one of {', '.join(LENS)}.")
     tops = result.top_probabilities[..., 0] if show == "top" else getattr(result, show)
+    if tops is None:
+        raise TypeError(f"This lens has no {show}: it was made with entropy=False.")
     values = tops.float().numpy()
     rows, columns = values.shape
     figure, axes = _axes(1.6 + 0.62 * columns, 1.5 + 0.3 * rows)

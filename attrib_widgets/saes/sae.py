@@ -18,6 +18,9 @@ from ..words.text import indefinite
 ARCHITECTURES = ("standard", "topk", "jumprelu")
 #: Pre-activations that are held at once where all of them have to be looked at.
 PIECE = 2**22
+#: Positions that are looked at together.
+ROWS = 512
+ALL = slice(None)
 _SHAPES = "W_enc is [d_in, feature], W_dec [feature, d_in], b_enc and threshold [feature], b_dec [d_in]."
 
 
@@ -101,11 +104,11 @@ class SAE:
         if not 0 <= feature < self.n_features:
             raise ComponentError(f"{self!r} has no feature {feature}.", f"Its features are 0 to {self.n_features - 1}.")
 
-    def pre_activations(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape feature"]:
-        """What the activation function is applied to."""
+    def pre_activations(self, x: Float[Tensor, "*shape d_in"], some: slice = ALL) -> Float[Tensor, "*shape feature"]:
+        """What the activation function is applied to, of all features or some."""
         x = x.float()
-        found = (x - self.b_dec if self.subtract else x) @ self.w_enc
-        found += self.b_enc
+        found = (x - self.b_dec if self.subtract else x) @ self.w_enc[:, some]
+        found += self.b_enc[some]
         return found
 
     def encode(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape feature"]:
@@ -117,12 +120,26 @@ class SAE:
         return active if self.threshold is None else active * (pre > self.threshold)
 
     def largest(self, x: Float[Tensor, "*shape d_in"]) -> tuple[Float[Tensor, "*shape k"], Int[Tensor, "*shape k"]]:
-        """(activations, features) of the ``k`` that a topk dictionary keeps, a few positions at a time."""
-        assert self.k is not None
-        rows = x.reshape(-1, self.d_in).split(max(1, PIECE // self.n_features))
-        found = [self.pre_activations(some).topk(self.k, sorted=False) for some in rows]
-        values, where = (torch.cat(parts).unflatten(0, x.shape[:-1]) for parts in zip(*found, strict=True))
+        """(activations, features) of the ``k`` that a topk dictionary keeps, some features at a time."""
+        rows = x.reshape(-1, self.d_in).split(ROWS)
+        values, where = (
+            torch.cat(parts).unflatten(0, x.shape[:-1]) for parts in zip(*map(self._best, rows), strict=True)
+        )
         return values.relu(), where
+
+    def _best(self, x: Float[Tensor, "row d_in"]) -> tuple[Float[Tensor, "row k"], Int[Tensor, "row k"]]:
+        """(pre-activations, features) of the ``k`` largest; every number of the encoder is read once."""
+        assert self.k is not None
+        at_once = max(self.k, PIECE // max(1, len(x)))
+        values, where = x.new_empty(len(x), 0), torch.empty(len(x), 0, dtype=torch.long, device=x.device)
+        for start in range(0, self.n_features, at_once):
+            pre = self.pre_activations(x, slice(start, start + at_once))
+            found = pre.topk(min(self.k, pre.shape[-1]), sorted=False)
+            values, where = torch.cat([values, found.values], -1), torch.cat([where, found.indices + start], -1)
+            if values.shape[-1] > self.k:
+                values, kept = values.topk(self.k, sorted=False)
+                where = where.gather(-1, kept)
+        return values, where
 
     def column(self, x: Float[Tensor, "*shape d_in"], feature: int) -> Float[Tensor, "*shape"]:
         """The activations of one feature. Only a topk dictionary has to look at the others for them."""

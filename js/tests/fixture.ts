@@ -303,7 +303,7 @@ export function bars(count = 9): Uint8Array {
 }
 
 /** A lens of 5 layers: every column predicts its own token first, and " Paris" takes over in the last one. */
-export function lens(n = 6, layers = ["embed", "L0", "L1", "L2", "L3"]): Uint8Array {
+export function lens(n = 6, layers = ["embed", "L0", "L1", "L2", "L3"], stored = 4): Uint8Array {
   const next = random(11);
   const tokens = n === 6 ? TOKENS : longPrompt(n);
   const ids: number[] = [];
@@ -327,7 +327,7 @@ export function lens(n = 6, layers = ["embed", "L0", "L1", "L2", "L3"]): Uint8Ar
     {
       ids: { dtype: "i4", shape: [...shape, 2], values: ids },
       probabilities: { dtype: "f4", shape: [...shape, 2], values: probabilities },
-      numbers: { dtype: "f4", shape: [4, ...shape], values: numbers.flat() },
+      numbers: { dtype: "f4", shape: [stored, ...shape], values: numbers.slice(0, stored).flat() },
     },
   );
 }

@@ -68,6 +68,16 @@ describe("the numbers", () => {
 });
 
 describe("the view", () => {
+  it("offers no entropy and no KL where they were left out", async () => {
+    const modes = (page: ReturnType<typeof show>) => page.all("[data-show]").map((e) => e.getAttribute("data-show"));
+    expect(modes(show(lens(), "lens"))).toEqual(["top", "probability", "rank", "entropy", "kl"]);
+    const page = show(lens(6, LAYERS, 2), "lens");
+    expect(modes(page)).toEqual(["top", "probability", "rank"]);
+    page.press("ArrowUp");
+    await tick();
+    expect(page.told()).toMatch(/rank \d+$/);
+  });
+
   it("has layers upwards from the tokens", () => {
     const { all, one } = show(lens(), "lens");
     expect(all('[role="rowheader"]').map((e) => e.textContent)).toEqual(["L3", "L2", "L1", "L0", "embed"]);

@@ -11,6 +11,7 @@ Peak memory (Linux only) is the growth of the resident set in a child process of
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import statistics
 import subprocess
@@ -25,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import torch
 from attribution import VOCAB, build, memory, prompt
 from patching import pair
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import GPT2Config
 
 import attrib_widgets as aw
@@ -71,19 +73,25 @@ def narrow(tokens: int) -> tuple[object, aw.Attribution]:
 
 
 def one_head(what: str, tokens: int = 2048) -> Case:
+    """One head of layer 3: where it looks, what it carries from every token, and why it looks there."""
     hf, a = narrow(tokens)
     x, d = torch.randn(tokens, 256), 32
     qkv = torch.randn(256, 768)
     rows = tokens if what == "attention" else 1
+    score = aw.score("L3H2", query=-1, key=7)
+    work = {
+        "attention": lambda: aw.attention(a.run, "L3H2"),
+        "sources": lambda: a.sources("L3H2"),
+        "score": lambda: aw.attribute(a.run, score),
+        "choice": lambda: a.choice("L3H2"),
+    }
 
     def products() -> None:
         q, k, v = (x @ qkv).split(256, 1)
         pattern = torch.cat([part @ k[:, :d].T for part in q[-rows:, :d].split(256)])
         pattern @ v[:, :d]
 
-    if what == "attention":
-        return Case(forward(hf, a.run.ids), lambda: aw.attention(a.run, "L3H2"), products)
-    return Case(forward(hf, a.run.ids), lambda: a.sources("L3H2"), products)
+    return Case(forward(hf, a.run.ids), work[what], products)
 
 
 def dictionary(x: torch.Tensor, features: int, k: int | None, fits: bool) -> aw.SAE:
@@ -106,20 +114,24 @@ def features(count: int, what: str, k: int | None = None, fits: bool = True, tok
     x, weight = a.run.record.mlp_write[8], hf.lm_head.weight.detach().T
     model.saes["L8.mlp"] = sae = dictionary(x, count, k, fits)
     made = a.features("L8.mlp")
-    given: dict[str, object] = {}
+    given: dict[str, object] = {"bars": a}
 
     def fresh() -> None:
+        again = what == "features again"
+        given["bars"] = a if fits or again else aw.attribute(model.run(a.run.ids), TARGET)
         given["features"] = aw.attribute(model.run(a.run.ids), TARGET).features("L8.mlp") if k else made
 
     def products() -> None:
-        if what == "features":
+        if what != "card":
             x[-1] @ sae.w_enc
+            if not fits:
+                sae.w_dec[::2] @ x[-1]
         else:
             (x if k else x[-1]) @ sae.w_enc[:, :: 1 if k else count]
             x[-1] @ weight
 
-    if what == "features":
-        return Case(forward(hf, a.run.ids), lambda: a.features("L8.mlp"), products)
+    if what != "card":
+        return Case(forward(hf, a.run.ids), lambda: given["bars"].features("L8.mlp"), products, fresh)
     return Case(forward(hf, a.run.ids), lambda: given["features"].card(7), products, fresh)
 
 
@@ -151,6 +163,40 @@ def many(work: Callable[[aw.Model, list[list[int]]], object] | None = None, coun
     return Case(batched, rows, batched)
 
 
+class Products(TorchDispatchMode):
+    """Keeps the matrix products that are made inside, to be made again by themselves."""
+
+    MADE = tuple(getattr(torch.ops.aten, name).default for name in ("mm", "addmm", "bmm", "baddbmm", "mv", "addmv"))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[Callable[[], object]] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func in self.MADE:
+            self.made.append(functools.partial(func, *args, **(kwargs or {})))
+        return func(*args, **(kwargs or {}))
+
+
+def products_of(work: Callable[[], object], fresh: Callable[[], None]) -> Callable[[], None]:
+    """The matrix products of ``work`` alone, begun as a repeat is, on the same numbers: found at the first call."""
+    found = Products()
+
+    def again() -> None:
+        for product in found.made:
+            product()
+
+    def call() -> None:
+        if not found.made:
+            fresh()
+            with found, torch.no_grad():
+                work()
+        with torch.no_grad():
+            again()
+
+    return call
+
+
 def patch(tokens: int, **options: object) -> Case:
     hf, model = build()
     given: dict[str, object] = {}
@@ -164,19 +210,23 @@ def patch(tokens: int, **options: object) -> Case:
 
     fresh()
     sweep()  # the comparison at first use
-    return Case(forward(hf, prompt(tokens)), sweep, None, fresh)
+    return Case(forward(hf, prompt(tokens)), sweep, products_of(sweep, fresh), fresh)
 
 
 CASES: dict[str, tuple[str, Callable[[], Case]]] = {
     "logit lens, 128 positions": ("lens", lambda: lens(128)),
+    "the same, entropy=False": ("lens", lambda: lens(128, entropy=False)),
     "sources of a head, 2,048 tokens, 6 layers x 8 heads, width 256": ("head", lambda: one_head("sources")),
     "attention of a head, the same": ("head", lambda: one_head("attention")),
+    "score of a head, the same": ("head", lambda: one_head("score")),
+    "choice of a head, the same": ("head", lambda: one_head("choice")),
     "features of a click, 128 tokens, 16,384 of width 768": ("features", lambda: features(16_384, "features")),
     "the same, 65,536": ("features", lambda: features(65_536, "features")),
-    "the same, 65,536, a dictionary that does not fit": (
+    "the same, 65,536, a dictionary that does not fit: first click of a run": (
         "features",
         lambda: features(65_536, "features", fits=False),
     ),
+    "the same, the next click": ("features", lambda: features(65_536, "features again", fits=False)),
     "the same, topk, 16,384": ("features", lambda: features(16_384, "features", 8)),
     "the same, topk, 65,536": ("features", lambda: features(65_536, "features", 8)),
     "card of a feature, 16,384": ("features", lambda: features(16_384, "card")),

@@ -90,6 +90,8 @@ def test_the_lens_figure_has_layers_upwards_from_the_tokens(a, show):
 def test_the_lens_figure_names_what_it_can_show(a):
     with pytest.raises(TypeError, match="top, probability, rank, entropy, kl"):
         aw.logit_lens(a.run).plot(show="loudness")
+    with pytest.raises(TypeError, match="entropy=False"):
+        aw.logit_lens(a.run, entropy=False).plot(show="kl")
 
 
 def test_what_has_no_figure_says_where_its_numbers_are():

@@ -257,3 +257,17 @@ def test_a_detector_is_judged_on_other_samples():
     (undone,) = judge.detectors((perfect * ~judged)[:, None], {"it": truth}, judged)
     assert undone.recall == 0 and undone.f1 == 0 and found.f1 == pytest.approx(2 * found.recall / (1 + found.recall))
     assert judge.detectors(noise, {"it": truth & judged}, judged) == [], "nothing to choose by"
+
+
+@pytest.mark.parametrize("k", [1, 5, 40])
+def test_what_a_topk_dictionary_keeps_is_the_same_however_it_is_looked_at(k, monkeypatch):
+    """Some positions and some features at a time, or all of them: every feature's activation, and no other."""
+    torch.manual_seed(0)
+    w_enc, x = torch.randn(8, 43), torch.randn(3, 7, 8)
+    sae = SAE(component("L0.mlp"), "topk", w_enc, torch.randn(43), w_enc.T.contiguous(), torch.randn(8), k)
+    expected = sae.encode(x)
+    monkeypatch.setattr("attrib_widgets.saes.sae.PIECE", 40)
+    monkeypatch.setattr("attrib_widgets.saes.sae.ROWS", 4)
+    values, where = sae.largest(x)
+    assert values.shape == where.shape == (3, 7, k) and all(len(set(row)) == k for row in where.flatten(0, 1).tolist())
+    torch.testing.assert_close(torch.zeros_like(expected).scatter_(-1, where, values), expected, rtol=1e-6, atol=1e-6)

@@ -22,7 +22,8 @@ def check(container, lens, position=None):
     assert header["target"] == {"text": lens.token, "id": lens.target}
     np.testing.assert_array_equal(arrays["ids"], lens.top_ids.numpy())
     np.testing.assert_array_equal(arrays["probabilities"], lens.top_probabilities.numpy())
-    for number, what in zip(arrays["numbers"], ("probability", "rank", "entropy", "kl"), strict=True):
+    told = ("probability", "rank", "entropy", "kl") if lens.entropy is not None else ("probability", "rank")
+    for number, what in zip(arrays["numbers"], told, strict=True):
         np.testing.assert_array_equal(number, getattr(lens, what).numpy())
     assert {int(i) for i in header["words"]} == set(arrays["ids"].flatten().tolist())
     assert all(lens.model.token(int(i)) == text for i, text in header["words"].items())
@@ -43,6 +44,11 @@ def test_a_result_shows_itself(demo):
     assert header["tokens"] == [lens.run.tokens[2], lens.run.tokens[5]]
     assert view_of(lens) is not view and lens.view() is view
     view.close()
+
+
+def test_what_was_left_out_is_not_sent(demo):
+    lens = aw.logit_lens(demo.run(PROMPT), TARGET, entropy=False)
+    check(results.lens(lens), lens)
 
 
 def test_it_is_embedded_and_answered_with_the_same_bytes(explorer, browser):

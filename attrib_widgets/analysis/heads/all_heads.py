@@ -156,7 +156,7 @@ def why_table(a: Attribution, keys: Sequence[Sequence[int]], layers: Iterable[in
         heads = range(model.heads_of(layer))
         if not model.level(layer).scores:
             continue
-        found, norm = scored(model, run.record, layer), input_norm(model, layer)
+        found, norm = scored(model, run.record, layer, None, slice(query, query + 1)), input_norm(model, layer)
         strongest = [strongest_other(run, found, h, query, keys[layer][h]) for h in heads]
         rival[layer, : len(heads)] = torch.tensor([-1 if r is None else r for r in strongest])
         # A head that sees no other key is compared with itself, which leaves nothing.

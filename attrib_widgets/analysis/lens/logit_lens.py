@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -53,8 +53,8 @@ class LogitLens(Result):
         top_ids, top_probabilities, top_logits: the ``k`` likeliest tokens, the likeliest first.
         probability, log_prob (nats): of the target.
         rank: of the target; 1 is the top prediction, and tied tokens share the better rank.
-        entropy: of the prediction, in nats.
-        kl: KL(model's output || this row) at the same position, in nats; 0 in the last row.
+        entropy: of the prediction, in nats; None where it was left out.
+        kl: KL(model's output || this row) at the same position, in nats; 0 in the last row. None with ``entropy``.
     """
 
     run: Run
@@ -67,8 +67,8 @@ class LogitLens(Result):
     probability: Float[Tensor, "layer position"]
     log_prob: Float[Tensor, "layer position"]
     rank: Int[Tensor, "layer position"]
-    entropy: Float[Tensor, "layer position"]
-    kl: Float[Tensor, "layer position"]
+    entropy: Float[Tensor, "layer position"] | None
+    kl: Float[Tensor, "layer position"] | None
     notes: list[str]
 
     @property
@@ -171,8 +171,9 @@ class LogitLens(Result):
                 "top": [self.model.token(i) for i in ids],
                 "top_probability": self.top_probabilities[..., 0].flatten().numpy(),
                 **{
-                    name: getattr(self, name).flatten().numpy()
+                    name: held.flatten().numpy()
                     for name in ("probability", "log_prob", "rank", "entropy", "kl")
+                    if (held := getattr(self, name)) is not None
                 },
             }
         )
@@ -188,6 +189,7 @@ def logit_lens(
     model: Model | str | None = None,
     k: int = 5,
     positions: int | Sequence[int] | None = None,
+    entropy: bool = True,
 ) -> LogitLens:
     """Read the stream before layer 0 and after every layer as if it were the last.
 
@@ -201,6 +203,7 @@ def logit_lens(
         against: refused: a probability has no rival. ``aw.attribute(..., against=...).buildup()`` follows a difference.
         k: how many of the likeliest tokens to keep at every layer and position.
         positions: which positions to read; None reads all.
+        entropy: False leaves out :attr:`LogitLens.entropy` and ``kl``, for which every probability is read once more.
 
     Raises:
         AttribError: a prompt without its model, or a ``k`` below 1.
@@ -214,11 +217,12 @@ def logit_lens(
         raise AttribError(f"{k!r} is not a number of predictions.", "Give 1 or more.")
     at = list(range(run.n_positions)) if positions is None else positions_in(run, positions)
     token, notes = _followed(run, target, against, at[-1])
-    lens = _empty(run, token, at, min(k, run.model.vocab_size), notes)
+    lens = _empty(run, token, at, min(k, run.model.vocab_size), notes, entropy)
     for start, stop in _chunks(len(at), max(1, CHUNK // run.model.vocab_size)):
         _fill(lens, start, stop)
-    if not bool(torch.isfinite(lens.entropy).all()):
-        row = int((~torch.isfinite(lens.entropy)).any(1).nonzero()[0])
+    told = lens.log_prob if lens.entropy is None else lens.entropy
+    if not bool(torch.isfinite(told).all()):
+        row = int((~torch.isfinite(told)).any(1).nonzero()[0])
         raise NumberError(
             f"Read after {lens.layers[row]}, the logits are NaN or infinite.",
             "Load the model in float32 or bfloat16: aw.load(..., dtype='float32').",
@@ -242,10 +246,11 @@ def _followed(run: Run, target: TargetLike | None, against: TokenSet | None, pos
     return int(found.ids[0]), found.notes
 
 
-def _empty(run: Run, token: int, positions: list[int], k: int, notes: list[str]) -> LogitLens:
+def _empty(run: Run, token: int, positions: list[int], k: int, notes: list[str], entropy: bool) -> LogitLens:
     layers = ["embed", *(str(Place("post", i)) for i in range(run.model.n_layers))]
     shape = (len(layers), len(positions))
-    numbers = {name: torch.zeros(shape) for name in ("probability", "log_prob", "entropy", "kl")}
+    numbers: dict[str, Any] = {name: torch.zeros(shape) for name in ("probability", "log_prob")}
+    numbers |= {name: torch.zeros(shape) if entropy else None for name in ("entropy", "kl")}
     tops = {name: torch.zeros(*shape, k) for name in ("top_probabilities", "top_logits")}
     ids, rank = torch.zeros(*shape, k, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
     return LogitLens(run, token, layers, positions, top_ids=ids, rank=rank, notes=notes, **tops, **numbers)
@@ -260,11 +265,13 @@ def _fill(lens: LogitLens, start: int, stop: int) -> None:
     run, at = lens.run, lens.positions[start:stop]
     model, streams = run.model, run.record.streams
     columns, device = slice(start, stop), streams[-1].device
-    printed = _printed(run, at).float()
-    final = _Rows(printed, exact=True)
-    for low, high in _chunks(model.n_layers, max(1, CHUNK // (model.vocab_size * len(at)))):
+    most = max(1, CHUNK // (model.vocab_size * len(at)))
+    final = _Rows(_printed(run, at).float(), lens, exact=True)
+    room = final.below.new_empty(min(most, model.n_layers), len(at), model.vocab_size)
+    for low, high in _chunks(model.n_layers, most):
         x = torch.stack([s[at].to(device) for s in streams[low:high]])
-        _reduce(lens, slice(low, high), columns, _Rows(model.read_out(x)[1].float()), final)
+        rows = _Rows(model.read_out(x)[1].float(), lens, room=room[: high - low])
+        _reduce(lens, slice(low, high), columns, rows, final)
     _reduce(lens, slice(model.n_layers, None), columns, final, final)
 
 
@@ -290,20 +297,29 @@ class _Rows:
 
     Exponentials are float32's, in one fused pass that is off by dozens of units in the last place on some processors:
     ``total`` is what they do sum to, and divides whatever is made of them. ``exact``: float64's, rounded once, as
-    :meth:`Run.probabilities` has them, at many times the price.
+    :meth:`Run.probabilities` has them, at many times the price. The logits are overwritten, and so is ``room``.
     """
 
-    def __init__(self, logits: Float[Tensor, "*row vocab"], exact: bool = False) -> None:
-        self.logits = logits
-        top, index = logits.max(-1, keepdim=True)
-        self.below = logits - top
+    def __init__(
+        self,
+        logits: Float[Tensor, "*row vocab"],
+        lens: LogitLens,
+        exact: bool = False,
+        room: Float[Tensor, "*row vocab"] | None = None,
+    ) -> None:
+        self.best = logits.topk(lens.top_ids.shape[-1])
+        own, top = logits[..., lens.target, None].clone(), self.best.values[..., :1]
+        room = torch.empty_like(logits) if room is None else room
+        # As floats, of which a sum is fast; it is exact, there being less than 2 ** 24 tokens.
+        self.rank = 1 + torch.gt(logits, own, out=room).sum(-1).long()
         if exact:
-            self.p = logits.double().log_softmax(-1).exp().float()
+            self.p = room.copy_(logits.double().log_softmax(-1).exp())
             self.total = torch.ones_like(top[..., 0], dtype=torch.float64)
         else:
-            self.p = self.below.softmax(-1)
+            self.p = torch.softmax(logits, -1, out=room)
             self.total = self.p.sum(-1).double()
-        self.log_p_top = (self.p.gather(-1, index)[..., 0].double() / self.total).log()
+        self.below = logits.sub_(top)
+        self.log_p_top = (self.p.gather(-1, self.best.indices[..., :1])[..., 0].double() / self.total).log()
 
     def mean(self, values: Float[Tensor, "*row vocab"]) -> Float[Tensor, "*row"]:
         """The mean of ``values`` under the probabilities."""
@@ -312,18 +328,20 @@ class _Rows:
 
 
 def _reduce(lens: LogitLens, at: slice, columns: slice, rows: _Rows, final: _Rows) -> None:
-    """Everything the lens keeps of some logits [layer, position, vocab]; ``final`` is the model's output."""
-    best = rows.logits.topk(lens.top_ids.shape[-1])
-    own = rows.logits[..., lens.target, None]
+    """Everything the lens keeps of some rows [layer, position, vocab], which are used up; ``final`` is the output."""
+    best = rows.best
     lens.top_ids[at, columns] = best.indices.cpu()
     lens.top_logits[at, columns] = best.values.cpu()
     lens.top_probabilities[at, columns] = (rows.p.gather(-1, best.indices) / rows.total[..., None]).float().cpu()
     lens.probability[at, columns] = (rows.p[..., lens.target] / rows.total).float().cpu()
     lens.log_prob[at, columns] = (rows.below[..., lens.target].double() + rows.log_p_top).float().cpu()
-    lens.rank[at, columns] = 1 + (rows.logits > own).sum(-1).cpu()
+    lens.rank[at, columns] = rows.rank.cpu()
+    if lens.entropy is None or lens.kl is None:
+        lens.log_prob[at, columns] += 0 * rows.below.sum(-1).cpu()  # NaN where any logit is not finite
+        return
     lens.entropy[at, columns] = -(rows.log_p_top + rows.mean(rows.below)).float().cpu()
     # What the two rows' logits differ by where the model's output is likely, and what divides them.
-    apart = final.mean(final.below - rows.below) + final.log_p_top - rows.log_p_top
+    apart = final.mean(torch.sub(final.below, rows.below, out=rows.below)) + final.log_p_top - rows.log_p_top
     lens.kl[at, columns] = apart.clamp_min(0).float().cpu()  # never negative but for arithmetic
 
 

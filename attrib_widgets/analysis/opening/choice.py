@@ -56,8 +56,8 @@ def choice_at(run: Run, head: Component, query: int, key: int | None = None, aga
     model = run.model
     need(model, "scores", head.layer or 0)
     layer, index = head.layer or 0, head.index or 0
-    found = scored(model, run.record, layer)
-    chosen = int(found.pattern[index, query].argmax()) if key is None else run.position(key)
+    found = scored(model, run.record, layer, [index], slice(query, query + 1))
+    chosen = int(found.pattern[found.at(index, query)].argmax()) if key is None else run.position(key)
     rival = strongest_other(run, found, index, query, chosen) if against is None else run.position(against)
     if rival is None:
         raise PositionError(f"From position {query} {head} sees no other key.", "Explain a later position.")

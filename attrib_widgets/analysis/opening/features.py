@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...model.identity.steady import steady
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from ..attribution.attribution import Attribution
 
 
-#: Features whose directions are held in float64 at once.
-PIECE = 1024
+#: Features whose directions are held in float64 at once: so few that they stay in the processor's cache.
+PIECE = 512
 
 
 @dataclass(eq=False, repr=False)
@@ -109,12 +110,8 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
     x = held[at].float()
     active = read.encode(x)
     where = active.nonzero()[:, 0]
-    firing, decoded, parts = where.tolist(), read.b_dec.double(), []
-    for some in where.split(PIECE):  # the others are zero; of a dictionary that does not fit half may fire
-        strengths, rows = active[some].double(), read.w_dec[some].double()
-        decoded = decoded + strengths @ rows
-        parts.append(strengths * (rows @ u))
-    values = torch.cat(parts).tolist() if parts else []
+    firing, strengths = where.tolist(), active[where]
+    values, decoded = _opened_up(read, where, strengths.double(), u)
     error = x.double() - decoded
     bias, missed = float(read.b_dec.double() @ u), float(error @ u)
     if found.kind == "layer":  # what had been written up to there, read where it stands
@@ -122,9 +119,9 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
     else:
         parent, bar = str(found), a[found]
     divisor, reads = _way(a, found, site)
-    concepts = [cards.labels[f] if cards else "" for f in firing]
-    place_name = str(site)
-    labels = [f"{place_name}/{f}" for f in firing]
+    concepts = [cards.labels[f] for f in firing] if cards else [""] * len(firing)
+    before = f"{site}/"
+    labels = [before + number for number in map(str, firing)]
 
     fired = Fired(read, held)
 
@@ -137,19 +134,19 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
         card = card_of(a.model, read, now.cards, feature, here, now.text, head, without=GIVE_TEXTS if own else "")
         if feature in firing:
             i = firing.index(feature)
-            fires = float(active[feature])
-            card.arithmetic = arithmetic(fires, values[i] / fires, divisor, values[i], _asked(a), reads)
+            fires, value = float(strengths[i]), float(values[i])
+            card.arithmetic = arithmetic(fires, value / fires, divisor, value, _asked(a), reads)
         return card
 
     note = [f"{len(firing)} of {read.n_features} features fire; {_share(a, read, held, error, at)}"]
-    added = f"{signed(math.fsum(values))} {a.unit} of {signed(bar)}"
+    added = f"{signed(math.fsum(values.tolist()))} {a.unit} of {signed(bar)}"
     note.append(f"Along the explained direction they add {added}, and what they miss {signed(missed)}.")
     note += [said for said in (_untrained(read, at), whose(a.model, read, a.model.saes.digest)) if said]
     return Features(
         f"{parent} by feature{_headline(labels, values, missed)}",
         [*labels, "decoder bias", f"{site}/error"],
         ["feature"] * len(firing) + ["bias", "error"],
-        torch.tensor([*values, bias, missed], dtype=torch.float64),
+        torch.cat([values, values.new_tensor([bias, missed])]),
         parent,
         bar,
         a.unit,
@@ -157,10 +154,30 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
         note=" ".join(note),
         site=str(site),
         numbers=[*firing, -1, -1],
-        activations=torch.cat([active[firing], torch.zeros(2)]),
+        activations=torch.cat([strengths, torch.zeros(2)]),
         concepts=[*concepts, "", ""],
         opened=opened,
     )
+
+
+def _opened_up(
+    sae: SAE, firing: Int[Tensor, "row"], strengths: Float[Tensor, "row"], u: Float[Tensor, "d_in"]
+) -> tuple[Float[Tensor, "row"], Float[Tensor, "d_in"]]:
+    """(what each firing feature contributes along ``u``, what they decode to), float64.
+
+    Of a dictionary that does not fit half may fire: every decoder row is read once for both, a piece at a time.
+    """
+    values, decoded = strengths.new_empty(len(firing)), sae.b_dec.double()
+    shape = (min(PIECE, len(firing)), sae.d_in)
+    rows, doubled = sae.w_dec.new_empty(shape), strengths.new_empty(shape)
+    for start in range(0, len(firing), PIECE):
+        some = slice(start, start + PIECE)
+        count = len(firing[some])
+        torch.index_select(sae.w_dec, 0, firing[some], out=rows[:count])
+        piece = doubled[:count].copy_(rows[:count])
+        values[some] = strengths[some] * (piece @ u)
+        decoded.addmv_(piece.T, strengths[some])
+    return values, decoded
 
 
 def _way(a: Attribution, which: Component, site: Place) -> tuple[float, str]:
@@ -183,14 +200,15 @@ def _asked(a: Attribution) -> str:
     return f"{kind}{visible(a.target.short(a.model))}{f' over {a.rival_name}' if a.rival_name else ''}"
 
 
-def _headline(labels: list[str], values: list[float], missed: float) -> str:
+def _headline(labels: list[str], values: Float[Tensor, "row"], missed: float) -> str:
     """Which feature leads, unless what the dictionary misses outweighs it."""
-    best = max(range(len(values)), key=lambda i: abs(values[i]), default=None)
-    if best is None:
+    if not labels:
         return f": none fires, and the error is {signed(missed)}"
-    if abs(missed) >= abs(values[best]):
-        return f": the error, {signed(missed)}, outweighs {labels[best]}, {signed(values[best])}"
-    return f": {labels[best]} leads with {signed(values[best])}"
+    best = int(values.abs().argmax())
+    most = float(values[best])
+    if abs(missed) >= abs(most):
+        return f": the error, {signed(missed)}, outweighs {labels[best]}, {signed(most)}"
+    return f": {labels[best]} leads with {signed(most)}"
 
 
 def _share(
@@ -204,12 +222,9 @@ def _share(
     known = _explained(held[at].float(), error, sae)
     if known >= LOW:
         return f"they explain {share(known, 1)} of {where}."
-    # Is it the position, or the dictionary? The first one is unlike all others in most models, and never asked.
-    others = torch.cat([held[1:at], held[at + 1 :]])
-    others = others[:: max(1, -(-len(others) // ASKED))].float()
     said, also = f"{_amount(known)} of {where}", ""
-    if len(others):
-        rest = _explained(others, sae.error(others), sae)
+    rest = _elsewhere(a, sae, held, at)
+    if rest is not None:
         if rest >= LOW:
             return f"{said}. At the other positions they explain {share(rest, 1)}: this one is unlike them."
         also = f", and at the other positions {_amount(rest)}"
@@ -217,6 +232,20 @@ def _share(
         f"{said}{also}. This dictionary does not fit here: it may be of another layer, of another model than "
         f"{a.model.name}, or of activations that were processed (centred, scaled, biases folded)."
     )
+
+
+def _elsewhere(a: Attribution, sae: SAE, held: Float[Tensor, "position d_in"], at: int) -> float | None:
+    """The share at other positions: is it the position, or the dictionary? None where there are none.
+
+    The first position is unlike all others in most models, and never asked. The answer is that of every row that is
+    opened at ``at``, and kept with the run.
+    """
+    kept = a.model.kept(("explained elsewhere", at), WeakKeyDictionary[SAE, "float | None"], a.run)
+    if sae not in kept:
+        others = torch.cat([held[1:at], held[at + 1 :]])
+        others = others[:: max(1, -(-len(others) // ASKED))].float()
+        kept[sae] = _explained(others, sae.error(others), sae) if len(others) else None
+    return kept[sae]
 
 
 def _amount(known: float) -> str:
@@ -227,7 +256,7 @@ def _amount(known: float) -> str:
 #: With less than this share of the variance explained, here and at the other positions, a dictionary does not fit.
 LOW = 0.5
 #: How many other positions are asked at most.
-ASKED = 12
+ASKED = 4
 
 
 def _explained(x: Float[Tensor, "*position d_in"], error: Float[Tensor, "*position d_in"], sae: SAE) -> float:

@@ -49,7 +49,7 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
         raise PositionError(
             f"Position {query} cannot look at {max(keys)}: attention reads backwards.", "Swap query= and key=."
         )
-    found = scored(model, run.record, layer)
+    found = scored(model, run.record, layer, [head], slice(query, query + 1))
     side, *other = [read_side(run, found, layer, head, target.side, query, key) for key in keys]
     for second in other:
         side = side - second
@@ -58,8 +58,9 @@ def read_score(run: Run, target: ScoreTarget) -> Reading:
 
 def strongest_other(run: Run, found: Scored, head: int, query: int, key: int) -> int | None:
     """The key other than ``key`` that ``head`` scores highest from ``query``; None where it sees no other."""
-    scores = found.scores[head, query].clone()
-    scores[found.blocked.expand_as(found.scores)[head, query]] = -torch.inf
+    at = found.at(head, query)
+    scores = found.scores[at].clone()
+    scores[found.blocked.expand_as(found.scores)[at]] = -torch.inf
     scores[key] = -torch.inf
     if run.model.check.causal:
         scores[query + 1 :] = -torch.inf
@@ -104,17 +105,17 @@ def read_side(run: Run, found: Scored, layer: int, head: int, side: str, query: 
     Raises:
         PositionError: the head's mask lets nothing through there.
     """
-    model = run.model
-    if bool(found.blocked.expand_as(found.scores)[head, query, key]):
+    model, at = run.model, (*found.at(head, query), key)
+    if bool(found.blocked.expand_as(found.scores)[at]):
         raise PositionError(f"L{layer}H{head} cannot see position {key} from {query}: its window is shorter.")
     here, other = (query, key) if side == "query" else (key, query)
     this, held = (found.q, found.k) if side == "query" else (found.k, found.q)
     direction, bias, slack = score_direction(model, run.record, found, layer, head, side, here, other)
     constants: list[tuple[Component, float]] = [(Component(f"{side}.bias"), bias)] if bias else []
     if found.alibi is not None:
-        constants.append((Component("alibi"), float(found.alibi[head, query, key])))
-    score = float(found.scores[head, query, key])
-    actual = score if found.cap is None else float((found.scores[head, query, key] / found.cap).tanh() * found.cap)
+        constants.append((Component("alibi"), float(found.alibi[at])))
+    score = float(found.scores[at])
+    actual = score if found.cap is None else float((found.scores[at] / found.cap).tanh() * found.cap)
     bound = slack + dot_bound(model.precision, normed_input(model, run.record, layer)[here].float(), direction)
     bound = bound + dot_bound(model.precision, this.final[head, here], held.final[head, other] * found.scaling)
     bound = bound + 2 * torch.finfo(model.precision).eps * sum(abs(v) for _, v in constants)

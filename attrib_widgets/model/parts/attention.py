@@ -43,7 +43,8 @@ class Scored(Attended):
     """The same with its scores.
 
     ``scores`` are before the soft cap and the mask, the position penalty ``alibi`` included; ``blocked`` is where the
-    mask (a sliding window, say) lets nothing through.
+    mask (a sliding window, say) lets nothing through. Queries and keys are those of all heads and positions, the rest
+    that of ``heads`` (None: of all) from the destinations behind ``first``: :meth:`at` says where a score is.
     """
 
     q: Projected
@@ -53,6 +54,12 @@ class Scored(Attended):
     blocked: Bool[Tensor, "heads_or_1 destination source"]
     scaling: float
     cap: float | None
+    heads: Sequence[int] | None = None
+    first: int = 0
+
+    def at(self, head: int, query: int) -> tuple[int, int]:
+        """Where the row of ``head`` from the position ``query`` stands in ``scores`` and ``pattern``."""
+        return (head if self.heads is None else list(self.heads).index(head)), query - self.first
 
 
 def attend(
@@ -84,7 +91,7 @@ def _attend(model: Model, rec: Recording, layer: int, heads: Sequence[int] | Non
     found = heard(model, rec, layer, x, heads, rows)
     if found is None or not worst(*_miss(model, rec, layer, found, heads, rows)) <= 1:
         if model.level(layer).scores or found is None:
-            return _picked(scored(model, rec, layer), heads, rows)
+            return scored(model, rec, layer, heads, rows)
         refuse_above(*_miss(model, rec, layer, found, heads, rows), _GONE.format(layer))
     if heads is None:
         _refuse_adapter(model, rec, layer, "v", x, key_heads(model, layer, found.v))
@@ -92,13 +99,6 @@ def _attend(model: Model, rec: Recording, layer: int, heads: Sequence[int] | Non
         for number, head in enumerate(heads):
             _refuse_adapter(model, rec, layer, "v", x, found.v[number], kv_head(model, layer, head))
     return found
-
-
-def _picked(found: Attended, heads: Sequence[int] | None, rows: slice) -> Attended:
-    """Some heads and destinations of a whole layer's attention."""
-    which = slice(None) if heads is None else list(heads)
-    sink = None if found.sink is None else found.sink[which][:, rows]
-    return found if heads is None and rows == ROWS else Attended(found.pattern[which][:, rows], found.v[which], sink)
 
 
 def patterns(model: Model, rec: Recording, layer: int, heads: Sequence[int] | None = None) -> tuple[Attended, str]:
@@ -122,17 +122,19 @@ def patterns(model: Model, rec: Recording, layer: int, heads: Sequence[int] | No
     return found, level.sources.reason
 
 
-def scored(model: Model, rec: Recording, layer: int) -> Scored:
+def scored(model: Model, rec: Recording, layer: int, heads: Sequence[int] | None = None, rows: slice = ROWS) -> Scored:
     """The same with queries, keys and scores, from the layer's projections and what the anatomy says of them.
+
+    Of ``heads`` alone (None: of all), and their scores and patterns at the destinations ``rows``: one head costs one.
 
     Raises:
         GranularityError: it is not what the heads wrote on this prompt, or was not known from the start.
         PositionError: the scores and patterns of all its heads exceed the free memory.
     """
     need(model, "scores", layer)
-    _fits(model, rec, layer)
-    found = _recompute(model, rec, layer)
-    refuse_above(*_miss(model, rec, layer, found), _GONE.format(layer))
+    _fits(model, rec, layer, heads, rows)
+    found = _recompute(model, rec, layer, heads, rows)
+    refuse_above(*_miss(model, rec, layer, found, heads, rows), _GONE.format(layer))
     return found
 
 
@@ -203,14 +205,21 @@ def _miss(
     return z - found.pattern @ found.v, limit * size.double() + half_ulp(z, rec.z[layer].dtype)
 
 
-def _recompute(model: Model, rec: Recording, layer: int) -> Scored:
+def _recompute(
+    model: Model, rec: Recording, layer: int, heads: Sequence[int] | None = None, rows: slice = ROWS
+) -> Scored:
     x = normed_input(model, rec, layer)
     made: dict[str, Tensor] = {}
     q, k, v = (project(model, rec, layer, which, x, made) for which in "qkv")
     for which, part in zip("qkv", (q, k, v), strict=True):
-        _refuse_adapter(model, rec, layer, which, x, part.raw)
-    scores, alibi, pattern, sink, blocked, scaling, cap = looks(model, rec, layer, q.final, k.final)
-    return Scored(pattern, v.final, sink, q, k, scores, alibi, blocked, scaling, cap)
+        if heads is None:
+            _refuse_adapter(model, rec, layer, which, x, part.raw)
+        for own in () if heads is None else {head if which == "q" else kv_head(model, layer, head) for head in heads}:
+            d = model.geometry[layer].d_head
+            _refuse_adapter(model, rec, layer, which, x, part.raw[:, own * d : (own + 1) * d], own)
+    scores, alibi, pattern, sink, blocked, scaling, cap = looks(model, rec, layer, q.final, k.final, heads, rows)
+    values, first = v.final if heads is None else v.final[list(heads)], rows.indices(len(x))[0]
+    return Scored(pattern, values, sink, q, k, scores, alibi, blocked, scaling, cap, heads, first)
 
 
 def _refuse_adapter(

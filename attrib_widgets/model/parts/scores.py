@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from .listen import ROWS
 from .projections import qkv_of, setting
 
 if TYPE_CHECKING:
@@ -16,15 +18,18 @@ if TYPE_CHECKING:
 
 
 def _mask(
-    model: Network, rec: Recording, layer: int, shape: tuple[int, int], device: Any
+    model: Network, rec: Recording, layer: int, count: int, device: Any, heads: Any = ROWS, rows: slice = ROWS
 ) -> tuple[Bool[Tensor, "heads_or_1 destination source"], Float[Tensor, "heads_or_1 destination source"] | None]:
-    """(where attention may not look, what the mask adds elsewhere or None)."""
+    """(where attention over ``count`` positions may not look, what the mask adds elsewhere or None)."""
     qkv = qkv_of(model)
     given = rec.attn_inputs[layer].get(qkv_of(model).mask)
-    t, s = shape
+
+    def asked(table: Tensor) -> Tensor:
+        return (table if len(table) == 1 else table[heads])[:, rows]
+
     added: Tensor | None = None
     if isinstance(given, Tensor) and given.dim() == 4:
-        mask = given[0, :, -t:, :s]
+        mask = asked(given[0, :, -count:, :count])
         if mask.dtype == torch.bool:
             blocked = mask if qkv.mask_true == "hidden" else ~mask
         else:
@@ -32,20 +37,20 @@ def _mask(
             added = mask.float().masked_fill(blocked, 0)
             added = added if bool(added.any()) else None
     else:
-        distance = torch.arange(t, device=device)[:, None] - torch.arange(s, device=device)[None, :]
+        distance = torch.arange(count, device=device)[rows, None] - torch.arange(count, device=device)[None, :]
         # Only flash attention is told of the window beside the mask; the others get no mask where none is needed.
         window = setting(model, layer, qkv.window) if "flash" in _implementation(model) else None
-        blocked = ((distance < 0) | (distance >= (window or t)))[None]
+        blocked = ((distance < 0) | (distance >= (window or count)))[None]
     own = setting(model, layer, qkv.causal)
     if isinstance(own, Tensor):
-        blocked = blocked | ~own[0, :, s - t : s, :s].to(blocked.device).bool()
+        blocked = blocked | ~asked(own[0, :, :count, :count]).to(blocked.device).bool()
     return blocked, added
 
 
 def allowed_keys(model: Network, rec: Recording, layer: int) -> Float[Tensor, "heads_or_1 destination source"]:
     """What the mask of ``layer`` adds to its scores on this prompt: -inf where attention may not look."""
     count = len(rec.streams[layer])
-    blocked, added = _mask(model, rec, layer, (count, count), rec.streams[layer].device)
+    blocked, added = _mask(model, rec, layer, count, rec.streams[layer].device)
     found = torch.zeros(blocked.shape, device=blocked.device) if added is None else added
     return found.masked_fill(blocked, -torch.inf)
 
@@ -83,29 +88,33 @@ def looks(
     layer: int,
     q: Float[Tensor, "head position d_head"],
     k: Float[Tensor, "head position d_head"],
+    heads: Sequence[int] | None = None,
+    rows: slice = ROWS,
 ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None, Tensor, float, float | None]:
     """Where heads look with queries ``q`` and keys ``k``: the scores, position penalty, pattern, sink, mask, scaling
     and cap of :class:`.attention.Scored`.
 
-    They need not be those of the recording, which gives the mask and the position penalty.
+    They need not be those of the recording, which gives the mask and the position penalty. Of ``heads`` alone (None:
+    all), from the destinations ``rows``.
     """
-    qkv = qkv_of(model)
+    qkv, which = qkv_of(model), ROWS if heads is None else list(heads)
+    q, k = q[which][:, rows], k[which]
     scaling = _scaling(model, layer)
     # An eager model in half precision rounds its scores and its pattern: so does this, to show what it did.
     dtype = model.dtype if eager(model) else torch.float32
     fine = torch.float32 if qkv.float_scores else dtype
-    scores, alibi = _scores(model, rec, layer, q, k, scaling, fine)
+    scores, alibi = _scores(model, rec, layer, q, k, scaling, fine, which)
     fine = fine if qkv.alibi == "scaled" else scores.dtype
     cap = score_cap(model, layer)
     logits = scores if not cap else torch.tanh(scores / cap) * cap
-    blocked, added = _mask(model, rec, layer, (scores.shape[-2], scores.shape[-1]), scores.device)
+    blocked, added = _mask(model, rec, layer, k.shape[-2], scores.device, which, rows)
     if added is not None:
         logits, alibi = logits.float() + added, added if alibi is None else alibi + added
         scores = scores.float() + added
     logits = logits.to(fine).float().masked_fill(blocked, -torch.inf)
     sinks = setting(model, layer, qkv.sinks)
     if isinstance(sinks, Tensor):
-        column = sinks.detach().to(model.home).float().reshape(-1, 1, 1).expand(-1, scores.shape[-2], 1)
+        column = sinks.detach().to(model.home).float().reshape(-1, 1, 1)[which].expand(-1, scores.shape[-2], 1)
         full = torch.cat([logits, column], -1).to(dtype)
         full = (full - full.amax(-1, keepdim=True)).softmax(-1).float()  # rounded where the model rounds
         pattern, sink = full[..., :-1], full[..., -1]
@@ -126,12 +135,13 @@ def _scaling(model: Network, layer: int) -> float:
 
 
 def _scores(
-    model: Network, rec: Recording, layer: int, q: Tensor, k: Tensor, scaling: float, dtype: torch.dtype
+    model: Network, rec: Recording, layer: int, q: Tensor, k: Tensor, scaling: float, dtype: torch.dtype, heads: Any
 ) -> tuple[Tensor, Tensor | None]:
     """(scores [head, destination, source] in ``dtype``, the position penalty in them or None)."""
     queries, keys = q.to(dtype), k.to(dtype).transpose(-1, -2)
     alibi = position_penalty(model, rec, layer, keys.shape[-1])
     if alibi is not None and not _fused(model):  # fused attention knows no penalty but the mask's
+        alibi = alibi[heads]
         if torch.promote_types(alibi.dtype, dtype) != dtype:  # a finer penalty makes the scores as fine
             return queries @ keys * scaling + alibi, alibi.expand(-1, queries.shape[1], -1).float()
         alibi = alibi.to(dtype).expand(-1, queries.shape[1], -1)

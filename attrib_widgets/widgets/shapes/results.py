@@ -112,7 +112,7 @@ def attention(a: Attention) -> bytes:
 def lens(found: LogitLens, position: int | None = None) -> bytes:
     """Kind ``lens``: what every layer would print at every position; the title is about ``position``.
 
-    ``numbers`` holds probability and rank of the target, entropy and KL, in this order.
+    ``numbers`` holds probability and rank of the target, and entropy and KL unless they were left out, in this order.
 
     Raises:
         AttribError: more than a notebook should carry.
@@ -133,11 +133,11 @@ def lens(found: LogitLens, position: int | None = None) -> bytes:
         "words": {i: model.token(i) for i in found.top_ids.unique().tolist()},
         "notes": found.notes,
     }
-    numbers = torch.stack([found.probability, found.rank.float(), found.entropy, found.kl])
+    numbers = [found.probability, found.rank.float(), *(t for t in (found.entropy, found.kl) if t is not None)]
     arrays = {
         "ids": wire.store(found.top_ids, "i4"),
         "probabilities": wire.store(found.top_probabilities),
-        "numbers": wire.store(numbers),
+        "numbers": wire.store(torch.stack(numbers)),
     }
     return wire.pack(header, arrays)
 

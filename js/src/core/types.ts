@@ -532,7 +532,7 @@ export interface Followed {
   id: number;
 }
 
-/** What every layer would print: `ids` and `probabilities` of its predictions, and four `numbers` a cell. */
+/** What every layer would print: `ids` and `probabilities` of its predictions, and two or four `numbers` a cell. */
 export interface LensHeader {
   kind: "lens";
   title: string;

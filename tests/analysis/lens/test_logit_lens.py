@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import attrib_widgets as aw
 from attrib_widgets.analysis.lens import logit_lens as module
 from attrib_widgets.model.run import Predictions
+from attrib_widgets.words.errors import NumberError
 from fixtures import families
 
 ALL = families.FAMILIES + families.VARIANTS
@@ -97,6 +98,37 @@ def test_chunks_change_nothing(family_model, monkeypatch, rows):
     for what in NUMBERS:
         torch.testing.assert_close(getattr(lens, what), getattr(whole, what), atol=2e-6, rtol=2e-5)
     assert torch.equal(lens.rank, whole.rank)
+
+
+@pytest.mark.parametrize("dtype", families.DTYPES)
+@pytest.mark.parametrize("name", ["gpt2", "gemma2", "llama"])
+def test_entropy_and_kl_can_be_left_out(family_model, name, dtype):
+    """All other numbers are the same bit by bit, and the frame has no column of them."""
+    run = family_model(name, families.DTYPES[dtype]).run(families.LONG_PROMPT)
+    whole, lens = aw.logit_lens(run, " Paris"), aw.logit_lens(run, " Paris", entropy=False)
+    assert lens.entropy is None and lens.kl is None and whole.entropy is not None and whole.kl is not None
+    for what in ("probability", "log_prob", "rank", "top_ids", "top_probabilities", "top_logits"):
+        assert torch.equal(getattr(lens, what), getattr(whole, what)), what
+    assert set(whole.to_dataframe()) - set(lens.to_dataframe()) == {"entropy", "kl"}
+    assert repr(lens) == repr(whole)
+
+
+@pytest.mark.parametrize("entropy", [True, False])
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_logits_that_are_no_numbers_are_refused(family_model, monkeypatch, entropy, bad):
+    model = family_model("gpt2")
+    run = model.run(families.PROMPT)
+    read_out = type(model).read_out
+
+    def broken(self, x):
+        precap, logits = read_out(self, x)
+        if x.dim() == 3:  # layers at once, not what was printed
+            logits = logits.index_fill(-1, torch.tensor([11]), bad)
+        return precap, logits
+
+    monkeypatch.setattr(type(model), "read_out", broken)
+    with pytest.raises(NumberError, match="Read after embed"):
+        aw.logit_lens(run, " Paris", entropy=entropy)
 
 
 def test_no_tensor_over_layer_position_and_vocabulary_is_ever_made(family_model, monkeypatch):

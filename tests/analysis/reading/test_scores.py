@@ -7,6 +7,7 @@ import torch
 
 import attrib_widgets as aw
 from fixtures import families
+from fixtures.made import Made
 
 ALL = families.FAMILIES + families.VARIANTS
 TWINS = families.TWINS + families.VARIANTS
@@ -49,6 +50,23 @@ def test_closes_in_half_precision(family_model, name, dtype):
         assert abs(a["rounding"]) <= 4 * torch.finfo(kind).eps * size, (
             f"{name} {dtype} {side}: rounding {a['rounding']:+.3f} of {size:.1f}"
         )
+
+
+@pytest.mark.parametrize("attn", ["eager", "sdpa"])
+@pytest.mark.parametrize("name", ["gpt2", "gemma2", "bloom"])
+def test_one_score_costs_one_row_of_one_head(family_model, name, attn):
+    """Neither a score nor a choice makes a pattern: of the layer, or of the head from every position."""
+    model = family_model(name, attn=attn)
+    run = model.run(families.LONG_PROMPT)
+    n = run.n_positions
+    bars = aw.attribute(run, " Paris")
+    for ask in (lambda: aw.attribute(run, aw.score("L2H1", query=-1, key=-2)), lambda: bars.choice("L2H1")):
+        ask()  # what is read once per model and run is not counted
+        with Made() as made:
+            ask()
+        assert (1, 1, n) in [shape for shape, _ in made.tensors], "its scores"
+        squares = [shape for shape, _ in made.tensors if shape[-2:] == (n, n)]
+        assert not squares, squares
 
 
 @pytest.mark.parametrize("name", families.FAMILIES)

@@ -129,7 +129,7 @@ class Followed(TypedDict):
 
 
 class LensHeader(TypedDict):
-    """What every layer would print: `ids` and `probabilities` of its predictions, and four `numbers` a cell."""
+    """What every layer would print: `ids` and `probabilities` of its predictions, and two or four `numbers` a cell."""
 
     kind: Literal["lens"]
     title: str

@@ -22,7 +22,7 @@ export class Lens {
     this.columns = header.tokens.length;
     this.#ids = ids?.at() ?? new Float32Array();
     this.#p = probabilities?.at() ?? new Float32Array();
-    this.#numbers = STORED.map((_, i) => numbers?.at(i) ?? new Float32Array());
+    this.#numbers = STORED.map((_, i) => (numbers && i < (numbers.shape[0] ?? 0) ? numbers.at(i) : new Float32Array()));
     this.k = this.#ids.length / (header.layers.length * this.columns);
   }
 
@@ -38,6 +38,11 @@ export class Lens {
   value(show: Show, row: number, column: number): number {
     if (show === "top") return this.top(row, column, 0).p;
     return this.#numbers[STORED.indexOf(show)]?.[row * this.columns + column] ?? 0;
+  }
+
+  /** Whether this was computed: entropy and KL can be left out. */
+  has(show: Show): boolean {
+    return show === "top" || !!this.#numbers[STORED.indexOf(show)]?.length;
   }
 
   /** What has the full colour. */

@@ -63,7 +63,7 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
   const { store, palette } = useView();
   const unit = store.reading.value?.header.target.unit;
   const { layers, tokens, target } = lens.header;
-  const show = store.screen.lens.value;
+  const show = lens.has(store.screen.lens.value) ? store.screen.lens.value : "top";
   const [kept, keep] = useState<Cell | null>(null);
   const [box, width] = useWidth();
   const n = tokens.length;
@@ -88,6 +88,7 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
     ["entropy", "entropy", "How undecided the row is: entropy in nats, 0 is certain."],
     ["kl", "KL", "How far the row is from the model's own output there: KL divergence in nats, 0 is the same."],
   ];
+  const shown = modes.filter(([mode]) => lens.has(mode));
   const told = at ?? kept;
   const { spans, zero } = diverging(build ?? []);
   const built = (row: number) => plain(build?.[row] ?? 0, Math.min(2, digitsFor(largest(build ?? []))));
@@ -96,7 +97,7 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
   return (
     <div data-part="lens">
       <div class="aw-seg aw-wrap" role="group" aria-label="What the cells show">
-        {modes.map(([mode, text]) => (
+        {shown.map(([mode, text]) => (
           <button key={mode} data-show={mode} aria-pressed={mode === show} onClick={() => (store.screen.lens.value = mode)}>
             {text}
           </button>
@@ -206,8 +207,8 @@ function Told({ lens, row, column }: { lens: Lens; row: number; column: number }
         ))}
       </p>
       <p class="aw-quiet">
-        <Token text={target.text} /> {percent(number("probability"))}, rank {number("rank")}; entropy {plain(number("entropy"), 2)} nats, KL to the output{" "}
-        {plain(number("kl"), 2)} nats
+        <Token text={target.text} /> {percent(number("probability"))}, rank {number("rank")}
+        {lens.has("entropy") && `; entropy ${plain(number("entropy"), 2)} nats, KL to the output ${plain(number("kl"), 2)} nats`}
       </p>
     </>
   );
