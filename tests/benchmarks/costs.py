@@ -256,14 +256,12 @@ def measured(case: Case, repeats: int) -> dict[str, list[float]]:
     return times
 
 
-def peak_megabytes(name: str) -> float:
-    command = [sys.executable, os.path.abspath(__file__), "--child", name]
+def peak_megabytes(script: str, name: str) -> float:
+    command = [sys.executable, os.path.abspath(script), "--child", name]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def child(name: str) -> None:
-    torch.set_num_threads(1)
-    case = CASES[name][1]()
+def child(case: Case) -> None:
     case.fresh()
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from what is resident now
     before = memory("VmRSS")
@@ -271,20 +269,22 @@ def child(name: str) -> None:
     print((memory("VmHWM") - before) / 1024)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(cases: dict[str, tuple[str, Callable[[], Case]]], script: str, about: str | None) -> None:
+    """Print a table of ``cases``, or measure the peak of one for it."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", nargs="+", default=list(dict.fromkeys(kind for kind, _ in CASES.values())))
+    parser.add_argument("--only", nargs="+", default=list(dict.fromkeys(kind for kind, _ in cases.values())))
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        child(args.child)
+        torch.set_num_threads(1)
+        child(cases[args.child][1]())
         return
     torch.set_num_threads(args.threads)
     print("| work | fwd, s | in fwd (range) | floor, fwd | in floors | peak MB |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for name, (kind, make) in CASES.items():
+    for name, (kind, make) in cases.items():
         if kind not in args.only:
             continue
         times = measured(make(), args.repeats)
@@ -294,10 +294,10 @@ def main() -> None:
         beside = f"{statistics.median(floor) / fwd:.3f} | {statistics.median(held):.2f}" if floor else " | "
         print(
             f"| {name} | {fwd:.3f} | {statistics.median(pairs):.3f} ({min(pairs):.3f} to {max(pairs):.3f}) "
-            f"| {beside} | {peak_megabytes(name):.0f} |",
+            f"| {beside} | {peak_megabytes(script, name):.0f} |",
             flush=True,
         )
 
 
 if __name__ == "__main__":
-    main()
+    main(CASES, __file__, __doc__)

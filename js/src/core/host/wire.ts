@@ -36,6 +36,10 @@ export function half(bits: number): number {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
+let halves: Float32Array | undefined;
+/** All of them: a long pattern has half a million. */
+const allHalves = () => (halves ??= Float32Array.from({ length: 65536 }, (_, bits) => half(bits)));
+
 const product = (sizes: number[]) => sizes.reduce((a, b) => a * b, 1);
 const triangle = (n: number) => (n * (n + 1)) / 2;
 
@@ -83,8 +87,10 @@ export class Stored {
     if (dtype === "f4") return new Float32Array(raw.buffer);
     if (dtype === "i4") return Float32Array.from(new Int32Array(raw.buffer));
     const out = new Float32Array(length);
-    if (dtype === "f2") new Uint16Array(raw.buffer).forEach((bits, i) => (out[i] = half(bits)));
-    else raw.forEach((byte, i) => (out[i] = scale === "sqrt" ? (byte / 255) ** 2 : byte));
+    if (dtype === "f2") {
+      const [bits, known] = [new Uint16Array(raw.buffer), length > 4096 ? allHalves() : undefined];
+      for (let i = 0; i < length; i++) out[i] = known ? (known[bits[i] ?? 0] ?? 0) : half(bits[i] ?? 0);
+    } else for (let i = 0; i < length; i++) out[i] = scale === "sqrt" ? ((raw[i] ?? 0) / 255) ** 2 : (raw[i] ?? 0);
     return out;
   }
 }

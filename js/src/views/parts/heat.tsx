@@ -38,6 +38,39 @@ export function colourOf(palette: Palette, scale: HeatProps["scale"], value: num
   return sequential(palette, scale === "probability" ? value : most > 0 ? Math.max(0, value) / most : 0);
 }
 
+/** Steps of a scale from nothing to most, and as many below: close enough that no eye sees one. */
+const STEPS = 512;
+
+/** The same for very many cells, as pixels of a canvas: every step of the scale is mixed once. */
+export function pixels(palette: Palette, scale: HeatProps["scale"], most: number): (value: number) => number {
+  const top = scale === "probability" ? 1 : most;
+  const known = new Uint32Array(2 * STEPS + 1);
+  return (value) => {
+    // the root keeps steps small where the scales are steep
+    const step = top > 0 ? Math.round(STEPS * Math.sqrt(Math.min(1, Math.abs(value) / top))) : 0;
+    const at = STEPS + (value < 0 ? -step : step);
+    if (!known[at]) {
+      const [r, g, b] = colourOf(palette, scale, Math.sign(value) * (step / STEPS) ** 2 * top, most).map(Math.round) as unknown as RGB;
+      known[at] = ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+    }
+    return known[at] as number;
+  };
+}
+
+/** A pattern of n tokens on side × side cells: the strongest pair of each, so that a thin stripe does not vanish. */
+export function strongest(n: number, side: number, width: (t: number) => number, get: HeatProps["get"]): Float32Array {
+  const cells = new Float32Array(side * side);
+  const column = Int32Array.from({ length: n }, (_, s) => Math.floor((s * side) / n));
+  for (let t = 0; t < n; t++) {
+    const [start, end] = [side * (column[t] ?? 0), width(t)];
+    for (let s = 0; s < end; s++) {
+      const [at, v] = [start + (column[s] ?? 0), get(t, s)];
+      if (Math.abs(v) > Math.abs(cells[at] ?? 0)) cells[at] = v;
+    }
+  }
+  return cells;
+}
+
 const guttered = (chars: number) => Math.min(120, chars * 7 + 10);
 const cellOf = (width: number, chars: number, n: number, compact?: boolean) => Math.floor(Math.max(20, Math.min(compact ? 74 : 84, (width - guttered(chars) - 4) / n - 3)));
 const sized = (width: number, chars: number, n: number, compact?: boolean) => {
@@ -156,19 +189,17 @@ function Picture(props: Drawn) {
   const n = tokens.length;
   const [gutter, size] = sized(width, longest(tokens), n, compact);
   const cell = size / n;
+  const side = Math.min(n, Math.ceil(size));
   const colours = palette.value;
   useLayoutEffect(() => {
     const context = canvas.current?.getContext("2d");
     if (!context) return;
-    const image = context.createImageData(n, n);
-    for (let t = 0; t < n; t++) {
-      for (let s = 0; s < reach(props, t); s++) {
-        const [r, g, b] = colourOf(colours, scale, get(t, s), most);
-        image.data.set([r, g, b, 255], 4 * (t * n + s));
-      }
-    }
+    const [pixel, shown] = [pixels(colours, scale, most), strongest(n, side, (t) => reach(props, t), get)];
+    const image = context.createImageData(side, side);
+    const cells = new Uint32Array(image.data.buffer);
+    for (let y = 0; y < side; y++) for (let x = 0; x < side; x++) if (props.ahead || x <= y) cells[y * side + x] = pixel(shown[y * side + x] ?? 0);
     context.putImageData(image, 0, 0);
-  }, [colours, get, scale, most, n, props.ahead]);
+  }, [colours, get, scale, most, n, side, props.ahead]);
 
   const row = at?.row ?? current;
   const strong = Array.from({ length: reach(props, row) }, (_, s) => s).sort((a, b) => Math.abs(get(row, b)) - Math.abs(get(row, a))).slice(0, 4);
@@ -216,7 +247,7 @@ function Picture(props: Drawn) {
           if (cell?.row === current) pick?.(cell.column);
         }}
       >
-        <canvas ref={canvas} width={n} height={n} aria-hidden="true" />
+        <canvas ref={canvas} width={side} height={side} aria-hidden="true" />
         <i class="aw-nowrow" style={{ top: px(current * cell - 1), height: px(cell + 2), width: px(reach(props, current) * cell + 2) }} />
         {at && <i class="aw-cross" style={{ top: px(at.row * cell), height: px(cell), width: px(at.column * cell) }} />}
         {at && <i class="aw-cross" style={{ left: px(at.column * cell), width: px(cell), height: px(at.row * cell) }} />}

@@ -23,7 +23,7 @@ export function useRoving(current: number, sideways = false) {
       items[to]?.focus();
     },
   };
-  return { tabIndex, list };
+  return { tabIndex, stop, list };
 }
 
 export const pressed = (act: (event: KeyboardEvent) => void) => (event: KeyboardEvent) => {

@@ -1,6 +1,6 @@
 /** A line of tokens of which one is chosen. */
 import type { ComponentChildren } from "preact";
-import { useLayoutEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { tokenText } from "../../core/maths/format";
 import { Token } from "./names";
 import { pressed, useRoving } from "./roving";
@@ -42,16 +42,82 @@ interface TokenListProps {
   follow?: boolean;
 }
 
+/** Lists of more tokens than this are drawn where one looks, so many at a time: a click redraws what is seen of them. */
+const LONG = 240;
+const CHUNK = 40;
+/** How high a chunk is that was never drawn, in px, and how many stand around the item that the list starts at. */
+const GUESSED = 130;
+const AROUND = 1;
+
+/** Which chunks of a long list stand in its box, or hold one of the items that must be there. */
+function useChunks(box: { current: HTMLDivElement | null }, count: number, centre: number, kept: number[]) {
+  const long = count > LONG;
+  const middle = Math.floor(centre / CHUNK);
+  const [seen, setSeen] = useState({ middle, from: middle - AROUND, to: middle + AROUND });
+  const heights = useRef(new Map<number, number>());
+  // another centre is scrolled to: what stood around the one before is gone
+  const { from, to } = seen.middle === middle ? seen : { from: middle - AROUND, to: middle + AROUND };
+  const look = () => {
+    const at = box.current;
+    if (!at) return;
+    const inside = ([...at.children] as HTMLElement[]).flatMap((chunk, i) => {
+      const { offsetTop: top, offsetHeight: height } = chunk;
+      if (!chunk.style.height) heights.current.set(i, height);
+      return top + height > at.scrollTop && top < at.scrollTop + at.clientHeight ? [i] : [];
+    });
+    const now = { middle, from: inside[0] ?? 0, to: inside[inside.length - 1] ?? 0 };
+    if (now.from !== from || now.to !== to) setSeen(now);
+  };
+  const must = new Set(kept.map((i) => Math.floor(i / CHUNK)));
+  const drawn = (chunk: number) => (chunk >= from && chunk <= to) || must.has(chunk);
+  return { long, look, drawn, height: (chunk: number) => heights.current.get(chunk) ?? GUESSED };
+}
+
 /** A line of tokens of which one is chosen. */
 export function TokenList({ items, label, current, pick, escape, part, look, first = 0, start = 0, follow }: TokenListProps) {
-  const { tabIndex, list } = useRoving(current, true);
+  const { tabIndex, stop, list } = useRoving(current, true);
   const box = useRef<HTMLDivElement>(null);
+  const wanted = useRef(-1);
   const seen = current >= 0 ? current : first;
+  const [end, setEnd] = useState(-1);
+  const chunks = useChunks(box, items.length, seen, [stop, end]);
+  const item = (i: number) => box.current?.querySelector<HTMLElement>(`[data-i="${i}"]`);
   // A long list scrolls inside its own box; the page must not move.
   useLayoutEffect(() => {
-    const item = box.current?.children[seen] as HTMLElement | undefined;
-    if (box.current && item) box.current.scrollTop = item.offsetTop + item.offsetHeight / 2 - box.current.clientHeight / 2;
+    const at = item(seen);
+    if (box.current && at) box.current.scrollTop = at.offsetTop + at.offsetHeight / 2 - box.current.clientHeight / 2;
   }, [seen, items.length]);
+  useLayoutEffect(() => {
+    if (wanted.current >= 0) item(wanted.current)?.focus();
+    wanted.current = -1;
+  }, [end]);
+  const one = (item: TokenItem, i: number) => {
+    const about = `${tokenText(item.text)}, position ${start + i}${item.about}`;
+    const act = (event: MouseEvent | KeyboardEvent) => pick?.(i, event);
+    return (
+      <div
+        key={i}
+        role="option"
+        class={`aw-pick ${item.quiet ? "aw-special" : ""} ${item.new ? "aw-new" : ""}`}
+        data-i={i}
+        aria-selected={i === current}
+        aria-disabled={item.off}
+        aria-posinset={chunks.long ? i + 1 : undefined}
+        aria-setsize={chunks.long ? items.length : undefined}
+        title={about}
+        tabIndex={tabIndex(i)}
+        onClick={act}
+        onKeyDown={pressed(act)}
+      >
+        {item.above}
+        <span class={`aw-tok ${item.style ? "aw-shaded" : ""} ${item.strange ? "aw-strange" : ""}`} style={item.style}>
+          <Token text={item.text} />
+        </span>
+        {item.number !== undefined && <span class="aw-num"> {item.number}</span>}
+        <span class="aw-sr">, position {start + i}{item.said}</span>
+      </div>
+    );
+  };
   return (
     <div
       ref={box}
@@ -61,37 +127,27 @@ export function TokenList({ items, label, current, pick, escape, part, look, fir
       aria-label={label}
       data-part={part}
       {...list}
+      onScroll={chunks.long ? chunks.look : undefined}
       onKeyDown={(event) => {
         if (event.key === "Escape" && escape) return escape();
+        const far = { Home: 0, End: items.length - 1 }[event.key];
+        if (chunks.long && far !== undefined) {
+          event.preventDefault();
+          wanted.current = far;
+          setEnd(far);
+          return item(far)?.focus();
+        }
         list.onKeyDown(event);
         if (follow && event.defaultPrevented) pick?.(Number(box.current?.querySelector<HTMLElement>(":focus")?.dataset["i"] ?? current), event);
       }}
     >
-      {items.map((item, i) => {
-        const about = `${tokenText(item.text)}, position ${start + i}${item.about}`;
-        const act = (event: MouseEvent | KeyboardEvent) => pick?.(i, event);
-        return (
-          <div
-            key={i}
-            role="option"
-            class={`aw-pick ${item.quiet ? "aw-special" : ""} ${item.new ? "aw-new" : ""}`}
-            data-i={i}
-            aria-selected={i === current}
-            aria-disabled={item.off}
-            title={about}
-            tabIndex={tabIndex(i)}
-            onClick={act}
-            onKeyDown={pressed(act)}
-          >
-            {item.above}
-            <span class={`aw-tok ${item.style ? "aw-shaded" : ""} ${item.strange ? "aw-strange" : ""}`} style={item.style}>
-              <Token text={item.text} />
-            </span>
-            {item.number !== undefined && <span class="aw-num"> {item.number}</span>}
-            <span class="aw-sr">, position {start + i}{item.said}</span>
-          </div>
-        );
-      })}
+      {chunks.long
+        ? Array.from({ length: Math.ceil(items.length / CHUNK) }, (_, c) => (
+            <div key={c} role="presentation" class="aw-chunk" data-chunk={c} style={chunks.drawn(c) ? undefined : { height: `${chunks.height(c)}px` }}>
+              {chunks.drawn(c) && items.slice(c * CHUNK, (c + 1) * CHUNK).map((each, i) => one(each, c * CHUNK + i))}
+            </div>
+          ))
+        : items.map(one)}
     </div>
   );
 }

@@ -6,7 +6,7 @@ import { largest } from "../../core/maths/geometry";
 import { described } from "../../core/maths/names";
 import type { AttentionHeader } from "../../core/types";
 import { useView } from "../parts/context";
-import { colourOf, Heat, type HeatProps, readOut } from "../parts/heat";
+import { Heat, type HeatProps, pixels, readOut, strongest } from "../parts/heat";
 import { pressed, useRoving } from "../parts/roving";
 
 const SCALE: Record<string, HeatProps["scale"]> = { probability: "probability", value: "magnitude", contribution: "signed", own: "signed" };
@@ -78,21 +78,9 @@ function Thumb({ id, i, on, tabIndex, triangle, scale }: ThumbProps) {
     const size = Math.min(n, 64);
     const most = largest(triangle.data);
     const image = context.createImageData(size, size);
-    // larger patterns keep the strongest pair of each block, so that a thin stripe does not vanish
-    const cells = new Float32Array(size * size);
-    for (let t = 0; t < n; t++) {
-      for (let s = 0; s < (triangle.ahead ? n : t + 1); s++) {
-        const at = Math.floor((t * size) / n) * size + Math.floor((s * size) / n);
-        const v = triangle.get(t, s);
-        if (Math.abs(v) > Math.abs(cells[at] ?? 0)) cells[at] = v;
-      }
-    }
-    for (let y = 0; y < size; y++) {
-      for (let x = 0; x < (triangle.ahead ? size : y + 1); x++) {
-        const [r, g, b] = colourOf(colours, scale, cells[y * size + x] ?? 0, scale === "probability" ? 1 : most);
-        image.data.set([r, g, b, 255], 4 * (y * size + x));
-      }
-    }
+    const cells = strongest(n, size, (t) => (triangle.ahead ? n : t + 1), (t, s) => triangle.get(t, s));
+    const [pixel, drawn] = [pixels(colours, scale, most), new Uint32Array(image.data.buffer)];
+    for (let y = 0; y < size; y++) for (let x = 0; x < (triangle.ahead ? size : y + 1); x++) drawn[y * size + x] = pixel(cells[y * size + x] ?? 0);
     context.putImageData(image, 0, 0);
   }, [triangle, colours, scale]);
   const size = Math.min(triangle.n, 64);

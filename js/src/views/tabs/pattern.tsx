@@ -70,6 +70,7 @@ function Weighted({ row, reading, pattern, weighting, compact }: WeightedProps) 
   }, [reading, row, pattern, weighting]);
   const most = useMemo(() => {
     let max = 0;
+    if (weighting === "probability") return 1;
     for (let t = 0; t < tokens.length; t++) for (let s = 0; s < (pattern.ahead ? tokens.length : t + 1); s++) max = Math.max(max, Math.abs(get(t, s)));
     return max;
   }, [get]);
@@ -80,7 +81,7 @@ function Weighted({ row, reading, pattern, weighting, compact }: WeightedProps) 
         tokens={tokens}
         get={get}
         ahead={pattern.ahead}
-        most={weighting === "probability" ? 1 : most}
+        most={most}
         scale={weighting === "probability" ? "probability" : weighting === "value" ? "magnitude" : "signed"}
         current={position}
         label={`Attention pattern of ${row.id}, ${weighting}`}
