@@ -38,6 +38,7 @@ export abstract class Synced {
   #listeners: [Heard, () => void][] = [];
   #writing = false;
   #released: () => void;
+  #asking: ReturnType<typeof setTimeout> | undefined;
 
   constructor(model: Model, kind: string) {
     this.kind = kind;
@@ -84,8 +85,14 @@ export abstract class Synced {
     this.#model.set("source", this.source.peek());
     this.#writing = false;
     this.#model.save_changes();
-    // A restarted kernel takes no notice of a trait: unless it was just heard, ask whether anybody is there.
-    if (!this.fixed.peek() && Date.now() - this.client.heard > 1_000) this.client.ping();
+    // A restarted kernel takes no notice of a trait: ask whether anybody is there, where it was just heard a little later.
+    const due = this.client.heard + 1_000 - Date.now();
+    if (!this.fixed.peek()) this.#asking ??= setTimeout(() => this.#stillThere(), Math.max(0, due));
+  }
+
+  #stillThere(): void {
+    this.#asking = undefined;
+    this.client.ping();
   }
 
   /** Write the set that is taken out, and ask what the model says then. */
@@ -128,6 +135,7 @@ export abstract class Synced {
   close(): void {
     for (const [name, handler] of this.#listeners) this.#model.off(name, handler);
     this.#released();
+    clearTimeout(this.#asking);
     this.client.close();
   }
 
