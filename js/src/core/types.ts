@@ -383,6 +383,11 @@ export interface TraceHeader extends Trace {
   held?: string;
 }
 
+/** Small pictures of the patterns of all heads, in the array `patterns`: the strongest weight of every block. */
+export interface PatternsHeader {
+  kind: "patterns";
+}
+
 /** A head's pattern, in the array `pattern`. */
 export interface HeadHeader {
   kind: "head";
@@ -762,7 +767,7 @@ export interface Views {
 }
 
 /** What can be covered until it is revealed. */
-export type Part = "candidates" | "values" | "detail" | "map" | "corrupted" | "sum";
+export type Part = "candidates" | "values" | "detail" | "heads" | "corrupted" | "sum";
 
 /** How a view is shown. */
 export interface Options {
@@ -783,7 +788,7 @@ export interface Options {
 export type Nothing = Record<string, never>;
 
 /** How contributions are shown. */
-export type Mode = "size" | "order" | "map" | "trace" | "sides";
+export type Mode = "size" | "order" | "heads" | "trace" | "sides";
 
 /** What the detail of a part shows; "" is the first that it has. */
 export type Tab = "" | "tokens" | "pattern" | "why" | "neurons" | "features" | "writes" | "lens";
@@ -841,6 +846,7 @@ export type Op =
   | "hello"
   | "explain"
   | "head"
+  | "patterns"
   | "through"
   | "why"
   | "neurons"
@@ -949,7 +955,7 @@ export interface Meaning {
 /** What a person can ask about: parts of the Explorer, tabs of its detail, results standing alone. */
 export type PanelName =
   | "contributions"
-  | "map"
+  | "heads"
   | "trace"
   | "detail"
   | "tokens"
@@ -1003,6 +1009,7 @@ export interface Arguments {
   hello: Nothing;
   explain: ExplainArgs;
   head: RowArgs;
+  patterns: Nothing;
   through: ThroughArgs;
   why: WhyArgs;
   neurons: RowArgs;
@@ -1028,6 +1035,7 @@ export interface Answers {
   hello: Nothing;
   explain: Nothing;
   head: Nothing;
+  patterns: Nothing;
   through: Nothing;
   why: Nothing;
   neurons: Neurons;
@@ -1051,6 +1059,7 @@ export interface Answers {
 /** The header of the container that comes with the answer to these. */
 export interface Containers {
   head: HeadHeader;
+  patterns: PatternsHeader;
   through: BarsHeader;
   why: WhyHeader;
   lens: LensHeader;

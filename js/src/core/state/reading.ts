@@ -3,6 +3,7 @@ import { renamed } from "../host/legacy";
 import { type Container, decode, type Stored, Triangle } from "../host/wire";
 import { digitsFor, plain, signed } from "../maths/format";
 import { bySize, largest, sumOf } from "../maths/geometry";
+import { rowOf, type Weights, type Worth } from "../maths/thumbs";
 import type { ExplorerArray, ExplorerHeader, PhraseHeader, Row } from "../types";
 import type { Why } from "./answers";
 
@@ -116,6 +117,37 @@ export class Reading {
     const fresh = new Triangle(this.tokens.length, stored.at(row.layer, row.head));
     this.#patterns.set(id, fresh);
     return fresh;
+  }
+
+  /** The same as it travelled. */
+  weights(row: Row, stored = this.arrays["patterns"]): Weights | undefined {
+    if (!stored || row.layer === null || row.head === null || row.layer >= (stored.shape[0] ?? 0)) return undefined;
+    const n = stored.shape.at(-1) ?? 0;
+    const data = stored.roots(row.layer, row.head) ?? this.pattern(row.id)?.data;
+    return data && { n, data, ahead: !stored.tril && n > 1 };
+  }
+
+  /** What a head reads at position t; where patterns did not travel it is known at the position that is explained. */
+  reads(row: Row, t: number): Float32Array | undefined {
+    const weights = this.weights(row);
+    if (weights) return rowOf(weights, t);
+    const exact = t === this.position ? this.#at("tokens", row) : undefined;
+    const carry = this.#at("carry", row);
+    return exact && carry && exact.map((v, s) => (carry[s] ? v / carry[s] : 0));
+  }
+
+  /** What is carried to position t through a head, from every source. */
+  carried(row: Row, t: number): Float32Array | undefined {
+    if (!this.carries(row)) return undefined;
+    const { carry, dest } = this.worth(row) ?? {};
+    const exact = t === this.position ? this.#at("tokens", row) : undefined;
+    return exact ?? (carry && this.reads(row, t)?.map((p, s) => p * (carry[s] ?? 0) * (dest?.[t] ?? 1)));
+  }
+
+  /** What multiplies a pattern, so that it sums to contributions. */
+  worth(row: Row): Worth | undefined {
+    const carry = this.carries(row) ? this.#at("carry", row) : undefined;
+    return carry && row.layer !== null ? { carry, dest: this.arrays["dest"]?.at(row.layer) ?? [] } : undefined;
   }
 
   #at(name: ExplorerArray, row: Row, ...more: number[]): Float32Array | undefined {

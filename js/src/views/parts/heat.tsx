@@ -1,9 +1,10 @@
 /** A heat map: one row per reader, one column per token it reads. A lower triangle, or a square where tokens look ahead. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Cell } from "../../core/host/keyboard";
-import { css, inkOn, type Palette, type RGB, sequential, sign } from "../../core/maths/colour";
+import { css, inkOn } from "../../core/maths/colour";
 import { cellNumber, digitsFor, percent, signed, tokenText } from "../../core/maths/format";
 import { placeLabels } from "../../core/maths/geometry";
+import { colourOf, ramp, type Scale } from "../../core/maths/thumbs";
 import { textHeight } from "./awaiting";
 import { useView } from "./context";
 import { type GridKeys, longest, useGrid, useWidth } from "./grid";
@@ -15,7 +16,7 @@ export interface HeatProps {
   get(t: number, s: number): number;
   ahead?: boolean;
   /** probabilities print and colour as such; anything else is scaled to its largest magnitude */
-  scale: "probability" | "magnitude" | "signed";
+  scale: Scale;
   most: number;
   /** the row that is being explained */
   current: number;
@@ -32,11 +33,6 @@ export interface HeatProps {
 export const SMALL = 14;
 const LABEL = 11; // px
 const GAP = 13; // px between labels
-
-export function colourOf(palette: Palette, scale: HeatProps["scale"], value: number, most: number): RGB {
-  if (scale === "signed") return sign(palette, value, most);
-  return sequential(palette, scale === "probability" ? value : most > 0 ? Math.max(0, value) / most : 0);
-}
 
 const guttered = (chars: number) => Math.min(120, chars * 7 + 10);
 const cellOf = (width: number, chars: number, n: number, compact?: boolean) => Math.floor(Math.max(20, Math.min(compact ? 74 : 84, (width - guttered(chars) - 4) / n - 3)));
@@ -161,12 +157,9 @@ function Picture(props: Drawn) {
     const context = canvas.current?.getContext("2d");
     if (!context) return;
     const image = context.createImageData(n, n);
-    for (let t = 0; t < n; t++) {
-      for (let s = 0; s < reach(props, t); s++) {
-        const [r, g, b] = colourOf(colours, scale, get(t, s), most);
-        image.data.set([r, g, b, 255], 4 * (t * n + s));
-      }
-    }
+    const pixels = new Uint32Array(image.data.buffer);
+    const colour = ramp(colours, scale, most);
+    for (let t = 0; t < n; t++) for (let s = 0; s < reach(props, t); s++) pixels[t * n + s] = colour(get(t, s));
     context.putImageData(image, 0, 0);
   }, [colours, get, scale, most, n, props.ahead]);
 

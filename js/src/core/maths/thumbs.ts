@@ -1,0 +1,87 @@
+/** Patterns as small pictures. Pure functions of numbers: no DOM here. */
+import { type Palette, type RGB, sequential, sign } from "./colour";
+
+/** A pattern: entries (t, s) with s <= t row by row, or all where tokens look ahead; bytes are 255 times a square root. */
+export interface Weights {
+  n: number;
+  data: Float32Array | Uint8Array;
+  ahead: boolean;
+}
+
+const SQUARES = Float32Array.from({ length: 256 }, (_, b) => (b / 255) ** 2);
+
+/** What each read is worth: `carry` of the source, times `dest` of the reader. */
+export interface Worth {
+  carry: ArrayLike<number>;
+  dest: ArrayLike<number>;
+}
+
+/** Where the rows of a pattern start. */
+export const start = ({ n, ahead }: Omit<Weights, "data">, t: number) => (ahead ? t * n : (t * (t + 1)) / 2);
+
+/** The row of one reader. */
+export function rowOf(of: Weights, t: number): Float32Array {
+  const row = of.data.subarray(start(of, t), start(of, t) + (of.ahead ? of.n : t + 1));
+  return row instanceof Uint8Array ? Float32Array.from(row, (b) => SQUARES[b] ?? 0) : row;
+}
+
+/**
+ * The strongest pair of each block, [size, size]: a thin stripe does not vanish. `from` leaves out what is read before
+ * it.
+ */
+export function pooled(of: Weights, size: number, worth?: Worth, from = 0): Float32Array {
+  const { n, data, ahead } = of;
+  const m = Math.min(n, size);
+  const out = new Float32Array(m * m);
+  const columns = Uint16Array.from({ length: n }, (_, s) => (s * m) / n);
+  const bytes = data instanceof Uint8Array;
+  for (let t = 0; t < n; t++) {
+    const line = (((t * m) / n) | 0) * m;
+    const base = start(of, t);
+    const end = ahead ? n : t + 1;
+    const dest = worth ? (worth.dest[t] ?? 1) : 1;
+    for (let s = from; s < end; s++) {
+      let v = data[base + s] as number;
+      if (bytes) v = SQUARES[v] as number;
+      if (worth) v *= (worth.carry[s] ?? 0) * dest;
+      const at = line + (columns[s] as number);
+      if (Math.abs(v) > Math.abs(out[at] as number)) out[at] = v;
+    }
+  }
+  return out;
+}
+
+/** The same of one row, [size], among n tokens. */
+export function pooledRow(row: ArrayLike<number>, n: number, size: number, from = 0): Float32Array {
+  const m = Math.min(n, size);
+  const out = new Float32Array(m);
+  for (let s = from; s < row.length; s++) {
+    const at = Math.floor((s * m) / n);
+    const v = row[s] ?? 0;
+    if (Math.abs(v) > Math.abs(out[at] ?? 0)) out[at] = v;
+  }
+  return out;
+}
+
+export type Scale = "probability" | "magnitude" | "signed";
+
+export function colourOf(palette: Palette, scale: Scale, value: number, most: number): RGB {
+  if (scale === "signed") return sign(palette, value, most);
+  return sequential(palette, scale === "probability" ? value : most > 0 ? Math.max(0, value) / most : 0);
+}
+
+/** The colours of a scale as pixels, mixed once: 256 steps of a square root, so that small values keep their colour. */
+export function ramp(palette: Palette, scale: Scale, most: number): (value: number) => number {
+  const top = scale === "probability" ? 1 : most;
+  const steps = (sign: number) =>
+    Uint32Array.from({ length: 256 }, (_, i) => {
+      const [r, g, b] = colourOf(palette, scale, sign * (i / 255) ** 2 * top, top).map(Math.round) as unknown as RGB;
+      return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+    });
+  const [plus, minus] = [steps(1), scale === "signed" ? steps(-1) : undefined];
+  return (value) => {
+    const part = top > 0 ? Math.min(1, Math.abs(value) / top) : 0;
+    const i = (255 * Math.sqrt(part) + 0.5) | 0;
+    return (value < 0 ? (minus?.[i] ?? plus[0]) : plus[i]) as number;
+  };
+}

@@ -1,0 +1,92 @@
+/** How all heads are shown, whose row, and what the colours and lengths mean. */
+import { percent, plain, share } from "../../core/maths/format";
+import { NEEDS_KERNEL } from "../../core/state/answers";
+import { readerOf } from "../../core/state/heads";
+import type { Reading } from "../../core/state/reading";
+import type { HeadsForm } from "../../core/state/screen";
+import { useView } from "../parts/context";
+import { Token } from "../parts/names";
+import { TokenList } from "../parts/tokens";
+import type { Painted } from "./paint";
+
+export function Controls({ reading, form, effects }: { reading: Reading; form: HeadsForm; effects: boolean }) {
+  const { store } = useView();
+  const set = (more: Partial<HeadsForm>) => (store.screen.heads.value = { ...store.screen.heads.value, ...more });
+  const reader = readerOf(reading, form);
+  const whole = !!reading.arrays["patterns"];
+  const never = !whole && store.fixed.value;
+  const weightings = (["attention", "contribution", "effect"] as const).filter((w) => (w === "contribution" ? reading.arrays["carry"] : w === "effect" ? effects : true));
+  return (
+    <>
+      <div class="aw-hbar">
+        <div class="aw-seg" role="group" aria-label="How much of a pattern is shown">
+          <button data-form="whole" aria-pressed={!form.strip} aria-disabled={never} title={never ? NEEDS_KERNEL : ""} onClick={() => set({ strip: false })}>
+            whole pattern
+          </button>
+          <button data-form="row" aria-pressed={form.strip} onClick={() => set({ strip: true })}>
+            what <Token text={reading.tokens[reader] ?? ""} /> reads
+          </button>
+        </div>
+        <div class="aw-seg" role="group" aria-label="What the pictures show">
+          {weightings.map((w) => (
+            <button key={w} data-weighting={w} aria-pressed={form.weighting === w} onClick={() => set({ weighting: w })}>
+              {w}
+            </button>
+          ))}
+        </div>
+        <label class="aw-quiet aw-small">
+          <input type="checkbox" data-part="hide-first" checked={!form.first} onChange={(e) => set({ first: !e.currentTarget.checked })} /> hide <Token text={reading.tokens[0] ?? ""} />
+        </label>
+      </div>
+      {form.strip && whole && (
+        <TokenList
+          look="aw-toks"
+          part="reader"
+          label="Whose row is shown in every head"
+          current={reader}
+          pick={(i) => set({ reader: i })}
+          follow
+          items={reading.tokens.map((text) => ({ text, about: `: what it reads, in every head`, quiet: false }))}
+        />
+      )}
+    </>
+  );
+}
+
+interface KeyProps {
+  painted: Painted | null;
+  form: HeadsForm;
+  /** a round number, and how long its bar is */
+  tick: number;
+  long: number;
+  unit: string;
+  /** pictures are on their way */
+  waiting: boolean;
+  effects: boolean;
+}
+
+/** The legend. */
+export function Key({ painted, form, tick, long, unit, waiting, effects }: KeyProps) {
+  const most = painted?.most ?? 0;
+  return (
+    <p class="aw-quiet aw-small aw-key" data-part="key">
+      {most > 0 &&
+        (form.weighting === "attention" ? (
+          <span class="aw-legend">
+            0 <i /> {percent(most)}
+          </span>
+        ) : (
+          <span>
+            colour: up to ±{form.weighting === "effect" ? `${share(most)} of the gap` : plain(most)}
+          </span>
+        ))}{" "}
+      {tick > 0 && (
+        <span>
+          bar: <i class="aw-length" style={{ width: `${long}px` }} /> {plain(tick, tick < 0.1 ? 2 : tick < 1 ? 1 : 0)} {unit}
+        </span>
+      )}{" "}
+      {effects && <span>outline: effect, dashed where it is estimated</span>}{" "}
+      {painted && painted.missing > 0 && <span>{waiting ? "Computing…" : `${painted.missing} without a pattern`}</span>}
+    </p>
+  );
+}

@@ -1,0 +1,79 @@
+/** Who reads whom, as lines between two columns of words: wide lines are strong ones. */
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { css } from "../../core/maths/colour";
+import { percent, plain } from "../../core/maths/format";
+import { placeLabels } from "../../core/maths/geometry";
+import { useView } from "../parts/context";
+import { useWidth } from "../parts/grid";
+import { Token } from "../parts/names";
+
+interface LinesProps {
+  tokens: string[];
+  get(t: number, s: number): number;
+  ahead: boolean;
+  most: number;
+  signed: boolean;
+  current: number;
+  tell(t: number, s: number): string;
+}
+
+/** Weaker lines than this share of the strongest are not drawn. */
+const LEAST = 0.05;
+const WIDEST = 6;
+const GAP = 15;
+const WORDS = 110;
+
+export function Lines({ tokens, get, ahead, most, signed, current, tell }: LinesProps) {
+  const { palette } = useView();
+  const [box, width] = useWidth();
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const n = tokens.length;
+  const step = Math.max(2, Math.min(20, 400 / n));
+  const height = n * step;
+  const words = Math.min(WORDS, width / 3);
+  const across = Math.max(60, Math.min(260, width - 2 * words));
+  const colours = palette.value;
+  useLayoutEffect(() => {
+    const context = canvas.current?.getContext("2d");
+    if (!context || !canvas.current) return;
+    const ratio = globalThis.devicePixelRatio || 1;
+    [canvas.current.width, canvas.current.height] = [across * ratio, height * ratio];
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    for (let t = 0; t < n; t++) {
+      for (let s = 0; s < (ahead ? n : t + 1); s++) {
+        const v = get(t, s);
+        const part = most > 0 ? Math.abs(v) / most : 0;
+        if (part < LEAST) continue;
+        context.globalAlpha = t === current ? 1 : 0.25;
+        context.strokeStyle = css(signed ? (v < 0 ? colours.minus : colours.plus) : colours.ink);
+        context.lineWidth = Math.max(0.5, WIDEST * part);
+        context.beginPath();
+        context.moveTo(0, (t + 0.5) * step);
+        context.bezierCurveTo(across / 2, (t + 0.5) * step, across / 2, (s + 0.5) * step, across, (s + 0.5) * step);
+        context.stroke();
+      }
+    }
+  }, [get, most, signed, current, colours, across, height, ahead]);
+  const row = Array.from({ length: ahead ? n : current + 1 }, (_, s) => s).sort((a, b) => Math.abs(get(current, b)) - Math.abs(get(current, a)));
+  const column = (wanted: number[], side: string) => (
+    <span class={`aw-plabels aw-lwords ${side}`} style={{ width: `${words}px` }} aria-hidden="true">
+      {placeLabels(n, step, GAP, wanted).map((i) => (
+        <span key={i} class={wanted[0] === i ? "aw-on" : ""} style={{ top: `${(i + 0.5) * step - 7}px` }}>
+          <Token text={tokens[i] ?? ""} />
+        </span>
+      ))}
+    </span>
+  );
+  return (
+    <div data-part="lines" ref={box}>
+      <div class="aw-lines2" style={{ height: `${height}px` }} role="img" aria-label={row.slice(0, 3).map((s) => tell(current, s)).join("; ")}>
+        {column([current], "aw-left2")}
+        <canvas ref={canvas} style={{ width: `${across}px`, height: `${height}px` }} aria-hidden="true" />
+        {column(row.slice(0, 4), "")}
+      </div>
+      <p class="aw-quiet aw-small">
+        Left who reads, right what is read; dark from <Token text={tokens[current] ?? ""} />. Lines below {signed ? plain(LEAST * most, 3) : percent(LEAST * most)} are not drawn.
+      </p>
+    </div>
+  );
+}
