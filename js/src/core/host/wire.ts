@@ -18,6 +18,9 @@ export interface Entry {
 
 export class WireError extends Error {}
 
+/** Of bytes that are 255 times a square root. */
+export const SQUARES = Float32Array.from({ length: 256 }, (_, b) => (b / 255) ** 2);
+
 const SIZE = { f4: 4, f2: 2, u1: 1, i4: 4 } as const;
 
 export function bytesOf(value: unknown): Uint8Array {
@@ -75,7 +78,7 @@ export class Stored {
     if (dtype === "i4") return Float32Array.from(new Int32Array(raw.buffer));
     const out = new Float32Array(length);
     if (dtype === "f2") new Uint16Array(raw.buffer).forEach((bits, i) => (out[i] = half(bits)));
-    else raw.forEach((byte, i) => (out[i] = scale === "sqrt" ? (byte / 255) ** 2 : byte));
+    else raw.forEach((byte, i) => (out[i] = scale === "sqrt" ? (SQUARES[byte] ?? 0) : byte));
     return out;
   }
 

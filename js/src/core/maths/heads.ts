@@ -25,18 +25,18 @@ export interface Layout {
   under: number;
 }
 
-const gapOf = (heads: number) => (heads > 16 ? 2 : 4);
-const wideOf = (width: number) => Math.round(Math.max(46, Math.min(104, 0.17 * width)));
+const gapOf = (heads: number) => (heads > 16 ? 1 : 4);
+const wideOf = (width: number, heads: number) => Math.round(Math.max(46, Math.min(104, (heads > 16 ? 0.1 : 0.17) * width)));
 
 /** How many columns of heads have room, beside `others` wider ones. */
 export function fitting(width: number, others: number): number {
-  return Math.max(1, Math.min(MOST, Math.floor((width - SIDE - others * (wideOf(width) + 2)) / (LEAST + 2))));
+  return Math.max(1, Math.min(MOST, Math.floor((width - SIDE - others * (wideOf(width, MOST) + 1)) / (LEAST + 1))));
 }
 
 /** A strip shows the row of one word, else the cell is as high as it is wide. */
 export function layout(width: number, heads: number, others: number, strip: boolean): Layout {
   const gap = gapOf(heads);
-  const wide = wideOf(width);
+  const wide = wideOf(width, heads);
   const cell = heads ? Math.max(LEAST, Math.min(WIDEST, Math.floor((width - SIDE - others * (wide + gap)) / heads - gap))) : 0;
   const pad = cell >= 24 ? 4 : 2;
   const bar = cell >= 28 || !heads ? 7 : 4;

@@ -1,4 +1,5 @@
 /** Patterns as small pictures. Pure functions of numbers: no DOM here. */
+import { SQUARES, Triangle } from "../host/wire";
 import { type Palette, type RGB, sequential, sign } from "./colour";
 
 /** A pattern: entries (t, s) with s <= t row by row, or all where tokens look ahead; bytes are 255 times a square root. */
@@ -7,8 +8,6 @@ export interface Weights {
   data: Float32Array | Uint8Array;
   ahead: boolean;
 }
-
-const SQUARES = Float32Array.from({ length: 256 }, (_, b) => (b / 255) ** 2);
 
 /** What each read is worth: `carry` of the source, times `dest` of the reader. */
 export interface Worth {
@@ -42,13 +41,28 @@ export function pooled(of: Weights, size: number, worth?: Worth, from = 0): Floa
     const dest = worth ? (worth.dest[t] ?? 1) : 1;
     for (let s = from; s < end; s++) {
       let v = data[base + s] as number;
-      if (bytes) v = SQUARES[v] as number;
-      if (worth) v *= (worth.carry[s] ?? 0) * dest;
+      if (worth) v = (bytes ? (SQUARES[v] as number) : v) * (worth.carry[s] ?? 0) * dest;
       const at = line + (columns[s] as number);
       if (Math.abs(v) > Math.abs(out[at] as number)) out[at] = v;
     }
   }
-  return out;
+  return bytes && !worth ? Float32Array.from(out, (b) => SQUARES[b] as number) : out;
+}
+
+/** The mean of patterns, each times what its reads are worth; `from` leaves out what is read before it. */
+export function meanOf(patterns: Triangle[], worths: (Worth | undefined)[], from = 0): Triangle {
+  const [first] = patterns as [Triangle];
+  if (patterns.length === 1 && !worths[0] && !from) return first;
+  const data = new Float32Array(first.data.length);
+  patterns.forEach((one, i) => {
+    const worth = worths[i];
+    for (let t = 0, at = 0; t < one.n; t++) {
+      for (let s = 0; s < (one.ahead ? one.n : t + 1); s++, at++) {
+        if (s >= from) data[at] = (data[at] ?? 0) + ((one.data[at] ?? 0) * (worth ? (worth.carry[s] ?? 0) * (worth.dest[t] ?? 1) : 1)) / patterns.length;
+      }
+    }
+  });
+  return new Triangle(first.n, data);
 }
 
 /** The same of one row, [size], among n tokens. */
@@ -70,18 +84,19 @@ export function colourOf(palette: Palette, scale: Scale, value: number, most: nu
   return sequential(palette, scale === "probability" ? value : most > 0 ? Math.max(0, value) / most : 0);
 }
 
+const RAMPS = new WeakMap<Palette, Partial<Record<Scale, Uint32Array[]>>>();
+
 /** The colours of a scale as pixels, mixed once: 256 steps of a square root, so that small values keep their colour. */
 export function ramp(palette: Palette, scale: Scale, most: number): (value: number) => number {
-  const top = scale === "probability" ? 1 : most;
-  const steps = (sign: number) =>
+  const mixed = RAMPS.get(palette) ?? {};
+  RAMPS.set(palette, mixed);
+  const tables = (mixed[scale] ??= (scale === "signed" ? [1, -1] : [1]).map((sign) =>
     Uint32Array.from({ length: 256 }, (_, i) => {
-      const [r, g, b] = colourOf(palette, scale, sign * (i / 255) ** 2 * top, top).map(Math.round) as unknown as RGB;
-      return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
-    });
-  const [plus, minus] = [steps(1), scale === "signed" ? steps(-1) : undefined];
-  return (value) => {
-    const part = top > 0 ? Math.min(1, Math.abs(value) / top) : 0;
-    const i = (255 * Math.sqrt(part) + 0.5) | 0;
-    return (value < 0 ? (minus?.[i] ?? plus[0]) : plus[i]) as number;
-  };
+      const [r, g, b] = colourOf(palette, scale, sign * (i / 255) ** 2, 1).map(Math.round) as unknown as RGB;
+      return (255 << 24) | (b << 16) | (g << 8) | r;
+    }),
+  ));
+  const [plus, minus = plus] = tables;
+  const top = scale === "probability" ? 1 : most || 1;
+  return (value) => ((value < 0 ? minus : plus) as Uint32Array)[(255 * Math.sqrt(Math.min(1, Math.abs(value) / top)) + 0.5) | 0] as number;
 }

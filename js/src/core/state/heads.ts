@@ -1,5 +1,5 @@
 /** All heads at once: the rows of an attribution as a grid of layers by heads, the MLPs beside them. */
-import { binned, type Having, having, MOST } from "../maths/heads";
+import { binned, fitting, type Having, having, MOST } from "../maths/heads";
 import { largest, sumOf } from "../maths/geometry";
 import { pooled, pooledRow } from "../maths/thumbs";
 import type { Effect } from "./effects";
@@ -12,6 +12,7 @@ import type { HeadsForm } from "./screen";
 export interface Spot {
   name: string;
   parts: Row[];
+  head: boolean;
   /** their contributions, added */
   value: number;
   /** the largest of their effects, where it is known */
@@ -42,8 +43,7 @@ export function havings(reading: Reading, effects: (i: number) => Effect | undef
   return found;
 }
 
-/** `fits`: how many columns of heads have room. */
-export function gridOf(reading: Reading, effects: (i: number) => Effect | undefined, from: HeadsForm["from"], fits: number): Grid {
+export function gridOf(reading: Reading, effects: (i: number) => Effect | undefined, from: HeadsForm["from"], width: number): Grid {
   const { rows } = reading.header;
   const cells = new Map<string, number>();
   const [layers, heads, kinds] = [new Set<number>(), new Set<number>(), new Set<string>()];
@@ -61,22 +61,24 @@ export function gridOf(reading: Reading, effects: (i: number) => Effect | undefi
     const start = Math.max(0, Math.min(sorted.indexOf(first), sorted.length - most));
     return sorted.slice(start, start + most).map((i) => [i]);
   };
-  const ranges = some(heads, fits, from?.[1]);
   const others = Object.values(WIDE).filter((name) => kinds.has(name));
+  const ranges = some(heads, fitting(width, others.length), from?.[1]);
   const most = largest(rows.map(({ kind }, i) => (kind === "head" ? (reading.values[i] ?? 0) : 0)));
   const between = (letter: string, run: number[]) => `${letter}${run[0]}${run.length > 1 ? `–${run.at(-1)}` : ""}`;
   const spot = (run: number[], columns: (number | string)[]): Spot | undefined => {
     const found = run.flatMap((layer) => columns.map((c) => cells.get(`${layer} ${c}`))).filter((i) => i !== undefined);
     if (!found.length) return undefined;
     const parts = found.map((i) => rows[i] as Row);
+    const head = parts[0]?.kind === "head";
     const values = found.map((i) => reading.values[i] ?? 0);
     const known = found.map(effects).filter((e) => e !== undefined);
     return {
       name: found.length > 1 ? `${between("L", run)} ${typeof columns[0] === "number" ? between("H", columns as number[]) : columns[0]}` : (parts[0]?.id ?? ""),
       parts,
+      head,
       value: sumOf(values),
       effect: known.length ? known.reduce((a, b) => (Math.abs(b[0]) > Math.abs(a[0]) ? b : a)) : undefined,
-      pale: parts[0]?.kind === "head" && found.every((i, at) => having(values[at] ?? 0, most, effects(i)?.[0]) === "neither"),
+      pale: head && found.every((i, at) => having(values[at] ?? 0, most, effects(i)?.[0]) === "neither"),
     };
   };
   // layers upwards, as in the lens and in every grid
@@ -103,7 +105,6 @@ export function pictured(reading: Reading, { parts }: Spot, form: HeadsForm, siz
   const worth = form.weighting === "contribution";
   let found: Float32Array | undefined;
   for (const row of parts) {
-    if (row.kind !== "head") return undefined;
     const weights = form.strip ? undefined : reading.weights(row, small);
     const weighed = worth ? reading.worth(row) : undefined;
     const t = readerOf(reading, form);

@@ -6,6 +6,7 @@ import { bySize, largest, sumOf } from "../maths/geometry";
 import { rowOf, type Weights, type Worth } from "../maths/thumbs";
 import type { ExplorerArray, ExplorerHeader, PhraseHeader, Row } from "../types";
 import type { Why } from "./answers";
+import type { Weighting } from "./screen";
 
 export interface Sources {
   /** what each source token contributed through the head, up to the position explained */
@@ -138,16 +139,15 @@ export class Reading {
 
   /** What is carried to position t through a head, from every source. */
   carried(row: Row, t: number): Float32Array | undefined {
-    if (!this.carries(row)) return undefined;
-    const { carry, dest } = this.worth(row) ?? {};
-    const exact = t === this.position ? this.#at("tokens", row) : undefined;
-    return exact ?? (carry && this.reads(row, t)?.map((p, s) => p * (carry[s] ?? 0) * (dest?.[t] ?? 1)));
+    const exact = t === this.position && this.carries(row) ? this.#at("tokens", row) : undefined;
+    return exact ?? this.contribution(row, this.reads(row, t), t);
   }
 
-  /** What multiplies a pattern, so that it sums to contributions. */
-  worth(row: Row): Worth | undefined {
-    const carry = this.carries(row) ? this.#at("carry", row) : undefined;
-    return carry && row.layer !== null ? { carry, dest: this.arrays["dest"]?.at(row.layer) ?? [] } : undefined;
+  /** What multiplies a pattern: for contributions, or for the norms of what is written; undefined where nothing does. */
+  worth(row: Row, weighting: Weighting = "contribution"): Worth | undefined {
+    const names = ({ contribution: ["carry", "dest"], value: ["norms", "post"] } as const)[weighting as "value"];
+    const carry = names && this.carries(row) ? this.#at(names[0], row) : undefined;
+    return carry && row.layer !== null ? { carry, dest: this.arrays[names[1]]?.at(row.layer) ?? [] } : undefined;
   }
 
   #at(name: ExplorerArray, row: Row, ...more: number[]): Float32Array | undefined {
@@ -166,26 +166,17 @@ export class Reading {
     const exact = this.#at("tokens", row);
     // Later tokens carry nothing, unless the model looks ahead.
     const later = exact?.subarray(this.position + 1).some((v) => v !== 0);
-    const tokens = exact ? exact.slice(0, later ? exact.length : this.position + 1) : pattern && this.contribution(row, pattern, this.position);
+    const tokens = exact ? exact.slice(0, later ? exact.length : this.position + 1) : pattern && this.contribution(row, pattern.row(this.position), this.position);
     if (!tokens) return undefined;
     const bias = this.#scalar("value_bias", row);
     const rounding = this.#scalar("head_rounding", row);
     return { tokens, bias, rounding, sum: sumOf(tokens) + bias + rounding, digits: Math.max(this.digits, Math.min(4, digitsFor(largest(tokens)))) };
   }
 
-  /** Contribution of every source to the target, as seen from destination t. */
-  contribution(row: Row, pattern: Triangle, t: number): Float32Array | undefined {
-    const carry = this.#at("carry", row);
-    const scale = row.layer === null ? undefined : this.arrays["dest"]?.at(row.layer)[t];
-    if (!carry) return undefined;
-    return pattern.row(t).map((p, s) => p * (carry[s] ?? 0) * (scale ?? 1));
-  }
-
-  /** Norm of what destination t writes for one unit of attention to source s. */
-  norm(row: Row): (t: number, s: number) => number {
-    const norms = this.#at("norms", row);
-    const post = row.layer === null ? undefined : this.arrays["post"]?.at(row.layer);
-    return (t, s) => (norms?.[s] ?? 0) * (post?.[t] ?? 1);
+  /** Contribution of every source to the target, as seen from destination t, whose row of the pattern is `reads`. */
+  contribution(row: Row, reads: Float32Array | undefined, t: number): Float32Array | undefined {
+    const { carry, dest } = this.worth(row) ?? {};
+    return carry && reads?.map((p, s) => p * (carry[s] ?? 0) * (dest?.[t] ?? 1));
   }
 
   /** The explained number before layer 0 and after every layer: the bars summed up to there. */

@@ -1,13 +1,13 @@
 /** How all heads are shown, whose row, and what the colours and lengths mean. */
-import { percent, plain, share } from "../../core/maths/format";
+import { digitsOfStep, percent, plain, share } from "../../core/maths/format";
 import { NEEDS_KERNEL } from "../../core/state/answers";
 import { readerOf } from "../../core/state/heads";
 import type { Reading } from "../../core/state/reading";
 import type { HeadsForm } from "../../core/state/screen";
 import { useView } from "../parts/context";
+import { Seg } from "../parts/seg";
 import { Token } from "../parts/names";
 import { TokenList } from "../parts/tokens";
-import type { Painted } from "./paint";
 
 export function Controls({ reading, form, effects }: { reading: Reading; form: HeadsForm; effects: boolean }) {
   const { store } = useView();
@@ -19,21 +19,21 @@ export function Controls({ reading, form, effects }: { reading: Reading; form: H
   return (
     <>
       <div class="aw-hbar">
-        <div class="aw-seg" role="group" aria-label="How much of a pattern is shown">
-          <button data-form="whole" aria-pressed={!form.strip} aria-disabled={never} title={never ? NEEDS_KERNEL : ""} onClick={() => set({ strip: false })}>
-            whole pattern
-          </button>
-          <button data-form="row" aria-pressed={form.strip} onClick={() => set({ strip: true })}>
-            what <Token text={reading.tokens[reader] ?? ""} /> reads
-          </button>
-        </div>
-        <div class="aw-seg" role="group" aria-label="What the pictures show">
-          {weightings.map((w) => (
-            <button key={w} data-weighting={w} aria-pressed={form.weighting === w} onClick={() => set({ weighting: w })}>
-              {w}
-            </button>
-          ))}
-        </div>
+        <Seg
+          label="How much of a pattern is shown"
+          ways={[
+            ["whole", "whole pattern", never ? NEEDS_KERNEL : ""],
+            [
+              "row",
+              <>
+                what <Token text={reading.tokens[reader] ?? ""} /> reads
+              </>,
+            ],
+          ]}
+          now={form.strip ? "row" : "whole"}
+          pick={(way) => set({ strip: way === "row" })}
+        />
+        <Seg label="What the pictures show" ways={weightings.map((w) => [w, w])} now={form.weighting} pick={(weighting) => set({ weighting })} />
         <label class="aw-quiet aw-small">
           <input type="checkbox" data-part="hide-first" checked={!form.first} onChange={(e) => set({ first: !e.currentTarget.checked })} /> hide <Token text={reading.tokens[0] ?? ""} />
         </label>
@@ -46,7 +46,7 @@ export function Controls({ reading, form, effects }: { reading: Reading; form: H
           current={reader}
           pick={(i) => set({ reader: i })}
           follow
-          items={reading.tokens.map((text) => ({ text, about: `: what it reads, in every head`, quiet: false }))}
+          items={reading.tokens.map((text) => ({ text, about: ": what it reads, in every head" }))}
         />
       )}
     </>
@@ -54,7 +54,8 @@ export function Controls({ reading, form, effects }: { reading: Reading; form: H
 }
 
 interface KeyProps {
-  painted: Painted | null;
+  /** the value of the darkest colour */
+  most: number;
   form: HeadsForm;
   /** a round number, and how long its bar is */
   tick: number;
@@ -66,8 +67,7 @@ interface KeyProps {
 }
 
 /** The legend. */
-export function Key({ painted, form, tick, long, unit, waiting, effects }: KeyProps) {
-  const most = painted?.most ?? 0;
+export function Key({ most, form, tick, long, unit, waiting, effects }: KeyProps) {
   return (
     <p class="aw-quiet aw-small aw-key" data-part="key">
       {most > 0 &&
@@ -82,11 +82,11 @@ export function Key({ painted, form, tick, long, unit, waiting, effects }: KeyPr
         ))}{" "}
       {tick > 0 && (
         <span>
-          bar: <i class="aw-length" style={{ width: `${long}px` }} /> {plain(tick, tick < 0.1 ? 2 : tick < 1 ? 1 : 0)} {unit}
+          bar: <i class="aw-length" style={{ width: `${long}px` }} /> {plain(tick, digitsOfStep(tick))} {unit}
         </span>
       )}{" "}
       {effects && <span>outline: effect, dashed where it is estimated</span>}{" "}
-      {painted && painted.missing > 0 && <span>{waiting ? "Computing…" : `${painted.missing} without a pattern`}</span>}
+      {waiting && <span>Computing…</span>}
     </p>
   );
 }

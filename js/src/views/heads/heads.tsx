@@ -4,7 +4,7 @@ import { type Cell, move } from "../../core/host/keyboard";
 import type { Stored } from "../../core/host/wire";
 import { share } from "../../core/maths/format";
 import { ticks } from "../../core/maths/geometry";
-import { barScale, fitting, type Layout, layout } from "../../core/maths/heads";
+import { barScale, type Layout, layout } from "../../core/maths/heads";
 import { described } from "../../core/maths/names";
 import { effectsOf, totalsOf } from "../../core/state/effects";
 import { type Grid, gridOf, havings, type Spot } from "../../core/state/heads";
@@ -17,9 +17,9 @@ import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { useWidth } from "../parts/grid";
 import { Asking } from "../parts/guess";
-import { RivalName, Token } from "../parts/names";
+import { Token } from "../parts/names";
 import { Controls, Key } from "./controls";
-import { paint, type Painted } from "./paint";
+import { paint } from "./paint";
 
 const HEADER = 18; // px
 
@@ -32,6 +32,8 @@ export function knownEffects(store: Store) {
 /** The form that is drawn: without whole patterns there are small pictures of attention to ask for, and else only rows. */
 const formOf = (store: Store, reading: Reading): HeadsForm => {
   const form = store.screen.heads.value;
+  // pictures would tell what heads read
+  if (store.hides("detail")) return { ...form, weighting: "effect" };
   return { ...form, strip: form.strip || (!reading.arrays["patterns"] && (store.fixed.value || form.weighting === "contribution")) };
 };
 
@@ -39,26 +41,24 @@ export function Heads() {
   const { store } = useView();
   const [box, width] = useWidth();
   const [at, setAt] = useState<Cell | null>(null);
-  const [painted, setPainted] = useState<Painted | null>(null);
+  const [darkest, setDarkest] = useState(0);
   const reading = store.reading.value;
   const { heads: shown, peek } = store.screen;
   const form = reading && formOf(store, reading);
   const effects = knownEffects(store);
   const told = store.lab.told.value;
-  const others = reading ? new Set(reading.header.rows.filter((r) => r.layer !== null && /^(attn|mlp|layer)$/.test(r.kind)).map((r) => r.kind)).size : 0;
   const totals = totalsOf(store)?.value;
-  const grid = useMemo(() => reading && gridOf(reading, effects, form?.from ?? null, fitting(width, others)), [reading, told, totals, form?.from, width]);
+  const grid = useMemo(() => reading && gridOf(reading, effects, form?.from ?? null, width), [reading, told, totals, form?.from, width]);
   useLayoutEffect(() => () => void (peek.value = ""), []);
   if (!reading || !grid || !form) return null;
   const hidden = (["values", "heads"] as const).filter((part) => store.hides(part));
   const cells = grid.layers.flatMap(({ spots }) => spots).filter((s) => s !== undefined);
   if (hidden.length && cells.length < 2) return <Hidden part={hidden[0] ?? "heads"} what="the heads" />;
   const blank = hidden.length > 0;
-  const secret = store.hides("detail");
-  const ask = !blank && !secret && !reading.arrays["patterns"] && !form.strip && form.weighting === "attention";
+  const ask = !blank && !reading.arrays["patterns"] && !form.strip && form.weighting === "attention";
   const small = ask ? store.data.patterns().value : undefined;
   const place = layout(width, grid.heads.length, grid.others.length, form.strip && !blank);
-  const scale = barScale(place, cells.filter((s) => s.parts[0]?.kind === "head").map((s) => s.value), cells.filter((s) => s.parts[0]?.kind !== "head").map((s) => s.value));
+  const scale = barScale(place, cells.filter((s) => s.head).map((s) => s.value), cells.filter((s) => !s.head).map((s) => s.value));
   const guess = store.guessed.value.part;
   const open = blank ? (guess ?? "") : store.open.value;
   const pick = (spot: Spot, shift: boolean) => {
@@ -102,15 +102,14 @@ export function Heads() {
         onFocusIn={point}
         onPointerLeave={() => (peek.value = "")}
       >
-        {!blank && <Canvas grid={grid} place={place} scale={scale} reading={reading} form={form} secret={secret} small={small?.state === "ready" ? small.value : undefined} done={setPainted} />}
+        {!blank && <Canvas grid={grid} place={place} scale={scale} reading={reading} form={form} small={small?.state === "ready" ? small.value : undefined} done={setDarkest} />}
         <div role="row" class="aw-contents">
           <span role="columnheader" class="aw-hhead">
             <span class="aw-sr">layer</span>
           </span>
-          {[...grid.heads, ...grid.others].map((c) => (
-            <span role="columnheader" class="aw-hhead" key={c}>
-              {place.cell < 22 && c.startsWith("H") ? <span aria-hidden="true">{Number(c.slice(1)) % 4 ? "" : c.slice(1)}</span> : c}
-              {place.cell < 22 && c.startsWith("H") && <span class="aw-sr">{c}</span>}
+          {[...grid.heads, ...grid.others].map((c, i) => (
+            <span role="columnheader" class="aw-hhead" key={c} aria-label={c}>
+              {i < grid.heads.length && place.cell < 22 ? (i % 4 ? "" : c.slice(1)) : c}
             </span>
           ))}
         </div>
@@ -136,7 +135,7 @@ export function Heads() {
                   onClick={(event) => pick(spot, event.shiftKey)}
                 >
                   {blank && spot.name === guess && <span aria-hidden="true">✓</span>}
-                  {!blank && c >= grid.heads.length && place.under > 18 && <span aria-hidden="true">{reading.signed(spot.value)}</span>}
+                  {!blank && !spot.head && place.under > 18 && <span aria-hidden="true">{reading.signed(spot.value)}</span>}
                   <span class="aw-sr">{say(spot)}</span>
                 </span>
               );
@@ -159,7 +158,7 @@ export function Heads() {
   const tick = ticks(0, place.cell / 2 / (scale || 1), 2).at(-1) ?? 0;
   return (
     <div data-part="heads">
-      {!secret && <Controls reading={reading} form={form} effects={cells.some((s) => s.effect)} />}
+      {!store.hides("detail") && <Controls reading={reading} form={form} effects={cells.some((s) => s.effect)} />}
       {drawn}
       <ReadOut grid={grid} reading={reading} />
       {form.from && (
@@ -167,9 +166,9 @@ export function Heads() {
           Back to all layers and heads
         </button>
       )}
-      {grid.binned && <p class="aw-quiet aw-small">A cell holds several heads: their bars added, the strongest of their patterns and effects. Click one to see them one by one.</p>}
-      <Key painted={painted} form={form} tick={tick} long={tick * scale} unit={reading.header.target.unit} waiting={small?.state === "loading"} effects={cells.some((s) => s.effect)} />
-      <Rest reading={reading} />
+      {grid.binned && <p class="aw-quiet aw-small">A cell holds several: their bars added, the strongest of their patterns and effects. Click one to see them one by one.</p>}
+      <Key most={darkest} form={form} tick={tick} long={tick * scale} unit={reading.header.target.unit} waiting={small?.state === "loading"} effects={cells.some((s) => s.effect)} />
+      <Sums reading={reading} />
       <Sum />
       <Legend />
       <ChosenSet />
@@ -183,19 +182,18 @@ interface CanvasProps {
   scale: number;
   reading: Reading;
   form: HeadsForm;
-  secret: boolean;
   small: Stored | undefined;
-  done(painted: Painted): void;
+  done(most: number): void;
 }
 
 /** All cells in one picture. */
-function Canvas({ grid, place, scale, reading, form, secret, small, done }: CanvasProps) {
+function Canvas({ grid, place, scale, reading, form, small, done }: CanvasProps) {
   const { palette } = useView();
   const canvas = useRef<HTMLCanvasElement>(null);
   const { strip, weighting, first, reader } = form;
   useLayoutEffect(() => {
-    if (canvas.current) done(paint(canvas.current, grid, place, scale, reading, form, palette.value, secret, small));
-  }, [grid, reading, palette.value, secret, small, strip, weighting, first, reader, place.cell, place.wide]);
+    if (canvas.current) done(paint(canvas.current, grid, place, scale, reading, form, palette.value, small));
+  }, [grid, reading, palette.value, small, strip, weighting, first, reader, place.cell, place.wide]);
   return <canvas ref={canvas} aria-hidden="true" style={{ top: `${HEADER + place.gap}px` }} />;
 }
 
@@ -211,21 +209,14 @@ function ReadOut({ grid, reading }: { grid: Grid; reading: Reading }) {
   const { store } = useView();
   const name = store.screen.peek.value || store.open.value;
   const spot = grid.layers.flatMap(({ spots }) => spots).find((s) => s?.name === name);
-  const [row] = spot?.parts ?? [];
   const verdict = store.lab.of(name);
-  const sources = row?.kind === "head" && spot?.parts.length === 1 && !store.hides("detail") ? reading.sources(row.id, undefined) : undefined;
+  const sources = spot?.head && !store.hides("detail") ? reading.sources(name, undefined) : undefined;
   const lead = sources ? reading.leadSource(sources, spot?.value ?? 0) : -1;
   return (
     <p class="aw-readout aw-two" aria-live="polite">
       {spot && (
         <>
           <b>{name}</b> {spoken(store, reading, spot).slice(name.length)}
-          {reading.rival && spot.parts.length === 1 && (
-            <>
-              {" "}
-              ({reading.signed(reading.rivalOf(name) ?? 0)} for <RivalName />)
-            </>
-          )}
           {lead >= 0 && (
             <>
               {"; most of it at the position of "}
@@ -239,44 +230,27 @@ function ReadOut({ grid, reading }: { grid: Grid; reading: Reading }) {
   );
 }
 
-/** What is no head and no MLP: with the two sums it makes the total. */
-function Rest({ reading }: { reading: Reading }) {
-  const { store } = useView();
-  const { rows } = reading.header;
-  const groups = new Map<string, { sum: number; ids: string[] }>();
-  rows.forEach(({ id, kind, layer }, i) => {
-    const name = kind === "head" || kind === "mlp" || layer !== null ? kind : id;
-    const group = groups.get(name) ?? { sum: 0, ids: [] };
-    groups.set(name, { sum: group.sum + (reading.values[i] ?? 0), ids: [...group.ids, id] });
+const KINDS: Record<string, string> = { head: "heads", attn: "attention", mlp: "MLPs", layer: "layers" };
+
+/** The sums that make the total. */
+function Sums({ reading }: { reading: Reading }) {
+  const sums: Record<string, number> = {};
+  reading.header.rows.forEach(({ kind }, i) => {
+    const name = KINDS[kind] ?? "embedding, biases and rounding";
+    sums[name] = (sums[name] ?? 0) + (reading.values[i] ?? 0);
   });
   return (
-    <div class="aw-mapmore">
-      {[...groups].map(([kind, { sum, ids: [first = "", ...more] }]) =>
-        kind in DRAWN ? (
-          <span class="aw-pill" key={kind}>
-            <span class="aw-name">{DRAWN[kind]}</span> {reading.signed(sum)}
-          </span>
-        ) : (
-          <button
-            class="aw-pill"
-            key={kind}
-            data-id={more.length ? undefined : first}
-            title={more.length ? "Show them in order" : described(first)}
-            aria-pressed={more.length ? undefined : first === store.open.value}
-            onClick={() => {
-              if (more.length) store.screen.order.value = "order";
-              store.select(first);
-            }}
-          >
-            <span class="aw-name">{more.length ? `${more.length + 1} × ${kind}` : first}</span> {reading.signed(sum)}
-          </button>
-        ),
-      )}
-    </div>
+    <p class="aw-small" data-part="sums">
+      {Object.entries(sums).map(([name, sum], i) => (
+        <>
+          {i > 0 && " · "}
+          {name} <b>{reading.signed(sum)}</b>
+        </>
+      ))}
+    </p>
   );
 }
 
-const DRAWN: Record<string, string> = { head: "heads", mlp: "MLPs", attn: "attention", layer: "layers" };
 const NAMED = 5;
 
 /** Under the headline: heads whose bar and effect disagree. */
@@ -303,7 +277,7 @@ export function Apart() {
         {ids.length > NAMED && ` and ${ids.length - NAMED} more`}.{" "}
         {!store.fixed.value && ids.length > 1 && (
           <button class="aw-link" data-part={`${part}-out`} onClick={() => store.choseAll(ids.filter((id) => store.leavable(id)))}>
-            Take them out together
+            Take all {ids.length} out together
           </button>
         )}
       </p>

@@ -5,6 +5,7 @@ import { percent, plain } from "../../core/maths/format";
 import { placeLabels } from "../../core/maths/geometry";
 import { useView } from "../parts/context";
 import { useWidth } from "../parts/grid";
+import { Labels } from "../parts/heat";
 import { Token } from "../parts/names";
 
 interface LinesProps {
@@ -55,21 +56,15 @@ export function Lines({ tokens, get, ahead, most, signed, current, tell }: Lines
     }
   }, [get, most, signed, current, colours, across, height, ahead]);
   const row = Array.from({ length: ahead ? n : current + 1 }, (_, s) => s).sort((a, b) => Math.abs(get(current, b)) - Math.abs(get(current, a)));
-  const column = (wanted: number[], side: string) => (
-    <span class={`aw-plabels aw-lwords ${side}`} style={{ width: `${words}px` }} aria-hidden="true">
-      {placeLabels(n, step, GAP, wanted).map((i) => (
-        <span key={i} class={wanted[0] === i ? "aw-on" : ""} style={{ top: `${(i + 0.5) * step - 7}px` }}>
-          <Token text={tokens[i] ?? ""} />
-        </span>
-      ))}
-    </span>
+  const column = (wanted: number[], look: string) => (
+    <Labels look={look} style={{ width: `${words}px` }} tokens={tokens} shown={placeLabels(n, step, GAP, wanted)} on={wanted[0]} place={(i) => ({ top: `${(i + 0.5) * step - 7}px` })} />
   );
   return (
     <div data-part="lines" ref={box}>
-      <div class="aw-lines2" style={{ height: `${height}px` }} role="img" aria-label={row.slice(0, 3).map((s) => tell(current, s)).join("; ")}>
-        {column([current], "aw-left2")}
+      <div class="aw-lined" style={{ height: `${height}px` }} role="img" aria-label={row.slice(0, 3).map((s) => tell(current, s)).join("; ")}>
+        {column([current], "aw-reads")}
         <canvas ref={canvas} style={{ width: `${across}px`, height: `${height}px` }} aria-hidden="true" />
-        {column(row.slice(0, 4), "")}
+        {column(row.slice(0, 4), "aw-lwords")}
       </div>
       <p class="aw-quiet aw-small">
         Left who reads, right what is read; dark from <Token text={tokens[current] ?? ""} />. Lines below {signed ? plain(LEAST * most, 3) : percent(LEAST * most)} are not drawn.

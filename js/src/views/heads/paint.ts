@@ -1,10 +1,10 @@
 /** Draws all cells on one canvas: pictures, bars about one zero, outlines of effects. */
-import { css, type Palette, sign } from "../../core/maths/colour";
+import { css, mix, type Palette, sign } from "../../core/maths/colour";
 import { readsZero } from "../../core/maths/format";
 import { largest } from "../../core/maths/geometry";
 import { type Layout, outline } from "../../core/maths/heads";
 import { ramp } from "../../core/maths/thumbs";
-import { type Grid, pictured, type Spot } from "../../core/state/heads";
+import { type Grid, pictured } from "../../core/state/heads";
 import type { Reading } from "../../core/state/reading";
 import type { Stored } from "../../core/host/wire";
 import type { HeadsForm } from "../../core/state/screen";
@@ -12,29 +12,22 @@ import type { HeadsForm } from "../../core/state/screen";
 /** Where the cell of column c stands from the left. */
 export const leftOf = ({ side, cell, wide, gap }: Layout, heads: number, c: number) => side + Math.min(c, heads) * (cell + gap) + Math.max(0, c - heads) * (wide + gap);
 
-export interface Painted {
-  /** the value of the darkest colour; 0 where nothing is drawn */
-  most: number;
-  /** how many pictures did not travel */
-  missing: number;
-}
-
-/** Returns what the legend says. `secret`: no pictures, which would tell what heads read. */
-export function paint(canvas: HTMLCanvasElement, grid: Grid, at: Layout, scale: number, reading: Reading, form: HeadsForm, palette: Palette, secret: boolean, small?: Stored): Painted {
+/** Returns the value of the darkest colour, 0 where there is none. */
+export function paint(canvas: HTMLCanvasElement, grid: Grid, at: Layout, scale: number, reading: Reading, form: HeadsForm, palette: Palette, small?: Stored): number {
   const ratio = globalThis.devicePixelRatio || 1;
   const wanted = Math.ceil(at.picture * ratio);
-  const all = grid.layers.flatMap(({ spots }, r) => spots.map((spot, c) => ({ spot, r, c, shown: undefined as Float32Array | undefined })));
-  const heads = all.filter(({ spot }) => spot?.parts[0]?.kind === "head") as { spot: Spot; r: number; c: number; shown: Float32Array | undefined }[];
+  const all = grid.layers.flatMap(({ spots }, r) => spots.flatMap((spot, c) => (spot ? [{ spot, r, c, shown: undefined as Float32Array | undefined }] : [])));
+  const heads = all.filter(({ spot }) => spot.head);
   const effect = form.weighting === "effect";
-  if (!effect && !secret) for (const one of heads) one.shown = pictured(reading, one.spot, form, wanted, small);
-  const strongest = largest(all.map(({ spot }) => spot?.effect?.[0] ?? 0));
+  if (!effect) for (const one of heads) one.shown = pictured(reading, one.spot, form, wanted, small);
+  const strongest = largest(all.map(({ spot }) => spot.effect?.[0] ?? 0));
+  const among = largest(heads.map(({ spot }) => spot.effect?.[0] ?? 0));
   const drawn = heads.filter(({ shown }) => shown);
   const attention = form.weighting === "attention";
-  const most = effect ? strongest : attention && form.first && drawn.length ? 1 : drawn.reduce((a, { shown }) => Math.max(a, largest(shown ?? [])), 0);
-  const told = { most, missing: effect || secret ? 0 : heads.length - drawn.length };
+  const most = effect ? among : attention && form.first && drawn.length ? 1 : drawn.reduce((a, { shown }) => Math.max(a, largest(shown ?? [])), 0);
   const m = form.strip ? (drawn[0]?.shown?.length ?? 0) : Math.sqrt(drawn[0]?.shown?.length ?? 0);
   const context = canvas.getContext("2d");
-  if (!context) return told;
+  if (!context) return most;
   const width = leftOf(at, grid.heads.length, grid.heads.length + grid.others.length);
   const height = grid.layers.length * (at.row + at.gap);
   canvas.width = Math.round(width * ratio);
@@ -50,7 +43,7 @@ export function paint(canvas: HTMLCanvasElement, grid: Grid, at: Layout, scale: 
     [atlas.width, atlas.height] = [wide, grid.layers.length * lines];
     const inside = atlas.getContext("2d");
     const image = inside?.createImageData(wide, atlas.height);
-    if (!inside || !image) return told;
+    if (!inside || !image) return most;
     const pixels = new Uint32Array(image.data.buffer);
     const colour = ramp(palette, attention ? "magnitude" : "signed", most);
     for (const { shown, r, c } of drawn) {
@@ -69,11 +62,10 @@ export function paint(canvas: HTMLCanvasElement, grid: Grid, at: Layout, scale: 
     }
   }
   for (const { spot, r, c } of all) {
-    if (!spot) continue;
-    const [x, y, w] = [leftOf(at, grid.heads.length, c), r * (at.row + at.gap), c < grid.heads.length ? at.cell : at.wide];
+    const [x, y, w] = [leftOf(at, grid.heads.length, c), r * (at.row + at.gap), spot.head ? at.cell : at.wide];
     context.globalAlpha = spot.pale ? 0.3 : 1;
-    if (effect && spot.effect && c < grid.heads.length) {
-      context.fillStyle = css(sign(palette, spot.effect[0], strongest));
+    if (effect && spot.effect && spot.head) {
+      context.fillStyle = css(sign(palette, spot.effect[0], among));
       context.fillRect(x + at.pad, y + at.pad, at.picture, tall);
     }
     const middle = x + w / 2;
@@ -84,12 +76,13 @@ export function paint(canvas: HTMLCanvasElement, grid: Grid, at: Layout, scale: 
     context.fillStyle = css(palette.ink);
     context.fillRect(middle - 0.5, y + at.under, 1, at.bar);
     context.globalAlpha = 1;
-    const thick = outline(spot.effect?.[0], strongest, at);
-    if (!thick) continue;
-    context.strokeStyle = css((spot.effect?.[0] ?? 0) < 0 ? palette.minus : palette.plus);
-    context.lineWidth = thick;
-    context.setLineDash(spot.effect?.[1] ? [] : at.cell > 20 ? [5, 3] : [2.5, 2]);
-    context.strokeRect(x + thick / 2, y + thick / 2, w - thick, at.row - thick);
+    const [share = 0, measured] = spot.effect ?? [];
+    const thick = outline(share, strongest, at);
+    if (!thick && at.gap < 2) continue; // no room for frames
+    context.strokeStyle = css(thick ? (share < 0 ? palette.minus : palette.plus) : mix(palette.ground, palette.ink, 0.13));
+    context.setLineDash(measured || !thick ? [] : at.cell > 20 ? [5, 3] : [2.5, 2]);
+    context.lineWidth = thick || 1;
+    context.strokeRect(x + context.lineWidth / 2, y + context.lineWidth / 2, w - context.lineWidth, at.row - context.lineWidth);
   }
-  return told;
+  return most;
 }

@@ -178,20 +178,8 @@ function Picture(props: Drawn) {
   const px = (v: number) => `${v}px`;
   return (
     <div class="aw-picture" style={{ paddingLeft: px(gutter) }}>
-      <div class="aw-plabels aw-above" style={{ width: px(size), height: px(gutter) }} aria-hidden="true">
-        {columns.map((s) => (
-          <span key={s} class={at?.column === s ? "aw-on" : ""} style={{ left: px((s + 0.5) * cell - LABEL / 2 - 1), maxHeight: px(gutter - 4) }}>
-            <Token text={tokens[s] ?? ""} />
-          </span>
-        ))}
-      </div>
-      <div class="aw-plabels aw-left" style={{ width: px(gutter), height: px(size), top: px(gutter) }} aria-hidden="true">
-        {rows.map((t) => (
-          <span key={t} class={t === row ? "aw-on" : ""} style={{ top: px((t + 0.5) * cell - LABEL / 2 - 2) }}>
-            <Token text={tokens[t] ?? ""} />
-          </span>
-        ))}
-      </div>
+      <Labels look="aw-above" style={{ width: px(size), height: px(gutter) }} tokens={tokens} shown={columns} on={at?.column} place={(s) => ({ left: px((s + 0.5) * cell - LABEL / 2 - 1), maxHeight: px(gutter - 4) })} />
+      <Labels look="aw-left" style={{ width: px(gutter), height: px(size), top: px(gutter) }} tokens={tokens} shown={rows} on={row} place={(t) => ({ top: px((t + 0.5) * cell - LABEL / 2 - 2) })} />
       <div
         {...grid}
         class="aw-frame"
@@ -224,6 +212,28 @@ function Picture(props: Drawn) {
           />
         </div>
       </div>
+    </div>
+  );
+}
+
+interface LabelsProps {
+  look: string;
+  style: Record<string, string>;
+  tokens: string[];
+  shown: number[];
+  on: number | undefined;
+  place(i: number): Record<string, string>;
+}
+
+/** Words along a picture, as many as have room. */
+export function Labels({ look, style, tokens, shown, on, place }: LabelsProps) {
+  return (
+    <div class={`aw-plabels ${look}`} style={style} aria-hidden="true">
+      {shown.map((i) => (
+        <span key={i} class={on === i ? "aw-on" : ""} style={place(i)}>
+          <Token text={tokens[i] ?? ""} />
+        </span>
+      ))}
     </div>
   );
 }
