@@ -40,14 +40,14 @@ export function layout(width: number, heads: number, others: number, strip: bool
   const cell = heads ? Math.max(LEAST, Math.min(WIDEST, Math.floor((width - SIDE - others * (wide + gap)) / heads - gap))) : 0;
   const pad = cell >= 24 ? 4 : 2;
   const bar = cell >= 28 || !heads ? 7 : 4;
-  const picture = heads ? Math.max(1, cell - 2 * pad) : 0;
+  const picture = heads && cell - 2 * pad;
   const under = pad + (strip || !heads ? Math.max(6, Math.min(14, Math.round(picture / 2))) : picture) + 2;
   return { side: SIDE, gap, cell, wide, pad, picture, bar, under, row: under + bar + pad };
 }
 
 /** Indices 0 to n - 1 in at most `most` runs of one length. */
 export function binned(n: number, most: number): number[][] {
-  const size = Math.max(1, Math.ceil(n / Math.max(1, most)));
+  const size = Math.ceil(n / most) || 1;
   return Array.from({ length: Math.ceil(n / size) }, (_, i) => Array.from({ length: Math.min(size, n - i * size) }, (_, j) => i * size + j));
 }
 

@@ -21,7 +21,7 @@ export const start = ({ n, ahead }: Omit<Weights, "data">, t: number) => (ahead 
 /** The row of one reader. */
 export function rowOf(of: Weights, t: number): Float32Array {
   const row = of.data.subarray(start(of, t), start(of, t) + (of.ahead ? of.n : t + 1));
-  return row instanceof Uint8Array ? Float32Array.from(row, (b) => SQUARES[b] ?? 0) : row;
+  return row instanceof Uint8Array ? Float32Array.from(row, (b) => SQUARES[b] as number) : row;
 }
 
 /**
@@ -41,7 +41,7 @@ export function pooled(of: Weights, size: number, worth?: Worth, from = 0): Floa
     const dest = worth ? (worth.dest[t] ?? 1) : 1;
     for (let s = from; s < end; s++) {
       let v = data[base + s] as number;
-      if (worth) v = (bytes ? (SQUARES[v] as number) : v) * (worth.carry[s] ?? 0) * dest;
+      if (worth) v = (bytes ? (SQUARES[v] as number) : v) * (worth.carry[s] as number) * dest;
       const at = line + (columns[s] as number);
       if (Math.abs(v) > Math.abs(out[at] as number)) out[at] = v;
     }
@@ -58,7 +58,7 @@ export function meanOf(patterns: Triangle[], worths: (Worth | undefined)[], from
     const worth = worths[i];
     for (let t = 0, at = 0; t < one.n; t++) {
       for (let s = 0; s < (one.ahead ? one.n : t + 1); s++, at++) {
-        if (s >= from) data[at] = (data[at] ?? 0) + ((one.data[at] ?? 0) * (worth ? (worth.carry[s] ?? 0) * (worth.dest[t] ?? 1) : 1)) / patterns.length;
+        if (s >= from) data[at] = (data[at] as number) + ((one.data[at] as number) * (worth ? (worth.carry[s] as number) * (worth.dest[t] ?? 1) : 1)) / patterns.length;
       }
     }
   });
@@ -71,8 +71,8 @@ export function pooledRow(row: ArrayLike<number>, n: number, size: number, from 
   const out = new Float32Array(m);
   for (let s = from; s < row.length; s++) {
     const at = Math.floor((s * m) / n);
-    const v = row[s] ?? 0;
-    if (Math.abs(v) > Math.abs(out[at] ?? 0)) out[at] = v;
+    const v = row[s] as number;
+    if (Math.abs(v) > Math.abs(out[at] as number)) out[at] = v;
   }
   return out;
 }

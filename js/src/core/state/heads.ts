@@ -28,19 +28,18 @@ export interface Grid {
   layers: { name: string; spots: (Spot | undefined)[] }[];
   /** whether some cell holds several parts */
   binned: boolean;
-  /** the largest contribution of one head */
-  most: number;
 }
 
 const WIDE: Record<string, string> = { attn: "attn", mlp: "MLP", layer: "layer" };
 
-/** What each head has, of those that are drawn. */
-export function havings(reading: Reading, effects: (i: number) => Effect | undefined): Record<Having, string[]> {
-  const found: Record<Having, string[]> = { bar: [], effect: [], neither: [], "": [] };
-  const heads = reading.order.filter((i) => reading.header.rows[i]?.kind === "head");
-  const most = largest(heads.map((i) => reading.values[i] ?? 0));
-  for (const i of heads) found[having(reading.values[i] ?? 0, most, effects(i)?.[0])].push(reading.header.rows[i]?.id ?? "");
-  return found;
+/** The largest contribution of one head. */
+const mostOf = ({ header, values }: Reading) => largest(header.rows.map(({ kind }, i) => (kind === "head" ? (values[i] as number) : 0)));
+
+/** The heads that have this, the largest bars first. */
+export function headsWith(what: Having, reading: Reading, effects: (i: number) => Effect | undefined): string[] {
+  const most = mostOf(reading);
+  const { rows } = reading.header;
+  return reading.order.flatMap((i) => (rows[i]?.kind === "head" && having(reading.values[i] as number, most, effects(i)?.[0]) === what ? [rows[i].id] : []));
 }
 
 export function gridOf(reading: Reading, effects: (i: number) => Effect | undefined, from: HeadsForm["from"], width: number): Grid {
@@ -63,14 +62,14 @@ export function gridOf(reading: Reading, effects: (i: number) => Effect | undefi
   };
   const others = Object.values(WIDE).filter((name) => kinds.has(name));
   const ranges = some(heads, fitting(width, others.length), from?.[1]);
-  const most = largest(rows.map(({ kind }, i) => (kind === "head" ? (reading.values[i] ?? 0) : 0)));
+  const most = mostOf(reading);
   const between = (letter: string, run: number[]) => `${letter}${run[0]}${run.length > 1 ? `–${run.at(-1)}` : ""}`;
   const spot = (run: number[], columns: (number | string)[]): Spot | undefined => {
     const found = run.flatMap((layer) => columns.map((c) => cells.get(`${layer} ${c}`))).filter((i) => i !== undefined);
     if (!found.length) return undefined;
     const parts = found.map((i) => rows[i] as Row);
     const head = parts[0]?.kind === "head";
-    const values = found.map((i) => reading.values[i] ?? 0);
+    const values = found.map((i) => reading.values[i] as number);
     const known = found.map(effects).filter((e) => e !== undefined);
     return {
       name: found.length > 1 ? `${between("L", run)} ${typeof columns[0] === "number" ? between("H", columns as number[]) : columns[0]}` : (parts[0]?.id ?? ""),
@@ -78,7 +77,7 @@ export function gridOf(reading: Reading, effects: (i: number) => Effect | undefi
       head,
       value: sumOf(values),
       effect: known.length ? known.reduce((a, b) => (Math.abs(b[0]) > Math.abs(a[0]) ? b : a)) : undefined,
-      pale: head && found.every((i, at) => having(values[at] ?? 0, most, effects(i)?.[0]) === "neither"),
+      pale: head && found.every((i, at) => having(values[at] as number, most, effects(i)?.[0]) === "neither"),
     };
   };
   // layers upwards, as in the lens and in every grid
@@ -88,7 +87,6 @@ export function gridOf(reading: Reading, effects: (i: number) => Effect | undefi
     others,
     layers: runs.map((run) => ({ name: between("L", run), spots: [...ranges.map((columns) => spot(run, columns)), ...others.map((c) => spot(run, [c]))] })),
     binned: [...ranges, ...runs].some((run) => run.length > 1),
-    most,
   };
 }
 
@@ -111,8 +109,8 @@ export function pictured(reading: Reading, { parts }: Spot, form: HeadsForm, siz
     const line = form.strip ? (worth ? reading.carried(row, t) : reading.reads(row, t)) : undefined;
     const one = line ? pooledRow(line, n, size, from) : weights && (weighed || !worth) ? pooled(weights, size, weighed, from) : undefined;
     if (!one) continue;
-    if (found) one.forEach((v, i) => Math.abs(v) > Math.abs(found?.[i] ?? 0) && found && (found[i] = v));
-    else found = one;
+    const before: Float32Array | undefined = found;
+    found = before ? one.map((v, i) => (Math.abs(v) > Math.abs(before[i] as number) ? v : (before[i] as number))) : one;
   }
   return found;
 }

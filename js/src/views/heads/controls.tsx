@@ -15,12 +15,12 @@ export function Controls({ reading, form, effects }: { reading: Reading; form: H
   const reader = readerOf(reading, form);
   const whole = !!reading.arrays["patterns"];
   const never = !whole && store.fixed.value;
-  const weightings = (["attention", "contribution", "effect"] as const).filter((w) => (w === "contribution" ? reading.arrays["carry"] : w === "effect" ? effects : true));
+  const weightings = (["attention", "contribution", "effect"] as const).filter((w) => (w === "contribution" ? reading.arrays["carry"] : effects || w === "attention"));
   return (
     <>
-      <div class="aw-hbar">
+      <div class="aw-take">
         <Seg
-          label="How much of a pattern is shown"
+          label="Of a pattern"
           ways={[
             ["whole", "whole pattern", never ? NEEDS_KERNEL : ""],
             [
@@ -33,7 +33,7 @@ export function Controls({ reading, form, effects }: { reading: Reading; form: H
           now={form.strip ? "row" : "whole"}
           pick={(way) => set({ strip: way === "row" })}
         />
-        <Seg label="What the pictures show" ways={weightings.map((w) => [w, w])} now={form.weighting} pick={(weighting) => set({ weighting })} />
+        <Seg label="Pictures of" ways={weightings.map((w) => [w, w])} now={form.weighting} pick={(weighting) => set({ weighting })} />
         <label class="aw-quiet aw-small">
           <input type="checkbox" data-part="hide-first" checked={!form.first} onChange={(e) => set({ first: !e.currentTarget.checked })} /> hide <Token text={reading.tokens[0] ?? ""} />
         </label>
@@ -42,11 +42,11 @@ export function Controls({ reading, form, effects }: { reading: Reading; form: H
         <TokenList
           look="aw-toks"
           part="reader"
-          label="Whose row is shown in every head"
+          label="Whose row is shown"
           current={reader}
           pick={(i) => set({ reader: i })}
           follow
-          items={reading.tokens.map((text) => ({ text, about: ": what it reads, in every head" }))}
+          items={reading.tokens.map((text) => ({ text, about: ": its row" }))}
         />
       )}
     </>
@@ -61,15 +61,13 @@ interface KeyProps {
   tick: number;
   long: number;
   unit: string;
-  /** pictures are on their way */
-  waiting: boolean;
   effects: boolean;
 }
 
 /** The legend. */
-export function Key({ most, form, tick, long, unit, waiting, effects }: KeyProps) {
+export function Key({ most, form, tick, long, unit, effects }: KeyProps) {
   return (
-    <p class="aw-quiet aw-small aw-key" data-part="key">
+    <p class="aw-quiet aw-small aw-take" data-part="key">
       {most > 0 &&
         (form.weighting === "attention" ? (
           <span class="aw-legend">
@@ -77,7 +75,7 @@ export function Key({ most, form, tick, long, unit, waiting, effects }: KeyProps
           </span>
         ) : (
           <span>
-            colour: up to ±{form.weighting === "effect" ? `${share(most)} of the gap` : plain(most)}
+            colours to ±{form.weighting === "effect" ? `${share(most)} of the gap` : plain(most)}
           </span>
         ))}{" "}
       {tick > 0 && (
@@ -85,8 +83,7 @@ export function Key({ most, form, tick, long, unit, waiting, effects }: KeyProps
           bar: <i class="aw-length" style={{ width: `${long}px` }} /> {plain(tick, digitsOfStep(tick))} {unit}
         </span>
       )}{" "}
-      {effects && <span>outline: effect, dashed where it is estimated</span>}{" "}
-      {waiting && <span>Computing…</span>}
+      {effects && <span>outline: effect, dashed: estimated</span>}
     </p>
   );
 }

@@ -7,13 +7,13 @@ import { ticks } from "../../core/maths/geometry";
 import { barScale, type Layout, layout } from "../../core/maths/heads";
 import { described } from "../../core/maths/names";
 import { effectsOf, totalsOf } from "../../core/state/effects";
-import { type Grid, gridOf, havings, type Spot } from "../../core/state/heads";
+import { type Grid, gridOf, headsWith, type Spot } from "../../core/state/heads";
 import type { Reading } from "../../core/state/reading";
 import type { HeadsForm } from "../../core/state/screen";
 import type { Store } from "../../core/state/store";
 import { ChosenSet } from "../explorer/chosen";
 import { Legend, Sum } from "../explorer/waterfall";
-import { Hidden } from "../parts/awaiting";
+import { Hidden, NotYet } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { useWidth } from "../parts/grid";
 import { Asking } from "../parts/guess";
@@ -22,6 +22,8 @@ import { Controls, Key } from "./controls";
 import { paint } from "./paint";
 
 const HEADER = 18; // px
+/** Of several the first. */
+const short = (name: string) => name.split("–")[0] ?? "";
 
 /** What is known of effects now. */
 export function knownEffects(store: Store) {
@@ -41,7 +43,7 @@ export function Heads() {
   const { store } = useView();
   const [box, width] = useWidth();
   const [at, setAt] = useState<Cell | null>(null);
-  const [darkest, setDarkest] = useState(0);
+  const [most, setMost] = useState(0);
   const reading = store.reading.value;
   const { heads: shown, peek } = store.screen;
   const form = reading && formOf(store, reading);
@@ -49,10 +51,10 @@ export function Heads() {
   const told = store.lab.told.value;
   const totals = totalsOf(store)?.value;
   const grid = useMemo(() => reading && gridOf(reading, effects, form?.from ?? null, width), [reading, told, totals, form?.from, width]);
-  useLayoutEffect(() => () => void (peek.value = ""), []);
   if (!reading || !grid || !form) return null;
   const hidden = (["values", "heads"] as const).filter((part) => store.hides(part));
-  const cells = grid.layers.flatMap(({ spots }) => spots).filter((s) => s !== undefined);
+  const all = grid.layers.flatMap(({ spots }) => spots);
+  const cells = all.filter((s) => s !== undefined);
   if (hidden.length && cells.length < 2) return <Hidden part={hidden[0] ?? "heads"} what="the heads" />;
   const blank = hidden.length > 0;
   const ask = !blank && !reading.arrays["patterns"] && !form.strip && form.weighting === "attention";
@@ -70,11 +72,11 @@ export function Heads() {
     else store.select(id.id);
   };
   const columns = grid.heads.length + grid.others.length;
-  const openRow = grid.layers.findIndex(({ spots }) => spots.some((s) => s?.name === open));
-  const here = at ?? { row: Math.max(0, openRow), column: Math.max(0, grid.layers[openRow]?.spots.findIndex((s) => s?.name === open) ?? 0) };
+  const first = Math.max(0, all.findIndex((s) => s?.name === open));
+  const here = at ?? { row: Math.floor(first / columns), column: first % columns };
   const keys = (event: KeyboardEvent) => {
     const to = move(event.key, here, grid.layers.length, () => columns, event.ctrlKey || event.metaKey);
-    const spot = grid.layers[here.row]?.spots[here.column];
+    const spot = all[here.row * columns + here.column];
     if (to) {
       event.preventDefault();
       setAt(to);
@@ -95,28 +97,28 @@ export function Heads() {
       <div
         class="aw-heads"
         role="grid"
-        aria-label={blank ? "Which part leads? Choose one" : `Contribution of every component${reading.unit}`}
+        aria-label={blank ? "Which part leads? Choose one" : `Heads and MLPs${reading.unit}`}
         style={{ gridTemplateColumns: `${place.side - place.gap}px repeat(${grid.heads.length}, ${place.cell}px) repeat(${grid.others.length}, ${place.wide}px)`, gridTemplateRows: `${HEADER}px`, gridAutoRows: `${place.row}px`, gap: `${place.gap}px` }}
         onKeyDown={keys}
         onPointerOver={point}
         onFocusIn={point}
         onPointerLeave={() => (peek.value = "")}
       >
-        {!blank && <Canvas grid={grid} place={place} scale={scale} reading={reading} form={form} small={small?.state === "ready" ? small.value : undefined} done={setDarkest} />}
+        {!blank && <Canvas grid={grid} place={place} scale={scale} reading={reading} form={form} small={small?.state === "ready" ? small.value : undefined} done={setMost} />}
         <div role="row" class="aw-contents">
           <span role="columnheader" class="aw-hhead">
             <span class="aw-sr">layer</span>
           </span>
           {[...grid.heads, ...grid.others].map((c, i) => (
             <span role="columnheader" class="aw-hhead" key={c} aria-label={c}>
-              {i < grid.heads.length && place.cell < 22 ? (i % 4 ? "" : c.slice(1)) : c}
+              {i < grid.heads.length && place.cell < 22 ? (i % 4 ? "" : short(c).slice(1)) : short(c)}
             </span>
           ))}
         </div>
         {grid.layers.map(({ name, spots }, r) => (
           <div role="row" class="aw-contents" key={name}>
-            <span role="rowheader" class="aw-vhead">
-              {name}
+            <span role="rowheader" class="aw-vhead" aria-label={name}>
+              {short(name)}
             </span>
             {spots.map((spot, c) => {
               if (!spot) return <span role="gridcell" key={c} tabIndex={-1} aria-label="none" />;
@@ -131,11 +133,9 @@ export function Heads() {
                   data-chosen={spot.parts.some(({ id }) => store.chosen.value.includes(id))}
                   tabIndex={here.row === r && here.column === c ? 0 : -1}
                   onFocusIn={() => setAt({ row: r, column: c })}
-                  onMouseDown={(event) => event.shiftKey && event.preventDefault()} // no text is marked
                   onClick={(event) => pick(spot, event.shiftKey)}
                 >
-                  {blank && spot.name === guess && <span aria-hidden="true">✓</span>}
-                  {!blank && !spot.head && place.under > 18 && <span aria-hidden="true">{reading.signed(spot.value)}</span>}
+                  <span aria-hidden="true">{blank ? spot.name === guess && "✓" : !spot.head && place.under > 18 && reading.signed(spot.value)}</span>
                   <span class="aw-sr">{say(spot)}</span>
                 </span>
               );
@@ -160,14 +160,15 @@ export function Heads() {
     <div data-part="heads">
       {!store.hides("detail") && <Controls reading={reading} form={form} effects={cells.some((s) => s.effect)} />}
       {drawn}
+      {small && small.state !== "ready" && <NotYet loaded={small} />}
       <ReadOut grid={grid} reading={reading} />
       {form.from && (
         <button class="aw-link" data-part="all-heads" onClick={() => (shown.value = { ...shown.value, from: null })}>
-          Back to all layers and heads
+          All layers and heads
         </button>
       )}
-      {grid.binned && <p class="aw-quiet aw-small">A cell holds several: their bars added, the strongest of their patterns and effects. Click one to see them one by one.</p>}
-      <Key most={darkest} form={form} tick={tick} long={tick * scale} unit={reading.header.target.unit} waiting={small?.state === "loading"} effects={cells.some((s) => s.effect)} />
+      {grid.binned && <p class="aw-quiet aw-small">A cell holds several: bars added, else the strongest. Click it to see each.</p>}
+      <Key most={most} form={form} tick={tick} long={tick * scale} unit={reading.header.target.unit} effects={cells.some((s) => s.effect)} />
       <Sums reading={reading} />
       <Sum />
       <Legend />
@@ -199,7 +200,7 @@ function Canvas({ grid, place, scale, reading, form, small, done }: CanvasProps)
 
 /** What a cell is called in words. */
 function spoken(store: Store, reading: Reading, { name, parts, value, effect }: Spot): string {
-  const many = parts.length > 1 ? `, ${parts.length} together:` : "";
+  const many = parts.length > 1 ? `, ${parts.length} together` : "";
   const back = effect ? `, effect ${share(effect[0])}${effect[1] ? "" : " (estimated)"}` : "";
   return `${name}${many} ${reading.signed(value)} ${reading.header.target.unit}${back}${parts.some(({ id }) => store.chosen.value.includes(id)) ? ", taken out" : ""}`;
 }
@@ -213,7 +214,7 @@ function ReadOut({ grid, reading }: { grid: Grid; reading: Reading }) {
   const sources = spot?.head && !store.hides("detail") ? reading.sources(name, undefined) : undefined;
   const lead = sources ? reading.leadSource(sources, spot?.value ?? 0) : -1;
   return (
-    <p class="aw-readout aw-two" aria-live="polite">
+    <p class="aw-readout aw-told" aria-live="polite">
       {spot && (
         <>
           <b>{name}</b> {spoken(store, reading, spot).slice(name.length)}
@@ -236,7 +237,7 @@ const KINDS: Record<string, string> = { head: "heads", attn: "attention", mlp: "
 function Sums({ reading }: { reading: Reading }) {
   const sums: Record<string, number> = {};
   reading.header.rows.forEach(({ kind }, i) => {
-    const name = KINDS[kind] ?? "embedding, biases and rounding";
+    const name = KINDS[kind] ?? "others";
     sums[name] = (sums[name] ?? 0) + (reading.values[i] ?? 0);
   });
   return (
@@ -257,15 +258,15 @@ const NAMED = 5;
 export function Apart() {
   const { store } = useView();
   const reading = store.reading.value;
-  if (!reading || store.hides("values") || store.hides("heads")) return null;
+  if (!reading || store.covered("values", "heads")) return null;
   const effects = knownEffects(store);
-  const { bar, effect } = havings(reading, effects);
-  const measured = (ids: string[]) => ids.length > 0 && ids.every((id) => store.lab.of(id));
-  const line = (ids: string[], said: string, part: string) =>
-    ids.length > 0 && (
-      <p class="aw-sub" data-part={part}>
+  const line = (what: "bar" | "effect", said: string) => {
+    const ids = headsWith(what, reading, effects);
+    if (!ids.length) return null;
+    return (
+      <p class="aw-sub" data-part={`${what}-only`}>
         {said}
-        {measured(ids) ? "" : " (estimated)"}:{" "}
+        {ids.every((id) => store.lab.of(id)) ? "" : " (estimated)"}:{" "}
         {ids.slice(0, NAMED).map((id, i) => (
           <>
             {i > 0 && ", "}
@@ -276,16 +277,17 @@ export function Apart() {
         ))}
         {ids.length > NAMED && ` and ${ids.length - NAMED} more`}.{" "}
         {!store.fixed.value && ids.length > 1 && (
-          <button class="aw-link" data-part={`${part}-out`} onClick={() => store.choseAll(ids.filter((id) => store.leavable(id)))}>
+          <button class="aw-link" data-part={`${what}-out`} onClick={() => store.choseAll(ids.filter((id) => store.leavable(id)))}>
             Take all {ids.length} out together
           </button>
         )}
       </p>
     );
+  };
   return (
     <>
-      {line(bar, "A bar and no effect", "bar-only")}
-      {line(effect, "An effect and no bar", "effect-only")}
+      {line("bar", "A bar and no effect")}
+      {line("effect", "An effect and no bar")}
     </>
   );
 }

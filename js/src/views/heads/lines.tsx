@@ -7,6 +7,7 @@ import { useView } from "../parts/context";
 import { useWidth } from "../parts/grid";
 import { Labels } from "../parts/heat";
 import { Token } from "../parts/names";
+import { sized } from "./paint";
 
 interface LinesProps {
   tokens: string[];
@@ -29,28 +30,26 @@ export function Lines({ tokens, get, ahead, most, signed, current, tell }: Lines
   const [box, width] = useWidth();
   const canvas = useRef<HTMLCanvasElement>(null);
   const n = tokens.length;
-  const step = Math.max(2, Math.min(20, 400 / n));
+  const step = Math.min(20, 400 / n);
   const height = n * step;
   const words = Math.min(WORDS, width / 3);
-  const across = Math.max(60, Math.min(260, width - 2 * words));
+  const across = width - 2 * words;
   const colours = palette.value;
   useLayoutEffect(() => {
-    const context = canvas.current?.getContext("2d");
-    if (!context || !canvas.current) return;
-    const ratio = globalThis.devicePixelRatio || 1;
-    [canvas.current.width, canvas.current.height] = [across * ratio, height * ratio];
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const context = canvas.current && sized(canvas.current, across, height);
+    if (!context) return;
     for (let t = 0; t < n; t++) {
       for (let s = 0; s < (ahead ? n : t + 1); s++) {
         const v = get(t, s);
-        const part = most > 0 ? Math.abs(v) / most : 0;
+        const part = Math.abs(v) / (most || 1);
         if (part < LEAST) continue;
         context.globalAlpha = t === current ? 1 : 0.25;
         context.strokeStyle = css(signed ? (v < 0 ? colours.minus : colours.plus) : colours.ink);
         context.lineWidth = Math.max(0.5, WIDEST * part);
         context.beginPath();
-        context.moveTo(0, (t + 0.5) * step);
-        context.bezierCurveTo(across / 2, (t + 0.5) * step, across / 2, (s + 0.5) * step, across, (s + 0.5) * step);
+        const [from, to] = [(t + 0.5) * step, (s + 0.5) * step];
+        context.moveTo(0, from);
+        context.bezierCurveTo(across / 2, from, across / 2, to, across, to);
         context.stroke();
       }
     }
@@ -63,7 +62,7 @@ export function Lines({ tokens, get, ahead, most, signed, current, tell }: Lines
     <div data-part="lines" ref={box}>
       <div class="aw-lined" style={{ height: `${height}px` }} role="img" aria-label={row.slice(0, 3).map((s) => tell(current, s)).join("; ")}>
         {column([current], "aw-reads")}
-        <canvas ref={canvas} style={{ width: `${across}px`, height: `${height}px` }} aria-hidden="true" />
+        <canvas ref={canvas} aria-hidden="true" />
         {column(row.slice(0, 4), "aw-lwords")}
       </div>
       <p class="aw-quiet aw-small">

@@ -12,10 +12,19 @@ import type { HeadsForm } from "../../core/state/screen";
 /** Where the cell of column c stands from the left. */
 export const leftOf = ({ side, cell, wide, gap }: Layout, heads: number, c: number) => side + Math.min(c, heads) * (cell + gap) + Math.max(0, c - heads) * (wide + gap);
 
+/** A canvas of so many pixels of the page, cleared; null where nothing can be drawn. */
+export function sized(canvas: HTMLCanvasElement, width: number, height: number): CanvasRenderingContext2D | null {
+  const context = canvas.getContext("2d");
+  [canvas.width, canvas.height] = [width * devicePixelRatio, height * devicePixelRatio];
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  context?.scale(devicePixelRatio, devicePixelRatio);
+  return context;
+}
+
 /** Returns the value of the darkest colour, 0 where there is none. */
 export function paint(canvas: HTMLCanvasElement, grid: Grid, at: Layout, scale: number, reading: Reading, form: HeadsForm, palette: Palette, small?: Stored): number {
-  const ratio = globalThis.devicePixelRatio || 1;
-  const wanted = Math.ceil(at.picture * ratio);
+  const wanted = Math.ceil(at.picture * devicePixelRatio);
   const all = grid.layers.flatMap(({ spots }, r) => spots.flatMap((spot, c) => (spot ? [{ spot, r, c, shown: undefined as Float32Array | undefined }] : [])));
   const heads = all.filter(({ spot }) => spot.head);
   const effect = form.weighting === "effect";
@@ -26,13 +35,10 @@ export function paint(canvas: HTMLCanvasElement, grid: Grid, at: Layout, scale: 
   const attention = form.weighting === "attention";
   const most = effect ? among : attention && form.first && drawn.length ? 1 : drawn.reduce((a, { shown }) => Math.max(a, largest(shown ?? [])), 0);
   const m = form.strip ? (drawn[0]?.shown?.length ?? 0) : Math.sqrt(drawn[0]?.shown?.length ?? 0);
-  const context = canvas.getContext("2d");
-  if (!context) return most;
   const width = leftOf(at, grid.heads.length, grid.heads.length + grid.others.length);
   const height = grid.layers.length * (at.row + at.gap);
-  canvas.width = Math.round(width * ratio);
-  canvas.height = Math.round(height * ratio);
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  const context = sized(canvas, width, height);
+  if (!context) return most;
   context.imageSmoothingEnabled = false;
   const tall = at.under - at.pad - 2;
   if (drawn.length && m) {
