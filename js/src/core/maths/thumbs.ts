@@ -32,18 +32,23 @@ export function pooled(of: Weights, size: number, worth?: Worth, from = 0): Floa
   const { n, data, ahead } = of;
   const m = Math.min(n, size);
   const out = new Float32Array(m * m);
-  const columns = Uint16Array.from({ length: n }, (_, s) => (s * m) / n);
+  /** where the columns of a block start: source s is in block s * m / n, rounded down */
+  const edges = Array.from({ length: m + 1 }, (_, x) => Math.ceil((x * n) / m));
   const bytes = data instanceof Uint8Array;
   for (let t = 0; t < n; t++) {
     const line = (((t * m) / n) | 0) * m;
     const base = start(of, t);
     const end = ahead ? n : t + 1;
     const dest = worth ? (worth.dest[t] ?? 1) : 1;
-    for (let s = from; s < end; s++) {
-      let v = data[base + s] as number;
-      if (worth) v = (bytes ? (SQUARES[v] as number) : v) * (worth.carry[s] as number) * dest;
-      const at = line + (columns[s] as number);
-      if (Math.abs(v) > Math.abs(out[at] as number)) out[at] = v;
+    for (let x = 0, s = from; s < end; x++) {
+      const stop = Math.min(end, edges[x + 1] as number);
+      let best = out[line + x] as number;
+      for (; s < stop; s++) {
+        let v = data[base + s] as number;
+        if (worth) v = (bytes ? (SQUARES[v] as number) : v) * (worth.carry[s] as number) * dest;
+        if (Math.abs(v) > Math.abs(best)) best = v;
+      }
+      out[line + x] = best;
     }
   }
   return bytes && !worth ? Float32Array.from(out, (b) => SQUARES[b] as number) : out;

@@ -34,19 +34,29 @@ export function Controls({ reading, form, effects }: { reading: Reading; form: H
           pick={(way) => set({ strip: way === "row" })}
         />
         <Seg label="Pictures of" ways={weightings.map((w) => [w, w])} now={form.weighting} pick={(weighting) => set({ weighting })} />
-        <label class="aw-quiet aw-small">
-          <input type="checkbox" data-part="hide-first" checked={!form.first} onChange={(e) => set({ first: !e.currentTarget.checked })} /> hide <Token text={reading.tokens[0] ?? ""} />
-        </label>
+        <Seg
+          label="First"
+          ways={[
+            [
+              "hide",
+              <>
+                hide <Token text={reading.tokens[0] ?? ""} />
+              </>,
+            ],
+          ]}
+          now={form.first ? "" : "hide"}
+          pick={() => set({ first: !form.first })}
+        />
       </div>
       {form.strip && whole && (
         <TokenList
           look="aw-toks"
           part="reader"
-          label="Whose row is shown"
+          label="Whose row"
           current={reader}
           pick={(i) => set({ reader: i })}
           follow
-          items={reading.tokens.map((text) => ({ text, about: ": its row" }))}
+          items={reading.tokens.map((text) => ({ text, about: "" }))}
         />
       )}
     </>

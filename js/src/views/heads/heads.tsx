@@ -193,7 +193,9 @@ function Canvas({ grid, place, scale, reading, form, small, done }: CanvasProps)
   const canvas = useRef<HTMLCanvasElement>(null);
   const { strip, weighting, first, reader } = form;
   useLayoutEffect(() => {
-    if (canvas.current) done(paint(canvas.current, grid, place, scale, reading, form, palette.value, small));
+    // once a frame: the width comes late
+    const frame = requestAnimationFrame(() => canvas.current && done(paint(canvas.current, grid, place, scale, reading, form, palette.value, small)));
+    return () => cancelAnimationFrame(frame);
   }, [grid, reading, palette.value, small, strip, weighting, first, reader, place.cell, place.wide]);
   return <canvas ref={canvas} aria-hidden="true" style={{ top: `${HEADER + place.gap}px` }} />;
 }

@@ -5,7 +5,7 @@ interface SegProps<T extends string> {
   label: string;
   /** names in data-form, for tests and scripts */
   ways: [T, ComponentChildren, string?][];
-  now: T;
+  now: T | "";
   pick(way: T): void;
 }
 
