@@ -1,7 +1,7 @@
 /** Every head at once: the rules as pure functions, then what a person sees, points at, locks and collects. */
 import { afterEach, describe, expect, it } from "vitest";
 import type { Palette } from "../src/core/maths/colour";
-import { barScale, binned, fitting, having, layout, outline, TAU } from "../src/core/maths/heads";
+import { barScale, binned, fitting, having, layout, OUTLINED, outline } from "../src/core/maths/heads";
 import { colourOf, meanOf, pooled, pooledRow, ramp, type Weights } from "../src/core/maths/thumbs";
 import { Triangle } from "../src/core/host/wire";
 import { gridOf, headsWith, pictured } from "../src/core/state/heads";
@@ -81,14 +81,16 @@ describe("bars and effects", () => {
     expect(having(0, 1, undefined)).toBe("");
     expect(having(0.01, 1, 0.01)).toBe("neither");
     expect(having(0.01, 1, -0.2)).toBe("effect");
-    expect(having(-0.9, 1, 0.01)).toBe("bar");
+    expect(having(0.01, 1, 0.03), "outlined, not named").toBe("");
+    expect(having(-0.9, 1, 0.001)).toBe("bar");
+    expect(having(-0.9, 1, 0.01), "some effect").toBe("");
     expect(having(0.9, 1, 0.2)).toBe("");
     expect(having(0.1, 1, 0.01), "neither a clear bar nor none").toBe("");
   });
 
   it("draw an outline as wide as the effect is large", () => {
     const at = layout(664, 8, 1, false);
-    const widths = [undefined, 0.5 * TAU, TAU, 0.3, -0.6].map((e) => outline(e, 0.6, at));
+    const widths = [0, 0.9 * OUTLINED, OUTLINED, 0.3, -0.6].map((e) => outline(e, 0.6, at));
     expect(widths.slice(0, 2)).toEqual([0, 0]);
     expect(widths[2]).toBeGreaterThan(0);
     expect(widths[3]).toBeGreaterThan(widths[2] ?? 0);
@@ -176,7 +178,7 @@ describe("what is drawn", () => {
     const rects: { x: number; y: number; w: number; h: number; style: string }[] = [];
     const strokes: { x: number; y: number; dash: number[]; width: number; style: string }[] = [];
     let dash: number[] = [];
-    const context = { fillStyle: "", strokeStyle: "", lineWidth: 1, globalAlpha: 1, scale() {}, setLineDash: (d: number[]) => (dash = d), fillRect: (x: number, y: number, w: number, h: number) => rects.push({ x, y, w, h, style: context.fillStyle }), strokeRect: (x: number, y: number) => strokes.push({ x, y, dash, width: context.lineWidth, style: context.strokeStyle }) };
+    const context = { fillStyle: "", strokeStyle: "", lineWidth: 1, globalAlpha: 1, scale() {}, fillText() {}, setLineDash: (d: number[]) => (dash = d), fillRect: (x: number, y: number, w: number, h: number) => rects.push({ x, y, w, h, style: context.fillStyle }), strokeRect: (x: number, y: number) => strokes.push({ x, y, dash, width: context.lineWidth, style: context.strokeStyle }) };
     const canvas = { style: {}, getContext: () => context } as unknown as HTMLCanvasElement;
     paint(canvas, grid, at, 10, reading, { ...form, weighting: "effect" }, palette);
     return { rects, strokes, at, grid, reading };
@@ -199,7 +201,7 @@ describe("what is drawn", () => {
       const value = reading.value(id);
       const bar = rects.filter((r) => r.h === at.bar - 2 && Math.floor(r.y / (at.row + at.gap)) === row)[column];
       expect(bar?.w).toBeCloseTo(Math.max(1, 10 * Math.abs(value)), 4);
-      const left = at.side + Math.min(column, grid.heads.length) * (at.cell + at.gap);
+      const left = Math.min(column, grid.heads.length) * (at.cell + at.gap);
       const middle = left + (column < grid.heads.length ? at.cell : at.wide) / 2;
       expect(value < 0 ? (bar?.x ?? 0) + (bar?.w ?? 0) : bar?.x).toBeCloseTo(middle, 4);
     }
@@ -236,7 +238,7 @@ describe("on the page", () => {
     expect(before).not.toContain("patterns");
     await page.click('[data-order="heads"]');
     expect(page.sent.map((m) => m.op)).toEqual(before);
-    expect(page.one('[data-part="sums"]')?.textContent).toMatch(/heads .* MLPs /);
+    expect(page.one('[data-part="sums"]')?.textContent).toMatch(/^MLPs .* heads .* others /);
   });
 
   it("opens where an earlier version called it the map", () => {

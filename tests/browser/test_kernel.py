@@ -245,8 +245,7 @@ def test_arrows_walk_the_heads_and_the_pattern(notebook: Notebook, explored: Scr
         explored.expect_open("L3H1")
         for key in COMMANDS:
             notebook.page.keyboard.press(key)
-    explored.tab("pattern")
-    pattern = explored.part("pattern")
+    pattern = explored.tab("pattern").locator('[data-part="pattern"]')
     cells = pattern.locator('[role="gridcell"]')
     with unharmed(notebook):
         _focus(pattern.locator('[role="gridcell"][tabindex="0"]'))

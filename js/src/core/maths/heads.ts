@@ -60,22 +60,22 @@ export function barScale({ cell, wide, pad }: Layout, heads: readonly number[], 
 
 /** A share of the gap from which an effect is one, as in the verdicts. */
 export const TAU = 0.05;
+/** Shares of the gap: below the first there is no effect, from the second on it is outlined: an estimate may miss some. */
+export const NONE = 0.005;
+export const OUTLINED = 0.02;
 /** Shares of the largest bar: below the first there is none, from the second on there clearly is one. */
-const FAINT = 0.06;
-const CLEAR = 0.25;
+export const FAINT = 0.06;
+export const CLEAR = 0.25;
 
 /** A bar without an effect, an effect without a bar, neither; "" for the others, and where the effect is not known. */
 export type Having = "bar" | "effect" | "neither" | "";
 
 export function having(value: number, most: number, effect: number | undefined): Having {
-  if (effect === undefined) return "";
-  const part = Math.abs(value) / (most || 1);
-  if (Math.abs(effect) >= TAU) return part < FAINT ? "effect" : "";
-  return part < FAINT ? "neither" : part >= CLEAR ? "bar" : "";
+  const bar = Math.abs(value) / (most || 1);
+  const works = Math.abs(effect ?? NaN);
+  if (bar < FAINT) return works < OUTLINED ? "neither" : works >= TAU ? "effect" : "";
+  return bar >= CLEAR && works < NONE ? "bar" : "";
 }
 
-/** Width in pixels of an outline: none below TAU, then by the effect against the largest one. */
-export function outline(effect: number | undefined, most: number, { pad }: Layout): number {
-  if (effect === undefined || Math.abs(effect) < TAU) return 0;
-  return 1 + (pad - 1) * Math.min(1, Math.abs(effect) / Math.max(most, TAU));
-}
+/** Width in pixels of an outline, by the effect against the largest one; 0 for none. */
+export const outline = (effect: number, most: number, { pad }: Layout) => (Math.abs(effect) < OUTLINED ? 0 : 1 + (pad - 1) * Math.min(1, Math.abs(effect) / most));

@@ -77,7 +77,7 @@ interface KeyProps {
 /** The legend. */
 export function Key({ most, form, tick, long, unit, effects }: KeyProps) {
   return (
-    <p class="aw-quiet aw-small aw-take" data-part="key">
+    <p class="aw-quiet aw-small aw-take">
       {most > 0 &&
         (form.weighting === "attention" ? (
           <span class="aw-legend">
@@ -90,7 +90,7 @@ export function Key({ most, form, tick, long, unit, effects }: KeyProps) {
         ))}{" "}
       {tick > 0 && (
         <span>
-          bar: <i class="aw-length" style={{ width: `${long}px` }} /> {plain(tick, digitsOfStep(tick))} {unit}
+          {unit}: <i class="aw-length" style={{ width: `${long}px` }} /> {plain(tick, digitsOfStep(tick))}
         </span>
       )}{" "}
       {effects && <span>outline: effect, dashed: estimated</span>}

@@ -135,7 +135,7 @@ export function Heads() {
                   onFocusIn={() => setAt({ row: r, column: c })}
                   onClick={(event) => pick(spot, event.shiftKey)}
                 >
-                  <span aria-hidden="true">{blank ? spot.name === guess && "✓" : !spot.head && place.under > 18 && reading.signed(spot.value)}</span>
+                  {blank && spot.name === guess && <span aria-hidden="true">✓</span>}
                   <span class="aw-sr">{say(spot)}</span>
                 </span>
               );
@@ -155,10 +155,11 @@ export function Heads() {
       </Asking>
     );
   }
-  const tick = ticks(0, place.cell / 2 / (scale || 1), 2).at(-1) ?? 0;
+  const known = cells.some((s) => s.effect);
+  const tick = ticks(0, place.cell / 2 / (scale || 1), 2).at(-1) as number;
   return (
     <div data-part="heads">
-      {!store.hides("detail") && <Controls reading={reading} form={form} effects={cells.some((s) => s.effect)} />}
+      {!store.hides("detail") && <Controls reading={reading} form={form} effects={known} />}
       {drawn}
       {small && small.state !== "ready" && <NotYet loaded={small} />}
       <ReadOut grid={grid} reading={reading} />
@@ -167,8 +168,8 @@ export function Heads() {
           All layers and heads
         </button>
       )}
-      {grid.binned && <p class="aw-quiet aw-small">A cell holds several: bars added, else the strongest. Click it to see each.</p>}
-      <Key most={most} form={form} tick={tick} long={tick * scale} unit={reading.header.target.unit} effects={cells.some((s) => s.effect)} />
+      {grid.binned && <p class="aw-quiet aw-small">Cells hold several, with their bars added: click one to see each.</p>}
+      <Key most={most} form={form} tick={tick} long={tick * scale} unit={reading.header.target.unit} effects={known} />
       <Sums reading={reading} />
       <Sum />
       <Legend />
@@ -197,7 +198,7 @@ function Canvas({ grid, place, scale, reading, form, small, done }: CanvasProps)
     const frame = requestAnimationFrame(() => canvas.current && done(paint(canvas.current, grid, place, scale, reading, form, palette.value, small)));
     return () => cancelAnimationFrame(frame);
   }, [grid, reading, palette.value, small, strip, weighting, first, reader, place.cell, place.wide]);
-  return <canvas ref={canvas} aria-hidden="true" style={{ top: `${HEADER + place.gap}px` }} />;
+  return <canvas ref={canvas} aria-hidden="true" style={{ top: `${HEADER + place.gap}px`, left: `${place.side}px` }} />;
 }
 
 /** What a cell is called in words. */
@@ -244,12 +245,10 @@ function Sums({ reading }: { reading: Reading }) {
   });
   return (
     <p class="aw-small" data-part="sums">
-      {Object.entries(sums).map(([name, sum], i) => (
-        <>
-          {i > 0 && " · "}
-          {name} <b>{reading.signed(sum)}</b>
-        </>
-      ))}
+      {Object.entries(sums)
+        .reverse()
+        .map(([name, sum]) => `${name} ${reading.signed(sum)}`)
+        .join(" · ")}
     </p>
   );
 }

@@ -66,7 +66,7 @@ export function Lines({ tokens, get, ahead, most, signed, current, tell }: Lines
         {column(row.slice(0, 4), "aw-lwords")}
       </div>
       <p class="aw-quiet aw-small">
-        Left who reads, right what is read; dark from <Token text={tokens[current] ?? ""} />. Lines below {signed ? plain(LEAST * most, 3) : percent(LEAST * most)} are not drawn.
+        Left who reads, right what is read; dark from <Token text={tokens[current] ?? ""} />. Below {signed ? plain(LEAST * most, 3) : percent(LEAST * most)} none is drawn.
       </p>
     </div>
   );

@@ -37,7 +37,7 @@ export function HeadPicture() {
     <div data-part="head-picture" data-of={heads.map(({ id }) => id).join(" ")} ref={box} style={late?.state === "absent" ? {} : { minHeight: `${heatHeight(reading.tokens, width, true) + 42}px` }}>
       <div class="aw-take">
         <b>{heads.length > 1 ? `Mean of ${heads.length} heads` : heads[0]?.id}</b>
-        <span class="aw-quiet aw-small">{worth ? "what each read carries" : "attention"}</span>
+        <span class="aw-quiet aw-small">{worth ? "contribution" : "attention"}</span>
         {locked ? (
           <button class="aw-link" data-part="unlock" onClick={() => store.select("")}>
             locked × Esc
