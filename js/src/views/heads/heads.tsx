@@ -165,7 +165,7 @@ export function Heads() {
       <ReadOut grid={grid} reading={reading} />
       {form.from && (
         <button class="aw-link" data-part="all-heads" onClick={() => (shown.value = { ...shown.value, from: null })}>
-          All layers and heads
+          All heads
         </button>
       )}
       {grid.binned && <p class="aw-quiet aw-small">Cells hold several, with their bars added: click one to see each.</p>}
