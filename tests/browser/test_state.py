@@ -19,8 +19,6 @@ from browser.screen import Screen
 @pytest.mark.parametrize(
     ("mode", "tab"), [("size", "why"), ("order", "pattern"), ("heads", "writes"), ("size", "lens")]
 )
-    ("mode", "tab"), [("size", "why"), ("order", "pattern"), ("heads", "writes"), ("size", "lens")]
-)
 def test_an_offline_page_goes_where_its_address_says(
     demo: Any, watched: Watched, tmp_path: Path, mode: str, tab: str
 ) -> None:
