@@ -52,6 +52,12 @@ describe("the layout", () => {
     }
   });
 
+  it("fits columns of whole sublayers", () => {
+    const at = layout(320, 0, 2, false);
+    expect(at.side + 2 * (at.wide + at.gap)).toBeLessThanOrEqual(320);
+    expect(at.under + at.bar).toBeLessThanOrEqual(at.row);
+  });
+
   it("is lower where only one row of a pattern is shown", () => expect(layout(664, 12, 1, true).row).toBeLessThan(layout(664, 12, 1, false).row));
 
   it("bins what has no room evenly, and loses nothing", () => {
@@ -330,6 +336,14 @@ describe("on the page", () => {
     expect(rows()).toHaveLength(32);
     await page.click('[data-part="all-heads"]');
     expect(rows()).toHaveLength(20);
+  });
+
+  it("has a place for every part where layers have no heads", () => {
+    const rows: Row[] = ["attn", "mlp"].map((kind) => ({ id: `L0.${kind}`, kind, layer: 0, head: null }));
+    const page = show(state({ header: { ...header, rows }, arrays: { values: { dtype: "f4", shape: [2], values: [1, -2] } } }), FIXED);
+    expect(page.all('[data-part="heads"] [data-id]').map((e) => e.dataset["id"])).toEqual(["L0.attn", "L0.mlp"]);
+    expect(page.one(".aw-heads")?.style.gridTemplateColumns.split(" ")).toHaveLength(3);
+    expect(page.one('[data-form="whole"]')).toBeNull();
   });
 
   it("draws no pattern while what a head reads is asked", () => {

@@ -338,7 +338,7 @@ describe("a trace", () => {
     await click('[role="treeitem"][data-i="1"]');
     await click('[role="treeitem"][data-i="2"]');
     expect(model.get("selected"), "a part of another place is no row of the bars").toBe("L3H1");
-    await click('[data-mlps="frozen"]');
+    await click('[data-form="frozen"]');
     expect(one('[data-part="trace"] .aw-caption')?.textContent).toBe("with gates held");
     await click('[data-part="copy"]');
     expect(one('[data-part="code"]')?.textContent).toContain("a.trace(depth=None)");

@@ -124,7 +124,7 @@ def test_explorer(
     look("heads", picture=True)
     expect(screen.part("sum")).to_be_visible()
     screen.show("trace")
-    screen.part("trace").locator('[data-mlps="frozen"]').click()
+    screen.part("trace").locator('[data-form="frozen"]').click()
     look("trace", picture=True)
     assert screen.part("sum").evaluate("e => !e.closest('.aw-scroll')")
     assert {state: found for state, found in faults.items() if found} == {}

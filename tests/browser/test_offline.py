@@ -102,7 +102,7 @@ def test_the_trace_by_keyboard(explorer: Any, offline: Show, watched: Watched) -
     screen.show("trace")
     tree = screen.part("trace").get_by_role("tree")
     for mlps in ("stop", "frozen"):
-        screen.part("trace").locator(f'[data-mlps="{mlps}"]').click()
+        screen.part("trace").locator(f'[data-form="{mlps}"]').click()
         t = a.trace(depth=None, mlps=mlps)
         expect(screen.part("trace").locator(".aw-caption")).to_have_text(t.title())
         assert screen.part("trace").locator('[data-part="sum"]').inner_text() == t.balance()

@@ -36,12 +36,12 @@ export function fitting(width: number, others: number): number {
 /** A strip shows the row of one word, else the cell is as high as it is wide. */
 export function layout(width: number, heads: number, others: number, strip: boolean): Layout {
   const gap = gapOf(heads);
-  const wide = wideOf(width, heads);
+  const wide = heads ? wideOf(width, heads) : Math.min(240, Math.floor((width - SIDE) / others) - gap);
   const cell = heads ? Math.max(LEAST, Math.min(WIDEST, Math.floor((width - SIDE - others * (wide + gap)) / heads - gap))) : 0;
   const pad = cell >= 24 ? 4 : 2;
-  const bar = cell >= 28 || !heads ? 7 : 4;
+  const bar = cell < 28 && heads ? 4 : 7;
   const picture = heads && cell - 2 * pad;
-  const under = pad + (strip || !heads ? Math.max(6, Math.min(14, Math.round(picture / 2))) : picture) + 2;
+  const under = pad + (heads ? (strip ? Math.max(6, Math.min(14, picture >> 1)) : picture) : 16) + 2;
   return { side: SIDE, gap, cell, wide, pad, picture, bar, under, row: under + bar + pad };
 }
 

@@ -10,8 +10,8 @@ export interface HeadsForm {
   /** what one word reads, not the whole pattern */
   strip: boolean;
   weighting: "attention" | "contribution" | "effect";
-  /** lines between words instead of squares, in the large picture */
-  lines: boolean;
+  /** the large picture */
+  drawn: "squares" | "lines";
   /** whether the first token is drawn */
   first: boolean;
   /** the word whose row is shown; -1 for the one that is explained */
@@ -32,7 +32,7 @@ export class Screen {
   readonly beside = signal("");
   readonly swapped = signal(false);
   /** how all heads are shown at once */
-  readonly heads = signal<HeadsForm>({ strip: false, weighting: "attention", lines: false, first: true, reader: -1, from: null });
+  readonly heads = signal<HeadsForm>({ strip: false, weighting: "attention", drawn: "squares", first: true, reader: -1, from: null });
   /** the part that is pointed at there */
   readonly peek = signal("");
   readonly expanded = signal(false);

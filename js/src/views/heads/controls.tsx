@@ -14,15 +14,14 @@ export function Controls({ reading, form, effects }: { reading: Reading; form: H
   const set = (more: Partial<HeadsForm>) => (store.screen.heads.value = { ...store.screen.heads.value, ...more });
   const reader = readerOf(reading, form);
   const whole = !!reading.arrays["patterns"];
-  const never = !whole && store.fixed.value;
   const weightings = (["attention", "contribution", "effect"] as const).filter((w) => (w === "contribution" ? reading.arrays["carry"] : effects || w === "attention"));
   return (
     <>
       <div class="aw-take">
         <Seg
-          label="Of a pattern"
+          label="Pattern"
           ways={[
-            ["whole", "whole pattern", never ? NEEDS_KERNEL : ""],
+            ["whole", "whole pattern", !whole && store.fixed.value ? NEEDS_KERNEL : ""],
             [
               "row",
               <>
@@ -33,9 +32,9 @@ export function Controls({ reading, form, effects }: { reading: Reading; form: H
           now={form.strip ? "row" : "whole"}
           pick={(way) => set({ strip: way === "row" })}
         />
-        <Seg label="Pictures of" ways={weightings.map((w) => [w, w])} now={form.weighting} pick={(weighting) => set({ weighting })} />
+        <Seg label="Picture" ways={weightings.map((w) => [w, w])} now={form.weighting} pick={(weighting) => set({ weighting })} />
         <Seg
-          label="First"
+          label="First token"
           ways={[
             [
               "hide",

@@ -63,13 +63,12 @@ export function Heads() {
   const scale = barScale(place, cells.filter((s) => s.head).map((s) => s.value), cells.filter((s) => !s.head).map((s) => s.value));
   const guess = store.guessed.value.part;
   const open = blank ? (guess ?? "") : store.open.value;
-  const pick = (spot: Spot, shift: boolean) => {
-    const id = spot.parts[0];
-    if (!id) return;
-    if (blank) store.guess({ part: id.id });
-    else if (spot.parts.length > 1) shown.value = { ...shown.value, from: [id.layer ?? 0, id.head ?? 0] };
-    else if (shift) store.choose(id.id);
-    else store.select(id.id);
+  const pick = ({ parts: [one, ...more] }: Spot, shift: boolean) => {
+    if (!one) return;
+    if (blank) store.guess({ part: one.id });
+    else if (more.length) shown.value = { ...shown.value, from: [one.layer ?? 0, one.head ?? 0] };
+    else if (shift) store.choose(one.id);
+    else store.select(one.id);
   };
   const columns = grid.heads.length + grid.others.length;
   const first = Math.max(0, all.findIndex((s) => s?.name === open));
@@ -98,7 +97,7 @@ export function Heads() {
         class="aw-heads"
         role="grid"
         aria-label={blank ? "Which part leads? Choose one" : `Heads and MLPs${reading.unit}`}
-        style={{ gridTemplateColumns: `${place.side - place.gap}px repeat(${grid.heads.length}, ${place.cell}px) repeat(${grid.others.length}, ${place.wide}px)`, gridTemplateRows: `${HEADER}px`, gridAutoRows: `${place.row}px`, gap: `${place.gap}px` }}
+        style={{ gridTemplateColumns: [place.side - place.gap, ...grid.heads.map(() => place.cell), ...grid.others.map(() => place.wide), ""].join("px "), gridTemplateRows: `${HEADER}px`, gridAutoRows: `${place.row}px`, gap: `${place.gap}px` }}
         onKeyDown={keys}
         onPointerOver={point}
         onFocusIn={point}
@@ -121,7 +120,7 @@ export function Heads() {
               {short(name)}
             </span>
             {spots.map((spot, c) => {
-              if (!spot) return <span role="gridcell" key={c} tabIndex={-1} aria-label="none" />;
+              if (!spot) return <span role="gridcell" key={c} tabIndex={-1} />;
               return (
                 <span
                   role="gridcell"
@@ -130,7 +129,7 @@ export function Heads() {
                   data-id={spot.name}
                   title={described(spot.name)}
                   aria-selected={spot.name === open}
-                  data-chosen={spot.parts.some(({ id }) => store.chosen.value.includes(id))}
+                  data-chosen={isOut(store, spot)}
                   tabIndex={here.row === r && here.column === c ? 0 : -1}
                   onFocusIn={() => setAt({ row: r, column: c })}
                   onClick={(event) => pick(spot, event.shiftKey)}
@@ -159,7 +158,7 @@ export function Heads() {
   const tick = ticks(0, place.cell / 2 / (scale || 1), 2).at(-1) as number;
   return (
     <div data-part="heads">
-      {!store.hides("detail") && <Controls reading={reading} form={form} effects={known} />}
+      {grid.heads.length > 0 && !store.hides("detail") && <Controls reading={reading} form={form} effects={known} />}
       {drawn}
       {small && small.state !== "ready" && <NotYet loaded={small} />}
       <ReadOut grid={grid} reading={reading} />
@@ -168,7 +167,7 @@ export function Heads() {
           All heads
         </button>
       )}
-      {grid.binned && <p class="aw-quiet aw-small">Cells hold several, with their bars added: click one to see each.</p>}
+      {grid.binned && <p class="aw-quiet aw-small">Cells hold several, added: click one to see each.</p>}
       <Key most={most} form={form} tick={tick} long={tick * scale} unit={reading.header.target.unit} effects={known} />
       <Sums reading={reading} />
       <Sum />
@@ -197,15 +196,18 @@ function Canvas({ grid, place, scale, reading, form, small, done }: CanvasProps)
     // once a frame: the width comes late
     const frame = requestAnimationFrame(() => canvas.current && done(paint(canvas.current, grid, place, scale, reading, form, palette.value, small)));
     return () => cancelAnimationFrame(frame);
-  }, [grid, reading, palette.value, small, strip, weighting, first, reader, place.cell, place.wide]);
+  }, [grid, palette.value, small, strip, weighting, first, reader]);
   return <canvas ref={canvas} aria-hidden="true" style={{ top: `${HEADER + place.gap}px`, left: `${place.side}px` }} />;
 }
 
+const isOut = (store: Store, { parts }: Spot) => parts.some(({ id }) => store.chosen.value.includes(id));
+
 /** What a cell is called in words. */
-function spoken(store: Store, reading: Reading, { name, parts, value, effect }: Spot): string {
+function spoken(store: Store, reading: Reading, spot: Spot): string {
+  const { name, parts, value, effect } = spot;
   const many = parts.length > 1 ? `, ${parts.length} together` : "";
   const back = effect ? `, effect ${share(effect[0])}${effect[1] ? "" : " (estimated)"}` : "";
-  return `${name}${many} ${reading.signed(value)} ${reading.header.target.unit}${back}${parts.some(({ id }) => store.chosen.value.includes(id)) ? ", taken out" : ""}`;
+  return `${name}${many} ${reading.signed(value)} ${reading.header.target.unit}${back}${isOut(store, spot) ? ", taken out" : ""}`;
 }
 
 /** The part under the pointer or the focus. */
@@ -223,7 +225,7 @@ function ReadOut({ grid, reading }: { grid: Grid; reading: Reading }) {
           <b>{name}</b> {spoken(store, reading, spot).slice(name.length)}
           {lead >= 0 && (
             <>
-              {"; most of it at the position of "}
+              {", most at the position of "}
               <Token text={reading.tokens[lead] ?? ""} />
             </>
           )}
@@ -279,7 +281,7 @@ export function Apart() {
         {ids.length > NAMED && ` and ${ids.length - NAMED} more`}.{" "}
         {!store.fixed.value && ids.length > 1 && (
           <button class="aw-link" data-part={`${what}-out`} onClick={() => store.choseAll(ids.filter((id) => store.leavable(id)))}>
-            Take all {ids.length} out together
+            Take all {ids.length} out
           </button>
         )}
       </p>

@@ -33,7 +33,7 @@ export function Lines({ tokens, get, ahead, most, signed, current, tell }: Lines
   const step = Math.min(20, 400 / n);
   const height = n * step;
   const words = Math.min(WORDS, width / 3);
-  const across = width - 2 * words;
+  const across = width - 2 * words - 12;
   const colours = palette.value;
   useLayoutEffect(() => {
     const context = canvas.current && sized(canvas.current, across, height);
@@ -63,7 +63,7 @@ export function Lines({ tokens, get, ahead, most, signed, current, tell }: Lines
       <div class="aw-lined" style={{ height: `${height}px` }} role="img" aria-label={row.slice(0, 3).map((s) => tell(current, s)).join("; ")}>
         {column([current], "aw-reads")}
         <canvas ref={canvas} aria-hidden="true" />
-        {column(row.slice(0, 4), "aw-lwords")}
+        {column(row.slice(0, 4), "")}
       </div>
       <p class="aw-quiet aw-small">
         Left who reads, right what is read; dark from <Token text={tokens[current] ?? ""} />. Below {signed ? plain(LEAST * most, 3) : percent(LEAST * most)} none is drawn.

@@ -14,7 +14,7 @@ export function Seg<T extends string>({ label, ways, now, pick }: SegProps<T>) {
   return (
     <div class="aw-seg" role="group" aria-label={label}>
       {ways.map(([way, text, off]) => (
-        <button key={way} data-form={way} aria-pressed={way === now} aria-disabled={!!off} title={off} onClick={() => off || pick(way)}>
+        <button data-form={way} aria-pressed={way === now} aria-disabled={!!off} title={off} onClick={() => off || pick(way)}>
           {text}
         </button>
       ))}

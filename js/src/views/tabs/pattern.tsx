@@ -69,7 +69,7 @@ export function Weighted({ reading, heads, patterns, weighting, compact, form }:
   const shared = { tokens, get, ahead: mean.ahead, most, current, tell };
   const [head] = heads.length > 1 ? [] : heads;
   const sink = head && !form ? reading.sink(head.id)?.[position] : undefined;
-  if (form?.lines) return <Lines {...shared} signed={weighting === "contribution"} />;
+  if (form?.drawn === "lines") return <Lines {...shared} signed={weighting === "contribution"} />;
   return (
     <>
       <Heat
