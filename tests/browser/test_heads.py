@@ -15,6 +15,8 @@ import attrib_widgets as aw
 from attrib_widgets.widgets.shapes import budget
 from browser.audit import layout
 from browser.chromium import Watched
+from browser.conftest import lab_only
+from browser.notebook import Notebook
 from browser.screen import Screen
 
 Scheme = Literal["light", "dark"]
@@ -196,3 +198,18 @@ def test_the_first_paint_takes_at_most_twice_that_of_blank_canvases(pages: dict[
         ours.append(page.evaluate(OPEN))
         assert page.locator(".aw-heads canvas").evaluate(PIXELS) > 10
     assert median(ours) <= 2 * median(blank), (ours, blank)
+
+
+@lab_only
+def test_a_set_is_collected_and_measured(notebook: Notebook, explored: Screen) -> None:
+    explored.show("heads")
+    cells = explored.part("heads")
+    for head in ("L3H1", "L3H4"):
+        cells.locator(f'[data-id="{head}"]').click(modifiers=["Shift"])
+    notebook.expect("ex.chosen", ["L3H1", "L3H4"])
+    expect(explored.part("head-picture")).to_contain_text("Mean of 2 heads")
+    expect(explored.part("without")).to_contain_text("2 parts")
+    cells.locator('[data-id="L1H0"]').click()
+    notebook.expect("ex.selected", "L1H0")
+    explored.root.page.keyboard.press("Escape")
+    notebook.expect("ex.selected", "")
