@@ -51,7 +51,7 @@ export function Controls({ reading, form, effects }: { reading: Reading; form: H
         <TokenList
           look="aw-toks"
           part="reader"
-          label="Whose row"
+          label="Reader"
           current={reader}
           pick={(i) => set({ reader: i })}
           follow

@@ -43,7 +43,7 @@ export function Heads() {
   const { store } = useView();
   const [box, width] = useWidth();
   const [at, setAt] = useState<Cell | null>(null);
-  const [most, setMost] = useState(0);
+  const [most, setMost] = useState(1);
   const reading = store.reading.value;
   const { heads: shown, peek } = store.screen;
   const form = reading && formOf(store, reading);
@@ -160,7 +160,7 @@ export function Heads() {
     <div data-part="heads">
       {grid.heads.length > 0 && !store.hides("detail") && <Controls reading={reading} form={form} effects={known} />}
       {drawn}
-      {small && small.state !== "ready" && <NotYet loaded={small} />}
+      {small && small.state !== "ready" && small.state !== "loading" && <NotYet loaded={small} />}
       <ReadOut grid={grid} reading={reading} />
       {form.from && (
         <button class="aw-link" data-part="all-heads" onClick={() => (shown.value = { ...shown.value, from: null })}>
@@ -168,7 +168,7 @@ export function Heads() {
         </button>
       )}
       {grid.binned && <p class="aw-quiet aw-small">Cells hold several, added: click one to see each.</p>}
-      <Key most={most} form={form} tick={tick} long={tick * scale} unit={reading.header.target.unit} effects={known} />
+      <Key most={grid.heads.length && most} form={form} tick={tick} long={tick * scale} unit={reading.header.target.unit} effects={known} />
       <Sums reading={reading} />
       <Sum />
       <Legend />

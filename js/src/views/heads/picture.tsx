@@ -34,7 +34,7 @@ export function HeadPicture() {
   const worth = form.value.weighting === "contribution" && heads.every((row) => reading.carries(row));
   const locked = heads[0]?.id === store.selected.value && heads.length === 1;
   return (
-    <div data-part="head-picture" data-of={heads.map(({ id }) => id).join(" ")} ref={box} style={late?.state === "absent" ? {} : { minHeight: `${heatHeight(reading.tokens, width, true) + 42}px` }}>
+    <div data-part="head-picture" data-of={heads.map(({ id }) => id).join(" ")} ref={box} style={late?.state === "absent" ? {} : { minHeight: `${heatHeight(reading.tokens, width, true) + 64}px` }}>
       <div class="aw-take">
         <b>{heads.length > 1 ? `Mean of ${heads.length} heads` : heads[0]?.id}</b>
         <span class="aw-quiet aw-small">{worth ? "contribution" : "attention"}</span>
