@@ -167,7 +167,7 @@ export function Heads() {
           All heads
         </button>
       )}
-      {grid.binned && <p class="aw-quiet aw-small">Cells hold several, added: click one to see each.</p>}
+      {grid.binned && <p class="aw-quiet aw-small">Cells hold several, added: click to see each.</p>}
       <Key most={grid.heads.length && most} form={form} tick={tick} long={tick * scale} unit={reading.header.target.unit} effects={known} />
       <Sums reading={reading} />
       <Sum />

@@ -45,7 +45,7 @@ export function HeadPicture() {
         ) : (
           heads.length < 2 && <span class="aw-quiet aw-small">click to lock</span>
         )}
-        <Seg label="Drawn as" ways={[["squares", "squares"], ["lines", "lines"]]} now={form.value.drawn} pick={(drawn) => (form.value = { ...form.value, drawn })} />
+        <Seg label="Shown as" ways={[["squares", "squares"], ["lines", "lines"]]} now={form.value.drawn} pick={(drawn) => (form.value = { ...form.value, drawn })} />
       </div>
       {late ? <NotYet loaded={late} /> : <Weighted reading={reading} heads={heads} patterns={ready} weighting={worth ? "contribution" : "probability"} compact form={form.value} />}
     </div>
