@@ -120,7 +120,7 @@ def test_explain_opens_a_state(command: Command, tmp_path: Path) -> None:
     code, out, err = command("explain", "--state", line)
     assert (code, err) == (0, "") and "Japan" in out
     page = (tmp_path / cli.PAGE).read_text(encoding="utf-8")
-    assert '"selected": "L3H4"' in page.replace('":"', '": "') and '"map"' in page
+    assert '"selected": "L3H4"' in page.replace('":"', '": "') and '"mode": "heads"' in page.replace('":"', '": "')
     code, _, err = command("explain", "--state", "prompt=a&sort=size")
     assert code == 2 and "'sort'" in err and "mode" in err
     assert command("explain", "A prompt", "--state", line)[0] == 2

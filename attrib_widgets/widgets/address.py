@@ -50,6 +50,8 @@ FIELDS = (
 #: Of these what asks; the others say where one looks.
 ASKING = FIELDS[: FIELDS.index("part")]
 MODES = get_args(contract.Mode)
+#: What lines of earlier versions call otherwise.
+RENAMED: dict[str, contract.Mode] = {"map": "heads"}
 #: The word in focus, where it is none of them.
 ALL = "all"
 TABS = get_args(contract.Tab)
@@ -273,7 +275,7 @@ class Address:
 
 
 class Looking(Locked, t.Dict):
-    """Where one looks, ``{"tab": "why", "mode": "map"}`` and what else :class:`contract.Showing` has."""
+    """Where one looks, ``{"tab": "why", "mode": "heads"}`` and what else :class:`contract.Showing` has."""
 
     def validate(self, obj: Any, value: Any) -> Any:
         """Tab and mode with words that a screen has, and of the rest what is not as on a new screen."""
@@ -287,6 +289,7 @@ class Looking(Locked, t.Dict):
 def _looking(fields: Mapping[str, Any]) -> contract.Showing:
     """``tab`` and ``mode``; what is missing is what a new screen shows."""
     tab, mode = fields.get("tab") or "", fields.get("mode") or "size"
+    mode = RENAMED.get(mode, mode)
     if tab not in TABS:
         raise AttribError(f"There is no tab {tab!r}.", f"The tabs are {', '.join(TABS[1:])}.")
     if mode not in MODES:

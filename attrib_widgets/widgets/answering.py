@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..analysis.heads.all_heads import small_patterns
 from ..analysis.heads.attention import attention
 from ..analysis.opening.features import opened_row
 from ..analysis.opening.results import Contributions
@@ -45,6 +46,7 @@ class Answering(Tester):
         """What the page may ask."""
         return {
             "head": self._op_head,
+            "patterns": self._op_patterns,
             "through": self._op_through,
             "why": self._op_why,
             "neurons": self._op_neurons,
@@ -70,6 +72,9 @@ class Answering(Tester):
         label = self._row(args)
         pattern = attention(self.run, label).patterns[0]
         return Reply(container=results.head(label, pattern))
+
+    def _op_patterns(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(container=results.small_patterns(small_patterns(self.attribution)))
 
     def _op_through(self, job: Job, args: Mapping[str, Any]) -> Reply:
         label, source = self._row(args), self._position(args, "source")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: What is hidden where each kind of guess is asked for.
 COVERS: dict[str, tuple[contract.Part, ...]] = {
-    "part": ("values", "map"),
+    "part": ("values", "heads"),
     "token": ("candidates",),
     "word": ("detail",),
 }

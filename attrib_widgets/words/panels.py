@@ -27,12 +27,16 @@ PANELS: dict[str, Panel] = {
         "What a part does through later parts, and whether the model would miss it: a long bar can be replaceable.",
         "Click a bar to see where its number comes from; then test the largest.",
     ),
-    "map": Panel(
-        "The same bars as a map: a row for each layer, a column for each head, and the MLP.",
-        "A strong colour is a large contribution, blue adds and orange takes away; {part} is {value}. Layers run down, "
-        "counted from 0.",
-        "How parts work together, and what heads read: colours are sums over all tokens.",
-        "Click a cell to open it; “in order” shows where along the layers the number is built.",
+    "heads": Panel(
+        "Every head at once, a row for each layer: its attention pattern, below it the bar of its contribution, and an "
+        "outline that is wide where its effect is.",
+        "Bars of heads and MLPs share one scale about the middle of their cell: {part} adds {value}. Outlines are "
+        "dashed where the effect is estimated, solid where tested; blue brings the answer back, orange takes it "
+        "away. Pale heads have neither bar nor effect.",
+        "Why a head has an effect and no bar (perhaps through later parts), or a bar and no effect (perhaps others "
+        "make up for it).",
+        "Click a head to lock it, Shift+click several to take them out together; click a word to see what every head "
+        "reads from there.",
     ),
     "trace": Panel(
         "The number followed backwards: under each part what it had read, down to the tokens of the prompt.",

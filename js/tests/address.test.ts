@@ -12,7 +12,7 @@ afterEach(() => {
   for (const store of stores.splice(0)) store.close();
 });
 
-const MODES: Mode[] = ["size", "order", "map", "trace"];
+const MODES: Mode[] = ["size", "order", "heads", "trace"];
 const TABS: Tab[] = ["", "tokens", "pattern", "why", "neurons", "features", "writes", "lens"];
 const now = new Reading(SENT.explorer);
 const feature = `L3H1/${now.header.features?.["L3H1"]?.numbers[0]}`;

@@ -31,7 +31,7 @@ describe("what is hidden asks", () => {
   });
 
   it("by keyboard", async () => {
-    const { one, model } = show(state(), "explorer", { ...FIXED, options: { hidden: ["values", "map"], static: true }, guessed: {} });
+    const { one, model } = show(state(), "explorer", { ...FIXED, options: { hidden: ["values", "heads"], static: true }, guessed: {} });
     const first = one('[data-part="hidden-values"] [role="gridcell"][tabindex="0"]');
     first?.focus();
     await press(first, "ArrowRight");
@@ -89,7 +89,7 @@ describe("a hidden answer", () => {
       const look = (where: string) => {
         for (const secret of secrets) expect(strings(el), `${secret} in ${where}`).not.toContain(secret);
       };
-      for (const order of ["size", "order", "map", "trace", "sides"]) {
+      for (const order of ["size", "order", "heads", "trace", "sides"]) {
         await click(`[data-order="${order}"]`);
         look(order);
       }

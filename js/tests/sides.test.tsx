@@ -163,8 +163,8 @@ describe("one rule", () => {
   });
 
   it("runs layers upwards in the map and in every grid", async () => {
-    const map = show(state(), "explorer", { ...FIXED, showing: { tab: "", mode: "map" } });
-    expect(map.all('[data-part="map"] [role="rowheader"]').map((e) => e.textContent)).toEqual(["L4", "L3", "L2", "L1", "L0"]);
+    const map = show(state(), "explorer", { ...FIXED, showing: { tab: "", mode: "heads" } });
+    expect(map.all('[data-part="heads"] [role="rowheader"]').map((e) => e.textContent)).toEqual(["L4", "L3", "L2", "L1", "L0"]);
     const grid = { site: "parts", rows: ["L0", "L1"], layers: [0, 1], columns: ["H0"], positions: null, cells: ["L0H0", "L1H0"] };
     const grids = show(patching(2, 1, { grids: [grid] }), "patching", FIXED);
     expect(grids.all('[role="rowheader"]').map((e) => e.textContent)).toEqual(["L1", "L0"]);

@@ -220,7 +220,7 @@ describe("numbers from somewhere", () => {
     const reading = store.reading.value;
     const sources = reading?.sources("L3H1", undefined);
     expect(sources?.sum).toBeCloseTo(reading?.value("L3H1") ?? NaN, 5);
-    const rough = reading?.contribution(reading.row("L3H1")!, reading.pattern("L3H1")!, reading.position);
+    const rough = reading?.contribution(reading.row("L3H1")!, reading.pattern("L3H1")!.row(reading.position), reading.position);
     expect(rough?.[4]).toBeCloseTo(sources?.tokens[4] ?? NaN, 2);
   });
 });

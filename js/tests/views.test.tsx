@@ -34,9 +34,9 @@ describe("the explorer", () => {
     expect(model.get("selected")).toBe("L2.mlp");
     await click(".aw-others");
     expect(all('[data-part="waterfall"] [data-id]')).toHaveLength(54);
-    await click('[data-order="map"]');
-    expect(all('[data-part="map"] [role="gridcell"]')).toHaveLength(45);
-    await press(one('[data-part="map"] [data-id="L0H0"]'), "Enter");
+    await click('[data-order="heads"]');
+    expect(all('[data-part="heads"] [role="gridcell"]')).toHaveLength(45);
+    await press(one('[data-part="heads"] [data-id="L0H0"]'), "Enter");
     await click('[data-order="order"]');
     expect(one('[data-part="waterfall"] [data-id]')?.dataset["id"]).toBe("embed");
   });
@@ -338,7 +338,7 @@ describe("a trace", () => {
     await click('[role="treeitem"][data-i="1"]');
     await click('[role="treeitem"][data-i="2"]');
     expect(model.get("selected"), "a part of another place is no row of the bars").toBe("L3H1");
-    await click('[data-mlps="frozen"]');
+    await click('[data-form="frozen"]');
     expect(one('[data-part="trace"] .aw-caption')?.textContent).toBe("with gates held");
     await click('[data-part="copy"]');
     expect(one('[data-part="code"]')?.textContent).toContain("a.trace(depth=None)");

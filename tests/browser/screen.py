@@ -113,7 +113,7 @@ class Screen:
             yield "a feature"
 
     def show(self, order: str) -> None:
-        """Show the contributions by ``size``, in ``order`` or as a ``map``."""
+        """Show the contributions by ``size``, in ``order`` or all ``heads`` at once."""
         self.root.locator(f'[data-order="{order}"]').click()
 
     def edit(self, field: str) -> Locator:

@@ -51,9 +51,9 @@ def states(screen: Screen) -> Iterator[str]:
     yield "code"
     screen.show("order")
     yield "bars in order"
-    screen.show("map")
-    screen.part("map").locator('[role="gridcell"]').first.focus()
-    yield "map"
+    screen.show("heads")
+    screen.part("heads").locator('[role="gridcell"]').first.focus()
+    yield "heads"
     screen.show("trace")
     expect(screen.part("trace").get_by_role("tree")).to_be_visible()
     screen.part("trace").get_by_role("treeitem").first.focus()
@@ -153,7 +153,7 @@ def test_lab(notebook: Notebook, scheme: str) -> None:
 @lab_only
 def test_hidden_parts_in_lab(notebook: Notebook) -> None:
     i = notebook.cell(
-        'ex = aw.explore(model, hidden=["candidates", "values", "detail", "corrupted", "sum", "map"])\nex'
+        'ex = aw.explore(model, hidden=["candidates", "values", "detail", "corrupted", "sum", "heads"])\nex'
     )
     faults = Faults()
     faults.look(Screen(notebook.widget(i)).root, "hidden")

@@ -138,8 +138,8 @@ def test_the_kernel_restarts(notebook: Notebook, explored: Screen) -> None:
     second = explored.another_head()
     explored.open(second)
     explored.tab("pattern")
-    explored.show("map")
-    expect(explored.part("map")).to_be_visible()
+    explored.show("heads")
+    expect(explored.part("heads")).to_be_visible()
     # A question that needs Python gets the same answer, and leaves the numbers.
     total = explored.total if explored.part("waterfall").count() else None
     explored.ask("prompt", "The capital of Japan is")
@@ -229,10 +229,10 @@ def test_arrows_walk_the_bars(notebook: Notebook, explored: Screen) -> None:
     notebook.expect("ex.selected", labels[2])
 
 
-def test_arrows_walk_the_map_and_the_pattern(notebook: Notebook, explored: Screen) -> None:
+def test_arrows_walk_the_heads_and_the_pattern(notebook: Notebook, explored: Screen) -> None:
     explored.open(explored.another_head())
-    explored.show("map")
-    grid = explored.part("map").get_by_role("grid")
+    explored.show("heads")
+    grid = explored.part("heads").get_by_role("grid")
     with unharmed(notebook):
         _focus(grid.locator('[role="gridcell"][tabindex="0"]'))
         notebook.page.keyboard.press("Control+Home")
@@ -240,13 +240,12 @@ def test_arrows_walk_the_map_and_the_pattern(notebook: Notebook, explored: Scree
         notebook.page.keyboard.press("ArrowRight")
         notebook.page.keyboard.press("ArrowDown")
         _focused(grid.locator('[data-id="L3H1"]'))
-        expect(explored.part("map").locator(".aw-readout")).to_contain_text("L3H1")
+        expect(explored.part("heads").locator(".aw-readout")).to_contain_text("L3H1")
         notebook.page.keyboard.press("Enter")
         explored.expect_open("L3H1")
         for key in COMMANDS:
             notebook.page.keyboard.press(key)
-    explored.tab("pattern")
-    pattern = explored.part("pattern")
+    pattern = explored.tab("pattern").locator('[data-part="pattern"]')
     cells = pattern.locator('[role="gridcell"]')
     with unharmed(notebook):
         _focus(pattern.locator('[role="gridcell"][tabindex="0"]'))

@@ -120,11 +120,11 @@ def test_explorer(
         expect(sum_line).to_be_visible()
         # It is no part of what scrolls.
         assert sum_line.evaluate("e => !e.closest('.aw-scroll')")
-    screen.show("map")
-    look("map", picture=True)
+    screen.show("heads")
+    look("heads", picture=True)
     expect(screen.part("sum")).to_be_visible()
     screen.show("trace")
-    screen.part("trace").locator('[data-mlps="frozen"]').click()
+    screen.part("trace").locator('[data-form="frozen"]').click()
     look("trace", picture=True)
     assert screen.part("sum").evaluate("e => !e.closest('.aw-scroll')")
     assert {state: found for state, found in faults.items() if found} == {}

@@ -76,16 +76,16 @@ def test_every_click_works_without_a_request(explorer: Any, offline: Show, watch
     silent(watched)
 
 
-def test_the_map_by_keyboard(explorer: Any, offline: Show, watched: Watched) -> None:
+def test_the_heads_by_keyboard(explorer: Any, offline: Show, watched: Watched) -> None:
     screen = offline(explorer)
-    screen.show("map")
-    grid = screen.part("map").get_by_role("grid")
+    screen.show("heads")
+    grid = screen.part("heads").get_by_role("grid")
     grid.locator('[tabindex="0"]').focus()
     keys = watched.page.keyboard
     for key in ("Control+Home", "ArrowDown", "ArrowDown", "End"):
         keys.press(key)
     expect(grid.locator('[data-id="L2.mlp"]')).to_be_focused()
-    expect(screen.part("map").locator(".aw-readout")).to_contain_text("L2.mlp")
+    expect(screen.part("heads").locator(".aw-readout")).to_contain_text("L2.mlp")
     keys.press("Enter")
     screen.expect_open("L2.mlp")
     for key in ("Home", "ArrowRight", " "):
@@ -102,7 +102,7 @@ def test_the_trace_by_keyboard(explorer: Any, offline: Show, watched: Watched) -
     screen.show("trace")
     tree = screen.part("trace").get_by_role("tree")
     for mlps in ("stop", "frozen"):
-        screen.part("trace").locator(f'[data-mlps="{mlps}"]').click()
+        screen.part("trace").locator(f'[data-form="{mlps}"]').click()
         t = a.trace(depth=None, mlps=mlps)
         expect(screen.part("trace").locator(".aw-caption")).to_have_text(t.title())
         assert screen.part("trace").locator('[data-part="sum"]').inner_text() == t.balance()
@@ -289,7 +289,7 @@ def test_hostile_text_stays_text_offline(hostile: Any, offline: Show, watched: W
     cell.hover()
     screen.part("copy").click()
     expect(screen.part("code")).to_contain_text("onerror=")
-    screen.show("map")
+    screen.show("heads")
     expect(screen.part("corrupted-line")).to_contain_text(attack)
     harmless(watched, title)
     silent(watched)

@@ -16,7 +16,9 @@ from browser.notebook import Notebook
 from browser.screen import Screen
 
 
-@pytest.mark.parametrize(("mode", "tab"), [("size", "why"), ("order", "pattern"), ("map", "writes"), ("size", "lens")])
+@pytest.mark.parametrize(
+    ("mode", "tab"), [("size", "why"), ("order", "pattern"), ("heads", "writes"), ("size", "lens")]
+)
 def test_an_offline_page_goes_where_its_address_says(
     demo: Any, watched: Watched, tmp_path: Path, mode: str, tab: str
 ) -> None:
@@ -57,10 +59,10 @@ def test_clicks_and_python_share_the_line(notebook: Notebook, explored: Screen) 
     head = explored.another_head()
     explored.open(head)
     explored.tab("why")
-    explored.show("map")
-    notebook.expect("ex.showing", {"tab": "why", "mode": "map"})
+    explored.show("heads")
+    notebook.expect("ex.showing", {"tab": "why", "mode": "heads"})
     line = notebook.value("ex.state")
-    assert f"part={head}" in line and line.endswith("&tab=why&mode=map")
+    assert f"part={head}" in line and line.endswith("&tab=why&mode=heads")
     notebook.cell('ex.state = "prompt=The+capital+of+Japan+is&part=L3H4&tab=pattern&mode=order"')
     expect(explored.detail).to_have_attribute("data-open", "L3H4")
     expect(explored.detail.locator('.aw-panel[data-tab="pattern"]')).to_be_visible()

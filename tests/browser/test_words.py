@@ -104,7 +104,7 @@ def test_the_model_goes_on(notebook: Notebook, explored: Screen) -> None:
 
 @lab_only
 def test_a_guess_by_keyboard_reaches_python(notebook: Notebook) -> None:
-    screen = Screen(notebook.widget(notebook.cell('ex = aw.explore(model, hidden=["values", "map"])\nex')))
+    screen = Screen(notebook.widget(notebook.cell('ex = aw.explore(model, hidden=["values", "heads"])\nex')))
     blanks = screen.part("hidden-values")
     blanks.locator('[role="gridcell"][tabindex="0"]').focus()
     keys = screen.root.page.keyboard

@@ -93,9 +93,9 @@ def test_it_is_written_to_be_read(demo):
 
 def test_it_can_be_set_and_edited(demo):
     explorer = aw.explore(demo)
-    explorer.state = "#prompt=The+capital+of+Japan+is&part=L3H4&mode=map"
+    explorer.state = "#prompt=The+capital+of+Japan+is&part=L3H4&mode=map"  # as it was called before 0.2
     assert explorer.run.text == "The capital of Japan is" and explorer.selected == "L3H4" and explorer.corrupted is None
-    assert explorer.showing == {"tab": "", "mode": "map"}
+    assert explorer.showing == {"tab": "", "mode": "heads"}
     assert "answer=+Tokyo" in explorer.state
 
 
@@ -134,7 +134,7 @@ def test_another_model_is_said(demo):
         ("", "no state"),
         (7, "no state"),
         ("prompt=a&Part=L3H1", "no field 'Part'.*part"),
-        ("prompt=The+capital&mode=tree", "no mode 'tree'.*size, order, map, trace"),
+        ("prompt=The+capital&mode=tree", "no mode 'tree'.*size, order, heads, trace"),
         ("prompt=The+capital&tab=zzz", "no tab 'zzz'.*tokens, pattern, why"),
         ("prompt=The+capital&position=last", "'last', no whole number"),
         ("prompt=The+capital&part=L9H9", "not a row"),

@@ -12,7 +12,7 @@ from attrib_widgets.widgets.guessing import Guess
 @pytest.fixture
 def asking(demo):
     made = aw.explore(
-        demo, PROMPT, " Paris", against=(), corrupted="", hidden=["candidates", "values", "map", "detail"]
+        demo, PROMPT, " Paris", against=(), corrupted="", hidden=["candidates", "values", "heads", "detail"]
     )
     yield made
     made.close()
@@ -37,8 +37,8 @@ def test_a_part(asking):
 def test_the_right_part_in_any_spelling(asking):
     first = leading(asking)[0]
     asking.guess = aw.component(first)
-    asking.hidden = ["candidates", "map"]
-    assert asking.guesses == [], "the map is hidden still, and would have told"
+    asking.hidden = ["candidates", "heads"]
+    assert asking.guesses == [], "the heads are hidden still, and would have told"
     asking.hidden = ["candidates"]
     assert asking.guess.right and asking.guess.told == f"You said {first}: right."
 
@@ -80,7 +80,7 @@ def test_the_page_marks_and_reveals(asking, browser):
     page, order = browser(asking), leading(asking)
     asking.set_state({"guessed": {"part": order[1], "token": "Rome"}})
     assert asking.guess == Guess("token", "Rome") and asking.guessed == {"part": order[1], "token": "Rome"}
-    page.say("a", "reveal", parts=["values", "map"])
+    page.say("a", "reveal", parts=["values", "heads"])
     assert page.last("a")["kind"] == "result" and asking.hidden == ("candidates", "detail")
     assert [(g.said, g.place) for g in asking.guesses] == [(order[1], 2)]
     for wrong in ({"part": "L99H1"}, {"part": order[0]}, {"word": {"of": "L3H1", "at": 99}}, {"odd": 1}):

@@ -48,6 +48,13 @@ def test_explain_sets_the_state_before_it_answers(explorer, browser):
     np.testing.assert_allclose(arrays["rival"], attribute(expected.run, " Berlin").values, rtol=1e-6, atol=1e-6)
 
 
+def test_small_pictures_of_all_patterns(explorer, browser):
+    last, (header, arrays) = answer(browser(explorer), "patterns")
+    assert last["kind"] == "result" and header["kind"] == "patterns"
+    whole = attention(explorer.run).patterns.reshape(arrays["patterns"].shape)  # of so short a prompt the patterns
+    np.testing.assert_allclose(arrays["patterns"], whole.numpy(), atol=4e-3)  # in a byte each
+
+
 def test_explain_and_ask_are_one_path(explorer, demo, browser):
     other = explore(demo)
     answer(browser(explorer), "explain", target=" Rome", against=TARGET, corrupted="")

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from ..attribution.attribution import Attribution
 
 
+#: Rows and columns of a small picture.
+SMALL = 64
+
+
 @dataclass
 class HeadTable:
     """All heads of an attribution at once: what the Explorer draws. See :func:`head_table`.
@@ -101,6 +105,30 @@ def head_table(a: Attribution, patterns: bool = True) -> HeadTable | None:
         _stacked(model, full) if full else None,
         None if all(s is None for s in sinks) else _stacked(model, [wide if s is None else s for s in sinks]),
     )
+
+
+@torch.no_grad()
+def small_patterns(a: Attribution, size: int = SMALL) -> Float[Tensor, "layer head row column"]:
+    """Small pictures of all patterns: the largest probability of every block of readers and sources.
+
+    Position p belongs to block ``p * size // n``; a prompt of at most ``size`` tokens comes as it is. NaN where a layer
+    has no such head, or its heads are not exact.
+    """
+    model, n = a.model, a.run.n_positions
+    m = min(n, size)
+    block = torch.arange(n) * m // n
+    layers = []
+    for layer in range(a.reading.point.attentions):
+        if not model.heads_of(layer):
+            layers.append(torch.zeros(0, m, m))
+            continue
+        pattern = patterns_of(model, a.run.record, layer)[0].pattern.float().cpu()
+        for axis in (1, 2):
+            shape = [*pattern.shape[:axis], m, *pattern.shape[axis + 1 :]]
+            index = block.view(-1, *[1] * (2 - axis)).expand_as(pattern)
+            pattern = pattern.new_zeros(shape).scatter_reduce(axis, index, pattern, "amax")
+        layers.append(pattern)
+    return _stacked(model, layers)
 
 
 def _stacked(model: Model, layers: Sequence[Float[Tensor, "head *more"]]) -> Float[Tensor, "layer head *more"]:

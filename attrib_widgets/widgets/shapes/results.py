@@ -321,6 +321,13 @@ def writes(w: Writes) -> contract.Writes:
     return {"up": pairs(w.promoted), "down": pairs(w.suppressed)}
 
 
+def small_patterns(values: Any) -> bytes:
+    """Kind ``patterns``: small pictures of the patterns of all heads, a byte for each weight."""
+    header: contract.PatternsHeader = {"kind": "patterns"}
+    small = np.nan_to_num(np.asarray(values))
+    return wire.pack(header, {"patterns": wire.store(np.clip(small, 0, 1), "u1", tril=triangular(small))})
+
+
 def head(label: str, pattern: Any) -> bytes:
     """Kind ``head``: the pattern of one head, in half precision."""
     header: contract.HeadHeader = {"kind": "head", "id": label}

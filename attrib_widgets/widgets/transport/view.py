@@ -40,7 +40,7 @@ PARTS: tuple[contract.Part, ...] = get_args(contract.Part)
 #: Traits that the static picture shows.
 PICTURED = frozenset({"container", "tested", "options"})
 #: What parts were called before.
-RENAMED: dict[str, contract.Part] = {"compare": "corrupted"}
+RENAMED: dict[str, contract.Part] = {"compare": "corrupted", "map": "heads"}
 
 
 class View(anywidget.AnyWidget):

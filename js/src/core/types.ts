@@ -400,6 +400,11 @@ export interface TraceHeader extends Trace {
   held?: string;
 }
 
+/** Small pictures of the patterns of all heads, in the array `patterns`: the strongest weight of every block. */
+export interface PatternsHeader {
+  kind: "patterns";
+}
+
 /** A head's pattern, in the array `pattern`. */
 export interface HeadHeader {
   kind: "head";
@@ -779,7 +784,7 @@ export interface Views {
 }
 
 /** What can be covered until it is revealed. */
-export type Part = "candidates" | "values" | "detail" | "map" | "corrupted" | "sum";
+export type Part = "candidates" | "values" | "detail" | "heads" | "corrupted" | "sum";
 
 /** How a view is shown. */
 export interface Options {
@@ -800,7 +805,7 @@ export interface Options {
 export type Nothing = Record<string, never>;
 
 /** How contributions are shown. */
-export type Mode = "size" | "order" | "map" | "trace" | "sides";
+export type Mode = "size" | "order" | "heads" | "trace" | "sides";
 
 /** What the detail of a part shows; "" is the first that it has. */
 export type Tab = "" | "tokens" | "pattern" | "why" | "neurons" | "features" | "writes" | "lens";
@@ -861,6 +866,7 @@ export type Op =
   | "hello"
   | "explain"
   | "head"
+  | "patterns"
   | "through"
   | "why"
   | "neurons"
@@ -969,7 +975,7 @@ export interface Meaning {
 /** What a person can ask about: parts of the Explorer, tabs of its detail, results standing alone. */
 export type PanelName =
   | "contributions"
-  | "map"
+  | "heads"
   | "trace"
   | "detail"
   | "tokens"
@@ -1023,6 +1029,7 @@ export interface Arguments {
   hello: Nothing;
   explain: ExplainArgs;
   head: RowArgs;
+  patterns: Nothing;
   through: ThroughArgs;
   why: WhyArgs;
   neurons: RowArgs;
@@ -1048,6 +1055,7 @@ export interface Answers {
   hello: Nothing;
   explain: Nothing;
   head: Nothing;
+  patterns: Nothing;
   through: Nothing;
   why: Nothing;
   neurons: Neurons;
@@ -1071,6 +1079,7 @@ export interface Answers {
 /** The header of the container that comes with the answer to these. */
 export interface Containers {
   head: HeadHeader;
+  patterns: PatternsHeader;
   through: BarsHeader;
   why: WhyHeader;
   lens: LensHeader;

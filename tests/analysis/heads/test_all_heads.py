@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.heads.all_heads import head_table, through_table, why_table
+from attrib_widgets.analysis.heads.all_heads import head_table, small_patterns, through_table, why_table
 from fixtures import families
 
 CASES = pytest.mark.parametrize(
@@ -33,6 +33,20 @@ def test_heads(explained):
         tokens = (t.rows * t.carry)[c.layer, c.index]
         torch.testing.assert_close(tokens, a.sources(c).values[: len(tokens)], rtol=1e-5, atol=1e-6)
         assert torch.equal(t.patterns[c.layer, c.index, at], aw.attention(a.run, c)[c][at])
+
+
+@CASES
+def test_small_pictures(explained):
+    whole = head_table(explained).patterns.float()
+    n = whole.shape[-1]
+    assert torch.equal(small_patterns(explained), whole), "a short prompt comes as it is"
+    for size in (1, 4):
+        twin = torch.zeros(*whole.shape[:2], size, size)
+        for t in range(n):
+            for s in range(n):
+                cell = twin[:, :, t * size // n, s * size // n]
+                cell.copy_(torch.maximum(cell, whole[:, :, t, s]))
+        assert torch.equal(small_patterns(explained, size), twin)
 
 
 @CASES

@@ -170,6 +170,7 @@ ASKED = {
     "hello": {},
     "explain": {"target": " Rome"},
     "head": {"id": "L1H2"},
+    "patterns": {},
     "through": {"id": "L1H2", "source": 4},
     "why": {"id": "L2H1", "key": 3, "query": 5},
     "neurons": {"id": "L1.mlp"},

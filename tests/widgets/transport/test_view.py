@@ -226,5 +226,7 @@ def test_hidden_parts(view):
     assert view.hidden == ("candidates", "values")
     view.hidden = "compare"  # as version 0.1 called it
     assert view.hidden == ("corrupted",)
+    view.hidden = "map"
+    assert view.hidden == ("heads",)
     view.reveal()
     assert view.hidden == ()

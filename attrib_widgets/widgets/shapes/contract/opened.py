@@ -119,6 +119,12 @@ class TraceHeader(Trace):
     held: NotRequired[str]
 
 
+class PatternsHeader(TypedDict):
+    """Small pictures of the patterns of all heads, in the array `patterns`: the strongest weight of every block."""
+
+    kind: Literal["patterns"]
+
+
 class HeadHeader(TypedDict):
     """A head's pattern, in the array `pattern`."""
 

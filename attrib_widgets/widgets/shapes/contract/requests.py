@@ -15,7 +15,18 @@ from .experiments import (
     Without,
 )
 from .explorer import ExplorerHeader, Pin
-from .opened import CardHeader, FeatureCard, Features, HeadHeader, Neurons, Trace, TraceHeader, WhyHeader, Writes
+from .opened import (
+    CardHeader,
+    FeatureCard,
+    Features,
+    HeadHeader,
+    Neurons,
+    PatternsHeader,
+    Trace,
+    TraceHeader,
+    WhyHeader,
+    Writes,
+)
 from .results import (
     AttentionHeader,
     BarsHeader,
@@ -73,7 +84,7 @@ class Views(TypedDict):
 
 
 #: What can be covered until it is revealed.
-Part = Literal["candidates", "values", "detail", "map", "corrupted", "sum"]
+Part = Literal["candidates", "values", "detail", "heads", "corrupted", "sum"]
 
 
 class Options(TypedDict):
@@ -97,7 +108,7 @@ class Nothing(TypedDict):
 
 
 #: How contributions are shown.
-Mode = Literal["size", "order", "map", "trace", "sides"]
+Mode = Literal["size", "order", "heads", "trace", "sides"]
 
 #: What the detail of a part shows; "" is the first that it has.
 Tab = Literal["", "tokens", "pattern", "why", "neurons", "features", "writes", "lens"]
@@ -165,6 +176,7 @@ Op = Literal[
     "hello",
     "explain",
     "head",
+    "patterns",
     "through",
     "why",
     "neurons",
@@ -286,7 +298,7 @@ class Meaning(TypedDict):
 #: What a person can ask about: parts of the Explorer, tabs of its detail, results standing alone.
 PanelName = Literal[
     "contributions",
-    "map",
+    "heads",
     "trace",
     "detail",
     "tokens",
@@ -347,6 +359,7 @@ class Arguments(TypedDict):
     hello: Nothing
     explain: ExplainArgs
     head: RowArgs
+    patterns: Nothing
     through: ThroughArgs
     why: WhyArgs
     neurons: RowArgs
@@ -373,6 +386,7 @@ class Answers(TypedDict):
     hello: Nothing
     explain: Nothing
     head: Nothing
+    patterns: Nothing
     through: Nothing
     why: Nothing
     neurons: Neurons
@@ -397,6 +411,7 @@ class Containers(TypedDict):
     """The header of the container that comes with the answer to these."""
 
     head: HeadHeader
+    patterns: PatternsHeader
     through: BarsHeader
     why: WhyHeader
     lens: LensHeader

@@ -7,7 +7,9 @@ export function renamed(header: ExplorerHeader): ExplorerHeader {
   return compare === undefined ? header : { ...header, corrupted: compare };
 }
 
-export const renamedPart = (part: string): Part => (part === "compare" ? "corrupted" : (part as Part));
+const RENAMED: Record<string, Part> = { compare: "corrupted", map: "heads" };
+export const renamedPart = (part: string): Part => RENAMED[part] ?? (part as Part);
+export const renamedMode = (mode: string) => (mode === "map" ? "heads" : mode);
 
 interface OldFinding extends Omit<Finding, "borderline"> {
   plain?: string;

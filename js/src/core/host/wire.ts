@@ -18,6 +18,9 @@ export interface Entry {
 
 export class WireError extends Error {}
 
+/** Of bytes that are 255 times a square root. */
+export const SQUARES = Float32Array.from({ length: 256 }, (_, b) => (b / 255) ** 2);
+
 const SIZE = { f4: 4, f2: 2, u1: 1, i4: 4 } as const;
 
 export function bytesOf(value: unknown): Uint8Array {
@@ -71,6 +74,22 @@ export class Stored {
 
   at(...lead: number[]): Float32Array {
     const { dtype, scale } = this.#entry;
+    const [first, length] = this.#block(lead);
+    const width = SIZE[dtype];
+    // slice copies, which also aligns
+    const raw = this.#bytes.slice(first * width, (first + length) * width);
+    if (dtype === "f4") return new Float32Array(raw.buffer);
+    if (dtype === "i4") return Float32Array.from(new Int32Array(raw.buffer));
+    const out = new Float32Array(length);
+    if (dtype === "f2") {
+      const [bits, known] = [new Uint16Array(raw.buffer), length > 4096 ? allHalves() : undefined];
+      for (let i = 0; i < length; i++) out[i] = known ? (known[bits[i] ?? 0] ?? 0) : half(bits[i] ?? 0);
+    } else for (let i = 0; i < length; i++) out[i] = scale === "sqrt" ? (SQUARES[raw[i] ?? 0] ?? 0) : (raw[i] ?? 0);
+    return out;
+  }
+
+  /** First number and length of the block under the leading indices. */
+  #block(lead: number[]): [number, number] {
     const axes = this.shape.length;
     const inner = this.shape.slice(lead.length);
     if (this.tril && lead.length > axes - 2) throw new WireError("A triangle is read as a whole.");
@@ -81,17 +100,14 @@ export class Stored {
       if (!(i >= 0 && i < size)) throw new WireError("Index outside the array.");
       block = block * size + i;
     });
-    const width = SIZE[dtype];
-    // slice copies, which also aligns
-    const raw = this.#bytes.slice(block * length * width, (block + 1) * length * width);
-    if (dtype === "f4") return new Float32Array(raw.buffer);
-    if (dtype === "i4") return Float32Array.from(new Int32Array(raw.buffer));
-    const out = new Float32Array(length);
-    if (dtype === "f2") {
-      const [bits, known] = [new Uint16Array(raw.buffer), length > 4096 ? allHalves() : undefined];
-      for (let i = 0; i < length; i++) out[i] = known ? (known[bits[i] ?? 0] ?? 0) : half(bits[i] ?? 0);
-    } else for (let i = 0; i < length; i++) out[i] = scale === "sqrt" ? ((raw[i] ?? 0) / 255) ** 2 : (raw[i] ?? 0);
-    return out;
+    return [block * length, length];
+  }
+
+  /** The block as it travelled, not copied: square roots of probabilities in a byte each; undefined for other types. */
+  roots(...lead: number[]): Uint8Array | undefined {
+    if (this.#entry.dtype !== "u1" || this.#entry.scale !== "sqrt") return undefined;
+    const [first, length] = this.#block(lead);
+    return this.#bytes.subarray(first, first + length);
   }
 }
 

@@ -1,11 +1,12 @@
 /** A screen as a line that a person can read and edit; Python writes the question, this adds where one looks. */
 import { batch, effect } from "@preact/signals";
 import type { Model } from "../host/host";
+import { renamedMode } from "../host/legacy";
 import type { Mode, Showing, Tab } from "../types";
 import type { Store } from "./store";
 
 /** As records, so that a name that the contract has and this has not is an error of the compiler. */
-const MODES: Record<Mode, 1> = { size: 1, order: 1, map: 1, trace: 1, sides: 1 };
+const MODES: Record<Mode, 1> = { size: 1, order: 1, heads: 1, trace: 1, sides: 1 };
 const TABS: Record<Tab, 1> = { "": 1, tokens: 1, pattern: 1, why: 1, neurons: 1, features: 1, writes: 1, lens: 1 };
 const isMode = (name: string): name is Mode => Object.hasOwn(MODES, name);
 const isTab = (name: string): name is Tab => Object.hasOwn(TABS, name);
@@ -42,7 +43,8 @@ const same = (a: Showing, b: Showing) => (a.tab || "") === (b.tab || "") && (a.m
 export function follow(store: Store, model: Model): () => void {
   const { screen } = store;
   const read = () => {
-    const { tab = "", mode = "size", beside = "", swapped = false, all = false } = (model.get("showing") ?? {}) as Partial<Showing>;
+    const { tab = "", mode: named = "size", beside = "", swapped = false, all = false } = (model.get("showing") ?? {}) as Partial<Showing>;
+    const mode = renamedMode(named);
     batch(() => {
       screen.tab.value = isTab(tab) ? tab : "";
       screen.order.value = isMode(mode) ? mode : "size";
@@ -78,7 +80,7 @@ export function goToHash(store: Store, hash: string): void {
     line.delete(name);
     return found;
   };
-  const [part, source, tab, mode, pins] = [take("part", ""), Number(take("source", "-1")), take("tab", ""), take("mode", "size"), take("pins", "")];
+  const [part, source, tab, mode, pins] = [take("part", ""), Number(take("source", "-1")), take("tab", ""), renamedMode(take("mode", "size")), take("pins", "")];
   const [beside, side, all] = [take("beside", ""), take("side", ""), line.get("word") === "all" && !!reading.header.passage];
   const pinned = line.getAll("pinned");
   line.delete("pinned");

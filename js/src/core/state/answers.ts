@@ -69,6 +69,11 @@ export class Numbers {
     });
   }
 
+  /** Small pictures of all patterns, where the patterns themselves did not travel. */
+  patterns(): Signal<Loaded<Stored>> {
+    return this.#load("patterns", {}, () => undefined, (answer) => need(container(answer).arrays["patterns"]));
+  }
+
   through(id: string, source: number): Signal<Loaded<Through>> {
     const embedded = () => {
       const values = this.#reading?.through(id, source);

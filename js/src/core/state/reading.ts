@@ -3,8 +3,10 @@ import { renamed } from "../host/legacy";
 import { type Container, decode, type Stored, Triangle } from "../host/wire";
 import { digitsFor, plain, signed } from "../maths/format";
 import { bySize, largest, sumOf } from "../maths/geometry";
+import { rowOf, type Weights, type Worth } from "../maths/thumbs";
 import type { Coming, ExplorerArray, ExplorerHeader, FurtherHeader, PhraseHeader, Row } from "../types";
 import type { Why } from "./answers";
+import type { Weighting } from "./screen";
 
 export interface Sources {
   /** what each source token contributed through the head, up to the position explained */
@@ -124,6 +126,11 @@ export class Reading {
     return Boolean(this.arrays["carry"]) || this.awaits("heads");
   }
 
+  /** Whether whole patterns travel, here or in what comes. */
+  get whole(): boolean {
+    return Boolean(this.arrays["patterns"]) || this.awaits("patterns");
+  }
+
   /** Whether what a head carried from each token is known. */
   carries(row: Row): boolean {
     return this.splits && !(this.header.model.levels && this.reason(row));
@@ -144,6 +151,36 @@ export class Reading {
     return fresh;
   }
 
+  /** The same as it travelled. */
+  weights(row: Row, stored = this.arrays["patterns"]): Weights | undefined {
+    if (!stored || row.layer === null || row.head === null || row.layer >= (stored.shape[0] ?? 0)) return undefined;
+    const n = stored.shape.at(-1) ?? 0;
+    const data = stored.roots(row.layer, row.head) ?? this.pattern(row.id)?.data;
+    return data && { n, data, ahead: !stored.tril && n > 1 };
+  }
+
+  /** What a head reads at position t; where patterns did not travel it is known at the position that is explained. */
+  reads(row: Row, t: number): Float32Array | undefined {
+    const weights = this.weights(row);
+    if (weights) return rowOf(weights, t);
+    const exact = t === this.position ? this.#at("tokens", row) : undefined;
+    const carry = this.#at("carry", row);
+    return exact && carry && exact.map((v, s) => (carry[s] ? v / carry[s] : 0));
+  }
+
+  /** What is carried to position t through a head, from every source. */
+  carried(row: Row, t: number): Float32Array | undefined {
+    const exact = t === this.position && this.carries(row) ? this.#at("tokens", row) : undefined;
+    return exact ?? this.contribution(row, this.reads(row, t), t);
+  }
+
+  /** What multiplies a pattern: for contributions, or for the norms of what is written; undefined where nothing does. */
+  worth(row: Row, weighting: Weighting = "contribution"): Worth | undefined {
+    const names = ({ contribution: ["carry", "dest"], value: ["norms", "post"] } as const)[weighting as "value"];
+    const carry = names && this.carries(row) ? this.#at(names[0], row) : undefined;
+    return carry && row.layer !== null ? { carry, dest: this.arrays[names[1]]?.at(row.layer) ?? [] } : undefined;
+  }
+
   #at(name: ExplorerArray, row: Row, ...more: number[]): Float32Array | undefined {
     const stored = this.arrays[name];
     return stored && row.layer !== null && row.head !== null ? stored.at(row.layer, row.head, ...more) : undefined;
@@ -160,26 +197,17 @@ export class Reading {
     const exact = this.#at("tokens", row);
     // Later tokens carry nothing, unless the model looks ahead.
     const later = exact?.subarray(this.position + 1).some((v) => v !== 0);
-    const tokens = exact ? exact.slice(0, later ? exact.length : this.position + 1) : pattern && this.contribution(row, pattern, this.position);
+    const tokens = exact ? exact.slice(0, later ? exact.length : this.position + 1) : pattern && this.contribution(row, pattern.row(this.position), this.position);
     if (!tokens) return undefined;
     const bias = this.#scalar("value_bias", row);
     const rounding = this.#scalar("head_rounding", row);
     return { tokens, bias, rounding, sum: sumOf(tokens) + bias + rounding, digits: Math.max(this.digits, Math.min(4, digitsFor(largest(tokens)))) };
   }
 
-  /** Contribution of every source to the target, as seen from destination t. */
-  contribution(row: Row, pattern: Triangle, t: number): Float32Array | undefined {
-    const carry = this.#at("carry", row);
-    const scale = row.layer === null ? undefined : this.arrays["dest"]?.at(row.layer)[t];
-    if (!carry) return undefined;
-    return pattern.row(t).map((p, s) => p * (carry[s] ?? 0) * (scale ?? 1));
-  }
-
-  /** Norm of what destination t writes for one unit of attention to source s. */
-  norm(row: Row): (t: number, s: number) => number {
-    const norms = this.#at("norms", row);
-    const post = row.layer === null ? undefined : this.arrays["post"]?.at(row.layer);
-    return (t, s) => (norms?.[s] ?? 0) * (post?.[t] ?? 1);
+  /** Contribution of every source to the target, as seen from destination t, whose row of the pattern is `reads`. */
+  contribution(row: Row, reads: Float32Array | undefined, t: number): Float32Array | undefined {
+    const { carry, dest } = this.worth(row) ?? {};
+    return carry && reads?.map((p, s) => p * (carry[s] ?? 0) * (dest?.[t] ?? 1));
   }
 
   /** The explained number before layer 0 and after every layer: the bars summed up to there. */

@@ -6,6 +6,20 @@ import type { Show } from "./lens";
 
 export type Weighting = "probability" | "value" | "contribution";
 
+export interface HeadsForm {
+  /** what one word reads, not the whole pattern */
+  strip: boolean;
+  weighting: "attention" | "contribution" | "effect";
+  /** the large picture */
+  drawn: "squares" | "lines";
+  /** whether the first token is drawn */
+  first: boolean;
+  /** the word whose row is shown; -1 for the one that is explained */
+  reader: number;
+  /** where too many layers or heads are drawn in bins: the layer and head from which they are drawn one by one */
+  from: [layer: number, head: number] | null;
+}
+
 export interface Problem {
   message: string;
   hint: string;
@@ -17,6 +31,10 @@ export class Screen {
   /** what stands side by side with the question, "" for what is offered first; and whether the question is B */
   readonly beside = signal("");
   readonly swapped = signal(false);
+  /** how all heads are shown at once */
+  readonly heads = signal<HeadsForm>({ strip: false, weighting: "attention", drawn: "squares", first: true, reader: -1, from: null });
+  /** the part that is pointed at there */
+  readonly peek = signal("");
   readonly expanded = signal(false);
   /** rows by what they bring back, instead of by their bars */
   readonly byEffect = signal(false);

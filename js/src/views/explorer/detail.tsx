@@ -4,6 +4,7 @@ import { bySize } from "../../core/maths/geometry";
 import type { Reading } from "../../core/state/reading";
 import { described } from "../../core/maths/names";
 import type { Row, Tab } from "../../core/types";
+import { HeadPicture } from "../heads/picture";
 import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { Asking, Compared } from "../parts/guess";
@@ -71,6 +72,7 @@ export function Detail() {
   const secret = store.hides("candidates");
   return (
     <section class="aw-detail" data-part="detail" data-open={row.id} aria-label={`Detail of ${row.id}`}>
+      {store.screen.order.value === "heads" && <HeadPicture />}
       <div class="aw-dhead">
         <h3 class="aw-title" title={described(row.id)}>
           <Title row={row} reading={reading} />

@@ -3,12 +3,12 @@ import type { Mode, PanelName } from "../../core/types";
 import { useView } from "../parts/context";
 import { Compared } from "../parts/guess";
 import { Help } from "../parts/help";
+import { Apart, Heads } from "../heads/heads";
 import { TargetName, Token } from "../parts/names";
 import { TracePanel } from "../tabs/trace";
 import { Crumbs } from "./crumbs";
 import { Detail } from "./detail";
 import { Words } from "./goon";
-import { ComponentMap } from "./map";
 import { PromptLine } from "./promptline";
 import { SideBySide } from "./sides";
 import { Status } from "./status";
@@ -38,12 +38,12 @@ function Answer() {
   return (
     <>
       <Finding />
-      <div class={`aw-cols ${(store.reading.value?.rival && store.lab.told.value) || order === "sides" ? "aw-wide" : ""}`}>
+      <div class={`aw-cols ${(store.reading.value?.rival && store.lab.told.value) || order === "sides" || order === "heads" ? "aw-wide" : ""}`}>
         <section class="aw-main" aria-label="Contributions">
           {order === "trace" ? (
             <TracePanel />
-          ) : order === "map" || store.hides("values") ? (
-            <ComponentMap />
+          ) : order === "heads" || store.hides("values") ? (
+            <Heads />
           ) : order === "sides" ? (
             <SideBySide />
           ) : (
@@ -59,13 +59,13 @@ function Answer() {
 const ORDERS: [Mode, string][] = [
   ["size", "by size"],
   ["order", "in order"],
-  ["map", "map"],
+  ["heads", "heads"],
   ["trace", "trace"],
   ["sides", "side by side"],
 ];
 
 /** The panels that explain the others; by size and in order show contributions. */
-const HELP: Partial<Record<Mode, PanelName>> = { map: "map", trace: "trace", sides: "comparison" };
+const HELP: Partial<Record<Mode, PanelName>> = { heads: "heads", trace: "trace", sides: "comparison" };
 
 function Finding() {
   const { store } = useView();
@@ -114,6 +114,7 @@ function Finding() {
           {word.told}
         </p>
       )}
+      {shown === "heads" && <Apart />}
       <Mark />
       {contrast && !contrast.taken && contrast.told && !hidden && !secret && (
         <p class="aw-sub" data-part="contrast">

@@ -1,13 +1,12 @@
 /** Cumulative bars: every part starts where the one before ended, and the last one ends at the model's number. */
-import type { Signal } from "@preact/signals";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { digitsOfStep, plain, readsZero, share, tiny } from "../../core/maths/format";
 import { bySize, sumOf, ticks, waterfall } from "../../core/maths/geometry";
+import { TAU } from "../../core/maths/heads";
 import { described } from "../../core/maths/names";
-import type { Loaded } from "../../core/state/answers";
-import type { ExplorerHeader } from "../../core/types";
 import { Await, Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
+import { comparable, type Effect, effectsOf, totalsOf } from "../../core/state/effects";
 import { RivalName } from "../parts/names";
 import { pressed, useRoving } from "../parts/roving";
 import { ChosenSet } from "./chosen";
@@ -16,7 +15,6 @@ import { Chip, Together } from "./verdict";
 const TOP = 13;
 /** Total effects that keep a row in sight: so many, if they are at least this share of the gap. */
 const TOTALS = 6;
-const TAU = 0.05;
 
 export function Waterfall() {
   const { store } = useView();
@@ -27,19 +25,14 @@ export function Waterfall() {
   const told = lab.told.value;
   const chosen = store.chosen.value;
   const [at, setAt] = useState("");
-  const gap = reading?.header.corrupted?.gap ?? 0; // below zero where the other prompt says more of it
-  const loaded = useTotals()?.value;
+  const gap = reading?.header.corrupted?.gap ?? 0;
+  const loaded = totalsOf(store)?.value;
   const totals = loaded?.state === "ready" ? loaded.value : undefined;
   const large = new Set(totals ? bySize(totals).slice(0, TOTALS).filter((i) => Math.abs(totals[i] ?? 0) >= TAU * Math.abs(gap)) : []);
   // the column is there as soon as it is asked for
   const effects = totals !== undefined || loaded?.state === "loading";
   const byEffect = !inOrder && store.screen.byEffect.value && totals !== undefined;
-  /** what putting a row's part into the other prompt brings back, as a share of the gap: measured, or estimated */
-  const back = (i: number): [number, boolean] | undefined => {
-    const found = lab.of(reading?.header.rows[i]?.id ?? "");
-    if (found) return [found.recovery, true];
-    return totals?.[i] && gap ? [(totals[i] ?? 0) / gap, false] : undefined;
-  };
+  const back = effectsOf(store, totals);
   const sized = reading?.order ?? [];
   const indices = !reading
     ? []
@@ -198,8 +191,8 @@ export function Waterfall() {
 }
 
 /** The share of the gap that a part brings back: in ink where it was measured, pale and with a tilde where it is estimated. */
-function Back({ of }: { of: [number, boolean] | undefined }) {
-  if (!of) return <span />;
+function Back({ of }: { of: Effect | undefined }) {
+  if (!of || (!of[0] && !of[1])) return <span />;
   const [value, measured] = of;
   return (
     <span class={`aw-back ${measured ? "aw-measured" : ""}`}>
@@ -233,17 +226,6 @@ function Alike() {
   );
 }
 
-/** Whether there is a comparison against which total effects can be estimated. */
-const comparable = ({ corrupted, test }: ExplorerHeader) => !!corrupted && !!test && !test.never && !test.missing;
-
-/** The estimated total effect of every row; undefined where nobody asked, or nobody can. */
-function useTotals(): Signal<Loaded<Float32Array>> | undefined {
-  const { store } = useView();
-  const reading = store.reading.value;
-  if (!reading?.arrays["effects"] && !(store.lab.wanted.value && reading && comparable(reading.header))) return undefined;
-  return store.data.effects();
-}
-
 /** The verdict under the pointer or the focus, in words. */
 function ReadOut({ id }: { id: string }) {
   const { lab } = useView().store;
@@ -261,10 +243,10 @@ function ReadOut({ id }: { id: string }) {
   );
 }
 
-function Legend() {
+export function Legend() {
   const { store } = useView();
   const header = store.reading.value?.header;
-  const totals = useTotals();
+  const totals = totalsOf(store);
   if (!header || !comparable(header) || store.hides("corrupted")) return null;
   const waiting = totals?.value.state === "loading";
   if (!totals || waiting) {

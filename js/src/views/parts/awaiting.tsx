@@ -50,7 +50,7 @@ export const barsHeight = (rows: number) => 24 * rows;
 /** The height of two lists of bars, under each other where there is no room. */
 export const sidesHeight = (rows: number, width: number) => (width < 484 ? 2 : 1) * (barsHeight(rows) + 24) + 20;
 
-function NotYet<T>({ loaded }: { loaded: Exclude<Loaded<T>, { state: "ready" }> }) {
+export function NotYet<T>({ loaded }: { loaded: Exclude<Loaded<T>, { state: "ready" }> }) {
   if (loaded.state === "loading") return <p class="aw-quiet" data-part="waiting">Computing…</p>;
   return (
     <p class={loaded.state === "error" ? "aw-error" : "aw-quiet"} role={loaded.state === "error" ? "alert" : undefined}>

@@ -1,9 +1,10 @@
 /** A heat map: one row per reader, one column per token it reads. A lower triangle, or a square where tokens look ahead. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Cell } from "../../core/host/keyboard";
-import { css, inkOn, type Palette, type RGB, sequential, sign } from "../../core/maths/colour";
+import { css, inkOn } from "../../core/maths/colour";
 import { cellNumber, digitsFor, percent, signed, tokenText } from "../../core/maths/format";
 import { placeLabels } from "../../core/maths/geometry";
+import { colourOf, ramp, type Scale } from "../../core/maths/thumbs";
 import { textHeight } from "./awaiting";
 import { useView } from "./context";
 import { type GridKeys, longest, useGrid, useWidth } from "./grid";
@@ -15,7 +16,7 @@ export interface HeatProps {
   get(t: number, s: number): number;
   ahead?: boolean;
   /** probabilities print and colour as such; anything else is scaled to its largest magnitude */
-  scale: "probability" | "magnitude" | "signed";
+  scale: Scale;
   most: number;
   /** the row that is being explained */
   current: number;
@@ -32,44 +33,6 @@ export interface HeatProps {
 export const SMALL = 14;
 const LABEL = 11; // px
 const GAP = 13; // px between labels
-
-export function colourOf(palette: Palette, scale: HeatProps["scale"], value: number, most: number): RGB {
-  if (scale === "signed") return sign(palette, value, most);
-  return sequential(palette, scale === "probability" ? value : most > 0 ? Math.max(0, value) / most : 0);
-}
-
-/** Steps of a scale from nothing to most, and as many below: close enough that no eye sees one. */
-const STEPS = 512;
-
-/** The same for very many cells, as pixels of a canvas: every step of the scale is mixed once. */
-export function pixels(palette: Palette, scale: HeatProps["scale"], most: number): (value: number) => number {
-  const top = scale === "probability" ? 1 : most;
-  const known = new Uint32Array(2 * STEPS + 1);
-  return (value) => {
-    // the root keeps steps small where the scales are steep
-    const step = top > 0 ? Math.round(STEPS * Math.sqrt(Math.min(1, Math.abs(value) / top))) : 0;
-    const at = STEPS + (value < 0 ? -step : step);
-    if (!known[at]) {
-      const [r, g, b] = colourOf(palette, scale, Math.sign(value) * (step / STEPS) ** 2 * top, most).map(Math.round) as unknown as RGB;
-      known[at] = ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
-    }
-    return known[at] as number;
-  };
-}
-
-/** A pattern of n tokens on side × side cells: the strongest pair of each, so that a thin stripe does not vanish. */
-export function strongest(n: number, side: number, width: (t: number) => number, get: HeatProps["get"]): Float32Array {
-  const cells = new Float32Array(side * side);
-  const column = Int32Array.from({ length: n }, (_, s) => Math.floor((s * side) / n));
-  for (let t = 0; t < n; t++) {
-    const [start, end] = [side * (column[t] ?? 0), width(t)];
-    for (let s = 0; s < end; s++) {
-      const [at, v] = [start + (column[s] ?? 0), get(t, s)];
-      if (Math.abs(v) > Math.abs(cells[at] ?? 0)) cells[at] = v;
-    }
-  }
-  return cells;
-}
 
 const guttered = (chars: number) => Math.min(120, chars * 7 + 10);
 const cellOf = (width: number, chars: number, n: number, compact?: boolean) => Math.floor(Math.max(20, Math.min(compact ? 74 : 84, (width - guttered(chars) - 4) / n - 3)));
@@ -189,17 +152,16 @@ function Picture(props: Drawn) {
   const n = tokens.length;
   const [gutter, size] = sized(width, longest(tokens), n, compact);
   const cell = size / n;
-  const side = Math.min(n, Math.ceil(size));
   const colours = palette.value;
   useLayoutEffect(() => {
     const context = canvas.current?.getContext("2d");
     if (!context) return;
-    const [pixel, shown] = [pixels(colours, scale, most), strongest(n, side, (t) => reach(props, t), get)];
-    const image = context.createImageData(side, side);
-    const cells = new Uint32Array(image.data.buffer);
-    for (let y = 0; y < side; y++) for (let x = 0; x < side; x++) if (props.ahead || x <= y) cells[y * side + x] = pixel(shown[y * side + x] ?? 0);
+    const image = context.createImageData(n, n);
+    const pixels = new Uint32Array(image.data.buffer);
+    const colour = ramp(colours, scale, most);
+    for (let t = 0; t < n; t++) for (let s = 0; s < reach(props, t); s++) pixels[t * n + s] = colour(get(t, s));
     context.putImageData(image, 0, 0);
-  }, [colours, get, scale, most, n, side, props.ahead]);
+  }, [colours, get, scale, most, n, props.ahead]);
 
   const row = at?.row ?? current;
   const strong = Array.from({ length: reach(props, row) }, (_, s) => s).sort((a, b) => Math.abs(get(row, b)) - Math.abs(get(row, a))).slice(0, 4);
@@ -216,20 +178,8 @@ function Picture(props: Drawn) {
   const px = (v: number) => `${v}px`;
   return (
     <div class="aw-picture" style={{ paddingLeft: px(gutter) }}>
-      <div class="aw-plabels aw-above" style={{ width: px(size), height: px(gutter) }} aria-hidden="true">
-        {columns.map((s) => (
-          <span key={s} class={at?.column === s ? "aw-on" : ""} style={{ left: px((s + 0.5) * cell - LABEL / 2 - 1), maxHeight: px(gutter - 4) }}>
-            <Token text={tokens[s] ?? ""} />
-          </span>
-        ))}
-      </div>
-      <div class="aw-plabels aw-left" style={{ width: px(gutter), height: px(size), top: px(gutter) }} aria-hidden="true">
-        {rows.map((t) => (
-          <span key={t} class={t === row ? "aw-on" : ""} style={{ top: px((t + 0.5) * cell - LABEL / 2 - 2) }}>
-            <Token text={tokens[t] ?? ""} />
-          </span>
-        ))}
-      </div>
+      <Labels look="aw-above" style={{ width: px(size), height: px(gutter) }} tokens={tokens} shown={columns} on={at?.column} place={(s) => ({ left: px((s + 0.5) * cell - LABEL / 2 - 1), maxHeight: px(gutter - 4) })} />
+      <Labels look="aw-left" style={{ width: px(gutter), height: px(size), top: px(gutter) }} tokens={tokens} shown={rows} on={row} place={(t) => ({ top: px((t + 0.5) * cell - LABEL / 2 - 2) })} />
       <div
         {...grid}
         class="aw-frame"
@@ -247,7 +197,7 @@ function Picture(props: Drawn) {
           if (cell?.row === current) pick?.(cell.column);
         }}
       >
-        <canvas ref={canvas} width={side} height={side} aria-hidden="true" />
+        <canvas ref={canvas} width={n} height={n} aria-hidden="true" />
         <i class="aw-nowrow" style={{ top: px(current * cell - 1), height: px(cell + 2), width: px(reach(props, current) * cell + 2) }} />
         {at && <i class="aw-cross" style={{ top: px(at.row * cell), height: px(cell), width: px(at.column * cell) }} />}
         {at && <i class="aw-cross" style={{ left: px(at.column * cell), width: px(cell), height: px(at.row * cell) }} />}
@@ -262,6 +212,28 @@ function Picture(props: Drawn) {
           />
         </div>
       </div>
+    </div>
+  );
+}
+
+interface LabelsProps {
+  look: string;
+  style: Record<string, string>;
+  tokens: string[];
+  shown: number[];
+  on: number | undefined;
+  place(i: number): Record<string, string>;
+}
+
+/** Words along a picture, as many as have room. */
+export function Labels({ look, style, tokens, shown, on, place }: LabelsProps) {
+  return (
+    <div class={`aw-plabels ${look}`} style={style} aria-hidden="true">
+      {shown.map((i) => (
+        <span key={i} class={on === i ? "aw-on" : ""} style={place(i)}>
+          <Token text={tokens[i] ?? ""} />
+        </span>
+      ))}
     </div>
   );
 }

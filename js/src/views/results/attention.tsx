@@ -4,9 +4,10 @@ import { type Container, Triangle } from "../../core/host/wire";
 import { percent, tokenText } from "../../core/maths/format";
 import { largest } from "../../core/maths/geometry";
 import { described } from "../../core/maths/names";
+import { pooled, ramp } from "../../core/maths/thumbs";
 import type { AttentionHeader } from "../../core/types";
 import { useView } from "../parts/context";
-import { Heat, type HeatProps, pixels, readOut, strongest } from "../parts/heat";
+import { Heat, type HeatProps, readOut } from "../parts/heat";
 import { pressed, useRoving } from "../parts/roving";
 
 const SCALE: Record<string, HeatProps["scale"]> = { probability: "probability", value: "magnitude", contribution: "signed", own: "signed" };
@@ -74,13 +75,13 @@ function Thumb({ id, i, on, tabIndex, triangle, scale }: ThumbProps) {
   useLayoutEffect(() => {
     const context = canvas.current?.getContext("2d");
     if (!context) return;
-    const n = triangle.n;
-    const size = Math.min(n, 64);
-    const most = largest(triangle.data);
+    const size = Math.min(triangle.n, 64);
     const image = context.createImageData(size, size);
-    const cells = strongest(n, size, (t) => (triangle.ahead ? n : t + 1), (t, s) => triangle.get(t, s));
-    const [pixel, drawn] = [pixels(colours, scale, most), new Uint32Array(image.data.buffer)];
-    for (let y = 0; y < size; y++) for (let x = 0; x < (triangle.ahead ? size : y + 1); x++) drawn[y * size + x] = pixel(cells[y * size + x] ?? 0);
+    const pixels = new Uint32Array(image.data.buffer);
+    const colour = ramp(colours, scale, largest(triangle.data));
+    pooled(triangle, size).forEach((v, i) => {
+      if (triangle.ahead || i % size <= i / size) pixels[i] = colour(v);
+    });
     context.putImageData(image, 0, 0);
   }, [triangle, colours, scale]);
   const size = Math.min(triangle.n, 64);

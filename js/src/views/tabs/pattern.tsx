@@ -2,12 +2,17 @@
 import { useMemo } from "preact/hooks";
 import type { Triangle } from "../../core/host/wire";
 import { percent, signed } from "../../core/maths/format";
+import { largest } from "../../core/maths/geometry";
+import { meanOf } from "../../core/maths/thumbs";
+import { readerOf } from "../../core/state/heads";
 import type { Reading } from "../../core/state/reading";
-import type { Weighting } from "../../core/state/screen";
+import type { HeadsForm, Weighting } from "../../core/state/screen";
 import type { Row } from "../../core/types";
 import { Await, textHeight } from "../parts/awaiting";
 import { useView } from "../parts/context";
+import { Lines } from "../heads/lines";
 import { Heat, heatHeight, readOut } from "../parts/heat";
+import { Seg } from "../parts/seg";
 import { Token } from "../parts/names";
 
 const NAMES: [Weighting, string, string][] = [
@@ -25,13 +30,7 @@ export function HeadPattern({ row, compact = false }: { row: Row; compact?: bool
   return (
     <div class={compact ? "aw-under" : ""}>
       {!compact && !alone && (
-        <div class="aw-seg" role="group" aria-label="Weighting of the pattern">
-          {NAMES.map(([name, text]) => (
-            <button key={name} aria-pressed={name === weighting} onClick={() => (store.screen.weighting.value = name)}>
-              {text}
-            </button>
-          ))}
-        </div>
+        <Seg label="Weighting of the pattern" ways={NAMES.map(([name, text]) => [name, text])} now={weighting} pick={(name) => (store.screen.weighting.value = name)} />
       )}
       <p class="aw-caption">
         {row.id}: {NAMES.find(([name]) => name === weighting)?.[2]}
@@ -39,58 +38,49 @@ export function HeadPattern({ row, compact = false }: { row: Row; compact?: bool
         {alone && ", as the model returns it"}.
       </p>
       <Await of={store.data.pattern(row.id)} hold={(width) => heatHeight(reading.tokens, width, compact) + (reading.sink(row.id) ? textHeight(90, width) : 0)}>
-        {(pattern) => <Weighted row={row} reading={reading} pattern={pattern} weighting={weighting} compact={compact} />}
+        {(pattern) => <Weighted heads={[row]} reading={reading} patterns={[pattern]} weighting={weighting} compact={compact} />}
       </Await>
     </div>
   );
 }
 
 interface WeightedProps {
-  row: Row;
   reading: Reading;
-  pattern: Triangle;
+  /** one, or several of which the mean is drawn */
+  heads: Row[];
+  patterns: Triangle[];
   weighting: Weighting;
   compact: boolean;
+  /** of all heads at once */
+  form?: HeadsForm;
 }
 
-function Weighted({ row, reading, pattern, weighting, compact }: WeightedProps) {
+export function Weighted({ reading, heads, patterns, weighting, compact, form }: WeightedProps) {
   const { store } = useView();
   const { tokens, position, header } = reading;
-  const unit = header.target.unit;
-  const get = useMemo(() => {
-    if (weighting === "value") {
-      const norm = reading.norm(row);
-      return (t: number, s: number) => pattern.get(t, s) * norm(t, s);
-    }
-    if (weighting === "contribution") {
-      const rows = tokens.map((_, t) => reading.contribution(row, pattern, t));
-      return (t: number, s: number) => rows[t]?.[s] ?? 0;
-    }
-    return (t: number, s: number) => pattern.get(t, s);
-  }, [reading, row, pattern, weighting]);
-  const most = useMemo(() => {
-    let max = 0;
-    if (weighting === "probability") return 1;
-    for (let t = 0; t < tokens.length; t++) for (let s = 0; s < (pattern.ahead ? tokens.length : t + 1); s++) max = Math.max(max, Math.abs(get(t, s)));
-    return max;
-  }, [get]);
-  const sink = reading.sink(row.id)?.[position];
+  const names = heads.map(({ id }) => id).join(", ");
+  const first = form?.first ?? true;
+  const mean = useMemo(() => meanOf(patterns, heads.map((row) => reading.worth(row, weighting)), first ? 0 : 1), [reading, names, patterns.length, patterns[0], weighting, first]);
+  const plainly = weighting === "probability";
+  const most = useMemo(() => (plainly && first ? 1 : largest(mean.data)), [mean, plainly]);
+  const get = useMemo(() => (t: number, s: number) => mean.get(t, s), [mean]);
+  const tell = (t: number, s: number) => readOut(tokens, t, s, get(t, s), weighting, header.target.unit);
+  const current = form ? readerOf(reading, form) : position;
+  const shared = { tokens, get, ahead: mean.ahead, most, current, tell };
+  const [head] = heads.length > 1 ? [] : heads;
+  const sink = head && !form ? reading.sink(head.id)?.[position] : undefined;
+  if (form?.drawn === "lines") return <Lines {...shared} signed={weighting === "contribution"} />;
   return (
     <>
       <Heat
-        tokens={tokens}
-        get={get}
-        ahead={pattern.ahead}
-        most={most}
-        scale={weighting === "probability" ? "probability" : weighting === "value" ? "magnitude" : "signed"}
-        current={position}
-        label={`Attention pattern of ${row.id}, ${weighting}`}
-        tell={(t, s) => readOut(tokens, t, s, get(t, s), weighting, unit)}
+        {...shared}
+        scale={weighting === "contribution" ? "signed" : plainly && first ? "probability" : "magnitude"}
+        label={`${head ? "Attention" : "Mean attention"} pattern of ${names}, ${weighting}`}
         pick={
-          reading.carries(row)
+          head && current === position && reading.carries(head)
             ? (s) => {
                 store.openTab("tokens");
-                store.select(row.id, s);
+                store.select(head.id, s);
               }
             : undefined
         }

@@ -36,12 +36,13 @@ export function Tokens({ row }: { row: Row }) {
 }
 
 function Panel({ row, sources }: { row: Row; sources: Sources }) {
-  const source = useView().store.source.value;
+  const { store } = useView();
+  const source = store.source.value;
   const carried = sources.tokens[source];
   return (
     <>
       <Carried row={row} sources={sources} />
-      {carried === undefined ? <HeadPattern row={row} compact /> : <ThroughPanel row={row} source={source} carried={carried} least={sources.digits} />}
+      {carried === undefined ? store.screen.order.value !== "heads" && <HeadPattern row={row} compact /> : <ThroughPanel row={row} source={source} carried={carried} least={sources.digits} />}
     </>
   );
 }

@@ -9,6 +9,7 @@ import { Track } from "../parts/bars";
 import { useView } from "../parts/context";
 import { Token } from "../parts/names";
 import { pressed, useRoving } from "../parts/roving";
+import { Seg } from "../parts/seg";
 
 /** The rows that are open at first: the largest that opens, the largest of those below it, and so on. */
 function leading({ depth, values }: Trace): Set<number> {
@@ -103,10 +104,10 @@ function Tree({ trace, tokens, pick }: { trace: Trace; tokens: string[]; pick?: 
   );
 }
 
-const WAYS = [
+const WAYS: [TraceArgs["mlps"], string][] = [
   ["stop", "MLPs whole"],
   ["frozen", "MLPs open, gates held"],
-] as const;
+];
 
 /** The trace of what the Explorer explains. */
 export function TracePanel() {
@@ -119,13 +120,7 @@ export function TracePanel() {
   if (part) return <Hidden part={part} what="the trace" />;
   return (
     <div data-part="trace">
-      <div class="aw-seg" role="group" aria-label="What happens at an MLP">
-        {WAYS.map(([way, text]) => (
-          <button key={way} data-mlps={way} aria-pressed={mlps === way} onClick={() => setMlps(way)}>
-            {text}
-          </button>
-        ))}
-      </div>
+      <Seg label="What happens at an MLP" ways={WAYS} now={mlps} pick={(way: TraceArgs["mlps"]) => setMlps(way)} />
       <Await of={store.data.trace(mlps)} hold={(width) => 540 + 2 * textHeight(130, width)}>
         {(trace) => (
           <>
