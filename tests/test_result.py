@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from attrib_widgets.result import (
@@ -103,6 +103,7 @@ def test_rows_can_be_unequal_to_bars():
     assert "L0H2" in render_html(Table("t", ["a", "b"], [["L0H0", "1"], ["L0H2", "2"]], [None]))
 
 
+@example([["", "..0"], ["", "1.2.3"]])
 @given(st.lists(st.lists(st.text(max_size=8), min_size=2, max_size=2), max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_any_text_renders(rows):

@@ -6,7 +6,7 @@ import type { TableHeader } from "../../core/types";
 import { Track } from "../parts/bars";
 
 /** The number that a cell prints, or NaN: a sign, digits, and at most a percent sign (as `_NUMBER` in table.py). */
-const NUMBER = /^[<>]?[+\u2212-]?[\d.,]*\d(e[+-]?\d+)?\s?%?$/;
+const NUMBER = /^[<>]?[+\u2212-]?(\d[\d,]*)?(\d|\.\d+)(e[+-]?\d+)?\s?%?$/;
 const numberIn = (cell: string) => (NUMBER.test(cell.trim()) ? Number.parseFloat(cell.trim().replace("\u2212", "-").replace(/^[<>]|,/g, "")) : Number.NaN);
 
 /** Largest first, words last. */
