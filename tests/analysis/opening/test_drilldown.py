@@ -7,6 +7,7 @@ import torch
 
 import attrib_widgets as aw
 from attrib_widgets.analysis.opening import mlps
+from attrib_widgets.model.parts import neurons
 from attrib_widgets.model.parts.outlet import outlet_of
 from fixtures import families
 
@@ -183,6 +184,30 @@ def test_neurons_twin(attribution, twin, name):
             "float32 rounds nothing visible"
         )
     assert torch.equal(a.neurons("L1.mlp").values, a.neurons(1).values)
+
+
+def test_one_mlp_costs_that_mlp(attribution, monkeypatch):
+    """In full precision its module is called on what it read; what a forward pass of the whole gives is the same."""
+    passes = []
+
+    def counted(model, ids, layers, positions):
+        passes.append(model.name)
+        return record_neurons(model, ids, layers, positions)
+
+    record_neurons = neurons.record_neurons
+    monkeypatch.setattr(neurons, "record_neurons", counted)
+    asked = 0
+    for name in ALL:
+        run = attribution(name).run
+        dense = [layer for layer in range(run.model.n_layers) if not run.model.has_experts(layer)]
+        asked += bool(dense)
+        for position in (1, run.n_positions - 1):
+            own = neurons.neurons_at(run, dense, position)
+            recorded = record_neurons(run.model, run.ids, dense, [position]) if dense else {}
+            for layer, rows in recorded.items():
+                size = float(rows.abs().max())
+                assert float((own[layer] - rows[0]).abs().max()) <= 1e-5 * size, f"{name} layer {layer}"
+    assert asked > 20 and len(set(passes)) <= 0.2 * asked, f"a whole pass for {sorted(set(passes))}"
 
 
 def test_the_neurons_of_a_run_are_recorded_once(family_model, monkeypatch):
