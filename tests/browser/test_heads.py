@@ -160,17 +160,21 @@ def test_pointing_previews_clicking_locks(pages: dict[str, Path], watched: Watch
     expect(picture).to_have_attribute("data-of", "L1H5")
 
 
+# What stands there once the frame after a click is over.
+PAINTED = "c => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(c.toDataURL()))))"
+
+
 def test_forms(pages: dict[str, Path], watched: Watched) -> None:
     screen = opened(watched.page, pages["tested"])
     canvas = screen.part("heads").locator("canvas")
-    seen = {canvas.evaluate("c => c.toDataURL()")}
+    seen = {canvas.evaluate(PAINTED)}
     for form in ("contribution", "effect", "row", "attention"):
         screen.part("heads").locator(f'[data-form="{form}"]').click()
-        seen.add(canvas.evaluate("c => c.toDataURL()"))
+        seen.add(canvas.evaluate(PAINTED))
     screen.token(4, "reader").click()
-    seen.add(canvas.evaluate("c => c.toDataURL()"))
+    seen.add(canvas.evaluate(PAINTED))
     screen.part("heads").locator('[data-form="hide"]').click()
-    seen.add(canvas.evaluate("c => c.toDataURL()"))
+    seen.add(canvas.evaluate(PAINTED))
     assert len(seen) == 7, "each shows something else"
     picture = screen.part("head-picture")
     expect(picture).to_contain_text("Mean of 2 heads")
