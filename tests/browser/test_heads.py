@@ -55,6 +55,8 @@ POINT = """async ([id, frames]) => {
   for (let i = 0; i < frames; i++) await new Promise(requestAnimationFrame);
   return document.querySelector('[data-part="head-picture"]').dataset.of === id;
 }"""
+# What stands there once the frame after a click is over.
+PAINTED = "c => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(c.toDataURL()))))"
 #: What a canvas shows: its pixels that are not blank, and their colours.
 PIXELS = """canvas => {
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -158,10 +160,6 @@ def test_pointing_previews_clicking_locks(pages: dict[str, Path], watched: Watch
     expect(cells.locator(".aw-readout")).to_contain_text("L1H5")
     watched.page.keyboard.press("Escape")
     expect(picture).to_have_attribute("data-of", "L1H5")
-
-
-# What stands there once the frame after a click is over.
-PAINTED = "c => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(c.toDataURL()))))"
 
 
 def test_forms(pages: dict[str, Path], watched: Watched) -> None:
