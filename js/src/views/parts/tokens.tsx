@@ -25,6 +25,15 @@ export interface TokenItem {
   above?: ComponentChildren;
 }
 
+/** A number for every item, a stand-in for it ("…"), or nothing. */
+export type Numbered = (i: number) => Pick<TokenItem, "number" | "about" | "style"> | undefined;
+
+/** An item with another number. */
+export const numbered = (under: Numbered | undefined, i: number, item: TokenItem): TokenItem => {
+  const more = under?.(i);
+  return under ? { ...item, number: undefined, ...more, about: item.about + (more?.about ?? "") } : item;
+};
+
 interface TokenListProps {
   items: TokenItem[];
   label: string;
