@@ -9,7 +9,9 @@ import type { Store } from "./store";
 const MODES: Record<Mode, 1> = { size: 1, order: 1, heads: 1, trace: 1, sides: 1 };
 const TABS: Record<Tab, 1> = { "": 1, tokens: 1, pattern: 1, why: 1, neurons: 1, features: 1, writes: 1, lens: 1 };
 const UNDERS: Record<Under | "", 1> = { "": 1, carried: 1, totals: 1, replaced: 1 };
-const among = <T extends string>(names: Record<T, 1>) => (name: string): name is T => Object.hasOwn(names, name);
+function among<T extends string>(names: { [name in T]: 1 }) {
+  return (name: string): name is T => Object.hasOwn(names, name);
+}
 const [isMode, isTab, isUnder] = [among(MODES), among(TABS), among(UNDERS)];
 
 /** The line of what is on the screen; "" where there is no question. */
@@ -107,7 +109,7 @@ export function goToHash(store: Store, hash: string): void {
     };
     look("mode", mode, isMode, store.screen.order);
     look("tab", tab, isTab, store.screen.tab);
-    look("under", under, isUnder, store.screen.under);
+    look("number under words", under, isUnder, store.screen.under);
     store.screen.beside.value = beside;
     store.screen.all.value = all;
     if (wrong.length) store.screen.problem.value = { message: wrong.join(" "), hint: "It shows what it holds.", field: "" };
