@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 FIELDS = (
     *("model", "prompt", "ids", "position", "answer", "rival", "unit", "neuron", "score", "compared", "compared_ids"),
     *("n", "seed", "phrase", "phrase_ids", "word"),
-    *("part", "source", "tab", "mode", "pins", "beside", "side", "pinned"),
+    *("part", "source", "tab", "mode", "pins", "beside", "side", "under", "pinned"),
 )
 #: Of these what asks; the others say where one looks.
 ASKING = FIELDS[: FIELDS.index("part")]
@@ -55,6 +55,7 @@ RENAMED: dict[str, contract.Mode] = {"map": "heads"}
 #: The word in focus, where it is none of them.
 ALL = "all"
 TABS = get_args(contract.Tab)
+UNDERS = get_args(contract.Under)
 #: Units of the answer that are not a plain logit, or a difference of two.
 UNITS = {"log_prob": "nats", "centred": "centred logits"}
 
@@ -134,7 +135,7 @@ class Address:
         return self.number("source", self.fields.get("source") or "-1")
 
     def looking(self) -> contract.Showing:
-        """The open tab, how the contributions are shown, and what stands beside them.
+        """The open tab, how the contributions are shown, what stands beside them and under the words.
 
         Raises:
             AttribError: another word.
@@ -287,14 +288,19 @@ class Looking(Locked, t.Dict):
 
 
 def _looking(fields: Mapping[str, Any]) -> contract.Showing:
-    """``tab`` and ``mode``; what is missing is what a new screen shows."""
+    """``tab`` and ``mode``, and the numbers under the words; what is missing is what a new screen shows."""
     tab, mode = fields.get("tab") or "", fields.get("mode") or "size"
     mode = RENAMED.get(mode, mode)
     if tab not in TABS:
         raise AttribError(f"There is no tab {tab!r}.", f"The tabs are {', '.join(TABS[1:])}.")
     if mode not in MODES:
         raise AttribError(f"There is no mode {mode!r}.", f"The modes are {', '.join(MODES)}.")
-    return {"tab": tab, "mode": mode}  # type: ignore[typeddict-item]
+    found: contract.Showing = {"tab": tab, "mode": mode}  # type: ignore[typeddict-item]
+    if under := fields.get("under"):
+        if under not in UNDERS:
+            raise AttribError(f"There are no numbers {under!r} under words.", f"There are {', '.join(UNDERS)}.")
+        found["under"] = under
+    return found
 
 
 def asked(explanation: Explanation, passage: Passage | None = None) -> Address:

@@ -55,9 +55,12 @@ class Answering(Tester):
             "writes": self._op_writes,
             "worked": self._op_worked,
             "trace": self._op_trace,
+            "carried": self._op_carried,
+            "totals": self._op_totals,
             "lens": self._op_lens,
             "verify": self._op_verify,
             "ablate": self._op_ablate,
+            "replaced": self._op_replaced,
             "without": self._op_without,
             "circuit": self._op_circuit,
             "effects": self._op_effects,
@@ -104,6 +107,12 @@ class Answering(Tester):
     def _op_trace(self, job: Job, args: Mapping[str, Any]) -> Reply:
         mlps: MLPs = "frozen" if args.get("mlps") == "frozen" else "stop"
         return Reply(results.trace(self.attribution.trace(depth=None, mlps=mlps)))
+
+    def _op_carried(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(container=results.carried(self.attribution))
+
+    def _op_totals(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(container=results.totals(self.attribution.token_totals()))
 
     def _op_lens(self, job: Job, args: Mapping[str, Any]) -> Reply:
         return Reply(container=lens(self.attribution))

@@ -7,8 +7,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
-
 from ..analysis.attribution.attribution import Attribution
 from ..analysis.heads.attention import attention
 from ..analysis.opening.features import opened_row
@@ -27,7 +25,7 @@ from .guessing import Guessing
 from .memory import Memory
 from .passage import Passage, Passages
 from .question import Explanation, Question, explain
-from .shapes import contract
+from .shapes import contract, experiments
 from .shapes.budget import first_draw, whole
 from .shapes.text import with_passage
 from .testing import from_python
@@ -170,6 +168,7 @@ class Explorer(Writing, Guessing):
             "pins": ",".join(self.chosen),
             "beside": str(self.showing.get("beside") or ""),
             "side": "B" if self.showing.get("swapped") else "",
+            "under": str(self.showing.get("under") or ""),
         }
         pinned = tuple(pin["line"] for pin in self.pinned)
         found = Address({**asked_of(self._now, self._passage).fields, **looking}, pinned)
@@ -397,6 +396,8 @@ class Explorer(Writing, Guessing):
         explained, arrays = with_passage(whole(explanation) if complete else first_draw(explanation), a, passage)
         if said := self._passages.told(question):
             explained = {**explained, "notes": [*explained["notes"], said]}
+        if explanation.replaced is not None:
+            explained = {**explained, "replaced": experiments.replaced(explanation.replaced)}
         header: contract.ExplorerHeader = {
             **explained,
             "kind": self._screen,
@@ -409,7 +410,8 @@ class Explorer(Writing, Guessing):
         }
         if complete and not self.hidden and self.showing.get("mode") == "sides":
             with suppress(AttribError):  # what cannot be set beside this is no reason not to save the rest
-                arrays = {**arrays, "sides": self._embedded_sides()}
+                sides = self.sides(self._beside(), bool(self.showing.get("swapped")), from_python())
+                arrays = {**arrays, "sides": wire.inside(sides)}
         return wire.pack(header, arrays)
 
     # requests ---------------------------------------------------------------------------------------------------
@@ -420,7 +422,7 @@ class Explorer(Writing, Guessing):
     def before(self, request: Request) -> None:
         """A new question makes the ones still waiting or running pointless, another set of parts the one before."""
         overtaken: dict[str, tuple[contract.Op, ...]] = {
-            "explain": ("explain", "verify", "ablate", "without", "circuit"),
+            "explain": ("explain", "verify", "ablate", "replaced", "without", "circuit"),
             "without": ("without", "circuit"),
         }
         for op in overtaken.get(request.op, ()):
@@ -430,10 +432,6 @@ class Explorer(Writing, Guessing):
     def _op_explain(self, job: Job, args: Mapping[str, Any]) -> Reply:
         self._ask(job, args)
         return Reply()
-
-    def _embedded_sides(self) -> wire.Stored:
-        container = self.sides(self._beside(), bool(self.showing.get("swapped")), from_python())
-        return wire.store(np.frombuffer(container, dtype="<i4"), "i4")
 
     @steady()
     def page_traits(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from ..words.targets import Target, as_target, logit, logit_diff, neuron, rather
 from .contrast import Contrast, contrast_of
 
 if TYPE_CHECKING:
+    from ..analysis.experiments.token_effects import TokenEffects
     from ..analysis.verdicts.findings import Verification
     from ..model.model import Model
     from ..model.running.worker import Job
@@ -64,7 +65,7 @@ class Explanation:
     what the comparison offered to hold against that (None without one, and where something is held against it already).
 
     ``parts`` are its header and arrays as far as they were encoded, ``patterns`` those of its run; ``verdicts`` is what
-    experiments have found about it.
+    experiments have found about it, ``replaced`` what other words do.
     """
 
     question: Question
@@ -74,6 +75,7 @@ class Explanation:
     patterns: Stored | None = None
     verdicts: Verification | None = None
     contrast: Contrast | None = None
+    replaced: TokenEffects | None = None
     screening: Lock = field(default_factory=Lock)
     """Held while its first screen is computed."""
 

@@ -9,6 +9,7 @@ import traitlets as t
 
 from ..analysis.experiments.ablation import ablate
 from ..analysis.experiments.patching import Patching
+from ..analysis.experiments.token_effects import TokenEffects, token_effects
 from ..analysis.verdicts.chosen import Without, said, without
 from ..analysis.verdicts.circuit import circuit, planned
 from ..analysis.verdicts.verify import verify
@@ -210,6 +211,27 @@ class Tester(View):
             if self._now is now:
                 self.tested = dict(self._told(now))
         return found
+
+    def token_effects(self) -> TokenEffects:
+        """Replace each word of the prompt by others: what "Test every word" does, with the question on the screen.
+
+        Raises:
+            AttribError: a number inside the model is explained, or no word can be replaced; see
+                :func:`attrib_widgets.token_effects`.
+        """
+        return self._replaced(from_python())
+
+    def _replaced(self, job: Job) -> TokenEffects:
+        now = self._now
+        if now.replaced is None:
+            a = now.attribution
+            found = token_effects(a.model, a.run, cast("Target", a.target), position=a.position, job=job)
+            job.check()  # not what a cancelled one has of it
+            now.replaced = found
+        return now.replaced
+
+    def _op_replaced(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(wire.plain(experiments.replaced(self._replaced(job))))
 
     def _told(self, explanation: Explanation) -> contract.Verdicts | contract.Nothing:
         """The verdicts on ``explanation`` as the page draws them; empty without any."""

@@ -38,6 +38,14 @@ PANELS: dict[str, Panel] = {
         "Click a head to lock it, Shift+click several to take them out together; click a word to see what every head "
         "reads from there.",
     ),
+    "words": Panel(
+        "One number under each word: what all heads together carried from its position to the prediction, what it put "
+        "in by all paths, or what happens if another word stands there.",
+        "Carried by heads sums to the bars of all heads, all paths to {total}: both are observed. “If another” is "
+        "tested, and a change: below zero the word holds the answer up.",
+        "Whose word it was: a position may have read others before heads carry from it. And why they looked there.",
+        "Click a head for its own words, or test the largest bars.",
+    ),
     "trace": Panel(
         "The number followed backwards: under each part what it had read, down to the tokens of the prompt.",
         "An indented row is a share of the row above it; the rows that are not split further sum to {total}.",

@@ -59,10 +59,20 @@ describe("line, screen, line", () => {
   }
 });
 
+it("names the numbers under the words", () => {
+  for (const under of ["carried", "totals", "replaced"]) {
+    const store = page(asked);
+    goToHash(store, `#${asked}&under=${under}`);
+    expect(store.screen.under.value).toBe(under);
+    expect(addressOf(store)).toBe(`${new URLSearchParams(asked)}&under=${under}`);
+  }
+});
+
 describe("what a page cannot show", () => {
   for (const [line, said] of [
     ["tab=zzz", "There is no tab “zzz”."],
     ["mode=tree", "There is no mode “tree”."],
+    ["under=zzz", "There is no number under words “zzz”."],
     ["part=L9H9", "There is no part “L9H9”."],
     ["prompt=Another", "This page holds another prompt."],
     ["model=gpt2", "This page holds another model."],

@@ -8,7 +8,7 @@ import { close, FIXED, press, show, tick } from "./show";
 afterEach(close);
 
 const OPENED = ["neurons", "writes", "features", "cards", "worked", "trace"] as const;
-const HEADS = ["carry", "dest", "norms", "post", "value_bias", "tokens", "patterns", "effects"];
+const HEADS = ["carry", "dest", "norms", "post", "value_bias", "tokens", "carried", "patterns", "effects"];
 
 /** The fixture's state as Python sends it: its first draw, the first screen, the rest. */
 function sent(version = 1, made: Made = explorer()) {

@@ -255,7 +255,7 @@ export function patching(n = 6, layers = 4, changes: Partial<PatchingHeader> = {
 }
 
 export const effects = (): Uint8Array =>
-  view({ kind: "effects", title: "Without ·France", tokens: TOKENS, special: [0], metric: "logit", unit: "logits", base: 14.54, draws: 8, cost: "8 passes", values: [null, -1, -2, 0.5, -8, -3], spread: [null, 0.1, 0.2, 0.3, 0.4, 0.5] }, {});
+  view({ kind: "effects", title: "Without ·France", tokens: TOKENS, special: [0], told: "each replaced by 8 others", unit: "logits", cost: "8 passes", values: [null, -1, -2, 0.5, -8, -3], spread: [null, 0.1, 0.2, 0.3, 0.4, 0.5] }, {});
 
 export const trace = (changes: Partial<TraceHeader> = {}): Uint8Array => view({ kind: "trace", tokens: TOKENS, unit: "logits", ...walk, ...changes }, {});
 

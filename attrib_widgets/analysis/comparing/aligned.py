@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...result import Result, Table
 from ...words.text import signed, visible
-from ..heads.all_heads import head_table
+from ..heads.all_heads import HeadTable, head_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,14 +170,14 @@ def align(one: Sequence[str], other: Sequence[str]) -> list[Pair]:
     return pairs
 
 
-def carried(a: Attribution) -> tuple[Float[Tensor, "source"], float] | None:
+def carried(a: Attribution, table: HeadTable | None = None) -> tuple[Float[Tensor, "source"], float] | None:
     """(what all heads together carried from each token to the explained number, what they write whatever they read and
     their measured rounding); both sum to what all heads contributed. None where a layer's heads, or what they carried,
-    are not exact."""
+    are not exact. ``table`` is that of ``a``, if at hand."""
     layers = range(a.reading.point.attentions)
     if not layers or not all(a.model.level(layer).sources for layer in layers):
         return None
-    table = head_table(a, patterns=False)
+    table = table or head_table(a, patterns=False)
     if table is None:
         return None
     sums = (table.rows * table.carry).double().nan_to_num(0).sum((0, 1))

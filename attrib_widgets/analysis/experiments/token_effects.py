@@ -37,6 +37,22 @@ if TYPE_CHECKING:
     from ...model.running.worker import Job
 
 
+#: How many replacements of each token are averaged.
+DRAWS = 8
+
+
+def replaceable(run: Run, position: int) -> list[int]:
+    """Positions of the tokens that the answer at ``position`` can depend on, special ones excepted."""
+    reach = position + 1 if run.model.check.causal else run.n_positions
+    return [p for p in range(reach) if p not in run.special]
+
+
+def replacements(run: Run, position: int, draws: int = DRAWS) -> int:
+    """At most how many plain forwards :func:`token_effects` stands for: one a token and draw, and one that reads the
+    replacements of a draw."""
+    return draws * (len(replaceable(run, position)) + 1)
+
+
 @dataclass(eq=False, repr=False)
 class TokenEffects(Result):
     """How the metric changes when each token of the prompt is replaced: ``changed[draw, position]`` is the metric then
@@ -110,7 +126,7 @@ def token_effects(
     target: MetricLike | None = None,
     *,
     against: TokenSet | None = None,
-    draws: int = 8,
+    draws: int = DRAWS,
     alternatives: Sequence[TokenLike] | None = None,
     position: int = -1,
     seed: int = 0,
@@ -139,8 +155,7 @@ def token_effects(
         raise AttribError("There is nothing to draw from.", "Give at least two alternatives.")
     metric = metric_of(rather_than(target, against, found.single_token), run, run.position(position))
     where = run.position(position)
-    reach = where + 1 if found.check.causal else run.n_positions
-    open_ = [p for p in range(reach) if p not in run.special]
+    open_ = replaceable(run, where)
     if not open_:
         raise AttribError(
             "No token that the answer depends on can be replaced: special tokens stay.", "Type at least one word."
@@ -158,7 +173,8 @@ def token_effects(
             break  # cancelled: the draws before this one are whole
         row = torch.full((run.n_positions,), torch.nan, dtype=torch.float64)
         row[open_] = torch.where(done, values, torch.nan)
-        row[reach:] = base  # what comes later changes nothing
+        if found.check.causal:
+            row[where + 1 :] = base  # what comes later changes nothing
         rows.append(row)
     return TokenEffects(run, metric.name, metric.unit, torch.stack(rows), base, cost)
 

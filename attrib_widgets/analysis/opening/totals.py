@@ -119,6 +119,18 @@ class TokenTotals(Sum):
         of = " ".join([number(a.actual), *([a.unit] if a.unit in ("logits", "nats") else [])])
         return f"{who} of {of}, the {a.target.words(a.model, a.run)}"
 
+    def closing(self) -> str:
+        """What positions and constants sum to, what was held, and what was not opened."""
+        digits, fixed = digits_of(self.positions.tolist()), sum(v for _, v in self.constants)
+        words = signed(float(self.positions.double().sum()), digits)
+        unit = f", in {self.unit}" if self.unit in ("logits", "nats") else ""
+        sums = (
+            f"Observed{unit}, with {HELD[self.mlps]}: what was put in at these positions ({words}) and constants "
+            f"({signed(fixed, digits)}: biases, rounding) sum to {number(self.total, digits)}; "
+            f"the model’s own number is {number(self.explained, digits)}."
+        )
+        return " ".join([sums, *(f"{note.rstrip('.')}." for note in self.notes)])
+
     def summary(self) -> Table:
         total, tokens = self.positions, self.attribution.run.tokens
         order = sorted(strongest(total, 10))

@@ -105,6 +105,7 @@ def _first_screen(e: Explanation, job: Job | None) -> Further:
         filler.header["why_key"] = explorer.why_key(table)
         if any(level.sources for level in a.model.check.levels):
             filler.many("heads", lambda: explorer.head_arrays(a, table))
+            filler.add("carried", lambda: wire.inside(results.carried(a, table)))
     other = e.corrupted
     if other is not None and "effects" in draw[0].get("coming", []):
         filler.add("effects", lambda: experiments.effects(a, other.run))
@@ -187,6 +188,7 @@ class Rest:
             if complete:
                 yield lambda: filler.text("trace", lambda: _traces(a))
         if complete:
+            yield lambda: filler.add("totals", lambda: wire.inside(results.totals(a.token_totals())))
             yield lambda: filler.text("worked", lambda: _worked(a))
 
 

@@ -10,6 +10,7 @@ import torch
 
 from ...analysis.experiments.cells import every_part
 from ...analysis.experiments.estimates import Estimate, estimated_effects
+from ...analysis.experiments.token_effects import TokenEffects, replacements
 from ...analysis.verdicts.reach import borders
 from ...analysis.verdicts.rules import Measured, Thresholds
 from ...analysis.verdicts.table import SHORT, verdict
@@ -17,6 +18,7 @@ from ...analysis.verdicts.verify import planned
 from ...words.errors import AttribError
 from ...words.places import stream_place
 from ...words.targets import Target
+from ...words.text import digits_of, number
 from ..transport import wire
 from . import contract
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from ...analysis.attribution.attribution import Attribution
     from ...analysis.experiments.cells import Cell
     from ...analysis.experiments.patching import Patching
-    from ...analysis.experiments.token_effects import TokenEffects
     from ...analysis.verdicts.findings import Finding, Verification
     from ...model.run import Run
 
@@ -162,6 +163,7 @@ def testable(a: Attribution, corrupted: Run | None) -> contract.Testable:
         "top": TOP,
         "one": planned(a, 0, 1),
         "all": planned(a, TOP),
+        "words": replacements(a.run, a.position),
         "suggested": _suggested(a),
     }
 
@@ -295,15 +297,22 @@ def token_effects(t: TokenEffects) -> bytes:
         "title": t.title(),
         "tokens": t.run.tokens,
         "special": t.run.special,
-        "metric": t.metric,
+        **replaced(t),
+    }
+    return wire.pack(header, {})
+
+
+def replaced(t: TokenEffects) -> contract.Replaced:
+    """What replacing each token does."""
+    return {
+        "told": f"each replaced by {len(t.changed)} others, the rest of the prompt as it is. The {t.metric} is "
+        f"{number(t.base, digits_of(t.values.nan_to_num(0).tolist()))} as it stands; a minus (orange) means that the "
+        "token holds it up",
         "unit": t.unit,
-        "base": t.base,
-        "draws": len(t.changed),
         "cost": str(t.cost),
         "values": _plain(t.values),
         "spread": _plain(t.spread),
     }
-    return wire.pack(header, {})
 
 
 def _plain(values: torch.Tensor) -> list[float | None]:

@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 
+from ...analysis.comparing.aligned import carried as carried_by
 from ...analysis.opening.features import Features
 from ...analysis.opening.mlps import ExpertContributions
 from ...analysis.opening.totals import HELD
-from ...words.errors import AttribError
+from ...words.errors import AttribError, GranularityError
+from ...words.text import digits_of, signed
 from ..transport import wire
 from . import contract
 
 if TYPE_CHECKING:
+    from ...analysis.attribution.attribution import Attribution
     from ...analysis.comparing.aligned import AlignedTokens
     from ...analysis.comparing.compare import Comparison
+    from ...analysis.heads.all_heads import HeadTable
     from ...analysis.heads.attention import Attention, Weighting
     from ...analysis.lens.logit_lens import LogitLens
     from ...analysis.opening.results import Contributions, Writes
+    from ...analysis.opening.totals import TokenTotals
     from ...analysis.opening.trace import Trace
     from ...result import Table
     from ...saes.cards import Card, Firing
@@ -298,6 +303,41 @@ def trace(t: Trace) -> contract.Trace:
         "depth": [depth for _, depth in rows],
         "values": [float(f"{n.value:.7g}") for n, _ in rows],
     }
+
+
+def totals(t: TokenTotals) -> bytes:
+    """Kind ``totals``: what every position put in by all paths, and the sentence that closes the sum."""
+    return _under(t.positions, t.closing())
+
+
+def carried(a: Attribution, table: HeadTable | None = None) -> bytes:
+    """Kind ``totals``: what all heads together carried from every position to the number that is explained.
+
+    Raises:
+        GranularityError: that is not exact of all heads.
+    """
+    found = carried_by(a, table)
+    if found is None:
+        reason = a.model.check.reason
+        raise GranularityError(
+            "What all heads carried is not known here" + (f": {reason.rstrip('.')}." if reason else "."),
+            "Rows that are heads open one by one.",
+        )
+    values, rest = found
+    heads = [float(v) for c, v in zip(a.components, a.values, strict=True) if c.kind == "head"]
+    total, digits = float(values.double().sum()), digits_of(values.tolist())
+    unit = f", in {a.unit}" if a.unit in ("logits", "nats") else ""
+    return _under(
+        values,
+        f"Observed{unit}: what all heads carried from these positions ({signed(total, digits)}) and what they write "
+        f"whatever they read ({signed(rest, digits)}: value biases, rounding) sum to {signed(total + rest, digits)}; "
+        f"the bars of all heads sum to {signed(sum(heads), digits)}.",
+    )
+
+
+def _under(values: torch.Tensor, told: str) -> bytes:
+    header: contract.TotalsHeader = {"kind": "totals", "told": told}
+    return wire.pack(header, {"values": wire.store(values)})
 
 
 def traced(t: Trace) -> bytes:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ...analysis.attribution.phrases import in_place, odds
 from ...words.errors import AttribError
 from ...words.targets import Target
@@ -100,7 +98,7 @@ def with_passage(explained: Parts, a: Attribution, passage: Passage | None) -> P
     }
     setup = f"{code}\n{python.of_passage(passage, a)}"
     header = {**header, "python": {**header["python"], "setup": setup}, "passage": told}
-    return header, {**arrays, "phrase": wire.store(np.frombuffer(passage.packed, dtype="<i4"), "i4")}
+    return header, {**arrays, "phrase": wire.inside(passage.packed)}
 
 
 def word(a: Attribution) -> contract.Word | None:

@@ -140,6 +140,11 @@ def said(value: Mapping[str, Any]) -> str:
         return json.dumps(plain(value), allow_nan=False, separators=(",", ":"))
 
 
+def inside(container: bytes) -> Stored:
+    """A container as an array of another one: it is then read alike, embedded or asked for."""
+    return store(np.frombuffer(container, dtype="<i4"), "i4")
+
+
 def plain(value: Any) -> Any:
     """``value`` as strict JSON: numpy numbers become Python's, NaN and infinities become None."""
     if isinstance(value, Mapping):

@@ -27,7 +27,9 @@ export type ExplorerArray =
   | "why_choice_bias"
   | "through"
   | "sides"
-  | "phrase";
+  | "phrase"
+  | "carried"
+  | "totals";
 
 /** What the first screen adds to the first draw: the arrays of all heads, their patterns, estimated effects. */
 export type Coming = "heads" | "patterns" | "effects";
@@ -272,6 +274,8 @@ export interface Explained extends Opened {
   word?: Word;
   /** what follows the prompt, if anything does */
   passage?: Passage;
+  /** what replacing its words does, once that was tested */
+  replaced?: Replaced;
   /** what is on its way, where it is not here yet */
   coming?: Coming[];
 }
@@ -409,6 +413,13 @@ export interface PatternsHeader {
 export interface HeadHeader {
   kind: "head";
   id: string;
+}
+
+/** What came from every position, in the array `values`: carried by all heads, or by all paths. */
+export interface TotalsHeader {
+  kind: "totals";
+  /** what it is, and what it sums to */
+  told: string;
 }
 
 /** The strongest other key of a head: its score, and what in the difference no row wrote. */
@@ -649,6 +660,8 @@ export interface Testable {
   top: number;
   one: number;
   all: number;
+  /** of replacing every word */
+  words?: number;
   /** a comparison prompt for a known task */
   suggested: string;
 }
@@ -731,19 +744,22 @@ export interface PatchingHeader {
   grids: PatchGrid[];
 }
 
-/** The tokens of a prompt, each with what replacing it does; null at those that stay. */
-export interface EffectsHeader {
+/** What replacing each token of a prompt does to a number; null at those that stay. */
+export interface Replaced {
+  /** how it was tested, and how it is read; not in states of 0.1 */
+  told?: string;
+  unit: string;
+  cost: string;
+  values: (number | null)[];
+  spread: (number | null)[];
+}
+
+/** The same standing alone. */
+export interface EffectsHeader extends Replaced {
   kind: "effects";
   title: string;
   tokens: string[];
   special: number[];
-  metric: string;
-  unit: string;
-  base: number;
-  draws: number;
-  cost: string;
-  values: (number | null)[];
-  spread: (number | null)[];
 }
 
 /** Names the root component of a view. */
@@ -807,6 +823,9 @@ export type Nothing = Record<string, never>;
 /** How contributions are shown. */
 export type Mode = "size" | "order" | "heads" | "trace" | "sides";
 
+/** The numbers under the words of the prompt: what all heads carried from there, what came by all paths (both observed), and what another word does (tested). */
+export type Under = "carried" | "totals" | "replaced";
+
 /** What the detail of a part shows; "" is the first that it has. */
 export type Tab = "" | "tokens" | "pattern" | "why" | "neurons" | "features" | "writes" | "lens";
 
@@ -820,6 +839,8 @@ export interface Showing {
   swapped?: boolean;
   /** all words of what follows the prompt together, not one of them */
   all?: boolean;
+  /** the numbers under the words */
+  under?: Under;
 }
 
 /** The word, by its position, that a head is said to read. */
@@ -875,9 +896,12 @@ export type Op =
   | "writes"
   | "worked"
   | "trace"
+  | "carried"
+  | "totals"
   | "lens"
   | "verify"
   | "ablate"
+  | "replaced"
   | "effects"
   | "without"
   | "circuit"
@@ -996,7 +1020,8 @@ export type PanelName =
   | "phrase"
   | "table"
   | "values"
-  | "verdicts";
+  | "verdicts"
+  | "words";
 
 /** A panel: what it shows, how to read it, what it cannot show, what to look at next. */
 export interface PanelHelp {
@@ -1038,9 +1063,12 @@ export interface Arguments {
   writes: RowArgs;
   worked: RowArgs;
   trace: TraceArgs;
+  carried: Nothing;
+  totals: Nothing;
   lens: Nothing;
   verify: VerifyArgs;
   ablate: RowArgs;
+  replaced: Nothing;
   effects: Nothing;
   without: WithoutArgs;
   circuit: WithoutArgs;
@@ -1064,9 +1092,12 @@ export interface Answers {
   writes: Writes;
   worked: TableHeader;
   trace: Trace;
+  carried: Nothing;
+  totals: Nothing;
   lens: Nothing;
   verify: Tested;
   ablate: Ablated;
+  replaced: Replaced;
   effects: Nothing;
   without: Nothing;
   circuit: TableHeader;
@@ -1082,6 +1113,8 @@ export interface Containers {
   patterns: PatternsHeader;
   through: BarsHeader;
   why: WhyHeader;
+  carried: TotalsHeader;
+  totals: TotalsHeader;
   lens: LensHeader;
   effects: EstimatesHeader;
   beside: ComparisonHeader;

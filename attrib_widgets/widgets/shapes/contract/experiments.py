@@ -72,6 +72,8 @@ class Testable(TypedDict):
     top: int
     one: int
     all: int
+    #: of replacing every word
+    words: NotRequired[int]
     #: a comparison prompt for a known task
     suggested: str
 
@@ -163,17 +165,21 @@ class PatchingHeader(TypedDict):
     grids: list[PatchGrid]
 
 
-class EffectsHeader(TypedDict):
-    """The tokens of a prompt, each with what replacing it does; null at those that stay."""
+class Replaced(TypedDict):
+    """What replacing each token of a prompt does to a number; null at those that stay."""
+
+    #: how it was tested, and how it is read; not in states of 0.1
+    told: NotRequired[str]
+    unit: str
+    cost: str
+    values: list[float | None]
+    spread: list[float | None]
+
+
+class EffectsHeader(Replaced):
+    """The same standing alone."""
 
     kind: Literal["effects"]
     title: str
     tokens: list[str]
     special: list[int]
-    metric: str
-    unit: str
-    base: float
-    draws: int
-    cost: str
-    values: list[float | None]
-    spread: list[float | None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypedDict
 
-from .experiments import Testable
+from .experiments import Replaced, Testable
 from .opened import FeatureCard, Features, Neurons, Trace, Writes
 from .results import TableHeader
 
@@ -36,6 +36,8 @@ ExplorerArray = Literal[
     "through",
     "sides",
     "phrase",
+    "carried",
+    "totals",
 ]
 
 
@@ -306,6 +308,8 @@ class Explained(Opened):
     word: NotRequired[Word]
     #: what follows the prompt, if anything does
     passage: NotRequired[Passage]
+    #: what replacing its words does, once that was tested
+    replaced: NotRequired[Replaced]
     #: what is on its way, where it is not here yet
     coming: NotRequired[list[Coming]]
 

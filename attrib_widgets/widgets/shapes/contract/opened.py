@@ -132,6 +132,14 @@ class HeadHeader(TypedDict):
     id: str
 
 
+class TotalsHeader(TypedDict):
+    """What came from every position, in the array `values`: carried by all heads, or by all paths."""
+
+    kind: Literal["totals"]
+    #: what it is, and what it sums to
+    told: str
+
+
 class RivalKey(TypedDict):
     """The strongest other key of a head: its score, and what in the difference no row wrote."""
 

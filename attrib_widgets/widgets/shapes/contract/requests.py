@@ -9,6 +9,7 @@ from .experiments import (
     EffectsHeader,
     EstimatesHeader,
     PatchingHeader,
+    Replaced,
     Tested,
     Verdicts,
     VerdictsHeader,
@@ -22,6 +23,7 @@ from .opened import (
     HeadHeader,
     Neurons,
     PatternsHeader,
+    TotalsHeader,
     Trace,
     TraceHeader,
     WhyHeader,
@@ -110,6 +112,10 @@ class Nothing(TypedDict):
 #: How contributions are shown.
 Mode = Literal["size", "order", "heads", "trace", "sides"]
 
+#: The numbers under the words of the prompt: what all heads carried from there, what came by all paths (both observed),
+#: and what another word does (tested).
+Under = Literal["carried", "totals", "replaced"]
+
 #: What the detail of a part shows; "" is the first that it has.
 Tab = Literal["", "tokens", "pattern", "why", "neurons", "features", "writes", "lens"]
 
@@ -125,6 +131,8 @@ class Showing(TypedDict):
     swapped: NotRequired[bool]
     #: all words of what follows the prompt together, not one of them
     all: NotRequired[bool]
+    #: the numbers under the words
+    under: NotRequired[Under]
 
 
 class ReadBy(TypedDict):
@@ -185,9 +193,12 @@ Op = Literal[
     "writes",
     "worked",
     "trace",
+    "carried",
+    "totals",
     "lens",
     "verify",
     "ablate",
+    "replaced",
     "effects",
     "without",
     "circuit",
@@ -320,6 +331,7 @@ PanelName = Literal[
     "table",
     "values",
     "verdicts",
+    "words",
 ]
 
 
@@ -368,9 +380,12 @@ class Arguments(TypedDict):
     writes: RowArgs
     worked: RowArgs
     trace: TraceArgs
+    carried: Nothing
+    totals: Nothing
     lens: Nothing
     verify: VerifyArgs
     ablate: RowArgs
+    replaced: Nothing
     effects: Nothing
     without: WithoutArgs
     circuit: WithoutArgs
@@ -395,9 +410,12 @@ class Answers(TypedDict):
     writes: Writes
     worked: TableHeader
     trace: Trace
+    carried: Nothing
+    totals: Nothing
     lens: Nothing
     verify: Tested
     ablate: Ablated
+    replaced: Replaced
     effects: Nothing
     without: Nothing
     circuit: TableHeader
@@ -414,6 +432,8 @@ class Containers(TypedDict):
     patterns: PatternsHeader
     through: BarsHeader
     why: WhyHeader
+    carried: TotalsHeader
+    totals: TotalsHeader
     lens: LensHeader
     effects: EstimatesHeader
     beside: ComparisonHeader

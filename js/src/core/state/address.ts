@@ -1,15 +1,18 @@
 /** A screen as a line that a person can read and edit; Python writes the question, this adds where one looks. */
-import { batch, effect } from "@preact/signals";
+import { batch, effect, type Signal } from "@preact/signals";
 import type { Model } from "../host/host";
 import { renamedMode } from "../host/legacy";
-import type { Mode, Showing, Tab } from "../types";
+import type { Mode, Showing, Tab, Under } from "../types";
 import type { Store } from "./store";
 
 /** As records, so that a name that the contract has and this has not is an error of the compiler. */
 const MODES: Record<Mode, 1> = { size: 1, order: 1, heads: 1, trace: 1, sides: 1 };
 const TABS: Record<Tab, 1> = { "": 1, tokens: 1, pattern: 1, why: 1, neurons: 1, features: 1, writes: 1, lens: 1 };
-const isMode = (name: string): name is Mode => Object.hasOwn(MODES, name);
-const isTab = (name: string): name is Tab => Object.hasOwn(TABS, name);
+const UNDERS: Record<Under | "", 1> = { "": 1, carried: 1, totals: 1, replaced: 1 };
+function among<T extends string>(names: { [name in T]: 1 }) {
+  return (name: string): name is T => Object.hasOwn(names, name);
+}
+const [isMode, isTab, isUnder] = [among(MODES), among(TABS), among(UNDERS)];
 
 /** The line of what is on the screen; "" where there is no question. */
 export function addressOf(store: Store): string {
@@ -25,6 +28,7 @@ export function addressOf(store: Store): string {
     pins: chosen.value.join(","),
     beside: screen.beside.value,
     side: screen.swapped.value ? "B" : "",
+    under: screen.under.value,
   };
   const { all } = screen;
   if (all.value) {
@@ -37,13 +41,13 @@ export function addressOf(store: Store): string {
   return line.toString();
 }
 
-const same = (a: Showing, b: Showing) => (a.tab || "") === (b.tab || "") && (a.mode || "size") === (b.mode || "size") && (a.beside || "") === (b.beside || "") && !a.swapped === !b.swapped && !a.all === !b.all;
+const told = ({ tab, mode, beside, swapped, all, under }: Showing) => String([tab, mode || "size", beside, !!swapped, !!all, under]);
 
-/** Keep tab and mode, and what stands side by side, in step with Python. Returns what ends it. */
+/** Keep tab and mode, what stands side by side and under the words, in step with Python. Returns what ends it. */
 export function follow(store: Store, model: Model): () => void {
   const { screen } = store;
   const read = () => {
-    const { tab = "", mode: named = "size", beside = "", swapped = false, all = false } = (model.get("showing") ?? {}) as Partial<Showing>;
+    const { tab = "", mode: named = "size", beside = "", swapped = false, all = false, under = "" } = (model.get("showing") ?? {}) as Partial<Showing>;
     const mode = renamedMode(named);
     batch(() => {
       screen.tab.value = isTab(tab) ? tab : "";
@@ -51,15 +55,16 @@ export function follow(store: Store, model: Model): () => void {
       screen.beside.value = beside;
       screen.swapped.value = swapped;
       screen.all.value = all;
+      screen.under.value = isUnder(under) ? under : "";
     });
   };
   if (model.get("showing") === undefined) return () => undefined;
   read();
   model.on("change:showing", read);
   const stop = effect(() => {
-    const [beside, swapped] = [screen.beside.value, screen.swapped.value];
-    const now: Showing = { tab: screen.tab.value, mode: screen.order.value, ...(beside && { beside }), ...(swapped && { swapped }), ...(screen.all.value && { all: true }) };
-    if (same(now, model.get("showing") as Showing)) return;
+    const [beside, swapped, under] = [screen.beside.value, screen.swapped.value, screen.under.value];
+    const now: Showing = { tab: screen.tab.value, mode: screen.order.value, ...(beside && { beside }), ...(swapped && { swapped }), ...(screen.all.value && { all: true }), ...(under && { under }) };
+    if (told(now) === told(model.get("showing") as Showing)) return;
     model.set("showing", now);
     model.save_changes();
   });
@@ -81,7 +86,7 @@ export function goToHash(store: Store, hash: string): void {
     return found;
   };
   const [part, source, tab, mode, pins] = [take("part", ""), Number(take("source", "-1")), take("tab", ""), renamedMode(take("mode", "size")), take("pins", "")];
-  const [beside, side, all] = [take("beside", ""), take("side", ""), line.get("word") === "all" && !!reading.header.passage];
+  const [beside, side, under, all] = [take("beside", ""), take("side", ""), take("under", ""), line.get("word") === "all" && !!reading.header.passage];
   const pinned = line.getAll("pinned");
   line.delete("pinned");
   if (all) line.delete("word");
@@ -98,10 +103,13 @@ export function goToHash(store: Store, hash: string): void {
   if (!part || reading.has(part.replace(/\/\d+$/, ""))) store.select(part, source >= 0 && source < reading.tokens.length ? source : -1);
   else wrong.push(`There is no part “${part}”.`);
   batch(() => {
-    if (isMode(mode)) store.screen.order.value = mode;
-    else wrong.push(`There is no mode “${mode}”.`);
-    if (isTab(tab)) store.screen.tab.value = tab;
-    else wrong.push(`There is no tab “${tab}”.`);
+    const look = <T extends string>(name: string, value: string, is: (value: string) => value is T, at: Signal<T>) => {
+      if (is(value)) at.value = value;
+      else wrong.push(`There is no ${name} “${value}”.`);
+    };
+    look("mode", mode, isMode, store.screen.order);
+    look("tab", tab, isTab, store.screen.tab);
+    look("number under words", under, isUnder, store.screen.under);
     store.screen.beside.value = beside;
     store.screen.all.value = all;
     if (wrong.length) store.screen.problem.value = { message: wrong.join(" "), hint: "It shows what it holds.", field: "" };

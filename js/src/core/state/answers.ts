@@ -2,7 +2,7 @@
 import { signal, type Signal } from "@preact/signals";
 import { type Answer, type Client, Gone, lost, RequestError } from "../host/protocol";
 import { type Container, decode, type Stored, Triangle, WireError } from "../host/wire";
-import type { Arguments, ComparisonHeader, Containers, FeatureCard, Features, LensHeader, Neurons, Op, TableHeader, Trace, TraceArgs, Writes } from "../types";
+import type { Arguments, ComparisonHeader, Containers, FeatureCard, Features, LensHeader, Neurons, Op, TableHeader, TotalsHeader, Trace, TraceArgs, Writes } from "../types";
 import { Lens } from "./lens";
 import type { Reading } from "./reading";
 
@@ -128,6 +128,15 @@ export class Numbers {
     return this.#load("trace", { mlps }, () => this.#reading?.header.trace?.[mlps], (answer) => answer.data);
   }
 
+  /** What came from every position: carried by all heads, or by all paths. */
+  from(op: "carried" | "totals"): Signal<Loaded<Container<TotalsHeader>>> {
+    const embedded = () => {
+      const stored = this.#reading?.arrays[op];
+      return stored && decode<TotalsHeader>(stored.bytes);
+    };
+    return this.#load<typeof op, Container<TotalsHeader>>(op, {}, embedded, container);
+  }
+
   /** Estimated total effect of every row. */
   effects(): Signal<Loaded<Float32Array>> {
     return this.#load("effects", {}, () => this.#reading?.arrays["effects"]?.at(), (answer) => need(container(answer).arrays["values"]).at());
@@ -140,7 +149,7 @@ export class Numbers {
       const found = stored && decode<ComparisonHeader>(stored.bytes);
       return found?.header.beside === beside ? found : undefined;
     };
-    return this.#load("beside", { beside, swapped }, embedded, (answer) => container(answer));
+    return this.#load("beside", { beside, swapped }, embedded, container);
   }
 
   lens(): Signal<Loaded<Lens>> {

@@ -1,14 +1,15 @@
 /** Experiments from the page: what runs, what was found, and for which question. */
 import { signal } from "@preact/signals";
 import { type Answer, Cancelled, type Client, Gone, inWords, type Progress } from "../host/protocol";
-import type { Ablated, Arguments, Finding, TableHeader, Verdicts, Without } from "../types";
+import type { Ablated, Arguments, Finding, Replaced, TableHeader, Verdicts, Without } from "../types";
 
 export interface Running extends Progress {
-  /** the component that is tested, TOP, or a set as `setOf` names it */
+  /** the component that is tested, TOP, WORDS, or a set as `setOf` names it */
   of: string;
 }
 
 export const TOP = "top";
+export const WORDS = "words";
 const SET = "set ";
 export const setOf = (components: string[]) => SET + components;
 
@@ -29,6 +30,8 @@ export class Lab {
   readonly unmeasured = signal("");
   /** what a set of components does as a circuit, once that was asked, and which set */
   readonly circuit = signal<{ of: string; table: TableHeader } | null>(null);
+  /** what replacing each word does */
+  readonly replaced = signal<Replaced | null>(null);
   #client: Client;
   #asked: { cancel(): void } | null = null;
   #set: { cancel(): void } | null = null;
@@ -52,7 +55,7 @@ export class Lab {
     this.#asked = null;
     this.running.value = null;
     this.wanted.value = false;
-    this.circuit.value = null;
+    this.circuit.value = this.replaced.value = null;
   }
 
   verify(of: string, top: number, say: (text: string) => void): void {
@@ -61,6 +64,10 @@ export class Lab {
 
   ablate(of: string): void {
     this.#run(of, "ablate", { id: of }, (data) => (this.ablated.value = { ...this.ablated.value, [of]: data }));
+  }
+
+  replace(): void {
+    this.#run(WORDS, "replaced", {}, (data) => (this.replaced.value = data));
   }
 
   /** Measure what the model says without all of these; what was asked of another set is no longer wanted. */
@@ -99,7 +106,7 @@ export class Lab {
     this.#asked?.cancel();
   }
 
-  #run<O extends "verify" | "ablate" | "circuit">(of: string, op: O, args: Arguments[O], then: (data: Answer<O>["data"]) => void): void {
+  #run<O extends "verify" | "ablate" | "circuit" | "replaced">(of: string, op: O, args: Arguments[O], then: (data: Answer<O>["data"]) => void): void {
     this.cancel();
     this.failed.value = null;
     this.asking.value = "";

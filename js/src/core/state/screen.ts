@@ -1,7 +1,7 @@
 /** What is only on screen: it never leaves the browser, and a saved page opens without it. */
 import { signal } from "@preact/signals";
 import type { Progress } from "../host/protocol";
-import type { Field, Mode, PanelName, Part, Tab } from "../types";
+import type { Field, Mode, PanelName, Part, Tab, Under } from "../types";
 import type { Show } from "./lens";
 
 export type Weighting = "probability" | "value" | "contribution";
@@ -36,6 +36,8 @@ export class Screen {
   /** the part that is pointed at there */
   readonly peek = signal("");
   readonly expanded = signal(false);
+  /** the numbers under the words of the prompt */
+  readonly under = signal<Under | "">("");
   /** rows by what they bring back, instead of by their bars */
   readonly byEffect = signal(false);
   readonly tab = signal<Tab>("");

@@ -3,9 +3,10 @@ import type { Reading } from "../../core/state/reading";
 import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { Spine, WordBars } from "../parts/spine";
+import type { Numbered } from "../parts/tokens";
 
 /** The prompt and what follows it. */
-export function TextLine({ reading }: { reading: Reading }) {
+export function TextLine({ reading, under }: { reading: Reading; under: Numbered | undefined }) {
   const { store } = useView();
   const { phrase, header } = reading;
   if (!phrase) return null;
@@ -13,7 +14,7 @@ export function TextLine({ reading }: { reading: Reading }) {
   const here = glance.value < 0 ? reading.position + 1 : glance.value;
   return (
     <div class="aw-text">
-      <Spine header={phrase.header} current={all.value ? -1 : here} pick={(i) => store.askWord(i)} escape={() => (all.value = true)} wrote={header.passage?.n != null} />
+      <Spine header={phrase.header} current={all.value ? -1 : here} pick={(i) => store.askWord(i)} escape={() => (all.value = true)} wrote={header.passage?.n != null} under={under} />
     </div>
   );
 }

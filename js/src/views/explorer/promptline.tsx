@@ -7,9 +7,10 @@ import { Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { Asking, Compared, TokenBlank } from "../parts/guess";
 import { Names, namesText, TargetName, Token } from "../parts/names";
-import { TokenList } from "../parts/tokens";
+import { numbered, TokenList } from "../parts/tokens";
 import { Edit } from "./edit";
 import { GoOn, TextLine } from "./goon";
+import { underEach, UnderSwitch, UnderWords } from "./under";
 
 /** how many predictions are shown; the explained one always is */
 const CHIPS = 3;
@@ -36,7 +37,7 @@ export function PromptLine() {
             {(fill) => <Examples fill={fill} />}
           </Edit>
         ) : (
-          <PromptTokens reading={reading} editable={editable} />
+          <PromptTokens reading={reading} editable={editable} whole={whole} />
         )}
         {!inner && store.screen.editing.value !== "prompt" && <GoOn reading={reading} />}
         {!inner && !whole && (
@@ -46,6 +47,7 @@ export function PromptLine() {
           </div>
         )}
       </div>
+      {!whole && <UnderWords reading={reading} />}
       {!store.hides("candidates") && <Compared kind="token" />}
       <UnseenWords of={reading.header.prompt.unseen ?? reading.header.corrupted?.unseen} editable={editable} />
       {!inner && !whole && <CorruptedLine reading={reading} editable={editable} />}
@@ -117,15 +119,16 @@ function Pencil({ field, label }: { field: Field; label: string }) {
   );
 }
 
-function PromptTokens({ reading, editable }: { reading: Reading; editable: boolean }) {
-  const { store } = useView();
+function PromptTokens({ reading, editable, whole }: { reading: Reading; editable: boolean; whole: boolean }) {
+  const { store, palette } = useView();
+  const under = whole ? undefined : underEach(store, reading, palette.value);
   // the words that follow are the answer, and so are their odds
   const secret = store.hides("candidates");
   const tokens = secret && reading.header.passage ? reading.tokens.slice(0, reading.position + 1) : reading.tokens;
   return (
     <div class="aw-prompt">
-      {reading.phrase && !secret ? <TextLine reading={reading} /> : <TokenList
-        look="aw-toks"
+      {reading.phrase && !secret ? <TextLine reading={reading} under={under} /> : <TokenList
+        look={under ? "aw-toks aw-numbered" : "aw-toks"}
         part="prompt-tokens"
         label="Prompt tokens: choose the position that is explained"
         current={reading.position}
@@ -133,10 +136,11 @@ function PromptTokens({ reading, editable }: { reading: Reading; editable: boole
         items={tokens.map((text, i) => {
           const strange = reading.header.prompt.unseen?.at.includes(i) ?? false;
           const act = i === reading.position ? (reading.inner ? ": read here" : ": what comes next is explained") : editable ? `: explain what comes after it${i ? "; with Shift, why it stands here" : ""}` : "";
-          return { text, about: act + (strange ? "; never seen in training" : ""), quiet: reading.special(i), strange };
+          return numbered(under, i, { text, about: act + (strange ? "; never seen in training" : ""), quiet: reading.special(i), strange });
         })}
       />}
       {editable && <Pencil field="prompt" label="Edit the prompt" />}
+      {!whole && <UnderSwitch />}
     </div>
   );
 }

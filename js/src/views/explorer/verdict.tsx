@@ -7,7 +7,7 @@ import type { Finding, Row, Verdicts } from "../../core/types";
 import { Bars } from "../parts/bars";
 import { useView } from "../parts/context";
 
-const forwards = (n: number) => `${n} forward${n === 1 ? "" : "s"}`;
+export const forwards = (n: number) => `${n} forward${n === 1 ? "" : "s"}`;
 
 export function Chip({ of }: { of: Finding }) {
   return (
@@ -161,7 +161,7 @@ export function Together({ of }: { of: Verdicts }) {
 }
 
 /** What belongs to a test that is on its way: progress, what went wrong, the question for a second prompt. */
-function Under({ of }: { of: string }) {
+export function Under({ of }: { of: string }) {
   const { store } = useView();
   const { running, failed, asking } = store.lab;
   const now = running.value;
@@ -172,9 +172,9 @@ function Under({ of }: { of: string }) {
   // the button that was pressed is gone while it runs: the focus waits on Cancel, and goes on at what was found
   useEffect(() => {
     const from = home.current;
-    home.current = runs ? (box.current?.closest(".aw-detail, .aw-finding") ?? null) : null;
+    home.current = runs ? (box.current?.closest(".aw-detail, .aw-finding, .aw-numbers") ?? null) : null;
     if (document.activeElement !== document.body) return;
-    const after = ['[data-part="verdict"], [data-part="ablated"]', 'button[data-part^="test"]', ".aw-headline"].map((where) => from?.querySelector<HTMLElement>(where)).find(Boolean);
+    const after = ['[data-part="verdict"], [data-part="ablated"]', 'button[data-part^="test"]', ".aw-headline", '[aria-pressed="true"]'].map((where) => from?.querySelector<HTMLElement>(where)).find(Boolean);
     (runs ? box.current?.querySelector("button") : after)?.focus({ preventScroll: true });
   }, [runs]);
   // the button that opened the question stays where it is; the keyboard goes on in the answer
@@ -185,7 +185,7 @@ function Under({ of }: { of: string }) {
     return (
       <div class="aw-testing" data-part="testing" role="status" ref={box}>
         {now.total > 0 ? <progress class="aw-progress" value={now.done} max={now.total} aria-label="progress of the test" /> : <span class="aw-spin" aria-hidden="true" />}
-        <span>{LIVE[store.live.value] || `Testing: ${now.note || "reading the comparison"}`}</span>
+        <span>{LIVE[store.live.value] || `Testing: ${now.note || "reading the prompt"}`}</span>
         <button class="aw-btn" data-part="cancel-test" onClick={() => store.lab.cancel()}>
           Cancel
         </button>

@@ -6,7 +6,7 @@ import { described } from "../../core/maths/names";
 import type { GivenToken, PhraseHeader, PhraseToken } from "../../core/types";
 import { Bars, Check, ranked } from "./bars";
 import { Token } from "./names";
-import { TokenList } from "./tokens";
+import { type Numbered, numbered, TokenList } from "./tokens";
 
 const TOP = 14;
 
@@ -19,10 +19,12 @@ interface SpineProps {
   follow?: boolean;
   /** whether the model wrote what follows the prompt */
   wrote?: boolean;
+  /** another number under each word */
+  under?: Numbered | undefined;
 }
 
 /** A bar for the probability of every word, a line for the entropy before it; the prompt first, where it is known. */
-export function Spine({ header, current, pick, escape, follow = false, wrote = false }: SpineProps) {
+export function Spine({ header, current, pick, escape, follow = false, wrote = false, under }: SpineProps) {
   const { given = [], tokens, start } = header;
   const words: (GivenToken | PhraseToken)[] = [...given, ...tokens];
   const unsure = largest(words.map((w) => w.entropy ?? 0)) || 1;
@@ -37,7 +39,7 @@ export function Spine({ header, current, pick, escape, follow = false, wrote = f
         follow={follow}
         pick={pick}
         {...(escape && { escape })}
-        items={words.map(({ text, prob, entropy, rank, ...w }, i) => ({
+        items={words.map(({ text, prob, entropy, rank, ...w }, i) => numbered(under, i, {
           text,
           quiet: "special" in w && w.special,
           off: prob === null && i === 0,

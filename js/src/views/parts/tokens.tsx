@@ -5,13 +5,16 @@ import { tokenText } from "../../core/maths/format";
 import { Token } from "./names";
 import { pressed, useRoving } from "./roving";
 
-export interface TokenItem {
-  text: string;
+export interface TokenNumber {
   /** printed under the token */
   number?: string | undefined;
   /** what a screen reader and the title say beside the token and its position */
   about: string;
   style?: { backgroundColor: string; color: string };
+}
+
+export interface TokenItem extends TokenNumber {
+  text: string;
   quiet?: boolean;
   /** underlined */
   strange?: boolean;
@@ -24,6 +27,15 @@ export interface TokenItem {
   /** drawn over the token */
   above?: ComponentChildren;
 }
+
+/** A number for every item, a stand-in for it ("…"), or nothing. */
+export type Numbered = (i: number) => TokenNumber | undefined;
+
+/** An item with another number. */
+export const numbered = (under: Numbered | undefined, i: number, item: TokenItem): TokenItem => {
+  const more = under?.(i);
+  return under ? { ...item, number: undefined, ...more, about: item.about + (more?.about ?? "") } : item;
+};
 
 interface TokenListProps {
   items: TokenItem[];
