@@ -59,6 +59,25 @@ class Browser:
         return next(b for m, b in reversed(self.sent) if m["id"] == id and m["kind"] == "result")
 
 
+@pytest.fixture(autouse=True)
+def heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ipywidgets 7, which Colab has, sends no trait while no kernel runs; in a notebook one does."""
+    import ipywidgets
+    from traitlets import HasTraits
+
+    if not ipywidgets.__version__.startswith("7."):
+        return
+
+    def notify(self: Any, change: Any) -> None:
+        name = change["name"]
+        sent = self.comm is not None and name in self.keys
+        if sent and self._should_send_property(name, getattr(self, name)):
+            self.send_state(key=name)
+        HasTraits.notify_change(self, change)
+
+    monkeypatch.setattr(ipywidgets.Widget, "notify_change", notify)
+
+
 @pytest.fixture
 def browser() -> type[Browser]:
     """``browser(view)`` talks to a view in place of the page."""

@@ -116,7 +116,7 @@ def test_a_folder_is_loaded_by_its_path(tmp_path, family_model, monkeypatch):
     line = aw.explore(model, "The capital").state
     assert line.startswith(f"model={tmp_path.name}&")
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         assert aw.explore(model, state=line).state == line
 
 

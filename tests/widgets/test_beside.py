@@ -126,7 +126,7 @@ def test_what_stands_beside_and_the_pins_open_again(demo):
         explorer.pins = [first, explorer][:pinned]
         line = explorer.state
         with warnings.catch_warnings():
-            warnings.simplefilter("error")
+            warnings.simplefilter("error", UserWarning)
             again = aw.explore(state=line)
         assert again.state == line and again.showing == explorer.showing and again.pinned == explorer.pinned
         assert again.side_by_side().names() == explorer.side_by_side().names()
