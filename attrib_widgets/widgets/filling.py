@@ -36,7 +36,11 @@ class Filling(Beside):
 
     def _ipython_display_(self, **kwargs: Any) -> None:
         super()._ipython_display_(**kwargs)
-        self.fill()
+        e = self._now
+        try:
+            self.fill()
+        except Exception as error:  # the bars are there; what cannot be had is said where it is asked for
+            self._do_without(e, error)
 
     def greeted(self) -> None:
         """A page said hello: it gets what it lacks."""
@@ -67,10 +71,14 @@ class Filling(Beside):
 
     def _go_on(self, e: Explanation, job: Job) -> None:
         if job.error is not None:
-            self.keep(job.error)
-            self._take_screen(e, ({"absent": {}}, {}))  # the page asks for what it needs, and is told what is wrong
+            self._do_without(e, job.error)
         elif job.state == "done" and self._greeted and self._filling is e:
             self.idle = self.model.worker.idle(self._pieces(e), self.keep)
+
+    def _do_without(self, e: Explanation, error: BaseException) -> None:
+        """The page waits no longer: it asks for what it needs, and is told what is wrong."""
+        self.keep(error)
+        self._take_screen(e, ({"absent": {}}, {}))
 
     def _pieces(self, e: Explanation) -> Iterator[None]:
         work = Rest(e)

@@ -177,12 +177,17 @@ def test_a_screen_that_cannot_be_computed_is_said_to_who_asks(explorer, browser,
         raise aw.AttribError("No heads today.", "Try tomorrow.")
 
     monkeypatch.setattr(budget, "head_table", fail)
-    talk = browser(explorer)
-    greet(talk)
+    shown = explore(explorer.model, JAPAN)
+    shown._ipython_display_()
+    greet(browser(explorer))
     until(lambda: explorer.screen)
-    header, arrays = wire.unpack(explorer.screen)
-    assert arrays == {} and header["version"] == 1, "the page waits no longer, and asks for what it needs"
-    assert "No heads today." in explorer.last_error
+    for one in (shown, explorer):
+        header, arrays = wire.unpack(one.screen)
+        assert arrays == {} and header["version"] == 1, "the page waits no longer, and asks for what it needs"
+        assert "No heads today." in one.last_error
+    with pytest.raises(aw.AttribError, match="No heads today"):
+        shown.fill()
+    shown.close()
 
 
 def test_the_page_holds_what_a_live_view_sends(explorer):
