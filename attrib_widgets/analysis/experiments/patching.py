@@ -227,7 +227,8 @@ class Patching(Result):
         cell, value = self.top(1)[0]
         verb = "recovers" if self.direction == "denoise" else "costs"
         over = f" ({self.counted})" if len(self.pairs) + len(self.left_out) > 1 else ""
-        return f"{cell} {verb} most: {share(value)} of {gap_said(float(self.gap.mean()), self.unit)}{over}"
+        most = " most:" if len(self.cells) > 1 else ""  # of one, nothing is compared
+        return f"{cell} {verb}{most} {share(value)} of {gap_said(float(self.gap.mean()), self.unit)}{over}"
 
     def summary(self) -> Table:
         shown = [(c, v) for c, v in self.top(10) if v == v]  # what was not computed, or has no gap, has no row

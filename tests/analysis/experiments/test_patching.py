@@ -206,3 +206,12 @@ def test_what_has_no_number_has_no_row(family_model):
     other = [*ids[:3], 5, *ids[4:]]
     for cancelled in (aw.patch(model, ids, other, 17, job=job), aw.ablate(model, ids, 17, job=job)):
         assert cancelled.title().startswith("Cancelled before the first") and "nan" not in repr(cancelled)
+
+
+def test_of_one_cell_nothing_is_most(family_model):
+    model = family_model("gpt2")
+    clean, corrupted = model.run(families.PROMPT), model.run([*model.run(families.PROMPT).ids[:-2], 5, 6])
+    one = aw.patch(model, clean, corrupted, " Paris", sites="z", components=["L1H1"], positions=[-1])
+    assert len(one.cells) == 1 and " most" not in one.title()
+    several = aw.patch(model, clean, corrupted, " Paris", sites="z", positions=[-1])
+    assert " most: " in several.title()
