@@ -37,6 +37,7 @@ from .results import (
     TableHeader,
     TokensHeader,
 )
+from .surveys import OpenedPrompt, Reads, SurveyedHeader, SurveyHeader
 
 if TYPE_CHECKING:
     from typing import NotRequired
@@ -56,6 +57,7 @@ Kind = Literal[
     "lens",
     "patching",
     "phrase",
+    "survey",
     "table",
     "tokens",
     "trace",
@@ -77,6 +79,7 @@ class Views(TypedDict):
     lens: LensHeader
     patching: PatchingHeader
     phrase: PhraseHeader
+    survey: SurveyHeader
     table: TableHeader
     tokens: TokensHeader
     trace: TraceHeader
@@ -192,6 +195,9 @@ Op = Literal[
     "without",
     "circuit",
     "beside",
+    "surveyed",
+    "reads",
+    "open",
     "save",
     "words",
     "reveal",
@@ -273,6 +279,18 @@ class BesideArgs(TypedDict):
     swapped: bool
 
 
+class ReadsArgs(RowArgs):
+    """A head, and numbers of prompts."""
+
+    prompts: list[int]
+
+
+class OpenArgs(TypedDict):
+    """A prompt by its number."""
+
+    prompt: int
+
+
 class SaveArgs(TypedDict):
     """How a view is saved."""
 
@@ -317,6 +335,7 @@ PanelName = Literal[
     "grid",
     "patching",
     "phrase",
+    "survey",
     "table",
     "values",
     "verdicts",
@@ -375,6 +394,9 @@ class Arguments(TypedDict):
     without: WithoutArgs
     circuit: WithoutArgs
     beside: BesideArgs
+    surveyed: RowArgs
+    reads: ReadsArgs
+    open: OpenArgs
     save: SaveArgs
     words: Nothing
     reveal: RevealArgs
@@ -402,6 +424,9 @@ class Answers(TypedDict):
     without: Nothing
     circuit: TableHeader
     beside: Nothing
+    surveyed: Nothing
+    reads: Reads
+    open: OpenedPrompt
     save: Saved
     words: Meanings
     reveal: Nothing
@@ -417,6 +442,7 @@ class Containers(TypedDict):
     lens: LensHeader
     effects: EstimatesHeader
     beside: ComparisonHeader
+    surveyed: SurveyedHeader
 
 
 #: The answers to a request, in this order: one ack, any progress, one of the others; of no request: traits changed.
