@@ -32,13 +32,19 @@ interface PlaneProps {
   under?: (x: (v: number) => number, y: (v: number) => number) => ComponentChildren;
 }
 
+/** names right of here are written to the left, and each is about so long, in hundredths of the width */
+const [TURN, REACH] = [80, 16];
+
 const placed = ([low, high]: Window) => (v: number) => (100 * (v - low)) / (high - low);
 
 export function Plane({ label, x, y, across, up, points, chosen, under }: PlaneProps) {
   const rove = useRoving(chosen, true);
   const [atX, atY] = [placed(x), placed(y)];
-  // a name is drawn where no larger point's name is in the way
-  const taken: { x: number; y: number }[] = [];
+  // a name is drawn where no larger point's name is in the way, that of the chosen one in any case
+  const taken: { from: number; y: number }[] = [];
+  const placeOf = ({ x, y }: Point) => ({ x: atX(x), y: atY(y), from: atX(x) - (atX(x) > TURN ? REACH : 0) });
+  const one = points[chosen];
+  if (one) taken.push(placeOf(one));
   return (
     <div class="aw-plane" role="listbox" aria-label={label} {...rove.list}>
       {under?.(atX, atY)}
@@ -53,14 +59,14 @@ export function Plane({ label, x, y, across, up, points, chosen, under }: PlaneP
         </span>
       ))}
       {points.map((p, i) => {
-        const spot = { x: atX(p.x), y: atY(p.y) };
-        const free = p.named && taken.every((o) => Math.abs(o.x - spot.x) > 16 || Math.abs(o.y - spot.y) > 5);
+        const spot = placeOf(p);
+        const free = p.named && i !== chosen && taken.every((o) => Math.abs(o.from - spot.from) > REACH || Math.abs(o.y - spot.y) > 5);
         if (free) taken.push(spot);
         return (
           <div
             key={p.id}
             role="option"
-            class={`aw-dot ${p.faint ? "aw-faint" : ""} ${p.below ? "aw-takes" : ""} ${spot.x > 80 ? "aw-toleft" : ""}`}
+            class={`aw-dot ${p.faint ? "aw-faint" : ""} ${p.below ? "aw-takes" : ""} ${spot.x > TURN ? "aw-toleft" : ""}`}
             data-id={p.id}
             data-i={i}
             aria-selected={i === chosen}

@@ -20,34 +20,40 @@ export interface Parts {
   pick(spot: Spot): void;
 }
 
-const SIDE = 26; // px, names of layers
 const APART = 16; // px between maps
-const [LEAST, MOST] = [15, 34]; // px of a cell
+/** px of a cell, at least and at most: of a few columns, and of many */
+const [FEW, MANY] = [
+  [15, 34],
+  [10, 20],
+] as const;
+const COLUMNS = 20;
 /** how opaque a part is whose sign is a matter of chance */
 const FAINT = 0.2;
 
-/** The cells of as many maps as fit beside each other. */
-function cellOf(width: number, maps: number, columns: number): number {
+/** The cells of as many maps as fit beside each other; `side`: the names of layers. */
+function cellOf(width: number, maps: number, columns: number, side: number): number {
+  const [least, most] = columns < COLUMNS ? FEW : MANY;
   for (let beside = maps; ; beside--) {
-    const cell = Math.floor(((width - APART * (beside - 1)) / beside - SIDE) / columns);
-    if (cell >= LEAST || beside <= 1) return Math.max(4, Math.min(MOST, cell));
+    const cell = Math.floor(((width - APART * (beside - 1)) / beside - side) / columns);
+    if (cell >= least || beside <= 1) return Math.max(4, Math.min(most, cell));
   }
 }
 
 export function Maps(props: Parts) {
   const [box, width] = useWidth();
   const { groups, columns } = props.of.header;
-  const cell = cellOf(width, groups.length, columns.length);
+  const side = props.of.layers > 10 ? 34 : 26;
+  const cell = cellOf(width, groups.length, columns.length, side);
   return (
     <div ref={box} class="aw-smaps" data-part="maps">
       {groups.map((_, g) => (
-        <GroupMap key={g} {...props} of={props.of} here={g} cell={cell} />
+        <GroupMap key={g} {...props} here={g} cell={cell} side={side} />
       ))}
     </div>
   );
 }
 
-function GroupMap({ of, here, cell, open, group, point, pick }: Parts & { here: number; cell: number }) {
+function GroupMap({ of, here, cell, side, open, group, point, pick }: Parts & { here: number; cell: number; side: number }) {
   const { columns, parts, groups } = of.header;
   const [at, setAt] = useState<Cell | null>(null);
   const own = groups[here];
@@ -71,15 +77,15 @@ function GroupMap({ of, here, cell, open, group, point, pick }: Parts & { here: 
   const stop = at ?? start;
   const short = (name: string, i: number) => (/^H\d/.test(name) ? (cell < 19 && i % 4 ? "" : cell < 24 ? name.slice(1) : name) : cell < 24 ? name.slice(0, 1) : name);
   return (
-    <div data-group={own.name}>
+    <div data-group={own.name} style={{ width: `${side + columns.length * cell}px` }}>
       <h3 class={`aw-small aw-sname ${here === group ? "aw-strong" : ""}`}>
         <Glyph group={here} /> {own.name}, {own.prompts.length} prompts
       </h3>
-      <div {...use} class="aw-heat aw-smap" role="grid" aria-label={`${own.name}: mean of every part`} style={{ gridTemplateColumns: `${SIDE}px repeat(${columns.length}, ${cell}px)`, gridTemplateRows: `repeat(${rows}, ${cell}px)` }}>
+      <div {...use} class="aw-heat aw-smap" role="grid" aria-label={`${own.name}: mean of every part`} style={{ gridTemplateColumns: `${side}px repeat(${columns.length}, ${cell}px)`, gridTemplateRows: `repeat(${rows}, ${cell}px)` }}>
         {spots.map((row, r) => (
           <div role="row" class="aw-contents" key={r}>
             <span role="rowheader" class="aw-vhead">
-              L{rows - 1 - r}
+              {cell < 14 && (rows - 1 - r) % 4 ? <span class="aw-sr">L{rows - 1 - r}</span> : `L${rows - 1 - r}`}
             </span>
             {columns.map((_, c) => {
               const part = row[c];
@@ -88,7 +94,7 @@ function GroupMap({ of, here, cell, open, group, point, pick }: Parts & { here: 
               const id = parts[part]?.id ?? "";
               const value = mean[part] ?? 0;
               const steady = Math.max(0, 2 * of.sameSign(here, part) - 1);
-              const side = `${((cell - Math.min(7, 0.35 * cell)) * Math.sqrt(Math.abs(value) / (of.most || 1))).toFixed(1)}px`;
+              const size = `${((cell - Math.min(7, 0.35 * cell)) * Math.sqrt(Math.abs(value) / (of.most || 1))).toFixed(1)}px`;
               return (
                 <span
                   role="gridcell"
@@ -102,7 +108,7 @@ function GroupMap({ of, here, cell, open, group, point, pick }: Parts & { here: 
                   onPointerEnter={() => show({ row: r, column: c })}
                   onClick={() => take({ row: r, column: c })}
                 >
-                  <i class={value < 0 ? "aw-neg" : "aw-pos"} style={{ width: side, height: side, opacity: FAINT + (1 - FAINT) * steady }} />
+                  <i class={value < 0 ? "aw-neg" : "aw-pos"} style={{ width: size, height: size, opacity: FAINT + (1 - FAINT) * steady }} />
                 </span>
               );
             })}
@@ -114,7 +120,7 @@ function GroupMap({ of, here, cell, open, group, point, pick }: Parts & { here: 
           </span>
           {columns.map((name, i) => (
             <span role="columnheader" class="aw-hhead" key={name} aria-label={name} title={name}>
-              {short(name, i)}
+              {short(name, i) || <span class="aw-sr">{name}</span>}
             </span>
           ))}
         </div>

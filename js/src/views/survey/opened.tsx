@@ -1,5 +1,5 @@
 /** A prompt of the survey in the Explorer, under it; where that cannot be, the line that opens it. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { nest } from "../../core/host/nested";
 import { inWords } from "../../core/host/protocol";
 import { NEEDS_KERNEL } from "../../core/state/answers";
@@ -15,7 +15,7 @@ export function Opened({ of, prompt, close }: { of: Survey; prompt: number; clos
   const [copied, setCopied] = useState("");
   const place = useRef<HTMLDivElement>(null);
   const code = `s.open(${prompt})`;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (never) return;
     let here = true;
     let end: (() => void) | undefined;

@@ -1,5 +1,5 @@
 /** The prompts of a group by one part's contribution; a click leads back to the prompt. */
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import { Gone, inWords } from "../../core/host/protocol";
 import { digitsFor, percent, signed, tokenText } from "../../core/maths/format";
 import { diverging, largest } from "../../core/maths/geometry";
@@ -107,7 +107,7 @@ function useReads(part: string, shown: number[], on: boolean): [Map<number, Most
   const [problem, setProblem] = useState("");
   const known = found[part] ?? new Map<number, MostRead>();
   const missing = on ? shown.filter((p) => !known.has(p)) : [];
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!missing.length) return;
     setProblem("");
     const asked = store.client.request("reads", { id: part, prompts: missing });

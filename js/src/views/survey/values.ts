@@ -1,5 +1,5 @@
 /** What a part writes to every prompt: embedded, or asked for once. */
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import { inWords } from "../../core/host/protocol";
 import { decode } from "../../core/host/wire";
 import { type Loaded, NEEDS_KERNEL } from "../../core/state/answers";
@@ -19,7 +19,7 @@ export function useValues(of: Survey, part: number): Loaded<Float32Array> {
       (error: Error) => set({ state: "error", text: inWords(error), hint: "", retry: ask }),
     );
   };
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!here && !fixed && !asked[part]) ask();
   }, [of, part, fixed]);
   if (here) return { state: "ready", value: here };
