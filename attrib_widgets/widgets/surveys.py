@@ -23,7 +23,7 @@ MOST = 50
 
 class SurveyView(View):
     """A survey to click through. ``selected`` is the part whose prompts are shown and ``source`` the prompt that is
-    open (-1 is none); both are set by clicks and by Python. ``opened`` is the Explorer of that prompt."""
+    open (-1 is none); both are set by clicks and by Python. ``opened`` is the Explorer of that prompt, on that part."""
 
     bundle = assets.SURVEY
     _esm = assets.script(assets.SURVEY)
@@ -96,6 +96,7 @@ class SurveyView(View):
     def _op_open(self, job: Job, args: Mapping[str, Any]) -> Reply:
         number = self._number(args.get("prompt"))
         explorer = self.survey.open(number)
+        explorer.selected = self.selected
         self._shut()
         self.opened = explorer
         answer: contract.OpenedPrompt = {"model": explorer.model_id}

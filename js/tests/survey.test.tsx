@@ -175,7 +175,8 @@ it("marks the word that a head reads most, of the prompts that are shown", async
   const asked = last(sent, "reads");
   expect(asked?.args).toEqual({ id: "L0H1", prompts: [2, 3, 0, 4, 1] });
   await answer("result", { data: { reads: [{ prompt: 2, before: "t", word: " w", after: "o", share: 0.5 }] } }, asked?.id);
-  expect(all("mark").map((m) => m.textContent)).toEqual(["\u00b7w"]);
+  expect(all("mark").map((m) => m.textContent)).toEqual(["w"]);
+  expect(one('[data-prompt="2"].aw-brow .aw-ptext')?.textContent).toBe("t wo");
   expect(one('[data-prompt="2"].aw-brow')?.title).toContain("reads \u00b7w with 50");
   await click('[data-id="L1.mlp"]');
   expect(one('[data-part="mark-read"]')).toBeNull();

@@ -167,7 +167,7 @@ def test_a_click_on_a_prompt_opens_it_below(notebook: Notebook) -> None:
     first = screen.part("prompts").locator("[data-prompt]").first
     first.click()
     inner = Screen(screen.part("opened").locator(".aw"))
-    expect(inner.part("waterfall")).to_be_visible()
+    inner.expect_open("L3H5")
     notebook.expect("v.source", int(str(first.get_attribute("data-prompt"))))
     assert agree(inner.total, notebook.value("float(s.values[v.source].sum())"))
     inner.open(inner.another_head())

@@ -89,12 +89,13 @@ def test_the_word_that_a_head_reads_most(survey, view, browser, demo):
 
 def test_a_prompt_opens_in_the_explorer(survey, view, browser):
     talk = browser(view)
+    view.selected = HEAD
     for number in (survey.group("two names").numbers[0], survey.group("agreement").numbers[-1]):
         before = view.opened
         last, _ = ask(talk, "open", prompt=number)
         assert last["kind"] == "result", last
         assert last["data"] == {"model": view.opened.model_id}
-        assert view.opened.run.ids == survey.ids[number]
+        assert view.opened.run.ids == survey.ids[number] and view.opened.selected == HEAD
         assert float(view.opened.attribution.total) == pytest.approx(float(survey.values[number].sum()), abs=1e-4)
         assert before is None or before.comm is None, "what was open before has left the page"
     last_opened = view.opened

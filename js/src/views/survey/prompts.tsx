@@ -7,7 +7,7 @@ import { examples, type Survey, type Which } from "../../core/state/survey";
 import type { MostRead } from "../../core/types";
 import { Track } from "../parts/bars";
 import { useView } from "../parts/context";
-import { Prose, Token } from "../parts/names";
+import { Prose } from "../parts/names";
 import { useRoving } from "../parts/roving";
 import { Seg } from "../parts/seg";
 
@@ -68,17 +68,7 @@ export function Prompts({ of, values, part, group, setGroup, open }: PromptsProp
               <button class="aw-brow" data-i={i} data-prompt={p} tabIndex={rove.tabIndex(i)} aria-current={p === store.source.value ? "true" : undefined} title={`${prompts[p]} → ${answers[p]}${read ? `; reads ${tokenText(read.word)} with ${percent(read.share)}` : ""}`} onClick={() => open(p)}>
                 <span class="aw-pline">
                   <span class="aw-ptext">
-                    {read ? (
-                      <>
-                        <Prose text={read.before} />
-                        <mark>
-                          <Token text={read.word} />
-                        </mark>
-                        <Prose text={read.after} />
-                      </>
-                    ) : (
-                      <Prose text={prompts[p] ?? ""} />
-                    )}
+                    {read ? <Marked read={read} /> : <Prose text={prompts[p] ?? ""} />}
                   </span>{" "}
                   <span class="aw-quiet aw-panswer">→ {answers[p]}</span>
                 </span>
@@ -96,6 +86,24 @@ export function Prompts({ of, values, part, group, setGroup, open }: PromptsProp
       )}
       {problem && <p class="aw-error">{problem}</p>}
       <p class="aw-quiet aw-small">{closed ? `No prompt can be opened. ${closed}` : store.fixed.value ? "Opening a prompt needs a running kernel." : "Click a prompt: the Explorer opens below."}</p>
+    </>
+  );
+}
+
+/** so many letters in front of a marked word: it stays in sight */
+const BEFORE = 16;
+
+/** A prompt as prose; the space in front of a word is no part of its mark. */
+function Marked({ read: { before, word, after } }: { read: MostRead }) {
+  const bare = word.trimStart() || word;
+  return (
+    <>
+      {before.length > BEFORE && "…"}
+      <Prose text={before.slice(-BEFORE) + word.slice(0, word.length - bare.length)} />
+      <mark>
+        <Prose text={bare} />
+      </mark>
+      <Prose text={after} />
     </>
   );
 }
