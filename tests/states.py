@@ -41,6 +41,7 @@ def results(model: Any) -> dict[contract.Kind, Any]:
         "lens": aw.logit_lens(run),
         "patching": aw.patch(model, run, CORRUPTED, TARGET, sites="mlp"),
         "phrase": aw.attribute(run, aw.phrase(TARGET)),
+        "survey": aw.survey(model, {task: aw.demo.pairs(task, 4) for task in ("capitals", "agreement")}),
         "table": a.buildup(),
         "tokens": aw.show.tokens(run.tokens, aw.attention(run, "L3H1").patterns[0, -1], title="Read by L3H1"),
         "trace": a.trace(),

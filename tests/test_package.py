@@ -103,7 +103,14 @@ def bundles() -> list[Path]:
 
 def test_bundle_is_complete() -> None:
     """Script and style are sent with every widget (tests/widgets say how much); page.js is for the offline page."""
-    assert [p.name for p in bundles()] == ["attrib_widgets.css", "attrib_widgets.js", "page.js"]
+    assert [p.name for p in bundles()] == [
+        "attrib_widgets.css",
+        "attrib_widgets.js",
+        "page.js",
+        "survey.css",
+        "survey.js",
+        "survey_page.js",
+    ]
 
 
 def test_bundle_names_no_address() -> None:

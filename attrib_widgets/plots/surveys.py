@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..analysis.survey.group import LEVEL, Group
-from ..analysis.survey.parts import ByGroup, SurveyedPart
+from ..analysis.survey.parts import ByGroup, SurveyedPart, column_of, columns_of
 from ..analysis.survey.result import Survey
 from ..words.components import Component
 from .results import MINUS, PLUS, Plot, _axes, _map, figure_of
@@ -20,7 +20,7 @@ LARGEST, FAINT = 260.0, 0.2
 @figure_of.register
 def _(result: Survey) -> Figure:
     """A map per group on one scale: size is the mean, colour its sign, opacity its consistency; ringed is specific."""
-    columns = _columns(result.parts)
+    columns = columns_of(result.parts)
     layers = 1 + max(part.layer or 0 for part in result.parts)
     count = len(result.groups)
     figure = Plot(figsize=(1.0 + (0.6 + 0.34 * len(columns)) * count, 1.7 + 0.34 * layers), layout="constrained")
@@ -41,21 +41,10 @@ def _(result: Survey) -> Figure:
     return figure
 
 
-def _columns(parts: list[Component]) -> list[str]:
-    """Names of the columns of a map: heads by number, then what is no head."""
-    heads = sorted({part.index for part in parts if part.kind == "head" and part.index is not None})
-    names = {"mlp": "MLP", "attn": "attn", "layer": "layer"}
-    return [*(f"H{h}" for h in heads), *(name for kind, name in names.items() if any(p.kind == kind for p in parts))]
-
-
-def _column(part: Component) -> str:
-    return f"H{part.index}" if part.kind == "head" else "MLP" if part.kind == "mlp" else part.kind
-
-
 def _marks(axes: Any, parts: list[Component], columns: list[str], group: Group, most: float) -> None:
     """The parts of one group as squares."""
     mean, alike = group.mean.numpy(), group.same_sign.numpy()
-    x = [columns.index(_column(part)) for part in parts]
+    x = [columns.index(column_of(part)) for part in parts]
     y = [part.layer or 0 for part in parts]
     colours = [MINUS if value < 0 else PLUS for value in mean]
     opacity = FAINT + (1 - FAINT) * np.clip(2 * alike - 1, 0, 1)

@@ -12,6 +12,7 @@ from ..analysis.lens.logit_lens import LogitLens
 from ..analysis.opening.results import Contributions
 from ..analysis.opening.trace import Trace
 from ..analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens
+from ..analysis.survey.result import Survey
 from ..analysis.verdicts.findings import Verification
 from ..result import Result, view_of
 from ..saes.cards import Card
@@ -19,6 +20,7 @@ from .explorer import Explorer
 from .phrase import PhraseView
 from .question import Explanation, Question
 from .shapes import experiments, own, results
+from .surveys import SurveyView
 from .transport.view import View
 
 
@@ -52,6 +54,11 @@ def _lens(result: LogitLens) -> View:
 @view_of.register
 def _phrase(result: PhraseAttribution) -> PhraseView:
     return PhraseView(result)
+
+
+@view_of.register
+def _survey(result: Survey) -> SurveyView:
+    return SurveyView(result)
 
 
 @view_of.register

@@ -157,6 +157,12 @@ PANELS: dict[str, Panel] = {
         "What the model would have said after another word: each one is read after those that are there.",
         "Open the least likely word: there the model had a choice.",
     ),
+    "survey": Panel(
+        "What every head and MLP writes to the answers of many prompts: a map of each group, all on one scale.",
+        "The larger a square, the larger the part’s mean; the paler, the more its sign changes from prompt to prompt.",
+        "What parts do through others, and what happens without them: that takes a test.",
+        "Click a part for its prompts, and a prompt for all of its own parts.",
+    ),
     "table": Panel(
         "A result as its table, all numbers as printed.",
         "Click a heading to sort by it; bars have one zero line.",

@@ -1,7 +1,5 @@
-/** The offline page: the same view with a host that has no kernel. Reads #aw-state, draws into #aw-root. */
-import { HostModel, readEmbedded } from "./core/host/host";
+/** The offline page of these views. */
+import { onPage } from "./entry";
 import widget from "./index";
 
-const state = document.getElementById("aw-state");
-const root = document.getElementById("aw-root");
-if (state && root) widget.render({ model: new HostModel(readEmbedded(state.textContent ?? "{}")), el: root });
+onPage(widget);

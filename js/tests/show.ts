@@ -1,6 +1,7 @@
 /** A view on the page, what a person does to it, and what it sends. Every file that uses it says `afterEach(close)`. */
 import { HostModel } from "../src/core/host/host";
 import widget from "../src/index";
+import survey from "../src/survey";
 
 export interface Sent {
   id: string;
@@ -30,7 +31,7 @@ export function draw(traits: Record<string, unknown>) {
   document.body.append(el);
   const sent: Sent[] = [];
   const model = new HostModel(traits, (m) => sent.push(m as Sent));
-  ends.push(widget.render({ model, el }));
+  ends.push((traits["kind"] === "survey" ? survey : widget).render({ model, el }));
   const one = (selector: string) => el.querySelector<HTMLElement>(selector);
   const all = (selector: string) => [...el.querySelectorAll<HTMLElement>(selector)];
   const click = async (selector: string) => {

@@ -23,6 +23,7 @@ const DRAWN: Record<Exclude<Kind, "attribution">, [string, RegExp]> = {
   lens: ['[role="grid"]', /·Paris/],
   patching: ['[role="grid"]', /recovery/],
   phrase: ['[data-part="spine"]', /·Paris/],
+  survey: ['[role="grid"]', /L4.*L0.*7M/],
   table: ["table", /L1\.mlp/],
   tokens: ['[role="listbox"]', /·France/],
   trace: ['[role="tree"]', /L1\.mlp/],

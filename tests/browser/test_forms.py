@@ -38,6 +38,9 @@ LISTS = {
 READ = "(rows, parts) => rows.map(r => [...r.querySelectorAll(parts)].map(e => e.textContent))"
 
 
+SPOKEN = "e => [e, ...e.querySelectorAll('[aria-label]')].map(o => o.ariaLabel ?? o.textContent).join(' ')"
+
+
 @pytest.fixture(scope="module")
 def made(demo: Any) -> Callable[[str], Any]:
     """``made(name)`` is a result, made once."""
@@ -80,6 +83,12 @@ def said_of(kind: str, result: Any, row: list[str]) -> str:
     if kind == "lens":
         read = f"{row[0]} after {visible(result.run.tokens[-1])}: {row[1]} {row[2]}"
         return f"{read}; {visible(result.token)} {row[3]}, rank {row[4]}"
+    if kind == "survey":
+        told = dict(zip(result.summary().columns, row, strict=True))
+        where = f" in {told['group']}" if "group" in told else ""
+        alike = told["same sign (permuted)"].partition(" (")[0]
+        mean = f"mean {told['mean, logits']} logits, spread {told['spread']}"
+        return f"{told['component']}{where}: {mean}; same sign in {alike} of"
     if kind == "grid":
         return f"{row[0]}, {row[1]}: {row[2]}"
     if kind == "attention":  # of the head that is open: what the last token reads most
@@ -104,7 +113,7 @@ def test_the_page_has_the_rows_of_the_table(made: Any, offline: Show, name: str)
             assert at >= 0, f"{row} is not there, or comes elsewhere: {shown}"
         return
     # What is drawn as cells and points has the name and the number of each row in what is read aloud.
-    said = forms.plain([screen.root.locator(".aw-card").evaluate("e => e.textContent")])[0]
+    said = forms.plain([screen.root.locator(".aw-card").evaluate(SPOKEN)])[0]
     rows = table.rows[:1] if view.kind == "attention" else [] if view.kind == "card" else table.rows
     for row in rows:
         if row[0].startswith("all others"):

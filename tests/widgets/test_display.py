@@ -227,7 +227,7 @@ def test_the_script_travels_packed_and_whole(explorer):
     """What the browser unpacks is the committed bundle; test_package searches that for addresses and text as code."""
     sent = explorer.get_state()["_esm"]
     payload = re.search(r'atob\("([A-Za-z0-9+/=]+)"\)', sent)[1]
-    plain, style = (assets.read(name) for name in (assets.SCRIPT, assets.STYLE))
+    plain, style = (assets.read(name) for name in (assets.VIEWS.script, assets.VIEWS.style))
     unpacked = zlib.decompress(base64.b64decode(payload)).decode()
     assert unpacked.startswith(plain)
     name, told = unpacked[len(plain) :].split("=", 1)

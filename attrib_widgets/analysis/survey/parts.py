@@ -49,7 +49,7 @@ class SurveyedPart(Result):
         order = [numbers[i] for i in self.of(group).argsort(stable=True).tolist()]
         if which == "deciles":
             last = len(order) - 1
-            return list(dict.fromkeys(order[round(last * tenth / 10)] for tenth in range(11)))
+            return list(dict.fromkeys(order[int(last * tenth / 10 + 0.5)] for tenth in range(11)))
         if which not in ("largest", "smallest") or (whole(k) or 0) < 1:
             raise AttribError(
                 f"There are no {k!r} {which!r} prompts.", 'Use "largest", "deciles" or "smallest", and 1 or more.'
@@ -94,6 +94,18 @@ class SurveyedPart(Result):
         frame = self.survey.to_dataframe(per="prompt")
         frame = frame[frame["component"] == str(self.component)]
         return frame.drop(columns="component").reset_index(drop=True)
+
+
+def columns_of(parts: list[Component]) -> list[str]:
+    """Names of the columns of a map of layers: heads by number, then what is no head."""
+    heads = sorted({part.index for part in parts if part.kind == "head" and part.index is not None})
+    names = {"mlp": "MLP", "attn": "attn", "layer": "layer"}
+    return [*(f"H{h}" for h in heads), *(name for kind, name in names.items() if any(p.kind == kind for p in parts))]
+
+
+def column_of(part: Component) -> str:
+    """The name of the column that a part stands in."""
+    return f"H{part.index}" if part.kind == "head" else "MLP" if part.kind == "mlp" else part.kind
 
 
 def part_of(survey: Survey, wanted: Component) -> SurveyedPart:

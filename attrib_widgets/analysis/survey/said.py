@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ...result import Table, strongest
 from ...words.components import Component
@@ -140,13 +142,27 @@ def _p(value: float) -> str:
     return f"{value:.3f}" if value == value else ""
 
 
-def frame(s: Survey, name: str) -> pd.DataFrame:
-    """Everything that was measured of one group, a row per part."""
-    import pandas as pd
+#: What is measured of a part in a group, by the name of its column in the DataFrame, in few words.
+MEASURES = {
+    "mean": "mean",
+    "spread": "spread",
+    "same_sign": "same sign",
+    "same_sign_permuted": "same sign, permuted",
+    "specific": "specific",
+    "p_specific": "p of specific",
+    "selectivity": "selective",
+    "between": "between groups",
+    "p_between": "p between groups",
+    "rank": "rank",
+    "rank_low": "rank, low end",
+    "rank_high": "rank, high end",
+}
 
-    group = s.groups[name]
+
+def measured(group: Group) -> dict[str, Float[Tensor, "part"]]:
+    """Everything that was measured of one group, by the names of :data:`MEASURES`; NaN where it was not asked."""
     none = torch.full_like(group.mean, torch.nan)
-    columns = {
+    found = {
         "mean": group.mean,
         "spread": group.spread,
         "same_sign": group.same_sign,
@@ -160,6 +176,14 @@ def frame(s: Survey, name: str) -> pd.DataFrame:
         "rank_low": group.rank_range[0],
         "rank_high": group.rank_range[1],
     }
+    return {name: found[name] for name in MEASURES}
+
+
+def frame(s: Survey, name: str) -> pd.DataFrame:
+    """Everything that was measured of one group, a row per part."""
+    import pandas as pd
+
+    group = s.groups[name]
     return pd.DataFrame(
         {
             "group": name,
@@ -168,6 +192,6 @@ def frame(s: Survey, name: str) -> pd.DataFrame:
             "layer": pd.array([c.layer for c in s.parts], dtype="Int64"),
             "index": pd.array([c.index for c in s.parts], dtype="Int64"),
             "prompts": len(group),
-            **{column: values.numpy() for column, values in columns.items()},
+            **{column: values.numpy() for column, values in measured(group).items()},
         }
     )

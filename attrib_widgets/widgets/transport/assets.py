@@ -12,10 +12,22 @@ import json
 import os
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 STATIC = Path(__file__).parents[2] / "static"
-SCRIPT, STYLE = "attrib_widgets.js", "attrib_widgets.css"
+
+
+class Bundle(NamedTuple):
+    """The built files of some views: script and style travel with every widget, the page entry draws them offline."""
+
+    script: str
+    style: str
+    page: str
+
+
+#: All views but that of a survey, which alone carries its own.
+VIEWS = Bundle("attrib_widgets.js", "attrib_widgets.css", "page.js")
+SURVEY = Bundle("survey.js", "survey.css", "survey_page.js")
 
 # anywidget 0.11 never speaks again to a module that is not ready within two seconds, and a slow browser needs longer to
 # unpack: the module is ready at once, and unpacks when it has to draw. A blob: address is how anywidget imports `_esm`
@@ -77,17 +89,17 @@ def read(name: str) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def script() -> Any:
+def script(of: Bundle = VIEWS) -> Any:
     """``_esm``: script and style, packed; while developing (``ANYWIDGET_HMR=1``) the script's path, to be watched."""
     if _watched():
-        return STATIC / SCRIPT
-    return packed(f"{read(SCRIPT)}\nexport const style = {json.dumps(read(STYLE).rstrip())};\n")
+        return STATIC / of.script
+    return packed(f"{read(of.script)}\nexport const style = {json.dumps(read(of.style).rstrip())};\n")
 
 
-def style() -> Any:
+def style(of: Bundle = VIEWS) -> Any:
     """``_css``: nothing, for the style is in the script; while developing the style sheet's path."""
     # anywidget takes a single line for a file name: the line break says that this is the text itself.
-    return STATIC / STYLE if _watched() else "\n"
+    return STATIC / of.style if _watched() else "\n"
 
 
 def packed(text: str) -> str:

@@ -44,7 +44,7 @@ _REPORT = (
 )
 
 
-def page(title: str, traits: Mapping[str, Any], *, framed: bool = False) -> str:
+def page(title: str, traits: Mapping[str, Any], bundle: assets.Bundle = assets.VIEWS, *, framed: bool = False) -> str:
     """The page of a view with these traits; bytes travel as base64 text. ``framed``: it reports its height."""
     data = {name: _text(value) for name, value in traits.items()}
     report = f"<script>{_REPORT}</script>" if framed else ""
@@ -53,10 +53,10 @@ def page(title: str, traits: Mapping[str, Any], *, framed: bool = False) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{html.escape(title)}</title>"
-        f"<style>{_GROUND}{_TITLE}{'' if framed else _MARGINS}\n{assets.read(assets.STYLE)}</style></head>\n"
+        f"<style>{_GROUND}{_TITLE}{'' if framed else _MARGINS}\n{assets.read(bundle.style)}</style></head>\n"
         f'<body><main><h1 class="aw-page-title">{html.escape(title)}</h1><div id="aw-root"></div></main>\n'
         f'<script type="application/json" id="aw-state">{_json(data)}</script>\n'
-        f'<script type="module">{assets.packed_inline(assets.read("page.js"))}</script>\n'
+        f'<script type="module">{assets.packed_inline(assets.read(bundle.page))}</script>\n'
         f"{report}</body></html>\n"
     )
 

@@ -50,6 +50,8 @@ class View(anywidget.AnyWidget):
     are written by the person's clicks and by Python alike.
     """
 
+    bundle = assets.VIEWS
+    """The built files that draw it."""
     _esm = assets.script()
     _css = assets.style()
     kind = t.Unicode().tag(sync=True)
@@ -86,8 +88,8 @@ class View(anywidget.AnyWidget):
             kind=kind,
             container=container,
             options={"hidden": _parts(hidden), "still": token_hex(4)},
-            # One id for all subclasses, so that a notebook holds one copy of the style sheet.
-            _anywidget_id="attrib_widgets.View",
+            # One id for all subclasses with one bundle, so that a notebook holds one copy of the style sheet.
+            _anywidget_id=f"attrib_widgets.{'View' if self.bundle is assets.VIEWS else type(self).__name__}",
             **traits,
         )
         self.on_msg(self._receive)
@@ -189,7 +191,7 @@ class View(anywidget.AnyWidget):
 
     def frozen_page(self, *, framed: bool = False) -> str:
         """The offline page as text, for a file or for a frame."""
-        return page.page(self.summary().title, self.page_traits(), framed=framed)
+        return page.page(self.summary().title, self.page_traits(), self.bundle, framed=framed)
 
     def page_traits(self) -> dict[str, Any]:
         """The traits that the offline page starts from."""

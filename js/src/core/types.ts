@@ -600,6 +600,72 @@ export interface PhraseHeader {
   gap: number;
 }
 
+/** A group of prompts, by their numbers; which parts are specific, by their places in `parts`. */
+export interface SurveyedGroup {
+  name: string;
+  prompts: number[];
+  specific: number[];
+  /** why specific is not asked, "" where it is */
+  why: string;
+}
+
+/** A part and where a map has it: its layer, and its column by number. */
+export interface Place {
+  id: string;
+  layer: number;
+  column: number;
+}
+
+/** What was measured of every part in every group, and in few words. */
+export interface Measure {
+  name: string;
+  words: string;
+}
+
+/** Parts over many prompts: the array `measures` has [group, measure, part], NaN where one was not asked; `values` has [part, prompt], left out where that is large, and then each part is asked for. */
+export interface SurveyHeader {
+  kind: "survey";
+  title: string;
+  /** what was asked, and how */
+  notes: string[];
+  checks: string[];
+  unit: string;
+  /** p at which a part is called specific */
+  level: number;
+  columns: string[];
+  parts: Place[];
+  groups: SurveyedGroup[];
+  measures: Measure[];
+  prompts: string[];
+  answers: string[];
+  /** why no prompt can be opened, "" where the model is there */
+  closed: string;
+}
+
+/** One part on every prompt, in the array `values`. */
+export interface SurveyedHeader {
+  kind: "surveyed";
+}
+
+/** A prompt in three: the word that a head reads most, with its share of the attention, and what is around it. */
+export interface MostRead {
+  prompt: number;
+  before: string;
+  word: string;
+  after: string;
+  share: number;
+}
+
+/** What a head reads most, in each prompt that was asked about. */
+export interface Reads {
+  reads: MostRead[];
+}
+
+/** The Explorer on a prompt: the id of its widget. */
+export interface OpenedPrompt {
+  model: string;
+}
+
 /** The verdict on one component: a word, sentences as the table of verdicts has them, and shares of the gap. */
 export interface Finding {
   id: string;
@@ -775,6 +841,7 @@ export type Kind =
   | "lens"
   | "patching"
   | "phrase"
+  | "survey"
   | "table"
   | "tokens"
   | "trace"
@@ -793,6 +860,7 @@ export interface Views {
   lens: LensHeader;
   patching: PatchingHeader;
   phrase: PhraseHeader;
+  survey: SurveyHeader;
   table: TableHeader;
   tokens: TokensHeader;
   trace: TraceHeader;
@@ -906,6 +974,9 @@ export type Op =
   | "without"
   | "circuit"
   | "beside"
+  | "surveyed"
+  | "reads"
+  | "open"
   | "save"
   | "words"
   | "reveal";
@@ -977,6 +1048,16 @@ export interface BesideArgs {
   swapped: boolean;
 }
 
+/** A head, and numbers of prompts. */
+export interface ReadsArgs extends RowArgs {
+  prompts: number[];
+}
+
+/** A prompt by its number. */
+export interface OpenArgs {
+  prompt: number;
+}
+
 /** How a view is saved. */
 export interface SaveArgs {
   form: Form;
@@ -1018,6 +1099,7 @@ export type PanelName =
   | "grid"
   | "patching"
   | "phrase"
+  | "survey"
   | "table"
   | "values"
   | "verdicts"
@@ -1073,6 +1155,9 @@ export interface Arguments {
   without: WithoutArgs;
   circuit: WithoutArgs;
   beside: BesideArgs;
+  surveyed: RowArgs;
+  reads: ReadsArgs;
+  open: OpenArgs;
   save: SaveArgs;
   words: Nothing;
   reveal: RevealArgs;
@@ -1102,6 +1187,9 @@ export interface Answers {
   without: Nothing;
   circuit: TableHeader;
   beside: Nothing;
+  surveyed: Nothing;
+  reads: Reads;
+  open: OpenedPrompt;
   save: Saved;
   words: Meanings;
   reveal: Nothing;
@@ -1118,6 +1206,7 @@ export interface Containers {
   lens: LensHeader;
   effects: EstimatesHeader;
   beside: ComparisonHeader;
+  surveyed: SurveyedHeader;
 }
 
 /** The answers to a request, in this order: one ack, any progress, one of the others; of no request: traits changed. */

@@ -129,8 +129,11 @@ def test_the_traits_are_those_of_the_widget(explorer):
         assert wrong(getattr(explorer, name), key.type, name) == []
 
 
-def test_the_explorer_answers_exactly_what_the_contract_names(explorer):
-    assert {"hello", "save", "words", "reveal", *explorer.operations()} == set(get_args(contract.Op))
+def test_explorer_and_survey_answer_exactly_what_the_contract_names(explorer):
+    survey = view_of(aw.survey(aw.load("demo"), aw.demo.pairs("capitals", 2)))
+    asked = {"hello", "save", "words", "reveal", *explorer.operations(), *survey.operations()}
+    survey.close()
+    assert asked == set(get_args(contract.Op))
 
 
 def test_every_view_sends_the_header_that_is_declared(demo):
@@ -195,8 +198,24 @@ ASKED = {
 }
 
 
+#: What only the view of a survey answers.
+SURVEYED = {"surveyed": {"id": "L1H2"}, "reads": {"id": "L1H2", "prompts": [1, 0]}, "open": {"prompt": 1}}
+
+
+def test_every_answer_of_a_survey_has_the_shape_that_is_declared(demo, browser):
+    view = view_of(aw.survey(demo, aw.demo.pairs("capitals", 2)))
+    talk = browser(view)
+    for op, args in SURVEYED.items():
+        talk.say(op, op, **args)
+        assert wrong(talk.last(op)["data"], of("Answers", op), op) == []
+        for buffer in talk.buffers(op):
+            assert wrong(told(buffer), of("Containers", op), op) == []
+    assert {op for op in SURVEYED if talk.buffers(op)} == SURVEYED.keys() & every_key(DECLARED["Containers"]).keys()
+    view.close()
+
+
 def test_every_answer_has_the_shape_that_is_declared(explorer, browser):
-    assert ASKED.keys() == set(get_args(contract.Op))
+    assert ASKED.keys() | SURVEYED.keys() == set(get_args(contract.Op))
     talk = browser(explorer)
     number = explorer.attribution.features("L2.mlp").numbers[0]
     for op, args in ASKED.items():

@@ -39,6 +39,7 @@ from .results import (
     TableHeader,
     TokensHeader,
 )
+from .surveys import OpenedPrompt, Reads, SurveyedHeader, SurveyHeader
 
 if TYPE_CHECKING:
     from typing import NotRequired
@@ -58,6 +59,7 @@ Kind = Literal[
     "lens",
     "patching",
     "phrase",
+    "survey",
     "table",
     "tokens",
     "trace",
@@ -79,6 +81,7 @@ class Views(TypedDict):
     lens: LensHeader
     patching: PatchingHeader
     phrase: PhraseHeader
+    survey: SurveyHeader
     table: TableHeader
     tokens: TokensHeader
     trace: TraceHeader
@@ -203,6 +206,9 @@ Op = Literal[
     "without",
     "circuit",
     "beside",
+    "surveyed",
+    "reads",
+    "open",
     "save",
     "words",
     "reveal",
@@ -284,6 +290,18 @@ class BesideArgs(TypedDict):
     swapped: bool
 
 
+class ReadsArgs(RowArgs):
+    """A head, and numbers of prompts."""
+
+    prompts: list[int]
+
+
+class OpenArgs(TypedDict):
+    """A prompt by its number."""
+
+    prompt: int
+
+
 class SaveArgs(TypedDict):
     """How a view is saved."""
 
@@ -328,6 +346,7 @@ PanelName = Literal[
     "grid",
     "patching",
     "phrase",
+    "survey",
     "table",
     "values",
     "verdicts",
@@ -390,6 +409,9 @@ class Arguments(TypedDict):
     without: WithoutArgs
     circuit: WithoutArgs
     beside: BesideArgs
+    surveyed: RowArgs
+    reads: ReadsArgs
+    open: OpenArgs
     save: SaveArgs
     words: Nothing
     reveal: RevealArgs
@@ -420,6 +442,9 @@ class Answers(TypedDict):
     without: Nothing
     circuit: TableHeader
     beside: Nothing
+    surveyed: Nothing
+    reads: Reads
+    open: OpenedPrompt
     save: Saved
     words: Meanings
     reveal: Nothing
@@ -437,6 +462,7 @@ class Containers(TypedDict):
     lens: LensHeader
     effects: EstimatesHeader
     beside: ComparisonHeader
+    surveyed: SurveyedHeader
 
 
 #: The answers to a request, in this order: one ack, any progress, one of the others; of no request: traits changed.

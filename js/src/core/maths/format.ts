@@ -1,7 +1,8 @@
 /** How numbers and tokens are printed. Tokens are untrusted text: they only ever become text nodes. */
 
 const FORMATS = [0, 1, 2, 3, 4].map(
-  (digits) => new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false }),
+  // halves to the even digit, as Python prints them; browsers that do not know the mode leave it out
+  (digits) => new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false, roundingMode: "halfEven" } as Intl.NumberFormatOptions),
 );
 const formatter = (digits: number) => FORMATS[digits] as Intl.NumberFormat;
 
