@@ -85,7 +85,7 @@ export function Prompts({ of, values, part, group, setGroup, open }: PromptsProp
         </button>
       )}
       {problem && <p class="aw-error">{problem}</p>}
-      <p class="aw-quiet aw-small">{closed ? `No prompt can be opened. ${closed}` : store.fixed.value ? "Opening a prompt needs a running kernel." : "Click a prompt: the Explorer opens below."}</p>
+      <p class="aw-quiet aw-small" data-part="opens">{closed ? `No prompt can be opened. ${closed}` : store.fixed.value ? "Opening a prompt needs a running kernel." : "Click a prompt: the Explorer opens below."}</p>
     </>
   );
 }
