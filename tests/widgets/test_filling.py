@@ -15,6 +15,7 @@ from attrib_widgets.demo import CORRUPTED, PROMPT
 from attrib_widgets.widgets import explore
 from attrib_widgets.widgets.shapes import budget
 from attrib_widgets.widgets.transport import wire
+from fixtures import families
 from fixtures.screens import filled
 
 JAPAN = "The capital of Japan is"
@@ -188,6 +189,20 @@ def test_a_screen_that_cannot_be_computed_is_said_to_who_asks(explorer, browser,
     with pytest.raises(aw.AttribError, match="No heads today"):
         shown.fill()
     shown.close()
+
+
+def test_a_changed_model_is_no_reason_why_parts_are_left_out():
+    model = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
+    one = explore(model, families.PROMPT, " Paris")
+    one.fill()
+    before = one.rest
+    with torch.no_grad():
+        model.hf.get_parameter("transformer.h.1.mlp.c_proj.weight").mul_(1.5)
+    for asked in (lambda: one.fill(rest=True), one.page_traits):
+        with pytest.raises(aw.ModelError, match="has changed since this run"):
+            asked()
+    assert one.rest == before and not one._now.parts.rest, "nothing of it is kept"
+    one.close()
 
 
 def test_the_page_holds_what_a_live_view_sends(explorer):
