@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 
@@ -12,6 +13,7 @@ import torch
 import attrib_widgets as aw
 from attrib_widgets.analysis.heads import held
 from attrib_widgets.demo import CORRUPTED, PROMPT
+from attrib_widgets.model.running.worker import Worker
 from attrib_widgets.widgets import explore
 from attrib_widgets.widgets.shapes import budget
 from attrib_widgets.widgets.transport import wire
@@ -105,6 +107,34 @@ def test_a_page_that_says_hello_gets_all_of_it_in_pieces(explorer, browser, atte
     told, arrays = filled(explorer)
     whole, tables = budget.merged(budget.first_draw(explorer._now), budget.first_screen(explorer._now))
     assert set(told) > set(whole) and set(arrays) > set(tables)
+
+
+def test_a_page_that_comes_after_the_next_question_gets_the_rest(explorer, browser):
+    explorer._ipython_display_()
+    explorer.ask(JAPAN)  # in the same cell: no page has said hello
+    until(lambda: explorer.screen and explorer._screening.finished)
+    assert explorer.rest == b"" and explorer.idle is None
+    greet(browser(explorer))
+    until(lambda: explorer.rest)
+    assert wire.unpack(explorer.rest)[0]["version"] == 2
+
+
+def test_what_is_closed_is_not_filled(explorer, browser):
+    greet(browser(explorer))
+    until(lambda: explorer.rest)
+    explorer.close()
+    explorer.ask(JAPAN)
+    assert explorer._filling is None and explorer.screen == b""
+
+
+def test_pieces_are_done_in_the_context_of_who_asked():
+    """ipykernel reads there where what they send belongs."""
+    asking, heard, worker = contextvars.ContextVar("asking", default=""), [], Worker()
+    worker.submit(lambda job: None).wait(5)
+    asking.set("message")
+    work = worker.idle(iter(lambda: heard.append(asking.get()) or len(heard) == 3, True), heard.append)
+    until(lambda: work.over)
+    assert heard == ["message"] * 3
 
 
 def test_idle_work_lets_a_click_through_and_is_dropped_by_a_question(explorer, browser, monkeypatch):
