@@ -56,13 +56,14 @@ class Filling(Beside):
 
     def _begin(self) -> None:
         """Have the worker compute what the screen lacks, where somebody sees it."""
-        e = self._now
-        if self._filling is e or not (self._greeted or self._stills):
-            return
-        self._filling = e
-        self._screening = self.model.worker.submit(
-            lambda job: self._fill(e, job), on_done=lambda job: self._go_on(e, job)
-        )
+        with self.writing:
+            e = self._now
+            if self._filling is e or self.comm is None or not (self._greeted or self._stills):
+                return
+            self._filling = e
+            self._screening = self.model.worker.submit(
+                lambda job: self._fill(e, job), on_done=lambda job: self._go_on(e, job)
+            )
 
     def _fill(self, e: Explanation, job: Job) -> None:
         found = first_screen(e, job)
@@ -72,8 +73,14 @@ class Filling(Beside):
     def _go_on(self, e: Explanation, job: Job) -> None:
         if job.error is not None:
             self._do_without(e, job.error)
-        elif job.state == "done" and self._greeted and self._filling is e:
-            self.idle = self.model.worker.idle(self._pieces(e), self.keep)
+            return
+        with self.writing:
+            if job.state != "done" or self._filling is not e or self._screening is not job:
+                return
+            if self._greeted:
+                self.idle = self.model.worker.idle(self._pieces(e), self.keep)
+            else:
+                self._filling = None  # a page that comes yet begins anew, and gets the rest
 
     def _do_without(self, e: Explanation, error: BaseException) -> None:
         """The page waits no longer: it asks for what it needs, and is told what is wrong."""
@@ -125,5 +132,5 @@ class Filling(Beside):
 
     def close(self) -> None:
         """Cancel what is queued or running and leave the page."""
-        self._drop()
         super().close()
+        self._drop()  # last: an answer that came meanwhile is of no page either

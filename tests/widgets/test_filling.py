@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 
@@ -12,9 +13,11 @@ import torch
 import attrib_widgets as aw
 from attrib_widgets.analysis.heads import held
 from attrib_widgets.demo import CORRUPTED, PROMPT
+from attrib_widgets.model.running.worker import Worker
 from attrib_widgets.widgets import explore
 from attrib_widgets.widgets.shapes import budget
 from attrib_widgets.widgets.transport import wire
+from fixtures import families
 from fixtures.screens import filled
 
 JAPAN = "The capital of Japan is"
@@ -106,6 +109,34 @@ def test_a_page_that_says_hello_gets_all_of_it_in_pieces(explorer, browser, atte
     assert set(told) > set(whole) and set(arrays) > set(tables)
 
 
+def test_a_page_that_comes_after_the_next_question_gets_the_rest(explorer, browser):
+    explorer._ipython_display_()
+    explorer.ask(JAPAN)  # in the same cell: no page has said hello
+    until(lambda: explorer.screen and explorer._screening.finished)
+    assert explorer.rest == b"" and explorer.idle is None
+    greet(browser(explorer))
+    until(lambda: explorer.rest)
+    assert wire.unpack(explorer.rest)[0]["version"] == 2
+
+
+def test_what_is_closed_is_not_filled(explorer, browser):
+    greet(browser(explorer))
+    until(lambda: explorer.rest)
+    explorer.close()
+    explorer.ask(JAPAN)
+    assert explorer._filling is None and explorer.screen == b""
+
+
+def test_pieces_are_done_in_the_context_of_who_asked():
+    """ipykernel reads there where what they send belongs."""
+    asking, heard, worker = contextvars.ContextVar("asking", default=""), [], Worker()
+    worker.submit(lambda job: None).wait(5)
+    asking.set("message")
+    work = worker.idle(iter(lambda: heard.append(asking.get()) or len(heard) == 3, True), heard.append)
+    until(lambda: work.over)
+    assert heard == ["message"] * 3
+
+
 def test_idle_work_lets_a_click_through_and_is_dropped_by_a_question(explorer, browser, monkeypatch):
     talk, gate, order = browser(explorer), threading.Event(), []
     pieces = budget.Rest.pieces
@@ -188,6 +219,20 @@ def test_a_screen_that_cannot_be_computed_is_said_to_who_asks(explorer, browser,
     with pytest.raises(aw.AttribError, match="No heads today"):
         shown.fill()
     shown.close()
+
+
+def test_a_changed_model_is_no_reason_why_parts_are_left_out():
+    model = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
+    one = explore(model, families.PROMPT, " Paris")
+    one.fill()
+    before = one.rest
+    with torch.no_grad():
+        model.hf.get_parameter("transformer.h.1.mlp.c_proj.weight").mul_(1.5)
+    for asked in (lambda: one.fill(rest=True), one.page_traits):
+        with pytest.raises(aw.ModelError, match="has changed since this run"):
+            asked()
+    assert one.rest == before and not one._now.parts.rest, "nothing of it is kept"
+    one.close()
 
 
 def test_the_page_holds_what_a_live_view_sends(explorer):

@@ -60,7 +60,7 @@ def _held(
     run: Run, layer: int, at: int, patterns: bool, known: Held | None
 ) -> tuple[Held, Float[Tensor, "head destination source"] | None]:
     alone = slice(at, at + 1)  # of a long prompt the row that is looked at, not the square of all
-    rows = ROWS if patterns or (known is not None and known.sink is not None) else alone
+    rows = ROWS if patterns else alone
     found = attend(run.model, run.record, layer, rows=rows)
     if rows != ROWS and known is None and found.sink is not None:  # sinks are drawn at every destination
         found, rows = attend(run.model, run.record, layer), ROWS
@@ -85,7 +85,7 @@ def _kept(run: Run) -> dict[int, Held]:
 
 def held_bytes(run: Run) -> int:
     """Memory of what is kept of its heads."""
-    return sum(one.nbytes for one in _kept(run).values())
+    return sum(one.nbytes for one in list(_kept(run).values()))  # another thread may add a layer meanwhile
 
 
 def _own(v: Tensor) -> Tensor:

@@ -78,11 +78,11 @@ def attend(
     if heads is not None or rows != ROWS:
         return _attend(model, rec, layer, heads, rows)
     known: dict[int, Attended] = during(rec, "attended", dict)
-    if layer not in known:
-        known[layer] = _attend(model, rec, layer, None, ROWS)
-        while len(known) > 1 and sum(each.pattern.nbytes + each.v.nbytes for each in known.values()) > DURING:
+    if (found := known.get(layer)) is None:
+        found = known[layer] = _attend(model, rec, layer, None, ROWS)
+        while sum(each.pattern.nbytes + each.v.nbytes for each in known.values()) > DURING:
             del known[next(iter(known))]
-    return known[layer]
+    return found
 
 
 def _attend(model: Model, rec: Recording, layer: int, heads: Sequence[int] | None, rows: slice) -> Attended:

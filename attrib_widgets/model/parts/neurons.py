@@ -47,15 +47,15 @@ def _called(model: Model, rec: Recording, layer: int, position: int) -> Float[Te
     def listen(_module: Any, given: tuple[Any, ...]) -> None:
         heard.append(given[0].detach())
 
-    hook = model.module(anatomy.mlp_down, layer).register_forward_pre_hook(listen)
-    try:
-        with model.quiet():
+    with model.quiet():  # held from before the hook: it hears no forward of another thread
+        hook = model.module(anatomy.mlp_down, layer).register_forward_pre_hook(listen)
+        try:
             normed = x if anatomy.mlp_norm is None else model.call(model.module(anatomy.mlp_norm, layer), x)
             out = model.call(model.module(anatomy.mlp, layer), normed)
-    except (AttribError, RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError):
-        return None  # it wants more than the stream
-    finally:
-        hook.remove()
+        except (AttribError, RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError):
+            return None  # it wants more than the stream
+        finally:
+            hook.remove()
     own, recorded = out.flatten(), rec.mlp_out[layer][position]
     same = len(heard) == 1 and own.shape == recorded.shape
     if not same or not bool((own - recorded).abs().amax() <= SAME * rms(recorded).amax()):

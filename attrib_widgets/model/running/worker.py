@@ -150,6 +150,7 @@ class Idle:
     def __init__(self, pieces: Iterator[object], on_error: Callable[[BaseException], object]) -> None:
         self.done = 0
         self._pieces: Iterator[object] | None = pieces
+        self._context = contextvars.copy_context()  # as a job has it: what a piece sends is sent from there
         self._on_error = on_error
 
     @property
@@ -167,7 +168,7 @@ class Idle:
         if pieces is None:
             return
         try:
-            next(pieces)
+            self._context.run(next, pieces)
             self.done += 1
         except StopIteration:
             self._pieces = None

@@ -137,6 +137,7 @@ class Rest:
         filler = _Filler(BUDGET - _size(*first_draw(e)) - _size(*first_screen(e, self.job)), self.job)
         for piece in self._of(a, filler):
             with steady(), a.model.quiet():
+                a.run.check_fresh()  # that the model has changed is no reason why a part is left out
                 piece()
             yield
         rest = {kept: parts for kept, parts in e.parts.rest.items() if kept[1] == self._key[1]}  # the same dictionaries

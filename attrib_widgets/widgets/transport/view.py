@@ -126,7 +126,7 @@ class View(anywidget.AnyWidget):
 
     @property
     def hidden(self) -> tuple[str, ...]:
-        """The parts that are covered until :meth:`reveal`: of candidates, values, detail, map, corrupted, sum."""
+        """The parts that are covered until :meth:`reveal`: of candidates, values, detail, heads, corrupted, sum."""
         return tuple(self.options.get("hidden", ()))
 
     @hidden.setter
