@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import measures
 from .decomposed import Crossed
+from .groups import ALL
 from .measures import Null
 
 #: The level at which tables and titles say that a part passes.
@@ -61,7 +62,8 @@ class Group:
 
     @property
     def beyond(self) -> Float[Tensor, "part"]:
-        """What a part writes toward the prompts' own answers over those of the others, in logits; NaN likewise."""
+        """What a part writes toward the prompts' own answers over the mean of all answers of the group, in logits; NaN
+        likewise."""
         return torch.full_like(self.mean, torch.nan) if self.specific is None else self.specific.statistic
 
     @property
@@ -83,6 +85,7 @@ def measured(
     found = measures.specific(crossed, permutations, torch.Generator().manual_seed(seed))
     split = measures.halves(values, torch.Generator().manual_seed(seed))
     none = torch.full((values.shape[1],), torch.nan, dtype=torch.float64)
+    of = "" if name == ALL else f" of {name}"
     return Group(
         name,
         numbers,
@@ -92,7 +95,7 @@ def measured(
         measures.same_sign(values),
         none if found is None else measures.same_sign_permuted(crossed),
         found,
-        "" if found is not None else f"all prompts of {name} have one answer",
+        "" if found is not None else f"all prompts{of} have one answer",
         float("nan") if split is None else measures.stability(split),
         none.expand(2, -1) if split is None else measures.rank_range(split),
         none,
