@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 
 import pytest
@@ -85,6 +86,37 @@ def test_files_that_are_none(s, tmp_path):
             save_file({k: v.contiguous() for k, v in content.items()}, tmp_path / f"cut{i}", metadata=header)
             with pytest.raises(aw.AttribError, match="is no survey"):
                 aw.Survey.load(tmp_path / f"cut{i}")
+
+
+def test_what_does_not_fit_is_refused_when_it_is_read(s, tmp_path):
+    """In one sentence, and not later, when it is printed or shown."""
+    path = s.save(tmp_path / "s")
+    tensors = load_file(path)
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as content:
+        [(key, text)] = content.metadata().items()
+
+    def refused(why, tensors=tensors, **changed):
+        header = json.loads(text)
+        for name, value in changed.items():
+            (header if name in header else header["groups"][0])[name] = value
+        save_file(tensors, tmp_path / "odd", metadata={key: json.dumps(header)})
+        with pytest.raises(aw.AttribError, match=f"is no survey: {why}"):
+            aw.Survey.load(tmp_path / "odd")
+
+    for name in ("values", "actual", "0.mean", "0.rank_range", "0.specific.p", "0.specific.best", "0.crossed.values"):
+        refused(f"{name} is int32", {**tensors, name: tensors[name].nan_to_num(0).int()})
+        refused(f"{name} is float", {**tensors, name: tensors[name][None].clone()})
+        refused(f"it has no '{name}'", {k: v for k, v in tensors.items() if k != name})
+    refused("0.crossed.own is float64", {**tensors, "0.crossed.own": tensors["0.crossed.own"].double()})
+    refused("it has numbers that are none", {**tensors, "values": tensors["values"] * torch.nan})
+    refused("a group has numbers that are none", {**tensors, "0.same_sign": tensors["0.same_sign"] * torch.nan})
+    refused("'None' stands where a text should", name=None)
+    refused("'7' stands where a text should", notes=[7])
+    refused("'inf' stands where a number should", numbers=[0, 1, float("inf")])
+    refused("its header is damaged", stability=10**400)
+    refused("its header is damaged", notes=None)
 
 
 def test_where_it_cannot_be_written(s, tmp_path):
