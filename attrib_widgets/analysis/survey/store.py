@@ -13,7 +13,6 @@ from ...model.identity.stamp import fingerprint
 from ...words.components import component
 from ...words.errors import AttribError, ModelError
 from ...words.targets import Target
-from ...words.text import indefinite
 from .decomposed import Crossed
 from .group import Group
 from .measures import Null
@@ -162,7 +161,7 @@ def _are(kind: type, *given: Any) -> None:
     """Plain values of a header are what they should be."""
     for value in given:
         if type(value) is not kind:
-            raise ValueError(f"{str(value)[:40]!r} stands where {indefinite(_NAMED[kind])} should")
+            raise ValueError(f"{str(value)[:40]!r} is no {_NAMED[kind]}")
 
 
 def _numbers(tensors: dict[str, Tensor], name: str, *shape: int, of: torch.dtype | None = None) -> Tensor:

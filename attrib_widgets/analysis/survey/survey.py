@@ -107,7 +107,7 @@ def survey(
         [case.ids for case in cases],
         aims,
         [_answer(model, aim) for aim in aims],
-        position,
+        int(position),
         found.components,
         found.values,
         found.actual,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -51,6 +52,13 @@ def test_it_is_read_without_the_model_and_says_what_needs_it(s, tmp_path):
     assert read.model is None and read.name == "demo" and str(read) == str(s)
     with pytest.raises(aw.AttribError, match=r"without its model.*aw.Survey.load\(path, model\)"):
         read.open(0)
+
+
+def test_numbers_of_other_libraries_are_kept(tmp_path):
+    prompts = ["The capital of France is", "The capital of Germany is"]
+    for one in (np.int64, torch.tensor):
+        s = aw.survey("demo", prompts, [one(700), one(701)], position=one(-1), permutations=one(9), seed=one(1))
+        assert aw.Survey.load(s.save(tmp_path / "s")).position == -1
 
 
 def test_another_model_is_refused(s, tmp_path):
@@ -112,9 +120,9 @@ def test_what_does_not_fit_is_refused_when_it_is_read(s, tmp_path):
     refused("0.crossed.own is float64", {**tensors, "0.crossed.own": tensors["0.crossed.own"].double()})
     refused("it has numbers that are none", {**tensors, "values": tensors["values"] * torch.nan})
     refused("a group has numbers that are none", {**tensors, "0.same_sign": tensors["0.same_sign"] * torch.nan})
-    refused("'None' stands where a text should", name=None)
-    refused("'7' stands where a text should", notes=[7])
-    refused("'inf' stands where a number should", numbers=[0, 1, float("inf")])
+    refused("'None' is no text", name=None)
+    refused("'7' is no text", notes=[7])
+    refused("'inf' is no number", numbers=[0, 1, float("inf")])
     refused("its header is damaged", stability=10**400)
     refused("its header is damaged", notes=None)
 
