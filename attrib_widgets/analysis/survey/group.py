@@ -10,7 +10,6 @@ from torch import Tensor
 
 from . import measures
 from .decomposed import Crossed
-from .groups import ALL
 from .measures import Null
 
 #: The level at which tables and titles say that a part passes.
@@ -85,7 +84,6 @@ def measured(
     found = measures.specific(crossed, permutations, torch.Generator().manual_seed(seed))
     split = measures.halves(values, torch.Generator().manual_seed(seed))
     none = torch.full((values.shape[1],), torch.nan, dtype=torch.float64)
-    of = "" if name == ALL else f" of {name}"
     return Group(
         name,
         numbers,
@@ -95,7 +93,7 @@ def measured(
         measures.same_sign(values),
         none if found is None else measures.same_sign_permuted(crossed),
         found,
-        "" if found is not None else f"all prompts{of} have one answer",
+        "" if found is not None else "all prompts have one answer",
         float("nan") if split is None else measures.stability(split),
         none.expand(2, -1) if split is None else measures.rank_range(split),
         none,

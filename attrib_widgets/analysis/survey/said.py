@@ -13,7 +13,6 @@ from ...result import Table, strongest
 from ...words.components import Component
 from ...words.text import digits_of, enumerated, number, power, share, signed
 from .group import LEVEL, Group
-from .groups import ALL
 from .measures import Null
 
 if TYPE_CHECKING:
@@ -64,8 +63,8 @@ def checks(s: Survey) -> list[str]:
     elif nulls:
         beyond = [_named(s, name, null.threshold(LEVEL)) for name, null in nulls.items()]
         found.append(f"specific at p \u2264 {LEVEL:g}, in {s.unit}: beyond {', '.join(beyond)}")
-    found += [f"specific is not asked: {g.specific_why}" for g in s.groups.values() if g.specific_why]
-    found += [_few(null, "answers", _inside(name)) for name, null in nulls.items() if null.orders * LEVEL < 1]
+    found += [f"specific is not asked{_inside(s, n)}: {g.specific_why}" for n, g in s.groups.items() if g.specific_why]
+    found += [_few(null, "answers", _inside(s, name)) for name, null in nulls.items() if null.orders * LEVEL < 1]
     if len(s.groups) > 1:
         found += _between_said(s)
     return found
@@ -107,15 +106,16 @@ def summary(s: Survey) -> Table:
 
 def _named(s: Survey, name: str, value: float) -> str:
     """A number of a group, with the name of the group where there are several."""
-    return number(value) + (f" in {name}" if len(s.groups) > 1 else "")
+    return number(value) + _inside(s, name)
 
 
 def _counted(count: int, total: int) -> str:
     return f"{count} of {total} parts {'is' if count == 1 else 'are'}"
 
 
-def _inside(name: str) -> str:
-    return "" if name == ALL else f" in {name}"
+def _inside(s: Survey, name: str) -> str:
+    """Of which group something is said, where there are several."""
+    return f" in {name}" if len(s.groups) > 1 else ""
 
 
 def _few(null: Null, what: str, where: str) -> str:

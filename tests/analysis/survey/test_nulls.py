@@ -197,6 +197,6 @@ def test_what_no_part_can_pass_is_said():
     both = aw.survey("demo", halves, " Paris")
     foot = both.summary().footer.splitlines()
     assert "6 orders of the labels differ between a and b: too few for p \u2264 0.05" in foot
-    assert "specific is not asked: all prompts of a have one answer" in foot
+    assert "specific is not asked in a: all prompts have one answer" in foot
     for table in (both.summary(), both["L3H1"].summary()):
         assert "permuted" not in table.note and "p of being" not in table.note, "p of what was not asked"
