@@ -168,8 +168,8 @@ TERMS: tuple[Term, ...] = (
     Term(
         "comparison prompt",
         "A second prompt of the same length with something changed, from which parts are taken in an experiment.",
-        "France becomes Germany: what stays the same cannot be tested by it.",
-        ("corrupted", "compared with", "other prompt", "clean"),
+        "France becomes Germany, the changed word: what stays the same cannot be tested by it.",
+        ("corrupted", "compared with", "other prompt", "clean", "changed word"),
     ),
     Term(
         "observed",
@@ -216,20 +216,32 @@ TERMS: tuple[Term, ...] = (
     Term(
         "tau",
         "The share of the gap below which nothing is read out of an effect; 5 % unless you set it.",
-        "An effect of 0.04 is called little.",
+        "An effect of 0.04 is little; borderline: with a tau a bit smaller or larger it gets another word.",
         ("borderline",),
     ),
     Term(
         "verdict",
         "The word that an experiment allows for a part, with the inequality under which it may be said.",
-        "needed, partly replaced, works through later parts, suppresses: “how was this decided?” opens the rule.",
-        ("needed", "works through later parts", "suppresses"),
+        "needed: without it the gap shrinks; suppresses: it grows; “how was this decided?” opens the rule.",
+        (
+            "needed",
+            "partly replaced",
+            "works through later parts",
+            "through later parts",
+            "suppresses",
+            "not tested here",
+        ),
+    ),
+    Term(
+        "little alone",
+        "The verdict on a part that alone hardly tells the prompts apart: without it less than tau of the gap goes.",
+        "Without it 3 % of the gap goes at a tau of 5 %: it may still count together with others.",
     ),
     Term(
         "redundant",
         "A part whose loss others make up for: its effect shows once they are out too.",
         "can be spared alone, confirmed with L3H4: alone 1 %, the two together 30 %.",
-        ("backup", "spared alone"),
+        ("backup", "can be spared", "spared alone"),
     ),
     Term(
         "erasure",
@@ -304,7 +316,7 @@ TERMS: tuple[Term, ...] = (
     ),
     Term(
         "specific",
-        "What a part writes toward a prompt's own answer over what it writes toward the answers of the other prompts.",
+        "What a part writes toward a prompt's own answer over its mean toward all answers of the group.",
         "L3H1 +1.15 specific, p 0.001: no part came out so large in 999 permutations of the answers.",
         ("survey", "permuted", "permutations"),
     ),

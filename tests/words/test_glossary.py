@@ -7,6 +7,7 @@ import re
 import pytest
 
 import attrib_widgets as aw
+from attrib_widgets.analysis.verdicts.table import SHORT, VERDICTS
 from attrib_widgets.words.errors import AttribError
 from attrib_widgets.words.glossary import TERMS, term
 
@@ -61,3 +62,10 @@ def test_what_tables_are_headed_with_is_plain_or_explained(printed):
                 continue
             parts = re.findall("|".join(sorted(map(re.escape, known), key=len, reverse=True)), words)
             assert parts, f"{type(result).__name__}: the heading {heading!r} is in no entry of words/glossary.py"
+
+
+def test_every_word_on_a_badge_has_an_entry():
+    """Found as the page finds them (``termsIn`` in words.tsx): as whole words in the text."""
+    names = [name.lower() for t in TERMS for name in (t.name, *t.also)]
+    for word in {*(row.word for row in VERDICTS), *SHORT.values(), "borderline"}:
+        assert any(re.search(rf"(^|[^a-z]){re.escape(n)}($|[^a-z])", word) for n in names), f"{word!r} is in no entry"

@@ -61,7 +61,8 @@ class Group:
 
     @property
     def beyond(self) -> Float[Tensor, "part"]:
-        """What a part writes toward the prompts' own answers over those of the others, in logits; NaN likewise."""
+        """What a part writes toward the prompts' own answers over the mean of all answers of the group, in logits; NaN
+        likewise."""
         return torch.full_like(self.mean, torch.nan) if self.specific is None else self.specific.statistic
 
     @property
@@ -92,7 +93,7 @@ def measured(
         measures.same_sign(values),
         none if found is None else measures.same_sign_permuted(crossed),
         found,
-        "" if found is not None else f"all prompts of {name} have one answer",
+        "" if found is not None else "all prompts have one answer",
         float("nan") if split is None else measures.stability(split),
         none.expand(2, -1) if split is None else measures.rank_range(split),
         none,

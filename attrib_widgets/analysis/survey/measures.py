@@ -1,9 +1,9 @@
 """What is measured over the prompts of a group, and two nulls over the best of all parts.
 
 *Specific*: the answers are permuted among the prompts of a group. What a part writes toward its prompt's own answer,
-minus what it writes toward the answers of the others, is the same on average under every order of the answers where
-the part does not know which answer is whose: a constant that raises all of them comes out at 0. *Between groups*: the
-labels of the groups are permuted among the prompts that have one answer.
+minus the mean of what it writes toward all answers that are exchanged (its own among them), is as likely under every
+order of the answers where the part does not know which answer is whose: a constant that raises all of them comes out
+at 0. *Between groups*: the labels of the groups are permuted among the prompts that have one answer.
 
 Both take the largest of all parts in every permutation (maxT: Westfall and Young 1993; Nichols and Holmes 2002), in
 logits and not in units of each part's own spread: p is then the chance that the best of all parts comes out so large,
@@ -40,7 +40,7 @@ class Null:
     Attributes:
         statistic: [*group, part], in logits, 0 where labels do not matter; p: the same shape.
         best: [permutation], the largest magnitude of all.
-        orders: how many orders there are that differ (infinite beyond a float): 1 / orders is the smallest p.
+        orders: how many orders there are that differ (1e304 where there are more): 1 / orders is the smallest p.
     """
 
     statistic: Float[Tensor, "*group part"]

@@ -13,6 +13,7 @@ from ...result import Result, Table, strongest
 from ...words.components import Component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.text import digits_of, enumerated, number, share, signed
+from .measures import same_sign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +77,7 @@ class SurveyedPart(Result):
         for name, group in self.survey.groups.items():
             values = self.of(name).double()
             mean, middle = float(values.mean()), float(values.quantile(0.5))
-            alike = float((values.sign() == values.mean().sign()).double().mean())
+            alike = float(same_sign(values))
             p = f"{float(group.p[row]):.3f}" if tested and group.specific is not None else ""
             spread = number(float(values.std()), digits)
             rows.append([name, str(len(group)), share(alike), spread, signed(middle, digits), p, signed(mean, digits)])
@@ -84,8 +85,10 @@ class SurveyedPart(Result):
         columns = ["group", "prompts", "same sign", "spread", "median", "p", "mean, logits"]
         if not tested:
             note = "A correction of the sum: it is not held against the other parts."
-        else:
+        elif any(group.specific is not None for group in self.survey.groups.values()):
             note = f"p of being specific, over the best of all {len(self.survey.parts)} parts."
+        else:
+            note = "Specific is not asked: each group has one answer."
         note += "\nDirect contributions: observed, not yet tested."
         return Table(self.title(), columns, rows, bars, note)
 

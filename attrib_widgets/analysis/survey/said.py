@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,7 @@ from ...result import Table, strongest
 from ...words.components import Component
 from ...words.text import digits_of, enumerated, number, power, share, signed
 from .group import LEVEL, Group
-from .groups import ALL
+from .measures import Null
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,11 +56,15 @@ def checks(s: Survey) -> list[str]:
     alike = [_named(s, name, g.stability) for name, g in s.groups.items() if g.stability == g.stability]
     if alike:
         found.append(f"order of the parts in random halves, Spearman: {', '.join(alike)}")
-    beyond = [_named(s, name, g.specific.threshold(LEVEL)) for name, g in s.groups.items() if g.specific is not None]
-    if beyond:
+    nulls = {name: g.specific for name, g in s.groups.items() if g.specific is not None}
+    offered = [*nulls.values(), *(g.between for g in s.groups.values() if g.between is not None)]
+    if any(math.isinf(null.threshold(LEVEL)) for null in offered):
+        found.append(f"{s.permutations} permutations: too few for p \u2264 {LEVEL:g}")
+    elif nulls:
+        beyond = [_named(s, name, null.threshold(LEVEL)) for name, null in nulls.items()]
         found.append(f"specific at p \u2264 {LEVEL:g}, in {s.unit}: beyond {', '.join(beyond)}")
-    found += [f"specific is not asked: {g.specific_why}" for g in s.groups.values() if g.specific_why]
-    found += [_few(g) for g in s.groups.values() if g.specific is not None and g.specific.orders * LEVEL < 1]
+    found += [f"specific is not asked{_inside(s, n)}: {g.specific_why}" for n, g in s.groups.items() if g.specific_why]
+    found += [_few(null, "answers", _inside(s, name)) for name, null in nulls.items() if null.orders * LEVEL < 1]
     if len(s.groups) > 1:
         found += _between_said(s)
     return found
@@ -85,31 +90,37 @@ def summary(s: Survey) -> Table:
     columns = ["component", "same sign (permuted)", "spread", "specific", "p", f"mean, {s.unit}"]
     if several:
         columns = ["group", *columns[:-1], "selective", columns[-1]]
-    how = f"p: the best of all {len(s.tested)} parts, answers permuted {s.permutations} times, seed {s.seed}"
+    how = "Spread: the standard deviation."
+    if any(g.specific is not None for g in s.groups.values()):
+        how = f"p: the best of all {len(s.tested)} parts, answers permuted {s.permutations} times, seed {s.seed}; "
+        how += "spread: the standard deviation."
     what = asked(s)
     note = [
         *s.notes,
         f"{what[:1].upper()}{what[1:]}.",
         "Direct contributions: observed, not yet tested.",
-        f"{how}; spread: the standard deviation.",
+        how,
     ]
     return Table(title(s), columns, rows, bars, "\n".join(note), "\n".join(checks(s)))
 
 
 def _named(s: Survey, name: str, value: float) -> str:
     """A number of a group, with the name of the group where there are several."""
-    return number(value) + (f" in {name}" if len(s.groups) > 1 else "")
+    return number(value) + _inside(s, name)
 
 
 def _counted(count: int, total: int) -> str:
     return f"{count} of {total} parts {'is' if count == 1 else 'are'}"
 
 
-def _few(group: Group) -> str:
-    """That so few orders of the answers differ that no part can pass."""
-    assert group.specific is not None
-    where = "" if group.name == ALL else f" in {group.name}"
-    return f"{group.specific.orders:.0f} orders of the answers differ{where}: too few for p \u2264 {LEVEL:g}"
+def _inside(s: Survey, name: str) -> str:
+    """Of which group something is said, where there are several."""
+    return f" in {name}" if len(s.groups) > 1 else ""
+
+
+def _few(null: Null, what: str, where: str) -> str:
+    """That so few orders of what is permuted differ that no part can pass."""
+    return f"{null.orders:.0f} orders of the {what} differ{where}: too few for p \u2264 {LEVEL:g}"
 
 
 def _between_said(s: Survey) -> list[str]:
@@ -127,6 +138,8 @@ def _between_said(s: Survey) -> list[str]:
             differ = [str(s.parts[i]) for i in order if float(least[i]) <= LEVEL]
             found = enumerated(differ, 5) if differ else "no part"
             said.append(f"between {enumerated(names)}, labels permuted: {found} at p \u2264 {LEVEL:g}")
+            if group.between.orders * LEVEL < 1:
+                said.append(_few(group.between, "labels", f" between {enumerated(names)}"))
     return [*said, *(f"between groups is not asked of {enumerated(names)}: {reason}" for reason, names in why.items())]
 
 

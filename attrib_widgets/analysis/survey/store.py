@@ -28,6 +28,8 @@ _CROSSED = "values", "own", "block"
 _OF_NULL = "statistic", "p", "best"
 _PLAIN = "name", "dtype", "mark", "texts", "ids", "answers", "position", "permutations", "seed", "notes"
 _TESTS = "specific", "between"
+#: What stands in a header, in words.
+_NAMED = {str: "text", int: "number", list: "list"}
 
 
 def save(survey: Survey, path: Path | str) -> Path:
@@ -80,8 +82,9 @@ def read(cls: type[Survey], path: Path | str, model: Model | None) -> Survey:
     header, tensors = _content(file)
     try:
         made = _survey(cls, header, tensors, model)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as reason:
-        raise _broken(file, f"{type(reason).__name__} {reason}") from reason
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as reason:
+        why = str(reason) if isinstance(reason, ValueError) else f"its header is damaged ({reason})"
+        raise _broken(file, f"it has no {reason}" if isinstance(reason, KeyError) else why) from reason
     if model is not None and fingerprint(model.hf) != made.mark:
         raise ModelError(
             f"{file} was made with {made.name}, and {model.name} has other weights, or others in part.",
@@ -125,49 +128,82 @@ def _survey(cls: type[Survey], header: dict[str, Any], tensors: dict[str, Tensor
     """The survey of a header and its tensors, which must fit together."""
     targets = [Target(kind, tuple(a), tuple(b), centre) for kind, a, b, centre in header["targets"]]
     plain = {name: header[name] for name in _PLAIN}
+    _are(str, *(plain[name] for name in ("name", "dtype", "mark")))
+    _are(str, *plain["texts"], *plain["answers"], *plain["notes"])
+    _are(list, *(plain[name] for name in ("texts", "answers", "notes")))
+    _are(int, plain["position"], plain["permutations"], plain["seed"])
+    _are(int, *(i for row in (*plain["ids"], *((*t.tokens, *t.against) for t in targets)) for i in row))
     components = [component(label) for label in header["components"]]
     parts = sum(c.is_replaceable for c in components)
+    count = len(plain["texts"])
     groups = {row["name"]: _group(i, row, tensors, parts) for i, row in enumerate(header["groups"])}
     made = cls(
         model=model,
         targets=targets,
         components=components,
-        values=tensors["values"],
-        actual=tensors["actual"],
+        values=_numbers(tensors, "values", count, len(components)),
+        actual=_numbers(tensors, "actual", count),
         groups=groups,
         **plain,
     )
-    count = len(made.texts)
     numbers = sorted(n for g in groups.values() for n in g.numbers)
-    sizes = [len(made.ids), len(made.answers), len(targets), len(made.actual)]
+    sizes = [len(made.ids), len(made.answers), len(targets)]
     if any(size != count for size in sizes) or numbers != list(range(count)):
         raise ValueError("the prompts are not as many everywhere")
-    if tuple(made.values.shape) != (count, len(components)):
-        raise ValueError("the numbers do not fit the prompts and components")
+    if not parts or not groups:
+        raise ValueError("it has no groups, or no parts")
+    if not all(bool(t.isfinite().all()) for t in (made.values, made.actual)):
+        raise ValueError("it has numbers that are none")
     return made
+
+
+def _are(kind: type, *given: Any) -> None:
+    """Plain values of a header are what they should be."""
+    for value in given:
+        if type(value) is not kind:
+            raise ValueError(f"{str(value)[:40]!r} is no {_NAMED[kind]}")
+
+
+def _numbers(tensors: dict[str, Tensor], name: str, *shape: int, of: torch.dtype | None = None) -> Tensor:
+    """A tensor of that shape (-1 is any), of floats or what is named."""
+    found = tensors[name]
+    fits = found.dim() == len(shape) and all(want in (-1, size) for want, size in zip(shape, found.shape, strict=True))
+    if not fits or (found.dtype != of if of else not found.is_floating_point()):
+        raise ValueError(f"{name} is {str(found.dtype).removeprefix('torch.')} {list(found.shape)}")
+    return found
 
 
 def _group(i: int, row: dict[str, Any], tensors: dict[str, Tensor], parts: int) -> Group:
     """One group of a file."""
+    _are(str, row["name"], row["specific_why"], row["between_why"], *row["beside"])
+    _are(int, *row["numbers"])
+    count = len(row["numbers"])
+    if count < 2:
+        raise ValueError("a group has fewer than two prompts")
+    of_null = {"statistic": (parts,), "p": (parts,), "best": (-1,)}
     nulls = {
-        test: Null(**{name: tensors[f"{i}.{test}.{name}"] for name in _OF_NULL}, orders=float(row["orders"][test]))
+        test: Null(
+            **{name: _numbers(tensors, f"{i}.{test}.{name}", *shape) for name, shape in of_null.items()},
+            orders=float(row["orders"][test]),
+        )
         for test in row["orders"]
         if test in _TESTS
     }
-    measured = {name: tensors[f"{i}.{name}"] for name in _OF_GROUP}
-    crossed = Crossed(*(tensors[f"{i}.crossed.{name}"] for name in _CROSSED))
-    numbers = [int(n) for n in row["numbers"]]
-    if any(t.shape[-1] != parts for t in (*measured.values(), *(n.statistic for n in nulls.values()))):
-        raise ValueError("a group has other parts than the rows")
-    if tuple(crossed.values.shape[:2]) != (len(numbers), parts) or len(crossed.own) != len(numbers):
-        raise ValueError("a group has other prompts than its numbers")
+    shapes = {name: (2, parts) if name == "rank_range" else (parts,) for name in _OF_GROUP}
+    measured = {name: _numbers(tensors, f"{i}.{name}", *shape) for name, shape in shapes.items()}
+    crossed = Crossed(
+        _numbers(tensors, f"{i}.crossed.values", count, parts, -1),
+        *(_numbers(tensors, f"{i}.crossed.{name}", count, of=torch.long) for name in ("own", "block")),
+    )
+    if not all(bool(measured[name].isfinite().all()) for name in ("mean", "spread", "same_sign")):
+        raise ValueError("a group has numbers that are none")
     return Group(
-        name=str(row["name"]),
-        numbers=numbers,
+        name=row["name"],
+        numbers=row["numbers"],
         crossed=crossed,
         stability=torch.nan if row["stability"] is None else float(row["stability"]),
-        specific_why=str(row["specific_why"]),
-        between_why=str(row["between_why"]),
+        specific_why=row["specific_why"],
+        between_why=row["between_why"],
         beside=tuple(row["beside"]),
         specific=nulls.get("specific"),
         between=nulls.get("between"),

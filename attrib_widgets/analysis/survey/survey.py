@@ -49,7 +49,7 @@ def survey(
 
     Per part and group: mean and standard deviation; the share of the prompts in which it has the sign of its mean, and
     that share with the answers permuted; its rank in random halves; its mean over that of the other groups. A part is
-    *specific* where it writes more toward its prompt's own answer than toward those of the other prompts: against
+    *specific* where it writes more (or less) toward its prompt's own answer than toward those of the group: against
     answers permuted among the prompts of the group, over the best of all parts (needs no forward pass; of more than 128
     prompts each exchanges with those of its own block). Where groups share template and answers, their labels are
     permuted likewise. The methods and their sources are in :mod:`.measures`. This is attribution: observed, no
@@ -107,7 +107,7 @@ def survey(
         [case.ids for case in cases],
         aims,
         [_answer(model, aim) for aim in aims],
-        position,
+        int(position),
         found.components,
         found.values,
         found.actual,

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 #: Up to so many bytes what every part writes to every prompt travels with the view; else a part is asked for.
 LARGEST = 2_000_000
-CLOSED = "The survey was read from a file without its model: aw.Survey.load(path, model)."
+#: Why no prompt can be opened.
+CLOSED = "It was read from a file without its model: aw.Survey.load(path, model)."
 
 
 def survey(s: Survey) -> bytes:
@@ -45,9 +46,7 @@ def survey(s: Survey) -> bytes:
         "measures": [{"name": name, "words": words} for name, words in MEASURES.items()],
         "prompts": s.texts,
         "answers": s.answers,
-        "closed": ""
-        if s.model is not None
-        else "It was read from a file without its model: aw.Survey.load(path, model).",
+        "closed": CLOSED if s.model is None else "",
     }
     found = torch.stack([torch.stack(list(measured(group).values())) for group in s.groups.values()])
     arrays = {"measures": wire.store(found, missing=True)}

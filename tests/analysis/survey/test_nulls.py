@@ -175,7 +175,7 @@ def test_specific_is_not_asked_of_one_answer():
     model = aw.load(copying.sole(), tokenizer=copying.tokenizer())
     s = aw.survey(model, [f"Say{c} once more" for c in CITIES], " Paris")
     assert s.group().specific is None and s.passing() == [] and s.group().p.isnan().all()
-    assert "specific is not asked: all prompts of all have one answer" in s.summary().footer
+    assert "specific is not asked: all prompts have one answer" in s.summary().footer
     few = aw.survey(model, [(f"Say{c} once more", c) for c in CITIES[:3]])
     assert "6 orders of the answers differ: too few" in few.summary().footer and few.passing() == []
 
@@ -186,3 +186,17 @@ def test_draws_are_fixed_by_the_seed():
     assert torch.equal(one.group().specific.best, same.group().specific.best)
     assert not torch.equal(one.group().specific.best, other.group().specific.best)
     assert (one.seed, one.permutations) == (1, 99) and "99 times, seed 1" in one.summary().note
+
+
+def test_what_no_part_can_pass_is_said():
+    prompts = [f"The capital of {country} is" for country in ("France", "Germany", "Italy", "Spain")]
+    answers = [" Paris", " Berlin", " Rome", " Madrid"]
+    few = aw.survey("demo", prompts, answers, permutations=9).summary().footer
+    assert "9 permutations: too few for p \u2264 0.05" in few and "inf" not in few
+    halves = {"a": prompts[:2], "b": prompts[2:]}
+    both = aw.survey("demo", halves, " Paris")
+    foot = both.summary().footer.splitlines()
+    assert "6 orders of the labels differ between a and b: too few for p \u2264 0.05" in foot
+    assert "specific is not asked in a: all prompts have one answer" in foot
+    for table in (both.summary(), both["L3H1"].summary()):
+        assert "permuted" not in table.note and "p of being" not in table.note, "p of what was not asked"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -52,6 +54,13 @@ def test_it_is_read_without_the_model_and_says_what_needs_it(s, tmp_path):
         read.open(0)
 
 
+def test_numbers_of_other_libraries_are_kept(tmp_path):
+    prompts = ["The capital of France is", "The capital of Germany is"]
+    for one in (np.int64, torch.tensor):
+        s = aw.survey("demo", prompts, [one(700), one(701)], position=one(-1), permutations=one(9), seed=one(1))
+        assert aw.Survey.load(s.save(tmp_path / "s")).position == -1
+
+
 def test_another_model_is_refused(s, tmp_path):
     path = s.save(tmp_path / "s")
     other = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
@@ -85,6 +94,37 @@ def test_files_that_are_none(s, tmp_path):
             save_file({k: v.contiguous() for k, v in content.items()}, tmp_path / f"cut{i}", metadata=header)
             with pytest.raises(aw.AttribError, match="is no survey"):
                 aw.Survey.load(tmp_path / f"cut{i}")
+
+
+def test_what_does_not_fit_is_refused_when_it_is_read(s, tmp_path):
+    """In one sentence, and not later, when it is printed or shown."""
+    path = s.save(tmp_path / "s")
+    tensors = load_file(path)
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as content:
+        [(key, text)] = content.metadata().items()
+
+    def refused(why, tensors=tensors, **changed):
+        header = json.loads(text)
+        for name, value in changed.items():
+            (header if name in header else header["groups"][0])[name] = value
+        save_file(tensors, tmp_path / "odd", metadata={key: json.dumps(header)})
+        with pytest.raises(aw.AttribError, match=f"is no survey: {why}"):
+            aw.Survey.load(tmp_path / "odd")
+
+    for name in ("values", "actual", "0.mean", "0.rank_range", "0.specific.p", "0.specific.best", "0.crossed.values"):
+        refused(f"{name} is int32", {**tensors, name: tensors[name].nan_to_num(0).int()})
+        refused(f"{name} is float", {**tensors, name: tensors[name][None].clone()})
+        refused(f"it has no '{name}'", {k: v for k, v in tensors.items() if k != name})
+    refused("0.crossed.own is float64", {**tensors, "0.crossed.own": tensors["0.crossed.own"].double()})
+    refused("it has numbers that are none", {**tensors, "values": tensors["values"] * torch.nan})
+    refused("a group has numbers that are none", {**tensors, "0.same_sign": tensors["0.same_sign"] * torch.nan})
+    refused("'None' is no text", name=None)
+    refused("'7' is no text", notes=[7])
+    refused("'inf' is no number", numbers=[0, 1, float("inf")])
+    refused("its header is damaged", stability=10**400)
+    refused("its header is damaged", notes=None)
 
 
 def test_where_it_cannot_be_written(s, tmp_path):
