@@ -291,6 +291,16 @@ describe("on the page", () => {
     expect(page.one('[data-part="lines"]')?.textContent).toContain("dark from ·capital");
   });
 
+  it("follows to the end of a long list too", async () => {
+    const page = show(state(explorer(longPrompt(300), { corrupted: null })), FIXED);
+    await page.click('[data-form="row"]');
+    const reader = () => page.one('[data-part="reader"] [aria-selected="true"]');
+    await press(reader(), "End");
+    expect(reader()?.dataset["i"]).toBe("299");
+    await press(reader(), "Home");
+    expect(reader()?.dataset["i"]).toBe("0");
+  });
+
   it("names heads whose bar and effect disagree, and takes them out together", async () => {
     const test = { kinds: ["head", "mlp"], never: "", missing: "", top: 10, one: 2, all: 72, suggested: "" };
     const faint = heads.reduce((a, b) => (Math.abs(valueOf(made, a)) < Math.abs(valueOf(made, b)) ? a : b));
