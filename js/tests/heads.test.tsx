@@ -288,7 +288,7 @@ describe("on the page", () => {
     await page.click('[data-part="reader"] [data-i="2"]');
     expect(page.one('[data-form="row"]')?.textContent).toBe("what ·capital reads");
     await page.click('[data-form="lines"]');
-    expect(page.one('[data-part="lines"]')?.textContent).toContain("dark from ·capital");
+    expect(page.one('[data-part="lines"]')?.textContent).toContain("solid from ·capital");
   });
 
   it("follows to the end of a long list too", async () => {
