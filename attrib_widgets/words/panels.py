@@ -35,8 +35,8 @@ PANELS: dict[str, Panel] = {
         "away. Pale heads have neither bar nor effect.",
         "Why a head has an effect and no bar (perhaps through later parts), or a bar and no effect (perhaps others "
         "make up for it).",
-        "Click a head to lock it, Shift+click several to take them out together; click a word to see what every head "
-        "reads from there.",
+        "Click a head to lock it, Shift+click several to take them out together; “what … reads” has one row of every "
+        "head, of the word that you choose.",
     ),
     "words": Panel(
         "One number under each word: what all heads together carried from its position to the prediction, what it put "

@@ -66,6 +66,22 @@ describe("a screen that fills", () => {
     expect(one(".aw")?.dataset["coming"]).toBe("");
   });
 
+  it("gives a handler a chance while a question that a cell asked is on its way, and no longer", async () => {
+    const { model, answer, sent: asked } = show(sent(1).draw, "explorer", { screen: sent(1).screen, rest: new Uint8Array() });
+    const polls = () => asked.filter((m) => m.op === "poll").length;
+    await answer("ack");
+    await answer("result", { data: {} }, asked[0]?.id);
+    await new Promise((done) => setTimeout(done, 550));
+    expect(polls()).toBe(0);
+    model.set("container", sent(2).draw);
+    await new Promise((done) => setTimeout(done, 550));
+    expect(polls()).toBe(1);
+    model.set("screen", sent(2).screen);
+    await answer("ack");
+    await new Promise((done) => setTimeout(done, 800));
+    expect(polls()).toBe(1);
+  });
+
   it("asks for what the first screen could not bring", async () => {
     const { model, one, sent: asked } = show(sent().draw, "explorer", {});
     model.set("screen", pack({ kind: "further", version: 1, absent: {} }, {}));

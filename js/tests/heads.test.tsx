@@ -288,7 +288,17 @@ describe("on the page", () => {
     await page.click('[data-part="reader"] [data-i="2"]');
     expect(page.one('[data-form="row"]')?.textContent).toBe("what ·capital reads");
     await page.click('[data-form="lines"]');
-    expect(page.one('[data-part="lines"]')?.textContent).toContain("dark from ·capital");
+    expect(page.one('[data-part="lines"]')?.textContent).toContain("solid from ·capital");
+  });
+
+  it("follows to the end of a long list too", async () => {
+    const page = show(state(explorer(longPrompt(300), { corrupted: null })), FIXED);
+    await page.click('[data-form="row"]');
+    const reader = () => page.one('[data-part="reader"] [aria-selected="true"]');
+    await press(reader(), "End");
+    expect(reader()?.dataset["i"]).toBe("299");
+    await press(reader(), "Home");
+    expect(reader()?.dataset["i"]).toBe("0");
   });
 
   it("names heads whose bar and effect disagree, and takes them out together", async () => {

@@ -65,6 +65,16 @@ def watched(browser: Any) -> Iterator[Watched]:
         page.check()
 
 
+@pytest.fixture(
+    params=[(700, "light"), (700, "dark"), (1100, "light"), (1100, "dark")], ids=lambda it: f"{it[0]}-{it[1]}"
+)
+def every_window(request: Any, watched: Watched) -> None:
+    """A narrow and a wide page, in both schemes."""
+    width, scheme = request.param
+    watched.page.emulate_media(color_scheme=scheme)
+    watched.page.set_viewport_size({"width": width, "height": 900})
+
+
 @pytest.fixture(scope="package")
 def jupyter(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The Jupyter server, started once, and never without a browser."""

@@ -14,7 +14,9 @@ from urllib.parse import unquote
 
 import pytest
 import torch
+from playwright.sync_api import expect
 
+from attrib_widgets import show
 from attrib_widgets.words.text import percent, visible
 from browser.chromium import Watched
 from browser.conftest import lab_only
@@ -178,3 +180,15 @@ def test_a_live_view_says_what_its_page_says(notebook: Notebook) -> None:
             notebook.page.mouse.move(0, 0)  # no cell is pointed at
             texts = [s.root.locator(".aw-card").evaluate(SAID) for s in (live, frame)]
             assert kind == "phrase" or texts[0] == texts[1], kind
+
+
+def test_arrows_walk_a_long_list_that_was_scrolled_away(offline: Show, watched: Watched) -> None:
+    many = [f" w{i}" for i in range(500)]
+    screen = offline(show.tokens(many, torch.linspace(-1, 1, 500)).view())
+    first = screen.root.locator('[data-i="38"]')
+    first.focus()
+    first.evaluate("e => { e.closest('[role=listbox]').scrollTop = 1e5 }")
+    expect(screen.root.locator('[data-i="499"]')).to_be_visible()
+    for _ in range(3):
+        watched.page.keyboard.press("ArrowRight")
+    expect(screen.root.locator('[data-i="41"]')).to_be_focused()

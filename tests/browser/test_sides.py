@@ -28,13 +28,8 @@ def row(screen: Screen, label: str) -> Locator:
     return screen.root.locator(f'.aw-three tr[data-id="{label}"] button')
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [700, 1100])
-def test_an_offline_page_shows_both_columns(
-    demo: Any, offline: Show, watched: Watched, scheme: Any, width: int
-) -> None:
-    watched.page.emulate_media(color_scheme=scheme)
-    watched.page.set_viewport_size({"width": width, "height": 900})
+@pytest.mark.usefixtures("every_window")
+def test_an_offline_page_shows_both_columns(demo: Any, offline: Show) -> None:
     explorer = aw.explore(demo)
     explorer.showing = SIDES
     screen = offline(explorer)

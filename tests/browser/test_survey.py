@@ -124,13 +124,8 @@ def test_two_measures_as_axes(survey: Any, offline: Show, watched: Watched) -> N
     expect(screen.part("survey")).to_have_attribute("data-open", str(name))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [700, 1100])
-def test_nothing_overlaps_and_axe_finds_nothing(
-    survey: Any, offline: Show, watched: Watched, width: int, scheme: Any
-) -> None:
-    watched.page.emulate_media(color_scheme=scheme)
-    watched.page.set_viewport_size({"width": width, "height": 900})
+@pytest.mark.usefixtures("every_window")
+def test_nothing_overlaps_and_axe_finds_nothing(survey: Any, offline: Show) -> None:
     screen = offline(survey.view())
     faults: dict[str, list[str]] = {}
 

@@ -11,7 +11,6 @@ from playwright.sync_api import expect
 import attrib_widgets as aw
 from attrib_widgets.analysis.comparing.aligned import carried
 from browser import audit
-from browser.chromium import Watched
 from browser.conftest import lab_only
 from browser.notebook import Notebook
 from browser.screen import Screen, agree
@@ -29,11 +28,8 @@ def agrees(screen: Screen, values: Any) -> bool:
     return len(found) == len(values) and all(agree(t, float(v)) for t, v in zip(found, values, strict=True))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [700, 1100])
-def test_an_offline_page_has_all_three(demo: Any, offline: Show, watched: Watched, scheme: Any, width: int) -> None:
-    watched.page.emulate_media(color_scheme=scheme)
-    watched.page.set_viewport_size({"width": width, "height": 900})
+@pytest.mark.usefixtures("every_window")
+def test_an_offline_page_has_all_three(demo: Any, offline: Show) -> None:
     explorer = aw.explore(demo)
     tested = explorer.token_effects()
     screen = offline(explorer)

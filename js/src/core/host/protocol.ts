@@ -112,7 +112,7 @@ export class Client {
     try {
       this.#send({ id, op, args });
       this.#timer ??= setInterval(() => this.#tick(), 1000);
-      this.#pollIn(POLL[0]);
+      this.poll();
     } catch {
       this.#lost(id, "gone");
     }
@@ -136,7 +136,8 @@ export class Client {
     this.#got = [];
   }
 
-  #pollIn(after: number): void {
+  /** From now on, while something is open or comes unasked. */
+  poll(after: number = POLL[0]): void {
     clearTimeout(this.#poll);
     const next = () => {
       this.#poll = undefined;
@@ -149,7 +150,7 @@ export class Client {
           this.#polling = "";
         }
       }
-      this.#pollIn(Math.min(1.5 * after, POLL[1]));
+      this.poll(Math.min(1.5 * after, POLL[1]));
     };
     this.#poll = setTimeout(next, after);
   }

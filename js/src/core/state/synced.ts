@@ -219,6 +219,8 @@ export abstract class Synced {
         this.lab.reset(another);
         this.#readTested();
       });
+      // a cell may have asked: no request of this page is open then
+      if (reading?.header.coming && !this.fixed.peek()) this.client.poll();
       this.#readChosen();
       this.settled();
     } catch (error) {

@@ -38,7 +38,7 @@ export function underEach(store: Store, reading: Reading, palette: Palette): Num
     const v = values?.[i];
     // what comes later put nothing in, unless the model looks ahead
     if (i > reading.position && !v) return undefined;
-    if (!values) return loaded && loaded.state !== "loading" ? undefined : { number: "…", about: "" };
+    if (!values) return (loaded ? loaded.state !== "loading" : store.fixed.value) ? undefined : { number: "…", about: "" };
     const number = v == null ? undefined : signed(v, digitsFor(most));
     const about = tested ? `; ${withoutIt(tested, i).slice(2)}${number ? ", tested" : ""}` : `; at this position ${number} ${way === "carried" ? "carried by all heads" : "by all paths"}, observed`;
     return { number, about, ...(v && { style: shade(palette, sign(palette, v * 0.85, most)) }) };

@@ -271,9 +271,10 @@ function Marks() {
   const { store } = useView();
   const measured = store.lab.told.value;
   const by = store.screen.byEffect.value;
+  const heads = store.screen.order.value === "heads";
   return (
     <p class="aw-quiet aw-small" data-part="legend">
-      Recovery: the share of the gap that the part brings back in the other prompt, {measured ? "measured, or with ~ estimated" : "estimated"} by gradients. Much of it beside a short bar: perhaps through other parts; test it.{" "}
+      {heads ? "Effect" : "Recovery"}: the share of the gap that the part brings back in the other prompt, {measured ? "measured, or with ~ estimated" : "estimated"} by gradients. Much of it beside a short bar: perhaps through other parts; test it.{" "}
       {store.screen.order.value === "size" && (
         <button class="aw-link" data-part="by-effect" aria-pressed={by} onClick={() => (store.screen.byEffect.value = !by)}>
           {by ? "Sort by the bars" : "Sort by it"}

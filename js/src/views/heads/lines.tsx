@@ -66,7 +66,7 @@ export function Lines({ tokens, get, ahead, most, signed, current, tell }: Lines
         {column(row.slice(0, 4), "")}
       </div>
       <p class="aw-quiet aw-small">
-        Left who reads, right what is read; dark from <Token text={tokens[current] ?? ""} />. Below {signed ? plain(LEAST * most, 3) : percent(LEAST * most)} none is shown.
+        Left who reads, right what is read; solid from <Token text={tokens[current] ?? ""} />. Below {signed ? plain(LEAST * most, 3) : percent(LEAST * most)} none is shown.
       </p>
     </div>
   );

@@ -87,7 +87,7 @@ export function paint(canvas: HTMLCanvasElement, grid: Grid, at: Layout, scale: 
     context.fillStyle = css(palette.ink);
     context.fillRect(middle - 0.5, y + at.under, 1, at.bar);
     context.globalAlpha = 1;
-    if (!spot.head && at.under > 18) context.fillText(reading.signed(spot.value), x + w - 7, y + 16);
+    if (!spot.head && at.under > 18) context.fillText(reading.signed(spot.value), x + w - 9, y + 17);
     const [share = 0, measured] = spot.effect ?? [];
     const thick = outline(share, strongest, at);
     if (!thick && at.gap < 2) continue; // no room for frames

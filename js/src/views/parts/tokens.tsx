@@ -61,7 +61,7 @@ const CHUNK = 40;
 const GUESSED = 130;
 const AROUND = 1;
 
-/** Which chunks of a long list stand in its box, or hold one of the items that must be there. */
+/** Which chunks of a long list stand in its box, or hold one of the items that must be there or a neighbour of it. */
 function useChunks(box: { current: HTMLDivElement | null }, count: number, centre: number, kept: number[]) {
   const long = count > LONG;
   const middle = Math.floor(centre / CHUNK);
@@ -80,7 +80,8 @@ function useChunks(box: { current: HTMLDivElement | null }, count: number, centr
     const now = { middle, from: inside[0] ?? 0, to: inside[inside.length - 1] ?? 0 };
     if (now.from !== from || now.to !== to) setSeen(now);
   };
-  const must = new Set(kept.map((i) => Math.floor(i / CHUNK)));
+  // and their neighbours, to which arrows lead
+  const must = new Set(kept.flatMap((i) => [i - 1, i + 1].map((j) => Math.floor(j / CHUNK))));
   const drawn = (chunk: number) => (chunk >= from && chunk <= to) || must.has(chunk);
   return { long, look, drawn, height: (chunk: number) => heights.current.get(chunk) ?? GUESSED };
 }
@@ -147,10 +148,9 @@ export function TokenList({ items, label, current, pick, escape, part, look, fir
           event.preventDefault();
           wanted.current = far;
           setEnd(far);
-          return item(far)?.focus();
-        }
-        list.onKeyDown(event);
-        if (follow && event.defaultPrevented) pick?.(Number(box.current?.querySelector<HTMLElement>(":focus")?.dataset["i"] ?? current), event);
+          item(far)?.focus();
+        } else list.onKeyDown(event);
+        if (follow && event.defaultPrevented) pick?.(far ?? Number(box.current?.querySelector<HTMLElement>(":focus")?.dataset["i"] ?? current), event);
       }}
     >
       {chunks.long

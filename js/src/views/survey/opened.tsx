@@ -40,7 +40,7 @@ export function Opened({ of, prompt, close }: { of: Survey; prompt: number; clos
   return (
     <section class="aw-pad aw-body" data-part="opened" data-prompt={prompt} aria-label={`Prompt ${prompt}`}>
       <p class="aw-sopen">
-        <b>Prompt {prompt}</b> <span class="aw-sline">{prompts[prompt]} → {answers[prompt]}</span> <code class="aw-name">{code}</code>
+        <b>Prompt {prompt}</b> {prompts[prompt]} → {answers[prompt]} <code class="aw-name">{code}</code>
         <button class="aw-link" data-part="copy-open" onClick={(event) => void copy(event)}>
           Copy
         </button>
