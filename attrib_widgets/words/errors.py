@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class AttribError(ValueError):
@@ -58,6 +60,15 @@ def clause(reason: BaseException) -> str:
     first = (str(reason).strip().splitlines() or [""])[0].rstrip(".:! ")
     # A lookup says only what it did not find.
     return f"{type(reason).__name__} {first}".rstrip() if isinstance(reason, LookupError) or not first else first
+
+
+@contextmanager
+def said_of(whose: str) -> Iterator[None]:
+    """Inside, what is wrong is said with whose it is in front, ``"Prompt 3"`` say."""
+    try:
+        yield
+    except AttribError as reason:
+        raise type(reason)(f"{whose}: {reason.message}", reason.hint) from reason
 
 
 def warn(said: str) -> None:

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from ...model.model import load
 from ...model.run import Run, counted
-from ...model.running.batch import numbered, together
+from ...model.running.batch import together
 from ...model.tracing.record import record_at
 from ...result import Result, Table, strongest, with_others
 from ...words import several
 from ...words.components import Component
-from ...words.errors import AttribError, TargetError
+from ...words.errors import AttribError, TargetError, said_of
 from ...words.targets import Target, TargetLike, TokenSet, as_target, logit, rather_than
 from ...words.text import digits_for, power, signed, visible
 from .many import closed_rows
@@ -135,7 +135,7 @@ def attribute_many(
     rivals = _each(against, len(given), "rivals")
     encoded: list[tuple[int, list[int]]] = []
     for number, prompt in enumerate(given):
-        with numbered(number):
+        with said_of(f"Prompt {number}"):
             encoded.append((number, model.encode(getattr(prompt, "run", prompt))))
             counted(position, len(encoded[-1][1]))
     done: dict[int, tuple[Target, Reading, Closed]] = {}

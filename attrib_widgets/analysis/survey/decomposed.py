@@ -19,6 +19,7 @@ from ...model.run import Run, counted
 from ...model.running.batch import together
 from ...model.tracing.record import record_at
 from ...words.components import Component
+from ...words.errors import said_of
 from ...words.targets import Target
 from ..attribution.batched import weights_of
 from ..attribution.many import readings_of, weighted
@@ -26,7 +27,7 @@ from ..reading.decomposition import Rows, closed, decompose, parts_below
 from ..reading.logits import directions_of
 from ..reading.point import ReadPoint
 from ..reading.resolve import remarks
-from .groups import Case, naming
+from .groups import Case
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -180,7 +181,7 @@ def _pass(
         places = [plan.home[numbers[i]][1] for i in here]
         plan.crossed[b][places] = rows.values[:, :, plan.parts].permute(1, 2, 0).cpu()
         for row, (i, place) in enumerate(zip(here, places, strict=True)):
-            with naming(cases[numbers[i]]):
+            with said_of(cases[numbers[i]].named):
                 done[numbers[i]] = readings[i], closed(readings[i], _one(rows, plan.own[b][place], row))
     return [note for i, n in enumerate(numbers) for note in remarks(cases[n].given, run, i)]
 

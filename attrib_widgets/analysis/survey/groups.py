@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...model.run import counted
 from ...words import several
-from ...words.errors import AttribError, TargetError
+from ...words.errors import AttribError, TargetError, said_of
 from ...words.targets import Target, as_target, rather_than
 from ...words.text import indefinite, visible
 
@@ -42,15 +41,6 @@ class Case:
     def named(self) -> str:
         """How an error begins."""
         return f"Prompt {self.number}" + ("" if self.alone else f" of {self.group!r}")
-
-
-@contextmanager
-def naming(case: Case) -> Iterator[None]:
-    """Inside, what is wrong with a prompt is said with its number and group."""
-    try:
-        yield
-    except AttribError as reason:
-        raise type(reason)(f"{case.named}: {reason.message}", reason.hint) from reason
 
 
 def cases_of(prompts: Any, targets: Any, against: Any) -> list[Case]:
@@ -166,7 +156,7 @@ def encode(model: Model, cases: Sequence[Case], position: int) -> None:
     """
     seen: dict[tuple[str, tuple[int, ...]], Case] = {}
     for case in cases:
-        with naming(case):
+        with said_of(case.named):
             case.ids = model.encode(getattr(case.prompt, "run", case.prompt))
             counted(position, len(case.ids))
         first = seen.setdefault((case.group, tuple(case.ids)), case)
@@ -183,7 +173,7 @@ def asked(model: Model, case: Case) -> Target:
     Raises:
         TargetError: no logit, or difference of two; tokens that the model does not have.
     """
-    with naming(case):
+    with said_of(case.named):
         given = as_target(rather_than(case.target, case.against, model.single_token))
         if not isinstance(given, Target) or given.kind not in ("logit", "logit_diff"):
             raise TargetError(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ...words import several
-from ...words.errors import AttribError, PositionError
+from ...words.errors import PositionError, said_of
 from ..identity.belonging import at_home
 from ..run import Run
 from ..tracing.record import record_many
@@ -49,7 +48,7 @@ def run_many(
     found: dict[int, Run] = {}
     waiting: list[tuple[int, list[int]]] = []
     for number, prompt in enumerate(given):
-        with numbered(number):
+        with said_of(f"Prompt {number}"):
             if isinstance(prompt, Run) and bos is None:
                 found[number] = at_home(prompt, model)
             else:
@@ -64,15 +63,6 @@ def run_many(
     if job is not None:
         job.progress(len(given), len(given))
     return [found[number] for number in range(len(given))]
-
-
-@contextmanager
-def numbered(number: int) -> Iterator[None]:
-    """Inside, what is wrong with a prompt of several is said with its number."""
-    try:
-        yield
-    except AttribError as reason:
-        raise type(reason)(f"Prompt {number}: {reason.message}", reason.hint) from reason
 
 
 def together(
