@@ -284,7 +284,7 @@ def _texts(given: Any, name: str, count: int | None = None, of: str = "") -> lis
     if not found:
         raise AttribError(f"{name} is empty.", "Give at least one.")
     if count is not None and len(found) != count:
-        raise AttribError(f"There are {len(found)} {name} and {count} {of}.", "Give one for each.")
+        raise AttribError(f"{name} and {of} differ in length: {len(found)} and {count}.", "Give one for each.")
     return found
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag, normalize
 from tqdm.auto import tqdm
 
+from ..words.errors import AttribError
 from ..words.places import PlaceLike, dictionary_place
 from .sae import SAE
 
@@ -60,8 +61,16 @@ def train_sae(x: Samples, site: PlaceLike, settings: SAESettings | None = None, 
     ``x`` may be in half precision: it is computed with in float32, a batch at a time. The same activations, settings
     and start give the same dictionary on one machine. ``start`` is a dictionary to go on from, for example that of the
     same model before it was trained further: its features that matter most here, and new ones for what it misses.
+
+    Raises:
+        AttribError: ``start`` reads activations of another width.
     """
     chosen = settings or SAESettings()
+    if start is not None and start.w_dec.shape[1] != x.shape[1]:
+        raise AttribError(
+            f"The dictionary to go on from reads {start.w_dec.shape[1]} numbers, the activations have {x.shape[1]}.",
+            "Go on from one of the same place and model, or from none.",
+        )
     generator = torch.Generator().manual_seed(chosen.seed)
     pool = x[torch.randperm(len(x), generator=generator)[: chosen.pool]].float()
     mean = pool.mean(0)

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from .components import Component, pair, whole
+from .errors import AttribError
 from .places import Place
+from .text import how_many
 
 
 def listed(given: Any) -> list[Any]:
@@ -38,6 +40,20 @@ def prompts(given: Any) -> list[Any]:
     ids = bool(found) and all(whole(g) is not None for g in found)
     chat = bool(found) and all(isinstance(g, Mapping) for g in found)
     return [found if isinstance(given, (list, tuple, Iterator)) else given] if ids or chat else found
+
+
+def for_each(given: Any, count: int, noun: str, of: str = "") -> list[Any]:
+    """One for every prompt: a list is as long as there are prompts, what is no list goes for all.
+
+    Raises:
+        AttribError: another number than there are prompts (``of`` says which ones).
+    """
+    if not isinstance(given, list):
+        return [given] * count
+    if len(given) != count:
+        found = f"{how_many(len(given), noun)} for {how_many(count, 'prompt')}"
+        raise AttribError(f"The call has {found}{of}.", "Give one for each, or one for all.")
+    return given
 
 
 def _natural(thing: Any) -> list[Any]:

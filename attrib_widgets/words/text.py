@@ -82,6 +82,11 @@ def power(value: float) -> str:
     return ("\u2212" if value < 0 else "") + f"{abs(value):.0e}"
 
 
+def how_many(count: int, noun: str) -> str:
+    """``"1 target"``, ``"2 targets"``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def others_label(count: int) -> str:
     """The name of the row that stands for ``count`` rows left out."""
     return "1 other" if count == 1 else f"{count} others"

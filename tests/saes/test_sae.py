@@ -193,6 +193,8 @@ def test_training_goes_on_from_a_dictionary_of_nearby_activations():
     few = replace(settings, steps=120, learning_rate=2.5e-3)
     found = {on: judge.curve(train_sae(train, component("L0"), few, on), held, [3])[3] for on in (None, before)}
     assert 1 - found[before] < (1 - found[None]) / 2
+    with pytest.raises(AttribError, match=f"reads {x.shape[1]} numbers, the activations have {x.shape[1] - 1}"):
+        train_sae(x[:100, 1:], component("L0"), few, before)
     # As many steps as none: it is the same dictionary, on this scale too, as far as the features go.
     none = replace(few, steps=0)
     same = train_sae(train, component("L0"), none, before)

@@ -131,8 +131,8 @@ def attribute_many(
     given = several.prompts(prompts)
     if not given:
         raise AttribError("There are no prompts.", "Give a list of texts.")
-    targets = _each(target, len(given), "targets")
-    rivals = _each(against, len(given), "rivals")
+    targets = several.for_each(target, len(given), "target")
+    rivals = several.for_each(against, len(given), "rival")
     encoded: list[tuple[int, list[int]]] = []
     for number, prompt in enumerate(given):
         with said_of(f"Prompt {number}"):
@@ -170,15 +170,6 @@ def _short(target: Target, model: Model) -> str:
     """What is explained, in few words, with what it is held against."""
     rival = f" over {visible(logit(target.against).short(model))}" if target.against else ""
     return f"{visible(target.short(model))}{rival}"
-
-
-def _each(given: Any, count: int, what: str) -> list[Any]:
-    """One for every prompt."""
-    if not isinstance(given, list):
-        return [given] * count
-    if len(given) != count:
-        raise AttribError(f"There are {len(given)} {what} for {count} prompts.", "Give one for each, or one for all.")
-    return given
 
 
 def _asked(run: Run, targets: Sequence[Any], rivals: Sequence[Any]) -> list[Target]:

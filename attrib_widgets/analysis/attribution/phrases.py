@@ -231,7 +231,8 @@ class PhraseAttribution(Sum):
         note = f"after {'…' if self.start > 12 else ''}{where}" + (f"\nmost over all tokens: {most}" if most else "")
         note = "\n".join([note, *self.notes])
         columns = ["token", "probability", "entropy", "leading", self.unit]
-        return Table(self.title(), columns, rows, [*bars], note, "   ".join(self.checks()))
+        last = len(rows) - len(shown)
+        return Table(self.title(), columns, rows, [*bars], note, "   ".join(self.checks()), last=last)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per token and component: ``token`` (its index), ``text``, ``component``, ``value``."""

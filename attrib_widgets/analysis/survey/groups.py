@@ -105,7 +105,9 @@ def _group(name: str, given: Any, target: Any, against: Any, alone: bool) -> lis
             f"There {'is one prompt' if found else 'are no prompts'}{of}: a survey compares several.",
             "Give two or more; aw.attribute(model.run(prompt), target) explains one.",
         )
-    aims, rivals = _each(target, found, "targets", of), _each(against, found, "rivals", of)
+    aims, rivals = (
+        several.for_each(_plain(x), len(found), noun, of) for x, noun in ((target, "target"), (against, "rival"))
+    )
     return [Case(name, i, *row, alone) for i, row in enumerate(zip(found, aims, rivals, strict=True))]
 
 
@@ -128,18 +130,6 @@ def _refuse_ragged(rows: Sequence[tuple[Any, ...]], of: str) -> None:
             f"Row {wrong}{of} has {len(rows[wrong])} entries.",
             "Give each as (prompt, answer), or each as (prompt, answer, rival).",
         )
-
-
-def _each(given: Any, prompts: Sequence[Any], what: str, of: str) -> list[Any]:
-    """One for every prompt; what is no list goes for all."""
-    given = _plain(given)
-    if not isinstance(given, list):
-        return [given] * len(prompts)
-    if len(given) != len(prompts):
-        raise AttribError(
-            f"There are {len(given)} {what} for {len(prompts)} prompts{of}.", "Give one for each, or one for all."
-        )
-    return given
 
 
 def _plain(given: Any) -> Any:

@@ -112,7 +112,7 @@ def test_what_it_refuses(family_model):
     model = family_model("gpt2")
     for given, error, said in (
         (dict(prompts=[]), aw.AttribError, "There are no prompts"),
-        (dict(prompts=PROMPTS, target=[" Paris"]), aw.AttribError, "1 targets for 4 prompts"),
+        (dict(prompts=PROMPTS, target=[" Paris"]), aw.AttribError, "1 target for 4 prompts"),
         (dict(prompts=PROMPTS, target=aw.score("L1H1", -1, 0)), aw.TargetError, "no number over the vocabulary"),
         (dict(prompts=PROMPTS, target=[" Paris", aw.log_prob(" Paris"), 3, 4]), aw.TargetError, "several kinds"),
         (dict(prompts=PROMPTS, target=" Paris", against=" Paris"), aw.TargetError, "the same token"),
