@@ -227,6 +227,10 @@ def test_a_phrase_tells_its_finding(family_model):
     )
     long = aw.attribute(phrase.run, aw.phrase(), position=0)
     assert len(repr(long).splitlines()) <= 18
+    longer = aw.attribute(phrase.run, aw.phrase(CONTINUATION * 2))
+    table = longer.summary()
+    assert table.last == 1 and table.rows[-1][0].endswith(" more") and phrase.summary().last == 0
+    assert sum(table.bars) == pytest.approx(longer.actual, abs=1e-4)
     logits = aw.attribute(phrase.run, aw.phrase(" Paris. The", unit="logits"), position=phrase.start - 1)
     assert "3 tokens" in logits.title() and logits.unit == "logits" and "entropy" not in logits.labels
 
