@@ -14,6 +14,7 @@ from ...words.components import Component
 from ...words.text import digits_of, enumerated, number, power, share, signed
 from .group import LEVEL, Group
 from .measures import Null
+from .parts import OBSERVED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +99,7 @@ def summary(s: Survey) -> Table:
     note = [
         *s.notes,
         f"{what[:1].upper()}{what[1:]}.",
-        "Direct contributions: observed, not yet tested.",
+        OBSERVED,
         how,
     ]
     return Table(title(s), columns, rows, bars, "\n".join(note), "\n".join(checks(s)))
