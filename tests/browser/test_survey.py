@@ -255,5 +255,5 @@ def test_a_click_on_a_prompt_opens_it_below(notebook: Notebook) -> None:
     expect(screen.part("testing")).to_have_count(0)
     expect(screen.part("test-said").locator("li")).to_have_count(2)
     notebook.cell("del model.run")
-    assert notebook.value("len(s.tests['L3H5', 'capitals'])") == 2
+    assert notebook.value("len(s.tests['L3H5', 'capitals'])") == 3, "the prompt that it was at, too"
     assert notebook.value("v.last_error") == ""
