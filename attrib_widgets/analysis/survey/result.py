@@ -11,7 +11,7 @@ from torch import Tensor
 from ...model.model import load
 from ...result import Result, Table, slots
 from ...words.components import Component, ComponentLike, component, whole
-from ...words.errors import AttribError, ComponentError, PositionError
+from ...words.errors import AttribError, ComponentError, PositionError, renamed
 from ...words.targets import Target
 from . import said, store, testing
 from .group import LEVEL, Group
@@ -87,9 +87,14 @@ class Survey(Result):
         """The parts that are held against one another."""
         return [self.components[i] for i in self.tested]
 
-    def gaps(self) -> Float[Tensor, "prompt"]:
+    def mismatches(self) -> Float[Tensor, "prompt"]:
         """The model's own number minus the sum of the rows, of each prompt: float32 arithmetic only."""
         return self.actual - self.values.double().sum(-1)
+
+    def gaps(self) -> Float[Tensor, "prompt"]:
+        """:meth:`mismatches`, as it was called before."""
+        renamed("gaps()", "mismatches()")
+        return self.mismatches()
 
     def group_of(self, prompt: int) -> str:
         """The name of the group that a prompt is in."""

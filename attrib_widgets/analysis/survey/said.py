@@ -50,7 +50,7 @@ def title(s: Survey) -> str:
 
 def checks(s: Survey) -> list[str]:
     """What stands below the table: that every prompt closes, rounding, and how steady the order of parts is."""
-    found = [f"largest gap of a prompt {power(float(s.gaps().abs().max()))}"]
+    found = [f"largest mismatch of a prompt {power(float(s.mismatches().abs().max()))}"]
     if s.dtype != "float32":
         most = float(s.values[:, s.components.index(Component("rounding"))].abs().max())
         found.append(f"the model computes in {s.dtype}: rounding is up to {number(most, 4)} of a prompt")

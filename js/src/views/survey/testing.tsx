@@ -1,11 +1,13 @@
 /** Test on all: a part is replaced on every prompt, beside what it was observed to write. */
 import { useLayoutEffect, useMemo, useState } from "preact/hooks";
 import { Cancelled, Gone, inWords, type Progress } from "../../core/host/protocol";
-import { NEEDS_KERNEL } from "../../core/state/answers";
 import type { Survey, Tests } from "../../core/state/survey";
 import { testsOf } from "../../core/state/survey";
 import { useView } from "../parts/context";
 import { Glyph } from "./glyph";
+
+/** Why nothing is tested on an offline page. */
+const FIXED = "Testing a part needs a running kernel.";
 
 /** What was tested so far, from whichever side. */
 export function useTests(): Tests {
@@ -79,7 +81,7 @@ interface TestProps {
 export function Test({ of, id, group, tests, asking }: TestProps) {
   const { store } = useView();
   const { groups, prompts, closed } = of.header;
-  const never = closed || (store.fixed.value ? NEEDS_KERNEL : "");
+  const never = closed || (store.fixed.value ? FIXED : "");
   const [names, count] = able(of);
   const [one, few] = able(of, group);
   const found = tests.of(id);
@@ -98,7 +100,7 @@ export function Test({ of, id, group, tests, asking }: TestProps) {
       </p>
       <Running of={asking} />
       {asking.problem && <p class="aw-error">{asking.problem}</p>}
-      {never && !found.length && <p class="aw-quiet aw-small">Testing it: {never}</p>}
+      {never && !found.length && <p class="aw-quiet aw-small">{closed ? `No part can be tested. ${closed}` : FIXED}</p>}
       <Ways of={of} id={id} />
       {found.length > 0 && (
         <ul class="aw-plain aw-small" data-part="test-said" aria-label={`${id} replaced`}>
@@ -131,7 +133,7 @@ function Ways({ of, id }: { of: Survey; id: string }) {
 export function TestParts({ of, group, asking }: { of: Survey; group: number; asking: Asking }) {
   const { store } = useView();
   const [names, count] = able(of, group);
-  const never = of.header.closed || (store.fixed.value ? NEEDS_KERNEL : "");
+  const never = of.header.closed || (store.fixed.value ? FIXED : "");
   return (
     <>
       <button class="aw-btn" data-part="test-parts" disabled={!!never || !!asking.busy || !count} title={never} onClick={() => asking.ask(null, names)}>
