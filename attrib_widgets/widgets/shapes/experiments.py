@@ -44,7 +44,7 @@ Segment = tuple[tuple[float, float], tuple[float, float]]
 
 
 #: Which parts stand in that group; the rows that a picture adds up as "others" are other ones.
-OTHERS_ARE = " (all heads and MLPs that do little alone or were not tested)"
+OTHERS_ARE = " heads and MLPs that do little alone or were not tested"
 
 
 def _then(who: str, answers: Sequence[Answer], said: str) -> str:
@@ -84,8 +84,8 @@ def verdicts(v: Verification) -> contract.Verdicts:
         "notes": v.notes,
         "together": [
             {
-                "name": f"{v.label(g)} ({len(g.parts)})",
-                "told": v.together(g)["together"] + (OTHERS_ARE if v.label(g) == OTHERS else ""),
+                "name": f"{v.label(g)} ({len(g.parts)}{OTHERS_ARE if v.label(g) == OTHERS else ''})",
+                "told": v.together(g)["together"],
                 "then": _then("Then the model", g.answers, g.then),
             }
             for g in v.groups
