@@ -24,8 +24,8 @@ FLOORS = (
     ("analysis.reading",),
     ("analysis.opening",),
     ("analysis.attribution",),
-    ("analysis.heads", "analysis.lens", "analysis.experiments", "analysis.survey"),
-    ("analysis.verdicts", "analysis.comparing"),
+    ("analysis.heads", "analysis.lens", "analysis.experiments"),
+    ("analysis.verdicts", "analysis.comparing", "analysis.survey"),
     # Where the embedded model lies and what it can be asked; to everything below it is a folder like any other.
     ("demo",),
     ("plots", "widgets"),

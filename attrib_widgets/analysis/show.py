@@ -41,7 +41,7 @@ class ShownBars(Result):
         return float(self.values.sum(dtype=np.float64))
 
     @property
-    def gap(self) -> float | None:
+    def mismatch(self) -> float | None:
         """The total minus the sum; None where no total was given."""
         return None if self.total is None else self.total - self.sum
 
@@ -51,8 +51,8 @@ class ShownBars(Result):
         rows, bars = with_others(values, order, lambda i: [self.names[i]], digits)
         digits = max(4, digits + 1)
         footer = f"sum {number(self.sum, digits)}"
-        if self.total is not None and self.gap is not None:
-            footer += f" · total {number(self.total, digits)} · gap {power(self.gap)}"
+        if self.total is not None and self.mismatch is not None:
+            footer += f" · total {number(self.total, digits)} · mismatch {power(self.mismatch)}"
         return Table(self.title, ["", self.unit or "value"], rows, bars, footer=footer, last=len(rows) - len(order))
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -211,7 +211,7 @@ def bars(
     Args:
         names: one for each bar.
         values: [bar].
-        total: the number that they should sum to; the gap is then shown.
+        total: the number that they should sum to; the mismatch is then shown.
         title: what is shown.
         unit: of the numbers.
 

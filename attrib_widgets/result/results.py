@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
-from ..words.errors import AttribError
+from ..words.errors import AttribError, renamed
 from ..words.text import digits_of, kind_of, number, others_label, power, signed
 from . import still
 from .table import Table, render_html, render_text
@@ -123,7 +123,8 @@ class Result:
 
 
 class Sum(Result):
-    """Rows that sum to one number of the model. The sum and the number are computed apart, and their gap is shown.
+    """Rows that sum to one number of the model. The sum and the number are computed apart, and their mismatch is
+    shown.
 
     Subclasses have the rows as the tensor ``values`` (or give :meth:`terms`) and say what number they explain.
     """
@@ -145,19 +146,26 @@ class Sum(Result):
         return float(self.terms().double().sum())
 
     @property
-    def gap(self) -> float:
+    def mismatch(self) -> float:
         """The explained number minus the sum of the rows: float32 arithmetic only."""
         return self.explained - self.total
 
     @property
+    def gap(self) -> float:
+        """:attr:`mismatch`, as it was called before: a gap is now only what tells two prompts apart."""
+        renamed("gap", "mismatch")
+        return self.mismatch
+
+    @property
     def exact(self) -> bool:
-        """Whether the gap is float32 arithmetic: at most 1e-5 of 1 plus the sum of magnitudes."""
-        return abs(self.gap) <= 1e-5 * (1 + float(self.terms().double().abs().sum()))
+        """Whether the mismatch is float32 arithmetic: at most 1e-5 of 1 plus the sum of magnitudes."""
+        return abs(self.mismatch) <= 1e-5 * (1 + float(self.terms().double().abs().sum()))
 
     def checks(self) -> list[str]:
-        """The check that stands under every table: the sum, the model's number, and their gap."""
+        """The check that stands under every table: the sum, the model's number, and their mismatch."""
         state = "ok" if self.exact else "NOT EXACT"
-        return [f"sum {number(self.total, 4)}", f"model {number(self.explained, 4)}", f"gap {power(self.gap)} {state}"]
+        off = f"mismatch {power(self.mismatch)} {state}"
+        return [f"sum {number(self.total, 4)}", f"model {number(self.explained, 4)}", off]
 
 
 def strongest(values: Any, k: int | None = None) -> list[int]:

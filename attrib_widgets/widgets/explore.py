@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from ..model.identity.steady import steady
@@ -55,7 +56,24 @@ def explore(
         if not all(x is None for x in (prompt, target, against, corrupted)) or position != -1:
             raise AttribError("A state names its own question.", "Give state= alone, or with a model.")
         return _opened(Address.read(state), model, hidden, saes)
+    more = {"against": against, "corrupted": corrupted, "position": position, "hidden": hidden, "saes": saes}
+    return ready(model, prompt, target, **more)()
 
+
+@steady(end=False)
+def ready(
+    model: Any = None,
+    prompt: Any = None,
+    target: Any = None,
+    *,
+    against: Any = None,
+    corrupted: Any = None,
+    position: int = -1,
+    hidden: Iterable[str] = (),
+    saes: Any = None,
+) -> Callable[[], Explorer]:
+    """Everything that takes time of :func:`explore`; what comes back makes the widget, which has its own thread where a
+    host hears only one."""
     if isinstance(prompt, Run) and model is None:
         model = prompt.model
     model = load("demo" if model is None else model)
@@ -77,10 +95,12 @@ def explore(
         aim = target_of(target, None if empty(against) else against)
     other = None if corrupted is None or corrupted == "" else prompt_like(corrupted, model)
     question = Question(prompt_like(prompt, model), aim, position, other, empty(against))
-    return Explorer(explain(model, question, from_python(), {}), hidden=hidden)
+    return partial(Explorer, explain(model, question, from_python(), {}), hidden=hidden)
 
 
-def _followed(model: Any, prompt: Any, phrase: Phrase, against: Any, corrupted: Any, hidden: Iterable[str]) -> Explorer:
+def _followed(
+    model: Any, prompt: Any, phrase: Phrase, against: Any, corrupted: Any, hidden: Iterable[str]
+) -> Callable[[], Explorer]:
     """The words that follow a prompt, all together."""
     if against is not None:
         raise AttribError("A phrase is held against nothing.", "Ask for one of its words: ex.word = ...")
@@ -89,13 +109,13 @@ def _followed(model: Any, prompt: Any, phrase: Phrase, against: Any, corrupted: 
     return _of_passage(model, passage.question(passage.phrase.start - 1)[0], passage, hidden)
 
 
-def _of_passage(model: Any, question: Question, passage: Passage, hidden: Iterable[str]) -> Explorer:
+def _of_passage(model: Any, question: Question, passage: Passage, hidden: Iterable[str]) -> Callable[[], Explorer]:
     if "candidates" in (hidden := tuple(hidden)):
         raise AttribError(
             "Words that follow the prompt are on the screen.", "Hide other parts: values, detail, map, sum."
         )
     found = explain(model, question, from_python(), {passage.ids: passage.phrase.run})
-    return Explorer(found, hidden=hidden, passage=passage)
+    return partial(Explorer, found, hidden=hidden, passage=passage)
 
 
 def _opened(address: Address, model: Any, hidden: Iterable[str], saes: Any) -> Explorer:
@@ -108,6 +128,6 @@ def _opened(address: Address, model: Any, hidden: Iterable[str], saes: Any) -> E
     if passage is None:
         explorer = Explorer(explain(model, question, from_python(), {}), hidden=hidden)
     else:
-        explorer = _of_passage(model, question, passage, hidden)
+        explorer = _of_passage(model, question, passage, hidden)()
     explorer.look(address)
     return explorer

@@ -71,9 +71,14 @@ def said_of(whose: str) -> Iterator[None]:
         raise type(reason)(f"{whose}: {reason.message}", reason.hint) from reason
 
 
-def warn(said: str) -> None:
+def renamed(before: str, now: str) -> None:
+    """A warning that something has another name; the old one keeps working."""
+    warn(f"{before} is now called {now}.", DeprecationWarning)
+
+
+def warn(said: str, kind: type[Warning] = UserWarning) -> None:
     """A warning at the caller's own line, however many frames of this library and of contexts lie between."""
     ours, level, frame = __package__.partition(".")[0], 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in (ours, "contextlib"):
         level, frame = level + 1, frame.f_back
-    warnings.warn(said, stacklevel=level + 1)
+    warnings.warn(said, kind, stacklevel=level + 1)

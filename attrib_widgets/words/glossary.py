@@ -40,13 +40,14 @@ TERMS: tuple[Term, ...] = (
     ),
     Term(
         "attribution",
-        "The list of all contributions to one number; its rows sum to that number exactly.",
-        "sum 18.4017, model 18.4017, gap 9e-07: nothing is missing and nothing is counted twice.",
+        "All contributions to one number, which sum to it; what rounding leaves between the two is the mismatch.",
+        "sum 18.4017, model 18.4017, mismatch 9e-07: nothing is missing and nothing is counted twice.",
+        ("mismatch",),
     ),
     Term(
         "gap",
-        "The model's own number minus the sum of the rows: rounding, or else the rows are wrong and are refused.",
-        "1e-06 of 19 logits is float32 arithmetic; of an experiment, the gap is the change between the two prompts.",
+        "How much of what is asked for tells a prompt from its comparison prompt: what an experiment takes away.",
+        "Paris leads Berlin by 9.1 logits in the one prompt and by −6.8 in the other: a gap of 15.9.",
     ),
     Term(
         "head",
@@ -222,7 +223,7 @@ TERMS: tuple[Term, ...] = (
     Term(
         "verdict",
         "The word that an experiment allows for a part, with the inequality under which it may be said.",
-        "needed: without it the gap shrinks; suppresses: it grows; “how was this decided?” opens the rule.",
+        "needed: nothing makes up for it; how much that is, 9 % say, is its damage, and the answer may stay.",
         (
             "needed",
             "partly replaced",

@@ -161,7 +161,7 @@ PANELS: dict[str, Panel] = {
         "What every head and MLP writes to the answers of many prompts: a map of each group, all on one scale.",
         "The larger a square, the larger the part’s mean; the paler, the more its sign changes from prompt to prompt.",
         "What parts do through others, and what happens without them: that takes a test.",
-        "Click a part for its prompts, and a prompt for all of its own parts.",
+        "Click a part for its prompts, test it on all of them, and click a prompt for all of its own parts.",
     ),
     "table": Panel(
         "A result as its table, all numbers as printed.",

@@ -78,7 +78,7 @@ def share(value: float, digits: int = 0) -> str:
 
 
 def power(value: float) -> str:
-    """A number as one digit and a power of ten: ``−4e-07`` (a true minus), for gaps."""
+    """A number as one digit and a power of ten: ``−4e-07`` (a true minus), for mismatches."""
     return ("\u2212" if value < 0 else "") + f"{abs(value):.0e}"
 
 

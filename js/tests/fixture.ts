@@ -205,7 +205,7 @@ export function tested(question = 0) {
     chip: word.replace("works ", ""),
     told: `${word}: ${said}`,
     remarks,
-    then: "Without it the model says ·Berlin 71 %, ·Paris 13 %",
+    then: "Without it, as in the other prompt, the model says ·Berlin 71 %, ·Paris 13 %",
     decided: `“${word}”: damage (${damage}) is below 0.80`,
     borderline: false,
     named: word !== "little alone",

@@ -43,7 +43,7 @@ describe("two columns", () => {
     const sums = [0, 1, 2].map((i) => [...(arrays["values"]?.at(i) ?? [])].reduce((x, y) => x + y, 0));
     printed(one('[data-row="sum"]')).forEach((text, i) => expect(value(text)).toBeCloseTo(sums[i] ?? 0, 1));
     expect(printed(one('[data-row="model"]')).slice(0, 2).map(value)).toEqual(header.ends?.map((e) => Number(e.actual.toFixed(2))));
-    expect(one('[data-row="gap"]')?.textContent).toMatch(/✓.*✓/);
+    expect(one('[data-row="mismatch"]')?.textContent).toMatch(/✓.*✓/);
   });
 
   it("have their words under each other, and numbers that sum to what all heads did", () => {

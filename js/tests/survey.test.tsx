@@ -14,6 +14,9 @@ afterEach(close);
 const sent = new Survey(decode<SurveyHeader>(SENT.survey));
 const { parts, groups, prompts, answers } = sent.header;
 
+/** how parts can be replaced there */
+const WAY = { how: "something", able: 4, unable: "no pair" };
+
 /** A small survey made by hand: two parts, a column without a part, five prompts. */
 function made(changes: Partial<SurveyHeader> = {}, means = [0.5, -0.25, NaN]) {
   const header = {
@@ -28,7 +31,7 @@ function made(changes: Partial<SurveyHeader> = {}, means = [0.5, -0.25, NaN]) {
       { id: "L0H1", layer: 0, column: 1 },
       { id: "L1.mlp", layer: 1, column: 2 },
     ],
-    groups: [{ name: "all", prompts: [0, 1, 2, 3, 4], specific: [1], why: "" }],
+    groups: [{ name: "all", prompts: [0, 1, 2, 3, 4], specific: [1], why: "", ...WAY }],
     measures: ["mean", "spread", "same_sign", "same_sign_permuted", "p_specific"].map((name) => ({ name, words: name })),
     prompts: ["zero", "one", "two", "three", "four"],
     answers: ["a", "b", "c", "d", "e"],
@@ -140,7 +143,9 @@ it("asks Python for the prompt, draws its Explorer inside, and lets it go", asyn
   await view.click('[data-part="prompts"] [data-prompt="2"]');
   const open = last(view.sent, "open");
   expect(open?.args).toEqual({ prompt: 2 });
-  await view.answer("result", { data: { model: "abc" } }, open?.id);
+  await view.answer("result", {}, open?.id);
+  expect(last(view.sent, "opened")?.args).toEqual({ prompt: 2 });
+  await view.answer("result", { data: { model: "abc" } }, last(view.sent, "opened")?.id);
   await tick();
   expect(asked).toEqual(["abc"]);
   expect(view.one('[data-part="opened"]')?.contains(inner)).toBe(true);
@@ -153,7 +158,8 @@ it("offers the line where no view can be drawn inside", async () => {
   const { header, arrays } = made();
   const { click, answer, one, sent } = show(pack(header, arrays), "survey");
   await click('[data-part="prompts"] [data-prompt="2"]');
-  await answer("result", { data: { model: "abc" } }, last(sent, "open")?.id);
+  await answer("result", {}, last(sent, "open")?.id);
+  await answer("result", { data: { model: "abc" } }, last(sent, "opened")?.id);
   await tick();
   expect(one('[data-part="opened"]')?.textContent).toContain("run the line");
   expect(one('[data-part="opened"] code')?.textContent).toBe("s.open(2)");
@@ -198,11 +204,11 @@ it("asks for a part that did not travel", async () => {
 });
 
 it("draws two measures, and greys what was not asked", async () => {
-  const { header, arrays } = made({ groups: [{ name: "all", prompts: [0, 1, 2, 3, 4], specific: [], why: "one answer" }] });
+  const { header, arrays } = made({ groups: [{ name: "all", prompts: [0, 1, 2, 3, 4], specific: [], why: "one answer", ...WAY }] });
   const { click, all, one, model } = show(pack(header, arrays), "survey");
   expect(one('[data-part="legend"]')?.textContent).not.toContain("ring");
   await click('[data-form="measures"]');
-  expect(all('[data-axis="Up"] option').map((o) => (o as HTMLOptionElement).disabled)).toEqual([false, false, false, true, false]);
+  expect(all('[data-axis="Up"] option').map((o) => (o as HTMLOptionElement).disabled)).toEqual([false, false, false, true, false, true]);
   const dots = all('[data-part="measures"] [role="option"]');
   expect(dots.map((d) => d.dataset["id"])).toEqual(["L0H1", "L1.mlp"]);
   const [first, second] = dots.map((d) => parseFloat(d.style.left));
@@ -210,4 +216,54 @@ it("draws two measures, and greys what was not asked", async () => {
   expect(dots[1]?.classList.contains("aw-takes")).toBe(true);
   await click('[data-part="measures"] [data-id="L1.mlp"]');
   expect(model.get("selected")).toBe("L1.mlp");
+});
+
+/** An experiment on L0H1: prompts 0, 2 and 4 were tested. */
+const EFFECTS = [1, NaN, -3, NaN, 0.25];
+const tested = () => pack({ kind: "survey_tests", tests: [{ part: "L0H1", group: 0, how: "replaced by something", said: "it falls", n: 3 }] }, { effects: { dtype: "f4", shape: [1, 5], values: EFFECTS } });
+
+it("tests a part on every prompt that can be, and cancels", async () => {
+  const { header, arrays } = made();
+  const { click, answer, one, sent, model } = show(pack(header, arrays), "survey");
+  expect(one('[data-part="ways"]')?.textContent).toContain("in the place of L0H1: something. All");
+  expect(one('[data-part="ways"]')?.textContent).toContain("1 of 5 prompts (no pair)");
+  expect(one('[data-part="test-all"]')?.textContent).toBe("Test L0H1 on 4 of 5");
+  await click('[data-part="test-all"]');
+  const asked = last(sent, "test");
+  expect(asked?.args).toEqual({ ids: ["L0H1"], groups: ["all"] });
+  expect((one('[data-part="test-all"]') as HTMLButtonElement).disabled).toBe(true);
+  await answer("progress", { done: 1, total: 4, note: "" }, asked?.id);
+  expect(one('[data-part="testing"]')?.textContent).toContain("1 of 4 prompts");
+  await click('[data-part="cancel-test"]');
+  expect(last(sent, "cancel")?.id).toBe(asked?.id);
+  model.set("tests", tested());
+  await answer("cancelled", {}, asked?.id);
+  expect(one('[data-part="testing"]')).toBeNull();
+  expect(one('[data-part="test-said"]')?.textContent).toContain("L0H1 replaced by something: it falls.");
+  await click('[data-part="test-all"]');
+  await answer("error", { message: "Too hot.", hint: "Wait." }, last(sent, "test")?.id);
+  expect(one('[data-part="test"] .aw-error')?.textContent).toBe("Too hot. Wait.");
+});
+
+it("shows effects beside contributions, named and outlined, and as an axis", async () => {
+  const { header, arrays } = made();
+  const { all, one, click } = show(pack(header, arrays), "survey", { ...FIXED, tests: tested() });
+  expect((one('[data-part="test-all"]') as HTMLButtonElement).disabled).toBe(true);
+  const rows = all('[data-part="prompts"] [data-prompt]');
+  const shown = rows.map((r) => [r.dataset["prompt"], r.querySelector(".aw-effect")?.lastChild?.textContent]);
+  const printed = EFFECTS.map((v) => (Number.isNaN(v) ? "\u2013" : signed(v, 2)));
+  expect(shown).toEqual([2, 3, 0, 4, 1].map((p) => [String(p), printed[p]]));
+  expect(one(".aw-pheads")?.textContent).toBe("contributioneffect");
+  expect(all(".aw-dots .aw-tested path").map((d) => d.dataset["prompt"])).toEqual(["2", "4", "0"]);
+  expect(all(".aw-dots > g:not(.aw-tested) path")).toHaveLength(5);
+  const mean = (1 - 3 + 0.25) / 3;
+  expect(one(".aw-told")?.textContent).toContain(`tested: effect ${signed(mean, 2)} in the mean`);
+  await click('[data-id="L1.mlp"]');
+  expect(all(".aw-effect, .aw-dots .aw-tested")).toEqual([]);
+  await click('[data-form="measures"]');
+  const axis = one('[data-axis="Up"]') as HTMLSelectElement;
+  axis.value = "effect";
+  axis.dispatchEvent(new Event("change", { bubbles: true }));
+  await new Promise((done) => setTimeout(done, 5));
+  expect(all('[data-part="measures"] [role="option"]').map((d) => d.dataset["id"])).toEqual(["L0H1"]);
 });

@@ -365,7 +365,7 @@ describe("features", () => {
     expect(names.slice(0, 2)).toEqual(["after ·capital, about France L2.mlp/29 · fires at 8.88", "L2.mlp/7 · fires at 3.50"]);
     expect(names.slice(3)).toEqual(["decoder bias", "reconstruction error"]);
     const bar = one('[data-part="waterfall"] [data-id="L2.mlp"] .aw-val')?.textContent?.slice(1);
-    expect(one('[data-part="features"] [data-part="sum"]')?.textContent).toBe(`sum ${bar}L2.mlp ${bar}gap 1e\u22128 · logits`);
+    expect(one('[data-part="features"] [data-part="sum"]')?.textContent).toBe(`sum ${bar}L2.mlp ${bar}mismatch 1e\u22128 · logits`);
     expect(one('[data-part="features"]')?.textContent).toContain("Labels are computed");
     // Without a kernel only what was embedded opens, and the others say why not.
     expect(all('[data-part="features"] button')).toHaveLength(1);
@@ -523,7 +523,7 @@ describe("a phrase", () => {
     expect(all(".aw-unsure").map((e) => e.style.bottom)[1]).toBe("96%");
     expect(one('[data-part="token"] .aw-title')?.textContent).toBe("All 4 tokens: 0.58 nats");
     expect(all(".aw-bars li").map((e) => e.textContent)).toEqual(["embed+1.00", "odd\u22120.42"]);
-    expect(one('[data-part="sum"]')?.textContent).toBe("sum 0.58model 0.58gap 2e\u22127 · nats");
+    expect(one('[data-part="sum"]')?.textContent).toBe("sum 0.58model 0.58mismatch 2e\u22127 · nats");
     expect(document.querySelector("img")).toBeNull();
   });
 

@@ -74,15 +74,15 @@ def test_any_size_adds_up(seed):
     assert model.check.ok, f"{where}: {model.check}"
     run = model.run(ids)
     a = aw.attribute(run, 17)
-    assert a.exact, f"{where}: gap {a.gap:.1e}"
+    assert a.exact, f"{where}: gap {a.mismatch:.1e}"
     assert a.actual == pytest.approx(float(direct.logits[0, -1, 17]), abs=2e-5), where
     patterns = aw.attention(run).patterns.view(model.n_layers, model.n_heads, 11, 11)
     expected = torch.cat(direct.attentions)
     assert float((patterns - expected).abs().max()) <= 1e-5, f"{where}: patterns"
     last = (model.n_layers - 1, model.n_heads - 1)
     for opened in (a.sources(last), a.through(last), a.neurons(model.n_layers - 1)):
-        assert abs(opened.gap) <= 1e-5 * (1 + float(opened.values.abs().sum())), f"{where}: {type(opened).__name__}"
+        assert abs(opened.mismatch) <= 1e-5 * (1 + float(opened.values.abs().sum())), where
     for side in ("query", "key"):
         score = aw.attribute(run, aw.score(last, query=-1, key=-1, side=side))
-        assert score.exact, f"{where}: score gap {score.gap:.1e}"
+        assert score.exact, f"{where}: score gap {score.mismatch:.1e}"
         assert abs(score["rounding"]) <= 1e-5 * (1 + float(score.values.abs().sum())), f"{where}: {side} side"

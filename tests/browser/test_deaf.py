@@ -106,3 +106,42 @@ def test_a_slow_browser_hears_everything(notebook: Notebook) -> None:
     finally:
         session.send("Emulation.setCPUThrottlingRate", {"rate": 1})
         session.detach()
+
+
+# The same of every widget, openings included: a comm that a worker thread opens never reaches the page.
+DEAF = """
+lost = []
+import threading, ipykernel.comm.comm as comm
+def publish(self, kind, *args, said=comm.BaseComm.publish_msg, **more):
+    if threading.current_thread().name == model.worker.name:
+        lost.append(kind)
+    else:
+        said(self, kind, *args, **more)
+comm.BaseComm.publish_msg = publish
+"""
+
+
+def test_a_prompt_of_a_survey_opens_and_is_tested_there(notebook: Notebook) -> None:
+    """The widget under the survey, its numbers, and what a test on all finds, through handlers alone."""
+    notebook.cell('s = aw.survey(model, {t: aw.demo.pairs(t, 4) for t in ("capitals", "two names")})\nv = s.view()')
+    notebook.cell(DEAF)
+    cell = notebook.cell("v")
+    screen = Screen(notebook.output(cell).locator(".aw:has(> .aw-alone)"))
+    screen.part("maps").locator('[data-id="L3H5"]').nth(1).click()
+    notebook.expect("v.selected", "L3H5")
+    screen.part("prompts").locator("[data-prompt]").first.click()
+    inner = Screen(screen.part("opened").locator(".aw"))
+    inner.expect_open("L3H5")
+    assert agree(inner.total, notebook.value("float(s.values[v.source].sum())"))
+    head = inner.another_head()
+    inner.open(head)
+    notebook.expect("v.opened.selected", head)
+    screen.part("test-all").click()
+    expect(screen.part("test-said").locator("li")).to_have_count(2)
+    for test in notebook.value("[t.said() for t in s.tests.values()]"):
+        expect(screen.part("test-said")).to_contain_text(test)
+    screen.part("prompts").locator("[data-prompt]").nth(1).click()
+    expect(screen.part("opened").locator(".aw")).to_have_count(1)
+    expect(screen.part("opened").locator('[data-part="waterfall"]')).to_be_visible()
+    assert notebook.value("v.last_error") == ""
+    assert notebook.value("len(lost)") > 3, "nothing was lost, and nothing was tested"

@@ -186,7 +186,7 @@ def walk(page: Page, person: Person, kept: Path) -> str:
     person.sees(detail.get_by_role("heading", level=4, name=concept))
     # the test, and what the model says without it
     person.go(detail.get_by_role("button", name="Test this"), "Test this")
-    without = detail.get_by_text(re.compile("^Without it the model says"))
+    without = detail.get_by_text(re.compile("^Without it, as in the other prompt, the model"))
     person.sees(without)
     assert re.search(r"says \S+ [\d.]+\s%", without.inner_text())
     # the picture

@@ -26,6 +26,30 @@ def survey(demo: Any) -> Any:
     return aw.survey(demo, {task: aw.demo.pairs(task, 24) for task in TASKS})
 
 
+@pytest.fixture(scope="module")
+def tested(demo: Any) -> Any:
+    """Two tasks, one of them without comparison prompts; every part was tested in the first, a head in both."""
+    plain = aw.demo.pairs("capitals", 12)
+    rows = list(zip(plain.clean, plain.target, plain.against, strict=True))
+    made = aw.survey(demo, {"two names": aw.demo.pairs("two names", 12), "capitals": rows})
+    made.test(group="two names")
+    made.test("L3H5", "capitals")
+    return made
+
+
+# Every prompt of a pair is a run of its own: the fifth is the first of the third pair.
+WAITS = """
+import threading
+gate, runs = threading.Event(), []
+def run(*args, own=model.run, **more):
+    runs.append(args)
+    if len(runs) == 5:
+        gate.wait(60)
+    return own(*args, **more)
+model.run = run
+"""
+
+
 def told(survey: Any, name: str, part: str) -> str:
     """What the page says of a part in a group, from Python's numbers."""
     group = survey.groups[name]
@@ -124,6 +148,37 @@ def test_two_measures_as_axes(survey: Any, offline: Show, watched: Watched) -> N
     expect(screen.part("survey")).to_have_attribute("data-open", str(name))
 
 
+def test_effects_stand_beside_contributions(tested: Any, offline: Show) -> None:
+    view = tested.view()
+    view.selected = "L3H5"
+    screen = offline(view)
+    lines = screen.part("test-said").locator("li")
+    for i, name in enumerate(tested.groups):
+        expect(lines.nth(i)).to_contain_text(tested.tests["L3H5", name].said())
+    expect(lines.nth(0)).to_contain_text("from the comparison prompt")
+    expect(lines.nth(1)).to_contain_text("at its mean over the other prompts")
+    for name in tested.groups:
+        screen.root.locator(f'[data-chip="{name}"]').click()
+        found = tested.tests["L3H5", name]
+        effects = dict(zip(found.numbers, found.effects.tolist(), strict=True))
+        printed = screen.part("prompts").locator(".aw-effect").all_inner_texts()
+        shown = [text.split()[-1] for text in printed]
+        assert all(agree(v, effects[n]) for v, n in zip(shown, prompts(screen), strict=True))
+        assert screen.part("strip").locator(f'g.aw-tested[data-group="{name}"] path').count() == len(found)
+    expect(screen.part("test-all")).to_be_disabled()
+    screen.root.locator('[data-form="measures"]').click()
+    screen.root.locator('[data-chip="two names"]').click()
+    screen.root.locator('[data-axis="Up"]').select_option("effect")
+    dots = (
+        screen.part("measures")
+        .locator("[data-id]")
+        .evaluate_all("dots => dots.map(d => [d.dataset.id, parseFloat(d.style.bottom)])")
+    )
+    assert len(dots) == len(tested.parts)
+    numbers = [tested.tests[str(name), "two names"].mean for name, _ in sorted(dots, key=lambda dot: dot[1])]
+    assert numbers == pytest.approx(sorted(numbers), abs=1e-5)
+
+
 @pytest.mark.usefixtures("every_window")
 def test_nothing_overlaps_and_axe_finds_nothing(survey: Any, offline: Show) -> None:
     screen = offline(survey.view())
@@ -144,6 +199,22 @@ def test_nothing_overlaps_and_axe_finds_nothing(survey: Any, offline: Show) -> N
     screen.root.locator('[data-help="survey"]').click()
     expect(screen.part("help")).to_contain_text("Does not say")
     look("help")
+    assert {state: found for state, found in faults.items() if found} == {}
+
+
+@pytest.mark.usefixtures("every_window")
+def test_nothing_overlaps_once_it_was_tested(tested: Any, offline: Show) -> None:
+    view = tested.view()
+    view.selected = "L3H5"
+    screen = offline(view)
+    faults = {}
+    for form in ("maps", "measures"):
+        screen.root.locator(f'[data-form="{form}"]').click()
+        if form == "measures":
+            screen.root.locator('[data-axis="Up"]').select_option("effect")
+        said = accessibility(screen.root)
+        unread = [text for text in said["incomplete"] if text.startswith("color-contrast")]
+        faults[form] = [*layout(screen.root), *said["violations"], *unread]
     assert {state: found for state, found in faults.items() if found} == {}
 
 
@@ -172,4 +243,17 @@ def test_a_click_on_a_prompt_opens_it_below(notebook: Notebook) -> None:
     notebook.expect(f"v.opened.model_id != {before!r}", True)
     expect(screen.part("opened").locator(".aw")).to_have_count(1)
     expect(screen.part("opened").locator('[data-part="waterfall"]')).to_be_visible()
+    screen.part("test-group").click()
+    expect(screen.part("test-said").locator("li")).to_have_count(1)
+    expect(screen.part("test-said")).to_contain_text(notebook.value("s.tests['L3H5', 'two names'].said()"))
+    # of one that is cancelled, what is done stays: the worker waits at the third prompt until it was told to stop
+    notebook.cell(WAITS)
+    screen.part("test-all").click()
+    expect(screen.part("testing")).to_contain_text("2 of 12 prompts")
+    screen.part("cancel-test").click()
+    notebook.cell("gate.set()")
+    expect(screen.part("testing")).to_have_count(0)
+    expect(screen.part("test-said").locator("li")).to_have_count(2)
+    notebook.cell("del model.run")
+    assert notebook.value("len(s.tests['L3H5', 'capitals'])") == 3, "the prompt that it was at, too"
     assert notebook.value("v.last_error") == ""

@@ -219,7 +219,7 @@ def test_training_judging_and_describing(model, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(model.__dict__, "saes", Dictionaries(folder / "saes", model))
     a = aw.attribute(model.run(demo.PROMPT), demo.TARGET)
     opened = a.features("L2.mlp")
-    assert abs(opened.gap) <= 1e-6 * max(1, abs(a["L2.mlp"])) and any(opened.concepts)
+    assert abs(opened.mismatch) <= 1e-6 * max(1, abs(a["L2.mlp"])) and any(opened.concepts)
     card = opened.card(opened.labels[0])
     assert card.label == opened.concepts[0] and card.tokens == a.run.tokens and card.contexts
     with pytest.raises(aw.ComponentError, match=r"no dictionary for L3\.mlp.*model\.saes"):

@@ -144,7 +144,7 @@ def test_one_token(family_model, name):
     run = model.run([5])
     assert run.n_positions == 1
     a = aw.attribute(run, " Paris")
-    assert a.exact, f"{name}: gap {a.gap:.1e}"
+    assert a.exact, f"{name}: gap {a.mismatch:.1e}"
     assert a.sources("L1H2").total == pytest.approx(a["L1H2"], abs=1e-5)
     found = aw.attention(run, "L1H2")
     assert torch.allclose(found.patterns[0, 0] + (0 if found.sink is None else found.sink[0]), torch.ones(1), atol=1e-6)

@@ -170,7 +170,7 @@ def test_results_show_themselves(demo):
         assert header["kind"] == kind and len(data["text/html"]) <= 20_000
         if kind == "bars":
             np.testing.assert_array_equal(arrays["values"], result.values.numpy())
-            assert header["parent_value"] == result.parent_value and header["gap"] == result.gap
+            assert header["parent_value"] == result.parent_value and header["gap"] == result.mismatch
             assert [r["label"] for r in header["rows"]] == result.labels
         if kind == "attention":
             assert header["heads"] == [str(h) for h in result.heads] and header["weighting"] == result.weighting

@@ -61,7 +61,9 @@ def test_test_this_is_verify_and_sets_the_trait(explorer, browser):
     expected = aw.verify(explorer.attribution, explorer.corrupted, against=(), top=0, components=["L0H4"])["L0H4"]
     assert found["id"] == "L0H4" and found["word"] == expected.word
     assert found["told"] == f"{expected.word}: {expected.sentence}" and found["decided"] == expected.decided
-    assert found["then"] == f"Without it the model says {expected.then}" and found["remarks"] == expected.remarks
+    says = "still says" if expected.answers[0].stays else "says"
+    assert found["then"] == f"Without it, as in the other prompt, the model {says} {expected.then}"
+    assert found["remarks"] == expected.remarks
     assert found["d"] == pytest.approx(expected.direct, abs=1e-6)
     assert told["together"][0]["name"] == "all but L0H4 together (44)" or expected.named
     assert found["damage"] == pytest.approx(expected.necessity, abs=1e-6)

@@ -102,7 +102,7 @@ def test_the_header(explorer, demo):
     assert [c["text"] for c in h["candidates"]] == [p.text for p in run.top(6)]
     assert h["target"]["phrase"] == a.target.words(demo) and h["target"]["id"] == demo.single_token(TARGET)
     assert [r["id"] for r in h["rows"]] == a.labels
-    assert (h["total"], h["actual"], h["gap"], h["exact"]) == (a.total, a.actual, a.gap, True)
+    assert (h["total"], h["actual"], h["gap"], h["exact"]) == (a.total, a.actual, a.mismatch, True)
     assert [e["prompt"] for e in h["examples"]] == [group[0].prompt for group in tasks.values()]
     np.testing.assert_array_equal(arrays["values"], a.values.numpy())
     assert "patterns" in h["arrays"] and h["writes"] and h["neurons"]

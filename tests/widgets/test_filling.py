@@ -53,7 +53,7 @@ def test_the_first_draw_is_bars_sum_candidates_and_headline(explorer, attended):
     h, arrays = wire.unpack(explorer.container)
     a = explorer.attribution
     np.testing.assert_array_equal(arrays["values"], a.values.numpy())
-    assert (h["total"], h["actual"], h["gap"]) == (a.total, a.actual, a.gap)
+    assert (h["total"], h["actual"], h["gap"]) == (a.total, a.actual, a.mismatch)
     assert [c["text"] for c in h["candidates"]] == [p.text for p in explorer.run.top(6)]
     assert h["finding"]["text"] in a.title()
     assert h["coming"] == ["heads", "patterns", "effects"] and set(arrays) == {"values", "rival"}

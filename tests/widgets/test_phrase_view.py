@@ -35,8 +35,8 @@ def test_the_state_holds_the_numbers(phrase, view):
         assert [t for t, _ in told["likeliest"]] == [p.text for p in top]
         assert [p for _, p in told["likeliest"]] == pytest.approx([p.probability for p in top], abs=1e-6)
         assert told["prob"] == pytest.approx(top[0].probability, abs=1e-6), "greedy text is the likeliest"
-        assert told["actual"] == phrase[i].actual and told["gap"] == phrase[i].gap
-    assert header["actual"] == phrase.actual and header["gap"] == phrase.gap
+        assert told["actual"] == phrase[i].actual and told["gap"] == phrase[i].mismatch
+    assert header["actual"] == phrase.actual and header["gap"] == phrase.mismatch
 
 
 def test_the_token_in_focus_is_set_from_both_sides(phrase, view):

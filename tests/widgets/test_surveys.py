@@ -91,6 +91,8 @@ def test_a_prompt_opens_in_the_explorer(survey, view, browser):
     for number in (survey.group("two names").numbers[0], survey.group("agreement").numbers[-1]):
         before = view.opened
         last, _ = ask(talk, "open", prompt=number)
+        assert (last["kind"], last["data"], view.opened) == ("result", {}, before), "a thread opens no widget"
+        last, _ = ask(talk, "opened", prompt=number)
         assert last["kind"] == "result", last
         assert last["data"] == {"model": view.opened.model_id}
         assert view.opened.run.ids == survey.ids[number] and view.opened.selected == HEAD
@@ -108,6 +110,9 @@ def test_a_prompt_opens_in_the_explorer(survey, view, browser):
         ("open", {"prompt": -1}, "no prompt -1"),
         ("open", {"prompt": True}, "no prompt True"),
         ("open", {}, "no prompt None"),
+        ("opened", {"prompt": 1}, "Prompt 1 is not ready"),
+        ("test", {"ids": ["L99H0"], "groups": ["capitals"]}, "not a row"),
+        ("test", {"ids": [HEAD], "groups": ["names"]}, "no group 'names'"),
         ("reads", {"id": HEAD, "prompts": ["x"]}, "no prompt 'x'"),
         ("reads", {"id": "L99H0", "prompts": [0]}, "not a row"),
         ("surveyed", {}, "names no component"),
@@ -117,6 +122,26 @@ def test_what_is_not_there_is_said(view, browser, op, args, said):
     last, _ = ask(browser(view), op, **args)
     assert last["kind"] == "error" and said in last["message"] and last["hint"]
     assert view.opened is None
+
+
+def test_what_is_tested_is_on_the_page_and_in_what_is_saved(survey, browser, tmp_path):
+    view = view_of(survey)
+    assert view.tests == b"" and ask(browser(view), "test", ids=[HEAD], groups=["agreement"])[0]["kind"] == "result"
+    view.test("L2.mlp")
+    header, arrays = wire.unpack(view.tests)
+    told = {(t["part"], list(survey.groups)[t["group"]]): (t, row) for row, t in enumerate(header["tests"])}
+    assert list(told) == list(survey.tests) and len(told) == 1 + len(survey.groups)
+    for key, test in survey.tests.items():
+        one, row = told[key]
+        assert (one["said"], one["n"]) == (test.said(), len(test))
+        there = ~np.isnan(arrays["effects"][row])
+        assert np.flatnonzero(there).tolist() == test.numbers
+        np.testing.assert_allclose(arrays["effects"][row][there], test.effects.numpy(), rtol=1e-6)
+    assert view.page_traits()["tests"] == view.tests == view_of(survey).tests
+    for group in wire.unpack(view.container)[0]["groups"]:
+        assert (group["able"], group["unable"]) == (len(survey.groups[group["name"]]), "")
+    survey.tests.clear()
+    view.close()
 
 
 def test_a_selection_comes_from_both_sides(survey, view):

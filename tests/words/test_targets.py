@@ -108,7 +108,7 @@ def test_centred_is_minus_the_mean_logit(family_model, name):
     z = logits_of(model, run)
     a = aw.attribute(run, aw.logit(" Paris").centered())
     assert a.actual == pytest.approx(float(z[model.single_token(" Paris")] - z.mean()), abs=2e-5)
-    assert a.exact, f"gap {a.gap:.2e}"
+    assert a.exact, f"gap {a.mismatch:.2e}"
     with pytest.raises(aw.TargetError):
         aw.log_prob(" Paris").centered()
     with pytest.raises(aw.TargetError):

@@ -21,7 +21,7 @@ from ...model.tracing.record import record_at
 from ...result import Result, Table, strongest, with_others
 from ...words import several
 from ...words.components import Component
-from ...words.errors import AttribError, TargetError, said_of
+from ...words.errors import AttribError, TargetError, renamed, said_of
 from ...words.targets import Target, TargetLike, TokenSet, as_target, logit, rather_than
 from ...words.text import digits_for, power, signed, visible
 from .many import closed_rows
@@ -63,9 +63,14 @@ class Attributions(Result):
         """Names of the rows."""
         return [str(c) for c in self.components]
 
-    def gaps(self) -> Float[Tensor, "prompt"]:
+    def mismatches(self) -> Float[Tensor, "prompt"]:
         """The model's own number minus the sum of the rows, of each prompt: float32 arithmetic only."""
         return self.actual - self.values.double().sum(-1)
+
+    def gaps(self) -> Float[Tensor, "prompt"]:
+        """:meth:`mismatches`, as it was called before."""
+        renamed("gaps()", "mismatches()")
+        return self.mismatches()
 
     def summary(self) -> Table:
         mean = self.values.mean(0)
@@ -77,7 +82,7 @@ class Attributions(Result):
         first = next(i for i in order if self.components[i].writes)
         written = f"{signed(float(mean[first]), digits_for(float(mean[first])))} {self.unit} for {of}"
         title = f"{self.labels[first]} writes most, {written}, in the mean of {len(self.texts)} prompts"
-        foot = f"largest gap of a prompt {power(float(self.gaps().abs().max()))}"
+        foot = f"largest mismatch of a prompt {power(float(self.mismatches().abs().max()))}"
         note = "Direct contributions: observed, not yet tested."
         columns = ["component", f"mean, {self.unit}"]
         return Table(title, columns, rows, bars, note, foot, last=len(rows) - len(shown))

@@ -189,7 +189,7 @@ class PhraseAttribution(Sum):
 
     @property
     def exact(self) -> bool:
-        """Whether every token's gap is float32 arithmetic."""
+        """Whether every token's mismatch is float32 arithmetic."""
         return all(a.exact for a in self.parts)
 
     def top(self, k: int = 10, kind: str | None = None) -> list[tuple[Component, float]]:

@@ -78,7 +78,7 @@ class PositionAttribution(Result):
             rows,
             self.actual[-len(rows) :].tolist(),
             "The same question at every position, and the part that leads there. Observed, not yet tested.",
-            f"largest gap {worst:.0e}",
+            f"largest mismatch {worst:.0e}",
         )
 
     def to_dataframe(self) -> pd.DataFrame:

@@ -33,7 +33,7 @@ class Split(Sum):
     def footer(self) -> str:
         """The line under the table: what the rows sum to, beside the number they split."""
         parent = f"{self.parent} {signed(self.parent_value, 4)}"
-        return f"sum {signed(self.total, 4)} {self.unit}   {parent}   gap {power(self.gap)}"
+        return f"sum {signed(self.total, 4)} {self.unit}   {parent}   mismatch {power(self.mismatch)}"
 
 
 #: What every contribution says of itself.

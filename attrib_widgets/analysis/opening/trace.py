@@ -114,8 +114,8 @@ class Trace(Sum):
 
     @property
     def exact(self) -> bool:
-        """Whether the gap is float32 arithmetic: at most 1e-5 of 1 plus the sum of magnitudes."""
-        return abs(self.gap) <= 1e-5 * (1 + self.size)
+        """Whether the mismatch is float32 arithmetic: at most 1e-5 of 1 plus the sum of magnitudes."""
+        return abs(self.mismatch) <= 1e-5 * (1 + self.size)
 
     @property
     def by_position(self) -> Float[Tensor, "position"]:

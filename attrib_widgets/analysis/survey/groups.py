@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...model.run import counted
 from ...words import several
-from ...words.errors import AttribError, TargetError, said_of
+from ...words.errors import AttribError, PositionError, TargetError, said_of
 from ...words.targets import Target, as_target, rather_than
 from ...words.text import indefinite, visible
 
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 #: The group of prompts that came as a list.
 ALL = "all"
 PAIRS = "clean", "target"
+OTHER = "comparison prompt"
 
 
 @dataclass
 class Case:
     """One prompt of a survey: its group, its number there, and what is asked of it.
 
-    ``ids`` are there once it was encoded, ``given`` is the target as it was typed, once it was read.
+    ``ids`` (and ``other``, those of its comparison prompt, empty where there is none) are there once it was encoded,
+    ``given`` is the target as it was typed, once it was read.
     """
 
     group: str
@@ -33,7 +35,9 @@ class Case:
     prompt: Any
     target: Any
     against: Any
+    corrupted: Any
     alone: bool
+    other: list[int] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     given: Target = field(default_factory=lambda: Target("logit", ()))
 
@@ -43,11 +47,12 @@ class Case:
         return f"Prompt {self.number}" + ("" if self.alone else f" of {self.group!r}")
 
 
-def cases_of(prompts: Any, targets: Any, against: Any) -> list[Case]:
+def cases_of(prompts: Any, targets: Any, against: Any, corrupted: Any) -> list[Case]:
     """Every prompt with what is asked of it, group by group.
 
     Raises:
-        AttribError: no prompts, a group of one, targets or rivals that are not one for each prompt or for all.
+        AttribError: no prompts, a group of one; targets, rivals or comparison prompts that are not one for each prompt
+            or for all.
     """
     grouped = isinstance(prompts, Mapping)
     groups = dict(prompts) if grouped else {ALL: prompts}
@@ -57,8 +62,11 @@ def cases_of(prompts: Any, targets: Any, against: Any) -> list[Case]:
         raise AttribError("There are no groups of prompts.", 'Give {"capitals": [...], "two names": [...]}.')
     aims = _by_group(groups, targets, "targets", grouped)
     rivals = _by_group(groups, against, "rivals", grouped)
+    others = _by_group(groups, corrupted, f"{OTHER}s", grouped)
     return [
-        case for name in groups for case in _group(str(name), groups[name], aims[name], rivals[name], alone=not grouped)
+        case
+        for name in groups
+        for case in _group(str(name), groups[name], aims[name], rivals[name], others[name], alone=not grouped)
     ]
 
 
@@ -81,7 +89,7 @@ def _by_group(groups: Mapping[Any, Any], given: Any, what: str, grouped: bool) -
     return dict.fromkeys(groups, given)
 
 
-def _group(name: str, given: Any, target: Any, against: Any, alone: bool) -> list[Case]:
+def _group(name: str, given: Any, target: Any, against: Any, corrupted: Any, alone: bool) -> list[Case]:
     """The cases of one group."""
     of = "" if alone else f" in {name!r}"
     if all(hasattr(given, column) for column in PAIRS):  # what aw.demo.pairs returns
@@ -92,6 +100,8 @@ def _group(name: str, given: Any, target: Any, against: Any, alone: bool) -> lis
         target = list(given.target)
         if against is None and getattr(given, "against", None) is not None:
             against = list(given.against)
+        if corrupted is None and getattr(given, "corrupted", None) is not None:
+            corrupted = list(given.corrupted)
         given = list(given.clean)
     found: list[Any] = [given] if isinstance(given, str) else several.prompts(given)
     if found and all(_is_row(row) for row in found):
@@ -105,10 +115,9 @@ def _group(name: str, given: Any, target: Any, against: Any, alone: bool) -> lis
             f"There {'is one prompt' if found else 'are no prompts'}{of}: a survey compares several.",
             "Give two or more; aw.attribute(model.run(prompt), target) explains one.",
         )
-    aims, rivals = (
-        several.for_each(_plain(x), len(found), noun, of) for x, noun in ((target, "target"), (against, "rival"))
-    )
-    return [Case(name, i, *row, alone) for i, row in enumerate(zip(found, aims, rivals, strict=True))]
+    asked = (("target", target), ("rival", against), (OTHER, corrupted))
+    aims, rivals, others = (several.for_each(_plain(given), len(found), noun, of) for noun, given in asked)
+    return [Case(name, i, *row, alone) for i, row in enumerate(zip(found, aims, rivals, others, strict=True))]
 
 
 def _is_row(given: Any) -> bool:
@@ -141,7 +150,7 @@ def encode(model: Model, cases: Sequence[Case], position: int) -> None:
     """Fill in the token ids of every case.
 
     Raises:
-        PositionError: a prompt that cannot be run, or without that position.
+        PositionError: a prompt that cannot be run, or without that position; a comparison prompt of another length.
         AttribError: a prompt that is there twice in its group.
     """
     seen: dict[tuple[str, tuple[int, ...]], Case] = {}
@@ -149,12 +158,30 @@ def encode(model: Model, cases: Sequence[Case], position: int) -> None:
         with said_of(case.named):
             case.ids = model.encode(getattr(case.prompt, "run", case.prompt))
             counted(position, len(case.ids))
+            if case.corrupted is not None:
+                case.other = model.encode(getattr(case.corrupted, "run", case.corrupted))
+                _check_pair(model, case)
         first = seen.setdefault((case.group, tuple(case.ids)), case)
         if first is not case:
             raise AttribError(
                 f"{case.named} is prompt {first.number} once more: {visible(model.joined(case.ids))}.",
                 "Leave it out: what is counted twice looks steadier than it is.",
             )
+
+
+def _check_pair(model: Model, case: Case) -> None:
+    """A part can be replaced by what it writes in the comparison prompt.
+
+    Raises:
+        PositionError: that has another length, or is the prompt once more.
+    """
+    if len(case.other) != len(case.ids):
+        raise PositionError(
+            f"It has {len(case.ids)} tokens and its comparison prompt {len(case.other)}: {model.joined(case.other)}.",
+            "Choose words of as many tokens, or give None in its place.",
+        )
+    if case.other == case.ids:
+        raise PositionError("Its comparison prompt is the prompt itself.", "Change a word, or give None in its place.")
 
 
 def asked(model: Model, case: Case) -> Target:

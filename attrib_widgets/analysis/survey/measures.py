@@ -179,8 +179,14 @@ def halves(values: Float[Tensor, "prompt part"], draw: torch.Generator) -> Float
 def stability(means: Float[Tensor, "split half part"]) -> float:
     """Spearman's correlation between the parts' means in two random halves, in the mean of all splits; NaN where all
     parts are alike."""
-    a, b = (r - r.mean(-1, keepdim=True) for r in ranks(means).unbind(1))
-    return float(((a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))).mean())
+    return float(spearman(*means.unbind(1)).mean())
+
+
+def spearman(a: Float[Tensor, "*row part"], b: Float[Tensor, "*row part"]) -> Float[Tensor, "*row"]:
+    """Spearman's correlation: that of the ranks; NaN where one of the two is all alike."""
+    a, b = (r - r.mean(-1, keepdim=True) for r in (ranks(a), ranks(b)))
+    found: Tensor = (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1))
+    return found
 
 
 def rank_range(means: Float[Tensor, "split half part"]) -> Float[Tensor, "2 part"]:

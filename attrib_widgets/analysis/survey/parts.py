@@ -14,11 +14,16 @@ from ...words.components import Component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.text import digits_of, enumerated, number, share, signed
 from .measures import same_sign
+from .tested import SHORT
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .result import Survey
+
+
+#: What stands under every table of contributions.
+OBSERVED = "Direct contributions: observed. What happens without a part is an experiment: survey.test(part)."
 
 
 @dataclass(eq=False, repr=False)
@@ -89,7 +94,12 @@ class SurveyedPart(Result):
             note = f"p of being specific, over the best of all {len(self.survey.parts)} parts."
         else:
             note = "Specific is not asked: each group has one answer."
-        note += "\nDirect contributions: observed, not yet tested."
+        note += f"\n{OBSERVED}"
+        note += "".join(
+            f"\nTested in {test.group}, {SHORT[test.method]}: {test.said()}."
+            for (part, _), test in self.survey.tests.items()
+            if part == str(self.component)
+        )
         return Table(self.title(), columns, rows, bars, note)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -160,7 +170,7 @@ class ByGroup(Result):
                 common = [str(c) for c in self.top[name] if c in self.top[names[j]]]
                 which = f" ({enumerated(common)})" if common else ""
                 shared.append(f"{name} and {names[j]} share {share(float(self.overlap[i, j]))}{which}")
-        note = "Mean contributions, in logits: observed, not yet tested."
+        note = f"In logits, the mean. {OBSERVED}"
         return Table(self.title(), ["component", "leads in", *names], rows, note=note, footer="\n".join(shared))
 
     def to_dataframe(self) -> pd.DataFrame:

@@ -11,18 +11,21 @@ from torch import Tensor
 from ...model.model import load
 from ...result import Result, Table, slots
 from ...words.components import Component, ComponentLike, component, whole
-from ...words.errors import AttribError, ComponentError, PositionError
+from ...words.errors import AttribError, ComponentError, PositionError, renamed
 from ...words.targets import Target
-from . import said, store
+from . import said, store, testing
 from .group import LEVEL, Group
 from .parts import ByGroup, SurveyedPart, by_group, part_of
+from .tested import Method, PartTest, SurveyTest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
 
     from ...model.model import Model
+    from ...model.running.worker import Job
 
 
 @dataclass(eq=False, repr=False)
@@ -41,6 +44,8 @@ class Survey(Result):
         groups: what was measured, by the name of the group; a list of prompts is the one group "all".
         permutations, seed: how often answers and labels were permuted, and where the draws begin.
         notes: remarks for the reader.
+        corrupted: token ids of each prompt's comparison prompt; empty where it has none.
+        tests: what :meth:`test` has found, by part and group.
     """
 
     model: Model | None
@@ -59,6 +64,8 @@ class Survey(Result):
     permutations: int
     seed: int
     notes: list[str] = field(default_factory=list)
+    corrupted: list[list[int]] = field(default_factory=list)
+    tests: dict[tuple[str, str], PartTest] = field(default_factory=dict)
 
     unit = "logits"
 
@@ -80,9 +87,14 @@ class Survey(Result):
         """The parts that are held against one another."""
         return [self.components[i] for i in self.tested]
 
-    def gaps(self) -> Float[Tensor, "prompt"]:
+    def mismatches(self) -> Float[Tensor, "prompt"]:
         """The model's own number minus the sum of the rows, of each prompt: float32 arithmetic only."""
         return self.actual - self.values.double().sum(-1)
+
+    def gaps(self) -> Float[Tensor, "prompt"]:
+        """:meth:`mismatches`, as it was called before."""
+        renamed("gaps()", "mismatches()")
+        return self.mismatches()
 
     def group_of(self, prompt: int) -> str:
         """The name of the group that a prompt is in."""
@@ -132,6 +144,36 @@ class Survey(Result):
         """
         return by_group(self, k, kind)
 
+    def test(
+        self,
+        parts: Any = None,
+        group: str | Sequence[str] | None = None,
+        *,
+        method: Method | None = None,
+        job: Job | None = None,
+        budget: int | None = None,
+    ) -> SurveyTest:
+        """Replace parts on every prompt, one after another, and compute all behind them again: an experiment.
+
+        Where the prompts of a group have comparison prompts, a part is replaced by what it writes there, position by
+        position, as in ``aw.patch(..., direction="noise")``; else by its mean over the other prompts of the group that
+        have as many tokens. What is found is kept in ``tests``, also of prompts that were done before it was cancelled.
+
+        Args:
+            parts: a part, or several, each tested by itself (a list inside is replaced together); None is every head
+                and MLP.
+            group: one group or several; None is all of them.
+            method: ``"pair"`` or ``"mean"`` for all groups.
+            job: told how many prompts are done, and asked whether to stop.
+            budget: bytes that a pass may take; None asks the device.
+
+        Raises:
+            ComponentError: a part that the model does not have, or that cannot be replaced.
+            AttribError: no such group or method; no prompt that can be tested so; a survey without its model.
+            ModelError: the model has changed since.
+        """
+        return testing.test_parts(self, parts, group, method, job, budget)
+
     def open(self, prompt: int) -> Any:
         """The Explorer on one prompt, with the same question.
 
@@ -139,6 +181,11 @@ class Survey(Result):
             PositionError: there is no prompt of that number.
             AttribError: the survey was read from a file without its model.
         """
+        model, prompted, aim, more = self.question(prompt)
+        return slots.explorer()(model, prompted, aim, **more)
+
+    def question(self, prompt: int) -> tuple[Model, str | list[int], Target, dict[str, Any]]:
+        """What :meth:`open` asks: the model, the prompt, its target, and what else ``aw.explore`` is given."""
         chosen = whole(prompt)
         if chosen is None or not 0 <= chosen < len(self):
             raise PositionError(f"There is no prompt {prompt!r}.", f"They are numbered from 0 to {len(self) - 1}.")
@@ -151,8 +198,9 @@ class Survey(Result):
         text = self.texts[chosen]
         prompted = text if model.encode(text) == ids else ids
         aim = Target(target.kind, tokens, rivals, target.centre)
-        against = None if aim.against else ()
-        return slots.explorer()(model, prompted, aim, against=against, position=self.position)
+        other = self.corrupted[chosen] if self.corrupted else []
+        compared = {"corrupted": other} if other else {}
+        return model, prompted, aim, {"against": None if aim.against else (), "position": self.position, **compared}
 
     # -- files ---------------------------------------------------------------------------------------------
     def save(self, path: Path | str) -> Path:

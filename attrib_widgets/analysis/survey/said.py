@@ -14,6 +14,7 @@ from ...words.components import Component
 from ...words.text import digits_of, enumerated, number, power, share, signed
 from .group import LEVEL, Group
 from .measures import Null
+from .parts import OBSERVED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,7 @@ def title(s: Survey) -> str:
 
 def checks(s: Survey) -> list[str]:
     """What stands below the table: that every prompt closes, rounding, and how steady the order of parts is."""
-    found = [f"largest gap of a prompt {power(float(s.gaps().abs().max()))}"]
+    found = [f"largest mismatch of a prompt {power(float(s.mismatches().abs().max()))}"]
     if s.dtype != "float32":
         most = float(s.values[:, s.components.index(Component("rounding"))].abs().max())
         found.append(f"the model computes in {s.dtype}: rounding is up to {number(most, 4)} of a prompt")
@@ -98,7 +99,7 @@ def summary(s: Survey) -> Table:
     note = [
         *s.notes,
         f"{what[:1].upper()}{what[1:]}.",
-        "Direct contributions: observed, not yet tested.",
+        OBSERVED,
         how,
     ]
     return Table(title(s), columns, rows, bars, "\n".join(note), "\n".join(checks(s)))

@@ -16,6 +16,7 @@ from ...words.targets import Target
 from .decomposed import Crossed
 from .group import Group
 from .measures import Null
+from .tested import METHODS, PartTest
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -28,6 +29,9 @@ _CROSSED = "values", "own", "block"
 _OF_NULL = "statistic", "p", "best"
 _PLAIN = "name", "dtype", "mark", "texts", "ids", "answers", "position", "permutations", "seed", "notes"
 _TESTS = "specific", "between"
+#: Of an experiment: tensors, one number a prompt, and what is none.
+_OF_TEST = "bars", "effects", "gaps"
+_PLAIN_TEST = "part", "group", "method", "numbers", "left_out"
 #: What stands in a header, in words.
 _NAMED = {str: "text", int: "number", list: "list"}
 
@@ -51,12 +55,18 @@ def save(survey: Survey, path: Path | str) -> Path:
         plain = {name: getattr(group, name) for name in ("name", "numbers", "specific_why", "between_why", "beside")}
         stable = group.stability if group.stability == group.stability else None
         groups.append({**plain, "stability": stable, "orders": orders})
+    tests = []
+    for i, found in enumerate(survey.tests.values()):
+        tensors |= {f"test.{i}.{name}": getattr(found, name) for name in _OF_TEST}
+        tests.append({name: getattr(found, name) for name in _PLAIN_TEST})
     header = {
         "version": VERSION,
         **{name: getattr(survey, name) for name in _PLAIN},
         "targets": [[t.kind, t.tokens, t.against, t.centre] for t in survey.targets],
         "components": survey.labels,
         "groups": groups,
+        "corrupted": survey.corrupted,
+        "tests": tests,
     }
     data = packed(
         {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()},
@@ -137,6 +147,10 @@ def _survey(cls: type[Survey], header: dict[str, Any], tensors: dict[str, Tensor
     parts = sum(c.is_replaceable for c in components)
     count = len(plain["texts"])
     groups = {row["name"]: _group(i, row, tensors, parts) for i, row in enumerate(header["groups"])}
+    others = header.get("corrupted") or [[]] * count  # what was written before there were tests has none
+    _are(list, *others)
+    _are(int, *(i for row in others for i in row))
+    tests = [_test(i, row, tensors, groups) for i, row in enumerate(header.get("tests") or ())]
     made = cls(
         model=model,
         targets=targets,
@@ -144,10 +158,12 @@ def _survey(cls: type[Survey], header: dict[str, Any], tensors: dict[str, Tensor
         values=_numbers(tensors, "values", count, len(components)),
         actual=_numbers(tensors, "actual", count),
         groups=groups,
+        corrupted=others,
+        tests={(test.part, test.group): test for test in tests},
         **plain,
     )
     numbers = sorted(n for g in groups.values() for n in g.numbers)
-    sizes = [len(made.ids), len(made.answers), len(targets)]
+    sizes = [len(made.ids), len(made.answers), len(targets), len(others)]
     if any(size != count for size in sizes) or numbers != list(range(count)):
         raise ValueError("the prompts are not as many everywhere")
     if not parts or not groups:
@@ -171,6 +187,21 @@ def _numbers(tensors: dict[str, Tensor], name: str, *shape: int, of: torch.dtype
     if not fits or (found.dtype != of if of else not found.is_floating_point()):
         raise ValueError(f"{name} is {str(found.dtype).removeprefix('torch.')} {list(found.shape)}")
     return found
+
+
+def _test(i: int, row: dict[str, Any], tensors: dict[str, Tensor], groups: dict[str, Group]) -> PartTest:
+    """One experiment of a file."""
+    _are(str, row["part"], row["group"], row["method"], *row["left_out"])
+    _are(int, *row["numbers"], *(n for numbers in row["left_out"].values() for n in numbers))
+    if not {*row["numbers"], *(n for numbers in row["left_out"].values() for n in numbers)} <= {
+        *groups[row["group"]].numbers
+    }:
+        raise ValueError("an experiment has prompts of another group")
+    count = len(row["numbers"])
+    found: dict[str, Any] = {name: _numbers(tensors, f"test.{i}.{name}", count) for name in _OF_TEST}
+    if row["method"] not in METHODS or not all(bool(found[name].isfinite().all()) for name in ("bars", "effects")):
+        raise ValueError("an experiment has numbers that are none")
+    return PartTest(**{name: row[name] for name in _PLAIN_TEST}, **found)
 
 
 def _group(i: int, row: dict[str, Any], tensors: dict[str, Tensor], parts: int) -> Group:

@@ -36,6 +36,7 @@ def survey(
     targets: TargetLike | list[TargetLike] | Mapping[str, Any] | None = None,
     *,
     against: TokenSet | list[TokenSet] | Mapping[str, Any] | None = None,
+    corrupted: Any = None,
     position: int = -1,
     permutations: int = 999,
     seed: int = 0,
@@ -53,19 +54,21 @@ def survey(
     answers permuted among the prompts of the group, over the best of all parts (needs no forward pass; of more than 128
     prompts each exchanges with those of its own block). Where groups share template and answers, their labels are
     permuted likewise. The methods and their sources are in :mod:`.measures`. This is attribution: observed, no
-    experiment.
+    experiment. :meth:`.result.Survey.test` replaces a part on every prompt, and is one.
 
     Where the answer itself stands in the prompt (the task of two names), hold it against a rival that stands there too:
     with tied embeddings a part of random weights writes a little of what it reads, and over many prompts that shows.
 
     Args:
         prompts: a list, or groups as a dict of lists. In place of a list there may be pairs, as ``aw.demo.pairs``
-            returns them (``clean``, ``target`` and ``against``), or rows ``(prompt, answer)``, or
+            returns them (``clean``, ``target``, ``against`` and ``corrupted``), or rows ``(prompt, answer)``, or
             ``(prompt, answer, rival)``.
         targets: a token, a logit or a difference of two; a list with one for each prompt; a dict by group. None is the
             model's own top prediction of each. A token without a rival is asked for its centred logit (minus the mean
             of the vocabulary); a target object is taken as it is.
         against: the rival, whose logit is subtracted; one, a list, or a dict by group.
+        corrupted: a comparison prompt of each, as long as it, for :meth:`.result.Survey.test`; a list (None where a
+            prompt has none) or a dict by group.
         position: the position that is explained, of each prompt.
         permutations: how often answers and labels are permuted; p is at least 1 / (permutations + 1).
         seed: where random draws begin; each group draws anew from it.
@@ -75,7 +78,7 @@ def survey(
     Raises:
         AttribError: no prompts, one in a group, one that is there twice; targets or rivals that are not one for each.
         TargetError: something else than logits, several tokens or none of this model (the prompt is named).
-        PositionError: a prompt that cannot be run, or without that position.
+        PositionError: a prompt that cannot be run, or without that position; a comparison prompt of another length.
         GranularityError: the recorded tensors of a prompt do not add up.
         Cancelled: ``job`` was cancelled.
     """
@@ -85,7 +88,7 @@ def survey(
         raise AttribError(
             f"permutations={permutations!r} and seed={seed!r} are no numbers to draw by.", "Use 999 and 0, for example."
         )
-    cases = cases_of(prompts, targets, against)
+    cases = cases_of(prompts, targets, against, corrupted)
     encode(model, cases, position)
     own_answers(model, cases, position, budget, job)
     aims = [asked(model, case) for case in cases]
@@ -115,6 +118,7 @@ def survey(
         draws,
         start,
         found.notes,
+        [case.other for case in cases],
     )
     _hold_apart(made)
     return made

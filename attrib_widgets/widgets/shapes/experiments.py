@@ -11,6 +11,7 @@ import torch
 from ...analysis.experiments.cells import every_part
 from ...analysis.experiments.estimates import Estimate, estimated_effects
 from ...analysis.experiments.token_effects import TokenEffects, replacements
+from ...analysis.verdicts.findings import OTHERS
 from ...analysis.verdicts.reach import borders
 from ...analysis.verdicts.rules import Measured, Thresholds
 from ...analysis.verdicts.table import SHORT, verdict
@@ -24,6 +25,7 @@ from . import contract
 
 if TYPE_CHECKING:
     from ...analysis.attribution.attribution import Attribution
+    from ...analysis.experiments.answers import Answer
     from ...analysis.experiments.cells import Cell
     from ...analysis.experiments.patching import Patching
     from ...analysis.verdicts.findings import Finding, Verification
@@ -41,6 +43,15 @@ _SAMPLES, _LETTER, _SLIM = 30, 0.17, 4
 Segment = tuple[tuple[float, float], tuple[float, float]]
 
 
+#: Which parts stand in that group; the rows that a picture adds up as "others" are other ones.
+OTHERS_ARE = " heads and MLPs that do little alone or were not tested"
+
+
+def _then(who: str, answers: Sequence[Answer], said: str) -> str:
+    """What the model says once a part is out; and that it is the answer that was asked about, where it stays."""
+    return f"{who} {'still says' if all(a.stays for a in answers) else 'says'} {said}" if said else ""
+
+
 def finding(f: Finding) -> contract.Finding:
     """One verdict, with its numbers and what may be said of them."""
     return {
@@ -53,7 +64,7 @@ def finding(f: Finding) -> contract.Finding:
         "chip": SHORT.get(f.word, f.word),
         "told": f"{f.word}: {f.sentence}",
         "remarks": f.remarks,
-        "then": f"Without it the model says {f.then}" if f.then else "",
+        "then": _then("Without it, as in the other prompt, the model", f.answers, f.then),
         "decided": f.decided,
         "borderline": f.borderline,
         "named": f.named,
@@ -73,9 +84,9 @@ def verdicts(v: Verification) -> contract.Verdicts:
         "notes": v.notes,
         "together": [
             {
-                "name": f"{v.label(g)} ({len(g.parts)})",
+                "name": f"{v.label(g)} ({len(g.parts)}{OTHERS_ARE if v.label(g) == OTHERS else ''})",
                 "told": v.together(g)["together"],
-                "then": f"Then the model says {g.then}" if g.then else "",
+                "then": _then("Then the model", g.answers, g.then),
             }
             for g in v.groups
         ],

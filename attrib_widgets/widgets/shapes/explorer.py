@@ -63,7 +63,7 @@ def header(e: Explanation) -> contract.Explained:
         "finding": {"names": names, "text": leading},
         "total": float(a.total),
         "actual": float(a.actual),
-        "gap": float(a.gap),
+        "gap": float(a.mismatch),
         "exact": bool(a.exact),
         "precap": None if a.precap is None else float(a.precap),
         "rounding": {

@@ -26,7 +26,7 @@ def bars(shown: ShownBars) -> bytes:
         "total": shown.sum,
         "parent": "" if shown.total is None else "total",
         "parent_value": 0.0 if shown.total is None else shown.total,
-        "gap": shown.gap,
+        "gap": shown.mismatch,
         "own": True,
     }
     return wire.pack(header, {"values": wire.store(shown.values)})

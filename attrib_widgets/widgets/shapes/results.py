@@ -59,7 +59,7 @@ def bars(c: Contributions) -> bytes:
         "total": float(c.total),
         "parent": c.parent,
         "parent_value": float(c.parent_value),
-        "gap": float(c.gap),
+        "gap": float(c.mismatch),
     }
     return wire.pack(header, {"values": wire.store(c.values)})
 
@@ -186,7 +186,7 @@ def comparison(c: Comparison, lines: list[str] | None = None, beside: str = "") 
         "unit": c.unit,
         "labels": c.labels,
         "checks": c.checks(),
-        "ends": [{"total": x.total, "actual": x.actual, "gap": x.gap, "exact": bool(x.exact)} for x in (c.a, c.b)],
+        "ends": [{"total": x.total, "actual": x.actual, "gap": x.mismatch, "exact": bool(x.exact)} for x in (c.a, c.b)],
         "names": list(c.names()),
         "words": words,
     }
@@ -239,7 +239,7 @@ def features(f: Features) -> contract.Features:
         "rest_count": len(rest),
         "bias": float(values[kinds == "bias"].sum()),
         "error": float(values[kinds == "error"].sum()),
-        "gap": float(f.gap),
+        "gap": float(f.mismatch),
     }
 
 

@@ -10,6 +10,8 @@ from ...analysis.heads.attention import attention
 from ...analysis.survey.group import LEVEL
 from ...analysis.survey.parts import column_of, columns_of
 from ...analysis.survey.said import MEASURES, measured
+from ...analysis.survey.tested import METHODS, SHORT
+from ...analysis.survey.testing import planned
 from ..transport import wire
 from . import contract
 
@@ -40,7 +42,7 @@ def survey(s: Survey) -> bytes:
             {"id": str(part), "layer": part.layer or 0, "column": columns.index(column_of(part))} for part in s.parts
         ],
         "groups": [
-            {"name": name, "prompts": g.numbers, "specific": g.passing(), "why": g.specific_why}
+            {"name": name, "prompts": g.numbers, "specific": g.passing(), "why": g.specific_why, **_experiment(s, name)}
             for name, g in s.groups.items()
         ],
         "measures": [{"name": name, "words": words} for name, words in MEASURES.items()],
@@ -54,6 +56,30 @@ def survey(s: Survey) -> bytes:
     if 4 * values.numel() <= LARGEST:
         arrays["values"] = wire.store(values)
     return wire.pack(header, arrays)
+
+
+def _experiment(s: Survey, group: str) -> contract.Replaceable:
+    """How parts are replaced in a group, and what stands in the way."""
+    method, able, left_out = planned(s, group)
+    return {"how": METHODS[method], "able": len(able), "unable": "; ".join(left_out)}
+
+
+def tests(s: Survey) -> bytes:
+    """Kind ``survey_tests``: what every experiment found; empty where there was none."""
+    if not s.tests:
+        return b""
+    groups = list(s.groups)
+    found = torch.full((len(s.tests), len(s)), torch.nan)
+    for row, test in enumerate(s.tests.values()):
+        found[row, test.numbers] = test.effects.float()
+    header: contract.SurveyTestsHeader = {
+        "kind": "survey_tests",
+        "tests": [
+            {"part": t.part, "group": groups.index(t.group), "how": SHORT[t.method], "said": t.said(), "n": len(t)}
+            for t in s.tests.values()
+        ],
+    }
+    return wire.pack(header, {"effects": wire.store(found, missing=True)})
 
 
 def surveyed(part: SurveyedPart) -> bytes:

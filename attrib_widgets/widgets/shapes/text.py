@@ -52,12 +52,12 @@ def phrase(p: PhraseAttribution, given: bool = False) -> bytes:
                 "rank": rank,
                 "likeliest": best,
                 "actual": a.actual,
-                "gap": a.gap,
+                "gap": a.mismatch,
             }
             for text, prob, entropy, rank, best, a in told
         ],
         "actual": p.actual,
-        "gap": p.gap,
+        "gap": p.mismatch,
     }
     if given:
         header["given"] = _given(p)

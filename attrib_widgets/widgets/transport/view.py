@@ -14,7 +14,7 @@ import os
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 LARGEST_SAVED = 60_000
 PARTS: tuple[contract.Part, ...] = get_args(contract.Part)
 #: Traits that the static picture shows.
-PICTURED = frozenset({"container", "tested", "options"})
+PICTURED = frozenset({"container", "tested", "tests", "options"})
 #: What parts were called before.
 RENAMED: dict[str, contract.Part] = {"compare": "corrupted", "map": "heads"}
 
@@ -98,6 +98,11 @@ class View(anywidget.AnyWidget):
 
     def operations(self) -> Mapping[contract.Op, Operation]:
         """The requests this view answers, beside ``hello`` and ``cancel``."""
+        return {}
+
+    def at_once(self) -> Mapping[contract.Op, Callable[[Mapping[str, Any]], Mapping[str, Any]]]:
+        """The requests that the handler itself answers: what takes no time, or has to be sent from there, as the
+        opening of another widget, which a host that loses what threads send would never hear of."""
         return {}
 
     def label_of(self, value: Any) -> str:
@@ -262,7 +267,10 @@ class View(anywidget.AnyWidget):
             return
         # A page and a paragraph may run the model; the others are on the screen, and need not wait for a test.
         if request.op == "save" and (self._worker is None or request.args.get("form") not in ("html", "txt")):
-            self._save(request)
+            self._answer_now(request, lambda args: self.saved(args.get("form")))  # type: ignore[arg-type]
+            return
+        if (now := self.at_once().get(request.op)) is not None:  # type: ignore[call-overload]
+            self._answer_now(request, now)
             return
         operation = self._op_save if request.op == "save" else self.operations().get(request.op)  # type: ignore[call-overload]
         if operation is None or self._worker is None:
@@ -272,9 +280,9 @@ class View(anywidget.AnyWidget):
         self.before(request)
         self._start(self._worker, request, operation)
 
-    def _save(self, request: Request) -> None:
+    def _answer_now(self, request: Request, operation: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
         try:
-            self._answer(request.id, "result", data=self.saved(request.args.get("form")))  # type: ignore[arg-type]
+            self._answer(request.id, "result", data=operation(request.args))
         except Exception as error:
             self.keep(error)
             self._answer(request.id, "error", **explained(error))
@@ -357,7 +365,7 @@ class View(anywidget.AnyWidget):
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take over what the browser wrote: a selection. What does not fit this state is answered with it."""
-        ours = ("kind", "container", "screen", "rest", "options", "tested", "without", "_esm", "_css")
+        ours = ("kind", "container", "screen", "rest", "options", "tested", "tests", "without", "_esm", "_css")
         with self.writing, _handling():
             self.from_browser = True
             try:

@@ -600,8 +600,15 @@ export interface PhraseHeader {
   gap: number;
 }
 
+/** How parts are replaced in a group, in how many of its prompts that can be done, and why not in the others. */
+export interface Replaceable {
+  how: string;
+  able: number;
+  unable: string;
+}
+
 /** A group of prompts, by their numbers; which parts are specific, by their places in `parts`. */
-export interface SurveyedGroup {
+export interface SurveyedGroup extends Replaceable {
   name: string;
   prompts: number[];
   specific: number[];
@@ -640,6 +647,21 @@ export interface SurveyHeader {
   answers: string[];
   /** why no prompt can be opened, "" where the model is there */
   closed: string;
+}
+
+/** A part that was replaced in a group (by its number): by what, what was shown, and in how many prompts. */
+export interface PartTested {
+  part: string;
+  group: number;
+  how: string;
+  said: string;
+  n: number;
+}
+
+/** Experiments on the prompts: the array `effects` has [test, prompt], NaN where it was not tested. */
+export interface SurveyTestsHeader {
+  kind: "survey_tests";
+  tests: PartTested[];
 }
 
 /** One part on every prompt, in the array `values`. */
@@ -946,6 +968,8 @@ export interface Traits {
   /** components that are taken out together, and what the model says then */
   chosen?: string[];
   without?: Without | Nothing;
+  /** experiments of a survey, a container: SurveyTestsHeader; empty where there were none */
+  tests?: unknown;
   /** questions that were pinned */
   pinned?: Pin[];
 }
@@ -976,7 +1000,9 @@ export type Op =
   | "beside"
   | "surveyed"
   | "reads"
+  | "test"
   | "open"
+  | "opened"
   | "save"
   | "words"
   | "reveal";
@@ -1051,6 +1077,12 @@ export interface BesideArgs {
 /** A head, and numbers of prompts. */
 export interface ReadsArgs extends RowArgs {
   prompts: number[];
+}
+
+/** Parts by name, each replaced by itself (null is all of them), and groups by name. */
+export interface TestArgs {
+  ids: string[] | null;
+  groups: string[];
 }
 
 /** A prompt by its number. */
@@ -1157,13 +1189,15 @@ export interface Arguments {
   beside: BesideArgs;
   surveyed: RowArgs;
   reads: ReadsArgs;
+  test: TestArgs;
   open: OpenArgs;
+  opened: OpenArgs;
   save: SaveArgs;
   words: Nothing;
   reveal: RevealArgs;
 }
 
-/** The data that each operation answers. `explain` has set the state before, `without` the trait of that name. */
+/** The data that each operation answers. `explain` has set the state before, `without` and `test` a trait; `opened` opens what `open` has computed. */
 export interface Answers {
   hello: Nothing;
   explain: Nothing;
@@ -1189,7 +1223,9 @@ export interface Answers {
   beside: Nothing;
   surveyed: Nothing;
   reads: Reads;
-  open: OpenedPrompt;
+  test: Nothing;
+  open: Nothing;
+  opened: OpenedPrompt;
   save: Saved;
   words: Meanings;
   reveal: Nothing;

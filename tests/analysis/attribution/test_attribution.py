@@ -43,10 +43,10 @@ def test_adds_up_to_the_very_number_that_transformers_prints(family_model, name,
             f"{name} {dtype}: actual {a.actual!r} is not the printed {float(printed[token])!r}"
         )
         size = 1 + float(a.values.abs().sum())
-        assert abs(a.gap) <= 1e-5 * size, f"{name} {dtype}: gap {a.gap:.2e} over magnitudes {size:.1f}"
+        assert abs(a.mismatch) <= 1e-5 * size, f"{name} {dtype}: gap {a.mismatch:.2e} over magnitudes {size:.1f}"
         assert a.exact
         assert a.total == pytest.approx(float(a.values.double().sum()), abs=1e-9)
-        assert a.gap == pytest.approx(a.actual - a.total, abs=1e-9)
+        assert a.mismatch == pytest.approx(a.actual - a.total, abs=1e-9)
         assert a["rounding"] == pytest.approx(sum(a.rounding.values()), abs=1e-6)
 
 
@@ -92,7 +92,7 @@ def test_a_trained_checkpoint(trained_folder, dtype):
             aw.logit_diff(run.top(1)[0].id, run.top(2)[1].id),
         ):
             a = aw.attribute(run, target)
-            assert a.exact, f"{text!r} {target}: gap {a.gap:.1e}"
+            assert a.exact, f"{text!r} {target}: gap {a.mismatch:.1e}"
     a = aw.attribute(model.run("Once upon a"), " time")
     assert a.actual == float(hf_logits(hf, tokenizer, "Once upon a")[model.single_token(" time")])
 
@@ -307,7 +307,7 @@ def test_a_weight_far_from_the_others(family_model):
         hf.model.embed_tokens.weight[:, 5] += 200.0
     model = aw.load(hf, tokenizer=families.tokenizer("llama"))
     a = aw.attribute(model.run(families.PROMPT), " Paris")
-    assert a.exact, f"gap {a.gap:.1e}"
+    assert a.exact, f"gap {a.mismatch:.1e}"
 
 
 def test_dead_inputs():

@@ -42,7 +42,7 @@ def test_every_row_is_that_of_its_prompt(family_model, name, dtype):
             size = 1 + float(a.values.abs().sum())
             assert float((found.values[i] - a.values).abs().max()) <= 1e-6 * size, f"{name} {dtype}, {how}, prompt {i}"
             assert float(found.actual[i]) == pytest.approx(a.actual, abs=1e-6 * size)
-        assert float(found.gaps().abs().max()) <= 1e-5 * (1 + float(found.values.abs().sum(-1).max()))
+        assert float(found.mismatches().abs().max()) <= 1e-5 * (1 + float(found.values.abs().sum(-1).max()))
 
 
 @pytest.mark.parametrize("how", ASKED)

@@ -122,7 +122,7 @@ def test_sources(a):
         c = a.sources(head)
         expected = [value if s == ANSWER.key else 0.0 for s in range(a.run.n_positions)]
         assert c.values[: a.run.n_positions].tolist() == pytest.approx(expected, abs=1e-4)
-        assert abs(c.gap) <= 1e-5 * (1 + abs(value))
+        assert abs(c.mismatch) <= 1e-5 * (1 + abs(value))
 
 
 def test_through(a):
@@ -172,6 +172,6 @@ def test_writes(a):
 def test_half_precision_keeps_the_story(dtype):
     model = aw.load(STORY.source, dtype=dtype)
     a = aw.attribute(model.run(STORY.prompt), STORY.target)
-    assert a.exact, f"gap {a.gap:.1e}"
+    assert a.exact, f"gap {a.mismatch:.1e}"
     for head, value in ANSWER.contributions.items():
         assert a[head] == pytest.approx(value, rel=0.03)

@@ -42,8 +42,8 @@ def test_a_phrase_adds_up_to_what_transformers_prints(family_model, name, dtype)
     expected = logs.gather(1, torch.tensor(ids)[:, None])[:, 0].float()
     assert torch.allclose(phrase.log_probs, expected, atol=1e-6)
     assert torch.allclose(phrase.entropies.double(), -(logs.exp() * logs).sum(-1), atol=1e-5)
-    assert phrase.exact, f"{name}: gap {phrase.gap:.1e}"
-    assert abs(phrase.gap) <= 1e-5 * (1 + float(phrase.values.abs().sum()))
+    assert phrase.exact, f"{name}: gap {phrase.mismatch:.1e}"
+    assert abs(phrase.mismatch) <= 1e-5 * (1 + float(phrase.values.abs().sum()))
     assert torch.allclose(phrase.sums, phrase.values.sum(0), atol=1e-5)
     assert phrase.values.shape == (len(ids), len(phrase.labels))
 

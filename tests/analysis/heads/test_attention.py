@@ -257,7 +257,7 @@ def test_sharp_attention_is_no_reason_to_refuse(name, dtype, attn):
     a = aw.attribute(run, " Paris")
     for label in ("L0H1", "L1H3", "L2H0"):
         c = a.sources(label)
-        assert abs(c.gap) <= 1e-5 * (1 + float(c.values.abs().sum())), f"{name} {dtype} {attn} {label}"
+        assert abs(c.mismatch) <= 1e-5 * (1 + float(c.values.abs().sum())), f"{name} {dtype} {attn} {label}"
         a.through(label)
         aw.attribute(run, aw.score(label, key=-2))
         aw.attribute(run, aw.score(label, key=-2, side="key"))
@@ -290,7 +290,7 @@ def test_long_prompts_open_too(name, dtype):
     assert a.exact
     for label in ("L0H1", "L1H3", "L2H0"):
         c = a.sources(label)
-        assert abs(c.gap) <= 1e-5 * (1 + float(c.values.abs().sum())), f"{name} {dtype} {label}"
+        assert abs(c.mismatch) <= 1e-5 * (1 + float(c.values.abs().sum())), f"{name} {dtype} {label}"
         a.through(label)
         aw.attribute(run, aw.score(label, key=-2))
 
@@ -317,10 +317,10 @@ def test_a_trained_checkpoint_opens_everywhere(trained_folder, dtype, attn):
     for layer in range(model.n_layers):
         for head in (0, model.n_heads - 1):
             c = a.sources((layer, head))
-            assert abs(c.gap) <= 1e-5 * (1 + float(c.values.abs().sum())), f"L{layer}H{head}"
+            assert abs(c.mismatch) <= 1e-5 * (1 + float(c.values.abs().sum())), f"L{layer}H{head}"
         for side in ("query", "key"):
             score = aw.attribute(run, aw.score((layer, 3), key=5, side=side))
-            assert score.exact, f"L{layer}H3 {side}: gap {score.gap:.1e}"
+            assert score.exact, f"L{layer}H3 {side}: gap {score.mismatch:.1e}"
 
 
 @pytest.mark.parametrize("attn", ["sdpa", "eager"])

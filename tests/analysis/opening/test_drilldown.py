@@ -37,8 +37,8 @@ def parts(label):
 def close_enough(c, parent):
     size = 1 + float(c.values.abs().sum())
     assert c.parent_value == pytest.approx(parent, abs=1e-7)
-    assert c.gap == pytest.approx(c.parent_value - c.total, abs=1e-7)
-    assert abs(c.gap) <= 1e-5 * size, f"{c.title}: rows sum to {c.total:.6f}, the parent is {parent:.6f}"
+    assert c.mismatch == pytest.approx(c.parent_value - c.total, abs=1e-7)
+    assert abs(c.mismatch) <= 1e-5 * size, f"{c.title}: rows sum to {c.total:.6f}, the parent is {parent:.6f}"
 
 
 @pytest.mark.parametrize("dtype", families.DTYPES)
@@ -49,7 +49,7 @@ def test_sums_to_the_parent(attribution, name, dtype):
         close_enough(a.sources(label), a[label])
         t = a.through(label)
         size = 1 + float(t.values.abs().sum())
-        assert abs(t.gap) <= 1e-5 * size, f"{name} {dtype} through {label}: {t.total:.6f} for {a[label]:.6f}"
+        assert abs(t.mismatch) <= 1e-5 * size, f"{name} {dtype} through {label}: {t.total:.6f} for {a[label]:.6f}"
         w = a.worked(label)
         assert w.total == pytest.approx(a[label], abs=1e-5 * size)
     for layer in range(a.model.n_layers):
@@ -100,7 +100,7 @@ def test_opening_an_old_record_on_changed_weights(path, dtype):
         except aw.AttribError:
             continue
         size = 1 + float(c.values.abs().sum())
-        assert abs(c.gap) <= 1e-5 * size, f"{path}: {c.title} misses its parent by {c.gap:.3f} without saying so"
+        assert abs(c.mismatch) <= 1e-5 * size, f"{path}: {c.title} misses {c.mismatch:.3f} without saying so"
         hidden = float(c.values[c.labels.index("rounding")]) if "rounding" in c.labels else 0.0
         assert abs(hidden) <= 4 * torch.finfo(kind).eps * size, (
             f"{path}: {hidden:+.3f} of {size:.1f} is booked as rounding"
@@ -362,7 +362,7 @@ def test_other_targets_open_too(family_model, target):
     a = aw.attribute(family_model("gpt2").run(families.PROMPT), target)
     close_enough(a.sources("L1H3"), a["L1H3"])
     close_enough(a.neurons(1), a["L1.mlp"])
-    assert abs(a.through("L1H3").gap) <= 1e-4
+    assert abs(a.through("L1H3").mismatch) <= 1e-4
     assert a.sources("L1H3").unit == a.unit
 
 

@@ -52,13 +52,13 @@ def test_rows_sum_to_the_bar(family_model, name, dtype):
             found = a.features(row, sae)
             assert found.parent_value == a[row]
             size = 1 + float(found.values.abs().sum())
-            assert abs(found.gap) <= 1e-6 * size, f"{name} {dtype} {row}: {found.total} for {a[row]}"
+            assert abs(found.mismatch) <= 1e-6 * size, f"{name} {dtype} {row}: {found.total} for {a[row]}"
     stream = a.features("L1", random_sae("L1", model.d_model))
     written = [c for c in a.components if c.kind in ("embed", "pos") or (c.layer is not None and c.layer <= 1)]
     # The stream is what was written below it, up to the rounding of its own additions.
     slack = 1e-5 if dtype == "float32" else 0.05
     assert abs(stream.total - sum(a[c] for c in written)) <= slack * (1 + sum(abs(a[c]) for c in written))
-    assert abs(stream.gap) <= 1e-6 * (1 + float(stream.values.abs().sum()))
+    assert abs(stream.mismatch) <= 1e-6 * (1 + float(stream.values.abs().sum()))
     assert stream.site == "L1.post" and stream.labels[-1] == "L1.post/error"
 
 

@@ -23,7 +23,7 @@ def test_totals_and_constants_sum_to_the_number(family_model, name, dtype, mlps)
     model = family_model(name, families.DTYPES[dtype])
     t = aw.attribute(model.run(families.PROMPT), " Paris").token_totals(mlps)
     size = 1 + float(t.terms().abs().sum())
-    assert t.exact and abs(t.gap) <= 1e-5 * size
+    assert t.exact and abs(t.mismatch) <= 1e-5 * size
     rounding = dict(t.constants)[aw.component("rounding")]
     assert abs(rounding) <= 4 * torch.finfo(families.DTYPES[dtype]).eps * size
     mixed = [f"L{i}.mlp" for i in range(model.n_layers) if model.has_experts(i)]

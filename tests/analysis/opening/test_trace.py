@@ -21,7 +21,7 @@ def check(t, dtype="float32"):
     """Every opened node is the sum of its children, and the leaves are the model's own number."""
     eps = torch.finfo(families.DTYPES[dtype]).eps
     size = 1 + math.fsum(max(abs(n.value), n.size) for n in t.leaves())
-    assert abs(t.actual - math.fsum(n.value for n in t.leaves())) <= 1e-5 * size, f"gap {t.gap:.1e}"
+    assert abs(t.actual - math.fsum(n.value for n in t.leaves())) <= 1e-5 * size, f"gap {t.mismatch:.1e}"
     assert t.exact
     opened = [n for n, _ in t.root.walk() if n.children]
     for n in opened:

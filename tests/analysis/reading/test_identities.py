@@ -112,7 +112,7 @@ def test_i5_sources_and_what_passed_through_them_sum_to_the_head(asked, name, dt
     _, _, a = asked(name, dtype)
     for head in HEADS:
         for opened in (a.sources(head), a.through(head)):
-            assert abs(opened.gap) <= 1e-5 * size(opened)
+            assert abs(opened.mismatch) <= 1e-5 * size(opened)
             assert opened.parent_value == pytest.approx(a[head], abs=1e-6 * size(a))
 
 

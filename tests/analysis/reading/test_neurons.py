@@ -28,7 +28,7 @@ def test_neuron_twin(family_model, twin, name):
             where = f"{name} L{layer}N{index} {side}"
             expected, parts = slow.neuron(layer, index, position % run.n_positions, side)
             assert a.actual == pytest.approx(expected, abs=5e-6 * (1 + abs(expected))), where
-            assert a.exact, f"{where}: gap {a.gap:.1e}"
+            assert a.exact, f"{where}: gap {a.mismatch:.1e}"
             got = dict(zip(a.labels, a.values.tolist(), strict=True))
             size = max(abs(v) for v in parts.values())
             for label, value in parts.items():
@@ -57,7 +57,7 @@ def test_it_is_the_models_own_number_and_closes(family_model, name, dtype):
     a = aw.attribute(run, aw.neuron("L2N7", position=1))
     assert a.actual == float(kept[0].reshape(-1, kept[0].shape[-1])[1, 7])
     assert (a.position, a.unit) == (1, "pre-activation")
-    assert a.exact, f"{name} {dtype}: gap {a.gap:.1e}"
+    assert a.exact, f"{name} {dtype}: gap {a.mismatch:.1e}"
     size = 1 + float(a.values.abs().sum())
     assert abs(a["rounding"]) <= 4 * torch.finfo(kind).eps * size
 
@@ -81,7 +81,7 @@ def test_its_rows_open_like_any_others(family_model, name):
     for label in ("L0H1", f"L{top}H2"):
         c = a.sources(label)
         assert c.total == pytest.approx(a[label], abs=1e-5 * (1 + float(c.values.abs().sum())))
-        assert abs(a.through(label).gap) <= 1e-5 * (1 + float(a.through(label).values.abs().sum()))
+        assert abs(a.through(label).mismatch) <= 1e-5 * (1 + float(a.through(label).values.abs().sum()))
     assert a.neurons(1).total == pytest.approx(a["L1.mlp"], abs=1e-5 * (1 + float(a.neurons(1).values.abs().sum())))
     with pytest.raises(aw.ComponentError):
         a.neurons(2)

@@ -45,7 +45,7 @@ def test_closes_in_half_precision(family_model, name, dtype):
     run = family_model(name, kind).run(families.PROMPT)
     for side in ("query", "key"):
         a = aw.attribute(run, aw.score("L2H1", query=-1, key=1, side=side))
-        assert a.exact, f"{name} {dtype} {side}: gap {a.gap:.1e}"
+        assert a.exact, f"{name} {dtype} {side}: gap {a.mismatch:.1e}"
         size = 1 + float(a.values.abs().sum())
         assert abs(a["rounding"]) <= 4 * torch.finfo(kind).eps * size, (
             f"{name} {dtype} {side}: rounding {a['rounding']:+.3f} of {size:.1f}"
@@ -147,7 +147,7 @@ def test_odds_between_two_keys(family_model, twin, name):
     for layer, head, query, key, other in ((1, 2, n - 1, n - 2, n - 4), (2, 0, 6, 1, 4), (0, 3, 5, 0, 5)):
         a = aw.attribute(run, aw.score((layer, head), query=query, key=key, against=other))
         where = f"{name} L{layer}H{head} {query}->{key}/{other}"
-        assert abs(a.gap) <= 1e-5 * (1 + float(a.values.abs().sum())), where
+        assert abs(a.mismatch) <= 1e-5 * (1 + float(a.values.abs().sum())), where
         (first, parts), (second, others) = (slow.score(layer, head, query, k) for k in (key, other))
         assert a.actual == pytest.approx(first - second, abs=1e-5 * (1 + abs(first) + abs(second))), where
         got = dict(zip(a.labels, a.values.tolist(), strict=True))
@@ -193,7 +193,7 @@ def test_scores_close_on_every_family_whose_attention_is_exact(family_model):
             for side in ("query", "key"):
                 a = aw.attribute(run, aw.score((layer, head), query=query, key=key, side=side))
                 size = 1 + float(a.values.abs().sum())
-                assert abs(a.gap) <= 1e-5 * size, f"{name} {side}: gap {a.gap:.1e}"
+                assert abs(a.mismatch) <= 1e-5 * size, f"{name} {side}: gap {a.mismatch:.1e}"
                 assert abs(a["rounding"]) <= 1e-5 * size, f"{name} {side}: {a['rounding']:.1e} hides in rounding"
         closed.append(name)
     assert len(closed) >= 10, closed

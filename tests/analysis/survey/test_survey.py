@@ -58,7 +58,7 @@ def test_a_batch_of_mixed_lengths_is_each_prompt_alone(family_model, positions, 
         for j in range(len(PROMPTS)):
             other = aw.attribute(run, alone(j)).values[s.tested]
             torch.testing.assert_close(crossed.values[i, :, crossed.own[j]], other, atol=1e-5, rtol=0)
-    assert float(s.gaps().abs().max()) <= 1e-5 * (1 + float(s.values.abs().sum(-1).max())), "every row closes"
+    assert float(s.mismatches().abs().max()) <= 1e-5 * (1 + float(s.values.abs().sum(-1).max())), "every row closes"
 
 
 def test_a_prompt_that_does_not_close_is_refused_by_its_number(family_model, monkeypatch):
@@ -101,7 +101,7 @@ def test_half_precision_states_its_rounding(family_model):
     rounding = s["rounding"].values
     assert float(rounding.abs().max()) > 1e-4 and f"{float(rounding.abs().max()):.4f}" in s.summary().footer
     assert "the model computes in bfloat16" in s.summary().footer
-    assert float(s.gaps().abs().max()) <= 1e-5 * (1 + float(s.values.abs().sum(-1).max())), "rounding is a row"
+    assert float(s.mismatches().abs().max()) <= 1e-5 * (1 + float(s.values.abs().sum(-1).max())), "rounding is a row"
     assert "rounding" not in str(aw.survey(family_model("llama"), PROMPTS, ANSWERS, permutations=19))
 
 

@@ -77,7 +77,7 @@ def test_what_heads_carried_and_why_they_looked(asked, name):
     for layer, n in enumerate(families.heads_of(name)):
         last = f"L{layer}H{n - 1}"
         for opened in (a.sources(last), a.through(last)):
-            assert abs(opened.gap) <= 1e-5 * (1 + float(opened.values.abs().sum()))
+            assert abs(opened.mismatch) <= 1e-5 * (1 + float(opened.values.abs().sum()))
         for side in ("query", "key"):
             assert aw.attribute(run, aw.score(last, query=-1, key=1, side=side)).exact
         assert torch.allclose(a.worked(last).products.sum(), torch.tensor(a[last]), atol=1e-4)

@@ -66,7 +66,7 @@ def test_patterns_need_no_copy_of_the_arithmetic(monkeypatch):
     monkeypatch.setattr(attend, "_recompute", never)
     assert torch.equal(aw.attention(run).patterns, expected)
     a = aw.attribute(run, " Paris")
-    assert abs(a.sources("L1H1").gap) <= 1e-5 and abs(a.through("L1H1").gap) <= 1e-5
+    assert abs(a.sources("L1H1").mismatch) <= 1e-5 and abs(a.through("L1H1").mismatch) <= 1e-5
 
 
 def test_what_cannot_be_heard_is_recomputed(monkeypatch):

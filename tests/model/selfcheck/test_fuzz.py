@@ -197,5 +197,5 @@ def test_a_changed_model_closes_or_is_refused():
                 continue
             shown += 1
             size = 1 + float(row.values.abs().sum())
-            assert abs(row.gap) <= 1e-5 * size, f"{what}: {row.summary().title}"
+            assert abs(row.mismatch) <= 1e-5 * size, f"{what}: {row.summary().title}"
     assert shown > 60, "the changes left too little to look at"

@@ -44,7 +44,7 @@ def test_rows_add_up_and_follow_the_levels(loaded, name):
     run = model.run(CLEAN)
     for target in (" Paris", aw.log_prob(" Paris"), aw.logit_diff(" Paris", " Rome")):
         a = aw.attribute(run, target)
-        assert a.exact, a.gap
+        assert a.exact, a.mismatch
         assert abs(a.rounding["stream"]) + abs(a.rounding["heads"]) <= 1e-5 * (1 + float(a.values.abs().sum()))
     for layer, grain in enumerate(grains):
         kinds = {c.kind for c in a.components if c.layer == layer} - {"attn.bias"}
@@ -71,7 +71,7 @@ def test_a_mixed_model_has_the_tables_of_its_exact_layers(loaded, name):
     assert aw.attention(a.run).patterns.shape[0] == len(fine) * families.HEADS
     for layer in fine:
         c, t = a.sources((layer, 1)), a.through((layer, 1))
-        assert abs(c.gap) <= 1e-5 * (1 + float(c.values.abs().sum()))
+        assert abs(c.mismatch) <= 1e-5 * (1 + float(c.values.abs().sum()))
         assert torch.allclose(t.values.sum(-1), t.source_values, atol=1e-5 * (1 + float(t.source_values.abs().max())))
         assert aw.attribute(a.run, aw.score((layer, 1))).exact
         assert a.neurons(layer).total == pytest.approx(a[f"L{layer}.mlp"], abs=1e-5)

@@ -115,7 +115,7 @@ def heads_alone(make, values=True):
     limit = 1e-5 if model.dtype == torch.float32 else 0.1
     assert float((got - torch.stack([p[0] for p in expected]).float()).abs().max()) <= limit
     c, t = a.sources("L1H1"), a.through("L1H1")
-    assert abs(c.gap) <= 1e-5 * (1 + float(c.values.abs().sum()))
+    assert abs(c.mismatch) <= 1e-5 * (1 + float(c.values.abs().sum()))
     assert torch.allclose(t.values.sum(-1), t.source_values, atol=1e-4 * (1 + float(t.source_values.abs().max())))
     assert "no attention scores because" in str(model.report())
     return model
@@ -217,7 +217,7 @@ def test_wrong_down_projection_is_found_before_neurons_are_shown(dtype):
         c = aw.attribute(model.run(families.PROMPT), " Paris").neurons(1)
     except aw.AttribError:
         return
-    pytest.fail(f"neurons shown from the wrong module; gap {c.gap:.2e}, values {c.values[:3]}")
+    pytest.fail(f"neurons shown from the wrong module; gap {c.mismatch:.2e}, values {c.values[:3]}")
 
 
 def test_the_reason_is_that_of_the_likeliest_anatomy():

@@ -121,17 +121,21 @@ def test_the_tables_agree_with_each_other():
     assert set(containers) <= set(answers)
 
 
-def test_the_traits_are_those_of_the_widget(explorer):
-    synced = explorer.traits(sync=True).items()
-    ours = [n for n, trait in synced if n[0] != "_" and trait.this_class.__module__.startswith("attrib_widgets")]
-    assert sorted(ours) == sorted(every_key(DECLARED["Traits"]))
-    for name, key in every_key(DECLARED["Traits"]).items():
-        assert wrong(getattr(explorer, name), key.type, name) == []
+def test_the_traits_are_those_of_the_widgets(explorer):
+    survey = view_of(aw.survey(aw.load("demo"), aw.demo.pairs("capitals", 2)))
+    declared, ours = every_key(DECLARED["Traits"]), set()
+    for view in (explorer, survey):
+        for name, trait in view.traits(sync=True).items():
+            if name[0] != "_" and trait.this_class.__module__.startswith("attrib_widgets"):
+                ours.add(name)
+                assert wrong(getattr(view, name), declared[name].type, name) == []
+    survey.close()
+    assert ours == declared.keys()
 
 
 def test_explorer_and_survey_answer_exactly_what_the_contract_names(explorer):
     survey = view_of(aw.survey(aw.load("demo"), aw.demo.pairs("capitals", 2)))
-    asked = {"hello", "save", "words", "reveal", *explorer.operations(), *survey.operations()}
+    asked = {"hello", "save", "words", "reveal", *explorer.operations(), *survey.operations(), *survey.at_once()}
     survey.close()
     assert asked == set(get_args(contract.Op))
 
@@ -199,7 +203,13 @@ ASKED = {
 
 
 #: What only the view of a survey answers.
-SURVEYED = {"surveyed": {"id": "L1H2"}, "reads": {"id": "L1H2", "prompts": [1, 0]}, "open": {"prompt": 1}}
+SURVEYED = {
+    "surveyed": {"id": "L1H2"},
+    "reads": {"id": "L1H2", "prompts": [1, 0]},
+    "test": {"ids": ["L1H2"], "groups": ["all"]},
+    "open": {"prompt": 1},
+    "opened": {"prompt": 1},
+}
 
 
 def test_every_answer_of_a_survey_has_the_shape_that_is_declared(demo, browser):

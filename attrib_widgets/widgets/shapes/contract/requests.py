@@ -59,7 +59,9 @@ Op = Literal[
     "beside",
     "surveyed",
     "reads",
+    "test",
     "open",
+    "opened",
     "save",
     "words",
     "reveal",
@@ -145,6 +147,13 @@ class ReadsArgs(RowArgs):
     """A head, and numbers of prompts."""
 
     prompts: list[int]
+
+
+class TestArgs(TypedDict):
+    """Parts by name, each replaced by itself (null is all of them), and groups by name."""
+
+    ids: list[str] | None
+    groups: list[str]
 
 
 class OpenArgs(TypedDict):
@@ -262,14 +271,17 @@ class Arguments(TypedDict):
     beside: BesideArgs
     surveyed: RowArgs
     reads: ReadsArgs
+    test: TestArgs
     open: OpenArgs
+    opened: OpenArgs
     save: SaveArgs
     words: Nothing
     reveal: RevealArgs
 
 
 class Answers(TypedDict):
-    """The data that each operation answers. `explain` has set the state before, `without` the trait of that name."""
+    """The data that each operation answers. `explain` has set the state before, `without` and `test` a trait;
+    `opened` opens what `open` has computed."""
 
     hello: Nothing
     explain: Nothing
@@ -295,7 +307,9 @@ class Answers(TypedDict):
     beside: Nothing
     surveyed: Nothing
     reads: Reads
-    open: OpenedPrompt
+    test: Nothing
+    open: Nothing
+    opened: OpenedPrompt
     save: Saved
     words: Meanings
     reveal: Nothing

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 
-class SurveyedGroup(TypedDict):
+class Replaceable(TypedDict):
+    """How parts are replaced in a group, in how many of its prompts that can be done, and why not in the others."""
+
+    how: str
+    able: int
+    unable: str
+
+
+class SurveyedGroup(Replaceable):
     """A group of prompts, by their numbers; which parts are specific, by their places in `parts`."""
 
     name: str
@@ -50,6 +58,23 @@ class SurveyHeader(TypedDict):
     answers: list[str]
     #: why no prompt can be opened, "" where the model is there
     closed: str
+
+
+class PartTested(TypedDict):
+    """A part that was replaced in a group (by its number): by what, what was shown, and in how many prompts."""
+
+    part: str
+    group: int
+    how: str
+    said: str
+    n: int
+
+
+class SurveyTestsHeader(TypedDict):
+    """Experiments on the prompts: the array `effects` has [test, prompt], NaN where it was not tested."""
+
+    kind: Literal["survey_tests"]
+    tests: list[PartTested]
 
 
 class SurveyedHeader(TypedDict):

@@ -163,5 +163,7 @@ class Traits(TypedDict):
     #: components that are taken out together, and what the model says then
     chosen: NotRequired[list[str]]
     without: NotRequired[Without | Nothing]
+    #: experiments of a survey, a container: SurveyTestsHeader; empty where there were none
+    tests: NotRequired[bytes]
     #: questions that were pinned
     pinned: NotRequired[list[Pin]]

@@ -67,13 +67,13 @@ export class HostModel implements Model {
   }
 }
 
-/** The traits as an offline page embeds them: JSON, with the state as base64 text. */
+/** The traits as an offline page embeds them: JSON, with the state, and a survey's experiments, as base64 text. */
 export function readEmbedded(text: string): Record<string, unknown> {
   const traits = JSON.parse(text) as Record<string, unknown>;
-  const state = traits["container"] ?? traits["state"]; // as version 0.1 called it
-  if (typeof state === "string") {
-    const binary = atob(state);
-    traits["container"] = new DataView(Uint8Array.from(binary, (c) => c.charCodeAt(0)).buffer);
+  traits["container"] ??= traits["state"]; // as version 0.1 called it
+  for (const name of ["container", "tests"]) {
+    const text = traits[name];
+    if (typeof text === "string") traits[name] = new DataView(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
   }
   return traits;
 }

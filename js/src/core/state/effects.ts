@@ -1,4 +1,4 @@
-/** What putting a part into the other prompt brings back, as a share of the gap: measured, or estimated by gradients. */
+/** What putting a part into the other prompt brings back, as a share of the gap: measured, or estimated by gradients; or what goes without it. */
 import type { Signal } from "@preact/signals";
 import type { Loaded } from "./answers";
 import type { Store } from "./store";
@@ -17,13 +17,14 @@ export function totalsOf(store: Store): Signal<Loaded<Float32Array>> | undefined
   return store.data.effects();
 }
 
-/** The effect of row i; undefined where it is not known. */
-export function effectsOf(store: Store, totals: Float32Array | undefined): (i: number) => Effect | undefined {
+/** The effect of row i, its damage alone where that is asked for; undefined where it is not known. */
+export function effectsOf(store: Store, totals: Float32Array | undefined, damage = false): (i: number) => Effect | undefined {
   const header = store.reading.value?.header;
   const gap = header?.corrupted?.gap ?? 0; // below zero where the other prompt says more of it
   return (i) => {
     const found = store.lab.of(header?.rows[i]?.id ?? "");
-    if (found) return [found.recovery, true];
+    if (found) return [damage ? found.damage : found.recovery, true];
+    if (damage) return undefined;
     const estimated = totals?.[i];
     return estimated !== undefined && gap ? [estimated / gap, false] : undefined;
   };

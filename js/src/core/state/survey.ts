@@ -1,8 +1,8 @@
 /** A survey as Python sent it: what was measured, and what every part writes to every prompt. */
-import type { Container } from "../host/wire";
+import { bytesOf, type Container, decode } from "../host/wire";
 import { digitsFor, plain, share, signed } from "../maths/format";
 import { largest, sumOf } from "../maths/geometry";
-import type { SurveyedGroup, SurveyHeader } from "../types";
+import type { PartTested, SurveyedGroup, SurveyHeader, SurveyTestsHeader } from "../types";
 
 /** By its contribution: the largest, one at every tenth of the way, the smallest. As `examples` in Python has it. */
 export type Which = "largest" | "deciles" | "smallest";
@@ -16,6 +16,40 @@ export function examples(values: ArrayLike<number>, prompts: readonly number[], 
   const order = prompts.map((p, i) => [p, values[p] ?? 0, i] as const).sort((a, b) => a[1] - b[1] || a[2] - b[2]).map(([p]) => p);
   if (which === "deciles") return [...new Set(TENTHS.map((tenth) => order[Math.floor(((order.length - 1) * tenth) / 10 + 0.5)] as number))];
   return which === "smallest" ? order.slice(0, k) : order.reverse().slice(0, k);
+}
+
+/** Experiments on the prompts: every part that was replaced, in the order of the groups. */
+export class Tests {
+  #found = new Map<string, (PartTested & { effects: Float32Array })[]>();
+
+  constructor(of: Container<SurveyTestsHeader> | null) {
+    of?.header.tests.forEach((test, row) => {
+      const before = this.#found.get(test.part) ?? [];
+      const effects = of.arrays["effects"]?.at(row) ?? new Float32Array();
+      this.#found.set(test.part, [...before, { ...test, effects }].sort((a, b) => a.group - b.group));
+    });
+  }
+
+  of(part: string) {
+    return this.#found.get(part) ?? [];
+  }
+
+  /** Its effect on every prompt, NaN where it was not tested; nothing where it was tested nowhere. */
+  effects(part: string): Float32Array | undefined {
+    const found = this.of(part);
+    return found.length ? found[0]?.effects.map((v, i) => found.map((t) => t.effects[i] ?? NaN).find((e) => !Number.isNaN(e)) ?? v) : undefined;
+  }
+
+  /** The mean over the prompts of a group that were tested; NaN where none was. */
+  mean(part: string, group: number): number {
+    const found = this.of(part).find((t) => t.group === group);
+    return found?.n ? sumOf([...found.effects].filter((v) => !Number.isNaN(v))) / found.n : NaN;
+  }
+}
+
+/** What the trait holds; empty where nothing was tested. */
+export function testsOf(bytes: unknown): Tests {
+  return new Tests(bytes && bytesOf(bytes).length ? decode<SurveyTestsHeader>(bytes) : null);
 }
 
 export class Survey {
@@ -70,7 +104,7 @@ export class Survey {
   }
 
   /** A part in a group, in one sentence. */
-  told(group: number, part: number): string {
+  told(group: number, part: number, tests?: Tests): string {
     const of = this.header.groups[group] as SurveyedGroup;
     const value = (name: string) => this.measure(group, name)[part] ?? NaN;
     const permuted = value("same_sign_permuted");
@@ -81,6 +115,8 @@ export class Survey {
       `same sign in ${share(this.sameSign(group, part))} of ${of.prompts.length} prompts${Number.isNaN(permuted) ? "" : ` (answers permuted: ${share(permuted)})`}`,
     ];
     if (!Number.isNaN(p)) said.push(`p ${plain(p, 3)}${of.specific.includes(part) ? ", specific" : ""}`);
+    const effect = tests?.mean(this.header.parts[part]?.id ?? "", group) ?? NaN;
+    if (!Number.isNaN(effect)) said.push(`tested: effect ${signed(effect, this.digits)} in the mean`);
     return said.join("; ");
   }
 }

@@ -32,7 +32,7 @@ export function Waterfall() {
   // the column is there as soon as it is asked for
   const effects = totals !== undefined || loaded?.state === "loading";
   const byEffect = !inOrder && store.screen.byEffect.value && totals !== undefined;
-  const back = effectsOf(store, totals);
+  const back = effectsOf(store, totals, !!told);
   const sized = reading?.order ?? [];
   const indices = !reading
     ? []
@@ -106,7 +106,7 @@ export function Waterfall() {
             <RivalName />
           </span>
         )}
-        {effects && <span class="aw-back">recovery</span>}
+        {effects && <span class="aw-back">{told ? "damage" : "recovery"}</span>}
       </div>
       <div class="aw-scroll" style={store.options.value.height ? { maxHeight: `${store.options.value.height}px` } : {}}>
         <div class="aw-rows">
@@ -190,13 +190,13 @@ export function Waterfall() {
   );
 }
 
-/** The share of the gap that a part brings back: in ink where it was measured, pale and with a tilde where it is estimated. */
+/** The share of the gap that goes without a part, measured; before a test what it brings back, estimated: pale, with a tilde. */
 function Back({ of }: { of: Effect | undefined }) {
   if (!of || (!of[0] && !of[1])) return <span />;
   const [value, measured] = of;
   return (
     <span class={`aw-back ${measured ? "aw-measured" : ""}`}>
-      <span class="aw-sr">, recovery {measured ? "" : "(estimated) "}</span>
+      <span class="aw-sr">, {measured ? "damage " : "recovery (estimated) "}</span>
       {measured ? "" : "~"}
       {share(value)}
     </span>
@@ -274,7 +274,9 @@ function Marks() {
   const heads = store.screen.order.value === "heads";
   return (
     <p class="aw-quiet aw-small" data-part="legend">
-      {heads ? "Effect" : "Recovery"}: the share of the gap that the part brings back in the other prompt, {measured ? "measured, or with ~ estimated" : "estimated"} by gradients. Much of it beside a short bar: perhaps through other parts; test it.{" "}
+      {measured && !heads
+        ? "Damage, which decides the word: the share of the gap that goes without the part, that is, with its write from the other prompt."
+        : `${heads ? "Effect" : "Recovery"}: the share of the gap that the part brings back in the other prompt, ${measured ? "measured, or with ~ estimated" : "estimated"} by gradients. Much of it beside a short bar: perhaps through other parts; test it.`}{" "}
       {store.screen.order.value === "size" && (
         <button class="aw-link" data-part="by-effect" aria-pressed={by} onClick={() => (store.screen.byEffect.value = !by)}>
           {by ? "Sort by the bars" : "Sort by it"}
@@ -304,11 +306,11 @@ export function Sum({ bar }: { bar?: { left: string; width: string } }) {
           model <b>{reading.plain(actual)}</b>
         </span>
         <span class={exact ? "" : "aw-warn"}>
-          gap {tiny(Math.abs(gap))} {exact ? "✓" : "✗"}
+          mismatch {tiny(Math.abs(gap))} {exact ? "✓" : "✗"}
         </span>
       </span>
       <span class="aw-tip" role="note">
-        <b>sum</b>: all rows added. <b>model</b>: the number the unmodified model printed. <b>gap</b>: their difference,{" "}
+        <b>sum</b>: all rows added. <b>model</b>: the number the unmodified model printed. <b>mismatch</b>: their difference,{" "}
         {exact ? "as small as float32 allows" : "larger than float32 explains"}.
         {precap !== null && ` Before the soft cap the model has ${reading.plain(precap)}.`} Rounding is measured, never a remainder: stream{" "}
         {parts[0]}, heads {parts[1]}, read-out {parts[2]}.

@@ -21,7 +21,7 @@ export function Controls({ reading, form, effects }: { reading: Reading; form: H
         <Seg
           label="Pattern"
           ways={[
-            ["whole", "whole pattern", !whole && store.fixed.value ? NEEDS_KERNEL : ""],
+            ["whole", "pattern", !whole && store.fixed.value ? NEEDS_KERNEL : ""],
             [
               "row",
               <>

@@ -82,7 +82,7 @@ export function Check({ total, name, value, gap, unit, most }: CheckProps) {
         </span>
       )}
       <span>
-        {gap === null ? unit : `gap ${tiny(Math.abs(gap))} · ${unit}`}
+        {gap === null ? unit : `mismatch ${tiny(Math.abs(gap))} · ${unit}`}
       </span>
     </p>
   );

@@ -109,7 +109,7 @@ export function ByPart({ data: { header, arrays }, open = "", pick }: { data: Co
             })}
             {under("sum", sums.map((v) => signed(v, digits)), true)}
             {ends && under("model", [...ends.map((e) => signed(e.actual, digits)), signed((ends[1]?.actual ?? 0) - (ends[0]?.actual ?? 0), digits)])}
-            {ends && under("gap", ends.map((e) => `${tiny(Math.abs(e.gap))} ${e.exact ? "✓" : "✗"}`))}
+            {ends && under("mismatch", ends.map((e) => `${tiny(Math.abs(e.gap))} ${e.exact ? "✓" : "✗"}`))}
           </tbody>
         </table>
       </div>

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import type { Cell } from "../../core/host/keyboard";
 import { described } from "../../core/maths/names";
-import type { Survey } from "../../core/state/survey";
+import type { Survey, Tests } from "../../core/state/survey";
 import { useGrid, useWidth } from "../parts/grid";
 import { Glyph } from "./glyph";
 
@@ -13,6 +13,7 @@ export interface Spot {
 
 export interface Parts {
   of: Survey;
+  tests: Tests;
   /** the part whose prompts are shown, and their group */
   open: number;
   group: number;
@@ -53,7 +54,7 @@ export function Maps(props: Parts) {
   );
 }
 
-function GroupMap({ of, here, cell, side, open, group, point, pick }: Parts & { here: number; cell: number; side: number }) {
+function GroupMap({ of, tests, here, cell, side, open, group, point, pick }: Parts & { here: number; cell: number; side: number }) {
   const { columns, parts, groups } = of.header;
   const [at, setAt] = useState<Cell | null>(null);
   const own = groups[here];
@@ -103,7 +104,7 @@ function GroupMap({ of, here, cell, side, open, group, point, pick }: Parts & { 
                   data-id={id}
                   title={described(id)}
                   aria-selected={part === open}
-                  aria-label={of.told(here, part)}
+                  aria-label={of.told(here, part, tests)}
                   tabIndex={tabIndex}
                   onPointerEnter={() => show({ row: r, column: c })}
                   onClick={() => take({ row: r, column: c })}

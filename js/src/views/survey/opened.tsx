@@ -20,8 +20,10 @@ export function Opened({ of, prompt, close }: { of: Survey; prompt: number; clos
     let here = true;
     let end: (() => void) | undefined;
     const asked = store.client.request("open", { prompt });
+    // what was computed is opened by a message of its own: hosts lose a widget that a thread opens
     asked.result
-      .then(({ data }) => (here && place.current ? nest(model, data.model, place.current) : undefined))
+      .then(() => (here ? store.client.request("opened", { prompt }).result : undefined))
+      .then((opened) => (here && opened && place.current ? nest(model, opened.data.model, place.current) : undefined))
       .then(
         (stop) => {
           if (here) [end] = [stop];

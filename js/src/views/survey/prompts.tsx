@@ -14,13 +14,15 @@ import { Seg } from "../parts/seg";
 interface PromptsProps {
   of: Survey;
   values: Float32Array;
+  /** of the experiment; NaN where a prompt was not tested */
+  effects: Float32Array | undefined;
   part: string;
   group: number;
   setGroup(group: number): void;
   open(prompt: number): void;
 }
 
-export function Prompts({ of, values, part, group, setGroup, open }: PromptsProps) {
+export function Prompts({ of, values, effects, part, group, setGroup, open }: PromptsProps) {
   const { store } = useView();
   const { groups, prompts, answers, closed } = of.header;
   const [which, setWhich] = useState<Which>("largest");
@@ -35,6 +37,9 @@ export function Prompts({ of, values, part, group, setGroup, open }: PromptsProp
   // one scale for all prompts, so that a bar is as long in every list
   const { spans, zero } = diverging(numbers, [...values]);
   const digits = digitsFor(largest(values));
+  const tested = !!effects && !!own?.prompts.some((p) => !Number.isNaN(effects[p]));
+  const untested = (p: number) => Number.isNaN(effects?.[p] ?? NaN);
+  const fine = digitsFor(largest([...(effects ?? [])].filter((v) => !Number.isNaN(v))));
   return (
     <>
       <div class="aw-sbar">
@@ -59,7 +64,13 @@ export function Prompts({ of, values, part, group, setGroup, open }: PromptsProp
           ))}
         </div>
       )}
-      <ul class="aw-bars aw-prompts" aria-label={`Prompts of ${own?.name}, by ${part}`} data-part="prompts" {...rove.list}>
+      {tested && (
+        <p class="aw-pheads aw-quiet aw-small" aria-hidden="true">
+          <span>contribution</span>
+          <span>effect</span>
+        </p>
+      )}
+      <ul class={`aw-bars aw-prompts ${tested ? "aw-withtest" : ""}`} aria-label={`Prompts of ${own?.name}, by ${part}`} data-part="prompts" {...rove.list}>
         {shown.map((p, i) => {
           const printed = signed(values[p] ?? 0, digits);
           const read = reads.get(p);
@@ -74,6 +85,12 @@ export function Prompts({ of, values, part, group, setGroup, open }: PromptsProp
                 </span>
                 <Track value={values[p] ?? 0} printed={printed} span={spans[i]} zero={zero} />
                 <span class="aw-val">{printed}</span>
+                {tested && (
+                  <span class="aw-val aw-effect" title={untested(p) ? "not tested" : "effect: how much lower the answer is with the part replaced"}>
+                    <span class="aw-sr"> effect </span>
+                    {untested(p) ? "\u2013" : signed(effects[p] ?? 0, fine)}
+                  </span>
+                )}
               </button>
             </li>
           );

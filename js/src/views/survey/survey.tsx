@@ -12,6 +12,7 @@ import { Measures } from "./measures";
 import { Opened } from "./opened";
 import { Prompts } from "./prompts";
 import { Strip } from "./strip";
+import { Test, useAsking, useTests } from "./testing";
 import { useValues } from "./values";
 
 export function SurveyView({ of }: { of: Survey }) {
@@ -33,8 +34,11 @@ export function SurveyView({ of }: { of: Survey }) {
     setAsked(prompt);
   };
   const values = useValues(of, part);
+  const tests = useTests();
+  const asking = useAsking();
+  const effects = tests.effects(id);
   const told = peek ?? { group, part };
-  const parts = { of, open: part, group, point: setPeek, pick };
+  const parts = { of, tests, open: part, group, point: setPeek, pick };
   return (
     <div class="aw-card aw-survey" data-part="survey" data-open={id}>
       <div class="aw-pad">
@@ -53,9 +57,9 @@ export function SurveyView({ of }: { of: Survey }) {
           now={form}
           pick={(way: "maps" | "measures") => setForm(way)}
         />
-        {form === "maps" ? <Maps {...parts} /> : <Measures {...parts} />}
+        {form === "maps" ? <Maps {...parts} /> : <Measures {...parts} asking={asking} />}
         <p class="aw-readout aw-told" aria-live="polite">
-          {of.told(told.group, told.part)}.
+          {of.told(told.group, told.part, tests)}.
         </p>
         {form === "maps" && <Legend of={of} />}
       </div>
@@ -64,9 +68,10 @@ export function SurveyView({ of }: { of: Survey }) {
           <h3 class="aw-title" title={described(id)} data-part="part-title">
             {values.state === "ready" ? titleOf(of, id, values.value) : id}
           </h3>
-          {values.state === "ready" ? <Strip of={of} values={values.value} name={id} chosen={store.source.value} pick={open} /> : <NotYet loaded={values} />}
+          {values.state === "ready" ? <Strip of={of} values={values.value} effects={effects} name={id} chosen={store.source.value} pick={open} /> : <NotYet loaded={values} />}
+          <Test of={of} id={id} group={group} tests={tests} asking={asking} />
         </div>
-        <div class="aw-pad">{values.state === "ready" && <Prompts of={of} values={values.value} part={id} group={group} setGroup={setGroup} open={open} />}</div>
+        <div class="aw-pad">{values.state === "ready" && <Prompts of={of} values={values.value} effects={effects} part={id} group={group} setGroup={setGroup} open={open} />}</div>
       </div>
       {asked >= 0 && <Opened key={asked} of={of} prompt={asked} close={() => setAsked(-1)} />}
       <div class="aw-pad aw-body">
