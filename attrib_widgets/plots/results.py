@@ -252,7 +252,8 @@ def _(result: Trace, k: int = 12) -> Figure:
     parts = {(n.label, n.position): n.component for path in paths for n in path if n.component is not None}
     height, ticks = _levels(list(parts.values()), result.attribution.model.n_layers)
     # a part has a lane of its own, in which what it wrote goes up: the highest part of a word in the first
-    places, edges = {}, [0.0]
+    places: dict[tuple[str, int | None], tuple[float, float]] = {}
+    edges = [0.0]
     for p in range(run.n_positions):
         lanes = sorted((key for key in parts if key[1] == p), key=lambda key: -height[parts[key]])
         places |= {key: (edges[-1] + lane + 0.5, height[parts[key]]) for lane, key in enumerate(lanes)}
@@ -263,8 +264,15 @@ def _(result: Trace, k: int = 12) -> Figure:
         x, y = places[writer.label, writer.position]
         end, level = (x, top) if reader is result.root else places[reader.label, reader.position]
         colour, width = MINUS if writer.value < 0 else PLUS, 6 * abs(writer.value) / most
-        bend = max(y, level - 0.6)  # up at its own word, then across to where it was read
-        axes.plot([x, x, end], [y, bend, level], color=colour, linewidth=width, alpha=0.6, solid_capstyle="butt")
+        bend = max(y, level - 0.7)  # up at its own word, then across to where it was read
+        axes.plot(
+            [x, x, end, end],
+            [y, bend, level - 0.3, level],
+            color=colour,
+            linewidth=width,
+            alpha=0.6,
+            solid_capstyle="butt",
+        )
     for (label, _), (x, y) in places.items():
         axes.text(x, y, label, fontsize=6, ha="center", va="center", bbox=_LABEL)
     middles = [(left + right) / 2 for left, right in pairwise(edges)]
@@ -306,7 +314,7 @@ def _levels(parts: list[Component], layers: int) -> tuple[dict[Component, float]
             ticks.append(f"L{following}" + (f"\u2013L{layer - 1}" if layer > following + 1 else "") + ": nothing shown")
         if layer < layers:
             heights[level] = float(len(ticks))
-            ticks.append("tokens" if layer < 0 else f"L{layer}")
+            ticks.append("tokens" if layer < 0 else f"L{layer}" if layer >= following else "")
         following = layer + 1
     return {c: heights[order(c)] for c in parts}, ticks
 

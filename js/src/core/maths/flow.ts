@@ -54,11 +54,11 @@ export const pathOf = (graph: Graph, row: number): number[] => (row < 0 ? [] : [
 /** The rows of all these paths: each is a line from its part to the part above it. */
 export const pathsOf = (graph: Graph, rows: Iterable<number>): Set<number> => new Set([...rows].flatMap((row) => pathOf(graph, row)));
 
-/** The rows of all paths through some rows, up to the answer and down to where they end. */
+/** The rows of all paths through some rows, up to the answer (with its row) and down to where they end. */
 export function through(graph: Graph, rows: readonly number[]): Set<number> {
   const below = new Set(rows);
   graph.up.forEach((up, i) => below.has(up) && below.add(i)); // parents come first
-  return pathsOf(graph, below);
+  return pathsOf(graph, below).add(-1);
 }
 
 export interface Share {

@@ -1,6 +1,6 @@
 /** A trace as a picture: words below, layers upwards, the answer on top, and a line for all that a part took from another. */
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { digitsFor, percent, signed, tokenText } from "../../core/maths/format";
+import { digitsFor, percent, readsZero, signed, tokenText } from "../../core/maths/format";
 import { BOX, graphOf, layoutOf, type Node, pathOf, pathsOf, sharesOf, shortName, through } from "../../core/maths/flow";
 import { largest, sumOf } from "../../core/maths/geometry";
 import type { Trace } from "../../core/types";
@@ -44,6 +44,7 @@ export function Flow({ trace, tokens, pick }: FlowProps) {
     });
     const names = [...sums.keys()];
     return ranked([...sums.values()], 4, (i) => ({ key: "", label: names[i] }))
+      .filter((row) => !readsZero(print(row.value)))
       .map((row) => `${row.label} ${print(row.value)}`)
       .join(", ");
   };
