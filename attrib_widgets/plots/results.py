@@ -27,7 +27,7 @@ from ..analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens
 from ..model.run import Predictions
 from ..words.components import Component
 from ..words.errors import AttribError
-from ..words.text import kind_of, others_label, percent, share, signed, visible
+from ..words.text import kind_of, others_label, percent, signed, visible
 
 PLUS, MINUS = "#0067A5", "#B84E00"
 #: Maps say the sign as bars do: with the colours of the bars, over white at zero.
@@ -291,7 +291,9 @@ def _(result: Trace, k: int = 12) -> Figure:
     axes.set_xlim(0, edges[-1])
     axes.set_title(result.title(), loc="left", fontsize=10, wrap=True)
     shares = result.shares(k)
-    told = ", ".join(f"{name} {share(size / result.size)} ({signed(value)})" for name, (value, size) in shares.items())
+    told = ", ".join(
+        f"{name} {percent(size / result.size)} ({signed(value)})" for name, (value, size) in shares.items()
+    )
     axes.set_xlabel(
         f"Attribution, not a test: {len(paths)} of {len(result.paths())} paths; by size {told}\n{result.balance()}",
         fontsize=7,

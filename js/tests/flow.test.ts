@@ -1,7 +1,7 @@
 /** A trace as a picture: every number of the tree is in it once, and lines stand where its parts are. */
 import { describe, expect, it } from "vitest";
 import { type Container, decode } from "../src/core/host/wire";
-import { type Drawn, graphOf, layoutOf, type Node, pathOf, pathsOf, sharesOf, shortName, through } from "../src/core/maths/flow";
+import { type Drawn, graphOf, layoutOf, type Node, pathOf, pathsOf, sharesOf, through } from "../src/core/maths/flow";
 import type { Trace, TraceHeader } from "../src/core/types";
 import { longPrompt, SENT, TOKENS, walk } from "./fixture";
 
@@ -142,8 +142,4 @@ it("draws nothing of nothing", () => {
   const graph = graphOf(none);
   expect(sharesOf(none, new Set()).map((s) => s.size)).toEqual([0, 0, 0]);
   expect(layoutOf(graph, none, new Set(), TOKENS).parts).toEqual([graph.nodes[-1]]);
-});
-
-it("calls parts by what the name of their layer leaves", () => {
-  expect(["L3H1", "L11H10", "L2.mlp", "L2.attn", "L3", "embed", "L2.mlp/E1", "L0.attn.bias"].map(shortName)).toEqual(["H1", "H10", "mlp", "attn", "L3", "embed", "mlp/E1", "attn.bias"]);
 });

@@ -347,25 +347,25 @@ describe("a trace", () => {
     expect(all('[data-part="waterfall"]')).toHaveLength(0);
   });
 
-  const option = (name: string) => `[role="option"][aria-label^="${name}:"]`;
+  const option = (name: string) => `[role="option"][aria-label^="${name} = "]`;
 
   it("is a picture first: what is pointed at lights its paths and is told", async () => {
     const { one, all, el } = show(trace({ target: "·Paris", cancelled: 0.3, layers: 5 }), "trace");
-    const lit = () => all(".aw-stream .aw-lit > text:first-of-type").map((e) => e.textContent);
+    const lit = () => all(".aw-stream div .aw-lit:not(path)").map((e) => e.firstChild?.textContent);
     const told = () => one('[data-part="flow"] .aw-sentence')?.textContent;
     // L3.mlp alone was not followed; of both heads only L3H1 was
     expect(all(".aw-stream path")).toHaveLength(6);
-    expect(all(".aw-layers, .aw-stream span").map((e) => e.textContent)).toEqual(["", "L0: nothing shown", "L1", "L2", "L3", "", "L4: nothing shown"]);
+    expect(all(".aw-stream > [aria-hidden] > span").map((e) => e.textContent)).toEqual(["", "L0: nothing shown", "L1", "L2", "L3", "", "L4: nothing shown"]);
     expect(lit()).toEqual([]);
-    one(option("L1H0 at the position of ·France (4)"))?.focus();
+    one(option("L1H0 +2.50 at the position of ·France (4)"))?.focus();
     await tick();
-    expect(told()).toBe("L1H0 at the position of ·France (4): +2.50 = embed at ·France (4) +2.40, rounding +0.10");
-    expect(lit()).toEqual(["·France", "H1", "H0", "embed", "·Paris"]);
+    expect(told()).toBe("L1H0 +2.50 at the position of ·France (4) = embed at ·France (4) +2.40, rounding +0.10");
+    expect(lit()).toEqual(["·France", "L3H1", "L1H0", "embed", "·Paris"]);
     expect(all(".aw-stream path.aw-lit")).toHaveLength(3);
     await press(document.activeElement as HTMLElement, "Escape");
     expect(lit()).toEqual([]);
     await press(document.activeElement as HTMLElement, "End");
-    expect(told()).toBe("·Paris: +14.54 = L3.mlp at ·is (5) +10.00, L3H1 at ·is (5) +3.50, L2H2 at ·is (5) +0.80, norm.bias +0.24");
+    expect(told()).toBe("·Paris +14.54 = L3.mlp at ·is (5) +10.00, L3H1 at ·is (5) +3.50, L2H2 at ·is (5) +0.80, norm.bias +0.24");
     one(".aw-stream path:nth-of-type(1)")?.dispatchEvent(new PointerEvent("pointerenter"));
     await tick();
     expect(told()).toMatch(/^.* at the position of .*, read by .*: \+\d/);
@@ -391,11 +391,11 @@ describe("a trace", () => {
       one(option(name))?.dispatchEvent(new MouseEvent("click", { bubbles: true }));
       await tick();
     };
-    await at("L1H0 at the position of ·France (4)");
+    await at("L1H0 +2.50 at the position of ·France (4)");
     expect([model.get("selected"), model.get("source")]).toEqual(["L3H1", 4]);
-    await at("L2H2 at the position of ·is (5)");
+    await at("L2H2 +0.80 at the position of ·is (5)");
     expect([model.get("selected"), model.get("source")]).toEqual(["L2H2", -1]);
-    one(option("L3.mlp at the position of ·is (5)"))?.focus();
+    one(option("L3.mlp +10.00 at the position of ·is (5)"))?.focus();
     await press(document.activeElement as HTMLElement, "Enter");
     expect(model.get("selected")).toBe("L3.mlp");
   });

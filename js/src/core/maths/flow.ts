@@ -80,12 +80,9 @@ export function sharesOf({ kinds, depth, values, cancelled }: Trace, drawn: Read
   return shares;
 }
 
-const LAYER = /^L(\d+)\.?(?!\d)/;
-/** What a part is called beside the name of its layer. */
-export const shortName = (label: string) => label.replace(LAYER, "") || label;
 /** Rows of the picture from below: embeddings, then two for every layer, attention and what reads it. */
 const levelOf = ({ label }: Node) => {
-  const layer = LAYER.exec(label)?.[1];
+  const layer = /^L(\d+)/.exec(label)?.[1];
   return layer ? 2 * +layer + +!/H\d|attn/.test(label) : -1;
 };
 
@@ -149,7 +146,7 @@ export function layoutOf({ nodes, up }: Graph, { values, layers = 0 }: Trace, dr
     let x = width + GAP;
     let last: Node | undefined;
     for (const node of parts.filter((n) => n.at === p)) {
-      node.width = Math.max(38, LETTER * shortName(node.label).length + 8, node.out, node.in);
+      node.width = Math.max(38, LETTER * node.label.length + 8, node.out, node.in);
       // right of what stands above it: its box beside those of its level, below the others only its lines
       node.x = x - (last && levelOf(last) !== levelOf(node) ? (node.width - node.out) / 2 - GAP : 0);
       last = node;

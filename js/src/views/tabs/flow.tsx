@@ -1,7 +1,7 @@
 /** A trace as a picture: words below, layers upwards, the answer on top, and a line for all that a part took from another. */
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { digitsFor, percent, readsZero, signed, tokenText } from "../../core/maths/format";
-import { BOX, graphOf, layoutOf, type Node, pathOf, pathsOf, sharesOf, shortName, through } from "../../core/maths/flow";
+import { graphOf, layoutOf, type Node, pathOf, pathsOf, sharesOf, through } from "../../core/maths/flow";
 import { largest, sumOf } from "../../core/maths/geometry";
 import type { Trace } from "../../core/types";
 import { ranked } from "../parts/bars";
@@ -17,6 +17,8 @@ export interface FlowProps {
 /** Paths that are drawn at first. */
 const FIRST = 12;
 const SHARES = ["shown", "constants", "not shown"];
+
+const box = (x: number, y: number, width?: number) => `left:${x}px;top:${y}px;width:${width}px`;
 
 export function Flow({ trace, tokens, pick }: FlowProps) {
   const { labels, kinds, at, depth, values } = trace;
@@ -51,11 +53,11 @@ export function Flow({ trace, tokens, pick }: FlowProps) {
   const spot = (p?: number) => `${words[p as number]} (${p})`;
   const where = (n?: Node) => n?.label + (n === answer ? "" : ` at the position of ${spot(n?.at)}`);
   const inside = lit && through(graph, lit.rows);
-  /** its class, and that it lights its paths; a click goes to the row of the bars that it went into, and to where that one read it */
+  /** its class, and that it lights its paths; a click goes to the row of the bars that its largest path went into, and to where that one read it */
   const on = (rows: number[], told: string, look = "") => {
     const light = () => setLit({ rows, told });
     const choose = () => {
-      const [first, second] = pathOf(graph, rows.find((i) => depth[i] === 1) ?? rows[0] ?? -1).reverse();
+      const [first, second] = pathOf(graph, rows.find((i) => depth[i] === 1) ?? paths.find((end) => pathOf(graph, end).some((i) => rows.includes(i))) ?? -1).reverse();
       if (first !== undefined) pick?.(labels[first] as string, at[second as number] ?? -1);
     };
     return { class: `${look} ${inside && rows.some((i) => inside.has(i)) ? "aw-lit" : ""}`, onPointerEnter: light, onFocusIn: light, onClick: choose, onKeyDown: pressed(choose) };
@@ -72,41 +74,38 @@ export function Flow({ trace, tokens, pick }: FlowProps) {
       <div ref={scroll} class="aw-stream aw-small">
         <div aria-hidden="true">
           {levels.map(({ y, name }) => (
-            <span class="aw-quiet" style={{ top: `${y}px` }}>
+            <span class="aw-quiet" style={box(0, y)}>
               {name}
             </span>
           ))}
         </div>
-        <svg width={width} height={height + 22} class={inside ? "aw-unlit" : ""} role="listbox" aria-label={trace.title} {...rove.list} onPointerLeave={() => setLit(null)}>
+        <div style={`${box(0, 0, width)};height:${height + 22}px`} class={inside ? "aw-unlit" : ""} role="listbox" aria-label={trace.title} {...rove.list} onPointerLeave={() => setLit(null)}>
+          <svg width={width} height={height} aria-hidden="true">
+            {columns.map(({ x, width }) => (
+              <rect x={x + 1} width={width - 2} height={height} />
+            ))}
+            {lines.map(({ row, wide, way }) => (
+              <path d={way} stroke-width={wide} {...on([row], `${where(nodes[row])}, read by ${where(nodes[up[row] as number])}: ${print(values[row] as number)}`, (values[row] as number) < 0 ? "aw-neg" : "aw-pos")} />
+            ))}
+          </svg>
           {columns.map(({ x, width }, p) => (
-            <g {...on(paths.filter((i) => at[i] === p), spot(p))}>
-              <rect x={x + 1} width={width - 2} height="100%" />
-              <text x={x + width / 2} y={height + 15}>
-                {words[p]}
-              </text>
-            </g>
-          ))}
-          {lines.map(({ row, wide, way }) => (
-            <path d={way} stroke-width={wide} {...on([row], `${where(nodes[row])}, read by ${where(nodes[up[row] as number])}: ${print(values[row] as number)}`, (values[row] as number) < 0 ? "aw-neg" : "aw-pos")} />
+            <span aria-hidden="true" style={box(x + 1, height, width - 2)} {...on(paths.filter((i) => at[i] === p), spot(p))}>
+              {words[p]}
+            </span>
           ))}
           {parts.map((node, i) => {
-            const { rows, x, y, width, value } = node;
-            const told = `${where(node)}: ${print(value)} = ${list((i) =>
+            const { rows, value } = node;
+            const told = `${node.label} ${print(value)}${node === answer ? "" : ` at the position of ${spot(node.at)}`} = ${list((i) =>
               rows.includes(up[i] as number) ? (kinds[i] === "part" ? `${labels[i]} at ${spot(at[i])}` : kinds[i] === "pruned" ? "pruned" : labels[i]) : rows.includes(i) && paths.includes(i) && "not followed further",
             )}`;
             return (
-              <g role="option" aria-selected={told === lit?.told} aria-label={told} data-i={i} tabIndex={rove.tabIndex(i)} {...on(rows, told)}>
-                <rect x={x} y={y} width={width} height={BOX} rx={5} />
-                <text x={x + width / 2} y={y + 11.5}>
-                  {node === answer ? node.label : shortName(node.label)}
-                </text>
-                <text x={x + width / 2} y={y + 23.5}>
-                  {print(value)}
-                </text>
-              </g>
+              <div role="option" aria-selected={told === lit?.told} aria-label={told} data-i={i} tabIndex={rove.tabIndex(i)} style={box(node.x, node.y, node.width)} {...on(rows, told)}>
+                {node.label} <br />
+                {print(value)}
+              </div>
             );
           })}
-        </svg>
+        </div>
       </div>
       <p class="aw-sentence">{lit ? lit.told : "Point at a part or a line to light its paths."}</p>
       <p class="aw-small" data-part="shares">

@@ -17,10 +17,10 @@ import { Flow, type FlowProps } from "./flow";
 function Tree({ trace, tokens, pick }: FlowProps) {
   const { labels, kinds, at, depth, values } = trace;
   const graph = useMemo(() => graphOf(trace), [trace]);
-  // at first the largest path that goes further than a row of the bars
-  const [open, setOpen] = useState(() => new Set(pathOf(graph, graph.paths.find((i) => (depth[i] ?? 0) > 1) ?? -1)));
-  const box = useRef<HTMLDivElement>(null);
   const inner = (i: number) => (depth[i + 1] ?? 0) > (depth[i] ?? 0);
+  // at first the largest path through the largest row that opens
+  const [open, setOpen] = useState(() => new Set(graph.paths.map((i) => pathOf(graph, i)).find((path) => path.includes(depth.findIndex((_, i) => inner(i))))));
+  const box = useRef<HTMLDivElement>(null);
   const seen: number[] = [];
   let closed = Infinity;
   depth.forEach((d, i) => {
