@@ -74,7 +74,7 @@ export function Flow({ trace, tokens, pick }: FlowProps) {
       <div ref={scroll} class="aw-stream aw-small">
         <div aria-hidden="true">
           {levels.map(({ y, name }) => (
-            <span class="aw-quiet" style={box(0, y)}>
+            <span class="aw-quiet aw-stuck" style={box(0, y)}>
               {name}
             </span>
           ))}
