@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import singledispatch
 from io import BytesIO
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,10 @@ from ..analysis.heads.attention import Attention
 from ..analysis.lens.logit_lens import LogitLens
 from ..analysis.opening.results import Contributions, Through, Worked, Writes
 from ..analysis.opening.totals import TokenTotals
-from ..analysis.opening.trace import Node, Trace
+from ..analysis.opening.trace import Trace
 from ..analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens
 from ..model.run import Predictions
+from ..words.components import Component
 from ..words.errors import AttribError
 from ..words.text import kind_of, others_label, percent, signed, visible
 
@@ -240,41 +242,83 @@ def _(result: TokenTotals) -> Figure:
 
 
 @figure_of.register
-def _(result: Trace, k: int = 40) -> Figure:
-    """The ``k`` largest steps as lines from where a part wrote to who read it: tokens across, layers upwards."""
-    run = result.attribution.run
-    layers = result.attribution.model.n_layers
-    figure, axes = _axes(1.6 + 1.2 * run.n_positions, 2.2 + 0.8 * layers)
+def _(result: Trace, k: int = 12) -> Figure:
+    """The ``k`` largest paths as lines from where a part wrote to who read it: tokens across, layers upwards.
 
-    def place(node: Node) -> tuple[float, float]:
-        part = node.component
-        if part is None:
-            return float(node.position or 0), layers + 0.4
-        height = -0.6 if part.layer is None else part.layer + (0.55 if part.kind == "mlp" else 0.0)
-        if part.kind != "head":
-            return float(node.position or 0), height
-        index = part.index or 0  # heads beside each other, their names in turns above and below
-        aside = (index + 0.5) / result.attribution.model.n_heads - 0.5
-        return (node.position or 0) + 0.7 * aside, height + 0.12 * (1 - 2 * (index % 2))
-
-    steps = [(n, c) for n, _ in result.root.walk() for c in n.children if c.kind == "part"]
-    steps = sorted(steps, key=lambda step: -abs(step[1].value))[:k]
-    top = max((abs(c.value) for _, c in steps), default=0.0) or 1.0
-    named = set()
-    for reader, writer in steps:
-        (x0, y0), (x1, y1) = place(writer), place(reader)
-        colour, width = MINUS if writer.value < 0 else PLUS, 0.5 + 5 * abs(writer.value) / top
-        axes.plot([x0, x1], [y0, y1], color=colour, linewidth=width, alpha=0.6, solid_capstyle="round")
-        if (x0, y0) not in named:
-            named.add((x0, y0))
-            axes.text(x0, y0, writer.label, fontsize=6, ha="center", va="center", bbox=_LABEL)
-    axes.text(*place(result.root), f"{result.actual:.2f}", fontsize=8, ha="center", va="center", bbox=_LABEL)
-    axes.set_xticks(range(run.n_positions), [visible(t) for t in run.tokens])
-    axes.set_yticks([-0.6, *range(layers)], ["tokens", *(f"layer {layer}" for layer in range(layers))])
-    axes.set_xlim(-0.6, run.n_positions - 0.4)
+    Widths are proportional to what a line carries, over all paths that run along it.
+    """
+    run, paths = result.attribution.run, result.paths(k)
+    steps = list({id(n): (above, n) for path in paths for above, n in pairwise([result.root, *path])}.values())
+    parts = {(n.label, n.position): n.component for path in paths for n in path if n.component is not None}
+    height, ticks = _levels(list(parts.values()), result.attribution.model.n_layers)
+    # a part has a lane of its own, in which what it wrote goes up: the highest part of a word in the first
+    places: dict[tuple[str, int | None], tuple[float, float]] = {}
+    edges = [0.0]
+    for p in range(run.n_positions):
+        lanes = sorted((key for key in parts if key[1] == p), key=lambda key: -height[parts[key]])
+        places |= {key: (edges[-1] + lane + 0.5, height[parts[key]]) for lane, key in enumerate(lanes)}
+        edges.append(edges[-1] + max(1.5, len(lanes)))
+    figure, axes = _axes(1.6 + 0.5 * edges[-1], 2.2 + 0.5 * len(ticks))
+    top, most = float(len(ticks)), max((abs(n.value) for _, n in steps), default=0.0) or 1.0
+    for reader, writer in sorted(steps, key=lambda step: -abs(step[1].value)):
+        x, y = places[writer.label, writer.position]
+        end, level = (x, top) if reader is result.root else places[reader.label, reader.position]
+        colour, width = MINUS if writer.value < 0 else PLUS, 6 * abs(writer.value) / most
+        bend = max(y, level - 0.7)  # up at its own word, then across to where it was read
+        axes.plot(
+            [x, x, end, end],
+            [y, bend, level - 0.3, level],
+            color=colour,
+            linewidth=width,
+            alpha=0.6,
+            solid_capstyle="butt",
+        )
+    for (label, _), (x, y) in places.items():
+        axes.text(x, y, label, fontsize=6, ha="center", va="center", bbox=_LABEL)
+    middles = [(left + right) / 2 for left, right in pairwise(edges)]
+    axes.text(
+        middles[result.root.position or 0],
+        top,
+        f"{result.actual:.2f}",
+        fontsize=8,
+        ha="center",
+        va="center",
+        bbox=_LABEL,
+    )
+    axes.vlines(edges[1:-1], -0.5, top, color="0.9", linewidth=0.5)
+    axes.set_xticks(middles, [visible(t) for t in run.tokens])
+    axes.set_yticks(range(len(ticks)), ticks)
+    axes.set_xlim(0, edges[-1])
     axes.set_title(result.title(), loc="left", fontsize=10, wrap=True)
-    axes.set_xlabel(f"the {len(steps)} largest steps\n{result.balance()}", fontsize=7)
+    shares = result.shares(k)
+    told = ", ".join(
+        f"{name} {percent(size / result.size)} ({signed(value)})" for name, (value, size) in shares.items()
+    )
+    axes.set_xlabel(
+        f"Attribution, not a test: {len(paths)} of {len(result.paths())} paths; by size {told}\n{result.balance()}",
+        fontsize=7,
+    )
     return figure
+
+
+def _levels(parts: list[Component], layers: int) -> tuple[dict[Component, float], list[str]]:
+    """How high each part is drawn, and a name for every height: runs of layers without a part are one."""
+
+    def order(c: Component) -> tuple[int, bool]:
+        return (-1 if c.layer is None else c.layer), c.kind not in ("head", "attn", "attn.bias")
+
+    heights: dict[tuple[int, bool], float] = {}
+    ticks: list[str] = []
+    following = 0
+    for level in [*sorted({order(c) for c in parts}), (layers, False)]:
+        layer = level[0]
+        if layer > following:
+            ticks.append(f"L{following}" + (f"\u2013L{layer - 1}" if layer > following + 1 else "") + ": nothing shown")
+        if layer < layers:
+            heights[level] = float(len(ticks))
+            ticks.append("tokens" if layer < 0 else f"L{layer}" if layer >= following else "")
+        following = layer + 1
+    return {c: heights[order(c)] for c in parts}, ticks
 
 
 @figure_of.register

@@ -26,7 +26,7 @@ const DRAWN: Record<Exclude<Kind, "attribution">, [string, RegExp]> = {
   survey: ['[role="grid"]', /L4.*L0.*7M/],
   table: ["table", /L1\.mlp/],
   tokens: ['[role="listbox"]', /·France/],
-  trace: ['[role="tree"]', /L1\.mlp/],
+  trace: ['[data-part="flow"]', /mlp.*By size shown.*not shown.*Attribution, not a test/],
   verdicts: ['[role="listbox"]', /L3\.mlp/],
 };
 
@@ -69,6 +69,8 @@ describe("saved by version 0.1", () => {
       }
     }
     await click('[data-order="trace"]');
+    expect(all('[data-part="flow"] [role="option"]').length).toBeGreaterThan(3);
+    await click('[data-form="table"]');
     expect(all('[role="treeitem"]').length).toBeGreaterThan(3);
     expect(all(".aw-error")).toHaveLength(0);
     expect(el.querySelector("[role=alert]")).toBeNull();

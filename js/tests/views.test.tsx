@@ -293,7 +293,8 @@ const labels = (rows: HTMLElement[]) => rows.map((row) => row.querySelector(".aw
 
 describe("a trace", () => {
   it("opens on the largest path, prints its balance, and is walked by keys", async () => {
-    const { one, all } = show(trace(), "trace");
+    const { one, all, click } = show(trace(), "trace");
+    await click('[data-form="table"]');
     const rows = () => all('[role="tree"] > [role="treeitem"]');
     expect(one("h2")?.textContent).toBe(walk.title);
     expect(one('[data-part="sum"]')?.textContent).toBe(walk.balance);
@@ -333,6 +334,7 @@ describe("a trace", () => {
     const { model, one, click, all } = show(state());
     await click('[data-order="trace"]');
     expect(one('[data-part="trace"] .aw-caption')?.textContent).toBe(walk.title);
+    await click('[data-form="table"]');
     await click('[role="treeitem"][data-i="1"]');
     expect(model.get("selected")).toBe("L3H1");
     await click('[role="treeitem"][data-i="1"]');
@@ -345,9 +347,63 @@ describe("a trace", () => {
     expect(all('[data-part="waterfall"]')).toHaveLength(0);
   });
 
+  const option = (name: string) => `[role="option"][aria-label^="${name} = "]`;
+
+  it("is a picture first: what is pointed at lights its paths and is told", async () => {
+    const { one, all, el } = show(trace({ target: "·Paris", cancelled: 0.3, layers: 5 }), "trace");
+    const lit = () => all(".aw-stream div .aw-lit:not(path)").map((e) => e.firstChild?.textContent);
+    const told = () => one('[data-part="flow"] .aw-sentence')?.textContent;
+    // L3.mlp alone was not followed; of both heads only L3H1 was
+    expect(all(".aw-stream path")).toHaveLength(6);
+    expect(all(".aw-stream > [aria-hidden] > span").map((e) => e.textContent)).toEqual(["", "L0: nothing shown", "L1", "L2", "L3", "", "L4: nothing shown"]);
+    expect(lit()).toEqual([]);
+    one(option("L1H0 +2.50 at the position of ·France (4)"))?.focus();
+    await tick();
+    expect(told()).toBe("L1H0 +2.50 at the position of ·France (4) = embed at ·France (4) +2.40, rounding +0.10");
+    expect(lit()).toEqual(["·France", "L3H1", "L1H0", "embed", "·Paris"]);
+    expect(all(".aw-stream path.aw-lit")).toHaveLength(3);
+    await press(document.activeElement as HTMLElement, "Escape");
+    expect(lit()).toEqual([]);
+    await press(document.activeElement as HTMLElement, "End");
+    expect(told()).toBe("·Paris +14.54 = L3.mlp at ·is (5) +10.00, L3H1 at ·is (5) +3.50, L2H2 at ·is (5) +0.80, norm.bias +0.24");
+    one(".aw-stream path:nth-of-type(1)")?.dispatchEvent(new PointerEvent("pointerenter"));
+    await tick();
+    expect(told()).toMatch(/^.* at the position of .*, read by .*: \+\d/);
+    expect(one('[data-part="shares"]')?.textContent).toBe("By size shown 94\u00a0% (+14.00), constants 3.0\u00a0% (+0.44), not shown 2.7\u00a0% (+0.10) = +14.54. Constants: norm.bias +0.24, rounding +0.10, value.bias +0.10.");
+    expect(el.textContent).toContain("Attribution, not a test.");
+  });
+
+  it("draws as many paths as the slider says, and says in magnitude what is left", async () => {
+    const { one, all, el } = show(trace(), "trace");
+    const slider = one('input[type="range"]') as HTMLInputElement;
+    slider.value = "1";
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+    await tick();
+    expect(all(".aw-stream path")).toHaveLength(1);
+    expect(el.textContent).toContain("1 of 4");
+    expect(one('[data-part="shares"]')?.textContent).toContain("not shown 28\u00a0% (+4.10) = +14.54");
+  });
+
+  it("selects by a click the row of the bars that it went into, and the word that this one read", async () => {
+    const { model, one, click } = show(state());
+    await click('[data-order="trace"]');
+    const at = async (name: string) => {
+      one(option(name))?.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+      await tick();
+    };
+    await at("L1H0 +2.50 at the position of ·France (4)");
+    expect([model.get("selected"), model.get("source")]).toEqual(["L3H1", 4]);
+    await at("L2H2 +0.80 at the position of ·is (5)");
+    expect([model.get("selected"), model.get("source")]).toEqual(["L2H2", -1]);
+    one(option("L3.mlp +10.00 at the position of ·is (5)"))?.focus();
+    await press(document.activeElement as HTMLElement, "Enter");
+    expect(model.get("selected")).toBe("L3.mlp");
+  });
+
   it("gives nothing away", async () => {
     const { el, one, click } = show(state(), "explorer", { options: { hidden: ["values"], static: true } });
     await click('[data-order="trace"]');
+    expect(one('[data-part="flow"]')).toBeNull();
     expect(one('[role="tree"]')).toBeNull();
     expect(el.textContent).not.toContain("14.54");
   });

@@ -55,9 +55,12 @@ def states(screen: Screen) -> Iterator[str]:
     screen.part("heads").locator('[role="gridcell"]').first.focus()
     yield "heads"
     screen.show("trace")
+    screen.part("flow").get_by_role("option").first.focus()
+    yield "trace"
+    screen.part("trace").locator('[data-form="table"]').click()
     expect(screen.part("trace").get_by_role("tree")).to_be_visible()
     screen.part("trace").get_by_role("treeitem").first.focus()
-    yield "trace"
+    yield "trace as a table"
 
 
 class Faults:

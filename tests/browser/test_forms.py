@@ -64,6 +64,7 @@ def rows_on(screen: Screen, kind: str) -> list[str]:
     """The rows of a list, each as one text; a tree with everything opened."""
     row, parts = LISTS[kind]
     if kind == "trace":
+        screen.root.locator('[data-form="table"]').click()
         while (closed := screen.root.locator('[role="treeitem"][aria-expanded="false"]')).count():
             closed.first.focus()
             screen.root.page.keyboard.press("ArrowRight")

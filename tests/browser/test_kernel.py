@@ -68,7 +68,7 @@ def test_a_neuron_opens_and_leads_back(notebook: Notebook, explored: Screen) -> 
     explored.open(head)
     explored.tab("why")
     explored.show("trace")
-    expect(explored.part("trace").get_by_role("tree")).to_be_visible()
+    expect(explored.part("flow").get_by_role("listbox")).to_be_visible()
     crumbs = explored.part("crumbs").locator(".aw-crumb")
     assert crumbs.all_inner_texts() == ["\u00b7Paris over \u00b7Berlin", name, head]
     crumbs.first.click()

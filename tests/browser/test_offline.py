@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 import attrib_widgets as aw
 from attrib_widgets.widgets.transport import page, wire
+from attrib_widgets.words.text import percent, signed, visible
 from browser.chromium import Watched
 from browser.hostile import ATTACK, PROMPT, hostile_model
 from browser.screen import Screen, agree, printed
@@ -95,11 +96,67 @@ def test_the_heads_by_keyboard(explorer: Any, offline: Show, watched: Watched) -
     silent(watched)
 
 
+@pytest.mark.parametrize("mlps", ["stop", "frozen"])
+def test_the_trace_as_a_picture(explorer: Any, offline: Show, watched: Watched, mlps: str) -> None:
+    """Every box is the sum of the tree's nodes of one part at one word, every line one node; keys, light and clicks."""
+    screen = offline(explorer)
+    a = explorer.attribution
+    screen.show("trace")
+    screen.part("trace").locator(f'[data-form="{mlps}"]').click()
+    t = a.trace(depth=None, mlps=mlps)
+    flow, keys = screen.part("flow"), watched.page.keyboard
+    boxes, lines = flow.get_by_role("option"), flow.locator("path")
+    every = len(t.paths())
+    slider = flow.get_by_role("slider")
+    for key, k in (("", 12), ("Home", 1), ("End", every)):
+        if key:
+            slider.press(key)
+        expect(flow.locator("label")).to_contain_text(f"{k} of {every}")
+        drawn = {id(n) for path in t.paths(k) for n in path}
+        expect(lines).to_have_count(len(drawn))
+        sums: dict[tuple[str, int | None], float] = {}
+        for n, _ in t.root.walk():
+            if n.kind == "part" and n is not t.root:
+                key_of = (n.label, n.position)
+                sums[key_of] = sums.get(key_of, 0.0) + n.value
+        shown = {(n.label, n.position) for path in t.paths(k) for n in path}
+        told = boxes.evaluate_all("boxes => boxes.map(b => [b.ariaLabel, b.lastChild.textContent])")
+        assert len(told) == len(shown) + 1
+        for label, position in shown:
+            word = f" at the position of {visible(a.run.tokens[position or 0])} ({position}) = "
+            (value,) = [v for name, v in told if name.startswith(f"{label} {v}{word}")]
+            assert agree(value, sums[label, position]), word
+        widths = sorted(map(float, lines.evaluate_all("ps => ps.map(p => p.getAttribute('stroke-width'))")))
+        values = sorted(abs(n.value) for n, _ in t.root.walk() if id(n) in drawn)
+        scale = widths[-1] / values[-1]
+        assert [w for w, v in zip(widths, values, strict=True) if abs(w - v * scale) > 1e-4 * widths[-1]] == []
+        shares = t.shares(k)
+        for name, (value, size) in shares.items():
+            said = f"{name} {percent(size / t.size)} ({signed(value, 2)})"
+            expect(screen.part("shares")).to_contain_text(said)
+    slider.press("Home")
+    boxes.first.focus()
+    expect(flow.locator("path.aw-lit")).to_have_count(len(t.paths(1)[0]))
+    keys.press("Escape")
+    expect(flow.locator(".aw-lit")).to_have_count(0)
+    keys.press("End")
+    expect(boxes.last).to_be_focused()
+    keys.press("ArrowLeft")
+    assert str(t.paths(1)[0][-1].label) in str(boxes.nth(boxes.count() - 2).get_attribute("aria-label"))
+    keys.press("Enter")
+    expect(screen.detail).to_have_attribute("data-open", t.paths(1)[0][0].label)
+    boxes.first.hover()
+    expect(flow.locator("path.aw-lit")).not_to_have_count(0)
+    expect(screen.part("flow")).to_contain_text("Attribution, not a test.")
+    silent(watched)
+
+
 def test_the_trace_by_keyboard(explorer: Any, offline: Show, watched: Watched) -> None:
     """From the answer to the word that decides, without a kernel: every printed node is the number in Python."""
     screen = offline(explorer)
     a = explorer.attribution
     screen.show("trace")
+    screen.part("trace").locator('[data-form="table"]').click()
     tree = screen.part("trace").get_by_role("tree")
     for mlps in ("stop", "frozen"):
         screen.part("trace").locator(f'[data-form="{mlps}"]').click()

@@ -123,7 +123,7 @@ def test_nothing_moves_by_itself(notebook: Notebook, width: int) -> None:
             screen.part("neurons").locator(".aw-bars"),
         )
         click("help", screen.root.locator('[data-help="neurons"]'), screen.part("help"))
-        click("the trace", screen.root.locator('[data-order="trace"]'), screen.root.get_by_role("tree"))
+        click("the trace", screen.root.locator('[data-order="trace"]'), screen.part("flow"))
         click("heads", screen.root.locator('[data-order="heads"]'), screen.part("heads"))
         assert not watching.found, "\n".join(watching.found)
     finally:

@@ -256,6 +256,9 @@ def test_trace_is_the_method(explorer, browser):
         assert rows["depth"] == [depth for _, depth in nodes]
         np.testing.assert_allclose(rows["values"], [n.value for n, _ in nodes], rtol=1e-4)
         assert (rows["title"], rows["balance"]) == (t.title(), t.balance())
+        assert rows["layers"] == explorer.model.n_layers and "Paris" in rows["target"]
+        leaves = [v for n, v in zip(nodes, rows["values"], strict=True) if not n[0].children]
+        assert sum(map(abs, leaves)) + rows["cancelled"] == pytest.approx(t.size, rel=1e-5)
     explorer.frozen_page()
     embedded = wire.unpack(explorer.page_traits()["container"])[0]["trace"]
     assert embedded["frozen"] == rows

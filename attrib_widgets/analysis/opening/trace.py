@@ -136,6 +136,30 @@ class Trace(Sum):
         """Sum of the magnitudes of the rows that were dropped: how much the tree does not show."""
         return math.fsum(n.size for n in self.leaves("pruned"))
 
+    def paths(self, k: int | None = None) -> list[list[Node]]:
+        """The ``k`` largest paths by magnitude (all without it), each from an attribution's row to where it ends."""
+        return list(self._paths(self.leaves("part")))[:k]
+
+    def _paths(self, ends: list[Node]) -> Iterator[list[Node]]:
+        """The paths to these nodes, the largest first."""
+        above = {id(child): n for n, _ in self.root.walk() for child in n.children}
+        for end in sorted(ends, key=lambda n: -abs(n.value)):
+            path = [end]
+            while above[id(path[0])] is not self.root:
+                path.insert(0, above[id(path[0])])
+            yield path
+
+    def shares(self, k: int) -> dict[str, tuple[float, float]]:
+        """Everything, in three: (sum, sum of magnitudes) of the ``k`` largest paths, ``"shown"``; of ``"constants"``;
+        and of what is ``"not shown"``: the other paths, and the rows that were pruned.
+        """
+        ends = [path[-1] for path in self.paths()]
+        parts = {"shown": ends[:k], "constants": self.leaves("constant"), "not shown": ends[k:] + self.leaves("pruned")}
+        return {
+            name: (math.fsum(n.value for n in nodes), math.fsum(max(abs(n.value), n.size) for n in nodes))
+            for name, nodes in parts.items()
+        }
+
     def title(self) -> str:
         """The finding in one line: the token that holds most in the limit of no pruning, and of what."""
         if self.totals is not None:
@@ -159,12 +183,8 @@ class Trace(Sum):
 
     def summary(self) -> Table:
         every = list(self.root.walk())[1:]
-        above = {id(child): n for n, _ in self.root.walk() for child in n.children}
         shown: set[int] = set()
-        for n, _ in sorted((e for e in every if e[0].kind == "part"), key=lambda e: -abs(e[0].value)):
-            path = [n]
-            while above[id(path[-1])] is not self.root:
-                path.append(above[id(path[-1])])
+        for path in self._paths([n for n, _ in every if n.kind == "part"]):
             if len(shown | {id(p) for p in path}) > 10:
                 break
             shown |= {id(p) for p in path}

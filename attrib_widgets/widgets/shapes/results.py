@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +14,7 @@ from ...analysis.opening.features import Features
 from ...analysis.opening.mlps import ExpertContributions
 from ...analysis.opening.totals import HELD
 from ...words.errors import AttribError, GranularityError
-from ...words.text import digits_of, signed
+from ...words.text import digits_of, signed, visible
 from ..transport import wire
 from . import contract
 
@@ -293,6 +294,7 @@ def _short(value: float) -> float:
 def trace(t: Trace) -> contract.Trace:
     """A trace as rows, parents first, each with its depth; the explained number itself is left out."""
     rows = [(n, depth) for n, depth in t.root.walk() if depth]
+    a = t.attribution
     return {
         "title": t.title(),
         "balance": t.balance(),
@@ -302,6 +304,9 @@ def trace(t: Trace) -> contract.Trace:
         "at": [-1 if n.position is None else n.position for n, _ in rows],
         "depth": [depth for _, depth in rows],
         "values": [float(f"{n.value:.7g}") for n, _ in rows],
+        "target": visible(a.target.short(a.model)) + (f" over {a.rival_name}" if a.rival_name else ""),
+        "layers": a.model.n_layers,
+        "cancelled": math.fsum(n.size - abs(n.value) for n in t.leaves("pruned")),
     }
 
 

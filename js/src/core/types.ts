@@ -393,6 +393,12 @@ export interface Trace {
   at: number[];
   depth: number[];
   values: number[];
+  /** what is explained, where space is short; saved before 0.3 without it and what follows */
+  target?: string;
+  /** of the model */
+  layers?: number;
+  /** by how much the magnitudes of all that was pruned exceed those of the rows that sum it */
+  cancelled?: number;
 }
 
 /** A trace standing alone. */

@@ -100,6 +100,27 @@ def test_pruned_rows_are_sums_of_what_was_dropped(family_model):
     assert len(larger) == 11
 
 
+@pytest.mark.parametrize("mlps", ["stop", "frozen"])
+def test_what_is_shown_and_what_is_not_are_everything(family_model, mlps):
+    t = aw.attribute(family_model("gpt2").run(families.PROMPT), " Paris").trace(depth=None, keep=30, mlps=mlps)
+    every = t.paths()
+    assert {id(path[-1]) for path in every} == {id(n) for n in t.leaves("part")}
+    for path in every:
+        above = t.root
+        for n in path:
+            assert any(n is child for child in above.children)
+            above = n
+    sizes = [abs(path[-1].value) for path in every]
+    assert sizes == sorted(sizes, reverse=True)
+    for k in (0, 1, 12, len(every), len(every) + 9):
+        shares = t.shares(k)
+        assert math.fsum(value for value, _ in shares.values()) == pytest.approx(t.total, abs=1e-9)
+        assert math.fsum(size for _, size in shares.values()) == pytest.approx(t.size, abs=1e-9)
+        assert shares["shown"][0] == pytest.approx(math.fsum(path[-1].value for path in t.paths(k)), abs=1e-9)
+        assert shares["constants"][0] == pytest.approx(math.fsum(n.value for n in t.leaves("constant")), abs=1e-9)
+    assert t.shares(len(every))["not shown"][1] == pytest.approx(t.dropped, abs=1e-9)
+
+
 def test_a_share_keeps_more_as_it_grows(family_model):
     a = aw.attribute(family_model("llama").run(families.PROMPT), " Paris")
     sizes = [len(a.trace(depth=2, keep=keep).leaves("part")) for keep in (0.3, 0.6, 0.9, 1.0)]

@@ -107,6 +107,12 @@ class Trace(TypedDict):
     at: list[int]
     depth: list[int]
     values: list[float]
+    #: what is explained, where space is short; saved before 0.3 without it and what follows
+    target: NotRequired[str]
+    #: of the model
+    layers: NotRequired[int]
+    #: by how much the magnitudes of all that was pruned exceed those of the rows that sum it
+    cancelled: NotRequired[float]
 
 
 class TraceHeader(Trace):

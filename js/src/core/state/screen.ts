@@ -20,6 +20,8 @@ export interface HeadsForm {
   from: [layer: number, head: number] | null;
 }
 
+export type TraceForm = "picture" | "table";
+
 export interface Problem {
   message: string;
   hint: string;
@@ -35,6 +37,7 @@ export class Screen {
   readonly heads = signal<HeadsForm>({ strip: false, weighting: "attention", drawn: "squares", first: true, reader: -1, from: null });
   /** the part that is pointed at there */
   readonly peek = signal("");
+  readonly traced = signal<TraceForm>("picture");
   readonly expanded = signal(false);
   /** the numbers under the words of the prompt */
   readonly under = signal<Under | "">("");

@@ -1,42 +1,26 @@
-/** A walk back to the tokens: a tree whose rows open, every node the sum of what is below it. */
-import { useRef, useState } from "preact/hooks";
+/** A walk back to the tokens: a picture, and as its table a tree whose rows open, every node the sum of what is below it. */
+import { useMemo, useRef, useState } from "preact/hooks";
 import { digitsFor, signed, tokenText } from "../../core/maths/format";
+import { graphOf, pathOf } from "../../core/maths/flow";
 import { diverging, largest } from "../../core/maths/geometry";
 import { described } from "../../core/maths/names";
-import type { Trace, TraceArgs, TraceHeader } from "../../core/types";
+import type { TraceForm } from "../../core/state/screen";
+import type { TraceArgs, TraceHeader } from "../../core/types";
 import { Await, Hidden, textHeight } from "../parts/awaiting";
 import { Track } from "../parts/bars";
 import { useView } from "../parts/context";
 import { Token } from "../parts/names";
 import { pressed, useRoving } from "../parts/roving";
 import { Seg } from "../parts/seg";
+import { Flow, type FlowProps } from "./flow";
 
-/** The rows that are open at first: the largest that opens, the largest of those below it, and so on. */
-function leading({ depth, values }: Trace): Set<number> {
-  const open = new Set<number>();
-  const size = (i: number) => Math.abs(values[i] ?? 0);
-  for (let level = 1, at = 0; ; level++) {
-    let best = -1;
-    for (let i = at; (depth[i] ?? 0) >= level; i++)
-      if (depth[i] === level && (depth[i + 1] ?? 0) > level && (best < 0 || size(i) > size(best))) best = i;
-    if (best < 0) return open;
-    open.add(best);
-    at = best + 1;
-  }
-}
-
-/** The row that row i is a part of; -1 for the explained number. */
-function above(depth: number[], i: number): number {
-  let at = i - 1;
-  while (at >= 0 && (depth[at] ?? 0) >= (depth[i] ?? 0)) at--;
-  return at;
-}
-
-function Tree({ trace, tokens, pick }: { trace: Trace; tokens: string[]; pick?: (id: string) => void }) {
+function Tree({ trace, tokens, pick }: FlowProps) {
   const { labels, kinds, at, depth, values } = trace;
-  const [open, setOpen] = useState(() => leading(trace));
-  const box = useRef<HTMLDivElement>(null);
+  const graph = useMemo(() => graphOf(trace), [trace]);
   const inner = (i: number) => (depth[i + 1] ?? 0) > (depth[i] ?? 0);
+  // at first the largest path through the largest row that opens
+  const [open, setOpen] = useState(() => new Set(graph.paths.map((i) => pathOf(graph, i)).find((path) => path.includes(depth.findIndex((_, i) => inner(i))))));
+  const box = useRef<HTMLDivElement>(null);
   const seen: number[] = [];
   let closed = Infinity;
   depth.forEach((d, i) => {
@@ -49,7 +33,7 @@ function Tree({ trace, tokens, pick }: { trace: Trace; tokens: string[]; pick?: 
     const now = new Set(open);
     if (inner(i) && !now.delete(i)) now.add(i);
     setOpen(now);
-    if (depth[i] === 1 && kinds[i] === "part") pick?.(labels[i] ?? "");
+    if (depth[i] === 1 && kinds[i] === "part") pick?.(labels[i] ?? "", -1);
   };
   const keys = (event: KeyboardEvent) => {
     const side = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -57,43 +41,61 @@ function Tree({ trace, tokens, pick }: { trace: Trace; tokens: string[]; pick?: 
     if (!side || i < 0) return rove.list.onKeyDown(event);
     event.preventDefault();
     if (inner(i) && open.has(i) === side < 0) toggle(i);
-    else box.current?.querySelector<HTMLElement>(`[data-i="${side < 0 ? above(depth, i) : inner(i) ? i + 1 : i}"]`)?.focus();
+    else box.current?.querySelector<HTMLElement>(`[data-i="${side < 0 ? graph.up[i] : inner(i) ? i + 1 : i}"]`)?.focus();
   };
   const { spans, zero } = diverging(values);
   const digits = digitsFor(largest(values));
   return (
+    <div ref={box} class="aw-scroll aw-tall" role="tree" aria-label={trace.title} {...rove.list} onKeyDown={keys}>
+      {seen.map((i) => {
+        const value = values[i] ?? 0;
+        const place = at[i] ?? -1;
+        return (
+          <div
+            key={i}
+            role="treeitem"
+            class={`aw-wrow aw-row ${kinds[i] === "part" ? "" : "aw-others"}`}
+            data-i={i}
+            aria-level={depth[i]}
+            aria-expanded={inner(i) ? open.has(i) : undefined}
+            tabIndex={rove.tabIndex(i)}
+            onClick={() => toggle(i)}
+            onKeyDown={pressed(() => toggle(i))}
+          >
+            <span class="aw-name aw-node" title={`${described(labels[i] ?? "") ?? labels[i]}${place >= 0 ? `, at ${tokenText(tokens[place] ?? "")} ${place}` : ""}`} style={{ paddingLeft: `${14 * ((depth[i] ?? 1) - 1)}px` }}>
+              <i class="aw-twist" />
+              {labels[i]}{" "}
+              {place >= 0 && (
+                <span class="aw-num">
+                  <Token text={tokens[place] ?? ""} /> {place}
+                </span>
+              )}
+            </span>{" "}
+            <Track value={value} printed={signed(value, digits)} span={spans[i]} zero={zero} many={kinds[i] !== "part"} />{" "}
+            <span class="aw-val">{signed(value, digits)}</span>
+          </div>
+        );
+      })}
+    </div>
+  );
+}
+
+const FORMS: [TraceForm, string][] = [
+  ["picture", "picture"],
+  ["table", "table"],
+];
+
+function Forms() {
+  const form = useView().store.screen.traced;
+  return <Seg label="The trace as" ways={FORMS} now={form.value} pick={(way) => (form.value = way)} />;
+}
+
+/** The picture or its table, and what they sum to. */
+function Walk(flow: FlowProps) {
+  const { trace } = flow;
+  return (
     <>
-      <div ref={box} class="aw-scroll aw-tall" role="tree" aria-label={trace.title} {...rove.list} onKeyDown={keys}>
-        {seen.map((i) => {
-          const value = values[i] ?? 0;
-          const place = at[i] ?? -1;
-          return (
-            <div
-              key={i}
-              role="treeitem"
-              class={`aw-wrow aw-row ${kinds[i] === "part" ? "" : "aw-others"}`}
-              data-i={i}
-              aria-level={depth[i]}
-              aria-expanded={inner(i) ? open.has(i) : undefined}
-              tabIndex={rove.tabIndex(i)}
-              onClick={() => toggle(i)}
-              onKeyDown={pressed(() => toggle(i))}
-            >
-              <span class="aw-name aw-node" title={`${described(labels[i] ?? "") ?? labels[i]}${place >= 0 ? `, at ${tokenText(tokens[place] ?? "")} ${place}` : ""}`} style={{ paddingLeft: `${14 * ((depth[i] ?? 1) - 1)}px` }}>
-                <i class="aw-twist" />
-                {labels[i]}{" "}
-                {place >= 0 && (
-                  <span class="aw-num">
-                    <Token text={tokens[place] ?? ""} /> {place}
-                  </span>
-                )}
-              </span>{" "}
-              <Track value={value} printed={signed(value, digits)} span={spans[i]} zero={zero} many={kinds[i] !== "part"} />{" "}
-              <span class="aw-val">{signed(value, digits)}</span>
-            </div>
-          );
-        })}
-      </div>
+      {useView().store.screen.traced.value === "picture" ? <Flow {...flow} /> : <Tree {...flow} />}
       <p class="aw-total aw-check" data-part="sum">
         {trace.balance}
       </p>
@@ -120,12 +122,15 @@ export function TracePanel() {
   if (part) return <Hidden part={part} what="the trace" />;
   return (
     <div data-part="trace">
-      <Seg label="What happens at an MLP" ways={WAYS} now={mlps} pick={(way: TraceArgs["mlps"]) => setMlps(way)} />
+      <div class="aw-take">
+        <Forms />
+        <Seg label="What happens at an MLP" ways={WAYS} now={mlps} pick={(way: TraceArgs["mlps"]) => setMlps(way)} />
+      </div>
       <Await of={store.data.trace(mlps)} hold={(width) => 540 + 2 * textHeight(130, width)}>
         {(trace) => (
           <>
             <p class="aw-caption">{trace.title}</p>
-            <Tree key={`${store.version.value}${mlps}`} trace={trace} tokens={reading.tokens} pick={(id) => store.select(id)} />
+            <Walk key={`${store.version.value}${mlps}`} trace={trace} tokens={reading.tokens} pick={(id, source) => store.select(id, source)} />
           </>
         )}
       </Await>
@@ -139,9 +144,10 @@ export function TraceView({ header }: { header: TraceHeader }) {
     <div class="aw-card aw-pad" data-part="trace">
       <h2 class="aw-headline">{header.title}</h2>
       <p class="aw-sub">
-        Who wrote it, who had written what they read, and so on, in {header.unit}; {header.held ?? "attention and norms held"}: observed, not yet tested.
+        Who wrote it, in {header.unit}; {header.held ?? "attention and norms held"}: observed, not yet tested.
       </p>
-      <Tree trace={header} tokens={header.tokens} />
+      <Forms />
+      <Walk trace={header} tokens={header.tokens} />
     </div>
   );
 }
