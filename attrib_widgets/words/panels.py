@@ -30,9 +30,9 @@ PANELS: dict[str, Panel] = {
     "heads": Panel(
         "Every head at once, a row for each layer: its attention pattern, below it the bar of its contribution, and an "
         "outline that is wide where its effect is.",
-        "Bars of heads and MLPs share one scale about the middle of their cell: {part} adds {value}. Outlines are "
-        "dashed where the effect is estimated, solid where tested; blue brings the answer back, orange takes it "
-        "away. Pale heads have neither bar nor effect.",
+        "Bars of heads and MLPs share one scale: {part} adds {value}. Outlines are dashed where the effect is "
+        "estimated, between the runs, and solid where tested; blue is for the answer, orange against it. Pale heads "
+        "have neither bar nor effect.",
         "Why a head has an effect and no bar (perhaps through later parts), or a bar and no effect (perhaps others "
         "make up for it).",
         "Click a head to lock it, Shift+click several to take them out together; “what … reads” has one row of every "

@@ -319,7 +319,7 @@ describe("on the page", () => {
     const { made: of, verdicts } = tested();
     const page = show(state(of), { tested: verdicts });
     expect(cell(page, "L3H1")?.textContent).toMatch(/effect -?\d+\u00a0%$/);
-    expect(cell(page, "L2H2")?.textContent).toContain("(estimated)");
+    expect(cell(page, "L2H2")?.textContent).toContain("(estimated between the runs)");
   });
 
   it("asks for small pictures where the patterns are too many, and shows rows without a kernel", async () => {

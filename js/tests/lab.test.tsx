@@ -176,11 +176,11 @@ describe("total effects", () => {
   it("stand beside the bars, and keep a mediator out of the others", () => {
     const { one, all, click } = show(state(tested().made));
     const row = one('[data-part="waterfall"] [data-id="L0H6"]');
-    expect(row?.querySelector(".aw-back")?.textContent).toMatch(/^, recovery \(estimated\) ~\d+\u00a0%$/);
+    expect(row?.querySelector(".aw-back")?.textContent).toMatch(/^, between the runs \(estimated\) ~\d+\u00a0%$/);
     expect(row?.querySelector(".aw-measured")).toBeNull();
     expect(one('[data-part="legend"]')?.textContent).toContain("estimated");
     expect(all('[data-part="waterfall"] [data-id]')).toHaveLength(14);
-    expect(one('[data-part="legend"]')?.textContent).toContain("perhaps through other parts; test it");
+    expect(one('[data-part="legend"]')?.textContent).toContain("perhaps through other parts");
     // sorted by it, the one that brings back most comes first, and the bars still end at the sum
     return click('[data-part="by-effect"]').then(() => {
       const shares = all('[data-part="waterfall"] [data-id] .aw-back').map((e) => Number(/~(.*?)\u00a0%/.exec((e.textContent ?? "").replace("\u2212", "-"))?.[1]));
@@ -211,7 +211,7 @@ describe("total effects", () => {
       expect(large.length).toBeGreaterThan(0);
       for (const id of large) {
         expect(shown).toContain(id);
-        expect(back(id)).toBe(`, recovery (estimated) ~${share((totals[header.rows.findIndex((r) => r.id === id)] ?? 0) / gap)}`);
+        expect(back(id)).toBe(`, between the runs (estimated) ~${share((totals[header.rows.findIndex((r) => r.id === id)] ?? 0) / gap)}`);
       }
       close();
     }

@@ -46,6 +46,11 @@ class Way:
         """Whether it is the same for both directions."""
         return self.method == "eap-ig"
 
+    @property
+    def rows(self) -> int:
+        """Rows of one pass: the points of the way, and the run itself, held against its recording."""
+        return self.steps + 1 if self.between else 1
+
     def ends(self, donor: RunDonor) -> tuple[Run, Run]:
         """(corrupted, clean)."""
         found = donor.base, donor.source
@@ -104,7 +109,7 @@ def slopes(
         found = relevances(base, metric, places, position)
     elif way.between:
         rows = _between(donor, way)
-        cost.include(Cost(2, 2 * (len(rows) + 1) * base.n_positions))  # one more row: the run itself, held against it
+        cost.include(Cost(2, 2 * way.rows * base.n_positions))
         starts = {("pre", 0): rows}
         return differentiate(base, metric.differentiable, places, position, starts=starts, keep=keep)
     else:

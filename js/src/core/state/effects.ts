@@ -1,4 +1,5 @@
-/** What putting a part into the other prompt brings back, as a share of the gap: measured, or estimated by gradients. */
+/** Effects of parts as shares of the gap: what putting one into the other prompt brings back, measured; or what it accounts for between
+ * the runs, estimated by gradients. */
 import type { Signal } from "@preact/signals";
 import type { Loaded } from "./answers";
 import type { Store } from "./store";

@@ -190,13 +190,13 @@ export function Waterfall() {
   );
 }
 
-/** The share of the gap that a part brings back: in ink where it was measured, pale and with a tilde where it is estimated. */
+/** The share of the gap that a part brings back: in ink where it was measured; pale and with a tilde the one it has between the runs. */
 function Back({ of }: { of: Effect | undefined }) {
   if (!of || (!of[0] && !of[1])) return <span />;
   const [value, measured] = of;
   return (
     <span class={`aw-back ${measured ? "aw-measured" : ""}`}>
-      <span class="aw-sr">, recovery {measured ? "" : "(estimated) "}</span>
+      <span class="aw-sr">, {measured ? "recovery" : "between the runs (estimated)"} </span>
       {measured ? "" : "~"}
       {share(value)}
     </span>
@@ -254,7 +254,7 @@ export function Legend() {
     return (
       <div class="aw-legends">
         <button class="aw-link" data-part="estimate" onClick={() => (store.lab.wanted.value = true)}>
-          {waiting ? "Estimating total effects…" : "Estimate total effects · 3 forwards"}
+          {waiting ? "Estimating total effects…" : "Estimate total effects · 18 forwards"}
         </button>
       </div>
     );
@@ -274,7 +274,8 @@ function Marks() {
   const heads = store.screen.order.value === "heads";
   return (
     <p class="aw-quiet aw-small" data-part="legend">
-      {heads ? "Effect" : "Recovery"}: the share of the gap that the part brings back in the other prompt, {measured ? "measured, or with ~ estimated" : "estimated"} by gradients. Much of it beside a short bar: perhaps through other parts; test it.{" "}
+      {measured && `${heads ? "Effect" : "Recovery"}, measured: the share of the gap that the part brings back in the other prompt. `}
+      {measured ? "With ~, b" : "B"}etween the runs: the share of the gap that the part accounts for on the way from the other prompt to this one, estimated by gradients; whether it would come back, or go, a test tells. Much of it beside a short bar: perhaps through other parts.{" "}
       {store.screen.order.value === "size" && (
         <button class="aw-link" data-part="by-effect" aria-pressed={by} onClick={() => (store.screen.byEffect.value = !by)}>
           {by ? "Sort by the bars" : "Sort by it"}

@@ -92,7 +92,7 @@ export function Key({ most, form, tick, long, unit, effects }: KeyProps) {
           {unit}: <i class="aw-length" style={{ width: `${long}px` }} /> {plain(tick, digitsOfStep(tick))}
         </span>
       )}{" "}
-      {effects && <span>outline: effect, dashed: estimated</span>}
+      {effects && <span>outline: effect, dashed: estimated between the runs</span>}
     </p>
   );
 }

@@ -206,7 +206,7 @@ const isOut = (store: Store, { parts }: Spot) => parts.some(({ id }) => store.ch
 function spoken(store: Store, reading: Reading, spot: Spot): string {
   const { name, parts, value, effect } = spot;
   const many = parts.length > 1 ? `, ${parts.length} together` : "";
-  const back = effect ? `, effect ${share(effect[0])}${effect[1] ? "" : " (estimated)"}` : "";
+  const back = effect ? `, effect ${share(effect[0])}${effect[1] ? "" : " (estimated between the runs)"}` : "";
   return `${name}${many} ${reading.signed(value)} ${reading.header.target.unit}${back}${isOut(store, spot) ? ", taken out" : ""}`;
 }
 
