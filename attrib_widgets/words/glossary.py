@@ -211,7 +211,7 @@ TERMS: tuple[Term, ...] = (
         "total effect",
         "What changes in the answer by all ways when a part changes.",
         "~12 %: estimated, while the inputs go from one prompt to the other; 14 %: measured by a test.",
-        ("estimated", "attribution patching", "AtP", "between the runs", "EAP-IG", "relevance patching"),
+        ("estimated", "attribution patching", "AtP", "between the runs", "EAP-IG", "partway", "relevance patching"),
     ),
     Term(
         "tau",

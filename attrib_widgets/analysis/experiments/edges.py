@@ -97,7 +97,7 @@ class EdgeEstimate(Result):
     def summary(self) -> Table:
         shown = self.top(10)
         rows = [[str(s), str(r), signed(v)] for s, r, v in shown]
-        moved = completeness((1 + self.error) * self.gap, self.gap, self.error)
+        moved = completeness((1 + self.error) * self.gap, self.gap, self.error, self.way.rows > 1)
         note = "\n".join([f"estimated by gradients, not patched: {self.way.words()}", moved, *self.notes])
         footer = f"{others_label(int((self.values != 0).sum()) - len(shown))} smaller"
         return Table(self.title(), ["from", "to", "share"], rows, [v for *_, v in shown], note, footer)
@@ -135,7 +135,7 @@ def edge_patch(
     Args:
         clean, corrupted, target, against: as in :func:`attrib_widgets.patch`, one pair of prompts.
         method, steps, points: as in :func:`attrib_widgets.attribution_patch`; ``"eap-ig"`` is the same for both
-            directions, and ``"atp*"`` has no edges.
+            directions, and ``"atp*"`` and ``"partway"``, which are of whole parts, have no edges.
 
     Raises:
         GranularityError: heads of some layer are not exact, or its readers' gradients do not add up to the stream's;
@@ -143,8 +143,8 @@ def edge_patch(
         TargetError: no such direction or method.
     """
     way = way_of(method, steps, points, direction)
-    if method == "atp*":
-        raise TargetError("AtP* corrects whole parts: it has no edges.", 'Use method="atp", "eap-ig" or "relp".')
+    if method in ("atp*", "partway"):
+        raise TargetError(f"{method!r} is of whole parts: it has no edges.", 'Use "atp", "eap-ig" or "relp".')
     pair = as_pair(model, clean, corrupted, position)
     found = pair[0].model
     need(found, "scores", everywhere=True)  # every reader has to be known

@@ -43,7 +43,7 @@ from .pairs import (
     targets_of,
 )
 from .patching import FinalNorm, Patching, Rows, final_norm_of, over_pairs
-from .slopes import BETWEEN, Method, Points, Way, averaged, completeness, slopes, way_of
+from .slopes import BETWEEN, Method, Points, Way, averaged, completeness, partway, slopes, way_of
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -69,7 +69,7 @@ class Estimate(Patching):
 
     @property
     def method(self) -> Method:
-        """``"atp"``, ``"atp*"``, ``"eap-ig"`` or ``"relp"``."""
+        """``"atp"``, ``"atp*"``, ``"eap-ig"``, ``"partway"`` or ``"relp"``."""
         return self.way.method
 
     @property
@@ -97,7 +97,7 @@ class Estimate(Patching):
             return super().notes
         gap = float(self.gap.double().mean())
         moved = sum(self.inputs) / len(self.inputs)
-        return [*super().notes, completeness(moved, gap, self.error)]
+        return [*super().notes, completeness(moved, gap, self.error, self.way.rows > 1)]
 
     def title(self) -> str:
         """The finding in one line."""
@@ -168,16 +168,19 @@ def attribution_patch(
     Args:
         method: ``"atp"`` takes the gradient in the run that is patched. ``"atp*"`` recomputes attention for queries and
             keys and averages over GradDrop rows (one more row per layer). ``"eap-ig"`` takes the mean of the gradients
-            on the straight way between the two runs' inputs, and is the same for both directions. ``"relp"`` holds
-            norms, patterns and gates as they are in the run that is patched.
-        steps: of ``"eap-ig"``, a row each, and one more that is the run itself; more of them where the completeness
-            ``error`` is large. A mixture of experts jumps where a token changes its experts: there it stays.
-        points: of ``"eap-ig"``: ``"mid"`` of each step (error of second order), or its ``"left"`` end, where published
-            code takes them.
+            on the straight way between the two runs' inputs, and is the same for both directions. ``"partway"`` takes
+            it from the run that is patched up to where the metric, on that way, has changed as much as the part changes
+            it: AtP for what does little, EAP-IG for what does all (:func:`.slopes.partway`; of no paper). ``"relp"``
+            holds norms, patterns and gates as they are in the run that is patched.
+        steps: of ``"eap-ig"`` and ``"partway"``, a row each, and one more that is the run itself; more of them where
+            the completeness ``error`` is large. A mixture of experts jumps where a token changes its experts: there it
+            stays.
+        points: ``"mid"`` of each step (error of second order), or its ``"left"`` end, where published code takes them.
         final_norm: ``"frozen"`` keeps the final norm's scale as it is in the run that is patched; then the last MLP's
             estimate is exact.
 
-    What OR and AND gates do none of them sees: a part that the other can stand for still has a share on the way.
+    Of two parts of which one is enough (OR), or which are both needed (AND), ``"eap-ig"`` gives each a half, whichever
+    it is; in a run that is decided, ``"atp"`` and ``"relp"`` see nothing of them. Only a test tells.
 
     Raises:
         TargetError: no such direction, method, points or way to read the final norm.
@@ -238,12 +241,16 @@ def estimates(
     layers = range(model.n_layers) if exact_qk else ()
     gradients = slopes(donor, metric, places, position, way, cost, stopped=[None, *layers])
     cost.naive += len(cells)
-    if not exact_qk:
-        gradients = averaged(gradients)
+    mean = averaged(gradients, way)
+    if way.method != "partway":
+        gradients = gradients if exact_qk else mean
     products: dict[tuple[str, int, tuple[int, ...] | None], Tensor] = {}
     found = torch.stack([_estimate(donor, c, gradients, products, exact_qk) for c in cells], -1)
+    if way.method == "partway":
+        ends = [metric.of(run.record.streams[-1][run.position(position)][None]) for run in (donor.base, donor.source)]
+        return partway(found, gradients.values, way, float(ends[1] - ends[0])), way.inputs(donor, mean)
     if not exact_qk:
-        return found[0].cpu(), way.inputs(donor, gradients)
+        return found[0].cpu(), way.inputs(donor, mean)
     # Nothing of a part is left in the row that leaves out its own layer: it does not count.
     own = [bool(c.parts) and not c.parts[0].is_stream for c in cells]
     counted = torch.tensor([model.n_layers - left_out for left_out in own])
@@ -341,12 +348,11 @@ def estimated_effects(
         direction: None is *between the runs*: what the part accounts for while the inputs go from ``corrupted`` to
             here; one path cannot say how much of that would come back, or go. ``"denoise"``: what putting the part's
             output into the corrupted run would bring back. ``"noise"``: what replacing it by its output there would
-            take away. A confident answer hardly moves for small changes, so that ``"noise"`` by ``"atp"`` comes out far
-            too small there.
+            take away.
         against: a token (or several) whose logit is subtracted from what is explained.
-        method: as in :func:`attrib_widgets.attribution_patch`. None is ``"eap-ig"`` between the runs, ``"atp"`` where a
-            direction is asked for.
-        steps: of ``"eap-ig"``.
+        method: as in :func:`attrib_widgets.attribution_patch`. None is ``"eap-ig"`` between the runs,
+            ``"partway"`` where a direction is asked for.
+        steps: of these two.
 
     Raises:
         TargetError: an attribution of a number inside the model, or one that has no difference from ``against``; no
@@ -354,11 +360,11 @@ def estimated_effects(
     """
     if direction is not None:
         direction_of(direction)
-    way = way_of(method or ("eap-ig" if direction is None else "atp"), steps, "mid", direction or "denoise")
+    way = way_of(method or ("eap-ig" if direction is None else "partway"), steps, "mid", direction or "denoise")
     if way.between and direction is not None:
         raise TargetError(
             f"One path {BETWEEN} cannot tell what would come back from what would go.",
-            'Leave out direction=, or use method="atp".',
+            "Leave out direction=, or method=.",
         )
     a = rather(a, against)
     if not isinstance(a.target, Target):

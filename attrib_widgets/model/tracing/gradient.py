@@ -45,6 +45,7 @@ def differentiate(
     starts: Mapping[tuple[str, int], Float[Tensor, "row position d_model"]] | None = None,
     stopped: Sequence[int | None] = (None,),
     keep: Sequence[tuple[str, int]] = (),
+    own: bool = False,
 ) -> Gradients:
     """Run ``base`` with gradients and differentiate ``metric`` of what the final norm reads at ``position``.
 
@@ -56,6 +57,7 @@ def differentiate(
         stopped: one entry per row where there are no ``starts``: the layer through whose sublayers no gradient
             flows in that row (GradDrop), or None.
         keep: places whose tensors are wanted as well.
+        own: the run itself, which is one more row where there are ``starts``, is wanted too: it is the last.
 
     Weights get no gradient and are left as they are.
 
@@ -128,7 +130,7 @@ def differentiate(
             "aw.patch is exact and needs none; attributions need none either.",
         )
     shaped = [torch.zeros_like(h) if g is None else g for h, g in zip(held, found, strict=True)]
-    real = rows - bool(starts)  # without the row that is the run itself
+    real = rows - (bool(starts) and not own)  # without the row that is the run itself
 
     def each(tensor: Tensor) -> Tensor:
         return tensor.detach().reshape(rows, count, -1)[:real].to(model.home)

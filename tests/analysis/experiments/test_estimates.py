@@ -153,7 +153,7 @@ def test_integrated_gradients_are_complete(pair, name):
 def test_estimated_total_effects(pair):
     model, clean, corrupted, token = pair("gpt2")
     a = aw.attribute(clean, token)
-    asked = [("noise", None, "atp"), ("denoise", None, "atp"), ("noise", "relp", "relp"), (None, None, "eap-ig")]
+    asked = [("noise", None, "partway"), ("denoise", "atp", "atp"), ("noise", "relp", "relp"), (None, None, "eap-ig")]
     for direction, method, meant in asked:
         found = aw.estimated_effects(a, corrupted, direction, method=method)
         patched = aw.attribution_patch(model, clean, corrupted, token, direction=direction or "noise", method=meant)
@@ -213,6 +213,7 @@ def test_weights_get_no_gradient_and_frozen_ones_stay_frozen():
         ),
         (lambda *p: aw.edge_patch(*p, method="eap"), "'eap' is no estimate.*eap-ig"),
         (lambda *p: aw.edge_patch(*p, method="atp*"), "no edges.*eap-ig"),
+        (lambda *p: aw.edge_patch(*p, method="partway"), "no edges.*eap-ig"),
         (lambda *p: aw.attribution_patch(*p, method="eap-ig", points="middle"), '\'middle\'.*"mid".*"left"'),
         (lambda *p: aw.attribution_patch(*p, final_norm="froze"), "'froze'.*live.*frozen"),
         (lambda *p: aw.patch(*p, final_norm="froze"), "'froze'.*live.*frozen"),
