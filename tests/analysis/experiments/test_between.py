@@ -309,8 +309,8 @@ TASKS = {"capitals": [("capitals", 14)], "three tasks": [("capitals", 5), ("two 
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 @pytest.mark.parametrize("tasks", TASKS.values(), ids=TASKS)
 def test_fourteen_pairs(tasks, direction):
-    """Errors in shares of each pair's gap. Between the runs MLPs are met about five times as well as by gradients in one
-    run, small heads less well, whose patch leaves the run where it is; partway both are met better."""
+    """Errors in shares of each pair's gap. Between the runs MLPs are met about five times as well as by gradients in
+    one run, small heads less well, whose patch leaves the run where it is; partway both are met better."""
     model, apart, found = aw.load("demo"), {}, {}
     for name, count in tasks:
         given = aw.demo.pairs(name, count)
