@@ -274,8 +274,8 @@ function Marks() {
   const heads = store.screen.order.value === "heads";
   return (
     <p class="aw-quiet aw-small" data-part="legend">
-      {measured && `${heads ? "Effect" : "Recovery"}, measured: the share of the gap that the part brings back in the other prompt. `}
-      {measured ? "With ~, b" : "B"}etween the runs: the share of the gap that the part accounts for on the way from the other prompt to this one, estimated by gradients; whether it would come back, or go, a test tells. Much of it beside a short bar: perhaps through other parts.{" "}
+      {measured && `${heads ? "Effect" : "Recovery"}, measured: the share of the gap that the part brings back in the other prompt. With ~ `}
+      {measured ? "b" : "B"}etween the runs: the part’s share of the gap on the way from the other prompt, estimated by gradients; a test tells what comes back. Beside a short bar: perhaps through other parts.{" "}
       {store.screen.order.value === "size" && (
         <button class="aw-link" data-part="by-effect" aria-pressed={by} onClick={() => (store.screen.byEffect.value = !by)}>
           {by ? "Sort by the bars" : "Sort by it"}
