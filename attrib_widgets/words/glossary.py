@@ -211,8 +211,8 @@ TERMS: tuple[Term, ...] = (
     Term(
         "total effect",
         "What changes in the answer by all ways when a part changes.",
-        "~12 % beside a bar is estimated by gradients, 14 % was measured by a test.",
-        ("estimated", "attribution patching"),
+        "~12 %: estimated, while the inputs go from one prompt to the other; 14 %: measured by a test.",
+        ("estimated", "attribution patching", "AtP", "between the runs", "EAP-IG", "partway", "relevance patching"),
     ),
     Term(
         "tau",
@@ -283,7 +283,7 @@ TERMS: tuple[Term, ...] = (
         "gradient",
         "How fast the answer changes when a number inside the model is moved a little; an estimate goes on from there.",
         "Estimated by gradients 166 %, tested 100 %: far from the run an estimate may be wrong.",
-        ("gradients", "integrated gradients", "midpoint"),
+        ("gradients", "integrated gradients", "midpoint", "completeness error"),
     ),
     Term(
         "mixture of experts",

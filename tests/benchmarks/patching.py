@@ -49,15 +49,19 @@ def cases(model: aw.Model, only: list[str]) -> dict[str, tuple[int, int, dict[st
     if "cells" in only:
         every["144 heads x 16 positions (2,304 cells)"] = (16, 0, {"positions": "each"})
     if "gradient" in only:
-        every["attribution patching, 144 heads, 16 tokens"] = (16, 3, {"gradient": True})
+        for method in ("atp", "eap-ig", "partway", "relp"):
+            every[f"attribution patching ({method}), 144 heads, 16 tokens"] = (16, 3, {"method": method})
+        every["edges (eap-ig), 16 tokens"] = (16, 3, {"method": "eap-ig", "edges": True})
     return every
 
 
 def work(runs: tuple[aw.Run, aw.Run], options: dict[str, object]) -> Callable[[], object]:
     corrupted, clean = runs
     model = clean.model
-    rest = {k: v for k, v in options.items() if k != "gradient"}
-    if options.get("gradient"):
+    rest = {k: v for k, v in options.items() if k != "edges"}
+    if options.get("edges"):
+        return lambda: aw.edge_patch(model, clean, corrupted, TARGET, **rest)
+    if "method" in options:
         return lambda: aw.attribution_patch(model, clean, corrupted, TARGET, **rest)
     return lambda: aw.patch(model, clean, corrupted, TARGET, sites="z", **rest)
 

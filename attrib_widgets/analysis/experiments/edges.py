@@ -3,7 +3,9 @@
 Edge attribution patching (Syed et al. 2023, arXiv 2310.10348): effect of sender u on reader r = (what u writes in the
 donor run - what it writes here) . gradient of the metric with respect to what r alone reads. Readers are the queries,
 keys and values of every head, every MLP, and the logits; all norms are differentiated, none frozen. The edges of a
-sender sum to its node's estimate.
+sender sum to its node's estimate. With gradients integrated along the inputs (EAP-IG, Hanna et al. 2024, arXiv
+2403.17806) every edge is the mean of what it is at the points of the way; under relevance patching (arXiv 2508.21258)
+norms keep their scale, and queries and keys read nothing.
 """
 
 from __future__ import annotations
@@ -15,26 +17,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.anatomy.norms import FrozenNorm, no_norm
+from ...model.anatomy.norms import FrozenNorm
 from ...model.identity.steady import steady
+from ...model.parts.mlp import mlp_norm
+from ...model.parts.outlet import Sublayer, outlet_of
 from ...model.parts.projections import input_norm, qkv_projection
 from ...model.selfcheck.levels import need
-from ...model.tracing.gradient import Gradients, differentiate
+from ...model.tracing.gradient import Gradients
 from ...result import Result, Table, strongest
 from ...words.components import Component, ComponentLike, component, head
-from ...words.errors import ComponentError, GranularityError
+from ...words.errors import ComponentError, GranularityError, TargetError
 from ...words.places import Place, PlaceLike, place
 from ...words.targets import TokenSet, rather_than
 from ...words.text import gap_said, others_label, share, signed
 from .cells import RunDonor
 from .metrics import MetricLike
-from .pairs import Direction, as_pair, direction_of, questions, settled
+from .pairs import Cost, Direction, as_pair, questions, settled
+from .slopes import BETWEEN, Method, Points, Way, completeness, slopes, way_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ...model.model import Model
-    from ...model.run import Run
 
 #: Readers' gradients against the stream's, relative; the rounding of a coarser dtype is allowed, where it is more.
 SUM_LIMIT = 1e-3
@@ -55,6 +59,12 @@ class EdgeEstimate(Result):
     unit: str
     direction: Direction
     notes: list[str] = field(default_factory=list)
+    way: Way = field(default_factory=lambda: Way("atp"))
+
+    @property
+    def error(self) -> float:
+        """Completeness error: what the edges out of the inputs sum to, less the whole gap, as a share of it."""
+        return float(self.values[self.senders.index(Component("embed"))].double().sum()) - 1
 
     @property
     def nodes(self) -> Float[Tensor, "sender"]:
@@ -81,12 +91,14 @@ class EdgeEstimate(Result):
     def title(self) -> str:
         """The finding in one line."""
         sender, reader, value = self.top(1)[0]
-        return f"{sender} to {reader} carries most: {share(value)} of {gap_said(self.gap, self.unit)}"
+        between = f", {BETWEEN}" if self.way.between else ""
+        return f"{sender} to {reader} carries most{between}: {share(value)} of {gap_said(self.gap, self.unit)}"
 
     def summary(self) -> Table:
         shown = self.top(10)
         rows = [[str(s), str(r), signed(v)] for s, r, v in shown]
-        note = "\n".join(["estimated by gradients, not patched", *self.notes])
+        moved = completeness((1 + self.error) * self.gap, self.gap, self.error, self.way.rows > 1)
+        note = "\n".join([f"estimated by gradients, not patched: {self.way.words()}", moved, *self.notes])
         footer = f"{others_label(int((self.values != 0).sum()) - len(shown))} smaller"
         return Table(self.title(), ["from", "to", "share"], rows, [v for *_, v in shown], note, footer)
 
@@ -113,18 +125,26 @@ def edge_patch(
     *,
     against: TokenSet | None = None,
     direction: Direction = "denoise",
+    method: Method = "atp",
+    steps: int = 5,
+    points: Points = "mid",
     position: int = -1,
 ) -> EdgeEstimate:
     """Estimate the effect of patching every edge, from one forward and one backward pass.
 
     Args:
         clean, corrupted, target, against: as in :func:`attrib_widgets.patch`, one pair of prompts.
+        method, steps, points: as in :func:`attrib_widgets.attribution_patch`; ``"eap-ig"`` is the same for both
+            directions, and ``"atp*"`` and ``"partway"``, which are of whole parts, have no edges.
 
     Raises:
-        GranularityError: heads of some layer are not exact, or its readers' gradients do not add up to the stream's.
-        TargetError: no such direction.
+        GranularityError: heads of some layer are not exact, or its readers' gradients do not add up to the stream's;
+            ``"relp"`` on a model for which a rule is not to be had.
+        TargetError: no such direction or method.
     """
-    direction_of(direction)
+    way = way_of(method, steps, points, direction)
+    if method in ("atp*", "partway"):
+        raise TargetError(f"{method!r} is of whole parts: it has no edges.", 'Use "atp", "eap-ig" or "relp".')
     pair = as_pair(model, clean, corrupted, position)
     found = pair[0].model
     need(found, "scores", everywhere=True)  # every reader has to be known
@@ -133,39 +153,83 @@ def edge_patch(
     (base, source), metric = asked.between(direction), asked.metric
     gap = float(asked.ends[0] - asked.ends[1])
     places = [(site, i) for i in range(found.n_layers) for site in ("pre", "q", "k", "v", "mlp_in")]
-    gradients = differentiate(base, metric.differentiable, [*places, ("pre", found.n_layers)], position)
-    readers, reads = _reads(base, gradients)
-    _close(base, gradients, readers, reads)
-    senders, values = _edges(RunDonor(base, source), readers, reads)
+    places.append(("pre", found.n_layers))
+    donor = RunDonor(base, source)
+    gradients = slopes(donor, metric, places, position, way, Cost(), keep=_kept(found))
+    each = []
+    for row in range(len(gradients.at["pre", 0])):
+        here = _Row(found, gradients, row, held=method == "relp")
+        readers, reads = _reads(here)
+        _close(here, readers, reads)
+        senders, of_row = _edges(donor, here, readers, reads)
+        each.append(of_row)
+    values = torch.stack(each).mean(0)
     sign = 1.0 if direction == "denoise" else -1.0
     shares = (sign * values / gap).float().cpu()
-    return EdgeEstimate(senders, readers, shares, gap, metric.unit, direction, [*remarks, *metric.notes])
+    return EdgeEstimate(senders, readers, shares, gap, metric.unit, direction, [*remarks, *metric.notes], way)
+
+
+# -- the points where gradients are taken ----------------------------------------------------------------------------
+def _kept(model: Model) -> list[tuple[str, int]]:
+    """What has to be known of every point: what every norm reads."""
+    a, layers = model.anatomy, range(model.n_layers)
+    after = [site for site, path in (("attn", a.attn_post_norm), ("mlp", a.mlp_post_norm)) if path is not None]
+    sites = ["pre", *([] if model.parallel else ["mid"]), *after]
+    return [(site, layer) for layer in layers for site in sites]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Gradients at one point, what norms read there, and whether their scales are ``held``."""
+
+    model: Model
+    gradients: Gradients
+    row: int
+    held: bool
+
+    def at(self, site: str, layer: int) -> Float[Tensor, "position width"]:
+        """The gradient."""
+        return self.gradients.at[site, layer][self.row]
+
+    def of(self, site: str, layer: int) -> Float[Tensor, "position width"]:
+        """What the site held."""
+        return self.gradients.held[site, layer][self.row].float()
+
+    def pulled(
+        self, norm: FrozenNorm, x: Float[Tensor, "position d_model"], w: Float[Tensor, "k position d_model"]
+    ) -> Float[Tensor, "k position d_model"]:
+        """``w`` at the output of a norm as gradients at its input ``x``."""
+        return norm.pull(w) * norm.scale(x)[:, None] if self.held else pulled(norm, x, w)
+
+    def pushed(
+        self, norm: FrozenNorm, x: Float[Tensor, "position d_model"], c: Float[Tensor, "k position d_model"]
+    ) -> Float[Tensor, "k position d_model"]:
+        """Changes ``c`` of the input ``x`` of a norm as changes of its output."""
+        return norm.push(c) * norm.scale(x)[:, None] if self.held else pushed(norm, x, c)
 
 
 # -- readers -------------------------------------------------------------------------------------------------------
-def _reads(base: Run, gradients: Gradients) -> tuple[list[Place], Float[Tensor, "reader position d_model"]]:
+def _reads(here: _Row) -> tuple[list[Place], Float[Tensor, "reader position d_model"]]:
     """The gradient of the metric with respect to the raw stream, through each reader alone."""
-    model = base.model
+    model = here.model
     readers: list[Place] = []
     found: list[Tensor] = []
     for layer in range(model.n_layers):
-        stream = base.record.streams[layer].float()
+        stream = here.of("pre", layer)
         directions: list[Tensor] = []
         geo = model.geometry[layer]
         for side in "qkv":
             rows = geo.rows[side].flatten().to(model.home)
-            gradient = gradients.at[side, layer][0][:, rows].float()
+            gradient = here.at(side, layer)[:, rows].float()
             count = geo.n_heads if side == "q" else geo.n_kv_heads
             by_head = gradient.view(-1, count, geo.d_head).transpose(0, 1)
             directions += qkv_projection(model, layer, side).pull_heads(by_head)
             readers += [Place(side, layer, h, side != "q" and geo.group > 1) for h in range(count)]
-        found.append(pulled(input_norm(model, layer), stream, torch.stack(directions)))
-        mid = stream if model.parallel else base.record.mid(layer).float()
-        path = model.anatomy.mlp_norm
-        norm = model.norm(path, layer) if path else no_norm(model.d_model, model.home)
-        found.append(pulled(norm, mid, gradients.at["mlp_in", layer].float()))
+        found.append(here.pulled(input_norm(model, layer), stream, torch.stack(directions)))
+        mid = stream if model.parallel else here.of("mid", layer)
+        found.append(here.pulled(mlp_norm(model, layer), mid, here.at("mlp_in", layer).float()[None]))
         readers.append(Place("mlp", layer))
-    found.append(gradients.at["pre", model.n_layers].float())
+    found.append(here.at("pre", model.n_layers).float()[None])
     readers.append(Place("logits"))
     return readers, torch.cat(found)
 
@@ -192,15 +256,16 @@ def pushed(
     return out
 
 
-def _close(base: Run, gradients: Gradients, readers: list[Place], reads: Tensor) -> None:
+def _close(here: _Row, readers: list[Place], reads: Tensor) -> None:
     """Everything that reads from a layer on is all there is: the readers' gradients sum to the stream's."""
-    for layer in range(base.model.n_layers):
+    model = here.model
+    for layer in range(model.n_layers):
         later = [i for i, r in enumerate(readers) if r.layer is None or r.layer >= layer]
-        total, stream = reads[later].double().sum(0), gradients.at["pre", layer][0].double()
+        total, stream = reads[later].double().sum(0), here.at("pre", layer).double()
         missed = float((total - stream).norm() / stream.norm().clamp_min(1e-30))
-        if not missed <= max(SUM_LIMIT, torch.finfo(base.model.precision).eps) and float(stream.norm()) > 0:
+        if not missed <= max(SUM_LIMIT, torch.finfo(model.precision).eps) and float(stream.norm()) > 0:
             raise GranularityError(
-                f"The readers of {base.model.name} from layer {layer} on are not all that reads the stream "
+                f"The readers of {model.name} from layer {layer} on are not all that reads the stream "
                 f"(they miss {missed:.0e} of its gradient).",
                 "Edges are not shown for this family; attribution_patch and patch are.",
             )
@@ -208,7 +273,7 @@ def _close(base: Run, gradients: Gradients, readers: list[Place], reads: Tensor)
 
 # -- senders -------------------------------------------------------------------------------------------------------
 def _edges(
-    donor: RunDonor, readers: list[Place], reads: Float[Tensor, "reader position d_model"]
+    donor: RunDonor, here: _Row, readers: list[Place], reads: Float[Tensor, "reader position d_model"]
 ) -> tuple[list[Component], Float[Tensor, "sender reader"]]:
     model, own, other = donor.model, donor.base.record, donor.source.record
     senders, rows = [Component("embed")], [_read(other.streams[0].double() - own.streams[0].double(), reads)]
@@ -217,7 +282,7 @@ def _edges(
         change = (other.z[layer].float() - own.z[layer].float()).view(donor.base.n_positions, heads, -1)
         by_head = zip(change.unbind(1), model.out(layer).by_head(heads), strict=True)
         written = torch.stack([z @ rows for z, rows in by_head])
-        written = _after(model, model.anatomy.attn_post_norm, layer, own.attn_out[layer], written)
+        written = _after(here, "attn", layer, written)
         after_attention = torch.tensor(
             [_after_attention(r, layer) and (r.layer != layer or not model.parallel) for r in readers]
         )
@@ -225,7 +290,7 @@ def _edges(
             senders.append(head(layer, h))
             rows.append(_read(written[h], reads) * after_attention.to(reads.device))
         change = (other.mlp_out[layer].float() - own.mlp_out[layer].float())[None]
-        written = _after(model, model.anatomy.mlp_post_norm, layer, own.mlp_out[layer], change)
+        written = _after(here, "mlp", layer, change)
         senders.append(Component("mlp", layer))
         later = torch.tensor([r.layer is None or r.layer > layer for r in readers], device=reads.device)
         rows.append(_read(written[0], reads) * later)
@@ -237,9 +302,11 @@ def _after_attention(reader: Place, layer: int) -> bool:
     return reader.layer is None or reader.layer > layer or (reader.layer == layer and reader.site == "mlp")
 
 
-def _after(model: Model, path: str | None, layer: int, given: Tensor, change: Tensor) -> Tensor:
-    written = change if path is None else pushed(model.norm(path, layer), given.float(), change)
-    return written * model.multiplier
+def _after(here: _Row, site: Sublayer, layer: int, change: Tensor) -> Tensor:
+    """A change of what a sublayer gives, as a change of the stream."""
+    outlet = outlet_of(here.model, site, layer)
+    written = change if outlet.norm is None else here.pushed(outlet.norm, here.of(site, layer), change)
+    return written * outlet.multiplier
 
 
 def _read(change: Float[Tensor, "position d_model"], reads: Tensor) -> Float[Tensor, "reader"]:

@@ -3,14 +3,16 @@
 Effect of a cell = (donor's value - own value) . gradient of the metric there (Nanda 2023; Syed et al. 2023, arXiv
 2310.10348). ``method="atp*"`` adds the two corrections of Kramár et al. 2024 (arXiv 2403.00745): attention is
 recomputed for patched queries and keys, whose gradient a saturated softmax hides, and GradDrop averages over backward
-passes that each leave out one layer, where direct and indirect effects cancel.
+passes that each leave out one layer, where direct and indirect effects cancel. ``method="eap-ig"`` takes the mean of
+the gradients while the inputs go straight from the one run to the other (Hanna et al. 2024, arXiv 2403.17806), and
+``"relp"`` those of a network that is held where it is not linear (:mod:`.relevance`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -24,7 +26,7 @@ from ...words.errors import ComponentError, TargetError
 from ...words.places import Place
 from ...words.several import listed
 from ...words.targets import Target, TokenSet
-from ...words.text import number, signed
+from ...words.text import number, signed, visible
 from ..attribution.attribution import Attribution, rather
 from ..inputs import as_run
 from .cells import MIXED_SITES, Cell, RunDonor, cells_of, every_part, held, positions_of, unsplit
@@ -41,29 +43,72 @@ from .pairs import (
     targets_of,
 )
 from .patching import FinalNorm, Patching, Rows, final_norm_of, over_pairs
+from .slopes import BETWEEN, Method, Points, Way, averaged, completeness, partway, slopes, way_of
 
 if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
-
-Method = Literal["atp", "atp*"]
 
 
 @dataclass(eq=False, repr=False)
 class Estimate(Patching):
     """Recovery or damage of every cell, estimated by gradients: a list of candidates, not a result.
 
-    Under ``method="atp*"`` sizes are GradDrop's averages, signs those of the plain estimate.
+    Under ``method="atp*"`` sizes are GradDrop's averages, signs those of the plain estimate. Under ``"eap-ig"`` the
+    values are neither recovery nor damage, but the part's share of the way between the two runs, the same for both
+    directions: one path cannot tell a part that is needed from one that is enough.
+
+    Attributes:
+        way: the method, its steps and points.
+        inputs: of every pair, by how much the inputs alone move the metric from corrupted to clean by this estimate;
+            empty for ``"atp*"``.
     """
 
-    method: Method = "atp"
+    way: Way = field(default_factory=lambda: Way("atp"))
+    inputs: list[float] = field(default_factory=list)
+
+    @property
+    def method(self) -> Method:
+        """``"atp"``, ``"atp*"``, ``"eap-ig"``, ``"partway"`` or ``"relp"``."""
+        return self.way.method
+
+    @property
+    def share(self) -> str:
+        """``"recovery"``, ``"damage"`` or ``"between the runs"``."""
+        return BETWEEN if self.way.between else super().share
+
+    @property
+    def verb(self) -> str:
+        """What a cell is said to do to the gap."""
+        return "accounts for" if self.way.between else super().verb
+
+    @property
+    def error(self) -> float | None:
+        """Completeness error: what the inputs account for, over all pairs, against the gap: (sum - gap) / gap.
+
+        Edges out of the inputs sum to the same. None for ``"atp*"``, and where the pairs have no gap."""
+        gap = float(self.gap.double().sum())
+        return (sum(self.inputs) - gap) / gap if self.inputs and gap else None
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks for the reader."""
+        if self.error is None:
+            return super().notes
+        gap = float(self.gap.double().mean())
+        moved = sum(self.inputs) / len(self.inputs)
+        return [*super().notes, completeness(moved, gap, self.error, self.way.rows > 1)]
 
     def title(self) -> str:
         """The finding in one line."""
-        return f"Estimated by gradients: {super().title()}"
+        between = f", {BETWEEN}" if self.way.between else ""
+        return f"Estimated by gradients{between}: {super().title()}"
 
     def words(self) -> str:
         """What would be put where: nothing was."""
+        if self.way.between:
+            clean, corrupted = (" ".join(map(visible, run.tokens[-12:])) for run in self.pairs[0])
+            return f"estimated from gradients, not tested, {BETWEEN} {corrupted} and {clean}: {self.way.words()}"
         return f"estimated from gradients, not tested, for {super().words()}"
 
     def against(self, exact: Patching) -> Agreement:
@@ -110,34 +155,55 @@ def attribution_patch(
     heads: Literal["each", "all"] = "each",
     direction: Direction = "denoise",
     method: Method = "atp",
+    steps: int = 5,
+    points: Points = "mid",
     position: int = -1,
     skip: int | Sequence[int] = (),
     final_norm: FinalNorm = "live",
 ) -> Estimate:
     """Estimate what :func:`attrib_widgets.patch` would find, from one forward and one backward pass per pair.
 
-    Arguments are those of ``patch``. ``method="atp*"`` recomputes attention for queries and keys and averages over
-    GradDrop rows (one more row per layer). ``final_norm="frozen"`` keeps the final norm's scale as it is in the base
-    run; then the last MLP's estimate is exact.
+    Arguments are those of ``patch``, and:
+
+    Args:
+        method: ``"atp"`` takes the gradient in the run that is patched. ``"atp*"`` recomputes attention for queries and
+            keys and averages over GradDrop rows (one more row per layer). ``"eap-ig"`` takes the mean of the gradients
+            on the straight way between the two runs' inputs, and is the same for both directions. ``"partway"`` takes
+            it from the run that is patched up to where the metric, on that way, has changed as much as the part changes
+            it: AtP for what does little, EAP-IG for what does all (:func:`.slopes.partway`; of no paper). ``"relp"``
+            holds norms, patterns and gates as they are in the run that is patched.
+        steps: of ``"eap-ig"`` and ``"partway"``, a row each, and one more that is the run itself; more of them where
+            the completeness ``error`` is large. A mixture of experts jumps where a token changes its experts: there it
+            stays.
+        points: ``"mid"`` of each step (error of second order), or its ``"left"`` end, where published code takes them.
+        final_norm: ``"frozen"`` keeps the final norm's scale as it is in the run that is patched; then the last MLP's
+            estimate is exact.
+
+    Of two parts of which one is enough (OR), or which are both needed (AND), ``"eap-ig"`` gives each a half, whichever
+    it is; in a run that is decided, ``"atp"`` and ``"relp"`` see nothing of them. Only a test tells.
 
     Raises:
-        TargetError: no such direction, method or way to read the final norm.
+        TargetError: no such direction, method, points or way to read the final norm.
+        GranularityError: ``"relp"`` on a model for which a rule is not to be had.
     """
-    direction_of(direction)
+    way = way_of(method, steps, points, direction)
     final_norm_of(final_norm)
-    if method not in get_args(Method):
-        raise TargetError(f"{method!r} is no estimate.", 'Use "atp" or "atp*".')
     left_out = skipped(skip, clean)
     pairs = as_pairs(model, clean, corrupted, position, left_out)
     found = pairs[0][0].model
     names, given = listed(sites), targets_of(target, against, clean, left_out, found.single_token)
     targets, remarks = settled(pairs, given, position, left_out)
-    if method == "atp" and "pattern" in names:
+    if method != "atp*" and "pattern" in names:
         raise ComponentError("A pattern has no place of its own to differentiate.", 'Use method="atp*", or q and k.')
+    if method == "relp" and (blind := [n for n in names if n in ("q", "k")]):
+        raise ComponentError(
+            f"Relevance patching holds attention patterns: {' and '.join(blind)} count for nothing.",
+            'Use sites="v", or method="eap-ig".',
+        )
     if positions is not None:
         check_one_length([run for run, _ in pairs])
     cells = cells_of(found, names, layers, heads, positions_of(pairs[0][0], positions))
-    made = estimate_cells(pairs, cells, targets, direction, position, method, frozen=final_norm == "frozen")
+    made = estimate_cells(pairs, cells, targets, way, position, frozen=final_norm == "frozen")
     made.cost.notes[:0] = [*remarks, *unsplit(found, names, layers)]
     return replace(made, left_out=left_out)
 
@@ -146,42 +212,50 @@ def estimate_cells(
     pairs: Sequence[tuple[Run, Run]],
     cells: Sequence[Cell],
     targets: Sequence[MetricLike | None],
-    direction: Direction,
+    way: Way,
     position: int,
-    method: Method = "atp",
     *,
     frozen: bool = False,
 ) -> Estimate:
-    """:func:`attribution_patch` once runs and cells are settled."""
+    """:func:`attribution_patch` once runs, cells and the way are settled."""
     cost, done = Cost(), torch.ones(len(cells), dtype=torch.bool)
+    inputs: list[float] = []
 
     def run(q: Question, donor: RunDonor) -> Rows:
-        start = q.ends[1 if direction == "denoise" else 0]
-        return start + estimates(donor, cells, q.metric, position, method, cost), done, None
+        start = q.ends[1 if way.direction == "denoise" else 0]
+        changes, moved = estimates(donor, cells, q.metric, position, way, cost)
+        inputs.extend([] if moved is None else [moved])
+        return start + changes, done, None
 
-    return over_pairs(Estimate, pairs, cells, targets, direction, position, cost, run, frozen=frozen, method=method)
+    asked = (pairs, cells, targets, way.direction, position, cost)
+    return over_pairs(Estimate, *asked, run, frozen=frozen, way=way, inputs=inputs)
 
 
 def estimates(
-    donor: RunDonor, cells: Sequence[Cell], metric: Metric, position: int, method: Method, cost: Cost
-) -> Float[Tensor, "cell"]:
-    """The estimated change of the metric in every cell of one pair."""
-    model, base = donor.model, donor.base
-    exact_qk = method == "atp*"
-    places = sorted({_place(p, exact_qk) for c in cells for p in c.parts})
+    donor: RunDonor, cells: Sequence[Cell], metric: Metric, position: int, way: Way, cost: Cost
+) -> tuple[Float[Tensor, "cell"], float | None]:
+    """The estimated change of the metric in every cell of one pair, and what the inputs alone account for."""
+    model = donor.model
+    exact_qk = way.method == "atp*"
+    places = sorted({_place(p, exact_qk) for c in cells for p in c.parts} | {("pre", 0)})
     layers = range(model.n_layers) if exact_qk else ()
-    stopped = [None, *layers]
-    gradients = differentiate(base, metric.differentiable, places, position, stopped=stopped)
-    cost.include(Cost(2, 2 * len(stopped) * base.n_positions, len(cells)))
+    gradients = slopes(donor, metric, places, position, way, cost, stopped=[None, *layers])
+    cost.naive += len(cells)
+    mean = averaged(gradients, way)
+    if way.method != "partway":
+        gradients = gradients if exact_qk else mean
     products: dict[tuple[str, int, tuple[int, ...] | None], Tensor] = {}
     found = torch.stack([_estimate(donor, c, gradients, products, exact_qk) for c in cells], -1)
+    if way.method == "partway":
+        ends = [metric.of(run.record.streams[-1][run.position(position)][None]) for run in (donor.base, donor.source)]
+        return partway(found, gradients.values, way, float(ends[1] - ends[0])), way.inputs(donor, mean)
     if not exact_qk:
-        return found[0].cpu()
+        return found[0].cpu(), way.inputs(donor, mean)
     # Nothing of a part is left in the row that leaves out its own layer: it does not count.
     own = [bool(c.parts) and not c.parts[0].is_stream for c in cells]
     counted = torch.tensor([model.n_layers - left_out for left_out in own])
     average = found[1:].abs().sum(0).cpu() / counted.clamp_min(1)
-    return found[0].sign().cpu() * average
+    return found[0].sign().cpu() * average, None
 
 
 def _place(part: Place, exact_qk: bool) -> tuple[str, int]:
@@ -254,24 +328,42 @@ def _product(
 
 @steady()
 def estimated_effects(
-    a: Attribution, corrupted: Any = None, direction: Direction = "denoise", *, against: TokenSet | None = None
+    a: Attribution,
+    corrupted: Any = None,
+    direction: Direction | None = None,
+    *,
+    against: TokenSet | None = None,
+    method: Method = "partway",
+    steps: int = 5,
 ) -> dict[Component, float]:
-    """The estimated total effect of every part on what ``a`` explains, from one backward pass.
+    """The estimated total effect of every part on what ``a`` explains, from one forward and one backward pass.
 
-    Parts are heads and MLPs, or the sublayers and whole layers that are exact instead.
+    Parts are heads and MLPs, or the sublayers and whole layers that are exact instead. Values are in the target's unit,
+    to stand beside the direct contributions; a part whose direct contribution is small and whose total effect is large
+    is perhaps a mediator.
 
-    With ``corrupted``: what putting the part's output into the corrupted run would bring back (``"denoise"``), or what
-    replacing it by its output there would take away (``"noise"``). Without: gradient times output, what setting it
-    to zero would take away. In the target's unit, to stand beside the direct contributions; a part whose direct
-    contribution is small and whose total effect is large is a mediator. A confident answer hardly moves for small
-    changes, so that ``"noise"`` comes out far too small there, and ``"denoise"`` is the better guess of both.
-    ``against`` is a token (or several) whose logit is subtracted from what is explained.
+    Args:
+        corrupted: a prompt of as many tokens, or its run. None: gradient times output in this run, what setting the
+            part to zero would take away; there is no other run to go to, and no ``method`` or ``direction`` to choose.
+        direction: ``"denoise"``, as None is: what putting the part's output into the corrupted run would bring back.
+            ``"noise"``: what replacing it by its output there would take away.
+        against: a token (or several) whose logit is subtracted from what is explained.
+        method: as in :func:`attrib_widgets.attribution_patch`; ``"eap-ig"`` is *between the runs*: what the part
+            accounts for while the inputs go from ``corrupted`` to here, and has no direction.
+        steps: of these two.
 
     Raises:
         TargetError: an attribution of a number inside the model, or one that has no difference from ``against``; no
-            such direction.
+            such direction or method, or a direction of an estimate between the runs.
     """
-    direction_of(direction)
+    if direction is not None:
+        direction_of(direction)
+    way = way_of(method, steps, "mid", direction or "denoise")
+    if way.between and direction is not None:
+        raise TargetError(
+            f"One path {BETWEEN} cannot tell what would come back from what would go.",
+            "Leave out direction=, or method=.",
+        )
     a = rather(a, against)
     if not isinstance(a.target, Target):
         raise TargetError(f"The {a.target.words(a.model, a.run)} has no total effects.", "Attribute a token.")
@@ -280,8 +372,9 @@ def estimated_effects(
     cells = every_part(model, [None])
     if corrupted is not None:
         other = as_run(corrupted, model)
-        donor = RunDonor(run, other) if direction == "noise" else RunDonor(other, run)
-        values = estimates(donor, cells, metric, a.position, "atp", Cost()) * (-1 if direction == "noise" else 1)
+        noise = way.direction == "noise"
+        donor = RunDonor(run, other) if noise else RunDonor(other, run)
+        values = estimates(donor, cells, metric, a.position, way, Cost())[0] * (-1 if noise else 1)
     else:
         places = sorted({_place(c.parts[0], False) for c in cells})
         gradients = differentiate(run, metric.differentiable, places, a.position)

@@ -90,14 +90,31 @@ class Metric:
 
     def differentiable(self, stream: Float[Tensor, "row d_model"]) -> Float[Tensor, "row"]:
         """The same from a stream that carries gradients, in float32."""
+        return self.of_normed(self.model.call(self.model.module(self.model.anatomy.final_norm), stream))
+
+    def of_normed(self, normed: Float[Tensor, "row d_model"]) -> Float[Tensor, "row"]:
+        """The same from what the final norm gives."""
         if self.columns is None:
-            return self.function(read_all(self.model, stream).float())
-        return self.function(columns_of(self.model, stream, self.columns).float())
+            return self.function(_all_of(self.model, normed).float())
+        return self.function(_columns_of(self.model, normed, self.columns).float())
+
+    def held_gradient(self, stream: Float[Tensor, "d_model"]) -> Float[Tensor, "d_model"]:
+        """The gradient at what the final norm reads, the norm's scale held as it is there."""
+        norm = self.model.norm(self.model.anatomy.final_norm)
+        with self.model.quiet(), torch.no_grad():
+            normed = self.model.call(self.model.module(self.model.anatomy.final_norm), stream[None])
+        with self.model.quiet(), torch.enable_grad():
+            given = normed.detach().clone().requires_grad_(True)
+            (found,) = torch.autograd.grad(self.of_normed(given).sum(), given)
+        return norm.pull(found[0].float()) * norm.scale(stream)
 
 
 def columns_of(model: Model, streams: Float[Tensor, "row d_model"], columns: Any) -> Float[Tensor, "row column"]:
     """Printed logits of a few tokens."""
-    y = model.call(model.module(model.anatomy.final_norm), streams)
+    return _columns_of(model, model.call(model.module(model.anatomy.final_norm), streams), columns)
+
+
+def _columns_of(model: Model, y: Float[Tensor, "row d_model"], columns: Any) -> Float[Tensor, "row column"]:
     unembed = model.unembedding
     if unembed.weight is None:  # one call gives all of them
         logits: Tensor = model.call(unembed.module, y)[:, columns].float()
@@ -109,9 +126,8 @@ def columns_of(model: Model, streams: Float[Tensor, "row d_model"], columns: Any
     return logits if cap is None else torch.tanh(logits / cap) * cap
 
 
-def read_all(model: Model, streams: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
+def _all_of(model: Model, normed: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
     """Printed logits of the whole vocabulary, gradients included."""
-    normed = model.call(model.module(model.anatomy.final_norm), streams)
     precap = model.scaled(model.call(model.module(model.anatomy.unembed), normed))
     cap = model.softcap
     return precap if cap is None else torch.tanh(precap / cap) * cap
@@ -199,6 +215,13 @@ class Frozen(Metric):
     def differentiable(self, stream: Float[Tensor, "row d_model"]) -> Float[Tensor, "row"]:
         """The same with gradients."""
         return self.function(stream)
+
+    def held_gradient(self, stream: Float[Tensor, "d_model"]) -> Float[Tensor, "d_model"]:
+        """The same everywhere."""
+        with torch.enable_grad():
+            given = stream.detach().clone().requires_grad_(True)
+            (found,) = torch.autograd.grad(self.function(given[None]).sum(), given)
+        return found.float()
 
 
 def _columns_agree(metric: Metric, clean: Run, position: int) -> bool:

@@ -95,6 +95,11 @@ class Patching(Result):
         return SHARES[self.direction]
 
     @property
+    def verb(self) -> str:
+        """What a cell is said to do to the gap."""
+        return "recovers" if self.direction == "denoise" else "costs"
+
+    @property
     def gap(self) -> Float[Tensor, "pair"]:
         """Clean minus corrupted metric."""
         return self.clean - self.corrupted
@@ -225,10 +230,9 @@ class Patching(Result):
             why = "The gaps of the pairs cancel" if bool(self.gap.any()) else "Clean and corrupted answer alike"
             return f"{why}: {self.metric} has no gap to explain"
         cell, value = self.top(1)[0]
-        verb = "recovers" if self.direction == "denoise" else "costs"
         over = f" ({self.counted})" if len(self.pairs) + len(self.left_out) > 1 else ""
         most = " most:" if len(self.cells) > 1 else ""  # of one, nothing is compared
-        return f"{cell} {verb}{most} {share(value)} of {gap_said(float(self.gap.mean()), self.unit)}{over}"
+        return f"{cell} {self.verb}{most} {share(value)} of {gap_said(float(self.gap.mean()), self.unit)}{over}"
 
     def summary(self) -> Table:
         shown = [(c, v) for c, v in self.top(10) if v == v]  # what was not computed, or has no gap, has no row

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.parts.attention import attend
+from ...model.parts.attention import Attended, attend
 from ...model.parts.experts import mlp_input
 from ...model.parts.mlp import InputProjection, check_projection, gated, input_projection, mlp_norm
 from ...model.parts.projections import input_norm
@@ -26,7 +26,7 @@ from ..reading.decomposition import decompose
 from ..reading.neurons import mlp_point
 from ..reading.point import ReadPoint
 from .heads import carried_along, output_direction, shares
-from .mlps import missed_by_neurons, pulled_back
+from .mlps import Pulled, missed_by_neurons, pulled_back
 
 if TYPE_CHECKING:
     from ...model.run import Run
@@ -111,9 +111,14 @@ class RecordedMLP:
     activations: Float[Tensor, "position neuron"]
 
 
-def recorded_mlps(run: Run, layers: Sequence[int]) -> tuple[dict[int, RecordedMLP], dict[int, str]]:
-    """The MLPs of some layers from one forward pass, and why those are missing that have no plain neurons."""
-    model, side = run.model, "up" if gated(run.model) else "gate"
+def recorded_mlps(
+    run: Run, layers: Sequence[int], side: str | None = None
+) -> tuple[dict[int, RecordedMLP], dict[int, str]]:
+    """The MLPs of some layers from one forward pass, and why those are missing that have no plain neurons.
+
+    ``side`` of their input projections, ``"gate"`` or ``"up"``: None is the one that a held gate leaves linear.
+    """
+    model, side = run.model, side or ("up" if gated(run.model) else "gate")
     found: dict[int, InputProjection] = {}
     missing: dict[int, str] = {}
     for layer in layers:
@@ -173,6 +178,39 @@ def held_mlps(run: Run, layer: int, at: Sequence[int], v: Float[Tensor, "row d_m
         fixed if down.bias is None else fixed + (here.directions @ down.bias).double(),
         here.rounding(missed),
     )
+
+
+@dataclass(frozen=True)
+class HeldHeads:
+    """All heads of one layer with their patterns held, along a direction of the stream at every position.
+
+    ``here`` are these directions at the output of the attention, ``z`` at what the heads write (and ``product`` what
+    they wrote), ``carried`` at the values of every head, ``values`` at what the value projection gives.
+    """
+
+    here: Pulled
+    product: Float[Tensor, "position d_model"]
+    z: Float[Tensor, "position heads_times_d_head"]
+    carried: Float[Tensor, "head position d_head"]
+    values: Float[Tensor, "position key_heads_times_d_head"]
+    attended: Attended
+
+
+def held_heads(run: Run, layer: int, v: Float[Tensor, "position d_model"]) -> HeldHeads:
+    """The heads of ``layer`` along ``v``, directions of the stream behind it at every position.
+
+    Raises:
+        GranularityError: attention was not shown to be exact, or does not add up on this prompt.
+    """
+    model, rec, projection = run.model, run.record, run.model.out(layer)
+    here = pulled_back(run, "attn", layer, range(run.n_positions), v)
+    product, pulled = projection.read(rec.z[layer].float(), here.directions)
+    heads = model.heads_of(layer)
+    through = pulled.view(len(v), heads, -1).transpose(0, 1)  # [head, destination, d_head]
+    found = attend(model, rec, layer)
+    carried = found.pattern.transpose(1, 2) @ through  # [head, source, d_head]
+    shared = carried.unflatten(0, (-1, model.geometry[layer].group)).sum(1).transpose(0, 1).flatten(1)
+    return HeldHeads(here, product, pulled, carried, shared, found)
 
 
 @torch.no_grad()

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
 from ...model.identity.steady import during, steady
-from ...model.parts.attention import attend
 from ...model.parts.closing import stream_error
 from ...model.parts.mlp import mlp_norm
 from ...model.parts.projections import input_norm, qkv_projection
@@ -30,8 +29,7 @@ from ...words.errors import AttribError, ComponentError
 from ...words.text import digits_of, number, signed, visible
 from ..reading.neurons import mlp_point
 from .heads import stream_direction
-from .mlps import pulled_back
-from .step import RecordedMLP, held_mlps, recorded_mlps
+from .step import RecordedMLP, held_heads, held_mlps, recorded_mlps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -280,22 +278,19 @@ class _Walk:
 
     def _attention(self, layer: int) -> Float[Tensor, "position d_model"]:
         rec, model, projection = self.rec, self.model, self.model.out(layer)
-        here = pulled_back(self.run, "attn", layer, self.everywhere, self.at)
+        held = held_heads(self.run, layer, self.at)
+        here, found = held.here, held.attended
         out, fixed = here.directions, here.constant.double().sum()
-        product, pulled = projection.read(rec.z[layer].float(), out)
-        missed, bound = projection.missed(rec.z[layer].float(), rec.attn_out[layer], product, model.out_lengths(layer))
+        recorded = rec.z[layer].float()
+        missed, bound = projection.missed(recorded, rec.attn_out[layer], held.product, model.out_lengths(layer))
         refuse_above(missed, bound, f"the heads of layer {layer} do not add up to their output projection")
         self._fixed("rounding", here.rounding(missed).sum())
         own = fixed + (0.0 if projection.bias is None else (out @ projection.bias).double().sum())
         self._fixed(Component("attn.bias", layer), own)
-        heads = model.heads_of(layer)
-        through = pulled.view(len(out), heads, -1).transpose(0, 1)  # [head, destination, d_head]
-        found = attend(model, rec, layer)
-        z = rec.z[layer].float().view(len(out), heads, -1).transpose(0, 1)
+        z, through = (x.view(len(out), model.heads_of(layer), -1).transpose(0, 1) for x in (recorded, held.z))
         self._rounded(z - found.pattern @ found.v, through)
-        carried = found.pattern.transpose(1, 2) @ through  # [head, source, d_head]
-        read = self._along(found.v, carried).sum(0)
-        shared = carried.unflatten(0, (-1, model.geometry[layer].group)).sum(1).transpose(0, 1).flatten(1)
+        read = self._along(found.v, held.carried).sum(0)
+        shared = held.values
         values = qkv_projection(model, layer, "v")
         if values.bias is not None:
             given = (shared @ values.bias).double()

@@ -28,6 +28,7 @@ from ..experiments.common import common_share
 from ..experiments.estimates import estimate_cells
 from ..experiments.pairs import Cost, Direction, as_pairs, check_one_length, rivals_of
 from ..experiments.patching import Patching
+from ..experiments.slopes import Way
 from ..experiments.statistics import FEWEST, opposite_gaps
 from ..inputs import positions_in
 from ..reading.readers import read
@@ -290,7 +291,7 @@ def planned(a: Attribution, top: int, components: int = 0, exact_up_to: int = EX
     every = len(every_part(a.model, [None]))
     count = every if top else components
     if top and every * a.run.n_positions > exact_up_to:
-        count = min(every, 2 * top + 2 * (top // 2 + 4) + components)
+        count = min(every, 4 * top + 2 * (top // 2 + 4) + components)
     return 2 * count + most_rows(min(count, 3 * top + components))
 
 
@@ -317,14 +318,18 @@ def _total_effects(
     if not top:
         chosen = [c for c in every if c in components]
     elif len(every) * first.run.n_positions * len(run.pairs) > exact_up_to:
-        estimate = estimate_cells(run.pairs, every_part(run.model, [None]), run.targets, "denoise", run.position)
-        size = {c.parts[0].component: abs(float(v)) for c, v in zip(estimate.cells, estimate.values, strict=True)}
+        keep = set(components)
+        # Between the runs, and at each of them, as both directions are patched: each sees what the others miss.
+        estimated = {Way(): 2 * top, Way("atp", direction="denoise"): top, Way("atp", direction="noise"): top}
+        for how, count in estimated.items():
+            estimate = estimate_cells(run.pairs, every_part(run.model, [None]), run.targets, how, run.position)
+            size = {c.parts[0].component: abs(float(v)) for c, v in zip(estimate.cells, estimate.values, strict=True)}
+            keep |= set(sorted(every, key=lambda c: -size.get(c, 0.0))[:count])
         direct = run.direct([run.cell([c]) for c in every], "noise").values.abs().tolist()
-        keep = {*sorted(every, key=lambda c: -size.get(c, 0.0))[: 2 * top], *components}
         keep |= {c for _, c in sorted(zip(direct, every, strict=True), key=lambda pair: -pair[0])[: top // 2 + 4]}
         keep |= set(sorted(every, key=lambda c: -abs(bars[c]))[: top // 2 + 4])
         chosen = [c for c in every if c in keep]
-        notes.append(f"total effects chosen by attribution patching, {len(chosen)} of them patched exactly")
+        notes.append(f"total effects chosen by estimates, {len(chosen)} of them patched exactly")
     words: tuple[tuple[Direction, str], ...] = (("noise", "is it necessary?"), ("denoise", "is it sufficient?"))
     effects: dict[Direction, Patching] = {}
     for i, (way, note) in enumerate(words):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import nnsight
@@ -28,10 +28,12 @@ _WRITES = ("pre", "z", "attn", "mlp", "layer")
 
 @dataclass
 class Gradients:
-    """What :func:`differentiate` found: the metric of every row, and its gradient at every place asked for."""
+    """What :func:`differentiate` found: the metric of every row, its gradient at every place asked for, and what the
+    places to keep held there."""
 
     values: Float[Tensor, "row"]
     at: dict[tuple[str, int], Float[Tensor, "row position width"]]
+    held: dict[tuple[str, int], Float[Tensor, "row position width"]] = field(default_factory=dict)
 
 
 def differentiate(
@@ -42,6 +44,8 @@ def differentiate(
     *,
     starts: Mapping[tuple[str, int], Float[Tensor, "row position d_model"]] | None = None,
     stopped: Sequence[int | None] = (None,),
+    keep: Sequence[tuple[str, int]] = (),
+    own: bool = False,
 ) -> Gradients:
     """Run ``base`` with gradients and differentiate ``metric`` of what the final norm reads at ``position``.
 
@@ -52,6 +56,8 @@ def differentiate(
         starts: streams put in before a layer, one row each: ``{("pre", 2): [row, position, d_model]}``.
         stopped: one entry per row where there are no ``starts``: the layer through whose sublayers no gradient
             flows in that row (GradDrop), or None.
+        keep: places whose tensors are wanted as well.
+        own: the run itself, which is one more row where there are ``starts``, is wanted too: it is the last.
 
     Weights get no gradient and are left as they are.
 
@@ -68,8 +74,9 @@ def differentiate(
     given = {port.place(*where): torch.cat([t, recorded[where[1]][None].to(t)]) for where, t in (starts or {}).items()}
     anatomy = model.anatomy
     asked = [port.place(*where) for where in places]
-    wanted, last = set(asked), (PRE.site, model.n_layers)
-    port.require(model, [*asked, *given])
+    kept_too = [port.place(*where) for where in keep]
+    wanted, last = {*asked, *kept_too}, (PRE.site, model.n_layers)
+    port.require(model, [*asked, *kept_too, *given])
     rows = next((len(t) for t in given.values()), len(stopped))
     count, target = base.n_positions, base.position(position)
     tokens = torch.tensor([base.ids], device=model.device).expand(rows, -1)
@@ -123,13 +130,15 @@ def differentiate(
             "aw.patch is exact and needs none; attributions need none either.",
         )
     shaped = [torch.zeros_like(h) if g is None else g for h, g in zip(held, found, strict=True)]
-    real = rows - bool(starts)  # without the row that is the run itself
+    real = rows - (bool(starts) and not own)  # without the row that is the run itself
+
+    def each(tensor: Tensor) -> Tensor:
+        return tensor.detach().reshape(rows, count, -1)[:real].to(model.home)
+
     return Gradients(
         values.detach().double().cpu()[:real],
-        {
-            place: g.detach().reshape(rows, count, -1)[:real].to(model.home)
-            for place, g in zip(places, shaped, strict=True)
-        },
+        {place: each(g) for place, g in zip(places, shaped, strict=True)},
+        {place: each(kept[where]) for place, where in zip(keep, kept_too, strict=True)},
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from ...analysis.experiments.slopes import Way
 from ...analysis.heads.all_heads import ThroughTable, WhyTable, head_table, joined, through_table, why_table
 from ...analysis.opening.totals import MLPs
 from ...model.identity.steady import steady
@@ -33,7 +34,8 @@ BUDGET = 1_400_000
 PATTERN_TOKENS = 300
 #: Multiplications that a live view may spend on each of the optional parts: a few tens of milliseconds.
 LIVE_WORK = 3e8
-#: Parameters times positions for which a live view estimates total effects unasked: a fraction of a second.
+#: Parameters times positions, in all rows, for which a live view estimates total effects unasked: a fraction of a
+#: second.
 LIVE_EFFECTS = 1e9
 #: Most heads for which a page computes why they looked there and who wrote what they carried.
 PAGE_HEADS = 400
@@ -258,7 +260,7 @@ class _Filler:
 
 def cheap(a: Attribution) -> bool:
     """Whether a live view may estimate total effects unasked."""
-    return sum(p.numel() for p in a.model.hf.parameters()) * a.run.n_positions <= LIVE_EFFECTS
+    return Way().rows * sum(p.numel() for p in a.model.hf.parameters()) * a.run.n_positions <= LIVE_EFFECTS
 
 
 def _leading(a: Attribution, count: int | None) -> list[Component]:

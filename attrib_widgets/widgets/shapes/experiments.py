@@ -184,8 +184,8 @@ def _suggested(a: Attribution) -> str:
 
 
 def effects(a: Attribution, corrupted: Run) -> wire.Stored:
-    """What putting each row's part into the comparison run would bring back, estimated by one backward pass; 0 for rows
-    that are no parts."""
+    """What putting each row's part into the comparison run would bring back, estimated by one backward pass over points
+    of the way between the runs; 0 for rows that are no parts."""
     found = estimated_effects(a, corrupted)
     return wire.store([found.get(c, 0.0) for c in a.components])
 

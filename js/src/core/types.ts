@@ -780,7 +780,7 @@ export interface Without {
   whole?: number;
 }
 
-/** Estimated total effect of every row, in the array `values`. */
+/** Estimated total effect of every row, between the two runs, in the array `values`. */
 export interface EstimatesHeader {
   kind: "estimates";
 }

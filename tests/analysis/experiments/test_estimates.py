@@ -113,17 +113,22 @@ def test_a_saturated_pattern_hides_its_gradient():
     assert corrected["L1H0.q"] > 0.1
 
 
+@pytest.mark.parametrize("method", ["atp", "eap-ig", "relp"])
 @pytest.mark.parametrize("name", ALL)
-def test_edges_sum_to_nodes(pair, name):
+def test_edges_sum_to_nodes(pair, name, method):
     model, clean, corrupted, token = pair(name)
+    if method == "relp" and any(map(model.has_experts, range(model.n_layers))):
+        return  # refused: tests/analysis/experiments/test_relevance.py
     for direction in ("denoise", "noise"):
-        edges = aw.edge_patch(model, clean, corrupted, token, direction=direction)
-        nodes = aw.attribution_patch(model, clean, corrupted, token, direction=direction)
-        embed = aw.attribution_patch(model, clean, corrupted, token, sites="stream", layers=[0], direction=direction)
+        options = dict(direction=direction, method=method)
+        edges = aw.edge_patch(model, clean, corrupted, token, **options)
+        nodes = aw.attribution_patch(model, clean, corrupted, token, **options)
+        embed = aw.attribution_patch(model, clean, corrupted, token, sites="stream", layers=[0], **options)
         for sender, value in zip(edges.senders, edges.nodes.tolist(), strict=True):
             expected = embed.values[0] if sender.kind == "embed" else nodes[sender]
             assert value == pytest.approx(float(expected), abs=1e-5), sender
-    assert edges["L1H0", "logits"] == pytest.approx(edges["L1H0", "logits"])
+        assert edges.error == pytest.approx(nodes.error, abs=1e-5)
+        assert nodes.error == pytest.approx(float(embed.values[0]) - 1, abs=1e-5)
     assert edges["L2.mlp", "L0H0.q"] == 0.0, "nothing flows backwards"
     assert len(edges.to_dataframe()) == int((edges.values != 0).sum())
 
@@ -148,12 +153,16 @@ def test_integrated_gradients_are_complete(pair, name):
 def test_estimated_total_effects(pair):
     model, clean, corrupted, token = pair("gpt2")
     a = aw.attribute(clean, token)
-    for direction in ("noise", "denoise"):
-        found = aw.estimated_effects(a, corrupted, direction)
-        patched = aw.attribution_patch(model, clean, corrupted, token, direction=direction)
+    asked = [("noise", "partway"), ("denoise", "atp"), ("noise", "relp"), (None, "eap-ig"), (None, "partway")]
+    for direction, method in asked:
+        found = aw.estimated_effects(a, corrupted, direction, method=method)
+        patched = aw.attribution_patch(model, clean, corrupted, token, direction=direction or "denoise", method=method)
         gap = float(patched.gap[0])
         assert all(value == pytest.approx(patched[c] * gap, abs=1e-4) for c, value in found.items()), direction
     assert aw.estimated_effects(a, corrupted) == found
+    assert aw.estimated_effects(a, corrupted, steps=2) != found
+    with pytest.raises(aw.TargetError, match=r"come back.*what would go"):
+        aw.estimated_effects(a, corrupted, "noise", method="eap-ig")
     zero = aw.estimated_effects(a)
     assert len(zero) == model.n_layers * (model.n_heads + 1)
     record, d = clean.record, model.geometry[0].d_head
@@ -198,7 +207,14 @@ def test_weights_get_no_gradient_and_frozen_ones_stay_frozen():
         (lambda *p: aw.edge_patch(*p, direction="denoising"), "denoise.*noise"),
         (lambda m, a, b, t: aw.estimated_effects(aw.attribute(a, t), b, "denoising"), "denoise.*noise"),
         (lambda m, a, b, t: aw.estimated_effects(aw.attribute(a, t), direction="denoising"), "denoise.*noise"),
-        (lambda *p: aw.attribution_patch(*p, method="atp**"), r"'atp\*\*' is no estimate.*\"atp\" or \"atp\*\""),
+        (
+            lambda *p: aw.attribution_patch(*p, method="atp**"),
+            r"'atp\*\*' is no estimate.*atp\*.*eap-ig.*relp",
+        ),
+        (lambda *p: aw.edge_patch(*p, method="eap"), "'eap' is no estimate.*eap-ig"),
+        (lambda *p: aw.edge_patch(*p, method="atp*"), "no edges.*eap-ig"),
+        (lambda *p: aw.edge_patch(*p, method="partway"), "no edges.*eap-ig"),
+        (lambda *p: aw.attribution_patch(*p, method="eap-ig", points="middle"), '\'middle\'.*"mid".*"left"'),
         (lambda *p: aw.attribution_patch(*p, final_norm="froze"), "'froze'.*live.*frozen"),
         (lambda *p: aw.patch(*p, final_norm="froze"), "'froze'.*live.*frozen"),
         (lambda *p: aw.path_patch(*p, mlps="frozen"), "'frozen' is nothing.*recompute.*freeze"),
@@ -215,7 +231,11 @@ def test_errors(pair):
         aw.integrated_gradients(model, clean, corrupted, token, cut=9)
     with pytest.raises(aw.PositionError, match="steps"):
         aw.integrated_gradients(model, clean, corrupted, token, steps=0)
-    with pytest.raises(aw.ComponentError, match=r"atp\*"):
-        aw.attribution_patch(model, clean, corrupted, token, sites="pattern")
+    for method in ("atp", "eap-ig", "relp"):
+        with pytest.raises(aw.ComponentError, match=r"atp\*"):
+            aw.attribution_patch(model, clean, corrupted, token, sites="pattern", method=method)
+    for call in (aw.attribution_patch, aw.edge_patch):
+        with pytest.raises(aw.PositionError, match="steps"):
+            call(model, clean, corrupted, token, method="eap-ig", steps=0)
     assert "gap" in repr(aw.integrated_gradients(model, clean, corrupted, token))
     assert "logits" in repr(aw.edge_patch(model, clean, corrupted, token))

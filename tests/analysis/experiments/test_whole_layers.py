@@ -177,7 +177,7 @@ def test_estimates_of_whole_layers_are_their_gradients(loaded, name):
     clean, corrupted = model.run(CLEAN), model.run(CORRUPTED)
     token = model.single_token(" Paris")
     a = aw.attribute(clean, " Paris")
-    effects = estimated_effects(a, corrupted)
+    effects = estimated_effects(a, corrupted, "denoise", method="atp")
     twin = LayerTwin(model.hf, corrupted.ids)
     for layer in whole_layers(name):
         kept = []
@@ -195,8 +195,11 @@ def test_estimates_of_whole_layers_are_their_gradients(loaded, name):
         change = clean.record.wrote(layer) - corrupted.record.wrote(layer)
         expected = float((gradient[0].double() * change).sum())
         assert effects[aw.component(f"L{layer}")] == pytest.approx(expected, rel=1e-3, abs=1e-4)
-    estimate = aw.attribution_patch(model, clean, corrupted, " Paris", sites="layer")
-    assert len(estimate.cells) == model.n_layers and bool(estimate.values.isfinite().all())
+    for method in ("atp", "eap-ig", "partway"):
+        estimate = aw.attribution_patch(model, clean, corrupted, " Paris", sites="layer", method=method)
+        assert len(estimate.cells) == model.n_layers and bool(estimate.values.isfinite().all())
+    with pytest.raises(aw.GranularityError):
+        aw.attribution_patch(model, clean, corrupted, " Paris", sites="layer", method="relp")
 
 
 @pytest.mark.parametrize("name", ["whole bloom", "no attention known", "hook on llama"])

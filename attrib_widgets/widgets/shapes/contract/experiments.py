@@ -102,7 +102,7 @@ class Without(TypedDict):
 
 
 class EstimatesHeader(TypedDict):
-    """Estimated total effect of every row, in the array `values`."""
+    """Estimated total effect of every row, between the two runs, in the array `values`."""
 
     kind: Literal["estimates"]
 

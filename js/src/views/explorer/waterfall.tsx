@@ -254,7 +254,7 @@ export function Legend() {
     return (
       <div class="aw-legends">
         <button class="aw-link" data-part="estimate" onClick={() => (store.lab.wanted.value = true)}>
-          {waiting ? "Estimating total effects…" : "Estimate total effects · 3 forwards"}
+          {waiting ? "Estimating total effects…" : "Estimate total effects · 18 forwards"}
         </button>
       </div>
     );

@@ -38,6 +38,13 @@ function about({ site, columns }: PatchGrid): string {
 /** The component that a cell belongs to, by the name that the Explorer uses. */
 const owner = (cell: string) => cell.split(" @")[0]?.replace(/\.(q|k|v|pattern)$/, "") ?? "";
 
+/** What a share is, and what a blue cell does. */
+const SHARES: Record<string, [string, string]> = {
+  recovery: ["Recovery: the share of the gap that comes back", "brings the answer back"],
+  damage: ["Damage: the share of the gap that goes", "takes it away"],
+  "between the runs": ["Between the runs: the share of the gap that the part accounts for on the way", "is for the answer"],
+};
+
 export function PatchingView({ data }: { data: Container<PatchingHeader> }) {
   const { header, arrays } = data;
   const values = arrays["values"]?.at() ?? new Float32Array();
@@ -48,7 +55,7 @@ export function PatchingView({ data }: { data: Container<PatchingHeader> }) {
     <div class="aw-card aw-pad" data-part="patching">
       <h2 class="aw-headline">{header.title}</h2>
       <p class="aw-sub">
-        {header.estimated ? said(header.words) : `Tested: ${header.words}`}. {header.share === "recovery" ? "Recovery: the share of the gap that comes back" : "Damage: the share of the gap that goes"}; 0 is none of it, 1 all.
+        {header.estimated ? said(header.words) : `Tested: ${header.words}`}. {SHARES[header.share]?.[0]}; 0 is none of it, 1 all.
       </p>
       <p class="aw-sub">
         Gap {plain(header.gap, 2)} {header.unit}; {[...header.notes, header.cost].join("; ")}.
@@ -171,7 +178,7 @@ function Grid({ grid, header, values, known, most }: GridProps) {
       </div>
       {pager}
       <p class="aw-readout" aria-live="polite">
-        {at || chosen ? tell((at ?? chosen)?.row ?? 0, (at ?? chosen)?.column ?? 0) : <span class="aw-quiet">Blue {header.share === "recovery" ? "brings the answer back" : "takes it away"}, orange the opposite. Click a cell: what it cannot influence, or hear of, pales.</span>}
+        {at || chosen ? tell((at ?? chosen)?.row ?? 0, (at ?? chosen)?.column ?? 0) : <span class="aw-quiet">Blue {SHARES[header.share]?.[1]}, orange the opposite. Click a cell: what it cannot influence, or hear of, pales.</span>}
       </p>
     </section>
   );
