@@ -106,6 +106,20 @@ class LogitLens(Result):
         )
         return Predictions(Prediction(self.model.token(i), i, p, value) for i, p, value in found)
 
+    def beside(self) -> LogitLens | None:
+        """The same rows through the other lens: a tuned one's through none, the logit lens's through ``model.lens``.
+        None where the model has no tuned lens, or one that has no translator for a row.
+
+        Raises:
+            AttribError: ``model.lens`` cannot be read, or is another model's.
+        """
+        lens = None if self.lens else self.model.lens
+        if not self.lens and (lens is None or not lens.reads(self.layers[:-1])):
+            return None
+        k, mid = self.top_ids.shape[-1], self.layers[1].endswith(".mid")
+        more: dict[str, Any] = {"k": k, "positions": self.positions, "entropy": self.entropy is not None, "mid": mid}
+        return logit_lens(self.run, self.target, lens=lens, **more)
+
     def _row(self, layer: PlaceLike | int) -> int:
         which = place(layer, layer_means="post")
         first, rest = Place("pre", 0), [place(name) for name in self.layers[1:]]

@@ -4,7 +4,7 @@ what the model will print (Belrose et al. 2023, arXiv 2303.08112)."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -169,8 +169,8 @@ def trained(
         "steps": best.steps,
         "stopped": why,
         "held_out": len(split.report),
-        "kl": [round(v, 5) for v in own.tolist()],
-        "logit_lens_kl": [round(v, 5) for v in plain.tolist()],
+        "kl": _listed(own),
+        "logit_lens_kl": _listed(plain),
         "progress": best.progress,
     }
     return Content(places, weight, bias, model.n_layers, metadata)
@@ -238,13 +238,36 @@ def _descended(
     return ""
 
 
+def measured(
+    model: Model, texts: Any, context: int, mid: bool, translate: Callable[[int, Tensor], Tensor]
+) -> tuple[int, list[float], list[float]]:
+    """How many different beginnings the texts have, and over these the KL of every place through the logit lens, and
+    through ``translate`` of a place's number and its streams.
+
+    Raises:
+        AttribError: something else than texts, or none.
+    """
+    reader, rows = _Reader(model, mid), _rows(model, _texts(texts), context)
+    if not rows:
+        raise AttribError("There are no texts to measure on.", "Give some that it was not trained on.")
+    with torch.inference_mode(False):
+        plain, own = (_measured(reader, through, rows) for through in (None, translate))
+    return len(rows), _listed(plain), _listed(own)
+
+
+def _listed(found: Float[Tensor, "place"]) -> list[float]:
+    return [round(v, 5) for v in found.tolist()]
+
+
 @torch.no_grad()
-def _measured(reader: _Reader, translators: _Translators | None, rows: list[list[int]]) -> Float[Tensor, "place"]:
+def _measured(
+    reader: _Reader, translate: Callable[[int, Tensor], Tensor] | None, rows: list[list[int]]
+) -> Float[Tensor, "place"]:
     """Mean KL(model's output || read through its translator) of every place, in nats; None: with none."""
     total: Tensor | None = None
     for x, p in reader.chunks(rows):
         least = torch.special.entr(p).sum().double()
-        read = (reader.logits(h if translators is None else translators(i, h)) for i, h in enumerate(x))
+        read = (reader.logits(h if translate is None else translate(i, h)) for i, h in enumerate(x))
         found = torch.stack([-_dot(p, logits.log_softmax(-1)).double() - least for logits in read]).cpu()
         total = found if total is None else total + found
     assert total is not None
@@ -260,13 +283,18 @@ def _texts(given: Any) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _split(model: Model, texts: list[str], chosen: LensSettings) -> _Split:
-    """The beginnings of the texts as token ids, shuffled and divided."""
-    rows, longest = [], min(chosen.context, model.max_positions or chosen.context)
+def _rows(model: Model, texts: list[str], context: int) -> list[list[int]]:
+    """The beginnings of the texts as token ids, each once."""
+    rows, longest = [], min(context, model.max_positions or context)
     for number, text in enumerate(texts):
         with said_of(f"Text {number}"):
-            rows.append(model.encode(text)[:longest])
-    rows = [list(ids) for ids in dict.fromkeys(tuple(ids) for ids in rows)]  # beginnings may be alike
+            rows.append(tuple(model.encode(text)[:longest]))
+    return [list(ids) for ids in dict.fromkeys(rows)]
+
+
+def _split(model: Model, texts: list[str], chosen: LensSettings) -> _Split:
+    """The beginnings of the texts as token ids, shuffled and divided."""
+    rows = _rows(model, texts, chosen.context)
     random.Random(chosen.seed).shuffle(rows)
     held = min(HELD_OUT, len(rows) // 8)
     if not held:

@@ -5,7 +5,7 @@ trained for that layer (Belrose et al. 2023, arXiv 2303.08112), so that an early
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from ...saes.formats import local
 from ...words.errors import AttribError, GranularityError, ModelError
 from ...words.text import enumerated, number
 from .files import FILE, Content, read, stream_names, write
-from .training import LensSettings, trained
+from .training import LensSettings, measured, trained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,6 +132,19 @@ class TunedLens(Result):
         where it went. In float32 what is loaded again is the same bit by bit."""
         return write(Content(self.places, self.weight, self.bias, self.n_layers, self.metadata), Path(target), dtype)
 
+    def measured(self, model: Model, texts: Sequence[str], *, context: int = LensSettings.context) -> TunedLens:
+        """The same lens with its KL, and the logit lens's, measured on texts of yours (a published one comes without).
+
+        Raises:
+            AttribError: no texts; ModelError: it is another model's.
+        """
+        self.check(model)
+        mid = any(name.endswith(".mid") for name in self.places)
+        count, plain, own = measured(
+            model, texts, context, mid, lambda i, h: self.translate([self.places[i]], h[None])[0]
+        )
+        return replace(self, metadata={**self.metadata, "held_out": count, "logit_lens_kl": plain, "kl": own})
+
     def translate(
         self, places: Sequence[str], x: Float[Tensor, "place *shape d_model"]
     ) -> Float[Tensor, "place *shape d_model"]:
@@ -208,7 +221,13 @@ class TunedLens(Result):
         trained_on = f"Trained on {told['texts']} texts, {told['steps']} steps" if "texts" in told else ""
         why = f"; it ended because {told['stopped']}" if told.get("stopped") else ""
         why = why.replace("because cancelled", "when it was cancelled, with the best so far")
-        note = f"{trained_on}{why}; {told['held_out']} other texts give the KL." if trained_on else ""
+        if "held_out" in told:
+            trained_on = (
+                f"{trained_on}{why}; {told['held_out']} other texts give the KL."
+                if trained_on
+                else (f"{told['held_out']} texts give the KL.")
+            )
+        note = trained_on
         columns = ["stream", "KL by the logit lens", "KL by this lens"]
         footer = f"nats; {readable(4 * (self.weight.numel() + self.bias.numel()))} in memory"
         return Table(self.title(), columns, rows, bars, note, footer)

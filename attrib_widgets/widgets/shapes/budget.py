@@ -158,7 +158,7 @@ class Rest:
         if complete and other is not None and "effects" not in first_screen(e)[1] and not _no_effects(first_draw(e)[0]):
             yield lambda: filler.add("effects", lambda: experiments.effects(a, other.run))
         unembedding = model.d_model * model.vocab_size
-        if complete or unembedding * (model.n_layers + 1) * run.n_positions <= LIVE_WORK:
+        if complete or unembedding * explorer.lens_rows(a, explorer.lens_mid(a)) * run.n_positions <= LIVE_WORK:
             yield lambda: filler.add("lens", lambda: explorer.embedded_lens(a, filler.left))
         thorough = complete or unembedding * len(a.components) <= LIVE_WORK
         if thorough:

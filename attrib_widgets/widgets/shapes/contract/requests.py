@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from .experiments import (
     Ablated,
     EstimatesHeader,
+    PatchingHeader,
     Replaced,
     Tested,
 )
@@ -50,6 +51,7 @@ Op = Literal[
     "carried",
     "totals",
     "lens",
+    "streams",
     "verify",
     "ablate",
     "replaced",
@@ -253,6 +255,7 @@ class Arguments(TypedDict):
     carried: Nothing
     totals: Nothing
     lens: Nothing
+    streams: Nothing
     verify: VerifyArgs
     ablate: RowArgs
     replaced: Nothing
@@ -286,6 +289,7 @@ class Answers(TypedDict):
     carried: Nothing
     totals: Nothing
     lens: Nothing
+    streams: Nothing
     verify: Tested
     ablate: Ablated
     replaced: Replaced
@@ -311,6 +315,7 @@ class Containers(TypedDict):
     carried: TotalsHeader
     totals: TotalsHeader
     lens: LensHeader
+    streams: PatchingHeader
     effects: EstimatesHeader
     beside: ComparisonHeader
     surveyed: SurveyedHeader
