@@ -151,7 +151,13 @@ TERMS: tuple[Term, ...] = (
         "logit lens",
         "What the model would say if it stopped after a layer: final norm and unembedding of the stream there.",
         "Paris .82 behind layer 2: read there, the stream gives the answer already.",
-        ("lens", "tuned lens"),
+        ("lens",),
+    ),
+    Term(
+        "tuned lens",
+        "A logit lens with a map trained for every layer, which turns the stream there into what the last norm expects.",
+        "Italian .34 behind layer 2, .07 by the logit lens: it can be read there. Whether it is used, only patching tells.",
+        ("translator", "held out"),
     ),
     Term(
         "target",

@@ -152,18 +152,21 @@ class LogitLens(Result):
             else "Nobody measured here how far this tuned lens is from the model's output on other texts."
         )
 
-    def title(self, position: int | None = None) -> str:
-        """The finding at ``position``, in one line; None is the last of the positions that were read."""
+    def title(self, position: int | None = None, mid: bool = True) -> str:
+        """The finding at ``position``, in one line; None is the last of the positions that were read. ``mid``: False
+        passes over the rows between attention and MLP."""
         at = -1 if position is None else self._column(position)
-        rank, p = self.rank[:, at].tolist(), self.probability[:, at].tolist()
+        kept = [i for i, name in enumerate(self.layers) if mid or place(name, layer_means="post").site != "mid"]
+        layers = [self.layers[i] for i in kept]
+        rank, p = self.rank[kept, at].tolist(), self.probability[kept, at].tolist()
         name, last, best = visible(self.token), len(rank) - 1, min(rank)
         first = next(i for i in range(last + 1) if all(r == 1 for r in rank[i:]) or i == last)
         if rank[-1] == 1:
-            when = f"from {self.layers[first]} on" if first < last else "only after the last layer"
+            when = f"from {layers[first]} on" if first < last else "only after the last layer"
             found = f"{name} can be read as the top prediction {when}"
         elif best == 1:
             before = max(i for i, r in enumerate(rank) if r == 1)
-            still = f"can still be read as the top prediction after {self.layers[before]}"
+            still = f"can still be read as the top prediction after {layers[before]}"
             found = f"{name} {still}, and ends at rank {rank[-1]}"
         else:
             found = f"{name} is never read as the top prediction: rank {best} at best, {rank[-1]} in the end"
@@ -171,9 +174,7 @@ class LogitLens(Result):
         jump = _jump(p)
         if abs(p[jump] - p[jump - 1]) < 0.005:
             return f"{found}; probability {p[-1]:.2g}"
-        steps = (
-            f"{number(p[jump - 1])} \u2192 {number(p[jump])} between {self.layers[jump - 1]} and {self.layers[jump]}"
-        )
+        steps = f"{number(p[jump - 1])} \u2192 {number(p[jump])} between {layers[jump - 1]} and {layers[jump]}"
         return f"{found}; probability {steps}"
 
     def summary(self) -> Table:

@@ -123,21 +123,23 @@ def lens(found: LogitLens, position: int | None = None) -> bytes:
     Raises:
         AttribError: more than a notebook should carry.
     """
-    if lens_bytes(found.top_ids.numel(), found.probability.numel()) > LARGEST:
+    size = lens_bytes(found.top_ids.numel(), found.probability.numel())
+    if size > LARGEST:
         raise AttribError(
             f"{len(found.layers)} layers on {len(found.positions)} tokens are too much to draw.",
             "Choose positions: aw.logit_lens(run, positions=range(100)).",
         )
     model, notes = found.model, list(found.notes)
+    mid = position is None  # in the Explorer those rows come on request
     try:
-        other = found.beside()
+        other = found.beside() if 2 * size <= LARGEST else None
     except AttribError as reason:  # said, and shown without it
         other, notes = None, [*notes, str(reason)]
     both = [found] if other is None else [found, other]
     ids = torch.cat([one.top_ids.flatten() for one in both]).unique().tolist()
     header: contract.LensHeader = {
         "kind": "lens",
-        "title": found.title(position),
+        "title": found.title(position, mid),
         "tokens": [found.run.tokens[p] for p in found.positions],
         "positions": found.positions,
         "layers": found.layers,
@@ -148,7 +150,7 @@ def lens(found: LogitLens, position: int | None = None) -> bytes:
     }
     arrays = lens_arrays(found)
     if other is not None:
-        header["other"] = other.title(position)
+        header["other"] = other.title(position, mid)
         arrays |= {f"other_{name}": stored for name, stored in lens_arrays(other).items()}
     tuned = next((one.lens for one in both if one.lens), None)
     if tuned is not None and any(map(tuned.kl_of, found.layers)):

@@ -20,7 +20,7 @@ import { PatchingView } from "../results/patching";
 const TIGHT = 46; // px of a column where that makes room for all
 const COLUMN = 56; // px of a column, at least
 const LEAST = 7; // px of a column where all shall be seen
-const KL = 36; // px of the column with the KL on texts held out
+const KL = 48; // px of the column with the KL on texts held out
 
 /** The lens standing alone. */
 export function LensView({ data }: { data: Container<LensHeader> }) {
@@ -29,9 +29,6 @@ export function LensView({ data }: { data: Container<LensHeader> }) {
   return (
     <div class="aw-card aw-pad">
       <h2 class="aw-headline">{lens.title}</h2>
-      {data.header.notes.map((note) => (
-        <p class="aw-sub">{note}</p>
-      ))}
       <LensGrid lens={lens} current={lens.columns - 1} />
     </div>
   );
@@ -65,9 +62,6 @@ function Both({ first, ...rest }: Omit<GridProps, "lens"> & { first: Lens }) {
   return (
     <>
       <h4 class="aw-subtitle">{lens.title}</h4>
-      {lens.header.notes.map((note) => (
-        <p class="aw-sub">{note}</p>
-      ))}
       <LensGrid lens={lens} {...rest} />
       {test && !test.never && !patched && (
         <p class="aw-quiet aw-small" data-part="patch">
@@ -95,11 +89,12 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
   const { store, palette } = useView();
   const unit = store.reading.value?.header.target.unit;
   const { tokens, target } = lens.header;
-  const { other, mid, full } = store.screen;
+  const { other, flipped, full } = store.screen;
+  const between = flipped.value === !!store.reading.value; // alone they are there at first
   const twin = lens.other;
   const mids = lens.header.layers.some(isMid);
   // the rows that are drawn, by their number
-  const drawn = lens.header.layers.flatMap((name, i) => (mid.value || !isMid(name) ? [i] : []));
+  const drawn = lens.header.layers.flatMap((name, i) => (between || !isMid(name) ? [i] : []));
   const layers = drawn.map((i) => lens.header.layers[i] ?? "");
   const held = !!lens.header.held_out;
   const show = lens.has(store.screen.lens.value) ? store.screen.lens.value : "top";
@@ -131,7 +126,18 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
   ];
   const shown = modes.filter(([mode]) => lens.has(mode));
   const told = at ?? kept;
-  const anew = () => (keep(null), setAt(null));
+  const toggle = (of: Signal<boolean>, on: boolean, text: string) => (
+    <button
+      aria-pressed={on}
+      onClick={() => {
+        of.value = !of.value;
+        keep(null); // rows count anew
+        setAt(null);
+      }}
+    >
+      {text}
+    </button>
+  );
   const { spans, zero } = diverging(build ?? []);
   /** the number of the stream that a row reads, -1 between two */
   const stream = (row: number) => (isMid(lens.header.layers[row] ?? "") ? -1 : lens.header.layers.slice(0, row).filter((name) => !isMid(name)).length);
@@ -140,8 +146,11 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
   const [, mode, meaning] = modes.find(([mode]) => mode === show) ?? [];
   return (
     <div data-part="lens">
+      {lens.header.notes.map((note) => (
+        <p class="aw-sub">{note}</p>
+      ))}
       {(twin || mids || n > columns.length || full.value) && (
-        <div class="aw-line aw-lenses">
+        <div class="aw-line">
           {twin && (
             <Seg
               label="Lens"
@@ -154,8 +163,8 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
             />
           )}
           <div class="aw-seg">
-            {mids && <Toggle of={mid} text="after attention too" then={anew} />}
-            {(n > columns.length || full.value) && <Toggle of={full} text={`all ${n} positions`} />}
+            {mids && toggle(flipped, between, "after attention too")}
+            {(n > columns.length || full.value) && toggle(full, full.value, `all ${n} positions`)}
           </div>
         </div>
       )}
@@ -278,15 +287,7 @@ const nameOf = (lens: Lens) => (lens.tuned ? "Tuned lens" : "Logit lens");
 /** How far a row is from the output where nothing was trained, by both lenses. */
 function heldOut(lens: Lens, row: number): string {
   const [own, other] = lens.heldOut(row) ?? [];
-  return own === undefined || other === undefined ? "" : `; on texts held out ${plain(own, 2)} nats from the output, ${plain(other, 2)} by the ${lens.tuned ? "logit" : "tuned"} lens`;
-}
-
-function Toggle({ of, text, then }: { of: Signal<boolean>; text: string; then?: () => void }) {
-  return (
-    <button aria-pressed={of.value} onClick={() => ((of.value = !of.value), then?.())}>
-      {text}
-    </button>
-  );
+  return own === undefined || other === undefined ? "" : `; held out ${plain(own, 2)} nats from the output, ${plain(other, 2)} by the ${lens.tuned ? "logit" : "tuned"} lens`;
 }
 
 /** The target after one token, through depth, by both lenses. */
@@ -296,22 +297,21 @@ function Depth({ lens, rows, column, show, width }: { lens: Lens; rows: number[]
   const x = (i: number) => 24 + (i * (width - 48)) / Math.max(1, rows.length - 1);
   const each = Math.ceil((rows.length * 52) / width);
   const both = [lens, ...(lens.other ? [lens.other] : [])].sort((a, b) => +a.tuned - +b.tuned);
-  const text = (of: Lens, row: number) => (mode === "probability" ? percent(of.value(mode, row, column)) : plain(of.value(mode, row, column), mode === "rank" ? 0 : 2));
+  const value = (of: Lens, row: number) => of.value(mode, row, column);
+  const text = (of: Lens, row: number) => (mode === "probability" ? percent : plain)(value(of, row), mode === "rank" ? 0 : 2);
   return (
     <figure class="aw-depth" data-part="depth">
       <figcaption class="aw-small">
         <Token text={target.text} /> after <Token text={tokens[column] ?? ""} /> through depth, {mode === "kl" ? "KL" : mode}
-        {mode === "rank" && " (top: first)"}:{" "}
-        {both.map((of) => (
-          <span class={`aw-once ${of.tuned ? "aw-tuned" : ""}`} key={+of.tuned}>
-            {nameOf(of).toLowerCase()}
-          </span>
-        ))}
+        {lens.other && "; dashed by the logit lens"}
       </figcaption>
-      <svg viewBox={`0 0 ${width} 92`} width={width} height={92} role="img" aria-label={both.map((of) => `${nameOf(of)}: ${rows.map((row) => `${layers[row]} ${text(of, row)}`).join(", ")}`).join("; ")}>
+      <svg width={width} height={92} role="img" aria-label={both.map((of) => `${nameOf(of)}: ${rows.map((row) => `${layers[row]} ${text(of, row)}`).join(", ")}`).join("; ")}>
         <path class="aw-axis" d={`M24 6V70H${width - 24}`} />
+        <text x={12} y={12}>
+          {plain(lens.most(mode), lens.most(mode) === 1 ? 0 : 1)}
+        </text>
         {both.map((of) => {
-          const points = rows.map((row, i) => [x(i), 70 - 62 * of.shade(mode, of.value(mode, row, column)), text(of, row)] as const);
+          const points = rows.map((row, i) => [x(i), 70 - 62 * of.shade(mode, value(of, row)), text(of, row)] as const);
           return (
             <g class={of.tuned ? "aw-tuned" : ""} key={+of.tuned}>
               <polyline points={points.map(([a, b]) => `${a},${b}`).join(" ")} />
