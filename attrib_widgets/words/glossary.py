@@ -156,8 +156,8 @@ TERMS: tuple[Term, ...] = (
     Term(
         "tuned lens",
         "A logit lens with a map trained for every layer, which turns the stream there into what the last norm expects.",
-        "Italian .34 behind layer 2, .07 by the logit lens: it can be read there. Whether it is used, only patching tells.",
-        ("translator", "held out"),
+        "Italian .39 behind layer 2, .07 by the logit lens: it can be read there. Whether it is used, only patching tells.",
+        ("translator", "translators", "held out"),
     ),
     Term(
         "target",

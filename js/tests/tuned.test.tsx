@@ -76,7 +76,7 @@ describe("the view of two lenses", () => {
   it("says the KL on texts held out beside each row", async () => {
     const { one, all, click } = show(two(), "lens");
     const beside = () => all('[role="rowheader"] + .aw-vhead').map((e) => e.textContent);
-    expect(beside()).toEqual(["0", "2.00", "4.00", "9.00", "16.00"]);
+    expect(beside()).toEqual(["0", "2.00", "4.00", "9.00", "16.0"]);
     await click('[data-form="tuned"]');
     expect(beside()).toEqual(["0", "0.50", "1.00", "1.50", "2.00"]);
     expect(one('[role="rowheader"] + .aw-vhead')?.title).toBe("");

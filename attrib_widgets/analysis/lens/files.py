@@ -81,7 +81,7 @@ def _own(file: Path) -> Content:
     with safe_open(file, "pt") as opened:
         said = (opened.metadata() or {}).get(KEY)
     if said is None:
-        raise AttribError(f"{file} holds no tuned lens: its header does not say what it reads.", _REMEDY)
+        raise AttribError(f"{file} holds no tuned lens: it does not say what it reads.", _REMEDY)
     header = json.loads(said)
     places, layers = header.pop("places"), header.pop("n_layers")
     return Content(places, *_stacked(held, places, file), layers, header)

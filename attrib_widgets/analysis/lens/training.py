@@ -299,8 +299,8 @@ def _split(model: Model, texts: list[str], chosen: LensSettings) -> _Split:
     held = min(HELD_OUT, len(rows) // 8)
     if not held:
         raise AttribError(
-            f"{len(rows)} texts with different beginnings are too few for a lens: some are held out to judge it.",
-            "Give 8 or more; a few hundred make a good one.",
+            f"{len(rows)} different texts are too few for a lens: some are held out to measure it.",
+            "Give 8 or more; it takes a few hundred.",
         )
     stop = held + (held + 1) // 2
     return _Split(rows[stop:], rows[held:stop], rows[:held])

@@ -209,7 +209,7 @@ class TunedLens(Result):
         if not measured:
             return f"{found}: {len(self.places)} streams, nobody measured it here"
         plain, own = (sum(column) / len(measured) for column in zip(*measured, strict=True))
-        return f"{found}: {number(own)} nats from the model's output on average, {number(plain)} by the logit lens"
+        return f"{found}: {number(own)} nats from the model's output in the mean, {number(plain)} by the logit lens"
 
     def summary(self) -> Table:
         rows, bars = [], list[float | None]()
@@ -291,6 +291,6 @@ def _beside(model: Model) -> list[str]:
     if file is None or not file.is_file():
         raise AttribError(
             f"{model.name} comes without texts to train on.",
-            'Give some hundreds of the kind that you will ask about: aw.TunedLens.train(model, ["...", "..."]).',
+            'Give a few hundred like those that are asked about: aw.TunedLens.train(model, ["...", "..."]).',
         )
     return read_texts(file)

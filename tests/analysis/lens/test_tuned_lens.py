@@ -426,7 +426,7 @@ def test_whitened_translators_are_what_acts_on_the_stream():
     [
         ("one text", "One text is no list of texts"),
         ([1, 2], "An int is no list of texts"),
-        (["The capital of France is"] * 50, "1 texts with different beginnings are too few"),
+        (["The capital of France is"] * 50, "1 different texts are too few"),
         (None, "comes without texts to train on"),
     ],
 )

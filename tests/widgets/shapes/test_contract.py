@@ -184,6 +184,7 @@ ASKED = {
     "carried": {},
     "totals": {},
     "lens": {},
+    "streams": {},
     "verify": {"components": ["L3.mlp"]},
     "ablate": {"id": "L3.mlp"},
     "replaced": {},

@@ -204,7 +204,7 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
                 </span>
                 {held && (
                   <span class="aw-vhead aw-small" aria-hidden="true" title={heldOut(lens, row)}>
-                    {row === lens.header.layers.length - 1 ? "0" : lens.heldOut(row)?.[0].toFixed(2)}
+                    {row === lens.header.layers.length - 1 ? 0 : short(lens.heldOut(row)?.[0] ?? 0)}
                   </span>
                 )}
                 {columns.map((c) => {
@@ -281,6 +281,7 @@ function cellText(show: Show, value: number): string {
   return plain(value, value < 9.95 ? 1 : 0);
 }
 
+const short = (nats: number) => plain(nats, nats < 9.95 ? 2 : 1);
 const isMid = (layer: string) => layer.endsWith(".mid");
 const nameOf = (lens: Lens) => (lens.tuned ? "Tuned lens" : "Logit lens");
 
