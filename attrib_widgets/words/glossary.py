@@ -155,8 +155,8 @@ TERMS: tuple[Term, ...] = (
     ),
     Term(
         "tuned lens",
-        "A logit lens with a map trained for every layer, which turns the stream there into what the last norm expects.",
-        "Italian .39 behind layer 2, .07 by the logit lens: it can be read there. Whether it is used, only patching tells.",
+        "A logit lens with a map trained for every layer, from the stream there to what the last norm expects.",
+        "Italian .39 behind layer 2, .07 by the logit lens: it can be read there; whether it is used, patching tells.",
         ("translator", "translators", "held out"),
     ),
     Term(

@@ -110,9 +110,9 @@ PANELS: dict[str, Panel] = {
         "Compare the answer with its rivals: what raises all of a kind alike does not choose among them.",
     ),
     "lens": Panel(
-        "What the model would say if it stopped after each layer, at every word; also through a tuned lens, if it has one.",
-        "A row is a layer, a column a word; darker cells are surer. Where the answer first stands, it can be read. KL beside "
-        "a row: how far it is from the output on other texts.",
+        "What the model would say if it stopped after each layer, at every word; through a tuned lens too.",
+        "A row is a layer, a column a word; darker cells are surer. Where the answer first stands, it can be read. KL "
+        "beside a row: how far it is from the output on other texts.",
         "How it came there, and that later layers read it so: the last norm and unembedding are lent to early layers.",
         "Click a cell for its words. Patching the stream tells whether what can be read there is used.",
     ),

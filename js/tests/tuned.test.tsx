@@ -103,7 +103,7 @@ describe("the view of two lenses", () => {
     const grid = one('[role="grid"]');
     await press(grid, "ArrowDown");
     const told = one(".aw-told")?.textContent ?? "";
-    expect(told).toContain("L1.mid after \u00b7is, logit lens: \u00b7Paris 60\u00a0%");
+    expect(told).toContain("L1.mid after \u00b7is: \u00b7Paris 60\u00a0%");
     expect(told).toContain("Tuned lens: \u00b7Paris 30\u00a0%");
     await press(grid, "ArrowUp");
     expect(one(".aw-told")?.textContent).not.toContain("Tuned lens");

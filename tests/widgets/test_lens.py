@@ -156,6 +156,19 @@ def test_a_lens_of_other_weights_is_said_and_left_out(tmp_path, demo):
     assert "ids" in arrays
 
 
+def test_another_tuned_lens_of_the_model_is_shown_from_the_next_look_on():
+    model = aw.load("demo")
+    explorer = aw.explore(model, PROMPT, TARGET)
+    before = budget.Rest(explorer._now).all()[1]["lens"].data.tobytes()
+    model.lens = aw.TunedLens.identity(model, mid=True)
+    after = budget.Rest(explorer._now).all()[1]["lens"].data.tobytes()
+    check(after, aw.logit_lens(explorer.run, TARGET, mid=True), mid=False)
+    assert before != after and "held_out" not in wire.unpack(after)[0]
+    model.lens = None
+    assert "other" not in wire.unpack(budget.Rest(explorer._now).all()[1]["lens"].data.tobytes())[0]
+    explorer.close()
+
+
 def test_the_stream_is_patched_beside_it(explorer, browser):
     talk = browser(explorer)
     talk.say("1", "streams")

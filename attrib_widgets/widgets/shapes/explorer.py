@@ -274,6 +274,14 @@ def neurons(a: Attribution, absent: dict[str, str], layers: Sequence[int]) -> di
     return found
 
 
+def lens_mark(model: Model) -> int:
+    """Another number where the model has another tuned lens."""
+    try:
+        return id(model.lens)
+    except AttribError:  # said beside the logit lens
+        return 0
+
+
 def lens_mid(a: Attribution) -> bool:
     """Whether the lens also reads between attention and MLP: the model has such streams, and its tuned lens, where it
     has one, translates them."""

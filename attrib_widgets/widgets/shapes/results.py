@@ -158,7 +158,7 @@ def lens(found: LogitLens, position: int | None = None) -> bytes:
     return wire.pack(header, arrays)
 
 
-def lens_arrays(found: LogitLens) -> dict[str, Stored]:
+def lens_arrays(found: LogitLens) -> dict[str, wire.Stored]:
     """Predictions and numbers of one lens."""
     numbers = [found.probability, found.rank.float(), *(t for t in (found.entropy, found.kl) if t is not None)]
     return {

@@ -337,8 +337,7 @@ function Told({ lens, row, column }: { lens: Lens; row: number; column: number }
   return (
     <>
       <p>
-        <b>{layers[row]}</b> after <Token text={tokens[column] ?? ""} />
-        {twin && `, ${nameOf(lens).toLowerCase()}`}: <Tops lens={lens} row={row} column={column} />
+        <b>{layers[row]}</b> after <Token text={tokens[column] ?? ""} />: <Tops lens={lens} row={row} column={column} />
       </p>
       <Numbers lens={lens} row={row} column={column} />
       {twin && (
