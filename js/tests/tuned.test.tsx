@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { decode } from "../src/core/host/wire";
 import { Lens } from "../src/core/state/lens";
 import type { LensHeader } from "../src/core/types";
@@ -6,7 +6,11 @@ import { explorer, lens, patching, state } from "./fixture";
 import { pack } from "./pack";
 import { close, press, show, tick } from "./show";
 
-afterEach(close);
+afterEach(() => {
+  close();
+  vi.restoreAllMocks();
+  vi.unstubAllGlobals();
+});
 
 const ROWS = ["embed", "L0.mid", "L0.post", "L1.mid", "L1.post"];
 const HELD: LensHeader["held_out"] = [[16, 2], [9, 1.5], [4, 1], [2, 0.5], null];
@@ -73,14 +77,24 @@ describe("the view of two lenses", () => {
     expect(one('[data-form="tuned"]')?.getAttribute("aria-pressed")).toBe("true");
   });
 
-  it("says the KL on texts held out beside each row", async () => {
+  it("says the KL on texts held out beside each row, or where it is narrow of the cell that is told", async () => {
+    vi.stubGlobal("ResizeObserver", class { observe() {} disconnect() {} }); // prettier-ignore
+    const narrow = vi.spyOn(HTMLElement.prototype, "clientWidth", "get").mockReturnValue(400);
+    const small = show(two(), "lens");
+    await tick();
+    expect(small.one('[role="rowheader"] + .aw-vhead')).toBeNull();
+    await press(small.one('[role="grid"]'), "ArrowDown");
+    expect(small.one(".aw-told")?.textContent).toContain("on texts held out 2.00 nats, 0.50 by the tuned lens");
+    close();
+    narrow.mockReturnValue(640);
     const { one, all, click } = show(two(), "lens");
+    await tick();
     const beside = () => all('[role="rowheader"] + .aw-vhead').map((e) => e.textContent);
     expect(beside()).toEqual(["0", "2.00", "4.00", "9.00", "16.0"]);
     await click('[data-form="tuned"]');
     expect(beside()).toEqual(["0", "0.50", "1.00", "1.50", "2.00"]);
     expect(one('[role="rowheader"] + .aw-vhead')?.title).toBe("");
-    expect(all('[role="rowheader"]')[1]?.textContent).toContain("0.50 nats from the output, 2.00 by the logit lens");
+    expect(all('[role="rowheader"]')[1]?.textContent).toContain("on texts held out 0.50 nats, 2.00 by the logit lens");
   });
 
   it("has the rows after attention alone, and in the Explorer on request", async () => {

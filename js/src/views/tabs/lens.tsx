@@ -20,7 +20,7 @@ import { PatchingView } from "../results/patching";
 const TIGHT = 46; // px of a column where that makes room for all
 const COLUMN = 56; // px of a column, at least
 const LEAST = 7; // px of a column where all shall be seen
-const KL = 48; // px of the column with the KL on texts held out
+const KL = 40; // px of the column with the KL on texts held out
 
 /** The lens standing alone. */
 export function LensView({ data }: { data: Container<LensHeader> }) {
@@ -63,10 +63,10 @@ function Both({ first, ...rest }: Omit<GridProps, "lens"> & { first: Lens }) {
     <>
       <h4 class="aw-subtitle">{lens.title}</h4>
       <LensGrid lens={lens} {...rest} />
-      {test && !test.never && !patched && (
+      {test && !test.never && (
         <p class="aw-quiet aw-small" data-part="patch">
           What can be read there need not be used.{" "}
-          <button class="aw-btn" onClick={() => patch(true)}>
+          <button class="aw-btn" aria-disabled={patched} onClick={() => patch(true)}>
             Patch the stream · {store.fixed.value ? "needs the notebook" : `≤ ${forwards(count)}`}
           </button>
         </p>
@@ -96,10 +96,10 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
   // the rows that are drawn, by their number
   const drawn = lens.header.layers.flatMap((name, i) => (between || !isMid(name) ? [i] : []));
   const layers = drawn.map((i) => lens.header.layers[i] ?? "");
-  const held = !!lens.header.held_out;
   const show = lens.has(store.screen.lens.value) ? store.screen.lens.value : "top";
   const [kept, keep] = useState<Cell | null>(null);
   const [box, width] = useWidth();
+  const held = lens.header.held_out && width >= 460; // where it is narrow the read-out says it
   const n = tokens.length;
   const last = layers.length - 1;
   // rows count from the bottom in the lens, from the top on the screen and for the keys
@@ -200,7 +200,7 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
                 <span role="rowheader" class={`aw-vhead ${r === told?.row ? "aw-on" : ""}`} aria-colindex={1}>
                   {lens.header.layers[row]}
                   {build && at >= 0 && <span class="aw-sr">, {plain(build[at] ?? 0, digitsFor(largest(build)))} so far</span>}
-                  {held && <span class="aw-sr">{heldOut(lens, row)}</span>}
+                  <span class="aw-sr">{heldOut(lens, row)}</span>
                 </span>
                 {held && (
                   <span class="aw-vhead aw-small" aria-hidden="true" title={heldOut(lens, row)}>
@@ -288,7 +288,7 @@ const nameOf = (lens: Lens) => (lens.tuned ? "Tuned lens" : "Logit lens");
 /** How far a row is from the output where nothing was trained, by both lenses. */
 function heldOut(lens: Lens, row: number): string {
   const [own, other] = lens.heldOut(row) ?? [];
-  return own === undefined || other === undefined ? "" : `; held out ${plain(own, 2)} nats from the output, ${plain(other, 2)} by the ${lens.tuned ? "logit" : "tuned"} lens`;
+  return own === undefined || other === undefined ? "" : `; on texts held out ${short(own)} nats, ${short(other)} by the ${lens.tuned ? "logit" : "tuned"} lens`;
 }
 
 /** The target after one token, through depth, by both lenses. */
@@ -376,6 +376,7 @@ function Numbers({ lens, row, column }: CellProps) {
     <p class="aw-quiet">
       <Token text={lens.header.target.text} /> {percent(number("probability"))}, rank {number("rank")}
       {lens.has("entropy") && `; entropy ${plain(number("entropy"), 2)} nats, KL to the output ${plain(number("kl"), 2)} nats`}
+      {heldOut(lens, row)}
     </p>
   );
 }
