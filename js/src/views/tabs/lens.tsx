@@ -20,7 +20,7 @@ import { PatchingView } from "../results/patching";
 const TIGHT = 46; // px of a column where that makes room for all
 const COLUMN = 56; // px of a column, at least
 const LEAST = 7; // px of a column where all shall be seen
-const KL = 40; // px of the column with the KL on texts held out
+const KL = 46; // px of the column with the KL on texts held out
 
 /** The lens standing alone. */
 export function LensView({ data }: { data: Container<LensHeader> }) {
@@ -125,6 +125,8 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
     ["kl", "KL", "How far the row is from the model's own output there: KL divergence in nats, 0 is the same."],
   ];
   const shown = modes.filter(([mode]) => lens.has(mode));
+  const pages = n > columns.length || full.value;
+  const more = mids || pages;
   const told = at ?? kept;
   const toggle = (of: Signal<boolean>, on: boolean, text: string) => (
     <button
@@ -149,7 +151,7 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
       {lens.header.notes.map((note) => (
         <p class="aw-sub">{note}</p>
       ))}
-      {(twin || mids || n > columns.length || full.value) && (
+      {(twin || more) && (
         <div class="aw-line">
           {twin && (
             <Seg
@@ -162,10 +164,12 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
               pick={(to) => (other.value = (to === "tuned") !== !!lens.header.tuned)}
             />
           )}
-          <div class="aw-seg">
-            {mids && toggle(flipped, between, "after attention too")}
-            {(n > columns.length || full.value) && toggle(full, full.value, `all ${n} positions`)}
-          </div>
+          {more && (
+            <div class="aw-seg">
+              {mids && toggle(flipped, between, "after attention too")}
+              {pages && toggle(full, full.value, `all ${n} positions`)}
+            </div>
+          )}
         </div>
       )}
       <div class="aw-seg aw-wrap" role="group" aria-label="What the cells show">
@@ -303,14 +307,11 @@ function Depth({ lens, rows, column, show, width }: { lens: Lens; rows: number[]
   return (
     <figure class="aw-depth" data-part="depth">
       <figcaption class="aw-small">
-        <Token text={target.text} /> after <Token text={tokens[column] ?? ""} /> through depth, {mode === "kl" ? "KL" : mode}
+        <Token text={target.text} /> after <Token text={tokens[column] ?? ""} /> through depth, {mode === "kl" ? "KL" : mode}, {plain(lens.most(mode), lens.most(mode) === 1 ? 0 : 1)} at the top
         {lens.other && "; dashed by the logit lens"}
       </figcaption>
-      <svg width={width} height={92} role="img" aria-label={both.map((of) => `${nameOf(of)}: ${rows.map((row) => `${layers[row]} ${text(of, row)}`).join(", ")}`).join("; ")}>
+      <svg width={width} height={74} role="img" aria-label={both.map((of) => `${nameOf(of)}: ${rows.map((row) => `${layers[row]} ${text(of, row)}`).join(", ")}`).join("; ")}>
         <path class="aw-axis" d={`M24 6V70H${width - 24}`} />
-        <text x={12} y={12}>
-          {plain(lens.most(mode), lens.most(mode) === 1 ? 0 : 1)}
-        </text>
         {both.map((of) => {
           const points = rows.map((row, i) => [x(i), 70 - 62 * of.shade(mode, value(of, row)), text(of, row)] as const);
           return (
@@ -324,8 +325,10 @@ function Depth({ lens, rows, column, show, width }: { lens: Lens; rows: number[]
             </g>
           );
         })}
-        {rows.map((row, i) => (rows.length - 1 - i) % each === 0 && <text x={x(i)} y={86}>{layers[row]}</text>)}
       </svg>
+      <div class="aw-plabels" aria-hidden="true" style={{ height: "16px" }}>
+        {rows.map((row, i) => (rows.length - 1 - i) % each === 0 && <span style={{ left: `${x(i)}px`, transform: "translate(-50%)" }}>{layers[row]}</span>)}
+      </div>
     </figure>
   );
 }
