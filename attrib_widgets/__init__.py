@@ -62,6 +62,7 @@ _HOMES = {
     "kl": "analysis.experiments.metrics",
     "logit_lens": "analysis.lens.logit_lens",
     "LogitLens": "analysis.lens.logit_lens",
+    "TunedLens": "analysis.lens.tuned_lens",
     "glossary": "result.glossary",
     "component": "words.components",
     "Component": "words.components",
@@ -148,6 +149,13 @@ def _dictionaries() -> Any:
     return Dictionaries.of
 
 
+def _lens() -> Any:
+    """What finds ``model.lens``: lenses know models, and not the other way round."""
+    from .analysis.lens.tuned_lens import of
+
+    return of
+
+
 def _circuits() -> Any:
     """The models that were built by hand, by name: loading knows nothing of the embedded models but their names."""
     from .demo import circuits
@@ -156,7 +164,7 @@ def _circuits() -> Any:
 
 
 _slots.view, _slots.figure, _slots.dictionaries, _slots.circuits = _view, _figure, _dictionaries, _circuits
-_slots.explorer = _explorer
+_slots.explorer, _slots.lens = _explorer, _lens
 
 
 if TYPE_CHECKING:
@@ -191,6 +199,7 @@ if TYPE_CHECKING:
     from .analysis.heads.attention import attention as attention
     from .analysis.lens.logit_lens import LogitLens as LogitLens
     from .analysis.lens.logit_lens import logit_lens as logit_lens
+    from .analysis.lens.tuned_lens import TunedLens as TunedLens
     from .analysis.opening.trace import Trace as Trace
     from .analysis.survey.result import Survey as Survey
     from .analysis.survey.survey import survey as survey

@@ -36,6 +36,7 @@ from .tracing.causality import AHEAD
 from .tracing.wrapping import wrapped
 
 if TYPE_CHECKING:
+    from ..analysis.lens.tuned_lens import TunedLens
     from ..saes.store import Dictionaries
 
 #: Most bytes of logits that a run of a phrase keeps as printed; beyond it they are read from the stream again.
@@ -146,6 +147,17 @@ class Model(Network, Tokens):
         ``model.saes["L8.mlp"] = aw.read_sae(folder)`` gives it one; every call and every click then uses it.
         """
         found: Dictionaries = slots.dictionaries()(self)
+        return found
+
+    @cached_property
+    def lens(self) -> TunedLens | None:
+        """Its tuned lens, which the Explorer shows beside the logit lens: the one that lies beside its weights
+        (``lens.save(folder)`` puts it there), or what is put here, ``model.lens = aw.TunedLens.train(model, texts)``.
+
+        Raises:
+            AttribError: the one beside its weights cannot be read, or is another model's.
+        """
+        found: TunedLens | None = slots.lens()(self)
         return found
 
     @cached_property

@@ -43,6 +43,10 @@ def _no_dictionaries() -> Any:
     raise TypeError("Nothing here knows dictionaries.")
 
 
+def _no_lens() -> Any:
+    raise TypeError("Nothing here knows tuned lenses.")
+
+
 def _no_circuits() -> Any:
     raise TypeError("Nothing here was built by hand.")
 
@@ -52,14 +56,15 @@ class Slots:
     """Where the floors above leave word: ``view`` and ``figure`` return a function of a result, dispatched by its type.
 
     ``view`` is asked for the one that makes widgets, ``figure`` for the one that draws, ``explorer`` for what opens an
-    Explorer, ``dictionaries`` for what makes the dictionaries of a model, ``circuits`` for the models that were built
-    by hand.
+    Explorer, ``dictionaries`` for what makes the dictionaries of a model, ``lens`` for what finds its tuned lens,
+    ``circuits`` for the models that were built by hand.
     """
 
     view: Callable[[], Any] = lambda: view_of
     figure: Callable[[], Any] = _no_figures
     explorer: Callable[[], Any] = _no_explorer
     dictionaries: Callable[[], Any] = _no_dictionaries
+    lens: Callable[[], Any] = _no_lens
     circuits: Callable[[], Any] = _no_circuits
 
 

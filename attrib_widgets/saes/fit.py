@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..words.errors import AttribError, ComponentError
 from ..words.places import Place
@@ -41,16 +41,17 @@ def fit(model: Model, sae: SAE, digest: Callable[[], str | None] = lambda: None)
             f"{sae!r} reads the MLP's module, and {model.name} norms what that returns before it adds it.",
             f"Use a dictionary of {sae.site} behind that norm.",
         )
-    if whose := _another(model, sae, digest):
+    if whose := another(model, sae.metadata, digest):
         raise ComponentError(
             f"{sae!r} was trained on {whose}, and this is {model.name}.",
             "If it fits all the same, say so: dataclasses.replace(sae, metadata={}).",
         )
 
 
-def _another(model: Model, sae: SAE, digest: Callable[[], str | None]) -> str:
-    """Whose dictionary it is, where that is known to be another model; "" where it is this one's, or not known."""
-    made_from, name = sae.metadata.get("weights_sha256"), sae.metadata.get("model_name")
+def another(model: Model, metadata: Mapping[str, Any], digest: Callable[[], str | None]) -> str:
+    """Whose a dictionary or a lens is by its ``metadata``, where that is known to be another model; "" where it is this
+    one's, or not known."""
+    made_from, name = metadata.get("weights_sha256"), metadata.get("model_name")
     if made_from and (own := digest()):
         return "" if made_from == own else f"other weights of {name or 'a model'}"
     hub = str(getattr(model.hf, "name_or_path", "") or "")

@@ -58,6 +58,7 @@ class Answering(Tester):
             "carried": self._op_carried,
             "totals": self._op_totals,
             "lens": self._op_lens,
+            "streams": self._op_streams,
             "verify": self._op_verify,
             "ablate": self._op_ablate,
             "replaced": self._op_replaced,

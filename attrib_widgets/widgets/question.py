@@ -51,12 +51,13 @@ class Question:
 class Encoded:
     """An explanation as the browser reads it, in the order in which a person looks (see :mod:`.shapes.budget`).
 
-    ``draw`` is by the version of the model's dictionaries, ``rest`` by whether an offline page gets it, too.
+    ``draw`` is by the version of the model's dictionaries, ``rest`` by whether an offline page gets it
+    and by its lens, too.
     """
 
     draw: dict[int, Parts] = field(default_factory=dict)
     screen: Further | None = None
-    rest: dict[tuple[bool, int], Further] = field(default_factory=dict)
+    rest: dict[tuple[bool, tuple[int, int]], Further] = field(default_factory=dict)
 
 
 @dataclass

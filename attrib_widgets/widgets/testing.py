@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import traitlets as t
 
 from ..analysis.experiments.ablation import ablate
-from ..analysis.experiments.patching import Patching
+from ..analysis.experiments.patching import Patching, patch
 from ..analysis.experiments.token_effects import TokenEffects, token_effects
 from ..analysis.verdicts.chosen import Without, said, without
 from ..analysis.verdicts.circuit import circuit, planned
@@ -275,6 +275,19 @@ class Tester(View):
             "A verdict needs a second prompt.",
         }
         return Reply(told)
+
+    def _op_streams(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        """The experiment beside the lens: the stream at every place, put into the comparison prompt."""
+        now, target = self._now, self._now.attribution.target
+        if now.corrupted is None:
+            raise self._no_comparison()
+        if not isinstance(target, Target):
+            raise AttribError("A number inside the model has no experiment here.", "Go back to a token.")
+        a, other = now.attribution, now.corrupted.run
+        more: dict[str, Any] = {"sites": "stream", "positions": "each", "position": a.position, "job": job}
+        found = patch(a.model, a.run, other, target, **more)
+        job.check()
+        return Reply(container=experiments.patching(found))
 
     def _op_effects(self, job: Job, args: Mapping[str, Any]) -> Reply:
         now = self._now

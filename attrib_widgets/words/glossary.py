@@ -152,7 +152,13 @@ TERMS: tuple[Term, ...] = (
         "logit lens",
         "What the model would say if it stopped after a layer: final norm and unembedding of the stream there.",
         "Paris .82 behind layer 2: read there, the stream gives the answer already.",
-        ("lens", "tuned lens"),
+        ("lens",),
+    ),
+    Term(
+        "tuned lens",
+        "A logit lens with a map trained for every layer, from the stream there to what the last norm expects.",
+        "Italian .39 behind layer 2, .07 by the logit lens: it can be read there; whether it is used, patching tells.",
+        ("translator", "translators", "held out"),
     ),
     Term(
         "target",

@@ -110,10 +110,11 @@ PANELS: dict[str, Panel] = {
         "Compare the answer with its rivals: what raises all of a kind alike does not choose among them.",
     ),
     "lens": Panel(
-        "What the model would say if it stopped after each layer, at every word.",
-        "A row is a layer, a column a word; darker cells are surer. Where the answer first stands, it can be read.",
+        "What the model would say if it stopped after each layer, at every word; through a tuned lens too.",
+        "A row is a layer, a column a word; darker cells are surer. Where the answer first stands, it can be read. KL "
+        "beside a row: how far it is from the output on other texts.",
         "How it came there, and that later layers read it so: the last norm and unembedding are lent to early layers.",
-        "Click a cell for its words; the bars of the layer where the answer appears say who wrote it.",
+        "Click a cell for its words. Patching the stream tells whether what can be read there is used.",
     ),
     "attention": Panel(
         "Attention patterns of heads, one small square for each; a click enlarges one.",

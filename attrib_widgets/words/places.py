@@ -101,7 +101,7 @@ class Place:
     @property
     def slot(self) -> tuple[str, int]:
         """How recordings and passes call it: ``("pre", 2)`` for ``L2.pre`` and ``L1.post``, else site and layer."""
-        return ("pre", self.stream) if self.is_stream else (self.site, self.layer or 0)
+        return ("pre", self.stream) if self.site in ("pre", "post") else (self.site, self.layer or 0)
 
     @property
     def grid(self) -> str:

@@ -323,7 +323,7 @@ export function lens(n = 6, layers = ["embed", "L0", "L1", "L2", "L3"], stored =
   layers.forEach((name, row) => (words[300 + row] = ` second ${name}`));
   const shape = [layers.length, n];
   return view(
-    { kind: "lens", title: "\u00b7Paris is the top prediction from L1 on", tokens, positions: tokens.map((_, i) => i), layers, target: { text: " Paris", id: 100 }, words, notes: [] },
+    { kind: "lens", title: "\u00b7Paris can be read as the top prediction from L1 on", tokens, positions: tokens.map((_, i) => i), layers, target: { text: " Paris", id: 100 }, words, notes: [] },
     {
       ids: { dtype: "i4", shape: [...shape, 2], values: ids },
       probabilities: { dtype: "f4", shape: [...shape, 2], values: probabilities },

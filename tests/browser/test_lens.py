@@ -71,7 +71,7 @@ def test_the_build_up_is_that_of_python(explorer: Any, offline: Show) -> None:
     assert len(shown) == len(expected)
     assert all(agree(text, value) for text, value in zip(reversed(shown), expected, strict=True))
     screen.part("copy").click()
-    expect(screen.part("code")).to_contain_text('aw.logit_lens(a.run, " Paris")')
+    expect(screen.part("code")).to_contain_text('aw.logit_lens(a.run, " Paris", mid=True)')
     expect(screen.part("code")).to_contain_text("a.buildup()")
 
 
@@ -88,7 +88,7 @@ def test_the_tab_by_keys(explorer: Any, lens: Any, offline: Show, watched: Any) 
     keys.press("Tab")
     expect(screen.detail.locator('[data-help="lens"]')).to_be_focused()
     keys.press("Tab")
-    expect(panel.locator('[data-show="top"]')).to_be_focused()
+    expect(panel.locator('[data-form="logit"]')).to_be_focused()
     panel.locator('[data-show="kl"]').focus()
     keys.press("Tab")
     here = panel.locator('[role="gridcell"]:focus')
@@ -107,6 +107,27 @@ def test_the_tab_by_keys(explorer: Any, lens: Any, offline: Show, watched: Any) 
     keys.press("Shift+Tab")
     expect(panel.locator('[data-show="kl"]')).to_be_focused()
     expect(readout).to_contain_text(told(lens, "embed", 0))
+
+
+def test_the_tuned_lens_in_the_tab(explorer: Any, offline: Show) -> None:
+    """Both lenses with Python's numbers, the rows after attention, and the lines of both through depth."""
+    screen = offline(explorer)
+    panel = screen.tab("lens")
+    tuned = aw.logit_lens(explorer.run, " Paris", lens=explorer.model.lens, mid=True)
+    panel.get_by_role("button", name="tuned lens").click()
+    panel.get_by_role("button", name="after attention too").click()
+    expect(panel.locator(".aw-subtitle")).to_have_text(tuned.title(mid=False))
+    expect(panel.get_by_role("rowheader")).to_have_count(len(tuned.layers))
+    for layer in tuned.layers:
+        best = tuned.top(layer, 5)[0].text
+        expect(cell(screen, tuned, layer, 5).locator(".aw-celltext")).to_have_text(printed(best))
+    held = panel.locator('[role="rowheader"] + .aw-vhead').all_inner_texts()
+    for text, name in zip(reversed(held[1:]), tuned.layers, strict=False):
+        assert agree(text, tuned.lens.kl_of(name)[1])
+    depth = screen.part("depth")
+    expect(depth.locator("circle")).to_have_count(2 * len(tuned.layers))
+    shares = [float(c.get_attribute("cy") or "nan") for c in depth.locator(".aw-tuned circle").all()]
+    assert shares == pytest.approx([70 - 62 * p for p in tuned.probability[:, -1].tolist()], abs=1e-3)
 
 
 def test_a_long_prompt_alone_is_walked_with_the_arrows(demo: Any, offline: Show, watched: Any) -> None:
@@ -142,3 +163,8 @@ def test_a_cell_becomes_the_next_question(notebook: Notebook) -> None:
     assert notebook.value("ex.attribution.position") == 4
     assert notebook.value("ex.attribution.target.tokens[0] == ex.run.top(1, 4)[0].text") is True
     expect(explored.detail.locator('.aw-panel[data-tab="lens"] [role="gridcell"]').first).to_be_visible()
+    test = panel.get_by_role("button", name="Patch the stream")
+    test.click()
+    grid = explored.detail.locator('[data-part="patch-grid"]')
+    expect(grid.get_by_role("rowheader").last).to_have_text("L0.pre")
+    expect(test).to_be_focused()  # it stays

@@ -1,8 +1,9 @@
-"""What the model would say if it stopped after each layer: the logit lens (nostalgebraist 2020).
+"""What the model would say if it stopped after each layer: the logit lens (nostalgebraist 2020), or a tuned lens.
 
-Every recorded stream is read by the model's own final norm and unembedding, soft cap and logit scale included. The
-norm's statistics are recomputed for each row: a row answers "what would be printed here?". That is not how an
-answer builds up along one direction, for which the final scale is held (``Attribution.buildup``).
+Every recorded stream is read by the model's own final norm and unembedding, soft cap and logit scale included; through
+the translators of a tuned lens (:mod:`.tuned_lens`) where one is given. The norm's statistics are recomputed for each
+row: a row answers "what would be printed here?". That is not how an answer builds up along one direction, for which the
+final scale is held (``Attribution.buildup``).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from ...words.text import number, percent, visible
 from ..inputs import as_run, positions_in
 from ..reading.logits import logit_bound
 from ..reading.resolve import resolve
+from .files import stream_names
+from .tuned_lens import TunedLens, refuse_without_mid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,8 +47,8 @@ class LogitLens(Result):
     """Predictions read off the stream before layer 0 and after every layer. Made by :func:`logit_lens`.
 
     The axis ``layer`` has one entry more than the model has layers: ``"embed"``, then ``"L0.post"`` for the stream
-    behind layer 0, and so on; the last entry is the model's own output. A position stands for what comes after its
-    token.
+    behind layer 0, and so on; the last entry is the model's own output. With ``mid``, ``"L0.mid"`` (between attention
+    and MLP) and so on stand between them. A position stands for what comes after its token.
 
     Attributes:
         layers: names of the rows; positions: the positions that were read.
@@ -55,6 +58,7 @@ class LogitLens(Result):
         rank: of the target; 1 is the top prediction, and tied tokens share the better rank.
         entropy: of the prediction, in nats; None where it was left out.
         kl: KL(model's output || this row) at the same position, in nats; 0 in the last row. None with ``entropy``.
+        lens: the tuned lens that it was read through; None for the logit lens.
     """
 
     run: Run
@@ -70,6 +74,7 @@ class LogitLens(Result):
     entropy: Float[Tensor, "layer position"] | None
     kl: Float[Tensor, "layer position"] | None
     notes: list[str]
+    lens: TunedLens | None = None
 
     @property
     def model(self) -> Model:
@@ -101,14 +106,28 @@ class LogitLens(Result):
         )
         return Predictions(Prediction(self.model.token(i), i, p, value) for i, p, value in found)
 
+    def beside(self) -> LogitLens | None:
+        """The same rows through the other lens: a tuned one's through none, the logit lens's through ``model.lens``.
+        None where the model has no tuned lens, or one that has no translator for a row.
+
+        Raises:
+            AttribError: ``model.lens`` cannot be read, or is another model's.
+        """
+        lens = None if self.lens else self.model.lens
+        if not self.lens and (lens is None or not lens.reads(self.layers[:-1])):
+            return None
+        k, mid = self.top_ids.shape[-1], self.layers[1].endswith(".mid")
+        more: dict[str, Any] = {"k": k, "positions": self.positions, "entropy": self.entropy is not None, "mid": mid}
+        return logit_lens(self.run, self.target, lens=lens, **more)
+
     def _row(self, layer: PlaceLike | int) -> int:
         which = place(layer, layer_means="post")
-        row = which.stream if which.site in ("pre", "post") else len(self.layers)
-        if row >= len(self.layers):
-            raise ComponentError(
-                f"{which} is not a row of this lens.", f"Its rows are embed, L0.post to {self.layers[-1]}."
-            )
-        return row
+        first, rest = Place("pre", 0), [place(name) for name in self.layers[1:]]
+        slots = [row.slot for row in (first, *rest)]  # L2.pre is L1.post
+        if not which.is_stream or which.slot not in slots:
+            every = f"Its rows are embed, {self.layers[1]} to {self.layers[-1]}."
+            raise ComponentError(f"{which} is not a row of this lens.", every)
+        return slots.index(which.slot)
 
     def _column(self, position: int) -> int:
         at = self.run.position(position)
@@ -119,26 +138,43 @@ class LogitLens(Result):
         return self.positions.index(at)
 
     # -- showing -------------------------------------------------------------------------------------------
-    def title(self, position: int | None = None) -> str:
-        """The finding at ``position``, in one line; None is the last of the positions that were read."""
+    @property
+    def told(self) -> str:
+        """How far a tuned lens is from the model's output, row by row, on texts that it was not trained on; "" of the
+        logit lens."""
+        if self.lens is None:
+            return ""
+        measured = [(name, kl) for name in self.layers if (kl := self.lens.kl_of(name))]
+        listed = ", ".join(f"{name} {number(own)} ({number(plain)})" for name, (plain, own) in measured)
+        return (
+            f"On texts held out, nats from the model's output (by the logit lens): {listed}."
+            if measured
+            else "Nobody measured here how far this tuned lens is from the model's output on other texts."
+        )
+
+    def title(self, position: int | None = None, mid: bool = True) -> str:
+        """The finding at ``position``, in one line; None is the last of the positions that were read. ``mid``: False
+        passes over the rows between attention and MLP."""
         at = -1 if position is None else self._column(position)
-        rank, p = self.rank[:, at].tolist(), self.probability[:, at].tolist()
+        kept = [i for i, name in enumerate(self.layers) if mid or place(name, layer_means="post").site != "mid"]
+        layers = [self.layers[i] for i in kept]
+        rank, p = self.rank[kept, at].tolist(), self.probability[kept, at].tolist()
         name, last, best = visible(self.token), len(rank) - 1, min(rank)
         first = next(i for i in range(last + 1) if all(r == 1 for r in rank[i:]) or i == last)
         if rank[-1] == 1:
-            when = f"from {self.layers[first]} on" if first < last else "only after the last layer"
-            found = f"{name} is the top prediction {when}"
+            when = f"from {layers[first]} on" if first < last else "only after the last layer"
+            found = f"{name} can be read as the top prediction {when}"
         elif best == 1:
             before = max(i for i, r in enumerate(rank) if r == 1)
-            found = f"{name} is still the top prediction after {self.layers[before]}, and ends at rank {rank[-1]}"
+            still = f"can still be read as the top prediction after {layers[before]}"
+            found = f"{name} {still}, and ends at rank {rank[-1]}"
         else:
-            found = f"{name} is never the top prediction: rank {best} at best, {rank[-1]} in the end"
+            found = f"{name} is never read as the top prediction: rank {best} at best, {rank[-1]} in the end"
+        found = f"Tuned lens: {found}" if self.lens else found
         jump = _jump(p)
         if abs(p[jump] - p[jump - 1]) < 0.005:
             return f"{found}; probability {p[-1]:.2g}"
-        steps = (
-            f"{number(p[jump - 1])} \u2192 {number(p[jump])} between {self.layers[jump - 1]} and {self.layers[jump]}"
-        )
+        steps = f"{number(p[jump - 1])} \u2192 {number(p[jump])} between {layers[jump - 1]} and {layers[jump]}"
         return f"{found}; probability {steps}"
 
     def summary(self) -> Table:
@@ -155,7 +191,8 @@ class LogitLens(Result):
         where = f"Read after {place} (position {self.positions[-1]}), the final norm recomputed for every row."
         left = len(p) - len(shown)
         footer = "The first row is the model's own output." + (f" {left} rows are left out." if left else "")
-        return Table(self.title(), columns, rows, [p[i] for i in shown], "\n".join([*self.notes, where]), footer)
+        notes = [*self.notes, *([self.told] if self.lens else []), where]
+        return Table(self.title(), columns, rows, [p[i] for i in shown], "\n".join(notes), footer)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per layer and position: the top prediction, and the target's numbers."""
@@ -190,6 +227,8 @@ def logit_lens(
     k: int = 5,
     positions: int | Sequence[int] | None = None,
     entropy: bool = True,
+    lens: TunedLens | None = None,
+    mid: bool = False,
 ) -> LogitLens:
     """Read the stream before layer 0 and after every layer as if it were the last.
 
@@ -204,9 +243,13 @@ def logit_lens(
         k: how many of the likeliest tokens to keep at every layer and position.
         positions: which positions to read; None reads all.
         entropy: False leaves out :attr:`LogitLens.entropy` and ``kl``, for which every probability is read once more.
+        lens: a tuned lens, through whose translators every row but the last is read; None reads as it stands.
+        mid: also read the stream between attention and MLP of every layer.
 
     Raises:
-        AttribError: a prompt without its model, or a ``k`` below 1.
+        AttribError: a prompt without its model, a ``k`` below 1, or a row that the tuned lens has no translator for.
+        GranularityError: ``mid`` of a model whose layers have no such stream.
+        ModelError: the tuned lens is another model's.
         TargetError: several tokens, a target that is more than one token, or a rival.
         PositionError: outside the prompt, or no positions.
         NumberError: a layer whose stream reads as NaN or infinite logits.
@@ -217,17 +260,21 @@ def logit_lens(
         raise AttribError(f"{k!r} is not a number of predictions.", "Give 1 or more.")
     at = list(range(run.n_positions)) if positions is None else positions_in(run, positions)
     token, notes = _followed(run, target, against, at[-1])
-    lens = _empty(run, token, at, min(k, run.model.vocab_size), notes, entropy)
+    if lens is not None:
+        lens.check(run.model)
+    if mid:
+        refuse_without_mid(run.model)
+    found = _empty(run, token, at, min(k, run.model.vocab_size), notes, entropy, lens, mid)
     for start, stop in _chunks(len(at), max(1, CHUNK // run.model.vocab_size)):
-        _fill(lens, start, stop)
-    told = lens.log_prob if lens.entropy is None else lens.entropy
+        _fill(found, start, stop)
+    told = found.log_prob if found.entropy is None else found.entropy
     if not bool(torch.isfinite(told).all()):
         row = int((~torch.isfinite(told)).any(1).nonzero()[0])
         raise NumberError(
-            f"Read after {lens.layers[row]}, the logits are NaN or infinite.",
+            f"Read after {found.layers[row]}, the logits are NaN or infinite.",
             "Load the model in float32 or bfloat16: aw.load(..., dtype='float32').",
         )
-    return lens
+    return found
 
 
 def _followed(run: Run, target: TargetLike | None, against: TokenSet | None, position: int) -> tuple[int, list[str]]:
@@ -246,14 +293,23 @@ def _followed(run: Run, target: TargetLike | None, against: TokenSet | None, pos
     return int(found.ids[0]), found.notes
 
 
-def _empty(run: Run, token: int, positions: list[int], k: int, notes: list[str], entropy: bool) -> LogitLens:
-    layers = ["embed", *(str(Place("post", i)) for i in range(run.model.n_layers))]
+def _empty(
+    run: Run,
+    token: int,
+    positions: list[int],
+    k: int,
+    notes: list[str],
+    entropy: bool,
+    lens: TunedLens | None,
+    mid: bool,
+) -> LogitLens:
+    layers = [*stream_names(run.model.n_layers, mid), str(Place("post", run.model.n_layers - 1))]
     shape = (len(layers), len(positions))
     numbers: dict[str, Any] = {name: torch.zeros(shape) for name in ("probability", "log_prob")}
     numbers |= {name: torch.zeros(shape) if entropy else None for name in ("entropy", "kl")}
     tops = {name: torch.zeros(*shape, k) for name in ("top_probabilities", "top_logits")}
     ids, rank = torch.zeros(*shape, k, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
-    return LogitLens(run, token, layers, positions, top_ids=ids, rank=rank, notes=notes, **tops, **numbers)
+    return LogitLens(run, token, layers, positions, top_ids=ids, rank=rank, notes=notes, lens=lens, **tops, **numbers)
 
 
 def _chunks(count: int, size: int) -> list[tuple[int, int]]:
@@ -263,16 +319,23 @@ def _chunks(count: int, size: int) -> list[tuple[int, int]]:
 def _fill(lens: LogitLens, start: int, stop: int) -> None:
     """Read all layers at the positions ``start`` to ``stop`` of the lens, as many layers at once as a chunk holds."""
     run, at = lens.run, lens.positions[start:stop]
-    model, streams = run.model, run.record.streams
-    columns, device = slice(start, stop), streams[-1].device
+    model, names = run.model, lens.layers[:-1]
+    columns, device = slice(start, stop), run.record.streams[-1].device
     most = max(1, CHUNK // (model.vocab_size * len(at)))
     final = _Rows(_printed(run, at).float(), lens, exact=True)
-    room = final.below.new_empty(min(most, model.n_layers), len(at), model.vocab_size)
-    for low, high in _chunks(model.n_layers, most):
-        x = torch.stack([s[at].to(device) for s in streams[low:high]])
+    room = final.below.new_empty(min(most, len(names)), len(at), model.vocab_size)
+    for low, high in _chunks(len(names), most):
+        x = torch.stack([_stream(run, name)[at].to(device) for name in names[low:high]])
+        x = x if lens.lens is None else lens.lens.translate(names[low:high], x)
         rows = _Rows(model.read_out(x)[1].float(), lens, room=room[: high - low])
         _reduce(lens, slice(low, high), columns, rows, final)
-    _reduce(lens, slice(model.n_layers, None), columns, final, final)
+    _reduce(lens, slice(len(names), None), columns, final, final)
+
+
+def _stream(run: Run, name: str) -> Float[Tensor, "position d_model"]:
+    """The recorded stream of a row."""
+    which = place(name)
+    return run.record.mid(which.row) if which.site == "mid" else run.record.streams[which.row]
 
 
 def _printed(run: Run, at: list[int]) -> Float[Tensor, "position vocab"]:

@@ -120,11 +120,12 @@ def _first_screen(e: Explanation, job: Job | None) -> Further:
 
 class Rest:
     """What a click is likely to ask for, a piece at a time: kept on ``e`` when all are there, until dictionaries come
-    or go (one that is edited in place does neither). ``complete``: everything that a live view would ask for."""
+    or go (one that is edited in place does neither), or the model gets another tuned lens. ``complete``: everything
+    that a live view would ask for."""
 
     def __init__(self, e: Explanation, complete: bool = False, job: Job | None = None) -> None:
         self.e, self.complete, self.job = e, complete, job
-        self._key = (complete, e.run.model.saes.version)
+        self._key = (complete, (e.run.model.saes.version, explorer.lens_mark(e.run.model)))
 
     @property
     def found(self) -> Further | None:
@@ -142,7 +143,9 @@ class Rest:
                 a.run.check_fresh()  # that the model has changed is no reason why a part is left out
                 piece()
             yield
-        rest = {kept: parts for kept, parts in e.parts.rest.items() if kept[1] == self._key[1]}  # the same dictionaries
+        rest = {
+            kept: parts for kept, parts in e.parts.rest.items() if kept[1] == self._key[1]
+        }  # the same dictionaries and lens
         e.parts.rest = {**rest, self._key: (filler.header, filler.arrays)}
 
     def all(self) -> Further:
@@ -160,7 +163,7 @@ class Rest:
         if complete and other is not None and "effects" not in first_screen(e)[1] and not _no_effects(first_draw(e)[0]):
             yield lambda: filler.add("effects", lambda: experiments.effects(a, other.run))
         unembedding = model.d_model * model.vocab_size
-        if complete or unembedding * (model.n_layers + 1) * run.n_positions <= LIVE_WORK:
+        if complete or unembedding * explorer.lens_rows(a, explorer.lens_mid(a)) * run.n_positions <= LIVE_WORK:
             yield lambda: filler.add("lens", lambda: explorer.embedded_lens(a, filler.left))
         thorough = complete or unembedding * len(a.components) <= LIVE_WORK
         if thorough:

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from ...analysis.attribution.attribute import attribute
 from ...analysis.attribution.phrases import chance
+from ...analysis.lens.files import stream_names
 from ...analysis.lens.logit_lens import logit_lens
+from ...analysis.lens.tuned_lens import refuse_without_mid
 from ...analysis.opening.choice import choice_at
 from ...analysis.opening.mlps import neurons_of
 from ...analysis.reading.resolve import missing_spaces
@@ -76,7 +78,7 @@ def header(e: Explanation) -> contract.Explained:
         "examples": _examples(model),
         "python": {
             "setup": python.lines(a),
-            "lens": python.lens(a),
+            "lens": python.lens(a, lens_mid(a)),
             "verify": "" if e.corrupted is None else python.verify(a, e.corrupted.run),
         },
         "absent": {},
@@ -272,18 +274,49 @@ def neurons(a: Attribution, absent: dict[str, str], layers: Sequence[int]) -> di
     return found
 
 
-def lens(a: Attribution) -> bytes:
+def lens_mark(model: Model) -> int:
+    """Another number where the model has another tuned lens."""
+    try:
+        return id(model.lens)
+    except AttribError:  # said beside the logit lens
+        return 0
+
+
+def lens_mid(a: Attribution) -> bool:
+    """Whether the lens also reads between attention and MLP: the model has such streams, and its tuned lens, where it
+    has one, translates them."""
+    try:
+        refuse_without_mid(a.model)
+        tuned = a.model.lens
+    except AttribError:
+        return False
+    return tuned is None or tuned.reads(stream_names(a.model.n_layers, True))
+
+
+def lens(a: Attribution, mid: bool | None = None) -> bytes:
     """Kind ``lens``: follows the first token of the target; for a score, the model's own top prediction."""
     followed = a.target.tokens[0] if isinstance(a.target, Target) else None
-    return results.lens(logit_lens(a.run, followed, k=LENS_TOP), a.position)
+    mid = lens_mid(a) if mid is None else mid
+    return results.lens(logit_lens(a.run, followed, k=LENS_TOP, mid=mid), a.position)
+
+
+def lens_rows(a: Attribution, mid: bool) -> int:
+    """Rows that are read, of both lenses together."""
+    try:
+        lenses = 1 if a.model.lens is None else 2
+    except AttribError:  # said beside the one that is read
+        lenses = 1
+    return lenses * (1 + a.model.n_layers * (2 if mid else 1))
 
 
 def embedded_lens(a: Attribution, budget: int) -> Stored | None:
-    """The lens inside the Explorer's state; None where it exceeds ``budget`` bytes."""
-    cells = (a.model.n_layers + 1) * a.run.n_positions
-    if results.lens_bytes(cells * LENS_TOP, cells) > budget:
-        return None
-    return wire.inside(lens(a))
+    """The lens inside the Explorer's state, without the streams between attention and MLP where they do not fit; None
+    where it exceeds ``budget`` bytes."""
+    for mid in dict.fromkeys((lens_mid(a), False)):
+        cells = lens_rows(a, mid) * a.run.n_positions
+        if results.lens_bytes(cells * LENS_TOP, cells) <= budget:
+            return wire.inside(lens(a, mid))
+    return None
 
 
 def _spread(a: Attribution, labels: Sequence[str]) -> NDArray[np.intp]:

@@ -88,10 +88,10 @@ def _source(folder: Path | None) -> str:
     return "sae  # the aw.SAE that was made here" if folder is None else quoted(str(folder))
 
 
-def lens(a: Attribution) -> str:
-    """The expression that makes the lens beside ``a``."""
+def lens(a: Attribution, mid: bool) -> str:
+    """The expression that makes the lens beside ``a``; with ``mid`` of the streams after attention too."""
     followed = f", {_token(a.model, a.target.tokens[0])}" if isinstance(a.target, Target) else ""
-    return f"aw.logit_lens(a.run{followed})"
+    return f"aw.logit_lens(a.run{followed}{', mid=True' if mid else ''})"
 
 
 def verify(a: Attribution, corrupted: Run) -> str:

@@ -119,33 +119,54 @@ def lens(found: LogitLens, position: int | None = None) -> bytes:
     """Kind ``lens``: what every layer would print at every position; the title is about ``position``.
 
     ``numbers`` holds probability and rank of the target, and entropy and KL unless they were left out, in this order.
+    What the other lens reads there (``found.beside()``) stands in arrays of the same names behind ``other_``.
 
     Raises:
         AttribError: more than a notebook should carry.
     """
-    if lens_bytes(found.top_ids.numel(), found.probability.numel()) > LARGEST:
+    size = lens_bytes(found.top_ids.numel(), found.probability.numel())
+    if size > LARGEST:
         raise AttribError(
             f"{len(found.layers)} layers on {len(found.positions)} tokens are too much to draw.",
             "Choose positions: aw.logit_lens(run, positions=range(100)).",
         )
-    model = found.model
+    model, notes = found.model, list(found.notes)
+    mid = position is None  # in the Explorer those rows come on request
+    try:
+        other = found.beside() if 2 * size <= LARGEST else None
+    except AttribError as reason:  # said, and shown without it
+        other, notes = None, [*notes, str(reason)]
+    both = [found] if other is None else [found, other]
+    ids = torch.cat([one.top_ids.flatten() for one in both]).unique().tolist()
     header: contract.LensHeader = {
         "kind": "lens",
-        "title": found.title(position),
+        "title": found.title(position, mid),
         "tokens": [found.run.tokens[p] for p in found.positions],
         "positions": found.positions,
         "layers": found.layers,
         "target": {"text": found.token, "id": found.target},
-        "words": {i: model.token(i) for i in found.top_ids.unique().tolist()},
-        "notes": found.notes,
+        "words": {i: model.token(i) for i in ids},
+        "notes": notes,
+        "tuned": found.lens is not None,
     }
+    arrays = lens_arrays(found)
+    if other is not None:
+        header["other"] = other.title(position, mid)
+        arrays |= {f"other_{name}": stored for name, stored in lens_arrays(other).items()}
+    tuned = next((one.lens for one in both if one.lens), None)
+    if tuned is not None and any(map(tuned.kl_of, found.layers)):
+        header["held_out"] = [tuned.kl_of(name) for name in found.layers]
+    return wire.pack(header, arrays)
+
+
+def lens_arrays(found: LogitLens) -> dict[str, wire.Stored]:
+    """Predictions and numbers of one lens."""
     numbers = [found.probability, found.rank.float(), *(t for t in (found.entropy, found.kl) if t is not None)]
-    arrays = {
+    return {
         "ids": wire.store(found.top_ids, "i4"),
         "probabilities": wire.store(found.top_probabilities),
         "numbers": wire.store(torch.stack(numbers)),
     }
-    return wire.pack(header, arrays)
 
 
 def lens_bytes(predictions: int, cells: int) -> int:

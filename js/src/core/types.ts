@@ -554,19 +554,25 @@ export interface Followed {
   id: number;
 }
 
-/** What every layer would print: `ids` and `probabilities` of its predictions, and two or four `numbers` a cell. */
+/** What every layer would print: `ids` and `probabilities` of its predictions, and two or four `numbers` a cell; the same of another lens in arrays that begin with `other_`. */
 export interface LensHeader {
   kind: "lens";
   title: string;
   /** the tokens that were read, and their positions in the prompt */
   tokens: string[];
   positions: number[];
-  /** "embed", then every layer */
+  /** "embed", then every layer, after its attention too ("L0.mid") or only behind it */
   layers: string[];
   target: Followed;
   /** texts of the predicted ids */
   words: Record<number, string>;
   notes: string[];
+  /** whether it was read through a tuned lens */
+  tuned?: boolean;
+  /** the title of the other lens */
+  other?: string;
+  /** mean KL to the output in nats of every row, by the logit lens and by the tuned one, on texts held out */
+  held_out?: ([number, number] | null)[];
 }
 
 /** A token of the prompt before a phrase, with its odds where they are known: nothing predicts the first one. */
@@ -997,6 +1003,7 @@ export type Op =
   | "carried"
   | "totals"
   | "lens"
+  | "streams"
   | "verify"
   | "ablate"
   | "replaced"
@@ -1186,6 +1193,7 @@ export interface Arguments {
   carried: Nothing;
   totals: Nothing;
   lens: Nothing;
+  streams: Nothing;
   verify: VerifyArgs;
   ablate: RowArgs;
   replaced: Nothing;
@@ -1220,6 +1228,7 @@ export interface Answers {
   carried: Nothing;
   totals: Nothing;
   lens: Nothing;
+  streams: Nothing;
   verify: Tested;
   ablate: Ablated;
   replaced: Replaced;
@@ -1246,6 +1255,7 @@ export interface Containers {
   carried: TotalsHeader;
   totals: TotalsHeader;
   lens: LensHeader;
+  streams: PatchingHeader;
   effects: EstimatesHeader;
   beside: ComparisonHeader;
   surveyed: SurveyedHeader;

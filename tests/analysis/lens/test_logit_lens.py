@@ -242,10 +242,10 @@ def test_the_title_states_the_finding(demo):
     assert all(t == " Paris" for t in tops[at:]) and tops[at - 1] != " Paris"
     assert repr(lens).splitlines()[0] == lens.title()
     never = aw.logit_lens(run, " Rome").title()
-    assert "never the top prediction" in never
+    assert "never read as the top prediction" in never
     assert f"rank {int(aw.logit_lens(run, ' Rome').rank[:, -1].min())} at best" in never
     lost = aw.logit_lens(run, aw.logit_lens(run).top("embed")[0].id)
-    assert "still the top prediction after embed, and ends at rank" in lost.title()
+    assert "can still be read as the top prediction after embed, and ends at rank" in lost.title()
 
 
 def test_the_table_has_ten_rows_and_the_frame_all(demo):

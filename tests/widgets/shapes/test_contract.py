@@ -188,6 +188,7 @@ ASKED = {
     "carried": {},
     "totals": {},
     "lens": {},
+    "streams": {},
     "verify": {"components": ["L3.mlp"]},
     "ablate": {"id": "L3.mlp"},
     "replaced": {},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from .experiments import (
     Ablated,
     EstimatesHeader,
+    PatchingHeader,
     Replaced,
     Tested,
 )
@@ -50,6 +51,7 @@ Op = Literal[
     "carried",
     "totals",
     "lens",
+    "streams",
     "verify",
     "ablate",
     "replaced",
@@ -262,6 +264,7 @@ class Arguments(TypedDict):
     carried: Nothing
     totals: Nothing
     lens: Nothing
+    streams: Nothing
     verify: VerifyArgs
     ablate: RowArgs
     replaced: Nothing
@@ -298,6 +301,7 @@ class Answers(TypedDict):
     carried: Nothing
     totals: Nothing
     lens: Nothing
+    streams: Nothing
     verify: Tested
     ablate: Ablated
     replaced: Replaced
@@ -325,6 +329,7 @@ class Containers(TypedDict):
     carried: TotalsHeader
     totals: TotalsHeader
     lens: LensHeader
+    streams: PatchingHeader
     effects: EstimatesHeader
     beside: ComparisonHeader
     surveyed: SurveyedHeader

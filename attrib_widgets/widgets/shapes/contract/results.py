@@ -129,19 +129,26 @@ class Followed(TypedDict):
 
 
 class LensHeader(TypedDict):
-    """What every layer would print: `ids` and `probabilities` of its predictions, and two or four `numbers` a cell."""
+    """What every layer would print: `ids` and `probabilities` of its predictions, and two or four `numbers` a cell; the
+    same of another lens in arrays that begin with `other_`."""
 
     kind: Literal["lens"]
     title: str
     #: the tokens that were read, and their positions in the prompt
     tokens: list[str]
     positions: list[int]
-    #: "embed", then every layer
+    #: "embed", then every layer, after its attention too ("L0.mid") or only behind it
     layers: list[str]
     target: Followed
     #: texts of the predicted ids
     words: dict[int, str]
     notes: list[str]
+    #: whether it was read through a tuned lens
+    tuned: NotRequired[bool]
+    #: the title of the other lens
+    other: NotRequired[str]
+    #: mean KL to the output in nats of every row, by the logit lens and by the tuned one, on texts held out
+    held_out: NotRequired[list[tuple[float, float] | None]]
 
 
 class GivenToken(TypedDict):

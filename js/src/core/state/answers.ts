@@ -2,7 +2,7 @@
 import { signal, type Signal } from "@preact/signals";
 import { type Answer, type Client, Gone, lost, RequestError } from "../host/protocol";
 import { type Container, decode, type Stored, Triangle, WireError } from "../host/wire";
-import type { Arguments, ComparisonHeader, Containers, FeatureCard, Features, LensHeader, Neurons, Op, TableHeader, TotalsHeader, Trace, TraceArgs, Writes } from "../types";
+import type { Arguments, ComparisonHeader, Containers, FeatureCard, Features, LensHeader, Neurons, Op, PatchingHeader, TableHeader, TotalsHeader, Trace, TraceArgs, Writes } from "../types";
 import { Lens } from "./lens";
 import type { Reading } from "./reading";
 
@@ -158,6 +158,11 @@ export class Numbers {
       return stored && new Lens(decode<LensHeader>(stored.bytes));
     };
     return this.#load("lens", {}, embedded, (answer) => new Lens(container(answer)));
+  }
+
+  /** The experiment beside the lens: the stream, patched at every place. */
+  streams(): Signal<Loaded<Container<PatchingHeader>>> {
+    return this.#load<"streams", Container<PatchingHeader>>("streams", {}, () => undefined, container);
   }
 
   #load<O extends Op, T>(op: O, args: Arguments[O], embedded: () => T | undefined, parse: (a: Answer<O>) => T) {

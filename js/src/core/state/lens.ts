@@ -16,9 +16,18 @@ export class Lens {
   #ids: Float32Array;
   #p: Float32Array;
   #numbers: Float32Array[];
+  readonly title: string;
+  /** whether it was read through a tuned lens */
+  readonly tuned: boolean;
+  /** the same read through the other lens */
+  readonly other: Lens | undefined;
 
-  constructor({ header, arrays: { ids, probabilities, numbers } }: Container<LensHeader>) {
+  constructor({ header, arrays }: Container<LensHeader>, first?: Lens) {
+    const [ids, probabilities, numbers] = ["ids", "probabilities", "numbers"].map((name) => arrays[first ? `other_${name}` : name]);
     this.header = header;
+    this.title = (first && header.other) || header.title;
+    this.tuned = !!header.tuned !== !!first;
+    this.other = first ?? (header.other ? new Lens({ header, arrays }, this) : undefined);
     this.columns = header.tokens.length;
     this.#ids = ids?.at() ?? new Float32Array();
     this.#p = probabilities?.at() ?? new Float32Array();
@@ -45,9 +54,16 @@ export class Lens {
     return show === "top" || !!this.#numbers[STORED.indexOf(show)]?.length;
   }
 
-  /** What has the full colour. */
-  most(show: Show): number {
-    return show === "entropy" || show === "kl" ? largest(this.#numbers[STORED.indexOf(show)] ?? []) : 1;
+  /** What has the full colour: the same in both lenses. */
+  most(show: Show, alone = false): number {
+    if (show !== "entropy" && show !== "kl") return 1;
+    return Math.max(largest(this.#numbers[STORED.indexOf(show)] ?? []), alone ? 0 : (this.other?.most(show, true) ?? 0));
+  }
+
+  /** Mean KL to the output of a row, on texts held out; by the other lens second. */
+  heldOut(row: number): [number, number] | undefined {
+    const [plain, tuned] = this.header.held_out?.[row] ?? [];
+    return plain === undefined || tuned === undefined ? undefined : this.tuned ? [tuned, plain] : [plain, tuned];
   }
 
   /** A value as a share of the scale: a rank counts as one over itself, so that 1 has the full colour. */

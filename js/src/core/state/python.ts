@@ -24,7 +24,7 @@ export function pythonFor(setup: string, place: Place): string {
   const lines = [setup.trimEnd(), ""];
   if (place.tab === "trace") lines.push('a.trace(depth=None)  # mlps="frozen" opens MLPs too');
   else if (place.tab === "lens" && place.lens) {
-    lines.push(`lens = ${place.lens}`, "lens  # lens.top(layer, position), lens.to_dataframe()", "a.buildup()");
+    lines.push(`lens = ${place.lens}`, "lens  # lens.top(layer, position), lens.beside() is the other lens", "a.buildup()");
   } else if (place.feature >= 0) lines.push(`a.features(${id})`, `a.features(${id}).card(${place.feature})`);
   else if (place.tab === "features") lines.push(`a[${id}]`, `a.features(${id})`);
   else if (place.kind === "head") {

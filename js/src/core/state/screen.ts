@@ -48,6 +48,11 @@ export class Screen {
   readonly all = signal(false);
   readonly weighting = signal<Weighting>("probability");
   readonly lens = signal<Show>("top");
+  /** the other lens than the one that comes first; rows after attention where there were none, or none; all positions,
+      over the whole width */
+  readonly other = signal(false);
+  readonly flipped = signal(false);
+  readonly full = signal(false);
   /** the key that "Why there" explains; -1: the one the head reads most */
   readonly key = signal(-1);
   readonly editing = signal<Field | "">("");

@@ -38,7 +38,7 @@ function Answer() {
   return (
     <>
       <Finding />
-      <div class={`aw-cols ${(store.reading.value?.rival && store.lab.told.value) || order === "sides" || order === "heads" ? "aw-wide" : ""}`} style={order === "trace" ? { display: "block" } : {}}>
+      <div class={`aw-cols ${(store.reading.value?.rival && store.lab.told.value) || order === "sides" || order === "heads" ? "aw-wide" : ""} ${order === "trace" || (store.screen.tab.value === "lens" && store.screen.full.value) ? "aw-full" : ""}`}>
         <section class="aw-main" aria-label="Contributions">
           {order === "trace" ? (
             <TracePanel />

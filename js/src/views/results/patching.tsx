@@ -103,7 +103,7 @@ function Grid({ grid, header, values, known, most }: GridProps) {
   const centre = chosen && { ...place(chosen.row, chosen.column), ...(source.value < 0 && { position: null }) };
   const pick = ({ row, column }: Cell) => {
     const name = cells[index(row, column)];
-    if (!name) return;
+    if (!name || store.reading.value) return; // in the Explorer a row is selected, and no place
     const again = isPicked(row, column);
     store.select(again ? "" : owner(name), again ? -1 : (positions?.[column] ?? -1));
   };
