@@ -30,6 +30,8 @@ _HOMES = {
     "attention": "analysis.heads.attention",
     "Attention": "analysis.heads.attention",
     "head_table": "analysis.heads.all_heads",
+    "head_roles": "analysis.roles.roles",
+    "Roles": "analysis.roles.result",
     "Trace": "analysis.opening.trace",
     "ablate": "analysis.experiments.ablation",
     "Ablation": "analysis.experiments.ablation",
@@ -192,6 +194,8 @@ if TYPE_CHECKING:
     from .analysis.lens.logit_lens import LogitLens as LogitLens
     from .analysis.lens.logit_lens import logit_lens as logit_lens
     from .analysis.opening.trace import Trace as Trace
+    from .analysis.roles.result import Roles as Roles
+    from .analysis.roles.roles import head_roles as head_roles
     from .analysis.survey.result import Survey as Survey
     from .analysis.survey.survey import survey as survey
     from .analysis.verdicts.circuit import circuit as circuit

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...model.anatomy.linear import CHUNK
 from ...model.parts.outlet import outlet_of
-from ...model.parts.projections import input_norm, kv_head, normed, project, qkv_projection
+from ...model.parts.projections import input_norm, normed, project, qkv_projection
 from .effective import Effective
 from .patterns import Score, best, unmeasured
 
@@ -71,7 +71,8 @@ def eigenvalues(
     values: Float[Tensor, "*head token d_head"], logits: Float[Tensor, "*head d_head token"]
 ) -> Float[Tensor, "*head d_head"]:
     """The eigenvalues of ``values @ logits`` [token, token] that can be other than 0, from d_head numbers squared."""
-    return torch.linalg.eigvals(logits.double() @ values.double())
+    found: Tensor = torch.linalg.eigvals(logits.double() @ values.double())
+    return found
 
 
 def met(

@@ -55,8 +55,8 @@ def pattern_scores(
     """The score of every pattern role on ``runs``: the mean attention to the position that the role looks for, over the
     positions that it looks from; and the same at random earlier positions, the same for all heads of a draw."""
     names = [role.name for role in PATTERN]
-    total = {name: [list[Tensor](), torch.zeros(draws, model.n_layers, model.n_heads)] for name in names}
-    counted = dict.fromkeys(names, 0)
+    total: dict[str, list[Tensor]] = {name: [] for name in names}
+    null = {name: torch.zeros(draws, model.n_layers, model.n_heads) for name in names}
     absent = torch.full((model.n_layers, model.n_heads), torch.nan)
     for layer in range(model.n_layers):
         absent[layer, : model.heads_of(layer)] = 0
@@ -79,16 +79,15 @@ def pattern_scores(
                 if len(at):
                     own[name][layer, :count] = (pattern * wanted[name]).sum(-1)[:, at].mean(-1)
                     drawn = pattern[:, at[None, :].expand(draws, -1), random[name]].mean(-1)
-                    total[name][1][:, layer, :count] += drawn.T
+                    null[name][:, layer, :count] += drawn.T
         for name, at in rows.items():
             if len(at):
-                counted[name] += 1
-                total[name][0].append(own[name])
+                total[name].append(own[name])
     found = {}
-    for name, (values, null) in total.items():
-        if not counted[name]:
+    for name, values in total.items():
+        if not values:
             found[name] = unmeasured(model, "no token is there that it looks for")
             continue
         stacked = torch.stack(values)
-        found[name] = Score(stacked.mean(0), stacked.std(0, unbiased=False), best(null / counted[name] + absent))
+        found[name] = Score(stacked.mean(0), stacked.std(0, unbiased=False), best(null[name] / len(values) + absent))
     return found

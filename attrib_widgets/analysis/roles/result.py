@@ -52,6 +52,11 @@ class Roles(Result):
     seed: int
     prompts: list[str] = field(default_factory=list)
 
+    @property
+    def roles(self) -> list[Role]:
+        """The roles that were asked about: those in a task are left out with ``tasks=False``."""
+        return [role for role in ROLES if all(m.key in self.scores for m in role.measures)]
+
     def called(self, which: ComponentLike) -> list[Role]:
         """The roles of one head, in the order of :data:`ROLES`; none where none is above its null.
 
@@ -59,7 +64,7 @@ class Roles(Result):
             ComponentError: no such head.
         """
         layer, index = self._place(which)
-        return [role for role in ROLES if self._is(role, layer, index)]
+        return [role for role in self.roles if self._is(role, layer, index)]
 
     def heads(self, role: str) -> list[Component]:
         """The heads that are called ``role``, in the order of its first measure, the largest first.
@@ -69,8 +74,7 @@ class Roles(Result):
         """
         found = role_of(role)
         first = self.scores[found.measures[0].key].values
-        every = [(i, h) for i in range(self.model.n_layers) for h in range(self.model.heads_of(i))]
-        chosen = [at for at in every if self._is(found, *at)]
+        chosen = [at for at in self._every if self._is(found, *at)]
         return [head(*at) for at in sorted(chosen, key=lambda at: -abs(float(first[at])))]
 
     def score(self, which: ComponentLike, measure: str) -> tuple[float, float]:
@@ -86,8 +90,7 @@ class Roles(Result):
 
     def letters(self) -> dict[str, str]:
         """Every head that has roles, with their letters: ``{"L2H4": "IK"}``."""
-        told = {str(head(i, h)): self.called(head(i, h)) for i in range(self.model.n_layers) for h in range(
-            self.model.heads_of(i))}
+        told = {str(head(*at)): self.called(head(*at)) for at in self._every}
         return {name: "".join(role.letter for role in roles) for name, roles in told.items() if roles}
 
     def missing(self, role: Role) -> str:
@@ -107,14 +110,18 @@ class Roles(Result):
             raise ComponentError(f"{part} is not a head of {self.name}.", self.model.geometry.remedy(layer))
         return layer, index
 
+    @property
+    def _every(self) -> list[tuple[int, int]]:
+        """(layer, head) of every head that is exact."""
+        return [(i, h) for i in range(self.model.n_layers) for h in range(self.model.heads_of(i))]
+
     def _is(self, role: Role, layer: int, index: int) -> bool:
         return all(reaches(m, self.scores[m.key], (layer, index)) for m in role.measures)
 
     @property
     def title(self) -> str:
         """How many heads have a role, in words."""
-        count = sum(map(self.model.heads_of, range(self.model.n_layers)))
-        return f"{len(self.letters())} of {count} heads of {self.name} have a role"
+        return f"{len(self.letters())} of {len(self._every)} heads of {self.name} have a role"
 
     def said(self, role: Role) -> str:
         """The heads of a role with their first measure, or that there are none, or why it was not measured."""
@@ -128,9 +135,7 @@ class Roles(Result):
 
     def summary(self) -> Table:
         rows = []
-        for role in ROLES:
-            if any(m.key not in self.scores for m in role.measures):
-                continue
+        for role in self.roles:
             least = [
                 number(max(m.threshold, self.scores[m.key].level))
                 for m in role.measures
@@ -140,7 +145,8 @@ class Roles(Result):
         note = f"on {self.probes}; circuits read on {self.read_as}"
         note += f"\n{self.asked}" if self.asked else ""
         if self.prompts:
-            note += f"\non your own {len(self.prompts)} prompts: {self._said_own()}"
+            count = "prompt" if len(self.prompts) == 1 else f"{len(self.prompts)} prompts"
+            note += f"\non your own {count}: {self._said_own()}"
         foot = (
             f"above is the threshold, or the 99th percentile of the best of all heads in {self.draws} draws by chance, "
             "whichever is larger; observed, no experiment"
@@ -152,8 +158,7 @@ class Roles(Result):
         for name, found in self.own.items():
             if found.missing:
                 continue
-            at = [(i, h) for i in range(self.model.n_layers) for h in range(self.model.heads_of(i))]
-            chosen = [p for p in at if reaches(MEASURES[name], found, p)]
+            chosen = [p for p in self._every if reaches(MEASURES[name], found, p)]
             chosen.sort(key=lambda p: -float(found.values[p]))
             if chosen:
                 told.append(f"{name} {enumerated([str(head(*p)) for p in chosen], 3)}")
@@ -165,27 +170,24 @@ class Roles(Result):
         import pandas as pd
 
         rows = []
-        for layer in range(self.model.n_layers):
-            for index in range(self.model.heads_of(layer)):
-                for role in ROLES:
-                    if any(m.key not in self.scores for m in role.measures):
-                        continue
-                    is_called = self._is(role, layer, index)
-                    for m in role.measures:
-                        s, own = self.scores[m.key], self.own.get(m.key)
-                        rows.append(
-                            {
-                                "head": str(head(layer, index)),
-                                "role": role.name,
-                                "measure": m.key,
-                                "value": float(s.values[layer, index]),
-                                "spread": float(s.spread[layer, index]),
-                                "null": s.level,
-                                "threshold": m.threshold,
-                                "called": is_called,
-                                "own": float("nan") if own is None else float(own.values[layer, index]),
-                            }
-                        )
+        for at in self._every:
+            for role in self.roles:
+                is_called = self._is(role, *at)
+                for m in role.measures:
+                    s, own = self.scores[m.key], self.own.get(m.key)
+                    rows.append(
+                        {
+                            "head": str(head(*at)),
+                            "role": role.name,
+                            "measure": m.key,
+                            "value": float(s.values[at]),
+                            "spread": float(s.spread[at]),
+                            "null": s.level,
+                            "threshold": m.threshold,
+                            "called": is_called,
+                            "own": float("nan") if own is None else float(own.values[at]),
+                        }
+                    )
         return pd.DataFrame(rows)
 
 

@@ -41,9 +41,10 @@ def head_roles(
     Pattern roles are the mean attention to the position that a role looks for, on random tokens said twice
     (``result.probes``: words of the model's own training text where a list of them lies beside its weights), and on
     ``prompts``. Circuit roles are read off the weights, with the gains of the norms: the eigenvalues of the OV circuit
-    (Elhage et al. 2021), and whether the token that is read is itself promoted or suppressed (Wang et al. 2022), through
-    effective embeddings (McDougall et al. 2023). Roles in the task of two names (name mover, S-inhibition) are measured
-    by path patching where the model does the task. Definitions, thresholds and sources are in :mod:`.definitions`.
+    (Elhage et al. 2021), and whether the token that is read is itself promoted or suppressed (Wang et al. 2022), by
+    way of effective embeddings (McDougall et al. 2023). Roles in the task of two names (name mover, S-inhibition) are
+    measured by path patching where the model does the task. Definitions, thresholds and sources are in
+    :mod:`.definitions`.
 
     A head is called a role above the threshold and above the 99th percentile of the best of all heads by chance:
     attention at a random earlier position for pattern roles, permuted rows of the unembedding for circuits, permuted
@@ -68,6 +69,7 @@ def head_roles(
             f"draws={draws!r} and seed={seed!r} are no numbers to draw by.",
             "A 99th percentile takes at least 100 draws: use 200 and 0, for example.",
         )
+    mine = None if prompts is None else found.run_many([prompts] if isinstance(prompts, str) else prompts, job=job)
     pinned = probes(found, start)
     chance = torch.Generator().manual_seed(start)
     runs = found.run_many([list(ids) for ids in pinned.prompts], job=job)
@@ -82,8 +84,7 @@ def head_roles(
         scores |= further
     own: dict[str, Score] = {}
     said: list[str] = []
-    if prompts is not None:
-        mine = found.run_many([prompts] if isinstance(prompts, str) else prompts, job=job)
+    if mine is not None:
         own, said = pattern_scores(found, mine, count, chance, job), [run.text for run in mine]
     why = f" ({read.why})" if read.why else ""
     read_as = f"{read.kind}, in the first layer on the embedding{why}" if read.further is not None else read.kind + why

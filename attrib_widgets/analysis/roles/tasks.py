@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from ...model.parts.attention import patterns
 from ...words.components import head as head_of
@@ -93,8 +91,10 @@ def task_scores(
         if whole is not None:
             return none(f"paths cannot be patched in L{whole}: {model.level(whole).experiments.reason}")
         right = [_prefers(run, a, r) for run, a, r in zip(runs, task.answer, task.rival, strict=True)]
-        right += [_prefers(run, r, a) for run, a, r in zip(
-            model.run_many(task.corrupted), task.answer, task.rival, strict=True)]
+        right += [
+            _prefers(run, r, a)
+            for run, a, r in zip(model.run_many(task.corrupted), task.answer, task.rival, strict=True)
+        ]
         if sum(right) < RIGHT * len(right):
             return none(f"the model does not do the task of two names: {sum(right)} of {len(right)} prompts are right")
         found = {
@@ -103,8 +103,9 @@ def task_scores(
         }
         movers = [
             f"{head_of(layer, head)}.q"
-            for layer, head in sorted(_above(found[direct], MOVER.measures[0].threshold)
-                                      & _above(found[reads], MOVER.measures[1].threshold))
+            for layer, head in sorted(
+                _above(found[direct], MOVER.measures[0].threshold) & _above(found[reads], MOVER.measures[1].threshold)
+            )
         ]
         if movers:
             found[through] = _paths(model, task, movers, draws, generator, job)
@@ -160,9 +161,7 @@ def _paths(
     return out
 
 
-def _reads(
-    model: Model, runs: list[Run], answers: list[str], draws: int, generator: torch.Generator
-) -> Score:
+def _reads(model: Model, runs: list[Run], answers: list[str], draws: int, generator: torch.Generator) -> Score:
     """How much of its attention every head gives, from the last token, to the name that answers."""
     found = torch.full((len(runs), model.n_layers, model.n_heads), torch.nan)
     null = torch.full((draws, model.n_layers, model.n_heads), torch.nan)
