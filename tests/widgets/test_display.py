@@ -8,7 +8,7 @@ import json
 import linecache
 import re
 import weakref
-import zlib
+from html import escape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -23,6 +23,7 @@ from attrib_widgets.widgets import explore
 from attrib_widgets.widgets.shapes import python
 from attrib_widgets.widgets.transport import assets, page, view, wire
 from attrib_widgets.words.targets import log_prob, logit, logit_diff
+from fixtures import packing
 
 HOSTILE = "</script><img src=x onerror=document.title='PWNED'>"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -226,14 +227,15 @@ def test_what_every_instance_syncs(explorer):
 def test_the_script_travels_packed_and_whole(explorer):
     """What the browser unpacks is the committed bundle; test_package searches that for addresses and text as code."""
     sent = explorer.get_state()["_esm"]
-    payload = re.search(r'atob\("([A-Za-z0-9+/=]+)"\)', sent)[1]
     plain, style = (assets.read(name) for name in (assets.VIEWS.script, assets.VIEWS.style))
-    unpacked = zlib.decompress(base64.b64decode(payload)).decode()
-    assert unpacked.startswith(plain)
-    name, told = unpacked[len(plain) :].split("=", 1)
+    module = packing.unpacked(sent)
+    assert module.startswith(plain)
+    name, told = module[len(plain) :].split("=", 1)
     assert name == "\nexport const style " and json.loads(told.rstrip(";\n")) + "\n" == style
     assert len(sent) < (len(plain) + len(style)) * 0.6
-    loader = sent.replace(payload, "")
+    text = packing.payload(sent)
+    assert escape(text) == text and json.dumps(text) == f'"{text}"', "no host lengthens it"
+    loader = sent.replace(text, "")
     assert "\n" in loader and "//" not in loader and loader.isascii()
     assert re.findall(r"import\((\w+)\)", loader) == ["url"]
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import re
-import zlib
 
 import numpy as np
 import pytest
@@ -17,6 +14,7 @@ from attrib_widgets.result import view_of
 from attrib_widgets.widgets import explore
 from attrib_widgets.widgets.shapes import surveys
 from attrib_widgets.widgets.transport import assets, wire
+from fixtures import packing
 
 HEAD = "L3H1"
 
@@ -148,8 +146,7 @@ def test_a_survey_alone_carries_its_bundle(survey, view, demo):
     mine, theirs = view.get_state(), other.get_state()
     assert len(mine["_esm"]) <= 60_000 and mine["_esm"] != theirs["_esm"] and mine["_css"] == theirs["_css"] == "\n"
     assert mine["_anywidget_id"] == "attrib_widgets.SurveyView" != theirs["_anywidget_id"]
-    payload = re.search(r'atob\("([A-Za-z0-9+/=]+)"\)', mine["_esm"])[1]
-    text = zlib.decompress(base64.b64decode(payload)).decode()
+    text = packing.unpacked(mine["_esm"])
     script, style = assets.read("survey.js"), assets.read("survey.css")
     assert text == f"{script}\nexport const style = {json.dumps(style.rstrip())};\n"
     main = assets.read(assets.VIEWS.style).rstrip()

@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
+import string
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +35,7 @@ SURVEY = Bundle("survey.js", "survey.css", "survey_page.js")
 # unpack: the module is ready at once, and unpacks when it has to draw. A blob: address is how anywidget imports `_esm`
 # itself, so this works wherever that does; every browser new enough for the style sheet has DecompressionStream.
 _UNPACK = """const load = async () => {
-  const bytes = Uint8Array.from(atob("%s"), (c) => c.charCodeAt(0));
+  BYTES
   const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   const script = new Blob([await new Response(plain).arrayBuffer()], { type: "text/javascript" });
   const url = URL.createObjectURL(script);
@@ -107,11 +109,11 @@ def packed(text: str) -> str:
 
     ``text`` exports the widget and, for the page or the shadow root that the view is drawn in, its ``style``.
     """
-    return _UNPACK % base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
+    return _UNPACK.replace("BYTES", _bytes(text))
 
 
 # A page of its own allows inline scripts and no address at all, so what is unpacked becomes one.
-_UNPACK_INLINE = """const bytes = Uint8Array.from(atob("%s"), (c) => c.charCodeAt(0));
+_UNPACK_INLINE = """BYTES
 const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
 const script = document.createElement("script");
 script.type = "module";
@@ -122,7 +124,30 @@ document.head.append(script);
 
 def packed_inline(text: str) -> str:
     """A module for an inline script that unpacks the module ``text`` and runs it."""
-    return _UNPACK_INLINE % base64.b64encode(zlib.compress(text.encode(), 9)).decode("ascii")
+    return _UNPACK_INLINE.replace("BYTES", _bytes(text))
+
+
+# Five characters for four bytes, where base64 needs four for three: 6 % less of what travels. Python's base85 but for
+# the characters that JSON, HTML or an attribute of it would write as several, so that no host makes it longer.
+_BASE85 = (string.digits + string.ascii_uppercase + string.ascii_lowercase + "!#$%&()*+-;<=>?@^_`{|}~").encode()
+_PLAIN = bytes.maketrans(b"$&<>`", b",.:[]")
+
+_BYTES = """const text = "TEXT", digits = "DIGITS";
+  const view = new DataView(new ArrayBuffer(text.length / 5 * 4));
+  for (let at = 0, n = 0; at < text.length; n = 0) {
+    const to = at / 5 * 4;
+    for (let end = at + 5; at < end; ) n = n * 85 + digits.indexOf(text[at++]);
+    view.setUint32(to, n);
+  }
+  const bytes = new Uint8Array(view.buffer, 0, LENGTH);"""
+
+
+def _bytes(text: str) -> str:
+    """The lines of script that give ``bytes``: ``text``, deflated."""
+    data = zlib.compress(text.encode(), 9)
+    whole = data + bytes(-len(data) % 4)  # the stream ends where its last byte is: anything behind it is refused
+    sent = {"TEXT": base64.b85encode(whole).translate(_PLAIN), "DIGITS": _BASE85.translate(_PLAIN)}
+    return re.sub("TEXT|DIGITS|LENGTH", lambda m: sent[m[0]].decode() if m[0] in sent else str(len(data)), _BYTES)
 
 
 def _watched() -> bool:
