@@ -10,6 +10,8 @@ from ..analysis.heads.attention import attention
 from ..analysis.opening.features import opened_row
 from ..analysis.opening.results import Contributions
 from ..analysis.opening.totals import MLPs
+from ..analysis.roles.contexts import head_contexts
+from ..analysis.roles.roles import head_roles
 from ..words.components import Component, component
 from ..words.errors import ComponentError, PositionError
 from .shapes import contract, results
@@ -58,6 +60,8 @@ class Answering(Tester):
             "carried": self._op_carried,
             "totals": self._op_totals,
             "lens": self._op_lens,
+            "roles": self._op_roles,
+            "contexts": self._op_contexts,
             "verify": self._op_verify,
             "ablate": self._op_ablate,
             "replaced": self._op_replaced,
@@ -116,6 +120,13 @@ class Answering(Tester):
 
     def _op_lens(self, job: Job, args: Mapping[str, Any]) -> Reply:
         return Reply(container=lens(self.attribution))
+
+    def _op_roles(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        found = self.model.kept("roles", lambda: head_roles(self.model, tasks=False, job=job))
+        return Reply({"heads": found.letters(), "table": results.printed(found.summary())})
+
+    def _op_contexts(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(results.printed(head_contexts(self.model, self._row(args), job=job).summary()))
 
     def _row(self, args: Mapping[str, Any]) -> str:
         label = self.label_of(args.get("id"))

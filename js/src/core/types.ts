@@ -600,6 +600,12 @@ export interface PhraseHeader {
   gap: number;
 }
 
+/** What the heads are called for: of each that is called something, the letters of its roles; and the table of all roles, a row each, its letter and its name before the rest. */
+export interface Roles {
+  heads: Record<string, string>;
+  table: TableHeader;
+}
+
 /** A group of prompts, by their numbers; which parts are specific, by their places in `parts`. */
 export interface SurveyedGroup {
   name: string;
@@ -967,6 +973,8 @@ export type Op =
   | "carried"
   | "totals"
   | "lens"
+  | "roles"
+  | "contexts"
   | "verify"
   | "ablate"
   | "replaced"
@@ -1148,6 +1156,8 @@ export interface Arguments {
   carried: Nothing;
   totals: Nothing;
   lens: Nothing;
+  roles: Nothing;
+  contexts: RowArgs;
   verify: VerifyArgs;
   ablate: RowArgs;
   replaced: Nothing;
@@ -1180,6 +1190,8 @@ export interface Answers {
   carried: Nothing;
   totals: Nothing;
   lens: Nothing;
+  roles: Roles;
+  contexts: TableHeader;
   verify: Tested;
   ablate: Ablated;
   replaced: Replaced;

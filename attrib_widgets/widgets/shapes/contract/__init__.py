@@ -103,6 +103,7 @@ from .results import (
     LensHeader,
     PhraseHeader,
     PhraseToken,
+    Roles,
     TableHeader,
     TokensHeader,
 )
@@ -209,6 +210,7 @@ __all__ = [
     "Replaced",
     "RevealArgs",
     "RivalKey",
+    "Roles",
     "Rounding",
     "Row",
     "Said",

@@ -25,6 +25,7 @@ from .results import (
     BarsHeader,
     ComparisonHeader,
     LensHeader,
+    Roles,
     TableHeader,
 )
 from .surveys import OpenedPrompt, Reads, SurveyedHeader
@@ -50,6 +51,8 @@ Op = Literal[
     "carried",
     "totals",
     "lens",
+    "roles",
+    "contexts",
     "verify",
     "ablate",
     "replaced",
@@ -253,6 +256,8 @@ class Arguments(TypedDict):
     carried: Nothing
     totals: Nothing
     lens: Nothing
+    roles: Nothing
+    contexts: RowArgs
     verify: VerifyArgs
     ablate: RowArgs
     replaced: Nothing
@@ -286,6 +291,8 @@ class Answers(TypedDict):
     carried: Nothing
     totals: Nothing
     lens: Nothing
+    roles: Roles
+    contexts: TableHeader
     verify: Tested
     ablate: Ablated
     replaced: Replaced

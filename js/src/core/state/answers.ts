@@ -2,7 +2,7 @@
 import { signal, type Signal } from "@preact/signals";
 import { type Answer, type Client, Gone, lost, RequestError } from "../host/protocol";
 import { type Container, decode, type Stored, Triangle, WireError } from "../host/wire";
-import type { Arguments, ComparisonHeader, Containers, FeatureCard, Features, LensHeader, Neurons, Op, TableHeader, TotalsHeader, Trace, TraceArgs, Writes } from "../types";
+import type { Arguments, ComparisonHeader, Containers, FeatureCard, Features, LensHeader, Neurons, Op, Roles, TableHeader, TotalsHeader, Trace, TraceArgs, Writes } from "../types";
 import { Lens } from "./lens";
 import type { Reading } from "./reading";
 
@@ -107,6 +107,16 @@ export class Numbers {
 
   writes(id: string): Signal<Loaded<Writes>> {
     return this.#load("writes", { id }, () => this.#reading?.header.writes?.[id], (answer) => answer.data);
+  }
+
+  /** What heads are called for. */
+  roles(): Signal<Loaded<Roles>> {
+    return this.#load("roles", {}, () => undefined, (answer) => answer.data);
+  }
+
+  /** What a head reads over a corpus. */
+  contexts(id: string): Signal<Loaded<TableHeader>> {
+    return this.#load("contexts", { id }, () => undefined, (answer) => answer.data);
   }
 
   /** Its bar as a dot product. */
