@@ -77,13 +77,13 @@ class HeadContexts(Result):
         rows = []
         for number, (found, least, part) in enumerate(zip(self.deciles, self.bounds, self.shares, strict=True)):
             for i, c in enumerate(found):
-                first = [f"{DECILES - number}", significant(least), percent(part)] if i == 0 else ["", "", ""]
-                rows.append([*first, percent(c.attention), safe(str(c))])
+                last = [percent(part), significant(least)] if i == 0 else ["", ""]
+                rows.append([f"{DECILES - number}" if i == 0 else "", safe(str(c)), percent(c.attention), *last])
         note = (
             f"{self.count:,} tokens of {self.texts} texts, a tenth of them in each decile; the last word reads the one "
             "in brackets"
         )
-        columns = ["decile", "activity from", "of all", "attention", "context"]
+        columns = ["decile", "context", "attention", "of all", "activity from"]
         return Table(f"What {self.head} reads, from most to least active", columns, rows, note=note)
 
     def to_dataframe(self) -> pd.DataFrame:

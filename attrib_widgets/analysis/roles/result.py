@@ -130,7 +130,7 @@ class Roles(Result):
         found, first = self.heads(role.name), role.measures[0].key
         if not found:
             return NONE
-        told = [f"{part} {number(self.score(part, first)[0])}" for part in found[:NAMED]]
+        told = [f"{part}\u00a0{number(self.score(part, first)[0])}" for part in found[:NAMED]]
         return ", ".join([*told, *([others_label(len(found) - NAMED)] if len(found) > NAMED else [])])
 
     def summary(self) -> Table:
@@ -141,7 +141,7 @@ class Roles(Result):
                 for m in role.measures
                 if not self.scores[m.key].missing
             ]
-            rows.append([role.letter, role.name, " and ".join(least), self.said(role)])
+            rows.append([role.letter, role.name, self.said(role), "\u00a0and\u00a0".join(least)])
         note = f"on {self.probes}; circuits read on {self.read_as}"
         note += f"\n{self.asked}" if self.asked else ""
         if self.prompts:
@@ -151,7 +151,7 @@ class Roles(Result):
             f"above is the threshold, or the 99th percentile of the best of all heads in {self.draws} draws by chance, "
             "whichever is larger; observed, no experiment"
         )
-        return Table(self.title, ["", "role", "above", "heads"], rows, note=note, footer=foot)
+        return Table(self.title, ["", "role", "heads", "above"], rows, note=note, footer=foot)
 
     def _said_own(self) -> str:
         told = []

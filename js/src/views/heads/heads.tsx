@@ -230,7 +230,7 @@ function RoleTable({ loaded, head }: { loaded: Loaded<Roles>; head: string | und
   const [of, setOf] = useState("");
   if (loaded.state !== "ready") return <NotYet loaded={loaded} />;
   return (
-    <div class="aw-worked" data-part="roles">
+    <div class="aw-worked aw-lettered" data-part="roles">
       <TableBody header={loaded.value.table} nested />
       {head && of !== head && (
         <button class="aw-link" data-part="contexts" onClick={() => setOf(head)}>
