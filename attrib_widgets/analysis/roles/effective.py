@@ -18,6 +18,7 @@ from ...model.tracing.edits import Edit
 
 if TYPE_CHECKING:
     from ...model.model import Model
+    from ...model.run import Run
 
 Kind = Literal["embedding", "embedding + first MLP"]
 #: Tokens that are looked up in one pass.
@@ -53,12 +54,27 @@ class Effective:
         return {"embedding": self.plain}[kind]
 
 
-@torch.no_grad()
-def effective(model: Model, tokens: Sequence[int]) -> Effective:
-    """The effective embeddings of some tokens, from passes in which the first layer reads them without a position and
-    its attention writes nothing."""
+def _why(model: Model) -> str:
+    """Why the first MLP cannot be heard by itself; "" where it can."""
     level = model.level(0)
-    why = "the model has one layer" if model.n_layers < 2 else "" if level.experiments else level.experiments.reason
+    return "the model has one layer" if model.n_layers < 2 else "" if level.experiments else level.experiments.reason
+
+
+@torch.no_grad()
+def in_place(run: Run) -> Effective:
+    """The effective embeddings of the tokens of a run, each at its own position."""
+    rec, why = run.record, _why(run.model)
+    if why:
+        return Effective(tuple(run.ids), rec.streams[0].float(), None, why)
+    silent = Edit("attn", 0, tuple(range(run.n_positions)), torch.zeros_like(rec.attn_out[0]))
+    return Effective(tuple(run.ids), rec.streams[0].float(), run.edited([silent]).record.streams[1].float())
+
+
+@torch.no_grad()
+def effective(model: Model, tokens: Sequence[int], position: Float[Tensor, "d_model"] | None = None) -> Effective:
+    """The effective embeddings of some tokens, from passes in which the first layer reads them without a position (or
+    at the learned ``position``) and its attention writes nothing."""
+    why = _why(model)
     step = min(AT_ONCE, model.max_positions or AT_ONCE)
     plain: list[Tensor] = []
     further: list[Tensor] = []
@@ -66,7 +82,8 @@ def effective(model: Model, tokens: Sequence[int]) -> Effective:
         run = model.run(list(tokens[start : start + step]))
         rec, at = run.record, tuple(range(run.n_positions))
         stream = rec.streams[0].float()
-        plain.append(stream if rec.pos is None else stream - rec.pos.float())
+        stream = stream if rec.pos is None else stream - rec.pos.float()
+        plain.append(stream if position is None else stream + position.float())
         if not why:
             alone = plain[-1].to(rec.streams[0].dtype)
             silent = torch.zeros_like(rec.attn_out[0])

@@ -70,6 +70,8 @@ def head_roles(
             "A 99th percentile takes at least 100 draws: use 200 and 0, for example.",
         )
     mine = None if prompts is None else found.run_many([prompts] if isinstance(prompts, str) else prompts, job=job)
+    for run in mine or ():
+        run.check_fresh()
     pinned = probes(found, start)
     chance = torch.Generator().manual_seed(start)
     runs = found.run_many([list(ids) for ids in pinned.prompts], job=job)
