@@ -141,7 +141,7 @@ def ov_table(
     need(model, "sources", layer)
     asked = list(dict.fromkeys(run.ids)) if tokens is None else [model.single_token(t) for t in listed(tokens)]
     found = carried(a, part)
-    actual = float((found.pattern * found.values).sum())
+    actual = float(found.values.sum())
     read = effective(model, list(dict.fromkeys([*run.ids, *asked])))
     direction = value_direction(model, layer, index, attention_direction(a, layer))[0]
     place = {token: number for number, token in enumerate(read.tokens)}
