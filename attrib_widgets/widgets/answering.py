@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..analysis.heads.all_heads import small_patterns
@@ -12,8 +12,12 @@ from ..analysis.opening.results import Contributions
 from ..analysis.opening.totals import MLPs
 from ..analysis.roles.contexts import head_contexts
 from ..analysis.roles.roles import head_roles
+from ..analysis.weights.composition import composition
+from ..analysis.weights.ov import ov_table
+from ..analysis.weights.qk import qk_table
+from ..result import Result
 from ..words.components import Component, component
-from ..words.errors import ComponentError, PositionError
+from ..words.errors import AttribError, ComponentError, PositionError
 from .shapes import contract, results
 from .shapes.explorer import lens, why
 from .testing import Tester
@@ -61,7 +65,7 @@ class Answering(Tester):
             "totals": self._op_totals,
             "lens": self._op_lens,
             "roles": self._op_roles,
-            "contexts": self._op_contexts,
+            "beyond": self._op_beyond,
             "verify": self._op_verify,
             "ablate": self._op_ablate,
             "replaced": self._op_replaced,
@@ -125,8 +129,17 @@ class Answering(Tester):
         found = self.model.kept("roles", lambda: head_roles(self.model, tasks=False, job=job))
         return Reply({"heads": found.letters(), "table": results.printed(found.summary())})
 
-    def _op_contexts(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        return Reply(results.printed(head_contexts(self.model, self._row(args), job=job).summary()))
+    def _op_beyond(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        label, a = self._row(args), self.attribution
+        said: dict[Any, Callable[[], Result]] = {
+            "contexts": lambda: head_contexts(self.model, label, job=job),
+            "ov": lambda: ov_table(a, label),
+            "qk": lambda: qk_table(self.run, label, a.position),
+            "composition": lambda: composition(self.model, label),
+        }
+        if args.get("what") not in said:
+            raise AttribError("The request does not say what is asked about the head.", "Click a button.")
+        return Reply(results.printed(said[args["what"]]().summary()))
 
     def _row(self, args: Mapping[str, Any]) -> str:
         label = self.label_of(args.get("id"))

@@ -383,15 +383,30 @@ describe("letters of roles", () => {
     expect(one('[data-id="L0H0"] .aw-letters')?.textContent).toBe("–");
     expect(one('[data-id="L0H0"]')?.textContent).toContain("no role above its null");
     await click('[data-id="L2H4"]');
-    await click('[data-part="contexts"]');
+    await click('[data-form="ov"]');
     await tick();
-    const asked = sent.find(({ op }) => op === "contexts");
-    expect(asked?.args).toEqual({ id: "L2H4" });
+    expect(sent.at(-1)?.args).toEqual({ id: "L2H4", what: "ov" });
+    await click('[data-form="contexts"]');
+    await tick();
+    const asked = sent.find(({ args }) => args["what"] === "contexts");
+    expect(asked?.op).toBe("beyond");
     await answer("ack", {}, asked?.id);
     await answer("result", { data: contexts }, asked?.id);
     expect(one('[data-part="roles"]')?.textContent).toContain("What it reads");
     await click('[data-form="roles"]');
     expect(all(".aw-letters")).toEqual([]);
+  });
+
+  it("name no answer while that is hidden", async () => {
+    const { one, click, answer } = show(state(explorer()), { options: { hidden: ["candidates"] } });
+    await tick();
+    await click('[data-form="roles"]');
+    await tick();
+    await answer("ack");
+    await answer("result", { data: { heads: { L2H4: "IK" }, table } });
+    await click('[data-id="L2H4"]');
+    expect(one('[data-form="composition"]')).not.toBeNull();
+    expect(one('[data-form="ov"]')).toBeNull();
   });
 
   it("need a kernel", async () => {

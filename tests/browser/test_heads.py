@@ -228,6 +228,13 @@ def test_letters_of_roles_are_asked_for_with_a_click(notebook: Notebook, explore
     expect(explored.part("heads").locator(".aw-letters")).to_have_count(40)  # of every head, MLPs have none
     cell.click()
     assert "induction" in explored.part("heads").locator(".aw-readout").inner_text()
-    explored.part("contexts").click()
-    expect(explored.part("roles").locator("table")).to_have_count(2, timeout=60_000)
-    assert "What L2H4 reads, from most to least active" in explored.part("roles").inner_text()
+    told = {
+        "contexts": "What L2H4 reads, from most to least active",
+        "ov": "What L2H4 would write",
+        "qk": "What L2H4 would look for from",
+        "composition": "Which earlier heads L2H4 could read",
+    }
+    for what, title in told.items():
+        explored.part("roles").locator(f'[data-form="{what}"]').click()
+        expect(explored.part("roles")).to_contain_text(title, timeout=60_000)
+        expect(explored.part("roles").locator("table")).to_have_count(2)

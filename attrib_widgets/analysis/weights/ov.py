@@ -92,8 +92,8 @@ class OVTable(Result):
             f"({signed(self.predicted)} of {signed(self.actual)} {unit})"
         )
         foot = "per unit of attention, through the norms as they were in this run; positions and value biases left out"
-        columns = ["if it reads", "it writes for", "and against", f"to {self.attribution.target.short(model)}"]
-        return Table(f"What {self.head} would write", columns, rows[:12], self.toward.tolist()[:12], note, foot)
+        columns = ["if it reads", "it writes for", "and against", f"to {visible(self.attribution.target.short(model))}"]
+        return Table(f"What {self.head} would write", columns, rows[:12], [], note, foot)
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per token that is read and token that is written for or against: ``read``, ``written``, ``logits``,
@@ -109,7 +109,7 @@ class OVTable(Result):
 
 
 def _said(written: Sequence[Written]) -> str:
-    return "  ".join(f"{visible(text)} {signed(value)}" for text, _, value in written[:3])
+    return "  ".join(f"{visible(text)}\u00a0{signed(value)}" for text, _, value in written[:3])
 
 
 @steady()

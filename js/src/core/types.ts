@@ -974,7 +974,7 @@ export type Op =
   | "totals"
   | "lens"
   | "roles"
-  | "contexts"
+  | "beyond"
   | "verify"
   | "ablate"
   | "replaced"
@@ -1026,6 +1026,14 @@ export interface ExplainArgs {
 /** A row, or a feature of one: L2.mlp/29. */
 export interface RowArgs {
   id: string;
+}
+
+/** What can be said of a head beyond this prompt: what it reads over a corpus, what it would write if it read a token, which tokens it would look for, and which earlier heads it could read. */
+export type Beyond = "contexts" | "ov" | "qk" | "composition";
+
+/** A head, and what is asked about it. */
+export interface BeyondArgs extends RowArgs {
+  what: Beyond;
 }
 
 /** A head, and the token that it read. */
@@ -1157,7 +1165,7 @@ export interface Arguments {
   totals: Nothing;
   lens: Nothing;
   roles: Nothing;
-  contexts: RowArgs;
+  beyond: BeyondArgs;
   verify: VerifyArgs;
   ablate: RowArgs;
   replaced: Nothing;
@@ -1191,7 +1199,7 @@ export interface Answers {
   totals: Nothing;
   lens: Nothing;
   roles: Roles;
-  contexts: TableHeader;
+  beyond: TableHeader;
   verify: Tested;
   ablate: Ablated;
   replaced: Replaced;

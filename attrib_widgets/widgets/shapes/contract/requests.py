@@ -52,7 +52,7 @@ Op = Literal[
     "totals",
     "lens",
     "roles",
-    "contexts",
+    "beyond",
     "verify",
     "ablate",
     "replaced",
@@ -109,6 +109,17 @@ class RowArgs(TypedDict):
     """A row, or a feature of one: L2.mlp/29."""
 
     id: str
+
+
+#: What can be said of a head beyond this prompt: what it reads over a corpus, what it would write if it read a token,
+#: which tokens it would look for, and which earlier heads it could read.
+Beyond = Literal["contexts", "ov", "qk", "composition"]
+
+
+class BeyondArgs(RowArgs):
+    """A head, and what is asked about it."""
+
+    what: Beyond
 
 
 class ThroughArgs(RowArgs):
@@ -257,7 +268,7 @@ class Arguments(TypedDict):
     totals: Nothing
     lens: Nothing
     roles: Nothing
-    contexts: RowArgs
+    beyond: BeyondArgs
     verify: VerifyArgs
     ablate: RowArgs
     replaced: Nothing
@@ -292,7 +303,7 @@ class Answers(TypedDict):
     totals: Nothing
     lens: Nothing
     roles: Roles
-    contexts: TableHeader
+    beyond: TableHeader
     verify: Tested
     ablate: Ablated
     replaced: Replaced

@@ -12,7 +12,7 @@ import type { Reading } from "../../core/state/reading";
 import type { HeadsForm } from "../../core/state/screen";
 import type { Loaded } from "../../core/state/answers";
 import type { Store } from "../../core/state/store";
-import type { Roles } from "../../core/types";
+import type { Beyond, Roles } from "../../core/types";
 import { ChosenSet } from "../explorer/chosen";
 import { Legend, Sum } from "../explorer/waterfall";
 import { Await, Hidden, NotYet } from "../parts/awaiting";
@@ -20,6 +20,7 @@ import { useView } from "../parts/context";
 import { useWidth } from "../parts/grid";
 import { Asking } from "../parts/guess";
 import { Token } from "../parts/names";
+import { Seg } from "../parts/seg";
 import { TableBody } from "../results/table";
 import { Controls, Key } from "./controls";
 import { paint } from "./paint";
@@ -224,20 +225,28 @@ function spoken(store: Store, reading: Reading, spot: Spot, roles?: Roles): stri
 /** The roles of a head in words. */
 const named = ({ heads, table }: Roles, name: string) => table.rows.flatMap(([letter = "", role = ""]) => (heads[name]?.includes(letter) ? [role] : [])).join(" and ") || "no role above its null";
 
+const BEYOND: [Beyond, string][] = [
+  ["contexts", "reads"],
+  ["ov", "would write"],
+  ["qk", "would look for"],
+  ["composition", "could read"],
+];
+
 /** The legend of the letters, and what the head that is open does over a corpus. */
 function RoleTable({ loaded, head }: { loaded: Loaded<Roles>; head: string | undefined }) {
   const { store } = useView();
-  const [of, setOf] = useState("");
+  const [what, setWhat] = useState<Beyond | "">("");
   if (loaded.state !== "ready") return <NotYet loaded={loaded} />;
   return (
     <div class="aw-worked aw-lettered" data-part="roles">
       <TableBody header={loaded.value.table} nested />
-      {head && of !== head && (
-        <button class="aw-link" data-part="contexts" onClick={() => setOf(head)}>
-          What {head} reads over a corpus
-        </button>
+      {head && (
+        <p class="aw-take">
+          <span>{head} beyond this prompt</span>
+          <Seg label={`${head} beyond this prompt`} ways={BEYOND.filter(([way]) => way !== "ov" || !store.hides("candidates"))} now={what} pick={(way) => setWhat(way)} />
+        </p>
       )}
-      {of && <Await of={store.data.contexts(of)}>{(table) => <TableBody key={of} header={table} nested />}</Await>}
+      {head && what && <Await of={store.data.beyond(head, what)}>{(table) => <TableBody key={head + what} header={table} nested />}</Await>}
     </div>
   );
 }
