@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.anatomy.linear import CHUNK
 from ...model.parts.outlet import outlet_of
 from ...model.parts.projections import input_norm, normed, project, qkv_projection
 from .effective import Effective
@@ -31,6 +30,8 @@ COPIED, GROUPS = 128, 8
 NEXT_TO_NOTHING = 1e-6
 #: Rows of the unembedding that its null is drawn from: so many at most.
 DRAWN = 2048
+#: Columns of the unembedding that meet what all heads of a layer write.
+AT_ONCE = 4096
 #: A token is copied where it is among so many of the whole vocabulary, which are at most this share of it.
 TOP, SHARE = 5, 0.05
 
@@ -142,12 +143,12 @@ def own_tokens(
     for layer, heads in by_layer(model):
         _tell(job, layer, model, "direct copying")
         found = circuit(model, layer, read.of(layer)[chosen])
-        for head in range(heads):
-            written = found.values[head] @ found.writes[head]
-            high, low = _bounds(model, written, top)
-            elsewhere = written @ drawn.T
+        written = torch.cat([found.values[head] @ found.writes[head] for head in range(heads)])
+        bounds = [bound.view(heads, -1) for bound in _bounds(model, written, top)]
+        for head, (each, high, low) in enumerate(zip(written.view(heads, len(ids), -1), *bounds, strict=True)):
+            elsewhere = each @ drawn.T
             at = elsewhere.gather(1, orders.T.to(elsewhere.device)).T
-            own = (written * rows).sum(-1)
+            own = (each * rows).sum(-1)
             for which, (hit, chance) in enumerate(((own > high, at > high), (own < low, at < low))):
                 shares = torch.stack([hit[g].float().mean() for g in groups])
                 scores[which].values[layer, head] = hit.float().mean()
@@ -163,8 +164,8 @@ def _bounds(
 ) -> tuple[Float[Tensor, "token"], Float[Tensor, "token"]]:
     """What a logit must be above to be among the ``top`` largest of the vocabulary, and below for the smallest."""
     high = low = written.new_zeros(len(written), 0)
-    for start in range(0, model.vocab_size, CHUNK):
-        columns = torch.arange(start, min(start + CHUNK, model.vocab_size), device=model.home)
+    for start in range(0, model.vocab_size, AT_ONCE):
+        columns = torch.arange(start, min(start + AT_ONCE, model.vocab_size), device=model.home)
         logits = written @ model.unembedding.outputs(columns).T
         high = torch.cat([high, logits], 1)
         low = torch.cat([low, logits], 1)
