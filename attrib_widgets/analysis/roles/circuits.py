@@ -151,8 +151,8 @@ def own_tokens(
             own = (each * rows).sum(-1)
             for which, (hit, chance) in enumerate(((own > high, at > high), (own < low, at < low))):
                 shares = torch.stack([hit[g].float().mean() for g in groups])
-                scores[which].values[layer, head] = hit.float().mean()
-                scores[which].spread[layer, head] = shares.std(unbiased=False)
+                scores[which].values[layer, head] = float(hit.float().mean())
+                scores[which].spread[layer, head] = float(shares.std(unbiased=False))
                 nulls[which, :, layer, head] = chance.float().mean(-1).cpu()
     for score, null in zip(scores, nulls, strict=True):
         score.null = best(null)
