@@ -11,6 +11,7 @@ from ..analysis.opening.features import opened_row
 from ..analysis.opening.results import Contributions
 from ..analysis.opening.totals import MLPs
 from ..analysis.roles.contexts import head_contexts
+from ..analysis.roles.definitions import CIRCUIT, PATTERN
 from ..analysis.roles.roles import head_roles
 from ..analysis.weights.composition import composition
 from ..analysis.weights.ov import ov_table
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from ..model.model import Model
     from ..model.run import Run
     from ..model.running.worker import Job
+
+#: Heads times the cube of their width for which the page measures circuit roles as well: about a minute.
+LIVE_EIGENVALUES = 5e7
 
 
 class Answering(Tester):
@@ -126,7 +130,10 @@ class Answering(Tester):
         return Reply(container=lens(self.attribution))
 
     def _op_roles(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        found = self.model.kept("roles", lambda: head_roles(self.model, tasks=False, job=job))
+        model = self.model
+        work = sum(layer.n_heads * layer.d_head**3 for layer in model.geometry.layers)
+        some = [role.name for role in (PATTERN if work > LIVE_EIGENVALUES else (*PATTERN, *CIRCUIT))]
+        found = model.kept("roles", lambda: head_roles(model, roles=some, job=job))
         return Reply({"heads": found.letters(), "table": results.printed(found.summary())})
 
     def _op_beyond(self, job: Job, args: Mapping[str, Any]) -> Reply:

@@ -35,6 +35,7 @@ class Roles(Result):
     but for the two roles in a task, which are measured by path patching.
 
     Attributes:
+        roles: those that were measured.
         scores: every measure by its key, on the probes; own: the pattern roles on prompts of one's own.
         probes: what was measured on; read_as: which effective embeddings circuits were read on, and why.
         asked: what the roles in a task were measured on; "" where they were not.
@@ -43,6 +44,7 @@ class Roles(Result):
 
     model: Model
     name: str
+    roles: tuple[Role, ...]
     scores: dict[str, Score]
     own: dict[str, Score]
     probes: Probes
@@ -51,11 +53,6 @@ class Roles(Result):
     draws: int
     seed: int
     prompts: list[str] = field(default_factory=list)
-
-    @property
-    def roles(self) -> list[Role]:
-        """The roles that were asked about: those in a task are left out with ``tasks=False``."""
-        return [role for role in ROLES if all(m.key in self.scores for m in role.measures)]
 
     def called(self, which: ComponentLike) -> list[Role]:
         """The roles of one head, in the order of :data:`ROLES`; none where none is above its null.
@@ -70,9 +67,11 @@ class Roles(Result):
         """The heads that are called ``role``, in the order of its first measure, the largest first.
 
         Raises:
-            AttribError: no such role.
+            AttribError: no such role, or it was not measured.
         """
         found = role_of(role)
+        if found not in self.roles:
+            raise AttribError(f"The role {found.name} was not measured.", f'aw.head_roles(model, roles="{found.name}")')
         first = self.scores[found.measures[0].key].values
         chosen = [at for at in self._every if self._is(found, *at)]
         return [head(*at) for at in sorted(chosen, key=lambda at: -abs(float(first[at])))]

@@ -11,11 +11,13 @@ from ...model.identity.steady import steady
 from ...model.model import load
 from ...words.components import whole
 from ...words.errors import AttribError
+from ...words.several import named
 from .circuits import eigenvalue_scores, own_keys, own_tokens
+from .definitions import ROLES, TASK
 from .effective import effective
 from .patterns import Score, pattern_scores
 from .probes import probes
-from .result import Roles
+from .result import Roles, role_of
 from .tasks import task_scores
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def head_roles(
     model: Model | str,
     prompts: Sequence[Prompt] | Prompt | None = None,
     *,
+    roles: str | Sequence[str] | None = None,
     tasks: bool = True,
     draws: int = DRAWS,
     seed: int = 0,
@@ -52,13 +55,16 @@ def head_roles(
 
     Args:
         prompts: one's own, on which the pattern roles are measured as well; names come from the probes alone.
+        roles: the names (or letters) of those to measure; None for all. The null of copying takes as many eigenvalue
+            problems as heads times draws, which of large models are minutes.
         tasks: False leaves out the roles in a task, which take a path patch of every head.
         draws: of every null, at least 100.
         seed: what draws the probes and the nulls.
         job: told how far it is, and asked whether to stop.
 
     Raises:
-        AttribError: too few draws; PositionError: the model has too few positions or tokens for the probes.
+        AttribError: too few draws, or an unknown role.
+        PositionError: the model has too few positions or tokens for the probes.
         GranularityError: a prompt on which the recorded tensors do not add up.
         Cancelled: ``job`` was cancelled.
     """
@@ -69,6 +75,9 @@ def head_roles(
             f"draws={draws!r} and seed={seed!r} are no numbers to draw by.",
             "A 99th percentile takes at least 100 draws: use 200 and 0, for example.",
         )
+    asked_for = list(ROLES) if roles is None else [role_of(name) for name in named(roles)]
+    asked_for = [role for role in asked_for if tasks or role not in TASK]
+    keys = {measure.key for role in asked_for for measure in role.measures}
     mine = None if prompts is None else found.run_many([prompts] if isinstance(prompts, str) else prompts, job=job)
     for run in mine or ():
         run.check_fresh()
@@ -77,11 +86,14 @@ def head_roles(
     runs = found.run_many([list(ids) for ids in pinned.prompts], job=job)
     scores = pattern_scores(found, runs, count, chance, job)
     read = effective(found, pinned.tokens)
-    scores["eigenvalues"] = eigenvalue_scores(found, read, count, chance, job)
-    scores["direct copying"], scores["negative copying"] = own_tokens(found, read, count, chance, job)
-    scores["own key"] = own_keys(found, read, max(runs, key=len), count, chance, job)
+    if "eigenvalues" in keys:
+        scores["eigenvalues"] = eigenvalue_scores(found, read, count, chance, job)
+    if keys & {"direct copying", "negative copying"}:
+        scores["direct copying"], scores["negative copying"] = own_tokens(found, read, count, chance, job)
+    if "own key" in keys:
+        scores["own key"] = own_keys(found, read, max(runs, key=len), count, chance, job)
     asked = ""
-    if tasks:
+    if keys & {measure.key for role in TASK for measure in role.measures}:
         further, asked = task_scores(found, count, start, chance, job)
         scores |= further
     own: dict[str, Score] = {}
@@ -90,4 +102,5 @@ def head_roles(
         own, said = pattern_scores(found, mine, count, chance, job), [run.text for run in mine]
     why = f" ({read.why})" if read.why else ""
     read_as = f"{read.kind}, in the first layer on the embedding{why}" if read.further is not None else read.kind + why
-    return Roles(found, found.name, scores, own, pinned, read_as, asked, count, start, said)
+    measured = tuple(role for role in ROLES if role in asked_for)
+    return Roles(found, found.name, measured, scores, own, pinned, read_as, asked, count, start, said)

@@ -228,6 +228,17 @@ def test_what_it_prints_names_probes_thresholds_and_that_it_is_observed(roles):
     assert len({role.letter for role in ROLES}) == len(ROLES) and all(role.source and role.means for role in ROLES)
 
 
+def test_some_roles_are_measured_alone_and_come_out_as_among_all(demo, roles):
+    some = aw.head_roles(demo, roles=["induction", "N"])
+    assert [role.name for role in some.roles] == ["induction", "negative name mover"]
+    assert some.heads("induction") == roles.heads("induction") and "eigenvalues" not in some.scores
+    assert set("".join(some.letters().values())) <= {"I", "N"} and "copying" not in repr(some)
+    with pytest.raises(aw.AttribError, match="copying was not measured"):
+        some.heads("copying")
+    with pytest.raises(aw.AttribError, match="is not a role"):
+        aw.head_roles(demo, roles="loudness")
+
+
 def test_what_cannot_be_asked_is_refused(roles, demo):
     with pytest.raises(aw.AttribError, match="at least 100 draws"):
         aw.head_roles(demo, draws=50)
