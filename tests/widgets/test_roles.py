@@ -51,3 +51,11 @@ def test_what_cannot_be_asked_is_an_answer_with_a_hint(talk):
     first = ask(talk, "beyond", id="L0H1", what="composition")
     assert first["kind"] == "error" and "No head comes before L0H1" in first["message"]
     assert ask(talk, "beyond", id="L3.mlp", what="ov")["kind"] == "error"
+
+
+def test_of_large_models_the_page_measures_patterns_alone(explorer, talk, monkeypatch):
+    monkeypatch.setattr("attrib_widgets.widgets.answering.LIVE_EIGENVALUES", 0)
+    explorer.model.forget()  # another test may have asked for all of them
+    names = [row[1] for row in ask(talk, "roles")["data"]["table"]["rows"]]
+    assert "induction" in names and "copying" not in names
+    explorer.model.forget()
