@@ -31,13 +31,14 @@ class Role:
 
 
 _ELSEWHERE = "the same patterns, read at a random earlier position"
+_FIXED = "attention to another position, the same from everywhere"
 _ROWS = "the rows of the unembedding permuted"
 _KEYS = "the keys permuted"
 _SIGNS = "the sign of every pair's effect drawn at random"
 
 
-def _pattern(name: str, letter: str, means: str, source: str) -> Role:
-    return Role(name, letter, (Measure(name, "attention", 0.4, _ELSEWHERE),), means, source)
+def _pattern(name: str, letter: str, means: str, source: str, null: str = _ELSEWHERE) -> Role:
+    return Role(name, letter, (Measure(name, "attention", 0.4, null),), means, source)
 
 
 NEGATIVE = Measure("negative copying", "own token suppressed", 0.5, _ROWS)
@@ -66,6 +67,7 @@ PATTERN = (
         "F",
         "It attends from every token to the first one, whichever that is.",
         "Xiao et al. 2023 (arXiv 2309.17453)",
+        _FIXED,
     ),
 )
 CIRCUIT = (

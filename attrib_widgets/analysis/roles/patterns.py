@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from ...model.running.worker import Job
 
 
+#: The one role that looks at one position from everywhere.
+SINK = "first-token sink"
+
+
 @dataclass
 class Score:
     """One measure of every head. ``values`` are means over what it was measured on (NaN where a layer has no such
@@ -48,15 +52,24 @@ def best(values: Float[Tensor, "*draw layer head"]) -> Float[Tensor, "*draw"]:
     return values.flatten(-2).nan_to_num(nan=-torch.inf).amax(-1)
 
 
+def _to_one(pattern: Float[Tensor, "head destination source"]) -> Float[Tensor, "head position"]:
+    """The mean attention to each position of the first third but the first, from all that come after it."""
+    count = len(pattern[0])
+    places = [min(p, count - 2) for p in range(1, max(1, count // 3) + 1)]
+    return torch.stack([pattern[:, p + 1 :, p].mean(-1) for p in places], -1)
+
+
 @torch.no_grad()
 def pattern_scores(
     model: Model, runs: Sequence[Run], draws: int, generator: torch.Generator, job: Job | None = None
 ) -> dict[str, Score]:
     """The score of every pattern role on ``runs``: the mean attention to the position that the role looks for, over the
-    positions that it looks from; and the same at random earlier positions, the same for all heads of a draw."""
+    positions that it looks from; and the same at random earlier positions, the same for all heads of a draw (for the
+    first token, which is one position from everywhere, at another that is one from everywhere)."""
     names = [role.name for role in PATTERN]
     total: dict[str, list[Tensor]] = {name: [] for name in names}
     null = {name: torch.zeros(draws, model.n_layers, model.n_heads) for name in names}
+    fixed = torch.rand(draws, generator=generator)
     absent = torch.full((model.n_layers, model.n_heads), torch.nan)
     for layer in range(model.n_layers):
         absent[layer, : model.heads_of(layer)] = 0
@@ -78,7 +91,10 @@ def pattern_scores(
             for name, at in rows.items():
                 if len(at):
                     own[name][layer, :count] = (pattern * wanted[name]).sum(-1)[:, at].mean(-1)
-                    drawn = pattern[:, at[None, :].expand(draws, -1), random[name]].mean(-1)
+                    if name == SINK:
+                        drawn = _to_one(pattern)[:, (fixed * max(1, len(pattern[0]) // 3)).long()]
+                    else:
+                        drawn = pattern[:, at[None, :].expand(draws, -1), random[name]].mean(-1)
                     null[name][:, layer, :count] += drawn.T
         for name, at in rows.items():
             if len(at):

@@ -50,8 +50,9 @@ def head_roles(
     :mod:`.definitions`.
 
     A head is called a role above the threshold and above the 99th percentile of the best of all heads by chance:
-    attention at a random earlier position for pattern roles, permuted rows of the unembedding for circuits, permuted
-    keys for the query of a prediction, random signs of the pairs' effects in the task.
+    attention at a random earlier position for pattern roles (for a sink, to another position that is one from
+    everywhere), permuted rows of the unembedding for circuits, permuted keys for the query of a prediction, random
+    signs of the pairs' effects in the task.
 
     Args:
         prompts: one's own, on which the pattern roles are measured as well; names come from the probes alone.

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.roles import circuits
+from attrib_widgets.analysis.roles import circuits, patterns
 from attrib_widgets.analysis.roles.definitions import MEASURES, PATTERN, ROLES
 from attrib_widgets.analysis.roles.effective import effective
 from attrib_widgets.analysis.roles.probes import probes
@@ -135,6 +135,15 @@ def test_pattern_roles_are_attention_to_where_they_look(demo, roles):
     found = aw.head_roles(demo, [ids], tasks=False, draws=100).own
     for name, values in slow.items():
         assert float(found[name].values[2, 4]) == pytest.approx(float(torch.stack(values).mean()), abs=1e-5)
+
+
+def test_a_sink_is_held_against_other_positions_that_are_one_from_everywhere():
+    pattern = torch.rand(2, 9, 9, generator=torch.Generator().manual_seed(0)).tril()
+    found = patterns._to_one(pattern)
+    for head in range(2):
+        for number, place in enumerate((1, 2, 3)):
+            slow = sum(float(pattern[head, t, place]) for t in range(place + 1, 9)) / (8 - place)
+            assert float(found[head, number]) == pytest.approx(slow, abs=1e-6)
 
 
 def dense(name: str, hf, ids: list[int], layer: int, head: int) -> torch.Tensor:
