@@ -30,6 +30,12 @@ _HOMES = {
     "attention": "analysis.heads.attention",
     "Attention": "analysis.heads.attention",
     "head_table": "analysis.heads.all_heads",
+    "head_roles": "analysis.roles.roles",
+    "ov_table": "analysis.weights.ov",
+    "qk_table": "analysis.weights.qk",
+    "neuron_tokens": "analysis.weights.neurons",
+    "composition": "analysis.weights.composition",
+    "Roles": "analysis.roles.result",
     "Trace": "analysis.opening.trace",
     "ablate": "analysis.experiments.ablation",
     "Ablation": "analysis.experiments.ablation",
@@ -201,6 +207,8 @@ if TYPE_CHECKING:
     from .analysis.lens.logit_lens import logit_lens as logit_lens
     from .analysis.lens.tuned_lens import TunedLens as TunedLens
     from .analysis.opening.trace import Trace as Trace
+    from .analysis.roles.result import Roles as Roles
+    from .analysis.roles.roles import head_roles as head_roles
     from .analysis.survey.result import Survey as Survey
     from .analysis.survey.survey import survey as survey
     from .analysis.verdicts.circuit import circuit as circuit
@@ -213,6 +221,10 @@ if TYPE_CHECKING:
     from .analysis.verdicts.rules import Verdict as Verdict
     from .analysis.verdicts.sets import Circuit as Circuit
     from .analysis.verdicts.verify import verify as verify
+    from .analysis.weights.composition import composition as composition
+    from .analysis.weights.neurons import neuron_tokens as neuron_tokens
+    from .analysis.weights.ov import ov_table as ov_table
+    from .analysis.weights.qk import qk_table as qk_table
     from .model.anatomy.anatomy import QKV as QKV
     from .model.anatomy.anatomy import Anatomy as Anatomy
     from .model.model import Model as Model

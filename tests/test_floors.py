@@ -26,6 +26,8 @@ FLOORS = (
     ("analysis.attribution",),
     ("analysis.heads", "analysis.lens", "analysis.experiments"),
     ("analysis.verdicts", "analysis.comparing", "analysis.survey"),
+    ("analysis.roles",),
+    ("analysis.weights",),
     # Where the embedded model lies and what it can be asked; to everything below it is a folder like any other.
     ("demo",),
     ("plots", "widgets"),

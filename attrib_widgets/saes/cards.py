@@ -26,7 +26,7 @@ from ..result import Result, Table
 from ..words.components import Component
 from ..words.errors import AttribError
 from ..words.files import read_text
-from ..words.text import safe, signed, significant, visible
+from ..words.text import bracketed, safe, signed, significant, visible
 from .arithmetic import Arithmetic
 from .formats.files import stored
 from .sae import SAE, Fired
@@ -210,14 +210,8 @@ def _shaded(tokens: Sequence[str], activations: Sequence[float], end: int, width
     """The last tokens up to ``end``; those that fire stand in brackets."""
     start = max(0, end - width + 1)
     shown = zip(tokens[start : end + 1], activations[start : end + 1], strict=True)
-    text = "".join(_bracketed(token) if value > 0 else token for token, value in shown)
+    text = "".join(bracketed(token) if value > 0 else token for token, value in shown)
     return ("…" if start else "") + safe(text)
-
-
-def _bracketed(token: str) -> str:
-    """A token in brackets, the space before it outside of them."""
-    word = token.lstrip(" ")
-    return f"{token[: len(token) - len(word)]}[{word}]"
 
 
 def make_cards(

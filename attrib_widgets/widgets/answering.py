@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..analysis.heads.all_heads import small_patterns
@@ -10,8 +10,15 @@ from ..analysis.heads.attention import attention
 from ..analysis.opening.features import opened_row
 from ..analysis.opening.results import Contributions
 from ..analysis.opening.totals import MLPs
+from ..analysis.roles.contexts import head_contexts
+from ..analysis.roles.definitions import CIRCUIT, PATTERN
+from ..analysis.roles.roles import head_roles
+from ..analysis.weights.composition import composition
+from ..analysis.weights.ov import ov_table
+from ..analysis.weights.qk import qk_table
+from ..result import Result
 from ..words.components import Component, component
-from ..words.errors import ComponentError, PositionError
+from ..words.errors import AttribError, ComponentError, PositionError
 from .shapes import contract, results
 from .shapes.explorer import lens, why
 from .testing import Tester
@@ -22,6 +29,9 @@ if TYPE_CHECKING:
     from ..model.model import Model
     from ..model.run import Run
     from ..model.running.worker import Job
+
+#: Heads times the cube of their width for which the page measures circuit roles as well: about a minute.
+LIVE_EIGENVALUES = 5e7
 
 
 class Answering(Tester):
@@ -59,6 +69,8 @@ class Answering(Tester):
             "totals": self._op_totals,
             "lens": self._op_lens,
             "streams": self._op_streams,
+            "roles": self._op_roles,
+            "beyond": self._op_beyond,
             "verify": self._op_verify,
             "ablate": self._op_ablate,
             "replaced": self._op_replaced,
@@ -117,6 +129,25 @@ class Answering(Tester):
 
     def _op_lens(self, job: Job, args: Mapping[str, Any]) -> Reply:
         return Reply(container=lens(self.attribution))
+
+    def _op_roles(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        model = self.model
+        work = sum(layer.n_heads * layer.d_head**3 for layer in model.geometry.layers)
+        some = [role.name for role in (PATTERN if work > LIVE_EIGENVALUES else (*PATTERN, *CIRCUIT))]
+        found = model.kept("roles", lambda: head_roles(model, roles=some, job=job))
+        return Reply({"heads": found.letters(), "table": results.printed(found.summary())})
+
+    def _op_beyond(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        label, a = self._row(args), self.attribution
+        said: dict[Any, Callable[[], Result]] = {
+            "contexts": lambda: head_contexts(self.model, label, job=job),
+            "ov": lambda: ov_table(a, label),
+            "qk": lambda: qk_table(self.run, label, a.position),
+            "composition": lambda: composition(self.model, label),
+        }
+        if args.get("what") not in said:
+            raise AttribError("The request does not say what is asked about the head.", "Click a button.")
+        return Reply(results.printed(said[args["what"]]().summary()))
 
     def _row(self, args: Mapping[str, Any]) -> str:
         label = self.label_of(args.get("id"))

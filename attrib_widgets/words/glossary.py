@@ -338,6 +338,36 @@ TERMS: tuple[Term, ...] = (
         "L3H5 +0.81 selective in two names: it writes there what it does not write in the other groups.",
         ("selectivity", "between groups", "Spearman"),
     ),
+    Term(
+        "role",
+        "What a head is called for what it does on fixed probes or by its weights, above what chance gives the best.",
+        "L2H4 IK: induction and copying, above 0.40 and 0.50 of the null; a head may have two roles, or none.",
+        ("roles", "probes", "null", "name mover", "S-inhibition"),
+    ),
+    Term(
+        "induction",
+        "A head that attends from a repeated token to what followed it the first time.",
+        "L2H4 0.73: that share of its attention, in the mean, on random tokens that are said twice.",
+        ("previous token", "duplicate token", "current token", "first-token sink"),
+    ),
+    Term(
+        "copying",
+        "A head that writes for the token that it reads: its own token is among those that it promotes most.",
+        "L2H7 1.00: the eigenvalues of what it reads and writes are all positive; negative copying writes against it.",
+        ("copy suppression", "negative name mover", "eigenvalues"),
+    ),
+    Term(
+        "effective embedding",
+        "What a head reads of a token by itself: its embedding, with what the first MLP writes for it.",
+        "Above 0 it is a property of the weights alone: no prompt, no position and no other token is in it.",
+        ("effective embeddings", "circuits"),
+    ),
+    Term(
+        "decile",
+        "A tenth of all tokens of a corpus, by the length of what a head fetches there.",
+        "10: the tenth where it is most active; contexts come from the middle of each, not from the top alone.",
+        ("activity", "deciles"),
+    ),
 )
 
 _BY_NAME = {name.lower(): term for term in TERMS for name in (*term.also, term.name)}

@@ -36,7 +36,7 @@ PANELS: dict[str, Panel] = {
         "Why a head has an effect and no bar (perhaps through later parts), or a bar and no effect (perhaps others "
         "make up for it).",
         "Click a head to lock it, Shift+click several to take them out together; “what … reads” has one row of every "
-        "head, of the word that you choose.",
+        "head, of the word that you choose; “roles” writes letters for what heads do on other texts.",
     ),
     "words": Panel(
         "One number under each word: what all heads together carried from its position to the prediction, what it put "

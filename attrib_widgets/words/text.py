@@ -126,6 +126,12 @@ def visible(text: str) -> str:
     return "\u00b7" + body[1:] if body.startswith(" ") else body
 
 
+def bracketed(token: str) -> str:
+    """A token in brackets, the space before it outside of them."""
+    word = token.lstrip(" ")
+    return f"{token[: len(token) - len(word)]}[{word}]"
+
+
 def _sign(char: str) -> str:
     code = ord(char)
     return _SIGNS.get(char) or (f"\\u{{{code:x}}}" if code > 0xFFFF else f"\\u{code:04x}")

@@ -363,3 +363,55 @@ describe("on the page", () => {
     expect(page.one('[data-part="heads"] .aw-readout')?.textContent).not.toContain("·");
   });
 });
+
+describe("letters of roles", () => {
+  const table = { kind: "table", title: "2 heads have a role", notes: [], columns: ["", "role", "heads", "above"], rows: [["I", "induction", "L2H4 0.73", "0.40"], ["K", "copying", "L2H4 1.00", "0.50"]], bars: [], footer: [] };
+  const contexts = { ...table, title: "What it reads", rows: [["10", "a [b] c", "99 %", "4"]] };
+
+  it("are asked for with a click, drawn in every head's cell, spoken, and lead to contexts", async () => {
+    const { one, all, click, sent, answer } = show(state(explorer()));
+    await tick();
+    expect(sent.map(({ op }) => op)).not.toContain("roles");
+    await click('[data-form="roles"]');
+    await tick();
+    expect(sent.at(-1)?.op).toBe("roles");
+    await answer("ack");
+    await answer("result", { data: { heads: { L2H4: "IK" }, table } });
+    expect(all(".aw-letters").length).toBe(heads.length);
+    expect(one('[data-id="L2H4"] .aw-letters')?.textContent).toBe("IK");
+    expect(one('[data-id="L2H4"]')?.textContent).toContain("induction and copying");
+    expect(one('[data-id="L0H0"] .aw-letters')?.textContent).toBe("–");
+    expect(one('[data-id="L0H0"]')?.textContent).toContain("no role above its null");
+    await click('[data-id="L2H4"]');
+    await click('[data-form="ov"]');
+    await tick();
+    expect(sent.at(-1)?.args).toEqual({ id: "L2H4", what: "ov" });
+    await click('[data-form="contexts"]');
+    await tick();
+    const asked = sent.find(({ args }) => args["what"] === "contexts");
+    expect(asked?.op).toBe("beyond");
+    await answer("ack", {}, asked?.id);
+    await answer("result", { data: contexts }, asked?.id);
+    expect(one('[data-part="roles"]')?.textContent).toContain("What it reads");
+    await click('[data-form="roles"]');
+    expect(all(".aw-letters")).toEqual([]);
+  });
+
+  it("name no answer while that is hidden", async () => {
+    const { one, click, answer } = show(state(explorer()), { options: { hidden: ["candidates"] } });
+    await tick();
+    await click('[data-form="roles"]');
+    await tick();
+    await answer("ack");
+    await answer("result", { data: { heads: { L2H4: "IK" }, table } });
+    await click('[data-id="L2H4"]');
+    expect(one('[data-form="composition"]')).not.toBeNull();
+    expect(one('[data-form="ov"]')).toBeNull();
+  });
+
+  it("need a kernel", async () => {
+    const { one } = show(state(explorer()), FIXED);
+    await tick();
+    expect(one('[data-form="roles"]')?.getAttribute("aria-disabled")).toBe("true");
+  });
+});

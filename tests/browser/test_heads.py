@@ -215,3 +215,26 @@ def test_a_set_is_collected_and_measured(notebook: Notebook, explored: Screen) -
     notebook.expect("ex.selected", "L1H0")
     explored.root.page.keyboard.press("Escape")
     notebook.expect("ex.selected", "")
+
+
+@lab_only
+def test_letters_of_roles_are_asked_for_with_a_click(notebook: Notebook, explored: Screen) -> None:
+    explored.root.locator('[data-order="heads"]').click()
+    cell = explored.part("heads").locator('[data-id="L2H4"]')
+    expect(cell.locator(".aw-letters")).to_have_count(0)
+    explored.root.locator('[data-form="roles"]').click()
+    expect(explored.part("roles")).to_be_visible(timeout=60_000)
+    notebook.expect('aw.head_roles(model, tasks=False).letters()["L2H4"]', cell.locator(".aw-letters").inner_text())
+    expect(explored.part("heads").locator(".aw-letters")).to_have_count(40)  # of every head, MLPs have none
+    cell.click()
+    assert "induction" in explored.part("heads").locator(".aw-readout").inner_text()
+    told = {
+        "contexts": "What L2H4 reads, from most to least active",
+        "ov": "What L2H4 would write",
+        "qk": "What L2H4 would look for from",
+        "composition": "Which earlier heads L2H4 could read",
+    }
+    for what, title in told.items():
+        explored.part("roles").locator(f'[data-form="{what}"]').click()
+        expect(explored.part("roles")).to_contain_text(title, timeout=60_000)
+        expect(explored.part("roles").locator("table")).to_have_count(2)

@@ -119,3 +119,25 @@ def test_weights_left_on_the_disk_are_refused_by_name():
     hf.model.layers[1].to("meta")
     with pytest.raises(aw.AttribError, match=r"model\.layers\.1.* device_map"):
         aw.load(hf, tokenizer=families.tokenizer("llama"))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["gpt2", "llama", "bloom", "qwen3"])
+def test_roles_and_tables_of_weights_on_two_devices_are_the_same(name, layout):
+    whole, hf = spread(name, layout)
+    expected, a = aw.head_roles(whole, tasks=False, draws=100), aw.attribute(whole.run(families.PROMPT), " Paris")
+    with second_device():
+        model = aw.load(hf, tokenizer=families.tokenizer(name))
+        found, b = aw.head_roles(model, tasks=False, draws=100), aw.attribute(model.run(families.PROMPT), " Paris")
+        for measure, score in expected.scores.items():
+            assert torch.allclose(found.scores[measure].values, score.values, atol=1e-4, equal_nan=True), measure
+            assert torch.allclose(found.scores[measure].null, score.null, atol=1e-4), measure
+        assert torch.allclose(aw.ov_table(b, "L1H2").toward, aw.ov_table(a, "L1H2").toward, atol=1e-5)
+        one, other = (aw.qk_table(x.run, "L2H1", tokens=[" Paris", " is"]) for x in (b, a))
+        assert torch.allclose(one.scores, other.scores, atol=1e-4)
+        assert [v for *_, v in one.wanted] == pytest.approx([v for *_, v in other.wanted], abs=1e-3)
+        both = (aw.composition(m, "L2H1", rotations=3).scores for m in (model, whole))
+        assert torch.allclose(*both, atol=1e-5, equal_nan=True)
+        assert [i for _, i, _ in aw.neuron_tokens(model, "L1N3").promoted] == [
+            i for _, i, _ in aw.neuron_tokens(whole, "L1N3").promoted
+        ]

@@ -133,11 +133,18 @@ def rotation(model: Network, rec: Recording, layer: int) -> Rotation | None:
 
 
 def project(
-    model: Network, rec: Recording, layer: int, which: str, x: Tensor, made: dict[str, Tensor] | None = None
+    model: Network,
+    rec: Recording,
+    layer: int,
+    which: str,
+    x: Tensor,
+    made: dict[str, Tensor] | None = None,
+    at: int | None = None,
 ) -> Projected:
     """``which`` is ``"q"``, ``"k"`` or ``"v"``; ``x`` is :func:`normed_input`.
 
     ``made`` keeps what modules gave for ``x``, by path: where one projection gives all three, it is called once.
+    ``at``: all rows of ``x`` stand at this one position of the recording, whatever their number.
     """
     geo, qkv = model.geometry[layer], qkv_of(model)
     rows, path = geo.rows[which], str(getattr(qkv, which))
@@ -166,6 +173,7 @@ def project(
     heads = final.view(len(raw), -1, geo.d_head).transpose(0, 1)
     turn = rotation(model, rec, layer)
     if turn is not None and which != "v":
+        turn = turn if at is None else turn.at(at)
         turned = turn(heads.float() if qkv.float_rotary else heads)
         heads = turned if qkv.float_rotary == "kept" else turned.to(heads.dtype)
     if heads.shape[0] != geo.n_heads:

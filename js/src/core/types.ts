@@ -612,6 +612,12 @@ export interface PhraseHeader {
   gap: number;
 }
 
+/** What the heads are called for: of each that is called something, the letters of its roles; and the table of all roles, a row each, its letter and its name before the rest. */
+export interface Roles {
+  heads: Record<string, string>;
+  table: TableHeader;
+}
+
 /** How parts are replaced in a group, in how many of its prompts that can be done, and why not in the others. */
 export interface Replaceable {
   how: string;
@@ -1004,6 +1010,8 @@ export type Op =
   | "totals"
   | "lens"
   | "streams"
+  | "roles"
+  | "beyond"
   | "verify"
   | "ablate"
   | "replaced"
@@ -1057,6 +1065,14 @@ export interface ExplainArgs {
 /** A row, or a feature of one: L2.mlp/29. */
 export interface RowArgs {
   id: string;
+}
+
+/** What can be said of a head beyond this prompt: what it reads over a corpus, what it would write if it read a token, which tokens it would look for, and which earlier heads it could read. */
+export type Beyond = "contexts" | "ov" | "qk" | "composition";
+
+/** A head, and what is asked about it. */
+export interface BeyondArgs extends RowArgs {
+  what: Beyond;
 }
 
 /** A head, and the token that it read. */
@@ -1194,6 +1210,8 @@ export interface Arguments {
   totals: Nothing;
   lens: Nothing;
   streams: Nothing;
+  roles: Nothing;
+  beyond: BeyondArgs;
   verify: VerifyArgs;
   ablate: RowArgs;
   replaced: Nothing;
@@ -1229,6 +1247,8 @@ export interface Answers {
   totals: Nothing;
   lens: Nothing;
   streams: Nothing;
+  roles: Roles;
+  beyond: TableHeader;
   verify: Tested;
   ablate: Ablated;
   replaced: Replaced;

@@ -103,6 +103,7 @@ from .results import (
     LensHeader,
     PhraseHeader,
     PhraseToken,
+    Roles,
     TableHeader,
     TokensHeader,
 )
@@ -214,6 +215,7 @@ __all__ = [
     "Replaced",
     "RevealArgs",
     "RivalKey",
+    "Roles",
     "Rounding",
     "Row",
     "Said",

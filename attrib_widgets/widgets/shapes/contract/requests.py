@@ -26,6 +26,7 @@ from .results import (
     BarsHeader,
     ComparisonHeader,
     LensHeader,
+    Roles,
     TableHeader,
 )
 from .surveys import OpenedPrompt, Reads, SurveyedHeader
@@ -52,6 +53,8 @@ Op = Literal[
     "totals",
     "lens",
     "streams",
+    "roles",
+    "beyond",
     "verify",
     "ablate",
     "replaced",
@@ -110,6 +113,17 @@ class RowArgs(TypedDict):
     """A row, or a feature of one: L2.mlp/29."""
 
     id: str
+
+
+#: What can be said of a head beyond this prompt: what it reads over a corpus, what it would write if it read a token,
+#: which tokens it would look for, and which earlier heads it could read.
+Beyond = Literal["contexts", "ov", "qk", "composition"]
+
+
+class BeyondArgs(RowArgs):
+    """A head, and what is asked about it."""
+
+    what: Beyond
 
 
 class ThroughArgs(RowArgs):
@@ -265,6 +279,8 @@ class Arguments(TypedDict):
     totals: Nothing
     lens: Nothing
     streams: Nothing
+    roles: Nothing
+    beyond: BeyondArgs
     verify: VerifyArgs
     ablate: RowArgs
     replaced: Nothing
@@ -302,6 +318,8 @@ class Answers(TypedDict):
     totals: Nothing
     lens: Nothing
     streams: Nothing
+    roles: Roles
+    beyond: TableHeader
     verify: Tested
     ablate: Ablated
     replaced: Replaced

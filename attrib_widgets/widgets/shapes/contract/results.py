@@ -189,3 +189,11 @@ class PhraseHeader(TypedDict):
     tokens: list[PhraseToken]
     actual: float
     gap: float
+
+
+class Roles(TypedDict):
+    """What the heads are called for: of each that is called something, the letters of its roles; and the table of all
+    roles, a row each, its letter and its name before the rest."""
+
+    heads: dict[str, str]
+    table: TableHeader

@@ -2,7 +2,7 @@
 import { signal, type Signal } from "@preact/signals";
 import { type Answer, type Client, Gone, lost, RequestError } from "../host/protocol";
 import { type Container, decode, type Stored, Triangle, WireError } from "../host/wire";
-import type { Arguments, ComparisonHeader, Containers, FeatureCard, Features, LensHeader, Neurons, Op, PatchingHeader, TableHeader, TotalsHeader, Trace, TraceArgs, Writes } from "../types";
+import type { Arguments, Beyond, ComparisonHeader, Containers, FeatureCard, Features, LensHeader, Neurons, Op, PatchingHeader, Roles, TableHeader, TotalsHeader, Trace, TraceArgs, Writes } from "../types";
 import { Lens } from "./lens";
 import type { Reading } from "./reading";
 
@@ -107,6 +107,16 @@ export class Numbers {
 
   writes(id: string): Signal<Loaded<Writes>> {
     return this.#load("writes", { id }, () => this.#reading?.header.writes?.[id], (answer) => answer.data);
+  }
+
+  /** What heads are called for. */
+  roles(): Signal<Loaded<Roles>> {
+    return this.#load("roles", {}, () => undefined, (answer) => answer.data);
+  }
+
+  /** What is to be said of a head beyond this prompt. */
+  beyond(id: string, what: Beyond): Signal<Loaded<TableHeader>> {
+    return this.#load("beyond", { id, what }, () => undefined, (answer) => answer.data);
   }
 
   /** Its bar as a dot product. */

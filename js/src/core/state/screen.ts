@@ -16,6 +16,8 @@ export interface HeadsForm {
   first: boolean;
   /** the word whose row is shown; -1 for the one that is explained */
   reader: number;
+  /** the letters of roles in the cells */
+  roles: boolean;
   /** where too many layers or heads are drawn in bins: the layer and head from which they are drawn one by one */
   from: [layer: number, head: number] | null;
 }
@@ -34,7 +36,7 @@ export class Screen {
   readonly beside = signal("");
   readonly swapped = signal(false);
   /** how all heads are shown at once */
-  readonly heads = signal<HeadsForm>({ strip: false, weighting: "attention", drawn: "squares", first: true, reader: -1, from: null });
+  readonly heads = signal<HeadsForm>({ strip: false, weighting: "attention", drawn: "squares", first: true, reader: -1, roles: false, from: null });
   /** the part that is pointed at there */
   readonly peek = signal("");
   readonly traced = signal<TraceForm>("picture");

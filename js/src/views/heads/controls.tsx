@@ -46,6 +46,7 @@ export function Controls({ reading, form, effects }: { reading: Reading; form: H
           now={form.first ? "" : "hide"}
           pick={() => set({ first: !form.first })}
         />
+        <Seg label="Letters" ways={[["roles", "roles", store.fixed.value ? NEEDS_KERNEL : ""]]} now={form.roles ? "roles" : ""} pick={() => set({ roles: !form.roles })} />
       </div>
       {form.strip && whole && (
         <TokenList

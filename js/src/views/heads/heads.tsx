@@ -10,14 +10,18 @@ import { effectsOf, totalsOf } from "../../core/state/effects";
 import { type Grid, gridOf, headsWith, type Spot } from "../../core/state/heads";
 import type { Reading } from "../../core/state/reading";
 import type { HeadsForm } from "../../core/state/screen";
+import type { Loaded } from "../../core/state/answers";
 import type { Store } from "../../core/state/store";
+import type { Beyond, Roles } from "../../core/types";
 import { ChosenSet } from "../explorer/chosen";
 import { Legend, Sum } from "../explorer/waterfall";
-import { Hidden, NotYet } from "../parts/awaiting";
+import { Await, Hidden, NotYet } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { useWidth } from "../parts/grid";
 import { Asking } from "../parts/guess";
 import { Token } from "../parts/names";
+import { Seg } from "../parts/seg";
+import { TableBody } from "../results/table";
 import { Controls, Key } from "./controls";
 import { paint } from "./paint";
 
@@ -59,6 +63,8 @@ export function Heads() {
   const blank = hidden.length > 0;
   const ask = !blank && !reading.whole && !form.strip && form.weighting === "attention";
   const small = ask ? store.data.patterns().value : undefined;
+  const asked = form.roles && !blank ? store.data.roles().value : undefined;
+  const roles = asked?.state === "ready" ? asked.value : undefined;
   const place = layout(width, grid.heads.length, grid.others.length, form.strip && !blank);
   const scale = barScale(place, cells.filter((s) => s.head).map((s) => s.value), cells.filter((s) => !s.head).map((s) => s.value));
   const guess = store.guessed.value.part;
@@ -90,7 +96,7 @@ export function Heads() {
     }
   };
   const point = (event: Event) => (peek.value = (event.target as Element).closest<HTMLElement>("[data-id]")?.dataset["id"] ?? "");
-  const say = (spot: Spot) => (blank ? `${spot.name}: a blank${spot.name === guess ? ", your guess" : ""}` : spoken(store, reading, spot));
+  const say = (spot: Spot) => (blank ? `${spot.name}: a blank${spot.name === guess ? ", your guess" : ""}` : spoken(store, reading, spot, roles));
   const drawn = (
     <div ref={box}>
       <div
@@ -135,6 +141,11 @@ export function Heads() {
                   onClick={(event) => pick(spot, event.shiftKey)}
                 >
                   {blank && spot.name === guess && <span aria-hidden="true">✓</span>}
+                  {roles && spot.head && !spot.parts[1] && (
+                    <b class="aw-letters" aria-hidden="true">
+                      {roles.heads[spot.name] ?? "–"}
+                    </b>
+                  )}
                   <span class="aw-sr">{say(spot)}</span>
                 </span>
               );
@@ -161,7 +172,8 @@ export function Heads() {
       {grid.heads.length > 0 && !store.hides("detail") && <Controls reading={reading} form={form} effects={known} />}
       {drawn}
       {small && small.state !== "ready" && small.state !== "loading" && <NotYet loaded={small} />}
-      <ReadOut grid={grid} reading={reading} />
+      <ReadOut grid={grid} reading={reading} roles={roles} />
+      {asked && <RoleTable loaded={asked} head={all.find((s) => s?.head && s.name === store.open.value)?.name} />}
       {form.from && (
         <button class="aw-link" data-part="all-heads" onClick={() => (shown.value = { ...shown.value, from: null })}>
           All heads
@@ -203,15 +215,44 @@ function Canvas({ grid, place, scale, reading, form, small, done }: CanvasProps)
 const isOut = (store: Store, { parts }: Spot) => parts.some(({ id }) => store.chosen.value.includes(id));
 
 /** What a cell is called in words. */
-function spoken(store: Store, reading: Reading, spot: Spot): string {
+function spoken(store: Store, reading: Reading, spot: Spot, roles?: Roles): string {
   const { name, parts, value, effect } = spot;
   const many = parts.length > 1 ? `, ${parts.length} together` : "";
   const back = effect ? `, effect ${share(effect[0])}${effect[1] ? "" : " (estimated)"}` : "";
-  return `${name}${many} ${reading.signed(value)} ${reading.header.target.unit}${back}${isOut(store, spot) ? ", taken out" : ""}`;
+  return `${name}${many} ${reading.signed(value)} ${reading.header.target.unit}${back}${isOut(store, spot) ? ", taken out" : ""}${roles && spot.head && !parts[1] ? `, ${named(roles, name)}` : ""}`;
+}
+
+/** The roles of a head in words. */
+const named = ({ heads, table }: Roles, name: string) => table.rows.flatMap(([letter = "", role = ""]) => (heads[name]?.includes(letter) ? [role] : [])).join(" and ") || "no role above its null";
+
+const BEYOND: [Beyond, string][] = [
+  ["contexts", "reads"],
+  ["ov", "would write"],
+  ["qk", "would look for"],
+  ["composition", "could read"],
+];
+
+/** The legend of the letters, and what the head that is open does over a corpus. */
+function RoleTable({ loaded, head }: { loaded: Loaded<Roles>; head: string | undefined }) {
+  const { store } = useView();
+  const [what, setWhat] = useState<Beyond | "">("");
+  if (loaded.state !== "ready") return <NotYet loaded={loaded} />;
+  return (
+    <div class="aw-worked aw-lettered" data-part="roles">
+      <TableBody header={loaded.value.table} nested />
+      {head && (
+        <p class="aw-take">
+          <span>{head} beyond this prompt</span>
+          <Seg label={`${head} beyond this prompt`} ways={BEYOND.filter(([way]) => way !== "ov" || !store.hides("candidates"))} now={what} pick={(way) => setWhat(way)} />
+        </p>
+      )}
+      {head && what && <Await of={store.data.beyond(head, what)}>{(table) => <TableBody key={head + what} header={table} nested />}</Await>}
+    </div>
+  );
 }
 
 /** The part under the pointer or the focus. */
-function ReadOut({ grid, reading }: { grid: Grid; reading: Reading }) {
+function ReadOut({ grid, reading, roles }: { grid: Grid; reading: Reading; roles: Roles | undefined }) {
   const { store } = useView();
   const name = store.screen.peek.value || store.open.value;
   const spot = grid.layers.flatMap(({ spots }) => spots).find((s) => s?.name === name);
@@ -222,7 +263,7 @@ function ReadOut({ grid, reading }: { grid: Grid; reading: Reading }) {
     <p class="aw-readout aw-told" aria-live="polite">
       {spot && (
         <>
-          <b>{name}</b> {spoken(store, reading, spot).slice(name.length)}
+          <b>{name}</b> {spoken(store, reading, spot, roles).slice(name.length)}
           {lead >= 0 && (
             <>
               {", most at the position of "}

@@ -1,0 +1,209 @@
+"""What every head of a model is called, and how far each measure of each role reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ...result import Result, Table
+from ...words.components import Component, ComponentLike, component, head
+from ...words.errors import AttribError, ComponentError
+from ...words.text import enumerated, number, others_label
+from .definitions import MEASURES, ROLES, Measure, Role
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...model.model import Model
+    from .contexts import HeadContexts
+    from .patterns import Score
+    from .probes import Probes
+
+#: Heads of a role that a line names.
+NAMED = 6
+#: What a head without a role is said to have.
+NONE = "none above its null"
+
+
+@dataclass(eq=False, repr=False)
+class Roles(Result):
+    """The roles of the heads of one model, measured on pinned probes.
+
+    A head is called a role where every measure of it reaches its threshold and stands above the 99th percentile of
+    what the best of all heads reaches by chance. A role is what the head does on the probes: observed, no experiment,
+    but for the two roles in a task, which are measured by path patching.
+
+    Attributes:
+        roles: those that were measured.
+        scores: every measure by its key, on the probes; own: the pattern roles on prompts of one's own.
+        probes: what was measured on; read_as: which effective embeddings circuits were read on, and why.
+        asked: what the roles in a task were measured on; "" where they were not.
+        draws: of every null; seed: what drew probes and nulls.
+    """
+
+    model: Model
+    name: str
+    roles: tuple[Role, ...]
+    scores: dict[str, Score]
+    own: dict[str, Score]
+    probes: Probes
+    read_as: str
+    asked: str
+    draws: int
+    seed: int
+    prompts: list[str] = field(default_factory=list)
+
+    def called(self, which: ComponentLike) -> list[Role]:
+        """The roles of one head, in the order of :data:`ROLES`; none where none is above its null.
+
+        Raises:
+            ComponentError: no such head.
+        """
+        layer, index = self._place(which)
+        return [role for role in self.roles if self._is(role, layer, index)]
+
+    def heads(self, role: str) -> list[Component]:
+        """The heads that are called ``role``, in the order of its first measure, the largest first.
+
+        Raises:
+            AttribError: no such role, or it was not measured.
+        """
+        found = role_of(role)
+        if found not in self.roles:
+            raise AttribError(f"The role {found.name} was not measured.", f'aw.head_roles(model, roles="{found.name}")')
+        first = self.scores[found.measures[0].key].values
+        chosen = [at for at in self._every if self._is(found, *at)]
+        return [head(*at) for at in sorted(chosen, key=lambda at: -abs(float(first[at])))]
+
+    def score(self, which: ComponentLike, measure: str) -> tuple[float, float]:
+        """(value, spread) of one measure of one head; NaN where it cannot be measured.
+
+        Raises:
+            ComponentError: no such head; AttribError: no such measure.
+        """
+        if measure not in MEASURES:
+            raise AttribError(f"{measure!r} is not a measure.", f"Use one of {', '.join(MEASURES)}.")
+        at, found = self._place(which), self.scores[measure]
+        return float(found.values[at]), float(found.spread[at])
+
+    def letters(self) -> dict[str, str]:
+        """Every head that has roles, with their letters: ``{"L2H4": "IK"}``."""
+        told = {str(head(*at)): self.called(head(*at)) for at in self._every}
+        return {name: "".join(role.letter for role in roles) for name, roles in told.items() if roles}
+
+    def missing(self, role: Role) -> str:
+        """Why a role could not be measured at all; "" where it could."""
+        return next((why for m in role.measures if (why := self.scores[m.key].missing)), "")
+
+    def contexts(self, which: ComponentLike, texts: list[str] | None = None) -> HeadContexts:
+        """What a head reads over a corpus, by decile of how much it writes: see :func:`.contexts.head_contexts`."""
+        from .contexts import head_contexts
+
+        return head_contexts(self.model, which, texts)
+
+    def _place(self, which: ComponentLike) -> tuple[int, int]:
+        part = component(which)
+        layer, index = part.layer or 0, part.index or 0
+        if part.kind != "head" or index >= self.model.heads_of(layer):
+            raise ComponentError(f"{part} is not a head of {self.name}.", self.model.geometry.remedy(layer))
+        return layer, index
+
+    @property
+    def _every(self) -> list[tuple[int, int]]:
+        """(layer, head) of every head that is exact."""
+        return [(i, h) for i in range(self.model.n_layers) for h in range(self.model.heads_of(i))]
+
+    def _is(self, role: Role, layer: int, index: int) -> bool:
+        return all(reaches(m, self.scores[m.key], (layer, index)) for m in role.measures)
+
+    @property
+    def title(self) -> str:
+        """How many heads have a role, in words."""
+        return f"{len(self.letters())} of {len(self._every)} heads of {self.name} have a role"
+
+    def said(self, role: Role) -> str:
+        """The heads of a role with their first measure, or that there are none, or why it was not measured."""
+        if why := self.missing(role):
+            return f"not measurable: {why}"
+        found, first = self.heads(role.name), role.measures[0].key
+        if not found:
+            return NONE
+        told = [f"{part}\u00a0{number(self.score(part, first)[0])}" for part in found[:NAMED]]
+        return ", ".join([*told, *([others_label(len(found) - NAMED)] if len(found) > NAMED else [])])
+
+    def summary(self) -> Table:
+        rows = []
+        for role in self.roles:
+            least = [
+                number(max(m.threshold, self.scores[m.key].level))
+                for m in role.measures
+                if not self.scores[m.key].missing
+            ]
+            rows.append([role.letter, role.name, self.said(role), "\u00a0and\u00a0".join(least)])
+        note = f"on {self.probes}; circuits read on {self.read_as}"
+        note += f"\n{self.asked}" if self.asked else ""
+        if self.prompts:
+            count = "prompt" if len(self.prompts) == 1 else f"{len(self.prompts)} prompts"
+            note += f"\non your own {count}: {self._said_own()}"
+        foot = (
+            f"above is the threshold, or the 99th percentile of the best of all heads in {self.draws} draws by chance, "
+            "whichever is larger; observed, no experiment"
+        )
+        return Table(self.title, ["", "role", "heads", "above"], rows, note=note, footer=foot)
+
+    def _said_own(self) -> str:
+        told = []
+        for name, found in self.own.items():
+            if found.missing:
+                continue
+            chosen = [p for p in self._every if reaches(MEASURES[name], found, p)]
+            chosen.sort(key=lambda p: -float(found.values[p]))
+            if chosen:
+                told.append(f"{name} {enumerated([str(head(*p)) for p in chosen], 3)}")
+        return "; ".join(told) or NONE
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row per head and measure of a role: ``head``, ``role``, ``measure``, ``value``, ``spread``, ``null``
+        (its 99th percentile), ``threshold``, ``called`` (the role as a whole) and ``own`` (on one's own prompts)."""
+        import pandas as pd
+
+        rows = []
+        for at in self._every:
+            for role in self.roles:
+                is_called = self._is(role, *at)
+                for m in role.measures:
+                    s, own = self.scores[m.key], self.own.get(m.key)
+                    rows.append(
+                        {
+                            "head": str(head(*at)),
+                            "role": role.name,
+                            "measure": m.key,
+                            "value": float(s.values[at]),
+                            "spread": float(s.spread[at]),
+                            "null": s.level,
+                            "threshold": m.threshold,
+                            "called": is_called,
+                            "own": float("nan") if own is None else float(own.values[at]),
+                        }
+                    )
+        return pd.DataFrame(rows)
+
+
+def reaches(measure: Measure, score: Score, at: tuple[int, int]) -> bool:
+    """Whether a head stands above the threshold and above what the best of all heads reaches by chance."""
+    if score.missing or not len(score.null):
+        return False
+    return float(score.values[at]) > max(measure.threshold, score.level)
+
+
+def role_of(name: str) -> Role:
+    """A role by its name or its letter.
+
+    Raises:
+        AttribError: there is none.
+    """
+    known: Mapping[str, Role] = {key: role for role in ROLES for key in (role.name, role.letter)}
+    if name not in known:
+        raise AttribError(f"{name!r} is not a role.", f"Use one of {', '.join(role.name for role in ROLES)}.")
+    return known[name]
