@@ -155,3 +155,5 @@ def test_notebooks_are_committed_with_outputs_and_without_widget_state() -> None
         assert "widgets" not in notebook["metadata"], f"{path.name} carries widget state"
         failed = [out for cell in code for out in cell["outputs"] if out["output_type"] == "error"]
         assert not failed, f"{path.name} shows an error"
+        warned = [out for cell in code for out in cell["outputs"] if out.get("name") == "stderr"]
+        assert not warned, f"{path.name} shows a warning: {''.join(warned[0]['text'])}"
