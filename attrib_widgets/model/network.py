@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..words.errors import AnatomyError, GranularityError, ModelError
-from .anatomy.anatomy import Anatomy, find, parallel, text_config
+from .anatomy.anatomy import Anatomy, Mixer, find, mixer_of, parallel, text_config
 from .anatomy.geometry import Geometry
 from .anatomy.linear import Projection
 from .anatomy.norms import FrozenNorm, read_norm
@@ -190,6 +190,10 @@ class Network:
         layers = find(self.hf, self.anatomy.layers)
         assert isinstance(layers, nn.ModuleList)
         return layers[number]
+
+    def mixer(self, layer: int) -> Mixer | None:
+        """What ``layer`` has in place of attention, or None."""
+        return mixer_of(self.anatomy, self.layer(layer))
 
     def norm(self, path: str, layer: int | None = None) -> FrozenNorm:
         """The norm at ``path`` as gain, bias, centring and frozen scale (probed once, kept)."""

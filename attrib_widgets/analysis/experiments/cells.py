@@ -398,10 +398,15 @@ class RunDonor:
 
 
 def z_changed(
-    run: Run, layer: int, own: Attended, mixed: Float[Tensor, "head position d_head"]
+    run: Run,
+    layer: int,
+    own: Attended,
+    mixed: Float[Tensor, "head position d_head"],
+    gate: Float[Tensor, "head position d_head"] | None = None,
 ) -> Float[Tensor, "position heads_times_d_head"]:
-    """The recorded z of ``layer`` plus what ``mixed`` changes: what is not changed stays bit by bit as it was."""
-    change = mixed - own.pattern @ own.v
+    """The recorded z of ``layer`` plus what ``mixed``, another pattern times values, changes (with ``gate`` in place of
+    its own gate): what is not changed stays bit by bit as it was."""
+    change = (own.gated(mixed) if gate is None else mixed * gate) - own.z
     flat = change.transpose(0, 1).reshape(run.n_positions, -1)
     z = run.record.z[layer]
     out: Tensor = torch.where(flat == 0, z, (z.float() + flat).to(z.dtype))

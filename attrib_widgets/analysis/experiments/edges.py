@@ -128,6 +128,7 @@ def edge_patch(
     pair = as_pair(model, clean, corrupted, position)
     found = pair[0].model
     need(found, "scores", everywhere=True)  # every reader has to be known
+    need(found, "values", everywhere=True)
     targets, remarks = settled([pair], [rather_than(target, against, found.single_token)], position)
     (asked,) = questions([pair], targets, position)
     (base, source), metric = asked.between(direction), asked.metric

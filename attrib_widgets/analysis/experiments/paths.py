@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ...model.identity.steady import steady
 from ...model.parts.attention import scored
+from ...model.parts.listen import heard
 from ...model.parts.projections import normed, project
 from ...model.parts.scores import looks
 from ...model.selfcheck.levels import need
@@ -319,7 +320,11 @@ def _heads_taken(
         for h in r.heads:
             sides[r.side][h, both] = new[h, both]  # the first pass's throughout, whatever the second made of it
     pattern = looks(model, rec, layer, sides["q"], sides["k"])[2]
-    z = z_changed(base, layer, own, pattern @ sides["v"])
+    gate = None
+    if own.gate is not None and live is not None and moved:
+        again = heard(model, rec, layer, whole_prompt(live))
+        gate = None if again is None else again.gate
+    z = z_changed(base, layer, own, pattern @ sides["v"], gate)
     start = both[0] if model.check.causal else 0
     d, at = model.geometry[layer].d_head, tuple(range(start, count))
     heads = sorted({h for r in readers for h in r.heads})

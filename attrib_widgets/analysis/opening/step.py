@@ -88,8 +88,9 @@ def expand_heads(run: Run, layer: int, written: Sequence[Written]) -> Iterator[E
         for w in some:
             u = output_direction(run, layer, w.at, w.direction)
             index = w.part.index or 0
-            taken.append(carried_along(run, w.part, w.at, u, w.value, found.pattern[index, w.at], found.v[index]))
-        rows = decompose(run, ReadPoint(layer), norm, torch.stack([t.direction for t in taken]), everywhere)
+            taken.append(carried_along(run, w.part, w.at, u, w.value, found, index, w.at))
+        directions = torch.stack([t.direction for t in taken if t.direction is not None])
+        rows = decompose(run, ReadPoint(layer), norm, directions, everywhere)
         for number, (w, carried) in enumerate(zip(some, taken, strict=True)):
             parts, constant, rounded = shares(run, w.part, carried, rows, number)
             constants = [
@@ -98,7 +99,7 @@ def expand_heads(run: Run, layer: int, written: Sequence[Written]) -> Iterator[E
                 (Component("rounding"), float(rounded.double().sum()) + carried.rounding),
             ]
             weights = carried.pattern * scale
-            pulled = norm.pull(carried.direction)
+            pulled = norm.pull(directions[number])
             yield Expanded(rows.components, everywhere, parts, weights, pulled, _present(constants))
 
 

@@ -256,7 +256,7 @@ class _Walk:
             missed = rec.mid(layer).double() - rec.streams[layer].double() - rec.attn_write[layer].double()
             self._rounded(missed, through_mlp if has_mlp else self.at)
         self.at = written
-        if model.level(layer).sources:
+        if model.level(layer).values:
             passed = passed + self._attention(layer)
         else:
             self._stop(Component("attn", layer), rec.attn_write[layer])
@@ -292,7 +292,8 @@ class _Walk:
         through = pulled.view(len(out), heads, -1).transpose(0, 1)  # [head, destination, d_head]
         found = attend(model, rec, layer)
         z = rec.z[layer].float().view(len(out), heads, -1).transpose(0, 1)
-        self._rounded(z - found.pattern @ found.v, through)
+        self._rounded(z - found.z, through)
+        through = found.gated(through)
         carried = found.pattern.transpose(1, 2) @ through  # [head, source, d_head]
         read = self._along(found.v, carried).sum(0)
         shared = carried.unflatten(0, (-1, model.geometry[layer].group)).sum(1).transpose(0, 1).flatten(1)

@@ -285,12 +285,12 @@ def _open(found: Trace, kept: list[tuple[Node, Written]], opened: Opened) -> lis
             groups.setdefault((w.part.kind, w.part.layer or 0), []).append((node, w))
     recorded, missing = opened
     whole_mlps = [missing[layer] for kind, layer in sorted(groups) if kind == "mlp" and layer in missing]
-    shut = {layer: run.model.level(layer).sources.reason for kind, layer in groups if kind == "head"}
+    shut = {layer: run.model.level(layer).values.reason for kind, layer in groups if kind == "head"}
     told = [*filter(None, [reasons_of(shut, run.model.n_layers)]), *whole_mlps]
     found.notes += [note for reason in told if (note := f"Not opened: {reason}") not in found.notes]
     for (kind, layer), members in groups.items():
         nodes, written = [n for n, _ in members], [w for _, w in members]
-        if kind == "head" and not run.model.level(layer).sources:
+        if kind == "head" and not run.model.level(layer).values:
             continue
         if kind == "head":
             expanded = list(expand_heads(run, layer, written))

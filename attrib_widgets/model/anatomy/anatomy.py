@@ -27,7 +27,7 @@ class Layout(NamedTuple):
     order: str
 
 
-#: Beside ``"split"``, which is three projections.
+#: Beside ``"split"``, which is three projections, and ``"gated"``, the same with a gate behind each head's queries.
 LAYOUTS: Mapping[str, Layout] = {
     "thirds": Layout(1, "qkv"),
     "per_head": Layout("heads", "qkv"),
@@ -40,8 +40,11 @@ LAYOUTS: Mapping[str, Layout] = {
 class QKV:
     """How queries, keys and values come out of their projections. Paths are relative to the attention module.
 
-    ``layout``: ``"split"`` three projections, or one in an order of :data:`LAYOUTS`. ``q_norm`` and ``k_norm`` are
-    norms applied before the rotation, over one head or over the whole projection (told apart by their width).
+    ``layout``: ``"split"`` three projections, ``"gated"`` three of which that of the queries gives, head by head, the
+    queries and a gate, or one projection in an order of :data:`LAYOUTS`. ``q_norm`` and ``k_norm`` are norms, over one
+    head or over the whole projection (told apart by their width), applied before the rotation, or with
+    ``rotary_first`` behind it. A gate that multiplies what heads gathered is not written down: it is found by letting
+    ones arrive in its place (:mod:`...parts.listen`).
     ``scaling`` multiplies the scores: an attribute, ``"/name"`` for one that divides, or a number. ``softcap`` names
     the attribute that caps them, ``sinks`` a learned extra column, ``window`` the length of a sliding window,
     ``causal`` a buffer [1, 1, position, position] that is true where attention may look.
@@ -50,11 +53,11 @@ class QKV:
     cosines are laid out that the layer is given: ``"doubled"`` (each half holds all), ``"interleaved"`` (each one
     twice in a row), ``"single"``, ``"sines_first"`` (single, the sines before the cosines), or the name of a buffer
     [position, sines and cosines] of the attention module itself. ``rotary_if`` names an attribute that is false in
-    layers that do not rotate. Three switches say where a model in half precision computes in float32 all the same:
-    ``float_rotary`` (``"kept"``: what was turned is not
-    rounded back), ``float_scores``; ``early_scaling``: the queries are scaled, and rounded, before they meet the keys.
-    ``alibi``: the position penalty is ``"added"`` to the scaled scores, or ``"scaled"`` with them. ``clip`` names a
-    config entry that clamps queries, keys and values (``"attn_config.clip_qkv"``: inside another).
+    layers that do not rotate (``"a|b"``: both are). Three switches say where a model in half precision computes in
+    float32 all the same: ``float_rotary`` (``"kept"``: what was turned is not rounded back), ``float_scores``;
+    ``early_scaling``: the queries are scaled, and rounded, before they meet the keys. ``alibi``: the position penalty
+    is ``"added"`` to the scaled scores, or ``"scaled"`` with them. ``clip`` names a config entry that clamps queries,
+    keys and values (``"attn_config.clip_qkv"``: inside another).
 
     What the attention module is given beside the stream, by the names of its arguments: ``mask``, which is added to the
     scores or, where it is of booleans, true where they are ``"allowed"`` or ``"hidden"`` (``mask_true``); ``penalty``,
@@ -76,6 +79,7 @@ class QKV:
     rotary: str = "halves"
     rotary_table: str = "doubled"
     rotary_if: str | None = None
+    rotary_first: bool = False
     float_rotary: bool | str = False
     float_scores: bool = False
     early_scaling: bool = False
@@ -88,9 +92,28 @@ class QKV:
     angles: str = "position_embeddings"
 
     @property
+    def apart(self) -> bool:
+        """Whether queries, keys and values have projections of their own."""
+        return self.layout in ("split", "gated")
+
+    @property
     def arguments(self) -> dict[str, str]:
         """What the recomputation of a pattern needs besides the stream -> the attention module's name for it."""
         return {"mask": self.mask, "penalty": self.penalty, "angles": self.angles}
+
+
+@dataclass(frozen=True)
+class Mixer:
+    """What stands in the place of attention in some layers of a hybrid. ``path`` is relative to the layer, ``name``
+    says what it is ("a gated delta net").
+
+    It has no heads: it is the sublayer ``L0.attn``, exact as such. It carries a state along the sequence, which no mask
+    and no cache of keys stands for: rows of an experiment are never packed beside each other above it, and nothing that
+    was recorded is handed in for earlier positions.
+    """
+
+    path: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -108,6 +131,15 @@ class Experts:
     shared_gate: str | None = None
 
 
+#: What hybrids call the mixers of their layers without attention. A layer that has an attention has none.
+MIXERS = (
+    Mixer("linear_attn", "a gated delta net"),
+    Mixer("mamba", "a Mamba mixer"),
+    Mixer("conv", "a short convolution"),
+    Mixer("temporal_block", "a recurrent block"),
+)
+
+
 @dataclass(frozen=True)
 class Anatomy:
     """Module paths of one family. Alternatives are written ``"lm_head|embed_out"``: the first that exists.
@@ -116,7 +148,8 @@ class Anatomy:
     ``mlp_in`` the one that the activation function is applied to and ``mlp_mul`` the one whose output multiplies the
     activation (the same path where both are halves of one projection, the gate first). A sublayer's output passes
     its post-norm, then a multiplier, and is added to the stream. ``parallel`` is True, or the name of a config switch,
-    when the attention and the MLP read the same stream. An anatomy without ``attn`` knows whole layers only.
+    when the attention and the MLP read the same stream. ``mixers`` are what some layers have in place of attention. An
+    anatomy without ``attn`` knows whole layers only.
 
     ``n_heads`` and ``n_kv_heads`` name config entries, ``multiplier`` one that scales what every sublayer adds,
     ``logit_scale`` one that multiplies the logits (``"/name"`` divides), ``softcap`` the cap of the final logits.
@@ -141,6 +174,7 @@ class Anatomy:
     mlp_post_norm: str | None = None
     mlp_output: str | None = None  # when not the MLP module's own output
     experts: Experts | None = None
+    mixers: tuple[Mixer, ...] = MIXERS
     parallel: bool | str = False
     multiplier: str | None = None
     logit_scale: str | None = None
@@ -212,6 +246,13 @@ def missing(anatomy: Anatomy, model: nn.Module) -> list[str]:
         return absent or [anatomy.layers]
     layer = _layer_with(anatomy, layers)
     return absent + [p for name in _INSIDE if (p := getattr(anatomy, name)) and find(layer, p) is None]
+
+
+def mixer_of(anatomy: Anatomy, layer: nn.Module) -> Mixer | None:
+    """What ``layer`` has in place of the attention of ``anatomy``; None where it has that, or nothing known."""
+    if anatomy.attn is None or (find(layer, anatomy.attn) is not None and find(layer, anatomy.attn_out) is not None):
+        return None
+    return next((mixer for mixer in anatomy.mixers if find(layer, mixer.path) is not None), None)
 
 
 #: The parts that a layer has to have.

@@ -15,6 +15,7 @@ from torch import nn
 from ...words.errors import AnatomyError
 from .anatomy import QKV, Anatomy, Experts, find, missing, text_config, with_changes
 from .families import FAMILIES, LLAMA
+from .weights import widths
 
 # What the parts are called in transformers. The first name that exists is taken.
 _ATTN = "self_attn|attn.attention|attn|attention|self_attention|temporal_block|mixer"
@@ -27,10 +28,11 @@ _FUSED = ("qkv_proj", "query_key_value", "c_attn", "Wqkv", "qkv")
 _ATTN_NORM = "input_layernorm|ln_1|norm_1|self_attn_layer_norm|attention_norm|operator_norm|attention_layernorm"
 _MLP_NORM = (
     "pre_feedforward_layernorm|pre_mlp_layernorm|post_attention_layernorm|ln_2|norm_2|final_layer_norm|ffn_norm|"
-    "feedforward_layernorm|input_layernorm"
+    "feedforward_layernorm|pre_ff_layernorm|input_layernorm"
 )
 _ATTN_POST = "post_self_attn_layernorm|post_attention_layernorm|post_attention_norm"
 _MLP_POST = "post_mlp_layernorm|post_feedforward_layernorm|post_feedforward_norm"
+_SWITCHES = ("use_rope", "is_sliding", "is_local_attention", "sliding_window|force_rope")
 _POS = "embed_positions|wpe|position_embeddings"
 
 
@@ -131,6 +133,7 @@ def discovered(model: nn.Module) -> list[Anatomy]:
     home = base.layers.rpartition(".")[0]
     position = _first(model, _POS, home) if home else _first(model, _POS)
     inside = "" if mlp == "fc2" else mlp
+    plain = next((each for each in layers if _first(each, _IN, inside)), layer)  # others have experts
     taken = replace(
         base,
         attn=attn,
@@ -139,9 +142,9 @@ def discovered(model: nn.Module) -> list[Anatomy]:
         attn_post_norm=_first(layer, _ATTN_POST) if _first(layer, _MLP_POST) else None,
         mlp=mlp,
         mlp_norm=_first(layer, _MLP_NORM),
-        mlp_in=_first(layer, _IN, inside),
-        mlp_mul=_first(layer, _MUL, inside) if _first(layer, "gate_proj|w1", inside) else None,
-        mlp_down=_first(layer, _DOWN, inside) or f"{mlp}.down_proj",
+        mlp_in=_first(plain, _IN, inside),
+        mlp_mul=_first(plain, _MUL, inside) if _first(plain, "gate_proj|w1", inside) else None,
+        mlp_down=_first(plain, _DOWN, inside) or f"{mlp}.down_proj",
         mlp_post_norm=_first(layer, _MLP_POST),
         experts=_experts(layers),
     )
@@ -176,6 +179,8 @@ def _projections(attention: nn.Module | None) -> Iterator[tuple[QKV, str | int |
     split = replace(LLAMA.qkv, sinks="sinks", q_norm="q_norm|q_layernorm|query_layernorm|q_ln")
     split = replace(split, k_norm="k_norm|k_layernorm|key_layernorm|k_ln", softcap="attn_logit_softcapping")
     bases: list[tuple[QKV, str | int | None]] = [(split, "num_key_value_heads")]
+    if _twice(attention):
+        bases = [(replace(split, layout="gated"), "num_key_value_heads")]
     if fused:
         one = replace(split, q=fused, k=fused, v=fused)
         bases = [
@@ -185,9 +190,21 @@ def _projections(attention: nn.Module | None) -> Iterator[tuple[QKV, str | int |
             (replace(one, layout="thirds"), 1),
         ]
     for qkv, kv in bases:
-        for rotary, table in (("halves", "doubled"), ("interleaved", "doubled"), ("interleaved", "interleaved")):
-            for switch in (*(name for name in ("use_rope", "is_sliding") if hasattr(attention, name)), None):
-                yield replace(qkv, rotary=rotary, rotary_table=table, rotary_if=switch), kv
+        for rotary, table, first in (
+            ("halves", "doubled", False),
+            ("interleaved", "doubled", False),
+            ("interleaved", "interleaved", False),
+            ("halves", "doubled", True),
+        ):
+            for switch in (*(name for name in _SWITCHES if hasattr(attention, name.split("|")[-1])), None):
+                yield replace(qkv, rotary=rotary, rotary_table=table, rotary_if=switch, rotary_first=first), kv
+
+
+def _twice(attention: nn.Module) -> bool:
+    """Whether the projection of the queries gives twice what the output projection reads: a gate beside them."""
+    queries = widths(find(attention, "q_proj"))
+    read = next((found for name in _OUT.split("|") if (found := widths(find(attention, name)))), None)
+    return queries is not None and read is not None and queries[1] == 2 * read[0]
 
 
 def _experts(layers: nn.ModuleList) -> Experts | None:

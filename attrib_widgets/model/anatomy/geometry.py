@@ -123,7 +123,8 @@ def _own_heads(qkv: QKV, attention: nn.Module | None, width: int) -> int | None:
     size = next((v for n in ("head_dim", "head_size") if isinstance(v := getattr(attention, n, None), int)), None)
     if not size or width % size:
         return None
-    plain = qkv.layout != "split" or _outputs(qkv.q, attention) == width  # no gate beside the queries, no compression
+    given = width * (2 if qkv.layout == "gated" else 1)
+    plain = not qkv.apart or _outputs(qkv.q, attention) == given  # no other gate beside the queries, no compression
     return width // size if plain else None
 
 
@@ -133,7 +134,7 @@ def _own_key_heads(qkv: QKV, attention: nn.Module | None, n_heads: int, d_head: 
     if given is None or given % d_head or qkv.layout == "per_head":
         return None
     count = given // d_head
-    if qkv.layout == "split":
+    if qkv.apart:
         return count if count and not n_heads % count else None
     rest = count - n_heads
     return rest // 2 if rest > 0 and not rest % 2 and not n_heads % (rest // 2) else None
@@ -168,8 +169,10 @@ def _rows(layout: str, n_heads: int, n_kv: int, d_head: int) -> dict[str, Int[Te
     q, kv = torch.arange(n_heads * d_head).view(n_heads, d_head), torch.arange(n_kv * d_head).view(n_kv, d_head)
     if layout == "split":
         return {"q": q, "k": kv, "v": kv}
+    if layout == "gated":
+        return {"q": torch.arange(2 * q.numel()).view(n_heads, 2, d_head)[:, 0], "k": kv, "v": kv}
     if layout not in LAYOUTS:
-        raise AnatomyError(f"unknown qkv layout {layout!r}.", f"Use split, {', '.join(LAYOUTS)}.")
+        raise AnatomyError(f"unknown qkv layout {layout!r}.", f"Use split, gated, {', '.join(LAYOUTS)}.")
     blocks, order = LAYOUTS[layout]
     count = blocks if isinstance(blocks, int) else {"heads": n_heads, "key heads": n_kv}[blocks]
     each = {"q": n_heads // count * d_head, "k": max(1, n_kv // count) * d_head}

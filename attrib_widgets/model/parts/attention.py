@@ -93,6 +93,8 @@ def _attend(model: Model, rec: Recording, layer: int, heads: Sequence[int] | Non
         if model.level(layer).scores or found is None:
             return scored(model, rec, layer, heads, rows)
         refuse_above(*_miss(model, rec, layer, found, heads, rows), _GONE.format(layer))
+    if not model.level(layer).values:
+        return found
     if heads is None:
         _refuse_adapter(model, rec, layer, "v", x, key_heads(model, layer, found.v))
     else:
@@ -158,7 +160,8 @@ def key_heads(
 
 
 def scores_error(model: Model, rec: Recording, layer: int) -> float:
-    """Largest miss of the anatomy's pattern times values against the recorded z, in units of what rounding explains.
+    """Largest miss of the anatomy's gate times pattern times values against the recorded z, in units of what rounding
+    explains.
 
     Raises:
         AnatomyError: the projections are not where the anatomy says.
@@ -194,15 +197,15 @@ def _miss(
     heads: Sequence[int] | None = None,
     rows: slice = ROWS,
 ) -> tuple[Tensor, Tensor]:
-    """(recorded z - pattern @ v, bound) per head, position and number."""
+    """(recorded z - gate * pattern @ v, bound) per head, position and number."""
     geo = model.geometry[layer]
     z = rec.z[layer][rows].view(-1, geo.n_heads, geo.d_head).transpose(0, 1)
     z = (z if heads is None else z[list(heads)]).float()
-    size = found.pattern @ found.v.abs()
+    size = found.gated(found.pattern @ found.v.abs()).abs()
     limit = LIMITS.get(model.precision, LIMITS[torch.bfloat16])
     if eager(model):  # recomputed in the model's own arithmetic, up to the order of its sums
         limit = min(limit, max(1e-4, 2 * torch.finfo(model.precision).eps))
-    return z - found.pattern @ found.v, limit * size.double() + half_ulp(z, rec.z[layer].dtype)
+    return z - found.z, limit * size.double() + half_ulp(z, rec.z[layer].dtype)
 
 
 def _recompute(
@@ -219,7 +222,20 @@ def _recompute(
             _refuse_adapter(model, rec, layer, which, x, part.raw[:, own * d : (own + 1) * d], own)
     scores, alibi, pattern, sink, blocked, scaling, cap = looks(model, rec, layer, q.final, k.final, heads, rows)
     values, first = v.final if heads is None else v.final[list(heads)], rows.indices(len(x))[0]
-    return Scored(pattern, values, sink, q, k, scores, alibi, blocked, scaling, cap, heads, first)
+    gate = _gate(model, rec, layer, x, heads, rows)
+    return Scored(pattern, values, sink, q, k, scores, alibi, blocked, scaling, cap, heads, first, gate=gate)
+
+
+def _gate(
+    model: Model, rec: Recording, layer: int, x: Tensor, heads: Sequence[int] | None, rows: slice
+) -> Float[Tensor, "head destination d_head"] | None:
+    """The gate of ``layer`` on its input ``x``; whether it has one is found out once."""
+    if model.keeps(("ungated", layer)):
+        return None
+    found = heard(model, rec, layer, x, heads, rows)
+    if found is None or found.gate is None:
+        model.kept(("ungated", layer), lambda: True)
+    return None if found is None else found.gate
 
 
 def _refuse_adapter(
@@ -239,14 +255,15 @@ def _projected_miss(
 
 
 def value_direction(
-    model: Network, layer: int, head: int, u: Float[Tensor, "d_model"]
+    model: Network, layer: int, head: int, u: Float[Tensor, "d_model"], gate: Float[Tensor, "d_head"] | None = None
 ) -> tuple[Float[Tensor, "d_model"], Float[Tensor, "d_head"], float]:
-    """A direction ``u`` of what the layer writes, seen from the stream its values read.
+    """A direction ``u`` of what the layer writes, seen from the stream its values read (through ``gate``).
 
     Returns (direction in the normalised stream, direction among the head's values, value bias . direction).
     """
     d = model.geometry[layer].d_head
     through = model.out(layer).rows(head * d, (head + 1) * d) @ u
+    through = through if gate is None else through * gate
     values = qkv_projection(model, layer, "v", kv_head(model, layer, head))
     constant = 0.0 if values.bias is None else float(values.bias @ through)
     return values.pull(through), through, constant
@@ -261,28 +278,30 @@ def score_direction(
     scale it had. Returns (direction in the normalised stream at ``position``, constant from the biases, how far the
     projection's own rounding may move the score).
     """
+    assert model.anatomy.qkv is not None
     this, held = (found.q, found.k) if side == "query" else (found.k, found.q)
     which = "q" if side == "query" else "k"
     index = head if side == "query" else kv_head(model, layer, head)
     direction = held.final[head, other] * found.scaling
-    turn = rotation(model, rec, layer)
-    if turn is not None:
-        direction = turn.at(position)(direction, back=True)
-    d = model.geometry[layer].d_head
+    turn, d, first = rotation(model, rec, layer), model.geometry[layer].d_head, model.anatomy.qkv.rotary_first
+    turn = None if turn is None else turn.at(position)
+    if turn is not None and not first:
+        direction = turn(direction, back=True)
     rows = slice(index * d, (index + 1) * d)
     projection = qkv_projection(model, layer, which)
     full = torch.zeros(projection.d_out, device=direction.device)
     constant = 0.0
-    if this.norm is None:
-        full[rows] = direction
-    elif this.norm.gain.numel() == d:  # one norm per head
-        raw = this.raw[position, rows]
-        full[rows] = this.norm.pull(direction) * this.norm.scale(raw)
-        constant += float(this.norm.bias @ direction)
-    else:  # one norm over the whole projection
-        full[rows] = direction
-        constant += float(this.norm.bias @ full)
-        full = this.norm.pull(full) * this.norm.scale(this.raw[position])
+    full[rows] = direction
+    if this.norm is not None:
+        raw = this.raw[position]
+        if turn is not None and first:  # the norm reads what was turned
+            raw = turn(raw.view(-1, d)).flatten()
+        alone = this.norm.gain.numel() == d  # one norm per head, or one over the whole projection
+        part = rows if alone else slice(None)
+        constant += float(this.norm.bias @ full[part])
+        full[part] = this.norm.pull(full[part]) * this.norm.scale(raw[part])
+    if turn is not None and first:
+        full = turn(full.view(-1, d), back=True).flatten()
     if projection.bias is not None:
         constant += float(projection.bias @ full)
     slack = projection.slack(normed_input(model, rec, layer)[position].float(), full)

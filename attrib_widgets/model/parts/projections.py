@@ -109,7 +109,7 @@ class Rotation:
 def rotation(model: Network, rec: Recording, layer: int) -> Rotation | None:
     """What turns the queries and keys of ``layer``, or None where nothing does."""
     qkv, attn = qkv_of(model), _module(model, layer)
-    still = qkv.rotary_if and not getattr(attn, qkv.rotary_if, None)
+    still = qkv.rotary_if and not any(getattr(attn, name, None) for name in qkv.rotary_if.split("|"))
     if still or rec.attn_inputs[layer].get(qkv_of(model).penalty) is not None:
         return None
     interleaved = qkv.rotary == "interleaved"
@@ -146,8 +146,9 @@ def project(
         if path not in made:
             made[path] = model.call(model.module(f"{model.anatomy.attn}.{path}", layer), x)
         out = made[path]
-        if int(rows.max()) >= out.shape[-1] or (qkv.layout == "split" and rows.numel() != out.shape[-1]):
-            raise AnatomyError(f"the {which} projection has {out.shape[-1]} outputs, not {rows.numel()}")
+        width = rows.numel() * (2 if qkv.layout == "gated" and which == "q" else 1)
+        if int(rows.max()) >= out.shape[-1] or (qkv.apart and width != out.shape[-1]):
+            raise AnatomyError(f"the {which} projection has {out.shape[-1]} outputs, not {width}")
         raw = out[:, rows.flatten().to(out.device)]
         final, norm = raw, None
         limit = _clip(model)
@@ -161,13 +162,24 @@ def project(
             module = model.module(f"{model.anatomy.attn}.{own}", layer)
             norm = _head_norm(model, layer, own, module)
             wide = norm.gain.numel() != geo.d_head
-            shaped = raw if wide else raw.view(len(raw), -1, geo.d_head)
-            final = model.call(module, shaped).reshape(len(raw), -1)
+
+            def normed(rows: Tensor) -> Tensor:
+                shaped = rows if wide else rows.view(len(rows), -1, geo.d_head)
+                return model.call(module, shaped).reshape(len(rows), -1)
+
+        def turned(rows: Tensor) -> Tensor:
+            turn = rotation(model, rec, layer) if which != "v" else None
+            if turn is None:
+                return rows
+            heads = rows.view(len(rows), -1, geo.d_head).transpose(0, 1)
+            made = turn(heads.float() if qkv.float_rotary else heads)
+            made = made if qkv.float_rotary == "kept" else made.to(heads.dtype)
+            return made.transpose(0, 1).reshape(len(rows), -1)
+
+        steps = [*([normed] if own else []), turned]
+        for step in reversed(steps) if qkv.rotary_first else steps:
+            final = step(final)
     heads = final.view(len(raw), -1, geo.d_head).transpose(0, 1)
-    turn = rotation(model, rec, layer)
-    if turn is not None and which != "v":
-        turned = turn(heads.float() if qkv.float_rotary else heads)
-        heads = turned if qkv.float_rotary == "kept" else turned.to(heads.dtype)
     if heads.shape[0] != geo.n_heads:
         heads = heads.repeat_interleave(geo.group, 0)
     return Projected(raw.float(), heads.float(), norm)

@@ -77,6 +77,11 @@ class SelfCheck:
         return all(level.sources for level in self.levels)
 
     @property
+    def values_reason(self) -> str:
+        """Why it is not known where values come from, though they are known."""
+        return self._reason_of("values", "sources")
+
+    @property
     def scores_ok(self) -> bool:
         """Queries, keys and scores are known exactly in every layer, not patterns and values alone."""
         return all(level.scores for level in self.levels)
@@ -114,7 +119,7 @@ class SelfCheck:
     @property
     def missed(self) -> int:
         """How many splits are not exact, over all layers, the coarse ones counting most."""
-        weights = {"sublayers": 10_000, "heads": 1_000, "sources": 3, "scores": 2, "inside": 2}
+        weights = {"sublayers": 10_000, "heads": 1_000, "sources": 3, "values": 1, "scores": 2, "inside": 2}
         return sum(w for level in self.levels for split, w in weights.items() if not getattr(level, split))
 
     @property
@@ -135,7 +140,7 @@ class SelfCheck:
     @property
     def ok(self) -> bool:
         """Everything is exact, per head, in every layer."""
-        return self.scores_ok
+        return self.scores_ok and not self.values_reason
 
     def __repr__(self) -> str:
         rows = [[name, f"{value:.2f}", "passes" if value <= 1 else "FAILS"] for name, value in self.numbers.items()]
@@ -143,7 +148,7 @@ class SelfCheck:
             f"Self-check: exact {self.words}",
             ["question", "worst element, in its rounding bound", ""],
             rows,
-            footer=self.reason or self.scores_reason or self.remark,
+            footer=self.reason or self.values_reason or self.scores_reason or self.remark,
         )
         return render_text(table)
 

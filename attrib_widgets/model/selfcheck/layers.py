@@ -47,9 +47,11 @@ class Checked:
         if reason := model.unread.get(layer):
             return whole(reason)
         if not self.note("stream", worst(*stream_error(rec, layer, rec.streams[layer].dtype, model.parallel))):
-            parts = f"{port(model, 'attn_added').path} and {port(model, 'mlp_added').path} of layer {layer}"
+            parts = f"{port(model, 'attn_added', layer).path} and {port(model, 'mlp_added').path} of layer {layer}"
             return whole(f"{parts} do not add up to what the layer writes{within(model, layer)}")
         inside = Exact(self._inside(layer))
+        if (mixer := model.mixer(layer)) is not None:
+            return Level(heads=Exact(f"its mixer is {mixer.name}, which has no heads"), inside=inside)
         if why := self._heads(layer):
             return Level(heads=Exact(f"{why}{within(model, layer)}, so heads are not shown"), inside=inside)
         return self._attention(layer, inside)
@@ -94,7 +96,7 @@ class Checked:
                 self.note("values", values)
                 return Level(scores=Exact(reason + more), inside=inside)
             why = f"its heads' values are no projection of what its layers read ({reason}{more})"
-            return Level(sources=Exact(why), inside=inside)
+            return Level(values=Exact(why), scores=Exact(reason + more), inside=inside)
         if missed < math.inf:
             self.note("attention", missed)
         if self._once("own", layer, lambda: own_patterns(model, rec, layer)) is not None:

@@ -128,7 +128,7 @@ def tried(family: str) -> Family:
     inside = ""
     if model.check.mlp_ok and any(level.sublayers for level in model.check.levels):
         inside = "experts" if any(model.has_experts(i) for i in range(model.n_layers)) else "neurons"
-    why = model.check.reason or model.check.scores_reason or model.check.mlp_reason
+    why = model.check.reason or model.check.values_reason or model.check.scores_reason or model.check.mlp_reason
     why = f"{model.check.words}: {why}" if model.granularity == "mixed" else why
     return Family(family, model.granularity.removesuffix("s"), inside, known, why)
 

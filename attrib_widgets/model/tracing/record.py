@@ -43,7 +43,7 @@ class Recording:
     outputs before a post-norm and a multiplier (the same tensors where there is neither). ``logits`` are as printed,
     ``precap`` the same before the soft cap, both for ``kept`` positions only. ``attn_inputs`` is what the attention
     modules were given beside the stream, by name. ``mlp_entered`` is filled on request only. Of a layer that can be
-    read as a whole only, the tensors of its parts are empty ([position, 0]).
+    read as a whole only, the tensors of its parts are empty ([position, 0]), and z of one that mixes without heads.
     """
 
     streams: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
@@ -125,9 +125,9 @@ def refuse_rebuilt(model: Model, edited: Iterable[str] = ()) -> None:
     pairs = [(p, find(model.hf, p), root.get(p)) for p in (a.final_norm, a.unembed, a.pos) if p]
     if isinstance(layers, nn.ModuleList):
         read = {*READ_ALWAYS, *edited}
-        paths = dict.fromkeys(row.path for row in ports(model) if row.site in read)
         for i, (layer, block) in enumerate(zip(layers, wrapped, strict=True)):
             pairs.append((f"{a.layers}.{i}", layer, block))
+            paths = dict.fromkeys(row.path for row in ports(model, i) if row.site in read)
             there = [p for p in paths if p and find(block._module, p) is not None]
             pairs += [(f"{a.layers}.{i}.{p}", find(layer, p), block.get(p)) for p in there]
         changed = next((path for path, module, envoy in pairs if envoy._module is not module), None)
@@ -248,6 +248,8 @@ def _recorded(
                     rec.mlp_entered.append(_rows(row.get(block), count) if row.exists(block) else None)
             if i in model.unread:  # known as a whole: the lists run over all layers
                 _skip(rec, [name for site, name in read.items() if site != PRE.site])
+            elif "z" in read and all(row.site != "z" for row in ports(model, i)):  # a mixer has none
+                rec.z.append(rec.streams[-1].new_empty(count, 0))
         if (WRITE, last) in edits:
             PRE.put(final, rewritten(PRE.get(final), rec.streams[last], edits[WRITE, last]))
         if (PRE.site, len(blocks)) in edits:

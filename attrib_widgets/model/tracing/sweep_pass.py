@@ -126,7 +126,7 @@ class Pass:
                             _drop(past, i - 1)
                         if self.joins[i]:
                             row.put(block, self._grown(entered, rec.streams[i][here], i))
-                    if row.site == "attn_in" and not self.plain:
+                    if row.site == "attn_in" and not self.plain and model.mixer(i) is None:
                         row.give(block, self._attention(i, entered.device))
                     if row.site == "mlp_in" and narrow and i == last:
                         row.put(block, self._narrowed(row.get(block)))
