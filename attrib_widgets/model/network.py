@@ -23,6 +23,7 @@ from .anatomy.norms import FrozenNorm, read_norm
 from .anatomy.weights import bias_of, device_of, exact_weight, shown_weight, widths
 from .identity.stamp import Key, Stamp, changes, is_of, mark_of, modules_of, named, stamp_of, weight_keys, writable
 from .identity.steady import during
+from .parts.between import Between
 
 if TYPE_CHECKING:
     from .run import Run
@@ -38,7 +39,8 @@ class Network:
 
     Attributes:
         hf: the transformers model, untouched; traced: the same one as nnsight runs it.
-        anatomy: where its parts are; geometry: their numbers and widths; unread: the layers that can be read as a whole
+        anatomy: where its parts are; geometry: their numbers and widths; between: what is done between the last layer
+            and the unembedding; unread: the layers that can be read as a whole
             only, because parts of the anatomy are missing there or run otherwise, with the reasons.
         lock: the lock that every forward pass takes.
     """
@@ -47,6 +49,7 @@ class Network:
     anatomy: Anatomy
     geometry: Geometry
     unread: Mapping[int, str]
+    between: Between
 
     def __init__(self, hf: nn.Module, name: str | None = None) -> None:
         self.hf = hf
@@ -54,6 +57,7 @@ class Network:
         self.lock = FORWARD_LOCK
         self._quiet = 0  # how many blocks of :meth:`quiet` are open, under the lock
         self.unread = {}
+        self.between = Between()
         self._cache: dict[Any, tuple[Any, Any]] = {}
         self._through: dict[Any, tuple[Any, Projection]] = {}  # projections that may be more than a weight
         declared = next((p.dtype for p in hf.parameters() if p.is_floating_point()), torch.float32)
@@ -405,17 +409,23 @@ class Network:
     @property
     def multiplier(self) -> float:
         """What every sublayer's output is multiplied by before it is added to the stream; 1 in most families."""
-        value = getattr(self.config, self.anatomy.multiplier, None) if self.anatomy.multiplier else None
-        return 1.0 if value is None else float(value)
+        name = self.anatomy.multiplier
+        if name is None:
+            return 1.0
+        if not name.startswith("."):
+            value = getattr(self.config, name, None)
+            return 1.0 if value is None else float(value)
+        found = {float(getattr(self.layer(i), name[1:], 1.0)) for i in range(self.n_layers)}
+        return found.pop() if len(found) == 1 else 1.0  # then the layers do not add up, which the self-check says
 
     @property
     def logit_scale(self) -> float:
-        """What the unembedding's output is multiplied by; 1 in most families."""
+        """What the unembedding's product with the normalised stream is multiplied by; 1 in most families."""
         name = self.anatomy.logit_scale
         value = getattr(self.config, name.strip("/"), None) if name else None
         if name is None or value is None:
-            return 1.0
-        return 1 / float(value) if name.startswith("/") else float(value)
+            return self.between.factor
+        return self.between.factor * (1 / float(value) if name.startswith("/") else float(value))
 
     def scaled(self, out: Float[Tensor, "*shape vocab"]) -> Float[Tensor, "*shape vocab"]:
         """The unembedding's output as the model scales it (dividing rounds otherwise than multiplying)."""
@@ -432,7 +442,7 @@ class Network:
         """(logits before the soft cap, printed logits) of a final stream, by the model's own modules."""
         with self.quiet():
             normed = self.call(self.module(self.anatomy.final_norm), x)
-            precap = self.scaled(self.call(self.module(self.anatomy.unembed), normed))
+            precap = self.scaled(self.call(self.module(self.anatomy.unembed), self.between.applied(normed)))
         cap = self.softcap
         return precap, precap if cap is None else torch.tanh(precap / cap) * cap
 

@@ -97,7 +97,7 @@ class Metric:
 
 def columns_of(model: Model, streams: Float[Tensor, "row d_model"], columns: Any) -> Float[Tensor, "row column"]:
     """Printed logits of a few tokens."""
-    y = model.call(model.module(model.anatomy.final_norm), streams)
+    y = model.between.applied(model.call(model.module(model.anatomy.final_norm), streams))
     unembed = model.unembedding
     if unembed.weight is None:  # one call gives all of them
         logits: Tensor = model.call(unembed.module, y)[:, columns].float()
@@ -112,7 +112,7 @@ def columns_of(model: Model, streams: Float[Tensor, "row d_model"], columns: Any
 def read_all(model: Model, streams: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
     """Printed logits of the whole vocabulary, gradients included."""
     normed = model.call(model.module(model.anatomy.final_norm), streams)
-    precap = model.scaled(model.call(model.module(model.anatomy.unembed), normed))
+    precap = model.scaled(model.call(model.module(model.anatomy.unembed), model.between.applied(normed)))
     cap = model.softcap
     return precap if cap is None else torch.tanh(precap / cap) * cap
 

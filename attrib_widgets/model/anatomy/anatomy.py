@@ -49,7 +49,8 @@ class QKV:
     the attribute that caps them, ``sinks`` a learned extra column, ``window`` the length of a sliding window,
     ``causal`` a buffer [1, 1, position, position] that is true where attention may look.
 
-    ``rotary``: ``"halves"`` or ``"interleaved"``, how the numbers of a head are paired; ``rotary_table`` how the
+    ``rotary``: ``"halves"`` or ``"interleaved"``, how the numbers of a head are paired; ``rotary_back``: pairs turn the
+    other way round; ``rotary_table`` how the
     cosines are laid out that the layer is given: ``"doubled"`` (each half holds all), ``"interleaved"`` (each one
     twice in a row), ``"single"``, ``"sines_first"`` (single, the sines before the cosines), or the name of a buffer
     [position, sines and cosines] of the attention module itself. ``rotary_if`` names an attribute that is false in
@@ -80,6 +81,7 @@ class QKV:
     rotary_table: str = "doubled"
     rotary_if: str | None = None
     rotary_first: bool = False
+    rotary_back: bool = False
     float_rotary: bool | str = False
     float_scores: bool = False
     early_scaling: bool = False
@@ -151,7 +153,8 @@ class Anatomy:
     when the attention and the MLP read the same stream. ``mixers`` are what some layers have in place of attention. An
     anatomy without ``attn`` knows whole layers only.
 
-    ``n_heads`` and ``n_kv_heads`` name config entries, ``multiplier`` one that scales what every sublayer adds,
+    ``n_heads`` and ``n_kv_heads`` name config entries, ``multiplier`` one (``".name"``: an attribute of the layers,
+    the same in all of them) that scales what every sublayer adds,
     ``logit_scale`` one that multiplies the logits (``"/name"`` divides), ``softcap`` the cap of the final logits.
     ``refused`` maps a config entry's value to the reason why a model with it is refused.
     """

@@ -85,6 +85,7 @@ def whole_layers(model: nn.Module) -> Anatomy | None:
         return None
     layers = max(stacks, key=lambda s: sum(p.numel() for p in s[1].parameters()))[0]
     home, _, _ = layers.rpartition(".")
+    first = next(iter(dict(stacks)[layers]))
     beside = find(model, home) if home else model
     norms = [n for n, m in (beside or model).named_children() if "norm" in f"{n} {type(m).__name__}".lower()]
     norms += [n for n, _ in (beside or model).named_children() if n in ("ln_f",)]
@@ -92,7 +93,7 @@ def whole_layers(model: nn.Module) -> Anatomy | None:
     if not final:
         return None
     dot = f"{home}." if home else ""
-    return Anatomy(layers, dot + final[-1], names[id(unembed)], names[id(embed)], **_scales(model))
+    return Anatomy(layers, dot + final[-1], names[id(unembed)], names[id(embed)], **_scales(model, first))
 
 
 def _given(model: nn.Module, method: str) -> Any:
@@ -102,13 +103,15 @@ def _given(model: nn.Module, method: str) -> Any:
         return None
 
 
-def _scales(model: nn.Module) -> dict[str, Any]:
-    """Multipliers and caps by the names that configs give them."""
+def _scales(model: nn.Module, layer: nn.Module) -> dict[str, Any]:
+    """Multipliers and caps by the names that configs (and layers) give them."""
     config = text_config(model)
     found: dict[str, Any] = {}
     for name in ("residual_multiplier",):
         if getattr(config, name, None) not in (None, 1.0):
             found["multiplier"] = name
+    if isinstance(getattr(layer, "residual_scale", None), float):
+        found["multiplier"] = ".residual_scale"
     for name, spelled in (("logit_scale", "logit_scale"), ("logits_scaling", "/logits_scaling")):
         if getattr(config, name, None) not in (None, 1.0):
             found["logit_scale"] = spelled
@@ -190,14 +193,20 @@ def _projections(attention: nn.Module | None) -> Iterator[tuple[QKV, str | int |
             (replace(one, layout="thirds"), 1),
         ]
     for qkv, kv in bases:
-        for rotary, table, first in (
-            ("halves", "doubled", False),
-            ("interleaved", "doubled", False),
-            ("interleaved", "interleaved", False),
-            ("halves", "doubled", True),
+        for rotary, table, first, back in (
+            ("halves", "doubled", False, False),
+            ("interleaved", "doubled", False, False),
+            ("interleaved", "interleaved", False, False),
+            ("halves", "doubled", True, False),
+            ("halves", "doubled", True, True),
         ):
             for switch in (*(name for name in _SWITCHES if hasattr(attention, name.split("|")[-1])), None):
-                yield replace(qkv, rotary=rotary, rotary_table=table, rotary_if=switch, rotary_first=first), kv
+                yield (
+                    replace(
+                        qkv, rotary=rotary, rotary_table=table, rotary_if=switch, rotary_first=first, rotary_back=back
+                    ),
+                    kv,
+                )
 
 
 def _twice(attention: nn.Module) -> bool:

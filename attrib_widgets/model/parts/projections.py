@@ -123,6 +123,8 @@ def rotation(model: Network, rec: Recording, layer: int) -> Rotation | None:
     if given is None:
         return None
     cos, sin = (t.reshape(-1, t.shape[-1]) for t in given)
+    if qkv.rotary_back:
+        sin = -sin
     if qkv.rotary_table == "sines_first":
         return Rotation(sin, cos, interleaved)
     if qkv.rotary_table == "interleaved":

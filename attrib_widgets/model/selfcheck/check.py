@@ -28,6 +28,7 @@ from ..anatomy.rounding import accumulation, half_ulp, require_float32, worst
 from ..anatomy.weights import watched, widths
 from ..identity.belonging import LIMITS
 from ..identity.stamp import interventions
+from ..parts.between import Between, read_between
 from ..parts.scores import score_cap
 from ..tracing.causality import AHEAD, causality_error
 from ..tracing.order import absent_parts, unordered_parts
@@ -198,6 +199,10 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
         try:
             model.anatomy = anatomy = resolved(given, model.hf)
             model.geometry = geometry(anatomy, model.hf)
+            model.between = _between(model, known)
+            if abs(model.logit_scale - model.between.factor**2) <= 1e-5 * abs(model.logit_scale):
+                # The config's entry is applied in front of the unembedding, where it was found: not behind it as well.
+                model.anatomy = anatomy = replace(anatomy, logit_scale=None)
             model.forget()
             found = _check(model, known)
         except AttribError as reason:
@@ -207,7 +212,7 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
             refusals.append(f"a part named by the anatomy has the wrong shape or kind ({clause(reason)})")
             continue
         rank = (found.missed, override is None and given not in own, found.furthest)
-        this = _Found(rank, anatomy, model.geometry, found, model.unread)
+        this = _Found(rank, anatomy, model.geometry, found, model.unread, model.between)
         best = this if best is None or rank < best.rank else best
         as_whole = this if anatomy.attn is None else as_whole
         if found.ok and found.mlp_ok:
@@ -222,6 +227,7 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
     elif as_whole is not None and best.rank[1] and found.granularity == "layers":
         best, found = as_whole, replace(as_whole.check, levels=found.levels)  # nothing inside is worth recording
     model.anatomy, model.geometry, model.unread = best.anatomy, best.geometry, best.unread
+    model.between = best.between
     model.forget()
     found = causal_check(model, found)
     model.forget()
@@ -237,6 +243,15 @@ class _Found(NamedTuple):
     geometry: Geometry
     check: SelfCheck
     unread: Mapping[int, str]
+    between: Between
+
+
+def _between(model: Model, known: dict[Any, Any]) -> Between:
+    key = ("between", model.anatomy.final_norm, model.anatomy.unembed)
+    if key not in known:
+        known[key] = read_between(model, probe_ids(model)[:2])
+    found: Between = known[key]
+    return found
 
 
 def _refusal(model: Model, refusals: list[str]) -> AnatomyError:

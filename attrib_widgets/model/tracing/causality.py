@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..anatomy.rounding import half_ulp, worst
 from ..identity.belonging import LIMITS
+from .ports import ending
 from .record import forward_options
 
 if TYPE_CHECKING:
@@ -67,12 +68,12 @@ def _streams(model: Model, prompts: Sequence[Sequence[int]]) -> list[Float[Tenso
             x = x.movedim(0, 2)
         return x.detach().reshape(rows, each, -1).clone()
 
-    blocks, final = root.get(model.anatomy.layers), root.get(model.anatomy.final_norm)
+    blocks, (final, end) = root.get(model.anatomy.layers), ending(model)
     tokens = torch.tensor([list(ids) for ids in prompts], device=model.device)
     with model.quiet(), root.trace(input_ids=tokens, **forward_options(model, None)) as tracer:
         kept = nnsight.save([])
         for block in blocks:
             kept.append(shaped(block.input))
-        kept.append(shaped(final.input))
+        kept.append(shaped(end.get(final)))
         tracer.stop()
     return [x.to(model.home) for x in kept]

@@ -114,6 +114,16 @@ def with_tensor(value: Any, tensor: Tensor) -> Any:
 
 PRE = Port("pre", "", "input")  # of the final norm as of a layer: what enters it
 POST = Port("post", "", "output")
+
+
+def ending(model: Network) -> tuple[Any, Port]:
+    """(module, port) in a trace where what the final norm reads passes: its input, or the output of the last layer in
+    a model that calls its norm before the layers as well."""
+    if model.between.calls == 1:
+        return model.traced.get(model.anatomy.final_norm), PRE
+    return model.traced.get(model.anatomy.layers)[model.n_layers - 1], POST
+
+
 #: No port: what a layer adds to the stream as a whole, between the stream before it and the one behind it.
 WRITE = "layer"
 

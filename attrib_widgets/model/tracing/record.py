@@ -16,7 +16,7 @@ from ...words.errors import AnatomyError, ComponentError
 from ..anatomy.anatomy import find
 from ..parts.listen import given_to
 from .edits import Edits, edited, rewritten
-from .ports import PRE, WRITE, Port, port, ports, refuse_flex, require, tensor_of
+from .ports import PRE, WRITE, Port, ending, port, ports, refuse_flex, require, tensor_of
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -224,7 +224,7 @@ def _recorded(
     count = tokens.numel()
     options = forward_options(model, keep)
     unembed = root.get(anatomy.unembed)
-    blocks, final = root.get(anatomy.layers), root.get(anatomy.final_norm)
+    blocks, (final, end) = root.get(anatomy.layers), ending(model)
     last = model.n_layers - 1
     read = {row.site: KEPT[row.site] for row in ports(model) if row.site in KEPT and not _same(model, row.site)}
     with model.quiet(), model.passing(), root.trace(input_ids=tokens, **options):
@@ -251,10 +251,10 @@ def _recorded(
             elif "z" in read and all(row.site != "z" for row in ports(model, i)):  # a mixer has none
                 rec.z.append(rec.streams[-1].new_empty(count, 0))
         if (WRITE, last) in edits:
-            PRE.put(final, rewritten(PRE.get(final), rec.streams[last], edits[WRITE, last]))
+            end.put(final, rewritten(end.get(final), rec.streams[last], edits[WRITE, last]))
         if (PRE.site, len(blocks)) in edits:
-            PRE.put(final, edited(PRE.get(final), edits[PRE.site, len(blocks)]))
-        rec.streams.append(_rows(PRE.get(final), count))
+            end.put(final, edited(end.get(final), edits[PRE.site, len(blocks)]))
+        rec.streams.append(_rows(end.get(final), count))
         rec.precap = tensor_of(unembed.output).detach().clone()
         rec.logits = root.output.logits.detach().clone()
     model.saw(rec.streams, [*rec.z, *rec.attn_out, *rec.mlp_out], rec.logits)

@@ -21,7 +21,7 @@ from ..parts.experts import mlp_input
 from ..parts.projections import normed_input, project
 from ..parts.scores import allowed_keys, position_penalty
 from .edits import Edit, flattened
-from .ports import PRE, WRITE, place, ports, require
+from .ports import PRE, WRITE, ending, place, ports, require
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -99,7 +99,7 @@ class Pass:
         ids = torch.tensor([self.base.ids[here]], device=model.device)
         past = None if self.plain or not self.start else self._cache()
         options = self._options(past)
-        blocks, final = root.get(anatomy.layers), root.get(anatomy.final_norm)
+        blocks, (final, end) = root.get(anatomy.layers), ending(model)
         last = model.n_layers - 1
         wraps = self.first > 0 and _layers_wrap(model)
         tokens = ids.expand(self.count + 1 if self.plain else 1, -1)
@@ -140,16 +140,16 @@ class Pass:
                     if ("mid", i) in self.edits and row.site in ("mid", "mlp_added"):
                         middle.setdefault(i, []).append(self._last(row.get(block), i))
             if (WRITE, last) in self.edits:
-                PRE.put(final, self._rewritten(PRE.get(final), began.pop(last), last))
+                end.put(final, self._rewritten(end.get(final), began.pop(last), last))
             if ("mid", last) in self.edits:
-                middle[last].append(self._last(PRE.get(final), last))
+                middle[last].append(self._last(end.get(final), last))
             if self.joins[last + 1]:
-                PRE.put(final, self._grown(PRE.get(final), rec.streams[last + 1][here], last + 1))
+                end.put(final, self._grown(end.get(final), rec.streams[last + 1][here], last + 1))
             if (PRE.site, last + 1) in wanted:
-                kept[PRE.site, last + 1] = self._rows(PRE.get(final), last + 1).clone()
+                kept[PRE.site, last + 1] = self._rows(end.get(final), last + 1).clone()
             if (PRE.site, last + 1) in self.edits:
-                PRE.put(final, self._written(PRE.get(final), PRE.site, last + 1))
-            kept["final"] = self._last(PRE.get(final), last + 1)
+                end.put(final, self._written(end.get(final), PRE.site, last + 1))
+            kept["final"] = self._last(end.get(final), last + 1)
             tracer.stop()
         for layer, (stream, added, after) in middle.items():
             _close(model, layer, stream, added, after)
@@ -307,11 +307,11 @@ def _recorded_keys(base: Run) -> list[tuple[Tensor, Tensor]]:
     from transformers import DynamicCache
 
     model, root, past = base.model, base.model.traced, DynamicCache()
-    final = root.get(model.anatomy.final_norm)
+    final, end = ending(model)
     tokens = torch.tensor([base.ids], device=model.device)
     with model.quiet(), root.trace(input_ids=tokens, use_cache=True, past_key_values=past) as tracer:
         seen = nnsight.save([])
-        seen.append(len(final.input))
+        seen.append(len(end.get(final)))
         tracer.stop()
     return [(layer.keys, layer.values) for layer in past.layers]
 
