@@ -51,5 +51,5 @@ def test_a_norm_that_runs_before_the_layers_as_well_is_read_at_its_last_call(fam
 
 def test_a_map_that_is_no_factor_is_refused():
     """A head that squares what it reads is no read-out; nothing is shown rather than something wrong."""
-    with pytest.raises(aw.AnatomyError, match="printed logits are not the unembedding"):
+    with pytest.raises(aw.AnatomyError, match="does not add up"):
         aw.load(changed(lambda x: x * x.abs()), tokenizer=families.tokenizer("llama"))
