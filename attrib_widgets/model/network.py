@@ -418,6 +418,11 @@ class Network:
         found = {float(getattr(self.layer(i), name[1:], 1.0)) for i in range(self.n_layers)}
         return found.pop() if len(found) == 1 else 1.0  # then the layers do not add up, which the self-check says
 
+    def read_carry(self, layer: int) -> float:
+        """What the stream behind ``layer`` is multiplied by once all is added to it; 1 in most families."""
+        value = getattr(self.layer(layer), self.anatomy.carry, None) if self.anatomy.carry else None
+        return 1.0 if value is None else float(value)
+
     @property
     def logit_scale(self) -> float:
         """What the unembedding's product with the normalised stream is multiplied by; 1 in most families."""

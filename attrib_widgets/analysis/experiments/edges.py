@@ -129,6 +129,11 @@ def edge_patch(
     found = pair[0].model
     need(found, "scores", everywhere=True)  # every reader has to be known
     need(found, "values", everywhere=True)
+    if any(found.carry(i) != 1 for i in range(found.n_layers)):
+        raise GranularityError(
+            f"{found.name} multiplies its stream behind its layers.",
+            "Edges are not shown for this family; attribution_patch and patch are.",
+        )
     targets, remarks = settled([pair], [rather_than(target, against, found.single_token)], position)
     (asked,) = questions([pair], targets, position)
     (base, source), metric = asked.between(direction), asked.metric

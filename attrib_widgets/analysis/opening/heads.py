@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import dot_bound, refuse_above
-from ...model.parts.attention import attend, value_direction
+from ...model.parts.attention import attend, value_direction, value_scale
 from ...model.parts.outlet import outlet_of
 from ...model.parts.projections import input_norm, kv_head, normed_input, qkv_projection
 from ...model.selfcheck.levels import need
@@ -34,9 +34,14 @@ def stream_direction(a: Attribution) -> Float[Tensor, "d_model"]:
     return reading.norm.pull(reading.direction) * reading.norm.scale(x)
 
 
+def direction_behind(a: Attribution, layer: int) -> Float[Tensor, "d_model"]:
+    """The explained direction of the raw stream as what ``layer`` writes meets it."""
+    return stream_direction(a) * a.model.carried(layer, a.reading.point.layer)
+
+
 def attention_direction(a: Attribution, layer: int) -> Float[Tensor, "d_model"]:
     """The same direction at the output projection of ``layer``: pulled back through what follows it."""
-    return output_direction(a.run, layer, a.reading.position, stream_direction(a))
+    return output_direction(a.run, layer, a.reading.position, direction_behind(a, layer))
 
 
 def output_direction(run: Run, layer: int, at: int, u: Float[Tensor, "d_model"]) -> Float[Tensor, "d_model"]:
@@ -50,10 +55,12 @@ class Carried:
     """What one head took from each source: pattern row, value part and value bias of the contribution.
 
     ``direction`` is the explained one, seen from the normalised stream that the head's values read (None where they are
-    no projection of it); ``through`` the same among the values.
+    no projection of it); ``through`` the same among the values; ``weights`` what one unit of it counts for: the
+    pattern, times the frozen scale of the values where they are normed.
     """
 
     pattern: Float[Tensor, "source"]
+    weights: Float[Tensor, "source"]
     values: Float[Tensor, "source"]
     value_bias: float
     rounding: float
@@ -97,12 +104,14 @@ def carried_along(
     missed = z - (gathered if gate is None else gathered * gate)
     bar, parent = torch.tensor(value), z @ out
     slack = 1e-4 * (z.norm() * out.norm()) + 1e-12
-    direction, through, bias = None, out if gate is None else out * gate, 0.0
+    direction, through, bias, scale = None, out if gate is None else out * gate, 0.0, None
     if model.level(layer).values:
         direction, through, bias = value_direction(model, layer, number, u, gate)
+        scale = value_scale(model, run.record, layer, number)
     values = pattern * (v @ through - bias)
+    weights = pattern if scale is None else pattern * scale
     refuse_above(bar - parent.cpu(), slack.cpu(), f"{head} no longer writes what its bar says")
-    return Carried(pattern, values, float(pattern.sum()) * bias, float(missed @ out), direction, through)
+    return Carried(pattern, weights, values, float(pattern.sum()) * bias, float(missed @ out), direction, through)
 
 
 def _half(a: Attribution) -> bool:
@@ -172,7 +181,7 @@ def shares(
     Raises:
         GranularityError: the recorded values are not the linear map of the stream they read.
     """
-    weight = taken.pattern
+    weight = taken.weights
     constant = rows.constant[number] * weight
     # What the value projection rounded, and the measured rounding of the stream it read.
     missed = taken.values - (rows.direct[number] + rows.constant[number]) * weight
@@ -180,7 +189,7 @@ def shares(
     assert taken.direction is not None  # the layer's values are exact
     own = qkv_projection(run.model, head.layer or 0, "v", kv_head(run.model, head.layer or 0, head.index or 0))
     bound = dot_bound(run.model.precision, read, taken.direction.expand_as(read)) + own.slack(read, taken.through)
-    bound = weight.double() * bound + 1e-12
+    bound = weight.abs().double() * bound + 1e-12
     refuse_above(missed, bound, f"the values of {head} are not the linear map of the stream they read")
     rounded = missed + (rows.stream[number] + rows.heads[number]) * weight
     return rows.values[number] * weight[:, None], constant, rounded

@@ -29,6 +29,7 @@ from .heads import carried_along, output_direction, shares
 from .mlps import missed_by_neurons, pulled_back
 
 if TYPE_CHECKING:
+    from ...model.model import Model
     from ...model.run import Run
 
 #: Numbers that one call of the decomposition may make at once.
@@ -49,7 +50,8 @@ class Written:
 class Expanded:
     """Rows ``values[position, component]`` and ``constants`` that sum to what a part wrote along a direction.
 
-    Row (p, c) is what ``components[c]`` wrote at ``positions[p]`` along ``weights[p] * pulled``.
+    Row (p, c) is what ``components[c]`` wrote at ``positions[p]`` along ``weights[p] * pulled`` of the stream that was
+    split, times ``carried[c]`` where it wrote.
     """
 
     components: list[Component]
@@ -58,12 +60,19 @@ class Expanded:
     weights: Float[Tensor, "position"]
     pulled: Float[Tensor, "d_model"]
     constants: list[tuple[Component, float]]
+    carried: list[float]
 
     def written(self, position: int, component: int) -> Written:
         """One row, as something to split in turn; both arguments number the rows."""
         value = float(self.values[position, component])
         part, at = self.components[component], self.positions[position]
-        return Written(part, at, self.weights[position] * self.pulled, value)
+        return Written(part, at, self.weights[position] * self.pulled * self.carried[component], value)
+
+
+def carried_to(model: Model, components: Sequence[Component], point: ReadPoint) -> list[float]:
+    """What becomes of one unit that each of ``components`` writes on its way to ``point``."""
+    starts = [(c.layer or 0) + (c.kind == "layer") for c in components]
+    return [model.carried(start, point.layer) for start in starts]
 
 
 def _present(constants: list[tuple[Component, float]]) -> list[tuple[Component, float]]:
@@ -98,9 +107,10 @@ def expand_heads(run: Run, layer: int, written: Sequence[Written]) -> Iterator[E
                 (Component("norm.bias"), float(constant.double().sum())),
                 (Component("rounding"), float(rounded.double().sum()) + carried.rounding),
             ]
-            weights = carried.pattern * scale
+            weights = carried.weights * scale
             pulled = norm.pull(directions[number])
-            yield Expanded(rows.components, everywhere, parts, weights, pulled, _present(constants))
+            carry = carried_to(model, rows.components, ReadPoint(layer))
+            yield Expanded(rows.components, everywhere, parts, weights, pulled, _present(constants), carry)
 
 
 @dataclass(frozen=True)
@@ -204,6 +214,7 @@ def expand_mlps(run: Run, layer: int, written: Sequence[Written], made: Recorded
             scale[i : i + 1],
             pulled[i],
             _present([(name, float(value[i])) for name, value in named]),
+            carried_to(run.model, rows.components, point),
         )
         for i, w in enumerate(written)
     ]

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from ...model.anatomy.rounding import refuse_above
 from ...model.identity.steady import during, steady
-from ...model.parts.attention import attend
+from ...model.parts.attention import attend, value_scale
 from ...model.parts.closing import stream_error
 from ...model.parts.mlp import mlp_norm
-from ...model.parts.projections import input_norm, qkv_projection
+from ...model.parts.projections import input_norm, qkv_projection, value_norm
 from ...result import Sum, Table, strongest
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
@@ -240,9 +240,13 @@ class _Walk:
         rec, model = self.rec, self.model
         has_mlp, through_mlp = layer < self.point.mlps, torch.zeros_like(self.at)
         if has_mlp:
-            missed, bound = stream_error(rec, layer, rec.streams[layer].dtype, model.parallel)
+            how = rec.streams[layer].dtype, model.parallel, slice(None), model.carry(layer)
+            missed, bound = stream_error(rec, layer, *how)
             refuse_above(missed, bound, f"the sublayers of layer {layer} do not add up to what it writes")
             self._rounded(missed, self.at)
+            self.at = self.at * model.carry(layer)
+            if model.anatomy.ple:
+                self._stop(Component("ple", layer), rec.ple_write[layer])
             if opened is None:
                 self._stop(Component("mlp", layer), rec.mlp_write[layer])
             else:
@@ -296,6 +300,10 @@ class _Walk:
         through = found.gated(through)
         carried = found.pattern.transpose(1, 2) @ through  # [head, source, d_head]
         read = self._along(found.v, carried).sum(0)
+        normed = value_norm(model, layer)
+        if normed is not None:
+            scales = torch.stack([s for h in range(heads) if (s := value_scale(model, rec, layer, h)) is not None])
+            carried = normed.pull(carried) * scales[..., None]
         shared = carried.unflatten(0, (-1, model.geometry[layer].group)).sum(1).transpose(0, 1).flatten(1)
         values = qkv_projection(model, layer, "v")
         if values.bias is not None:

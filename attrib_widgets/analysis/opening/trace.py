@@ -25,7 +25,7 @@ from ...words.components import Component, whole
 from ...words.errors import AttribError
 from ...words.text import digits_of, number, others_label, share, signed, visible
 from .heads import stream_direction
-from .step import Expanded, Written, expand_heads, expand_mlps
+from .step import Expanded, Written, carried_to, expand_heads, expand_mlps
 from .totals import HELD, Opened, TokenTotals, opened_mlps, token_totals, way
 from .totals import MLPs as MLPs
 
@@ -232,6 +232,7 @@ def _first(a: Attribution) -> Expanded:
         u.new_ones(1),
         u,
         [(c, v) for c, v in rows if not c.writes],
+        carried_to(a.model, [c for c, _ in parts], a.reading.point),
     )
 
 

@@ -43,11 +43,11 @@ class QKV:
     ``layout``: ``"split"`` three projections, ``"gated"`` three of which that of the queries gives, head by head, the
     queries and a gate, or one projection in an order of :data:`LAYOUTS`. ``q_norm`` and ``k_norm`` are norms, over one
     head or over the whole projection (told apart by their width), applied before the rotation, or with
-    ``rotary_first`` behind it. A gate that multiplies what heads gathered is not written down: it is found by letting
-    ones arrive in its place (:mod:`...parts.listen`).
-    ``scaling`` multiplies the scores: an attribute, ``"/name"`` for one that divides, or a number. ``softcap`` names
-    the attribute that caps them, ``sinks`` a learned extra column, ``window`` the length of a sliding window,
-    ``causal`` a buffer [1, 1, position, position] that is true where attention may look.
+    ``rotary_first`` behind it; ``v_norm`` is one over the values of one head. A gate that multiplies what heads
+    gathered is not written down: it is found by letting ones arrive in its place (:mod:`...parts.listen`). ``scaling``
+    multiplies the scores: an attribute, ``"/name"`` for one that divides, or a number. ``softcap`` names the attribute
+    that caps them, ``sinks`` a learned extra column, ``window`` the length of a sliding window, ``causal`` a buffer [1,
+    1, position, position] that is true where attention may look.
 
     ``rotary``: ``"halves"`` or ``"interleaved"``, how the numbers of a head are paired; ``rotary_back``: pairs turn the
     other way round; ``rotary_table`` how the
@@ -72,6 +72,7 @@ class QKV:
     layout: str = "split"
     q_norm: str | None = None
     k_norm: str | None = None
+    v_norm: str | None = None
     scaling: str | float = "scaling"
     softcap: str | None = None
     sinks: str | None = None
@@ -155,8 +156,11 @@ class Anatomy:
 
     ``n_heads`` and ``n_kv_heads`` name config entries, ``multiplier`` one (``".name"``: an attribute of the layers,
     the same in all of them) that scales what every sublayer adds,
-    ``logit_scale`` one that multiplies the logits (``"/name"`` divides), ``softcap`` the cap of the final logits.
-    ``refused`` maps a config entry's value to the reason why a model with it is refused.
+    ``ple`` is the last module of a layer's embedding of its own for every token (Gemma calls it a per-layer
+    embedding), whose output is added behind the MLP, ``carry`` an attribute of the layers, a number that multiplies the
+    stream behind a layer once all is added to it, ``logit_scale`` one that multiplies the logits (``"/name"`` divides),
+    ``softcap`` the cap of the final logits. ``refused`` maps a config entry's value to the reason why a model with it
+    is refused.
     """
 
     layers: str
@@ -175,11 +179,13 @@ class Anatomy:
     mlp_in: str | None = None
     mlp_mul: str | None = None
     mlp_post_norm: str | None = None
+    ple: str | None = None
     mlp_output: str | None = None  # when not the MLP module's own output
     experts: Experts | None = None
     mixers: tuple[Mixer, ...] = MIXERS
     parallel: bool | str = False
     multiplier: str | None = None
+    carry: str | None = None
     logit_scale: str | None = None
     softcap: str | None = None
     n_heads: str | int = "num_attention_heads"
@@ -225,12 +231,14 @@ def resolved(anatomy: Anatomy, model: nn.Module) -> Anatomy:
             changes[name] = path_of(layer, path)
     if anatomy.mlp_norm:
         changes["mlp_norm"] = path_of(layer, anatomy.mlp_norm) if find(layer, anatomy.mlp_norm) else None
+    if anatomy.ple and find(layer, anatomy.ple) is None:
+        changes["ple"] = None
     if anatomy.qkv is not None and anatomy.attn is not None:
         attention = find(layer, anatomy.attn)
         assert attention is not None
         norms: dict[str, Any] = {
             name: path_of(attention, path) if find(attention, path) is not None else None
-            for name in ("q_norm", "k_norm")
+            for name in ("q_norm", "k_norm", "v_norm")
             if (path := getattr(anatomy.qkv, name))
         }
         changes["qkv"] = dataclasses.replace(anatomy.qkv, **norms)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...words.errors import AnatomyError
 from .anatomy import QKV, Anatomy, Experts, find, missing, text_config, with_changes
@@ -89,7 +89,7 @@ def whole_layers(model: nn.Module) -> Anatomy | None:
     beside = find(model, home) if home else model
     norms = [n for n, m in (beside or model).named_children() if "norm" in f"{n} {type(m).__name__}".lower()]
     norms += [n for n, _ in (beside or model).named_children() if n in ("ln_f",)]
-    final = [n for n in norms if "embed" not in n] or norms
+    final = [n for n in norms if "embed" not in n and "per_layer" not in n] or norms
     if not final:
         return None
     dot = f"{home}." if home else ""
@@ -112,6 +112,8 @@ def _scales(model: nn.Module, layer: nn.Module) -> dict[str, Any]:
             found["multiplier"] = name
     if isinstance(getattr(layer, "residual_scale", None), float):
         found["multiplier"] = ".residual_scale"
+    if isinstance(getattr(layer, "layer_scalar", None), Tensor):
+        found["carry"] = "layer_scalar"
     for name, spelled in (("logit_scale", "logit_scale"), ("logits_scaling", "/logits_scaling")):
         if getattr(config, name, None) not in (None, 1.0):
             found["logit_scale"] = spelled
@@ -149,6 +151,7 @@ def discovered(model: nn.Module) -> list[Anatomy]:
         mlp_mul=_first(plain, _MUL, inside) if _first(plain, "gate_proj|w1", inside) else None,
         mlp_down=_first(plain, _DOWN, inside) or f"{mlp}.down_proj",
         mlp_post_norm=_first(layer, _MLP_POST),
+        ple=_first(layer, "post_per_layer_input_norm"),
         experts=_experts(layers),
     )
     if taken.attn_post_norm and not _first(layer, "pre_feedforward_layernorm|pre_mlp_layernorm|input_layernorm"):
@@ -180,6 +183,7 @@ def _projections(attention: nn.Module | None) -> Iterator[tuple[QKV, str | int |
     fused = next((name for name in _FUSED if find(attention, name) is not None), None)
     assert LLAMA.qkv is not None
     split = replace(LLAMA.qkv, sinks="sinks", q_norm="q_norm|q_layernorm|query_layernorm|q_ln")
+    split = replace(split, v_norm="v_norm")
     split = replace(split, k_norm="k_norm|k_layernorm|key_layernorm|k_ln", softcap="attn_logit_softcapping")
     bases: list[tuple[QKV, str | int | None]] = [(split, "num_key_value_heads")]
     if _twice(attention):

@@ -17,13 +17,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...words.errors import AttribError, GranularityError
+from ..anatomy.linear import Projection
+from ..anatomy.norms import FrozenNorm
 from ..anatomy.rounding import half_ulp, refuse_above, worst
 from ..identity.steady import during
 from ..running.memory import require
 from ..selfcheck.levels import need
 from .listen import ROWS, heard
 from .listen import Attended as Attended
-from .projections import Projected, kv_head, normed_input, project, qkv_projection, rotation
+from .projections import Projected, kv_head, normed_input, project, qkv_projection, rotation, value_norm
 from .scores import eager, looks
 
 if TYPE_CHECKING:
@@ -95,12 +97,18 @@ def _attend(model: Model, rec: Recording, layer: int, heads: Sequence[int] | Non
         refuse_above(*_miss(model, rec, layer, found, heads, rows), _GONE.format(layer))
     if not model.level(layer).values:
         return found
-    if heads is None:
+    if value_norm(model, layer) is not None:
+        _refuse_adapter(model, rec, layer, "v", x, _raw_of(model, rec, layer, x))
+    elif heads is None:
         _refuse_adapter(model, rec, layer, "v", x, key_heads(model, layer, found.v))
     else:
         for number, head in enumerate(heads):
             _refuse_adapter(model, rec, layer, "v", x, found.v[number], kv_head(model, layer, head))
     return found
+
+
+def _raw_of(model: Model, rec: Recording, layer: int, x: Tensor) -> Tensor:
+    return project(model, rec, layer, "v", x).raw
 
 
 def patterns(model: Model, rec: Recording, layer: int, heads: Sequence[int] | None = None) -> tuple[Attended, str]:
@@ -178,15 +186,32 @@ def heard_error(model: Model, rec: Recording, layer: int) -> tuple[float, float]
     if found is None:
         return math.inf, math.inf
     missed = worst(*_miss(model, rec, layer, found))
-    alone = key_heads(model, layer, found.v)
     group = model.geometry[layer].group
     same = found.v[::group].repeat_interleave(group, 0)
     try:
         x = normed_input(model, rec, layer)
-        values = worst(*_projected_miss(model, rec, layer, "v", x, alone))
+        values = worst(*_projected_miss(model, rec, layer, "v", x, _raw_values(model, rec, layer, x, found.v)))
     except (AttribError, RuntimeError, AttributeError, TypeError, IndexError):
         return missed, math.inf
     return missed, values if torch.equal(same, found.v) else math.inf
+
+
+def _raw_values(
+    model: Model, rec: Recording, layer: int, x: Tensor, v: Float[Tensor, "head position d_head"]
+) -> Float[Tensor, "position key_heads_times_d_head"]:
+    """What the value projection gave for ``v``: ``v`` itself, or where it is normed what the norm read.
+
+    Raises:
+        GranularityError: ``v`` is not what the norm of the anatomy makes of that.
+    """
+    norm = value_norm(model, layer)
+    if norm is None:
+        return key_heads(model, layer, v)
+    made = project(model, rec, layer, "v", x)
+    _refuse_biased(model, layer, norm, qkv_projection(model, layer, "v"))
+    limit = LIMITS.get(model.precision, LIMITS[torch.bfloat16])
+    refuse_above(v - made.final, limit * v.abs().double() + 1e-30 + half_ulp(v, rec.z[layer].dtype), "values differ")
+    return made.raw
 
 
 def _miss(
@@ -259,14 +284,41 @@ def value_direction(
 ) -> tuple[Float[Tensor, "d_model"], Float[Tensor, "d_head"], float]:
     """A direction ``u`` of what the layer writes, seen from the stream its values read (through ``gate``).
 
-    Returns (direction in the normalised stream, direction among the head's values, value bias . direction).
+    Returns (direction in the normalised stream, direction among the head's values, value bias . direction). Where
+    values are normed, the first is before the norm's scale (:func:`value_scale`).
     """
     d = model.geometry[layer].d_head
     through = model.out(layer).rows(head * d, (head + 1) * d) @ u
     through = through if gate is None else through * gate
-    values = qkv_projection(model, layer, "v", kv_head(model, layer, head))
+    values, norm = qkv_projection(model, layer, "v", kv_head(model, layer, head)), value_norm(model, layer)
+    if norm is not None:
+        _refuse_biased(model, layer, norm, values)
+        return values.pull(norm.pull(through)), through, 0.0
     constant = 0.0 if values.bias is None else float(values.bias @ through)
     return values.pull(through), through, constant
+
+
+def _refuse_biased(model: Network, layer: int, norm: FrozenNorm, values: Projection) -> None:
+    """Raises:
+    GranularityError: the norm over the values has a bias, or reads one, which no source carries alone.
+    """
+    if values.bias is not None or bool(norm.bias.any()):
+        raise GranularityError(f"The values of layer {layer} of {model.name} are normed, and biased.")
+
+
+def value_scale(model: Model, rec: Recording, layer: int, head: int) -> Float[Tensor, "source"] | None:
+    """The frozen scale of the norm over the values of ``head``, at every position; None where there is none.
+
+    One unit of a direction of :func:`value_direction` counts for as much there.
+    """
+    norm = value_norm(model, layer)
+    if norm is None:
+        return None
+    raw = qkv_projection(model, layer, "v", kv_head(model, layer, head)).product(
+        normed_input(model, rec, layer).float()
+    )
+    own = qkv_projection(model, layer, "v", kv_head(model, layer, head)).bias
+    return norm.scale(raw if own is None else raw + own)
 
 
 def score_direction(

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def stream_error(
-    record: Recording, layer: int, dtype: torch.dtype, parallel: bool, positions: Any = slice(None)
+    record: Recording, layer: int, dtype: torch.dtype, parallel: bool, positions: Any = slice(None), carry: float = 1.0
 ) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
-    """(after - before - attention - MLP, its rounding bound) of one layer, in float64."""
+    """(after - carry (before + attention + MLP + per-layer embedding), its rounding bound) of one layer, in float64."""
     before = record.streams[layer][positions].double()
     attn, mlp = record.attn_write[layer][positions].double(), record.mlp_write[layer][positions].double()
     after = record.streams[layer + 1][positions].double()
@@ -30,7 +30,14 @@ def stream_error(
         first = partial.amax(0)
     else:
         first = half_ulp(before + attn, dtype)
-    return after - total, first + torch.maximum(half_ulp(after, dtype), half_ulp(total, dtype))
+    if record.ple_write:
+        first = first + half_ulp(total, dtype)
+        total = total + record.ple_write[layer][positions].double()
+    bound = first + torch.maximum(half_ulp(after / (carry or 1), dtype), half_ulp(total, dtype))
+    if carry != 1:
+        total, bound = total * carry, bound * abs(carry)
+        bound = bound + torch.maximum(half_ulp(after, dtype), half_ulp(total, dtype)) + 6e-8 * total.abs()
+    return after - total, bound
 
 
 def head_error(

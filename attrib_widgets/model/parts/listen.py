@@ -108,7 +108,8 @@ class Listener(TorchFunctionMode):
 def given_to(module: nn.Module, inputs: tuple[Any, Any], width: int) -> dict[str, Any]:
     """What ``module`` was given beside the stream, by name; the stream again (a residual, say) as :data:`STREAM`.
 
-    Objects that a call could change, such as a cache, are left out.
+    Objects that a call could change, such as a cache, are left out; of keys and values by name, which layers share,
+    the names and tensors of this moment are kept.
     """
     args, kwargs = inputs
     names = _names(module)
@@ -125,10 +126,14 @@ def _names(module: nn.Module) -> list[str]:
 def _plain(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return all(_plain(v) for v in value)
+    if isinstance(value, Mapping):
+        return all(_plain(v) for v in value.values())
     return value is None or isinstance(value, (Tensor, bool, int, float, str))
 
 
 def _kept(value: Any, width: int) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
     wide = isinstance(value, Tensor) and value.dim() == 3 and value.shape[-1] == width and value.shape[-2] > 1
     return STREAM if wide and value.is_floating_point() else value
 
@@ -223,6 +228,8 @@ def call(model: Model, rec: Recording, layer: int, x: Float[Tensor, "position d_
 def _moved(value: Any, stream: Tensor, device: torch.device) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(_moved(v, stream, device) for v in value)
+    if isinstance(value, dict):  # another for every call: the module may put its own there
+        return {name: _moved(v, stream, device) for name, v in value.items()}
     if isinstance(value, str) and value == STREAM:
         return stream.to(device)
     return value.to(device) if isinstance(value, Tensor) else value

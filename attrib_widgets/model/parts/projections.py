@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError, GranularityError
-from ..anatomy.anatomy import QKV
+from ..anatomy.anatomy import QKV, find
 from ..anatomy.linear import Projection
 from ..anatomy.norms import FrozenNorm, no_norm
 from ..identity.steady import during
@@ -191,6 +191,13 @@ def _head_norm(model: Network, layer: int, path: str, module: nn.Module) -> Froz
     weight = getattr(module, "weight", None)
     width = weight.numel() if isinstance(weight, Tensor) else model.geometry[layer].d_head
     return model.read_norm(module, width, f"{model.anatomy.attn}.{path}", layer)
+
+
+def value_norm(model: Network, layer: int) -> FrozenNorm | None:
+    """The norm over the values of every head of ``layer``, or None."""
+    path = qkv_of(model).v_norm
+    module = None if path is None else find(_module(model, layer), path)
+    return None if module is None else _head_norm(model, layer, path or "", module)
 
 
 # -- the linear maps between a head and the normalised stream it reads ------------------------------------

@@ -31,13 +31,17 @@ def estimate(model: Network, n_tokens: int, kept: int = 1) -> int:
     """Bytes of the tensors that a run of ``n_tokens`` keeps, with the logits of ``kept`` positions.
 
     The streams before and after every layer, z, what attention and MLP give and (where a norm or a multiplier
-    follows) write, the embeddings where positions are learned, and the logits, before a soft cap too where there is
-    one. What the forward pass needs besides, such as an eager model's [head, n, n] patterns of one layer, comes on
-    top while it runs.
+    follows) write, what per-layer embeddings write, the embeddings where positions are learned, and the logits, before
+    a soft cap too where there is one. What the forward pass needs besides, such as an eager model's [head, n, n]
+    patterns of one layer, comes on top while it runs.
     """
     anatomy, geo = model.anatomy, model.geometry
     scaled = model.multiplier != 1
-    inside = 2 + bool(anatomy.attn_post_norm or scaled) + bool(anatomy.mlp_post_norm or scaled) if anatomy.attn else 0
+    inside = (
+        bool(anatomy.ple) + 2 + bool(anatomy.attn_post_norm or scaled) + bool(anatomy.mlp_post_norm or scaled)
+        if anatomy.attn
+        else 0
+    )
     streams = geo.n_layers * (1 + inside) + 1 + (2 if anatomy.pos else 0)
     heads = sum(layer.n_heads * layer.d_head for layer in geo.layers) if anatomy.attn else 0
     per_token = streams * geo.d_model + heads

@@ -12,6 +12,7 @@ from ..parts.attention import heard_error, scores_error
 from ..parts.closing import head_error, stream_error
 from ..parts.experts import mixture, mlp_input
 from ..parts.outlet import outlet_of
+from ..parts.projections import value_norm
 from ..tracing.ports import port
 from .causes import within
 from .levels import Exact, Level, whole
@@ -46,7 +47,8 @@ class Checked:
         model, rec = self.model, self.rec
         if reason := model.unread.get(layer):
             return whole(reason)
-        if not self.note("stream", worst(*stream_error(rec, layer, rec.streams[layer].dtype, model.parallel))):
+        how = rec.streams[layer].dtype, model.parallel, slice(None), model.read_carry(layer)
+        if not self.note("stream", worst(*stream_error(rec, layer, *how))):
             parts = f"{port(model, 'attn_added', layer).path} and {port(model, 'mlp_added').path} of layer {layer}"
             return whole(f"{parts} do not add up to what the layer writes{within(model, layer)}")
         inside = Exact(self._inside(layer))
@@ -85,6 +87,9 @@ class Checked:
             reason, more = f"attention could not be recomputed ({clause(refused)})", NOWHERE
         if missed <= 1:
             self.note("attention", missed)
+            if value_norm(model, layer) is not None and not heard_error(model, rec, layer)[1] <= 1:
+                why = "its heads' values are normed, and are no linear map of what its layers read"
+                return Level(values=Exact(why), inside=inside)
             return Level(inside=inside)
         reason += within(model, layer)
         heard, values = self._once("heard", layer, lambda: heard_error(model, rec, layer))

@@ -1,6 +1,7 @@
 """A small random model of any family that transformers ships: what the table of supported families is made from.
 
-Every parameter is random, norm gains and biases included, so that nothing cancels by chance. No network is used.
+Every parameter is random, and every buffer that a checkpoint holds, norm gains and biases included, so that nothing
+cancels by chance. No network is used.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import inspect
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...words.errors import AttribError
 
@@ -144,7 +145,8 @@ def families() -> tuple[str, ...]:
 
 @torch.no_grad()
 def randomize(model: nn.Module) -> None:
-    """Fill every parameter from a fixed seed: gains near 1, biases near 0, matrices by their width."""
+    """Fill every parameter, and every buffer that is saved, from a fixed seed: gains near 1, biases near 0, matrices by
+    their width."""
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
         if not parameter.is_floating_point():
@@ -155,6 +157,14 @@ def randomize(model: nn.Module) -> None:
         else:
             value = noise / parameter.shape[-1] ** 0.5
         parameter.copy_(value)
+    for buffer in saved_buffers(model):
+        buffer.add_(0.3 * torch.randn(buffer.shape, generator=generator))
+
+
+def saved_buffers(model: nn.Module) -> list[Tensor]:
+    """The buffers of floating-point numbers that a checkpoint holds; others are computed, such as rotary tables."""
+    saved = model.state_dict(keep_vars=True)
+    return [b for name, b in model.named_buffers() if name in saved and b.is_floating_point()]
 
 
 def small_tokenizer() -> Any:

@@ -156,7 +156,9 @@ def table(anatomy: Anatomy, is_parallel: bool, mixer: Mixer | None = None) -> tu
         rows += [Port("entered", a.mlp_in, "output", written=False)]
     if a.mlp_down:
         rows += [Port("neuron", a.mlp_down, "input")]
-    return (*rows, Port("mlp", writer, "output"), Port("mlp_added", a.mlp_post_norm or writer, "output"), POST)
+    rows += [Port("mlp", writer, "output"), Port("mlp_added", a.mlp_post_norm or writer, "output")]
+    rows += [Port("ple", a.ple, "output")] if a.ple else []
+    return (*rows, POST)
 
 
 def ports(model: Network, layer: int | None = None) -> tuple[Port, ...]:

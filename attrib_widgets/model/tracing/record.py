@@ -29,6 +29,7 @@ KEPT = {
     "attn_added": "attn_write",
     "mlp": "mlp_out",
     "mlp_added": "mlp_write",
+    "ple": "ple_write",
 }
 #: What a recording reads in every layer that has the parts of the anatomy.
 READ_ALWAYS = {"attn_in", *KEPT}
@@ -40,7 +41,8 @@ class Recording:
 
     ``streams`` has one entry more than there are layers: the last is what the final norm reads.
     ``attn_write`` and ``mlp_write`` are what was added to the stream; ``attn_out`` and ``mlp_out`` the sublayer
-    outputs before a post-norm and a multiplier (the same tensors where there is neither). ``logits`` are as printed,
+    outputs before a post-norm and a multiplier (the same tensors where there is neither); ``ple_write`` what per-layer
+    embeddings added, empty in a model that has none. ``logits`` are as printed,
     ``precap`` the same before the soft cap, both for ``kept`` positions only. ``attn_inputs`` is what the attention
     modules were given beside the stream, by name. ``mlp_entered`` is filled on request only. Of a layer that can be
     read as a whole only, the tensors of its parts are empty ([position, 0]), and z of one that mixes without heads.
@@ -52,6 +54,7 @@ class Recording:
     attn_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
     mlp_out: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
     mlp_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    ple_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
     attn_inputs: list[dict[str, Any]] = field(default_factory=list)
     mlp_entered: list[Float[Tensor, "position neuron"] | None] = field(default_factory=list)
     embed: Float[Tensor, "position d_model"] | None = None
@@ -86,6 +89,7 @@ class Recording:
     def bytes(self) -> int:
         """Memory held by the recorded tensors (shared ones counted once)."""
         lists = [self.streams, self.z, self.attn_out, self.attn_write, self.mlp_out, self.mlp_write]
+        lists.append(self.ple_write)
         tensors = [t for part in lists for t in part] + [self.logits, self.precap]
         tensors += [t for t in (self.embed, self.pos) if t is not None]
         return sum(size for size in {t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
@@ -104,8 +108,15 @@ def forward_options(model: Model, keep: Sequence[int] | None) -> dict[str, Any]:
     """Keyword arguments of the forward pass: no cache, and only the logits that are asked for."""
     options: dict[str, Any] = {"use_cache": False}
     if "logits_to_keep" in inspect.signature(type(model.hf).forward).parameters:
-        options["logits_to_keep"] = 1 if keep is None else torch.tensor(list(keep))  # on the CPU it fits any device
+        options["logits_to_keep"] = last_logits(model) if keep is None else torch.tensor(list(keep))
     return options
+
+
+def last_logits(model: Model) -> int | Tensor:
+    """What asks for the last position's logits: 1, or its index where a number would let layers that share keys and
+    values compute that position alone."""
+    shares = bool(getattr(model.config, "num_kv_shared_layers", 0))
+    return torch.tensor([-1]) if shares else 1  # on the CPU an index fits any device
 
 
 def refuse_rebuilt(model: Model, edited: Iterable[str] = ()) -> None:
@@ -193,7 +204,7 @@ def record_at(model: Model, prompts: Sequence[Sequence[int]], position: int) -> 
         return taken[id(tensor)]
 
     found = Recording(kept=list(range(count)))
-    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write"):
+    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write", "ple_write"):
         setattr(found, name, [own(t) for t in getattr(rec, name)])
     found.embed, found.pos = (None if t is None else own(t) for t in (rec.embed, rec.pos))
     found.logits = rec.logits[:, 0].to(model.home)
@@ -290,7 +301,7 @@ def _prompt(rec: Recording, row: int, count: int, each: int, model: Model) -> Re
         return (tensor if alone else tensor[row * each : (row + 1) * each].clone()).to(home)
 
     found = Recording(kept=list(rec.kept))
-    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write"):
+    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write", "ple_write"):
         setattr(found, name, [own(t) for t in getattr(rec, name)])
     if rec.attn_write is rec.attn_out:
         found.attn_write = found.attn_out
@@ -315,6 +326,8 @@ def _given(value: Any, row: int, count: int, home: torch.device) -> Any:
     """One prompt's part of what an attention module was given, as a batch of one."""
     if isinstance(value, (tuple, list)):
         return tuple(_given(v, row, count, home) for v in value)
+    if isinstance(value, dict):
+        return {name: _given(v, row, count, home) for name, v in value.items()}
     if not isinstance(value, Tensor):
         return value
     table = value.dim() < 3 - (not value.is_floating_point())  # of rotations, say: the same for every prompt

@@ -22,6 +22,7 @@ from ..parts.projections import normed_input, project
 from ..parts.scores import allowed_keys, position_penalty
 from .edits import Edit, flattened
 from .ports import PRE, WRITE, ending, place, ports, require
+from .record import last_logits
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -35,7 +36,7 @@ def last_needed(base: Run, target: int) -> int:
 
 #: What was read of the interventions with these numbers, by (site, layer).
 Reads: TypeAlias = "dict[tuple[str, int], tuple[Int[Tensor, 'joined'], Float[Tensor, 'joined position width']]]"
-READ = ("pre", "attn_in", "z", "attn", "mid", "mlp_in", "mlp")
+READ = ("pre", "attn_in", "z", "attn", "mid", "mlp_in", "mlp", "ple")
 
 
 def recorded_rows(base: Run, site: str, layer: int, end: int, count: int) -> Tensor:
@@ -137,7 +138,7 @@ class Pass:
                         row.put(block, self._written(row.get(block), row.site, i, short))
                     if row.site == "pre" and (WRITE, i) in self.edits:
                         began[i] = self._rows(row.get(block), i).clone()
-                    if ("mid", i) in self.edits and row.site in ("mid", "mlp_added"):
+                    if ("mid", i) in self.edits and row.site in ("mid", "mlp_added", "ple"):
                         middle.setdefault(i, []).append(self._last(row.get(block), i))
             if (WRITE, last) in self.edits:
                 end.put(final, self._rewritten(end.get(final), began.pop(last), last))
@@ -151,8 +152,8 @@ class Pass:
                 end.put(final, self._written(end.get(final), PRE.site, last + 1))
             kept["final"] = self._last(end.get(final), last + 1)
             tracer.stop()
-        for layer, (stream, added, after) in middle.items():
-            _close(model, layer, stream, added, after)
+        for layer, (stream, added, *own, after) in middle.items():
+            _close(model, layer, stream, added, own, after)
         found = torch.empty_like(kept["final"])
         found[0], found[self.order + 1] = kept["final"][0], kept["final"][1:]
         found = found.to(model.home)
@@ -205,7 +206,7 @@ class Pass:
         names = inspect.signature(type(self.model.hf).forward).parameters
         options: dict[str, Any] = {"use_cache": past is not None}
         if "logits_to_keep" in names:
-            options["logits_to_keep"] = 1
+            options["logits_to_keep"] = last_logits(self.model)
         if past is not None:
             options["past_key_values"] = past
             if "position_ids" in names:
@@ -246,15 +247,22 @@ class Pass:
         return found if penalty is None else {**found, qkv.penalty: penalty.to(device)}
 
 
-def _close(model: Model, layer: int, stream: Tensor, added: Tensor, after: Tensor) -> None:
-    """The stream that was put between attention and MLP is the one that the MLP was added to.
+def _close(model: Model, layer: int, stream: Tensor, added: Tensor, own: Sequence[Tensor], after: Tensor) -> None:
+    """The stream that was put between attention and MLP is the one that the MLP (and then ``own``, a per-layer
+    embedding) was added to.
 
     Raises:
         GranularityError: the layer goes on with a copy of it, which cannot be reached.
     """
-    added = added.to(stream.device) * model.multiplier
-    total = stream.double() + added.double()
-    bound = 2 * half_ulp(total, model.dtype) + half_ulp(added, model.dtype)
+    carry = model.carry(layer)
+    parts = [added.to(stream.device) * model.multiplier, *(t.to(stream.device) for t in own)]
+    total, bound = stream.double(), half_ulp(parts[0], model.dtype)
+    for part in parts:
+        total = total + part.double()
+        bound = bound + 2 * half_ulp(total, model.dtype)
+    if carry != 1:
+        total, bound = total * carry, bound * abs(carry)
+        bound = bound + 2 * half_ulp(total, model.dtype)
     if not worst(after.to(stream.device).double() - total, bound) <= 1:
         raise GranularityError(
             f"{model.name} keeps a copy of the stream inside layer {layer}, so it cannot be replaced there.",

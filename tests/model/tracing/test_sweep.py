@@ -15,7 +15,7 @@ from attrib_widgets.model.tracing.sweep import sweep
 from attrib_widgets.model.tracing.sweep_pass import Pass
 from fixtures import families
 
-ALL = families.FAMILIES + families.VARIANTS
+ALL = families.FAMILIES + families.VARIANTS + families.CARRIED
 UNPACKED = {"gpt_neo"}  # its attention counts positions itself, from a buffer
 
 
