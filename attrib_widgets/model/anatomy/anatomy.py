@@ -38,7 +38,8 @@ LAYOUTS: Mapping[str, Layout] = {
 
 @dataclass(frozen=True)
 class QKV:
-    """How queries, keys and values come out of their projections. Paths are relative to the attention module.
+    """How queries, keys and values come out of their projections. Paths are relative to the attention module;
+    of alternatives (``"v_proj|k_proj"``: keys that are values as well) each layer has its own.
 
     ``layout``: ``"split"`` three projections, ``"gated"`` three of which that of the queries gives, head by head, the
     queries and a gate, or one projection in an order of :data:`LAYOUTS`. ``q_norm`` and ``k_norm`` are norms, over one
@@ -180,7 +181,7 @@ class Anatomy:
     mlp_mul: str | None = None
     mlp_post_norm: str | None = None
     ple: str | None = None
-    mlp_output: str | None = None  # when not the MLP module's own output
+    mlp_output: str | None = None  # when not the MLP module's own output; "<path": what that module reads
     experts: Experts | None = None
     mixers: tuple[Mixer, ...] = MIXERS
     parallel: bool | str = False
@@ -195,7 +196,7 @@ class Anatomy:
 
 def find(root: nn.Module, path: str | None) -> nn.Module | None:
     """The module at the first existing alternative of ``path``, or None."""
-    for option in (path or "").split("|"):
+    for option in (path or "").removeprefix("<").split("|"):
         module: Any = root
         for name in filter(None, option.split(".")):
             module = getattr(module, name, None)
@@ -204,15 +205,20 @@ def find(root: nn.Module, path: str | None) -> nn.Module | None:
     return None
 
 
+def below(root: str | None, path: str) -> str:
+    """Every alternative of ``path`` as a path from where ``root`` is."""
+    return "|".join(f"{root}.{option}" for option in path.split("|"))
+
+
 def path_of(root: nn.Module, path: str) -> str:
     """The first alternative of ``path`` that exists below ``root``.
 
     Raises:
         AnatomyError: none exists.
     """
-    for option in path.split("|"):
+    for option in path.removeprefix("<").split("|"):
         if find(root, option) is not None:
-            return option
+            return "<" * path.startswith("<") + option
     raise AnatomyError(f"{type(root).__name__} has no module {path!r}.", "Pass anatomy= with its true name.")
 
 
@@ -308,6 +314,8 @@ def parallel(anatomy: Anatomy, config: Any) -> bool:
 
 def entry(config: Any, name: str | int | None, layer: int = 0) -> int | None:
     """A whole number of the config, by name; where the config keeps a list, that of ``layer``."""
+    own = getattr(config, "per_layer_config", None)  # layers of some models have configs of their own
+    config = own[layer] if isinstance(name, str) and own is not None and layer < len(own) else config
     value = getattr(config, name, None) if isinstance(name, str) else name
     if isinstance(value, (list, tuple)):
         value = value[layer] if layer < len(value) else None

@@ -151,6 +151,7 @@ def discovered(model: nn.Module) -> list[Anatomy]:
         mlp_mul=_first(plain, _MUL, inside) if _first(plain, "gate_proj|w1", inside) else None,
         mlp_down=_first(plain, _DOWN, inside) or f"{mlp}.down_proj",
         mlp_post_norm=_first(layer, _MLP_POST),
+        mlp_output="<post_feedforward_layernorm" if _first(layer, "post_feedforward_layernorm_1") else None,
         ple=_first(layer, "post_per_layer_input_norm"),
         experts=_experts(layers),
     )
@@ -183,7 +184,7 @@ def _projections(attention: nn.Module | None) -> Iterator[tuple[QKV, str | int |
     fused = next((name for name in _FUSED if find(attention, name) is not None), None)
     assert LLAMA.qkv is not None
     split = replace(LLAMA.qkv, sinks="sinks", q_norm="q_norm|q_layernorm|query_layernorm|q_ln")
-    split = replace(split, v_norm="v_norm")
+    split = replace(split, v_norm="v_norm", v="v_proj|k_proj" if _first(attention, "v_norm") else split.v)
     split = replace(split, k_norm="k_norm|k_layernorm|key_layernorm|k_ln", softcap="attn_logit_softcapping")
     bases: list[tuple[QKV, str | int | None]] = [(split, "num_key_value_heads")]
     if _twice(attention):

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError
-from .anatomy import LAYOUTS, QKV, Anatomy, entry, find, text_config
+from .anatomy import LAYOUTS, QKV, Anatomy, below, entry, find, text_config
 from .weights import widths
 
 
@@ -150,7 +150,7 @@ def projections(anatomy: Anatomy, model: nn.Module) -> Iterator[nn.Module]:
     """The projections that ``anatomy`` names and ``model`` has."""
     a, layers = anatomy, find(model, anatomy.layers)
     inside = [a.attn_out, a.mlp_in, a.mlp_mul, a.mlp_down]
-    inside += [f"{a.attn}.{path}" for path in (a.qkv.q, a.qkv.k, a.qkv.v)] if a.qkv is not None and a.attn else []
+    inside += [below(a.attn, path) for path in (a.qkv.q, a.qkv.k, a.qkv.v)] if a.qkv is not None and a.attn else []
     found = [find(model, a.unembed)]
     if isinstance(layers, nn.ModuleList):
         found += [find(layer, path) for layer in layers for path in dict.fromkeys(inside)]

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError, GranularityError
-from ..anatomy.anatomy import QKV, find
+from ..anatomy.anatomy import QKV, below, find
 from ..anatomy.linear import Projection
 from ..anatomy.norms import FrozenNorm, no_norm
 from ..identity.steady import during
@@ -146,7 +146,7 @@ def project(
     made = {} if made is None else made
     with model.quiet():
         if path not in made:
-            made[path] = model.call(model.module(f"{model.anatomy.attn}.{path}", layer), x)
+            made[path] = model.call(model.module(below(model.anatomy.attn, path), layer), x)
         out = made[path]
         width = rows.numel() * (2 if qkv.layout == "gated" and which == "q" else 1)
         if int(rows.max()) >= out.shape[-1] or (qkv.apart and width != out.shape[-1]):
@@ -203,7 +203,7 @@ def value_norm(model: Network, layer: int) -> FrozenNorm | None:
 # -- the linear maps between a head and the normalised stream it reads ------------------------------------
 def qkv_projection(model: Network, layer: int, which: str, head: int | None = None) -> Projection:
     """The q, k or v projection, its outputs head by head; those of one of its heads alone."""
-    found = model.projection(f"{model.anatomy.attn}.{getattr(qkv_of(model), which)}", layer)
+    found = model.projection(below(model.anatomy.attn, getattr(qkv_of(model), which)), layer)
     rows = model.geometry[layer].rows[which]
     return found.select((rows if head is None else rows[head]).flatten().to(model.home))
 

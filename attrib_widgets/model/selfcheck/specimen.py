@@ -72,6 +72,29 @@ _SIZES: dict[str, Any] = dict(
     eos_token_id=1,
     pad_token_id=None,
 )
+_HYBRID = ["linear_attention", "full_attention", "linear_attention"]
+_MAMBA: dict[str, Any] = dict(mamba_n_heads=4, mamba_d_head=16, mamba_d_state=8, mamba_n_groups=1, mamba_expand=2)
+_SHARED: dict[str, Any] = dict(
+    vocab_size_per_layer_input=VOCABULARY,
+    hidden_size_per_layer_input=8,
+    num_kv_shared_layers=1,
+    layer_types=["sliding_attention", "full_attention", "full_attention"],
+)
+#: What some families need beside the sizes: entries that have to fit one another, and the kinds of their layers.
+_ENTRIES: dict[str, dict[str, Any]] = {
+    "bamba": {**_MAMBA, "attn_layer_indices": [1], "attn_rotary_emb": 4},
+    "bailing_hybrid": dict(head_dim=HEAD_DIM, qk_rope_head_dim=8, partial_rotary_factor=1.0),
+    "falcon_h1": {**_MAMBA, "mamba_d_ssm": 64},
+    "gemma3n_text": {**_SHARED, "activation_sparsity_pattern": [0.0] * LAYERS, "laurel_rank": 4},
+    "gemma4_text": {**_SHARED, "global_head_dim": HEAD_DIM},
+    "gemma4_unified_text": {**_SHARED, "global_head_dim": HEAD_DIM},
+    "granitemoehybrid": {**_MAMBA, "layer_types": _HYBRID, "shared_intermediate_size": 32},
+    "jamba": dict(attn_layer_period=2, attn_layer_offset=1, mamba_d_state=4, mamba_dt_rank=4),
+    "lfm2": dict(layer_types=["conv", "full_attention", "conv"], block_auto_adjust_ff_dim=False),
+    "lfm2_moe": dict(layer_types=["conv", "full_attention", "conv"], num_dense_layers=1),
+    "mamba2": dict(num_heads=4, head_dim=16, state_size=8, n_groups=1, expand=2),
+    "zamba2": {**_MAMBA, "layers_block_type": ["mamba", "hybrid", "mamba"], "mamba_headdim": 16},
+}
 _EYES = dict(
     hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
 )
@@ -98,7 +121,7 @@ def specimen(family: str, **changes: Any) -> Any:
     tries += [(("pad_token_id",), {}), (("layer_types",), {})]  # what some families set themselves
     for without, instead in tries:
         try:
-            model = _built(family, without, {**instead, **changes})
+            model = _built(family, without, {**instead, **_ENTRIES.get(family, {}), **changes})
             model(torch.arange(1, 7)[None], use_cache=False)
             return model
         except Exception as reason:  # configs refuse sizes in many ways

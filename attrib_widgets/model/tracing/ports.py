@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError, AttribError, ComponentError
-from ..anatomy.anatomy import Anatomy, Mixer, find
+from ..anatomy.anatomy import Anatomy, Mixer, below, find, path_of
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -48,7 +48,9 @@ class Port:
         """The module in ``layer``, or the envoy in its envoy."""
         if not self.path:
             return layer
-        return find(layer, self.path) if isinstance(layer, nn.Module) else layer.get(self.path)
+        if isinstance(layer, nn.Module):
+            return find(layer, self.path)
+        return layer.get(path_of(layer._module, self.path) if "|" in self.path else self.path)
 
     def exists(self, layer: Any) -> bool:
         """Whether this layer has the module (the layers of a model may differ)."""
@@ -145,7 +147,7 @@ def table(anatomy: Anatomy, is_parallel: bool, mixer: Mixer | None = None) -> tu
     writer = a.mlp_output or a.mlp
     rows = [PRE, Port("attn_in", mixer.path if mixer else a.attn, "input", aside=True)]
     if a.qkv is not None and mixer is None:
-        rows += [Port(which, f"{a.attn}.{getattr(a.qkv, which)}", "output", written=False) for which in "qkv"]
+        rows += [Port(which, below(a.attn, getattr(a.qkv, which)), "output", written=False) for which in "qkv"]
     rows += [] if mixer else [Port("z", a.attn_out, "input")]
     gives = mixer.path if mixer else a.attn_out
     rows += [Port("attn", gives, "output"), Port("attn_added", a.attn_post_norm or gives, "output")]
@@ -156,7 +158,9 @@ def table(anatomy: Anatomy, is_parallel: bool, mixer: Mixer | None = None) -> tu
         rows += [Port("entered", a.mlp_in, "output", written=False)]
     if a.mlp_down:
         rows += [Port("neuron", a.mlp_down, "input")]
-    rows += [Port("mlp", writer, "output"), Port("mlp_added", a.mlp_post_norm or writer, "output")]
+    end = "input" if writer.startswith("<") else "output"
+    writer = writer.removeprefix("<")
+    rows += [Port("mlp", writer, end), Port("mlp_added", a.mlp_post_norm or writer, "output")]
     rows += [Port("ple", a.ple, "output")] if a.ple else []
     return (*rows, POST)
 

@@ -289,7 +289,10 @@ def _skip(rec: Recording, names: Sequence[str]) -> None:
 
 def _same(model: Model, site: str) -> bool:
     """Whether what is added is the sublayer's own output: one tensor for both."""
-    return site.endswith("_added") and port(model, site).path == port(model, site.removesuffix("_added")).path
+    if not site.endswith("_added"):
+        return False
+    added, given = port(model, site), port(model, site.removesuffix("_added"))
+    return (added.path, added.end) == (given.path, given.end)
 
 
 def _prompt(rec: Recording, row: int, count: int, each: int, model: Model) -> Recording:
