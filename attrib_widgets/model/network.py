@@ -5,6 +5,7 @@ It knows where its parts are (its anatomy) and no tokens; what helpers below :cl
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -408,14 +409,28 @@ class Network:
 
     @property
     def multiplier(self) -> float:
-        """What every sublayer's output is multiplied by before it is added to the stream; 1 in most families."""
-        name = self.anatomy.multiplier
+        """What an MLP's output is multiplied by before it is added to the stream; 1 in most families."""
+        return self.factor(self.anatomy.multiplier)
+
+    def multiplier_of(self, part: str) -> float:
+        """The same of ``"attn"``, ``"mlp"`` or ``"beside"``."""
+        if part == "attn" and self.anatomy.attn_multiplier:
+            return self.factor(self.anatomy.attn_multiplier)
+        if part == "beside":
+            return 1.0 if self.anatomy.beside is None else self.factor(self.anatomy.beside.multiplier)
+        return self.multiplier
+
+    def factor(self, name: str | None) -> float:
+        """A number by the name that an anatomy has for it: of a config entry, or of an attribute of all layers."""
         if name is None:
             return 1.0
         if not name.startswith("."):
             value = getattr(self.config, name, None)
             return 1.0 if value is None else float(value)
-        found = {float(getattr(self.layer(i), name[1:], 1.0)) for i in range(self.n_layers)}
+        try:
+            found = {float(operator.attrgetter(name[1:])(self.layer(i))) for i in range(self.n_layers)}
+        except AttributeError:
+            return 1.0
         return found.pop() if len(found) == 1 else 1.0  # then the layers do not add up, which the self-check says
 
     def read_carry(self, layer: int) -> float:

@@ -34,7 +34,7 @@ SITES = (
     "neuron",
     "expert",
     "mlp",
-    "ple",
+    "beside",
     "post",
 )
 STREAMS = ("pre", "mid", "post")
@@ -51,7 +51,7 @@ _SAID = {
     "attn": "what the attention of layer {0} writes",
     "mlp_in": "what the MLP of layer {0} reads",
     "mlp": "what the MLP of layer {0} writes",
-    "ple": "what the per-layer embedding of layer {0} writes",
+    "beside": "what layer {0} writes beside its attention and its MLP",
     "layer": "what layer {0} as a whole writes",
 }
 
@@ -143,7 +143,7 @@ class Place:
             return Component("feature", index=self.index, site=str(self.of))
         if self.site in ("neuron", "expert"):
             return Component(self.site, self.layer, self.index)
-        return Component(self.site, self.layer) if self.site in ("mlp", "attn", "ple", "layer") else None
+        return Component(self.site, self.layer) if self.site in ("mlp", "attn", "beside", "layer") else None
 
 
 def stream_place(number: int, n_layers: int) -> Place:
@@ -215,7 +215,7 @@ def place_of(found: Component, layer_means: str | None = None) -> Place:
     """
     if found.kind == "head":
         return Place("z", found.layer, found.index)
-    if found.kind in ("mlp", "attn", "ple"):
+    if found.kind in ("mlp", "attn", "beside"):
         return Place(found.kind, found.layer)
     if found.kind in ("neuron", "expert"):
         return Place(found.kind, found.layer, index=found.index)

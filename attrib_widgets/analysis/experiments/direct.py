@@ -91,9 +91,9 @@ def reached(base: Run, rows: Sequence[Sequence[Edit]], target: int) -> Float[Ten
             elif w.site == "layer":
                 moved = value.float() - rec.wrote(w.layer)[target].float()
                 change[row] += moved * model.carried(w.layer + 1, model.n_layers)
-            elif w.site == "ple":
-                moved = value.float() - rec.ple_write[w.layer][target].float()
-                change[row] += moved * model.carried(w.layer, model.n_layers)
+            elif w.site == "beside":
+                moved = value.float() - rec.beside_out[w.layer][target].float()
+                change[row] += moved * model.multiplier_of("beside") * model.carried(w.layer, model.n_layers)
             elif w.site in _WRITERS:
                 given.setdefault((_WRITERS[w.site], w.layer), {})[row] = value.float()
             else:
@@ -125,5 +125,5 @@ def _let_out(
         with model.quiet():
             norm = model.module(path, layer)
             values, before = (model.call(norm, x.to(recorded.dtype)).float() for x in (values, recorded[None]))
-    moved: Tensor = (values - before) * model.multiplier
+    moved: Tensor = (values - before) * model.multiplier_of(sublayer)
     return moved

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...model.anatomy.norms import FrozenNorm, no_norm
 from ...model.identity.steady import steady
+from ...model.parts.outlet import Sublayer
 from ...model.parts.projections import input_norm, qkv_projection
 from ...model.selfcheck.levels import need
 from ...model.tracing.gradient import Gradients, differentiate
@@ -223,7 +224,7 @@ def _edges(
         change = (other.z[layer].float() - own.z[layer].float()).view(donor.base.n_positions, heads, -1)
         by_head = zip(change.unbind(1), model.out(layer).by_head(heads), strict=True)
         written = torch.stack([z @ rows for z, rows in by_head])
-        written = _after(model, model.anatomy.attn_post_norm, layer, own.attn_out[layer], written)
+        written = _after(model, "attn", layer, own.attn_out[layer], written)
         after_attention = torch.tensor(
             [_after_attention(r, layer) and (r.layer != layer or not model.parallel) for r in readers]
         )
@@ -231,7 +232,7 @@ def _edges(
             senders.append(head(layer, h))
             rows.append(_read(written[h], reads) * after_attention.to(reads.device))
         change = (other.mlp_out[layer].float() - own.mlp_out[layer].float())[None]
-        written = _after(model, model.anatomy.mlp_post_norm, layer, own.mlp_out[layer], change)
+        written = _after(model, "mlp", layer, own.mlp_out[layer], change)
         senders.append(Component("mlp", layer))
         later = torch.tensor([r.layer is None or r.layer > layer for r in readers], device=reads.device)
         rows.append(_read(written[0], reads) * later)
@@ -243,9 +244,10 @@ def _after_attention(reader: Place, layer: int) -> bool:
     return reader.layer is None or reader.layer > layer or (reader.layer == layer and reader.site == "mlp")
 
 
-def _after(model: Model, path: str | None, layer: int, given: Tensor, change: Tensor) -> Tensor:
+def _after(model: Model, sublayer: Sublayer, layer: int, given: Tensor, change: Tensor) -> Tensor:
+    path = getattr(model.anatomy, f"{sublayer}_post_norm")
     written = change if path is None else pushed(model.norm(path, layer), given.float(), change)
-    return written * model.multiplier
+    return written * model.multiplier_of(sublayer)
 
 
 def _read(change: Float[Tensor, "position d_model"], reads: Tensor) -> Float[Tensor, "reader"]:

@@ -185,7 +185,7 @@ def _check_sender(cell: Cell) -> None:
     Raises:
         ComponentError: it is in several layers, or no part that writes.
     """
-    sites = {"z", "attn", "mlp", "ple", "layer", *MIXED_SITES}
+    sites = {"z", "attn", "mlp", "beside", "layer", *MIXED_SITES}
     if len({p.row for p in cell.parts}) > 1 or {p.site for p in cell.parts} - sites:
         raise ComponentError(f"{cell} is no sender.", "A sender is a head, an MLP, or several of one layer.")
 
@@ -254,11 +254,12 @@ def _held(base: Run, writes: list[Edit], freeze: bool) -> list[Edit]:
     taken = {(w.site, w.layer) for w in writes}
     split = [i for i in range(model.n_layers) if model.level(i).experiments]
     kept = [Edit("attn", i, at, rec.attn_out[i]) for i in split if i > layer and ("z", i) not in taken]
+    if rec.beside_out and (freeze or rec.beside_first):
+        behind = layer if not rec.beside_first and writes[0].site not in ("beside", "layer") else layer + 1
+        kept += [Edit("beside", i, at, rec.beside_out[i]) for i in split if i >= behind]
     if freeze:
         start = layer if all(w.site in ("z", "attn") for w in writes) else layer + 1
         kept += [Edit("mlp", i, at, rec.mlp_out[i]) for i in split if i >= start]
-        behind = layer + 1 if writes[0].site in ("ple", "layer") else layer
-        kept += [Edit("ple", i, at, rec.ple_write[i]) for i in split if i >= behind and model.anatomy.ple]
         whole = [i for i in range(layer + 1, model.n_layers) if i not in split]
         kept += [Edit("layer", i, at, rec.wrote(i)) for i in whole]
     return [*writes, *kept]

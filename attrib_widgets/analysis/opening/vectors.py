@@ -85,8 +85,8 @@ def _written(run: Run, which: Component, at: int) -> Float[Tensor, "d_model"]:
         return rec.mlp_write[layer][at].float()
     if which.kind == "attn":
         return rec.attn_write[layer][at].float()
-    if which.kind == "ple":
-        return rec.ple_write[layer][at].float()
+    if which.kind == "beside":
+        return rec.beside_write[layer][at].float()
     if which.kind == "layer":
         return rec.wrote(layer)[at].float()
     if which.kind in ("head", "attn.bias"):

@@ -55,6 +55,7 @@ def parts_below(model: Model, point: ReadPoint) -> list[Component]:
         if not level.sublayers:
             parts.append(Component("layer", layer))
             continue
+        parts += [Component("beside", layer)] if _first(model) else []
         if level.heads:
             parts += [head(layer, h) for h in range(model.heads_of(layer))]
             if has_attention_bias(model, layer):
@@ -63,8 +64,13 @@ def parts_below(model: Model, point: ReadPoint) -> list[Component]:
             parts.append(Component("attn", layer))
         if layer < point.mlps:
             parts.append(mlp(layer))
-            parts += [Component("ple", layer)] if model.anatomy.ple else []
+            parts += [Component("beside", layer)] if model.anatomy.beside and not _first(model) else []
     return parts
+
+
+def _first(model: Model) -> bool:
+    """Whether a third part of every layer is added with its attention."""
+    return model.anatomy.beside is not None and model.anatomy.beside.first
 
 
 def absent_heads(
@@ -135,6 +141,8 @@ def decompose(
         else:  # between attention and MLP: the sum of two recorded tensors, as the model rounds it
             before, attn = rec.streams[layer][index].double(), rec.attn_write[layer][index].double()
             missed = x.double() - before - attn
+            missed = missed - rec.beside_write[layer][index].double() if _first(model) else missed
+        columns += [read(rec.beside_write[layer][index], layer)] if _first(model) else []
         stream = stream + read(missed, min(layer + 1, point.layer))
         if level.heads:
             arriving = v * model.carried(layer, point.layer)
@@ -145,7 +153,8 @@ def decompose(
             columns.append(read(rec.attn_write[layer][index], layer))
         if layer < point.mlps:
             columns.append(read(rec.mlp_write[layer][index], layer))
-            columns += [read(rec.ple_write[layer][index], layer)] if model.anatomy.ple else []
+            behind = model.anatomy.beside and not _first(model)
+            columns += [read(rec.beside_write[layer][index], layer)] if behind else []
     return Rows(
         parts_below(model, point),
         torch.stack(columns, -1) * scale[None, :, None],

@@ -196,6 +196,6 @@ def _amount(kept: float) -> str:
 def _writes_later(c: Component, writer: Component) -> bool:
     if c.layer is None or writer.layer is None:
         return False
-    order = {"mlp": 1, "ple": 2}
+    order = {"mlp": 1, "beside": 2}
     within = order.get(c.kind, 0) > order.get(writer.kind, 0)
     return c.layer > writer.layer or (c.layer == writer.layer and within)

@@ -285,7 +285,7 @@ _KINDS = {
     "head": "heads",
     "attn": "attention layers",
     "mlp": "MLPs",
-    "ple": "per-layer embeddings",
+    "beside": "third parts of layers",
     "layer": "whole layers",
 }
 

@@ -121,6 +121,22 @@ class Mixer:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """A third part that every layer adds to its stream beside attention and MLP: ``L0.beside``. ``path`` is of the
+    module whose output is added, relative to the layer, ``name`` says what it is.
+
+    It runs behind the MLP, or with ``first`` in front of the attention: it is then added with that, and carries a state
+    along the sequence as a :class:`Mixer` does. ``multiplier`` scales what it adds, as :attr:`Anatomy.multiplier` does
+    for the others.
+    """
+
+    path: str
+    name: str
+    first: bool = False
+    multiplier: str | None = None
+
+
+@dataclass(frozen=True)
 class Experts:
     """Where a mixture of experts keeps its parts. Paths are relative to the layer.
 
@@ -157,8 +173,9 @@ class Anatomy:
 
     ``n_heads`` and ``n_kv_heads`` name config entries, ``multiplier`` one (``".name"``: an attribute of the layers,
     the same in all of them) that scales what every sublayer adds,
-    ``ple`` is the last module of a layer's embedding of its own for every token (Gemma calls it a per-layer
-    embedding), whose output is added behind the MLP, ``carry`` an attribute of the layers, a number that multiplies the
+    ``beside`` is a third part of every layer,
+    ``attn_multiplier`` the multiplier of the attention where it has one of its own, ``attn_factor`` what its input is
+    multiplied by behind its norm, ``carry`` an attribute of the layers, a number that multiplies the
     stream behind a layer once all is added to it, ``logit_scale`` one that multiplies the logits (``"/name"`` divides),
     ``softcap`` the cap of the final logits. ``refused`` maps a config entry's value to the reason why a model with it
     is refused.
@@ -180,7 +197,9 @@ class Anatomy:
     mlp_in: str | None = None
     mlp_mul: str | None = None
     mlp_post_norm: str | None = None
-    ple: str | None = None
+    beside: Beside | None = None
+    attn_multiplier: str | None = None
+    attn_factor: str | None = None
     mlp_output: str | None = None  # when not the MLP module's own output; "<path": what that module reads
     experts: Experts | None = None
     mixers: tuple[Mixer, ...] = MIXERS
@@ -237,8 +256,8 @@ def resolved(anatomy: Anatomy, model: nn.Module) -> Anatomy:
             changes[name] = path_of(layer, path)
     if anatomy.mlp_norm:
         changes["mlp_norm"] = path_of(layer, anatomy.mlp_norm) if find(layer, anatomy.mlp_norm) else None
-    if anatomy.ple and find(layer, anatomy.ple) is None:
-        changes["ple"] = None
+    if anatomy.beside and find(layer, anatomy.beside.path) is None:
+        changes["beside"] = None
     if anatomy.qkv is not None and anatomy.attn is not None:
         attention = find(layer, anatomy.attn)
         assert attention is not None

@@ -13,14 +13,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError
-from .anatomy import QKV, Anatomy, Experts, find, missing, text_config, with_changes
+from .anatomy import QKV, Anatomy, Beside, Experts, find, missing, text_config, with_changes
 from .families import FAMILIES, LLAMA
 from .weights import widths
 
 # What the parts are called in transformers. The first name that exists is taken.
 _ATTN = "self_attn|attn.attention|attn|attention|self_attention|temporal_block|mixer"
 _OUT = "o_proj|out_proj|c_proj|dense|wo|out"
-_MLP = "mlp|feed_forward|block_sparse_moe|ffn|fc2|ff"
+_MLP = "mlp|feed_forward|block_sparse_moe|shared_mlp|ffn|fc2|ff"
 _DOWN = "down_proj|c_proj|dense_4h_to_h|fc2|fc_out|w2|wo"
 _IN = "gate_proj|gate_up_proj|up_proj|c_fc|dense_h_to_4h|fc1|fc_in|w1|wi"
 _MUL = "up_proj|w3"
@@ -114,7 +114,8 @@ def _scales(model: nn.Module, layer: nn.Module) -> dict[str, Any]:
         found["multiplier"] = ".residual_scale"
     if isinstance(getattr(layer, "layer_scalar", None), Tensor):
         found["carry"] = "layer_scalar"
-    for name, spelled in (("logit_scale", "logit_scale"), ("logits_scaling", "/logits_scaling")):
+    names = ("logit_scale", "lm_head_multiplier", "/logits_scaling")
+    for name, spelled in ((each.strip("/"), each) for each in names):
         if getattr(config, name, None) not in (None, 1.0):
             found["logit_scale"] = spelled
     if getattr(config, "final_logit_softcapping", None):
@@ -151,8 +152,10 @@ def discovered(model: nn.Module) -> list[Anatomy]:
         mlp_mul=_first(plain, _MUL, inside) if _first(plain, "gate_proj|w1", inside) else None,
         mlp_down=_first(plain, _DOWN, inside) or f"{mlp}.down_proj",
         mlp_post_norm=_first(layer, _MLP_POST),
-        mlp_output="<post_feedforward_layernorm" if _first(layer, "post_feedforward_layernorm_1") else None,
-        ple=_first(layer, "post_per_layer_input_norm"),
+        beside=_beside(layer),
+        **_scaled_mlp(layer, mlp),
+        attn_multiplier=".attn_out_multiplier" if hasattr(layer, "attn_out_multiplier") else None,
+        attn_factor=".attention_in_multiplier" if hasattr(layer, "attention_in_multiplier") else None,
         experts=_experts(layers),
     )
     if taken.attn_post_norm and not _first(layer, "pre_feedforward_layernorm|pre_mlp_layernorm|input_layernorm"):
@@ -212,6 +215,26 @@ def _projections(attention: nn.Module | None) -> Iterator[tuple[QKV, str | int |
                     ),
                     kv,
                 )
+
+
+def _scaled_mlp(layer: nn.Module, mlp: str) -> dict[str, Any]:
+    """What the MLP writes where that is not what its module gives, or gives unscaled."""
+    if _first(layer, "post_feedforward_layernorm_1"):  # a mixture beside it, before the norm of both
+        return {"mlp_output": "<post_feedforward_layernorm"}
+    if isinstance(getattr(find(layer, mlp), "down_multiplier", None), float):
+        return {"mlp_output": f"{mlp}.down_proj", "multiplier": f".{mlp}.down_multiplier"}
+    return {}
+
+
+def _beside(layer: nn.Module) -> Beside | None:
+    """What a layer has beside its attention and its MLP, by its name."""
+    if find(layer, "post_per_layer_input_norm") is not None:
+        return Beside("post_per_layer_input_norm", "a per-layer embedding")
+    if find(layer, "mamba") is not None and find(layer, "self_attn") is not None:
+        return Beside("mamba", "a Mamba mixer", first=True, multiplier=".ssm_out_multiplier")
+    if find(layer, "block_sparse_moe") is not None and find(layer, "shared_mlp") is not None:
+        return Beside("shared_mlp", "a shared MLP", multiplier="residual_multiplier")
+    return None
 
 
 def _twice(attention: nn.Module) -> bool:

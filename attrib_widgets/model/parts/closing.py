@@ -30,9 +30,14 @@ def stream_error(
         first = partial.amax(0)
     else:
         first = half_ulp(before + attn, dtype)
-    if record.ple_write:
-        first = first + half_ulp(total, dtype)
-        total = total + record.ple_write[layer][positions].double()
+    if record.beside_write:
+        own = record.beside_write[layer][positions].double()
+        other = attn if record.beside_first else mlp
+        with_own = half_ulp(own + other, dtype)
+        if record.beside_out is not record.beside_write:  # scaled one by one here, perhaps after their sum in the model
+            with_own = 2 * with_own + half_ulp(own, dtype) + half_ulp(other, dtype)
+        first = first + torch.maximum(half_ulp(total, dtype), half_ulp(before + attn + own, dtype)) + with_own
+        total = total + own
     bound = first + torch.maximum(half_ulp(after / (carry or 1), dtype), half_ulp(total, dtype))
     if carry != 1:
         total, bound = total * carry, bound * abs(carry)

@@ -70,13 +70,15 @@ def normed(model: Network, layer: int, stream: Float[Tensor, "position d_model"]
     if path is None:
         return stream
     with model.quiet():
-        return model.call(model.module(path, layer), stream[None])[0]
+        read, factor = model.call(model.module(path, layer), stream[None])[0], model.factor(model.anatomy.attn_factor)
+    return read if factor == 1 else read * factor
 
 
 def input_norm(model: Network, layer: int) -> FrozenNorm:
     """The norm that the attention of ``layer`` reads through."""
-    path = model.anatomy.attn_norm
-    return no_norm(model.d_model, model.home) if path is None else model.norm(path, layer)
+    path, factor = model.anatomy.attn_norm, model.factor(model.anatomy.attn_factor)
+    norm = no_norm(model.d_model, model.home) if path is None else model.norm(path, layer)
+    return norm if factor == 1 else norm.times(factor)
 
 
 @dataclass(frozen=True)

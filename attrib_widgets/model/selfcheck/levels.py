@@ -23,7 +23,7 @@ Split = Literal["sublayers", "heads", "sources", "values", "scores", "inside", "
 GRANULARITIES = ("heads", "sublayers", "layers")
 #: What a part or a place of a layer needs to be exact, by its kind or site.
 NEEDED: Mapping[str, Split] = {
-    **dict.fromkeys(("attn", "mlp", "ple", "mlp.bias", "neuron", "expert", "attn_in", "mlp_in", "mid"), "sublayers"),
+    **dict.fromkeys(("attn", "mlp", "beside", "mlp.bias", "neuron", "expert", "attn_in", "mlp_in", "mid"), "sublayers"),
     **dict.fromkeys(("head", "attn.bias", "z"), "heads"),
     **dict.fromkeys(("v", "pattern"), "sources"),
     **dict.fromkeys(("q", "k"), "scores"),

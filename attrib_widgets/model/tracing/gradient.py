@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 #: Sites that write to the stream, or are it.
-_WRITES = ("pre", "z", "attn", "mlp", "ple", "layer")
+_WRITES = ("pre", "z", "attn", "mlp", "beside", "layer")
 
 
 @dataclass
@@ -90,7 +90,7 @@ def differentiate(
                         row.put(block, _leaf(given.get(place, entered).to(entered.device), model.stream_dtype))
                     if row.site == PRE.site and i in cut:
                         began = row.get(block)
-                    if row.site in ("attn", "mlp", "ple") and i in cut and model.check.levels[i].sublayers:
+                    if row.site in ("attn", "mlp", "beside") and i in cut and model.check.levels[i].sublayers:
                         row.put(block, _stopped(row.get(block), cut[i], rows))
                     if place not in wanted:
                         continue

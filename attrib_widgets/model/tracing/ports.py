@@ -145,7 +145,8 @@ def table(anatomy: Anatomy, is_parallel: bool, mixer: Mixer | None = None) -> tu
     # A family without a module for the whole MLP names its last projection: it reads at its first.
     mlp_in = a.mlp_in if a.mlp == a.mlp_down and a.mlp_in else a.mlp
     writer = a.mlp_output or a.mlp
-    rows = [PRE, Port("attn_in", mixer.path if mixer else a.attn, "input", aside=True)]
+    first = [Port("beside", a.beside.path, "output")] if a.beside and a.beside.first else []
+    rows = [PRE, *first, Port("attn_in", mixer.path if mixer else a.attn, "input", aside=True)]
     if a.qkv is not None and mixer is None:
         rows += [Port(which, below(a.attn, getattr(a.qkv, which)), "output", written=False) for which in "qkv"]
     rows += [] if mixer else [Port("z", a.attn_out, "input")]
@@ -161,7 +162,7 @@ def table(anatomy: Anatomy, is_parallel: bool, mixer: Mixer | None = None) -> tu
     end = "input" if writer.startswith("<") else "output"
     writer = writer.removeprefix("<")
     rows += [Port("mlp", writer, end), Port("mlp_added", a.mlp_post_norm or writer, "output")]
-    rows += [Port("ple", a.ple, "output")] if a.ple else []
+    rows += [Port("beside", a.beside.path, "output")] if a.beside and not a.beside.first else []
     return (*rows, POST)
 
 

@@ -29,7 +29,7 @@ KEPT = {
     "attn_added": "attn_write",
     "mlp": "mlp_out",
     "mlp_added": "mlp_write",
-    "ple": "ple_write",
+    "beside": "beside_out",
 }
 #: What a recording reads in every layer that has the parts of the anatomy.
 READ_ALWAYS = {"attn_in", *KEPT}
@@ -41,11 +41,12 @@ class Recording:
 
     ``streams`` has one entry more than there are layers: the last is what the final norm reads.
     ``attn_write`` and ``mlp_write`` are what was added to the stream; ``attn_out`` and ``mlp_out`` the sublayer
-    outputs before a post-norm and a multiplier (the same tensors where there is neither); ``ple_write`` what per-layer
-    embeddings added, empty in a model that has none. ``logits`` are as printed,
-    ``precap`` the same before the soft cap, both for ``kept`` positions only. ``attn_inputs`` is what the attention
-    modules were given beside the stream, by name. ``mlp_entered`` is filled on request only. Of a layer that can be
-    read as a whole only, the tensors of its parts are empty ([position, 0]), and z of one that mixes without heads.
+    outputs before a post-norm and a multiplier (the same tensors where there is neither); ``beside_out`` and
+    ``beside_write`` are the same of a third part (``beside_first``: added with the attention), empty where there is
+    none. ``logits`` are as printed, ``precap`` the same before the soft cap, both for ``kept`` positions only.
+    ``attn_inputs`` is what the attention modules were given beside the stream, by name. ``mlp_entered`` is filled on
+    request only. Of a layer that can be read as a whole only, the tensors of its parts are empty ([position, 0]), and z
+    of one that mixes without heads.
     """
 
     streams: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
@@ -54,7 +55,9 @@ class Recording:
     attn_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
     mlp_out: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
     mlp_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
-    ple_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    beside_out: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    beside_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    beside_first: bool = False
     attn_inputs: list[dict[str, Any]] = field(default_factory=list)
     mlp_entered: list[Float[Tensor, "position neuron"] | None] = field(default_factory=list)
     embed: Float[Tensor, "position d_model"] | None = None
@@ -65,6 +68,8 @@ class Recording:
 
     def mid(self, layer: int) -> Float[Tensor, "position d_model"]:
         """The stream between attention and MLP of a sequential ``layer``, rounded as the model rounds it."""
+        if self.beside_first:
+            return self.streams[layer] + (self.beside_write[layer] + self.attn_write[layer])
         return self.streams[layer] + self.attn_write[layer]
 
     def wrote(self, layer: int) -> Float[Tensor, "position d_model"]:
@@ -89,7 +94,7 @@ class Recording:
     def bytes(self) -> int:
         """Memory held by the recorded tensors (shared ones counted once)."""
         lists = [self.streams, self.z, self.attn_out, self.attn_write, self.mlp_out, self.mlp_write]
-        lists.append(self.ple_write)
+        lists += [self.beside_out, self.beside_write]
         tensors = [t for part in lists for t in part] + [self.logits, self.precap]
         tensors += [t for t in (self.embed, self.pos) if t is not None]
         return sum(size for size in {t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
@@ -203,8 +208,8 @@ def record_at(model: Model, prompts: Sequence[Sequence[int]], position: int) -> 
             taken[id(tensor)] = rows[:, position].clone().to(model.home)
         return taken[id(tensor)]
 
-    found = Recording(kept=list(range(count)))
-    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write", "ple_write"):
+    found = Recording(kept=list(range(count)), beside_first=rec.beside_first)
+    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write", "beside_out", "beside_write"):
         setattr(found, name, [own(t) for t in getattr(rec, name)])
     found.embed, found.pos = (None if t is None else own(t) for t in (rec.embed, rec.pos))
     found.logits = rec.logits[:, 0].to(model.home)
@@ -269,8 +274,10 @@ def _recorded(
         rec.precap = tensor_of(unembed.output).detach().clone()
         rec.logits = root.output.logits.detach().clone()
     model.saw(rec.streams, [*rec.z, *rec.attn_out, *rec.mlp_out], rec.logits)
-    rec.attn_write = _added(rec.attn_write or rec.attn_out, model.multiplier)
+    rec.attn_write = _added(rec.attn_write or rec.attn_out, model.multiplier_of("attn"))
     rec.mlp_write = _added(rec.mlp_write or rec.mlp_out, model.multiplier)
+    rec.beside_write = _added(rec.beside_out, model.multiplier_of("beside"))
+    rec.beside_first = anatomy.beside is not None and anatomy.beside.first
     if "logits_to_keep" not in options:  # an older forward prints every position: keep what was asked for
         picked = [each - 1] if keep is None else list(keep)
         rec.precap, rec.logits = rec.precap[:, picked].clone(), rec.logits[:, picked].clone()
@@ -303,13 +310,15 @@ def _prompt(rec: Recording, row: int, count: int, each: int, model: Model) -> Re
         alone = count == 1 or len(tensor) == each  # learned positions are looked up once for all prompts
         return (tensor if alone else tensor[row * each : (row + 1) * each].clone()).to(home)
 
-    found = Recording(kept=list(rec.kept))
-    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write", "ple_write"):
+    found = Recording(kept=list(rec.kept), beside_first=rec.beside_first)
+    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write", "beside_out", "beside_write"):
         setattr(found, name, [own(t) for t in getattr(rec, name)])
     if rec.attn_write is rec.attn_out:
         found.attn_write = found.attn_out
     if rec.mlp_write is rec.mlp_out:
         found.mlp_write = found.mlp_out
+    if rec.beside_write is rec.beside_out:
+        found.beside_write = found.beside_out
     found.embed, found.pos = (None if t is None else own(t) for t in (rec.embed, rec.pos))
     moved: dict[int, Any] = {}  # layers share what they are given: one copy of it will do
     for given in rec.attn_inputs:

@@ -213,6 +213,9 @@ def _stateful(model: Model) -> list[str]:
     for i in range(model.n_layers):
         if i not in model.unread and (mixer := model.mixer(i)) is not None:
             kinds.setdefault(mixer.name, []).append(i)
+    if model.anatomy.beside is not None and model.anatomy.beside.first:
+        own = [i for i in range(model.n_layers) if i not in model.unread]
+        kinds.setdefault(model.anatomy.beside.name, []).extend(own)
     named = [f"{named_layers(layers)} ({name})" for name, layers in kinds.items()]
     if not named:
         return []

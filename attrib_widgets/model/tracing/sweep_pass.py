@@ -36,7 +36,7 @@ def last_needed(base: Run, target: int) -> int:
 
 #: What was read of the interventions with these numbers, by (site, layer).
 Reads: TypeAlias = "dict[tuple[str, int], tuple[Int[Tensor, 'joined'], Float[Tensor, 'joined position width']]]"
-READ = ("pre", "attn_in", "z", "attn", "mid", "mlp_in", "mlp", "ple")
+READ = ("pre", "attn_in", "z", "attn", "mid", "mlp_in", "mlp", "beside")
 
 
 def recorded_rows(base: Run, site: str, layer: int, end: int, count: int) -> Tensor:
@@ -138,7 +138,8 @@ class Pass:
                         row.put(block, self._written(row.get(block), row.site, i, short))
                     if row.site == "pre" and (WRITE, i) in self.edits:
                         began[i] = self._rows(row.get(block), i).clone()
-                    if ("mid", i) in self.edits and row.site in ("mid", "mlp_added", "ple"):
+                    behind = () if anatomy.beside is None or anatomy.beside.first else ("beside",)
+                    if ("mid", i) in self.edits and row.site in ("mid", "mlp_added", *behind):
                         middle.setdefault(i, []).append(self._last(row.get(block), i))
             if (WRITE, last) in self.edits:
                 end.put(final, self._rewritten(end.get(final), began.pop(last), last))
@@ -255,7 +256,8 @@ def _close(model: Model, layer: int, stream: Tensor, added: Tensor, own: Sequenc
         GranularityError: the layer goes on with a copy of it, which cannot be reached.
     """
     carry = model.carry(layer)
-    parts = [added.to(stream.device) * model.multiplier, *(t.to(stream.device) for t in own)]
+    parts = [added.to(stream.device) * model.multiplier]
+    parts += [t.to(stream.device) * model.multiplier_of("beside") for t in own]
     total, bound = stream.double(), half_ulp(parts[0], model.dtype)
     for part in parts:
         total = total + part.double()

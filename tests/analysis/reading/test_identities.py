@@ -17,7 +17,7 @@ from attrib_widgets.analysis.opening.vectors import written_vector
 from attrib_widgets.words.components import component
 from fixtures import families
 
-ALL = families.FAMILIES + families.VARIANTS + families.UNEVEN + families.HYBRIDS + families.CARRIED
+ALL = families.FAMILIES + families.VARIANTS + families.UNEVEN + families.HYBRIDS + families.CARRIED + families.BESIDE
 BOTH = ["float32", "bfloat16"]
 HEADS = ["L0H1", "L1H3", "L2H2"]
 each = pytest.mark.parametrize("name", ALL)
@@ -60,7 +60,7 @@ def test_i1_the_stream_is_the_sum_of_what_is_written(asked, name, dtype):
     for layer in range(model.n_layers):
         assert torch.equal(rec.streams[layer], hidden[layer][0]), f"layer {layer} reads another stream"
         total = rec.streams[layer].double() + rec.attn_write[layer].double() + rec.mlp_write[layer].double()
-        total = total + (rec.ple_write[layer].double() if rec.ple_write else 0)
+        total = total + (rec.beside_write[layer].double() if rec.beside_write else 0)
         total = total * float(getattr(model.layer(layer), "layer_scalar", 1.0))
         after = rec.streams[layer + 1].double()
         limit = 1e-5 if dtype == "float32" else 1e-2

@@ -41,7 +41,7 @@ def hooked(model, ids, sites, change=None):
         "mlp_in": (first, True),
         "neuron": (find(layer, a.mlp_down), True),
         "mlp": (find(layer, a.mlp_output or a.mlp), False),
-        "ple": (find(layer, a.ple) if a.ple else None, False),
+        "beside": (find(layer, a.beside.path) if a.beside else None, False),
     }
     moved = []
 
