@@ -55,7 +55,9 @@ class QKV:
     cosines are laid out that the layer is given: ``"doubled"`` (each half holds all), ``"interleaved"`` (each one
     twice in a row), ``"single"``, ``"sines_first"`` (single, the sines before the cosines), or the name of a buffer
     [position, sines and cosines] of the attention module itself. ``rotary_if`` names an attribute that is false in
-    layers that do not rotate (``"a|b"``: both are). Three switches say where a model in half precision computes in
+    layers that do not rotate (``"a|b"``: both are). ``temperature`` names the switch of a module that multiplies the
+    queries of layers that do not rotate by a factor that grows with their position (its ``floor_scale`` and
+    ``attn_scale``). Three switches say where a model in half precision computes in
     float32 all the same: ``float_rotary`` (``"kept"``: what was turned is not rounded back), ``float_scores``;
     ``early_scaling``: the queries are scaled, and rounded, before they meet the keys. ``alibi``: the position penalty
     is ``"added"`` to the scaled scores, or ``"scaled"`` with them. ``clip`` names a config entry that clamps queries,
@@ -84,6 +86,7 @@ class QKV:
     rotary_if: str | None = None
     rotary_first: bool = False
     rotary_back: bool = False
+    temperature: str | None = None
     float_rotary: bool | str = False
     float_scores: bool = False
     early_scaling: bool = False
@@ -141,7 +144,9 @@ class Experts:
     """Where a mixture of experts keeps its parts. Paths are relative to the layer.
 
     ``router`` returns (scores, weights, indices); ``experts`` is called with the MLP's input, the indices and the
-    weights, and is linear in the weights. ``shared`` are modules that every token passes, ``shared_gate`` the
+    weights, and is linear in the weights. A router that returns two tables of one number for every expert is understood
+    as well: the first is what each expert's input is multiplied by, and all experts run. ``bias`` is a tensor of the
+    layer that the router is given beside the input. ``shared`` are modules that every token passes, ``shared_gate`` the
     projection whose sigmoid multiplies them.
     """
 
@@ -149,6 +154,7 @@ class Experts:
     experts: str
     shared: str | None = None
     shared_gate: str | None = None
+    bias: str | None = None
 
 
 #: What hybrids call the mixers of their layers without attention. A layer that has an attention has none.
@@ -261,8 +267,9 @@ def resolved(anatomy: Anatomy, model: nn.Module) -> Anatomy:
     if anatomy.qkv is not None and anatomy.attn is not None:
         attention = find(layer, anatomy.attn)
         assert attention is not None
+        every = [attention, *(a for each in layers if (a := find(each, anatomy.attn)) is not None)]
         norms: dict[str, Any] = {
-            name: path_of(attention, path) if find(attention, path) is not None else None
+            name: next((path_of(a, path) for a in every if find(a, path) is not None), None)
             for name in ("q_norm", "k_norm", "v_norm")
             if (path := getattr(anatomy.qkv, name))
         }

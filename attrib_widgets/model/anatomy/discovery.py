@@ -32,6 +32,7 @@ _MLP_NORM = (
 )
 _ATTN_POST = "post_self_attn_layernorm|post_attention_layernorm|post_attention_norm"
 _MLP_POST = "post_mlp_layernorm|post_feedforward_layernorm|post_feedforward_norm"
+_BIASES = ("expert_bias", "e_score_correction_bias")  # given to the router beside what it reads
 _SWITCHES = ("use_rope", "is_sliding", "is_local_attention", "sliding_window|force_rope")
 _POS = "embed_positions|wpe|position_embeddings"
 
@@ -186,9 +187,12 @@ def _projections(attention: nn.Module | None) -> Iterator[tuple[QKV, str | int |
     assert attention is not None
     fused = next((name for name in _FUSED if find(attention, name) is not None), None)
     assert LLAMA.qkv is not None
-    split = replace(LLAMA.qkv, sinks="sinks", q_norm="q_norm|q_layernorm|query_layernorm|q_ln")
+    split = replace(LLAMA.qkv, sinks="sinks", q_norm="q_norm|q_layernorm|query_layernorm|q_ln|qk_norm")
     split = replace(split, v_norm="v_norm", v="v_proj|k_proj" if _first(attention, "v_norm") else split.v)
-    split = replace(split, k_norm="k_norm|k_layernorm|key_layernorm|k_ln", softcap="attn_logit_softcapping")
+    split = replace(split, k_norm="k_norm|k_layernorm|key_layernorm|k_ln|qk_norm")
+    split = replace(split, softcap="attn_logit_softcapping")
+    if hasattr(attention, "attn_temperature_tuning"):
+        split = replace(split, temperature="attn_temperature_tuning")
     bases: list[tuple[QKV, str | int | None]] = [(split, "num_key_value_heads")]
     if _twice(attention):
         bases = [(replace(split, layout="gated"), "num_key_value_heads")]
@@ -207,6 +211,7 @@ def _projections(attention: nn.Module | None) -> Iterator[tuple[QKV, str | int |
             ("interleaved", "interleaved", False, False),
             ("halves", "doubled", True, False),
             ("halves", "doubled", True, True),
+            ("interleaved", "doubled", True, False),
         ):
             for switch in (*(name for name in _SWITCHES if hasattr(attention, name.split("|")[-1])), None):
                 yield (
@@ -251,5 +256,7 @@ def _experts(layers: nn.ModuleList) -> Experts | None:
             experts, router = _first(layer, "experts", mlp), _first(layer, "gate|router", mlp)
             if experts and router:
                 shared = _first(layer, "shared_experts|shared_expert|shared_mlp", mlp)
-                return Experts(router, experts, shared, _first(layer, "shared_expert_gate", mlp))
+                bias = next((n for n in _BIASES if isinstance(getattr(find(layer, mlp), n, None), Tensor)), None)
+                gate = _first(layer, "shared_expert_gate", mlp)
+                return Experts(router, experts, shared, gate, None if bias is None else f"{mlp}.{bias}")
     return None

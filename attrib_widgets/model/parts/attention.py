@@ -25,7 +25,16 @@ from ..running.memory import require
 from ..selfcheck.levels import need
 from .listen import ROWS, heard
 from .listen import Attended as Attended
-from .projections import Projected, kv_head, normed_input, project, qkv_projection, rotation, value_norm
+from .projections import (
+    Projected,
+    kv_head,
+    normed_input,
+    project,
+    qkv_projection,
+    rotation,
+    temperatures,
+    value_norm,
+)
 from .scores import eager, looks
 
 if TYPE_CHECKING:
@@ -337,6 +346,8 @@ def score_direction(
     direction = held.final[head, other] * found.scaling
     turn, d, first = rotation(model, rec, layer), model.geometry[layer].d_head, model.anatomy.qkv.rotary_first
     turn = None if turn is None else turn.at(position)
+    warmth = temperatures(model, rec, layer) if side == "query" else None
+    direction = direction if warmth is None else direction * warmth[position]
     if turn is not None and not first:
         direction = turn(direction, back=True)
     rows = slice(index * d, (index + 1) * d)

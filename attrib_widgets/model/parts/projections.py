@@ -124,6 +124,9 @@ def rotation(model: Network, rec: Recording, layer: int) -> Rotation | None:
     given = rec.attn_inputs[layer].get(qkv_of(model).angles)
     if given is None:
         return None
+    if isinstance(given, Tensor) and given.is_complex():
+        cos, sin = (part.reshape(-1, part.shape[-1]) for part in (given.real, given.imag))
+        return Rotation(cos, -sin if qkv.rotary_back else sin, interleaved)
     cos, sin = (t.reshape(-1, t.shape[-1]) for t in given)
     if qkv.rotary_back:
         sin = -sin
@@ -134,6 +137,17 @@ def rotation(model: Network, rec: Recording, layer: int) -> Rotation | None:
     elif qkv.rotary_table != "single":
         cos, sin = cos[:, : cos.shape[-1] // 2], sin[:, : sin.shape[-1] // 2]
     return Rotation(cos, sin, interleaved)
+
+
+def temperatures(model: Network, rec: Recording, layer: int) -> Float[Tensor, "position"] | None:
+    """What the queries of ``layer`` are multiplied by at every position; None where by nothing."""
+    name = qkv_of(model).temperature
+    if not setting(model, layer, name) or rotation(model, rec, layer) is not None:
+        return None
+    stream = rec.streams[layer]
+    floor, scale = (float(setting(model, layer, each)) for each in ("floor_scale", "attn_scale"))
+    positions = torch.arange(len(stream), device=stream.device).float()
+    return torch.log1p(torch.floor((positions + 1) / floor)) * scale + 1
 
 
 def project(
@@ -162,8 +176,8 @@ def project(
                 "off: what remains is no sum of what was read."
             )
         own = getattr(qkv, f"{which}_norm", None)
-        if own:
-            module = model.module(f"{model.anatomy.attn}.{own}", layer)
+        module = find(_module(model, layer), own) if own else None  # some layers have none
+        if own and module is not None:
             norm = _head_norm(model, layer, own, module)
             wide = norm.gain.numel() != geo.d_head
 
@@ -180,9 +194,12 @@ def project(
             made = made if qkv.float_rotary == "kept" else made.to(heads.dtype)
             return made.transpose(0, 1).reshape(len(rows), -1)
 
-        steps = [*([normed] if own else []), turned]
+        steps = [*([] if norm is None else [normed]), turned]
         for step in reversed(steps) if qkv.rotary_first else steps:
             final = step(final)
+        warmth = temperatures(model, rec, layer) if which == "q" else None
+        if warmth is not None:
+            final = (final * warmth[:, None]).to(final.dtype)
     heads = final.view(len(raw), -1, geo.d_head).transpose(0, 1)
     if heads.shape[0] != geo.n_heads:
         heads = heads.repeat_interleave(geo.group, 0)

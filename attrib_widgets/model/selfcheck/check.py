@@ -353,7 +353,16 @@ def _record(model: Model, known: dict[Any, Any]) -> Recording:
     Layers whose parts are missing, or do not run as the anatomy says, are left out (``model.unread``).
     """
     a = model.anatomy
-    inside = (a.attn, a.attn_out, a.attn_post_norm, a.mlp, a.mlp_in, a.mlp_output, a.mlp_post_norm, a.multiplier)
+    inside: tuple[Any, ...] = (
+        a.attn,
+        a.attn_out,
+        a.attn_post_norm,
+        a.mlp,
+        a.mlp_in,
+        a.mlp_output,
+        a.mlp_post_norm,
+        a.multiplier,
+    )
     inside += (a.attn_multiplier, a.beside, a.mixers)
     given = () if a.qkv is None else (*a.qkv.arguments.values(), a.qkv.penalty_of)
     key = ("record", a.layers, a.final_norm, a.unembed, a.embed, a.pos, *inside, *given, a.logit_scale, a.softcap)

@@ -120,8 +120,9 @@ class Checked:
     def _inside(self, layer: int) -> str:
         """Why neurons' inputs or experts are not exact; "" when they are."""
         model, rec = self.model, self.rec
-        if (model.anatomy.mlp_output or "").startswith("<"):
-            return f"what the MLP of layer {layer} gives is not all that {model.anatomy.mlp_output[1:]} reads"
+        whole = model.anatomy.mlp_output or ""
+        if whole.startswith("<"):
+            return f"what the MLP of layer {layer} gives is not all that {whole[1:]} reads"
         try:
             if model.has_experts(layer):
                 where = f"the experts of layer {layer} do not add up to its MLP"

@@ -59,14 +59,15 @@ def kept(hf, ids, module, end):
     return found[0]
 
 
-@pytest.mark.parametrize("name", families.HYBRIDS)
+@pytest.mark.parametrize("name", families.HYBRIDS + families.BESIDE + families.CARRIED)
 def test_every_cell_is_what_a_hook_does(family_model, name):
-    """Mixers and MLPs by their outputs, heads by z: the cells of aw.patch, at one position and at all of them."""
+    """Mixers, MLPs and third parts by their outputs, heads by z: the cells of aw.patch, at one position and at all."""
     model = family_model(name)
     base, source = pair(model, name)
-    hf, target = families.build(name), 5
+    hf, target, beside = families.build(name), 5, model.anatomy.beside
+    sites = ["attn", "mlp", "z"] + (["beside"] if beside else [])
     for positions in (None, "each"):
-        found = aw.patch(model, source, base, aw.logit(target), sites=["attn", "mlp", "z"], positions=positions)
+        found = aw.patch(model, source, base, aw.logit(target), sites=sites, positions=positions)
         start = float(base.logits()[target])
         for cell, change in found.to_dataframe()[["cell", "change"]].itertuples(index=False):
             label, _, at = str(cell).partition(" @")
@@ -76,7 +77,9 @@ def test_every_cell_is_what_a_hook_does(family_model, name):
             assert type(twin) is type(layer)
             mixer = model.mixer(part.layer)
             if part.kind == "mlp":
-                path, end_of = model.anatomy.mlp, "out"
+                path, end_of = model.anatomy.mlp_output or model.anatomy.mlp, "out"
+            elif part.kind == "beside":
+                path, end_of = beside.path, "out"
             elif part.kind == "attn":
                 path, end_of = (mixer.path if mixer else model.anatomy.attn_out), "out"
             else:
@@ -196,3 +199,51 @@ def test_other_values_pass_the_gate(family_model, name):
     assert float(base.logits()[target]) + float(found.to_dataframe()["change"].iloc[0]) == pytest.approx(
         expected, rel=1e-5, abs=1e-5
     )
+
+
+@pytest.mark.parametrize("name", families.BESIDE)
+def test_a_mixer_beside_attention_is_a_part_of_its_own_and_never_packed(family_model, name):
+    model = family_model(name)
+    base, source = pair(model, name)
+    a = aw.attribute(base, " Paris")
+    assert a.exact and {"L0.beside", "L0H0", "L0.mlp"} <= set(a.labels) and "a Mamba mixer" in repr(model.report())
+    last = base.n_positions - 1
+    swept = engine.sweep(base, [[Edit("beside", 1, (last,), source.record.beside_out[1][[last]])]])
+    assert any("A state runs along the sequence in L0 to L2 (a Mamba mixer)" in note for note in swept.notes)
+
+
+@pytest.mark.parametrize("name", ["gemma4_text"])
+def test_replaced_tokens_are_run_where_layers_know_their_tokens_beside_the_stream(family_model, name):
+    """The embedding in the stream is not all that a token is: the prompts themselves are run."""
+    model = family_model(name)
+    run = model.run(families.PROMPT)
+    effects = aw.token_effects(model, run, aw.logit(5), draws=1, seed=1)
+    generator = torch.Generator().manual_seed(1)
+    special = set(model.special_ids)
+    pool = [i for i in range(model.n_embeddings) if i not in special]
+    drawn = [pool[int(torch.randint(len(pool), (1,), generator=generator))] for _ in run.ids]
+    for p in range(run.n_positions):
+        ids = [*run.ids[:p], drawn[p], *run.ids[p + 1 :]]
+        expected = float(hooked(families.build(name), ids, {})[-1, 5])
+        assert float(effects.changed[0, p]) == pytest.approx(expected, abs=2e-5)
+    other = [*run.ids[:2], (run.ids[2] + 7) % 300, *run.ids[3:]]
+    with pytest.raises(aw.GranularityError, match="beside the stream"):
+        aw.integrated_gradients(model, run, other, aw.logit(5))
+    with pytest.raises(aw.GranularityError, match="multiplies its stream"):
+        aw.edge_patch(model, run, other, aw.logit(5))
+
+
+@pytest.mark.parametrize("name", ["gemma4_shared", "gemma4_moe", "minicpm3"])
+def test_what_is_known_in_part_adds_up_and_says_what_is_not(family_model, name):
+    model = family_model(name)
+    run = model.run(families.PROMPT)
+    a = aw.attribute(run, " Paris")
+    assert a.exact and model.granularity == "heads" and all(level.sources for level in model.check.levels)
+    for label in ("L0H1", "L2H3"):
+        assert a.sources(label).total == pytest.approx(a[label], abs=1e-5)
+    layer = next((i for i, level in enumerate(model.check.levels) if not level.values), None)
+    if layer is not None:
+        with pytest.raises(aw.GranularityError, match="not shown to be exact"):
+            a.through(f"L{layer}H0")
+    else:
+        assert model.check.mlp_reason
