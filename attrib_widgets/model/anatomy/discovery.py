@@ -30,8 +30,8 @@ _MLP_NORM = (
     "pre_feedforward_layernorm|pre_mlp_layernorm|post_attention_layernorm|ln_2|norm_2|final_layer_norm|ffn_norm|"
     "feedforward_layernorm|pre_ff_layernorm|input_layernorm"
 )
-_ATTN_POST = "post_self_attn_layernorm|post_attention_layernorm|post_attention_norm"
-_MLP_POST = "post_mlp_layernorm|post_feedforward_layernorm|post_feedforward_norm"
+_ATTN_POST = "post_operator_norm|post_self_attn_layernorm|post_attention_layernorm|post_attention_norm"
+_MLP_POST = "post_ffn_norm|post_mlp_layernorm|post_feedforward_layernorm|post_feedforward_norm"
 _BIASES = ("expert_bias", "e_score_correction_bias")  # given to the router beside what it reads
 _SWITCHES = ("use_rope", "is_sliding", "is_local_attention", "sliding_window|force_rope")
 _POS = "embed_positions|wpe|position_embeddings"
@@ -119,8 +119,9 @@ def _scales(model: nn.Module, layer: nn.Module) -> dict[str, Any]:
     for name, spelled in ((each.strip("/"), each) for each in names):
         if getattr(config, name, None) not in (None, 1.0):
             found["logit_scale"] = spelled
-    if getattr(config, "final_logit_softcapping", None):
-        found["softcap"] = "final_logit_softcapping"
+    for name in ("final_logit_softcapping", "logits_soft_cap"):
+        if getattr(config, name, None):
+            found["softcap"] = name
     return found
 
 

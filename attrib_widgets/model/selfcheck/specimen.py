@@ -93,6 +93,15 @@ _ENTRIES: dict[str, dict[str, Any]] = {
     "lfm2": dict(layer_types=["conv", "full_attention", "conv"], block_auto_adjust_ff_dim=False),
     "lfm2_moe": dict(layer_types=["conv", "full_attention", "conv"], num_dense_layers=1),
     "mamba2": dict(num_heads=4, head_dim=16, state_size=8, n_groups=1, expand=2),
+    "dots1": dict(n_shared_experts=1),
+    "kimi_linear": dict(layer_types=_HYBRID),
+    "longcat_flash": dict(ffn_hidden_size=48, expert_ffn_hidden_size=16, num_layers=2, zero_expert_num=1, moe_topk=2),
+    "minimax": dict(layer_types=_HYBRID),
+    "qwen3_5_moe_text": dict(layer_types=_HYBRID),
+    "qwen3_5_text": dict(layer_types=_HYBRID),
+    "qwen3_next": dict(layer_types=_HYBRID),
+    "recurrent_gemma": dict(block_types=["recurrent", "attention"], lru_width=WIDTH),
+    "zaya": dict(num_experts_per_tok=1),
     "zamba2": {**_MAMBA, "layers_block_type": ["mamba", "hybrid", "mamba"], "mamba_headdim": 16},
 }
 _EYES = dict(
@@ -144,7 +153,8 @@ def _built(family: str, without: tuple[str, ...], changes: dict[str, Any]) -> An
     ):  # every kind of layer that the config's own default has, in turn
         sizes["layer_types"] = [types[i % len(types)] for i in range(LAYERS)]
     if "text_config" in known:  # a language model inside one that reads images as well
-        sizes = {"text_config": {**sizes, **_SIZES, "head_dim": 2 * HEAD_DIM}, "vision_config": _EYES}
+        own = _ENTRIES.get(f"{family}_text", {})
+        sizes = {"text_config": {**sizes, **_SIZES, "head_dim": 2 * HEAD_DIM, **own}, "vision_config": _EYES}
     config = kind(**{**sizes, **changes})
     depth, usual = (getattr(getattr(c, "text_config", c), "num_hidden_layers", None) for c in (config, default))
     if isinstance(depth, int) and depth == usual and depth > 2 * LAYERS:

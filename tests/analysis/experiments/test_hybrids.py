@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+import transformers as tf
 
 import attrib_widgets as aw
 from attrib_widgets.analysis.opening.heads import attention_direction
@@ -247,3 +248,38 @@ def test_what_is_known_in_part_adds_up_and_says_what_is_not(family_model, name):
             a.through(f"L{layer}H0")
     else:
         assert model.check.mlp_reason
+
+
+def published(name):
+    """Small models in the layout in which the large ones are published: a language model beside one that reads images."""
+    text = families.config({"gemma4": "gemma4_shared"}.get(name, name)).to_dict()
+    text["pad_token_id"] = 0
+    eyes = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    if name == "gemma4":
+        made = tf.Gemma4Config(text_config=text, vision_config=None, audio_config=None)
+    elif name == "llama4_text":
+        sizes = dict(vision_output_dim=16, projector_input_dim=16, projector_output_dim=16, image_size=28, patch_size=14)
+        made = tf.Llama4Config(text_config=text, vision_config={**eyes, **sizes})
+    elif name == "lfm2":
+        made = tf.Lfm2VlConfig(text_config=text, vision_config=eyes)
+    else:
+        sizes = dict(depth=1, num_heads=2, out_hidden_size=families.WIDTH, num_position_embeddings=16)
+        made = tf.Qwen3_5Config(text_config=text, vision_config={**eyes, **sizes})
+    hf = tf.AutoModelForImageTextToText.from_config(made, attn_implementation="sdpa")
+    families.randomize(hf)
+    return hf.eval()
+
+
+@pytest.mark.parametrize("name", ["qwen3_5_text", "llama4_text", "lfm2", "gemma4"])
+def test_a_model_that_reads_images_as_well_splits_as_its_language_model_does(family_model, name):
+    plain = family_model({"gemma4": "gemma4_shared"}.get(name, name))
+    model = aw.load(published(name), tokenizer=families.tokenizer("llama4_text"))
+    assert [level.granularity for level in model.check.levels] == [level.granularity for level in plain.check.levels]
+    base, source = pair(model, "llama4_text")
+    a = aw.attribute(base, " Paris")
+    assert a.exact and a.labels[:-1] == aw.attribute(plain.run(base.ids), " Paris").labels[:-1]
+    found = aw.patch(model, source, base, aw.logit(5), sites="mlp").to_dataframe()
+    module = model.module(model.anatomy.mlp_output or model.anatomy.mlp, 1)
+    other = kept(model.hf, source.ids, module, "out")
+    expected = float(hooked(model.hf, base.ids, {(module, "out"): lambda x: other.reshape(x.shape)})[-1, 5])
+    assert float(base.logits()[5]) + found["change"].iloc[1] == pytest.approx(expected, rel=1e-5, abs=2e-5)
