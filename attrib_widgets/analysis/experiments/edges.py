@@ -163,7 +163,7 @@ def _reads(base: Run, gradients: Gradients) -> tuple[list[Place], Float[Tensor, 
             rows = geo.rows[side].flatten().to(model.home)
             gradient = gradients.at[side, layer][0][:, rows].float()
             count = geo.n_heads if side == "q" else geo.n_kv_heads
-            by_head = gradient.view(-1, count, geo.d_head).transpose(0, 1)
+            by_head = gradient.view(-1, count, geo.rows[side].shape[1]).transpose(0, 1)
             directions += qkv_projection(model, layer, side).pull_heads(by_head)
             readers += [Place(side, layer, h, side != "q" and geo.group > 1) for h in range(count)]
         found.append(pulled(input_norm(model, layer), stream, torch.stack(directions)))

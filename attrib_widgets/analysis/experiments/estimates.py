@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.identity.steady import steady
-from ...model.parts.attention import key_heads
+from ...model.parts.attention import raw_values
 from ...model.selfcheck.levels import need
 from ...model.tracing.gradient import Gradients, differentiate
 from ...words.components import Component
@@ -225,7 +225,8 @@ def _raw(donor: RunDonor, layer: int, side: str, number: int) -> Float[Tensor, "
     """Queries, keys or values of the base (0) or the source (1) as their projection gives them."""
     if side == "v":
         need(donor.model, "values", layer)
-        return key_heads(donor.model, layer, donor.attended(layer)[number].v).double()
+        run = (donor.base, donor.source)[number]
+        return raw_values(donor.model, run.record, layer, donor.attended(layer)[number].v).double()
     found = donor.scored(layer)[number]
     return (found.q if side == "q" else found.k).raw.double()
 

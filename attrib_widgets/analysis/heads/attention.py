@@ -17,7 +17,7 @@ from torch import Tensor
 from ...model.anatomy.rounding import refuse_above
 from ...model.parts.attention import patterns
 from ...model.parts.outlet import outlet_of
-from ...model.parts.projections import qkv_projection
+from ...model.parts.projections import qkv_projection, value_factor
 from ...model.selfcheck.levels import need, reasons_of
 from ...result import Result, Table, strongest
 from ...words.components import Component, ComponentLike, component, head
@@ -251,7 +251,8 @@ def unit_writes(a: Attribution, layer: int, patterns: bool = False) -> UnitWrite
     if bias is None:
         constant = through.new_zeros(geo.n_heads)
     else:
-        constant = (bias.view(-1, geo.d_head).repeat_interleave(geo.group, 0) * through).sum(-1)
+        own = bias.view(-1, geo.d_head).repeat_interleave(geo.group, 0) * value_factor(model, layer)
+        constant = (own * through).sum(-1)
     carry = (known.v @ through[..., None])[..., 0] - constant[:, None]
     reading = a.reading
     dest = reading.norm.scale(reading.point.stream(rec))

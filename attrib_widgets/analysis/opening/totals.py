@@ -23,7 +23,7 @@ from ...model.identity.steady import during, steady
 from ...model.parts.attention import attend, value_scale
 from ...model.parts.closing import stream_error
 from ...model.parts.mlp import mlp_norm
-from ...model.parts.projections import input_norm, qkv_projection, value_norm
+from ...model.parts.projections import input_norm, qkv_projection, value_factor, value_norm
 from ...result import Sum, Table, strongest
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
@@ -307,6 +307,7 @@ class _Walk:
         if normed is not None:
             scales = torch.stack([s for h in range(heads) if (s := value_scale(model, rec, layer, h)) is not None])
             carried = normed.pull(carried) * scales[..., None]
+        carried = carried * value_factor(model, layer)
         shared = carried.unflatten(0, (-1, model.geometry[layer].group)).sum(1).transpose(0, 1).flatten(1)
         values = qkv_projection(model, layer, "v")
         if values.bias is not None:

@@ -44,11 +44,12 @@ class QKV:
     ``layout``: ``"split"`` three projections, ``"gated"`` three of which that of the queries gives, head by head, the
     queries and a gate, or one projection in an order of :data:`LAYOUTS`. ``q_norm`` and ``k_norm`` are norms, over one
     head or over the whole projection (told apart by their width), applied before the rotation, or with
-    ``rotary_first`` behind it; ``v_norm`` is one over the values of one head. A gate that multiplies what heads
-    gathered is not written down: it is found by letting ones arrive in its place (:mod:`...parts.listen`). ``scaling``
-    multiplies the scores: an attribute, ``"/name"`` for one that divides, or a number. ``softcap`` names the attribute
-    that caps them, ``sinks`` a learned extra column, ``window`` the length of a sliding window, ``causal`` a buffer [1,
-    1, position, position] that is true where attention may look.
+    ``rotary_first`` behind it; ``v_norm`` is one over the values of one head, ``v_factor`` and ``k_factor`` attributes
+    that multiply values and keys (these last, where keys are normed). A gate that multiplies what heads gathered is not
+    written down: it is found by letting ones arrive in its place (:mod:`...parts.listen`). ``scaling`` multiplies the
+    scores: an attribute, ``"/name"`` for one that divides, or a number. ``softcap`` names the attribute that caps them,
+    ``sinks`` a learned extra column, ``window`` the length of a sliding window, ``causal`` a buffer [1, 1, position,
+    position] that is true where attention may look.
 
     ``rotary``: ``"halves"`` or ``"interleaved"``, how the numbers of a head are paired; ``rotary_back``: pairs turn the
     other way round; ``rotary_table`` how the
@@ -87,6 +88,8 @@ class QKV:
     rotary_first: bool = False
     rotary_back: bool = False
     temperature: str | None = None
+    v_factor: str | None = None
+    k_factor: str | None = None
     float_rotary: bool | str = False
     float_scores: bool = False
     early_scaling: bool = False

@@ -192,6 +192,10 @@ def _projections(attention: nn.Module | None) -> Iterator[tuple[QKV, str | int |
     split = replace(split, v_norm="v_norm", v="v_proj|k_proj" if _first(attention, "v_norm") else split.v)
     split = replace(split, k_norm="k_norm|k_layernorm|key_layernorm|k_ln|qk_norm")
     split = replace(split, softcap="attn_logit_softcapping")
+    if isinstance(getattr(attention, "key_multiplier", None), float):
+        split = replace(split, k_factor="key_multiplier")
+    if isinstance(getattr(attention, "v_scale", None), float):
+        split = replace(split, v_factor="v_scale")
     if hasattr(attention, "attn_temperature_tuning"):
         split = replace(split, temperature="attn_temperature_tuning")
     bases: list[tuple[QKV, str | int | None]] = [(split, "num_key_value_heads")]
@@ -247,7 +251,9 @@ def _twice(attention: nn.Module) -> bool:
     """Whether the projection of the queries gives twice what the output projection reads: a gate beside them."""
     queries = widths(find(attention, "q_proj"))
     read = next((found for name in _OUT.split("|") if (found := widths(find(attention, name)))), None)
-    return queries is not None and read is not None and queries[1] == 2 * read[0]
+    keys, values = (widths(find(attention, name)) for name in ("k_proj", "v_proj"))
+    alike = keys is None or values is None or keys[1] == values[1]  # else queries and keys are wider than values
+    return queries is not None and read is not None and queries[1] == 2 * read[0] and alike
 
 
 def _experts(layers: nn.ModuleList) -> Experts | None:

@@ -27,12 +27,14 @@ from .listen import ROWS, heard
 from .listen import Attended as Attended
 from .projections import (
     Projected,
+    factor_of,
     kv_head,
     normed_input,
     project,
     qkv_projection,
     rotation,
     temperatures,
+    value_factor,
     value_norm,
 )
 from .scores import eager, looks
@@ -106,7 +108,7 @@ def _attend(model: Model, rec: Recording, layer: int, heads: Sequence[int] | Non
         refuse_above(*_miss(model, rec, layer, found, heads, rows), _GONE.format(layer))
     if not model.level(layer).values:
         return found
-    if value_norm(model, layer) is not None:
+    if not _plain_values(model, layer):
         _refuse_adapter(model, rec, layer, "v", x, _raw_of(model, rec, layer, x))
     elif heads is None:
         _refuse_adapter(model, rec, layer, "v", x, key_heads(model, layer, found.v))
@@ -114,6 +116,11 @@ def _attend(model: Model, rec: Recording, layer: int, heads: Sequence[int] | Non
         for number, head in enumerate(heads):
             _refuse_adapter(model, rec, layer, "v", x, found.v[number], kv_head(model, layer, head))
     return found
+
+
+def _plain_values(model: Model, layer: int) -> bool:
+    """Whether values are what their projection gives, neither normed nor multiplied."""
+    return value_norm(model, layer) is None and value_factor(model, layer) == 1
 
 
 def _raw_of(model: Model, rec: Recording, layer: int, x: Tensor) -> Tensor:
@@ -172,7 +179,7 @@ def _heard(
 def key_heads(
     model: Model, layer: int, values: Float[Tensor, "head position d_head"]
 ) -> Float[Tensor, "position key_heads_times_d_head"]:
-    """Values of every query head as their projection gives them."""
+    """Values of every query head side by side, those that several share once."""
     return values[:: model.geometry[layer].group].transpose(0, 1).flatten(1)
 
 
@@ -199,14 +206,14 @@ def heard_error(model: Model, rec: Recording, layer: int) -> tuple[float, float]
     same = found.v[::group].repeat_interleave(group, 0)
     try:
         x = normed_input(model, rec, layer)
-        values = worst(*_projected_miss(model, rec, layer, "v", x, _raw_values(model, rec, layer, x, found.v)))
+        values = worst(*_projected_miss(model, rec, layer, "v", x, raw_values(model, rec, layer, found.v)))
     except (AttribError, RuntimeError, AttributeError, TypeError, IndexError):
         return missed, math.inf
     return missed, values if torch.equal(same, found.v) else math.inf
 
 
-def _raw_values(
-    model: Model, rec: Recording, layer: int, x: Tensor, v: Float[Tensor, "head position d_head"]
+def raw_values(
+    model: Model, rec: Recording, layer: int, v: Float[Tensor, "head position d_head"]
 ) -> Float[Tensor, "position key_heads_times_d_head"]:
     """What the value projection gave for ``v``: ``v`` itself, or where it is normed what the norm read.
 
@@ -214,10 +221,11 @@ def _raw_values(
         GranularityError: ``v`` is not what the norm of the anatomy makes of that.
     """
     norm = value_norm(model, layer)
-    if norm is None:
+    if _plain_values(model, layer):
         return key_heads(model, layer, v)
-    made = project(model, rec, layer, "v", x)
-    _refuse_biased(model, layer, norm, qkv_projection(model, layer, "v"))
+    made = project(model, rec, layer, "v", normed_input(model, rec, layer))
+    if norm is not None:
+        _refuse_biased(model, layer, norm, qkv_projection(model, layer, "v"))
     limit = LIMITS.get(model.precision, LIMITS[torch.bfloat16])
     refuse_above(v - made.final, limit * v.abs().double() + 1e-30 + half_ulp(v, rec.z[layer].dtype), "values differ")
     return made.raw
@@ -252,7 +260,7 @@ def _recompute(
         if heads is None:
             _refuse_adapter(model, rec, layer, which, x, part.raw)
         for own in () if heads is None else {head if which == "q" else kv_head(model, layer, head) for head in heads}:
-            d = model.geometry[layer].d_head
+            d = model.geometry[layer].rows[which].shape[1]
             _refuse_adapter(model, rec, layer, which, x, part.raw[:, own * d : (own + 1) * d], own)
     scores, alibi, pattern, sink, blocked, scaling, cap = looks(model, rec, layer, q.final, k.final, heads, rows)
     values, first = v.final if heads is None else v.final[list(heads)], rows.indices(len(x))[0]
@@ -303,8 +311,9 @@ def value_direction(
     if norm is not None:
         _refuse_biased(model, layer, norm, values)
         return values.pull(norm.pull(through)), through, 0.0
-    constant = 0.0 if values.bias is None else float(values.bias @ through)
-    return values.pull(through), through, constant
+    factor = value_factor(model, layer)
+    constant = 0.0 if values.bias is None else float(values.bias @ through) * factor
+    return values.pull(through) * factor, through, constant
 
 
 def _refuse_biased(model: Network, layer: int, norm: FrozenNorm, values: Projection) -> None:
@@ -344,10 +353,11 @@ def score_direction(
     which = "q" if side == "query" else "k"
     index = head if side == "query" else kv_head(model, layer, head)
     direction = held.final[head, other] * found.scaling
-    turn, d, first = rotation(model, rec, layer), model.geometry[layer].d_head, model.anatomy.qkv.rotary_first
+    turn, d, first = rotation(model, rec, layer), found.q.final.shape[-1], model.anatomy.qkv.rotary_first
     turn = None if turn is None else turn.at(position)
     warmth = temperatures(model, rec, layer) if side == "query" else None
     direction = direction if warmth is None else direction * warmth[position]
+    direction = direction * factor_of(model, layer, which)
     if turn is not None and not first:
         direction = turn(direction, back=True)
     rows = slice(index * d, (index + 1) * d)

@@ -158,6 +158,7 @@ def project(
     ``made`` keeps what modules gave for ``x``, by path: where one projection gives all three, it is called once.
     """
     geo, qkv = model.geometry[layer], qkv_of(model)
+    d_head = geo.rows[which].shape[1]
     rows, path = geo.rows[which], str(getattr(qkv, which))
     made = {} if made is None else made
     with model.quiet():
@@ -178,18 +179,18 @@ def project(
         own = getattr(qkv, f"{which}_norm", None)
         module = find(_module(model, layer), own) if own else None  # some layers have none
         if own and module is not None:
-            norm = _head_norm(model, layer, own, module)
-            wide = norm.gain.numel() != geo.d_head
+            norm = _head_norm(model, layer, own, module, d_head)
+            wide = norm.gain.numel() != d_head
 
             def normed(rows: Tensor) -> Tensor:
-                shaped = rows if wide else rows.view(len(rows), -1, geo.d_head)
+                shaped = rows if wide else rows.view(len(rows), -1, d_head)
                 return model.call(module, shaped).reshape(len(rows), -1)
 
         def turned(rows: Tensor) -> Tensor:
             turn = rotation(model, rec, layer) if which != "v" else None
             if turn is None:
                 return rows
-            heads = rows.view(len(rows), -1, geo.d_head).transpose(0, 1)
+            heads = rows.view(len(rows), -1, d_head).transpose(0, 1)
             made = turn(heads.float() if qkv.float_rotary else heads)
             made = made if qkv.float_rotary == "kept" else made.to(heads.dtype)
             return made.transpose(0, 1).reshape(len(rows), -1)
@@ -200,15 +201,17 @@ def project(
         warmth = temperatures(model, rec, layer) if which == "q" else None
         if warmth is not None:
             final = (final * warmth[:, None]).to(final.dtype)
-    heads = final.view(len(raw), -1, geo.d_head).transpose(0, 1)
+        if (factor := factor_of(model, layer, which)) != 1:
+            final = final * factor
+    heads = final.view(len(raw), -1, d_head).transpose(0, 1)
     if heads.shape[0] != geo.n_heads:
         heads = heads.repeat_interleave(geo.group, 0)
     return Projected(raw.float(), heads.float(), norm)
 
 
-def _head_norm(model: Network, layer: int, path: str, module: nn.Module) -> FrozenNorm:
+def _head_norm(model: Network, layer: int, path: str, module: nn.Module, d_head: int) -> FrozenNorm:
     weight = getattr(module, "weight", None)
-    width = weight.numel() if isinstance(weight, Tensor) else model.geometry[layer].d_head
+    width = weight.numel() if isinstance(weight, Tensor) else d_head
     return model.read_norm(module, width, f"{model.anatomy.attn}.{path}", layer)
 
 
@@ -216,7 +219,18 @@ def value_norm(model: Network, layer: int) -> FrozenNorm | None:
     """The norm over the values of every head of ``layer``, or None."""
     path = qkv_of(model).v_norm
     module = None if path is None else find(_module(model, layer), path)
-    return None if module is None else _head_norm(model, layer, path or "", module)
+    return None if module is None else _head_norm(model, layer, path or "", module, model.geometry[layer].d_head)
+
+
+def factor_of(model: Network, layer: int, which: str) -> float:
+    """What the keys (``"k"``) or values (``"v"``) of ``layer`` are multiplied by; 1 in most families."""
+    value = setting(model, layer, getattr(qkv_of(model), f"{which}_factor", None))
+    return 1.0 if value is None else float(value)
+
+
+def value_factor(model: Network, layer: int) -> float:
+    """What the values of ``layer`` are multiplied by; 1 in most families."""
+    return factor_of(model, layer, "v")
 
 
 # -- the linear maps between a head and the normalised stream it reads ------------------------------------

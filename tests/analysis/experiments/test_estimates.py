@@ -114,7 +114,14 @@ def test_a_saturated_pattern_hides_its_gradient():
     assert corrected["L1H0.q"] > 0.1
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", families.GATED)
+def test_edges_are_refused_where_a_gate_reads_the_stream(pair, name):
+    model, clean, corrupted, token = pair(name)
+    with pytest.raises(aw.GranularityError, match="are not all that reads the stream"):
+        aw.edge_patch(model, clean, corrupted, token)
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if n not in families.GATED])
 def test_edges_sum_to_nodes(pair, name):
     model, clean, corrupted, token = pair(name)
     for direction in ("denoise", "noise"):

@@ -251,14 +251,17 @@ def test_what_is_known_in_part_adds_up_and_says_what_is_not(family_model, name):
 
 
 def published(name):
-    """Small models in the layout in which the large ones are published: a language model beside one that reads images."""
+    """Small models in the layout in which the large ones are published: a language model beside one that reads
+    images."""
     text = families.config({"gemma4": "gemma4_shared"}.get(name, name)).to_dict()
     text["pad_token_id"] = 0
     eyes = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
     if name == "gemma4":
         made = tf.Gemma4Config(text_config=text, vision_config=None, audio_config=None)
     elif name == "llama4_text":
-        sizes = dict(vision_output_dim=16, projector_input_dim=16, projector_output_dim=16, image_size=28, patch_size=14)
+        sizes = dict(
+            vision_output_dim=16, projector_input_dim=16, projector_output_dim=16, image_size=28, patch_size=14
+        )
         made = tf.Llama4Config(text_config=text, vision_config={**eyes, **sizes})
     elif name == "lfm2":
         made = tf.Lfm2VlConfig(text_config=text, vision_config=eyes)
