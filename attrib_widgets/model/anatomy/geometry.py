@@ -173,7 +173,7 @@ def _widths(module: nn.Module, path: str) -> tuple[int, int]:
 
 def _rows(layout: str, n_heads: int, n_kv: int, d_head: int, d_key: int) -> dict[str, Int[Tensor, "heads d_head"]]:
     """Which outputs of its projection are the queries, keys and values of every head."""
-    q, kv = torch.arange(n_heads * d_head).view(n_heads, d_head), torch.arange(n_kv * d_head).view(n_kv, d_head)
+    kv = torch.arange(n_kv * d_head).view(n_kv, d_head)
     if layout in ("split", "gated"):
         wide = torch.arange(n_heads * d_key * (2 if layout == "gated" else 1)).view(n_heads, -1, d_key)[:, 0]
         return {"q": wide, "k": torch.arange(n_kv * d_key).view(n_kv, d_key), "v": kv}
