@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -117,6 +118,16 @@ class Model(Network, Tokens):
     def level(self, layer: int) -> Level:
         """How far one layer splits exactly, and why not further."""
         return self.check.levels[layer]
+
+    def carry(self, layer: int) -> float:
+        """What the stream behind ``layer`` is multiplied by once its sublayers are added to it; 1 in most families, and
+        in a layer that is read as a whole: what that writes is what the stream is then more than before.
+        """
+        return self.read_carry(layer) if self.level(layer).sublayers else 1.0
+
+    def carried(self, layer: int, until: int) -> float:
+        """What becomes of one unit written in ``layer`` on its way to the stream before layer ``until``."""
+        return 1.0 if self.anatomy.carry is None else math.prod(self.carry(i) for i in range(layer, until))
 
     def heads_of(self, layer: int) -> int:
         """Number of query heads of ``layer`` that are shown: 0 where it has none, or they are not exact, or there is no

@@ -5,6 +5,7 @@ It knows where its parts are (its anatomy) and no tokens; what helpers below :cl
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,13 +17,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..words.errors import AnatomyError, GranularityError, ModelError
-from .anatomy.anatomy import Anatomy, find, parallel, text_config
+from .anatomy.anatomy import Anatomy, Mixer, find, mixer_of, parallel, text_config
 from .anatomy.geometry import Geometry
 from .anatomy.linear import Projection
 from .anatomy.norms import FrozenNorm, read_norm
 from .anatomy.weights import bias_of, device_of, exact_weight, shown_weight, widths
 from .identity.stamp import Key, Stamp, changes, is_of, mark_of, modules_of, named, stamp_of, weight_keys, writable
 from .identity.steady import during
+from .parts.between import Between
 
 if TYPE_CHECKING:
     from .run import Run
@@ -38,7 +40,8 @@ class Network:
 
     Attributes:
         hf: the transformers model, untouched; traced: the same one as nnsight runs it.
-        anatomy: where its parts are; geometry: their numbers and widths; unread: the layers that can be read as a whole
+        anatomy: where its parts are; geometry: their numbers and widths; between: what is done between the last layer
+            and the unembedding; unread: the layers that can be read as a whole
             only, because parts of the anatomy are missing there or run otherwise, with the reasons.
         lock: the lock that every forward pass takes.
     """
@@ -47,6 +50,7 @@ class Network:
     anatomy: Anatomy
     geometry: Geometry
     unread: Mapping[int, str]
+    between: Between
 
     def __init__(self, hf: nn.Module, name: str | None = None) -> None:
         self.hf = hf
@@ -54,6 +58,7 @@ class Network:
         self.lock = FORWARD_LOCK
         self._quiet = 0  # how many blocks of :meth:`quiet` are open, under the lock
         self.unread = {}
+        self.between = Between()
         self._cache: dict[Any, tuple[Any, Any]] = {}
         self._through: dict[Any, tuple[Any, Projection]] = {}  # projections that may be more than a weight
         declared = next((p.dtype for p in hf.parameters() if p.is_floating_point()), torch.float32)
@@ -190,6 +195,10 @@ class Network:
         layers = find(self.hf, self.anatomy.layers)
         assert isinstance(layers, nn.ModuleList)
         return layers[number]
+
+    def mixer(self, layer: int) -> Mixer | None:
+        """What ``layer`` has in place of attention, or None."""
+        return mixer_of(self.anatomy, self.layer(layer))
 
     def norm(self, path: str, layer: int | None = None) -> FrozenNorm:
         """The norm at ``path`` as gain, bias, centring and frozen scale (probed once, kept)."""
@@ -400,18 +409,43 @@ class Network:
 
     @property
     def multiplier(self) -> float:
-        """What every sublayer's output is multiplied by before it is added to the stream; 1 in most families."""
-        value = getattr(self.config, self.anatomy.multiplier, None) if self.anatomy.multiplier else None
+        """What an MLP's output is multiplied by before it is added to the stream; 1 in most families."""
+        return self.factor(self.anatomy.multiplier)
+
+    def multiplier_of(self, part: str) -> float:
+        """The same of ``"attn"``, ``"mlp"`` or ``"beside"``."""
+        if part == "attn" and self.anatomy.attn_multiplier:
+            return self.factor(self.anatomy.attn_multiplier)
+        if part == "beside":
+            return 1.0 if self.anatomy.beside is None else self.factor(self.anatomy.beside.multiplier)
+        return self.multiplier
+
+    def factor(self, name: str | None) -> float:
+        """A number by the name that an anatomy has for it: of a config entry, or of an attribute of all layers."""
+        if name is None:
+            return 1.0
+        if not name.startswith("."):
+            value = getattr(self.config, name, None)
+            return 1.0 if value is None else float(value)
+        try:
+            found = {float(operator.attrgetter(name[1:])(self.layer(i))) for i in range(self.n_layers)}
+        except AttributeError:
+            return 1.0
+        return found.pop() if len(found) == 1 else 1.0  # then the layers do not add up, which the self-check says
+
+    def read_carry(self, layer: int) -> float:
+        """What the stream behind ``layer`` is multiplied by once all is added to it; 1 in most families."""
+        value = getattr(self.layer(layer), self.anatomy.carry, None) if self.anatomy.carry else None
         return 1.0 if value is None else float(value)
 
     @property
     def logit_scale(self) -> float:
-        """What the unembedding's output is multiplied by; 1 in most families."""
+        """What the unembedding's product with the normalised stream is multiplied by; 1 in most families."""
         name = self.anatomy.logit_scale
         value = getattr(self.config, name.strip("/"), None) if name else None
         if name is None or value is None:
-            return 1.0
-        return 1 / float(value) if name.startswith("/") else float(value)
+            return self.between.factor
+        return self.between.factor * (1 / float(value) if name.startswith("/") else float(value))
 
     def scaled(self, out: Float[Tensor, "*shape vocab"]) -> Float[Tensor, "*shape vocab"]:
         """The unembedding's output as the model scales it (dividing rounds otherwise than multiplying)."""
@@ -428,7 +462,7 @@ class Network:
         """(logits before the soft cap, printed logits) of a final stream, by the model's own modules."""
         with self.quiet():
             normed = self.call(self.module(self.anatomy.final_norm), x)
-            precap = self.scaled(self.call(self.module(self.anatomy.unembed), normed))
+            precap = self.scaled(self.call(self.module(self.anatomy.unembed), self.between.applied(normed)))
         cap = self.softcap
         return precap, precap if cap is None else torch.tanh(precap / cap) * cap
 

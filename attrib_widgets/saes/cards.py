@@ -404,6 +404,7 @@ def written_logits(model: Model, sae: SAE, feature: int, head: int | None = None
         row = outlet_of(model, "attn", layer).push(row[rows] @ model.out(layer).rows(*rows.indices(len(row))[:2]))
     elif sae.site.site == "mlp":  # read behind the MLP's own norm and before the multiplier
         row = row * model.multiplier
+    row = row * model.carried(layer + (sae.site.site == "post"), model.n_layers)
     return unembedded(model, model.norm(model.anatomy.final_norm).push(row))
 
 

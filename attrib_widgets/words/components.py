@@ -22,6 +22,7 @@ _FORMS: dict[str, str] = {
     "neuron": "L{layer}N{index}",
     "mlp": "L{layer}.mlp",
     "attn": "L{layer}.attn",
+    "beside": "L{layer}.beside",
     "layer": "L{layer}",
     "attn.bias": "L{layer}.attn.bias",
     "mlp.bias": "L{layer}.mlp.bias",
@@ -70,7 +71,7 @@ class Component:
     @property
     def writes(self) -> bool:
         """Whether it writes to the stream; the other rows correct the sum (a norm's bias, the entropy, rounding)."""
-        return self.is_embedding or self.is_attention or self.kind in ("mlp", "layer")
+        return self.is_embedding or self.is_attention or self.kind in ("mlp", "beside", "layer")
 
     @property
     def is_embedding(self) -> bool:
@@ -90,7 +91,7 @@ class Component:
     @property
     def is_replaceable(self) -> bool:
         """A head, a sublayer, or a layer that is not split: what an experiment can take out by itself."""
-        return self.kind in ("head", "mlp", "attn", "layer")
+        return self.kind in ("head", "mlp", "attn", "beside", "layer")
 
 
 _OF_A_HEAD_ROW = re.compile(r"L(\d+)H\d+")
@@ -99,7 +100,8 @@ _MEANINGS: dict[str, str] = {
     "head": "head {index} of layer {layer}, the chapter\u2019s Head {layer}.{index}; counting from 0",
     "neuron": "neuron {index} of the MLP of layer {layer}; counting from 0",
     "mlp": "the MLP of layer {layer}, the chapter\u2019s MLP {layer}; counting from 0",
-    "attn": "all heads of layer {layer} together; counting from 0",
+    "attn": "all heads of layer {layer} together, or the mixer in their place; counting from 0",
+    "beside": "what layer {layer} adds beside its attention and its MLP; counting from 0",
     "layer": "layer {layer} as a whole, attention and MLP; counting from 0",
     "attn.bias": "the constant that the attention of layer {layer} adds whatever it reads; counting from 0",
     "mlp.bias": "the constant that the MLP of layer {layer} adds whatever it reads; counting from 0",
@@ -168,7 +170,7 @@ def mlp(layer: int) -> Component:
     return Component("mlp", layer)
 
 
-_LAYERED = {"mlp": "mlp", "attn": "attn", "attn.bias": "attn.bias", "mlp.bias": "mlp.bias"}
+_LAYERED = {"mlp": "mlp", "attn": "attn", "beside": "beside", "attn.bias": "attn.bias", "mlp.bias": "mlp.bias"}
 _HEAD = Callable[[re.Match[str]], Component]
 
 
@@ -181,7 +183,7 @@ _PATTERNS: tuple[tuple[str, _HEAD], ...] = (
     (r"a(\d+)\.h(\d+)", _numbers("head")),
     (r"(\d+)\.(\d+)", _numbers("head")),
     (r"l(\d+)\.?n(\d+)", _numbers("neuron")),
-    (r"l(\d+)[. ](mlp|attn|attn\.bias|mlp\.bias)", lambda m: Component(_LAYERED[m[2]], int(m[1]))),
+    (r"l(\d+)[. ](mlp|attn|beside|attn\.bias|mlp\.bias)", lambda m: Component(_LAYERED[m[2]], int(m[1]))),
     (r"m(\d+)", lambda m: Component("mlp", int(m[1]))),
     (r"l(\d+)", lambda m: Component("layer", int(m[1]))),
     (r"l(\d+)\.mlp/e(\d+)", _numbers("expert")),

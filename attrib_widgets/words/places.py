@@ -20,7 +20,23 @@ from .errors import ComponentError
 PlaceLike: TypeAlias = "Place | Component | str | tuple[int, int]"
 
 #: The sites of a layer, in the order in which it runs them.
-SITES = ("pre", "attn_in", "q", "k", "v", "pattern", "z", "attn", "mid", "mlp_in", "neuron", "expert", "mlp", "post")
+SITES = (
+    "pre",
+    "attn_in",
+    "q",
+    "k",
+    "v",
+    "pattern",
+    "z",
+    "attn",
+    "mid",
+    "mlp_in",
+    "neuron",
+    "expert",
+    "mlp",
+    "beside",
+    "post",
+)
 STREAMS = ("pre", "mid", "post")
 #: What each head has of its own; of keys and values there may be fewer heads.
 OF_HEADS = ("q", "k", "v", "pattern", "z")
@@ -35,6 +51,7 @@ _SAID = {
     "attn": "what the attention of layer {0} writes",
     "mlp_in": "what the MLP of layer {0} reads",
     "mlp": "what the MLP of layer {0} writes",
+    "beside": "what layer {0} writes beside its attention and its MLP",
     "layer": "what layer {0} as a whole writes",
 }
 
@@ -126,7 +143,7 @@ class Place:
             return Component("feature", index=self.index, site=str(self.of))
         if self.site in ("neuron", "expert"):
             return Component(self.site, self.layer, self.index)
-        return Component(self.site, self.layer) if self.site in ("mlp", "attn", "layer") else None
+        return Component(self.site, self.layer) if self.site in ("mlp", "attn", "beside", "layer") else None
 
 
 def stream_place(number: int, n_layers: int) -> Place:
@@ -198,7 +215,7 @@ def place_of(found: Component, layer_means: str | None = None) -> Place:
     """
     if found.kind == "head":
         return Place("z", found.layer, found.index)
-    if found.kind in ("mlp", "attn"):
+    if found.kind in ("mlp", "attn", "beside"):
         return Place(found.kind, found.layer)
     if found.kind in ("neuron", "expert"):
         return Place(found.kind, found.layer, index=found.index)

@@ -86,7 +86,7 @@ def test_what_is_no_chat_is_named_with_its_remedy(family_model, chat_model):
 
 # -- many prompts ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("attn", ["sdpa", "eager"])
-@pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS)
+@pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS + families.CARRIED)
 def test_many_prompts_at_once_are_the_prompts_alone(family_model, name, attn):
     """I14: mixed lengths, every number of the batch against the single run."""
     model = family_model(name, attn=attn)
@@ -179,7 +179,7 @@ def test_progress_and_cancel_between_passes(family_model):
 
 # -- memory --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS)
+@pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS + families.CARRIED)
 def test_the_estimate_is_what_a_run_keeps(family_model, name, dtype):
     model = family_model(name, families.DTYPES[dtype])
     for n, positions in ((1, None), (17, None), (40, [3, 5, 39])):

@@ -116,6 +116,6 @@ def step_of(c: Component) -> str:
     """The step to which a row belongs."""
     if c.is_embedding:
         return "embed"
-    if c.layer is None or c.kind == "layer":
+    if c.layer is None or c.kind in ("layer", "beside"):
         return str(c)
     return f"L{c.layer}.{'attn' if c.is_attention else 'mlp'}"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ...model.run import Run
     from ...model.tracing.record import Recording
 
-SITES = ("stream", "pre", "post", "attn", "mlp", "z", "q", "k", "v", "pattern")
+SITES = ("stream", "pre", "post", "attn", "mlp", "beside", "z", "q", "k", "v", "pattern")
 HEAD_SITES = ("z", "q", "k", "v", "pattern")
 MIXED_SITES = ("q", "k", "v", "pattern")
 PATCHED = 'Patch a head ("L7H4"), an MLP ("L8.mlp"), an attention layer, a layer ("L8") or a stream ("L8.pre").'
@@ -85,7 +85,7 @@ def parts_of(model: Model, spec: Any) -> tuple[Place, ...]:
     if found.kind == "layer":  # all that the layer writes
         exists(model, Place("layer", found.layer))
         split = model.level(found.layer or 0).experiments
-        sites = ("attn", "mlp") if split else ("layer",)
+        sites = ("attn", "mlp", *(["beside"] if model.anatomy.beside else [])) if split else ("layer",)
         return tuple(settled(model, Place(site, found.layer)) for site in sites)
     if not (found.is_replaceable or found.kind == "embed"):
         raise ComponentError(f"{found} cannot be patched by itself.", PATCHED)
@@ -213,6 +213,7 @@ def every_part(model: Model, positions: Sequence[tuple[int, ...] | None], *, lay
     levels = list(enumerate(model.check.levels))
     found = [p for i, v in levels if v.sublayers for p in _of_layer(model, "z" if v.heads else "attn", i, each=True)]
     found += [Place("mlp", i) for i, v in levels if v.sublayers]
+    found += [Place("beside", i) for i, v in levels if v.sublayers and model.anatomy.beside]
     found += [Place("layer", i) for i, v in levels if layers and not v.sublayers]
     return [Cell((p,), at) for p in found for at in positions]
 
@@ -398,10 +399,15 @@ class RunDonor:
 
 
 def z_changed(
-    run: Run, layer: int, own: Attended, mixed: Float[Tensor, "head position d_head"]
+    run: Run,
+    layer: int,
+    own: Attended,
+    mixed: Float[Tensor, "head position d_head"],
+    gate: Float[Tensor, "head position d_head"] | None = None,
 ) -> Float[Tensor, "position heads_times_d_head"]:
-    """The recorded z of ``layer`` plus what ``mixed`` changes: what is not changed stays bit by bit as it was."""
-    change = mixed - own.pattern @ own.v
+    """The recorded z of ``layer`` plus what ``mixed``, another pattern times values, changes (with ``gate`` in place of
+    its own gate): what is not changed stays bit by bit as it was."""
+    change = (own.gated(mixed) if gate is None else mixed * gate) - own.z
     flat = change.transpose(0, 1).reshape(run.n_positions, -1)
     z = run.record.z[layer]
     out: Tensor = torch.where(flat == 0, z, (z.float() + flat).to(z.dtype))

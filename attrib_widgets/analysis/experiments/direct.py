@@ -83,13 +83,17 @@ def reached(base: Run, rows: Sequence[Sequence[Edit]], target: int) -> Float[Ten
                 continue
             value = w.value[w.positions.index(target)].to(final.device)
             if (w.site, w.layer) == ("pre", 0):
-                change[row] += value.float() - rec.streams[0][target].float()
+                change[row] += (value.float() - rec.streams[0][target].float()) * model.carried(0, model.n_layers)
             elif w.site == "z":
                 z = mixed.setdefault(w.layer, {}).setdefault(row, rec.z[w.layer][target].float().clone())
                 start = (w.head or 0) * len(value)
                 z[start : start + len(value)] = value.float()
             elif w.site == "layer":
-                change[row] += value.float() - rec.wrote(w.layer)[target].float()
+                moved = value.float() - rec.wrote(w.layer)[target].float()
+                change[row] += moved * model.carried(w.layer + 1, model.n_layers)
+            elif w.site == "beside":
+                moved = value.float() - rec.beside_out[w.layer][target].float()
+                change[row] += moved * model.multiplier_of("beside") * model.carried(w.layer, model.n_layers)
             elif w.site in _WRITERS:
                 given.setdefault((_WRITERS[w.site], w.layer), {})[row] = value.float()
             else:
@@ -102,7 +106,7 @@ def reached(base: Run, rows: Sequence[Sequence[Edit]], target: int) -> Float[Ten
     for (sublayer, layer), values in given.items():
         recorded = (rec.attn_out if sublayer == "attn" else rec.mlp_out)[layer][target]
         moved = _let_out(model, sublayer, layer, recorded, torch.stack(list(values.values())))
-        change[list(values)] += moved
+        change[list(values)] += moved * model.carried(layer, model.n_layers)
     same = (change == 0).all(-1, keepdim=True)
     return torch.where(same, final, (final.float() + change).to(final.dtype))
 
@@ -121,5 +125,5 @@ def _let_out(
         with model.quiet():
             norm = model.module(path, layer)
             values, before = (model.call(norm, x.to(recorded.dtype)).float() for x in (values, recorded[None]))
-    moved: Tensor = (values - before) * model.multiplier
+    moved: Tensor = (values - before) * model.multiplier_of(sublayer)
     return moved

@@ -148,6 +148,12 @@ def edge_patch(
     pair = as_pair(model, clean, corrupted, position)
     found = pair[0].model
     need(found, "scores", everywhere=True)  # every reader has to be known
+    need(found, "values", everywhere=True)
+    if any(found.carry(i) != 1 for i in range(found.n_layers)):
+        raise GranularityError(
+            f"{found.name} multiplies its stream behind its layers.",
+            "Edges are not shown for this family; attribution_patch and patch are.",
+        )
     targets, remarks = settled([pair], [rather_than(target, against, found.single_token)], position)
     (asked,) = questions([pair], targets, position)
     (base, source), metric = asked.between(direction), asked.metric
@@ -222,7 +228,7 @@ def _reads(here: _Row) -> tuple[list[Place], Float[Tensor, "reader position d_mo
             rows = geo.rows[side].flatten().to(model.home)
             gradient = here.at(side, layer)[:, rows].float()
             count = geo.n_heads if side == "q" else geo.n_kv_heads
-            by_head = gradient.view(-1, count, geo.d_head).transpose(0, 1)
+            by_head = gradient.view(-1, count, geo.rows[side].shape[1]).transpose(0, 1)
             directions += qkv_projection(model, layer, side).pull_heads(by_head)
             readers += [Place(side, layer, h, side != "q" and geo.group > 1) for h in range(count)]
         found.append(here.pulled(input_norm(model, layer), stream, torch.stack(directions)))

@@ -19,7 +19,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.identity.steady import steady
-from ...model.parts.attention import key_heads
+from ...model.parts.attention import raw_values
+from ...model.selfcheck.levels import need
 from ...model.tracing.gradient import Gradients, differentiate
 from ...words.components import Component
 from ...words.errors import ComponentError, TargetError
@@ -297,7 +298,9 @@ def _heads(part: Place, donor: RunDonor, width: int) -> list[int]:
 def _raw(donor: RunDonor, layer: int, side: str, number: int) -> Float[Tensor, "position width"]:
     """Queries, keys or values of the base (0) or the source (1) as their projection gives them."""
     if side == "v":
-        return key_heads(donor.model, layer, donor.attended(layer)[number].v).double()
+        need(donor.model, "values", layer)
+        run = (donor.base, donor.source)[number]
+        return raw_values(donor.model, run.record, layer, donor.attended(layer)[number].v).double()
     found = donor.scored(layer)[number]
     return (found.q if side == "q" else found.k).raw.double()
 

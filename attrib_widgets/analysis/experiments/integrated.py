@@ -15,10 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.identity.steady import steady
+from ...model.tracing.causality import tokens_beside
 from ...model.tracing.gradient import differentiate
 from ...result import Result, Table, strongest
 from ...words.components import whole
-from ...words.errors import PositionError
+from ...words.errors import GranularityError, PositionError
 from ...words.targets import TokenSet, rather_than
 from ...words.text import digits_of, gap_said, number, power, signed, visible
 from .metrics import MetricLike
@@ -115,6 +116,7 @@ def integrated_gradients(
 
     Raises:
         PositionError: prompts of different lengths, no such cut, or no steps.
+        GranularityError: layers know their tokens beside the stream (per-layer embeddings).
     """
     a, b = pair = as_pair(model, clean, corrupted, position)
     layers = a.model.n_layers
@@ -122,6 +124,12 @@ def integrated_gradients(
         raise PositionError(f"{cut!r} is no place to cut.", f"Use 0 (the inputs) to {layers} (the final norm).")
     if (whole(steps) or 0) < 1:
         raise PositionError(f"{steps!r} is not a number of steps.", "Use 5, or more for a smaller error.")
+    if tokens_beside(a.model, a.ids):
+        raise GranularityError(
+            f"The layers of {a.model.name} know their tokens beside the stream, so no path of streams leads from one "
+            "prompt to the other.",
+            "aw.patch and aw.attribution_patch take its parts one by one.",
+        )
     targets, remarks = settled([pair], [rather_than(target, against, a.model.single_token)], position)
     (asked,) = questions([pair], targets, position)
     metric = asked.metric

@@ -115,6 +115,7 @@ def columns_of(model: Model, streams: Float[Tensor, "row d_model"], columns: Any
 
 
 def _columns_of(model: Model, y: Float[Tensor, "row d_model"], columns: Any) -> Float[Tensor, "row column"]:
+    y = model.between.applied(y)
     unembed = model.unembedding
     if unembed.weight is None:  # one call gives all of them
         logits: Tensor = model.call(unembed.module, y)[:, columns].float()
@@ -128,7 +129,7 @@ def _columns_of(model: Model, y: Float[Tensor, "row d_model"], columns: Any) -> 
 
 def _all_of(model: Model, normed: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
     """Printed logits of the whole vocabulary, gradients included."""
-    precap = model.scaled(model.call(model.module(model.anatomy.unembed), normed))
+    precap = model.scaled(model.call(model.module(model.anatomy.unembed), model.between.applied(normed)))
     cap = model.softcap
     return precap if cap is None else torch.tanh(precap / cap) * cap
 

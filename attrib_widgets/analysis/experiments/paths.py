@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ...model.identity.steady import steady
 from ...model.parts.attention import scored
+from ...model.parts.listen import heard
 from ...model.parts.projections import normed, project
 from ...model.parts.scores import looks
 from ...model.selfcheck.levels import need
@@ -184,7 +185,7 @@ def _check_sender(cell: Cell) -> None:
     Raises:
         ComponentError: it is in several layers, or no part that writes.
     """
-    sites = {"z", "attn", "mlp", "layer", *MIXED_SITES}
+    sites = {"z", "attn", "mlp", "beside", "layer", *MIXED_SITES}
     if len({p.row for p in cell.parts}) > 1 or {p.site for p in cell.parts} - sites:
         raise ComponentError(f"{cell} is no sender.", "A sender is a head, an MLP, or several of one layer.")
 
@@ -253,6 +254,9 @@ def _held(base: Run, writes: list[Edit], freeze: bool) -> list[Edit]:
     taken = {(w.site, w.layer) for w in writes}
     split = [i for i in range(model.n_layers) if model.level(i).experiments]
     kept = [Edit("attn", i, at, rec.attn_out[i]) for i in split if i > layer and ("z", i) not in taken]
+    if rec.beside_out and (freeze or rec.beside_first):
+        behind = layer if not rec.beside_first and writes[0].site not in ("beside", "layer") else layer + 1
+        kept += [Edit("beside", i, at, rec.beside_out[i]) for i in split if i >= behind]
     if freeze:
         start = layer if all(w.site in ("z", "attn") for w in writes) else layer + 1
         kept += [Edit("mlp", i, at, rec.mlp_out[i]) for i in split if i >= start]
@@ -319,7 +323,11 @@ def _heads_taken(
         for h in r.heads:
             sides[r.side][h, both] = new[h, both]  # the first pass's throughout, whatever the second made of it
     pattern = looks(model, rec, layer, sides["q"], sides["k"])[2]
-    z = z_changed(base, layer, own, pattern @ sides["v"])
+    gate = None
+    if own.gate is not None and live is not None and moved:
+        again = heard(model, rec, layer, whole_prompt(live))
+        gate = None if again is None else again.gate
+    z = z_changed(base, layer, own, pattern @ sides["v"], gate)
     start = both[0] if model.check.causal else 0
     d, at = model.geometry[layer].d_head, tuple(range(start, count))
     heads = sorted({h for r in readers for h in r.heads})

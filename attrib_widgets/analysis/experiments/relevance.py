@@ -27,6 +27,7 @@ from ..reading.neurons import mlp_point
 from .metrics import Metric
 
 if TYPE_CHECKING:
+    from ...model.model import Model
     from ...model.run import Run
 
 
@@ -43,7 +44,8 @@ def relevances(base: Run, metric: Metric, places: Sequence[tuple[str, int]], pos
     base.check_fresh()
     model, found = base.model, dict[tuple[str, int], Tensor]()
     need(model, "sublayers", everywhere=True)
-    need(model, "sources", everywhere=True)
+    need(model, "values", everywhere=True)
+    _refuse_others(model)
     sides = [_recorded(base, side) for side in (("gate", "up") if gated(model) else ("gate",))]
     target = base.position(position)
     stream = base.record.streams[-1][target]
@@ -61,6 +63,22 @@ def relevances(base: Run, metric: Metric, places: Sequence[tuple[str, int]], pos
             found[site, layer] = _projected(base, layer, site)
     values = metric.of(stream[None])
     return Gradients(values, {place: found[place][None] for place in places})
+
+
+def _refuse_others(model: Model) -> None:
+    """The rules know attention and MLPs whose writes stay in the stream as they are."""
+    layers = range(model.n_layers)
+    reason = (
+        "it multiplies its stream behind its layers"
+        if any(model.carry(i) != 1 for i in layers)
+        else f"a layer adds {model.anatomy.beside.name} beside attention and MLP"
+        if model.anatomy.beside
+        else ""
+    )
+    if reason:
+        raise GranularityError(
+            f"Relevance patching has no rule for {model.name}: {reason}.", 'Use method="eap-ig" or "partway".'
+        )
 
 
 def _recorded(base: Run, side: str) -> dict[int, RecordedMLP]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...model.identity.steady import steady
 from ...model.model import load
+from ...model.tracing.causality import tokens_beside
 from ...result import Result, Table, strongest
 from ...words.components import whole
 from ...words.errors import AttribError
@@ -26,7 +27,7 @@ from ...words.targets import TokenLike, TokenSet, rather_than
 from ...words.text import digits_of, number, signed, visible
 from ..inputs import as_run
 from .cells import Cell, RunDonor
-from .metrics import MetricLike, metric_of
+from .metrics import Metric, MetricLike, metric_of
 from .pairs import Cost, run_cells
 
 if TYPE_CHECKING:
@@ -160,15 +161,18 @@ def token_effects(
         raise AttribError(
             "No token that the answer depends on can be replaced: special tokens stay.", "Type at least one word."
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator, beside = torch.Generator().manual_seed(seed), tokens_beside(found, run.ids)
     cost = Cost()
     rows: list[Tensor] = []
     base = float(metric.of(run.record.streams[-1][where][None])[0])
     for _ in range(draws):
         ids = [_other(run.ids[p], pool, generator) if p in open_ else run.ids[p] for p in range(run.n_positions)]
-        donor = RunDonor(run, found.run(ids))  # the embedding of every replacement, from one run of them all
-        cells = [Cell((Place("pre", 0),), (p,)) for p in open_]
-        values, done, _ = run_cells(run, donor, cells, metric, position, cost, job)
+        if beside:  # the embedding in the stream is not all that a token is
+            values, done = _run_each(run, ids, open_, metric, where, cost)
+        else:
+            donor = RunDonor(run, found.run(ids))  # the embedding of every replacement, from one run of them all
+            cells = [Cell((Place("pre", 0),), (p,)) for p in open_]
+            values, done, _ = run_cells(run, donor, cells, metric, position, cost, job)
         if rows and not bool(done.all()):
             break  # cancelled: the draws before this one are whole
         row = torch.full((run.n_positions,), torch.nan, dtype=torch.float64)
@@ -177,6 +181,16 @@ def token_effects(
             row[where + 1 :] = base  # what comes later changes nothing
         rows.append(row)
     return TokenEffects(run, metric.name, metric.unit, torch.stack(rows), base, cost)
+
+
+def _run_each(
+    run: Run, ids: Sequence[int], places: Sequence[int], metric: Metric, where: int, cost: Cost
+) -> tuple[Float[Tensor, "place"], Tensor]:
+    """(the metric with each of ``places`` alone as in ``ids``, all of them done), by running those prompts."""
+    prompts = [[*run.ids[:p], ids[p], *run.ids[p + 1 :]] for p in places]
+    ends = torch.stack([other.record.streams[-1][where] for other in run.model.run_many(prompts)])
+    cost.include(Cost(len(prompts), len(prompts) * run.n_positions, len(prompts)))
+    return metric.of(ends).double(), torch.ones(len(places), dtype=torch.bool)
 
 
 def _other(token: int, pool: Sequence[int], generator: torch.Generator) -> int:

@@ -236,25 +236,25 @@ def through_table(a: Attribution, layers: Iterable[int] | None = None) -> Throug
     Raises:
         GranularityError: what heads carried is exact in no layer.
     """
-    need(a.model, "sources")
+    need(a.model, "values")
     model, run = a.model, a.run
     shape = (a.reading.point.attentions, model.n_heads, run.n_positions)
     out = ThroughTable(
         torch.zeros(*shape, len(parts_below(model, a.reading.point))), torch.zeros(shape), torch.zeros(shape)
     )
     for layer in range(a.reading.point.attentions) if layers is None else layers:
-        if not model.level(layer).sources:
+        if not model.level(layer).values:
             continue
         found = attend(model, run.record, layer)
         taken = [carried(a, head(layer, h), found) for h in range(model.heads_of(layer))]
-        directions = torch.stack([t.direction for t in taken])
+        directions = torch.stack([t.direction for t in taken if t.direction is not None])
         rows = decompose(run, ReadPoint(layer), input_norm(model, layer), directions, range(run.n_positions))
         for h in range(model.heads_of(layer)):
             parts, constant, rounded = shares(run, head(layer, h), taken[h], rows, h)
             out.values[layer, h, :, : parts.shape[-1]] = parts.cpu()
             out.norm_bias[layer, h], out.rounding[layer, h] = constant.cpu(), rounded.cpu()
     for part in (out.values, out.norm_bias, out.rounding):
-        _known(model, part, "sources")
+        _known(model, part, "values")
     return out
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...model.anatomy.rounding import refuse_above
 from ...model.parts.attention import patterns
 from ...model.parts.outlet import outlet_of
-from ...model.parts.projections import qkv_projection
+from ...model.parts.projections import qkv_projection, value_factor
 from ...model.selfcheck.levels import need, reasons_of
 from ...result import Result, Table, strongest
 from ...words.components import Component, ComponentLike, component, head
@@ -198,7 +198,8 @@ class UnitWrites:
     """What one unit of attention to each source writes, for all heads of a layer.
 
     ``carry``: its contribution to the target at the attribution's position, the value bias left out; ``dest``: the
-    frozen scales of every destination relative to that position; ``norms``: the length of what is written there, and
+    frozen scales of every destination relative to that position (NaN but for that position in a layer that gates what
+    its heads gathered: other destinations have other gates); ``norms``: the length of what is written there, and
     ``post`` the scale of a post-norm at every destination relative to that position (1 without one). ``value_bias`` and
     ``rounding`` (of pattern times values) complete the head's bar. ``row`` is the pattern's at that position, ``sink``
     what a learned sink took of every row.
@@ -213,6 +214,13 @@ class UnitWrites:
     row: Float[Tensor, "head source"]
     sink: Float[Tensor, "head destination"] | None
     pattern: Float[Tensor, "head destination source"] | None = None
+
+
+def _alone(scales: Float[Tensor, "destination"], at: int) -> Float[Tensor, "destination"]:
+    """``scales`` at ``at``, NaN elsewhere."""
+    out = torch.full_like(scales, torch.nan)
+    out[at] = scales[at]
+    return out
 
 
 @torch.no_grad()
@@ -233,27 +241,34 @@ def unit_writes(a: Attribution, layer: int, patterns: bool = False) -> UnitWrite
     known, pattern = held(a.run, layer, at, patterns)
     row, write = known.rows[at], outlet_of(model, "attn", layer)
     through = torch.stack([rows @ u for rows in model.out(layer).by_head(geo.n_heads)])  # a head at a time
-    bias = qkv_projection(model, layer, "v").bias
+    z = rec.z[layer][at].float().view(geo.n_heads, geo.d_head)
+    gathered = torch.einsum("hs,hsd->hd", row, known.v)
+    gate = known.gates.get(at)
+    if gate is not None:
+        gathered = gathered * gate
+    whole_out, through = through, through if gate is None else through * gate
+    bias = qkv_projection(model, layer, "v").bias if model.level(layer).values else None
     if bias is None:
         constant = through.new_zeros(geo.n_heads)
     else:
-        constant = (bias.view(-1, geo.d_head).repeat_interleave(geo.group, 0) * through).sum(-1)
+        own = bias.view(-1, geo.d_head).repeat_interleave(geo.group, 0) * value_factor(model, layer)
+        constant = (own * through).sum(-1)
     carry = (known.v @ through[..., None])[..., 0] - constant[:, None]
     reading = a.reading
     dest = reading.norm.scale(reading.point.stream(rec))
     post = write.scale(rec.attn_out[layer])
     dest = dest * post
-    norms = known.norms * post[at]
+    norms = known.norms_at(at) * post[at]
     value_bias = constant * row.sum(-1)
     relative = post / post[at]
-    z = rec.z[layer][at].float().view(geo.n_heads, geo.d_head)
-    gathered = torch.einsum("hs,hsd->hd", row, known.v)
     written = dict(zip(a.components, a.values.tolist(), strict=True))
     bars = torch.tensor([written[head(layer, h)] for h in range(geo.n_heads)])
-    slack = 1e-4 * (z.norm(dim=-1) * through.norm(dim=-1)) + 1e-12
-    missed = bars - (z * through).sum(-1).cpu()
+    slack = 1e-4 * (z.norm(dim=-1) * whole_out.norm(dim=-1)) + 1e-12
+    missed = bars - (z * whole_out).sum(-1).cpu()
     refuse_above(missed, slack.cpu(), f"the heads of layer {layer} no longer write what their bars say")
-    rounding = ((z - gathered) * through).sum(-1).cpu()
+    rounding = ((z - gathered) * whole_out).sum(-1).cpu()
+    if gate is not None:  # what a read is worth elsewhere depends on the gates there
+        dest, relative = _alone(dest, at), _alone(relative, at)
     dest, sink = (dest / dest[at]).cpu(), None if known.sink is None else known.sink.cpu()
     whole = None if pattern is None else pattern.cpu()
     return UnitWrites(

@@ -25,19 +25,26 @@ KEPT_BYTES = 64_000_000
 class Held:
     """Of the heads of one layer what grows with the prompt's length alone.
 
-    ``v`` are the values, ``norms`` the lengths of what one unit of attention writes (before the post-norm's scale),
-    ``rows`` pattern rows by destination, ``sink`` what a learned sink took of every destination.
+    ``v`` are the values, ``rows`` pattern rows by destination, ``sink`` what a learned sink took of every destination.
+    ``norms`` are the lengths of what one unit of attention writes (before the post-norm's scale), by destination where
+    ``gates`` has gates of that destination, else the same for all (under None).
     """
 
     v: Float[Tensor, "head source d_head"]
-    norms: Float[Tensor, "head source"]
     sink: Float[Tensor, "head destination"] | None
     rows: dict[int, Float[Tensor, "head source"]] = field(default_factory=dict)
+    gates: dict[int, Float[Tensor, "head d_head"]] = field(default_factory=dict)
+    norms: dict[int | None, Float[Tensor, "head source"]] = field(default_factory=dict)
+
+    def norms_at(self, at: int) -> Float[Tensor, "head source"]:
+        """The lengths of what one unit of attention writes at ``at``."""
+        return self.norms[at if at in self.gates else None]
 
     @property
     def nbytes(self) -> int:
         """Memory of its tensors."""
-        held = [self.v, self.norms, *self.rows.values(), *([] if self.sink is None else [self.sink])]
+        held = [self.v, *self.rows.values(), *self.gates.values(), *self.norms.values()]
+        held += [] if self.sink is None else [self.sink]
         return sum(t.numel() * t.element_size() for t in held)
 
 
@@ -66,11 +73,16 @@ def _held(
         found, rows = attend(run.model, run.record, layer), ROWS
     row = found.pattern[:, at] if rows == ROWS else found.pattern[:, 0]
     if known is None:
-        write = outlet_of(run.model, "attn", layer)
-        pieces = zip(found.v, run.model.out(layer).by_head(len(found.v)), strict=True)  # a head at a time
-        lengths = torch.stack([write.push(v @ out).norm(dim=-1) for v, out in pieces])
-        known = Held(_own(found.v), lengths, found.sink)
+        known = Held(_own(found.v), found.sink)
     known.rows[at] = row.clone()
+    if found.gate is not None:
+        known.gates[at] = found.gate[:, at if rows == ROWS else 0].clone()
+    slot = at if at in known.gates else None
+    if slot not in known.norms:
+        write = outlet_of(run.model, "attn", layer)
+        v = found.v if slot is None else found.v * known.gates[at][:, None]
+        pieces = zip(v, run.model.out(layer).by_head(len(v)), strict=True)  # a head at a time
+        known.norms[slot] = torch.stack([write.push(v @ out).norm(dim=-1) for v, out in pieces])
     kept = _kept(run)
     if sum(one.nbytes for number, one in kept.items() if number != layer) + known.nbytes <= KEPT_BYTES:
         kept[layer] = known

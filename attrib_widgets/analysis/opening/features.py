@@ -30,7 +30,7 @@ from ...words.components import Component, component, whole
 from ...words.errors import ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place, place
 from ...words.text import kind_of, share, signed, visible
-from .heads import attention_direction, stream_direction
+from .heads import attention_direction, direction_behind, stream_direction
 from .results import Contributions
 
 if TYPE_CHECKING:
@@ -359,7 +359,9 @@ def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | None) -> Op
 def _direction(a: Attribution, which: Component) -> Float[Tensor, "d_in"]:
     """The explained direction where the dictionary of a row reads, float64; for a head zero outside its slice."""
     if which.kind != "head":
-        return stream_direction(a).double() * (a.model.multiplier if which.kind == "mlp" else 1)
+        if which.kind == "mlp":
+            return direction_behind(a, which.layer or 0).double() * a.model.multiplier
+        return stream_direction(a).double() * a.model.carried((which.layer or 0) + 1, a.reading.point.layer)
     layer, d = which.layer or 0, a.model.geometry[which.layer or 0].d_head
     out, rows = a.model.out(layer), slice((which.index or 0) * d, ((which.index or 0) + 1) * d)
     direction = attention_direction(a, layer).double()

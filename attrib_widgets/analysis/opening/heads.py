@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import dot_bound, refuse_above
-from ...model.parts.attention import attend, value_direction
+from ...model.parts.attention import attend, value_direction, value_scale
 from ...model.parts.outlet import outlet_of
 from ...model.parts.projections import input_norm, kv_head, normed_input, qkv_projection
+from ...model.selfcheck.levels import need
 from ...words.components import Component
 from ...words.text import percent, signed, visible
 from ..reading.decomposition import Rows, decompose
@@ -33,9 +34,14 @@ def stream_direction(a: Attribution) -> Float[Tensor, "d_model"]:
     return reading.norm.pull(reading.direction) * reading.norm.scale(x)
 
 
+def direction_behind(a: Attribution, layer: int) -> Float[Tensor, "d_model"]:
+    """The explained direction of the raw stream as what ``layer`` writes meets it."""
+    return stream_direction(a) * a.model.carried(layer, a.reading.point.layer)
+
+
 def attention_direction(a: Attribution, layer: int) -> Float[Tensor, "d_model"]:
     """The same direction at the output projection of ``layer``: pulled back through what follows it."""
-    return output_direction(a.run, layer, a.reading.position, stream_direction(a))
+    return output_direction(a.run, layer, a.reading.position, direction_behind(a, layer))
 
 
 def output_direction(run: Run, layer: int, at: int, u: Float[Tensor, "d_model"]) -> Float[Tensor, "d_model"]:
@@ -48,15 +54,17 @@ def output_direction(run: Run, layer: int, at: int, u: Float[Tensor, "d_model"])
 class Carried:
     """What one head took from each source: pattern row, value part and value bias of the contribution.
 
-    ``direction`` is the explained one, seen from the normalised stream that the head's values read; ``through`` the
-    same among the values.
+    ``direction`` is the explained one, seen from the normalised stream that the head's values read (None where they are
+    no projection of it); ``through`` the same among the values; ``weights`` what one unit of it counts for: the
+    pattern, times the frozen scale of the values where they are normed.
     """
 
     pattern: Float[Tensor, "source"]
+    weights: Float[Tensor, "source"]
     values: Float[Tensor, "source"]
     value_bias: float
     rounding: float
-    direction: Float[Tensor, "d_model"]
+    direction: Float[Tensor, "d_model"] | None
     through: Float[Tensor, "d_head"]
 
 
@@ -67,8 +75,8 @@ def carried(a: Attribution, head: Component, found: Attended | None = None) -> C
     index, at = head.index or 0, a.reading.position
     if found is None:  # its row alone
         found = attend(a.model, a.run.record, layer, [index], slice(at, at + 1))
-        return carried_along(a.run, head, at, u, a[head], found.pattern[0, 0], found.v[0])
-    return carried_along(a.run, head, at, u, a[head], found.pattern[index, at], found.v[index])
+        return carried_along(a.run, head, at, u, a[head], found, 0, 0)
+    return carried_along(a.run, head, at, u, a[head], found, index, at)
 
 
 def carried_along(
@@ -77,26 +85,33 @@ def carried_along(
     at: int,
     u: Float[Tensor, "d_model"],
     value: float,
-    pattern: Float[Tensor, "source"],
-    v: Float[Tensor, "source d_head"],
+    found: Attended,
+    index: int,
+    row: int,
 ) -> Carried:
     """What ``head`` wrote at position ``at`` along ``u`` (see :func:`output_direction`), by source; it is ``value``.
 
-    ``pattern`` is its row there, ``v`` its values.
+    ``found`` has its values at ``index``, and its pattern there in ``row``.
 
     Raises:
         GranularityError: the head no longer writes ``value``.
     """
-    model, layer, index = run.model, head.layer or 0, head.index or 0
-    direction, through, bias = value_direction(model, layer, index, u)
+    model, layer, number = run.model, head.layer or 0, head.index or 0
+    pattern, v, gate, d = found.pattern[index, row], found.v[index], found.gate_at(index, row), found.v.shape[-1]
+    out = model.out(layer).rows(number * d, (number + 1) * d) @ u
+    z = run.record.z[layer][at, number * d : (number + 1) * d].float()
+    gathered = pattern @ v
+    missed = z - (gathered if gate is None else gathered * gate)
+    bar, parent = torch.tensor(value), z @ out
+    slack = 1e-4 * (z.norm() * out.norm()) + 1e-12
+    direction, through, bias, scale = None, out if gate is None else out * gate, 0.0, None
+    if model.level(layer).values:
+        direction, through, bias = value_direction(model, layer, number, u, gate)
+        scale = value_scale(model, run.record, layer, number)
     values = pattern * (v @ through - bias)
-    d = model.geometry[layer].d_head
-    z = run.record.z[layer][at, index * d : (index + 1) * d].float()
-    missed = z - pattern @ v
-    bar, parent = torch.tensor(value), z @ through
-    slack = 1e-4 * (z.norm() * through.norm()) + 1e-12
+    weights = pattern if scale is None else pattern * scale
     refuse_above(bar - parent.cpu(), slack.cpu(), f"{head} no longer writes what its bar says")
-    return Carried(pattern, values, float(pattern.sum()) * bias, float(missed @ through), direction, through)
+    return Carried(pattern, weights, values, float(pattern.sum()) * bias, float(missed @ out), direction, through)
 
 
 def _half(a: Attribution) -> bool:
@@ -110,7 +125,7 @@ def sources(a: Attribution, head: Component) -> Contributions:
     labels, kinds = list(a.run.tokens), ["token"] * a.run.n_positions
     values = found.values.tolist()
     layer = head.layer or 0
-    if qkv_projection(a.model, layer, "v").bias is not None:
+    if a.model.level(layer).values and qkv_projection(a.model, layer, "v").bias is not None:
         labels.append("value bias")
         kinds.append("bias")
         values.append(found.value_bias)
@@ -137,7 +152,9 @@ def sources(a: Attribution, head: Component) -> Contributions:
 @torch.no_grad()
 def through(a: Attribution, head: Component) -> Through:
     """See :meth:`Attribution.through`."""
+    need(a.model, "values", head.layer)
     model, layer, found = a.model, head.layer or 0, carried(a, head)
+    assert found.direction is not None
     everywhere = range(a.run.n_positions)
     rows = decompose(a.run, ReadPoint(layer), input_norm(model, layer), found.direction[None], everywhere)
     parts, constant, rounded = shares(a.run, head, found, rows, 0)
@@ -164,14 +181,15 @@ def shares(
     Raises:
         GranularityError: the recorded values are not the linear map of the stream they read.
     """
-    weight = taken.pattern
+    weight = taken.weights
     constant = rows.constant[number] * weight
     # What the value projection rounded, and the measured rounding of the stream it read.
     missed = taken.values - (rows.direct[number] + rows.constant[number]) * weight
     read = normed_input(run.model, run.record, head.layer or 0)
+    assert taken.direction is not None  # the layer's values are exact
     own = qkv_projection(run.model, head.layer or 0, "v", kv_head(run.model, head.layer or 0, head.index or 0))
     bound = dot_bound(run.model.precision, read, taken.direction.expand_as(read)) + own.slack(read, taken.through)
-    bound = weight.double() * bound + 1e-12
+    bound = weight.abs().double() * bound + 1e-12
     refuse_above(missed, bound, f"the values of {head} are not the linear map of the stream they read")
     rounded = missed + (rows.stream[number] + rows.heads[number]) * weight
     return rows.values[number] * weight[:, None], constant, rounded

@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...model.parts.attention import Attended, attend
+from ...model.parts.attention import Attended, attend, value_scale
 from ...model.parts.experts import mlp_input
 from ...model.parts.mlp import InputProjection, check_projection, gated, input_projection, mlp_norm
-from ...model.parts.projections import input_norm
+from ...model.parts.projections import input_norm, value_factor, value_norm
 from ...model.tracing.record import record_inside
 from ...words.components import Component
 from ...words.errors import GranularityError
@@ -29,6 +29,7 @@ from .heads import carried_along, output_direction, shares
 from .mlps import Pulled, missed_by_neurons, pulled_back
 
 if TYPE_CHECKING:
+    from ...model.model import Model
     from ...model.run import Run
 
 #: Numbers that one call of the decomposition may make at once.
@@ -49,7 +50,8 @@ class Written:
 class Expanded:
     """Rows ``values[position, component]`` and ``constants`` that sum to what a part wrote along a direction.
 
-    Row (p, c) is what ``components[c]`` wrote at ``positions[p]`` along ``weights[p] * pulled``.
+    Row (p, c) is what ``components[c]`` wrote at ``positions[p]`` along ``weights[p] * pulled`` of the stream that was
+    split, times ``carried[c]`` where it wrote.
     """
 
     components: list[Component]
@@ -58,12 +60,19 @@ class Expanded:
     weights: Float[Tensor, "position"]
     pulled: Float[Tensor, "d_model"]
     constants: list[tuple[Component, float]]
+    carried: list[float]
 
     def written(self, position: int, component: int) -> Written:
         """One row, as something to split in turn; both arguments number the rows."""
         value = float(self.values[position, component])
         part, at = self.components[component], self.positions[position]
-        return Written(part, at, self.weights[position] * self.pulled, value)
+        return Written(part, at, self.weights[position] * self.pulled * self.carried[component], value)
+
+
+def carried_to(model: Model, components: Sequence[Component], point: ReadPoint) -> list[float]:
+    """What becomes of one unit that each of ``components`` writes on its way to ``point``."""
+    starts = [(c.layer or 0) + (c.kind == "layer") for c in components]
+    return [model.carried(start, point.layer) for start in starts]
 
 
 def _present(constants: list[tuple[Component, float]]) -> list[tuple[Component, float]]:
@@ -88,8 +97,9 @@ def expand_heads(run: Run, layer: int, written: Sequence[Written]) -> Iterator[E
         for w in some:
             u = output_direction(run, layer, w.at, w.direction)
             index = w.part.index or 0
-            taken.append(carried_along(run, w.part, w.at, u, w.value, found.pattern[index, w.at], found.v[index]))
-        rows = decompose(run, ReadPoint(layer), norm, torch.stack([t.direction for t in taken]), everywhere)
+            taken.append(carried_along(run, w.part, w.at, u, w.value, found, index, w.at))
+        directions = torch.stack([t.direction for t in taken if t.direction is not None])
+        rows = decompose(run, ReadPoint(layer), norm, directions, everywhere)
         for number, (w, carried) in enumerate(zip(some, taken, strict=True)):
             parts, constant, rounded = shares(run, w.part, carried, rows, number)
             constants = [
@@ -97,9 +107,10 @@ def expand_heads(run: Run, layer: int, written: Sequence[Written]) -> Iterator[E
                 (Component("norm.bias"), float(constant.double().sum())),
                 (Component("rounding"), float(rounded.double().sum()) + carried.rounding),
             ]
-            weights = carried.pattern * scale
-            pulled = norm.pull(carried.direction)
-            yield Expanded(rows.components, everywhere, parts, weights, pulled, _present(constants))
+            weights = carried.weights * scale
+            pulled = norm.pull(directions[number])
+            carry = carried_to(model, rows.components, ReadPoint(layer))
+            yield Expanded(rows.components, everywhere, parts, weights, pulled, _present(constants), carry)
 
 
 @dataclass(frozen=True)
@@ -208,8 +219,12 @@ def held_heads(run: Run, layer: int, v: Float[Tensor, "position d_model"]) -> He
     heads = model.heads_of(layer)
     through = pulled.view(len(v), heads, -1).transpose(0, 1)  # [head, destination, d_head]
     found = attend(model, rec, layer)
-    carried = found.pattern.transpose(1, 2) @ through  # [head, source, d_head]
-    shared = carried.unflatten(0, (-1, model.geometry[layer].group)).sum(1).transpose(0, 1).flatten(1)
+    carried = found.pattern.transpose(1, 2) @ found.gated(through)  # [head, source, d_head]
+    valued, norm = carried * value_factor(model, layer), value_norm(model, layer)
+    if norm is not None:
+        scales = [s for h in range(heads) if (s := value_scale(model, rec, layer, h)) is not None]
+        valued = norm.pull(valued) * torch.stack(scales)[..., None]
+    shared = valued.unflatten(0, (-1, model.geometry[layer].group)).sum(1).transpose(0, 1).flatten(1)
     return HeldHeads(here, product, pulled, carried, shared, found)
 
 
@@ -241,6 +256,7 @@ def expand_mlps(run: Run, layer: int, written: Sequence[Written], made: Recorded
             scale[i : i + 1],
             pulled[i],
             _present([(name, float(value[i])) for name, value in named]),
+            carried_to(run.model, rows.components, point),
         )
         for i, w in enumerate(written)
     ]

@@ -238,9 +238,13 @@ class _Walk:
         rec, model = self.rec, self.model
         has_mlp, through_mlp = layer < self.point.mlps, torch.zeros_like(self.at)
         if has_mlp:
-            missed, bound = stream_error(rec, layer, rec.streams[layer].dtype, model.parallel)
+            how = rec.streams[layer].dtype, model.parallel, slice(None), model.carry(layer)
+            missed, bound = stream_error(rec, layer, *how)
             refuse_above(missed, bound, f"the sublayers of layer {layer} do not add up to what it writes")
             self._rounded(missed, self.at)
+            self.at = self.at * model.carry(layer)
+            if model.anatomy.beside and not rec.beside_first:
+                self._stop(Component("beside", layer), rec.beside_write[layer])
             if opened is None:
                 self._stop(Component("mlp", layer), rec.mlp_write[layer])
             else:
@@ -252,9 +256,12 @@ class _Walk:
             written = passed
             # What is read between attention and MLP is the sum of two recorded tensors, as the model rounds it.
             missed = rec.mid(layer).double() - rec.streams[layer].double() - rec.attn_write[layer].double()
+            missed = missed - rec.beside_write[layer].double() if rec.beside_first else missed
             self._rounded(missed, through_mlp if has_mlp else self.at)
         self.at = written
-        if model.level(layer).sources:
+        if rec.beside_first:
+            self._stop(Component("beside", layer), rec.beside_write[layer])
+        if model.level(layer).values:
             passed = passed + self._attention(layer)
         else:
             self._stop(Component("attn", layer), rec.attn_write[layer])
@@ -288,7 +295,7 @@ class _Walk:
         own = fixed + (0.0 if projection.bias is None else (out @ projection.bias).double().sum())
         self._fixed(Component("attn.bias", layer), own)
         z, through = (x.view(len(out), model.heads_of(layer), -1).transpose(0, 1) for x in (recorded, held.z))
-        self._rounded(z - found.pattern @ found.v, through)
+        self._rounded(z - found.z, through)
         read = self._along(found.v, held.carried).sum(0)
         shared = held.values
         values = qkv_projection(model, layer, "v")

@@ -25,7 +25,7 @@ from ...words.components import Component, whole
 from ...words.errors import AttribError
 from ...words.text import digits_of, number, others_label, share, signed, visible
 from .heads import stream_direction
-from .step import Expanded, Written, expand_heads, expand_mlps
+from .step import Expanded, Written, carried_to, expand_heads, expand_mlps
 from .totals import HELD, Opened, TokenTotals, opened_mlps, token_totals, way
 from .totals import MLPs as MLPs
 
@@ -252,6 +252,7 @@ def _first(a: Attribution) -> Expanded:
         u.new_ones(1),
         u,
         [(c, v) for c, v in rows if not c.writes],
+        carried_to(a.model, [c for c, _ in parts], a.reading.point),
     )
 
 
@@ -305,12 +306,12 @@ def _open(found: Trace, kept: list[tuple[Node, Written]], opened: Opened) -> lis
             groups.setdefault((w.part.kind, w.part.layer or 0), []).append((node, w))
     recorded, missing = opened
     whole_mlps = [missing[layer] for kind, layer in sorted(groups) if kind == "mlp" and layer in missing]
-    shut = {layer: run.model.level(layer).sources.reason for kind, layer in groups if kind == "head"}
+    shut = {layer: run.model.level(layer).values.reason for kind, layer in groups if kind == "head"}
     told = [*filter(None, [reasons_of(shut, run.model.n_layers)]), *whole_mlps]
     found.notes += [note for reason in told if (note := f"Not opened: {reason}") not in found.notes]
     for (kind, layer), members in groups.items():
         nodes, written = [n for n, _ in members], [w for _, w in members]
-        if kind == "head" and not run.model.level(layer).sources:
+        if kind == "head" and not run.model.level(layer).values:
             continue
         if kind == "head":
             expanded = list(expand_heads(run, layer, written))

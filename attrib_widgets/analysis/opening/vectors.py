@@ -15,6 +15,7 @@ from ...words.components import Component
 from ...words.errors import ComponentError
 from ..reading.point import ReadPoint
 from .results import Worked, Writes
+from .step import carried_to
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -34,7 +35,7 @@ def worked(a: Attribution, part: Component) -> Worked:
         value = a.experts(part.layer or 0)[str(part)]
         written = _expert_vector(a.run, part, at)
     else:
-        value, written = a[part], written_vector(a.run, part, at)
+        value, written = a[part], written_vector(a.run, part, at, reading.point)
     divisor = float(norm.scale(reading.point.stream(a.run.record)[at]).reciprocal())
     found = Worked(part, target, written.cpu(), divisor, norm.pull(reading.direction).cpu(), value, a.unit)
     found.divided_by = "the final norm" if reading.point == ReadPoint(model.n_layers) else "the norm in front of it"
@@ -61,12 +62,19 @@ def _expert_vector(run: Run, which: Component, at: int) -> Float[Tensor, "d_mode
     return write.push(part) * write.scale(run.record.mlp_out[layer][at : at + 1])
 
 
-def written_vector(run: Run, which: Component, at: int) -> Float[Tensor, "d_model"]:
-    """What ``which`` added to the stream at position ``at``, its post-norm frozen, float32.
+def written_vector(run: Run, which: Component, at: int, until: ReadPoint | None = None) -> Float[Tensor, "d_model"]:
+    """What ``which`` added to the stream at position ``at``, its post-norm frozen, float32, as it arrives at ``until``
+    (None: at the final norm).
 
     Raises:
         ComponentError: the row is a correction (rounding, soft cap, a score's bias) and writes nothing.
     """
+    until = ReadPoint(run.model.n_layers) if until is None else until
+    (carried,) = carried_to(run.model, [which], until)
+    return _written(run, which, at) * carried
+
+
+def _written(run: Run, which: Component, at: int) -> Float[Tensor, "d_model"]:
     model, rec = run.model, run.record
     layer = which.layer or 0
     if which.kind == "embed":
@@ -77,6 +85,8 @@ def written_vector(run: Run, which: Component, at: int) -> Float[Tensor, "d_mode
         return rec.mlp_write[layer][at].float()
     if which.kind == "attn":
         return rec.attn_write[layer][at].float()
+    if which.kind == "beside":
+        return rec.beside_write[layer][at].float()
     if which.kind == "layer":
         return rec.wrote(layer)[at].float()
     if which.kind in ("head", "attn.bias"):

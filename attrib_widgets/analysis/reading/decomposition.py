@@ -55,6 +55,7 @@ def parts_below(model: Model, point: ReadPoint) -> list[Component]:
         if not level.sublayers:
             parts.append(Component("layer", layer))
             continue
+        parts += [Component("beside", layer)] if _first(model) else []
         if level.heads:
             parts += [head(layer, h) for h in range(model.heads_of(layer))]
             if has_attention_bias(model, layer):
@@ -63,7 +64,13 @@ def parts_below(model: Model, point: ReadPoint) -> list[Component]:
             parts.append(Component("attn", layer))
         if layer < point.mlps:
             parts.append(mlp(layer))
+            parts += [Component("beside", layer)] if model.anatomy.beside and not _first(model) else []
     return parts
+
+
+def _first(model: Model) -> bool:
+    """Whether a third part of every layer is added with its attention."""
+    return model.anatomy.beside is not None and model.anatomy.beside.first
 
 
 def absent_heads(
@@ -107,40 +114,47 @@ def decompose(
     scale = norm.scale(x)
     v = norm.pull(directions)
 
-    def read(tensor: Tensor) -> Tensor:
-        """[direction, position] of a tensor [position, d_model]: in float64, so that nothing but the model rounds."""
-        return _read(v, tensor, paired).float()
+    def read(tensor: Tensor, layer: int = point.layer) -> Tensor:
+        """[direction, position] of a tensor [position, d_model] written in ``layer``: in float64, so that nothing but
+        the model rounds."""
+        return _read(v, tensor, paired).float() * model.carried(layer, point.layer)
 
     columns: list[Tensor] = []
     stream = heads = torch.zeros(1 if paired else len(v), len(index), device=v.device)
     if model.anatomy.pos:
         assert rec.embed is not None and rec.pos is not None
         embed, pos = rec.embed[index].double(), rec.pos[index].double()
-        columns += [read(embed), read(pos)]
-        stream = stream + read(rec.streams[0][index].double() - embed - pos)
+        columns += [read(embed, 0), read(pos, 0)]
+        stream = stream + read(rec.streams[0][index].double() - embed - pos, 0)
     else:
-        columns.append(read(rec.streams[0][index]))
+        columns.append(read(rec.streams[0][index], 0))
     for layer in range(point.attentions):
         level = model.level(layer)
         if not level.sublayers:
-            columns.append(read(rec.wrote(layer)[index]))
+            columns.append(read(rec.wrote(layer)[index], layer + 1))
             continue
         if layer < point.mlps:
-            missed, bound = stream_error(rec, layer, rec.streams[layer].dtype, model.parallel, index)
+            how = rec.streams[layer].dtype, model.parallel, index, model.carry(layer)
+            missed, bound = stream_error(rec, layer, *how)
             what = f"the sublayers of layer {layer} do not add up to what it writes"
             _refuse_above(model, layer, missed, bound, what)
         else:  # between attention and MLP: the sum of two recorded tensors, as the model rounds it
             before, attn = rec.streams[layer][index].double(), rec.attn_write[layer][index].double()
             missed = x.double() - before - attn
-        stream = stream + read(missed)
+            missed = missed - rec.beside_write[layer][index].double() if _first(model) else missed
+        columns += [read(rec.beside_write[layer][index], layer)] if _first(model) else []
+        stream = stream + read(missed, min(layer + 1, point.layer))
         if level.heads:
-            split, rounded = _head_columns(run, layer, v, index, paired)
+            arriving = v * model.carried(layer, point.layer)
+            split, rounded = _head_columns(run, layer, arriving, index, paired)
             columns += split
             heads = heads + rounded
         else:
-            columns.append(read(rec.attn_write[layer][index]))
+            columns.append(read(rec.attn_write[layer][index], layer))
         if layer < point.mlps:
-            columns.append(read(rec.mlp_write[layer][index]))
+            columns.append(read(rec.mlp_write[layer][index], layer))
+            behind = model.anatomy.beside and not _first(model)
+            columns += [read(rec.beside_write[layer][index], layer)] if behind else []
     return Rows(
         parts_below(model, point),
         torch.stack(columns, -1) * scale[None, :, None],

@@ -165,7 +165,9 @@ def erasure(a: Attribution, writer: ComponentLike, *, against: TokenSet | None =
     components, before = along(run)
     _, after = along(gone)
     streams = zip(run.record.streams[layer + 1 :], gone.record.streams[layer + 1 :], strict=True)
-    remaining = torch.stack([(x[at].float() - y[at].float()) @ unit for x, y in streams]).cpu()
+    left = [(x[at].float() - y[at].float()) @ unit for x, y in streams]
+    arriving = [model.carried(i, model.n_layers) for i in range(layer + 1, model.n_layers + 1)]
+    remaining = torch.stack([x * c for x, c in zip(left, arriving, strict=True)]).cpu()
     largest = max(abs(v) for c, v in zip(a.components, a.values.tolist(), strict=True) if c.is_replaceable)
     later = [
         Eraser(c, p, q)
@@ -194,4 +196,6 @@ def _amount(kept: float) -> str:
 def _writes_later(c: Component, writer: Component) -> bool:
     if c.layer is None or writer.layer is None:
         return False
-    return c.layer > writer.layer or (c.layer == writer.layer and c.kind == "mlp" and writer.kind != "mlp")
+    order = {"mlp": 1, "beside": 2}
+    within = order.get(c.kind, 0) > order.get(writer.kind, 0)
+    return c.layer > writer.layer or (c.layer == writer.layer and within)

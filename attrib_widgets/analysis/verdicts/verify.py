@@ -282,7 +282,13 @@ def _testable(model: Model, given: ComponentLike) -> Component:
 
 
 #: What verdicts are on, by the kinds of the parts that a model is split into.
-_KINDS = {"head": "heads", "attn": "attention layers", "mlp": "MLPs", "layer": "whole layers"}
+_KINDS = {
+    "head": "heads",
+    "attn": "attention layers",
+    "mlp": "MLPs",
+    "beside": "third parts of layers",
+    "layer": "whole layers",
+}
 
 
 def planned(a: Attribution, top: int, components: int = 0, exact_up_to: int = EXACT_TOKENS) -> int:

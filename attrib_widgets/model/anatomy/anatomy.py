@@ -27,7 +27,7 @@ class Layout(NamedTuple):
     order: str
 
 
-#: Beside ``"split"``, which is three projections.
+#: Beside ``"split"``, which is three projections, and ``"gated"``, the same with a gate behind each head's queries.
 LAYOUTS: Mapping[str, Layout] = {
     "thirds": Layout(1, "qkv"),
     "per_head": Layout("heads", "qkv"),
@@ -38,23 +38,31 @@ LAYOUTS: Mapping[str, Layout] = {
 
 @dataclass(frozen=True)
 class QKV:
-    """How queries, keys and values come out of their projections. Paths are relative to the attention module.
+    """How queries, keys and values come out of their projections. Paths are relative to the attention module;
+    of alternatives (``"v_proj|k_proj"``: keys that are values as well) each layer has its own.
 
-    ``layout``: ``"split"`` three projections, or one in an order of :data:`LAYOUTS`. ``q_norm`` and ``k_norm`` are
-    norms applied before the rotation, over one head or over the whole projection (told apart by their width).
-    ``scaling`` multiplies the scores: an attribute, ``"/name"`` for one that divides, or a number. ``softcap`` names
-    the attribute that caps them, ``sinks`` a learned extra column, ``window`` the length of a sliding window,
-    ``causal`` a buffer [1, 1, position, position] that is true where attention may look.
+    ``layout``: ``"split"`` three projections, ``"gated"`` three of which that of the queries gives, head by head, the
+    queries and a gate, or one projection in an order of :data:`LAYOUTS`. ``q_norm`` and ``k_norm`` are norms, over one
+    head or over the whole projection (told apart by their width), applied before the rotation, or with
+    ``rotary_first`` behind it; ``v_norm`` is one over the values of one head, ``v_factor`` and ``k_factor`` attributes
+    that multiply values and keys (these last, where keys are normed). A gate that multiplies what heads gathered is not
+    written down: it is found by letting ones arrive in its place (:mod:`...parts.listen`). ``scaling`` multiplies the
+    scores: an attribute, ``"/name"`` for one that divides, or a number. ``softcap`` names the attribute that caps them,
+    ``sinks`` a learned extra column, ``window`` the length of a sliding window, ``causal`` a buffer [1, 1, position,
+    position] that is true where attention may look.
 
-    ``rotary``: ``"halves"`` or ``"interleaved"``, how the numbers of a head are paired; ``rotary_table`` how the
+    ``rotary``: ``"halves"`` or ``"interleaved"``, how the numbers of a head are paired; ``rotary_back``: pairs turn the
+    other way round; ``rotary_table`` how the
     cosines are laid out that the layer is given: ``"doubled"`` (each half holds all), ``"interleaved"`` (each one
     twice in a row), ``"single"``, ``"sines_first"`` (single, the sines before the cosines), or the name of a buffer
     [position, sines and cosines] of the attention module itself. ``rotary_if`` names an attribute that is false in
-    layers that do not rotate. Three switches say where a model in half precision computes in float32 all the same:
-    ``float_rotary`` (``"kept"``: what was turned is not
-    rounded back), ``float_scores``; ``early_scaling``: the queries are scaled, and rounded, before they meet the keys.
-    ``alibi``: the position penalty is ``"added"`` to the scaled scores, or ``"scaled"`` with them. ``clip`` names a
-    config entry that clamps queries, keys and values (``"attn_config.clip_qkv"``: inside another).
+    layers that do not rotate (``"a|b"``: both are). ``temperature`` names the switch of a module that multiplies the
+    queries of layers that do not rotate by a factor that grows with their position (its ``floor_scale`` and
+    ``attn_scale``). Three switches say where a model in half precision computes in
+    float32 all the same: ``float_rotary`` (``"kept"``: what was turned is not rounded back), ``float_scores``;
+    ``early_scaling``: the queries are scaled, and rounded, before they meet the keys. ``alibi``: the position penalty
+    is ``"added"`` to the scaled scores, or ``"scaled"`` with them. ``clip`` names a config entry that clamps queries,
+    keys and values (``"attn_config.clip_qkv"``: inside another).
 
     What the attention module is given beside the stream, by the names of its arguments: ``mask``, which is added to the
     scores or, where it is of booleans, true where they are ``"allowed"`` or ``"hidden"`` (``mask_true``); ``penalty``,
@@ -68,6 +76,7 @@ class QKV:
     layout: str = "split"
     q_norm: str | None = None
     k_norm: str | None = None
+    v_norm: str | None = None
     scaling: str | float = "scaling"
     softcap: str | None = None
     sinks: str | None = None
@@ -76,6 +85,11 @@ class QKV:
     rotary: str = "halves"
     rotary_table: str = "doubled"
     rotary_if: str | None = None
+    rotary_first: bool = False
+    rotary_back: bool = False
+    temperature: str | None = None
+    v_factor: str | None = None
+    k_factor: str | None = None
     float_rotary: bool | str = False
     float_scores: bool = False
     early_scaling: bool = False
@@ -88,9 +102,44 @@ class QKV:
     angles: str = "position_embeddings"
 
     @property
+    def apart(self) -> bool:
+        """Whether queries, keys and values have projections of their own."""
+        return self.layout in ("split", "gated")
+
+    @property
     def arguments(self) -> dict[str, str]:
         """What the recomputation of a pattern needs besides the stream -> the attention module's name for it."""
         return {"mask": self.mask, "penalty": self.penalty, "angles": self.angles}
+
+
+@dataclass(frozen=True)
+class Mixer:
+    """What stands in the place of attention in some layers of a hybrid. ``path`` is relative to the layer, ``name``
+    says what it is ("a gated delta net").
+
+    It has no heads: it is the sublayer ``L0.attn``, exact as such. It carries a state along the sequence, which no mask
+    and no cache of keys stands for: rows of an experiment are never packed beside each other above it, and nothing that
+    was recorded is handed in for earlier positions.
+    """
+
+    path: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A third part that every layer adds to its stream beside attention and MLP: ``L0.beside``. ``path`` is of the
+    module whose output is added, relative to the layer, ``name`` says what it is.
+
+    It runs behind the MLP, or with ``first`` in front of the attention: it is then added with that, and carries a state
+    along the sequence as a :class:`Mixer` does. ``multiplier`` scales what it adds, as :attr:`Anatomy.multiplier` does
+    for the others.
+    """
+
+    path: str
+    name: str
+    first: bool = False
+    multiplier: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +147,9 @@ class Experts:
     """Where a mixture of experts keeps its parts. Paths are relative to the layer.
 
     ``router`` returns (scores, weights, indices); ``experts`` is called with the MLP's input, the indices and the
-    weights, and is linear in the weights. ``shared`` are modules that every token passes, ``shared_gate`` the
+    weights, and is linear in the weights. A router that returns two tables of one number for every expert is understood
+    as well: the first is what each expert's input is multiplied by, and all experts run. ``bias`` is a tensor of the
+    layer that the router is given beside the input. ``shared`` are modules that every token passes, ``shared_gate`` the
     projection whose sigmoid multiplies them.
     """
 
@@ -106,6 +157,16 @@ class Experts:
     experts: str
     shared: str | None = None
     shared_gate: str | None = None
+    bias: str | None = None
+
+
+#: What hybrids call the mixers of their layers without attention. A layer that has an attention has none.
+MIXERS = (
+    Mixer("linear_attn", "a gated delta net"),
+    Mixer("mamba", "a Mamba mixer"),
+    Mixer("conv", "a short convolution"),
+    Mixer("temporal_block", "a recurrent block"),
+)
 
 
 @dataclass(frozen=True)
@@ -116,11 +177,17 @@ class Anatomy:
     ``mlp_in`` the one that the activation function is applied to and ``mlp_mul`` the one whose output multiplies the
     activation (the same path where both are halves of one projection, the gate first). A sublayer's output passes
     its post-norm, then a multiplier, and is added to the stream. ``parallel`` is True, or the name of a config switch,
-    when the attention and the MLP read the same stream. An anatomy without ``attn`` knows whole layers only.
+    when the attention and the MLP read the same stream. ``mixers`` are what some layers have in place of attention. An
+    anatomy without ``attn`` knows whole layers only.
 
-    ``n_heads`` and ``n_kv_heads`` name config entries, ``multiplier`` one that scales what every sublayer adds,
-    ``logit_scale`` one that multiplies the logits (``"/name"`` divides), ``softcap`` the cap of the final logits.
-    ``refused`` maps a config entry's value to the reason why a model with it is refused.
+    ``n_heads`` and ``n_kv_heads`` name config entries, ``multiplier`` one (``".name"``: an attribute of the layers,
+    the same in all of them) that scales what every sublayer adds,
+    ``beside`` is a third part of every layer,
+    ``attn_multiplier`` the multiplier of the attention where it has one of its own, ``attn_factor`` what its input is
+    multiplied by behind its norm, ``carry`` an attribute of the layers, a number that multiplies the
+    stream behind a layer once all is added to it, ``logit_scale`` one that multiplies the logits (``"/name"`` divides),
+    ``softcap`` the cap of the final logits. ``refused`` maps a config entry's value to the reason why a model with it
+    is refused.
     """
 
     layers: str
@@ -139,10 +206,15 @@ class Anatomy:
     mlp_in: str | None = None
     mlp_mul: str | None = None
     mlp_post_norm: str | None = None
-    mlp_output: str | None = None  # when not the MLP module's own output
+    beside: Beside | None = None
+    attn_multiplier: str | None = None
+    attn_factor: str | None = None
+    mlp_output: str | None = None  # when not the MLP module's own output; "<path": what that module reads
     experts: Experts | None = None
+    mixers: tuple[Mixer, ...] = MIXERS
     parallel: bool | str = False
     multiplier: str | None = None
+    carry: str | None = None
     logit_scale: str | None = None
     softcap: str | None = None
     n_heads: str | int = "num_attention_heads"
@@ -152,7 +224,7 @@ class Anatomy:
 
 def find(root: nn.Module, path: str | None) -> nn.Module | None:
     """The module at the first existing alternative of ``path``, or None."""
-    for option in (path or "").split("|"):
+    for option in (path or "").removeprefix("<").split("|"):
         module: Any = root
         for name in filter(None, option.split(".")):
             module = getattr(module, name, None)
@@ -161,15 +233,20 @@ def find(root: nn.Module, path: str | None) -> nn.Module | None:
     return None
 
 
+def below(root: str | None, path: str) -> str:
+    """Every alternative of ``path`` as a path from where ``root`` is."""
+    return "|".join(f"{root}.{option}" for option in path.split("|"))
+
+
 def path_of(root: nn.Module, path: str) -> str:
     """The first alternative of ``path`` that exists below ``root``.
 
     Raises:
         AnatomyError: none exists.
     """
-    for option in path.split("|"):
+    for option in path.removeprefix("<").split("|"):
         if find(root, option) is not None:
-            return option
+            return "<" * path.startswith("<") + option
     raise AnatomyError(f"{type(root).__name__} has no module {path!r}.", "Pass anatomy= with its true name.")
 
 
@@ -188,12 +265,15 @@ def resolved(anatomy: Anatomy, model: nn.Module) -> Anatomy:
             changes[name] = path_of(layer, path)
     if anatomy.mlp_norm:
         changes["mlp_norm"] = path_of(layer, anatomy.mlp_norm) if find(layer, anatomy.mlp_norm) else None
+    if anatomy.beside and find(layer, anatomy.beside.path) is None:
+        changes["beside"] = None
     if anatomy.qkv is not None and anatomy.attn is not None:
         attention = find(layer, anatomy.attn)
         assert attention is not None
+        every = [attention, *(a for each in layers if (a := find(each, anatomy.attn)) is not None)]
         norms: dict[str, Any] = {
-            name: path_of(attention, path) if find(attention, path) is not None else None
-            for name in ("q_norm", "k_norm")
+            name: next((path_of(a, path) for a in every if find(a, path) is not None), None)
+            for name in ("q_norm", "k_norm", "v_norm")
             if (path := getattr(anatomy.qkv, name))
         }
         changes["qkv"] = dataclasses.replace(anatomy.qkv, **norms)
@@ -212,6 +292,13 @@ def missing(anatomy: Anatomy, model: nn.Module) -> list[str]:
         return absent or [anatomy.layers]
     layer = _layer_with(anatomy, layers)
     return absent + [p for name in _INSIDE if (p := getattr(anatomy, name)) and find(layer, p) is None]
+
+
+def mixer_of(anatomy: Anatomy, layer: nn.Module) -> Mixer | None:
+    """What ``layer`` has in place of the attention of ``anatomy``; None where it has that, or nothing known."""
+    if anatomy.attn is None or (find(layer, anatomy.attn) is not None and find(layer, anatomy.attn_out) is not None):
+        return None
+    return next((mixer for mixer in anatomy.mixers if find(layer, mixer.path) is not None), None)
 
 
 #: The parts that a layer has to have.
@@ -256,6 +343,8 @@ def parallel(anatomy: Anatomy, config: Any) -> bool:
 
 def entry(config: Any, name: str | int | None, layer: int = 0) -> int | None:
     """A whole number of the config, by name; where the config keeps a list, that of ``layer``."""
+    own = getattr(config, "per_layer_config", None)  # layers of some models have configs of their own
+    config = own[layer] if isinstance(name, str) and own is not None and layer < len(own) else config
     value = getattr(config, name, None) if isinstance(name, str) else name
     if isinstance(value, (list, tuple)):
         value = value[layer] if layer < len(value) else None

@@ -10,16 +10,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...words.errors import AnatomyError
-from .anatomy import QKV, Anatomy, Experts, find, missing, text_config, with_changes
+from .anatomy import QKV, Anatomy, Beside, Experts, find, missing, text_config, with_changes
 from .families import FAMILIES, LLAMA
+from .weights import widths
 
 # What the parts are called in transformers. The first name that exists is taken.
 _ATTN = "self_attn|attn.attention|attn|attention|self_attention|temporal_block|mixer"
 _OUT = "o_proj|out_proj|c_proj|dense|wo|out"
-_MLP = "mlp|feed_forward|block_sparse_moe|ffn|fc2|ff"
+_MLP = "mlp|feed_forward|block_sparse_moe|shared_mlp|ffn|fc2|ff"
 _DOWN = "down_proj|c_proj|dense_4h_to_h|fc2|fc_out|w2|wo"
 _IN = "gate_proj|gate_up_proj|up_proj|c_fc|dense_h_to_4h|fc1|fc_in|w1|wi"
 _MUL = "up_proj|w3"
@@ -27,10 +28,12 @@ _FUSED = ("qkv_proj", "query_key_value", "c_attn", "Wqkv", "qkv")
 _ATTN_NORM = "input_layernorm|ln_1|norm_1|self_attn_layer_norm|attention_norm|operator_norm|attention_layernorm"
 _MLP_NORM = (
     "pre_feedforward_layernorm|pre_mlp_layernorm|post_attention_layernorm|ln_2|norm_2|final_layer_norm|ffn_norm|"
-    "feedforward_layernorm|input_layernorm"
+    "feedforward_layernorm|pre_ff_layernorm|input_layernorm"
 )
-_ATTN_POST = "post_self_attn_layernorm|post_attention_layernorm|post_attention_norm"
-_MLP_POST = "post_mlp_layernorm|post_feedforward_layernorm|post_feedforward_norm"
+_ATTN_POST = "post_operator_norm|post_self_attn_layernorm|post_attention_layernorm|post_attention_norm"
+_MLP_POST = "post_ffn_norm|post_mlp_layernorm|post_feedforward_layernorm|post_feedforward_norm"
+_BIASES = ("expert_bias", "e_score_correction_bias")  # given to the router beside what it reads
+_SWITCHES = ("use_rope", "is_sliding", "is_local_attention", "sliding_window|force_rope")
 _POS = "embed_positions|wpe|position_embeddings"
 
 
@@ -83,14 +86,15 @@ def whole_layers(model: nn.Module) -> Anatomy | None:
         return None
     layers = max(stacks, key=lambda s: sum(p.numel() for p in s[1].parameters()))[0]
     home, _, _ = layers.rpartition(".")
+    first = next(iter(dict(stacks)[layers]))
     beside = find(model, home) if home else model
     norms = [n for n, m in (beside or model).named_children() if "norm" in f"{n} {type(m).__name__}".lower()]
     norms += [n for n, _ in (beside or model).named_children() if n in ("ln_f",)]
-    final = [n for n in norms if "embed" not in n] or norms
+    final = [n for n in norms if "embed" not in n and "per_layer" not in n] or norms
     if not final:
         return None
     dot = f"{home}." if home else ""
-    return Anatomy(layers, dot + final[-1], names[id(unembed)], names[id(embed)], **_scales(model))
+    return Anatomy(layers, dot + final[-1], names[id(unembed)], names[id(embed)], **_scales(model, first))
 
 
 def _given(model: nn.Module, method: str) -> Any:
@@ -100,18 +104,24 @@ def _given(model: nn.Module, method: str) -> Any:
         return None
 
 
-def _scales(model: nn.Module) -> dict[str, Any]:
-    """Multipliers and caps by the names that configs give them."""
+def _scales(model: nn.Module, layer: nn.Module) -> dict[str, Any]:
+    """Multipliers and caps by the names that configs (and layers) give them."""
     config = text_config(model)
     found: dict[str, Any] = {}
     for name in ("residual_multiplier",):
         if getattr(config, name, None) not in (None, 1.0):
             found["multiplier"] = name
-    for name, spelled in (("logit_scale", "logit_scale"), ("logits_scaling", "/logits_scaling")):
+    if isinstance(getattr(layer, "residual_scale", None), float):
+        found["multiplier"] = ".residual_scale"
+    if isinstance(getattr(layer, "layer_scalar", None), Tensor):
+        found["carry"] = "layer_scalar"
+    names = ("logit_scale", "lm_head_multiplier", "/logits_scaling")
+    for name, spelled in ((each.strip("/"), each) for each in names):
         if getattr(config, name, None) not in (None, 1.0):
             found["logit_scale"] = spelled
-    if getattr(config, "final_logit_softcapping", None):
-        found["softcap"] = "final_logit_softcapping"
+    for name in ("final_logit_softcapping", "logits_soft_cap"):
+        if getattr(config, name, None):
+            found["softcap"] = name
     return found
 
 
@@ -131,6 +141,7 @@ def discovered(model: nn.Module) -> list[Anatomy]:
     home = base.layers.rpartition(".")[0]
     position = _first(model, _POS, home) if home else _first(model, _POS)
     inside = "" if mlp == "fc2" else mlp
+    plain = next((each for each in layers if _first(each, _IN, inside)), layer)  # others have experts
     taken = replace(
         base,
         attn=attn,
@@ -139,10 +150,14 @@ def discovered(model: nn.Module) -> list[Anatomy]:
         attn_post_norm=_first(layer, _ATTN_POST) if _first(layer, _MLP_POST) else None,
         mlp=mlp,
         mlp_norm=_first(layer, _MLP_NORM),
-        mlp_in=_first(layer, _IN, inside),
-        mlp_mul=_first(layer, _MUL, inside) if _first(layer, "gate_proj|w1", inside) else None,
-        mlp_down=_first(layer, _DOWN, inside) or f"{mlp}.down_proj",
+        mlp_in=_first(plain, _IN, inside),
+        mlp_mul=_first(plain, _MUL, inside) if _first(plain, "gate_proj|w1", inside) else None,
+        mlp_down=_first(plain, _DOWN, inside) or f"{mlp}.down_proj",
         mlp_post_norm=_first(layer, _MLP_POST),
+        beside=_beside(layer),
+        **_scaled_mlp(layer, mlp),
+        attn_multiplier=".attn_out_multiplier" if hasattr(layer, "attn_out_multiplier") else None,
+        attn_factor=".attention_in_multiplier" if hasattr(layer, "attention_in_multiplier") else None,
         experts=_experts(layers),
     )
     if taken.attn_post_norm and not _first(layer, "pre_feedforward_layernorm|pre_mlp_layernorm|input_layernorm"):
@@ -173,9 +188,19 @@ def _projections(attention: nn.Module | None) -> Iterator[tuple[QKV, str | int |
     assert attention is not None
     fused = next((name for name in _FUSED if find(attention, name) is not None), None)
     assert LLAMA.qkv is not None
-    split = replace(LLAMA.qkv, sinks="sinks", q_norm="q_norm|q_layernorm|query_layernorm|q_ln")
-    split = replace(split, k_norm="k_norm|k_layernorm|key_layernorm|k_ln", softcap="attn_logit_softcapping")
+    split = replace(LLAMA.qkv, sinks="sinks", q_norm="q_norm|q_layernorm|query_layernorm|q_ln|qk_norm")
+    split = replace(split, v_norm="v_norm", v="v_proj|k_proj" if _first(attention, "v_norm") else split.v)
+    split = replace(split, k_norm="k_norm|k_layernorm|key_layernorm|k_ln|qk_norm")
+    split = replace(split, softcap="attn_logit_softcapping")
+    if isinstance(getattr(attention, "key_multiplier", None), float):
+        split = replace(split, k_factor="key_multiplier")
+    if isinstance(getattr(attention, "v_scale", None), float):
+        split = replace(split, v_factor="v_scale")
+    if hasattr(attention, "attn_temperature_tuning"):
+        split = replace(split, temperature="attn_temperature_tuning")
     bases: list[tuple[QKV, str | int | None]] = [(split, "num_key_value_heads")]
+    if _twice(attention):
+        bases = [(replace(split, layout="gated"), "num_key_value_heads")]
     if fused:
         one = replace(split, q=fused, k=fused, v=fused)
         bases = [
@@ -185,9 +210,50 @@ def _projections(attention: nn.Module | None) -> Iterator[tuple[QKV, str | int |
             (replace(one, layout="thirds"), 1),
         ]
     for qkv, kv in bases:
-        for rotary, table in (("halves", "doubled"), ("interleaved", "doubled"), ("interleaved", "interleaved")):
-            for switch in (*(name for name in ("use_rope", "is_sliding") if hasattr(attention, name)), None):
-                yield replace(qkv, rotary=rotary, rotary_table=table, rotary_if=switch), kv
+        for rotary, table, first, back in (
+            ("halves", "doubled", False, False),
+            ("interleaved", "doubled", False, False),
+            ("interleaved", "interleaved", False, False),
+            ("halves", "doubled", True, False),
+            ("halves", "doubled", True, True),
+            ("interleaved", "doubled", True, False),
+        ):
+            for switch in (*(name for name in _SWITCHES if hasattr(attention, name.split("|")[-1])), None):
+                yield (
+                    replace(
+                        qkv, rotary=rotary, rotary_table=table, rotary_if=switch, rotary_first=first, rotary_back=back
+                    ),
+                    kv,
+                )
+
+
+def _scaled_mlp(layer: nn.Module, mlp: str) -> dict[str, Any]:
+    """What the MLP writes where that is not what its module gives, or gives unscaled."""
+    if _first(layer, "post_feedforward_layernorm_1"):  # a mixture beside it, before the norm of both
+        return {"mlp_output": "<post_feedforward_layernorm"}
+    if isinstance(getattr(find(layer, mlp), "down_multiplier", None), float):
+        return {"mlp_output": f"{mlp}.down_proj", "multiplier": f".{mlp}.down_multiplier"}
+    return {}
+
+
+def _beside(layer: nn.Module) -> Beside | None:
+    """What a layer has beside its attention and its MLP, by its name."""
+    if find(layer, "post_per_layer_input_norm") is not None:
+        return Beside("post_per_layer_input_norm", "a per-layer embedding")
+    if find(layer, "mamba") is not None and find(layer, "self_attn") is not None:
+        return Beside("mamba", "a Mamba mixer", first=True, multiplier=".ssm_out_multiplier")
+    if find(layer, "block_sparse_moe") is not None and find(layer, "shared_mlp") is not None:
+        return Beside("shared_mlp", "a shared MLP", multiplier="residual_multiplier")
+    return None
+
+
+def _twice(attention: nn.Module) -> bool:
+    """Whether the projection of the queries gives twice what the output projection reads: a gate beside them."""
+    queries = widths(find(attention, "q_proj"))
+    read = next((found for name in _OUT.split("|") if (found := widths(find(attention, name)))), None)
+    keys, values = (widths(find(attention, name)) for name in ("k_proj", "v_proj"))
+    alike = keys is None or values is None or keys[1] == values[1]  # else queries and keys are wider than values
+    return queries is not None and read is not None and queries[1] == 2 * read[0] and alike
 
 
 def _experts(layers: nn.ModuleList) -> Experts | None:
@@ -197,5 +263,7 @@ def _experts(layers: nn.ModuleList) -> Experts | None:
             experts, router = _first(layer, "experts", mlp), _first(layer, "gate|router", mlp)
             if experts and router:
                 shared = _first(layer, "shared_experts|shared_expert|shared_mlp", mlp)
-                return Experts(router, experts, shared, _first(layer, "shared_expert_gate", mlp))
+                bias = next((n for n in _BIASES if isinstance(getattr(find(layer, mlp), n, None), Tensor)), None)
+                gate = _first(layer, "shared_expert_gate", mlp)
+                return Experts(router, experts, shared, gate, None if bias is None else f"{mlp}.{bias}")
     return None

@@ -10,13 +10,17 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError
-from .anatomy import LAYOUTS, QKV, Anatomy, entry, find, text_config
+from .anatomy import LAYOUTS, QKV, Anatomy, below, entry, find, text_config
 from .weights import widths
 
 
 @dataclass(frozen=True)
 class LayerHeads:
-    """Head counts and widths of one layer; zeros where it has no heads, or ``trouble`` says why they are not known."""
+    """Head counts and widths of one layer; zeros where it has no heads, or ``trouble`` says why they are not known.
+
+    ``d_head`` is the width of a head's values, ``rows`` the outputs of its projection that are each head's queries,
+    keys and values: those of queries and keys may be of another width.
+    """
 
     n_heads: int = 0
     n_kv_heads: int = 0
@@ -115,7 +119,10 @@ def _heads(anatomy: Anatomy, model: nn.Module, layer: nn.Module, number: int, st
         n_kv = _own_key_heads(anatomy.qkv, attention, n_heads, d_head) or n_kv
     if n_heads % n_kv:
         raise AnatomyError(f"{n_kv} key and value heads do not divide {n_heads} query heads.")
-    return LayerHeads(n_heads, n_kv, d_head, _rows(anatomy.qkv.layout, n_heads, n_kv, d_head))
+    given = _outputs(anatomy.qkv.q, attention) if anatomy.qkv.apart else None
+    each = n_heads * (2 if anatomy.qkv.layout == "gated" else 1)
+    d_key = given // each if given is not None and not given % each else d_head
+    return LayerHeads(n_heads, n_kv, d_head, _rows(anatomy.qkv.layout, n_heads, n_kv, d_head, d_key))
 
 
 def _own_heads(qkv: QKV, attention: nn.Module | None, width: int) -> int | None:
@@ -123,17 +130,18 @@ def _own_heads(qkv: QKV, attention: nn.Module | None, width: int) -> int | None:
     size = next((v for n in ("head_dim", "head_size") if isinstance(v := getattr(attention, n, None), int)), None)
     if not size or width % size:
         return None
-    plain = qkv.layout != "split" or _outputs(qkv.q, attention) == width  # no gate beside the queries, no compression
+    given = width * (2 if qkv.layout == "gated" else 1)
+    plain = not qkv.apart or _outputs(qkv.q, attention) == given  # no other gate beside the queries, no compression
     return width // size if plain else None
 
 
 def _own_key_heads(qkv: QKV, attention: nn.Module | None, n_heads: int, d_head: int) -> int | None:
     """The key and value heads of a layer, from what its projection gives."""
-    given = _outputs(qkv.k, attention)
+    given = _outputs(qkv.v if qkv.apart else qkv.k, attention)
     if given is None or given % d_head or qkv.layout == "per_head":
         return None
     count = given // d_head
-    if qkv.layout == "split":
+    if qkv.apart:
         return count if count and not n_heads % count else None
     rest = count - n_heads
     return rest // 2 if rest > 0 and not rest % 2 and not n_heads % (rest // 2) else None
@@ -149,7 +157,7 @@ def projections(anatomy: Anatomy, model: nn.Module) -> Iterator[nn.Module]:
     """The projections that ``anatomy`` names and ``model`` has."""
     a, layers = anatomy, find(model, anatomy.layers)
     inside = [a.attn_out, a.mlp_in, a.mlp_mul, a.mlp_down]
-    inside += [f"{a.attn}.{path}" for path in (a.qkv.q, a.qkv.k, a.qkv.v)] if a.qkv is not None and a.attn else []
+    inside += [below(a.attn, path) for path in (a.qkv.q, a.qkv.k, a.qkv.v)] if a.qkv is not None and a.attn else []
     found = [find(model, a.unembed)]
     if isinstance(layers, nn.ModuleList):
         found += [find(layer, path) for layer in layers for path in dict.fromkeys(inside)]
@@ -163,13 +171,14 @@ def _widths(module: nn.Module, path: str) -> tuple[int, int]:
     return found
 
 
-def _rows(layout: str, n_heads: int, n_kv: int, d_head: int) -> dict[str, Int[Tensor, "heads d_head"]]:
+def _rows(layout: str, n_heads: int, n_kv: int, d_head: int, d_key: int) -> dict[str, Int[Tensor, "heads d_head"]]:
     """Which outputs of its projection are the queries, keys and values of every head."""
-    q, kv = torch.arange(n_heads * d_head).view(n_heads, d_head), torch.arange(n_kv * d_head).view(n_kv, d_head)
-    if layout == "split":
-        return {"q": q, "k": kv, "v": kv}
+    kv = torch.arange(n_kv * d_head).view(n_kv, d_head)
+    if layout in ("split", "gated"):
+        wide = torch.arange(n_heads * d_key * (2 if layout == "gated" else 1)).view(n_heads, -1, d_key)[:, 0]
+        return {"q": wide, "k": torch.arange(n_kv * d_key).view(n_kv, d_key), "v": kv}
     if layout not in LAYOUTS:
-        raise AnatomyError(f"unknown qkv layout {layout!r}.", f"Use split, {', '.join(LAYOUTS)}.")
+        raise AnatomyError(f"unknown qkv layout {layout!r}.", f"Use split, gated, {', '.join(LAYOUTS)}.")
     blocks, order = LAYOUTS[layout]
     count = blocks if isinstance(blocks, int) else {"heads": n_heads, "key heads": n_kv}[blocks]
     each = {"q": n_heads // count * d_head, "k": max(1, n_kv // count) * d_head}

@@ -46,6 +46,10 @@ class FrozenNorm:
         fit = ((self(x) - self.bias) * shape).sum(-1) / power.clamp_min(1e-30)
         return torch.where(power > 0, fit, torch.zeros_like(fit))
 
+    def times(self, factor: float) -> FrozenNorm:
+        """The same norm, what it gives multiplied by ``factor``."""
+        return FrozenNorm(_Times(self.module, factor), self.gain * factor, self.bias * factor, self.centred)
+
     def push(self, c: Float[Tensor, "*shape d"]) -> Float[Tensor, "*shape d"]:
         """What the norm makes of a part of its input, before the scale: the transpose of :meth:`pull`."""
         return self.gain * (c - c.mean(-1, keepdim=True) if self.centred else c)
@@ -96,6 +100,16 @@ def read_norm(module: nn.Module, width: int, name: str = "norm", device: torch.d
             "Contributions through it cannot be exact, so they are not shown.",
         )
     return reading
+
+
+class _Times(nn.Module):
+    def __init__(self, module: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.module, self.factor = module, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.module(x) * self.factor
+        return out
 
 
 class _NoNorm(nn.Module):

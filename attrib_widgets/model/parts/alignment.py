@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..identity.belonging import LIMITS
-from .listen import FUSED, Attended, Listener, call, heard
+from .listen import FUSED, Attended, Listener, arriving, call, heard
 from .projections import normed_input
 
 if TYPE_CHECKING:
@@ -56,17 +56,8 @@ def own_patterns(model: Model, rec: Recording, layer: int) -> Attended | None:
     count, n = len(found.pattern), len(x)
     factors = 0.5 + 1.5 * torch.rand(count, generator=torch.Generator().manual_seed(0))
     factors = factors.to(model.home)
-    given: list[Tensor] = []
-    out = model.module(model.anatomy.attn_out, layer)
-
-    def keep(_: Any, args: tuple[Any, ...]) -> None:
-        given.append(args[0].detach().reshape(-1, args[0].shape[-1])[-n:].to(model.home))
-
-    handle = out.register_forward_pre_hook(keep)
-    try:
+    with arriving(model, layer, n) as given:
         done = call(model, rec, layer, x, _Scaled(n, factors))
-    finally:
-        handle.remove()
     if not done or len(given) != 1:
         return None
     blocks, own = (z.float().reshape(n, count, -1) for z in (given[0], rec.z[layer]))

@@ -17,13 +17,26 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...words.errors import AttribError, GranularityError
+from ..anatomy.linear import Projection
+from ..anatomy.norms import FrozenNorm
 from ..anatomy.rounding import half_ulp, refuse_above, worst
 from ..identity.steady import during
 from ..running.memory import require
 from ..selfcheck.levels import need
 from .listen import ROWS, heard
 from .listen import Attended as Attended
-from .projections import Projected, kv_head, normed_input, project, qkv_projection, rotation
+from .projections import (
+    Projected,
+    factor_of,
+    kv_head,
+    normed_input,
+    project,
+    qkv_projection,
+    rotation,
+    temperatures,
+    value_factor,
+    value_norm,
+)
 from .scores import eager, looks
 
 if TYPE_CHECKING:
@@ -93,12 +106,25 @@ def _attend(model: Model, rec: Recording, layer: int, heads: Sequence[int] | Non
         if model.level(layer).scores or found is None:
             return scored(model, rec, layer, heads, rows)
         refuse_above(*_miss(model, rec, layer, found, heads, rows), _GONE.format(layer))
-    if heads is None:
+    if not model.level(layer).values:
+        return found
+    if not _plain_values(model, layer):
+        _refuse_adapter(model, rec, layer, "v", x, _raw_of(model, rec, layer, x))
+    elif heads is None:
         _refuse_adapter(model, rec, layer, "v", x, key_heads(model, layer, found.v))
     else:
         for number, head in enumerate(heads):
             _refuse_adapter(model, rec, layer, "v", x, found.v[number], kv_head(model, layer, head))
     return found
+
+
+def _plain_values(model: Model, layer: int) -> bool:
+    """Whether values are what their projection gives, neither normed nor multiplied."""
+    return value_norm(model, layer) is None and value_factor(model, layer) == 1
+
+
+def _raw_of(model: Model, rec: Recording, layer: int, x: Tensor) -> Tensor:
+    return project(model, rec, layer, "v", x).raw
 
 
 def patterns(model: Model, rec: Recording, layer: int, heads: Sequence[int] | None = None) -> tuple[Attended, str]:
@@ -153,12 +179,13 @@ def _heard(
 def key_heads(
     model: Model, layer: int, values: Float[Tensor, "head position d_head"]
 ) -> Float[Tensor, "position key_heads_times_d_head"]:
-    """Values of every query head as their projection gives them."""
+    """Values of every query head side by side, those that several share once."""
     return values[:: model.geometry[layer].group].transpose(0, 1).flatten(1)
 
 
 def scores_error(model: Model, rec: Recording, layer: int) -> float:
-    """Largest miss of the anatomy's pattern times values against the recorded z, in units of what rounding explains.
+    """Largest miss of the anatomy's gate times pattern times values against the recorded z, in units of what rounding
+    explains.
 
     Raises:
         AnatomyError: the projections are not where the anatomy says.
@@ -175,15 +202,33 @@ def heard_error(model: Model, rec: Recording, layer: int) -> tuple[float, float]
     if found is None:
         return math.inf, math.inf
     missed = worst(*_miss(model, rec, layer, found))
-    alone = key_heads(model, layer, found.v)
     group = model.geometry[layer].group
     same = found.v[::group].repeat_interleave(group, 0)
     try:
         x = normed_input(model, rec, layer)
-        values = worst(*_projected_miss(model, rec, layer, "v", x, alone))
+        values = worst(*_projected_miss(model, rec, layer, "v", x, raw_values(model, rec, layer, found.v)))
     except (AttribError, RuntimeError, AttributeError, TypeError, IndexError):
         return missed, math.inf
     return missed, values if torch.equal(same, found.v) else math.inf
+
+
+def raw_values(
+    model: Model, rec: Recording, layer: int, v: Float[Tensor, "head position d_head"]
+) -> Float[Tensor, "position key_heads_times_d_head"]:
+    """What the value projection gave for ``v``: ``v`` itself, or where it is normed what the norm read.
+
+    Raises:
+        GranularityError: ``v`` is not what the norm of the anatomy makes of that.
+    """
+    norm = value_norm(model, layer)
+    if _plain_values(model, layer):
+        return key_heads(model, layer, v)
+    made = project(model, rec, layer, "v", normed_input(model, rec, layer))
+    if norm is not None:
+        _refuse_biased(model, layer, norm, qkv_projection(model, layer, "v"))
+    limit = LIMITS.get(model.precision, LIMITS[torch.bfloat16])
+    refuse_above(v - made.final, limit * v.abs().double() + 1e-30 + half_ulp(v, rec.z[layer].dtype), "values differ")
+    return made.raw
 
 
 def _miss(
@@ -194,15 +239,15 @@ def _miss(
     heads: Sequence[int] | None = None,
     rows: slice = ROWS,
 ) -> tuple[Tensor, Tensor]:
-    """(recorded z - pattern @ v, bound) per head, position and number."""
+    """(recorded z - gate * pattern @ v, bound) per head, position and number."""
     geo = model.geometry[layer]
     z = rec.z[layer][rows].view(-1, geo.n_heads, geo.d_head).transpose(0, 1)
     z = (z if heads is None else z[list(heads)]).float()
-    size = found.pattern @ found.v.abs()
+    size = found.gated(found.pattern @ found.v.abs()).abs()
     limit = LIMITS.get(model.precision, LIMITS[torch.bfloat16])
     if eager(model):  # recomputed in the model's own arithmetic, up to the order of its sums
         limit = min(limit, max(1e-4, 2 * torch.finfo(model.precision).eps))
-    return z - found.pattern @ found.v, limit * size.double() + half_ulp(z, rec.z[layer].dtype)
+    return z - found.z, limit * size.double() + half_ulp(z, rec.z[layer].dtype)
 
 
 def _recompute(
@@ -215,11 +260,24 @@ def _recompute(
         if heads is None:
             _refuse_adapter(model, rec, layer, which, x, part.raw)
         for own in () if heads is None else {head if which == "q" else kv_head(model, layer, head) for head in heads}:
-            d = model.geometry[layer].d_head
+            d = model.geometry[layer].rows[which].shape[1]
             _refuse_adapter(model, rec, layer, which, x, part.raw[:, own * d : (own + 1) * d], own)
     scores, alibi, pattern, sink, blocked, scaling, cap = looks(model, rec, layer, q.final, k.final, heads, rows)
     values, first = v.final if heads is None else v.final[list(heads)], rows.indices(len(x))[0]
-    return Scored(pattern, values, sink, q, k, scores, alibi, blocked, scaling, cap, heads, first)
+    gate = _gate(model, rec, layer, x, heads, rows)
+    return Scored(pattern, values, sink, q, k, scores, alibi, blocked, scaling, cap, heads, first, gate=gate)
+
+
+def _gate(
+    model: Model, rec: Recording, layer: int, x: Tensor, heads: Sequence[int] | None, rows: slice
+) -> Float[Tensor, "head destination d_head"] | None:
+    """The gate of ``layer`` on its input ``x``; whether it has one is found out once."""
+    if model.keeps(("ungated", layer)):
+        return None
+    found = heard(model, rec, layer, x, heads, rows)
+    if found is None or found.gate is None:
+        model.kept(("ungated", layer), lambda: True)
+    return None if found is None else found.gate
 
 
 def _refuse_adapter(
@@ -239,17 +297,46 @@ def _projected_miss(
 
 
 def value_direction(
-    model: Network, layer: int, head: int, u: Float[Tensor, "d_model"]
+    model: Network, layer: int, head: int, u: Float[Tensor, "d_model"], gate: Float[Tensor, "d_head"] | None = None
 ) -> tuple[Float[Tensor, "d_model"], Float[Tensor, "d_head"], float]:
-    """A direction ``u`` of what the layer writes, seen from the stream its values read.
+    """A direction ``u`` of what the layer writes, seen from the stream its values read (through ``gate``).
 
-    Returns (direction in the normalised stream, direction among the head's values, value bias . direction).
+    Returns (direction in the normalised stream, direction among the head's values, value bias . direction). Where
+    values are normed, the first is before the norm's scale (:func:`value_scale`).
     """
     d = model.geometry[layer].d_head
     through = model.out(layer).rows(head * d, (head + 1) * d) @ u
-    values = qkv_projection(model, layer, "v", kv_head(model, layer, head))
-    constant = 0.0 if values.bias is None else float(values.bias @ through)
-    return values.pull(through), through, constant
+    through = through if gate is None else through * gate
+    values, norm = qkv_projection(model, layer, "v", kv_head(model, layer, head)), value_norm(model, layer)
+    if norm is not None:
+        _refuse_biased(model, layer, norm, values)
+        return values.pull(norm.pull(through)), through, 0.0
+    factor = value_factor(model, layer)
+    constant = 0.0 if values.bias is None else float(values.bias @ through) * factor
+    return values.pull(through) * factor, through, constant
+
+
+def _refuse_biased(model: Network, layer: int, norm: FrozenNorm, values: Projection) -> None:
+    """Raises:
+    GranularityError: the norm over the values has a bias, or reads one, which no source carries alone.
+    """
+    if values.bias is not None or bool(norm.bias.any()):
+        raise GranularityError(f"The values of layer {layer} of {model.name} are normed, and biased.")
+
+
+def value_scale(model: Model, rec: Recording, layer: int, head: int) -> Float[Tensor, "source"] | None:
+    """The frozen scale of the norm over the values of ``head``, at every position; None where there is none.
+
+    One unit of a direction of :func:`value_direction` counts for as much there.
+    """
+    norm = value_norm(model, layer)
+    if norm is None:
+        return None
+    raw = qkv_projection(model, layer, "v", kv_head(model, layer, head)).product(
+        normed_input(model, rec, layer).float()
+    )
+    own = qkv_projection(model, layer, "v", kv_head(model, layer, head)).bias
+    return norm.scale(raw if own is None else raw + own)
 
 
 def score_direction(
@@ -261,28 +348,33 @@ def score_direction(
     scale it had. Returns (direction in the normalised stream at ``position``, constant from the biases, how far the
     projection's own rounding may move the score).
     """
+    assert model.anatomy.qkv is not None
     this, held = (found.q, found.k) if side == "query" else (found.k, found.q)
     which = "q" if side == "query" else "k"
     index = head if side == "query" else kv_head(model, layer, head)
     direction = held.final[head, other] * found.scaling
-    turn = rotation(model, rec, layer)
-    if turn is not None:
-        direction = turn.at(position)(direction, back=True)
-    d = model.geometry[layer].d_head
+    turn, d, first = rotation(model, rec, layer), found.q.final.shape[-1], model.anatomy.qkv.rotary_first
+    turn = None if turn is None else turn.at(position)
+    warmth = temperatures(model, rec, layer) if side == "query" else None
+    direction = direction if warmth is None else direction * warmth[position]
+    direction = direction * factor_of(model, layer, which)
+    if turn is not None and not first:
+        direction = turn(direction, back=True)
     rows = slice(index * d, (index + 1) * d)
     projection = qkv_projection(model, layer, which)
     full = torch.zeros(projection.d_out, device=direction.device)
     constant = 0.0
-    if this.norm is None:
-        full[rows] = direction
-    elif this.norm.gain.numel() == d:  # one norm per head
-        raw = this.raw[position, rows]
-        full[rows] = this.norm.pull(direction) * this.norm.scale(raw)
-        constant += float(this.norm.bias @ direction)
-    else:  # one norm over the whole projection
-        full[rows] = direction
-        constant += float(this.norm.bias @ full)
-        full = this.norm.pull(full) * this.norm.scale(this.raw[position])
+    full[rows] = direction
+    if this.norm is not None:
+        raw = this.raw[position]
+        if turn is not None and first:  # the norm reads what was turned
+            raw = turn(raw.view(-1, d)).flatten()
+        alone = this.norm.gain.numel() == d  # one norm per head, or one over the whole projection
+        part = rows if alone else slice(None)
+        constant += float(this.norm.bias @ full[part])
+        full[part] = this.norm.pull(full[part]) * this.norm.scale(raw[part])
+    if turn is not None and first:
+        full = turn(full.view(-1, d), back=True).flatten()
     if projection.bias is not None:
         constant += float(projection.bias @ full)
     slack = projection.slack(normed_input(model, rec, layer)[position].float(), full)

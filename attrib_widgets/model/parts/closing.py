@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def stream_error(
-    record: Recording, layer: int, dtype: torch.dtype, parallel: bool, positions: Any = slice(None)
+    record: Recording, layer: int, dtype: torch.dtype, parallel: bool, positions: Any = slice(None), carry: float = 1.0
 ) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
-    """(after - before - attention - MLP, its rounding bound) of one layer, in float64."""
+    """(after - carry (before + attention + MLP + per-layer embedding), its rounding bound) of one layer, in float64."""
     before = record.streams[layer][positions].double()
     attn, mlp = record.attn_write[layer][positions].double(), record.mlp_write[layer][positions].double()
     after = record.streams[layer + 1][positions].double()
@@ -30,7 +30,19 @@ def stream_error(
         first = partial.amax(0)
     else:
         first = half_ulp(before + attn, dtype)
-    return after - total, first + torch.maximum(half_ulp(after, dtype), half_ulp(total, dtype))
+    if record.beside_write:
+        own = record.beside_write[layer][positions].double()
+        other = attn if record.beside_first else mlp
+        with_own = half_ulp(own + other, dtype)
+        if record.beside_out is not record.beside_write:  # scaled one by one here, perhaps after their sum in the model
+            with_own = 2 * with_own + half_ulp(own, dtype) + half_ulp(other, dtype)
+        first = first + torch.maximum(half_ulp(total, dtype), half_ulp(before + attn + own, dtype)) + with_own
+        total = total + own
+    bound = first + torch.maximum(half_ulp(after / (carry or 1), dtype), half_ulp(total, dtype))
+    if carry != 1:
+        total, bound = total * carry, bound * abs(carry)
+        bound = bound + torch.maximum(half_ulp(after, dtype), half_ulp(total, dtype)) + 6e-8 * total.abs()
+    return after - total, bound
 
 
 def head_error(

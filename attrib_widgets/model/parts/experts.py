@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,9 @@ def mixture(model: Network, rec: Recording, layer: int, positions: Any = slice(N
     with model.quiet():
         x = x.to(device)
         try:
-            chosen = router(x)
+            chosen = _routed(model, where, layer, router, x)
+            if isinstance(chosen, tuple) and len(chosen) == 2 and chosen[0].shape == chosen[1].shape:
+                return _dense(model, where, layer, experts, chosen[0], x)
             if not (isinstance(chosen, tuple) and len(chosen) == 3):
                 raise GranularityError(
                     f"The router of layer {layer} does not return scores, weights and indices.",
@@ -87,6 +90,32 @@ def mixture(model: Network, rec: Recording, layer: int, positions: Any = slice(N
     home = model.home
     parts = torch.stack(slots, 1).to(home)
     return Mixture(indices.to(home), weights.to(home).float(), parts, None if shared is None else shared.to(home))
+
+
+def _routed(model: Network, where: Experts, layer: int, router: Any, x: Tensor) -> Any:
+    """What the router says, one row a position."""
+    if where.bias is None:
+        return router(x)
+    bias = operator.attrgetter(where.bias)(model.layer(layer))
+    try:
+        return router(x, bias)
+    except ValueError:  # it wants prompts of positions
+        return router(x[None], bias)
+
+
+def _dense(model: Network, where: Experts, layer: int, experts: Any, scores: Tensor, x: Tensor) -> Mixture:
+    """A mixture all of whose experts run on inputs multiplied by ``scores`` [position, expert], most of them 0."""
+    count = int((scores != 0).sum(-1).max())
+    indices = scores.topk(count, -1).indices
+    parts = []
+    for slot in indices.unbind(-1):
+        alone = torch.zeros_like(scores).scatter(1, slot[:, None], scores.gather(1, slot[:, None]))
+        read = (alone.T[..., None] * x[None]).flatten(0, 1)  # expert by expert
+        parts.append(experts(read).reshape(scores.shape[1], len(x), -1).sum(0))
+    shared, home = _shared(model, where, layer, x), model.home
+    found = None if shared is None else shared.to(home)
+    weights = scores.gather(1, indices).to(home).float()
+    return Mixture(indices.to(home), weights, torch.stack(parts, 1).to(home), found)
 
 
 def _shared(model: Network, where: Experts, layer: int, x: Tensor) -> Tensor | None:

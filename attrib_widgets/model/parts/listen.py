@@ -10,8 +10,9 @@ seen by the thread that entered it only. What is heard counts when it reproduces
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -42,18 +43,34 @@ _PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.b
 class Attended:
     """The attention of one layer on one prompt, per query head, in float32.
 
-    ``pattern`` rows are as the model has them: where it has sinks they sum to 1 minus ``sink``.
+    ``pattern`` rows are as the model has them: where it has sinks they sum to 1 minus ``sink``. ``gate`` is what the
+    module multiplies what heads gathered by, number by number, before its output projection; None where it does not.
     """
 
     pattern: Float[Tensor, "head destination source"]
     v: Float[Tensor, "head position d_head"]
     sink: Float[Tensor, "head destination"] | None
+    gate: Float[Tensor, "head destination d_head"] | None = field(default=None, kw_only=True)
+
+    @property
+    def z(self) -> Float[Tensor, "head destination d_head"]:
+        """What the heads gathered, as the output projection reads it: gate times pattern times values."""
+        return self.gated(self.pattern @ self.v)
+
+    def gated(self, gathered: Float[Tensor, "head destination d_head"]) -> Float[Tensor, "head destination d_head"]:
+        """Pattern times values, or a direction of z, times the gate."""
+        return gathered if self.gate is None else gathered * self.gate
+
+    def gate_at(self, head: int, row: int) -> Float[Tensor, "d_head"] | None:
+        """The gate of one head in one row of its pattern."""
+        return None if self.gate is None else self.gate[head, row]
 
 
 class Listener(TorchFunctionMode):
     """Keeps what the attention over ``count`` positions is computed from; ``told`` is how often it was heard.
 
-    ``aside``: the fused function itself is not run, whose answer nobody reads; zeros go on in its place.
+    ``aside``: ones go on in place of what the heads gathered, and the fused function itself is not run: what arrives
+    at the output projection is then what the module multiplies them by.
     """
 
     def __init__(self, count: int, aside: bool = False) -> None:
@@ -73,7 +90,7 @@ class Listener(TorchFunctionMode):
             self.fused = {**dict(zip(_FUSED_NAMES, args, strict=False)), **given}
             if self.aside:
                 query, value = self.fused["query"], self.fused["value"]
-                return query.new_zeros(*query.shape[:-1], value.shape[-1])
+                return query.new_ones(*query.shape[:-1], value.shape[-1])
         out = func(*args, **given)
         if func is FUSED:
             return out
@@ -83,13 +100,16 @@ class Listener(TorchFunctionMode):
                 self.sink = out[..., -1].clone()
         elif self._open and func in _PRODUCTS and len(args) == 2 and args[0].shape[-1] == self.count:
             self._open, self.taken = False, (args[0], args[1])
+            if self.aside:
+                return torch.ones_like(out)
         return out
 
 
 def given_to(module: nn.Module, inputs: tuple[Any, Any], width: int) -> dict[str, Any]:
     """What ``module`` was given beside the stream, by name; the stream again (a residual, say) as :data:`STREAM`.
 
-    Objects that a call could change, such as a cache, are left out.
+    Objects that a call could change, such as a cache, are left out; of keys and values by name, which layers share,
+    the names and tensors of this moment are kept.
     """
     args, kwargs = inputs
     names = _names(module)
@@ -106,10 +126,14 @@ def _names(module: nn.Module) -> list[str]:
 def _plain(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return all(_plain(v) for v in value)
+    if isinstance(value, Mapping):
+        return all(_plain(v) for v in value.values())
     return value is None or isinstance(value, (Tensor, bool, int, float, str))
 
 
 def _kept(value: Any, width: int) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
     wide = isinstance(value, Tensor) and value.dim() == 3 and value.shape[-1] == width and value.shape[-2] > 1
     return STREAM if wide and value.is_floating_point() else value
 
@@ -127,8 +151,9 @@ def heard(
     Of ``heads`` alone (None: all of them, in order), and of the destinations ``rows``.
     """
     listener = Listener(len(x), aside=True)
-    if not call(model, rec, layer, x, listener):
-        return None
+    with arriving(model, layer, len(x)) as ones:
+        if not call(model, rec, layer, x, listener):
+            return None
     if listener.told != 1:
         return None
     z, count = rec.z[layer], model.geometry[layer].n_heads
@@ -137,7 +162,30 @@ def heard(
     if found is None:
         return None
     sink = None if found.sink is None else found.sink.to(model.home)
-    return Attended(found.pattern.to(model.home), found.v.to(model.home), sink)
+    return Attended(found.pattern.to(model.home), found.v.to(model.home), sink, gate=_gate(ones, taken))
+
+
+@contextmanager
+def arriving(model: Model, layer: int, count: int) -> Iterator[list[Float[Tensor, "position heads_times_d_head"]]]:
+    """Inside the block, what the output projection of ``layer`` reads at the last ``count`` positions."""
+    given: list[Tensor] = []
+
+    def keep(_: Any, args: tuple[Any, ...]) -> None:
+        given.append(args[0].detach().reshape(-1, args[0].shape[-1])[-count:].to(model.home))
+
+    handle = model.module(model.anatomy.attn_out, layer).register_forward_pre_hook(keep)
+    try:
+        yield given
+    finally:
+        handle.remove()
+
+
+def _gate(ones: list[Tensor], asked: _Asked) -> Float[Tensor, "head destination d_head"] | None:
+    """What became of ones on their way to the output projection; None where they came as they were."""
+    if len(ones) != 1 or ones[0].shape != (asked.n, asked.count * asked.d_head) or bool((ones[0] == 1).all()):
+        return None
+    heads = ones[0].float().view(asked.n, asked.count, asked.d_head).transpose(0, 1)
+    return heads[list(asked.heads)][:, asked.rows]
 
 
 @dataclass(frozen=True)
@@ -180,6 +228,8 @@ def call(model: Model, rec: Recording, layer: int, x: Float[Tensor, "position d_
 def _moved(value: Any, stream: Tensor, device: torch.device) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(_moved(v, stream, device) for v in value)
+    if isinstance(value, dict):  # another for every call: the module may put its own there
+        return {name: _moved(v, stream, device) for name, v in value.items()}
     if isinstance(value, str) and value == STREAM:
         return stream.to(device)
     return value.to(device) if isinstance(value, Tensor) else value

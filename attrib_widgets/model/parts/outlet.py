@@ -79,4 +79,4 @@ class Outlet:
 def outlet_of(model: Network, sublayer: Sublayer, layer: int) -> Outlet:
     """The :class:`Outlet` of the attention or the MLP of ``layer``."""
     path = getattr(model.anatomy, f"{sublayer}_post_norm")
-    return Outlet(None if path is None else model.norm(path, layer), model.multiplier)
+    return Outlet(None if path is None else model.norm(path, layer), model.multiplier_of(sublayer))

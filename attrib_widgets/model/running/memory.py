@@ -31,18 +31,27 @@ def estimate(model: Network, n_tokens: int, kept: int = 1) -> int:
     """Bytes of the tensors that a run of ``n_tokens`` keeps, with the logits of ``kept`` positions.
 
     The streams before and after every layer, z, what attention and MLP give and (where a norm or a multiplier
-    follows) write, the embeddings where positions are learned, and the logits, before a soft cap too where there is
-    one. What the forward pass needs besides, such as an eager model's [head, n, n] patterns of one layer, comes on
-    top while it runs.
+    follows) write, what a third part does, the embeddings where positions are learned, and the logits, before
+    a soft cap too where there is one. What the forward pass needs besides, such as an eager model's [head, n, n]
+    patterns of one layer, comes on top while it runs.
     """
     anatomy, geo = model.anatomy, model.geometry
     scaled = model.multiplier != 1
-    inside = 2 + bool(anatomy.attn_post_norm or scaled) + bool(anatomy.mlp_post_norm or scaled) if anatomy.attn else 0
+    inside = (
+        _besides(model) + 2 + bool(anatomy.attn_post_norm or scaled) + bool(anatomy.mlp_post_norm or scaled)
+        if anatomy.attn
+        else 0
+    )
     streams = geo.n_layers * (1 + inside) + 1 + (2 if anatomy.pos else 0)
     heads = sum(layer.n_heads * layer.d_head for layer in geo.layers) if anatomy.attn else 0
     per_token = streams * geo.d_model + heads
     logits = kept * model.vocab_size * (1 if model.softcap is None else 2)
     return (n_tokens * per_token + logits) * model.stream_dtype.itemsize
+
+
+def _besides(model: Network) -> int:
+    """Tensors of a layer's third part: what it gives and, where a multiplier follows, writes."""
+    return 0 if model.anatomy.beside is None else 1 + (model.multiplier_of("beside") != 1)
 
 
 def available(device: torch.device) -> int | None:

@@ -28,6 +28,7 @@ from ..anatomy.rounding import accumulation, half_ulp, require_float32, worst
 from ..anatomy.weights import watched, widths
 from ..identity.belonging import LIMITS
 from ..identity.stamp import interventions
+from ..parts.between import Between, read_between
 from ..parts.scores import score_cap
 from ..tracing.causality import AHEAD, causality_error
 from ..tracing.order import absent_parts, unordered_parts
@@ -77,6 +78,11 @@ class SelfCheck:
         return all(level.sources for level in self.levels)
 
     @property
+    def values_reason(self) -> str:
+        """Why it is not known where values come from, though they are known."""
+        return self._reason_of("values", "sources")
+
+    @property
     def scores_ok(self) -> bool:
         """Queries, keys and scores are known exactly in every layer, not patterns and values alone."""
         return all(level.scores for level in self.levels)
@@ -114,7 +120,7 @@ class SelfCheck:
     @property
     def missed(self) -> int:
         """How many splits are not exact, over all layers, the coarse ones counting most."""
-        weights = {"sublayers": 10_000, "heads": 1_000, "sources": 3, "scores": 2, "inside": 2}
+        weights = {"sublayers": 10_000, "heads": 1_000, "sources": 3, "values": 1, "scores": 2, "inside": 2}
         return sum(w for level in self.levels for split, w in weights.items() if not getattr(level, split))
 
     @property
@@ -135,7 +141,7 @@ class SelfCheck:
     @property
     def ok(self) -> bool:
         """Everything is exact, per head, in every layer."""
-        return self.scores_ok
+        return self.scores_ok and not self.values_reason
 
     def __repr__(self) -> str:
         rows = [[name, f"{value:.2f}", "passes" if value <= 1 else "FAILS"] for name, value in self.numbers.items()]
@@ -143,7 +149,7 @@ class SelfCheck:
             f"Self-check: exact {self.words}",
             ["question", "worst element, in its rounding bound", ""],
             rows,
-            footer=self.reason or self.scores_reason or self.remark,
+            footer=self.reason or self.values_reason or self.scores_reason or self.remark,
         )
         return render_text(table)
 
@@ -193,6 +199,10 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
         try:
             model.anatomy = anatomy = resolved(given, model.hf)
             model.geometry = geometry(anatomy, model.hf)
+            model.between = _between(model, known)
+            if abs(model.logit_scale - model.between.factor**2) <= 1e-5 * abs(model.logit_scale):
+                # The config's entry is applied in front of the unembedding, where it was found: not behind it as well.
+                model.anatomy = anatomy = replace(anatomy, logit_scale=None)
             model.forget()
             found = _check(model, known)
         except AttribError as reason:
@@ -202,7 +212,7 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
             refusals.append(f"a part named by the anatomy has the wrong shape or kind ({clause(reason)})")
             continue
         rank = (found.missed, override is None and given not in own, found.furthest)
-        this = _Found(rank, anatomy, model.geometry, found, model.unread)
+        this = _Found(rank, anatomy, model.geometry, found, model.unread, model.between)
         best = this if best is None or rank < best.rank else best
         as_whole = this if anatomy.attn is None else as_whole
         if found.ok and found.mlp_ok:
@@ -217,6 +227,7 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
     elif as_whole is not None and best.rank[1] and found.granularity == "layers":
         best, found = as_whole, replace(as_whole.check, levels=found.levels)  # nothing inside is worth recording
     model.anatomy, model.geometry, model.unread = best.anatomy, best.geometry, best.unread
+    model.between = best.between
     model.forget()
     found = causal_check(model, found)
     model.forget()
@@ -232,6 +243,15 @@ class _Found(NamedTuple):
     geometry: Geometry
     check: SelfCheck
     unread: Mapping[int, str]
+    between: Between
+
+
+def _between(model: Model, known: dict[Any, Any]) -> Between:
+    key = ("between", model.anatomy.final_norm, model.anatomy.unembed)
+    if key not in known:
+        known[key] = read_between(model, probe_ids(model)[:2])
+    found: Between = known[key]
+    return found
 
 
 def _refusal(model: Model, refusals: list[str]) -> AnatomyError:
@@ -333,7 +353,17 @@ def _record(model: Model, known: dict[Any, Any]) -> Recording:
     Layers whose parts are missing, or do not run as the anatomy says, are left out (``model.unread``).
     """
     a = model.anatomy
-    inside = (a.attn, a.attn_out, a.attn_post_norm, a.mlp, a.mlp_in, a.mlp_output, a.mlp_post_norm, a.multiplier)
+    inside: tuple[Any, ...] = (
+        a.attn,
+        a.attn_out,
+        a.attn_post_norm,
+        a.mlp,
+        a.mlp_in,
+        a.mlp_output,
+        a.mlp_post_norm,
+        a.multiplier,
+    )
+    inside += (a.attn_multiplier, a.beside, a.mixers)
     given = () if a.qkv is None else (*a.qkv.arguments.values(), a.qkv.penalty_of)
     key = ("record", a.layers, a.final_norm, a.unembed, a.embed, a.pos, *inside, *given, a.logit_scale, a.softcap)
     if key not in known:

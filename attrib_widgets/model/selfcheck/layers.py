@@ -12,6 +12,7 @@ from ..parts.attention import heard_error, scores_error
 from ..parts.closing import head_error, stream_error
 from ..parts.experts import mixture, mlp_input
 from ..parts.outlet import outlet_of
+from ..parts.projections import value_norm
 from ..tracing.ports import port
 from .causes import within
 from .levels import Exact, Level, whole
@@ -46,10 +47,13 @@ class Checked:
         model, rec = self.model, self.rec
         if reason := model.unread.get(layer):
             return whole(reason)
-        if not self.note("stream", worst(*stream_error(rec, layer, rec.streams[layer].dtype, model.parallel))):
-            parts = f"{port(model, 'attn_added').path} and {port(model, 'mlp_added').path} of layer {layer}"
+        how = rec.streams[layer].dtype, model.parallel, slice(None), model.read_carry(layer)
+        if not self.note("stream", worst(*stream_error(rec, layer, *how))):
+            parts = f"{port(model, 'attn_added', layer).path} and {port(model, 'mlp_added').path} of layer {layer}"
             return whole(f"{parts} do not add up to what the layer writes{within(model, layer)}")
         inside = Exact(self._inside(layer))
+        if (mixer := model.mixer(layer)) is not None:
+            return Level(heads=Exact(f"its mixer is {mixer.name}, which has no heads"), inside=inside)
         if why := self._heads(layer):
             return Level(heads=Exact(f"{why}{within(model, layer)}, so heads are not shown"), inside=inside)
         return self._attention(layer, inside)
@@ -83,6 +87,9 @@ class Checked:
             reason, more = f"attention could not be recomputed ({clause(refused)})", NOWHERE
         if missed <= 1:
             self.note("attention", missed)
+            if value_norm(model, layer) is not None and not heard_error(model, rec, layer)[1] <= 1:
+                why = "its heads' values are normed, and are no linear map of what its layers read"
+                return Level(values=Exact(why), inside=inside)
             return Level(inside=inside)
         reason += within(model, layer)
         heard, values = self._once("heard", layer, lambda: heard_error(model, rec, layer))
@@ -94,7 +101,7 @@ class Checked:
                 self.note("values", values)
                 return Level(scores=Exact(reason + more), inside=inside)
             why = f"its heads' values are no projection of what its layers read ({reason}{more})"
-            return Level(sources=Exact(why), inside=inside)
+            return Level(values=Exact(why), scores=Exact(reason + more), inside=inside)
         if missed < math.inf:
             self.note("attention", missed)
         if self._once("own", layer, lambda: own_patterns(model, rec, layer)) is not None:
@@ -113,6 +120,9 @@ class Checked:
     def _inside(self, layer: int) -> str:
         """Why neurons' inputs or experts are not exact; "" when they are."""
         model, rec = self.model, self.rec
+        whole = model.anatomy.mlp_output or ""
+        if whole.startswith("<"):
+            return f"what the MLP of layer {layer} gives is not all that {whole[1:]} reads"
         try:
             if model.has_experts(layer):
                 where = f"the experts of layer {layer} do not add up to its MLP"

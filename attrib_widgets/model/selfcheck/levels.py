@@ -18,12 +18,12 @@ from ...words.text import enumerated
 if TYPE_CHECKING:
     from ..model import Model
 
-Split = Literal["sublayers", "heads", "sources", "scores", "inside", "experiments"]
+Split = Literal["sublayers", "heads", "sources", "values", "scores", "inside", "experiments"]
 #: The words for a layer that splits so far, from fine to coarse.
 GRANULARITIES = ("heads", "sublayers", "layers")
 #: What a part or a place of a layer needs to be exact, by its kind or site.
 NEEDED: Mapping[str, Split] = {
-    **dict.fromkeys(("attn", "mlp", "mlp.bias", "neuron", "expert", "attn_in", "mlp_in", "mid"), "sublayers"),
+    **dict.fromkeys(("attn", "mlp", "beside", "mlp.bias", "neuron", "expert", "attn_in", "mlp_in", "mid"), "sublayers"),
     **dict.fromkeys(("head", "attn.bias", "z"), "heads"),
     **dict.fromkeys(("v", "pattern"), "sources"),
     **dict.fromkeys(("q", "k"), "scores"),
@@ -47,15 +47,17 @@ class Level:
     """What one layer splits into. Each split is true where it was shown to be exact, else false with its reason.
 
     ``sublayers``: what attention and MLP write adds up to what the layer writes. ``heads``: the heads and their bias
-    add up to the attention's output, and whose pattern is whose is known. ``sources``: pattern times values is what the
-    heads wrote, and the values are a projection of what the layer reads. ``scores``: patterns come from queries and
-    keys as the anatomy says. ``inside``: what the MLP reads is known, and experts add up to it. What is not exact in a
-    coarse split is not exact in the finer ones either.
+    add up to the attention's output, and whose pattern is whose is known. ``sources``: pattern times values
+    (times a gate of the destination, where there is one) is what the heads wrote. ``values``: the values are a
+    projection of what the layer reads, so that what a head carried is known by who had written it. ``scores``: patterns
+    come from queries and keys as the anatomy says. ``inside``: what the MLP reads is known, and experts add up to it.
+    What is not exact in a coarse split is not exact in the finer ones either.
     """
 
     sublayers: Exact = Exact()
     heads: Exact = Exact()
     sources: Exact = Exact()
+    values: Exact = Exact()
     scores: Exact = Exact()
     inside: Exact = Exact()
 
@@ -65,6 +67,8 @@ class Level:
             if not getattr(self, coarser):
                 object.__setattr__(self, finer, getattr(self, coarser))
             coarser = finer
+        if not self.sources:
+            object.__setattr__(self, "values", self.sources)
         if not self.sublayers:
             object.__setattr__(self, "inside", self.sublayers)
 

@@ -88,6 +88,7 @@ def report(model: Model) -> Report:
         facts.append("heads of its layers: " + ", ".join(f"L{i} {n or 'none'}" for i, n in enumerate(counts)))
     facts += _exact(model)
     reasons = [f"not finer because {check.reason}"] if check.reason else []
+    reasons += [f"not through values because {check.values_reason}"] if check.values_reason else []
     reasons += [f"no attention scores because {check.scores_reason}"] if check.scores_reason else []
     reasons += [f"no neurons or experts because {check.mlp_reason}"] if check.mlp_reason else []
     reasons += [check.remark] if check.remark else []
@@ -98,12 +99,15 @@ def report(model: Model) -> Report:
 def _exact(model: Model) -> list[str]:
     """What is exact, in one line; one a group of layers where these differ."""
     inside = "experts" if any(model.has_experts(i) for i in range(model.n_layers)) else "neurons"
-    names = {"heads": "heads", "sources": "sources", "scores": "attention scores", "inside": inside}
+    names = {"heads": "heads", "sources": "sources", "values": "values", "scores": "attention scores", "inside": inside}
     groups: dict[tuple[str, ...], list[int]] = {}
     for layer, level in enumerate(model.check.levels):
         found = [name for split, name in names.items() if getattr(level, split)]
         if level.sublayers and not level.heads:
-            found.insert(0, "attention and MLP")
+            mixer = model.mixer(layer)
+            found.insert(0, "attention and MLP" if mixer is None else f"{mixer.name} and the MLP")
+        if level.sublayers and model.anatomy.beside is not None:
+            found.append(model.anatomy.beside.name)
         groups.setdefault(tuple(found or ["the layer as a whole"]), []).append(layer)
     if len(groups) == 1:
         return [f"exact: {', '.join(next(iter(groups)))}"]

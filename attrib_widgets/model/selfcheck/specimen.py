@@ -1,6 +1,7 @@
 """A small random model of any family that transformers ships: what the table of supported families is made from.
 
-Every parameter is random, norm gains and biases included, so that nothing cancels by chance. No network is used.
+Every parameter is random, and every buffer that a checkpoint holds, norm gains and biases included, so that nothing
+cancels by chance. No network is used.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import inspect
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ...words.errors import AttribError
 
@@ -71,6 +72,38 @@ _SIZES: dict[str, Any] = dict(
     eos_token_id=1,
     pad_token_id=None,
 )
+_HYBRID = ["linear_attention", "full_attention", "linear_attention"]
+_MAMBA: dict[str, Any] = dict(mamba_n_heads=4, mamba_d_head=16, mamba_d_state=8, mamba_n_groups=1, mamba_expand=2)
+_SHARED: dict[str, Any] = dict(
+    vocab_size_per_layer_input=VOCABULARY,
+    hidden_size_per_layer_input=8,
+    num_kv_shared_layers=1,
+    layer_types=["sliding_attention", "full_attention", "full_attention"],
+)
+#: What some families need beside the sizes: entries that have to fit one another, and the kinds of their layers.
+_ENTRIES: dict[str, dict[str, Any]] = {
+    "bamba": {**_MAMBA, "attn_layer_indices": [1], "attn_rotary_emb": 4},
+    "bailing_hybrid": dict(head_dim=HEAD_DIM, qk_rope_head_dim=8, partial_rotary_factor=1.0),
+    "falcon_h1": {**_MAMBA, "mamba_d_ssm": 64},
+    "gemma3n_text": {**_SHARED, "activation_sparsity_pattern": [0.0] * LAYERS, "laurel_rank": 4},
+    "gemma4_text": {**_SHARED, "global_head_dim": HEAD_DIM},
+    "gemma4_unified_text": {**_SHARED, "global_head_dim": HEAD_DIM},
+    "granitemoehybrid": {**_MAMBA, "layer_types": _HYBRID, "shared_intermediate_size": 32},
+    "jamba": dict(attn_layer_period=2, attn_layer_offset=1, mamba_d_state=4, mamba_dt_rank=4),
+    "lfm2": dict(layer_types=["conv", "full_attention", "conv"], block_auto_adjust_ff_dim=False),
+    "lfm2_moe": dict(layer_types=["conv", "full_attention", "conv"], num_dense_layers=1),
+    "mamba2": dict(num_heads=4, head_dim=16, state_size=8, n_groups=1, expand=2),
+    "dots1": dict(n_shared_experts=1),
+    "kimi_linear": dict(layer_types=_HYBRID),
+    "longcat_flash": dict(ffn_hidden_size=48, expert_ffn_hidden_size=16, num_layers=2, zero_expert_num=1, moe_topk=2),
+    "minimax": dict(layer_types=_HYBRID),
+    "qwen3_5_moe_text": dict(layer_types=_HYBRID),
+    "qwen3_5_text": dict(layer_types=_HYBRID),
+    "qwen3_next": dict(layer_types=_HYBRID),
+    "recurrent_gemma": dict(block_types=["recurrent", "attention"], lru_width=WIDTH),
+    "zaya": dict(num_experts_per_tok=1),
+    "zamba2": {**_MAMBA, "layers_block_type": ["mamba", "hybrid", "mamba"], "mamba_headdim": 16},
+}
 _EYES = dict(
     hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14
 )
@@ -97,7 +130,7 @@ def specimen(family: str, **changes: Any) -> Any:
     tries += [(("pad_token_id",), {}), (("layer_types",), {})]  # what some families set themselves
     for without, instead in tries:
         try:
-            model = _built(family, without, {**instead, **changes})
+            model = _built(family, without, {**instead, **_ENTRIES.get(family, {}), **changes})
             model(torch.arange(1, 7)[None], use_cache=False)
             return model
         except Exception as reason:  # configs refuse sizes in many ways
@@ -120,7 +153,8 @@ def _built(family: str, without: tuple[str, ...], changes: dict[str, Any]) -> An
     ):  # every kind of layer that the config's own default has, in turn
         sizes["layer_types"] = [types[i % len(types)] for i in range(LAYERS)]
     if "text_config" in known:  # a language model inside one that reads images as well
-        sizes = {"text_config": {**sizes, **_SIZES, "head_dim": 2 * HEAD_DIM}, "vision_config": _EYES}
+        own = _ENTRIES.get(f"{family}_text", {})
+        sizes = {"text_config": {**sizes, **_SIZES, "head_dim": 2 * HEAD_DIM, **own}, "vision_config": _EYES}
     config = kind(**{**sizes, **changes})
     depth, usual = (getattr(getattr(c, "text_config", c), "num_hidden_layers", None) for c in (config, default))
     if isinstance(depth, int) and depth == usual and depth > 2 * LAYERS:
@@ -144,7 +178,8 @@ def families() -> tuple[str, ...]:
 
 @torch.no_grad()
 def randomize(model: nn.Module) -> None:
-    """Fill every parameter from a fixed seed: gains near 1, biases near 0, matrices by their width."""
+    """Fill every parameter, and every buffer that is saved, from a fixed seed: gains near 1, biases near 0, matrices by
+    their width."""
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
         if not parameter.is_floating_point():
@@ -155,6 +190,14 @@ def randomize(model: nn.Module) -> None:
         else:
             value = noise / parameter.shape[-1] ** 0.5
         parameter.copy_(value)
+    for buffer in saved_buffers(model):
+        buffer.add_(0.3 * torch.randn(buffer.shape, generator=generator))
+
+
+def saved_buffers(model: nn.Module) -> list[Tensor]:
+    """The buffers of floating-point numbers that a checkpoint holds; others are computed, such as rotary tables."""
+    saved = model.state_dict(keep_vars=True)
+    return [b for name, b in model.named_buffers() if name in saved and b.is_floating_point()]
 
 
 def small_tokenizer() -> Any:

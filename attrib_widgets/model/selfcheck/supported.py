@@ -33,13 +33,21 @@ class Family:
     """What the self-check said of one family.
 
     ``exact_per`` is ``"head"``, ``"sublayer"``, ``"layer"``, ``"mixed"`` where layers differ (``reason`` then begins
-    with how), ``"refused"``, or ``"not tried"`` where no small model could be built;
+    with how), ``"refused"``, or ``"not tried"`` where no small model could be built; ``heads``, ``sources``,
+    ``values``, ``scores`` and ``experiments`` (on parts of layers) in how many of the layers each is exact, ``"1 of
+    3"``, ``""`` where in none; ``mixers`` what some layers have in place of attention, or beside it;
     ``inside`` what the MLPs split into, ``"neurons"``, ``"experts"`` or ``""``; ``known`` whether
     the family's anatomy is written down (else it was read off its module names); ``reason`` why it is not finer.
     """
 
     family: str
     exact_per: str
+    heads: str = ""
+    sources: str = ""
+    values: str = ""
+    scores: str = ""
+    experiments: str = ""
+    mixers: str = ""
     inside: str = ""
     known: bool = False
     reason: str = ""
@@ -66,26 +74,57 @@ class Supported(Result):
         return [row.family for row in self.rows if row.exact_per == granularity]
 
     def summary(self) -> Table:
+        groups: dict[str, list[str]] = {name: [] for name in _GROUPS}
+        for row in self.rows:
+            groups[_group(row)].append(row.family)
         rows = []
-        for name in ("head", "mixed", "sublayer", "layer", "refused", NOT_TRIED):
-            found = self.exact_per(name)
-            if name == "mixed" and not found:
-                continue
+        for name, found in groups.items():
             shown = ", ".join(found[:12]) + (f" and {len(found) - 12} more" if len(found) > 12 else "")
-            rows.append([f"per {name}" if name in ("head", "sublayer", "layer") else name, shown, str(len(found))])
+            rows += [[name, _GROUPS[name], shown, str(len(found))]] if found else []
         return Table(
             f"Families of transformers {self.transformers}: exact at which granularity",
-            ["exact", "families", ""],
+            ["exact", "experiments on", "families", ""],
             rows,
             note="Found by the self-check on small random models; it runs again on every model that is loaded.",
             footer=".to_dataframe() has every family, with the reason where it is coarse or refused.",
         )
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Columns ``family``, ``exact_per``, ``inside``, ``known``, ``reason``."""
+        """Columns ``family``, ``exact_per``, ``heads``, ``sources``, ``values``, ``scores``, ``experiments``,
+        ``mixers``, ``inside``, ``known``, ``reason``."""
         import pandas as pd
 
         return pd.DataFrame([vars(row) for row in self.rows])
+
+
+#: What is exact, and what experiments can be made on.
+_GROUPS = {
+    "heads, sources, scores": "heads, sublayers, streams",
+    "heads, sources": "heads, sublayers, streams",
+    "heads": "heads, sublayers, streams",
+    "hybrids: heads of attention, other mixers as they are": "heads, sublayers, streams",
+    "in some layers": "what is exact in each layer",
+    "sublayers": "sublayers, streams",
+    "whole layers": "layers, streams",
+    "refused": "",
+    NOT_TRIED: "",
+}
+
+
+def _group(row: Family) -> str:
+    """The line of the table that a family stands in."""
+    if row.exact_per == "head":
+        full = [name for name in ("sources", "scores") if _everywhere(getattr(row, name))]
+        return ", ".join(["heads", *full]) if full != ["scores"] else "heads"
+    if row.exact_per == "mixed":
+        hybrid = row.mixers and row.heads and _everywhere(row.experiments)
+        return "hybrids: heads of attention, other mixers as they are" if hybrid else "in some layers"
+    return {"sublayer": "sublayers", "layer": "whole layers"}.get(row.exact_per, row.exact_per)
+
+
+def _everywhere(counted: str) -> bool:
+    some, _, every = counted.partition(" of ")
+    return bool(some) and some == every
 
 
 def supported() -> Supported:
@@ -128,9 +167,19 @@ def tried(family: str) -> Family:
     inside = ""
     if model.check.mlp_ok and any(level.sublayers for level in model.check.levels):
         inside = "experts" if any(model.has_experts(i) for i in range(model.n_layers)) else "neurons"
-    why = model.check.reason or model.check.scores_reason or model.check.mlp_reason
+    why = model.check.reason or model.check.values_reason or model.check.scores_reason or model.check.mlp_reason
     why = f"{model.check.words}: {why}" if model.granularity == "mixed" else why
-    return Family(family, model.granularity.removesuffix("s"), inside, known, why)
+    levels, exact = model.check.levels, {}
+    for split in ("heads", "sources", "values", "scores", "experiments"):
+        count = sum(bool(getattr(level, split)) for level in levels)
+        exact[split] = f"{count} of {len(levels)}" if count else ""
+    found = [mixer.name for i in range(model.n_layers) if (mixer := model.mixer(i)) is not None]
+    beside = model.anatomy.beside
+    found += [f"{beside.name} beside" for _ in range(1) if beside is not None and exact["experiments"]]
+    mixers = ", ".join(dict.fromkeys(found))
+    return Family(
+        family, model.granularity.removesuffix("s"), **exact, mixers=mixers, inside=inside, known=known, reason=why
+    )
 
 
 def fresh(only: Sequence[str] = ()) -> dict[str, Any]:

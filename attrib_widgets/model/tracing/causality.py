@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..anatomy.rounding import half_ulp, worst
 from ..identity.belonging import LIMITS
+from .ports import PRE, ending
 from .record import forward_options
 
 if TYPE_CHECKING:
@@ -57,8 +58,31 @@ def causality_error(model: Model, ids: Sequence[int]) -> float:
     return found
 
 
-def _streams(model: Model, prompts: Sequence[Sequence[int]]) -> list[Float[Tensor, "prompt position d_model"]]:
-    """What every layer and the final norm read, of prompts of one length."""
+@torch.no_grad()
+def tokens_beside(model: Model, ids: Sequence[int]) -> bool:
+    """Whether layers know their tokens otherwise than by the stream before layer 0 (Gemma's per-layer embeddings do).
+
+    Other tokens are run with the stream of ``ids`` put in front of layer 0, and have to come out as ``ids`` do. Found
+    out once.
+    """
+    own = list(ids)
+    other = [own[-1], *own[:-1]] if len(set(own)) > 1 else [(own[0] + 1) % model.n_embeddings] * len(own)
+
+    def look() -> bool:
+        entered = _streams(model, [own])
+        put = _streams(model, [other], entered[0])
+        size = entered[-1].double().abs().max().clamp_min(1e-30)
+        limit = LIMITS.get(model.precision, LIMITS[torch.bfloat16])
+        return not float((put[-1].double() - entered[-1].double()).abs().max() / size) <= limit
+
+    found: bool = model.kept("tokens beside", look)
+    return found
+
+
+def _streams(
+    model: Model, prompts: Sequence[Sequence[int]], entering: Tensor | None = None
+) -> list[Float[Tensor, "prompt position d_model"]]:
+    """What every layer and the final norm read, of prompts of one length; ``entering`` is put in front of layer 0."""
     root, rows, each = model.traced, len(prompts), len(prompts[0])
 
     def shaped(given: Any) -> Tensor:
@@ -67,12 +91,14 @@ def _streams(model: Model, prompts: Sequence[Sequence[int]]) -> list[Float[Tenso
             x = x.movedim(0, 2)
         return x.detach().reshape(rows, each, -1).clone()
 
-    blocks, final = root.get(model.anatomy.layers), root.get(model.anatomy.final_norm)
+    blocks, (final, end) = root.get(model.anatomy.layers), ending(model)
     tokens = torch.tensor([list(ids) for ids in prompts], device=model.device)
     with model.quiet(), root.trace(input_ids=tokens, **forward_options(model, None)) as tracer:
         kept = nnsight.save([])
-        for block in blocks:
+        for i, block in enumerate(blocks):
+            if i == 0 and entering is not None:
+                PRE.put(block, entering.to(PRE.get(block)).reshape(PRE.get(block).shape))
             kept.append(shaped(block.input))
-        kept.append(shaped(final.input))
+        kept.append(shaped(end.get(final)))
         tracer.stop()
     return [x.to(model.home) for x in kept]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ...words.errors import AttribError
 from ..identity.belonging import refuse_moved
 from . import ports as port
-from .ports import PRE, ports
+from .ports import PRE, ending, ports
 from .record import forward_options
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 #: Sites that write to the stream, or are it.
-_WRITES = ("pre", "z", "attn", "mlp", "layer")
+_WRITES = ("pre", "z", "attn", "mlp", "beside", "layer")
 
 
 @dataclass
@@ -80,7 +80,7 @@ def differentiate(
     rows = next((len(t) for t in given.values()), len(stopped))
     count, target = base.n_positions, base.position(position)
     tokens = torch.tensor([base.ids], device=model.device).expand(rows, -1)
-    blocks, final = root.get(anatomy.layers), root.get(anatomy.final_norm)
+    blocks, (final, end) = root.get(anatomy.layers), ending(model)
     cut = {layer: [r for r, at in enumerate(stopped) if at == layer] for layer in stopped if layer is not None}
     with model.quiet(), _passable(model.hf), torch.enable_grad():
         with root.trace(input_ids=tokens, **forward_options(model, None)) as tracer:
@@ -97,7 +97,7 @@ def differentiate(
                         row.put(block, _leaf(given.get(place, entered).to(entered.device), model.stream_dtype))
                     if row.site == PRE.site and i in cut:
                         began = row.get(block)
-                    if row.site in ("attn", "mlp") and i in cut and model.check.levels[i].sublayers:
+                    if row.site in ("attn", "mlp", "beside") and i in cut and model.check.levels[i].sublayers:
                         row.put(block, _stopped(row.get(block), cut[i], rows))
                     if place not in wanted:
                         continue
@@ -106,10 +106,10 @@ def differentiate(
                         kept[place] = kept[place].view_as(kept[place])
                         row.put(block, kept[place])
             if last[1] - 1 in cut and not model.check.levels[-1].sublayers:
-                PRE.put(final, _held(PRE.get(final), began, cut[last[1] - 1], rows))
+                end.put(final, _held(end.get(final), began, cut[last[1] - 1], rows))
             if last in given:
-                PRE.put(final, _leaf(given[last], model.stream_dtype))
-            kept[last] = PRE.get(final)
+                end.put(final, _leaf(given[last], model.stream_dtype))
+            kept[last] = end.get(final)
             tracer.stop()
         final_rows = kept[last].reshape(rows, count, -1)[:, target]
         refuse_moved(base, final_rows[-1].detach(), target)

@@ -8,23 +8,24 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from .ports import Port, ports
+from .ports import Port, table
 from .record import READ_ALWAYS
 
 if TYPE_CHECKING:
     from ..model import Model
 
 
-def _needed(model: Model) -> list[Port]:
-    """The ports that a recording reads inside of every layer."""
-    return [row for row in ports(model) if row.site in READ_ALWAYS and row.path]
+def _needed(model: Model, layer: int) -> list[Port]:
+    """The ports that a recording reads inside of ``layer``."""
+    rows = table(model.anatomy, model.parallel, model.mixer(layer))
+    return [row for row in rows if row.site in READ_ALWAYS and row.path]
 
 
 def absent_parts(model: Model) -> dict[int, str]:
     """The layers that lack a part of the anatomy, with the reason."""
     found: dict[int, str] = {}
     for layer in range(model.n_layers):
-        missing = [row.path for row in _needed(model) if not row.exists(model.layer(layer))]
+        missing = [row.path for row in _needed(model, layer) if not row.exists(model.layer(layer))]
         if missing:
             found[layer] = f"there is no {missing[0]}"
     return found
@@ -37,7 +38,7 @@ def unordered_parts(model: Model, ids: Sequence[int]) -> dict[int, str]:
     Raises:
         Exception: whatever the model's own code says, where it does not run.
     """
-    found, rows = absent_parts(model), _needed(model)
+    found = absent_parts(model)
     events: list[tuple[int, Port]] = []
     handles = []
 
@@ -49,7 +50,7 @@ def unordered_parts(model: Model, ids: Sequence[int]) -> dict[int, str]:
         handles.append(module.register_forward_pre_hook(note) if before else module.register_forward_hook(note))
 
     for layer in range(model.n_layers):
-        for row in rows if layer not in found else ():
+        for row in _needed(model, layer) if layer not in found else ():
             told(layer, row, row.of(model.layer(layer)))
     try:
         with model.quiet():
@@ -60,7 +61,7 @@ def unordered_parts(model: Model, ids: Sequence[int]) -> dict[int, str]:
     for layer in range(model.n_layers):
         if layer in found:
             continue
-        ran = [row for at, row in events if at == layer]
+        ran, rows = [row for at, row in events if at == layer], _needed(model, layer)
         wrong = next((row for row in rows if ran.count(row) != 1), None)
         if wrong is not None:
             times = ran.count(wrong)

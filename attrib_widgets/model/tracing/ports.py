@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError, AttribError, ComponentError
-from ..anatomy.anatomy import Anatomy, find
+from ..anatomy.anatomy import Anatomy, Mixer, below, find, path_of
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -48,7 +48,9 @@ class Port:
         """The module in ``layer``, or the envoy in its envoy."""
         if not self.path:
             return layer
-        return find(layer, self.path) if isinstance(layer, nn.Module) else layer.get(self.path)
+        if isinstance(layer, nn.Module):
+            return find(layer, self.path)
+        return layer.get(path_of(layer._module, self.path) if "|" in self.path else self.path)
 
     def exists(self, layer: Any) -> bool:
         """Whether this layer has the module (the layers of a model may differ)."""
@@ -114,13 +116,23 @@ def with_tensor(value: Any, tensor: Tensor) -> Any:
 
 PRE = Port("pre", "", "input")  # of the final norm as of a layer: what enters it
 POST = Port("post", "", "output")
+
+
+def ending(model: Network) -> tuple[Any, Port]:
+    """(module, port) in a trace where what the final norm reads passes: its input, or the output of the last layer in
+    a model that calls its norm before the layers as well."""
+    if model.between.calls == 1:
+        return model.traced.get(model.anatomy.final_norm), PRE
+    return model.traced.get(model.anatomy.layers)[model.n_layers - 1], POST
+
+
 #: No port: what a layer adds to the stream as a whole, between the stream before it and the one behind it.
 WRITE = "layer"
 
 
 @lru_cache(maxsize=256)
-def table(anatomy: Anatomy, is_parallel: bool) -> tuple[Port, ...]:
-    """The ports of a layer, in the order in which it runs them.
+def table(anatomy: Anatomy, is_parallel: bool, mixer: Mixer | None = None) -> tuple[Port, ...]:
+    """The ports of a layer, in the order in which it runs them; of one that has a ``mixer`` in place of attention.
 
     Beside the sites of :mod:`...words.places`: ``"attn_added"`` and ``"mlp_added"`` are what becomes of a sublayer's
     output before it is added to the stream (a multiplier apart): behind its post-norm where there is one, else the
@@ -133,14 +145,13 @@ def table(anatomy: Anatomy, is_parallel: bool) -> tuple[Port, ...]:
     # A family without a module for the whole MLP names its last projection: it reads at its first.
     mlp_in = a.mlp_in if a.mlp == a.mlp_down and a.mlp_in else a.mlp
     writer = a.mlp_output or a.mlp
-    rows = [PRE, Port("attn_in", a.attn, "input", aside=True)]
-    if a.qkv is not None:
-        rows += [Port(which, f"{a.attn}.{getattr(a.qkv, which)}", "output", written=False) for which in "qkv"]
-    rows += [
-        Port("z", a.attn_out, "input"),
-        Port("attn", a.attn_out, "output"),
-        Port("attn_added", a.attn_post_norm or a.attn_out, "output"),
-    ]
+    first = [Port("beside", a.beside.path, "output")] if a.beside and a.beside.first else []
+    rows = [PRE, *first, Port("attn_in", mixer.path if mixer else a.attn, "input", aside=True)]
+    if a.qkv is not None and mixer is None:
+        rows += [Port(which, below(a.attn, getattr(a.qkv, which)), "output", written=False) for which in "qkv"]
+    rows += [] if mixer else [Port("z", a.attn_out, "input")]
+    gives = mixer.path if mixer else a.attn_out
+    rows += [Port("attn", gives, "output"), Port("attn_added", a.attn_post_norm or gives, "output")]
     if not is_parallel:
         rows += [Port("mid", a.mlp_norm or mlp_in, "input", held=True)]
     rows += [Port("mlp_in", mlp_in, "input", aside=True)]
@@ -148,23 +159,29 @@ def table(anatomy: Anatomy, is_parallel: bool) -> tuple[Port, ...]:
         rows += [Port("entered", a.mlp_in, "output", written=False)]
     if a.mlp_down:
         rows += [Port("neuron", a.mlp_down, "input")]
-    return (*rows, Port("mlp", writer, "output"), Port("mlp_added", a.mlp_post_norm or writer, "output"), POST)
+    end = "input" if writer.startswith("<") else "output"
+    writer = writer.removeprefix("<")
+    rows += [Port("mlp", writer, end), Port("mlp_added", a.mlp_post_norm or writer, "output")]
+    rows += [Port("beside", a.beside.path, "output")] if a.beside and not a.beside.first else []
+    return (*rows, POST)
 
 
 def ports(model: Network, layer: int | None = None) -> tuple[Port, ...]:
-    """The table of ``model``; of a ``layer`` that can be read as a whole only, its two ends."""
-    rows = table(model.anatomy, model.parallel)
-    return (PRE, POST) if layer in model.unread else rows
+    """The table of ``model``; that of a ``layer``: its two ends where it can be read as a whole only."""
+    if layer in model.unread:
+        return PRE, POST
+    return table(model.anatomy, model.parallel, None if layer is None else model.mixer(layer))
 
 
-def port(model: Model, site: str) -> Port:
-    """The port of one site.
+def port(model: Model, site: str, layer: int | None = None) -> Port:
+    """The port of one site; of a ``layer`` that has another mixer, its own.
 
     Raises:
         ComponentError: the layers of this model have no such site.
     """
     rows = ports(model)
-    found = next((row for row in rows if row.site == site), None)
+    own = table(model.anatomy, model.parallel, model.mixer(layer)) if layer is not None else ()
+    found = next((row for row in (*own, *rows) if row.site == site), None)
     if found is None:
         raise ComponentError(
             f"The layers of {model.name} have no {site!r}.", f"They have {', '.join(row.site for row in rows)}."
@@ -190,9 +207,11 @@ def require(model: Model, places: Iterable[tuple[str, int]], *, written: bool = 
             raise ComponentError(f"{model.name} has no layer {layer}.", f"Its layers are 0 to {model.n_layers - 1}.")
         if site == WRITE:
             continue
-        row = port(model, site)
+        row = port(model, site, layer if layer < model.n_layers else None)
         if layer in model.unread and row not in ports(model, layer):
             raise ComponentError(f"Layer {layer} of {model.name} has no {site!r}: {model.unread[layer]}.")
+        if layer < model.n_layers and row not in ports(model, layer) and (mixer := model.mixer(layer)):
+            raise ComponentError(f"Layer {layer} of {model.name} has no {site!r}: its mixer is {mixer.name}.")
         if layer < model.n_layers and not row.exists(model.layer(layer)):
             raise ComponentError(f"Layer {layer} of {model.name} has no {site!r}: it has no {row.path}.")
         if written and not row.written:

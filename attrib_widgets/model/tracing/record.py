@@ -16,7 +16,7 @@ from ...words.errors import AnatomyError, ComponentError
 from ..anatomy.anatomy import find
 from ..parts.listen import given_to
 from .edits import Edits, edited, rewritten
-from .ports import PRE, WRITE, Port, port, ports, refuse_flex, require, tensor_of
+from .ports import PRE, WRITE, Port, ending, port, ports, refuse_flex, require, tensor_of
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -29,6 +29,7 @@ KEPT = {
     "attn_added": "attn_write",
     "mlp": "mlp_out",
     "mlp_added": "mlp_write",
+    "beside": "beside_out",
 }
 #: What a recording reads in every layer that has the parts of the anatomy.
 READ_ALWAYS = {"attn_in", *KEPT}
@@ -40,10 +41,12 @@ class Recording:
 
     ``streams`` has one entry more than there are layers: the last is what the final norm reads.
     ``attn_write`` and ``mlp_write`` are what was added to the stream; ``attn_out`` and ``mlp_out`` the sublayer
-    outputs before a post-norm and a multiplier (the same tensors where there is neither). ``logits`` are as printed,
-    ``precap`` the same before the soft cap, both for ``kept`` positions only. ``attn_inputs`` is what the attention
-    modules were given beside the stream, by name. ``mlp_entered`` is filled on request only. Of a layer that can be
-    read as a whole only, the tensors of its parts are empty ([position, 0]).
+    outputs before a post-norm and a multiplier (the same tensors where there is neither); ``beside_out`` and
+    ``beside_write`` are the same of a third part (``beside_first``: added with the attention), empty where there is
+    none. ``logits`` are as printed, ``precap`` the same before the soft cap, both for ``kept`` positions only.
+    ``attn_inputs`` is what the attention modules were given beside the stream, by name. ``mlp_entered`` is filled on
+    request only. Of a layer that can be read as a whole only, the tensors of its parts are empty ([position, 0]), and z
+    of one that mixes without heads.
     """
 
     streams: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
@@ -52,6 +55,9 @@ class Recording:
     attn_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
     mlp_out: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
     mlp_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    beside_out: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    beside_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
+    beside_first: bool = False
     attn_inputs: list[dict[str, Any]] = field(default_factory=list)
     mlp_entered: list[Float[Tensor, "position neuron"] | None] = field(default_factory=list)
     embed: Float[Tensor, "position d_model"] | None = None
@@ -62,6 +68,8 @@ class Recording:
 
     def mid(self, layer: int) -> Float[Tensor, "position d_model"]:
         """The stream between attention and MLP of a sequential ``layer``, rounded as the model rounds it."""
+        if self.beside_first:
+            return self.streams[layer] + (self.beside_write[layer] + self.attn_write[layer])
         return self.streams[layer] + self.attn_write[layer]
 
     def wrote(self, layer: int) -> Float[Tensor, "position d_model"]:
@@ -86,6 +94,7 @@ class Recording:
     def bytes(self) -> int:
         """Memory held by the recorded tensors (shared ones counted once)."""
         lists = [self.streams, self.z, self.attn_out, self.attn_write, self.mlp_out, self.mlp_write]
+        lists += [self.beside_out, self.beside_write]
         tensors = [t for part in lists for t in part] + [self.logits, self.precap]
         tensors += [t for t in (self.embed, self.pos) if t is not None]
         return sum(size for size in {t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
@@ -104,8 +113,15 @@ def forward_options(model: Model, keep: Sequence[int] | None) -> dict[str, Any]:
     """Keyword arguments of the forward pass: no cache, and only the logits that are asked for."""
     options: dict[str, Any] = {"use_cache": False}
     if "logits_to_keep" in inspect.signature(type(model.hf).forward).parameters:
-        options["logits_to_keep"] = 1 if keep is None else torch.tensor(list(keep))  # on the CPU it fits any device
+        options["logits_to_keep"] = last_logits(model) if keep is None else torch.tensor(list(keep))
     return options
+
+
+def last_logits(model: Model) -> int | Tensor:
+    """What asks for the last position's logits: 1, or its index where a number would let layers that share keys and
+    values compute that position alone."""
+    shares = bool(getattr(model.config, "num_kv_shared_layers", 0))
+    return torch.tensor([-1]) if shares else 1  # on the CPU an index fits any device
 
 
 def refuse_rebuilt(model: Model, edited: Iterable[str] = ()) -> None:
@@ -125,9 +141,9 @@ def refuse_rebuilt(model: Model, edited: Iterable[str] = ()) -> None:
     pairs = [(p, find(model.hf, p), root.get(p)) for p in (a.final_norm, a.unembed, a.pos) if p]
     if isinstance(layers, nn.ModuleList):
         read = {*READ_ALWAYS, *edited}
-        paths = dict.fromkeys(row.path for row in ports(model) if row.site in read)
         for i, (layer, block) in enumerate(zip(layers, wrapped, strict=True)):
             pairs.append((f"{a.layers}.{i}", layer, block))
+            paths = dict.fromkeys(row.path for row in ports(model, i) if row.site in read)
             there = [p for p in paths if p and find(block._module, p) is not None]
             pairs += [(f"{a.layers}.{i}.{p}", find(layer, p), block.get(p)) for p in there]
         changed = next((path for path, module, envoy in pairs if envoy._module is not module), None)
@@ -192,8 +208,8 @@ def record_at(model: Model, prompts: Sequence[Sequence[int]], position: int) -> 
             taken[id(tensor)] = rows[:, position].clone().to(model.home)
         return taken[id(tensor)]
 
-    found = Recording(kept=list(range(count)))
-    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write"):
+    found = Recording(kept=list(range(count)), beside_first=rec.beside_first)
+    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write", "beside_out", "beside_write"):
         setattr(found, name, [own(t) for t in getattr(rec, name)])
     found.embed, found.pos = (None if t is None else own(t) for t in (rec.embed, rec.pos))
     found.logits = rec.logits[:, 0].to(model.home)
@@ -224,7 +240,7 @@ def _recorded(
     count = tokens.numel()
     options = forward_options(model, keep)
     unembed = root.get(anatomy.unembed)
-    blocks, final = root.get(anatomy.layers), root.get(anatomy.final_norm)
+    blocks, (final, end) = root.get(anatomy.layers), ending(model)
     last = model.n_layers - 1
     read = {row.site: KEPT[row.site] for row in ports(model) if row.site in KEPT and not _same(model, row.site)}
     with model.quiet(), model.passing(), root.trace(input_ids=tokens, **options):
@@ -248,16 +264,20 @@ def _recorded(
                     rec.mlp_entered.append(_rows(row.get(block), count) if row.exists(block) else None)
             if i in model.unread:  # known as a whole: the lists run over all layers
                 _skip(rec, [name for site, name in read.items() if site != PRE.site])
+            elif "z" in read and all(row.site != "z" for row in ports(model, i)):  # a mixer has none
+                rec.z.append(rec.streams[-1].new_empty(count, 0))
         if (WRITE, last) in edits:
-            PRE.put(final, rewritten(PRE.get(final), rec.streams[last], edits[WRITE, last]))
+            end.put(final, rewritten(end.get(final), rec.streams[last], edits[WRITE, last]))
         if (PRE.site, len(blocks)) in edits:
-            PRE.put(final, edited(PRE.get(final), edits[PRE.site, len(blocks)]))
-        rec.streams.append(_rows(PRE.get(final), count))
+            end.put(final, edited(end.get(final), edits[PRE.site, len(blocks)]))
+        rec.streams.append(_rows(end.get(final), count))
         rec.precap = tensor_of(unembed.output).detach().clone()
         rec.logits = root.output.logits.detach().clone()
     model.saw(rec.streams, [*rec.z, *rec.attn_out, *rec.mlp_out], rec.logits)
-    rec.attn_write = _added(rec.attn_write or rec.attn_out, model.multiplier)
+    rec.attn_write = _added(rec.attn_write or rec.attn_out, model.multiplier_of("attn"))
     rec.mlp_write = _added(rec.mlp_write or rec.mlp_out, model.multiplier)
+    rec.beside_write = _added(rec.beside_out, model.multiplier_of("beside"))
+    rec.beside_first = anatomy.beside is not None and anatomy.beside.first
     if "logits_to_keep" not in options:  # an older forward prints every position: keep what was asked for
         picked = [each - 1] if keep is None else list(keep)
         rec.precap, rec.logits = rec.precap[:, picked].clone(), rec.logits[:, picked].clone()
@@ -276,7 +296,10 @@ def _skip(rec: Recording, names: Sequence[str]) -> None:
 
 def _same(model: Model, site: str) -> bool:
     """Whether what is added is the sublayer's own output: one tensor for both."""
-    return site.endswith("_added") and port(model, site).path == port(model, site.removesuffix("_added")).path
+    if not site.endswith("_added"):
+        return False
+    added, given = port(model, site), port(model, site.removesuffix("_added"))
+    return (added.path, added.end) == (given.path, given.end)
 
 
 def _prompt(rec: Recording, row: int, count: int, each: int, model: Model) -> Recording:
@@ -287,13 +310,15 @@ def _prompt(rec: Recording, row: int, count: int, each: int, model: Model) -> Re
         alone = count == 1 or len(tensor) == each  # learned positions are looked up once for all prompts
         return (tensor if alone else tensor[row * each : (row + 1) * each].clone()).to(home)
 
-    found = Recording(kept=list(rec.kept))
-    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write"):
+    found = Recording(kept=list(rec.kept), beside_first=rec.beside_first)
+    for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write", "beside_out", "beside_write"):
         setattr(found, name, [own(t) for t in getattr(rec, name)])
     if rec.attn_write is rec.attn_out:
         found.attn_write = found.attn_out
     if rec.mlp_write is rec.mlp_out:
         found.mlp_write = found.mlp_out
+    if rec.beside_write is rec.beside_out:
+        found.beside_write = found.beside_out
     found.embed, found.pos = (None if t is None else own(t) for t in (rec.embed, rec.pos))
     moved: dict[int, Any] = {}  # layers share what they are given: one copy of it will do
     for given in rec.attn_inputs:
@@ -313,6 +338,8 @@ def _given(value: Any, row: int, count: int, home: torch.device) -> Any:
     """One prompt's part of what an attention module was given, as a batch of one."""
     if isinstance(value, (tuple, list)):
         return tuple(_given(v, row, count, home) for v in value)
+    if isinstance(value, dict):
+        return {name: _given(v, row, count, home) for name, v in value.items()}
     if not isinstance(value, Tensor):
         return value
     table = value.dim() < 3 - (not value.is_floating_point())  # of rotations, say: the same for every prompt

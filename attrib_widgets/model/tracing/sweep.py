@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...words.text import enumerated
 from ..identity.belonging import LIMITS, moved, refuse_moved
 from ..running.worker import Cancelled
 from ..selfcheck.levels import named_layers
@@ -106,7 +107,7 @@ def sweep(
     base.check_fresh()
     refuse_flex(base.model)
     model, target = base.model, base.position(position)
-    shared, end = not _unshared(model), last_needed(base, target)
+    shared, end = not (_unshared(model) or _stateful(model)), last_needed(base, target)
     require(model, {(w.site, w.layer) for writes in interventions for w in writes}, written=True)
     rows = [relevant(model, writes, target) for writes in interventions]
     busy = [i for i, writes in enumerate(rows) if writes]
@@ -173,6 +174,7 @@ def _computed(base: Run, rows: list[list[Edit]], start: int, target: int, swept:
     known = _known(model)
     last = start == target and start > 0
     reasons = [why] if (why := _unshared(model)) else []
+    states = _stateful(model)
     refused = {}
     for kind in () if reasons else ("packed", "suffix") if last else ("suffix",):
         if kind in known.refused:
@@ -183,7 +185,7 @@ def _computed(base: Run, rows: list[list[Edit]], start: int, target: int, swept:
             known.narrow, known.records_keys = narrow, records_keys
             found, failed = _tried(base, rows, start, target, swept, known, kind)
             if found is not None:
-                _noted(swept, reasons)
+                _noted(swept, [*reasons, *states])
                 return found
             reason = reason or failed
         known.narrow, known.records_keys = before
@@ -191,7 +193,7 @@ def _computed(base: Run, rows: list[list[Edit]], start: int, target: int, swept:
         reasons.append(refused[kind])
     found = _in_full(base, rows, target, swept, reads)
     known.refused |= refused  # the model is as recorded: it is the shortcut that is not exact
-    _noted(swept, [*reasons, "Recomputed in full."])
+    _noted(swept, [*reasons, *states, "Recomputed in full."])
     return found
 
 
@@ -203,6 +205,23 @@ def _unshared(model: Model) -> str:
     if not unknown:
         return ""
     return f"It is not known what {named_layers(unknown)} of {model.name} read at earlier positions."
+
+
+def _stateful(model: Model) -> list[str]:
+    """Why rows are neither packed nor begun behind what was recorded: mixers that carry a state along the sequence."""
+    kinds: dict[str, list[int]] = {}
+    for i in range(model.n_layers):
+        if i not in model.unread and (mixer := model.mixer(i)) is not None:
+            kinds.setdefault(mixer.name, []).append(i)
+    if model.anatomy.beside is not None and model.anatomy.beside.first:
+        own = [i for i in range(model.n_layers) if i not in model.unread]
+        kinds.setdefault(model.anatomy.beside.name, []).extend(own)
+    named = [f"{named_layers(layers)} ({name})" for name, layers in kinds.items()]
+    if not named:
+        return []
+    return [
+        f"A state runs along the sequence in {enumerated(named)}: every row is computed by itself, from position 0."
+    ]
 
 
 def _in_full(base: Run, rows: list[list[Edit]], target: int, swept: Swept, reads: Any = ()) -> _Found:

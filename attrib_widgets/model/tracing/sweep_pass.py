@@ -21,7 +21,8 @@ from ..parts.experts import mlp_input
 from ..parts.projections import normed_input, project
 from ..parts.scores import allowed_keys, position_penalty
 from .edits import Edit, flattened
-from .ports import PRE, WRITE, place, ports, require
+from .ports import PRE, WRITE, ending, place, ports, require
+from .record import last_logits
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -35,7 +36,7 @@ def last_needed(base: Run, target: int) -> int:
 
 #: What was read of the interventions with these numbers, by (site, layer).
 Reads: TypeAlias = "dict[tuple[str, int], tuple[Int[Tensor, 'joined'], Float[Tensor, 'joined position width']]]"
-READ = ("pre", "attn_in", "z", "attn", "mid", "mlp_in", "mlp")
+READ = ("pre", "attn_in", "z", "attn", "mid", "mlp_in", "mlp", "beside")
 
 
 def recorded_rows(base: Run, site: str, layer: int, end: int, count: int) -> Tensor:
@@ -99,7 +100,7 @@ class Pass:
         ids = torch.tensor([self.base.ids[here]], device=model.device)
         past = None if self.plain or not self.start else self._cache()
         options = self._options(past)
-        blocks, final = root.get(anatomy.layers), root.get(anatomy.final_norm)
+        blocks, (final, end) = root.get(anatomy.layers), ending(model)
         last = model.n_layers - 1
         wraps = self.first > 0 and _layers_wrap(model)
         tokens = ids.expand(self.count + 1 if self.plain else 1, -1)
@@ -126,7 +127,7 @@ class Pass:
                             _drop(past, i - 1)
                         if self.joins[i]:
                             row.put(block, self._grown(entered, rec.streams[i][here], i))
-                    if row.site == "attn_in" and not self.plain:
+                    if row.site == "attn_in" and not self.plain and model.mixer(i) is None:
                         row.give(block, self._attention(i, entered.device))
                     if row.site == "mlp_in" and narrow and i == last:
                         row.put(block, self._narrowed(row.get(block)))
@@ -137,22 +138,23 @@ class Pass:
                         row.put(block, self._written(row.get(block), row.site, i, short))
                     if row.site == "pre" and (WRITE, i) in self.edits:
                         began[i] = self._rows(row.get(block), i).clone()
-                    if ("mid", i) in self.edits and row.site in ("mid", "mlp_added"):
+                    behind = () if anatomy.beside is None or anatomy.beside.first else ("beside",)
+                    if ("mid", i) in self.edits and row.site in ("mid", "mlp_added", *behind):
                         middle.setdefault(i, []).append(self._last(row.get(block), i))
             if (WRITE, last) in self.edits:
-                PRE.put(final, self._rewritten(PRE.get(final), began.pop(last), last))
+                end.put(final, self._rewritten(end.get(final), began.pop(last), last))
             if ("mid", last) in self.edits:
-                middle[last].append(self._last(PRE.get(final), last))
+                middle[last].append(self._last(end.get(final), last))
             if self.joins[last + 1]:
-                PRE.put(final, self._grown(PRE.get(final), rec.streams[last + 1][here], last + 1))
+                end.put(final, self._grown(end.get(final), rec.streams[last + 1][here], last + 1))
             if (PRE.site, last + 1) in wanted:
-                kept[PRE.site, last + 1] = self._rows(PRE.get(final), last + 1).clone()
+                kept[PRE.site, last + 1] = self._rows(end.get(final), last + 1).clone()
             if (PRE.site, last + 1) in self.edits:
-                PRE.put(final, self._written(PRE.get(final), PRE.site, last + 1))
-            kept["final"] = self._last(PRE.get(final), last + 1)
+                end.put(final, self._written(end.get(final), PRE.site, last + 1))
+            kept["final"] = self._last(end.get(final), last + 1)
             tracer.stop()
-        for layer, (stream, added, after) in middle.items():
-            _close(model, layer, stream, added, after)
+        for layer, (stream, added, *own, after) in middle.items():
+            _close(model, layer, stream, added, own, after)
         found = torch.empty_like(kept["final"])
         found[0], found[self.order + 1] = kept["final"][0], kept["final"][1:]
         found = found.to(model.home)
@@ -205,7 +207,7 @@ class Pass:
         names = inspect.signature(type(self.model.hf).forward).parameters
         options: dict[str, Any] = {"use_cache": past is not None}
         if "logits_to_keep" in names:
-            options["logits_to_keep"] = 1
+            options["logits_to_keep"] = last_logits(self.model)
         if past is not None:
             options["past_key_values"] = past
             if "position_ids" in names:
@@ -246,15 +248,23 @@ class Pass:
         return found if penalty is None else {**found, qkv.penalty: penalty.to(device)}
 
 
-def _close(model: Model, layer: int, stream: Tensor, added: Tensor, after: Tensor) -> None:
-    """The stream that was put between attention and MLP is the one that the MLP was added to.
+def _close(model: Model, layer: int, stream: Tensor, added: Tensor, own: Sequence[Tensor], after: Tensor) -> None:
+    """The stream that was put between attention and MLP is the one that the MLP (and then ``own``, a per-layer
+    embedding) was added to.
 
     Raises:
         GranularityError: the layer goes on with a copy of it, which cannot be reached.
     """
-    added = added.to(stream.device) * model.multiplier
-    total = stream.double() + added.double()
-    bound = 2 * half_ulp(total, model.dtype) + half_ulp(added, model.dtype)
+    carry = model.carry(layer)
+    parts = [added.to(stream.device) * model.multiplier]
+    parts += [t.to(stream.device) * model.multiplier_of("beside") for t in own]
+    total, bound = stream.double(), half_ulp(parts[0], model.dtype)
+    for part in parts:
+        total = total + part.double()
+        bound = bound + 2 * half_ulp(total, model.dtype)
+    if carry != 1:
+        total, bound = total * carry, bound * abs(carry)
+        bound = bound + 2 * half_ulp(total, model.dtype)
     if not worst(after.to(stream.device).double() - total, bound) <= 1:
         raise GranularityError(
             f"{model.name} keeps a copy of the stream inside layer {layer}, so it cannot be replaced there.",
@@ -307,11 +317,11 @@ def _recorded_keys(base: Run) -> list[tuple[Tensor, Tensor]]:
     from transformers import DynamicCache
 
     model, root, past = base.model, base.model.traced, DynamicCache()
-    final = root.get(model.anatomy.final_norm)
+    final, end = ending(model)
     tokens = torch.tensor([base.ids], device=model.device)
     with model.quiet(), root.trace(input_ids=tokens, use_cache=True, past_key_values=past) as tracer:
         seen = nnsight.save([])
-        seen.append(len(final.input))
+        seen.append(len(end.get(final)))
         tracer.stop()
     return [(layer.keys, layer.values) for layer in past.layers]
 

@@ -262,7 +262,7 @@ def _panels(p: Patching) -> dict[str, list[tuple[int, Cell]]]:
         one = c.parts[0] if len(c.parts) == 1 else None
         if one is None:
             name = "joint"
-        elif c.positions is None and one.site in ("z", "mlp", "attn", "layer"):
+        elif c.positions is None and one.site in ("z", "mlp", "attn", "beside", "layer"):
             name = "parts"
         else:
             name = one.grid

@@ -41,7 +41,7 @@ CANDIDATES = 6
 LENS_TOP = 5
 
 # Rows that a part below can share with the explorer; constants of the read point are summed apart.
-SHARED = ("embed", "pos", "head", "mlp", "attn", "layer", "attn.bias", "mlp.bias")
+SHARED = ("embed", "pos", "head", "mlp", "attn", "beside", "layer", "attn.bias", "mlp.bias")
 
 Arrays = dict[contract.ExplorerArray, Stored]
 Parts = tuple[contract.Explained, Arrays]

@@ -10,7 +10,7 @@ from attrib_widgets.model.parts.attention import attend
 from fixtures import families
 from fixtures.made import Made
 
-ALL = families.FAMILIES + families.VARIANTS
+ALL = families.FAMILIES + families.VARIANTS + families.CARRIED
 TWINS = families.TWINS + families.VARIANTS
 
 
@@ -191,6 +191,9 @@ def test_head_table_adds_up(family_model, name, dtype):
             other = aw.attribute(run, " Paris", position=elsewhere)
             c = other.sources("L1H2").values[: run.n_positions]
             mine = e.patterns[1, 2, elsewhere] * e.carry[1, 2] * e.dest[1, elsewhere]
+            if name in families.GATED:  # another destination has other gates
+                assert bool(mine[: elsewhere + 1].isnan().all())
+                continue
             assert torch.allclose(mine, c, atol=1e-5), f"{name}: dest scale of another destination"
 
 

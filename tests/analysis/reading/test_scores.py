@@ -9,7 +9,7 @@ import attrib_widgets as aw
 from fixtures import families
 from fixtures.made import Made
 
-ALL = families.FAMILIES + families.VARIANTS
+ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.BESIDE
 TWINS = families.TWINS + families.VARIANTS
 
 

@@ -41,7 +41,11 @@ def test_the_table_reads_as_one():
     assert "llama" in table.exact_per("head") and "mamba" in table.exact_per("layer")
     assert f"{len(table.exact_per('head'))}" in repr(table)
     frame = table.to_dataframe()
-    assert list(frame.columns) == ["family", "exact_per", "inside", "known", "reason"]
+    splits = ["heads", "sources", "values", "scores", "experiments"]
+    assert list(frame.columns) == ["family", "exact_per", *splits, "mixers", "inside", "known", "reason"]
+    counted = frame[frame["exact_per"] == "head"]
+    assert all(heads == every and heads for heads, every in zip(counted["heads"], counted["experiments"], strict=True))
+    assert "hybrids" in repr(table) and table.transformers in repr(table)
     with pytest.raises(aw.AttribError, match="self-check"):
         table["a_family_of_tomorrow"]
 

@@ -17,7 +17,7 @@ from attrib_widgets.words.components import component
 from attrib_widgets.words.places import SITES
 from fixtures import families
 
-ALL = families.FAMILIES + families.VARIANTS
+ALL = families.FAMILIES + families.VARIANTS + families.CARRIED
 READ = ("pre", "attn_in", "z", "attn", "mid", "mlp_in", "mlp")
 LAYER = 1
 PARALLEL = {"gpt_neox", "stablelm_parallel", "cohere", "cohere2", "phi", "gptj", "falcon", "falcon_grouped", "codegen"}
@@ -41,6 +41,7 @@ def hooked(model, ids, sites, change=None):
         "mlp_in": (first, True),
         "neuron": (find(layer, a.mlp_down), True),
         "mlp": (find(layer, a.mlp_output or a.mlp), False),
+        "beside": (find(layer, a.beside.path) if a.beside else None, False),
     }
     moved = []
 
@@ -84,7 +85,9 @@ def hooked(model, ids, sites, change=None):
         else:
             handles.append(module.register_forward_hook(after(site)))
     if change is not None and change[0] == "mid":
-        handles.append(layer.register_forward_hook(on))
+        # Where more follows the MLP, the change joins the stream with what the MLP adds.
+        joins = find(layer, a.mlp_post_norm) if a.carry else layer
+        handles.append(joins.register_forward_hook(on))
     last = find(model.hf, a.final_norm)
     handles.append(last.register_forward_pre_hook(lambda _, args: kept.update(last=args[0].detach()[0].clone())))
     with torch.no_grad(), model.quiet():

@@ -15,8 +15,8 @@ from attrib_widgets.model.tracing.sweep import sweep
 from attrib_widgets.model.tracing.sweep_pass import Pass
 from fixtures import families
 
-ALL = families.FAMILIES + families.VARIANTS
-UNPACKED = {"gpt_neo"}  # its attention counts positions itself, from a buffer
+ALL = families.FAMILIES + families.VARIANTS + families.CARRIED
+UNPACKED = {"gpt_neo", "llama4_text"}  # their attention counts positions itself, for a buffer or a temperature
 
 
 def runs(model, name, text=families.PROMPT, differ=3):
