@@ -119,11 +119,13 @@ class Mixer:
 
     It has no heads: it is the sublayer ``L0.attn``, exact as such. It carries a state along the sequence, which no mask
     and no cache of keys stands for: rows of an experiment are never packed beside each other above it, and nothing that
-    was recorded is handed in for earlier positions.
+    was recorded is handed in for earlier positions. ``has`` is a module or tensor inside of it that tells it from
+    attention where both have one name.
     """
 
     path: str
     name: str
+    has: str | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,8 @@ class Experts:
 
 #: What hybrids call the mixers of their layers without attention. A layer that has an attention has none.
 MIXERS = (
+    Mixer("self_attn", "a delta attention", has="forget_gate"),
+    Mixer("self_attn", "a lightning attention", has="slope_rate"),
     Mixer("linear_attn", "a gated delta net"),
     Mixer("mamba", "a Mamba mixer"),
     Mixer("conv", "a short convolution"),
@@ -296,9 +300,12 @@ def missing(anatomy: Anatomy, model: nn.Module) -> list[str]:
 
 def mixer_of(anatomy: Anatomy, layer: nn.Module) -> Mixer | None:
     """What ``layer`` has in place of the attention of ``anatomy``; None where it has that, or nothing known."""
+    told = [m for m in anatomy.mixers if m.has and hasattr(find(layer, m.path), m.has)]
+    if told and anatomy.attn is not None:
+        return told[0]
     if anatomy.attn is None or (find(layer, anatomy.attn) is not None and find(layer, anatomy.attn_out) is not None):
         return None
-    return next((mixer for mixer in anatomy.mixers if find(layer, mixer.path) is not None), None)
+    return next((mixer for mixer in anatomy.mixers if not mixer.has and find(layer, mixer.path) is not None), None)
 
 
 #: The parts that a layer has to have.

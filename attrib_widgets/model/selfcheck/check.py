@@ -69,13 +69,13 @@ class SelfCheck:
 
     @property
     def reason(self) -> str:
-        """Why a layer is not split as far as the sources of its heads; each kind of reason once."""
-        return why(self.levels, "sources")
+        """Why a layer is not split as far as what its heads carried from whom; each kind of reason once."""
+        return why(self.levels, "values")
 
     @property
     def attention_ok(self) -> bool:
-        """Patterns, values and sources are exact in every layer."""
-        return all(level.sources for level in self.levels)
+        """Patterns, values and where they come from are exact in every layer."""
+        return all(level.sources and level.values for level in self.levels)
 
     @property
     def values_reason(self) -> str:

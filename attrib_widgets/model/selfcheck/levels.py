@@ -25,7 +25,8 @@ GRANULARITIES = ("heads", "sublayers", "layers")
 NEEDED: Mapping[str, Split] = {
     **dict.fromkeys(("attn", "mlp", "beside", "mlp.bias", "neuron", "expert", "attn_in", "mlp_in", "mid"), "sublayers"),
     **dict.fromkeys(("head", "attn.bias", "z"), "heads"),
-    **dict.fromkeys(("v", "pattern"), "sources"),
+    "pattern": "sources",
+    "v": "values",  # whose values several heads share is known from their projection
     **dict.fromkeys(("q", "k"), "scores"),
 }
 _AS = {"sublayers": "per sublayer", "layers": "as a whole layer"}

@@ -88,7 +88,6 @@ def report(model: Model) -> Report:
         facts.append("heads of its layers: " + ", ".join(f"L{i} {n or 'none'}" for i, n in enumerate(counts)))
     facts += _exact(model)
     reasons = [f"not finer because {check.reason}"] if check.reason else []
-    reasons += [f"not through values because {check.values_reason}"] if check.values_reason else []
     reasons += [f"no attention scores because {check.scores_reason}"] if check.scores_reason else []
     reasons += [f"no neurons or experts because {check.mlp_reason}"] if check.mlp_reason else []
     reasons += [check.remark] if check.remark else []

@@ -83,7 +83,7 @@ _SHARED: dict[str, Any] = dict(
 #: What some families need beside the sizes: entries that have to fit one another, and the kinds of their layers.
 _ENTRIES: dict[str, dict[str, Any]] = {
     "bamba": {**_MAMBA, "attn_layer_indices": [1], "attn_rotary_emb": 4},
-    "bailing_hybrid": dict(head_dim=HEAD_DIM, qk_rope_head_dim=8, partial_rotary_factor=1.0),
+    "bailing_hybrid": dict(layer_types=_HYBRID, qk_rope_head_dim=4, rotary_dim=4, partial_rotary_factor=0.5),
     "falcon_h1": {**_MAMBA, "mamba_d_ssm": 64},
     "gemma3n_text": {**_SHARED, "activation_sparsity_pattern": [0.0] * LAYERS, "laurel_rank": 4},
     "gemma4_text": {**_SHARED, "global_head_dim": HEAD_DIM},
@@ -94,7 +94,10 @@ _ENTRIES: dict[str, dict[str, Any]] = {
     "lfm2_moe": dict(layer_types=["conv", "full_attention", "conv"], num_dense_layers=1),
     "mamba2": dict(num_heads=4, head_dim=16, state_size=8, n_groups=1, expand=2),
     "dots1": dict(n_shared_experts=1),
-    "kimi_linear": dict(layer_types=_HYBRID),
+    "kimi_linear": dict(
+        layer_types=_HYBRID,
+        linear_attn_config={"head_dim": 8, "num_heads": 4, "short_conv_kernel_size": 4, "kda_layers": [1, 3]},
+    ),
     "longcat_flash": dict(ffn_hidden_size=48, expert_ffn_hidden_size=16, num_layers=2, zero_expert_num=1, moe_topk=2),
     "minimax": dict(layer_types=_HYBRID),
     "qwen3_5_moe_text": dict(layer_types=_HYBRID),
@@ -102,7 +105,7 @@ _ENTRIES: dict[str, dict[str, Any]] = {
     "qwen3_next": dict(layer_types=_HYBRID),
     "recurrent_gemma": dict(block_types=["recurrent", "attention"], lru_width=WIDTH),
     "zaya": dict(num_experts_per_tok=1),
-    "zamba2": {**_MAMBA, "layers_block_type": ["mamba", "hybrid", "mamba"], "mamba_headdim": 16},
+    "zamba2": dict(n_mamba_heads=4, mamba_d_state=8, layers_block_type=["mamba", "hybrid", "mamba"], adapter_rank=4),
 }
 _EYES = dict(
     hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14

@@ -173,9 +173,9 @@ def head_arrays(a: Attribution, t: HeadTable) -> Arrays:
     """Of all heads what multiplies their patterns, and what each token brought to the explained position."""
     found: Arrays = {
         "carry": wire.store(drawn(t.carry)),
-        "dest": wire.store(t.dest),
+        "dest": wire.store(drawn(t.dest)),  # 0 where it is not known: the page shows no contribution there
         "norms": wire.store(drawn(t.norms)),
-        "post": wire.store(t.post),
+        "post": wire.store(drawn(t.post)),
         "value_bias": wire.store(drawn(t.value_bias)),
     }
     if t.sink is not None:

@@ -292,7 +292,9 @@ def other(run):
     return run.model.run([*run.ids[:-2], (run.ids[-2] + 1) % run.model.vocab_size, run.ids[-1]])
 
 
-@pytest.mark.parametrize("name", [*MODELS, "afmoe", "deepseek_v3", "qwen3_next", "diffllama", "olmo_hybrid"])
+@pytest.mark.parametrize(
+    "name", [*MODELS, "afmoe", "deepseek_v3", "qwen3_next", "falcon_h1", "diffllama", "olmo_hybrid"]
+)
 def test_every_call_gives_a_value_or_says_what_to_ask(loaded, name):
     model = loaded(name)
     run = model.run([3, 14, 15, 9, 26, 5, 35])
@@ -330,7 +332,8 @@ def test_every_call_gives_a_value_or_says_what_to_ask(loaded, name):
     for split, calls in {
         "sublayers": ("mlps", "patch mlp", "patch attn"),
         "heads": ("heads", "attention", "patch z"),
-        "sources": ("patch v", "patch pattern"),
+        "sources": ("patch pattern",),
+        "values": ("patch v",),
         "scores": ("patch q", "patch k"),
     }.items():
         known = any(getattr(level, split) for level in model.check.levels)

@@ -128,11 +128,13 @@ def test_a_compiled_attention():
 
 
 def test_attention_inside_an_unknown_compression():
-    """DeepSeek's values come from a shared compressed stream: heads and what they write are exact, no more."""
+    """DeepSeek's values come from a shared compressed stream: heads, what they write and by source are exact, no
+    more."""
     model = aw.load(families.build("deepseek_v2"), tokenizer=families.tokenizer("deepseek_v2"))
     assert model.granularity == "heads" and not model.check.attention_ok
     assert "no projection of what its layers read" in model.check.reason
     a = aw.attribute(model.run(families.PROMPT), " Paris")
     assert a.exact and a.heads.shape == (families.LAYERS, families.HEADS)
     with pytest.raises(aw.GranularityError, match="no projection"):
-        a.sources("L1H1")
+        a.through("L1H1")
+    assert a.sources("L1H1").total == pytest.approx(a["L1H1"], abs=1e-5)

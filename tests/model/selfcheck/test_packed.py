@@ -122,11 +122,12 @@ def test_only_the_values_are_not_linear():
     """Heads add up and are shown; what goes through their values is not."""
     hf = packed.pack(families.build("llama"), packed.Steps, "v_proj")
     model = aw.load(hf, tokenizer=families.tokenizer("llama"))
-    assert model.granularity == "heads" and not model.check.attention_ok
+    assert model.granularity == "heads" and not any(level.values for level in model.check.levels)
+    assert "is no linear map" in model.check.values_reason
     a = aw.attribute(model.run(families.PROMPT), " Paris")
-    assert a.exact
-    with pytest.raises(aw.AttribError):
-        a.sources("L1H1")
+    assert a.exact and a.sources("L1H1").total == pytest.approx(a["L1H1"], abs=1e-5)
+    with pytest.raises(aw.GranularityError, match="was not shown to be exact"):
+        a.through("L1H1")
 
 
 @pytest.mark.parametrize("make", [packed.Int8, packed.Lora, packed.Shifted])

@@ -104,7 +104,10 @@ def heads_alone(make, values=True):
             aw.patch(model, families.LONG_PROMPT, families.LONG_PROMPT, " Paris", sites=[site], layers=[1])
     if not values:
         with pytest.raises(aw.GranularityError, match="no projection"):
-            a.sources("L1H1")
+            a.through("L1H1")
+        with pytest.raises(aw.GranularityError, match="no projection"):
+            aw.patch(model, families.LONG_PROMPT, families.LONG_PROMPT, " Paris", sites=["v"], layers=[1])
+        assert a.sources("L1H1").total == pytest.approx(a["L1H1"], abs=1e-2 if model.dtype != torch.float32 else 1e-5)
         return model
     hf = model.hf
     before, hf.config._attn_implementation = hf.config._attn_implementation, "eager"
@@ -296,7 +299,7 @@ def test_a_bend_that_no_weight_shows(path, dtype):
     a = aw.attribute(model.run(families.PROMPT), " Paris")
     assert a.exact
     assert bool(model.level(1).heads) != path.endswith("o_proj") and model.level(1).sublayers
-    refuses = (lambda: a.neurons(1)) if "mlp" in path else (lambda: a.sources("L1H1"))
+    refuses = (lambda: a.neurons(1)) if "mlp" in path else (lambda: a.through("L1H1"))
     with pytest.raises(aw.GranularityError):
         refuses()
 

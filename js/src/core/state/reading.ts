@@ -207,7 +207,8 @@ export class Reading {
   /** Contribution of every source to the target, as seen from destination t, whose row of the pattern is `reads`. */
   contribution(row: Row, reads: Float32Array | undefined, t: number): Float32Array | undefined {
     const { carry, dest } = this.worth(row) ?? {};
-    return carry && reads?.map((p, s) => p * (carry[s] ?? 0) * (dest?.[t] ?? 1));
+    // 0 where what a read is worth is not known: another position has other gates.
+    return carry && dest?.[t] !== 0 ? reads?.map((p, s) => p * (carry[s] ?? 0) * (dest?.[t] ?? 1)) : undefined;
   }
 
   /** The explained number before layer 0 and after every layer: the bars summed up to there. */
