@@ -230,6 +230,48 @@ def test_a_norm_between_is_a_reason(name, sides, family_model):
 
 
 # -- refusals -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("k", [0, -1, 1.5, "5", True, None])
+def test_how_many_is_a_number_above_zero(family_model, k):
+    model = family_model("gpt2")
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    for ask in (
+        lambda: aw.ov_table(a, "L1H0", k=k),
+        lambda: aw.qk_table(a.run, "L1H0", k=k),
+        lambda: aw.neuron_tokens(model, "L0N0", k),
+        lambda: aw.composition(model, "L2H0").top("q", k),
+    ):
+        with pytest.raises(aw.AttribError, match="is not a number of"):
+            ask()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
+def test_a_prompt_of_one_token_has_its_tables(name, family_model):
+    a = aw.attribute(family_model(name).run(" Paris"))
+    table = aw.ov_table(a, "L1H0", [" Rome", " Rome", " Paris"])
+    assert len(table.tokens) == 2 and bool(table.toward.isfinite().all()) and "nan" not in repr(table)
+    # Read where it stands, a token of the prompt is what it is without being named.
+    assert table[" Paris"] == aw.ov_table(a, "L1H0")[" Paris"]
+    assert "explains nothing, since there is one key" in repr(aw.qk_table(a, "L1H0"))  # a result stands for its run
+
+
+def test_what_cannot_be_a_question_is_refused(family_model):
+    model = family_model("gpt2")
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    for wrong in (a.run, model):
+        with pytest.raises(aw.AttribError, match="is no attribution"):
+            aw.ov_table(wrong, "L1H0")
+    with pytest.raises(aw.AttribError, match="no tokens to read"):
+        aw.ov_table(a, "L1H0", [])
+    with pytest.raises(aw.AttribError, match="no tokens to try"):
+        aw.qk_table(a.run, "L1H0", tokens=[])
+    with pytest.raises(aw.PositionError, match="cannot see position 3 from 1.* sees 0 to 1"):
+        aw.qk_table(a.run, "L1H0", 1, 3)
+    with pytest.raises(aw.AttribError, match="no whole number"):
+        aw.composition(model, "L2H0", seed="a")
+    with pytest.raises(aw.AttribError, match="no side of a head"):
+        aw.composition(model, "L2H0").top("z")
+
+
 def test_what_is_not_there_is_refused(family_model):
     model, run = loud("gpt2", family_model)
     a = aw.attribute(run)
