@@ -124,8 +124,8 @@ def ov_table(
     A token stands for its effective embedding: what the head's layer would read of it without a position or neighbour.
     Whether that is the embedding, or with what the first MLP writes for it, is decided by which explains more of what
     the head carried in this run, with the attention that it paid, and is printed. Norms are held as they were in the
-    run: at a token's own positions, or (of one that is not in the prompt) at the mean of all but the first, where there are others. Memory is
-    that of one row of the vocabulary for each token, a chunk at a time.
+    run: at a token's own positions, or (of one that is not in the prompt) at the mean of all but the first, where
+    there are others. Memory is that of one row of the vocabulary for each token, a chunk at a time.
 
     Args:
         tokens: what it is to read: one or several, as text or id; None for those of the prompt, each once.

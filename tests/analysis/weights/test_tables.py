@@ -246,7 +246,8 @@ def test_how_many_is_a_number_above_zero(family_model, k):
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
 def test_a_prompt_of_one_token_has_its_tables(name, family_model):
-    a = aw.attribute(family_model(name).run(" Paris"))
+    model = family_model(name)
+    a = aw.attribute(model.run(model.token_ids(" Paris")))
     table = aw.ov_table(a, "L1H0", [" Rome", " Rome", " Paris"])
     assert len(table.tokens) == 2 and bool(table.toward.isfinite().all()) and "nan" not in repr(table)
     # Read where it stands, a token of the prompt is what it is without being named.
@@ -264,7 +265,7 @@ def test_what_cannot_be_a_question_is_refused(family_model):
         aw.ov_table(a, "L1H0", [])
     with pytest.raises(aw.AttribError, match="no tokens to try"):
         aw.qk_table(a.run, "L1H0", tokens=[])
-    with pytest.raises(aw.PositionError, match="cannot see position 3 from 1.* sees 0 to 1"):
+    with pytest.raises(aw.PositionError, match=r"cannot see position 3 from 1.* sees 0 to 1"):
         aw.qk_table(a.run, "L1H0", 1, 3)
     with pytest.raises(aw.AttribError, match="no whole number"):
         aw.composition(model, "L2H0", seed="a")
