@@ -90,7 +90,7 @@ class OVTable(Result):
             )
         ]
         note = (
-            f"read as {self.kind}, which explains {share(self.explained)} of what {self.head} carried here "
+            f"read as {self.kind}, which explains {part_said(self.explained)} of what {self.head} carried here "
             f"({signed(self.predicted)} of {signed(self.actual)} {unit})"
         )
         foot = "per unit of attention, through the norms as they were in this run; positions and value biases left out"
@@ -108,6 +108,11 @@ class OVTable(Result):
             for text, _, value in [*up, *down]
         ]
         return pd.DataFrame(rows, columns=["read", "written", "logits", "toward"])
+
+
+def part_said(explained: float) -> str:
+    """A share that is explained, in words: there is no less than none."""
+    return share(explained) if explained > 0 else "none"
 
 
 def _said(written: Sequence[Written]) -> str:

@@ -20,11 +20,11 @@ from ...words.components import Component, ComponentLike, component
 from ...words.errors import AttribError, ComponentError, PositionError
 from ...words.several import listed
 from ...words.targets import TokenLike
-from ...words.text import share, signed, visible
+from ...words.text import signed, visible
 from ..inputs import as_run, how_many_of
 from ..roles.effective import Kind, effective, in_place
 from ..roles.probes import TOKENS, ordinary
-from .ov import kinds
+from .ov import kinds, part_said
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,7 @@ class QKTable(Result):
             for s in order
         ]
         said = "of the differences between its scores here" if len(keys) > 1 else "nothing, since there is one key"
-        told = f"{share(self.explained)} {said}" if len(keys) > 1 else said
+        told = f"{part_said(self.explained)} {said}" if len(keys) > 1 else said
         note = f"read as {self.kind}, which explains {told}"
         if self.wanted:
             named = ", ".join(f"{visible(text)} {signed(value)}" for text, _, value in self.wanted[:5])

@@ -256,6 +256,18 @@ def test_a_prompt_of_one_token_has_its_tables(name, family_model):
     assert "explains nothing, since there is one key" in repr(aw.qk_table(a, "L1H0", 0))  # a result stands for its run
 
 
+@pytest.mark.parametrize("name", ["gpt2", "olmo2", "gemma2"])
+def test_a_table_that_explains_nothing_says_none(name, family_model):
+    a = aw.attribute(family_model(name).run(families.PROMPT), " Paris")
+    seen = set()
+    for layer in range(3):
+        for table in (aw.ov_table(a, (layer, 1)), aw.qk_table(a.run, (layer, 1))):
+            seen.add(table.explained > 0)
+            assert ("explains none of" in repr(table)) == (table.explained <= 0)
+            assert "explains \u2212" not in repr(table)
+    assert False in seen
+
+
 def test_what_cannot_be_a_question_is_refused(family_model):
     model = family_model("gpt2")
     a = aw.attribute(model.run(families.PROMPT), " Paris")
