@@ -47,6 +47,17 @@ def positions_in(run: Run, given: Any) -> list[int]:
     return found
 
 
+def how_many_of(k: Any, noun: str) -> int:
+    """How many of something to name.
+
+    Raises:
+        AttribError: it is no whole number above 0.
+    """
+    if (found := whole(k) or 0) < 1:
+        raise AttribError(f"{k!r} is not a number of {noun}.", "Give 1 or more.")
+    return found
+
+
 def absent(model: Model, part: Any) -> ComponentError:
     """The error that says what the model, or that layer of it, has instead of ``part``."""
     return ComponentError(f"{model.name} has no {part}.", model.geometry.remedy(part.layer or 0))

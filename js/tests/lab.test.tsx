@@ -189,6 +189,19 @@ describe("total effects", () => {
     });
   });
 
+  it("say how far the inputs miss the gap, and what a large miss means", () => {
+    const { made } = tested();
+    const own = Array.from(made.arrays["effects"]?.values ?? []);
+    for (const [error, said] of [[0.04, /Completeness error 4\u00a0%\./], [-0.9, /Completeness error \u221290\u00a0%: .*jumps/], [Number.NaN, null]] as const) {
+      const values = [...own.slice(0, made.header.rows.length), error];
+      made.arrays["effects"] = { dtype: "f4", shape: [values.length], values };
+      const text = show(state(made)).one('[data-part="legend"]')?.textContent ?? "";
+      if (said) expect(text).toMatch(said);
+      else expect(text).not.toContain("ompleteness");
+      close();
+    }
+  });
+
   it("are asked for where they are dear", async () => {
     const { made } = tested();
     delete made.arrays["effects"];

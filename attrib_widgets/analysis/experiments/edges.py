@@ -46,7 +46,8 @@ SUM_LIMIT = 1e-3
 
 @dataclass(eq=False, repr=False)
 class EdgeEstimate(Result):
-    """Estimated share of the gap along every edge. ``values[sender, reader]`` (0 where the reader comes earlier).
+    """Estimated share of the gap along every edge. ``values[sender, reader]`` (0 where the reader comes earlier, NaN
+    where there is no gap).
 
     Readers are ``L1H2.q``, ``L1H2.k``, ``L1H2.v``, ``L5.mlp`` and ``logits``; where several heads share their keys and
     values, these are read by the head that holds them, ``L1KV0.k``.
@@ -63,7 +64,8 @@ class EdgeEstimate(Result):
 
     @property
     def error(self) -> float:
-        """Completeness error: what the edges out of the inputs sum to, less the whole gap, as a share of it."""
+        """Completeness error: what the edges out of the inputs sum to, less the whole gap, as a share of it; NaN where
+        there is no gap."""
         return float(self.values[self.senders.index(Component("embed"))].double().sum()) - 1
 
     @property
@@ -90,15 +92,17 @@ class EdgeEstimate(Result):
 
     def title(self) -> str:
         """The finding in one line."""
+        if not self.gap:
+            return "Clean and corrupted answer alike: there is no gap to explain"
         sender, reader, value = self.top(1)[0]
         between = f", {BETWEEN}" if self.way.between else ""
         return f"{sender} to {reader} carries most{between}: {share(value)} of {gap_said(self.gap, self.unit)}"
 
     def summary(self) -> Table:
-        shown = self.top(10)
+        shown = self.top(10) if self.gap else []
         rows = [[str(s), str(r), signed(v)] for s, r, v in shown]
-        moved = completeness((1 + self.error) * self.gap, self.gap, self.error, self.way.rows > 1)
-        note = "\n".join([f"estimated by gradients, not patched: {self.way.words()}", moved, *self.notes])
+        moved = [completeness((1 + self.error) * self.gap, self.gap, self.error, self.way.rows > 1)] if self.gap else []
+        note = "\n".join([f"estimated by gradients, not patched: {self.way.words()}", *moved, *self.notes])
         footer = f"{others_label(int((self.values != 0).sum()) - len(shown))} smaller"
         return Table(self.title(), ["from", "to", "share"], rows, [v for *_, v in shown], note, footer)
 
@@ -171,7 +175,7 @@ def edge_patch(
         each.append(of_row)
     values = torch.stack(each).mean(0)
     sign = 1.0 if direction == "denoise" else -1.0
-    shares = (sign * values / gap).float().cpu()
+    shares = (sign * values / (gap or float("nan"))).float().cpu()
     return EdgeEstimate(senders, readers, shares, gap, metric.unit, direction, [*remarks, *metric.notes], way)
 
 

@@ -37,6 +37,7 @@ from .pairs import (
     Direction,
     Question,
     as_pairs,
+    check_as_long,
     check_one_length,
     direction_of,
     settled,
@@ -329,6 +330,20 @@ def _product(
     return product.reshape(*product.shape[:2], heads, -1).sum(-1)
 
 
+class Effects(dict[Component, float]):
+    """Estimated effects by part.
+
+    Attributes:
+        error: the completeness error: what the inputs alone account for by this estimate, less the gap, as a share of
+            it; None where nothing says (no other run, no gap, ``"atp*"``).
+        notes: the same in words, with what to do about a large one.
+    """
+
+    def __init__(self, found: dict[Component, float], error: float | None = None, notes: Sequence[str] = ()) -> None:
+        super().__init__(found)
+        self.error, self.notes = error, list(notes)
+
+
 @steady()
 def estimated_effects(
     a: Attribution,
@@ -338,12 +353,13 @@ def estimated_effects(
     against: TokenSet | None = None,
     method: Method = "partway",
     steps: int = 5,
-) -> dict[Component, float]:
+) -> Effects:
     """The estimated total effect of every part on what ``a`` explains, from one forward and one backward pass.
 
     Parts are heads and MLPs, or the sublayers and whole layers that are exact instead. Values are in the target's unit,
     to stand beside the direct contributions; a part whose direct contribution is small and whose total effect is large
-    is perhaps a mediator.
+    is perhaps a mediator. ``.error`` of what comes back is the completeness error, and ``.notes`` say it: where the
+    answer jumps on the way between the runs, the points may miss the jump, and the values are not to be trusted.
 
     Args:
         corrupted: a prompt of as many tokens, or its run. None: gradient times output in this run, what setting the
@@ -353,9 +369,10 @@ def estimated_effects(
         against: a token (or several) whose logit is subtracted from what is explained.
         method: as in :func:`attrib_widgets.attribution_patch`; ``"eap-ig"`` is *between the runs*: what the part
             accounts for while the inputs go from ``corrupted`` to here, and has no direction.
-        steps: of these two.
+        steps: of ``"eap-ig"`` and ``"partway"``.
 
     Raises:
+        PositionError: a prompt of another number of tokens, or no steps.
         TargetError: an attribution of a number inside the model, or one that has no difference from ``against``; no
             such direction or method, or a direction of an estimate between the runs.
     """
@@ -372,18 +389,24 @@ def estimated_effects(
         raise TargetError(f"The {a.target.words(a.model, a.run)} has no total effects.", "Attribute a token.")
     model, run = a.model, a.run
     metric = metric_of(a.target, run, a.position)
-    cells = every_part(model, [None])
+    cells, error, notes = every_part(model, [None]), None, list[str]()
     if corrupted is not None:
         other = as_run(corrupted, model)
+        check_as_long(run, other)
         noise = way.direction == "noise"
         donor = RunDonor(run, other) if noise else RunDonor(other, run)
-        values = estimates(donor, cells, metric, a.position, way, Cost())[0] * (-1 if noise else 1)
+        values, moved = estimates(donor, cells, metric, a.position, way, Cost())
+        values = values * (-1 if noise else 1)
+        clean, far = (metric.of(r.record.streams[-1][r.position(a.position)][None]) for r in (run, other))
+        if moved is not None and (gap := float(clean - far)):
+            error = (moved - gap) / gap
+            notes = [completeness(moved, gap, error, way.rows > 1)]
     else:
         places = sorted({_place(c.parts[0], False) for c in cells})
         gradients = differentiate(run, metric.differentiable, places, a.position)
         values = torch.stack([_against_zero(run, c.parts[0], gradients) for c in cells]).cpu()
     named = ((c.parts[0].component, float(v)) for c, v in zip(cells, values, strict=True))
-    return {c: v for c, v in named if c is not None}
+    return Effects({c: v for c, v in named if c is not None}, error, notes)
 
 
 def _against_zero(run: Run, part: Place, gradients: Gradients) -> Tensor:

@@ -91,13 +91,22 @@ def as_pairs(
     model = load(model)
     pairs = [(as_run(a, model, position), as_run(b, model, position)) for a, b in kept]
     for a, b in pairs:
-        if a.n_positions != b.n_positions:
-            raise PositionError(
-                f"The clean prompt has {a.n_positions} tokens and the corrupted one {b.n_positions}: "
-                f"{'|'.join(map(visible, a.tokens))} and {'|'.join(map(visible, b.tokens))}.",
-                "Patching puts a position into the same position: choose words of as many tokens.",
-            )
+        check_as_long(a, b)
     return pairs
+
+
+def check_as_long(clean: Run, corrupted: Run) -> None:
+    """Nothing where both have as many tokens.
+
+    Raises:
+        PositionError: they have not.
+    """
+    if clean.n_positions != corrupted.n_positions:
+        raise PositionError(
+            f"The clean prompt has {clean.n_positions} tokens and the corrupted one {corrupted.n_positions}: "
+            f"{'|'.join(map(visible, clean.tokens))} and {'|'.join(map(visible, corrupted.tokens))}.",
+            "Patching puts a position into the same position: choose words of as many tokens.",
+        )
 
 
 def as_pair(model: Model | str, clean: Any, corrupted: Any, position: int) -> tuple[Run, Run]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ...saes.formats.files import settings, tensors, whole
 from ...saes.sae import is_finite
+from ...words.components import whole as whole_number
 from ...words.errors import AttribError
 from ...words.places import Place
 from ...words.text import kind_of
@@ -50,6 +52,8 @@ def write(content: Content, target: Path, dtype: torch.dtype) -> Path:
 
     file = target if target.suffix == ".safetensors" else target / FILE
     file.parent.mkdir(parents=True, exist_ok=True)
+    if not dtype.is_floating_point:
+        raise AttribError(f"A lens is not kept as {str(dtype).removeprefix('torch.')}.", "Save it as float32.")
     held: dict[str, Tensor] = {}
     for name, weight, bias in zip(content.places, content.weight, content.bias, strict=True):
         held |= {f"{name}.weight": weight.to(dtype).contiguous(), f"{name}.bias": bias.to(dtype).contiguous()}
@@ -82,9 +86,35 @@ def _own(file: Path) -> Content:
         said = (opened.metadata() or {}).get(KEY)
     if said is None:
         raise AttribError(f"{file} holds no tuned lens: it does not say what it reads.", _REMEDY)
-    header = json.loads(said)
-    places, layers = header.pop("places"), header.pop("n_layers")
-    return Content(places, *_stacked(held, places, file), layers, header)
+    try:
+        header = json.loads(said)
+    except ValueError:
+        header = None
+    places, layers = _described(header, file)
+    told = {key: value for key, value in header.items() if key not in ("places", "n_layers")}
+    return Content(places, *_stacked(held, places, file), layers, told)
+
+
+def _described(header: Any, file: Path) -> tuple[list[str], int]:
+    """The places that a header names, and how many layers.
+
+    Raises:
+        AttribError: it does not say, or says what cannot be.
+    """
+    said = header if isinstance(header, dict) else {}
+    places, layers = said.get("places"), whole_number(said.get("n_layers"))
+    known = stream_names(layers, mid=True) if layers and layers > 0 else []
+    if not isinstance(places, list) or not places or not all(place in known for place in places):
+        raise AttribError(f"{file} does not say which streams of how many layers it reads.", _REMEDY)
+    if len(set(places)) < len(places):
+        raise AttribError(f"{file} reads a stream twice.", _REMEDY)
+    for key in ("kl", "logit_lens_kl"):
+        measured = said.get(key, [])
+        numbers = isinstance(measured, list) and all(type(v) in (int, float) and math.isfinite(v) for v in measured)
+        if not numbers or len(measured) not in (0, len(places)):
+            raise AttribError(f"{key} in {file} is not one number for every stream that it reads.", _REMEDY)
+    assert layers is not None
+    return places, layers
 
 
 def _published(folder: Path) -> Content:
@@ -130,7 +160,7 @@ def _stacked(
     missing = next((f"{p}.{part}" for p in places for part in ("weight", "bias") if f"{p}.{part}" not in held), None)
     if missing or not places:
         raise AttribError(f"{file} lacks {missing or 'translators'}.", _REMEDY)
-    d = width or len(held[f"{places[0]}.bias"])
+    d = width or held[f"{places[0]}.bias"].numel()
     for name in places:
         for part, shape in (("weight", [d, d]), ("bias", [d])):
             if list(held[f"{name}.{part}"].shape) != shape:

@@ -29,7 +29,7 @@ from ..inputs import as_run, positions_in
 from ..reading.logits import logit_bound
 from ..reading.resolve import resolve
 from .files import stream_names
-from .tuned_lens import TunedLens, refuse_without_mid
+from .tuned_lens import TunedLens, refuse_no_lens, refuse_without_mid
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -261,6 +261,7 @@ def logit_lens(
     at = list(range(run.n_positions)) if positions is None else positions_in(run, positions)
     token, notes = _followed(run, target, against, at[-1])
     if lens is not None:
+        refuse_no_lens(lens)
         lens.check(run.model)
     if mid:
         refuse_without_mid(run.model)

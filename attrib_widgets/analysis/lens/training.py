@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from ...model.running.batch import together
 from ...model.running.worker import Cancelled
 from ...model.tracing.record import record_many
+from ...words.components import whole
 from ...words.errors import AttribError, said_of
 from ...words.several import listed
 from ...words.text import kind_of
@@ -47,6 +48,36 @@ class LensSettings:
     context: int = 64
     learning_rate: float = 1e-2
     seed: int = 0
+
+
+def settings_of(steps: Any, rows: Any, context: Any, learning_rate: Any, seed: Any) -> LensSettings:
+    """The settings, once it is known that they are numbers to train by.
+
+    Raises:
+        AttribError: one is none, or trains nothing.
+    """
+    given = {"steps": steps, "rows": rows, "context": context}
+    counts = {name: counted(value, name) for name, value in given.items()}
+    if type(learning_rate) not in (int, float) or not 0 < learning_rate < float("inf"):
+        raise AttribError(
+            f"learning_rate={learning_rate!r} trains nothing.", "Leave out learning_rate=, or give more than 0."
+        )
+    if (drawn := whole(seed)) is None:
+        raise AttribError(f"seed={seed!r} is no whole number.", "Use 0, for example.")
+    return LensSettings(**counts, learning_rate=float(learning_rate), seed=drawn)
+
+
+def counted(value: Any, name: str) -> int:
+    """A setting as a whole number above 0."""
+    if (found := whole(value) or 0) < 1:
+        raise AttribError(f"{name}={value!r} trains nothing.", f"Leave out {name}=, or give 1 or more.")
+    return found
+
+
+def unembed_norms(model: Model) -> list[float]:
+    """The lengths of some rows of the unembedding, by which a model is known again in any dtype."""
+    some = torch.linspace(0, model.vocab_size - 1, 8).long().to(model.home)
+    return [float(f"{v:.5g}") for v in model.unembedding.outputs(some).float().norm(dim=-1).tolist()]
 
 
 class _Split(NamedTuple):
@@ -163,6 +194,7 @@ def trained(
     metadata = {
         "model_name": model.name,
         "weights_sha256": model.saes.digest(),
+        "unembed_norms": unembed_norms(model),
         "texts": len(given),
         "texts_sha256": sha256("\0".join(given).encode("utf-8", "surrogatepass")).hexdigest(),
         "settings": asdict(settings),
@@ -247,7 +279,7 @@ def measured(
     Raises:
         AttribError: something else than texts, or none.
     """
-    reader, rows = _Reader(model, mid), _rows(model, _texts(texts), context)
+    reader, rows = _Reader(model, mid), _rows(model, _texts(texts), counted(context, "context"))
     if not rows:
         raise AttribError("There are no texts to measure on.", "Give some that it was not trained on.")
     with torch.inference_mode(False):

@@ -15,15 +15,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.model import load
 from ...model.running.memory import readable
 from ...result import Result, Table
 from ...saes.fit import another
 from ...saes.folders import TEXTS, read_texts
 from ...saes.formats import local
 from ...words.errors import AttribError, GranularityError, ModelError
-from ...words.text import enumerated, number
+from ...words.text import enumerated, kind_of, number
 from .files import FILE, Content, read, stream_names, write
-from .training import LensSettings, measured, trained
+from .training import LensSettings, measured, settings_of, trained, unembed_norms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,14 +60,15 @@ class TunedLens(Result):
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @staticmethod
-    def identity(model: Model, mid: bool = False) -> TunedLens:
+    def identity(model: Model | str, mid: bool = False) -> TunedLens:
         """The lens before any training, A = 0 and b = 0: it reads what the logit lens reads."""
+        model = load(model)
         places, d = stream_names(model.n_layers, mid), model.d_model
         return TunedLens(places, torch.zeros(len(places), d, d), torch.zeros(len(places), d), model.n_layers)
 
     @staticmethod
     def train(
-        model: Model,
+        model: Model | str,
         texts: Sequence[str] | None = None,
         *,
         steps: int = LensSettings.steps,
@@ -99,10 +101,7 @@ class TunedLens(Result):
             AttribError: no texts, too few, or a setting below 1.
             GranularityError: ``mid`` of a model whose layers have no such stream.
         """
-        settings = LensSettings(steps, rows, context, learning_rate, seed)
-        for name, value in (("steps", steps), ("rows", rows), ("context", context), ("learning_rate", learning_rate)):
-            if not value > 0:
-                raise AttribError(f"{name}={value!r} trains nothing.", f"Leave out {name}=, or give more than 0.")
+        settings, model = settings_of(steps, rows, context, learning_rate, seed), load(model)
         if mid:
             refuse_without_mid(model)
         return _made(trained(model, _beside(model) if texts is None else texts, settings, mid, job))
@@ -183,9 +182,11 @@ class TunedLens(Result):
                     f"The tuned lens is for a model {own} {what}, and {model.name} is {others} {what}.", _TRAIN
                 )
         whose = another(model, self.metadata, model.saes.digest)
-        hashed = self.metadata.get("unembed_hash")
+        hashed, norms = self.metadata.get("unembed_hash"), self.metadata.get("unembed_norms")
         if not whose and hashed and hashed not in unembed_hashes(model):
             whose = f"{self.metadata.get('model_name', 'a model')} with another unembedding"
+        if not whose and norms and not _near(norms, unembed_norms(model)):
+            whose = f"{self.metadata.get('model_name') or 'a model'} with another unembedding"
         if whose:
             raise ModelError(
                 f"The tuned lens was trained on {whose}, and this is {model.name}.",
@@ -218,7 +219,8 @@ class TunedLens(Result):
             rows.append([place, *(("", "") if measured is None else map(number, measured))])
             bars.append(None if measured is None else measured[1])
         told = self.metadata
-        trained_on = f"Trained on {told['texts']} texts, {told['steps']} steps" if "texts" in told else ""
+        steps = f", {told['steps']} steps" if "steps" in told else ""
+        trained_on = f"Trained on {told['texts']} texts{steps}" if "texts" in told else ""
         why = f"; it ended because {told['stopped']}" if told.get("stopped") else ""
         why = why.replace("because cancelled", "when it was cancelled, with the best so far")
         if "held_out" in told:
@@ -270,6 +272,21 @@ def refuse_without_mid(model: Model) -> None:
             f"Layer {whole} of {model.name} is read as a whole: the stream after its attention is not known.",
             "Leave out mid=.",
         )
+
+
+def refuse_no_lens(given: Any) -> None:
+    """Nothing where ``given`` is a tuned lens.
+
+    Raises:
+        AttribError: it is none.
+    """
+    if not isinstance(given, TunedLens):
+        raise AttribError(f"{kind_of(given, start=True)} is no tuned lens.", "Read it: aw.TunedLens.load(path).")
+
+
+def _near(one: Any, other: list[float]) -> bool:
+    """Whether two lists of lengths are of the same rows, up to the rounding of a dtype."""
+    return isinstance(one, list) and len(one) == len(other) and bool(np.allclose(one, other, rtol=0.02))
 
 
 def unembed_hashes(model: Model) -> set[str]:

@@ -23,7 +23,8 @@ from ...saes.folders import read_texts, texts_of
 from ...saes.store import FOLDER
 from ...words.components import Component, ComponentLike, component
 from ...words.errors import AttribError, ComponentError
-from ...words.text import bracketed, percent, safe, significant
+from ...words.several import listed
+from ...words.text import bracketed, kind_of, percent, safe, significant
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +103,7 @@ class HeadContexts(Result):
 @steady()
 @torch.no_grad()
 def head_contexts(
-    model: Model, which: ComponentLike, texts: Sequence[str] | None = None, *, job: Job | None = None
+    model: Model, which: ComponentLike, texts: str | Sequence[str] | None = None, *, job: Job | None = None
 ) -> HeadContexts:
     """What a head reads over a corpus, by decile of its activity.
 
@@ -110,7 +111,8 @@ def head_contexts(
         texts: None for those that ``model.saes.contexts`` holds, or that lie beside the model's dictionaries.
 
     Raises:
-        ComponentError: no such head; GranularityError: what it carries is not known; AttribError: there are no texts.
+        ComponentError: no such head; GranularityError: what it carries is not known; AttribError: there are no texts,
+            or none with two tokens.
     """
     part = component(which)
     layer, index = part.layer or 0, part.index or 0
@@ -134,6 +136,8 @@ def head_contexts(
             kept.append(run.tokens)
     where = torch.cat([torch.full_like(at, number) for number, (at, _, _) in enumerate(rows)])
     at, source = torch.cat([r[0] for r in rows]), torch.cat([r[1] for r in rows])
+    if not len(at):
+        raise AttribError("None of the texts has two tokens.", "A head reads something where a token comes before.")
     activity, attention = torch.cat([r[2] for r in rows], 1)
     order = activity.argsort(descending=True, stable=True)
     deciles, bounds, shares = [], [], []
@@ -161,8 +165,10 @@ def _spread(chunk: list[int], where: list[int]) -> list[int]:
     return list(chosen.values())
 
 
-def _texts(model: Model, texts: Sequence[str] | None) -> list[str]:
-    given = list(texts) if texts is not None else model.saes.contexts
+def _texts(model: Model, texts: str | Sequence[str] | None) -> list[str]:
+    given = listed(texts) if texts is not None else model.saes.contexts
+    if odd := [text for text in given or () if not isinstance(text, str)]:
+        raise AttribError(f"{kind_of(odd[0], start=True)} is not a text.", 'Give some: ["...", "..."].')
     if given is None and model.folder is not None:
         beside = texts_of(model.folder / FOLDER)
         given = None if beside is None else read_texts(beside.file)

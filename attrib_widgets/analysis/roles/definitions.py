@@ -37,8 +37,8 @@ _KEYS = "the keys permuted"
 _SIGNS = "the sign of every pair's effect drawn at random"
 
 
-def _pattern(name: str, letter: str, means: str, source: str, null: str = _ELSEWHERE) -> Role:
-    return Role(name, letter, (Measure(name, "attention", 0.4, null),), means, source)
+def _pattern(name: str, letter: str, means: str, source: str, null: str = _ELSEWHERE, threshold: float = 0.4) -> Role:
+    return Role(name, letter, (Measure(name, "attention", threshold, null),), means, source)
 
 
 NEGATIVE = Measure("negative copying", "own token suppressed", 0.5, _ROWS)
@@ -68,6 +68,9 @@ PATTERN = (
         "It attends from every token to the first one, whichever that is.",
         "Xiao et al. 2023 (arXiv 2309.17453)",
         _FIXED,
+        # There are few other positions, so that their best is beaten by chance far more often than once in a hundred:
+        # of 160 random networks with learned positions six had a head above .4, and none above .6.
+        0.6,
     ),
 )
 CIRCUIT = (

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: The one role that looks at one position from everywhere.
 SINK = "first-token sink"
+#: Fewer other positions than these are nothing to hold it against.
+PLACES = 4
 
 
 @dataclass
@@ -65,7 +67,8 @@ def pattern_scores(
 ) -> dict[str, Score]:
     """The score of every pattern role on ``runs``: the mean attention to the position that the role looks for, over the
     positions that it looks from; and the same at random earlier positions, the same for all heads of a draw (for the
-    first token, which is one position from everywhere, at another that is one from everywhere)."""
+    first token, which is one position from everywhere, at another that is one from everywhere: of prompts that are too
+    short for :data:`PLACES` of these there is no null)."""
     names = [role.name for role in PATTERN]
     total: dict[str, list[Tensor]] = {name: [] for name in names}
     null = {name: torch.zeros(draws, model.n_layers, model.n_heads) for name in names}
@@ -105,5 +108,8 @@ def pattern_scores(
             found[name] = unmeasured(model, "no token is there that it looks for")
             continue
         stacked = torch.stack(values)
-        found[name] = Score(stacked.mean(0), stacked.std(0, unbiased=False), best(null[name] / len(values) + absent))
+        chance = best(null[name] / len(values) + absent)
+        if name == SINK and max(len(run.ids) // 3 for run in runs) < PLACES:
+            chance = chance[:0]
+        found[name] = Score(stacked.mean(0), stacked.std(0, unbiased=False), chance)
     return found

@@ -80,11 +80,14 @@ class Roles(Result):
         """(value, spread) of one measure of one head; NaN where it cannot be measured.
 
         Raises:
-            ComponentError: no such head; AttribError: no such measure.
+            ComponentError: no such head; AttribError: no such measure, or it was not asked for.
         """
-        if measure not in MEASURES:
+        if measure not in list(MEASURES):
             raise AttribError(f"{measure!r} is not a measure.", f"Use one of {', '.join(MEASURES)}.")
-        at, found = self._place(which), self.scores[measure]
+        at = self._place(which)
+        if measure not in self.scores:
+            raise AttribError(f"{measure!r} was not measured.", "Ask for its role, or for all: aw.head_roles(model).")
+        found = self.scores[measure]
         return float(found.values[at]), float(found.spread[at])
 
     def letters(self) -> dict[str, str]:
@@ -96,7 +99,7 @@ class Roles(Result):
         """Why a role could not be measured at all; "" where it could."""
         return next((why for m in role.measures if (why := self.scores[m.key].missing)), "")
 
-    def contexts(self, which: ComponentLike, texts: list[str] | None = None) -> HeadContexts:
+    def contexts(self, which: ComponentLike, texts: str | list[str] | None = None) -> HeadContexts:
         """What a head reads over a corpus, by decile of how much it writes: see :func:`.contexts.head_contexts`."""
         from .contexts import head_contexts
 
@@ -204,6 +207,6 @@ def role_of(name: str) -> Role:
         AttribError: there is none.
     """
     known: Mapping[str, Role] = {key: role for role in ROLES for key in (role.name, role.letter)}
-    if name not in known:
+    if name not in list(known):  # a list, say, has no hash
         raise AttribError(f"{name!r} is not a role.", f"Use one of {', '.join(role.name for role in ROLES)}.")
     return known[name]

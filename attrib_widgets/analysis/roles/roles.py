@@ -64,7 +64,7 @@ def head_roles(
         job: told how far it is, and asked whether to stop.
 
     Raises:
-        AttribError: too few draws, or an unknown role.
+        AttribError: too few draws, an unknown role or none, or no prompts.
         PositionError: the model has too few positions or tokens for the probes.
         GranularityError: a prompt on which the recorded tensors do not add up.
         Cancelled: ``job`` was cancelled.
@@ -78,8 +78,15 @@ def head_roles(
         )
     asked_for = list(ROLES) if roles is None else [role_of(name) for name in named(roles)]
     asked_for = [role for role in asked_for if tasks or role not in TASK]
+    if not asked_for:
+        raise AttribError(
+            "No role is left to measure.",
+            "Name one, or leave out roles=; name mover and S-inhibition need tasks=True.",
+        )
     keys = {measure.key for role in asked_for for measure in role.measures}
     mine = None if prompts is None else found.run_many([prompts] if isinstance(prompts, str) else prompts, job=job)
+    if mine == []:
+        raise AttribError("There are no prompts.", "Give one or several, or leave out prompts=.")
     for run in mine or ():
         run.check_fresh()
     pinned = probes(found, start)
@@ -101,6 +108,7 @@ def head_roles(
     said: list[str] = []
     if mine is not None:
         own, said = pattern_scores(found, mine, count, chance, job), [run.text for run in mine]
+        own = {name: score for name, score in own.items() if name in keys}
     why = f" ({read.why})" if read.why else ""
     read_as = f"{read.kind}, in the first layer on the embedding{why}" if read.further is not None else read.kind + why
     measured = tuple(role for role in ROLES if role in asked_for)

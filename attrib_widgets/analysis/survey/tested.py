@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...result import Result, Table
+from ...words.errors import ComponentError
 from ...words.text import digits_of, enumerated, number, share, signed
 from ..experiments.statistics import between, interval_of, ratio_of_means
 from .measures import FEWEST, spearman
@@ -147,7 +148,16 @@ class SurveyTest(Result):
         return all(test.complete for test in self.tests)
 
     def __getitem__(self, which: tuple[str, str]) -> PartTest:
-        return next(test for test in self.tests if (test.part, test.group) == which)
+        """The test of a part in a group.
+
+        Raises:
+            ComponentError: there is none.
+        """
+        found = next((test for test in self.tests if (test.part, test.group) == which), None)
+        if found is None:
+            have = ", ".join(repr((test.part, test.group)) for test in self.tests[:4])
+            raise ComponentError(f"There is no test of {which!r}.", f"Name part and group: {have}.")
+        return found
 
     def title(self) -> str:
         """What was shown, in how many prompts."""

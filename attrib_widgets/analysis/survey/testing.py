@@ -18,7 +18,7 @@ from ...model.identity.steady import steady
 from ...model.running.worker import Cancelled
 from ...words.errors import AttribError, ComponentError, ModelError
 from ...words.places import Place
-from ...words.several import listed
+from ...words.several import listed, named
 from ..experiments.ablation import FixedDonor
 from ..experiments.cells import Cell, Donor, RunDonor, cell, held
 from ..experiments.metrics import metric_of
@@ -66,7 +66,9 @@ def test_parts(
     if method is not None and method not in get_args(Method):
         raise AttribError(f"{method!r} is no way to replace a part.", 'Use "pair" or "mean", or leave it out.')
     names = list(s.groups) if group is None else [s.group(name).name for name in cast("list[str]", listed(group))]
-    cells, bars = _cells(s, model, parts)
+    if not names:
+        raise AttribError("There are no groups to test.", "Leave out group=, or name one.")
+    parts_named, cells, bars = _cells(s, model, parts)
     plans = {name: planned(s, name, method) for name in names}
     if not any(able for _, able, _ in plans.values()):
         reason = next(iter(next(iter(plans.values()))[2]))
@@ -87,8 +89,8 @@ def test_parts(
         except Cancelled:
             pass  # what is done is kept
         missing = [n for n in able if n not in found]
-        tests += _tests(cells, bars, name, how, found, {**left_out, **({CANCELLED: missing} if missing else {})})
-    tests.sort(key=lambda test: [str(c) for c in cells].index(test.part))  # stable: the groups as they come
+        tests += _tests(parts_named, bars, name, how, found, {**left_out, **({CANCELLED: missing} if missing else {})})
+    tests.sort(key=lambda test: parts_named.index(test.part))  # stable: the groups as they come
     for test in tests:
         before = s.tests.get((test.part, test.group))
         if test.complete or (len(test) and (before is None or before.method != test.method)):
@@ -106,26 +108,29 @@ def _model(s: Survey) -> Model:
     return s.model
 
 
-def _cells(s: Survey, model: Model, parts: Any) -> tuple[list[Cell], list[Float[Tensor, "prompt"]]]:
-    """What is replaced, each with what it writes to every prompt.
+def _cells(s: Survey, model: Model, parts: Any) -> tuple[list[str], list[Cell], list[Float[Tensor, "prompt"]]]:
+    """What is replaced, each once, by the names of its rows, with what it writes to every prompt.
 
     Raises:
         ComponentError: no part, or one that is no row of the survey.
     """
-    given = list(s.parts) if parts is None else listed(parts)
-    if not given:
-        raise ComponentError("There is nothing to test.", 'Name a part: s.test("L3H5").')
-    cells, bars = [], []
+    given = list(s.parts) if parts is None else named(parts)
+    found: dict[str, tuple[Cell, Float[Tensor, "prompt"]]] = {}
     for one in given:
-        together = listed(one.split(" + ") if isinstance(one, str) else one)
-        rows = [s[part] for part in together]
-        cells.append(cell(model, [row.component for row in rows]))
-        bars.append(torch.stack([row.values for row in rows]).sum(0))
-    return cells, bars
+        together = named(one.split(" + ") if isinstance(one, str) else one)
+        rows = {row.component: row for row in (s[part] for part in together)}
+        if not rows:
+            break
+        values = torch.stack([row.values for row in rows.values()]).sum(0)
+        found.setdefault(" + ".join(map(str, rows)), (cell(model, list(rows)), values))
+    else:
+        if found:
+            return list(found), *map(list, zip(*found.values(), strict=True))  # type: ignore[return-value]
+    raise ComponentError("There is nothing to test.", 'Name a part: s.test("L3H5").')
 
 
 def _tests(
-    cells: Sequence[Cell],
+    parts: Sequence[str],
     bars: Sequence[Tensor],
     group: str,
     how: Method,
@@ -136,10 +141,10 @@ def _tests(
     numbers = list(found)
     gaps = torch.tensor([gap for _, gap in found.values()], dtype=torch.float64)
     effects = [e for e, _ in found.values()]
-    table = torch.stack(effects) if effects else torch.zeros(0, len(cells), dtype=torch.float64)
+    table = torch.stack(effects) if effects else torch.zeros(0, len(parts), dtype=torch.float64)
     return [
-        PartTest(str(c), group, how, numbers, bars[i][numbers].double(), table[:, i], gaps, dict(left_out))
-        for i, c in enumerate(cells)
+        PartTest(part, group, how, numbers, bars[i][numbers].double(), table[:, i], gaps, dict(left_out))
+        for i, part in enumerate(parts)
     ]
 
 

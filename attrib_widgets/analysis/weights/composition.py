@@ -25,6 +25,7 @@ from ...words.components import Component, ComponentLike, component, head
 from ...words.components import whole as whole_number
 from ...words.errors import AttribError, ComponentError
 from ...words.text import number, signed
+from ..inputs import how_many_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +61,14 @@ class Composition(Result):
         return self.scores - self.null
 
     def top(self, side: Side, k: int = 5) -> list[tuple[Component, float]]:
-        """The writers that a side could read most, beyond chance."""
+        """The writers that a side could read most, beyond chance.
+
+        Raises:
+            AttribError: no such side, or a ``k`` below 1.
+        """
+        k = how_many_of(k, "writers")
+        if side not in SIDES:
+            raise AttribError(f"{side!r} is no side of a head.", 'Use "q", "k" or "v".')
         values = self.values[SIDES.index(side)].nan_to_num(nan=-torch.inf)
         order = values.flatten().argsort(descending=True, stable=True)[:k].tolist()
         found = [(divmod(i, values.shape[1]), float(values.flatten()[i])) for i in order]
@@ -127,7 +135,7 @@ def composition(model: Model | str, reader: ComponentLike, *, rotations: int = 2
     Raises:
         ComponentError: no such head, or one in the first layer.
         GranularityError: what it reads is not known.
-        AttribError: no rotations.
+        AttribError: fewer than two rotations, or a seed that is no whole number.
     """
     found, part = load(model), component(reader)
     layer, index = part.layer or 0, part.index or 0
@@ -137,6 +145,8 @@ def composition(model: Model | str, reader: ComponentLike, *, rotations: int = 2
         raise ComponentError(f"No head comes before {part}.", "Take one of a later layer.")
     if (whole_number(rotations) or 0) < 2:
         raise AttribError(f"{rotations!r} is not a number of rotations.", "Use 2 or more.")
+    if whole_number(seed) is None:
+        raise AttribError(f"seed={seed!r} is no whole number.", "Use 0, for example.")
     need(found, "sources", layer)
     missing: dict[str, str] = {}
     qkv = qkv_of(found)

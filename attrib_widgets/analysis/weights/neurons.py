@@ -16,6 +16,7 @@ from ...saes.cards import unembedded
 from ...words.components import Component, ComponentLike, component
 from ...words.errors import ComponentError
 from ...words.text import signed, visible
+from ..inputs import how_many_of
 from .ov import Written
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def neuron_tokens(model: Model | str, which: ComponentLike, k: int = 8) -> Neuro
     """The ``k`` tokens that a neuron (``"L3N12"``) promotes most, and those that it suppresses most.
 
     Raises:
-        ComponentError: no such neuron; GranularityError: the MLP of its layer has no neurons of its own.
+        ComponentError: no such neuron; GranularityError: the MLP of its layer has no neurons of its own; AttribError:
+            a ``k`` below 1.
     """
     found, part = load(model), component(which)
     layer, index = part.layer or 0, part.index or 0
@@ -70,7 +72,7 @@ def neuron_tokens(model: Model | str, which: ComponentLike, k: int = 8) -> Neuro
     written = outlet_of(found, "mlp", layer).push(down.rows(index, index + 1)[0])
     logits = unembedded(found, found.norm(found.anatomy.final_norm).push(written))
     logits = logits - logits.mean()
-    k = min(k, len(logits))
+    k = min(how_many_of(k, "tokens"), len(logits))
 
     def named(order: list[int]) -> list[Written]:
         return [(found.token(i), i, float(logits[i])) for i in order]

@@ -18,10 +18,12 @@ from ...model.parts.projections import input_norm, kv_head, qkv_projection
 from ...model.selfcheck.levels import need
 from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component
-from ...words.errors import ComponentError
+from ...words.errors import AttribError, ComponentError
 from ...words.several import listed
 from ...words.targets import TokenLike
 from ...words.text import share, signed, visible
+from ..attribution.attribution import refuse_other
+from ..inputs import how_many_of
 from ..opening.heads import attention_direction, carried
 from ..roles.effective import Effective, Kind, effective
 
@@ -88,7 +90,7 @@ class OVTable(Result):
             )
         ]
         note = (
-            f"read as {self.kind}, which explains {share(self.explained)} of what {self.head} carried here "
+            f"read as {self.kind}, which explains {part_said(self.explained)} of what {self.head} carried here "
             f"({signed(self.predicted)} of {signed(self.actual)} {unit})"
         )
         foot = "per unit of attention, through the norms as they were in this run; positions and value biases left out"
@@ -108,6 +110,11 @@ class OVTable(Result):
         return pd.DataFrame(rows, columns=["read", "written", "logits", "toward"])
 
 
+def part_said(explained: float) -> str:
+    """A share that is explained, in words: there is no less than none."""
+    return share(explained) if explained > 0 else "none"
+
+
 def _said(written: Sequence[Written]) -> str:
     return "  ".join(f"{visible(text)}\u00a0{signed(value)}" for text, _, value in written[:3])
 
@@ -122,24 +129,29 @@ def ov_table(
     A token stands for its effective embedding: what the head's layer would read of it without a position or neighbour.
     Whether that is the embedding, or with what the first MLP writes for it, is decided by which explains more of what
     the head carried in this run, with the attention that it paid, and is printed. Norms are held as they were in the
-    run: at a token's own positions, or (of one that is not in the prompt) at the mean of all but the first. Memory is
-    that of one row of the vocabulary for each token, a chunk at a time.
+    run: at a token's own positions, or (of one that is not in the prompt) at the mean of all but the first, where
+    there are others. Memory is that of one row of the vocabulary for each token, a chunk at a time.
 
     Args:
         tokens: what it is to read: one or several, as text or id; None for those of the prompt, each once.
         k: tokens that are named for and against.
 
     Raises:
-        ComponentError: no head of this model, or above what is explained.
+        ComponentError: no head of this model, or above what is explained; AttribError: no attribution, no tokens, or a
+            ``k`` below 1.
         GranularityError: what it carries is not known.
     """
-    part = component(which)
+    refuse_other(a)
+    part, k = component(which), how_many_of(k, "tokens")
     model, run, at = a.model, a.run, a.reading.position
     layer, index = part.layer or 0, part.index or 0
     if part.kind != "head" or index >= model.heads_of(layer) or layer >= a.reading.point.attentions:
         raise ComponentError(f"{part} is not a head below what is explained.", model.geometry.remedy(layer))
     need(model, "sources", layer)
-    asked = list(dict.fromkeys(run.ids)) if tokens is None else [model.single_token(t) for t in listed(tokens)]
+    run.check_fresh()
+    asked = list(dict.fromkeys(run.ids if tokens is None else [model.single_token(t) for t in listed(tokens)]))
+    if not asked:
+        raise AttribError("There are no tokens to read.", "Leave out tokens=, or name one.")
     found = carried(a, part)
     actual = float(found.values.sum())
     read = effective(model, list(dict.fromkeys([*run.ids, *asked])))
@@ -152,7 +164,8 @@ def ov_table(
         by_kind[name] = float((found.pattern * (as_read(model, layer, streams[here], there) @ direction)).sum())
     kind = min(by_kind, key=lambda name: abs(actual - by_kind[name]))
     own = [[p for p, i in enumerate(run.ids) if i == token] for token in asked]
-    scales = torch.stack([there[at_].mean() if at_ else there[1:].mean() for at_ in own])
+    elsewhere = (there[1:] if len(there) > 1 else there).mean()
+    scales = torch.stack([there[at_].mean() if at_ else elsewhere for at_ in own])
     x = as_read(model, layer, kinds(read, layer)[kind][[place[i] for i in asked]], scales)
     d, write = model.geometry[layer].d_head, outlet_of(model, "attn", layer)
     gathered = qkv_projection(model, layer, "v", kv_head(model, layer, index)).product(x)

@@ -17,13 +17,14 @@ from ...model.parts.scores import looks
 from ...model.selfcheck.levels import need
 from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component
-from ...words.errors import ComponentError
+from ...words.errors import AttribError, ComponentError, PositionError
 from ...words.several import listed
 from ...words.targets import TokenLike
-from ...words.text import share, signed, visible
+from ...words.text import signed, visible
+from ..inputs import as_run, how_many_of
 from ..roles.effective import Kind, effective, in_place
 from ..roles.probes import TOKENS, ordinary
-from .ov import kinds
+from .ov import kinds, part_said
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +71,7 @@ class QKTable(Result):
             for s in order
         ]
         said = "of the differences between its scores here" if len(keys) > 1 else "nothing, since there is one key"
-        told = f"{share(self.explained)} {said}" if len(keys) > 1 else said
+        told = f"{part_said(self.explained)} {said}" if len(keys) > 1 else said
         note = f"read as {self.kind}, which explains {told}"
         if self.wanted:
             named = ", ".join(f"{visible(text)} {signed(value)}" for text, _, value in self.wanted[:5])
@@ -146,15 +147,15 @@ def qk_table(
         k: how many of them are named.
 
     Raises:
-        ComponentError: no such head; PositionError: no such position, or a key that the query cannot see.
+        ComponentError: no such head; PositionError: no such position, or a key that the query cannot see;
+            AttribError: no tokens to try, or a ``k`` below 1.
         GranularityError: scores are not exact in this layer.
     """
-    part = component(which)
+    run, part, k = as_run(run), component(which), how_many_of(k, "tokens")
     model = run.model
     layer, index = part.layer or 0, part.index or 0
     if part.kind != "head" or index >= model.heads_of(layer):
         raise ComponentError(f"{part} is not a head of {model.name}.", model.geometry.remedy(layer))
-    run.check_fresh()
     at = run.position(query)
     found = scored(model, run.record, layer, [index], slice(at, at + 1))
     actual = found.scores[0, 0].float().cpu()
@@ -163,7 +164,9 @@ def qk_table(
         tried, said = pool[:TOKENS], f"{min(len(pool), TOKENS):,} {words}"
     else:
         tried = [model.single_token(t) for t in listed(tokens)]
-        said = f"{len(tried)} tokens"
+        if not tried:
+            raise AttribError("There are no tokens to try.", "Leave out tokens=, or name one.")
+        said = "1 token" if len(tried) == 1 else f"{len(tried)} tokens"
     read = in_place(run)
     tables, shown = {}, torch.ones(run.n_positions, dtype=torch.bool)
     for kind, x in kinds(read, layer).items():
@@ -173,6 +176,11 @@ def qk_table(
     best: Kind = max(by_kind, key=lambda name: (by_kind[name] == by_kind[name], by_kind[name]))
     masked = actual.masked_fill(~shown, -torch.inf)
     target = int(masked.argmax()) if key is None else run.position(key)
+    if not shown[target]:
+        raise PositionError(
+            f"{part} cannot see position {target} from {at}.",
+            f"It sees {int(shown.nonzero()[0])} to {at}: choose key= of these.",
+        )
     stream_type = run.record.streams[layer].dtype
     asks = normed(model, layer, kinds(read, layer)[best].to(stream_type))
     q = project(model, run.record, layer, "q", asks).final[index, at]

@@ -185,9 +185,10 @@ def _suggested(a: Attribution) -> str:
 
 def effects(a: Attribution, corrupted: Run) -> wire.Stored:
     """What putting each row's part into the comparison run would bring back, estimated by one backward pass over points
-    of the way between the runs; 0 for rows that are no parts."""
+    of the way between the runs; 0 for rows that are no parts. Last the completeness error, NaN where there is none."""
     found = estimated_effects(a, corrupted)
-    return wire.store([found.get(c, 0.0) for c in a.components])
+    error = float("nan") if found.error is None else found.error
+    return wire.store([*(found.get(c, 0.0) for c in a.components), error], missing=True)
 
 
 def estimates(a: Attribution, corrupted: Run) -> bytes:

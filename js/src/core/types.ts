@@ -792,7 +792,7 @@ export interface Without {
   whole?: number;
 }
 
-/** Estimated total effect of every row, between the two runs, in the array `values`. */
+/** Estimated total effect of every row, between the two runs, in the array `values`, and last the completeness error of the estimate, as a share of the gap. */
 export interface EstimatesHeader {
   kind: "estimates";
 }

@@ -167,7 +167,13 @@ def test_estimated_total_effects(pair):
         patched = aw.attribution_patch(model, clean, corrupted, token, direction=direction or "denoise", method=method)
         gap = float(patched.gap[0])
         assert all(value == pytest.approx(patched[c] * gap, abs=1e-4) for c, value in found.items()), direction
+        assert found.error == (None if patched.error is None else pytest.approx(patched.error, abs=1e-5))
+        assert found.notes == patched.notes[-1:]
     assert aw.estimated_effects(a, corrupted) == found
+    same, longer = aw.estimated_effects(a, clean), [*clean.ids, 5]
+    assert same.error is None and not any(same.values()) and same.notes == aw.estimated_effects(a).notes == []
+    with pytest.raises(aw.PositionError, match=f"has {len(clean.ids)} tokens and the corrupted one {len(longer)}"):
+        aw.estimated_effects(a, longer)
     assert aw.estimated_effects(a, corrupted, steps=2) != found
     with pytest.raises(aw.TargetError, match=r"come back.*what would go"):
         aw.estimated_effects(a, corrupted, "noise", method="eap-ig")
@@ -180,6 +186,14 @@ def test_estimated_total_effects(pair):
     z = differentiate(clean, metric.differentiable, [("z", 1)]).at["z", 1][0]
     expected = float((z * record.z[1])[:, d : 2 * d].sum())
     assert zero[aw.component("L1H1")] == pytest.approx(expected, abs=1e-5)
+
+
+def test_edges_of_a_pair_without_a_gap_say_so(pair):
+    model, clean, _, token = pair("gpt2")
+    for method in ("atp", "eap-ig", "relp"):
+        found = aw.edge_patch(model, clean, clean, token, method=method)
+        assert bool(found.values.isnan().all()) and "there is no gap to explain" in found.title()
+        assert "nan" not in repr(found) and "completeness" not in repr(found)
 
 
 def test_estimated_total_effects_against_another_token(pair):

@@ -259,6 +259,65 @@ def test_a_file_that_holds_no_lens_is_refused(family_model, tmp_path):
         aw.TunedLens.load(tmp_path / "x.safetensors")
 
 
+WRONG = {
+    "places": [None, "embed", [], [1], ["embed", "L7.post"], ["embed", "embed", "L0.post"]],
+    "n_layers": [None, "3", 0, 2.0],
+    "kl": ["abc", [0.5], [float("nan")] * 3, [None] * 3],
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in WRONG.items() for value in values])
+def test_a_header_that_cannot_be_is_refused_when_it_is_read(family_model, tmp_path, key, value):
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    file = chance(family_model("gpt2"), metadata={"texts": 5}).save(tmp_path)
+    with safe_open(file, "pt") as opened:
+        header = json.loads(opened.metadata()["tuned_lens"])
+    held = load_file(file)
+    save_file(held, file, {"tuned_lens": json.dumps({**header, key: value})})
+    with pytest.raises(aw.AttribError, match=r"does not say which|reads a stream twice|one number for every"):
+        aw.TunedLens.load(file)
+    save_file(held, file, {"tuned_lens": json.dumps(header)})
+    assert "Trained on 5 texts" in repr(aw.TunedLens.load(file))  # nobody says how many steps
+
+
+@pytest.mark.parametrize("said", ["{", "[]", "3"])
+def test_a_header_that_is_no_list_of_names_is_refused(tmp_path, said):
+    from safetensors.torch import save_file
+
+    save_file({"embed.weight": torch.zeros(4, 4), "embed.bias": torch.zeros(())}, tmp_path / FILE, {"tuned_lens": said})
+    with pytest.raises(aw.AttribError, match="does not say which streams"):
+        aw.TunedLens.load(tmp_path)
+    header = json.dumps({"places": ["embed"], "n_layers": 1})
+    save_file(
+        {"embed.weight": torch.zeros(4, 4), "embed.bias": torch.zeros(())}, tmp_path / FILE, {"tuned_lens": header}
+    )
+    with pytest.raises(aw.AttribError, match=r"embed\.weight in .* is \[4, 4\], not \[1, 1\]"):
+        aw.TunedLens.load(tmp_path)
+
+
+def test_a_lens_is_kept_as_floating_point_numbers(family_model, tmp_path):
+    with pytest.raises(aw.AttribError, match="not kept as int32"):
+        chance(family_model("gpt2")).save(tmp_path, torch.int32)
+
+
+@pytest.mark.parametrize("given", ["tuned_lens.safetensors", True, 3])
+def test_what_is_no_lens_is_refused(family_model, given):
+    with pytest.raises(aw.AttribError, match="is no tuned lens"):
+        aw.logit_lens(family_model("gpt2").run(families.PROMPT), lens=given)
+
+
+def test_a_lens_trained_on_a_model_in_memory_knows_it_in_any_dtype(family_model):
+    lens = aw.TunedLens.train(family_model("gpt2"), texts(16), steps=1)
+    lens.check(family_model("gpt2"))
+    lens.check(family_model("gpt2", torch.bfloat16))
+    for name in ("gpt2", "llama"):  # as wide and as deep
+        other = aw.load(families.build(name, seed=1), tokenizer=families.tokenizer(name))
+        with pytest.raises(aw.ModelError, match="another unembedding"):
+            lens.check(other)
+
+
 def test_a_row_without_a_translator_is_named(family_model):
     model = family_model("llama")
     with pytest.raises(aw.AttribError, match=r"no translator for L0\.mid, L1\.mid and L2\.mid.*mid=True"):
@@ -435,10 +494,18 @@ def test_what_it_cannot_be_trained_on_is_refused(small, given, said):
         aw.TunedLens.train(small, given)
 
 
+@pytest.mark.parametrize("value", [0, -1, 1.5, "5", True, None, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["steps", "rows", "context", "learning_rate"])
-def test_a_setting_that_trains_nothing_is_refused(small, name):
-    with pytest.raises(aw.AttribError, match=f"{name}=0 trains nothing"):
-        aw.TunedLens.train(small, texts(60), **{name: 0})
+def test_a_setting_that_trains_nothing_is_refused(small, name, value):
+    if (name, value) != ("learning_rate", 1.5):
+        with pytest.raises(aw.AttribError, match=f"{name}={value!r} trains nothing"):
+            aw.TunedLens.train(small, texts(60), **{name: value})
+
+
+@pytest.mark.parametrize("value", ["a", 1.5, None])
+def test_a_seed_is_a_whole_number(small, value):
+    with pytest.raises(aw.AttribError, match="no whole number"):
+        aw.TunedLens.train(small, texts(60), seed=value)
 
 
 # -- trained models -------------------------------------------------------------------------------------------------

@@ -84,6 +84,23 @@ def test_random_weights_have_no_role(name, family_model):
     assert "none above its null" in repr(found)
 
 
+def test_random_networks_with_learned_positions_have_no_sinks():
+    # Some position is looked at most; that it is the first is a matter of chance. At .4 a tenth of these had a sink.
+    tokenizer = families.tokenizer("opt")
+    for seed in range(24):
+        model = aw.load(families.build("opt", seed=seed), tokenizer=tokenizer)
+        assert aw.head_roles(model, roles="first-token sink", draws=100).letters() == {}, seed
+
+
+def test_a_short_prompt_of_ones_own_has_nothing_to_hold_a_sink_against(family_model):
+    model = family_model("gpt2")
+    short, long = ([*range(100, 100 + n)] for n in (11, 12))
+    for ids, draws in ((short, 0), (long, 100)):
+        own = aw.head_roles(model, [ids], roles="first-token sink", draws=100).own["first-token sink"]
+        assert len(own.null) == draws and bool(own.values.isfinite().all())
+    assert "none above its null" in repr(aw.head_roles(model, "The capital of France is", draws=100, tasks=False))
+
+
 def test_a_head_is_named_only_above_the_threshold_and_the_null(roles):
     frame = roles.to_dataframe()
     assert len(frame) == 40 * sum(len(role.measures) for role in roles.roles)
@@ -257,6 +274,22 @@ def test_what_cannot_be_asked_is_refused(roles, demo):
         roles.called("L9H0")
     with pytest.raises(aw.AttribError, match="is not a measure"):
         roles.score("L0H0", "loudness")
+    with pytest.raises(aw.AttribError, match="is not a measure"):
+        roles.score("L0H0", ["induction"])
+    with pytest.raises(aw.AttribError, match="is not a role"):
+        roles.heads(["induction"])
+    with pytest.raises(aw.AttribError, match="was not measured"):
+        roles.score("L0H0", "to the logits")  # tasks=False
+    for given in ({"roles": []}, {"roles": "name mover", "tasks": False}):
+        with pytest.raises(aw.AttribError, match="No role is left"):
+            aw.head_roles(demo, **given)
+    with pytest.raises(aw.AttribError, match="no prompts"):
+        aw.head_roles(demo, [])
+
+
+def test_ones_own_prompts_are_asked_for_the_same_roles(family_model):
+    own = aw.head_roles(family_model("gpt2"), "The capital of France is", roles="P", draws=100).own
+    assert list(own) == ["previous token"]
 
 
 # -- contexts -------------------------------------------------------------------------------------------------------
@@ -278,7 +311,13 @@ def test_contexts_are_from_every_tenth_of_the_activity(demo, roles):
     assert len(found.to_dataframe()) == sum(map(len, found.deciles))
 
 
-def test_contexts_come_from_the_texts_beside_the_model_or_are_asked_for(roles):
+def test_contexts_come_from_the_texts_beside_the_model_or_are_asked_for(roles, family_model):
     assert roles.contexts("L2H4").texts > 100
+    one = "apple river lamp garden horse apple river lamp"
+    assert roles.contexts("L2H4", one).to_dataframe().equals(roles.contexts("L2H4", [one]).to_dataframe())
+    small = aw.head_roles(family_model("gpt2"), roles="P", draws=100)
+    for given, said in (([" Paris"], "two tokens"), ([0], "An int is not a text"), (3, "An int is not a text")):
+        with pytest.raises(aw.AttribError, match=said):
+            small.contexts("L0H0", given)
     with pytest.raises(aw.AttribError, match="came without texts"):
         aw.head_roles("demo:backup", tasks=False).contexts("L0H0")

@@ -134,6 +134,19 @@ def test_a_part_that_writes_nothing_changes_nothing(demo):
     assert "nothing changes in any of 3 prompts" in found.title()
 
 
+def test_a_part_is_tested_once_by_the_name_of_its_row():
+    model = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
+    pairs = [[1, 2, 3], [4, 5, 6], [6, 2, 1]], [[1, 7, 3], [4, 2, 6], [6, 5, 1]]
+    s = aw.survey(model, pairs[0], corrupted=pairs[1], permutations=9)
+    twice = s.test(["L0H0", "L0H0", (0, 1), ["L0H0", "L0H0"], "embed", ["embed", "L1.mlp"]])
+    assert twice.parts == ["L0H0", "L0H1", "embed", "embed + L1.mlp"] == list(dict.fromkeys(p for p, _ in s.tests))
+    for test in twice.tests:
+        rows = sum(s[part].values for part in test.part.split(" + "))
+        assert torch.equal(test.bars, rows[test.numbers].double())
+    alone, among = s.test("L0H0").tests[0], twice["L0H0", next(iter(s.groups))]
+    assert torch.allclose(alone.effects, among.effects, atol=1e-4)
+
+
 def test_what_cannot_be_tested_is_said(demo, s):
     with pytest.raises(aw.AttribError, match="no way to replace"):
         s.test(HEAD, method="zero")
@@ -141,8 +154,13 @@ def test_what_cannot_be_tested_is_said(demo, s):
         s.test(HEAD, "names")
     with pytest.raises(aw.ComponentError, match="not a row"):
         s.test("L99H0")
-    with pytest.raises(aw.ComponentError, match="nothing to test"):
-        s.test([])
+    for nothing in ([], [[]], [HEAD, []]):
+        with pytest.raises(aw.ComponentError, match="nothing to test"):
+            s.test(nothing)
+    with pytest.raises(aw.AttribError, match="no groups to test"):
+        s.test(HEAD, [])
+    with pytest.raises(aw.ComponentError, match=r"There is no test of \('L0H0', 'names'\)"):
+        s.test(HEAD, "two names")["L0H0", "names"]
     lone = aw.survey(demo, [CAPITALS[0], CAPITALS[3]], permutations=9)
     with pytest.raises(aw.AttribError, match="No prompt can be tested"):
         lone.test(HEAD)

@@ -230,6 +230,62 @@ def test_a_norm_between_is_a_reason(name, sides, family_model):
 
 
 # -- refusals -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("k", [0, -1, 1.5, "5", True, None])
+def test_how_many_is_a_number_above_zero(family_model, k):
+    model = family_model("gpt2")
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    for ask in (
+        lambda: aw.ov_table(a, "L1H0", k=k),
+        lambda: aw.qk_table(a.run, "L1H0", k=k),
+        lambda: aw.neuron_tokens(model, "L0N0", k),
+        lambda: aw.composition(model, "L2H0").top("q", k),
+    ):
+        with pytest.raises(aw.AttribError, match="is not a number of"):
+            ask()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
+def test_a_prompt_of_one_token_has_its_tables(name, family_model):
+    model = family_model(name)
+    a = aw.attribute(model.run(model.token_ids(" Paris")))
+    table = aw.ov_table(a, "L1H0", [" Rome", " Rome", " Paris"])
+    assert len(table.tokens) == 2 and bool(table.toward.isfinite().all()) and "nan" not in repr(table)
+    # Read where it stands, a token of the prompt is what it is without being named.
+    for found, alone in zip(table[" Paris"], aw.ov_table(a, "L1H0")[" Paris"], strict=True):
+        assert found[:2] == alone[:2] and found[2] == pytest.approx(alone[2], abs=1e-5)
+    assert "explains nothing, since there is one key" in repr(aw.qk_table(a, "L1H0", 0))  # a result stands for its run
+
+
+@pytest.mark.parametrize("name", ["gpt2", "olmo2", "gemma2"])
+def test_a_table_that_explains_nothing_says_none(name, family_model):
+    a = aw.attribute(family_model(name).run(families.PROMPT), " Paris")
+    seen = set()
+    for layer in range(3):
+        for table in (aw.ov_table(a, (layer, 1)), aw.qk_table(a.run, (layer, 1))):
+            seen.add(table.explained > 0)
+            assert ("explains none of" in repr(table)) == (table.explained <= 0)
+            assert "explains \u2212" not in repr(table)
+    assert False in seen
+
+
+def test_what_cannot_be_a_question_is_refused(family_model):
+    model = family_model("gpt2")
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    for wrong in (a.run, model):
+        with pytest.raises(aw.AttribError, match="is no attribution"):
+            aw.ov_table(wrong, "L1H0")
+    with pytest.raises(aw.AttribError, match="no tokens to read"):
+        aw.ov_table(a, "L1H0", [])
+    with pytest.raises(aw.AttribError, match="no tokens to try"):
+        aw.qk_table(a.run, "L1H0", tokens=[])
+    with pytest.raises(aw.PositionError, match=r"cannot see position 3 from 1.* sees 0 to 1"):
+        aw.qk_table(a.run, "L1H0", 1, 3)
+    with pytest.raises(aw.AttribError, match="no whole number"):
+        aw.composition(model, "L2H0", seed="a")
+    with pytest.raises(aw.AttribError, match="no side of a head"):
+        aw.composition(model, "L2H0").top("z")
+
+
 def test_what_is_not_there_is_refused(family_model):
     model, run = loud("gpt2", family_model)
     a = aw.attribute(run)

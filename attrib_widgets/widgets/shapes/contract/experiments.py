@@ -102,7 +102,8 @@ class Without(TypedDict):
 
 
 class EstimatesHeader(TypedDict):
-    """Estimated total effect of every row, between the two runs, in the array `values`."""
+    """Estimated total effect of every row, between the two runs, in the array `values`, and last the completeness error
+    of the estimate, as a share of the gap."""
 
     kind: Literal["estimates"]
 

@@ -147,7 +147,7 @@ export class Numbers {
     return this.#load<typeof op, Container<TotalsHeader>>(op, {}, embedded, container);
   }
 
-  /** Estimated total effect of every row. */
+  /** Estimated total effect of every row, and last the completeness error, a share of the gap. */
   effects(): Signal<Loaded<Float32Array>> {
     return this.#load("effects", {}, () => this.#reading?.arrays["effects"]?.at(), (answer) => need(container(answer).arrays["values"]).at());
   }

@@ -261,13 +261,13 @@ export function Legend() {
   }
   return (
     <div class="aw-legends">
-      <Await of={totals}>{() => <Marks />}</Await>
+      <Await of={totals}>{(found) => <Marks error={found[header.rows.length]} />}</Await>
     </div>
   );
 }
 
 /** What the column of total effects means, and the order by it. */
-function Marks() {
+function Marks({ error }: { error: number | undefined }) {
   const { store } = useView();
   const measured = store.lab.told.value;
   const by = store.screen.byEffect.value;
@@ -277,6 +277,7 @@ function Marks() {
       {measured && !heads
         ? "Damage, which decides the word: the share of the gap that goes without the part, that is, with its write from the other prompt."
         : `${heads ? "Effect" : "Recovery"}: the share of the gap that the part brings back in the other prompt, ${measured ? "measured, or with ~ estimated" : "estimated"} by gradients. Much of it beside a short bar: perhaps through other parts; test it.`}{" "}
+      {error !== undefined && error === error && `Completeness error ${share(error)}${Math.abs(error) > 0.1 ? ": the answer jumps between the prompts, test it." : "."} `}
       {store.screen.order.value === "size" && (
         <button class="aw-link" data-part="by-effect" aria-pressed={by} onClick={() => (store.screen.byEffect.value = !by)}>
           {by ? "Sort by the bars" : "Sort by it"}
