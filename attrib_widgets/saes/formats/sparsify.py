@@ -1,7 +1,7 @@
 """The sparsify folder (EleutherAI): ``cfg.json`` and ``sae.safetensors``; the folder's name is the module that is read.
 
-``acts = topk(relu(encoder(x - b_dec)))``, ``out = acts @ W_dec + b_dec``. Transcoders, which read one place and write
-another, are refused.
+``acts = topk(relu(encoder(x - b_dec)))``, ``out = acts @ W_dec + b_dec``. A transcoder reads what goes into the module
+and subtracts nothing; a skip connection adds ``x @ W_skip.T``. ``groupmax`` keeps the largest of each of k groups.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 from ...words.errors import AttribError
 from ...words.places import Place
 from ..sae import SAE
-from .files import Glance, module_place, settings, tensors, whole
+from .files import Glance, flag, needed, settings, tensors, unread, whole
+from .hooks import Spot, spot, through
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 HOLDS = f"{CONFIG} and {WEIGHTS}"
@@ -21,6 +22,7 @@ HOLDS = f"{CONFIG} and {WEIGHTS}"
 # Read and applied; and how the dictionary was trained, which changes no number.
 _APPLIED = ("d_in", "k", "num_latents", "expansion_factor", "activation", "transcode", "skip_connection")
 _IDLE = ("normalize_decoder", "multi_topk")
+_TENSORS = {"encoder.weight", "encoder.bias", "W_dec", "b_dec"}
 
 
 def reads(folder: Path) -> bool:
@@ -35,34 +37,48 @@ def glance(folder: Path) -> Glance:
         AttribError: a module or a setting that is not read here.
     """
     config = _config(folder)
-    return Glance(_place(folder), _size(config, folder), whole(config, "d_in", folder / CONFIG))
+    found = _spot(folder, bool(config.get("transcode")))
+    place = None if found is None else found[0].place
+    return Glance(place, _size(config, folder), whole(config, "d_in", folder / CONFIG))
 
 
 def read(folder: Path, site: Place | None = None, scale: float | None = None) -> SAE:
     """Read a dictionary that sparsify has written. Such are trained on activations as they are, without a ``scale``.
 
     Raises:
-        AttribError: broken files, a module that is no place of a dictionary, a transcoder, or an activation or a
-            setting that is not read here.
+        AttribError: broken files, a module that is no place of a dictionary, or an activation or a setting that is not
+            read here.
     """
     config = _config(folder)
     if scale is not None:
         raise AttribError(f"{folder} was trained on activations as they are.", f"Leave out scale = {scale!r}.")
-    place = site or _place(folder)
-    if place is None:
+    transcoder = bool(config.get("transcode"))
+    if site is not None:
+        reads, writes = through(site) if transcoder else (site, None)
+        found: tuple[Spot, Place | None] | None = Spot(reads), writes
+    else:
+        found = _spot(folder, transcoder)
+    if found is None:
         raise AttribError(
             f"{folder} does not say where the dictionary reads: the folder of a sparsify dictionary is named after it.",
             'Name it as it was ("layers.8.mlp"), or say the place: aw.read_sae(folder, site="L8.mlp").',
         )
     t = tensors(folder / WEIGHTS)
-    needed = {"encoder.weight", "encoder.bias", "W_dec", "b_dec"}
-    if set(t) != needed:
-        raise AttribError(
-            f"{folder / WEIGHTS} holds {', '.join(sorted(t))}.", f"Read are {', '.join(sorted(needed))}, and no others."
-        )
-    metadata = {"module": folder.name} if site is None else {}
-    weights = (t["encoder.weight"].T, t["encoder.bias"], t["W_dec"], t["b_dec"])
-    sae = SAE(place, "topk", *weights, k=whole(config, "k", folder / CONFIG), metadata=metadata)
+    skip = bool(config.get("skip_connection"))
+    needed(t, _TENSORS | ({"W_skip"} if skip else set()), folder / WEIGHTS)
+    sae = SAE(
+        found[0].place,
+        config.get("activation") or "topk",
+        t["encoder.weight"].T,
+        t["encoder.bias"],
+        t["W_dec"],
+        t["b_dec"],
+        k=whole(config, "k", folder / CONFIG),
+        subtract=not transcoder,
+        metadata=_metadata(folder, found[0]),
+        writes=found[1],
+        w_skip=t["W_skip"].T if skip else None,
+    )
     for key, said, size in (
         ("d_in", config.get("d_in"), sae.d_in),
         ("features", _size(config, folder), sae.n_features),
@@ -82,14 +98,23 @@ def _config(folder: Path) -> dict[str, Any]:
         AttribError: it is none, or asks for something that is not read here.
     """
     config = settings(folder / CONFIG)
+    if config.get("activation") not in (None, "topk", "groupmax"):
+        raise unread(folder, "activation", config["activation"], "Read are topk and groupmax.")
+    for key in ("transcode", "skip_connection"):
+        flag(config, key, folder)
     for key, value in config.items():
-        plain = {"activation": "topk", "transcode": False, "skip_connection": False}.get(key)
-        if (plain is not None and value != plain) or (value and key not in _APPLIED + _IDLE):
-            raise AttribError(
-                f"{folder} has {key} = {value!r}, which is not read here.",
-                "Read are dictionaries of one place with the activation topk.",
-            )
+        if value and key not in _APPLIED + _IDLE:
+            raise unread(folder, key, value, f"Remove it from {CONFIG} if you know that it changes no activation.")
     return config
+
+
+def _metadata(folder: Path, found: Spot) -> dict[str, Any]:
+    """The module, where it matters, and the model, which the folder above says."""
+    said: dict[str, Any] = {"module": found.module} if found.module else {}
+    beside = folder.resolve().parent / "config.json"
+    if beside.is_file() and isinstance(name := settings(beside).get("model"), str):
+        said["model_name"] = name
+    return said
 
 
 def _size(config: dict[str, Any], folder: Path) -> int | None:
@@ -98,18 +123,22 @@ def _size(config: dict[str, Any], folder: Path) -> int | None:
     return said or (d_in or 0) * (factor or 0) or None
 
 
-def _place(folder: Path) -> Place | None:
-    """What the folder is named after.
+def _spot(folder: Path, transcoder: bool) -> tuple[Spot, Place | None] | None:
+    """(where it reads, where it writes), by what the folder is named after; None where that is no module.
 
     Raises:
         AttribError: a module that is no place of a dictionary here.
     """
     name = folder.resolve().name
-    if found := module_place(name):
-        return found
+    found = spot(name)
+    if found is not None and transcoder:
+        reads, writes = through(found.place)
+        return found._replace(place=reads), writes
+    if found is not None:
+        return found, None
     if re.search(r"\.\d+\.", name):
         raise AttribError(
             f"A dictionary of {name!r} cannot be read here.",
-            "Read are those of a whole layer and of its MLP: layers.8.mlp.",
+            "Read are those of a whole layer, its attention and its MLP: layers.8.mlp.",
         )
     return None

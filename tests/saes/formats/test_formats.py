@@ -69,9 +69,9 @@ def test_a_place_that_the_files_do_not_say_is_asked_for(tmp_path):
     assert aw.read_sae(tmp_path / "mine", site="L3").site == Place("post", 3)
     write_sae(saelens("L1.mlp"), tmp_path / "two")
     config = json.loads((tmp_path / "two" / "cfg.json").read_text())
-    config["metadata"]["hook_name"] = "blocks.2.hook_attn_out"
+    config["metadata"]["hook_name"] = "blocks.2.attn.hook_q"
     (tmp_path / "two" / "cfg.json").write_text(json.dumps(config))
-    with pytest.raises(AttribError, match=r"hook_attn_out.*site="):
+    with pytest.raises(AttribError, match=r"hook_q.*site="):
         aw.read_sae(tmp_path / "two")
     assert str(aw.read_sae(tmp_path / "two", site="L1.post").site) == "L1.post"
     with pytest.raises(ComponentError, match="No dictionary reads L0H1"):
@@ -81,9 +81,10 @@ def test_a_place_that_the_files_do_not_say_is_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"transcode": True}, "transcode = True"),
-        ({"skip_connection": True}, "skip_connection"),
-        ({"activation": "groupmax"}, "groupmax"),
+        ({"transcode": 1}, "transcode = 1"),
+        ({"skip_connection": True}, "lacks W_skip"),
+        ({"activation": "relu"}, "activation = 'relu'"),
+        ({"activation": "groupmax"}, "18 features are no 4 groups"),
         ({"signed": True}, "signed = True"),
         ({"d_in": 7, "num_latents": COUNT}, "d_in = 7.*has 6"),
         ({"num_latents": 20}, "features = 20.*has 18"),
@@ -103,6 +104,31 @@ def test_what_sparsify_says_and_is_not_read_is_refused(tmp_path, changes, said):
     sparsify(tmp_path / "layers.1", **changes)
     with pytest.raises(AttribError, match=said):
         aw.read_sae(tmp_path / "layers.1")
+
+
+@pytest.mark.parametrize(
+    ("module", "reads", "writes"), [("layers.8.mlp", "L8.mlp_in", "L8.mlp"), ("h.3", "L2.post", "L3.post")]
+)
+@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize("activation", ["topk", "groupmax"])
+def test_transcoders_of_sparsify_are_their_formula(tmp_path, module, reads, writes, skip, activation):
+    t = sparsify(tmp_path / module, transcode=True, skip_connection=skip, activation=activation, k=3)
+    t |= {"W_skip": torch.randn(WIDTH, WIDTH)} if skip else {}
+    save_file(t, tmp_path / module / "sae.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"model": "EleutherAI/pythia-160m"}))
+    sae, x = aw.read_sae(tmp_path / module), torch.randn(40, WIDTH)
+    assert (str(sae.site), str(sae.writes)) == (reads, writes) and not sae.subtract
+    assert sae.metadata["model_name"] == "EleutherAI/pythia-160m"
+    pre = (x @ t["encoder.weight"].T + t["encoder.bias"]).relu()
+    if activation == "topk":
+        kept = pre * (pre >= pre.topk(3).values[:, -1:])
+    else:
+        kept = torch.cat([part * (part == part.amax(1, keepdim=True)) for part in pre.split(COUNT // 3, 1)], 1)
+    assert torch.allclose(sae.encode(x), kept, atol=1e-5)
+    for feature in (0, 11):
+        assert torch.allclose(sae.column(x, feature), kept[:, feature], atol=1e-5)
+    out = kept @ t["W_dec"] + t["b_dec"] + (x @ t["W_skip"].T if skip else 0)
+    assert torch.allclose(sae.rebuild(x), out, atol=1e-4)
 
 
 def test_sparsify_is_trained_on_activations_as_they_are(tmp_path):
@@ -131,16 +157,17 @@ def test_an_address_is_no_folder(address):
 
 
 def test_a_module_that_is_no_place_is_refused_by_name(tmp_path):
-    sparsify(tmp_path / "layers.0.attention")
-    with pytest.raises(AttribError, match=r"layers\.0\.attention"):
-        aw.read_sae(tmp_path / "layers.0.attention")
+    for name in ("layers.0.attention.query", "layers.0.mlp.up_proj"):
+        sparsify(tmp_path / name)
+        with pytest.raises(AttribError, match=name):
+            aw.read_sae(tmp_path / name)
 
 
 def test_broken_sparsify_files_are_named(tmp_path):
     sparsify(tmp_path / "layers.1")
     file = tmp_path / "layers.1" / "sae.safetensors"
     save_file({"W_skip": torch.zeros(2)}, file)
-    with pytest.raises(AttribError, match=r"holds W_skip.*and no others"):
+    with pytest.raises(AttribError, match=r"lacks W_dec.*It has W_skip"):
         aw.read_sae(tmp_path / "layers.1")
     file.write_bytes(b"no tensors")
     with pytest.raises(AttribError, match="cannot be read"):
@@ -177,7 +204,7 @@ def test_a_glance_needs_no_weights_and_refuses_what_the_config_rules_out(tmp_pat
         config = json.loads((folder / "cfg.json").read_text())
         (folder / "cfg.json").write_text(json.dumps({**config, "d_in": None, "d_sae": None}))
         assert formats.format_of(folder).glance(folder)[1:] == (None, None)
-        for change in ({"architecture": "gated"}, {"activation_fn": "abstopk"}, {"activation": "groupmax"}):
+        for change in ({"architecture": "temporal"}, {"activation_fn": "abstopk"}, {"activation": "relu"}):
             (folder / "cfg.json").write_text(json.dumps(config | change))
             with pytest.raises(AttribError, match="not read here"):
                 formats.format_of(folder).glance(folder)
