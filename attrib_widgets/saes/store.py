@@ -15,7 +15,7 @@ from ..words.text import kind_of
 from .cards import FIRINGS, Cards, Text, cards_of
 from .fit import fit
 from .folders import Texts, named_after, read_texts, reason_for, search, texts_of
-from .formats import format_of, local, read_sae, unknown
+from .formats import format_of, local, only, read_sae, unknown
 from .formats.files import sha256
 from .sae import SAE
 
@@ -221,8 +221,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
             )
 
     def _add_folder(self, folder: Path) -> None:
-        known = format_of(folder)
-        if known is None:
+        if (known := format_of(folder)) is None:
             found, passed = self._list(folder)
             if not found:
                 reasons = "; ".join(f"{name}: {why}" for name, why in passed.items())
@@ -256,7 +255,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
                 fit(self._model, given, self.digest)
             self._held[place] = _Held(place, sae=given)
         elif isinstance(given, (str, Path)):
-            folder = local(given)
+            folder = only(local(given))
             self._held[place] = _Held(place, [folder], self._read(place, folder), texts_of(folder))
         else:
             raise ComponentError(f"A dictionary cannot be {kind_of(given)}.", "Give an aw.SAE, or the folder of one.")
@@ -347,11 +346,16 @@ class Dictionaries(MutableMapping[Place, SAE]):
 
 
 def open_folder(model: Model, place: Place, folder: Path | str) -> Opened:
-    """The dictionary of a folder for one place of a model, with the cards that are in it, kept nowhere.
+    """The dictionary of a folder for one place of a model, with the cards that are in it, kept nowhere; for what an MLP
+    adds also a transcoder to it.
 
     Raises:
         AttribError: it cannot be read, is for another place, or does not fit the model.
     """
-    found = Dictionaries(model=model)
+    found, folder = Dictionaries(model=model), only(local(folder))
+    known = format_of(folder)
+    told = None if known is None else known.glance(folder).place
+    if place.site == "mlp" and told == Place("mlp_in", place.layer):  # a transcoder's own place is where it reads
+        place = told
     found[place] = folder
     return found.opened(place)

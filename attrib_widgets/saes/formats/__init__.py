@@ -6,6 +6,8 @@ Only numpy, torch and safetensors are needed to read them, all of which transfor
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +15,7 @@ from ...words.errors import AttribError
 from ...words.places import Place, PlaceLike, dictionary_place
 from ...words.text import kind_of
 from ..sae import SAE
-from . import saelens, sparsify
+from . import gemma_scope, gemma_scope_2, saelens, sparsify
 from .files import Glance
 
 
@@ -42,7 +44,14 @@ class Format(Protocol):
         """
 
 
-FORMATS: dict[str, Format] = {"SAELens": saelens, "sparsify": sparsify}
+FORMATS: dict[str, Format] = {
+    "Gemma Scope": gemma_scope,
+    "Gemma Scope 2": gemma_scope_2,
+    "SAELens": saelens,
+    "sparsify": sparsify,
+}
+#: Folders below one that a dictionary is looked for in: ``layer_3/width_16k/average_l0_59``; and how many at most.
+DEPTH, MOST = 4, 20_000
 
 
 def format_of(folder: Path) -> Format | None:
@@ -50,11 +59,38 @@ def format_of(folder: Path) -> Format | None:
     return next((known for known in FORMATS.values() if known.reads(folder)), None)
 
 
+def below(root: Path, depth: int = DEPTH) -> Iterator[Path]:
+    """The folders that hold a dictionary of a known format: the folder itself, else those in it."""
+    if format_of(root) is not None:
+        yield root
+    elif depth:
+        for entry in sorted(entry for entry in root.iterdir() if entry.is_dir() and entry.name[:1] != "."):
+            yield from below(entry, depth - 1)
+
+
+def only(folder: Path) -> Path:
+    """The folder itself where it holds a dictionary, else the one below it that does.
+
+    Raises:
+        AttribError: there is none, or several.
+    """
+    found = list(islice(below(folder), MOST)) if folder.is_dir() else []
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise unknown(folder)
+    names = ", ".join(str(one.relative_to(folder)) for one in found[:6])
+    raise AttribError(
+        f"{folder} holds {len(found)} dictionaries: {names}{', ...' if len(found) > 6 else ''}.",
+        f'Choose one: aw.read_sae("{found[0]}"); model.saes.add(folder) takes all in.',
+    )
+
+
 def read_sae(folder: Path | str, site: PlaceLike | None = None, scale: float | None = None) -> SAE:
     """Read a dictionary in any format that is known here.
 
     Args:
-        folder: the folder with its files.
+        folder: the folder with its files, or one that holds just one such folder, at any depth.
         site: the place that it reads, for a format or a folder that does not say; whatever its files say.
         scale: what activations were multiplied by before it was trained on them, where its files say that they were
             and not by what (``normalize_activations: expected_average_only_in`` of SAELens). It is folded into the
@@ -64,10 +100,9 @@ def read_sae(folder: Path | str, site: PlaceLike | None = None, scale: float | N
         AttribError: no such folder, no known format, files that are broken or contradict each other, or a setting
             that is not read here.
     """
-    folder = local(folder)
+    folder = only(local(folder))
     found = format_of(folder)
-    if found is None:
-        raise unknown(folder)
+    assert found is not None
     return found.read(folder, None if site is None else dictionary_place(site), scale)
 
 

@@ -231,20 +231,28 @@ def _unpacked(file: Path) -> Iterator[tuple[zipfile.ZipFile, zipfile.ZipInfo]]:
             yield packed, entry
 
 
+_FORM: Any = np.lib.format
+
+
+def _header(content: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """(shape, whether columns come first, kind of numbers) of an array in an npz file."""
+    old = _FORM.read_magic(content) == (1, 0)
+    found: tuple[tuple[int, ...], bool, np.dtype[Any]]
+    found = (_FORM.read_array_header_1_0 if old else _FORM.read_array_header_2_0)(content)
+    return found
+
+
 def _npz(file: Path) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     try:
         for packed, entry in _unpacked(file):
             key = entry.filename.removesuffix(".npy")
             with packed.open(entry) as content:
-                version = np.lib.format.read_magic(content)
-                old = version == (1, 0)
-                form: Any = np.lib.format
-                shape, _, kind = (form.read_array_header_1_0 if old else form.read_array_header_2_0)(content)
+                shape, _, kind = _header(content)
                 if kind.hasobject or math.prod(shape) * kind.itemsize + content.tell() != entry.file_size:
                     raise ValueError(f"{key} holds objects, or is not as long as it says")
             with packed.open(entry) as content:
-                value = torch.from_numpy(form.read_array(content, allow_pickle=False))
+                value = torch.from_numpy(_FORM.read_array(content, allow_pickle=False))
             found[key] = single(value, key, file) if value.is_floating_point() else value
     except (ValueError, TypeError, OSError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile) as reason:
         raise AttribError(f"{file} cannot be read: {reason}.", AGAIN) from reason
@@ -292,3 +300,33 @@ def checkpoint(file: Path) -> dict[str, Any]:
 def _repeats(t: Tensor) -> bool:
     """Whether a tensor claims many more numbers than it has: one that is expanded, a thousandfold."""
     return t.numel() > 2**20 and t.numel() * t.element_size() > t.untyped_storage().nbytes()
+
+
+def unscaled(where: Path, scale: float | None) -> None:
+    """Let pass where no scale was given.
+
+    Raises:
+        AttribError: one was.
+    """
+    if scale is not None:
+        raise AttribError(f"{where} was trained on activations as they are.", f"Leave out scale = {scale!r}.")
+
+
+def shapes(file: Path, name: str) -> tuple[int | None, int | None]:
+    """The two sizes of a matrix by the headers of a safetensors or npz file, its name in any case; None if unknown."""
+    from safetensors import SafetensorError, safe_open
+
+    shape: list[int] = []
+    try:
+        if file.suffix == ".npz":
+            for packed, entry in _unpacked(file):
+                if entry.filename.removesuffix(".npy").lower() == name.lower():
+                    with packed.open(entry) as content:
+                        shape = list(_header(content)[0])
+        else:
+            with safe_open(file, framework="pt") as held:
+                key = next((key for key in held.keys() if key.lower() == name.lower()), None)  # noqa: SIM118
+                shape = [] if key is None else held.get_slice(key).get_shape()
+    except (AttribError, SafetensorError, OSError, ValueError, zipfile.BadZipFile):
+        return None, None
+    return (shape[0], shape[1]) if len(shape) == 2 else (None, None)

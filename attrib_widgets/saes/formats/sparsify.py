@@ -13,7 +13,7 @@ from typing import Any
 from ...words.errors import AttribError
 from ...words.places import Place
 from ..sae import SAE
-from .files import Glance, flag, needed, settings, tensors, unread, whole
+from .files import Glance, flag, needed, settings, tensors, unread, unscaled, whole
 from .hooks import Spot, spot, through
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
@@ -50,8 +50,7 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
             read here.
     """
     config = _config(folder)
-    if scale is not None:
-        raise AttribError(f"{folder} was trained on activations as they are.", f"Leave out scale = {scale!r}.")
+    unscaled(folder, scale)
     transcoder = bool(config.get("transcode"))
     if site is not None:
         reads, writes = through(site) if transcoder else (site, None)

@@ -1,0 +1,51 @@
+"""Files of every public format with the values of its own package: each is exact, from the files alone.
+
+They are in the folder ``formats`` under ATTRIB_WIDGETS_TEST_DICTIONARIES. Without it the tests beside this make files
+of the same kinds and hold them against the same formulas.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import attrib_widgets as aw
+
+ROOT = Path(os.environ.get("ATTRIB_WIDGETS_TEST_DICTIONARIES") or "nowhere") / "formats"
+#: Where each is to be read, as the folder's own description says.
+PLACES = {
+    "gemma-scope-2b-pt-res": "L1.post",
+    "gemma-scope-2b-pt-att": "L1.z",
+    "gemma-scope-2b-pt-mlp": "L1.mlp",
+    "gemma-scope-2b-pt-transcoders": "L1.mlp_in to L1.mlp",
+    "gemma-scope-2-1b-pt/resid_post": "L1.post",
+    "gemma-scope-2-1b-pt/attn_out": "L1.z",
+    "gemma-scope-2-1b-pt/mlp_out": "L1.mlp",
+    "gemma-scope-2-1b-pt/transcoder": "L1.mlp_in to L1.mlp",
+    "sparsify/layers.0.attention": "L0.attn_out",
+    "sparsify/layers.1.mlp": "L1.mlp_in to L1.mlp",
+    "sparsify/layers.1": "L1.post",
+}
+FOUND = sorted(str(file.parent.relative_to(ROOT)) for file in ROOT.rglob("expected.safetensors"))
+FOLDERS = [name for name in FOUND if name.startswith(tuple(PLACES))]
+pytestmark = pytest.mark.skipif(
+    not FOLDERS, reason="set ATTRIB_WIDGETS_TEST_DICTIONARIES to a folder that holds formats (dictionaries with values)"
+)
+
+
+@pytest.mark.parametrize("name", FOLDERS or ["none"])
+def test_every_published_format_is_exact(name):
+    expected = load_file(ROOT / name / "expected.safetensors")
+    sae, x = aw.read_sae(ROOT / name), expected["x"]
+    acts = sae.encode(x)
+    assert bool(acts.any())
+    for value, found in (("acts", acts), ("out", sae.decode(acts, x))):
+        assert torch.allclose(found, expected[value], atol=1e-4), (
+            f"{value} off by {(found - expected[value]).abs().max()}"
+        )
+    place = next(place for folder, place in PLACES.items() if name.startswith(folder))
+    assert " to ".join(map(str, (sae.site, sae.writes) if sae.writes else (sae.site,))) == place
