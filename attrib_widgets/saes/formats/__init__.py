@@ -15,7 +15,7 @@ from ...words.errors import AttribError
 from ...words.places import Place, PlaceLike, dictionary_place
 from ...words.text import kind_of
 from ..sae import SAE
-from . import gemma_scope, gemma_scope_2, saelens, sparsify
+from . import dictionary_learning, gemma_scope, gemma_scope_2, saelens, sparsify
 from .files import Glance
 
 
@@ -48,6 +48,7 @@ FORMATS: dict[str, Format] = {
     "Gemma Scope": gemma_scope,
     "Gemma Scope 2": gemma_scope_2,
     "SAELens": saelens,
+    "dictionary_learning": dictionary_learning,
     "sparsify": sparsify,
 }
 #: Folders below one that a dictionary is looked for in: ``layer_3/width_16k/average_l0_59``; and how many at most.

@@ -1,5 +1,5 @@
-"""Gemma Scope (2024, for Gemma 2): ``layer_3/width_16k/average_l0_59/params.npz``; its repository's name alone says what
-is read.
+"""Gemma Scope (2024, for Gemma 2): ``layer_3/width_16k/average_l0_59/params.npz``; its repository's name alone says
+what is read.
 
 ``acts = relu(pre) where pre > threshold``, ``pre = x @ W_enc + b_enc``; nothing is subtracted. ``-res`` is the stream
 behind a layer, ``-att`` the heads' outputs, ``-mlp`` what the MLP adds (behind its post-norm), ``-transcoders`` go from

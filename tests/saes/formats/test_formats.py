@@ -175,11 +175,11 @@ def test_broken_sparsify_files_are_named(tmp_path):
 
 
 def test_an_unknown_folder_is_told_what_it_holds_and_what_is_known(tmp_path):
-    for name in ("ae.pt", "config.json"):
+    for name in ("ae.bin", "config.json"):
         (tmp_path / name).touch()
     with pytest.raises(AttribError) as caught:
         aw.read_sae(tmp_path)
-    assert all(said in str(caught.value) for said in ("ae.pt, config.json", "SAELens", "sparsify", "sae.safetensors"))
+    assert all(said in str(caught.value) for said in ("ae.bin, config.json", "SAELens", "sparsify", "sae.safetensors"))
     with pytest.raises(AttribError, match="There is no folder"):
         aw.read_sae(tmp_path / "nowhere")
 
@@ -226,5 +226,7 @@ def test_a_format_is_one_row(tmp_path, monkeypatch):
     found = Dictionaries(tmp_path)
     assert [str(place) for place in found] == ["L0.post", "L1.mlp", "L2.z"]
     assert [sae.n_features for sae in found.values()] == [COUNT, 2 * WIDTH, 2 * WIDTH]
-    with pytest.raises(AttribError, match=r"mine.txt"):
+    with pytest.raises(AttribError, match=r"holds 3 dictionaries: L2\.z, a, layers\.0"):
         aw.read_sae(tmp_path)
+    with pytest.raises(AttribError, match=r"mine\.txt"):
+        aw.read_sae(tmp_path / "nothing")

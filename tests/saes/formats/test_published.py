@@ -26,6 +26,7 @@ PLACES = {
     "gemma-scope-2-1b-pt/attn_out": "L1.z",
     "gemma-scope-2-1b-pt/mlp_out": "L1.mlp",
     "gemma-scope-2-1b-pt/transcoder": "L1.mlp_in to L1.mlp",
+    "dictionary_learning": "L1.post",
     "sparsify/layers.0.attention": "L0.attn_out",
     "sparsify/layers.1.mlp": "L1.mlp_in to L1.mlp",
     "sparsify/layers.1": "L1.post",
