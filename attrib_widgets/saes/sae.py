@@ -63,6 +63,7 @@ class SAE:
             its root mean square; undone behind the decoder, except in a transcoder.
         w_skip: added to the output, of the input as it is.
         units: what pre-activations are multiplied by before it is chosen among them.
+        signed: whether what is kept stays as it is, below zero too; always so of ``"abstopk"``.
         coordinates: one of :data:`COORDINATES`: what of the model's activations it was trained on.
         encoder: a function that encodes, where no weights are known to.
 
@@ -86,6 +87,7 @@ class SAE:
     w_skip: Float[Tensor, "d_in d_out"] | None = None
     units: Float[Tensor, "feature"] | None = None
     coordinates: str = "raw"
+    signed: bool = False
     encoder: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
@@ -196,7 +198,7 @@ class SAE:
         return found
 
     def encode(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape feature"]:
-        """Feature activations; only those of an abstopk dictionary, or of a given encoder, may be negative."""
+        """Feature activations; only of an abstopk or ``signed`` dictionary, or of a given encoder, are any negative."""
         if self.encoder is not None:
             active: Tensor = self.encoder(x.float())
             return active.float()
@@ -205,8 +207,11 @@ class SAE:
             return _largest_of_groups(pre, self.k or 1)
         if self.architecture in CHOOSING:
             return self._kept(pre, self._ranked(pre).topk(self.k or 0, dim=-1).indices)
-        active = pre.relu()
+        active = self._shown(pre)
         return active if self.threshold is None else active * (pre > self.threshold)
+
+    def _shown(self, pre: Tensor) -> Tensor:
+        return pre if self.signed or self.architecture == "abstopk" else pre.relu()
 
     def _ranked(self, pre: Float[Tensor, "*shape feature"], some: slice = ALL) -> Float[Tensor, "*shape feature"]:
         """By what features are chosen."""
@@ -214,8 +219,7 @@ class SAE:
         return rank.abs() if self.architecture == "abstopk" else rank
 
     def _kept(self, pre: Tensor, where: Tensor) -> Tensor:
-        values = pre.gather(-1, where)
-        return torch.zeros_like(pre).scatter_(-1, where, values if self.architecture == "abstopk" else values.relu())
+        return torch.zeros_like(pre).scatter_(-1, where, self._shown(pre.gather(-1, where)))
 
     def largest(self, x: Float[Tensor, "*shape d_in"]) -> tuple[Float[Tensor, "*shape k"], Int[Tensor, "*shape k"]]:
         """(activations, features) of the ``k`` that a topk dictionary keeps, some features at a time."""
@@ -223,7 +227,7 @@ class SAE:
         values, where = (
             torch.cat(parts).unflatten(0, x.shape[:-1]) for parts in zip(*map(self._best, rows), strict=True)
         )
-        return values if self.architecture == "abstopk" else values.relu(), where
+        return self._shown(values), where
 
     def _best(self, x: Float[Tensor, "row d_in"]) -> tuple[Float[Tensor, "row k"], Int[Tensor, "row k"]]:
         """(pre-activations, features) of the ``k`` that are kept; every number of the encoder is read once."""
@@ -344,7 +348,8 @@ class Fired:
             return (values * (where == feature)).sum(-1)
         x = sae.seen(self.x)
         pre = (x - sae.b_dec if sae.subtract else x) @ sae.w_enc[:, feature] + sae.b_enc[feature]
-        return pre.relu() if sae.threshold is None else pre.relu() * (pre > sae.threshold[feature])
+        active = sae._shown(pre)
+        return active if sae.threshold is None else active * (pre > sae.threshold[feature])
 
 
 #: Tensors that a dictionary may do without.

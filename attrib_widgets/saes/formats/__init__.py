@@ -15,7 +15,7 @@ from ...words.errors import AttribError
 from ...words.places import Place, PlaceLike, dictionary_place
 from ...words.text import kind_of
 from ..sae import SAE
-from . import dictionary_learning, gemma_scope, gemma_scope_2, saelens, sparsify
+from . import circuit_tracer, dictionary_learning, gemma_scope, gemma_scope_2, saelens, sparsify
 from .files import Glance
 
 
@@ -26,7 +26,7 @@ class Format(Protocol):
     """The files that a folder of this format holds, in words."""
 
     def reads(self, folder: Path) -> bool:
-        """Whether a folder is of this format: by the names of its files alone."""
+        """Whether a folder is of this format, or a file that is a dictionary by itself: by names of files alone."""
 
     def glance(self, folder: Path) -> Glance:
         """Place, number of features and width, as far as small files and the folder's name say; no weights are read.
@@ -49,6 +49,7 @@ FORMATS: dict[str, Format] = {
     "Gemma Scope 2": gemma_scope_2,
     "SAELens": saelens,
     "dictionary_learning": dictionary_learning,
+    "circuit-tracer": circuit_tracer,
     "sparsify": sparsify,
 }
 #: Folders below one that a dictionary is looked for in: ``layer_3/width_16k/average_l0_59``; and how many at most.
@@ -61,21 +62,23 @@ def format_of(folder: Path) -> Format | None:
 
 
 def below(root: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """The folders that hold a dictionary of a known format: the folder itself, else those in it."""
+    """The folders, and files, that are a dictionary of a known format: the folder itself, else those in it."""
     if format_of(root) is not None:
         yield root
-    elif depth:
-        for entry in sorted(entry for entry in root.iterdir() if entry.is_dir() and entry.name[:1] != "."):
+    elif depth and root.is_dir():
+        for entry in sorted(entry for entry in root.iterdir() if entry.name[:1] != "."):
             yield from below(entry, depth - 1)
 
 
-def only(folder: Path) -> Path:
-    """The folder itself where it holds a dictionary, else the one below it that does.
+def only(folder: Path, site: Place | None = None) -> Path:
+    """The folder itself where it is a dictionary, else the one below it that is; of several the one for ``site``.
 
     Raises:
         AttribError: there is none, or several.
     """
-    found = list(islice(below(folder), MOST)) if folder.is_dir() else []
+    found = list(islice(below(folder), MOST)) if folder.exists() else []
+    if len(found) > 1 and site is not None:
+        found = [one for one in found if _place(one) in (site, *_ends(site))] or found
     if len(found) == 1:
         return found[0]
     if not found:
@@ -101,10 +104,27 @@ def read_sae(folder: Path | str, site: PlaceLike | None = None, scale: float | N
         AttribError: no such folder, no known format, files that are broken or contradict each other, or a setting
             that is not read here.
     """
-    folder = only(local(folder))
+    place = None if site is None else dictionary_place(site)
+    folder = only(local(folder), place)
     found = format_of(folder)
     assert found is not None
-    return found.read(folder, None if site is None else dictionary_place(site), scale)
+    if place is not None and place == _place(folder):  # it says so itself, and in which coordinates
+        place = None
+    return found.read(folder, place, scale)
+
+
+def _place(path: Path) -> Place | None:
+    """Where a dictionary says that it reads; None where it does not, or cannot be read."""
+    known = format_of(path)
+    try:
+        return None if known is None else known.glance(path).place
+    except AttribError:
+        return None
+
+
+def _ends(site: Place) -> tuple[Place, ...]:
+    """For what an MLP adds: where a transcoder to it reads."""
+    return tuple(Place(place, site.layer) for place in ("mlp_in", "mid")) if site.site == "mlp" else ()
 
 
 def local(folder: Path | str) -> Path:
@@ -128,10 +148,20 @@ def local(folder: Path | str) -> Path:
 def unknown(folder: Path) -> AttribError:
     """What to say of a folder that holds no dictionary: what is in it, and what was looked for."""
     known = "; ".join(f"{name} ({form.HOLDS})" for name, form in FORMATS.items())
-    if not folder.is_dir():
+    if not folder.exists():
         return AttribError(
             f"There is no folder {str(folder)!r}.", f"A dictionary is a folder of a known format: {known}."
         )
+    if not folder.is_dir():
+        return AttribError(f"{folder} is no dictionary of a known format.", f"The formats are {known}.")
+    if (folder / "W_enc_0.safetensors").is_file() or (folder / "params_layer_0.safetensors").is_file():
+        return AttribError(
+            f"{folder} holds a cross-layer transcoder. Its features write to several layers, and a row of an "
+            "attribution is opened by features that write to that row alone.",
+            "aw.read_cross_layer(folder) encodes and decodes with it.",
+        )
+    if (folder / "cc_weights.pt").is_file():
+        return AttribError(f"{folder} holds a crosscoder of two models.", "Read are dictionaries of one model.")
     names = sorted(entry.name for entry in folder.iterdir())
     held = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return AttribError(

@@ -36,7 +36,12 @@ def _named(sae: SAE) -> str:
     Raises:
         AttribError: it has none such.
     """
-    odd = sae.units is not None or sae.coordinates != "raw" or (sae.w_skip is not None and sae.writes is None)
+    odd = (
+        sae.signed
+        or sae.units is not None
+        or sae.coordinates != "raw"
+        or (sae.w_skip is not None and sae.writes is None)
+    )
     names = ("standard", "jumprelu") if sae.writes is not None else ("standard", "topk", "jumprelu", "abstopk")
     if odd or sae.architecture not in names:
         raise AttribError(f"SAELens has no format for {sae!r}.", "Keep the files that it was read from.")

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import attrib_widgets as aw
+from attrib_widgets.words.errors import AttribError
 
 ROOT = Path(os.environ.get("ATTRIB_WIDGETS_TEST_DICTIONARIES") or "nowhere") / "formats"
 #: Where each is to be read, as the folder's own description says.
@@ -27,6 +28,8 @@ PLACES = {
     "gemma-scope-2-1b-pt/mlp_out": "L1.mlp",
     "gemma-scope-2-1b-pt/transcoder": "L1.mlp_in to L1.mlp",
     "dictionary_learning": "L1.post",
+    "circuit_tracer/plt-relu": "L{}.mlp_in to L{}.mlp",
+    "circuit_tracer/clt-relu": "",
     "sparsify/layers.0.attention": "L0.attn_out",
     "sparsify/layers.1.mlp": "L1.mlp_in to L1.mlp",
     "sparsify/layers.1": "L1.post",
@@ -41,6 +44,9 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.parametrize("name", FOLDERS or ["none"])
 def test_every_published_format_is_exact(name):
     expected = load_file(ROOT / name / "expected.safetensors")
+    if name.startswith("circuit_tracer"):
+        check_layers(name, expected)
+        return
     sae, x = aw.read_sae(ROOT / name), expected["x"]
     acts = sae.encode(x)
     assert bool(acts.any())
@@ -50,3 +56,22 @@ def test_every_published_format_is_exact(name):
         )
     place = next(place for folder, place in PLACES.items() if name.startswith(folder))
     assert " to ".join(map(str, (sae.site, sae.writes) if sae.writes else (sae.site,))) == place
+
+
+def check_layers(name: str, expected: dict[str, torch.Tensor]) -> None:
+    """Values of every layer: [layer, position, ...]."""
+    x, acts, out = expected["x"], expected["acts"], expected["out"]
+    if name.endswith("clt-relu"):
+        with pytest.raises(AttribError, match=r"write to several layers.*read_cross_layer"):
+            aw.read_sae(ROOT / name)
+        read = aw.read_cross_layer(ROOT / name)
+        found = [read.encode(layer, x[layer]) for layer in range(len(x))]
+        rebuilt = [read.decode(layer, found, x[layer]) for layer in range(len(x))]
+    else:
+        saes = [aw.read_sae(ROOT / name, site=f"L{layer}.mlp") for layer in range(len(x))]
+        assert [str(sae.site) for sae in saes] == [f"L{layer}.mlp_in" for layer in range(len(x))]
+        assert {str(sae.writes) for sae in saes} == {f"L{layer}.mlp" for layer in range(len(x))}
+        found = [sae.encode(x[layer]) for layer, sae in enumerate(saes)]
+        rebuilt = [sae.rebuild(x[layer]) for layer, sae in enumerate(saes)]
+    assert torch.allclose(torch.stack(found), acts, atol=1e-4) and bool(acts.any())
+    assert torch.allclose(torch.stack(rebuilt), out, atol=1e-4)
