@@ -15,7 +15,19 @@ from ...words.errors import AttribError
 from ...words.places import Place, PlaceLike, dictionary_place
 from ...words.text import kind_of
 from ..sae import SAE
-from . import circuit_tracer, dictionary_learning, gemma_scope, gemma_scope_2, saelens, sparsify
+from . import (
+    circuit_tracer,
+    dictionary_learning,
+    gemma_scope,
+    gemma_scope_2,
+    goodfire,
+    heads_2024,
+    llama_scope,
+    openai,
+    qwen_scope,
+    saelens,
+    sparsify,
+)
 from .files import Glance
 
 
@@ -50,6 +62,11 @@ FORMATS: dict[str, Format] = {
     "SAELens": saelens,
     "dictionary_learning": dictionary_learning,
     "circuit-tracer": circuit_tracer,
+    "Llama Scope": llama_scope,
+    "OpenAI": openai,
+    "Qwen Scope": qwen_scope,
+    "Goodfire": goodfire,
+    "the heads of GPT-2 (2024)": heads_2024,
     "sparsify": sparsify,
 }
 #: Folders below one that a dictionary is looked for in: ``layer_3/width_16k/average_l0_59``; and how many at most.
