@@ -82,7 +82,7 @@ _HOMES = {
     "SAE": "saes.sae",
     "CrossLayer": "saes.crosslayer",
     "read_cross_layer": "saes.crosslayer",
-    "read_sae": "saes.formats",
+    "read_sae": "saes.loaded",
     "Anatomy": "model.anatomy.anatomy",
     "QKV": "model.anatomy.anatomy",
     "explore": "widgets.explore",
@@ -215,7 +215,7 @@ if TYPE_CHECKING:
     from .result.glossary import glossary as glossary
     from .saes.crosslayer import CrossLayer as CrossLayer
     from .saes.crosslayer import read_cross_layer as read_cross_layer
-    from .saes.formats import read_sae as read_sae
+    from .saes.loaded import read_sae as read_sae
     from .saes.sae import SAE as SAE
     from .widgets.explore import explore as explore
     from .widgets.explorer import Explorer as Explorer

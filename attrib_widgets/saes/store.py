@@ -15,8 +15,9 @@ from ..words.text import kind_of
 from .cards import FIRINGS, Cards, Text, cards_of
 from .fit import fit
 from .folders import Texts, named_after, read_texts, reason_for, search, texts_of
-from .formats import format_of, local, only, read_sae, unknown
+from .formats import format_of, local, only, unknown
 from .formats.files import sha256
+from .loaded import is_loaded, read_sae
 from .sae import SAE
 
 if TYPE_CHECKING:
@@ -207,6 +208,8 @@ class Dictionaries(MutableMapping[Place, SAE]):
     def _add(self, given: Any) -> None:
         if isinstance(given, SAE):
             self._put(given.site, given)
+        elif is_loaded(given):
+            self._add(read_sae(given))
         elif isinstance(given, (str, Path)):
             self._add_folder(local(given))
         elif isinstance(given, Mapping):
@@ -244,7 +247,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
             raise KeyError(f"No dictionary for {found or place}; there are {there}.")
         return self._held[found]
 
-    def _put(self, place: Place, given: SAE | Path | str) -> None:
+    def _put(self, place: Place, given: Any) -> None:
         if isinstance(given, SAE):
             if given.site != place:
                 raise ComponentError(
@@ -257,6 +260,9 @@ class Dictionaries(MutableMapping[Place, SAE]):
         elif isinstance(given, (str, Path)):
             folder = only(local(given))
             self._held[place] = _Held(place, [folder], self._read(place, folder), texts_of(folder))
+        elif is_loaded(given):
+            read = read_sae(given, place)
+            self._put(read.site if place == read.target else place, read)
         else:
             raise ComponentError(f"A dictionary cannot be {kind_of(given)}.", "Give an aw.SAE, or the folder of one.")
 

@@ -26,6 +26,7 @@ from ...result import Table, strongest, with_others
 from ...saes.arithmetic import arithmetic
 from ...saes.cards import Card, card_of
 from ...saes.fit import fit, whose
+from ...saes.loaded import is_loaded, read_sae
 from ...saes.reading import Activations, activations
 from ...saes.sae import SAE, Fired
 from ...saes.store import GIVE_TEXTS, Opened, open_folder
@@ -383,6 +384,8 @@ def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | None) -> Op
         return a.model.saes.opened(site)
     if isinstance(sae, str | Path):
         return open_folder(a.model, site, sae)
+    if is_loaded(sae):
+        sae = read_sae(sae, site)
     if not isinstance(sae, SAE):
         raise ComponentError(f"A dictionary cannot be {kind_of(sae)}.", "Give an aw.SAE, or the folder of one.")
     if site not in (sae.site, sae.target):

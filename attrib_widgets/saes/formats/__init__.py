@@ -157,7 +157,8 @@ def local(folder: Path | str) -> Path:
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(folder), re.IGNORECASE):
         raise AttribError(
             f"{str(folder)!r} is an address, and dictionaries are read from this machine.",
-            "Fetch its folder first, for example with huggingface_hub.snapshot_download, and give the path.",
+            "Fetch its folder first and give the path; one of the Hugging Face hub is fetched where that is asked for: "
+            'aw.read_sae("owner/name/folder", download=True).',
         )
     return Path(folder).expanduser()
 
@@ -167,7 +168,9 @@ def unknown(folder: Path) -> AttribError:
     known = "; ".join(f"{name} ({form.HOLDS})" for name, form in FORMATS.items())
     if not folder.exists():
         return AttribError(
-            f"There is no folder {str(folder)!r}.", f"A dictionary is a folder of a known format: {known}."
+            f"There is no folder {str(folder)!r}.",
+            f"A dictionary is a folder of a known format: {known}. One of the Hugging Face hub is fetched where that "
+            'is asked for: aw.read_sae("owner/name/folder", download=True).',
         )
     if not folder.is_dir():
         return AttribError(f"{folder} is no dictionary of a known format.", f"The formats are {known}.")

@@ -10,6 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ...words.errors import AttribError
 from ...words.places import Place
 from ..sae import SAE
@@ -36,7 +38,7 @@ def glance(folder: Path) -> Glance:
     Raises:
         AttribError: a module or a setting that is not read here.
     """
-    config = _config(folder)
+    config = _config(settings(folder / CONFIG), folder)
     found = _spot(folder, bool(config.get("transcode")))
     place = None if found is None else found[0].place
     return Glance(place, _size(config, folder), whole(config, "d_in", folder / CONFIG))
@@ -49,8 +51,24 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
         AttribError: broken files, a module that is no place of a dictionary, or an activation or a setting that is not
             read here.
     """
-    config = _config(folder)
     unscaled(folder, scale)
+    config = _config(settings(folder / CONFIG), folder)
+    return _assembled(config, tensors(folder / WEIGHTS), folder, site, _metadata(folder))
+
+
+def of_object(config: dict[str, Any], t: dict[str, Tensor], site: Place | None, name: Path) -> SAE:
+    """The dictionary of a loaded ``SparseCoder``, by its settings and its tensors.
+
+    Raises:
+        AttribError: as for files.
+    """
+    return _assembled(_config(config, name), t, name, site, {})
+
+
+def _assembled(
+    config: dict[str, Any], t: dict[str, Tensor], folder: Path, site: Place | None, metadata: dict[str, Any]
+) -> SAE:
+    """The dictionary of a config and its tensors."""
     transcoder = bool(config.get("transcode"))
     if site is not None:
         reads, writes = through(site) if transcoder else (site, None)
@@ -62,7 +80,6 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
             f"{folder} does not say where the dictionary reads: the folder of a sparsify dictionary is named after it.",
             'Name it as it was ("layers.8.mlp"), or say the place: aw.read_sae(folder, site="L8.mlp").',
         )
-    t = tensors(folder / WEIGHTS)
     skip = bool(config.get("skip_connection"))
     needed(t, _TENSORS | ({"W_skip"} if skip else set()), folder / WEIGHTS)
     sae = SAE(
@@ -74,7 +91,7 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
         t["b_dec"],
         k=whole(config, "k", folder / CONFIG),
         subtract=not transcoder,
-        metadata=_metadata(folder, found[0]),
+        metadata=metadata | ({"module": found[0].module} if found[0].module else {}),
         writes=found[1],
         w_skip=t["W_skip"].T if skip else None,
     )
@@ -90,13 +107,12 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
     return sae
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _config(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     """What the config says.
 
     Raises:
         AttribError: it is none, or asks for something that is not read here.
     """
-    config = settings(folder / CONFIG)
     if config.get("activation") not in (None, "topk", "groupmax"):
         raise unread(folder, "activation", config["activation"], "Read are topk and groupmax.")
     for key in ("transcode", "skip_connection"):
@@ -107,13 +123,11 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _metadata(folder: Path, found: Spot) -> dict[str, Any]:
-    """The module, where it matters, and the model, which the folder above says."""
-    said: dict[str, Any] = {"module": found.module} if found.module else {}
+def _metadata(folder: Path) -> dict[str, Any]:
+    """The model, which the folder above says."""
     beside = folder.resolve().parent / "config.json"
-    if beside.is_file() and isinstance(name := settings(beside).get("model"), str):
-        said["model_name"] = name
-    return said
+    name = settings(beside).get("model") if beside.is_file() else None
+    return {"model_name": name} if isinstance(name, str) else {}
 
 
 def _size(config: dict[str, Any], folder: Path) -> int | None:
