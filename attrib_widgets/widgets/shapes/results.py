@@ -224,11 +224,13 @@ def neurons(c: Contributions) -> contract.Neurons:
 
 
 def features(f: Features) -> contract.Features:
-    """The largest features of a row by magnitude, the sum of the others, the decoder's bias and the error."""
+    """The largest features of a row by magnitude, the sum of the others, and what no feature says."""
     values = np.asarray(f.values, dtype=np.float64)
     kinds = np.asarray(f.kinds)
     top, rest = _largest(values, kinds == "feature", FEATURES)
+    more = [(f.labels[i], float(values[i])) for i, kind in enumerate(f.kinds) if kind in ("mean", "skip", "aside")]
     return {
+        **({"more": more} if more else {}),
         "site": f.site,
         "note": f.note,
         "numbers": [f.numbers[i] for i in top],
