@@ -156,6 +156,12 @@ class SAE:
         """The place that it rebuilds: the one that it reads, unless it is a transcoder."""
         return self.writes or self.site
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is an encoder, a choice and a decoder of one place, and nothing else."""
+        odd = self.norm != "none" or self.w_skip is not None or self.units is not None or self.signed
+        return not odd and self.writes is None and self.coordinates == "raw" and self.encoder is None
+
     def only(self, kept: Bool[Tensor, "feature"]) -> SAE:
         """The dictionary of these features alone; left out are such as never fire."""
         if self.architecture in ("groupmax", "given"):

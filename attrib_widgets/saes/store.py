@@ -135,13 +135,14 @@ class Dictionaries(MutableMapping[Place, SAE]):
         return [str(held.place), source, cards, str(count or "?")]
 
     def _said(self, folder: Path) -> str:
-        return folder.name if self.folder is not None and folder.parent == self.folder else str(folder)
+        own = self.folder is not None and self.folder in folder.parents
+        return str(folder.relative_to(self.folder) if own and self.folder else folder)
 
     def given(self) -> dict[Place, Path | None]:
         """Those that do not lie beside the model's weights, and their folders (None: made in memory)."""
         beside = None if self._model is None or self._model.folder is None else self._model.folder / FOLDER
         found = {place: next(iter(self._held[place].folders), None) for place in self}
-        return {place: folder for place, folder in found.items() if folder is None or folder.parent != beside}
+        return {place: folder for place, folder in found.items() if folder is None or beside not in folder.parents}
 
     # what is in it --------------------------------------------------------------------------------------------
     def opened(self, place: PlaceLike, make: bool = False) -> Opened:
@@ -249,6 +250,8 @@ class Dictionaries(MutableMapping[Place, SAE]):
 
     def _put(self, place: Place, given: Any) -> None:
         if isinstance(given, SAE):
+            if place == given.target:  # a transcoder is kept by where it reads, named by either end
+                place = given.site
             if given.site != place:
                 raise ComponentError(
                     f"{given!r} was given for {place}.",
@@ -258,11 +261,11 @@ class Dictionaries(MutableMapping[Place, SAE]):
                 fit(self._model, given, self.digest)
             self._held[place] = _Held(place, sae=given)
         elif isinstance(given, (str, Path)):
-            folder = only(local(given))
+            folder = only(local(given), place)
+            place = _end(place, folder)
             self._held[place] = _Held(place, [folder], self._read(place, folder), texts_of(folder))
         elif is_loaded(given):
-            read = read_sae(given, place)
-            self._put(read.site if place == read.target else place, read)
+            self._put(place, read_sae(given, place))
         else:
             raise ComponentError(f"A dictionary cannot be {kind_of(given)}.", "Give an aw.SAE, or the folder of one.")
 
@@ -358,10 +361,14 @@ def open_folder(model: Model, place: Place, folder: Path | str) -> Opened:
     Raises:
         AttribError: it cannot be read, is for another place, or does not fit the model.
     """
-    found, folder = Dictionaries(model=model), only(local(folder))
+    found, folder = Dictionaries(model=model), only(local(folder), place)
+    found[place] = folder
+    return found.opened(_end(place, folder))
+
+
+def _end(place: Place, folder: Path) -> Place:
+    """Where the dictionary of a folder reads, if that is the other end of a transcoder to ``place``; else ``place``."""
     known = format_of(folder)
     told = None if known is None else known.glance(folder).place
-    if place.site == "mlp" and told == Place("mlp_in", place.layer):  # a transcoder's own place is where it reads
-        place = told
-    found[place] = folder
-    return found.opened(place)
+    ends = ("mlp_in", "mid") if place.site == "mlp" else ()
+    return told if told is not None and told.layer == place.layer and told.site in ends else place

@@ -199,3 +199,38 @@ def test_what_a_module_returns_is_not_what_is_added_behind_a_norm(family_model):
         else:
             with pytest.raises(ComponentError, match="adds its positions before layer 0"):
                 a.features("L0.pre", sae)
+
+
+def test_a_transcoder_is_named_by_either_end(tmp_path):
+    """From the stream between the sublayers, as in circuit-tracer; from one layer's end to the next, as in sparsify."""
+    model = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    middle = random_sae("L1.mid", model.d_model, writes=Place("mlp", 1))
+    model.saes["L1.mlp"] = middle
+    assert list(model.saes) == [Place("mid", 1)]
+    for found in (
+        a.features("L1.mlp"),
+        a.features("L1.mid"),
+        a.features("L1.mlp", middle),
+        a.features("L1.mid", middle),
+    ):
+        assert found.site == "L1.mid" and found.parent == "L1.mlp" and found.parent_value == a["L1.mlp"]
+        assert abs(found.gap) <= 1e-6 * (1 + float(found.values.abs().sum()))
+    whole = random_sae("L0", model.d_model, writes=Place("post", 1))
+    for row in ("L0", "L1"):
+        found = a.features(row, whole)
+        assert found.site == "L0.post" and found.parent == "stream behind L1"
+        assert found.parent_value == a.features("L1", random_sae("L1", model.d_model)).parent_value
+        assert abs(found.gap) <= 1e-6 * (1 + float(found.values.abs().sum()))
+    beyond = random_sae("L1", model.d_model, writes=Place("post", 9))
+    with pytest.raises(ComponentError, match="no layer 9"):
+        a.features("L1", beyond)
+
+
+def test_what_is_trained_on_goes_on_from_plain_dictionaries_alone():
+    from attrib_widgets.saes.train import train_sae
+
+    x = torch.randn(64, 8)
+    for odd in ({"norm": "layer_norm"}, {"writes": Place("mlp", 1)}, {"w_skip": torch.zeros(8, 8)}, {"signed": True}):
+        with pytest.raises(aw.AttribError, match="no dictionary to go on from"):
+            train_sae(x, "L1", start=random_sae("L1", 8, **odd))

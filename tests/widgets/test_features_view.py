@@ -137,7 +137,12 @@ def test_a_feature_can_be_selected(opened):
 
 @pytest.mark.parametrize(
     ("label", "hint"),
-    [("L1.attn/3", "L1H0/3"), ("L1.mlp/40", "0 to 39"), ("embed/3", "Name an MLP"), ("L99H0/1", "see .labels")],
+    [
+        ("L1.attn/3", "L1H0/3"),
+        ("L1.mlp/40", "0 to 39"),
+        ("embed/3", r"no dictionary for L0\.pre"),
+        ("L99H0/1", "see .labels"),
+    ],
 )
 def test_what_is_no_feature_of_a_row_is_refused(opened, label, hint):
     with pytest.raises(aw.ComponentError, match=hint):

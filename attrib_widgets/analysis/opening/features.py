@@ -112,6 +112,9 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
     first = _dictionary(a, _site(a, found, name), sae)
     read, cards = first.sae, first.cards
     site = read.site
+    if read.writes is not None:  # the row is what it writes, whichever end was named
+        found, name = _opened(read.writes)
+        _site(a, found, name)
     at = a.reading.position
     held = activations(a.model, a.run.record, read)
     u = _direction(a, found)
@@ -122,14 +125,14 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
     firing, strengths = where.tolist(), active[where]
     unit = float(read.undone_by(x))
     values, decoded = _opened_up(read, where, strengths.double() * unit, u)
-    error = held.goal[at].double() - read.resting(x).double() - decoded
+    behind = _behind(read, held, at)
+    error = held.y[at].double() - decoded - sum(part for _, _, part in behind)
     bar, missed = float(held.y[at].double() @ u), float(error @ u)
     if isinstance(found, Place):  # what had been written up to there, read where it stands
         parent = f"stream {name}" if found.is_stream else name
         parent = f"stream behind L{found.layer}" if found.site == "post" else parent
     else:
         parent, bar = str(found), a[found]
-    behind = _behind(read, held, at, u)
     divisor, reads = _way(a, found, site)
     divisor /= unit
     concepts = [cards.labels[f] for f in firing] if cards else [""] * len(firing)
@@ -159,7 +162,7 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
         f"{parent} by feature{_headline(labels, values, missed)}",
         [*labels, *(said for _, said, _ in behind), f"{site}/error"],
         ["feature"] * len(firing) + [kind for kind, _, _ in behind] + ["error"],
-        torch.cat([values, values.new_tensor([*(value for _, _, value in behind), missed])]),
+        torch.cat([values, values.new_tensor([*(float(part @ u) for _, _, part in behind), missed])]),
         parent,
         bar,
         a.unit,
@@ -173,17 +176,17 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
     )
 
 
-def _behind(sae: SAE, held: Activations, at: int, u: Float[Tensor, "d_out"]) -> list[tuple[str, str, float]]:
-    """(kind, label, contribution along ``u``) of what a dictionary returns without a feature, the error apart."""
+def _behind(sae: SAE, held: Activations, at: int) -> list[tuple[str, str, Float[Tensor, "d_out"]]]:
+    """(kind, label, vector in float64) of what a dictionary returns without a feature, and of what it leaves out."""
     x = held.x[at].float()
-    found = [("bias", "decoder bias", float(sae.b_dec.double() @ u) * float(sae.undone_by(x)))]
+    found = [("bias", "decoder bias", sae.b_dec.double() * float(sae.undone_by(x)))]
     if sae.norm == "layer_norm" and sae.writes is None:
-        found.append(("mean", "mean of the activation", float(sae.undoing(x)[1].double() * u.sum())))
+        found.append(("mean", "mean of the activation", sae.undoing(x)[1].double().expand(sae.d_out)))
     if sae.w_skip is not None:
-        found.append(("skip", "skip connection", float((x @ sae.w_skip).double() @ u)))
+        found.append(("skip", "skip connection", (x @ sae.w_skip).double()))
     if held.aside is not None:
         label = "mean of the activation" if sae.coordinates == "centred" else "bias of the values"
-        found.append(("aside", label, float(held.aside[at].double() @ u)))
+        found.append(("aside", label, held.aside[at].double()))
     return found
 
 
@@ -356,8 +359,11 @@ def _site(a: Attribution, which: Component | Place, name: str) -> Place:
         a[which]  # refuses what is not a row of this attribution
         if which.kind == "head":
             return Place("z", layer)
-        own, read = Place("mlp", layer), Place("mlp_in", layer)
-        return read if name == str(read) or (own not in a.model.saes and read in a.model.saes) else own
+        own, into, saes = Place("mlp", layer), Place("mlp_in", layer), a.model.saes
+        if name == str(into) or (own not in saes and into in saes):
+            return into
+        middle = Place("mid", layer)
+        return middle if own not in saes and middle in saes and saes[middle].writes == own else own
     if layer is not None and layer >= a.model.n_layers:
         raise ComponentError(f"{a.model.name} has no layer {layer}.", f"Its layers are 0 to {a.model.n_layers - 1}.")
     if isinstance(which, Place):

@@ -229,8 +229,7 @@ def features(f: Features) -> contract.Features:
     kinds = np.asarray(f.kinds)
     top, rest = _largest(values, kinds == "feature", FEATURES)
     more = [(f.labels[i], float(values[i])) for i, kind in enumerate(f.kinds) if kind in ("mean", "skip", "aside")]
-    return {
-        **({"more": more} if more else {}),
+    found: contract.Features = {
         "site": f.site,
         "note": f.note,
         "numbers": [f.numbers[i] for i in top],
@@ -243,6 +242,9 @@ def features(f: Features) -> contract.Features:
         "error": float(values[kinds == "error"].sum()),
         "gap": float(f.gap),
     }
+    if more:
+        found["more"] = more
+    return found
 
 
 def card(c: Card, alone: bool = False) -> contract.FeatureCard:

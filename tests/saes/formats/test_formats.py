@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 import attrib_widgets as aw
 from attrib_widgets.saes import formats
+from attrib_widgets.saes.formats import files
 from attrib_widgets.saes.formats.files import Glance, sha256
 from attrib_widgets.saes.formats.saelens import write_sae
 from attrib_widgets.saes.store import Dictionaries
@@ -189,6 +195,73 @@ def test_the_hash_of_a_file_is_that_of_all_its_pieces(tmp_path):
         content = bytes(i % 251 for i in range(1000)) * (size // 1000 + 1)
         (tmp_path / "file").write_bytes(content[:size])
         assert sha256(tmp_path / "file") == hashlib.sha256(content[:size]).hexdigest()
+
+
+HALF = [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2]
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_narrow_numbers_are_read_a_block_at_a_time(tmp_path, monkeypatch, dtype):
+    """As they are all at once, whatever the size of a block; what is no number is noticed in any."""
+    monkeypatch.setattr(files, "BLOCK", 7)
+    torch.manual_seed(0)
+    kept = {"a": torch.randn(5, 9).to(dtype), "b": torch.randn(3, 2, 4).to(dtype), "c": torch.randn(9).to(dtype)}
+    save_file(kept, tmp_path / "w.safetensors")
+    found = files.tensors(tmp_path / "w.safetensors")
+    assert all(torch.equal(found[key], value.float()) for key, value in kept.items())
+    assert {value.dtype for value in found.values()} == {torch.float32}
+    if dtype.itemsize == 2:
+        torch.save(kept, tmp_path / "w.pt")
+        again = files.tensors(tmp_path / "w.pt")
+        assert all(torch.equal(again[key], value.float()) for key, value in kept.items())
+    raw = kept["a"].clone().float()
+    raw[4, 8] = torch.nan
+    save_file({**kept, "a": raw.to(dtype)}, tmp_path / "w.safetensors")
+    with pytest.raises(AttribError, match=r"a in .*w\.safetensors holds numbers that are not finite"):
+        files.tensors(tmp_path / "w.safetensors")
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are measured where Linux tells them")
+def test_reading_narrow_numbers_holds_them_once(tmp_path):
+    """32 million of them: 128 MB in float32, and a block beside it."""
+    save_file({"w": torch.zeros(4096, 8192, dtype=torch.bfloat16)}, tmp_path / "w.safetensors")
+    code = (
+        "import re, sys; from pathlib import Path; from attrib_widgets.saes.formats.files import tensors\n"
+        "import safetensors.torch\n"
+        "def told(name): return int(re.search(name + r':\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
+        "Path('/proc/self/clear_refs').write_text('5'); before = told('VmRSS')\n"
+        "found = tensors(Path(sys.argv[1])); print(told('VmHWM') - before, found['w'].dtype)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "w.safetensors")], capture_output=True, text=True, check=True
+    )
+    kilobytes, dtype = done.stdout.split()
+    assert dtype == "torch.float32" and int(kilobytes) < 1.25 * 128 * 1024
+
+
+def test_an_npz_holds_what_it_says(tmp_path):
+    good = {"W_enc": np.arange(6, dtype=np.float16).reshape(2, 3), "b": np.asfortranarray(np.ones((3, 2), np.float64))}
+    for write in (np.savez, np.savez_compressed):
+        write(tmp_path / "w.npz", **good)
+        found = files.tensors(tmp_path / "w.npz")
+        assert all(np.array_equal(found[key].numpy(), value.astype(np.float32)) for key, value in good.items())
+        assert files.shapes(tmp_path / "w.npz", "w_enc") == (2, 3)
+    np.savez(tmp_path / "w.npz", a=np.array([{"run": 1}], dtype=object))
+    with pytest.raises(AttribError, match="holds objects, or is not as long as it says"):
+        files.tensors(tmp_path / "w.npz")
+    np.savez_compressed(tmp_path / "w.npz", a=np.zeros(5_000_000, np.float32))
+    with pytest.raises(AttribError, match="unpacks to far more"):
+        files.tensors(tmp_path / "w.npz")
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)})
+    with zipfile.ZipFile(tmp_path / "w.npz", "w") as packed:
+        packed.writestr("a.npy", head.getvalue() + bytes(64))
+    with pytest.raises(AttribError, match="not as long as it says"):
+        files.tensors(tmp_path / "w.npz")
+    for broken in (b"", b"PK\x03\x04", b"no zip"):
+        (tmp_path / "w.npz").write_bytes(broken)
+        with pytest.raises(AttribError, match=r"w\.npz cannot be read"):
+            files.tensors(tmp_path / "w.npz")
 
 
 def test_a_glance_needs_no_weights_and_refuses_what_the_config_rules_out(tmp_path):
