@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..words.errors import AttribError, ComponentError
 from ..words.places import Place
+from .reading import source
 from .sae import SAE
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def fit(model: Model, sae: SAE, digest: Callable[[], str | None] = lambda: None)
     """
     if reason := misfit(model, sae.site, sae.d_in):
         raise ComponentError(f"The dictionary {reason}.", "Use a dictionary that was trained on this model.")
+    source(model, sae)  # refuses coordinates that the model does not have
     if sae.writes is not None and (reason := misfit(model, sae.writes, sae.d_out)):
         raise ComponentError(
             f"The transcoder {reason.replace('reads', 'writes', 1)}.", "Use one that was trained on this model."

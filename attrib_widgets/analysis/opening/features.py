@@ -106,7 +106,7 @@ class Features(Contributions):
 
 @steady(end=False)
 @torch.no_grad()
-def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = None) -> Features:
+def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | None = None) -> Features:
     """See :meth:`Attribution.features`."""
     found, name = _opened(which)
     first = _dictionary(a, _site(a, found, name), sae)
@@ -379,7 +379,7 @@ def _site(a: Attribution, which: Component | Place, name: str) -> Place:
     raise ComponentError(f"{name} has no dictionary.", _NAME_ONE)
 
 
-def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | None) -> Opened:
+def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | Any | None) -> Opened:
     """The dictionary that was given, else the model's own."""
     if sae is None:
         if site not in a.model.saes:

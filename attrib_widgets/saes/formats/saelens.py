@@ -310,13 +310,11 @@ def _check_settings(config: dict[str, Any], found: Spot | None, writes: Place | 
         if config.get("apply_b_dec_to_input"):
             raise unread(folder, "apply_b_dec_to_input", True, f"No {name} of SAELens subtracts it.")
         return
-    place = None if found is None else found.place
+    own = {str(config[key]) for key in _PLACES if not _empty(config.get(key))}
     for key in _WRITES:
-        if (
-            not _empty(out := config.get(key))
-            and (there := spot(str(out))) != found
-            and getattr(there, "place", 0) != place
-        ):
+        if _empty(out := config.get(key)) or str(out) in own:
+            continue
+        if found is None or (there := spot(str(out))) is None or there.place != found.place:
             raise unread(folder, key, out, "A dictionary that is no transcoder rebuilds the place that it reads.")
     if not _empty(config.get("d_out")) and config["d_out"] != config.get("d_in"):
         raise unread(folder, "d_out", config["d_out"], "A dictionary that is no transcoder returns what it reads.")

@@ -102,8 +102,10 @@ def test_several_below_a_folder_are_named_and_all_taken_in(tmp_path):
         first(root / f"layer_{layer}" / "width_16k" / "average_l0_7", tensors(model.d_model))
     with pytest.raises(AttribError, match=r"holds 3 dictionaries: layer_0/width_16k/average_l0_7, .*Choose one"):
         aw.read_sae(root)
+    model.saes["L0"] = root  # of several the one for the place
+    assert list(map(str, model.saes.given().values())) == [str(root / "layer_0" / "width_16k" / "average_l0_7")]
     with pytest.raises(AttribError, match="holds 3 dictionaries"):
-        model.saes["L0"] = root
+        model.saes["L1.mlp"] = root
     model.saes.add(root)
     assert [str(place) for place in model.saes] == ["L0.post", "L1.post"]
     assert "no layer 9" in model.saes.passed_over["layer_9/width_16k/average_l0_7"]
