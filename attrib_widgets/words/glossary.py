@@ -137,12 +137,6 @@ TERMS: tuple[Term, ...] = (
         ("features", "SAE", "dictionary", "concept"),
     ),
     Term(
-        "transcoder",
-        "A dictionary that rebuilds what an MLP adds from what it reads; what it passes on without a feature is a row.",
-        "L3.mlp_in/12 is a feature of what the MLP reads, and contributes through L3.mlp.",
-        ("skip connection", "cross-layer"),
-    ),
-    Term(
         "error",
         "What a dictionary misses of what it describes; it is a row like the features.",
         "L4.mlp/error +1.26 of 1.31: the dictionary explains next to nothing here, and no feature is named.",

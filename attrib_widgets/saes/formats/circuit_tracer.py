@@ -128,7 +128,7 @@ def said_of(folder: Path, layer: int, kind: str) -> Said:
         if value and key not in _APPLIED + _IDLE:
             raise unread(folder, key, value, f"Remove it from {CONFIG} if you know that it changes no activation.")
     if config.get("model_kind") != kind:
-        raise unread(folder, "model_kind", config.get("model_kind"), f"These files are of a {kind}.")
+        raise unread(folder, "model_kind", config.get("model_kind"), f"The files beside it say {kind}.")
     activation = config.get("activation")
     if activation not in (None, "relu", "topk", "jump_relu", "jumprelu"):
         raise unread(folder, "activation", activation, "Read are relu, topk and jump_relu.")
