@@ -50,7 +50,7 @@ def fetched(text: str) -> Path:
         above = where.inside.rpartition("/")[0]
         beside = f"{above}/" if above else ""
         allowed, ignored = [where.inside, f"{where.inside}/*"], []
-        allowed += [f"{beside}{name}" for name in ("config.yaml", "config.json")]
+        allowed += [f"{beside}{name}" for name in ("config.yaml", "config.json", "cfg.json")]
         if where.inside.endswith(".pt"):
             allowed.append(where.inside.removesuffix(".pt") + "_cfg.json")
     try:

@@ -64,7 +64,8 @@ class Dictionaries(MutableMapping[Place, SAE]):
         model.saes.contexts = ["...", "..."]         # texts for the cards of dictionaries that came without
 
     A key is any spelling of a place: ``"L8.mlp"``, ``"L2"`` or ``"L2.post"`` (the stream behind layer 2), ``"L3.z"``
-    (the heads' outputs side by side). What does not fit the model is refused.
+    (the heads' outputs side by side), ``"L3.attn_out"``, ``"L8.mlp_in"`` (of a transcoder: ``"L8.mlp"`` names it
+    too). What does not fit the model is refused.
     """
 
     def __init__(self, folder: Path | None = None, model: Model | None = None) -> None:

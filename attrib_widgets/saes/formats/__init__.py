@@ -93,6 +93,8 @@ def only(folder: Path, site: Place | None = None) -> Path:
     Raises:
         AttribError: there is none, or several.
     """
+    if folder.is_file() and format_of(folder) is None and format_of(folder.parent) is not None:
+        return folder.parent  # named by one of its files
     found = list(islice(below(folder), MOST)) if folder.exists() else []
     if len(found) > 1 and site is not None:
         found = [one for one in found if _place(one) in (site, *_ends(site))] or found
@@ -108,14 +110,7 @@ def only(folder: Path, site: Place | None = None) -> Path:
 
 
 def read_sae(folder: Path | str, site: PlaceLike | None = None, scale: float | None = None) -> SAE:
-    """Read a dictionary in any format that is known here.
-
-    Args:
-        folder: the folder with its files, or one that holds just one such folder, at any depth.
-        site: the place that it reads, for a format or a folder that does not say; whatever its files say.
-        scale: what activations were multiplied by before it was trained on them, where its files say that they were
-            and not by what (``normalize_activations: expected_average_only_in`` of SAELens). It is folded into the
-            weights.
+    """The part of :func:`...loaded.read_sae` that reads files.
 
     Raises:
         AttribError: no such folder, no known format, files that are broken or contradict each other, or a setting
@@ -179,6 +174,11 @@ def unknown(folder: Path) -> AttribError:
             f"{folder} holds a cross-layer transcoder. Its features write to several layers, and a row of an "
             "attribution is opened by features that write to that row alone.",
             "aw.read_cross_layer(folder) encodes and decodes with it.",
+        )
+    if elsewhere := circuit_tracer.elsewhere(folder):
+        return AttribError(
+            f"{folder} holds no dictionary, but the names of {len(elsewhere)} in other places: {elsewhere[0]} and so on.",
+            f'Read one by its name: aw.read_sae("{elsewhere[0]}", download=True).',
         )
     if (folder / "cc_weights.pt").is_file():
         return AttribError(f"{folder} holds a crosscoder of two models.", "Read are dictionaries of one model.")

@@ -43,6 +43,17 @@ def reads(file: Path) -> bool:
     return bool(_FILE.fullmatch(file.name)) and (file.parent / CONFIG).is_file() and file.is_file()
 
 
+def elsewhere(folder: Path) -> list[str]:
+    """The files that a config names instead of having them beside it, a layer each."""
+    if not (folder / CONFIG).is_file():
+        return []
+    try:
+        named = settings(folder / CONFIG).get("transcoders")
+    except AttribError:
+        return []
+    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+
+
 def glance(file: Path) -> Glance:
     """The config says the place, the headers the size.
 

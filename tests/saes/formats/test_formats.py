@@ -162,6 +162,15 @@ def test_an_address_is_no_folder(address):
                 put(given)
 
 
+def test_a_folder_may_be_named_by_one_of_its_files(tmp_path):
+    sparsify(tmp_path / "layers.1")
+    for name in ("sae.safetensors", "cfg.json"):
+        assert str(aw.read_sae(tmp_path / "layers.1" / name).site) == "L1.post"
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(AttribError, match=r"notes\.txt is no dictionary of a known format"):
+        aw.read_sae(tmp_path / "notes.txt")
+
+
 def test_a_module_that_is_no_place_is_refused_by_name(tmp_path):
     for name in ("layers.0.attention.query", "layers.0.mlp.up_proj"):
         sparsify(tmp_path / name)
