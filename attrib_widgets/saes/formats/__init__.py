@@ -177,8 +177,8 @@ def unknown(folder: Path) -> AttribError:
         )
     if elsewhere := circuit_tracer.elsewhere(folder):
         return AttribError(
-            f"{folder} holds no dictionary, but the names of {len(elsewhere)} in other places: {elsewhere[0]} and so on.",
-            f'Read one by its name: aw.read_sae("{elsewhere[0]}", download=True).',
+            f"{folder} holds no dictionary, but the address of each of {len(elsewhere)}: {elsewhere[0]} and so on.",
+            f'Read one by it: aw.read_sae("{elsewhere[0]}", download=True).',
         )
     if (folder / "cc_weights.pt").is_file():
         return AttribError(f"{folder} holds a crosscoder of two models.", "Read are dictionaries of one model.")

@@ -346,9 +346,9 @@ def _coordinates(config: dict[str, Any], found: Spot, writes: Place | None, fold
                 else f"Remove it from {CONFIG} if your model was loaded in the same way.",
             )
         if writes is not None and touched == [writes]:
-            continue_writes = "centred" if key == "center_writing_weights" else None
             raise AttribError(
-                f"{folder} writes into activations that were {continue_writes}, and is not read here.",
+                f"{folder} was trained on a model loaded with {key} = True, which changes what it writes at {writes}, "
+                "and is not read here.",
                 "Take a transcoder of the model as it is published.",
             )
         now = coordinates

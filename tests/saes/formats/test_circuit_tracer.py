@@ -127,7 +127,7 @@ def test_yaml_is_text(tmp_path, text):
 def test_a_set_whose_files_lie_elsewhere_names_them(tmp_path):
     names = [f"hf://google/gemma-scope-2b-pt-transcoders/layer_{i}/width_16k/average_l0_76/params.npz" for i in (0, 1)]
     (tmp_path / "config.yaml").write_text(json.dumps({**SET, "transcoders": names}))
-    with pytest.raises(AttribError, match=r"the names of 2 in other places: hf://google.*layer_0.*download=True"):
+    with pytest.raises(AttribError, match=r"the address of each of 2: hf://google.*layer_0.*download=True"):
         aw.read_sae(tmp_path)
 
 

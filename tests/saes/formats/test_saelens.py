@@ -474,6 +474,22 @@ def test_transcoders_are_their_formula(tmp_path: Path, name, wide):
         read_sae(tmp_path)
 
 
+def test_coordinates_of_transcoders(tmp_path: Path):
+    """What it reads may be before a gain; what it writes is what the model adds, or it is refused."""
+    places = {"hook_name": "blocks.1.ln2.hook_normalized", "hook_name_out": "blocks.1.hook_mlp_out"}
+    said = {**SAYS_NOTHING, "architecture": "transcoder", "apply_b_dec_to_input": False, **places}
+    for loaded, coordinates in (
+        ({}, "before RMS gain"),
+        ({"fold_ln": False}, "before RMS gain"),
+        ({"fold_ln": True}, "before gain"),
+    ):
+        old_folder(tmp_path, {**said, "model_from_pretrained_kwargs": loaded})
+        assert read_sae(tmp_path).coordinates == coordinates
+    old_folder(tmp_path, {**said, "model_from_pretrained_kwargs": {"center_writing_weights": True}})
+    with pytest.raises(AttribError, match=r"center_writing_weights = True, which changes what it writes at L1\.mlp"):
+        read_sae(tmp_path)
+
+
 def test_a_threshold_kept_by_a_training_run_is_applied_behind_the_fold(tmp_path: Path):
     said = {**SAYS_NOTHING, "architecture": "batchtopk", "k": 4, "rescale_acts_by_decoder_norm": True}
     old_folder(tmp_path, said, {"topk_threshold": torch.tensor(2.0)})
