@@ -41,18 +41,19 @@ class Activations(NamedTuple):
 
 
 def activations(model: Model, rec: Recording, sae: SAE) -> Activations:
-    """The activations of a dictionary in a recorded run, in the model's dtype or float32."""
-    x = of_dictionary(model, sae, _at(model, rec, source(model, sae)))
+    """The activations of a dictionary in a recorded run, in the model's dtype or float32, on its own device."""
+    device = sae.b_dec.device
+    x = of_dictionary(model, sae, _at(model, rec, source(model, sae))).to(device)
     if sae.writes is not None:
-        return Activations(x, _at(model, rec, sae.writes), None)
-    y = _at(model, rec, sae.site)
+        return Activations(x, _at(model, rec, sae.writes).to(device), None)
+    y = _at(model, rec, sae.site).to(device)
     return Activations(x, y, None if sae.coordinates == "raw" else y.float() - x)
 
 
 def collected(model: Model, ids: Int[Tensor, "row position"], sae: SAE) -> Float[Tensor, "row position d_in"]:
-    """What a dictionary reads of many rows, in one forward pass."""
+    """What a dictionary reads of many rows, in one forward pass, on its device."""
     where = source(model, sae)
-    return of_dictionary(model, sae, collect(model, ids, [where])[where])
+    return of_dictionary(model, sae, collect(model, ids, [where])[where]).to(sae.b_dec.device)
 
 
 def source(model: Network, sae: SAE) -> Place:

@@ -117,7 +117,7 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
         _site(a, found, name)
     at = a.reading.position
     held = activations(a.model, a.run.record, read)
-    u = _direction(a, found)
+    u = _direction(a, found).to(read.b_dec.device)
     head = found.index if isinstance(found, Component) and found.kind == "head" else None
     x = held.x[at].float()
     active = read.encode(x)
@@ -162,7 +162,7 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
         f"{parent} by feature{_headline(labels, values, missed)}",
         [*labels, *(said for _, said, _ in behind), f"{site}/error"],
         ["feature"] * len(firing) + [kind for kind, _, _ in behind] + ["error"],
-        torch.cat([values, values.new_tensor([*(float(part @ u) for _, _, part in behind), missed])]),
+        torch.cat([values, values.new_tensor([*(float(part @ u) for _, _, part in behind), missed])]).cpu(),
         parent,
         bar,
         a.unit,
@@ -170,7 +170,7 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
         note=" ".join(note),
         site=str(site),
         numbers=firing + [-1] * (len(behind) + 1),
-        activations=torch.cat([strengths, torch.zeros(len(behind) + 1)]),
+        activations=torch.cat([strengths.cpu(), torch.zeros(len(behind) + 1)]),
         concepts=concepts + [""] * (len(behind) + 1),
         opened=opened,
     )
