@@ -87,7 +87,9 @@ _HOMES = {
     "supported": "model.selfcheck.supported",
     "Run": "model.run",
     "SAE": "saes.sae",
-    "read_sae": "saes.formats",
+    "CrossLayer": "saes.crosslayer",
+    "read_cross_layer": "saes.crosslayer",
+    "read_sae": "saes.loaded",
     "Anatomy": "model.anatomy.anatomy",
     "QKV": "model.anatomy.anatomy",
     "explore": "widgets.explore",
@@ -232,7 +234,9 @@ if TYPE_CHECKING:
     from .model.run import Run as Run
     from .model.selfcheck.supported import supported as supported
     from .result.glossary import glossary as glossary
-    from .saes.formats import read_sae as read_sae
+    from .saes.crosslayer import CrossLayer as CrossLayer
+    from .saes.crosslayer import read_cross_layer as read_cross_layer
+    from .saes.loaded import read_sae as read_sae
     from .saes.sae import SAE as SAE
     from .widgets.explore import explore as explore
     from .widgets.explorer import Explorer as Explorer

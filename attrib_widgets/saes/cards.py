@@ -21,7 +21,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..model.parts.outlet import outlet_of
-from ..model.tracing.hooks import collect
 from ..result import Result, Table
 from ..words.components import Component
 from ..words.errors import AttribError
@@ -29,6 +28,7 @@ from ..words.files import read_text
 from ..words.text import bracketed, safe, signed, significant, visible
 from .arithmetic import Arithmetic
 from .formats.files import stored
+from .reading import collected
 from .sae import SAE, Fired
 from .weaker import PER_FIRING, Weaker, smallest
 
@@ -310,7 +310,7 @@ def cards_of(model: Model, sae: SAE, texts: Sequence[str]) -> tuple[Cards, Text]
         rows = torch.nn.utils.rnn.pad_sequence(
             [torch.tensor(r) for r in ids[first : first + AT_ONCE]], batch_first=True
         )
-        x = collect(model, rows, [sae.site])[sae.site].float().cpu()
+        x = collected(model, rows, sae).float().cpu()
         parts.append(torch.nn.functional.pad(x, (0, 0, 0, max(map(len, ids)) - x.shape[1])))
     said = [_neighbours([visible(model.token(i)) for i in row]) for row in ids]
     return make_cards(sae, torch.cat(parts), [len(row) for row in ids], said), ids.__getitem__
@@ -381,7 +381,7 @@ def _contexts(model: Model, sae: SAE, cards: Cards, feature: int, text: Text) ->
         ]
         return kept[feature]
     rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
-    active = sae.column(collect(model, rows, [sae.site])[sae.site], feature)
+    active = sae.column(collected(model, rows, sae), feature)
     active[:, 0] = 0
     positions = cards.positions[feature].tolist()
     kept[feature] = [
@@ -397,14 +397,14 @@ def written_logits(model: Model, sae: SAE, feature: int, head: int | None = None
 
     A feature of the heads' outputs writes through ``head`` alone, or through all heads of its layer.
     """
-    row, layer = sae.w_dec[feature].to(model.home), sae.site.layer or 0
-    if sae.site.site == "z":
+    row, layer = sae.w_dec[feature].to(model.home), sae.target.layer or 0
+    if sae.target.site == "z":
         d = model.geometry[layer].d_head
         rows = slice(None) if head is None else slice(head * d, (head + 1) * d)
         row = outlet_of(model, "attn", layer).push(row[rows] @ model.out(layer).rows(*rows.indices(len(row))[:2]))
-    elif sae.site.site == "mlp":  # read behind the MLP's own norm and before the multiplier
-        row = row * model.multiplier
-    row = row * model.carried(layer + (sae.site.site == "post"), model.n_layers)
+    elif sae.target.site in ("mlp", "attn_out"):  # read behind the sublayer's own norm and before the multiplier
+        row = row * model.multiplier_of("mlp" if sae.target.site == "mlp" else "attn")
+    row = row * model.carried(layer + (sae.target.site == "post"), model.n_layers)
     return unembedded(model, model.norm(model.anatomy.final_norm).push(row))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..words.errors import AttribError, ComponentError
 from ..words.places import Place
+from .reading import source
 from .sae import SAE
 
 if TYPE_CHECKING:
@@ -20,11 +21,14 @@ def misfit(model: Model, place: Place, width: int | None) -> str:
     if layer >= model.n_layers:
         return f"is for {place}, and {model.name} has no layer {layer} (they are 0 to {model.n_layers - 1})"
     own = model.d_model
-    if place.site == "z":
+    if place.site == "mid" and model.parallel:
+        return f"is for {place}, and in {model.name} attention and MLP read the same stream"
+    if place.site in ("z", "attn_out"):
         try:
-            own = model.out(layer).d_in
+            wide = model.out(layer).d_in
         except AttribError:
             return f"is for {place}, and layer {layer} of {model.name} has no heads"
+        own = wide if place.site == "z" else own
     return "" if width in (None, own) else f"reads {width} numbers, and {place} of {model.name} has {own}"
 
 
@@ -36,10 +40,22 @@ def fit(model: Model, sae: SAE, digest: Callable[[], str | None] = lambda: None)
     """
     if reason := misfit(model, sae.site, sae.d_in):
         raise ComponentError(f"The dictionary {reason}.", "Use a dictionary that was trained on this model.")
-    if sae.site.site == "mlp" and "module" in sae.metadata and model.anatomy.mlp_post_norm:
+    source(model, sae)  # refuses coordinates that the model does not have
+    if sae.writes is not None and (reason := misfit(model, sae.writes, sae.d_out)):
         raise ComponentError(
-            f"{sae!r} reads the MLP's module, and {model.name} norms what that returns before it adds it.",
-            f"Use a dictionary of {sae.site} behind that norm.",
+            f"The transcoder {reason.replace('reads', 'writes', 1)}.", "Use one that was trained on this model."
+        )
+    after = {"mlp": model.anatomy.mlp_post_norm, "attn_out": model.anatomy.attn_post_norm}.get(sae.target.site)
+    if "module" in sae.metadata and after:
+        what = "MLP" if sae.target.site == "mlp" else "attention"
+        raise ComponentError(
+            f"{sae!r} reads the {what}'s module, and {model.name} norms what that returns before it adds it.",
+            f"Use a dictionary of {sae.target} behind that norm.",
+        )
+    if sae.site.site == "pre" and "module" in sae.metadata and model.anatomy.pos:
+        raise ComponentError(
+            f"{sae!r} reads the embedding of tokens, and {model.name} adds its positions before layer 0.",
+            "Use a dictionary of a stream.",
         )
     if whose := another(model, sae.metadata, digest):
         raise ComponentError(

@@ -10,7 +10,7 @@ from ..words.errors import AttribError, ComponentError
 from ..words.files import read_text
 from ..words.places import Place, dictionary_place
 from .fit import misfit
-from .formats import format_of
+from .formats import below, format_of
 from .formats.files import Glance
 
 if TYPE_CHECKING:
@@ -79,23 +79,23 @@ class Search(NamedTuple):
 
 
 def search(root: Path, model: Model | None) -> Search:
-    """Find the dictionaries in the folders of a folder, without reading weights.
+    """Find the dictionaries in the folders of a folder, and in theirs, without reading weights.
 
     A folder is for the place that it is named after, else for the one that is said in it.
     """
     claims: dict[Place, list[tuple[bool, Path, int | None]]] = {}
     found = Search({}, set(), {})
-    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else ():
-        if (known := format_of(folder)) is None:
-            continue
+    for folder in below(root) if root.is_dir() and format_of(root) is None else ():
+        known = format_of(folder)
+        assert known is not None
         named = named_after(folder)
         try:
             seen = known.glance(folder)
             place = _place(named, seen, model)
         except AttribError as error:
-            found.passed[folder.name] = reason_for(error, folder)
+            found.passed[str(folder.relative_to(root))] = reason_for(error, folder)
         else:
-            found.usable.add(folder.name)
+            found.usable.add(str(folder.relative_to(root)))
             claims.setdefault(place, []).append((named is not None, folder, seen.features))
     for place, rows in claims.items():
         best = [row for row in rows if row[0]] or rows

@@ -76,7 +76,7 @@ def loss_recovered(model: Model, sae: SAE, ids: Int[Tensor, "row position"], mea
     """
 
     def rebuild(x: Tensor) -> Tensor:
-        return torch.cat([x[:, :1], sae.decode(sae.encode(x[:, 1:])).to(x.dtype)], 1)
+        return torch.cat([x[:, :1], sae.rebuild(x[:, 1:]).to(x.dtype)], 1)
 
     def flat(x: Tensor) -> Tensor:
         return torch.cat([x[:, :1], mean.to(x.dtype).expand_as(x[:, 1:])], 1)

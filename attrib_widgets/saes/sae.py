@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -15,28 +17,55 @@ from ..words.places import Place, dictionary_place
 from ..words.text import indefinite
 
 #: What becomes of the pre-activations.
-ARCHITECTURES = ("standard", "topk", "jumprelu")
+ARCHITECTURES = ("standard", "topk", "jumprelu", "abstopk", "groupmax", "given")
+#: Those that keep ``k``, after a look at all features.
+CHOOSING = ("topk", "abstopk", "groupmax")
+#: What is done to each activation by itself before it is encoded.
+NORMS = ("none", "layer_norm", "rms_norm")
+#: Which of a model's activations are meant: as they are; without their mean over the width; what heads hand on without
+#: the bias of their values; behind a norm but before its gain and bias, or so where the norm does not centre.
+COORDINATES = ("raw", "centred", "without value bias", "before gain", "before RMS gain")
+#: Added to the standard deviation that a layer norm divides by, and not to the one that it is undone with.
+EPS = 1e-5
 #: Pre-activations that are held at once where all of them have to be looked at.
 PIECE = 2**22
 #: Positions that are looked at together.
 ROWS = 512
 ALL = slice(None)
-_SHAPES = "W_enc is [d_in, feature], W_dec [feature, d_in], b_enc and threshold [feature], b_dec [d_in]."
+_SHAPES = "W_enc is [d_in, feature], W_dec [feature, d_out], b_enc, threshold and units [feature], b_dec [d_out]."
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SAE:
     """A dictionary of features for the activations at one place of a model, float32.
 
-    ``x = decode(encode(x)) + error(x)``, where ``decode(f) = f @ w_dec + b_dec``.
+    One form holds for every format. Of an activation ``x``::
+
+        seen  = x, layer_norm(x) or rms_norm(x)                    # norm
+        pre   = (seen - b_dec if subtract else seen) @ w_enc + b_enc
+        acts  = those of relu(pre) that the architecture keeps, chosen by pre * units
+        out   = acts @ w_dec + b_dec, the norm undone, + x @ w_skip
+
+    and ``y = out + error``, where ``y`` is ``x`` itself, or for a transcoder what the model has at ``writes``. A scale
+    that is the same for all activations is folded into the weights.
 
     Attributes:
-        site: the place, or its name: ``L2.post`` (or ``L2``) is the stream behind layer 2, ``L2.mlp`` what its MLP
-            adds, ``L2.z`` the outputs of its heads side by side (before the output projection).
-        architecture: ``"standard"`` (relu), ``"topk"`` (the ``k`` largest of relu; Gao et al. 2024) or
-            ``"jumprelu"`` (those above their ``threshold``; Rajamanoharan et al. 2024, and how BatchTopK is kept).
+        site: the place that it reads, or its name: ``L2.post`` (or ``L2``) is the stream behind layer 2, ``L2.mlp``
+            what its MLP adds, ``L2.z`` the outputs of its heads side by side (before the output projection).
+        architecture: ``"standard"`` (relu), ``"topk"`` (the ``k`` largest of relu; Gao et al. 2024), ``"jumprelu"``
+            (those above their ``threshold``; Rajamanoharan et al. 2024, how BatchTopK is kept, and what a gated
+            dictionary comes to), ``"abstopk"`` (the ``k`` largest of either sign), ``"groupmax"`` (the largest of each
+            of ``k`` groups of neighbours) or ``"given"`` (``encoder``).
         subtract: whether ``b_dec`` is subtracted before encoding.
         metadata: whatever else its file said.
+        writes: of a transcoder, the place that it rebuilds from what it reads; None is the place that it reads.
+        norm: ``"layer_norm"`` takes the mean and the unbiased standard deviation off each activation, ``"rms_norm"``
+            its root mean square; undone behind the decoder, except in a transcoder.
+        w_skip: added to the output, of the input as it is.
+        units: what pre-activations are multiplied by before it is chosen among them.
+        signed: whether what is kept stays as it is, below zero too; always so of ``"abstopk"``.
+        coordinates: one of :data:`COORDINATES`: what of the model's activations it was trained on.
+        encoder: a function that encodes, where no weights are known to.
 
     Raises:
         AttribError: shapes that do not fit together, numbers that are not finite, or a ``k`` or a threshold that the
@@ -47,34 +76,54 @@ class SAE:
     architecture: str
     w_enc: Float[Tensor, "d_in feature"]
     b_enc: Float[Tensor, "feature"]
-    w_dec: Float[Tensor, "feature d_in"]
-    b_dec: Float[Tensor, "d_in"]
+    w_dec: Float[Tensor, "feature d_out"]
+    b_dec: Float[Tensor, "d_out"]
     k: int | None = None
     threshold: Float[Tensor, "feature"] | None = None
     subtract: bool = True
     metadata: dict[str, Any] = field(default_factory=dict)
+    writes: Place | None = None
+    norm: str = "none"
+    w_skip: Float[Tensor, "d_in d_out"] | None = None
+    units: Float[Tensor, "feature"] | None = None
+    coordinates: str = "raw"
+    signed: bool = False
+    encoder: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "site", dictionary_place(self.site))
-        if self.architecture not in ARCHITECTURES:
-            raise AttribError(f"{self.architecture!r} is no architecture known here.", f"Use one of {ARCHITECTURES}.")
+        if self.writes is not None:
+            object.__setattr__(self, "writes", dictionary_place(self.writes))
+        for name, known in (("architecture", ARCHITECTURES), ("norm", NORMS), ("coordinates", COORDINATES)):
+            if (value := getattr(self, name)) not in known:
+                raise AttribError(f"{value!r} is no {_SAID.get(name, name)} known here.", f"Use one of {known}.")
         whose = f"of the dictionary for {self.site}"
-        for name in ("w_enc", "b_enc", "w_dec", "b_dec", "threshold"):
-            object.__setattr__(self, name, _numbers(getattr(self, name), f"{name} {whose}"))
+        for name in ("w_enc", "b_enc", "w_dec", "b_dec", *_OPTIONAL):
+            object.__setattr__(self, name, _numbers(getattr(self, name), name, whose))
         if self.w_enc.ndim != 2 or not self.w_enc.numel():
             raise AttribError(f"w_enc {whose} is {list(self.w_enc.shape)}.", _SHAPES)
         d, features = self.w_enc.shape
+        out = d if self.writes is None else self.d_out
         if self.threshold is not None and self.threshold.numel() == 1:  # one for all features
             object.__setattr__(self, "threshold", self.threshold.reshape(1).expand(features))
-        shapes = {"w_dec": (features, d), "b_enc": (features,), "b_dec": (d,), "threshold": (features,)}
-        for name, shape in shapes.items():
+        shapes = {"w_dec": (features, out), "b_enc": (features,), "b_dec": (out,), "w_skip": (d, out)}
+        for name, shape in {**shapes, "threshold": (features,), "units": (features,)}.items():
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != shape:
                 raise AttribError(f"{name} {whose} is {list(value.shape)}, not {list(shape)}.", _SHAPES)
-        if self.architecture == "topk":
+        if out != d and self.subtract:
+            raise AttribError(f"b_dec {whose} has {out} numbers, and what it reads {d}.", "Give subtract=False.")
+        self._check_choice(features)
+
+    def _check_choice(self, features: int) -> None:
+        """Raises AttribError where what an architecture chooses by is missing, or given in vain."""
+        if self.architecture in CHOOSING:
             said = "needs its k" if self.k is None else f"cannot have k = {self.k!r}"
             if type(self.k) is not int or not 0 < self.k <= features:
-                raise AttribError(f"A topk dictionary of {features} features {said}.", "Give k=8, for example.")
+                name = f"A{'n' if self.architecture == 'abstopk' else ''} {self.architecture}"
+                raise AttribError(f"{name} dictionary of {features} features {said}.", "Give k=8, for example.")
+            if self.architecture == "groupmax" and features % self.k:
+                raise AttribError(f"{features} features are no {self.k} groups of one size.", "k counts the groups.")
         if (self.architecture == "jumprelu") != (self.threshold is not None):
             raise AttribError(
                 f"{indefinite(self.architecture, start=True)} dictionary "
@@ -82,6 +131,10 @@ class SAE:
                 "threshold.",
                 "One per feature, or one for all, is what makes it jumprelu.",
             )
+        if self.units is not None and self.architecture not in ("topk", "abstopk"):
+            raise AttribError(f"{indefinite(self.architecture, start=True)} dictionary has no use for units.")
+        if (self.architecture == "given") != (self.encoder is not None):
+            raise AttribError("An encoder and the architecture 'given' go together.", "Give both, or neither.")
 
     @property
     def d_in(self) -> int:
@@ -93,31 +146,86 @@ class SAE:
         """Number of features."""
         return int(self.w_enc.shape[1])
 
+    @property
+    def d_out(self) -> int:
+        """Width of what it returns."""
+        return int(self.w_dec.shape[-1]) if self.w_dec.ndim else 0
+
+    @property
+    def target(self) -> Place:
+        """The place that it rebuilds: the one that it reads, unless it is a transcoder."""
+        return self.writes or self.site
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is an encoder, a choice and a decoder of one place, and nothing else."""
+        odd = self.norm != "none" or self.w_skip is not None or self.units is not None or self.signed
+        return not odd and self.writes is None and self.coordinates == "raw" and self.encoder is None
+
     def only(self, kept: Bool[Tensor, "feature"]) -> SAE:
         """The dictionary of these features alone; left out are such as never fire."""
-        threshold = None if self.threshold is None else self.threshold[kept]
+        if self.architecture in ("groupmax", "given"):
+            raise AttribError(f"{self!r} looks at all its features together.", "Keep them all.")
+        some: dict[str, Any] = {n: None if (t := getattr(self, n)) is None else t[kept] for n in ("threshold", "units")}
         w_enc, b_enc, w_dec = self.w_enc[:, kept].contiguous(), self.b_enc[kept], self.w_dec[kept]
-        return replace(self, w_enc=w_enc, b_enc=b_enc, w_dec=w_dec, threshold=threshold)
+        return replace(self, w_enc=w_enc, b_enc=b_enc, w_dec=w_dec, **some)
 
     def check(self, feature: int) -> None:
         """Raises ComponentError where there is no such feature."""
         if not 0 <= feature < self.n_features:
             raise ComponentError(f"{self!r} has no feature {feature}.", f"Its features are 0 to {self.n_features - 1}.")
 
+    def seen(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape d_in"]:
+        """What of an activation is encoded: itself in float32, or normed as the dictionary asks."""
+        x = x.float()
+        if self.norm == "none":
+            return x
+        scale, mean = self.undoing(x)
+        return (x - mean) / (scale + (EPS if self.norm == "layer_norm" else 0))
+
+    def undoing(self, x: Float[Tensor, "*shape d_in"]) -> tuple[Float[Tensor, "*shape 1"], Float[Tensor, "*shape 1"]]:
+        """(scale, mean): what a norm's output is multiplied by, and what is then added to it, to undo it."""
+        x = x.float()
+        if self.norm == "layer_norm":
+            mean = x.mean(-1, keepdim=True)
+            return (x - mean).std(-1, keepdim=True), mean
+        size = x.norm(dim=-1, keepdim=True)
+        if self.norm == "none":
+            return torch.ones_like(size), torch.zeros_like(size)
+        return (size / math.sqrt(x.shape[-1])).clamp_min(torch.finfo(x.dtype).tiny), torch.zeros_like(size)
+
     def pre_activations(self, x: Float[Tensor, "*shape d_in"], some: slice = ALL) -> Float[Tensor, "*shape feature"]:
         """What the activation function is applied to, of all features or some."""
-        x = x.float()
-        found = (x - self.b_dec if self.subtract else x) @ self.w_enc[:, some]
+        if self.encoder is not None:
+            raise AttribError(f"Of {self!r} only the activations are known.", "Use sae.encode(x).")
+        seen = self.seen(x)
+        found = (seen - self.b_dec if self.subtract else seen) @ self.w_enc[:, some]
         found += self.b_enc[some]
         return found
 
     def encode(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape feature"]:
-        """Feature activations, none negative."""
+        """Feature activations; only of an abstopk or ``signed`` dictionary, or of a given encoder, are any negative."""
+        if self.encoder is not None:
+            active: Tensor = self.encoder(x.float())
+            return active.float()
         pre = self.pre_activations(x)
-        if self.architecture == "topk":
-            return keep_largest(pre, self.k or 0)
-        active = pre.relu()
+        if self.architecture == "groupmax":
+            return _largest_of_groups(pre, self.k or 1)
+        if self.architecture in CHOOSING:
+            return self._kept(pre, self._ranked(pre).topk(self.k or 0, dim=-1).indices)
+        active = self._shown(pre)
         return active if self.threshold is None else active * (pre > self.threshold)
+
+    def _shown(self, pre: Tensor) -> Tensor:
+        return pre if self.signed or self.architecture == "abstopk" else pre.relu()
+
+    def _ranked(self, pre: Float[Tensor, "*shape feature"], some: slice = ALL) -> Float[Tensor, "*shape feature"]:
+        """By what features are chosen."""
+        rank = pre if self.units is None else pre * self.units[some]
+        return rank.abs() if self.architecture == "abstopk" else rank
+
+    def _kept(self, pre: Tensor, where: Tensor) -> Tensor:
+        return torch.zeros_like(pre).scatter_(-1, where, self._shown(pre.gather(-1, where)))
 
     def largest(self, x: Float[Tensor, "*shape d_in"]) -> tuple[Float[Tensor, "*shape k"], Int[Tensor, "*shape k"]]:
         """(activations, features) of the ``k`` that a topk dictionary keeps, some features at a time."""
@@ -125,40 +233,93 @@ class SAE:
         values, where = (
             torch.cat(parts).unflatten(0, x.shape[:-1]) for parts in zip(*map(self._best, rows), strict=True)
         )
-        return values.relu(), where
+        return self._shown(values), where
 
     def _best(self, x: Float[Tensor, "row d_in"]) -> tuple[Float[Tensor, "row k"], Int[Tensor, "row k"]]:
-        """(pre-activations, features) of the ``k`` largest; every number of the encoder is read once."""
+        """(pre-activations, features) of the ``k`` that are kept; every number of the encoder is read once."""
         assert self.k is not None
         at_once = max(self.k, PIECE // max(1, len(x)))
         values, where = x.new_empty(len(x), 0), torch.empty(len(x), 0, dtype=torch.long, device=x.device)
+        rank = values
         for start in range(0, self.n_features, at_once):
             pre = self.pre_activations(x, slice(start, start + at_once))
-            found = pre.topk(min(self.k, pre.shape[-1]), sorted=False)
-            values, where = torch.cat([values, found.values], -1), torch.cat([where, found.indices + start], -1)
+            found = self._ranked(pre, slice(start, start + at_once)).topk(min(self.k, pre.shape[-1]), sorted=False)
+            rank, where = torch.cat([rank, found.values], -1), torch.cat([where, found.indices + start], -1)
+            values = torch.cat([values, pre.gather(-1, found.indices)], -1)
             if values.shape[-1] > self.k:
-                values, kept = values.topk(self.k, sorted=False)
-                where = where.gather(-1, kept)
+                rank, kept = rank.topk(self.k, sorted=False)
+                values, where = values.gather(-1, kept), where.gather(-1, kept)
         return values, where
 
     def column(self, x: Float[Tensor, "*shape d_in"], feature: int) -> Float[Tensor, "*shape"]:
         """The activations of one feature. Only a topk dictionary has to look at the others for them."""
         return Fired(self, x)(feature)
 
-    def decode(self, features: Float[Tensor, "*shape feature"]) -> Float[Tensor, "*shape d_in"]:
-        """What these activations stand for. Where few features fire, no others are read."""
-        firing = features.reshape(-1, self.n_features).any(0).nonzero()[:, 0]
-        if 4 * len(firing) < self.n_features:
-            return features[..., firing] @ self.w_dec[firing] + self.b_dec
-        return features @ self.w_dec + self.b_dec
+    @property
+    def alone(self) -> bool:
+        """Whether what activations stand for can be told without the activation that they were encoded from."""
+        return self.w_skip is None and (self.norm == "none" or self.writes is not None)
 
-    def error(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape d_in"]:
-        """What the dictionary misses of ``x``."""
-        return x.float() - self.decode(self.encode(x))
+    def decode(
+        self, features: Float[Tensor, "*shape feature"], x: Float[Tensor, "*shape d_in"] | None = None
+    ) -> Float[Tensor, "*shape d_out"]:
+        """What these activations stand for. Where few features fire, no others are read.
+
+        Args:
+            features: activations.
+            x: what they were encoded from. Only a dictionary that norms, or has a skip connection, asks for it.
+
+        Raises:
+            AttribError: it asks for ``x``, and there is none.
+        """
+        firing = features.reshape(-1, self.n_features).any(0).nonzero()[:, 0]
+        few = 4 * len(firing) < self.n_features
+        out = features[..., firing] @ self.w_dec[firing] if few else features @ self.w_dec
+        if self.alone:
+            return out + self.b_dec
+        if x is None:
+            raise AttribError(
+                f"{self!r} {'norms' if self.w_skip is None else 'adds'} what it reads, which its activations do not "
+                "tell.",
+                "Give it too: sae.decode(sae.encode(x), x).",
+            )
+        return out * self.undone_by(x) + self.resting(x)
+
+    def undone_by(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape 1"]:
+        """What everything that a dictionary writes is multiplied by at ``x``; 1 unless it undoes a norm."""
+        if self.norm == "none" or self.writes is not None:
+            return x.new_ones(*x.shape[:-1], 1, dtype=torch.float32)
+        return self.undoing(x)[0]
+
+    def resting(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape d_out"]:
+        """What it returns at ``x`` where no feature fires."""
+        out = self.b_dec.expand(*x.shape[:-1], self.d_out)
+        if self.norm != "none" and self.writes is None:
+            scale, mean = self.undoing(x)
+            out = out * scale + mean
+        return out if self.w_skip is None else out + x.float() @ self.w_skip
+
+    def rebuild(self, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape d_out"]:
+        """What a dictionary makes of an activation."""
+        return self.decode(self.encode(x), x)
+
+    def error(
+        self, x: Float[Tensor, "*shape d_in"], y: Float[Tensor, "*shape d_out"] | None = None
+    ) -> Float[Tensor, "*shape d_out"]:
+        """What the dictionary misses of ``x``, a transcoder of ``y``: what the model has where that writes.
+
+        Raises:
+            AttribError: it is a transcoder, and there is no ``y``.
+        """
+        if y is None and self.writes is not None:
+            raise AttribError(f"{self!r} misses something of {self.writes}.", "Give it: sae.error(x, y).")
+        return (x if y is None else y).float() - self.rebuild(x)
 
     def __repr__(self) -> str:
-        few = f", k = {self.k}" if self.architecture == "topk" else ""
-        return f"SAE of {self.site}: {self.n_features} features of {self.d_in} numbers ({self.architecture}{few})"
+        few = f", k = {self.k}" if self.architecture in CHOOSING else ""
+        kind = "SAE of" if self.writes is None else "Transcoder of"
+        where = str(self.site) if self.writes is None else f"{self.site} to {self.writes}"
+        return f"{kind} {where}: {self.n_features} features of {self.d_in} numbers ({self.architecture}{few})"
 
 
 class Fired:
@@ -175,25 +336,49 @@ class Fired:
     def _largest(self) -> tuple[Tensor, Tensor]:
         return self.sae.largest(self.x)
 
+    @cached_property
+    def _all(self) -> Tensor:
+        return self.sae.encode(self.x)
+
     def __call__(self, feature: int) -> Float[Tensor, "*shape"]:
         """The activations of one feature."""
         sae = self.sae
-        if sae.architecture == "topk":
+        if sae.architecture == "given":
+            return self._all[..., feature]
+        if sae.architecture == "groupmax":
+            size = sae.n_features // (sae.k or 1)
+            block = slice(feature // size * size, (feature // size + 1) * size)
+            return _largest_of_groups(sae.pre_activations(self.x, block), 1)[..., feature - block.start]
+        if sae.architecture in CHOOSING:
             values, where = self._largest
             return (values * (where == feature)).sum(-1)
-        x = self.x.float()
+        x = sae.seen(self.x)
         pre = (x - sae.b_dec if sae.subtract else x) @ sae.w_enc[:, feature] + sae.b_enc[feature]
-        return pre.relu() if sae.threshold is None else pre.relu() * (pre > sae.threshold[feature])
+        active = sae._shown(pre)
+        return active if sae.threshold is None else active * (pre > sae.threshold[feature])
 
 
-def _numbers(found: Any, name: str) -> Tensor | None:
+#: Tensors that a dictionary may do without.
+_OPTIONAL = ("threshold", "w_skip", "units")
+_SAID = {"coordinates": "kind of coordinates"}
+
+
+def _largest_of_groups(pre: Float[Tensor, "*shape feature"], groups: int) -> Float[Tensor, "*shape feature"]:
+    """The largest of each group of neighbours, where it is positive; zero elsewhere."""
+    values, where = pre.relu().unflatten(-1, (groups, -1)).max(-1, keepdim=True)
+    kept: Tensor = torch.zeros_like(pre).unflatten(-1, (groups, -1)).scatter_(-1, where, values)
+    return kept.flatten(-2)
+
+
+def _numbers(found: Any, name: str, whose: str) -> Tensor | None:
     """A tensor of weights as float32, all of them finite; None where there is none.
 
     Raises:
         AttribError: it is no tensor of floating point numbers, or some are not finite.
     """
-    if found is None and name.startswith("threshold"):
+    if found is None and name in _OPTIONAL:
         return None
+    name = f"{name} {whose}"
     if not isinstance(found, Tensor) or not found.is_floating_point():
         kind = str(found.dtype) if isinstance(found, Tensor) else type(found).__name__
         raise AttribError(f"{name} is {kind}, no tensor of floating point numbers.", "Give it as torch.float32.")

@@ -15,8 +15,9 @@ from ..words.text import kind_of
 from .cards import FIRINGS, Cards, Text, cards_of
 from .fit import fit
 from .folders import Texts, named_after, read_texts, reason_for, search, texts_of
-from .formats import format_of, local, read_sae, unknown
+from .formats import format_of, local, only, unknown
 from .formats.files import sha256
+from .loaded import is_loaded, read_sae
 from .sae import SAE
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class Dictionaries(MutableMapping[Place, SAE]):
         model.saes.contexts = ["...", "..."]         # texts for the cards of dictionaries that came without
 
     A key is any spelling of a place: ``"L8.mlp"``, ``"L2"`` or ``"L2.post"`` (the stream behind layer 2), ``"L3.z"``
-    (the heads' outputs side by side). What does not fit the model is refused.
+    (the heads' outputs side by side), ``"L3.attn_out"``, ``"L8.mlp_in"`` (of a transcoder: ``"L8.mlp"`` names it
+    too). What does not fit the model is refused.
     """
 
     def __init__(self, folder: Path | None = None, model: Model | None = None) -> None:
@@ -134,13 +136,14 @@ class Dictionaries(MutableMapping[Place, SAE]):
         return [str(held.place), source, cards, str(count or "?")]
 
     def _said(self, folder: Path) -> str:
-        return folder.name if self.folder is not None and folder.parent == self.folder else str(folder)
+        own = self.folder is not None and self.folder in folder.parents
+        return str(folder.relative_to(self.folder) if own and self.folder else folder)
 
     def given(self) -> dict[Place, Path | None]:
         """Those that do not lie beside the model's weights, and their folders (None: made in memory)."""
         beside = None if self._model is None or self._model.folder is None else self._model.folder / FOLDER
         found = {place: next(iter(self._held[place].folders), None) for place in self}
-        return {place: folder for place, folder in found.items() if folder is None or folder.parent != beside}
+        return {place: folder for place, folder in found.items() if folder is None or beside not in folder.parents}
 
     # what is in it --------------------------------------------------------------------------------------------
     def opened(self, place: PlaceLike, make: bool = False) -> Opened:
@@ -207,6 +210,8 @@ class Dictionaries(MutableMapping[Place, SAE]):
     def _add(self, given: Any) -> None:
         if isinstance(given, SAE):
             self._put(given.site, given)
+        elif is_loaded(given):
+            self._add(read_sae(given))
         elif isinstance(given, (str, Path)):
             self._add_folder(local(given))
         elif isinstance(given, Mapping):
@@ -221,8 +226,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
             )
 
     def _add_folder(self, folder: Path) -> None:
-        known = format_of(folder)
-        if known is None:
+        if (known := format_of(folder)) is None:
             found, passed = self._list(folder)
             if not found:
                 reasons = "; ".join(f"{name}: {why}" for name, why in passed.items())
@@ -245,8 +249,10 @@ class Dictionaries(MutableMapping[Place, SAE]):
             raise KeyError(f"No dictionary for {found or place}; there are {there}.")
         return self._held[found]
 
-    def _put(self, place: Place, given: SAE | Path | str) -> None:
+    def _put(self, place: Place, given: Any) -> None:
         if isinstance(given, SAE):
+            if place == given.target:  # a transcoder is kept by where it reads, named by either end
+                place = given.site
             if given.site != place:
                 raise ComponentError(
                     f"{given!r} was given for {place}.",
@@ -256,8 +262,11 @@ class Dictionaries(MutableMapping[Place, SAE]):
                 fit(self._model, given, self.digest)
             self._held[place] = _Held(place, sae=given)
         elif isinstance(given, (str, Path)):
-            folder = local(given)
+            folder = only(local(given), place)
+            place = _end(place, folder)
             self._held[place] = _Held(place, [folder], self._read(place, folder), texts_of(folder))
+        elif is_loaded(given):
+            self._put(place, read_sae(given, place))
         else:
             raise ComponentError(f"A dictionary cannot be {kind_of(given)}.", "Give an aw.SAE, or the folder of one.")
 
@@ -347,11 +356,20 @@ class Dictionaries(MutableMapping[Place, SAE]):
 
 
 def open_folder(model: Model, place: Place, folder: Path | str) -> Opened:
-    """The dictionary of a folder for one place of a model, with the cards that are in it, kept nowhere.
+    """The dictionary of a folder for one place of a model, with the cards that are in it, kept nowhere; for what an MLP
+    adds also a transcoder to it.
 
     Raises:
         AttribError: it cannot be read, is for another place, or does not fit the model.
     """
-    found = Dictionaries(model=model)
+    found, folder = Dictionaries(model=model), only(local(folder), place)
     found[place] = folder
-    return found.opened(place)
+    return found.opened(_end(place, folder))
+
+
+def _end(place: Place, folder: Path) -> Place:
+    """Where the dictionary of a folder reads, if that is the other end of a transcoder to ``place``; else ``place``."""
+    known = format_of(folder)
+    told = None if known is None else known.glance(folder).place
+    ends = ("mlp_in", "mid") if place.site == "mlp" else ()
+    return told if told is not None and told.layer == place.layer and told.site in ends else place

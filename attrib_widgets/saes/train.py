@@ -26,6 +26,8 @@ _WARM_UP, _DECAY = 200, 0.8
 _EXACT = 0.1
 # The length of the encoders of new features beside trained ones.
 _ASLEEP = 0.1
+#: What a dictionary to go on from may make of its pre-activations.
+STARTS = ("standard", "topk", "jumprelu")
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,18 @@ def train_sae(x: Samples, site: PlaceLike, settings: SAESettings | None = None, 
     same model before it was trained further: its features that matter most here, and new ones for what it misses.
 
     Raises:
-        AttribError: ``start`` reads activations of another width.
+        AttribError: ``start`` reads activations of another width, or has another form than what is trained.
     """
     chosen = settings or SAESettings()
     if start is not None and start.w_dec.shape[1] != x.shape[1]:
         raise AttribError(
             f"The dictionary to go on from reads {start.w_dec.shape[1]} numbers, the activations have {x.shape[1]}.",
             "Go on from one of the same place and model, or from none.",
+        )
+    if start is not None and not (start.plain and start.architecture in STARTS):
+        raise AttribError(
+            f"{start!r} is no dictionary to go on from: what is trained is topk, without a norm or another place.",
+            f"Go on from one of {', '.join(STARTS)}, or from none.",
         )
     generator = torch.Generator().manual_seed(chosen.seed)
     pool = x[torch.randperm(len(x), generator=generator)[: chosen.pool]].float()

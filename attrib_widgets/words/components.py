@@ -252,7 +252,7 @@ def component(spec: ComponentLike) -> Component:
 # How the place before a "/" is printed: a layer's is the stream behind it, an attention's what its heads hand on.
 _SITES = {"": "post", "attn": "z", "stream": "pre"}
 _WITHOUT_A_LAYER = {"logits": "logits", "embed": "L0.pre"}
-_OF_A_LAYER = re.compile(r"l(\d+)(?:\.(stream|pre|mid|post|attn|z|q|k|v|pattern|attn_in|mlp_in))?")
+_OF_A_LAYER = re.compile(r"l(\d+)(?:\.(stream|pre|mid|post|attn|attn_out|z|q|k|v|pattern|attn_in|mlp_in))?")
 _OF_A_HEAD = re.compile(r"l(\d+)\.?(?:(h)(\d+)\.(q|k|v|pattern)|(kv)(\d+)\.([kv]))")
 
 

@@ -29,6 +29,7 @@ SITES = (
     "pattern",
     "z",
     "attn",
+    "attn_out",
     "mid",
     "mlp_in",
     "neuron",
@@ -40,8 +41,10 @@ SITES = (
 STREAMS = ("pre", "mid", "post")
 #: What each head has of its own; of keys and values there may be fewer heads.
 OF_HEADS = ("q", "k", "v", "pattern", "z")
-#: What a dictionary reads: the heads' z side by side, what an MLP adds, the stream behind a layer.
-OF_DICTIONARIES = ("z", "mlp", "post")
+#: What a dictionary reads, in the order in which a layer runs: the stream before layer 0, the heads' z side by side,
+#: what the attention adds (its own name: in front of a "/", ``L3.attn`` is the old spelling of ``L3.z``), the stream
+#: between the two sublayers, what the MLP reads, what it adds, the stream behind the layer.
+OF_DICTIONARIES = ("pre", "z", "attn_out", "mid", "mlp_in", "mlp", "post")
 _SAID = {
     "pre": "the stream before layer {0}",
     "mid": "the stream between the attention and the MLP of layer {0}",
@@ -49,6 +52,7 @@ _SAID = {
     "attn_in": "what the attention of layer {0} reads",
     "z": "what the heads of layer {0} hand on, side by side",
     "attn": "what the attention of layer {0} writes",
+    "attn_out": "what the attention of layer {0} adds",
     "mlp_in": "what the MLP of layer {0} reads",
     "mlp": "what the MLP of layer {0} writes",
     "beside": "what layer {0} writes beside its attention and its MLP",
@@ -241,23 +245,19 @@ def _read_by_dictionary(spec: PlaceLike) -> Place:
 
 def dictionary_place(spec: PlaceLike) -> Place:
     """The place of a dictionary: ``"L2"`` is the stream behind layer 2, and so is ``"L3.pre"``; ``"L3.attn"`` is the z
-    of all heads of layer 3.
+    of all heads of layer 3, and ``"L3.attn_out"`` what they add together.
 
     Raises:
         ComponentError: it names no place, or one that no dictionary reads.
     """
     found = _read_by_dictionary(spec)
-    if found.site == "pre" and found.layer == 0:
-        raise ComponentError(
-            "The stream before layer 0 is behind no layer: no dictionary reads L0.pre.",
-            'Name an MLP ("L2.mlp"), the heads of a layer ("L2.z") or the stream behind one ("L2.post").',
-        )
-    if found.site == "pre":
+    if found.site == "pre" and found.layer:
         found = Place("post", found.stream - 1)
     if found.site not in OF_DICTIONARIES or found.head is not None:
         raise ComponentError(
             f"No dictionary reads {found}.",
-            "It is for a stream (L2.post), an MLP (L2.mlp) or the heads of a layer (L2.z).",
+            "It is for a stream (L0.pre, L2.mid, L2.post), an MLP or what it reads (L2.mlp, L2.mlp_in), the heads of a "
+            "layer (L2.z) or what its attention adds (L2.attn_out).",
         )
     return found
 

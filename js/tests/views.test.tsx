@@ -289,6 +289,14 @@ it("shows computed labels in bars of features, and says that they are computed",
   expect(el.textContent).toContain("Labels are computed");
 });
 
+it("keeps what no feature says last, in its order, however large: bias, skip connection, error", () => {
+  const kinds = ["feature", "feature", "bias", "skip", "error"];
+  const rows = kinds.map((kind, i) => ({ label: `${kind} ${i}`, kind, token: false, concept: "" }));
+  const header: BarsHeader = { kind: "bars", title: "L2.mlp by feature", note: "", unit: "logits", rows, total: 9, parent: "L2.mlp", parent_value: 9, gap: 0 };
+  const { all } = show(view(header, { values: { dtype: "f4", shape: [5], values: [1, 2, 0.5, 5, 0.5] } }), "bars");
+  expect(all(".aw-name").map((e) => e.textContent)).toEqual(["feature 1", "feature 0", "bias 2", "skip 3", "error 4"]);
+});
+
 const labels = (rows: HTMLElement[]) => rows.map((row) => row.querySelector(".aw-name")?.childNodes[1]?.textContent);
 
 describe("a trace", () => {

@@ -119,7 +119,7 @@ def test_a_card_is_opened_from_what_is_stored_as_from_a_forward_pass(family_mode
     run = model.run(texts[0])
     prompt = (run.tokens, Fired(sae, x[0, : len(ids[0])]))
     ran = [card_of(model, sae, older, feature, prompt, texts.__getitem__).contexts for feature in range(12)]
-    monkeypatch.setattr(saes_cards, "collect", None)
+    monkeypatch.setattr(saes_cards, "collected", None)
     opened = [card_of(model, sae, stored, feature, prompt, texts.__getitem__).contexts for feature in range(12)]
     assert int(stored.weaker.counts.sum()) > 30, "features fire on several tokens of a text"
     for one, other in zip(opened, ran, strict=True):

@@ -80,9 +80,9 @@ def test_the_stream_before_a_layer_is_a_key_too(model, a, tmp_path):
     assert str(found.card("L2.pre/3").feature) == "L1.post/3"
     write_sae(sae, tmp_path)
     assert aw.read_sae(tmp_path, site="L3.pre").site == Place("post", 2)
-    for call in (lambda: a.features("L0.pre"), lambda: aw.read_sae(tmp_path, site="L0.pre")):
-        with pytest.raises(ComponentError, match="before layer 0 is behind no layer"):
-            call()
+    assert aw.read_sae(tmp_path, site="L0.pre").site == Place("pre", 0)
+    with pytest.raises(ComponentError, match=r"no dictionary for L0\.pre"):
+        a.features("L0.pre")
 
 
 def test_what_does_not_fit_is_refused_naming_both(model, monkeypatch):
@@ -162,7 +162,7 @@ def test_folders_beside_the_weights_are_found_and_read_when_asked_for(tmp_path, 
     (folder / "saes" / "notes").mkdir()
     write_sae(random_sae("L0.mlp", d), folder / "saes" / "z")
     config = folder / "saes" / "z" / "cfg.json"
-    config.write_text(config.read_text().replace("hook_mlp_out", "hook_attn_out"))
+    config.write_text(config.read_text().replace("hook_mlp_out", "attn.hook_q"))
     from attrib_widgets.saes import store
 
     read = []
@@ -171,7 +171,7 @@ def test_folders_beside_the_weights_are_found_and_read_when_asked_for(tmp_path, 
     assert "saes" not in model.__dict__, "loading looks at nothing"
     assert [str(p) for p in model.saes] == ["L0.z", "L1.mlp", "L1.post", "L2.mlp"] and not read
     shown = repr(model.saes)
-    assert not read and "L0.attn" in shown and "hook_attn_out" in shown and "notes" not in shown
+    assert not read and "L0.attn" in shown and "hook_q" in shown and "notes" not in shown
     assert model.saes["L1.mlp"].n_features == 20 and read == ["L1.mlp"], "named after the place, before what says it"
     assert list(model.saes.passed_over) == ["z"]
     a = aw.attribute(model.run(families.PROMPT), " Paris")
@@ -248,13 +248,13 @@ def test_what_cannot_be_read_is_no_candidate(tmp_path, model):
     d = model.d_model
     for name in ("a", "b", "c", "L1.mlp"):
         write_sae(random_sae("L1.mlp", d), tmp_path / name)
-    configured(tmp_path / "a", architecture="gated")
+    configured(tmp_path / "a", architecture="temporal")
     configured(tmp_path / "b", activation_fn="abstopk")
     (tmp_path / "L1.mlp" / "cfg.json").write_text("{")
     model.saes.add(tmp_path)
     assert model.saes["L1.mlp"].n_features == 20 and model.saes.given() == {Place("mlp", 1): tmp_path / "c"}
     passed = model.saes.passed_over
-    assert passed["a"] == "has architecture = 'gated', which is not read here" and "no JSON" in passed["L1.mlp"]
+    assert passed["a"] == "has architecture = 'temporal', which is not read here" and "no JSON" in passed["L1.mlp"]
     assert list(passed) == ["L1.mlp", "a", "b"] and "abstopk" in passed["b"]
 
 

@@ -137,7 +137,12 @@ def test_a_feature_can_be_selected(opened):
 
 @pytest.mark.parametrize(
     ("label", "hint"),
-    [("L1.attn/3", "L1H0/3"), ("L1.mlp/40", "0 to 39"), ("embed/3", "Name an MLP"), ("L99H0/1", "see .labels")],
+    [
+        ("L1.attn/3", "L1H0/3"),
+        ("L1.mlp/40", "0 to 39"),
+        ("embed/3", r"no dictionary for L0\.pre"),
+        ("L99H0/1", "see .labels"),
+    ],
 )
 def test_what_is_no_feature_of_a_row_is_refused(opened, label, hint):
     with pytest.raises(aw.ComponentError, match=hint):
@@ -309,3 +314,26 @@ def test_layers_of_either_kind_stand_side_by_side(family_model, monkeypatch):
     assert len(header["neurons"]) == model.n_layers - len(mixed) > 0
     explorer.close()
     again.close()
+
+
+def test_what_a_transcoder_passes_on_without_a_feature_travels(browser):
+    """The MLP's row in the Explorer is opened by its transcoder: features, others, bias, skip connection and error."""
+    model = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
+    torch.manual_seed(0)
+    d = model.d_model
+    w = [torch.randn(d, 30), torch.randn(30), torch.randn(30, d), torch.randn(d)]
+    sae = aw.SAE("L1.mlp_in", "standard", *w, subtract=False, writes="L1.mlp", w_skip=torch.randn(d, d))
+    model.saes.add(sae)
+    explorer = explore(model, families.PROMPT, " Paris")
+    try:
+        data = ask(browser(explorer), "features", id="L1.mlp")["data"]
+        assert data["site"] == "L1.mlp_in" and [name for name, _ in data["more"]] == ["skip connection"]
+        found = explorer.attribution.features("L1.mlp")
+        everything = summed(data) + data["more"][0][1]
+        assert everything == pytest.approx(
+            explorer.attribution["L1.mlp"], abs=1e-6 * (1 + float(found.values.abs().sum()))
+        )
+        card = ask(browser(explorer), "feature", id=f"L1.mlp/{data['numbers'][0]}")["data"]
+        assert len(card["here"]) == explorer.run.n_positions
+    finally:
+        explorer.close()

@@ -94,6 +94,10 @@ def test_streams_are_numbered_by_what_was_recorded():
         ("l3.Z", "L3.z"),
         ("m8", "L8.mlp"),
         ("L2.post", "L2.post"),
+        ("L0.pre", "L0.pre"),
+        ("L3.attn_out", "L3.attn_out"),
+        ("l2.mid", "L2.mid"),
+        ("L2.mlp_in", "L2.mlp_in"),
     ],
 )
 def test_the_place_of_a_dictionary(typed, meant):
@@ -107,12 +111,11 @@ def test_the_place_of_a_dictionary(typed, meant):
 @pytest.mark.parametrize("typed", ["L3.pre", "l3.stream", Place("pre", 3)])
 def test_the_stream_before_a_layer_is_the_one_behind_the_layer_before(typed):
     assert dictionary_place(typed) == Place("post", 2)
-    with pytest.raises(ComponentError, match=r"before layer 0 is behind no layer.*L0\.pre"):
-        dictionary_place("L0.pre")
+    assert dictionary_place("L0.pre") == Place("pre", 0)  # which is behind none
 
 
 @pytest.mark.parametrize(
-    "typed", ["L0H1", (1, 2), "L0.pre", "L2.mid", "L2.mlp_in", "L3N4", "logits", "L2.mlp/3", "notes"]
+    "typed", ["L0H1", (1, 2), "L2.attn_in", "L2.q", "L1KV0.k", "L3N4", "logits", "L2.mlp/3", "notes"]
 )
 def test_where_no_dictionary_reads(typed):
     with pytest.raises(ComponentError):

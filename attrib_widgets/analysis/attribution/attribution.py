@@ -218,13 +218,14 @@ class Attribution(Sum):
         need(self.model, "sublayers", number)
         return number
 
-    def features(self, which: PlaceLike, sae: SAE | Path | str | None = None) -> Features:
-        """What each feature of a dictionary contributed through an MLP, a head, or the stream behind a layer.
+    def features(self, which: PlaceLike, sae: SAE | Path | str | Any | None = None) -> Features:
+        """What each feature of a dictionary contributed through an MLP, a head, an attention or a stream.
 
         Args:
-            which: ``"L2.mlp"``, ``"L3H5"`` (read in the outputs of all heads of its layer), or ``"L2"``, which is the
-                stream ``"L2.post"``.
-            sae: the dictionary, or its folder in any format that is known; None takes the model's own, ``model.saes``.
+            which: ``"L2.mlp"`` (of a transcoder ``"L2.mlp_in"`` is the same), ``"L3H5"`` (read in the outputs of all
+                heads of its layer), ``"L2.attn_out"``, or a stream: ``"L2"`` is ``"L2.post"``.
+            sae: the dictionary, its folder in any format that is known, or an object that another library has loaded;
+                None takes the model's own, ``model.saes``.
 
         Raises:
             ComponentError: no such row, or no dictionary for it; AttribError: a folder that cannot be read.

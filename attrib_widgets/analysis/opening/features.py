@@ -1,8 +1,10 @@
 """Opening a row with a dictionary: what each feature of a sparse autoencoder contributed through it.
 
 With ``x = sum_f a_f d_f + b_dec + error`` at the row's own place and ``u`` the explained direction there, feature f
-contributed ``a_f (d_f . u)``; the decoder's bias and the reconstruction error are rows of their own, so that the
-rows sum to the bar exactly. The error is measured, never a remainder.
+contributed ``a_f (d_f . u)``; the decoder's bias and the reconstruction error are rows of their own, and so are a skip
+connection, the mean that a norm puts back and what the dictionary's coordinates leave out, so that the rows sum to the
+bar exactly. The error is measured, never a remainder. A transcoder reads another place than it writes: the row is what
+is at the second.
 """
 
 from __future__ import annotations
@@ -24,13 +26,15 @@ from ...result import Table, strongest, with_others
 from ...saes.arithmetic import arithmetic
 from ...saes.cards import Card, card_of
 from ...saes.fit import fit, whose
+from ...saes.loaded import is_loaded, read_sae
+from ...saes.reading import Activations, activations
 from ...saes.sae import SAE, Fired
 from ...saes.store import GIVE_TEXTS, Opened, open_folder
 from ...words.components import Component, component, whole
 from ...words.errors import ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place, place
 from ...words.text import kind_of, share, signed, visible
-from .heads import attention_direction, direction_behind, stream_direction
+from .heads import attention_direction, direction_behind
 from .results import Contributions
 
 if TYPE_CHECKING:
@@ -43,12 +47,14 @@ PIECE = 512
 
 @dataclass(eq=False, repr=False)
 class Features(Contributions):
-    """Contributions of the active features of one dictionary; ``kinds`` are ``feature``, ``bias`` and ``error``.
+    """Contributions of the active features of one dictionary.
+
+    ``kinds`` are ``feature``, then ``bias``, where there is one ``mean``, ``skip`` and ``aside``, and last ``error``.
 
     Attributes:
         site: where the dictionary reads (``"L2.mlp"``; for a head ``"L3.z"``, the outputs of all its heads).
-        numbers: the feature of each row, -1 for the bias and the error.
-        activations: how strongly each fires here (0 for the bias and the error).
+        numbers: the feature of each row, -1 for the rows behind the features.
+        activations: how strongly each fires here (0 for the rows behind the features).
         concepts: the label computed from each feature's strongest contexts; "" where there is none.
     """
 
@@ -67,9 +73,9 @@ class Features(Contributions):
             ComponentError: no feature of this dictionary; ModelError: the model has changed since the run.
         """
         if feature is None:
-            if not len(self.numbers) > 2:
+            if not self.firing:
                 raise ComponentError(f"No feature of {self.site} fires here.", "Name one by its number.")
-            feature = self.numbers[int(self.values[:-2].abs().argmax())]
+            feature = self.numbers[int(self.values[: self.firing].abs().argmax())]
         number = whole(feature)
         if number is None:
             found = component(feature)  # type: ignore[arg-type]
@@ -79,10 +85,15 @@ class Features(Contributions):
         assert self.opened is not None
         return self.opened(number)
 
+    @property
+    def firing(self) -> int:
+        """How many features fire: the first rows."""
+        return self.kinds.count("feature")
+
     def summary(self) -> Table:
-        # What no feature says is told by name, however small: the last two rows.
-        count = len(self.values) - 2
-        order = [*strongest(self.values[:count], 10), count, count + 1]
+        # What no feature says is told by name, however small: the last rows.
+        count = self.firing
+        order = [*strongest(self.values[:count], 10), *range(count, len(self.values))]
         rows, bars = with_others(self.values, order, lambda i: [self.labels[i], self.concepts[i]])
         columns = ["feature", "computed label" if any(self.concepts) else "", self.unit]
         return Table(self.title, columns, rows, bars, self.note, self.footer(), last=len(rows) - len(order))
@@ -95,35 +106,40 @@ class Features(Contributions):
 
 @steady(end=False)
 @torch.no_grad()
-def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = None) -> Features:
+def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | None = None) -> Features:
     """See :meth:`Attribution.features`."""
     found, name = _opened(which)
-    site = _site(a, found, name)
-    first = _dictionary(a, site, sae)
+    first = _dictionary(a, _site(a, found, name), sae)
     read, cards = first.sae, first.cards
-    at, rec = a.reading.position, a.run.record
-    held = rec.at("mlp_added" if site.site == "mlp" else site.slot[0], site.slot[1])
-    if site.site == "mlp" and a.model.multiplier != 1:  # a dictionary reads what comes before the multiplier
-        held = held.float() / a.model.multiplier
-    u = _direction(a, found)
-    head = found.index if found.kind == "head" else None
-    x = held[at].float()
+    site = read.site
+    if read.writes is not None:  # the row is what it writes, whichever end was named
+        found, name = _opened(read.writes)
+        _site(a, found, name)
+    at = a.reading.position
+    held = activations(a.model, a.run.record, read)
+    u = _direction(a, found).to(read.b_dec.device)
+    head = found.index if isinstance(found, Component) and found.kind == "head" else None
+    x = held.x[at].float()
     active = read.encode(x)
     where = active.nonzero()[:, 0]
     firing, strengths = where.tolist(), active[where]
-    values, decoded = _opened_up(read, where, strengths.double(), u)
-    error = x.double() - decoded
-    bias, missed = float(read.b_dec.double() @ u), float(error @ u)
-    if found.kind == "layer":  # what had been written up to there, read where it stands
-        parent, bar = f"stream behind {found}", float(x.double() @ u)
+    unit = float(read.undone_by(x))
+    values, decoded = _opened_up(read, where, strengths.double() * unit, u)
+    behind = _behind(read, held, at)
+    error = held.y[at].double() - decoded - sum(part for _, _, part in behind)
+    bar, missed = float(held.y[at].double() @ u), float(error @ u)
+    if isinstance(found, Place):  # what had been written up to there, read where it stands
+        parent = f"stream {name}" if found.is_stream else name
+        parent = f"stream behind L{found.layer}" if found.site == "post" else parent
     else:
         parent, bar = str(found), a[found]
     divisor, reads = _way(a, found, site)
+    divisor /= unit
     concepts = [cards.labels[f] for f in firing] if cards else [""] * len(firing)
     before = f"{site}/"
     labels = [before + number for number in map(str, firing)]
 
-    fired = Fired(read, held)
+    fired = Fired(read, held.x)
 
     def opened(feature: int) -> Card:
         a.run.check_fresh()
@@ -144,31 +160,45 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | None = No
     note += [said for said in (_untrained(read, at), whose(a.model, read, a.model.saes.digest)) if said]
     return Features(
         f"{parent} by feature{_headline(labels, values, missed)}",
-        [*labels, "decoder bias", f"{site}/error"],
-        ["feature"] * len(firing) + ["bias", "error"],
-        torch.cat([values, values.new_tensor([bias, missed])]),
+        [*labels, *(said for _, said, _ in behind), f"{site}/error"],
+        ["feature"] * len(firing) + [kind for kind, _, _ in behind] + ["error"],
+        torch.cat([values, values.new_tensor([*(float(part @ u) for _, _, part in behind), missed])]).cpu(),
         parent,
         bar,
         a.unit,
         axis="feature",
         note=" ".join(note),
         site=str(site),
-        numbers=[*firing, -1, -1],
-        activations=torch.cat([strengths, torch.zeros(2)]),
-        concepts=[*concepts, "", ""],
+        numbers=firing + [-1] * (len(behind) + 1),
+        activations=torch.cat([strengths.cpu(), torch.zeros(len(behind) + 1)]),
+        concepts=concepts + [""] * (len(behind) + 1),
         opened=opened,
     )
 
 
+def _behind(sae: SAE, held: Activations, at: int) -> list[tuple[str, str, Float[Tensor, "d_out"]]]:
+    """(kind, label, vector in float64) of what a dictionary returns without a feature, and of what it leaves out."""
+    x = held.x[at].float()
+    found = [("bias", "decoder bias", sae.b_dec.double() * float(sae.undone_by(x)))]
+    if sae.norm == "layer_norm" and sae.writes is None:
+        found.append(("mean", "mean of the activation", sae.undoing(x)[1].double().expand(sae.d_out)))
+    if sae.w_skip is not None:
+        found.append(("skip", "skip connection", (x @ sae.w_skip).double()))
+    if held.aside is not None:
+        label = "mean of the activation" if sae.coordinates == "centred" else "bias of the values"
+        found.append(("aside", label, held.aside[at].double()))
+    return found
+
+
 def _opened_up(
-    sae: SAE, firing: Int[Tensor, "row"], strengths: Float[Tensor, "row"], u: Float[Tensor, "d_in"]
-) -> tuple[Float[Tensor, "row"], Float[Tensor, "d_in"]]:
-    """(what each firing feature contributes along ``u``, what they decode to), float64.
+    sae: SAE, firing: Int[Tensor, "row"], strengths: Float[Tensor, "row"], u: Float[Tensor, "d_out"]
+) -> tuple[Float[Tensor, "row"], Float[Tensor, "d_out"]]:
+    """(what each firing feature contributes along ``u``, what they add up to), float64.
 
     Of a dictionary that does not fit half may fire: every decoder row is read once for both, a piece at a time.
     """
-    values, decoded = strengths.new_empty(len(firing)), sae.b_dec.double()
-    shape = (min(PIECE, len(firing)), sae.d_in)
+    values, decoded = strengths.new_empty(len(firing)), strengths.new_zeros(sae.d_out)
+    shape = (min(PIECE, len(firing)), sae.d_out)
     rows, doubled = sae.w_dec.new_empty(shape), strengths.new_empty(shape)
     for start in range(0, len(firing), PIECE):
         some = slice(start, start + PIECE)
@@ -180,13 +210,13 @@ def _opened_up(
     return values, decoded
 
 
-def _way(a: Attribution, which: Component, site: Place) -> tuple[float, str]:
+def _way(a: Attribution, which: Component | Place, site: Place) -> tuple[float, str]:
     """(what the norms between a dictionary's place and what is explained divide by, what it is read through)."""
     scale = float(a.reading.norm.scale(a.reading.point.stream(a.run.record)[a.reading.position]))
-    if which.kind == "layer":
-        return 1 / scale, f"read where it stands in the stream, {site}"
+    if isinstance(which, Place):
+        return 1 / scale, f"read where it stands in the stream, {site}" if which.is_stream else ""
     if which.kind != "head":
-        return 1 / scale, ""
+        return 1 / scale, f"{site} is read, and {which} written" if site.site == "mlp_in" else ""
     layer = which.layer or 0
     write = outlet_of(a.model, "attn", layer)
     scale *= float(write.scale(a.run.record.attn_out[layer][a.reading.position : a.reading.position + 1]))
@@ -211,15 +241,13 @@ def _headline(labels: list[str], values: Float[Tensor, "row"], missed: float) ->
     return f": {labels[best]} leads with {signed(most)}"
 
 
-def _share(
-    a: Attribution, sae: SAE, held: Float[Tensor, "position d_in"], error: Float[Tensor, "d_in"], at: int
-) -> str:
+def _share(a: Attribution, sae: SAE, held: Activations, error: Float[Tensor, "d_out"], at: int) -> str:
     """How much of the activation the firing features explain, and what it means where that is little.
 
     For a head it is all heads of its layer.
     """
-    where = f"{sae.site}, the outputs of all heads of the layer" if sae.site.site == "z" else str(sae.site)
-    known = _explained(held[at].float(), error, sae)
+    where = f"{sae.site}, the outputs of all heads of the layer" if sae.site.site == "z" else str(sae.target)
+    known = _explained(held, [at], error, sae)
     if known >= LOW:
         return f"they explain {share(known, 1)} of {where}."
     said, also = f"{_amount(known)} of {where}", ""
@@ -234,7 +262,7 @@ def _share(
     )
 
 
-def _elsewhere(a: Attribution, sae: SAE, held: Float[Tensor, "position d_in"], at: int) -> float | None:
+def _elsewhere(a: Attribution, sae: SAE, held: Activations, at: int) -> float | None:
     """The share at other positions: is it the position, or the dictionary? None where there are none.
 
     The first position is unlike all others in most models, and never asked. The answer is that of every row that is
@@ -242,9 +270,10 @@ def _elsewhere(a: Attribution, sae: SAE, held: Float[Tensor, "position d_in"], a
     """
     kept = a.model.kept(("explained elsewhere", at), WeakKeyDictionary[SAE, "float | None"], a.run)
     if sae not in kept:
-        others = torch.cat([held[1:at], held[at + 1 :]])
-        others = others[:: max(1, -(-len(others) // ASKED))].float()
-        kept[sae] = _explained(others, sae.error(others), sae) if len(others) else None
+        others = [p for p in range(1, len(held.x)) if p != at]
+        others = others[:: max(1, -(-len(others) // ASKED))]
+        goal, x = held.goal[others].float(), held.x[others].float()
+        kept[sae] = _explained(held, others, sae.error(x, goal), sae) if others else None
     return kept[sae]
 
 
@@ -259,9 +288,10 @@ LOW = 0.5
 ASKED = 4
 
 
-def _explained(x: Float[Tensor, "*position d_in"], error: Float[Tensor, "*position d_in"], sae: SAE) -> float:
-    """Share of what is not the decoder's bias that a dictionary explains: 1 - |error|^2 / |x - b_dec|^2."""
-    left = (x.double() - sae.b_dec.double()).square().sum().clamp_min(1e-30)
+def _explained(held: Activations, at: list[int], error: Float[Tensor, "*position d_out"], sae: SAE) -> float:
+    """Share of what a dictionary does not return in any case that its features explain, as of squared lengths."""
+    resting = sae.resting(held.x[at].float()).double()
+    left = (held.goal[at].double() - resting).square().sum().clamp_min(1e-30)
     return 1 - float(error.double().square().sum() / left)
 
 
@@ -276,8 +306,8 @@ def _untrained(sae: SAE, position: int) -> str:
     )
 
 
-def _opened(which: PlaceLike) -> tuple[Component, str]:
-    """A row, or a layer for the stream behind it, by any name of a part or a place; and what was named, as printed."""
+def _opened(which: PlaceLike) -> tuple[Component | Place, str]:
+    """A row, or a place of the stream or of all heads, by any name of either; and what was named, as printed."""
     if str(which).strip().lower() == "embed":
         return component("embed"), "embed"
     try:
@@ -289,17 +319,23 @@ def _opened(which: PlaceLike) -> tuple[Component, str]:
         return part, str(part)
     if found.site == "pre":
         found = dictionary_place(found)
-    if found.site in ("post", "z") and found.head is None:
-        return Component("layer" if found.site == "post" else "attn", found.layer), str(found)
+    if found.is_stream or found.site == "attn_out":
+        return found, str(found)
+    if found.site == "z" and found.head is None:
+        return Component("attn", found.layer), str(found)
+    if found.site == "mlp_in":
+        return Component("mlp", found.layer), str(found)
     if (written := found.component) is None:
         raise ComponentError(f"{found} has no dictionary.", _NAME_ONE)
     return written, str(found)
 
 
-_NAME_ONE = 'Name an MLP ("L2.mlp"), a head ("L3H5") or the stream behind a layer ("L2.post").'
+_NAME_ONE = (
+    'Name an MLP ("L2.mlp"), a head ("L3H5"), what an attention adds ("L2.attn_out") or a stream ("L2.mid", "L2.post").'
+)
 
 
-def opened_row(a: Attribution, which: Component) -> Component:
+def opened_row(a: Attribution, which: Component) -> Component | Place:
     """The row that a feature is read through: ``L2.mlp`` for ``L2.mlp/12``, the head for ``L3H5/12`` (of ``L3.z``).
 
     Raises:
@@ -308,36 +344,42 @@ def opened_row(a: Attribution, which: Component) -> Component:
     if which.kind != "feature":
         raise ComponentError(f"{which} is no feature.", 'Write for example "L2.mlp/12".')
     row, name = _opened(which.site or "")
-    if row.kind == "attn":
+    if isinstance(row, Component) and row.kind == "attn":
         raise ComponentError(
             f"{which} is read through a head of its layer.", f'Name the head: "L{row.layer}H0/{which.index}".'
         )
     _dictionary(a, _site(a, row, name), None).sae.check(which.index or 0)
-    return row
+    return Component("layer", row.layer) if isinstance(row, Place) and row.site == "post" else row
 
 
-def _site(a: Attribution, which: Component, name: str) -> Place:
-    """The place whose dictionary opens a row, which was named ``name``."""
-    if which.kind in ("head", "mlp"):
+def _site(a: Attribution, which: Component | Place, name: str) -> Place:
+    """The place whose dictionary opens a row, which was named ``name``; of an MLP also a transcoder's."""
+    layer, point = which.layer, a.reading.point
+    if isinstance(which, Component) and which.kind in ("head", "mlp"):
         a[which]  # refuses what is not a row of this attribution
-        return Place("z" if which.kind == "head" else "mlp", which.layer)
-    if which.kind == "layer" and which.layer is not None and which.layer < a.reading.point.mlps:
-        return Place("post", which.layer)
-    if which.layer is not None and which.layer >= a.model.n_layers:
-        raise ComponentError(
-            f"{a.model.name} has no layer {which.layer}.", f"Its layers are 0 to {a.model.n_layers - 1}."
-        )
-    if which.kind == "layer":
-        raise ComponentError(
-            f"The stream {name} lies behind what is explained here.",
-            "Open what comes before: a stream, an MLP or a head of an earlier layer.",
-        )
+        if which.kind == "head":
+            return Place("z", layer)
+        own, into, saes = Place("mlp", layer), Place("mlp_in", layer), a.model.saes
+        if name == str(into) or (own not in saes and into in saes):
+            return into
+        middle = Place("mid", layer)
+        return middle if own not in saes and middle in saes and saes[middle].writes == own else own
+    if layer is not None and layer >= a.model.n_layers:
+        raise ComponentError(f"{a.model.name} has no layer {layer}.", f"Its layers are 0 to {a.model.n_layers - 1}.")
+    if isinstance(which, Place):
+        written = point.mlps if which.site == "post" else point.attentions
+        if which.site != "pre" and (layer or 0) >= written:
+            raise ComponentError(
+                f"The {'stream ' if which.is_stream else 'output '}{name} lies behind what is explained here.",
+                "Open what comes before: a stream, an MLP or a head of an earlier layer.",
+            )
+        return which
     if which.kind == "attn":
-        raise ComponentError(f"{name} is opened through one of its heads.", f'Name the head: "L{which.layer}H0".')
+        raise ComponentError(f"{name} is opened through one of its heads.", f'Name the head: "L{layer}H0".')
     raise ComponentError(f"{name} has no dictionary.", _NAME_ONE)
 
 
-def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | None) -> Opened:
+def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | Any | None) -> Opened:
     """The dictionary that was given, else the model's own."""
     if sae is None:
         if site not in a.model.saes:
@@ -348,20 +390,24 @@ def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | None) -> Op
         return a.model.saes.opened(site)
     if isinstance(sae, str | Path):
         return open_folder(a.model, site, sae)
+    if is_loaded(sae):
+        sae = read_sae(sae, site)
     if not isinstance(sae, SAE):
         raise ComponentError(f"A dictionary cannot be {kind_of(sae)}.", "Give an aw.SAE, or the folder of one.")
-    if sae.site != site:
+    if site not in (sae.site, sae.target):
         raise ComponentError(f"This dictionary is for {sae.site}, and the row needs one for {site}.")
     fit(a.model, sae, a.model.saes.digest)
     return Opened(sae)
 
 
-def _direction(a: Attribution, which: Component) -> Float[Tensor, "d_in"]:
-    """The explained direction where the dictionary of a row reads, float64; for a head zero outside its slice."""
-    if which.kind != "head":
-        if which.kind == "mlp":
-            return direction_behind(a, which.layer or 0).double() * a.model.multiplier
-        return stream_direction(a).double() * a.model.carried((which.layer or 0) + 1, a.reading.point.layer)
+def _direction(a: Attribution, which: Component | Place) -> Float[Tensor, "d_out"]:
+    """The explained direction where the dictionary of a row writes, float64; for a head zero outside its slice."""
+    if isinstance(which, Place) or which.kind != "head":
+        kind = which.site if isinstance(which, Place) else which.kind
+        sublayer = {"attn_out": "attn", "mlp": "mlp"}.get(kind)
+        scale = 1.0 if sublayer is None else a.model.multiplier_of(sublayer)
+        behind = kind in ("layer", "post")  # what the layer multiplies its stream by is in it already
+        return direction_behind(a, (which.layer or 0) + behind).double() * scale
     layer, d = which.layer or 0, a.model.geometry[which.layer or 0].d_head
     out, rows = a.model.out(layer), slice((which.index or 0) * d, ((which.index or 0) + 1) * d)
     direction = attention_direction(a, layer).double()

@@ -27,7 +27,17 @@ Activation = Float[Tensor, "row position width"]
 Site: TypeAlias = Component | Place
 AnySite = TypeVar("AnySite", Component, Place, Site)
 # The port of a dictionary, by its place or by the component whose name the place has.
-_PORTS = {"post": "post", "mlp": "mlp_added", "z": "z", "layer": "post", "attn": "z"}
+_PORTS = {
+    "pre": "pre",
+    "z": "z",
+    "attn": "z",
+    "attn_out": "attn_added",
+    "mid": "mid",
+    "mlp_in": "mlp_in",
+    "mlp": "mlp_added",
+    "post": "post",
+    "layer": "post",
+}
 
 
 def place(model: Model, site: Site) -> tuple[nn.Module, Port]:

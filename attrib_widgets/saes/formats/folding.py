@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from jaxtyping import Float
+from torch import Tensor
+
 from ..sae import SAE
 
 #: Rows whose length is within this of 1 are left as they are: what float32 makes of a normed row.
@@ -29,3 +32,18 @@ def by_scale(sae: SAE, scale: float) -> SAE:
     Its own activations stay the same, and what it writes is divided by ``scale``.
     """
     return replace(sae, w_enc=sae.w_enc * scale, w_dec=sae.w_dec / scale, b_dec=sae.b_dec / scale)
+
+
+def gated(
+    w_enc: Float[Tensor, "d_in feature"],
+    r_mag: Float[Tensor, "feature"],
+    b_gate: Float[Tensor, "feature"],
+    b_mag: Float[Tensor, "feature"],
+) -> tuple[Float[Tensor, "d_in feature"], Float[Tensor, "feature"], Float[Tensor, "feature"]]:
+    """(w_enc, b_enc, threshold) of the jumprelu dictionary that a gated one comes to (Rajamanoharan et al. 2024).
+
+    A feature is let through where ``p + b_gate > 0`` and is then ``relu(exp(r_mag) p + b_mag)``, with
+    ``p = x @ w_enc``: as much as ``exp(r_mag) p + b_mag > b_mag - exp(r_mag) b_gate``.
+    """
+    gain = r_mag.exp()
+    return w_enc * gain, b_mag, b_mag - gain * b_gate

@@ -1,7 +1,7 @@
 """The sparsify folder (EleutherAI): ``cfg.json`` and ``sae.safetensors``; the folder's name is the module that is read.
 
-``acts = topk(relu(encoder(x - b_dec)))``, ``out = acts @ W_dec + b_dec``. Transcoders, which read one place and write
-another, are refused.
+``acts = topk(relu(encoder(x - b_dec)))``, ``out = acts @ W_dec + b_dec``. A transcoder reads what goes into the module
+and subtracts nothing; a skip connection adds ``x @ W_skip.T``. ``groupmax`` keeps the largest of each of k groups.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ...words.errors import AttribError
 from ...words.places import Place
 from ..sae import SAE
-from .files import Glance, module_place, settings, tensors, whole
+from .files import Glance, flag, needed, settings, tensors, unread, unscaled, whole
+from .hooks import Spot, spot, through
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 HOLDS = f"{CONFIG} and {WEIGHTS}"
@@ -21,6 +24,7 @@ HOLDS = f"{CONFIG} and {WEIGHTS}"
 # Read and applied; and how the dictionary was trained, which changes no number.
 _APPLIED = ("d_in", "k", "num_latents", "expansion_factor", "activation", "transcode", "skip_connection")
 _IDLE = ("normalize_decoder", "multi_topk")
+_TENSORS = {"encoder.weight", "encoder.bias", "W_dec", "b_dec"}
 
 
 def reads(folder: Path) -> bool:
@@ -34,35 +38,63 @@ def glance(folder: Path) -> Glance:
     Raises:
         AttribError: a module or a setting that is not read here.
     """
-    config = _config(folder)
-    return Glance(_place(folder), _size(config, folder), whole(config, "d_in", folder / CONFIG))
+    config = _config(settings(folder / CONFIG), folder)
+    found = _spot(folder, bool(config.get("transcode")))
+    place = None if found is None else found[0].place
+    return Glance(place, _size(config, folder), whole(config, "d_in", folder / CONFIG))
 
 
 def read(folder: Path, site: Place | None = None, scale: float | None = None) -> SAE:
     """Read a dictionary that sparsify has written. Such are trained on activations as they are, without a ``scale``.
 
     Raises:
-        AttribError: broken files, a module that is no place of a dictionary, a transcoder, or an activation or a
-            setting that is not read here.
+        AttribError: broken files, a module that is no place of a dictionary, or an activation or a setting that is not
+            read here.
     """
-    config = _config(folder)
-    if scale is not None:
-        raise AttribError(f"{folder} was trained on activations as they are.", f"Leave out scale = {scale!r}.")
-    place = site or _place(folder)
-    if place is None:
+    unscaled(folder, scale)
+    config = _config(settings(folder / CONFIG), folder)
+    return _assembled(config, tensors(folder / WEIGHTS), folder, site, _metadata(folder))
+
+
+def of_object(config: dict[str, Any], t: dict[str, Tensor], site: Place | None, name: Path) -> SAE:
+    """The dictionary of a loaded ``SparseCoder``, by its settings and its tensors.
+
+    Raises:
+        AttribError: as for files.
+    """
+    return _assembled(_config(config, name), t, name, site, {})
+
+
+def _assembled(
+    config: dict[str, Any], t: dict[str, Tensor], folder: Path, site: Place | None, metadata: dict[str, Any]
+) -> SAE:
+    """The dictionary of a config and its tensors."""
+    transcoder = bool(config.get("transcode"))
+    if site is not None:
+        reads, writes = through(site) if transcoder else (site, None)
+        found: tuple[Spot, Place | None] | None = Spot(reads), writes
+    else:
+        found = _spot(folder, transcoder)
+    if found is None:
         raise AttribError(
             f"{folder} does not say where the dictionary reads: the folder of a sparsify dictionary is named after it.",
             'Name it as it was ("layers.8.mlp"), or say the place: aw.read_sae(folder, site="L8.mlp").',
         )
-    t = tensors(folder / WEIGHTS)
-    needed = {"encoder.weight", "encoder.bias", "W_dec", "b_dec"}
-    if set(t) != needed:
-        raise AttribError(
-            f"{folder / WEIGHTS} holds {', '.join(sorted(t))}.", f"Read are {', '.join(sorted(needed))}, and no others."
-        )
-    metadata = {"module": folder.name} if site is None else {}
-    weights = (t["encoder.weight"].T, t["encoder.bias"], t["W_dec"], t["b_dec"])
-    sae = SAE(place, "topk", *weights, k=whole(config, "k", folder / CONFIG), metadata=metadata)
+    skip = bool(config.get("skip_connection"))
+    needed(t, _TENSORS | ({"W_skip"} if skip else set()), folder / WEIGHTS)
+    sae = SAE(
+        found[0].place,
+        config.get("activation") or "topk",
+        t["encoder.weight"].T,
+        t["encoder.bias"],
+        t["W_dec"],
+        t["b_dec"],
+        k=whole(config, "k", folder / CONFIG),
+        subtract=not transcoder,
+        metadata=metadata | ({"module": found[0].module} if found[0].module else {}),
+        writes=found[1],
+        w_skip=t["W_skip"].T if skip else None,
+    )
     for key, said, size in (
         ("d_in", config.get("d_in"), sae.d_in),
         ("features", _size(config, folder), sae.n_features),
@@ -75,21 +107,27 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
     return sae
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _config(config: dict[str, Any], folder: Path) -> dict[str, Any]:
     """What the config says.
 
     Raises:
         AttribError: it is none, or asks for something that is not read here.
     """
-    config = settings(folder / CONFIG)
+    if config.get("activation") not in (None, "topk", "groupmax"):
+        raise unread(folder, "activation", config["activation"], "Read are topk and groupmax.")
+    for key in ("transcode", "skip_connection"):
+        flag(config, key, folder)
     for key, value in config.items():
-        plain = {"activation": "topk", "transcode": False, "skip_connection": False}.get(key)
-        if (plain is not None and value != plain) or (value and key not in _APPLIED + _IDLE):
-            raise AttribError(
-                f"{folder} has {key} = {value!r}, which is not read here.",
-                "Read are dictionaries of one place with the activation topk.",
-            )
+        if value and key not in _APPLIED + _IDLE:
+            raise unread(folder, key, value, f"Remove it from {CONFIG} if you know that it changes no activation.")
     return config
+
+
+def _metadata(folder: Path) -> dict[str, Any]:
+    """The model, which the folder above says."""
+    beside = folder.resolve().parent / "config.json"
+    name = settings(beside).get("model") if beside.is_file() else None
+    return {"model_name": name} if isinstance(name, str) else {}
 
 
 def _size(config: dict[str, Any], folder: Path) -> int | None:
@@ -98,18 +136,22 @@ def _size(config: dict[str, Any], folder: Path) -> int | None:
     return said or (d_in or 0) * (factor or 0) or None
 
 
-def _place(folder: Path) -> Place | None:
-    """What the folder is named after.
+def _spot(folder: Path, transcoder: bool) -> tuple[Spot, Place | None] | None:
+    """(where it reads, where it writes), by what the folder is named after; None where that is no module.
 
     Raises:
         AttribError: a module that is no place of a dictionary here.
     """
     name = folder.resolve().name
-    if found := module_place(name):
-        return found
+    found = spot(name)
+    if found is not None and transcoder:
+        reads, writes = through(found.place)
+        return found._replace(place=reads), writes
+    if found is not None:
+        return found, None
     if re.search(r"\.\d+\.", name):
         raise AttribError(
             f"A dictionary of {name!r} cannot be read here.",
-            "Read are those of a whole layer and of its MLP: layers.8.mlp.",
+            "Read are those of a whole layer, its attention and its MLP: layers.8.mlp.",
         )
     return None

@@ -246,11 +246,12 @@ def neurons(c: Contributions) -> contract.Neurons:
 
 
 def features(f: Features) -> contract.Features:
-    """The largest features of a row by magnitude, the sum of the others, the decoder's bias and the error."""
+    """The largest features of a row by magnitude, the sum of the others, and what no feature says."""
     values = np.asarray(f.values, dtype=np.float64)
     kinds = np.asarray(f.kinds)
     top, rest = _largest(values, kinds == "feature", FEATURES)
-    return {
+    more = [(f.labels[i], float(values[i])) for i, kind in enumerate(f.kinds) if kind in ("mean", "skip", "aside")]
+    found: contract.Features = {
         "site": f.site,
         "note": f.note,
         "numbers": [f.numbers[i] for i in top],
@@ -263,6 +264,9 @@ def features(f: Features) -> contract.Features:
         "error": float(values[kinds == "error"].sum()),
         "gap": float(f.mismatch),
     }
+    if more:
+        found["more"] = more
+    return found
 
 
 def card(c: Card, alone: bool = False) -> contract.FeatureCard:

@@ -332,6 +332,8 @@ export interface Features {
   rest: number;
   rest_count: number;
   bias: number;
+  /** what else it returns without a feature, by name: a mean that a norm puts back, a skip connection */
+  more?: [string, number][];
   error: number;
   gap: number;
 }

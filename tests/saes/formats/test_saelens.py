@@ -21,7 +21,11 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path):
         read_sae(tmp_path)
     write_sae(identity(4), tmp_path)
     config = json.loads((tmp_path / "cfg.json").read_text())
-    unread = {"architecture": "gated", "normalize_activations": "layer_norm", "rescale_acts_by_decoder_norm": True}
+    unread = {
+        "architecture": "temporal",
+        "normalize_activations": "covariance_whitening",
+        "rescale_acts_by_decoder_norm": True,
+    }
     for key, value in unread.items():
         (tmp_path / "cfg.json").write_text(json.dumps(config | {key: value}))
         with pytest.raises(AttribError, match=f"{key}.*{value}.*not read here"):
@@ -106,8 +110,7 @@ def test_the_older_name_of_the_place(tmp_path: Path, inside):
         write_sae(read, tmp_path / "b")
         assert str(read_sae(tmp_path / "b").site) == site
     old_folder(tmp_path / "a", {"hook_name": None, "hook_point": "blocks.0.hook_resid_pre"})
-    with pytest.raises(AttribError, match="before layer 0"):
-        read_sae(tmp_path / "a")
+    assert str(read_sae(tmp_path / "a").site) == "L0.pre"
     assert str(read_sae(tmp_path / "a", site="L1.post").site) == "L1.post"
 
 
@@ -143,8 +146,21 @@ def test_the_factor_of_finetuned_dictionaries_scales_what_is_decoded(tmp_path: P
         ),
         ({"metadata": {"activation_fn_kwargs": {"k": 4}}}, "activation_fn_kwargs"),
         ({"metadata": {"architecture": "gated"}}, "architecture = 'standard', and its metadata.*'gated'"),
-        ({"architecture": None, "metadata": {"architecture": "gated"}}, "architecture = 'gated'"),
-        ({"metadata": {"normalize_activations": "layer_norm"}}, "normalize_activations.*'layer_norm'"),
+        ({"architecture": None, "metadata": {"architecture": "temporal"}}, "architecture = 'temporal'"),
+        ({"architecture": "matching_pursuit"}, "architecture = 'matching_pursuit'"),
+        ({"architecture": "gated"}, "lacks b_gate, b_mag, r_mag"),
+        ({"architecture": "transcoder"}, "does not say where the transcoder writes"),
+        (
+            {"architecture": "transcoder", "hook_name_out": "blocks.1.hook_mlp_out"},
+            "apply_b_dec_to_input = True.*No transcoder",
+        ),
+        ({"architecture": "batchtopk"}, "lacks topk_threshold.*for inference"),
+        ({"d_out": 7}, "d_out = 7"),
+        ({"hf_hook_name_out": "model.layers.2"}, "hf_hook_name_out"),
+        (
+            {"metadata": {"normalize_activations": "covariance_whitening"}},
+            "normalize_activations.*'covariance_whitening'",
+        ),
         ({"metadata": {"rescale_acts_by_decoder_norm": True}}, "rescale_acts_by_decoder_norm = True.*topk"),
         ({"metadata": {"apply_b_dec_to_input": False}}, "apply_b_dec_to_input = True, and its metadata.*False"),
         (
@@ -155,7 +171,6 @@ def test_the_factor_of_finetuned_dictionaries_scales_what_is_decoded(tmp_path: P
         ({"metadata": {"d_in": 7}}, "d_in = 6, and its metadata.*7"),
         ({"metadata": {"hook_name": "blocks.0.hook_resid_post"}}, "hook_name = .*, and its metadata"),
         ({"metadata": {"hook_point": "blocks.0.hook_resid_post"}}, "hook_name = .*resid_post' and hook_point = "),
-        ({"metadata": {"model_from_pretrained_kwargs": {"center_writing_weights": True}}}, "center_writing_weights"),
         ({"metadata": ["gpt2"]}, "metadata = "),
         ({"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 4, "postact_fn": "identity"}}, "postact_fn"),
         ({"activation_fn_kwargs": {"k": 4}}, "activation_fn_kwargs"),
@@ -164,7 +179,8 @@ def test_the_factor_of_finetuned_dictionaries_scales_what_is_decoded(tmp_path: P
         ({"hook_head_index": 0}, "hook_head_index = 0"),
         ({"metadata": {"hook_head_index": 2}}, "hook_head_index = 2"),
         ({"metadata": {"hook_name_out": "blocks.1.hook_mlp_out"}}, "hook_name_out"),
-        ({"model_from_pretrained_kwargs": {"center_writing_weights": True}}, "center_writing_weights"),
+        ({"model_from_pretrained_kwargs": {"center_writing_weights": "yes"}}, "center_writing_weights"),
+        ({"model_from_pretrained_kwargs": {"checkpoint_index": 3}}, "checkpoint_index"),
         ({"apply_b_dec_to_input": "false"}, "apply_b_dec_to_input = 'false'"),
         ({"reshape_activations": "flat"}, "reshape_activations"),
         ({"normalize_activations": True}, "normalize_activations = True"),
@@ -183,8 +199,14 @@ def test_settings_that_are_off_and_ways_of_loading_that_change_nothing_here(tmp_
     kwargs = {"fold_value_biases": True, "center_writing_weights": False, "dtype": "bfloat16"}
     old_folder(tmp_path, {"input_gain": None, "whitened": False, "model_from_pretrained_kwargs": kwargs})
     assert str(read_sae(tmp_path).site) == "L1.post"
+    assert read_sae(tmp_path).coordinates == "raw"
     old_folder(tmp_path, {"hook_name": "blocks.1.attn.hook_z", "model_from_pretrained_kwargs": kwargs})
-    with pytest.raises(AttribError, match="fold_value_biases"):
+    assert read_sae(tmp_path).coordinates == "without value bias"
+    old_folder(tmp_path, {"model_from_pretrained_kwargs": {"center_writing_weights": True}})
+    assert read_sae(tmp_path).coordinates == "centred"
+    factored = {"refactor_factored_attn_matrices": True}
+    old_folder(tmp_path, {"hook_name": "blocks.1.attn.hook_z", "model_from_pretrained_kwargs": factored})
+    with pytest.raises(AttribError, match="refactor_factored_attn_matrices"):
         read_sae(tmp_path)
 
 
@@ -258,10 +280,13 @@ def test_a_scale_that_the_files_do_not_hold_is_given(tmp_path: Path, asked, subt
     old_folder(tmp_path, {})
     with pytest.raises(AttribError, match=r"activations as they are.*scale = 0\.3"):
         read_sae(tmp_path, scale=0.3)
-    for asked_of_each in ("layer_norm", "constant_norm_rescale", "covariance_whitening"):
+    for asked_of_each in ("layer_norm", "constant_norm_rescale"):
         old_folder(tmp_path, {"normalize_activations": asked_of_each})
-        with pytest.raises(AttribError, match=f"{asked_of_each}.*norms each activation"):
+        with pytest.raises(AttribError, match="activations as they are"):
             read_sae(tmp_path, scale=0.3)
+    old_folder(tmp_path, {"normalize_activations": "covariance_whitening"})
+    with pytest.raises(AttribError, match=r"covariance_whitening.*the files do not hold"):
+        read_sae(tmp_path, scale=0.3)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -363,10 +388,12 @@ def test_modules_of_the_model_are_places_too(tmp_path: Path):
     ):
         old_folder(tmp_path, {"hook_name": hook})
         read = read_sae(tmp_path)
-        assert str(read.site) == site and read.metadata["module"] == hook
+        assert str(read.site) == site and read.metadata.get("module") == (hook if site.endswith("mlp") else None)
         write_sae(read, tmp_path / "again")
-        assert read_sae(tmp_path / "again").metadata["module"] == hook, "which decides whether it fits a model"
-    for hook in ("model.layers.1.self_attn", "lm_head", "model.layers.x"):
+        assert read_sae(tmp_path / "again").metadata.get("module") == read.metadata.get("module"), (
+            "which decides whether it fits a model"
+        )
+    for hook in ("model.layers.1.self_attn.q_proj", "lm_head", "model.layers.x"):
         old_folder(tmp_path, {"hook_name": hook})
         with pytest.raises(AttribError, match=f"{hook}.*cannot be read here.*site="):
             read_sae(tmp_path)
@@ -377,7 +404,8 @@ def test_modules_of_the_model_are_places_too(tmp_path: Path):
     [
         ("dtype", "bfloat16", True), ("n_ctx", 512, True), ("fold_ln", True, True), ("center_unembed", True, True),
         ("revision", None, True), ("revision", "step1000", False), ("checkpoint_index", 3, False),
-        ("load_in_8bit", True, False), ("center_writing_weights", True, False), ("fold_value_biases", True, True),
+        ("load_in_8bit", True, False), ("center_writing_weights", True, True), ("center_writing_weights", 1, False),
+        ("fold_value_biases", True, True),
     ],
 )  # fmt: skip
 def test_how_the_model_was_loaded_for_training(tmp_path: Path, key, value, read):
@@ -390,3 +418,96 @@ def test_how_the_model_was_loaded_for_training(tmp_path: Path, key, value, read)
         else:
             with pytest.raises(AttribError, match=f"loaded with {key} = "):
                 read_sae(tmp_path)
+
+
+SAYS_NOTHING = {"activation_fn_str": None, "activation_fn_kwargs": None}
+
+
+@pytest.mark.parametrize("name", ["gated", "abstopk", "layer_norm", "constant_norm_rescale"])
+@pytest.mark.parametrize("subtract", [True, False])
+def test_every_architecture_and_norm_is_its_formula(tmp_path: Path, name, subtract):
+    norm = {"normalize_activations": name if "norm" in name else "none"}
+    architecture = "standard" if "norm" in name else name
+    said = {**SAYS_NOTHING, **norm, "architecture": architecture, "apply_b_dec_to_input": subtract}
+    extra = {key: torch.randn(20) for key in ("b_gate", "b_mag", "r_mag")} if name == "gated" else {}
+    old_folder(tmp_path, {**said, **({"k": 4} if name == "abstopk" else {})}, extra)
+    tensors, x = load_file(tmp_path / "sae_weights.safetensors"), 3 * torch.randn(30, 6) + 1
+    if name == "gated":
+        del tensors["b_enc"]
+        save_file(tensors, tmp_path / "sae_weights.safetensors")
+    read = read_sae(tmp_path)
+    acts, out = formula(config_of(tmp_path), tensors, x)
+    assert torch.allclose(read.encode(x).double(), acts, atol=1e-5) and bool(acts.any())
+    assert torch.allclose(read.rebuild(x).double(), out, atol=1e-4)
+    for feature in (0, 7):  # one alone
+        assert torch.allclose(read.column(x, feature).double(), acts[:, feature], atol=1e-5)
+    if name == "abstopk":
+        assert bool((acts < 0).any())
+    write_sae(read, tmp_path / "again")
+    assert torch.allclose(read_sae(tmp_path / "again").rebuild(x), read.rebuild(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder"])
+@pytest.mark.parametrize("wide", [6, 9])
+def test_transcoders_are_their_formula(tmp_path: Path, name, wide):
+    extra = {"W_dec": torch.randn(20, wide), "b_dec": torch.randn(wide)}
+    extra |= {"W_skip": torch.randn(wide, 6)} if "skip" in name else {}
+    extra |= {"threshold": torch.rand(20)} if "jumprelu" in name else {}
+    places = {"hook_name": "blocks.1.ln2.hook_normalized", "hook_name_out": "blocks.1.hook_mlp_out"}
+    said = {"architecture": name, "d_out": wide, "apply_b_dec_to_input": False, **places}
+    old_folder(tmp_path, {**SAYS_NOTHING, **said}, extra)
+    read, x = read_sae(tmp_path), torch.randn(30, 6)
+    assert (str(read.site), str(read.writes)) == ("L1.mlp_in", "L1.mlp") and read.coordinates == "before RMS gain"
+    acts, out = formula(config_of(tmp_path), load_file(tmp_path / "sae_weights.safetensors"), x)
+    assert torch.allclose(read.encode(x).double(), acts, atol=1e-5)
+    assert torch.allclose(read.rebuild(x).double(), out, atol=1e-4)
+    y = torch.randn(30, wide)
+    assert torch.allclose(read.error(x, y) + read.rebuild(x), y, atol=1e-4)
+    with pytest.raises(AttribError, match=r"misses something of L1\.mlp"):
+        read.error(x)
+    if "skip" in name:
+        with pytest.raises(AttribError, match=r"Give it too: sae\.decode"):
+            read.decode(read.encode(x))
+    config = config_of(tmp_path)
+    (tmp_path / "cfg.json").write_text(json.dumps(config | {"d_out": 7}))
+    with pytest.raises(AttribError, match=f"d_out = 7, and W_dec.*has {wide}"):
+        read_sae(tmp_path)
+
+
+def test_coordinates_of_transcoders(tmp_path: Path):
+    """What it reads may be before a gain; what it writes is what the model adds, or it is refused."""
+    places = {"hook_name": "blocks.1.ln2.hook_normalized", "hook_name_out": "blocks.1.hook_mlp_out"}
+    said = {**SAYS_NOTHING, "architecture": "transcoder", "apply_b_dec_to_input": False, **places}
+    for loaded, coordinates in (
+        ({}, "before RMS gain"),
+        ({"fold_ln": False}, "before RMS gain"),
+        ({"fold_ln": True}, "before gain"),
+    ):
+        old_folder(tmp_path, {**said, "model_from_pretrained_kwargs": loaded})
+        assert read_sae(tmp_path).coordinates == coordinates
+    old_folder(tmp_path, {**said, "model_from_pretrained_kwargs": {"center_writing_weights": True}})
+    with pytest.raises(AttribError, match=r"center_writing_weights = True, which changes what it writes at L1\.mlp"):
+        read_sae(tmp_path)
+
+
+def test_a_threshold_kept_by_a_training_run_is_applied_behind_the_fold(tmp_path: Path):
+    said = {**SAYS_NOTHING, "architecture": "batchtopk", "k": 4, "rescale_acts_by_decoder_norm": True}
+    old_folder(tmp_path, said, {"topk_threshold": torch.tensor(2.0)})
+    t, x = load_file(tmp_path / "sae_weights.safetensors"), torch.randn(30, 6)
+    norm = t["W_dec"].norm(dim=1)
+    pre = ((x - t["b_dec"]) @ t["W_enc"] + t["b_enc"]) * norm
+    acts = pre.relu() * (pre > 2)
+    read = read_sae(tmp_path)
+    assert torch.allclose(read.encode(x), acts, atol=1e-4) and bool(acts.any())
+    assert torch.allclose(read.rebuild(x), acts / norm @ t["W_dec"] + t["b_dec"], atol=1e-4)
+    old_folder(tmp_path, {**SAYS_NOTHING, "architecture": "jumprelu"}, {"log_threshold": torch.full((20,), 0.5)})
+    assert torch.allclose(read_sae(tmp_path).threshold, torch.full((20,), 0.5).exp())
+
+
+def test_the_module_decides_where_the_two_names_differ(tmp_path: Path):
+    """What SAELens saves of Gemma Scope 2: its own name is that of the stream, and the module is the norm."""
+    named = {"hook_name": "blocks.1.hook_mlp_in", "hf_hook_name": "model.layers.1.pre_feedforward_layernorm.output"}
+    old_folder(tmp_path, named)
+    assert str(read_sae(tmp_path).site) == "L1.mlp_in" and read_sae(tmp_path).coordinates == "raw"
+    old_folder(tmp_path, {"hook_name": "blocks.1.hook_mlp_in"})
+    assert str(read_sae(tmp_path).site) == "L1.mid"

@@ -27,13 +27,11 @@ pytestmark = pytest.mark.skipif(
 
 #: What a refusal has to name: settings whose value is not read here.
 REFUSED = {
-    "architecture": r"abstopk|gated|.*transcoder|temporal|matching_pursuit|.*batchtopk",
-    "hook_name": r"blocks\.0\.hook_resid_pre|hook_embed|.*\.hook_([qkv]|attn_out|mlp_in|in|post|resid_mid|normalized)",
-    "normalize_activations": r"True|(constant|covariance|expected|layer)_.*",
+    "architecture": r"temporal|matching_pursuit",
+    "hook_name": r".*\.hook_([qkv]|post)|.*\.ln1\.hook_normalized|ln_final.*",
+    "normalize_activations": r"True|(covariance|expected)_.*",
     "activation_fn_str": r"tanh-relu",
     "hook_head_index": r"\d+",
-    "center_writing_weights": r"True",
-    "fold_value_biases": r"True",
 }
 
 
@@ -55,11 +53,15 @@ def test_a_file_is_exact_or_refused_by_name(name):
             read_sae(folder)
         assert any(value in str(caught.value) for value in wrong.values()), str(caught.value)
         return
-    sae, expected = read_sae(folder), load_file(folder / "expected.safetensors")
+    sae = read_sae(folder)
+    if not (folder / "expected.safetensors").is_file():
+        assert config["architecture"].endswith("batchtopk")  # SAELens computes with what it saves for inference alone
+        return
+    expected = load_file(folder / "expected.safetensors")
     tensors = load_file(folder / "sae_weights.safetensors")
     x, dtype = expected["x"], tensors["W_enc"].dtype
     acts = sae.encode(x)
-    found = {"acts": acts, "out": sae.decode(acts)}
+    found = {"acts": acts, "out": sae.decode(acts, x)}
     if dtype.itemsize < 4:
         # SAELens computes in the type of the file: its values are the formula's there. Ours are the formula's own.
         for theirs, value in zip(formula(config, tensors, x, dtype), ("acts", "out"), strict=True):
@@ -81,4 +83,6 @@ def test_as_many_are_read_as_can_be():
         except AttribError:
             continue
     print(f"{len(readable)} of {len(FOLDERS)} are read")
+    assert len(readable) > 60
+    assert {"arch-gated", "arch-skip_transcoder", "norm-layer_norm-standard", "meta-center"} <= set(readable)
     assert {"old3-noarch", "old5-topk-arch", "trainraw-topk", "bfloat16-topk", "hook-z-noreshape"} <= set(readable)

@@ -41,6 +41,8 @@ class Features(TypedDict):
     rest: float
     rest_count: int
     bias: float
+    #: what else it returns without a feature, by name: a mean that a norm puts back, a skip connection
+    more: NotRequired[list[tuple[str, float]]]
     error: float
     gap: float
 

@@ -68,6 +68,7 @@ function List({ row }: { row: Row }) {
         });
         if (f.rest_count) rows.push({ key: "rest", label: `${f.rest_count} others`, value: f.rest, quiet: true });
         rows.push({ key: "bias", label: "decoder bias", value: f.bias, quiet: true, title: "the same for every prompt" });
+        for (const [label, value] of f.more ?? []) rows.push({ key: label, label, value, quiet: true });
         rows.push({ key: "error", label: "reconstruction error", value: f.error, quiet: true, title: "what the dictionary misses: measured" });
         const values = rows.map((r) => r.value);
         return (

@@ -1,0 +1,223 @@
+"""Llama Scope and its successors (OpenMOSS): ``config.json`` and ``sae_weights.safetensors``, or of the first release
+``hyperparams.json`` and ``checkpoints/final.safetensors``.
+
+Activations are divided by their average norm over a data set, or each by its own; what comes out is scaled back. A
+threshold is kept as its logarithm and may be meant for pre-activations times the length of their decoder row. A
+dictionary with another place to write is a transcoder. Nothing is subtracted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...words.errors import AttribError
+from ...words.places import Place
+from ..sae import SAE
+from .files import AGAIN, Glance, flag, needed, positive, settings, tensors, unread, unscaled, whole
+from .folding import by_decoder_norm
+from .hooks import Spot, known_spot
+
+CONFIG, WEIGHTS = "config.json", "sae_weights.safetensors"
+FIRST, FIRST_WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors"
+HOLDS = f"{CONFIG} and {WEIGHTS}, or {FIRST} and {FIRST_WEIGHTS}"
+
+_APPLIED = frozenset(
+    """
+    act_fn d_model d_sae dataset_average_activation_norm expansion_factor hook_point_in hook_point_out
+    jump_relu_threshold model_name norm_activation sae_type sparsity_include_decoder_norm top_k use_decoder_bias
+    use_glu_encoder
+    """.split()
+)
+# How it was trained, and held in memory; no number depends on it.
+_IDLE = frozenset(
+    """
+    apply_decoder_bias_to_pre_encoder decoder_exactly_fixed_norm decoder_bias_init_method device dtype
+    init_decoder_norm init_encoder_norm init_encoder_with_decoder_transpose jumprelu_threshold_window l1_coefficient
+    lp norm_activation_in_training pre_process_fn seed sparsity_threshold_for_triton_spmm_kernel strict
+    tp_size use_ghost_grads use_triton_kernel
+    """.split()
+)
+#: Names of the four tensors, of the first two releases (matrices [out, in]) and of the third ([in, out]).
+_NAMES = (
+    ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias"),
+    ("W_E", "b_E", "W_D", "b_D"),
+)
+_AVERAGE = "dataset_average_activation_norm."
+
+
+def reads(folder: Path) -> bool:
+    """Whether a folder holds the files of one of the releases."""
+    return all((folder / name).is_file() for name in (CONFIG, WEIGHTS)) or all(
+        (folder / name).is_file() for name in (FIRST, FIRST_WEIGHTS)
+    )
+
+
+def _files(folder: Path) -> tuple[Path, Path, bool]:
+    """(config, weights, whether it is of the first release)."""
+    first = not (folder / WEIGHTS).is_file()
+    return (folder / FIRST, folder / FIRST_WEIGHTS, True) if first else (folder / CONFIG, folder / WEIGHTS, False)
+
+
+def glance(folder: Path) -> Glance:
+    """As far as the config says.
+
+    Raises:
+        AttribError: a place or a setting that is not read here.
+    """
+    file, _, first = _files(folder)
+    config = _config(file, first)
+    return Glance(_ends(config, file)[0].place, _size(config, file), whole(config, "d_model", file))
+
+
+def read(folder: Path, site: Place | None = None, scale: float | None = None) -> SAE:
+    """Read a dictionary or a transcoder of Llama Scope.
+
+    Raises:
+        AttribError: broken files, files that contradict each other, a place or a setting that is not read here.
+    """
+    unscaled(folder, scale)
+    file, weights, first = _files(folder)
+    config = _config(file, first)
+    spot, writes = _ends(config, file)
+    if site is not None:
+        spot = Spot(site)
+    t = tensors(weights)
+    averages = {key.removeprefix(_AVERAGE): t.pop(key) for key in [key for key in t if key.startswith(_AVERAGE)]}
+    names = next((names for names in _NAMES if names[0] in t), _NAMES[0])
+    biased = flag(config, "use_decoder_bias", file) is not False
+    logs = [key for key in t if key.rpartition(".")[2] == "log_jumprelu_threshold"]
+    jumps = not first and config.get("act_fn") == "jumprelu"
+    needed(t, {*names[: 4 if biased else 3], *(logs if jumps else [])}, weights)
+    if jumps and len(logs) != 1:
+        raise AttribError(f"{weights} has no log_jumprelu_threshold, and {file.name} says jumprelu.", AGAIN)
+    turned = names is _NAMES[0]
+    w_enc, w_dec = (t[name].T if turned else t[name] for name in (names[0], names[2]))
+    b_dec = t[names[3]] if biased else torch.zeros(w_dec.shape[-1])
+    for key, said, size in (
+        ("d_model", whole(config, "d_model", file), w_enc),
+        ("d_sae", _size(config, file), w_enc.T),
+    ):
+        if said not in (None, len(size)):
+            raise AttribError(
+                f"{file} says {key} = {said}, and {names[0]} in {weights.name} has {len(size)}.",
+                "The two files do not belong together: take both from one dictionary.",
+            )
+    found = SAE(
+        spot.place,
+        "standard",
+        w_enc,
+        t[names[1]],
+        w_dec,
+        b_dec,
+        subtract=False,
+        metadata={"model_name": name} if isinstance(name := config.get("model_name"), str) and name else {},
+        writes=writes,
+        coordinates=spot.coordinates,
+    )
+    if first:
+        return _first(found, config, file)
+    return _scaled(_chosen(found, config, t[logs[0]].exp() if jumps else None, file), config, averages, file)
+
+
+def _first(sae: SAE, config: dict[str, Any], file: Path) -> SAE:
+    """The first release: scales folded in, so that its one threshold is in the units of the activations as they are."""
+    average = config.get("dataset_average_activation_norm")
+    average = average if isinstance(average, dict) else {}
+    into, out = (math.sqrt(sae.d_in) / positive(average, key, file) for key in ("in", "out"))
+    threshold = config.get("jump_relu_threshold")
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not math.isfinite(threshold):
+        raise AttribError(f"{file} says jump_relu_threshold = {threshold!r}, which is no number.", AGAIN)
+    sae = replace(sae, b_enc=sae.b_enc / into, w_dec=sae.w_dec * (into / out), b_dec=sae.b_dec / out)
+    if flag(config, "sparsity_include_decoder_norm", file):
+        sae = by_decoder_norm(sae)
+    limits = torch.full((sae.n_features,), float(threshold))
+    return replace(sae, architecture="jumprelu", threshold=limits)
+
+
+def _chosen(sae: SAE, config: dict[str, Any], threshold: Tensor | None, file: Path) -> SAE:
+    """What of the pre-activations is kept."""
+    act = config.get("act_fn")
+    lengths = sae.w_dec.norm(dim=1) if flag(config, "sparsity_include_decoder_norm", file) is not False else None
+    if act == "topk":
+        return replace(sae, architecture="topk", k=whole(config, "top_k", file), units=lengths)
+    if threshold is None:
+        return sae
+    # pre x length > threshold; a row of zeros never passes
+    return replace(sae, architecture="jumprelu", threshold=threshold if lengths is None else _over(threshold, lengths))
+
+
+def _over(threshold: Tensor, lengths: Tensor) -> Tensor:
+    return (threshold / lengths.clamp_min(torch.finfo(lengths.dtype).tiny)).clamp_max(torch.finfo(lengths.dtype).max)
+
+
+def _scaled(sae: SAE, config: dict[str, Any], averages: dict[str, Tensor], file: Path) -> SAE:
+    """Its scaling of activations: none, each by its own norm, or all by their average one, which is folded in."""
+    how = config.get("norm_activation", "dataset-wise")
+    if how == "inference":
+        return sae
+    if how == "token-wise" and sae.writes is None:
+        return replace(sae, norm="rms_norm")
+    if how != "dataset-wise":
+        raise unread(file, "norm_activation", how, "Read are inference, dataset-wise, and token-wise of one place.")
+    factors = []
+    for key in ("hook_point_in", "hook_point_out"):
+        average = averages.get(str(config.get(key)))
+        if average is None or average.numel() != 1 or float(average) <= 0:
+            raise AttribError(
+                f"{file} says norm_activation = 'dataset-wise', and the weights hold no average norm of "
+                f"{config.get(key)}.",
+                "Take a dictionary that was saved with it, or one in inference mode.",
+            )
+        factors.append(math.sqrt(sae.d_in) / float(average))
+    into, out = factors
+    return replace(sae, w_enc=sae.w_enc * into, w_dec=sae.w_dec / out, b_dec=sae.b_dec / out)
+
+
+def _size(config: dict[str, Any], file: Path) -> int | None:
+    """How many features the config says that there are."""
+    if (said := whole(config, "d_sae", file)) is not None:
+        return said
+    if config.get("expansion_factor") is None or (width := whole(config, "d_model", file)) is None:
+        return None
+    return int(width * positive(config, "expansion_factor", file))
+
+
+def _config(file: Path, first: bool) -> dict[str, Any]:
+    """What the config says.
+
+    Raises:
+        AttribError: a setting that is not read here.
+    """
+    config = settings(file)
+    for key, value in config.items():
+        if value and key not in _APPLIED | _IDLE:
+            raise unread(file, key, value, f"Remove it from {file.name} if you know that it changes no activation.")
+    if flag(config, "use_glu_encoder", file) or flag(config, "apply_decoder_bias_to_pre_encoder", file):
+        key = "use_glu_encoder" if config.get("use_glu_encoder") else "apply_decoder_bias_to_pre_encoder"
+        raise unread(file, key, True, "Read are encoders of one matrix, which subtract nothing.")
+    if config.get("sae_type") not in ((None,) if first else ()) + ("sae",):
+        raise unread(file, "sae_type", config.get("sae_type"), "Read is sae: one encoder and one decoder.")
+    known = (None, "jumprelu") if first else ("relu", "jumprelu", "topk")
+    if config.get("act_fn", None if first else "relu") not in known:
+        raise unread(file, "act_fn", config.get("act_fn"), "Read are relu, jumprelu and topk.")
+    return config
+
+
+def _ends(config: dict[str, Any], file: Path) -> tuple[Spot, Place | None]:
+    """(where it reads, where a transcoder writes).
+
+    Raises:
+        AttribError: a place that is not read here, or none.
+    """
+    if not isinstance(hook := config.get("hook_point_in"), str):
+        raise AttribError(f"{file} says hook_point_in = {hook!r}, which is no name of a place.", AGAIN)
+    spot = known_spot(hook)
+    out = config.get("hook_point_out") or hook
+    writes = known_spot(str(out)).place
+    return spot, None if writes == spot.place else writes

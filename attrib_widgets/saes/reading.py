@@ -1,0 +1,112 @@
+"""What a dictionary reads in a model: the activations that it was trained on, and those that it rebuilds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ..model.parts.experts import mlp_input
+from ..model.parts.projections import kv_head, qkv_projection
+from ..model.tracing.hooks import collect
+from ..words.errors import ComponentError
+from ..words.places import Place
+from .sae import SAE
+
+if TYPE_CHECKING:
+    from ..model.model import Model
+    from ..model.network import Network
+    from ..model.tracing.record import Recording
+
+
+class Activations(NamedTuple):
+    """What a dictionary reads, and what it is held against.
+
+    Attributes:
+        x: what it reads, in its own coordinates.
+        y: what the model has where it writes.
+        aside: what of ``y`` its coordinates leave out, which it is not held against; None is nothing.
+    """
+
+    x: Float[Tensor, "position d_in"]
+    y: Float[Tensor, "position d_out"]
+    aside: Float[Tensor, "position d_out"] | None
+
+    @property
+    def goal(self) -> Float[Tensor, "position d_out"]:
+        """What it rebuilds."""
+        return self.y if self.aside is None else self.y - self.aside
+
+
+def activations(model: Model, rec: Recording, sae: SAE) -> Activations:
+    """The activations of a dictionary in a recorded run, in the model's dtype or float32, on its own device."""
+    device = sae.b_dec.device
+    x = of_dictionary(model, sae, _at(model, rec, source(model, sae))).to(device)
+    if sae.writes is not None:
+        return Activations(x, _at(model, rec, sae.writes).to(device), None)
+    y = _at(model, rec, sae.site).to(device)
+    return Activations(x, y, None if sae.coordinates == "raw" else y.float() - x)
+
+
+def collected(model: Model, ids: Int[Tensor, "row position"], sae: SAE) -> Float[Tensor, "row position d_in"]:
+    """What a dictionary reads of many rows, in one forward pass, on its device."""
+    where = source(model, sae)
+    return of_dictionary(model, sae, collect(model, ids, [where])[where]).to(sae.b_dec.device)
+
+
+def source(model: Network, sae: SAE) -> Place:
+    """Where the model has what a dictionary's coordinates are made from."""
+    if not _before_gain(model, sae):
+        return sae.site
+    layer = sae.site.layer or 0
+    return Place("pre" if model.parallel else "mid", layer)
+
+
+def of_dictionary(model: Network, sae: SAE, x: Float[Tensor, "*shape width"]) -> Float[Tensor, "*shape d_in"]:
+    """What the model has at :func:`source`, in the coordinates of a dictionary."""
+    layer = sae.site.layer or 0
+    if sae.coordinates == "centred":
+        return x.float() - x.float().mean(-1, keepdim=True)
+    if sae.coordinates == "without value bias":
+        bias = value_bias(model, layer)
+        return x.float() if bias is None else x.float() - bias.to(x.device)
+    if not _before_gain(model, sae):
+        return x
+    norm = model.norm(model.anatomy.mlp_norm or "", layer)
+    x = x.float()
+    return (x - x.mean(-1, keepdim=True) if norm.centred else x) * norm.scale(x)[..., None]
+
+
+def _before_gain(model: Network, sae: SAE) -> bool:
+    """Whether it reads what a norm hands on before its gain.
+
+    Raises:
+        ComponentError: the model has no such norm.
+    """
+    if "gain" not in sae.coordinates:
+        return False
+    layer = sae.site.layer or 0
+    if model.anatomy.mlp_norm is None:
+        raise ComponentError(f"{sae!r} reads behind a norm, and {model.name} has none before its MLPs.")
+    return sae.coordinates == "before gain" or not model.norm(model.anatomy.mlp_norm, layer).centred
+
+
+def value_bias(model: Network, layer: int) -> Float[Tensor, "heads_times_d_head"] | None:
+    """The bias of the values as every query head hands it on, side by side; None where there is none."""
+    geometry = model.geometry[layer]
+    rows = [qkv_projection(model, layer, "v", kv_head(model, layer, head)).bias for head in range(geometry.n_heads)]
+    known = [row for row in rows if row is not None]
+    return torch.cat(known).float() if len(known) == len(rows) else None
+
+
+def _at(model: Model, rec: Recording, place: Place) -> Float[Tensor, "position width"]:
+    """What a recording has at the place of a dictionary. It comes before a multiplier of what a sublayer adds."""
+    layer = place.layer or 0
+    if place.site == "mlp_in":
+        return mlp_input(model, rec, layer)
+    if place.site in ("mlp", "attn_out"):
+        held = rec.at("mlp_added" if place.site == "mlp" else "attn_added", layer)
+        return held if model.multiplier == 1 else held.float() / model.multiplier
+    return rec.at(*place.slot)
