@@ -81,6 +81,7 @@ class OVTable(Result):
 
     def summary(self) -> Table:
         model, unit = self.attribution.model, self.attribution.unit
+        said = share(self.explained) if self.explained > 0 else "nothing"
         rows = [
             [visible(model.token(token)), _said(up), _said(down), signed(value)]
             for token, up, down, value in zip(
@@ -88,8 +89,8 @@ class OVTable(Result):
             )
         ]
         note = (
-            f"read as {self.kind}, which explains {share(self.explained)} of what {self.head} carried here "
-            f"({signed(self.predicted)} of {signed(self.actual)} {unit})"
+            f"read as {self.kind}, which gives {signed(self.predicted)} {unit} here, where {self.head} carried "
+            f"{signed(self.actual)}, and so explains {said} of it"
         )
         foot = "per unit of attention, through the norms as they were in this run; positions and value biases left out"
         columns = ["if it reads", "it writes for", "and against", f"to {visible(self.attribution.target.short(model))}"]
