@@ -76,7 +76,7 @@ export function Flow({ trace, tokens, pick }: FlowProps) {
       </label>
       {room < width + SIDE && (
         <button class="aw-link aw-small" data-part="earlier" onClick={() => scroll.current?.scrollTo(0, 0)}>
-          ◂ more words to the left
+          ◂ back to the first word
         </button>
       )}
       <div ref={scroll} class="aw-stream aw-small">
