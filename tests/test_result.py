@@ -239,7 +239,7 @@ def test_no_text_breaks_its_row_its_terminal_or_its_file():
 
 
 @pytest.mark.parametrize(
-    "cell", ["85\u00a0%", "<0.1\u00a0%", ">99.9\u00a0%", "\u22120.90", "4e-07", "1,957", "+0.5", "7"]
+    "cell", ["85\u00a0%", "<0.1\u00a0%", ">99.9\u00a0%", "\u22120.90", "4e-07", "−4e−7", "1,957", "+0.5", "7"]
 )
 def test_a_column_of_printed_numbers_is_set_to_the_right(cell):
     """In the middle too; and words, tokens and labels are not."""

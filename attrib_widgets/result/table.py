@@ -80,7 +80,7 @@ _STYLE = (
 
 
 #: A number as it is printed; the page knows the same (``numberIn`` in table.tsx).
-_NUMBER = re.compile(r"[<>]?[+\u2212-]?(\d[\d,]*)?(\d|\.\d+)(e[+-]?\d+)?\s?%?")
+_NUMBER = re.compile(r"[<>]?[+\u2212-]?(\d[\d,]*)?(\d|\.\d+)(e[+\u2212-]?\d+)?\s?%?")
 
 
 def zero_line(bars: Sequence[float | None]) -> tuple[float, float]:

@@ -41,7 +41,7 @@ TERMS: tuple[Term, ...] = (
     Term(
         "attribution",
         "All contributions to one number, which sum to it; what rounding leaves between the two is the mismatch.",
-        "sum 18.4017, model 18.4017, mismatch 9e-07: nothing is missing and nothing is counted twice.",
+        "sum 18.4017, model 18.4017, mismatch 9e−7: nothing is missing and nothing is counted twice.",
         ("mismatch",),
     ),
     Term(

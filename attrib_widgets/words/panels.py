@@ -47,10 +47,12 @@ PANELS: dict[str, Panel] = {
         "Click a head for its own words, or test the largest bars.",
     ),
     "trace": Panel(
-        "The number followed backwards: under each part what it had read, down to the tokens of the prompt.",
-        "An indented row is a share of the row above it; the rows that are not split further sum to {total}.",
+        "The number followed backwards, from the answer on top through what each part had read to the words below.",
+        "A line is what one part took from another, as wide as its logits: upwards it stays at its word, sideways a "
+        "head moved it. What is not drawn is said below. In the table an indented row is a share of the row above it; "
+        "all ends sum to {total}.",
         "Why a head looked where it looked, and why neurons were on: patterns, norms and gates are held as they were.",
-        "Open a head of a strong branch, and ask there “Why there”.",
+        "Point at a word to light its paths, or draw more with the slider; click a head, and ask there “Why there”.",
     ),
     "detail": Panel(
         "One part: what it adds, in the title, and below how that number came about.",

@@ -78,8 +78,10 @@ def share(value: float, digits: int = 0) -> str:
 
 
 def power(value: float) -> str:
-    """A number as one digit and a power of ten: ``−4e-07`` (a true minus), for mismatches."""
-    return ("\u2212" if value < 0 else "") + f"{abs(value):.0e}"
+    """A number as one digit and a power of ten: ``−4e−7`` (true minuses), for mismatches. The page prints the same
+    (``tiny`` in format.ts)."""
+    digit, _, exponent = f"{abs(value):.0e}".partition("e")
+    return ("\u2212" if value < 0 else "") + (f"{digit}e{number(int(exponent), 0)}" if exponent else digit)
 
 
 def how_many(count: int, noun: str) -> str:

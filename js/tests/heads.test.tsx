@@ -365,7 +365,7 @@ describe("on the page", () => {
 });
 
 describe("letters of roles", () => {
-  const table = { kind: "table", title: "2 heads have a role", notes: [], columns: ["", "role", "heads", "above"], rows: [["I", "induction", "L2H4 0.73", "0.40"], ["K", "copying", "L2H4 1.00", "0.50"]], bars: [], footer: [] };
+  const table = { kind: "table", title: "2 heads have a role", notes: [], columns: ["letter", "role", "heads", "above"], rows: [["I", "induction", "L2H4 0.73", "0.40"], ["K", "copying", "L2H4 1.00", "0.50"]], bars: [], footer: [] };
   const contexts = { ...table, title: "What it reads", rows: [["10", "a [b] c", "99 %", "4"]] };
 
   it("are asked for with a click, drawn in every head's cell, spoken, and lead to contexts", async () => {

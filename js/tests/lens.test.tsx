@@ -97,7 +97,7 @@ describe("the view", () => {
       expect(one(`[data-show="${mode}"]`)?.getAttribute("aria-pressed")).toBe("true");
       seen[mode] = last();
     }
-    expect(seen).toEqual({ top: "\u00b7Paris", probability: ".80", rank: "1", entropy: "1.0", kl: "0.0" });
+    expect(seen).toEqual({ top: "\u00b7Paris", probability: ".80", rank: "1", entropy: "1.00", kl: "0.00" });
   });
 
   it("tells the likeliest tokens of a cell, by keys and by pointer", async () => {

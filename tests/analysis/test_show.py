@@ -44,7 +44,7 @@ def test_a_total_and_its_mismatch():
     shown = aw.show.bars(["a", "b"], [1.0, 2.0], total=3.5, unit="logits")
     header, _ = sent(shown)
     assert (header["total"], header["parent_value"], header["gap"], header["own"]) == (3.0, 3.5, 0.5, True)
-    assert "sum 3.0000 · total 3.5000 · mismatch 5e-01" in repr(shown)
+    assert "sum 3.0000 · total 3.5000 · mismatch 5e−1" in repr(shown)
     without, _ = sent(aw.show.bars(["a", "b"], [1.0, 2.0]))
     assert (without["parent"], without["gap"]) == ("", None)
 

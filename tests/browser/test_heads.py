@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 import attrib_widgets as aw
 from attrib_widgets.widgets.shapes import budget
-from browser.audit import layout
+from browser.audit import accessibility, layout
 from browser.chromium import Watched
 from browser.conftest import lab_only
 from browser.notebook import Notebook
@@ -238,3 +238,4 @@ def test_letters_of_roles_are_asked_for_with_a_click(notebook: Notebook, explore
         explored.part("roles").locator(f'[data-form="{what}"]').click()
         expect(explored.part("roles")).to_contain_text(title, timeout=60_000)
         expect(explored.part("roles").locator("table")).to_have_count(2)
+        assert [layout(explored.root), accessibility(explored.root)["violations"]] == [[], []]

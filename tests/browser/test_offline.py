@@ -151,6 +151,20 @@ def test_the_trace_as_a_picture(explorer: Any, offline: Show, watched: Watched, 
     silent(watched)
 
 
+def test_a_trace_that_is_cut_says_so(demo: Any, offline: Show, watched: Watched) -> None:
+    """Where the picture is wider than its window the words to the left are said to be there, a click away."""
+    watched.page.set_viewport_size({"width": 700, "height": 900})
+    screen = offline(aw.explore(demo, "When Mary and John went to the shop, John gave the bag to", " Mary"))
+    screen.show("trace")
+    listbox = screen.part("flow").get_by_role("listbox")
+    gone = "e => e.parentElement.getBoundingClientRect().left - e.getBoundingClientRect().left"
+    assert listbox.evaluate(gone) > 0, "the answer is in sight"
+    screen.part("earlier").click()
+    assert listbox.evaluate(gone) <= 0, "the first word is"
+    watched.page.set_viewport_size({"width": 1700, "height": 900})
+    expect(screen.part("earlier")).to_have_count(0)
+
+
 def test_the_trace_by_keyboard(explorer: Any, offline: Show, watched: Watched) -> None:
     """From the answer to the word that decides, without a kernel: every printed node is the number in Python."""
     screen = offline(explorer)

@@ -40,7 +40,7 @@ def test_a_zero_that_rounds_from_below_is_not_minus_zero():
 def test_the_minus_is_a_true_one_everywhere():
     assert number(-0.9) == "−0.90"
     assert number(2.714, 1) == "2.7"
-    assert power(-4.2e-7) == "−4e-07"
+    assert power(-4.2e-7) == "−4e−7"
 
 
 def test_percents_are_printed_as_the_page_prints_them():

@@ -14,7 +14,7 @@ from ...result import Result, Table
 from ...words.components import Component
 from ...words.errors import TargetError
 from ...words.targets import Target
-from ...words.text import digits_of, indefinite, number, signed, visible
+from ...words.text import digits_of, indefinite, number, power, signed, visible
 from ..reading.decomposition import decompose
 from ..reading.readers import numbers
 from .many import closed_each
@@ -78,7 +78,7 @@ class PositionAttribution(Result):
             rows,
             self.actual[-len(rows) :].tolist(),
             "The same question at every position, and the part that leads there. Observed, not yet tested.",
-            f"largest mismatch {worst:.0e}",
+            f"largest mismatch {power(worst)}",
         )
 
     def to_dataframe(self) -> pd.DataFrame:

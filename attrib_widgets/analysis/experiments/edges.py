@@ -29,7 +29,7 @@ from ...words.components import Component, ComponentLike, component, head
 from ...words.errors import ComponentError, GranularityError, TargetError
 from ...words.places import Place, PlaceLike, place
 from ...words.targets import TokenSet, rather_than
-from ...words.text import gap_said, others_label, share, signed
+from ...words.text import gap_said, others_label, power, share, signed
 from .cells import RunDonor
 from .metrics import MetricLike
 from .pairs import Cost, Direction, as_pair, questions, settled
@@ -276,7 +276,7 @@ def _close(here: _Row, readers: list[Place], reads: Tensor) -> None:
         if not missed <= max(SUM_LIMIT, torch.finfo(model.precision).eps) and float(stream.norm()) > 0:
             raise GranularityError(
                 f"The readers of {model.name} from layer {layer} on are not all that reads the stream "
-                f"(they miss {missed:.0e} of its gradient).",
+                f"(they miss {power(missed)} of its gradient).",
                 "Edges are not shown for this family; attribution_patch and patch are.",
             )
 

@@ -66,9 +66,9 @@ def student(level: float, degrees: int) -> float:
     return float(z + sum(term / v**power for power, term in enumerate(terms, 1)))
 
 
-def between(low: float, high: float) -> str:
+def between(low: float, high: float, digits: int = 2) -> str:
     """An interval in words."""
-    return f"{signed(low)} to {signed(high)}" if low == low else "too few pairs show it"
+    return f"{signed(low, digits)} to {signed(high, digits)}" if low == low else "too few pairs show it"
 
 
 def small_gaps(gap: Float[Tensor, "pair"]) -> list[int]:

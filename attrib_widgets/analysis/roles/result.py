@@ -153,7 +153,7 @@ class Roles(Result):
             f"above is the threshold, or the 99th percentile of the best of all heads in {self.draws} draws by chance, "
             "whichever is larger; observed, no experiment"
         )
-        return Table(self.title, ["", "role", "heads", "above"], rows, note=note, footer=foot)
+        return Table(self.title, ["letter", "role", "heads", "above"], rows, note=note, footer=foot)
 
     def _said_own(self) -> str:
         told = []

@@ -114,10 +114,10 @@ class PartTest:
 
     def said(self) -> str:
         """The same with interval, share of the gap, correlation, and what was left out."""
-        found = [self.finding()]
+        found, digits = [self.finding()], digits_of([self.mean])
         if len(self) and (ends := self.interval) is not None:
             low, high = (self.sign * end for end in (ends if self.sign >= 0 else ends[::-1]))
-            found[0] += f" (95 %: {between(low, high)})"
+            found[0] += f" (95 %: {between(low, high, digits)})"
         if self.damage == self.damage:
             found.append(f"damage {share(self.damage)} of the difference between the prompts")
         if self.correlation == self.correlation:

@@ -90,8 +90,8 @@ class OVTable(Result):
             )
         ]
         note = (
-            f"read as {self.kind}, which explains {part_said(self.explained)} of what {self.head} carried here "
-            f"({signed(self.predicted)} of {signed(self.actual)} {unit})"
+            f"read as {self.kind}, which gives {signed(self.predicted)} {unit} here, where {self.head} carried "
+            f"{signed(self.actual)}, and so explains {part_said(self.explained)} of it"
         )
         foot = "per unit of attention, through the norms as they were in this run; positions and value biases left out"
         columns = ["if it reads", "it writes for", "and against", f"to {visible(self.attribution.target.short(model))}"]

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError
+from ...words.text import power
 from .weights import device_of
 
 PROBE_SIZE = 1e4  # large enough that no epsilon matters
@@ -96,7 +97,7 @@ def read_norm(module: nn.Module, width: int, name: str = "norm", device: torch.d
     if not float(error) <= FIT_TOLERANCE:
         raise AnatomyError(
             f"{name} ({type(module).__name__}) is not a gain, a bias and one scale per position "
-            f"(it misses by {float(error):.1e}).",
+            f"(it misses by {power(float(error))}).",
             "Contributions through it cannot be exact, so they are not shown.",
         )
     return reading

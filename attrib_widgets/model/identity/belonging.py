@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...words.errors import ModelError
+from ...words.text import power
 from .stamp import changes, interventions, named, stamp_of
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def moved(base: Run, found: Float[Tensor, "*position d_model"], position: int | 
     size = (size + size.median(-1, keepdim=True).values).clamp_min(1e-30)
     error = float(((found.to(expected.device).float() - expected).abs() / size).max())
     depth = max(1.0, model.n_layers / 12) ** 0.5
-    return "" if error <= depth * LIMITS.get(model.precision, 1e-1) else f"off by {error:.0e} of its size"
+    return "" if error <= depth * LIMITS.get(model.precision, 1e-1) else f"off by {power(error)} of its size"
 
 
 def refuse_reread(run: Run, read: Float[Tensor, "column"], row: int, columns: Any = slice(None)) -> None:
@@ -92,8 +93,8 @@ def refuse_reread(run: Run, read: Float[Tensor, "column"], row: int, columns: An
     # Both are in float32 here, whatever the model computes in.
     if not float(missed.max()) <= max(LIMITS.get(run.model.precision, 1e-1), 1e-5):
         raise ModelError(
-            f"{run.model.name} reads other logits from this run than it printed (off by {float(missed.max()):.0e} of "
-            "their size): was its norm or its unembedding changed?",
+            f"{run.model.name} reads other logits from this run than it printed (off by {power(float(missed.max()))} "
+            "of their size): was its norm or its unembedding changed?",
             "Run the prompt again: model.run(run.ids).",
         )
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ...result import Table, render_text
 from ...words.errors import AnatomyError, AttribError, clause
+from ...words.text import power
 from ..anatomy.anatomy import Anatomy, resolved
 from ..anatomy.discovery import candidates, own_family
 from ..anatomy.geometry import Geometry, geometry, projections
@@ -331,7 +332,7 @@ def _check(model: Model, known: dict[Any, Any]) -> SelfCheck:
     if not found.note("read-out", max(worst(*readout_error(model, rec)), worst(*cap_error(model, rec)))):
         raise AnatomyError(
             f"the printed logits are not the unembedding ({anatomy.unembed}) of the final norm "
-            f"({anatomy.final_norm}) of the stream (off by {found.numbers['read-out']:.0e} times its rounding)"
+            f"({anatomy.final_norm}) of the stream (off by {power(found.numbers['read-out'])} times its rounding)"
         )
     model.norm(anatomy.final_norm)
     if anatomy.pos:

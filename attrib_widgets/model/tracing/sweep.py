@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...words.text import enumerated
+from ...words.text import enumerated, power
 from ..identity.belonging import LIMITS, moved, refuse_moved
 from ..running.worker import Cancelled
 from ..selfcheck.levels import named_layers
@@ -278,4 +278,4 @@ def _missed(model: Model, found: Tensor, expected: Tensor) -> str:
     """Empty, or by how much ``found`` misses ``expected``."""
     size = expected.float().abs().max()
     error = float((found.float() - expected.float()).abs().max() / size.clamp_min(1e-30))
-    return "" if error <= LIMITS.get(model.precision, 1e-1) else f"off by {error:.0e} of its size"
+    return "" if error <= LIMITS.get(model.precision, 1e-1) else f"off by {power(error)} of its size"

@@ -19,7 +19,7 @@ from ...analysis.verdicts.verify import planned
 from ...words.errors import AttribError
 from ...words.places import stream_place
 from ...words.targets import Target
-from ...words.text import digits_of, number
+from ...words.text import digits_of, how_many, number
 from ..transport import wire
 from . import contract
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ...analysis.experiments.answers import Answer
     from ...analysis.experiments.cells import Cell
     from ...analysis.experiments.patching import Patching
-    from ...analysis.verdicts.findings import Finding, Verification
+    from ...analysis.verdicts.findings import Finding, Group, Verification
     from ...model.run import Run
 
 #: Components that "test the top ten" tests.
@@ -41,10 +41,6 @@ MARGIN = 0.12  # around the points of a scatter, as a share of its span
 _SAMPLES, _LETTER, _SLIM = 30, 0.17, 4
 
 Segment = tuple[tuple[float, float], tuple[float, float]]
-
-
-#: Which parts stand in that group; the rows that a picture adds up as "others" are other ones.
-OTHERS_ARE = " heads and MLPs that do little alone or were not tested"
 
 
 def _then(who: str, answers: Sequence[Answer], said: str) -> str:
@@ -72,6 +68,14 @@ def finding(f: Finding) -> contract.Finding:
     }
 
 
+def _counted(v: Verification, g: Group) -> str:
+    """How many parts a group has, and of the others which: the rows that a picture adds up are other ones."""
+    if v.label(g) != OTHERS:
+        return str(len(g.parts))
+    little = len({f.component for f in v.findings}.intersection(g.parts))
+    return f"{how_many(len(g.parts), 'part')}: {little} that do little alone, {len(g.parts) - little} not tested alone"
+
+
 def verdicts(v: Verification) -> contract.Verdicts:
     """All verdicts, with what they rest on: pairs, thresholds, gap and cost."""
     return {
@@ -84,7 +88,7 @@ def verdicts(v: Verification) -> contract.Verdicts:
         "notes": v.notes,
         "together": [
             {
-                "name": f"{v.label(g)} ({len(g.parts)}{OTHERS_ARE if v.label(g) == OTHERS else ''})",
+                "name": f"{v.label(g)} ({_counted(v, g)})",
                 "told": v.together(g)["together"],
                 "then": _then("Then the model", g.answers, g.then),
             }

@@ -197,7 +197,7 @@ function Back({ of }: { of: Effect | undefined }) {
   return (
     <span class={`aw-back ${measured ? "aw-measured" : ""}`}>
       <span class="aw-sr">, {measured ? "damage " : "recovery (estimated) "}</span>
-      {measured ? "" : "~"}
+      {!measured && <span style={{ marginRight: "2px" }}>~</span>}
       {share(value)}
     </span>
   );
@@ -275,8 +275,8 @@ function Marks({ error }: { error: number | undefined }) {
   return (
     <p class="aw-quiet aw-small" data-part="legend">
       {measured && !heads
-        ? "Damage, which decides the word: the share of the gap that goes without the part, that is, with its write from the other prompt."
-        : `${heads ? "Effect" : "Recovery"}: the share of the gap that the part brings back in the other prompt, ${measured ? "measured, or with ~ estimated" : "estimated"} by gradients. Much of it beside a short bar: perhaps through other parts; test it.`}{" "}
+        ? "Damage, which decides the word: the share of the gap that goes without the part, that is, with its write from the other prompt. Recovery, estimated before the test, stands in its verdict."
+        : `${heads ? "Effect: recovery" : "Recovery"}, the share of the gap that the part brings back in the other prompt, ${measured ? "measured, or with ~ estimated" : "estimated"} by gradients. Much of it beside a short bar: perhaps through other parts; test it.`}{" "}
       {error !== undefined && error === error && `Completeness error ${share(error)}${Math.abs(error) > 0.1 ? ": the answer jumps between the prompts, test it." : "."} `}
       {store.screen.order.value === "size" && (
         <button class="aw-link" data-part="by-effect" aria-pressed={by} onClick={() => (store.screen.byEffect.value = !by)}>

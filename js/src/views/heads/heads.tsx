@@ -173,7 +173,6 @@ export function Heads() {
       {drawn}
       {small && small.state !== "ready" && small.state !== "loading" && <NotYet loaded={small} />}
       <ReadOut grid={grid} reading={reading} roles={roles} />
-      {asked && <RoleTable loaded={asked} head={all.find((s) => s?.head && s.name === store.open.value)?.name} />}
       {form.from && (
         <button class="aw-link" data-part="all-heads" onClick={() => (shown.value = { ...shown.value, from: null })}>
           All heads
@@ -185,6 +184,7 @@ export function Heads() {
       <Sum />
       <Legend />
       <ChosenSet />
+      {asked && <RoleTable loaded={asked} head={all.find((s) => s?.head && s.name === store.open.value)?.name} />}
     </div>
   );
 }
@@ -239,14 +239,14 @@ function RoleTable({ loaded, head }: { loaded: Loaded<Roles>; head: string | und
   if (loaded.state !== "ready") return <NotYet loaded={loaded} />;
   return (
     <div class="aw-worked aw-lettered" data-part="roles">
-      <TableBody header={loaded.value.table} nested />
+      <TableBody header={loaded.value.table} nested="h3" />
       {head && (
         <p class="aw-take">
           <span>{head} beyond this prompt</span>
           <Seg label={`${head} beyond this prompt`} ways={BEYOND.filter(([way]) => way !== "ov" || !store.hides("candidates"))} now={what} pick={(way) => setWhat(way)} />
         </p>
       )}
-      {head && what && <Await of={store.data.beyond(head, what)}>{(table) => <TableBody key={head + what} header={table} nested />}</Await>}
+      {head && what && <Await of={store.data.beyond(head, what)}>{(table) => <TableBody key={head + what} header={table} nested="h4" />}</Await>}
     </div>
   );
 }

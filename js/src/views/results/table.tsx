@@ -6,8 +6,8 @@ import type { TableHeader } from "../../core/types";
 import { Track } from "../parts/bars";
 
 /** The number that a cell prints, or NaN: a sign, digits, and at most a percent sign (as `_NUMBER` in table.py). */
-const NUMBER = /^[<>]?[+\u2212-]?(\d[\d,]*)?(\d|\.\d+)(e[+-]?\d+)?\s?%?$/;
-const numberIn = (cell: string) => (NUMBER.test(cell.trim()) ? Number.parseFloat(cell.trim().replace("\u2212", "-").replace(/^[<>]|,/g, "")) : Number.NaN);
+const NUMBER = /^[<>]?[+\u2212-]?(\d[\d,]*)?(\d|\.\d+)(e[+\u2212-]?\d+)?\s?%?$/;
+const numberIn = (cell: string) => (NUMBER.test(cell.trim()) ? Number.parseFloat(cell.trim().replace(/\u2212/g, "-").replace(/^[<>]|,/g, "")) : Number.NaN);
 
 /** Largest first, words last. */
 function compared(a: string, b: string): number {
@@ -27,8 +27,9 @@ export function TableView({ header }: { header: TableHeader }) {
   );
 }
 
-/** The table without its card; `nested` inside another view, which has the larger title. */
-export function TableBody({ header, nested }: { header: TableHeader; nested?: boolean }) {
+/** The table without its card; `nested` inside another view, which has the larger titles. */
+export function TableBody({ header, nested }: { header: TableHeader; nested?: "h3" | "h4" }) {
+  const Title = nested ?? "h2";
   const { title, notes, columns, rows, bars, footer } = header;
   const [{ column, back }, setSorted] = useState({ column: -1, back: false });
   // others in one, and sums, stay under what they sum up
@@ -42,7 +43,7 @@ export function TableBody({ header, nested }: { header: TableHeader; nested?: bo
   const sort = (c: number) => setSorted(column !== c ? { column: c, back: false } : back ? { column: -1, back: false } : { column: c, back: true });
   return (
     <>
-      {nested ? <h4 class="aw-subtitle">{title}</h4> : <h2 class="aw-headline">{title}</h2>}
+      <Title class={nested ? "aw-subtitle" : "aw-headline"}>{title}</Title>
       {notes.map((line) => (
         <p class="aw-sub">{line}</p>
       ))}

@@ -1,10 +1,11 @@
 /** A trace as a picture: words below, layers upwards, the answer on top, and a line for all that a part took from another. */
-import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useState } from "preact/hooks";
 import { digitsFor, percent, readsZero, signed, tokenText } from "../../core/maths/format";
 import { graphOf, layoutOf, type Node, pathOf, pathsOf, sharesOf, through } from "../../core/maths/flow";
 import { largest, sumOf } from "../../core/maths/geometry";
 import type { Trace } from "../../core/types";
 import { ranked } from "../parts/bars";
+import { useWidth } from "../parts/grid";
 import { pressed, useRoving } from "../parts/roving";
 
 export interface FlowProps {
@@ -16,6 +17,8 @@ export interface FlowProps {
 
 /** Paths that are drawn at first. */
 const FIRST = 12;
+/** pixels of the names of the layers */
+const SIDE = 40;
 const SHARES = ["shown", "constants", "not shown"];
 
 const box = (x: number, y: number, width?: number) => `left:${x}px;top:${y}px;width:${width}px`;
@@ -28,7 +31,7 @@ export function Flow({ trace, tokens, pick }: FlowProps) {
   const words = tokens.map(tokenText);
   const [count, setCount] = useState(Math.min(FIRST, paths.length));
   const [lit, setLit] = useState<{ rows: number[]; told: string } | null>(null);
-  const scroll = useRef<HTMLDivElement>(null);
+  const [scroll, room] = useWidth();
   const drawn = pathsOf(graph, paths.slice(0, count));
   const { most, parts, lines, columns, height, width, levels } = layoutOf(graph, trace, drawn, words);
   const rove = useRoving(parts.length - 1, true);
@@ -71,6 +74,11 @@ export function Flow({ trace, tokens, pick }: FlowProps) {
         <input class="aw-progress" type="range" min={1} max={paths.length} value={count} onInput={(e) => setCount(+e.currentTarget.value)} />
         {count} of {paths.length}
       </label>
+      {room < width + SIDE && (
+        <button class="aw-link aw-small" data-part="earlier" onClick={() => scroll.current?.scrollTo(0, 0)}>
+          ◂ back to the first word
+        </button>
+      )}
       <div ref={scroll} class="aw-stream aw-small">
         <div aria-hidden="true">
           {levels.map(({ y, name }) => (
@@ -107,7 +115,7 @@ export function Flow({ trace, tokens, pick }: FlowProps) {
           })}
         </div>
       </div>
-      <p class="aw-sentence">{lit ? lit.told : "Point at a part or a line to light its paths."}</p>
+      <p class="aw-sentence">{lit ? lit.told : "Point at a part or a line, or use the arrow keys, to light its paths."}</p>
       <p class="aw-small" data-part="shares">
         By size {shares.map((s, i) => `${SHARES[i]} ${percent(s.size / size)} (${print(s.value)})`).join(", ")} = {print(answer.value)}. Constants: {list((i) => kinds[i] === "constant" && labels[i]) || "none"}.
       </p>

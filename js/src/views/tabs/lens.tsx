@@ -227,7 +227,7 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
                       onClick={() => keep({ row: r, column: c })}
                     >
                       <span class="aw-celltext" aria-hidden="true" title={show === "top" && longest([best]) * 7 > cell - 8 ? tokenText(best) : undefined}>
-                        {!narrow && (show === "top" ? <Token text={best} /> : cellText(show, value))}
+                        {!narrow && (show === "top" ? <Token text={best} /> : cellText(show, value, cell))}
                       </span>
                       <span class="aw-sr">{lens.tell(row, c)}</span>
                     </span>
@@ -279,10 +279,10 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
   );
 }
 
-function cellText(show: Show, value: number): string {
+function cellText(show: Show, value: number, width: number): string {
   if (show === "probability") return value < 0.005 ? "" : cellNumber(value);
   if (show === "rank") return value < 1e4 ? String(value) : `${Math.round(value / 1000)}k`;
-  return plain(value, value < 9.95 ? 1 : 0);
+  return width > 33 ? short(value) : plain(value, value < 9.95 ? 1 : 0);
 }
 
 const short = (nats: number) => plain(nats, nats < 9.95 ? 2 : 1);

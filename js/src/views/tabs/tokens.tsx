@@ -26,7 +26,7 @@ export function Tokens({ row }: { row: Row }) {
   if (panel && late.current !== row.id) return panel;
   late.current = row.id;
   return (
-    <Await of={store.data.pattern(row.id)} hold={(width) => 190 + heatHeight(reading.tokens, width, true)} instead={panel}>
+    <Await of={store.data.pattern(row.id)} hold={(width) => 190 + (store.screen.order.value === "heads" ? 0 : heatHeight(reading.tokens, width, true))} instead={panel}>
       {(pattern) => {
         const sources = reading.sources(row.id, pattern);
         return sources ? <Panel row={row} sources={sources} /> : <p class="aw-quiet">{reading.reason(row)}</p>;

@@ -19,7 +19,7 @@ export function WorkItOut({ row }: { row: Row }) {
       <span class="aw-quiet aw-small">{row.id} as a dot product</span>
       {open && (
         <div class="aw-worked">
-          <Await of={store.data.worked(row.id)} hold={(width) => 282 + 3 * textHeight(72, width)}>{(table) => <TableBody key={row.id} header={table} nested />}</Await>
+          <Await of={store.data.worked(row.id)} hold={(width) => 282 + 3 * textHeight(72, width)}>{(table) => <TableBody key={row.id} header={table} nested="h4" />}</Await>
         </div>
       )}
     </div>
