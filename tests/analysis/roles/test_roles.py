@@ -12,7 +12,7 @@ from attrib_widgets.analysis.roles import circuits, patterns
 from attrib_widgets.analysis.roles.definitions import MEASURES, PATTERN, ROLES
 from attrib_widgets.analysis.roles.effective import effective
 from attrib_widgets.analysis.roles.probes import probes
-from fixtures import families, planted
+from fixtures import families, levels, planted
 
 #: What the heads of the circuits do, from how each was written; heads that are not here do nothing that has a name.
 PLANTED = {
@@ -263,6 +263,16 @@ def test_some_roles_are_measured_alone_and_come_out_as_among_all(demo, roles):
         some.heads("copying")
     with pytest.raises(aw.AttribError, match="is not a role"):
         aw.head_roles(demo, roles="loudness")
+
+
+@pytest.mark.parametrize(("level", "blind"), [("layers", 8), ("sublayers", 8), ("heads", 3)])
+def test_what_no_head_shows_is_not_measurable(level, blind):
+    model = levels.coarser(aw.load(families.build("llama"), tokenizer=families.tokenizer("llama")), level)
+    found = aw.head_roles(model, "The capital of France is", tasks=False, draws=100)
+    said = [found.said(role) for role in found.roles]
+    assert sum(text.startswith("not measurable: ") for text in said) == blind
+    assert "chosen by this test" in found.said(found.roles[-1]) and said[:5].count("none above its null") in (0, 5)
+    assert found.letters() == {}
 
 
 def test_what_cannot_be_asked_is_refused(roles, demo):
