@@ -254,6 +254,17 @@ def test_what_it_prints_names_probes_thresholds_and_that_it_is_observed(roles):
     assert len({role.letter for role in ROLES}) == len(ROLES) and all(role.source and role.means for role in ROLES)
 
 
+@pytest.mark.parametrize("role", ROLES, ids=[role.name for role in ROLES])
+def test_a_role_says_what_it_means_whose_it_is_and_what_it_is_held_against(roles, role):
+    said = roles.definition(role.letter)
+    assert said == roles.definition(role.name) and said.startswith(f"{role.name}: {role.means} ({role.source})")
+    assert len(said.splitlines()) == 1 + len(role.measures) and all(m.null in said for m in role.measures)
+    measured = [m for m in role.measures if m.key in roles.scores and len(roles.scores[m.key].null)]
+    assert said.count("99 % of chance") == len(measured)
+    with pytest.raises(aw.AttribError, match="is not a role"):
+        roles.definition("loudness")
+
+
 def test_some_roles_are_measured_alone_and_come_out_as_among_all(demo, roles):
     some = aw.head_roles(demo, roles=["induction", "N"])
     assert [role.name for role in some.roles] == ["induction", "negative name mover"]
