@@ -223,7 +223,9 @@ def test_estimates_stand_in_the_state_where_they_are_cheap(explorer, browser, mo
     a, other = explorer.attribution, explorer.corrupted
     estimate = aw.attribution_patch(a.model, a.run, other, a.target, position=a.position, method="partway")
     gap = float(estimate.gap[0])
-    for c, value in zip(a.components, arrays["effects"], strict=True):
+    *effects, error = arrays["effects"]
+    assert error == pytest.approx(estimate.error, abs=1e-5)
+    for c, value in zip(a.components, effects, strict=True):
         assert value == pytest.approx(estimate[c] * gap if c.kind in ("head", "mlp") else 0, abs=1e-4)
     monkeypatch.setattr(budget, "LIVE_EFFECTS", 0)
     explorer.ask(prompt=JAPAN, corrupted="The capital of Kenya is")

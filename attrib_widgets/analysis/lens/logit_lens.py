@@ -111,9 +111,11 @@ class LogitLens(Result):
         None where the model has no tuned lens, or one that has no translator for a row.
 
         Raises:
-            AttribError: ``model.lens`` cannot be read, or is another model's.
+            AttribError: ``model.lens`` is no lens, cannot be read, or is another model's.
         """
         lens = None if self.lens else self.model.lens
+        if lens is not None:
+            refuse_no_lens(lens)
         if not self.lens and (lens is None or not lens.reads(self.layers[:-1])):
             return None
         k, mid = self.top_ids.shape[-1], self.layers[1].endswith(".mid")

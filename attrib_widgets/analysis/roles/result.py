@@ -76,6 +76,21 @@ class Roles(Result):
         chosen = [at for at in self._every if self._is(found, *at)]
         return [head(*at) for at in sorted(chosen, key=lambda at: -abs(float(first[at])))]
 
+    def definition(self, role: str) -> str:
+        """What a role means and whose definition it is, and for every measure what it must reach here, and its null.
+
+        Raises:
+            AttribError: no such role.
+        """
+        found, told = role_of(role), []
+        for m in found.measures:
+            score = self.scores.get(m.key)
+            chance = (
+                "" if score is None or not len(score.null) else f"; 99 % of chance stays below {number(score.level)}"
+            )
+            told.append(f"{m.name}: above {number(m.threshold)}, held against {m.null}{chance}")
+        return "\n".join([f"{found.name}: {found.means} ({found.source})", *told])
+
     def score(self, which: ComponentLike, measure: str) -> tuple[float, float]:
         """(value, spread) of one measure of one head; NaN where it cannot be measured.
 

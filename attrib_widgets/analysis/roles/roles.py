@@ -15,7 +15,7 @@ from ...words.several import named
 from .circuits import eigenvalue_scores, own_keys, own_tokens
 from .definitions import ROLES, TASK
 from .effective import effective
-from .patterns import Score, pattern_scores
+from .patterns import Score, pattern_scores, unmeasured
 from .probes import probes
 from .result import Roles, role_of
 from .tasks import task_scores
@@ -108,8 +108,17 @@ def head_roles(
     said: list[str] = []
     if mine is not None:
         own, said = pattern_scores(found, mine, count, chance, job), [run.text for run in mine]
-        own = {name: score for name, score in own.items() if name in keys}
+        own = {name: _known(found, score) for name, score in own.items() if name in keys}
+    scores = {key: _known(found, score) for key, score in scores.items()}
     why = f" ({read.why})" if read.why else ""
     read_as = f"{read.kind}, in the first layer on the embedding{why}" if read.further is not None else read.kind + why
     measured = tuple(role for role in ROLES if role in asked_for)
     return Roles(found, found.name, measured, scores, own, pinned, read_as, asked, count, start, said)
+
+
+def _known(model: Model, score: Score) -> Score:
+    """A score, or why no head has it: nothing is known of a head that could not be looked at."""
+    if score.missing or bool(score.values.isfinite().any()):
+        return score
+    reasons = [exact.reason for level in model.check.levels for exact in (level.heads, level.sources) if not exact]
+    return unmeasured(model, f"no head is exact enough{': ' + reasons[0] if reasons else ''}")

@@ -16,7 +16,7 @@ from ...analysis.attribution.attribute import attribute
 from ...analysis.attribution.phrases import chance
 from ...analysis.lens.files import stream_names
 from ...analysis.lens.logit_lens import logit_lens
-from ...analysis.lens.tuned_lens import refuse_without_mid
+from ...analysis.lens.tuned_lens import refuse_no_lens, refuse_without_mid
 from ...analysis.opening.choice import choice_at
 from ...analysis.opening.mlps import neurons_of
 from ...analysis.reading.resolve import missing_spaces
@@ -288,6 +288,8 @@ def lens_mid(a: Attribution) -> bool:
     try:
         refuse_without_mid(a.model)
         tuned = a.model.lens
+        if tuned is not None:
+            refuse_no_lens(tuned)
     except AttribError:
         return False
     return tuned is None or tuned.reads(stream_names(a.model.n_layers, True))

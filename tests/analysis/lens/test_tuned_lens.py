@@ -15,6 +15,7 @@ import attrib_widgets as aw
 from attrib_widgets.analysis.lens import training
 from attrib_widgets.analysis.lens.files import FILE, stream_names
 from attrib_widgets.model.running.worker import Job
+from attrib_widgets.widgets.shapes import explorer
 from fixtures import families
 
 ALL = families.FAMILIES + families.VARIANTS
@@ -306,6 +307,16 @@ def test_a_lens_is_kept_as_floating_point_numbers(family_model, tmp_path):
 def test_what_is_no_lens_is_refused(family_model, given):
     with pytest.raises(aw.AttribError, match="is no tuned lens"):
         aw.logit_lens(family_model("gpt2").run(families.PROMPT), lens=given)
+
+
+def test_a_model_that_was_given_no_lens_for_one_still_has_its_logit_lens():
+    model = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    plain = aw.logit_lens(a.run, " Paris")
+    model.lens = "tuned_lens.safetensors"
+    with pytest.raises(aw.AttribError, match=r"is no tuned lens.*TunedLens\.load"):
+        plain.beside()
+    assert b"is no tuned lens" in explorer.lens(a)  # said beside what it shows
 
 
 def test_a_lens_trained_on_a_model_in_memory_knows_it_in_any_dtype(family_model):

@@ -12,7 +12,7 @@ from attrib_widgets.analysis.roles import circuits, patterns
 from attrib_widgets.analysis.roles.definitions import MEASURES, PATTERN, ROLES
 from attrib_widgets.analysis.roles.effective import effective
 from attrib_widgets.analysis.roles.probes import probes
-from fixtures import families, planted
+from fixtures import families, levels, planted
 
 #: What the heads of the circuits do, from how each was written; heads that are not here do nothing that has a name.
 PLANTED = {
@@ -254,6 +254,17 @@ def test_what_it_prints_names_probes_thresholds_and_that_it_is_observed(roles):
     assert len({role.letter for role in ROLES}) == len(ROLES) and all(role.source and role.means for role in ROLES)
 
 
+@pytest.mark.parametrize("role", ROLES, ids=[role.name for role in ROLES])
+def test_a_role_says_what_it_means_whose_it_is_and_what_it_is_held_against(roles, role):
+    said = roles.definition(role.letter)
+    assert said == roles.definition(role.name) and said.startswith(f"{role.name}: {role.means} ({role.source})")
+    assert len(said.splitlines()) == 1 + len(role.measures) and all(m.null in said for m in role.measures)
+    measured = [m for m in role.measures if m.key in roles.scores and len(roles.scores[m.key].null)]
+    assert said.count("99 % of chance") == len(measured)
+    with pytest.raises(aw.AttribError, match="is not a role"):
+        roles.definition("loudness")
+
+
 def test_some_roles_are_measured_alone_and_come_out_as_among_all(demo, roles):
     some = aw.head_roles(demo, roles=["induction", "N"])
     assert [role.name for role in some.roles] == ["induction", "negative name mover"]
@@ -263,6 +274,16 @@ def test_some_roles_are_measured_alone_and_come_out_as_among_all(demo, roles):
         some.heads("copying")
     with pytest.raises(aw.AttribError, match="is not a role"):
         aw.head_roles(demo, roles="loudness")
+
+
+@pytest.mark.parametrize(("level", "blind"), [("layers", 8), ("sublayers", 8), ("heads", 3)])
+def test_what_no_head_shows_is_not_measurable(level, blind):
+    model = levels.coarser(aw.load(families.build("llama"), tokenizer=families.tokenizer("llama")), level)
+    found = aw.head_roles(model, "The capital of France is", tasks=False, draws=100)
+    said = [found.said(role) for role in found.roles]
+    assert sum(text.startswith("not measurable: ") for text in said) == blind
+    assert "chosen by this test" in found.said(found.roles[-1]) and said[:5].count("none above its null") in (0, 5)
+    assert found.letters() == {}
 
 
 def test_what_cannot_be_asked_is_refused(roles, demo):

@@ -193,6 +193,8 @@ ASKED = {
     "ablate": {"id": "L3.mlp"},
     "replaced": {},
     "effects": {},
+    "roles": {},
+    "beyond": {"id": "L2H1", "what": "contexts"},
     "without": {"components": ["L3.mlp", "L3H1"]},
     "circuit": {"components": ["L3.mlp", "L3H1"]},
     "beside": {"beside": "compared", "swapped": False},
