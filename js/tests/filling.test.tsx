@@ -1,11 +1,14 @@
 /** What comes after the first draw, and long lists that are drawn where one looks. */
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { ExplorerHeader } from "../src/core/types";
 import { explorer, longPrompt, type Made, state } from "./fixture";
 import { pack } from "./pack";
 import { close, FIXED, press, show, tick } from "./show";
 
-afterEach(close);
+afterEach(() => {
+  vi.useRealTimers();
+  close();
+});
 
 const OPENED = ["neurons", "writes", "features", "cards", "worked", "trace"] as const;
 const HEADS = ["carry", "dest", "norms", "post", "value_bias", "tokens", "carried", "patterns", "effects"];
@@ -28,6 +31,7 @@ function sent(version = 1, made: Made = explorer()) {
 
 describe("a screen that fills", () => {
   it("draws the bars at once, waits for its heads without asking, and keeps what was clicked", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] }); // however slow: no poll is due
     const { draw, screen, rest } = sent();
     const { model, one, all, click, sent: asked } = show(draw, "explorer", { screen: new Uint8Array(), rest: new Uint8Array() });
     expect(one(".aw-headline")?.textContent).toBe("L3.mlp and L3H4 lead: +1.95 of 9.13 logits for ·Paris over ·Berlin");
@@ -67,18 +71,23 @@ describe("a screen that fills", () => {
   });
 
   it("gives a handler a chance while a question that a cell asked is on its way, and no longer", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const after = async (ms: number) => {
+      vi.advanceTimersByTime(ms);
+      await tick();
+    };
     const { model, answer, sent: asked } = show(sent(1).draw, "explorer", { screen: sent(1).screen, rest: new Uint8Array() });
     const polls = () => asked.filter((m) => m.op === "poll").length;
     await answer("ack");
     await answer("result", { data: {} }, asked[0]?.id);
-    await new Promise((done) => setTimeout(done, 550));
+    await after(550);
     expect(polls()).toBe(0);
     model.set("container", sent(2).draw);
-    await new Promise((done) => setTimeout(done, 550));
+    await after(550);
     expect(polls()).toBe(1);
     model.set("screen", sent(2).screen);
     await answer("ack");
-    await new Promise((done) => setTimeout(done, 800));
+    await after(800);
     expect(polls()).toBe(1);
   });
 

@@ -12,7 +12,8 @@ export interface Sent {
 /** options of an offline page */
 export const FIXED = { options: { hidden: [], static: true } };
 
-export const tick = () => new Promise((done) => setTimeout(done, 5));
+const later = setTimeout; // also in tests that hold the clock
+export const tick = () => new Promise((done) => later(done, 5));
 
 const ends: (() => void)[] = [];
 export function close(): void {
