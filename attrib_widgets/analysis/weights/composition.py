@@ -81,7 +81,13 @@ class Composition(Result):
             if side in self.missing:
                 rows.append([side.upper(), "", "", self.missing[side]])
                 bars.append(None)
-            for writer, value in self.top(side, 4):
+            found = [
+                (writer, value) for writer, value in self.top(side, 4) if value >= 0.0005
+            ]  # what prints as more than 0
+            if not found and side not in self.missing:
+                rows.append([side.upper(), "", "", "none beyond chance"])
+                bars.append(None)
+            for writer, value in found:
                 at = (SIDES.index(side), writer.layer or 0, writer.index or 0)
                 sizes = float(value / self.deviation[at].clamp_min(1e-30))
                 rows.append([side.upper(), str(writer), f"{number(sizes, 1)} deviations", signed(value, 3)])
@@ -89,19 +95,24 @@ class Composition(Result):
         note = f"composition minus its mean over {self.rotations} random rotations of what the writer writes"
         foot = "; ".join([*([self.missing["writers"]] if "writers" in self.missing else []), "from weights alone"])
         title = f"Which earlier heads {self.reader} could read"
-        return Table(title, ["side", "writer", "above chance", "composition"], rows, bars, note, foot)
+        return Table(title, ["side", "writer", "how far", "beyond chance"], rows, bars, note, foot)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """One row per side and earlier head: ``side``, ``writer``, ``composition``, ``null``, ``deviation``."""
+        """One row per side and earlier head: ``side``, ``writer``, ``composition``, ``null``, ``deviation``, and
+        ``excess``, the composition beyond chance that the table shows."""
         import pandas as pd
 
         rows = [
-            (side, str(head(layer, h)), *(float(t[s, layer, h]) for t in (self.scores, self.null, self.deviation)))
+            (
+                side,
+                str(head(layer, h)),
+                *(float(t[s, layer, h]) for t in (self.scores, self.null, self.deviation, self.values)),
+            )
             for s, side in enumerate(SIDES)
             for layer in range(self.reader.layer or 0)
             for h in range(self.model.heads_of(layer))
         ]
-        return pd.DataFrame(rows, columns=["side", "writer", "composition", "null", "deviation"])
+        return pd.DataFrame(rows, columns=["side", "writer", "composition", "null", "deviation", "excess"])
 
 
 def reads(model: Network, layer: int, which: str, index: int) -> Float[Tensor, "d_model d_head"]:
