@@ -359,7 +359,7 @@ def test_the_table_and_the_frame(family_model):
     model = family_model("gpt2", torch.float32)
     a = aw.attribute(model.run(families.PROMPT), " Paris")
     found = a.features("L1.mlp", random_sae("L1.mlp", model.d_model))
-    assert "L1.mlp/error" in repr(found) and "gap" in repr(found) and "of 50 features fire" in repr(found)
+    assert "L1.mlp/error" in repr(found) and "mismatch" in repr(found) and "of 50 features fire" in repr(found)
     frame = found.to_dataframe()
     assert list(frame.columns) == ["row", "label", "kind", "value", "feature", "activation", "concept"]
     assert frame.value.sum() == pytest.approx(a["L1.mlp"], abs=1e-5)

@@ -128,7 +128,7 @@ def test_as_table_and_picture(family_model):
     at = frame[frame["position"] == 2]
     assert at["value"].sum() == pytest.approx(t[2], abs=1e-5) and at["component"].tolist() == ["embed", "pos"]
     text = repr(t)
-    assert "other tokens" in text and "constants" in text and "gap" in text and "not yet tested" in text
+    assert "other tokens" in text and "constants" in text and "mismatch" in text and "not yet tested" in text
     widths = [b.get_width() for b in t.plot().axes[0].patches]
     assert widths == pytest.approx([*t.positions.tolist(), math.fsum(v for _, v in t.constants)], abs=1e-5)
 

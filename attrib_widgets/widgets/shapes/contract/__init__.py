@@ -75,6 +75,7 @@ from .opened import (
 from .requests import (
     Answers,
     Arguments,
+    Beyond,
     Containers,
     Field,
     Form,
@@ -147,6 +148,7 @@ __all__ = [
     "Bar",
     "BarsHeader",
     "Better",
+    "Beyond",
     "Built",
     "Candidate",
     "CardHeader",
