@@ -157,3 +157,13 @@ def test_notebooks_are_committed_with_outputs_and_without_widget_state() -> None
         assert not failed, f"{path.name} shows an error"
         warned = [out for cell in code for out in cell["outputs"] if out.get("name") == "stderr"]
         assert not warned, f"{path.name} shows a warning: {''.join(warned[0]['text'])}"
+
+
+def test_no_merge_was_left_half_done() -> None:
+    folders = ("attrib_widgets", "tests", "notebooks", ".github", "js/src", "js/tests")
+    texts = [
+        p for folder in folders for p in (ROOT / folder).rglob("*") if p.suffix in (".md", ".py", ".ts", ".tsx", ".css")
+    ]
+    assert len(texts) > 500, "the files were not found"
+    marks = re.compile(r"^(<{7}|>{7}) ", re.M)
+    assert [str(p.relative_to(ROOT)) for p in [*texts, ROOT / "README.md"] if marks.search(p.read_text("utf-8"))] == []

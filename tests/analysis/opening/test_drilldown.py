@@ -371,7 +371,7 @@ def test_rows_as_tables(attribution):
     c = a.sources("L1H3")
     assert c.top(2)[0][1] == c.values[int(c.values.abs().argmax())]
     assert list(c.to_dataframe()["value"]) == pytest.approx(c.values.tolist())
-    assert "L1H3" in repr(c) and "gap" in repr(c)
+    assert "L1H3" in repr(c) and "mismatch" in repr(c)
     assert len(a.through("L1H3").to_dataframe()) == a.through("L1H3").values.numel()
     assert len(repr(a.neurons(1)).splitlines()) <= 16
     assert (

@@ -211,7 +211,7 @@ def test_as_table(family_model):
     for _, row in opened.iterrows():
         assert frame[frame["parent"] == row["node"]]["value"].sum() == pytest.approx(row["value"], abs=1e-4)
     text = repr(t)
-    assert "leaves" in text and "pruned" in text and "gap" in text and len(text.splitlines()) <= 15
+    assert "leaves" in text and "pruned" in text and "mismatch" in text and len(text.splitlines()) <= 15
     assert "<script" not in str(t._repr_mimebundle_())
     assert t.plot().axes
 

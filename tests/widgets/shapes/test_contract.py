@@ -201,6 +201,8 @@ ASKED = {
     "save": {"form": "csv"},
     "words": {},
     "worked": {"id": "L3H1"},
+    "roles": {},
+    "beyond": {"id": "L3H1", "what": "ov"},
     "reveal": {"parts": []},
 }
 
