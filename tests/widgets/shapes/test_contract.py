@@ -201,8 +201,6 @@ ASKED = {
     "save": {"form": "csv"},
     "words": {},
     "worked": {"id": "L3H1"},
-    "roles": {},
-    "beyond": {"id": "L3H1", "what": "ov"},
     "reveal": {"parts": []},
 }
 
