@@ -46,7 +46,7 @@ export function LensTab() {
   if (part) return <Hidden part={part} what="the lens" />;
   const ask = store.fixed.value ? undefined : (position: number, target: number) => store.explain({ position, target });
   return (
-    <Await of={store.data.lens()} hold={(width) => 205 + Math.min(90, 7 * longest(reading.tokens)) + textHeight(340, width) + 29 * (reading.header.model.layers + 1)}>
+    <Await of={store.data.lens()} hold={(width) => 350 + Math.min(90, 7 * longest(reading.tokens)) + textHeight(340, width) + 29 * (reading.header.model.layers + 1)}>
       {(first) => <Both key={store.version.value} first={first} current={reading.position} build={reading.buildup()} ask={ask} />}
     </Await>
   );

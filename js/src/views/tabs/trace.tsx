@@ -126,7 +126,7 @@ export function TracePanel() {
         <Forms />
         <Seg label="What happens at an MLP" ways={WAYS} now={mlps} pick={(way: TraceArgs["mlps"]) => setMlps(way)} />
       </div>
-      <Await of={store.data.trace(mlps)} hold={(width) => 540 + 2 * textHeight(130, width)}>
+      <Await of={store.data.trace(mlps)} hold={(width) => 590 + 2 * textHeight(130, width)}>
         {(trace) => (
           <>
             <p class="aw-caption">{trace.title}</p>
