@@ -292,10 +292,10 @@ def _(result: Trace, k: int = 12) -> Figure:
     axes.set_title(result.title(), loc="left", fontsize=10, wrap=True)
     shares = result.shares(k)
     told = ", ".join(
-        f"{name} {percent(size / result.size)} ({signed(value)})" for name, (value, size) in shares.items()
+        f"{name} {signed(value)} ({percent(size / result.size)} of all sizes)" for name, (value, size) in shares.items()
     )
     axes.set_xlabel(
-        f"Attribution, not a test: {len(paths)} of {len(result.paths())} paths; by size {told}\n{result.balance()}",
+        f"Attribution, not a test: {len(paths)} of {len(result.paths())} paths; in sum {told}\n{result.balance()}",
         fontsize=7,
     )
     return figure

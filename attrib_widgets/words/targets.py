@@ -345,7 +345,8 @@ def as_target(target: TargetLike) -> AnyTarget:
 
 
 def rather_than(target: Any, against: TokenSet | None, number: Callable[[TokenLike], int] | None = None) -> Any:
-    """``target`` with the logit of ``against`` subtracted, where there is one: what every ``against=`` means.
+    """``target`` with the logit of ``against`` subtracted, where there is one: what every ``against=`` means. ``()`` is
+    none, as in ``aw.explore``.
 
     Args:
         number: the id of a token, where a model is at hand: a text and its id are then one token.
@@ -353,7 +354,7 @@ def rather_than(target: Any, against: TokenSet | None, number: Callable[[TokenLi
     Raises:
         TargetError: no target, one that is not a logit, or a difference from another token.
     """
-    if against is None:
+    if against is None or (isinstance(against, tuple) and not against):
         return target
     if target is None:
         raise TargetError("There is nothing to hold against it.", "Give the target too.")

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { type Place, pythonFor } from "../src/core/state/python";
 
-const place: Place = { id: "L3H5", kind: "head", layer: 3, mixture: false, feature: -1, tab: "tokens", source: -1, weighting: "probability", query: 5, key: 4, lens: 'aw.logit_lens(a.run, " Paris")', verify: "" };
+const place: Place = { id: "L3H5", kind: "head", layer: 3, mixture: false, feature: -1, tab: "tokens", source: -1, weighting: "probability", query: 5, key: 4, lens: 'aw.logit_lens(a.run, " Paris")', verify: "", many: false };
 
 it("follows the selection", () => {
   const code = (more: Partial<Place>) => pythonFor("import attrib_widgets as aw\na = ...", { ...place, ...more });
@@ -22,5 +22,6 @@ it("follows the selection", () => {
   expect(code({ tab: "lens" })).toContain('lens = aw.logit_lens(a.run, " Paris")\n');
   expect(code({ tab: "lens" })).toContain("a.buildup()");
   expect(code({ verify: 'aw.verify(a, "The capital of Germany is"' })).toContain('v = aw.verify(a, "The capital of Germany is", components=["L3H5"], top=0)\nv["L3H5"]\n');
+    expect(code({ verify: 'aw.verify(a, "The capital of Germany is"', many: true })).toContain('v = aw.verify(a, "The capital of Germany is")\nv["L3H5"]\n');
   expect(code({ id: "", kind: "" })).toContain("a.top(10)");
 });

@@ -26,7 +26,7 @@ const DRAWN: Record<Exclude<Kind, "attribution">, [string, RegExp]> = {
   survey: ['[role="grid"]', /L4.*L0.*7M/],
   table: ["table", /L1\.mlp/],
   tokens: ['[role="listbox"]', /·France/],
-  trace: ['[data-part="flow"]', /mlp.*By size shown.*not shown.*Attribution, not a test/],
+  trace: ['[data-part="flow"]', /mlp.*In sum shown.*not shown.*Attribution, not a test/],
   verdicts: ['[role="listbox"]', /L3\.mlp/],
 };
 

@@ -377,7 +377,7 @@ describe("a trace", () => {
     one(".aw-stream path:nth-of-type(1)")?.dispatchEvent(new PointerEvent("pointerenter"));
     await tick();
     expect(told()).toMatch(/^.* at the position of .*, read by .*: \+\d/);
-    expect(one('[data-part="shares"]')?.textContent).toBe("By size shown 94\u00a0% (+14.00), constants 3.0\u00a0% (+0.44), not shown 2.7\u00a0% (+0.10) = +14.54. Constants: norm.bias +0.24, rounding +0.10, value.bias +0.10.");
+    expect(one('[data-part="shares"]')?.textContent).toBe("In sum shown +14.00 (94\u00a0% of all sizes), constants +0.44 (3.0\u00a0% of all sizes), not shown +0.10 (2.7\u00a0% of all sizes): +14.54. Constants: norm.bias +0.24, rounding +0.10, value.bias +0.10.");
     expect(el.textContent).toContain("Attribution, not a test.");
   });
 
@@ -389,7 +389,7 @@ describe("a trace", () => {
     await tick();
     expect(all(".aw-stream path")).toHaveLength(1);
     expect(el.textContent).toContain("1 of 4");
-    expect(one('[data-part="shares"]')?.textContent).toContain("not shown 28\u00a0% (+4.10) = +14.54");
+    expect(one('[data-part="shares"]')?.textContent).toContain("not shown +4.10 (28\u00a0% of all sizes): +14.54");
   });
 
   it("selects by a click the row of the bars that it went into, and the word that this one read", async () => {

@@ -132,7 +132,7 @@ def test_the_trace_as_a_picture(explorer: Any, offline: Show, watched: Watched, 
         assert [w for w, v in zip(widths, values, strict=True) if abs(w - v * scale) > 1e-4 * widths[-1]] == []
         shares = t.shares(k)
         for name, (value, size) in shares.items():
-            said = f"{name} {percent(size / t.size)} ({signed(value, 2)})"
+            said = f"{name} {signed(value, 2)} ({percent(size / t.size)} of all sizes)"
             expect(screen.part("shares")).to_contain_text(said)
     slider.press("Home")
     boxes.first.focus()

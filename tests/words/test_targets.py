@@ -7,6 +7,7 @@ import torch
 
 import attrib_widgets as aw
 from attrib_widgets.analysis.reading.resolve import missing_spaces
+from attrib_widgets.words.targets import rather_than
 from fixtures import families
 
 
@@ -290,3 +291,10 @@ def test_sentencepiece_text_is_used_as_typed(trained_folder):
             continue
         assert model.token(token) == text, f"{text!r} was replaced by {model.token(token)!r}"
     assert run.top(1)[0].text == " time"
+
+
+def test_an_empty_tuple_of_rivals_is_none():
+    """As in ``aw.explore``; an empty list is a slip."""
+    assert rather_than(" Paris", ()) == rather_than(" Paris", None) == " Paris"
+    with pytest.raises(aw.TargetError, match="empty set"):
+        rather_than(aw.logit(" Paris"), [])

@@ -17,6 +17,8 @@ export interface Place {
   lens: string;
   /** the beginning of the call that tested this component; "" where nothing did */
   verify: string;
+  /** whether that call tested it with others */
+  many: boolean;
 }
 
 export function pythonFor(setup: string, place: Place): string {
@@ -47,6 +49,6 @@ export function pythonFor(setup: string, place: Place): string {
     lines.push(`a[${id}]`);
     if (place.tab === "writes") lines.push(`a.writes(${id})`);
   } else lines.push("a.top(10)");
-  if (place.verify) lines.push("", `v = ${place.verify}, components=[${id}], top=0)`, `v[${id}]`);
+  if (place.verify) lines.push("", `v = ${place.verify}${place.many ? "" : `, components=[${id}], top=0`})`, `v[${id}]`);
   return `${lines.join("\n")}\n`;
 }

@@ -99,6 +99,7 @@ export function Crumbs() {
       query: reading.position,
       lens: reading.header.python.lens ?? "",
       verify: (!store.hides("corrupted") && store.lab.of(id) && reading.header.python.verify) || "",
+      many: (store.lab.told.value?.findings?.length ?? 0) > 1,
       key: store.screen.key.value >= 0 ? store.screen.key.value : Math.max(0, whyKey),
     });
     setCode(text);

@@ -117,7 +117,7 @@ export function Flow({ trace, tokens, pick }: FlowProps) {
       </div>
       <p class="aw-sentence">{lit ? lit.told : "Point at a part or a line, or use the arrow keys, to light its paths."}</p>
       <p class="aw-small" data-part="shares">
-        By size {shares.map((s, i) => `${SHARES[i]} ${percent(s.size / size)} (${print(s.value)})`).join(", ")} = {print(answer.value)}. Constants: {list((i) => kinds[i] === "constant" && labels[i]) || "none"}.
+        In sum {shares.map((s, i) => `${SHARES[i]} ${print(s.value)} (${percent(s.size / size)} of all sizes)`).join(", ")}: {print(answer.value)}. Constants: {list((i) => kinds[i] === "constant" && labels[i]) || "none"}.
       </p>
       <p class="aw-quiet aw-small">
         Attribution, not a test. A column is a position; blue adds, orange takes away; the widest line is {print(most)}.

@@ -308,7 +308,7 @@ function Depth({ lens, rows, column, show, width }: { lens: Lens; rows: number[]
     <figure class="aw-depth" data-part="depth">
       <figcaption class="aw-small">
         <Token text={target.text} /> after <Token text={tokens[column] ?? ""} /> through depth, {mode === "kl" ? "KL" : mode}, {plain(lens.most(mode), lens.most(mode) === 1 ? 0 : 1)} at the top
-        {lens.other && "; dashed by the logit lens"}
+        {lens.other && "; solid by the tuned lens, dashed by the logit lens"}
       </figcaption>
       <svg width={width} height={74} role="img" aria-label={both.map((of) => `${nameOf(of)}: ${rows.map((row) => `${layers[row]} ${text(of, row)}`).join(", ")}`).join("; ")}>
         <path class="aw-axis" d={`M24 6V70H${width - 24}`} />
