@@ -126,7 +126,7 @@ def test_it_is_attached_and_opened_like_any_other():
     given = Plain(model.d_model)
     model.saes["L1.mlp"] = given
     for found in (a.features("L1.mlp"), a.features("L1.mlp", given)):
-        assert abs(found.gap) <= 1e-6 * (1 + float(found.values.abs().sum())) and found.firing
+        assert abs(found.mismatch) <= 1e-6 * (1 + float(found.values.abs().sum())) and found.firing
         assert found.card().arithmetic is not None
 
 

@@ -151,7 +151,7 @@ def test_rows_sum_to_the_bar(family_model, name):
         sae = random_sae(site, width, **others)
         found = a.features(row, sae)
         size = 1 + float(found.values.abs().sum())
-        assert abs(found.gap) <= 1e-6 * size, f"{name} {row} {asked}: {found.total} for {found.parent_value}"
+        assert abs(found.mismatch) <= 1e-6 * size, f"{name} {row} {asked}: {found.total} for {found.parent_value}"
         if row in ("L1.mlp", "L1H2", "L1.mlp_in"):
             assert found.parent_value == a["L1H2" if row == "L1H2" else "L1.mlp"]
         behind = found.kinds[found.firing :]
@@ -215,13 +215,13 @@ def test_a_transcoder_is_named_by_either_end(tmp_path):
         a.features("L1.mid", middle),
     ):
         assert found.site == "L1.mid" and found.parent == "L1.mlp" and found.parent_value == a["L1.mlp"]
-        assert abs(found.gap) <= 1e-6 * (1 + float(found.values.abs().sum()))
+        assert abs(found.mismatch) <= 1e-6 * (1 + float(found.values.abs().sum()))
     whole = random_sae("L0", model.d_model, writes=Place("post", 1))
     for row in ("L0", "L1"):
         found = a.features(row, whole)
         assert found.site == "L0.post" and found.parent == "stream behind L1"
         assert found.parent_value == a.features("L1", random_sae("L1", model.d_model)).parent_value
-        assert abs(found.gap) <= 1e-6 * (1 + float(found.values.abs().sum()))
+        assert abs(found.mismatch) <= 1e-6 * (1 + float(found.values.abs().sum()))
     beyond = random_sae("L1", model.d_model, writes=Place("post", 9))
     with pytest.raises(ComponentError, match="no layer 9"):
         a.features("L1", beyond)

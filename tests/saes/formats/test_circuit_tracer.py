@@ -139,7 +139,7 @@ def test_a_set_is_taken_in_a_layer_at_a_time(tmp_path):
     model.saes.add(tmp_path)
     assert [str(place) for place in model.saes] == ["L0.mlp_in", "L1.mlp_in", "L2.mlp_in"][: model.n_layers]
     found = aw.attribute(model.run(families.PROMPT), " Paris").features("L1.mlp")
-    assert found.site == "L1.mlp_in" and abs(found.gap) <= 1e-6 * (1 + float(found.values.abs().sum()))
+    assert found.site == "L1.mlp_in" and abs(found.mismatch) <= 1e-6 * (1 + float(found.values.abs().sum()))
 
 
 def cross_layer(folder: Path, kind: str, thresholds: bool, skip: bool = False) -> list[dict[str, torch.Tensor]]:

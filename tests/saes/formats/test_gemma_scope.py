@@ -217,4 +217,4 @@ def test_a_transcoder_given_by_its_folder_opens_the_mlp(tmp_path):
     second(tmp_path, {**BASE, **ends, "affine_connection": True, "model_name": ""}, t)
     found = aw.attribute(model.run(families.PROMPT), " Paris").features("L1.mlp", tmp_path)
     assert found.site == "L1.mlp_in" and "skip connection" in found.labels
-    assert abs(found.gap) <= 1e-6 * (1 + float(found.values.abs().sum()))
+    assert abs(found.mismatch) <= 1e-6 * (1 + float(found.values.abs().sum()))

@@ -164,7 +164,7 @@ def test_the_heads_of_2024_are_clicked_through_a_head(tmp_path):
     model.saes.add(tmp_path)
     found = aw.attribute(model.run(families.PROMPT), " Paris").features("L1H2")
     assert found.site == "L1.z" and "bias of the values" in found.labels
-    assert abs(found.gap) <= 1e-6 * (1 + float(found.values.abs().sum()))
+    assert abs(found.mismatch) <= 1e-6 * (1 + float(found.values.abs().sum()))
 
 
 @pytest.mark.parametrize(
