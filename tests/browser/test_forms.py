@@ -43,7 +43,8 @@ READ = "(rows, parts) => rows.map(r => [...r.querySelectorAll(parts)].map(e => e
 # All but whether a prompt can be opened here: a page has no kernel for it.
 SAID = """e => {
   const card = e.cloneNode(true);
-  card.querySelectorAll('[data-part="opens"]').forEach(told => told.remove());
+  // what says that there is nobody to ask
+  card.querySelectorAll('[data-part="opens"], [data-part="test"] > .aw-quiet:not([data-part])').forEach(told => told.remove());
   return card.textContent;
 }"""
 SPOKEN = "e => [e, ...e.querySelectorAll('[aria-label]')].map(o => o.ariaLabel ?? o.textContent).join(' ')"
