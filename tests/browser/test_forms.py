@@ -44,7 +44,8 @@ READ = "(rows, parts) => rows.map(r => [...r.querySelectorAll(parts)].map(e => e
 SAID = """e => {
   const card = e.cloneNode(true);
   // what says that there is nobody to ask
-  card.querySelectorAll('[data-part="opens"], [data-part="test"] > .aw-quiet:not([data-part])').forEach(told => told.remove());
+  const nobody = card.querySelectorAll('[data-part="opens"], [data-part="test"] > .aw-quiet:not([data-part])');
+  nobody.forEach(told => told.remove());
   return card.textContent;
 }"""
 SPOKEN = "e => [e, ...e.querySelectorAll('[aria-label]')].map(o => o.ariaLabel ?? o.textContent).join(' ')"
