@@ -138,7 +138,9 @@ def test_size_and_precision(record: dict, tmp_path: Path):
         for file in demo.path().rglob("*"):
             archive.write(file, file.relative_to(demo.path()))
     assert (tmp_path / "embedded.zip").stat().st_size <= 12_000_000
-    assert sum(file.stat().st_size for file in demo.path().rglob("*") if file.is_file()) <= 14_300_000
+    sizes = {file.name: file.stat().st_size for file in demo.path().iterdir() if file.is_file()}
+    sizes["saes"] = sum(file.stat().st_size for file in (demo.path() / "saes").rglob("*") if file.is_file())
+    assert sizes.pop("tuned_lens.safetensors") <= 350_000 and sum(sizes.values()) <= 14_000_000
     config = json.loads((demo.path() / "config.json").read_text())
     assert config["dtype"] == "float32"
     assert (demo.path() / "model.safetensors").stat().st_size < 2.2 * record["parameters"]
