@@ -23,19 +23,6 @@ ALL = families.FAMILIES + families.VARIANTS
 BENT = {"opt"}
 
 
-@pytest.fixture(scope="module")
-def pair(family_model):
-    def make(name):
-        model = family_model(name)
-        ids = families.ids_of(name)
-        other = list(ids)
-        other[3] = (other[3] + 7) % 300
-        clean, corrupted = model.run(ids), model.run(other)
-        return model, clean, corrupted, int((clean.logits() - corrupted.logits()).abs().argmax())
-
-    return make
-
-
 # -- against others ------------------------------------------------------------------------------------------------
 def _named(node: str) -> str:
     """A node of the published code by its name here."""
