@@ -320,3 +320,13 @@ def test_fourteen_pairs(tasks, direction):
 def _spearman(a, b) -> float:
     """Correlation of ranks; there are hardly two alike."""
     return float(torch.corrcoef(torch.stack([x.argsort().argsort().double() for x in (a, b)]))[0, 1])
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_partway_takes_points_where_they_are(pair, direction):
+    model, clean, corrupted, token = pair("llama")
+    asked = dict(direction=direction, method="partway")
+    fine = aw.attribution_patch(model, clean, corrupted, token, steps=200, **asked)
+    for points in ("mid", "left"):
+        found = aw.attribution_patch(model, clean, corrupted, token, steps=40, points=points, **asked)
+        assert float((found.values - fine.values).abs().max()) < 3e-3 * float(fine.values.abs().max()), points
