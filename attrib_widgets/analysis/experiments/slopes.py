@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.parts.mlp import gated
+from ...model.tracing.causality import tokens_beside
 from ...model.tracing.gradient import Gradients, differentiate
 from ...words.components import whole
 from ...words.errors import PositionError, TargetError
@@ -27,7 +28,7 @@ Method = Literal["atp", "atp*", "eap-ig", "partway", "relp"]
 Points = Literal["mid", "left"]
 #: Where along a step the gradient is taken.
 _WITHIN: dict[Points, float] = {"mid": 0.5, "left": 0.0}
-#: The completeness error from which more steps are advised.
+#: The completeness error from which a reason is given.
 LARGE = 0.1
 #: What an estimate between the runs is called: it has no direction.
 BETWEEN = "between the runs"
@@ -180,7 +181,16 @@ def averaged(gradients: Gradients, way: Way) -> Gradients:
     return replace(gradients, at={w: g[points].double().mean(0, keepdim=True) for w, g in gradients.at.items()})
 
 
-def completeness(moved: float, gap: float, error: float, stepped: bool) -> str:
-    """How far what the inputs account for misses the gap, in words."""
+def completeness(moved: float, gap: float, error: float, why: str) -> str:
+    """How far what the inputs account for misses the gap, in words, and ``why``: see :func:`reason`."""
     said = f"the inputs account for {number(moved)} of {number(gap)}: completeness error {share(error, 1)}"
-    return f"{said}; it jumps on the way: more steps= may find where" if stepped and abs(error) > LARGE else said
+    return f"{said}; {why}" if why else said
+
+
+def reason(way: Way, error: float | None, run: Run) -> str:
+    """Why an estimate between the runs misses much of the gap; "" where it does not."""
+    if way.rows == 1 or error is None or not abs(error) > LARGE:
+        return ""
+    if tokens_beside(run.model, run.ids):
+        return "layers know their tokens beside the stream, so that no way of inputs ends in the other run"
+    return "it jumps on the way: more steps= may find where"

@@ -330,3 +330,13 @@ def test_partway_takes_points_where_they_are(pair, direction):
     for points in ("mid", "left"):
         found = aw.attribution_patch(model, clean, corrupted, token, steps=40, points=points, **asked)
         assert float((found.values - fine.values).abs().max()) < 3e-3 * float(fine.values.abs().max()), points
+
+
+@pytest.mark.parametrize("method", ["eap-ig", "partway"])
+def test_tokens_beside_the_stream_are_the_reason_where_no_way_ends_in_the_other_run(pair, method):
+    model, clean, corrupted, token = pair("gemma4_text")
+    found = aw.attribution_patch(model, clean, corrupted, token, method=method)
+    said = aw.estimated_effects(aw.attribute(clean, token), corrupted, method=method).notes[0]
+    assert found.error is not None and abs(found.error) > 0.1
+    for note in (found.notes[-1], said):
+        assert note.endswith("no way of inputs ends in the other run") and "more steps=" not in note
