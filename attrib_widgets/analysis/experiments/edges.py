@@ -33,7 +33,7 @@ from ...words.text import gap_said, others_label, power, share, signed
 from .cells import RunDonor
 from .metrics import MetricLike
 from .pairs import Cost, Direction, as_pair, questions, settled
-from .slopes import BETWEEN, Method, Points, Way, completeness, slopes, way_of
+from .slopes import BETWEEN, Method, Points, Way, completeness, reason, slopes, way_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +61,7 @@ class EdgeEstimate(Result):
     direction: Direction
     notes: list[str] = field(default_factory=list)
     way: Way = field(default_factory=lambda: Way("atp"))
+    why: str = ""
 
     @property
     def error(self) -> float:
@@ -101,9 +102,9 @@ class EdgeEstimate(Result):
     def summary(self) -> Table:
         shown = self.top(10) if self.gap else []
         rows = [[str(s), str(r), signed(v)] for s, r, v in shown]
-        moved = [completeness((1 + self.error) * self.gap, self.gap, self.error, self.way.rows > 1)] if self.gap else []
+        moved = [completeness((1 + self.error) * self.gap, self.gap, self.error, self.why)] if self.gap else []
         note = "\n".join([f"estimated by gradients, not patched: {self.way.words()}", *moved, *self.notes])
-        footer = f"{others_label(int((self.values != 0).sum()) - len(shown))} smaller"
+        footer = f"{others_label(int((self.values != 0).sum()) - len(shown))} smaller" if shown else ""
         return Table(self.title(), ["from", "to", "share"], rows, [v for *_, v in shown], note, footer)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -176,7 +177,8 @@ def edge_patch(
     values = torch.stack(each).mean(0)
     sign = 1.0 if direction == "denoise" else -1.0
     shares = (sign * values / (gap or float("nan"))).float().cpu()
-    return EdgeEstimate(senders, readers, shares, gap, metric.unit, direction, [*remarks, *metric.notes], way)
+    made = EdgeEstimate(senders, readers, shares, gap, metric.unit, direction, [*remarks, *metric.notes], way)
+    return replace(made, why=reason(way, made.error, base))
 
 
 # -- the points where gradients are taken ----------------------------------------------------------------------------

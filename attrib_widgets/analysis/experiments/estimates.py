@@ -45,7 +45,7 @@ from .pairs import (
     targets_of,
 )
 from .patching import FinalNorm, Patching, Rows, final_norm_of, over_pairs
-from .slopes import BETWEEN, Method, Points, Way, averaged, completeness, partway, slopes, way_of
+from .slopes import BETWEEN, Method, Points, Way, averaged, completeness, partway, reason, slopes, way_of
 
 if TYPE_CHECKING:
     from ...model.model import Model
@@ -64,10 +64,12 @@ class Estimate(Patching):
         way: the method, its steps and points.
         inputs: of every pair, by how much the inputs alone move the metric from corrupted to clean by this estimate;
             empty for ``"atp*"``.
+        why: why they miss much of the gap, in words; "" where they do not.
     """
 
     way: Way = field(default_factory=lambda: Way("atp"))
     inputs: list[float] = field(default_factory=list)
+    why: str = ""
 
     @property
     def method(self) -> Method:
@@ -99,7 +101,7 @@ class Estimate(Patching):
             return super().notes
         gap = float(self.gap.double().mean())
         moved = sum(self.inputs) / len(self.inputs)
-        return [*super().notes, completeness(moved, gap, self.error, self.way.rows > 1)]
+        return [*super().notes, completeness(moved, gap, self.error, self.why)]
 
     def title(self) -> str:
         """The finding in one line."""
@@ -176,7 +178,7 @@ def attribution_patch(
             holds norms, patterns and gates as they are in the run that is patched.
         steps: of ``"eap-ig"`` and ``"partway"``, a row each, and one more that is the run itself; more of them where
             the completeness ``error`` is large. A mixture of experts jumps where a token changes its experts: there it
-            stays.
+            stays, and where layers know their tokens beside the stream (per-layer embeddings).
         points: ``"mid"`` of each step (error of second order), or its ``"left"`` end, where published code takes them.
         final_norm: ``"frozen"`` keeps the final norm's scale as it is in the run that is patched; then the last MLP's
             estimate is exact.
@@ -230,7 +232,8 @@ def estimate_cells(
         return start + changes, done, None
 
     asked = (pairs, cells, targets, way.direction, position, cost)
-    return over_pairs(Estimate, *asked, run, frozen=frozen, way=way, inputs=inputs)
+    made = over_pairs(Estimate, *asked, run, frozen=frozen, way=way, inputs=inputs)
+    return replace(made, why=reason(way, made.error, pairs[0][0]))
 
 
 def estimates(
@@ -400,7 +403,7 @@ def estimated_effects(
         clean, far = (metric.of(r.record.streams[-1][r.position(a.position)][None]) for r in (run, other))
         if moved is not None and (gap := float(clean - far)):
             error = (moved - gap) / gap
-            notes = [completeness(moved, gap, error, way.rows > 1)]
+            notes = [completeness(moved, gap, error, reason(way, error, run))]
     else:
         places = sorted({_place(c.parts[0], False) for c in cells})
         gradients = differentiate(run, metric.differentiable, places, a.position)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.parts.mlp import gated
+from ...model.tracing.causality import tokens_beside
 from ...model.tracing.gradient import Gradients, differentiate
 from ...words.components import whole
 from ...words.errors import PositionError, TargetError
@@ -27,7 +28,7 @@ Method = Literal["atp", "atp*", "eap-ig", "partway", "relp"]
 Points = Literal["mid", "left"]
 #: Where along a step the gradient is taken.
 _WITHIN: dict[Points, float] = {"mid": 0.5, "left": 0.0}
-#: The completeness error from which more steps are advised.
+#: The completeness error from which a reason is given.
 LARGE = 0.1
 #: What an estimate between the runs is called: it has no direction.
 BETWEEN = "between the runs"
@@ -52,6 +53,11 @@ class Way:
     def rows(self) -> int:
         """Rows of one pass: the points of the way, and the run itself, held against its recording."""
         return self.steps + 1 if self.method in ("eap-ig", "partway") else 1
+
+    @property
+    def along(self) -> Float[Tensor, "step"]:
+        """How far the points are on the way from the corrupted (0) to the clean run (1)."""
+        return (torch.arange(self.steps) + _WITHIN[self.points]) / self.steps
 
     def ends(self, donor: RunDonor) -> tuple[Run, Run]:
         """(corrupted, clean)."""
@@ -126,8 +132,7 @@ def slopes(
 def _between(donor: RunDonor, way: Way) -> Float[Tensor, "row position d_model"]:
     """What enters layer 0 at the points of the straight way from the corrupted to the clean run."""
     start, end = (run.record.streams[0].float() for run in way.ends(donor))
-    along = (torch.arange(way.steps, device=start.device) + _WITHIN[way.points]) / way.steps
-    return start + along[:, None, None] * (end - start)
+    return start + way.along.to(start.device)[:, None, None] * (end - start)
 
 
 #: Points of the way at which :func:`partway` looks, and how often it goes there and back.
@@ -149,15 +154,16 @@ def partway(
         values: the metric there.
         gap: by how much the donor's run has more of it than the run that is patched.
     """
-    along, order = (torch.arange(way.steps) + 0.5) / way.steps, list(range(way.steps))
-    order = order if way.direction == "denoise" else order[::-1]  # away from the run that is patched
+    along, order = way.along, list(range(way.steps))
+    if way.direction == "noise":  # away from the run that is patched
+        along, order = (1 - along).flip(0), order[::-1]
     knots = torch.cat([torch.zeros(1), along, torch.ones(1)]).double()
     heights = products.cpu()[[way.steps, *order, order[-1]]]
     moved = torch.cat([(values[order] - values[way.steps]) / gap if gap else along.double(), torch.ones(1).double()])
     moved = torch.cat([torch.zeros(1).double(), moved]).cummax(0).values
     grid = torch.linspace(0, 1, _GRID).double()
     right = torch.searchsorted(knots, grid).clamp(1, len(knots) - 1)
-    part = (grid - knots[right - 1]) / (knots[right] - knots[right - 1])
+    part = (grid - knots[right - 1]) / (knots[right] - knots[right - 1]).clamp_min(1e-12)  # "left" has one at an end
     height = torch.lerp(heights[right - 1], heights[right], part[:, None])
     sums = torch.cat([height[:1] * 0, ((height[1:] + height[:-1]) / 2).cumsum(0)])
     reached = torch.lerp(moved[right - 1], moved[right], part)
@@ -175,7 +181,16 @@ def averaged(gradients: Gradients, way: Way) -> Gradients:
     return replace(gradients, at={w: g[points].double().mean(0, keepdim=True) for w, g in gradients.at.items()})
 
 
-def completeness(moved: float, gap: float, error: float, stepped: bool) -> str:
-    """How far what the inputs account for misses the gap, in words."""
+def completeness(moved: float, gap: float, error: float, why: str) -> str:
+    """How far what the inputs account for misses the gap, in words, and ``why``: see :func:`reason`."""
     said = f"the inputs account for {number(moved)} of {number(gap)}: completeness error {share(error, 1)}"
-    return f"{said}; it jumps on the way: more steps= may find where" if stepped and abs(error) > LARGE else said
+    return f"{said}; {why}" if why else said
+
+
+def reason(way: Way, error: float | None, run: Run) -> str:
+    """Why an estimate between the runs misses much of the gap; "" where it does not."""
+    if way.rows == 1 or error is None or not abs(error) > LARGE:
+        return ""
+    if tokens_beside(run.model, run.ids):
+        return "layers know their tokens beside the stream, so that no way of inputs ends in the other run"
+    return "it jumps on the way: more steps= may find where"

@@ -142,14 +142,15 @@ class LogitLens(Result):
     # -- showing -------------------------------------------------------------------------------------------
     @property
     def told(self) -> str:
-        """How far a tuned lens is from the model's output, row by row, on texts that it was not trained on; "" of the
-        logit lens."""
+        """How far a tuned lens is from the model's output, row by row, on texts that it was not trained on, or that
+        were given to measure it; "" of the logit lens."""
         if self.lens is None:
             return ""
         measured = [(name, kl) for name in self.layers if (kl := self.lens.kl_of(name))]
         listed = ", ".join(f"{name} {number(own)} ({number(plain)})" for name, (plain, own) in measured)
+        texts = "texts that were given" if self.lens.given else "texts held out"
         return (
-            f"On texts held out, nats from the model's output (by the logit lens): {listed}."
+            f"On {texts}, nats from the model's output (by the logit lens): {listed}."
             if measured
             else "Nobody measured here how far this tuned lens is from the model's output on other texts."
         )

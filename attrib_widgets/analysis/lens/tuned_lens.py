@@ -50,7 +50,7 @@ class TunedLens(Result):
         n_layers: of its model.
         metadata: whose it is (``model_name``, ``weights_sha256``, or the ``unembed_hash`` of a published one), what it
             was trained on, and ``kl`` beside ``logit_lens_kl``: KL(model's output || lens) of every place in nats, over
-            texts that neither trained it nor decided when to stop.
+            texts that neither trained it nor decided when to stop, or that were ``given`` later.
     """
 
     places: list[str]
@@ -142,7 +142,8 @@ class TunedLens(Result):
         count, plain, own = measured(
             model, texts, context, mid, lambda i, h: self.translate([self.places[i]], h[None])[0]
         )
-        return replace(self, metadata={**self.metadata, "held_out": count, "logit_lens_kl": plain, "kl": own})
+        found = {**self.metadata, "held_out": count, "given": True, "logit_lens_kl": plain, "kl": own}
+        return replace(self, metadata=found)
 
     def translate(
         self, places: Sequence[str], x: Float[Tensor, "place *shape d_model"]
@@ -193,6 +194,11 @@ class TunedLens(Result):
                 f"{_TRAIN} If it fits all the same, say so: dataclasses.replace(lens, metadata={{}}).",
             )
 
+    @property
+    def given(self) -> bool:
+        """Whether its KL is on texts that were given to :meth:`measured`: nobody knows whether these were held out."""
+        return bool(self.metadata.get("given"))
+
     def kl_of(self, name: str) -> tuple[float, float] | None:
         """(KL through the logit lens, KL through this one) of a place on held-out texts; None where nobody measured."""
         own, plain = self.metadata.get("kl"), self.metadata.get("logit_lens_kl")
@@ -223,13 +229,10 @@ class TunedLens(Result):
         trained_on = f"Trained on {told['texts']} texts{steps}" if "texts" in told else ""
         why = f"; it ended because {told['stopped']}" if told.get("stopped") else ""
         why = why.replace("because cancelled", "when it was cancelled, with the best so far")
+        note = f"{trained_on}{why}" if trained_on else ""
         if "held_out" in told:
-            trained_on = (
-                f"{trained_on}{why}; {told['held_out']} other texts give the KL."
-                if trained_on
-                else (f"{told['held_out']} texts give the KL.")
-            )
-        note = trained_on
+            kind = "texts that were given later" if self.given else "other texts" if note else "texts"
+            note = "; ".join([*filter(None, [note]), f"{told['held_out']} {kind} give the KL."])
         columns = ["stream", "KL by the logit lens", "KL by this lens"]
         footer = f"nats; {readable(4 * (self.weight.numel() + self.bias.numel()))} in memory"
         return Table(self.title(), columns, rows, bars, note, footer)

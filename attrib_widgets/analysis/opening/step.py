@@ -220,12 +220,12 @@ def held_heads(run: Run, layer: int, v: Float[Tensor, "position d_model"]) -> He
     through = pulled.view(len(v), heads, -1).transpose(0, 1)  # [head, destination, d_head]
     found = attend(model, rec, layer)
     carried = found.pattern.transpose(1, 2) @ found.gated(through)  # [head, source, d_head]
-    valued, norm = carried * value_factor(model, layer), value_norm(model, layer)
-    if norm is not None:
-        scales = [s for h in range(heads) if (s := value_scale(model, rec, layer, h)) is not None]
-        valued = norm.pull(valued) * torch.stack(scales)[..., None]
-    shared = valued.unflatten(0, (-1, model.geometry[layer].group)).sum(1).transpose(0, 1).flatten(1)
-    return HeldHeads(here, product, pulled, carried, shared, found)
+    group, norm = model.geometry[layer].group, value_norm(model, layer)
+    shared = carried.unflatten(0, (-1, group)).sum(1) * value_factor(model, layer)
+    if norm is not None:  # of the heads that hold them, once
+        scales = [s for h in range(0, heads, group) if (s := value_scale(model, rec, layer, h)) is not None]
+        shared = norm.pull(shared) * torch.stack(scales)[..., None]
+    return HeldHeads(here, product, pulled, carried, shared.transpose(0, 1).flatten(1), found)
 
 
 @torch.no_grad()

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.parts.outlet import outlet_of
-from ...model.parts.projections import input_norm, normed, project, qkv_projection
-from .effective import Effective
+from ...model.parts.projections import input_norm, normed, project
+from .effective import Effective, values_of
 from .patterns import Score, best, unmeasured
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ def circuit(model: Model, layer: int, x: Float[Tensor, "token d_model"]) -> Circ
     """The OV circuits of ``layer`` on the streams ``x``, read through its own norm (its bias left out)."""
     geo, norm = model.geometry[layer], input_norm(model, layer)
     read = norm.push(x) * norm.scale(x)[:, None]
-    gathered = qkv_projection(model, layer, "v").product(read)
-    values = gathered.view(len(x), geo.n_kv_heads, geo.d_head).transpose(0, 1)
+    values = values_of(model, layer, read)
     final, outlet = model.norm(model.anatomy.final_norm), outlet_of(model, "attn", layer)
     writes = torch.stack([final.push(outlet.push(rows)) for rows in model.out(layer).by_head(geo.n_heads)])
-    return Circuit(layer, values.repeat_interleave(geo.group, 0), writes * model.logit_scale)
+    arriving = model.carried(layer, model.n_layers) * model.logit_scale
+    return Circuit(layer, values.repeat_interleave(geo.group, 0), writes * arriving)
 
 
 def rows_of(model: Model, tokens: Sequence[int]) -> Float[Tensor, "token d_model"]:
@@ -95,7 +95,7 @@ def positive(found: Float[Tensor, "*head d_head"]) -> Float[Tensor, "*head"]:
 def by_layer(model: Model) -> Iterator[tuple[int, int]]:
     """(layer, heads) of those whose values are a known projection of what is read."""
     for layer in range(model.n_layers):
-        if model.heads_of(layer) and model.level(layer).sources:
+        if model.heads_of(layer) and model.level(layer).values:
             yield layer, model.heads_of(layer)
 
 

@@ -122,14 +122,16 @@ def head_contexts(
     found = _texts(model, texts)
     rows: list[tuple[Float[Tensor, "destination"], Int[Tensor, "destination"], Float[Tensor, "destination"]]] = []
     outlet, size = outlet_of(model, "attn", layer), model.geometry[layer].d_head
-    writes = outlet.push(model.out(layer).rows(index * size, (index + 1) * size))
+    # As long as what it writes, and no wider than a head.
+    writes = torch.linalg.qr(outlet.push(model.out(layer).rows(index * size, (index + 1) * size)).T).R.T
     kept: list[list[str]] = []
     for start in range(0, len(found), 16):
         if job is not None:
             job.progress(start, len(found), f"reading with {part}")
         for run in model.run_many([model.encode(text)[:LONGEST] for text in found[start : start + 16]]):
             seen = attend(model, run.record, layer, [index])
-            amount = (seen.pattern[0] * (seen.v[0] @ writes).norm(dim=-1)).cpu()
+            values = seen.v if seen.gate is None else seen.gate[0][:, None] * seen.v
+            amount = (seen.pattern[0] * (values @ writes).norm(dim=-1)).cpu()
             most, source = amount.max(-1)
             at = torch.tensor([p for p in range(run.n_positions) if p not in run.special and p > 0], dtype=torch.long)
             rows.append((at, source[at], torch.stack([most[at], seen.pattern[0].cpu()[at, source[at]]])))

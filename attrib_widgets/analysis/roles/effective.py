@@ -14,10 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.parts.attention import attend
+from ...model.parts.projections import qkv_projection, value_factor, value_norm
 from ...model.tracing.edits import Edit
 
 if TYPE_CHECKING:
     from ...model.model import Model
+    from ...model.network import Network
     from ...model.run import Run
 
 Kind = Literal["embedding", "embedding + first MLP"]
@@ -90,3 +93,35 @@ def effective(model: Model, tokens: Sequence[int], position: Float[Tensor, "d_mo
             edited = run.edited([Edit("pre", 0, at, alone), Edit("attn", 0, at, silent)])
             further.append(edited.record.streams[1].float())
     return Effective(tuple(tokens), torch.cat(plain), torch.cat(further) if further else None, why)
+
+
+def values_of(
+    model: Network,
+    layer: int,
+    read: Float[Tensor, "token d_model"],
+    head: int | None = None,
+    scales: Float[Tensor, "token"] | None = None,
+) -> Float[Tensor, "key_head token d_head"]:
+    """What the heads of ``layer`` that hold values (one of them alone) make of what they read, biases left out: their
+    norm with its own scale, or held at ``scales``, and their factor included."""
+    made = qkv_projection(model, layer, "v", head).product(read)
+    made = made.view(len(read), -1, model.geometry[layer].d_head).transpose(0, 1)
+    if (norm := value_norm(model, layer)) is None:
+        return made * value_factor(model, layer)
+    held = norm.scale(made) if scales is None else scales
+    return norm.push(made) * held[..., None]
+
+
+@torch.no_grad()
+def gates_heads(model: Model) -> bool:
+    """Whether some layer multiplies what its heads gathered, number by number, by what the prompt decides."""
+
+    def found() -> bool:
+        run, layers = model.run([0, 1]), [i for i, level in enumerate(model.check.levels) if level.sources]
+        return any(attend(model, run.record, layer).gate is not None for layer in layers if model.heads_of(layer))
+
+    return model.kept("gates heads", found)
+
+
+#: What weights alone say of such a model.
+OPEN = "gates of what heads gather taken as open"

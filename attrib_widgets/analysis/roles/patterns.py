@@ -38,6 +38,11 @@ class Score:
     missing: str = ""
 
     @property
+    def why(self) -> str:
+        """Why no head can be called by it: it could not be measured, or there is nothing to hold it against."""
+        return self.missing or ("" if len(self.null) else "prompts are too short to hold it against other positions")
+
+    @property
     def level(self) -> float:
         """The 99th percentile of the null, rounded up to one of its draws."""
         return float(self.null.quantile(0.99, interpolation="higher")) if len(self.null) else float("nan")

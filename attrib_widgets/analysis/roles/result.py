@@ -10,7 +10,7 @@ from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component, head
 from ...words.errors import AttribError, ComponentError
 from ...words.text import enumerated, number, others_label
-from .definitions import MEASURES, ROLES, Measure, Role
+from .definitions import MEASURES, ROLES, TASK, Measure, Role
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,7 +112,7 @@ class Roles(Result):
 
     def missing(self, role: Role) -> str:
         """Why a role could not be measured at all; "" where it could."""
-        return next((why for m in role.measures if (why := self.scores[m.key].missing)), "")
+        return next((why for m in role.measures if (why := self.scores[m.key].why)), "")
 
     def contexts(self, which: ComponentLike, texts: str | list[str] | None = None) -> HeadContexts:
         """What a head reads over a corpus, by decile of how much it writes: see :func:`.contexts.head_contexts`."""
@@ -138,7 +138,8 @@ class Roles(Result):
     @property
     def title(self) -> str:
         """How many heads have a role, in words."""
-        return f"{len(self.letters())} of {len(self._every)} heads of {self.name} have a role"
+        count = len(self.letters())
+        return f"{count} of {len(self._every)} heads of {self.name} {'has' if count == 1 else 'have'} a role"
 
     def said(self, role: Role) -> str:
         """The heads of a role with their first measure, or that there are none, or why it was not measured."""
@@ -168,7 +169,12 @@ class Roles(Result):
             f"above is the threshold, or the 99th percentile of the best of all heads in {self.draws} draws by chance, "
             "whichever is larger; observed, no experiment"
         )
+        foot += f", but for {enumerated(paths)}, which are of path patching" if (paths := self._patched()) else ""
         return Table(self.title, ["letter", "role", "heads", "above"], rows, note=note, footer=foot)
+
+    def _patched(self) -> list[str]:
+        """The roles that were measured by experiment."""
+        return [role.name for role in self.roles if role in TASK and not self.missing(role)]
 
     def _said_own(self) -> str:
         told = []

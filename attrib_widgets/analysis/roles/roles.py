@@ -14,7 +14,7 @@ from ...words.errors import AttribError
 from ...words.several import named
 from .circuits import eigenvalue_scores, own_keys, own_tokens
 from .definitions import ROLES, TASK
-from .effective import effective
+from .effective import OPEN, effective, gates_heads
 from .patterns import Score, pattern_scores, unmeasured
 from .probes import probes
 from .result import Roles, role_of
@@ -112,6 +112,7 @@ def head_roles(
     scores = {key: _known(found, score) for key, score in scores.items()}
     why = f" ({read.why})" if read.why else ""
     read_as = f"{read.kind}, in the first layer on the embedding{why}" if read.further is not None else read.kind + why
+    read_as += f"; {OPEN}" if gates_heads(found) else ""
     measured = tuple(role for role in ROLES if role in asked_for)
     return Roles(found, found.name, measured, scores, own, pinned, read_as, asked, count, start, said)
 
@@ -120,5 +121,5 @@ def _known(model: Model, score: Score) -> Score:
     """A score, or why no head has it: nothing is known of a head that could not be looked at."""
     if score.missing or bool(score.values.isfinite().any()):
         return score
-    reasons = [exact.reason for level in model.check.levels for exact in (level.heads, level.sources) if not exact]
+    reasons = [level.values.reason for level in model.check.levels if not level.values]
     return unmeasured(model, f"no head is exact enough{': ' + reasons[0] if reasons else ''}")

@@ -86,19 +86,16 @@ def task_scores(
     if isinstance(task, str):
         return none(f"{task}, so the task of two names cannot be asked")
     try:
-        runs = model.run_many(task.clean)
         whole = next((i for i in range(model.n_layers) if not model.level(i).experiments), None)
         if whole is not None:
             return none(f"paths cannot be patched in L{whole}: {model.level(whole).experiments.reason}")
+        runs, others = model.run_many(task.clean), model.run_many(task.corrupted)
         right = [_prefers(run, a, r) for run, a, r in zip(runs, task.answer, task.rival, strict=True)]
-        right += [
-            _prefers(run, r, a)
-            for run, a, r in zip(model.run_many(task.corrupted), task.answer, task.rival, strict=True)
-        ]
+        right += [_prefers(run, r, a) for run, a, r in zip(others, task.answer, task.rival, strict=True)]
         if sum(right) < RIGHT * len(right):
             return none(f"the model does not do the task of two names: {sum(right)} of {len(right)} prompts are right")
         found = {
-            direct: _paths(model, task, "logits", draws, generator, job),
+            direct: _paths(model, task, runs, others, "logits", draws, generator, job),
             reads: _reads(model, runs, task.answer, draws, generator),
         }
         movers = [
@@ -108,7 +105,7 @@ def task_scores(
             )
         ]
         if movers:
-            found[through] = _paths(model, task, movers, draws, generator, job)
+            found[through] = _paths(model, task, runs, others, movers, draws, generator, job)
         else:
             found[through] = unmeasured(model, "no name mover was found that it could turn away")
     except AttribError as reason:
@@ -127,7 +124,14 @@ def _above(score: Score, threshold: float) -> set[tuple[int, int]]:
 
 
 def _paths(
-    model: Model, task: Task, receivers: str | list[str], draws: int, generator: torch.Generator, job: Job | None
+    model: Model,
+    task: Task,
+    runs: list[Run],
+    others: list[Run],
+    receivers: str | list[str],
+    draws: int,
+    generator: torch.Generator,
+    job: Job | None,
 ) -> Score:
     """Shares of the gap that every head is worth through the receivers; its null draws the sign of every pair."""
     layers = model.n_layers
@@ -139,8 +143,8 @@ def _paths(
         return unmeasured(model, "no head comes before the name movers")
     found = path_patch(
         model,
-        task.clean,
-        task.corrupted,
+        runs,
+        others,
         task.answer,
         against=task.rival,
         receivers=receivers,

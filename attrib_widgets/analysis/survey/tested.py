@@ -176,6 +176,9 @@ class SurveyTest(Result):
             mine = [test for test in self.tests if test.group == group and len(test)]
             if mine:
                 most = max(mine, key=lambda test: abs(test.mean))
+                if not any(test.sign for test in mine):
+                    found.append(f"in {group} none of them changes the answer")
+                    continue
                 where = f"{group}, {SHORT[most.method]}," if mixed else group
                 found.append(
                     f"in {where} {most.part} counts most, the answer {_moved(most, digits_of([most.mean]), '')}"
@@ -214,8 +217,8 @@ class SurveyTest(Result):
         note += [OBSERVED, *([TWICE] if "pair" in groups else [])]
         why = dict.fromkeys((t.group, w, len(n)) for t in self.tests for w, n in t.left_out.items())
         rest = len(order) - len(shown)
-        footer = [f"{group}, not tested, {reason}: {count} prompts" for group, reason, count in why]
-        footer += [f"{rest} more rows, with smaller effects"] if rest else []
+        footer = [f"{group}, not tested, {reason}: {_counted(count, 'prompt')}" for group, reason, count in why]
+        footer += [f"{_counted(rest, 'more row')}, with smaller effects or none"] if rest else []
         bars: list[float | None] = [test.mean if len(test) else None for test in shown]
         return Table(self.title(), [*columns, "effect, logits"], rows, bars, "\n".join(note), "\n".join(footer))
 
@@ -246,3 +249,7 @@ def _moved(test: PartTest, digits: int, where: str | None = None) -> str:
 
 def _or_blank(value: float, digits: int) -> str:
     return signed(value, digits) if value == value else ""
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

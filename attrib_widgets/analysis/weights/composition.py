@@ -18,7 +18,7 @@ from torch import Tensor
 from ...model.identity.steady import steady
 from ...model.model import load
 from ...model.parts.outlet import outlet_of
-from ...model.parts.projections import input_norm, kv_head, qkv_of, qkv_projection
+from ...model.parts.projections import input_norm, kv_head, qkv_of, qkv_projection, value_norm
 from ...model.selfcheck.levels import need
 from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component, head
@@ -26,6 +26,7 @@ from ...words.components import whole as whole_number
 from ...words.errors import AttribError, ComponentError
 from ...words.text import number, signed
 from ..inputs import how_many_of
+from ..roles.effective import OPEN, gates_heads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +46,7 @@ class Composition(Result):
         scores: the composition, NaN where a norm stands between; null: its mean over random rotations; deviation: its
             standard deviation over them.
         missing: of a side that cannot be measured the reason; of single writers that norms stand behind, ``"writers"``.
+        gated: whether what heads gather is multiplied, number by number, before it is written: taken as open.
     """
 
     model: Model
@@ -54,6 +56,7 @@ class Composition(Result):
     deviation: Float[Tensor, "side layer head"]
     missing: dict[str, str]
     rotations: int
+    gated: bool = False
 
     @property
     def values(self) -> Float[Tensor, "side layer head"]:
@@ -93,9 +96,10 @@ class Composition(Result):
                 rows.append([side.upper(), str(writer), f"{number(sizes, 1)} deviations", signed(value, 3)])
                 bars.append(value)
         note = f"composition minus its mean over {self.rotations} random rotations of what the writer writes"
-        foot = "; ".join([*([self.missing["writers"]] if "writers" in self.missing else []), "from weights alone"])
+        foot = [*([self.missing["writers"]] if "writers" in self.missing else []), "from weights alone"]
+        foot += [OPEN] if self.gated else []
         title = f"Which earlier heads {self.reader} could read"
-        return Table(title, ["side", "writer", "how far", "beyond chance"], rows, bars, note, foot)
+        return Table(title, ["side", "writer", "how far", "beyond chance"], rows, bars, note, "; ".join(foot))
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row per side and earlier head: ``side``, ``writer``, ``composition``, ``null``, ``deviation``, and
@@ -116,10 +120,11 @@ class Composition(Result):
 
 
 def reads(model: Network, layer: int, which: str, index: int) -> Float[Tensor, "d_model d_head"]:
-    """How one head reads the raw stream for its queries, keys or values, the gain of its norm folded in."""
+    """How one head reads the raw stream for its queries, keys or values, the gains of its norms folded in."""
     d = model.geometry[layer].d_head
     own = index if which == "q" else kv_head(model, layer, index)
-    columns = qkv_projection(model, layer, which, own).pull(torch.eye(d, device=model.home))
+    columns, norm = torch.eye(d, device=model.home), value_norm(model, layer) if which == "v" else None
+    columns = qkv_projection(model, layer, which, own).pull(columns if norm is None else norm.pull(columns))
     return input_norm(model, layer).pull(columns).T
 
 
@@ -158,7 +163,7 @@ def composition(model: Model | str, reader: ComponentLike, *, rotations: int = 2
         raise AttribError(f"{rotations!r} is not a number of rotations.", "Use 2 or more.")
     if whole_number(seed) is None:
         raise AttribError(f"seed={seed!r} is no whole number.", "Use 0, for example.")
-    need(found, "sources", layer)
+    need(found, "values", layer)
     missing: dict[str, str] = {}
     qkv = qkv_of(found)
     for side in "qk":
@@ -179,7 +184,7 @@ def composition(model: Model | str, reader: ComponentLike, *, rotations: int = 2
     }
     draw = torch.Generator().manual_seed(seed)
     for before in range(layer):
-        if not found.heads_of(before) or not found.level(before).sources or "writers" in missing:
+        if not found.heads_of(before) or not found.level(before).values or "writers" in missing:
             continue
         frames = [_frame(found.d_model, found.geometry[before].d_head, draw).to(found.home) for _ in range(rotations)]
         for h in range(found.heads_of(before)):
@@ -196,7 +201,7 @@ def composition(model: Model | str, reader: ComponentLike, *, rotations: int = 2
                     [_meeting(taken, triangle.T @ (frame.T @ this), further) / whole for frame in frames]
                 )
                 out[1][at], out[2][at] = chance.mean(), chance.std(unbiased=False)
-    return Composition(found, part, out[0], out[1], out[2], missing, rotations)
+    return Composition(found, part, out[0], out[1], out[2], missing, rotations, gates_heads(found))
 
 
 def _meeting(

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ...model.anatomy.linear import CHUNK
 from ...model.identity.steady import steady
-from ...model.parts.attention import value_direction
+from ...model.parts.attention import attend, value_scale
 from ...model.parts.outlet import outlet_of
-from ...model.parts.projections import input_norm, kv_head, qkv_projection
+from ...model.parts.projections import input_norm, kv_head
 from ...model.selfcheck.levels import need
 from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component
@@ -24,8 +24,8 @@ from ...words.targets import TokenLike
 from ...words.text import share, signed, visible
 from ..attribution.attribution import refuse_other
 from ..inputs import how_many_of
-from ..opening.heads import attention_direction, carried
-from ..roles.effective import Effective, Kind, effective
+from ..opening.heads import attention_direction, carried_along
+from ..roles.effective import Effective, Kind, effective, values_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +47,7 @@ class OVTable(Result):
         kind: what stands for a token: the embedding, or with what the first MLP writes for it, whichever explains more.
         predicted: what the head would have carried in this run by the table, with the attention that it paid; actual:
             what it carried; by_kind: the prediction of every kind that was tried.
+        gated: whether what the head gathered is multiplied, number by number, before it is written: held as it was.
     """
 
     attribution: Attribution
@@ -59,6 +60,7 @@ class OVTable(Result):
     predicted: float
     actual: float
     by_kind: dict[Kind, float]
+    gated: bool = False
 
     @property
     def explained(self) -> float:
@@ -93,7 +95,8 @@ class OVTable(Result):
             f"read as {self.kind}, which gives {signed(self.predicted)} {unit} here, where {self.head} carried "
             f"{signed(self.actual)}, and so explains {part_said(self.explained)} of it"
         )
-        foot = "per unit of attention, through the norms as they were in this run; positions and value biases left out"
+        through = "norms and the gate as they" if self.gated else "norms as they"
+        foot = f"per unit of attention, through the {through} were in this run; positions and value biases left out"
         columns = ["if it reads", "it writes for", "and against", f"to {visible(self.attribution.target.short(model))}"]
         return Table(f"What {self.head} would write", columns, rows[:12], [], note, foot)
 
@@ -128,9 +131,10 @@ def ov_table(
 
     A token stands for its effective embedding: what the head's layer would read of it without a position or neighbour.
     Whether that is the embedding, or with what the first MLP writes for it, is decided by which explains more of what
-    the head carried in this run, with the attention that it paid, and is printed. Norms are held as they were in the
-    run: at a token's own positions, or (of one that is not in the prompt) at the mean of all but the first, where
-    there are others. Memory is that of one row of the vocabulary for each token, a chunk at a time.
+    the head carried in this run, with the attention that it paid, and is printed. A gate of what it gathered is held
+    as it was in the run, and so are norms: at a token's own positions, or (of one that is not in the prompt) at the
+    mean of all but the first, where there are others. Memory is that of one row
+    of the vocabulary for each token, a chunk at a time.
 
     Args:
         tokens: what it is to read: one or several, as text or id; None for those of the prompt, each once.
@@ -147,33 +151,41 @@ def ov_table(
     layer, index = part.layer or 0, part.index or 0
     if part.kind != "head" or index >= model.heads_of(layer) or layer >= a.reading.point.attentions:
         raise ComponentError(f"{part} is not a head below what is explained.", model.geometry.remedy(layer))
-    need(model, "sources", layer)
+    need(model, "values", layer)
     run.check_fresh()
     asked = list(dict.fromkeys(run.ids if tokens is None else [model.single_token(t) for t in listed(tokens)]))
     if not asked:
         raise AttribError("There are no tokens to read.", "Leave out tokens=, or name one.")
-    found = carried(a, part)
+    u, seen = attention_direction(a, layer), attend(model, run.record, layer, [index], slice(at, at + 1))
+    found, gate = carried_along(run, part, at, u, a[part], seen, 0, 0), seen.gate_at(0, 0)
+    direction, scales = found.direction, value_scale(model, run.record, layer, index)
+    assert direction is not None  # the layer's values are exact
     actual = float(found.values.sum())
     read = effective(model, list(dict.fromkeys([*run.ids, *asked])))
-    direction = value_direction(model, layer, index, attention_direction(a, layer))[0]
     place = {token: number for number, token in enumerate(read.tokens)}
     here = torch.tensor([place[i] for i in run.ids])
     there = input_norm(model, layer).scale(run.record.streams[layer])
     by_kind: dict[Kind, float] = {}
     for name, streams in kinds(read, layer).items():
-        by_kind[name] = float((found.pattern * (as_read(model, layer, streams[here], there) @ direction)).sum())
+        by_kind[name] = float((found.weights * (as_read(model, layer, streams[here], there) @ direction)).sum())
     kind = min(by_kind, key=lambda name: abs(actual - by_kind[name]))
     own = [[p for p, i in enumerate(run.ids) if i == token] for token in asked]
-    elsewhere = (there[1:] if len(there) > 1 else there).mean()
-    scales = torch.stack([there[at_].mean() if at_ else elsewhere for at_ in own])
-    x = as_read(model, layer, kinds(read, layer)[kind][[place[i] for i in asked]], scales)
+
+    def typical(held: Float[Tensor, "position"]) -> Float[Tensor, "token"]:
+        elsewhere = (held[1:] if len(held) > 1 else held).mean()
+        return torch.stack([held[mine].mean() if mine else elsewhere for mine in own])
+
+    x = as_read(model, layer, kinds(read, layer)[kind][[place[i] for i in asked]], typical(there))
+    scales = None if scales is None else typical(scales)
     d, write = model.geometry[layer].d_head, outlet_of(model, "attn", layer)
-    gathered = qkv_projection(model, layer, "v", kv_head(model, layer, index)).product(x)
+    gathered = values_of(model, layer, x, kv_head(model, layer, index), scales)[0]
+    gathered = gathered if gate is None else gathered * gate
     written = write.push(gathered @ model.out(layer).rows(index * d, (index + 1) * d))
-    written = written * write.scale(run.record.attn_out[layer][at : at + 1])[0]
+    written = written * write.scale(run.record.attn_out[layer][at : at + 1])[0] * model.carried(layer, model.n_layers)
+    toward = x @ direction if scales is None else x @ direction * scales
     final = model.norm(model.anatomy.final_norm)
     up, down = top_tokens(a, final.push(written) * final.scale(run.record.streams[-1][at]), k)
-    return OVTable(a, part, asked, up, down, (x @ direction).cpu(), kind, by_kind[kind], actual, by_kind)
+    return OVTable(a, part, asked, up, down, toward.cpu(), kind, by_kind[kind], actual, by_kind, gate is not None)
 
 
 def kinds(read: Effective, layer: int) -> dict[Kind, Float[Tensor, "token d_model"]]:

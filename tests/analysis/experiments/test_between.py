@@ -23,19 +23,6 @@ ALL = families.FAMILIES + families.VARIANTS
 BENT = {"opt"}
 
 
-@pytest.fixture(scope="module")
-def pair(family_model):
-    def make(name):
-        model = family_model(name)
-        ids = families.ids_of(name)
-        other = list(ids)
-        other[3] = (other[3] + 7) % 300
-        clean, corrupted = model.run(ids), model.run(other)
-        return model, clean, corrupted, int((clean.logits() - corrupted.logits()).abs().argmax())
-
-    return make
-
-
 # -- against others ------------------------------------------------------------------------------------------------
 def _named(node: str) -> str:
     """A node of the published code by its name here."""
@@ -333,3 +320,23 @@ def test_fourteen_pairs(tasks, direction):
 def _spearman(a, b) -> float:
     """Correlation of ranks; there are hardly two alike."""
     return float(torch.corrcoef(torch.stack([x.argsort().argsort().double() for x in (a, b)]))[0, 1])
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_partway_takes_points_where_they_are(pair, direction):
+    model, clean, corrupted, token = pair("llama")
+    asked = dict(direction=direction, method="partway")
+    fine = aw.attribution_patch(model, clean, corrupted, token, steps=200, **asked)
+    for points in ("mid", "left"):
+        found = aw.attribution_patch(model, clean, corrupted, token, steps=40, points=points, **asked)
+        assert float((found.values - fine.values).abs().max()) < 3e-3 * float(fine.values.abs().max()), points
+
+
+@pytest.mark.parametrize("method", ["eap-ig", "partway"])
+def test_tokens_beside_the_stream_are_the_reason_where_no_way_ends_in_the_other_run(pair, method):
+    model, clean, corrupted, token = pair("gemma4_text")
+    found = aw.attribution_patch(model, clean, corrupted, token, method=method)
+    said = aw.estimated_effects(aw.attribute(clean, token), corrupted, method=method).notes[0]
+    assert found.error is not None and abs(found.error) > 0.1
+    for note in (found.notes[-1], said):
+        assert note.endswith("no way of inputs ends in the other run") and "more steps=" not in note

@@ -15,19 +15,6 @@ SMOOTH = {"gpt2", "gpt2_untied", "llama", "gemma3", "qwen3"}  # attention that d
 SHARP = {"qwen2", "olmo", "stablelm"}  # where it still does before layer 1
 
 
-@pytest.fixture(scope="module")
-def pair(family_model):
-    def make(name):
-        model = family_model(name)
-        ids = families.ids_of(name)
-        other = list(ids)
-        other[3] = (other[3] + 7) % 300
-        clean, corrupted = model.run(ids), model.run(other)
-        return model, clean, corrupted, int((clean.logits() - corrupted.logits()).abs().argmax())
-
-    return make
-
-
 @pytest.mark.parametrize("name", ALL)
 def test_gradients_are_finite_differences(pair, name):
     """Central differences of the metric along a random direction at every place, through the sweep engine."""

@@ -26,20 +26,6 @@ def demo():
     return aw.load("demo")
 
 
-@pytest.fixture(scope="module")
-def pair(family_model):
-    def make(name):
-        model = family_model(name)
-        clean = families.ids_of(name)
-        corrupted = list(clean)
-        corrupted[3] = (corrupted[3] + 7) % 300
-        runs = model.run(clean), model.run(corrupted)
-        moved = int((runs[0].logits() - runs[1].logits()).abs().argmax())
-        return model, *runs, moved
-
-    return make
-
-
 @pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS)
 def test_the_four_numbers_are_those_of_patching(pair, name):
     model, clean, corrupted, token = pair(name)

@@ -87,6 +87,27 @@ def test_what_is_carried_from_the_models_own_streams_is_what_was_carried(name, f
             assert torch.allclose((x @ direction).cpu(), unit.carry[head], atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["llama", *families.GATED, *families.CARRIED, "deepseek_v2"])
+def test_of_the_first_layer_the_table_is_all_that_was_carried(name, family_model):
+    """Its heads read nothing but tokens: gates, norms of the values and what multiplies the stream are in the table."""
+    model, run = loud(name, family_model)
+    token = run.top(1)[0].id
+    a = aw.attribute(run, token)
+    if not model.level(0).values:
+        with pytest.raises(aw.GranularityError, match="no projection of what its layers read"):
+            aw.ov_table(a, "L0H0")
+        return
+    for head in range(model.heads_of(0)):
+        found = aw.ov_table(a, f"L0H{head}", k=model.vocab_size)
+        assert found.predicted == pytest.approx(found.actual, abs=1e-5) and abs(found.actual) > 1e-4
+        assert found.gated == (name in families.GATED) == ("norms and the gate as they were" in repr(found))
+        row = aw.attention(run, f"L0H{head}").patterns[0, -1]
+        written = [next(v for _, i, v in up if i == token) for up in found.promoted]
+        own = sum(float(p) * written[found.tokens.index(i)] for p, i in zip(row, run.ids, strict=True))
+        biased = ov.input_norm(model, 0).bias
+        assert bool(biased.any()) or own == pytest.approx(found.actual, abs=1e-5)
+
+
 def scale(model, layer: int) -> float:
     """By what the norm before a layer divides on the prompt, inverted, in the mean over all positions but the first."""
     streams = model.run(families.PROMPT).record.streams[layer][1:].float()
@@ -227,6 +248,15 @@ def test_a_norm_between_is_a_reason(name, sides, family_model):
     for s, side in enumerate(composed.SIDES):
         assert (side in found.missing) == (side in sides) == bool(found.scores[s].isnan().all())
     assert "stands between" in repr(found)
+
+
+@pytest.mark.parametrize(("name", "gated"), [("llama", False), *((name, True) for name in families.GATED)])
+def test_weights_alone_say_that_gates_are_taken_as_open(name, gated, family_model):
+    model, _ = loud(name, family_model)
+    said = "gates of what heads gather taken as open"
+    assert (said in repr(aw.composition(model, "L2H1", rotations=2))) == gated
+    found = aw.head_roles(model, roles=["copying", "previous token"], draws=100)
+    assert (said in repr(found)) == gated and found.letters() == {}
 
 
 # -- refusals -------------------------------------------------------------------------------------------------------
