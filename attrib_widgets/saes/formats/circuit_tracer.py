@@ -16,7 +16,7 @@ from torch import Tensor
 from ...words.errors import AttribError
 from ...words.places import Place
 from ..sae import SAE
-from .files import AGAIN, Glance, needed, settings, shapes, stored, tensors, unread, unscaled, whole
+from .files import AGAIN, Glance, floating, needed, number, settings, shapes, stored, unread, unscaled, whole
 from .hooks import Spot, known_spot
 
 CONFIG = "config.yaml"
@@ -76,9 +76,7 @@ def read(file: Path, site: Place | None = None, scale: float | None = None) -> S
     site = None if site in (said.reads.place, said.writes) else site
     t = stored(file)
     k = _k(t.pop("k", None), said, file)
-    for key in t:
-        if not t[key].is_floating_point():
-            tensors(file)  # names it
+    floating(t, file)
     needed(t, _TENSORS, file, {"W_skip", THRESHOLD})
     top = k is not None
     threshold = t.get(THRESHOLD)
@@ -110,7 +108,9 @@ def _k(kept: Tensor | None, said: Said, file: Path) -> int | None:
     Raises:
         AttribError: the two differ, or a top-k without.
     """
-    own = None if kept is None else int(kept)
+    own = number(kept)
+    if kept is not None and own is None:
+        raise AttribError(f"k in {file} is {kept.tolist()}, no whole number.", AGAIN)
     if said.k is not None and own not in (None, said.k):
         raise AttribError(f"{file.parent / CONFIG} says k = {said.k}, and {file.name} {own}.", "Keep what is true.")
     k = said.k if own is None else own

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...words.errors import AttribError
 from ...words.places import Place, dictionary_place
 from ..sae import SAE
-from .files import Glance, checkpoint, needed, settings, unread, unscaled, whole
+from .files import Glance, checkpoint, floating, needed, number, settings, unread, unscaled, whole
 from .folding import gated
 from .hooks import Spot
 
@@ -83,7 +83,9 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
         )
     name, file = str(trainer["dict_class"]), folder / WEIGHTS
     t = checkpoint(file)
-    needed(t, *(_CLASSES[name][0], file, _CLASSES[name][1]))
+    names, beside = _CLASSES[name]
+    needed(t, names, file, beside)
+    floating({key: t[key] for key in names - {"k"}}, file)
     w_enc, w_dec = (t[matrix] if matrix in t else t[linear].T for matrix, linear in _BOTH)
     bias = next(t[key] for key in ("b_dec", "bias", "decoder_bias", "decoder.bias") if key in t)
     b_enc: Any = t.get("b_enc", t.get("encoder.bias"))
@@ -122,9 +124,8 @@ def _k(found: Any, trainer: dict[str, Any], folder: Path) -> int:
     Raises:
         AttribError: the two differ, or it is no whole number.
     """
-    k = int(found) if isinstance(found, int) or (isinstance(found, Tensor) and found.numel() == 1) else -1
-    said = whole(trainer, "k", folder / CONFIG)
-    if said not in (None, k) or float(found) != k:
+    k, said = number(found), whole(trainer, "k", folder / CONFIG)
+    if k is None or said not in (None, k):
         raise AttribError(
             f"{folder / CONFIG} says k = {said}, and {WEIGHTS} has {found!r}.",
             "The two files do not belong together: take both from one dictionary.",

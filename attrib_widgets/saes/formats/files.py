@@ -138,7 +138,15 @@ def tensors(file: Path) -> dict[str, Tensor]:
         AttribError: it is none, or holds NaN or infinity, or anything but floating point numbers.
     """
     read: Callable[[Path], dict[str, Any]] = {".safetensors": stored, ".npz": _npz}.get(file.suffix, checkpoint)
-    found = read(file)
+    return floating(read(file), file)
+
+
+def floating(found: dict[str, Any], file: Path) -> dict[str, Tensor]:
+    """Let pass tensors of floating point numbers.
+
+    Raises:
+        AttribError: one is anything else.
+    """
     for key, value in found.items():
         if not isinstance(value, Tensor) or not value.is_floating_point():
             kind = str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else kind_of(value)
@@ -147,6 +155,13 @@ def tensors(file: Path) -> dict[str, Tensor]:
                 "Nothing is known of how it is to be read: write it as float32.",
             )
     return found
+
+
+def number(found: Any) -> int | None:
+    """A whole number of a torch file, which may be a tensor of one; None where it is none."""
+    found = found.item() if isinstance(found, Tensor) and found.numel() == 1 else found
+    whole = type(found) is int or (type(found) is float and found.is_integer())
+    return int(found) if whole else None
 
 
 def single(t: Tensor, key: str, file: Path) -> Tensor:
