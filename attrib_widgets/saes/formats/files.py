@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import zipfile
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ PACKED = 20
 #: Bytes of a file of settings.
 LARGEST = 2**24
 AGAIN = "Write or fetch it again."
+APART = "The two files do not belong together: take both from one dictionary."
 
 
 class Glance(NamedTuple):
@@ -114,6 +115,33 @@ def positive(config: dict[str, Any], key: str, file: Path) -> float:
 def unread(where: Path, key: str, value: Any, hint: str) -> AttribError:
     """What to say of a setting that is not read here."""
     return AttribError(f"{where} has {key} = {value!r}, which is not read here.", hint)
+
+
+def understood(config: dict[str, Any], known: Collection[str], where: Path, name: str) -> None:
+    """Let pass settings that are known; any other that is switched on may change a number.
+
+    Raises:
+        AttribError: there is one.
+    """
+    for key, value in config.items():
+        if value and key not in known:
+            raise unread(where, key, value, f"Remove it from {name} if you know that it changes no activation.")
+
+
+def agreeing(file: Path, where: str, sizes: Mapping[str, tuple[int | None, int]]) -> None:
+    """Let pass sizes, by the setting that says each: (what it says, what there is).
+
+    Raises:
+        AttribError: the two differ.
+    """
+    for key, (said, size) in sizes.items():
+        if said not in (None, size):
+            raise AttribError(f"{file} says {key} = {said}, and {where} has {size}.", APART)
+
+
+def trained_on(name: Any) -> dict[str, Any]:
+    """The metadata that name the model, where a file says it."""
+    return {"model_name": name} if isinstance(name, str) and name else {}
 
 
 def needed(found: dict[str, Any], names: Set[str], file: Path, optional: Set[str] = frozenset()) -> None:

@@ -13,7 +13,7 @@ from ...words.errors import AttribError
 from ...words.places import Place
 from ...words.text import indefinite
 from ..sae import SAE
-from .files import Glance, flag, needed, settings, tensors, unread, whole
+from .files import Glance, agreeing, flag, needed, settings, tensors, unread, whole
 from .folding import by_decoder_norm, by_scale, gated
 from .hooks import Spot, known_spot, spot
 from .writing import CONFIG, NORMALIZE, WEIGHTS
@@ -245,12 +245,8 @@ def _assembled(said: _Said, found: dict[str, torch.Tensor], folder: Path, scale:
         coordinates=place.coordinates,
     )
     for key, size in (("d_in", sae.d_in), ("d_sae", sae.n_features), ("d_out", sae.d_out)):
-        if whole(config, key, folder / CONFIG) not in (None, size):
-            raise AttribError(
-                f"{folder / CONFIG} says {key} = {config[key]}, and "
-                f"{'W_dec' if key == 'd_out' else 'W_enc'} in {WEIGHTS} has {size}.",
-                "The two files do not belong together: take both from one dictionary.",
-            )
+        where = f"{'W_dec' if key == 'd_out' else 'W_enc'} in {WEIGHTS}"
+        agreeing(folder / CONFIG, where, {key: (whole(config, key, folder / CONFIG), size)})
     if (factor := _factor(config, weights, sae.n_features, folder)) is not None:
         sae = replace(sae, w_dec=sae.w_dec * factor[:, None])
     if config.get("rescale_acts_by_decoder_norm"):
