@@ -13,7 +13,6 @@ from ....words.places import Place
 from ...sae import SAE
 from ..files import Glance, agreeing, needed, settings, tensors, whole
 from ..folding import by_decoder_norm, by_scale, gated
-from ..hooks import known_spot
 from .config import Said, said_of
 from .writing import CONFIG, NORMALIZE, WEIGHTS
 from .writing import hook_name as hook_name
@@ -25,15 +24,6 @@ _TENSORS = {"W_enc", "b_enc", "W_dec", "b_dec"}
 
 # Tensors that a file may hold besides the four that every dictionary has; the factor has two names.
 _FACTORS = ("finetuning_scaling_factor", "scaling_factor")
-
-
-def site_of(hook: str) -> Place:
-    """The place of a SAELens hook name: one of TransformerLens, or a module of the model itself.
-
-    Raises:
-        AttribError: a place that is not read here.
-    """
-    return known_spot(hook).place
 
 
 def reads(folder: Path) -> bool:
