@@ -41,8 +41,8 @@ class Network:
     Attributes:
         hf: the transformers model, untouched; traced: the same one as nnsight runs it.
         anatomy: where its parts are; geometry: their numbers and widths; between: what is done between the last layer
-            and the unembedding; unread: the layers that can be read as a whole
-            only, because parts of the anatomy are missing there or run otherwise, with the reasons.
+            and the unembedding; unread: the layers that can be read as a whole only, because parts of the anatomy are
+            missing there or run otherwise, with the reasons.
         lock: the lock that every forward pass takes.
     """
 

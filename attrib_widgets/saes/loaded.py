@@ -157,10 +157,9 @@ def _asked(given: Any, site: Place, state: dict[str, Tensor]) -> SAE:
         bias, w_dec = _linear(given, encode, decode, active, x, state, slack)
     except AttribError:
         raise
-    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as reason:
-        raise _refused(
-            given, f"calling it ended in {type(reason).__name__}: {str(reason).splitlines()[0][:120]}"
-        ) from reason
+    except (RuntimeError, ValueError, TypeError, IndexError) as reason:  # what torch says of shapes and devices
+        said = f"{type(reason).__name__}: {reason}".splitlines()[0].removesuffix(": ")
+        raise _refused(given, f"calling it ended in {said[:140]}") from reason
     blank = torch.zeros(1)
     return SAE(
         site,

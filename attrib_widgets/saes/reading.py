@@ -107,6 +107,7 @@ def _at(model: Model, rec: Recording, place: Place) -> Float[Tensor, "position w
     if place.site == "mlp_in":
         return mlp_input(model, rec, layer)
     if place.site in ("mlp", "attn_out"):
-        held = rec.at("mlp_added" if place.site == "mlp" else "attn_added", layer)
-        return held if model.multiplier == 1 else held.float() / model.multiplier
+        part = "mlp" if place.site == "mlp" else "attn"
+        held, factor = rec.at(f"{part}_added", layer), model.multiplier_of(part)
+        return held if factor == 1 else held.float() / factor
     return rec.at(*place.slot)

@@ -15,7 +15,7 @@ from ..words.text import kind_of
 from .cards import FIRINGS, Cards, Text, cards_of
 from .fit import fit
 from .folders import Texts, named_after, read_texts, reason_for, search, texts_of
-from .formats import format_of, local, only, unknown
+from .formats import ends, format_of, local, only, unknown
 from .formats.files import sha256
 from .loaded import is_loaded, read_sae
 from .sae import SAE
@@ -371,5 +371,4 @@ def _end(place: Place, folder: Path) -> Place:
     """Where the dictionary of a folder reads, if that is the other end of a transcoder to ``place``; else ``place``."""
     known = format_of(folder)
     told = None if known is None else known.glance(folder).place
-    ends = ("mlp_in", "mid") if place.site == "mlp" else ()
-    return told if told is not None and told.layer == place.layer and told.site in ends else place
+    return told if told is not None and told in ends(place) else place

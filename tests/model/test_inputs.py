@@ -179,7 +179,7 @@ def test_progress_and_cancel_between_passes(family_model):
 
 # -- memory --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS + families.CARRIED)
+@pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS + families.CARRIED + families.BESIDE)
 def test_the_estimate_is_what_a_run_keeps(family_model, name, dtype):
     model = family_model(name, families.DTYPES[dtype])
     for n, positions in ((1, None), (17, None), (40, [3, 5, 39])):

@@ -79,6 +79,11 @@ class Failing(Plain):
         raise RuntimeError("a shape that is wrong")
 
 
+class Missing(Plain):
+    def encode(self, x):
+        raise NotImplementedError
+
+
 @pytest.mark.parametrize("made", [Plain, Spread])
 def test_what_encodes_and_decodes_is_taken_as_it_is(made):
     given = made()
@@ -102,6 +107,7 @@ def test_what_encodes_and_decodes_is_taken_as_it_is(made):
         (Elsewhere, r"reads 8 numbers and decodes to \[5\]"),
         (Pair, "returns a tuple, no tensor"),
         (Failing, "ended in RuntimeError: a shape that is wrong"),
+        (Missing, r"ended in NotImplementedError\."),
     ],
 )
 def test_what_does_not_add_up_is_refused_with_the_reason(made, said):

@@ -11,7 +11,8 @@ import torch
 
 from attrib_widgets.saes import judge
 from attrib_widgets.saes.formats import read_sae
-from attrib_widgets.saes.formats.saelens import hook_name, site_of, write_sae
+from attrib_widgets.saes.formats.hooks import known_spot
+from attrib_widgets.saes.formats.saelens import hook_name, write_sae
 from attrib_widgets.saes.sae import SAE, keep_largest
 from attrib_widgets.saes.train import SAESettings, train_sae
 from attrib_widgets.words.components import component
@@ -112,14 +113,14 @@ def test_storage_that_would_overflow_is_refused(tmp_path: Path):
 
 @pytest.mark.parametrize("site", ["L0.post", "L3.mlp", "L11.z", "L0.pre", "L3.mid", "L2.attn_out", "L5.mlp_in"])
 def test_sites_and_hook_names(site):
-    assert str(site_of(hook_name(site))) == site
+    assert str(known_spot(hook_name(site)).place) == site
     with pytest.raises(AttribError, match="hook_q"):
-        site_of("blocks.1.attn.hook_q")
+        known_spot("blocks.1.attn.hook_q")
 
 
 def test_the_stream_before_a_layer_is_the_one_behind_the_layer_before():
-    assert str(site_of("blocks.4.hook_resid_pre")) == "L3.post"
-    assert str(site_of("blocks.0.hook_resid_pre")) == "L0.pre"
+    assert str(known_spot("blocks.4.hook_resid_pre").place) == "L3.post"
+    assert str(known_spot("blocks.0.hook_resid_pre").place) == "L0.pre"
 
 
 @pytest.mark.parametrize("architecture", ["standard", "topk", "jumprelu"])

@@ -52,17 +52,16 @@ class QKV:
     position] that is true where attention may look.
 
     ``rotary``: ``"halves"`` or ``"interleaved"``, how the numbers of a head are paired; ``rotary_back``: pairs turn the
-    other way round; ``rotary_table`` how the
-    cosines are laid out that the layer is given: ``"doubled"`` (each half holds all), ``"interleaved"`` (each one
-    twice in a row), ``"single"``, ``"sines_first"`` (single, the sines before the cosines), or the name of a buffer
-    [position, sines and cosines] of the attention module itself. ``rotary_if`` names an attribute that is false in
-    layers that do not rotate (``"a|b"``: both are). ``temperature`` names the switch of a module that multiplies the
-    queries of layers that do not rotate by a factor that grows with their position (its ``floor_scale`` and
-    ``attn_scale``). Three switches say where a model in half precision computes in
-    float32 all the same: ``float_rotary`` (``"kept"``: what was turned is not rounded back), ``float_scores``;
-    ``early_scaling``: the queries are scaled, and rounded, before they meet the keys. ``alibi``: the position penalty
-    is ``"added"`` to the scaled scores, or ``"scaled"`` with them. ``clip`` names a config entry that clamps queries,
-    keys and values (``"attn_config.clip_qkv"``: inside another).
+    other way round; ``rotary_table`` how the cosines are laid out that the layer is given: ``"doubled"`` (each half
+    holds all), ``"interleaved"`` (each one twice in a row), ``"single"``, ``"sines_first"`` (single, the sines before
+    the cosines), or the name of a buffer [position, sines and cosines] of the attention module itself. ``rotary_if``
+    names an attribute that is false in layers that do not rotate (``"a|b"``: both are). ``temperature`` names the
+    switch of a module that multiplies the queries of layers that do not rotate by a factor that grows with their
+    position (its ``floor_scale`` and ``attn_scale``). Two switches say where a model in half precision computes in
+    float32 all the same: ``float_rotary`` (``"kept"``: what was turned is not rounded back) and ``float_scores``; with
+    ``early_scaling`` the queries are scaled, and rounded, before they meet the keys. ``alibi``: the position penalty is
+    ``"added"`` to the scaled scores, or ``"scaled"`` with them. ``clip`` names a config entry that clamps queries, keys
+    and values (``"attn_config.clip_qkv"``: inside another).
 
     What the attention module is given beside the stream, by the names of its arguments: ``mask``, which is added to the
     scores or, where it is of booleans, true where they are ``"allowed"`` or ``"hidden"`` (``mask_true``); ``penalty``,
@@ -184,14 +183,12 @@ class Anatomy:
     when the attention and the MLP read the same stream. ``mixers`` are what some layers have in place of attention. An
     anatomy without ``attn`` knows whole layers only.
 
-    ``n_heads`` and ``n_kv_heads`` name config entries, ``multiplier`` one (``".name"``: an attribute of the layers,
-    the same in all of them) that scales what every sublayer adds,
-    ``beside`` is a third part of every layer,
-    ``attn_multiplier`` the multiplier of the attention where it has one of its own, ``attn_factor`` what its input is
-    multiplied by behind its norm, ``carry`` an attribute of the layers, a number that multiplies the
-    stream behind a layer once all is added to it, ``logit_scale`` one that multiplies the logits (``"/name"`` divides),
-    ``softcap`` the cap of the final logits. ``refused`` maps a config entry's value to the reason why a model with it
-    is refused.
+    ``beside`` is a third part of every layer. ``n_heads`` and ``n_kv_heads`` name config entries, ``multiplier`` one
+    (``".name"``: an attribute of the layers, the same in all of them) that scales what every sublayer adds,
+    ``attn_multiplier`` that of the attention where it has one of its own, ``attn_factor`` what its input is multiplied
+    by behind its norm, ``carry`` an attribute of the layers, a number that multiplies the stream behind a layer once
+    all is added to it, ``logit_scale`` a config entry that multiplies the logits (``"/name"`` divides), ``softcap`` the
+    cap of the final logits. ``refused`` maps a config entry's value to the reason why a model with it is refused.
     """
 
     layers: str

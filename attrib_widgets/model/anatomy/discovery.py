@@ -100,7 +100,7 @@ def whole_layers(model: nn.Module) -> Anatomy | None:
 def _given(model: nn.Module, method: str) -> Any:
     try:
         return getattr(model, method)()
-    except (AttributeError, NotImplementedError):
+    except (AttributeError, NotImplementedError):  # no such method, or one that transformers leaves to the family
         return None
 
 

@@ -174,7 +174,7 @@ def samples(tensors: Iterable[tuple[Any, Tensor]]) -> dict[Any, bytes]:
         for key, tensor in tensors:
             try:
                 taken = _sampled(tensor)
-            except (RuntimeError, NotImplementedError, TypeError):  # its memory and version are compared all the same
+            except (RuntimeError, TypeError):  # not indexed; its memory and version are compared all the same
                 continue
             if taken.is_meta:
                 continue
@@ -220,7 +220,7 @@ def _memory(tensor: Tensor) -> tuple[int | None, int, torch.dtype]:
     """(where it begins, how often autograd saw it written to, dtype); a sparse tensor begins nowhere."""
     try:
         place = tensor.data_ptr()
-    except (RuntimeError, NotImplementedError):
+    except RuntimeError:  # sparse, or a kind of tensor without memory of its own
         place = None
     return place, -1 if tensor.is_inference() else tensor._version, tensor.dtype
 

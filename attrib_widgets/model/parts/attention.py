@@ -109,7 +109,7 @@ def _attend(model: Model, rec: Recording, layer: int, heads: Sequence[int] | Non
     if not model.level(layer).values:
         return found
     if not _plain_values(model, layer):
-        _refuse_adapter(model, rec, layer, "v", x, _raw_of(model, rec, layer, x))
+        _refuse_adapter(model, rec, layer, "v", x, project(model, rec, layer, "v", x).raw)
     elif heads is None:
         _refuse_adapter(model, rec, layer, "v", x, key_heads(model, layer, found.v))
     else:
@@ -121,10 +121,6 @@ def _attend(model: Model, rec: Recording, layer: int, heads: Sequence[int] | Non
 def _plain_values(model: Model, layer: int) -> bool:
     """Whether values are what their projection gives, neither normed nor multiplied."""
     return value_norm(model, layer) is None and value_factor(model, layer) == 1
-
-
-def _raw_of(model: Model, rec: Recording, layer: int, x: Tensor) -> Tensor:
-    return project(model, rec, layer, "v", x).raw
 
 
 def patterns(model: Model, rec: Recording, layer: int, heads: Sequence[int] | None = None) -> tuple[Attended, str]:
@@ -332,11 +328,9 @@ def value_scale(model: Model, rec: Recording, layer: int, head: int) -> Float[Te
     norm = value_norm(model, layer)
     if norm is None:
         return None
-    raw = qkv_projection(model, layer, "v", kv_head(model, layer, head)).product(
-        normed_input(model, rec, layer).float()
-    )
-    own = qkv_projection(model, layer, "v", kv_head(model, layer, head)).bias
-    return norm.scale(raw if own is None else raw + own)
+    values = qkv_projection(model, layer, "v", kv_head(model, layer, head))
+    raw = values.product(normed_input(model, rec, layer).float())
+    return norm.scale(raw if values.bias is None else raw + values.bias)
 
 
 def score_direction(

@@ -57,15 +57,15 @@ def read_between(model: Network, ids: Sequence[int]) -> Between:
     def keep(_: Any, args: tuple[Any, ...]) -> None:
         arrived.append(args[0].detach())
 
-    handles = [norm.register_forward_hook(put), unembed.register_forward_pre_hook(keep)]
-    try:
-        with model.quiet():
+    with model.quiet():  # held from before the hooks: they change no forward of another thread
+        handles = [norm.register_forward_hook(put), unembed.register_forward_pre_hook(keep)]
+        try:
             model.hf(torch.tensor([list(ids)], device=model.device), use_cache=False)
-    except Exception:  # whatever the model's own code says: what does not run is found out where it is recorded
-        return Between()
-    finally:
-        for handle in handles:
-            handle.remove()
+        except Exception:  # whatever the model's own code says: what does not run is found out where it is recorded
+            return Between()
+        finally:
+            for handle in handles:
+                handle.remove()
     calls = max(len(given), 1)
     if not given or len(arrived) != 1 or bias_of(unembed) is not None or not isinstance(given[-1], Tensor):
         return Between(calls)

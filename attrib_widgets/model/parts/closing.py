@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def stream_error(
     record: Recording, layer: int, dtype: torch.dtype, parallel: bool, positions: Any = slice(None), carry: float = 1.0
 ) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
-    """(after - carry (before + attention + MLP + per-layer embedding), its rounding bound) of one layer, in float64."""
+    """(after - carry (before + attention + MLP + third part), its rounding bound) of one layer, in float64."""
     before = record.streams[layer][positions].double()
     attn, mlp = record.attn_write[layer][positions].double(), record.mlp_write[layer][positions].double()
     after = record.streams[layer + 1][positions].double()

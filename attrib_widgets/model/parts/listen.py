@@ -167,17 +167,21 @@ def heard(
 
 @contextmanager
 def arriving(model: Model, layer: int, count: int) -> Iterator[list[Float[Tensor, "position heads_times_d_head"]]]:
-    """Inside the block, what the output projection of ``layer`` reads at the last ``count`` positions."""
+    """Inside the block, what the output projection of ``layer`` reads at the last ``count`` positions.
+
+    The lock is held from before the hook: it hears no forward of another thread.
+    """
     given: list[Tensor] = []
 
     def keep(_: Any, args: tuple[Any, ...]) -> None:
         given.append(args[0].detach().reshape(-1, args[0].shape[-1])[-count:].to(model.home))
 
-    handle = model.module(model.anatomy.attn_out, layer).register_forward_pre_hook(keep)
-    try:
-        yield given
-    finally:
-        handle.remove()
+    with model.quiet():
+        handle = model.module(model.anatomy.attn_out, layer).register_forward_pre_hook(keep)
+        try:
+            yield given
+        finally:
+            handle.remove()
 
 
 def _gate(ones: list[Tensor], asked: _Asked) -> Float[Tensor, "head destination d_head"] | None:

@@ -36,12 +36,7 @@ def estimate(model: Network, n_tokens: int, kept: int = 1) -> int:
     patterns of one layer, comes on top while it runs.
     """
     anatomy, geo = model.anatomy, model.geometry
-    scaled = model.multiplier != 1
-    inside = (
-        _besides(model) + 2 + bool(anatomy.attn_post_norm or scaled) + bool(anatomy.mlp_post_norm or scaled)
-        if anatomy.attn
-        else 0
-    )
+    inside = sum(_kept(model, part) for part in ("attn", "mlp", "beside")) if anatomy.attn else 0
     streams = geo.n_layers * (1 + inside) + 1 + (2 if anatomy.pos else 0)
     heads = sum(layer.n_heads * layer.d_head for layer in geo.layers) if anatomy.attn else 0
     per_token = streams * geo.d_model + heads
@@ -49,9 +44,11 @@ def estimate(model: Network, n_tokens: int, kept: int = 1) -> int:
     return (n_tokens * per_token + logits) * model.stream_dtype.itemsize
 
 
-def _besides(model: Network) -> int:
-    """Tensors of a layer's third part: what it gives and, where a multiplier follows, writes."""
-    return 0 if model.anatomy.beside is None else 1 + (model.multiplier_of("beside") != 1)
+def _kept(model: Network, part: str) -> int:
+    """Tensors of one part of a layer: what it gives and, where a norm or a multiplier follows, writes."""
+    if part == "beside" and model.anatomy.beside is None:
+        return 0
+    return 1 + bool(getattr(model.anatomy, f"{part}_post_norm", None) or model.multiplier_of(part) != 1)
 
 
 def available(device: torch.device) -> int | None:

@@ -363,8 +363,10 @@ def _record(model: Model, known: dict[Any, Any]) -> Recording:
         a.mlp_output,
         a.mlp_post_norm,
         a.multiplier,
+        a.attn_multiplier,
+        a.beside,
+        a.mixers,
     )
-    inside += (a.attn_multiplier, a.beside, a.mixers)
     given = () if a.qkv is None else (*a.qkv.arguments.values(), a.qkv.penalty_of)
     key = ("record", a.layers, a.final_norm, a.unembed, a.embed, a.pos, *inside, *given, a.logit_scale, a.softcap)
     if key not in known:

@@ -175,7 +175,8 @@ def tried(family: str) -> Family:
         exact[split] = f"{count} of {len(levels)}" if count else ""
     found = [mixer.name for i in range(model.n_layers) if (mixer := model.mixer(i)) is not None]
     beside = model.anatomy.beside
-    found += [f"{beside.name} beside" for _ in range(1) if beside is not None and exact["experiments"]]
+    if beside is not None and exact["experiments"]:
+        found.append(f"{beside.name} beside")
     mixers = ", ".join(dict.fromkeys(found))
     return Family(
         family, model.granularity.removesuffix("s"), **exact, mixers=mixers, inside=inside, known=known, reason=why

@@ -25,9 +25,9 @@ class Edit:
 
     Sites are those of :mod:`.ports`: ``"pre"`` (also ``"stream"``) is what the layer reads (layer ``n_layers``: what
     the final norm reads), ``"mid"`` the stream between attention and MLP, ``"attn_in"`` and ``"mlp_in"`` what the
-    sublayers read and ``"attn"`` and ``"mlp"`` what they give (before a post-norm), ``"beside"`` what a per-layer
-    embedding adds, ``"z"`` what the output projection reads, of one ``head``, ``"neuron"`` what the down-projection
-    reads; ``"layer"`` is what the layer as a whole adds to the stream that it reads by then.
+    sublayers read and ``"attn"`` and ``"mlp"`` what they give (before a post-norm), ``"beside"`` what a third part
+    gives, ``"z"`` what the output projection reads, of one ``head``, ``"neuron"`` what the down-projection reads;
+    ``"layer"`` is what the layer as a whole adds to the stream that it reads by then.
     """
 
     site: Site

@@ -49,15 +49,15 @@ def unordered_parts(model: Model, ids: Sequence[int]) -> dict[int, str]:
         before = row.end == "input"
         handles.append(module.register_forward_pre_hook(note) if before else module.register_forward_hook(note))
 
-    for layer in range(model.n_layers):
-        for row in _needed(model, layer) if layer not in found else ():
-            told(layer, row, row.of(model.layer(layer)))
-    try:
-        with model.quiet():
+    with model.quiet():  # held from before the hooks: they hear no forward of another thread
+        for layer in range(model.n_layers):
+            for row in _needed(model, layer) if layer not in found else ():
+                told(layer, row, row.of(model.layer(layer)))
+        try:
             model.hf(input_ids=torch.tensor([list(ids)], device=model.device), use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
+        finally:
+            for handle in handles:
+                handle.remove()
     for layer in range(model.n_layers):
         if layer in found:
             continue

@@ -249,8 +249,8 @@ class Pass:
 
 
 def _close(model: Model, layer: int, stream: Tensor, added: Tensor, own: Sequence[Tensor], after: Tensor) -> None:
-    """The stream that was put between attention and MLP is the one that the MLP (and then ``own``, a per-layer
-    embedding) was added to.
+    """The stream that was put between attention and MLP is the one that the MLP (and then ``own``, a third
+    part) was added to.
 
     Raises:
         GranularityError: the layer goes on with a copy of it, which cannot be reached.

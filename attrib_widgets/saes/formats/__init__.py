@@ -97,7 +97,7 @@ def only(folder: Path, site: Place | None = None) -> Path:
         return folder.parent  # named by one of its files
     found = list(islice(below(folder), MOST)) if folder.exists() else []
     if len(found) > 1 and site is not None:
-        found = [one for one in found if _place(one) in (site, *_ends(site))] or found
+        found = [one for one in found if _place(one) in (site, *ends(site))] or found
     if len(found) == 1:
         return found[0]
     if not found:
@@ -134,7 +134,7 @@ def _place(path: Path) -> Place | None:
         return None
 
 
-def _ends(site: Place) -> tuple[Place, ...]:
+def ends(site: Place) -> tuple[Place, ...]:
     """For what an MLP adds: where a transcoder to it reads."""
     return tuple(Place(place, site.layer) for place in ("mlp_in", "mid")) if site.site == "mlp" else ()
 

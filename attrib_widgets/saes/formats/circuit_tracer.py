@@ -16,7 +16,21 @@ from torch import Tensor
 from ...words.errors import AttribError
 from ...words.places import Place
 from ..sae import SAE
-from .files import AGAIN, Glance, needed, settings, shapes, stored, tensors, unread, unscaled, whole
+from .files import (
+    AGAIN,
+    Glance,
+    floating,
+    needed,
+    number,
+    settings,
+    shapes,
+    stored,
+    trained_on,
+    understood,
+    unread,
+    unscaled,
+    whole,
+)
 from .hooks import Spot, known_spot
 
 CONFIG = "config.yaml"
@@ -76,9 +90,7 @@ def read(file: Path, site: Place | None = None, scale: float | None = None) -> S
     site = None if site in (said.reads.place, said.writes) else site
     t = stored(file)
     k = _k(t.pop("k", None), said, file)
-    for key in t:
-        if not t[key].is_floating_point():
-            tensors(file)  # names it
+    floating(t, file)
     needed(t, _TENSORS, file, {"W_skip", THRESHOLD})
     top = k is not None
     threshold = t.get(THRESHOLD)
@@ -110,7 +122,9 @@ def _k(kept: Tensor | None, said: Said, file: Path) -> int | None:
     Raises:
         AttribError: the two differ, or a top-k without.
     """
-    own = None if kept is None else int(kept)
+    own = number(kept)
+    if kept is not None and own is None:
+        raise AttribError(f"k in {file} is {kept.tolist()}, no whole number.", AGAIN)
     if said.k is not None and own not in (None, said.k):
         raise AttribError(f"{file.parent / CONFIG} says k = {said.k}, and {file.name} {own}.", "Keep what is true.")
     k = said.k if own is None else own
@@ -135,9 +149,7 @@ def said_of(folder: Path, layer: int, kind: str) -> Said:
     """
     file = folder / CONFIG
     config = settings(file)
-    for key, value in config.items():
-        if value and key not in _APPLIED + _IDLE:
-            raise unread(folder, key, value, f"Remove it from {CONFIG} if you know that it changes no activation.")
+    understood(config, _APPLIED + _IDLE, folder, CONFIG)
     if config.get("model_kind") != kind:
         raise unread(folder, "model_kind", config.get("model_kind"), f"The files beside it say {kind}.")
     activation = config.get("activation")
@@ -148,6 +160,4 @@ def said_of(folder: Path, layer: int, kind: str) -> Said:
         if not isinstance(hook := config.get(key), str):
             raise AttribError(f"{file} says {key} = {hook!r}, which is no name of a place.", AGAIN)
         ends.append(known_spot(f"blocks.{layer}.{hook}"))
-    name = config.get("model_name")
-    metadata = {"model_name": name} if isinstance(name, str) and name else {}
-    return Said(ends[0], ends[1].place, activation, whole(config, "k", file), metadata)
+    return Said(ends[0], ends[1].place, activation, whole(config, "k", file), trained_on(config.get("model_name")))

@@ -17,7 +17,21 @@ from torch import Tensor
 from ...words.errors import AttribError
 from ...words.places import Place, dictionary_place
 from ..sae import SAE
-from .files import Glance, checkpoint, needed, settings, unread, unscaled, whole
+from .files import (
+    APART,
+    Glance,
+    agreeing,
+    checkpoint,
+    floating,
+    needed,
+    number,
+    settings,
+    trained_on,
+    understood,
+    unread,
+    unscaled,
+    whole,
+)
 from .folding import gated
 from .hooks import Spot
 
@@ -83,7 +97,9 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
         )
     name, file = str(trainer["dict_class"]), folder / WEIGHTS
     t = checkpoint(file)
-    needed(t, *(_CLASSES[name][0], file, _CLASSES[name][1]))
+    names, beside = _CLASSES[name]
+    needed(t, names, file, beside)
+    floating({key: t[key] for key in names - {"k"}}, file)
     w_enc, w_dec = (t[matrix] if matrix in t else t[linear].T for matrix, linear in _BOTH)
     bias = next(t[key] for key in ("b_dec", "bias", "decoder_bias", "decoder.bias") if key in t)
     b_enc: Any = t.get("b_enc", t.get("encoder.bias"))
@@ -96,20 +112,16 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
         kind, k = "topk", _k(t["k"], trainer, folder)
     elif name.endswith(("TopKSAE", "JumpReluAutoEncoder")):
         kind, threshold = "jumprelu", t["threshold"]
-    model = trainer.get("lm_name")
-    metadata: dict[str, Any] = {"model_name": model} if isinstance(model, str) and model else {}
+    metadata = trained_on(trainer.get("lm_name"))
     if spot.module:
         metadata["module"] = spot.module
     subtract = name not in ("AutoEncoderNew", "JumpReluAutoEncoder")
     sae = SAE(
         spot.place, kind, w_enc, b_enc, w_dec, bias, k=k, threshold=threshold, subtract=subtract, metadata=metadata
     )
-    for key, size in (("activation_dim", sae.d_in), ("dict_size", sae.n_features)):
-        if whole(trainer, key, folder / CONFIG) not in (None, size):
-            raise AttribError(
-                f"{folder / CONFIG} says {key} = {trainer[key]}, and the encoder in {WEIGHTS} has {size}.",
-                "The two files do not belong together: take both from one dictionary.",
-            )
+    sizes = {"activation_dim": sae.d_in, "dict_size": sae.n_features}
+    said = {key: (whole(trainer, key, folder / CONFIG), size) for key, size in sizes.items()}
+    agreeing(folder / CONFIG, f"the encoder in {WEIGHTS}", said)
     return sae
 
 
@@ -122,12 +134,11 @@ def _k(found: Any, trainer: dict[str, Any], folder: Path) -> int:
     Raises:
         AttribError: the two differ, or it is no whole number.
     """
-    k = int(found) if isinstance(found, int) or (isinstance(found, Tensor) and found.numel() == 1) else -1
-    said = whole(trainer, "k", folder / CONFIG)
-    if said not in (None, k) or float(found) != k:
+    k, said = number(found), whole(trainer, "k", folder / CONFIG)
+    if k is None or said not in (None, k):
         raise AttribError(
             f"{folder / CONFIG} says k = {said}, and {WEIGHTS} has {found!r}.",
-            "The two files do not belong together: take both from one dictionary.",
+            APART,
         )
     return k
 
@@ -148,9 +159,7 @@ def _config(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     name = trainer.get("dict_class")
     if not isinstance(name, str) or name not in _CLASSES:
         raise unread(folder, "dict_class", name, f"Read are {', '.join(_CLASSES)}.")
-    for key, value in trainer.items():
-        if value and key not in _APPLIED and key not in _IDLE:
-            raise unread(folder, key, value, f"Remove it from {CONFIG} if you know that it changes no activation.")
+    understood(trainer, _IDLE.union(_APPLIED), folder, CONFIG)
     return trainer, config
 
 

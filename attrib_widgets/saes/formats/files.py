@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import zipfile
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ PACKED = 20
 #: Bytes of a file of settings.
 LARGEST = 2**24
 AGAIN = "Write or fetch it again."
+APART = "The two files do not belong together: take both from one dictionary."
 
 
 class Glance(NamedTuple):
@@ -116,6 +117,33 @@ def unread(where: Path, key: str, value: Any, hint: str) -> AttribError:
     return AttribError(f"{where} has {key} = {value!r}, which is not read here.", hint)
 
 
+def understood(config: dict[str, Any], known: Collection[str], where: Path, name: str) -> None:
+    """Let pass settings that are known; any other that is switched on may change a number.
+
+    Raises:
+        AttribError: there is one.
+    """
+    for key, value in config.items():
+        if value and key not in known:
+            raise unread(where, key, value, f"Remove it from {name} if you know that it changes no activation.")
+
+
+def agreeing(file: Path, where: str, sizes: Mapping[str, tuple[int | None, int]]) -> None:
+    """Let pass sizes, by the setting that says each: (what it says, what there is).
+
+    Raises:
+        AttribError: the two differ.
+    """
+    for key, (said, size) in sizes.items():
+        if said not in (None, size):
+            raise AttribError(f"{file} says {key} = {said}, and {where} has {size}.", APART)
+
+
+def trained_on(name: Any) -> dict[str, Any]:
+    """The metadata that name the model, where a file says it."""
+    return {"model_name": name} if isinstance(name, str) and name else {}
+
+
 def needed(found: dict[str, Any], names: Set[str], file: Path, optional: Set[str] = frozenset()) -> None:
     """Let pass tensors of these names.
 
@@ -138,7 +166,15 @@ def tensors(file: Path) -> dict[str, Tensor]:
         AttribError: it is none, or holds NaN or infinity, or anything but floating point numbers.
     """
     read: Callable[[Path], dict[str, Any]] = {".safetensors": stored, ".npz": _npz}.get(file.suffix, checkpoint)
-    found = read(file)
+    return floating(read(file), file)
+
+
+def floating(found: dict[str, Any], file: Path) -> dict[str, Tensor]:
+    """Let pass tensors of floating point numbers.
+
+    Raises:
+        AttribError: one is anything else.
+    """
     for key, value in found.items():
         if not isinstance(value, Tensor) or not value.is_floating_point():
             kind = str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else kind_of(value)
@@ -147,6 +183,13 @@ def tensors(file: Path) -> dict[str, Tensor]:
                 "Nothing is known of how it is to be read: write it as float32.",
             )
     return found
+
+
+def number(found: Any) -> int | None:
+    """A whole number of a torch file, which may be a tensor of one; None where it is none."""
+    found = found.item() if isinstance(found, Tensor) and found.numel() == 1 else found
+    whole = type(found) is int or (type(found) is float and found.is_integer())
+    return int(found) if whole else None
 
 
 def single(t: Tensor, key: str, file: Path) -> Tensor:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ...words.errors import AttribError
 from ...words.places import Place
 from ..sae import SAE
-from .files import Glance, needed, shapes, tensors, unscaled
+from .files import Glance, needed, shapes, tensors, trained_on, unscaled
 from .hooks import Spot, through
 
 WEIGHTS = "params.npz"
@@ -80,7 +80,7 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
         t["b_dec"],
         threshold=t["threshold"],
         subtract=False,
-        metadata={"model_name": named.model} if named.model else {},
+        metadata=trained_on(named.model),
         writes=writes,
         coordinates=spot.coordinates,
     )

@@ -14,7 +14,20 @@ from typing import Any
 from ...words.errors import AttribError
 from ...words.places import Place
 from ..sae import SAE
-from .files import Glance, flag, needed, settings, shapes, tensors, unread, unscaled, whole
+from .files import (
+    Glance,
+    agreeing,
+    flag,
+    needed,
+    settings,
+    shapes,
+    tensors,
+    trained_on,
+    understood,
+    unread,
+    unscaled,
+    whole,
+)
 from .hooks import Spot, known_spot, through
 
 CONFIG, WEIGHTS = "config.json", "params.safetensors"
@@ -73,11 +86,8 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
     if skip and writes is None:
         raise unread(folder, SKIP, True, "Only a transcoder has one.")
     sae = jumping(t, spot.place, writes, t["w_dec"], config, t.get(SKIP))
-    if whole(config, "width", folder / CONFIG) not in (None, sae.n_features):
-        raise AttribError(
-            f"{folder / CONFIG} says width = {config['width']}, and w_enc in {WEIGHTS} has {sae.n_features}.",
-            "The two files do not belong together: take both from one dictionary.",
-        )
+    said = whole(config, "width", folder / CONFIG)
+    agreeing(folder / CONFIG, f"w_enc in {WEIGHTS}", {"width": (said, sae.n_features)})
     return sae
 
 
@@ -85,7 +95,6 @@ def jumping(
     t: dict[str, Any], reads: Place, writes: Place | None, w_dec: Any, config: dict[str, Any], skip: Any = None
 ) -> SAE:
     """A dictionary of tensors that are named in lower case, which jumps and subtracts nothing."""
-    model = model_name(config.get("model_name"))
     return SAE(
         reads,
         "jumprelu",
@@ -95,7 +104,7 @@ def jumping(
         t["b_dec"],
         threshold=t["threshold"],
         subtract=False,
-        metadata={"model_name": model} if model else {},
+        metadata=trained_on(model_name(config.get("model_name"))),
         writes=writes,
         w_skip=skip,
     )
@@ -118,9 +127,7 @@ def _config(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIG).is_file():
         return _inferred(folder)
     config = settings(folder / CONFIG)
-    for key, value in config.items():
-        if value and key not in _APPLIED + _IDLE:
-            raise unread(folder, key, value, f"Remove it from {CONFIG} if you know that it changes no activation.")
+    understood(config, _APPLIED + _IDLE, folder, CONFIG)
     if config.get("architecture") != "jump_relu":
         raise unread(folder, "architecture", config.get("architecture"), "Read is jump_relu.")
     if config.get("type") not in (None, "sae", "transcoder"):

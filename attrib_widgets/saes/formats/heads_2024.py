@@ -14,7 +14,7 @@ from typing import Any
 from ...words.errors import AttribError
 from ...words.places import Place
 from ..sae import SAE
-from .files import AGAIN, Glance, needed, settings, tensors, unread, unscaled, whole
+from .files import AGAIN, Glance, agreeing, needed, settings, tensors, trained_on, unread, unscaled, whole
 from .hooks import known_spot
 
 HOLDS = "NAME.pt and NAME_cfg.json"
@@ -56,7 +56,6 @@ def read(file: Path, site: Place | None = None, scale: float | None = None) -> S
     place = site or known_spot(str(config["act_name"])).place
     t = tensors(file)
     needed(t, _TENSORS, file)
-    name = config.get("model_name")
     sae = SAE(
         place,
         "standard",
@@ -64,15 +63,12 @@ def read(file: Path, site: Place | None = None, scale: float | None = None) -> S
         t["b_enc"],
         t["W_dec"],
         t["b_dec"],
-        metadata={"model_name": name} if isinstance(name, str) and name else {},
+        metadata=trained_on(config.get("model_name")),
         coordinates="without value bias" if place.site == "z" else "raw",
     )
-    for key, size in (("act_size", sae.d_in), ("dict_size", sae.n_features)):
-        if whole(config, key, _beside(file)) not in (None, size):
-            raise AttribError(
-                f"{_beside(file)} says {key} = {config[key]}, and W_enc in {file.name} has {size}.",
-                "The two files do not belong together: take both from one dictionary.",
-            )
+    sizes = {"act_size": sae.d_in, "dict_size": sae.n_features}
+    said = {key: (whole(config, key, _beside(file)), size) for key, size in sizes.items()}
+    agreeing(_beside(file), f"W_enc in {file.name}", said)
     return sae
 
 

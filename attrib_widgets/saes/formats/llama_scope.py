@@ -19,7 +19,21 @@ from torch import Tensor
 from ...words.errors import AttribError
 from ...words.places import Place
 from ..sae import SAE
-from .files import AGAIN, Glance, flag, needed, positive, settings, tensors, unread, unscaled, whole
+from .files import (
+    AGAIN,
+    Glance,
+    agreeing,
+    flag,
+    needed,
+    positive,
+    settings,
+    tensors,
+    trained_on,
+    understood,
+    unread,
+    unscaled,
+    whole,
+)
 from .folding import by_decoder_norm
 from .hooks import Spot, known_spot
 
@@ -99,15 +113,8 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
     turned = names is _NAMES[0]
     w_enc, w_dec = (t[name].T if turned else t[name] for name in (names[0], names[2]))
     b_dec = t[names[3]] if biased else torch.zeros(w_dec.shape[-1])
-    for key, said, size in (
-        ("d_model", whole(config, "d_model", file), w_enc),
-        ("d_sae", _size(config, file), w_enc.T),
-    ):
-        if said not in (None, len(size)):
-            raise AttribError(
-                f"{file} says {key} = {said}, and {names[0]} in {weights.name} has {len(size)}.",
-                "The two files do not belong together: take both from one dictionary.",
-            )
+    sizes = {"d_model": (whole(config, "d_model", file), len(w_enc)), "d_sae": (_size(config, file), len(w_enc.T))}
+    agreeing(file, f"{names[0]} in {weights.name}", sizes)
     found = SAE(
         spot.place,
         "standard",
@@ -116,7 +123,7 @@ def read(folder: Path, site: Place | None = None, scale: float | None = None) ->
         w_dec,
         b_dec,
         subtract=False,
-        metadata={"model_name": name} if isinstance(name := config.get("model_name"), str) and name else {},
+        metadata=trained_on(config.get("model_name")),
         writes=writes,
         coordinates=spot.coordinates,
     )
@@ -195,9 +202,7 @@ def _config(file: Path, first: bool) -> dict[str, Any]:
         AttribError: a setting that is not read here.
     """
     config = settings(file)
-    for key, value in config.items():
-        if value and key not in _APPLIED | _IDLE:
-            raise unread(file, key, value, f"Remove it from {file.name} if you know that it changes no activation.")
+    understood(config, _APPLIED | _IDLE, file, file.name)
     if flag(config, "use_glu_encoder", file) or flag(config, "apply_decoder_bias_to_pre_encoder", file):
         key = "use_glu_encoder" if config.get("use_glu_encoder") else "apply_decoder_bias_to_pre_encoder"
         raise unread(file, key, True, "Read are encoders of one matrix, which subtract nothing.")

@@ -11,12 +11,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ...words.errors import AttribError
 from ...words.places import Place
 from ..sae import SAE
-from .files import Glance, checkpoint, needed, unread, unscaled
+from .files import Glance, checkpoint, floating, needed, number, unread, unscaled
 
 HOLDS = "6.pt, the number of the layer"
 _FILE = re.compile(r"(\d+)\.pt")
@@ -62,7 +60,8 @@ def read(file: Path, site: Place | None = None, scale: float | None = None) -> S
         raise unread(file, "activation", name, "Read are ReLU and TopK.")
     decoder = next((key for key in _DECODERS if key in t), _DECODERS[0])
     needed(t, _TENSORS | {decoder}, file, _BESIDE | _ACTIVATION)
-    weights: list[Any] = [t[key] for key in ("encoder.weight", "latent_bias", decoder, "pre_bias")]
+    named = ("encoder.weight", "latent_bias", decoder, "pre_bias")
+    weights = list(floating({key: t[key] for key in named}, file).values())
     k, signed = _top(t, file) if name == "TopK" else (None, False)
     return SAE(
         place,
@@ -87,13 +86,13 @@ def _top(t: dict[str, Any], file: Path) -> tuple[int, bool]:
     state = t.get("activation_state_dict")
     state = dict(state) if isinstance(state, dict) else {}
     said = [v for v in (state.get("k"), t.get("activation.k")) if v is not None]
-    numbers = {int(v) for v in said if isinstance(v, int) or (isinstance(v, Tensor) and v.numel() == 1)}
-    if len(numbers) != 1 or any(isinstance(v, bool) for v in said):
+    k = number(said[0]) if said else None
+    if k is None or any(number(v) != k for v in said):
         raise AttribError(f"{file} says TopK and k = {said}.", "A TopK has one k, a whole number.")
-    after = {v for v in (state.get("postact_fn"), t.get("activation.postact_fn")) if v is not None} or {"ReLU"}
-    if len(after) > 1 or not after <= {"ReLU", "Identity"}:
+    after = [v for v in (state.get("postact_fn"), t.get("activation.postact_fn")) if v is not None] or ["ReLU"]
+    if after[0] not in ("ReLU", "Identity") or any(v != after[0] for v in after):
         raise unread(file, "postact_fn", sorted(map(str, after)), "Read is one of ReLU and Identity.")
-    return numbers.pop(), after == {"Identity"}
+    return k, after[0] == "Identity"
 
 
 def _place(file: Path) -> Place | None:

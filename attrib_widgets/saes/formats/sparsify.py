@@ -15,7 +15,7 @@ from torch import Tensor
 from ...words.errors import AttribError
 from ...words.places import Place
 from ..sae import SAE
-from .files import Glance, flag, needed, settings, tensors, unread, unscaled, whole
+from .files import Glance, agreeing, flag, needed, settings, tensors, trained_on, understood, unread, unscaled, whole
 from .hooks import Spot, spot, through
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
@@ -95,15 +95,8 @@ def _assembled(
         writes=found[1],
         w_skip=t["W_skip"].T if skip else None,
     )
-    for key, said, size in (
-        ("d_in", config.get("d_in"), sae.d_in),
-        ("features", _size(config, folder), sae.n_features),
-    ):
-        if said not in (None, size):
-            raise AttribError(
-                f"{folder / CONFIG} says {key} = {said}, and encoder.weight in {WEIGHTS} has {size}.",
-                "The two files do not belong together: take both from one dictionary.",
-            )
+    sizes = {"d_in": (config.get("d_in"), sae.d_in), "features": (_size(config, folder), sae.n_features)}
+    agreeing(folder / CONFIG, f"encoder.weight in {WEIGHTS}", sizes)
     return sae
 
 
@@ -117,17 +110,14 @@ def _config(config: dict[str, Any], folder: Path) -> dict[str, Any]:
         raise unread(folder, "activation", config["activation"], "Read are topk and groupmax.")
     for key in ("transcode", "skip_connection"):
         flag(config, key, folder)
-    for key, value in config.items():
-        if value and key not in _APPLIED + _IDLE:
-            raise unread(folder, key, value, f"Remove it from {CONFIG} if you know that it changes no activation.")
+    understood(config, _APPLIED + _IDLE, folder, CONFIG)
     return config
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
     """The model, which the folder above says."""
     beside = folder.resolve().parent / "config.json"
-    name = settings(beside).get("model") if beside.is_file() else None
-    return {"model_name": name} if isinstance(name, str) else {}
+    return trained_on(settings(beside).get("model") if beside.is_file() else None)
 
 
 def _size(config: dict[str, Any], folder: Path) -> int | None:

@@ -138,3 +138,20 @@ def test_attention_inside_an_unknown_compression():
     with pytest.raises(aw.GranularityError, match="no projection"):
         a.through("L1H1")
     assert a.sources("L1H1").total == pytest.approx(a["L1H1"], abs=1e-5)
+
+
+def test_what_arrives_is_never_another_threads(family_model):
+    model = family_model("laguna")
+    ids = torch.tensor([families.ids_of("laguna")])
+
+    def run() -> None:
+        with model.quiet():
+            model.hf(ids, use_cache=False)
+
+    other = threading.Thread(target=run)
+    with listen.arriving(model, 1, ids.shape[1]) as given:
+        other.start()
+        other.join(0.3)
+        assert other.is_alive() and not given
+    other.join()
+    assert not given

@@ -100,6 +100,8 @@ def test_where_a_set_reads(tmp_path, hook, site, coordinates):
         ({"activation": "relu", "k": 4}, {}, "activation = 'relu' and k = 4"),
         ({"activation": "topk", "k": "4"}, {}, "k = '4', which is no whole number"),
         ({"activation": "topk", "k": 4}, {"k": lambda: torch.tensor(5)}, r"k = 4, and layer_1\.safetensors 5"),
+        ({"activation": "topk"}, {"k": lambda: torch.tensor([5, 6])}, r"k in .* is \[5, 6\], no whole number"),
+        ({"activation": "topk"}, {"k": lambda: torch.tensor(4.5)}, r"k in .* is 4\.5, no whole number"),
         ({"activation": "relu"}, {"activation_function__threshold": lambda: torch.rand(COUNT)}, "has thresholds"),
         ({"feature_input_hook": "attn.hook_q"}, {}, "hook_q.*cannot be read"),
         ({"feature_output_hook": None}, {}, "feature_output_hook = None"),

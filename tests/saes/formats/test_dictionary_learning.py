@@ -204,3 +204,19 @@ def test_weights_that_are_no_numbers(tmp_path):
         torch.save(t, tmp_path / "ae.pt")
         with pytest.raises(AttribError, match=r"bias in .*not finite"):
             aw.read_sae(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "said"),
+    [
+        ("AutoEncoder", "encoder.weight", [1.0], r"encoder\.weight in .* is a list, no floating point numbers"),
+        ("GatedAutoEncoder", "r_mag", [1.0], "r_mag in .* is a list, no floating point numbers"),
+        ("AutoEncoderTopK", "k", [K], r"ae\.pt has \[4\]"),
+        ("AutoEncoderTopK", "k", torch.tensor([K, K]), r"ae\.pt has tensor"),
+    ],
+)
+def test_what_is_no_tensor_is_refused_by_name(tmp_path, name, key, value, said):
+    t = written(tmp_path, name)
+    torch.save({**t, key: value}, tmp_path / "ae.pt")
+    with pytest.raises(AttribError, match=said):
+        aw.read_sae(tmp_path)

@@ -78,6 +78,8 @@ def test_a_tied_decoder_is_the_encoder(tmp_path):
         ("TopK", {"activation.k": 6}, r"TopK and k = \[5, 6\]"),
         ("TopK", {"activation.postact_fn": "Tanh"}, "postact_fn"),
         ("TopK", {"activation_state_dict": {}, "activation.k": "5"}, r"TopK and k = \['5'\]"),
+        ("TopK", {"activation_state_dict": {"k": K, "postact_fn": ["ReLU"]}}, "postact_fn"),
+        ("ReLU", {"encoder.weight": [1.0, 2.0]}, "encoder.weight in .* is a list, no floating point numbers"),
         ("ReLU", {"gate": torch.zeros(2)}, "holds gate"),
         ("ReLU", {"latent_bias": torch.full((COUNT,), torch.nan)}, "latent_bias in .*not finite"),
     ],

@@ -1,26 +1,17 @@
-"""The SAELens folder: ``cfg.json`` and ``sae_weights.safetensors``, of versions 2 to 6, read. Its object too."""
+"""What a SAELens config says of a dictionary, of versions 2 to 6, understood or refused by name."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
-from ...words.errors import AttribError
-from ...words.places import Place
-from ...words.text import indefinite
-from ..sae import SAE
-from .files import Glance, flag, needed, settings, tensors, unread, whole
-from .folding import by_decoder_norm, by_scale, gated
-from .hooks import Spot, known_spot, spot
-from .writing import CONFIG, NORMALIZE, WEIGHTS
-from .writing import hook_name as hook_name
-from .writing import write_sae as write_sae
-
-HOLDS = f"{CONFIG} and {WEIGHTS}"
+from ....words.errors import AttribError
+from ....words.places import Place
+from ....words.text import indefinite
+from ..files import flag, unread
+from ..hooks import Spot, known_spot, spot
+from .writing import CONFIG, NORMALIZE
 
 # What becomes of the pre-activations, by architecture. Those that are trained over a batch keep a threshold for use; a
 # gated one is folded into one.
@@ -30,8 +21,6 @@ _KINDS = {
     **dict.fromkeys(("transcoder", "skip_transcoder"), "standard"),
     **dict.fromkeys(("jumprelu_transcoder", "jumprelu_skip_transcoder"), "jumprelu"),
 }
-_TENSORS = {"W_enc", "b_enc", "W_dec", "b_dec"}
-
 # What a config may say. Applied: shape, place and arithmetic. Heads: read where none is named. Idle: how the dictionary
 # was trained, and on what; no number depends on it. Any other setting that is switched on is refused by name, since
 # nobody knows what it does to the numbers.
@@ -59,9 +48,6 @@ _IDLE = frozenset(
     """.split()
 )
 
-# Tensors that a file may hold besides the four that every dictionary has; the factor has two names.
-_FACTORS = ("finetuning_scaling_factor", "scaling_factor")
-
 # Ways of loading the model that change what is read: at which places, and into which coordinates (None: not read here).
 # And those that change nothing anywhere: how it is held in memory, and foldings that leave every place as it was.
 _ADDED = ("pre", "attn_out", "mid", "mlp", "post")
@@ -80,21 +66,7 @@ _HELD = frozenset(
 )
 
 
-def site_of(hook: str) -> Place:
-    """The place of a SAELens hook name: one of TransformerLens, or a module of the model itself.
-
-    Raises:
-        AttribError: a place that is not read here.
-    """
-    return known_spot(hook).place
-
-
-def reads(folder: Path) -> bool:
-    """Whether a folder holds the two files."""
-    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
-
-
-class _Said(NamedTuple):
+class Said(NamedTuple):
     """What a config says, understood: nothing in it is left that could change a number unseen."""
 
     settings: dict[str, Any]
@@ -106,18 +78,7 @@ class _Said(NamedTuple):
     metadata: dict[str, Any]
 
 
-def glance(folder: Path) -> Glance:
-    """As far as the config says.
-
-    Raises:
-        AttribError: an architecture, a place or a setting that is not read here.
-    """
-    said = _said(settings(folder / CONFIG), folder)
-    place = None if said.spot is None else said.spot.place
-    return Glance(place, *(whole(said.settings, key, folder / CONFIG) for key in ("d_sae", "d_in")))
-
-
-def _said(config: dict[str, Any], folder: Path, site: Place | None = None, scale: float | None = None) -> _Said:
+def said_of(config: dict[str, Any], folder: Path, site: Place | None = None, scale: float | None = None) -> Said:
     """A config; ``site`` whatever it says.
 
     Raises:
@@ -158,7 +119,7 @@ def _said(config: dict[str, Any], folder: Path, site: Place | None = None, scale
     for key in ("model_name", "seqpos_slice"):  # older files say them at the top
         if key in config:
             kept.setdefault(key, config[key])
-    return _Said(merged, found, writes, name, kind, k, kept)
+    return Said(merged, found, writes, name, kind, k, kept)
 
 
 def _place(config: dict[str, Any], keys: tuple[str, ...], folder: Path) -> Spot | None:
@@ -181,81 +142,6 @@ def _place(config: dict[str, Any], keys: tuple[str, ...], folder: Path) -> Spot 
 
 def _empty(value: Any) -> bool:
     return value is None or value in ("", [], {})
-
-
-def read(folder: Path, site: Place | None = None, scale: float | None = None) -> SAE:
-    """Read a dictionary that SAELens 2 to 6, or :func:`write_sae`, has written; ``site`` where the config says less.
-
-    ``scale`` is the number that the activations were multiplied by in training, where the config says that they were
-    (``normalize_activations = expected_average_only_in``): SAELens does not keep it.
-    Weights in half precision are computed with in float32, the inputs unrounded; SAELens computes in the type of the
-    file, which moves its activations by that rounding.
-
-    Raises:
-        AttribError: no such folder, files that are broken or contradict each other, or an architecture, a scaling, a
-            place or any other setting that is not read here.
-    """
-    said = _said(settings(folder / CONFIG), folder, site, scale)
-    if said.spot is None:
-        raise AttribError(
-            f"{folder / CONFIG} does not say where the dictionary reads.",
-            'It needs metadata.hook_name; or say it: aw.read_sae(folder, site="L8.mlp").',
-        )
-    return _assembled(said, tensors(folder / WEIGHTS), folder, scale)
-
-
-def of_object(config: dict[str, Any], found: dict[str, torch.Tensor], site: Place | None, name: Path) -> SAE:
-    """The dictionary of a loaded ``sae_lens.SAE``, by its settings and its tensors.
-
-    Raises:
-        AttribError: as for files.
-    """
-    said = _said(config, name, site)
-    if said.spot is None:
-        raise AttribError(f"{name} does not say where it reads.", 'Say it: aw.read_sae(sae, site="L8.mlp").')
-    return _assembled(said, found, name, None)
-
-
-def _assembled(said: _Said, found: dict[str, torch.Tensor], folder: Path, scale: float | None) -> SAE:
-    """The dictionary of a config and its tensors."""
-    config, place = said.settings, said.spot
-    assert place is not None
-    weights = _weights(found, said, folder)
-    threshold = weights.get("threshold")
-    if said.architecture == "gated":
-        w_enc, b_enc, threshold = gated(*(weights[key] for key in ("W_enc", "r_mag", "b_gate", "b_mag")))
-    else:
-        w_enc, b_enc = weights["W_enc"], weights["b_enc"]
-    sae = SAE(
-        place.place,
-        said.kind,
-        w_enc,
-        b_enc,
-        weights["W_dec"],
-        weights["b_dec"],
-        k=said.k,
-        threshold=threshold,
-        subtract=said.writes is None and config.get("apply_b_dec_to_input") is not False,
-        metadata=said.metadata,
-        writes=said.writes,
-        norm=next(
-            (ours for ours, theirs in NORMALIZE.items() if theirs == config.get("normalize_activations")), "none"
-        ),
-        w_skip=weights["W_skip"].T if "W_skip" in weights else None,
-        coordinates=place.coordinates,
-    )
-    for key, size in (("d_in", sae.d_in), ("d_sae", sae.n_features), ("d_out", sae.d_out)):
-        if whole(config, key, folder / CONFIG) not in (None, size):
-            raise AttribError(
-                f"{folder / CONFIG} says {key} = {config[key]}, and "
-                f"{'W_dec' if key == 'd_out' else 'W_enc'} in {WEIGHTS} has {size}.",
-                "The two files do not belong together: take both from one dictionary.",
-            )
-    if (factor := _factor(config, weights, sae.n_features, folder)) is not None:
-        sae = replace(sae, w_dec=sae.w_dec * factor[:, None])
-    if config.get("rescale_acts_by_decoder_norm"):
-        sae = by_decoder_norm(sae)
-    return sae if scale is None else by_scale(sae, float(scale))
 
 
 def _architecture(config: dict[str, Any], folder: Path) -> tuple[str, str, int | None]:
@@ -381,46 +267,3 @@ def _check_scale(config: dict[str, Any], scale: float | None, folder: Path) -> N
         raise AttribError(
             f"A scale cannot be {scale!r}.", "Give the positive number that activations were multiplied by."
         )
-
-
-def _factor(
-    config: dict[str, Any], weights: dict[str, torch.Tensor], features: int, folder: Path
-) -> torch.Tensor | None:
-    """The factor per feature, of what it writes, that some older dictionaries were finetuned with."""
-    found = [weights[key] for key in _FACTORS if key in weights]
-    if not config.get("finetuning_scaling_factor"):
-        if any(bool((factor != 1).any()) for factor in found):
-            raise AttribError(
-                f"{folder / WEIGHTS} has a scaling factor, and {CONFIG} does not say that it is used.",
-                'Say "finetuning_scaling_factor": true or false there, and remove the tensor for false.',
-            )
-        return None
-    if len(found) != 1 or found[0].shape != (features,):
-        raise AttribError(
-            f"{folder} has finetuning_scaling_factor = True, and {WEIGHTS} has no such factor per feature.",
-            "Take both files from one dictionary.",
-        )
-    return found[0]
-
-
-def _weights(found: dict[str, torch.Tensor], said: _Said, folder: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a dictionary: all that this architecture needs, and none without a use."""
-    file, name, names = folder / WEIGHTS, said.architecture, set(_TENSORS)
-    if name == "gated":
-        names = names - {"b_enc"} | {"b_gate", "b_mag", "r_mag"}
-    elif name.endswith("batchtopk"):
-        if "topk_threshold" not in found:
-            raise AttribError(
-                f"{file} lacks topk_threshold.", "Save it for inference, as SAELens does when it has trained."
-            )
-        found = {**found, "threshold": found["topk_threshold"]}
-        del found["topk_threshold"]
-    if "log_threshold" in found and "threshold" not in found:
-        found = {**found, "threshold": found["log_threshold"].exp()}
-        del found["log_threshold"]
-    if said.kind == "jumprelu" and name != "gated":
-        names.add("threshold")
-    if "skip" in name:
-        names.add("W_skip")
-    needed(found, names, file, set(_FACTORS))
-    return found

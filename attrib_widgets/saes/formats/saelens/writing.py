@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from ...words.errors import AttribError
-from ...words.places import PlaceLike, dictionary_place
-from ..sae import SAE
-from .hooks import LENS
+from ....words.errors import AttribError
+from ....words.places import PlaceLike, dictionary_place
+from ...sae import SAE
+from ..hooks import LENS
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 #: The same norm as SAELens calls it.
