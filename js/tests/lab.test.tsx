@@ -202,6 +202,16 @@ describe("total effects", () => {
     }
   });
 
+  it("say so only where something estimated is shown", () => {
+    const { made, verdicts } = tested();
+    const values = [...Array.from(made.arrays["effects"]?.values ?? []).slice(0, made.header.rows.length), 0.04];
+    made.arrays["effects"] = { dtype: "f4", shape: [values.length], values };
+    const { one } = show(state(made), "explorer", { tested: verdicts });
+    const legend = () => one('[data-part="legend"]')?.textContent ?? "";
+    expect(legend()).toContain("Damage");
+    expect(legend()).not.toContain("ompleteness");
+  });
+
   it("are asked for where they are dear", async () => {
     const { made } = tested();
     delete made.arrays["effects"];

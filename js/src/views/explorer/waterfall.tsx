@@ -272,12 +272,13 @@ function Marks({ error }: { error: number | undefined }) {
   const measured = store.lab.told.value;
   const by = store.screen.byEffect.value;
   const heads = store.screen.order.value === "heads";
+  const damage = measured && !heads; // nothing that is estimated is shown
   return (
     <p class="aw-quiet aw-small" data-part="legend">
-      {measured && !heads
+      {damage
         ? "Damage, which decides the word: the share of the gap that goes without the part, that is, with its write from the other prompt. Recovery, estimated before the test, stands in its verdict."
         : `${heads ? "Effect: recovery" : "Recovery"}, the share of the gap that the part brings back in the other prompt, ${measured ? "measured, or with ~ estimated" : "estimated"} by gradients. Much of it beside a short bar: perhaps through other parts; test it.`}{" "}
-      {error !== undefined && error === error && `Completeness error ${share(error)}${Math.abs(error) > 0.1 ? ": the answer jumps between the prompts, test it." : "."} `}
+      {!damage && error !== undefined && error === error && `Completeness error ${share(error)}${Math.abs(error) > 0.1 ? ": the answer jumps between the prompts, test it." : "."} `}
       {store.screen.order.value === "size" && (
         <button class="aw-link" data-part="by-effect" aria-pressed={by} onClick={() => (store.screen.byEffect.value = !by)}>
           {by ? "Sort by the bars" : "Sort by it"}
