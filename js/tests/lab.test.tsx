@@ -238,6 +238,19 @@ describe("total effects", () => {
     expect(legend()).not.toContain("ompleteness");
   });
 
+  it("are not needed for the damage that a test measured", () => {
+    const { made, verdicts } = tested();
+    delete made.arrays["effects"];
+    const { one, all, sent } = show(state(made), "explorer", { tested: verdicts });
+    expect(one('[data-part="legend"]')?.textContent).toContain("Damage");
+    expect(one('[data-part="estimate"]')).toBeNull();
+    const measured = verdicts.findings.filter(({ id }) => one(`[data-part="waterfall"] [data-id="${id}"]`));
+    expect(measured.length).toBeGreaterThan(1);
+    for (const { id, damage } of measured.filter((f) => f.damage)) expect(one(`[data-part="waterfall"] [data-id="${id}"] .aw-measured`)?.textContent).toContain(share(damage));
+    expect(all('[data-part="waterfall"] .aw-back').length).toBeGreaterThan(1);
+    expect(sent.some((m) => m.op === "effects")).toBe(false);
+  });
+
   it("are asked for where they are dear", async () => {
     const { made } = tested();
     delete made.arrays["effects"];

@@ -29,9 +29,9 @@ export function Waterfall() {
   const loaded = totalsOf(store)?.value;
   const totals = loaded?.state === "ready" ? loaded.value : undefined;
   const large = new Set(totals ? bySize(totals).slice(0, TOTALS).filter((i) => Math.abs(totals[i] ?? 0) >= TAU * Math.abs(gap)) : []);
-  // the column is there as soon as it is asked for
-  const effects = totals !== undefined || loaded?.state === "loading";
-  const byEffect = !inOrder && store.screen.byEffect.value && totals !== undefined;
+  // the column is there as soon as it is asked for, and once something was measured
+  const effects = !!told || totals !== undefined || loaded?.state === "loading";
+  const byEffect = !inOrder && store.screen.byEffect.value && (!!told || totals !== undefined);
   const back = effectsOf(store, totals, !!told);
   const sized = reading?.order ?? [];
   const indices = !reading
@@ -248,6 +248,14 @@ export function Legend() {
   const header = store.reading.value?.header;
   const totals = totalsOf(store);
   if (!header || !comparable(header) || store.hides("corrupted")) return null;
+  // nothing that is estimated is shown then
+  if (store.lab.told.value && store.screen.order.value !== "heads") {
+    return (
+      <div class="aw-legends">
+        <Marks error={undefined} />
+      </div>
+    );
+  }
   const waiting = totals?.value.state === "loading";
   if (!totals || waiting) {
     if (store.fixed.value) return null;
@@ -272,13 +280,12 @@ function Marks({ error }: { error: number | undefined }) {
   const measured = store.lab.told.value;
   const by = store.screen.byEffect.value;
   const heads = store.screen.order.value === "heads";
-  const damage = measured && !heads; // nothing that is estimated is shown
   return (
     <p class="aw-quiet aw-small" data-part="legend">
-      {damage
+      {measured && !heads
         ? "Damage, which decides the word: the share of the gap that goes without the part, that is, with its write from the other prompt. Recovery, estimated before the test, stands in its verdict."
         : `${heads ? "Effect: recovery" : "Recovery"}, the share of the gap that the part brings back in the other prompt, ${measured ? "measured, or with ~ estimated" : "estimated"} by gradients. Much of it beside a short bar: perhaps through other parts; test it.`}{" "}
-      {!damage && error !== undefined && error === error && `Completeness error ${share(error)}${Math.abs(error) > 0.1 ? ": the answer jumps between the prompts, test it." : "."} `}
+      {error !== undefined && error === error && `Completeness error ${share(error)}${Math.abs(error) > 0.1 ? ": the answer jumps between the prompts, test it." : "."} `}
       {store.screen.order.value === "size" && (
         <button class="aw-link" data-part="by-effect" aria-pressed={by} onClick={() => (store.screen.byEffect.value = !by)}>
           {by ? "Sort by the bars" : "Sort by it"}
