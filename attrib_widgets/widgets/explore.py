@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ..model.identity.steady import steady
-from ..model.model import load
+from ..model.model import Model, load
 from ..model.run import Run
 from ..words.errors import AttribError
 from ..words.targets import Phrase
@@ -55,30 +55,26 @@ def explore(
     if state is not None:
         if not all(x is None for x in (prompt, target, against, corrupted)) or position != -1:
             raise AttribError("A state names its own question.", "Give state= alone, or with a model.")
-        return _opened(Address.read(state), model, hidden, saes)
-    more = {"against": against, "corrupted": corrupted, "position": position, "hidden": hidden, "saes": saes}
-    return ready(model, prompt, target, **more)()
+        address = Address.read(state)
+        return _opened(address, _loaded(address.fields.get("model") or None if model is None else model, saes), hidden)
+    if isinstance(prompt, Run) and model is None:
+        model = prompt.model
+    return ready(_loaded(model, saes), prompt, target, against, corrupted, position, hidden)()
+
+
+def _loaded(model: Any, saes: Any) -> Model:
+    loaded: Model = load("demo" if model is None else model)
+    if saes is not None:
+        loaded.saes.add(saes)
+    return loaded
 
 
 @steady(end=False)
 def ready(
-    model: Any = None,
-    prompt: Any = None,
-    target: Any = None,
-    *,
-    against: Any = None,
-    corrupted: Any = None,
-    position: int = -1,
-    hidden: Iterable[str] = (),
-    saes: Any = None,
+    model: Model, prompt: Any, target: Any, against: Any, corrupted: Any, position: int, hidden: Iterable[str] = ()
 ) -> Callable[[], Explorer]:
-    """Everything that takes time of :func:`explore`; what comes back makes the widget, which has its own thread where a
-    host hears only one."""
-    if isinstance(prompt, Run) and model is None:
-        model = prompt.model
-    model = load("demo" if model is None else model)
-    if saes is not None:
-        model.saes.add(saes)
+    """All of :func:`explore` that takes time once the model is there; what comes back makes the widget, which has its
+    own thread where a host hears only one."""
     first = next(iter(model.suggestions), None)
     if prompt is None:
         if first is None:
@@ -118,11 +114,8 @@ def _of_passage(model: Any, question: Question, passage: Passage, hidden: Iterab
     return partial(Explorer, found, hidden=hidden, passage=passage)
 
 
-def _opened(address: Address, model: Any, hidden: Iterable[str], saes: Any) -> Explorer:
+def _opened(address: Address, model: Model, hidden: Iterable[str]) -> Explorer:
     """The screen of a line."""
-    model = load((address.fields.get("model") or "demo") if model is None else model)
-    if saes is not None:
-        model.saes.add(saes)
     address.warn_of_another(model)
     question, passage = address.question(model)
     if passage is None:

@@ -6,6 +6,12 @@ import { close, FIXED, show, tick } from "./show";
 
 afterEach(close);
 
+/** The next state: the same question, with a second prompt. */
+function compared() {
+  const { made } = tested();
+  return { ...made, header: { ...made.header, version: made.header.version + 1, question: 1 } };
+}
+
 describe("a test", () => {
   it("states its cost, shows its progress, and puts the verdict on the bar", async () => {
     const { made, verdicts } = tested();
@@ -87,7 +93,7 @@ describe("a test", () => {
     const { made } = tested();
     made.header.corrupted = null;
     made.header.test.suggested = "The capital of Germany is";
-    const { one, click, sent, answer, all } = show(state(made), "explorer", { selected: "L3H1" });
+    const { model, one, click, sent, answer, all } = show(state(made), "explorer", { selected: "L3H1" });
     await click('[data-part="test"]');
     const asked = sent.length;
     expect(one('[data-part="ask-corrupted"]')?.textContent).toContain("An experiment needs a second prompt");
@@ -100,8 +106,28 @@ describe("a test", () => {
     await click('[data-part="test"]');
     await click('[data-part="ask-corrupted"] button');
     expect(sent.at(-1)).toMatchObject({ op: "explain", args: { corrupted: "The capital of Germany is" } });
+    model.set("container", state(compared()));
     await answer("result", { data: {} });
     expect(sent.at(-1)).toMatchObject({ op: "verify", args: { components: ["L3H1"] } });
+  });
+
+  it("waits for the state with the second prompt where the answer overtakes it", async () => {
+    const { made, verdicts } = tested();
+    made.header.corrupted = null;
+    made.header.test.suggested = "The capital of Germany is";
+    const { model, one, click, sent, answer } = show(state(made), "explorer", { selected: "L3H1" });
+    await click('[data-part="test"]');
+    await click('[data-part="ask-corrupted"] button');
+    await answer("result", { data: {} });
+    expect(sent.some((m) => m.op === "verify")).toBe(false);
+    model.set("container", state(compared()));
+    await tick();
+    expect(sent.filter((m) => m.op === "verify")).toHaveLength(1);
+    expect(sent.some((m) => m.op === "cancel")).toBe(false);
+    expect(one('[data-part="testing"]')).not.toBeNull();
+    model.set("tested", { ...verdicts, question: 1 });
+    await answer("result", { data: { title: verdicts.title } }, sent.find((m) => m.op === "verify")?.id);
+    expect(one('[data-part="waterfall"] [data-id="L3H1"] .aw-verdict')).not.toBeNull();
   });
 
   it("says nothing about a result that Python did not say", async () => {
@@ -200,6 +226,29 @@ describe("total effects", () => {
       else expect(text).not.toContain("ompleteness");
       close();
     }
+  });
+
+  it("say so only where something estimated is shown", () => {
+    const { made, verdicts } = tested();
+    const values = [...Array.from(made.arrays["effects"]?.values ?? []).slice(0, made.header.rows.length), 0.04];
+    made.arrays["effects"] = { dtype: "f4", shape: [values.length], values };
+    const { one } = show(state(made), "explorer", { tested: verdicts });
+    const legend = () => one('[data-part="legend"]')?.textContent ?? "";
+    expect(legend()).toContain("Damage");
+    expect(legend()).not.toContain("ompleteness");
+  });
+
+  it("are not needed for the damage that a test measured", () => {
+    const { made, verdicts } = tested();
+    delete made.arrays["effects"];
+    const { one, all, sent } = show(state(made), "explorer", { tested: verdicts });
+    expect(one('[data-part="legend"]')?.textContent).toContain("Damage");
+    expect(one('[data-part="estimate"]')).toBeNull();
+    const measured = verdicts.findings.filter(({ id }) => one(`[data-part="waterfall"] [data-id="${id}"]`));
+    expect(measured.length).toBeGreaterThan(1);
+    for (const { id, damage } of measured.filter((f) => f.damage)) expect(one(`[data-part="waterfall"] [data-id="${id}"] .aw-measured`)?.textContent).toContain(share(damage));
+    expect(all('[data-part="waterfall"] .aw-back').length).toBeGreaterThan(1);
+    expect(sent.some((m) => m.op === "effects")).toBe(false);
   });
 
   it("are asked for where they are dear", async () => {

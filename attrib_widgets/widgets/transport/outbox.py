@@ -26,7 +26,7 @@ class Sent:
 
 
 class Outbox:
-    """The numbered things that the page has not confirmed, oldest first; for several threads."""
+    """The numbered things that the page has not confirmed; for several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -73,6 +73,7 @@ class Outbox:
                         self._kept.pop(n, None)
 
     def rest(self) -> list[tuple[int, Sent]]:
-        """What the page has not confirmed, with its numbers."""
+        """What the page has not confirmed, with its numbers: traits first, however often they changed meanwhile, since
+        an answer speaks of them; then messages, oldest first."""
         with self._lock:
-            return list(self._kept.items())
+            return sorted(self._kept.items(), key=lambda kept: kept[1].message is not None)

@@ -354,7 +354,7 @@ class View(anywidget.AnyWidget):
         self.send({"v": PROTOCOL, "id": None, "kind": "traits", "n": number})
 
     def _send_again(self) -> None:
-        """Send what the page has not confirmed, oldest first."""
+        """Send what the page has not confirmed."""
         for number, sent in self.outbox.rest():
             if sent.message is None:
                 with self.writing:  # what a worker is about to change together is sent together

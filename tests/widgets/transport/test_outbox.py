@@ -141,3 +141,14 @@ def test_a_page_that_went_away_costs_no_memory():
         kept.changed(["container"])
     assert len(kept) == outbox.LARGEST
     assert max(n for n, _ in kept.rest()) == 6 * outbox.LARGEST
+
+
+def test_an_answer_never_overtakes_the_traits_that_it_speaks_of():
+    """They changed before it, and once more after it: one change, with a number behind that of the answer."""
+    kept = outbox.Outbox()
+    kept.changed(["container"])
+    kept.keep({"id": "q", "kind": "result"}, None)
+    kept.changed(["screen"])
+    (_, first), (_, second) = kept.rest()
+    assert first.traits == {"container", "screen"}
+    assert second.message and second.message["id"] == "q"

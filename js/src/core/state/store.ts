@@ -194,9 +194,23 @@ export class Store extends Synced {
   async test(of: string, corrupted?: string): Promise<void> {
     if (this.fixed.peek()) this.explain({});
     else if (corrupted === undefined && !this.reading.peek()?.header.corrupted) this.lab.asking.value = of;
-    else if (corrupted === undefined || (await this.explain({ corrupted }))) {
+    else {
+      const before = this.version.peek();
+      if (corrupted !== undefined) {
+        if (!(await this.explain({ corrupted }))) return;
+        await this.#later(before);
+      }
       this.lab.verify(of, this.reading.peek()?.header.test?.top ?? 0, (text) => this.say(this.hides("candidates") ? "Tested." : text));
     }
+  }
+
+  /** Once a later state is there: an answer may overtake it, and another question ends what was asked before. */
+  #later(version: number): Promise<void> {
+    let stop = () => {};
+    const come = new Promise<void>((done) => {
+      stop = this.version.subscribe((now) => now !== version && done());
+    });
+    return come.then(() => stop());
   }
 
   /** The glossary, and what the panels are: in the page, or asked for once. */

@@ -29,9 +29,9 @@ export function Waterfall() {
   const loaded = totalsOf(store)?.value;
   const totals = loaded?.state === "ready" ? loaded.value : undefined;
   const large = new Set(totals ? bySize(totals).slice(0, TOTALS).filter((i) => Math.abs(totals[i] ?? 0) >= TAU * Math.abs(gap)) : []);
-  // the column is there as soon as it is asked for
-  const effects = totals !== undefined || loaded?.state === "loading";
-  const byEffect = !inOrder && store.screen.byEffect.value && totals !== undefined;
+  // the column is there as soon as it is asked for, and once something was measured
+  const effects = !!told || totals !== undefined || loaded?.state === "loading";
+  const byEffect = !inOrder && store.screen.byEffect.value && (!!told || totals !== undefined);
   const back = effectsOf(store, totals, !!told);
   const sized = reading?.order ?? [];
   const indices = !reading
@@ -248,6 +248,14 @@ export function Legend() {
   const header = store.reading.value?.header;
   const totals = totalsOf(store);
   if (!header || !comparable(header) || store.hides("corrupted")) return null;
+  // nothing that is estimated is shown then
+  if (store.lab.told.value && store.screen.order.value !== "heads") {
+    return (
+      <div class="aw-legends">
+        <Marks error={undefined} />
+      </div>
+    );
+  }
   const waiting = totals?.value.state === "loading";
   if (!totals || waiting) {
     if (store.fixed.value) return null;
