@@ -82,6 +82,7 @@ _HOMES = {
     "log_prob": "words.targets",
     "score": "words.targets",
     "neuron": "words.targets",
+    "feature": "words.targets",
     "load": "model.model",
     "Model": "model.model",
     "supported": "model.selfcheck.supported",
@@ -254,6 +255,7 @@ if TYPE_CHECKING:
     from .words.places import Place as Place
     from .words.places import place as place
     from .words.targets import Phrase as Phrase
+    from .words.targets import feature as feature
     from .words.targets import log_prob as log_prob
     from .words.targets import logit as logit
     from .words.targets import logit_diff as logit_diff

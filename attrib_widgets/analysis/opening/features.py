@@ -34,6 +34,7 @@ from ...words.components import Component, component, whole
 from ...words.errors import ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place, place
 from ...words.text import kind_of, share, signed, visible
+from ..reading.features import read_place
 from .heads import attention_direction, direction_behind
 from .results import Contributions
 
@@ -359,11 +360,8 @@ def _site(a: Attribution, which: Component | Place, name: str) -> Place:
         a[which]  # refuses what is not a row of this attribution
         if which.kind == "head":
             return Place("z", layer)
-        own, into, saes = Place("mlp", layer), Place("mlp_in", layer), a.model.saes
-        if name == str(into) or (own not in saes and into in saes):
-            return into
-        middle = Place("mid", layer)
-        return middle if own not in saes and middle in saes and saes[middle].writes == own else own
+        into = Place("mlp_in", layer)
+        return into if name == str(into) else read_place(a.model, Place("mlp", layer))
     if layer is not None and layer >= a.model.n_layers:
         raise ComponentError(f"{a.model.name} has no layer {layer}.", f"Its layers are 0 to {a.model.n_layers - 1}.")
     if isinstance(which, Place):
