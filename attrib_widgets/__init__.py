@@ -63,6 +63,8 @@ _HOMES = {
     "survey": "analysis.survey.survey",
     "Survey": "analysis.survey.result",
     "token_effects": "analysis.experiments.token_effects",
+    "Steering": "analysis.experiments.steering",
+    "steer": "analysis.experiments.steering",
     "TokenEffects": "analysis.experiments.token_effects",
     "prob": "analysis.experiments.metrics",
     "kl": "analysis.experiments.metrics",
@@ -201,6 +203,8 @@ if TYPE_CHECKING:
     from .analysis.experiments.patching import patch as patch
     from .analysis.experiments.paths import Paths as Paths
     from .analysis.experiments.paths import path_patch as path_patch
+    from .analysis.experiments.steering import Steering as Steering
+    from .analysis.experiments.steering import steer as steer
     from .analysis.experiments.token_effects import TokenEffects as TokenEffects
     from .analysis.experiments.token_effects import token_effects as token_effects
     from .analysis.heads.all_heads import head_table as head_table

@@ -353,6 +353,23 @@ def opened_row(a: Attribution, which: Component) -> Component | Place:
     return Component("layer", row.layer) if isinstance(row, Place) and row.site == "post" else row
 
 
+def contribution(a: Attribution, feature: Component) -> float:
+    """What a feature contributed, through all heads of its layer where it is one of theirs; 0 where it does not fire.
+
+    Raises:
+        ComponentError: no dictionary for it, no such feature, or behind what is explained.
+    """
+    site = dictionary_place(feature.site or "")
+    rows: list[Component | Place] = [site]
+    if site.site == "z":
+        rows = [c for c in a.components if c.kind == "head" and c.layer == site.layer]
+    number, total = feature.index or 0, 0.0
+    for row in rows:
+        found = features(a, row)
+        total += float(found.values[found.numbers.index(number)]) if number in found.numbers else 0.0
+    return total
+
+
 def _site(a: Attribution, which: Component | Place, name: str) -> Place:
     """The place whose dictionary opens a row, which was named ``name``; of an MLP also a transcoder's."""
     layer, point = which.layer, a.reading.point
