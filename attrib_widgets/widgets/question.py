@@ -159,9 +159,9 @@ def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
     """The next question, from what a person changed in the last one.
 
     ``args`` has any of prompt, target, against, position, corrupted, or a neuron (or a feature) alone, whose
-    pre-activation is then explained at the same place. None keeps what was there; an empty ``against`` or ``corrupted`` removes it. A new
-    prompt or another position without a target asks for the model's top prediction there, against what the model says
-    after the comparison; a new prompt is read at its end.
+    pre-activation is then explained at the same place. None keeps what was there; an empty ``against`` or ``corrupted``
+    removes it. A new prompt or another position without a target asks for the model's top prediction there, against
+    what the model says after the comparison; a new prompt is read at its end.
     """
     if args.get("neuron") is not None:
         inner = feature if "/" in str(args["neuron"]) else neuron

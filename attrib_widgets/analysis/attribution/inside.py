@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def folded(a: Attribution) -> Attribution:
-    """``a``, or where its rows are the neurons of an MLP the same with that MLP as one row: thousands are no drawing."""
+    """``a``; where its rows are the neurons of an MLP, which may be thousands, the same with that MLP as one row."""
     if not isinstance(a.reading, Inside) or not any(c.kind == "neuron" for c in a.components):
         return a
     rows = list(zip(a.components, a.values.double().tolist(), strict=True))
