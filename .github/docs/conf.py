@@ -31,7 +31,7 @@ suppress_warnings = ["mystnb.unknown_mime_type", "ref.python"]
 
 
 def setup(app):
-    """Leaves out what a class has from elsewhere: nnsight gives every object a `save`; fields stand in the signature."""
+    """Leaves out what is not ours: nnsight gives every object a `save`; fields of tuples stand in the signature."""
 
     def skip(app, what, name, obj, skip, options):
         foreign = str(getattr(obj, "__module__", "")).startswith("nnsight")
