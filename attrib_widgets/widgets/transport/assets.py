@@ -126,31 +126,32 @@ def _deflated(path: Path, text: str) -> bytes | None:
         return None
 
 
-# A page of its own allows inline scripts and no address at all, so what is unpacked becomes one. Behind the script come
-# the page's state as JSON and then its bytes: nothing of them is text in the file, and all of it is deflated as one.
+# A page of its own allows inline scripts and no address at all, so what is unpacked becomes one. Behind script and
+# style come the page's state as JSON, and its bytes: nothing of them is text in the file, and all is deflated as one.
 _UNPACK_INLINE = """BYTES
 const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
 const plain = await new Response(stream).arrayBuffer();
 let from = 0;
 const next = (length) => plain.slice(from, from += length);
-const [code, json, ...rest] = SIZES.map(next);
-const text_of = (part) => new TextDecoder().decode(part);
-const state = document.getElementById("aw-state");
-state.textContent = text_of(json);
+const [code, style, json, ...rest] = SIZES.map(next);
+const fill = (element, part) => {
+  element.textContent = new TextDecoder().decode(part);
+  return element;
+};
+const state = fill(document.getElementById("aw-state"), json);
 state.bytes = Object.fromEntries(NAMES.map((name, at) => [name, new DataView(rest[at])]));
 const script = document.createElement("script");
 script.type = "module";
-script.textContent = text_of(code);
-document.head.append(script);
+document.head.append(fill(document.createElement("style"), style), fill(script, code));
 """
 
 
-def packed_inline(text: str, state: str, data: Mapping[str, bytes]) -> str:
-    """A module for an inline script that unpacks the module ``text`` and runs it.
+def packed_inline(of: Bundle, state: str, data: Mapping[str, bytes]) -> str:
+    """A module for an inline script that unpacks a bundle's page entry and style, and runs it.
 
     Before that the element ``#aw-state`` gets ``state`` as its text and ``data`` as its property ``bytes``.
     """
-    parts = [text.encode(), state.encode(), *data.values()]
+    parts = [*(read(name).encode() for name in (of.page, of.style)), state.encode(), *data.values()]
     code = _UNPACK_INLINE.replace("SIZES", json.dumps([len(part) for part in parts]))
     return _with_bytes(code.replace("NAMES", json.dumps(list(data))), zlib.compress(b"".join(parts), 9))
 

@@ -55,10 +55,10 @@ def page(title: str, traits: Mapping[str, Any], bundle: assets.Bundle = assets.V
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{html.escape(title)}</title>"
-        f"<style>{_GROUND}{_TITLE}{'' if framed else _MARGINS}\n{assets.read(bundle.style)}</style></head>\n"
+        f"<style>{_GROUND}{_TITLE}{'' if framed else _MARGINS}</style></head>\n"
         f'<body><main><h1 class="aw-page-title">{html.escape(title)}</h1><div id="aw-root"></div></main>\n'
         '<script type="application/json" id="aw-state"></script>\n'
-        f'<script type="module">{assets.packed_inline(assets.read(bundle.page), state, data)}</script>\n'
+        f'<script type="module">{assets.packed_inline(bundle, state, data)}</script>\n'
         f"{report}</body></html>\n"
     )
 
