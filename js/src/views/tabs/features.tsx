@@ -125,32 +125,32 @@ function Read({ row, name, card }: { row: Row; name: string; card: FeatureCard }
   const { lab } = store;
   return (
     <>
-    <p class="aw-foot">
-      <TestThis row={part} />{" "}
-      {!store.fixed.value && (
-        <>
-          {reading.header.test.never || store.hides("values") ? null : (
-            <label class="aw-small" title="An experiment: the model runs with it so many times as strong, what its dictionary misses held">
-              strength ×{" "}
-              <input type="range" data-part="dial" min="0" max="4" step="0.5" value="1" onChange={(e) => lab.ablate(name, +e.currentTarget.value)} />
-            </label>
-          )}{" "}
-          <button class="aw-link" data-part="explain" onClick={() => void store.explain({ neuron: name })}>
-            Explain this feature
-          </button>
-        </>
-      )}
-    </p>
-    <Tested row={part} />
-    <Card name={name} card={card} tokens={reading.tokens}>
-      {store.hides("values") ? null : card.arithmetic ? (
-        <Arithmetic of={card.arithmetic}>
-          <TargetName />
-        </Arithmetic>
-      ) : (
-        !(card.here[reading.position] ?? 0) && `It does not fire here, and adds nothing through ${row.id}.`
-      )}
-    </Card>
+      <p class="aw-foot">
+        <TestThis row={part} />{" "}
+        {!store.fixed.value && (
+          <>
+            {reading.header.test.never || store.hides("values") ? null : (
+              <label class="aw-small" title="An experiment: the model runs with it so many times as strong, what its dictionary misses held">
+                strength ×{" "}
+                <input type="range" data-part="dial" min="0" max="4" step="0.5" value="1" onChange={(e) => lab.ablate(name, +e.currentTarget.value)} />
+              </label>
+            )}{" "}
+            <button class="aw-link" data-part="explain" onClick={() => void store.explain({ neuron: name })}>
+              Explain this feature
+            </button>
+          </>
+        )}
+      </p>
+      <Tested row={part} />
+      <Card name={name} card={card} tokens={reading.tokens}>
+        {store.hides("values") ? null : card.arithmetic ? (
+          <Arithmetic of={card.arithmetic}>
+            <TargetName />
+          </Arithmetic>
+        ) : (
+          !(card.here[reading.position] ?? 0) && `It does not fire here, and adds nothing through ${row.id}.`
+        )}
+      </Card>
     </>
   );
 }
