@@ -60,9 +60,7 @@ def one_by_one(model: aw.Model) -> float:
     for p, f in active.nonzero().tolist()[:ALONE]:
         written = active[p, f] * sae.w_dec[f]
 
-        def without(
-            _: object, __: object, out: torch.Tensor, p: int = p, written: torch.Tensor = written
-        ) -> torch.Tensor:
+        def without(_: Any, __: Any, out: Any, p: int = p, written: Any = written) -> Any:
             changed = out.clone()
             changed[0, p] -= written
             return changed
@@ -102,9 +100,8 @@ def main() -> None:
         ratios.append(alone * count / together)
         costs.append(together / fwd)
     middle, low, high = statistics.median(ratios), min(ratios), max(ratios)
-    print(
-        f"{count} features in {cost.forwards} passes: {statistics.median(costs):.0f} fwd, {count / cost.forwards:.0f} a pass"
-    )
+    fwds, each = statistics.median(costs), count / cost.forwards
+    print(f"{count} features in {cost.forwards} passes ({each:.0f} a pass): {fwds:.0f} fwd")
     print(f"one by one takes {middle:.1f} times as long ({low:.1f} to {high:.1f})")
 
 
