@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from .errors import ComponentError
+from .kinds import Kinds
 
 ComponentLike: TypeAlias = "Component | str | tuple[int, int]"
 
@@ -123,11 +124,14 @@ _MEANINGS: dict[str, str] = {
 }
 
 
-def described(label: str) -> str:
+def described(label: str, kinds: Kinds | None = None) -> str:
     """A name that explains itself: ``L3H1: head 1 of layer 3, the chapter's Head 3.1; counting from 0``.
 
-    ``described`` in names.ts says the same on the page. "" of what names no part.
+    ``kinds`` are those of the model (``model.part_kinds``), whose mixers are no attention. ``described`` in names.ts
+    says the same on the page. "" of what names no part.
     """
+    if kinds and label in kinds:
+        return f"{label}: {kinds[label].words}"
     try:
         part = component(label)
     except ComponentError:

@@ -20,6 +20,7 @@ from ...analysis.lens.tuned_lens import refuse_no_lens, refuse_without_mid
 from ...analysis.opening.choice import choice_at
 from ...analysis.opening.mlps import neurons_of
 from ...analysis.reading.resolve import missing_spaces
+from ...model.selfcheck.kinds import mixers_said
 from ...model.text.known import LARGER
 from ...words.components import component
 from ...words.errors import AttribError, PositionError
@@ -143,8 +144,12 @@ def _about(model: Model) -> contract.About:
     }
     if model.built is not None:
         about["built"] = {"called": model.built.called, "story": model.built.story}
+    if said := mixers_said(model):
+        about["mixers"] = said
     if not check.ok:
-        levels = [(v.granularity, v.reason, v.scores.reason) for v in check.levels]
+        # that a mixer has no heads is said by what it is
+        reasons = ["" if v.sublayers and model.mixer(i) else v.reason for i, v in enumerate(check.levels)]
+        levels = [(v.granularity, why, v.scores.reason) for v, why in zip(check.levels, reasons, strict=True)]
         about["levels"] = [{"granularity": g, "reason": r, "unscored": u} for g, r, u in levels]
         about["words"] = check.words
     return about

@@ -1,4 +1,5 @@
 /** Names that explain themselves; `described` in words/components.py says the same. */
+import type { PartKind } from "../types";
 
 const ZERO = "; counting from 0";
 const FORMS: [string, string][] = [
@@ -28,6 +29,9 @@ const FORMS: [string, string][] = [
   ["softcap", "what the soft cap takes"],
   ["entropy", "what turns logits into the log-probability"],
 ];
+
+/** "L0.attn (Mamba)"; the label alone of what is what its name says. */
+export const withKind = (label: string, kind: PartKind | undefined) => (kind ? `${label} (${kind.short})` : label);
 
 /** "L3H1: head 1 of layer 3, the chapter's Head 3.1; counting from 0"; undefined of what names no part. */
 export function described(label: string): string | undefined {
