@@ -8,6 +8,7 @@ import json
 import linecache
 import re
 import weakref
+import zlib
 from html import escape
 from html.parser import HTMLParser
 
@@ -238,6 +239,20 @@ def test_the_script_travels_packed_and_whole(explorer):
     loader = sent.replace(text, "")
     assert "\n" in loader and "//" not in loader and loader.isascii()
     assert re.findall(r"import\((\w+)\)", loader) == ["url"]
+
+
+@pytest.mark.parametrize("of", [assets.VIEWS, assets.SURVEY], ids=lambda of: of.script)
+def test_what_lies_deflated_travels_while_it_is_the_plain_files(of, monkeypatch, tmp_path):
+    sent, text = assets.script(of), packing.unpacked(assets.script(of))
+    assert zlib.decompress((assets.STATIC / of.packed).read_bytes()).decode() == text
+    assert len(sent) < len(assets.packed(text)), "it is smaller than zlib makes it"
+    for name in of:
+        (tmp_path / name).write_bytes((assets.STATIC / name).read_bytes())
+    monkeypatch.setattr(assets, "STATIC", tmp_path)
+    (tmp_path / of.style).write_text(".changed {}\n")
+    assert ".changed {}" in packing.unpacked(assets.script(of)), "older than the style sheet: deflated here"
+    (tmp_path / of.packed).unlink()
+    assert ".changed {}" in packing.unpacked(assets.script(of))
 
 
 def test_while_developing_the_files_are_watched(monkeypatch):
