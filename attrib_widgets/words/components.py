@@ -101,7 +101,7 @@ _MEANINGS: dict[str, str] = {
     "head": "head {index} of layer {layer}, the chapter\u2019s Head {layer}.{index}; counting from 0",
     "neuron": "neuron {index} of the MLP of layer {layer}; counting from 0",
     "mlp": "the MLP of layer {layer}, the chapter\u2019s MLP {layer}; counting from 0",
-    "attn": "all heads of layer {layer} together, or the mixer in their place; counting from 0",
+    "attn": "all heads of layer {layer} together; counting from 0",
     "beside": "what layer {layer} adds beside its attention and its MLP; counting from 0",
     "layer": "layer {layer} as a whole, attention and MLP; counting from 0",
     "attn.bias": "the constant that the attention of layer {layer} adds whatever it reads; counting from 0",

@@ -1,12 +1,11 @@
 /** Names that explain themselves; `described` in words/components.py says the same. */
-import type { PartKind } from "../types";
 
 const ZERO = "; counting from 0";
 const FORMS: [string, string][] = [
   ["L(\\d+)H(\\d+)", `head $2 of layer $1, the chapter\u2019s Head $1.$2${ZERO}`],
   ["L(\\d+)N(\\d+)", `neuron $2 of the MLP of layer $1${ZERO}`],
   ["L(\\d+)\\.mlp", `the MLP of layer $1, the chapter\u2019s MLP $1${ZERO}`],
-  ["L(\\d+)\\.attn", `all heads of layer $1 together, or the mixer in their place${ZERO}`],
+  ["L(\\d+)\\.attn", `all heads of layer $1 together${ZERO}`],
   ["L(\\d+)\\.beside", `what layer $1 adds beside its attention and its MLP${ZERO}`],
   ["L(\\d+)", `layer $1 as a whole, attention and MLP${ZERO}`],
   ["L(\\d+)\\.attn\\.bias", `the constant that the attention of layer $1 adds whatever it reads${ZERO}`],
@@ -29,9 +28,6 @@ const FORMS: [string, string][] = [
   ["softcap", "what the soft cap takes"],
   ["entropy", "what turns logits into the log-probability"],
 ];
-
-/** "L0.attn (Mamba)"; the label alone of what is what its name says. */
-export const withKind = (label: string, kind: PartKind | undefined) => (kind ? `${label} (${kind.short})` : label);
 
 /** "L3H1: head 1 of layer 3, the chapter's Head 3.1; counting from 0"; undefined of what names no part. */
 export function described(label: string): string | undefined {

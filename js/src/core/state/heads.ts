@@ -82,17 +82,16 @@ export function gridOf(reading: Reading, effects: (i: number) => Effect | undefi
   };
   // layers upwards, as in the lens and in every grid
   const runs = some(layers, MOST, from?.[0]).reverse();
-  const inside = runs.map((run) => {
-    const found = ranges.map((columns) => spot(run, columns));
-    return found.some(Boolean) ? found : found.fill(spot(run, ["attn"]));
+  const made = runs.map((run) => {
+    const [found, all] = [ranges.map((columns) => spot(run, columns)), spot(run, ["attn"])];
+    // beside heads only where cells hold layers of both kinds
+    return found.some(Boolean) || !found.length ? { found, all } : { found: found.fill(all), all: undefined };
   });
-  // beside heads only where cells hold layers of both kinds
-  const apart = runs.some((run, r) => spot(run, ["attn"]) && (!ranges.length || inside[r]?.some((s) => s?.head)));
-  const others = Object.values(WIDE).filter((name) => kinds.has(name) && (name !== "attn" || apart));
+  const others = Object.values(WIDE).filter((name) => (name === "attn" ? made.some(({ all }) => all) : kinds.has(name)));
   return {
     heads: ranges.map((run) => between("H", run)),
     others,
-    layers: runs.map((run, r) => ({ name: between("L", run), spots: [...(inside[r] ?? []), ...others.map((c) => (c === "attn" && ranges.length && !inside[r]?.some((s) => s?.head) ? undefined : spot(run, [c])))] })),
+    layers: runs.map((run, r) => ({ name: between("L", run), spots: [...(made[r]?.found ?? []), ...others.map((c) => (c === "attn" ? made[r]?.all : spot(run, [c])))] })),
     binned: [...ranges, ...runs].some((run) => run.length > 1),
   };
 }

@@ -51,6 +51,12 @@ export class Store extends Synced {
     return this.options.value.kinds?.find(({ parts }) => parts.includes(id));
   }
 
+  /** "L0.attn (Mamba)"; the name alone where it does not mislead. */
+  called(id = ""): string {
+    const kind = this.kindOf(id);
+    return kind ? `${id} (${kind.short})` : id;
+  }
+
   /** A name that explains itself. */
   described(id: string): string | undefined {
     const kind = this.kindOf(id);

@@ -171,7 +171,7 @@ function sentence(row: Row, reading: Reading, words?: string): string {
   const { model, target } = reading.header;
   const why = stop(reading.reason(row));
   const always = "the same for every prompt";
-  if (words) return `${words.charAt(0).toUpperCase()}${words.slice(1)}. ${why}`;
+  if (words) return `${row.id} is ${words}. ${why}`;
   switch (kind) {
     case "mlp":
       return `The MLP of layer ${layer}: works on this position alone, with what earlier layers left there.`;

@@ -5,7 +5,6 @@ import type { Stored } from "../../core/host/wire";
 import { share } from "../../core/maths/format";
 import { ticks } from "../../core/maths/geometry";
 import { barScale, type Layout, layout } from "../../core/maths/heads";
-import { withKind } from "../../core/maths/names";
 import { effectsOf, totalsOf } from "../../core/state/effects";
 import { type Grid, gridOf, headsWith, type Spot } from "../../core/state/heads";
 import type { Reading } from "../../core/state/reading";
@@ -119,7 +118,7 @@ export function Heads() {
           </span>
           {[...grid.heads, ...grid.others].map((c, i) => (
             <span role="columnheader" class="aw-hhead" key={c} aria-label={c}>
-              {c === "beside" ? (store.kindOf(grid.layers[0]?.spots[i]?.name ?? "")?.short ?? c) : i < grid.heads.length && place.cell < 22 ? (i % 4 ? "" : short(c).slice(1)) : short(c)}
+              {store.kindOf(`L0.${c}`)?.short ?? (i < grid.heads.length && place.cell < 22 ? (i % 4 ? "" : short(c).slice(1)) : short(c))}
             </span>
           ))}
         </div>
@@ -130,7 +129,6 @@ export function Heads() {
             </span>
             {spots.map((spot, c) => {
               if (spot && spot === spots[c - 1]) return null;
-              const span = spot ? spots.lastIndexOf(spot) - c + 1 : 1;
               if (!spot) return <span role="gridcell" key={c} tabIndex={-1} />;
               return (
                 <span
@@ -141,7 +139,8 @@ export function Heads() {
                   title={store.described(spot.name)}
                   aria-selected={spot.name === open}
                   data-chosen={isOut(store, spot)}
-                  {...(span > 1 && { "aria-colspan": span, style: { gridColumn: `span ${span}` } })}
+                  aria-colspan={spots.lastIndexOf(spot) - c + 1}
+                  style={{ gridColumnEnd: `span ${spots.lastIndexOf(spot) - c + 1}` }}
                   tabIndex={here.row === r && spots[here.column] === spot ? 0 : -1}
                   onFocusIn={() => setAt((old) => (old?.row === r && spots[old.column] === spot ? old : { row: r, column: c }))}
                   onClick={(event) => pick(spot, event.shiftKey)}
@@ -226,7 +225,7 @@ function spoken(store: Store, reading: Reading, spot: Spot, roles?: Roles): stri
   const { name, parts, value, effect } = spot;
   const many = parts.length > 1 ? `, ${parts.length} together` : "";
   const back = effect ? `, effect ${share(effect[0])}${effect[1] ? "" : " (estimated)"}` : "";
-  return `${withKind(name, store.kindOf(name))}${many} ${reading.signed(value)} ${reading.header.target.unit}${back}${isOut(store, spot) ? ", taken out" : ""}${roles && spot.head && !parts[1] ? `, ${named(roles, name)}` : ""}`;
+  return `${store.called(name)}${many} ${reading.signed(value)} ${reading.header.target.unit}${back}${isOut(store, spot) ? ", taken out" : ""}${roles && spot.head && !parts[1] ? `, ${named(roles, name)}` : ""}`;
 }
 
 /** The roles of a head in words. */

@@ -4,7 +4,6 @@ import { digitsFor, percent, readsZero, signed, tokenText } from "../../core/mat
 import { graphOf, layoutOf, type Node, pathOf, pathsOf, sharesOf, through } from "../../core/maths/flow";
 import { largest, sumOf } from "../../core/maths/geometry";
 import type { Trace } from "../../core/types";
-import { withKind } from "../../core/maths/names";
 import { ranked } from "../parts/bars";
 import { useView } from "../parts/context";
 import { useWidth } from "../parts/grid";
@@ -57,8 +56,7 @@ export function Flow({ trace, tokens, pick }: FlowProps) {
       .join(", ");
   };
   const spot = (p?: number) => `${words[p as number]} (${p})`;
-  const said = (label = "") => withKind(label, store.kindOf(label));
-  const where = (n?: Node) => said(n?.label) + (n === answer ? "" : ` at the position of ${spot(n?.at)}`);
+  const where = (n?: Node) => store.called(n?.label) + (n === answer ? "" : ` at the position of ${spot(n?.at)}`);
   const inside = lit && through(graph, lit.rows);
   /** its class, and that it lights its paths; a click goes to the row of the bars that its largest path went into, and to where that one read it */
   const on = (rows: number[], told: string, look = "") => {
@@ -107,8 +105,8 @@ export function Flow({ trace, tokens, pick }: FlowProps) {
           ))}
           {parts.map((node, i) => {
             const { rows, value } = node;
-            const told = `${said(node.label)} ${print(value)}${node === answer ? "" : ` at the position of ${spot(node.at)}`} = ${list((i) =>
-              rows.includes(up[i] as number) ? (kinds[i] === "part" ? `${said(labels[i])} at ${spot(at[i])}` : kinds[i] === "pruned" ? "pruned" : labels[i]) : rows.includes(i) && paths.includes(i) && "not followed further",
+            const told = `${store.called(node.label)} ${print(value)}${node === answer ? "" : ` at the position of ${spot(node.at)}`} = ${list((i) =>
+              rows.includes(up[i] as number) ? (kinds[i] === "part" ? `${store.called(labels[i])} at ${spot(at[i])}` : kinds[i] === "pruned" ? "pruned" : labels[i]) : rows.includes(i) && paths.includes(i) && "not followed further",
             )}`;
             return (
               <div role="option" aria-selected={told === lit?.told} aria-label={told} data-i={i} tabIndex={rove.tabIndex(i)} style={box(node.x, node.y, node.width)} {...on(rows, told)}>
