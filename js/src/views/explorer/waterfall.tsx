@@ -63,7 +63,7 @@ export function Waterfall() {
   const restRival = rival && sumOf(rest.map((i) => rival[i] ?? 0));
   const chart = waterfall(rest.length ? [...bars, restSum] : bars, header.actual, ...shown.map((i) => rival?.[i] ?? 0));
   const names = shown.map((i) => header.rows[i]?.id ?? "");
-  const width = Math.max(8, ...names.map((n) => n.length + 0.9 * (store.kindOf(n)?.short.length ?? 0)), rest.length ? `${rest.length} others`.length + 2 : 0);
+  const wide = (tag: number) => `${Math.ceil(7.6 * Math.max(8, ...names.map((n) => n.length + tag * (store.kindOf(n)?.short.length ?? 0)), rest.length ? `${rest.length} others`.length + 2 : 0) + 2)}px`;
   const unit = header.target.unit;
   const pct = (v: number) => `${100 * v}%`;
   const lines = ticks(chart.low, chart.high, 4);
@@ -89,7 +89,7 @@ export function Waterfall() {
   };
 
   return (
-    <div ref={chartBox} class={`aw-waterfall ${told ? "aw-tested" : ""} ${rival ? "aw-two" : ""} ${effects ? "aw-effects" : ""}`} data-part="waterfall" style={{ "--aw-namew": `${Math.ceil(7.6 * width + 2)}px` }}>
+    <div ref={chartBox} class={`aw-waterfall ${told ? "aw-tested" : ""} ${rival ? "aw-two" : ""} ${effects ? "aw-effects" : ""}`} data-part="waterfall" style={{ "--aw-plain": wide(0), "--aw-told": wide(0.9) }}>
       <div class="aw-axis aw-wrow" aria-hidden="true">
         <span />
         <span class="aw-track">

@@ -66,7 +66,7 @@ export function SurveyView({ of }: { of: Survey }) {
         <div class="aw-pad">
           <h3 class="aw-title" title={store.described(id)} data-part="part-title">
             {values.state === "ready" ? titleOf(of, id, values.value) : id}
-            {store.kindOf(id) && <span class="aw-quiet"> {store.kindOf(id)?.short}</span>}
+            {store.kindOf(id) && <small class="aw-quiet"> {store.kindOf(id)?.short}</small>}
           </h3>
           {values.state === "ready" ? <Strip of={of} values={values.value} effects={effects} name={id} chosen={store.source.value} pick={open} /> : <NotYet loaded={values} />}
           <Test of={of} id={id} group={group} tests={tests} asking={asking} />
