@@ -63,7 +63,11 @@ export function Waterfall() {
   const restRival = rival && sumOf(rest.map((i) => rival[i] ?? 0));
   const chart = waterfall(rest.length ? [...bars, restSum] : bars, header.actual, ...shown.map((i) => rival?.[i] ?? 0));
   const names = shown.map((i) => header.rows[i]?.id ?? "");
-  const wide = (tag: number) => `${Math.ceil(7.6 * Math.max(8, ...names.map((n) => n.length + tag * (store.kindOf(n)?.short.length ?? 0)), rest.length ? `${rest.length} others`.length + 2 : 0) + 2)}px`;
+  /** of names, with so much for every letter of what they are */
+  const wide = (letter: number) => {
+    const most = Math.max(8, ...names.map((n) => n.length + letter * (store.kindOf(n)?.short.length ?? 0)), rest.length ? `${rest.length} others`.length + 2 : 0);
+    return `${Math.ceil(7.6 * most + 2)}px`;
+  };
   const unit = header.target.unit;
   const pct = (v: number) => `${100 * v}%`;
   const lines = ticks(chart.low, chart.high, 4);
