@@ -1,0 +1,526 @@
+"""The graph of one number: nodes, edges, what is kept of them, and how it stands against the live model."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ...model.identity.steady import steady
+from ...result import Sum, Table, strongest, with_others
+from ...saes.crosslayer import CrossLayer
+from ...saes.sae import SAE
+from ...words.components import Component
+from ...words.errors import AttribError, ComponentError
+from ...words.places import Place, dictionary_place
+from ...words.targets import score
+from ...words.text import number, percent, signed, visible
+from ..opening.results import Contributions
+from .export import exported
+from .heads import Carried, Ways, Written
+from .live import LiveTwin, Removal, Spliced, Tested, explained_live, removed, spliced
+from .scores import Kept, Scores, Weights, leaves, prune, scores
+from .walk import CONSTANTS, Edges, Walk
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ...words.targets import AnyTarget
+    from ..attribution.attribution import Attribution
+
+#: What a graph leaves out, said wherever one is shown.
+NOT_IN_HERE = (
+    "Where heads look is not in here: patterns are held as they were. graph.why(target, source) opens why a head looked "
+    "there."
+)
+#: Of all influence that nodes and edges have, how much is kept.
+NODES, EDGES = 0.8, 0.98
+
+
+class Node(NamedTuple):
+    """One node: ``kind`` is ``"target"``, ``"feature"``, ``"error"``, ``"token"`` or ``"part"`` (one not opened).
+
+    ``name`` tells it from all others of its graph: ``"L3.mlp/12@5"`` is feature 12 at position 5. ``place`` is where
+    it reads (of an error, which place it was left of), ``value`` what fires, and what a target is.
+    """
+
+    kind: str
+    name: str
+    place: str
+    layer: int
+    position: int
+    token: str
+    feature: int = -1
+    value: float = float("nan")
+    concept: str = ""
+
+
+@dataclass(eq=False, repr=False)
+class Graph(Sum):
+    """Which features put how much into a number, and which into those. Made by :meth:`.Attribution.graph`.
+
+    The rows are what was put into the explained number itself: they sum to it, as the edges into every other node that
+    is opened sum to its pre-activation (:meth:`into`).
+
+    Attributes:
+        attribution: what is explained.
+        rows: targets that are opened: 0, then features counted from 1, in the order of their own edges.
+        edges: what was put into each of them.
+        notes: remarks for the reader; twin: :meth:`live`, once it was run.
+    """
+
+    attribution: Attribution
+    walk: Walk
+    rows: Int[Tensor, "target"]
+    edges: Edges
+    given: list[SAE | CrossLayer]
+    notes: list[str] = field(default_factory=list)
+    asked: Callable[[AnyTarget], Attribution] | None = None
+    twin: LiveTwin | None = None
+
+    # -- the number itself -------------------------------------------------------------------------------------------
+    @property
+    def unit(self) -> str:
+        """Unit of the target."""
+        return self.attribution.unit
+
+    @property
+    def explained(self) -> float:
+        """The model's own number."""
+        return self.attribution.actual
+
+    def terms(self) -> Float[Tensor, "term"]:
+        """Everything that was put into the number."""
+        return torch.cat([self.weights.edges[0], self.edges.constants[0]]).cpu()
+
+    @cached_property
+    def weights(self) -> Weights:
+        """The edges as one table."""
+        return self.edges.weights(self.rows)
+
+    @cached_property
+    def pre(self) -> Float[Tensor, "feature"]:
+        """The pre-activation of every feature, which is its activation."""
+        return torch.cat([reader.pre for reader in self.walk.readers])
+
+    # -- nodes -------------------------------------------------------------------------------------------------------
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [first - 1 for first in self.walk.firsts]
+
+    def node(self, source: int) -> Node:
+        """A source by its number: features, then errors, tokens and parts."""
+        w, tokens = self.weights, self.attribution.run.tokens
+        n = len(tokens)
+        if source < w.features:
+            number, own = self._reader(source)
+            reader = self.walk.readers[number]
+            at, feature = int(reader.positions[own]), int(reader.features[own])
+            labels = self._concepts(number)
+            concept = labels[feature] if labels else ""
+            name, layer = f"{reader.site}/{feature}", reader.site.layer or 0
+            value = float(reader.pre[own])
+            return Node("feature", f"{name}@{at}", str(reader.site), layer, at, tokens[at], feature, value, concept)
+        kind, number = ("error", source - w.features)
+        if number < w.errors:
+            place, at = self.walk.writers[number // n].place, number % n
+            return Node(kind, f"{place}/error@{at}", str(place), place.layer or 0, at, tokens[at])
+        number -= w.errors
+        if number < n:
+            return Node("token", f"token@{number}", "embed", -1, number, tokens[number])
+        part, at = self.walk.stops[(number - n) // n], (number - n) % n
+        return Node("part", f"{part}@{at}", str(part), part.layer or 0, at, tokens[at])
+
+    @cached_property
+    def target(self) -> Node:
+        """The explained number as a node."""
+        a = self.attribution
+        at = a.reading.position
+        words = a.target.words(a.model, a.run)
+        return Node("target", words, "", a.reading.point.layer, at, a.run.tokens[at], -1, a.actual)
+
+    def _concepts(self, number: int) -> list[str] | None:
+        reader, saes = self.walk.readers[number], self.attribution.model.saes
+        if not saes.holds(reader.site, reader.sae):
+            return None
+        cards = saes.cards(reader.site)
+        return None if cards is None else cards.labels
+
+    def number(self, name: str) -> int:
+        """The source that a name stands for, ``"L3.mlp/12@5"`` or ``"token@3"``; without ``@`` it is at the explained
+        position, or where it fires alone.
+
+        Raises:
+            ComponentError: there is no such node, or it stands at several positions.
+        """
+        label, _, where = name.replace(" ", "").partition("@")
+        at = int(where) if where.lstrip("-").isdigit() else None
+        n, w = self.attribution.run.n_positions, self.weights
+        at = None if at is None else self.attribution.run.position(at)
+        found = self._features(label, at) if "/" in label and not label.endswith("/error") else []
+        if label == "token" and at is not None:
+            return w.features + w.errors + at
+        if label.endswith("/error") and at is not None:
+            places = [str(writer.place) for writer in self.walk.writers]
+            own = str(dictionary_place(label.removesuffix("/error")))
+            if own in places:
+                return w.features + places.index(own) * n + at
+        if str(label) in (parts := [str(c) for c in self.walk.stops]) and at is not None:
+            return w.features + w.errors + n + parts.index(label) * n + at
+        if len(found) == 1:
+            return found[0]
+        here = [i for i in found if self.node(i).position == self.attribution.reading.position]
+        if len(here) == 1:
+            return here[0]
+        said = "stands at several positions" if found else "is no node of this graph"
+        raise ComponentError(
+            f"{name!r} {said}.", 'Name a feature that fires with its position: "L3.mlp/12@5"; see to_dataframe("nodes").'
+        )
+
+    def _features(self, label: str, at: int | None) -> list[int]:
+        place, _, feature = label.rpartition("/")
+        if not feature.isdigit():
+            return []
+        site, found = dictionary_place(place), []
+        for start, reader in zip(self._starts, self.walk.readers, strict=True):
+            if site not in (reader.site, reader.sae.target):
+                continue
+            mine = reader.features == int(feature)
+            mine = mine if at is None else mine & (reader.positions == at)
+            found += [start + int(i) for i in mine.nonzero()[:, 0]]
+        return found
+
+    def _row(self, target: str | None) -> int:
+        """The row of a target; None is the explained number.
+
+        Raises:
+            ComponentError: it is not opened.
+        """
+        if target is None:
+            return 0
+        number = self.number(target)
+        rows = (self.rows == number + 1).nonzero()
+        if number >= self.weights.features or not len(rows):
+            raise ComponentError(
+                f"{target} is not opened: nothing is known of what was put into it.",
+                "Features below the explained number are, the most influential first: give a larger limit=.",
+            )
+        return int(rows[0])
+
+    # -- what is kept ------------------------------------------------------------------------------------------------
+    @cached_property
+    def kept(self) -> Kept:
+        """What is shown: see :meth:`pruned`."""
+        return prune(self.weights, NODES, EDGES)
+
+    def pruned(self, nodes: float = NODES, edges: float = EDGES) -> Kept:
+        """The nodes that have a share ``nodes`` of all influence, and a share ``edges`` of the edges between them.
+
+        Raises:
+            AttribError: shares outside of 0 to 1.
+        """
+        if not (0 <= nodes <= 1 and 0 <= edges <= 1):
+            raise AttribError(f"{nodes!r} and {edges!r} are not both shares.", "Give numbers from 0 to 1.")
+        return self.kept if (nodes, edges) == (NODES, EDGES) else prune(self.weights, nodes, edges)
+
+    def dropped(self, kept: Kept | None = None) -> Float[Tensor, "target"]:
+        """What pruning left out of every target, so that the rest still sums."""
+        kept = kept or self.kept
+        return (self.weights.edges * ~kept.edges).sum(1)
+
+    @property
+    def covered(self) -> float:
+        """Share of the magnitudes put into the explained number that comes along edges that are kept."""
+        sizes = self.weights.edges[0].abs()
+        return float((sizes * self.kept.edges[0]).sum() / sizes.sum().clamp_min(1e-30))
+
+    @cached_property
+    def scores(self) -> Scores:
+        """circuit-tracer's two scores, of the whole graph."""
+        return scores(self.weights)
+
+    # -- opening -----------------------------------------------------------------------------------------------------
+    def into(self, target: str | None = None, kept: Kept | None = None) -> Contributions:
+        """Everything that was put into a node, the explained number where none is named: rows that sum to it.
+
+        With ``kept`` what pruning left out is one row.
+        """
+        row = self._row(target)
+        values, name = self.weights.edges[row], self.target.name if row == 0 else str(target)
+        own = self.explained if row == 0 else float(self.pre[int(self.rows[row]) - 1])
+        some = values.nonzero()[:, 0] if kept is None else kept.edges[row].nonzero()[:, 0]
+        nodes = [self.node(i) for i in some.tolist()]
+        labels, kinds = [node.name for node in nodes], [node.kind for node in nodes]
+        terms = [values[some], self.edges.constants[row]]
+        if kept is not None:
+            terms.insert(1, (values * ~kept.edges[row]).sum()[None])
+            labels, kinds = [*labels, "left out"], [*kinds, "others"]
+        found = torch.cat(terms).cpu()
+        best = int(found[: len(nodes)].abs().argmax()) if nodes else 0
+        lead = f": {labels[best]} put in most, {signed(float(found[best]))}" if nodes else ""
+        return Contributions(
+            f"{name} by what was put into it{lead}",
+            [*labels, *CONSTANTS],
+            [*kinds, *["bias"] * (len(CONSTANTS) - 1), "rounding"],
+            found,
+            name,
+            own,
+            self.unit if row == 0 else "pre-activation",
+            axis="source",
+            note=f"{NOT_IN_HERE} Observed, not yet tested.",
+        )
+
+    def leaves(self) -> Contributions:
+        """The explained number put down to what no graph opens: tokens, errors, constants, which sum to it.
+
+        They may be many times larger than their sum, and of both signs.
+        """
+        order = self.walk.ranks[self.rows[1:].cpu()].argsort(stable=True)
+        own = self.pre[self.rows[1:].to(self.pre.device) - 1]
+        values, fixed = leaves(self.weights, own, self.edges.constants, order)
+        some = values.nonzero()[:, 0]
+        nodes = [self.node(i) for i in some.tolist()]
+        found = torch.cat([values[some], fixed]).cpu()
+        return Contributions(
+            f"{self.target.name} put down to tokens, errors and constants",
+            [*(node.name for node in nodes), *CONSTANTS],
+            [*(node.kind for node in nodes), *["bias"] * (len(CONSTANTS) - 1), "rounding"],
+            found,
+            self.target.name,
+            self.explained,
+            self.unit,
+            note=f"{NOT_IN_HERE} Observed, not yet tested.",
+        )
+
+    @steady(end=False)
+    @torch.no_grad()
+    def heads(self, source: str, target: str | None = None) -> list[Carried]:
+        """The heads that carried an edge, the strongest first: what each read of what the source wrote.
+
+        What they sum to is the part of the edge that crossed a head; the rest went along the stream (and through MLPs
+        that are not cut) at the source's own position.
+
+        Raises:
+            ComponentError: no such node, or a target that is not opened.
+        """
+        self.attribution.run.check_fresh()
+        number, row = self.number(source), self._row(target)
+        written = self._written(number)
+        ways = Ways(self.walk, int(self.rows[row]), written)
+        ways.edges()
+        total: dict[tuple[int, int], Carried] = {}
+        for one in (c for found in ways.carried for c in found):
+            known = total.get((one.layer, one.head))
+            best = one if known is None or abs(one.value) > abs(known.value) else known
+            value = one.value + (0.0 if known is None else known.value)
+            total[one.layer, one.head] = Carried(one.layer, one.head, best.to, value)
+        return sorted(total.values(), key=lambda c: -abs(c.value))
+
+    def _written(self, source: int) -> list[Written]:
+        """What a source writes, everywhere."""
+        w, n = self.weights, self.attribution.run.n_positions
+        if source < w.features:
+            found = []
+            number, index = self._reader(source)
+            reader = self.walk.readers[number]
+            own = torch.tensor([index], device=reader.positions.device)
+            at = reader.positions[own]
+            for writer in self.walk.writers:
+                for answer in writer.answers:
+                    if answer.reader == number:
+                        unit = writer.unit(at)
+                        vector = writer.rows(self.walk.readers, answer, own)[0] * reader.pre[own]
+                        vector = vector if unit is None else vector * unit
+                        found.append(Written(writer.place, int(at), vector))
+            return found
+        number = source - w.features
+        if number < w.errors:
+            writer = self.walk.writers[number // n]
+            return [Written(writer.place, number % n, writer.error[number % n])]
+        number -= w.errors
+        if number < n:
+            stream = self.attribution.run.record.streams[0][number].double()
+            return [Written(Place("pre", 0), number, stream)]
+        raise ComponentError(f"{self.node(source).name} is not opened.", "Features, errors and tokens are.")
+
+    def why(self, source: str, target: str | None = None, side: str = "query") -> Attribution:
+        """Why the head that carried most of an edge looked at its source: the parts of that attention score.
+
+        Args:
+            side: ``"query"`` splits the side that asked, ``"key"`` the side that was found.
+
+        Raises:
+            ComponentError: no such node, or no head carried anything.
+        """
+        found = [c for c in self.heads(source, target) if c.value]
+        if not found or self.asked is None:
+            raise ComponentError(
+                f"No head carried anything from {source} to {target or self.target.name}.",
+                "If it changes where heads look, no edge says so: a.score(...) of the head that reads, by query, does.",
+            )
+        best, at = found[0], self.node(self.number(source)).position
+        head = Component("head", best.layer, best.head)
+        return self.asked(score(head, query=best.to, key=at, side=side))
+
+    # -- against the live model --------------------------------------------------------------------------------------
+    @torch.no_grad()
+    def live(self, k: int = 20) -> LiveTwin:
+        """Test the ``k`` edges between features (or into the number) that carry most influence in the live model.
+
+        Costs one row of a forward pass for every source. It is kept as :attr:`twin`, and told in the title.
+        """
+        self.attribution.run.check_fresh()
+        w = self.weights
+        strength = self.kept.strength[:, : w.features] * self.kept.edges[:, : w.features]
+        count = min(k, int((strength > 0).sum()))
+        order = strength.flatten().topk(count).indices.tolist()
+        pairs = [divmod(i, w.features) for i in order]
+        sources = list(dict.fromkeys(source for _, source in pairs))
+        removals = [self._removal(source) for source in sources]
+        places = {row: self._reads(row) for row, _ in pairs}
+        reads = list(dict.fromkeys(place for place in places.values() if place is not None))
+        streams, held = removed(self.attribution.run, removals, reads)
+        tested = []
+        numbers = {row: self._numbers(row, streams, held) for row in places}
+        for row, source in pairs:
+            now = numbers[row]
+            name = self.target.name if row == 0 else self.node(int(self.rows[row]) - 1).name
+            change = float(now[-1] - now[sources.index(source)])
+            tested.append(Tested(name, self.node(source).name, float(w.edges[row, source]), change))
+        self.twin = LiveTwin(tested)
+        return self.twin
+
+    def _removal(self, source: int) -> Removal:
+        written = self._written(source)
+        return Removal(tuple((one.place, one.vector) for one in written), written[0].position)
+
+    def _reads(self, row: int) -> Place | None:
+        """Where the number of a target is read."""
+        if row:
+            return self.walk.readers[self._reader(int(self.rows[row]) - 1)[0]].source
+        point = self.attribution.reading.point
+        if point.mid:
+            return Place("mid", point.layer)
+        return Place("post", point.layer - 1) if point.layer else Place("pre", 0)
+
+    def _reader(self, feature: int) -> tuple[int, int]:
+        """(number of its dictionary, number of the node there) of a feature."""
+        number = bisect_right(self._starts, feature) - 1  # of equal starts the last: those before it are empty
+        return number, feature - self._starts[number]
+
+    def _numbers(self, row: int, streams: Tensor, held: dict[Place, Tensor]) -> Float[Tensor, "removal"]:
+        """The live number of a target in every row."""
+        a = self.attribution
+        place = self._reads(row)
+        assert place is not None
+        x = held.get(place, streams)
+        if row == 0:
+            return explained_live(a, x[:, a.reading.position])
+        number, own = self._reader(int(self.rows[row]) - 1)
+        reader = self.walk.readers[number]
+        return reader.live(x[:, int(reader.positions[own])], int(reader.features[own]))
+
+    @cached_property
+    def spliced(self) -> Spliced:
+        """The model with all these dictionaries in place of what they rebuild. Costs two forward passes."""
+        return spliced(self.attribution.run, self.given, self.attribution.reading.position)
+
+    def export(self, path: Path | str, slug: str = "", nodes: float = NODES, edges: float = EDGES) -> Path:
+        """Write what is kept as the JSON of circuit-tracer's and Neuronpedia's graph viewers.
+
+        Args:
+            slug: the graph's name there; "" is one made of the prompt.
+
+        Returns:
+            The file.
+        """
+        return exported(self, Path(path).expanduser(), slug, self.pruned(nodes, edges), nodes)
+
+    # -- showing -----------------------------------------------------------------------------------------------------
+    def title(self) -> str:
+        """The finding in one line, and how it stood in the live model."""
+        values = self.weights.edges[0].cpu()
+        best = int(values[: self.weights.features].abs().argmax()) if self.weights.features else None
+        of = f"{number(self.explained)} {self.unit}"
+        lead = "no feature fires"
+        if best is not None:
+            lead = f"{self.node(best).name} put {signed(float(values[best]))} of {of} into the {self.target.name}"
+        tested = f"; {self.twin.words()}" if self.twin is not None else "; not yet tested"
+        return lead + tested
+
+    def note(self) -> str:
+        """How large the graph is, what is kept of it, its scores, the spliced model, and what is not in it."""
+        w, kept = self.weights, self.kept
+        features = int(kept.sources[: w.features].sum())
+        size = (
+            f"{w.features:,} features fire, {int((w.edges != 0).sum()):,} edges; kept are {features} features and "
+            f"{int(kept.edges.sum()):,} edges, with {percent(self.covered)} of what goes into the {self.target.name} "
+            "(covered, as magnitudes)."
+        )
+        scored = (
+            f"circuit-tracer's scores: replacement {number(self.scores.replacement, 2)}, completeness "
+            f"{number(self.scores.completeness, 2)}."
+        )
+        return "\n".join([size, scored, f"Live, {self.spliced.words()}.", *self.notes, NOT_IN_HERE])
+
+    def summary(self) -> Table:
+        values = self.terms()
+        count = len(values) - len(CONSTANTS)
+        order = strongest(values[:count], 10)
+        fixed = [i for i in range(count, len(values)) if abs(float(values[i])) > 0.5e-4]
+
+        def cells(i: int) -> list[str]:
+            if i >= count:
+                return [CONSTANTS[i - count], "", ""]
+            node = self.node(i)
+            name = node.name.partition("@")[0] if node.kind != "token" else "token"
+            return [name, f"{visible(node.token)} {node.position}", node.concept]
+
+        rows, bars = with_others(values, [*order, *fixed], cells)
+        last = len(rows) - len(order)
+        columns = ["put in by", "at", "computed label", self.unit]
+        return Table(self.title(), columns, rows, bars, self.note(), "   ".join(self.checks()), last=last)
+
+    def to_dataframe(self, what: Literal["edges", "nodes"] = "edges") -> pd.DataFrame:
+        """The edges that are kept, with what was left out of every target and its constants; or the nodes.
+
+        Edges have ``target``, ``source``, ``value`` and ``strength`` (the share of influence that goes along);
+        nodes ``name``, ``kind``, ``place``, ``layer``, ``position``, ``token``, ``feature``, ``activation``,
+        ``rank`` (cumulative influence), ``concept``.
+
+        Raises:
+            AttribError: neither of the two.
+        """
+        import pandas as pd
+
+        if what not in ("edges", "nodes"):
+            raise AttribError(f"{what!r} is no table of a graph.", 'Use "edges" or "nodes".')
+        kept = self.kept
+        if what == "nodes":
+            numbers = kept.sources.nonzero()[:, 0].tolist()
+            rows = [(*self.node(i)[:8], float(kept.ranks[i]), self.node(i).concept) for i in numbers]
+            own = (*self.target[:8], 0.0, "")
+            columns = ["kind", "name", "place", "layer", "position", "token", "feature", "activation", "rank", "concept"]
+            return pd.DataFrame([own, *rows], columns=columns)
+        w, left, found = self.weights, self.dropped(kept), []
+        for row, target in self._shown(kept):
+            for source in kept.edges[row].nonzero()[:, 0].tolist():
+                value, share = float(w.edges[row, source]), float(kept.strength[row, source])
+                found.append((target, self.node(source).name, value, share))
+            found.append((target, "left out", float(left[row]), float("nan")))
+            fixed = self.edges.constants[row].tolist()
+            found += [(target, name, value, float("nan")) for name, value in zip(CONSTANTS, fixed, strict=True)]
+        return pd.DataFrame(found, columns=["target", "source", "value", "strength"])
+
+    def _shown(self, kept: Kept) -> list[tuple[int, str]]:
+        """Rows of targets that are kept, by name."""
+        features = (self.rows[1:].to(kept.sources.device) - 1).tolist()
+        named = [(i + 1, self.node(f).name) for i, f in enumerate(features) if bool(kept.sources[f])]
+        return [(0, self.target.name), *named]
