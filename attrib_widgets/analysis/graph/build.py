@@ -18,7 +18,7 @@ from ...saes.sae import SAE
 from ...words.components import whole
 from ...words.errors import AttribError, ComponentError
 from ...words.places import Place
-from ...words.text import enumerated, kind_of
+from ...words.text import kind_of
 from ..opening.step import recorded_mlps
 from .nodes import Reader, standing
 from .result import Graph
@@ -77,6 +77,7 @@ def chosen(a: Attribution, saes: Given) -> list[SAE | CrossLayer]:
         AttribError: there are none, or no such kind.
     """
     model = a.model
+    found: list[SAE | CrossLayer]
     if saes is not None and not isinstance(saes, str):
         found = list(_all(saes))
         for one in found:
@@ -85,18 +86,19 @@ def chosen(a: Attribution, saes: Given) -> list[SAE | CrossLayer]:
         return sorted(found, key=_depth)
     held = [model.saes[place] for place in model.saes]
     mlps = [sae for sae in held if sae.target.site == "mlp"]
-    if saes is None:  # one that reads another place than it writes is asked for by nobody who does not want it
-        both = [sae for sae in mlps if sae.writes is not None] or mlps
-        found = [*both, *(sae for sae in held if sae.site.site == "z")] if both else held
+    if saes is None:  # a transcoder is not given but to be used
+        cut = [sae for sae in mlps if sae.writes is not None] or mlps
+        found = [*cut, *(sae for sae in held if sae.site.site == "z")] if cut else [*held]
     elif saes in KINDS:
+        across = saes == "transcoder"
         found = [
             sae
             for sae in held
-            if sae.target.site in KINDS[saes] and (sae.target.site != "mlp" or (sae.writes is None) != (saes == "transcoder"))
+            if sae.target.site in KINDS[saes] and (sae.target.site != "mlp" or (sae.writes is not None) == across)
         ]
     else:
         raise AttribError(
-            f"{saes!r} is no kind of graph.", f"Use {enumerated([repr(k) for k in KINDS], 'or')}, or give dictionaries."
+            f"{saes!r} is no kind of graph.", f"Use one of {', '.join(map(repr, KINDS))}, or give dictionaries."
         )
     if not found:
         raise ComponentError(

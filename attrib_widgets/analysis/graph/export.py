@@ -1,7 +1,7 @@
 """A graph as the JSON that circuit-tracer's and Neuronpedia's graph viewers read.
 
-The format is that of their public code: a feature's id is its layer, its number and its position, an error's begins
-with 0, a token's with E, and the explained number stands one layer above the last. Of dictionaries that are no
+The format is that of their public code: a feature's id is its layer, its number and its position, an error's number is
+-1, a token's id begins with E, and the explained number stands one layer above the last. Of dictionaries that are no
 transcoders the viewers know nothing: such features stand in their layer, and say in their label which place they are
 of. Where a layer has several dictionaries, numbers are counted on from one to the next, so that none is shared.
 """
@@ -30,7 +30,9 @@ def exported(graph: Graph, path: Path, slug: str, kept: Kept, share: float) -> P
     file = path / f"{slug or slug_of(graph)}.json" if path.is_dir() or not path.suffix else path
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(as_json(graph, slug, kept, share), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        file.write_text(
+            json.dumps(as_json(graph, slug, kept, share), ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+        )
     except OSError as reason:
         raise AttribError(f"{file} cannot be written: {reason.strerror or reason}.", "Give another path.") from reason
     return file
@@ -46,13 +48,12 @@ def as_json(graph: Graph, slug: str, kept: Kept, share: float) -> dict[str, Any]
     """The graph as the viewers read it; ``share`` is that of the influence whose nodes are kept."""
     a, names = graph.attribution, _Names(graph)
     numbers = kept.sources.nonzero()[:, 0].tolist()
-    nodes = [names.source(i, graph.node(i), float(kept.ranks[i])) for i in numbers]
+    nodes = [names.source(graph.node(i), float(kept.ranks[i])) for i in numbers]
     links = []
-    features = [-1, *(graph.rows[1:] - 1).tolist()]
     for row, source in kept.edges.nonzero().tolist():
-        target = names.target["node_id"] if row == 0 else names.of(features[row], graph.node(features[row]))
+        target = names.target["node_id"] if row == 0 else names.of(graph.target_of(row))
         weight = float(graph.weights.edges[row, source])
-        links.append({"source": names.of(source, graph.node(source)), "target": target, "weight": weight})
+        links.append({"source": names.of(graph.node(source)), "target": target, "weight": weight})
     return {
         "metadata": {
             "slug": slug or slug_of(graph),
@@ -85,25 +86,23 @@ class _Names:
             layer = reader.site.layer or 0
             self.shift[str(reader.site)] = counted.get(layer, 0)
             counted[layer] = counted.get(layer, 0) + reader.sae.n_features
-        #: Errors of a layer's second dictionary and so on stand behind the last position.
+        #: The number of what a layer's dictionaries leave, and of parts that are not opened: -1, and so on.
         self.errors: dict[str, int] = {}
         places: dict[int, int] = {}
         named = [(str(w.place), w.place.layer or 0) for w in graph.walk.writers]
         named += [(str(part), part.layer or 0) for part in graph.walk.stops]
         for name, layer in named:
-            self.errors[name] = places.get(layer, 0)
-            places[layer] = self.errors[name] + 1
-        self.n = graph.attribution.run.n_positions
+            self.errors[name] = places[layer] = places.get(layer, 0) - 1
 
-    def of(self, number: int, node: Node) -> str:
+    def of(self, node: Node) -> str:
         """The id of a source."""
         if node.kind == "feature":
             return f"{node.layer}_{node.feature + self.shift[node.place]}_{node.position}"
         if node.kind == "token":
             return f"E_{self.graph.attribution.run.ids[node.position]}_{node.position}"
-        return f"0_{node.layer}_{node.position + self.errors[node.place] * self.n}"
+        return f"{node.layer}_{self.errors[node.place]}_{node.position}"
 
-    def source(self, number: int, node: Node, rank: float) -> dict[str, Any]:
+    def source(self, node: Node, rank: float) -> dict[str, Any]:
         """A source as a node of the viewers; ``influence`` is cumulative there."""
         feature, layer, kind, short = -1, str(node.layer), "mlp reconstruction error", ""
         label = "" if node.kind == "token" else node.name.partition("@")[0]
@@ -115,8 +114,8 @@ class _Names:
             layer, kind, feature = "E", "embedding", node.position
             short = f"E_{self.graph.attribution.run.ids[node.position]}-{node.position}"
         else:
-            short = f"{layer}_{node.position + self.errors[node.place] * self.n}-0"
-        found = _node(self.of(number, node), feature, layer, node.position, kind, short, label, rank)
+            short = f"{layer}_{self.errors[node.place]}-{node.position}"
+        found = _node(self.of(node), feature, layer, node.position, kind, short, label, rank)
         return {**found, "activation": node.value if node.kind == "feature" else None}
 
     @property

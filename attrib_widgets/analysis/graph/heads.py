@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
 
 class Carried(NamedTuple):
-    """What one head carried of an edge, from the source's position to the position ``to`` where it wrote most of it."""
+    """What one head carried of an edge: from where the source stands (of a feature of heads: where the head looked
+    most) to the position ``to`` where it wrote most of it."""
 
     layer: int
     head: int
     to: int
+    source: int
     value: float
 
 
@@ -49,16 +51,13 @@ class Ways(_Down):
 
     def _heard(self, layer: int, held: HeldAttention, rows: Rows, of: Tensor, at: At) -> None:
         gated = held.values.gated(rows, at) if held.opens else None
-        for (place, position, vector), into in zip(self.sources, self.carried, strict=True):
-            if place.layer is None or place.layer >= layer or gated is None:
+        for one, into in zip(self.sources, self.carried, strict=True):
+            passed = one.place == Place("pre", 0) or (one.place.layer or 0) < layer
+            if gated is None or not passed or one.place.site == "z":  # a feature of heads is first read by its own
                 continue
-            model, stream = self.w.model, vector
-            if place.site in ("mlp", "attn_out"):
-                stream = vector * model.multiplier_of("mlp" if place.site == "mlp" else "attn")
-            start = place.layer + (place.site == "post")
-            read = held.values.part(stream * model.carried(max(start, 0), layer), position)
-            each = torch.einsum("rhd,hd->hr", gated, read) * held.values.pattern[:, at, position]
-            into += _carried(layer, at, each)
+            read = held.values.part(self.w.in_stream(one.place, one.vector, layer), one.position)
+            each = torch.einsum("rhd,hd->hr", gated, read) * held.values.pattern[:, at, one.position]
+            into += _carried(layer, at, each, [one.position] * len(each))
 
     def _answered(self, place: Place, rows: Rows, at: At) -> None:
         """Whatever was asked higher up goes no further; of heads' outputs every head has its own numbers."""
@@ -67,14 +66,14 @@ class Ways(_Down):
                 into.clear()
             if place.site != "z" or source.place != place:
                 continue
-            here = at == source.position
-            heads = self.w.model.heads_of(place.layer or 0)
-            each = (rows[here] * source.vector).unflatten(-1, (heads, -1)).sum(-1).T
-            into += _carried(place.layer or 0, at[here], each)
+            here, layer = at == source.position, place.layer or 0
+            each = (rows[here] * source.vector).unflatten(-1, (self.w.model.heads_of(layer), -1)).sum(-1).T
+            looked = HeldAttention(self.w.run, layer).values.pattern[:, source.position].argmax(-1)
+            into += _carried(layer, at[here], each, looked.tolist())
 
 
-def _carried(layer: int, at: At, each: Float[Tensor, "head row"]) -> list[Carried]:
+def _carried(layer: int, at: At, each: Float[Tensor, "head row"], sources: Sequence[int]) -> list[Carried]:
     if not each.shape[1]:
         return []
     total, best = each.sum(-1).tolist(), at[each.abs().argmax(-1)].tolist()
-    return [Carried(layer, head, best[head], total[head]) for head in range(len(total)) if total[head]]
+    return [Carried(layer, head, best[head], sources[head], total[head]) for head in range(len(total)) if total[head]]

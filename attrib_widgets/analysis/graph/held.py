@@ -20,7 +20,7 @@ from torch import Tensor
 from ...model.anatomy.norms import FrozenNorm
 from ...model.anatomy.rounding import refuse_above
 from ...model.parts.attention import attend, value_scale
-from ...model.parts.closing import head_error, stream_error
+from ...model.parts.closing import head_error
 from ...model.parts.experts import mlp_input
 from ...model.parts.mlp import check_projection, mlp_norm
 from ...model.parts.outlet import Sublayer, outlet_of
@@ -90,6 +90,10 @@ class HeldOutlet:
         constant = rows.new_zeros(len(rows)) if bias is None else rows @ bias.double()
         return self._outlet.pull(rows) * self._scale[at][:, None], constant
 
+    def part(self, given: Float[Tensor, "d_model"], position: int) -> Float[Tensor, "d_model"]:
+        """What is added of a part of what it gives, before a multiplier."""
+        return self._outlet.push(given) * self._scale[position] / self._outlet.multiplier
+
     def __call__(self, given: Float[Tensor, "position d_model"]) -> Float[Tensor, "position d_model"]:
         """What is added of ``given``."""
         out = self._outlet.push(given) * self._scale[:, None]
@@ -155,6 +159,10 @@ class HeldAttention:
             constant = constant + given @ self._out.bias.double()
         return Pulled(given @ self._w_out.T, constant, _along(self._missed, rows, at))
 
+    def written(self, z: Float[Tensor, "heads_times_d_head"], position: int) -> Float[Tensor, "d_model"]:
+        """What some outputs of its heads add to the stream, before a multiplier."""
+        return self._outlet.part(z @ self._w_out, position)
+
     @cached_property
     def values(self) -> HeldValues:
         """How its heads gather what the stream before it gives them."""
@@ -213,7 +221,8 @@ class HeldValues:
         own = raw.unflatten(-1, (self.heads // self._group, -1))
         if self._headed is not None and self._scales is not None:
             own = self._headed.push(own) * self._scales[:, position][:, None]
-        return (own * self._factor).repeat_interleave(self._group, 0)
+        out: Tensor = (own * self._factor).repeat_interleave(self._group, 0)
+        return out
 
     def _made(self, normed: Float[Tensor, "position d_model"]) -> Float[Tensor, "head position d_head"]:
         """Values of every query head, of what the layer reads."""
@@ -222,11 +231,12 @@ class HeldValues:
         own = raw.unflatten(-1, (self.heads // self._group, -1)).transpose(0, 1)
         if self._headed is not None and self._scales is not None:
             own = self._headed.push(own) * self._scales[..., None]
-        return (own * self._factor).repeat_interleave(self._group, 0)
+        out: Tensor = (own * self._factor).repeat_interleave(self._group, 0)
+        return out
 
     def gated(self, rows: Rows, at: At) -> Float[Tensor, "row head d_head"]:
         """Directions of z by head, through what the module multiplies them by."""
-        split = rows.unflatten(-1, (self.heads, -1))
+        split: Tensor = rows.unflatten(-1, (self.heads, -1))
         return split if self._gate is None else split * self._gate.transpose(0, 1)[at].double()
 
     def spread(

@@ -19,6 +19,7 @@ from torch import Tensor
 from ...model.tracing.hooks import collect, replaced
 from ...result import Result, Table
 from ...saes.reading import of_dictionary, source
+from ...saes.sae import SAE
 from ...words.places import Place
 from ...words.targets import Target
 from ...words.text import number, percent, signed
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
     from ...saes.crosslayer import CrossLayer
-    from ...saes.sae import SAE
     from ..attribution.attribution import Attribution
 
 #: Rows that run beside each other.
@@ -197,9 +197,9 @@ class Spliced:
     def words(self) -> str:
         """What came, in one line."""
         return (
-            f"with all these dictionaries in its place and their errors left out, the model is {number(self.kl, 3)} nats "
-            f"(KL) away here, {number(self.mean_kl, 3)} on average, and its likeliest token is the same at "
-            f"{percent(self.top1)} of the positions"
+            f"with all these dictionaries in their places and their errors left out, the model is "
+            f"{number(self.kl, 3)} nats (KL) away here, {number(self.mean_kl, 3)} on average, and its likeliest token is "
+            f"the same at {percent(self.top1)} of the positions"
         )
 
 
@@ -221,10 +221,10 @@ def _in_place(model: Model, given: Sequence[SAE | CrossLayer]) -> Iterator[None]
     """Inside the block dictionaries stand for what they rebuild, each reading what the model has by then."""
     with ExitStack() as stack:
         for one in given:
-            if hasattr(one, "layers"):
-                _cross_layer(stack, model, one)
-            else:
+            if isinstance(one, SAE):
                 _one(stack, model, one)
+            else:
+                _cross_layer(stack, model, one)
         yield
 
 
@@ -251,10 +251,10 @@ def _cross_layer(stack: ExitStack, model: Model, given: CrossLayer) -> None:
     active: list[Tensor] = []
     seen: list[Tensor] = []
 
-    def listen(number: int, sae: SAE) -> Callable[[Tensor], Tensor]:
+    def listen(i: int, sae: SAE) -> Callable[[Tensor], Tensor]:
         def heard(x: Tensor) -> Tensor:
             own = of_dictionary(model, sae, x).to(sae.b_dec.device)
-            active[number:], seen[:] = [sae.encode(own)], [own]
+            active[i:], seen[:] = [sae.encode(own)], [own]
             return x
 
         return heard
@@ -267,6 +267,6 @@ def _cross_layer(stack: ExitStack, model: Model, given: CrossLayer) -> None:
 
         return rebuilt
 
-    for number, sae in enumerate(given.layers):
-        stack.enter_context(replaced(model, source(model, sae), listen(number, sae)))
+    for i, sae in enumerate(given.layers):
+        stack.enter_context(replaced(model, source(model, sae), listen(i, sae)))
         stack.enter_context(replaced(model, sae.target, rebuild(sae.target.layer or 0)))

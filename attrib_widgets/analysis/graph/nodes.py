@@ -161,10 +161,11 @@ class Writer:
         which = readers[answer.reader].features[nodes].to(answer.decoder.device)
         return answer.decoder[which].double().to(nodes.device)
 
-    def _resting(self) -> Float[Tensor, "position d_out"] | float:
+    def _resting(self) -> Tensor | float:
         """What passes beside the features: the mean that a norm puts back, a skip connection, what its coordinates
         leave out. It is asked further down."""
-        own, x, out = self._own, self._own.x, 0.0
+        own, x = self._own, self._own.x
+        out: Tensor | float = 0.0
         if own.sae.norm == "layer_norm" and own.sae.writes is None:
             out = out + x.mean(-1, keepdim=True)
         if self._skip is not None:

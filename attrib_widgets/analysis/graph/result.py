@@ -23,8 +23,10 @@ from ...words.places import Place, dictionary_place
 from ...words.targets import score
 from ...words.text import number, percent, signed, visible
 from ..opening.results import Contributions
+from .between import NOT_IN_HERE, Between, between, carried
 from .export import exported
-from .heads import Carried, Ways, Written
+from .heads import Carried, Written
+from .held import HeldAttention
 from .live import LiveTwin, Removal, Spliced, Tested, explained_live, removed, spliced
 from .scores import Kept, Scores, Weights, leaves, prune, scores
 from .walk import CONSTANTS, Edges, Walk
@@ -35,11 +37,6 @@ if TYPE_CHECKING:
     from ...words.targets import AnyTarget
     from ..attribution.attribution import Attribution
 
-#: What a graph leaves out, said wherever one is shown.
-NOT_IN_HERE = (
-    "Where heads look is not in here: patterns are held as they were. graph.why(target, source) opens why a head looked "
-    "there."
-)
 #: Of all influence that nodes and edges have, how much is kept.
 NODES, EDGES = 0.8, 0.98
 
@@ -181,7 +178,8 @@ class Graph(Sum):
             return here[0]
         said = "stands at several positions" if found else "is no node of this graph"
         raise ComponentError(
-            f"{name!r} {said}.", 'Name a feature that fires with its position: "L3.mlp/12@5"; see to_dataframe("nodes").'
+            f"{name!r} {said}.",
+            'Name a feature that fires with its position: "L3.mlp/12@5"; see to_dataframe("nodes").',
         )
 
     def _features(self, label: str, at: int | None) -> list[int]:
@@ -300,30 +298,32 @@ class Graph(Sum):
         )
 
     @steady(end=False)
-    @torch.no_grad()
     def heads(self, source: str, target: str | None = None) -> list[Carried]:
         """The heads that carried an edge, the strongest first: what each read of what the source wrote.
 
-        What they sum to is the part of the edge that crossed a head; the rest went along the stream (and through MLPs
-        that are not cut) at the source's own position.
+        They sum to the part of the edge that crossed a head; the rest went along the stream (and through MLPs that are
+        passed through) at the source's own position.
 
         Raises:
             ComponentError: no such node, or a target that is not opened.
         """
         self.attribution.run.check_fresh()
-        number, row = self.number(source), self._row(target)
-        written = self._written(number)
-        ways = Ways(self.walk, int(self.rows[row]), written)
-        ways.edges()
-        total: dict[tuple[int, int], Carried] = {}
-        for one in (c for found in ways.carried for c in found):
-            known = total.get((one.layer, one.head))
-            best = one if known is None or abs(one.value) > abs(known.value) else known
-            value = one.value + (0.0 if known is None else known.value)
-            total[one.layer, one.head] = Carried(one.layer, one.head, best.to, value)
-        return sorted(total.values(), key=lambda c: -abs(c.value))
+        return carried(self, [self.number(source)], self._row(target))[0]
 
-    def _written(self, source: int) -> list[Written]:
+    @steady(end=False)
+    def between(self, source: str, target: str | None = None) -> Between:
+        """One edge opened: the heads that carried it, and what its source did to where heads look.
+
+        Patterns are held in a graph. A source that acts by changing them has no edge, and this says so: what it wrote
+        into the scores of the heads that carry most to the target.
+
+        Raises:
+            ComponentError: no such node, or a target that is not opened.
+        """
+        self.attribution.run.check_fresh()
+        return between(self, self.number(source), self._row(target))
+
+    def written(self, source: int) -> list[Written]:
         """What a source writes, everywhere."""
         w, n = self.weights, self.attribution.run.n_positions
         if source < w.features:
@@ -359,15 +359,28 @@ class Graph(Sum):
         Raises:
             ComponentError: no such node, or no head carried anything.
         """
-        found = [c for c in self.heads(source, target) if c.value]
+        found = self.heads(source, target)
         if not found or self.asked is None:
             raise ComponentError(
-                f"No head carried anything from {source} to {target or self.target.name}.",
-                "If it changes where heads look, no edge says so: a.score(...) of the head that reads, by query, does.",
+                f"No head carried anything from {source} to the {target or self.target.name}.",
+                "What it did to where heads look is told by graph.between(source, target).",
             )
-        best, at = found[0], self.node(self.number(source)).position
+        best = found[0]
         head = Component("head", best.layer, best.head)
-        return self.asked(score(head, query=best.to, key=at, side=side))
+        return self.asked(score(head, query=best.to, key=best.source, side=side))
+
+    def in_stream(self, one: Written, layer: int) -> Float[Tensor, "d_model"]:
+        """What becomes of something written in the stream before a layer; of heads' outputs, behind their output
+        projection."""
+        if one.place.site != "z":
+            return self.walk.in_stream(one.place, one.vector, layer)
+        held = HeldAttention(self.attribution.run, one.place.layer or 0)
+        at = Place("attn_out", one.place.layer)
+        return self.walk.in_stream(at, held.written(one.vector, one.position), layer)
+
+    def target_of(self, row: int) -> Node:
+        """The target of a row."""
+        return self.target if row == 0 else self.node(int(self.rows[row]) - 1)
 
     # -- against the live model --------------------------------------------------------------------------------------
     @torch.no_grad()
@@ -398,7 +411,7 @@ class Graph(Sum):
         return self.twin
 
     def _removal(self, source: int) -> Removal:
-        written = self._written(source)
+        written = self.written(source)
         return Removal(tuple((one.place, one.vector) for one in written), written[0].position)
 
     def _reads(self, row: int) -> Place | None:
@@ -507,7 +520,18 @@ class Graph(Sum):
             numbers = kept.sources.nonzero()[:, 0].tolist()
             rows = [(*self.node(i)[:8], float(kept.ranks[i]), self.node(i).concept) for i in numbers]
             own = (*self.target[:8], 0.0, "")
-            columns = ["kind", "name", "place", "layer", "position", "token", "feature", "activation", "rank", "concept"]
+            columns = [
+                "kind",
+                "name",
+                "place",
+                "layer",
+                "position",
+                "token",
+                "feature",
+                "activation",
+                "rank",
+                "concept",
+            ]
             return pd.DataFrame([own, *rows], columns=columns)
         w, left, found = self.weights, self.dropped(kept), []
         for row, target in self._shown(kept):

@@ -150,6 +150,13 @@ class Walk:
         cut = Place("mlp", layer) in self._written and not self._by_site.get(Place("mlp", layer))
         return cut or layer in self._mlps
 
+    def in_stream(self, place: Place, vector: Float[Tensor, "width"], layer: int) -> Float[Tensor, "d_model"]:
+        """What becomes of something written at a place in the stream before a later layer."""
+        start = (place.layer or 0) + (place.site == "post")
+        if place.site in ("mlp", "attn_out"):
+            vector = vector * self.model.multiplier_of("mlp" if place.site == "mlp" else "attn")
+        return vector * self.model.carried(start, layer)
+
     def edges(self, targets: Int[Tensor, "target"]) -> Edges:
         """Everything that was put into some targets, a row each in the order given."""
         return _Down(self, targets).edges()
@@ -180,15 +187,10 @@ class _Down:
         self.asked = torch.zeros(len(self.of), walk.model.d_model, dtype=torch.float64, device=walk.home)
         self.live = self.of.new_empty(0)
         self.joined = 0
-        k, wide = len(targets), torch.float64
-        zeros = lambda *shape: torch.zeros(k, *shape, dtype=wide, device=walk.home)  # noqa: E731
-        self.found = Edges(
-            zeros(walk.count - 1),
-            zeros(len(walk.writers), walk.n),
-            zeros(walk.n),
-            zeros(len(walk.stops), walk.n),
-            zeros(len(CONSTANTS)),
-        )
+        k, n = len(targets), walk.n
+        shapes = ((walk.count - 1,), (len(walk.writers), n), (n,), (len(walk.stops), n), (len(CONSTANTS),))
+        tables = [torch.zeros(k, *shape, dtype=torch.float64, device=walk.home) for shape in shapes]
+        self.found = Edges(*tables)
 
     # -- bookkeeping -------------------------------------------------------------------------------------------------
     def _constant(self, column: int, of: Tensor, values: Tensor) -> None:
