@@ -74,7 +74,8 @@ class Between(Result):
             one = self.looks[0]
             why = (
                 f"what it did is to where L{one.layer}H{one.head} looks, which is held: it wrote "
-                f"{signed(one.value)} of the score {number(one.score)} from {self._at(one.query)} to {self._at(one.key)}"
+                f"{signed(one.value)} of the score {number(one.score)} from {self._at(one.query)} to "
+                f"{self._at(one.key)}"
             )
         return f"{self.source} put nothing into the {self.target}: {why}"
 

@@ -20,6 +20,7 @@ from ...words.errors import AttribError, ComponentError
 from ...words.places import Place
 from ...words.text import kind_of
 from ..opening.step import recorded_mlps
+from ..reading.features import Inside
 from .nodes import Reader, standing
 from .result import Graph
 from .scores import influence
@@ -60,6 +61,11 @@ def graph(
     most = whole(limit) if limit is not None else None
     if limit is not None and (most is None or most < 1):
         raise AttribError(f"{limit!r} is no number of nodes.", "Give limit=500, or None.")
+    if isinstance(a.reading, Inside):
+        raise ComponentError(
+            f"A graph begins in the stream, and the {a.target.words(a.model, a.run)} is read inside of a layer.",
+            'Open it in the graph of what it leads to: aw.attribute(run, " Paris").graph().into("L2.z/12@5").',
+        )
     given = chosen(a, saes)
     readers, writers = standing(a.run, given)
     walk = Walk(a, readers, writers, *_opened(a, readers, [w.place for w in writers]))

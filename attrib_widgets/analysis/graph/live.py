@@ -198,8 +198,8 @@ class Spliced:
         """What came, in one line."""
         return (
             f"with all these dictionaries in their places and their errors left out, the model is "
-            f"{number(self.kl, 3)} nats (KL) away here, {number(self.mean_kl, 3)} on average, and its likeliest token is "
-            f"the same at {percent(self.top1)} of the positions"
+            f"{number(self.kl, 3)} nats (KL) away here, {number(self.mean_kl, 3)} on average, and its likeliest token "
+            f"is the same at {percent(self.top1)} of the positions"
         )
 
 

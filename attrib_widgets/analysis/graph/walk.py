@@ -21,6 +21,7 @@ from ...model.parts.experts import mlp_input
 from ...model.parts.mlp import mlp_norm
 from ...words.components import Component
 from ...words.places import Place
+from ...words.targets import FeatureTarget
 from ..opening.heads import stream_direction
 from ..opening.step import RecordedMLP
 from ..reading.neurons import mlp_point
@@ -106,6 +107,9 @@ class Walk:
         self.positions = torch.cat(
             [torch.tensor([a.reading.position], device=self.home), *(r.positions for r in self.readers)]
         )
+        #: Where the explained number is read, and whether below what dictionaries rebuild there.
+        self.start = target
+        self.beneath = isinstance(a.target, FeatureTarget) and target in self._written
         ranks = [torch.full((len(r),), 2 * place[r.site] + 1, dtype=torch.long) for r in self.readers]
         self.ranks = torch.cat([torch.tensor([2 * place[target]]), *ranks])
         self.stops = self._stopped()
@@ -282,8 +286,6 @@ class _Down:
     def edges(self) -> Edges:
         """From the explained number to the tokens."""
         w = self.w
-        if int(self.targets[0]) == 0:  # the explained number comes first of all
-            self._begin()
         for layer in reversed(range(w._top)):
             self._stream(layer + 1)
             if w.model.level(layer).sublayers:
@@ -297,9 +299,14 @@ class _Down:
         self.found.tokens.index_put_((of, at), values, accumulate=True)
         return self.found.at(self.back)
 
-    def _begin(self) -> None:
-        """The explained number: what it reads of the stream, and what stands beside that."""
+    def _begin(self, place: Place, beneath: bool) -> None:
+        """The explained number, where it is read: what it reads of the stream, and what stands beside that.
+
+        What a feature reads of its own dictionary's place is asked further down.
+        """
         a, of = self.w.a, self.targets.new_zeros(1)
+        if place != self.w.start or beneath != self.w.beneath or int(self.targets[0]) != 0:
+            return
         self.joined = 1
         self._add(stream_direction(a).double()[None].to(self.w.home), of, self.own[:1])
         for c, value in zip(a.components, a.values.double().tolist(), strict=True):
@@ -310,6 +317,7 @@ class _Down:
 
     def _stream(self, number: int) -> None:
         place = _stream(number)
+        self._begin(place, False)
         if len(self.live):
             rows, of, at = self._now()
             passed = self._answer(place, rows, of, at)
@@ -318,6 +326,7 @@ class _Down:
                 self._clear()
                 if len(passed):
                     self.asked[kept], self.live = passed, kept
+        self._begin(place, True)
         if (asked := self._asks(place)) is not None:
             self._add(*asked[:3])
 
@@ -342,7 +351,7 @@ class _Down:
 
     def _sum_and_mlp(self, layer: int, between: Float[Tensor, "position d_model"]) -> list[tuple[Rows, Tensor, At]]:
         """The sum at the end of a layer, then its MLP; returned is what is asked of the stream that the MLP reads."""
-        w, rec, model = self.w, self.w.rec, self.w.model
+        rec, model = self.w.rec, self.w.model
         through: list[tuple[Rows, Tensor, At]] = []
         if len(self.live):
             carry = model.carry(layer)
@@ -399,6 +408,7 @@ class _Down:
 
     def _mid(self, layer: int, missed: Float[Tensor, "position d_model"]) -> None:
         place = Place("mid", layer)
+        self._begin(place, False)
         if len(self.live):
             passed = self._answer(place, *self._now())
             if passed is not None:
@@ -406,6 +416,7 @@ class _Down:
                 self._clear()
                 if len(passed):
                     self.asked[kept], self.live = passed, kept
+        self._begin(place, True)
         if (asked := self._asks(place)) is not None:
             self._add(*asked[:3])
         if len(self.live):

@@ -158,3 +158,34 @@ def test_other_numbers(family_model, target):
     assert graph.exact and float(missed(graph).max()) <= 1e-5
     if target.kind in ("score", "neuron"):
         assert not bool(graph.edges.features[0, graph.walk.firsts[2] - 1 :].any()), "nothing above it puts anything in"
+
+
+def test_a_feature_is_explained_by_what_stands_below_its_own_dictionary(family_model):
+    model = family_model("llama")
+    run, given = model.run(families.ids_of("llama")), dictionaries(model, "stream")
+    model.saes.clear()
+    for sae in given:
+        model.saes[sae.site] = sae
+    try:
+        whole = aw.attribute(run, 5).graph(live=0)
+        number = next(i for i in range(whole.weights.features) if whole.node(i).layer == 1)
+        node = whole.node(number)
+        alone = aw.attribute(run, aw.feature(node.name.partition("@")[0], node.position)).graph(live=0)
+        assert alone.exact and float(missed(alone).max()) <= 1e-5
+        row = whole._row(node.name)
+        assert torch.allclose(alone.edges.features[0], whole.edges.features[row], atol=1e-5)
+        assert alone.explained == pytest.approx(float(whole.pre[number]), abs=1e-5)
+    finally:
+        model.saes.clear()
+
+
+def test_a_feature_inside_a_layer_is_opened_in_another_graph(family_model):
+    model = family_model("gpt2")
+    given = dictionaries(model, "mlp")
+    model.saes.add(given)
+    try:
+        a = aw.attribute(model.run(families.ids_of("gpt2")), aw.feature("L1.mlp/3", 2))
+        with pytest.raises(aw.ComponentError, match="inside of a layer"):
+            a.graph()
+    finally:
+        model.saes.clear()
