@@ -124,6 +124,8 @@ class Place:
     @property
     def slot(self) -> tuple[str, int]:
         """How recordings and passes call it: ``("pre", 2)`` for ``L2.pre`` and ``L1.post``, else site and layer."""
+        if self.of is not None:
+            return self.site, self.of.layer or 0
         return ("pre", self.stream) if self.site in ("pre", "post") else (self.site, self.layer or 0)
 
     @property
@@ -240,7 +242,7 @@ def place_of(found: Component, layer_means: str | None = None) -> Place:
 
 
 def _by_dictionary(site: str, of: Place, index: int | str | None) -> Place:
-    return Place(site, of.layer, index=None if index is None else int(index), of=of)
+    return Place(site, index=None if index is None else int(index), of=of)
 
 
 def _read_by_dictionary(spec: PlaceLike) -> Place:

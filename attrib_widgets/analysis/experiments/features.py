@@ -99,7 +99,7 @@ def of_dictionary(model: Model, which: Place, exists: Callable[[Model, Place], P
     exists(model, target)
     if target.site in ("mid", "mlp_in"):
         need(model, "sublayers", layer)
-    return Place(which.site, sae.site.layer, index=which.index, of=sae.site)
+    return Place(which.site, index=which.index, of=sae.site)
 
 
 @torch.no_grad()
