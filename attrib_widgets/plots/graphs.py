@@ -45,9 +45,8 @@ def _(result: Graph, names: int = NAMED) -> Figure:
     for kind, mark in MARKS.items():
         some = [places[s] for s in numbers if nodes[s].kind == kind] if kind != "target" else [end]
         if some:
-            axes.scatter(
-                *zip(*some, strict=True), marker=mark, s=46, c="white", edgecolors="0.25", zorder=2, label=kind
-            )
+            xs, ys = ([place[axis] for place in some] for axis in (0, 1))
+            axes.scatter(xs, ys, marker=mark, s=46, c="white", edgecolors="0.25", zorder=2, label=kind)
     strength = (kept.strength * kept.edges).sum(0)
     for source in sorted((s for s in numbers if nodes[s].kind == "feature"), key=lambda s: -float(strength[s]))[:names]:
         node = nodes[source]

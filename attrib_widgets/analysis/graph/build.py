@@ -47,7 +47,7 @@ WALK, TABLE = 256_000_000, 1_000_000_000
 BATCH = 512
 
 
-@steady()
+@steady(end=False)
 @torch.no_grad()
 def graph(
     a: Attribution,

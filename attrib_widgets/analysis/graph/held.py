@@ -30,7 +30,9 @@ from ..opening.step import RecordedMLP
 from ..reading.neurons import mlp_point
 
 if TYPE_CHECKING:
+    from ...model.model import Model
     from ...model.run import Run
+    from ...model.tracing.record import Recording
 
 #: Directions, one a row, each asked at a position.
 Rows = Float[Tensor, "row width"]
@@ -141,7 +143,9 @@ class HeldAttention:
     """The attention of one layer with its pattern held, in two steps: what it adds to z, and z to the stream before."""
 
     def __init__(self, run: Run, layer: int) -> None:
-        self._run, self._layer, model, rec = run, layer, run.model, run.record
+        # Not the run itself, which this is kept with.
+        model, rec = self._model, self._rec = run.model, run.record
+        self._layer = layer
         missed, bound = head_error(model, rec, layer)
         refuse_above(missed, bound, f"the heads of layer {layer} do not add up to their output projection")
         self._out = model.out(layer)
@@ -166,17 +170,17 @@ class HeldAttention:
     @cached_property
     def values(self) -> HeldValues:
         """How its heads gather what the stream before it gives them."""
-        return HeldValues(self._run, self._layer)
+        return HeldValues(self._model, self._rec, self._layer)
 
     @property
     def opens(self) -> bool:
         """Whether the values are a linear map of the stream before it."""
-        return bool(self._run.model.level(self._layer).values)
+        return bool(self._model.level(self._layer).values)
 
     def from_z(self, rows: Rows, of: Int[Tensor, "row"], at: At, last: Int[Tensor, "target"]) -> Gathered:
         """Directions of z, as directions of the stream before the layer, at every position up to the ``last`` that can
         put something into a target; ``of`` says of which target a row is, ``at`` its position."""
-        n, values = self._run.n_positions, self.values
+        n, values = len(self._rec.streams[0]), self.values
         spread = values.spread(rows, of, at, len(last), n)
         owners, places = (torch.arange(n, device=rows.device)[None] <= last[:, None]).nonzero().unbind(-1)
         below, biased = values.below(spread[owners, places], places)
@@ -197,8 +201,7 @@ class Gathered(NamedTuple):
 class HeldValues:
     """How one layer's heads gather what the stream before it gives them, in float64."""
 
-    def __init__(self, run: Run, layer: int) -> None:
-        model, rec = run.model, run.record
+    def __init__(self, model: Model, rec: Recording, layer: int) -> None:
         found = attend(model, rec, layer)
         self.pattern, self._gate = found.pattern.double(), found.gate
         self.heads, self._group = model.heads_of(layer), model.geometry[layer].group

@@ -7,9 +7,9 @@ further. Targets that stand lower join on the way. What is left at the bottom is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -32,6 +32,9 @@ from .scores import Weights
 if TYPE_CHECKING:
     from ..attribution.attribution import Attribution
 
+Held = TypeVar("Held", HeldAttention, HeldMLP)
+#: Bytes of held layers that stay with a run.
+KEPT = 128_000_000
 #: What nothing in the prompt wrote, as it is told: columns of :attr:`Edges.constants`.
 CONSTANTS = ("biases of the model", "biases of dictionaries", "beside the target", "rounding")
 MODEL, DICTIONARIES, BESIDE, ROUNDING = range(len(CONSTANTS))
@@ -153,6 +156,29 @@ class Walk:
     def _opens_mlp(self, layer: int) -> bool:
         cut = Place("mlp", layer) in self._written and not self._by_site.get(Place("mlp", layer))
         return cut or layer in self._mlps
+
+    def held_attention(self, layer: int) -> HeldAttention:
+        """The attention of a layer, held."""
+        return self._kept(("attn", layer), lambda: HeldAttention(self.run, layer))
+
+    def held_mlp(self, layer: int) -> HeldMLP:
+        """The MLP of a layer, held."""
+        return self._kept(("mlp", layer), lambda: HeldMLP(self.run, layer, self._mlps[layer]))
+
+    def _kept(self, key: tuple[str, int], make: Callable[[], Held]) -> Held:
+        """What is held of a layer, kept with the run where all of it is small: another graph needs it again."""
+        known: dict[tuple[str, int], Held] = self.model.kept("held", dict, self.run)
+        if key in known:
+            return known[key]
+        found = make()
+        if self._size <= KEPT:
+            known[key] = found
+        return found
+
+    @property
+    def _size(self) -> int:
+        """Bytes of what is held of all layers, about."""
+        return 8 * self.model.n_layers * self.widest * (8 * self.model.d_model + self.n * self.model.n_heads)
 
     def in_stream(self, place: Place, vector: Float[Tensor, "width"], layer: int) -> Float[Tensor, "d_model"]:
         """What becomes of something written at a place in the stream before a later layer."""
@@ -390,7 +416,7 @@ class _Down:
         if layer not in self.w._mlps:
             self._stop(Component("mlp", layer), self.w.rec.mlp_write[layer], rows, of, at)
             return []
-        pulled = HeldMLP(self.w.run, layer, self.w._mlps[layer]).pull(rows, at)
+        pulled = self.w.held_mlp(layer).pull(rows, at)
         self._constant(MODEL, of, pulled.constant)
         self._constant(ROUNDING, of, pulled.rounding)
         return [(pulled.rows, of, at)]
@@ -425,7 +451,7 @@ class _Down:
     def _attention(self, layer: int) -> None:
         w, model = self.w, self.w.model
         rows, of, at = self._now()
-        held = HeldAttention(w.run, layer) if model.level(layer).heads else None
+        held = w.held_attention(layer) if model.level(layer).heads else None
         parts: list[tuple[Rows, Tensor, At]] = []
         out, z, factor = Place("attn_out", layer), Place("z", layer), model.multiplier_of("attn")
         given: list[tuple[Rows, Tensor, At]] = []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from contextlib import ExitStack
 
 import pytest
@@ -382,3 +384,14 @@ def test_a_graph_without_features_that_fire(small):
     graph = a.graph([sae])
     assert graph.exact and "no feature fires" in graph.title() and not graph.twin.tested
     assert "no edge" in repr(graph.twin).lower()
+
+
+def test_what_is_held_stays_with_the_run_and_goes_with_it():
+    model = aw.load(families.build("gpt2"), tokenizer=families.tokenizer("gpt2"))
+    run, given = model.run(families.ids_of("gpt2")), dictionaries(model, "mlp")
+    first, second = (aw.attribute(run, token).graph(given, live=0) for token in (5, 6))
+    assert second.exact and first.walk.held_attention(1) is second.walk.held_attention(1)
+    gone = weakref.ref(run)
+    del run, first, second
+    gc.collect()
+    assert gone() is None
