@@ -21,10 +21,11 @@ from ...words.places import Place
 from ...words.text import kind_of
 from ..opening.step import recorded_mlps
 from ..reading.features import Inside
+from .edges import Edges
 from .nodes import Reader, standing
 from .result import Graph
 from .scores import influence
-from .walk import Edges, Walk
+from .walk import Walk
 
 if TYPE_CHECKING:
     from ...model.running.worker import Job

@@ -18,7 +18,8 @@ from ...words.targets import Target
 from .scores import Kept
 
 if TYPE_CHECKING:
-    from .result import Graph, Node
+    from .result import Graph
+    from .sources import Node
 
 
 def exported(graph: Graph, path: Path, slug: str, kept: Kept, share: float) -> Path:

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...words.places import Place
+from .down import Down
 from .held import At, HeldAttention, Rows
-from .walk import _Down
 
 if TYPE_CHECKING:
     from .walk import Walk
@@ -41,7 +41,7 @@ class Written(NamedTuple):
     vector: Float[Tensor, "width"]
 
 
-class Ways(_Down):
+class Ways(Down):
     """One walk for one target that listens to the heads: what each of them reads of what some sources wrote."""
 
     def __init__(self, walk: Walk, target: int, sources: Sequence[Written]) -> None:
