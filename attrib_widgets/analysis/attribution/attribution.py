@@ -282,7 +282,7 @@ class Attribution(Sum):
                 of the level's summed magnitude that is kept, at most 1,000 rows. What is dropped is summed at its node.
             mlps: ``"stop"`` leaves MLPs whole. ``"frozen"`` opens them too, with every neuron's gate held as it was:
                 exact in sum, but silent on why the gates were open (a transcoder's answer is of the same kind).
-                Costs one more forward pass.
+                Costs its MLPs once more, in half precision a forward pass.
 
         It is titled with the :meth:`token_totals` of the same ``mlps``, its limit when nothing is pruned; how much was
         is said in its last line.
@@ -298,7 +298,8 @@ class Attribution(Sum):
 
         Attention patterns and norm scales are held, and with ``mlps="frozen"`` the gates of MLPs, as in :meth:`trace`;
         the totals of the embedding at every position, of what is not opened, and the constants (biases) sum to the
-        number. Costs one forward pass (none with ``"stop"``) and one backward pass.
+        number. Costs one backward pass, and the MLPs once more (in half precision a forward pass; nothing with
+        ``"stop"``).
 
         Raises:
             AttribError: another way to treat MLPs.
@@ -328,8 +329,8 @@ class Attribution(Sum):
             live: how many edges are tested; 0 for none.
             job: told of the progress after every walk; when it is cancelled, what was opened so far is returned.
 
-        Costs arithmetic on the recording (and a forward pass for the gates, where MLPs are passed through), then one
-        row of a forward pass for every tested source.
+        Costs arithmetic on the recording (and MLPs once more, where they are passed through), then one row of a forward
+        pass for every tested source.
 
         Raises:
             ComponentError: no such dictionaries. AttribError: two of one place, or no kind of graph.
