@@ -34,7 +34,7 @@ def test_layers_on_two_devices_give_the_same_graph(kind, away):
         assert found == pytest.approx(wanted, abs=1e-4)
         assert graph.spliced.kl == pytest.approx(expected.spliced.kl, abs=1e-5)
         name = next(n.name for n in map(graph.node, range(graph.weights.features)) if n.layer == 0)
-        heads, others = (dict(((c.layer, c.head), c.value) for c in g.heads(name)) for g in (graph, expected))
+        heads, others = ({(c.layer, c.head): c.value for c in g.heads(name)} for g in (graph, expected))
         assert heads == pytest.approx(others, abs=1e-5)
         repr(graph), repr(graph.between(name)), repr(graph.leaves()), repr(graph.into(name))
         graph.to_dataframe(), graph.to_dataframe("nodes")
