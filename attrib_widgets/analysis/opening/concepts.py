@@ -133,7 +133,7 @@ class Concepts(Contributions):
         name, value = self.labels[row], float(self.values[row])
         if row == len(self.labels) - 1:
             return self.unsaid()
-        found = [(name, value)] if row >= self.firing else self._shares(row)
+        found = [(name, value)] if row >= self.firing else self.shares(row)
         names, values = [n for n, _ in found], torch.tensor([v for _, v in found], dtype=torch.float64)
         best = int(values.abs().argmax())
         return Contributions(
@@ -141,7 +141,8 @@ class Concepts(Contributions):
             names, ["component"] * len(names), values, name, value, self.unit,
         )  # fmt: skip
 
-    def _shares(self, row: int) -> list[tuple[str, float]]:
+    def shares(self, row: int) -> list[tuple[str, float]]:
+        """(part, contribution) of a feature, in model order; ``row`` is the number of its row."""
         of, at = self.rows[row]
         written = self.written[of]
         return list(zip(written.names, written.shares(at), strict=True))
@@ -163,7 +164,7 @@ class Concepts(Contributions):
         Raises:
             ComponentError: no such concept fires.
         """
-        shares = self._shares(self._feature(which))
+        shares = self.shares(self._feature(which))
         return max(shares, key=lambda share: abs(share[1]))[0]
 
     def card(self, which: int | str | Component) -> Card:
@@ -234,7 +235,7 @@ class Concepts(Contributions):
         return frame.assign(activation=self.activations.numpy(), concept=self.concepts, parts=parts + rest)
 
     def _largest(self, row: int) -> list[tuple[str, float]]:
-        return sorted(self._shares(row), key=lambda share: -abs(share[1]))
+        return sorted(self.shares(row), key=lambda share: -abs(share[1]))
 
 
 @steady(end=False)
@@ -357,7 +358,8 @@ def _note(c: Concepts, known: int) -> str:
         f"{c.firing} of {known} features of {len(c.written)} "
         f"{'dictionary' if len(c.written) == 1 else 'dictionaries'} fire. They add {signed(features)} {c.unit} of "
         f"{signed(c.parent_value)}, parts without a dictionary {signed(c.total - features - missed)}, and what no "
-        f"feature says {signed(missed)} (reconstruction errors {signed(errors)}).",
+        f"feature says {signed(missed)}: the dictionaries miss {signed(errors)}, and their biases and "
+        f"other constants add {signed(missed - errors)}.",
         f"Dictionaries: {', '.join(str(one.site) for one in c.written)}. {OBSERVED}",
         *(f"{said}." for said in c.unused),
     ]

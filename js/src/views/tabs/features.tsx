@@ -8,6 +8,7 @@ import { Await, sidesHeight, textHeight } from "../parts/awaiting";
 import { type BarRow, Bars, Check, Sides } from "../parts/bars";
 import { useView } from "../parts/context";
 import { Prose, TargetName, Token } from "../parts/names";
+import { WrittenBy } from "../explorer/concepts";
 import { words } from "./writes";
 
 /** A longer prompt is drawn as running text, without numbers. */
@@ -105,6 +106,7 @@ function Opened({ row, feature }: { row: Row; feature: number }) {
       >
         All features of {row.id}
       </button>
+      <WrittenBy row={row} feature={feature} />
       <Await of={store.data.feature(row.id, feature)} hold={(width) => 260 + textHeight(120, width) + 5 * (5 + textHeight(200, width)) + sidesHeight(8, width)}>{(card) => <Read row={row} name={name} card={card} />}</Await>
     </div>
   );
