@@ -124,7 +124,7 @@ export function WrittenBy({ row, feature }: { row: Row; feature: number }) {
       ),
       value,
       ...(from >= 0 && {
-        title: `What ${id} took from there, and who had written it`,
+        title: `Who wrote what ${id} took from there`,
         act: () => {
           store.screen.tab.value = "tokens";
           store.select(id, from);
