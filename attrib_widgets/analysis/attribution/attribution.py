@@ -18,18 +18,20 @@ from ...model.selfcheck.levels import NEEDED, need, refusal
 from ...result import Sum, Table, strongest, with_others
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
-from ...words.targets import AnyTarget, Target, TokenSet, logit, rather_than
+from ...words.targets import AnyTarget, FeatureTarget, Target, TokenSet, logit, rather_than
 from ...words.text import kind_of, number, safe, signed, visible
 from ..opening.choice import Choice, choice
 from ..opening.concepts import Concepts, concepts
 from ..opening.features import Features, features
 from ..opening.heads import sources, through
+from ..opening.inside import inside_rows
 from ..opening.mlps import ExpertContributions, experts, neurons
 from ..opening.results import Contributions, Through, Worked, Writes
 from ..opening.totals import TokenTotals, token_totals
 from ..opening.trace import Trace, trace
 from ..opening.vectors import worked, writes
 from ..reading.decomposition import Closed, absent_heads, closed, decompose
+from ..reading.features import Inside
 from ..reading.point import Reading
 from ..reading.readers import read
 from .buildup import Buildup, buildup
@@ -174,9 +176,13 @@ class Attribution(Sum):
         """What each source token contributed through ``head``: A[t,s] (v_s - b_V) W_O . u, and the value bias."""
         return sources(self, self._head(head))
 
-    def through(self, head: ComponentLike) -> Through:
-        """The contribution of ``head`` split over source token and upstream part, pattern and norms frozen."""
-        return through(self, self._head(head))
+    def through(self, head: ComponentLike | None = None) -> Through:
+        """The contribution of ``head`` split over source token and upstream part, pattern and norms frozen.
+
+        Args:
+            head: None is all heads of the layer together, where a feature of their outputs is explained.
+        """
+        return through(self, None if head is None else self._head(head))
 
     def choice(self, head: ComponentLike, key: int | None = None, against: int | None = None) -> Choice:
         """Why ``head`` looked at one key rather than at another: the difference of two scores, by who wrote the keys.
@@ -413,6 +419,10 @@ def top_rows(
 def attribute_resolved(run: Run, target: AnyTarget, position: int) -> Attribution:
     """:func:`.attribute.attribute` once the run, the target and the position are settled."""
     against = target.against if isinstance(target, Target) else ()
+    if isinstance(target, FeatureTarget):
+        reading = read(run, target, position)
+        if isinstance(reading, Inside):
+            return assembled(run, target, reading, inside_rows(run, reading))
     readings = [read(run, t, position) for t in (target, *([logit(against)] if against else []))]
     reading = readings[0]
     directions = torch.stack([r.direction for r in readings])  # both at once: the weights are read once
