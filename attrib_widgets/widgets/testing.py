@@ -17,6 +17,7 @@ from ..model.running.worker import Job
 from ..result import strongest
 from ..words.components import Component, ComponentLike, component
 from ..words.errors import AttribError, ComponentError
+from ..words.places import dictionary_place
 from ..words.several import named
 from ..words.targets import Target
 from ..words.text import kind_of
@@ -256,21 +257,29 @@ class Tester(View):
         given = args.get("components") or []
         if not isinstance(given, list):
             raise AttribError("The request names no components.", "Click a row.")
-        listed = [component(self.label_of(c)) for c in given] or self._largest(top)
+        listed = [self._part(c) for c in given] or self._largest(top)
         found = self._verify(job, listed, top)
         told: contract.Tested = {"title": found.title()}
         return Reply(told)
 
+    def _part(self, given: Any) -> Component:
+        """A row, or a feature as its dictionary has it: of heads that of all heads of the layer."""
+        part = component(given)
+        if part.kind != "feature":
+            return component(self.label_of(part))
+        return component(f"{dictionary_place(part.site or '')}/{part.index}")
+
     def _op_ablate(self, job: Job, args: Mapping[str, Any]) -> Reply:
         """The smaller experiment, which needs no second prompt: the answer without one part."""
-        a, label = self._now.attribution, self.label_of(args.get("id"))
+        a, given = self._now.attribution, args.get("id")
         target = a.target
-        if not label or not isinstance(target, Target):
+        if not given or not isinstance(target, Target):
             raise AttribError("The request names nothing to take out.", "Click a head or an MLP.")
-        found = ablate(a.model, a.run, target, components=[component(label)], position=a.position, job=job)
+        part = self._part(given)
+        found = ablate(a.model, a.run, target, components=[part], position=a.position, job=job)
         job.check()
         told: contract.Ablated = {
-            "told": f"{found.title()}; the model then says {found.answer_of(component(label))}",
+            "told": f"{found.title()}; the model then says {found.answer_of(part)}",
             "note": "The smaller experiment, n = 1: zero may be nothing that this part ever writes. "
             "A verdict needs a second prompt.",
         }

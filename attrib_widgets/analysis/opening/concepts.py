@@ -184,20 +184,22 @@ class Concepts(Contributions):
         """The features of all layers that stand for one concept here, the largest contribution first.
 
         Args:
-            which: a feature, or a label (``"about \u00b7France"``). Others are the same concept if they have its label.
+            which: a label, or one thing that labels say (``"about France"`` of "about France, on ·is"): all features
+                that are called so. A feature: all that have its label.
             cosine: instead, if what they add to the stream has at least this cosine to what it adds there (0.7, say).
 
         Raises:
             ComponentError: no such concept fires.
         """
-        named = [row for row in range(self.firing) if which and self.concepts[row] == which]
+        named = [row for row in range(self.firing) if _told(str(which)) & _told(self.concepts[row], parts=True)]
         one = max(named, key=lambda row: abs(float(self.values[row]))) if named else self._feature(which)
         if cosine is not None:
             to = self._direction(one)
             alike = [row for row in range(self.firing) if float(self._direction(row) @ to) >= cosine]
         else:
             label = self.concepts[one]
-            alike = [row for row in range(self.firing) if row == one or (label and self.concepts[row] == label)]
+            same = [row for row in range(self.firing) if label and self.concepts[row] == label]
+            alike = named or same or [one]
         alike.sort(key=lambda row: -abs(float(self.values[row])))
         return [component(self.labels[row]) for row in alike]
 
@@ -276,6 +278,12 @@ def concepts(a: Attribution, use: Iterable[PlaceLike] | None = None) -> Concepts
     )  # fmt: skip
     made.title, made.note = _title(made), _note(made, sum(one.sae.n_features for one in written))
     return made
+
+
+def _told(label: str, parts: bool = False) -> set[str]:
+    """A label without the signs of spaces; with its ``parts`` one by one as well."""
+    plain = label.replace("\u00b7", "")
+    return {said for said in (plain, *(plain.split(", ") if parts else ())) if said}
 
 
 def _splits(a: Attribution) -> Iterator[list[tuple[list[Component], Place]]]:

@@ -7,6 +7,7 @@ import { Await, Hidden, barsHeight } from "../parts/awaiting";
 import { type BarRow, Bars, Check, ranked } from "../parts/bars";
 import { useView } from "../parts/context";
 import { Token } from "../parts/names";
+import { Chip } from "./verdict";
 import { pressed, useRoving } from "../parts/roving";
 import { Axis, Lines, Step } from "../parts/steps";
 import { COMPUTED, Concept, featureName } from "../tabs/features";
@@ -65,10 +66,12 @@ function Listed({ of: { title, note, rows, rest, rest_count, unsaid }, reading }
               const { id, label, value, parts } = one;
               const to = picked(one, reading);
               const pick = () => to && store.select(to);
+              const found = store.lab.of(id);
               return (
                 <div key={id} role="option" class="aw-wrow aw-row" data-id={id} data-i={at} title={label ? `${label}: ${id}` : id} aria-selected={id === here} aria-disabled={!to} tabIndex={rove.tabIndex(at)} onClick={pick} onKeyDown={pressed(pick)}>
                   <span class="aw-name">
                     <Concept text={label} below={parts && parts.length > 1 ? `${id} · ${parts[0]?.[0]}, …` : parts ? id : `${id}: no dictionary`} />
+                    {found && <Chip of={found} />}
                   </span>{" "}
                   <Step chart={chart} at={at} value={value} said={said} />
                   <span class="aw-val">{said(value)}</span>

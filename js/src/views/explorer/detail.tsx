@@ -11,7 +11,7 @@ import { Asking, Compared } from "../parts/guess";
 import { Help } from "../parts/help";
 import { TargetName, Token } from "../parts/names";
 import { TokenList } from "../parts/tokens";
-import { FeaturesTab } from "../tabs/features";
+import { FeaturesTab, featureName } from "../tabs/features";
 import { LensTab } from "../tabs/lens";
 import { HeadPattern } from "../tabs/pattern";
 import { Tokens } from "../tabs/tokens";
@@ -71,6 +71,7 @@ export function Detail() {
   const [tab, name] = tabs.find(([name]) => name === wanted) ?? tabs[0] ?? ["", ""];
   const many = tabs.length > 1;
   const secret = store.hides("candidates");
+  const tested = store.feature.value < 0 ? row.id : featureName(row, store.feature.value);
   return (
     <section class="aw-detail" data-part="detail" data-open={row.id} aria-label={`Detail of ${row.id}`}>
       {store.screen.order.value === "heads" && <HeadPicture />}
@@ -78,7 +79,7 @@ export function Detail() {
         <h3 class="aw-title" title={described(row.id)}>
           <Title row={row} reading={reading} />
         </h3>
-        <TestThis row={row} />
+        <TestThis row={row} id={tested} />
         <Help of="detail" />
       </div>
       <p class="aw-sentence">
@@ -86,7 +87,7 @@ export function Detail() {
         {store.feature.value < 0 && <Mostly row={row} reading={reading} />}
       </p>
       <Compared kind="word" row={row} />
-      <Tested row={row} />
+      <Tested id={tested} />
       {many && (
         <div class="aw-tabrow">
           <TabList tabs={tabs} tab={tab} />
