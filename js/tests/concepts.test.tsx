@@ -1,7 +1,7 @@
 /** Concepts mode: a feature of all heads of a layer as one row, beside parts without a dictionary and what no feature says. */
 import { afterEach, describe, expect, it } from "vitest";
 import type { Concepts, ExplorerHeader } from "../src/core/types";
-import { explorer, SENT, state } from "./fixture";
+import { explorer, SENT, state, tested } from "./fixture";
 import states from "./states.json";
 import { close, FIXED, press, show as showLive, tick } from "./show";
 
@@ -77,6 +77,20 @@ describe("concepts", () => {
     await click(`[data-part="concepts"] [data-id="${HEADS?.id}"]`);
     await click('[data-part="copy"]');
     expect(one('[data-part="code"]')?.textContent).toContain(`c.parts("${HEADS?.parts?.[0]?.[0]}/${HEADS?.id.split("/")[1]}")`);
+  });
+
+  it("tests the feature that is open, and shows what was found beside it", async () => {
+    const { model, sent, one, click } = showLive(SENT.explorer, "explorer", { showing: { tab: "", mode: "concepts" } });
+    await click(`[data-part="concepts"] [data-id="${HEADS?.id}"]`);
+    await click('[data-part="test"]');
+    expect(sent.filter((m) => m.op === "verify").at(-1)?.args).toEqual({ components: [HEADS?.id] });
+    const { verdicts } = tested();
+    const [finding] = verdicts.findings;
+    model.set("tested", { ...verdicts, question: REAL.question, findings: [{ ...finding, id: HEADS?.id }] } as never);
+    await tick();
+    expect(one(`[data-part="concepts"] [data-id="${HEADS?.id}"] .aw-verdict`)?.textContent).toContain(finding?.chip);
+    expect(one('[data-part="detail"] .aw-dhead .aw-verdict')?.textContent).toContain(finding?.chip);
+    expect(one('[data-part="waterfall"]')).toBeNull();
   });
 
   it("is grey where there is no dictionary, and says why", async () => {

@@ -100,6 +100,17 @@ def test_an_offline_page_opens_what_it_lists(explorer):
         assert f"{row['parts'][0][0]}/{row['id'].rpartition('/')[2]}" in header["cards"]
 
 
+def test_a_concept_is_tested_by_a_click(explorer, browser):
+    found, talk = explorer.concepts(), browser(explorer)
+    name = next(label for label in found.labels if label.startswith("L3.z/"))
+    title = ask(talk, "verify", components=[name], top=0)["data"]["title"]
+    verdict = explorer.verdicts[name]
+    assert str(verdict.component) == name and name in title
+    told = ask(talk, "ablate", id=name)["data"]["told"]
+    assert name in told and ask(talk, "ablate", id="L9.z/3")["kind"] == "error"
+    assert ask(talk, "verify", components=[f"{name.partition('/')[0]}/99999"], top=0)["kind"] == "error"
+
+
 def test_without_dictionaries_it_says_so(family_model, browser):
     explorer = aw.explore(family_model("gpt2"), "The capital of France is", " Paris")
     reply = ask(browser(explorer), "concepts")
