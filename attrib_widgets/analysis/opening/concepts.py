@@ -136,9 +136,9 @@ class Concepts(Contributions):
         found = [(name, value)] if row >= self.firing else self.shares(row)
         names, values = [n for n, _ in found], torch.tensor([v for _, v in found], dtype=torch.float64)
         best = int(values.abs().argmax())
-        return Contributions(
+        return self._opened(
             f"{self.called(row)} by part: {names[best]} writes {signed(float(values[best]))}",
-            names, ["component"] * len(names), values, name, value, self.unit,
+            names, ["component"] * len(names), values, name, value,
         )  # fmt: skip
 
     def shares(self, row: int) -> list[tuple[str, float]]:
@@ -147,15 +147,21 @@ class Concepts(Contributions):
         written = self.written[of]
         return list(zip(written.names, written.shares(at), strict=True))
 
+    def _opened(
+        self, title: str, labels: list[str], kinds: list[str], values: Float[Tensor, "row"], parent: str, value: float
+    ) -> Contributions:
+        found = Contributions(title, labels, kinds, values, parent, value, self.unit)
+        found._part_kinds = self.part_kinds
+        return found
+
     def unsaid(self) -> Contributions:
         """What no feature says, by part: reconstruction errors, decoder biases, and what else a dictionary adds."""
         found = [entry for written in self.written for entry in written.unsaid]
         values = torch.tensor([value for _, _, value in found], dtype=torch.float64)
         best = int(values.abs().argmax())
-        return Contributions(
+        return self._opened(
             f"What no feature says, by part: {found[best][0]}, {signed(found[best][2])}, is the largest",
             [label for label, _, _ in found], [kind for _, kind, _ in found], values, UNSAID, float(self.values[-1]),
-            self.unit,
         )  # fmt: skip
 
     def through(self, which: int | str | Component) -> str:

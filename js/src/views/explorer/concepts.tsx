@@ -6,7 +6,7 @@ import type { Concept as Found, Concepts, Row } from "../../core/types";
 import { Await, Hidden, barsHeight } from "../parts/awaiting";
 import { type BarRow, Bars, Check, ranked } from "../parts/bars";
 import { useView } from "../parts/context";
-import { Token } from "../parts/names";
+import { Called, Token } from "../parts/names";
 import { Chip } from "./verdict";
 import { pressed, useRoving } from "../parts/roving";
 import { Axis, Lines, Step } from "../parts/steps";
@@ -68,9 +68,9 @@ function Listed({ of: { title, note, rows, rest, rest_count, unsaid }, reading }
               const pick = () => to && store.select(to);
               const found = store.lab.of(id);
               return (
-                <div key={id} role="option" class="aw-wrow aw-row" data-id={id} data-i={at} title={label ? `${label}: ${id}` : id} aria-selected={id === here} aria-disabled={!to} tabIndex={rove.tabIndex(at)} onClick={pick} onKeyDown={pressed(pick)}>
+                <div key={id} role="option" class="aw-wrow aw-row" data-id={id} data-i={at} title={label ? `${label}: ${id}` : (parts ? id : `${store.described(id) ?? id}; no dictionary`)} aria-selected={id === here} aria-disabled={!to} tabIndex={rove.tabIndex(at)} onClick={pick} onKeyDown={pressed(pick)}>
                   <span class="aw-name">
-                    <Concept text={label} below={parts && parts.length > 1 ? `${id} · ${parts[0]?.[0]}, …` : parts ? id : `${id}: no dictionary`} />
+                    {parts ? <Concept text={label} below={parts.length > 1 ? `${id} · ${parts[0]?.[0]}, …` : id} /> : <Called of={id} />}
                     {found && <Chip of={found} />}
                   </span>{" "}
                   <Step chart={chart} at={at} value={value} said={said} />
@@ -120,9 +120,9 @@ export function WrittenBy({ row, feature }: { row: Row; feature: number }) {
     const from = sources ? reading.leadSource(sources, reading.value(id)) : -1;
     return {
       key: id,
-      label: from < 0 ? id : (
+      label: from < 0 ? <Called of={id} /> : (
         <>
-          {id} reads <Token text={reading.tokens[from] ?? ""} />
+          <Called of={id} /> reads <Token text={reading.tokens[from] ?? ""} />
         </>
       ),
       value,
