@@ -80,16 +80,19 @@ describe("concepts", () => {
   });
 
   it("tests the feature that is open, and shows what was found beside it", async () => {
-    const { model, sent, one, click } = showLive(SENT.explorer, "explorer", { showing: { tab: "", mode: "concepts" } });
-    await click(`[data-part="concepts"] [data-id="${HEADS?.id}"]`);
-    await click('[data-part="test"]');
-    expect(sent.filter((m) => m.op === "verify").at(-1)?.args).toEqual({ components: [HEADS?.id] });
+    // a concept whose card is at hand
+    const number = Object.keys(REAL.cards ?? {}).find((name) => name.startsWith("L3H1/"))?.split("/")[1];
+    const id = `L3.z/${number}`;
+    const { model, sent, one, click } = showLive(SENT.explorer, "explorer", { showing: { tab: "", mode: "concepts" }, selected: `L3H1/${number}` });
+    expect(one('[data-part="concepts"] [aria-selected="true"]')?.dataset["id"]).toBe(id);
+    await click('[data-part="feature"] [data-part="test"]');
+    expect(sent.filter((m) => m.op === "verify").at(-1)?.args).toEqual({ components: [id] });
     const { verdicts } = tested();
     const [finding] = verdicts.findings;
-    model.set("tested", { ...verdicts, question: REAL.question, findings: [{ ...finding, id: HEADS?.id }] } as never);
+    model.set("tested", { ...verdicts, question: REAL.question, findings: [{ ...finding, id }] } as never);
     await tick();
-    expect(one(`[data-part="concepts"] [data-id="${HEADS?.id}"] .aw-verdict`)?.textContent).toContain(finding?.chip);
-    expect(one('[data-part="detail"] .aw-dhead .aw-verdict')?.textContent).toContain(finding?.chip);
+    expect(one(`[data-part="concepts"] [data-id="${id}"] .aw-verdict`)?.textContent).toContain(finding?.chip);
+    expect(one('[data-part="feature"] .aw-verdict')?.textContent).toContain(finding?.chip);
     expect(one('[data-part="waterfall"]')).toBeNull();
   });
 

@@ -10,7 +10,7 @@ import { Asking, Compared } from "../parts/guess";
 import { Help } from "../parts/help";
 import { TargetName, Token } from "../parts/names";
 import { TokenList } from "../parts/tokens";
-import { FeaturesTab, featureName } from "../tabs/features";
+import { FeaturesTab } from "../tabs/features";
 import { LensTab } from "../tabs/lens";
 import { HeadPattern } from "../tabs/pattern";
 import { Tokens } from "../tabs/tokens";
@@ -70,7 +70,6 @@ export function Detail() {
   const [tab, name] = tabs.find(([name]) => name === wanted) ?? tabs[0] ?? ["", ""];
   const many = tabs.length > 1;
   const secret = store.hides("candidates");
-  const tested = store.feature.value < 0 ? row.id : featureName(row, store.feature.value);
   return (
     <section class="aw-detail" data-part="detail" data-open={row.id} aria-label={`Detail of ${row.id}`}>
       {store.screen.order.value === "heads" && <HeadPicture />}
@@ -78,7 +77,7 @@ export function Detail() {
         <h3 class="aw-title" title={store.described(row.id)}>
           <Title row={row} reading={reading} />
         </h3>
-        <TestThis row={row} id={tested} />
+        <TestThis row={row} />
         <Help of="detail" />
       </div>
       <p class="aw-sentence">
@@ -86,7 +85,7 @@ export function Detail() {
         {store.feature.value < 0 && <Mostly row={row} reading={reading} />}
       </p>
       <Compared kind="word" row={row} />
-      <Tested id={tested} />
+      <Tested row={row} />
       {many && (
         <div class="aw-tabrow">
           <TabList tabs={tabs} tab={tab} />

@@ -82,25 +82,25 @@ function TestButton({ of, name, cost }: ButtonProps) {
   );
 }
 
-/** The button in the detail's head: it tests the row, or the feature that is open. */
-export function TestThis({ row, id }: { row: Row; id: string }) {
+/** The button in the detail's head. */
+export function TestThis({ row }: { row: Row }) {
   const { store } = useView();
   const test = store.reading.value?.header.test;
   if (!test || store.hides("values") || (test.kinds.length > 0 && !test.kinds.includes(row.kind))) return null;
-  if (store.lab.of(id)) return <Chip of={store.lab.of(id) as Finding} />;
-  return <TestButton of={id} name="Test this" cost={`≤ ${forwards(test.one)}`} />;
+  if (store.lab.of(row.id)) return <Chip of={store.lab.of(row.id) as Finding} />;
+  return <TestButton of={row.id} name="Test this" cost={`≤ ${forwards(test.one)}`} />;
 }
 
 /** Under the detail's first sentence: the test while it runs, and what it found. */
-export function Tested({ id }: { id: string }) {
+export function Tested({ row }: { row: Row }) {
   const { store } = useView();
-  const found = store.lab.of(id);
+  const found = store.lab.of(row.id);
   const told = store.lab.told.value;
-  const out = store.lab.ablated.value[id];
+  const out = store.lab.ablated.value[row.id];
   const secret = store.hides("candidates"); // what the model then says names the answer
   return (
     <>
-      <Under of={id} />
+      <Under of={row.id} />
       {out && !store.hides("values") && !secret && (
         <p class="aw-found" data-part="ablated" tabIndex={-1}>
           <b>{out.told}.</b> <span class="aw-quiet aw-small">{out.note}</span>
