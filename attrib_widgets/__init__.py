@@ -37,6 +37,9 @@ _HOMES = {
     "composition": "analysis.weights.composition",
     "Roles": "analysis.roles.result",
     "Trace": "analysis.opening.trace",
+    "Graph": "analysis.graph.result",
+    "LiveTwin": "analysis.graph.live",
+    "Between": "analysis.graph.between",
     "ablate": "analysis.experiments.ablation",
     "ConceptAblation": "analysis.experiments.concepts",
     "ablate_concept": "analysis.experiments.concepts",
@@ -142,7 +145,7 @@ def _view() -> Any:
 
 def _figure() -> Any:
     """What draws a result: importing the plots registers them."""
-    from .plots import experiments, surveys  # noqa: F401
+    from .plots import experiments, graphs, surveys  # noqa: F401
     from .plots.results import figure_of
 
     return figure_of
@@ -211,6 +214,9 @@ if TYPE_CHECKING:
     from .analysis.experiments.steering import steer as steer
     from .analysis.experiments.token_effects import TokenEffects as TokenEffects
     from .analysis.experiments.token_effects import token_effects as token_effects
+    from .analysis.graph.between import Between as Between
+    from .analysis.graph.live import LiveTwin as LiveTwin
+    from .analysis.graph.result import Graph as Graph
     from .analysis.heads.all_heads import head_table as head_table
     from .analysis.heads.attention import Attention as Attention
     from .analysis.heads.attention import attention as attention

@@ -204,7 +204,7 @@ def ablate_concept(
         rows.append(values)
         base.append(metric.of(a.run.record.streams[-1][a.position][None])[0])
     if not rows:
-        raise AttribError("It was ended before the first prompt was measured.", "Ask again.")
+        raise AttribError("No prompt was measured.", "Ask again.")
     known, n = torch.stack(rows).double().cpu(), len(rows)
     start = torch.stack(base).double().cpu()
     names = [str(name) for name in concepts[:n]]
