@@ -403,8 +403,9 @@ def written_logits(model: Model, sae: SAE, feature: int, head: int | None = None
         rows = slice(None) if head is None else slice(head * d, (head + 1) * d)
         row = outlet_of(model, "attn", layer).push(row[rows] @ model.out(layer).rows(*rows.indices(len(row))[:2]))
     elif sae.target.site in ("mlp", "attn_out"):  # read behind the sublayer's own norm and before the multiplier
-        row = row * model.multiplier_of("mlp" if sae.target.site == "mlp" else "attn")
-    row = row * model.carried(layer + (sae.target.site == "post"), model.n_layers)
+        row = outlet_of(model, "mlp" if sae.target.site == "mlp" else "attn", layer).scaled(row)
+    part = {"z": "attn", "attn_out": "attn", "mlp": "mlp"}.get(sae.target.site, "pre")
+    row = row * model.carried(layer + (sae.target.site == "post"), model.n_layers, part)
     return unembedded(model, model.norm(model.anatomy.final_norm).push(row))
 
 

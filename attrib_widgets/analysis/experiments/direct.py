@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.identity.steady import steady
+from ...model.parts.outlet import outlet_of
 from ...model.tracing.edits import Edit
 from ...words.errors import ComponentError
 from .cells import MIXED_SITES, Cell, RunDonor
@@ -93,7 +94,8 @@ def reached(base: Run, rows: Sequence[Sequence[Edit]], target: int) -> Float[Ten
                 change[row] += moved * model.carried(w.layer + 1, model.n_layers)
             elif w.site == "beside":
                 moved = value.float() - rec.beside_out[w.layer][target].float()
-                change[row] += moved * model.multiplier_of("beside") * model.carried(w.layer, model.n_layers)
+                moved = moved * model.multiplier_of("beside")
+                change[row] += moved * model.carried(w.layer, model.n_layers, "beside")
             elif w.site in _WRITERS:
                 given.setdefault((_WRITERS[w.site], w.layer), {})[row] = value.float()
             else:
@@ -106,7 +108,7 @@ def reached(base: Run, rows: Sequence[Sequence[Edit]], target: int) -> Float[Ten
     for (sublayer, layer), values in given.items():
         recorded = (rec.attn_out if sublayer == "attn" else rec.mlp_out)[layer][target]
         moved = _let_out(model, sublayer, layer, recorded, torch.stack(list(values.values())))
-        change[list(values)] += moved * model.carried(layer, model.n_layers)
+        change[list(values)] += moved * model.carried(layer, model.n_layers, sublayer)
     same = (change == 0).all(-1, keepdim=True)
     return torch.where(same, final, (final.float() + change).to(final.dtype))
 
@@ -125,5 +127,4 @@ def _let_out(
         with model.quiet():
             norm = model.module(path, layer)
             values, before = (model.call(norm, x.to(recorded.dtype)).float() for x in (values, recorded[None]))
-    moved: Tensor = (values - before) * model.multiplier_of(sublayer)
-    return moved
+    return outlet_of(model, sublayer, layer).scaled(values - before)

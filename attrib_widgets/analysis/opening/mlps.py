@@ -114,7 +114,7 @@ def _neurons(a: Attribution, layer: int, acts: Float[Tensor, "neuron"]) -> Contr
             f"{model.anatomy.mlp_down} of layer {layer} is not a projection of neurons to the stream.",
             "Pass anatomy={'mlp_down': ...} with its down-projection.",
         )
-    here = pulled_back(a.run, "mlp", layer, [at], direction_behind(a, layer)[None])
+    here = pulled_back(a.run, "mlp", layer, [at], direction_behind(a, layer, "mlp")[None])
     product, through = down.read(acts[None], here.directions)
     missed = missed_by_neurons(a.run, layer, [at], acts[None], product)
     values = (acts * through[0]).tolist()
@@ -162,7 +162,7 @@ def experts(a: Attribution, layer: int) -> ExpertContributions:
     out = rec.mlp_out[layer][at : at + 1]
     missed, bound = found.error(out)
     refuse_above(missed, bound, f"the experts of layer {layer} do not add up to its MLP")
-    here = pulled_back(a.run, "mlp", layer, [at], direction_behind(a, layer)[None])
+    here = pulled_back(a.run, "mlp", layer, [at], direction_behind(a, layer, "mlp")[None])
     u = here.directions[0]
 
     site = str(Component("mlp", layer))

@@ -243,24 +243,28 @@ class _Walk:
             refuse_above(missed, bound, f"the sublayers of layer {layer} do not add up to what it writes")
             self._rounded(missed, self.at)
             self.at = self.at * model.carry(layer)
+            joins = rec.joins.get(layer)
             if model.anatomy.beside and not rec.beside_first:
                 self._stop(Component("beside", layer), rec.beside_write[layer])
             if opened is None:
                 self._stop(Component("mlp", layer), rec.mlp_write[layer])
             else:
                 through_mlp = self._mlp(layer, opened)
-        passed = self.at + through_mlp
+        kept = self.at if not has_mlp or joins is None else joins[1].kept(self.at)
+        passed = kept + through_mlp
         if has_mlp and model.parallel:
             written = self.at
         else:
             written = passed
             # What is read between attention and MLP is the sum of two recorded tensors, as the model rounds it.
-            missed = rec.mid(layer).double() - rec.streams[layer].double() - rec.attn_write[layer].double()
+            before = rec.passed(layer, rec.streams[layer].double())
+            missed = rec.mid(layer).double() - before - rec.attn_write[layer].double()
             missed = missed - rec.beside_write[layer].double() if rec.beside_first else missed
             self._rounded(missed, through_mlp if has_mlp else self.at)
         self.at = written
         if rec.beside_first:
             self._stop(Component("beside", layer), rec.beside_write[layer])
+        passed = rec.passed(layer, passed)
         if model.level(layer).values:
             passed = passed + self._attention(layer)
         else:

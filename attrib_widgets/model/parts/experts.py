@@ -82,7 +82,7 @@ def mixture(model: Network, rec: Recording, layer: int, positions: Any = slice(N
             _, weights, indices = chosen
             slots = [experts(x, indices[:, i : i + 1], weights[:, i : i + 1]) for i in range(indices.shape[1])]
             shared = _shared(model, where, layer, x)
-        except TypeError as reason:  # they want to be given more
+        except (TypeError, IndexError, ValueError) as reason:  # they want to be given more, or otherwise
             raise GranularityError(
                 f"The router and the experts of layer {layer} cannot be called with what its MLP reads alone.",
                 f"The MLP as a whole is exact: L{layer}.mlp.",

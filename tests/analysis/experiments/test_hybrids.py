@@ -60,7 +60,9 @@ def kept(hf, ids, module, end):
     return found[0]
 
 
-@pytest.mark.parametrize("name", families.HYBRIDS + families.BESIDE + families.CARRIED)
+@pytest.mark.parametrize(
+    "name", families.HYBRIDS + families.BESIDE + families.CARRIED + families.JOINED + families.BLIND
+)
 def test_every_cell_is_what_a_hook_does(family_model, name):
     """Mixers, MLPs and third parts by their outputs, heads by z: the cells of aw.patch, at one position and at all."""
     model = family_model(name)
