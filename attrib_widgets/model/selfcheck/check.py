@@ -29,7 +29,7 @@ from ..anatomy.rounding import accumulation, half_ulp, require_float32, worst
 from ..anatomy.weights import watched, widths
 from ..identity.belonging import LIMITS
 from ..identity.stamp import interventions
-from ..parts.between import Between, read_between
+from ..parts.between import Between, read_between, streams_beside
 from ..parts.closing import stream_error
 from ..parts.scores import score_cap
 from ..tracing.causality import AHEAD, causality_error
@@ -203,6 +203,7 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
             model.anatomy = anatomy = resolved(given, model.hf)
             model.geometry = geometry(anatomy, model.hf)
             model.between = _between(model, known)
+            _refuse_many_streams(model, known)
             if abs(model.logit_scale - model.between.factor**2) <= 1e-5 * abs(model.logit_scale):
                 # The config's entry is applied in front of the unembedding, where it was found: not behind it as well.
                 model.anatomy = anatomy = replace(anatomy, logit_scale=None)
@@ -256,6 +257,22 @@ def _between(model: Model, known: dict[Any, Any]) -> Between:
         known[key] = read_between(model, probe_ids(model)[:2])
     found: Between = known[key]
     return found
+
+
+def _refuse_many_streams(model: Model, known: dict[Any, Any]) -> None:
+    """A part of a sum has one place to be written to.
+
+    Raises:
+        AnatomyError: the layers hand on several streams.
+    """
+    key = ("streams", model.anatomy.layers)
+    if key not in known:
+        known[key] = streams_beside(model, probe_ids(model)[:2])
+    if known[key] > 1:
+        raise AnatomyError(
+            f"its layers hand on {known[key]} streams beside each other for every position, and what a part writes "
+            "is in no single one of them"
+        )
 
 
 def _refusal(model: Model, refusals: list[str]) -> AnatomyError:

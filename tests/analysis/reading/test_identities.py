@@ -136,8 +136,8 @@ def test_i5_sources_and_what_passed_through_them_sum_to_the_head(asked, name, dt
 def test_i7_neurons_or_experts_sum_to_the_mlp(asked, name, dtype):
     model, _, a = asked(name, dtype)
     for layer in range(model.n_layers):
-        if not (level := model.level(layer)).inside:  # its router knows what an earlier layer's router found
-            assert name in families.BLIND and level.inside.reason
+        if not (level := model.level(layer)).inside:
+            assert name in families.UNSPLIT and level.inside.reason
             with pytest.raises(aw.GranularityError, match="experts"):
                 a.experts(layer)
             continue

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
+from attrib_widgets.model.selfcheck.specimen import small_tokenizer, specimen
 from fixtures import families
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -116,7 +117,7 @@ def test_a_residual_that_is_no_such_map_leaves_whole_layers():
 
 @pytest.mark.parametrize("name", families.JOINED)
 def test_what_arrives_is_what_a_small_change_moves(family_model, name):
-    """The way to the end with every sublayer behind held: the Jacobian of the joins, by two passes of one layer each."""
+    """The way to the end with every sublayer behind held: the Jacobian of the joins, a layer at a time."""
     model = family_model(name)
     run = model.run(families.PROMPT)
     rec, at = run.record, run.n_positions - 1
@@ -133,7 +134,7 @@ def test_what_arrives_is_what_a_small_change_moves(family_model, name):
                     continue  # it joins behind everything of its layer
                 if number == start and part == "attn":  # in front of what the attention is multiplied by
                     gain = model.join("attn", number)
-                    if gain is not None and gain.gain is not None or model.anatomy.attn_post_norm:
+                    if (gain is not None and gain.gain is not None) or model.anatomy.attn_post_norm:
                         pytest.skip("the attention is normed or multiplied before it joins")
                     moved = twin(layer, number, stream, attn + moved, mlp) - twin(layer, number, stream, attn, mlp)
                 else:
@@ -141,3 +142,18 @@ def test_what_arrives_is_what_a_small_change_moves(family_model, name):
                 moved = moved[0]
         expected = change * model.carried(start, model.n_layers, part)
         assert torch.allclose(moved, expected.double(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gemma3n_text", "deepseek_v4", "hy_v4"])
+def test_several_streams_beside_each_other_are_refused(name):
+    """One row of such a tensor is no position's stream: whole layers read off it would telescope, and mean nothing."""
+    hf, seen = specimen(name), []
+    layers = next(m for n, m in hf.named_modules() if n.endswith("layers") and isinstance(m, torch.nn.ModuleList))
+    handle = layers[1].register_forward_pre_hook(lambda m, given: seen.append(given[0].shape))
+    with torch.no_grad():
+        hf(torch.arange(5)[None], use_cache=False)
+    handle.remove()
+    count = seen[0].numel() // (5 * hf.config.hidden_size)
+    assert count > 1
+    with pytest.raises(aw.AttribError, match=f"hand on {count} streams beside each other"):
+        aw.load(hf, tokenizer=small_tokenizer())
