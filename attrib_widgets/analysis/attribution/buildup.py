@@ -26,8 +26,8 @@ class Buildup(Result):
     """The explained number after every sublayer. Made by :meth:`.attribution.Attribution.buildup`.
 
     Every stream is read along the same direction, with the scale that the final norm really had: the value after a
-    layer is the sum of the contributions so far, each as it arrives at the end where a model multiplies its stream on the
-    way. (The logit lens recomputes the scale for every row instead; the two
+    layer is the sum of the contributions so far, each as it arrives at the end where a model multiplies its stream on
+    the way. (The logit lens recomputes the scale for every row instead; the two
     agree at the end only.) Where attention and MLP run in parallel, the value after an attention is a partial sum,
     not a stream of the model. The constants follow the last layer, so that the last value is the model's number.
 

@@ -13,8 +13,8 @@ ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED
 
 
 def streams_read(a):
-    """Every recorded stream along the attribution's direction, with the scale of the stream that was read; as it arrives
-    there in models that multiply it on the way."""
+    """Every recorded stream along the attribution's direction, with the scale of the stream that was read; as it
+    arrives there in models that multiply it on the way."""
     rec, reading = a.run.record, a.reading
     u = reading.norm.pull(reading.direction).double()
     scale = float(reading.norm.scale(rec.streams[reading.point.layer][reading.position]))
