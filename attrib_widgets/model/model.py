@@ -163,7 +163,7 @@ class Model(Network, Tokens):
             if set(found) != self.joining:
                 where = named_layers(sorted(self.joining - set(found)))
                 raise GranularityError(
-                    f"What the sublayers of {where} of {self.name} give no longer joins the stream as it did.",
+                    f"What attention and MLP of {where} of {self.name} write no longer reaches the stream as it did.",
                     "Load the model again: aw.load(model.hf, model.tokenizer).",
                 )
             self._joins = *known, self.stamp(), found

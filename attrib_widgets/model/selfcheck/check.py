@@ -263,14 +263,14 @@ def _refuse_many_streams(model: Model, known: dict[Any, Any]) -> None:
     """A part of a sum has one place to be written to.
 
     Raises:
-        AnatomyError: the layers hand on several streams.
+        AnatomyError: the layers give several streams.
     """
     key = ("streams", model.anatomy.layers)
     if key not in known:
         known[key] = streams_beside(model, probe_ids(model)[:2])
     if known[key] > 1:
         raise AnatomyError(
-            f"its layers hand on {known[key]} streams beside each other for every position, and what a part writes "
+            f"its layers give {known[key]} streams beside each other for every position, and what a part writes "
             "is in no single one of them"
         )
 

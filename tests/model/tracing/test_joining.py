@@ -155,5 +155,5 @@ def test_several_streams_beside_each_other_are_refused(name):
     handle.remove()
     count = seen[0].numel() // (5 * hf.config.hidden_size)
     assert count > 1
-    with pytest.raises(aw.AttribError, match=f"hand on {count} streams beside each other"):
+    with pytest.raises(aw.AttribError, match=f"give {count} streams beside each other"):
         aw.load(hf, tokenizer=small_tokenizer())
