@@ -223,8 +223,8 @@ def read_feature(run: Run, target: FeatureTarget) -> Reading:
     need(model, "sublayers" if site.site == "mlp" else "heads", layer)
     if site.site != "z" and model.join("mlp" if site.site == "mlp" else "attn", layer) is not None:
         raise TargetError(
-            f"What {site} of {model.name} adds to the stream has gains and constants of its own: what its parts put into a "
-            "feature of it is not told.",
+            f"What {site} of {model.name} adds to the stream has gains and constants of its own: what its parts put "
+            "into a feature of it is not told.",
             f"Explain a feature of the stream behind it, L{layer}.",
         )
     notes.append(_ROWS["mlp" if site.site == "mlp" else "attn"].format(layer))
