@@ -41,6 +41,8 @@ _HOMES = {
     "LiveTwin": "analysis.graph.live",
     "Between": "analysis.graph.between",
     "ablate": "analysis.experiments.ablation",
+    "ConceptAblation": "analysis.experiments.concepts",
+    "ablate_concept": "analysis.experiments.concepts",
     "Ablation": "analysis.experiments.ablation",
     "patch": "analysis.experiments.patching",
     "Patching": "analysis.experiments.patching",
@@ -193,6 +195,8 @@ if TYPE_CHECKING:
     from .analysis.comparing.compare import compare as compare
     from .analysis.experiments.ablation import Ablation as Ablation
     from .analysis.experiments.ablation import ablate as ablate
+    from .analysis.experiments.concepts import ConceptAblation as ConceptAblation
+    from .analysis.experiments.concepts import ablate_concept as ablate_concept
     from .analysis.experiments.edges import EdgeEstimate as EdgeEstimate
     from .analysis.experiments.edges import edge_patch as edge_patch
     from .analysis.experiments.estimates import Estimate as Estimate

@@ -135,7 +135,7 @@ TERMS: tuple[Term, ...] = (
         "feature",
         "A direction of a sparse dictionary (SAE) that stands for something, with how strongly it fires here.",
         "L3.z/1444 “about France” +1.30 of 1.47: activation times what the direction adds to the logit.",
-        ("features", "SAE", "dictionary", "concept"),
+        ("features", "SAE", "dictionary", "concept", "concepts"),
     ),
     Term(
         "error",

@@ -6,7 +6,7 @@ Circuits"; nostalgebraist 2020), on unmodified weights, with every bias and the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +24,7 @@ from ...words.text import kind_of, number, safe, signed, visible
 from ..graph.build import Given, graph
 from ..graph.result import Graph
 from ..opening.choice import Choice, choice
+from ..opening.concepts import Concepts, concepts
 from ..opening.features import Features, features
 from ..opening.heads import sources, through
 from ..opening.inside import inside_rows
@@ -245,6 +246,24 @@ class Attribution(Sum):
             ComponentError: no such row, or no dictionary for it; AttribError: a folder that cannot be read.
         """
         return features(self, which, sae)
+
+    def concepts(self, use: Iterable[PlaceLike] | None = None) -> Concepts:
+        """Every part that has a dictionary split into its features, all at once: rows that sum to the number.
+
+        A feature of the heads' outputs is summed over the heads of its layer. Parts without a dictionary are rows of
+        their own; what no feature says (reconstruction errors, decoder biases) is one row, which ``.unsaid()`` opens by
+        part. ``.parts(row)`` says who wrote a concept, ``.card(row)`` what it fires on, ``.like(row)`` in which layers
+        it is. Of an attention the dictionary of its heads' outputs is taken before that of what it adds, of an MLP that
+        of its output before a transcoder; one of a stream splits what nobody wrote by itself, and is not used.
+
+        Args:
+            use: the places of the dictionaries to take, for example ``["L2.attn_out", "L8.mlp_in"]``; None is all of
+                ``model.saes``.
+
+        Raises:
+            ComponentError: no part has a dictionary; KeyError: a place of ``use`` has none.
+        """
+        return concepts(self, use)
 
     def worked(self, which: ComponentLike) -> Worked:
         """A row as a dot product, number by number: what the part wrote, divided by what the norm divided by in this

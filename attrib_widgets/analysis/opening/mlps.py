@@ -17,6 +17,7 @@ from ...model.parts.outlet import Sublayer, outlet_of
 from ...words.components import Component
 from ...words.errors import GranularityError
 from ...words.text import signed
+from ..reading.features import Inside
 from .heads import direction_behind
 from .results import Contributions
 
@@ -141,8 +142,16 @@ def neuron_rows(
     return NeuronRows(acts * through[0], known, float(here.rounding(missed)))
 
 
+def _written_along(a: Attribution, layer: int) -> Float[Tensor, "d_model"]:
+    """The explained direction of what the MLP of ``layer`` adds to the stream."""
+    if isinstance(a.reading, Inside) and a.reading.along is not None:
+        a.run.check_fresh()
+        return a.reading.along
+    return direction_behind(a, layer, "mlp")
+
+
 def _neurons(a: Attribution, layer: int, acts: Float[Tensor, "neuron"]) -> Contributions:
-    found = neuron_rows(a.run, layer, a.reading.position, direction_behind(a, layer), acts)
+    found = neuron_rows(a.run, layer, a.reading.position, _written_along(a, layer), acts)
     values = found.values.tolist()
     labels = [str(Component("neuron", layer, n)) for n in range(len(acts))]
     kinds = ["neuron"] * len(acts)
@@ -187,7 +196,7 @@ def experts(a: Attribution, layer: int) -> ExpertContributions:
     out = rec.mlp_out[layer][at : at + 1]
     missed, bound = found.error(out)
     refuse_above(missed, bound, f"the experts of layer {layer} do not add up to its MLP")
-    here = pulled_back(a.run, "mlp", layer, [at], direction_behind(a, layer)[None])
+    here = pulled_back(a.run, "mlp", layer, [at], _written_along(a, layer)[None])
     u = here.directions[0]
 
     site = str(Component("mlp", layer))

@@ -19,7 +19,7 @@ from ...model.identity.steady import steady
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError, PositionError, TargetError
 from ...words.several import named, prompts
-from ...words.targets import Target, TokenSet
+from ...words.targets import Target, TokenSet, feature
 from ...words.text import kind_of, visible
 from ..attribution.attribution import Attribution, rather
 from ..experiments.answers import Answer, answers
@@ -272,9 +272,9 @@ def _testable(model: Model, given: ComponentLike) -> Component:
     """``given`` as a component whose effects :func:`verify` measures."""
     found = component(given)
     every = every_part(model, [None])
-    if found.kind == "feature":  # by the place that its dictionary reads
-        (part,) = parts_of(model, found)
-        return part.component or found
+    if found.kind == "feature":
+        parts_of(model, found)  # refuses what is not there
+        return feature(found).feature
     if parts_of(model, found) not in [c.parts for c in every]:
         kinds = dict.fromkeys(c.kind for cell in every if (c := cell.parts[0].component) is not None)
         raise ComponentError(

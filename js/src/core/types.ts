@@ -35,7 +35,7 @@ export type ExplorerArray =
 export type Coming = "heads" | "patterns" | "effects";
 
 /** Parts of a header that may come after the first screen. */
-export type FurtherText = "neurons" | "writes" | "features" | "worked" | "cards" | "trace";
+export type FurtherText = "neurons" | "writes" | "features" | "worked" | "concepts" | "cards" | "trace";
 
 /** A bar. */
 export interface Row {
@@ -231,7 +231,9 @@ export interface Opened {
   neurons?: Record<string, Neurons>;
   writes?: Record<string, Writes>;
   features?: Record<string, Features>;
-  /** of an offline page: the dot product */
+  /** of an offline page, as what follows */
+  concepts?: Concepts;
+  /** the dot product */
   worked?: Record<string, TableHeader>;
   /** by row and number: L2.mlp/29, L3H5/29 */
   cards?: Record<string, FeatureCard>;
@@ -338,6 +340,30 @@ export interface Features {
   more?: [string, number][];
   error: number;
   gap: number;
+}
+
+/** A feature of one dictionary, all that it wrote; or a part that has none. */
+export interface Concept {
+  /** the feature, or the part */
+  id: string;
+  /** computed from its strongest contexts; "" for none */
+  label: string;
+  value: number;
+  /** of a feature the parts that wrote most of it, the largest first */
+  parts?: [string, number][];
+  /** what other parts wrote of it, together, and how many there are */
+  rest?: [number, number];
+}
+
+/** Every part that has a dictionary split into features, the largest first; all rows sum to the number. */
+export interface Concepts {
+  title: string;
+  note: string;
+  rows: Concept[];
+  rest: number;
+  rest_count: number;
+  /** what no feature says, by part */
+  unsaid: [string, number][];
 }
 
 /** Tokens around a strong firing. */
@@ -945,7 +971,7 @@ export interface Options {
 export type Nothing = Record<string, never>;
 
 /** How contributions are shown. */
-export type Mode = "size" | "order" | "heads" | "trace" | "sides";
+export type Mode = "size" | "order" | "heads" | "concepts" | "trace" | "sides";
 
 /** The numbers under the words of the prompt: what all heads carried from there, what came by all paths (both observed), and what another word does (tested). */
 export type Under = "carried" | "totals" | "replaced";
@@ -1019,6 +1045,7 @@ export type Op =
   | "neurons"
   | "features"
   | "feature"
+  | "concepts"
   | "writes"
   | "worked"
   | "trace"
@@ -1081,6 +1108,11 @@ export interface ExplainArgs {
 /** A row, or a feature of one: L2.mlp/29. */
 export interface RowArgs {
   id: string;
+}
+
+/** A row that is taken out, or a feature; with ``strength`` it writes so many times as strongly. */
+export interface AblateArgs extends RowArgs {
+  strength?: number;
 }
 
 /** What can be said of a head beyond this prompt: what it reads over a corpus, what it would write if it read a token, which tokens it would look for, and which earlier heads it could read. */
@@ -1158,6 +1190,7 @@ export interface Meaning {
 export type PanelName =
   | "contributions"
   | "heads"
+  | "concepts"
   | "trace"
   | "detail"
   | "tokens"
@@ -1219,6 +1252,7 @@ export interface Arguments {
   neurons: RowArgs;
   features: RowArgs;
   feature: RowArgs;
+  concepts: Nothing;
   writes: RowArgs;
   worked: RowArgs;
   trace: TraceArgs;
@@ -1229,7 +1263,7 @@ export interface Arguments {
   roles: Nothing;
   beyond: BeyondArgs;
   verify: VerifyArgs;
-  ablate: RowArgs;
+  ablate: AblateArgs;
   replaced: Nothing;
   effects: Nothing;
   without: WithoutArgs;
@@ -1256,6 +1290,7 @@ export interface Answers {
   neurons: Neurons;
   features: Features;
   feature: FeatureCard;
+  concepts: Concepts;
   writes: Writes;
   worked: TableHeader;
   trace: Trace;

@@ -12,6 +12,7 @@ from .experiments import (
     Tested,
 )
 from .opened import (
+    Concepts,
     FeatureCard,
     Features,
     HeadHeader,
@@ -46,6 +47,7 @@ Op = Literal[
     "neurons",
     "features",
     "feature",
+    "concepts",
     "writes",
     "worked",
     "trace",
@@ -113,6 +115,12 @@ class RowArgs(TypedDict):
     """A row, or a feature of one: L2.mlp/29."""
 
     id: str
+
+
+class AblateArgs(RowArgs):
+    """A row that is taken out, or a feature; with ``strength`` it writes so many times as strongly."""
+
+    strength: NotRequired[float]
 
 
 #: What can be said of a head beyond this prompt: what it reads over a corpus, what it would write if it read a token,
@@ -204,6 +212,7 @@ class Meaning(TypedDict):
 PanelName = Literal[
     "contributions",
     "heads",
+    "concepts",
     "trace",
     "detail",
     "tokens",
@@ -272,6 +281,7 @@ class Arguments(TypedDict):
     neurons: RowArgs
     features: RowArgs
     feature: RowArgs
+    concepts: Nothing
     writes: RowArgs
     worked: RowArgs
     trace: TraceArgs
@@ -282,7 +292,7 @@ class Arguments(TypedDict):
     roles: Nothing
     beyond: BeyondArgs
     verify: VerifyArgs
-    ablate: RowArgs
+    ablate: AblateArgs
     replaced: Nothing
     effects: Nothing
     without: WithoutArgs
@@ -311,6 +321,7 @@ class Answers(TypedDict):
     neurons: Neurons
     features: Features
     feature: FeatureCard
+    concepts: Concepts
     writes: Writes
     worked: TableHeader
     trace: Trace

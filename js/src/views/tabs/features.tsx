@@ -3,11 +3,13 @@ import type { ComponentChildren } from "preact";
 import { sequential, shade } from "../../core/maths/colour";
 import { MINUS, percent, plain } from "../../core/maths/format";
 import { largest, sumOf } from "../../core/maths/geometry";
-import type { CardHeader, Arithmetic as Factors, FeatureCard, Row } from "../../core/types";
+import type { CardHeader, Arithmetic as Factors, FeatureCard, Finding, Row } from "../../core/types";
 import { Await, sidesHeight, textHeight } from "../parts/awaiting";
 import { type BarRow, Bars, Check, Sides } from "../parts/bars";
 import { useView } from "../parts/context";
 import { Prose, TargetName, Token } from "../parts/names";
+import { WrittenBy } from "../explorer/concepts";
+import { Chip, Tested, TestThis } from "../explorer/verdict";
 import { words } from "./writes";
 
 /** A longer prompt is drawn as running text, without numbers. */
@@ -55,7 +57,12 @@ function List({ row }: { row: Row }) {
           if (card && card.state === "absent") off = card.text;
           return {
             key: name,
-            label: <Concept text={concept} below={`${name} · fires at ${plain(f.activations[i] ?? 0)}`} />,
+            label: (
+              <>
+                <Concept text={concept} below={`${name} · fires at ${plain(f.activations[i] ?? 0)}`} />
+                {store.lab.of(name) && !store.hides("values") && <Chip of={store.lab.of(name) as Finding} />}
+              </>
+            ),
             value: f.values[i] ?? 0,
             title: `${concept || name}: ${card && card.state === "absent" ? card.text : `open ${name}`}`,
             ...(!(card && card.state === "absent") && {
@@ -94,6 +101,8 @@ function List({ row }: { row: Row }) {
 function Opened({ row, feature }: { row: Row; feature: number }) {
   const { store } = useView();
   const name = featureName(row, feature);
+  const card = store.data.feature(row.id, feature);
+  const wrote = <WrittenBy row={row} feature={feature} />;
   return (
     <div data-part="feature">
       <button
@@ -105,26 +114,48 @@ function Opened({ row, feature }: { row: Row; feature: number }) {
       >
         All features of {row.id}
       </button>
-      <Await of={store.data.feature(row.id, feature)} hold={(width) => 260 + textHeight(120, width) + 5 * (5 + textHeight(200, width)) + sidesHeight(8, width)}>{(card) => <Read row={row} name={name} card={card} />}</Await>
+      <Await of={card} hold={(width) => 260 + textHeight(120, width) + 5 * (5 + textHeight(200, width)) + sidesHeight(8, width)}>{(card) => <Read row={row} name={name} card={card} wrote={wrote} />}</Await>
+      {card.value.state !== "ready" && wrote}
     </div>
   );
 }
 
 /** A card, as read at the place that the Explorer explains. */
-function Read({ row, name, card }: { row: Row; name: string; card: FeatureCard }) {
+function Read({ row, name, card, wrote }: { row: Row; name: string; card: FeatureCard; wrote: ComponentChildren }) {
   const { store } = useView();
   const reading = store.reading.value;
   if (!reading) return null;
+  const part = { ...row, id: name };
+  const { lab } = store;
   return (
-    <Card name={name} card={card} tokens={reading.tokens}>
-      {store.hides("values") ? null : card.arithmetic ? (
-        <Arithmetic of={card.arithmetic}>
-          <TargetName />
-        </Arithmetic>
-      ) : (
-        !(card.here[reading.position] ?? 0) && `It does not fire here, and adds nothing through ${row.id}.`
-      )}
-    </Card>
+    <>
+      <p class="aw-foot">
+        <TestThis row={part} />{" "}
+        {!store.fixed.value && (
+          <>
+            {reading.header.test.never || store.hides("values") ? null : (
+              <label class="aw-small" title="An experiment: the model runs with it so many times as strong, what its dictionary misses held">
+                strength ×{" "}
+                <input type="range" data-part="dial" min="0" max="4" step="0.5" value="1" onChange={(e) => lab.ablate(name, +e.currentTarget.value)} />
+              </label>
+            )}{" "}
+            <button class="aw-link" data-part="explain" onClick={() => void store.explain({ neuron: name })}>
+              Explain this feature
+            </button>
+          </>
+        )}
+      </p>
+      <Tested row={part} />
+      <Card name={name} card={card} tokens={reading.tokens} wrote={wrote}>
+        {store.hides("values") ? null : card.arithmetic ? (
+          <Arithmetic of={card.arithmetic}>
+            <TargetName />
+          </Arithmetic>
+        ) : (
+          !(card.here[reading.position] ?? 0) && `It does not fire here, and adds nothing through ${row.id}.`
+        )}
+      </Card>
+    </>
   );
 }
 
@@ -157,11 +188,13 @@ interface CardProps {
   /** those of the prompt */
   tokens: string[];
   alone?: boolean;
+  /** which parts wrote it */
+  wrote?: ComponentChildren;
   /** what it adds here */
   children?: ComponentChildren;
 }
 
-function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
+function Card({ name, card, tokens: prompt, alone, wrote, children }: CardProps) {
   const { palette } = useView();
   // The first token is far from all others for most models: it would leave them pale.
   const most = largest([...card.here.slice(1), ...card.contexts.flatMap((c) => c.values)]);
@@ -203,6 +236,7 @@ function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
           {children}
         </p>
       )}
+      {wrote}
       <Part class="aw-sidetitle">Activation on this prompt</Part>
       {prompt.length > MANY ? (
         <p class="aw-context aw-scroll" tabIndex={0} role="group" aria-label="The prompt">
