@@ -355,7 +355,10 @@ def _title(c: Concepts) -> str:
     order = strongest(c.values)
     best = next((row for row in order if row < c.firing), None)
     most = order[0]
-    said = {last: "what no feature says"}.get(most, c.labels[most] + ", which has no dictionary")
+    assert c.attribution is not None
+    constants = {str(part) for part in c.attribution.components if not part.writes}
+    lacking = "" if c.labels[most] in constants else ", which has no dictionary"
+    said = "what no feature says" if most == last else c.labels[most] + lacking
     if best is None:
         return f"No feature fires: {said}, adds {signed(float(c.values[most]))} {of} for {c.parent}"
     led = signed(float(c.values[best]))

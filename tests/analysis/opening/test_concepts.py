@@ -119,6 +119,18 @@ def test_other_numbers_are_split_as_well(family_model, with_saes, target):
     assert c.unit == a.unit and c.firing
 
 
+def test_a_feature_of_a_stream_is_split_by_the_features_before_it():
+    model = aw.load("demo")
+    run = model.run("The capital of France is")
+    opened = aw.attribute(run, " Paris").features("L3")
+    a = aw.attribute(run, opened.labels[int(opened.values[: opened.firing].abs().argmax())])
+    c = a.concepts()
+    assert c.parent_value == a.actual and abs(c.mismatch) <= 1e-6 * (1 + float(c.values.abs().sum()))
+    assert set(c.used.values()) == {str(p) for p in model.saes if p.site in ("z", "mlp") and p.layer <= 3}
+    constants = [str(part) for part in a.components if not part.writes]
+    assert not any(f"{name}, which has no dictionary" in c.title for name in constants)
+
+
 def test_what_is_taken_where_a_part_has_several(family_model, with_saes):
     """The heads' outputs before what the attention adds, the MLP's output before a transcoder; no stream writes."""
     model = family_model("gpt2", torch.float32)
