@@ -413,7 +413,9 @@ def _joined(
     def closes(record: Recording, layer: int) -> bool:
         return worst(*stream_error(record, layer, record.streams[layer].dtype, False)) <= 1
 
-    open_ones = [i for i in range(model.n_layers) if i not in unread and not closes(rec, i)]
+    # What a hook or a replaced forward does to the stream is no part of the model: such a layer is shown as a whole.
+    own = (i for i in range(model.n_layers) if i not in unread and not interventions(model.layer(i)))
+    open_ones = [i for i in own if not closes(rec, i)]
     model.joining = frozenset(read_joins(model, open_ones)) if open_ones else frozenset()
     if not model.joining:
         return rec, unread, frozenset()
