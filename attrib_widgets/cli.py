@@ -1,4 +1,4 @@
-"""The command line: ``attrib-widgets lab`` opens the tour or a lesson, ``attrib-widgets explain`` explains a prediction.
+"""The command line: ``attrib-widgets lab`` opens the tour or a lesson, ``attrib-widgets explain`` explains one.
 
 Nothing heavy is imported until a model is needed, so ``--help`` and ``--version`` answer at once.
 """
