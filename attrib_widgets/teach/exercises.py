@@ -55,6 +55,7 @@ class Asked:
         solution: how to come to it, as code.
         answer: the right answer, for a model.
         options: what may be chosen, for a model; none where one writes the answer.
+        columns: headings of what is covered: of the options, and of what is behind them.
     """
 
     ask: str
@@ -62,6 +63,7 @@ class Asked:
     solution: str
     answer: Callable[[Model, Examples], Answer]
     options: Callable[[Model, Examples], list[str]] | None = None
+    columns: tuple[str, ...] = ("",)
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,7 @@ LESSONS: dict[int, Outline] = {
                 "",
                 _knows,
                 layers_of,
+                ("after", "top prediction", "its probability"),
             )
         },
     ),
@@ -274,6 +277,7 @@ LESSONS: dict[int, Outline] = {
                 "",
                 _which_set,
                 lambda model, of: [LARGE, SMALL, SAME],
+                ("replaced together", "of the gap"),
             )
         },
     ),

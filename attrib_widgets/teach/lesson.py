@@ -119,7 +119,7 @@ class Lesson:
             has = ", ".join(map(repr, self._outline.questions)) or "none"
             raise AttribError(f"Lesson {self.number} asks no question {name!r}.", f"It asks {has}.")
         options = asked.options(self.model, self.examples)
-        made = Choice(asked.ask, options, lambda: asked.answer(self.model, self.examples))
+        made = Choice(asked.ask, options, lambda: asked.answer(self.model, self.examples), asked.columns)
         self._seen.append(made)
         return made
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 from IPython import display as ipython
 from ipywidgets import ToggleButtons
 
-from ..result import Table
+from ..result import Table, render_html, render_text
 from ..result.still import WIDGET
 from ..widgets.explorer import Explorer
 from ..widgets.question import Question, empty, explain, prompt_like, target_of
 from ..widgets.testing import from_python
-from ..words.components import component
 from ..words.errors import AttribError
 from ..words.text import visible
 from .answers import Answer, Checked, judged
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 LOCKED = "Guess first: click it in the picture, or write it in the place of the three dots. Then run this cell again."
 #: What is covered where a part, or a word that a head reads, is asked for.
 COVERED = {"part": ("values", "heads", "detail"), "word": ("detail",)}
+#: Parts of a layer that have a square each where nothing but a table can be shown.
+WIDEST = 20
 
 
 class Prediction(Explorer):
@@ -83,25 +84,29 @@ class Prediction(Explorer):
         if not self._covered:
             return super()._question_or_answer()
         if "values" in self.hidden:
-            rows, columns = _layers(self), ["layer", "its parts"]
+            columns, rows = _squares(self)
         else:
             tokens = self.run.tokens[: self.attribution.position + 1]
             rows, columns = [[str(i), visible(token)] for i, token in enumerate(tokens)], ["position", "token"]
         return Table(self.ask_first, columns, rows, note="Covered until you guess.")
 
 
-def _layers(of: Explorer) -> list[list[str]]:
-    """The parts by layer, heads as from the first to the last."""
+def _squares(of: Explorer) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of a map of the parts, a square for each; of wide models the heads of a layer share one."""
     found: dict[int, list[str]] = {}
     for part in of.attribution.components:
         if part.writes and part.layer is not None and not part.kind.endswith("bias"):
             found.setdefault(part.layer, []).append(str(part))
-    rows = []
-    for layer, labels in sorted(found.items()):
-        heads = [label for label in labels if component(label).kind == "head"]
-        several = [f"{heads[0]} to {heads[-1]}"] if len(heads) > 1 else heads
-        rows.append([str(layer), ", ".join([*several, *(label for label in labels if label not in heads)])])
-    return rows
+    layers = {
+        layer: [label.removeprefix(f"L{layer}").lstrip(".") for label in labels] for layer, labels in found.items()
+    }
+    names = list(dict.fromkeys(name for labels in layers.values() for name in labels))
+    if len(names) > WIDEST:
+        heads = [name for name in names if name.startswith("H")]
+        names = [f"{heads[0]} to {heads[-1]}", *(name for name in names if name not in heads)]
+        return ["", *names], [[f"L{layer}", *["?" for _ in names]] for layer in sorted(layers)]
+    rows = [[f"L{n}", *("?" if name in labels else "" for name in names)] for n, labels in sorted(layers.items())]
+    return ["", *names], rows
 
 
 def predicting(model: Model, prompt: Any, target: Any, against: Any, corrupted: Any, head: str | None) -> Prediction:
@@ -122,8 +127,11 @@ def predicting(model: Model, prompt: Any, target: Any, against: Any, corrupted: 
 class Choice:
     """A question with a few answers, as buttons. Made by ``lesson.choose``."""
 
-    def __init__(self, ask: str, options: Sequence[str], answer: Callable[[], Answer]) -> None:
+    def __init__(
+        self, ask: str, options: Sequence[str], answer: Callable[[], Answer], columns: Sequence[str] = ("",)
+    ) -> None:
         self.ask = ask
+        self.columns = list(columns)
         self.options = list(options)
         self.buttons = ToggleButtons(options=self.options, value=None)
         self._answer = answer
@@ -162,10 +170,15 @@ class Choice:
         """For the report."""
         return Done(name) if self._found is None else Done(name, self._found.right, 1, said=self._first)
 
+    def summary(self) -> Table:
+        """The question, and what is asked about with its numbers covered."""
+        rows = [[option, *["?"] * (len(self.columns) - 1)] for option in self.options]
+        return Table(self.ask, self.columns, rows)
+
     def __repr__(self) -> str:
-        return "\n".join([self.ask, *(f"  {option}" for option in self.options)])
+        return render_text(self.summary())
 
     def _ipython_display_(self) -> None:
         show: Any = ipython.display
-        show({"text/plain": repr(self)}, raw=True)
+        show({"text/plain": repr(self), "text/html": render_html(self.summary())}, raw=True)
         show({WIDGET: {"version_major": 2, "version_minor": 0, "model_id": self.buttons.model_id}}, raw=True)
