@@ -146,7 +146,7 @@ def test_it_runs_offline_and_gives_nothing_away(path, monkeypatch, tmp_path):
             answer = LESSONS[number(path)].exercises[name].answer(model, lesson.examples)
             for text in before:
                 if isinstance(answer, Number):
-                    assert f"{answer.value:.2f}" not in text
+                    assert not re.search(rf"(?<![-\d.]){re.escape(f'{answer.value:.2f}')}(?!\d)", text)
                 elif isinstance(answer, Part):
                     assert not re.search(rf"\b{answer.value}\b", text)
                 else:  # one of a few words: they are named, and not beside what was asked

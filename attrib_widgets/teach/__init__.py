@@ -16,6 +16,7 @@ from .by_hand import written_by_head, written_by_parts
 from .collect import collect
 from .lesson import Exercise, Lesson, lesson
 from .predict import Choice, Prediction
+from .prompts import groups
 from .report import Report
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Prediction",
     "Report",
     "collect",
+    "groups",
     "lesson",
     "written_by_head",
     "written_by_parts",

@@ -1,48 +1,39 @@
-"""What the lessons ask: their prompts, and how every answer is computed from the model in use.
-
-No number of any model stands here. The embedded model has prompts of its own; others, which know more words, get those
-of the second column.
-"""
+"""What the lessons ask, and how every answer is computed from the model in use; no number of any model stands here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..analysis.attribution.attribute import attribute
-from ..analysis.attribution.attribution import Attribution
-from ..analysis.experiments.patching import patch
+from ..analysis.experiments.patching import FinalNorm, patch
 from ..analysis.heads.attention import attention
 from ..analysis.lens.logit_lens import LogitLens, logit_lens
+from ..analysis.survey.survey import survey
 from ..analysis.verdicts.table import VERDICTS
 from ..analysis.verdicts.verify import verify
 from ..words.errors import AttribError
 from ..words.text import share, visible
 from .answers import Answer, Number, Part, Word
+from .prompts import (
+    COLOSSEUM,
+    EIFFEL,
+    FRANCE,
+    JAPAN,
+    KEYS,
+    LIST,
+    NAMES,
+    NORWAY,
+    ROME,
+    Example,
+    Examples,
+    embedded,
+    groups,
+)
 
 if TYPE_CHECKING:
     from ..model.model import Model
-
-
-class Example(NamedTuple):
-    """A prompt with its answer, a rival, and another prompt of as many tokens after which the rival is said."""
-
-    prompt: str
-    answer: str
-    rival: str
-    other: str
-
-    def attribution(self, model: Model) -> Attribution:
-        """Why the answer rather than the rival."""
-        return attribute(model.run(self.prompt), self.answer, against=self.rival)
-
-
-class Examples(NamedTuple):
-    """The example of a lesson, and the one of its exercise."""
-
-    first: Example
-    second: Example
 
 
 @dataclass(frozen=True)
@@ -79,35 +70,7 @@ class Outline:
 
     def examples(self, model: Model) -> Examples:
         """Those for a model."""
-        own = any(s.ability == "capitals" for s in model.suggestions)
-        return self.embedded if own else self.elsewhere
-
-
-# prompts -------------------------------------------------------------------------------------------------------
-FRANCE = Example("The capital of France is", " Paris", " Berlin", "The capital of Germany is")
-EIFFEL = Example("The Eiffel Tower is in the city of", " Paris", " Rome", "The Colosseum is in the city of")
-COLOSSEUM = Example(
-    "The language spoken in the city of the Colosseum is",
-    " Italian",
-    " Russian",
-    "The language spoken in the city of the Kremlin is",
-)
-ROME = Example(
-    "The Colosseum is located in the city of", " Rome", " Paris", "The Eiffel Tower is located in the city of"
-)
-LIST = Example(
-    "apple river lamp garden horse apple river lamp garden",
-    " horse",
-    " piano",
-    "apple river lamp garden piano apple river lamp garden",
-)
-NAMES = Example(
-    "When Mary and John went to the shop, John gave the bag to",
-    " Mary",
-    " John",
-    "When Mary and John went to the shop, Mary gave the bag to",
-)
-KEYS = Example("Today the keys near the table", " are", " is", "Today the key near the table")
+        return self.embedded if embedded(model) else self.elsewhere
 
 
 # answers -------------------------------------------------------------------------------------------------------
@@ -199,6 +162,65 @@ def _verdict(model: Model, of: Examples) -> Answer:
     return Word(found.word, {row.word: told for row in VERDICTS})
 
 
+def _alone(model: Model, of: Example, against: str | None = None, norm: FinalNorm = "live") -> float:
+    """The damage of the leading head, of the logit by itself unless a rival is given."""
+    head = str(attribute(model.run(of.prompt), of.answer).top(1, kind="head")[0][0])
+    done = patch(
+        model, of.prompt, of.other, of.answer, against=() if against is None else against, components=head,
+        direction="noise", final_norm=norm,
+    )  # fmt: skip
+    return float(done.values[0])
+
+
+LITTLE, TENTH, MORE = "less than 5 %", "5 to 15 %", "more than 15 %"
+
+
+def _replaced(model: Model, of: Examples) -> Answer:
+    damage = _alone(model, of.first)
+    right = LITTLE if damage < 0.05 else TENTH if damage <= 0.15 else MORE
+    return Word(right, dict.fromkeys((LITTLE, TENTH, MORE), f"It is {share(damage)}."))
+
+
+def _held(model: Model, of: Examples) -> Answer:
+    slips = {
+        "That is with the divisor as it moves. Hold it.": _alone(model, of.second),
+        "That is against the rival. Here it is the logit by itself.": _alone(model, of.second, of.second.rival),
+    }
+    return Number(_alone(model, of.second, norm="frozen"), "of the gap", slips)
+
+
+MOST, SOME, FEW = "for most of them (over two thirds)", "for about half", "for few (under a third)"
+
+
+def _leads(model: Model, of: Examples) -> Answer:
+    lead = str(attribute(model.run(of.first.prompt), of.first.answer).top(1)[0][0])
+    capitals = groups(model)["capitals"]
+    asked = zip(capitals.clean, capitals.target, strict=True)
+    count = sum(str(attribute(model.run(text), token).top(1)[0][0]) == lead for text, token in asked)
+    part = count / len(capitals.clean)
+    right = MOST if part > 2 / 3 else FEW if part < 1 / 3 else SOME
+    told = f"{lead} leads in {count} of {len(capitals.clean)}."
+    return Word(right, dict.fromkeys((MOST, SOME, FEW), told))
+
+
+def _selective(model: Model, of: Examples) -> Answer:
+    found = survey(model, groups(model), permutations=99)
+    selectivity = found.group("two names").selectivity.tolist()
+    scores = {str(c): v for c, v in zip(found.parts, selectivity, strict=True) if c.kind == "head"}
+    return Part(scores, "{} logits more in two names than in the others", kind="head")
+
+
+def _costs(model: Model, of: Examples) -> Answer:
+    a = of.second.attribution(model)
+    lead = str(a.top(1)[0][0])
+    found = verify(a, corrupted=of.second.other, top=0, components=lead)[lead]
+    slips = {
+        "That is its share of the sum: observed, and no test.": float(a[lead]) / a.total,
+        "That is its recovery: put into the other prompt, and not taken from this one.": found.sufficiency,
+    }
+    return Number(found.necessity, "of the gap", slips)
+
+
 LESSONS: dict[int, Outline] = {
     1: Outline(
         "Working backwards: who wrote the answer?",
@@ -278,6 +300,74 @@ LESSONS: dict[int, Outline] = {
                 _which_set,
                 lambda model, of: [LARGE, SMALL, SAME],
                 ("replaced together", "of the gap"),
+            )
+        },
+    ),
+    6: Outline(
+        "How attribution lies",
+        30,
+        Examples(FRANCE, JAPAN),
+        Examples(EIFFEL, ROME),
+        {
+            "6.1": Asked(
+                "Of the second prompt: with the divisor held, what share of the gap does the leading head cost, of the "
+                "logit by itself?",
+                'aw.patch(..., direction="noise", final_norm="frozen") holds it; against=() asks for the logit alone.',
+                "a = aw.attribute(model.run(prompt), answer)\n"
+                'aw.patch(model, prompt, other, answer, against=(), components=str(a.top(1, kind="head")[0][0]), '
+                'direction="noise", final_norm="frozen")',
+                _held,
+            )
+        },
+        {
+            "replaced": Asked(
+                "The leading head is replaced. How much of the gap of the logit goes?",
+                "",
+                "",
+                _replaced,
+                lambda model, of: [LITTLE, TENTH, MORE],
+                ("it is", "true?"),
+            )
+        },
+    ),
+    7: Outline(
+        "From one prompt to many",
+        35,
+        Examples(FRANCE, FRANCE),
+        Examples(EIFFEL, EIFFEL),
+        {
+            "7.1": Asked(
+                "Which head writes most in two names above what it writes in the other groups?",
+                "The column “selective” of the survey; s.group(name).selectivity has it for every part.",
+                'found = s.group("two names").selectivity\n'
+                'max((c for c in s.parts if c.kind == "head"), key=lambda c: float(found[s.parts.index(c)]))',
+                _selective,
+            )
+        },
+        {
+            "typical": Asked(
+                "The part with the largest bar for the first prompt: for how many capitals does it lead?",
+                "",
+                "",
+                _leads,
+                lambda model, of: [MOST, SOME, FEW],
+                ("it leads", "true?"),
+            )
+        },
+    ),
+    8: Outline(
+        "Your own model",
+        25,
+        Examples(NORWAY, COLOSSEUM),
+        Examples(NAMES, KEYS),
+        {
+            "8.1": Asked(
+                "Of the second prompt: what share of the gap does the part with the largest bar cost?",
+                "aw.verify(a, corrupted=other, components=part)[part] has its damage; .necessity is the number.",
+                "a = aw.attribute(model.run(prompt), answer, against=rival)\n"
+                "part = a.top(1)[0][0]\n"
+                "aw.verify(a, corrupted=other, top=0, components=str(part))[part].necessity",
+                _costs,
             )
         },
     ),

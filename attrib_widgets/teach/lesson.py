@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ..words.components import whole
 from ..words.errors import AttribError
 from .answers import Checked, judged
-from .exercises import LESSONS, Asked, Example, Examples
+from .exercises import LESSONS, Asked
 from .predict import Choice, Prediction, predicting
+from .prompts import Example, Examples
 from .report import Done, Report
 
 if TYPE_CHECKING:
