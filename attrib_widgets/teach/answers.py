@@ -159,10 +159,6 @@ class Word:
         return visible(self.value)
 
 
-def judged(answer: Answer, given: Any) -> Checked:
-    """What is to be said of ``given``; three dots, or nothing, are no answer."""
-    if given is None or given is ...:
-        return Checked(None, UNANSWERED)
-    if isinstance(given, (list, tuple)) and any(one is ... for one in given):
-        return Checked(None, UNANSWERED)
-    return answer.judge(given)
+def unanswered(given: Any) -> Checked | None:
+    """What is said where nothing was answered: three dots, or nothing at all; else None."""
+    return Checked(None, UNANSWERED) if given is None or given is ... else None

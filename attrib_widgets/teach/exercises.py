@@ -13,7 +13,6 @@ from ..analysis.lens.logit_lens import LogitLens, logit_lens
 from ..analysis.survey.survey import survey
 from ..analysis.verdicts.table import VERDICTS
 from ..analysis.verdicts.verify import verify
-from ..words.errors import AttribError
 from ..words.text import share, visible
 from .answers import Answer, Number, Part, Word
 from .prompts import (
@@ -94,9 +93,12 @@ def _duplicate(model: Model, of: Examples) -> Answer:
     return Part(scores, f"{{}} of its attention lies on the first {visible(run.tokens[last])}", kind="head")
 
 
+NEVER = "never"
+
+
 def layers_of(model: Model, of: Examples) -> list[str]:
-    """The rows of a lens, the first one first."""
-    return _lens(model, of.first).layers
+    """The rows of a lens, the first one first, and that the answer never stands on top."""
+    return [*_lens(model, of.first).layers, NEVER]
 
 
 def _lens(model: Model, of: Example) -> LogitLens:
@@ -106,15 +108,9 @@ def _lens(model: Model, of: Example) -> LogitLens:
 def _first_row(found: LogitLens) -> Answer:
     said = {row: visible(found.top(row)[0].text) for row in found.layers}
     stays = [row for i, row in enumerate(found.layers) if all(int(r) == 1 for r in found.rank[i:, -1])]
-    if not stays:
-        raise AttribError(f"This model does not answer {visible(found.token)}.", "Choose a prompt that it answers.")
-    wrong = {
-        row: f"Behind it {name} stands on top."
-        if row not in stays
-        else "There it stands on top already, and not first."
-        for row, name in said.items()
-    }
-    return Word(stays[0], wrong)
+    later = "There it stands on top, and it did before."
+    wrong = {row: later if row in stays else f"There {name} is on top." for row, name in said.items()}
+    return Word(stays[0] if stays else NEVER, {**wrong, NEVER: "It does."})
 
 
 def _knows(model: Model, of: Examples) -> Answer:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..words.components import whole
 from ..words.errors import AttribError
-from .answers import Checked, judged
+from .answers import Checked, unanswered
 from .exercises import LESSONS, Asked
 from .predict import Choice, Prediction, predicting
 from .prompts import Example, Examples
@@ -35,10 +35,11 @@ class Exercise:
 
         Three dots (or None) are no answer and no try. The result is true only where the answer is right.
         """
-        found = judged(self._asked.answer(self._model, self._examples), answer)
-        if found.right is not None:
-            self.done.tries += 1
-            self.done.right, self.done.said = found.right, repr(answer)
+        if (missing := unanswered(answer)) is not None:
+            return missing
+        found = self._asked.answer(self._model, self._examples).judge(answer)
+        self.done.tries += 1
+        self.done.right, self.done.said = found.right, repr(answer)
         return found
 
     def hint(self) -> Checked:

@@ -15,7 +15,7 @@ from ..widgets.question import Question, empty, explain, prompt_like, target_of
 from ..widgets.testing import from_python
 from ..words.errors import AttribError
 from ..words.text import visible
-from .answers import Answer, Checked, judged
+from .answers import Answer, Checked
 from .report import Done
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Choice:
             print(LOCKED)
             return
         if self._found is None:
-            self._found, self._first = judged(self._answer(), self.guess), self.guess
+            self._found, self._first = self._answer().judge(self.guess), self.guess
         print(self._found if self._found else f"{self._found} It is: {self._answer().told()}.")
 
     def done(self, name: str) -> Done:

@@ -1,5 +1,4 @@
-"""The prompts of the lessons, one by one and in groups: those of the embedded model, or others, for models that know more
-words."""
+"""The prompts of the lessons, one by one and in groups: the embedded model's, and others that large models know."""
 
 from __future__ import annotations
 
