@@ -63,6 +63,8 @@ _HOMES = {
     "survey": "analysis.survey.survey",
     "Survey": "analysis.survey.result",
     "token_effects": "analysis.experiments.token_effects",
+    "Steering": "analysis.experiments.steering",
+    "steer": "analysis.experiments.steering",
     "TokenEffects": "analysis.experiments.token_effects",
     "prob": "analysis.experiments.metrics",
     "kl": "analysis.experiments.metrics",
@@ -82,6 +84,7 @@ _HOMES = {
     "log_prob": "words.targets",
     "score": "words.targets",
     "neuron": "words.targets",
+    "feature": "words.targets",
     "load": "model.model",
     "Model": "model.model",
     "supported": "model.selfcheck.supported",
@@ -201,6 +204,8 @@ if TYPE_CHECKING:
     from .analysis.experiments.patching import patch as patch
     from .analysis.experiments.paths import Paths as Paths
     from .analysis.experiments.paths import path_patch as path_patch
+    from .analysis.experiments.steering import Steering as Steering
+    from .analysis.experiments.steering import steer as steer
     from .analysis.experiments.token_effects import TokenEffects as TokenEffects
     from .analysis.experiments.token_effects import token_effects as token_effects
     from .analysis.heads.all_heads import head_table as head_table
@@ -255,6 +260,7 @@ if TYPE_CHECKING:
     from .words.places import Place as Place
     from .words.places import place as place
     from .words.targets import Phrase as Phrase
+    from .words.targets import feature as feature
     from .words.targets import log_prob as log_prob
     from .words.targets import logit as logit
     from .words.targets import logit_diff as logit_diff

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from .errors import ComponentError
+from .kinds import Kinds
 
 ComponentLike: TypeAlias = "Component | str | tuple[int, int]"
 
@@ -35,6 +36,7 @@ SINGLE_KINDS = (
     "pos",  # learned position embedding
     "norm.bias",  # bias of the norm at the read point
     "neuron.bias",  # bias of the projection in front of a neuron, in its pre-activation
+    "encoder.bias",  # what a dictionary adds before a feature's threshold, in its pre-activation
     "value.bias",  # value projection bias, in what a head carried
     "query.bias",  # query projection bias, in a score
     "key.bias",  # key projection bias, in a score
@@ -71,7 +73,7 @@ class Component:
     @property
     def writes(self) -> bool:
         """Whether it writes to the stream; the other rows correct the sum (a norm's bias, the entropy, rounding)."""
-        return self.is_embedding or self.is_attention or self.kind in ("mlp", "beside", "layer")
+        return self.is_embedding or self.is_attention or self.kind in ("mlp", "beside", "layer", "neuron")
 
     @property
     def is_embedding(self) -> bool:
@@ -100,7 +102,7 @@ _MEANINGS: dict[str, str] = {
     "head": "head {index} of layer {layer}, the chapter\u2019s Head {layer}.{index}; counting from 0",
     "neuron": "neuron {index} of the MLP of layer {layer}; counting from 0",
     "mlp": "the MLP of layer {layer}, the chapter\u2019s MLP {layer}; counting from 0",
-    "attn": "all heads of layer {layer} together, or the mixer in their place; counting from 0",
+    "attn": "all heads of layer {layer} together; counting from 0",
     "beside": "what layer {layer} adds beside its attention and its MLP; counting from 0",
     "layer": "layer {layer} as a whole, attention and MLP; counting from 0",
     "attn.bias": "the constant that the attention of layer {layer} adds whatever it reads; counting from 0",
@@ -112,6 +114,7 @@ _MEANINGS: dict[str, str] = {
     "pos": "the embedding of its position",
     "norm.bias": "the constant that the norm in front of what is explained adds",
     "neuron.bias": "the constant in front of a neuron",
+    "encoder.bias": "the constant in front of a feature",
     "value.bias": "the constant that a head carries wherever it looks",
     "query.bias": "the constant of a head\u2019s queries",
     "key.bias": "the constant of a head\u2019s keys",
@@ -123,11 +126,14 @@ _MEANINGS: dict[str, str] = {
 }
 
 
-def described(label: str) -> str:
+def described(label: str, kinds: Kinds | None = None) -> str:
     """A name that explains itself: ``L3H1: head 1 of layer 3, the chapter's Head 3.1; counting from 0``.
 
-    ``described`` in names.ts says the same on the page. "" of what names no part.
+    ``kinds`` are those of the model (``model.part_kinds``), whose mixers are no attention. ``described`` in names.ts
+    says the same on the page. "" of what names no part.
     """
+    if kinds and label in kinds:
+        return f"{label}: {kinds[label].words}"
     try:
         part = component(label)
     except ComponentError:

@@ -197,6 +197,12 @@ TERMS: tuple[Term, ...] = (
         ("ablate", "ablated", "take it out"),
     ),
     Term(
+        "steering",
+        "An experiment: a feature, or another part, writes more or less strongly, and what follows is computed again.",
+        "L0.mlp/5 × 0: ·Paris 99.8 % → 15 %: the other features of its place, and what they miss, stay as they were.",
+        ("steer", "strength", "scaled", "held at"),
+    ),
+    Term(
         "damage",
         "The share of the gap that goes when a part gets its write from the other prompt.",
         "+0.49: without it 49 % of what tells the two prompts apart is gone; 1 is all of it.",

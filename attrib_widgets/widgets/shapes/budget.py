@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from ...analysis.experiments.slopes import Way
 from ...analysis.heads.all_heads import ThroughTable, WhyTable, head_table, joined, through_table, why_table
 from ...analysis.opening.totals import MLPs
+from ...analysis.reading.features import Inside
 from ...model.identity.steady import steady
 from ...result import strongest
 from ...words.errors import AttribError, ComponentError
@@ -125,7 +126,8 @@ class Rest:
 
     def __init__(self, e: Explanation, complete: bool = False, job: Job | None = None) -> None:
         self.e, self.complete, self.job = e, complete, job
-        self._key = (complete, (e.run.model.saes.version, explorer.lens_mark(e.run.model)))
+        # The lens itself, which lives as long as what was made with it: no later one is taken for it.
+        self._key = (complete, (e.run.model.saes.version, explorer.tuned_lens(e.run.model)))
 
     @property
     def found(self) -> Further | None:
@@ -177,7 +179,8 @@ class Rest:
                 yield partial(filler.text, "features", partial(_features, a, header["absent"], row))
         if complete and header.get("features"):
             yield lambda: filler.text("cards", lambda: _cards(a))
-        if why_key is not None and thorough and model.n_layers * model.n_heads <= PAGE_HEADS:
+        inside = isinstance(a.reading, Inside)  # its rows are not those that heads read: each is asked for by itself
+        if why_key is not None and thorough and not inside and model.n_layers * model.n_heads <= PAGE_HEADS:
             count, whys = a.reading.point.attentions, list[WhyTable]()
             for layer in range(count):
                 yield partial(filler.gather, "why", whys, partial(why_table, a, why_key, [layer]))

@@ -152,6 +152,8 @@ export interface About {
   /** where a layer is not split as far as can be: the same in words, and of every layer */
   words?: string;
   levels?: Level[];
+  /** of one whose layers differ in kind: how far it splits, and which layer has which mixer */
+  mixers?: string;
   /** only of one that was built by hand */
   built?: Built;
 }
@@ -912,6 +914,16 @@ export interface Views {
 /** What can be covered until it is revealed. */
 export type Part = "candidates" | "values" | "detail" | "heads" | "corrupted" | "sum";
 
+/** What parts are whose names alone would mislead. */
+export interface PartKind {
+  /** beside the name */
+  short: string;
+  /** as an explanation */
+  words: string;
+  /** their labels */
+  parts: string[];
+}
+
 /** How a view is shown. */
 export interface Options {
   hidden: Part[];
@@ -925,6 +937,8 @@ export interface Options {
   static?: boolean;
   /** of an offline page: what can be saved without Python, by form */
   saved?: Record<string, Saved>;
+  /** of a model that mixes layers: its mixers, and what is split less than elsewhere */
+  kinds?: PartKind[];
   /** of an offline page: the glossary */
   words?: Meanings;
 }
@@ -1069,6 +1083,11 @@ export interface ExplainArgs {
 /** A row, or a feature of one: L2.mlp/29. */
 export interface RowArgs {
   id: string;
+}
+
+/** A row that is taken out, or a feature; with ``strength`` it writes so many times as strongly. */
+export interface AblateArgs extends RowArgs {
+  strength?: number;
 }
 
 /** What can be said of a head beyond this prompt: what it reads over a corpus, what it would write if it read a token, which tokens it would look for, and which earlier heads it could read. */
@@ -1217,7 +1236,7 @@ export interface Arguments {
   roles: Nothing;
   beyond: BeyondArgs;
   verify: VerifyArgs;
-  ablate: RowArgs;
+  ablate: AblateArgs;
   replaced: Nothing;
   effects: Nothing;
   without: WithoutArgs;

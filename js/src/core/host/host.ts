@@ -67,9 +67,11 @@ export class HostModel implements Model {
   }
 }
 
-/** The traits as an offline page embeds them: JSON, with the state, and a survey's experiments, as base64 text. */
-export function readEmbedded(text: string): Record<string, unknown> {
-  const traits = JSON.parse(text) as Record<string, unknown>;
+type Embedded = Record<string, unknown>;
+
+/** The traits of an offline page: JSON, and what of it is bytes beside it, or (states that were saved) as base64 text. */
+export function readEmbedded(text: string, bytes: Embedded = {}): Embedded {
+  const traits: Embedded = { ...(JSON.parse(text) as Embedded), ...bytes };
   traits["container"] ??= traits["state"]; // as version 0.1 called it
   for (const name of ["container", "tests"]) {
     const text = traits[name];
