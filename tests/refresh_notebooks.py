@@ -32,11 +32,11 @@ TELLS = re.compile(r"\.(reveal|check)\(")
 INSTALL = """try:
     import attrib_widgets
 except ImportError:
-    %pip install -q "attrib_widgets @ git+{address}\""""
+    %pip install -q "attrib_widgets @ git+https://{address}\""""
 
 
 def address() -> str:
-    """Where the repository lies, as pyproject.toml says; "" while it lies nowhere."""
+    """Where the repository lies, github.com/owner/name, as pyproject.toml says; "" while it lies nowhere."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     found = re.search(r'^\[tool\.attrib_widgets\]\n(?:#.*\n)*address = "(.*)"$', text, re.M)
     assert found, "pyproject.toml has no [tool.attrib_widgets] with an address"
@@ -48,8 +48,7 @@ def headed(notebook: Any, name: str, where: str) -> None:
     notebook.cells = [cell for cell in notebook.cells if HEAD not in cell.metadata.get("tags", [])]
     if not where:
         return
-    path = re.sub(r"^https://github\.com/|(\.git)?/?$", "", where)
-    link = f"https://colab.research.google.com/github/{path}/blob/main/notebooks/do/{name}"
+    link = f"https://colab.research.google.com/{where.replace('.com', '', 1)}/blob/main/notebooks/do/{name}"
     badge = f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({link})"
     first = [nbformat.v4.new_markdown_cell(badge), nbformat.v4.new_code_cell(INSTALL.format(address=where))]
     for cell in first:

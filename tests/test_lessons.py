@@ -161,7 +161,7 @@ def test_sockets_are_refused(tmp_path):
     assert "Sockets are disabled" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("where", ["", "https://github.com/someone/attrib_widgets"])
+@pytest.mark.parametrize("where", ["", "github.com/someone/attrib_widgets"])
 def test_badge_and_first_cell_come_from_one_address(where):
     notebook = nbformat.read(READ[0], as_version=4)
     plain = [c.source for c in notebook.cells if refresh_notebooks.HEAD not in c.metadata.get("tags", [])]
@@ -174,7 +174,7 @@ def test_badge_and_first_cell_come_from_one_address(where):
     if where:
         link = "https://colab.research.google.com/github/someone/attrib_widgets/blob/main/notebooks/do/"
         assert f"({link}{READ[0].name})" in notebook.cells[0].source
-        assert f'%pip install -q "attrib_widgets @ git+{where}"' in notebook.cells[1].source
+        assert f'%pip install -q "attrib_widgets @ git+https://{where}"' in notebook.cells[1].source
         assert compile(notebook.cells[1].source.replace("%pip", "pass  #"), "cell", "exec")
 
 

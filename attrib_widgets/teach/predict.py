@@ -92,7 +92,7 @@ class Prediction(Explorer):
 
 
 def _squares(of: Explorer) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of a map of the parts, a square for each; of wide models the heads of a layer share one."""
+    """Headings and rows of a map of the parts, the last layer on top; of wide models the heads of a layer share one."""
     found: dict[int, list[str]] = {}
     for part in of.attribution.components:
         if part.writes and part.layer is not None and not part.kind.endswith("bias"):
@@ -104,8 +104,11 @@ def _squares(of: Explorer) -> tuple[list[str], list[list[str]]]:
     if len(names) > WIDEST:
         heads = [name for name in names if name.startswith("H")]
         names = [f"{heads[0]} to {heads[-1]}", *(name for name in names if name not in heads)]
-        return ["", *names], [[f"L{layer}", *["?" for _ in names]] for layer in sorted(layers)]
-    rows = [[f"L{n}", *("?" if name in labels else "" for name in names)] for n, labels in sorted(layers.items())]
+        return ["", *names], [[f"L{layer}", *["?" for _ in names]] for layer in sorted(layers, reverse=True)]
+    rows = [
+        [f"L{n}", *("?" if name in labels else "" for name in names)]
+        for n, labels in sorted(layers.items(), reverse=True)
+    ]
     return ["", *names], rows
 
 
