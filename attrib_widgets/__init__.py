@@ -37,7 +37,12 @@ _HOMES = {
     "composition": "analysis.weights.composition",
     "Roles": "analysis.roles.result",
     "Trace": "analysis.opening.trace",
+    "Graph": "analysis.graph.result",
+    "LiveTwin": "analysis.graph.live",
+    "Between": "analysis.graph.between",
     "ablate": "analysis.experiments.ablation",
+    "ConceptAblation": "analysis.experiments.concepts",
+    "ablate_concept": "analysis.experiments.concepts",
     "Ablation": "analysis.experiments.ablation",
     "patch": "analysis.experiments.patching",
     "Patching": "analysis.experiments.patching",
@@ -140,7 +145,7 @@ def _view() -> Any:
 
 def _figure() -> Any:
     """What draws a result: importing the plots registers them."""
-    from .plots import experiments, surveys  # noqa: F401
+    from .plots import experiments, graphs, surveys  # noqa: F401
     from .plots.results import figure_of
 
     return figure_of
@@ -191,6 +196,8 @@ if TYPE_CHECKING:
     from .analysis.comparing.compare import compare as compare
     from .analysis.experiments.ablation import Ablation as Ablation
     from .analysis.experiments.ablation import ablate as ablate
+    from .analysis.experiments.concepts import ConceptAblation as ConceptAblation
+    from .analysis.experiments.concepts import ablate_concept as ablate_concept
     from .analysis.experiments.edges import EdgeEstimate as EdgeEstimate
     from .analysis.experiments.edges import edge_patch as edge_patch
     from .analysis.experiments.estimates import Estimate as Estimate
@@ -208,6 +215,9 @@ if TYPE_CHECKING:
     from .analysis.experiments.steering import steer as steer
     from .analysis.experiments.token_effects import TokenEffects as TokenEffects
     from .analysis.experiments.token_effects import token_effects as token_effects
+    from .analysis.graph.between import Between as Between
+    from .analysis.graph.live import LiveTwin as LiveTwin
+    from .analysis.graph.result import Graph as Graph
     from .analysis.heads.all_heads import head_table as head_table
     from .analysis.heads.attention import Attention as Attention
     from .analysis.heads.attention import attention as attention

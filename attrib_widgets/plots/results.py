@@ -21,6 +21,7 @@ from ..analysis.attribution.positions import PositionAttribution
 from ..analysis.comparing.compare import Comparison
 from ..analysis.heads.attention import Attention
 from ..analysis.lens.logit_lens import LogitLens
+from ..analysis.opening.concepts import Concepts
 from ..analysis.opening.results import Contributions, Through, Worked, Writes
 from ..analysis.opening.totals import TokenTotals
 from ..analysis.opening.trace import Trace
@@ -114,6 +115,14 @@ def _(result: Comparison, k: int = 15) -> Figure:
 def _(result: Buildup) -> Figure:
     unit = f"{result.unit} so far, ending at {result.attribution.actual:.2f}"
     return _bars(result.title(), named(result, result.steps), result.added.tolist(), unit, cumulative=True)
+
+
+@figure_of.register
+def _(result: Concepts, k: int = 12) -> Figure:
+    names = [*map(result.called, range(len(result) - 1))]
+    labels, values = _largest(names, result.values[:-1].tolist(), k)
+    unit = f"{result.unit}, adding up to {result.explained:.2f}"
+    return _bars(result.title, [*labels, result.labels[-1]], [*values, float(result.values[-1])], unit, cumulative=True)
 
 
 @figure_of.register

@@ -397,6 +397,14 @@ def written_logits(model: Model, sae: SAE, feature: int, head: int | None = None
 
     A feature of the heads' outputs writes through ``head`` alone, or through all heads of its layer.
     """
+    row = written_direction(model, sae, feature, head)
+    return unembedded(model, model.norm(model.anatomy.final_norm).push(row))
+
+
+@torch.no_grad()
+def written_direction(model: Model, sae: SAE, feature: int, head: int | None = None) -> Float[Tensor, "d_model"]:
+    """What one unit of a feature adds to the stream as it arrives at the final norm, before the scale of a norm behind
+    the sublayer; through ``head`` alone, or through all heads of its layer."""
     row, layer = sae.w_dec[feature].to(model.home), sae.target.layer or 0
     if sae.target.site == "z":
         d = model.geometry[layer].d_head
@@ -404,8 +412,7 @@ def written_logits(model: Model, sae: SAE, feature: int, head: int | None = None
         row = outlet_of(model, "attn", layer).push(row[rows] @ model.out(layer).rows(*rows.indices(len(row))[:2]))
     elif sae.target.site in ("mlp", "attn_out"):  # read behind the sublayer's own norm and before the multiplier
         row = row * model.multiplier_of("mlp" if sae.target.site == "mlp" else "attn")
-    row = row * model.carried(layer + (sae.target.site == "post"), model.n_layers)
-    return unembedded(model, model.norm(model.anatomy.final_norm).push(row))
+    return row * model.carried(layer + (sae.target.site == "post"), model.n_layers)
 
 
 def unembedded(model: Network, normed: Float[Tensor, "d_model"]) -> Float[Tensor, "vocab"]:

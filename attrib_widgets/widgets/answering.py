@@ -26,6 +26,7 @@ from .transport.requests import Operation, Reply
 
 if TYPE_CHECKING:
     from ..analysis.attribution.attribution import Attribution
+    from ..analysis.opening.concepts import Concepts
     from ..model.model import Model
     from ..model.run import Run
     from ..model.running.worker import Job
@@ -36,6 +37,8 @@ LIVE_EIGENVALUES = 5e7
 
 class Answering(Tester):
     """A tester whose rows can be opened."""
+
+    _concepts: tuple[Attribution, int, Concepts] | None = None
 
     @property
     def attribution(self) -> Attribution:
@@ -52,6 +55,23 @@ class Answering(Tester):
         """The model under study."""
         return self.run.model
 
+    def concepts(self) -> Concepts:
+        """The answer on the screen by concept: every part that has a dictionary split into its features.
+
+        Raises:
+            ComponentError: no part has a dictionary.
+        """
+        found, key = self._concepts, self.model.saes.version
+        if found is None or found[0] is not self.attribution or found[1] != key:
+            self._concepts = found = self.attribution, key, self.attribution.concepts()
+        return found[2]
+
+    def seen_concepts(self) -> Concepts | None:
+        """The same where the screen shows it and it was computed: picture and table are then of it."""
+        found, key = self._concepts, self.model.saes.version
+        known = found is not None and found[0] is self.attribution and found[1] == key
+        return found[2] if found is not None and known and self.showing.get("mode") == "concepts" else None
+
     def operations(self) -> Mapping[contract.Op, Operation]:
         """What the page may ask."""
         return {
@@ -62,6 +82,7 @@ class Answering(Tester):
             "neurons": self._op_neurons,
             "features": self._op_features,
             "feature": self._op_feature,
+            "concepts": self._op_concepts,
             "writes": self._op_writes,
             "worked": self._op_worked,
             "trace": self._op_trace,
@@ -110,6 +131,9 @@ class Answering(Tester):
     def _op_feature(self, job: Job, args: Mapping[str, Any]) -> Reply:
         part = component(self._row(args))
         return Reply(results.card(self.attribution.features(opened_row(self.attribution, part)).card(part.index or 0)))
+
+    def _op_concepts(self, job: Job, args: Mapping[str, Any]) -> Reply:
+        return Reply(results.concepts(self.concepts()))
 
     def _op_writes(self, job: Job, args: Mapping[str, Any]) -> Reply:
         return Reply(results.writes(self.attribution.writes(self._row(args), k=results.WRITES)))

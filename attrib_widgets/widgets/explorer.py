@@ -110,8 +110,8 @@ class Explorer(Writing, Guessing):
             return Table(title, [], [], note="Make your prediction first; .reveal() shows the answer.")
         if self._all is not None:
             return tabled(self._all)
-        if (sides := self.seen_beside()) is not None:
-            return tabled(sides)
+        if (seen := self.seen_beside() or self.seen_concepts()) is not None:
+            return tabled(seen)
         table = tabled(self.attribution)
         contrast, v = self._now.contrast, self.verdicts
         said = [contrast.told] if contrast is not None and contrast.told else []
@@ -121,8 +121,11 @@ class Explorer(Writing, Guessing):
         return replace(table, note="\n".join([table.note, *said]))
 
     def shown(self) -> Result | Table:
-        """The attribution, all words together, or what stands beside it; while the answer is hidden, the question."""
-        return self.summary() if self._covered else self._all or self.seen_beside() or self.attribution
+        """The attribution, all words together, what stands beside it, or its concepts; while the answer is hidden, the
+        question."""
+        if self._covered:
+            return self.summary()
+        return self._all or self.seen_beside() or self.seen_concepts() or self.attribution
 
     @property
     def _covered(self) -> bool:

@@ -46,6 +46,14 @@ PANELS: dict[str, Panel] = {
         "Whose word it was: a position may have read others before heads carry from it. And why they looked there.",
         "Click a head for its own words, or test the largest bars.",
     ),
+    "concepts": Panel(
+        "What every part wrote, by the features of the model's dictionaries: the same feature of all heads of a layer "
+        "is one row.",
+        "Each bar starts where the one before ended. What no feature says (what dictionaries miss, and their biases) "
+        "is one row that opens by part; parts without a dictionary are rows of their own; all sum to {total}.",
+        "That the model uses these directions: dictionaries are fitted to it from outside, and labels are computed.",
+        "Click a concept to see which parts wrote it and where it fires; a long last row says not to trust the others.",
+    ),
     "trace": Panel(
         "The number followed backwards, from the answer on top through what each part had read to the words below.",
         "A line is what one part took from another, as wide as its logits: upwards it stays at its word, sideways a "

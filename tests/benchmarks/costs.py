@@ -1,6 +1,6 @@
 """Cost of what a click, a sweep or a table of prompts computes, in forward passes of the same model and process.
 
-    python tests/benchmarks/costs.py [--repeats 7] [--threads 1] [--only lens head features many patch]
+    python tests/benchmarks/costs.py [--repeats 7] [--threads 1] [--only lens head features concepts many patch]
 
 A random GPT-2 small (12 layers x 12 heads, width 768, 50,257 tokens) unless said. One *fwd* is the transformers model
 called with use_cache=False and full logits on the same tokens; the *floor* is what the matrix products of the same work
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,8 +118,8 @@ def features(count: int, what: str, k: int | None = None, fits: bool = True, tok
     given: dict[str, object] = {"bars": a}
 
     def fresh() -> None:
-        again = what == "features again"
-        given["bars"] = a if fits or again else aw.attribute(model.run(a.run.ids), TARGET)
+        # a position is encoded once a run
+        given["bars"] = a if what == "features again" else aw.attribute(model.run(a.run.ids), TARGET)
         given["features"] = aw.attribute(model.run(a.run.ids), TARGET).features("L8.mlp") if k else made
 
     def products() -> None:
@@ -133,6 +134,28 @@ def features(count: int, what: str, k: int | None = None, fits: bool = True, tok
     if what != "card":
         return Case(forward(hf, a.run.ids), lambda: given["bars"].features("L8.mlp"), products, fresh)
     return Case(forward(hf, a.run.ids), lambda: given["features"].card(7), products, fresh)
+
+
+def concepts(count: int, k: int, tokens: int = 128) -> Case:
+    """Dictionaries of the heads' outputs and of the MLP of all 12 layers; those of one kind share one set of weights,
+    in turn with the other's."""
+    hf, model = build()
+    record = model.run(prompt(tokens)).record
+    for site, x in (("z", record.z[8]), ("mlp", record.mlp_write[8])):
+        one = dictionary(x, count, k, True)
+        for layer in range(model.n_layers):
+            model.saes[f"L{layer}.{site}"] = replace(one, site=aw.place(f"L{layer}.{site}"))
+    given: dict[str, aw.Attribution] = {}
+
+    def fresh() -> None:
+        given["bars"] = aw.attribute(model.run(prompt(tokens)), TARGET)
+
+    def products() -> None:
+        for place, sae in model.saes.items():
+            found = record.z if place.site == "z" else record.mlp_write
+            found[place.layer][-1] @ sae.w_enc
+
+    return Case(forward(hf, prompt(tokens)), lambda: given["bars"].concepts(), products, fresh)
 
 
 def surveyed(model: aw.Model, given: list[list[int]]) -> object:
@@ -233,6 +256,7 @@ CASES: dict[str, tuple[str, Callable[[], Case]]] = {
     "card of a feature, 65,536": ("features", lambda: features(65_536, "card")),
     "first card of a run, topk, 16,384": ("features", lambda: features(16_384, "card", 8)),
     "first card of a run, topk, 65,536": ("features", lambda: features(65_536, "card", 8)),
+    "concepts: 24 dictionaries of 16,384, topk": ("concepts", lambda: concepts(16_384, 64)),
     "300 short prompts to rows, embedded model": ("many", many),
     "the same as a survey, answers permuted 999 times": ("many", lambda: many(surveyed)),
     "144 head patches, last position, 16 tokens": ("patch", lambda: patch(16, positions=[-1])),

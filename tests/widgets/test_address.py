@@ -137,7 +137,7 @@ def test_another_model_is_said(demo):
         ("", "no state"),
         (7, "no state"),
         ("prompt=a&Part=L3H1", "no field 'Part'.*part"),
-        ("prompt=The+capital&mode=tree", "no mode 'tree'.*size, order, heads, trace"),
+        ("prompt=The+capital&mode=tree", "no mode 'tree'.*size, order, heads, concepts, trace"),
         ("prompt=The+capital&tab=zzz", "no tab 'zzz'.*tokens, pattern, why"),
         ("prompt=The+capital&position=last", "'last', no whole number"),
         ("prompt=The+capital&part=L9H9", "not a row"),

@@ -6,7 +6,7 @@ Circuits"; nostalgebraist 2020), on unmodified weights, with every bias and the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +21,10 @@ from ...words.errors import AttribError, ComponentError
 from ...words.kinds import with_kind
 from ...words.targets import AnyTarget, FeatureTarget, Target, TokenSet, logit, rather_than
 from ...words.text import kind_of, number, safe, signed, visible
+from ..graph.build import Given, graph
+from ..graph.result import Graph
 from ..opening.choice import Choice, choice
+from ..opening.concepts import Concepts, concepts
 from ..opening.features import Features, features
 from ..opening.heads import sources, through
 from ..opening.inside import inside_rows
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 
     from ...model.model import Model
     from ...model.run import Run
+    from ...model.running.worker import Job
     from ...saes.sae import SAE
     from ...words.places import PlaceLike
 
@@ -243,6 +247,24 @@ class Attribution(Sum):
         """
         return features(self, which, sae)
 
+    def concepts(self, use: Iterable[PlaceLike] | None = None) -> Concepts:
+        """Every part that has a dictionary split into its features, all at once: rows that sum to the number.
+
+        A feature of the heads' outputs is summed over the heads of its layer. Parts without a dictionary are rows of
+        their own; what no feature says (reconstruction errors, decoder biases) is one row, which ``.unsaid()`` opens by
+        part. ``.parts(row)`` says who wrote a concept, ``.card(row)`` what it fires on, ``.like(row)`` in which layers
+        it is. Of an attention the dictionary of its heads' outputs is taken before that of what it adds, of an MLP that
+        of its output before a transcoder; one of a stream splits what nobody wrote by itself, and is not used.
+
+        Args:
+            use: the places of the dictionaries to take, for example ``["L2.attn_out", "L8.mlp_in"]``; None is all of
+                ``model.saes``.
+
+        Raises:
+            ComponentError: no part has a dictionary; KeyError: a place of ``use`` has none.
+        """
+        return concepts(self, use)
+
     def worked(self, which: ComponentLike) -> Worked:
         """A row as a dot product, number by number: what the part wrote, divided by what the norm divided by in this
         run, times the direction of what is asked.
@@ -284,7 +306,7 @@ class Attribution(Sum):
                 of the level's summed magnitude that is kept, at most 1,000 rows. What is dropped is summed at its node.
             mlps: ``"stop"`` leaves MLPs whole. ``"frozen"`` opens them too, with every neuron's gate held as it was:
                 exact in sum, but silent on why the gates were open (a transcoder's answer is of the same kind).
-                Costs one more forward pass.
+                Costs its MLPs once more, in half precision a forward pass.
 
         It is titled with the :meth:`token_totals` of the same ``mlps``, its limit when nothing is pruned; how much was
         is said in its last line.
@@ -300,13 +322,45 @@ class Attribution(Sum):
 
         Attention patterns and norm scales are held, and with ``mlps="frozen"`` the gates of MLPs, as in :meth:`trace`;
         the totals of the embedding at every position, of what is not opened, and the constants (biases) sum to the
-        number. Costs one forward pass (none with ``"stop"``) and one backward pass.
+        number. Costs one backward pass, and the MLPs once more (in half precision a forward pass; nothing with
+        ``"stop"``).
 
         Raises:
             AttribError: another way to treat MLPs.
             GranularityError: the recorded tensors do not add up on this prompt.
         """
         return token_totals(self, mlps)
+
+    def graph(
+        self,
+        saes: Given = None,
+        *,
+        limit: int | None = None,
+        live: int = 20,
+        job: Job | None = None,
+    ) -> Graph:
+        """The attribution graph: which features put how much into this number, which into those, down to the tokens.
+
+        Dictionaries stand for what they rebuild, and their errors are nodes beside them. With patterns, norms and the
+        gates of MLPs held as they were, everything that was put into a node sums to it (:meth:`.Graph.into`). Edges are
+        observations; the strongest are tested in the live model, and the title says how they stood.
+
+        Args:
+            saes: a kind of graph, for the dictionaries of ``model.saes`` (``"mlp"``, ``"mlp+z"``, ``"z"``,
+                ``"stream"``, ``"transcoder"``), or dictionaries: an SAE, a list or mapping of them, a cross-layer
+                transcoder. None takes those of MLPs and heads, else all.
+            limit: how many features are opened at most, the most influential first; None is all that memory allows.
+            live: how many edges are tested; 0 for none.
+            job: told of the progress after every walk; when it is cancelled, what was opened so far is returned.
+
+        Costs arithmetic on the recording (and MLPs once more, where they are passed through), then one row of a forward
+        pass for every tested source.
+
+        Raises:
+            ComponentError: no such dictionaries. AttribError: two of one place, or no kind of graph.
+            GranularityError: the recorded tensors do not add up on this prompt.
+        """
+        return graph(self, saes, limit, live, job, lambda t: attribute_resolved(self.run, t, self.position))
 
     def _head(self, which: ComponentLike) -> Component:
         need(self.model, "heads")

@@ -110,24 +110,21 @@ class Features(Contributions):
 def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | None = None) -> Features:
     """See :meth:`Attribution.features`."""
     found, name = _opened(which)
-    first = _dictionary(a, _site(a, found, name), sae)
+    first = _dictionary(a, site_of(a, found, name), sae)
     read, cards = first.sae, first.cards
     site = read.site
     if read.writes is not None:  # the row is what it writes, whichever end was named
         found, name = _opened(read.writes)
-        _site(a, found, name)
+        site_of(a, found, name)
     at = a.reading.position
     held = activations(a.model, a.run.record, read)
-    u = _direction(a, found).to(read.b_dec.device)
+    u = direction_of(a, found).to(read.b_dec.device)
     head = found.index if isinstance(found, Component) and found.kind == "head" else None
-    x = held.x[at].float()
-    active = read.encode(x)
-    where = active.nonzero()[:, 0]
-    firing, strengths = where.tolist(), active[where]
-    unit = float(read.undone_by(x))
-    values, decoded = _opened_up(read, where, strengths.double() * unit, u)
-    behind = _behind(read, held, at)
-    error = held.y[at].double() - decoded - sum(part for _, _, part in behind)
+    where, strengths = fired_at(a, read, held, at)
+    firing, unit = where.tolist(), float(read.undone_by(held.x[at].float()))
+    values, decoded = opened_up(read, where, strengths.double() * unit, u)
+    fixed = fixed_parts(read, held, at)
+    error = held.y[at].double() - decoded - sum(part for _, _, part in fixed)
     bar, missed = float(held.y[at].double() @ u), float(error @ u)
     if isinstance(found, Place):  # what had been written up to there, read where it stands
         parent = f"stream {name}" if found.is_stream else name
@@ -152,7 +149,7 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
         if feature in firing:
             i = firing.index(feature)
             fires, value = float(strengths[i]), float(values[i])
-            card.arithmetic = arithmetic(fires, value / fires, divisor, value, _asked(a), reads)
+            card.arithmetic = arithmetic(fires, value / fires, divisor, value, asked(a), reads)
         return card
 
     note = [f"{len(firing)} of {read.n_features} features fire; {_share(a, read, held, error, at)}"]
@@ -161,23 +158,33 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
     note += [said for said in (_untrained(read, at), whose(a.model, read, a.model.saes.digest)) if said]
     return Features(
         f"{parent} by feature{_headline(labels, values, missed)}",
-        [*labels, *(said for _, said, _ in behind), f"{site}/error"],
-        ["feature"] * len(firing) + [kind for kind, _, _ in behind] + ["error"],
-        torch.cat([values, values.new_tensor([*(float(part @ u) for _, _, part in behind), missed])]).cpu(),
+        [*labels, *(said for _, said, _ in fixed), f"{site}/error"],
+        ["feature"] * len(firing) + [kind for kind, _, _ in fixed] + ["error"],
+        torch.cat([values, values.new_tensor([*(float(part @ u) for _, _, part in fixed), missed])]).cpu(),
         parent,
         bar,
         a.unit,
         axis="feature",
         note=" ".join(note),
         site=str(site),
-        numbers=firing + [-1] * (len(behind) + 1),
-        activations=torch.cat([strengths.cpu(), torch.zeros(len(behind) + 1)]),
-        concepts=concepts + [""] * (len(behind) + 1),
+        numbers=firing + [-1] * (len(fixed) + 1),
+        activations=torch.cat([strengths.cpu(), torch.zeros(len(fixed) + 1)]),
+        concepts=concepts + [""] * (len(fixed) + 1),
         opened=opened,
     )
 
 
-def _behind(sae: SAE, held: Activations, at: int) -> list[tuple[str, str, Float[Tensor, "d_out"]]]:
+def fired_at(a: Attribution, sae: SAE, held: Activations, at: int) -> tuple[Int[Tensor, "row"], Float[Tensor, "row"]]:
+    """(features that fire at a position, how strongly): encoded once for a run, whatever is opened there."""
+    kept = a.model.kept(("fired", at), WeakKeyDictionary[SAE, tuple[Tensor, Tensor]], a.run)
+    if sae not in kept:
+        active = sae.encode(held.x[at].float())
+        where = active.nonzero()[:, 0]
+        kept[sae] = where, active[where]
+    return kept[sae]
+
+
+def fixed_parts(sae: SAE, held: Activations, at: int) -> list[tuple[str, str, Float[Tensor, "d_out"]]]:
     """(kind, label, vector in float64) of what a dictionary returns without a feature, and of what it leaves out."""
     x = held.x[at].float()
     found = [("bias", "decoder bias", sae.b_dec.double() * float(sae.undone_by(x)))]
@@ -191,7 +198,7 @@ def _behind(sae: SAE, held: Activations, at: int) -> list[tuple[str, str, Float[
     return found
 
 
-def _opened_up(
+def opened_up(
     sae: SAE, firing: Int[Tensor, "row"], strengths: Float[Tensor, "row"], u: Float[Tensor, "d_out"]
 ) -> tuple[Float[Tensor, "row"], Float[Tensor, "d_out"]]:
     """(what each firing feature contributes along ``u``, what they add up to), float64.
@@ -225,7 +232,7 @@ def _way(a: Attribution, which: Component | Place, site: Place) -> tuple[float, 
     return 1 / scale, f"{site} is read through the slice of W_O of {which}{behind}"
 
 
-def _asked(a: Attribution) -> str:
+def asked(a: Attribution) -> str:
     """What is explained, in few words."""
     kind = "log p of " if a.target.kind == "log_prob" else ""
     return f"{kind}{visible(a.target.short(a.model))}{f' over {a.rival_name}' if a.rival_name else ''}"
@@ -349,7 +356,7 @@ def opened_row(a: Attribution, which: Component) -> Component | Place:
         raise ComponentError(
             f"{which} is read through a head of its layer.", f'Name the head: "L{row.layer}H0/{which.index}".'
         )
-    _dictionary(a, _site(a, row, name), None).sae.check(which.index or 0)
+    _dictionary(a, site_of(a, row, name), None).sae.check(which.index or 0)
     return Component("layer", row.layer) if isinstance(row, Place) and row.site == "post" else row
 
 
@@ -370,7 +377,7 @@ def contribution(a: Attribution, feature: Component) -> float:
     return total
 
 
-def _site(a: Attribution, which: Component | Place, name: str) -> Place:
+def site_of(a: Attribution, which: Component | Place, name: str) -> Place:
     """The place whose dictionary opens a row, which was named ``name``; of an MLP also a transcoder's."""
     layer, point = which.layer, a.reading.point
     if isinstance(which, Component) and which.kind in ("head", "mlp"):
@@ -415,17 +422,21 @@ def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | Any | None)
     return Opened(sae)
 
 
-def _direction(a: Attribution, which: Component | Place) -> Float[Tensor, "d_out"]:
-    """The explained direction where the dictionary of a row writes, float64; for a head zero outside its slice."""
-    if isinstance(which, Place) or which.kind != "head":
-        kind = which.site if isinstance(which, Place) else which.kind
+def direction_of(a: Attribution, which: Component | Place) -> Float[Tensor, "d_out"]:
+    """The explained direction where the dictionary of a row writes, float64; for a head zero outside its slice, for the
+    place of all heads not."""
+    kind = which.site if isinstance(which, Place) else which.kind
+    if kind not in ("head", "z"):
         sublayer = {"attn_out": "attn", "mlp": "mlp"}.get(kind)
         scale = 1.0 if sublayer is None else a.model.multiplier_of(sublayer)
         behind = kind in ("layer", "post")  # what the layer multiplies its stream by is in it already
         return direction_behind(a, (which.layer or 0) + behind).double() * scale
     layer, d = which.layer or 0, a.model.geometry[which.layer or 0].d_head
-    out, rows = a.model.out(layer), slice((which.index or 0) * d, ((which.index or 0) + 1) * d)
+    out = a.model.out(layer)
     direction = attention_direction(a, layer).double()
     own = direction.new_zeros(out.d_in)
+    rows = slice(0, out.d_in)
+    if isinstance(which, Component):
+        rows = slice((which.index or 0) * d, ((which.index or 0) + 1) * d)
     own[rows] = out.rows(rows.start, rows.stop).double() @ direction
     return own

@@ -18,6 +18,7 @@ from torch import Tensor
 from ...model.parts.attention import Attended, attend, value_scale
 from ...model.parts.experts import mlp_input
 from ...model.parts.mlp import InputProjection, check_projection, gated, input_projection, mlp_norm
+from ...model.parts.neurons import called
 from ...model.parts.projections import input_norm, value_factor, value_norm
 from ...model.tracing.record import record_inside
 from ...words.components import Component
@@ -132,7 +133,10 @@ class RecordedMLP:
 def recorded_mlps(
     run: Run, layers: Sequence[int], side: str | None = None
 ) -> tuple[dict[int, RecordedMLP], dict[int, str]]:
-    """The MLPs of some layers from one forward pass, and why those are missing that have no plain neurons.
+    """The MLPs of some layers, and why those are missing that have no plain neurons.
+
+    In full precision each is called on its recorded input; those that do not give what was recorded then are recorded
+    in one forward pass.
 
     ``side`` of their input projections, ``"gate"`` or ``"up"``: None is the one that a held gate leaves linear.
     """
@@ -144,11 +148,17 @@ def recorded_mlps(
             found[layer] = input_projection(model, layer, side)
         except GranularityError as reason:
             missing[layer] = reason.message
-    if not found:
-        return {}, missing
-    places = [(next(iter(found.values())).path, "output"), (model.anatomy.mlp_down, "input")]
-    made = record_inside(model, run.ids, list(found), range(run.n_positions), places)
-    return {layer: RecordedMLP(p, made[layer][0][:, p.columns], made[layer][1]) for layer, p in found.items()}, missing
+    made: dict[int, RecordedMLP] = {}
+    if model.precision in (torch.float32, torch.float64):
+        for layer, p in found.items():
+            heard = called(model, run.record, layer, slice(None), p.path)
+            if heard is not None and heard[1] is not None:
+                made[layer] = RecordedMLP(p, heard[1][:, p.columns], heard[0])
+    if left := [layer for layer in found if layer not in made]:
+        places = [(found[left[0]].path, "output"), (model.anatomy.mlp_down, "input")]
+        passed = record_inside(model, run.ids, left, range(run.n_positions), places)
+        made |= {i: RecordedMLP(found[i], passed[i][0][:, found[i].columns], passed[i][1]) for i in left}
+    return made, missing
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ PAGE_HEADS = 400
 LEADING = 8
 #: Features of each of them that a page can open: a card without stored activations takes a forward pass over its texts.
 CARDS = 8
+#: Concepts that a page can open.
+CONCEPT_CARDS = 16
 #: Largest rows whose dot product a page brings along.
 WORKED = 64
 #: How a view walks back through MLPs.
@@ -177,8 +179,10 @@ class Rest:
                 yield partial(filler.text, "neurons", neurons)
             for row in rows if model.saes else rows[:1]:
                 yield partial(filler.text, "features", partial(_features, a, header["absent"], row))
+        if complete and model.saes:
+            yield lambda: filler.text("concepts", lambda: cast("dict[str, object]", results.concepts(a.concepts())))
         if complete and header.get("features"):
-            yield lambda: filler.text("cards", lambda: _cards(a))
+            yield lambda: filler.text("cards", lambda: _cards(a, header.get("concepts")))
         inside = isinstance(a.reading, Inside)  # its rows are not those that heads read: each is asked for by itself
         if why_key is not None and thorough and not inside and model.n_layers * model.n_heads <= PAGE_HEADS:
             count, whys = a.reading.point.attentions, list[WhyTable]()
@@ -289,8 +293,13 @@ def _features(a: Attribution, absent: dict[str, str], row: Component) -> dict[st
         return {}
 
 
-def _cards(a: Attribution) -> dict[str, contract.FeatureCard]:
+def _cards(a: Attribution, concepts: contract.Concepts | None) -> dict[str, contract.FeatureCard]:
     found: dict[str, contract.FeatureCard] = {}
+    for concept in concepts["rows"] if concepts else ():
+        row = concept.get("parts", [("", 0.0)])[0][0]
+        if row in a.labels and len(found) < CONCEPT_CARDS:
+            number = int(concept["id"].rpartition("/")[2])
+            found[f"{row}/{number}"] = results.card(a.features(row).card(number))
     for c in _leading(a, LEADING):
         try:
             opened = a.features(c)
@@ -298,7 +307,8 @@ def _cards(a: Attribution) -> dict[str, contract.FeatureCard]:
             continue
         leading = opened.values[:-2].abs().argsort(descending=True, stable=True)  # neither the bias nor the error
         for number in [opened.numbers[i] for i in leading[:CARDS].tolist()]:
-            found[f"{c}/{number}"] = results.card(opened.card(number))
+            if f"{c}/{number}" not in found:
+                found[f"{c}/{number}"] = results.card(opened.card(number))
     return found
 
 

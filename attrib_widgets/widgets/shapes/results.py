@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ...analysis.comparing.aligned import carried as carried_by
+from ...analysis.opening.concepts import Concepts
 from ...analysis.opening.features import Features
 from ...analysis.opening.mlps import ExpertContributions
 from ...analysis.opening.totals import HELD
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 NEURONS = 12
 FEATURES = 12
+#: Features of all dictionaries, and parts of each of them, that travel.
+CONCEPTS, PARTS = 40, 8
 #: Tokens of a context that travel: before the strongest firing, and behind it.
 BEFORE, BEHIND = 24, 6
 WRITES = 8
@@ -47,7 +50,7 @@ LARGEST = 5_000_000
 
 def bars(c: Contributions) -> bytes:
     """Kind ``bars``: the rows of a result that sums to its parent; features bring their computed labels."""
-    concepts = c.concepts if isinstance(c, Features) else [""] * len(c)
+    concepts = c.concepts if isinstance(c, (Features, Concepts)) else [""] * len(c)
     header: contract.BarsHeader = {
         "kind": "bars",
         "title": c.title,
@@ -266,6 +269,31 @@ def features(f: Features) -> contract.Features:
     }
     if more:
         found["more"] = more
+    return found
+
+
+def concepts(c: Concepts) -> contract.Concepts:
+    """The largest features of all dictionaries and parts without one, and what no feature says by part."""
+    values = np.asarray(c.values, dtype=np.float64)
+    top, rest = _largest(values, np.asarray(c.kinds) != "error", CONCEPTS)
+    unsaid = c.unsaid()
+    return {
+        "title": c.title,
+        "note": c.note,
+        "rows": [_concept(c, row) for row in top.tolist()],
+        "rest": float(values[rest].sum()),
+        "rest_count": len(rest),
+        "unsaid": list(zip(unsaid.labels, unsaid.values.tolist(), strict=True)),
+    }
+
+
+def _concept(c: Concepts, row: int) -> contract.Concept:
+    found: contract.Concept = {"id": c.labels[row], "label": c.concepts[row], "value": float(c.values[row])}
+    if row < c.firing:
+        shares = sorted(c.shares(row), key=lambda share: -abs(share[1]))
+        found["parts"] = shares[:PARTS]
+        if len(shares) > PARTS:
+            found["rest"] = math.fsum(value for _, value in shares[PARTS:]), len(shares) - PARTS
     return found
 
 

@@ -35,7 +35,7 @@ export type ExplorerArray =
 export type Coming = "heads" | "patterns" | "effects";
 
 /** Parts of a header that may come after the first screen. */
-export type FurtherText = "neurons" | "writes" | "features" | "worked" | "cards" | "trace";
+export type FurtherText = "neurons" | "writes" | "features" | "worked" | "concepts" | "cards" | "trace";
 
 /** A bar. */
 export interface Row {
@@ -231,7 +231,9 @@ export interface Opened {
   neurons?: Record<string, Neurons>;
   writes?: Record<string, Writes>;
   features?: Record<string, Features>;
-  /** of an offline page: the dot product */
+  /** of an offline page, as what follows */
+  concepts?: Concepts;
+  /** the dot product */
   worked?: Record<string, TableHeader>;
   /** by row and number: L2.mlp/29, L3H5/29 */
   cards?: Record<string, FeatureCard>;
@@ -338,6 +340,30 @@ export interface Features {
   more?: [string, number][];
   error: number;
   gap: number;
+}
+
+/** A feature of one dictionary, all that it wrote; or a part that has none. */
+export interface Concept {
+  /** the feature, or the part */
+  id: string;
+  /** computed from its strongest contexts; "" for none */
+  label: string;
+  value: number;
+  /** of a feature the parts that wrote most of it, the largest first */
+  parts?: [string, number][];
+  /** what other parts wrote of it, together, and how many there are */
+  rest?: [number, number];
+}
+
+/** Every part that has a dictionary split into features, the largest first; all rows sum to the number. */
+export interface Concepts {
+  title: string;
+  note: string;
+  rows: Concept[];
+  rest: number;
+  rest_count: number;
+  /** what no feature says, by part */
+  unsaid: [string, number][];
 }
 
 /** Tokens around a strong firing. */
@@ -947,7 +973,7 @@ export interface Options {
 export type Nothing = Record<string, never>;
 
 /** How contributions are shown. */
-export type Mode = "size" | "order" | "heads" | "trace" | "sides";
+export type Mode = "size" | "order" | "heads" | "concepts" | "trace" | "sides";
 
 /** The numbers under the words of the prompt: what all heads carried from there, what came by all paths (both observed), and what another word does (tested). */
 export type Under = "carried" | "totals" | "replaced";
@@ -1021,6 +1047,7 @@ export type Op =
   | "neurons"
   | "features"
   | "feature"
+  | "concepts"
   | "writes"
   | "worked"
   | "trace"
@@ -1165,6 +1192,7 @@ export interface Meaning {
 export type PanelName =
   | "contributions"
   | "heads"
+  | "concepts"
   | "trace"
   | "detail"
   | "tokens"
@@ -1226,6 +1254,7 @@ export interface Arguments {
   neurons: RowArgs;
   features: RowArgs;
   feature: RowArgs;
+  concepts: Nothing;
   writes: RowArgs;
   worked: RowArgs;
   trace: TraceArgs;
@@ -1263,6 +1292,7 @@ export interface Answers {
   neurons: Neurons;
   features: Features;
   feature: FeatureCard;
+  concepts: Concepts;
   writes: Writes;
   worked: TableHeader;
   trace: Trace;

@@ -59,6 +59,8 @@ from .explorer import (
 from .opened import (
     Arithmetic,
     CardHeader,
+    Concept,
+    Concepts,
     Context,
     FeatureCard,
     Features,
@@ -156,6 +158,8 @@ __all__ = [
     "Code",
     "Coming",
     "ComparisonHeader",
+    "Concept",
+    "Concepts",
     "Containers",
     "Context",
     "Contrast",

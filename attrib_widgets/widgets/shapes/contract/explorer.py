@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from .experiments import Replaced, Testable
-from .opened import FeatureCard, Features, Neurons, Trace, Writes
+from .opened import Concepts, FeatureCard, Features, Neurons, Trace, Writes
 from .results import TableHeader
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ ExplorerArray = Literal[
 #: What the first screen adds to the first draw: the arrays of all heads, their patterns, estimated effects.
 Coming = Literal["heads", "patterns", "effects"]
 #: Parts of a header that may come after the first screen.
-FurtherText = Literal["neurons", "writes", "features", "worked", "cards", "trace"]
+FurtherText = Literal["neurons", "writes", "features", "worked", "concepts", "cards", "trace"]
 
 
 class Row(TypedDict):
@@ -263,7 +263,9 @@ class Opened(TypedDict):
     neurons: NotRequired[dict[str, Neurons]]
     writes: NotRequired[dict[str, Writes]]
     features: NotRequired[dict[str, Features]]
-    #: of an offline page: the dot product
+    #: of an offline page, as what follows
+    concepts: NotRequired[Concepts]
+    #: the dot product
     worked: NotRequired[dict[str, TableHeader]]
     #: by row and number: L2.mlp/29, L3H5/29
     cards: NotRequired[dict[str, FeatureCard]]

@@ -47,6 +47,32 @@ class Features(TypedDict):
     gap: float
 
 
+class Concept(TypedDict):
+    """A feature of one dictionary, all that it wrote; or a part that has none."""
+
+    #: the feature, or the part
+    id: str
+    #: computed from its strongest contexts; "" for none
+    label: str
+    value: float
+    #: of a feature the parts that wrote most of it, the largest first
+    parts: NotRequired[list[tuple[str, float]]]
+    #: what other parts wrote of it, together, and how many there are
+    rest: NotRequired[tuple[float, int]]
+
+
+class Concepts(TypedDict):
+    """Every part that has a dictionary split into features, the largest first; all rows sum to the number."""
+
+    title: str
+    note: str
+    rows: list[Concept]
+    rest: float
+    rest_count: int
+    #: what no feature says, by part
+    unsaid: list[tuple[str, float]]
+
+
 class Context(TypedDict):
     """Tokens around a strong firing."""
 

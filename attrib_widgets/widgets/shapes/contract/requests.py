@@ -12,6 +12,7 @@ from .experiments import (
     Tested,
 )
 from .opened import (
+    Concepts,
     FeatureCard,
     Features,
     HeadHeader,
@@ -46,6 +47,7 @@ Op = Literal[
     "neurons",
     "features",
     "feature",
+    "concepts",
     "writes",
     "worked",
     "trace",
@@ -210,6 +212,7 @@ class Meaning(TypedDict):
 PanelName = Literal[
     "contributions",
     "heads",
+    "concepts",
     "trace",
     "detail",
     "tokens",
@@ -278,6 +281,7 @@ class Arguments(TypedDict):
     neurons: RowArgs
     features: RowArgs
     feature: RowArgs
+    concepts: Nothing
     writes: RowArgs
     worked: RowArgs
     trace: TraceArgs
@@ -317,6 +321,7 @@ class Answers(TypedDict):
     neurons: Neurons
     features: Features
     feature: FeatureCard
+    concepts: Concepts
     writes: Writes
     worked: TableHeader
     trace: Trace

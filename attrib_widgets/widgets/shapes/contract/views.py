@@ -115,7 +115,7 @@ class Nothing(TypedDict):
 
 
 #: How contributions are shown.
-Mode = Literal["size", "order", "heads", "trace", "sides"]
+Mode = Literal["size", "order", "heads", "concepts", "trace", "sides"]
 
 #: The numbers under the words of the prompt: what all heads carried from there, what came by all paths (both observed),
 #: and what another word does (tested).

@@ -6,7 +6,7 @@ import type { Mode, Showing, Tab, Under } from "../types";
 import type { Store } from "./store";
 
 /** As records, so that a name that the contract has and this has not is an error of the compiler. */
-const MODES: Record<Mode, 1> = { size: 1, order: 1, heads: 1, trace: 1, sides: 1 };
+const MODES: Record<Mode, 1> = { size: 1, order: 1, heads: 1, concepts: 1, trace: 1, sides: 1 };
 const TABS: Record<Tab, 1> = { "": 1, tokens: 1, pattern: 1, why: 1, neurons: 1, features: 1, writes: 1, lens: 1 };
 const UNDERS: Record<Under | "", 1> = { "": 1, carried: 1, totals: 1, replaced: 1 };
 function among<T extends string>(names: { [name in T]: 1 }) {

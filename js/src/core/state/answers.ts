@@ -2,7 +2,7 @@
 import { signal, type Signal } from "@preact/signals";
 import { type Answer, type Client, Gone, lost, RequestError } from "../host/protocol";
 import { type Container, decode, type Stored, Triangle, WireError } from "../host/wire";
-import type { Arguments, Beyond, ComparisonHeader, Containers, FeatureCard, Features, LensHeader, Neurons, Op, PatchingHeader, Roles, TableHeader, TotalsHeader, Trace, TraceArgs, Writes } from "../types";
+import type { Arguments, Beyond, ComparisonHeader, Concepts, Containers, FeatureCard, Features, LensHeader, Neurons, Op, PatchingHeader, Roles, TableHeader, TotalsHeader, Trace, TraceArgs, Writes } from "../types";
 import { Lens } from "./lens";
 import type { Reading } from "./reading";
 
@@ -132,6 +132,11 @@ export class Numbers {
   feature(id: string, number: number): Signal<Loaded<FeatureCard>> {
     const name = `${id}/${number}`;
     return this.#load("feature", { id: name }, () => this.#reading?.header.cards?.[name], (answer) => answer.data);
+  }
+
+  /** Every part that has a dictionary, by its features. */
+  concepts(): Signal<Loaded<Concepts>> {
+    return this.#load("concepts", {}, () => this.#reading?.header.concepts, (answer) => answer.data);
   }
 
   trace(mlps: TraceArgs["mlps"]): Signal<Loaded<Trace>> {

@@ -25,7 +25,10 @@ export function pythonFor(setup: string, place: Place): string {
   const id = JSON.stringify(place.id);
   const lines = [setup.trimEnd(), ""];
   if (place.tab === "trace") lines.push('a.trace(depth=None)  # mlps="frozen" opens MLPs too');
-  else if (place.tab === "lens" && place.lens) {
+  else if (place.tab === "concepts") {
+    lines.push("c = a.concepts()", "c  # c.unsaid() opens what no feature says");
+    if (place.feature >= 0) lines.push(`c.parts("${place.id}/${place.feature}")`, `c.card("${place.id}/${place.feature}")`);
+  } else if (place.tab === "lens" && place.lens) {
     lines.push(`lens = ${place.lens}`, "lens  # lens.top(layer, position), lens.beside() is the other lens", "a.buildup()");
   } else if (place.feature >= 0) lines.push(`a.features(${id})`, `a.features(${id}).card(${place.feature})`);
   else if (place.tab === "features") lines.push(`a[${id}]`, `a.features(${id})`);

@@ -93,7 +93,7 @@ export function Crumbs() {
       layer: row?.layer ?? null,
       mixture: !!row?.mixture,
       feature: row ? feature : -1,
-      tab: store.screen.order.value === "trace" ? "trace" : store.screen.tab.value,
+      tab: ["trace", "concepts"].includes(store.screen.order.value) ? store.screen.order.value : store.screen.tab.value,
       source,
       weighting: store.screen.weighting.value,
       query: reading.position,

@@ -17,6 +17,7 @@ import { Tokens } from "../tabs/tokens";
 import { WhyThere } from "../tabs/why";
 import { WorkItOut } from "../tabs/worked";
 import { Neurons, Written } from "../tabs/writes";
+import { Mostly } from "./concepts";
 import { Tested, TestThis } from "./verdict";
 
 const FEATURES: [Tab, string] = ["features", "Features"];
@@ -65,7 +66,7 @@ export function Detail() {
   const inside = row.mixture ? MIXTURE : row.kind === "head" && !reading.carries(row) ? UNSPLIT : TABS[row.kind];
   const own = (split && inside) || (WRITES.has(row.kind) ? [WRITTEN] : []);
   const tabs = own.length ? [...own, LENS] : own;
-  const wanted = store.feature.value >= 0 ? "features" : store.screen.tab.value;
+  const wanted = store.feature.value >= 0 ? "features" : store.screen.tab.value || (store.screen.order.value === "concepts" && store.source.value < 0 ? "features" : "");
   const [tab, name] = tabs.find(([name]) => name === wanted) ?? tabs[0] ?? ["", ""];
   const many = tabs.length > 1;
   const secret = store.hides("candidates");
@@ -81,6 +82,7 @@ export function Detail() {
       </div>
       <p class="aw-sentence">
         {row.kind === "head" ? <HeadSentence row={row} reading={reading} /> : sentence(row, reading, store.kindOf(row.id)?.words)}
+        {store.feature.value < 0 && <Mostly row={row} reading={reading} />}
       </p>
       <Compared kind="word" row={row} />
       <Tested row={row} />

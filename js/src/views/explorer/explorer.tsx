@@ -6,6 +6,7 @@ import { Help } from "../parts/help";
 import { Apart, Heads } from "../heads/heads";
 import { TargetName, Token } from "../parts/names";
 import { TracePanel } from "../tabs/trace";
+import { ByConcept } from "./concepts";
 import { Crumbs } from "./crumbs";
 import { Detail } from "./detail";
 import { Words } from "./goon";
@@ -38,9 +39,11 @@ function Answer() {
   return (
     <>
       <Finding />
-      <div class={`aw-cols ${(store.reading.value?.rival && store.lab.told.value) || order === "sides" || order === "heads" ? "aw-wide" : ""} ${order === "trace" || (store.screen.tab.value === "lens" && store.screen.full.value) ? "aw-full" : ""}`}>
+      <div class={`aw-cols ${(store.reading.value?.rival && store.lab.told.value) || ["sides", "heads", "concepts"].includes(order) ? "aw-wide" : ""} ${order === "trace" || (store.screen.tab.value === "lens" && store.screen.full.value) ? "aw-full" : ""}`}>
         <section class="aw-main" aria-label="Contributions">
-          {order === "trace" ? (
+          {order === "concepts" ? (
+            <ByConcept />
+          ) : order === "trace" ? (
             <TracePanel />
           ) : order === "heads" || store.hides("values") ? (
             <Heads />
@@ -60,12 +63,13 @@ const ORDERS: [Mode, string][] = [
   ["size", "by size"],
   ["order", "in order"],
   ["heads", "heads"],
+  ["concepts", "concepts"],
   ["trace", "trace"],
   ["sides", "side by side"],
 ];
 
 /** The panels that explain the others; by size and in order show contributions. */
-const HELP: Partial<Record<Mode, PanelName>> = { heads: "heads", trace: "trace", sides: "comparison" };
+const HELP: Partial<Record<Mode, PanelName>> = { heads: "heads", concepts: "concepts", trace: "trace", sides: "comparison" };
 
 function Finding() {
   const { store } = useView();
@@ -76,6 +80,7 @@ function Finding() {
   const secret = store.hides("candidates");
   const tested = store.lab.told.value;
   const { kind, model, notes, better, target, finding, contrast, word } = reading.header;
+  const without = reading.header.absent?.["features"];
   const live = kind === "explorer" && !store.fixed.value;
   const observed = (
     <>
@@ -96,7 +101,7 @@ function Finding() {
       </h2>
       <div class="aw-seg" role="group" aria-label="How to show the contributions">
         {ORDERS.filter(([order]) => order !== "sides" || reading.header.besides).map(([order, label]) => (
-          <button key={order} data-order={order} aria-pressed={shown === order} onClick={() => (store.screen.order.value = order)}>
+          <button key={order} data-order={order} aria-pressed={shown === order} {...(order === "concepts" && without && { "aria-disabled": true, title: without })} onClick={() => (store.screen.order.value = order)}>
             {label}
           </button>
         ))}

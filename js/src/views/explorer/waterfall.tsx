@@ -1,13 +1,14 @@
 /** Cumulative bars: every part starts where the one before ended, and the last one ends at the model's number. */
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { digitsOfStep, plain, readsZero, share, tiny } from "../../core/maths/format";
-import { bySize, sumOf, ticks, waterfall } from "../../core/maths/geometry";
+import { share, tiny } from "../../core/maths/format";
+import { bySize, sumOf, waterfall } from "../../core/maths/geometry";
 import { TAU } from "../../core/maths/heads";
 import { Await, Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { comparable, type Effect, effectsOf, totalsOf } from "../../core/state/effects";
 import { Called, RivalName } from "../parts/names";
 import { pressed, useRoving } from "../parts/roving";
+import { Axis, Lines, pct, Step } from "../parts/steps";
 import { ChosenSet } from "./chosen";
 import { Chip, Together } from "./verdict";
 
@@ -69,40 +70,11 @@ export function Waterfall() {
     return `${Math.ceil(7.6 * most + 2)}px`;
   };
   const unit = header.target.unit;
-  const pct = (v: number) => `${100 * v}%`;
-  const lines = ticks(chart.low, chart.high, 4);
-  const digits = digitsOfStep((lines[1] ?? 0) - (lines[0] ?? 0));
-
-  const bar = (at: number, value: number, many = false) => {
-    const span = chart.spans[at];
-    const i = shown[at] ?? -1;
-    const ghost = many ? undefined : rival?.[i];
-    const tip = chart.place(ghost ?? 0);
-    // what prints as 0.00 is not drawn; other bars are seen however short they are
-    const least = (v: number) => (readsZero(reading.signed(v)) ? { minWidth: 0 } : {});
-    return (
-      <span class="aw-track" aria-hidden="true">
-        <i
-          class={`aw-bar ${value < 0 ? "aw-neg" : "aw-pos"} ${many ? "aw-many" : ""}`}
-          style={{ left: pct(span?.left ?? 0), width: pct(span?.width ?? 0), ...least(value) }}
-        />
-        <i class="aw-joint" style={{ left: pct(span?.end ?? 0) }} />
-        {ghost !== undefined && <i class={`aw-ghost ${ghost < 0 ? "aw-neg" : "aw-pos"}`} style={{ left: pct(Math.min(chart.zero, tip)), width: pct(Math.abs(tip - chart.zero)), ...least(ghost) }} />}
-      </span>
-    );
-  };
+  const said = (value: number) => reading.signed(value);
 
   return (
     <div ref={chartBox} class={`aw-waterfall ${told ? "aw-tested" : ""} ${rival ? "aw-two" : ""} ${effects ? "aw-effects" : ""}`} data-part="waterfall" style={{ "--aw-plain": wide(0), "--aw-told": wide(0.9) }}>
-      <div class="aw-axis aw-wrow" aria-hidden="true">
-        <span />
-        <span class="aw-track">
-          {lines.map((v) => (
-            <span class="aw-tick" style={{ left: pct(chart.place(v)) }}>
-              {plain(v, v ? digits : 0)}
-            </span>
-          ))}
-        </span>
+      <Axis chart={chart}>
         <span class="aw-val">{unit.length < 9 && unit}</span>
         {rival && (
           <span class="aw-rival">
@@ -110,18 +82,10 @@ export function Waterfall() {
           </span>
         )}
         {effects && <span class="aw-back">{told ? "damage" : "recovery"}</span>}
-      </div>
+      </Axis>
       <div class="aw-scroll" style={store.options.value.height ? { maxHeight: `${store.options.value.height}px` } : {}}>
         <div class="aw-rows">
-          <div class="aw-lines aw-wrow" aria-hidden="true">
-            <span />
-            <span class="aw-track">
-              {lines.map((v) => (
-                <i class={v === 0 ? "aw-zero" : "aw-gridline"} style={{ left: pct(chart.place(v)) }} />
-              ))}
-            </span>
-            <span />
-          </div>
+          <Lines chart={chart} />
           <div role="listbox" aria-label={`Contributions${reading.unit}, ${inOrder ? "in model order" : "largest first"}`} {...rove.list}>
             {shown.map((i, at) => {
               const row = header.rows[i];
@@ -153,7 +117,7 @@ export function Waterfall() {
                   <span class="aw-name">
                     <Called of={id} />
                   </span>{" "}
-                  {bar(at, value)}
+                  <Step chart={chart} at={at} value={value} said={said} ghost={rival?.[i]} />
                   <span class="aw-val">{reading.signed(value)}</span>
                   {rival && (
                     <span class="aw-rival">
@@ -173,7 +137,7 @@ export function Waterfall() {
           </div>
           {rest.length > 0 && (
             <button class="aw-wrow aw-row aw-others" aria-expanded="false" onClick={() => (store.screen.expanded.value = true)}>
-              <span class="aw-name">{rest.length} others ▸</span> {bar(shown.length, restSum, true)}
+              <span class="aw-name">{rest.length} others ▸</span> <Step chart={chart} at={shown.length} value={restSum} said={said} many />
               <span class="aw-val">{reading.signed(restSum)}</span>
               {restRival !== undefined && <span class="aw-rival">{reading.signed(restRival)}</span>}
               {effects && <span />}

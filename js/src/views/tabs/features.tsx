@@ -8,6 +8,7 @@ import { Await, sidesHeight, textHeight } from "../parts/awaiting";
 import { type BarRow, Bars, Check, Sides } from "../parts/bars";
 import { useView } from "../parts/context";
 import { Prose, TargetName, Token } from "../parts/names";
+import { WrittenBy } from "../explorer/concepts";
 import { Chip, Tested, TestThis } from "../explorer/verdict";
 import { words } from "./writes";
 
@@ -100,6 +101,8 @@ function List({ row }: { row: Row }) {
 function Opened({ row, feature }: { row: Row; feature: number }) {
   const { store } = useView();
   const name = featureName(row, feature);
+  const card = store.data.feature(row.id, feature);
+  const wrote = <WrittenBy row={row} feature={feature} />;
   return (
     <div data-part="feature">
       <button
@@ -111,13 +114,14 @@ function Opened({ row, feature }: { row: Row; feature: number }) {
       >
         All features of {row.id}
       </button>
-      <Await of={store.data.feature(row.id, feature)} hold={(width) => 260 + textHeight(120, width) + 5 * (5 + textHeight(200, width)) + sidesHeight(8, width)}>{(card) => <Read row={row} name={name} card={card} />}</Await>
+      <Await of={card} hold={(width) => 260 + textHeight(120, width) + 5 * (5 + textHeight(200, width)) + sidesHeight(8, width)}>{(card) => <Read row={row} name={name} card={card} wrote={wrote} />}</Await>
+      {card.value.state !== "ready" && wrote}
     </div>
   );
 }
 
 /** A card, as read at the place that the Explorer explains. */
-function Read({ row, name, card }: { row: Row; name: string; card: FeatureCard }) {
+function Read({ row, name, card, wrote }: { row: Row; name: string; card: FeatureCard; wrote: ComponentChildren }) {
   const { store } = useView();
   const reading = store.reading.value;
   if (!reading) return null;
@@ -142,7 +146,7 @@ function Read({ row, name, card }: { row: Row; name: string; card: FeatureCard }
         )}
       </p>
       <Tested row={part} />
-      <Card name={name} card={card} tokens={reading.tokens}>
+      <Card name={name} card={card} tokens={reading.tokens} wrote={wrote}>
         {store.hides("values") ? null : card.arithmetic ? (
           <Arithmetic of={card.arithmetic}>
             <TargetName />
@@ -184,11 +188,13 @@ interface CardProps {
   /** those of the prompt */
   tokens: string[];
   alone?: boolean;
+  /** which parts wrote it */
+  wrote?: ComponentChildren;
   /** what it adds here */
   children?: ComponentChildren;
 }
 
-function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
+function Card({ name, card, tokens: prompt, alone, wrote, children }: CardProps) {
   const { palette } = useView();
   // The first token is far from all others for most models: it would leave them pale.
   const most = largest([...card.here.slice(1), ...card.contexts.flatMap((c) => c.values)]);
@@ -230,6 +236,7 @@ function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
           {children}
         </p>
       )}
+      {wrote}
       <Part class="aw-sidetitle">Activation on this prompt</Part>
       {prompt.length > MANY ? (
         <p class="aw-context aw-scroll" tabIndex={0} role="group" aria-label="The prompt">

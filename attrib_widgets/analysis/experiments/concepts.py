@@ -1,0 +1,234 @@
+"""Is a concept used? All features that stand for it are taken out together, in every layer that has it, beside random
+features of equal activation.
+
+A random feature is one of the same dictionary that does not fire there, written as strongly as the one whose place it
+takes: what it does is what a change of this size does in any direction. One change is taken away and the other added;
+decoder rows of one length make them equally large.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ...model.identity.steady import steady
+from ...result import Result, Table, strongest
+from ...words.components import Component, ComponentLike, component
+from ...words.errors import AttribError, ComponentError
+from ...words.several import for_each, listed
+from ...words.targets import Target
+from ...words.text import digits_of, number, signed, visible
+from .ablation import FixedDonor
+from .cells import Cell, joint
+from .features import clamped
+from .metrics import metric_of
+from .pairs import Cost, run_cells
+from .statistics import interval_of
+
+if TYPE_CHECKING:
+    from ...model.run import Run
+    from ...model.running.worker import Job
+    from ...words.places import Place
+    from ..attribution.attribution import Attribution
+    from ..opening.concepts import Concepts
+
+#: How many sets of random features stand beside a concept.
+RANDOM = 10
+#: Rows of the table.
+ROWS = 12
+
+
+@dataclass(eq=False, repr=False)
+class ConceptAblation(Result):
+    """How much a number falls without a concept, and with random features of equal activation instead.
+
+    Attributes:
+        attributions: what is explained, one a prompt.
+        which: the concept of each, as it was named; features: those that were taken out of it.
+        base: the numbers as they are; without: the same without the concept; random: with each set of random features.
+        unit: of these numbers.
+    """
+
+    attributions: list[Attribution]
+    which: list[str]
+    features: list[list[Component]]
+    base: Float[Tensor, "prompt"]
+    without: Float[Tensor, "prompt"]
+    random: Float[Tensor, "prompt draw"]
+    unit: str
+    cost: Cost
+
+    @property
+    def values(self) -> Float[Tensor, "prompt"]:
+        """By how much each number falls without its concept."""
+        return self.base - self.without
+
+    @property
+    def falls(self) -> Float[Tensor, "prompt"]:
+        """By how much it falls with random features, in the mean over these."""
+        return self.base - self.random.mean(-1)
+
+    @property
+    def difference(self) -> float:
+        """By how much more it falls without the concept, in the mean over prompts."""
+        return float((self.values - self.falls).mean())
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of :attr:`difference` over prompts; None for fewer than eight."""
+        more = (self.values - self.falls)[:, None]
+        found = interval_of(more, torch.ones(len(more), dtype=torch.float64))
+        return None if found is None else (float(found[0, 0]), float(found[0, 1]))
+
+    @property
+    def verdict(self) -> str:
+        """``"more than random"``, ``"less than random"``, or ``"not told from random"``.
+
+        Over eight prompts and more by the interval of the difference, which must not hold zero; over fewer, all random
+        sets of every prompt have to do less (or more).
+        """
+        if (held := self.interval) is not None:
+            more, less = held[0] > 0, held[1] < 0
+        else:
+            every = self.base[:, None] - self.random
+            more, less = (bool(said.all()) for said in (self.values[:, None] > every, self.values[:, None] < every))
+        return "more than random" if more else "less than random" if less else "not told from random"
+
+    def title(self) -> str:
+        """The finding in one line."""
+        names = list(dict.fromkeys(self.which))
+        concept = f"\u201c{names[0]}\u201d" if len(names) == 1 else f"\u201c{names[0]}\u201d and {len(names) - 1} more"
+        fall, by = float(self.values.mean()), float(self.falls.mean())
+        return (
+            f"Without {concept} the answer changes by {signed(-fall)} {self.unit}, with random features by "
+            f"{signed(-by)}: {self.verdict}"
+        )
+
+    def summary(self) -> Table:
+        order = strongest(self.values, ROWS)
+        digits = digits_of([*self.values.tolist(), *self.falls.tolist()])
+        rows, bars = list[list[str]](), list[float | None]()
+        for i in order:
+            a, names = self.attributions[i], self.features[i]
+            more = "" if len(names) == 1 else f" and {len(names) - 1} more"
+            answer = visible(a.target.short(a.model)) + (f" over {a.rival_name}" if a.rival_name else "")
+            changes = [signed(float(-v[i]), digits) for v in (self.falls, self.values)]
+            rows.append([answer, self.which[i], f"{names[0]}{more}", number(float(self.base[i])), *changes])
+            bars.append(float(-self.values[i]))
+        held, n = self.interval, len(self.base)
+        said = f"The difference is {signed(-self.difference)} {self.unit}"
+        said += f", {signed(-held[1])} to {signed(-held[0])} (95 % interval, n = {n})" if held else f" (n = {n})"
+        sets = self.random.shape[1]
+        note = (
+            f"{said}. Tested: all features of the concept at zero together, in every layer that has it, where the "
+            f"answer is read; beside it {sets} sets of random features of the same dictionaries at their activations. "
+            "What dictionaries miss is held."
+        )
+        columns = ["explained", "concept", "features", "as it is", "with random", "without it"]
+        return Table(self.title(), columns, rows, bars, "\n".join([note, *self.cost.notes]), str(self.cost))
+
+    def to_dataframe(self) -> Any:
+        """A row a prompt: ``prompt``, ``target``, ``concept``, ``features``, ``base``, ``without``, ``random`` (the
+        mean), ``fall``, ``random_fall``."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "prompt": [a.run.text for a in self.attributions],
+                "target": [a.target.words(a.model, a.run) for a in self.attributions],
+                "concept": self.which,
+                "features": [" + ".join(map(str, some)) for some in self.features],
+                "base": self.base.numpy(),
+                "without": self.without.numpy(),
+                "random": self.random.mean(-1).numpy(),
+                "fall": self.values.numpy(),
+                "random_fall": self.falls.numpy(),
+            }
+        )
+
+
+@steady()
+@torch.no_grad()
+def ablate_concept(
+    attributions: Attribution | Sequence[Attribution],
+    which: ComponentLike | Sequence[ComponentLike],
+    *,
+    cosine: float | None = None,
+    draws: int = RANDOM,
+    seed: int = 0,
+    job: Job | None = None,
+) -> ConceptAblation:
+    """Take a concept out of every layer that has it, and random features of equal activation beside it.
+
+    Args:
+        attributions: what is explained: one prompt, or several.
+        which: the concept, by a label or a feature, as ``a.concepts().like(which)`` finds it; one for all prompts, or
+            a list of one for each.
+        cosine: as in ``like``: by the direction that features write in instead of by label.
+        draws, seed: how many random sets a prompt has.
+
+    Raises:
+        AttribError: no prompts, other units, not one concept a prompt, no draws, or a number inside the model.
+        ComponentError: a concept that does not fire, or a dictionary of which every feature fires.
+    """
+    given: list[Attribution] = listed(attributions)
+    concepts = for_each(which, len(given), "concept")
+    if not given or draws < 1 or len({a.unit for a in given}) != 1:
+        raise AttribError(
+            f"{len(given)} attributions and {draws} draws.",
+            "Give attributions of one unit, and at least one draw.",
+        )
+    cost, generator = Cost(), torch.Generator().manual_seed(seed)
+    features, base, rows = [], [], []
+    for a, wanted in zip(given, concepts, strict=True):
+        found = a.concepts()
+        own = found.like(wanted, cosine)
+        strength: dict[Place, float] = {}
+        cells = [Cell(joint(a.model, own), (a.position,))]
+        for _ in range(draws):
+            cells.append(Cell(_random(a, found, own, strength, generator), (a.position,)))
+        if not isinstance(a.target, Target):
+            raise AttribError("A number inside the model has no experiment here.", "Explain a token.")
+        metric = metric_of(a.target, a.run, a.position)
+        donor = FixedDonor(a.run, partial(_strength, a.run, strength))
+        values, done, _ = run_cells(a.run, donor, cells, metric, a.position, cost, job)
+        if not bool(done.all()):
+            break
+        features.append(own)
+        rows.append(values)
+        base.append(metric.of(a.run.record.streams[-1][a.position][None])[0])
+    if not rows:
+        raise AttribError("No prompt was measured.", "Ask again.")
+    known, n = torch.stack(rows).double().cpu(), len(rows)
+    start = torch.stack(base).double().cpu()
+    names = [str(name) for name in concepts[:n]]
+    return ConceptAblation(given[:n], names, features, start, known[:, 0], known[:, 1:], given[0].unit, cost)
+
+
+def _strength(run: Run, strength: Mapping[Place, float], part: Place, at: tuple[int, ...]) -> Tensor:
+    """What a feature is made to write: at the strength that it was given, else nothing."""
+    return clamped(run, part, strength.get(part, 0.0))[list(at)]
+
+
+def _random(
+    a: Attribution, found: Concepts, own: Sequence[Component], strength: dict[Place, float], draw: torch.Generator
+) -> tuple[Place, ...]:
+    """A feature that does not fire in place of each of ``own``, of its dictionary; its ``strength`` is noted."""
+    parts: list[Place] = []
+    for feature in own:
+        firing = {label for label in found.labels if label.startswith(f"{feature.site}/")}
+        count = a.model.saes[feature.site or ""].n_features
+        silent = [i for i in range(count) if f"{feature.site}/{i}" not in firing]
+        if not silent:
+            raise ComponentError(f"Every feature of {feature.site} fires here.", "None is left to be the random one.")
+        number = silent[int(torch.randint(len(silent), (), generator=draw))]
+        (part,) = joint(a.model, component(f"{feature.site}/{number}"))
+        strength[part] = float(found.activations[found.row(feature)])
+        parts.append(part)
+    return tuple(parts)
