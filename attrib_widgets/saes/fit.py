@@ -74,8 +74,7 @@ def another(model: Model, metadata: Mapping[str, Any], digest: Callable[[], str 
     if model.folder is not None or not hub or not isinstance(name, str) or not name:
         return ""
     # What was tuned from a model may well be read with its dictionaries.
-    one, other = _short(name), _short(hub)
-    return "" if one.startswith(other) or other.startswith(one) else name
+    return "" if same_name(name, hub) else name
 
 
 def whose(model: Model, sae: SAE, digest: Callable[[], str | None] = lambda: None) -> str:
@@ -86,6 +85,12 @@ def whose(model: Model, sae: SAE, digest: Callable[[], str | None] = lambda: Non
     if made_from and made_from == digest():
         return ""
     return f"It says that it was trained on {name}, and this is {model.name}."
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two names are those of one model, however it is spelled, or of what was tuned from it."""
+    short, also = _short(one), _short(other)
+    return short.startswith(also) or also.startswith(short)
 
 
 def _short(name: str) -> str:

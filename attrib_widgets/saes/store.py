@@ -12,7 +12,9 @@ from ..result import Table, render_text
 from ..words.errors import AttribError, ComponentError
 from ..words.places import OF_DICTIONARIES, Place, PlaceLike, dictionary_place
 from ..words.text import kind_of
-from .cards import FIRINGS, Cards, Text, cards_of
+from .cards import FIRINGS, Cards, Text
+from .cards.making import read_cards
+from .cards.neuronpedia import Descriptions, read_descriptions
 from .fit import fit
 from .folders import Texts, named_after, read_texts, reason_for, search, texts_of
 from .formats import ends, format_of, local, only, unknown
@@ -35,6 +37,7 @@ class Opened(NamedTuple):
     sae: SAE
     cards: Cards | None = None
     text: Text | None = None
+    described: Descriptions | None = None
 
 
 @dataclass(eq=False)
@@ -46,7 +49,8 @@ class _Held:
     sae: SAE | None = None
     texts: Texts | None = None
     cards: Cards | None = None
-    made: tuple[Cards, Text] | None = None
+    made: Cards | None = None
+    described: Descriptions | None = None
     features: int | None = None
 
     @property
@@ -157,11 +161,12 @@ class Dictionaries(MutableMapping[Place, SAE]):
             held.sae = self._read_only(held) if len(held.folders) > 1 else self._read(held.place, held.folders[0])
         if held.has_cards and held.cards is None:
             held.cards = Cards.read(held.folders[0], held.sae.n_features)
-        if held.cards is not None and (held.texts or not self._contexts):
-            return Opened(held.sae, held.cards, held.texts)
-        if make and held.made is None and self._contexts and self._model is not None:
-            held.made = cards_of(self._model, held.sae, self._contexts)
-        return Opened(held.sae, *(held.made or (held.cards, None)))
+        known = held.cards is not None and (held.texts or held.cards.texts or not self._contexts)
+        if not known and make and held.made is None and self._contexts and self._model is not None:
+            held.made = read_cards(self._model, held.sae, self._contexts, shown=False)
+        if known or held.made is None:
+            return Opened(held.sae, held.cards, held.texts, held.described)
+        return Opened(held.sae, held.made, None, held.described)
 
     def holds(self, place: Place, sae: SAE) -> bool:
         """Whether the dictionary of a place is this very one; nothing is read to tell."""
@@ -170,6 +175,34 @@ class Dictionaries(MutableMapping[Place, SAE]):
     def cards(self, place: PlaceLike) -> Cards | None:
         """What the features of a dictionary fire on, where that was computed."""
         return self.opened(place).cards
+
+    def take_cards(self, place: PlaceLike, cards: Cards) -> None:
+        """Show these cards of the dictionary of a place from now on."""
+        self._find(place).cards = cards
+        self._changed()
+
+    def folder_of(self, place: PlaceLike) -> Path | None:
+        """The folder that the dictionary of a place was read from; None where it was made in memory."""
+        self.opened(place)
+        return next((folder if folder.is_dir() else folder.parent for folder in self._find(place).folders), None)
+
+    def describe(self, place: PlaceLike, folder: Path | str, model_id: str | None = None) -> Descriptions:
+        """Show what an export of Neuronpedia says of the features of a dictionary: its explanations beside the computed
+        labels, and its contexts where there are no others. Nothing is fetched.
+
+        Args:
+            place: of the dictionary.
+            folder: of one source, ``v1/MODEL/SOURCE``, with ``explanations/``, and ``features/`` and ``activations/``
+                where they are.
+            model_id: what Neuronpedia calls this model, where names differ.
+
+        Raises:
+            AttribError: no such export, or one of another model, place or dictionary.
+        """
+        held, sae = self._find(place), self.opened(place).sae
+        held.described = read_descriptions(Path(folder), sae, self._model, model_id)
+        self._changed()
+        return held.described
 
     @property
     def contexts(self) -> list[str] | None:

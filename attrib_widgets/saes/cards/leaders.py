@@ -1,0 +1,66 @@
+"""The few largest of many, of every feature at once, while they pass by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+#: What belongs to each row that is kept: a dtype, and the shape of one entry.
+Columns = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
+
+
+class Leaders:
+    """Of every feature the ``ranks`` firings with the largest keys, largest first; of equal ones those that came first.
+
+    Whatever the order of blocks, and however they are cut, the same firings are kept: equal keys are told apart by
+    which came first alone.
+    """
+
+    def __init__(self, features: int, ranks: int, columns: Columns) -> None:
+        self.key = torch.full((features, ranks), -math.inf)
+        self.columns = {
+            name: torch.zeros(features, ranks, *shape, dtype=dtype) for name, (dtype, shape) in columns.items()
+        }
+
+    @property
+    def filled(self) -> Tensor:
+        """Where there is a firing: [feature, rank]."""
+        return self.key > -math.inf
+
+    def add(
+        self, feature: Int[Tensor, "row"], key: Float[Tensor, "row"], values: Callable[[Tensor], dict[str, Tensor]]
+    ) -> None:
+        """Take in firings in the order in which they come; ``values`` is asked for the columns of few of them."""
+        ranks = self.key.shape[1]
+        if not ranks:
+            return
+        worth = (key > self.key[feature, -1]).nonzero()[:, 0]
+        order = worth[key[worth].argsort(descending=True, stable=True)]
+        order = order[feature[order].argsort(stable=True)]
+        some, which, counts = feature[order].unique_consecutive(return_inverse=True, return_counts=True)
+        rank = torch.arange(len(order)) - (counts.cumsum(0) - counts)[which]
+        order, which, rank = order[rank < ranks], which[rank < ranks], rank[rank < ranks]
+        fresh = torch.full((len(some), ranks), -math.inf)
+        fresh[which, rank] = key[order]
+        both = torch.cat([self.key[some], fresh], 1)
+        kept = both.argsort(dim=1, descending=True, stable=True)[:, :ranks]
+        self.key[some] = both.gather(1, kept)
+        for name, found in values(order).items():
+            column = self.columns[name]
+            new = column.new_zeros(len(some), ranks, *column.shape[2:])
+            new[which, rank] = found.to(column.dtype)
+            both = torch.cat([column[some], new], 1)
+            column[some] = both[torch.arange(len(some))[:, None], kept]
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """Everything that is kept, by name."""
+        return {f"{name}.key": self.key, **{f"{name}.{column}": t for column, t in self.columns.items()}}
+
+    def restore(self, name: str, found: Mapping[str, Tensor]) -> None:
+        """Take what :meth:`tensors` gave."""
+        for key, tensor in self.tensors(name).items():
+            tensor.copy_(found[key])
