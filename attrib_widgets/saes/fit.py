@@ -74,13 +74,14 @@ def another(model: Model, metadata: Mapping[str, Any], digest: Callable[[], str 
     if model.folder is not None or not hub or not isinstance(name, str) or not name:
         return ""
     # What was tuned from a model may well be read with its dictionaries.
-    return "" if same_name(name, hub) else name
+    one, other = _short(name), _short(hub)
+    return "" if one.startswith(other) or other.startswith(one) else name
 
 
 def whose(model: Model, sae: SAE, digest: Callable[[], str | None] = lambda: None) -> str:
     """A sentence where a dictionary that fits says that it was trained on a model of another name; else ""."""
     made_from, name = sae.metadata.get("weights_sha256"), sae.metadata.get("model_name")
-    if not isinstance(name, str) or not name or _short(name) == _short(model.name):
+    if not isinstance(name, str) or not name or same_name(name, model.name):
         return ""
     if made_from and made_from == digest():
         return ""
@@ -88,9 +89,8 @@ def whose(model: Model, sae: SAE, digest: Callable[[], str | None] = lambda: Non
 
 
 def same_name(one: str, other: str) -> bool:
-    """Whether two names are those of one model, however it is spelled, or of what was tuned from it."""
-    short, also = _short(one), _short(other)
-    return short.startswith(also) or also.startswith(short)
+    """Whether two names are those of one model, without its owner and however it is spelled."""
+    return _short(one) == _short(other)
 
 
 def _short(name: str) -> str:

@@ -15,15 +15,17 @@ from ..words.text import kind_of
 from .cards import FIRINGS, Cards, Text
 from .cards.making import read_cards
 from .cards.neuronpedia import Descriptions, read_descriptions
-from .fit import fit
+from .fit import fit as let_pass
 from .folders import Texts, named_after, read_texts, reason_for, search, texts_of
 from .formats import ends, format_of, local, only, unknown
 from .formats.files import sha256
 from .loaded import is_loaded, read_sae
+from .quality import Fit, measured
 from .sae import SAE
 
 if TYPE_CHECKING:
     from ..model.model import Model
+    from ..model.running.worker import Job
 
 #: The folder beside a model's weights that its dictionaries are in, one folder each.
 FOLDER = "saes"
@@ -38,6 +40,7 @@ class Opened(NamedTuple):
     cards: Cards | None = None
     text: Text | None = None
     described: Descriptions | None = None
+    fit: Fit | None = None
 
 
 @dataclass(eq=False)
@@ -51,6 +54,7 @@ class _Held:
     cards: Cards | None = None
     made: Cards | None = None
     described: Descriptions | None = None
+    fit: Fit | None = None
     features: int | None = None
 
     @property
@@ -165,8 +169,8 @@ class Dictionaries(MutableMapping[Place, SAE]):
         if not known and make and held.made is None and self._contexts and self._model is not None:
             held.made = read_cards(self._model, held.sae, self._contexts, shown=False)
         if known or held.made is None:
-            return Opened(held.sae, held.cards, held.texts, held.described)
-        return Opened(held.sae, held.made, None, held.described)
+            return Opened(held.sae, held.cards, held.texts, held.described, held.fit)
+        return Opened(held.sae, held.made, None, held.described, held.fit)
 
     def holds(self, place: Place, sae: SAE) -> bool:
         """Whether the dictionary of a place is this very one; nothing is read to tell."""
@@ -203,6 +207,25 @@ class Dictionaries(MutableMapping[Place, SAE]):
         held.described = read_descriptions(Path(folder), sae, self._model, model_id)
         self._changed()
         return held.described
+
+    def fit(self, place: PlaceLike, texts: Iterable[Any] | None = None, *, job: Job | None = None) -> Fit:
+        """How well a dictionary stands in for what it rebuilds: how many features fire, the variance explained, the
+        cosine, dead features, and loss and KL of next tokens with its output in place of what is there, beside those
+        with the mean. Its cards show it from then on.
+
+        Args:
+            place: of the dictionary.
+            texts: texts or lists of token ids; None takes :attr:`contexts`.
+            job: told how far it is, and asked whether to stop; without one a bar shows the same.
+
+        Raises:
+            KeyError: no dictionary for the place; AttribError: no texts; Cancelled: it was cancelled.
+        """
+        held, sae = self._find(place), self.opened(place).sae
+        assert self._model is not None
+        held.fit = measured(self._model, sae, self._contexts or [] if texts is None else texts, job=job)
+        self._changed()
+        return held.fit
 
     @property
     def contexts(self) -> list[str] | None:
@@ -292,7 +315,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
                     f'If it does read {place}: aw.read_sae(folder, site="{place}").',
                 )
             if self._model is not None:
-                fit(self._model, given, self.digest)
+                let_pass(self._model, given, self.digest)
             self._held[place] = _Held(place, sae=given)
         elif isinstance(given, (str, Path)):
             folder = only(local(given), place)
@@ -318,7 +341,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
             )
         sae = read_sae(folder, place if told is None else None)
         if self._model is not None:
-            fit(self._model, sae, self.digest)
+            let_pass(self._model, sae, self.digest)
         return sae
 
     def _read_only(self, held: _Held) -> SAE:

@@ -150,6 +150,7 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
         here = (a.run.tokens, fired)
         without = GIVE_TEXTS if own else ""
         card = card_of(a.model, read, now.cards, feature, here, now.text, head, without=without, others=now.described)
+        card.notes += [] if now.fit is None else [now.fit.line]
         card.sources = _sources(a, read, feature, card.here)
         if feature in firing:
             i = firing.index(feature)

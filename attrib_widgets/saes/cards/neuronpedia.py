@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...words.components import whole
 from ...words.errors import AttribError, ComponentError
-from ..fit import another, same_name
+from ..fit import same_name
 from ..sae import SAE
 from .kept import Firing
 
@@ -112,9 +112,8 @@ def _check(folder: Path, row: dict[str, Any], sae: SAE, model: Model | None, mod
     if model_id is not None and model_id != name:
         raise ComponentError(f"The export in {folder} is of {name}, not of {model_id}.", _FETCH)
     if model_id is None and model is not None:
-        other = another(model, {"model_name": name}, lambda: None)
         own = {model.name, str(sae.metadata.get("model_name") or model.name)}
-        if other or not any(same_name(name, one) for one in own):
+        if not any(same_name(name, one) for one in own):
             raise ComponentError(f"The export in {folder} is of {name}, and this is {model.name}.", hint)
     layer = _LAYER.match(source)
     if layer and int(layer[1]) != sae.site.layer:
