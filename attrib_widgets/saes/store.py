@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakMethod
@@ -164,7 +164,9 @@ class Dictionaries(MutableMapping[Place, SAE]):
         if held.sae is None:
             held.sae = self._read_only(held) if len(held.folders) > 1 else self._read(held.place, held.folders[0])
         if held.has_cards and held.cards is None:
-            held.cards = Cards.read(held.folders[0], held.sae.n_features)
+            read = Cards.read(held.folders[0], held.sae.n_features)
+            if read is not None:
+                held.cards = replace(read, place=str(held.place), model=self._model, elsewhere=held.texts)
         known = held.cards is not None and (held.texts or held.cards.texts or not self._contexts)
         if not known and make and held.made is None and self._contexts and self._model is not None:
             held.made = read_cards(self._model, held.sae, self._contexts, shown=False)

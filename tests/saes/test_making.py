@@ -314,6 +314,43 @@ def constant_of(sae: SAE, feature: int) -> float:
     return float(sae.b_enc[feature] - sae.b_dec @ sae.w_enc[:, feature])
 
 
+def test_features_are_found_by_a_word(model):
+    """In labels, on the tokens that they fire on, and in what stands before: against a loop over every context."""
+    model.saes["L1.mlp"] = sae = dictionary("L1.mlp", model.d_model)
+    rows = [model.encode(text) for text in texts(90)]
+    cards = aw.make_cards(model, rows)
+    active = encoded(model, sae, rows)
+    for word in ("france", " Spain", "cat and", "o"):
+        found = {hit.feature: hit for hit in cards.search(word).hits}
+        for f in range(sae.n_features):
+            on = before = 0
+            for number, position, value in zip(*(t[f, : cards.top].tolist() for t in (
+                cards.contexts, cards.positions, cards.activations)), strict=True):  # fmt: skip
+                if not value:
+                    continue
+                ids = cards.texts[number]
+                tokens = [model.token(i).lower() for i in ids]
+                ends = [len("".join(tokens[: i + 1])) for i in range(len(tokens))]
+                text = "".join(tokens)
+                starts = [s for s in range(len(text)) if text.startswith(word.lower(), s)]
+                touched = {
+                    i for s in starts for i, e in enumerate(ends) if e > s and e - len(tokens[i]) < s + len(word)
+                }
+                fires = {p for p, v in enumerate(active[rows.index(ids)][:, f].tolist()) if v > 0 and p}
+                on += bool(touched & fires)
+                before += bool(touched and not touched & fires and min(touched) <= position)
+            named = word.strip().lower() in cards.labels[f].replace("·", " ").lower()
+            assert (f in found) == bool(named or on or before), (word, f)
+            if f in found:
+                assert found[f][2:5] == (named, on, before), (word, f)
+        order = [(-hit.named, -hit.on, -hit.before, hit.feature) for hit in cards.search(word).hits]
+        assert order == sorted(order) and len(order) == len(cards.search(word))
+    assert "fires on it" in repr(cards.search("france")) and len(cards.search("france").to_dataframe()) > 0
+    assert repr(cards.search("xyzzy")) == "No features of L1.mlp for “xyzzy”"
+    with pytest.raises(AttribError, match="nothing to look for"):
+        cards.search(" ")
+
+
 def test_labels_can_name_more_than_neighbours(model):
     model.saes["L1.mlp"] = dictionary("L1.mlp", model.d_model)
     cards = aw.make_cards(model, texts(60), say=lambda tokens: [["in a text"] for _ in tokens])

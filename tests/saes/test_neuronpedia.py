@@ -56,7 +56,14 @@ def dictionary(width: int, features: int = 20, site: str = "L1", **metadata: str
     rows = torch.randn(features, width)
     place = dictionary_place(site)
     return SAE(
-        place, "topk", rows.T.contiguous(), torch.zeros(features), rows, torch.zeros(width), k=5, metadata=metadata
+        place,
+        "topk",
+        rows.T.contiguous(),
+        torch.zeros(features),
+        rows,
+        torch.zeros(width),
+        k=min(5, features),
+        metadata=metadata,
     )
 
 

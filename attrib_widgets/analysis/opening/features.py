@@ -159,7 +159,9 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
         return card
 
     note = [f"{len(firing)} of {read.n_features} features fire; {_share(a, read, held, error, at)}"]
-    added = f"{signed(math.fsum(values.tolist()))} {a.unit} of {signed(bar)}"
+    total = math.fsum(values.tolist())
+    part = f" ({share(total / bar)} of the bar)" if bar else ""
+    added = f"{signed(total)} {a.unit} of {signed(bar)}{part}"
     note.append(f"Along the explained direction they add {added}, and what they miss {signed(missed)}.")
     note += [said for said in (_untrained(read, at), whose(a.model, read, a.model.saes.digest)) if said]
     return Features(

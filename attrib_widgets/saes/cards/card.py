@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -15,7 +15,7 @@ from ...words.text import bracketed, safe, signed, significant, visible
 from ..arithmetic import Arithmetic
 from ..reading import collected
 from ..sae import SAE, Fired
-from .kept import BANDS, Cards, Firing, bounds
+from .kept import BANDS, Cards, Firing, Text, bounds
 from .related import Related, related
 from .written import written_logits
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ...model.model import Model
     from .neuronpedia import Descriptions
 
-#: Where the texts of cards come from: by number the text, or its token ids.
-Text: TypeAlias = Callable[[int], str | list[int]]
 #: How many of the strongest contexts are printed, and into how many bars firings are counted at most.
 PRINTED, MOST_BARS = 5, 24
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
@@ -21,6 +21,7 @@ from .weaker import PER_FIRING, WINDOW, Weaker, smallest, start_of
 
 if TYPE_CHECKING:
     from ...model.model import Model
+    from .searching import Hits
 
 LABELS, FIRINGS = "labels.json", "cards.safetensors"
 #: The bins of a histogram: so many between an activation and twice that, from 2^(FIRST_BIN / PER_OCTAVE) on.
@@ -55,6 +56,10 @@ class Rows:
         return len(self.ends)
 
 
+#: Where the texts of cards come from: by number the text, or its token ids.
+Text: TypeAlias = Callable[[int], str | list[int]]
+
+
 class Firing(NamedTuple):
     """One context in which a feature fires: its tokens, the activation on each, and where it is strongest."""
 
@@ -81,6 +86,9 @@ class Cards:
         texts: the contexts as token ids; None where they are kept elsewhere.
         tokens: on how many positions features were looked at; 0 where that is not known.
         finished: whether all texts were looked at.
+        place: where the dictionary reads.
+        model: whose tokens these are, where that is known.
+        elsewhere: where the texts come from that are not kept here.
     """
 
     labels: list[str]
@@ -99,6 +107,25 @@ class Cards:
     texts: Rows | None = None
     tokens: int = 0
     finished: bool = True
+    place: str = ""
+    model: Model | None = None
+    elsewhere: Text | None = None
+
+    @property
+    def text(self) -> Text | None:
+        """The contexts by number, as text or token ids; None where they are not known."""
+        return self.elsewhere if self.texts is None else self.texts.__getitem__
+
+    def search(self, query: str) -> Hits:
+        """The features whose label holds a word, or which fire on it or behind it in their strongest contexts; capital
+        letters or not.
+
+        Raises:
+            AttribError: nothing to look for.
+        """
+        from .searching import search
+
+        return search(self, query)
 
     @property
     def ranks(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import replace
 from hashlib import sha256
 from itertools import islice
 from math import log2
@@ -173,7 +174,8 @@ class _Making:
 
     def cards(self, finished: bool) -> Cards:
         """The cards of what was counted so far."""
-        return self.tally.cards(lambda number: self.say(self.named(self.tally.ids[number])), finished=finished)
+        found = self.tally.cards(lambda number: self.say(self.named(self.tally.ids[number])), finished=finished)
+        return replace(found, place=str(self.sae.site), model=self.model)
 
     # going on ---------------------------------------------------------------------------------------------------
     def save(self, cards: Cards) -> Cards:
