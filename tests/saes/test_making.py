@@ -333,9 +333,8 @@ def test_features_are_found_by_a_word(model):
                 ends = [len("".join(tokens[: i + 1])) for i in range(len(tokens))]
                 text = "".join(tokens)
                 starts = [s for s in range(len(text)) if text.startswith(word.lower(), s)]
-                touched = {
-                    i for s in starts for i, e in enumerate(ends) if e > s and e - len(tokens[i]) < s + len(word)
-                }
+                begins = [e - len(token) for e, token in zip(ends, tokens, strict=True)]
+                touched = {i for s in starts for i in range(len(ids)) if ends[i] > s and begins[i] < s + len(word)}
                 fires = {p for p, v in enumerate(active[rows.index(ids)][:, f].tolist()) if v > 0 and p}
                 on += bool(touched & fires)
                 before += bool(touched and not touched & fires and min(touched) <= position)

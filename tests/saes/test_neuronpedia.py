@@ -55,16 +55,8 @@ def dictionary(width: int, features: int = 20, site: str = "L1", **metadata: str
     torch.manual_seed(0)
     rows = torch.randn(features, width)
     place = dictionary_place(site)
-    return SAE(
-        place,
-        "topk",
-        rows.T.contiguous(),
-        torch.zeros(features),
-        rows,
-        torch.zeros(width),
-        k=min(5, features),
-        metadata=metadata,
-    )
+    empty = torch.zeros(features), torch.zeros(width)
+    return SAE(place, "topk", rows.T, empty[0], rows, empty[1], k=min(5, features), metadata=metadata)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 NAMED = 5
 #: Numbers of a decoder that are compared at once, and so many that are on a click.
 AT_ONCE, ON_CLICK = 2**22, 2**22
+#: What was found, by feature and how many were asked for, for as long as a dictionary lives.
+_CLOSEST: WeakKeyDictionary[SAE, dict[tuple[int, int], list[tuple[int, float]]]] = WeakKeyDictionary()
 
 
 class Related(NamedTuple):
@@ -43,13 +46,17 @@ class Related(NamedTuple):
 def closest(sae: SAE, feature: int, count: int = NAMED) -> list[tuple[int, float]]:
     """The features whose decoder rows have the largest cosine with that of this one, and the cosines."""
     sae.check(feature)
+    known = _CLOSEST.setdefault(sae, {})
+    if (feature, count) in known:
+        return known[feature, count]
     own = sae.w_dec[feature]
     rows = max(1, AT_ONCE // sae.d_out)
     found = torch.cat([(part @ own) / part.norm(dim=1).clamp_min(1e-30) for part in sae.w_dec.split(rows)])
     found = found / own.norm().clamp_min(1e-30)
     found[feature] = -2
     best = found.topk(min(count, sae.n_features - 1))
-    return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    known[feature, count] = list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    return known[feature, count]
 
 
 def together(cards: Cards, feature: int, count: int = NAMED) -> list[tuple[int, int, int]]:

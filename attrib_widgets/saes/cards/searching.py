@@ -50,10 +50,11 @@ class Hits(Result):
             for hit in self.hits[:PRINTED]
         ]
         columns = ["feature", "label", "fires on it", "fires behind it"] if rows else []
-        note = f"Counted in the strongest contexts of each; {len(self.hits) - PRINTED} more" * (
-            len(self.hits) > PRINTED
-        )
-        title = f"{how_many(len(self.hits), 'feature')} of {self.place} for “{safe(self.query)}”"
+        more = len(self.hits) - PRINTED
+        note = "Counted in the strongest contexts of each feature." if rows else ""
+        note += f" There are {more} more." if more > 0 else ""
+        count = how_many(len(self.hits), "feature") if rows else "No features"
+        title = f"{count} of {self.place} for “{safe(self.query)}”"
         return Table(title, columns, rows, [], note)
 
     def to_dataframe(self) -> pd.DataFrame:
