@@ -36,6 +36,16 @@ class Band(NamedTuple):
     high: float
     firings: list[Firing]
 
+    @property
+    def middle(self) -> Firing:
+        """The one that is shown where there is room for one."""
+        return self.firings[len(self.firings) // 2]
+
+    @property
+    def said(self) -> str:
+        """Its range, as printed."""
+        return f"{significant(self.low, 2)} to {significant(self.high, 2)}"
+
 
 class Bar(NamedTuple):
     """How many firings are at least ``low`` and less than ``high`` strong."""
@@ -85,23 +95,15 @@ class Card(Result):
     sources: tuple[int, list[float]] | None = None
 
     def summary(self) -> Table:
-        rows = [[f"described ({who})" if who else "described", safe(text)] for text, who in self.described]
-        rows += [
+        rows = [
             [f"fires at {significant(c.activations[c.position])}", _shaded(c.tokens, c.activations, c.position)]
             for c in self.contexts[:PRINTED]
         ]
         for band in self.bands:
-            middle = band.firings[len(band.firings) // 2]
-            between = f"drawn, {significant(band.low, 2)} to {significant(band.high, 2)}"
-            rows.append([between, _shaded(middle.tokens, middle.activations, middle.position)])
-        if self.histogram:
-            rows.append(["firings by strength", f"{_bars(self.histogram)} ({said_range(self.histogram)})"])
+            middle = band.middle
+            rows.append([f"drawn, {band.said}", _shaded(middle.tokens, middle.activations, middle.position)])
         rows.append(["in this prompt", _shaded(self.tokens, self.here, len(self.tokens) - 1)])
-        if self.sources is not None:
-            at, parts = self.sources
-            best = sorted(range(len(parts)), key=lambda i: -abs(parts[i]))[:PRINTED]
-            read = "  ".join(f"{visible(self.tokens[i])} {signed(parts[i])}" for i in best)
-            rows.append([f"fires on {visible(self.tokens[at])} through", read])
+        rows += [[name, safe(text)] for name, text in self.facts()]
         through = f" through {self.through}" if self.through else ""
         for name, entries in (("promotes", self.promoted), ("suppresses", self.suppressed)):
             rows.append(
@@ -112,8 +114,19 @@ class Card(Result):
         often = "" if math.isnan(self.density) else f" fires on {100 * self.density:.2g}\u00a0% of tokens"
         name = f"computed label of {self.feature}" if self.label else f"{self.feature}: {without}"
         said = [f"{name};{often}" if often else name, *([] if self.arithmetic is None else [self.arithmetic.line()])]
-        note = " ".join([*self.notes, *([self.missing] if self.missing else [])])
-        return Table(self.label or str(self.feature), ["", ""], rows, [], "\n".join(said), note)
+        return Table(self.label or str(self.feature), ["", ""], rows, [], "\n".join(said), self.missing)
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What else is known, each in a line with its name: what others say, how strong firings are, units."""
+        found = [(f"described ({who})" if who else "described", text) for text, who in self.described]
+        if self.histogram:
+            found.append(("firings by strength", f"{_bars(self.histogram)} ({said_range(self.histogram)})"))
+        if self.sources is not None:
+            at, parts = self.sources
+            best = sorted(range(len(parts)), key=lambda i: -abs(parts[i]))[:PRINTED]
+            read = "  ".join(f"{visible(self.tokens[i])} {signed(parts[i])}" for i in best)
+            found.append((f"fires on {visible(self.tokens[at])} through", read))
+        return [*found, *(("note", note) for note in self.notes)]
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``context``, ``position``, ``token``, ``activation``: every token of the strongest contexts."""

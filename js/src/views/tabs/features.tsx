@@ -116,7 +116,7 @@ function Read({ row, name, card }: { row: Row; name: string; card: FeatureCard }
   const reading = store.reading.value;
   if (!reading) return null;
   return (
-    <Card name={name} card={card} tokens={reading.tokens}>
+    <Card name={name} card={card} tokens={reading.tokens} go={(number) => store.select(`${row.id}/${number}`)}>
       {store.hides("values") ? null : card.arithmetic ? (
         <Arithmetic of={card.arithmetic}>
           <TargetName />
@@ -157,11 +157,13 @@ interface CardProps {
   /** those of the prompt */
   tokens: string[];
   alone?: boolean;
+  /** opens another feature */
+  go?: (feature: number) => void;
   /** what it adds here */
   children?: ComponentChildren;
 }
 
-function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
+function Card({ name, card, tokens: prompt, alone, go, children }: CardProps) {
   const { palette } = useView();
   // The first token is far from all others for most models: it would leave them pale.
   const most = largest([...card.here.slice(1), ...card.contexts.flatMap((c) => c.values)]);
@@ -225,14 +227,35 @@ function Card({ name, card, tokens: prompt, alone, children }: CardProps) {
       )}
       {card.contexts.length > 0 && <Part class="aw-sidetitle">Fires most in these texts</Part>}
       <ul class="aw-contexts">
-        {card.contexts.map(({ tokens, values, cut }) => (
+        {card.contexts.map(({ tokens, values, cut, drawn }) => (
           <li class="aw-context">
+            {drawn && <span class="aw-quiet">{drawn}: </span>}
             {cut[0] && "…"}
             {text(tokens, values)}
             {cut[1] && "…"}
           </li>
         ))}
       </ul>
+      {card.more?.map(([name, said]) => (
+        <p class="aw-small">
+          <span class="aw-quiet">{name}</span> {said}
+        </p>
+      ))}
+      {card.related?.map(([number, said]) => {
+        const other = name.replace(/\d+$/, `${number}`);
+        return (
+          <p class="aw-small">
+            {go ? (
+              <button class="aw-link" onClick={() => go(number)}>
+                {other}
+              </button>
+            ) : (
+              other
+            )}{" "}
+            {said}
+          </p>
+        );
+      })}
       {card.missing && <p class="aw-quiet">{card.missing}</p>}
       <Sides sides={[words("Promotes", card.up), words("Suppresses", card.down)]} />
       <p class="aw-quiet aw-small">
