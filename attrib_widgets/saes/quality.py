@@ -17,7 +17,7 @@ from ..model.tracing.hooks import collect
 from ..result import Result, Table
 from ..words.errors import AttribError, said_of
 from ..words.places import Place
-from ..words.text import kind_of, share, significant
+from ..words.text import kind_of, number, share, significant
 from .judge import standing_in
 from .reading import of_dictionary, source
 from .sae import SAE
@@ -74,7 +74,7 @@ class Fit(Result):
         """In one sentence, for cards."""
         return (
             f"Fit of the dictionary on {self.tokens:,} tokens: {significant(self.l0)} features fire on a token; "
-            f"{share(self.explained, 1)} of the variance, cosine {self.cosine:.3f}, {share(self.dead, 1)} of the "
+            f"{share(self.explained, 1)} of the variance, cosine {number(self.cosine, 3)}, {share(self.dead, 1)} of the "
             f"features are dead; loss recovered: {_said(self.recovered)}; KL {significant(self.kl[0])} nats."
         )
 
@@ -83,7 +83,7 @@ class Fit(Result):
         rows = [
             ["features that fire on a token (L0)", significant(self.l0)],
             ["share of the variance", share(self.explained, 1)],
-            ["cosine", f"{self.cosine:.3f}"],
+            ["cosine", number(self.cosine, 3)],
             ["dead features", share(self.dead, 1)],
             ["loss: model, dictionary, mean", f"{clean}, {spliced}, {ablated} nats"],
             ["loss recovered", _said(self.recovered)],

@@ -11,7 +11,7 @@ import torch
 
 from ...result import Result, Table
 from ...words.components import Component
-from ...words.text import bracketed, safe, signed, significant, visible
+from ...words.text import bracketed, number, safe, signed, significant, visible
 from ..arithmetic import Arithmetic
 from ..reading import collected
 from ..sae import SAE, Fired
@@ -114,10 +114,11 @@ class Card(Result):
         often = "" if math.isnan(self.density) else f" fires on {100 * self.density:.2g}\u00a0% of tokens"
         name = f"computed label of {self.feature}" if self.label else f"{self.feature}: {without}"
         said = [f"{name};{often}" if often else name, *([] if self.arithmetic is None else [self.arithmetic.line()])]
-        return Table(self.label or str(self.feature), ["", ""], rows, [], "\n".join(said), self.missing)
+        note = " ".join([*self.notes, *([self.missing] if self.missing else [])])
+        return Table(self.label or str(self.feature), ["", ""], rows, [], "\n".join(said), note)
 
     def facts(self) -> list[tuple[str, str]]:
-        """What else is known, each in a line with its name: what others say, how strong firings are, units."""
+        """What else is known, each in a line with its name: what others say, how strong firings are, what was read."""
         found = [(f"described ({who})" if who else "described", text) for text, who in self.described]
         if self.histogram:
             found.append(("firings by strength", f"{_bars(self.histogram)} ({said_range(self.histogram)})"))
@@ -126,7 +127,7 @@ class Card(Result):
             best = sorted(range(len(parts)), key=lambda i: -abs(parts[i]))[:PRINTED]
             read = "  ".join(f"{visible(self.tokens[i])} {signed(parts[i])}" for i in best)
             found.append((f"fires on {visible(self.tokens[at])} through", read))
-        return [*found, *(("note", note) for note in self.notes)]
+        return found
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``context``, ``position``, ``token``, ``activation``: every token of the strongest contexts."""
@@ -143,7 +144,7 @@ class Card(Result):
 def said_of(one: Related) -> str:
     """How a feature is related, in words."""
     often = f"; fires with it at {one.together} of {one.of} firings drawn" if one.of else ""
-    return f"cosine {one.cosine:.2f}{often}{f'; {one.label}' if one.label else ''}"
+    return f"cosine {number(one.cosine)}{often}{f'; {one.label}' if one.label else ''}"
 
 
 def said_range(histogram: Sequence[Bar]) -> str:

@@ -290,7 +290,7 @@ def card(c: Card, alone: bool = False) -> contract.FeatureCard:
         shown["contexts"].append({**_context(band.middle), "drawn": band.said})
     if c.missing:
         shown["missing"] = c.missing
-    if more := c.facts():
+    if more := [*c.facts(), *(("", note) for note in c.notes)]:
         shown["more"] = more
     if c.related:
         shown["related"] = [(one.feature, said_of(one)) for one in c.related]
