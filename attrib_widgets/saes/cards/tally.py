@@ -184,17 +184,16 @@ class Tally:
     def labels(self, properties: Callable[[int], Sequence[Sequence[str]]]) -> list[str]:
         """A label of every feature; each context is described once."""
         filled, context, position = self.strongest.filled, *(self.strongest.columns[n] for n in ("context", "position"))
-        where = filled.nonzero()
-        said: dict[tuple[int, int], Sequence[str]] = {}
+        order = context[filled].argsort(stable=True)
+        where = filled.nonzero()[order].tolist()
+        numbers, places = context[filled][order].tolist(), position[filled][order].tolist()
+        said: list[list[Sequence[str]]] = [[()] * count for count in filled.sum(1).tolist()]
         known, rows = -1, list[Sequence[str]]()
-        for at in context[filled].argsort(stable=True).tolist():
-            feature, rank = where[at].tolist()
-            number = int(context[feature, rank])
+        for (feature, rank), number, at in zip(where, numbers, places, strict=True):
             if number != known:
                 known, rows = number, list(properties(number))
-            said[feature, rank] = rows[int(position[feature, rank])]
-        counts = filled.sum(1).tolist()
-        return [label_of([said[f, r] for r in range(n)], self.base, self.tokens) for f, n in enumerate(counts)]
+            said[feature][rank] = rows[at]
+        return [label_of(firings, self.base, self.tokens) for firings in said]
 
     # going on ----------------------------------------------------------------------------------------------------
     def tensors(self) -> dict[str, Tensor]:
