@@ -14,6 +14,7 @@ from torch import nn
 
 from ..result import slots
 from ..words.errors import AttribError, PositionError, TokenizerError, warn
+from ..words.kinds import Kind
 from ..words.several import listed
 from .anatomy.anatomy import Anatomy
 from .built import Built
@@ -27,6 +28,7 @@ from .running.generate import generated_ids
 from .running.memory import estimate, readable, require
 from .running.worker import Job, Worker
 from .selfcheck.check import SelfCheck, causal_check, check_model
+from .selfcheck.kinds import kinds_of
 from .selfcheck.levels import Level
 from .selfcheck.report import Report, report
 from .suggestions import Suggestion, read_suggestions
@@ -118,6 +120,12 @@ class Model(Network, Tokens):
     def level(self, layer: int) -> Level:
         """How far one layer splits exactly, and why not further."""
         return self.check.levels[layer]
+
+    @property
+    def part_kinds(self) -> dict[str, Kind]:
+        """What its parts are where their labels alone would mislead: ``model.part_kinds["L0.attn"].words`` is
+        ``"a gated delta net in place of attention: ..."``. Empty where every part is what its name says."""
+        return self.kept("part kinds", lambda: kinds_of(self))
 
     def carry(self, layer: int) -> float:
         """What the stream behind ``layer`` is multiplied by once its sublayers are added to it; 1 in most families, and

@@ -18,7 +18,7 @@ from ..analysis.verdicts.reach import borders
 from ..analysis.verdicts.removal import Removal
 from ..analysis.verdicts.sets import RUNS, Circuit
 from ..words.text import share, visible
-from .results import MINUS, PLUS, _axes, _bars, _largest, _map, figure_of
+from .results import MINUS, PLUS, _axes, _bars, _largest, _map, figure_of, named
 
 MARGIN = 0.15  # around the points of a scatter, as a share of its span
 
@@ -28,7 +28,7 @@ def _(result: Patching, site: str | None = None, k: int = 15) -> Figure:
     """A grid where the cells of one site form one, else bars of the largest cells."""
     single = [c.parts[0].grid for c in result.cells if len(c.parts) == 1]
     if site is None and (len(set(single)) != 1 or len(single) != len(result.cells)):
-        labels, values = _largest(result.labels, result.values.nan_to_num(0).tolist(), k)
+        labels, values = _largest(named(result, result.labels), result.values.nan_to_num(0).tolist(), k)
         return _bars(result.title(), labels, values, result.share, cumulative=False)
     grid = result.grid(site).numpy()
     flat = grid.ndim == 1  # one number per layer
@@ -44,6 +44,8 @@ def _(result: Patching, site: str | None = None, k: int = 15) -> Figure:
     else:
         rows = {c.parts[0].row: c.parts[0] for c in cells}
         names = [str(rows[row]) if rows[row].is_stream else f"L{row}" for row in sorted(rows)]
+        kinds = [result.part_kinds.get(str(rows[row])) for row in sorted(rows)]
+        names = [name if kind is None else f"{name} ({kind.short})" for name, kind in zip(names, kinds, strict=True)]
     places = {c.positions for c in cells}
     figure, axes = _axes(1.8 + 0.36 * grid.shape[1], 1.2 + 0.22 * grid.shape[0])
     image = _map(axes, grid, True, upwards=True)
@@ -106,7 +108,7 @@ def _(result: Integrated) -> Figure:
 
 @figure_of.register
 def _(result: Ablation, k: int = 15) -> Figure:
-    labels, values = _largest(result.labels, result.values.nan_to_num(0).tolist(), k)
+    labels, values = _largest(named(result, result.labels), result.values.nan_to_num(0).tolist(), k)
     return _bars(result.title(), labels[:k], values[:k], f"change, {result.unit}", cumulative=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import singledispatch
 from io import BytesIO
 from itertools import pairwise
@@ -25,8 +26,10 @@ from ..analysis.opening.totals import TokenTotals
 from ..analysis.opening.trace import Trace
 from ..analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens
 from ..model.run import Predictions
+from ..result import Result
 from ..words.components import Component
 from ..words.errors import AttribError
+from ..words.kinds import with_kind
 from ..words.text import kind_of, others_label, percent, signed, visible
 
 PLUS, MINUS = "#0067A5", "#B84E00"
@@ -79,6 +82,11 @@ def _bars(title: str, labels: list[str], values: list[float], unit: str, cumulat
     return figure
 
 
+def named(result: Result, labels: Sequence[str]) -> list[str]:
+    """Names of parts; of those whose names alone would mislead with what they are."""
+    return [with_kind(label, result.part_kinds) for label in labels]
+
+
 def _largest(labels: list[str], values: list[float], k: int) -> tuple[list[str], list[float]]:
     """The ``k`` largest rows by magnitude, and one row for the rest."""
     order = sorted(range(len(values)), key=lambda i: -abs(values[i]))
@@ -92,25 +100,26 @@ def _largest(labels: list[str], values: list[float], k: int) -> tuple[list[str],
 
 @figure_of.register
 def _(result: Attribution, k: int = 12) -> Figure:
-    labels, values = _largest(result.labels, result.values.tolist(), k)
+    labels, values = _largest(named(result, result.labels), result.values.tolist(), k)
     return _bars(result.title(), labels, values, f"{result.unit}, adding up to {result.actual:.2f}", cumulative=True)
 
 
 @figure_of.register
 def _(result: Comparison, k: int = 15) -> Figure:
-    labels, values = _largest(result.labels, result.difference.tolist(), k)
+    labels, values = _largest(named(result, result.labels), result.difference.tolist(), k)
     return _bars(result.title(), labels, values, f"B − A, in {result.unit}", cumulative=False)
 
 
 @figure_of.register
 def _(result: Buildup) -> Figure:
     unit = f"{result.unit} so far, ending at {result.attribution.actual:.2f}"
-    return _bars(result.title(), result.steps, result.added.tolist(), unit, cumulative=True)
+    return _bars(result.title(), named(result, result.steps), result.added.tolist(), unit, cumulative=True)
 
 
 @figure_of.register
 def _(result: Contributions, k: int = 20) -> Figure:
-    labels = [visible(t) if kind == "token" else t for t, kind in zip(result.labels, result.kinds, strict=True)]
+    names = named(result, result.labels)
+    labels = [visible(t) if kind == "token" else t for t, kind in zip(names, result.kinds, strict=True)]
     values = result.values.tolist()
     if result.axis != "source" or len(labels) > 60:
         labels, values = _largest(labels, values, k)
@@ -225,7 +234,8 @@ def _(result: Through, k: int = 15) -> Figure:
     strongest = result.values.abs().sum(0).argsort(descending=True)[:k].tolist()
     figure, axes = _axes(1.8 + 0.5 * len(strongest), 1.4 + 0.3 * len(result.tokens))
     image = _map(axes, result.values[:, strongest].numpy(), True)
-    axes.set_xticks(range(len(strongest)), [str(result.components[i]) for i in strongest], rotation=90)
+    labels = named(result, [str(result.components[i]) for i in strongest])
+    axes.set_xticks(range(len(strongest)), labels, rotation=90)
     axes.set_yticks(range(len(result.tokens)), [visible(t) for t in result.tokens])
     axes.set_title(f"Through {result.head}: source token and who wrote it ({result.unit})", loc="left", fontsize=10)
     figure.colorbar(image, ax=axes)
@@ -324,13 +334,13 @@ def _levels(parts: list[Component], layers: int) -> tuple[dict[Component, float]
 @figure_of.register
 def _(result: PositionAttribution, k: int = 25) -> Figure:
     title = f"Contributions at every position ({result.unit})"
-    return _by_token(title, result.run.tokens, result.labels, result.values, k)
+    return _by_token(title, result.run.tokens, named(result, result.labels), result.values, k)
 
 
 @figure_of.register
 def _(result: PhraseAttribution, k: int = 25) -> Figure:
     labels = [f"{visible(t)} {percent(p)}" for t, p in zip(result.tokens, result.log_probs.exp().tolist(), strict=True)]
-    return _by_token(f"{result.title()} ({result.unit})", labels, result.labels, result.values, k)
+    return _by_token(f"{result.title()} ({result.unit})", labels, named(result, result.labels), result.values, k)
 
 
 def _by_token(title: str, tokens: list[str], labels: list[str], values: Tensor, k: int) -> Figure:

@@ -11,7 +11,7 @@ from ..analysis.survey.group import LEVEL, Group
 from ..analysis.survey.parts import ByGroup, SurveyedPart, column_of, columns_of
 from ..analysis.survey.result import Survey
 from ..words.components import Component
-from .results import MINUS, PLUS, Plot, _axes, _map, figure_of
+from .results import MINUS, PLUS, Plot, _axes, _map, figure_of, named
 
 #: Area of the largest mark of a map, in square points, and how opaque a part is whose sign is a matter of chance.
 LARGEST, FAINT = 260.0, 0.2
@@ -78,7 +78,7 @@ def _(result: ByGroup) -> Figure:
     figure, axes = _axes(2.6 + 0.9 * len(names), 1.4 + 0.3 * len(result.components))
     image = _map(axes, result.values.numpy(), True)
     axes.set_xticks(range(len(names)), names)
-    axes.set_yticks(range(len(result.components)), [str(c) for c in result.components])
+    axes.set_yticks(range(len(result.components)), named(result, [str(c) for c in result.components]))
     axes.set_title(result.title(), loc="left", fontsize=10, wrap=True)
     figure.colorbar(image, ax=axes, label="mean, logits")
     return figure

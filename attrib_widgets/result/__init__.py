@@ -2,7 +2,7 @@
 
 from .drawing import render_svg
 from .glossary import Glossary, glossary
-from .results import Result, Slots, Sum, slots, strongest, view_of, with_others
+from .results import Result, Slots, Sum, slots, strongest, studied, tabled, view_of, with_others
 from .table import MAX_STATIC_BYTES, Table, render_html, render_text
 
 __all__ = [
@@ -18,6 +18,8 @@ __all__ = [
     "render_text",
     "slots",
     "strongest",
+    "studied",
+    "tabled",
     "view_of",
     "with_others",
 ]

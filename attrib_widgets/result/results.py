@@ -12,9 +12,10 @@ from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
 from ..words.errors import AttribError, renamed
+from ..words.kinds import Kinds
 from ..words.text import digits_of, kind_of, number, others_label, power, signed
 from . import still
-from .table import Table, render_html, render_text
+from .table import Table, render_html, render_text, with_kinds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,14 +72,42 @@ class Slots:
 slots = Slots()
 
 
+#: Where a result keeps what it is about: a model, or what has one.
+_ABOUT = ("model", "run", "runs", "clean", "attribution", "attributions", "a", "survey")
+
+
+def studied(result: Any) -> Any:
+    """The model that a result is about; None where it has none."""
+    if not isinstance(result, Result) and hasattr(result, "part_kinds"):
+        return result
+    for name in _ABOUT:
+        held = getattr(result, name, None)
+        found = held[0] if isinstance(held, (list, tuple)) and held else held
+        if found is not None and found is not result and (model := studied(found)) is not None:
+            return model
+    return None
+
+
+def tabled(result: Result) -> Table:
+    """The summary of a result as every surface shows it: it says which of its parts are no attention."""
+    return with_kinds(result.summary(), result.part_kinds)
+
+
 class Result:
     """Base of every result: subclasses implement :meth:`summary` and :meth:`to_dataframe`."""
 
     _view: Any = None
+    _part_kinds: Kinds | None = None  # of a result that keeps no model
 
     def summary(self) -> Table:
         """The result as a table of about ten rows."""
         raise TypeError(f"{type(self).__name__} has no summary")
+
+    @property
+    def part_kinds(self) -> Kinds:
+        """By label, what those of its parts are whose labels alone would mislead: see :attr:`.Model.part_kinds`."""
+        found: Kinds = self._part_kinds or getattr(studied(self), "part_kinds", {})
+        return found
 
     def to_dataframe(self) -> pd.DataFrame:
         """All rows as a pandas DataFrame (needs pandas: ``pip install pandas``)."""
@@ -90,7 +119,7 @@ class Result:
         return figure
 
     def __repr__(self) -> str:
-        return render_text(self.summary())
+        return render_text(tabled(self))
 
     def view(self) -> Any:
         """The widget of this result: made on first use, kept, and shown again afterwards."""
@@ -107,7 +136,7 @@ class Result:
             live(**kwargs)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        table = self.summary()
+        table = tabled(self)
         data: dict[str, Any] = {"text/plain": render_text(table)}
         static = render_html(table)
         if static:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from ..words.kinds import Kinds, owner
 from ..words.text import safe
 
 MAX_STATIC_BYTES = 20_000
@@ -41,6 +42,29 @@ class Table:
         """The bar of every row; None where ``bars`` has none for it, 0 where its number reads 0.00."""
         bars = [*self.bars, *[None] * (len(self.rows) - len(self.bars))]
         return [0.0 if b and _reads_zero(b, row) else b for b, row in zip(bars, self.rows, strict=False)]
+
+
+def with_kinds(table: Table, kinds: Kinds) -> Table:
+    """The table with a column behind its names that says what those parts are whose names alone would mislead; as it is
+    where it names none of them. Of several columns of names each says so in its own cells."""
+    holds = [i for i in range(len(table.columns)) if any(owner(row[i]) in kinds for row in table.rows)]
+    if not holds:
+        return table
+
+    def short(cell: str) -> str:
+        found = kinds.get(owner(cell))
+        return "" if found is None else found.short
+
+    if len(holds) > 1:
+        told = [
+            [f"{cell} ({said})" if i in holds and (said := short(cell)) else cell for i, cell in enumerate(row)]
+            for row in table.rows
+        ]
+        return replace(table, rows=told)
+    at = holds[0] + 1
+    heading = "what it is" if any(table.columns) else ""
+    rows = [[*row[:at], short(row[at - 1]), *row[at:]] for row in table.rows]
+    return replace(table, columns=[*table.columns[:at], heading, *table.columns[at:]], rows=rows)
 
 
 def render_text(table: Table) -> str:

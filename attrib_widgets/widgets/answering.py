@@ -16,7 +16,7 @@ from ..analysis.roles.roles import head_roles
 from ..analysis.weights.composition import composition
 from ..analysis.weights.ov import ov_table
 from ..analysis.weights.qk import qk_table
-from ..result import Result
+from ..result import Result, tabled
 from ..words.components import Component, component
 from ..words.errors import AttribError, ComponentError, PositionError
 from .shapes import contract, results
@@ -135,7 +135,7 @@ class Answering(Tester):
         work = sum(layer.n_heads * layer.d_head**3 for layer in model.geometry.layers)
         some = [role.name for role in (PATTERN if work > LIVE_EIGENVALUES else (*PATTERN, *CIRCUIT))]
         found = model.kept("roles", lambda: head_roles(model, roles=some, job=job))
-        return Reply({"heads": found.letters(), "table": results.printed(found.summary())})
+        return Reply({"heads": found.letters(), "table": results.printed(tabled(found))})
 
     def _op_beyond(self, job: Job, args: Mapping[str, Any]) -> Reply:
         label, a = self._row(args), self.attribution
@@ -147,7 +147,7 @@ class Answering(Tester):
         }
         if args.get("what") not in said:
             raise AttribError("The request does not say what is asked about the head.", "Click a button.")
-        return Reply(results.printed(said[args["what"]]().summary()))
+        return Reply(results.printed(tabled(said[args["what"]]())))
 
     def _row(self, args: Mapping[str, Any]) -> str:
         label = self.label_of(args.get("id"))

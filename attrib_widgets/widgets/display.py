@@ -14,7 +14,7 @@ from ..analysis.opening.trace import Trace
 from ..analysis.show import ShownAttention, ShownBars, ShownGrid, ShownTokens
 from ..analysis.survey.result import Survey
 from ..analysis.verdicts.findings import Verification
-from ..result import Result, view_of
+from ..result import Result, tabled, view_of
 from ..saes.cards import Card
 from .explorer import Explorer
 from .phrase import PhraseView
@@ -27,7 +27,7 @@ from .transport.view import View
 @view_of.register
 def _result(result: Result) -> View:
     """What has no view of its own: its table, to be sorted."""
-    return View("table", results.table(result.summary()), result)
+    return View("table", results.table(tabled(result)), result)
 
 
 @view_of.register

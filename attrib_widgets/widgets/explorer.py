@@ -13,7 +13,7 @@ from ..analysis.opening.features import opened_row
 from ..model.identity.steady import steady
 from ..model.run import Run
 from ..model.running.worker import Job
-from ..result import Result, Table
+from ..result import Result, Table, tabled
 from ..words.components import ComponentLike, component
 from ..words.errors import AttribError, ComponentError, ModelError, PositionError
 from ..words.targets import Target
@@ -73,6 +73,7 @@ class Explorer(Writing, Guessing):
             self._container(explanation),
             worker=explanation.run.model.worker,
             hidden=hidden,
+            kinds=explanation.run.model.part_kinds,
             showing=shown(passage is not None),
         )
         self.observe(self._selection_changed, "selected")
@@ -108,10 +109,10 @@ class Explorer(Writing, Guessing):
             title = f"What comes after \u201c{safe(read)}\u201d?"
             return Table(title, [], [], note="Make your prediction first; .reveal() shows the answer.")
         if self._all is not None:
-            return self._all.summary()
+            return tabled(self._all)
         if (sides := self.seen_beside()) is not None:
-            return sides.summary()
-        table = self.attribution.summary()
+            return tabled(sides)
+        table = tabled(self.attribution)
         contrast, v = self._now.contrast, self.verdicts
         said = [contrast.told] if contrast is not None and contrast.told else []
         if contrast is not None and contrast.taken:

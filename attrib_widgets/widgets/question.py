@@ -23,6 +23,7 @@ from .contrast import Contrast, contrast_of
 
 if TYPE_CHECKING:
     from ..analysis.experiments.token_effects import TokenEffects
+    from ..analysis.lens.tuned_lens import TunedLens
     from ..analysis.verdicts.findings import Verification
     from ..model.model import Model
     from ..model.running.worker import Job
@@ -57,7 +58,7 @@ class Encoded:
 
     draw: dict[int, Parts] = field(default_factory=dict)
     screen: Further | None = None
-    rest: dict[tuple[bool, tuple[int, int]], Further] = field(default_factory=dict)
+    rest: dict[tuple[bool, tuple[int, TunedLens | None]], Further] = field(default_factory=dict)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from ..analysis.verdicts.chosen import Without, said, without
 from ..analysis.verdicts.circuit import circuit, planned
 from ..analysis.verdicts.verify import verify
 from ..model.running.worker import Job
-from ..result import strongest
+from ..result import strongest, tabled
 from ..words.components import Component, ComponentLike, component
 from ..words.errors import AttribError, ComponentError
 from ..words.several import named
@@ -163,7 +163,7 @@ class Tester(View):
     def _op_circuit(self, job: Job, args: Mapping[str, Any]) -> Reply:
         found = self._circuit(job, self._chosen_of(args))
         job.check()
-        return Reply(results.printed(found.summary()))
+        return Reply(results.printed(tabled(found)))
 
     @staticmethod
     def _no_comparison() -> AttribError:

@@ -12,6 +12,7 @@ from attrib_widgets.demo import PROMPT, TARGET
 from attrib_widgets.result import view_of
 from attrib_widgets.widgets.question import Encoded
 from attrib_widgets.widgets.shapes import budget, results
+from attrib_widgets.widgets.shapes.budget import Rest
 from attrib_widgets.widgets.transport import wire
 from fixtures import families
 from fixtures.screens import filled
@@ -190,3 +191,19 @@ def test_without_a_prompt_to_compare_with_it_asks_for_one(demo, browser):
     answer = talk.last("1")
     assert answer["kind"] == "error" and answer["field"] == "corrupted" and "ex.ask(corrupted=" in answer["hint"]
     explorer.close()
+
+
+def test_a_lens_that_is_gone_is_never_taken_for_a_later_one(demo):
+    """What was made with a lens is kept under the lens itself: a number of it in memory may come again."""
+    explorer = aw.explore(demo, PROMPT, TARGET)
+    before = demo.__dict__.get("lens")
+    try:
+        demo.lens = aw.TunedLens.identity(demo)
+        one = Rest(explorer._now)
+        demo.lens = aw.TunedLens.identity(demo)
+        assert one._key != Rest(explorer._now)._key
+        assert one._key[1][1] is not demo.lens and Rest(explorer._now)._key[1][1] is demo.lens
+    finally:
+        demo.__dict__.pop("lens", None)
+        if before is not None:
+            demo.lens = before

@@ -18,6 +18,7 @@ from ...model.selfcheck.levels import NEEDED, need, refusal
 from ...result import Sum, Table, strongest, with_others
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
+from ...words.kinds import with_kind
 from ...words.targets import AnyTarget, Target, TokenSet, logit, rather_than
 from ...words.text import kind_of, number, safe, signed, visible
 from ..opening.choice import Choice, choice
@@ -175,7 +176,9 @@ class Attribution(Sum):
 
     def through(self, head: ComponentLike) -> Through:
         """The contribution of ``head`` split over source token and upstream part, pattern and norms frozen."""
-        return through(self, self._head(head))
+        found = through(self, self._head(head))
+        found._part_kinds = self.part_kinds
+        return found
 
     def choice(self, head: ComponentLike, key: int | None = None, against: int | None = None) -> Choice:
         """Why ``head`` looked at one key rather than at another: the difference of two scores, by who wrote the keys.
@@ -192,7 +195,9 @@ class Attribution(Sum):
             PositionError: a key after the query or outside the head's window, the same one twice, or no other.
             GranularityError: scores of this model were not shown to be exact.
         """
-        return choice(self, self._head(head), key, against)
+        found = choice(self, self._head(head), key, against)
+        found._part_kinds = self.part_kinds
+        return found
 
     def neurons(self, layer: int | ComponentLike) -> Contributions:
         """What each neuron of an MLP contributed. Costs one more forward pass, up to that layer."""
@@ -308,14 +313,15 @@ class Attribution(Sum):
     def finding(self) -> tuple[list[str], str]:
         """(who leads, with how much of what): corrections such as biases and rounding never lead."""
         rows = [row for row in self.top(len(self.components)) if row[0].writes]
-        (first, a), (second, b) = rows[0], rows[1] if len(rows) > 1 else (None, 0.0)
+        (one, a), (other, b) = rows[0], rows[1] if len(rows) > 1 else (None, 0.0)
+        first, second = (with_kind(str(part), self.part_kinds) for part in (one, other))
         of = f"of {number(self.actual)}" + (f" {self.unit}" if not self.target.inner else "")
         opposed = a * b < 0 and abs(b) > abs(a) / 3
         if a * self.actual < 0 or abs(self.actual) < 0.5 * abs(a) or opposed:  # a share would mislead
-            return [str(first), str(second)], f"pull most: {signed(a)} and {signed(b)}, {of}"
+            return [first, second], f"pull most: {signed(a)} and {signed(b)}, {of}"
         if a * b <= 0 or abs(b) < abs(a) / 5:
-            return [str(first)], f"leads: {signed(a)} {of}"
-        return [str(first), str(second)], f"lead: {signed(a + b)} {of}"
+            return [first], f"leads: {signed(a)} {of}"
+        return [first, second], f"lead: {signed(a + b)} {of}"
 
     def title(self) -> str:
         """The finding in one line."""
@@ -357,7 +363,8 @@ class Attribution(Sum):
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``component``, ``kind``, ``layer``, ``index``, ``value``, in model order, and ``rival`` where the
-        target is held against one: what the row writes for that alone."""
+        target is held against one: what the row writes for that alone. Of a model with mixers also ``what``,
+        ``"Mamba"`` and the like, "" of parts that are what their names say."""
         import pandas as pd
 
         frame = pd.DataFrame(
@@ -371,6 +378,8 @@ class Attribution(Sum):
         )
         if self.rival is not None:
             frame["rival"] = self.rival.numpy()
+        if kinds := self.part_kinds:
+            frame.insert(2, "what", [kinds[label].short if label in kinds else "" for label in self.labels])
         return frame
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...result import strongest
 from ...words.errors import AttribError
+from ...words.kinds import with_kind
 from ...words.targets import Target
 from ...words.text import digits_for, enumerated, kind_of, number, percent, safe, signed, visible
 from ..opening.totals import HELD
@@ -76,7 +77,7 @@ def _named(a: Attribution) -> list[int]:
 
 def _wrote(a: Attribution) -> str:
     rows = _named(a)
-    parts = [f"{a.labels[i]} {_signed(a, float(a.values[i]))}" for i in rows]
+    parts = [f"{with_kind(a.labels[i], a.part_kinds)} {_signed(a, float(a.values[i]))}" for i in rows]
     if len(rows) == 1:
         return f"The largest direct contribution is {parts[0]} of {_plain(a, a.actual)}."
     together = float(a.values[rows].double().sum())

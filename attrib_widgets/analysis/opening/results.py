@@ -138,7 +138,7 @@ class Through(Split):
             for c in self.components
         ]
         token = visible(self.tokens[source])
-        return Contributions(
+        found = Contributions(
             f"What {self.head} carried from {token} (position {source}), by who wrote it there",
             [str(c) for c in self.components],
             kinds,
@@ -147,6 +147,8 @@ class Through(Split):
             float(self.source_values[source]),
             self.unit,
         )
+        found._part_kinds = self._part_kinds
+        return found
 
     def summary(self) -> Table:
         flat = self.values.flatten()

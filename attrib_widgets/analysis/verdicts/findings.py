@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component
 from ...words.errors import AttribError, ComponentError
+from ...words.kinds import with_kind
 from ...words.text import enumerated, gap_said, share, signed
 from ..attribution.attribution import Attribution
 from ..experiments.answers import Answer
@@ -246,7 +247,8 @@ class Verification(Result):
         for word in ORDER:
             found = [str(f.component) for f in self.findings if f.word == word and f.component not in jointly]
             if found and len(said) < PHRASES:
-                said.append(f"{enumerated(found, 3)} {phrases[word][len(found) > 1]}")
+                names = [with_kind(name, self.part_kinds) for name in found]
+                said.append(f"{enumerated(names, 3)} {phrases[word][len(found) > 1]}")
                 named += found
         groups = [g for kind in (SPARED, OTHERS) for g in self.groups if g.kind == kind]
         others = [text for g in groups for text in self._title(g, named)]

@@ -111,10 +111,15 @@ class QKV:
         return {"mask": self.mask, "penalty": self.penalty, "angles": self.angles}
 
 
+def _bare(name: str) -> str:
+    """``"a Mamba mixer"`` without its article."""
+    return name.partition(" ")[2] or name
+
+
 @dataclass(frozen=True)
 class Mixer:
     """What stands in the place of attention in some layers of a hybrid. ``path`` is relative to the layer, ``name``
-    says what it is ("a gated delta net").
+    says what it is ("a gated delta net"), ``tag`` the same in a few letters, as it stands beside the name of a part.
 
     It has no heads: it is the sublayer ``L0.attn``, exact as such. It carries a state along the sequence, which no mask
     and no cache of keys stands for: rows of an experiment are never packed beside each other above it, and nothing that
@@ -125,6 +130,12 @@ class Mixer:
     path: str
     name: str
     has: str | None = None
+    tag: str = ""
+
+    @property
+    def short(self) -> str:
+        """What it is in a few letters."""
+        return self.tag or _bare(self.name)
 
 
 @dataclass(frozen=True)
@@ -141,6 +152,12 @@ class Beside:
     name: str
     first: bool = False
     multiplier: str | None = None
+    tag: str = ""
+
+    @property
+    def short(self) -> str:
+        """What it is in a few letters."""
+        return self.tag or _bare(self.name)
 
 
 @dataclass(frozen=True)
@@ -163,12 +180,12 @@ class Experts:
 
 #: What hybrids call the mixers of their layers without attention. A layer that has an attention has none.
 MIXERS = (
-    Mixer("self_attn", "a delta attention", has="forget_gate"),
-    Mixer("self_attn", "a lightning attention", has="slope_rate"),
-    Mixer("linear_attn", "a gated delta net"),
-    Mixer("mamba", "a Mamba mixer"),
-    Mixer("conv", "a short convolution"),
-    Mixer("temporal_block", "a recurrent block"),
+    Mixer("self_attn", "a delta attention", has="forget_gate", tag="delta"),
+    Mixer("self_attn", "a lightning attention", has="slope_rate", tag="lightning"),
+    Mixer("linear_attn", "a gated delta net", tag="delta net"),
+    Mixer("mamba", "a Mamba mixer", tag="Mamba"),
+    Mixer("conv", "a short convolution", tag="conv"),
+    Mixer("temporal_block", "a recurrent block", tag="recurrent"),
 )
 
 

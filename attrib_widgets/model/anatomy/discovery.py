@@ -239,9 +239,9 @@ def _scaled_mlp(layer: nn.Module, mlp: str) -> dict[str, Any]:
 def _beside(layer: nn.Module) -> Beside | None:
     """What a layer has beside its attention and its MLP, by its name."""
     if find(layer, "post_per_layer_input_norm") is not None:
-        return Beside("post_per_layer_input_norm", "a per-layer embedding")
+        return Beside("post_per_layer_input_norm", "a per-layer embedding", tag="per layer")
     if find(layer, "mamba") is not None and find(layer, "self_attn") is not None:
-        return Beside("mamba", "a Mamba mixer", first=True, multiplier=".ssm_out_multiplier")
+        return Beside("mamba", "a Mamba mixer", first=True, multiplier=".ssm_out_multiplier", tag="Mamba")
     if find(layer, "block_sparse_moe") is not None and find(layer, "shared_mlp") is not None:
         return Beside("shared_mlp", "a shared MLP", multiplier="residual_multiplier")
     return None

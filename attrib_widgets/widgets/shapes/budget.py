@@ -125,7 +125,8 @@ class Rest:
 
     def __init__(self, e: Explanation, complete: bool = False, job: Job | None = None) -> None:
         self.e, self.complete, self.job = e, complete, job
-        self._key = (complete, (e.run.model.saes.version, explorer.lens_mark(e.run.model)))
+        # The lens itself, which lives as long as what was made with it: no later one is taken for it.
+        self._key = (complete, (e.run.model.saes.version, explorer.tuned_lens(e.run.model)))
 
     @property
     def found(self) -> Further | None:

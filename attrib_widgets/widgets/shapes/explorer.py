@@ -20,6 +20,7 @@ from ...analysis.lens.tuned_lens import refuse_no_lens, refuse_without_mid
 from ...analysis.opening.choice import choice_at
 from ...analysis.opening.mlps import neurons_of
 from ...analysis.reading.resolve import missing_spaces
+from ...model.selfcheck.kinds import mixers_said
 from ...model.text.known import LARGER
 from ...words.components import component
 from ...words.errors import AttribError, PositionError
@@ -31,6 +32,7 @@ from . import contract, experiments, python, results, text
 if TYPE_CHECKING:
     from ...analysis.attribution.attribution import Attribution
     from ...analysis.heads.all_heads import HeadTable, ThroughTable, WhyTable
+    from ...analysis.lens.tuned_lens import TunedLens
     from ...model.model import Model
     from ...model.run import Run
     from ...words.components import Component
@@ -143,8 +145,12 @@ def _about(model: Model) -> contract.About:
     }
     if model.built is not None:
         about["built"] = {"called": model.built.called, "story": model.built.story}
+    if said := mixers_said(model):
+        about["mixers"] = said
     if not check.ok:
-        levels = [(v.granularity, v.reason, v.scores.reason) for v in check.levels]
+        # that a mixer has no heads is said by what it is
+        reasons = ["" if v.sublayers and model.mixer(i) else v.reason for i, v in enumerate(check.levels)]
+        levels = [(v.granularity, why, v.scores.reason) for v, why in zip(check.levels, reasons, strict=True)]
         about["levels"] = [{"granularity": g, "reason": r, "unscored": u} for g, r, u in levels]
         about["words"] = check.words
     return about
@@ -274,12 +280,12 @@ def neurons(a: Attribution, absent: dict[str, str], layers: Sequence[int]) -> di
     return found
 
 
-def lens_mark(model: Model) -> int:
-    """Another number where the model has another tuned lens."""
+def tuned_lens(model: Model) -> TunedLens | None:
+    """The tuned lens of the model; None where it has none that can be read."""
     try:
-        return id(model.lens)
+        return model.lens
     except AttribError:  # said beside the logit lens
-        return 0
+        return None
 
 
 def lens_mid(a: Attribution) -> bool:
@@ -304,10 +310,7 @@ def lens(a: Attribution, mid: bool | None = None) -> bytes:
 
 def lens_rows(a: Attribution, mid: bool) -> int:
     """Rows that are read, of both lenses together."""
-    try:
-        lenses = 1 if a.model.lens is None else 2
-    except AttribError:  # said beside the one that is read
-        lenses = 1
+    lenses = 1 if tuned_lens(a.model) is None else 2
     return lenses * (1 + a.model.n_layers * (2 if mid else 1))
 
 

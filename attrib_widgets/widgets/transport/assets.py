@@ -14,6 +14,7 @@ import os
 import re
 import string
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,7 +114,7 @@ def packed(text: str, deflated: bytes | None = None) -> str:
     ``text`` exports the widget and, for the page or the shadow root that the view is drawn in, its ``style``.
     ``deflated`` is the same text, where it has been deflated before.
     """
-    return _UNPACK.replace("BYTES", _bytes(text, deflated))
+    return _with_bytes(_UNPACK, deflated or zlib.compress(text.encode(), 9))
 
 
 def _deflated(path: Path, text: str) -> bytes | None:
@@ -125,19 +126,34 @@ def _deflated(path: Path, text: str) -> bytes | None:
         return None
 
 
-# A page of its own allows inline scripts and no address at all, so what is unpacked becomes one.
+# A page of its own allows inline scripts and no address at all, so what is unpacked becomes one. Behind script and
+# style come the page's state as JSON, and its bytes: nothing of them is text in the file, and all is deflated as one.
 _UNPACK_INLINE = """BYTES
-const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+const plain = await new Response(stream).arrayBuffer();
+let from = 0;
+const next = (length) => plain.slice(from, from += length);
+const [code, style, json, ...rest] = SIZES.map(next);
+const fill = (element, part) => {
+  element.textContent = new TextDecoder().decode(part);
+  return element;
+};
+const state = fill(document.getElementById("aw-state"), json);
+state.bytes = Object.fromEntries(NAMES.map((name, at) => [name, new DataView(rest[at])]));
 const script = document.createElement("script");
 script.type = "module";
-script.textContent = await new Response(plain).text();
-document.head.append(script);
+document.head.append(fill(document.createElement("style"), style), fill(script, code));
 """
 
 
-def packed_inline(text: str) -> str:
-    """A module for an inline script that unpacks the module ``text`` and runs it."""
-    return _UNPACK_INLINE.replace("BYTES", _bytes(text))
+def packed_inline(of: Bundle, state: str, data: Mapping[str, bytes]) -> str:
+    """A module for an inline script that unpacks a bundle's page entry and style, and runs it.
+
+    Before that the element ``#aw-state`` gets ``state`` as its text and ``data`` as its property ``bytes``.
+    """
+    parts = [*(read(name).encode() for name in (of.page, of.style)), state.encode(), *data.values()]
+    code = _UNPACK_INLINE.replace("SIZES", json.dumps([len(part) for part in parts]))
+    return _with_bytes(code.replace("NAMES", json.dumps(list(data))), zlib.compress(b"".join(parts), 9))
 
 
 # Five characters for four bytes, where base64 needs four for three: 6 % less of what travels. Python's base85 but for
@@ -155,12 +171,12 @@ _BYTES = """const text = "TEXT", digits = "DIGITS";
   const bytes = new Uint8Array(view.buffer, 0, LENGTH);"""
 
 
-def _bytes(text: str, deflated: bytes | None = None) -> str:
-    """The lines of script that give ``bytes``: ``text``, deflated."""
-    data = deflated or zlib.compress(text.encode(), 9)
+def _with_bytes(code: str, data: bytes) -> str:
+    """``code`` with the lines of script that give ``bytes`` in place of its ``BYTES``."""
     whole = data + bytes(-len(data) % 4)  # the stream ends where its last byte is: anything behind it is refused
     sent = {"TEXT": base64.b85encode(whole).translate(_PLAIN), "DIGITS": _BASE85.translate(_PLAIN)}
-    return re.sub("TEXT|DIGITS|LENGTH", lambda m: sent[m[0]].decode() if m[0] in sent else str(len(data)), _BYTES)
+    lines = re.sub("TEXT|DIGITS|LENGTH", lambda m: sent[m[0]].decode() if m[0] in sent else str(len(data)), _BYTES)
+    return code.replace("BYTES", lines)
 
 
 def _watched() -> bool:

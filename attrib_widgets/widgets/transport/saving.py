@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from typing import Any, get_args
 
-from ...result import Result, Table, render_svg
+from ...result import Result, Table, render_svg, studied, tabled
 from ...words.errors import AttribError
 from ...words.glossary import TERMS
 from ...words.panels import Panel, panel
@@ -35,7 +35,7 @@ def versions(*names: str) -> str:
 def asked(result: Any) -> tuple[str, str]:
     """The model and the prompt that a result is about; "" where it has none."""
     run = getattr(result, "run", None) or getattr(getattr(result, "attribution", None), "run", None)
-    model = getattr(result, "model", None) or getattr(run, "model", None)
+    model = studied(result)
     return safe(str(getattr(model, "name", "") or "")), safe(str(getattr(run, "text", "") or ""))
 
 
@@ -58,7 +58,7 @@ def csv(result: Result | Table) -> str:
         except ModuleNotFoundError:
             raise AttribError("A table is saved with pandas.", "pip install pandas") from None
         except TypeError:
-            return csv(result.summary())
+            return csv(tabled(result))
         counted = frame.index.equals(type(frame)(index=range(len(frame))).index)  # 0, 1, 2, ... says nothing
         return str(frame.to_csv(index=not counted or frame.index.name is not None))
     out = StringIO()

@@ -6,6 +6,9 @@ from typing import Any
 
 import traitlets as t
 
+from ...words.kinds import Kinds
+from ..shapes import contract
+
 
 class Locked:
     """A trait whose writes wait for a write from another thread. Its ``validate`` checks, the view knows how."""
@@ -30,3 +33,11 @@ class Source(Locked, t.Int):  # type: ignore[type-arg]
     def validate(self, obj: Any, value: Any) -> Any:
         """The position, when the view has it."""
         return obj.source_of(super().validate(obj, value))
+
+
+def told_kinds(kinds: Kinds) -> list[contract.PartKind]:
+    """What parts are, each kind once with the labels of all that are of it."""
+    found: dict[str, contract.PartKind] = {}
+    for label, kind in kinds.items():
+        found.setdefault(kind.words, {"short": kind.short, "words": kind.words, "parts": []})["parts"].append(label)
+    return list(found.values())

@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import anywidget
 import traitlets as t
 
-from ...result import Result, Table, render_html, render_text, still
+from ...result import Result, Table, render_html, render_text, still, tabled
 from ...words.errors import AttribError
+from ...words.kinds import Kinds
 from ..shapes import contract
 from . import assets, page, saving, wire
 from .outbox import Outbox
 from .requests import PROTOCOL, RELOAD, Operation, Reply, Request, RequestError, explained, short
-from .traits import Selected, Source
+from .traits import Selected, Source, told_kinds
 
 if TYPE_CHECKING:
     from ...model.running.worker import Job, Worker
@@ -70,6 +71,7 @@ class View(anywidget.AnyWidget):
         *,
         worker: Worker | None = None,
         hidden: Iterable[str] = (),
+        kinds: Kinds | None = None,
         **traits: Any,
     ) -> None:
         # Guards trait writes only and is never held during a forward: a click must not wait for the model.
@@ -84,10 +86,13 @@ class View(anywidget.AnyWidget):
         """What a worker thread sent and the page has not confirmed."""
         self.from_browser = False
         self._stills: deque[Any] = deque(maxlen=8)
+        options: contract.Options = {"hidden": _parts(hidden), "still": token_hex(4)}
+        if said := told_kinds(kinds or getattr(shown, "part_kinds", {})):
+            options["kinds"] = said
         super().__init__(
             kind=kind,
             container=container,
-            options={"hidden": _parts(hidden), "still": token_hex(4)},
+            options=options,
             # One id for all subclasses with one bundle, so that a notebook holds one copy of the style sheet.
             _anywidget_id=f"attrib_widgets.{'View' if self.bundle is assets.VIEWS else type(self).__name__}",
             **traits,
@@ -117,7 +122,7 @@ class View(anywidget.AnyWidget):
         """What a place without widgets shows."""
         if self._shown is None:
             return Table(title=self.kind, columns=[], rows=[])
-        return self._shown if isinstance(self._shown, Table) else self._shown.summary()
+        return self._shown if isinstance(self._shown, Table) else tabled(self._shown)
 
     def shown(self) -> Result | Table:
         """What is on the screen: what is saved as a table."""

@@ -152,6 +152,8 @@ export interface About {
   /** where a layer is not split as far as can be: the same in words, and of every layer */
   words?: string;
   levels?: Level[];
+  /** of one whose layers differ in kind: how far it splits, and which layer has which mixer */
+  mixers?: string;
   /** only of one that was built by hand */
   built?: Built;
 }
@@ -918,6 +920,16 @@ export interface Views {
 /** What can be covered until it is revealed. */
 export type Part = "candidates" | "values" | "detail" | "heads" | "corrupted" | "sum";
 
+/** What parts are whose names alone would mislead. */
+export interface PartKind {
+  /** beside the name */
+  short: string;
+  /** as an explanation */
+  words: string;
+  /** their labels */
+  parts: string[];
+}
+
 /** How a view is shown. */
 export interface Options {
   hidden: Part[];
@@ -929,6 +941,8 @@ export interface Options {
   static?: boolean;
   /** of an offline page: what can be saved without Python, by form */
   saved?: Record<string, Saved>;
+  /** of a model that mixes layers: its mixers, and what is split less than elsewhere */
+  kinds?: PartKind[];
   /** of an offline page: the glossary */
   words?: Meanings;
 }

@@ -175,6 +175,8 @@ class About(TypedDict):
     #: where a layer is not split as far as can be: the same in words, and of every layer
     words: NotRequired[str]
     levels: NotRequired[list[Level]]
+    #: of one whose layers differ in kind: how far it splits, and which layer has which mixer
+    mixers: NotRequired[str]
     #: only of one that was built by hand
     built: NotRequired[Built]
 

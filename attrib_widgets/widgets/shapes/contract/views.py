@@ -79,6 +79,17 @@ class Views(TypedDict):
 Part = Literal["candidates", "values", "detail", "heads", "corrupted", "sum"]
 
 
+class PartKind(TypedDict):
+    """What parts are whose names alone would mislead."""
+
+    #: beside the name
+    short: str
+    #: as an explanation
+    words: str
+    #: their labels
+    parts: list[str]
+
+
 class Options(TypedDict):
     """How a view is shown."""
 
@@ -91,6 +102,8 @@ class Options(TypedDict):
     static: NotRequired[bool]
     #: of an offline page: what can be saved without Python, by form
     saved: NotRequired[dict[str, Saved]]
+    #: of a model that mixes layers: its mixers, and what is split less than elsewhere
+    kinds: NotRequired[list[PartKind]]
     #: of an offline page: the glossary
     words: NotRequired[Meanings]
 

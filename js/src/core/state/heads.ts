@@ -25,12 +25,13 @@ export interface Grid {
   /** of heads; the wider columns beside them have other names */
   heads: string[];
   others: string[];
+  /** a mixer stands in the columns of all heads, once and again */
   layers: { name: string; spots: (Spot | undefined)[] }[];
   /** whether some cell holds several parts */
   binned: boolean;
 }
 
-const WIDE: Record<string, string> = { attn: "attn", mlp: "MLP", layer: "layer" };
+const WIDE: Record<string, string> = { attn: "attn", beside: "beside", mlp: "MLP", layer: "layer" };
 
 /** The largest contribution of one head. */
 const mostOf = ({ header, values }: Reading) => largest(header.rows.map(({ kind }, i) => (kind === "head" ? (values[i] as number) : 0)));
@@ -60,8 +61,7 @@ export function gridOf(reading: Reading, effects: (i: number) => Effect | undefi
     const start = Math.max(0, Math.min(sorted.indexOf(first), sorted.length - most));
     return sorted.slice(start, start + most).map((i) => [i]);
   };
-  const others = Object.values(WIDE).filter((name) => kinds.has(name));
-  const ranges = some(heads, fitting(width, others.length), from?.[1]);
+  const ranges = some(heads, fitting(width, kinds.size), from?.[1]);
   const most = mostOf(reading);
   const between = (letter: string, run: number[]) => `${letter}${run[0]}${run.length > 1 ? `–${run.at(-1)}` : ""}`;
   const spot = (run: number[], columns: (number | string)[]): Spot | undefined => {
@@ -82,10 +82,16 @@ export function gridOf(reading: Reading, effects: (i: number) => Effect | undefi
   };
   // layers upwards, as in the lens and in every grid
   const runs = some(layers, MOST, from?.[0]).reverse();
+  const made = runs.map((run) => {
+    const [found, all] = [ranges.map((columns) => spot(run, columns)), spot(run, ["attn"])];
+    // beside heads only where cells hold layers of both kinds
+    return found.some(Boolean) || !found.length ? { found, all } : { found: found.fill(all), all: undefined };
+  });
+  const others = Object.values(WIDE).filter((name) => (name === "attn" ? made.some(({ all }) => all) : kinds.has(name)));
   return {
     heads: ranges.map((run) => between("H", run)),
     others,
-    layers: runs.map((run) => ({ name: between("L", run), spots: [...ranges.map((columns) => spot(run, columns)), ...others.map((c) => spot(run, [c]))] })),
+    layers: runs.map((run, r) => ({ name: between("L", run), spots: [...(made[r]?.found ?? []), ...others.map((c) => (c === "attn" ? made[r]?.all : spot(run, [c])))] })),
     binned: [...ranges, ...runs].some((run) => run.length > 1),
   };
 }

@@ -6,7 +6,8 @@
 import { batch, computed } from "@preact/signals";
 import type { Model } from "../host/host";
 import { Cancelled, Gone, RequestError } from "../host/protocol";
-import type { ExplainArgs, Meanings, Part, Tab } from "../types";
+import type { ExplainArgs, Meanings, Part, PartKind, Tab } from "../types";
+import { described } from "../maths/names";
 import { follow, goToHash } from "./address";
 import { NEEDS_KERNEL } from "./answers";
 import { type Entry, History } from "./history";
@@ -43,6 +44,23 @@ export class Store extends Synced {
   override close(): void {
     this.#stop();
     super.close();
+  }
+
+  /** What a part is whose name alone would mislead: a mixer in place of attention, say. */
+  kindOf(id: string): PartKind | undefined {
+    return this.options.value.kinds?.find(({ parts }) => parts.includes(id));
+  }
+
+  /** "L0.attn (Mamba)"; the name alone where it does not mislead. */
+  called(id = ""): string {
+    const kind = this.kindOf(id);
+    return kind ? `${id} (${kind.short})` : id;
+  }
+
+  /** A name that explains itself. */
+  described(id: string): string | undefined {
+    const kind = this.kindOf(id);
+    return kind ? `${id}: ${kind.words}` : described(id);
   }
 
   hides(part: Part): boolean {

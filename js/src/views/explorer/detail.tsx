@@ -2,7 +2,6 @@
 import { percent, signed, tokenText } from "../../core/maths/format";
 import { bySize } from "../../core/maths/geometry";
 import type { Reading } from "../../core/state/reading";
-import { described } from "../../core/maths/names";
 import type { Row, Tab } from "../../core/types";
 import { HeadPicture } from "../heads/picture";
 import { Hidden } from "../parts/awaiting";
@@ -45,7 +44,7 @@ const UNSPLIT: [Tab, string][] = [["pattern", "Pattern"], FEATURES, WRITTEN];
 const MIXTURE: [Tab, string][] = [["neurons", "Experts"], ...(TABS["mlp"] ?? []).slice(1)];
 
 /** Rows that are directions in the stream, so that one may ask which tokens they raise. */
-const WRITES = new Set(["head", "embed", "pos", "attn", "layer", "attn.bias", "mlp.bias"]);
+const WRITES = new Set(["head", "embed", "pos", "attn", "beside", "layer", "attn.bias", "mlp.bias"]);
 
 export function Detail() {
   const { store } = useView();
@@ -74,14 +73,14 @@ export function Detail() {
     <section class="aw-detail" data-part="detail" data-open={row.id} aria-label={`Detail of ${row.id}`}>
       {store.screen.order.value === "heads" && <HeadPicture />}
       <div class="aw-dhead">
-        <h3 class="aw-title" title={described(row.id)}>
+        <h3 class="aw-title" title={store.described(row.id)}>
           <Title row={row} reading={reading} />
         </h3>
         <TestThis row={row} />
         <Help of="detail" />
       </div>
       <p class="aw-sentence">
-        <Sentence row={row} reading={reading} />
+        {row.kind === "head" ? <HeadSentence row={row} reading={reading} /> : sentence(row, reading, store.kindOf(row.id)?.words)}
       </p>
       <Compared kind="word" row={row} />
       <Tested row={row} />
@@ -166,15 +165,13 @@ function Title({ row, reading }: { row: Row; reading: Reading }) {
   );
 }
 
-function Sentence({ row, reading }: { row: Row; reading: Reading }) {
-  return row.kind === "head" ? <HeadSentence row={row} reading={reading} /> : <>{sentence(row, reading)}</>;
-}
-
-function sentence(row: Row, reading: Reading): string {
+/** `words`: what it is where its kind alone would mislead. */
+function sentence(row: Row, reading: Reading, words?: string): string {
   const { kind, layer } = row;
   const { model, target } = reading.header;
   const why = stop(reading.reason(row));
   const always = "the same for every prompt";
+  if (words) return `${row.id} is ${words}. ${why}`;
   switch (kind) {
     case "mlp":
       return `The MLP of layer ${layer}: works on this position alone, with what earlier layers left there.`;

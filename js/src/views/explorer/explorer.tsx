@@ -132,9 +132,9 @@ function Finding() {
           )}
         </p>
       )}
-      {model.reason && (
+      {(model.mixers || model.reason) && (
         <p class="aw-sub" data-part="coarse">
-          {model.words ? `Exact ${model.words}` : `Shown by ${model.granularity === "layers" ? "whole layers" : model.granularity}`}: {model.reason}
+          {model.mixers ?? `${model.words ? `Exact ${model.words}` : `Shown by ${model.granularity === "layers" ? "whole layers" : model.granularity}`}: ${model.reason}`}
         </p>
       )}
       {!hidden &&

@@ -3,11 +3,10 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { digitsOfStep, plain, readsZero, share, tiny } from "../../core/maths/format";
 import { bySize, sumOf, ticks, waterfall } from "../../core/maths/geometry";
 import { TAU } from "../../core/maths/heads";
-import { described } from "../../core/maths/names";
 import { Await, Hidden } from "../parts/awaiting";
 import { useView } from "../parts/context";
 import { comparable, type Effect, effectsOf, totalsOf } from "../../core/state/effects";
-import { RivalName } from "../parts/names";
+import { Called, RivalName } from "../parts/names";
 import { pressed, useRoving } from "../parts/roving";
 import { ChosenSet } from "./chosen";
 import { Chip, Together } from "./verdict";
@@ -64,7 +63,11 @@ export function Waterfall() {
   const restRival = rival && sumOf(rest.map((i) => rival[i] ?? 0));
   const chart = waterfall(rest.length ? [...bars, restSum] : bars, header.actual, ...shown.map((i) => rival?.[i] ?? 0));
   const names = shown.map((i) => header.rows[i]?.id ?? "");
-  const width = Math.max(8, ...names.map((n) => n.length), rest.length ? `${rest.length} others`.length + 2 : 0);
+  /** of names, with so much for every letter of what they are */
+  const wide = (letter: number) => {
+    const most = Math.max(8, ...names.map((n) => n.length + letter * (store.kindOf(n)?.short.length ?? 0)), rest.length ? `${rest.length} others`.length + 2 : 0);
+    return `${Math.ceil(7.6 * most + 2)}px`;
+  };
   const unit = header.target.unit;
   const pct = (v: number) => `${100 * v}%`;
   const lines = ticks(chart.low, chart.high, 4);
@@ -90,7 +93,7 @@ export function Waterfall() {
   };
 
   return (
-    <div ref={chartBox} class={`aw-waterfall ${told ? "aw-tested" : ""} ${rival ? "aw-two" : ""} ${effects ? "aw-effects" : ""}`} data-part="waterfall" style={{ "--aw-namew": `${Math.ceil(7.6 * width + 2)}px` }}>
+    <div ref={chartBox} class={`aw-waterfall ${told ? "aw-tested" : ""} ${rival ? "aw-two" : ""} ${effects ? "aw-effects" : ""}`} data-part="waterfall" style={{ "--aw-plain": wide(0), "--aw-told": wide(0.9) }}>
       <div class="aw-axis aw-wrow" aria-hidden="true">
         <span />
         <span class="aw-track">
@@ -133,7 +136,7 @@ export function Waterfall() {
                   role="option"
                   class="aw-wrow aw-row"
                   data-id={id}
-                  title={described(id)}
+                  title={store.described(id)}
                   data-i={at}
                   data-chosen={out}
                   aria-selected={id === open}
@@ -147,7 +150,10 @@ export function Waterfall() {
                   onKeyDown={pressed(pick)}
                   {...(told && { onPointerEnter: () => setAt(id), onFocusIn: () => setAt(id) })}
                 >
-                  <span class="aw-name">{id}</span> {bar(at, value)}
+                  <span class="aw-name">
+                    <Called of={id} />
+                  </span>{" "}
+                  {bar(at, value)}
                   <span class="aw-val">{reading.signed(value)}</span>
                   {rival && (
                     <span class="aw-rival">

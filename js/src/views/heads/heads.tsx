@@ -5,7 +5,6 @@ import type { Stored } from "../../core/host/wire";
 import { share } from "../../core/maths/format";
 import { ticks } from "../../core/maths/geometry";
 import { barScale, type Layout, layout } from "../../core/maths/heads";
-import { described } from "../../core/maths/names";
 import { effectsOf, totalsOf } from "../../core/state/effects";
 import { type Grid, gridOf, headsWith, type Spot } from "../../core/state/heads";
 import type { Reading } from "../../core/state/reading";
@@ -84,9 +83,12 @@ export function Heads() {
     const spot = all[here.row * columns + here.column];
     if (to) {
       event.preventDefault();
+      const { spots = [] } = grid.layers[to.row] ?? {};
+      const wide = spots[0] ? spots.lastIndexOf(spots[0]) : 0; // of a mixer, which is one cell
+      if (to.row === here.row && to.column > here.column && to.column <= wide) to.column = Math.min(wide + 1, columns - 1);
       setAt(to);
-      const cells = (event.currentTarget as HTMLElement).querySelectorAll<HTMLElement>('[role="gridcell"]');
-      cells[to.row * columns + to.column]?.focus();
+      const row = (event.currentTarget as HTMLElement).querySelectorAll('[role="row"]')[to.row + 1];
+      (row?.children[1 + Math.max(0, to.column - wide)] as HTMLElement).focus();
     } else if ((event.key === "Enter" || event.key === " ") && spot) {
       event.preventDefault();
       pick(spot, event.shiftKey);
@@ -116,7 +118,7 @@ export function Heads() {
           </span>
           {[...grid.heads, ...grid.others].map((c, i) => (
             <span role="columnheader" class="aw-hhead" key={c} aria-label={c}>
-              {i < grid.heads.length && place.cell < 22 ? (i % 4 ? "" : short(c).slice(1)) : short(c)}
+              {store.kindOf(`L0.${c}`)?.short ?? (i < grid.heads.length && place.cell < 22 ? (i % 4 ? "" : short(c).slice(1)) : short(c))}
             </span>
           ))}
         </div>
@@ -126,6 +128,7 @@ export function Heads() {
               {short(name)}
             </span>
             {spots.map((spot, c) => {
+              if (spot && spot === spots[c - 1]) return null;
               if (!spot) return <span role="gridcell" key={c} tabIndex={-1} />;
               return (
                 <span
@@ -133,11 +136,13 @@ export function Heads() {
                   key={c}
                   class="aw-head"
                   data-id={spot.name}
-                  title={described(spot.name)}
+                  title={store.described(spot.name)}
                   aria-selected={spot.name === open}
                   data-chosen={isOut(store, spot)}
-                  tabIndex={here.row === r && here.column === c ? 0 : -1}
-                  onFocusIn={() => setAt({ row: r, column: c })}
+                  aria-colspan={spots.lastIndexOf(spot) - c + 1}
+                  style={{ gridColumnEnd: `span ${spots.lastIndexOf(spot) - c + 1}` }}
+                  tabIndex={here.row === r && spots[here.column] === spot ? 0 : -1}
+                  onFocusIn={() => setAt((old) => (old?.row === r && spots[old.column] === spot ? old : { row: r, column: c }))}
                   onClick={(event) => pick(spot, event.shiftKey)}
                 >
                   {blank && spot.name === guess && <span aria-hidden="true">✓</span>}
@@ -146,6 +151,7 @@ export function Heads() {
                       {roles.heads[spot.name] ?? "–"}
                     </b>
                   )}
+                  {!blank && !spot.head && c < (grid.heads.length || columns) && <span class="aw-quiet">{store.kindOf(spot.name)?.short}</span>}
                   <span class="aw-sr">{say(spot)}</span>
                 </span>
               );
@@ -219,7 +225,7 @@ function spoken(store: Store, reading: Reading, spot: Spot, roles?: Roles): stri
   const { name, parts, value, effect } = spot;
   const many = parts.length > 1 ? `, ${parts.length} together` : "";
   const back = effect ? `, effect ${share(effect[0])}${effect[1] ? "" : " (estimated)"}` : "";
-  return `${name}${many} ${reading.signed(value)} ${reading.header.target.unit}${back}${isOut(store, spot) ? ", taken out" : ""}${roles && spot.head && !parts[1] ? `, ${named(roles, name)}` : ""}`;
+  return `${store.called(name)}${many} ${reading.signed(value)} ${reading.header.target.unit}${back}${isOut(store, spot) ? ", taken out" : ""}${roles && spot.head && !parts[1] ? `, ${named(roles, name)}` : ""}`;
 }
 
 /** The roles of a head in words. */
@@ -281,9 +287,10 @@ const KINDS: Record<string, string> = { head: "heads", attn: "attention", mlp: "
 
 /** The sums that make the total. */
 function Sums({ reading }: { reading: Reading }) {
+  const { store } = useView();
   const sums: Record<string, number> = {};
-  reading.header.rows.forEach(({ kind }, i) => {
-    const name = KINDS[kind] ?? "others";
+  reading.header.rows.forEach(({ id, kind }, i) => {
+    const name = store.kindOf(id)?.short ?? KINDS[kind] ?? "others";
     sums[name] = (sums[name] ?? 0) + (reading.values[i] ?? 0);
   });
   return (

@@ -26,7 +26,7 @@ export function sized(canvas: HTMLCanvasElement, width: number, height: number):
 export function paint(canvas: HTMLCanvasElement, grid: Grid, at: Layout, scale: number, reading: Reading, form: HeadsForm, palette: Palette, small?: Stored): number {
   const wanted = Math.ceil(at.picture * devicePixelRatio);
   const all = grid.layers.flatMap(({ spots }, r) =>
-    spots.flatMap((spot, c) => (spot ? [{ spot, r, c, x: leftOf(at, grid.heads.length, c), y: r * (at.row + at.gap), shown: undefined as Float32Array | undefined }] : [])),
+    spots.flatMap((spot, c) => (spot && spot !== spots[c - 1] ? [{ spot, r, c, x: leftOf(at, grid.heads.length, c), y: r * (at.row + at.gap), shown: undefined as Float32Array | undefined }] : [])),
   );
   const heads = all.filter(({ spot }) => spot.head);
   const effect = form.weighting === "effect";
@@ -72,8 +72,9 @@ export function paint(canvas: HTMLCanvasElement, grid: Grid, at: Layout, scale: 
       context.drawImage(atlas, c * m, r * lines, m, lines, x + at.pad, y + at.pad, at.picture, tall);
     }
   }
-  for (const { spot, x, y } of all) {
-    const w = spot.head ? at.cell : at.wide;
+  for (const { spot, c, x, y } of all) {
+    const h = grid.heads.length;
+    const w = spot.head ? at.cell : c < h ? leftOf(at, h, h) - at.gap : at.wide;
     context.globalAlpha = spot.pale ? 0.3 : 1;
     if (effect && spot.effect && spot.head) {
       context.fillStyle = css(sign(palette, spot.effect[0], among));

@@ -2,8 +2,8 @@
 import type { ComponentChildren } from "preact";
 import { digitsFor, plain, readsZero, signed, tiny } from "../../core/maths/format";
 import { bySize, diverging, largest, sumOf } from "../../core/maths/geometry";
-import { described } from "../../core/maths/names";
 import type { Store } from "../../core/state/store";
+import { Called } from "./names";
 
 export interface BarRow {
   key: string;
@@ -27,7 +27,7 @@ export function ranked(values: ArrayLike<number>, top: number, row: (i: number) 
 /** A row that opens the component it names. (The norm and the rounding of an inner place are not those of the bars.) */
 export function opens(store: Store, id: string): Omit<BarRow, "value"> {
   const known = store.reading.value?.has(id) && id !== "norm.bias" && id !== "rounding";
-  return { key: id, label: id, title: described(id) ?? "", ...(known && { act: () => store.select(id) }) };
+  return { key: id, label: <Called of={id} />, title: store.described(id) ?? "", ...(known && { act: () => store.select(id) }) };
 }
 
 export interface Side {

@@ -17,6 +17,17 @@ export function Prose({ text }: { text: string }) {
   return <>{pieces(text).map((p) => (p.mark ? p.text.split(/(\u00b7+)/).map((t) => (t.startsWith("\u00b7") ? " ".repeat(t.length) : t && <span class="aw-mark">{t}</span>)) : p.text))}</>;
 }
 
+/** The name of a part, and beside it what that is where the name alone would mislead. */
+export function Called({ of }: { of: string }) {
+  const kind = useView().store.kindOf(of);
+  return (
+    <>
+      {of}
+      {kind && <small class="aw-quiet"> {kind.short}</small>}
+    </>
+  );
+}
+
 const OR = 3;
 
 /** A token, or the first of a set of them. */

@@ -2,10 +2,10 @@
 import type { Container } from "../../core/host/wire";
 import { digitsFor, percent, plain, tokenText } from "../../core/maths/format";
 import { largest } from "../../core/maths/geometry";
-import { described } from "../../core/maths/names";
 import type { GivenToken, PhraseHeader, PhraseToken } from "../../core/types";
 import { Bars, Check, ranked } from "./bars";
-import { Token } from "./names";
+import { useView } from "./context";
+import { Called, Token } from "./names";
 import { type Numbered, numbered, TokenList } from "./tokens";
 
 const TOP = 14;
@@ -68,6 +68,7 @@ export function Spine({ header, current, pick, escape, follow = false, wrote = f
 
 /** What contributed to the word at an index of the phrase, or to all of them. */
 export function WordBars({ data, at, whole }: { data: Container<PhraseHeader>; at: number; whole: () => void }) {
+  const { store } = useView();
   const { header, arrays } = data;
   const { tokens, labels, unit } = header;
   const token = tokens[at];
@@ -103,7 +104,7 @@ export function WordBars({ data, at, whole }: { data: Container<PhraseHeader>; a
       )}
       <Bars
         label={`Contributions to ${token ? tokenText(token.text) : "all tokens"}, in ${unit}`}
-        rows={ranked(values, TOP, (i) => ({ key: labels[i] ?? "", label: labels[i], title: described(labels[i] ?? "") ?? "" }))}
+        rows={ranked(values, TOP, (i) => ({ key: labels[i] ?? "", label: <Called of={labels[i] ?? ""} />, title: store.described(labels[i] ?? "") ?? "" }))}
       />
       <Check total={actual - gap} name="model" value={worth} gap={gap} unit={unit} most={most} />
     </div>

@@ -3,7 +3,6 @@ import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { type Container, Triangle } from "../../core/host/wire";
 import { percent, tokenText } from "../../core/maths/format";
 import { largest } from "../../core/maths/geometry";
-import { described } from "../../core/maths/names";
 import { pooled, ramp } from "../../core/maths/thumbs";
 import type { AttentionHeader } from "../../core/types";
 import { useView } from "../parts/context";
@@ -35,7 +34,7 @@ export function AttentionView({ data }: { data: Container<AttentionHeader> }) {
           ))}
         </div>
       )}
-      {all.length > 1 && <h3 class="aw-title" title={described(header.heads[chosen] ?? "")}>
+      {all.length > 1 && <h3 class="aw-title" title={store.described(header.heads[chosen] ?? "")}>
           {header.heads[chosen]}
         </h3>}
       {pattern && (
@@ -92,7 +91,7 @@ function Thumb({ id, i, on, tabIndex, triangle, scale }: ThumbProps) {
       class="aw-thumb"
       data-id={id}
       data-i={i}
-      title={described(id)}
+      title={store.described(id)}
       aria-selected={on}
       tabIndex={tabIndex}
       onClick={pick}

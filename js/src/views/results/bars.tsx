@@ -3,17 +3,18 @@ import { useState } from "preact/hooks";
 import type { Container } from "../../core/host/wire";
 import { digitsFor, signed, tokenText } from "../../core/maths/format";
 import { bySize, largest, sumOf } from "../../core/maths/geometry";
-import { described } from "../../core/maths/names";
 import type { BarsHeader } from "../../core/types";
 import { Observed } from "../parts/awaiting";
 import { Bars, Check } from "../parts/bars";
-import { Token } from "../parts/names";
+import { useView } from "../parts/context";
+import { Called, Token } from "../parts/names";
 import { COMPUTED, Concept } from "../tabs/features";
 
 const TOP = 24;
 const MOST = 400;
 
 export function BarsView({ data }: { data: Container<BarsHeader> }) {
+  const { store } = useView();
   const [expanded, setExpanded] = useState(false);
   const { header, arrays } = data;
   const values = arrays["values"]?.at() ?? new Float32Array();
@@ -38,7 +39,7 @@ export function BarsView({ data }: { data: Container<BarsHeader> }) {
             ...shown.map((i) => {
               const row = header.rows[i];
               const text = row?.label ?? "";
-              return { key: String(i), label: row?.token ? <Token text={text} /> : named ? <Concept text={row?.concept} below={text} /> : text, title: (!row?.token && described(text)) || tokenText(text), value: values[i] ?? 0 };
+              return { key: String(i), label: row?.token ? <Token text={text} /> : named ? <Concept text={row?.concept} below={text} /> : <Called of={text} />, title: (!row?.token && store.described(text)) || tokenText(text), value: values[i] ?? 0 };
             }),
             ...(rest.length ? [{ key: "rest", label: `${rest.length} others`, value: sumOf(rest.map((i) => values[i] ?? 0)), quiet: true }] : []),
           ]}

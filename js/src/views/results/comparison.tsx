@@ -3,9 +3,9 @@ import { useState } from "preact/hooks";
 import type { Container } from "../../core/host/wire";
 import { digitsFor, signed, tiny } from "../../core/maths/format";
 import { bySize, diverging, largest, sumOf } from "../../core/maths/geometry";
-import { described } from "../../core/maths/names";
 import type { ComparisonHeader } from "../../core/types";
-import { Token } from "../parts/names";
+import { useView } from "../parts/context";
+import { Called, Token } from "../parts/names";
 import { BarCell } from "./table";
 
 type Compared = Container<ComparisonHeader>;
@@ -30,6 +30,7 @@ export function ComparisonView({ data }: { data: Compared }) {
 
 /** A row for every part, and under each column what it sums to. `pick` opens a part, where there is something to open. */
 export function ByPart({ data: { header, arrays }, open = "", pick }: { data: Compared; open?: string; pick?: (id: string) => (() => void) | undefined }) {
+  const { store } = useView();
   const { title, unit, labels, checks, ends } = header;
   const [by, setBy] = useState(2);
   const [all, setAll] = useState(false);
@@ -89,12 +90,12 @@ export function ByPart({ data: { header, arrays }, open = "", pick }: { data: Co
                     {name === undefined ? (
                       <span class="aw-quiet">{rest.length} others</span>
                     ) : act ? (
-                      <button class="aw-name" title={described(name)}>
-                        {name}
+                      <button class="aw-name" title={store.described(name)}>
+                        <Called of={name} />
                       </button>
                     ) : (
-                      <span class="aw-name" title={described(name)}>
-                        {name}
+                      <span class="aw-name" title={store.described(name)}>
+                        <Called of={name} />
                       </span>
                     )}
                   </td>

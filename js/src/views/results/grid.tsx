@@ -3,14 +3,13 @@ import type { Container } from "../../core/host/wire";
 import { css, inkOn, sign } from "../../core/maths/colour";
 import { digitsFor, signed, tokenText } from "../../core/maths/format";
 import { largest } from "../../core/maths/geometry";
-import { described } from "../../core/maths/names";
 import type { GridHeader } from "../../core/types";
 import { useView } from "../parts/context";
 import { longest, useGrid, usePages, useWidth } from "../parts/grid";
 import { Token } from "../parts/names";
 
 export function GridView({ data: { header, arrays } }: { data: Container<GridHeader> }) {
-  const { palette } = useView();
+  const { palette, store } = useView();
   const { title, unit, rows, columns } = header;
   const values = arrays["values"]?.at() ?? new Float32Array();
   const most = largest(values);
@@ -41,14 +40,14 @@ export function GridView({ data: { header, arrays } }: { data: Container<GridHea
           <div role="row" class="aw-contents">
             <span role="columnheader" class="aw-vhead" />
             {shown.map((c) => (
-              <span role="columnheader" key={c} class={`aw-hhead ${at?.column === c ? "aw-on" : ""}`} title={described(columns[c] ?? "") ?? tokenText(columns[c] ?? "")}>
+              <span role="columnheader" key={c} class={`aw-hhead ${at?.column === c ? "aw-on" : ""}`} title={store.described(columns[c] ?? "") ?? tokenText(columns[c] ?? "")}>
                 <Token text={columns[c] ?? ""} />
               </span>
             ))}
           </div>
           {rows.map((name, r) => (
             <div role="row" class="aw-contents" key={r}>
-              <span role="rowheader" class={`aw-vhead ${at?.row === r ? "aw-on" : ""}`} title={described(name) ?? tokenText(name)}>
+              <span role="rowheader" class={`aw-vhead ${at?.row === r ? "aw-on" : ""}`} title={store.described(name) ?? tokenText(name)}>
                 <Token text={name} />
               </span>
               {shown.map((c) => {

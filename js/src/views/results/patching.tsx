@@ -5,7 +5,6 @@ import { css, inkOn, mix, sign } from "../../core/maths/colour";
 import { linked, type Place } from "../../core/maths/cone";
 import { plain, share, signed, tokenText } from "../../core/maths/format";
 import { largest } from "../../core/maths/geometry";
-import { described } from "../../core/maths/names";
 import type { PatchGrid, PatchingHeader } from "../../core/types";
 import { useView } from "../parts/context";
 import { longest, useGrid, usePages, useWidth } from "../parts/grid";
@@ -145,7 +144,7 @@ function Grid({ grid, header, values, known, most }: GridProps) {
         >
           {rows.map((_, r) => (
             <div role="row" class="aw-contents" key={r}>
-              <span role="rowheader" class={`aw-vhead ${at?.row === r ? "aw-on" : ""}`} title={described(`${rows[real(r)]}${/^(attn|mlp)$/.test(site) ? `.${site}` : ""}`)}>
+              <span role="rowheader" class={`aw-vhead ${at?.row === r ? "aw-on" : ""}`} title={store.described(`${rows[real(r)]}${/^(attn|mlp)$/.test(site) ? `.${site}` : ""}`)}>
                 {rows[real(r)]}
               </span>
               {shown.map((c) => {
@@ -160,7 +159,7 @@ function Grid({ grid, header, values, known, most }: GridProps) {
                     key={c}
                     class={`aw-cell ${isPicked(r, c) ? "aw-picked" : centre && !out ? "aw-cone" : ""} ${known[i] ? "" : "aw-none"}`}
                     aria-selected={isPicked(r, c)}
-                    title={described(owner(cells[i] ?? ""))}
+                    title={store.described(owner(cells[i] ?? ""))}
                     tabIndex={stop.row === r && stop.column === c ? 0 : -1}
                     style={{ backgroundColor: css(colour), color: css(inkOn(palette.value, colour)) }}
                     onPointerEnter={() => setAt({ row: r, column: c })}

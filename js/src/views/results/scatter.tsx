@@ -1,7 +1,6 @@
 /** Attribution against patching: where every tested part stands, in the regions that give it its verdict. */
 import { share } from "../../core/maths/format";
 import { ticks } from "../../core/maths/geometry";
-import { described } from "../../core/maths/names";
 import type { VerdictsHeader } from "../../core/types";
 import { Chip, Evidence, Together } from "../explorer/verdict";
 import { useView } from "../parts/context";
@@ -34,7 +33,7 @@ export function ScatterView({ header }: { header: VerdictsHeader }) {
               y: f.damage,
               named: f.named,
               faint: !f.named,
-              title: `${described(f.id) ?? f.id}; ${f.told}`,
+              title: `${store.described(f.id) ?? f.id}; ${f.told}`,
               told: `${f.told}; direct damage ${share(f.d)}, damage ${share(f.damage)}, recovery ${share(f.recovery)}`,
               pick: () => pick(f.id),
             }))}
@@ -57,7 +56,7 @@ export function ScatterView({ header }: { header: VerdictsHeader }) {
         <div>
           {found && (
             <>
-              <h3 class="aw-title" title={described(found.id)}>
+              <h3 class="aw-title" title={store.described(found.id)}>
                 {found.id}
               </h3>
               <Evidence of={found} all={header} />
@@ -67,7 +66,7 @@ export function ScatterView({ header }: { header: VerdictsHeader }) {
             {findings.map((f) => (
               <li key={f.id}>
                 <button class="aw-brow aw-vrow" aria-current={f === found} onClick={() => pick(f.id)}>
-                  <span class="aw-name" title={described(f.id)}>
+                  <span class="aw-name" title={store.described(f.id)}>
                     {f.id}
                   </span> <span class="aw-small">{f.then}</span> <Chip of={f} />
                 </button>

@@ -1,9 +1,9 @@
 /** Any result as its table: the cells as they are printed, bars about one zero line, rows sorted by a click on a heading. */
 import { useState } from "preact/hooks";
 import { diverging } from "../../core/maths/geometry";
-import { described } from "../../core/maths/names";
 import type { TableHeader } from "../../core/types";
 import { Track } from "../parts/bars";
+import { useView } from "../parts/context";
 
 /** The number that a cell prints, or NaN: a sign, digits, and at most a percent sign (as `_NUMBER` in table.py). */
 const NUMBER = /^[<>]?[+\u2212-]?(\d[\d,]*)?(\d|\.\d+)(e[+\u2212-]?\d+)?\s?%?$/;
@@ -29,6 +29,7 @@ export function TableView({ header }: { header: TableHeader }) {
 
 /** The table without its card; `nested` inside another view, which has the larger titles. */
 export function TableBody({ header, nested }: { header: TableHeader; nested?: "h3" | "h4" }) {
+  const { store } = useView();
   const Title = nested ?? "h2";
   const { title, notes, columns, rows, bars, footer } = header;
   const [{ column, back }, setSorted] = useState({ column: -1, back: false });
@@ -71,7 +72,7 @@ export function TableBody({ header, nested }: { header: TableHeader; nested?: "h
               {order.map((i) => (
                 <tr key={i} class={i === end && i > 0 ? "aw-sumrow" : ""}>
                   {rows[i]?.map((cell, c) => (
-                    <td class={right[c]} title={c ? undefined : described(cell.trim())}>
+                    <td class={right[c]} title={c ? undefined : store.described(cell.trim())}>
                       {cell}
                     </td>
                   ))}

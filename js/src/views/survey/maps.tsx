@@ -1,8 +1,8 @@
 /** A map per group: layers upwards, heads and MLPs across, all on one scale. */
 import { useState } from "preact/hooks";
 import type { Cell } from "../../core/host/keyboard";
-import { described } from "../../core/maths/names";
 import type { Survey, Tests } from "../../core/state/survey";
+import { useView } from "../parts/context";
 import { useGrid, useWidth } from "../parts/grid";
 import { Glyph } from "./glyph";
 
@@ -55,6 +55,7 @@ export function Maps(props: Parts) {
 }
 
 function GroupMap({ of, tests, here, cell, side, open, group, point, pick }: Parts & { here: number; cell: number; side: number }) {
+  const { store } = useView();
   const { columns, parts, groups } = of.header;
   const [at, setAt] = useState<Cell | null>(null);
   const own = groups[here];
@@ -102,7 +103,7 @@ function GroupMap({ of, tests, here, cell, side, open, group, point, pick }: Par
                   key={c}
                   class={`aw-spot ${own.specific.includes(part) ? "aw-ringed" : ""}`}
                   data-id={id}
-                  title={described(id)}
+                  title={store.described(id)}
                   aria-selected={part === open}
                   aria-label={of.told(here, part, tests)}
                   tabIndex={tabIndex}

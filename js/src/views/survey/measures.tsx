@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { digitsOfStep, plain } from "../../core/maths/format";
 import { ticks } from "../../core/maths/geometry";
-import { described } from "../../core/maths/names";
+import { useView } from "../parts/context";
 import { Plane } from "../parts/plane";
 import type { Parts } from "./maps";
 import { type Asking, TestParts } from "./testing";
@@ -24,6 +24,7 @@ function windowOf(values: number[]): [number, number] {
 const EFFECT = "effect";
 
 export function Measures({ of, tests, open, group, point, pick, asking }: Parts & { asking: Asking }) {
+  const { store } = useView();
   const { header } = of;
   const [axes, setAxes] = useState<[string, string]>(["mean", "same_sign"]);
   const mean = of.measure(group, "mean");
@@ -67,7 +68,7 @@ export function Measures({ of, tests, open, group, point, pick, asking }: Parts 
         chosen={order.indexOf(open)}
         points={order.map((i, n) => {
           const id = header.parts[i]?.id ?? "";
-          return { id, x: across[i] ?? 0, y: up[i] ?? 0, named: n < NAMED, below: (mean[i] ?? 0) < 0, title: described(id) ?? id, told: of.told(group, i, tests), point: () => point({ group, part: i }), pick: () => pick({ group, part: i }) };
+          return { id, x: across[i] ?? 0, y: up[i] ?? 0, named: n < NAMED, below: (mean[i] ?? 0) < 0, title: store.described(id) ?? id, told: of.told(group, i, tests), point: () => point({ group, part: i }), pick: () => pick({ group, part: i }) };
         })}
       />
     </div>

@@ -2,7 +2,6 @@
 import { useState } from "preact/hooks";
 import { digitsFor, plain, signed } from "../../core/maths/format";
 import { largest } from "../../core/maths/geometry";
-import { described } from "../../core/maths/names";
 import type { Survey } from "../../core/state/survey";
 import { useView } from "../parts/context";
 import { NotYet } from "../parts/awaiting";
@@ -65,8 +64,9 @@ export function SurveyView({ of }: { of: Survey }) {
       </div>
       <div class="aw-cols aw-body">
         <div class="aw-pad">
-          <h3 class="aw-title" title={described(id)} data-part="part-title">
+          <h3 class="aw-title" title={store.described(id)} data-part="part-title">
             {values.state === "ready" ? titleOf(of, id, values.value) : id}
+            {store.kindOf(id) && <small class="aw-quiet"> {store.kindOf(id)?.short}</small>}
           </h3>
           {values.state === "ready" ? <Strip of={of} values={values.value} effects={effects} name={id} chosen={store.source.value} pick={open} /> : <NotYet loaded={values} />}
           <Test of={of} id={id} group={group} tests={tests} asking={asking} />

@@ -5,6 +5,7 @@ import { graphOf, layoutOf, type Node, pathOf, pathsOf, sharesOf, through } from
 import { largest, sumOf } from "../../core/maths/geometry";
 import type { Trace } from "../../core/types";
 import { ranked } from "../parts/bars";
+import { useView } from "../parts/context";
 import { useWidth } from "../parts/grid";
 import { pressed, useRoving } from "../parts/roving";
 
@@ -24,6 +25,7 @@ const SHARES = ["shown", "constants", "not shown"];
 const box = (x: number, y: number, width?: number) => `left:${x}px;top:${y}px;width:${width}px`;
 
 export function Flow({ trace, tokens, pick }: FlowProps) {
+  const { store } = useView();
   const { labels, kinds, at, depth, values } = trace;
   const graph = useMemo(() => graphOf(trace), [trace]);
   const { nodes, up, paths } = graph;
@@ -54,7 +56,7 @@ export function Flow({ trace, tokens, pick }: FlowProps) {
       .join(", ");
   };
   const spot = (p?: number) => `${words[p as number]} (${p})`;
-  const where = (n?: Node) => n?.label + (n === answer ? "" : ` at the position of ${spot(n?.at)}`);
+  const where = (n?: Node) => store.called(n?.label) + (n === answer ? "" : ` at the position of ${spot(n?.at)}`);
   const inside = lit && through(graph, lit.rows);
   /** its class, and that it lights its paths; a click goes to the row of the bars that its largest path went into, and to where that one read it */
   const on = (rows: number[], told: string, look = "") => {
@@ -103,8 +105,8 @@ export function Flow({ trace, tokens, pick }: FlowProps) {
           ))}
           {parts.map((node, i) => {
             const { rows, value } = node;
-            const told = `${node.label} ${print(value)}${node === answer ? "" : ` at the position of ${spot(node.at)}`} = ${list((i) =>
-              rows.includes(up[i] as number) ? (kinds[i] === "part" ? `${labels[i]} at ${spot(at[i])}` : kinds[i] === "pruned" ? "pruned" : labels[i]) : rows.includes(i) && paths.includes(i) && "not followed further",
+            const told = `${store.called(node.label)} ${print(value)}${node === answer ? "" : ` at the position of ${spot(node.at)}`} = ${list((i) =>
+              rows.includes(up[i] as number) ? (kinds[i] === "part" ? `${store.called(labels[i])} at ${spot(at[i])}` : kinds[i] === "pruned" ? "pruned" : labels[i]) : rows.includes(i) && paths.includes(i) && "not followed further",
             )}`;
             return (
               <div role="option" aria-selected={told === lit?.told} aria-label={told} data-i={i} tabIndex={rove.tabIndex(i)} style={box(node.x, node.y, node.width)} {...on(rows, told)}>

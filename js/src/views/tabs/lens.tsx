@@ -201,7 +201,7 @@ function LensGrid({ lens, current, build, ask }: GridProps) {
             const span = spans[at];
             return (
               <div role="row" class="aw-contents" key={r}>
-                <span role="rowheader" class={`aw-vhead ${r === told?.row ? "aw-on" : ""}`} aria-colindex={1}>
+                <span role="rowheader" class={`aw-vhead ${r === told?.row ? "aw-on" : ""}`} aria-colindex={1} title={store.kindOf(lens.header.layers[row] ?? "")?.words}>
                   {lens.header.layers[row]}
                   {build && at >= 0 && <span class="aw-sr">, {plain(build[at] ?? 0, digitsFor(largest(build)))} so far</span>}
                   <span class="aw-sr">{heldOut(lens, row)}</span>

@@ -3,18 +3,18 @@ import { useMemo, useRef, useState } from "preact/hooks";
 import { digitsFor, signed, tokenText } from "../../core/maths/format";
 import { graphOf, pathOf } from "../../core/maths/flow";
 import { diverging, largest } from "../../core/maths/geometry";
-import { described } from "../../core/maths/names";
 import type { TraceForm } from "../../core/state/screen";
 import type { TraceArgs, TraceHeader } from "../../core/types";
 import { Await, Hidden, textHeight } from "../parts/awaiting";
 import { Track } from "../parts/bars";
 import { useView } from "../parts/context";
-import { Token } from "../parts/names";
+import { Called, Token } from "../parts/names";
 import { pressed, useRoving } from "../parts/roving";
 import { Seg } from "../parts/seg";
 import { Flow, type FlowProps } from "./flow";
 
 function Tree({ trace, tokens, pick }: FlowProps) {
+  const { store } = useView();
   const { labels, kinds, at, depth, values } = trace;
   const graph = useMemo(() => graphOf(trace), [trace]);
   const inner = (i: number) => (depth[i + 1] ?? 0) > (depth[i] ?? 0);
@@ -62,9 +62,9 @@ function Tree({ trace, tokens, pick }: FlowProps) {
             onClick={() => toggle(i)}
             onKeyDown={pressed(() => toggle(i))}
           >
-            <span class="aw-name aw-node" title={`${described(labels[i] ?? "") ?? labels[i]}${place >= 0 ? `, at ${tokenText(tokens[place] ?? "")} ${place}` : ""}`} style={{ paddingLeft: `${14 * ((depth[i] ?? 1) - 1)}px` }}>
+            <span class="aw-name aw-node" title={`${store.described(labels[i] ?? "") ?? labels[i]}${place >= 0 ? `, at ${tokenText(tokens[place] ?? "")} ${place}` : ""}`} style={{ paddingLeft: `${14 * ((depth[i] ?? 1) - 1)}px` }}>
               <i class="aw-twist" />
-              {labels[i]}{" "}
+              <Called of={labels[i] ?? ""} />{" "}
               {place >= 0 && (
                 <span class="aw-num">
                   <Token text={tokens[place] ?? ""} /> {place}

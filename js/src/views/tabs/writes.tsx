@@ -1,7 +1,6 @@
 /** What a component writes into the stream, read as tokens; and which neurons of an MLP did it. */
 import { plain, tokenText } from "../../core/maths/format";
 import { sumOf } from "../../core/maths/geometry";
-import { described } from "../../core/maths/names";
 import type { Row } from "../../core/types";
 import { Await, barsHeight, sidesHeight, textHeight } from "../parts/awaiting";
 import { type BarRow, Bars, Sides } from "../parts/bars";
@@ -44,8 +43,8 @@ export function Neurons({ row }: { row: Row }) {
           key: label,
           label: row.mixture ? <Expert name={label} weight={n.weights?.[i]} /> : label,
           value: n.values[i] ?? 0,
-          title: described(label) ?? "",
-          ...(ask && { title: `Why ${label} fired; ${described(label)}`, act: () => store.explain({ neuron: label }) }),
+          title: store.described(label) ?? "",
+          ...(ask && { title: `Why ${label} fired; ${store.described(label)}`, act: () => store.explain({ neuron: label }) }),
         }));
         for (const [label, value] of more) if (value) rows.push({ key: label, label, value, quiet: true });
         const sum = sumOf(rows.map((r) => r.value));
