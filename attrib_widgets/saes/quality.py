@@ -74,8 +74,8 @@ class Fit(Result):
         """In one sentence, for cards."""
         return (
             f"Fit of the dictionary on {self.tokens:,} tokens: {significant(self.l0)} features fire on a token; "
-            f"{share(self.explained, 1)} of the variance, cosine {number(self.cosine, 3)}, {share(self.dead, 1)} of the "
-            f"features are dead; loss recovered: {_said(self.recovered)}; KL {significant(self.kl[0])} nats."
+            f"{share(self.explained, 1)} of the variance, cosine {number(self.cosine, 3)}, {share(self.dead, 1)} of "
+            f"the features are dead; loss recovered: {_said(self.recovered)}; KL {significant(self.kl[0])} nats."
         )
 
     def summary(self) -> Table:
@@ -160,8 +160,8 @@ def _rows(model: Model, texts: Iterable[Any], context: int) -> list[array[int]]:
     if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
         raise AttribError(f"{kind_of(texts, start=True)} is no list of texts.", 'Give many: ["...", "..."].')
     rows: list[array[int]] = []
-    for number, text in enumerate(texts):
-        with said_of(f"Text {number}"):
+    for i, text in enumerate(texts):
+        with said_of(f"Text {i}"):
             rows += [array("i", ids) for ids in model.cut(text, context) if len(ids) > 1]
     if not rows:
         raise AttribError("There are no texts to measure on.", "Give some of two tokens or more.")
@@ -239,15 +239,15 @@ class _Effects:
             return
         clean = self._logs(model, ids, inside, 0)
         self.count += len(clean)
-        for number, given in enumerate((None, mean)):
+        for i, given in enumerate((None, mean)):
             with standing_in(model, sae, given):
-                logs = self._logs(model, ids, inside, number + 1)
-            self.kl[number] += float((clean.exp() * (clean - logs)).nansum(dtype=torch.float64))
+                logs = self._logs(model, ids, inside, i + 1)
+            self.kl[i] += float((clean.exp() * (clean - logs)).nansum(dtype=torch.float64))
 
-    def _logs(self, model: Model, ids: Tensor, inside: Tensor, number: int) -> Float[Tensor, "token vocab"]:
+    def _logs(self, model: Model, ids: Tensor, inside: Tensor, which: int) -> Float[Tensor, "token vocab"]:
         with model.quiet(), model.passing():
             logits: Tensor = model.hf(ids.to(model.device), use_cache=False).logits
         logs = logits[:, 1:-1][inside.to(logits.device)].float().log_softmax(-1)
         after = ids[:, 2:][inside].to(logs.device)
-        self.loss[number] -= float(logs.gather(-1, after[:, None]).sum(dtype=torch.float64))
+        self.loss[which] -= float(logs.gather(-1, after[:, None]).sum(dtype=torch.float64))
         return logs

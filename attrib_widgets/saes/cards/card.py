@@ -261,14 +261,15 @@ def _stored(model: Model, cards: Cards, feature: int, rank: int, ids: list[int])
 
 
 def _bands(drawn: Sequence[Firing]) -> list[Band]:
-    """Firings drawn at random in groups of one size, the strongest first."""
+    """Firings drawn at random in groups of one size, the strongest first; none where there are fewer than groups."""
+    if len(drawn) < BANDS:
+        return []
     ranked = sorted(drawn, key=lambda firing: -firing.activations[firing.position])
     size = len(ranked) / BANDS
     groups = [ranked[round(i * size) : round((i + 1) * size)] for i in range(BANDS)]
     return [
         Band(group[-1].activations[group[-1].position], group[0].activations[group[0].position], group)
         for group in groups
-        if group
     ]
 
 
