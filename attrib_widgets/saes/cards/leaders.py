@@ -22,7 +22,9 @@ class Leaders:
 
     def __init__(self, features: int, ranks: int, columns: Columns) -> None:
         self.key = torch.full((features, ranks), -math.inf)
-        self.columns = {
+        # What belongs to a firing stays where it was written: only where that is moves with its rank.
+        self._slot = torch.arange(ranks).repeat(features, 1)
+        self._columns = {
             name: torch.zeros(features, ranks, *shape, dtype=dtype) for name, (dtype, shape) in columns.items()
         }
 
@@ -30,6 +32,11 @@ class Leaders:
     def filled(self) -> Tensor:
         """Where there is a firing: [feature, rank]."""
         return self.key > -math.inf
+
+    def column(self, name: str) -> Tensor:
+        """What belongs to the firings, by rank: [feature, rank, ...]."""
+        values = self._columns[name]
+        return values[torch.arange(len(values))[:, None], self._slot]
 
     def add(
         self, feature: Int[Tensor, "row"], key: Float[Tensor, "row"], values: Callable[[Tensor], dict[str, Tensor]]
@@ -44,21 +51,27 @@ class Leaders:
         some, which, counts = feature[order].unique_consecutive(return_inverse=True, return_counts=True)
         rank = torch.arange(len(order)) - (counts.cumsum(0) - counts)[which]
         order, which, rank = order[rank < ranks], which[rank < ranks], rank[rank < ranks]
-        fresh = torch.full((len(some), ranks), -math.inf)
-        fresh[which, rank] = key[order]
+        fresh, row = torch.full((len(some), ranks), -math.inf), torch.zeros(len(some), ranks, dtype=torch.long)
+        fresh[which, rank], row[which, rank] = key[order], order
         both = torch.cat([self.key[some], fresh], 1)
-        kept = both.argsort(dim=1, descending=True, stable=True)[:, :ranks]
-        self.key[some] = both.gather(1, kept)
-        for name, found in values(order).items():
-            column = self.columns[name]
-            new = column.new_zeros(len(some), ranks, *column.shape[2:])
-            new[which, rank] = found.to(column.dtype)
-            both = torch.cat([column[some], new], 1)
-            column[some] = both[torch.arange(len(some))[:, None], kept]
+        ranked = both.argsort(dim=1, descending=True, stable=True)
+        kept, left = ranked[:, :ranks], ranked[:, ranks:]
+        slot = self._slot[some]
+        new = kept >= ranks
+        after = slot.gather(1, kept.clamp_max(ranks - 1))
+        # As many of the old go as new ones come: these take their places.
+        after[new] = slot.gather(1, left.clamp_max(ranks - 1))[left < ranks]
+        self.key[some], self._slot[some] = both.gather(1, kept), after
+        new &= both.gather(1, kept) > -math.inf
+        where = some[:, None].expand(-1, ranks)[new], after[new]
+        for name, found in values(row.gather(1, (kept - ranks).clamp_min(0))[new]).items():
+            column = self._columns[name]
+            column[where] = found.to(column.dtype)
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Everything that is kept, by name."""
-        return {f"{name}.key": self.key, **{f"{name}.{column}": t for column, t in self.columns.items()}}
+        columns = {f"{name}.{column}": t for column, t in self._columns.items()}
+        return {f"{name}.key": self.key, f"{name}.slot": self._slot, **columns}
 
     def restore(self, name: str, found: Mapping[str, Tensor]) -> None:
         """Take what :meth:`tensors` gave."""

@@ -152,10 +152,10 @@ class Tally:
             finished: whether these are all of the texts.
         """
         kept = [self.best, self.drawn]
-        context, position = (torch.cat([k.columns[name] for k in kept], 1).long() for name in ("context", "position"))
+        context, position = (torch.cat([k.column(name) for k in kept], 1).long() for name in ("context", "position"))
         filled = torch.cat([k.filled for k in kept], 1)
-        window, peak = (torch.cat([k.columns[name] for k in kept], 1) for name in ("window", "peak"))
-        activation = torch.cat([self.best.key, self.drawn.columns["value"]], 1).masked_fill(~filled, 0.0)
+        window, peak = (torch.cat([k.column(name) for k in kept], 1) for name in ("window", "peak"))
+        activation = torch.cat([self.best.key, self.drawn.column("value")], 1).masked_fill(~filled, 0.0)
         texts = None
         numbers = context[filled].unique()
         lengths = torch.tensor([len(self.ids[c]) for c in numbers.tolist()], dtype=torch.long)
@@ -164,7 +164,7 @@ class Tally:
         if own:
             texts, context = Rows.of([self.ids[c] for c in numbers.tolist()]), dense
         weaker = Weaker.around(window, position, start_of(position, real), filled, self.longest)
-        drawn = self.drawn.columns["others"]
+        drawn = self.drawn.column("others")
         return Cards(
             self.labels(properties),
             self.count / max(1, self.tokens),
@@ -183,7 +183,7 @@ class Tally:
 
     def labels(self, properties: Callable[[int], Sequence[Sequence[str]]]) -> list[str]:
         """A label of every feature; each context is described once."""
-        filled, context, position = self.strongest.filled, *(self.strongest.columns[n] for n in ("context", "position"))
+        filled, context, position = self.strongest.filled, *map(self.strongest.column, ("context", "position"))
         order = context[filled].argsort(stable=True)
         where = filled.nonzero()[order].tolist()
         numbers, places = context[filled][order].tolist(), position[filled][order].tolist()
@@ -226,7 +226,7 @@ class Tally:
 
 
 def _contexts(kept: Leaders) -> list[int]:
-    found: list[int] = kept.columns["context"][kept.filled].unique().tolist()
+    found: list[int] = kept.column("context")[kept.filled].unique().tolist()
     return found
 
 
