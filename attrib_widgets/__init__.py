@@ -37,6 +37,9 @@ _HOMES = {
     "composition": "analysis.weights.composition",
     "Roles": "analysis.roles.result",
     "Trace": "analysis.opening.trace",
+    "Graph": "analysis.graph.result",
+    "LiveTwin": "analysis.graph.live",
+    "Between": "analysis.graph.between",
     "ablate": "analysis.experiments.ablation",
     "Ablation": "analysis.experiments.ablation",
     "patch": "analysis.experiments.patching",
@@ -63,6 +66,8 @@ _HOMES = {
     "survey": "analysis.survey.survey",
     "Survey": "analysis.survey.result",
     "token_effects": "analysis.experiments.token_effects",
+    "Steering": "analysis.experiments.steering",
+    "steer": "analysis.experiments.steering",
     "TokenEffects": "analysis.experiments.token_effects",
     "prob": "analysis.experiments.metrics",
     "kl": "analysis.experiments.metrics",
@@ -82,6 +87,7 @@ _HOMES = {
     "log_prob": "words.targets",
     "score": "words.targets",
     "neuron": "words.targets",
+    "feature": "words.targets",
     "load": "model.model",
     "Model": "model.model",
     "supported": "model.selfcheck.supported",
@@ -138,7 +144,7 @@ def _view() -> Any:
 
 def _figure() -> Any:
     """What draws a result: importing the plots registers them."""
-    from .plots import experiments, surveys  # noqa: F401
+    from .plots import experiments, graphs, surveys  # noqa: F401
     from .plots.results import figure_of
 
     return figure_of
@@ -201,8 +207,13 @@ if TYPE_CHECKING:
     from .analysis.experiments.patching import patch as patch
     from .analysis.experiments.paths import Paths as Paths
     from .analysis.experiments.paths import path_patch as path_patch
+    from .analysis.experiments.steering import Steering as Steering
+    from .analysis.experiments.steering import steer as steer
     from .analysis.experiments.token_effects import TokenEffects as TokenEffects
     from .analysis.experiments.token_effects import token_effects as token_effects
+    from .analysis.graph.between import Between as Between
+    from .analysis.graph.live import LiveTwin as LiveTwin
+    from .analysis.graph.result import Graph as Graph
     from .analysis.heads.all_heads import head_table as head_table
     from .analysis.heads.attention import Attention as Attention
     from .analysis.heads.attention import attention as attention
@@ -256,6 +267,7 @@ if TYPE_CHECKING:
     from .words.places import Place as Place
     from .words.places import place as place
     from .words.targets import Phrase as Phrase
+    from .words.targets import feature as feature
     from .words.targets import log_prob as log_prob
     from .words.targets import logit as logit
     from .words.targets import logit_diff as logit_diff

@@ -78,8 +78,8 @@ class CrossLayer:
 def read_cross_layer(folder: Path | str) -> CrossLayer:
     """Read a cross-layer transcoder of circuit-tracer or of Gemma Scope 2.
 
-    It encodes and decodes. ``a.features`` does not open a row with it: a row is opened by features that write to that
-    row alone, and these write to several.
+    ``a.graph([...])`` takes it. ``a.features`` does not open a row with it: a row is opened by features that write to
+    that row alone, and these write to several.
 
     Args:
         folder: with ``W_enc_0.safetensors``, ``W_dec_0.safetensors`` and so on beside ``config.yaml``, or with

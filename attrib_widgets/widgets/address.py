@@ -18,10 +18,12 @@ from ..words.components import component
 from ..words.errors import AttribError, warn
 from ..words.targets import (
     AnyTarget,
+    FeatureTarget,
     NeuronTarget,
     ScoreTarget,
     Target,
     TokenLike,
+    feature,
     logit,
     logit_diff,
     neuron,
@@ -43,7 +45,20 @@ if TYPE_CHECKING:
 
 #: Every field, in the order in which it is written.
 FIELDS = (
-    *("model", "prompt", "ids", "position", "answer", "rival", "unit", "neuron", "score", "compared", "compared_ids"),
+    *(
+        "model",
+        "prompt",
+        "ids",
+        "position",
+        "answer",
+        "rival",
+        "unit",
+        "neuron",
+        "feature",
+        "score",
+        "compared",
+        "compared_ids",
+    ),
     *("n", "seed", "phrase", "phrase_ids", "word"),
     *("part", "source", "tab", "mode", "pins", "beside", "side", "under", "pinned"),
 )
@@ -103,6 +118,7 @@ class Address:
         f = self.fields
         said = (
             f.get("neuron")
+            or f.get("feature")
             or f.get("score", "").split(",")[0]
             or " over ".join(
                 " or ".join(map(visible, f[side].split(_AND))) for side in ("answer", "rival") if f.get(side)
@@ -176,6 +192,8 @@ class Address:
         """
         if "neuron" in self.fields:
             return neuron(component(self.fields["neuron"]), position=self.position())
+        if "feature" in self.fields:
+            return feature(self.fields["feature"], position=self.position())
         if "score" in self.fields:
             return self._score(self.fields["score"])
         tokens, rivals = _tokens(self.fields.get("answer")), _tokens(self.fields.get("rival"))
@@ -365,6 +383,8 @@ def _text(model: Model, typed: str, found: list[int], text: str, ids: str) -> di
 def _target(model: Model, target: AnyTarget) -> dict[str, str]:
     if isinstance(target, NeuronTarget) and target.side == "gate":
         return {"neuron": str(target.neuron)}
+    if isinstance(target, FeatureTarget):
+        return {"feature": str(target.feature)}
     if isinstance(target, ScoreTarget):
         parts = [target.head, target.query, target.key, target.side]
         return {"score": ",".join(map(str, [*parts, *([] if target.against is None else [target.against])]))}

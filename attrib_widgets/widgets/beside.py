@@ -204,7 +204,7 @@ class Beside(Answering):
         if {"prompt", "ids"} & set(address.fields):
             return address
         mine = asked(self._now).question_alone()
-        inner, outer = {"neuron", "score"}, {"answer", "rival", "unit"}
+        inner, outer = {"neuron", "feature", "score"}, {"answer", "rival", "unit"}
         other = (outer if inner & set(address.fields) else set()) | (inner if outer & set(address.fields) else set())
         kept = {k: v for k, v in mine.fields.items() if k not in other}
         if kept.get("rival") == address.fields.get("answer"):

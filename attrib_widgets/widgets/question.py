@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..analysis.attribution.attribute import attribute
 from ..analysis.attribution.attribution import Attribution, attribute_resolved
+from ..analysis.attribution.inside import folded
 from ..model.identity.steady import steady
 from ..model.run import Run
 from ..model.text.chat import is_chat
 from ..words.errors import AttribError
-from ..words.targets import Target, as_target, logit, logit_diff, neuron, rather_than
+from ..words.targets import Target, as_target, feature, logit, logit_diff, neuron, rather_than
 from .contrast import Contrast, contrast_of
 
 if TYPE_CHECKING:
@@ -139,12 +140,12 @@ def explain(model: Model, question: Question, job: Job, known: Mapping[PromptLik
             target, contrast = contrast_of(run, other, plain, position, question.alone)
     job.progress(total - 2, total, "adding up")
     with blaming("target"):
-        a = attribute(run, target, position=position)
+        a = folded(attribute(run, target, position=position))
     corrupted: Attribution | None = None
     if other is not None:
         with blaming("corrupted"):
             there = counterpart(run, other, a.position)
-            corrupted = attribute_resolved(other, target.moved(there), there)  # of its rival nothing is shown
+            corrupted = folded(attribute_resolved(other, target.moved(there), there))  # of its rival nothing is shown
     job.progress(total - 1, total, "drawing")
     settled = replace(question, target=plain, position=a.position)
     return Explanation(settled, a, corrupted, contrast=contrast)
@@ -158,13 +159,14 @@ def counterpart(run: Run, other: Run, position: int) -> int:
 def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
     """The next question, from what a person changed in the last one.
 
-    ``args`` has any of prompt, target, against, position, corrupted, or a neuron alone, whose pre-activation is then
-    explained at the same place. None keeps what was there; an empty ``against`` or ``corrupted`` removes it. A new
-    prompt or another position without a target asks for the model's top prediction there, against what the model says
-    after the comparison; a new prompt is read at its end.
+    ``args`` has any of prompt, target, against, position, corrupted, or a neuron (or a feature) alone, whose
+    pre-activation is then explained at the same place. None keeps what was there; an empty ``against`` or ``corrupted``
+    removes it. A new prompt or another position without a target asks for the model's top prediction there, against
+    what the model says after the comparison; a new prompt is read at its end.
     """
     if args.get("neuron") is not None:
-        return replace(before, target=neuron(args["neuron"], position=before.position))
+        inner = feature if "/" in str(args["neuron"]) else neuron
+        return replace(before, target=inner(args["neuron"], position=before.position))
     prompt, position = args.get("prompt"), args.get("position")
     corrupted = args.get("corrupted", args.get("compare"))  # as version 0.1 called it
     target, against = args.get("target"), args.get("against")

@@ -256,23 +256,30 @@ class Tester(View):
         given = args.get("components") or []
         if not isinstance(given, list):
             raise AttribError("The request names no components.", "Click a row.")
-        listed = [component(self.label_of(c)) for c in given] or self._largest(top)
+        listed = [self._part_of(c) for c in given] or self._largest(top)
         found = self._verify(job, listed, top)
         told: contract.Tested = {"title": found.title()}
         return Reply(told)
 
+    def _part_of(self, label: Any) -> Component:
+        """A row that was clicked, or a feature, whichever row it was read through."""
+        named = component(label) if isinstance(label, str) and label else None
+        return named if named is not None and named.kind == "feature" else component(self.label_of(label))
+
     def _op_ablate(self, job: Job, args: Mapping[str, Any]) -> Reply:
-        """The smaller experiment, which needs no second prompt: the answer without one part."""
-        a, label = self._now.attribution, self.label_of(args.get("id"))
+        """The smaller experiment, which needs no second prompt: the answer without one part, or with so much of it."""
+        a, strength = self._now.attribution, args.get("strength")
         target = a.target
-        if not label or not isinstance(target, Target):
+        if not args.get("id") or not isinstance(target, Target):
             raise AttribError("The request names nothing to take out.", "Click a head or an MLP.")
-        found = ablate(a.model, a.run, target, components=[component(label)], position=a.position, job=job)
+        part = self._part_of(args["id"])
+        how: dict[str, Any] = {} if strength is None else {"method": "scale", "strength": strength}
+        found = ablate(a.model, a.run, target, components=[part], position=a.position, job=job, **how)
         job.check()
+        note = "" if strength else ": zero may be nothing that this part ever writes"
         told: contract.Ablated = {
-            "told": f"{found.title()}; the model then says {found.answer_of(component(label))}",
-            "note": "The smaller experiment, n = 1: zero may be nothing that this part ever writes. "
-            "A verdict needs a second prompt.",
+            "told": f"{found.title()}; the model then says {found.answer_of(part)}",
+            "note": f"The smaller experiment, n = 1{note}. A verdict needs a second prompt.",
         }
         return Reply(told)
 

@@ -36,6 +36,7 @@ SINGLE_KINDS = (
     "pos",  # learned position embedding
     "norm.bias",  # bias of the norm at the read point
     "neuron.bias",  # bias of the projection in front of a neuron, in its pre-activation
+    "encoder.bias",  # what a dictionary adds before a feature's threshold, in its pre-activation
     "value.bias",  # value projection bias, in what a head carried
     "query.bias",  # query projection bias, in a score
     "key.bias",  # key projection bias, in a score
@@ -72,7 +73,7 @@ class Component:
     @property
     def writes(self) -> bool:
         """Whether it writes to the stream; the other rows correct the sum (a norm's bias, the entropy, rounding)."""
-        return self.is_embedding or self.is_attention or self.kind in ("mlp", "beside", "layer")
+        return self.is_embedding or self.is_attention or self.kind in ("mlp", "beside", "layer", "neuron")
 
     @property
     def is_embedding(self) -> bool:
@@ -113,6 +114,7 @@ _MEANINGS: dict[str, str] = {
     "pos": "the embedding of its position",
     "norm.bias": "the constant that the norm in front of what is explained adds",
     "neuron.bias": "the constant in front of a neuron",
+    "encoder.bias": "the constant in front of a feature",
     "value.bias": "the constant that a head carries wherever it looks",
     "query.bias": "the constant of a head\u2019s queries",
     "key.bias": "the constant of a head\u2019s keys",

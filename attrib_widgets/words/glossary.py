@@ -203,6 +203,12 @@ TERMS: tuple[Term, ...] = (
         ("ablate", "ablated", "take it out"),
     ),
     Term(
+        "steering",
+        "An experiment: a feature, or another part, writes more or less strongly, and what follows is computed again.",
+        "L0.mlp/5 × 0: ·Paris 99.8 % → 15 %: the other features of its place, and what they miss, stay as they were.",
+        ("steer", "strength", "scaled", "held at"),
+    ),
+    Term(
         "damage",
         "The share of the gap that goes when a part gets its write from the other prompt.",
         "+0.49: without it 49 % of what tells the two prompts apart is gone; 1 is all of it.",
@@ -373,6 +379,32 @@ TERMS: tuple[Term, ...] = (
         "A tenth of all tokens of a corpus, by the length of what a head fetches there.",
         "10: the tenth where it is most active; contexts come from the middle of each, not from the top alone.",
         ("activity", "deciles"),
+    ),
+    Term(
+        "graph",
+        "Features of dictionaries, their errors, tokens and constants as nodes; an edge is what one put into another, "
+        "with patterns, norms and gates held as they were.",
+        "L2.z/359 put +4.07 of 18.40 into ·Paris; what was put into L2.z/359 sums to its own pre-activation in turn.",
+        ("node", "nodes", "edge", "edges", "covered", "influential", "circuit-tracer"),
+    ),
+    Term(
+        "influence",
+        "Of a node, the share of a number that hangs on it by all ways, counted in magnitudes: how a graph is pruned.",
+        "27 of 480 features have 80 % of all influence.",
+    ),
+    Term(
+        "replacement score",
+        "Of the influence that ends at tokens or at errors, the share that ends at tokens (circuit-tracer's). The "
+        "completeness score is the share of all edges, by influence, that does not come from errors.",
+        "replacement 0.78, completeness 0.95: a fifth of the influence begins in what dictionaries miss.",
+        ("replacement", "completeness"),
+    ),
+    Term(
+        "live",
+        "Measured in the model as it runs, nothing held: a feature's write is taken away, and what its target then has "
+        "less is set beside the edge.",
+        "slope +1.10, Spearman +0.90, 95 % of the right sign: the edges say well what happens, and not exactly.",
+        ("slope", "Spearman"),
     ),
 )
 

@@ -45,6 +45,8 @@ OF_HEADS = ("q", "k", "v", "pattern", "z")
 #: what the attention adds (its own name: in front of a "/", ``L3.attn`` is the old spelling of ``L3.z``), the stream
 #: between the two sublayers, what the MLP reads, what it adds, the stream behind the layer.
 OF_DICTIONARIES = ("pre", "z", "attn_out", "mid", "mlp_in", "mlp", "post")
+#: What a dictionary splits a place into: a feature, what it misses, and what it writes whatever fires.
+BY_DICTIONARY = ("feature", "error", "bias")
 _SAID = {
     "pre": "the stream before layer {0}",
     "mid": "the stream between the attention and the MLP of layer {0}",
@@ -65,13 +67,13 @@ class Place:
     """A place in the model.
 
     Attributes:
-        site: one of :data:`SITES`; ``"logits"`` (what the unembedding reads, without a layer), ``"feature"``, or
-            ``"layer"``: what a layer that is not split writes as a whole.
+        site: one of :data:`SITES`; ``"logits"`` (what the unembedding reads, without a layer), one of
+            :data:`BY_DICTIONARY`, or ``"layer"``: what a layer that is not split writes as a whole.
         layer: counts from 0; None for the logits.
         head: of the sites in :data:`OF_HEADS`; None is all heads of the layer.
         grouped: ``head`` counts key-value heads, each of which serves several query heads.
         index: of a neuron, an expert or a feature.
-        of: where the dictionary of a feature reads.
+        of: where the dictionary of a feature (or of what it misses) reads.
     """
 
     site: str
@@ -83,7 +85,7 @@ class Place:
 
     def __str__(self) -> str:
         if self.of is not None:
-            return f"{self.of}/{self.index}"
+            return f"{self.of}/{self.index if self.site == 'feature' else self.site}"
         if self.layer is None:
             return self.site
         if self.site == "neuron":
@@ -122,6 +124,8 @@ class Place:
     @property
     def slot(self) -> tuple[str, int]:
         """How recordings and passes call it: ``("pre", 2)`` for ``L2.pre`` and ``L1.post``, else site and layer."""
+        if self.of is not None:
+            return self.site, self.of.layer or 0
         return ("pre", self.stream) if self.site in ("pre", "post") else (self.site, self.layer or 0)
 
     @property
@@ -144,7 +148,7 @@ class Place:
         if self.site == "z" and self.head is not None:
             return Component("head", self.layer, self.head)
         if self.of is not None:
-            return Component("feature", index=self.index, site=str(self.of))
+            return None if self.site == "bias" else Component(self.site, index=self.index, site=str(self.of))
         if self.site in ("neuron", "expert"):
             return Component(self.site, self.layer, self.index)
         return Component(self.site, self.layer) if self.site in ("mlp", "attn", "beside", "layer") else None
@@ -171,7 +175,7 @@ _PATTERNS: tuple[tuple[str, Callable[[re.Match[str]], Place]], ...] = (
     (r"l(\d+)\.stream", lambda m: Place("pre", int(m[1]))),
     (r"logits", lambda m: Place("logits")),
 )
-_FEATURE = re.compile(r"(.+)/(\d+)")
+_FEATURE = re.compile(r"(.+)/(?:(\d+)|(error|bias))")
 
 
 def place(spec: PlaceLike | int, *, layer_means: str | None = None) -> Place:
@@ -195,8 +199,8 @@ def place(spec: PlaceLike | int, *, layer_means: str | None = None) -> Place:
         for pattern, build in _PATTERNS:
             if match := re.fullmatch(pattern, text):
                 return build(match)
-        if (match := _FEATURE.fullmatch(text)) and not text.endswith("/error"):
-            return Place("feature", index=int(match[2]), of=_read_by_dictionary(match[1]))
+        if match := _FEATURE.fullmatch(text):
+            return _by_dictionary(match[3] or "feature", _read_by_dictionary(match[1]), match[2])
     try:
         found = component(spec)  # type: ignore[arg-type]
     except ComponentError as reason:
@@ -223,8 +227,8 @@ def place_of(found: Component, layer_means: str | None = None) -> Place:
         return Place(found.kind, found.layer)
     if found.kind in ("neuron", "expert"):
         return Place(found.kind, found.layer, index=found.index)
-    if found.kind == "feature":
-        return Place("feature", index=found.index, of=_read_by_dictionary(found.site or ""))
+    if found.kind in ("feature", "error"):
+        return _by_dictionary(found.kind, _read_by_dictionary(found.site or ""), found.index)
     if found.kind == "embed":
         return Place("pre", 0)
     if found.kind == "layer":
@@ -235,6 +239,10 @@ def place_of(found: Component, layer_means: str | None = None) -> Place:
             f'Write "{found}.pre" or "{found}.post"; what the layer itself writes is "{found}.attn" and "{found}.mlp".',
         )
     raise ComponentError(f"{found} is a row of an attribution, no place of the model.", 'Write for example "L2.pre".')
+
+
+def _by_dictionary(site: str, of: Place, index: int | str | None) -> Place:
+    return Place(site, index=None if index is None else int(index), of=of)
 
 
 def _read_by_dictionary(spec: PlaceLike) -> Place:

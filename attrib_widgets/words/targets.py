@@ -2,7 +2,8 @@
 
 A target over the vocabulary (:class:`Target`) is read at the final norm; an attention score
 (:class:`ScoreTarget`) at the norm that a head's queries and keys read, a neuron (:class:`NeuronTarget`) at the norm
-of its MLP. All become a read point and a direction, so one decomposition serves all.
+of its MLP, a feature (:class:`FeatureTarget`) where its dictionary reads. All become a read point and a direction, so
+one decomposition serves all; only a dictionary that reads inside a sublayer has rows of its own.
 
 A new kind is a subclass of :class:`AnyTarget` that says what it is called everywhere, and one row of the table in
 :mod:`attrib_widgets.analysis.reading.readers` that says how it is read.
@@ -10,6 +11,7 @@ A new kind is a subclass of :class:`AnyTarget` that says what it is called every
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from .components import Component, ComponentLike, component, whole
 from .errors import ComponentError, PositionError, TargetError
+from .places import Place, dictionary_place, place
 from .text import indefinite, visible
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 TokenLike: TypeAlias = "str | int"
 TokenSet: TypeAlias = "TokenLike | Sequence[TokenLike]"
 PhraseLike: TypeAlias = "str | Sequence[TokenLike]"
-TargetLike: TypeAlias = "AnyTarget | str | int"
+TargetLike: TypeAlias = "AnyTarget | Component | str | int"
 
 
 class AnyTarget(ABC):
@@ -189,6 +192,41 @@ class NeuronTarget(AnyTarget):
         return replace(self, position=position)
 
 
+@dataclass(frozen=True)
+class FeatureTarget(AnyTarget):
+    """The pre-activation of one feature of a dictionary at a position: what its threshold is held against."""
+
+    feature: Component
+    position: int = -1
+    kind: str = field(default="feature", init=False, repr=False)
+
+    @property
+    def unit(self) -> str:
+        """``"pre-activation"``, in the units of the dictionary's own activations."""
+        return "pre-activation"
+
+    @property
+    def site(self) -> Place:
+        """The place of its dictionary, as it was named."""
+        return dictionary_place(self.feature.site or "")
+
+    def words(self, model: Model, run: Run | None = None) -> str:
+        """In words; with ``run``, naming the token."""
+        return f"pre-activation of {self.feature} at {_place(self.position, run)}"
+
+    def short(self, model: Model) -> str:
+        """The feature's label."""
+        return str(self.feature)
+
+    def code(self, token: Callable[[TokenLike], str]) -> str:
+        """For example ``aw.feature("L3.mlp/12", position=4)``."""
+        return f'aw.feature("{self.feature}", position={self.position})'
+
+    def moved(self, position: int) -> FeatureTarget:
+        """The same feature at another position."""
+        return replace(self, position=position)
+
+
 def _place(position: int, run: Run | None) -> str:
     """A position in words; with ``run``, by its token."""
     if run is None:
@@ -329,8 +367,42 @@ def neuron(which: ComponentLike, position: int = -1, side: str = "gate") -> Neur
     return NeuronTarget(found, where, side)
 
 
+def feature(which: ComponentLike, position: int = -1) -> FeatureTarget:
+    """Why a feature fired, or did not: its pre-activation, what its threshold is held against.
+
+    A dictionary of the stream and a transcoder read like a logit, each through its own norm where there is one, held
+    as it was. A dictionary of what an MLP adds has that MLP's neurons as rows, one of the heads' outputs or of what an
+    attention adds the heads of that layer: exact, and nothing is held before one of them is opened.
+
+    Args:
+        which: for example ``"L3.mlp/12"``, ``"L2/40"`` (the stream behind layer 2) or ``"L3.z/7"``; of the features of
+            a head, ``"L3H1/7"``, that of all heads of its layer.
+        position: where the dictionary reads.
+
+    Raises:
+        ComponentError: no feature, or of a place that no dictionary reads.
+    """
+    found = component(which)
+    if found.kind != "feature":
+        raise ComponentError(
+            f"{found} is not a feature.", 'Name one as "L3.mlp/12": feature 12 of the dictionary there.'
+        )
+    where = whole(position)
+    if where is None:
+        raise PositionError(f"position={position!r} is not a position.", "Count tokens from 0, or from the end.")
+    read = place(found.site or "", layer_means="post")
+    site = Place("z", read.layer) if read.site == "z" else dictionary_place(read)
+    return FeatureTarget(replace(found, site=str(site)), where)
+
+
+#: What is read as the name of a feature where a token is asked for: "L3.mlp/12", and nothing that is one token.
+_A_FEATURE = re.compile(r"l\d+(?:h\d+|\.[a-z_]+)?/\d+", re.IGNORECASE)
+
+
 def as_target(target: TargetLike) -> AnyTarget:
-    """A string or an id means its logit."""
+    """A string or an id means its logit; the name of a feature its pre-activation at the last position."""
+    if isinstance(target, Component) or (isinstance(target, str) and _A_FEATURE.fullmatch(target)):
+        return feature(target)
     if isinstance(target, AnyTarget):
         return target
     if isinstance(target, Phrase):

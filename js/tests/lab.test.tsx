@@ -89,6 +89,26 @@ describe("a test", () => {
     expect(document.activeElement).toBe(one('[data-part="edit-prompt"]'));
   });
 
+  it("tests, turns and explains a feature on its card", async () => {
+    const { made } = tested();
+    const { one, click, sent, answer, el } = show(state(made), "explorer", { selected: "L2.mlp/29", options: { hidden: [], static: false } });
+    const card = () => one('[data-part="feature"]') as HTMLElement;
+    await tick();
+    (card().querySelector('[data-part="test"]') as HTMLElement).click();
+    expect(sent.at(-1)).toMatchObject({ op: "verify", args: { components: ["L2.mlp/29"] } });
+    const dial = card().querySelector<HTMLInputElement>('[data-part="dial"]')!;
+    expect([dial.min, dial.max, dial.value]).toEqual(["0", "4", "1"]);
+    dial.value = "0.5";
+    dial.dispatchEvent(new Event("change", { bubbles: true }));
+    await tick();
+    expect(sent.at(-1)).toMatchObject({ op: "ablate", args: { id: "L2.mlp/29", strength: 0.5 } });
+    await answer("result", { data: { told: "With L2.mlp/29 \u00d7 0.5 the logit goes down", note: "n = 1" } });
+    expect(card().querySelector('[data-part="ablated"]')?.textContent).toBe("With L2.mlp/29 \u00d7 0.5 the logit goes down. n = 1");
+    await click('[data-part="feature"] [data-part="explain"]');
+    expect(sent.at(-1)).toMatchObject({ op: "explain", args: { neuron: "L2.mlp/29" } });
+    expect(el.querySelectorAll('[data-part="feature"] [data-part="test"]').length).toBeLessThan(2);
+  });
+
   it("asks for a second prompt in place, or takes the part out alone", async () => {
     const { made } = tested();
     made.header.corrupted = null;

@@ -1,6 +1,6 @@
 """Cost of what a click, a sweep or a table of prompts computes, in forward passes of the same model and process.
 
-    python tests/benchmarks/costs.py [--repeats 7] [--threads 1] [--only lens head features many patch]
+    python tests/benchmarks/costs.py [--repeats 7] [--threads 1] [--only lens head features cards many patch]
 
 A random GPT-2 small (12 layers x 12 heads, width 768, 50,257 tokens) unless said. One *fwd* is the transformers model
 called with use_cache=False and full logits on the same tokens; the *floor* is what the matrix products of the same work

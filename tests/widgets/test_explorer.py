@@ -26,6 +26,7 @@ from attrib_widgets.words.errors import AttribError, ComponentError, PositionErr
 from attrib_widgets.words.targets import log_prob, logit, logit_diff, score
 from fixtures import tokenizers
 from fixtures.levels import coarser
+from fixtures.packing import embedded
 from fixtures.screens import filled
 
 JAPAN = "The capital of Japan is"
@@ -562,7 +563,8 @@ def test_a_coarse_model_says_why(browser, granularity):
     assert talk.last("a")["kind"] == "error"
     explorer.selected = h["rows"][2]["id"]
     assert isinstance(explorer.selected_result(), Writes)
-    assert "not" in explorer.frozen_page()
+    shown = wire.unpack(embedded(explorer.frozen_page())["container"])[0]
+    assert shown["model"]["reason"] == "its heads miss their sum", "a page says why, too"
     explorer.close()
 
 

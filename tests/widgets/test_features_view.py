@@ -17,6 +17,7 @@ from attrib_widgets.widgets import explore
 from attrib_widgets.widgets.shapes import budget, results
 from attrib_widgets.widgets.transport import wire
 from fixtures import families
+from fixtures.dictionaries import identity
 from fixtures.levels import coarser
 from fixtures.screens import filled
 
@@ -337,3 +338,49 @@ def test_what_a_transcoder_passes_on_without_a_feature_travels(browser):
         assert len(card["here"]) == explorer.run.n_positions
     finally:
         explorer.close()
+
+
+@pytest.mark.parametrize("kind", ["mlp", "head"])
+def test_a_feature_is_tested_and_turned_from_its_card(opened, browser, kind):
+    a, talk = opened.attribution, browser(opened)
+    found = a.features(leading(a, kind))
+    name = f"{found.site}/{found.numbers[0]}"
+    assert ask(talk, "verify", components=[name])["kind"] == "result"
+    (finding,) = (f for f in opened.tested["findings"] if f["id"] == name)
+    expected = aw.verify(a, opened.corrupted, components=[name], top=0, against=())[name]
+    assert finding["damage"] == pytest.approx(expected.necessity) and finding["word"]
+    for strength, how in ((2, {"method": "scale", "strength": 2}), (None, {})):
+        more = {} if strength is None else {"strength": strength}
+        told = ask(talk, "ablate", id=name, **more)["data"]
+        alone = aw.ablate(a.model, a.run, a.target, components=[name], **how)
+        assert told["told"] == f"{alone.title()}; the model then says {alone.answer_of(name)}"
+    assert ask(talk, "ablate", id=name, strength="x")["kind"] == "error"
+    assert ask(talk, "verify", components=[f"{found.site}/99999"])["kind"] == "error"
+
+
+@pytest.mark.parametrize("kind", ["mlp", "head", "stream"])
+def test_a_feature_becomes_the_question(opened, browser, kind):
+    if kind == "stream":
+        opened.model.saes["L2"] = identity(opened.model.d_model, "L2")
+    a, talk = opened.attribution, browser(opened)
+    found = a.features("L2" if kind == "stream" else leading(a, kind))
+    name = f"{found.site}/{found.numbers[0]}"
+    fields = ("prompt", "target", "against", "position", "corrupted", "restore")
+    assert ask(talk, "explain", **dict.fromkeys(fields), neuron=name)["kind"] == "result"
+    header = filled(opened)[0]
+    assert (header["target"]["kind"], header["target"]["text"]) == ("feature", name)
+    expected = aw.attribute(a.run, aw.feature(name, position=a.position))
+    assert opened.attribution.actual == expected.actual and header["exact"]
+    assert opened.attribution.total == pytest.approx(expected.total, abs=1e-5)
+    assert header["test"]["never"].startswith("A number inside the model")
+    row = str(opened.attribution.top(1, kind="head" if kind == "head" else "mlp")[0][0])
+    if kind == "mlp":  # one row, which opens into the neurons
+        neurons = ask(talk, "neurons", id=row)
+        assert neurons["kind"] == "result" and len(opened.attribution.components) < 6
+    if kind == "head":
+        last = ask(talk, "through", id=row, source=4)
+        assert last["kind"] == "result"
+        assert ask(talk, "why", id=row, key=4, query=None)["kind"] == "error"
+    if kind == "stream":
+        assert ask(talk, "neurons", id=row)["kind"] == "result"
+    assert ask(talk, "totals")["kind"] == "result"

@@ -17,7 +17,8 @@ GROUPED = st.builds(Place, st.sampled_from(["k", "v"]), NUMBERS, NUMBERS, st.jus
 UNITS = st.builds(lambda s, n, i: Place(s, n, index=i), st.sampled_from(["neuron", "expert"]), NUMBERS, NUMBERS)
 READ = PLAIN.filter(lambda place: place.site != "attn")  # "L3.attn/12" is the old spelling of "L3.z/12"
 FEATURES = st.builds(lambda i, of: Place("feature", index=i, of=of), NUMBERS, st.one_of(READ, HEADED, GROUPED))
-PLACES = st.one_of(PLAIN, HEADED, GROUPED, UNITS, FEATURES, st.just(Place("logits")))
+LEFT = st.builds(lambda s, of: Place(s, of=of), st.sampled_from(["error", "bias"]), READ)  # what no feature is
+PLACES = st.one_of(PLAIN, HEADED, GROUPED, UNITS, FEATURES, LEFT, st.just(Place("logits")))
 
 
 @given(PLACES)
@@ -71,7 +72,7 @@ def test_a_bare_layer_is_refused_with_both_readings():
 
 
 @pytest.mark.parametrize(
-    "typed", ["L1KV0", "L1KV0.q", "L1KV0.pattern", "L2.side", "rounding", "L2.mlp/error", "", 2.5, None]
+    "typed", ["L1KV0", "L1KV0.q", "L1KV0.pattern", "L2.side", "rounding", "L2.mlp/other", "", 2.5, None]
 )
 def test_what_is_no_place_is_refused(typed):
     with pytest.raises(ComponentError):

@@ -46,10 +46,11 @@ def attribute(
     Args:
         run: a Run, or a prompt together with ``model``.
         target: a token (text with its leading space, or id), a target such as ``aw.logit_diff(" Paris", " Rome")``
-            or ``aw.score("L7H4", query=-1, key=3)`` or ``aw.neuron("L11N611")``, or None for the model's own top
-            prediction. A phrase, ``aw.phrase(" Paris, the")``, is explained token by token.
-        position: the position whose next-token prediction is explained (a score and a neuron have their own; a phrase
-            follows it).
+            or ``aw.score("L7H4", query=-1, key=3)`` or ``aw.neuron("L11N611")``, a feature of a dictionary
+            (``"L3.mlp/12"``, ``aw.feature("L3.mlp/12", position=4)``), or None for the model's own top prediction. A
+            phrase, ``aw.phrase(" Paris, the")``, is explained token by token.
+        position: the position whose next-token prediction is explained, or where a feature is read that was given by
+            its name (a score, a neuron and ``aw.feature`` have their own; a phrase follows it).
         against: a token (or several) whose logit is subtracted from the target's: why this rather than that?
         model: where ``run`` is a prompt.
 
@@ -67,4 +68,5 @@ def attribute(
     position = run.position(position)
     if asked is None:
         asked = run.top(1, position)[0].id
-    return attribute_resolved(run, as_target(asked), position)
+    aim = as_target(asked)
+    return attribute_resolved(run, aim if aim is asked else aim.moved(position), position)

@@ -19,17 +19,21 @@ from ...result import Sum, Table, strongest, with_others
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.kinds import with_kind
-from ...words.targets import AnyTarget, Target, TokenSet, logit, rather_than
+from ...words.targets import AnyTarget, FeatureTarget, Target, TokenSet, logit, rather_than
 from ...words.text import kind_of, number, safe, signed, visible
+from ..graph.build import Given, graph
+from ..graph.result import Graph
 from ..opening.choice import Choice, choice
 from ..opening.features import Features, features
 from ..opening.heads import sources, through
+from ..opening.inside import inside_rows
 from ..opening.mlps import ExpertContributions, experts, neurons
 from ..opening.results import Contributions, Through, Worked, Writes
 from ..opening.totals import TokenTotals, token_totals
 from ..opening.trace import Trace, trace
 from ..opening.vectors import worked, writes
 from ..reading.decomposition import Closed, absent_heads, closed, decompose
+from ..reading.features import Inside
 from ..reading.point import Reading
 from ..reading.readers import read
 from .buildup import Buildup, buildup
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
 
     from ...model.model import Model
     from ...model.run import Run
+    from ...model.running.worker import Job
     from ...saes.sae import SAE
     from ...words.places import PlaceLike
 
@@ -174,9 +179,13 @@ class Attribution(Sum):
         """What each source token contributed through ``head``: A[t,s] (v_s - b_V) W_O . u, and the value bias."""
         return sources(self, self._head(head))
 
-    def through(self, head: ComponentLike) -> Through:
-        """The contribution of ``head`` split over source token and upstream part, pattern and norms frozen."""
-        found = through(self, self._head(head))
+    def through(self, head: ComponentLike | None = None) -> Through:
+        """The contribution of ``head`` split over source token and upstream part, pattern and norms frozen.
+
+        Args:
+            head: None is all heads of the layer together, where a feature of their outputs is explained.
+        """
+        found = through(self, None if head is None else self._head(head))
         found._part_kinds = self.part_kinds
         return found
 
@@ -278,7 +287,7 @@ class Attribution(Sum):
                 of the level's summed magnitude that is kept, at most 1,000 rows. What is dropped is summed at its node.
             mlps: ``"stop"`` leaves MLPs whole. ``"frozen"`` opens them too, with every neuron's gate held as it was:
                 exact in sum, but silent on why the gates were open (a transcoder's answer is of the same kind).
-                Costs one more forward pass.
+                Costs its MLPs once more, in half precision a forward pass.
 
         It is titled with the :meth:`token_totals` of the same ``mlps``, its limit when nothing is pruned; how much was
         is said in its last line.
@@ -294,13 +303,45 @@ class Attribution(Sum):
 
         Attention patterns and norm scales are held, and with ``mlps="frozen"`` the gates of MLPs, as in :meth:`trace`;
         the totals of the embedding at every position, of what is not opened, and the constants (biases) sum to the
-        number. Costs one forward pass (none with ``"stop"``) and one backward pass.
+        number. Costs one backward pass, and the MLPs once more (in half precision a forward pass; nothing with
+        ``"stop"``).
 
         Raises:
             AttribError: another way to treat MLPs.
             GranularityError: the recorded tensors do not add up on this prompt.
         """
         return token_totals(self, mlps)
+
+    def graph(
+        self,
+        saes: Given = None,
+        *,
+        limit: int | None = None,
+        live: int = 20,
+        job: Job | None = None,
+    ) -> Graph:
+        """The attribution graph: which features put how much into this number, which into those, down to the tokens.
+
+        Dictionaries stand for what they rebuild, and their errors are nodes beside them. With patterns, norms and the
+        gates of MLPs held as they were, everything that was put into a node sums to it (:meth:`.Graph.into`). Edges are
+        observations; the strongest are tested in the live model, and the title says how they stood.
+
+        Args:
+            saes: a kind of graph, for the dictionaries of ``model.saes`` (``"mlp"``, ``"mlp+z"``, ``"z"``,
+                ``"stream"``, ``"transcoder"``), or dictionaries: an SAE, a list or mapping of them, a cross-layer
+                transcoder. None takes those of MLPs and heads, else all.
+            limit: how many features are opened at most, the most influential first; None is all that memory allows.
+            live: how many edges are tested; 0 for none.
+            job: told of the progress after every walk; when it is cancelled, what was opened so far is returned.
+
+        Costs arithmetic on the recording (and MLPs once more, where they are passed through), then one row of a forward
+        pass for every tested source.
+
+        Raises:
+            ComponentError: no such dictionaries. AttribError: two of one place, or no kind of graph.
+            GranularityError: the recorded tensors do not add up on this prompt.
+        """
+        return graph(self, saes, limit, live, job, lambda t: attribute_resolved(self.run, t, self.position))
 
     def _head(self, which: ComponentLike) -> Component:
         need(self.model, "heads")
@@ -403,6 +444,10 @@ def top_rows(
 def attribute_resolved(run: Run, target: AnyTarget, position: int) -> Attribution:
     """:func:`.attribute.attribute` once the run, the target and the position are settled."""
     against = target.against if isinstance(target, Target) else ()
+    if isinstance(target, FeatureTarget):
+        reading = read(run, target, position)
+        if isinstance(reading, Inside):
+            return assembled(run, target, reading, inside_rows(run, reading))
     readings = [read(run, t, position) for t in (target, *([logit(against)] if against else []))]
     reading = readings[0]
     directions = torch.stack([r.direction for r in readings])  # both at once: the weights are read once

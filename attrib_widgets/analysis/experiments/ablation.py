@@ -1,4 +1,5 @@
-"""Ablation: what the answer becomes without a part, its output replaced by zero, by its mean, or by other outputs.
+"""Ablation: what the answer becomes without a part, its output replaced by zero, by its mean, or by other outputs; or
+scaled, or (of a feature) held at an activation.
 
 Zero takes the model furthest from what it has seen; the mean over reference prompts keeps what the part always says;
 resampling puts in what it said elsewhere (Chan et al. 2022, "Causal Scrubbing"; Wang et al. 2022, arXiv 2211.00593).
@@ -6,9 +7,9 @@ resampling puts in what it said elsewhere (Chan et al. 2022, "Causal Scrubbing";
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -29,6 +30,7 @@ from ..inputs import as_run
 from .answers import KEPT, Answer, asked_token, mean_answer
 from .cells import MIXED_SITES, Cell, cells_from, every_part, found_in, held, plain_writes, positions_of
 from .common import change_said
+from .features import alone, clamped, finite, silent, summed
 from .metrics import MetricLike, metric_of
 from .pairs import Cost, check_one_length, name_of, run_cells, targets_of, unit_of
 from .statistics import between, interval_of
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from ...model.run import Run
     from ...model.running.worker import Job
 
-Method = Literal["zero", "mean", "resample"]
+Method = Literal["zero", "mean", "resample", "scale", "clamp"]
 DRAWS = 8
 
 
@@ -52,7 +54,7 @@ class Ablation(Result):
     draws where it was cancelled; NaN where a prompt has fewer), ``base`` that of the runs as they are. ``values`` are
     the mean changes: negative where the part helped. ``streams[prompt][draw]`` is what the final norm read, where these
     were few enough to be kept; ``asked`` the token that was asked about, a prompt each; ``source`` says what a part was
-    replaced by, where that came from reference prompts.
+    replaced by, where that came from reference prompts; ``strength`` is what it was scaled by, or held at.
     """
 
     runs: list[Run]
@@ -68,6 +70,7 @@ class Ablation(Result):
     streams: tuple[tuple[Float[Tensor, "cell d_model"], ...], ...] = ()
     asked: tuple[int, ...] = ()
     source: str = ""
+    strength: float | None = None
 
     @property
     def complete(self) -> bool:
@@ -139,7 +142,11 @@ class Ablation(Result):
             return "Cancelled before the first part was taken out"
         cell = self.top(1)[0][0]
         over = "" if len(self.runs) == 1 else f" (mean of {len(self.runs)} prompts)"
-        return f"Without {cell} {self.moved(cell)}{over}"
+        return f"{self.without(str(cell))} {self.moved(cell)}{over}"
+
+    def without(self, cell: str) -> str:
+        """What was done to a cell, as the beginning of a sentence: ``"Without L0H0"``, ``"With L2/40 × 3"``."""
+        return f"Without {cell}" if self.strength is None else f"With {cell} {SAID[self.method](self.strength)}"
 
     def moved(self, which: PlaceLike | Sequence[PlaceLike] | Cell) -> str:
         """From where to where the metric goes without that cell, in words."""
@@ -153,7 +160,10 @@ class Ablation(Result):
         if interval is not None:
             for row, (cell, _) in zip(rows, shown, strict=True):
                 row.insert(1, between(*interval[self.cells.index(cell)].tolist()))
-        words = {"zero": "set to zero", "mean": "set to its mean", "resample": "taken"}[self.method]
+        if self.strength is not None:
+            words = SAID[self.method](self.strength)
+        else:
+            words = {"zero": "set to zero", "mean": "set to its mean"}.get(self.method, "taken")
         more = "" if len(self.runs) == 1 else f" and {len(self.runs) - 1} more"
         words = f"{words} {self.source}".rstrip()
         note = f"each part {words}, in {' '.join(map(visible, self.run.tokens[-12:]))}{more}"
@@ -178,6 +188,13 @@ class Ablation(Result):
         return frame
 
 
+#: What a strength does, in words.
+SAID: Mapping[str, Callable[[float], str]] = {
+    "scale": lambda strength: f"\u00d7 {strength:g}",
+    "clamp": lambda strength: f"held at {strength:g}",
+}
+
+
 class FixedDonor:
     """Replaces what a part writes by ``value(part, positions)``, whatever the run."""
 
@@ -195,20 +212,42 @@ class FixedDonor:
         listed = range(self.base.n_positions) if cell.positions is None else cell.positions
         at = tuple(p for p in listed if p >= self.first)
         found: list[Edit] = []
-        for part in cell.parts:
-            if part.site in MIXED_SITES or part.is_stream:
+        for part in alone(self.base.model, cell.parts):
+            if part.of is None and (part.site in MIXED_SITES or part.is_stream):
                 raise ComponentError(f"{part} cannot be ablated.", "Ablate what a part writes: a head or a sublayer.")
             if part.site == "attn" and self.base.model.level(part.layer or 0).heads:
                 part = Place("z", part.layer)  # all of its heads, so that its output bias stays here too
-            found += plain_writes(self.base.model, part, at, self.value(part, at))
-        return found
+            found += plain_writes(self.base, part, at, self.value(part, at))
+        return summed(found)
 
 
 def zero_donor(base: Run) -> FixedDonor:
     """Zero z (the bias of the output projection stays), a zero MLP output, or a layer that adds nothing."""
 
     def value(part: Place, at: tuple[int, ...]) -> Tensor:
-        return torch.zeros_like(held(base.record, part)[list(at)])
+        return torch.zeros_like(held(base, part)[list(at)])
+
+    return FixedDonor(base, value)
+
+
+def scale_donor(base: Run, strength: float) -> FixedDonor:
+    """What a part writes, so many times as strongly: 0 is without it, 1 as it is."""
+    return FixedDonor(base, lambda part, at: held(base, part)[list(at)] * strength)
+
+
+def clamp_donor(base: Run, strength: float) -> FixedDonor:
+    """A feature at one activation at all positions, wherever else it is silent.
+
+    Raises:
+        ComponentError: a part that is no feature.
+    """
+
+    def value(part: Place, at: tuple[int, ...]) -> Tensor:
+        if part.index is None or part.of is None:
+            raise ComponentError(
+                f"{part} has no one activation to be held at.", 'Scale it: method="scale", strength=0.5.'
+            )
+        return clamped(base, part, strength)[list(at)]
 
     return FixedDonor(base, value)
 
@@ -217,12 +256,12 @@ def mean_donor(base: Run, reference: Sequence[Run], pooled: bool = False) -> Fix
     """The mean over reference runs: position by position where all have the length of ``base``; otherwise, or
     ``pooled``, over all positions except the first, put everywhere but there."""
     matched = not pooled and aligned(base, reference)
-    kept: dict[tuple[str, int], Tensor] = {}
+    kept: dict[Hashable, Tensor] = {}
 
     def value(part: Place, at: tuple[int, ...]) -> Tensor:
-        key = part.slot
+        key = part.slot if part.of is None else part
         if key not in kept:
-            tensors = [held(r.record, part).float() for r in reference]
+            tensors = [held(r, part).float() for r in reference]
             if matched:
                 kept[key] = torch.stack(tensors).mean(0)
             else:
@@ -234,7 +273,7 @@ def mean_donor(base: Run, reference: Sequence[Run], pooled: bool = False) -> Fix
 
 def source_of(bases: Sequence[Run], method: Method, reference: Sequence[Run], draws: int) -> str:
     """Where what replaces a part comes from, in words; empty for zero."""
-    if method == "zero":
+    if method not in ("mean", "resample"):
         return ""
     of = f"{len(reference)} reference prompt{'s' * (len(reference) != 1)}"
     each = f"{'over' if method == 'mean' else 'from'} {of}, position by position"
@@ -257,7 +296,7 @@ def resample_donors(base: Run, reference: Sequence[Run], draws: int, seed: int) 
     (the first excepted) of all of them."""
 
     def from_run(run: Run) -> FixedDonor:
-        return FixedDonor(base, lambda part, at: held(run.record, part)[list(at)])
+        return FixedDonor(base, lambda part, at: held(run, part)[list(at)])
 
     if aligned(base, reference):
         return [from_run(r) for r in reference]
@@ -266,7 +305,7 @@ def resample_donors(base: Run, reference: Sequence[Run], draws: int, seed: int) 
 
     def from_places(index: Tensor) -> FixedDonor:
         def value(part: Place, at: tuple[int, ...]) -> Tensor:
-            pool = torch.cat([held(r.record, part)[1:] for r in reference])
+            pool = torch.cat([held(r, part)[1:] for r in reference])
             return pool[index[list(at)].to(pool.device)]
 
         return FixedDonor(base, value, first=1)
@@ -275,17 +314,32 @@ def resample_donors(base: Run, reference: Sequence[Run], draws: int, seed: int) 
 
 
 def donors_of(
-    base: Run, method: Method, reference: Sequence[Run], draws: int = DRAWS, seed: int = 0
+    base: Run,
+    method: Method,
+    reference: Sequence[Run],
+    draws: int = DRAWS,
+    seed: int = 0,
+    strength: float | None = None,
 ) -> list[FixedDonor]:
     """The donors of an ablation, one per draw.
 
     Raises:
-        AttribError: an unknown method, or a mean or resampling without reference prompts.
+        AttribError: an unknown method; a mean or resampling without reference prompts; scaling or clamping without a
+            strength, or a strength for anything else.
     """
+    if method not in get_args(Method):
+        raise AttribError(f"{method!r} is no ablation.", f"Use one of {', '.join(map(repr, get_args(Method)))}.")
+    if (strength is not None) != (method in SAID):
+        if strength is None:
+            raise AttribError(
+                f"How strong is it to be? method={method!r} does not say.", "Give strength=2, for example."
+            )
+        raise AttribError(f"method={method!r} has no use for a strength.", 'Use method="scale" or method="clamp".')
     if method == "zero":
         return [zero_donor(base)]
-    if method not in ("mean", "resample"):
-        raise AttribError(f"{method!r} is no ablation.", 'Use "zero", "mean" or "resample".')
+    if strength is not None:
+        strength = finite(strength)
+        return [scale_donor(base, strength) if method == "scale" else clamp_donor(base, strength)]
     if (whole(draws) or 0) < 1:
         raise AttribError(f"{draws!r} is not a number of draws.", "Use 1 or more.")
     if not reference or all(r.n_positions == 1 for r in reference):
@@ -310,6 +364,7 @@ def ablate(
     position: int = -1,
     draws: int = DRAWS,
     seed: int = 0,
+    strength: float | None = None,
     job: Job | None = None,
     budget: int | None = None,
 ) -> Ablation:
@@ -319,18 +374,20 @@ def ablate(
         prompt: text, ids or a Run, or a list of prompts, over which changes are averaged.
         target, against: as in :func:`attrib_widgets.patch`, one for all prompts or a list of one for each.
         components: cells, one or several: each a component (a layer is its two writes, or one that is exact as a whole
-            only what it adds to the stream), or a list of components ablated together; None is every part that the
+            only what it adds to the stream), a feature of a dictionary (``"L3.mlp/12"``; the other features and the
+            error of its place stay as they were), or a list of these ablated together; None is every part that the
             model splits into: heads and MLPs, or what is exact instead.
         method: ``"zero"`` (z or the MLP's output becomes 0, and the output bias of the attention stays; a whole
             sublayer or layer adds nothing), ``"mean"`` or
             ``"resample"`` over ``reference``, a list of prompts. Where all of these have the length of ``prompt``, the
             mean is taken (and drawn from) position by position; otherwise over all of their positions but the first,
-            and the first position of ``prompt`` is left alone. The table says which.
+            and the first position of ``prompt`` is left alone. The table says which. ``"scale"`` makes what it writes
+            ``strength`` times as strong, ``"clamp"`` holds a feature at the activation ``strength`` everywhere.
         positions: None ablates every position together, ``"each"`` makes one cell per position, a list these together.
         draws, seed: of resampling from prompts of other lengths.
 
     Raises:
-        AttribError: an unknown method, no reference prompts, or no draws.
+        AttribError: an unknown method, no reference prompts, no draws, or no strength.
         ComponentError: nothing to take out, a part that this model does not have, or that writes nothing.
         PositionError: no prompts; prompts of several lengths, where positions are chosen.
         GranularityError: a part of a layer that does not split so far exactly.
@@ -361,7 +418,7 @@ def ablate(
     for run, metric in zip(bases, metrics, strict=True):
         rows: list[Tensor] = []
         read: list[Tensor] = []
-        for donor in donors_of(run, method, runs, draws, seed):
+        for donor in donors_of(run, method, runs, draws, seed, strength):
             found, finished, final = run_cells(run, donor, cells, metric, position, cost, job, budget)
             if (rows or drawn) and not bool(finished.all()):
                 break  # cancelled: the draws, and the prompts, before this one are whole
@@ -370,6 +427,9 @@ def ablate(
             done = finished
         if not rows:
             break
+        if method in ("zero", "scale") and run is base:
+            quiet = [str(c) for c in cells if silent(run, c.parts, c.positions)]
+            cost.note([f"silent in this prompt: {', '.join(quiet[:6])}{' …' if quiet[6:] else ''}"] if quiet else [])
         starts.append(metric.of(run.record.streams[-1][run.position(position)][None]))
         drawn.append(torch.stack(rows))
         streams.append(tuple(read))
@@ -377,7 +437,7 @@ def ablate(
     fits = sum(s.nbytes for read in streams for s in read) <= KEPT
     asked = tuple(asked_token(aim, r, r.position(position)) for r, aim in zip(bases, targets, strict=True))
     args = (bases[: len(drawn)], cells, method, name, unit, where, ablated, torch.cat(starts), done, cost)
-    found_all = Ablation(*args, tuple(streams) if fits else (), asked, source_of(bases, method, runs, draws))
+    found_all = Ablation(*args, tuple(streams) if fits else (), asked, source_of(bases, method, runs, draws), strength)
     if streams and len(bases) == 1 and bool(done.any()):  # of the change that the title names
         best = cells.index(found_all.top(1)[0][0])
         read_then = torch.stack([draw[best] for draw in streams[0]])

@@ -24,16 +24,19 @@ from ...words.errors import ComponentError, PositionError
 from ...words.places import Place, is_place, place, place_of, stream_place
 from ...words.several import listed, named
 from ..inputs import absent, positions_in
+from .features import alone, of_dictionary, rewritten, summed, written_by
 
 if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
-    from ...model.tracing.record import Recording
 
 SITES = ("stream", "pre", "post", "attn", "mlp", "beside", "z", "q", "k", "v", "pattern")
 HEAD_SITES = ("z", "q", "k", "v", "pattern")
 MIXED_SITES = ("q", "k", "v", "pattern")
-PATCHED = 'Patch a head ("L7H4"), an MLP ("L8.mlp"), an attention layer, a layer ("L8") or a stream ("L8.pre").'
+PATCHED = (
+    'Patch a head ("L7H4"), an MLP ("L8.mlp"), an attention layer, a layer ("L8"), a stream ("L8.pre") or a feature of '
+    'a dictionary ("L8.mlp/12").'
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def parts_of(model: Model, spec: Any) -> tuple[Place, ...]:
         split = model.level(found.layer or 0).experiments
         sites = ("attn", "mlp", *(["beside"] if model.anatomy.beside else [])) if split else ("layer",)
         return tuple(settled(model, Place(site, found.layer)) for site in sites)
-    if not (found.is_replaceable or found.kind == "embed"):
+    if not (found.is_replaceable or found.kind in ("embed", "feature", "error")):
         raise ComponentError(f"{found} cannot be patched by itself.", PATCHED)
     return (settled(model, place_of(found)),)
 
@@ -116,11 +119,13 @@ def exists(model: Model, which: Place) -> Place:
 
 def settled(model: Model, which: Place) -> Place:
     """``which`` as the cells of this model name it: a stream by the side that has a layer (``L1.post`` is ``L2.pre``),
-    keys and values by the head that holds them.
+    keys and values by the head that holds them, a feature by the place that its dictionary reads.
 
     Raises:
         ComponentError: the model has no such place, or it cannot be replaced by itself.
     """
+    if which.of is not None:
+        return of_dictionary(model, which, exists)
     if which.site == "mid":
         raise ComponentError(
             f"{which} cannot be patched by itself.",
@@ -289,9 +294,10 @@ class Donor(Protocol):
         ...
 
 
-def held(rec: Recording, part: Place) -> Float[Tensor, "position width"]:
-    """What a place that needs no recomputation held in a recording (z: of all heads of the layer)."""
-    return rec.at(*part.slot)
+def held(run: Run, part: Place) -> Float[Tensor, "position width"]:
+    """What a place that needs no recomputation held in a run (z: of all heads of the layer; a feature: how strongly it
+    wrote)."""
+    return run.record.at(*part.slot) if part.of is None else written_by(run, part)
 
 
 def head_writes(
@@ -312,11 +318,17 @@ def head_writes(
 
 
 def plain_writes(
-    model: Model, part: Place, positions: tuple[int, ...], value: Float[Tensor, "position width"]
+    run: Run, part: Place, positions: tuple[int, ...], value: Float[Tensor, "position width"]
 ) -> list[Edit]:
-    """``value`` written to a site that needs no recomputation; z of one or all heads from the width of all."""
+    """``value`` written to a site of ``run`` that needs no recomputation; z of one or all heads from the width of all.
+
+    What a dictionary splits off is written as the difference that it makes, added to what is there: the other features
+    and what it misses stay.
+    """
+    if part.of is not None:
+        return rewritten(run, part, positions, value)
     if part.site == "z":
-        return head_writes(model, part, positions, value)
+        return head_writes(run.model, part, positions, value)
     site, layer = part.slot
     return [Edit(site, layer, positions, value)]
 
@@ -347,15 +359,14 @@ class RunDonor:
         found: list[Edit] = []
         if not at:
             return found
-        for part in cell.parts:
+        for part in alone(self.model, cell.parts):
             if part.site in MIXED_SITES:
                 begin = at[0] if self.model.check.causal else 0
                 reach = at if part.site in ("q", "pattern") else tuple(range(begin, self.base.n_positions))
                 found += head_writes(self.model, part, reach, self.mixed(part.site, part.row, at)[list(reach)])
             else:
-                value = held(self.source.record, part)[list(at)]
-                found += plain_writes(self.model, part, at, value)
-        return found
+                found += plain_writes(self.base, part, at, held(self.source, part)[list(at)])
+        return summed(found)
 
     def attended(self, layer: int) -> tuple[Attended, Attended]:
         """The attention of ``layer`` in (base, source), recomputed once."""

@@ -82,12 +82,16 @@ def reached(base: Run, rows: Sequence[Sequence[Edit]], target: int) -> Float[Ten
             if target not in w.positions:
                 continue
             value = w.value[w.positions.index(target)].to(final.device)
-            if (w.site, w.layer) == ("pre", 0):
+            if w.adds and w.site in ("pre", "mid", *_WRITERS) and w.site != "z":  # no norm of its own stands behind it
+                factor = model.multiplier_of(_WRITERS[w.site]) if w.site in _WRITERS else 1.0
+                change[row] += value.float() * factor * model.carried(w.layer, model.n_layers)
+            elif (w.site, w.layer) == ("pre", 0):
                 change[row] += (value.float() - rec.streams[0][target].float()) * model.carried(0, model.n_layers)
             elif w.site == "z":
                 z = mixed.setdefault(w.layer, {}).setdefault(row, rec.z[w.layer][target].float().clone())
                 start = (w.head or 0) * len(value)
-                z[start : start + len(value)] = value.float()
+                own = slice(start, start + len(value))
+                z[own] = z[own] + value.float() if w.adds else value.float()
             elif w.site == "layer":
                 moved = value.float() - rec.wrote(w.layer)[target].float()
                 change[row] += moved * model.carried(w.layer + 1, model.n_layers)

@@ -313,7 +313,7 @@ def _product(
     donor: RunDonor, part: Place, at: tuple[int, ...], gradients: Gradients, mixed: bool
 ) -> Float[Tensor, "row position head"]:
     """(donor's - own) times the gradient, summed over the numbers of each head (or of the whole site)."""
-    model, base, source = donor.model, donor.base.record, donor.source.record
+    model, base = donor.model, donor.base.record
     geo = model.geometry[min(part.row, model.n_layers - 1)]
     if mixed:
         change = donor.mixed(part.site, part.row, at).double() - base.z[part.row].double()
@@ -326,7 +326,7 @@ def _product(
         gradient = gradients.at[part.slot][..., columns]
         heads = geo.n_heads if part.site == "q" else geo.n_kv_heads
     else:
-        change = held(source, part).double() - held(base, part).double()
+        change = held(donor.source, part).double() - held(donor.base, part).double()
         gradient = gradients.at[_place(part, False)]
         heads = geo.n_heads if part.site == "z" else 1
     product = gradient.double() * change
@@ -413,7 +413,7 @@ def estimated_effects(
 
 
 def _against_zero(run: Run, part: Place, gradients: Gradients) -> Tensor:
-    own = held(run.record, part).double()
+    own = held(run, part).double()
     product = own * gradients.at[_place(part, False)][0].double()
     if part.head is None:
         return product.sum()

@@ -273,7 +273,7 @@ class Patching(Result):
             {
                 "cell": self.labels,
                 "site": [p.site if p else None for p in single],
-                "layer": pd.array([p.layer if p else None for p in single], dtype="Int64"),
+                "layer": pd.array([(p.of or p).layer if p else None for p in single], dtype="Int64"),
                 "head": pd.array([p.head if p else None for p in single], dtype="Int64"),
                 "positions": [c.positions for c in self.cells],
                 self.share: self.values.numpy(),

@@ -19,6 +19,7 @@ from ...model.selfcheck.levels import need
 from ...words.components import head
 from ..opening.heads import carried, shares
 from ..reading.decomposition import absent_heads, decompose, parts_below
+from ..reading.features import Inside
 from ..reading.point import ReadPoint
 from ..reading.scores import read_side, strongest_other
 from .attention import UnitWrites, unit_writes
@@ -70,7 +71,8 @@ def head_table(a: Attribution, patterns: bool = True) -> HeadTable | None:
 
     refuse_other(a)
     model, at = a.model, a.reading.position
-    if not any(map(model.heads_of, range(a.reading.point.attentions))):
+    own = {c.layer for c in a.components if c.kind == "head"}  # of a feature inside a sublayer that of its layer alone
+    if not any(map(model.heads_of, range(a.reading.point.attentions))) or (isinstance(a.reading, Inside) and not own):
         return None
     n = a.run.n_positions
     units: list[UnitWrites | None] = []
@@ -78,7 +80,8 @@ def head_table(a: Attribution, patterns: bool = True) -> HeadTable | None:
     full: list[Tensor] = []
     sinks: list[Tensor | None] = []
     for layer in range(a.reading.point.attentions):
-        unit = unit_writes(a, layer, patterns) if model.level(layer).sources else None
+        writes = model.level(layer).sources and (layer in own or not isinstance(a.reading, Inside))
+        unit = unit_writes(a, layer, patterns) if writes else None
         units.append(unit)
         if unit is not None:
             row, pattern, sink = unit.row, unit.pattern, unit.sink
@@ -242,8 +245,9 @@ def through_table(a: Attribution, layers: Iterable[int] | None = None) -> Throug
     out = ThroughTable(
         torch.zeros(*shape, len(parts_below(model, a.reading.point))), torch.zeros(shape), torch.zeros(shape)
     )
+    own = {c.layer for c in a.components if c.kind == "head"}
     for layer in range(a.reading.point.attentions) if layers is None else layers:
-        if not model.level(layer).values:
+        if not model.level(layer).values or layer not in own:
             continue
         found = attend(model, run.record, layer)
         taken = [carried(a, head(layer, h), found) for h in range(model.heads_of(layer))]

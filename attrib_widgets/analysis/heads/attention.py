@@ -26,7 +26,8 @@ from ...words.several import named
 from ...words.text import number, percent, visible
 from ..attribution.attribute import attribute
 from ..inputs import as_run
-from ..opening.heads import attention_direction
+from ..opening.heads import attention_direction, explained_z
+from ..reading.features import Inside
 from .held import held
 
 if TYPE_CHECKING:
@@ -237,10 +238,15 @@ def unit_writes(a: Attribution, layer: int, patterns: bool = False) -> UnitWrite
         )
     model, rec, at = a.model, a.run.record, a.reading.position
     geo = model.geometry[layer]
-    u = attention_direction(a, layer)  # first of all: refuses a stale run
+    reading = a.reading
+    inside = reading if isinstance(reading, Inside) else None
+    if inside is None:
+        u = attention_direction(a, layer)  # first of all: refuses a stale run
+        through = torch.stack([rows @ u for rows in model.out(layer).by_head(geo.n_heads)])  # a head at a time
+    else:
+        through = torch.stack([explained_z(a, head(layer, h)) for h in range(geo.n_heads)])
     known, pattern = held(a.run, layer, at, patterns)
     row, write = known.rows[at], outlet_of(model, "attn", layer)
-    through = torch.stack([rows @ u for rows in model.out(layer).by_head(geo.n_heads)])  # a head at a time
     z = rec.z[layer][at].float().view(geo.n_heads, geo.d_head)
     gathered = torch.einsum("hs,hsd->hd", row, known.v)
     gate = known.gates.get(at)
@@ -254,9 +260,10 @@ def unit_writes(a: Attribution, layer: int, patterns: bool = False) -> UnitWrite
         own = bias.view(-1, geo.d_head).repeat_interleave(geo.group, 0) * value_factor(model, layer)
         constant = (own * through).sum(-1)
     carry = (known.v @ through[..., None])[..., 0] - constant[:, None]
-    reading = a.reading
-    dest = reading.norm.scale(reading.point.stream(rec))
-    post = write.scale(rec.attn_out[layer])
+    dest = torch.ones(len(rec.attn_out[layer]), device=through.device)
+    if inside is None:
+        dest = reading.norm.scale(reading.point.stream(rec))
+    post = torch.ones_like(dest) if inside is not None and inside.z is not None else write.scale(rec.attn_out[layer])
     dest = dest * post
     norms = known.norms_at(at) * post[at]
     value_bias = constant * row.sum(-1)

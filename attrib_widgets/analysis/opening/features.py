@@ -35,6 +35,7 @@ from ...words.components import Component, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place, place
 from ...words.text import kind_of, share, signed, visible
+from ..reading.features import read_place
 from .heads import attention_direction, direction_behind
 from .results import Contributions
 
@@ -376,6 +377,23 @@ def opened_row(a: Attribution, which: Component) -> Component | Place:
     return Component("layer", row.layer) if isinstance(row, Place) and row.site == "post" else row
 
 
+def contribution(a: Attribution, feature: Component) -> float:
+    """What a feature contributed, through all heads of its layer where it is one of theirs; 0 where it does not fire.
+
+    Raises:
+        ComponentError: no dictionary for it, no such feature, or behind what is explained.
+    """
+    site = dictionary_place(feature.site or "")
+    rows: list[Component | Place] = [site]
+    if site.site == "z":
+        rows = [c for c in a.components if c.kind == "head" and c.layer == site.layer]
+    number, total = feature.index or 0, 0.0
+    for row in rows:
+        found = features(a, row)
+        total += float(found.values[found.numbers.index(number)]) if number in found.numbers else 0.0
+    return total
+
+
 def _site(a: Attribution, which: Component | Place, name: str) -> Place:
     """The place whose dictionary opens a row, which was named ``name``; of an MLP also a transcoder's."""
     layer, point = which.layer, a.reading.point
@@ -383,11 +401,8 @@ def _site(a: Attribution, which: Component | Place, name: str) -> Place:
         a[which]  # refuses what is not a row of this attribution
         if which.kind == "head":
             return Place("z", layer)
-        own, into, saes = Place("mlp", layer), Place("mlp_in", layer), a.model.saes
-        if name == str(into) or (own not in saes and into in saes):
-            return into
-        middle = Place("mid", layer)
-        return middle if own not in saes and middle in saes and saes[middle].writes == own else own
+        into = Place("mlp_in", layer)
+        return into if name == str(into) else read_place(a.model, Place("mlp", layer))
     if layer is not None and layer >= a.model.n_layers:
         raise ComponentError(f"{a.model.name} has no layer {layer}.", f"Its layers are 0 to {a.model.n_layers - 1}.")
     if isinstance(which, Place):

@@ -10,17 +10,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.anatomy.rounding import dot_bound, refuse_above
-from ...model.parts.attention import attend, value_direction, value_scale
+from ...model.parts.attention import attend, value_scale, z_direction
 from ...model.parts.outlet import outlet_of
 from ...model.parts.projections import input_norm, kv_head, normed_input, qkv_projection
 from ...model.selfcheck.levels import need
 from ...words.components import Component
+from ...words.errors import ComponentError
 from ...words.text import percent, signed, visible
 from ..reading.decomposition import Rows, decompose
+from ..reading.features import Inside
 from ..reading.point import ReadPoint
 from .results import Contributions, Through
 
 if TYPE_CHECKING:
+    from ...model.model import Model
     from ...model.parts.attention import Attended
     from ...model.run import Run
     from ..attribution.attribution import Attribution
@@ -50,6 +53,30 @@ def output_direction(run: Run, layer: int, at: int, u: Float[Tensor, "d_model"])
     return write.pull(u) * write.scale(run.record.attn_out[layer][at : at + 1])[0]
 
 
+def head_rows(model: Model, head: Component) -> slice:
+    """The numbers of a head among what all heads of its layer hand on."""
+    d, number = model.geometry[head.layer or 0].d_head, head.index or 0
+    return slice(number * d, (number + 1) * d)
+
+
+def head_direction(run: Run, head: Component, u: Float[Tensor, "d_model"]) -> Float[Tensor, "d_head"]:
+    """``u``, a direction at the output projection of a head's layer, seen from what the head hands to it."""
+    rows = head_rows(run.model, head)
+    return run.model.out(head.layer or 0).rows(rows.start, rows.stop) @ u
+
+
+def explained_z(a: Attribution, head: Component) -> Float[Tensor, "d_head"]:
+    """The explained direction at what ``head`` hands to the output projection."""
+    a.run.check_fresh()
+    reading, layer = a.reading, head.layer or 0
+    if not isinstance(reading, Inside):
+        return head_direction(a.run, head, attention_direction(a, layer))
+    if reading.z is not None:
+        return reading.z[head_rows(a.model, head)]
+    assert reading.along is not None and reading.sublayer == "attn"  # the others have no rows that are heads
+    return head_direction(a.run, head, output_direction(a.run, layer, reading.position, reading.along))
+
+
 @dataclass
 class Carried:
     """What one head took from each source: pattern row, value part and value bias of the contribution.
@@ -71,7 +98,7 @@ class Carried:
 def carried(a: Attribution, head: Component, found: Attended | None = None) -> Carried:
     """The contribution of ``head`` taken apart by source position; ``found`` is its layer's attention, if at hand."""
     layer = head.layer or 0
-    u = attention_direction(a, layer)  # first of all: refuses a stale run
+    u = explained_z(a, head)  # first of all: refuses a stale run
     index, at = head.index or 0, a.reading.position
     if found is None:  # its row alone
         found = attend(a.model, a.run.record, layer, [index], slice(at, at + 1))
@@ -83,13 +110,13 @@ def carried_along(
     run: Run,
     head: Component,
     at: int,
-    u: Float[Tensor, "d_model"],
+    out: Float[Tensor, "d_head"],
     value: float,
     found: Attended,
     index: int,
     row: int,
 ) -> Carried:
-    """What ``head`` wrote at position ``at`` along ``u`` (see :func:`output_direction`), by source; it is ``value``.
+    """What ``head`` handed on at position ``at`` along ``out`` (see :func:`head_direction`), by source: ``value``.
 
     ``found`` has its values at ``index``, and its pattern there in ``row``.
 
@@ -98,7 +125,6 @@ def carried_along(
     """
     model, layer, number = run.model, head.layer or 0, head.index or 0
     pattern, v, gate, d = found.pattern[index, row], found.v[index], found.gate_at(index, row), found.v.shape[-1]
-    out = model.out(layer).rows(number * d, (number + 1) * d) @ u
     z = run.record.z[layer][at, number * d : (number + 1) * d].float()
     gathered = pattern @ v
     missed = z - (gathered if gate is None else gathered * gate)
@@ -106,7 +132,7 @@ def carried_along(
     slack = 1e-4 * (z.norm() * out.norm()) + 1e-12
     direction, through, bias, scale = None, out if gate is None else out * gate, 0.0, None
     if model.level(layer).values:
-        direction, through, bias = value_direction(model, layer, number, u, gate)
+        direction, through, bias = z_direction(model, layer, number, out, gate)
         scale = value_scale(model, run.record, layer, number)
     values = pattern * (v @ through - bias)
     weights = pattern if scale is None else pattern * scale
@@ -150,23 +176,43 @@ def sources(a: Attribution, head: Component) -> Contributions:
 
 
 @torch.no_grad()
-def through(a: Attribution, head: Component) -> Through:
-    """See :meth:`Attribution.through`."""
-    need(a.model, "values", head.layer)
-    model, layer, found = a.model, head.layer or 0, carried(a, head)
-    assert found.direction is not None
-    everywhere = range(a.run.n_positions)
-    rows = decompose(a.run, ReadPoint(layer), input_norm(model, layer), found.direction[None], everywhere)
-    parts, constant, rounded = shares(a.run, head, found, rows, 0)
+def through(a: Attribution, head: Component | None) -> Through:
+    """See :meth:`Attribution.through`.
+
+    Raises:
+        ComponentError: no head, where not all heads of one layer are what is read.
+    """
+    reading = a.reading
+    if head is not None:
+        return _through(a, [head], head)
+    if not isinstance(reading, Inside) or reading.sublayer != "attn":
+        raise ComponentError(
+            "The heads of one layer together are what is read only of a feature of their outputs.",
+            'Name a head: a.through("L7H4").',
+        )
+    heads = [c for c in a.components if c.kind == "head"]
+    return _through(a, heads, Component("attn", reading.layer))
+
+
+def _through(a: Attribution, heads: list[Component], name: Component) -> Through:
+    """Some heads of one layer together."""
+    need(a.model, "values", name.layer)
+    model, layer, everywhere = a.model, name.layer or 0, range(a.run.n_positions)
+    whole = attend(model, a.run.record, layer) if len(heads) > 1 else None
+    taken = [carried(a, head, whole) for head in heads]
+    directions = torch.stack([found.direction for found in taken if found.direction is not None])
+    rows = decompose(a.run, ReadPoint(layer), input_norm(model, layer), directions, everywhere)
+    each = [shares(a.run, head, found, rows, i) for i, (head, found) in enumerate(zip(heads, taken, strict=True))]
+    parts, constant, rounded = (torch.stack(tables).sum(0) for tables in zip(*each, strict=True))
     return Through(
-        head,
+        name,
         list(a.run.tokens),
         [*rows.components, Component("norm.bias"), Component("rounding")],
         torch.cat([parts, constant[:, None], rounded[:, None]], -1).cpu(),
-        found.value_bias,
-        found.rounding if _half(a) else 0.0,
-        a[head],
-        found.values.cpu(),
+        sum(found.value_bias for found in taken),
+        sum(found.rounding for found in taken) if _half(a) else 0.0,
+        sum(a[head] for head in heads),
+        torch.stack([found.values for found in taken]).sum(0).cpu(),
         a.unit,
     )
 

@@ -17,6 +17,7 @@ from ...model.parts.outlet import Sublayer, outlet_of
 from ...words.components import Component
 from ...words.errors import GranularityError
 from ...words.text import signed
+from ..reading.features import Inside
 from .heads import direction_behind
 from .results import Contributions
 
@@ -106,28 +107,61 @@ def neurons_of(a: Attribution, layers: Sequence[int]) -> dict[int, Contributions
     return found
 
 
-def _neurons(a: Attribution, layer: int, acts: Float[Tensor, "neuron"]) -> Contributions:
-    model, at = a.model, a.reading.position
+@dataclass(frozen=True)
+class NeuronRows:
+    """What the neurons of one MLP wrote along a direction of the stream, with what closes their sum.
+
+    ``fixed`` is what its biases wrote, None where it has none.
+    """
+
+    values: Float[Tensor, "neuron"]
+    fixed: float | None
+    rounding: float
+
+
+def neuron_rows(
+    run: Run, layer: int, at: int, v: Float[Tensor, "d_model"], acts: Float[Tensor, "neuron"]
+) -> NeuronRows:
+    """The neurons of ``layer``, which held ``acts`` at position ``at``, along ``v`` of what the MLP adds there.
+
+    Raises:
+        GranularityError: the MLP has no plain neurons, or they do not add up on this prompt.
+    """
+    model = run.model
     down = model.down(layer)
     if (down.d_in, down.d_out) != (len(acts), model.d_model):
         raise GranularityError(
             f"{model.anatomy.mlp_down} of layer {layer} is not a projection of neurons to the stream.",
             "Pass anatomy={'mlp_down': ...} with its down-projection.",
         )
-    here = pulled_back(a.run, "mlp", layer, [at], direction_behind(a, layer)[None])
+    here = pulled_back(run, "mlp", layer, [at], v[None])
     product, through = down.read(acts[None], here.directions)
-    missed = missed_by_neurons(a.run, layer, [at], acts[None], product)
-    values = (acts * through[0]).tolist()
+    missed = missed_by_neurons(run, layer, [at], acts[None], product)
+    fixed = float(here.constant) + (0.0 if down.bias is None else float(here.directions @ down.bias))
+    known = fixed if down.bias is not None or fixed else None
+    return NeuronRows(acts * through[0], known, float(here.rounding(missed)))
+
+
+def _written_along(a: Attribution, layer: int) -> Float[Tensor, "d_model"]:
+    """The explained direction of what the MLP of ``layer`` adds to the stream."""
+    if isinstance(a.reading, Inside) and a.reading.along is not None:
+        a.run.check_fresh()
+        return a.reading.along
+    return direction_behind(a, layer)
+
+
+def _neurons(a: Attribution, layer: int, acts: Float[Tensor, "neuron"]) -> Contributions:
+    found = neuron_rows(a.run, layer, a.reading.position, _written_along(a, layer), acts)
+    values = found.values.tolist()
     labels = [str(Component("neuron", layer, n)) for n in range(len(acts))]
     kinds = ["neuron"] * len(acts)
-    fixed = float(here.constant) + (0.0 if down.bias is None else float(here.directions @ down.bias))
-    if down.bias is not None or fixed:
+    if found.fixed is not None:
         labels.append(str(Component("mlp.bias", layer)))
         kinds.append("bias")
-        values.append(fixed)
+        values.append(found.fixed)
     labels.append("rounding")
     kinds.append("rounding")
-    values.append(float(here.rounding(missed)))
+    values.append(found.rounding)
     part = torch.tensor(values).float()
     best = int(part[: len(acts)].abs().argmax())
     site = Component("mlp", layer)
@@ -162,7 +196,7 @@ def experts(a: Attribution, layer: int) -> ExpertContributions:
     out = rec.mlp_out[layer][at : at + 1]
     missed, bound = found.error(out)
     refuse_above(missed, bound, f"the experts of layer {layer} do not add up to its MLP")
-    here = pulled_back(a.run, "mlp", layer, [at], direction_behind(a, layer)[None])
+    here = pulled_back(a.run, "mlp", layer, [at], _written_along(a, layer)[None])
     u = here.directions[0]
 
     site = str(Component("mlp", layer))

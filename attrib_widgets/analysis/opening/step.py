@@ -18,6 +18,7 @@ from torch import Tensor
 from ...model.parts.attention import Attended, attend, value_scale
 from ...model.parts.experts import mlp_input
 from ...model.parts.mlp import InputProjection, check_projection, gated, input_projection, mlp_norm
+from ...model.parts.neurons import called
 from ...model.parts.projections import input_norm, value_factor, value_norm
 from ...model.tracing.record import record_inside
 from ...words.components import Component
@@ -25,7 +26,7 @@ from ...words.errors import GranularityError
 from ..reading.decomposition import decompose
 from ..reading.neurons import mlp_point
 from ..reading.point import ReadPoint
-from .heads import carried_along, output_direction, shares
+from .heads import carried_along, head_direction, output_direction, shares
 from .mlps import Pulled, missed_by_neurons, pulled_back
 
 if TYPE_CHECKING:
@@ -38,12 +39,16 @@ CHUNK = 4_000_000
 
 @dataclass(frozen=True)
 class Written:
-    """What ``part`` wrote at position ``at`` along ``direction`` (of the raw stream there): ``value``."""
+    """What ``part`` wrote at position ``at`` along ``direction`` (of the raw stream there): ``value``.
+
+    With ``z`` it is a head, and what it handed on is read where it stands: ``z`` is the direction there.
+    """
 
     part: Component
     at: int
     direction: Float[Tensor, "d_model"]
     value: float
+    z: Float[Tensor, "d_head"] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Expanded:
     """Rows ``values[position, component]`` and ``constants`` that sum to what a part wrote along a direction.
 
     Row (p, c) is what ``components[c]`` wrote at ``positions[p]`` along ``weights[p] * pulled`` of the stream that was
-    split, times ``carried[c]`` where it wrote.
+    split, times ``carried[c]`` where it wrote. With ``z`` the rows are heads, each read in what it hands on.
     """
 
     components: list[Component]
@@ -61,12 +66,14 @@ class Expanded:
     pulled: Float[Tensor, "d_model"]
     constants: list[tuple[Component, float]]
     carried: list[float]
+    z: Sequence[Float[Tensor, "d_head"]] = ()
 
     def written(self, position: int, component: int) -> Written:
         """One row, as something to split in turn; both arguments number the rows."""
         value = float(self.values[position, component])
         part, at = self.components[component], self.positions[position]
-        return Written(part, at, self.weights[position] * self.pulled * self.carried[component], value)
+        direction = self.weights[position] * self.pulled * self.carried[component]
+        return Written(part, at, direction, value, self.z[component] if self.z else None)
 
 
 def carried_to(model: Model, components: Sequence[Component], point: ReadPoint) -> list[float]:
@@ -95,9 +102,10 @@ def expand_heads(run: Run, layer: int, written: Sequence[Written]) -> Iterator[E
         some = written[start : start + size]
         taken = []
         for w in some:
-            u = output_direction(run, layer, w.at, w.direction)
-            index = w.part.index or 0
-            taken.append(carried_along(run, w.part, w.at, u, w.value, found, index, w.at))
+            z = w.z
+            if z is None:
+                z = head_direction(run, w.part, output_direction(run, layer, w.at, w.direction))
+            taken.append(carried_along(run, w.part, w.at, z, w.value, found, w.part.index or 0, w.at))
         directions = torch.stack([t.direction for t in taken if t.direction is not None])
         rows = decompose(run, ReadPoint(layer), norm, directions, everywhere)
         for number, (w, carried) in enumerate(zip(some, taken, strict=True)):
@@ -125,7 +133,10 @@ class RecordedMLP:
 def recorded_mlps(
     run: Run, layers: Sequence[int], side: str | None = None
 ) -> tuple[dict[int, RecordedMLP], dict[int, str]]:
-    """The MLPs of some layers from one forward pass, and why those are missing that have no plain neurons.
+    """The MLPs of some layers, and why those are missing that have no plain neurons.
+
+    In full precision each is called on its recorded input; those that do not give what was recorded then are recorded
+    in one forward pass.
 
     ``side`` of their input projections, ``"gate"`` or ``"up"``: None is the one that a held gate leaves linear.
     """
@@ -137,11 +148,17 @@ def recorded_mlps(
             found[layer] = input_projection(model, layer, side)
         except GranularityError as reason:
             missing[layer] = reason.message
-    if not found:
-        return {}, missing
-    places = [(next(iter(found.values())).path, "output"), (model.anatomy.mlp_down, "input")]
-    made = record_inside(model, run.ids, list(found), range(run.n_positions), places)
-    return {layer: RecordedMLP(p, made[layer][0][:, p.columns], made[layer][1]) for layer, p in found.items()}, missing
+    made: dict[int, RecordedMLP] = {}
+    if model.precision in (torch.float32, torch.float64):
+        for layer, p in found.items():
+            heard = called(model, run.record, layer, slice(None), p.path)
+            if heard is not None and heard[1] is not None:
+                made[layer] = RecordedMLP(p, heard[1][:, p.columns], heard[0])
+    if left := [layer for layer in found if layer not in made]:
+        places = [(found[left[0]].path, "output"), (model.anatomy.mlp_down, "input")]
+        passed = record_inside(model, run.ids, left, range(run.n_positions), places)
+        made |= {i: RecordedMLP(found[i], passed[i][0][:, found[i].columns], passed[i][1]) for i in left}
+    return made, missing
 
 
 @dataclass(frozen=True)
@@ -213,11 +230,24 @@ def held_heads(run: Run, layer: int, v: Float[Tensor, "position d_model"]) -> He
     Raises:
         GranularityError: attention was not shown to be exact, or does not add up on this prompt.
     """
-    model, rec, projection = run.model, run.record, run.model.out(layer)
+    rec, projection = run.record, run.model.out(layer)
     here = pulled_back(run, "attn", layer, range(run.n_positions), v)
     product, pulled = projection.read(rec.z[layer].float(), here.directions)
+    return HeldHeads(here, product, pulled, *held_z(run, layer, pulled))
+
+
+def held_z(
+    run: Run, layer: int, z: Float[Tensor, "position heads_times_d_head"]
+) -> tuple[Float[Tensor, "head position d_head"], Float[Tensor, "position key_heads_times_d_head"], Attended]:
+    """(at the values of every head, at what the value projection gives, the attention) along ``z``, directions of what
+    the heads of ``layer`` hand on at every position, their patterns held.
+
+    Raises:
+        GranularityError: attention was not shown to be exact, or does not add up on this prompt.
+    """
+    model, rec = run.model, run.record
     heads = model.heads_of(layer)
-    through = pulled.view(len(v), heads, -1).transpose(0, 1)  # [head, destination, d_head]
+    through = z.view(len(z), heads, -1).transpose(0, 1)  # [head, destination, d_head]
     found = attend(model, rec, layer)
     carried = found.pattern.transpose(1, 2) @ found.gated(through)  # [head, source, d_head]
     group, norm = model.geometry[layer].group, value_norm(model, layer)
@@ -225,7 +255,7 @@ def held_heads(run: Run, layer: int, v: Float[Tensor, "position d_model"]) -> He
     if norm is not None:  # of the heads that hold them, once
         scales = [s for h in range(0, heads, group) if (s := value_scale(model, rec, layer, h)) is not None]
         shared = norm.pull(shared) * torch.stack(scales)[..., None]
-    return HeldHeads(here, product, pulled, carried, shared.transpose(0, 1).flatten(1), found)
+    return carried, shared.transpose(0, 1).flatten(1), found
 
 
 @torch.no_grad()

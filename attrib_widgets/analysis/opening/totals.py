@@ -27,14 +27,16 @@ from ...result import Sum, Table, strongest
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.text import digits_of, number, signed, visible
+from ..reading.features import Inside
 from ..reading.neurons import mlp_point
 from .heads import stream_direction
-from .step import RecordedMLP, held_heads, held_mlps, recorded_mlps
+from .step import RecordedMLP, held_heads, held_mlps, held_z, recorded_mlps
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ...model.anatomy.norms import FrozenNorm
+    from ...model.parts.attention import Attended
     from ..attribution.attribution import Attribution
 
 MLPs = Literal["stop", "frozen"]
@@ -194,12 +196,16 @@ class _Walk:
         self.opened = opened
         self.a, self.mlps, self.run, self.model, self.rec = a, mlps, a.run, a.model, a.run.record
         self.point, self.everywhere = a.reading.point, list(range(a.run.n_positions))
-        u = stream_direction(a)
-        self.at = u.new_zeros(a.run.n_positions, len(u))
-        self.at[a.position] = u
+        self.inside = a.reading if isinstance(a.reading, Inside) else None
+        u = stream_direction(a) if self.inside is None else self.inside.along
+        self.at = torch.zeros(a.run.n_positions, a.model.d_model, device=a.model.home)
+        if u is not None:
+            self.at[a.position] = u
         self.constants: dict[Component, float] = defaultdict(float)
         self.ends: list[tuple[Component, Tensor]] = []
-        for c, v in zip(a.components, a.values.double().tolist(), strict=True):
+        rows = list(zip(a.components, a.values.double().tolist(), strict=True))
+        # What is inside a sublayer is walked through with it, its biases too.
+        for c, v in rows if self.inside is None else self.inside.constants:
             if not c.writes:
                 self.constants[c] += v
         # The roundings of the stream and the heads are measured on the way.
@@ -208,7 +214,9 @@ class _Walk:
     def back(self) -> TokenTotals:
         """From the read point to the embedding."""
         recorded, missing = self.opened
-        for layer in reversed(range(self.point.attentions)):
+        if self.inside is not None:
+            self._inside(self.inside, recorded.get(self.inside.layer))
+        for layer in reversed(range(self.point.attentions if self.inside is None else self.inside.layer)):
             if not self.model.level(layer).sublayers:
                 self._stop(Component("layer", layer), self.rec.wrote(layer))
             else:
@@ -249,15 +257,20 @@ class _Walk:
                 self._stop(Component("mlp", layer), rec.mlp_write[layer])
             else:
                 through_mlp = self._mlp(layer, opened)
-        passed = self.at + through_mlp
+        self._before(layer, self.at, through_mlp, has_mlp)
+
+    def _before(self, layer: int, beside: Tensor, through_mlp: Tensor, has_mlp: bool) -> None:
+        """Past the attention: along ``beside``, what the MLP is added to, and ``through_mlp``, what that reads."""
+        rec, model = self.rec, self.model
+        passed = beside + through_mlp
         if has_mlp and model.parallel:
-            written = self.at
+            written = beside
         else:
             written = passed
             # What is read between attention and MLP is the sum of two recorded tensors, as the model rounds it.
             missed = rec.mid(layer).double() - rec.streams[layer].double() - rec.attn_write[layer].double()
             missed = missed - rec.beside_write[layer].double() if rec.beside_first else missed
-            self._rounded(missed, through_mlp if has_mlp else self.at)
+            self._rounded(missed, through_mlp if has_mlp else beside)
         self.at = written
         if rec.beside_first:
             self._stop(Component("beside", layer), rec.beside_write[layer])
@@ -283,21 +296,56 @@ class _Walk:
         x = mlp_point(self.model, layer).stream(self.rec)
         return self._normed(mlp_norm(self.model, layer), x, held.directions, held.read)
 
+    def _inside(self, reading: Inside, opened: RecordedMLP | None) -> None:
+        """From inside a sublayer to the stream that its layer reads, nothing passing beside it."""
+        layer, nothing = reading.layer, torch.zeros_like(self.at)
+        if reading.sublayer == "mlp":
+            if opened is None:
+                self._stop(Component("mlp", layer), self.rec.mlp_write[layer])
+                self.at = nothing
+                return
+            self._before(layer, nothing, self._mlp(layer, opened), True)
+            return
+        z = None
+        if reading.z is not None:
+            z = torch.zeros_like(self.rec.z[layer], dtype=torch.float32)
+            z[reading.position] = reading.z
+        if self.model.level(layer).values:
+            self.at = self._attention(layer) if z is None else self._values(layer, z, *held_z(self.run, layer, z))
+            return
+        written = self._along(*((self.rec.attn_write[layer], self.at) if z is None else (self.rec.z[layer], z)))
+        self.ends.append((Component("attn", layer), written))
+        self.at = nothing
+
     def _attention(self, layer: int) -> Float[Tensor, "position d_model"]:
         rec, model, projection = self.rec, self.model, self.model.out(layer)
         held = held_heads(self.run, layer, self.at)
-        here, found = held.here, held.attended
+        here = held.here
         out, fixed = here.directions, here.constant.double().sum()
-        recorded = rec.z[layer].float()
-        missed, bound = projection.missed(recorded, rec.attn_out[layer], held.product, model.out_lengths(layer))
+        missed, bound = projection.missed(
+            rec.z[layer].float(), rec.attn_out[layer], held.product, model.out_lengths(layer)
+        )
         refuse_above(missed, bound, f"the heads of layer {layer} do not add up to their output projection")
         self._fixed("rounding", here.rounding(missed).sum())
         own = fixed + (0.0 if projection.bias is None else (out @ projection.bias).double().sum())
         self._fixed(Component("attn.bias", layer), own)
-        z, through = (x.view(len(out), model.heads_of(layer), -1).transpose(0, 1) for x in (recorded, held.z))
-        self._rounded(z - found.z, through)
-        read = self._along(found.v, held.carried).sum(0)
-        shared = held.values
+        return self._values(layer, held.z, held.carried, held.values, held.attended)
+
+    def _values(
+        self,
+        layer: int,
+        z: Float[Tensor, "position heads_times_d_head"],
+        carried: Float[Tensor, "head position d_head"],
+        shared: Float[Tensor, "position key_heads_times_d_head"],
+        found: Attended,
+    ) -> Float[Tensor, "position d_model"]:
+        """From what the heads hand on, along ``z``, to the stream that their values read (see :func:`held_z`)."""
+        rec, model = self.rec, self.model
+        recorded, through = (
+            x.view(len(z), model.heads_of(layer), -1).transpose(0, 1) for x in (rec.z[layer].float(), z)
+        )
+        self._rounded(recorded - found.z, through)
+        read = self._along(found.v, carried).sum(0)
         values = qkv_projection(model, layer, "v")
         if values.bias is not None:
             given = (shared @ values.bias).double()

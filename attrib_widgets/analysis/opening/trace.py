@@ -21,10 +21,11 @@ from torch import Tensor
 from ...model.identity.steady import steady
 from ...model.selfcheck.levels import reasons_of
 from ...result import Sum, Table
-from ...words.components import Component, whole
+from ...words.components import Component, mlp, whole
 from ...words.errors import AttribError
 from ...words.text import digits_of, number, others_label, share, signed, visible
-from .heads import stream_direction
+from ..reading.features import Inside
+from .heads import head_rows, stream_direction
 from .step import Expanded, Written, carried_to, expand_heads, expand_mlps
 from .totals import HELD, Opened, TokenTotals, opened_mlps, token_totals, way
 from .totals import MLPs as MLPs
@@ -227,7 +228,7 @@ def trace(a: Attribution, depth: int | None = 2, keep: float = 24, mlps: MLPs = 
             f"{keep!r} neither counts rows nor is a share.", "Give rows of a level (24) or a share of it (0.9)."
         )
     found = Trace(a, Node(None, a.position, a.actual), depth, keep, way(mlps))
-    level = [(found.root, _first(a))]
+    level = [(found.root, _first(a, found.mlps))]
     opened, done = opened_mlps(a, mlps), 0
     while level:
         kept = _prune(found, level, keep)
@@ -240,10 +241,12 @@ def trace(a: Attribution, depth: int | None = 2, keep: float = 24, mlps: MLPs = 
     return found
 
 
-def _first(a: Attribution) -> Expanded:
+def _first(a: Attribution, mlps: MLPs) -> Expanded:
     """The rows of an attribution: parts, and constants that nothing wrote."""
     rows = list(zip(a.components, a.values.double().tolist(), strict=True))
     parts = [(c, v) for c, v in rows if c.writes]
+    if isinstance(a.reading, Inside):
+        return _first_inside(a, a.reading, rows, mlps)
     u = stream_direction(a)
     return Expanded(
         [c for c, _ in parts],
@@ -253,6 +256,26 @@ def _first(a: Attribution) -> Expanded:
         u,
         [(c, v) for c, v in rows if not c.writes],
         carried_to(a.model, [c for c, _ in parts], a.reading.point),
+    )
+
+
+def _first_inside(a: Attribution, reading: Inside, rows: list[tuple[Component, float]], mlps: MLPs) -> Expanded:
+    """The same of a feature inside a sublayer: its heads, or its MLP, which is opened as one where gates are held."""
+    constants = {c for c, _ in reading.constants} | {Component("rounding")}
+    if reading.sublayer == "mlp" and mlps == "frozen":
+        whole = math.fsum(v for c, v in rows if c not in constants)
+        rows = [(mlp(reading.layer), whole), *((c, v) for c, v in rows if c in constants)]
+    parts = [(c, v) for c, v in rows if c.writes and c not in constants]
+    u = a.run.record.streams[0].new_zeros(a.model.d_model).float() if reading.along is None else reading.along
+    return Expanded(
+        [c for c, _ in parts],
+        [a.position],
+        torch.tensor([[v for _, v in parts]], dtype=torch.float64, device=u.device),
+        u.new_ones(1),
+        u,
+        [row for row in rows if row not in parts],
+        [1.0] * len(parts),
+        () if reading.z is None else [reading.z[head_rows(a.model, c)] for c, _ in parts],
     )
 
 

@@ -9,16 +9,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.parts.experts import mixture
+from ...model.parts.neurons import neurons_at
 from ...model.parts.outlet import outlet_of
 from ...saes.cards import unembedded
 from ...words.components import Component
 from ...words.errors import ComponentError
 from ..reading.point import ReadPoint
+from .heads import head_rows
 from .results import Worked, Writes
 from .step import carried_to
 
 if TYPE_CHECKING:
-    from ...model.model import Model
     from ...model.run import Run
     from ..attribution.attribution import Attribution
 
@@ -38,19 +39,15 @@ def worked(a: Attribution, part: Component) -> Worked:
         value, written = a[part], written_vector(a.run, part, at, reading.point)
     divisor = float(norm.scale(reading.point.stream(a.run.record)[at]).reciprocal())
     found = Worked(part, target, written.cpu(), divisor, norm.pull(reading.direction).cpu(), value, a.unit)
-    found.divided_by = "the final norm" if reading.point == ReadPoint(model.n_layers) else "the norm in front of it"
+    if not norm.nothing:
+        final = reading.point == ReadPoint(model.n_layers) and not a.target.inner
+        found.divided_by = "the final norm" if final else "the norm in front of it"
     if part.kind == "head":
-        layer, rows = part.layer or 0, _slice(model, part)
+        layer, rows = part.layer or 0, head_rows(model, part)
         found.z = a.run.record.z[layer][at, rows].float().cpu()
         found.weight = model.out(layer).rows(rows.start, rows.stop).cpu()
         found.plain = outlet_of(model, "attn", layer).plain
     return found
-
-
-def _slice(model: Model, head: Component) -> slice:
-    """The numbers of z that are a head's own."""
-    d = model.geometry[head.layer or 0].d_head
-    return slice((head.index or 0) * d, ((head.index or 0) + 1) * d)
 
 
 def _expert_vector(run: Run, which: Component, at: int) -> Float[Tensor, "d_model"]:
@@ -83,6 +80,11 @@ def _written(run: Run, which: Component, at: int) -> Float[Tensor, "d_model"]:
         return rec.pos[at].float()
     if which.kind == "mlp":
         return rec.mlp_write[layer][at].float()
+    if which.kind == "neuron":
+        number, acts = which.index or 0, neurons_at(run, [layer], at)[layer].float()
+        write = outlet_of(model, "mlp", layer)
+        out = write.push(acts[number] * model.down(layer).rows(number, number + 1)[0])
+        return out * write.scale(rec.mlp_out[layer][at : at + 1])
     if which.kind == "attn":
         return rec.attn_write[layer][at].float()
     if which.kind == "beside":
@@ -92,7 +94,7 @@ def _written(run: Run, which: Component, at: int) -> Float[Tensor, "d_model"]:
     if which.kind in ("head", "attn.bias"):
         projection = model.out(layer)
         if which.kind == "head":
-            rows = _slice(model, which)
+            rows = head_rows(model, which)
             out = rec.z[layer][at, rows].float() @ projection.rows(rows.start, rows.stop)
         else:
             out = torch.zeros(model.d_model, device=model.home) if projection.bias is None else projection.bias

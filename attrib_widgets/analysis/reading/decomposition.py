@@ -146,7 +146,7 @@ def decompose(
         stream = stream + read(missed, min(layer + 1, point.layer))
         if level.heads:
             arriving = v * model.carried(layer, point.layer)
-            split, rounded = _head_columns(run, layer, arriving, index, paired)
+            split, rounded = head_columns(run, layer, arriving, index, paired)
             columns += split
             heads = heads + rounded
         else:
@@ -183,7 +183,7 @@ def _read(v: Tensor, tensor: Float[Tensor, "position d_model"], paired: bool) ->
     return (v * tensor).sum(-1)[None] if paired else v @ tensor.T
 
 
-def _head_columns(
+def head_columns(
     run: Run, layer: int, v: Tensor, index: list[int], paired: bool
 ) -> tuple[list[Tensor], Float[Tensor, "direction position"]]:
     """Columns of one layer's heads and attention bias, and the rounding of their sum, all [direction, position]."""

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...words.errors import TargetError
-from ...words.targets import AnyTarget, NeuronTarget, ScoreTarget, Target
+from ...words.targets import AnyTarget, FeatureTarget, NeuronTarget, ScoreTarget, Target
 from ...words.text import kind_of
+from .features import features_at, read_feature
 from .logits import printed_at, read_target
 from .neurons import pre_activation, read_neuron
 from .point import Reading
@@ -52,6 +53,7 @@ READERS: dict[type[AnyTarget], Reader] = {
     Target: Reader(read_target, printed_at),
     ScoreTarget: Reader(lambda run, target, _: read_score(run, target), alone="A score belongs to one query position."),
     NeuronTarget: Reader(lambda run, target, _: read_neuron(run, target), _neuron_everywhere),
+    FeatureTarget: Reader(lambda run, target, _: read_feature(run, target), features_at),
 }
 
 

@@ -184,7 +184,7 @@ def _gathered(run: Run, cells: Sequence[Cell], sums: dict[tuple[str, int], Tenso
     seen: set[tuple[str, int]] = set()
 
     def value(part: Place, at: tuple[int, ...]) -> Tensor:
-        own = held(run.record, part)
+        own = held(run, part)
         if part.slot not in seen:
             seen.add(part.slot)
             sums[part.slot] = own.double() + sums.get(part.slot, 0)
@@ -199,7 +199,7 @@ def _mean_of_others(run: Run, sums: dict[tuple[str, int], Tensor], count: int) -
     """The mean over the prompts that were gathered, all but this one."""
 
     def value(part: Place, at: tuple[int, ...]) -> Tensor:
-        own = held(run.record, part)
+        own = held(run, part)
         mean = (sums[part.slot] - own.double()) / (count - 1)
         return mean.to(own.dtype)[list(at)]
 

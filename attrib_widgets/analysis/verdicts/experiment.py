@@ -152,7 +152,7 @@ class Experiment:
 
 def _of(place: Place, run: Run) -> torch.Tensor:
     """What a place held, of its own head alone."""
-    value = held(run.record, place)
+    value = held(run, place)
     if place.head is None:
         return value
     width = run.model.geometry[place.row].d_head

@@ -13,12 +13,12 @@ from ...model.identity.steady import steady
 from ...model.tracing.sweep import sweep
 from ...result import Result, Table
 from ...words.components import Component, ComponentLike, component, whole
-from ...words.errors import ComponentError, TargetError
+from ...words.errors import AttribError, ComponentError, TargetError
 from ...words.several import named, prompts
 from ...words.targets import Target, TokenSet
 from ...words.text import digits_of, number, signed, visible
 from ..attribution.attribution import Attribution, rather
-from ..experiments.ablation import Method, donors_of
+from ..experiments.ablation import SAID, Method, donors_of
 from ..experiments.cells import Cell, Donor, RunDonor, parts_of
 from ..experiments.pairs import Cost, as_pairs
 from ..inputs import as_run
@@ -126,7 +126,7 @@ def greedy_removal(
 
     Raises:
         TargetError: what is explained is not one token's logit or log-probability, or its difference from another's.
-        PositionError: a corrupted prompt of another length.
+        PositionError: a corrupted prompt of another length. AttribError: a method that removes nothing.
     """
     a = rather(a, against)
     target = a.target
@@ -148,6 +148,8 @@ def greedy_removal(
             "each replaced by its output in the corrupted run",
         )
     else:
+        if method in SAID:
+            raise AttribError(f"method={method!r} removes nothing.", 'Use "zero", "mean" or "resample".')
         runs = [as_run(r, model) for r in prompts(reference)]
         donor, how = donors_of(run, method, runs)[0], f"{method} ablation"
     start, _ = _margins(model.read_out(run.record.streams[-1][a.position][None])[1], answer)

@@ -19,7 +19,7 @@ from ...model.identity.steady import steady
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError, PositionError, TargetError
 from ...words.several import named, prompts
-from ...words.targets import Target, TokenSet
+from ...words.targets import Target, TokenSet, feature
 from ...words.text import kind_of, visible
 from ..attribution.attribution import Attribution, rather
 from ..experiments.answers import Answer, answers
@@ -31,6 +31,7 @@ from ..experiments.patching import Patching
 from ..experiments.slopes import Way
 from ..experiments.statistics import FEWEST, opposite_gaps
 from ..inputs import positions_in
+from ..opening.features import contribution
 from ..reading.readers import read
 from .backups import search
 from .experiment import Experiment
@@ -122,8 +123,8 @@ def verify(
     where = None if positions is None else tuple(sorted(set(positions_in(first.run, positions))))
     cost = Cost()
     run = Experiment(pairs, targets, first, position, where, cost, job, budget)
-    bars = _bars(given)
-    every = _testables(model)
+    every = [*_testables(model), *dict.fromkeys(c for c in extra if c.kind == "feature")]
+    bars = _bars(given, every)
     cells, effects, notes = _total_effects(run, every, bars, top, extra, exact_up_to)
     direct = {way: run.direct([run.cell([c]) for c in (every if top else cells)], way) for way in WAYS}
     for p in effects.values():
@@ -271,6 +272,9 @@ def _testable(model: Model, given: ComponentLike) -> Component:
     """``given`` as a component whose effects :func:`verify` measures."""
     found = component(given)
     every = every_part(model, [None])
+    if found.kind == "feature":
+        parts_of(model, found)  # refuses what is not there
+        return feature(found).feature
     if parts_of(model, found) not in [c.parts for c in every]:
         kinds = dict.fromkeys(c.kind for cell in every if (c := cell.parts[0].component) is not None)
         raise ComponentError(
@@ -306,9 +310,11 @@ def _testables(model: Model) -> list[Component]:
     return [c for cell in every_part(model, [None]) if (c := cell.parts[0].component) is not None]
 
 
-def _bars(given: Sequence[Attribution]) -> dict[Component, float]:
-    """Every row's contribution in the clean run, the mean over pairs."""
-    return {c: sum(float(a[c]) for a in given) / len(given) for c in given[0].components}
+def _bars(given: Sequence[Attribution], every: Sequence[Component]) -> dict[Component, float]:
+    """Every row's contribution in the clean run, the mean over pairs, and that of features."""
+    found = {c: sum(float(a[c]) for a in given) / len(given) for c in given[0].components}
+    features = [c for c in every if c.kind == "feature"]
+    return found | {c: sum(contribution(a, c) for a in given) / len(given) for c in features}
 
 
 def _total_effects(

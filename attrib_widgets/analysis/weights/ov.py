@@ -24,7 +24,7 @@ from ...words.targets import TokenLike
 from ...words.text import share, signed, visible
 from ..attribution.attribution import refuse_other
 from ..inputs import how_many_of
-from ..opening.heads import attention_direction, carried_along
+from ..opening.heads import carried_along, explained_z
 from ..roles.effective import Effective, Kind, effective, values_of
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def ov_table(
     asked = list(dict.fromkeys(run.ids if tokens is None else [model.single_token(t) for t in listed(tokens)]))
     if not asked:
         raise AttribError("There are no tokens to read.", "Leave out tokens=, or name one.")
-    u, seen = attention_direction(a, layer), attend(model, run.record, layer, [index], slice(at, at + 1))
+    u, seen = explained_z(a, part), attend(model, run.record, layer, [index], slice(at, at + 1))
     found, gate = carried_along(run, part, at, u, a[part], seen, 0, 0), seen.gate_at(0, 0)
     direction, scales = found.direction, value_scale(model, run.record, layer, index)
     assert direction is not None  # the layer's values are exact

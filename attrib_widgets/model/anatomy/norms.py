@@ -47,6 +47,11 @@ class FrozenNorm:
         fit = ((self(x) - self.bias) * shape).sum(-1) / power.clamp_min(1e-30)
         return torch.where(power > 0, fit, torch.zeros_like(fit))
 
+    @property
+    def nothing(self) -> bool:
+        """Whether there is no norm: see :func:`no_norm`."""
+        return isinstance(self.module, _NoNorm)
+
     def times(self, factor: float) -> FrozenNorm:
         """The same norm, what it gives multiplied by ``factor``."""
         return FrozenNorm(_Times(self.module, factor), self.gain * factor, self.bias * factor, self.centred)

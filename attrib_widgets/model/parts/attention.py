@@ -301,8 +301,14 @@ def value_direction(
     values are normed, the first is before the norm's scale (:func:`value_scale`).
     """
     d = model.geometry[layer].d_head
-    through = model.out(layer).rows(head * d, (head + 1) * d) @ u
-    through = through if gate is None else through * gate
+    return z_direction(model, layer, head, model.out(layer).rows(head * d, (head + 1) * d) @ u, gate)
+
+
+def z_direction(
+    model: Network, layer: int, head: int, z: Float[Tensor, "d_head"], gate: Float[Tensor, "d_head"] | None = None
+) -> tuple[Float[Tensor, "d_model"], Float[Tensor, "d_head"], float]:
+    """:func:`value_direction` of a direction ``z`` of what the head hands to the output projection."""
+    through = z if gate is None else z * gate
     values, norm = qkv_projection(model, layer, "v", kv_head(model, layer, head)), value_norm(model, layer)
     if norm is not None:
         _refuse_biased(model, layer, norm, values)

@@ -1,16 +1,17 @@
-"""What an intervention is to the sweep engine: tensors put in their places."""
+"""What an intervention is to the sweep engine: tensors put in their places, or added there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from .ports import mixes_before, place
+from ...words.errors import ComponentError
+from .ports import WRITE, mixes_before, place
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -28,6 +29,9 @@ class Edit:
     sublayers read and ``"attn"`` and ``"mlp"`` what they give (before a post-norm), ``"beside"`` what a third part
     gives, ``"z"`` what the output projection reads, of one ``head``, ``"neuron"`` what the down-projection reads;
     ``"layer"`` is what the layer as a whole adds to the stream that it reads by then.
+
+    With ``adds`` the value is added to what the place holds by then, behind whatever is put there: what stands upstream
+    of it goes on as it will, and edits of several layers combine. Any number may be added at one place.
     """
 
     site: Site
@@ -35,9 +39,12 @@ class Edit:
     positions: tuple[int, ...]
     value: Float[Tensor, "position width"]
     head: int | None = None
+    adds: bool = False
 
     def __post_init__(self) -> None:
         site, layer = place(self.site, self.layer)
+        if self.adds and site == WRITE:
+            raise ComponentError("Nothing is added to what a layer as a whole writes.", 'Add to the stream: "post".')
         object.__setattr__(self, "site", site)
         object.__setattr__(self, "layer", layer)
 
@@ -55,38 +62,59 @@ def relevant(model: Model, writes: Intervention, target: int) -> list[Edit]:
         if len(index) == len(w.positions):
             kept.append(w)
         elif index:
-            kept.append(Edit(w.site, w.layer, tuple(w.positions[i] for i in index), w.value[index], w.head))
+            kept.append(replace(w, positions=tuple(w.positions[i] for i in index), value=w.value[index]))
     return [w for w in kept if w.positions]
 
 
-Edits: TypeAlias = "dict[tuple[str, int], tuple[Tensor, Tensor, Tensor, Tensor]]"
+class Placed(NamedTuple):
+    """All writes of a pass at one place, an entry for each position of each: row 0 is the run as it is."""
+
+    row: Int[Tensor, "entry"]
+    position: Int[Tensor, "entry"]
+    head: Int[Tensor, "entry"]
+    value: Float[Tensor, "entry width"]
+    adds: Bool[Tensor, "entry"] | None
+    """Which are added rather than put; None where none is."""
+
+    def to(self, device: torch.device) -> Placed:
+        """The same on another device."""
+        return Placed(*(None if t is None else t.to(device) for t in self))  # type: ignore[arg-type]
+
+    def into(self, x: Tensor, *index: Int[Tensor, "entry"]) -> None:
+        """Written into ``x``, of the same device, in place; ``index`` is where, a tensor for each dimension."""
+        value = self.value.to(x.dtype)
+        if self.adds is None:
+            x[index] = value
+            return
+        put = ~self.adds
+        x[tuple(i[put] for i in index)] = value[put]
+        x.index_put_(tuple(i[self.adds] for i in index), value[self.adds], accumulate=True)
 
 
-def edited(tensor: Tensor, edit: tuple[Tensor, Tensor, Tensor, Tensor], n_heads: int = 1) -> Tensor:
+Edits: TypeAlias = "dict[tuple[str, int], Placed]"
+
+
+def edited(tensor: Tensor, edit: Placed, n_heads: int = 1) -> Tensor:
     """What passes a port with one row per prompt (flattened or not), with one row's writes in it."""
-    _, position, head, value = edit
     heads = tensor.reshape(-1, n_heads, tensor.shape[-1] // n_heads).clone()
-    position, head, value = (t.to(heads.device) for t in (position, head, value))
-    heads[position, head] = value.to(heads.dtype)
+    edit = edit.to(heads.device)
+    edit.into(heads, edit.position, edit.head)
     return heads.reshape(tensor.shape)
 
 
 def rewritten(
-    behind: Float[Tensor, "*row position d_model"],
-    before: Float[Tensor, "*row position d_model"],
-    edit: tuple[Tensor, Tensor, Tensor, Tensor],
+    behind: Float[Tensor, "*row position d_model"], before: Float[Tensor, "*row position d_model"], edit: Placed
 ) -> Tensor:
     """The stream behind a layer, with one row's writes in place of what the layer added to the stream ``before`` it."""
-    _, position, _, value = edit
     rows = behind.reshape(-1, behind.shape[-1]).clone()
-    position, value = position.to(rows.device), value.to(rows.device)
+    position, value = edit.position.to(rows.device), edit.value.to(rows.device)
     start = before.reshape(-1, before.shape[-1]).to(rows.device)[position]
     rows[position] = (start.double() + value.double()).to(rows.dtype)
     return rows.reshape(behind.shape)
 
 
 def flattened(rows: Sequence[list[Edit]], start: int, device: torch.device) -> Edits:
-    """Writes by (site, layer), as (row, position, head, value) for one indexed assignment each."""
+    """Writes by (site, layer), for one indexed assignment each."""
     found: dict[tuple[str, int], list[tuple[int, Edit]]] = {}
     for number, writes in enumerate(rows):
         for w in writes:
@@ -95,5 +123,7 @@ def flattened(rows: Sequence[list[Edit]], start: int, device: torch.device) -> E
     for where, entries in found.items():
         table = [(n, p - start, w.head or 0) for n, w in entries for p in w.positions]
         index = torch.tensor(table, device=device).T
-        out[where] = (index[0], index[1], index[2], torch.cat([w.value.to(device) for _, w in entries]))
+        adds = torch.tensor([w.adds for _, w in entries for _ in w.positions], device=device)
+        value = torch.cat([w.value.to(device) for _, w in entries])
+        out[where] = Placed(index[0], index[1], index[2], value, adds if bool(adds.any()) else None)
     return out

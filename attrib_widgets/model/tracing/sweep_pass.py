@@ -178,23 +178,21 @@ class Pass:
 
     def _written(self, x: Tensor, site: str, layer: int, short: bool = False) -> Tensor:
         """``x`` with this pass's writes to ``site`` of ``layer``."""
-        row, position, head, value = self.edits[site, layer]
         rows = self._rows(x, layer).clone()
-        if short:  # the target position alone is left: every write to the last layer is at it
-            position = torch.zeros_like(position)
-        row, position, head, value = (t.to(rows.device) for t in (row, position, head, value))
+        edit = self.edits[site, layer].to(rows.device)
+        # The target position alone may be left: every write to the last layer is then at it.
+        position = torch.zeros_like(edit.position) if short else edit.position
         if site == "z":
             heads = rows.view(*rows.shape[:2], self.model.geometry[layer].n_heads, -1)
-            heads[row, position, head] = value.to(heads.dtype)
+            edit.into(heads, edit.row, position, edit.head)
         else:
-            rows[row, position] = value.to(rows.dtype)
+            edit.into(rows, edit.row, position)
         return rows.reshape(x.shape)
 
     def _rewritten(self, x: Tensor, before: Float[Tensor, "row position d_model"], layer: int) -> Tensor:
         """The stream behind ``layer``, what it wrote replaced where this pass does so."""
-        row, position, _, value = self.edits[WRITE, layer]
         rows = self._rows(x, layer).clone()
-        row, position, value = (t.to(rows.device) for t in (row, position, value))
+        row, position, _, value, _ = self.edits[WRITE, layer].to(rows.device)
         rows[row, position] = (before[row, position].double() + value.double()).to(rows.dtype)
         return rows.reshape(x.shape)
 

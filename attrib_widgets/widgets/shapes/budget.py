@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from ...analysis.experiments.slopes import Way
 from ...analysis.heads.all_heads import ThroughTable, WhyTable, head_table, joined, through_table, why_table
 from ...analysis.opening.totals import MLPs
+from ...analysis.reading.features import Inside
 from ...model.identity.steady import steady
 from ...result import strongest
 from ...words.errors import AttribError, ComponentError
@@ -178,7 +179,8 @@ class Rest:
                 yield partial(filler.text, "features", partial(_features, a, header["absent"], row))
         if complete and header.get("features"):
             yield lambda: filler.text("cards", lambda: _cards(a))
-        if why_key is not None and thorough and model.n_layers * model.n_heads <= PAGE_HEADS:
+        inside = isinstance(a.reading, Inside)  # its rows are not those that heads read: each is asked for by itself
+        if why_key is not None and thorough and not inside and model.n_layers * model.n_heads <= PAGE_HEADS:
             count, whys = a.reading.point.attentions, list[WhyTable]()
             for layer in range(count):
                 yield partial(filler.gather, "why", whys, partial(why_table, a, why_key, [layer]))

@@ -19,11 +19,12 @@ from ...analysis.lens.logit_lens import logit_lens
 from ...analysis.lens.tuned_lens import refuse_no_lens, refuse_without_mid
 from ...analysis.opening.choice import choice_at
 from ...analysis.opening.mlps import neurons_of
+from ...analysis.reading.features import Inside
 from ...analysis.reading.resolve import missing_spaces
 from ...model.selfcheck.kinds import mixers_said
 from ...model.text.known import LARGER
 from ...words.components import component
-from ...words.errors import AttribError, PositionError
+from ...words.errors import AttribError, PositionError, TargetError
 from ...words.targets import Target, score
 from ..transport import wire
 from ..transport.wire import Stored
@@ -397,6 +398,11 @@ def choice_parts(
 
 def why(a: Attribution, head: str, query: int, key: int) -> bytes:
     """Kind ``why``: what made ``head`` look from ``query`` to ``key``, and rather there than at its strongest rival."""
+    if isinstance(a.reading, Inside):
+        raise TargetError(
+            f"What made {head} look there was written below these rows, which are inside its layer.",
+            f'From Python: aw.attribute(ex.run, aw.score("{head}", query={query}, key={key})).',
+        )
     n, causal = a.run.n_positions, a.model.check.causal
     if not (0 <= key < n and 0 <= query < n and (key <= query or not causal)):
         raise AttribError(f"No head looks from position {query} to position {key}.", "A key is at or before its query.")

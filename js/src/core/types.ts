@@ -1089,6 +1089,11 @@ export interface RowArgs {
   id: string;
 }
 
+/** A row that is taken out, or a feature; with ``strength`` it writes so many times as strongly. */
+export interface AblateArgs extends RowArgs {
+  strength?: number;
+}
+
 /** What can be said of a head beyond this prompt: what it reads over a corpus, what it would write if it read a token, which tokens it would look for, and which earlier heads it could read. */
 export type Beyond = "contexts" | "ov" | "qk" | "composition";
 
@@ -1235,7 +1240,7 @@ export interface Arguments {
   roles: Nothing;
   beyond: BeyondArgs;
   verify: VerifyArgs;
-  ablate: RowArgs;
+  ablate: AblateArgs;
   replaced: Nothing;
   effects: Nothing;
   without: WithoutArgs;

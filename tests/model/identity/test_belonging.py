@@ -316,7 +316,19 @@ UNSEEN = {
 @pytest.mark.parametrize("name", [c for c in CALLS if c not in UNSEEN])
 def test_what_no_stamp_sees_shows_in_the_unchanged_row(steered, expected, name):
     kept = same_or_refused(steered, expected, name)
-    runs_again = ("patch", "ablate", "path", "attribution_patch", "atp", "edge", "estimated", "token", "verify", "eras")
+    runs_again = (
+        "patch",
+        "ablate",
+        "steer",
+        "path",
+        "attribution_patch",
+        "atp",
+        "edge",
+        "estimated",
+        "token",
+        "verify",
+        "eras",
+    )
     assert not (kept and name.startswith(runs_again)), "an experiment ran another model than the one recorded"
 
 

@@ -115,6 +115,12 @@ class RowArgs(TypedDict):
     id: str
 
 
+class AblateArgs(RowArgs):
+    """A row that is taken out, or a feature; with ``strength`` it writes so many times as strongly."""
+
+    strength: NotRequired[float]
+
+
 #: What can be said of a head beyond this prompt: what it reads over a corpus, what it would write if it read a token,
 #: which tokens it would look for, and which earlier heads it could read.
 Beyond = Literal["contexts", "ov", "qk", "composition"]
@@ -282,7 +288,7 @@ class Arguments(TypedDict):
     roles: Nothing
     beyond: BeyondArgs
     verify: VerifyArgs
-    ablate: RowArgs
+    ablate: AblateArgs
     replaced: Nothing
     effects: Nothing
     without: WithoutArgs

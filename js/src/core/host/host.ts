@@ -67,9 +67,11 @@ export class HostModel implements Model {
   }
 }
 
+type Embedded = Record<string, unknown>;
+
 /** The traits of an offline page: JSON, and what of it is bytes beside it, or (states that were saved) as base64 text. */
-export function readEmbedded(text: string, bytes?: Record<string, DataView>): Record<string, unknown> {
-  const traits: Record<string, unknown> = { ...(JSON.parse(text) as Record<string, unknown>), ...bytes };
+export function readEmbedded(text: string, bytes: Embedded = {}): Embedded {
+  const traits: Embedded = { ...(JSON.parse(text) as Embedded), ...bytes };
   traits["container"] ??= traits["state"]; // as version 0.1 called it
   for (const name of ["container", "tests"]) {
     const text = traits[name];

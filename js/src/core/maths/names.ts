@@ -19,6 +19,7 @@ const FORMS: [string, string][] = [
   ["pos", "the embedding of its position"],
   ["norm\\.bias", "the constant that the norm in front of what is explained adds"],
   ["neuron\\.bias", "the constant in front of a neuron"],
+  ["encoder\\.bias", "the constant in front of a feature"],
   ["value\\.bias", "the constant that a head carries wherever it looks"],
   ["query\\.bias", "the constant of a head\u2019s queries"],
   ["key\\.bias", "the constant of a head\u2019s keys"],

@@ -62,8 +62,9 @@ export class Lab {
     this.#run(of, "verify", of === TOP ? { top } : { components: [of] }, (data) => say(`Tested: ${data.title}`));
   }
 
-  ablate(of: string): void {
-    this.#run(of, "ablate", { id: of }, (data) => (this.ablated.value = { ...this.ablated.value, [of]: data }));
+  /** Take it out, or let it write so many times as strongly. */
+  ablate(of: string, strength?: number): void {
+    this.#run(of, "ablate", { id: of, ...(strength !== undefined && { strength }) }, (data) => (this.ablated.value = { ...this.ablated.value, [of]: data }));
   }
 
   replace(): void {

@@ -3,11 +3,12 @@ import type { ComponentChildren } from "preact";
 import { sequential, shade } from "../../core/maths/colour";
 import { MINUS, percent, plain } from "../../core/maths/format";
 import { largest, sumOf } from "../../core/maths/geometry";
-import type { CardHeader, Arithmetic as Factors, FeatureCard, Row } from "../../core/types";
+import type { CardHeader, Arithmetic as Factors, FeatureCard, Finding, Row } from "../../core/types";
 import { Await, sidesHeight, textHeight } from "../parts/awaiting";
 import { type BarRow, Bars, Check, Sides } from "../parts/bars";
 import { useView } from "../parts/context";
 import { Prose, TargetName, Token } from "../parts/names";
+import { Chip, Tested, TestThis } from "../explorer/verdict";
 import { words } from "./writes";
 
 /** A longer prompt is drawn as running text, without numbers. */
@@ -55,7 +56,12 @@ function List({ row }: { row: Row }) {
           if (card && card.state === "absent") off = card.text;
           return {
             key: name,
-            label: <Concept text={concept} below={`${name} · fires at ${plain(f.activations[i] ?? 0)}`} />,
+            label: (
+              <>
+                <Concept text={concept} below={`${name} · fires at ${plain(f.activations[i] ?? 0)}`} />
+                {store.lab.of(name) && !store.hides("values") && <Chip of={store.lab.of(name) as Finding} />}
+              </>
+            ),
             value: f.values[i] ?? 0,
             title: `${concept || name}: ${card && card.state === "absent" ? card.text : `open ${name}`}`,
             ...(!(card && card.state === "absent") && {
@@ -115,16 +121,37 @@ function Read({ row, name, card }: { row: Row; name: string; card: FeatureCard }
   const { store } = useView();
   const reading = store.reading.value;
   if (!reading) return null;
+  const part = { ...row, id: name };
+  const { lab } = store;
   return (
-    <Card name={name} card={card} tokens={reading.tokens} go={(number) => store.select(`${row.id}/${number}`)}>
-      {store.hides("values") ? null : card.arithmetic ? (
-        <Arithmetic of={card.arithmetic}>
-          <TargetName />
-        </Arithmetic>
-      ) : (
-        !(card.here[reading.position] ?? 0) && `It does not fire here, and adds nothing through ${row.id}.`
-      )}
-    </Card>
+    <>
+      <p class="aw-foot">
+        <TestThis row={part} />{" "}
+        {!store.fixed.value && (
+          <>
+            {reading.header.test.never || store.hides("values") ? null : (
+              <label class="aw-small" title="An experiment: the model runs with it so many times as strong, what its dictionary misses held">
+                strength ×{" "}
+                <input type="range" data-part="dial" min="0" max="4" step="0.5" value="1" onChange={(e) => lab.ablate(name, +e.currentTarget.value)} />
+              </label>
+            )}{" "}
+            <button class="aw-link" data-part="explain" onClick={() => void store.explain({ neuron: name })}>
+              Explain this feature
+            </button>
+          </>
+        )}
+      </p>
+      <Tested row={part} />
+      <Card name={name} card={card} tokens={reading.tokens} go={(number) => store.select(`${row.id}/${number}`)}>
+        {store.hides("values") ? null : card.arithmetic ? (
+          <Arithmetic of={card.arithmetic}>
+            <TargetName />
+          </Arithmetic>
+        ) : (
+          !(card.here[reading.position] ?? 0) && `It does not fire here, and adds nothing through ${row.id}.`
+        )}
+      </Card>
+    </>
   );
 }
 
