@@ -98,6 +98,7 @@ _HOMES = {
     "CrossLayer": "saes.crosslayer",
     "read_cross_layer": "saes.crosslayer",
     "read_sae": "saes.loaded",
+    "make_cards": "saes.making",
     "Anatomy": "model.anatomy.anatomy",
     "QKV": "model.anatomy.anatomy",
     "explore": "widgets.explore",
@@ -253,6 +254,7 @@ if TYPE_CHECKING:
     from .saes.crosslayer import CrossLayer as CrossLayer
     from .saes.crosslayer import read_cross_layer as read_cross_layer
     from .saes.loaded import read_sae as read_sae
+    from .saes.making import make_cards as make_cards
     from .saes.sae import SAE as SAE
     from .widgets.explore import explore as explore
     from .widgets.explorer import Explorer as Explorer

@@ -81,11 +81,16 @@ def another(model: Model, metadata: Mapping[str, Any], digest: Callable[[], str 
 def whose(model: Model, sae: SAE, digest: Callable[[], str | None] = lambda: None) -> str:
     """A sentence where a dictionary that fits says that it was trained on a model of another name; else ""."""
     made_from, name = sae.metadata.get("weights_sha256"), sae.metadata.get("model_name")
-    if not isinstance(name, str) or not name or _short(name) == _short(model.name):
+    if not isinstance(name, str) or not name or same_name(name, model.name):
         return ""
     if made_from and made_from == digest():
         return ""
     return f"It says that it was trained on {name}, and this is {model.name}."
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two names are those of one model, without its owner and however it is spelled."""
+    return _short(one) == _short(other)
 
 
 def _short(name: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..model.tracing.hooks import losses, replaced
+from .reading import of_dictionary, source
 from .sae import SAE, keep_largest
 
 if TYPE_CHECKING:
@@ -69,22 +71,44 @@ def dead_share(sae: SAE, x: Samples) -> float:
     return float((~fired(sae, x)).float().mean())
 
 
-def loss_recovered(model: Model, sae: SAE, ids: Int[Tensor, "row position"], mean: Float[Tensor, "d_in"]) -> float:
+@contextmanager
+def standing_in(model: Model, sae: SAE, mean: Float[Tensor, "d_out"] | None = None) -> Iterator[None]:
+    """Inside the block every forward pass goes on with what the dictionary makes of what it reads, in place of what is
+    there (of a transcoder, where that writes); with ``mean``, with that. Position 0 stays as it is.
+    """
+    read: list[Tensor] = []
+
+    def keep(x: Tensor) -> Tensor:
+        read[:] = [x]
+        return x
+
+    def change(y: Tensor) -> Tensor:
+        if mean is None:
+            x = of_dictionary(model, sae, read[0] if read else y)
+            new = sae.rebuild(x.to(sae.b_dec.device)).to(y.device)
+            if sae.writes is None and sae.coordinates != "raw":  # what its coordinates leave out stays
+                new = new + (y.float() - x)
+        else:
+            new = mean.to(y.device).expand_as(y)
+        return torch.cat([y[:, :1], new[:, 1:].to(y.dtype)], 1)
+
+    where = source(model, sae)
+    with ExitStack() as stack:
+        if where != sae.target:
+            stack.enter_context(replaced(model, where, keep))
+        stack.enter_context(replaced(model, sae.target, change))
+        yield
+
+
+def loss_recovered(model: Model, sae: SAE, ids: Int[Tensor, "row position"], mean: Float[Tensor, "d_out"]) -> float:
     """How much of the loss that mean ablation costs is saved by the reconstruction instead: 1 is all of it.
 
-    Position 0 stays as it is.
+    Position 0 stays as it is. Of a transcoder ``mean`` is that of what the model has where it writes.
     """
-
-    def rebuild(x: Tensor) -> Tensor:
-        return torch.cat([x[:, :1], sae.rebuild(x[:, 1:]).to(x.dtype)], 1)
-
-    def flat(x: Tensor) -> Tensor:
-        return torch.cat([x[:, :1], mean.to(x.dtype).expand_as(x[:, 1:])], 1)
-
     clean = float(losses(model, ids).mean())
-    with replaced(model, sae.site, rebuild):
+    with standing_in(model, sae):
         spliced = float(losses(model, ids).mean())
-    with replaced(model, sae.site, flat):
+    with standing_in(model, sae, mean):
         ablated = float(losses(model, ids).mean())
     return (ablated - spliced) / (ablated - clean)
 

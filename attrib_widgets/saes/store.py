@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakMethod
@@ -12,16 +12,20 @@ from ..result import Table, render_text
 from ..words.errors import AttribError, ComponentError
 from ..words.places import OF_DICTIONARIES, Place, PlaceLike, dictionary_place
 from ..words.text import kind_of
-from .cards import FIRINGS, Cards, Text, cards_of
-from .fit import fit
+from .cards import FIRINGS, Cards, Text
+from .cards.making import read_cards
+from .cards.neuronpedia import Descriptions, read_descriptions
+from .fit import fit as let_pass
 from .folders import Texts, named_after, read_texts, reason_for, search, texts_of
 from .formats import ends, format_of, local, only, unknown
 from .formats.files import sha256
 from .loaded import is_loaded, read_sae
+from .quality import Fit, measured
 from .sae import SAE
 
 if TYPE_CHECKING:
     from ..model.model import Model
+    from ..model.running.worker import Job
 
 #: The folder beside a model's weights that its dictionaries are in, one folder each.
 FOLDER = "saes"
@@ -35,6 +39,8 @@ class Opened(NamedTuple):
     sae: SAE
     cards: Cards | None = None
     text: Text | None = None
+    described: Descriptions | None = None
+    fit: Fit | None = None
 
 
 @dataclass(eq=False)
@@ -46,7 +52,9 @@ class _Held:
     sae: SAE | None = None
     texts: Texts | None = None
     cards: Cards | None = None
-    made: tuple[Cards, Text] | None = None
+    made: Cards | None = None
+    described: Descriptions | None = None
+    fit: Fit | None = None
     features: int | None = None
 
     @property
@@ -156,12 +164,15 @@ class Dictionaries(MutableMapping[Place, SAE]):
         if held.sae is None:
             held.sae = self._read_only(held) if len(held.folders) > 1 else self._read(held.place, held.folders[0])
         if held.has_cards and held.cards is None:
-            held.cards = Cards.read(held.folders[0], held.sae.n_features)
-        if held.cards is not None and (held.texts or not self._contexts):
-            return Opened(held.sae, held.cards, held.texts)
-        if make and held.made is None and self._contexts and self._model is not None:
-            held.made = cards_of(self._model, held.sae, self._contexts)
-        return Opened(held.sae, *(held.made or (held.cards, None)))
+            read = Cards.read(held.folders[0], held.sae.n_features)
+            if read is not None:
+                held.cards = replace(read, place=str(held.place), model=self._model, elsewhere=held.texts)
+        known = held.cards is not None and (held.texts or held.cards.texts or not self._contexts)
+        if not known and make and held.made is None and self._contexts and self._model is not None:
+            held.made = read_cards(self._model, held.sae, self._contexts, shown=False)
+        if known or held.made is None:
+            return Opened(held.sae, held.cards, held.texts, held.described, held.fit)
+        return Opened(held.sae, held.made, None, held.described, held.fit)
 
     def holds(self, place: Place, sae: SAE) -> bool:
         """Whether the dictionary of a place is this very one; nothing is read to tell."""
@@ -170,6 +181,53 @@ class Dictionaries(MutableMapping[Place, SAE]):
     def cards(self, place: PlaceLike) -> Cards | None:
         """What the features of a dictionary fire on, where that was computed."""
         return self.opened(place).cards
+
+    def take_cards(self, place: PlaceLike, cards: Cards) -> None:
+        """Show these cards of the dictionary of a place from now on."""
+        self._find(place).cards = cards
+        self._changed()
+
+    def folder_of(self, place: PlaceLike) -> Path | None:
+        """The folder that the dictionary of a place was read from; None where it was made in memory."""
+        self.opened(place)
+        return next((folder if folder.is_dir() else folder.parent for folder in self._find(place).folders), None)
+
+    def describe(self, place: PlaceLike, folder: Path | str, model_id: str | None = None) -> Descriptions:
+        """Show what an export of Neuronpedia says of the features of a dictionary: its explanations beside the computed
+        labels, and its contexts where there are no others. Nothing is fetched.
+
+        Args:
+            place: of the dictionary.
+            folder: of one source, ``v1/MODEL/SOURCE``, with ``explanations/``, and ``features/`` and ``activations/``
+                where they are.
+            model_id: what Neuronpedia calls this model, where names differ.
+
+        Raises:
+            AttribError: no such export, or one of another model, place or dictionary.
+        """
+        held, sae = self._find(place), self.opened(place).sae
+        held.described = read_descriptions(Path(folder), sae, self._model, model_id)
+        self._changed()
+        return held.described
+
+    def fit(self, place: PlaceLike, texts: Iterable[Any] | None = None, *, job: Job | None = None) -> Fit:
+        """How well a dictionary stands in for what it rebuilds: how many features fire, the variance explained, the
+        cosine, dead features, and loss and KL of next tokens with its output in place of what is there, beside those
+        with the mean. Its cards show it from then on.
+
+        Args:
+            place: of the dictionary.
+            texts: texts or lists of token ids; None takes :attr:`contexts`.
+            job: told how far it is, and asked whether to stop; without one a bar shows the same.
+
+        Raises:
+            KeyError: no dictionary for the place; AttribError: no texts; Cancelled: it was cancelled.
+        """
+        held, sae = self._find(place), self.opened(place).sae
+        assert self._model is not None
+        held.fit = measured(self._model, sae, self._contexts or [] if texts is None else texts, job=job)
+        self._changed()
+        return held.fit
 
     @property
     def contexts(self) -> list[str] | None:
@@ -259,7 +317,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
                     f'If it does read {place}: aw.read_sae(folder, site="{place}").',
                 )
             if self._model is not None:
-                fit(self._model, given, self.digest)
+                let_pass(self._model, given, self.digest)
             self._held[place] = _Held(place, sae=given)
         elif isinstance(given, (str, Path)):
             folder = only(local(given), place)
@@ -285,7 +343,7 @@ class Dictionaries(MutableMapping[Place, SAE]):
             )
         sae = read_sae(folder, place if told is None else None)
         if self._model is not None:
-            fit(self._model, sae, self.digest)
+            let_pass(self._model, sae, self.digest)
         return sae
 
     def _read_only(self, held: _Held) -> SAE:

@@ -143,6 +143,12 @@ TERMS: tuple[Term, ...] = (
         "L4.mlp/error +1.26 of 1.31: the dictionary explains next to nothing here, and no feature is named.",
     ),
     Term(
+        "loss recovered",
+        "How much of the loss that comes of putting a mean in place of an activation a dictionary's output saves.",
+        "96 %: with the output of the dictionary the model predicts nearly as well as before; the rest is its error.",
+        ("recovered",),
+    ),
+    Term(
         "computed label",
         "A name that a rule gave to a feature from the contexts where it fires most; nobody checked it by hand.",
         "“after ·capital, before a capital”: read the contexts before trusting it.",

@@ -173,6 +173,7 @@ const card = (n: number): FeatureCard => ({
   up: [[" Paris", 1.2], [" Lyon", 0.4]],
   down: [[" Rome", -0.9]],
   here: Array.from({ length: n }, (_, i) => (i === n - 1 ? 8.88 : 0)),
+  related: [[7, "cosine 0.50"]],
   arithmetic: { fires: "8.88", unit: "0.103", before: "0.466", norm: "4.54", value: "+0.91", reads: "" },
 });
 

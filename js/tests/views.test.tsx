@@ -446,6 +446,11 @@ describe("features", () => {
     expect(card.querySelectorAll(".aw-carried .aw-shaded")).toHaveLength(1);
     expect(card.textContent).toContain("Promotes·Paris+1.20");
     expect(el.querySelector("img")).toBeNull();
+    await click('[data-part="feature"] p .aw-link'); // one that is like it, and back
+    await wait();
+    expect(model.get("selected")).toBe("L2.mlp/7");
+    model.set("selected", "L2.mlp/29");
+    await wait();
     expect(all(".aw-crumb").map((c) => c.textContent)).toEqual(["·Paris over ·Berlin", "L2.mlp", "L2.mlp/29"]);
     expect(one('[data-id="L2.mlp"][aria-selected="true"]')).not.toBeNull();
     await click('[data-part="copy"]');
@@ -495,6 +500,12 @@ describe("features", () => {
     const header: CardHeader = { kind: "card", name: "L2.mlp/29", tokens: HOSTILE, ...explorer().header.cards!["L2.mlp/29"]! };
     const { one, el } = show(view(header, {}), "card");
     expect(one(".aw-caption")?.textContent).toBe("Computed label; fires on 1.2\u00a0% of tokens.");
+    const said = HOSTILE[1] ?? "";
+    const more = show(view({ ...header, more: [["described (m)", said]], related: [[7, "cosine 0.50"]], contexts: [{ tokens: HOSTILE, values: HOSTILE.map(() => 1), cut: [false, false], drawn: "1 to 2" }] }, {}), "card");
+    expect(more.el.textContent).toContain(`described (m) ${said}`);
+    expect(more.el.textContent).toContain("L2.mlp/7 cosine 0.50");
+    expect(more.one(".aw-context")?.textContent).toMatch(/^1 to 2: /);
+    expect(more.el.querySelector('img, [data-part="feature"] .aw-link')).toBeNull();
     const bare = show(view({ ...header, label: "", density: null, contexts: [] }, {}), "card");
     expect(bare.one(".aw-caption")?.textContent?.trim()).toBe("No label was computed.");
     expect(bare.el.textContent).not.toContain("Fires most");

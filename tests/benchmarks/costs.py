@@ -1,6 +1,6 @@
 """Cost of what a click, a sweep or a table of prompts computes, in forward passes of the same model and process.
 
-    python tests/benchmarks/costs.py [--repeats 7] [--threads 1] [--only lens head features concepts many patch]
+    python tests/benchmarks/costs.py [--repeats 7] [--threads 1] [--only lens head features concepts cards many patch]
 
 A random GPT-2 small (12 layers x 12 heads, width 768, 50,257 tokens) unless said. One *fwd* is the transformers model
 called with use_cache=False and full logits on the same tokens; the *floor* is what the matrix products of the same work
@@ -158,6 +158,26 @@ def concepts(count: int, k: int, tokens: int = 128) -> Case:
     return Case(forward(hf, prompt(tokens)), lambda: given["bars"].concepts(), products, fresh)
 
 
+def cards(count: int, k: int | None = None, contexts: int = 32) -> Case:
+    """Cards of all features of a dictionary from contexts of 128 tokens, beside plain passes of the same tokens."""
+    hf, model = build()
+    draw = torch.Generator().manual_seed(1)
+    ids = torch.randint(1000, 50_000, (contexts, 128), generator=draw)
+    x = model.run(ids[0].tolist()).record.mlp_write[8]
+    model.saes["L8.mlp"] = sae = dictionary(x, count, k, True)
+
+    def plain() -> None:
+        with torch.no_grad():
+            for rows in ids.split(8):
+                hf(rows, use_cache=False)
+
+    def products() -> None:
+        for _ in range(contexts):
+            x @ sae.w_enc
+
+    return Case(plain, lambda: aw.make_cards(model, ids.tolist(), "L8.mlp"), products, lambda: None)
+
+
 def surveyed(model: aw.Model, given: list[list[int]]) -> object:
     """Each prompt is asked for its own first token, and for those of the others."""
     return aw.survey(model, given, [ids[0] for ids in given]).values
@@ -257,6 +277,9 @@ CASES: dict[str, tuple[str, Callable[[], Case]]] = {
     "first card of a run, topk, 16,384": ("features", lambda: features(16_384, "card", 8)),
     "first card of a run, topk, 65,536": ("features", lambda: features(65_536, "card", 8)),
     "concepts: 24 dictionaries of 16,384, topk": ("concepts", lambda: concepts(16_384, 64)),
+    "cards of 16,384 features from 4,096 tokens": ("cards", lambda: cards(16_384)),
+    "the same, topk": ("cards", lambda: cards(16_384, 32)),
+    "cards of 65,536 features from 4,096 tokens": ("cards", lambda: cards(65_536)),
     "300 short prompts to rows, embedded model": ("many", many),
     "the same as a survey, answers permuted 999 times": ("many", lambda: many(surveyed)),
     "144 head patches, last position, 16 tokens": ("patch", lambda: patch(16, positions=[-1])),

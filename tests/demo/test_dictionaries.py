@@ -18,7 +18,8 @@ from attrib_widgets import demo
 from attrib_widgets.demo.making import card as cards_of_the_model
 from attrib_widgets.demo.making import concepts, dictionaries
 from attrib_widgets.saes import judge
-from attrib_widgets.saes.cards import card_of, make_cards
+from attrib_widgets.saes.cards import card_of
+from attrib_widgets.saes.cards.making import cards_from
 from attrib_widgets.saes.sae import SAE, Fired
 from attrib_widgets.saes.store import Dictionaries
 from attrib_widgets.saes.train import SAESettings
@@ -130,7 +131,7 @@ def test_the_table_is_that_of_the_files(model, table, again):
 def test_labels_are_those_of_the_files(again):
     held, _, after = again
     mlp, _ = after
-    cards = make_cards(demo.saes()["L1.mlp"], after[mlp].float(), [concepts.SIZE] * len(held.ids), held.properties)
+    cards = cards_from(demo.saes()["L1.mlp"], after[mlp].float(), [concepts.SIZE] * len(held.ids), held.properties)
     shipped = demo.saes().cards("L1.mlp")
     same = [one == other for one, other in zip(cards.labels, shipped.labels, strict=True)]
     # Activations differ a little between machines, and so may what ties.

@@ -13,14 +13,15 @@ import attrib_widgets as aw
 from attrib_widgets.demo.making import concepts
 from attrib_widgets.model.parts.outlet import outlet_of
 from attrib_widgets.model.tracing.hooks import collect
-from attrib_widgets.saes import cards as saes_cards
-from attrib_widgets.saes.cards import Cards, card_of, label_of, make_cards, written_logits
+from attrib_widgets.saes.cards import Cards, card_of, label_of, written_logits
+from attrib_widgets.saes.cards import card as saes_card
+from attrib_widgets.saes.cards import written as saes_written
+from attrib_widgets.saes.cards.making import cards_from
+from attrib_widgets.saes.cards.weaker import Weaker
 from attrib_widgets.saes.sae import SAE, Fired
-from attrib_widgets.saes.weaker import Weaker
 from attrib_widgets.words.components import component
 from attrib_widgets.words.errors import AttribError, ComponentError
 
-WITHOUT = (torch.empty(0, dtype=torch.long), torch.empty(0))
 SENTENCES = ["The capital of France is Paris", "The capital of Italy is Rome", "The capital of Spain is Madrid"]
 
 
@@ -43,7 +44,7 @@ def toy():
 
 def test_labels_come_from_the_strongest_contexts(toy, tmp_path: Path):
     sae, x, properties, known = toy
-    cards = make_cards(sae, x, [7] * 15, properties)
+    cards = cards_from(sae, x, [7] * 15, properties)
     france = known.index("France")
     assert "France" in cards.labels[france] and "Italy" not in cards.labels[france]
     assert cards.labels[known.index("capital")].startswith(("on ·capital", "after ·The", "before ·of"))
@@ -113,13 +114,13 @@ def test_a_card_is_opened_from_what_is_stored_as_from_a_forward_pass(family_mode
     padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
     x = collect(model, padded, [sae.site])[sae.site]
     said = [[[f"on {i}"] for i in row] for row in padded.tolist()]
-    make_cards(sae, x, [len(row) for row in ids], said).write(tmp_path)
+    cards_from(sae, x, [len(row) for row in ids], said).write(tmp_path)
     stored = Cards.read(tmp_path, 12)
     older = Cards(stored.labels, stored.density, stored.contexts, stored.positions, stored.activations)
     run = model.run(texts[0])
     prompt = (run.tokens, Fired(sae, x[0, : len(ids[0])]))
     ran = [card_of(model, sae, older, feature, prompt, texts.__getitem__).contexts for feature in range(12)]
-    monkeypatch.setattr(saes_cards, "collected", None)
+    monkeypatch.setattr(saes_card, "collected", None)
     opened = [card_of(model, sae, stored, feature, prompt, texts.__getitem__).contexts for feature in range(12)]
     assert int(stored.weaker.counts.sum()) > 30, "features fire on several tokens of a text"
     for one, other in zip(opened, ran, strict=True):
@@ -139,7 +140,7 @@ def test_weaker_firings_that_do_not_belong_together_are_refused(tmp_path: Path):
 
     rows, weaker = (
         torch.arange(2)[None],
-        Weaker.of([(torch.tensor([300, 2]), torch.tensor([1.0, 1e-9])), WITHOUT], (1, 2), 400),
+        Weaker(torch.tensor([[2, 0]]), torch.tensor([300, 2]), torch.tensor([255, 1]), 400),
     )
     Cards([""], torch.ones(1), rows, rows, torch.ones(1, 2), weaker).write(tmp_path)
     again = Cards.read(tmp_path, 1).weaker
@@ -176,7 +177,7 @@ def test_cards_that_are_no_numbers_or_of_another_dictionary_are_refused(tmp_path
 
 def test_what_lies_behind_the_end_does_not_count(toy):
     sae, x, properties, known = toy
-    cards = make_cards(sae, x, [5] * 15, properties)
+    cards = cards_from(sae, x, [5] * 15, properties)
     assert cards.labels[known.index("Paris")] == "" and float(cards.density[known.index("Paris")]) == 0
 
 
@@ -284,7 +285,7 @@ def test_one_vector_does_not_copy_the_whole_unembedding(family_model, monkeypatc
             return whole[at]
 
     monkeypatch.setattr(type(model), "unembed_weight", Watched())
-    monkeypatch.setattr(saes_cards, "PIECE", 128)
+    monkeypatch.setattr(saes_written, "PIECE", 128)
     assert torch.allclose(written_logits(model, sae, 2), expected, atol=1e-5)
     assert len(expected) == sum(widths) == whole.shape[1]
     assert max(widths) == 128 < whole.shape[1]

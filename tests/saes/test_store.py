@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.saes.cards import make_cards
+from attrib_widgets.saes.cards.making import cards_from
 from attrib_widgets.saes.folders import TEXTS
 from attrib_widgets.saes.formats.saelens import write_sae
 from attrib_widgets.saes.store import Dictionaries
@@ -302,7 +302,7 @@ def test_cards_come_from_the_folder_with_their_texts(tmp_path, model, a):
     x = torch.stack([model.run(i).record.mlp_write[1][:5] for i in ids])
     said = [[[f"on {model.token(i)}"] for i in row[:5]] for row in ids]
     write_sae(sae, tmp_path / "L1.mlp")
-    make_cards(sae, x, [5] * 3, said).write(tmp_path / "L1.mlp")
+    cards_from(sae, x, [5] * 3, said).write(tmp_path / "L1.mlp")
     model.saes.add(tmp_path)
     card = a.features("L1.mlp").card()
     assert card.contexts == [] and "model.saes.contexts" in card.missing and card.missing in repr(card)

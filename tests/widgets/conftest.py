@@ -112,7 +112,7 @@ def chance_dictionaries(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> 
 
     from attrib_widgets.demo.making import concepts
     from attrib_widgets.model.tracing.hooks import collect
-    from attrib_widgets.saes.cards import make_cards
+    from attrib_widgets.saes.cards.making import cards_from
     from attrib_widgets.saes.formats.saelens import write_sae
     from attrib_widgets.saes.sae import SAE
     from attrib_widgets.words.places import Place
@@ -126,7 +126,7 @@ def chance_dictionaries(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> 
         rows = torch.nn.functional.normalize(torch.randn(40, x.shape[-1]), dim=1)
         sae = SAE(site, "topk", rows.T.contiguous(), torch.zeros(40), rows, torch.randn(x.shape[-1]) * 0.1, k=6)
         write_sae(sae, folder / str(site))
-        make_cards(sae, x.float(), [40] * len(ids), properties).write(folder / str(site))
+        cards_from(sae, x.float(), [40] * len(ids), properties).write(folder / str(site))
     texts = [concepts.context(i) for i in range(len(ids))]
     (folder / "contexts.json").write_text(json.dumps(texts), encoding="utf-8")
     return folder

@@ -105,7 +105,7 @@ def test_contexts_read_together_fire_as_each_alone(opened, monkeypatch, stored):
     from attrib_widgets.model.tracing.hooks import collect
 
     site = leading(opened.attribution, "mlp")
-    sae, cards, text = opened.model.saes.opened(site)
+    sae, cards, text, *_ = opened.model.saes.opened(site)
     if not stored:
         cards = replace(cards, weaker=None, firings=WeakKeyDictionary())
         monkeypatch.setattr(opened.model.saes._find(site), "cards", cards)

@@ -22,11 +22,12 @@ from ...result import Table, strongest, with_others
 from ...saes.cards import Card, written_direction
 from ...saes.reading import activations
 from ...saes.sae import SAE
+from ...saes.store import Opened
 from ...words.components import Component, component
 from ...words.errors import AttribError, ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place
 from ...words.text import number, signed
-from .features import asked, direction_of, features, fired_at, fixed_parts, opened_up
+from .features import asked, called, direction_of, features, fired_at, fixed_parts, opened_up
 from .results import OBSERVED, Contributions
 
 if TYPE_CHECKING:
@@ -318,13 +319,20 @@ def _first(a: Attribution, options: list[tuple[list[Component], Place]]) -> tupl
             said.append(f"{site} is not used: {found[0].site} splits {_few(found[0].names)}")
             continue
         try:
-            sae, cards, _ = saes.opened(site)
+            opened = saes.opened(site)
         except AttribError as reason:
             said.append(f"{site} cannot be used: {reason}")
             continue
-        if sae.target == own:
-            found.append(_written(a, parts, sae, None if cards is None else cards.labels))
+        if opened.sae.target == own:
+            found.append(_written(a, parts, opened.sae, _labels(opened)))
     return found, said
+
+
+def _labels(opened: Opened) -> Sequence[str] | None:
+    """What the features of a dictionary are called; None where nobody calls them anything."""
+    if opened.described is None:
+        return None if opened.cards is None else opened.cards.labels
+    return [called(opened, feature) for feature in range(opened.sae.n_features)]
 
 
 def _few(names: Sequence[str]) -> str:

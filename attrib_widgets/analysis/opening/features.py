@@ -25,13 +25,14 @@ from ...model.parts.outlet import Sublayer, outlet_of
 from ...result import Table, strongest, with_others
 from ...saes.arithmetic import arithmetic
 from ...saes.cards import Card, card_of
+from ...saes.cards.related import source_tokens
 from ...saes.fit import fit, whose
 from ...saes.loaded import is_loaded, read_sae
 from ...saes.reading import Activations, activations
 from ...saes.sae import SAE, Fired
 from ...saes.store import GIVE_TEXTS, Opened, open_folder
 from ...words.components import Component, component, whole
-from ...words.errors import ComponentError
+from ...words.errors import AttribError, ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place, place
 from ...words.text import kind_of, share, signed, visible
 from ..reading.features import read_place
@@ -111,7 +112,7 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
     """See :meth:`Attribution.features`."""
     found, name = _opened(which)
     first = _dictionary(a, site_of(a, found, name), sae)
-    read, cards = first.sae, first.cards
+    read = first.sae
     site = read.site
     if read.writes is not None:  # the row is what it writes, whichever end was named
         found, name = _opened(read.writes)
@@ -133,7 +134,7 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
         parent, bar = str(found), a[found]
     divisor, reads = _way(a, found, site)
     divisor /= unit
-    concepts = [cards.labels[f] for f in firing] if cards else [""] * len(firing)
+    concepts = [called(first, f) for f in firing]
     before = f"{site}/"
     labels = [before + number for number in map(str, firing)]
 
@@ -145,7 +146,10 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
         own = sae is None and a.model.saes.holds(site, read)
         now = a.model.saes.opened(site, make=True) if own else first
         here = (a.run.tokens, fired)
-        card = card_of(a.model, read, now.cards, feature, here, now.text, head, without=GIVE_TEXTS if own else "")
+        without = GIVE_TEXTS if own else ""
+        card = card_of(a.model, read, now.cards, feature, here, now.text, head, without=without, others=now.described)
+        card.notes += [] if now.fit is None else [now.fit.line]
+        card.sources = _sources(a, read, feature, card.here)
         if feature in firing:
             i = firing.index(feature)
             fires, value = float(strengths[i]), float(values[i])
@@ -153,7 +157,9 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
         return card
 
     note = [f"{len(firing)} of {read.n_features} features fire; {_share(a, read, held, error, at)}"]
-    added = f"{signed(math.fsum(values.tolist()))} {a.unit} of {signed(bar)}"
+    total = math.fsum(values.tolist())
+    part = f" ({share(total / bar)} of the bar)" if bar else ""
+    added = f"{signed(total)} {a.unit} of {signed(bar)}{part}"
     note.append(f"Along the explained direction they add {added}, and what they miss {signed(missed)}.")
     note += [said for said in (_untrained(read, at), whose(a.model, read, a.model.saes.digest)) if said]
     return Features(
@@ -172,6 +178,24 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
         concepts=concepts + [""] * (len(fixed) + 1),
         opened=opened,
     )
+
+
+def called(opened: Opened, feature: int) -> str:
+    """The computed label of a feature, else what others call it; "" where nobody does."""
+    own = "" if opened.cards is None else opened.cards.labels[feature]
+    return own or ("" if opened.described is None else opened.described.label(feature))
+
+
+def _sources(a: Attribution, sae: SAE, feature: int, here: list[float]) -> tuple[int, list[float]] | None:
+    """Where a feature of heads fires (at what is explained, else where it does most), and what each token adds to it;
+    None where it does not fire or that cannot be told."""
+    at = a.reading.position if here[a.reading.position] > 0 else max(range(len(here)), key=here.__getitem__)
+    if sae.site.site != "z" or here[at] <= 0:
+        return None
+    try:
+        return at, source_tokens(a.model, a.run.record, sae, feature, at).tolist()
+    except AttribError:  # a dictionary that norms, or an attention that is not exact
+        return None
 
 
 def fired_at(a: Attribution, sae: SAE, held: Activations, at: int) -> tuple[Int[Tensor, "row"], Float[Tensor, "row"]]:

@@ -29,7 +29,7 @@ from ...model.model import Model
 from ...model.tracing.hooks import Activation, collect
 from ...model.tracing.record import record_neurons
 from ...saes import judge
-from ...saes.cards import make_cards
+from ...saes.cards.making import cards_from
 from ...saes.folders import TEXTS, name_of
 from ...saes.formats import format_of, read_sae
 from ...saes.formats.saelens import write_sae
@@ -273,7 +273,7 @@ def main(arguments: list[str] | None = None) -> None:
         for site in here:
             folder = out / name_of(site)
             sae = read_sae(folder)  # judged is what was written
-            make_cards(sae, after[site].float(), [held.ids.shape[1]] * len(held.ids), held.properties).write(folder)
+            cards_from(sae, after[site].float(), [held.ids.shape[1]] * len(held.ids), held.properties).write(folder)
             table = _table(out) | {name_of(site): judged(model, sae, few[site], after[site], held)}
             table = {name: table[name] for name in map(name_of, every) if name in table}
             (out / "evaluation.json").write_text(json.dumps(table, indent=1) + "\n")

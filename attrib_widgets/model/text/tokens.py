@@ -203,6 +203,32 @@ class Tokens:
             ModelError: a Run of another model, or of this one before it changed.
             TokenizerError: ``bos=True`` and the tokenizer has no beginning-of-sequence token, or no chat template.
         """
+        ids = self._checked(self._ids(prompt, bos))
+        limit = self.max_positions
+        if limit is not None and len(ids) > limit:
+            raise PositionError(
+                f"The prompt has {len(ids)} tokens and {self.name} has {limit} positions.", "Shorten it."
+            )
+        return ids
+
+    def cut(self, prompt: Prompt, longest: int) -> list[list[int]]:
+        """The token ids of a text of any length in pieces of at most ``longest``, each opened like the text: where that
+        begins with the beginning-of-sequence token, they all do.
+
+        Raises:
+            PositionError: no tokens, or pieces of more than the model has positions for, or of too few.
+            TokenizerError: a token id that is outside the vocabulary.
+        """
+        ids = self._checked(self._ids(prompt, None))
+        begin = ids[:1] if ids[0] == self.tokenizer.bos_token_id else []
+        step, limit = longest - len(begin), self.max_positions or longest
+        if step < 1 or longest > limit:
+            raise PositionError(f"Pieces of {longest} tokens do not fit {self.name}.", f"Use 2 to {limit}.")
+        rest = ids[len(begin) :]
+        return [begin + rest[start : start + step] for start in range(0, max(1, len(rest)), step)]
+
+    def _ids(self, prompt: Prompt, bos: bool | None) -> list[int]:
+        """Token ids of a prompt, however many."""
         if isinstance(prompt, Run):
             refuse_foreign(prompt, self)
             prompt.check_fresh()
@@ -232,14 +258,13 @@ class Tokens:
             ids = [int(begin), *ids]
         if bos is False and begin is not None and ids[:1] == [begin]:
             ids = ids[1:]
-        limit = self.max_positions
+        return ids
+
+    def _checked(self, ids: list[int]) -> list[int]:
+        begin = self.tokenizer.bos_token_id
         if not ids:
             alone = "" if begin is None else f", or give bos=True: {self.token(begin)} alone is then the prompt"
             raise PositionError("The prompt has no tokens.", f"Type at least one word{alone}.")
-        if limit is not None and len(ids) > limit:
-            raise PositionError(
-                f"The prompt has {len(ids)} tokens and {self.name} has {limit} positions.", "Shorten it."
-            )
         outside = next((i for i in ids if not 0 <= i < self.n_embeddings), None)
         if outside is not None:
             raise TokenizerError(

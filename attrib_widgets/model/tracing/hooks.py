@@ -7,7 +7,7 @@ What an attribution reads is recorded in :mod:`.record`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import torch
@@ -26,6 +26,12 @@ Activation = Float[Tensor, "row position width"]
 #: Where activations are read: a place, or the part that writes there (a layer is the stream behind it).
 Site: TypeAlias = Component | Place
 AnySite = TypeVar("AnySite", Component, Place, Site)
+
+
+class _Enough(Exception):
+    """Everything that was asked for has passed: the rest of the model need not run."""
+
+
 # The port of a dictionary, by its place or by the component whose name the place has.
 _PORTS = {
     "pre": "pre",
@@ -73,12 +79,14 @@ def replaced(model: Model, site: Site, change: Callable[[Activation], Activation
 
 @torch.no_grad()
 def collect(model: Model, ids: Int[Tensor, "row position"], sites: Sequence[AnySite]) -> dict[AnySite, Activation]:
-    """Activations of all ``sites`` in one forward pass, in the model's dtype."""
+    """Activations of all ``sites`` in one forward pass, in the model's dtype; the pass ends behind the last of them."""
     found: dict[AnySite, Activation] = {}
 
     def keep(site: AnySite) -> Callable[[Activation], Activation]:
         def change(x: Activation) -> Activation:
             found[site] = x.detach().clone()
+            if len(found) == len(set(sites)):
+                raise _Enough
             return x
 
         return change
@@ -86,7 +94,8 @@ def collect(model: Model, ids: Int[Tensor, "row position"], sites: Sequence[AnyS
     with model.quiet(), model.passing(), ExitStack() as stack:
         for site in sites:
             stack.enter_context(replaced(model, site, keep(site)))
-        model.hf(ids.to(model.device), use_cache=False)
+        with suppress(_Enough):
+            model.hf(ids.to(model.device), use_cache=False)
     return found
 
 

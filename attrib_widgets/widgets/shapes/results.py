@@ -14,6 +14,7 @@ from ...analysis.opening.concepts import Concepts
 from ...analysis.opening.features import Features
 from ...analysis.opening.mlps import ExpertContributions
 from ...analysis.opening.totals import HELD
+from ...saes.cards.card import said_of
 from ...words.errors import AttribError, GranularityError
 from ...words.text import digits_of, signed, visible
 from ..transport import wire
@@ -38,6 +39,8 @@ FEATURES = 12
 CONCEPTS, PARTS = 40, 8
 #: Tokens of a context that travel: before the strongest firing, and behind it.
 BEFORE, BEHIND = 24, 6
+#: The strongest contexts that travel.
+CONTEXTS = 5
 WRITES = 8
 #: Below this many bytes patterns travel as float16, above it as one byte per weight.
 FINE_PATTERNS = 1_000_000
@@ -305,14 +308,20 @@ def card(c: Card, alone: bool = False) -> contract.FeatureCard:
     shown: contract.FeatureCard = {
         "label": c.label,
         "density": c.density,
-        "contexts": [_context(firing) for firing in c.contexts],
+        "contexts": [_context(firing) for firing in c.contexts[:CONTEXTS]],
         "up": [(text, _short(value)) for text, _, value in c.promoted[:WRITES]],
         "down": [(text, _short(value)) for text, _, value in c.suppressed[:WRITES]],
         "here": [_short(value) for value in c.here],
         "through": c.through,
     }
+    for band in c.bands:
+        shown["contexts"].append({**_context(band.middle), "drawn": band.said})
     if c.missing:
         shown["missing"] = c.missing
+    if more := [*c.facts(), *(("", note) for note in c.notes)]:
+        shown["more"] = more
+    if c.related:
+        shown["related"] = [(one.feature, said_of(one)) for one in c.related]
     if c.arithmetic is not None:
         told = {name: text for name, text in c.arithmetic._asdict().items() if alone or name != "target"}
         shown["arithmetic"] = cast("contract.Arithmetic", told)

@@ -372,6 +372,8 @@ export interface Context {
   values: number[];
   /** whether something was left out before and behind */
   cut: boolean[];
+  /** of one that was drawn at random: from firings of what strength */
+  drawn?: string;
 }
 
 /** What a feature adds here, as printed numbers whose product is the bar's. */
@@ -402,6 +404,10 @@ export interface FeatureCard extends Writes {
   arithmetic?: Arithmetic;
   /** where there are no contexts: why, and how to give some */
   missing?: string;
+  /** what else is known, by name: how strong firings are, what others say, units */
+  more?: [string, string][];
+  /** other features of the dictionary, and how they are related */
+  related?: [number, string][];
 }
 
 /** A feature standing alone. */

@@ -16,7 +16,7 @@ from attrib_widgets.saes.sae import SAE
 from attrib_widgets.widgets.shapes import results
 from attrib_widgets.widgets.transport import wire
 from attrib_widgets.words.components import component
-from attrib_widgets.words.text import read_number, signed
+from attrib_widgets.words.text import read_number, share, signed
 from fixtures import families
 from fixtures.made import Made
 
@@ -280,9 +280,9 @@ def test_a_title_names_no_leader_that_the_error_outweighs():
             seen.add(outweighs)
             # The same in numbers: what the features add and what they miss, along what is explained.
             added, missed = signed(float(found.values[:-2].sum())), signed(float(found.values[-1]))
-            assert (
-                f"they add {added} logits of {signed(found.parent_value)}, and what they miss {missed}." in found.note
-            )
+            part = share(float(found.values[:-2].sum()) / found.parent_value)
+            bar = f"{signed(found.parent_value)} ({part} of the bar)"
+            assert f"they add {added} logits of {bar}, and what they miss {missed}." in found.note
             view = contract_of(found)
             assert view["title"] == found.title and view["note"] == found.note
             # The table names both of what no feature says.

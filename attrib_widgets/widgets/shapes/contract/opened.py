@@ -80,6 +80,8 @@ class Context(TypedDict):
     values: list[float]
     #: whether something was left out before and behind
     cut: list[bool]
+    #: of one that was drawn at random: from firings of what strength
+    drawn: NotRequired[str]
 
 
 class Arithmetic(TypedDict):
@@ -112,6 +114,10 @@ class FeatureCard(Writes):
     arithmetic: NotRequired[Arithmetic]
     #: where there are no contexts: why, and how to give some
     missing: NotRequired[str]
+    #: what else is known, by name: how strong firings are, what others say, units
+    more: NotRequired[list[tuple[str, str]]]
+    #: other features of the dictionary, and how they are related
+    related: NotRequired[list[tuple[int, str]]]
 
 
 class CardHeader(FeatureCard):

@@ -146,7 +146,7 @@ function Read({ row, name, card, wrote }: { row: Row; name: string; card: Featur
         )}
       </p>
       <Tested row={part} />
-      <Card name={name} card={card} tokens={reading.tokens} wrote={wrote}>
+      <Card name={name} card={card} tokens={reading.tokens} wrote={wrote} go={(number) => store.select(`${row.id}/${number}`)}>
         {store.hides("values") ? null : card.arithmetic ? (
           <Arithmetic of={card.arithmetic}>
             <TargetName />
@@ -190,11 +190,13 @@ interface CardProps {
   alone?: boolean;
   /** which parts wrote it */
   wrote?: ComponentChildren;
+  /** opens another feature */
+  go?: (feature: number) => void;
   /** what it adds here */
   children?: ComponentChildren;
 }
 
-function Card({ name, card, tokens: prompt, alone, wrote, children }: CardProps) {
+function Card({ name, card, tokens: prompt, alone, wrote, go, children }: CardProps) {
   const { palette } = useView();
   // The first token is far from all others for most models: it would leave them pale.
   const most = largest([...card.here.slice(1), ...card.contexts.flatMap((c) => c.values)]);
@@ -259,14 +261,35 @@ function Card({ name, card, tokens: prompt, alone, wrote, children }: CardProps)
       )}
       {card.contexts.length > 0 && <Part class="aw-sidetitle">Fires most in these texts</Part>}
       <ul class="aw-contexts">
-        {card.contexts.map(({ tokens, values, cut }) => (
+        {card.contexts.map(({ tokens, values, cut, drawn }) => (
           <li class="aw-context">
+            {drawn && <span class="aw-quiet">{drawn}: </span>}
             {cut[0] && "…"}
             {text(tokens, values)}
             {cut[1] && "…"}
           </li>
         ))}
       </ul>
+      {card.more?.map(([name, said]) => (
+        <p class="aw-small">
+          <span class="aw-quiet">{name}</span> {said}
+        </p>
+      ))}
+      {card.related?.map(([number, said]) => {
+        const other = name.replace(/\d+$/, `${number}`);
+        return (
+          <p class="aw-small">
+            {go ? (
+              <button class="aw-link" onClick={() => go(number)}>
+                {other}
+              </button>
+            ) : (
+              other
+            )}{" "}
+            {said}
+          </p>
+        );
+      })}
       {card.missing && <p class="aw-quiet">{card.missing}</p>}
       <Sides sides={[words("Promotes", card.up), words("Suppresses", card.down)]} />
       <p class="aw-quiet aw-small">

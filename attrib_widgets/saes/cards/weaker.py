@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from ..words.errors import AttribError
-from .sae import NOT_FINITE, is_finite
+from ...words.errors import AttribError
+from ..sae import NOT_FINITE, is_finite
 
 #: Names in the file of firings of what is not one row a feature.
 PER_FIRING = ("weaker_positions", "weaker_shares", "weaker_read")
 #: A firing is kept as so many parts of the strongest one in its text, and at least as one part.
 STEPS = 255
+#: Tokens of a text that are kept around a firing, and those of them that stand behind it where there are more.
+WINDOW, BEHIND = 64, 15
 
 
 class Weaker(NamedTuple):
@@ -32,12 +34,19 @@ class Weaker(NamedTuple):
     read: int
 
     @staticmethod
-    def of(active: Sequence[tuple[Tensor, Tensor]], shape: tuple[int, int], read: int) -> Weaker:
-        """From (positions, share of the strongest) of every feature and rank in turn."""
-        counts = torch.tensor([len(where) for where, _ in active]).reshape(shape)
-        none = [(torch.empty(0, dtype=torch.long), torch.empty(0))]
-        where, shares = (torch.cat(parts) for parts in zip(*(*none, *active), strict=True))
-        return Weaker(counts, where.long(), (STEPS * shares).round().clamp(1, STEPS).long(), read)
+    def around(
+        window: Int[Tensor, "feature rank token"],
+        position: Int[Tensor, "feature rank"],
+        start: Int[Tensor, "feature rank"],
+        filled: Bool[Tensor, "feature rank"],
+        read: int,
+    ) -> Weaker:
+        """From how strongly a feature fires on the tokens around its firings (in parts of :data:`STEPS`): all but the
+        firings themselves."""
+        tokens = torch.arange(window.shape[-1])
+        fires = (window > 0) & filled[..., None] & (tokens != (position - start)[..., None])
+        where = (start[..., None] + tokens)[fires]
+        return Weaker(fires.sum(-1), where, window[fires].long(), read)
 
     def packed(self) -> dict[str, Tensor]:
         """By their names in a file, in as few bytes as will hold them."""
@@ -66,6 +75,12 @@ class Weaker(NamedTuple):
         start = int(self.counts.flatten()[:number].sum())
         end = start + int(self.counts[feature, rank])
         return self.positions[start:end].tolist(), (self.shares[start:end] / STEPS).tolist()
+
+
+def start_of(position: Int[Tensor, "*shape"], length: Int[Tensor, "*shape"]) -> Int[Tensor, "*shape"]:
+    """Where what is kept of a text of so many tokens begins, around a firing."""
+    most = (length - WINDOW).clamp_min(0)
+    return torch.minimum((position - (WINDOW - 1 - BEHIND)).clamp_min(0), most)
 
 
 def smallest(values: Tensor, *dtypes: torch.dtype) -> Tensor:
