@@ -114,7 +114,7 @@ _HOMES = {
 }
 #: Modules that are used by name: ``aw.show.bars(...)``.
 _MODULES = {"show": "analysis.show"}
-_ROOMS = ("analysis", "demo", "model", "plots", "saes", "widgets")
+_ROOMS = ("analysis", "demo", "model", "plots", "saes", "teach", "widgets")
 
 __all__ = ["__version__", "demo", *sorted(_HOMES), *_MODULES]
 
@@ -185,6 +185,7 @@ _slots.explorer, _slots.lens = _explorer, _lens
 
 if TYPE_CHECKING:
     from . import demo as demo
+    from . import teach as teach
     from .analysis import show as show
     from .analysis.attribution.attribute import attribute as attribute
     from .analysis.attribution.attribution import Attribution as Attribution

@@ -1,4 +1,4 @@
-"""The command line: ``attrib-widgets lab`` opens the tour, ``attrib-widgets explain`` explains one prediction.
+"""The command line: ``attrib-widgets lab`` opens the tour or a lesson, ``attrib-widgets explain`` explains one.
 
 Nothing heavy is imported until a model is needed, so ``--help`` and ``--version`` answer at once.
 """
@@ -51,10 +51,13 @@ def parser() -> argparse.ArgumentParser:
 
     tour = commands.add_parser(
         "lab",
-        help="open the tour notebook in JupyterLab",
-        description="Copies the tour notebook into a folder and opens it in JupyterLab, on 127.0.0.1 only. "
+        help="open the tour, or a lesson, in JupyterLab",
+        description="Copies the tour, or a lesson, into a folder and opens it in JupyterLab, on 127.0.0.1 only. "
         "Without a screen it prints the contributions for the first example instead and writes them as one offline "
         f"page, {PAGE}.",
+    )
+    tour.add_argument(
+        "lesson", metavar="LESSON", nargs="?", type=int, help="the number of a lesson (default: the tour)"
     )
     tour.add_argument("--no-browser", action="store_true", help="print the table and write the page instead")
     tour.add_argument("--dir", type=Path, default=Path(), metavar="FOLDER", help="where to work (default: here)")
@@ -116,18 +119,18 @@ def explain(args: argparse.Namespace) -> int:
 
 
 def lab(args: argparse.Namespace) -> int:
-    """``attrib-widgets lab``: the tour in JupyterLab; without a screen the table and the page."""
+    """``attrib-widgets lab``: the tour or a lesson in JupyterLab; without a screen the table and the page."""
     folder: Path = args.dir
     if not folder.is_dir():
         raise CommandError(f"There is no folder {folder}.", f"Make it first: mkdir -p {folder}")
-    notebook = copy_tour(folder)
+    notebook = copied(notebook_source(args.lesson), folder)
     if args.no_browser or not has_screen(os.environ, sys.platform):
         from . import demo
 
         page = folder / PAGE
         _writable(page)
         write_page("demo", demo.PROMPT, demo.TARGET, page, corrupted=demo.CORRUPTED)
-        print(f"\nThe tour:                          {notebook.resolve()}")
+        print(f"\nThe notebook:                      {notebook.resolve()}")
         print(f"Open in a browser (works offline): {page.resolve()}")
         if not args.no_browser:
             command = shlex.join([*lab_command(notebook), "--no-browser"])
@@ -172,26 +175,31 @@ def has_screen(environ: Mapping[str, str], platform: str) -> bool:
     return True
 
 
-def tour_source() -> Path:
-    """The tour notebook: inside an installed package, or in the checkout that this file belongs to.
+def notebook_source(lesson: int | None = None) -> Path:
+    """The tour, or a lesson without its answers: inside an installed package, or in the checkout of this file.
 
     Raises:
-        CommandError: neither place has it, so the installation is incomplete.
+        CommandError: no such lesson, or neither place has it, so the installation is incomplete.
     """
     here = Path(__file__).parent
-    for path in (here / "notebooks" / TOUR, here.parent / "notebooks" / TOUR):
-        if path.is_file():
-            return path
-    raise CommandError(f"The tour notebook {TOUR} is not part of this installation.", "Install attrib_widgets again.")
+    folders = [folder for folder in (here / "notebooks", here.parent / "notebooks") if (folder / TOUR).is_file()]
+    if not folders:
+        raise CommandError(f"The notebook {TOUR} is not part of this installation.", "Install attrib_widgets again.")
+    if lesson is None:
+        return folders[0] / TOUR
+    known = {path.stem.partition("_")[0]: path for path in sorted((folders[0] / "do").glob("[0-9]*.ipynb"))}
+    if str(lesson) not in known:
+        raise CommandError(f"There is no lesson {lesson}.", f"The lessons are {', '.join(known)}.")
+    return known[str(lesson)]
 
 
-def copy_tour(folder: Path) -> Path:
-    """Copy the tour into ``folder`` and return the copy. A notebook that was changed is never overwritten."""
-    content = tour_source().read_bytes()
-    path, number = folder / TOUR, 1
+def copied(source: Path, folder: Path) -> Path:
+    """Copy a notebook into ``folder`` and return the copy. A notebook that was changed is never overwritten."""
+    content = source.read_bytes()
+    path, number = folder / source.name, 1
     while path.exists() and path.read_bytes() != content:
         number += 1
-        path = folder / f"{Path(TOUR).stem}-{number}.ipynb"
+        path = folder / f"{source.stem}-{number}.ipynb"
     if not path.exists():
         try:
             path.write_bytes(content)
@@ -200,7 +208,7 @@ def copy_tour(folder: Path) -> Path:
                 f"Cannot write {path}: {error.strerror}.", "Choose another folder: attrib-widgets lab --dir FOLDER"
             ) from None
     if number > 1:
-        print(f"Your changed {TOUR} stays as it is; a fresh copy is {path.name}.")
+        print(f"Your changed {source.name} stays as it is; a fresh copy is {path.name}.")
     return path
 
 

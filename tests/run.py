@@ -51,6 +51,8 @@ NOTEBOOKS = ROOT / "notebooks"
 COLAB = ROOT / "tests" / "colab.txt"
 COLAB_PYTHON = "3.13"
 QUANTISED = ROOT / "tests" / "quantised.txt"
+STUDENTS = ROOT / "tests" / "students.txt"
+LESSON_SECONDS = 45
 OTHERS = [f"--ignore=tests/{name}" for name in ("browser", "benchmarks", "quantised")]
 UNIT = ["-m", "not browser and not benchmark", *OTHERS, "tests"]
 CORES = ["-n", "logical", "--dist", "worksteal"]
@@ -78,6 +80,7 @@ WHEEL = [
     r"attrib_widgets/demo/files/pairs\.json",
     r"attrib_widgets/demo/files/words\.txt",
     r"attrib_widgets/notebooks/00_tour\.ipynb",
+    r"attrib_widgets/notebooks/do/1_working_backwards\.ipynb",
     r"attrib_widgets/py\.typed",
 ]
 # What the quick training has to reach, and that its folder is a model like any other.
@@ -321,18 +324,43 @@ def browser(bench: Bench) -> None:
     bench.pytest("--durations=5", "-m", "browser", "tests")
 
 
+def students(bench: Bench) -> None:
+    """The students' versions of the lessons are what nbconvert and nbgrader make of them."""
+    folder, pinned = CACHE / f"students-env-{bench.version}", ["-c", "tests/constraints.txt"]
+    stamp = digest(bench.version, (ROOT / "tests/constraints.txt").read_bytes(), STUDENTS.read_bytes())
+    make_environment(bench.python, folder, stamp, [[*pinned, "-r", STUDENTS, "nbconvert"]])
+    with scratch() as place:
+        copy = Path(shutil.copytree(NOTEBOOKS, place / "notebooks"))
+        made = place / "made"
+        sources = sorted(p.relative_to(copy) for p in copy.glob("read/*.ipynb"))
+        line = ["--to", "notebook", "--config", "student_config.py", "--output-dir", made, *sources]
+        env = environment(JUPYTER_CONFIG_DIR=str(place), JUPYTER_RUNTIME_DIR=str(place))
+        run(bench.bin("jupyter", folder), "nbconvert", *line, cwd=copy, env=env)
+        stale = [p.name for p in sources if (made / p.name).read_bytes() != (NOTEBOOKS / "do" / p.name).read_bytes()]
+    if stale:
+        raise Failed(f"{', '.join(stale)} in notebooks/do is not what is made: see notebooks/student_config.py")
+
+
 def notebooks(bench: Bench) -> None:
-    """Every notebook runs from top to bottom, in a copy."""
+    """Every notebook runs from top to bottom, in a copy, with no way to another machine; a lesson in 45 s."""
     if not NOTEBOOKS.is_dir():
         raise Skipped("there is no notebooks/ folder")
-    names = sorted(p.name for p in NOTEBOOKS.glob("*.ipynb"))
+    names = sorted(str(p.relative_to(NOTEBOOKS)) for p in [*NOTEBOOKS.glob("*.ipynb"), *NOTEBOOKS.glob("read/*.ipynb")])
     if not names:
         raise Failed("notebooks/ holds no notebook")
     with scratch() as folder:
         copy = Path(shutil.copytree(NOTEBOOKS, folder / "notebooks"))
         env = environment(JUPYTER_PREFER_ENV_PATH="1", JUPYTER_CONFIG_DIR=str(folder), JUPYTER_RUNTIME_DIR=str(folder))
+        env["PYTHONPATH"] = os.pathsep.join([str(ROOT / "tests" / "offline"), *filter(None, [env.get("PYTHONPATH")])])
+        slow = []
         for name in names:
+            started = time.monotonic()
             run(bench.bin("jupyter-execute"), "--timeout=300", name, cwd=copy, env=env)
+            seconds = time.monotonic() - started
+            print(f"{name}: {seconds:.0f} s", flush=True)
+            slow += [f"{name} ({seconds:.0f} s)"] if name.startswith("read") and seconds > LESSON_SECONDS else []
+    if slow:
+        raise Failed(f"longer than {LESSON_SECONDS} s: {', '.join(slow)}")
 
 
 def benchmarks(bench: Bench) -> None:
@@ -446,6 +474,7 @@ STEPS = [
     Step("unit", unit),
     Step("browser", browser, ("env", "npm", "chromium")),
     Step("notebooks", notebooks),
+    Step("students", students, ()),
     Step("benchmarks", benchmarks, asked=True),
     Step("demo-model", demo_model, asked=True),
     Step("colab-tests", on_colab, asked=True),

@@ -44,7 +44,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     """A stand-in for the tour, so that these tests do not depend on its text."""
     path = tmp_path_factory.mktemp("source") / cli.TOUR
     path.write_bytes(NOTEBOOK)
-    monkeypatch.setattr(cli, "tour_source", lambda: path)
+    monkeypatch.setattr(cli, "notebook_source", lambda lesson=None: path)
     return path
 
 
@@ -227,22 +227,26 @@ def test_lab_says_when_jupyterlab_is_missing(command: Command, tour: Path, monke
 
 
 def test_a_changed_tour_is_never_overwritten(tour: Path, tmp_path: Path) -> None:
-    first = cli.copy_tour(tmp_path)
-    assert cli.copy_tour(tmp_path) == first == tmp_path / "00_tour.ipynb"
+    first = cli.copied(tour, tmp_path)
+    assert cli.copied(tour, tmp_path) == first == tmp_path / "00_tour.ipynb"
     first.write_text("mine")
-    second = cli.copy_tour(tmp_path)
+    second = cli.copied(tour, tmp_path)
     assert second == tmp_path / "00_tour-2.ipynb"
     assert (first.read_text(), second.read_bytes()) == ("mine", NOTEBOOK)
-    assert cli.copy_tour(tmp_path) == second
+    assert cli.copied(tour, tmp_path) == second
     second.write_text("mine too")
-    assert cli.copy_tour(tmp_path) == tmp_path / "00_tour-3.ipynb"
+    assert cli.copied(tour, tmp_path) == tmp_path / "00_tour-3.ipynb"
 
 
 def test_the_tour_is_there_and_its_absence_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert cli.tour_source().name == "00_tour.ipynb"
+    assert cli.notebook_source().name == "00_tour.ipynb"
+    assert cli.notebook_source(1).name == "1_working_backwards.ipynb"
+    assert cli.notebook_source(1).parent.name == "do", "without its answers"
+    with pytest.raises(cli.CommandError, match="no lesson 99"):
+        cli.notebook_source(99)
     monkeypatch.setattr(cli, "__file__", str(tmp_path / "site" / "attrib_widgets" / "cli.py"))
     with pytest.raises(cli.CommandError, match=r"00_tour\.ipynb"):
-        cli.tour_source()
+        cli.notebook_source()
 
 
 @pytest.mark.parametrize(

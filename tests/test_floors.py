@@ -32,6 +32,7 @@ FLOORS = (
     # Where the embedded model lies and what it can be asked; to everything below it is a folder like any other.
     ("demo",),
     ("plots", "widgets"),
+    ("teach",),
     ("__init__",),
     # Users of the house: the command line, and the tools that made the embedded model.
     ("cli", "demo.making"),

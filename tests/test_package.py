@@ -149,7 +149,7 @@ def test_package_loads_nothing_unsafe() -> None:
 
 
 def test_notebooks_are_committed_with_outputs_and_without_widget_state() -> None:
-    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    paths = [*sorted((ROOT / "notebooks").glob("*.ipynb")), *sorted((ROOT / "notebooks" / "read").glob("*.ipynb"))]
     assert paths, "notebooks/ holds no notebook"
     for path in paths:
         notebook = json.loads(path.read_text(encoding="utf-8"))

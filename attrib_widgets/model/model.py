@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +12,17 @@ import torch
 from torch import nn
 
 from ..result import slots
-from ..words.errors import AttribError, PositionError, TokenizerError, warn
+from ..words.errors import AttribError, GranularityError, PositionError, TokenizerError, warn
 from ..words.kinds import Kind
 from ..words.several import listed
 from .anatomy.anatomy import Anatomy
 from .built import Built
 from .identity.belonging import at_home
 from .identity.stamp import Stamp, changes, is_of, weight_keys
+from .identity.steady import during
 from .loading import ModelCard, built, move, read_card, read_checkpoint, read_tokenizer, unwrapped
 from .network import Network
+from .parts.joins import Factor, Joins
 from .run import Run, counted
 from .running.batch import run_many
 from .running.generate import generated_ids
@@ -29,13 +30,14 @@ from .running.memory import estimate, readable, require
 from .running.worker import Job, Worker
 from .selfcheck.check import SelfCheck, causal_check, check_model
 from .selfcheck.kinds import kinds_of
-from .selfcheck.levels import Level
+from .selfcheck.levels import Level, named_layers
 from .selfcheck.report import Report, report
 from .suggestions import Suggestion, read_suggestions
 from .text.known import read_words
 from .text.tokens import Prompt as Prompt
 from .text.tokens import Tokens
 from .tracing.causality import AHEAD
+from .tracing.joining import read_joins
 from .tracing.wrapping import wrapped
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class Model(Network, Tokens):
                 "Load all of it: in bfloat16, or with a device_map of devices that hold it.",
             )
         super().__init__(hf, name)
+        self._joins: tuple[frozenset[int], Anatomy, Stamp, Mapping[int, Joins]] | None = None
         self.tokenizer = copy.deepcopy(tokenizer)
         with self.lock:
             # A second copy for nnsight, which sets the padding side and the pad token of the one it is given.
@@ -133,9 +136,38 @@ class Model(Network, Tokens):
         """
         return self.read_carry(layer) if self.level(layer).sublayers else 1.0
 
-    def carried(self, layer: int, until: int) -> float:
-        """What becomes of one unit written in ``layer`` on its way to the stream before layer ``until``."""
-        return 1.0 if self.anatomy.carry is None else math.prod(self.carry(i) for i in range(layer, until))
+    def carried(self, layer: int, until: int, part: str = "pre", mid: bool = False) -> Factor:
+        """What becomes of one unit written in ``layer`` on its way to the stream before layer ``until``, or with
+        ``mid`` to that between its attention and its MLP: a number, or one for every number of the stream.
+
+        ``part`` is what wrote it: ``"attn"``, ``"mlp"`` or ``"beside"``, or ``"pre"`` what stood before the layer.
+        """
+        factor: Factor = 1.0
+        if self.anatomy.carry is None and not self.joining:
+            return factor
+        for i in range(layer, until + mid):
+            for number, sublayer in enumerate(("attn", "mlp")[: 1 + (i < until)]):
+                passes = i > layer or number >= ("pre", "attn", "mlp", "beside").index(part)
+                keep = join.keep if passes and (join := self.join(sublayer, i)) is not None else None
+                factor = factor if keep is None else keep * factor
+            factor = factor * self.carry(i) if i < until else factor
+        return factor
+
+    def joins(self) -> Mapping[int, Joins]:
+        return during(self, ("joins", self.anatomy, self.joining), self._read_joins)
+
+    def _read_joins(self) -> Mapping[int, Joins]:
+        known = self.joining, self.anatomy
+        if self._joins is None or self._joins[:2] != known or self.changed(self._joins[2]):
+            found = read_joins(self, sorted(self.joining))
+            if set(found) != self.joining:
+                where = named_layers(sorted(self.joining - set(found)))
+                raise GranularityError(
+                    f"What attention and MLP of {where} of {self.name} write no longer reaches the stream as it did.",
+                    "Load the model again: aw.load(model.hf, model.tokenizer).",
+                )
+            self._joins = *known, self.stamp(), found
+        return self._joins[3]
 
     def heads_of(self, layer: int) -> int:
         """Number of query heads of ``layer`` that are shown: 0 where it has none, or they are not exact, or there is no

@@ -25,6 +25,7 @@ from .anatomy.weights import bias_of, device_of, exact_weight, shown_weight, wid
 from .identity.stamp import Key, Stamp, changes, is_of, mark_of, modules_of, named, stamp_of, weight_keys, writable
 from .identity.steady import during
 from .parts.between import Between
+from .parts.joins import Join, Joins
 
 if TYPE_CHECKING:
     from .run import Run
@@ -42,7 +43,8 @@ class Network:
         hf: the transformers model, untouched; traced: the same one as nnsight runs it.
         anatomy: where its parts are; geometry: their numbers and widths; between: what is done between the last layer
             and the unembedding; unread: the layers that can be read as a whole only, because parts of the anatomy are
-            missing there or run otherwise, with the reasons.
+            missing there or run otherwise, with the reasons; joining: the layers whose sublayers join the stream
+            otherwise than by a plain sum (:meth:`join`).
         lock: the lock that every forward pass takes.
     """
 
@@ -50,6 +52,7 @@ class Network:
     anatomy: Anatomy
     geometry: Geometry
     unread: Mapping[int, str]
+    joining: frozenset[int]
     between: Between
 
     def __init__(self, hf: nn.Module, name: str | None = None) -> None:
@@ -57,7 +60,7 @@ class Network:
         self.name = name or str(getattr(hf, "name_or_path", "") or type(hf).__name__)
         self.lock = FORWARD_LOCK
         self._quiet = 0  # how many blocks of :meth:`quiet` are open, under the lock
-        self.unread = {}
+        self.unread, self.joining = {}, frozenset()
         self.between = Between()
         self._cache: dict[Any, tuple[Any, Any]] = {}
         self._through: dict[Any, tuple[Any, Projection]] = {}  # projections that may be more than a weight
@@ -106,6 +109,11 @@ class Network:
         return self._dtypes["stream"]
 
     @property
+    def logit_dtype(self) -> torch.dtype:
+        """Dtype of the printed logits that were recorded last."""
+        return self._dtypes["logits"]
+
+    @property
     def precision(self) -> torch.dtype:
         """The dtype whose rounding explains what the model computes: :attr:`dtype`, or a coarser one to which
         projections round that are read through their modules (packed weights often meet bfloat16 in a float32 stream).
@@ -130,8 +138,13 @@ class Network:
         return device_of(self.module(self.anatomy.unembed)) or self.device
 
     def call(self, module: nn.Module, x: Float[Tensor, "*shape d_in"]) -> Float[Tensor, "*shape d_out"]:
-        """A part of the model called on its own device, the result brought :attr:`home`."""
-        out: Tensor = module(x.to(device_of(module) or self.home))
+        """A part of the model called on its own device, the result brought :attr:`home`.
+
+        A stream of more digits than the part's weights is rounded for it: models that keep theirs in float32 do so.
+        """
+        x = x.to(device_of(module) or self.home)
+        held = next((p.dtype for p in module.parameters(recurse=False) if p.is_floating_point()), x.dtype)
+        out: Tensor = module(x.to(held) if x.dtype == torch.float32 and held.itemsize == 2 else x)
         return out.to(self.home)
 
     @property
@@ -432,6 +445,14 @@ class Network:
         except AttributeError:
             return 1.0
         return found.pop() if len(found) == 1 else 1.0  # then the layers do not add up, which the self-check says
+
+    def join(self, sublayer: str, layer: int) -> Join | None:
+        """How what ``"attn"`` or ``"mlp"`` of ``layer`` gives joins the stream; None where it is added as it is."""
+        return self.joins()[layer][sublayer == "mlp"] if layer in self.joining else None
+
+    def joins(self) -> Mapping[int, Joins]:
+        """Those of the layers in :attr:`joining`, with the weights as they are now."""
+        return {}
 
     def read_carry(self, layer: int) -> float:
         """What the stream behind ``layer`` is multiplied by once all is added to it; 1 in most families."""

@@ -48,8 +48,13 @@ def _(result: Graph, names: int = NAMED) -> Figure:
             xs, ys = ([place[axis] for place in some] for axis in (0, 1))
             axes.scatter(xs, ys, marker=mark, s=46, c="white", edgecolors="0.25", zorder=2, label=kind)
     strength = (kept.strength * kept.edges).sum(0)
-    for source in sorted((s for s in numbers if nodes[s].kind == "feature"), key=lambda s: -float(strength[s]))[:names]:
-        node = nodes[source]
+    ranked = sorted((s for s in numbers if nodes[s].kind == "feature"), key=lambda s: -float(strength[s]))
+    named: set[tuple[int, float]] = set()  # one name a place, that of the strongest there
+    for source in ranked:
+        node, place = nodes[source], (nodes[source].position, places[source][1])
+        if place in named or len(named) >= names:
+            continue
+        named.add(place)
         text = node.concept or node.name.partition("@")[0]
         axes.annotate(text[:32], places[source], (4, 4), textcoords="offset points", fontsize=7, parse_math=False)
     axes.annotate(

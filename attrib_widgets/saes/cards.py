@@ -411,8 +411,9 @@ def written_direction(model: Model, sae: SAE, feature: int, head: int | None = N
         rows = slice(None) if head is None else slice(head * d, (head + 1) * d)
         row = outlet_of(model, "attn", layer).push(row[rows] @ model.out(layer).rows(*rows.indices(len(row))[:2]))
     elif sae.target.site in ("mlp", "attn_out"):  # read behind the sublayer's own norm and before the multiplier
-        row = row * model.multiplier_of("mlp" if sae.target.site == "mlp" else "attn")
-    return row * model.carried(layer + (sae.target.site == "post"), model.n_layers)
+        row = outlet_of(model, "mlp" if sae.target.site == "mlp" else "attn", layer).scaled(row)
+    part = {"z": "attn", "attn_out": "attn", "mlp": "mlp"}.get(sae.target.site, "pre")
+    return row * model.carried(layer + (sae.target.site == "post"), model.n_layers, part)
 
 
 def unembedded(model: Network, normed: Float[Tensor, "d_model"]) -> Float[Tensor, "vocab"]:

@@ -108,6 +108,8 @@ def _at(model: Model, rec: Recording, place: Place) -> Float[Tensor, "position w
         return mlp_input(model, rec, layer)
     if place.site in ("mlp", "attn_out"):
         part = "mlp" if place.site == "mlp" else "attn"
+        if (join := model.join(part, layer)) is not None:
+            return join.removed(rec.at(f"{part}_added", layer).float())
         held, factor = rec.at(f"{part}_added", layer), model.multiplier_of(part)
         return held if factor == 1 else held.float() / factor
     return rec.at(*place.slot)

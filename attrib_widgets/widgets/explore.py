@@ -88,7 +88,7 @@ def ready(
             raise AttribError("A phrase begins where its prompt ends.", "Leave position out.")
         return _followed(model, prompt, target, against, corrupted, hidden)
     with blaming("target"):
-        aim = target_of(target, None if empty(against) else against)
+        aim = target_of(target, None if empty(against) else against, position)
     other = None if corrupted is None or corrupted == "" else prompt_like(corrupted, model)
     question = Question(prompt_like(prompt, model), aim, position, other, empty(against))
     return partial(Explorer, explain(model, question, from_python(), {}), hidden=hidden)

@@ -19,7 +19,7 @@ from ..model.identity.steady import steady
 from ..model.run import Run
 from ..model.text.chat import is_chat
 from ..words.errors import AttribError
-from ..words.targets import Target, as_target, feature, logit, logit_diff, neuron, rather_than
+from ..words.targets import Target, as_target, feature, logit, logit_diff, names_feature, neuron, rather_than
 from .contrast import Contrast, contrast_of
 
 if TYPE_CHECKING:
@@ -187,7 +187,8 @@ def asked(model: Model, before: Question, args: Mapping[str, Any]) -> Question:
             question = replace(question, corrupted=_corrupted(model, question, corrupted))
     alone = question.alone if against is None else empty(against)
     against = "" if empty(against) else against
-    return replace(question, target=_target(model, question.target, target, against), alone=alone)
+    aim = _target(model, question.target, target, against, question.position)
+    return replace(question, target=aim, alone=alone)
 
 
 def empty(against: Any) -> bool:
@@ -195,17 +196,21 @@ def empty(against: Any) -> bool:
     return isinstance(against, (str, tuple, list)) and len(against) == 0
 
 
-def target_of(target: Any, against: Any = None) -> AnyTarget | None:
-    """A target from what a person gives in Python; None stays None."""
-    return None if target is None and against is None else as_target(rather_than(target, against))
+def target_of(target: Any, against: Any = None, position: int = -1) -> AnyTarget | None:
+    """A target from what a person gives in Python; None stays None. A feature by its name is read at ``position``."""
+    if target is None and against is None:
+        return None
+    asked = rather_than(target, against)
+    found = as_target(asked)
+    return found if found is asked else found.moved(position)
 
 
-def _target(model: Model, before: Any, target: Any, against: Any) -> AnyTarget | None:
+def _target(model: Model, before: Any, target: Any, against: Any, position: int) -> AnyTarget | None:
     """The target before, with another token or another rival."""
     if target is None and (against is None or (against == "" and before is None)):
         return before  # type: ignore[no-any-return]
-    if target is not None and not isinstance(target, (str, int)):
-        return target_of(target, against or None)
+    if target is not None and (not isinstance(target, (str, int)) or names_feature(target)):
+        return target_of(target, against or None, position)
     with blaming("target"):
         if target is not None:
             target = model.written(model.single_token(target))

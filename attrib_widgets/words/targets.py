@@ -15,7 +15,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeGuard
 
 from .components import Component, ComponentLike, component, whole
 from .errors import ComponentError, PositionError, TargetError
@@ -399,9 +399,14 @@ def feature(which: ComponentLike, position: int = -1) -> FeatureTarget:
 _A_FEATURE = re.compile(r"l\d+(?:h\d+|\.[a-z_]+)?/\d+", re.IGNORECASE)
 
 
+def names_feature(target: Any) -> TypeGuard[str]:
+    """Whether a target that was typed is the name of a feature: no token."""
+    return isinstance(target, str) and _A_FEATURE.fullmatch(target) is not None
+
+
 def as_target(target: TargetLike) -> AnyTarget:
     """A string or an id means its logit; the name of a feature its pre-activation at the last position."""
-    if isinstance(target, Component) or (isinstance(target, str) and _A_FEATURE.fullmatch(target)):
+    if isinstance(target, Component) or names_feature(target):
         return feature(target)
     if isinstance(target, AnyTarget):
         return target

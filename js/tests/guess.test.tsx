@@ -30,6 +30,19 @@ describe("what is hidden asks", () => {
     expect(sent.map((m) => m.op)).not.toContain("reveal");
   });
 
+  it("stays covered until something is marked, where it is locked", async () => {
+    const { one, click, model, sent } = show(state(), "explorer", { options: { hidden: ["values"], locked: true }, guessed: {} });
+    const button = () => one('[data-part="reveal"]') as HTMLButtonElement;
+    expect(button().disabled).toBe(true);
+    await click('[data-part="reveal"]');
+    expect(sent.map((m) => m.op)).not.toContain("reveal");
+    await click(`[data-part="hidden-values"] [data-id="${third}"]`);
+    expect(model.get("guessed")).toEqual({ part: third });
+    expect(button().disabled).toBe(false);
+    await click('[data-part="reveal"]');
+    expect(sent.at(-1)).toMatchObject({ op: "reveal" });
+  });
+
   it("by keyboard", async () => {
     const { one, model } = show(state(), "explorer", { ...FIXED, options: { hidden: ["values", "heads"], static: true }, guessed: {} });
     const first = one('[data-part="hidden-values"] [role="gridcell"][tabindex="0"]');

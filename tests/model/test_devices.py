@@ -6,6 +6,8 @@ import pytest
 import torch
 
 import attrib_widgets as aw
+from attrib_widgets.analysis.experiments.ablation import clamp_donor, zero_donor
+from attrib_widgets.analysis.experiments.cells import cell
 from fixtures import families
 from fixtures.devices import FAR, NEAR, Far, second_device, send
 
@@ -141,3 +143,31 @@ def test_roles_and_tables_of_weights_on_two_devices_are_the_same(name, layout):
         assert [i for _, i, _ in aw.neuron_tokens(model, "L1N3").promoted] == [
             i for _, i, _ in aw.neuron_tokens(whole, "L1N3").promoted
         ]
+
+
+@pytest.mark.parametrize("site", ["L1.post", "L1.mlp_in", "L1.mlp", "L1.z", "L1.attn_out"])
+@pytest.mark.parametrize("name", ["gpt2", "gemma3"])
+def test_features_of_a_model_on_two_devices(name, site):
+    """Their dictionaries lie where they were read."""
+    whole, hf = spread(name, "last layers away")
+    generator = torch.Generator().manual_seed(3)
+    width = whole.out(1).d_in if site.endswith(".z") else whole.d_model
+    transcodes = {"writes": "L1.mlp", "subtract": False} if site.endswith(".mlp_in") else {}
+    shapes = (width, 9), (9,), (9, whole.d_model if transcodes else width), (whole.d_model if transcodes else width,)
+    sae = aw.SAE(site, "standard", *(torch.randn(*shape, generator=generator) for shape in shapes), **transcodes)
+
+    def found(model):
+        model.saes[site] = sae
+        run = model.run(families.PROMPT)
+        a = aw.attribute(run, aw.feature(f"{site}/2", position=3))
+        totals = a.token_totals().positions
+        every = cell(model, " + ".join([*(f"{site}/{f}" for f in range(9)), f"{site}/error", f"{site}/bias"]))
+        gone, held = zero_donor(run).writes(every), clamp_donor(run, 3.0).writes(cell(model, f"{site}/2"))
+        assert a.exact
+        return [a.values, totals, *(edit.value.cpu() for edit in (*gone, *held))]
+
+    expected = found(whole)
+    with second_device():
+        got = found(aw.load(hf, tokenizer=families.tokenizer(name)))
+    for one, other in zip(expected, got, strict=True):
+        assert torch.allclose(one, other, atol=1e-5 * (1 + float(one.abs().max())))

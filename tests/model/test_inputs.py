@@ -86,7 +86,7 @@ def test_what_is_no_chat_is_named_with_its_remedy(family_model, chat_model):
 
 # -- many prompts ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("attn", ["sdpa", "eager"])
-@pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS + families.CARRIED)
+@pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED)
 def test_many_prompts_at_once_are_the_prompts_alone(family_model, name, attn):
     """I14: mixed lengths, every number of the batch against the single run."""
     model = family_model(name, attn=attn)
@@ -109,6 +109,8 @@ def test_many_prompts_at_once_are_the_prompts_alone(family_model, name, attn):
         alone = model.run(run.ids)
         got, expected = aw.attention(run).patterns, aw.attention(alone).patterns
         assert torch.allclose(got, expected, atol=1e-5)
+        if not model.level(1).scores:
+            continue
         assert aw.attribute(run, aw.score("L1H1", key=-2)).actual == pytest.approx(
             aw.attribute(alone, aw.score("L1H1", key=-2)).actual, abs=1e-4
         )
@@ -179,7 +181,9 @@ def test_progress_and_cancel_between_passes(family_model):
 
 # -- memory --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS + families.CARRIED + families.BESIDE)
+@pytest.mark.parametrize(
+    "name", families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED + families.BESIDE
+)
 def test_the_estimate_is_what_a_run_keeps(family_model, name, dtype):
     model = family_model(name, families.DTYPES[dtype])
     for n, positions in ((1, None), (17, None), (40, [3, 5, 39])):

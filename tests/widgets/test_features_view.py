@@ -384,3 +384,14 @@ def test_a_feature_becomes_the_question(opened, browser, kind):
     if kind == "stream":
         assert ask(talk, "neurons", id=row)["kind"] == "result"
     assert ask(talk, "totals")["kind"] == "result"
+
+
+def test_a_feature_is_asked_by_its_name(opened):
+    a = opened.attribution
+    name = str(a.features(leading(a, "mlp")).labels[0])
+    expected = aw.attribute(a.run, name, position=3).actual
+    assert opened.ask(target=name, position=3).actual == expected
+    assert explore(opened.model, a.run, name, position=3).attribution.actual == expected
+    assert aw.attribute(a.run, aw.component(name), position=3).actual == expected
+    with pytest.raises(aw.AttribError):
+        opened.ask(target=name, against=" Berlin")

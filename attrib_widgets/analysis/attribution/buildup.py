@@ -26,7 +26,8 @@ class Buildup(Result):
     """The explained number after every sublayer. Made by :meth:`.attribution.Attribution.buildup`.
 
     Every stream is read along the same direction, with the scale that the final norm really had: the value after a
-    layer is the sum of the contributions so far. (The logit lens recomputes the scale for every row instead; the two
+    layer is the sum of the contributions so far, each as it arrives at the end where a model multiplies its stream on
+    the way. (The logit lens recomputes the scale for every row instead; the two
     agree at the end only.) Where attention and MLP run in parallel, the value after an attention is a partial sum,
     not a stream of the model. The constants follow the last layer, so that the last value is the model's number.
 
@@ -56,8 +57,8 @@ class Buildup(Result):
     @property
     def layers(self) -> Float[Tensor, "layer"]:
         """The value before layer 0 and after every layer: the rows of the logit lens, read along one direction."""
-        ends = [i for i in range(self.depth) if i == 0 or not self.steps[i].endswith(".attn")]
-        return self.values[ends]
+        of = [step.partition(".")[0] for step in self.steps[: self.depth]]
+        return self.values[[i for i, layer in enumerate(of) if layer not in of[i + 1 :]]]
 
     def title(self) -> str:
         """The finding in one line."""

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.identity.steady import steady
+from ...model.parts.outlet import outlet_of
 from ...model.tracing.edits import Edit
 from ...words.errors import ComponentError
 from .cells import MIXED_SITES, Cell, RunDonor
@@ -83,8 +84,11 @@ def reached(base: Run, rows: Sequence[Sequence[Edit]], target: int) -> Float[Ten
                 continue
             value = w.value[w.positions.index(target)].to(final.device)
             if w.adds and w.site in ("pre", "mid", *_WRITERS) and w.site != "z":  # no norm of its own stands behind it
-                factor = model.multiplier_of(_WRITERS[w.site]) if w.site in _WRITERS else 1.0
-                change[row] += value.float() * factor * model.carried(w.layer, model.n_layers)
+                added, part = value.float(), "attn" if w.site == "mid" else "pre"
+                if w.site in _WRITERS:
+                    part = _WRITERS[w.site]
+                    added = outlet_of(model, _WRITERS[w.site], w.layer).scaled(added)
+                change[row] += added * model.carried(w.layer, model.n_layers, part)
             elif (w.site, w.layer) == ("pre", 0):
                 change[row] += (value.float() - rec.streams[0][target].float()) * model.carried(0, model.n_layers)
             elif w.site == "z":
@@ -97,7 +101,8 @@ def reached(base: Run, rows: Sequence[Sequence[Edit]], target: int) -> Float[Ten
                 change[row] += moved * model.carried(w.layer + 1, model.n_layers)
             elif w.site == "beside":
                 moved = value.float() - rec.beside_out[w.layer][target].float()
-                change[row] += moved * model.multiplier_of("beside") * model.carried(w.layer, model.n_layers)
+                moved = moved * model.multiplier_of("beside")
+                change[row] += moved * model.carried(w.layer, model.n_layers, "beside")
             elif w.site in _WRITERS:
                 given.setdefault((_WRITERS[w.site], w.layer), {})[row] = value.float()
             else:
@@ -110,7 +115,7 @@ def reached(base: Run, rows: Sequence[Sequence[Edit]], target: int) -> Float[Ten
     for (sublayer, layer), values in given.items():
         recorded = (rec.attn_out if sublayer == "attn" else rec.mlp_out)[layer][target]
         moved = _let_out(model, sublayer, layer, recorded, torch.stack(list(values.values())))
-        change[list(values)] += moved * model.carried(layer, model.n_layers)
+        change[list(values)] += moved * model.carried(layer, model.n_layers, sublayer)
     same = (change == 0).all(-1, keepdim=True)
     return torch.where(same, final, (final.float() + change).to(final.dtype))
 
@@ -129,5 +134,4 @@ def _let_out(
         with model.quiet():
             norm = model.module(path, layer)
             values, before = (model.call(norm, x.to(recorded.dtype)).float() for x in (values, recorded[None]))
-    moved: Tensor = (values - before) * model.multiplier_of(sublayer)
-    return moved
+    return outlet_of(model, sublayer, layer).scaled(values - before)

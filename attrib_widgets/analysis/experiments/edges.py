@@ -154,11 +154,6 @@ def edge_patch(
     found = pair[0].model
     need(found, "scores", everywhere=True)  # every reader has to be known
     need(found, "values", everywhere=True)
-    if any(found.carry(i) != 1 for i in range(found.n_layers)):
-        raise GranularityError(
-            f"{found.name} multiplies its stream behind its layers.",
-            "Edges are not shown for this family; attribution_patch and patch are.",
-        )
     targets, remarks = settled([pair], [rather_than(target, against, found.single_token)], position)
     (asked,) = questions([pair], targets, position)
     (base, source), metric = asked.between(direction), asked.metric
@@ -273,7 +268,8 @@ def _close(here: _Row, readers: list[Place], reads: Tensor) -> None:
     model = here.model
     for layer in range(model.n_layers):
         later = [i for i, r in enumerate(readers) if r.layer is None or r.layer >= layer]
-        total, stream = reads[later].double().sum(0), here.at("pre", layer).double()
+        arriving = _arriving(model, readers, reads, layer, "pre")[later]
+        total, stream = arriving.double().sum(0), here.at("pre", layer).double()
         missed = float((total - stream).norm() / stream.norm().clamp_min(1e-30))
         if not missed <= max(SUM_LIMIT, torch.finfo(model.precision).eps) and float(stream.norm()) > 0:
             raise GranularityError(
@@ -288,7 +284,8 @@ def _edges(
     donor: RunDonor, here: _Row, readers: list[Place], reads: Float[Tensor, "reader position d_model"]
 ) -> tuple[list[Component], Float[Tensor, "sender reader"]]:
     model, own, other = donor.model, donor.base.record, donor.source.record
-    senders, rows = [Component("embed")], [_read(other.streams[0].double() - own.streams[0].double(), reads)]
+    moved = other.streams[0].double() - own.streams[0].double()
+    senders, rows = [Component("embed")], [_read(moved, _arriving(model, readers, reads, 0, "pre"))]
     for layer in range(model.n_layers):
         heads = model.heads_of(layer)
         change = (other.z[layer].float() - own.z[layer].float()).view(donor.base.n_positions, heads, -1)
@@ -298,14 +295,15 @@ def _edges(
         after_attention = torch.tensor(
             [_after_attention(r, layer) and (r.layer != layer or not model.parallel) for r in readers]
         )
+        arriving = _arriving(model, readers, reads, layer, "attn")
         for h in range(heads):
             senders.append(head(layer, h))
-            rows.append(_read(written[h], reads) * after_attention.to(reads.device))
+            rows.append(_read(written[h], arriving) * after_attention.to(reads.device))
         change = (other.mlp_out[layer].float() - own.mlp_out[layer].float())[None]
         written = _after(here, "mlp", layer, change)
         senders.append(Component("mlp", layer))
         later = torch.tensor([r.layer is None or r.layer > layer for r in readers], device=reads.device)
-        rows.append(_read(written[0], reads) * later)
+        rows.append(_read(written[0], _arriving(model, readers, reads, layer, "mlp")) * later)
     return senders, torch.stack(rows)
 
 
@@ -318,7 +316,19 @@ def _after(here: _Row, site: Sublayer, layer: int, change: Tensor) -> Tensor:
     """A change of what a sublayer gives, as a change of the stream."""
     outlet = outlet_of(here.model, site, layer)
     written = change if outlet.norm is None else here.pushed(outlet.norm, here.of(site, layer), change)
-    return written * outlet.multiplier
+    return outlet.scaled(written)
+
+
+def _arriving(
+    model: Model, readers: list[Place], reads: Float[Tensor, "reader position d_model"], layer: int, part: str
+) -> Float[Tensor, "reader position d_model"]:
+    """``reads`` as gradients of what a part of ``layer`` adds, by way of what the stream is multiplied by until it is
+    read; of readers in front of it they mean nothing."""
+    if model.anatomy.carry is None and not model.joining:
+        return reads
+    at = [(model.n_layers if r.layer is None else r.layer, r.site == "mlp" and not model.parallel) for r in readers]
+    ways = {place: model.carried(layer, place[0], part, place[1]) for place in dict.fromkeys(at)}
+    return torch.stack([x * ways[place] for x, place in zip(reads, at, strict=True)])
 
 
 def _read(change: Float[Tensor, "position d_model"], reads: Tensor) -> Float[Tensor, "reader"]:

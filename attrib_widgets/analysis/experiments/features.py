@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.parts.outlet import Sublayer, outlet_of
 from ...model.selfcheck.levels import need
 from ...model.tracing.edits import Edit
 from ...saes.reading import activations
@@ -171,9 +172,10 @@ def added(
     if place.site == "attn_out" and not model.parallel:
         if model.anatomy.attn_post_norm is None:
             return [Edit("attn", layer, positions, change, adds=True)]
-        return [Edit("mid", layer, positions, change * model.multiplier_of("attn"), adds=True)]
-    part = "attn" if place.site == "attn_out" else "mlp"
-    return [Edit("pre", layer + 1, positions, change * model.multiplier_of(part) * model.carry(layer), adds=True)]
+        return [Edit("mid", layer, positions, outlet_of(model, "attn", layer).scaled(change), adds=True)]
+    part: Sublayer = "attn" if place.site == "attn_out" else "mlp"
+    way = model.carried(layer, layer + 1, part)
+    return [Edit("pre", layer + 1, positions, outlet_of(model, part, layer).scaled(change) * way, adds=True)]
 
 
 def alone(model: Model, parts: Sequence[Place]) -> list[Place]:

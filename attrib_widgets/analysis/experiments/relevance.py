@@ -69,8 +69,8 @@ def _refuse_others(model: Model) -> None:
     """The rules know attention and MLPs whose writes stay in the stream as they are."""
     layers = range(model.n_layers)
     reason = (
-        "it multiplies its stream behind its layers"
-        if any(model.carry(i) != 1 for i in layers)
+        "it multiplies its stream inside or behind its layers"
+        if model.joining or any(model.carry(i) != 1 for i in layers)
         else f"a layer adds {model.anatomy.beside.name} beside attention and MLP"
         if model.anatomy.beside
         else ""

@@ -16,7 +16,7 @@ from ...saes.fit import fit
 from ...saes.loaded import is_loaded, read_sae
 from ...saes.sae import SAE
 from ...words.components import whole
-from ...words.errors import AttribError, ComponentError
+from ...words.errors import AttribError, ComponentError, GranularityError
 from ...words.places import Place
 from ...words.text import kind_of
 from ..opening.step import recorded_mlps
@@ -66,6 +66,12 @@ def graph(
         raise ComponentError(
             f"A graph begins in the stream, and the {a.target.words(a.model, a.run)} is read inside of a layer.",
             'Open it in the graph of what it leads to: aw.attribute(run, " Paris").graph().into("L2.z/12@5").',
+        )
+    if a.model.joining:
+        raise GranularityError(
+            f"Sublayers of {a.model.name} join the stream by gains and constants of their own: what passes between two "
+            "dictionaries there is not told.",
+            'Open the bars one by one: a.features("L1.mlp"), a.trace().',
         )
     given = chosen(a, saes)
     readers, writers = standing(a.run, given)

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...model.identity.belonging import refuse_moved, refuse_reread
 from ...model.tracing.hooks import collect, replaced
 from ...result import Result, Table
 from ...saes.reading import of_dictionary, source
@@ -131,6 +132,9 @@ def removed(
     """(the stream behind the last layer, what the model has at ``reads``) for each removal, and for none, last.
 
     Costs one row of a forward pass each.
+
+    Raises:
+        ModelError: the model is no longer what was recorded.
     """
     model, last = run.model, Place("post", run.model.n_layers - 1)
     wanted = list(dict.fromkeys([*reads, last]))
@@ -145,6 +149,7 @@ def removed(
         for place in wanted:
             held[place].append(found[place].to(model.home))
     joined = {place: torch.cat(parts) for place, parts in held.items()}
+    refuse_moved(run, joined[last][-1], slice(None))
     return joined[last], joined
 
 
@@ -208,7 +213,9 @@ def spliced(run: Run, given: Sequence[SAE | CrossLayer], position: int) -> Splic
     """Costs two forward passes."""
     model, ids = run.model, torch.tensor([run.ids], device=run.model.device)
     with model.quiet(), model.passing():
-        own = model.hf(ids, use_cache=False).logits[0].float().log_softmax(-1)
+        printed = model.hf(ids, use_cache=False).logits[0]
+        refuse_reread(run, printed[run.record.kept[0]], 0)
+        own = printed.float().log_softmax(-1)
         with _in_place(model, given):
             other = model.hf(ids, use_cache=False).logits[0].float().log_softmax(-1)
     each = (own.exp() * (own - other)).sum(-1).double().cpu()

@@ -49,8 +49,8 @@ class Reader:
         model = run.model
         self.model, self.sae, self.site, self.source = model, sae, sae.site, source(model, sae)
         held = activations(model, run.record, sae)
-        self.x: Float[Tensor, "position d_in"] = held.x.double()
-        self.y: Float[Tensor, "position d_out"] = held.y.double()
+        self.x: Float[Tensor, "position d_in"] = held.x.double().to(model.home)
+        self.y: Float[Tensor, "position d_out"] = held.y.double().to(model.home)
         active = sae.encode(held.x.float())
         self.positions, self.features = (t.to(model.home) for t in active.nonzero(as_tuple=True))
         self.opens = sae.encoder is None
@@ -72,12 +72,14 @@ class Reader:
         sae, seen = self.sae, self.x
         if sae.norm != "none":
             seen = (seen - seen.mean(-1, keepdim=True) if sae.norm == "layer_norm" else seen) / _divisor(sae, seen)
-        seen = seen - sae.b_dec.double() if sae.subtract else seen
-        out = torch.empty(len(self), dtype=torch.float64, device=seen.device)
+        home = seen.device
+        seen = seen - sae.b_dec.double().to(home) if sae.subtract else seen
+        out = torch.empty(len(self), dtype=torch.float64, device=home)
         for position, nodes in by_position(self.positions):
             some = self.features[nodes].to(sae.w_enc.device)
-            out[nodes] = seen[position] @ sae.w_enc[:, some].double() + sae.b_enc[some].double()
-        return out.to(self.positions.device)
+            pre = seen[position] @ sae.w_enc[:, some].double().to(home)
+            out[nodes] = pre + sae.b_enc[some].double().to(home)
+        return out
 
     # -- what its features ask ---------------------------------------------------------------------------------------
     def ask(self, nodes: Int[Tensor, "row"]) -> Asked:
@@ -169,7 +171,7 @@ class Writer:
         if own.sae.norm == "layer_norm" and own.sae.writes is None:
             out = out + x.mean(-1, keepdim=True)
         if self._skip is not None:
-            out = out + (x.to(self._skip.device) @ self._skip)
+            out = out + x @ self._skip
         if own.sae.writes is None and own.sae.coordinates != "raw":
             out = out + (own.y - x)
         return out

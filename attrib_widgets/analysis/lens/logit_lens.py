@@ -324,12 +324,13 @@ def _fill(lens: LogitLens, start: int, stop: int) -> None:
     """Read all layers at the positions ``start`` to ``stop`` of the lens, as many layers at once as a chunk holds."""
     run, at = lens.run, lens.positions[start:stop]
     model, names = run.model, lens.layers[:-1]
-    columns, device = slice(start, stop), run.record.streams[-1].device
+    columns = slice(start, stop)
     most = max(1, CHUNK // (model.vocab_size * len(at)))
     final = _Rows(_printed(run, at).float(), lens, exact=True)
     room = final.below.new_empty(min(most, len(names)), len(at), model.vocab_size)
     for low, high in _chunks(len(names), most):
-        x = torch.stack([_stream(run, name)[at].to(device) for name in names[low:high]])
+        # A stream of more digits than the final norm is given is rounded for it, as the model rounds its own.
+        x = torch.stack([_stream(run, name)[at].to(run.record.streams[-1]) for name in names[low:high]])
         x = x if lens.lens is None else lens.lens.translate(names[low:high], x)
         rows = _Rows(model.read_out(x)[1].float(), lens, room=room[: high - low])
         _reduce(lens, slice(low, high), columns, rows, final)
@@ -355,6 +356,7 @@ def _printed(run: Run, at: list[int]) -> Float[Tensor, "position vocab"]:
         own = torch.stack([run.logits(at[row]) for row in kept])
         bound = logit_bound(run.model, x[kept], own)
         refuse_above(logits[kept].double() - own.double(), bound, "the printed logits are not those of the last row")
+        logits = logits.to(own.dtype)
         logits[kept] = own
     return logits
 

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...model.identity.steady import steady
-from ...model.parts.outlet import outlet_of
+from ...model.parts.outlet import Sublayer, outlet_of
 from ...result import Table, strongest, with_others
 from ...saes.arithmetic import arithmetic
 from ...saes.cards import Card, card_of
@@ -427,10 +427,10 @@ def direction_of(a: Attribution, which: Component | Place) -> Float[Tensor, "d_o
     place of all heads not."""
     kind = which.site if isinstance(which, Place) else which.kind
     if kind not in ("head", "z"):
-        sublayer = {"attn_out": "attn", "mlp": "mlp"}.get(kind)
-        scale = 1.0 if sublayer is None else a.model.multiplier_of(sublayer)
+        sublayer: Sublayer | None = "mlp" if kind == "mlp" else "attn" if kind == "attn_out" else None
         behind = kind in ("layer", "post")  # what the layer multiplies its stream by is in it already
-        return direction_behind(a, (which.layer or 0) + behind).double() * scale
+        found = direction_behind(a, (which.layer or 0) + behind, sublayer or "pre").double()
+        return found if sublayer is None else outlet_of(a.model, sublayer, which.layer or 0).scaled(found)
     layer, d = which.layer or 0, a.model.geometry[which.layer or 0].d_head
     out = a.model.out(layer)
     direction = attention_direction(a, layer).double()

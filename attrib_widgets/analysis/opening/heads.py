@@ -37,14 +37,16 @@ def stream_direction(a: Attribution) -> Float[Tensor, "d_model"]:
     return reading.norm.pull(reading.direction) * reading.norm.scale(x)
 
 
-def direction_behind(a: Attribution, layer: int) -> Float[Tensor, "d_model"]:
-    """The explained direction of the raw stream as what ``layer`` writes meets it."""
-    return stream_direction(a) * a.model.carried(layer, a.reading.point.layer)
+def direction_behind(a: Attribution, layer: int, part: str) -> Float[Tensor, "d_model"]:
+    """The explained direction of the raw stream as what a part of ``layer`` writes meets it (``"attn"``, ``"mlp"``;
+    ``"pre"``: what stands before the layer)."""
+    point = a.reading.point
+    return stream_direction(a) * a.model.carried(layer, point.layer, part, point.mid)
 
 
 def attention_direction(a: Attribution, layer: int) -> Float[Tensor, "d_model"]:
     """The same direction at the output projection of ``layer``: pulled back through what follows it."""
-    return output_direction(a.run, layer, a.reading.position, direction_behind(a, layer))
+    return output_direction(a.run, layer, a.reading.position, direction_behind(a, layer, "attn"))
 
 
 def output_direction(run: Run, layer: int, at: int, u: Float[Tensor, "d_model"]) -> Float[Tensor, "d_model"]:

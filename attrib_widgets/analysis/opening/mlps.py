@@ -147,7 +147,7 @@ def _written_along(a: Attribution, layer: int) -> Float[Tensor, "d_model"]:
     if isinstance(a.reading, Inside) and a.reading.along is not None:
         a.run.check_fresh()
         return a.reading.along
-    return direction_behind(a, layer)
+    return direction_behind(a, layer, "mlp")
 
 
 def _neurons(a: Attribution, layer: int, acts: Float[Tensor, "neuron"]) -> Contributions:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...model.parts.attention import Attended, attend, value_scale
 from ...model.parts.experts import mlp_input
+from ...model.parts.joins import Factor
 from ...model.parts.mlp import InputProjection, check_projection, gated, input_projection, mlp_norm
 from ...model.parts.neurons import called
 from ...model.parts.projections import input_norm, value_factor, value_norm
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from ...model.model import Model
     from ...model.run import Run
 
+#: Which sublayer a part belongs to; the others stand before their layer.
+_PARTS = {"head": "attn", "attn": "attn", "attn.bias": "attn", "mlp": "mlp", "beside": "beside"}
 #: Numbers that one call of the decomposition may make at once.
 CHUNK = 4_000_000
 
@@ -65,7 +68,7 @@ class Expanded:
     weights: Float[Tensor, "position"]
     pulled: Float[Tensor, "d_model"]
     constants: list[tuple[Component, float]]
-    carried: list[float]
+    carried: list[Factor]
     z: Sequence[Float[Tensor, "d_head"]] = ()
 
     def written(self, position: int, component: int) -> Written:
@@ -76,10 +79,14 @@ class Expanded:
         return Written(part, at, direction, value, self.z[component] if self.z else None)
 
 
-def carried_to(model: Model, components: Sequence[Component], point: ReadPoint) -> list[float]:
+def carried_to(model: Model, components: Sequence[Component], point: ReadPoint) -> list[Factor]:
     """What becomes of one unit that each of ``components`` writes on its way to ``point``."""
     starts = [(c.layer or 0) + (c.kind == "layer") for c in components]
-    return [model.carried(start, point.layer) for start in starts]
+    parts = [_PARTS.get(c.kind, "pre") for c in components]
+    known: dict[tuple[int, str], Factor] = {}
+    for start, part in dict.fromkeys(zip(starts, parts, strict=True)):
+        known[start, part] = model.carried(start, point.layer, part, point.mid)
+    return [known[each] for each in zip(starts, parts, strict=True)]
 
 
 def _present(constants: list[tuple[Component, float]]) -> list[tuple[Component, float]]:

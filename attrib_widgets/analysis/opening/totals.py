@@ -262,18 +262,21 @@ class _Walk:
     def _before(self, layer: int, beside: Tensor, through_mlp: Tensor, has_mlp: bool) -> None:
         """Past the attention: along ``beside``, what the MLP is added to, and ``through_mlp``, what that reads."""
         rec, model = self.rec, self.model
-        passed = beside + through_mlp
+        joins = rec.joins.get(layer) if has_mlp else None
+        passed = (beside if joins is None else joins[1].kept(beside)) + through_mlp
         if has_mlp and model.parallel:
             written = beside
         else:
             written = passed
             # What is read between attention and MLP is the sum of two recorded tensors, as the model rounds it.
-            missed = rec.mid(layer).double() - rec.streams[layer].double() - rec.attn_write[layer].double()
+            before = rec.passed(layer, rec.streams[layer].double())
+            missed = rec.mid(layer).double() - before - rec.attn_write[layer].double()
             missed = missed - rec.beside_write[layer].double() if rec.beside_first else missed
             self._rounded(missed, through_mlp if has_mlp else beside)
         self.at = written
         if rec.beside_first:
             self._stop(Component("beside", layer), rec.beside_write[layer])
+        passed = rec.passed(layer, passed)
         if model.level(layer).values:
             passed = passed + self._attention(layer)
         else:

@@ -114,10 +114,13 @@ def decompose(
     scale = norm.scale(x)
     v = norm.pull(directions)
 
-    def read(tensor: Tensor, layer: int = point.layer) -> Tensor:
-        """[direction, position] of a tensor [position, d_model] written in ``layer``: in float64, so that nothing but
-        the model rounds."""
-        return _read(v, tensor, paired).float() * model.carried(layer, point.layer)
+    def read(tensor: Tensor, layer: int | None = None, part: str = "pre") -> Tensor:
+        """[direction, position] of a tensor [position, d_model] written by a part of ``layer`` (None: as it is at the
+        point): in float64, so that nothing but the model rounds."""
+        factor = 1.0 if layer is None else model.carried(layer, point.layer, part, point.mid)
+        if isinstance(factor, Tensor):
+            return _read(v.double() * factor.double(), tensor, paired).float()
+        return _read(v, tensor, paired).float() * factor
 
     columns: list[Tensor] = []
     stream = heads = torch.zeros(1 if paired else len(v), len(index), device=v.device)
@@ -140,19 +143,19 @@ def decompose(
             _refuse_above(model, layer, missed, bound, what)
         else:  # between attention and MLP: the sum of two recorded tensors, as the model rounds it
             before, attn = rec.streams[layer][index].double(), rec.attn_write[layer][index].double()
-            missed = x.double() - before - attn
+            missed = x.double() - rec.passed(layer, before) - attn
             missed = missed - rec.beside_write[layer][index].double() if _first(model) else missed
         columns += [read(rec.beside_write[layer][index], layer)] if _first(model) else []
-        stream = stream + read(missed, min(layer + 1, point.layer))
+        stream = stream + (read(missed, layer + 1) if layer < point.mlps else read(missed))
         if level.heads:
-            arriving = v * model.carried(layer, point.layer)
+            arriving = v * model.carried(layer, point.layer, "attn", point.mid)
             split, rounded = head_columns(run, layer, arriving, index, paired)
             columns += split
             heads = heads + rounded
         else:
-            columns.append(read(rec.attn_write[layer][index], layer))
+            columns.append(read(rec.attn_write[layer][index], layer, "attn"))
         if layer < point.mlps:
-            columns.append(read(rec.mlp_write[layer][index], layer))
+            columns.append(read(rec.mlp_write[layer][index], layer, "mlp"))
             behind = model.anatomy.beside and not _first(model)
             columns += [read(rec.beside_write[layer][index], layer)] if behind else []
     return Rows(

@@ -221,6 +221,12 @@ def read_feature(run: Run, target: FeatureTarget) -> Reading:
     if sae.coordinates == "without value bias" and (given := value_bias(model, layer)) is not None:
         constants.append((Component("value.bias"), -float(given.to(w.device).double() @ w.double())))
     need(model, "sublayers" if site.site == "mlp" else "heads", layer)
+    if site.site != "z" and model.join("mlp" if site.site == "mlp" else "attn", layer) is not None:
+        raise TargetError(
+            f"What {site} of {model.name} adds to the stream has gains and constants of its own: what its parts put "
+            "into a feature of it is not told.",
+            f"Explain a feature of the stream behind it, L{layer}.",
+        )
     notes.append(_ROWS["mlp" if site.site == "mlp" else "attn"].format(layer))
     return Inside(model, site, w, position, constants, actual, bound, notes)
 

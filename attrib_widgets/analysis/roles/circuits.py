@@ -56,9 +56,9 @@ def circuit(model: Model, layer: int, x: Float[Tensor, "token d_model"]) -> Circ
     read = norm.push(x) * norm.scale(x)[:, None]
     values = values_of(model, layer, read)
     final, outlet = model.norm(model.anatomy.final_norm), outlet_of(model, "attn", layer)
-    writes = torch.stack([final.push(outlet.push(rows)) for rows in model.out(layer).by_head(geo.n_heads)])
-    arriving = model.carried(layer, model.n_layers) * model.logit_scale
-    return Circuit(layer, values.repeat_interleave(geo.group, 0), writes * arriving)
+    way = model.carried(layer, model.n_layers, "attn")
+    writes = torch.stack([final.push(outlet.push(rows) * way) for rows in model.out(layer).by_head(geo.n_heads)])
+    return Circuit(layer, values.repeat_interleave(geo.group, 0), writes * model.logit_scale)
 
 
 def rows_of(model: Model, tokens: Sequence[int]) -> Float[Tensor, "token d_model"]:

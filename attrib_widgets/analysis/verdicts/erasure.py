@@ -165,9 +165,9 @@ def erasure(a: Attribution, writer: ComponentLike, *, against: TokenSet | None =
     components, before = along(run)
     _, after = along(gone)
     streams = zip(run.record.streams[layer + 1 :], gone.record.streams[layer + 1 :], strict=True)
-    left = [(x[at].float() - y[at].float()) @ unit for x, y in streams]
     arriving = [model.carried(i, model.n_layers) for i in range(layer + 1, model.n_layers + 1)]
-    remaining = torch.stack([x * c for x, c in zip(left, arriving, strict=True)]).cpu()
+    left = [((x[at].float() - y[at].float()) * c) @ unit for (x, y), c in zip(streams, arriving, strict=True)]
+    remaining = torch.stack(left).cpu()
     largest = max(abs(v) for c, v in zip(a.components, a.values.tolist(), strict=True) if c.is_replaceable)
     later = [
         Eraser(c, p, q)

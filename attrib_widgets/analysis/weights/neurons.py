@@ -69,7 +69,8 @@ def neuron_tokens(model: Model | str, which: ComponentLike, k: int = 8) -> Neuro
     down = found.down(layer)
     if index >= down.d_in:
         raise ComponentError(f"{part} is not a neuron of {found.name}.", f"Layer {layer} has {down.d_in}, from 0.")
-    written = outlet_of(found, "mlp", layer).push(down.rows(index, index + 1)[0]) * found.carried(layer, found.n_layers)
+    written = outlet_of(found, "mlp", layer).push(down.rows(index, index + 1)[0])
+    written = written * found.carried(layer, found.n_layers, "mlp")
     logits = unembedded(found, found.norm(found.anatomy.final_norm).push(written))
     logits = logits - logits.mean()
     k = min(how_many_of(k, "tokens"), len(logits))

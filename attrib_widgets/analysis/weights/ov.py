@@ -181,7 +181,9 @@ def ov_table(
     gathered = values_of(model, layer, x, kv_head(model, layer, index), scales)[0]
     gathered = gathered if gate is None else gathered * gate
     written = write.push(gathered @ model.out(layer).rows(index * d, (index + 1) * d))
-    written = written * write.scale(run.record.attn_out[layer][at : at + 1])[0] * model.carried(layer, model.n_layers)
+    written = (
+        written * write.scale(run.record.attn_out[layer][at : at + 1])[0] * model.carried(layer, model.n_layers, "attn")
+    )
     toward = x @ direction if scales is None else x @ direction * scales
     final = model.norm(model.anatomy.final_norm)
     up, down = top_tokens(a, final.push(written) * final.scale(run.record.streams[-1][at]), k)

@@ -20,15 +20,18 @@ from .weights import widths
 # What the parts are called in transformers. The first name that exists is taken.
 _ATTN = "self_attn|attn.attention|attn|attention|self_attention|temporal_block|mixer"
 _OUT = "o_proj|out_proj|c_proj|dense|wo|out"
-_MLP = "mlp|feed_forward|block_sparse_moe|shared_mlp|ffn|fc2|ff"
+_MLP = "mlp|feed_forward|block_sparse_moe|shared_mlp|ffn|fc2|ff|mlp_block"
 _DOWN = "down_proj|c_proj|dense_4h_to_h|fc2|fc_out|w2|wo"
 _IN = "gate_proj|gate_up_proj|up_proj|c_fc|dense_h_to_4h|fc1|fc_in|w1|wi"
 _MUL = "up_proj|w3"
 _FUSED = ("qkv_proj", "query_key_value", "c_attn", "Wqkv", "qkv")
-_ATTN_NORM = "input_layernorm|ln_1|norm_1|self_attn_layer_norm|attention_norm|operator_norm|attention_layernorm"
+_ATTN_NORM = (
+    "input_layernorm|ln_1|norm_1|self_attn_layer_norm|attention_norm|operator_norm|attention_layernorm|"
+    "temporal_pre_norm"
+)
 _MLP_NORM = (
     "pre_feedforward_layernorm|pre_mlp_layernorm|post_attention_layernorm|ln_2|norm_2|final_layer_norm|ffn_norm|"
-    "feedforward_layernorm|pre_ff_layernorm|input_layernorm"
+    "feedforward_layernorm|pre_ff_layernorm|channel_pre_norm|input_layernorm"
 )
 _ATTN_POST = "post_operator_norm|post_self_attn_layernorm|post_attention_layernorm|post_attention_norm"
 _MLP_POST = "post_ffn_norm|post_mlp_layernorm|post_feedforward_layernorm|post_feedforward_norm"
@@ -147,21 +150,25 @@ def discovered(model: nn.Module) -> list[Anatomy]:
         attn=attn,
         attn_out=out,
         attn_norm=_first(layer, _ATTN_NORM),
-        attn_post_norm=_first(layer, _ATTN_POST) if _first(layer, _MLP_POST) else None,
+        attn_post_norm=_norm(layer, _ATTN_POST) if _norm(layer, _MLP_POST) else None,
         mlp=mlp,
         mlp_norm=_first(layer, _MLP_NORM),
         mlp_in=_first(plain, _IN, inside),
         mlp_mul=_first(plain, _MUL, inside) if _first(plain, "gate_proj|w1", inside) else None,
         mlp_down=_first(plain, _DOWN, inside) or f"{mlp}.down_proj",
-        mlp_post_norm=_first(layer, _MLP_POST),
+        mlp_post_norm=_norm(layer, _MLP_POST),
         beside=_beside(layer),
         **_scaled_mlp(layer, mlp),
         attn_multiplier=".attn_out_multiplier" if hasattr(layer, "attn_out_multiplier") else None,
         attn_factor=".attention_in_multiplier" if hasattr(layer, "attention_in_multiplier") else None,
         experts=_experts(layers),
     )
-    if taken.attn_post_norm and not _first(layer, "pre_feedforward_layernorm|pre_mlp_layernorm|input_layernorm"):
-        taken = replace(taken, attn_norm=None, mlp_norm=None)
+    if (
+        taken.attn_post_norm
+        and not taken.attn_norm
+        and not _first(layer, "pre_feedforward_layernorm|pre_mlp_layernorm")
+    ):
+        taken = replace(taken, mlp_norm=None)
     if taken.mlp_mul is None and taken.mlp_in and "gate_up" in taken.mlp_in:
         taken = replace(taken, mlp_mul=taken.mlp_in)
     return [
@@ -175,6 +182,11 @@ def discovered(model: nn.Module) -> list[Anatomy]:
 def _has_parts(layer: nn.Module) -> bool:
     attn = _first(layer, _ATTN)
     return bool(attn and _first(layer, _OUT, attn) and _first(layer, _MLP))
+
+
+def _norm(layer: nn.Module, names: str) -> str | None:
+    """The first of ``names`` that does something: a switched-off norm may leave its place."""
+    return next((n for n in names.split("|") if not isinstance(find(layer, n), (nn.Identity, type(None)))), None)
 
 
 def _first(root: nn.Module, names: str, below: str = "") -> str | None:

@@ -171,6 +171,35 @@ _OPT = Anatomy(
         ),
     ),
 )
+_CTRL = Anatomy(
+    layers="transformer.h",
+    final_norm="transformer.layernorm",
+    unembed="lm_head",
+    embed="transformer.w",
+    attn="multi_head_attention",
+    attn_out="multi_head_attention.dense",
+    attn_norm="layernorm1",
+    mlp="ffn",
+    mlp_norm="layernorm2",
+    mlp_in="ffn.0",
+    mlp_down="ffn.2",
+    qkv=QKV("Wq", "Wk", "Wv"),
+    n_heads="n_head",
+    n_kv_heads=None,
+)
+_DBRX = replace(
+    _MPT,
+    attn="norm_attn_norm.attn",
+    attn_out="norm_attn_norm.attn.out_proj",
+    attn_norm="norm_attn_norm.norm_1",
+    mlp_norm="norm_attn_norm.norm_2",
+    mlp_in=None,
+    mlp_down=None,
+    mlp_output=None,
+    experts=Experts("ffn.router", "ffn.experts"),
+    qkv=QKV("Wqkv", "Wqkv", "Wqkv", layout="thirds", clip="attn_config.clip_qkv"),
+    n_kv_heads="num_key_value_heads",
+)
 _COHERE = replace(
     LLAMA,
     mlp_norm="input_layernorm",
@@ -263,6 +292,8 @@ FAMILIES: Mapping[str, tuple[Anatomy, ...]] = {
         ),
     ),
     "mpt": (_MPT,),
+    "ctrl": (_CTRL,),
+    "dbrx": (_DBRX,),
     "hyperclovax": (
         replace(_PERI, attn_post_norm="post_norm1", mlp_post_norm="post_norm2"),
         _PERI,

@@ -76,6 +76,29 @@ def read_between(model: Network, ids: Sequence[int]) -> Between:
     return _factor(calls, x[-len(y) :], y)
 
 
+@torch.no_grad()
+def streams_beside(model: Network, ids: Sequence[int]) -> int:
+    """How many streams the layers of ``model`` hand on side by side for every position.
+
+    1 in most families; 0 where that could not be seen.
+    """
+    seen: list[int] = []
+
+    def keep(_: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        given = next((x for x in (*args, *named.values()) if isinstance(x, Tensor) and x.is_floating_point()), None)
+        seen.append(0 if given is None else given.numel() // (len(ids) * model.geometry.d_model))
+
+    with model.quiet():  # held from before the hook: it hears no forward of another thread
+        handle = model.layer(0).register_forward_pre_hook(keep, with_kwargs=True)
+        try:
+            model.hf(torch.tensor([list(ids)], device=model.device), use_cache=False)
+        except Exception:  # whatever the model's own code says: what does not run is found out where it is recorded
+            return 0
+        finally:
+            handle.remove()
+    return seen[0] if seen else 0
+
+
 def _factor(calls: int, x: Tensor, y: Tensor) -> Between:
     """The factor that makes ``y`` of ``x``: a whole number or one over it where that gives the same."""
     size = x.double().square().sum()

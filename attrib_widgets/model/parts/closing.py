@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 def stream_error(
     record: Recording, layer: int, dtype: torch.dtype, parallel: bool, positions: Any = slice(None), carry: float = 1.0
 ) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
-    """(after - carry (before + attention + MLP + third part), its rounding bound) of one layer, in float64."""
+    """(after - carry (before + attention + MLP + third part), its rounding bound) of one layer, in float64.
+
+    Where parts join the stream otherwise (:mod:`.joins`), what is left of it before each is summed.
+    """
     before = record.streams[layer][positions].double()
     attn, mlp = record.attn_write[layer][positions].double(), record.mlp_write[layer][positions].double()
     after = record.streams[layer + 1][positions].double()
+    if layer in record.joins:
+        return _joined_error(record, layer, dtype, positions)
     total = before + attn + mlp
     if parallel:  # the three are added in an order that differs between families
         partial = torch.stack(
@@ -43,6 +48,26 @@ def stream_error(
         total, bound = total * carry, bound * abs(carry)
         bound = bound + torch.maximum(half_ulp(after, dtype), half_ulp(total, dtype)) + 6e-8 * total.abs()
     return after - total, bound
+
+
+def _joined_error(
+    record: Recording, layer: int, dtype: torch.dtype, positions: Any
+) -> tuple[Float[Tensor, "position d_model"], Float[Tensor, "position d_model"]]:
+    """:func:`stream_error` of a layer whose sublayers join the stream otherwise than by a plain sum."""
+    first, second = record.joins[layer]
+    before, after = record.streams[layer][positions].double(), record.streams[layer + 1][positions].double()
+    attn, mlp = record.attn_write[layer][positions].double(), record.mlp_write[layer][positions].double()
+    middle = first.kept(before) + attn
+    # The terms may cancel, and so may the constants of a channel that are told as one: their roundings do not.
+    shifts = [0.0 if join.shift is None else float(join.shift.abs().max()) for join in (first, second)]
+    size = first.kept(before).abs() + attn.abs() + shifts[0]
+    # Each is rounded up to four times by the model, and as often here; what is given in half precision is rounded to
+    # that twice on its way, by up to two units each.
+    inside = 8 * half_ulp(size, dtype) + 4 * half_ulp(attn.abs() + shifts[0], record.attn_out[layer].dtype)
+    whole = second.kept(size).abs() + mlp.abs() + shifts[1]
+    last = 8 * half_ulp(whole, dtype) + 4 * half_ulp(mlp.abs() + shifts[1], record.mlp_out[layer].dtype)
+    read = half_ulp(after, record.streams[layer + 1].dtype)  # the final norm may read it rounded
+    return after - second.kept(middle) - mlp, second.kept(inside).abs() + last + read
 
 
 def head_error(

@@ -80,9 +80,10 @@ def mixture(model: Network, rec: Recording, layer: int, positions: Any = slice(N
                     "Experts can be told apart with transformers 5.15 or newer.",
                 )
             _, weights, indices = chosen
-            slots = [experts(x, indices[:, i : i + 1], weights[:, i : i + 1]) for i in range(indices.shape[1])]
+            picked = [(indices[:, i : i + 1], weights[:, i : i + 1]) for i in range(indices.shape[1])]
+            slots = [experts(x, index, weight).reshape(len(x), -1) for index, weight in picked]
             shared = _shared(model, where, layer, x)
-        except TypeError as reason:  # they want to be given more
+        except (TypeError, IndexError, ValueError) as reason:  # they want to be given more, or otherwise
             raise GranularityError(
                 f"The router and the experts of layer {layer} cannot be called with what its MLP reads alone.",
                 f"The MLP as a whole is exact: L{layer}.mlp.",
@@ -93,9 +94,14 @@ def mixture(model: Network, rec: Recording, layer: int, positions: Any = slice(N
 
 
 def _routed(model: Network, where: Experts, layer: int, router: Any, x: Tensor) -> Any:
-    """What the router says, one row a position."""
+    """What the router says, one row a position; where it gives scores alone, what its MLP chooses by them."""
     if where.bias is None:
-        return router(x)
+        found = router(x)
+        choose = getattr(find(model.layer(layer), model.anatomy.mlp), "route_tokens_to_experts", None)
+        if not isinstance(found, Tensor) or choose is None:
+            return found
+        weights, indices = sorted(choose(found), key=lambda t: not t.is_floating_point())
+        return found, weights, indices
     bias = operator.attrgetter(where.bias)(model.layer(layer))
     try:
         return router(x, bias)

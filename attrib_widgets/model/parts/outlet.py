@@ -1,6 +1,7 @@
-"""What happens to a sublayer's output before it is added to the stream: a norm of its own, a multiplier, or nothing.
+"""What happens to a sublayer's output before it is added to the stream: a norm of its own, a multiplier, a join that
+scales every number for itself and adds constants (:mod:`.joins`), or nothing.
 
-Both are linear once the norm's scale is frozen, so a direction of the stream is pulled back through them like
+All are linear once the norm's scale is frozen, so a direction of the stream is pulled back through them like
 through the final norm.
 """
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ..anatomy.norms import FrozenNorm
 from ..anatomy.rounding import half_ulp
+from .joins import Join
 
 if TYPE_CHECKING:
     from ..network import Network
@@ -24,19 +26,20 @@ Sublayer = Literal["attn", "mlp"]
 
 @dataclass(frozen=True)
 class Outlet:
-    """How the output of one sublayer enters the stream: ``multiplier * norm(output)``."""
+    """How the output of one sublayer enters the stream: ``multiplier * norm(output)``, by way of its ``join``."""
 
     norm: FrozenNorm | None
     multiplier: float
+    join: Join | None = None
 
     @property
     def plain(self) -> bool:
         """The output is added as it is."""
-        return self.norm is None and self.multiplier == 1
+        return self.norm is None and self.multiplier == 1 and self.join is None
 
     def pull(self, v: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
         """A direction of the stream as a direction of the sublayer's output, before :meth:`scale`."""
-        v = v if self.multiplier == 1 else v * self.multiplier
+        v = self.scaled(v)
         return v if self.norm is None else self.norm.pull(v)
 
     def scale(self, given: Float[Tensor, "position d_model"]) -> Float[Tensor, "position"]:
@@ -44,20 +47,25 @@ class Outlet:
         return torch.ones(len(given), device=given.device) if self.norm is None else self.norm.scale(given)
 
     def constant(self, v: Float[Tensor, "direction d_model"]) -> Float[Tensor, "direction"]:
-        """What the norm's bias writes along directions of the stream."""
-        return v.new_zeros(len(v)) if self.norm is None else (v @ self.norm.bias) * self.multiplier
+        """What the norm's bias and the join's constant write along directions of the stream."""
+        bias = self.bias
+        return v.new_zeros(len(v)) if bias is None else v @ bias
 
     def push(self, part: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
         """What a part of the output becomes in the stream, before :meth:`scale`; the transpose of :meth:`pull`."""
-        part = part if self.norm is None else self.norm.push(part)
+        return self.scaled(part if self.norm is None else self.norm.push(part))
+
+    def scaled(self, part: Float[Tensor, "*shape d_model"]) -> Float[Tensor, "*shape d_model"]:
+        """What becomes of a part of the output behind the norm, and of a direction of the stream in front of it."""
+        part = part if self.join is None else self.join.gained(part)
         return part if self.multiplier == 1 else part * self.multiplier
 
     @property
     def bias(self) -> Float[Tensor, "d_model"] | None:
-        """What the norm adds by itself, or None."""
-        if self.norm is None or not bool(self.norm.bias.any()):
-            return None
-        return self.norm.bias * self.multiplier
+        """What the norm and the join add by themselves, or None."""
+        own = None if self.norm is None or not bool(self.norm.bias.any()) else self.scaled(self.norm.bias)
+        shift = None if self.join is None else self.join.shift
+        return own if shift is None else shift if own is None else own + shift
 
     def error(
         self, given: Float[Tensor, "position d_model"], written: Float[Tensor, "position d_model"]
@@ -69,6 +77,10 @@ class Outlet:
             # Rounding may have brought the one across a power of two, and not the other.
             size = torch.maximum(written.double().abs() / abs(self.multiplier or 1), expected.abs())
             bound = 3 * half_ulp(size, written.dtype) + 1e-5 * size.amax(-1, keepdim=True)
+        if self.join is not None:
+            size = self.join.size(given if self.norm is None else self.norm(given))
+            expected, bound = self.join.added(expected.float()).double(), self.join.gained(bound).abs()
+            bound = bound + half_ulp(expected, written.dtype) + 2e-7 * size
         if self.multiplier != 1:
             expected = expected * self.multiplier
             # The multiplier itself is a float32 number in the product.
@@ -79,4 +91,5 @@ class Outlet:
 def outlet_of(model: Network, sublayer: Sublayer, layer: int) -> Outlet:
     """The :class:`Outlet` of the attention or the MLP of ``layer``."""
     path = getattr(model.anatomy, f"{sublayer}_post_norm")
-    return Outlet(None if path is None else model.norm(path, layer), model.multiplier_of(sublayer))
+    norm = None if path is None else model.norm(path, layer)
+    return Outlet(norm, model.multiplier_of(sublayer), model.join(sublayer, layer))

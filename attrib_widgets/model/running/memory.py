@@ -37,11 +37,12 @@ def estimate(model: Network, n_tokens: int, kept: int = 1) -> int:
     """
     anatomy, geo = model.anatomy, model.geometry
     inside = sum(_kept(model, part) for part in ("attn", "mlp", "beside")) if anatomy.attn else 0
-    streams = geo.n_layers * (1 + inside) + 1 + (2 if anatomy.pos else 0)
+    streams = geo.n_layers * (1 + inside) + 1 + (2 if anatomy.pos else 0) + _joins(model)
     heads = sum(layer.n_heads * layer.d_head for layer in geo.layers) if anatomy.attn else 0
     per_token = streams * geo.d_model + heads
-    logits = kept * model.vocab_size * (1 if model.softcap is None else 2)
-    return (n_tokens * per_token + logits) * model.stream_dtype.itemsize
+    size = model.stream_dtype.itemsize  # a cap may be computed in more digits than what comes before it
+    logits = kept * model.vocab_size * (size if model.softcap is None else size + model.logit_dtype.itemsize)
+    return n_tokens * per_token * size + logits
 
 
 def _kept(model: Network, part: str) -> int:
@@ -49,6 +50,16 @@ def _kept(model: Network, part: str) -> int:
     if part == "beside" and model.anatomy.beside is None:
         return 0
     return 1 + bool(getattr(model.anatomy, f"{part}_post_norm", None) or model.multiplier_of(part) != 1)
+
+
+def _joins(model: Network) -> int:
+    """Tensors that layers keep beside that because their sublayers join the stream otherwise than by a plain sum."""
+    inside = 0
+    for layer in model.joining:
+        inside += 1  # the stream between attention and MLP
+        for part, join in zip(("attn", "mlp"), model.joins()[layer], strict=True):
+            inside += _kept(model, part) == 1 and not join.adds_as_given
+    return inside
 
 
 def available(device: torch.device) -> int | None:

@@ -29,9 +29,11 @@ from ..anatomy.rounding import accumulation, half_ulp, require_float32, worst
 from ..anatomy.weights import watched, widths
 from ..identity.belonging import LIMITS
 from ..identity.stamp import interventions
-from ..parts.between import Between, read_between
+from ..parts.between import Between, read_between, streams_beside
+from ..parts.closing import stream_error
 from ..parts.scores import score_cap
 from ..tracing.causality import AHEAD, causality_error
+from ..tracing.joining import read_joins
 from ..tracing.order import absent_parts, unordered_parts
 from ..tracing.record import Recording, record
 from .causes import unable
@@ -195,12 +197,13 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
     known: dict[Any, Any] = {}
     own, tried = own_family(model.hf), candidates(model.hf, override)
     for given in tried:
-        model.anatomy, model.unread = given, {}
+        model.anatomy, model.unread, model.joining = given, {}, frozenset()
         _watch(model, known)
         try:
             model.anatomy = anatomy = resolved(given, model.hf)
             model.geometry = geometry(anatomy, model.hf)
             model.between = _between(model, known)
+            _refuse_many_streams(model, known)
             if abs(model.logit_scale - model.between.factor**2) <= 1e-5 * abs(model.logit_scale):
                 # The config's entry is applied in front of the unembedding, where it was found: not behind it as well.
                 model.anatomy = anatomy = replace(anatomy, logit_scale=None)
@@ -213,7 +216,7 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
             refusals.append(f"a part named by the anatomy has the wrong shape or kind ({clause(reason)})")
             continue
         rank = (found.missed, override is None and given not in own, found.furthest)
-        this = _Found(rank, anatomy, model.geometry, found, model.unread, model.between)
+        this = _Found(rank, anatomy, model.geometry, found, model.unread, model.between, model.joining)
         best = this if best is None or rank < best.rank else best
         as_whole = this if anatomy.attn is None else as_whole
         if found.ok and found.mlp_ok:
@@ -228,7 +231,7 @@ def check_model(model: Model, override: Anatomy | Mapping[str, Any] | None) -> t
     elif as_whole is not None and best.rank[1] and found.granularity == "layers":
         best, found = as_whole, replace(as_whole.check, levels=found.levels)  # nothing inside is worth recording
     model.anatomy, model.geometry, model.unread = best.anatomy, best.geometry, best.unread
-    model.between = best.between
+    model.between, model.joining = best.between, best.joining
     model.forget()
     found = causal_check(model, found)
     model.forget()
@@ -245,6 +248,7 @@ class _Found(NamedTuple):
     check: SelfCheck
     unread: Mapping[int, str]
     between: Between
+    joining: frozenset[int]
 
 
 def _between(model: Model, known: dict[Any, Any]) -> Between:
@@ -253,6 +257,22 @@ def _between(model: Model, known: dict[Any, Any]) -> Between:
         known[key] = read_between(model, probe_ids(model)[:2])
     found: Between = known[key]
     return found
+
+
+def _refuse_many_streams(model: Model, known: dict[Any, Any]) -> None:
+    """A part of a sum has one place to be written to.
+
+    Raises:
+        AnatomyError: the layers give several streams.
+    """
+    key = ("streams", model.anatomy.layers)
+    if key not in known:
+        known[key] = streams_beside(model, probe_ids(model)[:2])
+    if known[key] > 1:
+        raise AnatomyError(
+            f"its layers give {known[key]} streams beside each other for every position, and what a part writes "
+            "is in no single one of them"
+        )
 
 
 def _refusal(model: Model, refusals: list[str]) -> AnatomyError:
@@ -371,15 +391,37 @@ def _record(model: Model, known: dict[Any, Any]) -> Recording:
     key = ("record", a.layers, a.final_norm, a.unembed, a.embed, a.pos, *inside, *given, a.logit_scale, a.softcap)
     if key not in known:
         try:
-            known[key] = _recorded(model)
+            known[key] = _joined(model, *_recorded(model))
         except Exception as reason:  # whatever the tracer says of a path it cannot read there
             first = (str(reason).strip().splitlines() or [type(reason).__name__])[-1]
             known[key] = AnatomyError(f"its parts could not be read in the order of the anatomy ({first})")
     if isinstance(known[key], AnatomyError):
         raise known[key]
     rec: Recording
-    rec, model.unread = known[key]
+    rec, model.unread, model.joining = known[key]
     return rec
+
+
+def _joined(
+    model: Model, rec: Recording, unread: Mapping[int, str]
+) -> tuple[Recording, Mapping[int, str], frozenset[int]]:
+    """What was recorded, once more where layers join what their sublayers give otherwise than by a plain sum."""
+    a = model.anatomy
+    if a.attn is None or a.beside is not None or a.carry is not None or model.parallel:
+        return rec, unread, frozenset()
+
+    def closes(record: Recording, layer: int) -> bool:
+        return worst(*stream_error(record, layer, record.streams[layer].dtype, False)) <= 1
+
+    # What a hook or a replaced forward does to the stream is no part of the model: such a layer is shown as a whole.
+    own = (i for i in range(model.n_layers) if i not in unread and not interventions(model.layer(i)))
+    open_ones = [i for i in own if not closes(rec, i)]
+    model.joining = frozenset(read_joins(model, open_ones)) if open_ones else frozenset()
+    if not model.joining:
+        return rec, unread, frozenset()
+    again, unread = _recorded(model)
+    model.joining = frozenset(i for i in model.joining if i in again.joins and closes(again, i))
+    return (_recorded(model)[0] if model.joining != set(again.joins) else again), unread, model.joining
 
 
 def _recorded(model: Model) -> tuple[Recording, dict[int, str]]:

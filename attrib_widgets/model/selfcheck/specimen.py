@@ -74,6 +74,14 @@ _SIZES: dict[str, Any] = dict(
 )
 _HYBRID = ["linear_attention", "full_attention", "linear_attention"]
 _MAMBA: dict[str, Any] = dict(mamba_n_heads=4, mamba_d_head=16, mamba_d_state=8, mamba_n_groups=1, mamba_expand=2)
+_LATENT: dict[str, Any] = dict(  # latent attention beside a linear one
+    num_key_value_heads=HEADS,
+    num_expert_group=1,
+    num_experts_per_token=2,
+    linear_head_dim=8,
+    linear_num_heads=HEADS,
+    qk_rope_head_dim=8,
+)
 _SHARED: dict[str, Any] = dict(
     vocab_size_per_layer_input=VOCABULARY,
     hidden_size_per_layer_input=8,
@@ -83,7 +91,14 @@ _SHARED: dict[str, Any] = dict(
 #: What some families need beside the sizes: entries that have to fit one another, and the kinds of their layers.
 _ENTRIES: dict[str, dict[str, Any]] = {
     "bamba": {**_MAMBA, "attn_layer_indices": [1], "attn_rotary_emb": 4},
-    "bailing_hybrid": dict(layer_types=_HYBRID, qk_rope_head_dim=4, rotary_dim=4, partial_rotary_factor=0.5),
+    "bailing_hybrid": {**_LATENT, "layer_types": _HYBRID, "mlp_layer_types": ["dense", "sparse", "sparse"]},
+    "cohere_compass_text": dict(
+        rope_parameters={k: dict(rope_type="default", rope_theta=1e4) for k in ("sliding_attention", "full_attention")}
+    ),
+    "dbrx": dict(
+        attn_config=dict(kv_n_heads=KV_HEADS, clip_qkv=8.0, rope_theta=1e4),
+        ffn_config=dict(ffn_hidden_size=16, moe_num_experts=4, moe_top_k=2),
+    ),
     "falcon_h1": {**_MAMBA, "mamba_d_ssm": 64},
     "gemma3n_text": {**_SHARED, "activation_sparsity_pattern": [0.0] * LAYERS, "laurel_rank": 4},
     "gemma4_text": {**_SHARED, "global_head_dim": HEAD_DIM},
@@ -94,10 +109,7 @@ _ENTRIES: dict[str, dict[str, Any]] = {
     "lfm2_moe": dict(layer_types=["conv", "full_attention", "conv"], num_dense_layers=1),
     "mamba2": dict(num_heads=4, head_dim=16, state_size=8, n_groups=1, expand=2),
     "dots1": dict(n_shared_experts=1),
-    "kimi_linear": dict(
-        layer_types=_HYBRID,
-        linear_attn_config={"head_dim": 8, "num_heads": 4, "short_conv_kernel_size": 4, "kda_layers": [1, 3]},
-    ),
+    "kimi_linear": {**_LATENT, "layer_types": _HYBRID, "mlp_layer_types": ["dense", "sparse", "sparse"]},
     "longcat_flash": dict(ffn_hidden_size=48, expert_ffn_hidden_size=16, num_layers=2, zero_expert_num=1, moe_topk=2),
     "minimax": dict(layer_types=_HYBRID),
     "qwen3_5_moe_text": dict(layer_types=_HYBRID),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...words.errors import AnatomyError, ComponentError
 from ..anatomy.anatomy import find
+from ..parts.joins import Joins
 from ..parts.listen import given_to
 from .edits import Edits, edited, rewritten
 from .ports import PRE, WRITE, Port, ending, port, ports, refuse_flex, require, tensor_of
@@ -45,8 +46,9 @@ class Recording:
     ``beside_write`` are the same of a third part (``beside_first``: added with the attention), empty where there is
     none. ``logits`` are as printed, ``precap`` the same before the soft cap, both for ``kept`` positions only.
     ``attn_inputs`` is what the attention modules were given beside the stream, by name. ``mlp_entered`` is filled on
-    request only. Of a layer that can be read as a whole only, the tensors of its parts are empty ([position, 0]), and z
-    of one that mixes without heads.
+    request only. ``joins`` and ``mids`` are of the layers whose sublayers join the stream otherwise than by a plain
+    sum: how, and what stood between the two. Of a layer that can be read as a whole only, the tensors of its parts are
+    empty ([position, 0]), and z of one that mixes without heads.
     """
 
     streams: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
@@ -58,6 +60,8 @@ class Recording:
     beside_out: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
     beside_write: list[Float[Tensor, "position d_model"]] = field(default_factory=list)
     beside_first: bool = False
+    joins: dict[int, Joins] = field(default_factory=dict)
+    mids: dict[int, Float[Tensor, "position d_model"]] = field(default_factory=dict)
     attn_inputs: list[dict[str, Any]] = field(default_factory=list)
     mlp_entered: list[Float[Tensor, "position neuron"] | None] = field(default_factory=list)
     embed: Float[Tensor, "position d_model"] | None = None
@@ -68,9 +72,15 @@ class Recording:
 
     def mid(self, layer: int) -> Float[Tensor, "position d_model"]:
         """The stream between attention and MLP of a sequential ``layer``, rounded as the model rounds it."""
+        if layer in self.mids:
+            return self.mids[layer]
         if self.beside_first:
             return self.streams[layer] + (self.beside_write[layer] + self.attn_write[layer])
         return self.streams[layer] + self.attn_write[layer]
+
+    def passed(self, layer: int, stream: Float[Tensor, "position d_model"]) -> Float[Tensor, "position d_model"]:
+        """What is left of the stream before ``layer`` when its attention is added."""
+        return self.joins[layer][0].kept(stream) if layer in self.joins else stream
 
     def wrote(self, layer: int) -> Float[Tensor, "position d_model"]:
         """What ``layer`` as a whole added to the stream, in float64, the streams' own rounding included."""
@@ -95,7 +105,7 @@ class Recording:
         """Memory held by the recorded tensors (shared ones counted once)."""
         lists = [self.streams, self.z, self.attn_out, self.attn_write, self.mlp_out, self.mlp_write]
         lists += [self.beside_out, self.beside_write]
-        tensors = [t for part in lists for t in part] + [self.logits, self.precap]
+        tensors = [t for part in lists for t in part] + [self.logits, self.precap, *self.mids.values()]
         tensors += [t for t in (self.embed, self.pos) if t is not None]
         return sum(size for size in {t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
 
@@ -208,7 +218,8 @@ def record_at(model: Model, prompts: Sequence[Sequence[int]], position: int) -> 
             taken[id(tensor)] = rows[:, position].clone().to(model.home)
         return taken[id(tensor)]
 
-    found = Recording(kept=list(range(count)), beside_first=rec.beside_first)
+    found = Recording(kept=list(range(count)), beside_first=rec.beside_first, joins=rec.joins)
+    found.mids = {layer: own(t) for layer, t in rec.mids.items()}
     for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write", "beside_out", "beside_write"):
         setattr(found, name, [own(t) for t in getattr(rec, name)])
     found.embed, found.pos = (None if t is None else own(t) for t in (rec.embed, rec.pos))
@@ -257,6 +268,8 @@ def _recorded(
                     row.put(block, edited(row.get(block), edits[row.site, i], heads))
                 if row.site in read:
                     getattr(rec, read[row.site]).append(_rows(row.get(block), count))
+                if row.site == "mid" and i in model.joining:
+                    rec.mids[i] = _rows(row.get(block), count)
                 if row.site == "attn_in":
                     inner = row.of(block)
                     rec.attn_inputs.append(given_to(inner._module, inner.inputs, rec.streams[i].shape[-1]))
@@ -278,12 +291,27 @@ def _recorded(
     rec.mlp_write = _added(rec.mlp_write or rec.mlp_out, model.multiplier)
     rec.beside_write = _added(rec.beside_out, model.multiplier_of("beside"))
     rec.beside_first = anatomy.beside is not None and anatomy.beside.first
+    _join(rec, model)
     if "logits_to_keep" not in options:  # an older forward prints every position: keep what was asked for
         picked = [each - 1] if keep is None else list(keep)
         rec.precap, rec.logits = rec.precap[:, picked].clone(), rec.logits[:, picked].clone()
     rec.precap = rec.logits if model.softcap is None else model.scaled(rec.precap)
     rec.kept = [each - 1] if keep is None else [int(k) for k in keep]
     return rec
+
+
+def _join(rec: Recording, model: Model) -> None:
+    """What sublayers add where that is more than their output."""
+    if not model.joining:
+        return
+    for name, number in (("attn", 0), ("mlp", 1)):
+        written = list(getattr(rec, f"{name}_write"))
+        for layer in model.joining:
+            join = model.joins()[layer][number]
+            if not join.adds_as_given:
+                written[layer] = join.added(written[layer].to(model.home)).to(rec.streams[layer])
+        setattr(rec, f"{name}_write", written)
+    rec.joins = {layer: model.joins()[layer] for layer in model.joining}
 
 
 def _skip(rec: Recording, names: Sequence[str]) -> None:
@@ -306,11 +334,16 @@ def _prompt(rec: Recording, row: int, count: int, each: int, model: Model) -> Re
     """One prompt's part of a recording of ``count`` prompts of ``each`` tokens, in memory of its own on one device."""
     home, anatomy = model.home, model.anatomy
 
-    def own(tensor: Tensor) -> Tensor:
-        alone = count == 1 or len(tensor) == each  # learned positions are looked up once for all prompts
-        return (tensor if alone else tensor[row * each : (row + 1) * each].clone()).to(home)
+    copies: dict[int, Tensor] = {}  # what is added may be the very tensor that a sublayer gives
 
-    found = Recording(kept=list(rec.kept), beside_first=rec.beside_first)
+    def own(tensor: Tensor) -> Tensor:
+        if id(tensor) not in copies:
+            alone = count == 1 or len(tensor) == each  # learned positions are looked up once for all prompts
+            copies[id(tensor)] = (tensor if alone else tensor[row * each : (row + 1) * each].clone()).to(home)
+        return copies[id(tensor)]
+
+    found = Recording(kept=list(rec.kept), beside_first=rec.beside_first, joins=rec.joins)
+    found.mids = {layer: own(t) for layer, t in rec.mids.items()}
     for name in ("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write", "beside_out", "beside_write"):
         setattr(found, name, [own(t) for t in getattr(rec, name)])
     if rec.attn_write is rec.attn_out:

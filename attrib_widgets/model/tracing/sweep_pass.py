@@ -254,9 +254,15 @@ def _close(model: Model, layer: int, stream: Tensor, added: Tensor, own: Sequenc
         GranularityError: the layer goes on with a copy of it, which cannot be reached.
     """
     carry = model.carry(layer)
-    parts = [added.to(stream.device) * model.multiplier]
+    join = model.join("mlp", layer)
+    written = added.to(stream.device) * model.multiplier
+    parts = [written if join is None else join.added(written.to(model.home)).to(stream.device)]
     parts += [t.to(stream.device) * model.multiplier_of("beside") for t in own]
     total, bound = stream.double(), half_ulp(parts[0], model.dtype)
+    if join is not None:
+        total = join.kept(stream.double().to(model.home)).to(stream.device)
+        size = total.abs() + join.size(written.to(model.home)).to(stream.device)
+        bound = bound + 8 * half_ulp(size, model.dtype)
     for part in parts:
         total = total + part.double()
         bound = bound + 2 * half_ulp(total, model.dtype)

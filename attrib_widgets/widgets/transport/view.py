@@ -148,6 +148,15 @@ class View(anywidget.AnyWidget):
         """Uncover every hidden part."""
         self.hidden = ()
 
+    def uncover(self, parts: Iterable[str]) -> None:
+        """Uncover what a page asks to see."""
+        given = set(parts)
+        self.hidden = [part for part in self.hidden if part not in given]
+
+    def _op_reveal(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        self.uncover(args.get("parts") or ())
+        return {}
+
     # display ----------------------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
@@ -263,9 +272,7 @@ class View(anywidget.AnyWidget):
             self.greeted()
             return
         if request.op == "reveal":
-            given = request.args.get("parts") or ()
-            self.hidden = [part for part in self.hidden if part not in given]
-            self._answer(request.id, "result", data={})
+            self._answer_now(request, self._op_reveal)
             return
         if request.op == "words":
             self._answer(request.id, "result", data=saving.meanings())

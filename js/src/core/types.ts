@@ -953,6 +953,8 @@ export interface PartKind {
 /** How a view is shown. */
 export interface Options {
   hidden: Part[];
+  /** nothing is uncovered before a guess is marked */
+  locked?: boolean;
   /** pixels that the bars may take before they scroll */
   height?: number;
   /** what marks the static picture that the view stands for, and hides while it lives */

@@ -10,7 +10,7 @@ from attrib_widgets.words.text import number
 from fixtures import families
 from fixtures.made import Made
 
-ALL = families.FAMILIES + families.VARIANTS
+ALL = families.FAMILIES + families.VARIANTS + families.JOINED
 TWINS = families.TWINS + families.VARIANTS
 
 
@@ -104,6 +104,7 @@ def hf_logits(hf, tokenizer, text):
 
 POSITIONS = {"gpt2", "gpt2_untied", "gpt_bigcode", "gpt_neo", "opt"}
 NORM_BIAS = POSITIONS | {
+    "ctrl",
     "gpt_neox",
     "gpt_neox_sequential",
     "bloom",
@@ -114,6 +115,7 @@ NORM_BIAS = POSITIONS | {
 }
 NORM_BIAS |= {"gptj", "codegen", "falcon", "falcon_grouped", "falcon_alibi"}
 ATTENTION_BIAS = POSITIONS | {
+    "ctrl",
     "gpt_neox",
     "gpt_neox_sequential",
     "bloom",
@@ -125,7 +127,7 @@ ATTENTION_BIAS = POSITIONS | {
 ATTENTION_BIAS |= {"qwen3", "llama_biased"}  # Qwen3's switch gives the output projection a bias too
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS)
 def test_rows_in_model_order(family_model, name):
     model = family_model(name)
     a = aw.attribute(model.run(families.PROMPT), " Paris")
@@ -137,7 +139,7 @@ def test_rows_in_model_order(family_model, name):
         expected.append(f"L{layer}.mlp")
     if name in NORM_BIAS:
         expected.append("norm.bias")
-    if name in ("phi", "gptj", "codegen"):
+    if name in ("phi", "gptj", "codegen", "ctrl"):
         expected.append("unembed.bias")
     if name in ("gemma2", "nanochat"):
         expected.append("softcap")

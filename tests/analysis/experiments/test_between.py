@@ -18,9 +18,9 @@ from attrib_widgets.model.tracing.gradient import differentiate
 from fixtures import families, published_eap_ig
 from fixtures.gradient_twin import FAMILIES, GradientTwin
 
-ALL = families.FAMILIES + families.VARIANTS
+ALL = families.FAMILIES + families.VARIANTS + families.JOINED
 #: Their MLPs are bent at a point: the error shrinks, but by no power of the steps.
-BENT = {"opt"}
+BENT = {"ctrl", "opt"}
 
 
 # -- against others ------------------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def test_midpoints_are_the_mean_of_single_passes(pair, name):
 
 
 # -- identities ----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS)
 def test_completeness_is_of_second_order(pair, name):
     model, clean, corrupted, token = pair(name)
     if any(map(model.has_experts, range(model.n_layers))):

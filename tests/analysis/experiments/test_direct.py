@@ -13,6 +13,7 @@ from fixtures import families
 
 # Post-norms (Gemma 2, which caps as well, and OLMo 2), parallel and sequential NeoX, multipliers (Granite), experts.
 NAMES = ["gpt2", "llama_biased", "gemma2", "gemma3", "olmo2", "gpt_neox", "gpt_neox_sequential", "granite", "mixtral"]
+NAMES += families.JOINED
 WAYS = ("noise", "denoise")
 
 

@@ -60,7 +60,9 @@ def kept(hf, ids, module, end):
     return found[0]
 
 
-@pytest.mark.parametrize("name", families.HYBRIDS + families.BESIDE + families.CARRIED)
+@pytest.mark.parametrize(
+    "name", families.HYBRIDS + families.BESIDE + families.CARRIED + families.JOINED + families.BLIND
+)
 def test_every_cell_is_what_a_hook_does(family_model, name):
     """Mixers, MLPs and third parts by their outputs, heads by z: the cells of aw.patch, at one position and at all."""
     model = family_model(name)
@@ -230,7 +232,7 @@ def test_replaced_tokens_are_run_where_layers_know_their_tokens_beside_the_strea
     other = [*run.ids[:2], (run.ids[2] + 7) % 300, *run.ids[3:]]
     with pytest.raises(aw.GranularityError, match="beside the stream"):
         aw.integrated_gradients(model, run, other, aw.logit(5))
-    with pytest.raises(aw.GranularityError, match="multiplies its stream"):
+    with pytest.raises(aw.GranularityError, match="are not all that reads the stream"):  # the embedding beside it does
         aw.edge_patch(model, run, other, aw.logit(5))
 
 

@@ -10,7 +10,7 @@ from attrib_widgets.model.running.worker import Job
 from fixtures import families
 
 
-@pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS + families.CARRIED)
+@pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED)
 def test_one_forward_per_replacement(family_model, name):
     model = family_model(name)
     other = 40

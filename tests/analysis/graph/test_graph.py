@@ -377,6 +377,33 @@ def test_an_export_has_the_edges_that_are_kept(small, tmp_path, kind):
     assert [n["is_target_logit"] for n in found["nodes"]].count(True) == 1
 
 
+#: What the published schema of Neuronpedia's graphs requires, and the types that it allows.
+REQUIRED = {
+    "node_id": str,
+    "feature": int,
+    "layer": str,
+    "ctx_idx": int,
+    "feature_type": str,
+    "jsNodeId": str,
+    "clerp": str,
+    "influence": (float, type(None)),
+    "activation": (float, type(None)),
+}
+
+
+def test_an_export_has_what_its_readers_require(demo, tmp_path):
+    found = json.loads(demo.graph(live=0).export(tmp_path / "of" / "mine.json").read_text())
+    assert set(found) == {"metadata", "qParams", "nodes", "links"}
+    assert {"slug", "scan", "prompt_tokens", "prompt"} <= set(found["metadata"])
+    for node in found["nodes"]:
+        for name, kind in REQUIRED.items():
+            assert isinstance(node[name], kind), (name, node[name])
+    kinds = {"cross layer transcoder", "mlp reconstruction error", "embedding", "logit"}
+    assert {node["feature_type"] for node in found["nodes"]} == kinds
+    for link in found["links"]:
+        assert isinstance(link["weight"], float) and isinstance(link["source"] + link["target"], str)
+
+
 def test_a_graph_without_features_that_fire(small):
     a, _ = small("mlp")
     d = a.model.d_model

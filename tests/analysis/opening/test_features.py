@@ -20,7 +20,7 @@ from attrib_widgets.words.text import read_number, signed
 from fixtures import families
 from fixtures.made import Made
 
-ALL = families.FAMILIES + families.VARIANTS
+ALL = families.FAMILIES + families.VARIANTS + families.JOINED
 
 
 def random_sae(site: str, width: int, features: int = 50, seed: int = 0) -> SAE:

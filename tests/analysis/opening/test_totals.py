@@ -10,7 +10,7 @@ import torch
 import attrib_widgets as aw
 from fixtures import families
 
-ALL = families.FAMILIES + families.VARIANTS + families.CARRIED
+ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED
 TWINS = families.TWINS + families.VARIANTS
 SHORT = "of France"
 EVERYTHING = 1_000_000  # rows a level

@@ -87,6 +87,26 @@ def test_its_rows_sum_to_what_the_dictionary_computes(family_model, name, site):
     assert ("does not fire here" in a.notes[-1 - ("Rows" in a.notes[-1] or "held" in a.notes[-1])]) == (fires == 0)
 
 
+@pytest.mark.parametrize("site", ["L1.pre", "L1.post", "L1.z", "L1.mlp_in"])
+@pytest.mark.parametrize("name", families.JOINED)
+def test_rows_sum_where_sublayers_join_the_stream_by_gains(family_model, name, site):
+    test_its_rows_sum_to_what_the_dictionary_computes(family_model, name, site)
+
+
+@pytest.mark.parametrize("name", families.JOINED)
+def test_what_is_added_by_gains_is_refused(family_model, name):
+    model = family_model(name)
+    layer = min(model.joining)
+    joined = [s for s in ("attn", "mlp") if model.join(s, layer) is not None]
+    assert joined
+    for sublayer in joined:
+        with pytest.raises(aw.TargetError, match="gains and constants"):
+            explained(model, f"L{layer}.mlp" if sublayer == "mlp" else f"L{layer}.attn_out")
+    a = aw.attribute(model.run(families.PROMPT), 5)
+    with pytest.raises(aw.GranularityError, match="gains and constants"):
+        a.graph([dictionary(model, "L1.post")])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_inside_an_mlp_its_rows_are_the_neurons_of_that_mlp(family_model, name):
     model = family_model(name)

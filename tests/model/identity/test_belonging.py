@@ -325,7 +325,7 @@ def test_what_no_stamp_sees_shows_in_the_unchanged_row(steered, expected, name):
         "atp",
         "edge",
         "estimated",
-        "token",
+        "token_effects",
         "verify",
         "eras",
     )

@@ -17,7 +17,7 @@ from attrib_widgets.words.components import component
 from attrib_widgets.words.places import SITES
 from fixtures import families
 
-ALL = families.FAMILIES + families.VARIANTS + families.CARRIED
+ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED + families.BLIND
 READ = ("pre", "attn_in", "z", "attn", "mid", "mlp_in", "mlp")
 LAYER = 1
 PARALLEL = {"gpt_neox", "stablelm_parallel", "cohere", "cohere2", "phi", "gptj", "falcon", "falcon_grouped", "codegen"}
@@ -74,7 +74,7 @@ def hooked(model, ids, sites, change=None):
 
     def on(_, __, out):  # the residual of the layer has the change of the stream between as well
         x = (out[0] if isinstance(out, tuple) else out).clone()
-        x[:, -1] += moved[0]
+        x[:, -1] += moved[0] * families.BEHIND.get(type(layer).__name__, lambda _: 1.0)(layer)
         return (x, *out[1:]) if isinstance(out, tuple) else x
 
     handles = []

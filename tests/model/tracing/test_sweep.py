@@ -15,8 +15,9 @@ from attrib_widgets.model.tracing.sweep import sweep
 from attrib_widgets.model.tracing.sweep_pass import Pass
 from fixtures import families
 
-ALL = families.FAMILIES + families.VARIANTS + families.CARRIED
-UNPACKED = {"gpt_neo", "llama4_text"}  # their attention counts positions itself, for a buffer or a temperature
+ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED + families.BLIND
+# Their attention counts positions itself, for a buffer or a temperature, or looks one back.
+UNPACKED = {"gpt_neo", "llama4_text", "zaya"}
 
 
 def runs(model, name, text=families.PROMPT, differ=3):

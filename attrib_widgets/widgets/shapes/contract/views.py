@@ -94,6 +94,8 @@ class Options(TypedDict):
     """How a view is shown."""
 
     hidden: list[Part]
+    #: nothing is uncovered before a guess is marked
+    locked: NotRequired[bool]
     #: pixels that the bars may take before they scroll
     height: NotRequired[int]
     #: what marks the static picture that the view stands for, and hides while it lives

@@ -29,6 +29,8 @@ export class Store extends Synced {
     if (reading.has(row)) return row;
     return this.hides("values") || this.hides("detail") ? "" : reading.lead;
   });
+  /** nothing is uncovered before a guess */
+  readonly locked = computed(() => !!this.options.value.locked && !Object.keys(this.guessed.value)[0]);
   #meanings: Promise<Meanings> | undefined;
   #running: { cancel(): void } | null = null;
   #restoring: number | null = null;

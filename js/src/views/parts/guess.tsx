@@ -16,7 +16,7 @@ export function Asking({ parts, question = "", what = "", tall = false, children
     <div class={`aw-hidden ${tall ? "aw-blanks" : ""}`} data-part={`hidden-${first}`} role="group" aria-label={question || `Hidden: ${what}`}>
       <p>Hidden: make your prediction first. {question}</p>
       {children}
-      <button class="aw-btn" data-part="reveal" onClick={() => store.reveal(parts)}>
+      <button class="aw-btn" data-part="reveal" disabled={store.locked.value} onClick={() => store.reveal(parts)}>
         Reveal {what}
       </button>
     </div>
