@@ -112,8 +112,8 @@ def _join(
     rounded = 3 * half_ulp(torch.maximum(exact.abs(), exact[0].abs()), dtype)
     keep = _factor(stream[of_stream] - stream[0], exact[of_stream] - exact[0], rounded[of_stream] + rounded[0])
     gain = _factor(given[of_given], exact[of_given] - exact[0], rounded[of_given] + rounded[0])
-    if keep is None or gain is None:
-        return None
+    if keep is None or gain is None or bool((keep[0] == 0).all()):
+        return None  # nothing is left of the stream: what was given holds it, and is no sublayer's own
     shift = exact[0] - keep[0] * stream[0]
     expected = keep[0] * stream + gain[0] * given + shift
     size = (keep[0] * stream).abs() + (gain[0] * given).abs() + shift.abs() + (keep[0] * stream[0]).abs()
