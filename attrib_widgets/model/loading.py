@@ -113,7 +113,7 @@ def read_checkpoint(source: str, tokenizer: Any, dtype: str | torch.dtype | None
 
 
 def _reader(config: Any) -> Any:
-    """The class of transformers that loads a checkpoint: some models that read images as well are known to one alone."""
+    """The class of transformers that loads a checkpoint: some models that read images too are known to one alone."""
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
     from transformers.models.auto import modeling_auto as known
 
@@ -141,8 +141,12 @@ def _adapted(folder: str) -> str:
 
 def _remedy(folder: str, reason: Exception) -> str:
     """What to do about a checkpoint that could not be loaded."""
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, __version__
 
+    if type(reason).__name__.startswith("StrictDataclass"):  # the kind of every entry is checked since 5.0
+        return (
+            f"transformers {__version__} does not read its config.json, which another release wrote: mend that entry."
+        )
     try:
         method = str(PretrainedConfig.get_config_dict(folder)[0]["quantization_config"]["quant_method"])
     except Exception:  # no config, a damaged one, or one of weights that are not quantised

@@ -5,11 +5,13 @@ What is expected comes from the class that was published, as it was before it wa
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
+import transformers as tf
 
 import attrib_widgets as aw
 from attrib_widgets.model.tracing import sweep as engine
@@ -84,6 +86,18 @@ def test_a_folder_loads_and_prints_what_was_saved(pair):
     assert found == SPLIT[pair.name] and all(level.experiments for level in pair.model.check.levels)
     for words in set(SPLIT[pair.name]) - {"h"}:
         assert words in str(pair.model.report())
+
+
+def test_an_entry_that_an_older_release_wrote_is_named(tmp_path):
+    """Llama 4 as it was published: the switch of the temperature is a number there."""
+    published.save("Llama-4-Scout-17B-16E", tmp_path)
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text())
+    config["text_config"]["attn_temperature_tuning"] = 4
+    file.write_text(json.dumps(config))
+    with pytest.raises(aw.AttribError, match="attn_temperature_tuning") as caught:
+        aw.load(str(tmp_path))
+    assert "config.json" in caught.value.hint and tf.__version__ in caught.value.hint
 
 
 def test_rows_are_what_each_part_adds_along_the_frozen_norms(pair):
