@@ -119,6 +119,20 @@ _GPTJ = replace(
     qkv=replace(_SPLIT, scaling="/scale_attn", rotary="interleaved", rotary_table="embed_positions", float_scores=True),
     parallel=True,
 )
+_CTRL = replace(
+    _GPT2,
+    final_norm="transformer.layernorm",
+    embed="transformer.w",
+    pos=None,
+    attn="multi_head_attention",
+    attn_out="multi_head_attention.dense",
+    attn_norm="layernorm1",
+    mlp="ffn",
+    mlp_norm="layernorm2",
+    mlp_in="ffn.0",
+    mlp_down="ffn.2",
+    qkv=replace(_SPLIT, q="Wq", k="Wk", v="Wv"),
+)
 _CODEGEN = replace(
     _GPTJ, qkv=_qkv(_GPTJ, q="qkv_proj", k="qkv_proj", v="qkv_proj", layout="quarters", float_rotary="kept")
 )
@@ -262,6 +276,7 @@ FAMILIES: Mapping[str, tuple[Anatomy, ...]] = {
             _CODEGEN, qkv=_qkv(_CODEGEN, scaling="scaling", rotary_table="sines_first", float_rotary=True)
         ),
     ),
+    "ctrl": (_CTRL,),
     "mpt": (_MPT,),
     "hyperclovax": (
         replace(_PERI, attn_post_norm="post_norm1", mlp_post_norm="post_norm2"),

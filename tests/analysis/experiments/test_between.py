@@ -20,7 +20,7 @@ from fixtures.gradient_twin import FAMILIES, GradientTwin
 
 ALL = families.FAMILIES + families.VARIANTS
 #: Their MLPs are bent at a point: the error shrinks, but by no power of the steps.
-BENT = {"opt"}
+BENT = {"opt", "ctrl"}
 
 
 # -- against others ------------------------------------------------------------------------------------------------
