@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from docs import docs
 from newest import newest
 from workbench import (
     CACHE,
@@ -450,6 +451,7 @@ STEPS = [
     Step("colab-tests", on_colab, asked=True),
     Step("newest", newest, (), asked=True),
     Step("quantised", quantised, (), asked=True),
+    Step("docs", docs, (), asked=True),
 ]
 
 
@@ -473,6 +475,7 @@ def main() -> int:
         "--newest", action="store_true", help="test the newest releases alone, and write what came to .github/NEWEST.md"
     )
     ask.add_argument("--quantised", action="store_true", help="test real quantised models and adapters alone")
+    ask.add_argument("--docs", action="store_true", help="build the documentation alone, into .cache/docs")
     ask.add_argument("--python", metavar="PYTHON", help="the Python to test with (default: 3.11 where there is one)")
     ask.add_argument("--list", action="store_true", help="name the steps and end")
     args = ask.parse_args()
@@ -494,7 +497,7 @@ def main() -> int:
         bench = Bench(found[best], best)
     results: dict[str, tuple[str, str, float]] = {}
     try:
-        alone = ["newest"] * args.newest + ["quantised"] * args.quantised
+        alone = ["newest"] * args.newest + ["quantised"] * args.quantised + ["docs"] * args.docs
         only = args.only or ([] if args.colab else alone)
         too = ["colab-tests"] * args.colab + alone
         for step in chosen_steps(only, args.skip, too):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +13,8 @@ import torch
 
 import attrib_widgets as aw
 from attrib_widgets import cli
+from attrib_widgets.widgets.transport import wire
+from fixtures import packing
 
 NOTEBOOK = b'{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}'
 Command = Callable[..., tuple[int, str, str]]
@@ -78,7 +77,7 @@ def test_explain_prints_the_table_and_writes_the_page(command: Command, tmp_path
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.lower().startswith("<!doctype html>")
     assert "Content-Security-Policy" in page
-    assert leader in page or "application/json" in page
+    assert leader in str(wire.unpack(packing.embedded(page)["container"])[0])
 
 
 def test_explain_takes_the_top_prediction_when_no_target_is_given(command: Command) -> None:
@@ -120,7 +119,8 @@ def test_explain_opens_a_state(command: Command, tmp_path: Path) -> None:
     code, out, err = command("explain", "--state", line)
     assert (code, err) == (0, "") and "Japan" in out
     page = (tmp_path / cli.PAGE).read_text(encoding="utf-8")
-    assert '"selected": "L3H4"' in page.replace('":"', '": "') and '"mode": "heads"' in page.replace('":"', '": "')
+    traits = packing.embedded(page)
+    assert traits["selected"] == "L3H4" and traits["showing"]["mode"] == "heads"
     code, _, err = command("explain", "--state", "prompt=a&sort=size")
     assert code == 2 and "'sort'" in err and "mode" in err
     assert command("explain", "A prompt", "--state", line)[0] == 2
@@ -128,7 +128,6 @@ def test_explain_opens_a_state(command: Command, tmp_path: Path) -> None:
 
 def test_explain_with_dictionaries_of_ones_own(command: Command, tmp_path: Path, trained_folder: Path) -> None:
     from attrib_widgets.saes.formats.saelens import write_sae
-    from attrib_widgets.widgets.transport import wire
 
     model = aw.load(str(trained_folder))
     both = torch.cat([torch.eye(model.d_model), -torch.eye(model.d_model)])
@@ -137,8 +136,7 @@ def test_explain_with_dictionaries_of_ones_own(command: Command, tmp_path: Path,
     given = ("explain", "Once upon a time", "--model", str(trained_folder), "--saes")
     assert command(*given, str(tmp_path / "mine"))[0] == 0
     page = (tmp_path / cli.PAGE).read_text(encoding="utf-8")
-    block = re.search(r"<script[^>]*application/json[^>]*>(.*?)</script>", page, re.DOTALL)
-    header, _ = wire.unpack(base64.b64decode(json.loads(block[1])["container"]))
+    header, _ = wire.unpack(packing.embedded(page)["container"])
     assert list(header["features"]) == ["L0.mlp"]
     code, _, err = command(*given, str(aw.demo.path() / "saes" / "L0.mlp"))
     assert code == 2 and "reads 128 numbers" in err

@@ -51,6 +51,9 @@ def test_version_is_that_of_the_project() -> None:
     declared = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert declared is not None
     assert aw.__version__ == metadata.version("attrib_widgets") == declared[1]
+    cited = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+    assert cited is not None
+    assert cited[1] == declared[1]
 
 
 def test_colab_satisfies_every_bound() -> None:

@@ -25,9 +25,9 @@ export const widgetOf = (View: Drawn): Widget => ({
   },
 });
 
-/** The same view with a host that has no kernel. Reads #aw-state, draws into #aw-root. */
+/** The same view with a host that has no kernel. Reads #aw-state and the bytes beside it, draws into #aw-root. */
 export function onPage(widget: Widget): void {
-  const state = document.getElementById("aw-state");
+  const state = document.getElementById("aw-state") as (HTMLElement & { bytes?: Record<string, DataView> }) | null;
   const root = document.getElementById("aw-root");
-  if (state && root) widget.render({ model: new HostModel(readEmbedded(state.textContent ?? "{}")), el: root });
+  if (state && root) widget.render({ model: new HostModel(readEmbedded(state.textContent || "{}", state.bytes)), el: root });
 }

@@ -243,7 +243,8 @@ describe("on the page", () => {
     const before = page.sent.map((m) => m.op);
     expect(before).not.toContain("patterns");
     await page.click('[data-order="heads"]');
-    expect(page.sent.map((m) => m.op)).toEqual(before);
+    // (A slow machine polls meanwhile for the answer to the greeting.)
+    expect(page.sent.map((m) => m.op).filter((op) => op !== "poll")).toEqual(before.filter((op) => op !== "poll"));
     expect(page.one('[data-part="sums"]')?.textContent).toMatch(/^MLPs .* heads .* others /);
   });
 

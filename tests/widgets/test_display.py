@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import gc
 import json
 import linecache
 import re
 import weakref
+import zlib
 from html import escape
 from html.parser import HTMLParser
 
@@ -24,6 +24,7 @@ from attrib_widgets.widgets.shapes import python
 from attrib_widgets.widgets.transport import assets, page, view, wire
 from attrib_widgets.words.targets import log_prob, logit, logit_diff
 from fixtures import packing
+from fixtures.packing import embedded
 
 HOSTILE = "</script><img src=x onerror=document.title='PWNED'>"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -52,12 +53,6 @@ class Tags(HTMLParser):
 
     def named(self, name):
         return [attrs for tag, attrs in self.tags if tag == name]
-
-
-def embedded(text):
-    """The traits that a page embeds."""
-    block = Tags(text).scripts[0]
-    return json.loads(block)
 
 
 # mime bundles
@@ -240,6 +235,20 @@ def test_the_script_travels_packed_and_whole(explorer):
     assert re.findall(r"import\((\w+)\)", loader) == ["url"]
 
 
+@pytest.mark.parametrize("of", [assets.VIEWS, assets.SURVEY], ids=lambda of: of.script)
+def test_what_lies_deflated_travels_while_it_is_the_plain_files(of, monkeypatch, tmp_path):
+    sent, text = assets.script(of), packing.unpacked(assets.script(of))
+    assert zlib.decompress((assets.STATIC / of.packed).read_bytes()).decode() == text
+    assert len(sent) < len(assets.packed(text)), "it is smaller than zlib makes it"
+    for name in of:
+        (tmp_path / name).write_bytes((assets.STATIC / name).read_bytes())
+    monkeypatch.setattr(assets, "STATIC", tmp_path)
+    (tmp_path / of.style).write_text(".changed {}\n")
+    assert ".changed {}" in packing.unpacked(assets.script(of)), "older than the style sheet: deflated here"
+    (tmp_path / of.packed).unlink()
+    assert ".changed {}" in packing.unpacked(assets.script(of))
+
+
 def test_while_developing_the_files_are_watched(monkeypatch):
     """Plain files, that anywidget loads again when they change."""
     monkeypatch.setenv("ANYWIDGET_HMR", "1")
@@ -271,7 +280,7 @@ def test_page_is_complete_and_offline(explorer, tmp_path):
     options = traits["options"]
     assert traits["selected"] == "L1H2" and (options["hidden"], options["static"]) == ([], True)
     assert set(options) == {"hidden", "static", "saved", "words"}
-    state = base64.b64decode(traits["container"])
+    state = traits["container"]
     header, _ = wire.unpack(state)
     assert len(text) <= 2_000_000 and {"patterns", "through", "why"} <= set(header["arrays"])
     assert header["writes"] and header["neurons"]
@@ -295,9 +304,9 @@ def test_hostile_tokens_stay_text(demo, tmp_path):
     tags = Tags(text)
     assert not tags.named("img")
     assert len(tags.named("script")) == 2
-    # Nothing of the prompt outside the JSON block (the title is escaped); inside it no "<" at all.
-    assert "<" not in tags.scripts[0]
-    assert wire.unpack(base64.b64decode(embedded(text)["container"]))[0]["prompt"]["text"] == hostile.run.text
+    # Nothing of the prompt is text in the file, but for the title, which is escaped.
+    assert tags.scripts[0] == "" and not re.search("onerror|PWNED", text.replace(escape(hostile.summary().title), ""))
+    assert wire.unpack(embedded(text)["container"])[0]["prompt"]["text"] == hostile.run.text
     frame = Tags(hostile.freeze()._repr_html_())
     assert [tag for tag, _ in frame.tags] == ["iframe", "script"]
     assert frame.named("iframe")[0]["srcdoc"] == hostile.frozen_page(framed=True)

@@ -20,6 +20,7 @@ from attrib_widgets.model.tracing import sweep as sweeping
 from attrib_widgets.widgets import explore
 from attrib_widgets.widgets.shapes import budget
 from attrib_widgets.widgets.transport import wire
+from fixtures import packing
 from fixtures.screens import filled
 
 JAPAN = "The capital of Japan is"
@@ -239,8 +240,7 @@ def test_estimates_stand_in_the_state_where_they_are_cheap(explorer, browser, mo
 def test_the_page_embeds_the_verdicts(explorer, tmp_path):
     explorer.verify()
     text = explorer.to_html(tmp_path / "page.html").read_text()
-    start = text.index('id="aw-state">') + len('id="aw-state">')
-    traits = json.loads(text[start : text.index("</script>", start)])
+    traits = packing.embedded(text)
     assert traits["tested"] == explorer.tested and len(traits["tested"]["findings"]) >= 10
 
 

@@ -187,5 +187,5 @@ def test_while_developing_its_own_files_are_watched(monkeypatch):
 
 def test_its_page_has_its_own_entry(view, tmp_path):
     text = view.to_html(tmp_path / "s.html").read_text(encoding="utf-8")
-    entry = assets.packed_inline(assets.read("survey_page.js"))
-    assert entry in text and assets.read("survey.css") in text
+    assert packing.unpacked(text).startswith(assets.read("survey_page.js")) and assets.read("survey.css") in text
+    assert packing.embedded(text)["container"] == view.page_traits()["container"]

@@ -2,7 +2,8 @@
 
 anywidget syncs ``_esm`` and ``_css`` with every instance, and a notebook saved with its widgets keeps a copy of each.
 So script and style travel compressed, at less than half their size, in one module that unpacks them in the browser. The
-files in static/ stay plain: they can be read, searched and compared byte for byte, whichever zlib is at hand.
+files in static/ stay plain, to be read and searched. Beside them lie script and style deflated as small as it goes
+(js/build.mjs: it takes a second); where those are older than the plain files, they are deflated here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import re
 import string
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,12 +26,13 @@ class Bundle(NamedTuple):
 
     script: str
     style: str
+    packed: str  # script and style, deflated
     page: str
 
 
 #: All views but that of a survey, which alone carries its own.
-VIEWS = Bundle("attrib_widgets.js", "attrib_widgets.css", "page.js")
-SURVEY = Bundle("survey.js", "survey.css", "survey_page.js")
+VIEWS = Bundle("attrib_widgets.js", "attrib_widgets.css", "attrib_widgets.z", "page.js")
+SURVEY = Bundle("survey.js", "survey.css", "survey.z", "survey_page.js")
 
 # anywidget 0.11 never speaks again to a module that is not ready within two seconds, and a slow browser needs longer to
 # unpack: the module is ready at once, and unpacks when it has to draw. A blob: address is how anywidget imports `_esm`
@@ -95,7 +98,8 @@ def script(of: Bundle = VIEWS) -> Any:
     """``_esm``: script and style, packed; while developing (``ANYWIDGET_HMR=1``) the script's path, to be watched."""
     if _watched():
         return STATIC / of.script
-    return packed(f"{read(of.script)}\nexport const style = {json.dumps(read(of.style).rstrip())};\n")
+    text = f"{read(of.script)}\nexport const style = {json.dumps(read(of.style).rstrip())};\n"
+    return packed(text, _deflated(STATIC / of.packed, text))
 
 
 def style(of: Bundle = VIEWS) -> Any:
@@ -104,27 +108,51 @@ def style(of: Bundle = VIEWS) -> Any:
     return STATIC / of.style if _watched() else "\n"
 
 
-def packed(text: str) -> str:
+def packed(text: str, deflated: bytes | None = None) -> str:
     """A module that unpacks the module ``text`` in the browser, once, when it is first asked to draw.
 
     ``text`` exports the widget and, for the page or the shadow root that the view is drawn in, its ``style``.
+    ``deflated`` is the same text, where it has been deflated before.
     """
-    return _UNPACK.replace("BYTES", _bytes(text))
+    return _with_bytes(_UNPACK, deflated or zlib.compress(text.encode(), 9))
 
 
-# A page of its own allows inline scripts and no address at all, so what is unpacked becomes one.
+def _deflated(path: Path, text: str) -> bytes | None:
+    """What lies deflated in a file, if it is this text."""
+    try:
+        data = path.read_bytes()
+        return data if zlib.decompress(data) == text.encode() else None
+    except (OSError, zlib.error):
+        return None
+
+
+# A page of its own allows inline scripts and no address at all, so what is unpacked becomes one. Behind the script come
+# the page's state as JSON and then its bytes: nothing of them is text in the file, and all of it is deflated as one.
 _UNPACK_INLINE = """BYTES
-const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+const plain = await new Response(stream).arrayBuffer();
+let from = 0;
+const next = (length) => plain.slice(from, from += length);
+const [code, json, ...rest] = SIZES.map(next);
+const text_of = (part) => new TextDecoder().decode(part);
+const state = document.getElementById("aw-state");
+state.textContent = text_of(json);
+state.bytes = Object.fromEntries(NAMES.map((name, at) => [name, new DataView(rest[at])]));
 const script = document.createElement("script");
 script.type = "module";
-script.textContent = await new Response(plain).text();
+script.textContent = text_of(code);
 document.head.append(script);
 """
 
 
-def packed_inline(text: str) -> str:
-    """A module for an inline script that unpacks the module ``text`` and runs it."""
-    return _UNPACK_INLINE.replace("BYTES", _bytes(text))
+def packed_inline(text: str, state: str, data: Mapping[str, bytes]) -> str:
+    """A module for an inline script that unpacks the module ``text`` and runs it.
+
+    Before that the element ``#aw-state`` gets ``state`` as its text and ``data`` as its property ``bytes``.
+    """
+    parts = [text.encode(), state.encode(), *data.values()]
+    code = _UNPACK_INLINE.replace("SIZES", json.dumps([len(part) for part in parts]))
+    return _with_bytes(code.replace("NAMES", json.dumps(list(data))), zlib.compress(b"".join(parts), 9))
 
 
 # Five characters for four bytes, where base64 needs four for three: 6 % less of what travels. Python's base85 but for
@@ -142,12 +170,12 @@ _BYTES = """const text = "TEXT", digits = "DIGITS";
   const bytes = new Uint8Array(view.buffer, 0, LENGTH);"""
 
 
-def _bytes(text: str) -> str:
-    """The lines of script that give ``bytes``: ``text``, deflated."""
-    data = zlib.compress(text.encode(), 9)
+def _with_bytes(code: str, data: bytes) -> str:
+    """``code`` with the lines of script that give ``bytes`` in place of its ``BYTES``."""
     whole = data + bytes(-len(data) % 4)  # the stream ends where its last byte is: anything behind it is refused
     sent = {"TEXT": base64.b85encode(whole).translate(_PLAIN), "DIGITS": _BASE85.translate(_PLAIN)}
-    return re.sub("TEXT|DIGITS|LENGTH", lambda m: sent[m[0]].decode() if m[0] in sent else str(len(data)), _BYTES)
+    lines = re.sub("TEXT|DIGITS|LENGTH", lambda m: sent[m[0]].decode() if m[0] in sent else str(len(data)), _BYTES)
+    return code.replace("BYTES", lines)
 
 
 def _watched() -> bool:

@@ -1,12 +1,12 @@
 """The offline page: one HTML file that draws a view with no kernel, no server and no request.
 
-The bundle's page entry mounts the view from a JSON block. The browser enforces the promise: the page's own policy
-forbids every request. Untrusted text (prompts, tokens) is in the page only inside that JSON, with ``<`` escaped.
+The bundle's page entry mounts the view from its state, which travels packed with the script, so that untrusted text
+(prompts, tokens) stands in the file only in the title, escaped. The browser enforces the promise: the page's own policy
+forbids every request.
 """
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 import os
@@ -45,8 +45,10 @@ _REPORT = (
 
 
 def page(title: str, traits: Mapping[str, Any], bundle: assets.Bundle = assets.VIEWS, *, framed: bool = False) -> str:
-    """The page of a view with these traits; bytes travel as base64 text. ``framed``: it reports its height."""
-    data = {name: _text(value) for name, value in traits.items()}
+    """The page of a view with these traits. ``framed``: it reports its height."""
+    data = {name: value for name, value in traits.items() if isinstance(value, bytes)}
+    # A browser that saves the page writes the unpacked state into a script element: no "<" may close that.
+    state = json.dumps({name: value for name, value in traits.items() if name not in data}).replace("<", "\\u003c")
     report = f"<script>{_REPORT}</script>" if framed else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -55,8 +57,8 @@ def page(title: str, traits: Mapping[str, Any], bundle: assets.Bundle = assets.V
         f"<title>{html.escape(title)}</title>"
         f"<style>{_GROUND}{_TITLE}{'' if framed else _MARGINS}\n{assets.read(bundle.style)}</style></head>\n"
         f'<body><main><h1 class="aw-page-title">{html.escape(title)}</h1><div id="aw-root"></div></main>\n'
-        f'<script type="application/json" id="aw-state">{_json(data)}</script>\n'
-        f'<script type="module">{assets.packed_inline(assets.read(bundle.page))}</script>\n'
+        '<script type="application/json" id="aw-state"></script>\n'
+        f'<script type="module">{assets.packed_inline(assets.read(bundle.page), state, data)}</script>\n'
         f"{report}</body></html>\n"
     )
 
@@ -92,12 +94,3 @@ class Frozen:
             f'<iframe class="aw-frozen" title="Attribution explorer" sandbox="allow-scripts" style="{style}" '
             f'srcdoc="{html.escape(self.text)}"></iframe><script>{_FIT}</script>'
         )
-
-
-def _text(value: Any) -> Any:
-    return base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else value
-
-
-def _json(data: Mapping[str, Any]) -> str:
-    # Escaped "<" keeps any text from closing the script element; JSON reads it back as the same character.
-    return json.dumps(data).replace("<", "\\u003c")

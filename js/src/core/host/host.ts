@@ -67,9 +67,9 @@ export class HostModel implements Model {
   }
 }
 
-/** The traits as an offline page embeds them: JSON, with the state, and a survey's experiments, as base64 text. */
-export function readEmbedded(text: string): Record<string, unknown> {
-  const traits = JSON.parse(text) as Record<string, unknown>;
+/** The traits of an offline page: JSON, and what of it is bytes beside it, or (states that were saved) as base64 text. */
+export function readEmbedded(text: string, bytes?: Record<string, DataView>): Record<string, unknown> {
+  const traits: Record<string, unknown> = { ...(JSON.parse(text) as Record<string, unknown>), ...bytes };
   traits["container"] ??= traits["state"]; // as version 0.1 called it
   for (const name of ["container", "tests"]) {
     const text = traits[name];
