@@ -160,8 +160,8 @@ def discovered(model: nn.Module) -> list[Anatomy]:
         attn_factor=".attention_in_multiplier" if hasattr(layer, "attention_in_multiplier") else None,
         experts=_experts(layers),
     )
-    if taken.attn_post_norm and not _first(layer, "pre_feedforward_layernorm|pre_mlp_layernorm|input_layernorm"):
-        taken = replace(taken, attn_norm=None, mlp_norm=None)
+    if taken.attn_post_norm and taken.mlp_norm == taken.attn_post_norm:  # behind the attention, and none before the MLP
+        taken = replace(taken, mlp_norm=None)
     if taken.mlp_mul is None and taken.mlp_in and "gate_up" in taken.mlp_in:
         taken = replace(taken, mlp_mul=taken.mlp_in)
     return [

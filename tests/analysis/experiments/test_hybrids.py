@@ -19,6 +19,7 @@ from fixtures.hook_twin import HookTwin, hooked, kept
 GATES = {
     "laguna": lambda attn, x: F.softplus(attn.g_proj(x).float()).view(len(x), -1, 1),
     "afmoe": lambda attn, x: torch.sigmoid(attn.gate_proj(x)).view(len(x), families.HEADS, -1),
+    "lfm3": lambda attn, x: torch.sigmoid(attn.g_proj(x)).view(len(x), -1, 1),
     "qwen3_next": lambda attn, x: torch.sigmoid(attn.q_proj(x).view(len(x), families.HEADS, -1).chunk(2, -1)[1]),
     "qwen3_5_text": lambda attn, x: torch.sigmoid(attn.q_proj(x).view(len(x), families.HEADS, -1).chunk(2, -1)[1]),
 }
