@@ -17,7 +17,7 @@ import attrib_widgets as aw
 from attrib_widgets.model.tracing import sweep as engine
 from attrib_widgets.model.tracing.edits import Edit
 from fixtures import families, published
-from fixtures.hook_twin import HookTwin, hooked, kept
+from fixtures.hook_twin import HookTwin, hooked
 
 TARGET = 5
 #: What each layer splits into, layer by layer: h heads, and by name what has none.
@@ -40,6 +40,7 @@ class Pair:
     base: Any
     source: Any
     twin: HookTwin
+    folder: str
 
     def parts(self, layer: int) -> list[str]:
         """The labels of a layer's parts."""
@@ -55,7 +56,7 @@ def pair(request, tmp_path_factory):
     model = aw.load(str(folder))
     ids = families.ids_of("llama4_text", families.LONG_PROMPT)  # longer than every window and chunk here
     other = [*ids[:12], (ids[12] + 7) % 300, *ids[13:]]
-    return Pair(request.param, model, model.run(ids), model.run(other), HookTwin(model, hf, ids, other))
+    return Pair(request.param, model, model.run(ids), model.run(other), HookTwin(model, hf, ids, other), str(folder))
 
 
 def test_small_means_smaller_in_the_same_proportions():
@@ -88,6 +89,17 @@ def test_a_folder_loads_and_prints_what_was_saved(pair):
         assert words in str(pair.model.report())
 
 
+def test_in_the_precision_of_the_checkpoints_it_splits_as_finely(pair):
+    model = aw.load(pair.folder, dtype="bfloat16")
+    assert model.dtype == torch.bfloat16
+    assert [level.granularity for level in model.check.levels] == [
+        known.granularity for known in pair.model.check.levels
+    ]
+    a = aw.attribute(model.run(pair.base.ids), TARGET)
+    assert a.exact and a.labels == aw.attribute(pair.base, TARGET).labels
+    assert abs(a["rounding"]) <= 0.01 * float(a.values.abs().sum())
+
+
 def test_an_entry_that_an_older_release_wrote_is_named(tmp_path):
     """Llama 4 as it was published: the switch of the temperature is a number there."""
     published.save("Llama-4-Scout-17B-16E", tmp_path)
@@ -115,13 +127,13 @@ def test_rows_are_what_each_part_adds_along_the_frozen_norms(pair):
         for label in pair.parts(layer):
             expected = float(down @ _write(pair, label, at)) * rest
             assert a[label] == pytest.approx(expected, abs=2e-5), label
-    embedded = kept(twin.hf, pair.base.ids, twin.layers[0], "in")[0, at]
+    embedded = twin.read(twin.layers[0], "in")[0, at]
     assert a["embed"] == pytest.approx(float(down @ embedded) * rest, abs=2e-5)
 
 
 def _factor(twin, norm, at):
     """What a norm multiplied each number of a position by."""
-    return (kept(twin.hf, twin.base, norm, "out") / kept(twin.hf, twin.base, norm, "in"))[0, at]
+    return (twin.read(norm, "out") / twin.read(norm, "in"))[0, at]
 
 
 def _write(pair, label, at):
@@ -129,7 +141,7 @@ def _write(pair, label, at):
     twin, part = pair.twin, aw.component(label)
     layer = twin.layers[part.layer]
     module, end, columns = twin.place(label)
-    given = kept(twin.hf, twin.base, module, end)
+    given = twin.read(module, end)
     written = given.reshape(-1, given.shape[-1])[at, columns]
     norms = {"head": "post_attention_layernorm", "mlp": "post_feedforward_layernorm"}
     norm = getattr(layer, norms[part.kind], None) if pair.name.startswith("gemma") and part.kind in norms else None
