@@ -164,6 +164,19 @@ def test_what_a_head_took_from_every_position_adds_up_to_it(pair):
                 a.through(head)
 
 
+def test_whose_keys_and_values_a_layer_gathers_is_said(pair):
+    """Those of the last layer of its kind that has some of its own."""
+    config = pair.twin.hf.config.get_text_config()
+    shared = getattr(config, "num_kv_shared_layers", 0)
+    kinds, own = getattr(config, "layer_types", []), pair.model.n_layers - shared
+    for layer in range(own, pair.model.n_layers):
+        owner = max(i for i in range(own) if kinds[i] == kinds[layer])
+        level = pair.model.check.levels[layer]
+        assert level.sources and f"the values of L{owner}," in level.values.reason
+        assert level.scores.reason == f"its keys are those of L{owner}"
+    assert shared == (5 if pair.name == "gemma-4-E2B" else 0)
+
+
 def test_patched_and_ablated_parts_are_what_hooks_give(pair):
     model, start = pair.model, float(pair.base.logits()[TARGET])
     every = [label for layer in range(model.n_layers) for label in pair.parts(layer)]
