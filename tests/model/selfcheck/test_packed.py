@@ -166,6 +166,19 @@ def test_the_unembedding_too(name, make):
         assert close(one.values, two.values, 1e-4)
 
 
+@pytest.mark.parametrize("within", ["", "o_proj", "v_proj", "up_proj"])
+def test_a_gradient_that_leaves_a_part_out_is_refused(within):
+    """What goes around it arrives, so that nothing else would say so."""
+    model, plain = pair("llama", packed.NoDerivative, within=within)
+    assert model.check.ok and model.check.mlp_ok
+    texts = families.PROMPT, "The capital of Japan is"
+    for call in (aw.attribution_patch, aw.integrated_gradients, aw.edge_patch):
+        with pytest.raises(aw.AttribError, match=r"lets none pass.*NoDerivative|NoDerivative.*lets none pass"):
+            call(model, *texts, " Paris")
+    found, expected = (aw.patch(m, *texts, " Paris") for m in (model, plain))
+    assert close(found.values, expected.values, 1e-4)
+
+
 def test_an_adapter_that_changes_after_a_run():
     hf = packed.pack(families.build("llama"), packed.Lora)
     model = aw.load(hf, tokenizer=families.tokenizer("llama"))
