@@ -145,7 +145,7 @@ def _remedy(folder: str, reason: Exception) -> str:
 
     if type(reason).__name__.startswith("StrictDataclass"):  # the kind of every entry is checked since 5.0
         return (
-            f"transformers {__version__} does not read its config.json, which another release wrote: mend that entry."
+            f"Give a folder whose config.json transformers {__version__} reads: another release may have written this."
         )
     try:
         method = str(PretrainedConfig.get_config_dict(folder)[0]["quantization_config"]["quant_method"])
