@@ -33,11 +33,13 @@ PAGE = ROOT / ".github" / "NEWEST.md"
 SHIPPED = ROOT / "attrib_widgets/model/selfcheck/supported.json"
 #: What is followed; a newer release of one of them that the package does not allow is said.
 FOLLOWED = ("transformers", "nnsight", "ipywidgets", "anywidget", "ipykernel", "jupyterlab", "notebook", "numpy")
-#: The identities, the tracing below them, and the widgets without a browser.
+#: The identities, the tracing below them, hybrids and published configurations, and the widgets without a browser.
 TESTS = (
     "tests/words",
     "tests/model/tracing",
     "tests/model/selfcheck",
+    "tests/model/test_published.py",
+    "tests/analysis/experiments/test_hybrids.py",
     "tests/analysis/reading/test_identities.py",
     "tests/widgets",
 )

@@ -78,7 +78,7 @@ def read_checkpoint(source: str, tokenizer: Any, dtype: str | torch.dtype | None
     if source.startswith(PREFIX):
         hf, own = slots.circuits().build(source)
         return hf if dtype is None else hf.to(_dtype(dtype)), tokenizer or own, source
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
     from transformers.utils import logging
 
     name, folder = source, source
@@ -98,9 +98,10 @@ def read_checkpoint(source: str, tokenizer: Any, dtype: str | torch.dtype | None
         if source == "demo":
             logging.disable_progress_bar()  # it is loaded before a bar could be read
         base = _adapted(folder) or folder
-        if getattr(AutoConfig.from_pretrained(base), "attn_logit_softcapping", None):
+        config = AutoConfig.from_pretrained(base)
+        if getattr(config, "attn_logit_softcapping", None):
             options["attn_implementation"] = "eager"  # torch's fused attention would leave the cap out
-        hf = AutoModelForCausalLM.from_pretrained(folder, **options)
+        hf = _reader(config).from_pretrained(folder, **options)
         own = (Path(folder) / "tokenizer_config.json").is_file()
         tokenizer = tokenizer or AutoTokenizer.from_pretrained(folder if own else base)
     except Exception as reason:  # whatever is said of files that are damaged, or of another kind
@@ -109,6 +110,16 @@ def read_checkpoint(source: str, tokenizer: Any, dtype: str | torch.dtype | None
         if bar:
             logging.enable_progress_bar()
     return hf, tokenizer, name
+
+
+def _reader(config: Any) -> Any:
+    """The class of transformers that loads a checkpoint: some models that read images too are known to one alone."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto import modeling_auto as known
+
+    plain = config.model_type in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or getattr(config, "auto_map", None)
+    other = config.model_type in known.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+    return AutoModelForImageTextToText if other and not plain else AutoModelForCausalLM
 
 
 def built(hf: Any) -> Built | None:
@@ -130,8 +141,12 @@ def _adapted(folder: str) -> str:
 
 def _remedy(folder: str, reason: Exception) -> str:
     """What to do about a checkpoint that could not be loaded."""
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, __version__
 
+    if type(reason).__name__.startswith("StrictDataclass"):  # the kind of every entry is checked since 5.0
+        return (
+            f"Give a folder whose config.json transformers {__version__} reads: another release may have written this."
+        )
     try:
         method = str(PretrainedConfig.get_config_dict(folder)[0]["quantization_config"]["quant_method"])
     except Exception:  # no config, a damaged one, or one of weights that are not quantised

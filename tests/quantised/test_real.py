@@ -15,6 +15,7 @@ from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8Weig
 
 import attrib_widgets as aw
 from fixtures import families
+from fixtures import packed as packing
 
 OTHER = "The capital of Japan is"
 TARGET = " Paris"
@@ -111,6 +112,12 @@ def pair(kind, name, dtype, folder):
         twin.load_state_dict({k: v for k, v in made.state_dict().items() if "lora_" in k}, strict=False)
         return made, twin.merge_and_unload()
     model = base(name, dtype)
+    if kind == "LoRA by add_adapter":
+        model.add_adapter(adapter())
+        return model, merged(model)
+    if kind == STAND_IN:
+        packing.pack(model, packing.FP8)
+        return model, packing.dense(model)
     if kind == "IA3":
         config = peft.IA3Config(
             target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"], init_ia3_weights=False
@@ -121,7 +128,21 @@ def pair(kind, name, dtype, folder):
     return made, copy.deepcopy(made).merge_and_unload()
 
 
-KINDS = ["nf4", "nf4 double, bfloat16", "torchao int8", "LoRA", "DoRA", "IA3", "LoRA on the unembedding", "QLoRA"]
+def merged(hf):
+    """A copy with the adapters that transformers itself put in added to their weights."""
+    twin = copy.deepcopy(hf)
+    for owner in list(twin.modules()):
+        for name, child in list(owner.named_children()):
+            if isinstance(child, peft.tuners.lora.LoraLayer):
+                child.merge()
+                setattr(owner, name, child.get_base_layer())
+    twin._hf_peft_config_loaded = False
+    return twin.eval()
+
+
+STAND_IN = "FP8 weights, by a stand-in, not verified"
+KINDS = ["nf4", "nf4 double, bfloat16", "torchao int8", "LoRA", "LoRA by add_adapter", "DoRA", "IA3"]
+KINDS += ["LoRA on the unembedding", "QLoRA", STAND_IN]
 LLAMA = ("torchao int8", "IA3", "DoRA", "LoRA on the unembedding")  # these ask for names that GPT-2 has not
 CASES = [(kind, name) for kind in KINDS for name in ("llama", "llama_bias", "gpt2")]
 CASES = [(kind, name) for kind, name in CASES if name != "gpt2" or kind not in LLAMA]
@@ -166,11 +187,15 @@ def _differs(one, other):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kind", ["LLM.int8", "torchao int8 inputs", "LoRA on LLM.int8"])
+@pytest.mark.parametrize(
+    "kind", ["LLM.int8", "torchao int8 inputs", "LoRA on LLM.int8", "FP8 inputs, by a stand-in, not verified"]
+)
 def test_quantised_inputs_are_not_linear(kind, dtype, tmp_path, table):
     if kind.startswith("torchao"):
         hf = base("llama", dtype)
         quantize_(hf.model, Int8DynamicActivationInt8WeightConfig())
+    elif kind.startswith("FP8"):
+        hf = packing.pack(base("llama", dtype), lambda linear: packing.FP8(linear, activation_scheme="dynamic"))
     else:
         hf = loaded("llama", dtype, tmp_path, load_in_8bit=True)
         hf = peft.get_peft_model(hf, adapter()) if "LoRA" in kind else hf
@@ -194,7 +219,7 @@ def test_quantised_inputs_are_not_linear(kind, dtype, tmp_path, table):
 
 @pytest.mark.parametrize("kind", ["nf4", "LoRA", "QLoRA"])
 def test_experiments_are_those_of_plain_hooks(kind, tmp_path):
-    hf, _ = pair(kind, "llama", torch.float32, tmp_path)
+    hf, dense = pair(kind, "llama", torch.float32, tmp_path)
     model = aw.load(hf, tokenizer=families.tokenizer("llama"))
     clean, corrupted = model.run(families.PROMPT), model.run(OTHER)
     token, d = model.single_token(TARGET), model.geometry[1].d_head
@@ -224,7 +249,14 @@ def test_experiments_are_those_of_plain_hooks(kind, tmp_path):
         assert found == pytest.approx(expected, abs=limit), cell
         moved = max(moved, abs(expected - logit(corrupted.ids)))
     assert moved > 5 * limit
-    aw.attribution_patch(model, clean, corrupted, TARGET), aw.ablate(model, clean, TARGET)
+    aw.ablate(model, clean, TARGET)
+    if kind != "LoRA" and bnb.functional.has_avx512bf16():  # no gradient passes 4-bit weights on such a CPU
+        with pytest.raises(aw.AttribError, match="lets none pass"):
+            aw.attribution_patch(model, clean, corrupted, TARGET)
+        return
+    plain = aw.load(dense, tokenizer=families.tokenizer("llama"))
+    found, expected = (aw.attribution_patch(m, families.PROMPT, OTHER, TARGET).values for m in (model, plain))
+    assert float((found - expected).abs().max()) <= 0.02 * float(expected.abs().max())
 
 
 def test_adapters_are_switched_and_disabled():
@@ -251,6 +283,21 @@ def test_adapters_are_switched_and_disabled():
     expect(lambda: made.base_model.set_adapter(["default", "second"]), both.merge_and_unload())
     with made.disable_adapter():
         expect(lambda: None, base("llama"))
+
+
+@pytest.mark.parametrize("scheme", [None, "dynamic"])
+def test_the_stand_in_of_fp8_holds_what_the_real_one_holds(scheme):
+    """Its kernels need a GPU; its names, shapes and types are there without."""
+    from transformers.integrations.finegrained_fp8 import FP8Linear
+
+    linear = nn.Linear(40, 24)
+    ours = packing.FP8(linear, (16, 16), scheme)
+    real = FP8Linear(40, 24, block_size=(16, 16), activation_scheme="dynamic", has_bias=True)
+    held = [{name: (tuple(p.shape), p.dtype) for name, p in m.named_parameters()} for m in (ours, real)]
+    assert held[0] == held[1] and ours.activation_scale is real.activation_scale is None
+    assert isinstance(real, nn.Linear) and (real.in_features, real.out_features) == (40, 24)
+    step = float((ours.plain()[0] - linear.weight).detach().abs().max() / linear.weight.detach().abs().max())
+    assert 0 < step <= 2**-4, "three digits behind the first"
 
 
 def test_learned_prompts_are_refused():

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...words.errors import GranularityError
-from .linearity import linearity, power, rms
+from .linearity import STRAY, gradient, linearity, power, rms
 from .rounding import accumulation, half_ulp
 from .weights import column_lengths
 
@@ -31,7 +31,8 @@ class Shown:
 
     ``noise``: how far its parts are from adding up, relative to what it gives: its own rounding. ``why``: why it is no
     linear map, or "". ``step``: what the rows of the identity are multiplied by, a power of two, so that a large bias
-    does not round them away. ``calls`` and ``rows``: how often it was called, and with how many rows.
+    does not round them away. ``calls`` and ``rows``: how often it was called, and with how many rows. ``passes``:
+    whether gradients pass it.
     """
 
     noise: float | None = None
@@ -39,6 +40,7 @@ class Shown:
     step: float | None = None
     calls: int = 0
     rows: int = 0
+    passes: bool | None = None
     lengths: Tensor | None = None
 
 
@@ -268,6 +270,23 @@ class Projection:
                 f"{self.name} ({self.kind}) is no linear map: {self.shown.why}.",
                 "What is written through it cannot be split.",
             )
+
+    def passes(self) -> bool:
+        """Whether the gradient that passes it is that of its product with W; looked at once, in a quiet model.
+
+        Kernels for packed weights may register none, and what goes around them (an adapter) passes all the same.
+        """
+        zero = self.zero
+        if self.weight is not None or zero is None:
+            return True
+        if self.shown.passes is None:
+
+            def of(rows: Tensor) -> Tensor:
+                return self._called(rows, whole=True) - zero
+
+            found, expected = gradient(self.module, of, self.d_in, len(zero), self.dtype)
+            self.shown.passes = float(rms(found - expected)) <= STRAY * float(rms(expected))
+        return self.shown.passes
 
     def _called(self, x: Float[Tensor, "row d_in"], whole: bool = False) -> Float[Tensor, "row d_out"]:
         self.shown.calls, self.shown.rows = self.shown.calls + 1, self.shown.rows + len(x)

@@ -1,4 +1,4 @@
-"""Whether a module is a linear map, as shown on recorded inputs, and how far it rounds inside."""
+"""Whether a module is a linear map, as shown on recorded inputs, how far it rounds inside, and its gradient."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...words.text import share
+from .weights import device_of
 
 #: Prompts' worth of recorded inputs on which linearity is shown.
 PAIRS = 8
@@ -18,6 +19,8 @@ PAIRS = 8
 LEAST = 0.006
 #: Numbers that stand beside one that is this many times larger must not vanish (quantised inputs round them to zero).
 SPIKE = 512
+#: A gradient that is further off than this, relative to itself, is not that of the module: rounding moves it less.
+STRAY = 0.1
 
 
 @torch.no_grad()
@@ -62,6 +65,29 @@ def linearity(
         if not abs(kept - 1) <= 0.3:
             return noise, f"beside one large input {share(abs(kept - 1))} of what small ones give is lost"
     return noise, ""
+
+
+def gradient(
+    module: nn.Module, of: Callable[[Tensor], Tensor], d_in: int, d_out: int, dtype: torch.dtype
+) -> tuple[Float[Tensor, "row"], Float[Tensor, "row"]]:
+    """(slopes of random sums of a module's outputs along random inputs, by its gradient; the same by what it gives).
+
+    ``of`` maps inputs to outputs beside the output for zero. A module that no gradient passes has slopes of 0.
+    """
+    source = torch.Generator().manual_seed(0)
+    x, along = (torch.randn(PAIRS, d_in, generator=source) for _ in range(2))
+    sums = torch.randn(PAIRS, d_out, generator=source)
+    device = device_of(module) or x.device
+    with torch.enable_grad():
+        given = x.to(device, dtype).requires_grad_()
+        out = module(given[None])[0]
+        weighted = (out.float() * sums.to(out.device)).sum()
+        found = torch.autograd.grad(weighted, given, allow_unused=True)[0] if out.requires_grad else None
+    written = of(along)
+    expected = (written * sums.to(written.device)).sum(-1)
+    if found is None:
+        return torch.zeros_like(expected), expected
+    return (found.float().to(expected.device) * along.to(expected.device)).sum(-1), expected
 
 
 def power(size: float) -> float:

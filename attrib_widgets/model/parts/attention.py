@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...words.errors import AttribError, GranularityError
+from ..anatomy.anatomy import below, find
 from ..anatomy.linear import Projection
 from ..anatomy.norms import FrozenNorm
 from ..anatomy.rounding import half_ulp, refuse_above, worst
@@ -206,6 +207,20 @@ def heard_error(model: Model, rec: Recording, layer: int) -> tuple[float, float]
     except (AttribError, RuntimeError, AttributeError, TypeError, IndexError):
         return missed, math.inf
     return missed, values if torch.equal(same, found.v) else math.inf
+
+
+def owner_of_values(model: Model, rec: Recording, layer: int) -> int | None:
+    """The earlier layer whose very values the heads of ``layer`` gather, as far as both can be heard; None if none."""
+    found, a = _heard(model, rec, layer), model.anatomy
+    if found is None or a.qkv is None or a.attn is None:
+        return None
+    path = below(a.attn, a.qkv.v)
+    owners = [other for other in range(layer) if find(model.layer(other), path) is not None]
+    for other in reversed(owners):
+        theirs = _heard(model, rec, other)
+        if theirs is not None and torch.equal(theirs.v, found.v):
+            return other
+    return None
 
 
 def raw_values(

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ..model import Model
     from ..tracing.record import Recording
 
-#: Stand in what an attention module was given for the stream itself, which the recording has already, and for what it
-#: reads once more (by another name).
+#: Stand in what an attention module was given for the stream itself, which the recording has already, and for what the
+#: module reads, given to it once more under another name.
 STREAM, READ = "the stream", "what it reads"
 
 #: Scores that are held at once, and destinations where all of them are meant.
@@ -107,8 +107,8 @@ class Listener(TorchFunctionMode):
 
 
 def given_to(module: nn.Module, inputs: tuple[Any, Any], width: int) -> dict[str, Any]:
-    """What ``module`` was given beside the stream, by name; the stream again (a residual, say) as :data:`STREAM`, and
-    what it reads again as :data:`READ`.
+    """What ``module`` was given beside the stream, by name; the stream again (a residual, say) as :data:`STREAM`, what
+    it reads again (queries, keys and values apart) as :data:`READ`.
 
     Objects that a call could change, such as a cache, are left out; of keys and values by name, which layers share,
     the names and tensors of this moment are kept.
@@ -117,7 +117,7 @@ def given_to(module: nn.Module, inputs: tuple[Any, Any], width: int) -> dict[str
     names = _names(module)
     named = {**dict(zip(names, args, strict=False)), **kwargs}
     read = named.pop(names[0], None)
-    return {name: READ if value is read else _kept(value, width) for name, value in named.items() if _plain(value)}
+    return {name: _kept(value, width, read) for name, value in named.items() if _plain(value)}
 
 
 def _names(module: nn.Module) -> list[str]:
@@ -133,9 +133,11 @@ def _plain(value: Any) -> bool:
     return value is None or isinstance(value, (Tensor, bool, int, float, str))
 
 
-def _kept(value: Any, width: int) -> Any:
+def _kept(value: Any, width: int, read: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
+    if value is read and isinstance(value, Tensor):
+        return READ
     wide = isinstance(value, Tensor) and value.dim() == 3 and value.shape[-1] == width and value.shape[-2] > 1
     return STREAM if wide and value.is_floating_point() else value
 
@@ -222,8 +224,8 @@ def call(model: Model, rec: Recording, layer: int, x: Float[Tensor, "position d_
     """Call the attention of ``layer`` on its normalised input while ``listener`` hears; False where it cannot be."""
     module = model.module(model.anatomy.attn, layer)
     device = device_of(module) or model.home
-    again = {STREAM: rec.streams[layer][None], READ: x[None]}
-    given = {name: _moved(value, again, device) for name, value in rec.attn_inputs[layer].items()}
+    kept = {STREAM: rec.streams[layer][None], READ: x[None]}
+    given = {name: _moved(value, kept, device) for name, value in rec.attn_inputs[layer].items()}
     try:
         with model.quiet(), listener:
             module(**{_names(module)[0]: x[None].to(device)}, **given)
@@ -232,13 +234,13 @@ def call(model: Model, rec: Recording, layer: int, x: Float[Tensor, "position d_
     return True
 
 
-def _moved(value: Any, again: Mapping[str, Tensor], device: torch.device) -> Any:
+def _moved(value: Any, kept: Mapping[str, Tensor], device: torch.device) -> Any:
     if isinstance(value, (tuple, list)):
-        return tuple(_moved(v, again, device) for v in value)
+        return tuple(_moved(v, kept, device) for v in value)
     if isinstance(value, dict):  # another for every call: the module may put its own there
-        return {name: _moved(v, again, device) for name, v in value.items()}
-    if isinstance(value, str) and value in again:
-        return again[value].to(device)
+        return {name: _moved(v, kept, device) for name, v in value.items()}
+    if isinstance(value, str) and value in kept:
+        return kept[value].to(device)
     return value.to(device) if isinstance(value, Tensor) else value
 
 

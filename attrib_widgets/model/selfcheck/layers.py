@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ...words.errors import AttribError, GranularityError, clause
 from ..anatomy.rounding import worst
 from ..parts.alignment import own_patterns
-from ..parts.attention import heard_error, scores_error
+from ..parts.attention import heard_error, owner_of_values, scores_error
 from ..parts.closing import head_error, stream_error
 from ..parts.experts import mixture, mlp_input
 from ..parts.outlet import outlet_of
@@ -100,6 +100,10 @@ class Checked:
             if values <= 1:
                 self.note("values", values)
                 return Level(scores=Exact(reason + more), inside=inside)
+            owner = self._once("owner", layer, lambda: owner_of_values(model, rec, layer))
+            if owner is not None:
+                why = f"its heads gather the values of L{owner}, which are no projection of what they read"
+                return Level(values=Exact(why), scores=Exact(f"its keys are those of L{owner}"), inside=inside)
             why = f"its heads' values are no projection of what its layers read ({reason}{more})"
             return Level(values=Exact(why), scores=Exact(reason + more), inside=inside)
         if missed < math.inf:

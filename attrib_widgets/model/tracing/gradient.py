@@ -13,17 +13,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...words.errors import AttribError
+from ..anatomy.anatomy import below, find
 from ..identity.belonging import refuse_moved
 from . import ports as port
 from .ports import PRE, ending, ports
 from .record import forward_options
 
 if TYPE_CHECKING:
+    from ..model import Model
     from ..run import Run
 
 
 #: Sites that write to the stream, or are it.
 _WRITES = ("pre", "z", "attn", "mlp", "beside", "layer")
+NEEDLESS = "aw.patch is exact and needs none; attributions need none either."
 
 
 @dataclass
@@ -68,6 +71,7 @@ def differentiate(
     """
     base.check_fresh()
     port.refuse_flex(base.model)
+    _refuse_strays(base.model)
     model, root = base.model, base.model.traced
     # Where streams are put in, one more row is the run itself.
     recorded = base.record.streams
@@ -127,7 +131,7 @@ def differentiate(
         raise AttribError(
             f"No gradient passes {model.name} from {site} of layer {layer} to its answer: a part behind it runs "
             "without gradients (a hook that detaches, a forward under torch.no_grad).",
-            "aw.patch is exact and needs none; attributions need none either.",
+            NEEDLESS,
         )
     shaped = [torch.zeros_like(h) if g is None else g for h, g in zip(held, found, strict=True)]
     real = rows - (bool(starts) and not own)  # without the row that is the run itself
@@ -140,6 +144,29 @@ def differentiate(
         {place: each(g) for place, g in zip(places, shaped, strict=True)},
         {place: each(kept[where]) for place, where in zip(keep, kept_too, strict=True)},
     )
+
+
+def _refuse_strays(model: Model) -> None:
+    """Packed weights whose kernel has no derivative would leave their part out of every gradient, and nothing says so.
+
+    Raises:
+        AttribError: the gradient that passes a projection is not its own.
+    """
+    a = model.anatomy
+    paths = [a.attn_out, a.mlp_in, a.mlp_mul, a.mlp_down]
+    paths += [below(a.attn, path) for path in (a.qkv.q, a.qkv.k, a.qkv.v)] if a.qkv is not None and a.attn else []
+    with model.quiet():
+        for layer in range(model.n_layers):
+            for path in filter(None, dict.fromkeys(paths)):
+                if find(model.layer(layer), path) is None:
+                    continue
+                found = model.projection(path, layer)
+                if not found.passes():
+                    raise AttribError(
+                        f"The gradient of {model.name} is not that of its numbers: {found.name} ({found.kind}) lets "
+                        "none pass, or a part of it alone.",
+                        NEEDLESS,
+                    )
 
 
 @contextmanager

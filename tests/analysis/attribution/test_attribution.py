@@ -103,28 +103,12 @@ def hf_logits(hf, tokenizer, text):
 
 
 POSITIONS = {"gpt2", "gpt2_untied", "gpt_bigcode", "gpt_neo", "opt"}
-NORM_BIAS = POSITIONS | {
-    "ctrl",
-    "gpt_neox",
-    "gpt_neox_sequential",
-    "bloom",
-    "stablelm",
-    "stablelm_parallel",
-    "phi",
-    "starcoder2",
-}
-NORM_BIAS |= {"gptj", "codegen", "falcon", "falcon_grouped", "falcon_alibi"}
-ATTENTION_BIAS = POSITIONS | {
-    "ctrl",
-    "gpt_neox",
-    "gpt_neox_sequential",
-    "bloom",
-    "phi",
-    "starcoder2",
-    "falcon_alibi",
-    "gpt_oss",
-}
-ATTENTION_BIAS |= {"qwen3", "llama_biased"}  # Qwen3's switch gives the output projection a bias too
+
+
+def biased(model, path, layer=None):
+    """Whether a module of the model itself adds a constant."""
+    root = model.hf if layer is None else model.hf.get_submodule(model.anatomy.layers)[layer]
+    return getattr(root.get_submodule(path), "bias", None) is not None
 
 
 @pytest.mark.parametrize("name", families.FAMILIES + families.VARIANTS)
@@ -134,12 +118,12 @@ def test_rows_in_model_order(family_model, name):
     expected = ["embed"] + (["pos"] if name in POSITIONS else [])
     for layer in range(model.n_layers):
         expected += [f"L{layer}H{h}" for h in range(model.n_heads)]
-        if name in ATTENTION_BIAS:
+        if biased(model, model.anatomy.attn_out, layer):
             expected.append(f"L{layer}.attn.bias")
         expected.append(f"L{layer}.mlp")
-    if name in NORM_BIAS:
+    if biased(model, model.anatomy.final_norm):
         expected.append("norm.bias")
-    if name in ("phi", "gptj", "codegen", "ctrl"):
+    if biased(model, model.anatomy.unembed):
         expected.append("unembed.bias")
     if name in ("gemma2", "nanochat"):
         expected.append("softcap")

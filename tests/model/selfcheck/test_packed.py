@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import gc
+from dataclasses import is_dataclass
 
 import pytest
 import torch
+import transformers as tf
 from torch import nn
 
 import attrib_widgets as aw
 from fixtures import families, packed
+from fixtures.made import Made
 from fixtures.patching_twin import SITES, PatchTwin, given_up
 
 NAMES = ["llama", "gpt2", "qwen2", "gpt_neox", "gemma2", "phi3"]
@@ -104,7 +108,16 @@ def test_a_float32_stream_that_is_multiplied_in_bfloat16():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("make", [packed.Steps, lambda m: packed.Steps(m, 4.0), packed.Bent])
+@pytest.mark.parametrize(
+    "make",
+    [
+        packed.Steps,
+        lambda m: packed.Steps(m, 4.0),
+        packed.Bent,
+        lambda m: packed.FP8(m, activation_scheme="dynamic"),
+        lambda m: packed.FP8(m, (128, 128), "dynamic"),
+    ],
+)
 def test_what_is_not_linear_stays_whole_and_says_so(make, dtype):
     hf = packed.pack(families.build("llama", dtype), make)
     model = aw.load(hf, tokenizer=families.tokenizer("llama"))
@@ -153,6 +166,19 @@ def test_the_unembedding_too(name, make):
         assert close(one.values, two.values, 1e-4)
 
 
+@pytest.mark.parametrize("within", ["", "o_proj", "v_proj", "up_proj"])
+def test_a_gradient_that_leaves_a_part_out_is_refused(within):
+    """What goes around it arrives, so that nothing else would say so."""
+    model, plain = pair("llama", packed.NoDerivative, within=within)
+    assert model.check.ok and model.check.mlp_ok
+    texts = families.PROMPT, "The capital of Japan is"
+    for call in (aw.attribution_patch, aw.integrated_gradients, aw.edge_patch):
+        with pytest.raises(aw.AttribError, match=r"lets none pass.*NoDerivative|NoDerivative.*lets none pass"):
+            call(model, *texts, " Paris")
+    found, expected = (aw.patch(m, *texts, " Paris") for m in (model, plain))
+    assert close(found.values, expected.values, 1e-4)
+
+
 def test_an_adapter_that_changes_after_a_run():
     hf = packed.pack(families.build("llama"), packed.Lora)
     model = aw.load(hf, tokenizer=families.tokenizer("llama"))
@@ -198,6 +224,66 @@ def test_no_more_than_one_head_of_a_weight_is_ever_held():
     held = [t for t in vars(found.shown).values() if isinstance(t, torch.Tensor)]
     assert all(t.numel() <= d_head * model.d_model for t in held)
     assert all(torch.equal(state[key], value) for key, value in hf.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("make", [None, packed.Int8, packed.Lora, packed.FP8])
+def test_no_second_copy_of_the_weights(make, dtype):
+    """Of plain weights one projection at a time is read in float32, of packed ones a block; and none of it is kept."""
+    config = families.config("llama")
+    config.hidden_size, config.intermediate_size = 128, 384
+    hf = tf.AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+    families.randomize(hf)
+    hf = hf if make is None else packed.pack(hf, make)
+    held = [module for module in hf.modules() if hasattr(module, "plain")]
+    numel = config.hidden_size**2  # of W_O; an MLP's projections are three times as large
+    before = _alive()
+    with Made(without=held) as made:
+        model = aw.load(hf, tokenizer=families.tokenizer("llama"))
+        loaded = _alive() - before
+        run = model.run(families.PROMPT)
+        a = aw.attribute(run, " Paris")
+        a.sources("L1H1"), a.through("L1H1"), a.writes("L1H1"), a.trace()
+        aw.patch(model, families.PROMPT, "The capital of Japan is", " Paris", positions=[-1])
+        recorded = _alive() - before
+    assert a.exact and model.check.ok
+    tables = [torch.Size(shape).numel() for shape, _ in made.tensors if len(shape) > 1]  # a stamp's samples are a row
+    assert max(tables) <= 3 * numel, "more than one projection at a time"
+    if make is not None or dtype == torch.float32:  # else each is read in float32, and let go
+        assert made.of(numel) == made.of(3 * numel) == 0, "a projection as a whole"
+    weights = sum(p.numel() for p in hf.parameters())
+    streams = sum(t.numel() for t in _tensors(run.record))
+    assert loaded < numel, "something as large as a projection is kept of a load"
+    assert recorded < numel + 3 * streams < weights / 4, "something as large as a projection is kept of a run"
+
+
+def _tensors(held, seen=None):
+    """Every tensor that an object holds, at any depth."""
+    seen = set() if seen is None else seen
+    if id(held) in seen:
+        return
+    seen.add(id(held))
+    if isinstance(held, torch.Tensor):
+        yield held
+    elif isinstance(held, dict):
+        for each in held.values():
+            yield from _tensors(each, seen)
+    elif isinstance(held, (list, tuple)):
+        for each in held:
+            yield from _tensors(each, seen)
+    elif is_dataclass(held):
+        yield from _tensors(vars(held), seen)
+
+
+def _alive():
+    """Numbers that all tensors of the process hold, each memory once."""
+    gc.collect()
+    found = {}
+    for each in gc.get_objects():
+        if type(each) in (torch.Tensor, nn.Parameter) and each.device.type == "cpu":
+            storage = each.untyped_storage()
+            found[storage.data_ptr()] = storage.nbytes() // each.element_size()
+    return sum(found.values())
 
 
 def test_the_report_says_what_is_read_through_modules_and_its_price():
