@@ -382,8 +382,7 @@ TERMS: tuple[Term, ...] = (
     ),
     Term(
         "graph",
-        "Features of dictionaries, their errors, tokens and constants as nodes; an edge is what one put into another, "
-        "with patterns, norms and gates held as they were.",
+        "Features, errors, tokens as nodes; an edge is what one put into another, patterns, norms and gates held.",
         "L2.z/359 put +4.07 of 18.40 into ·Paris; what was put into L2.z/359 sums to its own pre-activation in turn.",
         ("node", "nodes", "edge", "edges", "covered", "influential", "circuit-tracer"),
     ),
@@ -394,17 +393,20 @@ TERMS: tuple[Term, ...] = (
     ),
     Term(
         "replacement score",
-        "Of the influence that ends at tokens or at errors, the share that ends at tokens (circuit-tracer's). The "
-        "completeness score is the share of all edges, by influence, that does not come from errors.",
-        "replacement 0.78, completeness 0.95: a fifth of the influence begins in what dictionaries miss.",
-        ("replacement", "completeness"),
+        "Of the influence that ends at tokens or at errors, the share that ends at tokens (circuit-tracer's).",
+        "replacement 0.78: a fifth of the influence begins in what dictionaries miss.",
+        ("replacement",),
+    ),
+    Term(
+        "completeness score",
+        "The share of all edges into what is shown, by influence, that does not come from errors (circuit-tracer's).",
+        "completeness score 0.95: of what goes into the features that matter a twentieth comes from errors.",
     ),
     Term(
         "live",
-        "Measured in the model as it runs, nothing held: a feature's write is taken away, and what its target then has "
-        "less is set beside the edge.",
+        "Measured in the model as it runs: a feature is taken out, and what its target loses is set beside the edge.",
         "slope +1.10, Spearman +0.90, 95 % of the right sign: the edges say well what happens, and not exactly.",
-        ("slope", "Spearman"),
+        ("slope",),
     ),
 )
 

@@ -69,8 +69,8 @@ def graph(
         )
     if a.model.joining:
         raise GranularityError(
-            f"Sublayers of {a.model.name} join the stream by gains and constants of their own: what passes between two "
-            "dictionaries there is not told.",
+            f"What attention and MLPs of {a.model.name} add to the stream has gains and constants of its own: what "
+            "passes between two dictionaries there is not told.",
             'Open the bars one by one: a.features("L1.mlp"), a.trace().',
         )
     given = chosen(a, saes)

@@ -293,7 +293,7 @@ class Graph(Sources):
             "(covered, as magnitudes)."
         )
         scored = (
-            f"circuit-tracer's scores: replacement {number(self.scores.replacement, 2)}, completeness "
+            f"circuit-tracer's scores: replacement {number(self.scores.replacement, 2)}, completeness score "
             f"{number(self.scores.completeness, 2)}."
         )
         return "\n".join([size, scored, f"Live, {self.spliced.words()}.", *self.notes, NOT_IN_HERE])
