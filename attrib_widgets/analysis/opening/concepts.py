@@ -27,7 +27,7 @@ from ...words.components import Component, component
 from ...words.errors import AttribError, ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place
 from ...words.text import number, signed
-from .features import asked, called, direction_of, features, fired_at, fixed_parts, opened_up
+from .features import asked, called, direction_of, features, fired_at, fixed_parts, joined, opened_up
 from .results import OBSERVED, Contributions
 
 if TYPE_CHECKING:
@@ -342,18 +342,22 @@ def _few(names: Sequence[str]) -> str:
 def _written(a: Attribution, parts: list[Component], sae: SAE, labels: Sequence[str] | None) -> Written:
     """One dictionary at the explained position; only the features that fire are read."""
     at, held = a.reading.position, activations(a.model, a.run.record, sae)
-    u = direction_of(a, parts[0] if parts[0].kind == "mlp" else sae.site).to(sae.b_dec.device)
+    row = parts[0] if parts[0].kind == "mlp" else sae.site
+    u = direction_of(a, row).to(sae.b_dec.device)
     firing, strengths = fired_at(a, sae, held, at)
     strengths = strengths.double() * float(sae.undone_by(held.x[at].float()))
     values, decoded = opened_up(sae, firing, strengths, u)
     fixed = fixed_parts(sae, held, at)
     error = held.y[at].double() - decoded - sum(part for _, _, part in fixed)
-    unsaid = [(f"{sae.target} {said}", kind, float(part @ u)) for kind, said, part in fixed]
+    also = joined(a, row)
+    given = [*((kind, said, float(part @ u)) for kind, said, part in fixed), *also]
+    unsaid = [(f"{sae.target} {said}", kind, value) for kind, said, value in given]
     unsaid.append((f"{sae.target}/error", "error", float(error @ u)))
     bar = math.fsum(a[c] for c in parts)
     if sae.site.site == "attn_out" and a.model.precision not in (torch.float32, torch.float64):
         # its rows are what heads wrote one by one: what their sum was rounded to is recorded, too
-        unsaid.append((f"{sae.target} rounding", "rounding", bar - float(held.y[at].double() @ u)))
+        known = float(held.y[at].double() @ u) + sum(value for _, _, value in also)
+        unsaid.append((f"{sae.target} rounding", "rounding", bar - known))
     return Written(sae.site, parts, sae, labels, u, firing, strengths, values.cpu(), unsaid)
 
 

@@ -127,11 +127,13 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
     fixed = fixed_parts(read, held, at)
     error = held.y[at].double() - decoded - sum(part for _, _, part in fixed)
     bar, missed = float(held.y[at].double() @ u), float(error @ u)
+    given = [(kind, said, float(part @ u)) for kind, said, part in fixed]
     if isinstance(found, Place):  # what had been written up to there, read where it stands
         parent = f"stream {name}" if found.is_stream else name
         parent = f"stream behind L{found.layer}" if found.site == "post" else parent
     else:
         parent, bar = str(found), a[found]
+        given += joined(a, found)
     divisor, reads = _way(a, found, site)
     divisor /= unit
     concepts = [called(first, f) for f in firing]
@@ -164,18 +166,18 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
     note += [said for said in (_untrained(read, at), whose(a.model, read, a.model.saes.digest)) if said]
     return Features(
         f"{parent} by feature{_headline(labels, values, missed)}",
-        [*labels, *(said for _, said, _ in fixed), f"{site}/error"],
-        ["feature"] * len(firing) + [kind for kind, _, _ in fixed] + ["error"],
-        torch.cat([values, values.new_tensor([*(float(part @ u) for _, _, part in fixed), missed])]).cpu(),
+        [*labels, *(said for _, said, _ in given), f"{site}/error"],
+        ["feature"] * len(firing) + [kind for kind, _, _ in given] + ["error"],
+        torch.cat([values, values.new_tensor([*(value for _, _, value in given), missed])]).cpu(),
         parent,
         bar,
         a.unit,
         axis="feature",
         note=" ".join(note),
         site=str(site),
-        numbers=firing + [-1] * (len(fixed) + 1),
-        activations=torch.cat([strengths.cpu(), torch.zeros(len(fixed) + 1)]),
-        concepts=concepts + [""] * (len(fixed) + 1),
+        numbers=firing + [-1] * (len(given) + 1),
+        activations=torch.cat([strengths.cpu(), torch.zeros(len(given) + 1)]),
+        concepts=concepts + [""] * (len(given) + 1),
         opened=opened,
     )
 
@@ -220,6 +222,20 @@ def fixed_parts(sae: SAE, held: Activations, at: int) -> list[tuple[str, str, Fl
         label = "mean of the activation" if sae.coordinates == "centred" else "bias of the values"
         found.append(("aside", label, held.aside[at].double()))
     return found
+
+
+def joined(a: Attribution, which: Component | Place) -> list[tuple[str, str, float]]:
+    """(kind, label, contribution) of what the layer adds by itself where the output of an MLP or an attention joins the
+    stream: it is in the row, and in nothing that a dictionary rebuilds."""
+    kind = which.site if isinstance(which, Place) else which.kind
+    if kind not in ("mlp", "attn_out"):
+        return []
+    part: Sublayer = "mlp" if kind == "mlp" else "attn"
+    join = a.model.join(part, which.layer or 0)
+    if join is None or join.shift is None:
+        return []
+    along = direction_behind(a, which.layer or 0, part).double()
+    return [("aside", "constant of the layer", float(join.shift.double() @ along))]
 
 
 def opened_up(

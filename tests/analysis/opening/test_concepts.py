@@ -14,7 +14,7 @@ from attrib_widgets.saes.sae import SAE
 from attrib_widgets.words.places import Place, place
 from fixtures import families
 
-ALL = families.FAMILIES + families.VARIANTS
+ALL = families.FAMILIES + families.VARIANTS + families.JOINED + families.BLIND
 
 
 def random_sae(site: str, width: int, features: int = 40, seed: int = 0, **changes) -> SAE:
@@ -70,6 +70,27 @@ def test_rows_sum_to_the_number(family_model, with_saes, name, dtype):
         # what the attribution itself misses of the number is not the split's
         assert abs(c.mismatch - a.mismatch) <= 1e-6 * size, f"{name} {dtype}: {c.total} for {a.total}"
         assert set(c.used.values()) == set(saes) and c.labels[-1] == UNSAID and not c.unused
+
+
+@pytest.mark.parametrize("dtype", families.DTYPES)
+@pytest.mark.parametrize("name", families.JOINED + families.BLIND)
+def test_what_a_layer_adds_by_itself_is_a_constant_of_its_place(family_model, with_saes, name, dtype):
+    """A join's constant is in the row of its sublayer, and in nothing that a dictionary of it reads."""
+    model = family_model(name, families.DTYPES[dtype])
+    places = [f"L2.{site}" for site in ("attn_out", "mlp")]
+    with_saes(model, {site: random_sae(site, model.d_model) for site in places})
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    c = a.concepts()
+    assert set(c.used.values()) == set(places)
+    assert abs(c.mismatch - a.mismatch) <= 1e-6 * (1 + float(c.values.abs().sum()))
+    u = a.reading.norm.pull(a.reading.direction) * a.reading.norm.scale(a.run.record.streams[-1][a.position])
+    told = dict(zip(c.unsaid().labels, c.unsaid().values.tolist(), strict=True))
+    for site, join, way in zip(places, model.joins()[2], ("attn", "mlp"), strict=True):
+        constant = told.get(f"{site} constant of the layer")
+        assert (constant is None) == (join.shift is None)
+        if constant is not None:
+            arriving = u * model.carried(2, model.n_layers, way)
+            assert constant == pytest.approx(float(join.shift.double() @ arriving.double()), rel=1e-5, abs=1e-6)
 
 
 def test_each_row_is_that_of_its_part(family_model, with_saes):

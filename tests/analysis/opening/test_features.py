@@ -20,7 +20,7 @@ from attrib_widgets.words.text import read_number, share, signed
 from fixtures import families
 from fixtures.made import Made
 
-ALL = families.FAMILIES + families.VARIANTS + families.JOINED
+ALL = families.FAMILIES + families.VARIANTS + families.JOINED + families.BLIND
 
 
 def random_sae(site: str, width: int, features: int = 50, seed: int = 0) -> SAE:
