@@ -174,6 +174,8 @@ def added(
             return [Edit("attn", layer, positions, change, adds=True)]
         return [Edit("mid", layer, positions, outlet_of(model, "attn", layer).scaled(change), adds=True)]
     part: Sublayer = "attn" if place.site == "attn_out" else "mlp"
+    if part == "mlp" and model.anatomy.beside is not None and not model.anatomy.beside.first:
+        return [Edit("mlp_added", layer, positions, change, adds=True)]  # a third part reads the stream behind it
     way = model.carried(layer, layer + 1, part)
     return [Edit("pre", layer + 1, positions, outlet_of(model, part, layer).scaled(change) * way, adds=True)]
 

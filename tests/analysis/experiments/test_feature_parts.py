@@ -17,8 +17,9 @@ from attrib_widgets.saes.sae import SAE
 from attrib_widgets.words.places import place
 from fixtures import families
 
-#: Multi-head, grouped queries, sandwich norms, post-norms alone, multipliers, parallel blocks.
-NAMES = ["gpt2", "llama", "gemma2", "gemma3", "olmo2", "granite", "gpt_neox", *families.JOINED]
+#: Multi-head, grouped queries, sandwich norms, post-norms alone, multipliers, parallel blocks, third parts that read
+#: what an MLP added.
+NAMES = ["gpt2", "llama", "gemma2", "gemma3", "olmo2", "granite", "gpt_neox", "gemma4_text", *families.JOINED]
 KINDS = ("L1.post", "L1.mlp", "L1.z", "L1.attn_out", "L1.mlp_in", "L0.pre")
 #: What is patched where all of a place is.
 WHOLE = {"L1.post": "L1.post", "L1.mlp": "L1.mlp", "L1.z": "L1.attn", "L1.attn_out": "L1.attn", "L1.mlp_in": "L1.mlp"}
@@ -192,7 +193,7 @@ def test_what_is_changed_as_a_whole_is_not_changed_twice(family_model):
     assert float(gone[0]) == float(gone[1])
 
 
-@pytest.mark.parametrize("name", ["gpt2", "gemma3", "olmo2", "granite", *families.JOINED])
+@pytest.mark.parametrize("name", ["gpt2", "gemma3", "olmo2", "granite", "gemma4_text", *families.JOINED])
 def test_the_direct_effects_of_a_place_are_those_of_what_it_is_split_into(family_model, name):
     from attrib_widgets.analysis.experiments.direct import direct_cells
 
