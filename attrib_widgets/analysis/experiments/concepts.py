@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,21 +18,20 @@ from torch import Tensor
 
 from ...model.identity.steady import steady
 from ...result import Result, Table, strongest
-from ...words.components import Component, ComponentLike, component
+from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.several import for_each, listed
 from ...words.targets import Target
 from ...words.text import digits_of, number, signed, visible
 from .ablation import FixedDonor
 from .cells import Cell, joint
-from .features import clamped
 from .metrics import metric_of
-from .pairs import Cost, run_cells
+from .pairs import Cost, run_writes
 from .statistics import interval_of
 
 if TYPE_CHECKING:
-    from ...model.run import Run
     from ...model.running.worker import Job
+    from ...model.tracing.edits import Intervention
     from ...words.places import Place
     from ..attribution.attribution import Attribution
     from ..opening.concepts import Concepts
@@ -179,9 +177,10 @@ def ablate_concept(
     """
     given: list[Attribution] = listed(attributions)
     concepts = for_each(which, len(given), "concept")
-    if not given or draws < 1 or len({a.unit for a in given}) != 1:
+    sets = whole(draws) or 0
+    if not given or sets < 1 or len({a.unit for a in given}) != 1:
         raise AttribError(
-            f"{len(given)} attributions and {draws} draws.",
+            f"{len(given)} attributions and {draws!r} draws.",
             "Give attributions of one unit, and at least one draw.",
         )
     cost, generator = Cost(), torch.Generator().manual_seed(seed)
@@ -189,16 +188,14 @@ def ablate_concept(
     for a, wanted in zip(given, concepts, strict=True):
         found = a.concepts()
         own = found.like(wanted, cosine)
-        strength: dict[Place, float] = {}
-        cells = [Cell(joint(a.model, own), (a.position,))]
-        for _ in range(draws):
-            cells.append(Cell(_random(a, found, own, strength, generator), (a.position,)))
+        writes = [_written(a, dict.fromkeys(joint(a.model, own), 0.0))]
+        writes += [_written(a, _random(a, found, own, generator)) for _ in range(sets)]
         if not isinstance(a.target, Target):
             raise AttribError("A number inside the model has no experiment here.", "Explain a token.")
         metric = metric_of(a.target, a.run, a.position)
-        donor = FixedDonor(a.run, partial(_strength, a.run, strength))
-        values, done, _ = run_cells(a.run, donor, cells, metric, a.position, cost, job)
+        values, done, _ = run_writes(a.run, writes, metric, a.position, cost, job)
         if not bool(done.all()):
+            cost.note([f"cancelled after {len(rows)} of {len(given)} prompts"])
             break
         features.append(own)
         rows.append(values)
@@ -211,24 +208,30 @@ def ablate_concept(
     return ConceptAblation(given[:n], names, features, start, known[:, 0], known[:, 1:], given[0].unit, cost)
 
 
-def _strength(run: Run, strength: Mapping[Place, float], part: Place, at: tuple[int, ...]) -> Tensor:
-    """What a feature is made to write: at the strength that it was given, else nothing."""
-    return clamped(run, part, strength.get(part, 0.0))[list(at)]
+def _written(a: Attribution, strength: Mapping[Place, float]) -> Intervention:
+    """Features made to write so strongly where the answer is read: in the unit that their directions have there."""
+
+    def value(part: Place, at: tuple[int, ...]) -> Float[Tensor, "position 1"]:
+        return torch.full((len(at), 1), strength[part])
+
+    return FixedDonor(a.run, value).writes(Cell(tuple(strength), (a.position,)))
 
 
-def _random(
-    a: Attribution, found: Concepts, own: Sequence[Component], strength: dict[Place, float], draw: torch.Generator
-) -> tuple[Place, ...]:
-    """A feature that does not fire in place of each of ``own``, of its dictionary; its ``strength`` is noted."""
-    parts: list[Place] = []
+def _random(a: Attribution, found: Concepts, own: Sequence[Component], draw: torch.Generator) -> dict[Place, float]:
+    """In place of each of ``own`` another feature of its dictionary that does not fire, none of them twice: how
+    strongly it is to write."""
+    strength: dict[Place, float] = {}
+    taken = set(found.labels)
     for feature in own:
-        firing = {label for label in found.labels if label.startswith(f"{feature.site}/")}
         count = a.model.saes[feature.site or ""].n_features
-        silent = [i for i in range(count) if f"{feature.site}/{i}" not in firing]
+        silent = [name for i in range(count) if (name := f"{feature.site}/{i}") not in taken]
         if not silent:
-            raise ComponentError(f"Every feature of {feature.site} fires here.", "None is left to be the random one.")
-        number = silent[int(torch.randint(len(silent), (), generator=draw))]
-        (part,) = joint(a.model, component(f"{feature.site}/{number}"))
+            raise ComponentError(
+                f"Every feature of {feature.site} fires here, or stands for another one already.",
+                "None is left to be the random one.",
+            )
+        name = silent[int(torch.randint(len(silent), (), generator=draw))]
+        taken.add(name)
+        (part,) = joint(a.model, component(name))
         strength[part] = float(found.activations[found.row(feature)])
-        parts.append(part)
-    return tuple(parts)
+    return strength

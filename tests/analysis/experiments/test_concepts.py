@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
+from attrib_widgets.saes.reading import activations
 
 COUNTRIES = {
     "France": "Paris", "Germany": "Berlin", "Italy": "Rome", "Spain": "Madrid", "Japan": "Tokyo", "Egypt": "Cairo",
@@ -89,5 +90,67 @@ def test_what_cannot_be_taken_out_is_refused(asked):
         aw.ablate_concept(a, ["about France", "about Italy"])
     with pytest.raises(aw.AttribError, match="one unit"):
         aw.ablate_concept([a, aw.attribute(a.run, aw.log_prob(" Paris"))], "about France")
-    with pytest.raises(aw.AttribError, match="at least one draw"):
-        aw.ablate_concept(a, "about France", draws=0)
+    for draws in (0, 1.5, "3"):
+        with pytest.raises(aw.AttribError, match="at least one draw"):
+            aw.ablate_concept(a, "about France", draws=draws)
+
+
+@pytest.mark.parametrize("more", [{}, {"norm": "layer_norm"}, {"norm": "rms_norm"}], ids=str)
+def test_each_random_set_is_held_at_its_own_strengths(family_model, more):
+    """Of 12 features 3 are random ones again and again: every set has each once, at the strength that it stands for."""
+    model, n = family_model("gpt2"), 12
+    generator = torch.Generator().manual_seed(3)
+    d = model.d_model
+    w_enc, w_dec = (torch.randn(*shape, generator=generator) for shape in ((d, n), (n, d)))
+    b_enc = torch.tensor([40.0] * 2 + [-60.0] * (n - 2))
+    sae = aw.SAE("L1.mlp", "standard", w_enc, b_enc, w_dec, torch.zeros(d), **more)
+    model.saes["L1.mlp"] = sae
+    a = aw.attribute(model.run("The capital of France is"), 5)
+    c = a.concepts()
+    own = [c.labels[i] for i in range(c.firing)]
+    assert own == ["L1.mlp/0", "L1.mlp/1"] and c.activations[0] != c.activations[1]
+    found = aw.ablate_concept(a, own[0], cosine=-1, draws=6)
+    order = [str(f) for f in found.features[0]]
+    assert sorted(order) == own
+    x = activations(model, a.run.record, sae).x
+    active = sae.encode(x)[a.position]
+    unit, draw = float(sae.undone_by(x)[a.position]), torch.Generator().manual_seed(0)
+    for value in found.random[0].tolist():
+        left, change = list(range(2, n)), torch.zeros(d)
+        for name in order:
+            picked = left.pop(int(torch.randint(len(left), (), generator=draw)))
+            change = change + active[int(name.rpartition("/")[2])] * w_dec[picked]
+
+        def hook(_, __, out, change=change * unit):
+            moved = out.clone()
+            moved[0, -1] += change
+            return moved
+
+        handle = model.layer(1).mlp.register_forward_hook(hook)
+        with torch.no_grad():
+            logits = model.hf(torch.tensor([a.run.ids]), use_cache=False).logits
+        handle.remove()
+        assert value == pytest.approx(float(logits[0, -1, 5]), abs=1e-4)
+    model.saes.clear()
+
+
+def test_a_cancelled_ablation_says_so(asked):
+    class Stopping:
+        cancelled = False
+
+        def progress(self, *_):
+            pass
+
+    job = Stopping()
+    original = type(asked[0]).concepts
+    seen = []
+
+    def concepts(self, *args, **named):
+        seen.append(self)
+        job.cancelled = len(seen) > 2
+        return original(self, *args, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(asked[0]), "concepts", concepts)
+        found = aw.ablate_concept(asked[:4], [f"about {c}" for c in list(COUNTRIES)[:4]], draws=1, job=job)
+    assert len(found.base) == 2 and "cancelled after 2 of 4 prompts" in str(found)
