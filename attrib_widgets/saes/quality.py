@@ -40,7 +40,8 @@ class Fit(Result):
         place: of the dictionary.
         tokens: on how many positions it was measured; ``predicted`` counts the next tokens of losses.
         l0: how many features fire on a token, in the mean.
-        explained: share of the variance that it explains: 1 - sum |y - out|^2 / sum |y - mean|^2.
+        explained: share of the variance that it explains: 1 - sum |y - out|^2 / sum |y - mean|^2; NaN where nothing
+            varies (one position).
         cosine: that of what it returns with what is there, in the mean.
         dead: share of the features that fire on none of the tokens.
         loss: nats of a next token: of the model as it is, with the dictionary's output in place of what is there, and
@@ -74,7 +75,7 @@ class Fit(Result):
         """In one sentence, for cards."""
         return (
             f"Fit of the dictionary on {self.tokens:,} tokens: {significant(self.l0)} features fire on a token; "
-            f"{share(self.explained, 1)} of the variance, cosine {number(self.cosine, 3)}, {share(self.dead, 1)} of "
+            f"{_share(self.explained)} of the variance, cosine {number(self.cosine, 3)}, {share(self.dead, 1)} of "
             f"the features are dead; loss recovered: {_said(self.recovered)}; KL {significant(self.kl[0])} nats."
         )
 
@@ -82,7 +83,7 @@ class Fit(Result):
         clean, spliced, ablated = (significant(v, 4) for v in self.loss)
         rows = [
             ["features that fire on a token (L0)", significant(self.l0)],
-            ["share of the variance", share(self.explained, 1)],
+            ["share of the variance", _share(self.explained)],
             ["cosine", number(self.cosine, 3)],
             ["dead features", share(self.dead, 1)],
             ["loss: model, dictionary, mean", f"{clean}, {spliced}, {ablated} nats"],
@@ -92,7 +93,7 @@ class Fit(Result):
         ]
         note = "Recovered is what the dictionary saves of what the mean of these texts costs; first positions stay."
         where = f"{self.tokens:,} tokens, {self.predicted:,} of them predicted"
-        title = f"{self.place} explains {share(self.explained, 1)} of the variance"
+        title = f"{self.place} explains {_share(self.explained)} of the variance"
         return Table(title, ["", where], rows, [], note)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -103,6 +104,10 @@ class Fit(Result):
         row: dict[str, Any] = {"place": str(self.place), **{name: getattr(self, name) for name in names}}
         row |= dict(zip(("loss", "loss_dictionary", "loss_mean"), self.loss, strict=True))
         return pd.DataFrame([row | dict(zip(("kl_dictionary", "kl_mean"), self.kl, strict=True))])
+
+
+def _share(value: float) -> str:
+    return "no known share" if math.isnan(value) else share(value, 1)
 
 
 def _said(value: float) -> str:
@@ -215,9 +220,9 @@ class _Sums:
 
     @property
     def explained(self) -> float:
-        """Share of the variance."""
+        """Share of the variance; NaN where nothing varies."""
         spread = self.squares - float(self.total.square().sum()) / self.count
-        return 1 - self.left / max(spread, 1e-30)
+        return 1 - self.left / spread if self.count > 1 and spread > 1e-12 * self.squares else math.nan
 
     @property
     def mean(self) -> Float[Tensor, "d_out"]:

@@ -160,6 +160,13 @@ def test_what_misses_nothing_recovers_all_and_shows_on_the_card(model):
     assert found.line in card.notes and found.line in repr(card) and "100.0" in found.line
 
 
+def test_one_position_has_no_variance_to_explain(model):
+    model.saes["L1.mlp"] = identity(model.d_model)
+    found = model.saes.fit("L1.mlp", [[5, 9]])
+    assert found.tokens == 1 and math.isnan(found.explained) and "no known share of the variance" in found.line
+    assert not math.isnan(model.saes.fit("L1.mlp", [[5, 9, 7]]).explained)
+
+
 def test_texts_are_asked_for_and_it_can_be_stopped(model):
     model.saes["L1.mlp"] = identity(model.d_model)
     for nothing in (None, [], [[1]]):

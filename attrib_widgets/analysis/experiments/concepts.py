@@ -184,7 +184,9 @@ def ablate_concept(
             "Give attributions of one unit, and at least one draw.",
         )
     cost, generator = Cost(), torch.Generator().manual_seed(seed)
-    features, base, rows = [], [], []
+    features: list[list[Component]] = []
+    base: list[Tensor] = []
+    rows: list[Tensor] = []
     for a, wanted in zip(given, concepts, strict=True):
         found = a.concepts()
         own = found.like(wanted, cosine)
@@ -233,5 +235,6 @@ def _random(a: Attribution, found: Concepts, own: Sequence[Component], draw: tor
         name = silent[int(torch.randint(len(silent), (), generator=draw))]
         taken.add(name)
         (part,) = joint(a.model, component(name))
-        strength[part] = float(found.activations[found.row(feature)])
+        of, at = found.rows[found.row(feature)]
+        strength[part] = float(found.written[of].strengths[at])
     return strength

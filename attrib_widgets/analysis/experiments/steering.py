@@ -143,7 +143,7 @@ def steer(
         position: where the answer is read.
 
     Raises:
-        AttribError: both ``scale`` and ``clamp``, or no numbers.
+        AttribError: both ``scale`` and ``clamp``, or no numbers; one that is more than the model can compute with.
         ComponentError: nothing to steer; a part that this model does not have; features that are silent where they
             would be scaled; a part that is no feature, where it would be held.
         GranularityError: a part of a layer that does not split so far exactly.
@@ -159,6 +159,8 @@ def steer(
     cell = Cell(parts, places[0])
     method: Literal["scale", "clamp"] = "scale" if clamp is None else "clamp"
     strengths = [finite(s) for s in listed(clamp if clamp is not None else DIAL if scale is None else scale)]
+    if not strengths:
+        raise AttribError("There are no strengths.", "Give one or several: scale=[0, 2].")
     if method == "scale":
         _refuse_silent(run, cell)
     make = scale_donor if method == "scale" else clamp_donor
@@ -167,6 +169,12 @@ def steer(
     metric, cost = metric_of(aim, run, where), Cost()
     writes = [donor.writes(cell) for donor in donors]
     values, done, streams = run_writes(run, writes, metric, where, cost, job, budget)
+    ran = done.cpu() & ~(streams.isfinite().all(-1).cpu() & values.isfinite().cpu())
+    if bool(ran.any()):
+        wild = strengths[int(ran.nonzero()[0])]
+        raise AttribError(
+            f"With {cell} {SAID[method](wild)} the model gives numbers that are not finite.", "Give a smaller one."
+        )
     start = run.record.streams[-1][where][None]
     asked = asked_token(aim, run, where)
     (before,) = answers(run.model, start, asked)

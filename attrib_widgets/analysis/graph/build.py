@@ -22,6 +22,7 @@ from ...words.text import kind_of
 from ..opening.step import recorded_mlps
 from ..reading.features import Inside
 from .edges import Edges
+from .live import edges_tested
 from .nodes import Reader, standing
 from .result import Graph
 from .scores import influence
@@ -62,6 +63,7 @@ def graph(
     most = whole(limit) if limit is not None else None
     if limit is not None and (most is None or most < 1):
         raise AttribError(f"{limit!r} is no number of nodes.", "Give limit=500, or None.")
+    tested = edges_tested(live)
     if isinstance(a.reading, Inside):
         raise ComponentError(
             f"A graph begins in the stream, and the {a.target.words(a.model, a.run)} is read inside of a layer.",
@@ -78,8 +80,8 @@ def graph(
     walk = Walk(a, readers, writers, *_opened(a, readers, [w.place for w in writers]))
     rows, edges, cut = _walked(walk, most, job)
     found = Graph(a, walk, rows, edges, given, [*walk.notes, *cut], asked)
-    if live and not (job is not None and job.cancelled):
-        found.live(live)
+    if tested and not (job is not None and job.cancelled):
+        found.live(tested)
     return found
 
 

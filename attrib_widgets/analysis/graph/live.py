@@ -21,6 +21,8 @@ from ...model.tracing.hooks import collect, replaced
 from ...result import Result, Table
 from ...saes.reading import of_dictionary, source
 from ...saes.sae import SAE
+from ...words.components import whole
+from ...words.errors import AttribError
 from ...words.places import Place
 from ...words.targets import Target
 from ...words.text import number, percent, signed
@@ -36,6 +38,18 @@ if TYPE_CHECKING:
 
 #: Rows that run beside each other.
 ROWS = 64
+
+
+def edges_tested(k: object) -> int:
+    """How many edges are to be tested.
+
+    Raises:
+        AttribError: no such number.
+    """
+    count = whole(k)
+    if count is None or count < 0:
+        raise AttribError(f"{k!r} is no number of edges.", "Give live=20, or 0 for none.")
+    return count
 
 
 class Tested(NamedTuple):

@@ -26,7 +26,7 @@ from .between import NOT_IN_HERE, Between, between, carried
 from .edges import CONSTANTS
 from .export import exported
 from .heads import Carried
-from .live import LiveTwin, Removal, Spliced, Tested, explained_live, removed, spliced
+from .live import LiveTwin, Removal, Spliced, Tested, edges_tested, explained_live, removed, spliced
 from .scores import Kept, Scores, leaves, prune, scores
 from .sources import Sources
 
@@ -208,7 +208,11 @@ class Graph(Sources):
         """Test the ``k`` edges between features (or into the number) that carry most influence in the live model.
 
         Costs one row of a forward pass for every source. It is kept as :attr:`twin`, and told in the title.
+
+        Raises:
+            AttribError: ``k`` is no such number.
         """
+        k = edges_tested(k)
         self.attribution.run.check_fresh()
         w = self.weights
         strength = self.kept.strength[:, : w.features] * self.kept.edges[:, : w.features]

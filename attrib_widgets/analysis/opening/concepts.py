@@ -23,7 +23,7 @@ from ...saes.cards import Card, written_direction
 from ...saes.reading import activations
 from ...saes.sae import SAE
 from ...saes.store import Opened
-from ...words.components import Component, component
+from ...words.components import Component, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place
 from ...words.text import number, signed
@@ -44,7 +44,8 @@ class Written(NamedTuple):
 
     Attributes:
         parts: the rows of the attribution that it splits; direction: what is explained, where it writes.
-        firing, strengths: the features that fire, and how strongly, in the unit that their directions have here.
+        firing, active: the features that fire, and how strongly; strengths: the same in the unit that their directions
+            have here, a norm undone.
         unsaid: (label, kind, contribution) of what no feature says.
     """
 
@@ -54,6 +55,7 @@ class Written(NamedTuple):
     labels: Sequence[str] | None
     direction: Float[Tensor, "d_out"]
     firing: Int[Tensor, "row"]
+    active: Float[Tensor, "row"]
     strengths: Float[Tensor, "row"]
     values: Float[Tensor, "row"]
     unsaid: list[tuple[str, str, float]]
@@ -107,11 +109,13 @@ class Concepts(Contributions):
         Raises:
             ComponentError: no such row; a feature that does not fire has none.
         """
-        if isinstance(which, int):
-            return range(len(self.labels))[which]
+        if (number := whole(which)) is not None:
+            if not -len(self.labels) <= number < len(self.labels):
+                raise ComponentError(f"There is no row {number}.", f"Rows are 0 to {len(self.labels) - 1}.")
+            return number % len(self.labels)
         name = str(which)
         if name not in self.labels and "/" in name:
-            found = component(which)
+            found = component(name)
             of = component(found.site) if found.site and "H" in found.site else None
             place = Place("z", of.layer) if of is not None else dictionary_place(found.site or "")
             name = f"{place}/{found.index}"
@@ -196,11 +200,13 @@ class Concepts(Contributions):
             cosine: instead, if what they add to the stream has at least this cosine to what it adds there (0.7, say).
 
         Raises:
-            ComponentError: no such concept fires.
+            ComponentError: no such concept fires, or no such cosine.
         """
         named = [row for row in range(self.firing) if _told(str(which)) & _told(self.concepts[row], parts=True)]
         one = max(named, key=lambda row: abs(float(self.values[row]))) if named else self._feature(which)
         if cosine is not None:
+            if isinstance(cosine, bool) or not isinstance(cosine, int | float) or not -1 <= cosine <= 1:
+                raise ComponentError(f"{cosine!r} is no cosine.", "Give a number from −1 to 1, 0.7 for example.")
             to = self._direction(one)
             alike = [row for row in range(self.firing) if float(self._direction(row) @ to) >= cosine]
         else:
@@ -267,19 +273,19 @@ def concepts(a: Attribution, use: Iterable[PlaceLike] | None = None) -> Concepts
             'Give one, of an MLP or of heads: model.saes["L2.mlp"] = aw.read_sae(folder), model.saes["L2.z"] = ...',
         )
     split = {c for one in written for c in one.parts}
-    whole = [(str(c), float(v)) for c, v in zip(a.components, a.values.tolist(), strict=True) if c not in split]
+    apart = [(str(c), float(v)) for c, v in zip(a.components, a.values.tolist(), strict=True) if c not in split]
     fires = [(of, at) for of, one in enumerate(written) for at in range(len(one.firing))]
     names = [f"{one.site}/{feature}" for one in written for feature in one.firing.tolist()]
     labels = [one.labels[f] if one.labels else "" for one in written for f in one.firing.tolist()]
     unsaid = math.fsum(value for one in written for _, _, value in one.unsaid)
-    others = torch.tensor([*(value for _, value in whole), unsaid], dtype=torch.float64)
+    others = torch.tensor([*(value for _, value in apart), unsaid], dtype=torch.float64)
     values = torch.cat([*(one.values for one in written), others])
-    rest = len(whole) + 1
+    rest = len(apart) + 1
     made = Concepts(
-        "", [*names, *(name for name, _ in whole), UNSAID],
-        ["feature"] * len(names) + ["component"] * len(whole) + ["error"],
+        "", [*names, *(name for name, _ in apart), UNSAID],
+        ["feature"] * len(names) + ["component"] * len(apart) + ["error"],
         values, asked(a), a.actual, a.unit, attribution=a, concepts=labels + [""] * rest,
-        activations=torch.cat([*(one.strengths.float() for one in written), torch.zeros(rest)]),
+        activations=torch.cat([*(one.active.float().cpu() for one in written), torch.zeros(rest)]),
         used={name: str(one.site) for one in written for name in map(str, one.parts)},
         unused=unused, written=written, rows=fires,
     )  # fmt: skip
@@ -344,8 +350,8 @@ def _written(a: Attribution, parts: list[Component], sae: SAE, labels: Sequence[
     at, held = a.reading.position, activations(a.model, a.run.record, sae)
     row = parts[0] if parts[0].kind == "mlp" else sae.site
     u = direction_of(a, row).to(sae.b_dec.device)
-    firing, strengths = fired_at(a, sae, held, at)
-    strengths = strengths.double() * float(sae.undone_by(held.x[at].float()))
+    firing, active = fired_at(a, sae, held, at)
+    strengths = active.double() * float(sae.undone_by(held.x[at].float()))
     values, decoded = opened_up(sae, firing, strengths, u)
     fixed = fixed_parts(sae, held, at)
     error = held.y[at].double() - decoded - sum(part for _, _, part in fixed)
@@ -358,7 +364,7 @@ def _written(a: Attribution, parts: list[Component], sae: SAE, labels: Sequence[
         # its rows are what heads wrote one by one: what their sum was rounded to is recorded, too
         known = float(held.y[at].double() @ u) + sum(value for _, _, value in also)
         unsaid.append((f"{sae.target} rounding", "rounding", bar - known))
-    return Written(sae.site, parts, sae, labels, u, firing, strengths, values.cpu(), unsaid)
+    return Written(sae.site, parts, sae, labels, u, firing, active, strengths, values.cpu(), unsaid)
 
 
 def _title(c: Concepts) -> str:

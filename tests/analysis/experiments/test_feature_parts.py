@@ -320,6 +320,8 @@ def test_what_cannot_be_done_is_said(family_model):
         (lambda: aw.steer(model, run, "L1.mlp/1", scale=1, clamp=1), "both given"),
         (lambda: aw.steer(model, run, "L1.mlp/1", scale=[float("nan")]), "not a strength"),
         (lambda: aw.steer(model, run, []), "nothing to steer"),
+        (lambda: aw.steer(model, run, "L1.mlp/1", scale=[]), "no strengths"),
+        (lambda: aw.steer(model, run, "L1.mlp/1", clamp=[1, 1e38]), "are not finite"),
     ):
         with pytest.raises(aw.AttribError, match=said):
             call()

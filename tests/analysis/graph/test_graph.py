@@ -164,6 +164,15 @@ def test_no_number_of_nodes(small, limit):
         a.graph(given, limit=limit)
 
 
+@pytest.mark.parametrize("live", [-1, "many", 1.5, True])
+def test_no_number_of_edges(small, live):
+    a, given = small("mlp")
+    with pytest.raises(aw.AttribError, match="no number of edges"):
+        a.graph(given, live=live)
+    with pytest.raises(aw.AttribError, match="no number of edges"):
+        a.graph(given, live=0).live(live)
+
+
 # -- dictionaries -----------------------------------------------------------------------------------------------------
 def test_kinds_are_told_apart(demo):
     kinds = [kind for kind in build.KINDS if kind != "transcoder"]

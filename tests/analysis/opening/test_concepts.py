@@ -213,6 +213,17 @@ def test_a_dictionary_encodes_a_position_once_a_run(family_model, with_saes, mon
     assert encoded == [1] * (len(model.saes) + 1), "another dictionary is read anew"
 
 
+@pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
+def test_activations_are_those_of_the_dictionary(family_model, with_saes, norm):
+    """As a.features has them: what a norm divides by is in the rows alone."""
+    model = family_model("gpt2", torch.float32)
+    with_saes(model, {"L1.mlp": random_sae("L1.mlp", model.d_model, norm=norm)})
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    c, alone = a.concepts(), a.features("L1.mlp")
+    assert c.activations[: c.firing].tolist() == alone.activations[: alone.firing].tolist() and c.firing == alone.firing
+    assert c.values[: c.firing].tolist() == pytest.approx(alone.values[: alone.firing].tolist(), rel=1e-6)
+
+
 def test_names_open_rows(family_model, with_saes):
     model = with_saes(family_model("gpt2", torch.float32), dressed(family_model("gpt2", torch.float32)))
     c = aw.attribute(model.run(families.PROMPT), " Paris").concepts()
@@ -224,6 +235,13 @@ def test_names_open_rows(family_model, with_saes):
     for wrong in (f"L1.z/{silent}", "L9.mlp/1", "nothing"):
         with pytest.raises(aw.ComponentError):
             c.row(wrong)
+    for wrong in (len(c.labels), -len(c.labels) - 1, True):
+        with pytest.raises(aw.ComponentError, match="row"):
+            c.row(wrong)
+    assert c.row(-1) == len(c.labels) - 1
+    for wrong in (2, "0.7", True):
+        with pytest.raises(aw.ComponentError, match="is no cosine"):
+            c.like(name, cosine=wrong)
     for nothing in ("embed", UNSAID):
         with pytest.raises(aw.ComponentError, match="is no feature"):
             c.card(nothing)
