@@ -6,6 +6,7 @@ import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -135,12 +136,13 @@ def measured(model: Model, sae: SAE, texts: Iterable[Any], context: int = LONGES
 
     try:
         sums = _Sums(sae)
-        for some in _split(rows, AT_ONCE):
+        apart = not model.check.causal
+        for some in _split(rows, AT_ONCE, apart):
             sums.add(model, sae, some)
             told(len(some))
         mean, effects = sums.mean, _Effects()
         longest = max(map(len, rows))
-        for some in _split(rows, max(1, LOGITS // (model.vocab_size * longest))):
+        for some in _split(rows, max(1, LOGITS // (model.vocab_size * longest)), apart):
             effects.add(model, sae, some, mean)
             told(len(some))
     finally:
@@ -173,9 +175,12 @@ def _rows(model: Model, texts: Iterable[Any], context: int) -> list[array[int]]:
     return rows
 
 
-def _split(rows: Sequence[array[int]], size: int) -> Iterator[list[array[int]]]:
-    for start in range(0, len(rows), size):
-        yield list(rows[start : start + size])
+def _split(rows: Sequence[array[int]], size: int, apart: bool) -> Iterator[list[array[int]]]:
+    """Rows that run at once; ``apart``: of one length, so that a model that looks ahead sees nothing behind them."""
+    groups = [list(some) for _, some in groupby(sorted(rows, key=len), len)] if apart else [rows]
+    for group in groups:
+        for start in range(0, len(group), size):
+            yield list(group[start : start + size])
 
 
 def _padded(rows: list[array[int]]) -> tuple[Int[Tensor, "row position"], Int[Tensor, "row"]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -50,10 +51,25 @@ def activations(model: Model, rec: Recording, sae: SAE) -> Activations:
     return Activations(x, y, None if sae.coordinates == "raw" else y.float() - x)
 
 
-def collected(model: Model, ids: Int[Tensor, "row position"], sae: SAE) -> Float[Tensor, "row position d_in"]:
-    """What a dictionary reads of many rows, in one forward pass, on its device."""
+def collected(
+    model: Model, ids: Int[Tensor, "row position"], sae: SAE, real: Sequence[int] | None = None
+) -> Float[Tensor, "row position d_in"]:
+    """What a dictionary reads of many rows, on its device; ``real`` positions of each hold its tokens (None: all), and
+    what stands behind them means nothing.
+
+    One forward pass; of a model that looks ahead, and would see what stands behind, one for each length.
+    """
     where = source(model, sae)
-    return of_dictionary(model, sae, collect(model, ids, [where])[where]).to(sae.b_dec.device)
+    if real is None or model.check.causal:
+        return of_dictionary(model, sae, collect(model, ids, [where])[where]).to(sae.b_dec.device)
+    found: Tensor | None = None
+    for length in sorted(set(real)):
+        some = [row for row, own in enumerate(real) if own == length]
+        x = of_dictionary(model, sae, collect(model, ids[some, :length], [where])[where]).to(sae.b_dec.device)
+        found = x.new_zeros(*ids.shape, x.shape[-1]) if found is None else found
+        found[some, :length] = x
+    assert found is not None
+    return found
 
 
 def source(model: Network, sae: SAE) -> Place:

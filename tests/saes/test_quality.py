@@ -8,13 +8,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+import transformers as tf
 
 import attrib_widgets as aw
 from attrib_widgets.model.running.worker import Cancelled
 from attrib_widgets.saes import judge
+from attrib_widgets.saes.reading import activations
 from attrib_widgets.saes.sae import SAE
 from attrib_widgets.words.errors import AttribError
 from attrib_widgets.words.places import dictionary_place
+from fixtures import families
 from fixtures.dictionaries import identity
 
 TEXTS = [
@@ -158,6 +161,35 @@ def test_what_misses_nothing_recovers_all_and_shows_on_the_card(model):
     assert found.kl[0] == pytest.approx(0, abs=1e-6) and found.loss[1] == pytest.approx(found.loss[0], abs=1e-5)
     card = aw.attribute(model.run(TEXTS[0]), " Rome").features("L1.mlp").card()
     assert found.line in card.notes and found.line in repr(card) and "100.0" in found.line
+
+
+@pytest.fixture(scope="module")
+def ahead() -> aw.Model:
+    """A model whose tokens see those behind them."""
+    torch.manual_seed(0)
+    sizes = dict(
+        vocab_size=families.vocab_size(), hidden_size=32, intermediate_size=48, num_hidden_layers=3,
+        num_attention_heads=4, initializer_range=0.3, max_position_embeddings=64, is_causal=False,
+    )  # fmt: skip
+    hf = tf.LlamaForCausalLM._from_config(tf.LlamaConfig(**sizes), attn_implementation="eager").eval()
+    with pytest.warns(UserWarning, match="later tokens change"):
+        return aw.load(hf, tokenizer=families.byte_tokenizer())
+
+
+def test_a_model_that_looks_ahead_sees_nothing_behind_a_text(ahead):
+    """Texts of several lengths are, in cards and in fits, what each is alone."""
+    ahead.saes["L1.mlp"] = sae = random_sae("L1.mlp", ahead.d_model)
+    texts = [ahead.run(text).ids for text in TEXTS[:4]]
+    active = [sae.encode(activations(ahead, ahead.run(ids).record, sae).x)[1:] for ids in texts]
+    cards = aw.make_cards(ahead, texts, "L1.mlp")
+    assert torch.allclose(cards.activations[:, 0], torch.stack([a.amax(0) for a in active]).amax(0), atol=1e-4)
+    whole, each = ahead.saes.fit("L1.mlp", texts), [ahead.saes.fit("L1.mlp", [ids]) for ids in texts]
+    assert whole.tokens == sum(len(a) for a in active)
+    assert whole.l0 * whole.tokens == pytest.approx(sum(int((a != 0).sum()) for a in active))
+    for i in (0, 1):
+        total = sum(one.loss[i] * one.predicted for one in each)
+        assert whole.loss[i] * whole.predicted == pytest.approx(total, rel=1e-5)
+    ahead.saes.clear()
 
 
 def test_one_position_has_no_variance_to_explain(model):

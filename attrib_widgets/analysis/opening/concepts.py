@@ -200,8 +200,10 @@ class Concepts(Contributions):
             cosine: instead, if what they add to the stream has at least this cosine to what it adds there (0.7, say).
 
         Raises:
-            ComponentError: no such concept fires, or no such cosine.
+            ComponentError: no such concept fires, or no such cosine. ModelError: the model has changed since the run.
         """
+        assert self.attribution is not None
+        self.attribution.run.check_fresh()
         named = [row for row in range(self.firing) if _told(str(which)) & _told(self.concepts[row], parts=True)]
         one = max(named, key=lambda row: abs(float(self.values[row]))) if named else self._feature(which)
         if cosine is not None:

@@ -240,7 +240,7 @@ def _contexts(model: Model, sae: SAE, cards: Cards, feature: int, text: Text) ->
         found = [_stored(model, cards, feature, rank, row) for rank, row in zip(filled, ids, strict=True)]
     else:
         rows = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
-        active = sae.column(collected(model, rows, sae), feature)
+        active = sae.column(collected(model, rows, sae, list(map(len, ids))), feature)
         active[:, 0] = 0
         positions = cards.positions[feature].tolist()
         found = [

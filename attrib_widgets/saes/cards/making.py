@@ -165,7 +165,7 @@ class _Making:
     def take(self, batch: list[list[int]]) -> None:
         """Run a few contexts and count what the features do in them."""
         padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in batch], batch_first=True)
-        x = collected(self.model, padded, self.sae)
+        x = collected(self.model, padded, self.sae, list(map(len, batch)))
         said = [self.say(self.named(row)) for row in batch]
         self.whole = False
         self.tally.add(x, batch, said)
