@@ -376,8 +376,11 @@ class Attribution(Sum):
         (one, a), (other, b) = rows[0], rows[1] if len(rows) > 1 else (None, 0.0)
         first, second = (with_kind(str(part), self.part_kinds) for part in (one, other))
         of = f"of {number(self.actual)}" + (f" {self.unit}" if not self.target.inner else "")
+        alone = len(rows) == 1
         opposed = a * b < 0 and abs(b) > abs(a) / 3
         if a * self.actual < 0 or abs(self.actual) < 0.5 * abs(a) or opposed:  # a share would mislead
+            if alone:
+                return [first], f"writes {signed(a)}, {of}"
             return [first, second], f"pull most: {signed(a)} and {signed(b)}, {of}"
         if a * b <= 0 or abs(b) < abs(a) / 5:
             return [first], f"leads: {signed(a)} {of}"

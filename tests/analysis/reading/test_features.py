@@ -10,7 +10,7 @@ import torch
 import attrib_widgets as aw
 from attrib_widgets.saes.sae import SAE
 from attrib_widgets.words.components import Component
-from attrib_widgets.words.text import number
+from attrib_widgets.words.text import number, signed
 from fixtures import families
 
 KINDS = ("L1.post", "L1.mid", "L0.pre", "L1.mlp_in", "L1.mlp", "L1.z", "L1.attn_out")
@@ -85,6 +85,23 @@ def test_its_rows_sum_to_what_the_dictionary_computes(family_model, name, site):
     assert abs(a.mismatch) <= 1e-6 * size and abs(a["rounding"]) <= 2e-6 * size
     fires = float(sae.encode(x[None].float())[0, 3])
     assert ("does not fire here" in a.notes[-1 - ("Rows" in a.notes[-1] or "held" in a.notes[-1])]) == (fires == 0)
+
+
+@pytest.mark.parametrize("bias", [0.0, 30.0, -30.0])
+def test_the_title_of_one_part_names_it_alone(family_model, bias):
+    """Nothing but the embedding writes before layer 0 of a Llama: beside a large bias it leads nothing."""
+    model = family_model("llama")
+    d = model.d_model
+    torch.manual_seed(0)
+    model.saes["L0.pre"] = SAE(
+        "L0.pre", "standard", torch.randn(d, 3), torch.full((3,), bias), torch.randn(3, d), torch.zeros(d)
+    )
+    run = model.run(families.PROMPT)
+    for feature in range(3):
+        a = aw.attribute(run, f"L0.pre/{feature}")
+        names, _ = a.finding()
+        assert names == ["embed"] and "None" not in str(a) and signed(a["embed"]) in a.title()
+    model.saes.clear()
 
 
 @pytest.mark.parametrize("site", ["L1.pre", "L1.post", "L1.z", "L1.mlp_in"])
