@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,25 @@ def test_the_same_cards_whether_interrupted_or_in_one_go(model, tmp_path: Path, 
     assert card.contexts == fresh.contexts and card.bands == fresh.bands and len(card.contexts) > 5
 
 
+def test_another_threshold_is_another_dictionary(model, tmp_path: Path):
+    class Once:
+        calls = 0
+
+        def progress(self, *_):
+            self.calls += 1
+            if self.calls > 1:
+                raise Cancelled("stop")
+
+    own = dictionary("L1.mlp", model.d_model)
+    jump = replace(own, architecture="jumprelu", k=None, threshold=torch.full((own.n_features,), 0.1))
+    model.saes["L1.mlp"] = jump
+    given = texts(100)
+    aw.make_cards(model, given, save=tmp_path, job=Once())
+    model.saes["L1.mlp"] = replace(jump, threshold=jump.threshold * 3)
+    with pytest.raises(AttribError, match="begun with another dictionary"):
+        aw.make_cards(model, given, save=tmp_path)
+
+
 def test_what_was_begun_with_something_else_is_not_gone_on_with(model, tmp_path: Path):
     model.saes["L1.mlp"] = dictionary("L1.mlp", model.d_model)
     given = texts(100)
@@ -201,6 +221,10 @@ def test_what_was_begun_with_something_else_is_not_gone_on_with(model, tmp_path:
     with pytest.raises(AttribError, match="begun with another context: 64, not 32"):
         aw.make_cards(model, given, save=tmp_path, context=32)
     model.saes["L1.mlp"] = dictionary("L1.mlp", model.d_model, seed=1)
+    with pytest.raises(AttribError, match="begun with another dictionary"):
+        aw.make_cards(model, given, save=tmp_path)
+    own = dictionary("L1.mlp", model.d_model)
+    model.saes["L1.mlp"] = replace(own, w_dec=own.w_dec * 2)
     with pytest.raises(AttribError, match="begun with another dictionary"):
         aw.make_cards(model, given, save=tmp_path)
     (tmp_path / making.STATE).write_bytes(b"no tensors")

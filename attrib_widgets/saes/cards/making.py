@@ -240,7 +240,9 @@ class _Making:
     def _recipe(self) -> str:
         """What has to be the same for what was saved to be gone on with."""
         digest = sha256()
-        for t in (self.sae.w_enc[:, :: max(1, self.sae.n_features // 64)], self.sae.b_enc, self.sae.b_dec):
+        sae, step = self.sae, max(1, self.sae.n_features // 64)
+        parts = (sae.w_enc[:, ::step], sae.w_dec[::step], sae.b_enc, sae.b_dec, sae.threshold)
+        for t in (part for part in parts if part is not None):
             digest.update(t.cpu().contiguous().numpy().tobytes())
         return json.dumps(
             {
