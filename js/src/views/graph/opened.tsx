@@ -55,7 +55,7 @@ export function Opened({ of, node: at, errors, constants, pinned, pin, pick }: O
       </div>
       <div class={`aw-pad aw-gsides ${at > 0 ? "aw-gtwo" : ""}`}>
         <div>
-          <h4 class="aw-sidetitle">Put into it</h4>
+          <h4 class="aw-sidetitle">Put into it{!at && `, in ${of.header.unit}`}</h4>
           {target ? (
             <>
               <Rows label={`Put into ${name}`} part="into" rows={into.filter((e) => !covered(e)).map((e) => row(e, e.source))} below={below} pick={pick} />

@@ -19,6 +19,7 @@ interface PictureProps {
 }
 
 const MOST = 500; // edges drawn
+const TAG = 24; // letters
 const WIDEST = 6; // px
 
 export function Picture({ of, shown, open, pinned, peek, setPeek, pick }: PictureProps) {
@@ -67,6 +68,8 @@ export function Picture({ of, shown, open, pinned, peek, setPeek, pick }: Pictur
               {lane.nodes.map((i) => {
                 const { kind, name } = of.node(i);
                 const at = laid.places.get(i) ?? { x: 0, y: 0, r: 0 };
+                const { label } = of.node(i);
+                const tag = !i || i === open || pinned.includes(i) ? label || name : "";
                 const side = `${(2 * at.r).toFixed(1)}px`;
                 return (
                   <span
@@ -86,6 +89,7 @@ export function Picture({ of, shown, open, pinned, peek, setPeek, pick }: Pictur
                     onClick={() => pick(i)}
                   >
                     <i style={{ width: side, height: side }} />
+                    {tag && <small class={at.x > laid.width / 2 ? "aw-gleft" : ""}>{tag.length > TAG ? `${tag.slice(0, TAG)}…` : tag}</small>}
                   </span>
                 );
               })}
