@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from ...analysis.graph.sources import Node
 
 #: How the edges that were tested were.
-LIVE = "{count} edges, one by one: “live” is what the target has less, by all paths, once the source is taken out of "
-    "the model."
+LIVE = (
+    "{count} edges, one by one: “live” is what the target has less, by all paths, once the source is taken out of the "
+    "model."
+)
 
 
 def graph(g: Graph) -> bytes:
