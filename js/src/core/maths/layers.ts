@@ -15,7 +15,7 @@ export const [SMALL, LARGE] = [3.5, 11] as const; // px, radius of no influence 
 export function heightOf({ kind, layer, place }: GraphNode): number {
   if (kind === "target") return Infinity;
   if (kind === "token") return -1;
-  const site = place.split(".")[1] ?? "attn";
+  const site = place.split(".")[1] ?? "z"; // a head
   return layer + Math.max(0, WITHIN.findIndex((name) => site.startsWith(name))) / WITHIN.length;
 }
 
@@ -96,7 +96,7 @@ export function layers(nodes: readonly GraphNode[], shown: readonly number[], co
   return { lanes: found, places, columns, width: left, height: top };
 }
 
-const laneOf = ({ kind, place, layer }: GraphNode) => (kind === "target" ? "answer" : kind === "token" ? "words" : place.includes(".") ? place : `L${layer}.attn`);
+const laneOf = ({ kind, place, layer }: GraphNode) => (kind === "target" ? "answer" : kind === "token" ? "words" : place.includes(".") ? place : `L${layer}`);
 
 /** An edge as a curve from below to above; what stands above each other is bowed, by `side`, so that lines part. */
 export function curve(from: Place, to: Place, side = 1): string {

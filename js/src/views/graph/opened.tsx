@@ -101,8 +101,9 @@ function Rows({ label, part, rows, below, pick }: { label: string; part: string;
           const inside = (
             <>
               <span class="aw-gname">
-                <span class="aw-name">{r.name}</span> {r.label && <span class="aw-quiet aw-small">{r.label}</span>}
-              </span>
+                <span class="aw-name">{r.name}</span>
+                {r.label && <span class="aw-quiet aw-small"> {r.label}</span>}
+              </span>{" "}
               <Track value={r.value} printed={printed} span={spans[i]} zero={zero} many={r.node < 0} />
               <span class="aw-val">{printed}</span>
               {tested && (
