@@ -51,7 +51,7 @@ def test_nodes_edges_and_an_opened_node_are_those_of_python(graph: Any, offline:
             assert (live != "") == ((name, label) in tested)
             assert not live or agree(live, tested[name, label])
     whole = sum(number(value) for _, value, _ in rows)
-    assert abs(whole - into.parent_value) < 0.006 * (len(rows) + 1), "rows sum to what fires, as far as they are printed"
+    assert abs(whole - into.parent_value) < 0.006 * (len(rows) + 1), "rows sum, as far as they are printed"
     lit = screen.root.locator(".aw-glit").count()
     edges = graph.to_dataframe().dropna()
     assert lit == int(((edges.target == name) | (edges.source == name)).sum())
