@@ -1,5 +1,6 @@
 /** The picture: a lane for every place that has nodes, a column for every position, and the edges between. */
 import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
+import { tokenText } from "../../core/maths/format";
 import { curve, layers, type Layers, walked } from "../../core/maths/layers";
 import type { Graph } from "../../core/state/graph";
 import { useWidth } from "../parts/grid";
@@ -98,7 +99,7 @@ export function Picture({ of, shown, open, pinned, peek, setPeek, pick }: Pictur
         </div>
         <div class="aw-gtokens" aria-hidden="true" style={{ width: `${laid.width}px` }}>
           {tokens.map((text, p) => (
-            <span title={text} style={{ width: `${laid.columns[p]?.width ?? 0}px` }}>
+            <span title={tokenText(text)} style={{ width: `${laid.columns[p]?.width ?? 0}px` }}>
               <Token text={text} />
             </span>
           ))}
