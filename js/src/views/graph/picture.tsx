@@ -71,7 +71,7 @@ export function Picture({ of, shown, open, pinned, peek, setPeek, pick }: Pictur
                 const at = laid.places.get(i) ?? { x: 0, y: 0, r: 0 };
                 const { label } = of.node(i);
                 const tag = !i || i === open || pinned.includes(i) ? label || name : "";
-                const side = `${(2 * at.r).toFixed(1)}px`;
+                const side = `${2 * Math.round(at.r)}px`; // whole pixels: a circle stays round
                 return (
                   <span
                     key={i}
@@ -84,7 +84,7 @@ export function Picture({ of, shown, open, pinned, peek, setPeek, pick }: Pictur
                     aria-label={told(of, i)}
                     aria-selected={i === open}
                     tabIndex={i === stop ? 0 : -1}
-                    style={{ left: `${at.x.toFixed(1)}px`, top: `${at.y.toFixed(1)}px` }}
+                    style={{ left: `${Math.round(at.x)}px`, top: `${Math.round(at.y)}px` }}
                     onPointerEnter={() => setPeek(i)}
                     onFocus={() => setPeek(i)}
                     onClick={() => pick(i)}
