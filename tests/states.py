@@ -35,6 +35,7 @@ def results(model: Any) -> dict[contract.Kind, Any]:
         "card": features.card(features.numbers[0]),
         "comparison": aw.compare(a, aw.attribute(run, " Berlin")),
         "effects": aw.token_effects(model, run, TARGET),
+        "graph": a.graph(),
         "grid": aw.show.grid(
             a.heads, [f"L{i}" for i in range(5)], [f"H{i}" for i in range(8)], title="Heads", unit="logits"
         ),

@@ -109,6 +109,9 @@ def test_bundle_is_complete() -> None:
     assert [p.name for p in bundles()] == [
         "attrib_widgets.css",
         "attrib_widgets.js",
+        "graph.css",
+        "graph.js",
+        "graph_page.js",
         "page.js",
         "survey.css",
         "survey.js",

@@ -7,6 +7,7 @@ from ..analysis.attribution.phrases import PhraseAttribution
 from ..analysis.comparing.compare import Comparison
 from ..analysis.experiments.patching import Patching
 from ..analysis.experiments.token_effects import TokenEffects
+from ..analysis.graph.result import Graph
 from ..analysis.heads.attention import Attention
 from ..analysis.lens.logit_lens import LogitLens
 from ..analysis.opening.results import Contributions
@@ -17,6 +18,7 @@ from ..analysis.verdicts.findings import Verification
 from ..result import Result, tabled, view_of
 from ..saes.cards import Card
 from .explorer import Explorer
+from .graphs import GraphView
 from .phrase import PhraseView
 from .question import Explanation, Question
 from .shapes import experiments, own, results
@@ -59,6 +61,11 @@ def _phrase(result: PhraseAttribution) -> PhraseView:
 @view_of.register
 def _survey(result: Survey) -> SurveyView:
     return SurveyView(result)
+
+
+@view_of.register
+def _graph(result: Graph) -> GraphView:
+    return GraphView(result)
 
 
 @view_of.register

@@ -174,6 +174,13 @@ PANELS: dict[str, Panel] = {
         "What parts do through others, and what happens without them: that takes a test.",
         "Click a part for its prompts, test it on all of them, and click a prompt for all of its own parts.",
     ),
+    "graph": Panel(
+        "Which features put how much into the number and into one another: layers upwards, words across.",
+        "A dot is as large as its influence, a line as wide as the influence that goes along it; blue adds, orange "
+        "takes away. The rows of an opened node sum to what fires there.",
+        "Why heads looked where they looked: patterns, norms and gates are held as they were.",
+        "Click a dot to open it; compare “live” with the edge before you believe it.",
+    ),
     "table": Panel(
         "A result as its table, all numbers as printed.",
         "Click a heading to sort by it; bars have one zero line.",

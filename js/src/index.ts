@@ -1,4 +1,4 @@
-/** The bundle of all views but that of a survey. */
+/** The bundle of all views but those of a survey and a graph. */
 import { widgetOf } from "./entry";
 import { View } from "./views/root";
 

@@ -1,5 +1,6 @@
 /** A view on the page, what a person does to it, and what it sends. Every file that uses it says `afterEach(close)`. */
 import { HostModel } from "../src/core/host/host";
+import graph from "../src/graph";
 import widget from "../src/index";
 import survey from "../src/survey";
 
@@ -11,6 +12,12 @@ export interface Sent {
 
 /** options of an offline page */
 export const FIXED = { options: { hidden: [], static: true } };
+
+/** kinds with bundles of their own */
+const OWN = new Map([
+  ["survey", survey],
+  ["graph", graph],
+]);
 
 const later = setTimeout; // also in tests that hold the clock
 export const tick = () => new Promise((done) => later(done, 5));
@@ -32,7 +39,7 @@ export function draw(traits: Record<string, unknown>) {
   document.body.append(el);
   const sent: Sent[] = [];
   const model = new HostModel(traits, (m) => sent.push(m as Sent));
-  ends.push((traits["kind"] === "survey" ? survey : widget).render({ model, el }));
+  ends.push((OWN.get(String(traits["kind"])) ?? widget).render({ model, el }));
   const one = (selector: string) => el.querySelector<HTMLElement>(selector);
   const all = (selector: string) => [...el.querySelectorAll<HTMLElement>(selector)];
   const click = async (selector: string) => {

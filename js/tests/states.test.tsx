@@ -19,6 +19,7 @@ const DRAWN: Record<Exclude<Kind, "attribution">, [string, RegExp]> = {
   card: ['[data-part="feature"]', /Computed label; fires on/],
   comparison: [".aw-three", /L3H1/],
   effects: ['[role="listbox"]', /·France/],
+  graph: ['[data-part="into"]', /L2\.z.*rounding|L2\.z.*biases/],
   grid: ['[role="grid"]', /L1.*H3/],
   lens: ['[role="grid"]', /·Paris/],
   patching: ['[role="grid"]', /recovery/],

@@ -235,7 +235,7 @@ def test_the_script_travels_packed_and_whole(explorer):
     assert re.findall(r"import\((\w+)\)", loader) == ["url"]
 
 
-@pytest.mark.parametrize("of", [assets.VIEWS, assets.SURVEY], ids=lambda of: of.script)
+@pytest.mark.parametrize("of", [assets.VIEWS, assets.SURVEY, assets.GRAPH], ids=lambda of: of.script)
 def test_what_lies_deflated_travels_while_it_is_the_plain_files(of, monkeypatch, tmp_path):
     sent, text = assets.script(of), packing.unpacked(assets.script(of))
     assert zlib.decompress((assets.STATIC / of.packed).read_bytes()).decode() == text

@@ -115,7 +115,7 @@ class Graph(Sources):
         own = self.explained if row == 0 else float(self.pre[int(self.rows[row]) - 1])
         some = values.nonzero()[:, 0] if kept is None else kept.edges[row].nonzero()[:, 0]
         nodes = [self.node(i) for i in some.tolist()]
-        labels, kinds = [node.name for node in nodes], [node.kind for node in nodes]
+        labels, kinds = [node.name for node in nodes], [str(node.kind) for node in nodes]
         terms = [values[some], self.edges.constants[row]]
         if kept is not None:
             terms.insert(1, (values * ~kept.edges[row]).sum()[None])
@@ -353,7 +353,7 @@ class Graph(Sources):
             ]
             return pd.DataFrame([own, *rows], columns=columns)
         w, left, found = self.weights, self.dropped(kept), []
-        for row, target in self._shown(kept):
+        for row, target in self.shown(kept):
             for source in kept.edges[row].nonzero()[:, 0].tolist():
                 value, share = float(w.edges[row, source]), float(kept.strength[row, source])
                 found.append((target, self.node(source).name, value, share))
@@ -362,8 +362,8 @@ class Graph(Sources):
             found += [(target, name, value, float("nan")) for name, value in zip(CONSTANTS, fixed, strict=True)]
         return pd.DataFrame(found, columns=["target", "source", "value", "strength"])
 
-    def _shown(self, kept: Kept) -> list[tuple[int, str]]:
-        """Rows of targets that are kept, by name."""
+    def shown(self, kept: Kept) -> list[tuple[int, str]]:
+        """The targets that are kept: (row, name)."""
         features = (self.rows[1:].to(kept.sources.device) - 1).tolist()
         named = [(i + 1, self.node(f).name) for i, f in enumerate(features) if bool(kept.sources[f])]
         return [(0, self.target.name), *named]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from ..attribution.attribution import Attribution
 
 
+#: What a node can be; a part is one that is not opened.
+Kind = Literal["target", "feature", "error", "token", "part"]
+
+
 class Node(NamedTuple):
     """One node: ``kind`` is ``"target"``, ``"feature"``, ``"error"``, ``"token"`` or ``"part"`` (one not opened).
 
@@ -31,7 +35,7 @@ class Node(NamedTuple):
     it reads (of an error, which place it was left of), ``value`` what fires, and what a target is.
     """
 
-    kind: str
+    kind: Kind
     name: str
     place: str
     layer: int
@@ -84,10 +88,10 @@ class Sources(Sum):
             name, layer = f"{reader.site}/{feature}", reader.site.layer or 0
             value = float(reader.pre[own])
             return Node("feature", f"{name}@{at}", str(reader.site), layer, at, tokens[at], feature, value, concept)
-        kind, number = ("error", source - w.features)
+        number = source - w.features
         if number < w.errors:
             place, at = self.walk.writers[number // n].place, number % n
-            return Node(kind, f"{place}/error@{at}", str(place), place.layer or 0, at, tokens[at])
+            return Node("error", f"{place}/error@{at}", str(place), place.layer or 0, at, tokens[at])
         number -= w.errors
         if number < n:
             return Node("token", f"token@{number}", "embed", -1, number, tokens[number])

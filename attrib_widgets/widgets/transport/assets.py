@@ -30,9 +30,10 @@ class Bundle(NamedTuple):
     page: str
 
 
-#: All views but that of a survey, which alone carries its own.
+#: All views but those of a survey and of a graph, which carry their own.
 VIEWS = Bundle("attrib_widgets.js", "attrib_widgets.css", "attrib_widgets.z", "page.js")
 SURVEY = Bundle("survey.js", "survey.css", "survey.z", "survey_page.js")
+GRAPH = Bundle("graph.js", "graph.css", "graph.z", "graph_page.js")
 
 # anywidget 0.11 never speaks again to a module that is not ready within two seconds, and a slow browser needs longer to
 # unpack: the module is ready at once, and unpacks when it has to draw. A blob: address is how anywidget imports `_esm`

@@ -742,6 +742,48 @@ export interface OpenedPrompt {
   model: string;
 }
 
+/** A node: what it is called, where it stands (tokens: layer -1), and what fires (the target: its own number). */
+export interface GraphNode {
+  kind: "target" | "feature" | "error" | "token" | "part";
+  name: string;
+  /** computed label, "" for none */
+  label: string;
+  /** which place of its layer, as L3.mlp; "" of the target */
+  place: string;
+  layer: number;
+  position: number;
+  value: number | null;
+  /** share of the target's influence that goes through it */
+  influence: number;
+}
+
+/** A node that is opened, by its number: what all sums to, what pruning left out, and its constants. */
+export interface GraphTarget {
+  node: number;
+  total: number;
+  left: number;
+  constants: number[];
+}
+
+/** What is kept of a graph. The array `ends` has [edge, (source, target)] by number; `edges` has [edge, (value, share of influence, live)], live NaN where an edge was not tested. */
+export interface GraphHeader {
+  kind: "graph";
+  title: string;
+  /** what is not in here */
+  held: string;
+  /** what the experiment was, "" where there was none */
+  tested: string;
+  notes: string[];
+  checks: string[];
+  unit: string;
+  tokens: string[];
+  layers: number;
+  constants: string[];
+  /** the target first */
+  nodes: GraphNode[];
+  targets: GraphTarget[];
+}
+
 /** The verdict on one component: a word, sentences as the table of verdicts has them, and shares of the gap. */
 export interface Finding {
   id: string;
@@ -913,6 +955,7 @@ export type Kind =
   | "card"
   | "comparison"
   | "effects"
+  | "graph"
   | "grid"
   | "lens"
   | "patching"
@@ -932,6 +975,7 @@ export interface Views {
   card: CardHeader;
   comparison: ComparisonHeader;
   effects: EffectsHeader;
+  graph: GraphHeader;
   grid: GridHeader;
   lens: LensHeader;
   patching: PatchingHeader;
@@ -1214,6 +1258,7 @@ export type PanelName =
   | "bars"
   | "comparison"
   | "effects"
+  | "graph"
   | "grid"
   | "patching"
   | "phrase"

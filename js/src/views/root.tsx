@@ -20,8 +20,8 @@ import { CardView } from "./tabs/features";
 import { LensView } from "./tabs/lens";
 import { TraceView } from "./tabs/trace";
 
-/** What draws each kind of state. The Explorer reads its own, once for all its views; a survey has a bundle of its own. */
-type Alone = Exclude<Kind, ExplorerHeader["kind"] | "survey">;
+/** What draws each kind of state. The Explorer reads its own, once for all its views; a survey and a graph have bundles of their own. */
+type Alone = Exclude<Kind, ExplorerHeader["kind"] | "survey" | "graph">;
 const ALONE: { [K in Alone]: (data: Container<Views[K]>) => JSX.Element } = {
   attention: (data) => <AttentionView data={data} />,
   bars: (data) => <BarsView data={data} />,

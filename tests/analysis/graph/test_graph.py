@@ -49,7 +49,7 @@ def test_a_pruned_graph_sums_at_every_node(small, kind, share):
     left = (graph.weights.edges * kept.edges).sum(1) + graph.dropped(kept) + graph.edges.constants.sum(1)
     own = torch.cat([torch.tensor([a.actual], dtype=torch.float64), graph.pre])[graph.rows]
     assert float(((left - own).abs() / own.abs()).max()) <= 1e-5
-    for row, target in graph._shown(kept):
+    for row, target in graph.shown(kept):
         into = graph.into(None if row == 0 else target, kept)
         assert into["left out"] == pytest.approx(float(graph.dropped(kept)[row]), abs=1e-12)
         assert abs(into.mismatch) <= 1e-5 * abs(into.explained)

@@ -56,6 +56,7 @@ from .explorer import (
     Unseen,
     Word,
 )
+from .graphs import GraphHeader, GraphNode, GraphTarget
 from .opened import (
     Arithmetic,
     CardHeader,
@@ -181,6 +182,9 @@ __all__ = [
     "FurtherHeader",
     "FurtherText",
     "GivenToken",
+    "GraphHeader",
+    "GraphNode",
+    "GraphTarget",
     "GridHeader",
     "Guessed",
     "HeadHeader",

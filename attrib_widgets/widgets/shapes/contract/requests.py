@@ -228,6 +228,7 @@ PanelName = Literal[
     "bars",
     "comparison",
     "effects",
+    "graph",
     "grid",
     "patching",
     "phrase",

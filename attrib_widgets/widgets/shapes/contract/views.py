@@ -12,6 +12,7 @@ from .experiments import (
     Without,
 )
 from .explorer import ExplorerHeader, Pin
+from .graphs import GraphHeader
 from .opened import (
     CardHeader,
     TraceHeader,
@@ -42,6 +43,7 @@ Kind = Literal[
     "card",
     "comparison",
     "effects",
+    "graph",
     "grid",
     "lens",
     "patching",
@@ -64,6 +66,7 @@ class Views(TypedDict):
     card: CardHeader
     comparison: ComparisonHeader
     effects: EffectsHeader
+    graph: GraphHeader
     grid: GridHeader
     lens: LensHeader
     patching: PatchingHeader
