@@ -184,6 +184,7 @@ ASKED = {
     "features": {"id": "L2.mlp"},
     "feature": {"id": "L2.mlp/{}"},
     "writes": {"id": "embed"},
+    "concepts": {},
     "trace": {"mlps": "frozen"},
     "carried": {},
     "totals": {},
