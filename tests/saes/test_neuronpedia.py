@@ -120,12 +120,12 @@ def test_exports_of_something_else_are_refused_by_name(folder, model):
     ("name", "content", "said"),
     [
         ("explanations/batch-0.jsonl.gz", b"no gzip", "cannot be read"),
-        ("explanations/batch-0.jsonl.gz", gzip.compress(b"{"), "cannot be read"),
-        ("explanations/batch-0.jsonl.gz", gzip.compress(b"[1]\n"), "Line 1 .* no object"),
-        ("explanations/batch-0.jsonl.gz", gzip.compress(b'{"a": 1}' * 9)[:-9], "cannot be read"),
+        ("explanations/batch-0.jsonl.gz", gzip.compress(b"{", mtime=0), "cannot be read"),
+        ("explanations/batch-0.jsonl.gz", gzip.compress(b"[1]\n", mtime=0), "Line 1 .* no object"),
+        ("explanations/batch-0.jsonl.gz", gzip.compress(b'{"a": 1}' * 9, mtime=0)[:-9], "cannot be read"),
         ("activations/batch-0.jsonl.gz", gzip.compress(
-            b'{"modelId": "gpt2-small", "layer": "1-x-res", "index": "1", "tokens": ["a"], "values": []}'
-        ), "without a value for every token"),
+            b'{"modelId": "gpt2-small", "layer": "1-x-res", "index": "1", "tokens": ["a"], "values": []}',
+            mtime=0), "without a value for every token"),
     ],
 )  # fmt: skip
 def test_broken_files_are_named(folder, name, content, said):

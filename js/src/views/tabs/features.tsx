@@ -275,6 +275,7 @@ function Card({ name, card, tokens: prompt, alone, wrote, go, children }: CardPr
           <span class="aw-quiet">{name}</span> {said}
         </p>
       ))}
+      {!!card.related?.length && <Part class="aw-sidetitle">Related features</Part>}
       {card.related?.map(([number, said]) => {
         const other = name.replace(/\d+$/, `${number}`);
         return (
