@@ -1,4 +1,5 @@
-"""The command line: ``attrib-widgets lab`` opens the tour or a lesson, ``attrib-widgets explain`` explains one.
+"""The command line: ``attrib-widgets lab`` opens the tour or a lesson, ``explain`` explains a prediction, ``gallery``
+writes pages to look at.
 
 Nothing heavy is imported until a model is needed, so ``--help`` and ``--version`` answer at once.
 """
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # advice meant for programmers
     try:
-        return lab(args) if args.command == "lab" else explain(args)
+        return {"lab": lab, "explain": explain, "gallery": gallery}[args.command](args)
     except AttribError as error:
         print(f"attrib-widgets: {error.message}", file=sys.stderr)
         if error.hint:
@@ -97,6 +98,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="LINE",
         help="a screen as a line (ex.state, or Copy state on a page), instead of PROMPT and TARGET",
     )
+
+    pages = commands.add_parser(
+        "gallery",
+        help="write eight pages to look at without Python",
+        description="Writes eight screens of the embedded model as offline pages, and a page of links to them.",
+    )
+    pages.add_argument("--dir", type=Path, default=Path("gallery"), metavar="FOLDER", help="default: ./gallery")
     return top
 
 
@@ -137,6 +145,37 @@ def lab(args: argparse.Namespace) -> int:
             print(f"No screen was found, so JupyterLab was not started. To start it all the same:\n  {command}")
         return 0
     return open_lab(notebook)
+
+
+def gallery(args: argparse.Namespace) -> int:
+    """``attrib-widgets gallery``: the screens of the gallery as pages, with one of links."""
+    folder: Path = args.dir
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise CommandError(
+            f"Cannot make the folder {folder}: {error.strerror}.", "Name one in a folder that exists: --dir FOLDER"
+        ) from None
+    import transformers
+
+    import attrib_widgets as aw
+
+    from .demo.gallery import INDEX, SCREENS, index
+
+    transformers.utils.logging.disable_progress_bar()
+    sizes: dict[str, int] = {}
+    for screen in SCREENS:
+        page = folder / f"{screen.name}.html"
+        _writable(page)
+        explorer = aw.explore(state=screen.state)
+        if screen.tested:
+            explorer.verify()
+        sizes[screen.name] = explorer.to_html(page).stat().st_size
+        print(f"{sizes[screen.name] / 1000:4.0f} kB  {page}  {screen.question}")
+    links = folder / INDEX
+    links.write_text(index(sizes), encoding="utf-8")
+    print(f"\nOpen in a browser (works offline): {links.resolve()}")
+    return 0
 
 
 def write_page(

@@ -1,8 +1,8 @@
 """The documentation: ``python3 tests/run.py --docs``. Standard library only.
 
 Sphinx with myst-nb and furo, in an environment of its own: README and changes, the notebooks with their outputs, the
-glossary from its one table, and a page of the API for every room, from the docstrings. The build needs no network; it
-fails on any warning, and on a page that would ask another host.
+glossary from its one table, a page of the API for every room, from the docstrings, and the gallery's offline pages. The
+build needs no network; it fails on any warning, and on a page that would ask another host.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def docs(bench: Bench) -> None:
     with scratch() as place:
         sources = Path(shutil.copytree(SOURCES, place / "sources"))
         gather(sources)
+        run(python, "-m", "attrib_widgets.cli", "gallery", "--dir", sources / "pictures" / "gallery")
         run(python, sources / "pages.py", sources)
         shutil.rmtree(BUILT, ignore_errors=True)
         run(python, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", sources, BUILT)

@@ -154,6 +154,21 @@ def test_it_runs_offline_and_gives_nothing_away(path, monkeypatch, tmp_path):
         before.append(said(cell))
 
 
+def test_the_chapter_is_mapped_to_cells():
+    """No row of the table is empty, and what it quotes stands in the cell that it names."""
+    lines = (ROOT / "notebooks" / "read" / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = [[field.strip() for field in line.strip("|").split("|")] for line in lines if line.startswith("|")][2:]
+    by_number = {number(path): cells(path, "code") for path in READ}
+    for row in rows:
+        assert len(row) == 6 and all(row), row
+        quoted = row[4].removeprefix("`").removesuffix("`")
+        assert quoted in by_number[int(row[2])][int(row[3]) - 1].source, row
+        for lesson, cell in re.findall(r"\b([1-8])\.(\d+)\b", row[5]):
+            assert int(cell) <= len(by_number[int(lesson)]), row
+    sections = {section for row in rows for section in re.findall(r"15\.\d+", row[0])}
+    assert sections == {f"15.{i}" for i in range(2, 11)} and {int(row[2]) for row in rows} == set(LESSONS)
+
+
 def test_sockets_are_refused(tmp_path):
     code = "import socket\ntry: socket.create_connection(('192.0.2.1', 80), 2)\nexcept OSError as e: print(e)"
     env = {**os.environ, "PYTHONPATH": str(ROOT / "tests" / "offline")}

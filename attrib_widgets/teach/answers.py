@@ -14,6 +14,12 @@ from ..words.text import signed, visible
 #: How far a number may be off: tables and bars are read to two decimal places.
 WITHIN = 0.02
 UNANSWERED = "Not answered yet: put your answer in the place of the three dots, and run the cell again."
+#: How the parts of a kind are called.
+CALLED = {
+    "head": "“L3H1” (layer 3, head 1)",
+    "feature": "“L3.mlp/12” (feature 12 of a dictionary of layer 3's MLP)",
+    "part": "“L3H1” (a head) or “L1.mlp” (an MLP)",
+}
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class Part:
     Attributes:
         scores: of every part that could be meant, by label; the largest is right.
         measure: what the score is, such as "of its attention"; ``{}`` stands for the number.
-        kind: what is asked for, "head" or "part".
+        kind: what is asked for, "head", "feature" or "part".
     """
 
     scores: Mapping[str, float]
@@ -109,10 +115,12 @@ class Part:
         try:
             said = component(given)
         except (AttribError, TypeError):
-            return Checked(False, f"{given!r} names no part. Parts are called “L3H1” (a head) or “L1.mlp” (an MLP).")
+            return Checked(False, f"{given!r} names no part. Parts are called {CALLED[self.kind]}.")
         label = str(said)
-        if self.kind == "head" and said.kind != "head":
-            return Checked(False, f"{label} is no head. Heads are called “L3H1”: layer 3, head 1.")
+        if self.kind != "part" and said.kind != self.kind:
+            return Checked(
+                False, f"{label} is no {self.kind}. {self.kind.capitalize()}s are called {CALLED[self.kind]}."
+            )
         if label not in self.scores:
             return Checked(False, f"{label} is not among the {self.kind}s that are asked about here.")
         if label == self.value:

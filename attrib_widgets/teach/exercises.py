@@ -13,7 +13,7 @@ from ..analysis.lens.logit_lens import LogitLens, logit_lens
 from ..analysis.survey.survey import survey
 from ..analysis.verdicts.table import VERDICTS
 from ..analysis.verdicts.verify import verify
-from ..words.text import share, visible
+from ..words.text import share, signed, visible
 from .answers import Answer, Number, Part, Word
 from .prompts import (
     COLOSSEUM,
@@ -25,6 +25,7 @@ from .prompts import (
     NAMES,
     NORWAY,
     ROME,
+    TOWER,
     Example,
     Examples,
     embedded,
@@ -133,6 +134,29 @@ def sets(model: Model, of: Examples) -> tuple[list[str], list[str]]:
     damage = dict(zip(heads, done.values.tolist(), strict=True))
     worst = sorted(heads, key=lambda h: -damage[h])[:6]
     return large, sorted(sorted(worst, key=lambda h: abs(float(a[h])))[:3])
+
+
+def concept_names(model: Model, of: Examples) -> list[str]:
+    """The labels (names, where there are none) of the five largest features of the first prompt, by alphabet."""
+    c = of.first.attribution(model).concepts()
+    largest = sorted(range(c.firing), key=lambda row: -abs(float(c.values[row])))
+    return sorted(list(dict.fromkeys(c.concepts[row] or c.labels[row] for row in largest))[:5])
+
+
+def _leading_concept(model: Model, of: Examples) -> Answer:
+    c = of.first.attribution(model).concepts()
+    writes: dict[str, float] = {}
+    for row in range(c.firing):
+        name = c.concepts[row] or c.labels[row]
+        writes[name] = writes.get(name, 0.0) + float(c.values[row])
+    told = {name: f"Its features write {signed(writes[name])} logits." for name in concept_names(model, of)}
+    return Word(max(told, key=lambda name: writes[name]), told)
+
+
+def _speaks_against(model: Model, of: Examples) -> Answer:
+    c = of.second.attribution(model).concepts()
+    scores = {c.labels[row]: -float(c.values[row]) for row in range(c.firing)}
+    return Part(scores, f"{{}} logits for {visible(of.second.rival)}", kind="feature")
 
 
 LARGE, SMALL, SAME = "the six with large bars", "the three with next to none", "about the same"
@@ -272,6 +296,31 @@ LESSONS: dict[int, Outline] = {
                 _knows,
                 layers_of,
                 ("after", "top prediction", "its probability"),
+            )
+        },
+    ),
+    4: Outline(
+        "Which concepts?",
+        35,
+        Examples(FRANCE, TOWER),
+        Examples(EIFFEL, ROME),
+        {
+            "4.1": Asked(
+                "Of the second prompt: which feature writes most for the rival?",
+                "The rows of a.concepts() are for the answer over the rival: what is negative speaks for the rival.",
+                "c = aw.attribute(model.run(prompt), answer, against=rival).concepts()\n"
+                "min(c.labels[: c.firing], key=lambda name: c[name])",
+                _speaks_against,
+            )
+        },
+        {
+            "concept": Asked(
+                "Which of these writes most for the answer rather than the rival?",
+                "What they have in common helps both alike.",
+                "",
+                _leading_concept,
+                concept_names,
+                ("features called", "logits"),
             )
         },
     ),

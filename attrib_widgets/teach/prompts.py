@@ -58,6 +58,12 @@ NAMES = Example(
 )
 JAPAN = Example("The capital of Japan is", " Tokyo", " Nairobi", "The capital of Kenya is")
 NORWAY = Example("In Norway, people speak", " Norwegian", " Greek", "In Greece, people speak")
+TOWER = Example(
+    "In the city of the Tower Bridge, people pay with the",
+    " pound",
+    " euro",
+    "In the city of the Eiffel Tower, people pay with the",
+)
 KEYS = Example("Today the keys near the table", " are", " is", "Today the key near the table")
 
 TASKS = ("capitals", "two names", "agreement")

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 import attrib_widgets as aw
+from attrib_widgets.demo.gallery import SCREENS
 from attrib_widgets.widgets.transport import page, wire
 from attrib_widgets.words.text import percent, signed, visible
 from browser.chromium import Watched
@@ -416,3 +417,23 @@ def test_states_that_version_0_1_saved_are_drawn(watched: Watched, tmp_path: Pat
         assert root.locator('.aw-error, [role="alert"]').count() == 0, kind
         assert watched.page.evaluate("awViolations") == []
         watched.check()
+
+
+def test_the_gallery_draws(offline: Show, watched: Watched) -> None:
+    """Each page opens at what its line says, and asks for nothing."""
+    own: set[str] = set()
+    for place in SCREENS:
+        explorer = aw.explore(state=place.state)
+        if place.tested:
+            explorer.verify()
+        screen = offline(explorer, f"{place.name}.html")
+        own.add(watched.page.url.partition("#")[0])
+        assert screen.headline.strip(), place.name
+        mode = explorer.showing.get("mode", "size")
+        if mode in ("size", "order"):
+            assert agree(screen.total, float(explorer.attribution.total)), place.name
+        if explorer.selected:
+            expect(screen.detail).to_have_attribute("data-open", explorer.selected)
+        assert (screen.root.locator(".aw-verdict").count() > 0) == place.tested, place.name
+        assert set(watched.requests) <= own
+        assert watched.page.evaluate("awViolations") == []
