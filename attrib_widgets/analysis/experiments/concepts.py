@@ -133,7 +133,7 @@ class ConceptAblation(Result):
 
     def to_dataframe(self) -> Any:
         """A row a prompt: ``prompt``, ``target``, ``concept``, ``features``, ``base``, ``without``, ``random`` (the
-        mean), ``fall``, ``random_fall``."""
+        mean), ``change``, ``random_change``, signed as they are printed."""
         import pandas as pd
 
         return pd.DataFrame(
@@ -145,8 +145,8 @@ class ConceptAblation(Result):
                 "base": self.base.numpy(),
                 "without": self.without.numpy(),
                 "random": self.random.mean(-1).numpy(),
-                "fall": self.values.numpy(),
-                "random_fall": self.falls.numpy(),
+                "change": (-self.values).numpy(),
+                "random_change": (-self.falls).numpy(),
             }
         )
 

@@ -79,7 +79,7 @@ def test_one_prompt_has_no_interval_and_is_told_by_all_its_sets(asked):
     assert far.verdict == "more than random"
     assert replace(found, without=found.base, random=found.base[:, None] - 1).verdict == "less than random"
     frame = found.to_dataframe()
-    assert frame["fall"][0] == pytest.approx(float(found.base[0] - found.without[0]))
+    assert frame["change"][0] == pytest.approx(float(found.without[0] - found.base[0]))
 
 
 def test_what_cannot_be_taken_out_is_refused(asked):
