@@ -39,7 +39,7 @@ def mistakes(a: Anatomy, hf: Any) -> Iterator[tuple[str, Anatomy]]:
     def inner(**changes: Any) -> Anatomy:
         return other(qkv=dataclasses.replace(qkv, **changes))
 
-    plain = hf.config.model_type == "olmo"  # its norms have no weights: one is as good as the other
+    plain = hf.config.model_type in ("olmo", "nanochat")  # norms without weights: one is as good as the other
     if a.attn_norm and a.mlp_norm and a.attn_norm != a.mlp_norm and not plain:
         yield "norms swapped", other(attn_norm=a.mlp_norm, mlp_norm=a.attn_norm)
     if a.attn_norm:
@@ -137,6 +137,17 @@ def shown_whole(make: Callable[[], Any]) -> Any:
     return None
 
 
+def as_if_right(model: Any, name: str) -> bool:
+    """Whether a mistake was made good, and not only missed: what it does not say (a multiplier) is found by trying."""
+    if not isinstance(model, aw.Model) or not model.joining:
+        return False
+    own = aw.load(families.build(name), tokenizer=families.tokenizer(name))
+    a, b = (aw.attribute(m.run(families.PROMPT), " Paris") for m in (model, own))
+    return (
+        a.exact and a.labels == b.labels and torch.allclose(a.values, b.values, atol=1e-5 * float(b.values.abs().sum()))
+    )
+
+
 def test_a_mistake_in_an_anatomy_is_noticed(all_cases):
     drawn = random.Random(0).sample(all_cases, min(DRAWN, len(all_cases)))
     missed = []
@@ -145,7 +156,7 @@ def test_a_mistake_in_an_anatomy_is_noticed(all_cases):
         wrong = dict(mistakes(right(name), hf))[what]
         options = dict(tokenizer=families.tokenizer(name), anatomy=wrong)
         model = shown_whole(lambda hf=hf, options=options: aw.load(hf, **options))
-        if model is not None:
+        if model is not None and not as_if_right(model, name):
             missed.append((name, what))
     assert len({name for name, _ in drawn}) > 25, "few families were drawn"
     assert len({what for _, what in drawn}) > 20, "few mistakes were drawn"
