@@ -280,7 +280,7 @@ def _alive():
     gc.collect()
     found = {}
     for each in gc.get_objects():
-        if type(each) in (torch.Tensor, nn.Parameter) and each.device.type == "cpu":
+        if type(each) in (torch.Tensor, nn.Parameter) and each.device.type == "cpu" and each.layout == torch.strided:
             storage = each.untyped_storage()
             found[storage.data_ptr()] = storage.nbytes() // each.element_size()
     return sum(found.values())
