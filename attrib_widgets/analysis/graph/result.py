@@ -131,7 +131,7 @@ class Graph(Sources):
             name,
             own,
             self.unit if row == 0 else "pre-activation",
-            axis="source",
+            axis="put in by",
             note=f"{NOT_IN_HERE} Observed, not yet tested.",
         )
 

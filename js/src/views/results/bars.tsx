@@ -20,8 +20,9 @@ export function BarsView({ data }: { data: Container<BarsHeader> }) {
   const values = arrays["values"]?.at() ?? new Float32Array();
   const most = largest(values);
   const natural = !header.own && (header.rows.every((r) => r.token || r.kind === "bias" || r.kind === "rounding"));
-  // of a dictionary, what no feature says stands last, however small, as in its table
-  const features = header.rows.at(-1)?.kind === "error" ? header.rows.findIndex((r) => r.kind === "bias") : header.rows.length;
+  // of dictionaries, what no feature says stands last, however small, as in their tables
+  const said = header.rows.at(-1)?.kind === "error" ? header.rows.reduce((last, r, i) => (r.kind === "bias" || r.kind === "error" ? last : i), -1) : -1;
+  const features = said < 0 ? header.rows.length : said + 1;
   const order = natural ? header.rows.map((_, i) => i) : bySize(values).filter((i) => i < features);
   const count = expanded ? MOST : natural ? Math.max(TOP, 60) : TOP;
   const shown = [...order.slice(0, count), ...(natural ? [] : header.rows.map((_, i) => i).slice(features))];
