@@ -21,7 +21,7 @@ export function BarsView({ data }: { data: Container<BarsHeader> }) {
   const most = largest(values);
   const natural = !header.own && (header.rows.every((r) => r.token || r.kind === "bias" || r.kind === "rounding"));
   // of dictionaries, what no feature says stands last, however small, as in their tables
-  const said = header.rows.at(-1)?.kind === "error" ? header.rows.reduce((last, r, i) => (r.kind === "bias" || r.kind === "error" ? last : i), -1) : -1;
+  const said = header.rows.at(-1)?.kind === "error" ? header.rows.reduce((last, r, i) => (r.kind === "feature" || r.kind === "component" ? i : last), -1) : -1;
   const features = said < 0 ? header.rows.length : said + 1;
   const order = natural ? header.rows.map((_, i) => i) : bySize(values).filter((i) => i < features);
   const count = expanded ? MOST : natural ? Math.max(TOP, 60) : TOP;
