@@ -145,7 +145,7 @@ def test_a_dictionary_of_ones_own_is_clicked(other: Any, offline: Show) -> None:
             first.click()
             card, opened = ex.attribution.features(row).card(number), screen.part("feature")
             expect(opened).to_contain_text(f"{found.site}/{number}")
-            expect(opened.locator(".aw-context")).to_have_count(len(card.contexts))
+            expect(opened.locator(".aw-context")).to_have_count(len(card.contexts) + len(card.bands))
             if texts is None:
                 expect(opened).to_contain_text('model.saes.contexts = ["')
     ex.close()

@@ -185,7 +185,7 @@ def walk(page: Page, person: Person, kept: Path) -> str:
     person.go(first, concept)
     person.sees(detail.get_by_role("heading", level=4, name=concept))
     # the test, and what the model says without it
-    person.go(detail.get_by_role("button", name="Test this"), "Test this")
+    person.go(detail.get_by_role("button", name=re.compile("^Test this ·")), "Test this")
     without = detail.get_by_text(re.compile("^Without it, as in the other prompt, the model"))
     person.sees(without)
     assert re.search(r"says \S+ [\d.]+\s%", without.inner_text())

@@ -88,7 +88,7 @@ export function TestThis({ row }: { row: Row }) {
   const test = store.reading.value?.header.test;
   if (!test || store.hides("values") || (test.kinds.length > 0 && !test.kinds.includes(row.kind))) return null;
   if (store.lab.of(row.id)) return <Chip of={store.lab.of(row.id) as Finding} />;
-  return <TestButton of={row.id} name="Test this" cost={`≤ ${forwards(test.one)}`} />;
+  return <TestButton of={row.id} name={row.id.includes("/") ? "Test this feature" : "Test this"} cost={`≤ ${forwards(test.one)}`} />;
 }
 
 /** Under the detail's first sentence: the test while it runs, and what it found. */
