@@ -303,7 +303,7 @@ def prefix(base: Run, records_keys: bool) -> list[tuple[Tensor, Tensor]]:
 
 
 def _cache_name(model: Model) -> str:
-    """What the model calls the cache that it is given: ``cache`` since transformers 5.24, where the older name warns."""
+    """What the model calls the cache it is given: ``cache`` since transformers 5.24, where the older name warns."""
     names = inspect.signature(type(model.hf).forward).parameters
     return "cache" if "cache" in names else "past_key_values"
 
