@@ -127,7 +127,7 @@ def test_a_survey_keeps_what_its_parts_are_when_it_is_read_without_the_model(hyb
 
 
 def test_what_a_mixer_writes_for_both_answers_is_said_with_its_word(hybrid):
-    run, other = hybrid
+    run, _ = hybrid
     told = [str(s) for s in aw.attribute(run, aw.logit_diff(5, 7)).shared(99)]
     mixers = [line for line in told if line.startswith(("L0.attn", "L2.attn"))]
     assert mixers and all(line.split(" +")[0].split(" \u2212")[0].endswith("(delta net)") for line in mixers)
