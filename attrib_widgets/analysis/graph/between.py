@@ -130,10 +130,18 @@ def carried(graph: Graph, sources: Sequence[int], row: int) -> list[list[Carried
 
 
 @torch.no_grad()
-def between(graph: Graph, source: int, row: int) -> Between:
-    """See :meth:`.Graph.between`."""
+def between(graph: Graph, sources: Sequence[int], row: int) -> list[Between]:
+    """The edges from some sources into the target of a row, see :meth:`.Graph.between`: one walk for all of them."""
     others = graph.weights.edges[row].abs().topk(min(24, graph.weights.edges.shape[1])).indices.tolist()
-    every = carried(graph, list(dict.fromkeys([source, *others])), row)
+    asked = list(dict.fromkeys([*sources, *others]))
+    known = dict(zip(asked, carried(graph, asked, row), strict=True))
+    return [
+        _between(graph, source, row, [known[source], *(known[i] for i in others if i != source)]) for source in sources
+    ]
+
+
+def _between(graph: Graph, source: int, row: int, every: Sequence[Sequence[Carried]]) -> Between:
+    """One of them; ``every`` is what heads carried of it, then of the strongest others."""
     target, node = graph.target_of(row), graph.node(source)
     asked = sorted({c[:4]: c for each in every for c in each}.values(), key=lambda c: -abs(c.value))
     own = [c for c in every[0] if c.value]

@@ -765,6 +765,21 @@ export interface GraphTarget {
   constants: number[];
 }
 
+/** Nodes that are taken as one, by their names. */
+export interface NodeGroup {
+  name: string;
+  members: string[];
+}
+
+/** Which heads carried an edge, and what its source did to where heads look. */
+export interface OpenedEdge {
+  table: TableHeader;
+  /** those that carried it, the strongest first */
+  heads: string[];
+  /** of an offline page: why one of them looked there */
+  looked?: Record<string, TableHeader>;
+}
+
 /** What is kept of a graph. The array `ends` has [edge, (source, target)] by number; `edges` has [edge, (value, share of influence, live)], live NaN where an edge was not tested. */
 export interface GraphHeader {
   kind: "graph";
@@ -782,6 +797,9 @@ export interface GraphHeader {
   /** the target first */
   nodes: GraphNode[];
   targets: GraphTarget[];
+  /** of an offline page: cards, by feature without its position, and edges, by "source target" (the number is "") */
+  cards?: Record<string, FeatureCard>;
+  between?: Record<string, OpenedEdge>;
 }
 
 /** The verdict on one component: a word, sentences as the table of verdicts has them, and shares of the gap. */
@@ -1084,6 +1102,8 @@ export interface Traits {
   tests?: unknown;
   /** questions that were pinned */
   pinned?: Pin[];
+  /** of a graph, written from both sides: nodes that are taken as one */
+  groups?: NodeGroup[];
 }
 
 /** What a view may be asked, beside `cancel` and `poll`. */
@@ -1114,6 +1134,8 @@ export type Op =
   | "without"
   | "circuit"
   | "beside"
+  | "between"
+  | "looked"
   | "surveyed"
   | "reads"
   | "test"
@@ -1201,6 +1223,16 @@ export interface VerifyArgs {
 export interface BesideArgs {
   beside: string;
   swapped: boolean;
+}
+
+/** A node of a graph, and the one that it puts something into; "" is the explained number. */
+export interface EdgeArgs extends RowArgs {
+  into: string;
+}
+
+/** An edge, and a head that carried it. */
+export interface LookedArgs extends EdgeArgs {
+  head: string;
 }
 
 /** A head, and numbers of prompts. */
@@ -1322,6 +1354,8 @@ export interface Arguments {
   without: WithoutArgs;
   circuit: WithoutArgs;
   beside: BesideArgs;
+  between: EdgeArgs;
+  looked: LookedArgs;
   surveyed: RowArgs;
   reads: ReadsArgs;
   test: TestArgs;
@@ -1360,6 +1394,8 @@ export interface Answers {
   without: Nothing;
   circuit: TableHeader;
   beside: Nothing;
+  between: OpenedEdge;
+  looked: TableHeader;
   surveyed: Nothing;
   reads: Reads;
   test: Nothing;

@@ -56,7 +56,7 @@ from .explorer import (
     Unseen,
     Word,
 )
-from .graphs import GraphHeader, GraphNode, GraphTarget
+from .graphs import GraphHeader, GraphNode, GraphTarget, NodeGroup, OpenedEdge
 from .opened import (
     Arithmetic,
     CardHeader,
@@ -201,9 +201,11 @@ __all__ = [
     "MostRead",
     "Named",
     "Neurons",
+    "NodeGroup",
     "Nothing",
     "Op",
     "Opened",
+    "OpenedEdge",
     "OpenedPrompt",
     "Options",
     "PanelHelp",

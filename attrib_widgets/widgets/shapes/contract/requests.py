@@ -11,6 +11,7 @@ from .experiments import (
     Replaced,
     Tested,
 )
+from .graphs import OpenedEdge
 from .opened import (
     Concepts,
     FeatureCard,
@@ -64,6 +65,8 @@ Op = Literal[
     "without",
     "circuit",
     "beside",
+    "between",
+    "looked",
     "surveyed",
     "reads",
     "test",
@@ -165,6 +168,18 @@ class BesideArgs(TypedDict):
 
     beside: str
     swapped: bool
+
+
+class EdgeArgs(RowArgs):
+    """A node of a graph, and the one that it puts something into; "" is the explained number."""
+
+    into: str
+
+
+class LookedArgs(EdgeArgs):
+    """An edge, and a head that carried it."""
+
+    head: str
 
 
 class ReadsArgs(RowArgs):
@@ -299,6 +314,8 @@ class Arguments(TypedDict):
     without: WithoutArgs
     circuit: WithoutArgs
     beside: BesideArgs
+    between: EdgeArgs
+    looked: LookedArgs
     surveyed: RowArgs
     reads: ReadsArgs
     test: TestArgs
@@ -339,6 +356,8 @@ class Answers(TypedDict):
     without: Nothing
     circuit: TableHeader
     beside: Nothing
+    between: OpenedEdge
+    looked: TableHeader
     surveyed: Nothing
     reads: Reads
     test: Nothing
