@@ -11,12 +11,22 @@ from ..words.errors import AttribError, ComponentError
 from .shapes import contract, graphs, results
 from .transport import assets
 from .transport.requests import Operation, Reply
+from .transport.traits import Locked
 from .transport.view import View
 
 if TYPE_CHECKING:
+    from ..analysis.graph.groups import Group
     from ..analysis.graph.result import Graph
     from ..analysis.opening.results import Contributions
     from ..model.running.worker import Job
+
+
+class Groups(Locked, t.List):  # type: ignore[type-arg]
+    """Groups of nodes, each with its name and its members."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        """The groups as the graph spells their nodes."""
+        return super().validate(obj, obj.groups_of(value))
 
 
 class GraphView(View):
@@ -26,13 +36,13 @@ class GraphView(View):
     bundle = assets.GRAPH
     _esm = assets.script(assets.GRAPH)
     _css = assets.style(assets.GRAPH)
-    groups = t.List(t.Dict()).tag(sync=True)
+    groups = Groups().tag(sync=True)
     checked = ("selected", "source", "groups")
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         super().__init__(
-            "graph", graphs.graph(graph), graph, worker=graph.attribution.model.worker, groups=self._grouped()
+            "graph", graphs.graph(graph), graph, worker=graph.attribution.model.worker, groups=_told(graph.groups)
         )
         graph.on_groups(self._regrouped)
 
@@ -67,30 +77,26 @@ class GraphView(View):
         return self.graph.into(self.selected or None, self.graph.kept)
 
     # groups -----------------------------------------------------------------------------------------------------
-    def _grouped(self) -> list[Any]:
-        found: list[contract.NodeGroup] = [{"name": n, "members": g.members} for n, g in self.graph.groups.items()]
-        return found
+    def groups_of(self, given: Any) -> list[Any]:
+        """``given`` as groups of the graph, members by the names that are printed.
 
-    @t.validate("groups")
-    def _check_groups(self, proposal: Any) -> list[contract.NodeGroup]:
-        given = proposal["value"]
-        if any(set(one) != {"name", "members"} for one in given) or len({one["name"] for one in given}) < len(given):
-            raise AttribError(
-                "Groups have a name of their own and members.", 'Write {"name": "...", "members": [...]}.'
-            )
-        self.graph.regroup({one["name"]: one["members"] for one in given})
-        return self._grouped()
+        Raises:
+            AttribError: they are none.
+        """
+        return _told(self.graph.as_groups(_by_name(given)))
+
+    @t.observe("groups")
+    def _take_groups(self, change: Any) -> None:
+        self.graph.regroup(_by_name(change["new"]))
 
     def _regrouped(self) -> None:
         """The graph has other groups."""
         with self.writing:
-            if self.groups != (now := self._grouped()):
-                self.groups = now
-            if self.selected and self.selected not in self.graph.groups:
-                try:
-                    self.label_of(self.selected)
-                except AttribError:  # it was a group
-                    self.selected = ""
+            self.groups = _told(self.graph.groups)
+            try:
+                self.label_of(self.selected)
+            except AttribError:  # it was a group
+                self.selected = ""
 
     # requests ---------------------------------------------------------------------------------------------------
     def _op_feature(self, job: Job, args: Mapping[str, Any]) -> Reply:
@@ -108,3 +114,24 @@ class GraphView(View):
         if not found and name == "id":
             raise ComponentError("The request names no node.", "Click one.")
         return found
+
+
+def _told(groups: Mapping[str, Group]) -> list[Any]:
+    found: list[contract.NodeGroup] = [{"name": name, "members": one.members} for name, one in groups.items()]
+    return found
+
+
+def _by_name(given: Any) -> dict[str, Any]:
+    """Groups as the page sends them.
+
+    Raises:
+        AttribError: they are none, or two have one name.
+    """
+    keys = {"name", "members"}
+    known = isinstance(given, list) and all(isinstance(g, dict) and set(g) == keys for g in given)
+    known = known and all(isinstance(g["name"], str) for g in given)
+    found = {one["name"]: one["members"] for one in given} if known else {}
+    if not known or len(found) < len(given):
+        example = '{"name": "about France", "members": ["L3.z/7@4"]}'
+        raise AttribError("A group has a name of its own and members.", f"Write [{example}].")
+    return found

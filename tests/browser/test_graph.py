@@ -37,7 +37,7 @@ def test_nodes_edges_and_an_opened_node_are_those_of_python(graph: Any, offline:
     assert screen.headline == graph.title()
     names = screen.root.locator(".aw-gnode").evaluate_all("nodes => nodes.map(n => n.dataset.name)")
     assert sorted(names) == sorted(graph.to_dataframe("nodes").name)
-    expect(screen.root.locator(".aw-gedges path")).to_have_count(int(graph.kept.edges.sum()))
+    expect(screen.root.locator(".aw-gedges [data-ends]")).to_have_count(int(graph.kept.edges.sum()))
     name = strongest(graph)
     screen.root.locator(f'.aw-gnode[data-name="{name}"]').click()
     expect(screen.part("graph")).to_have_attribute("data-open", name)

@@ -196,6 +196,21 @@ class Grouping(Sources):
         Raises:
             AttribError, ComponentError: as :meth:`group`.
         """
+        found, before = self.as_groups(groups), self.groups
+        if [(n, g.members) for n, g in found.items()] == [(n, g.members) for n, g in before.items()]:
+            return
+        self.groups = found
+        self._watching = [known for known in self._watching if known() is not None]
+        for known in self._watching:
+            if (listener := known()) is not None:
+                listener()
+
+    def as_groups(self, groups: Mapping[str, Sequence[str]]) -> dict[str, Group]:
+        """Groups by name, with the names of their members as they are printed; the graph is not changed.
+
+        Raises:
+            AttribError, ComponentError: as :meth:`group`.
+        """
         found: dict[str, Group] = {}
         taken: dict[str, str] = {}
         for given, members in groups.items():
@@ -211,14 +226,7 @@ class Grouping(Sources):
                     raise AttribError(f"{node} is {where} the group {name!r}.", "A node is in one group at most.")
                 taken[node] = name
             found[name] = Group(self, name, nodes)
-        same = {n: g.members for n, g in found.items()} == {n: g.members for n, g in self.groups.items()}
-        if same and list(found) == list(self.groups):
-            return
-        self.groups = found
-        self._watching = [known for known in self._watching if known() is not None]
-        for known in self._watching:
-            if (listener := known()) is not None:
-                listener()
+        return found
 
     def called(self, name: object) -> str:
         """The name of a group, spaces around it taken away.

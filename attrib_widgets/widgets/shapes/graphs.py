@@ -11,6 +11,7 @@ import numpy as np
 from ...analysis.graph.between import NOT_IN_HERE
 from ...analysis.graph.edges import CONSTANTS
 from ...analysis.graph.scores import influence
+from ...model.identity.steady import steady
 from ...result import tabled
 from ...words.errors import AttribError
 from ..transport import wire
@@ -96,6 +97,7 @@ def card_name(node: str) -> str:
     return node.partition("@")[0]
 
 
+@steady()
 def _store(g: Graph, header: contract.GraphHeader) -> None:
     """Cards and opened edges, as far as there is room."""
     left, cards, between = STORED, dict[str, contract.FeatureCard](), dict[str, contract.OpenedEdge]()
