@@ -67,8 +67,9 @@ class Between(Result):
 
     def title(self) -> str:
         """The edge, and where there is none, why that may be."""
+        into = self.target if self.unit == "pre-activation" else f"the {self.target}"
         if self.value:
-            return f"{self.source} put {signed(self.value)} into the {self.target}"
+            return f"{self.source} put {signed(self.value)} into {into}"
         why = "it wrote nothing that is read along held patterns"
         if self.looks:
             one = self.looks[0]
@@ -77,7 +78,7 @@ class Between(Result):
                 f"{signed(one.value)} of the score {number(one.score)} from {self._at(one.query)} to "
                 f"{self._at(one.key)}"
             )
-        return f"{self.source} put nothing into the {self.target}: {why}"
+        return f"{self.source} put nothing into {into}: {why}"
 
     def _at(self, position: int) -> str:
         return f"{visible(self.tokens[position])} {position}"
@@ -100,7 +101,7 @@ class Between(Result):
             rows.append([f"L{one.layer}H{one.head}", what, f"{signed(one.value)} of {number(one.score)}"])
             bars.append(None)
         note = f"Scores are no part of the edge. {NOT_IN_HERE}" if self.looks else NOT_IN_HERE
-        return Table(self.title(), ["head", "", self.unit], rows, bars, f"{note} Observed, not yet tested.")
+        return Table(self.title(), ["head", "what it did", self.unit], rows, bars, f"{note} Observed, not yet tested.")
 
     def to_dataframe(self) -> pd.DataFrame:
         """Columns ``head``, ``what`` (``"carried"`` or ``"score"``), ``query``, ``key``, ``side``, ``value``."""
