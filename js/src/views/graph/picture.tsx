@@ -136,13 +136,11 @@ function Edges({ of, laid, lit, edge }: { of: Graph; laid: Layers; lit: number[]
       {drawn.map(({ source, target, value, strength, bright, d }) => (
         <path key={`${source} ${target}`} data-ends={`${source} ${target}`} class={`${value < 0 ? "aw-minus" : "aw-plus"} ${bright ? "aw-glit" : ""}`} d={d} stroke-width={(0.6 + WIDEST * (strength / most)).toFixed(2)} />
       ))}
-      {drawn.map(({ e, source, target, value, bright, d }) =>
-        bright ? (
-          <path key={`hit ${source} ${target}`} class="aw-ghit" data-hit={`${source} ${target}`} d={d} onClick={() => edge(e)}>
-            <title>{`${name(source)} put ${signed(value)} into ${target ? "" : "the "}${name(target)}${of.opens(e) ? ": which heads carried it?" : ""}`}</title>
-          </path>
-        ) : null,
-      )}
+      {drawn.filter((e) => e.bright).map(({ e, source, target, value, d }) => (
+        <path key={`hit ${source} ${target}`} class="aw-ghit" data-hit={`${source} ${target}`} d={d} onClick={() => edge(e)}>
+          <title>{`${name(source)} put ${signed(value)} into ${target ? "" : "the "}${name(target)}${of.opens(e) ? ": which heads carried it?" : ""}`}</title>
+        </path>
+      ))}
     </svg>
   );
 }
