@@ -388,9 +388,9 @@ TERMS: tuple[Term, ...] = (
     ),
     Term(
         "supernode",
-        "A group of nodes of a graph, taken as one: its edges are the signed sums of its members' edges, which stay as they are.",
+        "A group of nodes of a graph, taken as one: its edges are the signed sums of its members' edges, which stay.",
         "about France, 2 nodes as one, put +7.15 into ·Paris: +4.07 and +3.08.",
-        ("supernodes", "members", "ungroup"),
+        ("supernodes", "member", "members", "ungroup"),
     ),
     Term(
         "influence",
