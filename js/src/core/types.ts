@@ -366,6 +366,25 @@ export interface Concepts {
   unsaid: [string, number][];
 }
 
+/** A feature that a word was found for. */
+export interface FoundFeature {
+  id: string;
+  /** computed; "" for none */
+  label: string;
+  value: number;
+  /** whether and how strongly it fires on the prompt */
+  said: string;
+  /** the row that it is opened through; "" for none */
+  row: string;
+}
+
+/** Features by a word, those that fire here first. */
+export interface FoundFeatures {
+  title: string;
+  note: string;
+  rows: FoundFeature[];
+}
+
 /** Tokens around a strong firing. */
 export interface Context {
   tokens: string[];
@@ -1118,6 +1137,7 @@ export type Op =
   | "features"
   | "feature"
   | "concepts"
+  | "search"
   | "writes"
   | "worked"
   | "trace"
@@ -1182,6 +1202,11 @@ export interface ExplainArgs {
 /** A row, or a feature of one: L2.mlp/29. */
 export interface RowArgs {
   id: string;
+}
+
+/** A word, or several. */
+export interface SearchArgs {
+  query: string;
 }
 
 /** A row that is taken out, or a feature; with ``strength`` it writes so many times as strongly. */
@@ -1338,6 +1363,7 @@ export interface Arguments {
   features: RowArgs;
   feature: RowArgs;
   concepts: Nothing;
+  search: SearchArgs;
   writes: RowArgs;
   worked: RowArgs;
   trace: TraceArgs;
@@ -1378,6 +1404,7 @@ export interface Answers {
   features: Features;
   feature: FeatureCard;
   concepts: Concepts;
+  search: FoundFeatures;
   writes: Writes;
   worked: TableHeader;
   trace: Trace;

@@ -193,6 +193,7 @@ ASKED = {
     "concepts": {},
     "trace": {"mlps": "frozen"},
     "carried": {},
+    "search": {"query": "France"},
     "totals": {},
     "lens": {},
     "streams": {},

@@ -16,6 +16,7 @@ from .opened import (
     Concepts,
     FeatureCard,
     Features,
+    FoundFeatures,
     HeadHeader,
     Neurons,
     PatternsHeader,
@@ -49,6 +50,7 @@ Op = Literal[
     "features",
     "feature",
     "concepts",
+    "search",
     "writes",
     "worked",
     "trace",
@@ -118,6 +120,12 @@ class RowArgs(TypedDict):
     """A row, or a feature of one: L2.mlp/29."""
 
     id: str
+
+
+class SearchArgs(TypedDict):
+    """A word, or several."""
+
+    query: str
 
 
 class AblateArgs(RowArgs):
@@ -298,6 +306,7 @@ class Arguments(TypedDict):
     features: RowArgs
     feature: RowArgs
     concepts: Nothing
+    search: SearchArgs
     writes: RowArgs
     worked: RowArgs
     trace: TraceArgs
@@ -340,6 +349,7 @@ class Answers(TypedDict):
     features: Features
     feature: FeatureCard
     concepts: Concepts
+    search: FoundFeatures
     writes: Writes
     worked: TableHeader
     trace: Trace
