@@ -179,7 +179,8 @@ PANELS: dict[str, Panel] = {
         "A dot is as large as its influence, a line as wide as the influence that goes along it; blue adds, orange "
         "takes away. The rows of an opened node sum to what fires there.",
         "Why heads looked where they looked: patterns, norms and gates are held as they were.",
-        "Click a dot to open it; compare “live” with the edge before you believe it.",
+        "Click a dot for its rows and its card, a lit line or “heads” for who carried it; compare “live” with the edge "
+        "before you believe it. Shift+click takes several dots as one: a group, whose edges are sums.",
     ),
     "table": Panel(
         "A result as its table, all numbers as printed.",

@@ -98,8 +98,12 @@ def chosen(a: Attribution, saes: Given) -> list[SAE | CrossLayer]:
         for one in found:
             for sae in [one] if isinstance(one, SAE) else one.layers:
                 fit(model, sae, model.saes.digest)
+        for one in found:
+            if isinstance(one, SAE) and one.target.site == "mlp_in":
+                raise _of_input(one)
         return sorted(found, key=_depth)
-    held = [model.saes[place] for place in model.saes]
+    every = [model.saes[place] for place in model.saes]
+    held = [sae for sae in every if sae.target.site != "mlp_in"]
     mlps = [sae for sae in held if sae.target.site == "mlp"]
     if saes is None:  # a transcoder is not given but to be used
         cut = [sae for sae in mlps if sae.writes is not None] or mlps
@@ -115,12 +119,23 @@ def chosen(a: Attribution, saes: Given) -> list[SAE | CrossLayer]:
         raise AttribError(
             f"{saes!r} is no kind of graph.", f"Use one of {', '.join(map(repr, KINDS))}, or give dictionaries."
         )
+    if not found and saes is None and every:
+        raise _of_input(every[0])
     if not found:
         raise ComponentError(
             f"{model.name} has no dictionaries for {'a graph' if saes is None else f'a graph of kind {saes!r}'}.",
             'Give some: model.saes["L8.mlp"] = aw.read_sae(folder), or a.graph(saes=[...]).',
         )
     return sorted(found, key=_depth)
+
+
+def _of_input(sae: SAE) -> ComponentError:
+    """Features that stand between a norm and the MLP behind it put nothing into the stream by themselves."""
+    return ComponentError(
+        f"A graph has no place for a dictionary of {sae.target}: it rebuilds what an MLP reads, and what its features "
+        "put into anything passes that MLP alone.",
+        f'Give one of "L{sae.target.layer}.mlp" or of a stream, or a transcoder that reads there: a.graph([...]).',
+    )
 
 
 def _depth(one: SAE | CrossLayer) -> int:

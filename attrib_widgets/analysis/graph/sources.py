@@ -12,8 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...result import Sum
+from ...saes.sae import Fired
+from ...saes.store import Opened
 from ...words.errors import ComponentError
 from ...words.places import Place, dictionary_place
+from ..opening.carded import feature_card
 from .edges import Edges
 from .heads import Written
 from .held import HeldAttention
@@ -21,6 +24,7 @@ from .scores import Weights
 from .walk import Walk
 
 if TYPE_CHECKING:
+    from ...saes.cards import Card
     from ..attribution.attribution import Attribution
 
 
@@ -144,6 +148,26 @@ class Sources(Sum):
             f"{name!r} {said}.",
             'Name a feature that fires with its position: "L3.mlp/12@5"; see to_dataframe("nodes").',
         )
+
+    def card(self, name: str) -> Card:
+        """The card of a feature that fires here: what it fires on, what it writes, and where it fires in this prompt.
+
+        Raises:
+            ComponentError: no such node, or none that is a feature.
+        """
+        number = self.number(name)
+        if number >= self.weights.features:
+            raise ComponentError(f"{name} is no feature, and has no card.", 'Name one as "L3.mlp/12@5".')
+        which, own = self._reader(number)
+        reader = self.walk.readers[which]
+        found = feature_card(
+            self.attribution, Opened(reader.sae), int(reader.features[own]), Fired(reader.sae, reader.x.float())
+        )
+        written = [writer.place for writer in self.walk.writers if any(a.reader == which for a in writer.answers)]
+        if len(written) > 1:
+            said = f"It writes to {len(written)} layers; promoted and suppressed are those of {written[0]} alone."
+            found.notes.append(said)
+        return found
 
     def _features(self, label: str, at: int | None) -> list[int]:
         place, _, feature = label.rpartition("/")

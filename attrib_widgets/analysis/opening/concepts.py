@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..attribution.attribution import Attribution
+    from .searching import FoundFeatures
 
 #: The last row.
 UNSAID = "in no feature"
@@ -190,6 +191,18 @@ class Concepts(Contributions):
         assert a is not None
         given = None if a.model.saes.holds(written.site, written.sae) else written.sae
         return features(a, self.through(row), given).card(int(written.firing[self.rows[row][1]]))
+
+    def search(self, query: str) -> FoundFeatures:
+        """The features of these dictionaries whose label holds a word, or which fire on it or behind it in their
+        strongest contexts: those that fire here first.
+
+        Raises:
+            AttribError: nothing to look for. ComponentError: no dictionary has cards. ModelError: the model has changed
+            since the run.
+        """
+        from .searching import search
+
+        return search(self, query)
 
     def like(self, which: int | str | Component, cosine: float | None = None) -> list[Component]:
         """The features of all layers that stand for one concept here, the largest contribution first.

@@ -24,18 +24,18 @@ from ...model.identity.steady import steady
 from ...model.parts.outlet import Sublayer, outlet_of
 from ...result import Table, strongest, with_others
 from ...saes.arithmetic import arithmetic
-from ...saes.cards import Card, card_of
-from ...saes.cards.related import source_tokens
+from ...saes.cards import Card
 from ...saes.fit import fit, whose
 from ...saes.loaded import is_loaded, read_sae
 from ...saes.reading import Activations, activations
 from ...saes.sae import SAE, Fired
-from ...saes.store import GIVE_TEXTS, Opened, open_folder
+from ...saes.store import Opened, open_folder
 from ...words.components import Component, component, whole
-from ...words.errors import AttribError, ComponentError
+from ...words.errors import ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place, place
 from ...words.text import kind_of, share, signed, visible
 from ..reading.features import read_place
+from .carded import feature_card
 from .heads import attention_direction, direction_behind
 from .results import Contributions
 
@@ -143,15 +143,7 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
     fired = Fired(read, held.x)
 
     def opened(feature: int) -> Card:
-        a.run.check_fresh()
-        # Cards may have come since; those of another dictionary, given for the place meanwhile, are not this one's.
-        own = sae is None and a.model.saes.holds(site, read)
-        now = a.model.saes.opened(site, make=True) if own else first
-        here = (a.run.tokens, fired)
-        without = GIVE_TEXTS if own else ""
-        card = card_of(a.model, read, now.cards, feature, here, now.text, head, without=without, others=now.described)
-        card.notes += [] if now.fit is None else [now.fit.line]
-        card.sources = _sources(a, read, feature, card.here)
+        card = feature_card(a, first, feature, fired, given=sae is not None, head=head)
         if feature in firing:
             i = firing.index(feature)
             fires, value = float(strengths[i]), float(values[i])
@@ -186,18 +178,6 @@ def called(opened: Opened, feature: int) -> str:
     """The computed label of a feature, else what others call it; "" where nobody does."""
     own = "" if opened.cards is None else opened.cards.labels[feature]
     return own or ("" if opened.described is None else opened.described.label(feature))
-
-
-def _sources(a: Attribution, sae: SAE, feature: int, here: list[float]) -> tuple[int, list[float]] | None:
-    """Where a feature of heads fires (at what is explained, else where it does most), and what each token adds to it;
-    None where it does not fire or that cannot be told."""
-    at = a.reading.position if here[a.reading.position] > 0 else max(range(len(here)), key=here.__getitem__)
-    if sae.site.site != "z" or here[at] <= 0:
-        return None
-    try:
-        return at, source_tokens(a.model, a.run.record, sae, feature, at).tolist()
-    except AttribError:  # a dictionary that norms, or an attention that is not exact
-        return None
 
 
 def fired_at(a: Attribution, sae: SAE, held: Activations, at: int) -> tuple[Int[Tensor, "row"], Float[Tensor, "row"]]:

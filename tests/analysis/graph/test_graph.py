@@ -133,6 +133,21 @@ def test_batches_give_what_one_walk_gives(small, monkeypatch):
     assert torch.allclose(one, other, atol=1e-12)
 
 
+def test_a_dictionary_of_what_an_mlp_reads_is_refused_by_name(small):
+    a, transcoders = small("transcoder")
+    one = transcoders[1]
+    own = aw.SAE("L1.mlp_in", "standard", one.w_enc, one.b_enc, one.w_dec, one.b_dec)
+    with pytest.raises(aw.ComponentError, match=r"no place for a dictionary of L1\.mlp_in.*transcoder"):
+        a.graph([transcoders[0], own], live=0)
+    model = aw.load("demo")
+    model.saes.clear()
+    d = model.d_model
+    model.saes.add(aw.SAE("L1.mlp_in", "standard", torch.eye(d), torch.zeros(d), torch.eye(d), torch.zeros(d)))
+    told = aw.attribute(model.run(aw.demo.PROMPT), aw.demo.TARGET)
+    with pytest.raises(aw.ComponentError, match=r"no place for a dictionary of L1\.mlp_in"):
+        told.graph(live=0)
+
+
 def test_memory_is_bounded_and_said(small, monkeypatch):
     a, given = small("mlp")
     monkeypatch.setattr(build, "TABLE", 8 * 30 * (few := 100))
