@@ -15,6 +15,7 @@ from torch import Tensor
 from ...model.identity.steady import steady
 from ...result import Table, strongest, with_others
 from ...saes.crosslayer import CrossLayer
+from ...saes.formats import local
 from ...saes.sae import SAE
 from ...words.components import Component
 from ...words.errors import AttribError, ComponentError
@@ -84,7 +85,8 @@ class Graph(Sources):
         Raises:
             AttribError: shares outside of 0 to 1.
         """
-        if not (0 <= nodes <= 1 and 0 <= edges <= 1):
+        given = (nodes, edges)
+        if not all(isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v <= 1 for v in given):
             raise AttribError(f"{nodes!r} and {edges!r} are not both shares.", "Give numbers from 0 to 1.")
         return self.kept if (nodes, edges) == (NODES, EDGES) else prune(self.weights, nodes, edges)
 
@@ -273,7 +275,7 @@ class Graph(Sources):
         Returns:
             The file.
         """
-        return exported(self, Path(path).expanduser(), slug, self.pruned(nodes, edges), nodes)
+        return exported(self, local(path), slug, self.pruned(nodes, edges), nodes)
 
     # -- showing -----------------------------------------------------------------------------------------------------
     def title(self) -> str:

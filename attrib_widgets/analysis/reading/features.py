@@ -131,11 +131,7 @@ def dictionary_at(model: Model, place: Place) -> SAE:
     """
     found = read_place(model, place)
     if found not in model.saes:
-        raise ComponentError(
-            f"There is no dictionary for {place} of {model.name}.",
-            f'Give it one, model.saes["{place}"] = aw.read_sae(folder); there are '
-            f"{', '.join(map(str, model.saes)) or 'none'}.",
-        )
+        raise model.saes.lacking(place)
     return model.saes[found]
 
 
