@@ -163,8 +163,8 @@ class Graph(Sources):
     def heads(self, source: str, target: str | None = None) -> list[Carried]:
         """The heads that carried an edge, the strongest first: what each read of what the source wrote.
 
-        They sum to the part of the edge that crossed a head; the rest went along the stream (and through MLPs that are
-        passed through) at the source's own position.
+        They sum to the part of the edge that a head read of what the source itself wrote; the rest went along the
+        stream, or first through an MLP that is passed through.
 
         Raises:
             ComponentError: no such node, or a target that is not opened.
