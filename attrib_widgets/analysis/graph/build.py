@@ -151,7 +151,8 @@ def _opened(a: Attribution, readers: Sequence[Reader], places: Sequence[Place]) 
     plain = {reader.site.layer for reader in readers if reader.site.site == "mlp"}
     cut = {place.layer for place in places if place.site == "mlp"} - plain
     below = [i for i in range(a.reading.point.mlps) if i not in cut and a.model.level(i).sublayers]
-    return recorded_mlps(a.run, below)
+    with a.model.quiet():  # once, and not for every layer
+        return recorded_mlps(a.run, below)
 
 
 def _walked(walk: Walk, limit: int | None, job: Job | None) -> tuple[Int[Tensor, "row"], Edges, list[str]]:

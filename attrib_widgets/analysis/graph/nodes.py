@@ -212,7 +212,7 @@ class Writer:
         return found
 
     def beside(self, x: Float[Tensor, "d_in"]) -> Float[Tensor, "d_out"] | None:
-        """What of something in the stream passes the features of a dictionary there: the transpose of :meth:`passed`."""
+        """What of something in the stream passes the features of a dictionary: the transpose of :meth:`passed`."""
         sae, centre = self._own.sae, x.mean().expand_as(x)
         centred = sae.coordinates == "centred"
         found = centre if centred or sae.norm == "layer_norm" else None

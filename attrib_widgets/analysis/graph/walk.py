@@ -153,4 +153,17 @@ class Walk:
 
     def edges(self, targets: Int[Tensor, "target"]) -> Edges:
         """Everything that was put into some targets, a row each in the order given."""
+        self._hold()
         return Down(self, targets).edges()
+
+    def _hold(self) -> None:
+        """Hold all layers at once where they stay held: the model is made quiet once, and not for every layer."""
+        if self._size > KEPT:
+            return
+        with self.model.quiet():
+            for layer in range(self._top):
+                level = self.model.level(layer)
+                if level.sublayers and level.heads and level.values:
+                    _ = self.held_attention(layer).values
+                if level.sublayers and layer in self._mlps:
+                    self.held_mlp(layer)

@@ -27,6 +27,7 @@ from ...words.errors import AttribError, ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place
 from ...words.several import listed
 from ...words.text import number, signed
+from ..reading.features import Inside
 from .features import asked, direction_of, features, fired_at, fixed_parts, joined, labels_of, opened_up
 from .results import OBSERVED, Contributions
 
@@ -260,6 +261,8 @@ class Concepts(Contributions):
 def concepts(a: Attribution, use: PlaceLike | Iterable[PlaceLike] | None = None) -> Concepts:
     """See :meth:`Attribution.concepts`."""
     a.run.check_fresh()
+    if isinstance(a.reading, Inside):
+        raise a.reading.none()
     written, unused, splits = list[Written](), list[str](), list(_splits(a))
     allowed = None if use is None else _allowed(a, use, {p for options in splits for _, p in options})
     for options in splits:
