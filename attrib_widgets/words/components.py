@@ -195,6 +195,7 @@ _PATTERNS: tuple[tuple[str, _HEAD], ...] = (
     (r"l(\d+)\.mlp/e(\d+)", _numbers("expert")),
 )
 _FEATURE = re.compile(r"(.+)/(\d+|error)")
+_BELOW = re.compile(r"l\d.*/-\d+")
 # Places that are read (places.py knows them all), and what takes them.
 _READ: tuple[tuple[str, str], ...] = (
     (
@@ -243,6 +244,8 @@ def component(spec: ComponentLike) -> Component:
         if match[2] == "error":
             return Component("error", site=site)
         return Component("feature", index=int(match[2]), site=site)
+    if _BELOW.fullmatch(text):
+        raise ComponentError(f"{spec.strip()} is no feature: they count from 0.", 'Write for example "L8.mlp/12".')
     for pattern, taken in _READ:
         if match := re.fullmatch(pattern, text):
             raise ComponentError(

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 SITES = ("stream", "pre", "post", "attn", "mlp", "beside", "z", "q", "k", "v", "pattern")
 HEAD_SITES = ("z", "q", "k", "v", "pattern")
 MIXED_SITES = ("q", "k", "v", "pattern")
+#: Places that are named where one experiment is told in a line.
+NAMED = 4
 PATCHED = (
     'Patch a head ("L7H4"), an MLP ("L8.mlp"), an attention layer, a layer ("L8"), a stream ("L8.pre") or a feature of '
     'a dictionary ("L8.mlp/12").'
@@ -49,6 +51,14 @@ class Cell:
     def __str__(self) -> str:
         name = " + ".join(map(str, self.parts)) or "nothing"
         return name if self.positions is None else f"{name} @{','.join(map(str, self.positions))}"
+
+    @property
+    def short(self) -> str:
+        """The label where there is no room for a hundred names."""
+        if len(self.parts) <= NAMED:
+            return str(self)
+        first = str(Cell(self.parts[: NAMED - 1], self.positions)).partition(" @")
+        return f"{first[0]} + {len(self.parts) - NAMED + 1} more{''.join(first[1:])}"
 
 
 _POSITIONS = re.compile(r"\s*\d+(?:\s*,\s*\d+)*\s*")

@@ -23,6 +23,7 @@ from ...words.errors import AttribError, ComponentError
 from ...words.several import for_each, listed
 from ...words.targets import Target
 from ...words.text import digits_of, number, signed, visible
+from ..attribution.attribution import refuse_other
 from .ablation import FixedDonor
 from .cells import Cell, joint
 from .metrics import metric_of
@@ -176,14 +177,19 @@ def ablate_concept(
         ComponentError: a concept that does not fire, or a dictionary of which every feature fires.
     """
     given: list[Attribution] = listed(attributions)
+    for one in given:
+        refuse_other(one)
     concepts = for_each(which, len(given), "concept")
-    sets = whole(draws) or 0
+    sets, start = whole(draws) or 0, whole(seed)
     if not given or sets < 1 or len({a.unit for a in given}) != 1:
         raise AttribError(
             f"{len(given)} attributions and {draws!r} draws.",
             "Give attributions of one unit, and at least one draw.",
         )
-    cost, generator = Cost(), torch.Generator().manual_seed(seed)
+    if start is None:
+        raise AttribError(f"seed={seed!r} is no whole number.", "Give seed=0, for example.")
+    cost, generator = Cost(), torch.Generator().manual_seed(start)
+    names: list[str] = []
     features: list[list[Component]] = []
     base: list[Tensor] = []
     rows: list[Tensor] = []
@@ -199,15 +205,15 @@ def ablate_concept(
         if not bool(done.all()):
             cost.note([f"cancelled after {len(rows)} of {len(given)} prompts"])
             break
+        names.append(str(wanted) if whole(wanted) is None else found.called(found.row(wanted)))
         features.append(own)
         rows.append(values)
         base.append(metric.of(a.run.record.streams[-1][a.position][None])[0])
     if not rows:
         raise AttribError("No prompt was measured.", "Ask again.")
     known, n = torch.stack(rows).double().cpu(), len(rows)
-    start = torch.stack(base).double().cpu()
-    names = [str(name) for name in concepts[:n]]
-    return ConceptAblation(given[:n], names, features, start, known[:, 0], known[:, 1:], given[0].unit, cost)
+    before = torch.stack(base).double().cpu()
+    return ConceptAblation(given[:n], names, features, before, known[:, 0], known[:, 1:], given[0].unit, cost)
 
 
 def _written(a: Attribution, strength: Mapping[Place, float]) -> Intervention:

@@ -31,6 +31,8 @@ NOT_IN_HERE = (
     "Where heads look is not in here: patterns are held as they were. graph.between(source, target) tells what a "
     "source did to them, graph.why(source, target) why a head looked there."
 )
+#: What no head read of the source itself.
+_REST = "along the stream, or through an MLP that is passed first"
 #: Heads whose looks are asked about.
 ASKED = 8
 
@@ -94,7 +96,7 @@ class Between(Result):
             rows.append([f"{len(self.carried) - 5} other heads", "", signed(sum(c.value for c in self.carried[5:]))])
             bars.append(None)
         if self.value:
-            rows.append(["no head", "along the stream", signed(self.value - crossed)])
+            rows.append(["the rest", _REST, signed(self.value - crossed)])
             bars.append(self.value - crossed)
         for one in self.looks[:5]:
             what = f"score from {self._at(one.query)} to {self._at(one.key)}, by the {one.side}"

@@ -95,6 +95,8 @@ def chosen(a: Attribution, saes: Given) -> list[SAE | CrossLayer]:
     found: list[SAE | CrossLayer]
     if saes is not None and not isinstance(saes, str):
         found = list(_all(saes))
+        if not found:
+            raise ComponentError("No dictionary is given.", "Give some, or leave saes out: the model's own are taken.")
         for one in found:
             for sae in [one] if isinstance(one, SAE) else one.layers:
                 fit(model, sae, model.saes.digest)
@@ -164,7 +166,8 @@ def _opened(a: Attribution, readers: Sequence[Reader], places: Sequence[Place]) 
     plain = {reader.site.layer for reader in readers if reader.site.site == "mlp"}
     cut = {place.layer for place in places if place.site == "mlp"} - plain
     below = [i for i in range(a.reading.point.mlps) if i not in cut and a.model.level(i).sublayers]
-    return recorded_mlps(a.run, below)
+    with a.model.quiet():  # once, and not for every layer
+        return recorded_mlps(a.run, below)
 
 
 def _walked(walk: Walk, limit: int | None, job: Job | None) -> tuple[Int[Tensor, "row"], Edges, list[str]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +130,7 @@ class _Names:
         found = _node(self.of(node), feature, layer, node.position, kind, short, label, rank)
         return {**found, "activation": node.value if node.kind == "feature" else None}
 
-    @property
+    @cached_property
     def target(self) -> dict[str, Any]:
         """The explained number as a node of the viewers."""
         a, node = self.graph.attribution, self.graph.target

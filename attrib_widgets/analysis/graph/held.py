@@ -183,7 +183,7 @@ class HeldAttention:
         n, values = len(self._rec.streams[0]), self.values
         spread = values.spread(rows, of, at, len(last), n)
         owners, places = (torch.arange(n, device=rows.device)[None] <= last[:, None]).nonzero().unbind(-1)
-        below, biased = values.below(spread[owners, places], places)
+        below, biased = values.below(spread[:, places, owners].transpose(0, 1), places)
         return Gathered(below, owners, places, biased, _along(values.missed, rows, at))
 
 
@@ -244,12 +244,12 @@ class HeldValues:
 
     def spread(
         self, rows: Rows, of: Tensor, at: At, targets: int, n: int
-    ) -> Float[Tensor, "target position head d_head"]:
+    ) -> Float[Tensor, "head position target d_head"]:
         """Directions of z carried to the sources by the pattern."""
-        split = self.gated(rows, at)
-        dense = rows.new_zeros(targets, n, *split.shape[1:])
-        dense[of, at] = split
-        return torch.einsum("hts,kthd->kshd", self.pattern, dense)
+        split = self.gated(rows, at).transpose(0, 1)
+        dense = rows.new_zeros(len(split), n, targets, split.shape[-1])
+        dense[:, at, of] = split
+        return (self.pattern.transpose(1, 2) @ dense.flatten(2)).view_as(dense)
 
     def below(self, spread: Float[Tensor, "row head d_head"], at: At) -> tuple[Rows, Float[Tensor, "row"]]:
         """(directions of the stream before the layer, what biases put in), of directions of the values by head."""

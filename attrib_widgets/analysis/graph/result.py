@@ -15,6 +15,7 @@ from torch import Tensor
 from ...model.identity.steady import steady
 from ...result import Table, strongest, with_others
 from ...saes.crosslayer import CrossLayer
+from ...saes.formats import local
 from ...saes.sae import SAE
 from ...words.components import Component, component
 from ...words.errors import AttribError, ComponentError
@@ -85,7 +86,8 @@ class Graph(Grouping):
         Raises:
             AttribError: shares outside of 0 to 1.
         """
-        if not (0 <= nodes <= 1 and 0 <= edges <= 1):
+        given = (nodes, edges)
+        if not all(isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v <= 1 for v in given):
             raise AttribError(f"{nodes!r} and {edges!r} are not both shares.", "Give numbers from 0 to 1.")
         return self.kept if (nodes, edges) == (NODES, EDGES) else prune(self.weights, nodes, edges)
 
@@ -165,8 +167,8 @@ class Graph(Grouping):
     def heads(self, source: str, target: str | None = None) -> list[Carried]:
         """The heads that carried an edge, the strongest first: what each read of what the source wrote.
 
-        They sum to the part of the edge that crossed a head; the rest went along the stream (and through MLPs that are
-        passed through) at the source's own position.
+        They sum to the part of the edge that a head read of what the source itself wrote; the rest went along the
+        stream, or first through an MLP that is passed through.
 
         Raises:
             ComponentError: no such node, or a target that is not opened.
@@ -292,7 +294,7 @@ class Graph(Grouping):
         Returns:
             The file.
         """
-        return exported(self, Path(path).expanduser(), slug, self.pruned(nodes, edges), nodes)
+        return exported(self, local(path), slug, self.pruned(nodes, edges), nodes)
 
     # -- showing -----------------------------------------------------------------------------------------------------
     def title(self) -> str:

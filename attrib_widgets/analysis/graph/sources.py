@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -17,6 +19,7 @@ from ...saes.store import Opened
 from ...words.errors import ComponentError
 from ...words.places import Place, dictionary_place
 from ..opening.carded import feature_card
+from ..opening.features import labels_of
 from .edges import Edges
 from .heads import Written
 from .held import HeldAttention
@@ -110,12 +113,17 @@ class Sources(Sum):
         words = a.target.words(a.model, a.run)
         return Node("target", words, "", a.reading.point.layer, at, a.run.tokens[at], -1, a.actual)
 
-    def _concepts(self, number: int) -> list[str] | None:
-        reader, saes = self.walk.readers[number], self.attribution.model.saes
-        if not saes.holds(reader.site, reader.sae):
-            return None
-        cards = saes.cards(reader.site)
-        return None if cards is None else cards.labels
+    def _concepts(self, number: int) -> Sequence[str] | None:
+        """What the features of a dictionary are called, as in concepts; read once."""
+        if number not in self._called:
+            reader, saes = self.walk.readers[number], self.attribution.model.saes
+            known = saes.holds(reader.site, reader.sae)
+            self._called[number] = labels_of(saes.opened(reader.site)) if known else None
+        return self._called[number]
+
+    @cached_property
+    def _called(self) -> dict[int, Sequence[str] | None]:
+        return {}
 
     def number(self, name: str) -> int:
         """The source that a name stands for, ``"L3.mlp/12@5"`` or ``"token@3"``; without ``@`` it is at the explained
@@ -124,8 +132,9 @@ class Sources(Sum):
         Raises:
             ComponentError: there is no such node, or it stands at several positions.
         """
-        label, _, where = name.replace(" ", "").partition("@")
-        at = int(where) if where.lstrip("-").isdigit() else None
+        label, apart, where = str(name).replace(" ", "").partition("@")
+        at = int(where) if re.fullmatch(r"-?\d+", where) else None
+        label = "" if apart and at is None else label  # a position that cannot be read is no position left out
         n, w = self.attribution.run.n_positions, self.weights
         at = None if at is None else self.attribution.run.position(at)
         found = self._features(label, at) if "/" in label and not label.endswith("/error") else []

@@ -140,6 +140,30 @@ class Walk:
             vector = vector * self.model.multiplier_of("mlp" if place.site == "mlp" else "attn")
         return vector * self.model.carried(start, layer)
 
+    def arriving(self, place: Place, vector: Float[Tensor, "width"], layer: int) -> Float[Tensor, "d_model"] | None:
+        """What a graph has of something written at a place in the stream before a later layer: where a dictionary
+        rebuilds the stream on the way, only what passes it by. None where nothing does."""
+        found: Tensor | None = self.in_stream(place, vector, layer)
+        first, last = self._steps.index(place), self._steps.index(stream_place_of(layer))
+        for number in sorted(self._written.values(), key=lambda w: -self._steps.index(self.writers[w].place)):
+            writer = self.writers[number]
+            if found is not None and writer.place.is_stream and last <= self._steps.index(writer.place) < first:
+                found = writer.beside(found)
+        return found
+
     def edges(self, targets: Int[Tensor, "target"]) -> Edges:
         """Everything that was put into some targets, a row each in the order given."""
+        self._hold()
         return Down(self, targets).edges()
+
+    def _hold(self) -> None:
+        """Hold all layers at once where they stay held: the model is made quiet once, and not for every layer."""
+        if self._size > KEPT:
+            return
+        with self.model.quiet():
+            for layer in range(self._top):
+                level = self.model.level(layer)
+                if level.sublayers and level.heads and level.values:
+                    _ = self.held_attention(layer).values
+                if level.sublayers and layer in self._mlps:
+                    self.held_mlp(layer)

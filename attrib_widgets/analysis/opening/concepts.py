@@ -9,7 +9,7 @@ opens by part. So all rows sum to the number that is explained, and every one of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,12 +22,13 @@ from ...result import Table, strongest, with_others
 from ...saes.cards import Card, written_direction
 from ...saes.reading import activations
 from ...saes.sae import SAE
-from ...saes.store import Opened
 from ...words.components import Component, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.places import Place, PlaceLike, dictionary_place
+from ...words.several import listed
 from ...words.text import number, signed
-from .features import asked, called, direction_of, features, fired_at, fixed_parts, joined, opened_up
+from ..reading.features import Inside
+from .features import asked, direction_of, features, fired_at, fixed_parts, joined, labels_of, opened_up
 from .results import OBSERVED, Contributions
 
 if TYPE_CHECKING:
@@ -270,14 +271,14 @@ class Concepts(Contributions):
 
 @steady(end=False)
 @torch.no_grad()
-def concepts(a: Attribution, use: Iterable[PlaceLike] | None = None) -> Concepts:
+def concepts(a: Attribution, use: PlaceLike | Iterable[PlaceLike] | None = None) -> Concepts:
     """See :meth:`Attribution.concepts`."""
     a.run.check_fresh()
-    allowed = None if use is None else {dictionary_place(spec) for spec in use}
-    for place in allowed or ():
-        a.model.saes.opened(place)  # refuses what is not there
-    written, unused = list[Written](), list[str]()
-    for options in _splits(a):
+    if isinstance(a.reading, Inside):
+        raise a.reading.none()
+    written, unused, splits = list[Written](), list[str](), list(_splits(a))
+    allowed = None if use is None else _allowed(a, use, {p for options in splits for _, p in options})
+    for options in splits:
         found, passed = _first(a, [(parts, p) for parts, p in options if allowed is None or p in allowed])
         written += found
         unused += passed
@@ -306,6 +307,27 @@ def concepts(a: Attribution, use: Iterable[PlaceLike] | None = None) -> Concepts
     )  # fmt: skip
     made.title, made.note = _title(made), _note(made, sum(one.sae.n_features for one in written))
     return made
+
+
+def _allowed(a: Attribution, use: PlaceLike | Iterable[PlaceLike], known: Set[Place]) -> set[Place]:
+    """The places whose dictionaries are to be taken, one or several by name.
+
+    Raises:
+        ComponentError: none, one without a dictionary, or one whose dictionary splits no part of this attribution.
+    """
+    found = list(dict.fromkeys(dictionary_place(spec) for spec in listed(use)))
+    if not found:
+        raise ComponentError("No place is named in use=[].", 'Name some, use=["L2.z", "L8.mlp"], or leave it out.')
+    for place in found:
+        a.model.saes.opened(place)  # refuses what is not there
+        if place not in known or (place.is_stream and a.model.saes[place].writes is None):
+            raise ComponentError(
+                f"The dictionary of {place} splits no part of what is explained here.",
+                f'Of a stream nobody wrote what it splits: open it as a.features("{place}").'
+                if place.is_stream
+                else "Name one of an attention or an MLP below it.",
+            )
+    return set(found)
 
 
 def _told(label: str, parts: bool = False) -> set[str]:
@@ -345,15 +367,8 @@ def _first(a: Attribution, options: list[tuple[list[Component], Place]]) -> tupl
             said.append(f"{site} cannot be used: {reason}")
             continue
         if opened.sae.target == own:
-            found.append(_written(a, parts, opened.sae, _labels(opened)))
+            found.append(_written(a, parts, opened.sae, labels_of(opened)))
     return found, said
-
-
-def _labels(opened: Opened) -> Sequence[str] | None:
-    """What the features of a dictionary are called; None where nobody calls them anything."""
-    if opened.described is None:
-        return None if opened.cards is None else opened.cards.labels
-    return [called(opened, feature) for feature in range(opened.sae.n_features)]
 
 
 def _few(names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ is at the second.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,6 +178,13 @@ def called(opened: Opened, feature: int) -> str:
     """The computed label of a feature, else what others call it; "" where nobody does."""
     own = "" if opened.cards is None else opened.cards.labels[feature]
     return own or ("" if opened.described is None else opened.described.label(feature))
+
+
+def labels_of(opened: Opened) -> Sequence[str] | None:
+    """What the features of a dictionary are called; None where nobody calls them anything."""
+    if opened.described is None:
+        return None if opened.cards is None else opened.cards.labels
+    return [called(opened, feature) for feature in range(opened.sae.n_features)]
 
 
 def fired_at(a: Attribution, sae: SAE, held: Activations, at: int) -> tuple[Int[Tensor, "row"], Float[Tensor, "row"]]:
@@ -386,15 +393,21 @@ def contribution(a: Attribution, feature: Component) -> float:
     Raises:
         ComponentError: no dictionary for it, no such feature, or behind what is explained.
     """
-    site = dictionary_place(feature.site or "")
-    rows: list[Component | Place] = [site]
-    if site.site == "z":
-        rows = [c for c in a.components if c.kind == "head" and c.layer == site.layer]
-    number, total = feature.index or 0, 0.0
-    for row in rows:
-        found = features(a, row)
-        total += float(found.values[found.numbers.index(number)]) if number in found.numbers else 0.0
-    return total
+    row, name = _opened(dictionary_place(feature.site or ""))
+    if isinstance(row, Component) and row.kind == "attn":  # all heads of its layer at once
+        row = Place("z", row.layer)
+    sae = _dictionary(a, site_of(a, row, name), None).sae
+    sae.check(number := feature.index or 0)
+    at, held = a.reading.position, activations(a.model, a.run.record, sae)
+    firing, strengths = fired_at(a, sae, held, at)
+    if not bool((here := firing == number).any()):
+        return 0.0
+    if sae.writes is not None:
+        row, name = _opened(sae.writes)
+        site_of(a, row, name)
+    strength = float(strengths[here].double()) * float(sae.undone_by(held.x[at].float()))
+    u = direction_of(a, row).to(sae.w_dec.device)
+    return strength * float(sae.w_dec[number].double() @ u)
 
 
 def site_of(a: Attribution, which: Component | Place, name: str) -> Place:
@@ -424,11 +437,6 @@ def site_of(a: Attribution, which: Component | Place, name: str) -> Place:
 def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | Any | None) -> Opened:
     """The dictionary that was given, else the model's own."""
     if sae is None:
-        if site not in a.model.saes:
-            raise ComponentError(
-                f"There is no dictionary for {site} of {a.model.name}.",
-                f'Give it one, model.saes["{site}"] = aw.read_sae(folder), or only here: a.features(row, folder).',
-            )
         return a.model.saes.opened(site)
     if isinstance(sae, str | Path):
         return open_folder(a.model, site, sae)
@@ -449,7 +457,8 @@ def direction_of(a: Attribution, which: Component | Place) -> Float[Tensor, "d_o
     if kind not in ("head", "z"):
         sublayer: Sublayer | None = "mlp" if kind == "mlp" else "attn" if kind == "attn_out" else None
         behind = kind in ("layer", "post")  # what the layer multiplies its stream by is in it already
-        found = direction_behind(a, (which.layer or 0) + behind, sublayer or "pre").double()
+        part = "attn" if kind == "mid" else sublayer or "pre"  # between the two the attention's join is passed
+        found = direction_behind(a, (which.layer or 0) + behind, part).double()
         return found if sublayer is None else outlet_of(a.model, sublayer, which.layer or 0).scaled(found)
     layer, d = which.layer or 0, a.model.geometry[which.layer or 0].d_head
     out = a.model.out(layer)

@@ -22,7 +22,7 @@ Factor: TypeAlias = "float | Float[Tensor, 'd_model']"
 class Join:
     """``stream := keep * stream + gain * given + shift``, [d_model] each, float32; None where it changes nothing.
 
-    ``given`` is what the sublayer gives behind its post-norm.
+    ``given`` is what the sublayer gives behind its post-norm; ``gain`` holds the model's multiplier, where it has one.
     """
 
     keep: Float[Tensor, "d_model"] | None

@@ -87,11 +87,17 @@ class Port:
         if module is None:
             raise AnatomyError(f"{type(layer).__name__} has no module {self.path!r}.")
 
+        def changed(x: Tensor) -> Tensor:
+            found = change(x)
+            if not self.held or found is x:
+                return found
+            return x.copy_(found)  # beside the module, the layer goes on with this tensor as its stream
+
         def before(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
             if args:
-                return (with_tensor(args[0], change(tensor_of(args[0]))), *args[1:]), named
+                return (with_tensor(args[0], changed(tensor_of(args[0]))), *args[1:]), named
             name, value = next(iter(named.items()))
-            return args, {**named, name: with_tensor(value, change(tensor_of(value)))}
+            return args, {**named, name: with_tensor(value, changed(tensor_of(value)))}
 
         def after(_: nn.Module, __: Any, output: Any) -> Any:
             return with_tensor(output, change(tensor_of(output)))

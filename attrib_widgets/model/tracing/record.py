@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -287,8 +287,8 @@ def _recorded(
         rec.precap = tensor_of(unembed.output).detach().clone()
         rec.logits = root.output.logits.detach().clone()
     model.saw(rec.streams, [*rec.z, *rec.attn_out, *rec.mlp_out], rec.logits)
-    rec.attn_write = _added(rec.attn_write or rec.attn_out, model.multiplier_of("attn"))
-    rec.mlp_write = _added(rec.mlp_write or rec.mlp_out, model.multiplier)
+    rec.attn_write = _added(rec.attn_write or rec.attn_out, model.multiplier_of("attn"), model.joining)
+    rec.mlp_write = _added(rec.mlp_write or rec.mlp_out, model.multiplier, model.joining)
     rec.beside_write = _added(rec.beside_out, model.multiplier_of("beside"))
     rec.beside_first = anatomy.beside is not None and anatomy.beside.first
     _join(rec, model)
@@ -380,9 +380,9 @@ def _given(value: Any, row: int, count: int, home: torch.device) -> Any:
     return (value[row * size : (row + 1) * size] if size else value).to(home)
 
 
-def _added(parts: list[Tensor], multiplier: float) -> list[Tensor]:
-    """What is added to the stream, rounded as the model rounds it."""
-    return parts if multiplier == 1 else [part * multiplier for part in parts]
+def _added(parts: list[Tensor], multiplier: float, joining: Collection[int] = ()) -> list[Tensor]:
+    """What is added to the stream, rounded as the model rounds it. The joins of layers hold their multiplier."""
+    return parts if multiplier == 1 else [p if i in joining else p * multiplier for i, p in enumerate(parts)]
 
 
 def record_neurons(

@@ -255,7 +255,7 @@ def _close(model: Model, layer: int, stream: Tensor, added: Tensor, own: Sequenc
     """
     carry = model.carry(layer)
     join = model.join("mlp", layer)
-    written = added.to(stream.device) * model.multiplier
+    written = added.to(stream.device) * (model.multiplier if join is None else 1)
     parts = [written if join is None else join.added(written.to(model.home)).to(stream.device)]
     parts += [t.to(stream.device) * model.multiplier_of("beside") for t in own]
     total, bound = stream.double(), half_ulp(parts[0], model.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import json
 import weakref
 from contextlib import ExitStack
@@ -62,8 +63,11 @@ def test_more_is_kept_of_a_larger_share_and_everything_of_all(small):
     assert sizes == sorted(sizes) and len(set(sizes)) > 2
     every = graph.pruned(1, 1)
     assert bool((every.edges == (graph.weights.edges != 0)).all(1)[0])
-    with pytest.raises(aw.AttribError, match="not both shares"):
-        graph.pruned(1.2, 0.5)
+    for nodes, edges in ((1.2, 0.5), (0.5, -1), ("x", 0.5), (None, 0.5), (0.5, True), (0.5, float("nan"))):
+        with pytest.raises(aw.AttribError, match="not both shares"):
+            graph.pruned(nodes, edges)
+    with pytest.raises(aw.AttribError, match="An int is no folder"):
+        graph.export(5)
 
 
 def test_every_node_that_is_kept_lies_on_a_way_from_a_source_to_the_number(small):
@@ -213,6 +217,12 @@ def test_a_dictionary_that_does_not_fit_is_refused(small, family_model):
     odd = aw.SAE("L0.mlp", "standard", torch.ones(6, 8), torch.zeros(8), torch.ones(8, 6), torch.zeros(6))
     with pytest.raises(aw.AttribError, match="6"):
         a.graph([odd])
+
+
+@pytest.mark.parametrize("given", [[], {}, ()])
+def test_no_dictionary_is_no_graph(small, given):
+    with pytest.raises(aw.ComponentError, match="No dictionary is given"):
+        small("mlp")[0].graph(given, live=0)
 
 
 def test_a_model_without_dictionaries_says_how_to_give_some(small):
@@ -368,9 +378,44 @@ def test_names_lead_back_to_nodes(demo):
     graph = demo.graph(live=0)
     for source in range(graph.weights.edges.shape[1]):
         assert graph.number(graph.node(source).name) == source
-    for odd in ("L9.mlp/1@2", "L0.mlp/1023@5", "nothing", "token", "L0.mlp/error"):
+    odd = ("L9.mlp/1@2", "L0.mlp/1023@5", "nothing", "token", "L0.mlp/error", 5, None, "token@x", "L0.mlp/-1@5")
+    own = graph.node(0).name.partition("@")[0]
+    for name in (*odd, f"{own}@here", f"{own}@"):  # a position that cannot be read is none that was left out
         with pytest.raises(aw.ComponentError):
-            graph.number(odd)
+            graph.number(name)
+
+
+def test_features_are_called_in_a_graph_as_in_concepts(family_model, tmp_path):
+    """By the label that was computed, else by what others call them: one rule for both."""
+    model = family_model("gpt2")
+    model.saes["L1.mlp"] = sae = dictionaries(model, "mlp")[1]
+    (tmp_path / "explanations").mkdir()
+    rows = [{"modelId": "other", "layer": "1-mlp", "index": str(i), "description": f"words {i % 2}"} for i in range(40)]
+    with gzip.open(tmp_path / "explanations" / "batch-0.jsonl.gz", "wt") as out:
+        out.writelines(json.dumps(row) + "\n" for row in rows)
+    model.saes.describe("L1.mlp", tmp_path, model_id="other")
+    a = aw.attribute(model.run(families.ids_of("gpt2")), 5)
+    concepts, graph = a.concepts(), a.graph(live=0)
+    called = dict(zip(concepts.labels[: concepts.firing], concepts.concepts, strict=False))
+    nodes = [graph.node(i) for i in range(graph.weights.features)]
+    here = [node for node in nodes if node.position == a.run.n_positions - 1]
+    assert {node.name.partition("@")[0]: node.concept for node in here} == called and len(called) > 1
+    assert all(node.concept == f"words {node.feature % 2}" for node in nodes)
+    # Two that are called alike stand apart by name, in its file as well.
+    found = json.loads(graph.export(tmp_path / "graph.json").read_text())["nodes"]
+    drawn = [n["clerp"] for n in found if n["feature_type"] == "cross layer transcoder"]
+    alike = {f"L1.mlp/{node.feature} words {node.feature % 2}" for node in nodes}
+    assert set(drawn) <= alike and len(set(drawn)) > 2
+    assert graph.given == [sae]
+    model.saes.clear()
+
+
+def test_the_number_is_made_a_node_once(demo, tmp_path, monkeypatch):
+    graph, asked = demo.graph(live=0), []
+    monkeypatch.setattr(type(demo.run), "probabilities", lambda *_: asked.append(1) or torch.zeros(9999))
+    file = graph.export(tmp_path / "graph.json")
+    into = [link for link in json.loads(file.read_text())["links"] if link["target"].startswith("6_")]
+    assert len(into) > 1 and len(asked) == 1
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
