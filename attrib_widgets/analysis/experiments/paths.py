@@ -25,6 +25,7 @@ from ...model.parts.scores import looks
 from ...model.selfcheck.levels import need
 from ...model.tracing.edits import Edit
 from ...model.tracing.sweep import Swept, sweep
+from ...words.components import BESIDES
 from ...words.errors import ComponentError, GranularityError, TargetError
 from ...words.places import Place, PlaceLike, is_place, place
 from ...words.several import named
@@ -185,7 +186,7 @@ def _check_sender(cell: Cell) -> None:
     Raises:
         ComponentError: it is in several layers, or no part that writes.
     """
-    sites = {"z", "attn", "mlp", "beside", "layer", *MIXED_SITES}
+    sites = {"z", "attn", "mlp", *BESIDES, "layer", *MIXED_SITES}
     if len({p.row for p in cell.parts}) > 1 or {p.site for p in cell.parts} - sites:
         raise ComponentError(f"{cell} is no sender.", "A sender is a head, an MLP, or several of one layer.")
 
@@ -254,9 +255,13 @@ def _held(base: Run, writes: list[Edit], freeze: bool) -> list[Edit]:
     taken = {(w.site, w.layer) for w in writes}
     split = [i for i in range(model.n_layers) if model.level(i).experiments]
     kept = [Edit("attn", i, at, rec.attn_out[i]) for i in split if i > layer and ("z", i) not in taken]
-    if rec.beside_out and (freeze or rec.beside_first):
-        behind = layer if not rec.beside_first and writes[0].site not in ("beside", "layer") else layer + 1
-        kept += [Edit("beside", i, at, rec.beside_out[i]) for i in split if i >= behind]
+    for site, part in model.anatomy.besides.items():
+        if freeze or part.first:
+            own = not part.first and writes[0].site not in (site, "layer")  # it reads what is written in its own layer
+            kept += [Edit(site, i, at, rec.at(site, i)) for i in split if i >= layer + (not own)]
+    if model.n_streams > 1:  # how streams are mixed is held with all else that stands on the way
+        kept += [Edit("predict", i, at, rec.predicted[i]) for i in range(layer + 1, model.n_layers)]
+        kept += [Edit("correct", i, at, rec.corrected[i]) for i in range(layer, model.n_layers)]
     if freeze:
         start = layer if all(w.site in ("z", "attn") for w in writes) else layer + 1
         kept += [Edit("mlp", i, at, rec.mlp_out[i]) for i in split if i >= start]

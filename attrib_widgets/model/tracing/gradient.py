@@ -12,9 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ...words.components import BESIDES
 from ...words.errors import AttribError
 from ..anatomy.anatomy import below, find
 from ..identity.belonging import refuse_moved
+from ..parts.streams import one_stream
 from . import ports as port
 from .ports import PRE, ending, ports
 from .record import forward_options
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 #: Sites that write to the stream, or are it.
-_WRITES = ("pre", "z", "attn", "mlp", "beside", "layer")
+_WRITES = ("pre", "z", "attn", "mlp", *BESIDES, "layer")
 NEEDLESS = "aw.patch is exact and needs none; attributions need none either."
 
 
@@ -71,6 +73,8 @@ def differentiate(
     """
     base.check_fresh()
     port.refuse_flex(base.model)
+    if starts or any(site in port.ONE_STREAM for site, _ in (*places, *keep)):
+        one_stream(base.model, "no one of them is the stream that a gradient could be taken at")
     _refuse_strays(base.model)
     model, root = base.model, base.model.traced
     # Where streams are put in, one more row is the run itself.
@@ -101,7 +105,7 @@ def differentiate(
                         row.put(block, _leaf(given.get(place, entered).to(entered.device), model.stream_dtype))
                     if row.site == PRE.site and i in cut:
                         began = row.get(block)
-                    if row.site in ("attn", "mlp", "beside") and i in cut and model.check.levels[i].sublayers:
+                    if row.site in ("attn", "mlp", *BESIDES) and i in cut and model.check.levels[i].sublayers:
                         row.put(block, _stopped(row.get(block), cut[i], rows))
                     if place not in wanted:
                         continue

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from ...words.errors import AnatomyError, AttribError, ComponentError
-from ..anatomy.anatomy import Anatomy, Mixer, below, find, path_of
+from ..anatomy.anatomy import AltUp, Anatomy, Mixer, below, find, path_of
+from ..parts.streams import one_stream
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -128,6 +129,8 @@ def ending(model: Network) -> tuple[Any, Port]:
 
 #: No port: what a layer adds to the stream as a whole, between the stream before it and the one behind it.
 WRITE = "layer"
+#: Sites that are replaced where there is one stream, which is all that a layer reads and writes.
+ONE_STREAM = ("pre", "mid", "post", WRITE)
 
 
 @lru_cache(maxsize=256)
@@ -137,7 +140,8 @@ def table(anatomy: Anatomy, is_parallel: bool, mixer: Mixer | None = None) -> tu
     Beside the sites of :mod:`...words.places`: ``"attn_added"`` and ``"mlp_added"`` are what becomes of a sublayer's
     output before it is added to the stream (a multiplier apart): behind its post-norm where there is one, else the
     output itself. ``"entered"`` is the output of the MLP's input projection. There is no ``"mid"`` where attention
-    and MLP read the same stream.
+    and MLP read the same stream. Of several streams ``"state"`` is all that the layer is given, ``"predict"`` and
+    ``"correct"`` are the coefficients by which it mixes them, and ``"pre"`` is the active one as attention reads it.
     """
     a = anatomy
     if a.attn is None or a.attn_out is None or a.mlp is None:  # a model of which whole layers are known
@@ -146,14 +150,17 @@ def table(anatomy: Anatomy, is_parallel: bool, mixer: Mixer | None = None) -> tu
     mlp_in = a.mlp_in if a.mlp == a.mlp_down and a.mlp_in else a.mlp
     writer = a.mlp_output or a.mlp
     first = [Port("beside", a.beside.path, "output")] if a.beside and a.beside.first else []
-    rows = [PRE, *first, Port("attn_in", mixer.path if mixer else a.attn, "input", aside=True)]
+    start = [PRE]
+    if a.altup is not None and a.attn_norm is not None:
+        start = [*_mixed(a.altup, a.attn_norm), Port("laurel", a.altup.laurel.path, "output")]
+    rows = [*start, *first, Port("attn_in", mixer.path if mixer else a.attn, "input", aside=True)]
     if a.qkv is not None and mixer is None:
         rows += [Port(which, below(a.attn, getattr(a.qkv, which)), "output", written=False) for which in "qkv"]
     rows += [] if mixer else [Port("z", a.attn_out, "input")]
     gives = mixer.path if mixer else a.attn_out
     rows += [Port("attn", gives, "output"), Port("attn_added", a.attn_post_norm or gives, "output")]
     if not is_parallel:
-        rows += [Port("mid", a.mlp_norm or mlp_in, "input", held=True)]
+        rows += [Port("mid", a.mlp_norm or mlp_in, "input", written=a.altup is None, held=True)]
     rows += [Port("mlp_in", mlp_in, "input", aside=True)]
     if a.mlp_in:
         rows += [Port("entered", a.mlp_in, "output", written=False)]
@@ -162,14 +169,27 @@ def table(anatomy: Anatomy, is_parallel: bool, mixer: Mixer | None = None) -> tu
     end = "input" if writer.startswith("<") else "output"
     writer = writer.removeprefix("<")
     rows += [Port("mlp", writer, end), Port("mlp_added", a.mlp_post_norm or writer, "output")]
+    rows += [] if a.altup is None else [Port("correct", a.altup.correct, "output")]
     rows += [Port("beside", a.beside.path, "output")] if a.beside and not a.beside.first else []
     return (*rows, POST)
+
+
+def _mixed(altup: AltUp, norm: str) -> list[Port]:
+    """What a layer reads of several streams: all of them, how they are mixed, and the active one behind that."""
+    return [
+        Port("state", "", "input", written=False),
+        Port("predict", altup.predict, "output"),
+        Port("pre", norm, "input", written=False),
+    ]
 
 
 def ports(model: Network, layer: int | None = None) -> tuple[Port, ...]:
     """The table of ``model``; that of a ``layer``: its two ends where it can be read as a whole only."""
     if layer in model.unread:
-        return PRE, POST
+        altup, norm = model.anatomy.altup, model.anatomy.attn_norm
+        if altup is None or norm is None:
+            return PRE, POST
+        return (*_mixed(altup, norm), Port("correct", altup.correct, "output"), POST)
     return table(model.anatomy, model.parallel, None if layer is None else model.mixer(layer))
 
 
@@ -201,10 +221,13 @@ def require(model: Model, places: Iterable[tuple[str, int]], *, written: bool = 
 
     Raises:
         ComponentError: one of them cannot.
+        GranularityError: a stream would be written to, of a model that carries several.
     """
     for site, layer in places:
         if not 0 <= layer <= model.n_layers - (site != "pre"):
             raise ComponentError(f"{model.name} has no layer {layer}.", f"Its layers are 0 to {model.n_layers - 1}.")
+        if written and site in ONE_STREAM:
+            one_stream(model, "no one of them is all that a layer reads or writes, so none is replaced")
         if site == WRITE:
             continue
         row = port(model, site, layer if layer < model.n_layers else None)
@@ -237,4 +260,4 @@ def refuse_flex(model: Model) -> None:
 
 def mixes_before(site: str) -> bool:
     """Whether what a site holds at one position is still to be read from others in the same layer: keys are."""
-    return site in ("pre", "attn_in", "k", "v")
+    return site in ("predict", "pre", "attn_in", "k", "v")

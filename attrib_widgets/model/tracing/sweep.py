@@ -201,6 +201,8 @@ def _unshared(model: Model) -> str:
     """Why rows cannot share what stands before the first position that they change; "" where they can be tried."""
     if not model.check.causal:
         return f"{model.name} looks ahead."
+    if model.n_streams > 1:
+        return f"{model.name} carries {model.n_streams} streams beside each other."
     unknown = [i for i in range(model.n_layers) if all(row.site != "attn_in" for row in ports(model, i))]
     if not unknown:
         return ""
@@ -213,7 +215,7 @@ def _stateful(model: Model) -> list[str]:
     for i in range(model.n_layers):
         if i not in model.unread and (mixer := model.mixer(i)) is not None:
             kinds.setdefault(mixer.name, []).append(i)
-    if model.anatomy.beside is not None and model.anatomy.beside.first:
+    if model.anatomy.beside is not None and model.anatomy.beside.state:
         own = [i for i in range(model.n_layers) if i not in model.unread]
         kinds.setdefault(model.anatomy.beside.name, []).extend(own)
     named = [f"{named_layers(layers)} ({name})" for name, layers in kinds.items()]

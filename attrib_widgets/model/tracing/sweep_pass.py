@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ...words.components import BESIDES
 from ...words.errors import ComponentError, GranularityError
 from ..anatomy.rounding import half_ulp, worst
 from ..parts.experts import mlp_input
@@ -36,7 +37,7 @@ def last_needed(base: Run, target: int) -> int:
 
 #: What was read of the interventions with these numbers, by (site, layer).
 Reads: TypeAlias = "dict[tuple[str, int], tuple[Int[Tensor, 'joined'], Float[Tensor, 'joined position width']]]"
-READ = ("pre", "attn_in", "z", "attn", "mid", "mlp_in", "mlp", "beside")
+READ = ("pre", "attn_in", "z", "attn", "mid", "mlp_in", "mlp", *BESIDES)
 
 
 def recorded_rows(base: Run, site: str, layer: int, end: int, count: int) -> Tensor:

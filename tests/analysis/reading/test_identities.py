@@ -26,6 +26,7 @@ ALL = (
     + families.JOINED
     + families.BLIND
     + families.BESIDE
+    + families.STREAMS
 )
 BOTH = ["float32", "bfloat16"]
 HEADS = ["L0H1", "L1H3", "L2H2"]
