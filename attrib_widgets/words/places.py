@@ -22,6 +22,7 @@ PlaceLike: TypeAlias = "Place | Component | str | tuple[int, int]"
 #: The sites of a layer, in the order in which it runs them.
 SITES = (
     "pre",
+    "laurel",
     "attn_in",
     "q",
     "k",
@@ -35,7 +36,6 @@ SITES = (
     "neuron",
     "expert",
     "mlp",
-    "laurel",
     "beside",
     "post",
 )

@@ -72,10 +72,11 @@ def written_vector(run: Run, which: Component, at: int, until: ReadPoint | None 
     if run.model.n_streams == 1:
         return _written(run, which, at) * run.model.carried(start, until.layer, part, until.mid)
     passage, rec = passage_to(run, until, [at]), run.record
-    if part == "pre":
+    if which.kind in ("embed", "layer"):
         state = rec.states[start][at].double() - (rec.states[start - 1][at].double() if start else 0)
         return passage.standing(start, state[None])[0]
-    return passage.arrived(passage.of(start, part)[0], _written(run, which, at))
+    written = _written(run, which, at)
+    return passage.arrived(passage.of(start, part)[0], written)
 
 
 def _written(run: Run, which: Component, at: int) -> Float[Tensor, "d_model"]:

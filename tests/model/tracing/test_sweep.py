@@ -15,9 +15,9 @@ from attrib_widgets.model.tracing.sweep import sweep
 from attrib_widgets.model.tracing.sweep_pass import Pass
 from fixtures import families
 
-ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED + families.BLIND
+ALL = families.FAMILIES + families.VARIANTS + families.CARRIED + families.JOINED + families.BLIND + families.STREAMS
 # Their attention counts positions itself, for a buffer or a temperature, or looks one back.
-UNPACKED = {"gpt_neo", "llama4_text", "zaya"}
+UNPACKED = {"gpt_neo", "llama4_text", "zaya", *families.STREAMS}  # or carries several streams
 
 
 def runs(model, name, text=families.PROMPT, differ=3):
@@ -40,7 +40,10 @@ def everything(base, source, positions):
     for layer in range(model.n_layers):
         found.append([Edit("attn", layer, at, rec.attn_out[layer][list(at)])])
         found.append([Edit("mlp", layer, at, rec.mlp_out[layer][list(at)])])
-    found += [[Edit("stream", layer, at, rec.streams[layer][list(at)])] for layer in range(model.n_layers + 1)]
+    if model.n_streams == 1:
+        found += [[Edit("stream", layer, at, rec.streams[layer][list(at)])] for layer in range(model.n_layers + 1)]
+    for site in model.anatomy.besides if model.n_streams > 1 else ():
+        found += [[Edit(site, layer, at, rec.at(site, layer)[list(at)])] for layer in range(model.n_layers)]
     return [*found, [head(0, 1), head(2, 0)], []]
 
 
