@@ -18,7 +18,7 @@ from torch import Tensor
 from ...model.identity.steady import steady
 from ...model.parts.outlet import outlet_of
 from ...model.parts.streams import merged, one_stream
-from ...model.tracing.edits import Edit
+from ...model.tracing.edits import Edit, refuse_narrow
 from ...words.components import BESIDES
 from ...words.errors import ComponentError
 from ..reading.point import ReadPoint
@@ -78,6 +78,10 @@ def reached(base: Run, rows: Sequence[Sequence[Edit]], target: int) -> Float[Ten
         ComponentError: a write that is no part's own.
     """
     rec, model = base.record, base.model
+    written = [w for writes in rows for w in writes]
+    refuse_narrow(model, written)
+    if any(w.site == "mid" for w in written):
+        one_stream(model, "between attention and MLP one of them is added to, which is no write of a part")
     arrived = _Arrived(base, target, len(rows))
     given: dict[tuple[Literal["attn", "mlp"], int], dict[int, Tensor]] = {}
     mixed: dict[int, dict[int, Tensor]] = {}
@@ -93,7 +97,7 @@ def reached(base: Run, rows: Sequence[Sequence[Edit]], target: int) -> Float[Ten
                     added = outlet_of(model, _WRITERS[w.site], w.layer).scaled(added)
                 arrived.add(row, added, w.layer, part)
             elif (w.site, w.layer) == ("pre", 0):
-                arrived.add(row, value.float() - rec.streams[0][target].float(), 0, "pre")
+                arrived.add(row, value.float() - rec.at("pre", 0)[target].float(), 0, "pre")
             elif w.site == "z":
                 z = mixed.setdefault(w.layer, {}).setdefault(row, rec.z[w.layer][target].float().clone())
                 start = (w.head or 0) * len(value)
@@ -138,8 +142,10 @@ class _Arrived:
         if self.passage is None:
             self.change[rows] += moved * self.model.carried(layer, self.model.n_layers, part)
             return
-        if part == "pre":
-            one_stream(self.model, "what stands before a layer is no one write")
+        if part == "pre":  # all streams side by side
+            streams = moved.unflatten(-1, (self.model.n_streams, -1))
+            self.change[rows] += self.passage.before(layer)[0].to(moved) @ streams
+            return
         self.change[rows] += self.passage.of(layer, part)[0].to(moved)[:, None] * moved[..., None, :]
 
     def read(self) -> Float[Tensor, "row d_model"]:

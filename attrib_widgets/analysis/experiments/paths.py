@@ -58,10 +58,14 @@ class Receiver:
         """``"q"``, ``"k"``, ``"v"``, ``"mlp"`` or ``"logits"``."""
         return self.place.site
 
-    @property
-    def read(self) -> tuple[Any, int]:
+    def read(self, model: Model) -> tuple[Any, int]:
         """What the first pass has to read for it."""
-        return ("mlp", self.layer) if self.side == "mlp" else ("pre", self.layer)
+        return ("mlp", self.layer) if self.side == "mlp" else _stream(model, self.layer)
+
+
+def _stream(model: Model, layer: int) -> tuple[Any, int]:
+    """The stream that attention in ``layer`` (or behind the last layer the final norm) reads."""
+    return ("pre" if model.n_streams == 1 or layer == model.n_layers else "active"), layer
 
 
 def receiver(model: Model, spec: PlaceLike) -> Receiver:
@@ -220,7 +224,7 @@ def _paths(
 ) -> tuple[Float[Tensor, "sender d_model"], Tensor]:
     """(what the final norm reads once each sender's paths are patched, which senders were computed)."""
     base, target = donor.base, donor.base.position(position)
-    reads = list(dict.fromkeys(r.read for r in readers))
+    reads = list(dict.fromkeys(r.read(base.model) for r in readers))
     held = [_held(base, donor.writes(c), freeze) for c in cells]
     first = sweep(base, held, position, job=job, budget=budget, reads=reads)
     cost.add(first, len(cells))
@@ -230,10 +234,10 @@ def _paths(
         here = [r for r in readers if r.layer == layer]
         live = None  # what the layer reads in the second pass, where a reader before it has changed that
         if any(taken) and any(r.heads for r in here):
-            so_far = sweep(base, taken, position, job=job, budget=budget, reads=[("pre", layer)])
+            so_far = sweep(base, taken, position, job=job, budget=budget, reads=[_stream(base.model, layer)])
             cost.add(so_far, 0)
             done = done & so_far.done
-            live = so_far.reads["pre", layer]
+            live = so_far.reads[_stream(base.model, layer)]
         for i, writes in enumerate(taken):
             writes += _taken(base, here, layer, first, i, None if live is None else live[i], bool(writes))
     second = sweep(base, taken, position, job=job, budget=budget)
@@ -285,7 +289,7 @@ def _taken(
     earlier layers have changed the second pass.
     """
     heads = [r for r in readers if r.heads]
-    found = _heads_taken(base, heads, layer, first.reads["pre", layer][row], stream) if heads else []
+    found = _heads_taken(base, heads, layer, first.reads[_stream(base.model, layer)][row], stream) if heads else []
     if any(r.side == "mlp" for r in readers):
         value = first.reads["mlp", layer][row]
         # Also where it answers as before, once what it would read in the second pass is another.

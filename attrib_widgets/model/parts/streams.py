@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _ALL = slice(None)
 #: What can be asked instead of what is understood of one stream alone.
-EXACT = "Attributions, their sources and experiments on heads, attention and MLPs are exact on it."
+EXACT = "Attributions, their sources, and experiments on parts or on all streams together are exact on it."
 
 
 @dataclass(frozen=True)

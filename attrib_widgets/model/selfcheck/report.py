@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 QUESTIONS = {
     "read-out": "the printed logits = unembedding of the final norm of the stream",
     "embedding": "token + position embedding = what layer 0 reads",
+    "streams": "what attention, MLPs and the final norm read = all streams, as they are mixed",
     "stream": "before + attention + MLP = after, in every layer",
     "heads": "the heads' writes + bias = the attention's output",
     "attention": "softmax of q . k, times v = what the heads gathered",

@@ -16,7 +16,6 @@ from ...words.components import BESIDES
 from ...words.errors import AttribError
 from ..anatomy.anatomy import below, find
 from ..identity.belonging import refuse_moved
-from ..parts.streams import one_stream
 from . import ports as port
 from .ports import PRE, ending, ports
 from .record import forward_options
@@ -73,13 +72,11 @@ def differentiate(
     """
     base.check_fresh()
     port.refuse_flex(base.model)
-    if starts or any(site in port.ONE_STREAM for site, _ in (*places, *keep)):
-        one_stream(base.model, "no one of them is the stream that a gradient could be taken at")
     _refuse_strays(base.model)
     model, root = base.model, base.model.traced
     # Where streams are put in, one more row is the run itself.
-    recorded = base.record.streams
-    given = {port.place(*where): torch.cat([t, recorded[where[1]][None].to(t)]) for where, t in (starts or {}).items()}
+    recorded = {where: base.record.at(*port.place(*where))[None] for where in starts or {}}
+    given = {port.place(*where): torch.cat([t, recorded[where].to(t)]) for where, t in (starts or {}).items()}
     anatomy = model.anatomy
     asked = [port.place(*where) for where in places]
     kept_too = [port.place(*where) for where in keep]

@@ -36,6 +36,7 @@ class Port:
             queries, keys and values; the others only look.
         held: the layer keeps the very tensor as its stream: a write changes it in place, beside the module's input.
         aside: the tensor may be the stream itself: what only this module reads of it is a view.
+        stacked: several streams in front of the batch, which pass side by side as one wide stream.
     """
 
     site: str
@@ -44,6 +45,7 @@ class Port:
     written: bool = True
     held: bool = False
     aside: bool = False
+    stacked: bool = False
 
     def of(self, layer: Any) -> Any:
         """The module in ``layer``, or the envoy in its envoy."""
@@ -60,7 +62,7 @@ class Port:
     # -- in a trace: reads and writes must follow the order of the table -----------------------------------------
     def get(self, block: Any) -> Tensor:
         """The tensor that passes here in a trace; ``block`` is the envoy of a layer."""
-        return tensor_of(getattr(self.of(block), self.end))
+        return self._out(tensor_of(getattr(self.of(block), self.end)))
 
     def put(self, block: Any, value: Tensor) -> None:
         """Let the model go on with ``value``."""
@@ -68,7 +70,16 @@ class Port:
         if self.held:
             self.get(block).copy_(value)
         else:
-            setattr(envoy, self.end, with_tensor(getattr(envoy, self.end), value))
+            before = getattr(envoy, self.end)
+            setattr(envoy, self.end, with_tensor(before, self._in(value, tensor_of(before))))
+
+    def _out(self, tensor: Tensor) -> Tensor:
+        """What passes, in front of it the batch."""
+        return tensor.movedim(0, -2).flatten(-2) if self.stacked else tensor
+
+    def _in(self, tensor: Tensor, before: Tensor) -> Tensor:
+        """The opposite, for a tensor in the place of ``before``."""
+        return tensor.unflatten(-1, (len(before), -1)).movedim(-2, 0) if self.stacked else tensor
 
     def given(self, block: Any) -> dict[str, Any]:
         """What the module is given by name."""
@@ -90,12 +101,16 @@ class Port:
 
         def before(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
             if args:
-                return (with_tensor(args[0], change(tensor_of(args[0]))), *args[1:]), named
+                return (changed(args[0]), *args[1:]), named
             name, value = next(iter(named.items()))
-            return args, {**named, name: with_tensor(value, change(tensor_of(value)))}
+            return args, {**named, name: changed(value)}
 
         def after(_: nn.Module, __: Any, output: Any) -> Any:
-            return with_tensor(output, change(tensor_of(output)))
+            return changed(output)
+
+        def changed(value: Any) -> Any:
+            passes = tensor_of(value)
+            return with_tensor(value, self._in(change(self._out(passes)), passes))
 
         if self.end == "input":
             handle: RemovableHandle = module.register_forward_pre_hook(before, with_kwargs=True)
@@ -129,8 +144,8 @@ def ending(model: Network) -> tuple[Any, Port]:
 
 #: No port: what a layer adds to the stream as a whole, between the stream before it and the one behind it.
 WRITE = "layer"
-#: Sites that are replaced where there is one stream, which is all that a layer reads and writes.
-ONE_STREAM = ("pre", "mid", "post", WRITE)
+#: Sites that are replaced where there is one stream alone, which is all that a layer reads and writes.
+ONE_STREAM = ("mid", WRITE)
 
 
 @lru_cache(maxsize=256)
@@ -140,8 +155,8 @@ def table(anatomy: Anatomy, is_parallel: bool, mixer: Mixer | None = None) -> tu
     Beside the sites of :mod:`...words.places`: ``"attn_added"`` and ``"mlp_added"`` are what becomes of a sublayer's
     output before it is added to the stream (a multiplier apart): behind its post-norm where there is one, else the
     output itself. ``"entered"`` is the output of the MLP's input projection. There is no ``"mid"`` where attention
-    and MLP read the same stream. Of several streams ``"state"`` is all that the layer is given, ``"predict"`` and
-    ``"correct"`` are the coefficients by which it mixes them, and ``"pre"`` is the active one as attention reads it.
+    and MLP read the same stream. Of several streams ``"pre"`` is all of them side by side, ``"predict"`` and
+    ``"correct"`` are the coefficients by which the layer mixes them, and ``"active"`` is the one that attention reads.
     """
     a = anatomy
     if a.attn is None or a.attn_out is None or a.mlp is None:  # a model of which whole layers are known
@@ -177,9 +192,9 @@ def table(anatomy: Anatomy, is_parallel: bool, mixer: Mixer | None = None) -> tu
 def _mixed(altup: AltUp, norm: str) -> list[Port]:
     """What a layer reads of several streams: all of them, how they are mixed, and the active one behind that."""
     return [
-        Port("state", "", "input", written=False),
+        Port("pre", "", "input", aside=True, stacked=True),
         Port("predict", altup.predict, "output"),
-        Port("pre", norm, "input", written=False),
+        Port("active", norm, "input", written=False),
     ]
 
 

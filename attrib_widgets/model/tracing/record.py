@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import nnsight
@@ -34,13 +34,13 @@ KEPT = {
     "beside": "beside_out",
 }
 #: How several streams are mixed, of models that have them.
-MIXED = {"state": "states", "predict": "predicted", "correct": "corrected"}
+MIXED = {"active": "streams", "predict": "predicted", "correct": "corrected"}
 #: What a recording reads in every layer that has the parts of the anatomy.
 READ_ALWAYS = {"attn_in", *KEPT, *MIXED}
 #: The lists of a recording that hold a tensor of every layer.
 LISTS = (
     *("streams", "z", "attn_out", "attn_write", "mlp_out", "mlp_write", "beside_out", "beside_write"),
-    *("laurel_out", "laurel_write", *MIXED.values()),
+    *("laurel_out", "laurel_write", "states", "predicted", "corrected"),
 )
 
 
@@ -121,6 +121,11 @@ class Recording:
             return self.mid(layer)
         if site == WRITE:
             return self.wrote(layer)
+        if site == PRE.site and self.states and layer < len(self.states) - 1:
+            return self.states[layer].flatten(1)
+        if self.states and site in MIXED:
+            own: Float[Tensor, "position width"] = getattr(self, MIXED[site])[layer]
+            return own
         if site not in KEPT:
             raise ComponentError(f"A recording holds no {site!r}.", f"It holds {', '.join(KEPT)}, mid and {WRITE}.")
         found: Float[Tensor, "position width"] = getattr(self, KEPT[site])[layer]
@@ -131,12 +136,6 @@ class Recording:
         tensors = [t for name in LISTS for t in getattr(self, name)] + [self.logits, self.precap, *self.mids.values()]
         tensors += [t for t in (self.embed, self.pos) if t is not None]
         return sum(size for size in {t.data_ptr(): t.numel() * t.element_size() for t in tensors}.values())
-
-
-def _state(tensor: Tensor, positions: int) -> Float[Tensor, "position stream d_model"]:
-    """A copy of streams that stand in front of the batch."""
-    streams = tensor.detach()
-    return streams.reshape(len(streams), -1, streams.shape[-1])[:, -positions:].transpose(0, 1).clone()
 
 
 def _rows(tensor: Tensor, positions: int) -> Tensor:
@@ -284,6 +283,7 @@ def _recorded(
     last = model.n_layers - 1
     kept = {**KEPT, **MIXED}
     read = {row.site: kept[row.site] for row in ports(model) if row.site in kept and not _same(model, row.site)}
+    wide = model.n_streams, model.d_model
     with model.quiet(), model.passing(), root.trace(input_ids=tokens, **options):
         rec: Recording = nnsight.save(Recording())
         if anatomy.pos:  # reads follow the order of execution
@@ -296,9 +296,10 @@ def _recorded(
                 if (row.site, i) in edits:
                     heads = model.geometry[i].n_heads if row.site == "z" else 1
                     row.put(block, edited(row.get(block), edits[row.site, i], heads))
-                if row.site in read:
-                    taken = _state if row.site == "state" else _rows
-                    getattr(rec, read[row.site]).append(taken(row.get(block), count))
+                if row.stacked:
+                    rec.states.append(_rows(row.get(block), count).unflatten(-1, wide))
+                elif row.site in read:
+                    getattr(rec, read[row.site]).append(_rows(row.get(block), count))
                 if row.site == "mid" and (i in model.joining or anatomy.altup is not None):
                     rec.mids[i] = _rows(row.get(block), count)
                 if row.site == "attn_in":
@@ -310,8 +311,9 @@ def _recorded(
                 _skip(rec, [name for site, name in read.items() if site not in (PRE.site, *MIXED)])
             elif "z" in read and all(row.site != "z" for row in ports(model, i)):  # a mixer has none
                 rec.z.append(rec.streams[-1].new_empty(count, 0))
-        if "state" in read:
-            rec.states.append(_state(POST.get(blocks[last]), count))
+        if anatomy.altup is not None:
+            behind = replace(POST, stacked=True).get(blocks[last])
+            rec.states.append(_rows(behind, count).unflatten(-1, wide))
         if (WRITE, last) in edits:
             end.put(final, rewritten(end.get(final), rec.streams[last], edits[WRITE, last]))
         if (PRE.site, len(blocks)) in edits:

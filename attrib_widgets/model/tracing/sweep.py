@@ -24,7 +24,7 @@ from ...words.text import enumerated, power
 from ..identity.belonging import LIMITS, moved, refuse_moved
 from ..running.worker import Cancelled
 from ..selfcheck.levels import named_layers
-from .edits import Edit, Intervention, Site, relevant
+from .edits import Edit, Intervention, Site, refuse_narrow, relevant
 from .ports import ports, refuse_flex, require
 from .schedule import Extent, budget_of, grouped, out_of_memory, rows_that_fit
 from .sweep_pass import Pass, Reads, has_prefix, last_needed, recorded_rows
@@ -109,6 +109,7 @@ def sweep(
     model, target = base.model, base.position(position)
     shared, end = not (_unshared(model) or _stateful(model)), last_needed(base, target)
     require(model, {(w.site, w.layer) for writes in interventions for w in writes}, written=True)
+    refuse_narrow(model, (w for writes in interventions for w in writes))
     rows = [relevant(model, writes, target) for writes in interventions]
     busy = [i for i, writes in enumerate(rows) if writes]
     rec = base.record
@@ -201,8 +202,6 @@ def _unshared(model: Model) -> str:
     """Why rows cannot share what stands before the first position that they change; "" where they can be tried."""
     if not model.check.causal:
         return f"{model.name} looks ahead."
-    if model.n_streams > 1:
-        return f"{model.name} carries {model.n_streams} streams beside each other."
     unknown = [i for i in range(model.n_layers) if all(row.site != "attn_in" for row in ports(model, i))]
     if not unknown:
         return ""

@@ -6,14 +6,20 @@ import copy
 
 import pytest
 import torch
+import transformers as tf
 
 import attrib_widgets as aw
 from attrib_widgets.analysis.opening.features import direction_of
 from attrib_widgets.analysis.opening.vectors import written_vector
 from attrib_widgets.model.parts.streams import as_one
+from attrib_widgets.model.tracing.edits import Edit
+from attrib_widgets.model.tracing.gradient import differentiate
+from attrib_widgets.model.tracing.hooks import collect
+from attrib_widgets.model.tracing.sweep import sweep
 from attrib_widgets.words.components import component
 from attrib_widgets.words.places import Place
 from fixtures import families
+from fixtures.hook_twin import HookTwin, hooked, kept
 
 NAMES = [*families.STREAMS, "gemma3n_shared"]
 each = pytest.mark.parametrize("name", NAMES)
@@ -169,14 +175,151 @@ def test_the_lens_reads_streams_as_the_model_brings_them_together(family_model, 
         aw.logit_lens(run, " Paris", mid=True)
 
 
+@each
+def test_a_patch_of_the_stream_is_one_of_all_streams_that_a_layer_is_given(family_model, name):
+    model, hf = family_model(name), families.build(name)
+    base, source = model.run(families.PROMPT), model.run("The capital of Italy is")
+    found = aw.patch(model, source, base, aw.logit(5), sites="stream", positions="each")
+    start, layers = float(base.logits()[5]), hf.model.layers
+    for cell, change in found.to_dataframe()[["cell", "change"]].itertuples(index=False):
+        label, _, at = str(cell).partition(" @")
+        number = model.n_layers if label.endswith("post") else int(label[1])
+        module = hf.model.norm if number == model.n_layers else layers[number]
+        other = kept(hf, source.ids, module, "in")
+
+        def put(x, other=other, at=int(at)):
+            x = x.clone()
+            x[..., at, :] = other[..., at, :]
+            return x
+
+        expected = float(hooked(hf, base.ids, {(module, "in"): put})[-1, 5])
+        assert start + change == pytest.approx(expected, rel=1e-5, abs=2e-5), cell
+
+
+@each
+def test_gradients_are_those_of_the_model(family_model, name):
+    """At all streams before a layer, at what heads hand on and at what is written: plain autograd, hooked."""
+    model, hf = family_model(name), families.build(name)
+    run = model.run(families.PROMPT)
+    layer, seen = hf.model.layers[1], {}
+    spots = {"pre": (layer, "in"), "z": (layer.self_attn.o_proj, "in"), "mlp": (layer.mlp, "out")}
+    spots["laurel"] = (layer.laurel, "out")
+    begin = hf.model.layers[0].register_forward_pre_hook(lambda m, a: (a[0].detach().requires_grad_(), *a[1:]))
+    handles = [begin]
+    for site, (module, end) in spots.items():
+        if end == "in":
+            handles.append(module.register_forward_pre_hook(lambda m, a, site=site: seen.__setitem__(site, a[0])))
+        else:
+            handles.append(module.register_forward_hook(lambda m, a, out, site=site: seen.__setitem__(site, out)))
+    final = []
+    handles.append(hf.model.norm.register_forward_pre_hook(lambda m, a: final.append(a[0])))
+    hf(torch.tensor([run.ids]), use_cache=False)
+    expected = torch.autograd.grad(final[0][0, -1].sum(), list(seen.values()))
+    for handle in handles:
+        handle.remove()
+    found = differentiate(run, lambda rows: rows.sum(-1), [(site, 1) for site in seen])
+    for site, own in zip(seen, expected, strict=True):
+        own = own[:, 0].transpose(0, 1).flatten(1) if site == "pre" else own[0]
+        assert torch.allclose(found.at[site, 1][0], own, atol=1e-5 * float(own.abs().max())), site
+
+
+#: Gemma 3n E2B as it is published, a sixteenth as wide, with a third of its layers.
+PUBLISHED = dict(
+    hidden_size=128,
+    hidden_size_per_layer_input=16,
+    intermediate_size=512,
+    num_attention_heads=8,
+    num_key_value_heads=2,
+    head_dim=16,
+    laurel_rank=4,
+    num_hidden_layers=10,
+    num_kv_shared_layers=3,
+    layer_types=(["sliding_attention"] * 4 + ["full_attention"]) * 2,
+    activation_sparsity_pattern=[0.95] * 3 + [0.0] * 7,
+    sliding_window=8,
+    final_logit_softcapping=30.0,
+    vocab_size_per_layer_input=400,
+    bos_token_id=0,
+    eos_token_id=1,
+    pad_token_id=0,
+)
+
+
+def test_a_folder_in_the_proportions_of_the_published_model(tmp_path):
+    """Saved and loaded, explained, patched, ablated, and verified: keys and values shared as there."""
+    config = tf.Gemma3nTextConfig(vocab_size=families.vocab_size(), **PUBLISHED)
+    hf = tf.Gemma3nForCausalLM(config).eval()
+    families.randomize(hf)
+    hf.save_pretrained(tmp_path)
+    families.tokenizer("gemma3n_text").save_pretrained(tmp_path)
+    model = aw.load(str(tmp_path))
+    assert model.granularity == "heads" and all(level.sources for level in model.check.levels)
+    assert [bool(level.values) for level in model.check.levels] == [True] * 7 + [False] * 3
+    assert "the values of L6," in model.level(8).values.reason and "of L4," in model.level(9).values.reason
+    ids = families.ids_of("gemma3n_text", families.LONG_PROMPT)
+    base, source = model.run(ids), model.run([*ids[:12], (ids[12] + 7) % 300, *ids[13:]])
+    twin = HookTwin(model, hf, base.ids, source.ids)
+    assert torch.allclose(base.logits(), hooked(hf, base.ids, {})[-1], atol=1e-4)
+    a = aw.attribute(base, 5)
+    assert a.exact and a.sources("L9H3").total == pytest.approx(a["L9H3"], abs=1e-5)
+    labels = ["L0H1", "L4H7", "L7H2", "L9H0", "L2.mlp", "L9.mlp", "L1.laurel", "L9.laurel", "L0.beside", "L9.beside"]
+    start = float(base.logits()[5])
+    found = aw.patch(model, source, base, aw.logit(5), components=labels)
+    taken = aw.ablate(model, base, 5, components=labels, method="zero")
+    at_last = aw.patch(model, source, base, aw.logit(5), components=labels, positions=[len(ids) - 1])
+    for i, label in enumerate(labels):
+        expected = float(twin.patched([label])[-1, 5])
+        assert float(found.patched[0, i]) == pytest.approx(expected, rel=1e-5, abs=3e-5), label
+        expected = float(twin.patched([label], value=0)[-1, 5])
+        assert start + float(taken.values[i]) == pytest.approx(expected, rel=1e-5, abs=3e-5), label
+        expected = float(twin.patched([label], [len(ids) - 1])[-1, 5])
+        assert float(at_last.patched[0, i]) == pytest.approx(expected, rel=1e-5, abs=3e-5), label
+    v = aw.verify(a, corrupted=source)
+    assert len(v.title()) > 10 and {"L0H1", "L9.mlp"} <= {str(c) for c in a.components}
+    half = aw.load(str(tmp_path), dtype="bfloat16")
+    assert half.granularity == "heads"
+    rounded = aw.attribute(half.run(ids), 5)
+    assert rounded.exact and rounded.labels == a.labels
+    assert abs(rounded["rounding"]) <= 0.02 * float(rounded.values.abs().sum())
+
+
+def test_without_what_its_vision_needs_the_text_alone_is_named_and_loads(tmp_path, monkeypatch):
+    """The published checkpoint holds a vision tower that wants a package of its own."""
+    from safetensors.torch import save_file
+
+    hf = families.build("gemma3n_text")
+    moved = {
+        f"model.language_model.{k.removeprefix('model.')}": v for k, v in hf.state_dict().items() if "lm_head" not in k
+    }
+    save_file(moved, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    tf.Gemma3nConfig(text_config=copy.deepcopy(hf.config)).save_pretrained(tmp_path)
+    families.tokenizer("gemma3n_text").save_pretrained(tmp_path)
+
+    def fails(*args, **options):
+        raise ImportError("TimmWrapperModel requires the timm library but it was not found in your environment.")
+
+    monkeypatch.setattr(tf.AutoModelForCausalLM, "from_pretrained", fails)
+    with pytest.raises(aw.AttribError, match="pip install timm, and load it again") as caught:
+        aw.load(str(tmp_path))
+    assert f"transformers.Gemma3nForCausalLM.from_pretrained({str(tmp_path)!r})" in caught.value.hint
+    text = tf.Gemma3nForCausalLM.from_pretrained(str(tmp_path))
+    run = aw.load(text, tokenizer=families.tokenizer("gemma3n_text")).run(families.PROMPT)
+    with torch.no_grad():
+        expected = hf.model(torch.tensor([run.ids]), use_cache=False).last_hidden_state[0]
+    normed = run.model.module("model.norm")(run.record.streams[-1])
+    assert torch.allclose(normed, expected, atol=1e-5) and aw.attribute(run, " Paris").exact
+
+
 REFUSED = {
-    "a stream": lambda m, a, o: aw.patch(m, a.run, o, sites="stream"),
-    "a stream, read as one": lambda m, a, o: aw.patch(m, a.run, o, components="L1.pre"),
-    "the embedding": lambda m, a, o: aw.patch(m, a.run, o, components="embed"),
+    "one stream put in": lambda m, a, o: a.run.edited([Edit("pre", 1, (2,), o.record.streams[1][[2]])]),
+    "one stream added to": lambda m, a, o: sweep(a.run, [[Edit("pre", 1, (2,), torch.ones(1, 32), adds=True)]]),
+    "the stream between": lambda m, a, o: sweep(a.run, [[Edit("mid", 1, (2,), torch.ones(1, 32))]]),
+    "a layer as a whole": lambda m, a, o: sweep(a.run, [[Edit("layer", 1, (2,), torch.ones(1, 32))]]),
+    "features of a stream": lambda m, a, o: collect(m, torch.tensor([a.run.ids]), [Place("post", 1)]),
+    "graphs": lambda m, a, o: a.graph(),
     "what tokens put in by all paths": lambda m, a, o: a.token_totals(),
     "a dictionary of a stream": lambda m, a, o: direction_of(a, Place("post", 1)),
     "edges": lambda m, a, o: aw.edge_patch(m, a.run, o, 5),
-    "inputs between": lambda m, a, o: aw.attribution_patch(m, a.run, o, 5, method="eap-ig"),
 }
 
 
@@ -202,7 +345,7 @@ def test_a_layer_whose_parts_do_not_add_up_is_one_part():
 
 
 def test_a_mixing_that_is_another_is_refused():
-    """Behind its last layer a stream counts otherwise than the anatomy says: nothing is shown rather than a wrong sum."""
+    """Behind its last layer a stream counts otherwise than the anatomy says: nothing is shown, no wrong sum."""
     hf = families.build("gemma3n_text")
     project = hf.model.altup_unembed_projections[0]
     project.forward = lambda x: torch.tanh(torch.nn.functional.linear(x, project.weight))
