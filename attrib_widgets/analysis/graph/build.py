@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from ...model.identity.steady import steady
+from ...model.parts.streams import one_stream
 from ...model.running.worker import Cancelled
 from ...saes.crosslayer import CrossLayer
 from ...saes.fit import fit
@@ -69,6 +70,7 @@ def graph(
             f"A graph begins in the stream, and the {a.target.words(a.model, a.run)} is read inside of a layer.",
             'Open it in the graph of what it leads to: aw.attribute(run, " Paris").graph().into("L2.z/12@5").',
         )
+    one_stream(a.model, "what passes between two dictionaries is not told there")
     if a.model.joining:
         raise GranularityError(
             f"What attention and MLPs of {a.model.name} add to the stream has gains and constants of its own: what "

@@ -23,6 +23,7 @@ from ...model.identity.steady import during, steady
 from ...model.parts.closing import stream_error
 from ...model.parts.mlp import mlp_norm
 from ...model.parts.projections import input_norm, qkv_projection
+from ...model.parts.streams import one_stream
 from ...result import Sum, Table, strongest
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
@@ -184,6 +185,7 @@ def token_totals(a: Attribution, mlps: MLPs = "frozen", opened: Opened | None = 
     """See :meth:`Attribution.token_totals`; ``opened`` is what :func:`opened_mlps` gave, if at hand."""
 
     def walked() -> TokenTotals:
+        one_stream(a.model, "what tokens put in by all paths is not followed through them")
         return _Walk(a, way(mlps), opened or opened_mlps(a, mlps)).back()
 
     return during(a, ("token totals", mlps), walked)
