@@ -52,7 +52,8 @@ PANELS: dict[str, Panel] = {
         "Each bar starts where the one before ended. What no feature says (what dictionaries miss, and their biases) "
         "is one row that opens by part; parts without a dictionary are rows of their own; all sum to {total}.",
         "That the model uses these directions: dictionaries are fitted to it from outside, and labels are computed.",
-        "Click a concept to see which parts wrote it and where it fires; a long last row says not to trust the others.",
+        "Click a concept to see which parts wrote it and where it fires, or find features by a word; a long last row "
+        "says not to trust the others.",
     ),
     "trace": Panel(
         "The number followed backwards, from the answer on top through what each part had read to the words below.",
