@@ -23,7 +23,6 @@ from ...model.identity.steady import during, steady
 from ...model.parts.closing import stream_error
 from ...model.parts.mlp import mlp_norm
 from ...model.parts.projections import input_norm, qkv_projection
-from ...model.parts.streams import one_stream
 from ...result import Sum, Table, strongest
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
@@ -185,13 +184,15 @@ def token_totals(a: Attribution, mlps: MLPs = "frozen", opened: Opened | None = 
     """See :meth:`Attribution.token_totals`; ``opened`` is what :func:`opened_mlps` gave, if at hand."""
 
     def walked() -> TokenTotals:
-        one_stream(a.model, "what tokens put in by all paths is not followed through them")
-        return _Walk(a, way(mlps), opened or opened_mlps(a, mlps)).back()
+        from .several import SeveralWalk  # which is one of these
+
+        walk = Walk if a.model.n_streams == 1 else SeveralWalk
+        return walk(a, way(mlps), opened or opened_mlps(a, mlps)).back()
 
     return during(a, ("token totals", mlps), walked)
 
 
-class _Walk:
+class Walk:
     """The backward pass: ``at`` is the direction of the stream that each position is read along, layer by layer."""
 
     def __init__(self, a: Attribution, mlps: MLPs, opened: Opened) -> None:
@@ -220,7 +221,7 @@ class _Walk:
             self._inside(self.inside, recorded.get(self.inside.layer))
         for layer in reversed(range(self.point.attentions if self.inside is None else self.inside.layer)):
             if not self.model.level(layer).sublayers:
-                self._stop(Component("layer", layer), self.rec.wrote(layer))
+                self._whole(layer)
             else:
                 self._layer(layer, recorded.get(layer))
         self._embedding()
@@ -242,6 +243,9 @@ class _Walk:
 
     def _rounded(self, missed: Tensor, directions: Tensor) -> None:
         self._fixed("rounding", self._along(missed, directions).sum())
+
+    def _whole(self, layer: int) -> None:
+        self._stop(Component("layer", layer), self.rec.wrote(layer))
 
     # -- one layer ---------------------------------------------------------------------------------------------------
     def _layer(self, layer: int, opened: RecordedMLP | None) -> None:

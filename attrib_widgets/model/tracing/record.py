@@ -107,7 +107,7 @@ class Recording:
         if self.states:
             raise ComponentError(
                 f"L{layer} as a whole writes to {self.states[0].shape[1]} streams, and what it adds is no one tensor.",
-                f"Name what it writes by its parts: L{layer}.attn, L{layer}.mlp.",
+                f'Patch all streams behind it: "L{layer}.post".',
             )
         return self.streams[layer + 1].double() - self.streams[layer].double()
 

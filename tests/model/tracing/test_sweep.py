@@ -289,6 +289,20 @@ def test_another_attention_code_is_tried_anew():
     assert sweep(base, rows).forwards < first
 
 
+@pytest.mark.parametrize("name", ["gemma4_text", *families.STREAMS])
+def test_what_is_written_behind_the_last_mlp_stands_at_its_position(family_model, name):
+    """The last MLP is given the target position alone; what is added behind it is not."""
+    model = family_model(name)
+    base, source = runs(model, name, families.LONG_PROMPT)
+    at, rec = (base.n_positions - 2, base.n_positions - 1), source.record
+    own = [Edit("beside", 2, at, rec.beside_out[2][list(at)])]
+    heads = [[Edit("z", 2, at, rec.z[2][list(at), h * 16 : (h + 1) * 16], h)] for h in range(3)]
+    interventions = [[Edit("mlp", 0, at, rec.mlp_out[0][list(at)])], own, *heads]
+    swept, expected = sweep(base, interventions), one_by_one(base, interventions)
+    assert distance(swept.streams, expected) <= 1e-5
+    assert not swept.notes and distance(expected[1], base.record.streams[-1][-1]) > 1e-3
+
+
 @pytest.mark.parametrize("name", ["llama", "gptj"])
 def test_a_cache_by_its_newer_name(name):
     """Where the model calls its cache ``cache``, it is given by that name: the older one warns, and will go."""
@@ -308,17 +322,3 @@ def test_a_cache_by_its_newer_name(name):
     swept = sweep(base, interventions)
     assert not swept.notes and any(given)
     assert distance(swept.streams, one_by_one(base, interventions)) <= 1e-5
-
-
-@pytest.mark.parametrize("name", ["gemma4_text", *families.STREAMS])
-def test_what_is_written_behind_the_last_mlp_stands_at_its_position(family_model, name):
-    """The last MLP is given the target position alone; what is added behind it is not."""
-    model = family_model(name)
-    base, source = runs(model, name, families.LONG_PROMPT)
-    at, rec = (base.n_positions - 2, base.n_positions - 1), source.record
-    own = [Edit("beside", 2, at, rec.beside_out[2][list(at)])]
-    heads = [[Edit("z", 2, at, rec.z[2][list(at), h * 16 : (h + 1) * 16], h)] for h in range(3)]
-    interventions = [[Edit("mlp", 0, at, rec.mlp_out[0][list(at)])], own, *heads]
-    swept, expected = sweep(base, interventions), one_by_one(base, interventions)
-    assert distance(swept.streams, expected) <= 1e-5
-    assert not swept.notes and distance(expected[1], base.record.streams[-1][-1]) > 1e-3
