@@ -95,13 +95,19 @@ def chosen(a: Attribution, saes: Given) -> list[SAE | CrossLayer]:
     found: list[SAE | CrossLayer]
     if saes is not None and not isinstance(saes, str):
         found = list(_all(saes))
+        for one in found:
+            if isinstance(one, SAE) and one.target.site == "mlp_in":
+                raise ComponentError(
+                    f"A graph holds no dictionary of what an MLP reads, and one is {one!r}.",
+                    "Give those of streams, of heads, of what is added, and transcoders.",
+                )
         if not found:
             raise ComponentError("No dictionary is given.", "Give some, or leave saes out: the model's own are taken.")
         for one in found:
             for sae in [one] if isinstance(one, SAE) else one.layers:
                 fit(model, sae, model.saes.digest)
         return sorted(found, key=_depth)
-    held = [model.saes[place] for place in model.saes]
+    held = [sae for sae in (model.saes[place] for place in model.saes) if sae.target.site != "mlp_in"]
     mlps = [sae for sae in held if sae.target.site == "mlp"]
     if saes is None:  # a transcoder is not given but to be used
         cut = [sae for sae in mlps if sae.writes is not None] or mlps
