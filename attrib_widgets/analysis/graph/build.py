@@ -78,7 +78,8 @@ def graph(
     given = chosen(a, saes)
     readers, writers = standing(a.run, given)
     walk = Walk(a, readers, writers, *_opened(a, readers, [w.place for w in writers]))
-    rows, edges, cut = _walked(walk, most, job)
+    with walk.building():
+        rows, edges, cut = _walked(walk, most, job)
     found = Graph(a, walk, rows, edges, given, [*walk.notes, *cut], asked)
     if tested and not (job is not None and job.cancelled):
         found.live(tested)
