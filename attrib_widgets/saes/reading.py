@@ -125,7 +125,9 @@ def _at(model: Model, rec: Recording, place: Place) -> Float[Tensor, "position w
     if place.site in ("mlp", "attn_out"):
         part = "mlp" if place.site == "mlp" else "attn"
         if (join := model.join(part, layer)) is not None:
-            return join.removed(rec.at(f"{part}_added", layer).float())
+            norm, given = getattr(model.anatomy, f"{part}_post_norm"), rec.at(part, layer)
+            given = given if norm is None else model.norm(norm, layer)(given)
+            return join.removed(rec.at(f"{part}_added", layer).float(), given)
         held, factor = rec.at(f"{part}_added", layer), model.multiplier_of(part)
         return held if factor == 1 else held.float() / factor
     return rec.at(*place.slot)

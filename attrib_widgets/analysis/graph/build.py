@@ -80,7 +80,8 @@ def graph(
     given = chosen(a, saes)
     readers, writers = standing(a.run, given)
     walk = Walk(a, readers, writers, *_opened(a, readers, [w.place for w in writers]))
-    rows, edges, cut = _walked(walk, most, job)
+    with walk.building():
+        rows, edges, cut = _walked(walk, most, job)
     found = Graph(a, walk, rows, edges, given, [*walk.notes, *cut], asked)
     if tested and not (job is not None and job.cancelled):
         found.live(tested)
@@ -97,6 +98,12 @@ def chosen(a: Attribution, saes: Given) -> list[SAE | CrossLayer]:
     found: list[SAE | CrossLayer]
     if saes is not None and not isinstance(saes, str):
         found = list(_all(saes))
+        for one in found:
+            if isinstance(one, SAE) and one.target.site == "mlp_in":
+                raise ComponentError(
+                    f"A graph holds no dictionary of what an MLP reads, and one is {one!r}.",
+                    "Give those of streams, of heads, of what is added, and transcoders.",
+                )
         if not found:
             raise ComponentError("No dictionary is given.", "Give some, or leave saes out: the model's own are taken.")
         for one in found:

@@ -224,7 +224,7 @@ class Concepts(Contributions):
             if isinstance(cosine, bool) or not isinstance(cosine, int | float) or not -1 <= cosine <= 1:
                 raise ComponentError(f"{cosine!r} is no cosine.", "Give a number from −1 to 1, 0.7 for example.")
             to = self._direction(one)
-            alike = [row for row in range(self.firing) if float(self._direction(row) @ to) >= cosine]
+            alike = [row for row in range(self.firing) if row == one or float(self._direction(row) @ to) >= cosine]
         else:
             label = self.concepts[one]
             same = [row for row in range(self.firing) if label and self.concepts[row] == label]

@@ -112,7 +112,7 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
     """See :meth:`Attribution.features`."""
     found, name = _opened(which)
     first = _dictionary(a, site_of(a, found, name), sae)
-    read = first.sae
+    read = _writing(first.sae)
     site = read.site
     if read.writes is not None:  # the row is what it writes, whichever end was named
         found, name = _opened(read.writes)
@@ -396,7 +396,7 @@ def contribution(a: Attribution, feature: Component) -> float:
     row, name = _opened(dictionary_place(feature.site or ""))
     if isinstance(row, Component) and row.kind == "attn":  # all heads of its layer at once
         row = Place("z", row.layer)
-    sae = _dictionary(a, site_of(a, row, name), None).sae
+    sae = _writing(_dictionary(a, site_of(a, row, name), None).sae)
     sae.check(number := feature.index or 0)
     at, held = a.reading.position, activations(a.model, a.run.record, sae)
     firing, strengths = fired_at(a, sae, held, at)
@@ -448,6 +448,21 @@ def _dictionary(a: Attribution, site: Place, sae: SAE | Path | str | Any | None)
         raise ComponentError(f"This dictionary is for {sae.site}, and the row needs one for {site}.")
     fit(a.model, sae, a.model.saes.digest)
     return Opened(sae)
+
+
+def _writing(sae: SAE) -> SAE:
+    """The dictionary, which rebuilds something that is added to the stream.
+
+    Raises:
+        ComponentError: it rebuilds what an MLP reads, of which no row is made.
+    """
+    if sae.target.site == "mlp_in":
+        raise ComponentError(
+            f"{sae!r} rebuilds what the MLP reads behind its norm, which nobody adds to the stream: it splits no row.",
+            f'Explain why a feature fires, aw.attribute(run, "{sae.site}/12"), or take it out: aw.ablate(model, run, '
+            f'components=["{sae.site}/12"]).',
+        )
+    return sae
 
 
 def direction_of(a: Attribution, which: Component | Place) -> Float[Tensor, "d_out"]:

@@ -118,10 +118,8 @@ def read_place(model: Model, place: Place) -> Place:
     saes = model.saes
     if place.site != "mlp" or place in saes:
         return place
-    into, middle = Place("mlp_in", place.layer), Place("mid", place.layer)
-    if into in saes:
-        return into
-    return middle if middle in saes and saes[middle].writes == place else place
+    across = (Place("mlp_in", place.layer), Place("mid", place.layer))
+    return next((into for into in across if into in saes and saes[into].writes == place), place)
 
 
 def dictionary_at(model: Model, place: Place) -> SAE:

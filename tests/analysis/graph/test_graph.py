@@ -19,7 +19,7 @@ from attrib_widgets.model.running.worker import Job
 from attrib_widgets.model.tracing.hooks import replaced
 from attrib_widgets.result import render_html
 from fixtures import families
-from fixtures.graph_twin import KINDS, dictionaries
+from fixtures.graph_twin import KINDS, dictionaries, dictionary
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +217,17 @@ def test_a_dictionary_that_does_not_fit_is_refused(small, family_model):
     odd = aw.SAE("L0.mlp", "standard", torch.ones(6, 8), torch.zeros(8), torch.ones(8, 6), torch.zeros(6))
     with pytest.raises(aw.AttribError, match="6"):
         a.graph([odd])
+
+
+def test_what_an_mlp_reads_is_no_place_of_a_graph(family_model):
+    model = family_model("gpt2")
+    inside, (mlp, *_) = dictionary("L1.mlp_in", model.d_model, model.d_model, "topk", 3), dictionaries(model, "mlp")
+    a = aw.attribute(model.run(families.ids_of("gpt2")), 5)
+    with pytest.raises(aw.ComponentError, match="no dictionary of what an MLP reads"):
+        a.graph([inside, mlp], live=0)
+    model.saes.add([inside, mlp])
+    assert a.graph(live=0).given == [mlp], "the model's own are those that a graph can hold"
+    model.saes.clear()
 
 
 @pytest.mark.parametrize("given", [[], {}, ()])

@@ -444,3 +444,21 @@ def test_what_a_feature_contributed_is_read_once_for_all_heads(family_model, nam
     monkeypatch.setattr(opening, "features", lambda *_: pytest.fail("every head was opened"))
     opening.contribution(a, aw.component("L1.z/3"))
     model.saes.clear()
+
+
+def test_a_dictionary_of_what_an_mlp_reads_splits_no_row(family_model):
+    """Nobody adds what it rebuilds: its features are targets and parts, and no contributions."""
+    model = family_model("gpt2")
+    model.saes.clear()
+    rows = torch.randn(24, model.d_model, generator=torch.Generator().manual_seed(2))
+    empty = torch.zeros(24), torch.zeros(model.d_model)
+    model.saes["L1.mlp_in"] = aw.SAE("L1.mlp_in", "topk", rows.T.contiguous(), empty[0], rows, empty[1], k=6)
+    run = model.run(families.PROMPT)
+    a = aw.attribute(run, 5)
+    with pytest.raises(aw.ComponentError, match=r"which nobody adds to the stream: it splits no row.*L1\.mlp_in/12"):
+        a.features("L1.mlp_in")
+    with pytest.raises(aw.ComponentError, match=r"no dictionary for L1\.mlp "):
+        a.features("L1.mlp")
+    assert aw.attribute(run, "L1.mlp_in/3").exact
+    assert aw.ablate(model, run, 5, components=["L1.mlp_in/3"]).values.numel() == 1
+    model.saes.clear()

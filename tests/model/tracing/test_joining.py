@@ -216,3 +216,30 @@ def test_what_stands_between_sublayers_passes_the_join_of_the_mlp_alone(family_m
     way = model.joins()[1][1].keep * model.carried(2, model.n_layers)
     assert torch.allclose(written_direction(model, sae, 4), rows[4] * way, atol=1e-5)
     model.saes.clear()
+
+
+def test_a_gain_of_zero_hides_nothing_from_a_dictionary():
+    """Of some numbers nothing is added: a dictionary of what the MLP gives reads them all the same, and rows sum."""
+    hf = families.build("granite")
+    gain = torch.linspace(0, 1, families.WIDTH)
+
+    class Gained(type(hf.model.layers[0])):
+        def forward(self, hidden_states, **more):
+            inside = more["attention_mask"], more["position_embeddings"]
+            normed = self.input_layernorm(hidden_states)
+            attn, _ = self.self_attn(normed, attention_mask=inside[0], position_embeddings=inside[1])
+            middle = 0.75 * hidden_states + gain * attn
+            return middle + gain * self.mlp(self.post_attention_layernorm(middle))
+
+    for layer in hf.model.layers:
+        layer.__class__ = Gained
+    model = aw.load(hf, tokenizer=families.tokenizer("granite"))
+    assert sorted(model.joining) == [0, 1, 2] and float(model.joins()[1][1].gain[0]) == 0
+    run, rows = model.run(families.PROMPT), torch.randn(6, model.d_model, generator=torch.Generator().manual_seed(3))
+    a = aw.attribute(run, " Paris")
+    for place, given in (("L1.mlp", run.record.mlp_out), ("L1.attn_out", run.record.attn_out)):
+        empty = torch.zeros(6), torch.zeros(model.d_model)
+        model.saes[place] = sae = aw.SAE(place, "standard", rows.T.contiguous(), empty[0], rows, empty[1])
+        assert torch.allclose(activations(model, run.record, sae).x, given[1], atol=1e-5)
+        found = a.features(place)
+        assert found.total == pytest.approx(found.parent_value, abs=1e-5 * float(found.values.abs().sum()))
