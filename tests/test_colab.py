@@ -1,7 +1,7 @@
 """Colab, as far as it can be had here: its module is there, and the notebooks run beside it, in a kernel of their own.
 
-`python3 tests/run.py --colab` runs this with Colab's versions. Of a lesson the version to do runs up to what it asks, and
-the version to read through all of it.
+`python3 tests/run.py --colab` runs this with Colab's versions. Of a lesson both versions run: what is to be answered is
+run as the student finds it, and then answered.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 from nbclient import NotebookClient
 
 from attrib_widgets.teach.answers import UNANSWERED
-from attrib_widgets.teach.predict import LOCKED
+from attrib_widgets.teach.choice import LOCKED
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOKS = ROOT / "notebooks"
@@ -28,7 +28,8 @@ asked = []
 def enable_custom_widget_manager():
     asked.append("enable_custom_widget_manager")
 """
-ASKED = "from google.colab import output\noutput.asked"
+# Colab's kernel has imported its module before the first cell runs.
+FIRST, LAST = "from google.colab import output as colabs", "colabs.asked"
 
 
 def code_cells(path: Path) -> list[str]:
@@ -46,10 +47,10 @@ def run(sources: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> li
     path = [str(colab.parents[1]), str(ROOT / "tests" / "offline"), str(ROOT)]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    cells = [nbformat.v4.new_code_cell(source) for source in [*sources, ASKED]]
+    cells = [nbformat.v4.new_code_cell(source) for source in [FIRST, *sources, LAST]]
     notebook = nbformat.v4.new_notebook(cells=cells)
     NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(work)}}).execute()
-    return list(notebook.cells)
+    return list(notebook.cells[1:])
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -18,8 +18,8 @@ from nbclient import NotebookClient
 import attrib_widgets as aw
 import refresh_notebooks
 from attrib_widgets.teach.answers import UNANSWERED, Number, Part
+from attrib_widgets.teach.choice import LOCKED
 from attrib_widgets.teach.exercises import LESSONS
-from attrib_widgets.teach.predict import LOCKED
 from attrib_widgets.words.glossary import TERMS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -46,7 +46,6 @@ class Asked:
         solution: how to come to it, as code.
         answer: the right answer, for a model.
         options: what may be chosen, for a model; none where one writes the answer.
-        columns: headings of what is covered: of the options, and of what is behind them.
     """
 
     ask: str
@@ -54,7 +53,6 @@ class Asked:
     solution: str
     answer: Callable[[Model, Examples], Answer]
     options: Callable[[Model, Examples], list[str]] | None = None
-    columns: tuple[str, ...] = ("",)
 
 
 @dataclass(frozen=True)
@@ -295,7 +293,6 @@ LESSONS: dict[int, Outline] = {
                 "",
                 _knows,
                 layers_of,
-                ("after", "top prediction", "its probability"),
             )
         },
     ),
@@ -320,7 +317,6 @@ LESSONS: dict[int, Outline] = {
                 "",
                 _leading_concept,
                 concept_names,
-                ("features called", "logits"),
             )
         },
     ),
@@ -344,7 +340,6 @@ LESSONS: dict[int, Outline] = {
                 "",
                 _which_set,
                 lambda model, of: [LARGE, SMALL, SAME],
-                ("replaced together", "of the gap"),
             )
         },
     ),
@@ -371,7 +366,6 @@ LESSONS: dict[int, Outline] = {
                 "",
                 _replaced,
                 lambda model, of: [LITTLE, TENTH, MORE],
-                ("it is", "true?"),
             )
         },
     ),
@@ -396,7 +390,6 @@ LESSONS: dict[int, Outline] = {
                 "",
                 _leads,
                 lambda model, of: [MOST, SOME, FEW],
-                ("it leads", "true?"),
             )
         },
     ),

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from ..words.components import whole
 from ..words.errors import AttribError
 from .answers import Checked, unanswered
+from .choice import Choice
 from .exercises import LESSONS, Asked
-from .predict import Choice, Prediction, predicting
+from .predict import Prediction, predicting
 from .prompts import Example, Examples
 from .report import Done, Report
+from .screens import SCREENS
 
 if TYPE_CHECKING:
     from ..model.model import Model
@@ -111,7 +113,7 @@ class Lesson:
         return made
 
     def choose(self, name: str) -> Choice:
-        """A question of the lesson, as buttons.
+        """A question of the lesson, as buttons under what it asks about, which is covered.
 
         Raises:
             AttribError: no such question.
@@ -120,8 +122,14 @@ class Lesson:
         if asked is None or asked.options is None:
             has = ", ".join(map(repr, self._outline.questions)) or "none"
             raise AttribError(f"Lesson {self.number} asks no question {name!r}.", f"It asks {has}.")
-        options = asked.options(self.model, self.examples)
-        made = Choice(asked.ask, options, lambda: asked.answer(self.model, self.examples), asked.columns)
+        model, of, screen = self.model, self.examples, SCREENS[name]
+        made = Choice(
+            asked.ask,
+            asked.options(model, of),
+            lambda: asked.answer(model, of),
+            screen.cover(model, of),
+            lambda: screen.shown(model, of),
+        )
         self._seen.append(made)
         return made
 

@@ -40,10 +40,13 @@ def other(demo):
         (-0.82, False, "The size is right, and the sign is not"),
         (1.3, False, "another head"),
         (1.02, False, "0.20 logits too high"),
-        ("0.82", False, "no number"),
+        ("0.82", False, "'0.82' is text. Write the number in logits, without quotation marks"),
+        ("L2H7", False, "is text"),
         (float("nan"), False, "no number"),
         (True, False, "no number"),
-        ([1], False, "no number"),
+        ([1], False, "[1] holds 1 value. Give one number alone"),
+        (torch.zeros(3), False, "A Tensor holds 3 values"),
+        (0.9, False, "0.08 logits too high"),
     ],
 )
 def test_a_number(given, right, said):
