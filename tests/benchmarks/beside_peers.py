@@ -78,7 +78,9 @@ def moved(python: str, wanted: list[str], folder: Path) -> list[str]:
         done = subprocess.run([*line, "-c", str(folder / "pins.txt"), *wanted], capture_output=True, text=True)
         if not done.returncode:
             break
-        said = re.findall(r"\(constraint\) ([\w.-]+)[=<>!~]", done.stdout + done.stderr)
+        text = done.stdout + done.stderr
+        said = re.findall(r"\(constraint\) ([\w.-]+)[=<>!~]", text)
+        said = said or re.findall(r"^ +([\w.-]+) [\d.]+ depends", text, re.MULTILINE)
         named = [n for n in kept if n.replace("_", "-") in {s.replace("_", "-") for s in said}]
         if not named:
             return [f"does not resolve for Python 3.13: {done.stderr.strip().splitlines()[-1][:160]}"]
