@@ -98,12 +98,6 @@ def chosen(a: Attribution, saes: Given) -> list[SAE | CrossLayer]:
     found: list[SAE | CrossLayer]
     if saes is not None and not isinstance(saes, str):
         found = list(_all(saes))
-        for one in found:
-            if isinstance(one, SAE) and one.target.site == "mlp_in":
-                raise ComponentError(
-                    f"A graph holds no dictionary of what an MLP reads, and one is {one!r}.",
-                    "Give those of streams, of heads, of what is added, and transcoders.",
-                )
         if not found:
             raise ComponentError("No dictionary is given.", "Give some, or leave saes out: the model's own are taken.")
         for one in found:
