@@ -137,8 +137,8 @@ def chosen(a: Attribution, saes: Given) -> list[SAE | CrossLayer]:
 def _of_input(sae: SAE) -> ComponentError:
     """Features that stand between a norm and the MLP behind it put nothing into the stream by themselves."""
     return ComponentError(
-        f"A graph has no place for a dictionary of {sae.target}: it rebuilds what an MLP reads, and what its features "
-        "put into anything passes that MLP alone.",
+        f"A graph has no place for a dictionary of {sae.target}: what an MLP reads stands behind a norm, and what such "
+        "features put into anything passes that MLP alone.",
         f'Give one of "L{sae.target.layer}.mlp" or of a stream, or a transcoder that reads there: a.graph([...]).',
     )
 

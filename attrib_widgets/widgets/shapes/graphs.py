@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -108,7 +109,10 @@ def _store(g: Graph, header: contract.GraphHeader) -> None:
     ranked = sorted((n for n in header["nodes"] if n["kind"] == "feature"), key=lambda n: -n["influence"])
     for name in [*dict.fromkeys(node["name"] for node in ranked)][:CARDS]:
         if left > 0 and card_name(name) not in cards:
-            card = results.card(g.card(name))
+            try:
+                card = results.card(g.card(name))
+            except AttribError:  # texts that belong to other cards, say: it is told where a kernel is asked
+                continue
             left -= len(wire.said(card))
             if left > 0:
                 cards[card_name(name)] = card
@@ -130,8 +134,8 @@ def _opened_edges(g: Graph) -> Iterator[tuple[str, contract.OpenedEdge]]:
             continue
         for one in opened:
             made = edge(one)
-            if made["heads"]:
-                made["looked"] = {made["heads"][0]: looked(g, one.source, into, made["heads"][0])}
+            with suppress(AttribError):  # scores of this layer are not exact: told where a kernel is asked
+                made["looked"] = {head: looked(g, one.source, into, head) for head in made["heads"][:1]}
             yield f"{one.source} {into}", made
 
 

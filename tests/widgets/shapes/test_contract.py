@@ -193,7 +193,7 @@ ASKED = {
     "concepts": {},
     "trace": {"mlps": "frozen"},
     "carried": {},
-    "search": {"query": "France"},
+    "search": {"query": "Gabon"},
     "totals": {},
     "lens": {},
     "streams": {},
