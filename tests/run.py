@@ -324,7 +324,8 @@ def browser(bench: Bench) -> None:
         raise Skipped("there is no tests/browser folder")
     if not bench.chromium:
         raise Failed("no Chromium")
-    bench.pytest("--durations=5", "-m", "browser", "tests")
+    # A file stays with one worker: its tests share a notebook, and often a page.
+    bench.pytest("-n", "logical", "--dist", "loadfile", "--durations=5", "-m", "browser", "tests")
 
 
 def students(bench: Bench) -> None:

@@ -277,9 +277,14 @@ class Tester(View):
         found = ablate(a.model, a.run, target, components=[part], position=a.position, job=job, **how)
         job.check()
         note = "" if strength else ": zero may be nothing that this part ever writes"
+        verdict = (
+            "A verdict needs a second prompt."
+            if self._now.corrupted is None
+            else "A test against the second prompt says more."
+        )
         told: contract.Ablated = {
             "told": f"{found.title()}; the model then says {found.answer_of(part)}",
-            "note": f"The smaller experiment, n = 1{note}. A verdict needs a second prompt.",
+            "note": f"The smaller experiment, n = 1{note}. {verdict}",
         }
         return Reply(told)
 

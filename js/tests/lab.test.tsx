@@ -99,8 +99,10 @@ describe("a test", () => {
     const dial = card().querySelector<HTMLInputElement>('[data-part="dial"]')!;
     expect([dial.min, dial.max, dial.value]).toEqual(["0", "4", "1"]);
     dial.value = "0.5";
+    dial.dispatchEvent(new Event("input", { bubbles: true }));
     dial.dispatchEvent(new Event("change", { bubbles: true }));
     await tick();
+    expect(card().querySelector("output")?.textContent).toBe("\u00d7 0.5");
     expect(sent.at(-1)).toMatchObject({ op: "ablate", args: { id: "L2.mlp/29", strength: 0.5 } });
     await answer("result", { data: { told: "With L2.mlp/29 \u00d7 0.5 the logit goes down", note: "n = 1" } });
     expect(card().querySelector('[data-part="ablated"]')?.textContent).toBe("With L2.mlp/29 \u00d7 0.5 the logit goes down. n = 1");

@@ -102,7 +102,10 @@ def test_a_hybrid_is_clicked_through(notebook: Notebook, name: str) -> None:
     screen.show("trace")
     flow = screen.part("flow")
     expect(flow).to_be_visible()
-    node = flow.locator(f'[role="option"][aria-label*="{label} ({short})"]').first
+    node = flow.locator(f'[role="option"][aria-label^="{label} ({short})"]').first
+    expect(node).to_contain_text(f"{label} ({short})")
+    box = node.evaluate("n => [n.scrollWidth, n.clientWidth]")
+    assert box[0] <= box[1], "its word is cut off"
     node.hover()
     expect(flow.locator(".aw-sentence")).to_contain_text(f"{label} ({short})")
     walk.sound("trace")
@@ -136,6 +139,8 @@ def test_what_stands_alone_says_it_as_well(notebook: Notebook) -> None:
             assert (spot.get_attribute("title") or "").startswith("L0.attn: a gated delta net")
             spot.click()
             expect(screen.root.locator('[data-part="part-title"]')).to_contain_text("delta net")
+            spot.hover()
+            expect(screen.root.locator(".aw-told")).to_contain_text("L0.attn (delta net)")
         else:
             expect(screen.root.get_by_text("delta net").first).to_be_visible()
         walk.sound("shown")

@@ -119,7 +119,10 @@ class Attribution(Sum):
         own = self.values + self.rival
         both = shared(own, self.rival)
         order = [i for i in strongest(both) if self.components[i].writes and abs(float(both[i])) >= WORTH]
-        return [Shared(self.components[i], float(own[i]), float(self.rival[i]), self.actual) for i in order[:k]]
+        return [
+            Shared(c, float(own[i]), float(self.rival[i]), self.actual, self.part_kinds.get(str(c)))
+            for i, c in ((i, self.components[i]) for i in order[:k])
+        ]
 
     def __getitem__(self, which: ComponentLike) -> float:
         return float(self.values[self._row(which)])

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...words.components import Component
+from ...words.kinds import Kind
 from ...words.text import signed
 
 #: A difference below this share of what is written for both, and of the whole difference, does not choose.
@@ -25,6 +26,8 @@ class Shared:
     own: float
     rival: float
     total: float
+    #: what a part is whose label alone would mislead
+    kind: Kind | None = None
 
     @property
     def both(self) -> float:
@@ -43,7 +46,8 @@ class Shared:
         return size >= LITTLE_OF_BOTH * abs(self.both) or size >= LITTLE_OF_ALL * abs(self.total)
 
     def __str__(self) -> str:
-        said = f"{self.component} {signed(self.both)} for either answer"
+        name = f"{self.component} ({self.kind.short})" if self.kind else str(self.component)
+        said = f"{name} {signed(self.both)} for either answer"
         return f"{said}; the difference is {signed(self.difference)}" if self.chooses else f"{said}: it does not choose"
 
 

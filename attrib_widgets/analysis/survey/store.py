@@ -12,6 +12,7 @@ from torch import Tensor
 from ...model.identity.stamp import fingerprint
 from ...words.components import component
 from ...words.errors import AttribError, ModelError
+from ...words.kinds import Kind
 from ...words.targets import Target
 from .decomposed import Crossed
 from .group import Group
@@ -64,6 +65,7 @@ def save(survey: Survey, path: Path | str) -> Path:
         **{name: getattr(survey, name) for name in _PLAIN},
         "targets": [[t.kind, t.tokens, t.against, t.centre] for t in survey.targets],
         "components": survey.labels,
+        "kinds": {label: [kind.short, kind.words] for label, kind in survey.part_kinds.items()},
         "groups": groups,
         "corrupted": survey.corrupted,
         "tests": tests,
@@ -151,6 +153,9 @@ def _survey(cls: type[Survey], header: dict[str, Any], tensors: dict[str, Tensor
     _are(list, *others)
     _are(int, *(i for row in others for i in row))
     tests = [_test(i, row, tensors, groups) for i, row in enumerate(header.get("tests") or ())]
+    kinds = header.get("kinds") or {}  # what was written before them has none
+    _are(list, *kinds.values())
+    _are(str, *kinds, *(text for row in kinds.values() for text in row))
     made = cls(
         model=model,
         targets=targets,
@@ -162,6 +167,7 @@ def _survey(cls: type[Survey], header: dict[str, Any], tensors: dict[str, Tensor
         tests={(test.part, test.group): test for test in tests},
         **plain,
     )
+    made._part_kinds = {label: Kind(*row) for label, row in kinds.items()}
     numbers = sorted(n for g in groups.values() for n in g.numbers)
     sizes = [len(made.ids), len(made.answers), len(targets), len(others)]
     if any(size != count for size in sizes) or numbers != list(range(count)):

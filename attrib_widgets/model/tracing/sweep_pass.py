@@ -207,7 +207,7 @@ class Pass:
         if "logits_to_keep" in names:
             options["logits_to_keep"] = last_logits(self.model)
         if past is not None:
-            options["past_key_values"] = past
+            options[_cache_name(self.model)] = past
             if "position_ids" in names:
                 options["position_ids"] = torch.arange(self.start, self.target + 1, device=self.model.device)[None]
         return options
@@ -302,6 +302,12 @@ def prefix(base: Run, records_keys: bool) -> list[tuple[Tensor, Tensor]]:
     return base.model.kept(("prefix", records_keys), lambda: compute(base), base)
 
 
+def _cache_name(model: Model) -> str:
+    """What the model calls the cache it is given: ``cache`` since transformers 5.24, where the older name warns."""
+    names = inspect.signature(type(model.hf).forward).parameters
+    return "cache" if "cache" in names else "past_key_values"
+
+
 def _projected_keys(base: Run) -> list[tuple[Tensor, Tensor]]:
     """The layers' own projections of the recorded streams: a tenth of a pass."""
     model, rec = base.model, base.record
@@ -323,7 +329,7 @@ def _recorded_keys(base: Run) -> list[tuple[Tensor, Tensor]]:
     model, root, past = base.model, base.model.traced, DynamicCache()
     final, end = ending(model)
     tokens = torch.tensor([base.ids], device=model.device)
-    with model.quiet(), root.trace(input_ids=tokens, use_cache=True, past_key_values=past) as tracer:
+    with model.quiet(), root.trace(input_ids=tokens, use_cache=True, **{_cache_name(model): past}) as tracer:
         seen = nnsight.save([])
         seen.append(len(end.get(final)))
         tracer.stop()

@@ -116,6 +116,24 @@ def test_every_result_that_names_a_mixer_says_what_it_is(hybrid):
     assert count >= 20
 
 
+def test_a_survey_keeps_what_its_parts_are_when_it_is_read_without_the_model(hybrid, tmp_path):
+    run, _ = hybrid
+    prompts = [f"The capital of {x} is" for x in ("France", "Spain", "Peru")]
+    survey = aw.survey(run.model, prompts, [" Paris"] * 3)
+    read = aw.Survey.load(survey.save(tmp_path / "survey.safetensors"))
+    assert read.model is None and read.part_kinds == run.model.part_kinds
+    assert read.view().options["kinds"] == survey.view().options["kinds"]
+    assert repr(read) == repr(survey) and "delta net" in repr(read)
+
+
+def test_what_a_mixer_writes_for_both_answers_is_said_with_its_word(hybrid):
+    run, _ = hybrid
+    told = [str(s) for s in aw.attribute(run, aw.logit_diff(5, 7)).shared(99)]
+    mixers = [line for line in told if line.startswith(("L0.attn", "L2.attn"))]
+    assert mixers and all(line.split(" +")[0].split(" \u2212")[0].endswith("(delta net)") for line in mixers)
+    assert not any("(" in line for line in told if line not in mixers)
+
+
 def test_figures_name_mixers(hybrid):
     for result in list(results_of(*hybrid))[:6]:
         try:

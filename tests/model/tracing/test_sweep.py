@@ -78,6 +78,8 @@ def test_rows_agree_with_single_runs(family_model, name, text, where):
     model = family_model(name)
     base, source = runs(model, name, text, differ=None)
     interventions = everything(base, source, places(base.n_positions)[where])
+    if name in UNPACKED:
+        sweep(base, interventions[:2])  # the first of a model finds out what it allows
     swept = sweep(base, interventions)
     expected = one_by_one(base, interventions)
     assert swept.complete and (not swept.notes or name in UNPACKED)
@@ -283,3 +285,24 @@ def test_another_attention_code_is_tried_anew():
     model.hf.set_attn_implementation(before)
     assert sweep(base, rows).forwards == first, "a setting changed in between: nothing known is taken over"
     assert sweep(base, rows).forwards < first
+
+
+@pytest.mark.parametrize("name", ["llama", "gptj"])
+def test_a_cache_by_its_newer_name(name):
+    """Where the model calls its cache ``cache``, it is given by that name: the older one warns, and will go."""
+    hf = families.build(name)
+    given: list[bool] = []
+
+    class Newer(type(hf)):
+        def forward(self, input_ids=None, cache=None, position_ids=None, use_cache=None, logits_to_keep=0, **more):
+            assert "past_key_values" not in more
+            given.append(cache is not None)
+            more |= {"position_ids": position_ids, "use_cache": use_cache, "logits_to_keep": logits_to_keep}
+            return super().forward(input_ids, past_key_values=cache, **more)
+
+    hf.__class__ = Newer
+    base, source = runs(aw.load(hf, tokenizer=families.tokenizer(name)), name, families.LONG_PROMPT)
+    interventions = everything(base, source, [base.n_positions - 1])
+    swept = sweep(base, interventions)
+    assert not swept.notes and any(given)
+    assert distance(swept.streams, one_by_one(base, interventions)) <= 1e-5

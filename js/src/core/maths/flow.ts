@@ -109,7 +109,7 @@ const LETTER = 6.6;
 const WIDEST = 13;
 
 /** Where everything stands, the nodes too; a part has a lane of its own, in which what it wrote goes up. */
-export function layoutOf({ nodes, up }: Graph, { values, layers = 0 }: Trace, drawn: ReadonlySet<number>, words: readonly string[]): Drawn {
+export function layoutOf({ nodes, up }: Graph, { values, layers = 0 }: Trace, drawn: ReadonlySet<number>, words: readonly string[], called = (label: string) => label): Drawn {
   const answer = nodes[-1] as Node;
   const rows = [...drawn];
   const most = largest(rows.map((i) => values[i] as number));
@@ -146,7 +146,7 @@ export function layoutOf({ nodes, up }: Graph, { values, layers = 0 }: Trace, dr
     let x = width + GAP;
     let last: Node | undefined;
     for (const node of parts.filter((n) => n.at === p)) {
-      node.width = Math.max(38, LETTER * node.label.length + 8, node.out, node.in);
+      node.width = Math.max(38, LETTER * called(node.label).length + 8, node.out, node.in);
       // right of what stands above it: its box beside those of its level, below the others only its lines
       node.x = x - (last && levelOf(last) !== levelOf(node) ? (node.width - node.out) / 2 - GAP : 0);
       last = node;

@@ -104,14 +104,14 @@ export class Survey {
   }
 
   /** A part in a group, in one sentence. */
-  told(group: number, part: number, tests?: Tests): string {
+  told(group: number, part: number, tests?: Tests, name = this.header.parts[part]?.id): string {
     const of = this.header.groups[group] as SurveyedGroup;
     const value = (name: string) => this.measure(group, name)[part] ?? NaN;
     const permuted = value("same_sign_permuted");
     const p = value("p_specific");
     const where = this.header.groups.length > 1 ? ` in ${of.name}` : "";
     const said = [
-      `${this.header.parts[part]?.id}${where}: mean ${signed(value("mean"), this.digits)} ${this.header.unit}, spread ${plain(value("spread"), this.digits)}`,
+      `${name}${where}: mean ${signed(value("mean"), this.digits)} ${this.header.unit}, spread ${plain(value("spread"), this.digits)}`,
       `same sign in ${share(this.sameSign(group, part))} of ${of.prompts.length} prompts${Number.isNaN(permuted) ? "" : ` (answers permuted: ${share(permuted)})`}`,
     ];
     if (!Number.isNaN(p)) said.push(`p ${plain(p, 3)}${of.specific.includes(part) ? ", specific" : ""}`);

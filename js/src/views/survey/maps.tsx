@@ -105,7 +105,7 @@ function GroupMap({ of, tests, here, cell, side, open, group, point, pick }: Par
                   data-id={id}
                   title={store.described(id)}
                   aria-selected={part === open}
-                  aria-label={of.told(here, part, tests)}
+                  aria-label={of.told(here, part, tests, store.called(id))}
                   tabIndex={tabIndex}
                   onPointerEnter={() => show({ row: r, column: c })}
                   onClick={() => take({ row: r, column: c })}

@@ -68,7 +68,7 @@ export function Measures({ of, tests, open, group, point, pick, asking }: Parts 
         chosen={order.indexOf(open)}
         points={order.map((i, n) => {
           const id = header.parts[i]?.id ?? "";
-          return { id, x: across[i] ?? 0, y: up[i] ?? 0, named: n < NAMED, below: (mean[i] ?? 0) < 0, title: store.described(id) ?? id, told: of.told(group, i, tests), point: () => point({ group, part: i }), pick: () => pick({ group, part: i }) };
+          return { id, x: across[i] ?? 0, y: up[i] ?? 0, named: n < NAMED, below: (mean[i] ?? 0) < 0, title: store.described(id) ?? id, told: of.told(group, i, tests, store.called(id)), point: () => point({ group, part: i }), pick: () => pick({ group, part: i }) };
         })}
       />
     </div>

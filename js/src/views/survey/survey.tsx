@@ -58,7 +58,7 @@ export function SurveyView({ of }: { of: Survey }) {
         />
         {form === "maps" ? <Maps {...parts} /> : <Measures {...parts} asking={asking} />}
         <p class="aw-readout aw-told" aria-live="polite">
-          {of.told(told.group, told.part, tests)}.
+          {of.told(told.group, told.part, tests, store.called(of.header.parts[told.part]?.id))}.
         </p>
         {form === "maps" && <Legend of={of} />}
       </div>

@@ -1,5 +1,6 @@
 /** What a component wrote, as features of a dictionary; a click opens a feature: what it fires on, what it writes. */
 import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
 import { sequential, shade } from "../../core/maths/colour";
 import { MINUS, percent, plain } from "../../core/maths/format";
 import { largest, sumOf } from "../../core/maths/geometry";
@@ -126,24 +127,16 @@ function Read({ row, name, card, wrote }: { row: Row; name: string; card: Featur
   const reading = store.reading.value;
   if (!reading) return null;
   const part = { ...row, id: name };
-  const { lab } = store;
   return (
     <>
       <p class="aw-foot">
         <TestThis row={part} />{" "}
         {!store.fixed.value && (
-          <>
-            {reading.header.test.never || store.hides("values") ? null : (
-              <label class="aw-small" title="An experiment: the model runs with it so many times as strong, what its dictionary misses held">
-                strength ×{" "}
-                <input type="range" data-part="dial" min="0" max="4" step="0.5" value="1" onChange={(e) => lab.ablate(name, +e.currentTarget.value)} />
-              </label>
-            )}{" "}
-            <button class="aw-link" data-part="explain" onClick={() => void store.explain({ neuron: name })}>
-              Explain this feature
-            </button>
-          </>
+          <button class="aw-link" data-part="explain" onClick={() => void store.explain({ neuron: name })}>
+            Explain this feature
+          </button>
         )}
+        {!store.fixed.value && !reading.header.test.never && !store.hides("values") && <Dial key={name} of={name} />}
       </p>
       <Tested row={part} />
       <Card name={name} card={card} tokens={reading.tokens} wrote={wrote} go={(number) => store.select(`${row.id}/${number}`)}>
@@ -156,6 +149,28 @@ function Read({ row, name, card, wrote }: { row: Row; name: string; card: Featur
         )}
       </Card>
     </>
+  );
+}
+
+/** So many times as strong: each setting is an experiment, which the sentence under it tells. */
+function Dial({ of }: { of: string }) {
+  const { lab } = useView().store;
+  const [times, turn] = useState(1);
+  return (
+    <label class="aw-dial aw-small" title="An experiment: the model runs with it so many times as strong, what its dictionary misses held">
+      strength
+      <input
+        type="range"
+        data-part="dial"
+        min="0"
+        max="4"
+        step="0.5"
+        value={times}
+        onInput={(e) => turn(+e.currentTarget.value)}
+        onChange={(e) => lab.ablate(of, +e.currentTarget.value)}
+      />
+      <output>× {times}</output>
+    </label>
   );
 }
 

@@ -35,7 +35,7 @@ export function Flow({ trace, tokens, pick }: FlowProps) {
   const [lit, setLit] = useState<{ rows: number[]; told: string } | null>(null);
   const [scroll, room] = useWidth();
   const drawn = pathsOf(graph, paths.slice(0, count));
-  const { most, parts, lines, columns, height, width, levels } = layoutOf(graph, trace, drawn, words);
+  const { most, parts, lines, columns, height, width, levels } = layoutOf(graph, trace, drawn, words, (label) => store.called(label));
   const rove = useRoving(parts.length - 1, true);
   useLayoutEffect(() => {
     scroll.current?.scrollTo(answer.x, 0);
@@ -110,7 +110,7 @@ export function Flow({ trace, tokens, pick }: FlowProps) {
             )}`;
             return (
               <div role="option" aria-selected={told === lit?.told} aria-label={told} data-i={i} tabIndex={rove.tabIndex(i)} style={box(node.x, node.y, node.width)} {...on(rows, told)}>
-                {node.label} <br />
+                {store.called(node.label)} <br />
                 {print(value)}
               </div>
             );
