@@ -103,7 +103,7 @@ def chosen(a: Attribution, saes: Given) -> list[SAE | CrossLayer]:
                     "Give those of streams, of heads, of what is added, and transcoders.",
                 )
         if not found:
-            raise ComponentError("No dictionary is given.", "Give some, or leave saes out: the model's own are taken.")
+            raise ComponentError("No dictionary is given.", "Give some, or none at all: the model's own are taken.")
         for one in found:
             for sae in [one] if isinstance(one, SAE) else one.layers:
                 fit(model, sae, model.saes.digest)
