@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ...words.components import whole
 from ...words.errors import AttribError, ComponentError
@@ -116,16 +116,16 @@ def _check(folder: Path, row: dict[str, Any], sae: SAE, model: Model | None, mod
         own = {model.name, str(sae.metadata.get("model_name") or model.name)}
         if not any(same_name(name, one) for one in own):
             raise ComponentError(f"The export in {folder} is of {name}, and this is {model.name}.", hint)
-    layer, own = _LAYER.match(source), sae.site.layer or 0
+    layer, number = _LAYER.match(source), sae.site.layer or 0
     if "resid_pre" in str(sae.metadata.get("hook_name") or sae.metadata.get("hook_point")) and sae.site.site == "post":
-        own += 1  # the stream behind a layer, which is called that before the next
-    if layer and int(layer[1]) != own and told != f"{name}/{source}":
+        number += 1  # the stream behind a layer, which is called that before the next
+    if layer and int(layer[1]) != number and told != f"{name}/{source}":
         raise ComponentError(
             f"The export in {folder} is of layer {layer[1]} ({source}), and the dictionary reads {sae.site}.", _FETCH
         )
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
