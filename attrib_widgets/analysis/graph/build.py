@@ -99,7 +99,7 @@ def chosen(a: Attribution, saes: Given) -> list[SAE | CrossLayer]:
     if saes is not None and not isinstance(saes, str):
         found = list(_all(saes))
         if not found:
-            raise ComponentError("No dictionary is given.", "Give some, or leave saes out: the model's own are taken.")
+            raise ComponentError("No dictionary is given.", "Give some, or none at all: the model's own are taken.")
         for one in found:
             for sae in [one] if isinstance(one, SAE) else one.layers:
                 fit(model, sae, model.saes.digest)

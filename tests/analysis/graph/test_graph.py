@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import attrib_widgets as aw
-from attrib_widgets.analysis.graph import build
+from attrib_widgets.analysis.graph import build, held, walk
 from attrib_widgets.analysis.graph.between import NOT_IN_HERE
 from attrib_widgets.analysis.graph.scores import influence, scores
 from attrib_widgets.model.running.worker import Job
@@ -502,3 +502,17 @@ def test_what_is_held_stays_with_the_run_and_goes_with_it():
     del run, first, second
     gc.collect()
     assert gone() is None
+
+
+def test_layers_are_held_once_while_a_graph_is_built_and_no_longer(small, monkeypatch):
+    a, given = small("mlp", "qwen3")
+    made = []
+    monkeypatch.setattr(walk, "KEPT", 0)
+    monkeypatch.setattr(build, "BATCH", 5)
+    monkeypatch.setattr(walk, "HeldAttention", lambda *args: made.append(args) or held.HeldAttention(*args))
+    graph = a.graph(given, live=0)
+    assert len(graph.rows) > 20 and len(made) == a.model.n_layers, "five targets at a time, and every layer once"
+    assert graph.walk._held is None
+    monkeypatch.setattr(walk, "BUILT", 0)
+    other, count = a.graph(given, live=0), len(made)
+    assert count > 4 * a.model.n_layers and torch.equal(other.weights.edges, graph.weights.edges)
