@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..model.parts.experts import mlp_input
 from ..model.parts.projections import kv_head, qkv_projection
+from ..model.parts.streams import one_stream
 from ..model.tracing.hooks import collect
 from ..words.errors import ComponentError
 from ..words.places import Place
@@ -118,8 +119,14 @@ def value_bias(model: Network, layer: int) -> Float[Tensor, "heads_times_d_head"
 
 
 def _at(model: Model, rec: Recording, place: Place) -> Float[Tensor, "position width"]:
-    """What a recording has at the place of a dictionary. It comes before a multiplier of what a sublayer adds."""
+    """What a recording has at the place of a dictionary. It comes before a multiplier of what a sublayer adds.
+
+    Raises:
+        GranularityError: a stream, of a model that carries several.
+    """
     layer = place.layer or 0
+    if place.is_stream:
+        one_stream(model, "a dictionary of streams reads one")
     if place.site == "mlp_in":
         return mlp_input(model, rec, layer)
     if place.site in ("mlp", "attn_out"):

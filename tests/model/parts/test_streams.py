@@ -16,8 +16,9 @@ from attrib_widgets.model.tracing.edits import Edit
 from attrib_widgets.model.tracing.gradient import differentiate
 from attrib_widgets.model.tracing.hooks import collect
 from attrib_widgets.model.tracing.sweep import sweep
+from attrib_widgets.saes.reading import activations
 from attrib_widgets.words.components import component
-from attrib_widgets.words.places import Place
+from attrib_widgets.words.places import Place, dictionary_place
 from fixtures import families
 from fixtures.hook_twin import HookTwin, hooked, kept
 
@@ -310,11 +311,31 @@ def test_without_what_its_vision_needs_the_text_alone_is_named_and_loads(tmp_pat
     assert torch.allclose(normed, expected, atol=1e-5) and aw.attribute(run, " Paris").exact
 
 
+def sae(place):
+    generator = torch.Generator().manual_seed(0)
+    wide = torch.randn(2, families.WIDTH, 40, generator=generator) / families.WIDTH**0.5
+    return aw.SAE(dictionary_place(place), "standard", wide[0], torch.zeros(40), wide[1].T, torch.zeros(families.WIDTH))
+
+
+@each
+def test_features_of_an_mlp_sum_to_its_bar_and_one_of_a_stream_is_refused(family_model, name):
+    model = aw.load(families.build(name), tokenizer=families.tokenizer(name))
+    a = aw.attribute(model.run(families.PROMPT), " Paris")
+    for label in ("L1.mlp", "L1.attn_out"):
+        model.saes[label] = sae(label)
+        found = a.features(label)
+        written = a["L1.mlp"] if label == "L1.mlp" else bars(a, "attn", 1)
+        assert found.total == pytest.approx(written, abs=1e-5 * (1 + float(found.values.abs().sum())))
+    with pytest.raises(aw.AttribError, match="streams beside each other"):
+        a.features("L1.post", sae("L1.post"))
+
+
 REFUSED = {
     "one stream put in": lambda m, a, o: a.run.edited([Edit("pre", 1, (2,), o.record.streams[1][[2]])]),
     "one stream added to": lambda m, a, o: sweep(a.run, [[Edit("pre", 1, (2,), torch.ones(1, 32), adds=True)]]),
     "the stream between": lambda m, a, o: sweep(a.run, [[Edit("mid", 1, (2,), torch.ones(1, 32))]]),
     "a layer as a whole": lambda m, a, o: sweep(a.run, [[Edit("layer", 1, (2,), torch.ones(1, 32))]]),
+    "features of a stream read": lambda m, a, o: activations(m, a.run.record, sae("L1.post")),
     "features of a stream": lambda m, a, o: collect(m, torch.tensor([a.run.ids]), [Place("post", 1)]),
     "graphs": lambda m, a, o: a.graph(),
     "a dictionary of a stream": lambda m, a, o: direction_of(a, Place("post", 1)),
