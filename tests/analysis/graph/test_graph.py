@@ -223,7 +223,7 @@ def test_what_an_mlp_reads_is_no_place_of_a_graph(family_model):
     model = family_model("gpt2")
     inside, (mlp, *_) = dictionary("L1.mlp_in", model.d_model, model.d_model, "topk", 3), dictionaries(model, "mlp")
     a = aw.attribute(model.run(families.ids_of("gpt2")), 5)
-    with pytest.raises(aw.ComponentError, match="no dictionary of what an MLP reads"):
+    with pytest.raises(aw.ComponentError, match=r"no place for a dictionary of L1\.mlp_in"):
         a.graph([inside, mlp], live=0)
     model.saes.add([inside, mlp])
     assert a.graph(live=0).given == [mlp], "the model's own are those that a graph can hold"
