@@ -1,8 +1,6 @@
-"""The backward pass of :mod:`.totals` through several streams beside each other: a direction for each of them."""
+"""The backward pass of :mod:`.backwards` through several streams beside each other: a direction for each of them."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,8 +10,8 @@ from ...model.anatomy.rounding import refuse_above
 from ...model.parts.streams import merged, merging, mix_of, read_error, state_error
 from ...words.components import Component
 from ..reading.features import Inside
+from .backwards import Ends, Walk
 from .step import RecordedMLP
-from .totals import Walk
 
 
 class SeveralWalk(Walk):
@@ -22,7 +20,7 @@ class SeveralWalk(Walk):
 
     every: Float[Tensor, "position stream d_model"] | None = None
 
-    def back(self) -> Any:
+    def back(self) -> Ends:
         if self.inside is None and not self.point.mid:
             self._enter(self.point.layer)
         return super().back()
