@@ -177,11 +177,12 @@ def path_patch(
 
 
 def _comes_before(model: Model, sender: Place, reader: Receiver) -> bool:
-    """Whether ``reader`` can read what ``sender``, a head's z or an MLP, writes."""
+    """Whether ``reader`` can read what ``sender``, a part that writes, writes."""
     if sender.row < reader.layer:
         return True
     within = reader.side == "mlp" and not model.parallel  # behind the attention of its own layer
-    return within and sender.row == reader.layer and sender.site in ("z", "attn")
+    first = {site for site, part in model.anatomy.besides.items() if part.first}
+    return within and sender.row == reader.layer and sender.site in {"z", "attn", *first}
 
 
 def _check_sender(cell: Cell) -> None:
@@ -256,18 +257,18 @@ def _held(base: Run, writes: list[Edit], freeze: bool) -> list[Edit]:
         return writes
     model, rec = base.model, base.record
     layer, at = writes[0].layer, tuple(range(base.n_positions))
-    taken = {(w.site, w.layer) for w in writes}
+    taken, sites = {(w.site, w.layer) for w in writes}, {w.site for w in writes}
     split = [i for i in range(model.n_layers) if model.level(i).experiments]
     kept = [Edit("attn", i, at, rec.attn_out[i]) for i in split if i > layer and ("z", i) not in taken]
     for site, part in model.anatomy.besides.items():
         if freeze or part.first:
-            own = not part.first and writes[0].site not in (site, "layer")  # it reads what is written in its own layer
+            own = not part.first and not sites & {site, "layer"}  # it reads what is written in its own layer
             kept += [Edit(site, i, at, rec.at(site, i)) for i in split if i >= layer + (not own)]
     if model.n_streams > 1:  # how streams are mixed is held with all else that stands on the way
         kept += [Edit("predict", i, at, rec.predicted[i]) for i in range(layer + 1, model.n_layers)]
         kept += [Edit("correct", i, at, rec.corrected[i]) for i in range(layer, model.n_layers)]
     if freeze:
-        start = layer if all(w.site in ("z", "attn") for w in writes) else layer + 1
+        start = layer + bool(sites & {"mlp", "layer"})  # the MLP of its own layer reads whatever else is written there
         kept += [Edit("mlp", i, at, rec.mlp_out[i]) for i in split if i >= start]
         whole = [i for i in range(layer + 1, model.n_layers) if i not in split]
         kept += [Edit("layer", i, at, rec.wrote(i)) for i in whole]

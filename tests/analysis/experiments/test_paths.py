@@ -6,6 +6,8 @@ import pytest
 import torch
 
 import attrib_widgets as aw
+from attrib_widgets.analysis.experiments.cells import cells_from
+from attrib_widgets.analysis.experiments.direct import direct_cells
 from fixtures import families
 from fixtures.path_twin import FROZEN, SENDERS, SETS, PathTwin
 
@@ -145,3 +147,26 @@ def test_errors_and_table(family_model):
         aw.path_patch(model, clean, corrupted, TARGET, senders=[["L0H0", "L1H0"]])
     p = aw.path_patch(model, clean, corrupted, TARGET, receivers=["L1H0.q", "logits"])
     assert "as read by L1H0.q, logits only" in repr(p)
+
+
+@pytest.mark.parametrize("name", ["falcon_h1", "gemma4_text", "gemma3n_text", "gemma3n_three"])
+def test_what_a_layer_writes_beside_its_sublayers_sends_like_them(family_model, name):
+    """Where nothing else answers, a sender has its direct effect, whichever part of its layer it is: a mixer beside
+    the attention comes before its MLP, which is held with all else."""
+    model = family_model(name)
+    clean, corrupted = families.ids_of(name)[:-1], families.ids_of(name)[:-1]
+    corrupted[-1] = (corrupted[-1] + 7) % 300  # what no later position reads is told by the last one alone
+    pair, site = (model.run(clean), model.run(corrupted)), next(iter(model.anatomy.besides))
+    senders = [f"L1.{s}" for s in (*model.anatomy.besides, "attn", "mlp")]
+    senders += [["L1H0", f"L1.{s}"] for s in model.anatomy.besides] + [["L1.mlp", f"L1.{site}"]]
+    cells = cells_from(model, senders, [None])
+    direct = direct_cells([pair], cells, [aw.logit(TARGET)], "noise", -1).values
+    sent = aw.path_patch(model, *pair, TARGET, senders=senders, mlps="freeze").values
+    assert torch.allclose(sent, direct, atol=2e-5) and float(direct.abs().min()) > 1e-4
+
+
+def test_a_mixer_in_front_of_an_mlp_is_one_of_its_senders(family_model):
+    for name, site in (("falcon_h1", "beside"), ("gemma3n_text", "laurel")):
+        found = aw.path_patch(family_model(name), *prompts(name), TARGET, receivers="L1.mlp")
+        assert {f"L0.{site}", f"L1.{site}"} <= set(map(str, found.cells))
+    assert "L1.beside" not in set(map(str, found.cells)), "which comes behind it"
