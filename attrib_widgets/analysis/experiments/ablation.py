@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ...model.identity.steady import steady
 from ...model.model import load
+from ...model.parts.outlet import Sublayer, outlet_of
 from ...model.tracing.edits import Edit
 from ...result import Result, Table, strongest
 from ...words.components import whole
@@ -220,10 +221,34 @@ class FixedDonor:
         for part in alone(self.base.model, cell.parts):
             if part.of is None and (part.site in MIXED_SITES or part.is_stream):
                 raise ComponentError(f"{part} cannot be ablated.", "Ablate what a part writes: a head or a sublayer.")
-            if part.site == "attn" and self.base.model.level(part.layer or 0).heads:
-                part = Place("z", part.layer)  # all of its heads, so that its output bias stays here too
-            found += plain_writes(self.base, part, at, self.value(part, at))
+            found += self._written(part, at)
         return summed(found)
+
+    def _written(self, part: Place, at: tuple[int, ...]) -> list[Edit]:
+        if part.site == "attn" and self.base.model.level(part.layer or 0).heads:
+            part = Place("z", part.layer)  # all of its heads, so that its output bias stays here too
+        return plain_writes(self.base, part, at, self.value(part, at))
+
+
+class ScaleDonor(FixedDonor):
+    """What a part writes, so many times as strongly: 0 is without it, 1 as it is.
+
+    A sublayer is scaled behind a norm of its own, which would undo it; a head in front of it, beside the others.
+    """
+
+    def __init__(self, base: Run, strength: float) -> None:
+        super().__init__(base, lambda part, at: held(base, part)[list(at)] * strength)
+        self.strength = strength
+
+    def _written(self, part: Place, at: tuple[int, ...]) -> list[Edit]:
+        sublayers: Mapping[str, Sublayer] = {"attn": "attn", "mlp": "mlp"}
+        if part.of is None and part.site in sublayers:
+            layer = part.layer or 0
+            norm = outlet_of(self.base.model, sublayers[part.site], layer).norm
+            if norm is not None:
+                given = held(self.base, part)[list(at)].to(self.base.model.home)
+                return [Edit(f"{part.site}_added", layer, at, self.strength * norm(given))]
+        return super()._written(part, at)
 
 
 def zero_donor(base: Run) -> FixedDonor:
@@ -233,11 +258,6 @@ def zero_donor(base: Run) -> FixedDonor:
         return torch.zeros_like(held(base, part)[list(at)])
 
     return FixedDonor(base, value)
-
-
-def scale_donor(base: Run, strength: float) -> FixedDonor:
-    """What a part writes, so many times as strongly: 0 is without it, 1 as it is."""
-    return FixedDonor(base, lambda part, at: held(base, part)[list(at)] * strength)
 
 
 def clamp_donor(base: Run, strength: float) -> FixedDonor:
@@ -344,7 +364,7 @@ def donors_of(
         return [zero_donor(base)]
     if strength is not None:
         strength = finite(strength)
-        return [scale_donor(base, strength) if method == "scale" else clamp_donor(base, strength)]
+        return [ScaleDonor(base, strength) if method == "scale" else clamp_donor(base, strength)]
     if (whole(draws) or 0) < 1:
         raise AttribError(f"{draws!r} is not a number of draws.", "Use 1 or more.")
     if not reference or all(r.n_positions == 1 for r in reference):
@@ -387,7 +407,8 @@ def ablate(
             ``"resample"`` over ``reference``, a list of prompts. Where all of these have the length of ``prompt``, the
             mean is taken (and drawn from) position by position; otherwise over all of their positions but the first,
             and the first position of ``prompt`` is left alone. The table says which. ``"scale"`` makes what it writes
-            ``strength`` times as strong, ``"clamp"`` holds a feature at the activation ``strength`` everywhere.
+            ``strength`` times as strong (a sublayer behind a norm of its own, which would undo it; a head what it
+            hands to its layer, in front of one), ``"clamp"`` holds a feature at the activation ``strength`` everywhere.
         positions: None ablates every position together, ``"each"`` makes one cell per position, a list these together.
         draws, seed: of resampling from prompts of other lengths.
 

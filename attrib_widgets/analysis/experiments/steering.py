@@ -22,7 +22,7 @@ from ...words.several import listed, named
 from ...words.targets import TokenSet, rather_than
 from ...words.text import percent, visible
 from ..inputs import as_run
-from .ablation import SAID, FixedDonor, clamp_donor, scale_donor
+from .ablation import SAID, FixedDonor, ScaleDonor, clamp_donor
 from .answers import Answer, answers, asked_token
 from .cells import Cell, joint, positions_of
 from .features import finite, silent
@@ -163,7 +163,7 @@ def steer(
         raise AttribError("There are no strengths.", "Give one or several: scale=[0, 2].")
     if method == "scale":
         _refuse_silent(run, cell)
-    make = scale_donor if method == "scale" else clamp_donor
+    make = ScaleDonor if method == "scale" else clamp_donor
     donors: list[FixedDonor] = [make(run, strength) for strength in strengths]
     aim = rather_than(target, against, run.model.single_token)
     metric, cost = metric_of(aim, run, where), Cost()

@@ -156,3 +156,23 @@ def test_an_experiment_of_many_parts_is_told_in_a_line(family_model):
 def test_a_strength_below_zero_has_a_true_minus(family_model):
     found = aw.ablate(family_model("gpt2"), families.PROMPT, 5, components="L1.mlp", method="scale", strength=-2)
     assert "× −2 " in found.title() and "-" not in found.title()
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3", "olmo2", "gemma4_text", "gemma3n_text", "llama"])
+def test_a_sublayer_is_scaled_behind_its_own_norm(family_model, name):
+    """A norm that follows a sublayer undoes every factor in front of it."""
+    model, ids = family_model(name), families.ids_of(name)
+    base = model.hf.model
+    behind = {"attn": "post_attention_layernorm", "mlp": "post_feedforward_layernorm"}
+    if name == "llama":
+        behind = {"attn": "self_attn.o_proj", "mlp": "mlp"}
+    for site, path in behind.items():
+        with torch.no_grad():
+            hook = base.layers[1].get_submodule(path).register_forward_hook(lambda m, a, out: out * 2.5)
+            slow = model.hf(torch.tensor([ids]), use_cache=False).logits[0, -1, 5].item()
+            hook.remove()
+        found = aw.ablate(model, ids, 5, components=f"L1.{site}", method="scale", strength=2.5)
+        assert found.ablated.item() == pytest.approx(slow, abs=1e-4) and abs(found.values.item()) > 1e-3
+        steered = aw.steer(model, ids, f"L1.{site}", 5, scale=[0, 1, 2.5])
+        without = aw.ablate(model, ids, 5, components=f"L1.{site}").ablated.item()
+        assert steered.values.tolist() == pytest.approx([without, steered.base, slow], abs=1e-4)
