@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     from ...model.run import Run
 
 #: What writes to the stream, by the site of an edit; the stream that enters layer 0 is the embedding's own write.
-_WRITERS: dict[str, Literal["attn", "mlp"]] = {"z": "attn", "attn": "attn", "mlp": "mlp", "mlp_added": "mlp"}
+_WRITERS: dict[str, Literal["attn", "mlp"]] = {
+    "z": "attn",
+    "attn": "attn",
+    "attn_added": "attn",
+    "mlp": "mlp",
+    "mlp_added": "mlp",
+}
 
 
 @steady()

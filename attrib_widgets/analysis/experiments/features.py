@@ -169,6 +169,8 @@ def added(
         return [Edit("z", layer, positions, part, h, adds=True) for h, part in heads]
     if place.is_stream or place.site == "mlp_in":
         return [Edit(*place.slot, positions, change, adds=True)]
+    if place.site == "attn_out" and model.n_streams > 1:
+        return [Edit("attn_added", layer, positions, change, adds=True)]  # no one stream is behind it
     if place.site == "attn_out" and not model.parallel:
         if model.anatomy.attn_post_norm is None:
             return [Edit("attn", layer, positions, change, adds=True)]

@@ -330,6 +330,29 @@ def test_features_of_an_mlp_sum_to_its_bar_and_one_of_a_stream_is_refused(family
         a.features("L1.post", sae("L1.post"))
 
 
+@each
+@pytest.mark.parametrize("label", ["L1.mlp", "L1.attn_out"])
+def test_features_of_a_sublayer_are_taken_out_of_what_that_adds(family_model, name, label):
+    model, ids = aw.load(families.build(name), tokenizer=families.tokenizer(name)), families.ids_of(name)
+    model.saes[label] = dictionary = sae(label)
+    layer, fired = model.hf.model.layers[1], []
+
+    def without(module, args, out):
+        fired.append(dictionary.encode(out)[..., :6])
+        return out - fired[-1] @ dictionary.w_dec[:6]
+
+    norm = layer.post_feedforward_layernorm if label == "L1.mlp" else layer.post_attention_layernorm
+    handle = norm.register_forward_hook(without)
+    with torch.no_grad():
+        slow = model.hf(torch.tensor([ids]), use_cache=False).logits[0, -1, 5].item()
+    handle.remove()
+    some = [f"{label}/{i}" for i in range(6)]
+    found = aw.ablate(model, ids, 5, components=[some])
+    assert float(fired[0].max()) > 0.1 and found.ablated.item() == pytest.approx(slow, abs=1e-4)
+    steered = aw.steer(model, ids, some, 5, scale=[0, 1]).values.tolist()
+    assert steered == pytest.approx([slow, found.base.item()], abs=1e-4) and abs(found.values.item()) > 1e-3
+
+
 REFUSED = {
     "one stream put in": lambda m, a, o: a.run.edited([Edit("pre", 1, (2,), o.record.streams[1][[2]])]),
     "one stream added to": lambda m, a, o: sweep(a.run, [[Edit("pre", 1, (2,), torch.ones(1, 32), adds=True)]]),
