@@ -61,7 +61,8 @@ class Card(Result):
 
     ``label`` is computed from the strongest contexts ("" where it fires too rarely), and ``density`` is the share of
     tokens that it fires on; without cards they are "" and NaN. ``promoted`` and ``suppressed`` list (token text, id,
-    logits per unit of activation that it adds directly, before the final norm's scale); for a feature of the heads'
+    logits per unit of activation that it adds directly, before the final norm's scale; empty where that depends on the
+    prompt, of several streams); for a feature of the heads'
     outputs ``through`` names the head that this is read through. ``here`` has the activation on each of ``tokens``,
     those of the prompt. ``missing`` says why there are no contexts, and how to give some. ``arithmetic`` is what it
     adds to what is explained; None where it does not fire.
@@ -106,6 +107,8 @@ class Card(Result):
         rows += [[name, safe(text)] for name, text in self.facts()]
         through = f" through {self.through}" if self.through else ""
         for name, entries in (("promotes", self.promoted), ("suppresses", self.suppressed)):
+            if not entries:
+                continue
             rows.append(
                 [name + through, "  ".join(f"{visible(text)} {signed(value)}" for text, _, value in entries[:5])]
             )
@@ -207,7 +210,14 @@ def card_of(
         notes.append(
             f"It fires on {100 * others.density[feature]:.2g}\u00a0% of tokens by the count of {others.source}."
         )
-    logits = written_logits(model, sae, feature, head)
+    most, least = [], []
+    if model.n_streams == 1:
+        logits = written_logits(model, sae, feature, head)
+        most, least = (logits.topk(k, largest=way).indices.tolist() for way in (True, False))
+    else:
+        notes.append(
+            f"What it adds to the logits depends on the prompt and the position: layers mix {model.n_streams} streams."
+        )
     here, fired = prompt
     through = "" if sae.site.site != "z" else f"all heads of L{sae.site.layer}"
     none = without if cards is None or text is None else "It fires in none of the texts."
@@ -216,8 +226,8 @@ def card_of(
         cards.labels[feature] if cards else "",
         float(cards.density[feature]) if cards else math.nan,
         contexts,
-        [(model.token(i), i, float(logits[i])) for i in logits.topk(k).indices.tolist()],
-        [(model.token(i), i, float(logits[i])) for i in logits.topk(k, largest=False).indices.tolist()],
+        [(model.token(i), i, float(logits[i])) for i in most],
+        [(model.token(i), i, float(logits[i])) for i in least],
         list(here),
         fired(feature).tolist(),
         through if head is None else str(Component("head", sae.site.layer, head)),

@@ -353,6 +353,16 @@ def test_features_of_a_sublayer_are_taken_out_of_what_that_adds(family_model, na
     assert steered == pytest.approx([slow, found.base.item()], abs=1e-4) and abs(found.values.item()) > 1e-3
 
 
+def test_the_card_of_a_feature_says_that_its_write_has_no_one_way(family_model):
+    model = aw.load(families.build("gemma3n_text"), tokenizer=families.tokenizer("gemma3n_text"))
+    model.saes["L1.mlp"] = sae("L1.mlp")
+    found = aw.attribute(model.run(families.PROMPT), " Paris").features("L1.mlp")
+    card = found.card(found.numbers[0])
+    assert not card.promoted and not card.suppressed and max(card.here) > 0
+    assert "mix 4 streams" in repr(card) and "promotes" not in repr(card)
+    assert card.arithmetic is not None and float(card.arithmetic.fires) == pytest.approx(card.here[-1], rel=0.01)
+
+
 REFUSED = {
     "one stream put in": lambda m, a, o: a.run.edited([Edit("pre", 1, (2,), o.record.streams[1][[2]])]),
     "one stream added to": lambda m, a, o: sweep(a.run, [[Edit("pre", 1, (2,), torch.ones(1, 32), adds=True)]]),

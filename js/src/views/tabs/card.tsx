@@ -149,10 +149,14 @@ export function Card({ name, card, tokens: prompt, alone, wrote, go, children }:
         );
       })}
       {card.missing && <p class="aw-quiet">{card.missing}</p>}
-      <Sides sides={[words("Promotes", card.up), words("Suppresses", card.down)]} />
-      <p class="aw-quiet aw-small">
-        What it adds to the logits directly{card.through && `, through ${card.through}`}, for one unit of activation, before the last norm scales it.
-      </p>
+      {card.up.length > 0 && (
+        <>
+          <Sides sides={[words("Promotes", card.up), words("Suppresses", card.down)]} />
+          <p class="aw-quiet aw-small">
+            What it adds to the logits directly{card.through && `, through ${card.through}`}, for one unit of activation, before the last norm scales it.
+          </p>
+        </>
+      )}
     </>
   );
 }
