@@ -411,15 +411,15 @@ class Attribution(Sum):
         beside = [] if self.rival is None else [self.rival]
         order = strongest(self.values, 10)
         rows, bars = with_others(self.values, order, lambda i: [self.labels[i]], beside=beside)
-        columns = ["component", *(f"for {self.rival_name}" for _ in beside), self.unit]
+        asked = [self.unit] if self.rival is None else [f"for {self.rival_name}", f"difference, {self.unit}"]
         start = max(0, self.position - 11)
         where = ("…" if start else "") + safe(self.run.model.joined(self.run.ids[start : self.position + 1]))
         place = "read at" if self.target.inner else "after"
         note = "\n".join([*self.notes, f"{place} {where.strip()}", "Direct contributions: observed, not yet tested."])
         shared = "; ".join(map(str, self.shared()))
-        alike = [f"the same for both: {shared}"] if shared else []
+        alike = [f"for answer and rival alike: {shared}"] if shared else []
         foot = "\n".join([*alike, "   ".join(self.checks())])
-        return Table(self.title(), columns, rows, bars, note, foot, last=len(rows) - len(order))
+        return Table(self.title(), ["component", *asked], rows, bars, note, foot, last=len(rows) - len(order))
 
     @property
     def rival_name(self) -> str:
