@@ -395,8 +395,8 @@ class Attribution(Sum):
         return f"{' and '.join(names)} {text}, the {self.target.words(self.model, self.run)}"
 
     def in_words(self, verdicts: Any = None) -> str:
-        """The answer in a few sentences: what comes next and how surely, what wrote it, from which words, which
-        concept, what was tested, and how much is not named; each with its number.
+        """The answer in a few sentences: what comes next and how surely, what wrote it and how much is not named, from
+        which words, which concept, and what was tested; each with its number.
 
         Args:
             verdicts: what :func:`attrib_widgets.verify` found about this attribution (held against a rival or not);
@@ -405,7 +405,7 @@ class Attribution(Sum):
         Raises:
             AttribError: something else, or verdicts on another prompt, token or position.
         """
-        return " ".join(in_words(self, *tested_of(self, verdicts)))
+        return " ".join(in_words(self, tested_of(self, verdicts)))
 
     def summary(self) -> Table:
         beside = [] if self.rival is None else [self.rival]

@@ -238,6 +238,10 @@ class Verification(Result):
     def title(self) -> str:
         """The verdict in one line: the first words that were found, and what the others do together; of parts that are
         not missed alone, and are together, only that."""
+        return self._finding(3)
+
+    def _finding(self, most: int) -> str:
+        """:meth:`title`, with at most so many names for each word."""
         if not self.findings:
             return "Nothing was tested"
         said: list[str] = []
@@ -248,7 +252,7 @@ class Verification(Result):
             found = [str(f.component) for f in self.findings if f.word == word and f.component not in jointly]
             if found and len(said) < PHRASES:
                 names = [with_kind(name, self.part_kinds) for name in found]
-                said.append(f"{enumerated(names, 3)} {phrases[word][len(found) > 1]}")
+                said.append(f"{enumerated(names, most)} {phrases[word][len(found) > 1]}")
                 named += found
         groups = [g for kind in (SPARED, OTHERS) for g in self.groups if g.kind == kind]
         others = [text for g in groups for text in self._title(g, named)]
@@ -258,11 +262,13 @@ class Verification(Result):
     def _title(self, group: Group, before: Sequence[str] = ()) -> list[str]:
         return [text for key, text in self.together(group, before).items() if key != "together"]
 
-    def in_words(self) -> tuple[str, str]:
-        """The finding with its number of pairs, and what the model says without the part that it misses most."""
-        told = f"{self.title()} ({self.of_pairs}; {self.rule})"
-        heaviest = max((f for f in self.findings if f.verdict.parts), key=lambda f: f.necessity, default=None)
-        return told, "" if heaviest is None else f"without {heaviest.component} the model says {heaviest.then}"
+    def in_words(self) -> list[str]:
+        """The finding with its number of pairs and the names of all parts, what the model says without the one that it
+        misses most, and how the words are used."""
+        told = [f"Tested ({self.of_pairs}): {self._finding(99)}."]
+        if heaviest := max((f for f in self.findings if f.verdict.parts), key=lambda f: f.necessity, default=None):
+            told.append(f"Without {heaviest.component} the model says {heaviest.then}.")
+        return [*told, f"{self.rule[:1].upper()}{self.rule[1:]}."]
 
     @property
     def of_pairs(self) -> str:
@@ -273,7 +279,7 @@ class Verification(Result):
     def rule(self) -> str:
         """What the shares are of, and from where a word is used."""
         measure = self.effects["noise"]
-        return f"shares of {gap_said(self.gap, measure.unit)} in the {measure.metric}; {self.thresholds}"
+        return f"effects are shares of {gap_said(self.gap, measure.unit)} in the {measure.metric}; {self.thresholds}"
 
     @property
     def shared(self) -> str:
