@@ -158,11 +158,14 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
             card.arithmetic = arithmetic(fires, value / fires, divisor, value, asked(a), reads)
         return card
 
-    note = [f"{len(firing)} of {read.n_features} features fire; {_share(a, read, held, error, at)}"]
-    total = math.fsum(values.tolist())
-    part = f" ({share(total / bar)} of the bar)" if bar else ""
-    added = f"{signed(total)} {a.unit} of {signed(bar)}{part}"
-    note.append(f"Along the explained direction they add {added}, and what they miss {signed(missed)}.")
+    note = [f"{len(firing)} of {read.n_features:,} features fire; {_share(a, read, held, error, at)}"]
+    total, constant = math.fsum(values.tolist()), math.fsum(value for _, _, value in given)
+    part = f" ({share(total / bar)})" if bar else ""
+    fixed_too = f" and constants {signed(constant)}" if signed(constant) != signed(0.0) else ""
+    note.append(
+        f"Of the {signed(bar)} {a.unit} of {parent} they add {signed(total)}{part}, the error (what they miss) "
+        f"{signed(missed)}{fixed_too}."
+    )
     note += [said for said in (_untrained(read, at), whose(a.model, read, a.model.saes.digest)) if said]
     return Features(
         f"{parent} by feature{_headline(labels, values, missed)}",
@@ -269,7 +272,7 @@ def _way(a: Attribution, which: Component | Place, site: Place) -> tuple[float, 
     write = outlet_of(a.model, "attn", layer)
     scale *= float(write.scale(a.run.record.attn_out[layer][a.reading.position : a.reading.position + 1]))
     behind = "" if write.norm is None else " and the norm behind the attention"
-    return 1 / scale, f"{site} is read through the slice of W_O of {which}{behind}"
+    return 1 / scale, f"this is what it writes through {which} alone{behind}"
 
 
 def asked(a: Attribution) -> str:
@@ -297,7 +300,7 @@ def _share(a: Attribution, sae: SAE, held: Activations, error: Float[Tensor, "d_
     where = f"{sae.site}, the outputs of all heads of the layer" if sae.site.site == "z" else str(sae.target)
     known = _explained(held, [at], error, sae)
     if known >= LOW:
-        return f"they explain {share(known, 1)} of {where}."
+        return f"they explain {share(known, 1)} of {where} (of its length squared)."
     said, also = f"{_amount(known)} of {where}", ""
     rest = _elsewhere(a, sae, held, at)
     if rest is not None:
