@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ...model.selfcheck.levels import NEEDED, need, refusal
-from ...result import Sum, Table, strongest, with_others
+from ...result import Sum, Table, shown, strongest, with_others
 from ...words.components import Component, ComponentLike, component, whole
 from ...words.errors import AttribError, ComponentError
 from ...words.kinds import with_kind
@@ -409,7 +409,7 @@ class Attribution(Sum):
 
     def summary(self) -> Table:
         beside = [] if self.rival is None else [self.rival]
-        order = strongest(self.values, 10)
+        order = shown(self.values, 10)
         rows, bars = with_others(self.values, order, lambda i: [self.labels[i]], beside=beside)
         asked = [self.unit] if self.rival is None else [f"for {self.rival_name}", f"difference, {self.unit}"]
         start = max(0, self.position - 11)

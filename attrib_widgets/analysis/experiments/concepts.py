@@ -119,7 +119,15 @@ class ConceptAblation(Result):
             a, names = self.attributions[i], self.features[i]
             answer = visible(a.target.short(a.model)) + (f" over {a.rival_name}" if a.rival_name else "")
             changes = [signed(float(-v[i]), digits) for v in (self.falls, self.values)]
-            rows.append([answer, self.which[i], enumerated([str(name) for name in names], NAMED), number(float(self.base[i])), *changes])
+            rows.append(
+                [
+                    answer,
+                    self.which[i],
+                    enumerated([str(name) for name in names], NAMED),
+                    number(float(self.base[i])),
+                    *changes,
+                ]
+            )
             bars.append(float(-self.values[i]))
         held, n = self.interval, len(self.base)
         said = f"The difference is {signed(-self.difference)} {self.unit}"

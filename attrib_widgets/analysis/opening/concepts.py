@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...model.identity.steady import steady
-from ...result import Table, strongest, with_others
+from ...result import Table, shown, strongest, with_others
 from ...saes.cards import Card, written_direction
 from ...saes.reading import activations
 from ...saes.sae import SAE
@@ -244,7 +244,7 @@ class Concepts(Contributions):
 
     def summary(self) -> Table:
         last = len(self.values) - 1
-        order = [*strongest(self.values[:last], 10), last]
+        order = [*shown(self.values[:last], 10), last]
         missed = float(self.values[last])
         unsaid = f"errors {signed(self.errors)}, constants {signed(missed - self.errors)}"
         names = [*self.concepts[:last], unsaid]

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ...model.identity.steady import steady
 from ...model.parts.outlet import Sublayer, outlet_of
-from ...result import Table, strongest, with_others
+from ...result import Table, shown, with_others
 from ...saes.arithmetic import arithmetic
 from ...saes.cards import Card, card_of
 from ...saes.cards.related import source_tokens
@@ -95,7 +95,7 @@ class Features(Contributions):
     def summary(self) -> Table:
         # What no feature says is told by name, however small: the last rows.
         count = self.firing
-        order = [*strongest(self.values[:count], 10), *range(count, len(self.values))]
+        order = [*shown(self.values[:count], 10), *range(count, len(self.values))]
         rows, bars = with_others(self.values, order, lambda i: [self.labels[i], self.concepts[i]])
         columns = ["feature", "computed label" if any(self.concepts) else "", self.unit]
         return Table(self.title, columns, rows, bars, self.note, self.footer(), last=len(rows) - len(order))

@@ -96,7 +96,9 @@ def test_the_printed_arithmetic_of_a_card_resolves(family_model, name, target):
                 assert read_number(said.fires) == pytest.approx(float(fires), rel=0.006)
                 line = said.line()
                 assert all(part in line for part in (said.fires, said.unit, said.before, said.norm, said.value))
-                assert ("through L1H2 alone" in line) == (row == "L1H2") and ("stream, L1.post" in line) == (row == "L1")
+                assert ("through L1H2 alone" in line) == (row == "L1H2") and ("stream, L1.post" in line) == (
+                    row == "L1"
+                )
 
 
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "granite"])
