@@ -69,7 +69,7 @@ class Ablation(Result):
     cost: Cost
     streams: tuple[tuple[Float[Tensor, "cell d_model"], ...], ...] = ()
     asked: tuple[int, ...] = ()
-    source: str = ""
+    source: str = "zero"
     strength: float | None = None
 
     @property
