@@ -134,7 +134,7 @@ def _rest(a: Attribution) -> str:
     rest = [i for i in range(len(a.values)) if i not in named]
     others = float(a.values[rest].double().sum())
     return (
-        f"The other {len(rest)} rows (parts, biases) add {_signed(a, others)}{_unit(a)}; all rows sum to "
+        f"The other {len(rest)} rows add {_signed(a, others)}{_unit(a)}; all rows sum to "
         f"{_plain(a, a.total, 4)}, and the model's own number is {_plain(a, a.actual, 4)}."
     )
 

@@ -160,7 +160,7 @@ def features(a: Attribution, which: PlaceLike, sae: SAE | Path | str | Any | Non
 
     note = [f"{len(firing)} of {read.n_features:,} features fire; {_share(a, read, held, error, at)}"]
     total, constant = math.fsum(values.tolist()), math.fsum(value for _, _, value in given)
-    part = f" ({share(total / bar)})" if bar else ""
+    part = f" ({share(total / bar)})" if bar and abs(total / bar) < MUCH else ""
     fixed_too = f" and constants {signed(constant)}" if signed(constant) != signed(0.0) else ""
     note.append(
         f"Of the {signed(bar)} {a.unit} of {parent} they add {signed(total)}{part}, the error (what they miss) "
@@ -333,6 +333,8 @@ def _amount(known: float) -> str:
     return f"they explain only {share(known)}" if known > 0 else f"they miss {math.sqrt(1 - known):.1f} times the size"
 
 
+#: From so many times the bar on a share of it says nothing.
+MUCH = 10
 #: With less than this share of the variance explained, here and at the other positions, a dictionary does not fit.
 LOW = 0.5
 #: How many other positions are asked at most.

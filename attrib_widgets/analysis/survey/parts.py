@@ -172,7 +172,7 @@ class ByGroup(Result):
                 of = len({*self.top[name], *self.top[names[j]]})
                 shared.append(f"{name} and {names[j]} share {len(common)} of {of}{which}")
         most = max(map(len, self.top.values()))
-        note = f"The mean, in logits; leads in: among the {most} largest means there, however small. {OBSERVED}"
+        note = f"The mean, in logits; leads in: one of the {most} largest there, which can be small. {OBSERVED}"
         return Table(self.title(), ["component", "leads in", *names], rows, note=note, footer="\n".join(shared))
 
     def to_dataframe(self) -> pd.DataFrame:

@@ -95,7 +95,8 @@ def summary(s: Survey) -> Table:
         columns = ["group", *columns[:-1], "selective", columns[-1]]
     what, left = asked(s), len(s.parts) - (EACH if several else ROWS)
     note = [*s.notes, f"{what[:1].upper()}{what[1:]}.", OBSERVED, _columns_said(s, several)]
-    rest = f"the largest means{' of each group' if several else ''}; .to_dataframe() has all {len(s.parts)} parts"
+    where = " of each group" if several else ""
+    rest = f"the parts with the largest mean{where}; .to_dataframe() has all {len(s.parts)} parts"
     return Table(title(s), columns, rows, bars, "\n".join(note), "\n".join([*([rest] if left > 0 else []), *checks(s)]))
 
 
@@ -103,10 +104,10 @@ def _columns_said(s: Survey, several: bool) -> str:
     """What stands in the columns."""
     found = ["same sign: in how many prompts a part writes with the sign of its mean"]
     if any(g.specific is not None for g in s.groups.values()):
-        found[0] += " (permuted: with the answers dealt out anew by lot)"
+        found[0] += " (permuted: with the answers given to other prompts, at random)"
         found += [
             "specific: its mean for each prompt\u2019s own answer, less its mean for all answers of the group",
-            f"p: how often the best of all {len(s.tested)} parts is as large with the answers dealt out anew, "
+            f"p: how often the best of all {len(s.tested)} parts is as large with the answers permuted, "
             f"{s.permutations} times, seed {s.seed}; at least {1 / (s.permutations + 1):.3f}",
         ]
     found += ["selective: its mean, less its mean in the other groups"] if several else []

@@ -322,7 +322,7 @@ class Verification(Result):
             told.append(f"{same[0].word}: {names}, which {write} the same in both prompts")
         if smaller:
             told.append(f"tested, with smaller effects: {enumerated(smaller, ROWS)}")
-        also = f" ({LITTLE} included)"
+        also = f" ({LITTLE}, too)"
         told += [f"{self.label(g)}{also * (g.kind == OTHERS)}: {self.together(g)['together']}" for g in self.groups]
         footer = "\n".join([*told, *([self.shared] if self.shared else []), str(self.cost)])
         columns = [

@@ -34,7 +34,7 @@ QUESTIONS = {
 #: How the last column is read.
 SCALE = (
     "worst / rounding: the largest mismatch, in units of what rounding can do at most; up to 1.00 passes. Stream often "
-    "comes to 1.00, as one addition can round by so much; a wrong capture lies far above."
+    "comes to 1.00, as one sum can be off by so much; a wrong part lies far above."
 )
 
 
