@@ -4,7 +4,8 @@
     cd notebooks
     jupyter nbconvert --to notebook --config student_config.py --output-dir do read/*.ipynb
 
-What stands between the lines BEGIN SOLUTION and END SOLUTION of notebooks/read becomes ``mine = ...``.
+What stands between the lines BEGIN SOLUTION and END SOLUTION of notebooks/read becomes ``mine = ...``: so what is
+to be filled in has to be called ``mine``, in cells of your own, too.
 """
 
 c = get_config()

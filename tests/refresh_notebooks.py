@@ -69,6 +69,17 @@ def executed(notebook: Any) -> None:
         notebook.cells[number]["outputs"] = outputs
 
 
+def joined(outputs: list[Any]) -> list[Any]:
+    """What was printed in one piece, however it came."""
+    found: list[Any] = []
+    for output in outputs:
+        if found and output.output_type == found[-1].output_type == "stream" and output.name == found[-1].name:
+            found[-1].text += output.text
+        else:
+            found.append(output)
+    return found
+
+
 def folded(cell: Any) -> None:
     """Fold up what the cell tells: in JupyterLab by its metadata, elsewhere by its markup."""
     said = "".join(o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in cell["outputs"]).strip()
@@ -100,7 +111,7 @@ def refresh(path: Path) -> None:
             if html_ := output.get("data", {}).get("text/html"):  # the mark of a view that is not saved
                 output["data"]["text/html"] = re.sub(r" aw-still-\w+", "", html_)
         if "outputs" in cell:  # the picture of a view is an output of its own
-            cell["outputs"] = [o for o in cell["outputs"] if o.output_type != "display_data" or o.data]
+            cell["outputs"] = joined([o for o in cell["outputs"] if o.output_type != "display_data" or o.data])
         if lesson and cell.cell_type == "code" and TELLS.search(cell.source):
             folded(cell)
     nbformat.write(notebook, path)

@@ -22,6 +22,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from docs import docs
 from newest import newest
@@ -329,7 +330,7 @@ def browser(bench: Bench) -> None:
 
 
 def students(bench: Bench) -> None:
-    """The students' versions of the lessons are what nbconvert and nbgrader make of them."""
+    """The students' versions of the lessons are what is made of them; those of Colab are mended by a line."""
     folder, pinned = CACHE / f"students-env-{bench.version}", ["-c", "tests/constraints.txt"]
     stamp = digest(bench.version, (ROOT / "tests/constraints.txt").read_bytes(), STUDENTS.read_bytes())
     make_environment(bench.python, folder, stamp, [[*pinned, "-r", STUDENTS, "nbconvert"]])
@@ -341,8 +342,23 @@ def students(bench: Bench) -> None:
         env = environment(JUPYTER_CONFIG_DIR=str(place), JUPYTER_RUNTIME_DIR=str(place))
         run(bench.bin("jupyter", folder), "nbconvert", *line, cwd=copy, env=env)
         stale = [p.name for p in sources if (made / p.name).read_bytes() != (NOTEBOOKS / "do" / p.name).read_bytes()]
+        if sources:  # as Colab saves it, with widget state under no "state", which GitHub refuses to show
+            notebook = json.loads((NOTEBOOKS / sources[0]).read_text(encoding="utf-8"))
+            notebook["metadata"]["widgets"] = {"application/vnd.jupyter.widget-state+json": {"a": {"model_name": "A"}}}
+            saved = made / sources[0].name
+            saved.write_text(json.dumps(notebook), encoding="utf-8")
+            run(bench.bin("nbstripout", folder), "--keep-output", saved, env=env)
+            left = json.loads(saved.read_text(encoding="utf-8"))
+            before, after = map(_shown, (notebook, left))
+            if "widgets" in left["metadata"] or before != after:
+                raise Failed("nbstripout --keep-output leaves widget state, or takes outputs: README says it does not")
     if stale:
         raise Failed(f"{', '.join(stale)} in notebooks/do is not what is made: see notebooks/student_config.py")
+
+
+def _shown(notebook: dict[str, Any]) -> list[Any]:
+    """What the cells of a notebook printed, returned or drew."""
+    return [o.get("data", o.get("text")) for cell in notebook["cells"] for o in cell.get("outputs", [])]
 
 
 def notebooks(bench: Bench) -> None:

@@ -18,9 +18,10 @@ from nbclient import NotebookClient
 import attrib_widgets as aw
 import refresh_notebooks
 from attrib_widgets.teach.answers import UNANSWERED, Number, Part
+from attrib_widgets.teach.choice import LOCKED
 from attrib_widgets.teach.exercises import LESSONS
-from attrib_widgets.teach.predict import LOCKED
 from attrib_widgets.words.glossary import TERMS
+from fixtures.lessons import prose, said, unshown
 
 ROOT = Path(__file__).resolve().parents[1]
 READ = sorted((ROOT / "notebooks" / "read").glob("*.ipynb"))
@@ -41,18 +42,6 @@ def cells(path: Path, kind: str = "") -> list[Any]:
     every = nbformat.read(path, as_version=4).cells
     every = [c for c in every if refresh_notebooks.HEAD not in c.metadata.get("tags", [])]
     return [c for c in every if kind in ("", c.cell_type)]
-
-
-def said(cell: Any) -> str:
-    """What a cell printed, returned or drew, as text; signs as one types them."""
-    texts = (o.get("text", "") or o.get("data", {}).get("text/plain", "") for o in cell.get("outputs", []))
-    return "\n".join(texts).replace("\u2212", "-")
-
-
-def prose(cell: Any) -> str:
-    """Text without headings and code."""
-    lines = (line for line in re.sub(r"`[^`]*`", " ", cell.source).splitlines() if not line.startswith("#"))
-    return "\n".join(lines)
 
 
 def test_the_course_is_there():
@@ -97,14 +86,7 @@ def test_no_word_before_it_is_explained(path):
 @names
 def test_every_number_is_shown(path):
     """What the text says in decimals stands in an output of the same lesson."""
-    shown = "\n".join(map(said, cells(path, "code")))
-    for cell in cells(path, "markdown"):
-        claims = prose(cell).partition("**Check yourself.**")[0]  # behind it numbers are made up
-        for value in re.findall(r"(?<![\w.])[+\u2212-]?\d+\.\d{2,}", claims):
-            plain = value.replace("\u2212", "-")
-            assert re.search(rf"(?<![\d.]){re.escape(plain.lstrip('+-'))}", shown), f"{value}: {cell.source[:200]}"
-            if plain[0] in "+-":
-                assert plain in shown, value
+    assert unshown(cells(path, "markdown"), cells(path, "code")) == []
 
 
 @names

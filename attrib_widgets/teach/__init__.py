@@ -13,9 +13,10 @@ Answers are Python values. Nothing is sent anywhere, and nothing is locked away:
 
 from .answers import Checked
 from .by_hand import written_by_head, written_by_parts
+from .choice import Choice
 from .collect import collect
 from .lesson import Exercise, Lesson, lesson
-from .predict import Choice, Prediction
+from .predict import Prediction
 from .prompts import groups
 from .report import Report
 

@@ -9,10 +9,14 @@ from typing import Any, Protocol
 
 from ..words.components import component
 from ..words.errors import AttribError
-from ..words.text import signed, visible
+from ..words.text import how_many, signed, visible
 
 #: How far a number may be off: tables and bars are read to two decimal places.
-WITHIN = 0.02
+WITHIN = 0.01
+#: How a number is given in its unit, where "in" and the unit do not say it.
+GIVEN = {"of the gap": "as a share of the gap: 25 % is 0.25"}
+#: Letters of an answer that is quoted.
+SHORT = 40
 UNANSWERED = "Not answered yet: put your answer in the place of the three dots, and run the cell again."
 #: How the parts of a kind are called.
 CALLED = {
@@ -69,22 +73,35 @@ class Number:
     slips: Mapping[str, float] = field(default_factory=dict)
 
     def judge(self, given: Any) -> Checked:
-        """Within 0.02 it is right; else sign, slip or distance are named."""
-        try:
-            number = math.nan if isinstance(given, (str, bool)) else float(given)
-        except (TypeError, ValueError):
-            number = math.nan
+        """Within 0.01 it is right; else form, sign, slip or distance are named."""
+        if isinstance(given, str):
+            return Checked(False, f"{shown(given)} is text. Write the number {self._asked}, without quotation marks.")
+        number = math.nan
+        if not isinstance(given, bool):
+            try:
+                number = float(given)
+            except (TypeError, ValueError, RuntimeError):
+                if (many := _several(given)) is not None:
+                    return Checked(
+                        False, f"{shown(given)} holds {how_many(many, 'value')}. Give one number alone, {self._asked}."
+                    )
         if not math.isfinite(number):
-            return Checked(False, f"{given!r} is no number. Give one, in {self.unit}.")
+            return Checked(False, f"{shown(given)} is no number. Give one, {self._asked}.")
         off = number - self.value
         if abs(off) <= WITHIN:
             return Checked(True, f"Right: {self.told()}.")
         if abs(number + self.value) <= WITHIN:
             return Checked(False, "The size is right, and the sign is not: does it help the answer, or hinder it?")
+        if self.unit in GIVEN and abs(number / 100 - self.value) <= WITHIN:
+            return Checked(False, f"That is in per cent. Give it {self._asked}.")
         for said, slip in self.slips.items():
             if abs(number - slip) <= WITHIN:
                 return Checked(False, said)
         return Checked(False, f"Not yet: {abs(off):.2f} {self.unit} too {'high' if off > 0 else 'low'}.")
+
+    @property
+    def _asked(self) -> str:
+        return GIVEN.get(self.unit, f"in {self.unit}")
 
     def told(self) -> str:
         """The number with its sign and unit."""
@@ -115,14 +132,15 @@ class Part:
         try:
             said = component(given)
         except (AttribError, TypeError):
-            return Checked(False, f"{given!r} names no part. Parts are called {CALLED[self.kind]}.")
+            return Checked(False, f"{shown(given)} names no part. {self._asked(given)}")
         label = str(said)
         if self.kind != "part" and said.kind != self.kind:
             return Checked(
                 False, f"{label} is no {self.kind}. {self.kind.capitalize()}s are called {CALLED[self.kind]}."
             )
         if label not in self.scores:
-            return Checked(False, f"{label} is not among the {self.kind}s that are asked about here.")
+            why = "does not fire here" if self.kind == "feature" else "is in no layer of this model, or writes nothing"
+            return Checked(False, f"{label} is not among the {self.kind}s that are asked about: it {why}.")
         if label == self.value:
             return Checked(True, f"Right: {self.told()}.")
         score, best = self.scores[label], self.scores[self.value]
@@ -130,6 +148,10 @@ class Part:
             return Checked(False, f"{label} is large, and of the wrong sign: {self._measured(label)}.")
         place = sorted(self.scores.values(), reverse=True).index(score) + 1
         return Checked(False, f"Not {label}: {self._measured(label)}, which is number {place}. Another one has more.")
+
+    def _asked(self, given: Any) -> str:
+        alone = "Give one, and it alone. " if (_several(given) or 0) > 0 else ""
+        return f"{alone}{self.kind.capitalize()}s are called {CALLED[self.kind]}."
 
     def told(self) -> str:
         """The part and its score."""
@@ -154,11 +176,12 @@ class Word:
 
     def judge(self, given: Any) -> Checked:
         """Right, no such word, or what speaks against it."""
-        said = str(given).strip()
+        given = getattr(given, "word", given)  # a verdict, or its word
+        said = str(given).strip(" \"'\u201c\u201d")
         match = next((word for word in self.among if word.strip().lower() == said.lower()), None)
         if match is None:
             choices = ", ".join(f"“{visible(word)}”" for word in self.among)
-            return Checked(False, f"{given!r} is not a choice here. Choose one of {choices}.")
+            return Checked(False, f"{shown(given)} is not a choice here. Choose one of {choices}.")
         if match == self.value:
             return Checked(True, f"Right: {self.told()}. {self.among[match]}".strip())
         return Checked(False, f"Not “{visible(match)}”. {self.among[match]}".strip())
@@ -169,5 +192,23 @@ class Word:
 
 
 def unanswered(given: Any) -> Checked | None:
-    """What is said where nothing was answered: three dots, or nothing at all; else None."""
-    return Checked(None, UNANSWERED) if given is None or given is ... else None
+    """What is said where nothing was answered: three dots, an empty text, or nothing at all; else None."""
+    empty = given is None or given is ... or (isinstance(given, str) and not given.strip())
+    return Checked(None, UNANSWERED) if empty else None
+
+
+def shown(given: Any) -> str:
+    """An answer in one short line: what it is, where it is long."""
+    text = repr(given)
+    if len(text) <= SHORT and "\n" not in text and isinstance(given, (str, int, float, complex, list, tuple)):
+        return text
+    kind = type(given).__name__
+    return f"{'An' if kind[0] in 'AEIOUaeiou' else 'A'} {kind}"
+
+
+def _several(given: Any) -> int | None:
+    """How many values it holds; None where it is no collection."""
+    try:
+        return None if isinstance(given, str) else len(given)
+    except TypeError:
+        return None

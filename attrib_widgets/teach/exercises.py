@@ -46,7 +46,6 @@ class Asked:
         solution: how to come to it, as code.
         answer: the right answer, for a model.
         options: what may be chosen, for a model; none where one writes the answer.
-        columns: headings of what is covered: of the options, and of what is behind them.
     """
 
     ask: str
@@ -54,7 +53,6 @@ class Asked:
     solution: str
     answer: Callable[[Model, Examples], Answer]
     options: Callable[[Model, Examples], list[str]] | None = None
-    columns: tuple[str, ...] = ("",)
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,11 @@ class Outline:
     questions: Mapping[str, Asked] = field(default_factory=dict)
 
     def examples(self, model: Model) -> Examples:
-        """Those for a model."""
-        return self.embedded if embedded(model) else self.elsewhere
+        """Those for a model: of two prompts that its tokenizer cuts unequally, which cannot be exchanged, the embedded
+        model's take the place."""
+        if embedded(model):
+            return self.embedded
+        return Examples(*(e if e.fits(model) else own for e, own in zip(self.elsewhere, self.embedded, strict=True)))
 
 
 # answers -------------------------------------------------------------------------------------------------------
@@ -109,9 +110,12 @@ def _lens(model: Model, of: Example) -> LogitLens:
 def _first_row(found: LogitLens) -> Answer:
     said = {row: visible(found.top(row)[0].text) for row in found.layers}
     stays = [row for i, row in enumerate(found.layers) if all(int(r) == 1 for r in found.rank[i:, -1])]
-    later = "There it stands on top, and it did before."
-    among = {row: later if row in stays else f"There {name} is on top." for row, name in said.items()}
-    among[NEVER] = "It does." if stays else ""
+    later, lost = "There it stands on top, and it did before.", "There it stands on top, and further on no more."
+    first = {row: int(found.rank[i, -1]) == 1 for i, row in enumerate(found.layers)}
+    among = {
+        row: later if row in stays else lost if first[row] else f"There {name} is on top." for row, name in said.items()
+    }
+    among[NEVER] = "It does, and stays there." if stays else ""
     if stays:
         among[stays[0]] = f"There it has {percent(found.top(stays[0])[0].probability)}."
     return Word(stays[0] if stays else NEVER, among)
@@ -287,7 +291,7 @@ LESSONS: dict[int, Outline] = {
                 "aw.logit_lens(run, answer) prints a row for each layer. Go down from the first row while the answer "
                 "is on top.",
                 "lens = aw.logit_lens(run, answer)\n"
-                "next(row for i, row in enumerate(lens.layers) if (lens.rank[i:, -1] == 1).all())",
+                'next((row for i, row in enumerate(lens.layers) if (lens.rank[i:, -1] == 1).all()), "never")',
                 _knows_late,
             )
         },
@@ -298,7 +302,6 @@ LESSONS: dict[int, Outline] = {
                 "",
                 _knows,
                 layers_of,
-                ("after", "top prediction", "its probability"),
             )
         },
     ),
@@ -323,7 +326,6 @@ LESSONS: dict[int, Outline] = {
                 "",
                 _leading_concept,
                 concept_names,
-                ("features called", "logits"),
             )
         },
     ),
@@ -347,7 +349,6 @@ LESSONS: dict[int, Outline] = {
                 "",
                 _which_set,
                 lambda model, of: [LARGE, SMALL, SAME],
-                ("replaced together", "of the gap"),
             )
         },
     ),
@@ -374,7 +375,6 @@ LESSONS: dict[int, Outline] = {
                 "",
                 _replaced,
                 lambda model, of: [LITTLE, TENTH, MORE],
-                ("it is", "true?"),
             )
         },
     ),
@@ -399,7 +399,6 @@ LESSONS: dict[int, Outline] = {
                 "",
                 _leads,
                 lambda model, of: [MOST, SOME, FEW],
-                ("it leads", "true?"),
             )
         },
     ),

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..words.components import whole
-from ..words.errors import AttribError
+from ..words.errors import AttribError, warn
+from ..words.text import visible
 from .answers import Checked, unanswered
+from .choice import Choice
 from .exercises import LESSONS, Asked
-from .predict import Choice, Prediction, predicting
-from .prompts import Example, Examples
+from .predict import Prediction, predicting
+from .prompts import Example, Examples, embedded
 from .report import Done, Report
+from .screens import SCREENS
 
 if TYPE_CHECKING:
     from ..model.model import Model
@@ -81,6 +84,22 @@ class Lesson:
         """Those of the exercise."""
         return self.examples.second
 
+    def astray(self) -> str:
+        """What else the model says after a prompt than the lesson supposes, in a sentence; "" where it says that.
+
+        The embedded model is not asked: what it gets wrong is part of the lessons.
+        """
+        told = []
+        for prompt, answer, *_ in [] if embedded(self.model) else dict.fromkeys(self.examples):
+            if (says := self.model.run(prompt).top(1)[0].text) != answer:
+                told.append(f"after \u201c{prompt}\u201d {visible(says)} and not {visible(answer)}")
+        if not told:
+            return ""
+        return (
+            f"{self.model.name} says {', and '.join(told)}. Numbers and checks are still its own; what the text "
+            "tells of this example need not hold."
+        )
+
     def __repr__(self) -> str:
         names = ", ".join(self._exercises)
         return f"Lesson {self.number}: {self.title} ({self.minutes} minutes, on {self.model.name}; exercises: {names})"
@@ -111,7 +130,7 @@ class Lesson:
         return made
 
     def choose(self, name: str) -> Choice:
-        """A question of the lesson, as buttons.
+        """A question of the lesson, as buttons under what it asks about, which is covered.
 
         Raises:
             AttribError: no such question.
@@ -120,8 +139,14 @@ class Lesson:
         if asked is None or asked.options is None:
             has = ", ".join(map(repr, self._outline.questions)) or "none"
             raise AttribError(f"Lesson {self.number} asks no question {name!r}.", f"It asks {has}.")
-        options = asked.options(self.model, self.examples)
-        made = Choice(asked.ask, options, lambda: asked.answer(self.model, self.examples), asked.columns)
+        model, of, screen = self.model, self.examples, SCREENS[name]
+        made = Choice(
+            asked.ask,
+            asked.options(model, of),
+            lambda: asked.answer(model, of),
+            screen.cover(model, of),
+            lambda: screen.shown(model, of),
+        )
         self._seen.append(made)
         return made
 
@@ -139,7 +164,7 @@ class Lesson:
 
 
 def lesson(number: int, model: Any = None) -> Lesson:
-    """A lesson of the course, on a model.
+    """A lesson of the course, on a model. It warns where the model says something else than the lesson supposes.
 
     Args:
         number: of the lesson.
@@ -153,4 +178,7 @@ def lesson(number: int, model: Any = None) -> Lesson:
     outline = LESSONS.get(whole(number) or 0)
     if outline is None:
         raise AttribError(f"There is no lesson {number!r}.", f"The lessons are {', '.join(map(str, LESSONS))}.")
-    return Lesson(int(number), outline, load("demo" if model is None else model))
+    made = Lesson(int(number), outline, load("demo" if model is None else model))
+    if said := made.astray():
+        warn(said)
+    return made

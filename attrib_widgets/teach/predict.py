@@ -1,28 +1,24 @@
-"""Guess first: a picture whose numbers are covered, and a question with a few answers. Neither opens before a guess."""
+"""Guess first: a picture whose numbers are covered, which does not open before a guess."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from IPython import display as ipython
-from ipywidgets import ToggleButtons
-
-from ..result import Table, render_html, render_text
-from ..result.still import WIDGET
+from ..result import Table
 from ..widgets.explorer import Explorer
 from ..widgets.question import Question, empty, explain, prompt_like, target_of
 from ..widgets.testing import from_python
 from ..words.errors import AttribError
 from ..words.text import visible
-from .answers import Answer, Checked
+from .choice import LOCKED
 from .report import Done
 
 if TYPE_CHECKING:
+    from ..analysis.attribution.attribution import Attribution
     from ..model.model import Model
     from ..widgets.question import Explanation
 
-LOCKED = "Guess first: click it in the picture, or write it in the place of the three dots. Then run this cell again."
 #: What is covered where a part, or a word that a head reads, is asked for.
 COVERED = {"part": ("values", "heads", "detail"), "word": ("detail",)}
 #: Parts of a layer that have a square each where nothing but a table can be shown.
@@ -84,17 +80,17 @@ class Prediction(Explorer):
         if not self._covered:
             return super()._question_or_answer()
         if "values" in self.hidden:
-            columns, rows = _squares(self)
+            columns, rows = squares(self.attribution)
         else:
             tokens = self.run.tokens[: self.attribution.position + 1]
             rows, columns = [[str(i), visible(token)] for i, token in enumerate(tokens)], ["position", "token"]
         return Table(self.ask_first, columns, rows, note="Covered until you guess.")
 
 
-def _squares(of: Explorer) -> tuple[list[str], list[list[str]]]:
+def squares(a: Attribution) -> tuple[list[str], list[list[str]]]:
     """Headings and rows of a map of the parts, the last layer on top; of wide models the heads of a layer share one."""
     found: dict[int, list[str]] = {}
-    for part in of.attribution.components:
+    for part in a.components:
         if part.writes and part.layer is not None and not part.kind.endswith("bias"):
             found.setdefault(part.layer, []).append(str(part))
     layers = {
@@ -125,63 +121,3 @@ def predicting(model: Model, prompt: Any, target: Any, against: Any, corrupted: 
     made = Prediction(explanation, f"Which word does {head} read?", COVERED["word"])
     made.selected = head
     return made
-
-
-class Choice:
-    """A question with a few answers, as buttons. Made by ``lesson.choose``."""
-
-    def __init__(
-        self, ask: str, options: Sequence[str], answer: Callable[[], Answer], columns: Sequence[str] = ("",)
-    ) -> None:
-        self.ask = ask
-        self.columns = list(columns)
-        self.options = list(options)
-        self.buttons = ToggleButtons(options=self.options, value=None)
-        self._answer = answer
-        self._found: Checked | None = None
-
-    @property
-    def guess(self) -> str | None:
-        """What was chosen, by a click or from Python; None before."""
-        return None if self.buttons.value is None else str(self.buttons.value)
-
-    @guess.setter
-    def guess(self, value: str) -> None:
-        if value not in self.options:
-            raise AttribError(
-                f"{value!r} cannot be chosen here.", f"Choose one of {', '.join(map(repr, self.options))}."
-            )
-        self.buttons.value = value
-
-    @property
-    def right(self) -> bool | None:
-        """Whether the guess was right; None before the reveal."""
-        return None if self._found is None else self._found.right
-
-    def reveal(self, guess: Any = None) -> None:
-        """Say what the guess was worth; without a guess only that one is needed. The first one counts."""
-        if guess is not None and guess is not ... and self._found is None:
-            self.guess = guess
-        if self.guess is None:
-            print(LOCKED)
-            return
-        if self._found is None:
-            self._found, self._first = self._answer().judge(self.guess), self.guess
-        print(self._found if self._found else f"{self._found} It is: {self._answer().told()}.")
-
-    def done(self, name: str) -> Done:
-        """For the report."""
-        return Done(name) if self._found is None else Done(name, self._found.right, 1, said=self._first)
-
-    def summary(self) -> Table:
-        """The question, and what is asked about with its numbers covered."""
-        rows = [[option, *["?"] * (len(self.columns) - 1)] for option in self.options]
-        return Table(self.ask, self.columns, rows)
-
-    def __repr__(self) -> str:
-        return render_text(self.summary())
-
-    def _ipython_display_(self) -> None:
-        show: Any = ipython.display
-        show({"text/plain": repr(self), "text/html": render_html(self.summary())}, raw=True)
-        show({WIDGET: {"version_major": 2, "version_minor": 0, "model_id": self.buttons.model_id}}, raw=True)

@@ -21,6 +21,10 @@ class Example(NamedTuple):
     rival: str
     other: str
 
+    def fits(self, model: Model) -> bool:
+        """Whether both prompts have as many tokens in a model, so that what parts wrote can be exchanged."""
+        return len(model.encode(self.prompt)) == len(model.encode(self.other))
+
     def attribution(self, model: Model) -> Attribution:
         """Why the answer rather than the rival."""
         return attribute(model.run(self.prompt), self.answer, against=self.rival)
@@ -83,7 +87,8 @@ def embedded(model: Model) -> bool:
 
 
 def groups(model: Model) -> dict[str, Pairs]:
-    """Pairs of prompts by task: capitals, two names and agreement."""
+    """Pairs of prompts by task: capitals, two names and agreement; of other models those that their tokenizer cuts into
+    as many tokens."""
     if embedded(model):
         return {task: pairs(task, COUNT) for task in TASKS}
     known = [tuple(pair.split()) for pair in CAPITALS.split(", ")]
@@ -95,7 +100,8 @@ def groups(model: Model) -> dict[str, Pairs]:
     for many, single in NOUNS:
         for place in PLACES:
             rows["agreement"].append((_noun(many, place), " are", " is", _noun(single, place)))
-    return {task: Pairs(*map(list, zip(*found, strict=True))) for task, found in rows.items()}
+    fitting = {task: [row for row in found if Example(*row).fits(model)] for task, found in rows.items()}
+    return {task: Pairs(*map(list, zip(*found, strict=True))) for task, found in fitting.items() if found}
 
 
 def _capital(land: str) -> str:

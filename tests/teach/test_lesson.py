@@ -40,10 +40,13 @@ def other(demo):
         (-0.82, False, "The size is right, and the sign is not"),
         (1.3, False, "another head"),
         (1.02, False, "0.20 logits too high"),
-        ("0.82", False, "no number"),
+        ("0.82", False, "'0.82' is text. Write the number in logits, without quotation marks"),
+        ("L2H7", False, "is text"),
         (float("nan"), False, "no number"),
         (True, False, "no number"),
-        ([1], False, "no number"),
+        ([1], False, "[1] holds 1 value. Give one number alone"),
+        (torch.zeros(3), False, "A Tensor holds 3 values"),
+        (0.9, False, "0.08 logits too high"),
     ],
 )
 def test_a_number(given, right, said):
@@ -93,7 +96,9 @@ def test_every_exercise_knows_its_answer_and_a_wrong_one(demo, number):
 
 def test_answers_are_those_of_the_model_in_use(demo, other):
     here, there = aw.teach.lesson(1, demo), aw.teach.lesson(1, other)
-    assert here.example != there.example, "another model is asked in words that any knows"
+    asked = [aw.teach.lesson(8, model).example.prompt for model in (demo, other)]
+    assert asked[0] != asked[1], "another model is asked in words that any knows"
+    assert here.example == there.example, "but not where its tokenizer cuts the two prompts unequally"
     run = other.run(there.example.prompt)
     truth = float(aw.attribute(run, there.example.answer)["L2H7"])
     of_demo = float(aw.attribute(demo.run(here.example.prompt), here.example.answer)["L2H7"])

@@ -6,7 +6,8 @@ import pytest
 
 import attrib_widgets as aw
 from attrib_widgets.demo import PROMPT
-from attrib_widgets.teach.predict import LOCKED
+from attrib_widgets.result import Result
+from attrib_widgets.teach.choice import LOCKED
 
 
 @pytest.fixture
@@ -76,3 +77,43 @@ def test_a_choice(capsys):
     with pytest.raises(aw.AttribError, match="cannot be chosen"):
         choice.guess = "L99.post"
     assert [d.right for d in lesson.report().done[:2]] == [False, True]
+
+
+QUESTIONS = [(3, "when"), (4, "concept"), (5, "sets"), (6, "replaced"), (7, "typical")]
+
+
+@pytest.mark.parametrize(("number", "name"), QUESTIONS, ids=[name for _, name in QUESTIONS])
+def test_a_screen_takes_the_place_of_its_covers(number, name, capsys, monkeypatch):
+    """One click chooses, one uncovers; before, nothing that the page is sent holds a number of the screen."""
+    lesson = aw.teach.lesson(number)
+    choice = lesson.choose(name)
+    monkeypatch.setattr(choice, "_screen", lambda shown=choice._screen: made.append(shown()) or made[-1])
+    made: list[object] = []
+    covered, buttons, reveal, _ = choice.box.children
+    assert covered.value.count("class=q") >= 2 and choice.ask in covered.value
+    assert all(option in repr(choice) for option in choice.options) and repr(choice).count("?") >= 3
+    assert reveal.disabled and not made
+    reveal.click()
+    assert LOCKED in capsys.readouterr().out and not made
+    buttons.value = choice.options[0]
+    assert not reveal.disabled
+    reveal.click()
+    told, screen = choice.box.children
+    assert choice.options[0] in told.value and capsys.readouterr().out.strip()
+    assert len(made) == 1 and buttons.disabled
+    if isinstance(made[0], Result):
+        assert screen is made[0].view() and made[0].summary().title not in covered.value
+    else:
+        first = str(aw.attribute(lesson.model.run(lesson.example.prompt), lesson.example.answer).top(1)[0][0])
+        leads = [
+            str(aw.attribute(lesson.model.run(text), token).top(1)[0][0]) == first for text, token in asked(lesson)
+        ]
+        assert screen.value.count("class=q") == sum(leads) < len(leads)
+    choice.reveal(choice.options[-1])
+    assert choice.guess == choice.options[0], "the first one counts"
+    assert len(made) == 1
+
+
+def asked(lesson):
+    capitals = aw.teach.groups(lesson.model)["capitals"]
+    return zip(capitals.clean, capitals.target, strict=True)
